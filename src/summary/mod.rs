@@ -1,0 +1,1 @@
+//! Filtered Space-Saving.

@@ -1,0 +1,1 @@
+//! Event time: timeframes, panes, the ladder.
