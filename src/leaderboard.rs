@@ -1,0 +1,150 @@
+//! A leaderboard: the computed Top K of one scope and window, with the bounds that hold for it.
+//!
+//! It is computed once for a class of k and cut where it is asked for a smaller one. Cutting
+//! needs no second look at the plays: what is cut off goes into `unlisted_max`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Record;
+use crate::window::Span;
+
+/// The largest k that can be asked for.
+pub const MAX_K: usize = 1_000;
+
+/// The classes of k that are computed; an answer is cut from the smallest that is large enough.
+pub const K_CLASSES: [usize; 3] = [10, 100, MAX_K];
+
+/// The class that answers a k.
+pub fn class_of_k(k: usize) -> usize {
+    let class = K_CLASSES.into_iter().find(|class| *class >= k);
+    class.unwrap_or(MAX_K)
+}
+
+/// What the catalog knows of a post. Everything may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    pub author: Option<String>,
+    pub content: Option<String>,
+    pub url: Option<String>,
+    pub image: Option<String>,
+}
+
+/// One place of a leaderboard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub post_id: String,
+    pub view_count: u64,
+    pub view_count_min: u64,
+    pub view_count_max: u64,
+    /// Its rank in the window before, where it was among the first [`MAX_K`].
+    pub previous_rank: Option<u32>,
+    pub card: Card,
+}
+
+/// The Top K of a scope and window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaderboard {
+    pub span: Span,
+    /// When it was computed: everything that had reached the global object by then is in it.
+    pub as_of_ms: u64,
+    /// All plays of the window, exact.
+    pub total_views: u64,
+    /// No visible post that is not listed has more plays.
+    pub unlisted_max: u64,
+    /// A stored row that belongs to the window could not be read.
+    pub incomplete: bool,
+    /// By `view_count` down, then `post_id` up by bytes.
+    pub places: Vec<Place>,
+}
+
+impl Record for Leaderboard {
+    const KIND: u8 = 3;
+    const VERSION: u8 = 1;
+}
+
+impl Leaderboard {
+    /// Keeps the first k places; the others stay bounded by `unlisted_max`.
+    pub fn cut(&mut self, k: usize) {
+        let cut_off = self.places.get(k..).unwrap_or_default();
+        let most = cut_off.iter().map(|place| place.view_count_max).max();
+        self.unlisted_max = self.unlisted_max.max(most.unwrap_or(0));
+        self.places.truncate(k);
+    }
+
+    /// For each of the first k places, whether it belongs to the Top k for sure: nothing outside
+    /// of them can come before it, not even by a tie.
+    pub fn certain(&self, k: usize) -> Vec<bool> {
+        let (listed, others) = self.places.split_at(k.min(self.places.len()));
+        let most = others.iter().map(|place| place.view_count_max).max();
+        let most = most.unwrap_or(0);
+        let first_with_most = others
+            .iter()
+            .filter(|place| place.view_count_max == most)
+            .map(|place| place.post_id.as_str())
+            .min();
+        let beats_others = |place: &Place| {
+            place.view_count_min > most
+                || place.view_count_min == most
+                    && first_with_most.is_none_or(|first| place.post_id.as_str() < first)
+        };
+        listed
+            .iter()
+            .map(|place| place.view_count_min > self.unlisted_max && beats_others(place))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(post_id: &str, min: u64, max: u64) -> Place {
+        Place {
+            post_id: post_id.into(),
+            view_count: max,
+            view_count_min: min,
+            view_count_max: max,
+            previous_rank: None,
+            card: Card::default(),
+        }
+    }
+
+    fn leaderboard(places: Vec<Place>, unlisted_max: u64) -> Leaderboard {
+        Leaderboard {
+            span: Span { from_ms: 0, to_ms: 60_000 },
+            as_of_ms: 0,
+            total_views: 1_000,
+            unlisted_max,
+            incomplete: false,
+            places,
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_stays_bounded() {
+        let mut board = leaderboard(vec![place("a", 9, 9), place("b", 4, 8), place("c", 2, 3)], 1);
+        board.cut(2);
+        assert_eq!(board.unlisted_max, 3);
+        board.cut(1);
+        assert_eq!(board.unlisted_max, 8);
+        board.cut(5);
+        assert_eq!((board.places.len(), board.unlisted_max), (1, 8));
+    }
+
+    #[test]
+    fn a_place_is_certain_only_if_nothing_outside_can_pass_it() {
+        let board = leaderboard(vec![place("a", 9, 9), place("b", 4, 8), place("c", 2, 6)], 1);
+        assert_eq!(board.certain(1), [true]);
+        assert_eq!(board.certain(2), [true, false]);
+        assert_eq!(board.certain(3), [true, true, true]);
+        let ties = leaderboard(vec![place("a", 5, 5), place("b", 5, 5), place("c", 5, 5)], 0);
+        assert_eq!(ties.certain(2), [true, true], "ties are broken by id");
+        let unknown = leaderboard(vec![place("a", 5, 5)], 5);
+        assert_eq!(unknown.certain(10), [false], "an unknown id may come first");
+    }
+
+    #[test]
+    fn the_class_of_k_is_the_smallest_that_is_large_enough() {
+        assert_eq!([1, 10, 11, 100, 101, 1000].map(class_of_k), [10, 10, 100, 100, 1000, 1000]);
+    }
+}

@@ -1,0 +1,290 @@
+//! Finding the plays in a request body: one play, an array, lines (NDJSON) or an envelope.
+//!
+//! The form is told from the bytes, because `sendBeacon` announces everything as `text/plain`.
+//! Elements stay unparsed slices of the body here, so that a bad one is found, and refused, alone.
+//! At most [`MAX_PLAYS_TRUSTED`](super::MAX_PLAYS_TRUSTED) elements are ever held; nesting is
+//! skipped without recursion, so depth costs nothing.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::rules::{read_moment, read_text};
+use super::{MAX_CLIENT_BYTES, MAX_PLAYS_TRUSTED, MAX_SEQ};
+
+/// What a sender says about its batch as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// The sender's own name for itself and the number of the batch.
+    pub client_seq: Option<(String, u64)>,
+    /// The sender's clock at its first attempt.
+    pub sent_ms: Option<u64>,
+    /// The sender's clock at this attempt.
+    pub now_ms: Option<u64>,
+}
+
+/// A body taken apart. Plays are still raw; `Err` holds why an element is no JSON at all.
+#[derive(Debug)]
+pub struct Body<'a> {
+    pub envelope: Envelope,
+    pub plays: Vec<Result<RawPlay<'a>, String>>,
+}
+
+/// Why nothing of a body can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// Not JSON, or JSON of another shape.
+    Malformed(String),
+    /// An envelope whose own fields are wrong.
+    BadEnvelope(&'static str),
+    /// More plays than any sender may put in one request.
+    TooManyPlays,
+}
+
+/// The fields of a play, not looked at yet.
+#[derive(Debug, Default, Deserialize)]
+pub struct RawPlay<'a> {
+    #[serde(borrow, default)]
+    pub post_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub region_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub timestamp: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub count: Option<&'a RawValue>,
+}
+
+/// An object at the top: an envelope if it has `plays`, otherwise a play.
+#[derive(Debug, Deserialize)]
+struct RawEnvelope<'a> {
+    #[serde(borrow, default)]
+    client: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    seq: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    sent: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    now: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    plays: Option<Elements<'a>>,
+}
+
+/// Takes a body apart.
+///
+/// # Errors
+/// [`BodyError`] when no play can be found in it.
+pub fn read_body(bytes: &[u8], lines_announced: bool) -> Result<Body<'_>, BodyError> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let bytes = bytes.trim_ascii();
+    let several_lines = bytes.contains(&b'\n');
+    match bytes.first() {
+        None => Err(BodyError::Malformed("the body is empty".into())),
+        Some(_) if lines_announced => read_lines(bytes),
+        Some(b'[') => {
+            let Elements(elements) = read_json(bytes)?;
+            within_limit(&elements)?;
+            Ok(Body {
+                envelope: Envelope::default(),
+                plays: elements.into_iter().map(read_play).collect(),
+            })
+        }
+        Some(b'{') => match read_json::<&RawValue>(bytes) {
+            Ok(object) => read_object(object),
+            // Not one object: lines, of which some may be good.
+            Err(_) if several_lines => read_lines(bytes),
+            Err(error) => Err(error),
+        },
+        Some(_) => Err(BodyError::Malformed(
+            "expected a play, an array of plays, an envelope or NDJSON".into(),
+        )),
+    }
+}
+
+fn read_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, BodyError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        BodyError::Malformed(format!("not UTF-8 from byte {}", error.valid_up_to()))
+    })?;
+    serde_json::from_str(text).map_err(|error| BodyError::Malformed(error.to_string()))
+}
+
+fn read_object(object: &RawValue) -> Result<Body<'_>, BodyError> {
+    let raw: RawEnvelope<'_> = serde_json::from_str(object.get())
+        .map_err(|error| BodyError::Malformed(error.to_string()))?;
+    let Some(Elements(elements)) = raw.plays else {
+        return Ok(Body {
+            envelope: Envelope::default(),
+            plays: vec![read_play(object)],
+        });
+    };
+    within_limit(&elements)?;
+    let client = raw.client.map(|value| {
+        read_text(value)
+            .filter(|client| (1..=MAX_CLIENT_BYTES).contains(&client.len()))
+            .ok_or(BodyError::BadEnvelope("client must be 1 to 64 bytes of text"))
+    });
+    let seq = raw.seq.map(|value| {
+        serde_json::from_str::<u64>(value.get())
+            .ok()
+            .filter(|seq| *seq <= MAX_SEQ)
+            .ok_or(BodyError::BadEnvelope("seq must be a whole number from 0 to 2^53 - 1"))
+    });
+    let client_seq = match (client.transpose()?, seq.transpose()?) {
+        (Some(client), Some(seq)) => Some((client.into_owned(), seq)),
+        (None, None) => None,
+        _ => return Err(BodyError::BadEnvelope("client and seq go together")),
+    };
+    let moment = |value: Option<&RawValue>, message| {
+        value
+            .map(|value| read_moment(value).ok_or(BodyError::BadEnvelope(message)))
+            .transpose()
+    };
+    Ok(Body {
+        envelope: Envelope {
+            client_seq,
+            sent_ms: moment(raw.sent, "sent must be milliseconds since 1970")?,
+            now_ms: moment(raw.now, "now must be milliseconds since 1970")?,
+        },
+        plays: elements.into_iter().map(read_play).collect(),
+    })
+}
+
+fn read_lines(bytes: &[u8]) -> Result<Body<'_>, BodyError> {
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut plays = Vec::new();
+    for line in lines.filter(|line| !line.is_empty()) {
+        if plays.len() == MAX_PLAYS_TRUSTED {
+            return Err(BodyError::TooManyPlays);
+        }
+        plays.push(match read_json::<&RawValue>(line) {
+            Ok(value) => read_play(value),
+            Err(BodyError::Malformed(detail)) => Err(detail),
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(Body {
+        envelope: Envelope::default(),
+        plays,
+    })
+}
+
+fn read_play(value: &RawValue) -> Result<RawPlay<'_>, String> {
+    if !value.get().starts_with('{') {
+        return Err("a play is a JSON object".into());
+    }
+    serde_json::from_str(value.get()).map_err(|error| error.to_string())
+}
+
+/// An element more than allowed is kept as the sign that there were too many.
+fn within_limit(elements: &[&RawValue]) -> Result<(), BodyError> {
+    if elements.len() > MAX_PLAYS_TRUSTED {
+        return Err(BodyError::TooManyPlays);
+    }
+    Ok(())
+}
+
+/// The elements of an array, unparsed: at most one more than the limit is held.
+#[derive(Debug)]
+struct Elements<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ElementsVisitor;
+        impl<'de> Visitor<'de> for ElementsVisitor {
+            type Value = Elements<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an array of plays")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = seq.next_element::<&RawValue>()? {
+                    elements.push(element);
+                    if elements.len() > MAX_PLAYS_TRUSTED {
+                        while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+                        break;
+                    }
+                }
+                Ok(Elements(elements))
+            }
+        }
+        deserializer.deserialize_seq(ElementsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn good(bytes: &[u8]) -> usize {
+        let body = read_body(bytes, false).unwrap();
+        body.plays.iter().filter(|play| play.is_ok()).count()
+    }
+
+    #[test]
+    fn every_form_of_a_body_is_recognised_from_its_bytes() {
+        assert_eq!(good(br#"{"post_id":"a"}"#), 1);
+        assert_eq!(good(b"{\n  \"post_id\":\n\"a\"}"), 1);
+        assert_eq!(good(br#"[{"post_id":"a"},{"post_id":"b"}]"#), 2);
+        assert_eq!(good(b"{\"post_id\":\"a\"}\r\n{\"post_id\":\"b\"}\r\n\r\n"), 2);
+        assert_eq!(good(b"\xEF\xBB\xBF {\"post_id\":\"a\"}"), 1);
+        assert_eq!(good(br#"{"client":"c","seq":1,"plays":[{"post_id":"a"}]}"#), 1);
+    }
+
+    #[test]
+    fn one_bad_line_or_element_does_not_lose_the_others() {
+        assert_eq!(good(b"{\"post_id\":\"a\"}\n{oops\n{\"post_id\":\"b\"}"), 2);
+        assert_eq!(good(b"{\"post_id\":\"a\"}\n\"\xff\"\n{\"post_id\":\"b\"}"), 2);
+        assert_eq!(good(br#"[{"post_id":"a"}, 7, null, [], {"post_id":"b"}]"#), 2);
+        assert_eq!(good(br#"[{"post_id":"a","post_id":"b"}, {"post_id":"c"}]"#), 1);
+    }
+
+    #[test]
+    fn an_envelope_names_its_batch_or_is_refused() {
+        let body = read_body(
+            br#"{"client":"c","seq":17,"sent":1000,"now":2000,"plays":[]}"#,
+            false,
+        )
+        .unwrap();
+        assert_eq!(body.envelope.client_seq, Some(("c".into(), 17)));
+        assert_eq!(body.envelope.sent_ms, Some(1000));
+        for bad in [
+            &br#"{"client":"","seq":1,"plays":[]}"#[..],
+            br#"{"client":"c","plays":[]}"#,
+            br#"{"seq":1,"plays":[]}"#,
+            br#"{"client":"c","seq":-1,"plays":[]}"#,
+            br#"{"client":"c","seq":9007199254740992,"plays":[]}"#,
+            br#"{"client":7,"seq":1,"plays":[]}"#,
+            br#"{"sent":"yesterday","plays":[]}"#,
+        ] {
+            assert!(matches!(read_body(bad, false), Err(BodyError::BadEnvelope(_))));
+        }
+    }
+
+    #[test]
+    fn what_is_no_body_of_plays_is_malformed() {
+        for bad in [&b""[..], b"  ", b"7", b"\"a\"", b"[1,", b"{", b"[\xff]", b"NaN"] {
+            assert!(matches!(read_body(bad, false), Err(BodyError::Malformed(_))));
+        }
+    }
+
+    #[test]
+    fn depth_and_number_are_bounded() {
+        let deep = format!("[{}{}]", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(good(deep.as_bytes()), 0);
+        let many = format!("[{}0]", "0,".repeat(1_000_000));
+        assert_eq!(read_body(many.as_bytes(), false).unwrap_err(), BodyError::TooManyPlays);
+        let lines = "{}\n".repeat(20_000);
+        assert_eq!(read_body(lines.as_bytes(), true).unwrap_err(), BodyError::TooManyPlays);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>, lines: bool) {
+            let _ = read_body(&bytes, lines);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What makes a play acceptable.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::body::{Envelope, RawPlay};
+use super::{
+    MAX_AGE_MS, MAX_AGE_TRUSTED_MS, MAX_AHEAD_MS, MAX_COUNT, MAX_POST_ID_BYTES, REPEAT_HORIZON_MS,
+};
+use crate::window::parse_rfc3339_ms;
+
+/// A play that may be counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Play<'a> {
+    pub post_id: Cow<'a, str>,
+    /// The region that a trusted sender named.
+    pub region_id: Option<Cow<'a, str>>,
+    pub timestamp_ms: u64,
+    pub count: u32,
+}
+
+/// Why a play is not counted: a stable word and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub code: &'static str,
+    pub detail: Cow<'static, str>,
+}
+
+impl Refused {
+    pub fn new(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        let detail = detail.into();
+        Refused { code, detail }
+    }
+}
+
+/// The sender's clock against ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// When the request arrived, by our clock.
+    pub arrival_ms: u64,
+    /// What to add to the sender's times: arrival − `now`; 0 where it did not say.
+    correction_ms: i64,
+    /// The batch's first attempt, corrected; its arrival where it did not say.
+    pub sent_ms: u64,
+}
+
+/// Why a batch is refused for its times.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClockError {
+    /// First sent so long ago that nobody knows any more whether it was counted.
+    TooOldToRepeat,
+    /// First sent in the future: the sender should send `now`, its clock at this attempt.
+    SentAhead,
+}
+
+impl Clock {
+    /// Reads the clocks of an envelope.
+    ///
+    /// # Errors
+    /// [`ClockError`] when the batch must be refused whole.
+    pub fn new(envelope: &Envelope, arrival_ms: u64) -> Result<Self, ClockError> {
+        let arrival = i64::try_from(arrival_ms).unwrap_or(i64::MAX);
+        let now = envelope.now_ms.map(|now| i64::try_from(now).unwrap_or(i64::MAX));
+        let mut clock = Clock {
+            arrival_ms,
+            correction_ms: now.map_or(0, |now| arrival.saturating_sub(now)),
+            sent_ms: arrival_ms,
+        };
+        if let Some(sent_ms) = envelope.sent_ms {
+            let sent_ms = clock.corrected_ms(sent_ms);
+            if arrival_ms.saturating_sub(sent_ms) > REPEAT_HORIZON_MS {
+                return Err(ClockError::TooOldToRepeat);
+            }
+            if sent_ms > arrival_ms.saturating_add(MAX_AHEAD_MS) {
+                return Err(ClockError::SentAhead);
+            }
+            clock.sent_ms = sent_ms.min(arrival_ms);
+        }
+        Ok(clock)
+    }
+
+    fn corrected_ms(&self, sender_ms: u64) -> u64 {
+        sender_ms.saturating_add_signed(self.correction_ms)
+    }
+}
+
+/// What a sender may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub clock: Clock,
+    /// It showed the ingest token.
+    pub trusted: bool,
+}
+
+impl Rules {
+    /// Decides about one play.
+    ///
+    /// # Errors
+    /// [`Refused`] with the reason; the other plays of the batch are not concerned.
+    pub fn check<'a>(&self, raw: &RawPlay<'a>) -> Result<Play<'a>, Refused> {
+        let post_id = raw
+            .post_id
+            .and_then(read_text)
+            .ok_or_else(|| Refused::new("bad_post_id", "post_id is required: a string"))?;
+        check_post_id(&post_id)?;
+        Ok(Play {
+            post_id,
+            region_id: self.region(raw.region_id)?,
+            timestamp_ms: self.timestamp_ms(raw.timestamp)?,
+            count: self.count(raw.count)?,
+        })
+    }
+
+    fn region<'a>(&self, raw: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Refused> {
+        let Some(raw) = raw else { return Ok(None) };
+        if !self.trusted {
+            return Err(Refused::new(
+                "region_needs_token",
+                "only senders with the ingest token may name a region; leave region_id out",
+            ));
+        }
+        match read_text(raw) {
+            Some(region_id) => Ok(Some(region_id)),
+            None => Err(Refused::new("unknown_region", "region_id must be a string")),
+        }
+    }
+
+    fn timestamp_ms(&self, raw: Option<&RawValue>) -> Result<u64, Refused> {
+        let Some(raw) = raw else {
+            return Ok(self.clock.sent_ms);
+        };
+        let timestamp_ms = read_moment(raw).ok_or_else(|| {
+            Refused::new(
+                "bad_timestamp",
+                "timestamp must be milliseconds since 1970 or RFC 3339",
+            )
+        })?;
+        let timestamp_ms = self.clock.corrected_ms(timestamp_ms);
+        let max_age_ms = if self.trusted { MAX_AGE_TRUSTED_MS } else { MAX_AGE_MS };
+        let arrival_ms = self.clock.arrival_ms;
+        if timestamp_ms > arrival_ms.saturating_add(MAX_AHEAD_MS)
+            || arrival_ms.saturating_sub(timestamp_ms) > max_age_ms
+        {
+            return Err(Refused::new(
+                "timestamp_out_of_range",
+                if self.trusted {
+                    "timestamp must lie between 400 days ago and 60 seconds ahead"
+                } else {
+                    "timestamp must lie between 24 hours ago and 60 seconds ahead"
+                },
+            ));
+        }
+        Ok(timestamp_ms)
+    }
+
+    fn count(&self, raw: Option<&RawValue>) -> Result<u32, Refused> {
+        let Some(raw) = raw else { return Ok(1) };
+        let count = serde_json::from_str::<u64>(raw.get())
+            .ok()
+            .filter(|count| (1..=MAX_COUNT).contains(count))
+            .and_then(|count| u32::try_from(count).ok())
+            .ok_or_else(|| {
+                Refused::new("bad_count", "count must be a whole number from 1 to 2^32 - 1")
+            })?;
+        if count > 1 && !self.trusted {
+            return Err(Refused::new(
+                "count_needs_token",
+                "only senders with the ingest token may send a count above 1",
+            ));
+        }
+        Ok(count)
+    }
+}
+
+/// Checks the limits of a post's id.
+///
+/// # Errors
+/// [`Refused`] with `bad_post_id`.
+pub fn check_post_id(post_id: &str) -> Result<(), Refused> {
+    let refused = |detail| Err(Refused::new("bad_post_id", detail));
+    if post_id.is_empty() || post_id.len() > MAX_POST_ID_BYTES {
+        return refused("post_id must have 1 to 256 bytes");
+    }
+    if post_id.chars().any(char::is_control) {
+        return refused("post_id must not contain control characters");
+    }
+    // A path cannot name these: every client resolves them away.
+    if post_id == "." || post_id == ".." {
+        return refused("post_id must not be \".\" or \"..\"");
+    }
+    Ok(())
+}
+
+/// A JSON string, borrowed where it has no escapes.
+pub(super) fn read_text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(serde::Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    let Text(text) = serde_json::from_str(raw.get()).ok()?;
+    Some(text)
+}
+
+/// Milliseconds since 1970 or RFC 3339.
+pub(super) fn read_moment(raw: &RawValue) -> Option<u64> {
+    if let Ok(ms) = serde_json::from_str::<u64>(raw.get()) {
+        return Some(ms);
+    }
+    if let Ok(ms) = serde_json::from_str::<f64>(raw.get()) {
+        // Clocks that give fractions of a millisecond; the cast saturates.
+        return (ms >= 0.0).then_some(ms as u64);
+    }
+    parse_rfc3339_ms(&read_text(raw)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::play::read_body;
+
+    const NOW_MS: u64 = 1_763_900_000_000;
+
+    fn verdict(play: &str, trusted: bool) -> Result<(u64, u32), &'static str> {
+        let body = read_body(play.as_bytes(), false).unwrap();
+        let clock = Clock::new(&body.envelope, NOW_MS).unwrap();
+        let raw = body.plays[0].as_ref().unwrap();
+        match (Rules { clock, trusted }).check(raw) {
+            Ok(play) => Ok((play.timestamp_ms, play.count)),
+            Err(refused) => Err(refused.code),
+        }
+    }
+
+    #[test]
+    fn fields_that_are_left_out_have_defaults() {
+        assert_eq!(verdict(r#"{"post_id":"a"}"#, false), Ok((NOW_MS, 1)));
+        assert_eq!(verdict(r#"{"post_id":"a","count":null}"#, false), Ok((NOW_MS, 1)));
+    }
+
+    #[test]
+    fn ids_have_1_to_256_bytes_and_no_control_characters() {
+        let id = |id: &str| verdict(&serde_json::json!({ "post_id": id }).to_string(), false);
+        assert!(id(&"x".repeat(256)).is_ok());
+        assert!(id("✈ \"quoted\" / %2F").is_ok());
+        for bad in ["", ".", "..", "a\0", "a\nb", "\u{85}", &"x".repeat(257), &"é".repeat(129)] {
+            assert_eq!(id(bad), Err("bad_post_id"), "{bad:?}");
+        }
+        for bad in [r#"{"post_id":7}"#, r#"{"post_id":null}"#, "{}", r#"{"post_id":"\ud800"}"#] {
+            assert_eq!(verdict(bad, false), Err("bad_post_id"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn timestamps_are_milliseconds_or_rfc_3339_within_the_senders_range() {
+        let at = |timestamp: &str, trusted| {
+            let play = format!(r#"{{"post_id":"a","timestamp":{timestamp}}}"#);
+            verdict(&play, trusted).map(|(timestamp_ms, _)| timestamp_ms)
+        };
+        assert_eq!(at("1763900000000", false), Ok(NOW_MS));
+        assert_eq!(at("1763900000000.7", false), Ok(NOW_MS));
+        assert_eq!(at("\"2025-11-23T12:13:20Z\"", false), Ok(NOW_MS));
+        assert_eq!(at("\"2025-11-23T13:13:20+01:00\"", false), Ok(NOW_MS));
+        assert_eq!(at(&(NOW_MS + 60_000).to_string(), false), Ok(NOW_MS + 60_000));
+        for (timestamp, trusted) in [
+            ((NOW_MS + 60_001).to_string(), true),
+            ((NOW_MS - MAX_AGE_MS - 1).to_string(), false),
+            ((NOW_MS - MAX_AGE_TRUSTED_MS - 1).to_string(), true),
+            ("0".into(), true),
+            ("1e300".into(), true),
+        ] {
+            assert_eq!(at(&timestamp, trusted), Err("timestamp_out_of_range"), "{timestamp}");
+        }
+        assert!(at(&(NOW_MS - MAX_AGE_MS).to_string(), false).is_ok());
+        assert!(at(&(NOW_MS - MAX_AGE_TRUSTED_MS).to_string(), true).is_ok());
+        for bad in ["\"soon\"", "-1", "{}", "true", "\"2025-02-30T00:00:00Z\""] {
+            assert_eq!(at(bad, false), Err("bad_timestamp"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn counts_and_regions_above_the_ordinary_need_the_token() {
+        let count = |count: &str, trusted| {
+            let play = format!(r#"{{"post_id":"a","count":{count}}}"#);
+            verdict(&play, trusted).map(|(_, count)| count)
+        };
+        assert_eq!(count("4294967295", true), Ok(u32::MAX));
+        assert_eq!(count("2", false), Err("count_needs_token"));
+        for bad in ["0", "-1", "1.5", "4294967296", "\"1\"", "1e400", "[]"] {
+            assert_eq!(count(bad, true), Err("bad_count"), "{bad}");
+        }
+        let named = r#"{"post_id":"a","region_id":"NA"}"#;
+        assert_eq!(verdict(named, false), Err("region_needs_token"));
+        assert!(verdict(named, true).is_ok());
+    }
+
+    #[test]
+    fn a_wrong_clock_is_corrected_by_what_it_says_now() {
+        let envelope = Envelope {
+            client_seq: None,
+            sent_ms: Some(NOW_MS + 600_000 - 30_000),
+            now_ms: Some(NOW_MS + 600_000),
+        };
+        let clock = Clock::new(&envelope, NOW_MS).unwrap();
+        assert_eq!(clock.sent_ms, NOW_MS - 30_000);
+        assert_eq!(clock.corrected_ms(NOW_MS + 600_000), NOW_MS);
+    }
+
+    #[test]
+    fn batches_past_the_horizon_or_from_the_future_are_refused() {
+        let sent = |sent_ms| {
+            let envelope = Envelope { sent_ms: Some(sent_ms), ..Envelope::default() };
+            Clock::new(&envelope, NOW_MS).map(|clock| clock.sent_ms)
+        };
+        assert_eq!(sent(NOW_MS - REPEAT_HORIZON_MS), Ok(NOW_MS - REPEAT_HORIZON_MS));
+        assert_eq!(sent(NOW_MS - REPEAT_HORIZON_MS - 1), Err(ClockError::TooOldToRepeat));
+        assert_eq!(sent(NOW_MS + 60_001), Err(ClockError::SentAhead));
+        assert_eq!(sent(u64::MAX), Err(ClockError::SentAhead));
+        assert_eq!(sent(0), Err(ClockError::TooOldToRepeat));
+    }
+}

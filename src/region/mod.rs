@@ -1,0 +1,75 @@
+//! A shard: the one writer of a part of a region's plays.
+//!
+//! # The way of a batch
+//! 1. [`Shard::admit`] drops a repeat, or queues the batch and hands out a ticket.
+//! 2. [`Shard::commit`] writes what is queued to the journal: one row for many batches.
+//! 3. The owner waits until the row is durable (`storage().sync()`).
+//! 4. [`Shard::committed`] records the plays in their panes, marks the batches as seen and says
+//!    which tickets may be answered with 202.
+//!
+//! [`Shard::checkpoint`] writes, in one atomic batch, the open panes that changed, the panes that
+//! were sealed (into the outbox) and the new fingerprints; then the journal up to there is free.
+//! [`Shard::push`] sends what is in the outbox *and durable*, and a copy of the open panes.
+//!
+//! # Invariants
+//! - Nothing is recorded, marked as seen or acknowledged before its journal row is durable.
+//! - State in memory is always what [`Shard::load`] makes of the storage, plus what is queued.
+//!   After any storage error the owner drops the shard and loads it anew.
+//! - An offset is sent only when the checkpoint that made it is durable: it can never be given to
+//!   another pane after a crash.
+//! - Offsets and journal numbers only grow within a `log_id`.
+//!
+//! # Cost
+//! Rows written: one a commit, and 2 + (panes changed) + 1 a checkpoint, which comes every
+//! [`CHECKPOINT_ROWS`] commits or when a pane is sealed; two a sealed pane. At 100 beacons/s and a
+//! commit each 100 ms: 10 + 4 × 10/128 + 0.2 alarms ≈ 10.5 rows/s, 0.105 a beacon.
+//!
+//! # At its limits
+//! A full queue or a full outbox answers [`RecordReply::Busy`](crate::wire::RecordReply::Busy);
+//! too many late panes, or too large ones, are sealed early. Nothing is dropped.
+
+mod journal;
+#[cfg(target_arch = "wasm32")]
+mod object;
+mod panes;
+mod push;
+mod seen;
+mod shard;
+
+pub use shard::{Admission, Health, Shard, SyncPoint};
+
+/// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five
+/// for messages under way and clocks that differ. At 1,000 batches/s and 12 bytes a fingerprint:
+/// 14.4 MB.
+pub const REMEMBER_MS: u64 = 20 * 60_000;
+/// A batch whose first attempt is older than this is refused: less than what is remembered, more
+/// than what Workers let through, by a margin for clocks that differ.
+pub const TOO_OLD_MS: u64 = 17 * 60_000;
+/// How often a shard with something to tell tells it: half of the 10 s from 202 to chart.
+pub const PUSH_INTERVAL_MS: u64 = 5_000;
+/// Requests and bytes that wait for a commit. 4,096 waiting at 1,000/s are 4 s: whoever comes
+/// later is told to come back.
+pub const MAX_WAITING_REQUESTS: usize = 4_096;
+pub const MAX_WAITING_BYTES: usize = 16 << 20;
+/// What one commit takes from the queue.
+pub const MAX_COMMIT_REQUESTS: usize = 1_024;
+pub const MAX_COMMIT_BYTES: usize = 4 << 20;
+/// Rows of the journal's ring. A checkpoint comes every [`CHECKPOINT_ROWS`], a commit has at most
+/// `MAX_COMMIT_BYTES` / 1 MiB + 5 rows: the ring is never full.
+pub const JOURNAL_ROWS: u64 = 256;
+pub const CHECKPOINT_ROWS: u64 = 128;
+/// Journal bytes after which a checkpoint comes: bounds what a restart reads.
+pub const CHECKPOINT_BYTES: u64 = 8 << 20;
+/// A live pane is sealed so long after its end; a late one so long after it was opened.
+pub const SEAL_AFTER_END_MS: u64 = 30_000;
+pub const SEAL_LATE_AFTER_MS: u64 = 60_000;
+/// Late panes that are open at once; the one opened first is sealed early.
+pub const MAX_LATE_PANES: usize = 64;
+/// Memory of all open panes of a shard.
+pub const MAX_OPEN_BYTES: usize = 16 << 20;
+/// The outbox while the global object is away.
+pub const MAX_OUTBOX_BYTES: u64 = 1 << 30;
+pub const MAX_OUTBOX_AGE_MS: u64 = 7 * 24 * 3_600_000;
+/// A push, and within it the copies of open panes; the rest is for sealed ones, oldest first.
+pub const MAX_PUSH_BYTES: usize = 4 << 20;
+pub const MAX_PROVISIONAL_BYTES: usize = 2 << 20;

@@ -1,0 +1,231 @@
+//! What the shard and the global object need of a disk: ordered tables of byte strings.
+//!
+//! Writes of one [`Storage::write`] are atomic, and batches become durable in order: a crash may
+//! lose the latest of them, never an earlier one without the later. *When* they are durable is
+//! the business of whoever owns the object (`storage().sync()` on Workers): the state machines
+//! tell apart what is written from what is known to be durable.
+//!
+//! A value may have any size. Implementations split what their platform refuses in one piece
+//! ([`MAX_PART_BYTES`]) and write the parts in the same atomic batch.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The largest piece handed to the platform at once. Durable Objects refuse values over 2 MB.
+pub const MAX_PART_BYTES: usize = 1 << 20;
+
+/// The tables of a shard and of the global object.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum Table {
+    /// Few small rows: who this object is, where its log stands.
+    Meta,
+    /// A shard's ring of commits that no checkpoint covers yet.
+    Journal,
+    /// A shard's panes that still take plays.
+    OpenPanes,
+    /// A shard's sealed panes, by offset.
+    Outbox,
+    /// A shard's fingerprints of batches it has counted.
+    Seen,
+    /// The global object's ladders: one row a scope, level and span.
+    Panes,
+    /// The global object's consumed offsets: one row a region.
+    Offsets,
+    /// The region table.
+    Regions,
+    /// The catalog: what is known about a post besides its plays.
+    Posts,
+}
+
+impl Table {
+    /// Every table, in the order in which they are created.
+    pub const ALL: [Table; 9] = [
+        Table::Meta,
+        Table::Journal,
+        Table::OpenPanes,
+        Table::Outbox,
+        Table::Seen,
+        Table::Panes,
+        Table::Offsets,
+        Table::Regions,
+        Table::Posts,
+    ];
+
+    /// The name of the table in SQL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Table::Meta => "meta",
+            Table::Journal => "journal",
+            Table::OpenPanes => "open_panes",
+            Table::Outbox => "outbox",
+            Table::Seen => "seen",
+            Table::Panes => "panes",
+            Table::Offsets => "offsets",
+            Table::Regions => "regions",
+            Table::Posts => "posts",
+        }
+    }
+}
+
+/// One change of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Stores `value` under `key`, replacing what was there.
+    Put {
+        table: Table,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    /// Removes `key`; nothing happens where it is absent.
+    Delete { table: Table, key: Vec<u8> },
+}
+
+impl Write {
+    pub fn put(table: Table, key: impl Into<Vec<u8>>, value: Vec<u8>) -> Self {
+        let key = key.into();
+        Write::Put { table, key, value }
+    }
+
+    pub fn delete(table: Table, key: impl Into<Vec<u8>>) -> Self {
+        let key = key.into();
+        Write::Delete { table, key }
+    }
+}
+
+/// The disk refused, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageError(pub String);
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "storage: {}", self.0)
+    }
+}
+
+impl std::error::Error for StorageError {}
+
+/// A row as it was stored.
+pub type StoredRow = (Vec<u8>, Vec<u8>);
+
+/// Ordered tables of byte strings. See the module's introduction for what a write promises.
+pub trait Storage {
+    /// The value under `key`.
+    ///
+    /// # Errors
+    /// When the disk refuses. Absence is `None`, not an error.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
+
+    /// Rows whose key is at or above `from` and starts with `prefix`, in the order of their keys,
+    /// until the values read exceed `max_bytes`; at least one row where there is one.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        max_bytes: usize,
+    ) -> Result<Vec<StoredRow>, StorageError>;
+
+    /// The keys that start with `prefix`, in order, without reading values.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError>;
+
+    /// The number of bytes of all values of a table.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn bytes(&self, table: Table) -> Result<u64, StorageError>;
+
+    /// Applies the batch: all of it or nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses; then nothing of the batch is stored.
+    fn write(&self, batch: &[Write]) -> Result<(), StorageError>;
+}
+
+/// Tables in memory, for tests, benchmarks and the simulation.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStorage {
+    rows: RefCell<BTreeMap<(Table, Vec<u8>), Vec<u8>>>,
+}
+
+impl MemoryStorage {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Changes a stored value in place, as a failing disk would.
+    pub fn damage(&self, table: Table, change: impl Fn(&mut Vec<u8>)) {
+        for ((row_table, _), value) in self.rows.borrow_mut().iter_mut() {
+            if *row_table == table {
+                change(value);
+            }
+        }
+    }
+
+    /// The number of rows of a table.
+    pub fn len(&self, table: Table) -> usize {
+        let rows = self.rows.borrow();
+        rows.keys().filter(|(row, _)| *row == table).count()
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.rows.borrow().get(&(table, key.to_vec())).cloned())
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        max_bytes: usize,
+    ) -> Result<Vec<StoredRow>, StorageError> {
+        let start = if from > prefix { from } else { prefix };
+        let mut bytes = 0;
+        let mut found = Vec::new();
+        for ((row_table, key), value) in self.rows.borrow().range((table, start.to_vec())..) {
+            if *row_table != table || !key.starts_with(prefix) || bytes > max_bytes {
+                break;
+            }
+            bytes += value.len();
+            found.push((key.clone(), value.clone()));
+        }
+        Ok(found)
+    }
+
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
+        let rows = self.rows.borrow();
+        let matching = rows
+            .range((table, prefix.to_vec())..)
+            .take_while(|((row_table, key), _)| *row_table == table && key.starts_with(prefix));
+        Ok(matching.map(|((_, key), _)| key.clone()).collect())
+    }
+
+    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
+        let rows = self.rows.borrow();
+        let values = rows.iter().filter(|((row, _), _)| *row == table);
+        Ok(values.map(|(_, value)| value.len() as u64).sum())
+    }
+
+    fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
+        let mut rows = self.rows.borrow_mut();
+        for change in batch {
+            match change {
+                Write::Put { table, key, value } => {
+                    rows.insert((*table, key.clone()), value.clone());
+                }
+                Write::Delete { table, key } => {
+                    rows.remove(&(*table, key.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+}

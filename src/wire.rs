@@ -1,0 +1,242 @@
+//! What the Worker, the shards and the global object say to each other.
+//!
+//! Every message is a [`Record`] of [`crate::codec`]: kind, version, checksum, postcard. Receivers
+//! check what they are told; a message that does not decode changes nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Record;
+use crate::leaderboard::{Card, Leaderboard};
+
+/// Gives message types their kind and version in one readable table.
+macro_rules! records {
+    ($($name:ident $(<$life:lifetime>)? = $kind:literal v $version:literal;)*) => {
+        $(impl $(<$life>)? Record for $name $(<$life>)? {
+            const KIND: u8 = $kind;
+            const VERSION: u8 = $version;
+        })*
+    };
+}
+
+records! {
+    RecordRequest<'a> = 16 v 1;
+    RecordReply = 17 v 1;
+    Batch<'a> = 18 v 1;
+    SealedPane<'a> = 19 v 1;
+    Push<'a> = 20 v 1;
+    PushReply = 21 v 1;
+    ChartRequest = 22 v 1;
+    ChartReply = 23 v 1;
+    PostRequest = 24 v 1;
+    PostReply = 25 v 1;
+    PutPosts = 26 v 1;
+    PutRegion = 27 v 1;
+    Refusal = 28 v 1;
+    RegionsReply = 29 v 1;
+}
+
+/// One play of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchPlay<'a> {
+    pub post_id: &'a str,
+    pub timestamp_ms: u64,
+    pub count: u32,
+}
+
+/// Plays that are counted together or not at all: what a shard journals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch<'a> {
+    /// What makes two batches the same one; none for a batch that cannot be repeated.
+    #[serde(borrow)]
+    pub key: Option<&'a [u8]>,
+    /// Its first attempt, by the Worker's clock.
+    pub sent_ms: u64,
+    #[serde(borrow)]
+    pub plays: Vec<BatchPlay<'a>>,
+}
+
+/// Worker → shard: count this.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordRequest<'a> {
+    /// Who the shard is; it learns its own name from its first request.
+    pub region_id: &'a str,
+    pub shard: u32,
+    /// The installation's seed, for a shard that has none yet.
+    pub seed: [u8; 16],
+    /// An encoded [`Batch`], passed to the journal as it is.
+    #[serde(borrow)]
+    pub batch: &'a [u8],
+}
+
+/// Shard → Worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RecordReply {
+    /// Durable and counted; `repeated` if it was so before.
+    Counted { repeated: bool },
+    /// Sent first so long ago that the shard may have forgotten it.
+    TooOld,
+    /// Not counted. Try again later.
+    Busy { retry_after_s: u32 },
+    /// The request itself is wrong; repeating it does not help.
+    Invalid,
+}
+
+/// One pane as it leaves a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedPane<'a> {
+    /// [`crate::window::Level::code`].
+    pub level: u8,
+    pub start_ms: u64,
+    /// An encoded [`crate::summary::Summary`].
+    #[serde(borrow)]
+    pub summary: &'a [u8],
+}
+
+/// Shard → global: what was sealed, and what is still open.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Push<'a> {
+    pub region_id: &'a str,
+    pub shard: u32,
+    /// Names this log: a shard that lost its storage starts another.
+    pub log_id: u128,
+    /// The lowest offset that the shard can still send.
+    pub oldest_offset: u64,
+    /// The offset of the first entry.
+    pub first_offset: u64,
+    /// Encoded [`SealedPane`]s, in the order of their offsets.
+    #[serde(borrow)]
+    pub entries: Vec<&'a [u8]>,
+    /// The offset that the shard's next sealed pane will have.
+    pub next_offset: u64,
+    /// The last commit that the provisional panes hold.
+    pub journal_seq: u64,
+    /// Encoded [`SealedPane`]s of the panes that are open.
+    #[serde(borrow)]
+    pub provisional: Vec<&'a [u8]>,
+}
+
+/// Global → shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushReply {
+    /// The offset that it wants next.
+    pub wanted_offset: u64,
+    /// Below this everything is folded and durable; the shard may forget it.
+    pub durable_offset: u64,
+    /// The installation's seed, for the summaries that the shard opens next.
+    pub seed: [u8; 16],
+}
+
+/// Why a push or a question was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    UnknownRegion,
+    /// The message contradicts itself or its limits.
+    Invalid(String),
+    /// A stored row that is needed cannot be read; the operator must look at it.
+    Damaged(String),
+    /// A limit is reached: too many regions, or too much to do.
+    Busy { retry_after_s: u32 },
+    Storage(String),
+    NotFound,
+}
+
+/// Which window is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WindowRequest {
+    /// The last so many milliseconds.
+    Sliding { length_ms: u64 },
+    /// The last complete span of that length.
+    Tumbling { length_ms: u64 },
+    /// From the first play on.
+    All,
+    Between { from_ms: u64, to_ms: u64 },
+}
+
+/// Worker → global: a leaderboard, please.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChartRequest {
+    /// A region's id or `global`.
+    pub scope: String,
+    pub window: WindowRequest,
+    /// One of [`crate::leaderboard::K_CLASSES`].
+    pub k_class: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChartReply(pub Result<Leaderboard, Refusal>);
+
+/// Worker → global: one post's numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostRequest {
+    pub post_id: String,
+    pub scope: String,
+    pub window: WindowRequest,
+}
+
+/// An entry of the catalog.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogEntry {
+    pub post_id: String,
+    pub card: Card,
+    /// When the post was made, in milliseconds since 1970.
+    pub timestamp_ms: Option<u64>,
+    pub hidden: bool,
+}
+
+/// Plays of one post in one span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub view_count: u64,
+    pub view_count_min: u64,
+    pub view_count_max: u64,
+}
+
+/// Global → Worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostReport {
+    /// The catalog's entry, or an empty one.
+    pub entry: CatalogEntry,
+    pub span: crate::window::Span,
+    pub count: Count,
+    pub rank: Option<u32>,
+    /// By time.
+    pub series: Vec<(crate::window::Span, Count)>,
+    /// By region, most plays first.
+    pub regions: Vec<(String, Count)>,
+    pub incomplete: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostReply(pub Result<PostReport, Refusal>);
+
+/// Worker → global: store these entries (a hidden one hides the post).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutPosts {
+    pub entries: Vec<CatalogEntry>,
+}
+
+/// Worker → global: make or change a region. Fields left out stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutRegion {
+    pub region_id: String,
+    pub region_name: Option<String>,
+    pub shards: Option<u32>,
+    pub hint: Option<String>,
+}
+
+/// One region with what the global object has seen of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionStatus {
+    pub region_id: String,
+    pub region_name: String,
+    pub shards: u32,
+    pub hint: Option<String>,
+    pub views_24h: u64,
+    /// How long ago the quietest of its shards that still has panes open pushed last.
+    pub push_age_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionsReply {
+    pub regions: Vec<RegionStatus>,
+}
