@@ -1,0 +1,146 @@
+use super::{
+    CLOCK_MARGIN_MS, DAY_MS, END_OF_TIME_MS, HOUR_MS, MINUTE_MS, ceil_to_multiple,
+    floor_to_multiple,
+};
+
+/// One rung of the ladder: panes of one length, kept for one retention. Finest first.
+///
+/// Each length divides the next, so a pane lies in exactly one pane of every coarser level.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// 1 minute, for 135 minutes: twice an hour, and one quarter to snap in.
+    Minute = 0,
+    /// 15 minutes, for 50 hours: twice a day, and one pane of 2 hours to snap in.
+    Quarter = 1,
+    /// 2 hours, for 15 days: twice a week, and one day to snap in.
+    TwoHours = 2,
+    /// 1 day, for 800 days: twice the longest timeframe.
+    Day = 3,
+    /// One pane of all time. It is folded with each play like the others, so nothing has to
+    /// move when panes of the other levels expire.
+    All = 4,
+}
+
+impl Level {
+    pub const LADDER: [Self; 5] = [
+        Self::Minute,
+        Self::Quarter,
+        Self::TwoHours,
+        Self::Day,
+        Self::All,
+    ];
+
+    /// The levels whose panes end, finest first.
+    pub(super) const FINITE: [Self; 4] = [Self::Minute, Self::Quarter, Self::TwoHours, Self::Day];
+
+    /// The length of a pane in milliseconds; `u64::MAX` for `All`.
+    pub const fn length_ms(self) -> u64 {
+        match self {
+            Self::Minute => MINUTE_MS,
+            Self::Quarter => 15 * MINUTE_MS,
+            Self::TwoHours => 2 * HOUR_MS,
+            Self::Day => DAY_MS,
+            Self::All => u64::MAX,
+        }
+    }
+
+    /// How far back a window may ask for this level; `u64::MAX` for `All`.
+    pub const fn retention_ms(self) -> u64 {
+        match self {
+            Self::Minute => 135 * MINUTE_MS,
+            Self::Quarter => 50 * HOUR_MS,
+            Self::TwoHours => 15 * DAY_MS,
+            Self::Day => 800 * DAY_MS,
+            Self::All => u64::MAX,
+        }
+    }
+
+    /// The number that is stored and sent for this level; it never changes.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Minute),
+            1 => Some(Self::Quarter),
+            2 => Some(Self::TwoHours),
+            3 => Some(Self::Day),
+            4 => Some(Self::All),
+            _ => None,
+        }
+    }
+
+    /// What this level's edges are aligned to: the pane of the next coarser level. `All` has
+    /// no boundaries, so a day's edges are aligned to days.
+    const fn edge_alignment_ms(self) -> u64 {
+        match self {
+            Self::Minute => Self::Quarter.length_ms(),
+            Self::Quarter => Self::TwoHours.length_ms(),
+            Self::TwoHours | Self::Day => DAY_MS,
+            Self::All => u64::MAX,
+        }
+    }
+}
+
+/// The three edges of a level. Each is `now − retention − margins`, rounded down to a pane of
+/// the next coarser level, and each is one margin further back than the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Edge {
+    /// From here on, the ends of a window snap to this level.
+    Query,
+    /// From here on, a window is tiled with this level.
+    Tile,
+    /// From here on, plays are recorded and folded at this level, and its panes are kept.
+    Keep,
+}
+
+impl Edge {
+    /// The time from which on `level` is good for this edge's purpose at `now_ms`; 0 for `All`.
+    pub(super) fn of(self, level: Level, now_ms: u64) -> u64 {
+        let margins_ms = match self {
+            Self::Query => 0,
+            Self::Tile => CLOCK_MARGIN_MS,
+            Self::Keep => 2 * CLOCK_MARGIN_MS,
+        };
+        let oldest_ms = now_ms
+            .min(END_OF_TIME_MS)
+            .saturating_sub(level.retention_ms())
+            .saturating_sub(margins_ms);
+        floor_to_multiple(oldest_ms, level.edge_alignment_ms())
+    }
+
+    /// The finest level that is good at `timestamp_ms`; `All` where no other is.
+    pub(super) fn finest_level(self, timestamp_ms: u64, now_ms: u64) -> Level {
+        Level::FINITE
+            .into_iter()
+            .find(|level| self.of(*level, now_ms) <= timestamp_ms)
+            .unwrap_or(Level::All)
+    }
+
+    /// The last pane boundary at or before `timestamp_ms`; before the day level, its edge.
+    pub(super) fn snap_down(self, timestamp_ms: u64, now_ms: u64) -> u64 {
+        match self.finest_level(timestamp_ms, now_ms) {
+            Level::All => self.of(Level::Day, now_ms),
+            level => floor_to_multiple(timestamp_ms, level.length_ms()),
+        }
+    }
+
+    /// The first pane boundary at or after `timestamp_ms`; before the day level, its edge.
+    /// It does not pass the edge of a finer level, as that edge is a boundary of this one.
+    pub(super) fn snap_up(self, timestamp_ms: u64, now_ms: u64) -> u64 {
+        match self.finest_level(timestamp_ms, now_ms) {
+            Level::All => self.of(Level::Day, now_ms),
+            level => ceil_to_multiple(timestamp_ms, level.length_ms()),
+        }
+    }
+}
+
+/// Panes of this level that end at or before the returned time may be dropped. 0 for `All`:
+/// it never expires.
+///
+/// A pane that may be dropped is folded no more either, see [`fold_targets`](super::fold_targets).
+pub fn expires_before_ms(level: Level, now_ms: u64) -> u64 {
+    Edge::Keep.of(level, now_ms)
+}
