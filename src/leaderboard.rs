@@ -111,7 +111,10 @@ mod tests {
 
     fn leaderboard(places: Vec<Place>, unlisted_max: u64) -> Leaderboard {
         Leaderboard {
-            span: Span { from_ms: 0, to_ms: 60_000 },
+            span: Span {
+                from_ms: 0,
+                to_ms: 60_000,
+            },
             as_of_ms: 0,
             total_views: 1_000,
             unlisted_max,
@@ -122,7 +125,10 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_stays_bounded() {
-        let mut board = leaderboard(vec![place("a", 9, 9), place("b", 4, 8), place("c", 2, 3)], 1);
+        let mut board = leaderboard(
+            vec![place("a", 9, 9), place("b", 4, 8), place("c", 2, 3)],
+            1,
+        );
         board.cut(2);
         assert_eq!(board.unlisted_max, 3);
         board.cut(1);
@@ -133,11 +139,17 @@ mod tests {
 
     #[test]
     fn a_place_is_certain_only_if_nothing_outside_can_pass_it() {
-        let board = leaderboard(vec![place("a", 9, 9), place("b", 4, 8), place("c", 2, 6)], 1);
+        let board = leaderboard(
+            vec![place("a", 9, 9), place("b", 4, 8), place("c", 2, 6)],
+            1,
+        );
         assert_eq!(board.certain(1), [true]);
         assert_eq!(board.certain(2), [true, false]);
         assert_eq!(board.certain(3), [true, true, true]);
-        let ties = leaderboard(vec![place("a", 5, 5), place("b", 5, 5), place("c", 5, 5)], 0);
+        let ties = leaderboard(
+            vec![place("a", 5, 5), place("b", 5, 5), place("c", 5, 5)],
+            0,
+        );
         assert_eq!(ties.certain(2), [true, true], "ties are broken by id");
         let unknown = leaderboard(vec![place("a", 5, 5)], 5);
         assert_eq!(unknown.certain(10), [false], "an unknown id may come first");
@@ -145,6 +157,9 @@ mod tests {
 
     #[test]
     fn the_class_of_k_is_the_smallest_that_is_large_enough() {
-        assert_eq!([1, 10, 11, 100, 101, 1000].map(class_of_k), [10, 10, 100, 100, 1000, 1000]);
+        assert_eq!(
+            [1, 10, 11, 100, 101, 1000].map(class_of_k),
+            [10, 10, 100, 100, 1000, 1000]
+        );
     }
 }

@@ -148,10 +148,12 @@ pub trait Storage {
     fn write(&self, batch: &[Write]) -> Result<(), StorageError>;
 }
 
+type RowKey = (Table, Vec<u8>);
+
 /// Tables in memory, for tests, benchmarks and the simulation.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
-    rows: RefCell<BTreeMap<(Table, Vec<u8>), Vec<u8>>>,
+    rows: RefCell<BTreeMap<RowKey, Vec<u8>>>,
 }
 
 impl MemoryStorage {

@@ -33,6 +33,9 @@ records! {
     PutRegion = 27 v 1;
     Refusal = 28 v 1;
     RegionsReply = 29 v 1;
+    CatalogEntry = 30 v 1;
+    PutPostsReply = 31 v 1;
+    PutRegionReply = 37 v 1;
 }
 
 /// One play of a batch.
@@ -135,7 +138,9 @@ pub enum Refusal {
     /// A stored row that is needed cannot be read; the operator must look at it.
     Damaged(String),
     /// A limit is reached: too many regions, or too much to do.
-    Busy { retry_after_s: u32 },
+    Busy {
+        retry_after_s: u32,
+    },
     Storage(String),
     NotFound,
 }
@@ -144,12 +149,19 @@ pub enum Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WindowRequest {
     /// The last so many milliseconds.
-    Sliding { length_ms: u64 },
+    Sliding {
+        length_ms: u64,
+    },
     /// The last complete span of that length.
-    Tumbling { length_ms: u64 },
+    Tumbling {
+        length_ms: u64,
+    },
     /// From the first play on.
     All,
-    Between { from_ms: u64, to_ms: u64 },
+    Between {
+        from_ms: u64,
+        to_ms: u64,
+    },
 }
 
 /// Worker → global: a leaderboard, please.
@@ -209,11 +221,31 @@ pub struct PostReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostReply(pub Result<PostReport, Refusal>);
 
-/// Worker → global: store these entries (a hidden one hides the post).
+/// A change of an entry: fields that are `None` stay, `Some(None)` are cleared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostPatch {
+    pub post_id: String,
+    pub author: Option<Option<String>>,
+    pub content: Option<Option<String>>,
+    pub url: Option<Option<String>>,
+    pub image: Option<Option<String>>,
+    pub timestamp_ms: Option<Option<u64>>,
+    pub hidden: bool,
+}
+
+/// Worker → global: change these entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutPosts {
-    pub entries: Vec<CatalogEntry>,
+    pub patches: Vec<PostPatch>,
 }
+
+/// Global → Worker: the last of the entries as it is stored now, or why none is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutPostsReply(pub Result<Option<CatalogEntry>, Refusal>);
+
+/// Global → Worker: the region as it is stored now, or why it is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutRegionReply(pub Result<crate::topology::Region, Refusal>);
 
 /// Worker → global: make or change a region. Fields left out stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

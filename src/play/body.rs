@@ -122,13 +122,17 @@ fn read_object(object: &RawValue) -> Result<Body<'_>, BodyError> {
     let client = raw.client.map(|value| {
         read_text(value)
             .filter(|client| (1..=MAX_CLIENT_BYTES).contains(&client.len()))
-            .ok_or(BodyError::BadEnvelope("client must be 1 to 64 bytes of text"))
+            .ok_or(BodyError::BadEnvelope(
+                "client must be 1 to 64 bytes of text",
+            ))
     });
     let seq = raw.seq.map(|value| {
         serde_json::from_str::<u64>(value.get())
             .ok()
             .filter(|seq| *seq <= MAX_SEQ)
-            .ok_or(BodyError::BadEnvelope("seq must be a whole number from 0 to 2^53 - 1"))
+            .ok_or(BodyError::BadEnvelope(
+                "seq must be a whole number from 0 to 2^53 - 1",
+            ))
     });
     let client_seq = match (client.transpose()?, seq.transpose()?) {
         (Some(client), Some(seq)) => Some((client.into_owned(), seq)),
@@ -229,17 +233,32 @@ mod tests {
         assert_eq!(good(br#"{"post_id":"a"}"#), 1);
         assert_eq!(good(b"{\n  \"post_id\":\n\"a\"}"), 1);
         assert_eq!(good(br#"[{"post_id":"a"},{"post_id":"b"}]"#), 2);
-        assert_eq!(good(b"{\"post_id\":\"a\"}\r\n{\"post_id\":\"b\"}\r\n\r\n"), 2);
+        assert_eq!(
+            good(b"{\"post_id\":\"a\"}\r\n{\"post_id\":\"b\"}\r\n\r\n"),
+            2
+        );
         assert_eq!(good(b"\xEF\xBB\xBF {\"post_id\":\"a\"}"), 1);
-        assert_eq!(good(br#"{"client":"c","seq":1,"plays":[{"post_id":"a"}]}"#), 1);
+        assert_eq!(
+            good(br#"{"client":"c","seq":1,"plays":[{"post_id":"a"}]}"#),
+            1
+        );
     }
 
     #[test]
     fn one_bad_line_or_element_does_not_lose_the_others() {
         assert_eq!(good(b"{\"post_id\":\"a\"}\n{oops\n{\"post_id\":\"b\"}"), 2);
-        assert_eq!(good(b"{\"post_id\":\"a\"}\n\"\xff\"\n{\"post_id\":\"b\"}"), 2);
-        assert_eq!(good(br#"[{"post_id":"a"}, 7, null, [], {"post_id":"b"}]"#), 2);
-        assert_eq!(good(br#"[{"post_id":"a","post_id":"b"}, {"post_id":"c"}]"#), 1);
+        assert_eq!(
+            good(b"{\"post_id\":\"a\"}\n\"\xff\"\n{\"post_id\":\"b\"}"),
+            2
+        );
+        assert_eq!(
+            good(br#"[{"post_id":"a"}, 7, null, [], {"post_id":"b"}]"#),
+            2
+        );
+        assert_eq!(
+            good(br#"[{"post_id":"a","post_id":"b"}, {"post_id":"c"}]"#),
+            1
+        );
     }
 
     #[test]
@@ -260,14 +279,29 @@ mod tests {
             br#"{"client":7,"seq":1,"plays":[]}"#,
             br#"{"sent":"yesterday","plays":[]}"#,
         ] {
-            assert!(matches!(read_body(bad, false), Err(BodyError::BadEnvelope(_))));
+            assert!(matches!(
+                read_body(bad, false),
+                Err(BodyError::BadEnvelope(_))
+            ));
         }
     }
 
     #[test]
     fn what_is_no_body_of_plays_is_malformed() {
-        for bad in [&b""[..], b"  ", b"7", b"\"a\"", b"[1,", b"{", b"[\xff]", b"NaN"] {
-            assert!(matches!(read_body(bad, false), Err(BodyError::Malformed(_))));
+        for bad in [
+            &b""[..],
+            b"  ",
+            b"7",
+            b"\"a\"",
+            b"[1,",
+            b"{",
+            b"[\xff]",
+            b"NaN",
+        ] {
+            assert!(matches!(
+                read_body(bad, false),
+                Err(BodyError::Malformed(_))
+            ));
         }
     }
 
@@ -276,9 +310,15 @@ mod tests {
         let deep = format!("[{}{}]", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(good(deep.as_bytes()), 0);
         let many = format!("[{}0]", "0,".repeat(1_000_000));
-        assert_eq!(read_body(many.as_bytes(), false).unwrap_err(), BodyError::TooManyPlays);
+        assert_eq!(
+            read_body(many.as_bytes(), false).unwrap_err(),
+            BodyError::TooManyPlays
+        );
         let lines = "{}\n".repeat(20_000);
-        assert_eq!(read_body(lines.as_bytes(), true).unwrap_err(), BodyError::TooManyPlays);
+        assert_eq!(
+            read_body(lines.as_bytes(), true).unwrap_err(),
+            BodyError::TooManyPlays
+        );
     }
 
     proptest! {

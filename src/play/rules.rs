@@ -61,7 +61,9 @@ impl Clock {
     /// [`ClockError`] when the batch must be refused whole.
     pub fn new(envelope: &Envelope, arrival_ms: u64) -> Result<Self, ClockError> {
         let arrival = i64::try_from(arrival_ms).unwrap_or(i64::MAX);
-        let now = envelope.now_ms.map(|now| i64::try_from(now).unwrap_or(i64::MAX));
+        let now = envelope
+            .now_ms
+            .map(|now| i64::try_from(now).unwrap_or(i64::MAX));
         let mut clock = Clock {
             arrival_ms,
             correction_ms: now.map_or(0, |now| arrival.saturating_sub(now)),
@@ -137,7 +139,11 @@ impl Rules {
             )
         })?;
         let timestamp_ms = self.clock.corrected_ms(timestamp_ms);
-        let max_age_ms = if self.trusted { MAX_AGE_TRUSTED_MS } else { MAX_AGE_MS };
+        let max_age_ms = if self.trusted {
+            MAX_AGE_TRUSTED_MS
+        } else {
+            MAX_AGE_MS
+        };
         let arrival_ms = self.clock.arrival_ms;
         if timestamp_ms > arrival_ms.saturating_add(MAX_AHEAD_MS)
             || arrival_ms.saturating_sub(timestamp_ms) > max_age_ms
@@ -161,7 +167,10 @@ impl Rules {
             .filter(|count| (1..=MAX_COUNT).contains(count))
             .and_then(|count| u32::try_from(count).ok())
             .ok_or_else(|| {
-                Refused::new("bad_count", "count must be a whole number from 1 to 2^32 - 1")
+                Refused::new(
+                    "bad_count",
+                    "count must be a whole number from 1 to 2^32 - 1",
+                )
             })?;
         if count > 1 && !self.trusted {
             return Err(Refused::new(
@@ -232,7 +241,10 @@ mod tests {
     #[test]
     fn fields_that_are_left_out_have_defaults() {
         assert_eq!(verdict(r#"{"post_id":"a"}"#, false), Ok((NOW_MS, 1)));
-        assert_eq!(verdict(r#"{"post_id":"a","count":null}"#, false), Ok((NOW_MS, 1)));
+        assert_eq!(
+            verdict(r#"{"post_id":"a","count":null}"#, false),
+            Ok((NOW_MS, 1))
+        );
     }
 
     #[test]
@@ -240,10 +252,24 @@ mod tests {
         let id = |id: &str| verdict(&serde_json::json!({ "post_id": id }).to_string(), false);
         assert!(id(&"x".repeat(256)).is_ok());
         assert!(id("✈ \"quoted\" / %2F").is_ok());
-        for bad in ["", ".", "..", "a\0", "a\nb", "\u{85}", &"x".repeat(257), &"é".repeat(129)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a\0",
+            "a\nb",
+            "\u{85}",
+            &"x".repeat(257),
+            &"é".repeat(129),
+        ] {
             assert_eq!(id(bad), Err("bad_post_id"), "{bad:?}");
         }
-        for bad in [r#"{"post_id":7}"#, r#"{"post_id":null}"#, "{}", r#"{"post_id":"\ud800"}"#] {
+        for bad in [
+            r#"{"post_id":7}"#,
+            r#"{"post_id":null}"#,
+            "{}",
+            r#"{"post_id":"\ud800"}"#,
+        ] {
             assert_eq!(verdict(bad, false), Err("bad_post_id"), "{bad}");
         }
     }
@@ -258,7 +284,10 @@ mod tests {
         assert_eq!(at("1763900000000.7", false), Ok(NOW_MS));
         assert_eq!(at("\"2025-11-23T12:13:20Z\"", false), Ok(NOW_MS));
         assert_eq!(at("\"2025-11-23T13:13:20+01:00\"", false), Ok(NOW_MS));
-        assert_eq!(at(&(NOW_MS + 60_000).to_string(), false), Ok(NOW_MS + 60_000));
+        assert_eq!(
+            at(&(NOW_MS + 60_000).to_string(), false),
+            Ok(NOW_MS + 60_000)
+        );
         for (timestamp, trusted) in [
             ((NOW_MS + 60_001).to_string(), true),
             ((NOW_MS - MAX_AGE_MS - 1).to_string(), false),
@@ -266,7 +295,11 @@ mod tests {
             ("0".into(), true),
             ("1e300".into(), true),
         ] {
-            assert_eq!(at(&timestamp, trusted), Err("timestamp_out_of_range"), "{timestamp}");
+            assert_eq!(
+                at(&timestamp, trusted),
+                Err("timestamp_out_of_range"),
+                "{timestamp}"
+            );
         }
         assert!(at(&(NOW_MS - MAX_AGE_MS).to_string(), false).is_ok());
         assert!(at(&(NOW_MS - MAX_AGE_TRUSTED_MS).to_string(), true).is_ok());
@@ -306,11 +339,20 @@ mod tests {
     #[test]
     fn batches_past_the_horizon_or_from_the_future_are_refused() {
         let sent = |sent_ms| {
-            let envelope = Envelope { sent_ms: Some(sent_ms), ..Envelope::default() };
+            let envelope = Envelope {
+                sent_ms: Some(sent_ms),
+                ..Envelope::default()
+            };
             Clock::new(&envelope, NOW_MS).map(|clock| clock.sent_ms)
         };
-        assert_eq!(sent(NOW_MS - REPEAT_HORIZON_MS), Ok(NOW_MS - REPEAT_HORIZON_MS));
-        assert_eq!(sent(NOW_MS - REPEAT_HORIZON_MS - 1), Err(ClockError::TooOldToRepeat));
+        assert_eq!(
+            sent(NOW_MS - REPEAT_HORIZON_MS),
+            Ok(NOW_MS - REPEAT_HORIZON_MS)
+        );
+        assert_eq!(
+            sent(NOW_MS - REPEAT_HORIZON_MS - 1),
+            Err(ClockError::TooOldToRepeat)
+        );
         assert_eq!(sent(NOW_MS + 60_001), Err(ClockError::SentAhead));
         assert_eq!(sent(u64::MAX), Err(ClockError::SentAhead));
         assert_eq!(sent(0), Err(ClockError::TooOldToRepeat));

@@ -29,8 +29,6 @@
 //! too many late panes, or too large ones, are sealed early. Nothing is dropped.
 
 mod journal;
-#[cfg(target_arch = "wasm32")]
-mod object;
 mod panes;
 mod push;
 mod seen;

@@ -8,12 +8,12 @@
 //! In memory: a hash set for the current minute, one sorted array for each minute before, 12 bytes
 //! a fingerprint. A lookup searches at most 21 arrays, a microsecond or two.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::hash::Hasher;
 
-use ahash::{HashSet, HashSetExt};
+use ahash::RandomState;
 use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
-use std::hash::Hasher;
 
 use super::REMEMBER_MS;
 use crate::codec::{self, Record};
@@ -58,7 +58,7 @@ struct Generation {
 
 /// The batches that a shard remembers.
 pub struct Seen {
-    current: HashSet<Fingerprint>,
+    current: HashSet<Fingerprint, RandomState>,
     current_since_ms: u64,
     older: VecDeque<Generation>,
     /// Not in storage yet.
@@ -71,7 +71,8 @@ pub struct Seen {
 impl Seen {
     pub fn new() -> Self {
         Seen {
-            current: HashSet::new(),
+            // Fingerprints are the output of a keyed hash: nobody can aim at this one.
+            current: HashSet::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
             current_since_ms: 0,
             older: VecDeque::new(),
             unsaved: Vec::new(),
@@ -162,7 +163,11 @@ impl Seen {
 
     fn expire(&mut self, now_ms: u64) {
         let forgotten = |newest_ms: u64| now_ms.saturating_sub(newest_ms) > REMEMBER_MS;
-        while self.older.front().is_some_and(|generation| forgotten(generation.newest_ms)) {
+        while self
+            .older
+            .front()
+            .is_some_and(|generation| forgotten(generation.newest_ms))
+        {
             self.older.pop_front();
         }
     }

@@ -1,5 +1,7 @@
+use serde::{Deserialize, Serialize};
+
 /// A half-open span of event time, `[from_ms, to_ms)`, in milliseconds since 1970.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Span {
     pub from_ms: u64,
     pub to_ms: u64,

@@ -1,0 +1,133 @@
+//! The stored panes of every scope.
+//!
+//! One row a scope, level, span and *generation*. The generation is 0, unless a row cannot be
+//! read: it is left as it is, and what is new goes into the next generation beside it.
+
+use crate::capacity::counters;
+use crate::codec::{self, Record};
+use crate::storage::{Storage, StorageError, Table, Write};
+use crate::summary::{Seed, Summary};
+use crate::window::{Level, PaneKey, expires_before_ms};
+
+use serde::{Deserialize, Serialize};
+
+/// Damaged rows of one pane beside which new ones are still begun.
+const MAX_GENERATIONS: u8 = 8;
+
+#[derive(Serialize, Deserialize)]
+struct PaneRow<'a>(#[serde(borrow)] &'a [u8]);
+
+impl Record for PaneRow<'_> {
+    const KIND: u8 = 48;
+    const VERSION: u8 = 1;
+}
+
+/// A pane as it is stored: usually one summary; more where rows are damaged.
+#[derive(Default)]
+pub struct StoredPane {
+    pub summaries: Vec<Summary>,
+    pub damaged: bool,
+}
+
+/// Scope, level, start: the rows of a level lie together in order of time.
+fn pane_prefix(scope: &str, level: Level) -> Vec<u8> {
+    let mut key = crate::topology::BOARD.as_bytes().to_vec();
+    key.push(0);
+    key.extend_from_slice(scope.as_bytes());
+    key.extend_from_slice(&[0, level.code()]);
+    key
+}
+
+fn pane_key(scope: &str, pane: PaneKey) -> Vec<u8> {
+    let mut key = pane_prefix(scope, pane.level);
+    key.extend_from_slice(&pane.start_ms.to_be_bytes());
+    key
+}
+
+/// Reads a pane; an absent one has no summaries.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn read_pane(
+    storage: &impl Storage,
+    scope: &str,
+    pane: PaneKey,
+    seed: Seed,
+) -> Result<StoredPane, StorageError> {
+    let mut stored = StoredPane::default();
+    for (_, value) in storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)? {
+        match read_row(&value, seed) {
+            Some(summary) => stored.summaries.push(summary),
+            None => stored.damaged = true,
+        }
+    }
+    Ok(stored)
+}
+
+fn read_row(value: &[u8], seed: Seed) -> Option<Summary> {
+    let PaneRow(bytes) = codec::decode(value).ok()?;
+    Summary::decode(bytes, seed).ok()
+}
+
+/// The write that folds `parts` into a pane. `None` where every generation is damaged: then the
+/// plays are in the other levels only, and charts that need this one say `incomplete`.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn fold(
+    storage: &impl Storage,
+    scope: &str,
+    pane: PaneKey,
+    parts: &[&Summary],
+    seed: Seed,
+) -> Result<Option<Write>, StorageError> {
+    let key = pane_key(scope, pane);
+    for generation in 0..MAX_GENERATIONS {
+        let row_key = [&key[..], &[generation]].concat();
+        let existing = match storage.get(Table::Panes, &row_key)? {
+            None => None,
+            Some(value) => match read_row(&value, seed) {
+                Some(summary) => Some(summary),
+                None => continue,
+            },
+        };
+        let merged = Summary::merge(
+            existing.iter().chain(parts.iter().copied()),
+            counters(pane.level),
+            seed,
+        );
+        let value = codec::encode(&PaneRow(&merged.encode()));
+        return Ok(Some(Write::put(Table::Panes, row_key, value)));
+    }
+    Ok(None)
+}
+
+/// The deletes of all panes that no question can reach any more.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn expired(
+    storage: &impl Storage,
+    scope: &str,
+    now_ms: u64,
+) -> Result<Vec<Write>, StorageError> {
+    let mut deletes = Vec::new();
+    for level in Level::LADDER {
+        if level == Level::All {
+            continue;
+        }
+        let prefix = pane_prefix(scope, level);
+        let edge_ms = expires_before_ms(level, now_ms);
+        for key in storage.keys(Table::Panes, &prefix)? {
+            let start_ms = key.get(prefix.len()..prefix.len() + 8);
+            let start_ms = start_ms.and_then(|bytes| bytes.try_into().ok());
+            let start_ms = start_ms.map_or(u64::MAX, u64::from_be_bytes);
+            let pane = PaneKey { level, start_ms };
+            if pane.end_ms() > edge_ms {
+                break;
+            }
+            deletes.push(Write::delete(Table::Panes, key));
+        }
+    }
+    Ok(deletes)
+}

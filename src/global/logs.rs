@@ -1,0 +1,211 @@
+//! Which offsets of which shard's log were taken: a partition log's consumer offsets.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::MAX_LOGS_A_SHARD;
+use crate::codec::{self, Record};
+use crate::storage::{Storage, StorageError, Table, Write};
+
+/// A shard: its region and number.
+pub type ShardName = (String, u32);
+
+/// One log of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    pub log_id: u128,
+    /// Everything below was folded, and is stored together with this number.
+    pub consumed: u64,
+    /// Everything below was taken; ahead of `consumed` by what is pending. Not stored.
+    #[serde(skip)]
+    pub accepted: u64,
+    /// The part of `consumed` that is known to be durable. Not stored.
+    #[serde(skip)]
+    pub durable: u64,
+    pub last_heard_ms: u64,
+}
+
+/// The logs of a region's shards, as one row.
+#[derive(Serialize, Deserialize)]
+struct OffsetsRow {
+    shards: Vec<(u32, Vec<Log>)>,
+}
+
+impl Record for OffsetsRow {
+    const KIND: u8 = 49;
+    const VERSION: u8 = 1;
+}
+
+/// Two copies a region: without its offsets its panes would be folded again.
+const COPIES: [u8; 2] = [b'a', b'b'];
+
+fn row_key(region_id: &str, copy: u8) -> Vec<u8> {
+    let mut key = region_id.as_bytes().to_vec();
+    key.extend_from_slice(&[0, copy]);
+    key
+}
+
+/// Where every shard's logs stand.
+#[derive(Default)]
+pub struct Logs {
+    shards: BTreeMap<ShardName, Vec<Log>>,
+    /// Regions whose offsets cannot be read: their pushes are refused, nothing is lost.
+    damaged_regions: Vec<String>,
+    /// Offsets that were passed over because no shard could send them any more.
+    pub gaps: u64,
+}
+
+/// What may be taken of a push.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The first `skip` entries were taken before; the others are next.
+    Take { skip: usize },
+    /// Entries before these are missing: the shard is to send from there.
+    Missing,
+}
+
+impl Logs {
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load(storage: &impl Storage, regions: &[String]) -> Result<Self, StorageError> {
+        let mut logs = Logs::default();
+        for region_id in regions {
+            let mut found = None;
+            let mut copies = 0;
+            for copy in COPIES {
+                let Some(bytes) = storage.get(Table::Offsets, &row_key(region_id, copy))? else {
+                    continue;
+                };
+                copies += 1;
+                found = found.or(codec::decode::<OffsetsRow>(&bytes).ok());
+            }
+            let Some(row) = found else {
+                if copies > 0 {
+                    logs.damaged_regions.push(region_id.clone());
+                }
+                continue;
+            };
+            for (shard, mut shard_logs) in row.shards {
+                for log in &mut shard_logs {
+                    log.accepted = log.consumed;
+                    log.durable = log.consumed;
+                }
+                logs.shards.insert((region_id.clone(), shard), shard_logs);
+            }
+        }
+        Ok(logs)
+    }
+
+    pub fn is_damaged(&self, region_id: &str) -> bool {
+        self.damaged_regions
+            .iter()
+            .any(|damaged| damaged == region_id)
+    }
+
+    pub fn damaged_regions(&self) -> usize {
+        self.damaged_regions.len()
+    }
+
+    /// The log, from its oldest offset on where it is new.
+    pub fn log(&mut self, shard: &ShardName, log_id: u128, oldest: u64, now_ms: u64) -> &mut Log {
+        let logs = self.shards.entry(shard.clone()).or_default();
+        let position = logs.iter().position(|log| log.log_id == log_id);
+        let position = position.unwrap_or_else(|| {
+            if logs.len() >= MAX_LOGS_A_SHARD {
+                logs.sort_by_key(|log| std::cmp::Reverse(log.last_heard_ms));
+                logs.truncate(MAX_LOGS_A_SHARD - 1);
+            }
+            logs.push(Log {
+                log_id,
+                consumed: oldest,
+                accepted: oldest,
+                durable: oldest,
+                last_heard_ms: now_ms,
+            });
+            logs.len() - 1
+        });
+        if let Some(log) = logs.get_mut(position)
+            && log.accepted < oldest
+        {
+            // What lies between cannot be filled any more: this object was set back to an
+            // earlier state, or a row of the shard's outbox is damaged.
+            self.gaps += oldest - log.accepted;
+            log.accepted = oldest;
+        }
+        // The position is inside: it was found, or just pushed.
+        #[allow(clippy::indexing_slicing)]
+        &mut logs[position]
+    }
+
+    /// What was folded up to now goes into storage with these rows.
+    pub fn rows(&self, regions: &[String]) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for region_id in regions {
+            let shards = self
+                .shards
+                .iter()
+                .filter(|((region, _), _)| region == region_id);
+            let shards = shards.map(|((_, shard), logs)| {
+                let folded = logs.iter().cloned().map(|mut log| {
+                    log.consumed = log.accepted;
+                    log
+                });
+                (*shard, folded.collect())
+            });
+            let row = codec::encode(&OffsetsRow {
+                shards: shards.collect(),
+            });
+            for copy in COPIES {
+                writes.push(Write::put(
+                    Table::Offsets,
+                    row_key(region_id, copy),
+                    row.clone(),
+                ));
+            }
+        }
+        writes
+    }
+
+    /// Those rows are written: everything that was accepted is consumed.
+    pub fn written(&mut self, regions: &[String]) {
+        for ((region_id, _), logs) in &mut self.shards {
+            if regions.contains(region_id) {
+                for log in logs {
+                    log.consumed = log.accepted;
+                }
+            }
+        }
+    }
+
+    /// What is consumed at this moment, for [`Logs::synced`] after the sync that follows.
+    pub fn consumed(&self) -> Vec<(ShardName, u128, u64)> {
+        let all = self.shards.iter().flat_map(|(shard, logs)| {
+            logs.iter()
+                .map(move |log| (shard.clone(), log.log_id, log.consumed))
+        });
+        all.collect()
+    }
+
+    /// A sync is done that began when `consumed` was taken.
+    pub fn synced(&mut self, consumed: &[(ShardName, u128, u64)]) {
+        for (shard, log_id, offset) in consumed {
+            let logs = self.shards.get_mut(shard);
+            let log = logs.and_then(|logs| logs.iter_mut().find(|log| log.log_id == *log_id));
+            if let Some(log) = log {
+                log.durable = log.durable.max(*offset);
+            }
+        }
+    }
+}
+
+impl Log {
+    /// What may be taken of entries that begin at `first_offset`.
+    pub fn turn(&self, first_offset: u64) -> Turn {
+        if first_offset > self.accepted {
+            return Turn::Missing;
+        }
+        let skip = usize::try_from(self.accepted - first_offset).unwrap_or(usize::MAX);
+        Turn::Take { skip }
+    }
+}

@@ -1,0 +1,55 @@
+//! The global object: it folds what shards push, keeps every scope's ladder and answers charts.
+//!
+//! # The way of a sealed pane
+//! 1. [`Global::take_push`] checks the message whole, takes the entries at the offset that is
+//!    next in the shard's log, and keeps them in memory: they are *pending*, and in every chart.
+//!    Copies of open panes (*provisional*) replace the shard's last ones.
+//! 2. [`Global::flush`] folds all pending panes of all shards into the ladders, one read, one
+//!    merge and one write a pane of a ladder, and stores the offsets up to there in the same
+//!    atomic batch.
+//! 3. When that is durable, replies tell the shards so, and they forget what they kept.
+//!
+//! A crash loses what is pending; the stored offsets say so, and the shards send it again. So
+//! nothing here waits for a disk, and rows written do not grow with the number of shards.
+//!
+//! # Invariants
+//! - An entry is taken only at the offset that is next: below it was taken, above it is missing.
+//! - Stored offsets and folded panes change together.
+//! - Provisional panes are in charts, never in a ladder; they are taken only if, after the
+//!   entries, nothing sealed is missing and no newer copies were taken before.
+//! - A pane that is folded goes into every level that still covers its time, and into all time.
+//!
+//! # Cost
+//! A flush writes (regions that sealed + 1) × 5 panes + 2 rows a region; with the shards of 10
+//! regions sealing once a minute that is 75 rows, once or twice a minute.
+//!
+//! # At its limits
+//! A push that contradicts itself, or is too large, is refused whole and changes nothing. A row
+//! that cannot be read is left alone: what is new goes beside it, charts say `incomplete`.
+
+mod catalog;
+mod charts;
+mod ladder;
+mod live;
+mod logs;
+mod regions;
+mod state;
+
+pub use charts::ChartRules;
+pub use regions::FirstRegion;
+pub use state::{Global, Health};
+
+/// How long entries may be pending before a push makes them folded.
+pub const FLUSH_AFTER_MS: u64 = 2_000;
+/// Pending bytes at which a push makes them folded at once.
+pub const MAX_PENDING_BYTES: usize = 8 << 20;
+/// Entries of one push: 4 MiB of the smallest panes there are would be more.
+pub const MAX_PUSH_ENTRIES: usize = 50_000;
+/// How long the merged copies of open panes serve charts before they are merged again.
+pub const LIVE_MAX_AGE_MS: u64 = 1_000;
+/// Logs remembered for one shard: a new one begins only where a shard lost its storage.
+pub const MAX_LOGS_A_SHARD: usize = 16;
+/// Entries of the catalog in one message.
+pub const MAX_PUT_POSTS: usize = 10_000;
+/// Hidden posts, all of them in memory: 100,000 of 36 bytes are 6 MB.
+pub const MAX_HIDDEN_POSTS: usize = 100_000;

@@ -1,0 +1,227 @@
+//! The write-ahead log: what makes an accepted batch durable before anything else happens.
+//!
+//! Rows have growing numbers and live in a ring of slots that are overwritten once a checkpoint
+//! covers them; nothing is deleted. A commit is one row, or several written in one atomic batch
+//! where it is larger than the platform takes in one piece.
+
+use serde::{Deserialize, Serialize};
+
+use super::JOURNAL_ROWS;
+use crate::codec::{self, Record};
+use crate::storage::{MAX_PART_BYTES, Storage, StorageError, Table, Write};
+
+#[derive(Serialize, Deserialize)]
+struct JournalRow<'a> {
+    seq: u64,
+    /// The number of the commit's first row, and how many rows it has.
+    first_seq: u64,
+    rows: u64,
+    /// A part of an encoded [`Commit`].
+    #[serde(borrow)]
+    part: &'a [u8],
+}
+
+impl Record for JournalRow<'_> {
+    const KIND: u8 = 33;
+    const VERSION: u8 = 1;
+}
+
+/// Encoded batches that became durable together.
+#[derive(Serialize, Deserialize)]
+struct Commit<'a>(#[serde(borrow)] Vec<&'a [u8]>);
+
+impl Record for Commit<'_> {
+    const KIND: u8 = 34;
+    const VERSION: u8 = 1;
+}
+
+/// Where the journal stands.
+pub struct Journal {
+    /// Slots that hold a row which cannot be read: they are kept as they are.
+    slots: Vec<u64>,
+    next_seq: u64,
+    /// Everything up to here is covered by the last checkpoint.
+    covered_seq: u64,
+    uncovered_bytes: u64,
+}
+
+/// A commit as a restart finds it.
+pub struct FoundCommit {
+    pub last_seq: u64,
+    pub batches: Vec<Vec<u8>>,
+}
+
+impl Journal {
+    /// Reads the ring. Returns the commits after `covered_seq` in their order, and how many rows
+    /// could not be read.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load(
+        storage: &impl Storage,
+        covered_seq: u64,
+    ) -> Result<(Self, Vec<FoundCommit>, u64), StorageError> {
+        let mut readable: Vec<u64> = (0..JOURNAL_ROWS).collect();
+        let mut parts = std::collections::BTreeMap::new();
+        let mut last_seq = covered_seq;
+        let mut damaged = 0;
+        for (key, value) in storage.scan(Table::Journal, &[], &[], usize::MAX)? {
+            let slot = key.try_into().map(u64::from_be_bytes).unwrap_or(u64::MAX);
+            match codec::decode::<JournalRow<'_>>(&value) {
+                Ok(row) => {
+                    last_seq = last_seq.max(row.seq);
+                    if row.seq > covered_seq {
+                        let part = (row.first_seq, row.rows, row.part.to_vec());
+                        parts.insert(row.seq, part);
+                    }
+                }
+                Err(_) => {
+                    readable.retain(|readable| *readable != slot);
+                    damaged += 1;
+                }
+            }
+        }
+        let mut uncovered_bytes = 0;
+        let mut commits = Vec::new();
+        let firsts = parts.iter().filter(|(seq, part)| **seq == part.0);
+        for (first_seq, (_, rows, _)) in firsts {
+            let past_last = first_seq.saturating_add(*rows);
+            let pieces: Vec<_> = parts.range(first_seq..&past_last).collect();
+            let whole = pieces.len() as u64 == *rows
+                && pieces.iter().all(|(_, (first, _, _))| first == first_seq);
+            let bytes: Vec<u8> = pieces
+                .iter()
+                .flat_map(|(_, part)| &part.2)
+                .copied()
+                .collect();
+            uncovered_bytes += bytes.len() as u64;
+            match codec::decode::<Commit<'_>>(&bytes) {
+                Ok(Commit(batches)) if whole => commits.push(FoundCommit {
+                    last_seq: past_last - 1,
+                    batches: batches.into_iter().map(<[u8]>::to_vec).collect(),
+                }),
+                // A row of it is among the damaged ones that were counted already, or the disk
+                // gave back less than it was given.
+                _ => damaged += u64::from(whole),
+            }
+        }
+        let journal = Journal {
+            slots: readable,
+            next_seq: last_seq.saturating_add(1),
+            covered_seq,
+            uncovered_bytes,
+        };
+        Ok((journal, commits, damaged))
+    }
+
+    /// The rows of a commit, with the number of its last one. They are not part of the journal
+    /// until they were [`Journal::written`].
+    pub fn rows_of(&self, batches: &[&[u8]]) -> (Vec<Write>, u64) {
+        let commit = codec::encode(&Commit(batches.to_vec()));
+        // Room for the row's own header.
+        let parts: Vec<&[u8]> = commit.chunks(MAX_PART_BYTES - 64).collect();
+        let rows = parts.len() as u64;
+        let first_seq = self.next_seq;
+        let slots = self.slots.len().max(1) as u64;
+        let writes = (first_seq..).zip(parts).map(|(seq, part)| {
+            let slot = self.slots.get((seq % slots) as usize).copied();
+            let row = codec::encode(&JournalRow {
+                seq,
+                first_seq,
+                rows,
+                part,
+            });
+            Write::put(
+                Table::Journal,
+                slot.unwrap_or(JOURNAL_ROWS).to_be_bytes(),
+                row,
+            )
+        });
+        (writes.collect(), first_seq + rows - 1)
+    }
+
+    /// The rows up to `last_seq` are in storage.
+    pub fn written(&mut self, last_seq: u64, bytes: u64) {
+        self.next_seq = last_seq.saturating_add(1);
+        self.uncovered_bytes += bytes;
+    }
+
+    /// A checkpoint covers everything up to `seq`: those rows are free.
+    pub fn cover(&mut self, seq: u64) {
+        self.covered_seq = seq;
+        self.uncovered_bytes = 0;
+    }
+
+    /// Rows that the next checkpoint will free, and their bytes.
+    pub fn uncovered(&self) -> (u64, u64) {
+        let rows = self
+            .next_seq
+            .saturating_sub(1)
+            .saturating_sub(self.covered_seq);
+        (rows, self.uncovered_bytes)
+    }
+
+    /// Whether `rows` more fit without overwriting one that no checkpoint covers.
+    pub fn has_room_for(&self, rows: usize) -> bool {
+        self.uncovered().0 + rows as u64 <= self.slots.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    fn commit(journal: &mut Journal, storage: &MemoryStorage, batches: &[&[u8]]) -> u64 {
+        let (writes, last_seq) = journal.rows_of(batches);
+        assert!(journal.has_room_for(writes.len()));
+        storage.write(&writes).unwrap();
+        journal.written(last_seq, 1);
+        last_seq
+    }
+
+    #[test]
+    fn commits_come_back_in_order_and_covered_ones_do_not() {
+        let storage = MemoryStorage::new();
+        let (mut journal, found, _) = Journal::load(&storage, 0).unwrap();
+        assert!(found.is_empty());
+        let mut covered = 0;
+        for turn in 0..1_000_u32 {
+            let seq = commit(&mut journal, &storage, &[&turn.to_be_bytes(), b"second"]);
+            if turn % 100 == 99 {
+                covered = seq;
+                journal.cover(seq);
+            }
+        }
+        commit(&mut journal, &storage, &[b"last"]);
+        let (_, found, damaged) = Journal::load(&storage, covered).unwrap();
+        assert_eq!((found.len(), damaged), (1, 0));
+        assert_eq!(found[0].batches, [b"last"]);
+        let (_, found, _) = Journal::load(&storage, covered - 3).unwrap();
+        assert_eq!(found.len(), 4);
+        assert_eq!(found[0].batches[0], 997_u32.to_be_bytes());
+        assert!(storage.len(Table::Journal) as u64 <= JOURNAL_ROWS);
+    }
+
+    #[test]
+    fn a_commit_larger_than_a_value_is_split_and_comes_back_whole_or_not_at_all() {
+        let storage = MemoryStorage::new();
+        let (mut journal, _, _) = Journal::load(&storage, 0).unwrap();
+        let large = vec![7; 3 * MAX_PART_BYTES];
+        let last_seq = commit(&mut journal, &storage, &[&large, b"small"]);
+        assert_eq!(last_seq, 4);
+        let (_, found, _) = Journal::load(&storage, 0).unwrap();
+        assert_eq!(found[0].batches[0], large);
+        let third = storage.keys(Table::Journal, &[]).unwrap()[2].clone();
+        storage
+            .write(&[Write::put(Table::Journal, third, b"damaged".to_vec())])
+            .unwrap();
+        let (journal, found, damaged) = Journal::load(&storage, 0).unwrap();
+        assert_eq!((found.len(), damaged), (0, 1));
+        assert_eq!(
+            journal.slots.len() as u64,
+            JOURNAL_ROWS - 1,
+            "its slot is left alone"
+        );
+    }
+}
