@@ -4,7 +4,7 @@ use super::{Edge, Level, PaneKey, Span, ceil_to_multiple, floor_to_multiple};
 /// The fewest panes that partition `span`, a snapped one, in order of time. The span of `all`
 /// is the one pane of all time.
 ///
-/// At most 39 panes for `24h` and 62 for `30d`; for the longest span, 800 days back and 400
+/// At most 33 panes for `24h` and 62 for `30d`; for the longest span, 800 days back and 400
 /// ahead, at most 1,300. `now_ms` is the clock of whoever holds the panes: it may differ by
 /// 15 minutes from the clock that the window was snapped with. A span that was not snapped,
 /// or too long ago, is widened to what panes can tell, and cut where no level reaches.
