@@ -204,6 +204,10 @@ proptest! {
         prop_assert!(pane.start_ms <= a);
         prop_assert!(fold_targets(pane, now_ms).count() <= 5);
         prop_assert_eq!(fold_targets(pane, now_ms).last(), Some(PaneKey::ALL));
+        for target in fold_targets(pane, now_ms) {
+            prop_assert!(target.level >= level && target.span().from_ms <= pane.start_ms);
+            prop_assert!(target.end_ms() > expires_before_ms(target.level, now_ms));
+        }
         prop_assert!(expires_before_ms(level, now_ms) <= now_ms);
         let recorded = recording_pane(a, now_ms);
         prop_assert!(recorded.span().contains_ms(a) || recorded.end_ms() == u64::MAX);

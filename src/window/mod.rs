@@ -27,7 +27,7 @@
 //!    goes back finds no pane that was dropped and begun anew.
 //!
 //! # Cost and limits
-//! Panes kept, at most: 180 of a minute, 211 of 15 minutes, 193 of 2 hours, 802 of a day and
+//! Panes kept up to now, at most: 180 of a minute, 210 of 15 minutes, 193 of 2 hours, 802 of a day and
 //! the one of all time, a scope. A play is folded into at most 5. All functions are free of
 //! allocation but [`tiles`], [`series`] and [`steps`], of at most 1,300 panes. Any input is
 //! answered: arithmetic saturates, `now` later than the year 9999 counts as its end.
