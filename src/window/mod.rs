@@ -27,10 +27,11 @@
 //!    goes back finds no pane that was dropped and begun anew.
 //!
 //! # Cost and limits
-//! Panes kept up to now, at most: 180 of a minute, 210 of 15 minutes, 193 of 2 hours, 802 of a day and
-//! the one of all time, a scope. A play is folded into at most 5. All functions are free of
-//! allocation but [`tiles`], [`series`] and [`steps`], of at most 1,300 panes. Any input is
-//! answered: arithmetic saturates, `now` later than the year 9999 counts as its end.
+//! Panes kept a scope, at most, up to now: 180 of a minute, 210 of 15 minutes, 193 of 2 hours,
+//! 802 of a day and the one of all time; plays ahead of the clock add a few minutes. A play is
+//! folded into at most 5. Only [`tiles`], [`series`] and [`steps`] allocate: at most 1,300
+//! panes, or as many points as were asked for. Any input is answered: arithmetic saturates,
+//! and a `now` later than the year 9999 counts as its end.
 
 mod level;
 mod pane;
@@ -61,7 +62,7 @@ pub const CLOCK_MARGIN_MS: u64 = 15 * MINUTE_MS;
 pub const AHEAD_MAX_MS: u64 = 400 * DAY_MS;
 
 /// How far ahead of the clock a play is accepted.
-const PLAY_AHEAD_MAX_MS: u64 = 60 * 1000;
+pub const PLAY_AHEAD_MAX_MS: u64 = 60 * 1000;
 
 /// 10000-01-01T00:00:00Z: RFC 3339 cannot say more. A multiple of a day.
 const END_OF_TIME_MS: u64 = 253_402_300_800_000;
