@@ -1,0 +1,62 @@
+/**
+ * Whether the build is up to date: by the contents of what went into it, as times of files say
+ * little after a checkout.
+ */
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { BUILD_DIR, ROOT } from "./paths.mjs";
+
+const RECORD = join(BUILD_DIR, "inputs.json");
+const OUTPUTS = ["index.js", "index_bg.wasm"].map((name) => join(BUILD_DIR, name));
+const FILES = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "package-lock.json", "build.rs", ".cargo/config.toml"];
+
+/** @typedef {Record<string, string>} Inputs path below the project to hash of its contents */
+
+/** @returns {Inputs} what a build would be made from now */
+export function buildInputs() {
+  const files = [...FILES.map((name) => join(ROOT, name)), ...filesBelow(join(ROOT, "src")), ...includedFiles()];
+  const inputs = {};
+  for (const file of [...new Set(files)].sort()) {
+    if (existsSync(file)) inputs[relative(ROOT, file)] = hashOf(file);
+  }
+  return inputs;
+}
+
+export function isBuildCurrent() {
+  if (!OUTPUTS.every(existsSync) || !existsSync(RECORD)) return false;
+  return readFileSync(RECORD, "utf8") === asText(buildInputs());
+}
+
+/**
+ * Notes what the build was made from.
+ * @param {Inputs} before as they were when the build began
+ */
+export function recordBuild(before) {
+  // The compiler's list of files is new now: it may name some that nobody knew of before.
+  const inputs = buildInputs();
+  for (const file of Object.keys(inputs)) inputs[file] = before[file] ?? inputs[file];
+  writeFileSync(RECORD, asText(inputs));
+}
+
+const asText = (inputs) => JSON.stringify(inputs, null, 1);
+
+const hashOf = (file) => createHash("sha256").update(readFileSync(file)).digest("hex");
+
+function filesBelow(folder) {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+}
+
+/** What `include_str!` and its like took in, from the compiler's list of dependencies. */
+function includedFiles() {
+  const target = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target");
+  const list = join(target, "wasm32-unknown-unknown", "release", "hitparade.d");
+  if (!existsSync(list)) return [];
+  return readFileSync(list, "utf8")
+    .split("\n")
+    .flatMap((line) => line.replace(/^.*?: ?/, "").split(/(?<!\\) /))
+    .map((path) => path.replaceAll("\\ ", " "))
+    .filter((path) => path.startsWith(ROOT) && !path.startsWith(target));
+}

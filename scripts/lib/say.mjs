@@ -1,0 +1,33 @@
+/**
+ * What the scripts tell the person at the terminal. All of it goes to standard error, so that
+ * standard output carries only what other programs read (`ready http://…`, test results).
+ */
+
+/** @param {string} text one line */
+export const say = (text) => void process.stderr.write(`${text}\n`);
+
+/**
+ * A failure that the user can do something about: printed without a stack trace.
+ */
+export class Advice extends Error {
+  /**
+   * @param {string} what what went wrong, one sentence
+   * @param {...string} todo what to do about it, a line each
+   */
+  constructor(what, ...todo) {
+    super([what, ...todo.map((line) => `  ${line}`)].join("\n"));
+  }
+}
+
+/**
+ * Runs a script's main function; an `Advice` is printed as it is, anything else with its stack.
+ * @param {() => Promise<number | void>} main its number is the exit code
+ */
+export async function runMain(main) {
+  try {
+    process.exitCode = (await main()) ?? 0;
+  } catch (error) {
+    say(`\nerror: ${error instanceof Advice ? error.message : error.stack}`);
+    process.exitCode = 1;
+  }
+}

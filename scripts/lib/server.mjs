@@ -1,0 +1,180 @@
+/** The build on bare workerd, everything it stores under one folder. */
+import { spawn } from "node:child_process";
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { tryLock } from "./lock.mjs";
+import { WORKERD } from "./npm-packages.mjs";
+import { BUILD_DIR, ROOT } from "./paths.mjs";
+import { Advice } from "./say.mjs";
+import { workerVariables } from "./variables.mjs";
+import { workerdConfig } from "./workerd-config.mjs";
+import { readWranglerConfig } from "./wrangler-config.mjs";
+
+const HOST = "127.0.0.1";
+const START_TIMEOUT_MS = 30_000;
+const PORT_TIMEOUT_MS = 1_000;
+/** workerd lets requests finish after SIGTERM; one that never does must not hold it up. */
+const STOP_TIMEOUT_MS = 5_000;
+
+/**
+ * @typedef {object} Server
+ * @property {string} url
+ * @property {() => Promise<void>} stop ends it cleanly
+ * @property {Promise<string>} ended how it ended; resolves when it has
+ */
+
+/**
+ * Starts the server; resolves when it answers.
+ * @param {object} options
+ * @param {number} options.port 0: any free one
+ * @param {string} options.state folder for all that it stores; made if need be
+ * @param {NodeJS.ProcessEnv} [options.environment] where tokens come from
+ * @returns {Promise<Server>}
+ */
+export async function startServer({ port, state, environment = process.env }) {
+  await refuseTakenPort(port);
+  const folder = resolve(state);
+  const held = lockState(folder);
+  try {
+    const config = readWranglerConfig();
+    const variables = workerVariables(config.vars, environment);
+    const child = spawnWorkerd(writeConfig(folder, config, variables), port, variables);
+    const ended = new Promise((done) => {
+      child.on("error", (error) => done(error.message));
+      child.on("exit", (code, signal) => done(signal ?? `exit code ${code}`));
+    }).then((how) => {
+      held.release();
+      return how;
+    });
+    const stop = async () => {
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+      await ended;
+      clearTimeout(timer);
+    };
+    try {
+      const url = `http://${HOST}:${await listening(child, ended)}`;
+      await answering(url, ended);
+      return { url, stop, ended };
+    } catch (error) {
+      await stop();
+      throw error;
+    }
+  } catch (error) {
+    held.release();
+    throw error;
+  }
+}
+
+/** A server that was just killed may hold its port a moment longer; only then is it taken. */
+async function refuseTakenPort(port) {
+  for (const deadline = Date.now() + PORT_TIMEOUT_MS; ; await sleep(100)) {
+    const error = await listenOnce(port);
+    if (!error) return;
+    if (error.code !== "EADDRINUSE") {
+      throw new Advice(`Cannot listen on port ${port}: ${error.message}.`, "Take another one with --port.");
+    }
+    if (Date.now() > deadline) {
+      throw new Advice(`Port ${port} is taken by another program.`, "Take another one with --port, or end that program.");
+    }
+  }
+}
+
+function listenOnce(port) {
+  const probe = createServer();
+  return new Promise((done) => {
+    probe.once("error", done);
+    probe.listen(port, HOST, () => probe.close(() => done(null)));
+  });
+}
+
+function lockState(folder) {
+  try {
+    mkdirSync(join(folder, "objects"), { recursive: true });
+  } catch (error) {
+    throw new Advice(`Cannot store under ${folder}: ${error.message}.`, "Name another folder with --state.");
+  }
+  const held = tryLock(join(folder, "lock"));
+  if ("holder" in held) {
+    throw new Advice(
+      `${folder} is in use by a server that runs already (process ${held.holder}).`,
+      "End that one, or name another folder with --state.",
+    );
+  }
+  return held;
+}
+
+/** A copy of the build goes beside the configuration: a later build does not disturb a server. */
+function writeConfig(folder, config, variables) {
+  const run = join(folder, "run");
+  mkdirSync(run, { recursive: true });
+  for (const name of ["index.js", "index_bg.wasm"]) copyFileSync(join(BUILD_DIR, name), join(run, name));
+  const assets = join(ROOT, config.assets.directory);
+  const path = join(run, "config.capnp");
+  writeFileSync(
+    path,
+    workerdConfig(config, {
+      objects: join(folder, "objects"),
+      assets: existsSync(assets) ? assets : null,
+      variables: Object.keys(variables),
+    }),
+  );
+  return path;
+}
+
+/** In our own process group, and never longer alive than we are. */
+function spawnWorkerd(configPath, port, variables) {
+  const child = spawn(
+    WORKERD,
+    ["serve", configPath, `--socket-addr=http=${HOST}:${port}`, "--control-fd=3"],
+    { env: { PATH: process.env.PATH, ...variables }, stdio: ["ignore", 2, 2, "pipe"] },
+  );
+  if (child.pid) {
+    // Ends when our end of its input closes, which it does however we end.
+    const guard = spawn("/bin/sh", ["-c", `cat; kill -KILL ${child.pid} 2>&-`], { stdio: ["pipe", "ignore", "ignore"] });
+    guard.unref();
+    guard.stdin.unref?.();
+    child.on("exit", () => {
+      guard.kill("SIGKILL");
+      guard.stdin.destroy();
+    });
+  }
+  return child;
+}
+
+/** The port that workerd reports on its control channel. */
+async function listening(child, ended) {
+  const reported = new Promise((done) => {
+    let text = "";
+    child.stdio[3].on("data", (data) => {
+      text += data;
+      for (const line of text.split("\n").slice(0, -1)) {
+        const event = JSON.parse(line);
+        if (event.event === "listen" && event.socket === "http") done(event.port);
+      }
+    });
+  });
+  return orEnded(reported, ended);
+}
+
+async function answering(url, ended) {
+  const answers = async () => {
+    let seen = "no answer";
+    for (const deadline = Date.now() + START_TIMEOUT_MS; Date.now() < deadline; await sleep(25)) {
+      const answer = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(5_000) }).catch(() => null);
+      if (answer?.ok) return;
+      if (answer) seen = `status ${answer.status}: ${(await answer.text()).slice(0, 200)}`;
+    }
+    throw new Advice(`The server does not answer ${url}/healthz in ${START_TIMEOUT_MS / 1000} s (${seen}).`);
+  };
+  await orEnded(answers(), ended);
+}
+
+async function orEnded(wanted, ended) {
+  const failed = ended.then((how) => {
+    throw new Advice(`workerd ended at its start (${how}); its messages are above.`);
+  });
+  return Promise.race([wanted, failed]);
+}

@@ -1,0 +1,59 @@
+/** `npm run serve -- --port 8787 --state DIR`: the build on bare workerd, with no demo. */
+import { parseArgs } from "node:util";
+import { ensureBuilt } from "./build.mjs";
+import { Advice, runMain, say } from "./lib/say.mjs";
+import { startServer } from "./lib/server.mjs";
+
+const USAGE = `usage: npm run serve -- [--port 8787] [--state .state/serve]
+
+  --port N     port on 127.0.0.1; 0 takes any free one
+  --state DIR  folder for everything that is stored; the same folder again goes on where it ended
+
+INGEST_TOKEN, ADMIN_TOKEN, READ_TOKEN and the settings of wrangler.toml ([vars]) are taken from the
+environment or from .dev.vars. Prints \`ready http://127.0.0.1:PORT\` when it answers.`;
+
+await runMain(async () => {
+  const options = readOptions();
+  if (!options) return;
+  await ensureBuilt();
+  let ending = false;
+  const signalled = new Promise((done) => {
+    for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => done((ending = true)));
+    whenNpmIsGone(() => done((ending = true)));
+  });
+  const server = await startServer(options);
+  process.stdout.write(`ready ${server.url}\n`);
+  await Promise.race([signalled, server.ended]);
+  if (ending) return server.stop();
+  // The signal to the whole process group may end workerd a moment before it reaches us.
+  const how = await server.ended;
+  await new Promise((done) => setTimeout(done, 100));
+  if (!ending) throw new Advice(`workerd ended by itself (${how}); its messages are above.`);
+});
+
+/** An npm that was killed cannot pass that on: without it nobody would end the server. */
+function whenNpmIsGone(then) {
+  const parent = process.ppid;
+  if (process.env.npm_lifecycle_event) setInterval(() => process.ppid !== parent && then(), 250).unref();
+}
+
+function readOptions() {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      options: {
+        port: { type: "string", default: "8787" },
+        state: { type: "string", default: ".state/serve" },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    }));
+  } catch (error) {
+    throw new Advice(error.message, ...USAGE.split("\n"));
+  }
+  if (values.help) return void say(USAGE);
+  if (!/^\d{1,5}$/.test(values.port) || Number(values.port) > 65_535) {
+    throw new Advice(`--port ${values.port}: a number from 0 to 65535 is needed.`, ...USAGE.split("\n"));
+  }
+  if (!values.state) throw new Advice("--state needs the name of a folder.", ...USAGE.split("\n"));
+  return { port: Number(values.port), state: values.state };
+}
