@@ -63,12 +63,11 @@ impl Record for Leaderboard {
 }
 
 impl Leaderboard {
-    /// Keeps the first k places; the others stay bounded by `unlisted_max`.
-    pub fn cut(&mut self, k: usize) {
+    /// The bound of everything outside the first k places.
+    pub fn unlisted_max_at(&self, k: usize) -> u64 {
         let cut_off = self.places.get(k..).unwrap_or_default();
         let most = cut_off.iter().map(|place| place.view_count_max).max();
-        self.unlisted_max = self.unlisted_max.max(most.unwrap_or(0));
-        self.places.truncate(k);
+        self.unlisted_max.max(most.unwrap_or(0))
     }
 
     /// For each of the first k places, whether it belongs to the Top k for sure: nothing outside
@@ -125,16 +124,12 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_stays_bounded() {
-        let mut board = leaderboard(
-            vec![place("a", 9, 9), place("b", 4, 8), place("c", 2, 3)],
-            1,
+        let places = vec![place("a", 9, 9), place("b", 4, 8), place("c", 2, 3)];
+        let board = leaderboard(places, 1);
+        assert_eq!(
+            [0, 1, 2, 3, 9].map(|k| board.unlisted_max_at(k)),
+            [9, 8, 3, 1, 1]
         );
-        board.cut(2);
-        assert_eq!(board.unlisted_max, 3);
-        board.cut(1);
-        assert_eq!(board.unlisted_max, 8);
-        board.cut(5);
-        assert_eq!((board.places.len(), board.unlisted_max), (1, 8));
     }
 
     #[test]

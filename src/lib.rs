@@ -2,10 +2,15 @@
 
 pub mod capacity;
 pub mod codec;
+#[cfg(target_arch = "wasm32")]
+mod edge;
 pub mod global;
 pub mod leaderboard;
+#[cfg(target_arch = "wasm32")]
+mod platform;
 pub mod play;
 pub mod region;
+pub mod settings;
 pub mod storage;
 pub mod summary;
 pub mod topology;

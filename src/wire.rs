@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Record;
 use crate::leaderboard::{Card, Leaderboard};
+use crate::topology::{Region, RegionTable};
 
 /// Gives message types their kind and version in one readable table.
 macro_rules! records {
@@ -24,14 +25,14 @@ records! {
     Batch<'a> = 18 v 1;
     SealedPane<'a> = 19 v 1;
     Push<'a> = 20 v 1;
-    PushReply = 21 v 1;
+    PushReplyOrRefusal = 21 v 1;
     ChartRequest = 22 v 1;
     ChartReply = 23 v 1;
     PostRequest = 24 v 1;
     PostReply = 25 v 1;
     PutPosts = 26 v 1;
     PutRegion = 27 v 1;
-    Refusal = 28 v 1;
+    TableReply = 28 v 1;
     RegionsReply = 29 v 1;
     CatalogEntry = 30 v 1;
     PutPostsReply = 31 v 1;
@@ -128,6 +129,9 @@ pub struct PushReply {
     /// The installation's seed, for the summaries that the shard opens next.
     pub seed: [u8; 16],
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushReplyOrRefusal(pub Result<PushReply, Refusal>);
 
 /// Why a push or a question was refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,7 +249,7 @@ pub struct PutPostsReply(pub Result<Option<CatalogEntry>, Refusal>);
 
 /// Global → Worker: the region as it is stored now, or why it is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PutRegionReply(pub Result<crate::topology::Region, Refusal>);
+pub struct PutRegionReply(pub Result<Region, Refusal>);
 
 /// Worker → global: make or change a region. Fields left out stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -269,6 +273,8 @@ pub struct RegionStatus {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegionsReply {
-    pub regions: Vec<RegionStatus>,
-}
+pub struct RegionsReply(pub Result<Vec<RegionStatus>, Refusal>);
+
+/// Global → Worker: which regions and shards there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableReply(pub Result<RegionTable, Refusal>);

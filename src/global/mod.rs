@@ -32,6 +32,8 @@ mod charts;
 mod ladder;
 mod live;
 mod logs;
+#[cfg(target_arch = "wasm32")]
+mod object;
 mod regions;
 mod state;
 

@@ -29,6 +29,8 @@
 //! too many late panes, or too large ones, are sealed early. Nothing is dropped.
 
 mod journal;
+#[cfg(target_arch = "wasm32")]
+mod object;
 mod panes;
 mod push;
 mod seen;
@@ -58,6 +60,16 @@ pub const JOURNAL_ROWS: u64 = 256;
 pub const CHECKPOINT_ROWS: u64 = 128;
 /// Journal bytes after which a checkpoint comes: bounds what a restart reads.
 pub const CHECKPOINT_BYTES: u64 = 8 << 20;
+/// A shard with fewer requests a second commits each at once. A busier one lets a group grow until
+/// it has so many requests or bytes, or has waited so long.
+pub const GROUP_AFTER_A_SECOND: u32 = 20;
+pub const GROUP_REQUESTS: usize = 64;
+pub const GROUP_BYTES: usize = 64 << 10;
+pub const GROUP_WAIT_MS: u64 = 100;
+/// How long a push may take, and how many one alarm sends when there is a backlog: 32 MiB every
+/// 5 s, 1 GiB in three minutes.
+pub const PUSH_TIMEOUT_MS: u64 = 30_000;
+pub const PUSHES_AN_ALARM: usize = 8;
 /// A live pane is sealed so long after its end; a late one so long after it was opened.
 pub const SEAL_AFTER_END_MS: u64 = 30_000;
 pub const SEAL_LATE_AFTER_MS: u64 = 60_000;

@@ -8,9 +8,15 @@
 //! A value may have any size. Implementations split what their platform refuses in one piece
 //! ([`MAX_PART_BYTES`]) and write the parts in the same atomic batch.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
+
+mod memory;
+#[cfg(target_arch = "wasm32")]
+mod sql;
+
+pub use memory::MemoryStorage;
+#[cfg(target_arch = "wasm32")]
+pub use sql::{SqlStorage, random_bytes};
 
 /// The largest piece handed to the platform at once. Durable Objects refuse values over 2 MB.
 pub const MAX_PART_BYTES: usize = 1 << 20;
@@ -146,88 +152,4 @@ pub trait Storage {
     /// # Errors
     /// When the disk refuses; then nothing of the batch is stored.
     fn write(&self, batch: &[Write]) -> Result<(), StorageError>;
-}
-
-type RowKey = (Table, Vec<u8>);
-
-/// Tables in memory, for tests, benchmarks and the simulation.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryStorage {
-    rows: RefCell<BTreeMap<RowKey, Vec<u8>>>,
-}
-
-impl MemoryStorage {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Changes a stored value in place, as a failing disk would.
-    pub fn damage(&self, table: Table, change: impl Fn(&mut Vec<u8>)) {
-        for ((row_table, _), value) in self.rows.borrow_mut().iter_mut() {
-            if *row_table == table {
-                change(value);
-            }
-        }
-    }
-
-    /// The number of rows of a table.
-    pub fn len(&self, table: Table) -> usize {
-        let rows = self.rows.borrow();
-        rows.keys().filter(|(row, _)| *row == table).count()
-    }
-}
-
-impl Storage for MemoryStorage {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        Ok(self.rows.borrow().get(&(table, key.to_vec())).cloned())
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        from: &[u8],
-        max_bytes: usize,
-    ) -> Result<Vec<StoredRow>, StorageError> {
-        let start = if from > prefix { from } else { prefix };
-        let mut bytes = 0;
-        let mut found = Vec::new();
-        for ((row_table, key), value) in self.rows.borrow().range((table, start.to_vec())..) {
-            if *row_table != table || !key.starts_with(prefix) || bytes > max_bytes {
-                break;
-            }
-            bytes += value.len();
-            found.push((key.clone(), value.clone()));
-        }
-        Ok(found)
-    }
-
-    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
-        let rows = self.rows.borrow();
-        let matching = rows
-            .range((table, prefix.to_vec())..)
-            .take_while(|((row_table, key), _)| *row_table == table && key.starts_with(prefix));
-        Ok(matching.map(|((_, key), _)| key.clone()).collect())
-    }
-
-    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
-        let rows = self.rows.borrow();
-        let values = rows.iter().filter(|((row, _), _)| *row == table);
-        Ok(values.map(|(_, value)| value.len() as u64).sum())
-    }
-
-    fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
-        let mut rows = self.rows.borrow_mut();
-        for change in batch {
-            match change {
-                Write::Put { table, key, value } => {
-                    rows.insert((*table, key.clone()), value.clone());
-                }
-                Write::Delete { table, key } => {
-                    rows.remove(&(*table, key.clone()));
-                }
-            }
-        }
-        Ok(())
-    }
 }

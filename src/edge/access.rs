@@ -1,0 +1,135 @@
+//! Who may do what: bearer tokens, and the origins of pages.
+
+use std::cell::RefCell;
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+use subtle::ConstantTimeEq;
+use worker::{Env, Headers, Request};
+
+use super::problem::Problem;
+use super::request::Call;
+use crate::platform::setting;
+use crate::storage::random_bytes;
+
+/// The routes that a token opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    Ingest,
+    Admin,
+    Read,
+}
+
+impl Token {
+    const fn setting(self) -> &'static str {
+        match self {
+            Token::Ingest => "INGEST_TOKEN",
+            Token::Admin => "ADMIN_TOKEN",
+            Token::Read => "READ_TOKEN",
+        }
+    }
+}
+
+/// Requires a token that must be configured.
+pub fn require(call: &Call, token: Token) -> Result<(), Problem> {
+    if setting(&call.env, token.setting()).is_none() {
+        let detail = format!(
+            "this needs {}, which is not configured here",
+            token.setting()
+        );
+        return Err(Problem::new(403, "disabled", detail));
+    }
+    if shows(call, token)? {
+        return Ok(());
+    }
+    Err(Problem::unauthorized(
+        "send Authorization: Bearer with the token of this route",
+    ))
+}
+
+/// Requires the read token where one is configured.
+pub fn may_read(call: &Call) -> Result<(), Problem> {
+    if shows(call, Token::Read)? || setting(&call.env, "READ_TOKEN").is_none() {
+        return Ok(());
+    }
+    Err(Problem::unauthorized(
+        "charts need the read token here: Authorization: Bearer",
+    ))
+}
+
+/// Whether the request shows a token. One that it shows must be the right one.
+pub fn shows(call: &Call, token: Token) -> Result<bool, Problem> {
+    let Some(header) = call.header("Authorization") else {
+        return Ok(false);
+    };
+    let given = header
+        .get(..7)
+        .filter(|scheme| scheme.eq_ignore_ascii_case("bearer "))
+        .and_then(|_| header.get(7..))
+        .ok_or_else(|| Problem::unauthorized("the only scheme is Bearer"))?;
+    let expected = setting(&call.env, token.setting());
+    if expected.is_some_and(|expected| same_secret(given.trim(), &expected)) {
+        return Ok(true);
+    }
+    Err(Problem::unauthorized(
+        "this token is not valid for this route",
+    ))
+}
+
+/// Compares in a time that depends on neither content nor common length: digests under a key
+/// that nobody knows are compared instead of the secrets.
+fn same_secret(given: &str, expected: &str) -> bool {
+    thread_local! {
+        static KEY: RefCell<Option<[u8; 16]>> = const { RefCell::new(None) };
+    }
+    let key = KEY.with(|key| *key.borrow_mut().get_or_insert_with(random_bytes));
+    let digest = |secret: &str| {
+        let mut hasher = SipHasher13::new_with_key(&key);
+        hasher.write(secret.as_bytes());
+        hasher.finish128().as_bytes()
+    };
+    digest(given).ct_eq(&digest(expected)).into()
+}
+
+/// Which pages may read an answer, and send plays.
+pub struct Cors {
+    origin: Option<String>,
+    /// `ALLOWED_ORIGINS`; empty for all.
+    allowed: Vec<String>,
+}
+
+impl Cors {
+    pub fn of(request: &Request, env: &Env) -> Self {
+        let allowed = setting(env, "ALLOWED_ORIGINS").unwrap_or_default();
+        let allowed = allowed
+            .split([',', ' '])
+            .map(str::trim)
+            .filter(|origin| !origin.is_empty());
+        Cors {
+            origin: request.headers().get("Origin").ok().flatten(),
+            allowed: allowed.map(str::to_owned).collect(),
+        }
+    }
+
+    /// Whether the page that sends this may do so. Senders that are no pages name no origin.
+    pub fn allows_origin(&self) -> bool {
+        let listed = |origin: &String| self.allowed.contains(origin);
+        self.allowed.is_empty() || self.origin.as_ref().is_none_or(listed)
+    }
+
+    /// # Errors
+    /// When the platform refuses a header.
+    pub fn apply(&self, headers: &Headers) -> worker::Result<()> {
+        let exposed = "ETag, Retry-After, RateLimit, RateLimit-Policy";
+        if self.allowed.is_empty() {
+            headers.set("Access-Control-Allow-Origin", "*")?;
+            return headers.set("Access-Control-Expose-Headers", exposed);
+        }
+        headers.append("Vary", "Origin")?;
+        if let Some(origin) = self.origin.as_ref().filter(|_| self.allows_origin()) {
+            headers.set("Access-Control-Allow-Origin", origin)?;
+            headers.set("Access-Control-Expose-Headers", exposed)?;
+        }
+        Ok(())
+    }
+}

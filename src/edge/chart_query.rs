@@ -1,0 +1,88 @@
+//! The query of a chart: region, timeframe, k and the rest, with what is allowed where not.
+
+use super::problem::Problem;
+use super::request::Call;
+use crate::leaderboard::MAX_K;
+use crate::topology::GLOBAL_SCOPE;
+use crate::window::{Kind, Timeframe, parse_rfc3339_ms};
+use crate::wire::WindowRequest;
+
+/// What a reader asks for.
+pub struct ChartQuery {
+    pub scope: String,
+    pub window: WindowRequest,
+    /// As it was asked for; `None` for `from` and `to`.
+    pub timeframe: Option<String>,
+    pub k: usize,
+}
+
+impl ChartQuery {
+    /// # Errors
+    /// 400 with what is allowed.
+    pub fn read(call: &Call) -> Result<Self, Problem> {
+        let (window, timeframe) = read_window(call)?;
+        if let Some(sort) = call.parameter("sort").filter(|sort| sort != "views") {
+            return Err(Problem::bad(
+                "bad_sort",
+                format!("sort is views, not {sort:?}"),
+            ));
+        }
+        Ok(ChartQuery {
+            scope: call
+                .parameter("region")
+                .unwrap_or_else(|| GLOBAL_SCOPE.into()),
+            window,
+            timeframe,
+            k: read_k(call)?,
+        })
+    }
+}
+
+fn read_k(call: &Call) -> Result<usize, Problem> {
+    let Some(text) = call.parameter("k") else {
+        return Ok(10);
+    };
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let k = text
+        .parse()
+        .ok()
+        .filter(|k| digits && (1..=MAX_K).contains(k));
+    k.ok_or_else(|| Problem::bad("bad_k", "k is a whole number from 1 to 1000"))
+}
+
+fn read_window(call: &Call) -> Result<(WindowRequest, Option<String>), Problem> {
+    let moment = |name: &'static str| {
+        call.parameter(name)
+            .map(|text| {
+                let detail = format!("{name} is a time in RFC 3339, like 2026-11-23T12:00:00Z");
+                parse_rfc3339_ms(&text).ok_or_else(|| Problem::bad("bad_window", detail))
+            })
+            .transpose()
+    };
+    let kind = match call.parameter("window") {
+        None => Kind::Sliding,
+        Some(text) => text
+            .parse::<Kind>()
+            .map_err(|error| Problem::bad("bad_window", error.to_string()))?,
+    };
+    let text = call.parameter("timeframe").unwrap_or_else(|| "24h".into());
+    let timeframe = text
+        .parse::<Timeframe>()
+        .map_err(|error| Problem::bad("bad_timeframe", error.to_string()))?;
+    match (moment("from")?, moment("to")?) {
+        (Some(from_ms), Some(to_ms)) => Ok((WindowRequest::Between { from_ms, to_ms }, None)),
+        (None, None) => {
+            let window = match (timeframe, kind) {
+                (Timeframe::All, _) => WindowRequest::All,
+                (Timeframe::Length { ms, .. }, Kind::Sliding) => {
+                    WindowRequest::Sliding { length_ms: ms }
+                }
+                (Timeframe::Length { ms, .. }, Kind::Tumbling) => {
+                    WindowRequest::Tumbling { length_ms: ms }
+                }
+            };
+            Ok((window, Some(timeframe.to_string())))
+        }
+        _ => Err(Problem::bad("bad_window", "from and to go together")),
+    }
+}

@@ -1,0 +1,88 @@
+//! The Worker: stateless, in the city nearest to the user.
+//!
+//! [`route`] sends a request to the file that answers it; each answers with an [`Answer`] or a
+//! [`Problem`]. Nothing here keeps state that matters: isolates come and go.
+
+mod access;
+mod answer;
+mod body;
+mod chart_query;
+mod charts;
+mod format;
+mod plays;
+mod posts;
+mod problem;
+mod regions;
+mod request;
+mod table;
+mod www;
+
+use worker::{Context, Env, Method, Request, Response, event};
+
+use access::Cors;
+use answer::Answer;
+use problem::Problem;
+use request::Call;
+
+/// How long a charts or catalog question to the global object may take.
+const ASK_TIMEOUT_MS: u64 = 10_000;
+
+#[event(fetch)]
+async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<Response> {
+    let cors = Cors::of(&request, &env);
+    let method = request.method();
+    let is_head = method == Method::Head;
+    let answer = match Call::new(request, env) {
+        Ok(call) => route(call, &cors).await.unwrap_or_else(Answer::from),
+        Err(problem) => Answer::from(problem),
+    };
+    answer.into_response(&cors, is_head)
+}
+
+async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
+    use Method::{Delete, Get, Head, Options, Post, Put};
+    let path = call.path.clone();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let allowed: &[Method] = match *segments.as_slice() {
+        ["plays"] => &[Post],
+        ["top-posts" | "regions" | "healthz"] => &[Get],
+        ["posts"] => &[Get, Put],
+        ["posts", _] => &[Get, Put, Delete],
+        ["regions", _] => &[Put],
+        _ => &[Get],
+    };
+    let method = match call.method() {
+        Head => Get,
+        method => method,
+    };
+    if method == Options {
+        return Ok(Answer::preflight(allowed));
+    }
+    let is_asset = !matches!(
+        segments.first(),
+        Some(&("plays" | "top-posts" | "regions" | "posts" | "healthz"))
+    ) || segments.len() > 2;
+    if is_asset {
+        // An unknown path is 404 whatever the method; a file is only ever read.
+        return www::serve(&call, method).await;
+    }
+    if !allowed.contains(&method) {
+        return Err(Problem::method_not_allowed(allowed));
+    }
+    match (method, segments.as_slice()) {
+        (Post, ["plays"]) => plays::post(&mut call, cors).await,
+        (Get, ["top-posts"]) => charts::get(&call).await,
+        (Get, ["posts"]) => posts::get(&call, call.parameter("post_id").unwrap_or_default()).await,
+        (Put, ["posts"]) => posts::put_many(&mut call).await,
+        (Get, ["posts", post_id]) => posts::get(&call, request::decoded(post_id)?).await,
+        (Put, ["posts", post_id]) => posts::put(&mut call, request::decoded(post_id)?).await,
+        (Delete, ["posts", post_id]) => posts::delete(&call, request::decoded(post_id)?).await,
+        (Get, ["regions"]) => regions::get(&call).await,
+        (Put, ["regions", id]) => regions::put(&mut call, request::decoded(id)?).await,
+        (Get, ["healthz"]) => Ok(Answer::json(&serde_json::json!({
+            "status": "ok",
+            "version": env!("CARGO_PKG_VERSION"),
+        }))),
+        _ => Err(Problem::not_found("there is nothing at this path")),
+    }
+}

@@ -1,0 +1,284 @@
+//! `/posts`: one post's numbers, and the catalog.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::access::{Token, may_read, require};
+use super::answer::Answer;
+use super::chart_query::ChartQuery;
+use super::format::NamedWindow;
+use super::problem::Problem;
+use super::request::Call;
+use super::{ASK_TIMEOUT_MS, body};
+use crate::platform::{call as ask, global_stub};
+use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
+use crate::window::{parse_rfc3339_ms, rfc3339};
+use crate::wire::{
+    CatalogEntry, Count, PostPatch, PostReply, PostRequest, PutPosts, PutPostsReply,
+};
+
+const MAX_AUTHOR_BYTES: usize = 256;
+const MAX_CONTENT_BYTES: usize = 1 << 10;
+const MAX_LINK_BYTES: usize = 1 << 10;
+
+pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
+    may_read(call)?;
+    let query = ChartQuery::read(call)?;
+    check_id(&post_id)?;
+    let request = PostRequest {
+        post_id,
+        scope: query.scope.clone(),
+        window: query.window,
+    };
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env).map_err(away)?;
+    let PostReply(reply) = ask(&stub, "/post", &request, ASK_TIMEOUT_MS)
+        .await
+        .map_err(away)?;
+    let report = reply.map_err(|refusal| Problem::refused(refusal, "bad_window"))?;
+    let mut body = entry_json(&report.entry);
+    let series = report.series.iter().map(|(span, count)| {
+        let window = NamedWindow::from(*span);
+        merged(json!(window), count_json(*count))
+    });
+    let regions = report
+        .regions
+        .iter()
+        .map(|(region_id, count)| merged(json!({ "region_id": region_id }), count_json(*count)));
+    let numbers = json!({
+        "region": query.scope,
+        "timeframe": query.timeframe,
+        "window": NamedWindow::from(report.span),
+        "rank": report.rank,
+        "series": series.collect::<Vec<Value>>(),
+        "regions": regions.collect::<Vec<Value>>(),
+    });
+    body = merged(merged(body, numbers), count_json(report.count));
+    if report.incomplete {
+        body = merged(body, json!({ "incomplete": true }));
+    }
+    Ok(Answer::json(&body).with_header("Cache-Control", "public, max-age=1"))
+}
+
+pub async fn put(call: &mut Call, post_id: String) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    let bytes = body::read(call, MAX_BODY_BYTES_TRUSTED).await?;
+    check_id(&post_id)?;
+    let given: PostBody = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::bad("malformed_body", error.to_string()))?;
+    if given
+        .post_id
+        .as_ref()
+        .is_some_and(|given| *given != post_id)
+    {
+        return Err(Problem::bad(
+            "bad_post_id",
+            "post_id differs from the path's",
+        ));
+    }
+    let patch = given
+        .patch(post_id)
+        .map_err(|detail| Problem::bad("bad_post", detail))?;
+    stored(call, vec![patch]).await
+}
+
+pub async fn delete(call: &Call, post_id: String) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    check_id(&post_id)?;
+    stored(
+        call,
+        vec![PostPatch {
+            post_id,
+            hidden: true,
+            ..PostPatch::default()
+        }],
+    )
+    .await
+}
+
+pub async fn put_many(call: &mut Call) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    let bytes = body::read(call, MAX_BODY_BYTES_TRUSTED).await?;
+    let elements = elements(&bytes)?;
+    if elements.len() > MAX_PLAYS_TRUSTED {
+        let detail = "at most 10000 posts a request; nothing was stored";
+        return Err(Problem::new(413, "too_many_posts", detail));
+    }
+    let mut patches = Vec::with_capacity(elements.len());
+    let mut rejected = Vec::new();
+    for (index, element) in elements.into_iter().enumerate() {
+        match element.and_then(read_post) {
+            Ok(patch) => patches.push(patch),
+            Err((code, detail)) => {
+                rejected.push(json!({ "index": index, "code": code, "detail": detail }));
+            }
+        }
+    }
+    let stored = patches.len();
+    if stored > 0 {
+        put_patches(call, patches).await?;
+    } else if !rejected.is_empty() {
+        let mut problem = Problem::bad("no_good_post", "no post of this list can be stored");
+        problem.more.insert("rejected".into(), rejected.into());
+        return Err(problem);
+    }
+    Ok(Answer::json(&json!({ "stored": stored, "rejected": rejected })).private())
+}
+
+async fn stored(call: &Call, patches: Vec<PostPatch>) -> Result<Answer, Problem> {
+    let entry = put_patches(call, patches).await?;
+    Ok(Answer::json(&entry_json(&entry.unwrap_or_default())).private())
+}
+
+async fn put_patches(
+    call: &Call,
+    patches: Vec<PostPatch>,
+) -> Result<Option<CatalogEntry>, Problem> {
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env).map_err(away)?;
+    let request = PutPosts { patches };
+    let reply = ask(&stub, "/put-posts", &request, ASK_TIMEOUT_MS).await;
+    let PutPostsReply(reply) = reply.map_err(away)?;
+    reply.map_err(|refusal| Problem::refused(refusal, "bad_post"))
+}
+
+fn check_id(post_id: &str) -> Result<(), Problem> {
+    check_post_id(post_id).map_err(|refused| Problem::bad(refused.code, refused.detail))
+}
+
+type Element<'a> = Result<&'a RawValue, (&'static str, String)>;
+
+/// The elements of an array, or the lines of NDJSON.
+fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, Problem> {
+    let malformed = |detail: String| Problem::bad("malformed_body", detail);
+    let bytes = bytes
+        .strip_prefix(b"\xEF\xBB\xBF")
+        .unwrap_or(bytes)
+        .trim_ascii();
+    if bytes.is_empty() {
+        return Err(malformed("the body is empty".into()));
+    }
+    if bytes.starts_with(b"[") {
+        let elements: Vec<&RawValue> =
+            serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        return Ok(elements.into_iter().map(Ok).collect());
+    }
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines = lines
+        .filter(|line| !line.is_empty())
+        .take(MAX_PLAYS_TRUSTED + 1);
+    let elements = lines.map(|line| {
+        serde_json::from_slice::<&RawValue>(line)
+            .map_err(|error| ("malformed_line", error.to_string()))
+    });
+    Ok(elements.collect())
+}
+
+fn read_post(element: &RawValue) -> Result<PostPatch, (&'static str, String)> {
+    let given: PostBody =
+        serde_json::from_str(element.get()).map_err(|error| ("bad_post", error.to_string()))?;
+    let post_id = given.post_id.clone().unwrap_or_default();
+    check_post_id(&post_id).map_err(|refused| (refused.code, refused.detail.into_owned()))?;
+    given.patch(post_id).map_err(|detail| ("bad_post", detail))
+}
+
+/// The fields that a sender may set. One that is left out stays; `null` clears it.
+#[derive(Deserialize)]
+struct PostBody {
+    #[serde(default)]
+    post_id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    author: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    content: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    url: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    image: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    timestamp: Option<Option<Moment>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Moment {
+    Milliseconds(u64),
+    Text(String),
+}
+
+/// Tells a field that is `null` from one that is left out.
+fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl PostBody {
+    fn patch(self, post_id: String) -> Result<PostPatch, String> {
+        let text = |name: &str, field: &Option<Option<String>>, max_bytes: usize| {
+            let length = field.iter().flatten().map(String::len).max();
+            if length.unwrap_or(0) > max_bytes {
+                return Err(format!("{name} has at most {max_bytes} bytes"));
+            }
+            Ok(())
+        };
+        text("author", &self.author, MAX_AUTHOR_BYTES)?;
+        text("content", &self.content, MAX_CONTENT_BYTES)?;
+        for (name, link) in [("url", &self.url), ("image", &self.image)] {
+            text(name, link, MAX_LINK_BYTES)?;
+            if link.iter().flatten().any(|link| !is_https(link)) {
+                return Err(format!("{name} is an address that begins with https://"));
+            }
+        }
+        let timestamp_ms = match self.timestamp {
+            None => None,
+            Some(None) => Some(None),
+            Some(Some(Moment::Milliseconds(ms))) => Some(Some(ms)),
+            Some(Some(Moment::Text(text))) => Some(Some(
+                parse_rfc3339_ms(&text)
+                    .ok_or("timestamp is milliseconds since 1970 or RFC 3339")?,
+            )),
+        };
+        Ok(PostPatch {
+            post_id,
+            author: self.author,
+            content: self.content,
+            url: self.url,
+            image: self.image,
+            timestamp_ms,
+            hidden: false,
+        })
+    }
+}
+
+fn is_https(link: &str) -> bool {
+    worker::Url::parse(link).is_ok_and(|url| url.scheme() == "https" && url.has_host())
+}
+
+fn entry_json(entry: &CatalogEntry) -> Value {
+    json!({
+        "post_id": entry.post_id,
+        "author": entry.card.author,
+        "content": entry.card.content,
+        "url": entry.card.url,
+        "image": entry.card.image,
+        "timestamp": entry.timestamp_ms.map(rfc3339),
+        "hidden": entry.hidden,
+    })
+}
+
+fn count_json(count: Count) -> Value {
+    json!({
+        "view_count": count.view_count,
+        "view_count_min": count.view_count_min,
+        "view_count_max": count.view_count_max,
+    })
+}
+
+fn merged(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more);
+    }
+    object
+}

@@ -1,0 +1,140 @@
+//! Errors as RFC 9457 problem details.
+
+use serde_json::{Map, Value, json};
+use worker::{Method, console_error};
+
+use super::answer::Answer;
+use crate::wire::Refusal;
+
+/// An error that its reader can do something about.
+#[derive(Debug)]
+pub struct Problem {
+    pub status: u16,
+    /// A stable word.
+    pub code: &'static str,
+    /// What is wrong, and what to do.
+    pub detail: String,
+    pub headers: Vec<(&'static str, String)>,
+    /// Further members of the body.
+    pub more: Map<String, Value>,
+}
+
+impl Problem {
+    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        let (detail, more) = (detail.into(), Map::new());
+        Problem {
+            status,
+            code,
+            detail,
+            headers: Vec::new(),
+            more,
+        }
+    }
+
+    pub fn bad(code: &'static str, detail: impl Into<String>) -> Self {
+        Problem::new(400, code, detail)
+    }
+
+    pub fn not_found(detail: &str) -> Self {
+        Problem::new(404, "not_found", detail)
+    }
+
+    pub fn unknown_region() -> Self {
+        Problem::new(
+            404,
+            "unknown_region",
+            "there is no such region; GET /regions lists them",
+        )
+    }
+
+    pub fn unauthorized(detail: &str) -> Self {
+        let mut problem = Problem::new(401, "unauthorized", detail);
+        problem.headers.push(("WWW-Authenticate", "Bearer".into()));
+        problem
+    }
+
+    pub fn busy(code: &'static str, retry_after_s: u32, detail: &str) -> Self {
+        let mut problem = Problem::new(503, code, detail);
+        problem
+            .headers
+            .push(("Retry-After", retry_after_s.to_string()));
+        problem
+    }
+
+    pub fn method_not_allowed(allowed: &[Method]) -> Self {
+        let allowed = method_list(allowed);
+        let detail = format!("this path takes {allowed}");
+        let mut problem = Problem::new(405, "method_not_allowed", detail);
+        problem.headers.push(("Allow", allowed));
+        problem
+    }
+
+    /// An object that is away or failing.
+    pub fn away(what: &str, error: &worker::Error) -> Self {
+        console_error!("{what}: {error}");
+        Problem::busy("unavailable", 2, &format!("{what} is away; try again"))
+    }
+
+    pub fn refused(refusal: Refusal, invalid_code: &'static str) -> Self {
+        match refusal {
+            Refusal::UnknownRegion => Problem::unknown_region(),
+            Refusal::NotFound => Problem::not_found("this post was never seen"),
+            Refusal::Invalid(detail) => Problem::bad(invalid_code, detail),
+            Refusal::Busy { retry_after_s } => {
+                Problem::busy("overloaded", retry_after_s, "too much to do; try again")
+            }
+            Refusal::Damaged(detail) | Refusal::Storage(detail) => {
+                console_error!("global object: {detail}");
+                Problem::busy("unavailable", 2, "storage is away; try again")
+            }
+        }
+    }
+}
+
+pub fn method_list(methods: &[Method]) -> String {
+    let mut names: Vec<&str> = methods.iter().map(AsRef::as_ref).collect();
+    if methods.contains(&Method::Get) {
+        names.push("HEAD");
+    }
+    names.push("OPTIONS");
+    names.join(", ")
+}
+
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}
+
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        let mut body = json!({
+            "type": "about:blank",
+            "title": title(problem.status),
+            "status": problem.status,
+            "detail": problem.detail,
+            "code": problem.code,
+        });
+        if let Value::Object(members) = &mut body {
+            members.extend(problem.more);
+        }
+        let mut answer = Answer::json(&body)
+            .with_status(problem.status)
+            .with_header("Content-Type", "application/problem+json")
+            .with_header("Cache-Control", "no-store");
+        for (name, value) in problem.headers {
+            answer = answer.with_header(name, value);
+        }
+        answer
+    }
+}

@@ -1,0 +1,93 @@
+//! `/regions`: which there are, and making or changing one.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::access::{Token, may_read, require};
+use super::answer::Answer;
+use super::problem::Problem;
+use super::request::Call;
+use super::{ASK_TIMEOUT_MS, body, table};
+use crate::codec;
+use crate::platform::{call as ask, call_raw, global_stub};
+use crate::topology::Region;
+use crate::wire::{PutRegion, PutRegionReply, RegionsReply};
+
+/// A region's fields are few and short.
+const MAX_BYTES: usize = 16 << 10;
+
+#[derive(Deserialize)]
+struct RegionBody {
+    #[serde(default)]
+    region_id: Option<String>,
+    #[serde(default)]
+    region_name: Option<String>,
+    #[serde(default)]
+    shards: Option<u32>,
+    #[serde(default)]
+    hint: Option<String>,
+}
+
+pub async fn get(call: &Call) -> Result<Answer, Problem> {
+    may_read(call)?;
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env).map_err(away)?;
+    let reply = call_raw(&stub, "/regions", &[], ASK_TIMEOUT_MS)
+        .await
+        .map_err(away)?;
+    let RegionsReply(reply) =
+        codec::decode(&reply).map_err(|error| away(worker::Error::from(error.to_string())))?;
+    let regions = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
+    let regions = regions.into_iter().map(|region| {
+        json!({
+            "region_id": region.region_id,
+            "region_name": region.region_name,
+            "shards": region.shards,
+            "hint": region.hint,
+            "views_24h": region.views_24h,
+            "push_age_ms": region.push_age_ms,
+        })
+    });
+    let body = json!({ "regions": regions.collect::<Vec<Value>>() });
+    Ok(Answer::json(&body).with_header("Cache-Control", "public, max-age=1"))
+}
+
+pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    let bytes = body::read(call, MAX_BYTES).await?;
+    let bytes = if bytes.trim_ascii().is_empty() {
+        b"{}".to_vec()
+    } else {
+        bytes
+    };
+    let given: RegionBody = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::bad("malformed_body", error.to_string()))?;
+    if given.region_id.is_some_and(|given| given != region_id) {
+        return Err(Problem::bad(
+            "bad_region",
+            "region_id differs from the path's",
+        ));
+    }
+    let request = PutRegion {
+        region_id,
+        region_name: given.region_name,
+        shards: given.shards,
+        hint: given.hint,
+    };
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env).map_err(away)?;
+    let reply = ask(&stub, "/put-region", &request, ASK_TIMEOUT_MS).await;
+    let PutRegionReply(reply) = reply.map_err(away)?;
+    let region = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
+    table::forget();
+    Ok(Answer::json(&region_json(&region)).private())
+}
+
+fn region_json(region: &Region) -> Value {
+    json!({
+        "region_id": region.region_id,
+        "region_name": region.region_name,
+        "shards": region.shards_wanted(),
+        "hint": region.hint,
+    })
+}

@@ -1,0 +1,64 @@
+//! The static files: the dashboard, `beacon.js`, `widget.js`.
+//!
+//! The bare runtime gives files without a type, so types are set here, with a policy that lets
+//! pages run and load only what is ours, and images that the catalog names.
+
+use worker::Method;
+
+use super::answer::Answer;
+use super::problem::Problem;
+use super::request::{Call, decoded};
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    connect-src 'self'; img-src 'self' https: data:; font-src 'self'; manifest-src 'self'; \
+    base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
+
+pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
+    let nothing = || Problem::not_found("there is nothing at this path");
+    let path = match decoded(&call.path)?.as_str() {
+        "/" => "/index.html".to_owned(),
+        path => path.to_owned(),
+    };
+    let content_type = content_type(&path).ok_or_else(nothing)?;
+    if path.contains("..") || path.contains('\\') {
+        return Err(nothing());
+    }
+    let assets = call.env.assets("ASSETS").map_err(|_| nothing())?;
+    let response = assets.fetch(format!("http://assets{path}"), None).await;
+    let response = response.map_err(|_| nothing())?;
+    if response.status_code() != 200 {
+        return Err(nothing());
+    }
+    if method != Method::Get {
+        return Err(Problem::method_not_allowed(&[Method::Get]));
+    }
+    let answer = Answer::passed(response)
+        .with_header("Content-Type", content_type)
+        .with_header("Cache-Control", "public, max-age=300")
+        .with_header("Cross-Origin-Resource-Policy", "cross-origin");
+    if content_type.starts_with("text/html") {
+        return Ok(answer
+            .with_header("Cache-Control", "no-cache")
+            .with_header("Content-Security-Policy", POLICY)
+            .with_header("Referrer-Policy", "no-referrer"));
+    }
+    Ok(answer)
+}
+
+fn content_type(path: &str) -> Option<&'static str> {
+    let (_, extension) = path.rsplit_once('.')?;
+    Some(match extension {
+        "html" => "text/html; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "json" | "map" => "application/json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "ico" => "image/x-icon",
+        "webp" => "image/webp",
+        "woff2" => "font/woff2",
+        "txt" | "md" => "text/plain; charset=utf-8",
+        "webmanifest" => "application/manifest+json",
+        _ => return None,
+    })
+}

@@ -1,0 +1,188 @@
+//! The Durable Object of the global board: it loads the state machine, hands it messages and
+//! sends its answers. Everything that can be decided without the platform is in [`Global`].
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use wasm_bindgen_futures::spawn_local;
+use worker::{DurableObject, Env, Request, Response, State, console_error, durable_object};
+
+use super::{ChartRules, FirstRegion, Global};
+use crate::codec::{self, Record};
+use crate::platform::{answer, now_ms, setting, setting_is_true};
+use crate::settings::read_regions;
+use crate::storage::{SqlStorage, StorageError, random_bytes};
+use crate::wire::*;
+
+#[durable_object(fetch)]
+pub struct GlobalBoard {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    state: State,
+    env: Env,
+    loaded: RefCell<Option<(Global, Rc<SqlStorage>)>>,
+    syncing: Cell<bool>,
+}
+
+impl DurableObject for GlobalBoard {
+    fn new(state: State, env: Env) -> Self {
+        GlobalBoard {
+            inner: Rc::new(Inner {
+                state,
+                env,
+                loaded: RefCell::new(None),
+                syncing: Cell::new(false),
+            }),
+        }
+    }
+
+    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
+        let message = request.bytes().await?;
+        let inner = &self.inner;
+        let now_ms = now_ms();
+        match request.path().as_str() {
+            "/push" => answer(&PushReplyOrRefusal(inner.take_push(&message, now_ms))),
+            "/table" => answer(&TableReply(
+                inner.with_global(|global, _| Ok(global.table().clone())),
+            )),
+            "/chart" => answer(&ChartReply(
+                inner.ask(&message, |global, storage, request| {
+                    global.chart(storage, &request, inner.rules(), now_ms)
+                }),
+            )),
+            "/post" => answer(&PostReply(
+                inner.ask(&message, |global, storage, request| {
+                    global.post(storage, &request, inner.rules(), now_ms)
+                }),
+            )),
+            "/regions" => {
+                answer(&RegionsReply(inner.with_global(|global, storage| {
+                    global.regions(storage, now_ms)
+                })))
+            }
+            "/put-posts" => answer(&PutPostsReply(
+                inner.ask(&message, |global, storage, request: PutPosts| {
+                    global.put_posts(storage, &request.patches)
+                }),
+            )),
+            "/put-region" => answer(&PutRegionReply(
+                inner.ask(&message, |global, storage, request| {
+                    global.put_region(storage, &request, now_ms)
+                }),
+            )),
+            _ => Response::error("no such message", 404),
+        }
+    }
+}
+
+impl Inner {
+    fn rules(&self) -> ChartRules {
+        ChartRules {
+            require_known_posts: setting_is_true(&self.env, "REQUIRE_KNOWN_POSTS"),
+        }
+    }
+
+    /// Runs something on the state, loading it first where it is not in memory. After a storage
+    /// error the state is dropped, so that the next one starts from what is stored.
+    fn with_global<T>(
+        &self,
+        run: impl FnOnce(&mut Global, &SqlStorage) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut loaded = self.loaded.borrow_mut();
+        if loaded.is_none() {
+            let fresh = self.load().map_err(|error| {
+                console_error!("global: {error}");
+                Refusal::Storage(error.0)
+            })?;
+            *loaded = Some(fresh);
+        }
+        let Some((global, storage)) = loaded.as_mut() else {
+            return Err(Refusal::Storage("the state is not loaded".into()));
+        };
+        let outcome = run(global, storage);
+        if let Err(Refusal::Storage(error)) = &outcome {
+            console_error!("global: {error}: state dropped, to be loaded again");
+            *loaded = None;
+        }
+        outcome
+    }
+
+    fn load(&self) -> Result<(Global, Rc<SqlStorage>), StorageError> {
+        let storage = SqlStorage::open(&self.state.storage())?;
+        let regions = read_regions(setting(&self.env, "REGIONS").as_deref()).or_else(|error| {
+            console_error!("{error}; starting with the continents");
+            read_regions(None)
+        });
+        let first: Vec<FirstRegion> = regions
+            .map_err(StorageError)?
+            .into_iter()
+            .map(|region| FirstRegion {
+                region_name: region.name.unwrap_or_else(|| region.id.clone()),
+                region_id: region.id,
+                hint: region.hint,
+            })
+            .collect();
+        let global = Global::load(&storage, &first, random_bytes())?;
+        let health = global.health();
+        if health.damaged_rows > 0 || health.damaged_regions > 0 {
+            console_error!("global: stored rows cannot be read; they are kept: {health:?}");
+        }
+        Ok((global, Rc::new(storage)))
+    }
+
+    /// Decodes a question and answers it.
+    fn ask<Q: Record + for<'de> serde::Deserialize<'de>, A>(
+        &self,
+        message: &[u8],
+        run: impl FnOnce(&mut Global, &SqlStorage, Q) -> Result<A, Refusal>,
+    ) -> Result<A, Refusal> {
+        let question =
+            codec::decode::<Q>(message).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        self.with_global(|global, storage| run(global, storage, question))
+    }
+
+    fn take_push(self: &Rc<Self>, message: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
+        let (reply, flushed) = self.with_global(|global, storage| {
+            let reply = global.take_push(message, now_ms).inspect_err(|refusal| {
+                console_error!("global: push refused: {refusal:?}");
+            })?;
+            let due = global.flush_is_due(now_ms);
+            if due {
+                global
+                    .flush(storage, now_ms)
+                    .map_err(|error| Refusal::Storage(error.0))?;
+            }
+            Ok((reply, due))
+        })?;
+        if flushed && !self.syncing.replace(true) {
+            let inner = Rc::clone(self);
+            spawn_local(async move {
+                inner.sync().await;
+                inner.syncing.set(false);
+            });
+        }
+        Ok(reply)
+    }
+
+    /// Waits until what was folded is durable; from then on replies say so.
+    async fn sync(&self) {
+        let Ok(point) = self.with_global(|global, _| Ok(global.sync_point())) else {
+            return;
+        };
+        match self.state.storage().sync().await {
+            // The state may have been dropped meanwhile: a fresh one knows no such log yet.
+            Ok(()) => {
+                let _ = self.with_global(|global, _| {
+                    global.synced(&point);
+                    Ok(())
+                });
+            }
+            Err(error) => {
+                console_error!("global: sync: {error}");
+                *self.loaded.borrow_mut() = None;
+            }
+        }
+    }
+}

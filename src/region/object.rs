@@ -1,0 +1,341 @@
+//! The Durable Object of a shard: it loads the state machine, answers when commits are durable,
+//! and wakes up to push. Everything that can be decided without the platform is in [`Shard`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use wasm_bindgen_futures::spawn_local;
+use worker::{DurableObject, Env, Request, Response, State, console_error, durable_object};
+
+use super::{Admission, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
+use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard};
+use crate::codec;
+use crate::platform::{answer, call_raw, global_stub, now_ms, within};
+use crate::storage::{SqlStorage, StorageError, random_bytes};
+use crate::wire::{PushReplyOrRefusal, RecordReply, RecordRequest};
+
+/// What an error costs a sender: the time a restarted object needs.
+const RETRY_AFTER_FAILURE_S: u32 = 2;
+
+#[durable_object(alarm)]
+pub struct RegionShard {
+    inner: Rc<Inner>,
+}
+
+/// Shared by the handlers and the commit task, which belongs to the object and not to the
+/// request that happened to start it: a sender that hangs up delays nobody.
+struct Inner {
+    state: State,
+    env: Env,
+    storage: RefCell<Option<Rc<SqlStorage>>>,
+    shard: RefCell<Option<Shard>>,
+    waiters: RefCell<BTreeMap<u64, Vec<oneshot::Sender<()>>>>,
+    group_is_full: RefCell<Option<oneshot::Sender<()>>>,
+    committing: Cell<bool>,
+    pushing: Cell<bool>,
+    alarm_is_set: Cell<bool>,
+    arrivals: Cell<Arrivals>,
+}
+
+/// Requests in this second and in the one before: what tells a busy shard from an idle one.
+#[derive(Clone, Copy, Default)]
+struct Arrivals {
+    second: u64,
+    now: u32,
+    before: u32,
+}
+
+impl Arrivals {
+    fn add(&mut self, now_ms: u64) {
+        let second = now_ms / 1_000;
+        if second != self.second {
+            self.before = if second == self.second + 1 {
+                self.now
+            } else {
+                0
+            };
+            self.now = 0;
+            self.second = second;
+        }
+        self.now += 1;
+    }
+
+    fn is_busy(&self) -> bool {
+        self.now.max(self.before) >= GROUP_AFTER_A_SECOND
+    }
+}
+
+impl DurableObject for RegionShard {
+    fn new(state: State, env: Env) -> Self {
+        RegionShard {
+            inner: Rc::new(Inner {
+                state,
+                env,
+                storage: RefCell::new(None),
+                shard: RefCell::new(None),
+                waiters: RefCell::default(),
+                group_is_full: RefCell::new(None),
+                committing: Cell::new(false),
+                pushing: Cell::new(false),
+                alarm_is_set: Cell::new(false),
+                arrivals: Cell::default(),
+            }),
+        }
+    }
+
+    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
+        match request.path().as_str() {
+            "/record" => {
+                let message = request.bytes().await?;
+                answer(&self.inner.record(&message).await)
+            }
+            _ => Response::error("no such message", 404),
+        }
+    }
+
+    async fn alarm(&self) -> worker::Result<Response> {
+        self.inner.alarm().await;
+        Response::empty()
+    }
+}
+
+impl Inner {
+    /// Runs a change of the state, loading it first where it is not in memory. After a storage
+    /// error the state is dropped, so that the next one starts from what is stored.
+    fn with_shard<T>(
+        &self,
+        change: impl FnOnce(&mut Shard, &SqlStorage) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let outcome = self.loaded().and_then(|storage| {
+            let mut shard = self.shard.borrow_mut();
+            match shard.as_mut() {
+                Some(shard) => change(shard, &storage),
+                None => Err(StorageError("the state is not loaded".into())),
+            }
+        });
+        if let Err(error) = &outcome {
+            console_error!("shard: {error}: state dropped, to be loaded again");
+            self.drop_state();
+        }
+        outcome
+    }
+
+    fn loaded(&self) -> Result<Rc<SqlStorage>, StorageError> {
+        let mut storage = self.storage.borrow_mut();
+        let storage = match &*storage {
+            Some(storage) => Rc::clone(storage),
+            None => {
+                let opened = Rc::new(SqlStorage::open(&self.state.storage())?);
+                *storage = Some(Rc::clone(&opened));
+                opened
+            }
+        };
+        let mut shard = self.shard.borrow_mut();
+        if shard.is_none() {
+            let loaded = Shard::load(&*storage, random_bytes(), now_ms())?;
+            let damaged_rows = loaded.health().damaged_rows;
+            if damaged_rows > 0 {
+                console_error!("shard: {damaged_rows} stored rows cannot be read; they are kept");
+            }
+            *shard = Some(loaded);
+        }
+        Ok(storage)
+    }
+
+    fn drop_state(&self) {
+        *self.shard.borrow_mut() = None;
+        // Whoever waits is told to try again: dropping a sender does it.
+        self.waiters.borrow_mut().clear();
+    }
+
+    async fn record(self: &Rc<Self>, message: &[u8]) -> RecordReply {
+        let busy = RecordReply::Busy {
+            retry_after_s: RETRY_AFTER_FAILURE_S,
+        };
+        let Ok(request) = codec::decode::<RecordRequest<'_>>(message) else {
+            return RecordReply::Invalid;
+        };
+        let now_ms = now_ms();
+        let mut arrivals = self.arrivals.get();
+        arrivals.add(now_ms);
+        self.arrivals.set(arrivals);
+        let admitted =
+            self.with_shard(|shard, _| Ok((shard.admit(&request, now_ms), shard.waiting())));
+        let (ticket, repeated) = match admitted {
+            Err(_) => return busy,
+            Ok((Admission::Answer(reply), _)) => return reply,
+            Ok((Admission::Wait { ticket, repeated }, (requests, bytes))) => {
+                if requests >= GROUP_REQUESTS || bytes >= GROUP_BYTES {
+                    self.group_is_full.borrow_mut().take();
+                }
+                (ticket, repeated)
+            }
+        };
+        let (sender, committed) = oneshot::channel();
+        self.waiters
+            .borrow_mut()
+            .entry(ticket)
+            .or_default()
+            .push(sender);
+        if !self.committing.replace(true) {
+            let inner = Rc::clone(self);
+            spawn_local(async move {
+                inner.commit_all().await;
+                inner.committing.set(false);
+            });
+        }
+        match committed.await {
+            Ok(()) => RecordReply::Counted { repeated },
+            Err(_) => busy,
+        }
+    }
+
+    /// Commits until nothing waits.
+    async fn commit_all(&self) {
+        self.ensure_alarm().await;
+        loop {
+            if self.arrivals.get().is_busy() {
+                self.wait_for_group().await;
+            }
+            if !self.commit_once().await {
+                return;
+            }
+        }
+    }
+
+    /// One group: written, durable, counted, answered. `false` when nothing waits any more.
+    async fn commit_once(&self) -> bool {
+        let written = self.with_shard(|shard, storage| {
+            Ok((shard.commit(storage, now_ms())?, shard.sync_point()))
+        });
+        let Ok((true, point)) = written else {
+            return self
+                .shard
+                .borrow()
+                .as_ref()
+                .is_some_and(|shard| shard.waiting().0 > 0);
+        };
+        if let Err(error) = self.state.storage().sync().await {
+            console_error!("shard: sync: {error}");
+            self.drop_state();
+            return false;
+        }
+        let counted = self.with_shard(|shard, storage| {
+            let tickets = shard.committed(now_ms());
+            shard.synced(point);
+            if shard.checkpoint_is_due(now_ms()) {
+                shard.checkpoint(storage, now_ms())?;
+            }
+            Ok((tickets, shard.waiting().0 > 0))
+        });
+        let Ok((tickets, more)) = counted else {
+            return false;
+        };
+        for ticket in tickets.into_iter().flatten() {
+            for waiter in self
+                .waiters
+                .borrow_mut()
+                .remove(&ticket)
+                .into_iter()
+                .flatten()
+            {
+                // A sender that hung up does not wait any more.
+                let _ = waiter.send(());
+            }
+        }
+        more
+    }
+
+    /// Lets a busy shard's group grow until it is full or its time is over.
+    async fn wait_for_group(&self) {
+        let waiting = self.shard.borrow().as_ref().map(Shard::waiting);
+        let (requests, bytes) = waiting.unwrap_or_default();
+        if requests >= GROUP_REQUESTS || bytes >= GROUP_BYTES {
+            return;
+        }
+        let (full, is_full) = oneshot::channel();
+        *self.group_is_full.borrow_mut() = Some(full);
+        within(GROUP_WAIT_MS, is_full).await;
+        self.group_is_full.borrow_mut().take();
+    }
+
+    /// Sees to it that the object wakes up: before anything is written, so that no crash leaves
+    /// plays that nobody pushes.
+    async fn ensure_alarm(&self) {
+        if self.alarm_is_set.get() {
+            return;
+        }
+        let set = self
+            .state
+            .storage()
+            .set_alarm(PUSH_INTERVAL_MS as i64)
+            .await;
+        match set {
+            Ok(()) => self.alarm_is_set.set(true),
+            Err(error) => console_error!("shard: alarm: {error}"),
+        }
+    }
+
+    async fn alarm(&self) {
+        self.alarm_is_set.set(false);
+        let has_work = self.with_shard(|shard, _| Ok(shard.has_work()));
+        if has_work == Ok(false) {
+            return;
+        }
+        // The next one first: whatever happens below, there will be another try.
+        self.ensure_alarm().await;
+        if has_work.is_err() || self.pushing.replace(true) {
+            return;
+        }
+        for _ in 0..PUSHES_AN_ALARM {
+            match self.push_once().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    console_error!("shard: push: {error}");
+                    break;
+                }
+            }
+        }
+        self.pushing.set(false);
+    }
+
+    /// Seals what is due, makes it durable, pushes. `true` if there is more to send at once.
+    async fn push_once(&self) -> worker::Result<bool> {
+        let refused = |error: StorageError| worker::Error::from(error.0);
+        let point = self.with_shard(|shard, storage| {
+            if shard.checkpoint_is_due(now_ms()) {
+                shard.checkpoint(storage, now_ms())?;
+            }
+            Ok(shard.sync_point())
+        });
+        let point = point.map_err(refused)?;
+        if let Err(error) = self.state.storage().sync().await {
+            self.drop_state();
+            return Err(error);
+        }
+        let push = self.with_shard(|shard, storage| {
+            shard.synced(point);
+            shard.push(storage)
+        });
+        let Some(push) = push.map_err(refused)? else {
+            return Ok(false);
+        };
+        let reply = call_raw(&global_stub(&self.env)?, "/push", &push, PUSH_TIMEOUT_MS).await?;
+        match codec::decode::<PushReplyOrRefusal>(&reply) {
+            Ok(PushReplyOrRefusal(Ok(reply))) => {
+                let more = self.with_shard(|shard, storage| {
+                    shard.pushed(storage, &reply, random_bytes())?;
+                    Ok(shard.has_more_to_send())
+                });
+                more.map_err(refused)
+            }
+            Ok(PushReplyOrRefusal(Err(refusal))) => {
+                Err(worker::Error::from(format!("{refusal:?}")))
+            }
+            Err(error) => Err(worker::Error::from(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The tables in the SQLite database of a Durable Object.
+//!
+//! Each table is `(key, part, value)` without a row id: one row written a value of up to
+//! [`MAX_PART_BYTES`], no index besides the key. A batch of several statements runs in
+//! `transactionSync`: should one of them fail, none of them happened.
+
+use std::cell::Cell;
+
+use js_sys::Uint8Array;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+use worker::{SqlCursor, SqlStorageValue};
+
+use super::{MAX_PART_BYTES, Storage, StorageError, StoredRow, Table, Write};
+
+#[wasm_bindgen]
+extern "C" {
+    /// The part of `DurableObjectStorage` that `worker` does not bind.
+    type Transactions;
+
+    #[wasm_bindgen(method, catch, js_name = transactionSync)]
+    fn transaction_sync(
+        this: &Transactions,
+        change: &mut dyn FnMut() -> Result<(), JsValue>,
+    ) -> Result<JsValue, JsValue>;
+}
+
+/// The database of this object.
+pub struct SqlStorage {
+    sql: worker::SqlStorage,
+    transactions: Transactions,
+    rows_written: Cell<u64>,
+}
+
+impl SqlStorage {
+    /// Creates the tables that are missing.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn open(storage: &worker::Storage) -> Result<Self, StorageError> {
+        let storage = SqlStorage {
+            sql: storage.sql(),
+            transactions: JsValue::from(storage.as_raw()).unchecked_into(),
+            rows_written: Cell::new(0),
+        };
+        for table in Table::ALL {
+            let create = format!(
+                "CREATE TABLE IF NOT EXISTS {} (key BLOB NOT NULL, part INTEGER NOT NULL, \
+                 value BLOB NOT NULL, PRIMARY KEY (key, part)) WITHOUT ROWID",
+                table.name()
+            );
+            storage.exec(&create, &[])?;
+        }
+        Ok(storage)
+    }
+
+    /// Rows written since the object started, as the platform bills them.
+    pub fn rows_written(&self) -> u64 {
+        self.rows_written.get()
+    }
+
+    fn exec(&self, query: &str, bindings: &[JsValue]) -> Result<SqlCursor, StorageError> {
+        self.sql
+            .exec_raw(query, bindings.to_vec())
+            .map_err(|error| StorageError(error.to_string()))
+    }
+
+    fn change(&self, query: &str, bindings: &[JsValue]) -> Result<(), StorageError> {
+        let cursor = self.exec(query, bindings)?;
+        self.rows_written
+            .set(self.rows_written.get() + cursor.rows_written() as u64);
+        Ok(())
+    }
+}
+
+impl SqlStorage {
+    fn apply(&self, change: &Write) -> Result<(), StorageError> {
+        let (table, key) = match change {
+            Write::Put { table, key, .. } | Write::Delete { table, key } => (*table, blob(key)),
+        };
+        let name = table.name();
+        let mut parts = 0;
+        if let Write::Put { value, .. } = change {
+            let put = format!("INSERT OR REPLACE INTO {name} VALUES (?, ?, ?)");
+            // An empty value is one empty part.
+            let empty = value.is_empty().then_some(&[][..]);
+            for part in value.chunks(MAX_PART_BYTES).chain(empty) {
+                self.change(&put, &[key.clone(), parts.into(), blob(part)])?;
+                parts += 1;
+            }
+        }
+        if table == Table::Journal {
+            // Its values have one part always.
+            return Ok(());
+        }
+        // What is left of a value that had more parts; finding none is not billed.
+        let rest = format!("DELETE FROM {name} WHERE key = ? AND part >= ?");
+        self.change(&rest, &[key, parts.into()])
+    }
+}
+
+fn blob(bytes: &[u8]) -> JsValue {
+    Uint8Array::from(bytes).into()
+}
+
+fn bytes_of(value: Option<SqlStorageValue>) -> Result<Vec<u8>, StorageError> {
+    match value {
+        Some(SqlStorageValue::Blob(bytes)) => Ok(bytes),
+        _ => Err(StorageError("a value that is no blob".into())),
+    }
+}
+
+/// The rows of a cursor, each a list of values.
+fn rows(
+    cursor: &SqlCursor,
+) -> impl Iterator<Item = Result<std::vec::IntoIter<SqlStorageValue>, StorageError>> {
+    cursor.raw().map(|row| {
+        row.map(Vec::into_iter)
+            .map_err(|error| StorageError(error.to_string()))
+    })
+}
+
+/// The first key after every key that starts with the prefix, if there is one.
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut after = prefix.get(..=last)?.to_vec();
+    *after.last_mut()? += 1;
+    Some(after)
+}
+
+/// `WHERE` for the keys from `from` on that start with `prefix`.
+fn within(prefix: &[u8], from: &[u8]) -> (&'static str, Vec<JsValue>) {
+    let start = blob(if from > prefix { from } else { prefix });
+    match after_prefix(prefix) {
+        Some(after) => ("key >= ? AND key < ?", vec![start, blob(&after)]),
+        None => ("key >= ?", vec![start]),
+    }
+}
+
+impl Storage for SqlStorage {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let query = format!(
+            "SELECT value FROM {} WHERE key = ? ORDER BY part",
+            table.name()
+        );
+        let cursor = self.exec(&query, &[blob(key)])?;
+        let mut found: Option<Vec<u8>> = None;
+        for row in rows(&cursor) {
+            let part = bytes_of(row?.next())?;
+            match &mut found {
+                Some(value) => value.extend(part),
+                None => found = Some(part),
+            }
+        }
+        Ok(found)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        max_bytes: usize,
+    ) -> Result<Vec<StoredRow>, StorageError> {
+        let (range, bindings) = within(prefix, from);
+        let name = table.name();
+        let query = format!("SELECT key, value FROM {name} WHERE {range} ORDER BY key, part");
+        let cursor = self.exec(&query, &bindings)?;
+        let mut found: Vec<StoredRow> = Vec::new();
+        let mut bytes = 0;
+        for row in rows(&cursor) {
+            let mut row = row?;
+            let (key, part) = (bytes_of(row.next())?, bytes_of(row.next())?);
+            bytes += part.len();
+            match found.last_mut().filter(|(last, _)| *last == key) {
+                Some((_, value)) => value.extend(part),
+                None if bytes - part.len() > max_bytes => break,
+                None => found.push((key, part)),
+            }
+        }
+        Ok(found)
+    }
+
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
+        let (range, bindings) = within(prefix, prefix);
+        let name = table.name();
+        let query = format!("SELECT key FROM {name} WHERE part = 0 AND {range} ORDER BY key");
+        let cursor = self.exec(&query, &bindings)?;
+        rows(&cursor).map(|row| bytes_of(row?.next())).collect()
+    }
+
+    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
+        let query = format!(
+            "SELECT COALESCE(SUM(LENGTH(value)), 0) FROM {}",
+            table.name()
+        );
+        let cursor = self.exec(&query, &[])?;
+        match rows(&cursor)
+            .next()
+            .transpose()?
+            .and_then(|mut row| row.next())
+        {
+            Some(SqlStorageValue::Integer(bytes)) => Ok(bytes.unsigned_abs()),
+            Some(SqlStorageValue::Float(bytes)) => Ok(bytes as u64),
+            _ => Err(StorageError("no sum".into())),
+        }
+    }
+
+    fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
+        if let [
+            Write::Put {
+                table: Table::Journal,
+                ..
+            },
+        ] = batch
+        {
+            // One statement is atomic by itself, and this is the one for each group of plays.
+            return batch.iter().try_for_each(|change| self.apply(change));
+        }
+        let mut failure = None;
+        let outcome = self.transactions.transaction_sync(&mut || {
+            let applied = batch.iter().try_for_each(|change| self.apply(change));
+            applied.map_err(|error| {
+                let thrown = JsValue::from_str(&error.0);
+                failure = Some(error);
+                thrown
+            })
+        });
+        match (failure, outcome) {
+            (Some(error), _) => Err(error),
+            (None, Err(error)) => Err(StorageError(format!("{error:?}"))),
+            (None, Ok(_)) => Ok(()),
+        }
+    }
+}
+
+/// Random bytes of the platform. All zero where it has none, which no platform of ours is.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let bytes = Uint8Array::new_with_length(N as u32);
+    let global = worker::js_sys::global();
+    let crypto = worker::js_sys::Reflect::get(&global, &"crypto".into());
+    if let Some(crypto) = crypto
+        .ok()
+        .and_then(|crypto| crypto.dyn_into::<web_sys::Crypto>().ok())
+    {
+        let _ = crypto.get_random_values_with_js_u8_array(&bytes);
+    }
+    let mut random = [0; N];
+    bytes.copy_to(&mut random);
+    random
+}
