@@ -1,7 +1,7 @@
 /** `npm run serve -- --port 8787 --state DIR`: the build on bare workerd, with no demo. */
-import { parseArgs } from "node:util";
 import { ensureBuilt } from "./build.mjs";
-import { Advice, runMain, say } from "./lib/say.mjs";
+import { numberOption, readOptions } from "./lib/options.mjs";
+import { Advice, runMain } from "./lib/say.mjs";
 import { startServer } from "./lib/server.mjs";
 
 const USAGE = `usage: npm run serve -- [--port 8787] [--state .state/serve]
@@ -13,15 +13,17 @@ INGEST_TOKEN, ADMIN_TOKEN, READ_TOKEN and the settings of wrangler.toml ([vars])
 environment or from .dev.vars. Prints \`ready http://127.0.0.1:PORT\` when it answers.`;
 
 await runMain(async () => {
-  const options = readOptions();
+  const options = readOptions(USAGE, { port: "8787", state: ".state/serve" });
   if (!options) return;
+  const port = numberOption("port", options.values.port, { min: 0, max: 65_535 }, options.refuse);
+  const state = options.values.state || options.refuse("--state needs the name of a folder.");
   await ensureBuilt();
   let ending = false;
   const signalled = new Promise((done) => {
     for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => done((ending = true)));
     whenNpmIsGone(() => done((ending = true)));
   });
-  const server = await startServer(options);
+  const server = await startServer({ port, state });
   process.stdout.write(`ready ${server.url}\n`);
   await Promise.race([signalled, server.ended]);
   if (ending) return server.stop();
@@ -35,25 +37,4 @@ await runMain(async () => {
 function whenNpmIsGone(then) {
   const parent = process.ppid;
   if (process.env.npm_lifecycle_event) setInterval(() => process.ppid !== parent && then(), 250).unref();
-}
-
-function readOptions() {
-  let values;
-  try {
-    ({ values } = parseArgs({
-      options: {
-        port: { type: "string", default: "8787" },
-        state: { type: "string", default: ".state/serve" },
-        help: { type: "boolean", short: "h", default: false },
-      },
-    }));
-  } catch (error) {
-    throw new Advice(error.message, ...USAGE.split("\n"));
-  }
-  if (values.help) return void say(USAGE);
-  if (!/^\d{1,5}$/.test(values.port) || Number(values.port) > 65_535) {
-    throw new Advice(`--port ${values.port}: a number from 0 to 65535 is needed.`, ...USAGE.split("\n"));
-  }
-  if (!values.state) throw new Advice("--state needs the name of a folder.", ...USAGE.split("\n"));
-  return { port: Number(values.port), state: values.state };
 }

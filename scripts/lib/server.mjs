@@ -1,6 +1,6 @@
 /** The build on bare workerd, everything it stores under one folder. */
 import { spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { accessSync, constants, copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -30,14 +30,17 @@ const STOP_TIMEOUT_MS = 5_000;
  * @param {object} options
  * @param {number} options.port 0: any free one
  * @param {string} options.state folder for all that it stores; made if need be
+ * @param {boolean} [options.fresh] forgets what an earlier server stored there
  * @param {NodeJS.ProcessEnv} [options.environment] where tokens come from
  * @returns {Promise<Server>}
  */
-export async function startServer({ port, state, environment = process.env }) {
+export async function startServer({ port, state, fresh = false, environment = process.env }) {
   await refuseTakenPort(port);
   const folder = resolve(state);
   const held = lockState(folder);
   try {
+    if (fresh) rmSync(join(folder, "objects"), { recursive: true, force: true });
+    mkdirSync(join(folder, "objects"), { recursive: true });
     const config = readWranglerConfig();
     const variables = workerVariables(config.vars, environment);
     const child = spawnWorkerd(writeConfig(folder, config, variables), port, variables);
@@ -92,7 +95,8 @@ function listenOnce(port) {
 
 function lockState(folder) {
   try {
-    mkdirSync(join(folder, "objects"), { recursive: true });
+    mkdirSync(folder, { recursive: true });
+    accessSync(folder, constants.W_OK);
   } catch (error) {
     throw new Advice(`Cannot store under ${folder}: ${error.message}.`, "Name another folder with --state.");
   }

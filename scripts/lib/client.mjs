@@ -1,0 +1,62 @@
+/** Talking to the service as a sender that must not lose a play. */
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** @typedef {{post_id: string, region_id?: string, timestamp?: number | string, count?: number}} Play */
+
+const REQUEST_TIMEOUT_MS = 30_000;
+const MAX_PAUSE_MS = 30_000;
+
+/**
+ * Sends one batch as NDJSON, again and again under the same key until it is counted.
+ * @param {string} url of the server
+ * @param {object} batch
+ * @param {Play[]} batch.plays
+ * @param {string} batch.key the same for the same batch
+ * @param {string} batch.token the ingest token
+ * @param {AbortSignal} [batch.signal] gives up
+ * @param {(why: string) => void} [batch.onRetry]
+ * @returns {Promise<{accepted: number, rejected: {index: number, code: string}[], repeated: boolean}>}
+ */
+export async function sendPlays(url, { plays, key, token, signal, onRetry }) {
+  return sendUntilDone(`${url}/plays`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/x-ndjson", "idempotency-key": key },
+    body: toNdjson(plays),
+    signal,
+    onRetry,
+  });
+}
+
+/** @param {object[]} rows */
+export const toNdjson = (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+
+/**
+ * A request that is safe to repeat: 429 and 503 wait as long as they say, a broken connection a second.
+ * @param {string} url
+ * @param {RequestInit & {onRetry?: (why: string) => void}} request
+ * @returns {Promise<any>} the JSON of a 2xx answer; any other answer is an error
+ */
+export async function sendUntilDone(url, { onRetry = () => {}, signal, ...request }) {
+  for (;;) {
+    signal?.throwIfAborted();
+    const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+    let pauseMs = 1_000;
+    try {
+      const answer = await fetch(url, { ...request, signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
+      const text = await answer.text();
+      if (answer.ok) return JSON.parse(text);
+      if (answer.status !== 429 && answer.status !== 503) {
+        throw new RefusedError(`${request.method ?? "GET"} ${url}: ${answer.status} ${text.slice(0, 500)}`);
+      }
+      pauseMs = Math.min((Number(answer.headers.get("retry-after")) || 1) * 1_000, MAX_PAUSE_MS);
+      onRetry(`status ${answer.status}`);
+    } catch (error) {
+      if (error instanceof RefusedError || signal?.aborted) throw error;
+      onRetry(error.cause?.code ?? error.message);
+    }
+    await sleep(pauseMs, undefined, { signal });
+  }
+}
+
+/** An answer that would be the same on a repeat. */
+export class RefusedError extends Error {}

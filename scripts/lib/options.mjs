@@ -1,0 +1,38 @@
+/** Reading a command's options. */
+import { parseArgs } from "node:util";
+import { Advice, say } from "./say.mjs";
+
+/**
+ * @param {string} usage printed for --help, and with every complaint
+ * @param {Record<string, string>} defaults the options, each with a value; all are strings here
+ * @returns {{values: Record<string, string>, refuse: (why: string) => never} | null} null after --help
+ */
+export function readOptions(usage, defaults) {
+  const refuse = (why) => {
+    throw new Advice(why, ...usage.split("\n"));
+  };
+  const options = { help: { type: "boolean", short: "h", default: false } };
+  for (const [name, value] of Object.entries(defaults)) options[name] = { type: "string", default: value };
+  let values;
+  try {
+    ({ values } = parseArgs({ options }));
+  } catch (error) {
+    refuse(error.message);
+  }
+  if (values.help) return void say(usage) ?? null;
+  return { values, refuse };
+}
+
+/**
+ * @param {string} name
+ * @param {string} text
+ * @param {{min: number, max: number, whole?: boolean}} range
+ * @param {(why: string) => never} refuse
+ */
+export function numberOption(name, text, { min, max, whole = true }, refuse) {
+  const number = Number(text);
+  if (text.trim() === "" || !(number >= min && number <= max) || (whole && !Number.isInteger(number))) {
+    refuse(`--${name} ${text}: a ${whole ? "whole " : ""}number from ${min} to ${max} is needed.`);
+  }
+  return number;
+}
