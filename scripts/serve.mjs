@@ -21,7 +21,7 @@ await runMain(async () => {
   let ending = false;
   const signalled = new Promise((done) => {
     for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => done((ending = true)));
-    whenNpmIsGone(() => done((ending = true)));
+    whenParentIsGone(() => done((ending = true)));
   });
   const server = await startServer({ port, state });
   process.stdout.write(`ready ${server.url}\n`);
@@ -33,8 +33,12 @@ await runMain(async () => {
   if (!ending) throw new Advice(`workerd ended by itself (${how}); its messages are above.`);
 });
 
-/** An npm that was killed cannot pass that on: without it nobody would end the server. */
-function whenNpmIsGone(then) {
+/**
+ * A parent that was killed cannot pass that on: npm, and the tests, which set END_WITH_PARENT.
+ * Started from a shell, the server outlives it as usual.
+ */
+function whenParentIsGone(then) {
   const parent = process.ppid;
-  if (process.env.npm_lifecycle_event) setInterval(() => process.ppid !== parent && then(), 250).unref();
+  if (!process.env.npm_lifecycle_event && !process.env.END_WITH_PARENT) return;
+  setInterval(() => process.ppid !== parent && then(), 250).unref();
 }
