@@ -1,0 +1,174 @@
+/**
+ * Killed at random moments under load, the service counts every play exactly once: batches that
+ * got no answer are sent again under the same key.
+ * KILL_ROUNDS: how often (2); KILL_SEED: which plays. `npm run kill -- --rounds 20` sets both.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { INGEST_TOKEN, Model, Service } from "./harness.mjs";
+
+const ROUNDS = Number(process.env.KILL_ROUNDS ?? 2);
+const SEED = Number(process.env.KILL_SEED ?? Math.floor(Math.random() * 2 ** 32));
+const SENDERS = 8;
+const POSTS = 300;
+const MAX_PLAYS = 40;
+const LOAD_MS = { min: 150, max: 3_000 };
+const REGIONS = ["NA", "EU", "AS"];
+const MINUTE_MS = 60_000;
+/** Minutes back: open panes, late ones, and each level of the ladder. */
+const AGES_MINUTES = [0, 0, 0, 0, 1, 5, 20, 200, 3_000, 30_000, 500_000];
+
+test(`${ROUNDS} rounds, seed ${SEED}`, { timeout: (60 + ROUNDS * 60) * 1_000 }, async (t) => {
+  t.diagnostic(`the same plays again: npm run kill -- --rounds ${ROUNDS} --seed ${SEED}`);
+  const random = randomNumbers(SEED);
+  const service = await Service.start();
+  try {
+    const load = new Load(service, random);
+    for (let round = 1; round <= ROUNDS; round++) {
+      const loadMs = LOAD_MS.min + random() * (LOAD_MS.max - LOAD_MS.min);
+      const running = load.run();
+      await sleep(loadMs);
+      await service.kill();
+      load.stop();
+      await running;
+      const unanswered = load.unanswered.length;
+      await service.launch();
+      await load.repeatUnanswered();
+      await load.repeatSomeAnswered();
+      await load.model.assertExactly(service);
+      t.diagnostic(
+        `round ${round}: killed after ${Math.round(loadMs)} ms, ${load.answered.length} batches counted, ` +
+          `${unanswered} sent again, ${load.repeated} of all that had been counted before the kill`,
+      );
+    }
+  } catch (error) {
+    error.message += `\nseed ${SEED}\n${service.log.slice(-4_000)}`;
+    throw error;
+  } finally {
+    await service.dispose();
+  }
+});
+
+/** Senders that never wait, and what they know of each batch. */
+class Load {
+  model = new Model();
+  answered = [];
+  unanswered = [];
+  /** Unanswered batches that turned out to have been counted. */
+  repeated = 0;
+  #batches = 0;
+  #stopped = false;
+
+  constructor(service, random) {
+    this.service = service;
+    this.random = random;
+  }
+
+  async run() {
+    this.#stopped = false;
+    await Promise.all(
+      Array.from({ length: SENDERS }, async () => {
+        while (!this.#stopped) await this.#sendNew();
+      }),
+    );
+  }
+
+  stop() {
+    this.#stopped = true;
+  }
+
+  async #sendNew() {
+    const batch = this.#newBatch();
+    let answer;
+    try {
+      answer = await this.#post(batch);
+    } catch {
+      this.unanswered.push(batch);
+      return;
+    }
+    if (answer.status === 429 || answer.status === 503) {
+      // Neither counted nor lost: to be sent again, as after no answer at all.
+      this.unanswered.push(batch);
+      await sleep(200);
+      return;
+    }
+    this.#assertAnswer(batch, answer, false);
+    this.#counted(batch);
+  }
+
+  async repeatUnanswered() {
+    const batches = this.unanswered.splice(0);
+    for (const batch of batches) {
+      const { repeated } = await this.#untilCounted(batch);
+      if (repeated) this.repeated++;
+      this.#counted(batch);
+    }
+  }
+
+  /** A client whose answer was lost on its way repeats what had been counted. */
+  async repeatSomeAnswered() {
+    for (let times = 0; times < Math.min(20, this.answered.length); times++) {
+      const batch = this.answered[Math.floor(this.random() * this.answered.length)];
+      const { repeated } = await this.#untilCounted(batch);
+      assert.equal(repeated, true, `batch ${batch.key} had been answered with 202`);
+    }
+  }
+
+  #counted(batch) {
+    this.model.add(batch.plays);
+    this.answered.push(batch);
+  }
+
+  async #untilCounted(batch) {
+    for (;;) {
+      const answer = await this.#post(batch);
+      if (answer.status !== 429 && answer.status !== 503) return this.#assertAnswer(batch, answer);
+      await sleep(200);
+    }
+  }
+
+  #assertAnswer(batch, { status, text }, repeated) {
+    assert.equal(status, 202, text);
+    const body = JSON.parse(text);
+    assert.deepEqual([body.accepted, body.rejected], [batch.plays.length, []], text);
+    if (repeated !== undefined) assert.equal(body.repeated, repeated, text);
+    return body;
+  }
+
+  async #post({ key, plays }) {
+    const answer = await this.service.fetch("/plays", {
+      method: "POST",
+      headers: { authorization: `Bearer ${INGEST_TOKEN}`, "idempotency-key": key },
+      body: JSON.stringify(plays),
+    });
+    return { status: answer.status, text: await answer.text() };
+  }
+
+  /** Every third batch is of several regions. */
+  #newBatch() {
+    const pick = (list) => list[Math.floor(this.random() * list.length)];
+    const number = this.#batches++;
+    const region = pick(REGIONS);
+    const now = Date.now();
+    const plays = Array.from({ length: 1 + Math.floor(this.random() * MAX_PLAYS) }, () => ({
+      // Few posts are played a lot, most of them seldom.
+      post_id: `post-${Math.floor(POSTS * this.random() ** 3)}`,
+      region_id: number % 3 === 0 ? pick(REGIONS) : region,
+      timestamp: now - pick(AGES_MINUTES) * MINUTE_MS,
+      count: 1 + Math.floor(this.random() * 3),
+    }));
+    return { key: `seed-${SEED}-${number}`, plays };
+  }
+}
+
+/** Mulberry32: numbers from 0 to 1 that a seed makes again. */
+function randomNumbers(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
