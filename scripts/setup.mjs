@@ -1,10 +1,11 @@
 /**
  * Everything that a build needs, installed where it is missing. Uses only what Node brings, as it
- * runs before there are any packages.
+ * runs before there are any packages. By itself: `npm run setup`.
  */
+import { pathToFileURL } from "node:url";
 import { ensureNpmPackages } from "./lib/npm-packages.mjs";
 import { ensureCargoTools, ensureRust, ensureWasmTarget } from "./lib/rust.mjs";
-import { Advice } from "./lib/say.mjs";
+import { Advice, runMain, say } from "./lib/say.mjs";
 
 const MIN_NODE = 20;
 
@@ -31,4 +32,11 @@ export async function setupToBuild() {
   await ensureRust();
   await ensureWasmTarget();
   return ensureCargoTools();
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  await runMain(async () => {
+    await setupToBuild();
+    say("everything is set up");
+  });
 }
