@@ -1,169 +1,153 @@
-//! Filtered Space-Saving: the heavy hitters of a stream of weighted plays in bounded memory.
+//! Filtered Space-Saving: the heavy hitters of a stream of weighted plays in bounded memory,
+//! with a lower and an upper bound for every id there is.
+//!
+//! # Overview
+//!
+//! A [`Summary`] of capacity `m` keeps a counter for at most `m` ids. While no more ids than
+//! that were played, it is an exact count. After that, an id without a counter is counted in
+//! one cell of a *filter*, together with all other ids of that cell; once the cell exceeds the
+//! smallest counter, the id takes that counter over, starts with what its cell had, and
+//! remembers that as its possible overcount. What the smallest counter had goes into the cell of
+//! the id that lost it.
+//!
+//! Summaries merge: [`Summary::merge`] takes any number of them, of any capacities and seeds,
+//! in one pass. An id that is missing in one of them had there at most what its cell says.
+//!
+//! # Accuracy
+//!
+//! With `N` the [`total`](Summary::total) and `m` the smallest capacity of any summary merged in
+//! that was ever full, for every id, whether it has a counter or not:
+//!
+//! ```text
+//! lower ≤ true ≤ upper        upper - true ≤ unlisted_max ≤ N / m
+//! ```
+//!
+//! This holds through recording, merging, truncating and encoding, in any order. Why: let `E` be
+//! `unlisted_max`. Each operation keeps `sum over the counters of max(upper - E, 0) + m·E ≤ N`.
+//! A play adds at most its weight to both sides; raising `E` by `d` happens only while all `m`
+//! counters are at least `E + d`, which takes `m·d` from the sum and adds it to the other term;
+//! merging adds the inequalities up; truncating raises `E` to the largest counter dropped.
+//!
+//! In practice the filter makes it far tighter, about a tenth of `N / m` at ten cells a counter.
+//!
+//! # Cost
+//!
+//! A play costs one keyed hash, one look into a group of tags, one counter or cell; no order is
+//! kept (see [`smallest`]). Ids of up to 16 bytes live in their counters: 56 bytes a counter in
+//! all, 76 once counts pass 65,535 per cell. Longer ids cost their text as well. Memory is
+//! allocated as counters are needed, the filter when the first id finds no counter.
+//!
+//! # Limits
+//!
+//! Ids of 1 to 256 bytes, others are ignored. Totals and counts saturate at `u64::MAX`: a
+//! saturated bound is a bound of the saturated count. Up to
+//! [`MAX_CAPACITY`](Summary::MAX_CAPACITY) counters while recording,
+//! [`MAX_MERGED`](Summary::MAX_MERGED) in a merged summary.
+//!
+//! # Example
+//!
+//! ```
+//! use hitparade::summary::{Seed, Summary};
+//!
+//! let seed = Seed::from_bytes([7; 16]);
+//! let (mut morning, mut evening) = (Summary::new(1_000, seed), Summary::new(1_000, seed));
+//! morning.record("song-1", 3);
+//! morning.record("song-2", 5);
+//! evening.record("song-1", 4);
+//!
+//! let day = Summary::merge([&morning, &evening], 1_000, seed);
+//! let top = day.top(1);
+//! assert_eq!((top[0].id, top[0].lower, top[0].upper), ("song-1", 7, 7));
+//! ```
+//!
+//! # Papers
+//!
+//! - Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data
+//!   Streams", ICDT 2005: Space-Saving.
+//! - Homem, Carvalho, "Finding top-k elements in data streams", Information Sciences 180 (2010):
+//!   the filter.
+//! - Agarwal, Cormode, Huang, Phillips, Wei, Yi, "Mergeable Summaries", PODS 2012.
+//! - Cafaro, Pulimeno, Tempesta, "A parallel space saving algorithm", arXiv 1401.0702: merging.
 
+mod decode;
 mod encode;
+mod filter;
+mod key;
 mod merge;
+mod numbers;
+mod overcounts;
+mod record;
+mod rows;
 mod seed;
+mod smallest;
+mod table;
 
-use std::collections::HashMap;
-use std::hash::Hasher;
-
-pub use encode::DecodeError;
+pub use decode::DecodeError;
+pub use rows::{Bounds, Row};
 pub use seed::Seed;
 
-/// Cells of the filter per counter.
-const CELLS_PER_COUNTER: usize = 8;
+use filter::Filter;
+use key::KeyHasher;
+use overcounts::Overcounts;
+use smallest::Smallest;
+use table::Table;
 
 /// The longest id that is counted, in bytes.
 pub const MAX_ID_BYTES: usize = 256;
 
-#[derive(Clone)]
-struct Counter {
-    id: Box<str>,
-    upper: u64,
-    overcount: u64,
-}
-
-/// A bounded set of counters plus a filter that bounds every id without one.
+/// A bounded set of counters and a filter that bounds every id without one.
+///
+/// All vectors are indexed by slot.
 #[derive(Clone)]
 pub struct Summary {
     seed: Seed,
+    hasher: KeyHasher,
     capacity: usize,
     total: u64,
+    /// Whether something was ever dropped, here or in a summary merged in.
     full: bool,
-    counters: Vec<Counter>,
-    index: HashMap<Box<str>, usize>,
-    /// What every id without a counter may have, besides its cell.
-    base: u64,
-    cells: Vec<u64>,
-    unlisted_max: u64,
-}
-
-/// `lower ≤ true count ≤ upper`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// The id was played at least this often.
-    pub lower: u64,
-    /// The id was played at most this often.
-    pub upper: u64,
-}
-
-/// One counter of a summary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row<'a> {
-    /// The id as it was recorded.
-    pub id: &'a str,
-    /// The id was played at least this often.
-    pub lower: u64,
-    /// The id was played at most this often.
-    pub upper: u64,
-}
-
-impl Bounds {
-    /// The best single number between the bounds.
-    pub fn estimate(&self) -> u64 {
-        self.upper
-    }
-}
-
-impl Row<'_> {
-    /// The best single number between the bounds.
-    pub fn estimate(&self) -> u64 {
-        self.upper
-    }
+    table: Table,
+    /// The upper bounds: all plays since the id has its counter, and its overcount.
+    uppers: Vec<u64>,
+    overcounts: Overcounts,
+    /// Texts of ids that do not fit into keys, otherwise "". Shorter than the other vectors if
+    /// the rest has none.
+    texts: Vec<Box<str>>,
+    filter: Filter,
+    smallest: Smallest,
+    /// An id without a counter whose bound would exceed this may take a counter over.
+    admit_above: u64,
 }
 
 impl Summary {
-    /// The most counters that a summary can be asked to keep while recording.
+    /// The most counters that a summary can be asked to keep while recording. Slots are 16-bit
+    /// numbers, and 16,384 counters are under 1.3 MB.
     pub const MAX_CAPACITY: usize = 16_384;
 
-    /// The most counters that [`Summary::merge_all`] keeps.
-    pub const MAX_MERGED: usize = 1 << 20;
+    /// The most counters that [`merge_all`](Summary::merge_all) keeps: all 16-bit slots, 4 MB.
+    pub const MAX_MERGED: usize = 65_536;
 
     /// An empty summary of at most `capacity` counters, clamped to `1..=MAX_CAPACITY`.
     /// Allocates nothing until something is recorded.
     pub fn new(capacity: usize, seed: Seed) -> Self {
-        Self::with_limit(capacity.clamp(1, Self::MAX_CAPACITY), seed)
+        Self::empty(capacity.clamp(1, Self::MAX_CAPACITY), seed)
     }
 
-    fn with_limit(capacity: usize, seed: Seed) -> Self {
+    fn empty(capacity: usize, seed: Seed) -> Self {
         Self {
             seed,
+            hasher: KeyHasher::new(seed),
             capacity,
             total: 0,
             full: false,
-            counters: Vec::new(),
-            index: HashMap::new(),
-            base: 0,
-            cells: Vec::new(),
-            unlisted_max: 0,
+            table: Table::default(),
+            uppers: Vec::new(),
+            overcounts: Overcounts::default(),
+            texts: Vec::new(),
+            filter: Filter::default(),
+            smallest: Smallest::default(),
+            admit_above: 0,
         }
-    }
-
-    /// Counts `weight` plays of `id`. An id of no or more than 256 bytes, or a weight of 0,
-    /// is not a play and is ignored.
-    pub fn record(&mut self, id: &str, weight: u64) {
-        if id.is_empty() || id.len() > MAX_ID_BYTES || weight == 0 {
-            return;
-        }
-        self.total = self.total.saturating_add(weight);
-        if let Some(counter) = self.index.get(id).and_then(|&at| self.counters.get_mut(at)) {
-            counter.upper = counter.upper.saturating_add(weight);
-            return;
-        }
-        let bound = self.unlisted_bound(id);
-        let upper = bound.saturating_add(weight);
-        let counter = Counter {
-            id: id.into(),
-            upper,
-            overcount: bound,
-        };
-        if self.counters.len() < self.capacity {
-            self.push(counter);
-            return;
-        }
-        self.full = true;
-        let Some(at) = (0..self.counters.len()).min_by_key(|&at| self.counters[at].upper) else {
-            return;
-        };
-        if upper < self.counters[at].upper {
-            self.raise(id, upper);
-            return;
-        }
-        let new_id = counter.id.clone();
-        let dropped = std::mem::replace(&mut self.counters[at], counter);
-        self.index.remove(&dropped.id);
-        self.index.insert(new_id, at);
-        self.raise(&dropped.id, dropped.upper);
-    }
-
-    fn push(&mut self, counter: Counter) {
-        self.index.insert(counter.id.clone(), self.counters.len());
-        self.counters.push(counter);
-    }
-
-    fn cell_of(&self, id: &str) -> usize {
-        let mut hasher = siphasher::sip::SipHasher13::new_with_key(&self.seed.to_bytes());
-        hasher.write(id.as_bytes());
-        let hash = u128::from(hasher.finish());
-        ((hash * self.cells.len() as u128) >> 64) as usize
-    }
-
-    fn unlisted_bound(&self, id: &str) -> u64 {
-        let cell = self.cells.get(self.cell_of(id)).copied().unwrap_or(0);
-        self.base.saturating_add(cell)
-    }
-
-    /// Makes the bound of the ids that share `id`'s cell at least `bound`.
-    fn raise(&mut self, id: &str, bound: u64) {
-        if self.cells.is_empty() {
-            self.cells = vec![0; self.capacity.min(Self::MAX_CAPACITY) * CELLS_PER_COUNTER];
-        }
-        let at = self.cell_of(id);
-        let base = self.base;
-        if let Some(cell) = self.cells.get_mut(at) {
-            *cell = (*cell).max(bound.saturating_sub(base));
-        }
-        self.unlisted_max = self.unlisted_max.max(bound);
     }
 
     /// All plays recorded and merged in, saturating.
@@ -173,12 +157,12 @@ impl Summary {
 
     /// Ids with a counter.
     pub fn len(&self) -> usize {
-        self.counters.len()
+        self.table.len()
     }
 
     /// Whether no id has a counter.
     pub fn is_empty(&self) -> bool {
-        self.counters.is_empty()
+        self.len() == 0
     }
 
     /// The most counters it keeps.
@@ -198,47 +182,19 @@ impl Summary {
 
     /// No id without a counter was played more often than this.
     pub fn unlisted_max(&self) -> u64 {
-        self.unlisted_max
-    }
-
-    /// The bounds of any id, whether it has a counter or not.
-    pub fn bounds(&self, id: &str) -> Bounds {
-        match self.index.get(id).and_then(|&at| self.counters.get(at)) {
-            Some(counter) => Bounds {
-                lower: counter.upper - counter.overcount,
-                upper: counter.upper,
-            },
-            None => Bounds {
-                lower: 0,
-                upper: self.unlisted_bound(id).min(self.unlisted_max),
-            },
-        }
-    }
-
-    /// All counters, in any order.
-    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        self.counters.iter().map(|counter| Row {
-            id: &counter.id,
-            lower: counter.upper - counter.overcount,
-            upper: counter.upper,
-        })
-    }
-
-    /// The `k` rows with the highest estimates, then by the bytes of their ids.
-    pub fn top(&self, k: usize) -> Vec<Row<'_>> {
-        let mut rows: Vec<Row<'_>> = self.rows().collect();
-        rows.sort_unstable_by(|a, b| b.estimate().cmp(&a.estimate()).then(a.id.cmp(b.id)));
-        rows.truncate(k);
-        rows
+        self.filter.highest
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        let ids: usize = self.counters.iter().map(|counter| counter.id.len()).sum();
-        self.counters.capacity() * size_of::<Counter>()
-            + self.index.capacity() * (size_of::<(Box<str>, usize)>() + 1)
-            + 2 * ids
-            + self.cells.capacity() * size_of::<u64>()
+        let texts: usize = self.texts.iter().map(|text| text.len()).sum();
+        self.table.heap_bytes()
+            + self.uppers.capacity() * size_of::<u64>()
+            + self.overcounts.heap_bytes()
+            + self.texts.capacity() * size_of::<Box<str>>()
+            + texts
+            + self.filter.heap_bytes()
+            + self.smallest.heap_bytes()
     }
 }
 
@@ -249,7 +205,7 @@ impl std::fmt::Debug for Summary {
             .field("capacity", &self.capacity)
             .field("len", &self.len())
             .field("total", &self.total)
-            .field("unlisted_max", &self.unlisted_max)
+            .field("unlisted_max", &self.unlisted_max())
             .finish_non_exhaustive()
     }
 }

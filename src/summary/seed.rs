@@ -25,8 +25,18 @@ impl Seed {
     /// What an encoding stores to tell seeds apart: a keyed hash of a constant, from which
     /// the seed cannot be computed.
     pub fn id(&self) -> u64 {
+        self.keyed(b"hitparade summary seed id", 0)
+    }
+
+    /// The `at`th number that follows from the seed and tells nothing about the others.
+    pub(super) fn derive(&self, at: u32) -> u64 {
+        self.keyed(b"hitparade summary hash key", at)
+    }
+
+    fn keyed(&self, label: &[u8], at: u32) -> u64 {
         let mut hasher = SipHasher24::new_with_key(&self.0);
-        hasher.write(b"hitparade summary seed id");
+        hasher.write(label);
+        hasher.write(&at.to_le_bytes());
         hasher.finish()
     }
 }

@@ -1,0 +1,188 @@
+//! What ids without a counter may have.
+//!
+//! An array of cells; each id belongs to one. A cell is at least the count of every id in it
+//! that has no counter. Cells start with 16 bits and widen to 32; counts of more than 32 bits
+//! are kept in units of a power of two, rounded up, which keeps them bounds.
+
+use super::key::spread;
+
+/// Cells per counter. 8 to 16 were measured (see the table in `docs`): each further cell
+/// tightens the bounds a little and costs 2 bytes in memory and 1.3 in an encoding.
+pub(super) const CELLS_PER_COUNTER: usize = 10;
+
+#[derive(Clone)]
+pub(super) enum Cells {
+    Narrow(Vec<u16>),
+    Wide(Vec<u32>),
+}
+
+#[derive(Clone)]
+pub(super) struct Filter {
+    /// Every id may have this much, besides its cell: from filters that were keyed otherwise.
+    pub base: u64,
+    pub cells: Cells,
+    /// A cell counts units of `1 << shift`; 0 while they are narrow.
+    pub shift: u32,
+    /// No id without a counter has more than this.
+    pub highest: u64,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self::of_base(0)
+    }
+}
+
+impl Filter {
+    pub(super) fn of_base(base: u64) -> Self {
+        Self {
+            base,
+            cells: Cells::Narrow(Vec::new()),
+            shift: 0,
+            highest: base,
+        }
+    }
+
+    /// A filter of cells that count units of `1 << shift`.
+    pub(super) fn of_units(base: u64, units: &[u32], shift: u32, highest: u64) -> Self {
+        let narrow = shift == 0 && units.iter().all(|&cell| cell <= u32::from(u16::MAX));
+        Self {
+            base,
+            cells: if narrow {
+                Cells::Narrow(units.iter().map(|&cell| cell as u16).collect())
+            } else {
+                Cells::Wide(units.to_vec())
+            },
+            shift,
+            highest: highest.max(base),
+        }
+    }
+
+    /// A filter of cells that count single plays.
+    pub(super) fn of_counts(base: u64, counts: &[u64], highest: u64) -> Self {
+        let most = counts.iter().copied().max().unwrap_or(0);
+        let mut shift = 0;
+        while units_up(most, shift) > u64::from(u32::MAX) {
+            shift += 1;
+        }
+        let units = |&count: &u64| units_up(count, shift);
+        let cells = if most <= u64::from(u16::MAX) {
+            Cells::Narrow(counts.iter().map(|&count| count as u16).collect())
+        } else {
+            Cells::Wide(counts.iter().map(|count| units(count) as u32).collect())
+        };
+        Self {
+            base,
+            cells,
+            shift,
+            highest: highest.max(base),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match &self.cells {
+            Cells::Narrow(cells) => cells.len(),
+            Cells::Wide(cells) => cells.len(),
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        match &self.cells {
+            Cells::Narrow(cells) => cells.capacity() * size_of::<u16>(),
+            Cells::Wide(cells) => cells.capacity() * size_of::<u32>(),
+        }
+    }
+
+    /// Makes the cells, if there are none yet.
+    pub(super) fn allocate(&mut self, cells: usize) {
+        if self.len() == 0 {
+            self.cells = Cells::Narrow(vec![0; cells]);
+        }
+    }
+
+    /// What the id of this hash may have, if it has no counter.
+    pub(super) fn bound(&self, hash: u64) -> u64 {
+        let at = spread(hash as u32, self.len());
+        let cell = match &self.cells {
+            Cells::Narrow(cells) => cells.get(at).copied().unwrap_or(0).into(),
+            Cells::Wide(cells) => cells.get(at).copied().unwrap_or(0).into(),
+        };
+        self.bound_of(cell)
+    }
+
+    fn bound_of(&self, cell: u64) -> u64 {
+        let count = scaled(cell, self.shift);
+        self.base.saturating_add(count).min(self.highest)
+    }
+
+    /// What the ids of a cell may have beyond the base.
+    pub(super) fn count(&self, at: usize) -> u64 {
+        let cell = match &self.cells {
+            Cells::Narrow(cells) => cells.get(at).copied().unwrap_or(0).into(),
+            Cells::Wide(cells) => cells.get(at).copied().unwrap_or(0).into(),
+        };
+        self.bound_of(cell) - self.base
+    }
+
+    /// Makes the bound of this hash at least `bound`. There must be cells.
+    pub(super) fn raise(&mut self, hash: u64, bound: u64) {
+        self.highest = self.highest.max(bound);
+        let count = bound.saturating_sub(self.base);
+        self.make_representable(count);
+        let at = spread(hash as u32, self.len());
+        let units = units_up(count, self.shift);
+        match &mut self.cells {
+            Cells::Narrow(cells) => {
+                if let Some(cell) = cells.get_mut(at) {
+                    *cell = (*cell).max(units as u16);
+                }
+            }
+            Cells::Wide(cells) => {
+                if let Some(cell) = cells.get_mut(at) {
+                    *cell = (*cell).max(units as u32);
+                }
+            }
+        }
+    }
+
+    fn make_representable(&mut self, count: u64) {
+        if let Cells::Narrow(cells) = &self.cells {
+            if count <= u64::from(u16::MAX) {
+                return;
+            }
+            self.cells = Cells::Wide(cells.iter().map(|&cell| cell.into()).collect());
+        }
+        if let Cells::Wide(cells) = &mut self.cells {
+            while units_up(count, self.shift) > u64::from(u32::MAX) {
+                self.shift += 1;
+                cells.iter_mut().for_each(|cell| *cell = cell.div_ceil(2));
+            }
+        }
+    }
+
+    /// The largest bound that a cell can take as it is.
+    pub(super) fn representable(&self) -> u64 {
+        let most = match &self.cells {
+            Cells::Narrow(_) => u16::MAX.into(),
+            Cells::Wide(_) => scaled(u32::MAX.into(), self.shift),
+        };
+        self.base.saturating_add(most)
+    }
+}
+
+/// `units << shift`, saturating.
+#[inline(always)]
+pub(super) fn scaled(units: u64, shift: u32) -> u64 {
+    let count = units << shift;
+    if count >> shift == units {
+        count
+    } else {
+        u64::MAX
+    }
+}
+
+/// `count` in units of `1 << shift`, rounded up.
+#[inline(always)]
+pub(super) fn units_up(count: u64, shift: u32) -> u64 {
+    (count >> shift) + u64::from(count & ((1 << shift) - 1) != 0)
+}

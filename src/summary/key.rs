@@ -1,0 +1,140 @@
+//! How an id is held in a counter: 16 bytes, with ids of up to 16 bytes inside.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
+
+use super::seed::Seed;
+
+/// The longest id that fits into a key.
+pub(super) const INLINE_BYTES: usize = 16;
+
+/// Marks the last byte of a key; the low four bits are the length. UTF-8 text never ends in a
+/// byte of `0xc0` or more, so an id of 16 bytes cannot be taken for a shorter one.
+const SHORT_MARK: u64 = 0xc0;
+
+/// Marks the last byte of a key that is only the hash of a longer id.
+const LONG_MARK: u64 = 0xff;
+
+/// An id of up to 16 bytes, or a stand-in for a longer one. Two ids of up to 16 bytes have equal
+/// keys only if they are equal; two longer ones with equal keys must be compared as text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key([u8; 16]);
+
+impl Key {
+    /// The key of an id of 1 to 16 bytes.
+    #[inline(always)]
+    pub(super) fn short(id: &[u8]) -> Option<Self> {
+        let length = id.len();
+        let (low, high) = if let Some((first, last)) = ends::<8>(id) {
+            if length > INLINE_BYTES {
+                return None;
+            }
+            // In two steps: at a length of 8 nothing of the last eight bytes is left.
+            let rest = u64::from_le_bytes(last) >> 1 >> (127 - 8 * length);
+            (u64::from_le_bytes(first), rest)
+        } else if let Some((first, last)) = ends::<4>(id) {
+            let rest = u64::from(u32::from_le_bytes(last)) >> (64 - 8 * length);
+            (u64::from(u32::from_le_bytes(first)) | rest << 32, 0)
+        } else {
+            let (first, middle, last) = (id.first()?, id.get(length / 2)?, id.last()?);
+            let middle = u64::from(*middle) << (8 * (length / 2));
+            let last = u64::from(*last) << (8 * (length - 1));
+            (u64::from(*first) | middle | last, 0)
+        };
+        let mark = if length < INLINE_BYTES {
+            (SHORT_MARK | length as u64) << 56
+        } else {
+            0
+        };
+        Some(Self::from_words(low, high | mark))
+    }
+
+    /// The key of an id of more than 16 bytes.
+    pub(super) fn long(id: &[u8], seed: Seed) -> Self {
+        let mut hasher = SipHasher13::new_with_key(&seed.to_bytes());
+        hasher.write(id);
+        Self::from_words(hasher.finish(), LONG_MARK << 56 | id.len() as u64)
+    }
+
+    pub(super) fn of(id: &str, seed: Seed) -> Self {
+        Self::short(id.as_bytes()).unwrap_or_else(|| Self::long(id.as_bytes(), seed))
+    }
+
+    #[inline(always)]
+    fn from_words(low: u64, high: u64) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&low.to_le_bytes());
+        bytes[8..].copy_from_slice(&high.to_le_bytes());
+        Self(bytes)
+    }
+
+    #[inline(always)]
+    pub(super) fn words(&self) -> (u64, u64) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
+        (
+            u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_le_bytes([i, j, k, l, m, n, o, p]),
+        )
+    }
+
+    /// The id, if it is one of up to 16 bytes.
+    pub(super) fn text(&self) -> Option<&str> {
+        let length = match self.0[15] {
+            last if u64::from(last) == LONG_MARK => return None,
+            last if u64::from(last) >= SHORT_MARK => usize::from(last & 0x0f),
+            _ => INLINE_BYTES,
+        };
+        std::str::from_utf8(&self.0[..length]).ok()
+    }
+
+    pub(super) fn is_long(&self) -> bool {
+        u64::from(self.0[15]) == LONG_MARK
+    }
+}
+
+/// The first and the last `N` bytes, which may overlap.
+#[inline(always)]
+fn ends<const N: usize>(id: &[u8]) -> Option<([u8; N], [u8; N])> {
+    Some((*id.first_chunk::<N>()?, *id.last_chunk::<N>()?))
+}
+
+/// The keyed hash of a key: 64 bits, shared by the table (high half), its tags (low byte) and
+/// the filter (low half).
+///
+/// NH of Black et al., "UMAC" (1999): two keys collide with a chance of at most 2^-32 over the
+/// seeds, whatever they are. One multiplication by a secret odd number spreads the result.
+#[derive(Clone, Copy)]
+pub(super) struct KeyHasher {
+    words: [u32; 4],
+    factor: u64,
+}
+
+impl KeyHasher {
+    pub(super) fn new(seed: Seed) -> Self {
+        let word = |at: u32| seed.derive(at) as u32;
+        Self {
+            words: [word(0), word(1), word(2), word(3)],
+            factor: seed.derive(4) | 1,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn hash(&self, key: &Key) -> u64 {
+        let (low, high) = key.words();
+        let [a, b, c, d] = self.words;
+        let product = |word: u64, left: u32, right: u32| {
+            u64::from((word as u32).wrapping_add(left))
+                .wrapping_mul(u64::from(((word >> 32) as u32).wrapping_add(right)))
+        };
+        let sum = product(low, a, b).wrapping_add(product(high, c, d));
+        let spread = (sum ^ (sum >> 32)).wrapping_mul(self.factor);
+        spread ^ (spread >> 32)
+    }
+}
+
+/// Maps 32 bits of a hash evenly to `0..count`.
+#[inline(always)]
+pub(super) fn spread(bits: u32, count: usize) -> usize {
+    ((u64::from(bits) * count as u64) >> 32) as usize
+}

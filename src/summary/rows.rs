@@ -1,0 +1,114 @@
+//! Reading a summary: bounds, rows, the top.
+
+use super::Summary;
+use super::key::Key;
+
+/// `lower ≤ true count ≤ upper`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The id was played at least this often.
+    pub lower: u64,
+    /// The id was played at most this often.
+    pub upper: u64,
+}
+
+/// One counter of a summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row<'a> {
+    /// The id as it was recorded.
+    pub id: &'a str,
+    /// The id was played at least this often.
+    pub lower: u64,
+    /// The id was played at most this often.
+    pub upper: u64,
+}
+
+impl Bounds {
+    /// The single number between the bounds that ranks best.
+    pub fn estimate(&self) -> u64 {
+        estimate(self.lower, self.upper)
+    }
+}
+
+impl Row<'_> {
+    /// The single number between the bounds that ranks best.
+    pub fn estimate(&self) -> u64 {
+        estimate(self.lower, self.upper)
+    }
+}
+
+fn estimate(_lower: u64, upper: u64) -> u64 {
+    upper
+}
+
+impl Summary {
+    /// The bounds of any id, whether it has a counter or not.
+    pub fn bounds(&self, id: &str) -> Bounds {
+        if id.is_empty() {
+            return Bounds { lower: 0, upper: 0 };
+        }
+        let key = Key::of(id, self.seed);
+        let hash = self.hasher.hash(&key);
+        match self.slot_of(&key, hash, id) {
+            Some(slot) => self.bounds_of(slot),
+            None => Bounds {
+                lower: 0,
+                upper: self.filter.bound(hash),
+            },
+        }
+    }
+
+    /// The slot of an id with this key and hash.
+    pub(super) fn slot_of(&self, key: &Key, hash: u64, id: &str) -> Option<usize> {
+        self.table
+            .find(key, hash, |slot| !key.is_long() || self.text(slot) == id)
+    }
+
+    fn bounds_of(&self, slot: usize) -> Bounds {
+        let upper = self.uppers.get(slot).copied().unwrap_or(0);
+        Bounds {
+            lower: upper.saturating_sub(self.overcounts.get(slot)),
+            upper,
+        }
+    }
+
+    /// The id that has the counter of this slot.
+    pub(super) fn text(&self, slot: usize) -> &str {
+        let short = self.table.keys().get(slot).and_then(Key::text);
+        short
+            .or_else(|| self.texts.get(slot).map(|text| &**text))
+            .unwrap_or("")
+    }
+
+    pub(super) fn row(&self, slot: usize) -> Row<'_> {
+        let Bounds { lower, upper } = self.bounds_of(slot);
+        Row {
+            id: self.text(slot),
+            lower,
+            upper,
+        }
+    }
+
+    /// All counters, in any order.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        (0..self.len()).map(|slot| self.row(slot))
+    }
+
+    /// The `k` rows with the highest estimates, then by the bytes of their ids.
+    pub fn top(&self, k: usize) -> Vec<Row<'_>> {
+        let order = |a: &Row<'_>, b: &Row<'_>| {
+            let by_estimate = b.estimate().cmp(&a.estimate());
+            by_estimate.then_with(|| a.id.cmp(b.id))
+        };
+        let mut rows: Vec<Row<'_>> = self.rows().collect();
+        if k == 0 {
+            return Vec::new();
+        }
+        if k < rows.len() {
+            rows.select_nth_unstable_by(k - 1, order);
+            rows.truncate(k);
+        }
+        rows.sort_unstable_by(order);
+        rows
+    }
+}
