@@ -18,8 +18,11 @@ const LONG_MARK: u64 = 0xff;
 
 /// An id of up to 16 bytes, or a stand-in for a longer one. Two ids of up to 16 bytes have equal
 /// keys only if they are equal; two longer ones with equal keys must be compared as text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key([u8; 16]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    low: u64,
+    high: u64,
+}
 
 impl Key {
     /// The key of an id of 1 to 16 bytes.
@@ -47,49 +50,61 @@ impl Key {
         } else {
             0
         };
-        Some(Self::from_words(low, high | mark))
+        let high = high | mark;
+        Some(Self { low, high })
     }
 
     /// The key of an id of more than 16 bytes.
     pub(super) fn long(id: &[u8], seed: Seed) -> Self {
         let mut hasher = SipHasher13::new_with_key(&seed.to_bytes());
         hasher.write(id);
-        Self::from_words(hasher.finish(), LONG_MARK << 56 | id.len() as u64)
+        Self {
+            low: hasher.finish(),
+            high: LONG_MARK << 56 | id.len() as u64,
+        }
     }
 
     pub(super) fn of(id: &str, seed: Seed) -> Self {
         Self::short(id.as_bytes()).unwrap_or_else(|| Self::long(id.as_bytes(), seed))
     }
 
-    #[inline(always)]
-    fn from_words(low: u64, high: u64) -> Self {
+    pub(super) fn is_long(&self) -> bool {
+        self.high >> 56 == LONG_MARK
+    }
+}
+
+/// A key as it is stored, so that texts can be borrowed from it.
+///
+/// Apart from [`Key`], because a key that was just put together in two registers must not be
+/// taken for bytes: the compiler would take it apart.
+#[derive(Clone, Copy)]
+pub(super) struct StoredKey([u8; 16]);
+
+impl StoredKey {
+    pub(super) fn new(key: Key) -> Self {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&low.to_le_bytes());
-        bytes[8..].copy_from_slice(&high.to_le_bytes());
+        bytes[..8].copy_from_slice(&key.low.to_le_bytes());
+        bytes[8..].copy_from_slice(&key.high.to_le_bytes());
         Self(bytes)
     }
 
     #[inline(always)]
-    pub(super) fn words(&self) -> (u64, u64) {
+    pub(super) fn key(&self) -> Key {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
-        (
-            u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_le_bytes([i, j, k, l, m, n, o, p]),
-        )
+        Key {
+            low: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            high: u64::from_le_bytes([i, j, k, l, m, n, o, p]),
+        }
     }
 
     /// The id, if it is one of up to 16 bytes.
     pub(super) fn text(&self) -> Option<&str> {
-        let length = match self.0[15] {
-            last if u64::from(last) == LONG_MARK => return None,
-            last if u64::from(last) >= SHORT_MARK => usize::from(last & 0x0f),
+        let length = match u64::from(self.0[15]) {
+            LONG_MARK => return None,
+            last if last >= SHORT_MARK => (last & 0x0f) as usize,
             _ => INLINE_BYTES,
         };
         std::str::from_utf8(&self.0[..length]).ok()
-    }
-
-    pub(super) fn is_long(&self) -> bool {
-        u64::from(self.0[15]) == LONG_MARK
     }
 }
 
@@ -121,7 +136,7 @@ impl KeyHasher {
 
     #[inline(always)]
     pub(super) fn hash(&self, key: &Key) -> u64 {
-        let (low, high) = key.words();
+        let Key { low, high } = *key;
         let [a, b, c, d] = self.words;
         let product = |word: u64, left: u32, right: u32| {
             u64::from((word as u32).wrapping_add(left))

@@ -6,7 +6,7 @@
 //! missing need not be looked at.
 
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter};
-use super::key::{Key, KeyHasher, spread};
+use super::key::{Key, KeyHasher, StoredKey, spread};
 use super::table::Table;
 use super::{Seed, Summary};
 
@@ -187,7 +187,7 @@ impl Sums {
                 continue;
             };
             let upper = rows.upper(slot);
-            let at = spread(self.hasher.hash(key) as u32, self.counts.len());
+            let at = spread(self.hasher.hash(&key.key()) as u32, self.counts.len());
             let count = upper.saturating_sub(self.base);
             if let Some(cell) = self.counts.get_mut(at) {
                 *cell = (*cell).max(count);
@@ -283,7 +283,7 @@ impl<'a> Rows<'a> {
         for part in parts {
             let alike = part.seed == seed;
             for (slot, key) in part.table.keys().iter().enumerate() {
-                let (mut key, mut text) = (*key, "");
+                let (mut key, mut text) = (key.key(), "");
                 if key.is_long() {
                     text = part.text(slot);
                     if !alike {
@@ -345,7 +345,7 @@ impl<'a> Rows<'a> {
         let mut sorted: Vec<(u64, u32)> = slots.map(|slot| (self.upper(slot), slot)).collect();
         let keys = self.table.keys();
         sorted.select_nth_unstable_by(keep, |&(a_upper, a), &(b_upper, b)| {
-            let key = |slot: u32| keys.get(slot as usize).map(Key::words);
+            let key = |slot: u32| keys.get(slot as usize).map(StoredKey::key);
             b_upper.cmp(&a_upper).then_with(|| key(a).cmp(&key(b)))
         });
         let mut kept: Vec<u32> = sorted.into_iter().map(|(_, slot)| slot).collect();
@@ -364,7 +364,8 @@ impl<'a> Rows<'a> {
             let Some(key) = from.table.keys().get(slot) else {
                 continue;
             };
-            self.table.push(*key, self.hasher.hash(key));
+            let key = key.key();
+            self.table.push(key, self.hasher.hash(&key));
             self.lowers
                 .push(from.lowers.get(slot).copied().unwrap_or(0));
             let overcount = from.overcounts.get(slot).copied();

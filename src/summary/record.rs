@@ -113,7 +113,7 @@ impl Summary {
         let Some(before) = self.table.keys().get(slot) else {
             return;
         };
-        let hash_before = self.hasher.hash(before);
+        let hash_before = self.hasher.hash(&before.key());
         let had = self.uppers.get(slot).copied().unwrap_or(0);
         self.filter.raise(hash_before, had);
         self.table.replace(slot, hash_before, key, hash);

@@ -1,7 +1,7 @@
 //! Reading a summary: bounds, rows, the top.
 
 use super::Summary;
-use super::key::Key;
+use super::key::{Key, StoredKey};
 
 /// `lower ≤ true count ≤ upper`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Summary {
 
     /// The id that has the counter of this slot.
     pub(super) fn text(&self, slot: usize) -> &str {
-        let short = self.table.keys().get(slot).and_then(Key::text);
+        let short = self.table.keys().get(slot).and_then(StoredKey::text);
         short
             .or_else(|| self.texts.get(slot).map(|text| &**text))
             .unwrap_or("")

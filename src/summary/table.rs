@@ -1,72 +1,85 @@
 //! Which slot holds a key.
 //!
-//! Groups of 15 slots with one byte of the hash each, compared all at once. A group is planned
-//! for 8 keys, so about one in a hundred is ever full; what does not fit goes into the next
-//! group and is counted as overflow in every group it passed, so a look-up ends at the first
-//! group that nothing has passed. Nothing is marked as deleted, and nothing is ever moved.
+//! Groups of seven slots with one byte of the hash each, compared all at once as one word. A
+//! group is planned for three keys, so about one in a hundred is ever full; what does not fit goes
+//! into the next group and is counted as overflow in every group it passed, so a look-up ends at
+//! the first group that nothing has passed. Nothing is marked as deleted, nothing is ever moved.
 
-use super::key::{Key, KeyHasher, spread};
+use super::key::{Key, KeyHasher, StoredKey, spread};
 
-/// Keys that a group is planned for.
-const PLANNED: usize = 8;
+/// Keys that a group is planned for: 8 bytes of groups a key.
+const PLANNED: usize = 3;
 
-/// Slots of a group. The sixteenth byte counts the overflow.
-const SLOTS: usize = 15;
+/// Slots of a group. The eighth byte counts the overflow.
+const SLOTS: usize = 7;
 
 /// An overflow that has been this large is not counted down any more.
-const STICKY: u8 = u8::MAX;
+const STICKY: u64 = 255;
 
 #[derive(Clone, Copy)]
-#[repr(align(16))]
 struct Group {
-    /// 0 is an empty slot.
-    tags: [u8; 16],
-    slots: [u16; 16],
+    /// A byte for each slot, 0 if it is empty; the overflow in the highest.
+    tags: u64,
+    slots: [u16; 8],
 }
 
 const EMPTY: Group = Group {
-    tags: [0; 16],
-    slots: [0; 16],
+    tags: 0,
+    slots: [0; 8],
 };
 
 impl Group {
-    fn overflow(&self) -> u8 {
-        self.tags[SLOTS]
+    #[inline(always)]
+    fn overflow(&self) -> u64 {
+        self.tags >> 56
     }
 
-    fn overflow_mut(&mut self) -> &mut u8 {
-        &mut self.tags[SLOTS]
+    /// The slots whose tag is this, as the highest bits of their bytes. The first is right; those
+    /// after it may be wrong.
+    #[inline(always)]
+    fn matches(&self, tag: u64) -> Matches {
+        const EACH: u64 = 0x0101_0101_0101_0101;
+        let differing = self.tags ^ (tag * EACH);
+        Matches(differing.wrapping_sub(EACH) & !differing & 0x0080_8080_8080_8080)
+    }
+
+    fn set(&mut self, place: usize, tag: u64, slot: usize) {
+        self.tags = self.tags & !(255 << (8 * place)) | tag << (8 * place);
+        self.slots[place & SLOTS] = slot as u16;
+    }
+
+    fn pass(&mut self) {
+        if self.overflow() != STICKY {
+            self.tags += 1 << 56;
+        }
+    }
+
+    fn unpass(&mut self) {
+        if (1..STICKY).contains(&self.overflow()) {
+            self.tags -= 1 << 56;
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Matches(u64);
+
+impl Matches {
+    /// The first place, or the eighth, which is never used.
+    #[inline(always)]
+    fn first(self) -> usize {
+        (self.0 | 1 << 63).trailing_zeros() as usize / 8
     }
 
     #[inline(always)]
-    fn matches(&self, tag: u8) -> u32 {
-        bytes_equal(&self.tags, tag) & ((1 << SLOTS) - 1)
+    fn others(self) -> Self {
+        Self(self.0 & self.0.wrapping_sub(1))
     }
-}
 
-/// A bit for each byte that equals `byte`.
-#[inline(always)]
-fn bytes_equal(bytes: &[u8; 16], byte: u8) -> u32 {
-    let (low, high) = halves(bytes);
-    (word_equal(low, byte) | word_equal(high, byte) << 8) as u32
-}
-
-#[inline(always)]
-fn word_equal(word: u64, byte: u8) -> u64 {
-    const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let differing = word ^ (u64::from(byte) * 0x0101_0101_0101_0101);
-    let equal = !(((differing & LOW_BITS) + LOW_BITS) | differing | LOW_BITS);
-    // Gathers the highest bit of each byte.
-    (equal >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
-}
-
-#[inline(always)]
-fn halves(bytes: &[u8; 16]) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *bytes;
-    (
-        u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_le_bytes([i, j, k, l, m, n, o, p]),
-    )
+    #[inline(always)]
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// What one look into one group tells.
@@ -82,7 +95,7 @@ pub(super) struct Probe {
 #[derive(Clone, Default)]
 pub(super) struct Table {
     groups: Vec<Group>,
-    keys: Vec<Key>,
+    keys: Vec<StoredKey>,
 }
 
 impl Table {
@@ -90,12 +103,12 @@ impl Table {
         self.keys.len()
     }
 
-    pub(super) fn keys(&self) -> &[Key] {
+    pub(super) fn keys(&self) -> &[StoredKey] {
         &self.keys
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.groups.capacity() * size_of::<Group>() + self.keys.capacity() * size_of::<Key>()
+        self.groups.capacity() * size_of::<Group>() + self.keys.capacity() * size_of::<StoredKey>()
     }
 
     /// How many keys fit before the groups are laid out anew.
@@ -109,7 +122,7 @@ impl Table {
         self.keys
             .reserve_exact(room.saturating_sub(self.keys.len()));
         for slot in 0..self.keys.len() {
-            let hash = hasher.hash(&self.keys[slot]);
+            let hash = hasher.hash(&self.keys[slot].key());
             self.link(hash, slot);
         }
     }
@@ -131,16 +144,14 @@ impl Table {
             };
         };
         let candidates = group.matches(tag(hash));
-        // Without a candidate this is the unused sixteenth slot, which says 0: a wrong slot
-        // does no harm, its key differs.
-        let first = (candidates | 1 << SLOTS).trailing_zeros() as usize;
-        let slot = usize::from(group.slots[first & SLOTS]);
-        let hit = self.keys.get(slot) == Some(key);
-        let others = candidates & candidates.wrapping_sub(1);
+        // Without a candidate this is the unused eighth slot, which says 0: a wrong slot does no
+        // harm, its key differs.
+        let slot = usize::from(group.slots[candidates.first() & SLOTS]);
+        let hit = self.keys.get(slot).map(StoredKey::key) == Some(*key);
         Probe {
             slot,
             hit,
-            unsure: !hit & ((others != 0) | (group.overflow() != 0)),
+            unsure: !hit & (!candidates.others().is_empty() | (group.overflow() != 0)),
         }
     }
 
@@ -151,12 +162,12 @@ impl Table {
         for _ in 0..self.groups.len() {
             let group = self.groups.get(at)?;
             let mut candidates = group.matches(tag(hash));
-            while candidates != 0 {
-                let slot = usize::from(group.slots[candidates.trailing_zeros() as usize]);
-                if self.keys.get(slot) == Some(key) && same(slot) {
+            while !candidates.is_empty() {
+                let slot = usize::from(group.slots[candidates.first() & SLOTS]);
+                if self.keys.get(slot).map(StoredKey::key) == Some(*key) && same(slot) {
                     return Some(slot);
                 }
-                candidates &= candidates - 1;
+                candidates = candidates.others();
             }
             if group.overflow() == 0 {
                 return None;
@@ -177,7 +188,7 @@ impl Table {
     /// Adds a key that is not there yet. There must be room.
     pub(super) fn push(&mut self, key: Key, hash: u64) {
         let slot = self.keys.len();
-        self.keys.push(key);
+        self.keys.push(StoredKey::new(key));
         self.link(hash, slot);
     }
 
@@ -185,7 +196,7 @@ impl Table {
     pub(super) fn replace(&mut self, slot: usize, hash_before: u64, key: Key, hash: u64) {
         self.unlink(hash_before, slot);
         if let Some(place) = self.keys.get_mut(slot) {
-            *place = key;
+            *place = StoredKey::new(key);
         }
         self.link(hash, slot);
     }
@@ -196,14 +207,11 @@ impl Table {
             let next = self.after(at);
             let group = &mut self.groups[at];
             let free = group.matches(0);
-            if free != 0 {
-                let place = free.trailing_zeros() as usize;
-                group.tags[place] = tag(hash);
-                group.slots[place] = slot as u16;
+            if !free.is_empty() {
+                group.set(free.first(), tag(hash), slot);
                 return;
             }
-            let overflow = group.overflow_mut();
-            *overflow = overflow.saturating_add(1);
+            group.pass();
             at = next;
         }
     }
@@ -214,18 +222,16 @@ impl Table {
             let next = self.after(at);
             let group = &mut self.groups[at];
             let mut candidates = group.matches(tag(hash));
-            while candidates != 0 {
-                let place = candidates.trailing_zeros() as usize;
-                if usize::from(group.slots[place]) == slot {
-                    group.tags[place] = 0;
+            while !candidates.is_empty() {
+                let place = candidates.first();
+                let tagged = group.tags >> (8 * place) & 255 == tag(hash);
+                if tagged && usize::from(group.slots[place & SLOTS]) == slot {
+                    group.set(place, 0, 0);
                     return;
                 }
-                candidates &= candidates - 1;
+                candidates = candidates.others();
             }
-            let overflow = group.overflow_mut();
-            if *overflow != STICKY {
-                *overflow = overflow.saturating_sub(1);
-            }
+            group.unpass();
             at = next;
         }
     }
@@ -233,25 +239,7 @@ impl Table {
 
 /// One byte of the hash, never 0.
 #[inline(always)]
-fn tag(hash: u64) -> u8 {
-    let byte = hash as u8;
-    byte | u8::from(byte == 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_equal_byte_is_found_and_no_other() {
-        let mut bytes = [0_u8; 16];
-        for round in 0..4096_usize {
-            bytes[round % 16] = (round * 7 % 11) as u8 * 25;
-            for byte in [0, 1, 25, 128, 250, 255] {
-                let expected =
-                    (0..16).fold(0, |mask, at| mask | u32::from(bytes[at] == byte) << at);
-                assert_eq!(bytes_equal(&bytes, byte), expected);
-            }
-        }
-    }
+fn tag(hash: u64) -> u64 {
+    let byte = hash & 255;
+    byte | u64::from(byte == 0)
 }
