@@ -1,0 +1,96 @@
+/**
+ * The service, as this page reads it.
+ *
+ * @typedef {{ rank: number, previous_rank: number | null, post_id: string,
+ *   author: string | null, content: string | null, url: string | null, image: string | null,
+ *   view_count: number, view_count_min: number, view_count_max: number, certain: boolean }} Entry
+ * @typedef {{ region: string, timeframe: string, sort: string, window: { from: string, to: string },
+ *   as_of: string, total_views: number, unlisted_max: number, top_posts: Entry[] }} Chart
+ * @typedef {{ region_id: string, region_name: string, views_24h: number }} Region
+ */
+
+const TIMEOUT_MS = 10_000;
+
+/** A request that got no usable answer. `status` 0: nothing came back at all. */
+export class RequestFailed extends Error {
+  /** @param {number} status @param {string} code @param {string} detail @param {number} retryAfterMs */
+  constructor(status, code, detail, retryAfterMs) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** How far the server's clock is ahead of this one, so that freshness does not depend on the reader's. */
+let skewMs = 0;
+export const serverNow = () => Date.now() + skewMs;
+
+/** The key that a service with closed charts asks for; lives as long as the tab. */
+let readToken = sessionStorage.getItem('hitparade-read-token') ?? '';
+export const hasReadToken = () => readToken !== '';
+/** @param {string} token */
+export function setReadToken(token) {
+  readToken = token;
+  sessionStorage.setItem('hitparade-read-token', token);
+}
+
+/**
+ * @param {string} path with its query, relative to the page
+ * @param {{ etag?: string | null, signal?: AbortSignal }} [options]
+ * @returns {Promise<{ body: any, etag: string | null }>} `body` is null on 304
+ */
+export async function get(path, { etag = null, signal } = {}) {
+  const headers = new Headers({ Accept: 'application/json' });
+  if (etag) headers.set('If-None-Match', etag);
+  if (readToken) headers.set('Authorization', `Bearer ${readToken}`);
+  const timeout = new AbortController();
+  const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);
+  signal?.addEventListener('abort', () => timeout.abort(), { once: true });
+  let response;
+  try {
+    response = await fetch(path, { headers, signal: timeout.signal });
+    learnClock(response);
+    if (response.status === 304) return { body: null, etag };
+    if (!response.ok) throw await failure(response);
+    return { body: await response.json(), etag: response.headers.get('ETag') };
+  } catch (error) {
+    if (error instanceof RequestFailed) throw error;
+    const detail = response ? 'The answer could not be read.' : 'No answer from the service.';
+    throw new RequestFailed(0, 'unreachable', detail, 0);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** @param {Response} response */
+function learnClock(response) {
+  const date = Date.parse(response.headers.get('Date') ?? '');
+  if (!Number.isNaN(date) && !response.headers.has('Age')) {
+    // The header is cut to the second. Within two of ours, ours is the finer one.
+    const difference = date + 500 - Date.now();
+    skewMs = Math.abs(difference) < 2000 ? 0 : difference;
+  }
+}
+
+/** @param {Response} response */
+async function failure(response) {
+  const problem = await response.json().catch(() => ({}));
+  const retryAfter = Number(response.headers.get('Retry-After'));
+  return new RequestFailed(
+    response.status,
+    String(problem.code ?? 'error'),
+    String(problem.detail ?? problem.title ?? `The service answered ${response.status}.`),
+    Number.isFinite(retryAfter) ? Math.min(retryAfter, 300) * 1000 : 0,
+  );
+}
+
+/** @param {{ region: string, timeframe: string, k: number, sort?: string }} query */
+export function chartQuery({ region, timeframe, k, sort = 'views' }) {
+  const query = new URLSearchParams({ region, timeframe, k: String(k) });
+  if (sort !== 'views') query.set('sort', sort);
+  return query.toString();
+}
+
+/** The title of a post, or its id where the catalog does not know it. @param {{ content: string | null, post_id: string }} post */
+export const titleOf = (post) => post.content || post.post_id;

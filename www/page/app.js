@@ -1,0 +1,231 @@
+/**
+ * The dashboard: reads the address, watches one chart, and hands what arrives to its parts.
+ */
+import { chartQuery, get, setReadToken } from './api.js';
+import { showAside } from './aside.js';
+import { createChart } from './chart.js';
+import { createControls } from './controls.js';
+import * as format from './format.js';
+import { watch } from './live.js';
+import { GLOBAL, SORTS, hrefOf, readState, timeframeWords } from './state.js';
+import { createStatus } from './status.js';
+
+/** @typedef {import('./api.js').Chart} Chart */
+
+const REGIONS_MS = 30_000;
+
+const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+let state = readState(location.search);
+/** @type {import('./api.js').Region[]} */
+let regions = [];
+/** @type {Chart | null} */
+let current = null;
+/** @type {ReturnType<typeof watch> | undefined} */
+let watching;
+let stopAside = () => {};
+let leavePost = () => {};
+
+const status = createStatus();
+const controls = createControls((change) => go({ ...state, ...change }));
+const chart = createChart(
+  /** @type {HTMLOListElement} */ (element('chart')),
+  /** @type {HTMLTemplateElement} */ (element('row')),
+  (postId) => hrefOf({ ...state, post: postId }),
+);
+
+/** @param {import('./state.js').State} next */
+function go(next) {
+  const href = hrefOf(next);
+  history.pushState(null, '', href === './' ? location.pathname : href);
+  open();
+}
+
+/** Shows what the address says. */
+function open() {
+  state = readState(location.search);
+  watching?.stop();
+  watching = undefined;
+  stopAside();
+  stopAside = () => {};
+  leavePost();
+  leavePost = () => {};
+  status.reset();
+  const post = state.post;
+  element('board').hidden = post !== null;
+  element('post').hidden = post === null;
+  if (post === null) openBoard();
+  else openPost(post);
+}
+
+function openBoard() {
+  current = null;
+  controls.show(state, regions);
+  headline();
+  chart.skeleton(state.k);
+  hidePanel();
+  element('footnote').textContent = '\u00a0';
+  stopAside = showAside(state, regions, () => current);
+  watching = watch(chartQuery(state), { data: arrived, failed, alive: status.alive });
+}
+
+/** @param {string} postId */
+async function openPost(postId) {
+  document.title = 'Hitparade';
+  const { showPost } = await import('./post.js');
+  if (state.post === postId) leavePost = showPost(element('post'), { ...state, post: postId }, regions, status);
+}
+
+const regionName = () =>
+  state.region === GLOBAL ? 'Worldwide' : (regions.find((region) => region.region_id === state.region)?.region_name ?? state.region);
+
+function headline() {
+  const place = state.region === GLOBAL ? 'worldwide' : `in ${regionName()}`;
+  const start = { views: `Top ${state.k}`, rising: 'Rising', distinctive: 'Distinctive' }[state.sort];
+  element('headline').textContent = `${start} ${place}`;
+  const what = SORTS.find(([value]) => value === state.sort)?.[2];
+  const words = timeframeWords(state.timeframe);
+  element('explain').textContent = what || `Most played ${words}`;
+  document.title = `${start} ${place} · Hitparade`;
+}
+
+/** @param {Chart} answer @param {string} over */
+function arrived(answer, over) {
+  current = answer;
+  status.fresh(answer.as_of, over);
+  const from = new Date(answer.window.from);
+  const to = new Date(answer.window.to);
+  element('total').textContent = format.count(answer.total_views);
+  element('window').textContent = from.getTime() === 0 ? 'Since the first play' : format.span(from, to);
+  if (answer.top_posts.length === 0) {
+    showEmpty();
+    return;
+  }
+  hidePanel();
+  // With no post known before, this is the start of counting: nothing is news.
+  const moves = answer.top_posts.some((entry) => entry.previous_rank !== null);
+  chart.show(answer.top_posts, { moves });
+  element('footnote').textContent =
+    answer.unlisted_max > 0 ? `No post outside this list has more than ${format.count(answer.unlisted_max)} plays.` : 'No other post was played in this window.';
+}
+
+/** @param {import('./api.js').RequestFailed} error @param {number} retryInMs */
+function failed(error, retryInMs) {
+  status.failed(error.message);
+  if (current) return;
+  if (error.status === 401) showLocked();
+  else showError(error, retryInMs);
+}
+
+/** @param {string} kind @param {string} title @param {string} text @param {HTMLElement[]} more */
+function showPanel(kind, title, text, ...more) {
+  const panel = element('panel');
+  const key = JSON.stringify([kind, title, text]);
+  element('chart').hidden = true;
+  element('footnote').textContent = '\u00a0';
+  panel.hidden = false;
+  if (panel.dataset.key === key) return;
+  panel.dataset.key = key;
+  panel.dataset.kind = kind;
+  const heading = document.createElement('h2');
+  heading.textContent = title;
+  const words = document.createElement('p');
+  words.textContent = text;
+  panel.replaceChildren(heading, words, ...more);
+}
+
+function hidePanel() {
+  const panel = element('panel');
+  panel.hidden = true;
+  delete panel.dataset.key;
+  element('chart').hidden = false;
+}
+
+/** @param {string} label @param {() => void} act */
+function button(label, act) {
+  const made = document.createElement('button');
+  made.type = 'button';
+  made.className = 'button';
+  made.textContent = label;
+  made.addEventListener('click', act);
+  return made;
+}
+
+function showEmpty() {
+  const command = document.createElement('pre');
+  command.tabIndex = 0;
+  command.textContent = `curl ${new URL('./plays', document.baseURI)} -d '{"post_id": "hello"}'`;
+  const more = state.timeframe === 'all' ? [] : [button('Look at all time', () => go({ ...state, timeframe: 'all' }))];
+  showPanel('empty', 'Nothing was played here yet', 'The first play shows up by itself. To send one:', command, ...more);
+}
+
+/** @param {import('./api.js').RequestFailed} error @param {number} retryInMs */
+function showError(error, retryInMs) {
+  const again = button('Try again now', () => watching?.now());
+  if (!navigator.onLine) {
+    showPanel('offline', 'You are offline', 'The chart comes by itself when you are back.', again);
+  } else if (error.status === 404 && state.region !== GLOBAL) {
+    showPanel('error', `There is no region “${state.region}”`, error.message, button('Show worldwide', () => go({ ...state, region: GLOBAL })));
+  } else if (error.status >= 400 && error.status < 500 && error.status !== 429) {
+    showPanel('error', 'The service does not answer this', error.message, button('Back to the first view', () => go(readState(''))));
+  } else {
+    const busy = error.status === 429 || error.status === 503;
+    const soon = retryInMs > 5000 ? 'It is tried again by itself.' : 'It is tried again every few seconds.';
+    showPanel('error', busy ? 'The service is busy' : 'The service cannot be reached', `${error.message} ${soon}`, again);
+  }
+}
+
+function showLocked() {
+  const form = document.createElement('form');
+  const label = document.createElement('label');
+  label.textContent = 'Key ';
+  const input = document.createElement('input');
+  input.type = 'password';
+  input.autocomplete = 'off';
+  input.required = true;
+  label.append(input);
+  const send = button('Show the chart', () => {});
+  send.setAttribute('type', 'submit');
+  form.append(label, send);
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    setReadToken(input.value);
+    loadRegions();
+    open();
+  });
+  showPanel('locked', 'These charts need a key', 'It is kept in this tab only, until you close it.', form);
+}
+
+async function loadRegions() {
+  try {
+    const { body } = await get('./regions');
+    if (!Array.isArray(body?.regions)) return;
+    const ids = (/** @type {import('./api.js').Region[]} */ list) => JSON.stringify(list.map((region) => [region.region_id, region.region_name]));
+    const changed = ids(body.regions) !== ids(regions);
+    regions = body.regions;
+    if (changed && state.post === null) {
+      controls.show(state, regions);
+      headline();
+      stopAside();
+      stopAside = showAside(state, regions, () => current);
+    }
+  } catch {
+    // The chart itself says when the service is away; the choice of regions stays as it was.
+  }
+}
+
+document.addEventListener('click', (event) => {
+  const link = /** @type {Element} */ (event.target).closest?.('a[data-nav]');
+  if (!(link instanceof HTMLAnchorElement) || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  history.pushState(null, '', link.href);
+  open();
+  window.scrollTo(0, 0);
+});
+window.addEventListener('popstate', open);
+setInterval(() => {
+  if (document.visibilityState === 'visible') loadRegions();
+}, REGIONS_MS);
+
+open();
+loadRegions();

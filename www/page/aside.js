@@ -1,0 +1,133 @@
+/**
+ * What stands beside the chart: the number ones of every region,
+ * and the worldwide chart next to a region's.
+ */
+import { chartQuery, get, titleOf } from './api.js';
+import * as format from './format.js';
+import { GLOBAL, hrefOf } from './state.js';
+
+/**
+ * @typedef {import('./state.js').State} State
+ * @typedef {import('./api.js').Chart} Chart
+ * @typedef {import('./api.js').Region} Region
+ */
+
+const REFRESH_MS = 10_000;
+const RATE_MS = 5_000;
+/** One small request each: more regions than this are not asked all at once. */
+const REGIONS_AT_MOST = 12;
+const BESIDE = 5;
+
+const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/** @param {string} tag @param {string} className @param {string} [text] */
+function make(tag, className, text = '') {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.textContent = text;
+  if (text) made.dir = 'auto';
+  return made;
+}
+
+/** Calls `work` now and then every `everyMs`, only while the page is visible. @param {() => Promise<void>} work @param {number} everyMs */
+function whileVisible(work, everyMs) {
+  let stopped = false;
+  const run = () => {
+    if (!stopped && document.visibilityState === 'visible') work().catch(() => {});
+  };
+  const timer = setInterval(run, everyMs);
+  document.addEventListener('visibilitychange', run);
+  run();
+  return () => {
+    stopped = true;
+    clearInterval(timer);
+    document.removeEventListener('visibilitychange', run);
+  };
+}
+
+/**
+ * @param {State} state
+ * @param {Region[]} regions
+ * @param {() => Chart | null} current the chart shown in the main column
+ * @returns {() => void} stops it
+ */
+export function showAside(state, regions, current) {
+  const stops = [];
+  const inRegion = state.region !== GLOBAL;
+
+  element('beside').hidden = !inRegion;
+  if (inRegion) {
+    placeholders(element('beside-list'), BESIDE);
+    stops.push(whileVisible(async () => {
+      const { body } = await get(`./top-posts?${chartQuery({ ...state, region: GLOBAL, k: BESIDE, sort: 'views' })}`);
+      if (body) showBeside(body, current(), state);
+    }, REFRESH_MS));
+  }
+
+  const asked = [...regions].sort((a, b) => b.views_24h - a.views_24h).slice(0, REGIONS_AT_MOST);
+  element('ones').hidden = asked.length === 0;
+  const list = element('ones-list');
+  const tiles = asked.map((region) => tile(region, state));
+  list.replaceChildren(...tiles);
+  stops.push(whileVisible(async () => {
+    await Promise.all(asked.map(async (region, index) => {
+      const { body } = await get(`./top-posts?${chartQuery({ ...state, region: region.region_id, k: 1, sort: 'views' })}`);
+      if (body) fillTile(tiles[index], body);
+    }));
+  }, REFRESH_MS));
+
+  stops.push(whileVisible(async () => {
+    const { body } = await get(`./top-posts?${chartQuery({ region: state.region, timeframe: '1m', k: 1 })}`);
+    if (body) element('rate').textContent = format.rate(ratePerSecond(body));
+  }, RATE_MS));
+
+  return () => stops.forEach((stop) => stop());
+}
+
+/** The window of the last minute starts on a full minute, so its length is taken from what was answered. @param {Chart} chart */
+function ratePerSecond(chart) {
+  const end = Math.min(Date.parse(chart.as_of), Date.parse(chart.window.to));
+  const seconds = Math.max(1, (end - Date.parse(chart.window.from)) / 1000);
+  return chart.total_views / seconds;
+}
+
+/** @param {HTMLElement} list @param {number} length */
+function placeholders(list, length) {
+  list.replaceChildren(...Array.from({ length }, () => make('li', 'ghost')));
+}
+
+/** @param {Chart} world @param {Chart | null} here @param {State} state */
+function showBeside(world, here, state) {
+  element('beside-list').replaceChildren(...world.top_posts.map((entry) => {
+    const row = document.createElement('li');
+    const link = /** @type {HTMLAnchorElement} */ (make('a', 'title', titleOf(entry)));
+    link.href = hrefOf({ ...state, region: GLOBAL, post: entry.post_id });
+    link.dataset.nav = '';
+    const rankHere = here?.top_posts.find((other) => other.post_id === entry.post_id)?.rank;
+    const words = rankHere === undefined ? 'not listed here' : state.sort === 'views' ? `here ${rankHere}` : 'listed here';
+    row.append(make('span', 'rank', String(entry.rank)), link, make('span', 'note', words));
+    return row;
+  }));
+}
+
+/** @param {Region} region @param {State} state */
+function tile(region, state) {
+  const item = document.createElement('li');
+  const link = document.createElement('a');
+  link.href = hrefOf({ ...state, region: region.region_id, post: null });
+  link.dataset.nav = '';
+  if (region.region_id === state.region) link.setAttribute('aria-current', 'true');
+  link.append(make('span', 'place', region.region_name || region.region_id), make('span', 'title', '\u00a0'), make('span', 'note', '\u00a0'));
+  item.append(link);
+  return item;
+}
+
+/** @param {HTMLElement} item @param {Chart} chart */
+function fillTile(item, chart) {
+  const [title, note] = /** @type {[HTMLElement, HTMLElement]} */ ([item.querySelector('.title'), item.querySelector('.note')]);
+  const [one] = chart.top_posts;
+  title.textContent = one ? titleOf(one) : 'No plays yet';
+  title.dir = 'auto';
+  item.classList.toggle('none', !one);
+  note.textContent = one ? `${format.compact(one.view_count)} of ${format.compact(chart.total_views)}` : '\u00a0';
+}

@@ -1,0 +1,96 @@
+/**
+ * Region, timeframe, order and length: native radio buttons and selects,
+ * so the arrow keys and every assistive tool work as people expect.
+ */
+import { GLOBAL, SORTS, TIMEFRAMES } from './state.js';
+
+/** Up to so many regions stand side by side; more go into a select. */
+const REGIONS_IN_A_ROW = 9;
+
+/** @typedef {import('./state.js').State} State */
+
+const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/**
+ * @param {(change: Partial<State>) => void} changed
+ */
+export function createControls(changed) {
+  const form = /** @type {HTMLFormElement} */ (element('controls'));
+  const pick = /** @type {HTMLSelectElement} */ (element('region-pick'));
+  const length = /** @type {HTMLSelectElement} */ (element('length'));
+
+  form.addEventListener('submit', (event) => event.preventDefault());
+  form.addEventListener('change', (event) => {
+    const input = /** @type {HTMLInputElement | HTMLSelectElement} */ (event.target);
+    if (input === pick) changed({ region: pick.value });
+    else if (input === length) changed({ k: Number(length.value) });
+    else changed({ [input.name]: input.value });
+  });
+
+  /** @param {State} state @param {{ region_id: string, region_name: string }[]} regions */
+  function show(state, regions) {
+    const known = regions.some((region) => region.region_id === state.region);
+    const all = [{ region_id: GLOBAL, region_name: 'Worldwide' }, ...regions];
+    if (!known && state.region !== GLOBAL) all.push({ region_id: state.region, region_name: state.region });
+
+    const many = all.length > REGIONS_IN_A_ROW;
+    pick.hidden = !many;
+    element('regions').hidden = many;
+    if (many) {
+      options(pick, all.map(({ region_id, region_name }) => [region_id, region_name]));
+      pick.value = state.region;
+    } else {
+      radios(element('regions'), 'region', all.map(({ region_id, region_name }) => [region_id, region_name]), state.region);
+    }
+
+    const timeframes = TIMEFRAMES.map(([value, label]) => [value, label]);
+    if (!timeframes.some(([value]) => value === state.timeframe)) timeframes.push([state.timeframe, state.timeframe]);
+    radios(element('timeframes'), 'timeframe', timeframes, state.timeframe);
+
+    // Worldwide has nothing to differ from.
+    const sorts = SORTS.filter(([value]) => value !== 'distinctive' || state.region !== GLOBAL);
+    radios(element('sorts'), 'sort', sorts.map(([value, label]) => [value, label]), state.sort);
+    length.value = String(state.k);
+  }
+
+  return { show };
+}
+
+/** @param {HTMLElement} strip @param {string} name @param {string[][]} choices @param {string} chosen */
+function radios(strip, name, choices, chosen) {
+  const key = JSON.stringify(choices);
+  if (strip.dataset.key !== key) {
+    const focused = strip.contains(document.activeElement);
+    strip.dataset.key = key;
+    strip.replaceChildren(...choices.map(([value, label]) => {
+      const input = document.createElement('input');
+      input.type = 'radio';
+      input.name = name;
+      input.value = value;
+      const text = document.createElement('span');
+      text.textContent = label;
+      text.dataset.label = label;
+      const whole = document.createElement('label');
+      whole.append(input, text);
+      return whole;
+    }));
+    if (focused) queueMicrotask(() => /** @type {HTMLElement | null} */ (strip.querySelector('input:checked'))?.focus());
+  }
+  for (const input of strip.querySelectorAll('input')) {
+    const here = input.value === chosen;
+    if (here && !input.checked) {
+      input.checked = true;
+      // Within the strip only: the page itself stays where the reader has it.
+      const label = /** @type {HTMLElement} */ (input.parentElement);
+      strip.scrollLeft = label.offsetLeft - (strip.clientWidth - label.offsetWidth) / 2;
+    }
+  }
+}
+
+/** @param {HTMLSelectElement} select @param {string[][]} choices */
+function options(select, choices) {
+  const key = JSON.stringify(choices);
+  if (select.dataset.key === key) return;
+  select.dataset.key = key;
+  select.replaceChildren(...choices.map(([value, label]) => new Option(label, value)));
+}

@@ -1,0 +1,61 @@
+/**
+ * Numbers and times in the reader's own locale. One formatter of each kind,
+ * since making one costs more than using it a thousand times.
+ */
+
+const whole = new Intl.NumberFormat();
+const short = new Intl.NumberFormat(undefined, { notation: 'compact', maximumFractionDigits: 1 });
+const tenth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
+const hundredth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
+const percent = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 1 });
+const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const clockSeconds = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
+const dayClock = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
+const day = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short', day: 'numeric' });
+const ago = new Intl.RelativeTimeFormat(undefined, { numeric: 'always' });
+
+const DAY_MS = 86_400_000;
+
+/** @param {number} value */
+export const count = (value) => whole.format(value);
+
+/** 9.1M where the place is small. @param {number} value */
+export const compact = (value) => short.format(value);
+
+/** @param {number} share 0 to 1 */
+export const share = (share) => percent.format(share);
+
+/** Plays per second: more digits the slower it is. @param {number} perSecond */
+export function rate(perSecond) {
+  if (perSecond >= 100) return whole.format(Math.round(perSecond));
+  return (perSecond >= 1 ? tenth : hundredth).format(perSecond);
+}
+
+/** @param {Date} time */
+export const timeOfDay = (time) => clockSeconds.format(time);
+
+/**
+ * A span as a person would say it: hours within a day, days beyond.
+ * @param {Date} from
+ * @param {Date} to
+ */
+export function span(from, to) {
+  const length = to.getTime() - from.getTime();
+  if (length > 4 * DAY_MS) return day.formatRange(from, to);
+  if (from.toDateString() === to.toDateString()) return clock.formatRange(from, to);
+  return dayClock.formatRange(from, to);
+}
+
+/** @param {Date} time @param {number} spanMs how long the axis is that it stands on */
+export function tick(time, spanMs) {
+  if (spanMs > 4 * DAY_MS) return new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' }).format(time);
+  return clock.format(time);
+}
+
+/** @param {number} seconds */
+export function secondsAgo(seconds) {
+  if (seconds < 60) return ago.format(-Math.round(seconds), 'second');
+  if (seconds < 3600) return ago.format(-Math.round(seconds / 60), 'minute');
+  if (seconds < 86_400) return ago.format(-Math.round(seconds / 3600), 'hour');
+  return ago.format(-Math.round(seconds / 86_400), 'day');
+}

@@ -1,0 +1,139 @@
+/**
+ * Keeps one chart up to date: over a socket where that works, by polling where it does not,
+ * and not at all while nobody looks.
+ *
+ * A socket that fails is no error to the reader. Polling takes over at once, and the socket is
+ * tried again later, ever less often, since a network that blocks sockets goes on doing so.
+ */
+import { RequestFailed, get, hasReadToken } from './api.js';
+
+const POLL_MS = 2000;
+const POLL_SLOWEST_MS = 30_000;
+/** A quiet chart sends nothing, a dead socket neither: after so long one request tells them apart. */
+const SOCKET_SILENT_MS = 15_000;
+const SOCKET_RETRY_MS = 15_000;
+const SOCKET_RETRY_SLOWEST_MS = 600_000;
+
+let socketFailures = 0;
+let socketRetryAt = 0;
+
+/**
+ * @param {string} query of the chart
+ * @param {{ data: (chart: import('./api.js').Chart, over: 'socket' | 'polling') => void,
+ *   failed: (error: RequestFailed, retryInMs: number) => void,
+ *   alive?: () => void }} handlers
+ * @returns {{ stop: () => void, now: () => void }}
+ */
+export function watch(query, handlers) {
+  let stopped = false;
+  let failures = 0;
+  /** @type {string | null} */
+  let etag = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  /** @type {AbortController | undefined} */
+  let request;
+  /** @type {WebSocket | undefined} */
+  let socket;
+  let socketWorks = false;
+
+  const visible = () => document.visibilityState === 'visible';
+
+  async function poll() {
+    clearTimeout(timer);
+    if (stopped || !visible()) return;
+    request?.abort();
+    const mine = (request = new AbortController());
+    let waitMs = socketWorks ? SOCKET_SILENT_MS : POLL_MS;
+    try {
+      const answer = await get(`./top-posts?${query}`, { etag, signal: mine.signal });
+      if (stopped || mine.signal.aborted) return;
+      failures = 0;
+      etag = answer.etag;
+      if (answer.body) handlers.data(answer.body, socketWorks ? 'socket' : 'polling');
+      handlers.alive?.();
+    } catch (error) {
+      if (stopped || mine.signal.aborted || !(error instanceof RequestFailed)) return;
+      failures += 1;
+      waitMs = Math.max(error.retryAfterMs, Math.min(POLL_MS * 2 ** (failures - 1), POLL_SLOWEST_MS));
+      waitMs *= 0.8 + Math.random() * 0.4;
+      handlers.failed(error, waitMs);
+    }
+    timer = setTimeout(poll, waitMs);
+    if (failures === 0) openSocket();
+  }
+
+  function openSocket() {
+    if (stopped || socket || !visible() || hasReadToken() || Date.now() < socketRetryAt) return;
+    const url = new URL(`./live?${query}`, document.baseURI);
+    url.protocol = url.protocol.replace('http', 'ws');
+    const mine = (socket = new WebSocket(url));
+    mine.onmessage = (event) => {
+      if (mine !== socket) return;
+      const chart = parse(event.data);
+      if (!chart) return;
+      socketWorks = true;
+      socketFailures = 0;
+      failures = 0;
+      // The answer of a request under way could be older than what has just come.
+      request?.abort();
+      clearTimeout(timer);
+      timer = setTimeout(poll, SOCKET_SILENT_MS);
+      handlers.data(chart, 'socket');
+      handlers.alive?.();
+    };
+    mine.onclose = () => {
+      if (mine !== socket) return;
+      socket = undefined;
+      const worked = socketWorks;
+      socketWorks = false;
+      if (stopped || !visible()) return;
+      const waitMs = worked ? 1000 : Math.min(SOCKET_RETRY_MS * 2 ** socketFailures, SOCKET_RETRY_SLOWEST_MS);
+      socketFailures += worked ? 0 : 1;
+      socketRetryAt = Date.now() + waitMs * (0.8 + Math.random() * 0.4);
+      clearTimeout(timer);
+      timer = setTimeout(poll, worked ? 0 : POLL_MS);
+    };
+  }
+
+  function closeSocket() {
+    const open = socket;
+    socket = undefined;
+    socketWorks = false;
+    open?.close();
+  }
+
+  function look() {
+    if (visible()) {
+      poll();
+    } else {
+      clearTimeout(timer);
+      request?.abort();
+      closeSocket();
+    }
+  }
+
+  function stop() {
+    stopped = true;
+    clearTimeout(timer);
+    request?.abort();
+    closeSocket();
+    document.removeEventListener('visibilitychange', look);
+    window.removeEventListener('online', poll);
+  }
+
+  document.addEventListener('visibilitychange', look);
+  window.addEventListener('online', poll);
+  poll();
+  return { stop, now: poll };
+}
+
+/** @param {unknown} data @returns {import('./api.js').Chart | null} */
+function parse(data) {
+  try {
+    const chart = JSON.parse(String(data));
+    return Array.isArray(chart?.top_posts) ? chart : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * What the page shows, kept in its address: a link to a view is the view.
+ *
+ * @typedef {'views' | 'rising' | 'distinctive'} Sort
+ * @typedef {{ region: string, timeframe: string, sort: Sort, k: number, post: string | null }} State
+ */
+
+/** Value, label, and how the headline says it. */
+export const TIMEFRAMES = /** @type {const} */ ([
+  ['15m', '15 min', 'in the last 15 minutes'],
+  ['1h', '1 hour', 'in the last hour'],
+  ['24h', '24 hours', 'in the last 24 hours'],
+  ['7d', '7 days', 'in the last 7 days'],
+  ['30d', '30 days', 'in the last 30 days'],
+  ['all', 'All time', 'of all time'],
+]);
+
+/** Value, label, and what the order means. */
+export const SORTS = /** @type {const} */ ([
+  ['views', 'Most played', ''],
+  ['rising', 'Rising', 'What grows fastest against the window just before.'],
+  ['distinctive', 'Distinctive', 'What is played more here than in the rest of the world.'],
+]);
+
+export const GLOBAL = 'global';
+const DEFAULTS = { region: GLOBAL, timeframe: '24h', sort: 'views', k: 10 };
+const LENGTHS = [10, 25, 50, 100];
+
+/** @param {string} search @returns {State} */
+export function readState(search) {
+  const query = new URLSearchParams(search);
+  const timeframe = query.get('timeframe') ?? '';
+  const k = Number(query.get('k'));
+  const region = query.get('region') || DEFAULTS.region;
+  const sort = SORTS.find(([value]) => value === query.get('sort'))?.[0] ?? DEFAULTS.sort;
+  return {
+    region,
+    timeframe: /^([1-9]\d{0,5}[mhd]|all)$/.test(timeframe) ? timeframe : DEFAULTS.timeframe,
+    sort: /** @type {Sort} */ (region === GLOBAL && sort === 'distinctive' ? 'views' : sort),
+    k: LENGTHS.includes(k) ? k : DEFAULTS.k,
+    post: query.get('post'),
+  };
+}
+
+/** The address of a state: only what differs from the first view. @param {State} state */
+export function hrefOf(state) {
+  const query = new URLSearchParams();
+  if (state.post !== null) query.set('post', state.post);
+  for (const key of /** @type {const} */ (['region', 'timeframe', 'sort', 'k'])) {
+    if (state[key] !== DEFAULTS[key]) query.set(key, String(state[key]));
+  }
+  const search = query.toString();
+  return search ? `?${search}` : './';
+}
+
+/** @param {string} timeframe */
+export function timeframeWords(timeframe) {
+  const known = TIMEFRAMES.find(([value]) => value === timeframe);
+  if (known) return known[2];
+  const unit = { m: 'minutes', h: 'hours', d: 'days' }[timeframe.slice(-1)];
+  return `in the last ${timeframe.slice(0, -1)} ${unit}`;
+}
+
+/** Keeps links harmless: data may name any scheme, only these two are followed. @param {string | null | undefined} url */
+export function safeUrl(url) {
+  if (!url) return null;
+  try {
+    const parsed = new URL(url);
+    return parsed.protocol === 'https:' || parsed.protocol === 'http:' ? parsed.href : null;
+  } catch {
+    return null;
+  }
+}

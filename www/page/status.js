@@ -1,0 +1,95 @@
+/**
+ * How fresh the page is, said plainly: live, polling, stale, offline, unreachable, paused.
+ * Changes of kind are announced once; the seconds that pass are not.
+ */
+import { serverNow } from './api.js';
+import * as format from './format.js';
+
+/** The service promises a play in the chart within 10 s; three times that is not live any more. */
+const STALE_AFTER_MS = 30_000;
+
+/** @typedef {'loading' | 'live' | 'stale' | 'offline' | 'error'} Kind */
+
+const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+export function createStatus() {
+  /** @type {number | null} */
+  let asOf = null;
+  /** @type {string | null} */
+  let trouble = null;
+  let over = 'polling';
+  let announced = '';
+
+  function kind() {
+    if (!navigator.onLine) return 'offline';
+    if (trouble !== null) return 'error';
+    if (asOf === null) return 'loading';
+    return serverNow() - asOf > STALE_AFTER_MS ? 'stale' : 'live';
+  }
+
+  function show() {
+    const now = kind();
+    const age = asOf === null ? null : Math.max(0, serverNow() - asOf) / 1000;
+    const when = age === null ? '' : age < 5 ? 'just now' : format.secondsAgo(age);
+    const words = {
+      loading: 'Connecting',
+      live: `Live, ${when}`,
+      stale: `Stale, ${when}`,
+      offline: 'Offline',
+      error: 'Not reachable',
+    }[now];
+    const pill = element('status');
+    pill.dataset.kind = now;
+    pill.title = asOf === null ? '' : `As of ${format.timeOfDay(new Date(asOf))}, over ${over}`;
+    element('status-text').textContent = words;
+    document.documentElement.dataset.freshness = now;
+    announce(now, when);
+  }
+
+  /** @param {Kind} now @param {string} when */
+  function announce(now, when) {
+    const toast = element('toast');
+    const shown = asOf === null ? '' : ` What you see is from ${format.timeOfDay(new Date(asOf))}.`;
+    const words = {
+      loading: '', live: '',
+      stale: `The service has had nothing newer since ${when}.`,
+      offline: `You are offline.${shown} The chart goes on when you are back.`,
+      error: `${trouble ?? ''}${shown} Trying again by itself.`,
+    }[now];
+    const key = now + (now === 'error' ? words : '');
+    if (key === announced) return;
+    announced = key;
+    // Before the first chart the panel in its place says all this at length.
+    toast.hidden = words === '' || asOf === null;
+    toast.dataset.kind = now;
+    toast.textContent = toast.hidden ? '' : words;
+  }
+
+  setInterval(show, 1000);
+  window.addEventListener('online', show);
+  window.addEventListener('offline', show);
+
+  return {
+    /** @param {string} time @param {string} source */
+    fresh(time, source) {
+      asOf = Date.parse(time);
+      over = source;
+      trouble = null;
+      show();
+    },
+    alive() {
+      trouble = null;
+      show();
+    },
+    /** @param {string} detail */
+    failed(detail) {
+      trouble = detail;
+      show();
+    },
+    reset() {
+      asOf = null;
+      trouble = null;
+      show();
+    },
+  };
+}
