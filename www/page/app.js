@@ -9,6 +9,7 @@ import * as format from './format.js';
 import { watch } from './live.js';
 import { GLOBAL, SORTS, hrefOf, readState, timeframeWords } from './state.js';
 import { createStatus } from './status.js';
+import { createWhy } from './why.js';
 
 /** @typedef {import('./api.js').Chart} Chart */
 
@@ -24,6 +25,7 @@ let current = null;
 /** @type {ReturnType<typeof watch> | undefined} */
 let watching;
 let stopAside = () => {};
+let why = createWhy(state, () => {});
 let leavePost = () => {};
 
 const status = createStatus();
@@ -62,10 +64,12 @@ function openBoard() {
   current = null;
   controls.show(state, regions);
   headline();
+  element('chart').classList.toggle('reasoned', state.sort !== 'views');
   chart.skeleton(state.k);
   hidePanel();
   element('footnote').textContent = '\u00a0';
   stopAside = showAside(state, regions, () => current);
+  const mine = (why = createWhy(state, () => mine === why && showRows()));
   watching = watch(chartQuery(state), { data: arrived, failed, alive: status.alive });
 }
 
@@ -102,16 +106,23 @@ function arrived(answer, over) {
     return;
   }
   hidePanel();
-  // With no post known before, this is the start of counting: nothing is news.
-  const moves = answer.top_posts.some((entry) => entry.previous_rank !== null);
-  chart.show(answer.top_posts, { moves });
+  showRows();
+  why.compareWith(answer);
   element('footnote').textContent =
     answer.unlisted_max > 0 ? `No post outside this list has more than ${format.count(answer.unlisted_max)} plays.` : 'No other post was played in this window.';
 }
 
+function showRows() {
+  const shown = current;
+  if (!shown || shown.top_posts.length === 0) return;
+  // With no post known before, this is the start of counting: nothing is news.
+  const moves = shown.top_posts.some((entry) => entry.previous_rank !== null);
+  chart.show(shown.top_posts, { moves, why: (entry) => why.words(entry, shown) });
+}
+
 /** @param {import('./api.js').RequestFailed} error @param {number} retryInMs */
 function failed(error, retryInMs) {
-  status.failed(error.message);
+  status.failed(error);
   if (current) return;
   if (error.status === 401) showLocked();
   else showError(error, retryInMs);

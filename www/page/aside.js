@@ -104,7 +104,7 @@ function showBeside(world, here, state) {
     link.href = hrefOf({ ...state, region: GLOBAL, post: entry.post_id });
     link.dataset.nav = '';
     const rankHere = here?.top_posts.find((other) => other.post_id === entry.post_id)?.rank;
-    const words = rankHere === undefined ? 'not listed here' : state.sort === 'views' ? `here ${rankHere}` : 'listed here';
+    const words = state.sort !== 'views' ? '' : rankHere === undefined ? `not in top ${state.k}` : `here ${rankHere}`;
     row.append(make('span', 'rank', String(entry.rank)), link, make('span', 'note', words));
     return row;
   }));
@@ -129,5 +129,5 @@ function fillTile(item, chart) {
   title.textContent = one ? titleOf(one) : 'No plays yet';
   title.dir = 'auto';
   item.classList.toggle('none', !one);
-  note.textContent = one ? `${format.compact(one.view_count)} of ${format.compact(chart.total_views)}` : '\u00a0';
+  note.textContent = one ? `${format.compact(one.view_count)} plays` : '\u00a0';
 }

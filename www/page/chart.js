@@ -39,9 +39,10 @@ export function createChart(list, template, hrefOf) {
 
   /**
    * @param {Entry[]} entries
-   * @param {{ moves: boolean }} options `moves`: whether there is a window before to compare with
+   * @param {{ moves: boolean, why: (entry: Entry) => string }} options `moves`: whether there is a window before to
+   *   compare with; `why`: what puts the entry here, where that is not its count
    */
-  function show(entries, { moves }) {
+  function show(entries, { moves, why }) {
     const first = rows.size === 0;
     const before = first ? new Map() : positions(rows);
     const focused = document.activeElement;
@@ -51,7 +52,7 @@ export function createChart(list, template, hrefOf) {
     const next = new Map();
     for (const entry of entries) {
       const row = rows.get(entry.post_id) ?? create(entry.post_id);
-      fill(row, entry, { top, moves, covers, href: hrefOf(entry.post_id) });
+      fill(row, entry, { top, moves, covers, why: why(entry), href: hrefOf(entry.post_id) });
       next.set(entry.post_id, row);
     }
     rows = next;
@@ -76,14 +77,15 @@ export function createChart(list, template, hrefOf) {
 /**
  * @param {HTMLElement} row
  * @param {Entry} entry
- * @param {{ top: number, moves: boolean, covers: boolean, href: string }} context
+ * @param {{ top: number, moves: boolean, covers: boolean, why: string, href: string }} context
  */
-function fill(row, entry, { top, moves, covers, href }) {
+function fill(row, entry, { top, moves, covers, why, href }) {
   const title = /** @type {HTMLAnchorElement} */ (find('.title', row));
   setText(title, titleOf(entry));
   title.dir = 'auto';
   title.title = titleOf(entry);
   title.href = href;
+  setText(find('.why', row), why);
   setText(find('.author', row), entry.author ?? '');
 
   const out = /** @type {HTMLAnchorElement} */ (find('.out', row));

@@ -12,10 +12,17 @@ const STALE_AFTER_MS = 30_000;
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
+/** @param {import('./api.js').RequestFailed} error */
+function inShort({ status }) {
+  if (status === 0) return 'Not reachable';
+  if (status === 429 || status === 503) return 'Busy';
+  return status < 500 ? 'No chart' : 'In trouble';
+}
+
 export function createStatus() {
   /** @type {number | null} */
   let asOf = null;
-  /** @type {string | null} */
+  /** @type {import('./api.js').RequestFailed | null} */
   let trouble = null;
   let over = 'polling';
   let announced = '';
@@ -36,25 +43,25 @@ export function createStatus() {
       live: `Live, ${when}`,
       stale: `Stale, ${when}`,
       offline: 'Offline',
-      error: 'Not reachable',
+      error: trouble ? inShort(trouble) : '',
     }[now];
     const pill = element('status');
     pill.dataset.kind = now;
     pill.title = asOf === null ? '' : `As of ${format.timeOfDay(new Date(asOf))}, over ${over}`;
     element('status-text').textContent = words;
     document.documentElement.dataset.freshness = now;
-    announce(now, when);
+    announce(now);
   }
 
-  /** @param {Kind} now @param {string} when */
-  function announce(now, when) {
+  /** @param {Kind} now */
+  function announce(now) {
     const toast = element('toast');
     const shown = asOf === null ? '' : ` What you see is from ${format.timeOfDay(new Date(asOf))}.`;
     const words = {
       loading: '', live: '',
-      stale: `The service has had nothing newer since ${when}.`,
+      stale: `The service has nothing newer.${shown}`,
       offline: `You are offline.${shown} The chart goes on when you are back.`,
-      error: `${trouble ?? ''}${shown} Trying again by itself.`,
+      error: `${trouble?.message ?? ''}${shown} Trying again by itself.`,
     }[now];
     const key = now + (now === 'error' ? words : '');
     if (key === announced) return;
@@ -81,9 +88,9 @@ export function createStatus() {
       trouble = null;
       show();
     },
-    /** @param {string} detail */
-    failed(detail) {
-      trouble = detail;
+    /** @param {import('./api.js').RequestFailed} error */
+    failed(error) {
+      trouble = error;
       show();
     },
     reset() {
