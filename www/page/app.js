@@ -54,6 +54,7 @@ function open() {
   leavePost = () => {};
   status.reset();
   const post = state.post;
+  if (post !== null) element('toast').hidden = true;
   element('board').hidden = post !== null;
   element('post').hidden = post === null;
   if (post === null) openBoard();
@@ -77,7 +78,7 @@ function openBoard() {
 async function openPost(postId) {
   document.title = 'Hitparade';
   const { showPost } = await import('./post.js');
-  if (state.post === postId) leavePost = showPost(element('post'), { ...state, post: postId }, regions, status);
+  if (state.post === postId) leavePost = showPost(element('post'), { ...state, post: postId }, () => regions, status, go);
 }
 
 const regionName = () =>

@@ -57,7 +57,7 @@ export function createControls(changed) {
 }
 
 /** @param {HTMLElement} strip @param {string} name @param {string[][]} choices @param {string} chosen */
-function radios(strip, name, choices, chosen) {
+export function radios(strip, name, choices, chosen) {
   const key = JSON.stringify(choices);
   if (strip.dataset.key !== key) {
     const focused = strip.contains(document.activeElement);

@@ -8,9 +8,11 @@ const short = new Intl.NumberFormat(undefined, { notation: 'compact', maximumFra
 const tenth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const hundredth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
 const percent = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const clock = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
+const weekdayClock = new Intl.DateTimeFormat(undefined, { weekday: 'short', hour: 'numeric', minute: '2-digit' });
+const monthDay = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' });
 const clockSeconds = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
-const dayClock = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
+const dayClock = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit' });
 const day = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short', day: 'numeric' });
 const ago = new Intl.RelativeTimeFormat(undefined, { numeric: 'always' });
 
@@ -48,8 +50,8 @@ export function span(from, to) {
 
 /** @param {Date} time @param {number} spanMs how long the axis is that it stands on */
 export function tick(time, spanMs) {
-  if (spanMs > 4 * DAY_MS) return new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' }).format(time);
-  return clock.format(time);
+  if (spanMs > 4 * DAY_MS) return monthDay.format(time);
+  return (spanMs > DAY_MS / 2 ? weekdayClock : clock).format(time);
 }
 
 /** @param {number} seconds */
