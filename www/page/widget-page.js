@@ -1,0 +1,64 @@
+/**
+ * The page of the widget: choices on one side, the widget itself on the other, and the two lines to copy.
+ */
+import { get } from './api.js';
+import { GLOBAL, SORTS, TIMEFRAMES } from './state.js';
+
+const ACCENT = '#c93a17';
+const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const form = /** @type {HTMLFormElement} */ (element('maker'));
+const preview = element('preview');
+const control = (/** @type {string} */ name) => /** @type {HTMLInputElement & HTMLSelectElement} */ (form.elements.namedItem(name));
+
+for (const [value, label] of TIMEFRAMES) control('timeframe').append(new Option(label, value));
+for (const [value, label] of SORTS) control('sort').append(new Option(label, value));
+control('timeframe').value = '24h';
+element('origin').textContent = location.origin;
+
+/** What is written into a page goes between quotes. @param {string} text */
+const quoted = (text) => `"${text.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;')}"`;
+
+function show() {
+  // Worldwide has nothing to differ from.
+  const distinctive = /** @type {HTMLOptionElement} */ (control('sort').querySelector('[value=distinctive]'));
+  distinctive.disabled = control('region').value === GLOBAL;
+  if (distinctive.disabled && control('sort').value === 'distinctive') control('sort').value = 'views';
+
+  const attributes = {
+    region: control('region').value,
+    timeframe: control('timeframe').value,
+    k: control('k').value,
+    sort: control('sort').value === 'views' ? null : control('sort').value,
+    counts: control('counts').checked ? null : 'off',
+  };
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null) preview.removeAttribute(name);
+    else preview.setAttribute(name, value);
+  }
+  const accent = control('accent').value;
+  preview.style.setProperty('--top-posts-accent', accent);
+
+  const written = Object.entries(attributes).filter(([, value]) => value !== null).map(([name, value]) => ` ${name}=${quoted(String(value))}`);
+  if (accent !== ACCENT) written.push(` style=${quoted(`--top-posts-accent: ${accent}`)}`);
+  element('code').textContent =
+    `<script type="module" src=${quoted(new URL('./widget.js', location.href).href)}></script>\n<top-posts${written.join('')}></top-posts>`;
+  element('said').textContent = '';
+}
+
+form.addEventListener('input', show);
+form.addEventListener('submit', (event) => event.preventDefault());
+element('copy').addEventListener('click', async () => {
+  const code = element('code');
+  try {
+    await navigator.clipboard.writeText(code.textContent ?? '');
+    element('said').textContent = 'Copied.';
+  } catch {
+    getSelection()?.selectAllChildren(code);
+    element('said').textContent = 'Selected: copy it with your keyboard.';
+  }
+});
+
+show();
+get('./regions').then(({ body }) => {
+  for (const { region_id, region_name } of body.regions) control('region').append(new Option(region_name || region_id, region_id));
+}, () => {});

@@ -1,0 +1,207 @@
+/**
+ * A chart on any page:
+ *
+ *   <script type="module" src="https://charts.example/widget.js"></script>
+ *   <top-posts region="NA" timeframe="24h" k="10"></top-posts>
+ *
+ * | attribute | what | default |
+ * |---|---|---|
+ * | `region` | a region's id, or `global` | `global` |
+ * | `timeframe` | `15m`, `1h`, `24h`, `7d`, `30d`, `all` | `24h` |
+ * | `k` | how many, 1 to 100 | 10 |
+ * | `sort` | `views`, `rising`, `distinctive` | `views` |
+ * | `counts` | `off` leaves out counts and bars | |
+ * | `server` | where the charts are, if not where this file is | |
+ *
+ * Colours and type come from the page around it; `--top-posts-accent`, `--top-posts-soft`, `--top-posts-line`,
+ * `--top-posts-radius` and `--top-posts-row` (height of a row) change them, `::part(row|rank|title|author|count|bar)`
+ * does the rest. It asks for nothing but the chart, while it is in view; what comes from the chart goes in as text.
+ */
+
+const REFRESH_MS = 5000;
+const SLOWEST_MS = 60_000;
+const HERE = new URL('.', import.meta.url).href;
+
+const sheet = new CSSStyleSheet();
+sheet.replaceSync(`
+:host { display: block; position: relative; --row: var(--top-posts-row, 3.25em); --soft: var(--top-posts-soft, color-mix(in srgb, currentColor 70%, transparent)); --line: var(--top-posts-line, color-mix(in srgb, currentColor 14%, transparent)); --accent: var(--top-posts-accent, #c93a17); }
+:host([hidden]) { display: none; }
+ol { list-style: none; margin: 0; padding: 0; min-height: calc(var(--rows) * var(--row)); }
+li { position: relative; display: flex; align-items: center; gap: .75em; height: var(--row); }
+.rank { flex: none; min-width: 1.6em; text-align: end; color: var(--soft); font-variant-numeric: tabular-nums; }
+.what { flex: 1; min-width: 0; }
+.what > * { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: match-parent; }
+.title { font-weight: 600; color: inherit; text-decoration: none; }
+a.title:hover { text-decoration: underline; }
+.author { font-size: .85em; color: var(--soft); }
+.count { flex: none; font-variant-numeric: tabular-nums; }
+.bar { position: absolute; inset: auto 0 0; height: 2px; background: var(--line); border-radius: var(--top-posts-radius, 0); overflow: hidden; }
+.bar::after { content: ""; display: block; height: 100%; width: calc(var(--share) * 100%); background: var(--accent); transition: width .6s; }
+.quiet :is(.count, .bar) { display: none; }
+p { position: absolute; inset: 0 0 auto; margin: 0; color: var(--soft); }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+@media (prefers-reduced-motion: reduce) { .bar::after { transition: none; } }
+`);
+
+/** @typedef {{ rank: number, post_id: string, author: string | null, content: string | null, url: string | null, view_count: number }} Entry */
+
+const number = new Intl.NumberFormat();
+
+class TopPosts extends HTMLElement {
+  static observedAttributes = ['region', 'timeframe', 'k', 'sort', 'counts', 'server', 'aria-label'];
+
+  #root = this.attachShadow({ mode: 'open' });
+  #list = document.createElement('ol');
+  #note = document.createElement('p');
+  /** @type {Map<string, HTMLElement>} */
+  #rows = new Map();
+  #url = '';
+  #seen = false;
+  #failures = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /** @type {AbortController | undefined} */
+  #request;
+  #watcher = new IntersectionObserver((entries) => {
+    this.#seen = entries[entries.length - 1].isIntersecting;
+    this.#load();
+  }, { rootMargin: '200px' });
+  #look = () => this.#load();
+
+  constructor() {
+    super();
+    this.#root.adoptedStyleSheets = [sheet];
+    this.#root.append(this.#list, this.#note);
+    this.#list.part.add('list');
+  }
+
+  connectedCallback() {
+    this.#read();
+    this.#watcher.observe(this);
+    document.addEventListener('visibilitychange', this.#look);
+  }
+
+  disconnectedCallback() {
+    this.#watcher.disconnect();
+    document.removeEventListener('visibilitychange', this.#look);
+    this.#seen = false;
+    this.#load();
+  }
+
+  attributeChangedCallback() {
+    if (this.isConnected) this.#read();
+  }
+
+  /** Takes over the attributes; another chart than before starts anew. */
+  #read() {
+    const get = (/** @type {string} */ name, /** @type {string} */ otherwise) => this.getAttribute(name) || otherwise;
+    const k = Math.min(100, Math.max(1, parseInt(get('k', '10'), 10) || 10));
+    const query = { region: get('region', 'global'), timeframe: get('timeframe', '24h'), k: String(k), sort: get('sort', 'views') };
+    this.#list.style.setProperty('--rows', String(k));
+    this.#list.className = this.getAttribute('counts') === 'off' ? 'quiet' : '';
+    this.#list.ariaLabel = get('aria-label', `Top ${k}`);
+    const server = new URL(get('server', HERE), document.baseURI).href.replace(/\/?$/, '/');
+    const url = `${server}top-posts?${new URLSearchParams(query)}`;
+    if (url === this.#url) return;
+    this.#url = url;
+    this.#failures = 0;
+    this.#show([]);
+    this.#note.textContent = '';
+    this.#load();
+  }
+
+  async #load() {
+    clearTimeout(this.#timer);
+    this.#request?.abort();
+    this.#request = undefined;
+    if (!this.isConnected || !this.#seen || document.hidden) return;
+    const mine = (this.#request = new AbortController());
+    const timeout = setTimeout(() => mine.abort(), 10_000);
+    const url = this.#url;
+    try {
+      // No header of our own: a foreign origin would have to ask for leave first, every time.
+      const response = await fetch(url, { signal: mine.signal, credentials: 'omit', referrerPolicy: 'no-referrer' });
+      if (!response.ok) throw new Error(String(response.status));
+      const { top_posts: entries } = await response.json();
+      if (this.#request !== mine) return;
+      this.#failures = 0;
+      this.#show(entries);
+      this.#note.textContent = entries.length ? '' : 'No plays yet.';
+    } catch {
+      if (this.#request !== mine) return;
+      this.#failures += 1;
+      if (this.#rows.size === 0) this.#note.textContent = 'The chart cannot be reached.';
+    } finally {
+      clearTimeout(timeout);
+    }
+    this.#timer = setTimeout(() => this.#load(), Math.min(SLOWEST_MS, REFRESH_MS * 2 ** this.#failures));
+  }
+
+  /** @param {Entry[]} entries */
+  #show(entries) {
+    const list = this.#list;
+    const before = new Map([...this.#rows].map(([id, row]) => [id, row.offsetTop]));
+    const top = Math.max(1, ...entries.map((entry) => entry.view_count));
+    const rows = new Map(entries.map((entry) => [entry.post_id, fill(this.#rows.get(entry.post_id) ?? create(), entry, top)]));
+    this.#rows = rows;
+    if (!entries.length || [...rows.values()].some((row, place) => row !== list.children[place])) list.replaceChildren(...rows.values());
+    else while (list.children.length > rows.size) list.lastElementChild?.remove();
+    if (matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+    for (const [id, row] of rows) {
+      const moved = (before.get(id) ?? row.offsetTop) - row.offsetTop;
+      if (moved) row.animate([{ transform: `translateY(${moved}px)` }, { transform: 'none' }], { duration: 500, easing: 'ease-out' });
+    }
+  }
+}
+
+function create() {
+  const row = document.createElement('li');
+  const make = (/** @type {string} */ name, /** @type {Element} */ within) => {
+    const made = document.createElement('span');
+    made.className = name;
+    made.part.add(name);
+    within.append(made);
+    return made;
+  };
+  row.part.add('row');
+  make('rank', row);
+  const what = make('what', row);
+  make('title', what).dir = 'auto';
+  make('author', what).dir = 'auto';
+  make('count', row);
+  make('bar', row);
+  return row;
+}
+
+/** @param {HTMLElement} row @param {Entry} entry @param {number} top */
+function fill(row, entry, top) {
+  const put = (/** @type {string} */ name, /** @type {string} */ text) => {
+    const cell = /** @type {HTMLElement} */ (row.querySelector(`.${name}`));
+    if (cell.textContent !== text) cell.textContent = text;
+    return cell;
+  };
+  put('rank', String(entry.rank));
+  put('author', entry.author ?? '').hidden = !entry.author;
+  put('count', number.format(entry.view_count));
+  put('bar', '').style.setProperty('--share', String(entry.view_count / top));
+  const url = /^https?:\/\//i.test(entry.url ?? '') ? entry.url : null;
+  let title = put('title', entry.content || entry.post_id);
+  if ((title.localName === 'a') !== (url !== null)) {
+    const other = document.createElement(url ? 'a' : 'span');
+    other.className = 'title';
+    other.part.add('title');
+    other.dir = 'auto';
+    other.textContent = title.textContent;
+    title.replaceWith(other);
+    title = other;
+  }
+  if (title instanceof HTMLAnchorElement) {
+    title.href = /** @type {string} */ (url);
+    title.rel = 'noopener nofollow';
+    // In a frame the page around is what the reader means.
+    title.target = window === window.top ? '' : '_top';
+  }
+  return row;
+}
+
+if (!customElements.get('top-posts')) customElements.define('top-posts', TopPosts);
