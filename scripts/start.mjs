@@ -86,7 +86,9 @@ async function play(url, tokens, speed, signal) {
   });
 }
 
-const newToken = () => randomBytes(18).toString("base64url");
+function newToken() {
+  return randomBytes(18).toString("base64url");
+}
 
 function describeSpeed(speed) {
   const seconds = Math.round(speed);
