@@ -29,20 +29,47 @@ pub struct Card {
     pub image: Option<String>,
 }
 
-/// One place of a leaderboard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    pub post_id: String,
+/// Plays of one post in one scope and span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
     pub view_count: u64,
     pub view_count_min: u64,
     pub view_count_max: u64,
+}
+
+/// The same post on the other side of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    pub count: Count,
+    /// Here it is played at least so many times as often, allowing for bounds and chance.
+    pub times: f64,
+}
+
+/// The other side of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComparedWith {
+    /// A region's id or `global`.
+    pub scope: String,
+    /// The scope without the chart's own region.
+    pub elsewhere: bool,
+    pub span: Span,
+    pub total_views: u64,
+}
+
+/// One place of a leaderboard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    pub post_id: String,
+    pub count: Count,
+    /// What its place is made of, where charts are not sorted by plays.
+    pub compared: Option<Compared>,
     /// Its rank in the window before, where it was among the first [`MAX_K`].
     pub previous_rank: Option<u32>,
     pub card: Card,
 }
 
 /// The Top K of a scope and window.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Leaderboard {
     pub span: Span,
     /// When it was computed: everything that had reached the global object by then is in it.
@@ -51,9 +78,10 @@ pub struct Leaderboard {
     pub total_views: u64,
     /// No visible post that is not listed has more plays.
     pub unlisted_max: u64,
+    pub compared_with: Option<ComparedWith>,
     /// A stored row that belongs to the window could not be read.
     pub incomplete: bool,
-    /// By `view_count` down, then `post_id` up by bytes.
+    /// By `view_count` or `times` down, then `post_id` up by bytes.
     pub places: Vec<Place>,
 }
 
@@ -66,29 +94,33 @@ impl Leaderboard {
     /// The bound of everything outside the first k places.
     pub fn unlisted_max_at(&self, k: usize) -> u64 {
         let cut_off = self.places.get(k..).unwrap_or_default();
-        let most = cut_off.iter().map(|place| place.view_count_max).max();
+        let most = cut_off.iter().map(|place| place.count.view_count_max).max();
         self.unlisted_max.max(most.unwrap_or(0))
     }
 
     /// For each of the first k places, whether it belongs to the Top k for sure: nothing outside
-    /// of them can come before it, not even by a tie.
+    /// of them can come before it, not even by a tie. What is listed for being above another rate
+    /// is so for sure.
     pub fn certain(&self, k: usize) -> Vec<bool> {
+        if self.compared_with.is_some() {
+            return vec![true; k.min(self.places.len())];
+        }
         let (listed, others) = self.places.split_at(k.min(self.places.len()));
-        let most = others.iter().map(|place| place.view_count_max).max();
+        let most = others.iter().map(|place| place.count.view_count_max).max();
         let most = most.unwrap_or(0);
         let first_with_most = others
             .iter()
-            .filter(|place| place.view_count_max == most)
+            .filter(|place| place.count.view_count_max == most)
             .map(|place| place.post_id.as_str())
             .min();
         let beats_others = |place: &Place| {
-            place.view_count_min > most
-                || place.view_count_min == most
+            place.count.view_count_min > most
+                || place.count.view_count_min == most
                     && first_with_most.is_none_or(|first| place.post_id.as_str() < first)
         };
         listed
             .iter()
-            .map(|place| place.view_count_min > self.unlisted_max && beats_others(place))
+            .map(|place| place.count.view_count_min > self.unlisted_max && beats_others(place))
             .collect()
     }
 }
@@ -100,9 +132,12 @@ mod tests {
     fn place(post_id: &str, min: u64, max: u64) -> Place {
         Place {
             post_id: post_id.into(),
-            view_count: max,
-            view_count_min: min,
-            view_count_max: max,
+            count: Count {
+                view_count: max,
+                view_count_min: min,
+                view_count_max: max,
+            },
+            compared: None,
             previous_rank: None,
             card: Card::default(),
         }
@@ -117,6 +152,7 @@ mod tests {
             as_of_ms: 0,
             total_views: 1_000,
             unlisted_max,
+            compared_with: None,
             incomplete: false,
             places,
         }

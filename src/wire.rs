@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Record;
-use crate::leaderboard::{Card, Leaderboard};
+use crate::leaderboard::{Card, Count, Leaderboard};
 use crate::topology::{Region, RegionTable};
 
 /// Gives message types their kind and version in one readable table.
@@ -168,17 +168,30 @@ pub enum WindowRequest {
     },
 }
 
+/// The order of a chart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Sort {
+    /// Most plays first.
+    #[default]
+    Views,
+    /// What grows most against the window just before.
+    Rising,
+    /// What is played here more than everywhere else.
+    Distinctive,
+}
+
 /// Worker → global: a leaderboard, please.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChartRequest {
     /// A region's id or `global`.
     pub scope: String,
     pub window: WindowRequest,
+    pub sort: Sort,
     /// One of [`crate::leaderboard::K_CLASSES`].
     pub k_class: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChartReply(pub Result<Leaderboard, Refusal>);
 
 /// Worker → global: one post's numbers.
@@ -197,14 +210,6 @@ pub struct CatalogEntry {
     /// When the post was made, in milliseconds since 1970.
     pub timestamp_ms: Option<u64>,
     pub hidden: bool,
-}
-
-/// Plays of one post in one span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Count {
-    pub view_count: u64,
-    pub view_count_min: u64,
-    pub view_count_max: u64,
 }
 
 /// Global → Worker.

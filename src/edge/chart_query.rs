@@ -5,7 +5,7 @@ use super::request::Call;
 use crate::leaderboard::MAX_K;
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{Kind, Timeframe, parse_rfc3339_ms};
-use crate::wire::WindowRequest;
+use crate::wire::{Sort, WindowRequest};
 
 /// What a reader asks for.
 pub struct ChartQuery {
@@ -13,6 +13,7 @@ pub struct ChartQuery {
     pub window: WindowRequest,
     /// As it was asked for; `None` for `from` and `to`.
     pub timeframe: Option<String>,
+    pub sort: Sort,
     pub k: usize,
 }
 
@@ -21,13 +22,8 @@ impl ChartQuery {
     /// 400 with what is allowed.
     pub fn read(call: &Call) -> Result<Self, Problem> {
         let (window, timeframe) = read_window(call)?;
-        if let Some(sort) = call.parameter("sort").filter(|sort| sort != "views") {
-            return Err(Problem::bad(
-                "bad_sort",
-                format!("sort is views, not {sort:?}"),
-            ));
-        }
         Ok(ChartQuery {
+            sort: read_sort(call)?,
             scope: call
                 .parameter("region")
                 .unwrap_or_else(|| GLOBAL_SCOPE.into()),
@@ -35,6 +31,18 @@ impl ChartQuery {
             timeframe,
             k: read_k(call)?,
         })
+    }
+}
+
+fn read_sort(call: &Call) -> Result<Sort, Problem> {
+    match call.parameter("sort").as_deref() {
+        None | Some("views") => Ok(Sort::Views),
+        Some("rising") => Ok(Sort::Rising),
+        Some("distinctive") => Ok(Sort::Distinctive),
+        Some(_) => Err(Problem::bad(
+            "bad_sort",
+            "sort is views, rising or distinctive",
+        )),
     }
 }
 

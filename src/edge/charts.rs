@@ -57,6 +57,7 @@ async fn leaderboard(env: &Env, query: &ChartQuery) -> Result<Rc<Leaderboard>, P
     let request = ChartRequest {
         scope: query.scope.clone(),
         window: query.window,
+        sort: query.sort,
         k_class: class_of_k(query.k) as u32,
     };
     let now_ms = now_ms();

@@ -10,6 +10,7 @@ use super::chart_query::ChartQuery;
 use crate::leaderboard::Leaderboard;
 use crate::topology::BOARD;
 use crate::window::{Span, rfc3339};
+use crate::wire::Sort;
 
 /// The form of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +62,31 @@ pub struct Chart<'a> {
     as_of: String,
     total_views: u64,
     unlisted_max: u64,
+    /// Only where the order is made of a comparison.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared_with: Option<OtherSide<'a>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
     top_posts: Vec<Row<'a>>,
+}
+
+/// What a chart that is not sorted by plays compares with.
+#[derive(Serialize)]
+struct OtherSide<'a> {
+    region: &'a str,
+    /// The region without the chart's own.
+    elsewhere: bool,
+    window: NamedWindow,
+    total_views: u64,
+}
+
+#[derive(Serialize)]
+struct Comparison {
+    /// At least so many times as often, allowing for bounds and chance.
+    times: f64,
+    view_count: u64,
+    view_count_min: u64,
+    view_count_max: u64,
 }
 
 #[derive(Serialize)]
@@ -79,6 +102,8 @@ struct Row<'a> {
     view_count_min: u64,
     view_count_max: u64,
     certain: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared: Option<Comparison>,
 }
 
 impl<'a> Chart<'a> {
@@ -97,20 +122,36 @@ impl<'a> Chart<'a> {
                 content: place.card.content.as_deref(),
                 url: place.card.url.as_deref(),
                 image: place.card.image.as_deref(),
-                view_count: place.view_count,
-                view_count_min: place.view_count_min,
-                view_count_max: place.view_count_max,
+                view_count: place.count.view_count,
+                view_count_min: place.count.view_count_min,
+                view_count_max: place.count.view_count_max,
                 certain,
+                compared: place.compared.map(|compared| Comparison {
+                    times: (compared.times * 1e3).floor() / 1e3,
+                    view_count: compared.count.view_count,
+                    view_count_min: compared.count.view_count_min,
+                    view_count_max: compared.count.view_count_max,
+                }),
             });
         Chart {
             board: BOARD,
             region: &query.scope,
             timeframe: query.timeframe.as_deref(),
-            sort: "views",
+            sort: match query.sort {
+                Sort::Views => "views",
+                Sort::Rising => "rising",
+                Sort::Distinctive => "distinctive",
+            },
             window: leaderboard.span.into(),
             as_of: rfc3339(leaderboard.as_of_ms),
             total_views: leaderboard.total_views,
             unlisted_max: leaderboard.unlisted_max_at(query.k),
+            compared_with: leaderboard.compared_with.as_ref().map(|other| OtherSide {
+                region: &other.scope,
+                elsewhere: other.elsewhere,
+                window: other.span.into(),
+                total_views: other.total_views,
+            }),
             incomplete: leaderboard.incomplete,
             top_posts: rows.collect(),
         }

@@ -11,12 +11,11 @@ use super::format::NamedWindow;
 use super::problem::Problem;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, body};
+use crate::leaderboard::Count;
 use crate::platform::{call as ask, global_stub};
 use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
 use crate::window::{parse_rfc3339_ms, rfc3339};
-use crate::wire::{
-    CatalogEntry, Count, PostPatch, PostReply, PostRequest, PutPosts, PutPostsReply,
-};
+use crate::wire::{CatalogEntry, PostPatch, PostReply, PostRequest, PutPosts, PutPostsReply};
 
 const MAX_AUTHOR_BYTES: usize = 256;
 const MAX_CONTENT_BYTES: usize = 1 << 10;

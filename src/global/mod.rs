@@ -29,11 +29,14 @@
 
 mod catalog;
 mod charts;
+mod contrast;
 mod ladder;
 mod live;
 mod logs;
+mod merged;
 #[cfg(target_arch = "wasm32")]
 mod object;
+mod ranking;
 mod regions;
 mod state;
 

@@ -31,6 +31,14 @@ impl Bounds {
 }
 
 impl Row<'_> {
+    /// Both bounds.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            lower: self.lower,
+            upper: self.upper,
+        }
+    }
+
     /// The single number between the bounds that ranks best.
     pub fn estimate(&self) -> u64 {
         estimate(self.lower, self.upper)

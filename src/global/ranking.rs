@@ -1,0 +1,260 @@
+//! The order of a chart: by plays, by growth, by what is special here.
+//!
+//! All three give rows in their order and a bound for what is not among them. A row of the last
+//! two carries what it was compared with.
+
+use super::contrast::{Exposed, times};
+use super::merged::{Merged, refused};
+use super::state::Global;
+use super::{ChartRules, catalog::Catalog};
+use crate::leaderboard::{Compared, ComparedWith, Count};
+use crate::storage::Storage;
+use crate::summary::{Bounds, Row, Summary};
+use crate::topology::GLOBAL_SCOPE;
+use crate::window::{self, Span, Window};
+use crate::wire::{Refusal, Sort};
+
+/// A chart's rows before the catalog is asked about them.
+pub struct Ranking {
+    pub rows: Vec<RankedRow>,
+    /// No visible post outside the rows has more plays.
+    pub unlisted_max: u64,
+    pub total_views: u64,
+    pub compared_with: Option<ComparedWith>,
+    pub damaged: bool,
+}
+
+pub struct RankedRow {
+    pub post_id: String,
+    pub count: Count,
+    pub compared: Option<Compared>,
+}
+
+/// What a ranking is asked for.
+pub struct Ranked<'a> {
+    pub scope: &'a str,
+    pub window: Window,
+    pub sort: Sort,
+    pub k: usize,
+}
+
+impl Global {
+    /// The first k visible posts in an order.
+    pub(super) fn ranking(
+        &self,
+        storage: &impl Storage,
+        asked: &Ranked<'_>,
+        rules: ChartRules,
+        now_ms: u64,
+    ) -> Result<Ranking, Refusal> {
+        let merged = self.merged(storage, asked.scope, asked.window.span, now_ms)?;
+        let visible = Visible {
+            catalog: &self.catalog,
+            storage,
+            rules,
+        };
+        match self.other_side(storage, asked, now_ms)? {
+            None => visible.by_views(merged, asked.k),
+            Some(other) => visible.by_times(merged, &other, asked, now_ms),
+        }
+    }
+
+    /// What the rows of a sort are compared with.
+    fn other_side(
+        &self,
+        storage: &impl Storage,
+        asked: &Ranked<'_>,
+        now_ms: u64,
+    ) -> Result<Option<Other>, Refusal> {
+        let (scope, span, including_here) = match asked.sort {
+            Sort::Views => return Ok(None),
+            Sort::Rising => {
+                let before = window::previous(&asked.window, now_ms).ok_or_else(|| {
+                    Refusal::Invalid(
+                        "rising needs a window with one of its length before it".into(),
+                    )
+                })?;
+                (asked.scope, before.span, false)
+            }
+            Sort::Distinctive if asked.scope == GLOBAL_SCOPE => {
+                let detail = "distinctive compares a region with all others: name a region";
+                return Err(Refusal::Invalid(detail.into()));
+            }
+            Sort::Distinctive => (GLOBAL_SCOPE, asked.window.span, true),
+        };
+        Ok(Some(Other {
+            merged: self.merged(storage, scope, span, now_ms)?,
+            scope: scope.to_owned(),
+            span,
+            including_here,
+        }))
+    }
+}
+
+/// The other side of a comparison.
+struct Other {
+    merged: Merged,
+    scope: String,
+    span: Span,
+    /// It is worldwide, of which here is a part that must not be compared with itself.
+    including_here: bool,
+}
+
+impl Other {
+    /// The bounds of a post there: elsewhere is worldwide without here.
+    fn bounds(&self, post_id: &str, here: Bounds) -> Bounds {
+        let there = self.merged.summary.bounds(post_id);
+        if !self.including_here {
+            return there;
+        }
+        Bounds {
+            lower: there.lower.saturating_sub(here.upper),
+            upper: there.upper.saturating_sub(here.lower),
+        }
+    }
+}
+
+/// Which posts may be listed.
+struct Visible<'a, S> {
+    catalog: &'a Catalog,
+    storage: &'a S,
+    rules: ChartRules,
+}
+
+impl<S: Storage> Visible<'_, S> {
+    fn is_visible(&self, post_id: &str) -> Result<bool, Refusal> {
+        if self.catalog.is_hidden(post_id) {
+            return Ok(false);
+        }
+        Ok(!self.rules.require_known_posts
+            || self
+                .catalog
+                .get(self.storage, post_id)
+                .map_err(refused)?
+                .is_some())
+    }
+
+    fn by_views(&self, merged: Merged, k: usize) -> Result<Ranking, Refusal> {
+        let summary = &merged.summary;
+        let mut rows: Vec<Row<'_>> = Vec::with_capacity(k.min(summary.len()));
+        let mut unlisted_max = summary.unlisted_max();
+        let (mut asked, mut looked_at) = ((2 * k).max(100), 0);
+        // Mostly nothing is hidden, and the first slice is enough.
+        while rows.len() < k && looked_at < summary.len() {
+            let top = summary.top(asked);
+            for row in top.get(looked_at..).unwrap_or_default() {
+                if rows.len() < k && self.is_visible(row.id)? {
+                    rows.push(*row);
+                }
+            }
+            looked_at = top.len();
+            asked *= 8;
+        }
+        let last = rows.last().copied();
+        let place = |row: &Row<'_>| (std::cmp::Reverse(row.estimate()), row.id.to_owned());
+        let last = last.map(|last| place(&last));
+        for row in summary.rows() {
+            if row.upper > unlisted_max
+                && last.as_ref().is_none_or(|last| *last < place(&row))
+                && self.is_visible(row.id)?
+            {
+                unlisted_max = row.upper;
+            }
+        }
+        let rows = rows.into_iter().map(|row| RankedRow {
+            post_id: row.id.to_owned(),
+            count: count(row.bounds()),
+            compared: None,
+        });
+        Ok(Ranking {
+            rows: rows.collect(),
+            unlisted_max,
+            total_views: summary.total(),
+            compared_with: None,
+            damaged: merged.damaged,
+        })
+    }
+
+    /// Posts that are above the other side for sure, by how much.
+    fn by_times(
+        &self,
+        merged: Merged,
+        other: &Other,
+        asked: &Ranked<'_>,
+        now_ms: u64,
+    ) -> Result<Ranking, Refusal> {
+        let summary = &merged.summary;
+        let (exposure, other_exposure) = exposures(summary, other, asked.window.span, now_ms);
+        let mut ranked: Vec<(f64, Row<'_>, Bounds)> = Vec::new();
+        let mut unlisted_max = summary.unlisted_max();
+        for row in summary.rows() {
+            let there = other.bounds(row.id, row.bounds());
+            let here = Exposed {
+                bounds: row.bounds(),
+                exposure,
+            };
+            match times(
+                here,
+                Exposed {
+                    bounds: there,
+                    exposure: other_exposure,
+                },
+            ) {
+                Some(times) => ranked.push((times, row, there)),
+                None => unlisted_max = unlisted_max.max(row.upper),
+            }
+        }
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.id.cmp(b.1.id)));
+        let mut rows = Vec::new();
+        for (times, row, there) in ranked {
+            if rows.len() >= asked.k || !self.is_visible(row.id)? {
+                unlisted_max = unlisted_max.max(row.upper);
+                continue;
+            }
+            rows.push(RankedRow {
+                post_id: row.id.to_owned(),
+                count: count(row.bounds()),
+                compared: Some(Compared {
+                    count: count(there),
+                    times,
+                }),
+            });
+        }
+        let total_elsewhere = other.merged.summary.total();
+        let here = if other.including_here {
+            summary.total()
+        } else {
+            0
+        };
+        Ok(Ranking {
+            rows,
+            unlisted_max,
+            total_views: summary.total(),
+            compared_with: Some(ComparedWith {
+                scope: other.scope.clone(),
+                elsewhere: other.including_here,
+                span: other.span,
+                total_views: total_elsewhere.saturating_sub(here),
+            }),
+            damaged: merged.damaged || other.merged.damaged,
+        })
+    }
+}
+
+/// Time passed in both windows, or plays on both sides.
+fn exposures(summary: &Summary, other: &Other, span: Span, now_ms: u64) -> (u64, u64) {
+    if other.including_here {
+        let elsewhere = other.merged.summary.total().saturating_sub(summary.total());
+        return (summary.total(), elsewhere);
+    }
+    let passed_ms = span.to_ms.min(now_ms).saturating_sub(span.from_ms);
+    (passed_ms, other.span.length_ms())
+}
+
+pub(super) fn count(bounds: Bounds) -> Count {
+    Count {
+        view_count: bounds.estimate(),
+        view_count_min: bounds.lower,
+        view_count_max: bounds.upper,
+    }
+}
