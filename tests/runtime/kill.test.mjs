@@ -10,7 +10,7 @@ import { INGEST_TOKEN, Model, Service } from "./harness.mjs";
 
 const ROUNDS = Number(process.env.KILL_ROUNDS ?? 2);
 const SEED = Number(process.env.KILL_SEED ?? Math.floor(Math.random() * 2 ** 32));
-const SENDERS = 8;
+const SENDERS = 24;
 const POSTS = 300;
 const MAX_PLAYS = 40;
 const LOAD_MS = { min: 150, max: 3_000 };
