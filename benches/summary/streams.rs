@@ -21,6 +21,7 @@ pub enum Stream {
     Drifting,
 }
 
+#[allow(dead_code)]
 pub const TABLE: [Stream; 3] = [Stream::Zipf10, Stream::Zipf12, Stream::Uniform];
 
 impl Stream {

@@ -20,15 +20,25 @@ impl Summary {
         let hash = self.hasher.hash(&key);
         self.total = self.total.saturating_add(weight);
         let probe = self.table.probe(&key, hash);
-        if probe.unsure {
-            return self.record_anywhere(key, hash, id, weight);
-        }
+        // What goes to the counter, and what to the filter: one of them is 0.
+        let counted = if probe.hit { weight } else { 0 };
+        let filtered = weight - counted;
+        let most = if probe.hit {
+            u64::MAX
+        } else {
+            self.admit_above
+        };
         let Some(upper) = self.uppers.get_mut(probe.slot) else {
             return self.admit(key, hash, id, weight);
         };
-        if probe.hit {
+        if probe.unsure {
+            return self.record_anywhere(key, hash, id, weight);
+        }
+        if self.filter.add(hash, filtered, most) {
+            *upper = upper.saturating_add(counted);
+        } else if probe.hit {
             *upper = upper.saturating_add(weight);
-        } else if !self.filter.add(hash, weight, self.admit_above) {
+        } else {
             self.admit(key, hash, id, weight);
         }
     }
@@ -150,7 +160,7 @@ impl Filter {
                 if bound > most {
                     return false;
                 }
-                *cell += weight as u16;
+                *cell = cell.wrapping_add(weight as u16);
                 self.highest = self.highest.max(bound);
             }
             Cells::Wide(cells) => {

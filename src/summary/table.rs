@@ -147,7 +147,14 @@ impl Table {
         // Without a candidate this is the unused eighth slot, which says 0: a wrong slot does no
         // harm, its key differs.
         let slot = usize::from(group.slots[candidates.first() & SLOTS]);
-        let hit = self.keys.get(slot).map(StoredKey::key) == Some(*key);
+        let Some(stored) = self.keys.get(slot) else {
+            return Probe {
+                slot: 0,
+                hit: false,
+                unsure: false,
+            };
+        };
+        let hit = stored.key() == *key;
         Probe {
             slot,
             hit,
