@@ -392,18 +392,16 @@ fn others(report: &mut Report) {
     let drifting = interleaved(&mut Source::new(Stream::Drifting, 1), &mut [&mut summary])[0];
     report.note("native, drifting: a play", drifting, "ns");
     for (name, pad) in [
+        ("11", "?"),
         ("16", "-play"),
         ("36", "-aaaaaaaa-bbbb-cccc-ddddd"),
         ("128", ""),
     ] {
-        let long = format!(
-            "{pad}{}",
-            if pad.is_empty() {
-                "x".repeat(117)
-            } else {
-                String::new()
-            }
-        );
+        let long = match pad {
+            "" => "x".repeat(117),
+            "?" => String::new(),
+            _ => pad.into(),
+        };
         let time = renamed(Stream::Zipf10, |number, text| {
             let mut id = [0; streams::ID_BYTES];
             streams::write_id(number, &mut id);

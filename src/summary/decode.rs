@@ -80,6 +80,10 @@ impl Summary {
             if seed_id != seed.id() {
                 summary.filter = Filter::of_base(summary.filter.highest);
             }
+            // The guarantee, and what recording relies on: bounds of twice the total.
+            if summary.filter.highest > summary.total {
+                return Err(DecodeError::Damaged("highest bound"));
+            }
             least = input.number()?;
             let shift = input.length(MAX_SHIFT, "unit of overcounts")?;
             summary.overcounts.shift = shift as u32;
@@ -122,6 +126,7 @@ impl Summary {
             id.extend(bytes.by_ref().take(following[at] as usize));
             let upper = least
                 .checked_add(uppers[at])
+                .filter(|&upper| upper <= self.total.saturating_mul(2))
                 .ok_or(DecodeError::Damaged("count"))?;
             self.take_row(&before, &id, upper, overcounts[at])?;
         }

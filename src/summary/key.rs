@@ -43,7 +43,8 @@ impl Key {
                 return None;
             }
             // In two steps: at a length of 8 nothing of the last eight bytes is left.
-            let rest = u64::from_le_bytes(last) >> 1 >> (127 - 8 * length);
+            let half = 4 * (INLINE_BYTES - length);
+            let rest = u64::from_le_bytes(last) >> half >> half;
             (u64::from_le_bytes(first), rest)
         } else if let Some((first, last)) = ends::<4>(id) {
             let rest = u64::from(u32::from_le_bytes(last)) >> (64 - 8 * length);
@@ -126,32 +127,32 @@ fn ends<const N: usize>(id: &[u8]) -> Option<([u8; N], [u8; N])> {
 /// The keyed hash of a key: 64 bits, shared by the table (high half), its tags (low byte) and
 /// the filter (low half).
 ///
-/// NH of Black et al., "UMAC" (1999): two keys collide with a chance of at most 2^-32 over the
-/// seeds, whatever they are. One multiplication by a secret odd number spreads the result.
+/// NH of Black et al., "UMAC" (1999), on 32-bit halves: two keys collide with a chance of at most
+/// 2^-32 over the seeds, whatever they are. (The halves are shifted by one 64-bit addition; its
+/// carry is the same as another message in the proof.) One multiplication by a secret odd number
+/// spreads the result.
 #[derive(Clone, Copy)]
 pub(super) struct KeyHasher {
-    words: [u32; 4],
+    low: u64,
+    high: u64,
     factor: u64,
 }
 
 impl KeyHasher {
     pub(super) fn new(seed: Seed) -> Self {
-        let word = |at: u32| seed.derive(at) as u32;
         Self {
-            words: [word(0), word(1), word(2), word(3)],
-            factor: seed.derive(4) | 1,
+            low: seed.derive(0),
+            high: seed.derive(1),
+            factor: seed.derive(2) | 1,
         }
     }
 
     #[inline(always)]
     pub(super) fn hash(&self, key: &Key) -> u64 {
-        let Key { low, high } = *key;
-        let [a, b, c, d] = self.words;
-        let product = |word: u64, left: u32, right: u32| {
-            u64::from((word as u32).wrapping_add(left))
-                .wrapping_mul(u64::from(((word >> 32) as u32).wrapping_add(right)))
-        };
-        let sum = product(low, a, b).wrapping_add(product(high, c, d));
+        let halves = |word: u64| (word & 0xffff_ffff).wrapping_mul(word >> 32);
+        let low = halves(key.low.wrapping_add(self.low));
+        let high = halves(key.high.wrapping_add(self.high));
+        let sum = low.wrapping_add(high);
         let spread = (sum ^ (sum >> 32)).wrapping_mul(self.factor);
         spread ^ (spread >> 32)
     }
@@ -161,4 +162,38 @@ impl KeyHasher {
 #[inline(always)]
 pub(super) fn spread(bits: u32, count: usize) -> usize {
     ((u64::from(bits) * count as u64) >> 32) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_holds_every_short_id() {
+        let id = "abcdefghijklmnopqrstuvwxyz";
+        let seed = Seed::from_bytes([1; 16]);
+        let mut keys = Vec::new();
+        for from in 0..10 {
+            for length in 1..=INLINE_BYTES {
+                let key = Key::short(id[from..from + length].as_bytes()).unwrap();
+                assert_eq!(StoredKey::new(key).text(), Some(&id[from..from + length]));
+                assert!(
+                    StoredKey::new(key).key() == key
+                        && key == Key::of(&id[from..from + length], seed)
+                );
+                keys.push(key);
+            }
+        }
+        for zeros in 1..=INLINE_BYTES {
+            keys.push(Key::short(&vec![0; zeros]).unwrap());
+        }
+        keys.push(Key::long(id.as_bytes(), seed));
+        keys.sort_unstable();
+        assert!(keys.windows(2).all(|pair| pair[0] != pair[1]));
+        assert!(
+            StoredKey::new(Key::long(id.as_bytes(), seed))
+                .text()
+                .is_none()
+        );
+    }
 }

@@ -1,76 +1,66 @@
 //! Recording a play.
 
-use super::filter::{CELLS_PER_COUNTER, Cells, Filter, scaled, units_up};
-use super::key::Key;
+use super::filter::{CELLS_PER_COUNTER, Cells, Filter, units_up};
+use super::key::{Key, spread};
 use super::{MAX_ID_BYTES, Summary};
+
+/// Totals and weights below this need no care: a count is at most twice the total.
+const CAREFREE: u64 = 1 << 62;
 
 impl Summary {
     /// Counts `weight` plays of `id`. An id of no or more than 256 bytes, or a weight of 0, is
     /// not a play and is ignored.
     #[inline]
     pub fn record(&mut self, id: &str, weight: u64) {
-        match Key::short(id.as_bytes()) {
-            Some(key) => self.record_short(key, id, weight),
-            None => self.record_long(id, weight),
+        if self.recorded_quickly(id, weight).is_none() {
+            self.record_anyway(id, weight);
         }
     }
 
+    /// Does what nearly every play needs. Whether the id has a counter is no better predicted
+    /// than a coin, so nothing here branches on it: the weight goes to a counter and a cell, one
+    /// of them as 0.
+    ///
+    /// `None`: nothing was changed.
     #[inline(always)]
-    fn record_short(&mut self, key: Key, id: &str, weight: u64) {
+    fn recorded_quickly(&mut self, id: &str, weight: u64) -> Option<()> {
+        let key = Key::short(id.as_bytes())?;
         let hash = self.hasher.hash(&key);
-        self.total = self.total.saturating_add(weight);
-        let probe = self.table.probe(&key, hash);
-        // What goes to the counter, and what to the filter: one of them is 0.
-        let counted = if probe.hit { weight } else { 0 };
-        let filtered = weight - counted;
-        let most = if probe.hit {
-            u64::MAX
-        } else {
-            self.admit_above
-        };
-        let Some(upper) = self.uppers.get_mut(probe.slot) else {
-            return self.admit(key, hash, id, weight);
-        };
-        if probe.unsure {
-            return self.record_anywhere(key, hash, id, weight);
+        let probe = self.table.probe(&key, hash)?;
+        let upper = self.uppers.get_mut(probe.slot)?;
+        let if_hit = 0_u64.wrapping_sub(probe.hit.into());
+        let counted = weight & if_hit;
+        let filtered = weight & !if_hit;
+        let most = self.admit_above | if_hit;
+        if (self.total | weight) >= CAREFREE || probe.unsure {
+            return None;
         }
-        if self.filter.add(hash, filtered, most) {
-            *upper = upper.saturating_add(counted);
-        } else if probe.hit {
-            *upper = upper.saturating_add(weight);
-        } else {
-            self.admit(key, hash, id, weight);
-        }
+        self.filter.add(hash, filtered, most)?;
+        *upper = upper.wrapping_add(counted);
+        self.total += weight;
+        Some(())
     }
 
-    #[cold]
     #[inline(never)]
-    fn record_long(&mut self, id: &str, weight: u64) {
-        if id.is_empty() || id.len() > MAX_ID_BYTES {
+    fn record_anyway(&mut self, id: &str, weight: u64) {
+        if id.is_empty() || id.len() > MAX_ID_BYTES || weight == 0 {
             return;
         }
-        let key = Key::long(id.as_bytes(), self.seed);
         self.total = self.total.saturating_add(weight);
-        self.record_anywhere(key, self.hasher.hash(&key), id, weight);
-    }
-
-    #[inline(never)]
-    fn record_anywhere(&mut self, key: Key, hash: u64, id: &str, weight: u64) {
-        if let Some(slot) = self.slot_of(&key, hash, id) {
-            if let Some(upper) = self.uppers.get_mut(slot) {
-                *upper = upper.saturating_add(weight);
+        let key = Key::of(id, self.seed);
+        let hash = self.hasher.hash(&key);
+        match self.slot_of(&key, hash, id) {
+            Some(slot) => {
+                if let Some(upper) = self.uppers.get_mut(slot) {
+                    *upper = upper.saturating_add(weight);
+                }
             }
-        } else if !self.filter.add(hash, weight, self.admit_above) {
-            self.admit(key, hash, id, weight);
+            None => self.admit(key, hash, id, weight),
         }
     }
 
-    /// Counts an id without a counter that may be due one.
-    #[inline(never)]
+    /// Counts an id without a counter, and gives it one if it is due one.
     fn admit(&mut self, key: Key, hash: u64, id: &str, weight: u64) {
-        if weight == 0 {
-            return;
-        }
         let overcount = self.filter.bound(hash);
         let upper = overcount.saturating_add(weight);
         if self.len() < self.capacity {
@@ -145,39 +135,43 @@ impl Summary {
 }
 
 impl Filter {
-    /// Counts an id without a counter in its cell, unless that would exceed `most`, which must
-    /// be at most [`representable`](Filter::representable) or such that there are no cells.
+    /// Counts an id without a counter in its cell, unless that would exceed `most`, which is at
+    /// most [`representable`](Filter::representable) unless the weight is 0. Numbers must be far
+    /// from overflowing.
+    ///
+    /// `None`: nothing was changed.
     #[inline(always)]
-    fn add(&mut self, hash: u64, weight: u64, most: u64) -> bool {
+    fn add(&mut self, hash: u64, weight: u64, most: u64) -> Option<()> {
+        // Nothing was ever dropped: fine for a hit, which has nothing for the filter.
+        let without_cells = (most == u64::MAX).then_some(());
         match &mut self.cells {
             Cells::Narrow(cells) => {
-                let at = super::key::spread(hash as u32, cells.len());
+                let at = spread(hash as u32, cells.len());
                 let Some(cell) = cells.get_mut(at) else {
-                    return false;
+                    return without_cells;
                 };
-                let bound = self.base.saturating_add((*cell).into());
-                let bound = bound.saturating_add(weight);
+                let bound = self.base.wrapping_add((*cell).into()).wrapping_add(weight);
                 if bound > most {
-                    return false;
+                    return None;
                 }
                 *cell = cell.wrapping_add(weight as u16);
                 self.highest = self.highest.max(bound);
             }
             Cells::Wide(cells) => {
-                let at = super::key::spread(hash as u32, cells.len());
+                let at = spread(hash as u32, cells.len());
                 let Some(cell) = cells.get_mut(at) else {
-                    return false;
+                    return without_cells;
                 };
-                let bound = self.base.saturating_add(scaled((*cell).into(), self.shift));
-                let bound = bound.min(self.highest).saturating_add(weight);
+                let bound = self.base.wrapping_add(u64::from(*cell) << self.shift);
+                let bound = bound.min(self.highest).wrapping_add(weight);
                 if bound > most {
-                    return false;
+                    return None;
                 }
-                let units = units_up(bound - self.base, self.shift) as u32;
+                let units = units_up(bound.wrapping_sub(self.base), self.shift) as u32;
                 *cell = units.max(*cell);
                 self.highest = self.highest.max(bound);
             }
         }
-        true
+        Some(())
     }
 }

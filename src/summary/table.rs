@@ -133,33 +133,21 @@ impl Table {
     }
 
     /// Looks into the key's own group and compares with the first candidate only. Right for
-    /// keys of ids of up to 16 bytes; without a branch that depends on the key.
+    /// keys of ids of up to 16 bytes; without a branch that depends on the key. `None` if there
+    /// are no keys.
     #[inline(always)]
-    pub(super) fn probe(&self, key: &Key, hash: u64) -> Probe {
-        let Some(group) = self.groups.get(self.home(hash)) else {
-            return Probe {
-                slot: 0,
-                hit: false,
-                unsure: false,
-            };
-        };
+    pub(super) fn probe(&self, key: &Key, hash: u64) -> Option<Probe> {
+        let group = self.groups.get(self.home(hash))?;
         let candidates = group.matches(tag(hash));
         // Without a candidate this is the unused eighth slot, which says 0: a wrong slot does no
         // harm, its key differs.
         let slot = usize::from(group.slots[candidates.first() & SLOTS]);
-        let Some(stored) = self.keys.get(slot) else {
-            return Probe {
-                slot: 0,
-                hit: false,
-                unsure: false,
-            };
-        };
-        let hit = stored.key() == *key;
-        Probe {
+        let hit = self.keys.get(slot)?.key() == *key;
+        Some(Probe {
             slot,
             hit,
             unsure: !hit & (!candidates.others().is_empty() | (group.overflow() != 0)),
-        }
+        })
     }
 
     /// The slot of a key that `same` accepts; `same` decides between longer ids.
@@ -244,9 +232,8 @@ impl Table {
     }
 }
 
-/// One byte of the hash, never 0.
+/// Seven bits of the hash, and one so that it is not 0.
 #[inline(always)]
 fn tag(hash: u64) -> u64 {
-    let byte = hash & 255;
-    byte | u64::from(byte == 0)
+    (hash & 127) | 128
 }
