@@ -100,7 +100,7 @@
         status = 0;
         const response = await fetch(/** @type {string} */ (options.to), {
           // Text goes without a preflight; what is kept alive goes on when the page does not.
-          method: 'POST', body: JSON.stringify({ ...batch, now }), keepalive: true, credentials: 'omit', signal: AbortSignal.timeout(TIMEOUT_MS),
+          method: 'POST', body: JSON.stringify({ ...batch, now }), keepalive: true, credentials: 'omit', referrerPolicy: 'origin', signal: AbortSignal.timeout(TIMEOUT_MS),
         });
         status = response.status;
         waitMs = 1e3 * Number(response.headers.get('Retry-After')) || 0;

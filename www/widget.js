@@ -30,7 +30,7 @@ ol { list-style: none; margin: 0; padding: 0; min-height: calc(var(--rows) * var
 li { position: relative; display: flex; align-items: center; gap: .75em; height: var(--row); }
 .rank { flex: none; min-width: 1.6em; text-align: end; color: var(--soft); font-variant-numeric: tabular-nums; }
 .what { flex: 1; min-width: 0; }
-.what > * { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: match-parent; }
+.what > * { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: -webkit-match-parent; text-align: match-parent; }
 .title { font-weight: 600; color: inherit; text-decoration: none; }
 a.title:hover { text-decoration: underline; }
 .author { font-size: .85em; color: var(--soft); }
@@ -121,16 +121,17 @@ class TopPosts extends HTMLElement {
     try {
       // No header of our own: a foreign origin would have to ask for leave first, every time.
       const response = await fetch(url, { signal: mine.signal, credentials: 'omit', referrerPolicy: 'no-referrer' });
-      if (!response.ok) throw new Error(String(response.status));
+      if (!response.ok) throw response;
       const { top_posts: entries } = await response.json();
       if (this.#request !== mine) return;
       this.#failures = 0;
       this.#show(entries);
       this.#note.textContent = entries.length ? '' : 'No plays yet.';
-    } catch {
+    } catch (error) {
       if (this.#request !== mine) return;
       this.#failures += 1;
-      if (this.#rows.size === 0) this.#note.textContent = 'The chart cannot be reached.';
+      const unknown = error instanceof Response && error.status === 404;
+      if (this.#rows.size === 0) this.#note.textContent = unknown ? 'There is no such chart.' : 'The chart cannot be reached.';
     } finally {
       clearTimeout(timeout);
     }

@@ -14,6 +14,7 @@ import { createWhy } from './why.js';
 /** @typedef {import('./api.js').Chart} Chart */
 
 const REGIONS_MS = 30_000;
+const NAMES_WAIT_MS = 400;
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -215,7 +216,7 @@ async function loadRegions() {
     const ids = (/** @type {import('./api.js').Region[]} */ list) => JSON.stringify(list.map((region) => [region.region_id, region.region_name]));
     const changed = ids(body.regions) !== ids(regions);
     regions = body.regions;
-    if (changed && state.post === null) {
+    if (changed && watching) {
       controls.show(state, regions);
       headline();
       stopAside();
@@ -239,5 +240,7 @@ setInterval(() => {
   if (document.visibilityState === 'visible') loadRegions();
 }, REGIONS_MS);
 
+// The headline names a region as people do: its name is worth a moment's wait, but not more.
+const named = loadRegions();
+if (state.region !== GLOBAL) await Promise.race([named, new Promise((done) => setTimeout(done, NAMES_WAIT_MS))]);
 open();
-loadRegions();

@@ -94,6 +94,8 @@ function fill(row, entry, { top, moves, covers, why, href }) {
   if (url) {
     out.href = url;
     out.ariaLabel = `Open ${titleOf(entry)} on ${new URL(url).host}`;
+  } else {
+    out.removeAttribute('href');
   }
 
   setText(find('.rank', row), String(entry.rank));
