@@ -110,6 +110,7 @@ function arrived(answer, over) {
   hidePanel();
   showRows();
   why.compareWith(answer);
+  if (state.sort !== 'views') return;
   element('footnote').textContent =
     answer.unlisted_max > 0 ? `No post outside this list has more than ${format.count(answer.unlisted_max)} plays.` : 'No other post was played in this window.';
 }

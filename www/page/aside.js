@@ -64,7 +64,9 @@ export function showAside(state, regions, current) {
     }, REFRESH_MS));
   }
 
-  const asked = [...regions].sort((a, b) => b.views_24h - a.views_24h).slice(0, REGIONS_AT_MOST);
+  // Regions that nothing came from are left out, as long as there are others.
+  const played = regions.filter((region) => region.views_24h > 0);
+  const asked = [...(played.length ? played : regions)].sort((a, b) => b.views_24h - a.views_24h).slice(0, REGIONS_AT_MOST);
   element('ones').hidden = asked.length === 0;
   const list = element('ones-list');
   const tiles = asked.map((region) => tile(region, state));

@@ -5,7 +5,7 @@
 import { GLOBAL, SORTS, TIMEFRAMES } from './state.js';
 
 /** Up to so many regions stand side by side; more go into a select. */
-const REGIONS_IN_A_ROW = 9;
+const REGIONS_IN_A_ROW = 12;
 
 /** @typedef {import('./state.js').State} State */
 
@@ -50,6 +50,7 @@ export function createControls(changed) {
     // Worldwide has nothing to differ from.
     const sorts = SORTS.filter(([value]) => value !== 'distinctive' || state.region !== GLOBAL);
     radios(element('sorts'), 'sort', sorts.map(([value, label]) => [value, label]), state.sort);
+    /** @type {HTMLElement} */ (element('sorts').parentElement).hidden = sorts.length < 2;
     length.value = String(state.k);
   }
 

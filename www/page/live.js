@@ -6,6 +6,7 @@
  * tried again later, ever less often, since a network that blocks sockets goes on doing so.
  */
 import { RequestFailed, get, hasReadToken } from './api.js';
+import { SERVES } from './serves.js';
 
 const POLL_MS = 2000;
 const POLL_SLOWEST_MS = 30_000;
@@ -64,7 +65,7 @@ export function watch(query, handlers) {
   }
 
   function openSocket() {
-    if (stopped || socket || !visible() || hasReadToken() || Date.now() < socketRetryAt) return;
+    if (!SERVES.has('live') || stopped || socket || !visible() || hasReadToken() || Date.now() < socketRetryAt) return;
     const url = new URL(`./live?${query}`, document.baseURI);
     url.protocol = url.protocol.replace('http', 'ws');
     const mine = (socket = new WebSocket(url));

@@ -5,6 +5,8 @@
  * @typedef {{ region: string, timeframe: string, sort: Sort, k: number, post: string | null }} State
  */
 
+import { SERVES } from './serves.js';
+
 /** Value, label, and how the headline says it. */
 export const TIMEFRAMES = /** @type {const} */ ([
   ['15m', '15 min', 'in the last 15 minutes'],
@@ -16,11 +18,12 @@ export const TIMEFRAMES = /** @type {const} */ ([
 ]);
 
 /** Value, label, and what the order means. */
-export const SORTS = /** @type {const} */ ([
+const ALL_SORTS = /** @type {const} */ ([
   ['views', 'Most played', ''],
   ['rising', 'Rising', 'What grows fastest against the window just before.'],
   ['distinctive', 'Distinctive', 'What is played more here than in the rest of the world.'],
 ]);
+export const SORTS = ALL_SORTS.filter(([value]) => value === 'views' || SERVES.has(value));
 
 export const GLOBAL = 'global';
 const DEFAULTS = { region: GLOBAL, timeframe: '24h', sort: 'views', k: 10 };

@@ -15,6 +15,7 @@ const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (docume
 /** @param {import('./api.js').RequestFailed} error */
 function inShort({ status }) {
   if (status === 0) return 'Not reachable';
+  if (status === 401) return 'Locked';
   if (status === 429 || status === 503) return 'Busy';
   return status < 500 ? 'No chart' : 'In trouble';
 }

@@ -13,6 +13,7 @@ const control = (/** @type {string} */ name) => /** @type {HTMLInputElement & HT
 for (const [value, label] of TIMEFRAMES) control('timeframe').append(new Option(label, value));
 for (const [value, label] of SORTS) control('sort').append(new Option(label, value));
 control('timeframe').value = '24h';
+/** @type {HTMLElement} */ (control('sort').parentElement).hidden = SORTS.length < 2;
 element('origin').textContent = location.origin;
 
 /** What is written into a page goes between quotes. @param {string} text */
@@ -20,9 +21,9 @@ const quoted = (text) => `"${text.replaceAll('&', '&amp;').replaceAll('"', '&quo
 
 function show() {
   // Worldwide has nothing to differ from.
-  const distinctive = /** @type {HTMLOptionElement} */ (control('sort').querySelector('[value=distinctive]'));
-  distinctive.disabled = control('region').value === GLOBAL;
-  if (distinctive.disabled && control('sort').value === 'distinctive') control('sort').value = 'views';
+  const distinctive = /** @type {HTMLOptionElement | null} */ (control('sort').querySelector('[value=distinctive]'));
+  if (distinctive) distinctive.disabled = control('region').value === GLOBAL;
+  if (distinctive?.disabled && control('sort').value === 'distinctive') control('sort').value = 'views';
 
   const attributes = {
     region: control('region').value,
