@@ -5,7 +5,7 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 use subtle::ConstantTimeEq;
-use worker::{Env, Headers, Request};
+use worker::{Env, Headers, Method, Request};
 
 use super::problem::Problem;
 use super::request::Call;
@@ -93,6 +93,8 @@ fn same_secret(given: &str, expected: &str) -> bool {
 
 /// Which pages may read an answer, and send plays.
 pub struct Cors {
+    /// Other origins' pages may read and send plays; the catalog is not theirs to change.
+    for_pages: bool,
     origin: Option<String>,
     /// `ALLOWED_ORIGINS`; empty for all.
     allowed: Vec<String>,
@@ -106,6 +108,7 @@ impl Cors {
             .map(str::trim)
             .filter(|origin| !origin.is_empty());
         Cors {
+            for_pages: !matches!(request.method(), Method::Put | Method::Delete),
             origin: request.headers().get("Origin").ok().flatten(),
             allowed: allowed.map(str::to_owned).collect(),
         }
@@ -120,6 +123,9 @@ impl Cors {
     /// # Errors
     /// When the platform refuses a header.
     pub fn apply(&self, headers: &Headers) -> worker::Result<()> {
+        if !self.for_pages {
+            return Ok(());
+        }
         let exposed = "ETag, Retry-After, RateLimit, RateLimit-Policy";
         if self.allowed.is_empty() {
             headers.set("Access-Control-Allow-Origin", "*")?;

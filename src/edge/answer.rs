@@ -11,8 +11,6 @@ pub struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Body,
-    /// Readable from every origin that may read at all.
-    open: bool,
 }
 
 enum Body {
@@ -33,7 +31,6 @@ impl Answer {
             status: 200,
             headers: vec![("Content-Type", content_type.to_owned())],
             body: Body::Bytes(bytes),
-            open: true,
         }
     }
 
@@ -43,7 +40,6 @@ impl Answer {
             status: response.status_code(),
             headers: Vec::new(),
             body: Body::Passed(response),
-            open: true,
         }
     }
 
@@ -52,14 +48,19 @@ impl Answer {
             status,
             headers: Vec::new(),
             body: Body::Empty,
-            open: true,
         }
     }
 
+    /// What may be done at a path; pages of other origins may read, and send plays.
     pub fn preflight(allowed: &[Method]) -> Self {
+        let for_pages: Vec<Method> = allowed
+            .iter()
+            .filter(|method| matches!(method, Method::Get | Method::Post))
+            .cloned()
+            .collect();
         Answer::empty(204)
             .with_header("Allow", method_list(allowed))
-            .with_header("Access-Control-Allow-Methods", method_list(allowed))
+            .with_header("Access-Control-Allow-Methods", method_list(&for_pages))
             .with_header(
                 "Access-Control-Allow-Headers",
                 "Authorization, Content-Type, Idempotency-Key, If-None-Match",
@@ -79,12 +80,6 @@ impl Answer {
         self
     }
 
-    /// Not to be read by pages of other origins.
-    pub fn private(mut self) -> Self {
-        self.open = false;
-        self
-    }
-
     /// # Errors
     /// When the platform refuses a header, which ours are not.
     pub fn into_response(self, cors: &Cors, is_head: bool) -> worker::Result<Response> {
@@ -93,9 +88,7 @@ impl Answer {
             headers.set(name, value)?;
         }
         headers.set("X-Content-Type-Options", "nosniff")?;
-        if self.open {
-            cors.apply(&headers)?;
-        }
+        cors.apply(&headers)?;
         let response = match self.body {
             Body::Passed(response) if !is_head => {
                 let (builder, body) = response.into_parts();

@@ -122,12 +122,14 @@ pub async fn put_many(call: &mut Call) -> Result<Answer, Problem> {
         problem.more.insert("rejected".into(), rejected.into());
         return Err(problem);
     }
-    Ok(Answer::json(&json!({ "stored": stored, "rejected": rejected })).private())
+    Ok(Answer::json(
+        &json!({ "stored": stored, "rejected": rejected }),
+    ))
 }
 
 async fn stored(call: &Call, patches: Vec<PostPatch>) -> Result<Answer, Problem> {
     let entry = put_patches(call, patches).await?;
-    Ok(Answer::json(&entry_json(&entry.unwrap_or_default())).private())
+    Ok(Answer::json(&entry_json(&entry.unwrap_or_default())))
 }
 
 async fn put_patches(

@@ -80,7 +80,7 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
     let PutRegionReply(reply) = reply.map_err(away)?;
     let region = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
     table::forget();
-    Ok(Answer::json(&region_json(&region)).private())
+    Ok(Answer::json(&region_json(&region)))
 }
 
 fn region_json(region: &Region) -> Value {
