@@ -25,7 +25,8 @@ let regions = [];
 let current = null;
 /** @type {ReturnType<typeof watch> | undefined} */
 let watching;
-let stopAside = () => {};
+/** @type {ReturnType<typeof showAside> | undefined} */
+let aside;
 let why = createWhy(state, () => {});
 let leavePost = () => {};
 
@@ -49,8 +50,8 @@ function open() {
   state = readState(location.search);
   watching?.stop();
   watching = undefined;
-  stopAside();
-  stopAside = () => {};
+  aside?.stop();
+  aside = undefined;
   leavePost();
   leavePost = () => {};
   status.reset();
@@ -70,7 +71,7 @@ function openBoard() {
   chart.skeleton(state.k);
   hidePanel();
   element('footnote').textContent = '\u00a0';
-  stopAside = showAside(state, regions, () => current);
+  aside = showAside(state, regions);
   const mine = (why = createWhy(state, () => mine === why && showRows()));
   watching = watch(chartQuery(state), { data: arrived, failed, alive: status.alive });
 }
@@ -98,6 +99,7 @@ function headline() {
 /** @param {Chart} answer @param {string} over */
 function arrived(answer, over) {
   current = answer;
+  aside?.chart(answer);
   status.fresh(answer.as_of, over);
   const from = new Date(answer.window.from);
   const to = new Date(answer.window.to);
@@ -168,7 +170,7 @@ function button(label, act) {
 function showEmpty() {
   const command = document.createElement('pre');
   command.tabIndex = 0;
-  command.textContent = `curl ${new URL('./plays', document.baseURI)} -d '{"post_id": "hello"}'`;
+  command.textContent = `curl ${new URL('./plays', document.baseURI)} -H 'Content-Type: application/json' -d '{"post_id": "hello"}'`;
   const more = state.timeframe === 'all' ? [] : [button('Look at all time', () => go({ ...state, timeframe: 'all' }))];
   showPanel('empty', 'Nothing was played here yet', 'The first play shows up by itself. To send one:', command, ...more);
 }
@@ -220,8 +222,9 @@ async function loadRegions() {
     if (changed && watching) {
       controls.show(state, regions);
       headline();
-      stopAside();
-      stopAside = showAside(state, regions, () => current);
+      aside?.stop();
+      aside = showAside(state, regions);
+      if (current) aside.chart(current);
     }
   } catch {
     // The chart itself says when the service is away; the choice of regions stays as it was.

@@ -48,11 +48,14 @@ function whileVisible(work, everyMs) {
 /**
  * @param {State} state
  * @param {Region[]} regions
- * @param {() => Chart | null} current the chart shown in the main column
- * @returns {() => void} stops it
+ * @returns {{ stop: () => void, chart: (chart: Chart) => void }} `chart` takes what the main column shows
  */
-export function showAside(state, regions, current) {
+export function showAside(state, regions) {
   const stops = [];
+  /** @type {Chart | null} */
+  let world = null;
+  /** @type {Chart | null} */
+  let here = null;
   const inRegion = state.region !== GLOBAL;
 
   element('beside').hidden = !inRegion;
@@ -60,7 +63,8 @@ export function showAside(state, regions, current) {
     placeholders(element('beside-list'), BESIDE);
     stops.push(whileVisible(async () => {
       const { body } = await get(`./top-posts?${chartQuery({ ...state, region: GLOBAL, k: BESIDE, sort: 'views' })}`);
-      if (body) showBeside(body, current(), state);
+      world = body;
+      if (world) showBeside(world, here, state);
     }, REFRESH_MS));
   }
 
@@ -83,7 +87,13 @@ export function showAside(state, regions, current) {
     if (body) element('rate').textContent = format.rate(ratePerSecond(body));
   }, RATE_MS));
 
-  return () => stops.forEach((stop) => stop());
+  return {
+    stop: () => stops.forEach((stop) => stop()),
+    chart(chart) {
+      here = chart;
+      if (world) noteRanks(here, state);
+    },
+  };
 }
 
 /** The window of the last minute starts on a full minute, so its length is taken from what was answered. @param {Chart} chart */
@@ -105,11 +115,21 @@ function showBeside(world, here, state) {
     const link = /** @type {HTMLAnchorElement} */ (make('a', 'title', titleOf(entry)));
     link.href = hrefOf({ ...state, region: GLOBAL, post: entry.post_id });
     link.dataset.nav = '';
-    const rankHere = here?.top_posts.find((other) => other.post_id === entry.post_id)?.rank;
-    const words = state.sort !== 'views' ? '' : rankHere === undefined ? `not in top ${state.k}` : `here ${rankHere}`;
-    row.append(make('span', 'rank', String(entry.rank)), link, make('span', 'note', words));
+    row.dataset.postId = entry.post_id;
+    row.append(make('span', 'rank', String(entry.rank)), link, make('span', 'note'));
     return row;
   }));
+  if (here) noteRanks(here, state);
+}
+
+/** Beside each of the world's posts, where it stands here. @param {Chart} here @param {State} state */
+function noteRanks(here, state) {
+  if (state.sort !== 'views') return;
+  const ranks = new Map(here.top_posts.map((entry) => [entry.post_id, entry.rank]));
+  for (const row of /** @type {NodeListOf<HTMLElement>} */ (element('beside-list').querySelectorAll('[data-post-id]'))) {
+    const rank = ranks.get(row.dataset.postId ?? '');
+    /** @type {HTMLElement} */ (row.querySelector('.note')).textContent = rank === undefined ? `not in top ${state.k}` : `here ${rank}`;
+  }
 }
 
 /** @param {Region} region @param {State} state */
