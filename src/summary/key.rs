@@ -175,7 +175,7 @@ mod tests {
         let mut keys = Vec::new();
         for from in 0..10 {
             for length in 1..=INLINE_BYTES {
-                let key = Key::short(id[from..from + length].as_bytes()).unwrap();
+                let key = Key::short(&id.as_bytes()[from..from + length]).unwrap();
                 assert_eq!(StoredKey::new(key).text(), Some(&id[from..from + length]));
                 assert!(
                     StoredKey::new(key).key() == key

@@ -1,5 +1,7 @@
 //! Recording a play.
 
+use std::hint::select_unpredictable;
+
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter, units_up};
 use super::key::{Key, spread};
 use super::{MAX_ID_BYTES, Summary};
@@ -28,14 +30,12 @@ impl Summary {
         let hash = self.hasher.hash(&key);
         let probe = self.table.probe(&key, hash)?;
         let upper = self.uppers.get_mut(probe.slot)?;
-        let if_hit = 0_u64.wrapping_sub(probe.hit.into());
-        let counted = weight & if_hit;
-        let filtered = weight & !if_hit;
-        let most = self.admit_above | if_hit;
+        let counted = select_unpredictable(probe.hit, weight, 0);
         if (self.total | weight) >= CAREFREE || probe.unsure {
             return None;
         }
-        self.filter.add(hash, filtered, most)?;
+        self.filter
+            .add(hash, probe.hit, weight - counted, self.admit_above)?;
         *upper = upper.wrapping_add(counted);
         self.total += weight;
         Some(())
@@ -135,15 +135,15 @@ impl Summary {
 }
 
 impl Filter {
-    /// Counts an id without a counter in its cell, unless that would exceed `most`, which is at
-    /// most [`representable`](Filter::representable) unless the weight is 0. Numbers must be far
-    /// from overflowing.
+    /// Counts an id without a counter in its cell, unless its bound would exceed `most`, which is
+    /// at most [`representable`](Filter::representable). `if_missed` has all bits set; if it is
+    /// 0, so is the weight, and nothing changes. Numbers must be far from overflowing.
     ///
     /// `None`: nothing was changed.
     #[inline(always)]
-    fn add(&mut self, hash: u64, weight: u64, most: u64) -> Option<()> {
-        // Nothing was ever dropped: fine for a hit, which has nothing for the filter.
-        let without_cells = (most == u64::MAX).then_some(());
+    fn add(&mut self, hash: u64, hit: bool, weight: u64, most: u64) -> Option<()> {
+        // Nothing was ever dropped: fine for an id with a counter.
+        let without_cells = hit.then_some(());
         match &mut self.cells {
             Cells::Narrow(cells) => {
                 let at = spread(hash as u32, cells.len());
@@ -151,7 +151,7 @@ impl Filter {
                     return without_cells;
                 };
                 let bound = self.base.wrapping_add((*cell).into()).wrapping_add(weight);
-                if bound > most {
+                if select_unpredictable(hit, 0, bound) > most {
                     return None;
                 }
                 *cell = cell.wrapping_add(weight as u16);
@@ -164,7 +164,7 @@ impl Filter {
                 };
                 let bound = self.base.wrapping_add(u64::from(*cell) << self.shift);
                 let bound = bound.min(self.highest).wrapping_add(weight);
-                if bound > most {
+                if select_unpredictable(hit, 0, bound) > most {
                     return None;
                 }
                 let units = units_up(bound.wrapping_sub(self.base), self.shift) as u32;
