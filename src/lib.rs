@@ -6,6 +6,7 @@ pub mod codec;
 mod edge;
 pub mod global;
 pub mod leaderboard;
+pub mod limiter;
 #[cfg(target_arch = "wasm32")]
 mod platform;
 pub mod play;

@@ -9,6 +9,23 @@ use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
 use crate::codec::{self, Record};
 use crate::topology::{BOARD, shard_object_name};
 
+/// What all objects of an instance may hold together. The platform ends one at 128 MiB, and its
+/// memory never shrinks: room is left for what is under way when the budget is reached.
+const INSTANCE_BYTES: usize = 96 << 20;
+
+#[global_allocator]
+static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, usize::MAX);
+
+/// Bytes that are in use in this instance.
+pub fn allocated_bytes() -> usize {
+    ALLOCATOR.allocated()
+}
+
+/// Whether `more` bytes would pass the budget: then the answer is to come back later.
+pub fn memory_is_short(more: usize) -> bool {
+    allocated_bytes().saturating_add(more) > INSTANCE_BYTES
+}
+
 /// Milliseconds since 1970. The platform's clock stands still while code runs.
 pub fn now_ms() -> u64 {
     js_sys::Date::now() as u64

@@ -4,20 +4,34 @@ use futures_util::StreamExt;
 
 use super::problem::Problem;
 use super::request::Call;
-use crate::platform::within;
+use crate::platform::{memory_is_short, within};
 
 /// A body that is not complete by then is given up.
 const DEADLINE_MS: u64 = 15_000;
 
+/// Of a body that is too large, so much is read before it is refused.
+const DRAIN_BYTES: usize = 16 << 20;
+
 /// The whole body.
 ///
 /// # Errors
-/// 413 over the limit, 408 past the deadline, 400 where the sender broke off.
+/// 413 over the limit, 408 past the deadline, 400 where the sender broke off, 503 where memory is
+/// short.
 pub async fn read(call: &mut Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
     let announced = call.header("Content-Length");
     let announced = announced.and_then(|length| length.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > max_bytes) {
+    if let Some(length) = announced.filter(|length| *length > max_bytes) {
+        if length <= DRAIN_BYTES {
+            within(DEADLINE_MS, drain(call)).await;
+        }
         return Err(too_large(max_bytes));
+    }
+    if memory_is_short(2 * announced.unwrap_or(max_bytes)) {
+        return Err(Problem::busy(
+            "overloaded",
+            1,
+            "too much to do at once; try again",
+        ));
     }
     let broken = |_| Problem::bad("incomplete_body", "the body broke off");
     let reading = async {
@@ -42,6 +56,14 @@ pub async fn read(call: &mut Call, max_bytes: usize) -> Result<Vec<u8>, Problem>
         let detail = "the body was not complete after 15 seconds";
         Err(Problem::new(408, "too_slow", detail))
     })
+}
+
+/// Reads to the end and keeps nothing: most senders look for an answer only after they have sent
+/// everything, and see a broken connection instead of the reason where nobody listens.
+async fn drain(call: &mut Call) {
+    if let Ok(mut stream) = call.request.stream() {
+        while let Some(Ok(_)) = stream.next().await {}
+    }
 }
 
 fn too_large(max_bytes: usize) -> Problem {

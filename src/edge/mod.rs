@@ -9,6 +9,7 @@ mod body;
 mod chart_query;
 mod charts;
 mod format;
+mod limits;
 mod plays;
 mod posts;
 mod problem;
@@ -69,16 +70,34 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     if !allowed.contains(&method) {
         return Err(Problem::method_not_allowed(allowed));
     }
-    match (method, segments.as_slice()) {
-        (Post, ["plays"]) => plays::post(&mut call, cors).await,
-        (Get, ["top-posts"]) => charts::get(&call).await,
-        (Get, ["posts"]) => posts::get(&call, call.parameter("post_id").unwrap_or_default()).await,
-        (Put, ["posts"]) => posts::put_many(&mut call).await,
-        (Get, ["posts", post_id]) => posts::get(&call, request::decoded(post_id)?).await,
-        (Put, ["posts", post_id]) => posts::put(&mut call, request::decoded(post_id)?).await,
-        (Delete, ["posts", post_id]) => posts::delete(&call, request::decoded(post_id)?).await,
-        (Get, ["regions"]) => regions::get(&call).await,
-        (Put, ["regions", id]) => regions::put(&mut call, request::decoded(id)?).await,
+    let limit = match (&method, segments.as_slice()) {
+        (Get, ["top-posts" | "posts" | "regions", ..]) => Some(limits::count(&call).await?),
+        _ => None,
+    };
+    let answer = answer(&mut call, cors, method, &segments).await?;
+    Ok(match limit {
+        Some(limit) => limit.tell(answer),
+        None => answer,
+    })
+}
+
+async fn answer(
+    call: &mut Call,
+    cors: &Cors,
+    method: Method,
+    segments: &[&str],
+) -> Result<Answer, Problem> {
+    use Method::{Delete, Get, Post, Put};
+    match (method, segments) {
+        (Post, ["plays"]) => plays::post(call, cors).await,
+        (Get, ["top-posts"]) => charts::get(call).await,
+        (Get, ["posts"]) => posts::get(call, call.parameter("post_id").unwrap_or_default()).await,
+        (Put, ["posts"]) => posts::put_many(call).await,
+        (Get, ["posts", post_id]) => posts::get(call, request::decoded(post_id)?).await,
+        (Put, ["posts", post_id]) => posts::put(call, request::decoded(post_id)?).await,
+        (Delete, ["posts", post_id]) => posts::delete(call, request::decoded(post_id)?).await,
+        (Get, ["regions"]) => regions::get(call).await,
+        (Put, ["regions", id]) => regions::put(call, request::decoded(id)?).await,
         (Get, ["healthz"]) => Ok(Answer::json(&serde_json::json!({
             "status": "ok",
             "version": env!("CARGO_PKG_VERSION"),

@@ -10,8 +10,9 @@ use super::access::{Cors, Token, shows};
 use super::answer::Answer;
 use super::problem::Problem;
 use super::request::Call;
-use super::{body, table};
+use super::{body, limits, table};
 use crate::codec;
+use crate::limiter::is_bot;
 use crate::platform::{call as ask, now_ms, setting, shard_stub};
 use crate::play::{
     Body, BodyError, Clock, ClockError, Envelope, MAX_BODY_BYTES, MAX_BODY_BYTES_TRUSTED,
@@ -53,6 +54,19 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
         let detail = "pages of this origin may not send plays here (ALLOWED_ORIGINS)";
         return Err(Problem::new(403, "origin_not_allowed", detail));
     }
+    let limit = if trusted {
+        None
+    } else {
+        Some(limits::count(call).await?)
+    };
+    let answer = count(call, trusted).await?;
+    Ok(match limit {
+        Some(limit) => limit.tell(answer),
+        None => answer,
+    })
+}
+
+async fn count(call: &mut Call, trusted: bool) -> Result<Answer, Problem> {
     let lines = announced_as_lines(call)?;
     let header_key = idempotency_key(call)?;
     let limit = if trusted {
@@ -81,7 +95,16 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
             .filter_map(|play| play.region_id.as_ref());
         named.any(|region_id| table.find(region_id).is_none())
     };
-    let plays = check(&body, Rules { clock, trusted });
+    let from_bot = !trusted
+        && call
+            .header("User-Agent")
+            .is_some_and(|agent| is_bot(&agent));
+    let plays = if from_bot {
+        let refused = || Refused::new("bot", "this user agent says that it is no person");
+        body.plays.iter().map(|_| Err(refused())).collect()
+    } else {
+        check(&body, Rules { clock, trusted })
+    };
     if names_unknown_region(&table, &plays) {
         table = table::newer_table(&call.env).await?;
     }

@@ -9,7 +9,7 @@ use worker::{DurableObject, Env, Request, Response, State, console_error, durabl
 
 use super::{ChartRules, FirstRegion, Global};
 use crate::codec::{self, Record};
-use crate::platform::{answer, now_ms, setting, setting_is_true};
+use crate::platform::{answer, memory_is_short, now_ms, setting, setting_is_true};
 use crate::settings::read_regions;
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::*;
@@ -144,6 +144,9 @@ impl Inner {
     }
 
     fn take_push(self: &Rc<Self>, message: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
+        if memory_is_short(4 * message.len()) {
+            return Err(Refusal::Busy { retry_after_s: 1 });
+        }
         let (reply, flushed) = self.with_global(|global, storage| {
             let reply = global.take_push(message, now_ms).inspect_err(|refusal| {
                 console_error!("global: push refused: {refusal:?}");

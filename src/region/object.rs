@@ -12,7 +12,7 @@ use worker::{DurableObject, Env, Request, Response, State, console_error, durabl
 use super::{Admission, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
 use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard};
 use crate::codec;
-use crate::platform::{answer, call_raw, global_stub, now_ms, within};
+use crate::platform::{answer, call_raw, global_stub, memory_is_short, now_ms, within};
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::{PushReplyOrRefusal, RecordReply, RecordRequest};
 
@@ -154,6 +154,9 @@ impl Inner {
         let busy = RecordReply::Busy {
             retry_after_s: RETRY_AFTER_FAILURE_S,
         };
+        if memory_is_short(4 * message.len()) {
+            return RecordReply::Busy { retry_after_s: 1 };
+        }
         let Ok(request) = codec::decode::<RecordRequest<'_>>(message) else {
             return RecordReply::Invalid;
         };

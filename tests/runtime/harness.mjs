@@ -41,6 +41,7 @@ export class Service {
       READ_TOKEN: "",
       ALLOWED_ORIGINS: "",
       REQUIRE_KNOWN_POSTS: "false",
+      LIMIT_PER_MINUTE: "0",
       ...environment,
     });
     await service.launch();

@@ -1,0 +1,62 @@
+/** Limits by address, bots and origins, on the real runtime. */
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { INGEST_TOKEN, Service } from "./harness.mjs";
+
+const LIMIT = 20;
+const ORIGIN = "https://music.example";
+
+describe("limits", () => {
+  /** @type {Service} */
+  let service;
+  before(async () => {
+    service = await Service.start({ LIMIT_PER_MINUTE: String(LIMIT), ALLOWED_ORIGINS: `${ORIGIN}, https://other.example` });
+  });
+  after(() => service.dispose());
+
+  const play = (headers = {}) =>
+    service.fetch("/plays", {
+      method: "POST",
+      headers: { "Content-Type": "text/plain", ...headers },
+      body: JSON.stringify({ post_id: "a" }),
+    });
+
+  it("refuses plays of bots with a code, whatever else is right", async () => {
+    const response = await play({ "User-Agent": "Mozilla/5.0 (compatible; ExampleBot/1.0)" });
+    assert.equal(response.status, 400);
+    const problem = await response.json();
+    assert.equal(problem.code, "no_good_play");
+    assert.deepEqual(problem.rejected.map(({ code }) => code), ["bot"]);
+  });
+
+  it("takes plays from the pages that are allowed, and from senders that are no pages", async () => {
+    assert.equal((await play({ Origin: ORIGIN })).status, 202);
+    assert.equal((await play()).status, 202);
+    const refused = await play({ Origin: "https://elsewhere.example" });
+    assert.equal(refused.status, 403);
+    assert.equal((await refused.json()).code, "origin_not_allowed");
+    assert.equal(refused.headers.get("Access-Control-Allow-Origin"), null);
+    const chart = await service.fetch("/top-posts", { headers: { Origin: ORIGIN } });
+    assert.equal(chart.headers.get("Access-Control-Allow-Origin"), ORIGIN);
+  });
+
+  it("tells an address what is left, lets it wait when nothing is, and does not limit trusted senders", async () => {
+    let last;
+    for (let request = 0; request <= 2 * LIMIT; request++) {
+      last = await service.fetch("/top-posts");
+      if (last.status === 429) break;
+      assert.equal(last.status, 200);
+      assert.match(last.headers.get("RateLimit"), /^"address";r=\d+;t=\d+$/);
+      assert.equal(last.headers.get("RateLimit-Policy"), `"address";q=${LIMIT};w=60`);
+    }
+    assert.equal(last.status, 429);
+    assert.equal((await last.json()).code, "rate_limited");
+    const wait = Number(last.headers.get("Retry-After"));
+    assert.ok(wait >= 1 && wait <= 60, `Retry-After: ${wait}`);
+    // As the window slides on, one or the other is let in again.
+    const beacons = await Promise.all(Array.from({ length: LIMIT }, () => play()));
+    assert.ok(beacons.some(({ status }) => status === 429), "beacons count with reads");
+    assert.equal((await play({ Authorization: `Bearer ${INGEST_TOKEN}` })).status, 202);
+    assert.equal((await service.fetch("/healthz")).status, 200);
+  });
+});
