@@ -37,6 +37,7 @@ records! {
     CatalogEntry = 30 v 1;
     PutPostsReply = 31 v 1;
     PutRegionReply = 37 v 1;
+    KeptChart<'a> = 38 v 1;
 }
 
 /// One play of a batch.
@@ -193,6 +194,16 @@ pub struct ChartRequest {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChartReply(pub Result<Leaderboard, Refusal>);
+
+/// Shard → Worker: a [`ChartReply`] of the global object, and how long ago it gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptChart<'a> {
+    pub age_ms: u64,
+    /// The global object did not answer: this is the last that it said.
+    pub stale: bool,
+    #[serde(borrow)]
+    pub reply: &'a [u8],
+}
 
 /// Worker → global: one post's numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -65,8 +65,12 @@ pub struct Chart<'a> {
     /// Only where the order is made of a comparison.
     #[serde(skip_serializing_if = "Option::is_none")]
     compared_with: Option<OtherSide<'a>>,
+    /// A stored row of the window cannot be read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
+    /// Nobody could be asked for a newer one; `as_of` says how old it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
     top_posts: Vec<Row<'a>>,
 }
 
@@ -108,7 +112,7 @@ struct Row<'a> {
 
 impl<'a> Chart<'a> {
     /// The first k places of a leaderboard that may have more.
-    pub fn new(query: &'a ChartQuery, leaderboard: &'a Leaderboard) -> Self {
+    pub fn new(query: &'a ChartQuery, leaderboard: &'a Leaderboard, stale: bool) -> Self {
         let certain = leaderboard.certain(query.k);
         let places = leaderboard.places.iter().take(query.k);
         let rows = places
@@ -153,6 +157,7 @@ impl<'a> Chart<'a> {
                 total_views: other.total_views,
             }),
             incomplete: leaderboard.incomplete,
+            stale,
             top_posts: rows.collect(),
         }
     }

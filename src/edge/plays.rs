@@ -216,7 +216,7 @@ fn check<'a>(body: &Body<'a>, rules: Rules) -> Vec<Result<Play<'a>, Refused>> {
 }
 
 /// Where a request without a region's name counts: by the country that the runtime saw.
-fn region_of_request(call: &Call, table: &RegionTable) -> Option<String> {
+pub fn region_of_request(call: &Call, table: &RegionTable) -> Option<String> {
     let first = table.regions.first().map(|region| region.region_id.clone());
     let Ok(settings) = read_regions(setting(&call.env, "REGIONS").as_deref()) else {
         return first;

@@ -28,6 +28,8 @@
 //! A full queue or a full outbox answers [`RecordReply::Busy`](crate::wire::RecordReply::Busy);
 //! too many late panes, or too large ones, are sealed early. Nothing is dropped.
 
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod charts;
 mod journal;
 #[cfg(target_arch = "wasm32")]
 mod object;

@@ -9,13 +9,16 @@ use futures_channel::oneshot;
 use wasm_bindgen_futures::spawn_local;
 use worker::{DurableObject, Env, Request, Response, State, console_error, durable_object};
 
+use super::charts::{ChartCache, FRESH_MS};
 use super::{Admission, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
 use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard};
 use crate::codec;
 use crate::platform::{answer, call_raw, global_stub, memory_is_short, now_ms, within};
 use crate::storage::{SqlStorage, StorageError, random_bytes};
-use crate::wire::{PushReplyOrRefusal, RecordReply, RecordRequest};
+use crate::wire::{ChartReply, KeptChart, PushReplyOrRefusal, RecordReply, RecordRequest};
 
+/// How long readers wait for the global object before they get what is there.
+const CHART_TIMEOUT_MS: u64 = 3_000;
 /// What an error costs a sender: the time a restarted object needs.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
 
@@ -37,6 +40,9 @@ struct Inner {
     pushing: Cell<bool>,
     alarm_is_set: Cell<bool>,
     arrivals: Cell<Arrivals>,
+    charts: RefCell<ChartCache>,
+    /// Who waits for the answer to a question that is under way.
+    chart_waiters: RefCell<BTreeMap<Vec<u8>, Vec<oneshot::Sender<()>>>>,
 }
 
 /// Requests in this second and in the one before: what tells a busy shard from an idle one.
@@ -81,6 +87,8 @@ impl DurableObject for RegionShard {
                 pushing: Cell::new(false),
                 alarm_is_set: Cell::new(false),
                 arrivals: Cell::default(),
+                charts: RefCell::default(),
+                chart_waiters: RefCell::default(),
             }),
         }
     }
@@ -90,6 +98,10 @@ impl DurableObject for RegionShard {
             "/record" => {
                 let message = request.bytes().await?;
                 answer(&self.inner.record(&message).await)
+            }
+            "/chart" => {
+                let question = request.bytes().await?;
+                self.inner.chart(&question).await
             }
             _ => Response::error("no such message", 404),
         }
@@ -193,6 +205,69 @@ impl Inner {
             Ok(()) => RecordReply::Counted { repeated },
             Err(_) => busy,
         }
+    }
+
+    /// A leaderboard, as the global object answers: one question serves all who wait for it.
+    async fn chart(&self, question: &[u8]) -> worker::Result<Response> {
+        if let Some(kept) = self.kept_chart(question, FRESH_MS) {
+            return kept;
+        }
+        if self.chart_waiters.borrow().contains_key(question) {
+            let (sender, answered) = oneshot::channel();
+            self.add_chart_waiter(question, sender);
+            // Fresh, or the old one if there was no answer.
+            within(CHART_TIMEOUT_MS, answered).await;
+        } else {
+            self.chart_waiters
+                .borrow_mut()
+                .insert(question.to_vec(), Vec::new());
+            let asked_ms = now_ms();
+            let answer = match global_stub(&self.env) {
+                Ok(stub) => call_raw(&stub, "/chart", question, CHART_TIMEOUT_MS).await,
+                Err(error) => Err(error),
+            };
+            let waiters = self.chart_waiters.borrow_mut().remove(question);
+            match answer {
+                Ok(answer) => {
+                    if !matches!(codec::decode::<ChartReply>(&answer), Ok(ChartReply(Ok(_)))) {
+                        // A refusal is for who asked; nothing is kept.
+                        let kept = KeptChart {
+                            age_ms: 0,
+                            stale: false,
+                            reply: &answer,
+                        };
+                        return crate::platform::answer(&kept);
+                    }
+                    self.charts.borrow_mut().put(question, answer, asked_ms);
+                }
+                Err(error) => console_error!("shard: chart: {error}"),
+            }
+            for waiter in waiters.into_iter().flatten() {
+                let _ = waiter.send(());
+            }
+        }
+        match self.kept_chart(question, u64::MAX) {
+            Some(kept) => kept,
+            None => Response::error("the global object is away", 503),
+        }
+    }
+
+    fn add_chart_waiter(&self, question: &[u8], waiter: oneshot::Sender<()>) {
+        let mut waiters = self.chart_waiters.borrow_mut();
+        waiters.entry(question.to_vec()).or_default().push(waiter);
+    }
+
+    fn kept_chart(&self, question: &[u8], max_age_ms: u64) -> Option<worker::Result<Response>> {
+        let charts = self.charts.borrow();
+        let (reply, age_ms) = charts.get(question, now_ms())?;
+        let stale = age_ms > FRESH_MS + CHART_TIMEOUT_MS;
+        (age_ms <= max_age_ms).then(|| {
+            answer(&KeptChart {
+                age_ms,
+                stale,
+                reply,
+            })
+        })
     }
 
     /// Commits until nothing waits.

@@ -1,0 +1,99 @@
+//! Leaderboards that readers of this region asked for: one question to the global object serves
+//! all who ask within [`FRESH_MS`], and the last answer serves while the global object is away.
+//!
+//! Questions and answers are kept as they are sent: what they say is no matter of a shard.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+
+/// An answer is fresh for so long. With a second in the Worker's memory, all caches together keep
+/// a leaderboard at most the 3 s that are planned for them.
+pub const FRESH_MS: u64 = 2_000;
+/// Answers that are kept, and their bytes: 256 leaderboards of 100 places are 3 MB.
+const MAX_ENTRIES: usize = 256;
+const MAX_BYTES: usize = 4 << 20;
+
+struct Entry {
+    answer: Vec<u8>,
+    asked_ms: u64,
+}
+
+/// The last answers, by question.
+pub struct ChartCache {
+    entries: HashMap<Vec<u8>, Entry, RandomState>,
+    bytes: usize,
+}
+
+impl Default for ChartCache {
+    fn default() -> Self {
+        // Questions are what Workers made of queries; the number of entries is small.
+        let entries = HashMap::with_hasher(RandomState::with_seeds(5, 6, 7, 8));
+        ChartCache { entries, bytes: 0 }
+    }
+}
+
+impl ChartCache {
+    /// The last answer to a question and its age, fresh or not.
+    pub fn get(&self, question: &[u8], now_ms: u64) -> Option<(&[u8], u64)> {
+        let entry = self.entries.get(question)?;
+        Some((&entry.answer, now_ms.saturating_sub(entry.asked_ms)))
+    }
+
+    /// Keeps an answer to a question of that time; the oldest others go where room is short.
+    pub fn put(&mut self, question: &[u8], answer: Vec<u8>, asked_ms: u64) {
+        self.remove(&question.to_vec());
+        let size = question.len() + answer.len();
+        while !self.entries.is_empty()
+            && (self.entries.len() >= MAX_ENTRIES || self.bytes + size > MAX_BYTES)
+        {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.asked_ms);
+            if let Some(oldest) = oldest.map(|(question, _)| question.clone()) {
+                self.remove(&oldest);
+            }
+        }
+        if size <= MAX_BYTES {
+            self.bytes += size;
+            self.entries
+                .insert(question.to_vec(), Entry { answer, asked_ms });
+        }
+    }
+
+    fn remove(&mut self, question: &Vec<u8>) {
+        if let Some(entry) = self.entries.remove(question) {
+            self.bytes -= question.len() + entry.answer.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_answer_is_kept_with_its_age() {
+        let mut cache = ChartCache::default();
+        assert_eq!(cache.get(b"q", 0), None);
+        cache.put(b"q", b"first".to_vec(), 1_000);
+        cache.put(b"q", b"second".to_vec(), 2_000);
+        assert_eq!(cache.get(b"q", 5_000), Some((&b"second"[..], 3_000)));
+        assert_eq!(cache.bytes, 7);
+    }
+
+    #[test]
+    fn number_and_bytes_are_bounded_and_the_oldest_go_first() {
+        let mut cache = ChartCache::default();
+        for number in 0..10_000_u64 {
+            cache.put(&number.to_be_bytes(), vec![0; 50_000], number);
+            assert!(cache.bytes <= MAX_BYTES && cache.entries.len() <= MAX_ENTRIES);
+        }
+        assert!(cache.get(&9_999_u64.to_be_bytes(), 0).is_some());
+        assert!(cache.get(&0_u64.to_be_bytes(), 0).is_none());
+        for number in 0..1_000_u64 {
+            cache.put(&number.to_be_bytes(), vec![0; 10], 20_000 + number);
+        }
+        assert_eq!(cache.entries.len(), MAX_ENTRIES);
+        cache.put(b"huge", vec![0; MAX_BYTES + 1], 99_999);
+        assert!(cache.get(b"huge", 0).is_none());
+    }
+}
