@@ -1,0 +1,281 @@
+/** The dashboard and the widget as a person uses them, on the real service. */
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { readFile } from "node:fs/promises";
+import { after, afterEach, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { transform } from "esbuild";
+import { chromium } from "playwright-core";
+import { ensureBrowser } from "../../scripts/lib/browser.mjs";
+import { CHART_TIMEOUT_MS, Service, eventually } from "../runtime/harness.mjs";
+
+const FLAGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+const ROWS = '[data-testid="chart"] li[data-post-id]';
+const FIRST_VIEW_BYTES = 60_000;
+const WIDGET_BYTES = 4000;
+const LAYOUT_SHIFT = 0.05;
+
+/** Titles, authors and links that try to be more than text. */
+const HOSTILE = [
+  { post_id: '<img src=x onerror="pwned=1">', content: "<script>pwned=1</script>", author: "<b>bold</b>" },
+  { post_id: 'quotes " and \' and `', content: '" autofocus onfocus="pwned=1', author: "' OR 1=1" },
+  { post_id: "rtl", content: "‮مرحبا بالعالم", author: "ليلى" },
+  { post_id: "a/b?c=d&e#f", content: "{{constructor.constructor('pwned=1')()}}", author: "\u200f" },
+];
+const LEADERS = ["one", "two", "three"];
+
+/** @type {Service} */
+let service;
+/** @type {import("playwright-core").Browser} */
+let browser;
+
+before(async () => {
+  const executablePath = await ensureBrowser();
+  service = await Service.start();
+  browser = await chromium.launch({ executablePath, args: FLAGS });
+  await service.addRegions("Mars", "Moon");
+  const catalog = [
+    { post_id: "one", content: "First song", author: "Somebody", url: "https://example.com/one" },
+    ...HOSTILE,
+  ];
+  for (const { post_id, ...entry } of catalog) {
+    assert.equal((await service.put(`/posts/${encodeURIComponent(post_id)}`, entry)).status, 200, post_id);
+  }
+  await service.send([
+    ...LEADERS.map((post_id, place) => ({ post_id, region_id: "Mars", count: 300 - 100 * place })),
+    ...HOSTILE.map(({ post_id }, place) => ({ post_id, region_id: "Moon", count: 40 - place })),
+  ]);
+  await eventually(async () => assert.equal((await service.topPosts({ timeframe: "1h" })).top_posts.length, 7));
+});
+after(async () => {
+  await browser?.close();
+  await service?.dispose();
+});
+afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
+
+/** @param {string} path @param {import("playwright-core").BrowserContextOptions} [options] */
+async function open(path, options) {
+  const page = await (await browser.newContext(options)).newPage();
+  page.errors = [];
+  page.on("pageerror", (error) => page.errors.push(error.message));
+  await page.goto(service.url + path);
+  return page;
+}
+const ids = (page, rows = ROWS) => page.locator(rows).evaluateAll((list) => list.map((row) => row.dataset.postId));
+const shows = (page, expected) => eventually(async () => assert.deepEqual(await ids(page), expected));
+const text = (page, selector) => page.locator(selector).innerText();
+
+test("region and timeframe by keyboard, in the address, and back", async () => {
+  const page = await open("/");
+  await shows(page, [...LEADERS, ...HOSTILE.map(({ post_id }) => post_id)]);
+  await page.locator("input[name=region][value=global]").focus();
+  for (let presses = 0; presses < 20 && !page.url().includes("Mars"); presses += 1) await page.keyboard.press("ArrowRight");
+  assert.equal(new URL(page.url()).searchParams.get("region"), "Mars");
+  assert.equal(await text(page, "h1"), "Top 10 in Mars");
+  await shows(page, LEADERS);
+  assert.equal(await page.evaluate(() => document.activeElement.value), "Mars");
+
+  await page.getByText("1 hour", { exact: true }).click();
+  assert.equal(new URL(page.url()).search, "?region=Mars&timeframe=1h");
+  assert.match(await text(page, "#explain"), /last hour/);
+  await page.goBack();
+  assert.match(await text(page, "#explain"), /last 24 hours/);
+  assert.ok(await page.locator("input[value='24h']").isChecked());
+
+  const same = await open("/?region=Mars&timeframe=1h");
+  await shows(same, LEADERS);
+  assert.ok(await same.locator("input[value=Mars]").isChecked());
+  assert.deepEqual(page.errors, []);
+});
+
+test("the worldwide chart beside a region, and every region's number one", async () => {
+  const page = await open("/?region=Moon");
+  const beside = '[data-testid="chart-beside"] li[data-post-id]';
+  await eventually(async () => assert.deepEqual((await ids(page, beside)).slice(0, 3), LEADERS));
+  assert.match(await text(page, `${beside} >> nth=0`), /not in top 10/);
+  assert.match(await text(page, `${beside} >> nth=3`), /here 1/);
+  const tile = page.locator('[data-testid="number-ones"] li', { hasText: "Mars" });
+  await eventually(async () => assert.match(await tile.innerText(), /First song/));
+  await tile.getByRole("link").click();
+  await shows(page, LEADERS);
+});
+
+test("a post's page: counts, spans that the arrow keys read, regions", async () => {
+  const page = await open("/?region=Mars&timeframe=1h");
+  await page.getByRole("link", { name: "First song", exact: true }).click();
+  await eventually(async () => assert.match(await text(page, "#post .figures"), /300/));
+  assert.equal(await text(page, "#post h1"), "First song");
+  assert.equal(await page.locator("#post a[target]").getAttribute("href"), "https://example.com/one");
+  const series = page.getByTestId("series");
+  await series.focus();
+  await page.keyboard.press("End");
+  assert.match(await series.innerText(), /: 300 plays/);
+  assert.match(await page.getByTestId("by-region").innerText(), /Mars[^]*100%[^]*300/);
+  await page.getByRole("link", { name: "Chart of Mars" }).click();
+  await shows(page, LEADERS);
+
+  const none = await open("/?post=never");
+  await eventually(async () => assert.match(await text(none, "#post"), /Nobody has played this/));
+});
+
+test("a hostile catalog is text, everywhere", async () => {
+  for (const path of ["/?region=Moon", ...HOSTILE.map(({ post_id }) => `/?region=Moon&post=${encodeURIComponent(post_id)}`)]) {
+    const page = await open(path);
+    await page.evaluate(() => (window.pwned = 0));
+    await eventually(async () => assert.ok((await text(page, "main")).includes(path.includes("post=") ? "plays" : HOSTILE[0].content.slice(0, 8))));
+    assert.equal(await page.evaluate(() => window.pwned), 0, path);
+    assert.equal(await page.locator("main :is(script, img, b, [onerror], [onfocus])").count(), 0, path);
+    const schemes = await page.locator("main a[href]").evaluateAll((links) => [...new Set(links.map((link) => link.protocol))]);
+    assert.deepEqual(schemes, ["http:"], path);
+    assert.deepEqual(page.errors, []);
+  }
+});
+
+test("links of a scheme that runs are not followed, and uncertain ranks say so", async () => {
+  const page = await (await browser.newContext()).newPage();
+  const urls = ["javascript:pwned=1", "data:text/html,x", "vbscript:x", "//elsewhere.example", "https://example.com/fine"];
+  await page.route("**/top-posts*", async (route) => {
+    const answer = await route.fetch();
+    const chart = await answer.json();
+    chart.top_posts = urls.map((url, place) => ({
+      rank: place + 1, previous_rank: [2, 1, null, 4, 9][place], post_id: `p${place}`, author: null, content: null, url, image: url,
+      view_count: 100 - place, view_count_min: 90, view_count_max: 100, certain: place !== 4,
+    }));
+    await route.fulfill({ response: answer, json: chart });
+  });
+  await page.goto(service.url);
+  await shows(page, ["p0", "p1", "p2", "p3", "p4"]);
+  assert.deepEqual(await page.locator("main a.out[href]").evaluateAll((links) => links.map((link) => link.href)), ["https://example.com/fine"]);
+  assert.deepEqual(await page.locator(`${ROWS} .move`).evaluateAll((moves) => moves.map((move) => move.ariaLabel)), [
+    "Up 1, was 2", "Down 1, was 1", "New", "Unchanged", "Up 4, was 9",
+  ]);
+  assert.equal(await page.locator(".bounds:visible").count(), 1);
+  assert.equal(await page.locator(".tip:visible").count(), 0);
+  await page.locator(".bounds:visible").focus();
+  assert.match(await text(page, ".tip:visible"), /Between 90 and 100 plays\. The place is not certain/);
+});
+
+test("numbers and times in the reader's locale", async () => {
+  await service.send([{ post_id: "many", region_id: "OC", count: 1_234_567 }]);
+  const page = await open("/?region=OC", { locale: "de-DE" });
+  await eventually(async () => assert.equal(await text(page, `${ROWS} [data-testid=count]`), "1.234.567"));
+});
+
+test("empty, unknown, offline, unreachable: each says what it is", async () => {
+  const empty = await open("/?region=AF");
+  await eventually(async () => assert.match(await text(empty, "#panel"), /Nothing was played here yet/));
+  const unknown = await open("/?region=Venus");
+  await eventually(async () => assert.match(await text(unknown, "#panel"), /no region “Venus”/));
+  await unknown.getByRole("button", { name: "Show worldwide" }).click();
+  await eventually(async () => assert.ok((await ids(unknown)).length > 2));
+
+  const page = await open("/?region=Mars");
+  await shows(page, LEADERS);
+  await page.context().setOffline(true);
+  await eventually(async () => assert.match(await text(page, "#toast"), /You are offline/));
+  assert.equal(await text(page, "#status"), "Offline");
+  await page.context().setOffline(false);
+  await eventually(async () => assert.match(await text(page, "#status"), /^Live/));
+  assert.ok(await page.locator("#toast").isHidden());
+
+  const broken = await (await browser.newContext()).newPage();
+  await broken.route("**/top-posts*", (route) => route.abort());
+  await broken.goto(service.url);
+  await eventually(async () => assert.match(await text(broken, "#panel"), /cannot be reached/));
+  await broken.unroute("**/top-posts*");
+  await broken.getByRole("button", { name: "Try again now" }).click();
+  await eventually(async () => assert.ok((await ids(broken)).length > 2));
+});
+
+test("asks for nothing while nobody looks", async () => {
+  const page = await open("/?region=Mars");
+  await shows(page, LEADERS);
+  await page.evaluate(() => {
+    Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await page.waitForTimeout(500);
+  let asked = 0;
+  page.on("request", () => (asked += 1));
+  await page.waitForTimeout(5000);
+  assert.equal(asked, 0);
+  await page.evaluate(() => {
+    Object.defineProperty(document, "visibilityState", { value: "visible", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await eventually(async () => assert.ok(asked > 0));
+});
+
+test(`the first view is under ${FIRST_VIEW_BYTES} bytes gzipped, from one origin, and does not jump`, async () => {
+  for (const width of [390, 1280]) {
+    const page = await (await browser.newContext({ viewport: { width, height: 844 } })).newPage();
+    const bodies = [];
+    const hosts = new Set();
+    page.on("response", (response) => {
+      hosts.add(new URL(response.url()).origin);
+      bodies.push(response.body().catch(() => Buffer.alloc(0)));
+    });
+    await page.addInitScript(() => {
+      window.shift = 0;
+      new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) window.shift += entry.value;
+      }).observe({ type: "layout-shift", buffered: true });
+    });
+    await page.goto(`${service.url}/?region=Mars`, { waitUntil: "networkidle" });
+    const bytes = (await Promise.all(bodies)).reduce((sum, body) => sum + gzipSync(body).length, 0);
+    assert.ok(bytes < FIRST_VIEW_BYTES, `${bytes} bytes`);
+    assert.deepEqual([...hosts], [service.url]);
+    assert.ok((await page.evaluate(() => window.shift)) < LAYOUT_SHIFT);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `sideways at ${width}`);
+  }
+});
+
+test("the widget on a foreign page with a strict policy", async () => {
+  const source = await readFile(new URL("../../www/widget.js", import.meta.url), "utf8");
+  const { code } = await transform(source, { minify: true, target: "es2022" });
+  assert.ok(gzipSync(code, { level: 9 }).length < WIDGET_BYTES);
+
+  const site = createServer((_, response) => {
+    response.setHeader("Content-Type", "text/html");
+    response.setHeader("Content-Security-Policy", `default-src 'none'; script-src ${service.url}; connect-src ${service.url}`);
+    response.end(`<!doctype html><title>A page</title><script type="module" src="${service.url}/widget.js"></script>
+      <top-posts region="Mars" timeframe="24h" k="2"></top-posts><top-posts region="Moon" counts="off"></top-posts>`);
+  });
+  await new Promise((done) => site.listen(0, "127.0.0.1", done));
+  try {
+    const page = await (await browser.newContext()).newPage();
+    const errors = [];
+    const methods = new Set();
+    page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+    page.on("request", (request) => methods.add(request.method()));
+    await page.goto(`http://localhost:${site.address().port}/`);
+    const [mars, moon] = await page.locator("top-posts").all();
+    await eventually(async () => assert.match(await mars.innerText(), /^1\s+First song\s+Somebody\s+300\s+2\s+two\s+200$/));
+    assert.equal(await mars.getByRole("link", { name: "First song" }).getAttribute("href"), "https://example.com/one");
+    await eventually(async () => assert.match(await moon.innerText(), /<script>pwned=1<\/script>/));
+    assert.doesNotMatch(await moon.innerText(), /\b40\b/);
+    assert.equal(await page.evaluate(() => window.pwned), undefined);
+    assert.deepEqual(errors, []);
+    assert.deepEqual([...methods], ["GET"]);
+  } finally {
+    site.close();
+    site.closeAllConnections();
+  }
+});
+
+test("the page of the widget gives two lines that work when copied", async () => {
+  const page = await open("/widget.html");
+  await page.getByLabel("Region").selectOption("Mars");
+  await page.getByLabel("Length").selectOption("3");
+  const lines = await text(page, "#code");
+  assert.equal(lines, `<script type="module" src="${service.url}/widget.js"></script>\n<top-posts region="Mars" timeframe="24h" k="3"></top-posts>`);
+  await eventually(async () => assert.match(await page.locator("#preview").innerText(), /First song/));
+
+  const copy = await (await browser.newContext()).newPage();
+  await copy.route("http://blank.example/", (route) => route.fulfill({ contentType: "text/html", body: lines }));
+  await copy.goto("http://blank.example/");
+  await eventually(async () => assert.match(await copy.locator("top-posts").innerText(), /First song/), CHART_TIMEOUT_MS);
+});
