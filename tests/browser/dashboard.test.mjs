@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib";
 import { transform } from "esbuild";
 import { chromium } from "playwright-core";
 import { ensureBrowser } from "../../scripts/lib/browser.mjs";
-import { CHART_TIMEOUT_MS, Service, eventually } from "../runtime/harness.mjs";
+import { Service, eventually } from "../runtime/harness.mjs";
 
 const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -238,20 +238,18 @@ test("the widget on a foreign page with a strict policy", async () => {
   const { code } = await transform(source, { minify: true, target: "es2022" });
   assert.ok(gzipSync(code, { level: 9 }).length < WIDGET_BYTES);
 
-  const site = createServer((_, response) => {
-    response.setHeader("Content-Type", "text/html");
-    response.setHeader("Content-Security-Policy", `default-src 'none'; script-src ${service.url}; connect-src ${service.url}`);
-    response.end(`<!doctype html><title>A page</title><script type="module" src="${service.url}/widget.js"></script>
-      <top-posts region="Mars" timeframe="24h" k="2"></top-posts><top-posts region="Moon" counts="off"></top-posts>`);
-  });
-  await new Promise((done) => site.listen(0, "127.0.0.1", done));
+  const site = await startSite(
+    `<!doctype html><title>A page</title><script type="module" src="${service.url}/widget.js"></script>
+      <top-posts region="Mars" timeframe="24h" k="2"></top-posts><top-posts region="Moon" counts="off"></top-posts>`,
+    `default-src 'none'; script-src ${service.url}; connect-src ${service.url}`,
+  );
   try {
     const page = await (await browser.newContext()).newPage();
     const errors = [];
     const methods = new Set();
     page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
     page.on("request", (request) => methods.add(request.method()));
-    await page.goto(`http://localhost:${site.address().port}/`);
+    await page.goto(site.url);
     const [mars, moon] = await page.locator("top-posts").all();
     await eventually(async () => assert.match(await mars.locator("ol").innerText(), /^1\s+First song\s+Somebody\s+300\s+2\s+two\s+200$/));
     assert.equal(await mars.getByRole("link", { name: "First song" }).getAttribute("href"), "https://example.com/one");
@@ -261,8 +259,7 @@ test("the widget on a foreign page with a strict policy", async () => {
     assert.deepEqual(errors, []);
     assert.deepEqual([...methods], ["GET"]);
   } finally {
-    site.close();
-    site.closeAllConnections();
+    site.stop();
   }
 });
 
@@ -274,8 +271,27 @@ test("the page of the widget gives two lines that work when copied", async () =>
   assert.equal(lines, `<script type="module" src="${service.url}/widget.js"></script>\n<top-posts region="Mars" timeframe="24h" k="3"></top-posts>`);
   await eventually(async () => assert.match(await page.locator("#preview ol").innerText(), /First song/));
 
-  const copy = await (await browser.newContext()).newPage();
-  await copy.route("http://localhost:65001/blank.html", (route) => route.fulfill({ contentType: "text/html", body: lines }));
-  await copy.goto("http://localhost:65001/blank.html");
-  await eventually(async () => assert.match(await copy.locator("top-posts ol").innerText(), /First song/), CHART_TIMEOUT_MS);
+  const site = await startSite(lines);
+  try {
+    const copy = await (await browser.newContext()).newPage();
+    await copy.goto(site.url);
+    await eventually(async () => assert.match(await copy.locator("top-posts ol").innerText(), /First song/));
+  } finally {
+    site.stop();
+  }
 });
+
+/** Somebody else's page, on another origin. @param {string} html @param {string} [policy] */
+async function startSite(html, policy) {
+  const server = createServer((_, response) => {
+    response.setHeader("Content-Type", "text/html");
+    if (policy) response.setHeader("Content-Security-Policy", policy);
+    response.end(html);
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const stop = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { url: `http://localhost:${server.address().port}/`, stop };
+}
