@@ -30,10 +30,18 @@ impl Contender for Summary {
     fn record(&mut self, id: &str) {
         Summary::record(self, id, 1);
     }
+
+    fn record_all(&mut self, plays: &Plays) {
+        let weight = std::hint::black_box(1);
+        plays.ids().for_each(|id| Summary::record(self, id, weight));
+    }
 }
 
 fn main() {
     let json = std::env::args().any(|argument| argument == "--json");
+    if std::env::args().any(|argument| argument == "--profile") {
+        return profile();
+    }
     let mut report = Report::new(json);
     for (at, stream) in TABLE.into_iter().enumerate() {
         plays(&mut report, at, stream);
@@ -42,6 +50,17 @@ fn main() {
     others(&mut report);
     hostile(&mut report);
     report.print();
+}
+
+/// For a profiler: the summary alone on uniform ids, where most plays find no counter.
+fn profile() {
+    let mut summary = Summary::new(COUNTERS, SEED);
+    let mut source = Source::new(Stream::Uniform, 1);
+    let plays = Plays::draw(&mut source, PLAYS_A_ROUND);
+    for _ in 0..100 {
+        summary.record_all(&plays);
+    }
+    assert!(summary.is_full());
 }
 
 /// CPU time of `run`, in nanoseconds.

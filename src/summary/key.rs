@@ -13,6 +13,17 @@ pub(super) const INLINE_BYTES: usize = 16;
 /// byte of `0xc0` or more, so an id of 16 bytes cannot be taken for a shorter one.
 const SHORT_MARK: u64 = 0xc0;
 
+/// The marks of ids of 0 to 16 bytes.
+const MARKS: [u64; INLINE_BYTES + 1] = {
+    let mut marks = [0; INLINE_BYTES + 1];
+    let mut length = 0;
+    while length < INLINE_BYTES {
+        marks[length] = (SHORT_MARK | length as u64) << 56;
+        length += 1;
+    }
+    marks
+};
+
 /// Marks the last byte of a key that is only the hash of a longer id.
 const LONG_MARK: u64 = 0xff;
 
@@ -55,12 +66,7 @@ impl Key {
             let last = u64::from(*last) << (8 * (length - 1));
             (u64::from(*first) | middle | last, 0)
         };
-        let mark = if length < INLINE_BYTES {
-            (SHORT_MARK | length as u64) << 56
-        } else {
-            0
-        };
-        let high = high | mark;
+        let high = high | MARKS.get(length)?;
         Some(Self { low, high })
     }
 

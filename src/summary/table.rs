@@ -1,14 +1,14 @@
 //! Which slot holds a key.
 //!
 //! Groups of seven slots with one byte of the hash each, compared all at once as one word. A
-//! group is planned for three keys, so about one in a hundred is ever full; what does not fit goes
-//! into the next group and is counted as overflow in every group it passed, so a look-up ends at
+//! group is planned for two and a half keys, so about one in two hundred is ever full; what does not
+//! fit goes into the next group and is counted as overflow in every group it passed, so a look-up ends at
 //! the first group that nothing has passed. Nothing is marked as deleted, nothing is ever moved.
 
 use super::key::{Key, KeyHasher, StoredKey, spread};
 
-/// Keys that a group is planned for: 8 bytes of groups a key.
-const PLANNED: usize = 3;
+/// Two groups are planned for this many keys: 9.6 bytes of groups a key.
+const PLANNED_FOR_TWO: usize = 5;
 
 /// Slots of a group. The eighth byte counts the overflow.
 const SLOTS: usize = 7;
@@ -113,12 +113,12 @@ impl Table {
 
     /// How many keys fit before the groups are laid out anew.
     pub(super) fn room(&self) -> usize {
-        self.groups.len() * PLANNED
+        self.groups.len() * PLANNED_FOR_TWO / 2
     }
 
     /// Lays the groups out for `room` keys.
     pub(super) fn reserve(&mut self, room: usize, hasher: &KeyHasher) {
-        self.groups = vec![EMPTY; room.div_ceil(PLANNED).max(1)];
+        self.groups = vec![EMPTY; (2 * room).div_ceil(PLANNED_FOR_TWO).max(1)];
         self.keys
             .reserve_exact(room.saturating_sub(self.keys.len()));
         for slot in 0..self.keys.len() {
