@@ -46,50 +46,30 @@ impl Summary {
     }
 }
 
+/// Rows that are merged at once, if most will be dropped: their table stays in the fastest caches.
+const ROWS_AT_ONCE: usize = 4_096;
+
 /// Merges; the capacity of the result is `keep`.
 fn merge_and_keep(parts: &[&Summary], keep: usize, seed: Seed) -> Summary {
-    let rows: usize = parts.iter().map(|part| part.len()).sum();
-    let hasher = KeyHasher::new(seed);
+    let listed: usize = parts.iter().map(|part| part.len()).sum();
     let mut sums = Sums::new(parts, keep, seed);
-    // So that a table's 16-bit slots do, ids are merged by ranges of their hashes.
-    let ranges = rows.div_ceil(Summary::MAX_MERGED).max(1);
-    if ranges == 1 {
-        let rows = Rows::merged(parts, &sums, hasher, seed, |_| true);
+    if listed <= keep {
+        let all = Listed::all(parts, sums.hasher, seed, 1);
+        let rows = Rows::merged(parts, &all[0], &sums);
         return finish(parts, rows, sums, keep, seed);
     }
-    let mut kept = Rows::new(hasher);
-    for range in 0..ranges {
-        let in_range = |hash: u64| spread((hash >> 32) as u32, ranges) == range;
-        let mut rows = Rows::merged(parts, &sums, hasher, seed, in_range);
-        let (chosen, dropped) = rows.split(keep);
-        sums.drop_rows(&rows, &dropped);
-        kept.append(&rows, &chosen);
-        let (chosen, dropped) = kept.split(keep);
-        sums.drop_rows(&kept, &dropped);
-        rows = Rows::new(hasher);
-        rows.append(&kept, &chosen);
-        kept = rows;
+    // Ids are merged by ranges of their hashes, so that few rows are held that will be dropped.
+    let ranges = listed.div_ceil(ROWS_AT_ONCE);
+    let mut best = Best::new(keep);
+    for range in Listed::all(parts, sums.hasher, seed, ranges) {
+        let rows = Rows::merged(parts, &range, &sums);
+        best.add_all(&rows, &mut sums);
     }
-    finish(parts, kept, sums, keep, seed)
+    let rows = best.into_rows(&mut sums);
+    finish(parts, rows, sums, keep, seed)
 }
 
-fn finish(
-    parts: &[&Summary],
-    mut rows: Rows<'_>,
-    mut sums: Sums,
-    keep: usize,
-    seed: Seed,
-) -> Summary {
-    if rows.len() > keep {
-        let (chosen, dropped) = rows.split(keep);
-        sums.drop_rows(&rows, &dropped);
-        let mut kept = Rows::new(rows.hasher);
-        kept.append(&rows, &chosen);
-        rows = kept;
-    }
-    if rows.table.room() < rows.len() {
-        rows.table.reserve(rows.len(), &rows.hasher);
-    }
+fn finish(parts: &[&Summary], rows: Rows<'_>, sums: Sums, keep: usize, seed: Seed) -> Summary {
     let mut merged = Summary::empty(keep, seed);
     for part in parts {
         merged.total = merged.total.saturating_add(part.total);
@@ -107,12 +87,57 @@ fn finish(
     merged
 }
 
+/// A row of a part.
+struct Listed {
+    hash: u64,
+    part: u32,
+    slot: u32,
+}
+
+impl Listed {
+    /// All rows of all parts, by ranges of their hashes: by the half that chooses cells, not by
+    /// the one that chooses groups of the table.
+    fn all(parts: &[&Summary], hasher: KeyHasher, seed: Seed, ranges: usize) -> Vec<Vec<Self>> {
+        let listed: usize = parts.iter().map(|part| part.len()).sum();
+        // Ranges differ by chance; a quarter more is nearly always enough.
+        let room = if ranges == 1 {
+            listed
+        } else {
+            listed / ranges * 5 / 4
+        };
+        let mut all: Vec<Vec<Self>> = (0..ranges).map(|_| Vec::with_capacity(room)).collect();
+        for (part_at, part) in parts.iter().enumerate() {
+            let alike = part.seed == seed;
+            for (slot, key) in part.table.keys().iter().enumerate() {
+                let key = key.key();
+                let hash = if key.is_long() && !alike {
+                    hasher.hash(&Key::long(part.text(slot).as_bytes(), seed))
+                } else {
+                    hasher.hash(&key)
+                };
+                if let Some(range) = all.get_mut(spread(hash as u32, ranges)) {
+                    range.push(Self {
+                        hash,
+                        part: part_at as u32,
+                        slot: slot as u32,
+                    });
+                }
+            }
+        }
+        all
+    }
+}
+
 /// The parts' filters, added up cell by cell.
 struct Sums {
+    seed: Seed,
     full: bool,
     hasher: KeyHasher,
     base: u64,
     counts: Vec<u64>,
+    /// What ids had that lost their counters in this merge: as large as `counts`, or not yet
+    /// made. Apart, because `counts` is still asked for what others had.
+    dropped: Vec<u64>,
     highest: u64,
     /// Whether the sum of all bounds does not fit into 64 bits: then it bounds nothing, and
     /// nothing may be taken from it.
@@ -128,10 +153,12 @@ impl Sums {
         let largest = alike.map(|part| part.filter.len()).max().unwrap_or(0);
         let cells = keep.min(Summary::MAX_CAPACITY) * CELLS_PER_COUNTER;
         let mut sums = Self {
+            seed,
             full: false,
             hasher: KeyHasher::new(seed),
             base: 0,
             counts: vec![0; largest.min(cells)],
+            dropped: Vec::new(),
             highest: 0,
             saturated: false,
             cells,
@@ -165,38 +192,40 @@ impl Sums {
     }
 
     /// What `part` added to that bound.
-    fn share(&self, part: &Summary, alike: bool, hash: u64) -> u64 {
-        if !alike {
+    #[inline]
+    fn share(&self, part: &Summary, hash: u64) -> u64 {
+        if part.seed != self.seed {
             return part.filter.highest;
         }
         let at = spread(hash as u32, self.counts.len());
         part.filter.base + part.filter.most(at, self.counts.len())
     }
 
-    /// Makes room in the cells for rows that lose their counters.
-    fn drop_rows(&mut self, rows: &Rows<'_>, dropped: &[u32]) {
-        if dropped.is_empty() {
-            return;
-        }
+    /// Remembers what an id had that loses its counter.
+    fn drop_row(&mut self, hash: u64, upper: u64) {
         self.full = true;
-        if self.counts.is_empty() {
-            self.counts = vec![0; self.cells];
-        }
-        for &slot in dropped {
-            let Some(key) = rows.table.keys().get(slot as usize) else {
-                continue;
+        if self.dropped.is_empty() {
+            let cells = match self.counts.len() {
+                0 => self.cells,
+                cells => cells,
             };
-            let upper = rows.upper(slot);
-            let at = spread(self.hasher.hash(&key.key()) as u32, self.counts.len());
-            let count = upper.saturating_sub(self.base);
-            if let Some(cell) = self.counts.get_mut(at) {
-                *cell = (*cell).max(count);
-            }
-            self.highest = self.highest.max(upper);
+            self.dropped = vec![0; cells];
         }
+        let at = spread(hash as u32, self.dropped.len());
+        if let Some(cell) = self.dropped.get_mut(at) {
+            *cell = (*cell).max(upper.saturating_sub(self.base));
+        }
+        self.highest = self.highest.max(upper);
     }
 
-    fn into_filter(self) -> Filter {
+    fn into_filter(mut self) -> Filter {
+        if self.counts.is_empty() {
+            self.counts = self.dropped;
+        } else {
+            for (count, dropped) in self.counts.iter_mut().zip(self.dropped) {
+                *count = (*count).max(dropped);
+            }
+        }
         Filter::of_counts(self.base, &self.counts, self.highest)
     }
 }
@@ -260,50 +289,30 @@ impl<'a> Rows<'a> {
         self.table.len()
     }
 
-    fn upper(&self, slot: u32) -> u64 {
-        let of = |values: &[u64]| values.get(slot as usize).copied().unwrap_or(0);
-        of(&self.lowers).saturating_add(of(&self.overcounts))
-    }
-
-    /// Merges the rows whose hashes are `wanted`.
-    fn merged(
-        parts: &[&'a Summary],
-        sums: &Sums,
-        hasher: KeyHasher,
-        seed: Seed,
-        wanted: impl Fn(u64) -> bool,
-    ) -> Self {
-        let mut rows = Self::new(hasher);
-        let largest = parts.iter().map(|part| part.len()).max().unwrap_or(0);
-        rows.table.reserve(2 * largest, &hasher);
-        if parts.iter().any(|part| !part.texts.is_empty()) {
-            rows.texts.reserve(2 * largest);
-        }
-        let with_texts = rows.texts.capacity() > 0;
-        for part in parts {
-            let alike = part.seed == seed;
-            for (slot, key) in part.table.keys().iter().enumerate() {
-                let (mut key, mut text) = (key.key(), "");
-                if key.is_long() {
-                    text = part.text(slot);
-                    if !alike {
-                        key = Key::long(text.as_bytes(), seed);
-                    }
-                }
-                let hash = hasher.hash(&key);
-                if !wanted(hash) {
-                    continue;
-                }
-                let at = rows.find_or_push(key, hash, text, with_texts, sums);
-                let upper = part.uppers.get(slot).copied().unwrap_or(0);
-                let overcount = part.overcounts.get(slot).min(upper);
-                if let Some(lower) = rows.lowers.get_mut(at) {
-                    *lower = lower.saturating_add(upper - overcount);
-                }
-                if let Some(sum) = rows.overcounts.get_mut(at).filter(|_| !sums.saturated) {
-                    let share = sums.share(part, alike, hash);
-                    *sum = sum.wrapping_sub(share).wrapping_add(overcount);
-                }
+    fn merged(parts: &[&'a Summary], listed: &[Listed], sums: &Sums) -> Self {
+        let mut rows = Self::new(sums.hasher);
+        let with_texts = parts.iter().any(|part| !part.texts.is_empty());
+        for each in listed {
+            let Some(part) = parts.get(each.part as usize) else {
+                continue;
+            };
+            let slot = each.slot as usize;
+            let Some(mut key) = part.table.keys().get(slot).map(StoredKey::key) else {
+                continue;
+            };
+            let text = if with_texts { part.text(slot) } else { "" };
+            if key.is_long() && part.seed != sums.seed {
+                key = Key::long(text.as_bytes(), sums.seed);
+            }
+            let at = rows.find_or_push(key, each.hash, text, with_texts, sums);
+            let upper = part.uppers.get(slot).copied().unwrap_or(0);
+            let overcount = part.overcounts.get(slot).min(upper);
+            if let Some(lower) = rows.lowers.get_mut(at) {
+                *lower = lower.saturating_add(upper - overcount);
+            }
+            if let Some(sum) = rows.overcounts.get_mut(at).filter(|_| !sums.saturated) {
+                let share = sums.share(part, each.hash);
+                *sum = sum.wrapping_sub(share).wrapping_add(overcount);
             }
         }
         rows
@@ -324,7 +333,8 @@ impl<'a> Rows<'a> {
             return slot;
         }
         if self.len() == self.table.room() {
-            self.table.reserve(2 * self.len().max(8), &self.hasher);
+            let room = (4 * self.len()).max(ROWS_AT_ONCE);
+            self.table.reserve(room, &self.hasher);
         }
         self.table.push(key, hash);
         self.lowers.push(0);
@@ -334,45 +344,85 @@ impl<'a> Rows<'a> {
         }
         self.len() - 1
     }
+}
 
-    /// The slots of the `keep` largest rows, and the others. Equal rows go by their keys, so the
-    /// outcome does not depend on the order of the parts.
-    fn split(&self, keep: usize) -> (Vec<u32>, Vec<u32>) {
-        let slots = 0..self.len() as u32;
-        if self.len() <= keep {
-            return (slots.collect(), Vec::new());
+/// The largest rows so far.
+struct Best<'a> {
+    keep: usize,
+    rows: Vec<Row<'a>>,
+    /// Rows below this are dropped.
+    least: u64,
+}
+
+struct Row<'a> {
+    upper: u64,
+    key: Key,
+    lower: u64,
+    overcount: u64,
+    text: &'a str,
+}
+
+impl<'a> Best<'a> {
+    fn new(keep: usize) -> Self {
+        Self {
+            keep,
+            rows: Vec::with_capacity(2 * keep),
+            least: 0,
         }
-        let mut sorted: Vec<(u64, u32)> = slots.map(|slot| (self.upper(slot), slot)).collect();
-        let keys = self.table.keys();
-        sorted.select_nth_unstable_by(keep, |&(a_upper, a), &(b_upper, b)| {
-            let key = |slot: u32| keys.get(slot as usize).map(StoredKey::key);
-            b_upper.cmp(&a_upper).then_with(|| key(a).cmp(&key(b)))
-        });
-        let mut kept: Vec<u32> = sorted.into_iter().map(|(_, slot)| slot).collect();
-        let dropped = kept.split_off(keep);
-        (kept, dropped)
     }
 
-    /// Adds the rows of these slots, whose ids are not there yet.
-    fn append(&mut self, from: &Rows<'a>, slots: &[u32]) {
-        let room = self.len() + slots.len();
-        if room > self.table.room() {
-            self.table.reserve(room, &self.hasher);
-        }
-        for &slot in slots {
-            let slot = slot as usize;
-            let Some(key) = from.table.keys().get(slot) else {
+    fn add_all(&mut self, rows: &Rows<'a>, sums: &mut Sums) {
+        let counts = rows.lowers.iter().zip(&rows.overcounts);
+        for (slot, (key, (&lower, &overcount))) in rows.table.keys().iter().zip(counts).enumerate()
+        {
+            let (key, upper) = (key.key(), lower.saturating_add(overcount));
+            if upper < self.least {
+                sums.drop_row(sums.hasher.hash(&key), upper);
                 continue;
-            };
-            let key = key.key();
-            self.table.push(key, self.hasher.hash(&key));
-            self.lowers
-                .push(from.lowers.get(slot).copied().unwrap_or(0));
-            let overcount = from.overcounts.get(slot).copied();
-            self.overcounts.push(overcount.unwrap_or(0));
-            if let Some(text) = from.texts.get(slot) {
-                self.texts.push(text);
+            }
+            let text = rows.texts.get(slot).copied().unwrap_or("");
+            self.rows.push(Row {
+                upper,
+                key,
+                lower,
+                overcount,
+                text,
+            });
+            if self.rows.len() == 2 * self.keep {
+                self.shorten(sums);
             }
         }
+    }
+
+    /// Drops all but the largest. Equal rows go by their keys, so the outcome does not depend on
+    /// the order of the parts.
+    fn shorten(&mut self, sums: &mut Sums) {
+        if self.rows.len() <= self.keep {
+            return;
+        }
+        self.rows.select_nth_unstable_by(self.keep - 1, |a, b| {
+            b.upper.cmp(&a.upper).then_with(|| a.key.cmp(&b.key))
+        });
+        for row in self.rows.drain(self.keep..) {
+            sums.drop_row(sums.hasher.hash(&row.key), row.upper);
+        }
+        self.least = self.rows.last().map_or(0, |row| row.upper);
+    }
+
+    fn into_rows(mut self, sums: &mut Sums) -> Rows<'a> {
+        self.shorten(sums);
+        let mut rows = Rows::new(sums.hasher);
+        rows.table.reserve(self.rows.len(), &sums.hasher);
+        let with_texts = self.rows.iter().any(|row| row.key.is_long());
+        for row in self.rows {
+            rows.table.push(row.key, sums.hasher.hash(&row.key));
+            rows.lowers.push(row.lower);
+            rows.overcounts.push(row.overcount);
+            if with_texts {
+                rows.texts
+                    .push(if row.key.is_long() { row.text } else { "" });
+            }
+        }
+        rows
     }
 }
