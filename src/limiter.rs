@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ahash::RandomState;
 use siphasher::sip::SipHasher13;
@@ -91,7 +91,9 @@ impl Limiter {
 pub fn sender(address: &str, seed: &[u8; 16], now_ms: u64) -> u64 {
     let mut hasher = SipHasher13::new_with_key(seed);
     hasher.write_u64(now_ms / DAY_MS);
-    match address.parse::<IpAddr>() {
+    // The bare runtime names the port too, which differs by connection.
+    let socket = address.parse::<SocketAddr>().map(|socket| socket.ip());
+    match socket.or_else(|_| address.parse::<IpAddr>()) {
         Ok(IpAddr::V4(address)) => hasher.write(&address.octets()),
         Ok(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
             Some(address) => hasher.write(&address.octets()),
@@ -184,6 +186,8 @@ mod tests {
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("192.0.2.1:5001"), of("192.0.2.1"));
+        assert_eq!(of("[2001:db8:1:2::1]:5001"), of("2001:db8:1:2::7"));
         assert_ne!(of("192.0.2.1"), sender("192.0.2.1", &SEED, DAY_MS));
     }
 
