@@ -12,7 +12,7 @@ import { GLOBAL, hrefOf } from './state.js';
  * @typedef {import('./api.js').Region} Region
  */
 
-const REFRESH_MS = 15_000;
+const REFRESH_MS = 30_000;
 const RATE_MS = 5_000;
 /** One small request each: more regions than this are not asked all at once. */
 const REGIONS_AT_MOST = 12;

@@ -10,6 +10,8 @@ import { SERVES } from './serves.js';
 
 const POLL_MS = 2000;
 const POLL_SLOWEST_MS = 30_000;
+/** "Not modified" says nothing about how fresh the service itself is: now and then the whole answer does. */
+const WHOLE_ANSWER_MS = 8000;
 /** A quiet chart sends nothing, a dead socket neither: after so long one request tells them apart. */
 const SOCKET_SILENT_MS = 15_000;
 const SOCKET_RETRY_MS = 15_000;
@@ -30,6 +32,7 @@ export function watch(query, handlers) {
   let failures = 0;
   /** @type {string | null} */
   let etag = null;
+  let wholeAt = -Infinity;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   /** @type {AbortController | undefined} */
@@ -47,17 +50,21 @@ export function watch(query, handlers) {
     const mine = (request = new AbortController());
     let waitMs = socketWorks ? SOCKET_SILENT_MS : POLL_MS;
     try {
-      const answer = await get(`./top-posts?${query}`, { etag, signal: mine.signal });
+      const whole = performance.now() - wholeAt > WHOLE_ANSWER_MS;
+      const answer = await get(`./top-posts?${query}`, { etag: whole ? null : etag, signal: mine.signal });
       if (stopped || mine.signal.aborted) return;
       failures = 0;
       etag = answer.etag;
-      if (answer.body) handlers.data(answer.body, socketWorks ? 'socket' : 'polling');
+      if (answer.body) {
+        wholeAt = performance.now();
+        handlers.data(answer.body, socketWorks ? 'socket' : 'polling');
+      }
       handlers.alive?.();
     } catch (error) {
       if (stopped || mine.signal.aborted || !(error instanceof RequestFailed)) return;
       failures += 1;
       waitMs = Math.max(error.retryAfterMs, Math.min(POLL_MS * 2 ** (failures - 1), POLL_SLOWEST_MS));
-      waitMs *= 0.8 + Math.random() * 0.4;
+      waitMs *= 1 + Math.random() * 0.4;
       handlers.failed(error, waitMs);
     }
     timer = setTimeout(poll, waitMs);
