@@ -42,8 +42,9 @@ impl Summary {
     /// Reads what [`encode`](Self::encode) wrote. `seed` is the installation's: if the summary
     /// was written under another one, its filter becomes one number, looser but still a bound.
     ///
-    /// Memory is bounded by the bytes: under 100 for each, apart from what ids share with the
-    /// ids before them, and never more than what [`MAX_MERGED`](Self::MAX_MERGED) counters take.
+    /// Memory is bounded by the bytes: 20 kB and under 200 for each, apart from what ids share with
+    /// the ids before them, and never more than what [`MAX_MERGED`](Self::MAX_MERGED) counters
+    /// take.
     ///
     /// # Errors
     ///

@@ -306,7 +306,7 @@ impl<'a> Rows<'a> {
             }
             let at = rows.find_or_push(key, each.hash, text, with_texts, sums);
             let upper = part.uppers.get(slot).copied().unwrap_or(0);
-            let overcount = part.overcounts.get(slot).min(upper);
+            let overcount = part.overcount(slot, upper);
             if let Some(lower) = rows.lowers.get_mut(at) {
                 *lower = lower.saturating_add(upper - overcount);
             }

@@ -75,9 +75,16 @@ impl Summary {
     fn bounds_of(&self, slot: usize) -> Bounds {
         let upper = self.uppers.get(slot).copied().unwrap_or(0);
         Bounds {
-            lower: upper.saturating_sub(self.overcounts.get(slot)),
+            lower: upper - self.overcount(slot, upper),
             upper,
         }
+    }
+
+    /// How much of its upper bound a counter may have from before it was the id's. Rounded up in
+    /// its units, so it may exceed what every overcount is below.
+    pub(super) fn overcount(&self, slot: usize, upper: u64) -> u64 {
+        let overcount = self.overcounts.get(slot);
+        overcount.min(self.filter.highest).min(upper)
     }
 
     /// The id that has the counter of this slot.

@@ -1,0 +1,300 @@
+//! The summary's guarantees against exact counts of every id, for any stream and any tree of
+//! recording, merging, truncating and encoding.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use hitparade::summary::{Seed, Summary};
+use proptest::prelude::*;
+
+/// One summary with what it should know.
+#[derive(Clone)]
+struct Known {
+    summary: Summary,
+    exact: BTreeMap<String, u128>,
+    /// The smallest capacity of any full summary in it, its own if it had to drop something.
+    smallest: usize,
+    /// Whether nothing may have been dropped by what was done.
+    exact_expected: bool,
+}
+
+fn seed(number: u8) -> Seed {
+    Seed::from_bytes([number; 16])
+}
+
+fn saturated(count: u128) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+impl Known {
+    fn new(capacity: usize, seed_number: u8) -> Self {
+        Self {
+            summary: Summary::new(capacity, seed(seed_number)),
+            exact: BTreeMap::new(),
+            smallest: usize::MAX,
+            exact_expected: true,
+        }
+    }
+
+    fn record(&mut self, id: &str, weight: u64) {
+        self.summary.record(id, weight);
+        *self.exact.entry(id.into()).or_default() += u128::from(weight);
+        self.note_capacity();
+    }
+
+    fn note_capacity(&mut self) {
+        self.exact.retain(|_, count| *count > 0);
+        if self.exact.len() > self.summary.capacity() {
+            self.exact_expected = false;
+            self.smallest = self.smallest.min(self.summary.capacity());
+        }
+    }
+
+    fn merged(parts: &[Self], capacity: Option<usize>, seed_number: u8) -> Self {
+        let summaries = parts.iter().map(|part| &part.summary);
+        let summary = match capacity {
+            Some(capacity) => Summary::merge(summaries, capacity, seed(seed_number)),
+            None => Summary::merge_all(summaries, seed(seed_number)),
+        };
+        let mut merged = Self {
+            summary,
+            exact: BTreeMap::new(),
+            smallest: parts
+                .iter()
+                .map(|part| part.smallest)
+                .min()
+                .unwrap_or(usize::MAX),
+            exact_expected: parts.iter().all(|part| part.exact_expected),
+        };
+        for part in parts {
+            for (id, count) in &part.exact {
+                *merged.exact.entry(id.clone()).or_default() += count;
+            }
+        }
+        let listed: usize = parts.iter().map(|part| part.summary.len()).sum();
+        if listed > merged.summary.capacity() {
+            merged.smallest = merged.smallest.min(merged.summary.capacity());
+        }
+        merged.note_capacity();
+        merged
+    }
+
+    fn truncate(&mut self, capacity: usize) {
+        if self.summary.len() > capacity {
+            self.smallest = self.smallest.min(capacity.max(1));
+        }
+        self.summary.truncate(capacity);
+        self.note_capacity();
+    }
+
+    fn recode(&mut self, seed_number: u8) {
+        let bytes = self.summary.encode();
+        self.summary = Summary::decode(&bytes, seed(seed_number)).unwrap();
+    }
+
+    /// Every guarantee, for every id that was ever played and some that never were.
+    fn check(&self) {
+        let summary = &self.summary;
+        let total: u128 = self.exact.values().sum();
+        assert_eq!(summary.total(), saturated(total), "total");
+        let allowed = if self.smallest == usize::MAX {
+            0
+        } else {
+            saturated(total / self.smallest as u128)
+        };
+        assert!(summary.unlisted_max() <= allowed, "unlisted above N/m");
+        for (id, &count) in &self.exact {
+            let bounds = summary.bounds(id);
+            let count = saturated(count);
+            assert!(bounds.lower <= count, "lower bound of {id:?}");
+            assert!(count <= bounds.upper, "upper bound of {id:?}");
+            assert!(
+                bounds.upper - count <= allowed,
+                "overcount of {id:?} above N/m"
+            );
+            assert!((bounds.lower..=bounds.upper).contains(&bounds.estimate()));
+        }
+        for absent in [
+            "never played",
+            "x",
+            "a rather long id that was never played at all",
+        ] {
+            if !self.exact.contains_key(absent) {
+                let bounds = summary.bounds(absent);
+                assert_eq!(bounds.lower, 0);
+                assert!(bounds.upper <= summary.unlisted_max());
+            }
+        }
+        self.check_rows();
+    }
+
+    fn check_rows(&self) {
+        let summary = &self.summary;
+        let mut listed = 0;
+        for row in summary.rows() {
+            let bounds = summary.bounds(row.id);
+            assert_eq!((row.lower, row.upper), (bounds.lower, bounds.upper));
+            assert!(self.exact.contains_key(row.id), "a row of no play");
+            listed += 1;
+        }
+        assert_eq!(listed, summary.len());
+        assert!(summary.len() <= summary.capacity());
+        assert_eq!(summary.is_exact(), !summary.is_full());
+        if self.exact_expected {
+            assert!(summary.is_exact(), "nothing had to be dropped");
+        }
+        if summary.is_exact() {
+            assert_eq!(summary.unlisted_max(), 0);
+            assert_eq!(summary.len(), self.exact.len());
+            assert!(summary.rows().all(|row| row.lower == row.upper));
+        }
+        let all = summary.top(usize::MAX);
+        assert_eq!(all.len(), summary.len());
+        let ordered = |a: &hitparade::summary::Row<'_>, b: &hitparade::summary::Row<'_>| {
+            (b.estimate(), a.id) < (a.estimate(), b.id) || a.estimate() > b.estimate()
+        };
+        assert!(all.windows(2).all(|pair| ordered(&pair[0], &pair[1])));
+        for k in [0, 1, all.len() / 2, all.len()] {
+            assert_eq!(summary.top(k), all[..k.min(all.len())]);
+        }
+    }
+
+    /// `decode(encode(x)) = x`, as far as anything can tell.
+    fn check_encoding(&self, seed_number: u8) {
+        let bytes = self.summary.encode();
+        let again = Summary::decode(&bytes, seed(seed_number)).unwrap();
+        assert_eq!(again.encode(), bytes);
+        assert_eq!(again.total(), self.summary.total());
+        assert_eq!(again.capacity(), self.summary.capacity());
+        assert_eq!(again.is_full(), self.summary.is_full());
+        assert_eq!(again.unlisted_max(), self.summary.unlisted_max());
+        assert_eq!(again.top(usize::MAX), self.summary.top(usize::MAX));
+        for id in self
+            .exact
+            .keys()
+            .map(String::as_str)
+            .chain(["never played"])
+        {
+            assert_eq!(again.bounds(id), self.summary.bounds(id));
+        }
+    }
+}
+
+/// Ids of every kind: short, of 15 to 17 bytes, long, not ASCII, prefixes of each other.
+fn id_of(kind: u8, number: u16) -> String {
+    match kind % 7 {
+        0 => format!("{number}"),
+        1 => format!("song-{number:06}"),
+        2 => format!("{number:016}"),
+        3 => {
+            let text = format!("{number:05}-eleven-byte");
+            text[..15 + usize::from(number % 3)].to_string()
+        }
+        4 => format!("https://example.org/articles/{number}/what-happened-next"),
+        5 => "ü€😀\0".repeat(1 + usize::from(number % 25)),
+        _ => "\0".repeat(1 + usize::from(number % 256)),
+    }
+}
+
+fn weight() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        6 => 1..4_u64,
+        2 => 0..1_000_000_u64,
+        1 => prop_oneof![Just(u64::from(u16::MAX)), Just(u64::from(u32::MAX)), Just(1 << 33), Just(1 << 48)],
+        1 => prop_oneof![Just(u64::MAX), Just(u64::MAX / 2), Just(1 << 62), any::<u64>()],
+    ]
+}
+
+fn small_weight() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => 1..4_u64, 1 => 1..100_000_u64, 1 => Just(1_u64 << 34)]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Record(u8, u16, u64),
+    /// The same weight for many ids in turn.
+    Run(u8, u16, u64),
+    Truncate(usize),
+    Recode(u8),
+    MergeWith(Vec<usize>, Option<usize>, u8),
+    Switch(usize),
+}
+
+fn step(weight: impl Strategy<Value = u64> + Clone + 'static) -> impl Strategy<Value = Step> {
+    let seeds = 1..4_u8;
+    prop_oneof![
+        20 => (any::<u8>(), 0..60_u16, weight.clone()).prop_map(|(k, n, w)| Step::Record(k, n, w)),
+        4 => (any::<u8>(), 1..300_u16, weight).prop_map(|(k, n, w)| Step::Run(k, n, w)),
+        1 => (0..40_usize).prop_map(Step::Truncate),
+        2 => seeds.clone().prop_map(Step::Recode),
+        2 => (prop::collection::vec(0..4_usize, 1..5), prop::option::of(1..40_usize), seeds)
+            .prop_map(|(parts, capacity, seed)| Step::MergeWith(parts, capacity, seed)),
+        3 => (0..4_usize).prop_map(Step::Switch),
+    ]
+}
+
+fn run(capacities: [usize; 4], steps: Vec<Step>) {
+    let mut all: Vec<Known> = capacities
+        .into_iter()
+        .enumerate()
+        .map(|(at, capacity)| Known::new(capacity, 1 + at as u8 % 2))
+        .collect();
+    let mut seeds = [1_u8, 2, 1, 2];
+    let mut at = 0;
+    for step in steps {
+        match step {
+            Step::Record(kind, number, weight) => all[at].record(&id_of(kind, number), weight),
+            Step::Run(kind, count, weight) => {
+                (0..count).for_each(|number| all[at].record(&id_of(kind, number), weight));
+            }
+            Step::Truncate(capacity) => all[at].truncate(capacity),
+            Step::Recode(seed) => {
+                all[at].recode(seed);
+                seeds[at] = seed;
+            }
+            Step::MergeWith(parts, capacity, seed) => {
+                let parts: Vec<Known> = parts.into_iter().map(|part| all[part].clone()).collect();
+                all[at] = Known::merged(&parts, capacity, seed);
+                seeds[at] = seed;
+            }
+            Step::Switch(to) => at = to,
+        }
+        all[at].check();
+    }
+    for (known, seed) in all.iter().zip(seeds) {
+        known.check();
+        known.check_encoding(seed);
+    }
+    let merged = Known::merged(&all, None, 1);
+    merged.check();
+    merged.check_encoding(1);
+    let merged = Known::merged(&all, Some(7), 3);
+    merged.check();
+    merged.check_encoding(3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_guarantee_holds_through_any_tree_of_operations(
+        capacities in [1..40_usize, 1..40_usize, 1..8_usize, 1..3_usize],
+        steps in prop::collection::vec(step(small_weight().boxed()), 1..60),
+    ) {
+        run(capacities, steps);
+    }
+
+    #[test]
+    fn every_guarantee_holds_for_weights_that_saturate(
+        capacities in [1..40_usize, 1..40_usize, 1..8_usize, 1..3_usize],
+        steps in prop::collection::vec(step(weight().boxed()), 1..40),
+    ) {
+        run(capacities, steps);
+    }
+
+    #[test]
+    fn bytes_that_are_no_summary_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Summary::decode(&bytes, seed(1));
+    }
+}
