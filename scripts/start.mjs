@@ -33,17 +33,20 @@ await runMain(async () => {
     // Nobody should need one to look at the demo.
     READ_TOKEN: "",
   };
+  const demo = readDemo();
+  // The demo's airports instead of the continents, whose charts would stay empty.
+  const regions = { REGIONS: JSON.stringify(demo.regions) };
   const server = await startServer({
     port,
     state: join(ROOT, ".state", "demo"),
     fresh: true,
-    environment: { ...process.env, ...tokens },
+    environment: { ...process.env, ...regions, ...tokens },
   });
   const crashed = server.ended.then((how) => {
     if (!end.signal.aborted) throw new Advice(`workerd ended by itself (${how}); its messages are above.`);
   });
   try {
-    await Promise.race([play(server.url, tokens, speed, end.signal), crashed]);
+    await Promise.race([play(server.url, demo, tokens, speed, end.signal), crashed]);
   } catch (error) {
     if (!end.signal.aborted) throw error;
   } finally {
@@ -53,8 +56,7 @@ await runMain(async () => {
   say("\nThe demo has ended. `npm start` starts it anew; `npm run serve` serves without a demo.");
 });
 
-async function play(url, tokens, speed, signal) {
-  const demo = readDemo();
+async function play(url, demo, tokens, speed, signal) {
   const days = demo.spanMs / 86_400_000;
   const onRetry = (why) => say(`  the service asks to wait (${why}); trying again`);
   const sending = { token: tokens.INGEST_TOKEN, signal, onRetry };
