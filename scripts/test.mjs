@@ -42,7 +42,7 @@ await runMain(async () => {
 
 async function testRust(words) {
   await setupToBuild();
-  return run("cargo", ["test", ...words], { stdout: "inherit" });
+  return run("cargo", ["test", "--no-fail-fast", ...words], { stdout: "inherit" });
 }
 
 /** One run of node's test runner over all files, so that its closing lines count them all. */

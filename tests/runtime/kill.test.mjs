@@ -1,6 +1,6 @@
 /**
  * Killed at random moments under load, the service counts every play exactly once: batches that
- * got no answer are sent again under the same key.
+ * got no answer, for the kill or because their sender hung up, are sent again under the same key.
  * KILL_ROUNDS: how often (2); KILL_SEED: which plays. `npm run kill -- --rounds 20` sets both.
  */
 import assert from "node:assert/strict";
@@ -13,6 +13,8 @@ const SEED = Number(process.env.KILL_SEED ?? Math.floor(Math.random() * 2 ** 32)
 const SENDERS = 24;
 const POSTS = 300;
 const MAX_PLAYS = 40;
+/** One sender in so many hangs up, after this long at most: counted or not, it does not know. */
+const HANG_UP = { oneIn: 8, afterMs: 40 };
 const LOAD_MS = { min: 150, max: 3_000 };
 const REGIONS = ["NA", "EU", "AS"];
 const MINUTE_MS = 60_000;
@@ -39,7 +41,7 @@ test(`${ROUNDS} rounds, seed ${SEED}`, { timeout: (60 + ROUNDS * 60) * 1_000 }, 
       await load.model.assertExactly(service);
       t.diagnostic(
         `round ${round}: killed after ${Math.round(loadMs)} ms, ${load.answered.length} batches counted, ` +
-          `${unanswered} sent again, ${load.repeated} of all that had been counted before the kill`,
+          `${unanswered} unanswered; of all that were sent again, ${load.repeated} had been counted`,
       );
     }
   } catch (error) {
@@ -82,7 +84,7 @@ class Load {
     const batch = this.#newBatch();
     let answer;
     try {
-      answer = await this.#post(batch);
+      answer = await this.#post(batch, this.#patience());
     } catch {
       this.unanswered.push(batch);
       return;
@@ -136,11 +138,18 @@ class Load {
     return body;
   }
 
-  async #post({ key, plays }) {
+  /** A signal that ends a request early, or none. */
+  #patience() {
+    if (this.random() * HANG_UP.oneIn >= 1) return {};
+    return { signal: AbortSignal.timeout(1 + Math.floor(this.random() * HANG_UP.afterMs)) };
+  }
+
+  async #post({ key, plays }, patience = {}) {
     const answer = await this.service.fetch("/plays", {
       method: "POST",
       headers: { authorization: `Bearer ${INGEST_TOKEN}`, "idempotency-key": key },
       body: JSON.stringify(plays),
+      ...patience,
     });
     return { status: answer.status, text: await answer.text() };
   }
