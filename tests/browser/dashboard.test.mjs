@@ -158,6 +158,18 @@ test("links of a scheme that runs are not followed, and uncertain ranks say so",
   assert.match(await text(page, ".tip:visible"), /Between 90 and 100 plays\. The place is not certain/);
 });
 
+test("rising and distinctive say why, and are offered where they mean something", async () => {
+  const page = await open("/?region=Mars&timeframe=1h&sort=distinctive");
+  await eventually(async () => assert.match(await text(page, `${ROWS} >> nth=0`), /% here, 0% elsewhere/));
+  await page.getByLabel("Rising").check();
+  await eventually(async () => assert.match(await text(page, `${ROWS} >> nth=0`), /from nothing/));
+  await page.getByLabel("All time").check();
+  assert.equal(await page.getByLabel("Rising").count(), 0);
+  await shows(page, LEADERS);
+  await page.getByLabel("Worldwide", { exact: true }).check();
+  assert.equal(await page.getByLabel("Distinctive").count(), 0);
+});
+
 test("numbers and times in the reader's locale", async () => {
   await service.send([{ post_id: "many", region_id: "OC", count: 1_234_567 }]);
   const page = await open("/?region=OC", { locale: "de-DE" });

@@ -3,9 +3,11 @@
  *
  * @typedef {{ rank: number, previous_rank: number | null, post_id: string,
  *   author: string | null, content: string | null, url: string | null, image: string | null,
- *   view_count: number, view_count_min: number, view_count_max: number, certain: boolean }} Entry
+ *   view_count: number, view_count_min: number, view_count_max: number, certain: boolean,
+ *   compared?: { times: number, view_count: number, view_count_min: number, view_count_max: number } | null }} Entry
  * @typedef {{ region: string, timeframe: string, sort: string, window: { from: string, to: string },
- *   as_of: string, total_views: number, unlisted_max: number, top_posts: Entry[] }} Chart
+ *   as_of: string, total_views: number, unlisted_max: number, top_posts: Entry[],
+ *   compared_with?: { elsewhere: boolean, total_views: number } | null }} Chart
  * @typedef {{ region_id: string, region_name: string, views_24h: number }} Region
  */
 

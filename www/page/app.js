@@ -9,7 +9,7 @@ import * as format from './format.js';
 import { watch } from './live.js';
 import { GLOBAL, SORTS, hrefOf, readState, timeframeWords } from './state.js';
 import { createStatus } from './status.js';
-import { createWhy } from './why.js';
+import { whyOf } from './why.js';
 
 /** @typedef {import('./api.js').Chart} Chart */
 
@@ -27,7 +27,6 @@ let current = null;
 let watching;
 /** @type {ReturnType<typeof showAside> | undefined} */
 let aside;
-let why = createWhy(state, () => {});
 let leavePost = () => {};
 
 const status = createStatus();
@@ -40,7 +39,8 @@ const chart = createChart(
 
 /** @param {import('./state.js').State} next */
 function go(next) {
-  const href = hrefOf(next);
+  // Read back, since a choice may rule out another: no rising of all time.
+  const href = hrefOf(readState(hrefOf(next).replace('./', '')));
   history.pushState(null, '', href === './' ? location.pathname : href);
   open();
 }
@@ -72,7 +72,6 @@ function openBoard() {
   hidePanel();
   element('footnote').textContent = '\u00a0';
   aside = showAside(state, regions);
-  const mine = (why = createWhy(state, () => mine === why && showRows()));
   watching = watch(chartQuery(state), { data: arrived, failed, alive: status.alive });
 }
 
@@ -110,19 +109,17 @@ function arrived(answer, over) {
     return;
   }
   hidePanel();
-  showRows();
-  why.compareWith(answer);
+  showRows(answer);
   if (state.sort !== 'views') return;
   element('footnote').textContent =
     answer.unlisted_max > 0 ? `No post outside this list has more than ${format.count(answer.unlisted_max)} plays.` : 'No other post was played in this window.';
 }
 
-function showRows() {
-  const shown = current;
-  if (!shown || shown.top_posts.length === 0) return;
+/** @param {Chart} shown */
+function showRows(shown) {
   // With no post known before, this is the start of counting: nothing is news.
   const moves = shown.top_posts.some((entry) => entry.previous_rank !== null);
-  chart.show(shown.top_posts, { moves, why: (entry) => why.words(entry, shown) });
+  chart.show(shown.top_posts, { moves, why: (entry) => whyOf(entry, shown) });
 }
 
 /** @param {import('./api.js').RequestFailed} error @param {number} retryInMs */
@@ -168,6 +165,12 @@ function button(label, act) {
 }
 
 function showEmpty() {
+  if (state.sort !== 'views' && current && current.total_views > 0) {
+    const back = button('Show the most played', () => go({ ...state, sort: 'views' }));
+    if (state.sort === 'rising') showPanel('empty', 'Nothing rises for sure', 'No post is above the window just before by more than chance.', back);
+    else showPanel('empty', 'Nothing stands out for sure', 'No post is played more here than elsewhere by more than chance.', back);
+    return;
+  }
   const command = document.createElement('pre');
   command.tabIndex = 0;
   command.textContent = `curl ${new URL('./plays', document.baseURI)} -H 'Content-Type: application/json' -d '{"post_id": "hello"}'`;

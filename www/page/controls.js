@@ -2,7 +2,7 @@
  * Region, timeframe, order and length: native radio buttons and selects,
  * so the arrow keys and every assistive tool work as people expect.
  */
-import { GLOBAL, SORTS, TIMEFRAMES } from './state.js';
+import { GLOBAL, TIMEFRAMES, sortsOf } from './state.js';
 
 /** Up to so many regions stand side by side; more go into a select. */
 const REGIONS_IN_A_ROW = 12;
@@ -47,8 +47,7 @@ export function createControls(changed) {
     if (!timeframes.some(([value]) => value === state.timeframe)) timeframes.push([state.timeframe, state.timeframe]);
     radios(element('timeframes'), 'timeframe', timeframes, state.timeframe);
 
-    // Worldwide has nothing to differ from.
-    const sorts = SORTS.filter(([value]) => value !== 'distinctive' || state.region !== GLOBAL);
+    const sorts = sortsOf(state);
     radios(element('sorts'), 'sort', sorts.map(([value, label]) => [value, label]), state.sort);
     /** @type {HTMLElement} */ (element('sorts').parentElement).hidden = sorts.length < 2;
     length.value = String(state.k);

@@ -35,15 +35,20 @@ export function readState(search) {
   const timeframe = query.get('timeframe') ?? '';
   const k = Number(query.get('k'));
   const region = query.get('region') || DEFAULTS.region;
-  const sort = SORTS.find(([value]) => value === query.get('sort'))?.[0] ?? DEFAULTS.sort;
-  return {
+  const state = {
     region,
     timeframe: /^([1-9]\d{0,5}[mhd]|all)$/.test(timeframe) ? timeframe : DEFAULTS.timeframe,
-    sort: /** @type {Sort} */ (region === GLOBAL && sort === 'distinctive' ? 'views' : sort),
+    sort: /** @type {Sort} */ ('views'),
     k: LENGTHS.includes(k) ? k : DEFAULTS.k,
     post: query.get('post'),
   };
+  state.sort = sortsOf(state).find(([value]) => value === query.get('sort'))?.[0] ?? 'views';
+  return state;
 }
+
+/** Worldwide has nothing to differ from, all time nothing before it. @param {{ region: string, timeframe: string }} shown */
+export const sortsOf = ({ region, timeframe }) =>
+  SORTS.filter(([value]) => (value !== 'distinctive' || region !== GLOBAL) && (value !== 'rising' || timeframe !== 'all'));
 
 /** The address of a state: only what differs from the first view. @param {State} state */
 export function hrefOf(state) {

@@ -2,7 +2,7 @@
  * The page of the widget: choices on one side, the widget itself on the other, and the two lines to copy.
  */
 import { get } from './api.js';
-import { GLOBAL, SORTS, TIMEFRAMES } from './state.js';
+import { SORTS, TIMEFRAMES, sortsOf } from './state.js';
 
 const ACCENT = '#c93a17';
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -20,10 +20,9 @@ element('origin').textContent = location.origin;
 const quoted = (text) => `"${text.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;')}"`;
 
 function show() {
-  // Worldwide has nothing to differ from.
-  const distinctive = /** @type {HTMLOptionElement | null} */ (control('sort').querySelector('[value=distinctive]'));
-  if (distinctive) distinctive.disabled = control('region').value === GLOBAL;
-  if (distinctive?.disabled && control('sort').value === 'distinctive') control('sort').value = 'views';
+  const possible = sortsOf({ region: control('region').value, timeframe: control('timeframe').value }).map(([value]) => String(value));
+  for (const option of control('sort').options) option.disabled = !possible.includes(option.value);
+  if (!possible.includes(control('sort').value)) control('sort').value = 'views';
 
   const attributes = {
     region: control('region').value,
