@@ -20,6 +20,7 @@ struct Bench {
     weights: Vec<u64>,
     exact: Vec<u64>,
     summary: Option<Summary>,
+    weighted: Option<Summary>,
     floor: Floor,
     panes: Vec<Summary>,
 }
@@ -45,6 +46,7 @@ pub extern "C" fn start(stream: u32) {
         bench.source = Some(Source::new(stream, 1));
         bench.exact = vec![0; IDS];
         bench.summary = Some(Summary::new(COUNTERS, SEED));
+        bench.weighted = Some(Summary::new(COUNTERS, SEED));
         bench.panes.clear();
     });
 }
@@ -71,22 +73,17 @@ pub extern "C" fn draw(count: u32) {
 pub extern "C" fn record() {
     with(|bench| {
         if let Some(summary) = &mut bench.summary {
-            bench.plays.ids().for_each(|id| summary.record(id, 1));
+            let weight = std::hint::black_box(1);
+            bench.plays.ids().for_each(|id| summary.record(id, weight));
         }
     });
-}
-
-/// Starts a summary for weights.
-#[unsafe(no_mangle)]
-pub extern "C" fn restart() {
-    with(|bench| bench.summary = Some(Summary::new(COUNTERS, SEED)));
 }
 
 /// Records the plays with weights from 1 to a million.
 #[unsafe(no_mangle)]
 pub extern "C" fn record_weighted() {
     with(|bench| {
-        if let Some(summary) = &mut bench.summary {
+        if let Some(summary) = &mut bench.weighted {
             for (id, &weight) in bench.plays.ids().zip(&bench.weights) {
                 summary.record(id, weight);
             }
