@@ -9,6 +9,8 @@ use crate::codec::Record;
 use crate::leaderboard::{Card, Count, Leaderboard};
 use crate::topology::{Region, RegionTable};
 
+pub use crate::leaderboard::Sort;
+
 /// Gives message types their kind and version in one readable table.
 macro_rules! records {
     ($($name:ident $(<$life:lifetime>)? = $kind:literal v $version:literal;)*) => {
@@ -167,18 +169,6 @@ pub enum WindowRequest {
         from_ms: u64,
         to_ms: u64,
     },
-}
-
-/// The order of a chart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Sort {
-    /// Most plays first.
-    #[default]
-    Views,
-    /// What grows most against the window just before.
-    Rising,
-    /// What is played here more than everywhere else.
-    Distinctive,
 }
 
 /// Worker → global: a leaderboard, please.

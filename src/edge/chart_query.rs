@@ -2,19 +2,15 @@
 
 use super::problem::Problem;
 use super::request::Call;
-use crate::leaderboard::MAX_K;
+use crate::leaderboard::{ChartForm, MAX_K, Sort};
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{Kind, Timeframe, parse_rfc3339_ms};
-use crate::wire::{Sort, WindowRequest};
+use crate::wire::WindowRequest;
 
 /// What a reader asks for.
 pub struct ChartQuery {
-    pub scope: String,
     pub window: WindowRequest,
-    /// As it was asked for; `None` for `from` and `to`.
-    pub timeframe: Option<String>,
-    pub sort: Sort,
-    pub k: usize,
+    pub form: ChartForm,
 }
 
 impl ChartQuery {
@@ -23,13 +19,15 @@ impl ChartQuery {
     pub fn read(call: &Call) -> Result<Self, Problem> {
         let (window, timeframe) = read_window(call)?;
         Ok(ChartQuery {
-            sort: read_sort(call)?,
-            scope: call
-                .parameter("region")
-                .unwrap_or_else(|| GLOBAL_SCOPE.into()),
             window,
-            timeframe,
-            k: read_k(call)?,
+            form: ChartForm {
+                sort: read_sort(call)?,
+                scope: call
+                    .parameter("region")
+                    .unwrap_or_else(|| GLOBAL_SCOPE.into()),
+                timeframe,
+                k: read_k(call)?,
+            },
         })
     }
 }

@@ -10,9 +10,9 @@ use super::chart_query::ChartQuery;
 use super::plays::region_of_request;
 use super::problem::Problem;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, format, table};
+use super::{ASK_TIMEOUT_MS, table};
 use crate::codec;
-use crate::leaderboard::{Leaderboard, class_of_k};
+use crate::leaderboard::{Chart, Format, Leaderboard, class_of_k};
 use crate::platform::{call_raw, global_stub, now_ms, shard_stub};
 use crate::wire::{ChartReply, ChartRequest, KeptChart};
 
@@ -42,20 +42,19 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     may_read(call)?;
     let query = ChartQuery::read(call)?;
     let known = leaderboard(call, &query).await?;
-    let chart = format::Chart::new(&query, &known.leaderboard, known.stale);
-    let form = format::Form::of(call.header("Accept").as_deref());
-    let etag = chart.etag(form);
+    let chart = Chart::new(&query.form, &known.leaderboard, known.stale);
+    let rendered = chart.render(Format::of(call.header("Accept").as_deref()));
     let answer = if call
         .header("If-None-Match")
-        .is_some_and(|known| lists(&known, &etag))
+        .is_some_and(|known| lists(&known, &rendered.etag))
     {
         Answer::empty(304)
     } else {
-        chart.answer(form)
+        Answer::bytes(rendered.content_type, rendered.body)
     };
     let age_ms = now_ms().saturating_sub(known.computed_ms);
     Ok(answer
-        .with_header("ETag", etag)
+        .with_header("ETag", rendered.etag)
         .with_header("Vary", "Accept")
         .with_header("Cache-Control", cache_control(call, age_ms)))
 }
@@ -82,10 +81,10 @@ fn lists(header: &str, etag: &str) -> bool {
 
 async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Problem> {
     let request = ChartRequest {
-        scope: query.scope.clone(),
+        scope: query.form.scope.clone(),
         window: query.window,
-        sort: query.sort,
-        k_class: class_of_k(query.k) as u32,
+        sort: query.form.sort,
+        k_class: class_of_k(query.form.k) as u32,
     };
     let known = MEMORY.with(|memory| memory.borrow().get(&request).cloned());
     if let Some(known) = &known

@@ -8,7 +8,6 @@ mod answer;
 mod body;
 mod chart_query;
 mod charts;
-mod format;
 mod limits;
 mod plays;
 mod posts;

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use super::access::{Token, may_read, require};
 use super::answer::Answer;
 use super::chart_query::ChartQuery;
-use super::format::NamedWindow;
 use super::problem::Problem;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, body};
-use crate::leaderboard::Count;
+use crate::leaderboard::{Count, NamedWindow};
 use crate::platform::{call as ask, global_stub};
 use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
 use crate::window::{parse_rfc3339_ms, rfc3339};
@@ -27,7 +26,7 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     check_id(&post_id)?;
     let request = PostRequest {
         post_id,
-        scope: query.scope.clone(),
+        scope: query.form.scope.clone(),
         window: query.window,
     };
     let away = |error| Problem::away("the global object", &error);
@@ -46,8 +45,8 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
         .iter()
         .map(|(region_id, count)| merged(json!({ "region_id": region_id }), count_json(*count)));
     let numbers = json!({
-        "region": query.scope,
-        "timeframe": query.timeframe,
+        "region": query.form.scope,
+        "timeframe": query.form.timeframe,
         "window": NamedWindow::from(report.span),
         "rank": report.rank,
         "series": series.collect::<Vec<Value>>(),

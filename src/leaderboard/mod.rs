@@ -3,10 +3,14 @@
 //! It is computed once for a class of k and cut where it is asked for a smaller one. Cutting
 //! needs no second look at the plays: what is cut off goes into `unlisted_max`.
 
+mod format;
+
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Record;
 use crate::window::Span;
+
+pub use format::{Chart, ChartForm, Format, NamedWindow, Rendered};
 
 /// The largest k that can be asked for.
 pub const MAX_K: usize = 1_000;
@@ -18,6 +22,29 @@ pub const K_CLASSES: [usize; 3] = [10, 100, MAX_K];
 pub fn class_of_k(k: usize) -> usize {
     let class = K_CLASSES.into_iter().find(|class| *class >= k);
     class.unwrap_or(MAX_K)
+}
+
+/// The order of a chart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Sort {
+    /// Most plays first.
+    #[default]
+    Views,
+    /// What grows most against the window just before.
+    Rising,
+    /// What is played here more than everywhere else.
+    Distinctive,
+}
+
+impl Sort {
+    /// As queries and answers name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Sort::Views => "views",
+            Sort::Rising => "rising",
+            Sort::Distinctive => "distinctive",
+        }
+    }
 }
 
 /// What the catalog knows of a post. Everything may be missing.

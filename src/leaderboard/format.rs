@@ -1,0 +1,406 @@
+//! A leaderboard as JSON, CSV or NDJSON: what readers get, wherever it is written.
+
+use std::hash::Hasher;
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
+
+use super::{Leaderboard, Sort};
+use crate::topology::BOARD;
+use crate::window::{Span, rfc3339};
+
+/// What a reader asked for, as far as the answer repeats it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChartForm {
+    /// A region's id or `global`.
+    pub scope: String,
+    /// As it was asked for; `None` for `from` and `to`.
+    pub timeframe: Option<String>,
+    pub sort: Sort,
+    pub k: usize,
+}
+
+/// The format of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    Json,
+    Csv,
+    Lines,
+}
+
+/// An answer's bytes, and what its headers say of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    pub content_type: &'static str,
+    pub body: Vec<u8>,
+    pub etag: String,
+}
+
+impl Format {
+    /// The first format of ours that `Accept` names; JSON where it names none.
+    pub fn of(accept: Option<&str>) -> Self {
+        let named = accept.unwrap_or_default().split(',').find_map(|range| {
+            match range.split(';').next().unwrap_or_default().trim() {
+                "application/json" => Some(Format::Json),
+                "text/csv" => Some(Format::Csv),
+                "application/x-ndjson" => Some(Format::Lines),
+                _ => None,
+            }
+        });
+        named.unwrap_or(Format::Json)
+    }
+}
+
+/// A span as answers name it.
+#[derive(Serialize)]
+pub struct NamedWindow {
+    from: String,
+    to: String,
+}
+
+impl From<Span> for NamedWindow {
+    fn from(span: Span) -> Self {
+        NamedWindow {
+            from: rfc3339(span.from_ms),
+            to: rfc3339(span.to_ms),
+        }
+    }
+}
+
+/// The answer of `/top-posts`.
+#[derive(Serialize)]
+pub struct Chart<'a> {
+    board: &'static str,
+    region: &'a str,
+    timeframe: Option<&'a str>,
+    sort: &'static str,
+    window: NamedWindow,
+    as_of: String,
+    total_views: u64,
+    unlisted_max: u64,
+    /// Only where the order is made of a comparison.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared_with: Option<OtherSide<'a>>,
+    /// A stored row of the window cannot be read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
+    /// Nobody could be asked for a newer one; `as_of` says how old it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
+    top_posts: Vec<Row<'a>>,
+}
+
+/// What a chart that is not sorted by plays compares with.
+#[derive(Serialize)]
+struct OtherSide<'a> {
+    region: &'a str,
+    /// The region without the chart's own.
+    elsewhere: bool,
+    window: NamedWindow,
+    total_views: u64,
+}
+
+#[derive(Serialize)]
+struct Comparison {
+    /// At least so many times as often, allowing for bounds and chance.
+    times: f64,
+    view_count: u64,
+    view_count_min: u64,
+    view_count_max: u64,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    rank: usize,
+    previous_rank: Option<u32>,
+    post_id: &'a str,
+    author: Option<&'a str>,
+    content: Option<&'a str>,
+    url: Option<&'a str>,
+    image: Option<&'a str>,
+    view_count: u64,
+    view_count_min: u64,
+    view_count_max: u64,
+    certain: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared: Option<Comparison>,
+}
+
+impl<'a> Chart<'a> {
+    /// The first k places of a leaderboard that may have more.
+    pub fn new(asked: &'a ChartForm, leaderboard: &'a Leaderboard, stale: bool) -> Self {
+        let certain = leaderboard.certain(asked.k);
+        let places = leaderboard.places.iter().take(asked.k);
+        let rows = places
+            .zip(certain)
+            .zip(1..)
+            .map(|((place, certain), rank)| Row {
+                rank,
+                previous_rank: place.previous_rank,
+                post_id: &place.post_id,
+                author: place.card.author.as_deref(),
+                content: place.card.content.as_deref(),
+                url: place.card.url.as_deref(),
+                image: place.card.image.as_deref(),
+                view_count: place.count.view_count,
+                view_count_min: place.count.view_count_min,
+                view_count_max: place.count.view_count_max,
+                certain,
+                compared: place.compared.map(|compared| Comparison {
+                    times: (compared.times * 1e3).floor() / 1e3,
+                    view_count: compared.count.view_count,
+                    view_count_min: compared.count.view_count_min,
+                    view_count_max: compared.count.view_count_max,
+                }),
+            });
+        Chart {
+            board: BOARD,
+            region: &asked.scope,
+            timeframe: asked.timeframe.as_deref(),
+            sort: asked.sort.name(),
+            window: leaderboard.span.into(),
+            as_of: rfc3339(leaderboard.as_of_ms),
+            total_views: leaderboard.total_views,
+            unlisted_max: leaderboard.unlisted_max_at(asked.k),
+            compared_with: leaderboard.compared_with.as_ref().map(|other| OtherSide {
+                region: &other.scope,
+                elsewhere: other.elsewhere,
+                window: other.span.into(),
+                total_views: other.total_views,
+            }),
+            incomplete: leaderboard.incomplete,
+            stale,
+            top_posts: rows.collect(),
+        }
+    }
+
+    /// A name for what the answer says, whenever it was computed: weak, since `as_of` may differ.
+    pub fn etag(&self, format: Format) -> String {
+        let mut hasher = SipHasher13::new();
+        let said = (
+            (
+                self.board,
+                self.region,
+                self.timeframe,
+                self.sort,
+                &self.window,
+            ),
+            (
+                self.total_views,
+                self.unlisted_max,
+                (self.incomplete, self.stale),
+                &self.top_posts,
+            ),
+            format as u8,
+        );
+        hasher.write(&to_json(&said));
+        format!("W/\"{:016x}\"", hasher.finish())
+    }
+
+    /// The whole answer.
+    pub fn render(&self, format: Format) -> Rendered {
+        let (content_type, body) = match format {
+            Format::Json => ("application/json", to_json(self)),
+            Format::Csv => ("text/csv; charset=utf-8", self.csv().into_bytes()),
+            Format::Lines => {
+                let lines = self.top_posts.iter().flat_map(|row| {
+                    let mut line = to_json(row);
+                    line.push(b'\n');
+                    line
+                });
+                ("application/x-ndjson", lines.collect())
+            }
+        };
+        Rendered {
+            content_type,
+            body,
+            etag: self.etag(format),
+        }
+    }
+
+    fn csv(&self) -> String {
+        let mut csv = String::from(
+            "rank,previous_rank,post_id,author,content,url,image,\
+             view_count,view_count_min,view_count_max,certain\r\n",
+        );
+        for row in &self.top_posts {
+            let previous_rank = row.previous_rank.map(|rank| rank.to_string());
+            let texts = [
+                Some(row.post_id),
+                row.author,
+                row.content,
+                row.url,
+                row.image,
+            ];
+            let texts = texts
+                .map(|text| csv_text(text.unwrap_or_default()))
+                .join(",");
+            csv += &format!(
+                "{},{},{texts},{},{},{},{}\r\n",
+                row.rank,
+                previous_rank.unwrap_or_default(),
+                row.view_count,
+                row.view_count_min,
+                row.view_count_max,
+                row.certain,
+            );
+        }
+        csv
+    }
+}
+
+/// Our own types always serialize; an empty body would be the sign that one does not.
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// A cell that a spreadsheet shows and does not run: one that begins like a formula gets an
+/// apostrophe before it.
+fn csv_text(text: &str) -> String {
+    let runs = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let guard = if runs { "'" } else { "" };
+    if runs || text.contains([',', '"', '\n', '\r']) {
+        return format!("\"{guard}{}\"", text.replace('"', "\"\""));
+    }
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leaderboard::{Card, Count, Place};
+
+    fn leaderboard(post_id: &str, as_of_ms: u64) -> Leaderboard {
+        let count = Count {
+            view_count: 9,
+            view_count_min: 8,
+            view_count_max: 9,
+        };
+        let place = Place {
+            post_id: post_id.into(),
+            count,
+            compared: None,
+            previous_rank: Some(3),
+            card: Card {
+                content: Some("=1+1".into()),
+                ..Card::default()
+            },
+        };
+        let last = Place {
+            post_id: "last".into(),
+            count: Count {
+                view_count_max: 4,
+                ..Count::default()
+            },
+            ..place.clone()
+        };
+        Leaderboard {
+            span: Span {
+                from_ms: 0,
+                to_ms: 60_000,
+            },
+            as_of_ms,
+            total_views: 13,
+            unlisted_max: 2,
+            compared_with: None,
+            incomplete: false,
+            places: vec![place, last],
+        }
+    }
+
+    fn asked(k: usize) -> ChartForm {
+        ChartForm {
+            scope: "NA".into(),
+            timeframe: Some("24h".into()),
+            sort: Sort::Views,
+            k,
+        }
+    }
+
+    fn text(post_id: &str, k: usize, format: Format) -> String {
+        let (asked, leaderboard) = (asked(k), leaderboard(post_id, 1_000));
+        let rendered = Chart::new(&asked, &leaderboard, false).render(format);
+        String::from_utf8(rendered.body).unwrap()
+    }
+
+    #[test]
+    fn an_answer_says_what_was_asked_and_what_is_known() {
+        let json: serde_json::Value = serde_json::from_str(&text("a", 1, Format::Json)).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "board": "main", "region": "NA", "timeframe": "24h", "sort": "views",
+                "window": {"from": "1970-01-01T00:00:00Z", "to": "1970-01-01T00:01:00Z"},
+                "as_of": "1970-01-01T00:00:01Z", "total_views": 13, "unlisted_max": 4,
+                "top_posts": [{
+                    "rank": 1, "previous_rank": 3, "post_id": "a", "author": null,
+                    "content": "=1+1", "url": null, "image": null, "view_count": 9,
+                    "view_count_min": 8, "view_count_max": 9, "certain": true,
+                }],
+            })
+        );
+    }
+
+    #[test]
+    fn ids_come_back_byte_for_byte() {
+        for id in [
+            "\"'\\",
+            "a/b",
+            "100%",
+            "%2F",
+            "🎵",
+            "שלום",
+            "\u{202e}x",
+            "a\u{7f}b",
+            "<b>",
+        ] {
+            let lines = text(id, 1, Format::Lines);
+            let row: serde_json::Value = serde_json::from_str(&lines).unwrap();
+            assert_eq!(row["post_id"], id);
+        }
+    }
+
+    #[test]
+    fn no_cell_of_a_csv_file_runs_as_a_formula() {
+        for id in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=\"a\",b"] {
+            let csv = text(id, 1, Format::Csv);
+            let cell = format!("\"'{}\"", id.replace('"', "\"\""));
+            assert!(
+                csv.contains(&format!("1,3,{cell},,\"'=1+1\",,,9,8,9,true\r\n")),
+                "{csv}"
+            );
+        }
+        let plain = text("a \"b\", c", 1, Format::Csv);
+        assert!(plain.contains("1,3,\"a \"\"b\"\", c\","), "{plain}");
+    }
+
+    #[test]
+    fn a_list_is_a_line_a_post() {
+        assert_eq!(text("a", 10, Format::Lines).lines().count(), 2);
+        assert_eq!(text("a", 10, Format::Csv).lines().count(), 3);
+    }
+
+    #[test]
+    fn the_etag_changes_with_what_is_said_and_not_with_the_time() {
+        let etag = |post_id, as_of_ms, k, format| {
+            Chart::new(&asked(k), &leaderboard(post_id, as_of_ms), false).etag(format)
+        };
+        let one = etag("a", 0, 10, Format::Json);
+        assert_eq!(one, etag("a", 5_000, 10, Format::Json));
+        assert_ne!(one, etag("b", 0, 10, Format::Json));
+        assert_ne!(one, etag("a", 0, 1, Format::Json));
+        assert_ne!(one, etag("a", 0, 10, Format::Csv));
+    }
+
+    #[test]
+    fn the_format_is_the_first_of_ours_that_is_named() {
+        let format = |accept| Format::of(Some(accept));
+        assert_eq!(
+            format("text/html, text/csv;q=0.5, application/json"),
+            Format::Csv
+        );
+        assert_eq!(format("application/x-ndjson"), Format::Lines);
+        assert_eq!(format("*/*"), Format::Json);
+        assert_eq!(Format::of(None), Format::Json);
+    }
+}
