@@ -26,6 +26,9 @@ pub fn memory_is_short(more: usize) -> bool {
     allocated_bytes().saturating_add(more) > INSTANCE_BYTES
 }
 
+/// The header in which the Worker tells a shard which chart a socket is for.
+pub const LIVE_HEADER: &str = "X-Hitparade-Live";
+
 /// Milliseconds since 1970. The platform's clock stands still while code runs.
 pub fn now_ms() -> u64 {
     js_sys::Date::now() as u64

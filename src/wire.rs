@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Record;
-use crate::leaderboard::{Card, Count, Leaderboard};
+use crate::codec::{self, Record};
+use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, class_of_k};
 use crate::topology::{Region, RegionTable};
 
 pub use crate::leaderboard::Sort;
@@ -40,6 +40,7 @@ records! {
     PutPostsReply = 31 v 1;
     PutRegionReply = 37 v 1;
     KeptChart<'a> = 38 v 1;
+    LiveRequest = 39 v 1;
 }
 
 /// One play of a batch.
@@ -195,6 +196,48 @@ pub struct KeptChart<'a> {
     pub reply: &'a [u8],
 }
 
+/// Worker → shard: send this chart, now and whenever it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveRequest {
+    pub window: WindowRequest,
+    pub form: ChartForm,
+}
+
+/// The platform takes tags of up to 256 characters; two of them encode a byte.
+const MAX_TAG_CHARACTERS: usize = 256;
+
+impl LiveRequest {
+    /// The tag of a socket that asks for this, so that it survives the object's sleep: the
+    /// encoded request in hexadecimal digits. `None` for a scope with a very long name.
+    pub fn tag(&self) -> Option<String> {
+        use std::fmt::Write;
+        let mut tag = String::new();
+        for byte in codec::encode(self) {
+            let _ = write!(tag, "{byte:02x}");
+        }
+        (tag.len() <= MAX_TAG_CHARACTERS).then_some(tag)
+    }
+
+    /// What a tag asks for.
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        let digits = tag.as_bytes().chunks_exact(2);
+        let bytes: Option<Vec<u8>> = digits
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+            .collect();
+        codec::decode(&bytes?).ok()
+    }
+
+    /// The leaderboard that the chart is cut from.
+    pub fn chart_request(&self) -> ChartRequest {
+        ChartRequest {
+            scope: self.form.scope.clone(),
+            window: self.window,
+            sort: self.form.sort,
+            k_class: class_of_k(self.form.k) as u32,
+        }
+    }
+}
+
 /// Worker → global: one post's numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostRequest {
@@ -284,3 +327,28 @@ pub struct RegionsReply(pub Result<Vec<RegionStatus>, Refusal>);
 /// Global → Worker: which regions and shards there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableReply(pub Result<RegionTable, Refusal>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_asks_for_what_it_was_made_of() {
+        let request = LiveRequest {
+            window: WindowRequest::Sliding {
+                length_ms: 86_400_000,
+            },
+            form: ChartForm {
+                scope: "é".repeat(32),
+                timeframe: Some("24h".into()),
+                sort: Sort::Rising,
+                k: 1_000,
+            },
+        };
+        let tag = request.tag().unwrap();
+        assert_eq!(LiveRequest::of_tag(&tag), Some(request));
+        for bad in ["", "0", "zz", "00ff", &tag[2..]] {
+            assert_eq!(LiveRequest::of_tag(bad), None, "{bad}");
+        }
+    }
+}

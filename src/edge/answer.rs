@@ -17,6 +17,8 @@ enum Body {
     Empty,
     Bytes(Vec<u8>),
     Passed(Response),
+    /// A WebSocket: nothing of it may be touched.
+    Upgraded(Response),
 }
 
 impl Answer {
@@ -40,6 +42,14 @@ impl Answer {
             status: response.status_code(),
             headers: Vec::new(),
             body: Body::Passed(response),
+        }
+    }
+
+    /// Passes on a WebSocket.
+    pub fn upgraded(response: Response) -> Self {
+        Answer {
+            body: Body::Upgraded(response),
+            ..Answer::empty(101)
         }
     }
 
@@ -83,6 +93,9 @@ impl Answer {
     /// # Errors
     /// When the platform refuses a header, which ours are not.
     pub fn into_response(self, cors: &Cors, is_head: bool) -> worker::Result<Response> {
+        if let Body::Upgraded(response) = self.body {
+            return Ok(response);
+        }
         let headers = Headers::new();
         for (name, value) in &self.headers {
             headers.set(name, value)?;

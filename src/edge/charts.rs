@@ -79,7 +79,7 @@ fn lists(header: &str, etag: &str) -> bool {
         .any(|known| known == etag || known == "*")
 }
 
-async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Problem> {
+pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Problem> {
     let request = ChartRequest {
         scope: query.form.scope.clone(),
         window: query.window,

@@ -9,6 +9,7 @@ mod body;
 mod chart_query;
 mod charts;
 mod limits;
+mod live;
 mod plays;
 mod posts;
 mod problem;
@@ -45,7 +46,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let allowed: &[Method] = match *segments.as_slice() {
         ["plays"] => &[Post],
-        ["top-posts" | "regions" | "healthz"] => &[Get],
+        ["top-posts" | "regions" | "live" | "healthz"] => &[Get],
         ["posts"] => &[Get, Put],
         ["posts", _] => &[Get, Put, Delete],
         ["regions", _] => &[Put],
@@ -60,7 +61,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     }
     let is_asset = !matches!(
         segments.first(),
-        Some(&("plays" | "top-posts" | "regions" | "posts" | "healthz"))
+        Some(&("plays" | "top-posts" | "regions" | "posts" | "live" | "healthz"))
     ) || segments.len() > 2;
     if is_asset {
         // An unknown path is 404 whatever the method; a file is only ever read.
@@ -70,7 +71,9 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
         return Err(Problem::method_not_allowed(allowed));
     }
     let limit = match (&method, segments.as_slice()) {
-        (Get, ["top-posts" | "posts" | "regions", ..]) => Some(limits::count(&call).await?),
+        (Get, ["top-posts" | "posts" | "regions" | "live", ..]) => {
+            Some(limits::count(&call).await?)
+        }
         _ => None,
     };
     let answer = answer(&mut call, cors, method, &segments).await?;
@@ -89,6 +92,7 @@ async fn answer(
     use Method::{Delete, Get, Post, Put};
     match (method, segments) {
         (Post, ["plays"]) => plays::post(call, cors).await,
+        (Get, ["live"]) => live::get(call, cors).await,
         (Get, ["top-posts"]) => charts::get(call).await,
         (Get, ["posts"]) => posts::get(call, call.parameter("post_id").unwrap_or_default()).await,
         (Put, ["posts"]) => posts::put_many(call).await,

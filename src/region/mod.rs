@@ -32,6 +32,8 @@
 mod charts;
 mod journal;
 #[cfg(target_arch = "wasm32")]
+mod live;
+#[cfg(target_arch = "wasm32")]
 mod object;
 mod panes;
 mod push;

@@ -7,22 +7,30 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 use wasm_bindgen_futures::spawn_local;
-use worker::{DurableObject, Env, Request, Response, State, console_error, durable_object};
+use worker::{
+    DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
+    console_error, durable_object,
+};
 
 use super::charts::{ChartCache, FRESH_MS};
+use super::live::{self, LOOK_INTERVAL_MS, Shown};
 use super::{Admission, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
 use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard};
 use crate::codec;
-use crate::platform::{answer, call_raw, global_stub, memory_is_short, now_ms, within};
+use crate::platform::{
+    LIVE_HEADER, answer, call_raw, global_stub, memory_is_short, now_ms, within,
+};
 use crate::storage::{SqlStorage, StorageError, random_bytes};
-use crate::wire::{ChartReply, KeptChart, PushReplyOrRefusal, RecordReply, RecordRequest};
+use crate::wire::{
+    ChartReply, KeptChart, LiveRequest, PushReplyOrRefusal, RecordReply, RecordRequest,
+};
 
 /// How long readers wait for the global object before they get what is there.
 const CHART_TIMEOUT_MS: u64 = 3_000;
 /// What an error costs a sender: the time a restarted object needs.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
 
-#[durable_object(alarm)]
+#[durable_object]
 pub struct RegionShard {
     inner: Rc<Inner>,
 }
@@ -40,9 +48,29 @@ struct Inner {
     pushing: Cell<bool>,
     alarm_is_set: Cell<bool>,
     arrivals: Cell<Arrivals>,
+    pushed_ms: Cell<u64>,
+    shown: RefCell<Shown>,
     charts: RefCell<ChartCache>,
     /// Who waits for the answer to a question that is under way.
     chart_waiters: RefCell<BTreeMap<Vec<u8>, Vec<oneshot::Sender<()>>>>,
+}
+
+/// A leaderboard as this object knows it.
+struct Kept {
+    /// An encoded [`ChartReply`].
+    reply: Vec<u8>,
+    age_ms: u64,
+    stale: bool,
+}
+
+impl Kept {
+    fn as_sent(&self) -> KeptChart<'_> {
+        KeptChart {
+            age_ms: self.age_ms,
+            stale: self.stale,
+            reply: &self.reply,
+        }
+    }
 }
 
 /// Requests in this second and in the one before: what tells a busy shard from an idle one.
@@ -87,6 +115,8 @@ impl DurableObject for RegionShard {
                 pushing: Cell::new(false),
                 alarm_is_set: Cell::new(false),
                 arrivals: Cell::default(),
+                pushed_ms: Cell::new(0),
+                shown: RefCell::default(),
                 charts: RefCell::default(),
                 chart_waiters: RefCell::default(),
             }),
@@ -101,7 +131,14 @@ impl DurableObject for RegionShard {
             }
             "/chart" => {
                 let question = request.bytes().await?;
-                self.inner.chart(&question).await
+                match self.inner.chart(&question).await {
+                    Some(kept) => answer(&kept.as_sent()),
+                    None => Response::error("the global object is away", 503),
+                }
+            }
+            "/live" => {
+                let tag = request.headers().get(LIVE_HEADER)?.unwrap_or_default();
+                self.inner.watch(&tag).await
             }
             _ => Response::error("no such message", 404),
         }
@@ -110,6 +147,35 @@ impl DurableObject for RegionShard {
     async fn alarm(&self) -> worker::Result<Response> {
         self.inner.alarm().await;
         Response::empty()
+    }
+
+    /// Readers have nothing to say.
+    async fn websocket_message(
+        &self,
+        _socket: WebSocket,
+        _message: WebSocketIncomingMessage,
+    ) -> worker::Result<()> {
+        Ok(())
+    }
+
+    async fn websocket_close(
+        &self,
+        socket: WebSocket,
+        _code: usize,
+        _reason: String,
+        _was_clean: bool,
+    ) -> worker::Result<()> {
+        // The other side has closed already: there is nobody left to tell of a failure.
+        let _ = socket.close(Some(1000), Some("bye"));
+        Ok(())
+    }
+
+    async fn websocket_error(
+        &self,
+        _socket: WebSocket,
+        _error: worker::Error,
+    ) -> worker::Result<()> {
+        Ok(())
     }
 }
 
@@ -208,9 +274,9 @@ impl Inner {
     }
 
     /// A leaderboard, as the global object answers: one question serves all who wait for it.
-    async fn chart(&self, question: &[u8]) -> worker::Result<Response> {
+    async fn chart(&self, question: &[u8]) -> Option<Kept> {
         if let Some(kept) = self.kept_chart(question, FRESH_MS) {
-            return kept;
+            return Some(kept);
         }
         if self.chart_waiters.borrow().contains_key(question) {
             let (sender, answered) = oneshot::channel();
@@ -228,17 +294,16 @@ impl Inner {
             };
             let waiters = self.chart_waiters.borrow_mut().remove(question);
             match answer {
-                Ok(answer) => {
-                    if !matches!(codec::decode::<ChartReply>(&answer), Ok(ChartReply(Ok(_)))) {
+                Ok(reply) => {
+                    if !matches!(codec::decode::<ChartReply>(&reply), Ok(ChartReply(Ok(_)))) {
                         // A refusal is for who asked; nothing is kept.
-                        let kept = KeptChart {
+                        return Some(Kept {
+                            reply,
                             age_ms: 0,
                             stale: false,
-                            reply: &answer,
-                        };
-                        return crate::platform::answer(&kept);
+                        });
                     }
-                    self.charts.borrow_mut().put(question, answer, asked_ms);
+                    self.charts.borrow_mut().put(question, reply, asked_ms);
                 }
                 Err(error) => console_error!("shard: chart: {error}"),
             }
@@ -246,10 +311,7 @@ impl Inner {
                 let _ = waiter.send(());
             }
         }
-        match self.kept_chart(question, u64::MAX) {
-            Some(kept) => kept,
-            None => Response::error("the global object is away", 503),
-        }
+        self.kept_chart(question, u64::MAX)
     }
 
     fn add_chart_waiter(&self, question: &[u8], waiter: oneshot::Sender<()>) {
@@ -257,17 +319,56 @@ impl Inner {
         waiters.entry(question.to_vec()).or_default().push(waiter);
     }
 
-    fn kept_chart(&self, question: &[u8], max_age_ms: u64) -> Option<worker::Result<Response>> {
+    fn kept_chart(&self, question: &[u8], max_age_ms: u64) -> Option<Kept> {
         let charts = self.charts.borrow();
         let (reply, age_ms) = charts.get(question, now_ms())?;
         let stale = age_ms > FRESH_MS + CHART_TIMEOUT_MS;
-        (age_ms <= max_age_ms).then(|| {
-            answer(&KeptChart {
-                age_ms,
-                stale,
-                reply,
-            })
+        (age_ms <= max_age_ms).then(|| Kept {
+            reply: reply.to_vec(),
+            age_ms,
+            stale,
         })
+    }
+
+    /// Takes a socket for a chart and sends it the chart as it is now.
+    async fn watch(&self, tag: &str) -> worker::Result<Response> {
+        let Some(request) = LiveRequest::of_tag(tag) else {
+            return Response::error("no such chart", 400);
+        };
+        let Some(kept) = self.chart(&codec::encode(&request.chart_request())).await else {
+            return Response::error("the global object is away", 503);
+        };
+        let Some(rendered) = live::render(&request, &kept.reply, kept.stale) else {
+            // The Worker asked for the same chart before it sent the reader here.
+            return Response::error("no such chart", 400);
+        };
+        self.shown.borrow_mut().restore(&self.state);
+        let accepted = self.shown.borrow_mut().accept(&self.state, tag)?;
+        let Some(accepted) = accepted else {
+            return Response::error("too many readers here", 503);
+        };
+        accepted
+            .server
+            .send_with_str(String::from_utf8_lossy(&rendered.body))?;
+        self.ensure_alarm_within(LOOK_INTERVAL_MS).await;
+        Response::from_websocket(accepted.client)
+    }
+
+    /// Sends what has changed to whoever looks at it.
+    async fn look(&self) {
+        self.shown.borrow_mut().restore(&self.state);
+        let tags = self.shown.borrow_mut().tags(&self.state);
+        for tag in tags {
+            let Some(request) = LiveRequest::of_tag(&tag) else {
+                continue;
+            };
+            let question = codec::encode(&request.chart_request());
+            if let Some(kept) = self.chart(&question).await
+                && let Some(rendered) = live::render(&request, &kept.reply, kept.stale)
+            {
+                self.shown.borrow_mut().send(&self.state, &tag, &rendered);
+            }
+        }
     }
 
     /// Commits until nothing waits.
@@ -342,15 +443,14 @@ impl Inner {
     /// Sees to it that the object wakes up: before anything is written, so that no crash leaves
     /// plays that nobody pushes.
     async fn ensure_alarm(&self) {
-        if self.alarm_is_set.get() {
-            return;
+        if !self.alarm_is_set.get() {
+            self.ensure_alarm_within(PUSH_INTERVAL_MS).await;
         }
-        let set = self
-            .state
-            .storage()
-            .set_alarm(PUSH_INTERVAL_MS as i64)
-            .await;
-        match set {
+    }
+
+    /// Sets the alarm, earlier than it may be set already.
+    async fn ensure_alarm_within(&self, delay_ms: u64) {
+        match self.state.storage().set_alarm(delay_ms as i64).await {
             Ok(()) => self.alarm_is_set.set(true),
             Err(error) => console_error!("shard: alarm: {error}"),
         }
@@ -358,15 +458,35 @@ impl Inner {
 
     async fn alarm(&self) {
         self.alarm_is_set.set(false);
+        self.shown.borrow_mut().restore(&self.state);
         let has_work = self.with_shard(|shard, _| Ok(shard.has_work()));
-        if has_work == Ok(false) {
+        let has_readers = !self.shown.borrow_mut().tags(&self.state).is_empty();
+        if has_work == Ok(false) && !has_readers {
             return;
         }
         // The next one first: whatever happens below, there will be another try.
-        self.ensure_alarm().await;
-        if has_work.is_err() || self.pushing.replace(true) {
+        self.ensure_alarm_within(if has_readers {
+            LOOK_INTERVAL_MS
+        } else {
+            PUSH_INTERVAL_MS
+        })
+        .await;
+        if has_work == Ok(true) {
+            self.push().await;
+        }
+        if has_readers {
+            self.look().await;
+        }
+    }
+
+    /// Pushes what there is, if it is time and no push is under way.
+    async fn push(&self) {
+        // An alarm may come a little early.
+        let due = now_ms().saturating_sub(self.pushed_ms.get()) + 500 >= PUSH_INTERVAL_MS;
+        if !due || self.pushing.replace(true) {
             return;
         }
+        self.pushed_ms.set(now_ms());
         for _ in 0..PUSHES_AN_ALARM {
             match self.push_once().await {
                 Ok(true) => {}

@@ -1,0 +1,64 @@
+//! `GET /live`: hands a WebSocket to the shard next to the reader.
+
+use worker::{Headers, Request, RequestInit};
+
+use super::access::{Cors, may_read};
+use super::answer::Answer;
+use super::chart_query::ChartQuery;
+use super::plays::region_of_request;
+use super::problem::Problem;
+use super::request::Call;
+use super::{charts, table};
+use crate::platform::{LIVE_HEADER, shard_stub};
+use crate::wire::LiveRequest;
+
+/// Readers who are sent away come back spread over some time.
+const RETRY_AFTER_S: u32 = 10;
+
+pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
+    may_read(call)?;
+    if !cors.allows_origin() {
+        let detail = "pages of this origin may not read charts here (ALLOWED_ORIGINS)";
+        return Err(Problem::new(403, "origin_not_allowed", detail));
+    }
+    let query = ChartQuery::read(call)?;
+    let upgrades = call.header("Upgrade");
+    if !upgrades.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
+        let mut problem = Problem::new(426, "upgrade_required", "this is a WebSocket");
+        problem.headers.push(("Upgrade", "websocket".into()));
+        return Err(problem);
+    }
+    // What cannot be answered is refused here, where a reader can be told why.
+    charts::leaderboard(call, &query).await?;
+    let request = LiveRequest {
+        window: query.window,
+        form: query.form,
+    };
+    let tag = request.tag().ok_or_else(|| {
+        Problem::bad(
+            "bad_region",
+            "the name of this region is too long for /live",
+        )
+    })?;
+    let away = |error: worker::Error| Problem::away("the shard", &error);
+    let table = table::table(&call.env).await?;
+    let here = region_of_request(call, &table);
+    let region = here.as_deref().and_then(|here| table.find(here));
+    let region = region.ok_or_else(Problem::unknown_region)?;
+    let stub = shard_stub(&call.env, &region.region_id, 0, region.hint.as_deref()).map_err(away)?;
+    let headers = Headers::new();
+    headers.set("Upgrade", "websocket").map_err(away)?;
+    headers.set(LIVE_HEADER, &tag).map_err(away)?;
+    let mut init = RequestInit::new();
+    init.with_headers(headers);
+    let request = Request::new_with_init("http://object/live", &init).map_err(away)?;
+    let response = stub.fetch_with_request(request).await.map_err(away)?;
+    if response.status_code() != 101 {
+        return Err(Problem::busy(
+            "overloaded",
+            RETRY_AFTER_S,
+            "no room for this socket; try again",
+        ));
+    }
+    Ok(Answer::upgraded(response))
+}
