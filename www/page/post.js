@@ -126,7 +126,7 @@ export function showPost(article, state, regions, status, go) {
     const panel = make('div', 'panel');
     panel.dataset.kind = error.status === 404 ? 'empty' : navigator.onLine ? 'error' : 'offline';
     panel.append(
-      make('h2', '', error.status === 404 ? 'Nobody has played this yet' : 'This post cannot be shown now'),
+      make('h1', '', error.status === 404 ? 'Nobody has played this yet' : 'This post cannot be shown now'),
       make('p', '', error.status === 404 ? 'It is not in the catalog either.' : `${error.message} It is tried again every few seconds.`),
     );
     head.replaceChildren(panel);
