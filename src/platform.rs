@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
 
 use crate::codec::{self, Record};
+use crate::storage::random_bytes;
 use crate::topology::{BOARD, shard_object_name};
 
 /// What all objects of an instance may hold together. The platform ends one at 128 MiB, and its
@@ -19,6 +20,20 @@ static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::Syste
 /// Bytes that are in use in this instance.
 pub fn allocated_bytes() -> usize {
     ALLOCATOR.allocated()
+}
+
+/// Bytes of this instance's memory, which never shrinks.
+pub fn wasm_memory_bytes() -> usize {
+    core::arch::wasm32::memory_size::<0>() << 16
+}
+
+/// A random name of this instance of Wasm, and when it was first asked for. A panic ends an
+/// instance; the next one has another name.
+pub fn instance() -> (u64, u64) {
+    thread_local! {
+        static INSTANCE: (u64, u64) = (u64::from_be_bytes(random_bytes()), now_ms());
+    }
+    INSTANCE.with(|instance| *instance)
 }
 
 /// Whether `more` bytes would pass the budget: then the answer is to come back later.

@@ -23,6 +23,7 @@ const STOP_TIMEOUT_MS = 5_000;
  * @property {string} url
  * @property {() => Promise<void>} stop ends it cleanly
  * @property {Promise<string>} ended how it ended; resolves when it has
+ * @property {number} pid of workerd
  */
 
 /**
@@ -43,30 +44,48 @@ export async function startServer({ port, state, fresh = false, environment = pr
     mkdirSync(join(folder, "objects"), { recursive: true });
     const config = readWranglerConfig();
     const variables = workerVariables(config.vars, environment);
-    const child = spawnWorkerd(writeConfig(folder, config, variables), port, variables);
-    const ended = new Promise((done) => {
-      child.on("error", (error) => done(error.message));
-      child.on("exit", (code, signal) => done(signal ?? `exit code ${code}`));
-    }).then((how) => {
-      held.release();
-      return how;
-    });
-    const stop = async () => {
-      child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
-      await ended;
-      clearTimeout(timer);
-    };
+    const server = await startWorkerd(writeConfig(folder, config, variables), port, variables, () => held.release());
     try {
-      const url = `http://${HOST}:${await listening(child, ended)}`;
-      await answering(url, ended);
-      return { url, stop, ended };
+      await answering(server.url, server.ended);
+      return server;
     } catch (error) {
-      await stop();
+      await server.stop();
       throw error;
     }
   } catch (error) {
     held.release();
+    throw error;
+  }
+}
+
+/**
+ * workerd on a configuration whose socket is called `http`; resolves when it listens.
+ * @param {string} configPath
+ * @param {number} port 0: any free one
+ * @param {Record<string, string>} [variables] its environment
+ * @param {() => void} [onEnd]
+ * @returns {Promise<Server>}
+ */
+export async function startWorkerd(configPath, port, variables = {}, onEnd = () => {}) {
+  const child = spawnWorkerd(configPath, port, variables);
+  const ended = new Promise((done) => {
+    child.on("error", (error) => done(error.message));
+    child.on("exit", (code, signal) => done(signal ?? `exit code ${code}`));
+  }).then((how) => {
+    onEnd();
+    return how;
+  });
+  const stop = async () => {
+    child.kill("SIGTERM");
+    const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+    await ended;
+    clearTimeout(timer);
+  };
+  try {
+    const url = `http://${HOST}:${await listening(child, ended)}`;
+    return { url, stop, ended, pid: child.pid };
+  } catch (error) {
+    await stop();
     throw error;
   }
 }

@@ -10,6 +10,7 @@ mod chart_query;
 mod charts;
 mod limits;
 mod live;
+mod metrics;
 mod plays;
 mod posts;
 mod problem;
@@ -46,7 +47,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let allowed: &[Method] = match *segments.as_slice() {
         ["plays"] => &[Post],
-        ["top-posts" | "regions" | "live" | "healthz"] => &[Get],
+        ["top-posts" | "regions" | "live" | "healthz" | "metrics"] => &[Get],
         ["posts"] => &[Get, Put],
         ["posts", _] => &[Get, Put, Delete],
         ["regions", _] => &[Put],
@@ -61,7 +62,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     }
     let is_asset = !matches!(
         segments.first(),
-        Some(&("plays" | "top-posts" | "regions" | "posts" | "live" | "healthz"))
+        Some(&("plays" | "top-posts" | "regions" | "posts" | "live" | "healthz" | "metrics"))
     ) || segments.len() > 2;
     if is_asset {
         // An unknown path is 404 whatever the method; a file is only ever read.
@@ -101,6 +102,7 @@ async fn answer(
         (Delete, ["posts", post_id]) => posts::delete(call, request::decoded(post_id)?).await,
         (Get, ["regions"]) => regions::get(call).await,
         (Put, ["regions", id]) => regions::put(call, request::decoded(id)?).await,
+        (Get, ["metrics"]) => metrics::get(call).await,
         (Get, ["healthz"]) => Ok(Answer::json(&serde_json::json!({
             "status": "ok",
             "version": env!("CARGO_PKG_VERSION"),

@@ -33,6 +33,7 @@ mod charts;
 mod journal;
 #[cfg(target_arch = "wasm32")]
 mod live;
+mod metrics;
 #[cfg(target_arch = "wasm32")]
 mod object;
 mod panes;
@@ -40,6 +41,7 @@ mod push;
 mod seen;
 mod shard;
 
+pub use metrics::ShardMetrics;
 pub use shard::{Admission, Health, Shard, SyncPoint};
 
 /// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five

@@ -15,7 +15,7 @@ use worker::{
 use super::charts::{ChartCache, FRESH_MS};
 use super::live::{self, LOOK_INTERVAL_MS, Shown};
 use super::{Admission, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
-use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard};
+use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard, ShardMetrics};
 use crate::codec;
 use crate::platform::{
     LIVE_HEADER, answer, call_raw, global_stub, memory_is_short, now_ms, within,
@@ -50,6 +50,7 @@ struct Inner {
     arrivals: Cell<Arrivals>,
     pushed_ms: Cell<u64>,
     shown: RefCell<Shown>,
+    counters: Cell<ShardMetrics>,
     charts: RefCell<ChartCache>,
     /// Who waits for the answer to a question that is under way.
     chart_waiters: RefCell<BTreeMap<Vec<u8>, Vec<oneshot::Sender<()>>>>,
@@ -117,6 +118,7 @@ impl DurableObject for RegionShard {
                 arrivals: Cell::default(),
                 pushed_ms: Cell::new(0),
                 shown: RefCell::default(),
+                counters: Cell::default(),
                 charts: RefCell::default(),
                 chart_waiters: RefCell::default(),
             }),
@@ -129,6 +131,7 @@ impl DurableObject for RegionShard {
                 let message = request.bytes().await?;
                 answer(&self.inner.record(&message).await)
             }
+            "/metrics" => answer(&self.inner.metrics()),
             "/chart" => {
                 let question = request.bytes().await?;
                 match self.inner.chart(&question).await {
@@ -228,7 +231,33 @@ impl Inner {
         self.waiters.borrow_mut().clear();
     }
 
+    /// Makes a batch durable, and counts how it went.
     async fn record(self: &Rc<Self>, message: &[u8]) -> RecordReply {
+        let reply = self.record_batch(message).await;
+        let mut counters = self.counters.get();
+        match reply {
+            RecordReply::Counted { repeated: false } => counters.batches += 1,
+            RecordReply::Counted { repeated: true } => counters.repeated_batches += 1,
+            RecordReply::Busy { .. } => counters.busy_batches += 1,
+            _ => {}
+        }
+        self.counters.set(counters);
+        reply
+    }
+
+    fn metrics(&self) -> ShardMetrics {
+        let health = self.with_shard(|shard, storage| Ok((shard.health(), storage.rows_written())));
+        let counters = self.counters.get();
+        match health {
+            Ok((health, rows_written)) => ShardMetrics {
+                rows_written,
+                ..counters.with_health(&health)
+            },
+            Err(_) => counters,
+        }
+    }
+
+    async fn record_batch(self: &Rc<Self>, message: &[u8]) -> RecordReply {
         let busy = RecordReply::Busy {
             retry_after_s: RETRY_AFTER_FAILURE_S,
         };

@@ -1,0 +1,48 @@
+-- Beacons for wrk: `wrk -s beacons.lua URL -- NAME PLAYS`. Every one is a batch of its own, so that
+-- none is a repeat; posts follow a power law, so that the summaries work as they do in life.
+-- NAME makes this run's senders differ from those of every other run.
+local POSTS, SENDERS, IDS = 200000, 5000, 65536
+local threads = 0
+
+function setup(thread)
+  thread:set("number", threads)
+  threads = threads + 1
+end
+
+function init(args)
+  name = args[1] .. number .. "x"
+  plays = tonumber(args[2])
+  math.randomseed(tonumber(args[1], 36) % 1000003 + number)
+  ids = {}
+  for i = 1, IDS do
+    ids[i] = '{"post_id":"post-' .. math.floor(POSTS ^ math.random()) .. '","timestamp":'
+  end
+  batch = 0
+  headers = { ["Content-Type"] = "text/plain;charset=UTF-8" }
+end
+
+function request()
+  batch = batch + 1
+  local now = os.time() .. "000"
+  local parts = {
+    '{"client":"', name, batch % SENDERS, '","seq":', batch, ',"sent":', now, ',"now":', now, ',"plays":[',
+  }
+  for i = 1, plays do
+    if i > 1 then parts[#parts + 1] = "," end
+    parts[#parts + 1] = ids[math.random(IDS)]
+    parts[#parts + 1] = now
+    parts[#parts + 1] = "}"
+  end
+  parts[#parts + 1] = "]}"
+  return wrk.format("POST", nil, headers, table.concat(parts))
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    '{"requests":%d,"microseconds":%d,"refused":%d,"broken":%d,"p50":%d,"p99":%d}\n',
+    summary.requests, summary.duration, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout,
+    latency:percentile(50), latency:percentile(99)
+  ))
+end

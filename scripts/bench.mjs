@@ -1,0 +1,31 @@
+/** `npm run bench`: measures, prints the tables, and exits 1 where a limit is missed. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT } from "./lib/paths.mjs";
+import { Advice, runMain, say } from "./lib/say.mjs";
+
+const NAMES = ["summary", "time", "ingest", "read"];
+const fileOf = (name) => join(ROOT, "scripts", "bench", `${name}.mjs`);
+const THERE = NAMES.filter((name) => existsSync(fileOf(name)));
+
+const USAGE = `usage: npm run bench [-- ${THERE.join("|")}] [--json]
+
+  --json  a line a row: name, value, unit, must, aim, holds
+
+Without a name all of them run, one after the other.`;
+
+await runMain(async () => {
+  const words = process.argv.slice(2);
+  if (words.includes("--help") || words.includes("-h")) return void say(USAGE);
+  const json = words.includes("--json");
+  const names = words.filter((word) => word !== "--json");
+  const unknown = names.find((name) => !THERE.includes(name));
+  if (unknown) throw new Advice(`There is no benchmark \`${unknown}\`.`, ...USAGE.split("\n"));
+
+  let held = true;
+  for (const name of names.length > 0 ? names : THERE) {
+    const { run } = await import(fileOf(name));
+    held = (await run({ json })) && held;
+  }
+  return held ? 0 : 1;
+});

@@ -1,0 +1,183 @@
+/**
+ * `npm run bench -- ingest`: how fast plays come in, against the runtime's own floor in the same
+ * run. Both are on bare workerd on this machine; their turns alternate, so that what else the
+ * machine does falls on both, and the median of the turns counts.
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { ensureBuilt } from "../build.mjs";
+import { sendPlays } from "../lib/client.mjs";
+import { startFloor } from "../lib/floor.mjs";
+import { readMetrics } from "../lib/metrics.mjs";
+import { median, Report } from "../lib/report.mjs";
+import { say } from "../lib/say.mjs";
+import { startServer } from "../lib/server.mjs";
+import { ensureWrk, sendBeacons } from "../lib/wrk.mjs";
+
+const CONNECTIONS = 256;
+const PAIRS = 7;
+const SECONDS = 2;
+const PLAYS = 20;
+const TOKEN = "ingest-token-of-the-bench";
+/** High enough to be met by nobody: the limits are counted, and let everything through. */
+const NO_LIMIT = "1000000000";
+const STEADY_SECONDS = 20;
+const SINGLES = 100;
+
+/** @param {{json: boolean}} how @returns {Promise<boolean>} whether every limit holds */
+export async function run({ json }) {
+  await ensureWrk();
+  await ensureBuilt();
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-bench-"));
+  const servers = [];
+  const notes = [];
+  const report = new Report();
+  try {
+    const floor = await startFloor(join(folder, "floor"));
+    servers.push(floor);
+    const ours = await startOurs(join(folder, "ours"));
+    servers.push(ours);
+    await measureLoad(report, floor, ours, notes);
+    await measureSteady(report, ours);
+    await measureSingles(report, floor, ours, notes);
+    await ours.stop();
+    const large = await startOurs(join(folder, "large"));
+    servers.push(large);
+    await measureMemory(report, large, notes);
+  } finally {
+    await Promise.all(servers.map((server) => server.stop()));
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return report.print({
+    json,
+    title: "Ingest: beacons and plays on bare workerd, against the runtime's own floor in the same run",
+    command: "npm run bench -- ingest",
+    notes,
+  });
+}
+
+const startOurs = (state) =>
+  startServer({
+    port: 0,
+    state,
+    environment: { ...process.env, INGEST_TOKEN: TOKEN, LIMIT_PER_MINUTE: NO_LIMIT, VOTES_PER_MINUTE: NO_LIMIT },
+  });
+
+async function measureLoad(report, floor, ours, notes) {
+  const turns = {
+    hop: { url: `${floor.url}/hop`, plays: 1 },
+    single: { url: `${ours.url}/plays`, plays: 1 },
+    twenty: { url: `${ours.url}/plays`, plays: PLAYS },
+    upsert: { url: `${floor.url}/upsert`, plays: PLAYS },
+  };
+  const load = ({ url, plays }, seconds) => sendBeacons(url, { plays, seconds, connections: CONNECTIONS });
+  for (const turn of Object.values(turns)) await load(turn, 1);
+  const results = [];
+  let rows = 0;
+  let beacons = 0;
+  for (let pair = 1; pair <= PAIRS; pair++) {
+    const rates = {};
+    const before = await readMetrics(ours.url);
+    for (const [name, turn] of Object.entries(turns)) {
+      const result = await load(turn, SECONDS);
+      if (result.refused + result.broken > 0) {
+        notes.push(`${name}, turn ${pair}: ${result.refused} refused, ${result.broken} broken`);
+      }
+      rates[name] = result.perSecond;
+      if (name === "single" || name === "twenty") beacons += result.requests - result.refused;
+    }
+    rows += (await readMetrics(ours.url)).total("hitparade_rows_written_total") - before.total("hitparade_rows_written_total");
+    results.push(rates);
+    const text = Object.entries(rates).map(([name, rate]) => `${name} ${Math.round(rate)}`);
+    say(`  pair ${pair} of ${PAIRS}, requests/s: ${text.join(", ")}`);
+  }
+  const ratio = (of, to) => median(results.map((rates) => rates[of] / rates[to]));
+  const rate = (name) => Math.round(median(results.map((rates) => rates[name])));
+  report.add("beacons of 1 play, durable, to the bare hop's requests/s", ratio("single", "hop"), "×", { atLeast: 0.65, aim: 0.85 });
+  report.add(`plays/s at ${PLAYS} a beacon, to the bare hop's requests/s`, PLAYS * ratio("twenty", "hop"), "×", { atLeast: 9, aim: 15 });
+  report.add("… to an object with one SQL upsert a play", ratio("twenty", "upsert"), "×", { atLeast: 3, aim: 10 });
+  report.add("rows written a beacon at that load", rows / beacons, "rows", { must: 0.03, aim: 0.015 });
+  notes.push(
+    `requests/s (medians): bare hop ${rate("hop")}, beacons of 1 play ${rate("single")}, ` +
+      `of ${PLAYS} plays ${rate("twenty")}, upsert of ${PLAYS} plays ${rate("upsert")}`,
+  );
+}
+
+/** 100 beacons/s, each sent at its time whether the others are back or not. */
+async function measureSteady(report, ours) {
+  const count = STEADY_SECONDS * 100;
+  const before = (await readMetrics(ours.url)).total("hitparade_rows_written_total");
+  const started = performance.now();
+  const answers = [];
+  for (let number = 0; number < count; number++) {
+    const late = performance.now() - started - number * 10;
+    if (late < 0) await sleep(-late);
+    answers.push(beacon(`${ours.url}/plays`, `steady-${number % 50}`, number));
+  }
+  await Promise.all(answers);
+  const rows = (await readMetrics(ours.url)).total("hitparade_rows_written_total") - before;
+  report.add("… at 100 beacons/s on a shard", rows / count, "rows", { must: 0.12, aim: 0.1 });
+}
+
+/** One at a time, by turns, with pauses in which the shard goes idle. */
+async function measureSingles(report, floor, ours, notes) {
+  await sleep(2_500);
+  const times = { ours: [], floor: [] };
+  for (let number = 0; number < SINGLES; number++) {
+    times.floor.push(await timed(() => beacon(`${floor.url}/insert`, "single", number)));
+    await sleep(75);
+    times.ours.push(await timed(() => beacon(`${ours.url}/plays`, "single", number)));
+    await sleep(75);
+  }
+  const [one, least] = [median(times.ours), median(times.floor)];
+  report.add("202 of one beacon, to a hop with one insert and sync()", one / least, "×", { must: 1.5, aim: 1.1 });
+  notes.push(`one beacon on an idle shard: ${one.toFixed(2)} ms; hop, insert and sync(): ${least.toFixed(2)} ms (medians of ${SINGLES})`);
+}
+
+async function beacon(url, client, seq) {
+  const now = Date.now();
+  const body = JSON.stringify({ client, seq, sent: now, now, plays: [{ post_id: `post-${seq % 1000}`, timestamp: now }] });
+  const answer = await fetch(url, { method: "POST", headers: { "content-type": "text/plain;charset=UTF-8" }, body });
+  if (answer.status !== 202) throw new Error(`${url}: ${answer.status} ${await answer.text()}`);
+  await answer.arrayBuffer();
+}
+
+async function timed(work) {
+  const started = performance.now();
+  await work();
+  return performance.now() - started;
+}
+
+/** 10 M plays of 1 M distinct posts, 10,000 a batch: memory at the end against after the first. */
+async function measureMemory(report, server, notes) {
+  const BATCH = 10_000;
+  const POSTS = 1_000_000;
+  let first;
+  const started = performance.now();
+  for (let batch = 0; batch < 1_000; batch++) {
+    const plays = Array.from({ length: BATCH }, (_, index) => ({ post_id: `post-${scattered(batch * BATCH + index, POSTS)}` }));
+    await sendPlays(server.url, { plays, key: `memory-${batch}`, token: TOKEN });
+    if (batch === 99) first = await memoryOf(server);
+    if (batch % 200 === 199) say(`  ${(batch + 1) / 100} M plays`);
+  }
+  const last = await memoryOf(server);
+  const perSecond = 1e7 / ((performance.now() - started) / 1000);
+  report.add("memory of Wasm after 10 M plays of 1 M posts, to after 1 M", last.wasm / first.wasm, "×", { must: 1.05 });
+  report.add("… of the process", last.process / first.process, "×", { must: 1.2 });
+  const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
+  notes.push(
+    `memory after 1 M and 10 M plays: Wasm ${mib(first.wasm)} and ${mib(last.wasm)} MiB, ` +
+      `process ${mib(first.process)} and ${mib(last.process)} MiB; trusted batches of ${BATCH}: ${Math.round(perSecond)} plays/s from one sender`,
+  );
+}
+
+/** Every post once in each million, in an order that looks random. */
+const scattered = (index, posts) => (index * 7_368_787) % posts;
+
+async function memoryOf(server) {
+  const status = readFileSync(`/proc/${server.pid}/status`, "utf8");
+  const wasm = (await readMetrics(server.url)).total("hitparade_wasm_memory_bytes");
+  return { wasm, process: Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1024 };
+}

@@ -1,0 +1,56 @@
+/** Load over HTTP with `wrk`, which is installed where it is missing. */
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { ROOT } from "./paths.mjs";
+import { findOnPath, run, step } from "./run.mjs";
+import { Advice } from "./say.mjs";
+
+const SCRIPT = join(ROOT, "benches", "floor", "beacons.lua");
+
+/** `wrk`, from Debian where that is possible. */
+export async function ensureWrk() {
+  if (findOnPath("wrk")) return;
+  if (process.getuid?.() === 0 && findOnPath("apt-get")) {
+    await step("wrk, which makes the load", "5 to 30 s", async () => {
+      const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+      const install = () => run("apt-get", ["install", "-y", "-qq", "wrk"], { env });
+      if ((await install()) !== 0) {
+        await run("apt-get", ["update", "-qq"], { env });
+        await install();
+      }
+    });
+  }
+  if (!findOnPath("wrk")) {
+    throw new Advice(
+      "The load generator wrk is not installed.",
+      "Debian and Ubuntu: apt-get install wrk",
+      "macOS: brew install wrk",
+    );
+  }
+}
+
+let run_number = 0;
+
+/**
+ * Beacons for some seconds, each a batch of its own.
+ * @param {string} url
+ * @param {{plays: number, seconds: number, connections: number}} load
+ * @returns {Promise<{perSecond: number, requests: number, refused: number, broken: number, p50Ms: number, p99Ms: number}>}
+ */
+export async function sendBeacons(url, { plays, seconds, connections }) {
+  const name = (Date.now() * 100 + (run_number++ % 100)).toString(36).slice(-8);
+  const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "15s", "-s", SCRIPT, url, "--", name, String(plays)];
+  const child = spawn("wrk", args, { stdio: ["ignore", "pipe", "pipe"] });
+  let text = "";
+  child.stdout.on("data", (data) => (text += data));
+  child.stderr.on("data", (data) => (text += data));
+  const code = await new Promise((done, fail) => {
+    child.on("error", fail);
+    child.on("close", done);
+  });
+  const line = /^\{"requests".*$/m.exec(text)?.[0];
+  if (code !== 0 || !line) throw new Advice(`wrk failed (exit code ${code}): ${text.trim()}`);
+  const { requests, microseconds, refused, broken, p50, p99 } = JSON.parse(line);
+  const good = requests - refused;
+  return { perSecond: (good * 1e6) / microseconds, requests, refused, broken, p50Ms: p50 / 1000, p99Ms: p99 / 1000 };
+}
