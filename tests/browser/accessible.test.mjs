@@ -1,0 +1,47 @@
+/** axe-core finds nothing on any page, narrow and wide, light and dark. Needs `axe-core` as a dev dependency. */
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+import { ensureBrowser } from "../../scripts/lib/browser.mjs";
+import { Service, eventually } from "../runtime/harness.mjs";
+
+const FLAGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+const PAGES = ["/", "/?region=NA&timeframe=1h&sort=distinctive", "/?region=AF", "/?region=nowhere", "/?post=one", "/?post=never", "/widget.html", "/beacon.html"];
+
+let service;
+let browser;
+let axe;
+before(async () => {
+  axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+  const executablePath = await ensureBrowser();
+  service = await Service.start();
+  browser = await chromium.launch({ executablePath, args: FLAGS });
+  await service.send(["one", "two", "three"].map((post_id, place) => ({ post_id, region_id: "NA", count: 30 - place })));
+  await eventually(async () => assert.equal((await service.topPosts({ timeframe: "1h" })).top_posts.length, 3));
+});
+after(async () => {
+  await browser?.close();
+  await service?.dispose();
+});
+
+for (const path of PAGES) {
+  test(path, async () => {
+    for (const colorScheme of ["light", "dark"]) {
+      for (const width of [390, 1280]) {
+        const context = await browser.newContext({ viewport: { width, height: 844 }, colorScheme, reducedMotion: "reduce" });
+        const page = await context.newPage();
+        await page.goto(service.url + path, { waitUntil: "networkidle" });
+        await page.evaluate(axe);
+        const { violations, passes } = await page.evaluate(() => window.axe.run());
+        assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes[0].html]), [], `${colorScheme}, ${width} wide`);
+        assert.ok(passes.length > 20);
+        await context.close();
+      }
+    }
+  });
+}
