@@ -1,9 +1,10 @@
 /**
  * `npm run build`, and the build command of wrangler.toml: the Worker as `build/index.js` and
- * `build/index_bg.wasm`. Does the set-up that is missing; does nothing when nothing has changed.
+ * `build/index_bg.wasm`, the static files in `build/www`. Does the set-up that is missing; does nothing when nothing has changed.
  */
 import { pathToFileURL } from "node:url";
 import { join } from "node:path";
+import { buildAssets } from "./lib/assets.mjs";
 import { buildInputs, isBuildCurrent, recordBuild } from "./lib/build-inputs.mjs";
 import { lock } from "./lib/lock.mjs";
 import { ESBUILD, WASM_OPT } from "./lib/npm-packages.mjs";
@@ -15,7 +16,12 @@ import { setupToBuild, setupToServe } from "./setup.mjs";
 /** Builds if a source has changed since the last build; installs what is missing for that. */
 export async function ensureBuilt() {
   await setupToServe();
-  if (isBuildCurrent()) return;
+  if (!isBuildCurrent()) await buildOnce();
+  await buildAssets();
+}
+
+/** One build at a time: whoever comes second takes what the first has built. */
+async function buildOnce() {
   const held = await lock(join(ROOT, "target", "hitparade-build.lock"), (holder) =>
     say(`▸ waiting for another build (process ${holder})`),
   );

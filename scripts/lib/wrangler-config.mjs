@@ -1,8 +1,6 @@
-/**
- * What of wrangler.toml concerns serving on bare workerd. Reads the part of TOML that the file
- * uses, and refuses the rest, so that both runtimes are given the same.
- */
+/** What of wrangler.toml concerns serving on bare workerd, so that both runtimes are given the same. */
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { ROOT } from "./paths.mjs";
 import { Advice } from "./say.mjs";
@@ -18,7 +16,9 @@ import { Advice } from "./say.mjs";
 
 /** @returns {WorkerConfig} */
 export function readWranglerConfig() {
-  const toml = parseToml(readFileSync(join(ROOT, "wrangler.toml"), "utf8"));
+  // Loaded here: scripts start before the packages are installed.
+  const { parse } = createRequire(import.meta.url)("smol-toml");
+  const toml = readToml(parse);
   return {
     compatibilityDate: toml.compatibility_date,
     compatibilityFlags: toml.compatibility_flags ?? [],
@@ -28,51 +28,10 @@ export function readWranglerConfig() {
   };
 }
 
-/**
- * Tables, arrays of tables; strings, booleans, whole numbers and one-line arrays of strings.
- * @param {string} text
- */
-export function parseToml(text) {
-  const root = {};
-  let table = root;
-  const lines = text.split(/\r?\n/);
-  for (let index = 0; index < lines.length; index++) {
-    const line = lines[index].trim();
-    if (!line || line.startsWith("#")) continue;
-    const refuse = () => {
-      throw new Advice(`wrangler.toml, line ${index + 1}: cannot read \`${line}\`.`, "Write it more simply.");
-    };
-    const header = /^(\[\[?)\s*([\w.-]+)\s*\]\]?\s*(#.*)?$/.exec(line);
-    if (header) {
-      table = openTable(root, header[2].split("."), header[1] === "[[");
-      continue;
-    }
-    const [, key, rest] = /^([\w-]+)\s*=\s*(.*)$/.exec(line) ?? refuse();
-    if (rest.startsWith("'''")) {
-      const body = [rest.slice(3)];
-      while (!body.at(-1).includes("'''")) body.push(lines[++index] ?? refuse());
-      table[key] = body.join("\n").split("'''")[0].trim();
-    } else {
-      table[key] = parseValue(rest) ?? refuse();
-    }
+function readToml(parse) {
+  try {
+    return parse(readFileSync(join(ROOT, "wrangler.toml"), "utf8"));
+  } catch (error) {
+    throw new Advice("wrangler.toml cannot be read.", error.message);
   }
-  return root;
-}
-
-function openTable(root, path, isArray) {
-  const last = path.pop();
-  let parent = root;
-  for (const name of path) parent = parent[name] ??= {};
-  if (!isArray) return (parent[last] ??= {});
-  const entry = {};
-  (parent[last] ??= []).push(entry);
-  return entry;
-}
-
-function parseValue(text) {
-  const literal = /^'([^']*)'\s*(#.*)?$/.exec(text);
-  if (literal) return literal[1];
-  // What is left looks as in JSON, but for a comment after it.
-  const value = /^("(?:[^"\\]|\\.)*"|true|false|-?\d+|\[(?:\s*"(?:[^"\\]|\\.)*"\s*,?)*\s*\])\s*(#.*)?$/.exec(text);
-  return value ? JSON.parse(value[1].replace(/,\s*\]$/, "]")) : undefined;
 }
