@@ -52,8 +52,8 @@ async function testService(folders, words) {
   await ensureBuilt();
   const env = { ...process.env };
   if (folders.includes("browser")) env.CHROME_PATH = await ensureBrowser();
-  // One file at a time: each starts a server of its own.
-  return run(NODE, ["--test", "--test-reporter=spec", "--test-concurrency=1", ...files], { env, stdout: "inherit" });
+  // Two files at a time: each has a server of its own, and waits for charts more than it computes.
+  return run(NODE, ["--test", "--test-reporter=spec", "--test-concurrency=2", ...files], { env, stdout: "inherit" });
 }
 
 function testFiles(folder, words) {
