@@ -9,13 +9,23 @@ use super::{MAX_ID_BYTES, Summary};
 /// Totals and weights below this need no care: a count is at most twice the total.
 const CAREFREE: u64 = 1 << 62;
 
+/// What the quick way of recording came to.
+enum Quickly {
+    Done,
+    /// The id has no counter, and may be due one.
+    Absent,
+    Unknown,
+}
+
 impl Summary {
     /// Counts `weight` plays of `id`. An id of no or more than 256 bytes, or a weight of 0, is
     /// not a play and is ignored.
     #[inline]
     pub fn record(&mut self, id: &str, weight: u64) {
-        if self.recorded_quickly(id, weight).is_none() {
-            self.record_anyway(id, weight);
+        match self.record_quickly(id, weight) {
+            Quickly::Done => {}
+            Quickly::Absent => self.record_absent(id, weight),
+            Quickly::Unknown => self.record_anyway(id, weight),
         }
     }
 
@@ -23,22 +33,43 @@ impl Summary {
     /// than a coin, so nothing here branches on it: the weight goes to a counter and a cell, one
     /// of them as 0.
     ///
-    /// `None`: nothing was changed.
+    /// Unless done, nothing was changed.
     #[inline(always)]
-    fn recorded_quickly(&mut self, id: &str, weight: u64) -> Option<()> {
-        let key = Key::short(id.as_bytes())?;
+    fn record_quickly(&mut self, id: &str, weight: u64) -> Quickly {
+        let Some(key) = Key::short(id.as_bytes()) else {
+            return Quickly::Unknown;
+        };
         let hash = self.hasher.hash(&key);
-        let probe = self.table.probe(&key, hash)?;
-        let upper = self.uppers.get_mut(probe.slot)?;
+        let Some(probe) = self.table.probe(&key, hash) else {
+            return Quickly::Unknown;
+        };
+        let Some(upper) = self.uppers.get_mut(probe.slot) else {
+            return Quickly::Unknown;
+        };
         let counted = select_unpredictable(probe.hit, weight, 0);
         if (self.total | weight) >= CAREFREE || probe.unsure {
-            return None;
+            return Quickly::Unknown;
         }
-        self.filter
-            .add(hash, probe.hit, weight - counted, self.admit_above)?;
+        let filtered = weight - counted;
+        let added = self
+            .filter
+            .add(hash, probe.hit, filtered, self.admit_above)
+            .is_some();
+        if !added {
+            return Quickly::Absent;
+        }
         *upper = upper.wrapping_add(counted);
         self.total += weight;
-        Some(())
+        Quickly::Done
+    }
+
+    /// Records an id that is known to have no counter, and to be short.
+    #[inline(never)]
+    fn record_absent(&mut self, id: &str, weight: u64) {
+        if let Some(key) = Key::short(id.as_bytes()).filter(|_| weight > 0) {
+            self.total = self.total.saturating_add(weight);
+            self.admit(key, self.hasher.hash(&key), id, weight);
+        }
     }
 
     #[inline(never)]

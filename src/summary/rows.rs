@@ -45,8 +45,12 @@ impl Row<'_> {
     }
 }
 
-fn estimate(_lower: u64, upper: u64) -> u64 {
-    upper
+/// The middle: of lower, upper and the quarters between them it ranked within 1.3 percentage
+/// points of the best on every stream, up to 7 above the worst, and its errors were the smallest
+/// where popularity drifts (top 1,000 of 1,024 counters: Zipf 1.0 and 1.2, uniform, drifting;
+/// recorded at once or merged of 20).
+fn estimate(lower: u64, upper: u64) -> u64 {
+    lower + upper.saturating_sub(lower) / 2
 }
 
 impl Summary {
