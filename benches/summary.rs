@@ -13,7 +13,7 @@ mod streams;
 
 use cpu_time::ProcessTime;
 use hitparade::summary::{Seed, Summary};
-use peers::{Contender, DataSketches, Floored, HeavyKeeper, TopKCrate};
+use peers::{Contender, DataSketches, Floored, HeavyKeeper, TopKCrate, TopKOfArrays};
 use report::Report;
 use streams::{COUNTERS, IDS, PANES, Plays, Source, Stream, TABLE};
 
@@ -96,16 +96,18 @@ fn plays(report: &mut Report, at: usize, stream: Stream) {
     let mut summary = Summary::new(COUNTERS, SEED);
     let mut weighted = Weighted::new();
     let mut topk = TopKCrate::new();
+    let mut topk_of_arrays = TopKOfArrays::new();
     let mut datasketches = DataSketches::new();
     let mut heavykeeper = HeavyKeeper::new();
     let mut floor = Floored::default();
-    let mut contenders: [&mut dyn Contender; 7] = [
+    let mut contenders: [&mut dyn Contender; 8] = [
         &mut summary,
         &mut weighted,
         &mut topk,
         &mut datasketches,
         &mut heavykeeper,
         &mut floor,
+        &mut topk_of_arrays,
         &mut exact,
     ];
     let times = interleaved(&mut Source::new(stream, 1), &mut contenders);
@@ -116,6 +118,7 @@ fn plays(report: &mut Report, at: usize, stream: Stream) {
         datasketches_ns,
         heavykeeper_ns,
         floor_ns,
+        arrays_ns,
         _,
     ] = times[..]
     else {
@@ -124,6 +127,11 @@ fn plays(report: &mut Report, at: usize, stream: Stream) {
     let (must, aim) = ([20.0, 13.0, 28.0][at], [13.0, 8.0, 13.0][at]);
     report.at_most(&format!("native, {name}: a play"), ours, "ns", must, aim);
     report.note(&format!("native, {name}: topk"), topk_ns, "ns");
+    report.note(
+        &format!("native, {name}: topk, arrays instead of strings"),
+        arrays_ns,
+        "ns",
+    );
     report.note(
         &format!("native, {name}: datasketches"),
         datasketches_ns,
