@@ -82,7 +82,7 @@ mod tests {
         assert!(times(exact(1_000, 60), exact(500, 60)).is_some());
         assert_eq!(times(exact(110, 60), exact(100, 60)), None);
         assert_eq!(
-            times(exact(40, 60), exact(0, 60)),
+            times(exact(30, 60), exact(0, 60)),
             None,
             "a few plays of a new post"
         );

@@ -49,9 +49,7 @@ test("the chart changes when plays arrive", { timeout: 120_000 }, async () => {
   const foreign = [];
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => {
-    // Without a live feed the page asks again and again; the browser notes that it tried.
-    const triedLive = /WebSocket connection to .*\/live/.test(message.text());
-    if (message.type() === "error" && !triedLive) complaints.push(message.text());
+    if (message.type() === "error") complaints.push(message.text());
   });
   page.on("request", (request) => {
     const { protocol, host } = new URL(request.url());
