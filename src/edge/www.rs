@@ -3,7 +3,7 @@
 //! The bare runtime gives files without a type, so types are set here, with a policy that lets
 //! pages run and load only what is ours, and images that the catalog names.
 
-use worker::Method;
+use worker::{Headers, Method, RequestInit};
 
 use super::answer::Answer;
 use super::problem::Problem;
@@ -24,25 +24,47 @@ pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
         return Err(nothing());
     }
     let assets = call.env.assets("ASSETS").map_err(|_| nothing())?;
-    let response = assets.fetch(format!("http://assets{path}"), None).await;
+    let headers = Headers::new();
+    if let Some(known) = call.header("If-None-Match") {
+        headers
+            .set("If-None-Match", &known)
+            .map_err(|_| nothing())?;
+    }
+    let mut init = RequestInit::new();
+    init.with_headers(headers);
+    let response = assets
+        .fetch(format!("http://assets{path}"), Some(init))
+        .await;
     let response = response.map_err(|_| nothing())?;
-    if response.status_code() != 200 {
+    if !matches!(response.status_code(), 200 | 304) {
         return Err(nothing());
     }
     if method != Method::Get {
         return Err(Problem::method_not_allowed(&[Method::Get]));
     }
-    let answer = Answer::passed(response)
+    let etag = response.headers().get("ETag").ok().flatten();
+    let mut answer = Answer::passed(response)
         .with_header("Content-Type", content_type)
-        .with_header("Cache-Control", "public, max-age=300")
+        .with_header("Cache-Control", cache_control(&path))
         .with_header("Cross-Origin-Resource-Policy", "cross-origin");
+    if let Some(etag) = etag {
+        answer = answer.with_header("ETag", etag);
+    }
     if content_type.starts_with("text/html") {
         return Ok(answer
-            .with_header("Cache-Control", "no-cache")
             .with_header("Content-Security-Policy", POLICY)
             .with_header("Referrer-Policy", "no-referrer"));
     }
     Ok(answer)
+}
+
+/// The modules of a page must be of one release, so they are asked about each time. What other
+/// sites embed may be an hour old.
+fn cache_control(path: &str) -> &'static str {
+    match path {
+        "/beacon.js" | "/beacon.mjs" | "/widget.js" => "public, max-age=3600",
+        _ => "no-cache",
+    }
 }
 
 fn content_type(path: &str) -> Option<&'static str> {
