@@ -7,7 +7,11 @@
 use crate::window::Level;
 
 /// Counters of a pane.
-pub const fn counters(level: Level) -> usize {
+pub fn counters(level: Level) -> usize {
+    #[cfg(feature = "simulation")]
+    if let Some(counters) = simulated::COUNTERS.get() {
+        return counters << level.code();
+    }
     match level {
         Level::Minute | Level::Quarter => 1_024,
         Level::TwoHours => 2_048,
@@ -15,3 +19,21 @@ pub const fn counters(level: Level) -> usize {
         Level::All => 8_192,
     }
 }
+
+/// Small summaries for the simulation: they are full after a handful of plays.
+#[cfg(feature = "simulation")]
+mod simulated {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub static COUNTERS: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Gives a minute's pane so many counters in this thread, each coarser level twice as many.
+    pub fn set_counters(of_a_minute: Option<usize>) {
+        COUNTERS.set(of_a_minute);
+    }
+}
+
+#[cfg(feature = "simulation")]
+pub use simulated::set_counters;

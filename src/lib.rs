@@ -7,6 +7,10 @@ mod edge;
 pub mod global;
 pub mod leaderboard;
 pub mod limiter;
+#[cfg(feature = "simulation")]
+pub mod mutants;
+#[cfg(not(feature = "simulation"))]
+mod mutants;
 #[cfg(target_arch = "wasm32")]
 mod platform;
 pub mod play;

@@ -41,6 +41,7 @@ records! {
     PutRegionReply = 37 v 1;
     KeptChart<'a> = 38 v 1;
     LiveRequest = 39 v 1;
+    Claim<'a> = 44 v 1;
 }
 
 /// One play of a batch.
@@ -63,6 +64,17 @@ pub struct Batch<'a> {
     pub plays: Vec<BatchPlay<'a>>,
 }
 
+/// Said to the shard that a batch belonged to before a change of shards: if you have not counted
+/// it, you never will; it is counted elsewhere. Journaled and remembered like a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim<'a> {
+    /// The batch's [`Batch::key`].
+    #[serde(borrow)]
+    pub key: &'a [u8],
+    /// The batch's [`Batch::sent_ms`].
+    pub sent_ms: u64,
+}
+
 /// Worker → shard: count this.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordRequest<'a> {
@@ -71,7 +83,7 @@ pub struct RecordRequest<'a> {
     pub shard: u32,
     /// The installation's seed, for a shard that has none yet.
     pub seed: [u8; 16],
-    /// An encoded [`Batch`], passed to the journal as it is.
+    /// An encoded [`Batch`] or [`Claim`], passed to the journal as it is.
     #[serde(borrow)]
     pub batch: &'a [u8],
 }
@@ -87,6 +99,11 @@ pub enum RecordReply {
     Busy { retry_after_s: u32 },
     /// The request itself is wrong; repeating it does not help.
     Invalid,
+    /// To a [`Claim`]: the batch was not counted here and never will be, durably.
+    Claimed,
+    /// To a batch that was claimed before: not counted here, another shard does it. Its sender
+    /// is to try again; the batch is claimed again then, and finds its shard.
+    Moved,
 }
 
 /// One pane as it leaves a shard.
@@ -111,7 +128,8 @@ pub struct Push<'a> {
     pub oldest_offset: u64,
     /// The offset of the first entry.
     pub first_offset: u64,
-    /// Encoded [`SealedPane`]s, in the order of their offsets.
+    /// Encoded [`SealedPane`]s, one an offset, in their order. An empty one is lost: its row in the
+    /// shard cannot be read. It is counted as a gap and passed over.
     #[serde(borrow)]
     pub entries: Vec<&'a [u8]>,
     /// The offset that the shard's next sealed pane will have.

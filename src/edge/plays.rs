@@ -19,8 +19,8 @@ use crate::play::{
     MAX_IDEMPOTENCY_KEY_BYTES, MAX_PLAYS, MAX_PLAYS_TRUSTED, Play, Refused, Rules, read_body,
 };
 use crate::settings::{read_regions, region_of};
-use crate::topology::RegionTable;
-use crate::wire::{Batch, BatchPlay, RecordReply, RecordRequest};
+use crate::topology::{Region, RegionTable};
+use crate::wire::{Batch, BatchPlay, Claim, RecordReply, RecordRequest};
 
 /// How long a shard may take to make a batch durable.
 const RECORD_TIMEOUT_MS: u64 = 10_000;
@@ -280,7 +280,14 @@ async fn send(
     sent_ms: u64,
 ) -> Result<bool, Problem> {
     let region = table.find(region_id).ok_or_else(Problem::unknown_region)?;
-    let shard = region.shard_of(client, sent_ms);
+    let route = region.route(client, sent_ms);
+    if let (Some(old_shard), Some(key)) = (route.claim_at, key) {
+        let claim = codec::encode(&Claim { key, sent_ms });
+        let reply = send_to(env, table, region, old_shard, &claim).await?;
+        if reply != RecordReply::Claimed {
+            return verdict_of(reply);
+        }
+    }
     let plays = plays.iter().map(|play| BatchPlay {
         post_id: &play.post_id,
         timestamp_ms: play.timestamp_ms,
@@ -291,24 +298,40 @@ async fn send(
         sent_ms,
         plays: plays.collect(),
     });
+    verdict_of(send_to(env, table, region, route.shard, &batch).await?)
+}
+
+async fn send_to(
+    env: &Env,
+    table: &RegionTable,
+    region: &Region,
+    shard: u32,
+    batch: &[u8],
+) -> Result<RecordReply, Problem> {
     let request = RecordRequest {
-        region_id,
+        region_id: &region.region_id,
         shard,
         seed: table.seed,
-        batch: &batch,
+        batch,
     };
-    let stub = shard_stub(env, region_id, shard, region.hint.as_deref())
+    let stub = shard_stub(env, &region.region_id, shard, region.hint.as_deref())
         .map_err(|error| Problem::away("the shard", &error))?;
-    let reply = ask::<_, RecordReply>(&stub, "/record", &request, RECORD_TIMEOUT_MS).await;
+    ask::<_, RecordReply>(&stub, "/record", &request, RECORD_TIMEOUT_MS)
+        .await
+        .map_err(|error| Problem::away("the shard", &error))
+}
+
+fn verdict_of(reply: RecordReply) -> Result<bool, Problem> {
+    let again = "not counted; send the whole batch again under the same key";
     match reply {
-        Ok(RecordReply::Counted { repeated }) => Ok(repeated),
-        Ok(RecordReply::TooOld) => Err(clock_problem(ClockError::TooOldToRepeat)),
-        Ok(RecordReply::Busy { retry_after_s }) => Err(Problem::busy(
-            "overloaded",
-            retry_after_s,
-            "not counted; send the whole batch again under the same key",
-        )),
-        Ok(RecordReply::Invalid) => {
+        RecordReply::Counted { repeated } => Ok(repeated),
+        RecordReply::TooOld => Err(clock_problem(ClockError::TooOldToRepeat)),
+        RecordReply::Busy { retry_after_s } => {
+            Err(Problem::busy("overloaded", retry_after_s, again))
+        }
+        // The number of shards is changing: the next attempt asks the shard of the new one.
+        RecordReply::Moved => Err(Problem::busy("moved", 2, again)),
+        RecordReply::Invalid | RecordReply::Claimed => {
             console_error!("shard refused a batch of ours");
             Err(Problem::busy(
                 "unavailable",
@@ -316,7 +339,6 @@ async fn send(
                 "the shard runs another release; try again",
             ))
         }
-        Err(error) => Err(Problem::away("the shard", &error)),
     }
 }
 

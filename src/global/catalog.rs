@@ -10,6 +10,8 @@ use crate::wire::{CatalogEntry, PostPatch, Refusal};
 
 /// Hidden ids have keys of their own in [`Table::Meta`]: charts need all of them.
 const HIDDEN_PREFIX: &[u8] = b"hidden/";
+/// Where entries go that cannot be read, when others are put in their place.
+const DAMAGED_PREFIX: &[u8] = b"damaged/posts/";
 /// Entries that charts asked for lately, in memory: at most this many bytes of text.
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -100,6 +102,15 @@ impl Catalog {
                 writes.push(Write::put(Table::Meta, hidden_key, Vec::new()));
             } else if self.is_hidden(post_id) {
                 writes.push(Write::delete(Table::Meta, hidden_key));
+            }
+            // What cannot be read is kept beside what is written in its place.
+            let before = storage.get(Table::Posts, post_id.as_bytes());
+            let before = before.map_err(|error| Refusal::Storage(error.0))?;
+            if let Some(bytes) = before
+                && codec::decode::<CatalogEntry>(&bytes).is_err()
+            {
+                let key = [DAMAGED_PREFIX, post_id.as_bytes()].concat();
+                writes.push(Write::put(Table::Meta, key, bytes));
             }
             let value = codec::encode(entry);
             writes.push(Write::put(Table::Posts, post_id.as_bytes(), value));

@@ -46,10 +46,9 @@ pub struct Live {
 }
 
 impl Live {
+    /// Adds what was taken of a region's shard. Nothing but a gap may have been: then there is an
+    /// offset to be stored.
     pub fn add_pending(&mut self, region_id: &str, panes: Vec<SentPane>, now_ms: u64) {
-        if panes.is_empty() {
-            return;
-        }
         self.pending_bytes += panes.iter().map(|pane| pane.summary.len()).sum::<usize>();
         self.pending_since_ms.get_or_insert(now_ms);
         self.pending

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::MAX_LOGS_A_SHARD;
 use crate::codec::{self, Record};
-use crate::storage::{Storage, StorageError, Table, Write};
+use crate::mutants::{self, Mutant};
+use crate::storage::{Storage, StorageError, Table, Write, twin};
+use crate::topology::GLOBAL_SCOPE;
 
 /// A shard: its region and number.
 pub type ShardName = (String, u32);
@@ -38,12 +40,10 @@ impl Record for OffsetsRow {
 }
 
 /// Two copies a region: without its offsets its panes would be folded again.
-const COPIES: [u8; 2] = [b'a', b'b'];
-
-fn row_key(region_id: &str, copy: u8) -> Vec<u8> {
-    let mut key = region_id.as_bytes().to_vec();
-    key.extend_from_slice(&[0, copy]);
-    key
+fn row_name(region_id: &str) -> Vec<u8> {
+    let mut name = region_id.as_bytes().to_vec();
+    name.push(0);
+    name
 }
 
 /// Where every shard's logs stand.
@@ -52,6 +52,9 @@ pub struct Logs {
     shards: BTreeMap<ShardName, Vec<Log>>,
     /// Regions whose offsets cannot be read: their pushes are refused, nothing is lost.
     damaged_regions: Vec<String>,
+    generations: BTreeMap<String, u8>,
+    /// Copies that cannot be read.
+    pub damaged_rows: u64,
     /// Offsets that were passed over because no shard could send them any more.
     pub gaps: u64,
 }
@@ -71,36 +74,52 @@ impl Logs {
     pub fn load(storage: &impl Storage, regions: &[String]) -> Result<Self, StorageError> {
         let mut logs = Logs::default();
         for region_id in regions {
-            let mut found = None;
-            let mut copies = 0;
-            for copy in COPIES {
-                let Some(bytes) = storage.get(Table::Offsets, &row_key(region_id, copy))? else {
-                    continue;
-                };
-                copies += 1;
-                found = found.or(codec::decode::<OffsetsRow>(&bytes).ok());
-            }
-            let Some(row) = found else {
-                if copies > 0 {
-                    logs.damaged_regions.push(region_id.clone());
-                }
-                continue;
-            };
-            for (shard, mut shard_logs) in row.shards {
-                for log in &mut shard_logs {
-                    log.accepted = log.consumed;
-                    log.durable = log.consumed;
-                }
-                logs.shards.insert((region_id.clone(), shard), shard_logs);
-            }
+            logs.load_region(storage, region_id)?;
         }
         Ok(logs)
+    }
+
+    /// Reads where the logs of a region stand. A region that is made may have been there before.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load_region(
+        &mut self,
+        storage: &impl Storage,
+        region_id: &str,
+    ) -> Result<(), StorageError> {
+        let stored = twin::load::<OffsetsRow>(storage, Table::Offsets, &row_name(region_id))?;
+        self.damaged_rows += stored.damaged;
+        if stored.is_lost() {
+            self.damaged_regions.push(region_id.to_owned());
+        }
+        self.generations
+            .insert(region_id.to_owned(), stored.generation);
+        for (shard, mut shard_logs) in stored.record.into_iter().flat_map(|row| row.shards) {
+            for log in &mut shard_logs {
+                log.accepted = log.consumed;
+                // What is read may have been written a moment ago, by a state that was dropped.
+                log.durable = match mutants::active(Mutant::LoadedTakenForDurable) {
+                    true => log.consumed,
+                    false => 0,
+                };
+            }
+            self.shards
+                .insert((region_id.to_owned(), shard), shard_logs);
+        }
+        Ok(())
     }
 
     pub fn is_damaged(&self, region_id: &str) -> bool {
         self.damaged_regions
             .iter()
             .any(|damaged| damaged == region_id)
+    }
+
+    /// Whether nothing more is taken of a scope, or of a part of it, as long as nobody repairs it.
+    pub fn is_scope_damaged(&self, scope: &str) -> bool {
+        let all = scope == GLOBAL_SCOPE && !self.damaged_regions.is_empty();
+        all || self.is_damaged(scope)
     }
 
     pub fn damaged_regions(&self) -> usize {
@@ -110,7 +129,8 @@ impl Logs {
     /// The log, from its oldest offset on where it is new.
     pub fn log(&mut self, shard: &ShardName, log_id: u128, oldest: u64, now_ms: u64) -> &mut Log {
         let logs = self.shards.entry(shard.clone()).or_default();
-        let position = logs.iter().position(|log| log.log_id == log_id);
+        let any_log = mutants::active(Mutant::OffsetsWithoutLogId);
+        let position = logs.iter().position(|log| log.log_id == log_id || any_log);
         let position = position.unwrap_or_else(|| {
             if logs.len() >= MAX_LOGS_A_SHARD {
                 logs.sort_by_key(|log| std::cmp::Reverse(log.last_heard_ms));
@@ -156,13 +176,9 @@ impl Logs {
             let row = codec::encode(&OffsetsRow {
                 shards: shards.collect(),
             });
-            for copy in COPIES {
-                writes.push(Write::put(
-                    Table::Offsets,
-                    row_key(region_id, copy),
-                    row.clone(),
-                ));
-            }
+            let generation = self.generations.get(region_id).copied().unwrap_or(0);
+            let name = row_name(region_id);
+            writes.extend(twin::writes(Table::Offsets, &name, generation, &row));
         }
         writes
     }
@@ -176,6 +192,12 @@ impl Logs {
                 }
             }
         }
+    }
+
+    /// Whether anything is consumed that is not known to be durable.
+    pub fn is_ahead_of_durable(&self) -> bool {
+        let mut logs = self.shards.values().flatten();
+        logs.any(|log| log.durable < log.consumed)
     }
 
     /// What is consumed at this moment, for [`Logs::synced`] after the sync that follows.

@@ -39,7 +39,7 @@ impl Global {
     ) -> Result<Merged, Refusal> {
         let seed = self.seed();
         let mut stored = Vec::new();
-        let mut damaged = false;
+        let mut damaged = self.logs.is_scope_damaged(scope);
         for tile in tiles(span, now_ms) {
             let pane = read_pane(storage, scope, tile, seed).map_err(refused)?;
             damaged |= pane.damaged;

@@ -42,7 +42,7 @@ mod state;
 
 pub use charts::ChartRules;
 pub use regions::FirstRegion;
-pub use state::{Global, Health};
+pub use state::{Global, Health, SyncPoint};
 
 /// How long entries may be pending before a push makes them folded.
 pub const FLUSH_AFTER_MS: u64 = 2_000;

@@ -147,19 +147,18 @@ impl Inner {
         if memory_is_short(4 * message.len()) {
             return Err(Refusal::Busy { retry_after_s: 1 });
         }
-        let (reply, flushed) = self.with_global(|global, storage| {
+        let (reply, sync_is_due) = self.with_global(|global, storage| {
             let reply = global.take_push(message, now_ms).inspect_err(|refusal| {
                 console_error!("global: push refused: {refusal:?}");
             })?;
-            let due = global.flush_is_due(now_ms);
-            if due {
+            if global.flush_is_due(now_ms) {
                 global
                     .flush(storage, now_ms)
                     .map_err(|error| Refusal::Storage(error.0))?;
             }
-            Ok((reply, due))
+            Ok((reply, global.sync_is_due()))
         })?;
-        if flushed && !self.syncing.replace(true) {
+        if sync_is_due && !self.syncing.replace(true) {
             let inner = Rc::clone(self);
             spawn_local(async move {
                 inner.sync().await;

@@ -1,7 +1,7 @@
 //! The region table: made from the settings at the first start, changed by `PUT /regions`.
 
 use crate::codec::{self, Record};
-use crate::storage::{Storage, StorageError, Table, Write};
+use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::topology::{
     MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS, Region, RegionTable, check_region_id,
 };
@@ -10,10 +10,18 @@ use crate::wire::{PutRegion, Refusal};
 use serde::{Deserialize, Serialize};
 
 /// Two copies of the seed: a new one would loosen the bounds of everything stored.
-const SEED_KEYS: [&[u8]; 2] = [b"seed/a", b"seed/b"];
+const SEED_NAME: &[u8] = b"seed/";
 
 #[derive(Serialize, Deserialize)]
 struct SeedRow([u8; 16]);
+
+impl RegionRows {
+    /// A region was made, behind every row there was.
+    pub fn made(&mut self, key: &[u8]) {
+        self.keys.push(key.to_vec());
+        self.next_position = self.next_position.saturating_add(1);
+    }
+}
 
 impl Record for SeedRow {
     const KIND: u8 = 50;
@@ -28,8 +36,19 @@ pub struct FirstRegion {
     pub hint: Option<String>,
 }
 
+/// Where the regions are stored.
+#[derive(Default)]
+pub struct RegionRows {
+    /// The key of each region's row, in the order of the table.
+    pub keys: Vec<Vec<u8>>,
+    /// The position that the next region's row begins with: behind every row there is.
+    next_position: u32,
+    /// Rows that cannot be read, the seed's included.
+    pub damaged: u64,
+}
+
 /// Reads the table; makes seed and first regions where there are none. Returns it with the
-/// writes that store what was made, and the number of rows that cannot be read.
+/// writes that store what was made.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -37,48 +56,60 @@ pub fn load(
     storage: &impl Storage,
     first: &[FirstRegion],
     random: [u8; 16],
-) -> Result<(RegionTable, Vec<Write>, u64), StorageError> {
+) -> Result<(RegionTable, RegionRows, Vec<Write>), StorageError> {
     let mut writes = Vec::new();
-    let mut damaged = 0;
-    let mut seed = None;
-    for key in SEED_KEYS {
-        if let Some(bytes) = storage.get(Table::Meta, key)? {
-            match codec::decode::<SeedRow>(&bytes) {
-                Ok(SeedRow(stored)) => seed = seed.or(Some(stored)),
-                Err(_) => damaged += 1,
-            }
-        }
-    }
+    let stored = twin::load::<SeedRow>(storage, Table::Meta, SEED_NAME)?;
+    let seed = stored.record.map(|SeedRow(seed)| seed);
     let seed = seed.unwrap_or_else(|| {
         let row = codec::encode(&SeedRow(random));
-        writes.extend(SEED_KEYS.map(|key| Write::put(Table::Meta, key, row.clone())));
+        writes.extend(twin::writes(
+            Table::Meta,
+            SEED_NAME,
+            stored.generation,
+            &row,
+        ));
         random
     });
-    let rows = storage.scan(Table::Regions, &[], &[], usize::MAX)?;
-    let mut regions = Vec::new();
-    for (_, value) in &rows {
-        match codec::decode::<Region>(value) {
-            Ok(region) => regions.push(region),
-            Err(_) => damaged += 1,
+    let mut rows = RegionRows {
+        damaged: stored.damaged,
+        ..RegionRows::default()
+    };
+    let mut regions: Vec<Region> = Vec::new();
+    for (key, value) in storage.scan(Table::Regions, &[], &[], usize::MAX)? {
+        let position = key
+            .first_chunk()
+            .map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        rows.next_position = rows.next_position.max(position.saturating_add(1));
+        match codec::decode::<Region>(&value) {
+            Ok(region) => {
+                regions.push(region);
+                rows.keys.push(key);
+            }
+            Err(_) => rows.damaged += 1,
         }
     }
-    if rows.is_empty() {
+    if rows.next_position == 0 {
         for first in first.iter().take(MAX_REGIONS) {
             let mut region = Region::new(&first.region_id, &first.region_name, 1);
             region.hint.clone_from(&first.hint);
-            writes.push(row_of(&region, regions.len()));
+            let key = row_key(rows.next_position, &region);
+            rows.next_position += 1;
+            writes.push(Write::put(
+                Table::Regions,
+                key.clone(),
+                codec::encode(&region),
+            ));
+            rows.keys.push(key);
             regions.push(region);
         }
     }
-    Ok((RegionTable { seed, regions }, writes, damaged))
+    Ok((RegionTable { seed, regions }, rows, writes))
 }
 
 /// The key keeps the order in which regions were made; it ends with the id, so that a row that
 /// cannot be read is never overwritten by another region.
-fn row_of(region: &Region, position: usize) -> Write {
-    let mut key = (position as u32).to_be_bytes().to_vec();
-    key.extend_from_slice(region.region_id.as_bytes());
-    Write::put(Table::Regions, key, codec::encode(region))
+fn row_key(position: u32, region: &Region) -> Vec<u8> {
+    [&position.to_be_bytes()[..], region.region_id.as_bytes()].concat()
 }
 
 /// Makes or changes a region. Returns it with the write that stores it.
@@ -87,6 +118,7 @@ fn row_of(region: &Region, position: usize) -> Write {
 /// [`Refusal::Invalid`] with what is wrong.
 pub fn put(
     table: &RegionTable,
+    rows: &RegionRows,
     request: &PutRegion,
     now_ms: u64,
 ) -> Result<(usize, Region, Write), Refusal> {
@@ -130,6 +162,8 @@ pub fn put(
     if let Some(shards) = request.shards {
         region.reshard(shards, now_ms);
     }
-    let write = row_of(&region, position);
+    let key = rows.keys.get(position).cloned();
+    let key = key.unwrap_or_else(|| row_key(rows.next_position, &region));
+    let write = Write::put(Table::Regions, key, codec::encode(&region));
     Ok((position, region, write))
 }

@@ -6,10 +6,11 @@ use super::catalog::Catalog;
 use super::ladder;
 use super::live::{Live, Provisional, SentPane};
 use super::logs::{Logs, ShardName, Turn};
-use super::regions::{self, FirstRegion};
+use super::regions::{self, FirstRegion, RegionRows};
 use super::{FLUSH_AFTER_MS, MAX_PENDING_BYTES, MAX_PUSH_ENTRIES};
 use crate::codec;
-use crate::storage::{Storage, StorageError, Write};
+use crate::mutants::{self, Mutant};
+use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
 use crate::topology::{GLOBAL_SCOPE, MAX_SHARDS, Region, RegionTable};
 use crate::window::{DAY_MS, HOUR_MS, Level, PaneKey, fold_targets};
@@ -36,7 +37,8 @@ pub struct SyncPoint(Vec<(ShardName, u128, u64)>);
 /// The state machine of the global object. Storage and clock are handed in.
 pub struct Global {
     pub(super) table: RegionTable,
-    logs: Logs,
+    region_rows: RegionRows,
+    pub(super) logs: Logs,
     pub(super) live: Live,
     pub(super) catalog: Catalog,
     damaged_rows: u64,
@@ -54,7 +56,7 @@ impl Global {
         first_regions: &[FirstRegion],
         random: [u8; 16],
     ) -> Result<Self, StorageError> {
-        let (table, writes, damaged_rows) = regions::load(storage, first_regions, random)?;
+        let (table, region_rows, writes) = regions::load(storage, first_regions, random)?;
         if !writes.is_empty() {
             storage.write(&writes)?;
         }
@@ -64,7 +66,8 @@ impl Global {
             catalog: Catalog::load(storage)?,
             table,
             live: Live::default(),
-            damaged_rows,
+            damaged_rows: region_rows.damaged,
+            region_rows,
             refused_pushes: 0,
             expired_ms: 0,
         })
@@ -111,15 +114,16 @@ impl Global {
         if contradicts {
             return Err(invalid("offsets contradict each other".into()));
         }
-        let check = |panes: &[&[u8]]| {
-            panes
-                .iter()
-                .map(|pane| self.check_pane(pane, now_ms))
-                .collect::<Result<Vec<_>, _>>()
+        let check = |pane: &&[u8]| self.check_pane(pane, now_ms);
+        let check_entry = |entry: &&[u8]| match *entry {
+            [] => Ok(None),
+            pane => self.check_pane(pane, now_ms).map(Some),
         };
+        let entries = push.entries.iter().map(check_entry);
+        let provisional = push.provisional.iter().map(check);
         Ok(CheckedPush {
-            entries: check(&push.entries)?,
-            provisional: check(&push.provisional)?,
+            entries: entries.collect::<Result<_, _>>()?,
+            provisional: provisional.collect::<Result<_, _>>()?,
             push,
         })
     }
@@ -151,10 +155,19 @@ impl Global {
             .logs
             .log(&shard, push.log_id, push.oldest_offset, now_ms);
         log.last_heard_ms = now_ms;
+        let mut gaps = 0;
         if let Turn::Take { skip } = log.turn(push.first_offset) {
-            let taken: Vec<SentPane> = entries.into_iter().skip(skip).collect();
-            log.accepted += taken.len() as u64;
-            self.live.add_pending(push.region_id, taken, now_ms);
+            let skip = match mutants::active(Mutant::FoldWithoutOffsetCheck) {
+                true => 0,
+                false => skip,
+            };
+            let taken: Vec<Option<SentPane>> = entries.into_iter().skip(skip).collect();
+            if !taken.is_empty() {
+                log.accepted += taken.len() as u64;
+                gaps = taken.iter().filter(|pane| pane.is_none()).count() as u64;
+                let panes = taken.into_iter().flatten().collect();
+                self.live.add_pending(push.region_id, panes, now_ms);
+            }
         }
         let reply = PushReply {
             wanted_offset: log.accepted,
@@ -167,7 +180,15 @@ impl Global {
             last.log_id != push.log_id
                 || (push.journal_seq, push.next_offset) >= (last.journal_seq, last.next_offset)
         });
-        if complete && newer {
+        self.logs.gaps += gaps;
+        let unguarded = mutants::active(Mutant::ProvisionalUnguarded);
+        if complete && newer || unguarded {
+            let mut provisional = provisional;
+            if mutants::active(Mutant::ProvisionalAdded)
+                && let Some(last) = self.live.provisional.remove(&shard)
+            {
+                provisional.extend(last.panes);
+            }
             let (log_id, next_offset) = (push.log_id, push.next_offset);
             let copies = Provisional {
                 log_id,
@@ -234,10 +255,23 @@ impl Global {
                 writes.extend(ladder::expired(storage, scope, now_ms)?);
             }
         }
+        if mutants::active(Mutant::OffsetsApart) {
+            let (panes, offsets): (Vec<Write>, Vec<Write>) = writes
+                .into_iter()
+                .partition(|write| write.table() == Table::Panes);
+            storage.write(&panes)?;
+            writes = offsets;
+        }
         storage.write(&writes)?;
         self.logs.written(&regions);
         self.live.folded();
         Ok(())
+    }
+
+    /// Whether something was folded that is not known to be durable: sync then, however long ago
+    /// it was folded.
+    pub fn sync_is_due(&self) -> bool {
+        self.logs.is_ahead_of_durable()
     }
 
     /// To be taken before a sync and handed to [`Global::synced`] after it.
@@ -272,10 +306,20 @@ impl Global {
         request: &PutRegion,
         now_ms: u64,
     ) -> Result<Region, Refusal> {
-        let (position, region, write) = regions::put(&self.table, request, now_ms)?;
+        let refused = |error: StorageError| Refusal::Storage(error.0);
+        let (position, region, write) =
+            regions::put(&self.table, &self.region_rows, request, now_ms)?;
+        if position == self.table.regions.len() {
+            self.logs
+                .load_region(storage, &region.region_id)
+                .map_err(refused)?;
+        }
         storage
-            .write(&[write])
-            .map_err(|error| Refusal::Storage(error.0))?;
+            .write(std::slice::from_ref(&write))
+            .map_err(refused)?;
+        if position == self.table.regions.len() {
+            self.region_rows.made(write.key());
+        }
         match self.table.regions.get_mut(position) {
             Some(existing) => existing.clone_from(&region),
             None => self.table.regions.push(region.clone()),
@@ -285,7 +329,7 @@ impl Global {
 
     pub fn health(&self) -> Health {
         Health {
-            damaged_rows: self.damaged_rows,
+            damaged_rows: self.damaged_rows + self.logs.damaged_rows,
             damaged_regions: self.logs.damaged_regions(),
             gaps: self.logs.gaps,
             pending_bytes: self.live.pending_bytes,
@@ -297,7 +341,8 @@ impl Global {
 /// A push whose every part was found to be sound.
 struct CheckedPush<'a> {
     push: Push<'a>,
-    entries: Vec<SentPane>,
+    /// One an offset; `None` for a gap.
+    entries: Vec<Option<SentPane>>,
     provisional: Vec<SentPane>,
 }
 

@@ -6,7 +6,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::JOURNAL_ROWS;
 use crate::codec::{self, Record};
 use crate::storage::{MAX_PART_BYTES, Storage, StorageError, Table, Write};
 
@@ -60,8 +59,9 @@ impl Journal {
     pub fn load(
         storage: &impl Storage,
         covered_seq: u64,
+        ring_rows: u64,
     ) -> Result<(Self, Vec<FoundCommit>, u64), StorageError> {
-        let mut readable: Vec<u64> = (0..JOURNAL_ROWS).collect();
+        let mut readable: Vec<u64> = (0..ring_rows).collect();
         let mut parts = std::collections::BTreeMap::new();
         let mut last_seq = covered_seq;
         let mut damaged = 0;
@@ -133,7 +133,7 @@ impl Journal {
             });
             Write::put(
                 Table::Journal,
-                slot.unwrap_or(JOURNAL_ROWS).to_be_bytes(),
+                slot.unwrap_or(u64::MAX - 1).to_be_bytes(),
                 row,
             )
         });
@@ -170,6 +170,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::region::JOURNAL_ROWS;
     use crate::storage::MemoryStorage;
 
     fn commit(journal: &mut Journal, storage: &MemoryStorage, batches: &[&[u8]]) -> u64 {
@@ -183,7 +184,7 @@ mod tests {
     #[test]
     fn commits_come_back_in_order_and_covered_ones_do_not() {
         let storage = MemoryStorage::new();
-        let (mut journal, found, _) = Journal::load(&storage, 0).unwrap();
+        let (mut journal, found, _) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
         assert!(found.is_empty());
         let mut covered = 0;
         for turn in 0..1_000_u32 {
@@ -194,10 +195,10 @@ mod tests {
             }
         }
         commit(&mut journal, &storage, &[b"last"]);
-        let (_, found, damaged) = Journal::load(&storage, covered).unwrap();
+        let (_, found, damaged) = Journal::load(&storage, covered, JOURNAL_ROWS).unwrap();
         assert_eq!((found.len(), damaged), (1, 0));
         assert_eq!(found[0].batches, [b"last"]);
-        let (_, found, _) = Journal::load(&storage, covered - 3).unwrap();
+        let (_, found, _) = Journal::load(&storage, covered - 3, JOURNAL_ROWS).unwrap();
         assert_eq!(found.len(), 4);
         assert_eq!(found[0].batches[0], 997_u32.to_be_bytes());
         assert!(storage.len(Table::Journal) as u64 <= JOURNAL_ROWS);
@@ -206,17 +207,17 @@ mod tests {
     #[test]
     fn a_commit_larger_than_a_value_is_split_and_comes_back_whole_or_not_at_all() {
         let storage = MemoryStorage::new();
-        let (mut journal, _, _) = Journal::load(&storage, 0).unwrap();
+        let (mut journal, _, _) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
         let large = vec![7; 3 * MAX_PART_BYTES];
         let last_seq = commit(&mut journal, &storage, &[&large, b"small"]);
         assert_eq!(last_seq, 4);
-        let (_, found, _) = Journal::load(&storage, 0).unwrap();
+        let (_, found, _) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
         assert_eq!(found[0].batches[0], large);
         let third = storage.keys(Table::Journal, &[]).unwrap()[2].clone();
         storage
             .write(&[Write::put(Table::Journal, third, b"damaged".to_vec())])
             .unwrap();
-        let (journal, found, damaged) = Journal::load(&storage, 0).unwrap();
+        let (journal, found, damaged) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
         assert_eq!((found.len(), damaged), (0, 1));
         assert_eq!(
             journal.slots.len() as u64,

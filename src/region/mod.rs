@@ -28,9 +28,11 @@
 //! A full queue or a full outbox answers [`RecordReply::Busy`](crate::wire::RecordReply::Busy);
 //! too many late panes, or too large ones, are sealed early. Nothing is dropped.
 
+mod alarm;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod charts;
 mod journal;
+mod limits;
 #[cfg(target_arch = "wasm32")]
 mod live;
 mod metrics;
@@ -41,6 +43,8 @@ mod push;
 mod seen;
 mod shard;
 
+pub use alarm::Alarm;
+pub use limits::Limits;
 pub use metrics::ShardMetrics;
 pub use shard::{Admission, Health, Shard, SyncPoint};
 
@@ -72,6 +76,8 @@ pub const GROUP_AFTER_A_SECOND: u32 = 20;
 pub const GROUP_REQUESTS: usize = 64;
 pub const GROUP_BYTES: usize = 64 << 10;
 pub const GROUP_WAIT_MS: u64 = 100;
+/// An alarm that is overdue by so long was lost: it is set again.
+pub const ALARM_OVERDUE_MS: u64 = 10_000;
 /// How long a push may take, and how many one alarm sends when there is a backlog: 32 MiB every
 /// 5 s, 1 GiB in three minutes.
 pub const PUSH_TIMEOUT_MS: u64 = 30_000;

@@ -14,7 +14,7 @@ use worker::{
 
 use super::charts::{ChartCache, FRESH_MS};
 use super::live::{self, LOOK_INTERVAL_MS, Shown};
-use super::{Admission, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
+use super::{Admission, Alarm, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
 use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard, ShardMetrics};
 use crate::codec;
 use crate::platform::{
@@ -46,7 +46,7 @@ struct Inner {
     group_is_full: RefCell<Option<oneshot::Sender<()>>>,
     committing: Cell<bool>,
     pushing: Cell<bool>,
-    alarm_is_set: Cell<bool>,
+    alarm: Cell<Alarm>,
     arrivals: Cell<Arrivals>,
     pushed_ms: Cell<u64>,
     shown: RefCell<Shown>,
@@ -114,7 +114,7 @@ impl DurableObject for RegionShard {
                 group_is_full: RefCell::new(None),
                 committing: Cell::new(false),
                 pushing: Cell::new(false),
-                alarm_is_set: Cell::new(false),
+                alarm: Cell::default(),
                 arrivals: Cell::default(),
                 pushed_ms: Cell::new(0),
                 shown: RefCell::default(),
@@ -271,16 +271,19 @@ impl Inner {
         let mut arrivals = self.arrivals.get();
         arrivals.add(now_ms);
         self.arrivals.set(arrivals);
+        if !self.settle().await {
+            return busy;
+        }
         let admitted =
             self.with_shard(|shard, _| Ok((shard.admit(&request, now_ms), shard.waiting())));
-        let (ticket, repeated) = match admitted {
+        let (ticket, reply) = match admitted {
             Err(_) => return busy,
             Ok((Admission::Answer(reply), _)) => return reply,
-            Ok((Admission::Wait { ticket, repeated }, (requests, bytes))) => {
+            Ok((Admission::Wait { ticket, reply }, (requests, bytes))) => {
                 if requests >= GROUP_REQUESTS || bytes >= GROUP_BYTES {
                     self.group_is_full.borrow_mut().take();
                 }
-                (ticket, repeated)
+                (ticket, reply)
             }
         };
         let (sender, committed) = oneshot::channel();
@@ -297,7 +300,7 @@ impl Inner {
             });
         }
         match committed.await {
-            Ok(()) => RecordReply::Counted { repeated },
+            Ok(()) => reply,
             Err(_) => busy,
         }
     }
@@ -400,6 +403,28 @@ impl Inner {
         }
     }
 
+    /// Waits, once after each load, until what was loaded is durable; `false` if that failed.
+    async fn settle(&self) -> bool {
+        let unsettled =
+            self.with_shard(|shard, _| Ok((!shard.is_settled()).then(|| shard.sync_point())));
+        match unsettled {
+            Ok(None) => true,
+            Err(_) => false,
+            Ok(Some(point)) => {
+                if let Err(error) = self.state.storage().sync().await {
+                    console_error!("shard: sync: {error}");
+                    self.drop_state();
+                    return false;
+                }
+                let settled = self.with_shard(|shard, _| {
+                    shard.synced(point);
+                    Ok(())
+                });
+                settled.is_ok()
+            }
+        }
+    }
+
     /// Commits until nothing waits.
     async fn commit_all(&self) {
         self.ensure_alarm().await;
@@ -472,22 +497,32 @@ impl Inner {
     /// Sees to it that the object wakes up: before anything is written, so that no crash leaves
     /// plays that nobody pushes.
     async fn ensure_alarm(&self) {
-        if !self.alarm_is_set.get() {
+        if self.alarm.get().to_be_set(now_ms()).is_some() {
             self.ensure_alarm_within(PUSH_INTERVAL_MS).await;
         }
     }
 
     /// Sets the alarm, earlier than it may be set already.
     async fn ensure_alarm_within(&self, delay_ms: u64) {
-        match self.state.storage().set_alarm(delay_ms as i64).await {
-            Ok(()) => self.alarm_is_set.set(true),
-            Err(error) => console_error!("shard: alarm: {error}"),
+        // Whoever comes while this waits need not set it too.
+        let mut alarm = self.alarm.get();
+        alarm.was_set(now_ms().saturating_add(delay_ms));
+        self.alarm.set(alarm);
+        if let Err(error) = self.state.storage().set_alarm(delay_ms as i64).await {
+            console_error!("shard: alarm: {error}");
+            self.alarm_fired();
         }
     }
 
+    fn alarm_fired(&self) {
+        let mut alarm = self.alarm.get();
+        alarm.fired();
+        self.alarm.set(alarm);
+    }
+
     async fn alarm(&self) {
-        self.alarm_is_set.set(false);
         self.shown.borrow_mut().restore(&self.state);
+        self.alarm_fired();
         let has_work = self.with_shard(|shard, _| Ok(shard.has_work()));
         let has_readers = !self.shown.borrow_mut().tags(&self.state).is_empty();
         if has_work == Ok(false) && !has_readers {

@@ -6,9 +6,10 @@ use crate::capacity::counters;
 use crate::summary::{Seed, Summary};
 use crate::window::{PaneKey, recording_pane};
 
-use super::{MAX_LATE_PANES, MAX_OPEN_BYTES, SEAL_AFTER_END_MS, SEAL_LATE_AFTER_MS};
+use super::{Limits, SEAL_AFTER_END_MS, SEAL_LATE_AFTER_MS};
 
 /// A pane that takes plays.
+#[derive(Clone)]
 pub struct OpenPane {
     pub summary: Summary,
     /// Its row in storage: `None` until the first checkpoint.
@@ -73,7 +74,7 @@ impl OpenPanes {
 
     /// The panes to seal before their time so that number and memory stay within their limits:
     /// late ones first, the one opened first before the others.
-    pub fn over_the_limits(&self) -> Vec<PaneKey> {
+    pub fn over_the_limits(&self, limits: &Limits) -> Vec<PaneKey> {
         let mut by_age: Vec<(bool, u64, PaneKey)> = self
             .panes
             .iter()
@@ -86,10 +87,10 @@ impl OpenPanes {
             .values()
             .map(|pane| pane.summary.heap_bytes())
             .sum();
-        let mut excess = late.saturating_sub(MAX_LATE_PANES);
+        let mut excess = late.saturating_sub(limits.late_panes);
         let mut to_seal = Vec::new();
         for (_, _, key) in by_age {
-            if excess == 0 && bytes <= MAX_OPEN_BYTES {
+            if excess == 0 && bytes <= limits.open_bytes {
                 break;
             }
             excess = excess.saturating_sub(1);
@@ -140,12 +141,12 @@ mod tests {
         for day in 0..400 {
             open.record("a", NOW_MS - day * DAY_MS, 1, SEED, NOW_MS + day);
         }
-        let to_seal = open.over_the_limits();
+        let to_seal = open.over_the_limits(&Limits::default());
         for key in &to_seal {
             open.panes.remove(key);
         }
-        assert!(open.over_the_limits().is_empty());
-        assert!(open.late().len() <= MAX_LATE_PANES);
+        assert!(open.over_the_limits(&Limits::default()).is_empty());
+        assert!(open.late().len() <= Limits::default().late_panes);
         assert!(
             open.panes.contains_key(&recording_pane(NOW_MS, NOW_MS)),
             "live ones stay"

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::shard::{Shard, encode_pane, outbox_key};
-use super::{MAX_PROVISIONAL_BYTES, MAX_PUSH_BYTES};
 use crate::codec;
+use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write};
-use crate::wire::{Push, PushReply};
+use crate::wire::{Push, PushReply, SealedPane};
 
 impl Shard {
     /// The message for the global object: sealed panes from the wanted offset on, as many as fit,
@@ -23,35 +23,54 @@ impl Shard {
         };
         let provisional = self.provisional();
         let provisional_bytes: usize = provisional.iter().map(Vec::len).sum();
-        let first_offset = self.wanted_offset.max(self.oldest_offset());
-        let mut entries = BTreeMap::new();
-        let mut bytes = provisional_bytes;
-        for (offset, entry) in self
-            .outbox
-            .range(first_offset..self.sendable_offset.max(first_offset))
-        {
-            bytes += entry.bytes as usize;
-            // One entry always fits: a pane is at most 1.2 MB.
-            if bytes > MAX_PUSH_BYTES && !entries.is_empty() {
-                break;
-            }
-            let key = outbox_key(*offset, entry.sealed_ms, entry.bytes);
-            match storage.get(Table::Outbox, &key)? {
-                Some(value) => entries.insert(*offset, value),
-                None => break,
-            };
-        }
+        let oldest_offset = self.oldest_offset();
+        let first_offset = self.wanted_offset.max(oldest_offset);
+        let entries = self.entries(storage, first_offset, provisional_bytes)?;
         Ok(Some(codec::encode(&Push {
             region_id: &region_id,
             shard,
             log_id: self.checkpoint.log_id,
-            oldest_offset: self.oldest_offset(),
+            oldest_offset,
             first_offset,
-            entries: entries.values().map(Vec::as_slice).collect(),
+            entries: entries.iter().map(Vec::as_slice).collect(),
             next_offset: self.next_offset(),
             journal_seq: self.applied_seq,
             provisional: provisional.iter().map(Vec::as_slice).collect(),
         })))
+    }
+
+    /// What the outbox holds from an offset on, as much as fits: one item an offset, an empty one
+    /// where there is nothing to be read. That row is put aside, so that it blocks nothing.
+    fn entries(
+        &mut self,
+        storage: &impl Storage,
+        first_offset: u64,
+        mut bytes: usize,
+    ) -> Result<Vec<Vec<u8>>, StorageError> {
+        let mut entries = Vec::new();
+        let mut damaged = Vec::new();
+        for offset in first_offset..self.sendable_offset() {
+            let mut readable = None;
+            if let Some(entry) = self.outbox.get(&offset) {
+                bytes += entry.bytes as usize;
+                // One entry always fits: a pane is at most 1.2 MB.
+                if bytes > self.limits.push_bytes && !entries.is_empty() {
+                    break;
+                }
+                let key = outbox_key(offset, entry.sealed_ms, entry.bytes);
+                readable = storage
+                    .get(Table::Outbox, &key)?
+                    .filter(|value| codec::decode::<SealedPane<'_>>(value).is_ok());
+                if readable.is_none() {
+                    damaged.push(offset);
+                }
+            }
+            entries.push(readable.unwrap_or_default());
+        }
+        for offset in damaged {
+            self.put_aside(storage, offset)?;
+        }
+        Ok(entries)
     }
 
     /// Copies of the open panes. Late ones that do not fit are sealed instead.
@@ -64,7 +83,7 @@ impl Shard {
             .collect();
         let mut bytes: usize = copies.values().map(Vec::len).sum();
         for key in self.open.late() {
-            if bytes <= MAX_PROVISIONAL_BYTES {
+            if bytes <= self.limits.provisional_bytes {
                 break;
             }
             bytes -= copies.get(&key).map_or(0, Vec::len);
@@ -76,7 +95,7 @@ impl Shard {
 
     /// Whether there is more to send at once.
     pub fn has_more_to_send(&self) -> bool {
-        self.wanted_offset < self.sendable_offset
+        self.wanted_offset < self.sendable_offset()
     }
 
     /// Takes the reply of the global object: forgets what is durable there. `random` names the
@@ -96,7 +115,10 @@ impl Shard {
             return storage.write(&writes);
         }
         self.wanted_offset = reply.wanted_offset.max(self.oldest_offset());
-        let durable_offset = reply.durable_offset.min(reply.wanted_offset);
+        let mut durable_offset = reply.durable_offset.min(reply.wanted_offset);
+        if mutants::active(Mutant::ForgottenBeforeDurable) {
+            durable_offset = reply.wanted_offset;
+        }
         let kept = self.outbox.split_off(&durable_offset);
         let forgotten = std::mem::replace(&mut self.outbox, kept);
         let mut writes = Vec::with_capacity(forgotten.len());

@@ -38,6 +38,13 @@ impl Fingerprint {
     }
 }
 
+impl Fingerprint {
+    /// Of a claim of that batch: another one than the batch's own.
+    pub fn of_claim(secret: &[u8; 16], key: &[u8]) -> Self {
+        Self::of(&secret.map(|byte| !byte), key)
+    }
+}
+
 /// The fingerprints that came between two checkpoints.
 #[derive(Serialize, Deserialize)]
 struct SeenRow<'a> {
@@ -101,6 +108,11 @@ impl Seen {
         });
         self.rows.push_back((slot, row.newest_ms));
         true
+    }
+
+    /// When the youngest of the rows taken back was stored.
+    pub fn newest_row_ms(&self) -> Option<u64> {
+        self.rows.iter().map(|(_, newest_ms)| *newest_ms).max()
     }
 
     /// To be called once after the last row: brings them into order and into minutes.

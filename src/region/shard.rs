@@ -5,18 +5,24 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::journal::Journal;
+use super::journal::{FoundCommit, Journal};
 use super::panes::{OpenPane, OpenPanes};
 use super::seen::{Fingerprint, Seen};
 use super::*;
-use crate::codec::{self, Record};
-use crate::storage::{Storage, StorageError, Table, Write};
+use crate::codec::{self, DecodeError, Record};
+use crate::mutants::{self, Mutant};
+use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey};
-use crate::wire::{Batch, RecordReply, RecordRequest, SealedPane};
+use crate::wire::{Batch, Claim, RecordReply, RecordRequest, SealedPane};
 
 /// The two copies of the checkpoint's header: without it the journal would be counted again.
-const CHECKPOINT_KEYS: [&[u8]; 2] = [b"checkpoint/a", b"checkpoint/b"];
+const CHECKPOINT_NAME: &[u8] = b"checkpoint/";
+/// Where rows of the outbox go that cannot be read, so that they are kept and nothing waits for
+/// them.
+const DAMAGED_OUTBOX: &[u8] = b"damaged/outbox/";
+/// Clocks of Workers and shards differ by so much at most where it matters after a damage only.
+const REFUSE_MARGIN_MS: u64 = 10_000;
 
 /// What a checkpoint says besides panes, outbox and fingerprints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +37,14 @@ pub(super) struct Checkpoint {
     pub covered_seq: u64,
     /// The offset of the next sealed pane.
     pub next_offset: u64,
+    /// The first offset of this log: what lies below in the outbox belongs to another.
+    pub log_start: u64,
+    /// When this was written.
+    pub written_ms: u64,
+    /// Fingerprints were lost: a batch that was first sent before this may have been counted.
+    pub refuse_before_ms: u64,
+    /// Rows of fingerprints that cannot be read and that are reckoned with already.
+    pub damaged_seen: u64,
 }
 
 impl Record for Checkpoint {
@@ -76,12 +90,13 @@ pub enum Admission {
     /// Nothing to wait for.
     Answer(RecordReply),
     /// To be answered when the commit of this ticket is durable.
-    Wait { ticket: u64, repeated: bool },
+    Wait { ticket: u64, reply: RecordReply },
 }
 
 /// What was written before a sync: durable once the sync is done.
 #[derive(Clone, Copy, Debug)]
 pub struct SyncPoint {
+    load_id: u64,
     next_offset: u64,
 }
 
@@ -123,6 +138,51 @@ pub struct Shard {
     damaged_rows: u64,
     /// The checkpoint's header is not in storage as it is here.
     header_dirty: bool,
+    header_generation: u8,
+    /// Tells this state from one that was dropped: a sync that began before says nothing here.
+    load_id: u64,
+    /// What was loaded is durable: it may have been written a moment ago, by a state that was
+    /// dropped.
+    settled: bool,
+    pub(super) limits: Limits,
+}
+
+/// What a shard is asked to journal.
+enum Wanted<'a> {
+    Plays(Batch<'a>),
+    Claim(Claim<'a>),
+}
+
+impl<'a> Wanted<'a> {
+    fn decode(bytes: &'a [u8]) -> Option<Self> {
+        match codec::decode::<Batch<'a>>(bytes) {
+            Ok(batch) => Some(Wanted::Plays(batch)),
+            Err(DecodeError::OtherKind { .. }) => codec::decode(bytes).ok().map(Wanted::Claim),
+            Err(_) => None,
+        }
+    }
+
+    fn sent_ms(&self) -> u64 {
+        match self {
+            Wanted::Plays(batch) => batch.sent_ms,
+            Wanted::Claim(claim) => claim.sent_ms,
+        }
+    }
+
+    fn key(&self) -> Option<&'a [u8]> {
+        match self {
+            Wanted::Plays(batch) => batch.key,
+            Wanted::Claim(claim) => Some(claim.key),
+        }
+    }
+
+    /// What marks it as seen.
+    fn fingerprint(&self, secret: &[u8; 16]) -> Option<Fingerprint> {
+        match self {
+            Wanted::Plays(batch) => batch.key.map(|key| Fingerprint::of(secret, key)),
+            Wanted::Claim(claim) => Some(Fingerprint::of_claim(secret, claim.key)),
+        }
+    }
 }
 
 impl Shard {
@@ -137,37 +197,29 @@ impl Shard {
         random: [u8; 32],
         now_ms: u64,
     ) -> Result<Self, StorageError> {
-        let mut damaged_rows = 0;
-        let mut stored = None;
-        let mut first_start = true;
-        for key in CHECKPOINT_KEYS {
-            if let Some(bytes) = storage.get(Table::Meta, key)? {
-                first_start = false;
-                match codec::decode::<Checkpoint>(&bytes) {
-                    Ok(checkpoint) => stored = stored.or(Some(checkpoint)),
-                    Err(_) => damaged_rows += 1,
-                }
-            }
-        }
-        let lost_header = stored.is_none() && !first_start;
-        let mut checkpoint = stored.unwrap_or_else(|| Checkpoint::new(random));
-        let (mut journal, mut commits, damaged) = Journal::load(storage, checkpoint.covered_seq)?;
-        damaged_rows += damaged;
-        if lost_header {
-            // Nobody knows any more which commits are in the panes, nor which log the outbox
-            // belongs to: neither is counted again. The rows stay where they are.
-            let last_seq = commits.last().map_or(0, |commit| commit.last_seq);
-            commits.clear();
-            journal.cover(last_seq);
-            checkpoint.covered_seq = last_seq;
-            let last_key = storage.keys(Table::Outbox, &[])?.pop().unwrap_or_default();
-            let last_offset = read_outbox_key(&last_key).map(|(offset, _, _)| offset);
-            checkpoint.next_offset = last_offset.map_or(0, |offset| offset.saturating_add(1));
-        }
+        Self::load_within(storage, random, now_ms, Limits::default())
+    }
 
+    /// [`Shard::load`] with limits of one's own.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load_within(
+        storage: &impl Storage,
+        random: [u8; 32],
+        now_ms: u64,
+        limits: Limits,
+    ) -> Result<Self, StorageError> {
+        let stored = twin::load::<Checkpoint>(storage, Table::Meta, CHECKPOINT_NAME)?;
+        let lost_header = stored.is_lost();
+        let is_new = stored.record.is_none();
+        let checkpoint = stored.record.unwrap_or_else(|| Checkpoint::new(random));
+        let (journal, mut commits, damaged_journal) =
+            Journal::load(storage, checkpoint.covered_seq, limits.journal_rows)?;
         let mut shard = Shard {
             applied_seq: checkpoint.covered_seq,
-            header_dirty: first_start || lost_header,
+            header_dirty: is_new,
+            header_generation: stored.generation,
             wanted_offset: 0,
             sendable_offset: 0,
             checkpoint,
@@ -183,17 +235,17 @@ impl Shard {
             next_ticket: 1,
             outbox: BTreeMap::new(),
             outbox_bytes: 0,
-            damaged_rows,
+            damaged_rows: stored.damaged + damaged_journal,
+            load_id: random.first_chunk().map_or(0, |id| u64::from_be_bytes(*id)),
+            settled: false,
+            limits,
         };
+        if lost_header {
+            shard.begin_beside_lost_header(storage, &mut commits, now_ms)?;
+        }
         shard.load_open_panes(storage)?;
-        if !lost_header {
-            shard.load_outbox(storage)?;
-        }
-        shard.wanted_offset = shard.oldest_offset();
-        for (key, value) in storage.scan(Table::Seen, &[], &[], usize::MAX)? {
-            shard.damaged_rows += u64::from(!shard.seen.load_row(&key, &value));
-        }
-        shard.seen.loaded(now_ms);
+        shard.load_outbox(storage)?;
+        shard.load_seen(storage, lost_header, now_ms)?;
         for commit in &commits {
             for batch in &commit.batches {
                 shard.apply(batch, now_ms);
@@ -206,6 +258,69 @@ impl Shard {
             shard.checkpoint(storage, now_ms)?;
         }
         Ok(shard)
+    }
+
+    /// Nobody knows any more which commits are in the panes, nor which log the outbox belongs to:
+    /// neither is counted again. The rows stay where they are.
+    fn begin_beside_lost_header(
+        &mut self,
+        storage: &impl Storage,
+        commits: &mut Vec<FoundCommit>,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        let secret = self.checkpoint.secret;
+        for commit in std::mem::take(commits) {
+            let batches = commit.batches.iter();
+            for wanted in batches.filter_map(|batch| Wanted::decode(batch)) {
+                if let Some(fingerprint) = wanted.fingerprint(&secret) {
+                    self.seen.insert(fingerprint, now_ms);
+                }
+            }
+            self.applied_seq = commit.last_seq;
+        }
+        self.journal.cover(self.applied_seq);
+        self.checkpoint.covered_seq = self.applied_seq;
+        let keys = storage.keys(Table::Outbox, &[])?;
+        let offsets = keys
+            .iter()
+            .filter_map(|key| read_outbox_key(key))
+            .map(|(offset, _, _)| offset);
+        let next = offsets.max().map_or(0, |last| last.saturating_add(1));
+        self.checkpoint.log_start = next;
+        self.checkpoint.next_offset = next;
+        Ok(())
+    }
+
+    fn load_seen(
+        &mut self,
+        storage: &impl Storage,
+        lost_header: bool,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        if mutants::active(Mutant::FingerprintsForgotten) {
+            return Ok(());
+        }
+        let mut damaged = 0;
+        for (key, value) in storage.scan(Table::Seen, &[], &[], usize::MAX)? {
+            damaged += u64::from(!self.seen.load_row(&key, &value));
+        }
+        self.damaged_rows += damaged;
+        // Without the header's secret no fingerprint says anything.
+        let newest_ms = self.seen.newest_row_ms().filter(|_| lost_header);
+        let last_ms = match lost_header {
+            true => now_ms,
+            false => self.checkpoint.written_ms,
+        };
+        let damaged_ms = (damaged > self.checkpoint.damaged_seen).then_some(last_ms);
+        if let Some(lost_ms) = newest_ms.max(damaged_ms) {
+            let refuse_before_ms = lost_ms.saturating_add(REFUSE_MARGIN_MS);
+            let before_ms = &mut self.checkpoint.refuse_before_ms;
+            *before_ms = refuse_before_ms.max(*before_ms);
+            self.checkpoint.damaged_seen = damaged;
+            self.header_dirty = true;
+        }
+        self.seen.loaded(now_ms);
+        Ok(())
     }
 
     fn load_open_panes(&mut self, storage: &impl Storage) -> Result<(), StorageError> {
@@ -223,7 +338,10 @@ impl Shard {
                 dirty: false,
                 opened_ms,
             };
-            self.open.panes.insert(key, pane);
+            // Two rows of one span: one of them could not be read for a while.
+            if let Some(other) = self.open.panes.insert(key, pane) {
+                self.sealed.push((key, other));
+            }
         }
         Ok(())
     }
@@ -231,40 +349,43 @@ impl Shard {
     fn load_outbox(&mut self, storage: &impl Storage) -> Result<(), StorageError> {
         self.outbox_bytes = storage.bytes(Table::Outbox)?;
         for key in storage.keys(Table::Outbox, &[])? {
-            if let Some((offset, sealed_ms, bytes)) = read_outbox_key(&key) {
-                self.outbox.insert(offset, OutboxEntry { sealed_ms, bytes });
+            match read_outbox_key(&key) {
+                Some((offset, sealed_ms, bytes)) if offset >= self.checkpoint.log_start => {
+                    self.outbox.insert(offset, OutboxEntry { sealed_ms, bytes });
+                }
+                // Of another log, whose header was lost.
+                Some(_) => {}
+                None => self.damaged_rows += 1,
             }
         }
+        self.wanted_offset = self.oldest_offset();
         Ok(())
     }
 
     /// Decides about a batch.
     pub fn admit(&mut self, request: &RecordRequest<'_>, now_ms: u64) -> Admission {
-        let Ok(batch) = codec::decode::<Batch<'_>>(request.batch) else {
+        let Some(wanted) = Wanted::decode(request.batch) else {
             return Admission::Answer(RecordReply::Invalid);
         };
-        self.introduce(request);
-        if now_ms.saturating_sub(batch.sent_ms) > TOO_OLD_MS {
+        if self.is_another(request) {
+            return Admission::Answer(RecordReply::Invalid);
+        }
+        if now_ms.saturating_sub(wanted.sent_ms()) > TOO_OLD_MS {
             return Admission::Answer(RecordReply::TooOld);
         }
-        let secret = self.checkpoint.secret;
-        let fingerprint = batch.key.map(|key| Fingerprint::of(&secret, key));
-        if let Some(fingerprint) = &fingerprint {
-            if self.seen.contains(fingerprint) {
-                return Admission::Answer(RecordReply::Counted { repeated: true });
-            }
-            if let Some(ticket) = self.pending.get(fingerprint) {
-                return Admission::Wait {
-                    ticket: *ticket,
-                    repeated: true,
-                };
-            }
+        if let Some(answer) = self.known(&wanted) {
+            return answer;
+        }
+        if wanted.key().is_some() && wanted.sent_ms() < self.checkpoint.refuse_before_ms {
+            return Admission::Answer(RecordReply::TooOld);
         }
         if let Some(retry_after_s) = self.overload(request.batch.len(), now_ms) {
             return Admission::Answer(RecordReply::Busy { retry_after_s });
         }
+        self.introduce(request);
         let ticket = self.next_ticket;
         self.next_ticket += 1;
+        let fingerprint = wanted.fingerprint(&self.checkpoint.secret);
         if let Some(fingerprint) = fingerprint {
             self.pending.insert(fingerprint, ticket);
         }
@@ -274,10 +395,50 @@ impl Shard {
             fingerprint,
             batch: request.batch.to_vec(),
         });
-        Admission::Wait {
-            ticket,
-            repeated: false,
+        let reply = match wanted {
+            Wanted::Plays(_) => RecordReply::Counted { repeated: false },
+            Wanted::Claim(_) => RecordReply::Claimed,
+        };
+        Admission::Wait { ticket, reply }
+    }
+
+    /// What is to be said of a batch that was counted or claimed before, or is about to be.
+    fn known(&self, wanted: &Wanted<'_>) -> Option<Admission> {
+        let key = wanted.key()?;
+        let secret = &self.checkpoint.secret;
+        let is_claim = matches!(wanted, Wanted::Claim(_));
+        let counted = RecordReply::Counted { repeated: true };
+        if let Some(answer) = self.known_as(&Fingerprint::of(secret, key), counted) {
+            return Some(answer);
         }
+        let claimed = self.known_as(&Fingerprint::of_claim(secret, key), RecordReply::Claimed)?;
+        if is_claim {
+            return Some(claimed);
+        }
+        // Whether the claim is durable yet does not matter: what is refused may come again.
+        let ignored = mutants::active(Mutant::ClaimsIgnored);
+        (!ignored).then_some(Admission::Answer(RecordReply::Moved))
+    }
+
+    fn known_as(&self, fingerprint: &Fingerprint, reply: RecordReply) -> Option<Admission> {
+        if self.seen.contains(fingerprint) {
+            let soon = RecordReply::Busy { retry_after_s: 1 };
+            return Some(Admission::Answer(if self.is_settled() {
+                reply
+            } else {
+                soon
+            }));
+        }
+        let ticket = *self.pending.get(fingerprint)?;
+        Some(Admission::Wait { ticket, reply })
+    }
+
+    /// Whether the request is meant for another shard than the one this is.
+    fn is_another(&self, request: &RecordRequest<'_>) -> bool {
+        let name = self.checkpoint.name.as_ref();
+        name.is_some_and(|(region_id, shard)| {
+            region_id != request.region_id || *shard != request.shard
+        })
     }
 
     /// Takes the name and, where it has none yet, the seed from a request.
@@ -294,7 +455,7 @@ impl Shard {
 
     /// Why nothing more can be taken, as seconds after which to try again.
     fn overload(&self, bytes: usize, now_ms: u64) -> Option<u32> {
-        if self.waiting.len() >= MAX_WAITING_REQUESTS
+        if self.waiting.len() >= self.limits.waiting_requests
             || self.waiting_bytes + bytes > MAX_WAITING_BYTES
         {
             return Some(1);
@@ -303,9 +464,9 @@ impl Shard {
             .outbox
             .first_key_value()
             .map(|(_, entry)| entry.sealed_ms);
-        let too_old =
-            oldest.is_some_and(|sealed_ms| now_ms.saturating_sub(sealed_ms) > MAX_OUTBOX_AGE_MS);
-        (too_old || self.outbox_bytes > MAX_OUTBOX_BYTES).then_some(60)
+        let too_old = oldest
+            .is_some_and(|sealed_ms| now_ms.saturating_sub(sealed_ms) > self.limits.outbox_age_ms);
+        (too_old || self.outbox_bytes > self.limits.outbox_bytes).then_some(60)
     }
 
     /// The number and bytes of the batches that wait for a commit.
@@ -370,18 +531,20 @@ impl Shard {
 
     /// Counts a journaled batch, unless it was counted before.
     fn apply(&mut self, batch: &[u8], now_ms: u64) {
-        let Ok(batch) = codec::decode::<Batch<'_>>(batch) else {
+        let Some(wanted) = Wanted::decode(batch) else {
             // It was checked when it was admitted; only a row of another release gets here.
             self.damaged_rows += 1;
             return;
         };
-        if let Some(key) = batch.key {
-            let fingerprint = Fingerprint::of(&self.checkpoint.secret, key);
+        if let Some(fingerprint) = wanted.fingerprint(&self.checkpoint.secret) {
             if self.seen.contains(&fingerprint) {
                 return;
             }
             self.seen.insert(fingerprint, now_ms);
         }
+        let Wanted::Plays(batch) = wanted else {
+            return;
+        };
         let seed = self.seed();
         for play in &batch.plays {
             self.open
@@ -390,7 +553,10 @@ impl Shard {
     }
 
     fn seal_over_the_limits(&mut self) {
-        for key in self.open.over_the_limits() {
+        for key in self.open.over_the_limits(&self.limits) {
+            if mutants::active(Mutant::LatePaneDropped) {
+                self.open.panes.remove(&key);
+            }
             self.seal(key);
         }
     }
@@ -404,7 +570,7 @@ impl Shard {
     /// Whether a checkpoint should be written now.
     pub fn checkpoint_is_due(&self, now_ms: u64) -> bool {
         let (rows, bytes) = self.journal.uncovered();
-        rows >= CHECKPOINT_ROWS
+        rows >= self.limits.checkpoint_rows
             || bytes >= CHECKPOINT_BYTES
             || !self.sealed.is_empty()
             || !self.open.due(now_ms).is_empty()
@@ -417,6 +583,12 @@ impl Shard {
     /// When the disk refuses: drop this state and load it anew.
     pub fn checkpoint(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
         for key in self.open.due(now_ms) {
+            if mutants::active(Mutant::AlarmNotIdempotent)
+                && let Some(pane) = self.open.panes.get(&key)
+            {
+                self.sealed.push((key, pane.clone()));
+                continue;
+            }
             self.seal(key);
         }
         let mut writes = Vec::new();
@@ -463,7 +635,10 @@ impl Shard {
         }
         writes.extend(self.seen.save(now_ms));
         if self.checkpoint.covered_seq != self.applied_seq || !writes.is_empty() {
-            self.checkpoint.covered_seq = self.applied_seq;
+            if !mutants::active(Mutant::JournalNotCovered) {
+                self.checkpoint.covered_seq = self.applied_seq;
+            }
+            self.checkpoint.written_ms = now_ms;
             self.header_dirty = true;
         }
         self.write_header(&mut writes);
@@ -479,22 +654,67 @@ impl Shard {
     fn write_header(&self, writes: &mut Vec<Write>) {
         if self.header_dirty {
             let header = codec::encode(&self.checkpoint);
-            for key in CHECKPOINT_KEYS {
-                writes.push(Write::put(Table::Meta, key, header.clone()));
-            }
+            let generation = self.header_generation;
+            writes.extend(twin::writes(
+                Table::Meta,
+                CHECKPOINT_NAME,
+                generation,
+                &header,
+            ));
         }
     }
 
     /// To be taken before a sync and handed to [`Shard::synced`] after it.
     pub fn sync_point(&self) -> SyncPoint {
         SyncPoint {
+            load_id: self.load_id,
             next_offset: self.checkpoint.next_offset,
         }
     }
 
     /// What was written before the sync point is durable.
     pub fn synced(&mut self, point: SyncPoint) {
+        if point.load_id != self.load_id {
+            return;
+        }
+        self.settled = true;
         self.sendable_offset = self.sendable_offset.max(point.next_offset);
+    }
+
+    /// Whether what was loaded is known to be durable: one sync after the load. Until then nothing
+    /// that it says may be promised to anybody.
+    pub fn is_settled(&self) -> bool {
+        self.settled || mutants::active(Mutant::LoadedTakenForDurable)
+    }
+
+    /// Below this the outbox may be sent: it is durable here.
+    pub(super) fn sendable_offset(&self) -> u64 {
+        if mutants::active(Mutant::SentBeforeDurable) {
+            return self.checkpoint.next_offset;
+        }
+        self.sendable_offset
+    }
+
+    /// Takes an entry that cannot be read out of the outbox; the bytes are kept. The global object
+    /// is told that it is missing.
+    pub(super) fn put_aside(
+        &mut self,
+        storage: &impl Storage,
+        offset: u64,
+    ) -> Result<(), StorageError> {
+        let Some(entry) = self.outbox.remove(&offset) else {
+            return Ok(());
+        };
+        self.outbox_bytes = self.outbox_bytes.saturating_sub(entry.bytes);
+        self.damaged_rows += 1;
+        let key = outbox_key(offset, entry.sealed_ms, entry.bytes);
+        let Some(value) = storage.get(Table::Outbox, &key)? else {
+            return Ok(());
+        };
+        storage.write(&[
+            Write::put(Table::Meta, [DAMAGED_OUTBOX, &key[..]].concat(), value),
+            Write::delete(Table::Outbox, key),
+        ])
     }
 
     /// Whether there is anything that the global object does not have for good: if not, the shard
@@ -521,6 +741,7 @@ impl Shard {
         self.outbox.clear();
         self.outbox_bytes = 0;
         self.checkpoint.log_id = log_id;
+        self.checkpoint.log_start = self.checkpoint.next_offset;
         self.wanted_offset = self.checkpoint.next_offset;
         self.header_dirty = true;
         self.write_header(&mut writes);
@@ -573,6 +794,10 @@ impl Checkpoint {
             seed: None,
             covered_seq: 0,
             next_offset: 0,
+            log_start: 0,
+            written_ms: 0,
+            refuse_before_ms: 0,
+            damaged_seen: 0,
         }
     }
 }

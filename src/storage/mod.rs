@@ -13,6 +13,7 @@ use std::fmt;
 mod memory;
 #[cfg(target_arch = "wasm32")]
 mod sql;
+pub(crate) mod twin;
 
 pub use memory::MemoryStorage;
 #[cfg(target_arch = "wasm32")]
@@ -91,6 +92,20 @@ impl Write {
     pub fn put(table: Table, key: impl Into<Vec<u8>>, value: Vec<u8>) -> Self {
         let key = key.into();
         Write::Put { table, key, value }
+    }
+
+    /// The table that it changes.
+    pub fn table(&self) -> Table {
+        match self {
+            Write::Put { table, .. } | Write::Delete { table, .. } => *table,
+        }
+    }
+
+    /// The key that it changes.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Write::Put { key, .. } | Write::Delete { key, .. } => key,
+        }
     }
 
     pub fn delete(table: Table, key: impl Into<Vec<u8>>) -> Self {

@@ -9,6 +9,7 @@ use super::filter::{CELLS_PER_COUNTER, Cells, Filter};
 use super::key::{Key, KeyHasher, StoredKey, spread};
 use super::table::Table;
 use super::{Seed, Summary};
+use crate::mutants::{self, Mutant};
 
 impl Summary {
     /// Merges any number of summaries, of any capacities and seeds, and keeps the `capacity`
@@ -204,6 +205,9 @@ impl Sums {
     /// Remembers what an id had that loses its counter.
     fn drop_row(&mut self, hash: u64, upper: u64) {
         self.full = true;
+        if mutants::active(Mutant::TruncationForgets) {
+            return;
+        }
         if self.dropped.is_empty() {
             let cells = match self.counts.len() {
                 0 => self.cells,

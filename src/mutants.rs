@@ -1,0 +1,98 @@
+//! Mistakes that the simulation must find, one at a time: what proves that it would find ours.
+//!
+//! Only with the feature `simulation`, which the tests of this crate switch on for themselves;
+//! otherwise every question below is answered with a constant and compiles to nothing.
+
+/// A mistake. `docs/how-it-works.md` tells which step of the protocol each one leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "simulation"), allow(dead_code))]
+pub enum Mutant {
+    /// 202 when the journal row is written, not when it is durable.
+    AcknowledgeBeforeDurable,
+    /// Plays are in the panes when the journal row is written, not when it is durable.
+    RecordBeforeDurable,
+    /// The global object folds every entry that it is sent.
+    FoldWithoutOffsetCheck,
+    /// The global object keeps one offset a shard, whatever the log.
+    OffsetsWithoutLogId,
+    /// Copies of open panes are taken from any push.
+    ProvisionalUnguarded,
+    /// Copies of open panes come on top of the last ones.
+    ProvisionalAdded,
+    /// A pane that an alarm seals stays open, for the next alarm to seal it again.
+    AlarmNotIdempotent,
+    /// A restart does not read the fingerprints.
+    FingerprintsForgotten,
+    /// A change of shards counts from the moment on in which it is asked for.
+    ReshardAtOnce,
+    /// Near a change of shards nothing is claimed.
+    NothingClaimed,
+    /// A shard that has claimed a batch counts it nevertheless.
+    ClaimsIgnored,
+    /// What is merged into a summary of less capacity is dropped without a trace.
+    TruncationForgets,
+    /// A late pane over the limit is dropped instead of sealed.
+    LatePaneDropped,
+    /// A shard forgets what the global object has taken, before that is durable there.
+    ForgottenBeforeDurable,
+    /// A shard sends what its own storage may still lose.
+    SentBeforeDurable,
+    /// Panes are folded in one transaction and offsets stored in the next.
+    OffsetsApart,
+    /// What a state loads after a failed write is taken for durable.
+    LoadedTakenForDurable,
+    /// The checkpoint does not say up to where it covers the journal.
+    JournalNotCovered,
+}
+
+#[cfg(feature = "simulation")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Mutant;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    impl Mutant {
+        pub const ALL: [Mutant; 18] = [
+            Mutant::AcknowledgeBeforeDurable,
+            Mutant::RecordBeforeDurable,
+            Mutant::FoldWithoutOffsetCheck,
+            Mutant::OffsetsWithoutLogId,
+            Mutant::ProvisionalUnguarded,
+            Mutant::ProvisionalAdded,
+            Mutant::AlarmNotIdempotent,
+            Mutant::FingerprintsForgotten,
+            Mutant::ReshardAtOnce,
+            Mutant::NothingClaimed,
+            Mutant::ClaimsIgnored,
+            Mutant::TruncationForgets,
+            Mutant::LatePaneDropped,
+            Mutant::ForgottenBeforeDurable,
+            Mutant::SentBeforeDurable,
+            Mutant::OffsetsApart,
+            Mutant::LoadedTakenForDurable,
+            Mutant::JournalNotCovered,
+        ];
+    }
+
+    /// Makes one mistake, or none, from now on in this thread.
+    pub fn set(mutant: Option<Mutant>) {
+        ACTIVE.set(mutant);
+    }
+
+    pub fn active(mutant: Mutant) -> bool {
+        ACTIVE.get() == Some(mutant)
+    }
+}
+
+#[cfg(feature = "simulation")]
+pub use switch::{active, set};
+
+/// Whether the mistake is to be made: never.
+#[cfg(not(feature = "simulation"))]
+pub(crate) const fn active(_: Mutant) -> bool {
+    false
+}

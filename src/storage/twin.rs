@@ -1,0 +1,128 @@
+//! Rows without which nothing can be counted, stored twice.
+//!
+//! Where one copy cannot be read, the other serves, and the next write goes to a new *generation*
+//! of both beside them: what is damaged, or of a release that this one does not know, stays as
+//! it is.
+
+use serde::de::DeserializeOwned;
+
+use super::{Storage, StorageError, Table, Write};
+use crate::codec::{self, Record};
+
+const COPIES: [u8; 2] = *b"ab";
+/// Generations that are begun; the last one is overwritten even where it is damaged.
+const MAX_GENERATIONS: u8 = 64;
+
+/// A row's two copies as they were found.
+pub struct Twin<T> {
+    /// The newest that can be read.
+    pub record: Option<T>,
+    /// Copies that cannot be read.
+    pub damaged: u64,
+    /// What [`writes`] is to be given.
+    pub generation: u8,
+}
+
+impl<T> Twin<T> {
+    /// There are rows, and none can be read.
+    pub fn is_lost(&self) -> bool {
+        self.record.is_none() && self.damaged > 0
+    }
+}
+
+fn key(name: &[u8], copy: u8, generation: u8) -> Vec<u8> {
+    let mut key = name.to_vec();
+    key.push(copy);
+    if generation > 0 {
+        key.push(generation);
+    }
+    key
+}
+
+/// Reads a row.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn load<T: Record + DeserializeOwned>(
+    storage: &impl Storage,
+    table: Table,
+    name: &[u8],
+) -> Result<Twin<T>, StorageError> {
+    let mut twin = Twin {
+        record: None,
+        damaged: 0,
+        generation: 0,
+    };
+    for generation in 0..MAX_GENERATIONS {
+        let mut found = false;
+        let mut damaged = 0;
+        let mut record = None;
+        for copy in COPIES {
+            if let Some(bytes) = storage.get(table, &key(name, copy, generation))? {
+                found = true;
+                match codec::decode::<T>(&bytes) {
+                    Ok(readable) => record = record.or(Some(readable)),
+                    Err(_) => damaged += 1,
+                }
+            }
+        }
+        if !found {
+            break;
+        }
+        let last = generation + 1 == MAX_GENERATIONS;
+        twin.generation = generation + u8::from(damaged > 0 && !last);
+        twin.damaged += damaged;
+        twin.record = record.or(twin.record);
+    }
+    Ok(twin)
+}
+
+/// The writes that store both copies.
+pub fn writes(table: Table, name: &[u8], generation: u8, row: &[u8]) -> [Write; 2] {
+    COPIES.map(|copy| Write::put(table, key(name, copy, generation), row.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Number(u64);
+
+    impl Record for Number {
+        const KIND: u8 = 251;
+        const VERSION: u8 = 1;
+    }
+
+    fn store(storage: &MemoryStorage, number: u64) {
+        let twin = load::<Number>(storage, Table::Meta, b"n/").unwrap();
+        let row = codec::encode(&Number(number));
+        storage
+            .write(&writes(Table::Meta, b"n/", twin.generation, &row))
+            .unwrap();
+    }
+
+    #[test]
+    fn damaged_copies_are_kept_and_what_is_new_goes_beside_them() {
+        let storage = MemoryStorage::new();
+        store(&storage, 1);
+        store(&storage, 2);
+        assert_eq!(storage.len(Table::Meta), 2);
+        storage
+            .write(&[Write::put(Table::Meta, *b"n/a", b"damaged".to_vec())])
+            .unwrap();
+        let twin = load::<Number>(&storage, Table::Meta, b"n/").unwrap();
+        assert_eq!((twin.record, twin.damaged), (Some(Number(2)), 1));
+        store(&storage, 3);
+        assert_eq!(storage.len(Table::Meta), 4);
+        storage.damage(Table::Meta, |value| value[0] ^= 1);
+        let twin = load::<Number>(&storage, Table::Meta, b"n/").unwrap();
+        assert!(twin.is_lost());
+        store(&storage, 4);
+        let twin = load::<Number>(&storage, Table::Meta, b"n/").unwrap();
+        assert_eq!((twin.record, twin.damaged), (Some(Number(4)), 4));
+        let kept = storage.get(Table::Meta, b"n/a").unwrap().unwrap();
+        assert_ne!(kept, b"", "kept");
+    }
+}

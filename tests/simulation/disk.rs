@@ -1,0 +1,168 @@
+//! A disk: atomic batches that become durable in order. A crash loses a suffix of those that are
+//! not; a fault strikes before or after the write that it was set for.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+
+use hitparade::storage::{Storage, StorageError, StoredRow, Table, Write};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The write is refused, nothing of it is stored, life goes on.
+    Refuse,
+    /// The machine dies before the write.
+    CrashBefore,
+    /// The machine dies after the write, before anybody hears of it.
+    CrashAfter,
+}
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+type Undo = Vec<(Table, Vec<u8>, Option<Vec<u8>>)>;
+
+#[derive(Default)]
+pub struct Disk {
+    tables: RefCell<[Rows; Table::ALL.len()]>,
+    /// What takes back the batches that are not durable, oldest first.
+    undo: RefCell<VecDeque<Undo>>,
+    /// Batches written since they were last asked for.
+    recent: RefCell<Vec<Vec<Write>>>,
+    /// Writes until a fault strikes.
+    fault: Cell<Option<(u64, Fault)>>,
+    pub crashed: Cell<bool>,
+}
+
+impl Disk {
+    pub fn set_fault(&self, after_writes: u64, fault: Fault) {
+        self.fault.set(Some((after_writes, fault)));
+    }
+
+    pub fn clear_fault(&self) {
+        self.fault.set(None);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tables.borrow().iter().all(BTreeMap::is_empty)
+    }
+
+    pub fn take_recent(&self) -> Vec<Vec<Write>> {
+        self.recent.take()
+    }
+
+    /// The oldest so many batches are durable.
+    pub fn make_durable(&self, batches: usize) {
+        self.undo.borrow_mut().drain(..batches);
+    }
+
+    /// The machine died; all but the oldest so many batches that were not durable are lost.
+    pub fn crash(&self, keep: usize) {
+        let mut undo = self.undo.borrow_mut();
+        let mut tables = self.tables.borrow_mut();
+        for batch in undo.drain(keep..).rev() {
+            for (table, key, value) in batch.into_iter().rev() {
+                match value {
+                    Some(value) => tables[table as usize].insert(key, value),
+                    None => tables[table as usize].remove(&key),
+                };
+            }
+        }
+        undo.clear();
+        self.recent.borrow_mut().clear();
+        self.crashed.set(false);
+        self.fault.set(None);
+    }
+
+    /// A copy of everything, as a backup would have it.
+    pub fn backup(&self) -> [Rows; Table::ALL.len()] {
+        self.tables.borrow().clone()
+    }
+
+    pub fn restore(&self, backup: [Rows; Table::ALL.len()]) {
+        *self.tables.borrow_mut() = backup;
+        self.undo.borrow_mut().clear();
+        self.recent.borrow_mut().clear();
+    }
+
+    fn strike(&self) -> Option<Fault> {
+        let (writes, fault) = self.fault.get()?;
+        self.fault
+            .set((writes > 0).then(|| (writes.saturating_sub(1), fault)));
+        (writes == 0).then_some(fault)
+    }
+
+    fn alive(&self) -> Result<(), StorageError> {
+        match self.crashed.get() {
+            true => Err(StorageError("the machine died".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Storage for Disk {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.alive()?;
+        Ok(self.tables.borrow()[table as usize].get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        max_bytes: usize,
+    ) -> Result<Vec<StoredRow>, StorageError> {
+        self.alive()?;
+        let start = if from > prefix { from } else { prefix };
+        let mut bytes = 0;
+        let mut found = Vec::new();
+        for (key, value) in self.tables.borrow()[table as usize].range(start.to_vec()..) {
+            if !key.starts_with(prefix) || bytes > max_bytes {
+                break;
+            }
+            bytes += value.len();
+            found.push((key.clone(), value.clone()));
+        }
+        Ok(found)
+    }
+
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
+        let rows = self.scan(table, prefix, &[], usize::MAX)?;
+        Ok(rows.into_iter().map(|(key, _)| key).collect())
+    }
+
+    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
+        self.alive()?;
+        let tables = self.tables.borrow();
+        Ok(tables[table as usize]
+            .values()
+            .map(|value| value.len() as u64)
+            .sum())
+    }
+
+    fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
+        self.alive()?;
+        let fault = self.strike();
+        if fault == Some(Fault::CrashBefore) {
+            self.crashed.set(true);
+        }
+        if matches!(fault, Some(Fault::CrashBefore | Fault::Refuse)) {
+            return Err(StorageError(format!("{fault:?}")));
+        }
+        let mut tables = self.tables.borrow_mut();
+        let mut undo = Vec::with_capacity(batch.len());
+        for change in batch {
+            let rows = &mut tables[change.table() as usize];
+            let before = match change {
+                Write::Put { key, value, .. } => rows.insert(key.clone(), value.clone()),
+                Write::Delete { key, .. } => rows.remove(key),
+            };
+            undo.push((change.table(), change.key().to_vec(), before));
+        }
+        self.undo.borrow_mut().push_back(undo);
+        self.recent.borrow_mut().push(batch.to_vec());
+        if fault == Some(Fault::CrashAfter) {
+            self.crashed.set(true);
+            return Err(StorageError("the machine died after the write".into()));
+        }
+        Ok(())
+    }
+}
