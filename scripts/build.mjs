@@ -1,14 +1,16 @@
 /**
- * `npm run build`, and the build command of wrangler.toml: the Worker as `build/index.js` and
- * `build/index_bg.wasm`, the static files in `build/www`. Does the set-up that is missing; does nothing when nothing has changed.
+ * `npm run build`, and the build command of wrangler.toml: the Worker in `build` (its main module is
+ * `entry.js`), the static files in `build/www`. Does the set-up that is missing; does nothing when
+ * nothing has changed.
  */
+import { copyFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { join } from "node:path";
 import { buildAssets } from "./lib/assets.mjs";
 import { buildInputs, isBuildCurrent, recordBuild } from "./lib/build-inputs.mjs";
 import { lock } from "./lib/lock.mjs";
 import { ESBUILD, WASM_OPT } from "./lib/npm-packages.mjs";
-import { ROOT } from "./lib/paths.mjs";
+import { BUILD_DIR, ROOT } from "./lib/paths.mjs";
 import { mustRun, step } from "./lib/run.mjs";
 import { runMain, say } from "./lib/say.mjs";
 import { setupToBuild, setupToServe } from "./setup.mjs";
@@ -43,6 +45,8 @@ async function build() {
       todo: ["If the compiler complains, its first message says where."],
     }),
   );
+  copyFileSync(join(ROOT, "src", "edge", "entry.js"), join(BUILD_DIR, "entry.js"));
+  copyFileSync(join(ROOT, "src", "service.js"), join(BUILD_DIR, "service.js"));
   recordBuild(inputs);
 }
 

@@ -1,14 +1,44 @@
 //! What the Worker and the objects need of the platform: time, messages, objects.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use js_sys::Uint8Array;
 use serde::{Deserialize, Serialize};
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
 use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
 
 use crate::codec::{self, Record};
 use crate::storage::random_bytes;
 use crate::topology::{BOARD, shard_object_name};
+
+#[wasm_bindgen(module = "/src/glue.js")]
+extern "C" {
+    fn look(request: &web_sys::Request) -> String;
+
+    #[wasm_bindgen(catch)]
+    async fn whole(request: &web_sys::Request) -> Result<JsValue, JsValue>;
+
+    #[wasm_bindgen(catch)]
+    async fn tell(
+        env: &Env,
+        name: &str,
+        hint: Option<&str>,
+        batch: Uint8Array,
+        voter: Option<Uint8Array>,
+    ) -> Result<JsValue, JsValue>;
+
+    #[wasm_bindgen(catch, js_name = respond)]
+    fn respond_with(
+        status: u16,
+        body: Option<Uint8Array>,
+        fixed: &str,
+        varying: &str,
+    ) -> Result<web_sys::Response, JsValue>;
+}
 
 /// What all objects of an instance may hold together. The platform ends one at 128 MiB, and its
 /// memory never shrinks: room is left for what is under way when the budget is reached.
@@ -55,6 +85,17 @@ pub async fn within<F: Future>(limit_ms: u64, future: F) -> Option<F::Output> {
     match select(future, Delay::from(Duration::from_millis(limit_ms))).await {
         Either::Left((output, _)) => Some(output),
         Either::Right(_) => None,
+    }
+}
+
+/// As [`within`], but gives the future back when its time is over.
+///
+/// # Errors
+/// The future, unfinished.
+pub async fn within_or_rest<F: Future + Unpin>(limit_ms: u64, future: F) -> Result<F::Output, F> {
+    match select(future, Delay::from(Duration::from_millis(limit_ms))).await {
+        Either::Left((output, _)) => Ok(output),
+        Either::Right((_, future)) => Err(future),
     }
 }
 
@@ -138,13 +179,118 @@ pub fn answer<A: Record + Serialize>(answer: &A) -> worker::Result<Response> {
     Ok(Response::from_bytes(codec::encode(answer))?.with_headers(headers))
 }
 
+/// What the Worker looks at in every request, read at once.
+pub struct Seen {
+    pub method: Method,
+    pub url: String,
+    /// The address that the runtime saw. Cloudflare sets the header itself, whatever was sent; the
+    /// bare runtime does not, and tells in `cf` instead.
+    pub address: Option<String>,
+    pub country: Option<String>,
+    pub continent: Option<String>,
+    pub authorization: Option<String>,
+    pub origin: Option<String>,
+    pub content_type: Option<String>,
+    pub content_length: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub user_agent: Option<String>,
+}
+
+impl Seen {
+    pub fn of(request: &web_sys::Request) -> Self {
+        let text = look(request);
+        let mut lines = text.split('\n');
+        let method = Method::from(lines.next().unwrap_or_default().to_owned());
+        let url = lines.next().unwrap_or_default().to_owned();
+        let mut next = || {
+            let line = lines.next()?;
+            line.strip_prefix('+').map(str::to_owned)
+        };
+        Seen {
+            method,
+            url,
+            address: next(),
+            country: next(),
+            continent: next(),
+            authorization: next(),
+            origin: next(),
+            content_type: next(),
+            content_length: next(),
+            idempotency_key: next(),
+            user_agent: next(),
+        }
+    }
+}
+
+/// The whole body of a request, in one copy.
+///
+/// # Errors
+/// When the sender breaks off.
+pub async fn whole_body(request: &web_sys::Request) -> worker::Result<Vec<u8>> {
+    let bytes = whole(request).await?;
+    Ok(bytes.unchecked_into::<Uint8Array>().to_vec())
+}
+
+/// What a shard answers to a batch.
+pub enum Told {
+    Common(u16),
+    Message(Vec<u8>),
+}
+
+/// Sends a batch to a shard. Whoever calls this sees to it that it does not wait for ever.
+///
+/// # Errors
+/// When the shard is away.
+pub async fn tell_shard(
+    env: &Env,
+    region_id: &str,
+    shard: u32,
+    hint: Option<&str>,
+    batch: &[u8],
+    voter: Option<&[u8]>,
+) -> worker::Result<Told> {
+    let name = shard_object_name(region_id, shard);
+    let (batch, voter) = (Uint8Array::from(batch), voter.map(Uint8Array::from));
+    let told = tell(env, &name, hint, batch, voter).await?;
+    Ok(match told.as_f64() {
+        Some(common) => Told::Common(common as u16),
+        None => Told::Message(told.unchecked_into::<Uint8Array>().to_vec()),
+    })
+}
+
+/// An answer of ours. `fixed` are headers that many answers have; each list is lines of name and
+/// value in turn.
+///
+/// # Errors
+/// When the platform refuses a header.
+pub fn respond(
+    status: u16,
+    body: Option<&[u8]>,
+    fixed: &str,
+    varying: &str,
+) -> worker::Result<web_sys::Response> {
+    Ok(respond_with(
+        status,
+        body.map(Uint8Array::from),
+        fixed,
+        varying,
+    )?)
+}
+
 /// A setting; `None` where it is absent or empty.
-pub fn setting(env: &Env, name: &str) -> Option<String> {
-    let value = js_sys::Reflect::get(env, &name.into()).ok()?.as_string()?;
-    (!value.is_empty()).then_some(value)
+pub fn setting(env: &Env, name: &'static str) -> Option<String> {
+    thread_local! {
+        // Settings do not change while an instance lives.
+        static READ: RefCell<BTreeMap<&'static str, Option<String>>> = RefCell::default();
+    }
+    let read = || {
+        let value = js_sys::Reflect::get(env, &name.into()).ok()?.as_string()?;
+        (!value.is_empty()).then_some(value)
+    };
+    READ.with(|known| known.borrow_mut().entry(name).or_insert_with(read).clone())
 }
 
 /// Whether a setting says yes.
-pub fn setting_is_true(env: &Env, name: &str) -> bool {
+pub fn setting_is_true(env: &Env, name: &'static str) -> bool {
     setting(env, name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
 }

@@ -88,6 +88,10 @@ pub struct RecordRequest<'a> {
     pub batch: &'a [u8],
 }
 
+/// A number instead of a message says [`RecordReply::Counted`], for the first time and of a repeat.
+pub const COUNTED: u16 = 202;
+pub const REPEATED: u16 = 208;
+
 /// Shard → Worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RecordReply {

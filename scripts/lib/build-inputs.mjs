@@ -5,10 +5,10 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
-import { BUILD_DIR, ROOT } from "./paths.mjs";
+import { BUILD_DIR, MODULES, ROOT } from "./paths.mjs";
 
 const RECORD = join(BUILD_DIR, "inputs.json");
-const OUTPUTS = ["index.js", "index_bg.wasm"].map((name) => join(BUILD_DIR, name));
+const OUTPUTS = MODULES.map((name) => join(BUILD_DIR, name));
 const FILES = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "package-lock.json", "build.rs", ".cargo/config.toml"];
 
 /** @typedef {Record<string, string>} Inputs path below the project to hash of its contents */

@@ -6,8 +6,11 @@ import { fileURLToPath } from "node:url";
 /** The folder of the project. */
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url)).replace(/[/\\]$/, "");
 
-/** What `worker-build` writes: `index.js` and `index_bg.wasm`. */
+/** Where the build goes. */
 export const BUILD_DIR = join(ROOT, "build");
+
+/** What is in it: the main module, what it wraps, and the two that `worker-build` writes. */
+export const MODULES = ["entry.js", "service.js", "index.js", "index_bg.wasm"];
 
 /** Kept between clones: the two cargo tools, which take minutes to compile. */
 export const CACHE_DIR =

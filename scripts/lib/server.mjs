@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { tryLock } from "./lock.mjs";
 import { WORKERD } from "./npm-packages.mjs";
-import { BUILD_DIR, ROOT } from "./paths.mjs";
+import { BUILD_DIR, MODULES, ROOT } from "./paths.mjs";
 import { Advice } from "./say.mjs";
 import { workerVariables } from "./variables.mjs";
 import { workerdConfig } from "./workerd-config.mjs";
@@ -133,7 +133,7 @@ function lockState(folder) {
 function writeConfig(folder, config, variables) {
   const run = join(folder, "run");
   mkdirSync(run, { recursive: true });
-  for (const name of ["index.js", "index_bg.wasm"]) copyFileSync(join(BUILD_DIR, name), join(run, name));
+  for (const name of MODULES) copyFileSync(join(BUILD_DIR, name), join(run, name));
   const assets = join(ROOT, config.assets.directory);
   const path = join(run, "config.capnp");
   writeFileSync(

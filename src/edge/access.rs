@@ -5,11 +5,11 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 use subtle::ConstantTimeEq;
-use worker::{Env, Headers, Method, Request};
+use worker::{Env, Method};
 
 use super::problem::Problem;
 use super::request::Call;
-use crate::platform::setting;
+use crate::platform::{Seen, setting};
 use crate::storage::random_bytes;
 
 /// The routes that a token opens.
@@ -59,7 +59,7 @@ pub fn may_read(call: &Call) -> Result<(), Problem> {
 
 /// Whether the request shows a token. One that it shows must be the right one.
 pub fn shows(call: &Call, token: Token) -> Result<bool, Problem> {
-    let Some(header) = call.header("Authorization") else {
+    let Some(header) = &call.seen.authorization else {
         return Ok(false);
     };
     let given = header
@@ -101,15 +101,15 @@ pub struct Cors {
 }
 
 impl Cors {
-    pub fn of(request: &Request, env: &Env) -> Self {
+    pub fn of(seen: &Seen, env: &Env) -> Self {
         let allowed = setting(env, "ALLOWED_ORIGINS").unwrap_or_default();
         let allowed = allowed
             .split([',', ' '])
             .map(str::trim)
             .filter(|origin| !origin.is_empty());
         Cors {
-            for_pages: !matches!(request.method(), Method::Put | Method::Delete),
-            origin: request.headers().get("Origin").ok().flatten(),
+            for_pages: !matches!(seen.method, Method::Put | Method::Delete),
+            origin: seen.origin.clone(),
             allowed: allowed.map(str::to_owned).collect(),
         }
     }
@@ -120,22 +120,22 @@ impl Cors {
         self.allowed.is_empty() || self.origin.as_ref().is_none_or(listed)
     }
 
-    /// # Errors
-    /// When the platform refuses a header.
-    pub fn apply(&self, headers: &Headers) -> worker::Result<()> {
+    /// The headers that tell a browser so.
+    pub fn headers(&self) -> Vec<(&'static str, &str)> {
+        let exposed = (
+            "Access-Control-Expose-Headers",
+            "ETag, Retry-After, RateLimit, RateLimit-Policy",
+        );
         if !self.for_pages {
-            return Ok(());
+            return Vec::new();
         }
-        let exposed = "ETag, Retry-After, RateLimit, RateLimit-Policy";
         if self.allowed.is_empty() {
-            headers.set("Access-Control-Allow-Origin", "*")?;
-            return headers.set("Access-Control-Expose-Headers", exposed);
+            return vec![("Access-Control-Allow-Origin", "*"), exposed];
         }
-        headers.append("Vary", "Origin")?;
-        if let Some(origin) = self.origin.as_ref().filter(|_| self.allows_origin()) {
-            headers.set("Access-Control-Allow-Origin", origin)?;
-            headers.set("Access-Control-Expose-Headers", exposed)?;
-        }
-        Ok(())
+        let origin = self.origin.as_deref().filter(|_| self.allows_origin());
+        let mut headers = vec![("Vary", "Origin")];
+        headers.extend(origin.map(|origin| ("Access-Control-Allow-Origin", origin)));
+        headers.extend(origin.map(|_| exposed));
+        headers
     }
 }

@@ -5,6 +5,7 @@ use worker::{Headers, Method, Response};
 
 use super::access::Cors;
 use super::problem::method_list;
+use crate::platform::respond;
 
 /// An answer of ours, or one of the platform's that is passed on.
 pub struct Answer {
@@ -92,26 +93,40 @@ impl Answer {
 
     /// # Errors
     /// When the platform refuses a header, which ours are not.
-    pub fn into_response(self, cors: &Cors, is_head: bool) -> worker::Result<Response> {
-        if let Body::Upgraded(response) = self.body {
-            return Ok(response);
-        }
-        let headers = Headers::new();
-        for (name, value) in &self.headers {
-            headers.set(name, value)?;
-        }
-        headers.set("X-Content-Type-Options", "nosniff")?;
-        cors.apply(&headers)?;
-        let response = match self.body {
+    pub fn into_response(self, cors: &Cors, is_head: bool) -> worker::Result<web_sys::Response> {
+        let own = self.headers.iter();
+        let own = own.map(|(name, value)| (*name, value.as_str()));
+        let all = [("X-Content-Type-Options", "nosniff")];
+        let headers = own.chain(all).chain(cors.headers());
+        match self.body {
+            Body::Upgraded(response) => Ok(response.into()),
             Body::Passed(response) if !is_head => {
+                let copies = Headers::new();
+                for (name, value) in headers {
+                    copies.append(name, value)?;
+                }
                 let (builder, body) = response.into_parts();
-                builder.body(body)
+                let response = builder.body(body).with_status(self.status);
+                Ok(response.with_headers(copies).into())
             }
-            Body::Bytes(bytes) if !is_head && !matches!(self.status, 204 | 304) => {
-                Response::from_bytes(bytes)?
+            body => {
+                let mut lines = [String::new(), String::new()];
+                for (name, value) in headers {
+                    let varies = matches!(name, "ETag" | "RateLimit" | "Retry-After" | "Vary");
+                    let [fixed, varying] = &mut lines;
+                    let list = if varies { varying } else { fixed };
+                    let gap = if list.is_empty() { "" } else { "\n" };
+                    list.extend([gap, name, "\n", value]);
+                }
+                let bytes = match &body {
+                    Body::Bytes(bytes) if !is_head && !matches!(self.status, 204 | 304) => {
+                        Some(&bytes[..])
+                    }
+                    _ => None,
+                };
+                let [fixed, varying] = lines;
+                respond(self.status, bytes, &fixed, &varying)
             }
-            _ => Response::empty()?,
-        };
-        Ok(response.with_status(self.status).with_headers(headers))
+        }
     }
 }

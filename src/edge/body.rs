@@ -4,10 +4,10 @@ use futures_util::StreamExt;
 
 use super::problem::Problem;
 use super::request::Call;
-use crate::platform::{memory_is_short, within};
+use crate::platform::{memory_is_short, whole_body, within};
 
 /// A body that is not complete by then is given up.
-const DEADLINE_MS: u64 = 15_000;
+pub const DEADLINE_MS: u64 = 15_000;
 
 /// Of a body that is too large, so much is read before it is refused.
 const DRAIN_BYTES: usize = 16 << 20;
@@ -17,8 +17,17 @@ const DRAIN_BYTES: usize = 16 << 20;
 /// # Errors
 /// 413 over the limit, 408 past the deadline, 400 where the sender broke off, 503 where memory is
 /// short.
-pub async fn read(call: &mut Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
-    let announced = call.header("Content-Length");
+pub async fn read(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
+    let reading = within(DEADLINE_MS, read_all(call, max_bytes));
+    reading.await.unwrap_or_else(|| Err(too_slow()))
+}
+
+/// As [`read`], for a caller that keeps the deadline itself.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_all(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
+    let announced = call.seen.content_length.as_deref();
     let announced = announced.and_then(|length| length.parse::<usize>().ok());
     if let Some(length) = announced.filter(|length| *length > max_bytes) {
         if length <= DRAIN_BYTES {
@@ -34,34 +43,33 @@ pub async fn read(call: &mut Call, max_bytes: usize) -> Result<Vec<u8>, Problem>
         ));
     }
     let broken = |_| Problem::bad("incomplete_body", "the body broke off");
-    let reading = async {
-        if announced.is_some() {
-            // The runtime holds senders to the length that they announced.
-            return call.request.bytes().await.map_err(broken);
+    if announced.is_some() {
+        // The runtime holds senders to the length that they announced.
+        return whole_body(call.raw()).await.map_err(broken);
+    }
+    if call.raw().body().is_none() {
+        return Ok(Vec::new());
+    }
+    let mut stream = call.request().stream().map_err(broken)?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        bytes.extend(chunk.map_err(broken)?);
+        if bytes.len() > max_bytes {
+            return Err(too_large(max_bytes));
         }
-        if call.request.inner().body().is_none() {
-            return Ok(Vec::new());
-        }
-        let mut stream = call.request.stream().map_err(broken)?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = stream.next().await {
-            bytes.extend(chunk.map_err(broken)?);
-            if bytes.len() > max_bytes {
-                return Err(too_large(max_bytes));
-            }
-        }
-        Ok(bytes)
-    };
-    within(DEADLINE_MS, reading).await.unwrap_or_else(|| {
-        let detail = "the body was not complete after 15 seconds";
-        Err(Problem::new(408, "too_slow", detail))
-    })
+    }
+    Ok(bytes)
+}
+
+pub fn too_slow() -> Problem {
+    let detail = "the body was not complete after 15 seconds";
+    Problem::new(408, "too_slow", detail)
 }
 
 /// Reads to the end and keeps nothing: most senders look for an answer only after they have sent
 /// everything, and see a broken connection instead of the reason where nobody listens.
-async fn drain(call: &mut Call) {
-    if let Ok(mut stream) = call.request.stream() {
+async fn drain(call: &Call) {
+    if let Ok(mut stream) = call.request().stream() {
         while let Some(Ok(_)) = stream.next().await {}
     }
 }

@@ -1,8 +1,8 @@
 //! Limits by address: the platform's binding where there is one, a table in memory where not.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
-use wasm_bindgen::JsValue;
+use worker::RateLimiter;
 
 use super::answer::Answer;
 use super::problem::Problem;
@@ -14,6 +14,9 @@ use crate::platform::{now_ms, setting};
 /// Reads and beacons a minute, unless `LIMIT_PER_MINUTE` says otherwise; 0 for no limit.
 const DEFAULT_LIMIT: u32 = 600;
 
+/// Plays of one post that one address adds a minute, unless `VOTES_PER_MINUTE` says otherwise.
+const DEFAULT_VOTES: u32 = 60;
+
 thread_local! {
     static LIMITER: RefCell<Limiter> = RefCell::default();
 }
@@ -24,26 +27,38 @@ pub struct Limit {
     allowance: Option<Allowance>,
 }
 
+/// Who sends this, for today. None where the runtime does not tell, which no runtime of ours does.
+pub async fn sender_of(call: &Call) -> Option<u64> {
+    let address = call.seen.address.as_ref()?;
+    // The installation's seed is the same in every isolate and known to nobody.
+    let seed = table::table(&call.env)
+        .await
+        .map_or([0; 16], |table| table.seed);
+    Some(sender(address, &seed, now_ms()))
+}
+
 /// Counts a request of an address.
 ///
 /// # Errors
 /// 429 where it came too often.
 pub async fn count(call: &Call) -> Result<Limit, Problem> {
-    let limit = setting(&call.env, "LIMIT_PER_MINUTE").and_then(|limit| limit.parse().ok());
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    count_sender(call, sender_of(call).await).await
+}
+
+/// As [`count`], for a caller that knows the sender.
+///
+/// # Errors
+/// As [`count`].
+pub async fn count_sender(call: &Call, sender: Option<u64>) -> Result<Limit, Problem> {
+    let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
     let none = Limit {
         limit,
         allowance: None,
     };
-    let Some(address) = address(call).filter(|_| limit > 0) else {
+    let Some(sender) = sender.filter(|_| limit > 0) else {
         return Ok(none);
     };
-    // The installation's seed is the same in every isolate and known to nobody.
-    let seed = table::table(&call.env)
-        .await
-        .map_or([0; 16], |table| table.seed);
-    let sender = sender(&address, &seed, now_ms());
-    if let Ok(binding) = call.env.rate_limiter("RATE_LIMITER") {
+    if let Some(binding) = binding(call) {
         return match binding.limit(format!("{sender:016x}")).await {
             Ok(outcome) if !outcome.success => Err(too_many(limit, 60)),
             _ => Ok(none),
@@ -58,6 +73,30 @@ pub async fn count(call: &Call) -> Result<Limit, Problem> {
     } else {
         Err(too_many(limit, allowance.reset_s))
     }
+}
+
+/// What an address may add to a post a minute; none for any number.
+pub fn votes_per_minute(call: &Call) -> Option<u32> {
+    let limit = number_setting(call, "VOTES_PER_MINUTE", DEFAULT_VOTES);
+    (limit > 0).then_some(limit)
+}
+
+fn number_setting(call: &Call, name: &'static str, default: u32) -> u32 {
+    let setting = setting(&call.env, name).and_then(|number| number.parse().ok());
+    setting.unwrap_or(default)
+}
+
+/// The platform's binding. Whether it is there does not change while an instance lives.
+fn binding(call: &Call) -> Option<RateLimiter> {
+    thread_local! {
+        static IS_THERE: Cell<bool> = const { Cell::new(true) };
+    }
+    if !IS_THERE.get() {
+        return None;
+    }
+    let binding = call.env.rate_limiter("RATE_LIMITER").ok();
+    IS_THERE.set(binding.is_some());
+    binding
 }
 
 impl Limit {
@@ -92,13 +131,4 @@ fn too_many(limit: u32, retry_after_s: u32) -> Problem {
         ("RateLimit-Policy", policy(limit)),
     ];
     problem
-}
-
-/// The address that the runtime saw. Cloudflare sets the header itself, whatever was sent; the
-/// bare runtime does not, and tells in `cf` instead.
-fn address(call: &Call) -> Option<String> {
-    let cf = js_sys::Reflect::get(call.request.inner(), &"cf".into()).unwrap_or(JsValue::NULL);
-    let from_cf = js_sys::Reflect::get(&cf, &"clientIp".into()).ok();
-    let from_cf = from_cf.and_then(|address| address.as_string());
-    from_cf.or_else(|| call.header("CF-Connecting-IP"))
 }

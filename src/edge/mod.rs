@@ -19,22 +19,28 @@ mod request;
 mod table;
 mod www;
 
-use worker::{Context, Env, Method, Request, Response, event};
+use worker::{Context, Env, Method, event};
 
 use access::Cors;
 use answer::Answer;
 use problem::Problem;
 use request::Call;
 
+use crate::platform::Seen;
+
 /// How long a charts or catalog question to the global object may take.
 const ASK_TIMEOUT_MS: u64 = 10_000;
 
 #[event(fetch)]
-async fn fetch(request: Request, env: Env, _context: Context) -> worker::Result<Response> {
-    let cors = Cors::of(&request, &env);
-    let method = request.method();
-    let is_head = method == Method::Head;
-    let answer = match Call::new(request, env) {
+async fn fetch(
+    request: web_sys::Request,
+    env: Env,
+    _context: Context,
+) -> worker::Result<web_sys::Response> {
+    let seen = Seen::of(&request);
+    let cors = Cors::of(&seen, &env);
+    let is_head = seen.method == Method::Head;
+    let answer = match Call::new(request, seen, env) {
         Ok(call) => route(call, &cors).await.unwrap_or_else(Answer::from),
         Err(problem) => Answer::from(problem),
     };

@@ -1,6 +1,8 @@
 //! `POST /plays`: reads, checks, sends each region's plays to their shard.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
@@ -13,16 +15,17 @@ use super::request::Call;
 use super::{body, limits, table};
 use crate::codec;
 use crate::limiter::is_bot;
-use crate::platform::{call as ask, now_ms, setting, shard_stub};
+use crate::platform::{Told, now_ms, setting, tell_shard, within, within_or_rest};
 use crate::play::{
     Body, BodyError, Clock, ClockError, Envelope, MAX_BODY_BYTES, MAX_BODY_BYTES_TRUSTED,
     MAX_IDEMPOTENCY_KEY_BYTES, MAX_PLAYS, MAX_PLAYS_TRUSTED, Play, Refused, Rules, read_body,
 };
-use crate::settings::{read_regions, region_of};
+use crate::region::{CountedInPart, Voter};
+use crate::settings::{RegionSetting, read_regions, region_of};
 use crate::topology::{Region, RegionTable};
-use crate::wire::{Batch, BatchPlay, Claim, RecordReply, RecordRequest};
+use crate::wire::{Batch, BatchPlay, COUNTED, Claim, REPEATED, RecordReply, RecordRequest};
 
-/// How long a shard may take to make a batch durable.
+/// How long a shard may take at least to make a batch durable.
 const RECORD_TIMEOUT_MS: u64 = 10_000;
 /// The platform opens at most six connections at once for a request.
 const SHARDS_AT_ONCE: usize = 6;
@@ -42,6 +45,14 @@ struct Rejected {
     detail: String,
 }
 
+/// Who sends a batch.
+#[derive(Clone, Copy)]
+enum Sender {
+    Trusted,
+    /// With a limit on its votes, where there is one.
+    Anybody(Option<Voter>),
+}
+
 /// How a batch is known again.
 enum Name {
     ClientSeq(String, u64),
@@ -54,19 +65,36 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
         let detail = "pages of this origin may not send plays here (ALLOWED_ORIGINS)";
         return Err(Problem::new(403, "origin_not_allowed", detail));
     }
-    let limit = if trusted {
-        None
-    } else {
-        Some(limits::count(call).await?)
-    };
-    let answer = count(call, trusted).await?;
-    Ok(match limit {
-        Some(limit) => limit.tell(answer),
-        None => answer,
-    })
+    if trusted {
+        return count_in_time(call, Sender::Trusted).await;
+    }
+    let sender = limits::sender_of(call).await;
+    let limit = limits::count_sender(call, sender).await?;
+    let voter = limits::votes_per_minute(call).zip(sender);
+    let voter = voter.map(|(limit, sender)| Voter { sender, limit });
+    let answer = count_in_time(call, Sender::Anybody(voter)).await?;
+    Ok(limit.tell(answer))
 }
 
-async fn count(call: &mut Call, trusted: bool) -> Result<Answer, Problem> {
+/// One timer for the body and the shards, as each costs as much as a message's tenth: the body has
+/// [`body::DEADLINE_MS`], the shards what is left of it and [`RECORD_TIMEOUT_MS`] more.
+async fn count_in_time(call: &Call, sender: Sender) -> Result<Answer, Problem> {
+    let has_body = Cell::new(false);
+    let counting = std::pin::pin!(count(call, sender, &has_body));
+    match within_or_rest(body::DEADLINE_MS, counting).await {
+        Ok(answer) => answer,
+        Err(_) if !has_body.get() => Err(body::too_slow()),
+        Err(counting) => within(RECORD_TIMEOUT_MS, counting)
+            .await
+            .unwrap_or_else(|| Err(Problem::away("the shard", &"no answer in time".into()))),
+    }
+}
+
+async fn count(call: &Call, sender: Sender, has_body: &Cell<bool>) -> Result<Answer, Problem> {
+    let (trusted, voter) = match sender {
+        Sender::Trusted => (true, None),
+        Sender::Anybody(voter) => (false, voter),
+    };
     let lines = announced_as_lines(call)?;
     let header_key = idempotency_key(call)?;
     let limit = if trusted {
@@ -74,7 +102,8 @@ async fn count(call: &mut Call, trusted: bool) -> Result<Answer, Problem> {
     } else {
         MAX_BODY_BYTES
     };
-    let bytes = body::read(call, limit).await?;
+    let bytes = body::read_all(call, limit).await?;
+    has_body.set(true);
     let body = read_body(&bytes, lines).map_err(body_problem)?;
     let max_plays = if trusted {
         MAX_PLAYS_TRUSTED
@@ -95,10 +124,7 @@ async fn count(call: &mut Call, trusted: bool) -> Result<Answer, Problem> {
             .filter_map(|play| play.region_id.as_ref());
         named.any(|region_id| table.find(region_id).is_none())
     };
-    let from_bot = !trusted
-        && call
-            .header("User-Agent")
-            .is_some_and(|agent| is_bot(&agent));
+    let from_bot = !trusted && call.seen.user_agent.as_deref().is_some_and(is_bot);
     let plays = if from_bot {
         let refused = || Refused::new("bot", "this user agent says that it is no person");
         body.plays.iter().map(|_| Err(refused())).collect()
@@ -109,18 +135,15 @@ async fn count(call: &mut Call, trusted: bool) -> Result<Answer, Problem> {
         table = table::newer_table(&call.env).await?;
     }
     let here = region_of_request(call, &table);
-    let (batches, rejected) = by_region(plays, &table, here.as_deref());
+    let (batches, mut rejected) = by_region(plays, &table, here.as_deref());
     if batches.is_empty() {
-        let mut problem = Problem::bad("no_good_play", "no play of this batch can be counted");
-        let rejected = serde_json::to_value(&rejected).unwrap_or_default();
-        problem.more.insert("rejected".into(), rejected);
-        return Err(problem);
+        return Err(no_good_play(&rejected));
     }
     if batches.len() > 1 && name.is_none() {
         let detail = "a batch over several regions needs client and seq, or an Idempotency-Key";
         return Err(Problem::bad("key_required", detail));
     }
-    let accepted = batches.values().map(Vec::len).sum();
+    let mut accepted: usize = batches.values().map(Vec::len).sum();
     let key = name.as_ref().map(|name| key_of(name, trusted));
     let client = match &name {
         // A key without a first attempt could meet another number of shards: always shard 0.
@@ -139,16 +162,28 @@ async fn count(call: &mut Call, trusted: bool) -> Result<Answer, Problem> {
             key.as_deref(),
             client,
             clock.sent_ms,
+            voter,
         )
     });
-    let replies: Vec<Result<bool, Problem>> = stream::iter(sends)
+    let replies: Vec<Result<Counted, Problem>> = stream::iter(sends)
         .buffer_unordered(SHARDS_AT_ONCE)
         .collect()
         .await;
     let mut repeated = true;
     for reply in replies {
-        repeated &= reply?;
+        let counted = reply?;
+        repeated &= counted.repeated;
+        accepted = accepted.saturating_sub(counted.too_many.len());
+        rejected.extend(counted.too_many.into_iter().map(|index| Rejected {
+            index,
+            code: "too_many_votes",
+            detail: "one address may add only so many plays to one post a minute".to_owned(),
+        }));
     }
+    if accepted == 0 {
+        return Err(no_good_play(&rejected));
+    }
+    rejected.sort_by_key(|rejected| rejected.index);
     Ok(Answer::json(&Verdict {
         accepted,
         rejected,
@@ -157,9 +192,16 @@ async fn count(call: &mut Call, trusted: bool) -> Result<Answer, Problem> {
     .with_status(202))
 }
 
+fn no_good_play(rejected: &[Rejected]) -> Problem {
+    let mut problem = Problem::bad("no_good_play", "no play of this batch can be counted");
+    let rejected = serde_json::to_value(rejected).unwrap_or_default();
+    problem.more.insert("rejected".into(), rejected);
+    problem
+}
+
 /// Whether the body is announced as lines; forms that are no plays are refused.
 fn announced_as_lines(call: &Call) -> Result<bool, Problem> {
-    let announced = call.header("Content-Type").unwrap_or_default();
+    let announced = call.seen.content_type.as_deref().unwrap_or_default();
     let essence = announced
         .split(';')
         .next()
@@ -178,7 +220,7 @@ fn announced_as_lines(call: &Call) -> Result<bool, Problem> {
 }
 
 fn idempotency_key(call: &Call) -> Result<Option<String>, Problem> {
-    let key = call.header("Idempotency-Key");
+    let key = call.seen.idempotency_key.clone();
     match &key {
         Some(key) if !(1..=MAX_IDEMPOTENCY_KEY_BYTES).contains(&key.len()) => Err(Problem::bad(
             "bad_key",
@@ -217,24 +259,28 @@ fn check<'a>(body: &Body<'a>, rules: Rules) -> Vec<Result<Play<'a>, Refused>> {
 
 /// Where a request without a region's name counts: by the country that the runtime saw.
 pub fn region_of_request(call: &Call, table: &RegionTable) -> Option<String> {
-    let first = table.regions.first().map(|region| region.region_id.clone());
-    let Ok(settings) = read_regions(setting(&call.env, "REGIONS").as_deref()) else {
-        return first;
-    };
-    let cf = call.request.cf();
-    let country = cf.and_then(|cf| cf.country());
-    let continent = cf.and_then(|cf| cf.continent());
-    if country.is_none() && continent.is_none() {
-        return first;
+    thread_local! {
+        static REGIONS: RefCell<Option<Rc<Vec<RegionSetting>>>> = RefCell::default();
     }
-    let region = region_of(&settings, country.as_deref(), continent.as_deref());
-    region
+    let first = || table.regions.first().map(|region| region.region_id.clone());
+    let (country, continent) = (&call.seen.country, &call.seen.continent);
+    if country.is_none() && continent.is_none() {
+        return first();
+    }
+    let regions = REGIONS.with(|read| {
+        let read_once = || {
+            let regions = read_regions(setting(&call.env, "REGIONS").as_deref());
+            Rc::new(regions.unwrap_or_default())
+        };
+        Rc::clone(read.borrow_mut().get_or_insert_with(read_once))
+    });
+    region_of(&regions, country.as_deref(), continent.as_deref())
         .filter(|region| table.find(region).is_some())
-        .map(str::to_owned)
-        .or(first)
+        .map_or_else(first, |region| Some(region.to_owned()))
 }
 
-type Batches<'a> = BTreeMap<String, Vec<Play<'a>>>;
+/// Plays by region, each with its place in the body.
+type Batches<'a> = BTreeMap<String, Vec<(usize, Play<'a>)>>;
 
 fn by_region<'a>(
     plays: Vec<Result<Play<'a>, Refused>>,
@@ -258,7 +304,7 @@ fn by_region<'a>(
             Ok((region_id, play))
         });
         match placed {
-            Ok((region_id, play)) => batches.entry(region_id).or_default().push(play),
+            Ok((region_id, play)) => batches.entry(region_id).or_default().push((index, play)),
             Err(Refused { code, detail }) => rejected.push(Rejected {
                 index,
                 code,
@@ -269,26 +315,35 @@ fn by_region<'a>(
     (batches, rejected)
 }
 
-/// Sends a region's plays to their shard. Returns whether they had been counted before.
+/// What a shard did.
+struct Counted {
+    repeated: bool,
+    /// The places in the body of plays that it rejected.
+    too_many: Vec<usize>,
+}
+
+/// Sends a region's plays to their shard.
+#[allow(clippy::too_many_arguments)]
 async fn send(
     env: &Env,
     table: &RegionTable,
     region_id: &str,
-    plays: &[Play<'_>],
+    plays: &[(usize, Play<'_>)],
     key: Option<&[u8]>,
     client: Option<&str>,
     sent_ms: u64,
-) -> Result<bool, Problem> {
+    voter: Option<Voter>,
+) -> Result<Counted, Problem> {
     let region = table.find(region_id).ok_or_else(Problem::unknown_region)?;
     let route = region.route(client, sent_ms);
     if let (Some(old_shard), Some(key)) = (route.claim_at, key) {
         let claim = codec::encode(&Claim { key, sent_ms });
-        let reply = send_to(env, table, region, old_shard, &claim).await?;
-        if reply != RecordReply::Claimed {
-            return verdict_of(reply);
+        let said = send_to(env, table, region, old_shard, &claim, None).await?;
+        if !matches!(said, Said::Reply(RecordReply::Claimed)) {
+            return verdict_of(said, plays);
         }
     }
-    let plays = plays.iter().map(|play| BatchPlay {
+    let batch_plays = plays.iter().map(|(_, play)| BatchPlay {
         post_id: &play.post_id,
         timestamp_ms: play.timestamp_ms,
         count: play.count,
@@ -296,9 +351,16 @@ async fn send(
     let batch = codec::encode(&Batch {
         key,
         sent_ms,
-        plays: plays.collect(),
+        plays: batch_plays.collect(),
     });
-    verdict_of(send_to(env, table, region, route.shard, &batch).await?)
+    let said = send_to(env, table, region, route.shard, &batch, voter).await?;
+    verdict_of(said, plays)
+}
+
+/// A shard's answer to a message.
+enum Said {
+    Reply(RecordReply),
+    InPart(CountedInPart),
 }
 
 async fn send_to(
@@ -307,24 +369,59 @@ async fn send_to(
     region: &Region,
     shard: u32,
     batch: &[u8],
-) -> Result<RecordReply, Problem> {
+    voter: Option<Voter>,
+) -> Result<Said, Problem> {
     let request = RecordRequest {
         region_id: &region.region_id,
         shard,
         seed: table.seed,
         batch,
     };
-    let stub = shard_stub(env, &region.region_id, shard, region.hint.as_deref())
-        .map_err(|error| Problem::away("the shard", &error))?;
-    ask::<_, RecordReply>(&stub, "/record", &request, RECORD_TIMEOUT_MS)
-        .await
-        .map_err(|error| Problem::away("the shard", &error))
+    let hint = region.hint.as_deref();
+    let message = codec::encode(&request);
+    let voter = voter.map(|voter| codec::encode(&voter));
+    let told = tell_shard(
+        env,
+        &region.region_id,
+        shard,
+        hint,
+        &message,
+        voter.as_deref(),
+    )
+    .await;
+    let away = |error: worker::Error| Problem::away("the shard", &error);
+    match told.map_err(away)? {
+        Told::Common(COUNTED) => Ok(Said::Reply(RecordReply::Counted { repeated: false })),
+        Told::Common(REPEATED) => Ok(Said::Reply(RecordReply::Counted { repeated: true })),
+        Told::Common(other) => Err(away(worker::Error::from(format!("answer {other}")))),
+        Told::Message(answer) => match codec::decode::<CountedInPart>(&answer) {
+            Ok(part) => Ok(Said::InPart(part)),
+            Err(_) => codec::decode::<RecordReply>(&answer)
+                .map(Said::Reply)
+                .map_err(|error| away(worker::Error::from(error.to_string()))),
+        },
+    }
 }
 
-fn verdict_of(reply: RecordReply) -> Result<bool, Problem> {
+/// What became of a region's plays, by what their shard said.
+fn verdict_of(said: Said, plays: &[(usize, Play<'_>)]) -> Result<Counted, Problem> {
     let again = "not counted; send the whole batch again under the same key";
+    let reply = match said {
+        Said::Reply(reply) => reply,
+        Said::InPart(part) => {
+            let places = part.too_many.iter();
+            let places = places.filter_map(|place| plays.get(usize::from(*place)));
+            return Ok(Counted {
+                repeated: part.repeated,
+                too_many: places.map(|(index, _)| *index).collect(),
+            });
+        }
+    };
     match reply {
-        RecordReply::Counted { repeated } => Ok(repeated),
+        RecordReply::Counted { repeated } => Ok(Counted {
+            repeated,
+            too_many: Vec::new(),
+        }),
         RecordReply::TooOld => Err(clock_problem(ClockError::TooOldToRepeat)),
         RecordReply::Busy { retry_after_s } => {
             Err(Problem::busy("overloaded", retry_after_s, again))

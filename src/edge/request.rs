@@ -1,13 +1,15 @@
 //! A request as the routes see it.
 
 use percent_encoding::percent_decode_str;
-use worker::{Env, Method, Request};
+use worker::{Env, Method, Request, Url};
 
 use super::problem::Problem;
+use crate::platform::Seen;
 
 /// A request with its path and query taken apart.
 pub struct Call {
-    pub request: Request,
+    raw: web_sys::Request,
+    pub seen: Seen,
     pub env: Env,
     /// Still percent-encoded: segments are decoded one by one, so that a slash inside an id stays.
     pub path: String,
@@ -15,22 +17,42 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn new(request: Request, env: Env) -> Result<Self, Problem> {
-        let url = request
-            .url()
-            .map_err(|_| Problem::not_found("the address cannot be read"))?;
-        let pairs = url.query_pairs();
-        let parameters = pairs.map(|(name, value)| (name.into_owned(), value.into_owned()));
+    pub fn new(raw: web_sys::Request, seen: Seen, env: Env) -> Result<Self, Problem> {
+        // The runtime gives addresses in their normal form.
+        let rest = seen.url.split_once("://").map_or("/", |(_, rest)| rest);
+        let path = rest.find('/').and_then(|start| rest.get(start..));
+        let path = path.unwrap_or("/");
+        let end = path.find(['?', '#']).unwrap_or(path.len());
+        let parameters = if end < path.len() {
+            let url = Url::parse(&seen.url)
+                .map_err(|_| Problem::not_found("the address cannot be read"))?;
+            let pairs = url.query_pairs();
+            let parameters = pairs.map(|(name, value)| (name.into_owned(), value.into_owned()));
+            parameters.collect()
+        } else {
+            Vec::new()
+        };
         Ok(Call {
-            path: url.path().to_owned(),
-            parameters: parameters.collect(),
-            request,
+            path: path.get(..end).unwrap_or("/").to_owned(),
+            parameters,
+            raw,
+            seen,
             env,
         })
     }
 
     pub fn method(&self) -> Method {
-        self.request.method()
+        self.seen.method.clone()
+    }
+
+    /// The request as the platform has it.
+    pub fn raw(&self) -> &web_sys::Request {
+        &self.raw
+    }
+
+    /// The request as the library has it, which costs a few reads.
+    pub fn request(&self) -> Request {
+        Request::from(Clone::clone(&self.raw))
     }
 
     /// The first value of a query parameter.
@@ -40,7 +62,7 @@ impl Call {
     }
 
     pub fn header(&self, name: &str) -> Option<String> {
-        self.request.headers().get(name).ok().flatten()
+        self.raw.headers().get(name).ok().flatten()
     }
 }
 

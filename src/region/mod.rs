@@ -42,11 +42,13 @@ mod panes;
 mod push;
 mod seen;
 mod shard;
+mod votes;
 
 pub use alarm::Alarm;
 pub use limits::Limits;
 pub use metrics::ShardMetrics;
 pub use shard::{Admission, Health, Shard, SyncPoint};
+pub use votes::{CountedInPart, Voter};
 
 /// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five
 /// for messages under way and clocks that differ. At 1,000 batches/s and 12 bytes a fingerprint:
@@ -71,10 +73,10 @@ pub const CHECKPOINT_ROWS: u64 = 128;
 /// Journal bytes after which a checkpoint comes: bounds what a restart reads.
 pub const CHECKPOINT_BYTES: u64 = 8 << 20;
 /// A shard with fewer requests a second commits each at once. A busier one lets a group grow until
-/// it has so many requests or bytes, or has waited so long.
+/// it has so many requests or bytes, or has waited so long: at 1,280/s and more the requests close it.
 pub const GROUP_AFTER_A_SECOND: u32 = 20;
-pub const GROUP_REQUESTS: usize = 64;
-pub const GROUP_BYTES: usize = 64 << 10;
+pub const GROUP_REQUESTS: usize = 128;
+pub const GROUP_BYTES: usize = 128 << 10;
 pub const GROUP_WAIT_MS: u64 = 100;
 /// An alarm that is overdue by so long was lost: it is set again.
 pub const ALARM_OVERDUE_MS: u64 = 10_000;

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
+use js_sys::Uint8Array;
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
 use worker::{
     DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
@@ -14,6 +17,7 @@ use worker::{
 
 use super::charts::{ChartCache, FRESH_MS};
 use super::live::{self, LOOK_INTERVAL_MS, Shown};
+use super::votes::{CountedInPart, Sifted, Voter, Votes};
 use super::{Admission, Alarm, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
 use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard, ShardMetrics};
 use crate::codec;
@@ -22,7 +26,8 @@ use crate::platform::{
 };
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::{
-    ChartReply, KeptChart, LiveRequest, PushReplyOrRefusal, RecordReply, RecordRequest,
+    COUNTED, ChartReply, KeptChart, LiveRequest, PushReplyOrRefusal, REPEATED, RecordReply,
+    RecordRequest,
 };
 
 /// How long readers wait for the global object before they get what is there.
@@ -51,6 +56,7 @@ struct Inner {
     pushed_ms: Cell<u64>,
     shown: RefCell<Shown>,
     counters: Cell<ShardMetrics>,
+    votes: RefCell<Votes>,
     charts: RefCell<ChartCache>,
     /// Who waits for the answer to a question that is under way.
     chart_waiters: RefCell<BTreeMap<Vec<u8>, Vec<oneshot::Sender<()>>>>,
@@ -102,6 +108,27 @@ impl Arrivals {
     }
 }
 
+#[wasm_bindgen]
+impl RegionShard {
+    /// What Workers call for each batch: `src/service.js` passes it on. Releases before this one
+    /// send the same message to `/record`.
+    pub async fn record(&self, message: Vec<u8>, voter: Option<Vec<u8>>) -> JsValue {
+        let voter = voter.and_then(|voter| codec::decode::<Voter>(&voter).ok());
+        let message = match self.inner.record(&message, voter).await {
+            (RecordReply::Counted { repeated }, too_many) if !too_many.is_empty() => {
+                codec::encode(&CountedInPart {
+                    repeated,
+                    too_many: too_many.to_vec(),
+                })
+            }
+            (RecordReply::Counted { repeated: false }, _) => return COUNTED.into(),
+            (RecordReply::Counted { repeated: true }, _) => return REPEATED.into(),
+            (other, _) => codec::encode(&other),
+        };
+        Uint8Array::from(&message[..]).into()
+    }
+}
+
 impl DurableObject for RegionShard {
     fn new(state: State, env: Env) -> Self {
         RegionShard {
@@ -119,6 +146,7 @@ impl DurableObject for RegionShard {
                 pushed_ms: Cell::new(0),
                 shown: RefCell::default(),
                 counters: Cell::default(),
+                votes: RefCell::new(Votes::new(random_bytes())),
                 charts: RefCell::default(),
                 chart_waiters: RefCell::default(),
             }),
@@ -129,7 +157,7 @@ impl DurableObject for RegionShard {
         match request.path().as_str() {
             "/record" => {
                 let message = request.bytes().await?;
-                answer(&self.inner.record(&message).await)
+                answer(&self.inner.record(&message, None).await.0)
             }
             "/metrics" => answer(&self.inner.metrics()),
             "/chart" => {
@@ -232,8 +260,30 @@ impl Inner {
     }
 
     /// Makes a batch durable, and counts how it went.
-    async fn record(self: &Rc<Self>, message: &[u8]) -> RecordReply {
-        let reply = self.record_batch(message).await;
+    async fn record(
+        self: &Rc<Self>,
+        message: &[u8],
+        voter: Option<Voter>,
+    ) -> (RecordReply, Rc<[u16]>) {
+        let none = || Rc::from([]);
+        let (reply, too_many) = if memory_is_short(4 * message.len()) {
+            (RecordReply::Busy { retry_after_s: 1 }, none())
+        } else {
+            match codec::decode::<RecordRequest<'_>>(message) {
+                Err(_) => (RecordReply::Invalid, none()),
+                Ok(request) => match voter.and_then(|voter| self.sift(&request, voter)) {
+                    None => (self.record_batch(&request).await, none()),
+                    Some(sifted) if sifted.is_empty => {
+                        (RecordReply::Counted { repeated: false }, sifted.too_many)
+                    }
+                    Some(sifted) => {
+                        let batch = sifted.batch.as_deref().unwrap_or(request.batch);
+                        let rest = RecordRequest { batch, ..request };
+                        (self.record_batch(&rest).await, sifted.too_many)
+                    }
+                },
+            }
+        };
         let mut counters = self.counters.get();
         match reply {
             RecordReply::Counted { repeated: false } => counters.batches += 1,
@@ -242,7 +292,16 @@ impl Inner {
             _ => {}
         }
         self.counters.set(counters);
-        reply
+        (reply, too_many)
+    }
+
+    /// Takes out what an address may not add to a post any more this minute.
+    fn sift(&self, request: &RecordRequest<'_>, voter: Voter) -> Option<Sifted> {
+        let sifted = self.with_shard(|shard, _| {
+            let mut votes = self.votes.borrow_mut();
+            Ok(votes.sift(request, voter, now_ms(), |key| shard.knows(key)))
+        });
+        sifted.ok().flatten()
     }
 
     fn metrics(&self) -> ShardMetrics {
@@ -257,15 +316,9 @@ impl Inner {
         }
     }
 
-    async fn record_batch(self: &Rc<Self>, message: &[u8]) -> RecordReply {
+    async fn record_batch(self: &Rc<Self>, request: &RecordRequest<'_>) -> RecordReply {
         let busy = RecordReply::Busy {
             retry_after_s: RETRY_AFTER_FAILURE_S,
-        };
-        if memory_is_short(4 * message.len()) {
-            return RecordReply::Busy { retry_after_s: 1 };
-        }
-        let Ok(request) = codec::decode::<RecordRequest<'_>>(message) else {
-            return RecordReply::Invalid;
         };
         let now_ms = now_ms();
         let mut arrivals = self.arrivals.get();
@@ -275,7 +328,7 @@ impl Inner {
             return busy;
         }
         let admitted =
-            self.with_shard(|shard, _| Ok((shard.admit(&request, now_ms), shard.waiting())));
+            self.with_shard(|shard, _| Ok((shard.admit(request, now_ms), shard.waiting())));
         let (ticket, reply) = match admitted {
             Err(_) => return busy,
             Ok((Admission::Answer(reply), _)) => return reply,

@@ -441,6 +441,12 @@ impl Shard {
         })
     }
 
+    /// Whether a batch with this key was counted, or waits to be.
+    pub fn knows(&self, key: &[u8]) -> bool {
+        let fingerprint = Fingerprint::of(&self.checkpoint.secret, key);
+        self.pending.contains_key(&fingerprint) || self.seen.contains(&fingerprint)
+    }
+
     /// Takes the name and, where it has none yet, the seed from a request.
     fn introduce(&mut self, request: &RecordRequest<'_>) {
         if self.checkpoint.name.is_none() {

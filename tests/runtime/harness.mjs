@@ -42,6 +42,7 @@ export class Service {
       ALLOWED_ORIGINS: "",
       REQUIRE_KNOWN_POSTS: "false",
       LIMIT_PER_MINUTE: "0",
+      VOTES_PER_MINUTE: "0",
       ...environment,
     });
     await service.launch();

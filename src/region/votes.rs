@@ -1,0 +1,233 @@
+//! Vote stuffing: what one address can add to one post a minute.
+//!
+//! Plays over the limit come back as rejected, with their places in the batch; the others count.
+//! An address is a hash that changes daily ([`crate::limiter::sender`]), its votes for a post one
+//! under a key that only this object in memory has. Nothing of it is stored.
+//!
+//! # Limits
+//! [`Limiter`] tells 65,536 pairs of address and post a minute apart; those that come after them
+//! are let through. Verdicts are remembered for [`MAX_VERDICTS`] batches and [`MAX_INDEXES`]
+//! plays (under 1 MB), oldest dropped first, and not across a restart: a repeat of a batch whose
+//! verdict is forgotten is told that all of it was accepted. What was counted is not touched by
+//! that.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hasher;
+use std::rc::Rc;
+
+use ahash::RandomState;
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
+
+use crate::codec::{self, Record};
+use crate::limiter::Limiter;
+use crate::wire::{Batch, RecordRequest};
+
+const MAX_VERDICTS: usize = 4_096;
+const MAX_INDEXES: usize = 262_144;
+
+/// Worker → shard, beside a batch: who sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voter {
+    pub sender: u64,
+    /// What it may add to a post a minute.
+    pub limit: u32,
+}
+
+impl Record for Voter {
+    const KIND: u8 = 51;
+    const VERSION: u8 = 1;
+}
+
+/// Shard → Worker: counted, but for these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountedInPart {
+    pub repeated: bool,
+    /// Places in the batch, ascending.
+    pub too_many: Vec<u16>,
+}
+
+impl Record for CountedInPart {
+    const KIND: u8 = 52;
+    const VERSION: u8 = 1;
+}
+
+/// What is left of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sifted {
+    /// The batch without the plays over the limit; none if it is as it was sent.
+    pub batch: Option<Vec<u8>>,
+    /// The places of these plays.
+    pub too_many: Rc<[u16]>,
+    /// Nothing is left to count.
+    pub is_empty: bool,
+}
+
+/// The votes that a shard has seen lately.
+pub struct Votes {
+    secret: [u8; 16],
+    limiter: Limiter,
+    verdicts: HashMap<Box<[u8]>, Rc<[u16]>, RandomState>,
+    order: VecDeque<Box<[u8]>>,
+    indexes: usize,
+}
+
+impl Votes {
+    pub fn new(secret: [u8; 16]) -> Self {
+        Votes {
+            secret,
+            limiter: Limiter::default(),
+            verdicts: HashMap::with_hasher(RandomState::with_seeds(5, 6, 7, 8)),
+            order: VecDeque::new(),
+            indexes: 0,
+        }
+    }
+
+    /// Takes the plays over the limit out of a batch; what was said of one that `is_known` stays.
+    /// `None` when it cannot be read.
+    pub fn sift(
+        &mut self,
+        request: &RecordRequest<'_>,
+        voter: Voter,
+        now_ms: u64,
+        is_known: impl FnOnce(&[u8]) -> bool,
+    ) -> Option<Sifted> {
+        let mut batch = codec::decode::<Batch<'_>>(request.batch).ok()?;
+        if let Some(key) = batch.key.filter(|key| is_known(key)) {
+            let known = self.verdicts.get(key).cloned();
+            return Some(Sifted {
+                batch: None,
+                too_many: known.unwrap_or_else(|| Rc::from([])),
+                is_empty: false,
+            });
+        }
+        let mut too_many = Vec::new();
+        let mut index: u16 = 0;
+        batch.plays.retain(|play| {
+            let vote = self.vote(voter.sender, play.post_id);
+            let allowed = self.limiter.take(vote, voter.limit, now_ms).allowed;
+            if !allowed {
+                too_many.push(index);
+            }
+            index = index.saturating_add(1);
+            allowed
+        });
+        let too_many: Rc<[u16]> = too_many.into();
+        if too_many.is_empty() {
+            return Some(Sifted {
+                batch: None,
+                too_many,
+                is_empty: false,
+            });
+        }
+        if let Some(key) = batch.key.filter(|_| !batch.plays.is_empty()) {
+            self.remember(key, Rc::clone(&too_many));
+        }
+        Some(Sifted {
+            is_empty: batch.plays.is_empty(),
+            batch: Some(codec::encode(&batch)),
+            too_many,
+        })
+    }
+
+    fn vote(&self, sender: u64, post_id: &str) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.secret);
+        hasher.write_u64(sender);
+        hasher.write(post_id.as_bytes());
+        hasher.finish()
+    }
+
+    fn remember(&mut self, key: &[u8], too_many: Rc<[u16]>) {
+        self.indexes += too_many.len();
+        if let Some(old) = self.verdicts.insert(key.into(), too_many) {
+            self.indexes -= old.len();
+        } else {
+            self.order.push_back(key.into());
+        }
+        while self.order.len() > MAX_VERDICTS || self.indexes > MAX_INDEXES {
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
+            let dropped = self.verdicts.remove(&oldest);
+            self.indexes -= dropped.map_or(0, |dropped| dropped.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::BatchPlay;
+
+    const NOW_MS: u64 = 100 * 60_000;
+
+    fn sift(votes: &mut Votes, sender: u64, key: &[u8], posts: &[&str], known: bool) -> Sifted {
+        let play = |post_id| BatchPlay {
+            post_id,
+            timestamp_ms: NOW_MS,
+            count: 1,
+        };
+        let batch = codec::encode(&Batch {
+            key: Some(key),
+            sent_ms: NOW_MS,
+            plays: posts.iter().copied().map(play).collect(),
+        });
+        let request = RecordRequest {
+            region_id: "NA",
+            shard: 0,
+            seed: [0; 16],
+            batch: &batch,
+        };
+        let voter = Voter { sender, limit: 3 };
+        votes.sift(&request, voter, NOW_MS, |_| known).unwrap()
+    }
+
+    #[test]
+    fn what_one_address_adds_to_one_post_is_bounded_and_the_rest_counts() {
+        let mut votes = Votes::new([1; 16]);
+        let sifted = sift(
+            &mut votes,
+            1,
+            b"first",
+            &["a", "a", "b", "a", "a", "a"],
+            false,
+        );
+        assert_eq!(*sifted.too_many, [4, 5]);
+        let left = sifted.batch.unwrap();
+        let left = codec::decode::<Batch<'_>>(&left).unwrap();
+        assert_eq!(left.plays.len(), 4);
+        let again = sift(
+            &mut votes,
+            1,
+            b"first",
+            &["a", "a", "b", "a", "a", "a"],
+            true,
+        );
+        assert_eq!((again.batch, &*again.too_many), (None, &[4, 5][..]));
+        assert_eq!(sift(&mut votes, 2, b"other", &["a"], false).batch, None);
+        assert!(sift(&mut votes, 1, b"full", &["a"], false).is_empty);
+        assert!(
+            !votes.verdicts.contains_key(&b"full"[..]),
+            "it may come again"
+        );
+    }
+
+    #[test]
+    fn verdicts_are_bounded() {
+        let mut votes = Votes::new([1; 16]);
+        for batch in 0..2 * MAX_VERDICTS {
+            let sender = batch as u64;
+            sift(
+                &mut votes,
+                sender,
+                &sender.to_be_bytes(),
+                &["a", "a", "a", "a"],
+                false,
+            );
+        }
+        assert_eq!(
+            (votes.verdicts.len(), votes.indexes),
+            (MAX_VERDICTS, MAX_VERDICTS)
+        );
+    }
+}
