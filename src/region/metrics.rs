@@ -23,7 +23,7 @@ pub struct ShardMetrics {
 }
 
 impl Record for ShardMetrics {
-    const KIND: u8 = 48;
+    const KIND: u8 = 53;
     const VERSION: u8 = 1;
 }
 

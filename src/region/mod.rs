@@ -42,6 +42,7 @@ mod panes;
 mod push;
 mod seen;
 mod shard;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod votes;
 
 pub use alarm::Alarm;
