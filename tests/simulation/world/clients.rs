@@ -1,0 +1,138 @@
+//! Senders: what they send, how often they try, when they give up.
+
+use super::*;
+
+impl World {
+    pub(super) fn new_batch(&mut self) {
+        if self.calm {
+            return;
+        }
+        let next_ms = self.random.below(2 * self.profile.batch_every_ms);
+        self.after(next_ms, Event::NewBatch);
+        let random = &mut self.random;
+        let client = random.below(self.profile.clients as u64) as usize;
+        let sent_ms = shifted(self.now_ms, self.client_skews_ms[client]);
+        let mut plays = Vec::new();
+        for _ in 0..random.between(1, 4) {
+            let late = random.chance(self.profile.late);
+            let mut ago_ms = random.below(20_000);
+            if late {
+                let most_ms = [10 * MINUTE_MS, 4 * HOUR_MS, 23 * HOUR_MS][random.below(3) as usize];
+                ago_ms = random.below(most_ms);
+            }
+            let count = if random.chance(100) {
+                random.between(2, 1_000)
+            } else {
+                1
+            };
+            let post = random.skewed(12) as usize;
+            plays.push((post, sent_ms.saturating_sub(ago_ms), count as u32));
+        }
+        let batch = Batch {
+            client,
+            seq: self.batches.len() as u64,
+            region: random.below(self.profile.regions as u64) as usize,
+            has_key: !random.chance(100),
+            says_sent: !random.chance(50),
+            sent_ms,
+            first_ms: self.now_ms,
+            plays,
+            attempts: 0,
+            fate: Fate::Open,
+            excused: false,
+        };
+        self.batches.push(batch);
+        self.figures.batches += 1;
+        let number = self.batches.len() - 1;
+        self.attempt(number);
+        if self.random.chance(100) {
+            // A sender that does not wait for its answer.
+            let delay_ms = self.random.below(3_000);
+            self.after(delay_ms, Event::Attempt(number));
+        }
+    }
+
+    pub(super) fn attempt(&mut self, number: usize) {
+        let worker = self.random.below(self.workers.len() as u64) as usize;
+        let batch = &mut self.batches[number];
+        let another = batch.attempts == 0 || batch.has_key;
+        if batch.fate != Fate::Open || !another {
+            return;
+        }
+        batch.attempts += 1;
+        let attempt = batch.attempts;
+        let sender_now_ms = shifted(self.now_ms, self.client_skews_ms[batch.client]);
+        // Nothing tells a doubled request without a key from two requests.
+        let most = if self.batches[number].has_key { 2 } else { 1 };
+        for delay_ms in self.deliveries(MAX_UNDER_WAY_MS).into_iter().take(most) {
+            let arrive = Event::Arrive {
+                batch: number,
+                attempt,
+                worker,
+                sender_now_ms,
+            };
+            self.after(delay_ms, arrive);
+        }
+        let patience_ms = self.random.between(11_000, 40_000);
+        self.after(
+            patience_ms,
+            Event::ClientTimeout {
+                batch: number,
+                attempt,
+            },
+        );
+    }
+
+    /// When a message arrives: once, twice or never, mostly soon.
+    pub(super) fn deliveries(&mut self, slowest_ms: u64) -> Vec<u64> {
+        let random = &mut self.random;
+        if self.calm {
+            return vec![random.between(1, 50)];
+        }
+        let mut deliveries = Vec::new();
+        if !random.chance(self.profile.lost) {
+            deliveries.push(0);
+        }
+        if random.chance(self.profile.doubled) {
+            deliveries.push(0);
+        }
+        for delay_ms in &mut deliveries {
+            *delay_ms = random.between(1, 100);
+            if random.chance(self.profile.slow) {
+                *delay_ms = random.skewed(slowest_ms);
+            }
+        }
+        deliveries
+    }
+
+    pub(super) fn outcome(&mut self, number: usize, attempt: u64, answer: Answer) {
+        let now_ms = self.now_ms;
+        let batch = &mut self.batches[number];
+        if answer == Answer::Accepted {
+            if batch.fate != Fate::Acknowledged {
+                self.figures.acknowledged += 1;
+            }
+            batch.fate = Fate::Acknowledged;
+            return;
+        }
+        if batch.fate != Fate::Open {
+            return;
+        }
+        // What says nothing about its first attempt must not be repeated for as long.
+        let patience_ms = if batch.says_sent {
+            18 * MINUTE_MS
+        } else {
+            10 * MINUTE_MS
+        };
+        let gives_up = now_ms > batch.first_ms + patience_ms || self.random.chance(10);
+        if answer == Answer::Refused || !batch.has_key || gives_up {
+            batch.fate = Fate::Unknown;
+            return;
+        }
+        if batch.attempts == attempt {
+            let most_ms = [3_000, 30_000, 5 * MINUTE_MS][self.random.below(3) as usize];
+            let delay_ms = self.random.below(most_ms) + 500;
+            self.after(delay_ms, Event::Attempt(number));
+        }
+    }
+}

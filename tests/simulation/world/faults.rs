@@ -1,0 +1,151 @@
+//! What goes wrong.
+
+use super::*;
+
+impl World {
+    pub(super) fn strike(&mut self, fault: Event) {
+        let some_shard = self.random.below(self.shards.len() as u64) as usize;
+        let has_shard = !self.shards.is_empty();
+        match fault {
+            Event::ShardCrash if has_shard => self.crash_shard(some_shard),
+            Event::GlobalCrash => self.crash_global(),
+            Event::WriteFault => {
+                let kinds = [Fault::Refuse, Fault::CrashBefore, Fault::CrashAfter];
+                let kind = kinds[self.random.below(3) as usize];
+                let writes = self.random.below(4);
+                if has_shard && self.random.chance(600) {
+                    self.shards[some_shard].drive.disk.set_fault(writes, kind);
+                } else {
+                    self.global.drive.disk.set_fault(writes, kind);
+                }
+            }
+            Event::Reshard => self.reshard(),
+            Event::LoseStorage if has_shard => self.lose_storage(some_shard),
+            Event::Backup => {
+                let node = &mut self.global;
+                let (rows, model) = (node.drive.disk.backup(), node.drive.latest().clone());
+                node.backup = Some(Backup {
+                    rows,
+                    model,
+                    reshards: node.reshards,
+                });
+            }
+            Event::SetBack => self.set_back(),
+            Event::Outage => {
+                let away_ms = self.random.between(10 * MINUTE_MS, 60 * HOUR_MS);
+                self.say(|| format!("global away for {} min", away_ms / MINUTE_MS));
+                self.crash_global();
+                self.global.down_until_ms = self.now_ms + away_ms;
+                // Life goes on for a while after it is back; only few plays come meanwhile.
+                self.profile.batch_every_ms = self.profile.batch_every_ms.max(away_ms / 40);
+                self.end_ms = self.now_ms + away_ms + 5 * MINUTE_MS;
+            }
+            Event::Foreign => {
+                let until_ms = self.now_ms + self.random.below(MINUTE_MS);
+                let workers = self.workers.len() as u64;
+                match self.random.below(3) {
+                    0 => self.global.foreign_until_ms = until_ms,
+                    1 if has_shard => self.shards[some_shard].foreign_until_ms = until_ms,
+                    _ => {
+                        let worker = self.random.below(workers) as usize;
+                        self.workers[worker].foreign_until_ms = until_ms;
+                    }
+                }
+            }
+            Event::DamageOutbox if has_shard => self.damage_outbox(some_shard),
+            _ => {}
+        }
+    }
+
+    pub(super) fn reshard(&mut self) {
+        if !self.global_is_up() || self.global.down_until_ms > 0 && self.profile.outage {
+            return;
+        }
+        let region = self.random.below(self.profile.regions as u64) as usize;
+        let shards = self.random.between(1, self.profile.most_shards) as u32;
+        let request = PutRegion {
+            region_id: region_name(region).into(),
+            region_name: None,
+            shards: Some(shards),
+            hint: None,
+        };
+        self.say(|| format!("reshard {region} to {shards}"));
+        self.global_op(|global, disk, now_ms| global.put_region(disk, &request, now_ms));
+        // GAP: a Worker that misses the change and then cannot reach the global object would go on
+        // with its old copy; here every Worker hears of it.
+        let changed = self.global_op(|global, _, _| Ok(Rc::new(global.table().clone())));
+        for worker in &mut self.workers {
+            if let (Some(copy), Some(changed)) = (&mut worker.table, &changed) {
+                copy.0 = Rc::clone(changed);
+            }
+        }
+        self.global.reshards += 1;
+        let written = self.global.drive.written();
+        self.global.drive.sync(written);
+    }
+
+    pub(super) fn excuse(&mut self, plays: &[Play]) {
+        for play in plays {
+            self.batches[play.batch].excused = true;
+        }
+    }
+
+    /// A shard's storage is gone, with all that it knew.
+    pub(super) fn lose_storage(&mut self, shard: usize) {
+        self.say(|| format!("shard {shard} loses its storage"));
+        let region = self.shards[shard].region;
+        for batch in &mut self.batches {
+            batch.excused |= batch.region == region;
+        }
+        self.crash_shard(shard);
+        self.shards[shard].drive = Drive::new();
+        self.shards[shard].log_id = None;
+    }
+
+    /// The global object is restored from a backup.
+    pub(super) fn set_back(&mut self) {
+        let node = &mut self.global;
+        let Some(backup) = node
+            .backup
+            .take_if(|backup| backup.reshards == node.reshards)
+        else {
+            return;
+        };
+        // What was folded since, and forgotten by the shards, is lost.
+        let lost: Vec<Rc<Pane>> = node.drive.latest().folded[backup.model.folded.len()..].to_vec();
+        self.crash_global();
+        let node = &mut self.global;
+        node.drive.disk.restore(backup.rows);
+        node.drive.durable = backup.model;
+        node.drive.later.clear();
+        node.was_set_back = true;
+        self.say(|| "global set back".into());
+        for pane in lost {
+            self.excuse(&pane.plays);
+        }
+    }
+
+    pub(super) fn damage_outbox(&mut self, shard: usize) {
+        use hitparade::storage::{Storage, Table, Write};
+        let node = &mut self.shards[shard];
+        let written = node.drive.written();
+        node.drive.sync(written);
+        let keys = node.drive.disk.keys(Table::Outbox, &[]).unwrap_or_default();
+        if keys.is_empty() {
+            return;
+        }
+        let key = keys[self.random.below(keys.len() as u64) as usize].clone();
+        let offset = offset_of(&key);
+        let node = &mut self.shards[shard];
+        node.drive.disk.clear_fault();
+        let damage = Write::put(Table::Outbox, key, b"damaged".to_vec());
+        if node.drive.disk.write(&[damage]).is_err() {
+            return;
+        }
+        node.drive.disk.take_recent();
+        node.drive.disk.make_durable(1);
+        let lost = node.drive.durable.outbox.remove(&offset);
+        let lost = lost.map(|pane| pane.plays.to_vec()).unwrap_or_default();
+        self.excuse(&lost);
+    }
+}

@@ -1,0 +1,510 @@
+//! Clients, Workers, shards, the global object, the network and the disks, on virtual time.
+//!
+//! The nodes do what `edge/plays.rs`, `edge/table.rs`, `region/object.rs` and `global/object.rs`
+//! do on the platform, step by step; between any two steps anything may happen.
+
+mod checks;
+mod clients;
+mod faults;
+mod global;
+mod nodes;
+mod profile;
+mod pushes;
+mod shards;
+mod workers;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::rc::Rc;
+
+use hitparade::codec;
+use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::mutants::{self, Mutant};
+use hitparade::play::{Clock, Envelope};
+use hitparade::region::{self, Admission, Alarm, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard};
+use hitparade::storage::StorageError;
+use hitparade::summary::{Seed, Summary};
+use hitparade::topology::RegionTable;
+use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};
+use hitparade::wire::*;
+
+use crate::disk::{Disk, Fault};
+use crate::model::*;
+use crate::random::Random;
+use nodes::{Backup, Drive, GlobalNode, ShardNode, Worker};
+use profile::Profile;
+
+const SEED: [u8; 16] = [9; 16];
+const RECORD_TIMEOUT_MS: u64 = 10_000;
+const TABLE_FRESH_MS: u64 = 10_000;
+/// The clocks of two nodes differ by at most twice this.
+const MAX_SKEW_MS: u64 = 75_000;
+/// A request reaches its Worker within this, or not at all: what `CLAIM_WITHIN_MS` reckons with.
+const MAX_UNDER_WAY_MS: u64 = 60_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Accepted,
+    TryAgain,
+    Refused,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Open,
+    Acknowledged,
+    /// Refused for good, or given up: it may be counted once, or not at all.
+    Unknown,
+}
+
+struct Batch {
+    client: usize,
+    seq: u64,
+    region: usize,
+    has_key: bool,
+    says_sent: bool,
+    /// By the client's clock.
+    sent_ms: u64,
+    first_ms: u64,
+    /// By the client's clock; the Worker corrects it.
+    plays: Vec<(usize, u64, u32)>,
+    attempts: u64,
+    fate: Fate,
+    /// It met a storage that was lost, or a state that was set back: nothing is promised.
+    excused: bool,
+}
+
+struct Rpc {
+    batch: usize,
+    attempt: u64,
+    worker: usize,
+    stage: u32,
+    done: bool,
+    /// What to send once the claim is answered.
+    then: Option<(u32, Rc<Vec<u8>>, Rc<Asked>)>,
+}
+
+enum Event {
+    NewBatch,
+    Attempt(usize),
+    Arrive {
+        batch: usize,
+        attempt: u64,
+        worker: usize,
+        sender_now_ms: u64,
+    },
+    Record {
+        rpc: usize,
+        stage: u32,
+        shard: usize,
+        message: Rc<Vec<u8>>,
+        asked: Rc<Asked>,
+    },
+    RecordAnswer {
+        rpc: usize,
+        stage: u32,
+        reply: RecordReply,
+    },
+    RecordTimeout {
+        rpc: usize,
+        stage: u32,
+    },
+    Outcome {
+        batch: usize,
+        attempt: u64,
+        answer: Answer,
+    },
+    ClientTimeout {
+        batch: usize,
+        attempt: u64,
+    },
+    Commit {
+        shard: usize,
+        life: u64,
+    },
+    Committed {
+        shard: usize,
+        life: u64,
+        written: u64,
+        point: region::SyncPoint,
+    },
+    Settled {
+        shard: usize,
+        life: u64,
+        written: u64,
+        point: region::SyncPoint,
+    },
+    Alarm {
+        shard: usize,
+        number: u64,
+    },
+    PushReady {
+        shard: usize,
+        life: u64,
+        written: u64,
+        point: region::SyncPoint,
+    },
+    Push {
+        shard: usize,
+        life: u64,
+        number: u64,
+        message: Rc<Vec<u8>>,
+        pushed: Rc<Pushed>,
+    },
+    PushAnswer {
+        shard: usize,
+        life: u64,
+        number: u64,
+        reply: Option<PushReply>,
+    },
+    GlobalSynced {
+        life: u64,
+        written: u64,
+        point: hitparade::global::SyncPoint,
+    },
+    ShardCrash,
+    GlobalCrash,
+    WriteFault,
+    Reshard,
+    LoseStorage,
+    Backup,
+    SetBack,
+    Outage,
+    Foreign,
+    DamageOutbox,
+    Chart,
+}
+
+pub struct World {
+    random: Random,
+    profile: Profile,
+    now_ms: u64,
+    end_ms: u64,
+    calm: bool,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    events: BTreeMap<u64, Event>,
+    next_event: u64,
+    posts: Vec<String>,
+    batches: Vec<Batch>,
+    rpcs: Vec<Rpc>,
+    client_skews_ms: Vec<i64>,
+    workers: Vec<Worker>,
+    shards: Vec<ShardNode>,
+    global: GlobalNode,
+    violation: Option<String>,
+    pub figures: Figures,
+    trace: bool,
+}
+
+/// What a run did, to see that it did something.
+#[derive(Default, Debug, Clone, Copy)]
+pub struct Figures {
+    pub batches: u64,
+    pub acknowledged: u64,
+    pub pushes: u64,
+    pub charts: u64,
+    pub crashes: u64,
+    pub claims: u64,
+    pub events: u64,
+}
+
+fn shifted(time_ms: u64, skew_ms: i64) -> u64 {
+    time_ms.saturating_add_signed(skew_ms)
+}
+
+pub fn region_name(region: usize) -> &'static str {
+    ["NA", "EU"][region]
+}
+
+/// Runs one seed.
+///
+/// # Errors
+/// What was violated.
+pub fn run(seed: u64, trace: bool) -> Result<Figures, String> {
+    let mut world = World::new(seed, trace);
+    hitparade::capacity::set_counters(Some(world.profile.counters));
+    world.run();
+    hitparade::capacity::set_counters(None);
+    match world.violation {
+        None => Ok(world.figures),
+        Some(violation) => Err(format!("seed {seed}: {violation}")),
+    }
+}
+
+impl World {
+    fn new(seed: u64, trace: bool) -> Self {
+        let mut random = Random::new(seed);
+        let profile = Profile::new(&mut random);
+        let start_ms = 20_000 * DAY_MS + random.below(3 * DAY_MS);
+        let mut skew = |most_ms: u64| random.below(2 * most_ms + 1) as i64 - most_ms as i64;
+        let worker = |skew_ms| Worker {
+            skew_ms,
+            table: None,
+            foreign_until_ms: 0,
+        };
+        let workers = (0..profile.workers)
+            .map(|_| worker(skew(profile.skew_ms)))
+            .collect();
+        let client_skews_ms = (0..profile.clients)
+            .map(|_| skew(10 * profile.skew_ms))
+            .collect();
+        let global = GlobalNode {
+            skew_ms: skew(profile.skew_ms),
+            drive: Drive::new(),
+            memory: GlobalInMemory::default(),
+            state: None,
+            life: 0,
+            down_until_ms: 0,
+            syncing: false,
+            foreign_until_ms: 0,
+            backup: None,
+            reshards: 0,
+            was_set_back: false,
+        };
+        World {
+            now_ms: start_ms,
+            end_ms: start_ms + profile.active_ms,
+            calm: false,
+            queue: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            next_event: 0,
+            posts: (0..12).map(|post| format!("post-{post}")).collect(),
+            batches: Vec::new(),
+            rpcs: Vec::new(),
+            client_skews_ms,
+            workers,
+            shards: Vec::new(),
+            global,
+            violation: None,
+            figures: Figures::default(),
+            random,
+            profile,
+            trace,
+        }
+    }
+
+    fn fail(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        if self.violation.is_none() {
+            self.violation = Some(what);
+        }
+    }
+
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            let start_ms = self.end_ms - self.profile.active_ms;
+            eprintln!("{:>9} {}", self.now_ms - start_ms, what());
+        }
+    }
+
+    fn at(&mut self, time_ms: u64, event: Event) {
+        self.queue
+            .push(Reverse((time_ms.max(self.now_ms), self.next_event)));
+        self.events.insert(self.next_event, event);
+        self.next_event += 1;
+    }
+
+    fn after(&mut self, delay_ms: u64, event: Event) {
+        self.at(self.now_ms.saturating_add(delay_ms), event);
+    }
+
+    fn run(&mut self) {
+        self.schedule_faults();
+        self.after(0, Event::NewBatch);
+        self.after(20_000, Event::Chart);
+        while let Some(Reverse((time_ms, number))) = self.queue.pop() {
+            if self.violation.is_some() {
+                return;
+            }
+            self.now_ms = time_ms;
+            if !self.calm && time_ms >= self.end_ms {
+                self.calm_down();
+            }
+            if time_ms > self.end_ms + 3 * HOUR_MS {
+                self.fail("it does not come to rest");
+                return;
+            }
+            if let Some(event) = self.events.remove(&number) {
+                self.figures.events += 1;
+                self.handle(event);
+            }
+        }
+        if self.violation.is_none() {
+            self.check_rest();
+        }
+    }
+
+    fn schedule_faults(&mut self) {
+        let profile = &self.profile;
+        let mut planned: Vec<(u64, Event)> = Vec::new();
+        let mut every = |every_ms: u64, make: fn() -> Event, random: &mut Random| {
+            if every_ms == 0 {
+                return;
+            }
+            let mut at_ms = random.below(2 * every_ms);
+            while at_ms < profile.active_ms {
+                planned.push((at_ms, make()));
+                at_ms += random.below(2 * every_ms) + 1;
+            }
+        };
+        let random = &mut self.random;
+        every(profile.shard_crash_every_ms, || Event::ShardCrash, random);
+        every(profile.global_crash_every_ms, || Event::GlobalCrash, random);
+        every(profile.write_fault_every_ms, || Event::WriteFault, random);
+        every(profile.reshard_every_ms, || Event::Reshard, random);
+        every(profile.foreign_every_ms, || Event::Foreign, random);
+        let once: [(bool, fn() -> Event); 4] = [
+            (profile.storage_loss, || Event::LoseStorage),
+            (profile.outage, || Event::Outage),
+            (profile.damage_outbox, || Event::DamageOutbox),
+            (profile.set_back, || Event::SetBack),
+        ];
+        for (happens, make) in once {
+            if happens {
+                planned.push((random.below(profile.active_ms), make()));
+            }
+        }
+        if profile.set_back {
+            planned.push((random.below(profile.active_ms), Event::Backup));
+        }
+        for (delay_ms, event) in planned {
+            self.after(delay_ms, event);
+        }
+    }
+
+    /// From now on nothing goes wrong any more: everything must come to rest, and be exact.
+    fn calm_down(&mut self) {
+        self.calm = true;
+        self.say(|| "calm".into());
+        self.global.down_until_ms = 0;
+        self.global.foreign_until_ms = 0;
+        self.global.drive.disk.clear_fault();
+        for worker in &mut self.workers {
+            worker.foreign_until_ms = 0;
+        }
+        for shard in 0..self.shards.len() {
+            let node = &mut self.shards[shard];
+            node.down_until_ms = 0;
+            node.foreign_until_ms = 0;
+            node.drive.disk.clear_fault();
+            // Alarms that were lost come with the next request; here it comes.
+            node.alarm_number += 1;
+            node.alarm_comes = true;
+            let number = node.alarm_number;
+            self.after(1, Event::Alarm { shard, number });
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::NewBatch => self.new_batch(),
+            Event::Attempt(batch) => self.attempt(batch),
+            Event::Arrive {
+                batch,
+                attempt,
+                worker,
+                sender_now_ms,
+            } => {
+                self.arrive(batch, attempt, worker, sender_now_ms);
+            }
+            Event::Record {
+                rpc,
+                stage,
+                shard,
+                message,
+                asked,
+            } => {
+                self.record(rpc, stage, shard, &message, asked);
+            }
+            Event::RecordAnswer { rpc, stage, reply } => self.record_answer(rpc, stage, reply),
+            Event::RecordTimeout { rpc, stage } => {
+                if self.rpcs[rpc].stage == stage {
+                    self.worker_answers(rpc, Answer::TryAgain);
+                }
+            }
+            Event::Outcome {
+                batch,
+                attempt,
+                answer,
+            } => self.outcome(batch, attempt, answer),
+            Event::ClientTimeout { batch, attempt } => {
+                if self.batches[batch].attempts == attempt {
+                    self.outcome(batch, attempt, Answer::TryAgain);
+                }
+            }
+            Event::Commit { shard, life } if self.lives(shard, life) => self.commit(shard),
+            Event::Committed {
+                shard,
+                life,
+                written,
+                point,
+            } if self.lives(shard, life) => {
+                self.committed(shard, written, point);
+            }
+            Event::Settled {
+                shard,
+                life,
+                written,
+                point,
+            } if self.lives(shard, life) => {
+                self.shards[shard].drive.sync(written);
+                self.shard_op(shard, |state, _, _| {
+                    state.synced(point);
+                    Ok(())
+                });
+            }
+            Event::Alarm { shard, number } => self.alarm(shard, number),
+            Event::PushReady {
+                shard,
+                life,
+                written,
+                point,
+            } if self.lives(shard, life) => {
+                self.push(shard, written, point);
+            }
+            Event::Push {
+                shard,
+                life,
+                number,
+                message,
+                pushed,
+            } => {
+                self.take_push(shard, life, number, &message, &pushed);
+            }
+            Event::PushAnswer {
+                shard,
+                life,
+                number,
+                reply,
+            } if self.lives(shard, life) => {
+                self.pushed(shard, number, reply);
+            }
+            Event::GlobalSynced {
+                life,
+                written,
+                point,
+            } if self.global.life == life => {
+                self.global.drive.sync(written);
+                self.global.syncing = false;
+                self.global_op(|global, _, _| {
+                    global.synced(&point);
+                    Ok(())
+                });
+            }
+            Event::Chart => {
+                self.chart();
+                self.check_conservation();
+                let next_ms = self.random.between(300, 60_000);
+                if self.now_ms + next_ms < self.end_ms + 3 * MINUTE_MS {
+                    self.after(next_ms, Event::Chart);
+                }
+            }
+            _ if self.calm => {}
+            fault => self.strike(fault),
+        }
+    }
+
+    fn lives(&self, shard: usize, life: u64) -> bool {
+        self.shards[shard].life == life
+    }
+}

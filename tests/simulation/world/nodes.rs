@@ -1,0 +1,98 @@
+//! Machines: a disk, what is in memory, and what the model says of both.
+
+use super::*;
+
+/// A disk, and what ought to be on it after each batch of writes that is not durable.
+pub struct Drive<D> {
+    pub disk: Disk,
+    pub durable: D,
+    pub later: VecDeque<D>,
+    /// Batches that became durable, ever.
+    pub durable_count: u64,
+}
+
+impl<D: Clone + Default> Drive<D> {
+    pub fn new() -> Self {
+        Drive {
+            disk: Disk::default(),
+            durable: D::default(),
+            later: VecDeque::new(),
+            durable_count: 0,
+        }
+    }
+
+    pub fn latest(&self) -> &D {
+        self.later.back().unwrap_or(&self.durable)
+    }
+
+    pub fn written(&self) -> u64 {
+        self.durable_count + self.later.len() as u64
+    }
+
+    pub fn sync(&mut self, up_to: u64) {
+        let batches = up_to.saturating_sub(self.durable_count) as usize;
+        let batches = batches.min(self.later.len());
+        self.disk.make_durable(batches);
+        for durable in self.later.drain(..batches) {
+            self.durable = durable;
+        }
+        self.durable_count += batches as u64;
+    }
+
+    pub fn crash(&mut self, keep: usize) {
+        self.disk.crash(keep);
+        self.later.truncate(keep);
+        self.durable_count += keep as u64;
+        if let Some(last) = self.later.drain(..).next_back() {
+            self.durable = last;
+        }
+    }
+}
+
+pub struct ShardNode {
+    pub region: usize,
+    pub shard: u32,
+    pub skew_ms: i64,
+    pub drive: Drive<ShardOnDisk>,
+    pub memory: ShardInMemory,
+    pub state: Option<Shard>,
+    /// Counts deaths: what began before one does not end after it.
+    pub life: u64,
+    pub down_until_ms: u64,
+    pub committing: bool,
+    pub pushing: bool,
+    pub pushes_left: usize,
+    pub push_number: u64,
+    pub alarm: Alarm,
+    pub alarm_number: u64,
+    pub alarm_comes: bool,
+    pub waiters: BTreeMap<u64, Vec<(usize, u32, RecordReply)>>,
+    pub log_id: Option<u128>,
+    pub foreign_until_ms: u64,
+}
+
+pub struct GlobalNode {
+    pub skew_ms: i64,
+    pub drive: Drive<GlobalOnDisk>,
+    pub memory: GlobalInMemory,
+    pub state: Option<Global>,
+    pub life: u64,
+    pub down_until_ms: u64,
+    pub syncing: bool,
+    pub foreign_until_ms: u64,
+    pub backup: Option<Backup>,
+    pub reshards: u64,
+    pub was_set_back: bool,
+}
+
+pub struct Backup {
+    pub rows: [BTreeMap<Vec<u8>, Vec<u8>>; 9],
+    pub model: GlobalOnDisk,
+    pub reshards: u64,
+}
+
+pub struct Worker {
+    pub skew_ms: i64,
+    pub table: Option<(Rc<RegionTable>, u64)>,
+    pub foreign_until_ms: u64,
+}

@@ -1,0 +1,315 @@
+//! Shards: what `region/object.rs` does with batches.
+
+use super::*;
+
+impl World {
+    pub(super) fn shard_node(&mut self, region: usize, shard: u32) -> usize {
+        let found = self
+            .shards
+            .iter()
+            .position(|node| node.region == region && node.shard == shard);
+        found.unwrap_or_else(|| {
+            let most_ms = self.profile.skew_ms;
+            let skew_ms = self.random.below(2 * most_ms + 1) as i64 - most_ms as i64;
+            self.shards.push(ShardNode {
+                region,
+                shard,
+                skew_ms,
+                drive: Drive::new(),
+                memory: ShardInMemory::default(),
+                state: None,
+                life: 0,
+                down_until_ms: 0,
+                committing: false,
+                pushing: false,
+                pushes_left: 0,
+                push_number: 0,
+                alarm: Alarm::default(),
+                alarm_number: 0,
+                alarm_comes: false,
+                waiters: BTreeMap::new(),
+                log_id: None,
+                foreign_until_ms: 0,
+            });
+            self.shards.len() - 1
+        })
+    }
+
+    /// Runs a change of a shard's state, loading it first; `None` when its disk refused.
+    pub(super) fn shard_op<T>(
+        &mut self,
+        shard: usize,
+        change: impl FnOnce(&mut Shard, &Disk, u64) -> Result<T, StorageError>,
+    ) -> Option<T> {
+        let random = self.random.bytes();
+        let limits = self.profile.limits;
+        let node = &mut self.shards[shard];
+        let now_ms = shifted(self.now_ms, node.skew_ms);
+        let mut outcome = Ok(());
+        if node.state.is_none() {
+            node.memory = ShardInMemory::load(node.drive.latest(), now_ms);
+            match Shard::load_within(&node.drive.disk, random, now_ms, limits) {
+                Ok(state) => node.state = Some(state),
+                Err(error) => outcome = Err(error),
+            }
+            self.shard_written(shard);
+        }
+        let node = &mut self.shards[shard];
+        let changed = match (outcome, node.state.as_mut()) {
+            (Ok(()), Some(state)) => change(state, &node.drive.disk, now_ms),
+            (outcome, _) => Err(outcome.err().unwrap_or(StorageError(String::new()))),
+        };
+        self.shard_written(shard);
+        match changed {
+            Ok(value) => {
+                self.check_limits(shard);
+                Some(value)
+            }
+            Err(error) => {
+                self.say(|| format!("shard {shard}: {error}"));
+                if self.shards[shard].drive.disk.crashed.get() {
+                    self.crash_shard(shard);
+                } else {
+                    self.drop_shard_state(shard);
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn shard_written(&mut self, shard: usize) {
+        let node = &mut self.shards[shard];
+        for writes in node.drive.disk.take_recent() {
+            let mut on_disk = node.drive.latest().clone();
+            let seed = Seed::from_bytes(SEED);
+            let done = node
+                .memory
+                .written(&mut on_disk, &writes, node.region, &self.posts, seed);
+            node.drive.later.push_back(on_disk);
+            if let Err(what) = done {
+                self.violation
+                    .get_or_insert(format!("shard {shard}: {what}"));
+                return;
+            }
+        }
+    }
+
+    pub(super) fn check_limits(&mut self, shard: usize) {
+        let limits = self.profile.limits;
+        let Some(state) = &self.shards[shard].state else {
+            return;
+        };
+        let health = state.health();
+        // Live panes: the minutes between the slowest and the fastest clock, and two to seal.
+        let most_open = limits.late_panes + 16;
+        if health.open_panes > most_open || health.waiting > limits.waiting_requests {
+            self.fail(format!("shard {shard} is over its limits: {health:?}"));
+        }
+    }
+
+    pub(super) fn drop_shard_state(&mut self, shard: usize) {
+        let node = &mut self.shards[shard];
+        node.state = None;
+        node.memory = ShardInMemory::default();
+        let waiters = std::mem::take(&mut node.waiters);
+        for (rpc, stage, _) in waiters.into_values().flatten() {
+            self.answer_record(shard, rpc, stage, RecordReply::Busy { retry_after_s: 2 });
+        }
+    }
+
+    pub(super) fn crash_shard(&mut self, shard: usize) {
+        self.figures.crashes += 1;
+        let keep = self
+            .random
+            .below(self.shards[shard].drive.later.len() as u64 + 1) as usize;
+        self.say(|| format!("shard {shard} dies"));
+        let down_ms = self.random.skewed(10_000);
+        let node = &mut self.shards[shard];
+        node.drive.crash(keep);
+        if node.drive.disk.is_empty() {
+            node.log_id = None;
+        }
+        node.state = None;
+        node.memory = ShardInMemory::default();
+        node.life += 1;
+        node.committing = false;
+        node.pushing = false;
+        node.alarm = Alarm::default();
+        node.waiters.clear();
+        if !self.calm {
+            node.down_until_ms = self.now_ms + down_ms;
+        }
+    }
+
+    pub(super) fn record(
+        &mut self,
+        rpc: usize,
+        stage: u32,
+        shard: usize,
+        message: &[u8],
+        asked: Rc<Asked>,
+    ) {
+        if self.shards[shard].down_until_ms > self.now_ms {
+            return;
+        }
+        let Ok(request) = codec::decode::<RecordRequest<'_>>(message) else {
+            return self.answer_record(shard, rpc, stage, RecordReply::Invalid);
+        };
+        let unsettled = self.shard_op(shard, |state, _, _| {
+            Ok((!state.is_settled()).then(|| state.sync_point()))
+        });
+        if let Some(Some(point)) = unsettled {
+            let (life, written) = (self.shards[shard].life, self.shards[shard].drive.written());
+            let message = Rc::new(message.to_vec());
+            let record = Event::Record {
+                rpc,
+                stage,
+                shard,
+                message,
+                asked,
+            };
+            let sync_ms = self.random.below(20);
+            self.after(
+                sync_ms,
+                Event::Settled {
+                    shard,
+                    life,
+                    written,
+                    point,
+                },
+            );
+            return self.after(sync_ms + 1, record);
+        }
+        let admitted = self.shard_op(shard, |state, _, now_ms| {
+            let before = state.waiting().0;
+            let admission = state.admit(&request, now_ms);
+            Ok((admission, state.waiting().0 > before))
+        });
+        let Some((admission, is_new)) = admitted else {
+            return self.answer_record(shard, rpc, stage, RecordReply::Busy { retry_after_s: 2 });
+        };
+        let number = asked.batch;
+        self.say(|| {
+            format!(
+                "shard {shard} batch {number} claim {} {admission:?}",
+                asked.is_claim
+            )
+        });
+        let node = &mut self.shards[shard];
+        match admission {
+            Admission::Answer(reply) => return self.answer_record(shard, rpc, stage, reply),
+            Admission::Wait { ticket, reply } => {
+                node.waiters
+                    .entry(ticket)
+                    .or_default()
+                    .push((rpc, stage, reply));
+            }
+        }
+        if is_new {
+            node.memory.waiting.push(asked);
+        }
+        if !std::mem::replace(&mut node.committing, true) {
+            let life = node.life;
+            self.ensure_alarm(shard);
+            let wait_ms = if self.random.chance(300) { 100 } else { 0 };
+            self.after(wait_ms, Event::Commit { shard, life });
+        }
+    }
+
+    pub(super) fn answer_record(
+        &mut self,
+        shard: usize,
+        rpc: usize,
+        stage: u32,
+        reply: RecordReply,
+    ) {
+        if self.shards[shard].foreign_until_ms > self.now_ms {
+            // The Worker cannot read it: no answer.
+            return;
+        }
+        for delay_ms in self.deliveries(20_000) {
+            self.after(delay_ms, Event::RecordAnswer { rpc, stage, reply });
+        }
+    }
+
+    pub(super) fn answer_tickets(&mut self, shard: usize, tickets: std::ops::RangeInclusive<u64>) {
+        for ticket in tickets {
+            let waiters = self.shards[shard].waiters.remove(&ticket);
+            for (rpc, stage, reply) in waiters.into_iter().flatten() {
+                self.answer_record(shard, rpc, stage, reply);
+            }
+        }
+    }
+
+    pub(super) fn commit(&mut self, shard: usize) {
+        let written = self.shard_op(shard, |state, disk, now_ms| {
+            let written = state.commit(disk, now_ms)?;
+            Ok((written, state.sync_point(), state.waiting().0))
+        });
+        let life = self.shards[shard].life;
+        match written {
+            Some((true, point, _)) => {
+                if mutants::active(Mutant::AcknowledgeBeforeDurable) {
+                    self.answer_tickets(shard, 0..=50);
+                }
+                if mutants::active(Mutant::RecordBeforeDurable) {
+                    self.shard_op(shard, |state, _, now_ms| Ok(state.committed(now_ms)));
+                }
+                let written = self.shards[shard].drive.written();
+                let sync_ms = match self.random.chance(100) {
+                    true => self.random.between(50, 5_000),
+                    false => self.random.between(1, 20),
+                };
+                self.after(
+                    sync_ms,
+                    Event::Committed {
+                        shard,
+                        life,
+                        written,
+                        point,
+                    },
+                );
+            }
+            Some((false, _, 1..)) => self.after(1, Event::Commit { shard, life }),
+            _ => self.shards[shard].committing = false,
+        }
+    }
+
+    pub(super) fn committed(&mut self, shard: usize, written: u64, point: region::SyncPoint) {
+        self.shards[shard].drive.sync(written);
+        let counted = self.shard_op(shard, |state, _, now_ms| {
+            let tickets = state.committed(now_ms);
+            state.synced(point);
+            Ok((tickets, now_ms))
+        });
+        let Some((tickets, now_ms)) = counted else {
+            self.shards[shard].committing = false;
+            return;
+        };
+        let memory = &mut self.shards[shard].memory;
+        if tickets.is_some()
+            && let Some(commit) = memory.in_flight.take()
+        {
+            memory.apply(&commit, now_ms);
+        }
+        let more = self.shard_op(shard, |state, disk, now_ms| {
+            if state.checkpoint_is_due(now_ms) {
+                state.checkpoint(disk, now_ms)?;
+            }
+            Ok(state.waiting().0 > 0)
+        });
+        let Some(more) = more else {
+            self.shards[shard].committing = false;
+            return;
+        };
+        if let Some(tickets) = tickets {
+            self.answer_tickets(shard, tickets);
+        }
+        let life = self.shards[shard].life;
+        if more {
+            self.after(0, Event::Commit { shard, life });
+        } else {
+            self.shards[shard].committing = false;
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Workers: what `edge/plays.rs` and `edge/table.rs` do.
+
+use super::*;
+
+impl World {
+    pub(super) fn table(&mut self, worker: usize) -> Option<Rc<RegionTable>> {
+        let now_ms = self.now_ms;
+        let copy = self.workers[worker].table.clone();
+        if let Some((table, fetched_ms)) = &copy
+            && now_ms - fetched_ms < TABLE_FRESH_MS
+        {
+            return Some(Rc::clone(table));
+        }
+        let fresh = match self.global_is_up() {
+            true => self.global_op(|global, _, _| Ok(global.table().clone())),
+            false => None,
+        };
+        // What the platform's output gate does: nobody sees what is not durable.
+        let written = self.global.drive.written();
+        self.global.drive.sync(written);
+        if let Some(table) = fresh {
+            self.workers[worker].table = Some((Rc::new(table), now_ms));
+        }
+        self.workers[worker]
+            .table
+            .as_ref()
+            .map(|(table, _)| Rc::clone(table))
+    }
+
+    pub(super) fn arrive(
+        &mut self,
+        number: usize,
+        attempt: u64,
+        worker: usize,
+        sender_now_ms: u64,
+    ) {
+        let rpc = self.rpcs.len();
+        self.rpcs.push(Rpc {
+            batch: number,
+            attempt,
+            worker,
+            stage: 0,
+            done: false,
+            then: None,
+        });
+        let Some(table) = self.table(worker) else {
+            return self.worker_answers(rpc, Answer::TryAgain);
+        };
+        let batch = &self.batches[number];
+        let arrival_ms = shifted(self.now_ms, self.workers[worker].skew_ms);
+        let envelope = Envelope {
+            client_seq: None,
+            sent_ms: batch.says_sent.then_some(batch.sent_ms),
+            now_ms: Some(sender_now_ms),
+        };
+        let Ok(clock) = Clock::new(&envelope, arrival_ms) else {
+            return self.worker_answers(rpc, Answer::Refused);
+        };
+        let correction_ms = arrival_ms as i64 - sender_now_ms as i64;
+        let plays: Vec<Play> = batch
+            .plays
+            .iter()
+            .map(|(post, timestamp_ms, count)| Play {
+                batch: number,
+                post: *post,
+                timestamp_ms: shifted(*timestamp_ms, correction_ms),
+                count: *count,
+            })
+            .collect();
+        let region = batch.region;
+        let key_bytes = [&[batch.client as u8][..], &batch.seq.to_be_bytes()].concat();
+        let key = batch.has_key.then_some(&key_bytes[..]);
+        let client_name = format!("client-{}", batch.client);
+        let client = (batch.has_key && batch.says_sent).then_some(client_name.as_str());
+        let Some(known) = table.find(region_name(region)) else {
+            return self.fail("a region is missing");
+        };
+        let route = known.route(client, clock.sent_ms);
+        let message = codec::encode(&hitparade::wire::Batch {
+            key,
+            sent_ms: clock.sent_ms,
+            plays: plays
+                .iter()
+                .map(|play| BatchPlay {
+                    post_id: &self.posts[play.post],
+                    timestamp_ms: play.timestamp_ms,
+                    count: play.count,
+                })
+                .collect(),
+        });
+        let asked = Rc::new(Asked {
+            batch: number,
+            is_claim: false,
+            plays,
+        });
+        let message = Rc::new(message);
+        if let (Some(old_shard), Some(key)) = (route.claim_at, key) {
+            self.figures.claims += 1;
+            let claim = codec::encode(&Claim {
+                key,
+                sent_ms: clock.sent_ms,
+            });
+            self.rpcs[rpc].then = Some((route.shard, message, asked));
+            let asked = Rc::new(Asked {
+                batch: number,
+                is_claim: true,
+                plays: Vec::new(),
+            });
+            return self.send(rpc, old_shard, Rc::new(claim), asked);
+        }
+        self.send(rpc, route.shard, message, asked);
+    }
+
+    pub(super) fn send(&mut self, rpc: usize, shard: u32, batch: Rc<Vec<u8>>, asked: Rc<Asked>) {
+        let region = self.batches[asked.batch].region;
+        let mut message = codec::encode(&RecordRequest {
+            region_id: region_name(region),
+            shard,
+            seed: SEED,
+            batch: &batch,
+        });
+        let worker = &self.workers[self.rpcs[rpc].worker];
+        if worker.foreign_until_ms > self.now_ms {
+            message[1] += 1;
+        }
+        let node = self.shard_node(region, shard);
+        let message = Rc::new(message);
+        let stage = self.rpcs[rpc].stage;
+        let says_sent = self.batches[asked.batch].says_sent;
+        let slowest_ms = if says_sent {
+            25 * MINUTE_MS
+        } else {
+            4 * MINUTE_MS
+        };
+        let most = if self.batches[asked.batch].has_key {
+            2
+        } else {
+            1
+        };
+        for delay_ms in self.deliveries(slowest_ms).into_iter().take(most) {
+            let record = Event::Record {
+                rpc,
+                stage,
+                shard: node,
+                message: Rc::clone(&message),
+                asked: Rc::clone(&asked),
+            };
+            self.after(delay_ms, record);
+        }
+        self.after(RECORD_TIMEOUT_MS, Event::RecordTimeout { rpc, stage });
+    }
+
+    pub(super) fn record_answer(&mut self, rpc: usize, stage: u32, reply: RecordReply) {
+        if self.rpcs[rpc].stage != stage || self.rpcs[rpc].done {
+            return;
+        }
+        if reply == RecordReply::Claimed
+            && let Some((shard, message, asked)) = self.rpcs[rpc].then.take()
+        {
+            self.rpcs[rpc].stage += 1;
+            return self.send(rpc, shard, message, asked);
+        }
+        let answer = match reply {
+            RecordReply::Counted { .. } => Answer::Accepted,
+            RecordReply::TooOld => Answer::Refused,
+            _ => Answer::TryAgain,
+        };
+        self.worker_answers(rpc, answer);
+    }
+
+    pub(super) fn worker_answers(&mut self, rpc: usize, answer: Answer) {
+        let Rpc {
+            batch,
+            attempt,
+            done,
+            ..
+        } = &mut self.rpcs[rpc];
+        if std::mem::replace(done, true) {
+            return;
+        }
+        let (batch, attempt) = (*batch, *attempt);
+        self.say(|| format!("batch {batch}.{attempt} answered {answer:?}"));
+        if !self.calm && self.random.chance(self.profile.answer_lost) {
+            return;
+        }
+        for delay_ms in self.deliveries(5 * MINUTE_MS) {
+            self.after(
+                delay_ms,
+                Event::Outcome {
+                    batch,
+                    attempt,
+                    answer,
+                },
+            );
+        }
+    }
+}
