@@ -278,19 +278,24 @@ impl GlobalInMemory {
         }
         let copies = self.copies.values().flat_map(|copies| &copies.panes);
         let here = self.pending.iter().chain(copies);
-        let panes = match scope {
+        let panes: Vec<Rc<Pane>> = match scope {
             Some(region) => here.filter(|pane| pane.region == region).cloned().collect(),
             None => {
-                let mut regions: Vec<usize> = here.map(|pane| pane.region).collect();
+                // Each region that was heard of is merged once for itself and for all.
+                let heard = self.copies.keys().map(|(region, _)| *region);
+                let mut regions: Vec<usize> = self
+                    .pending
+                    .iter()
+                    .map(|pane| pane.region)
+                    .chain(heard)
+                    .collect();
                 regions.sort_unstable();
                 regions.dedup();
-                let all = regions
+                let all: Vec<Panes> = regions
                     .into_iter()
-                    .map(|region| self.live(Some(region), now_ms));
-                all.collect::<Vec<_>>()
-                    .iter()
-                    .flat_map(|panes| panes.iter().cloned())
-                    .collect()
+                    .map(|region| self.live(Some(region), now_ms))
+                    .collect();
+                all.iter().flat_map(|panes| panes.iter().cloned()).collect()
             }
         };
         let panes = Rc::new(panes);

@@ -45,6 +45,7 @@ impl World {
                 now_ms,
             ))
         });
+        self.say(|| format!("chart of {scope:?} {window:?}"));
         let Some((board, now_ms)) = asked else {
             if self.calm {
                 self.fail(format!("no answer to {request:?}"));
@@ -69,11 +70,11 @@ impl World {
                 exact[play.post] += u64::from(play.count);
             }
         }
-        let total: u64 = exact.iter().sum();
+        let exact_total: u64 = exact.iter().sum();
         let mut wrong = Vec::new();
-        if board.total_views != total {
+        if board.total_views != exact_total {
             wrong.push(format!(
-                "{total} plays, the chart says {}",
+                "{exact_total} plays, the chart says {}",
                 board.total_views
             ));
         }
@@ -95,6 +96,12 @@ impl World {
             }
         }
         if !wrong.is_empty() {
+            let sum = |panes: &[Rc<Pane>]| panes.iter().map(|pane| total(&pane.plays)).sum::<u64>();
+            let (on_disk, pending) = (sum(folded), sum(&self.global.memory.pending));
+            wrong.push(format!(
+                "folded {on_disk}, pending {pending}, live {}",
+                sum(&live)
+            ));
             self.fail(format!(
                 "{request:?} {:?}: {}",
                 board.span,

@@ -103,6 +103,7 @@ impl World {
             let log = (pushed.region, pushed.shard, pushed.log_id);
             let before = self.global.memory.accepted.get(&log).copied();
             let (wanted, gap) = self.global.memory.take(pushed);
+            self.say(|| format!("push of {shard} taken up to {wanted}, {before:?} before"));
             if taken.wanted_offset != wanted {
                 return self.fail(format!(
                     "offset {wanted} of {log:?} is next, {} is wanted",

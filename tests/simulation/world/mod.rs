@@ -179,6 +179,7 @@ pub struct World {
     random: Random,
     profile: Profile,
     now_ms: u64,
+    start_ms: u64,
     end_ms: u64,
     calm: bool,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
@@ -263,6 +264,7 @@ impl World {
         };
         World {
             now_ms: start_ms,
+            start_ms,
             end_ms: start_ms + profile.active_ms,
             calm: false,
             queue: BinaryHeap::new(),
@@ -292,8 +294,8 @@ impl World {
 
     fn say(&self, what: impl FnOnce() -> String) {
         if self.trace {
-            let start_ms = self.end_ms - self.profile.active_ms;
-            eprintln!("{:>9} {}", self.now_ms - start_ms, what());
+            let since_ms = self.now_ms - self.start_ms;
+            eprintln!("{since_ms:>9} {}", what());
         }
     }
 
