@@ -109,9 +109,9 @@ impl Global {
             .find(|(row, _)| row.post_id == *post_id);
         let mut incomplete = merged.damaged;
         let mut count_in = |scope: &str, span: Span| -> Result<Count, Refusal> {
-            let merged = self.merged(storage, scope, span, now_ms)?;
-            incomplete |= merged.damaged;
-            Ok(count(merged.summary.bounds(post_id)))
+            let parts = self.parts(storage, scope, span, now_ms)?;
+            incomplete |= parts.damaged;
+            Ok(count(parts.bounds(post_id)))
         };
         let mut series = Vec::new();
         for step in steps(window.span, now_ms, SERIES_POINTS) {
@@ -150,7 +150,7 @@ impl Global {
         let mut regions = Vec::with_capacity(self.table.regions.len());
         for region in &self.table.regions {
             let region_id = &region.region_id;
-            let merged = self.merged(storage, region_id, day.span, now_ms)?;
+            let parts = self.parts(storage, region_id, day.span, now_ms)?;
             let of_region = self
                 .live
                 .provisional
@@ -162,7 +162,7 @@ impl Global {
                 region_name: region.region_name.clone(),
                 shards: region.shards_wanted(),
                 hint: region.hint.clone(),
-                views_24h: merged.summary.total(),
+                views_24h: parts.total(),
                 push_age_ms: ages.max(),
             });
         }

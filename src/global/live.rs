@@ -1,14 +1,15 @@
 //! What is in charts and in no ladder yet: pending entries, and copies of open panes.
 //!
 //! Both stay encoded as they came. Charts need them merged by region and pane; that is done at
-//! most once in [`LIVE_MAX_AGE_MS`], so the cost of a chart does not grow with the number of
-//! shards.
+//! most once in [`LIVE_MAX_AGE_MS`], and copies by blocks of shards (see [`super::blocks`]), so
+//! the cost of a chart does not grow with the number of shards.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::LIVE_MAX_AGE_MS;
+use super::blocks::{Blocks, merge_live};
 use super::logs::ShardName;
 use crate::summary::{Seed, Summary};
 use crate::topology::GLOBAL_SCOPE;
@@ -31,7 +32,7 @@ pub struct Provisional {
 }
 
 /// The merged panes of a scope.
-pub type MergedPanes = Rc<Vec<(PaneKey, Summary)>>;
+pub type MergedPanes = Rc<Vec<(PaneKey, Rc<Summary>)>>;
 
 /// Everything that charts need besides the ladders.
 #[derive(Default)]
@@ -41,6 +42,7 @@ pub struct Live {
     pub pending_bytes: usize,
     pub pending_since_ms: Option<u64>,
     pub provisional: BTreeMap<ShardName, Provisional>,
+    blocks: Blocks,
     /// By scope: when it was merged, and the panes.
     merged: RefCell<BTreeMap<String, (u64, MergedPanes)>>,
 }
@@ -55,6 +57,36 @@ impl Live {
             .entry(region_id.to_owned())
             .or_default()
             .extend(panes);
+    }
+
+    /// Takes a shard's copies in place of its last ones; `decoded` are the same.
+    pub fn replace_provisional(
+        &mut self,
+        shard: ShardName,
+        copies: Provisional,
+        decoded: Vec<(PaneKey, Summary)>,
+    ) {
+        self.blocks.replaced(&shard.0, shard.1, decoded);
+        self.provisional.insert(shard, copies);
+    }
+
+    /// What is pending, one summary a region and pane: each is folded into several.
+    pub fn pending_merged(&self, seed: Seed) -> Vec<(&str, PaneKey, Summary)> {
+        let mut merged = Vec::new();
+        for (region_id, panes) in &self.pending {
+            let mut parts: BTreeMap<PaneKey, Vec<Summary>> = BTreeMap::new();
+            for pane in panes {
+                // It was decoded when it was taken: this cannot fail, and must not panic.
+                if let Ok(summary) = Summary::decode(&pane.summary, seed) {
+                    parts.entry(pane.key).or_default().push(summary);
+                }
+            }
+            for (pane, parts) in parts {
+                let summary = Summary::merge_all(&parts, seed);
+                merged.push((region_id.as_str(), pane, summary));
+            }
+        }
+        merged
     }
 
     /// What was pending is in the ladders now.
@@ -74,41 +106,39 @@ impl Live {
         {
             return Rc::clone(panes);
         }
-        let mut parts: BTreeMap<PaneKey, Vec<Summary>> = BTreeMap::new();
+        let mut parts: BTreeMap<PaneKey, Vec<Rc<Summary>>> = BTreeMap::new();
         if scope == GLOBAL_SCOPE {
             for region_id in self.regions() {
                 for (key, summary) in self.merged(&region_id, seed, now_ms).iter() {
-                    parts.entry(*key).or_default().push(summary.clone());
+                    parts.entry(*key).or_default().push(Rc::clone(summary));
                 }
             }
         } else {
-            for pane in self.sent_panes(scope) {
+            for pane in self.pending.get(scope).into_iter().flatten() {
                 // It was decoded when it was taken: this cannot fail, and must not panic.
                 if let Ok(summary) = Summary::decode(&pane.summary, seed) {
-                    parts.entry(pane.key).or_default().push(summary);
+                    parts.entry(pane.key).or_default().push(Rc::new(summary));
                 }
+            }
+            for (key, summary) in self
+                .blocks
+                .panes(scope, seed, |shard| self.copies(scope, shard))
+            {
+                parts.entry(key).or_default().push(summary);
             }
         }
         let merged = parts
             .into_iter()
-            .map(|(key, parts)| (key, Summary::merge_all(&parts, seed)));
+            .map(|(key, parts)| (key, merge_live(key, parts, seed)));
         let panes = Rc::new(merged.collect());
         let entry = (now_ms, Rc::clone(&panes));
         self.merged.borrow_mut().insert(scope.to_owned(), entry);
         panes
     }
 
-    fn sent_panes(&self, region_id: &str) -> impl Iterator<Item = &SentPane> {
-        let provisional = self
-            .provisional
-            .iter()
-            .filter(move |((region, _), _)| region == region_id)
-            .flat_map(|(_, provisional)| &provisional.panes);
-        self.pending
-            .get(region_id)
-            .into_iter()
-            .flatten()
-            .chain(provisional)
+    fn copies(&self, region_id: &str, shard: u32) -> &[SentPane] {
+        let copies = self.provisional.get(&(region_id.to_owned(), shard));
+        copies.map_or(&[], |copies| &copies.panes)
     }
 
     fn regions(&self) -> Vec<String> {

@@ -1,18 +1,61 @@
 //! Everything that was played in a scope and span, as one summary.
 
+use std::rc::Rc;
+
 use super::ladder::read_pane;
+use super::live::MergedPanes;
+use super::runs::{Run, stretches};
 use super::state::Global;
+use crate::capacity::counters;
 use crate::storage::{Storage, StorageError};
-use crate::summary::Summary;
+use crate::summary::{Bounds, Seed, Summary};
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::{self, Kind, Span, Timeframe, Unit, Window, tiles};
+use crate::window::{self, Kind, Level, PaneKey, Span, Timeframe, Unit, Window, tiles};
 use crate::wire::{Refusal, WindowRequest};
+
+/// Panes of a run that are decoded at once: 10 of 400 kB.
+const PANES_AT_ONCE: usize = 10;
 
 /// The plays of a window in one summary.
 pub struct Merged {
     pub summary: Summary,
     /// A stored row that belongs to the window could not be read.
     pub damaged: bool,
+}
+
+/// The plays of a window in the summaries that they are kept in, each play in one of them.
+pub struct Parts {
+    stored: Vec<Rc<Summary>>,
+    live: MergedPanes,
+    span: Span,
+    pub damaged: bool,
+}
+
+impl Parts {
+    fn summaries(&self) -> impl Iterator<Item = &Summary> {
+        let live = self.live.iter();
+        let live = live.filter(|(key, _)| self.span.contains(key.span()));
+        let stored = self.stored.iter().map(|summary| &**summary);
+        stored.chain(live.map(|(_, summary)| &**summary))
+    }
+
+    /// A post's bounds: what merging would give or tighter, without merging.
+    pub fn bounds(&self, post_id: &str) -> Bounds {
+        let none = Bounds { lower: 0, upper: 0 };
+        self.summaries().fold(none, |sum, part| {
+            let more = part.bounds(post_id);
+            Bounds {
+                lower: sum.lower.saturating_add(more.lower),
+                upper: sum.upper.saturating_add(more.upper),
+            }
+        })
+    }
+
+    /// All plays, exact.
+    pub fn total(&self) -> u64 {
+        let totals = self.summaries().map(Summary::total);
+        totals.fold(0, u64::saturating_add)
+    }
 }
 
 impl Global {
@@ -37,21 +80,86 @@ impl Global {
         span: Span,
         now_ms: u64,
     ) -> Result<Merged, Refusal> {
-        let seed = self.seed();
-        let mut stored = Vec::new();
-        let mut damaged = self.logs.is_scope_damaged(scope);
-        for tile in tiles(span, now_ms) {
-            let pane = read_pane(storage, scope, tile, seed).map_err(refused)?;
-            damaged |= pane.damaged;
-            stored.extend(pane.summaries);
+        let parts = self.parts(storage, scope, span, now_ms)?;
+        Ok(Merged {
+            summary: Summary::merge_all(parts.summaries(), self.seed()),
+            damaged: parts.damaged,
+        })
+    }
+
+    /// Reads stored and live panes.
+    pub(super) fn parts(
+        &self,
+        storage: &impl Storage,
+        scope: &str,
+        span: Span,
+        now_ms: u64,
+    ) -> Result<Parts, Refusal> {
+        let mut parts = Parts {
+            stored: Vec::new(),
+            live: self.live.merged(scope, self.seed(), now_ms),
+            span,
+            damaged: self.logs.is_scope_damaged(scope),
+        };
+        for panes in stretches(&tiles(span, now_ms), now_ms) {
+            self.add_stretch(storage, scope, panes, now_ms, &mut parts)?;
         }
-        let live = self.live.merged(scope, seed, now_ms);
-        let live = live
-            .iter()
-            .filter(|(key, _)| span.contains(key.span()))
-            .map(|(_, summary)| summary);
-        let summary = Summary::merge_all(stored.iter().chain(live), seed);
-        Ok(Merged { summary, damaged })
+        Ok(parts)
+    }
+
+    /// Adds panes that lie in a row, from memory where they are kept merged.
+    fn add_stretch(
+        &self,
+        storage: &impl Storage,
+        scope: &str,
+        panes: &[PaneKey],
+        now_ms: u64,
+        parts: &mut Parts,
+    ) -> Result<(), Refusal> {
+        let seed = self.seed();
+        let run = Run::of(scope, panes, now_ms);
+        if let Some(summary) = run.as_ref().and_then(|run| self.runs.get(run, seed)) {
+            parts.stored.push(summary);
+            return Ok(());
+        }
+        let mut summaries: Vec<Rc<Summary>> = Vec::new();
+        let mut damaged = false;
+        for pane in panes {
+            if run.is_some() && summaries.len() >= PANES_AT_ONCE {
+                let merged = merge_run(&summaries, seed);
+                summaries = vec![Rc::new(merged)];
+            }
+            let pane = read_pane(storage, scope, *pane, seed).map_err(refused)?;
+            damaged |= pane.damaged;
+            summaries.extend(pane.summaries.into_iter().map(Rc::new));
+        }
+        match run.filter(|_| !damaged) {
+            Some(run) => {
+                let merged = Rc::new(merge_run(&summaries, seed));
+                self.runs.keep(run, &merged);
+                parts.stored.push(merged);
+            }
+            None => parts.stored.extend(summaries),
+        }
+        parts.damaged |= damaged;
+        Ok(())
+    }
+}
+
+/// Merges panes of a run. Where one is exact no longer, twice the counters of a day are kept: the
+/// rows of 30 days are 25,000, of which a chart shows a thousand.
+fn merge_run(panes: &[Rc<Summary>], seed: Seed) -> Summary {
+    merge_within(panes, 2 * counters(Level::Day), seed)
+}
+
+/// Merges; where a part is exact no longer, into at most so many counters. That must be more than
+/// any of the parts has, so that the guarantee stays what the parts make it.
+pub fn merge_within(parts: &[Rc<Summary>], most: usize, seed: Seed) -> Summary {
+    let all = parts.iter().map(|part| &**part);
+    if parts.iter().any(|part| part.is_full()) {
+        Summary::merge(all, most, seed)
+    } else {
+        Summary::merge_all(all, seed)
     }
 }
 

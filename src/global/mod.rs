@@ -21,12 +21,14 @@
 //!
 //! # Cost
 //! A flush writes (regions that sealed + 1) × 5 panes + 2 rows a region; with the shards of 10
-//! regions sealing once a minute that is 75 rows, once or twice a minute.
+//! regions sealing once a minute that is 75 rows, once a minute, and at most 8 times where
+//! something is sealed all the time.
 //!
 //! # At its limits
 //! A push that contradicts itself, or is too large, is refused whole and changes nothing. A row
 //! that cannot be read is left alone: what is new goes beside it, charts say `incomplete`.
 
+mod blocks;
 mod catalog;
 mod charts;
 mod contrast;
@@ -38,14 +40,17 @@ mod merged;
 mod object;
 mod ranking;
 mod regions;
+mod runs;
 mod state;
 
 pub use charts::ChartRules;
 pub use regions::FirstRegion;
 pub use state::{Global, Health, SyncPoint};
 
-/// How long entries may be pending before a push makes them folded.
-pub const FLUSH_AFTER_MS: u64 = 2_000;
+/// How long entries may be pending before a push makes them folded. They are in charts all the
+/// while; longer than the 5 s within which all shards push what they have sealed at the end of a
+/// minute, so that a minute is folded once.
+pub const FLUSH_AFTER_MS: u64 = 8_000;
 /// Pending bytes at which a push makes them folded at once.
 pub const MAX_PENDING_BYTES: usize = 8 << 20;
 /// Entries of one push: 4 MiB of the smallest panes there are would be more.

@@ -150,12 +150,13 @@ impl<S: Storage> Visible<'_, S> {
             looked_at = top.len();
             asked *= 8;
         }
+        fn place<'a>(row: &Row<'a>) -> (std::cmp::Reverse<u64>, &'a str) {
+            (std::cmp::Reverse(row.estimate()), row.id)
+        }
         let last = rows.last().copied();
-        let place = |row: &Row<'_>| (std::cmp::Reverse(row.estimate()), row.id.to_owned());
-        let last = last.map(|last| place(&last));
         for row in summary.rows() {
             if row.upper > unlisted_max
-                && last.as_ref().is_none_or(|last| *last < place(&row))
+                && last.as_ref().is_none_or(|last| place(last) < place(&row))
                 && self.is_visible(row.id)?
             {
                 unlisted_max = row.upper;

@@ -7,6 +7,7 @@ use super::ladder;
 use super::live::{Live, Provisional, SentPane};
 use super::logs::{Logs, ShardName, Turn};
 use super::regions::{self, FirstRegion, RegionRows};
+use super::runs::Runs;
 use super::{FLUSH_AFTER_MS, MAX_PENDING_BYTES, MAX_PUSH_ENTRIES};
 use crate::codec;
 use crate::mutants::{self, Mutant};
@@ -40,6 +41,7 @@ pub struct Global {
     region_rows: RegionRows,
     pub(super) logs: Logs,
     pub(super) live: Live,
+    pub(super) runs: Runs,
     pub(super) catalog: Catalog,
     damaged_rows: u64,
     refused_pushes: u64,
@@ -66,6 +68,7 @@ impl Global {
             catalog: Catalog::load(storage)?,
             table,
             live: Live::default(),
+            runs: Runs::default(),
             damaged_rows: region_rows.damaged,
             region_rows,
             refused_pushes: 0,
@@ -117,18 +120,27 @@ impl Global {
         let check = |pane: &&[u8]| self.check_pane(pane, now_ms);
         let check_entry = |entry: &&[u8]| match *entry {
             [] => Ok(None),
-            pane => self.check_pane(pane, now_ms).map(Some),
+            pane => self.check_pane(pane, now_ms).map(|(sent, _)| Some(sent)),
         };
         let entries = push.entries.iter().map(check_entry);
         let provisional = push.provisional.iter().map(check);
+        let provisional: Vec<(SentPane, Summary)> = provisional.collect::<Result<_, _>>()?;
+        let (provisional, decoded) = provisional
+            .into_iter()
+            .map(|(sent, summary)| {
+                let key = sent.key;
+                (sent, (key, summary))
+            })
+            .unzip();
         Ok(CheckedPush {
             entries: entries.collect::<Result<_, _>>()?,
-            provisional: provisional.collect::<Result<_, _>>()?,
+            provisional,
+            decoded,
             push,
         })
     }
 
-    fn check_pane(&self, pane: &[u8], now_ms: u64) -> Result<SentPane, Refusal> {
+    fn check_pane(&self, pane: &[u8], now_ms: u64) -> Result<(SentPane, Summary), Refusal> {
         let invalid = |detail: String| Refusal::Invalid(detail);
         let pane: SealedPane<'_> =
             codec::decode(pane).map_err(|error| invalid(format!("pane: {error}")))?;
@@ -136,12 +148,10 @@ impl Global {
             .and_then(|level| PaneKey::checked(level, pane.start_ms))
             .filter(|key| key.start_ms <= now_ms.saturating_add(MAX_PANE_AHEAD_MS))
             .ok_or_else(|| invalid("pane: no such span".into()))?;
-        Summary::decode(pane.summary, self.seed())
+        let decoded = Summary::decode(pane.summary, self.seed())
             .map_err(|error| invalid(format!("summary: {error}")))?;
-        Ok(SentPane {
-            key,
-            summary: pane.summary.to_vec(),
-        })
+        let summary = pane.summary.to_vec();
+        Ok((SentPane { key, summary }, decoded))
     }
 
     fn take(&mut self, checked: CheckedPush<'_>, now_ms: u64) -> Result<PushReply, Refusal> {
@@ -149,6 +159,7 @@ impl Global {
             push,
             entries,
             provisional,
+            decoded,
         } = checked;
         let shard = (push.region_id.to_owned(), push.shard);
         let log = self
@@ -183,11 +194,12 @@ impl Global {
         self.logs.gaps += gaps;
         let unguarded = mutants::active(Mutant::ProvisionalUnguarded);
         if complete && newer || unguarded {
-            let mut provisional = provisional;
+            let (mut provisional, mut decoded) = (provisional, decoded);
             if mutants::active(Mutant::ProvisionalAdded)
                 && let Some(last) = self.live.provisional.remove(&shard)
             {
                 provisional.extend(last.panes);
+                decoded.clear();
             }
             let (log_id, next_offset) = (push.log_id, push.next_offset);
             let copies = Provisional {
@@ -197,7 +209,7 @@ impl Global {
                 panes: provisional,
                 received_ms: now_ms,
             };
-            self.live.provisional.insert(shard, copies);
+            self.live.replace_provisional(shard, copies, decoded);
         }
         Ok(reply)
     }
@@ -217,31 +229,18 @@ impl Global {
     /// When the disk refuses: drop this state and load it anew.
     pub fn flush(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
         let seed = self.seed();
-        let mut targets: BTreeMap<(&str, PaneKey), Vec<usize>> = BTreeMap::new();
-        let mut summaries = Vec::new();
-        for (region_id, panes) in &self.live.pending {
-            for pane in panes {
-                // It was decoded when it was taken.
-                let Ok(summary) = Summary::decode(&pane.summary, seed) else {
-                    continue;
-                };
-                for target in fold_targets(pane.key, now_ms) {
-                    for scope in [region_id.as_str(), GLOBAL_SCOPE] {
-                        targets
-                            .entry((scope, target))
-                            .or_default()
-                            .push(summaries.len());
-                    }
+        let sealed = self.live.pending_merged(seed);
+        let mut targets: BTreeMap<(&str, PaneKey), Vec<&Summary>> = BTreeMap::new();
+        for (region_id, pane, summary) in &sealed {
+            for target in fold_targets(*pane, now_ms) {
+                for scope in [region_id, GLOBAL_SCOPE] {
+                    targets.entry((scope, target)).or_default().push(summary);
                 }
-                summaries.push(summary);
             }
         }
         let mut writes: Vec<Write> = Vec::with_capacity(targets.len());
         for ((scope, target), parts) in targets {
-            let parts: Vec<&Summary> = parts
-                .iter()
-                .filter_map(|index| summaries.get(*index))
-                .collect();
+            self.runs.forget(scope, target);
             match ladder::fold(storage, scope, target, &parts, seed)? {
                 Some(write) => writes.push(write),
                 None => self.damaged_rows += 1,
@@ -344,6 +343,8 @@ struct CheckedPush<'a> {
     /// One an offset; `None` for a gap.
     entries: Vec<Option<SentPane>>,
     provisional: Vec<SentPane>,
+    /// The same, decoded.
+    decoded: Vec<(PaneKey, Summary)>,
 }
 
 fn region_ids(table: &RegionTable) -> impl Iterator<Item = &str> {
