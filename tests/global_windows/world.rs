@@ -1,0 +1,317 @@
+//! Shards, the global object and the list of all plays.
+
+use std::collections::BTreeMap;
+
+use hitparade::codec;
+use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::leaderboard::Leaderboard;
+use hitparade::region::{Admission, Shard};
+use hitparade::storage::MemoryStorage;
+use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};
+use hitparade::wire::{
+    Batch, BatchPlay, ChartRequest, PostRequest, RecordReply, RecordRequest, Sort, WindowRequest,
+};
+
+pub const REGIONS: [&str; 2] = ["NA", "EU"];
+pub const SHARDS: usize = 2;
+pub const START_MS: u64 = 20_000 * DAY_MS + 13 * HOUR_MS + 47 * MINUTE_MS + 12_345;
+const SEED: [u8; 16] = *b"sixteen byte key";
+
+struct Play {
+    region: usize,
+    post_id: String,
+    timestamp_ms: u64,
+    count: u64,
+}
+
+pub struct World {
+    pub now_ms: u64,
+    plays: Vec<Play>,
+    shards: BTreeMap<(usize, usize), (MemoryStorage, Shard)>,
+    storage: MemoryStorage,
+    global: Global,
+    batches: u64,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let storage = MemoryStorage::new();
+        let global = load_global(&storage);
+        let mut shards = BTreeMap::new();
+        for region in 0..REGIONS.len() {
+            for shard in 0..SHARDS {
+                let disk = MemoryStorage::new();
+                let mut random = [0; 32];
+                random[0] = (region * SHARDS + shard) as u8 + 1;
+                let state = Shard::load(&disk, random, START_MS).unwrap();
+                shards.insert((region, shard), (disk, state));
+            }
+        }
+        World {
+            now_ms: START_MS,
+            plays: Vec::new(),
+            shards,
+            storage,
+            global,
+            batches: 0,
+        }
+    }
+
+    pub fn play(
+        &mut self,
+        region: usize,
+        shard: usize,
+        post_id: &str,
+        timestamp_ms: u64,
+        count: u32,
+    ) {
+        self.play_all(
+            region,
+            shard,
+            &[BatchPlay {
+                post_id,
+                timestamp_ms,
+                count,
+            }],
+        );
+    }
+
+    /// A batch of plays. Once they are acknowledged the model knows them; a shard whose outbox
+    /// could not be emptied for a week takes none.
+    pub fn play_all(&mut self, region: usize, shard: usize, plays: &[BatchPlay<'_>]) {
+        self.batches += 1;
+        let key = self.batches.to_be_bytes();
+        let now_ms = self.now_ms;
+        let batch = codec::encode(&Batch {
+            key: Some(&key),
+            sent_ms: now_ms,
+            plays: plays.to_vec(),
+        });
+        let request = RecordRequest {
+            region_id: REGIONS[region],
+            shard: shard as u32,
+            seed: SEED,
+            batch: &batch,
+        };
+        let (disk, state) = self.shards.get_mut(&(region, shard)).unwrap();
+        match state.admit(&request, now_ms) {
+            Admission::Wait {
+                repeated: false, ..
+            } => {}
+            Admission::Answer(RecordReply::Busy { .. }) => return,
+            other => panic!("a new batch is {other:?}"),
+        }
+        assert!(state.commit(disk, now_ms).unwrap());
+        state.committed(now_ms).unwrap();
+        self.plays.extend(plays.iter().map(|play| Play {
+            region,
+            post_id: play.post_id.into(),
+            timestamp_ms: play.timestamp_ms,
+            count: play.count.into(),
+        }));
+    }
+
+    /// Checkpoints where that is due and pushes until nothing more is to be sent.
+    pub fn push(&mut self, region: usize, shard: usize) {
+        let now_ms = self.now_ms;
+        let (disk, state) = self.shards.get_mut(&(region, shard)).unwrap();
+        loop {
+            if state.checkpoint_is_due(now_ms) {
+                state.checkpoint(disk, now_ms).unwrap();
+            }
+            state.synced(state.sync_point());
+            let Some(push) = state.push(disk).unwrap() else {
+                return;
+            };
+            let reply = self.global.take_push(&push, now_ms).unwrap();
+            if self.global.flush_is_due(now_ms) {
+                self.global.flush(&self.storage, now_ms).unwrap();
+                let point = self.global.sync_point();
+                self.global.synced(&point);
+            }
+            state.pushed(disk, &reply, [9; 16]).unwrap();
+            if !state.checkpoint_is_due(now_ms) && !state.has_more_to_send() {
+                return;
+            }
+        }
+    }
+
+    pub fn push_all(&mut self) {
+        for region in 0..REGIONS.len() {
+            (0..SHARDS).for_each(|shard| self.push(region, shard));
+        }
+    }
+
+    /// Waits until everything is sealed and folded.
+    pub fn settle(&mut self) {
+        for _ in 0..12 {
+            self.now_ms += MINUTE_MS;
+            self.push_all();
+        }
+        self.global.flush(&self.storage, self.now_ms).unwrap();
+    }
+
+    pub fn restart_shard(&mut self, region: usize, shard: usize) {
+        let (disk, state) = self.shards.get_mut(&(region, shard)).unwrap();
+        *state = Shard::load(disk, [7; 32], self.now_ms).unwrap();
+    }
+
+    /// What was pending and every copy of an open pane is lost; the shards send it again.
+    pub fn restart_global(&mut self) {
+        self.global = load_global(&self.storage);
+    }
+
+    pub fn open_panes(&self, region: usize, shard: usize) -> usize {
+        self.shards[&(region, shard)].1.health().open_panes
+    }
+
+    /// 0 is worldwide, then the regions.
+    pub fn chart(&self, scope: usize, window: WindowRequest, sort: Sort) -> Leaderboard {
+        let scope = scope_of(scope);
+        let request = ChartRequest {
+            scope,
+            window,
+            sort,
+            k_class: 1_000,
+        };
+        let rules = ChartRules::default();
+        self.global
+            .chart(&self.storage, &request, rules, self.now_ms)
+            .unwrap()
+    }
+
+    fn exact(&self, scope: usize, span: Span) -> BTreeMap<&str, u64> {
+        let mut counts = BTreeMap::new();
+        for play in &self.plays {
+            if (scope == 0 || play.region + 1 == scope) && span.contains_ms(play.timestamp_ms) {
+                *counts.entry(&*play.post_id).or_default() += play.count;
+            }
+        }
+        counts
+    }
+
+    /// Compares a chart and some posts' numbers with the list of plays.
+    pub fn check(&self, scope: usize, window: WindowRequest) {
+        let request = ChartRequest {
+            scope: scope_of(scope),
+            window,
+            sort: Sort::Views,
+            k_class: 1_000,
+        };
+        let rules = ChartRules::default();
+        let Ok(chart) = self
+            .global
+            .chart(&self.storage, &request, rules, self.now_ms)
+        else {
+            assert!(
+                matches!(window, WindowRequest::Between { .. }),
+                "only a span may be refused"
+            );
+            return;
+        };
+        assert!(!chart.incomplete);
+        let span = if window == WindowRequest::All {
+            Span::ALL
+        } else {
+            chart.span
+        };
+        let mut exact = self.exact(scope, span);
+        assert_eq!(
+            chart.total_views,
+            exact.values().sum::<u64>(),
+            "{window:?} {:?} at {}",
+            chart.span,
+            self.now_ms
+        );
+        let before = |place: &hitparade::leaderboard::Place| {
+            (
+                std::cmp::Reverse(place.count.view_count),
+                place.post_id.clone(),
+            )
+        };
+        assert!(
+            chart
+                .places
+                .windows(2)
+                .all(|pair| before(&pair[0]) < before(&pair[1]))
+        );
+        for (number, place) in chart.places.iter().enumerate() {
+            let count = exact.remove(&*place.post_id).unwrap_or(0);
+            let bounds = place.count.view_count_min..=place.count.view_count_max;
+            assert!(
+                bounds.contains(&count),
+                "{}: {count} not in {bounds:?}",
+                place.post_id
+            );
+            if number % 101 == 0 {
+                self.check_post(scope, window, &place.post_id, span, count);
+            }
+        }
+        for (post_id, count) in exact {
+            assert!(
+                count <= chart.unlisted_max,
+                "{post_id}: {count} > {}",
+                chart.unlisted_max
+            );
+        }
+    }
+
+    /// A post's series and regions: each point within its bounds, and together the whole.
+    fn check_post(
+        &self,
+        scope: usize,
+        window: WindowRequest,
+        post_id: &str,
+        span: Span,
+        count: u64,
+    ) {
+        let request = PostRequest {
+            post_id: post_id.into(),
+            scope: scope_of(scope),
+            window,
+        };
+        let rules = ChartRules::default();
+        let report = self
+            .global
+            .post(&self.storage, &request, rules, self.now_ms)
+            .unwrap();
+        let within = |counted: &hitparade::leaderboard::Count, count: u64| {
+            assert!(
+                counted.view_count_min <= count && count <= counted.view_count_max,
+                "{post_id}: {count} {counted:?}"
+            );
+        };
+        within(&report.count, count);
+        let mut sum = 0;
+        for (step, counted) in &report.series {
+            let exact = self.exact(scope, *step).get(post_id).copied().unwrap_or(0);
+            within(counted, exact);
+            sum += exact;
+        }
+        assert_eq!(sum, count, "the steps are the whole");
+        for (region, counted) in &report.regions {
+            let region = REGIONS.iter().position(|id| id == region).unwrap() + 1;
+            within(
+                counted,
+                self.exact(region, span).get(post_id).copied().unwrap_or(0),
+            );
+        }
+    }
+}
+
+fn scope_of(scope: usize) -> String {
+    if scope == 0 {
+        "global".into()
+    } else {
+        REGIONS[scope - 1].into()
+    }
+}
+
+fn load_global(storage: &MemoryStorage) -> Global {
+    let first = REGIONS.map(|id| FirstRegion {
+        region_id: id.into(),
+        region_name: id.into(),
+        hint: None,
+    });
+    Global::load(storage, &first, SEED).unwrap()
+}
