@@ -1,0 +1,162 @@
+//! The plays of the benchmark: what the ladders hold, and what shards push.
+//!
+//! A region has a thousand plays a second in each of ten shards, Zipf 1.0 over a million posts.
+//! Half of the posts are popular everywhere alike, the others in each region differently. Panes
+//! of long spans are drawn from fewer plays with more weight.
+
+use std::collections::BTreeMap;
+
+use hitparade::capacity::counters;
+use hitparade::codec;
+use hitparade::summary::{Seed, Summary};
+use hitparade::window::{Level, MINUTE_MS, PaneKey};
+use hitparade::wire::{Push, SealedPane};
+
+use super::streams::{ID_BYTES, IDS, Source, Stream, write_id};
+
+/// Shards whose plays are drawn apart, a region; further ones push the same again.
+const DRAWN_SHARDS: u32 = 10;
+/// Pushes a minute.
+pub const STEPS: u32 = 12;
+const PLAYS_A_STEP: usize = 5_000;
+
+pub struct World {
+    source: Source,
+    seed: Seed,
+    /// By region, shard and step: the encoded copy of a minute's pane.
+    copies: BTreeMap<(u32, u32, u32), Vec<u8>>,
+}
+
+pub fn region_id(region: u32) -> String {
+    format!("R{region}")
+}
+
+impl World {
+    pub fn new(seed: [u8; 16]) -> Self {
+        World {
+            source: Source::new(Stream::Zipf10, 7),
+            seed: Seed::from_bytes(seed),
+            copies: BTreeMap::new(),
+        }
+    }
+
+    fn play(&mut self, region: u32, weight: u64, into: &mut Summary) {
+        let drawn = self.source.draw();
+        let number = if drawn.is_multiple_of(2) {
+            drawn
+        } else {
+            (drawn + region * 97_003) % IDS as u32
+        };
+        let mut id = [0; ID_BYTES];
+        write_id(number, &mut id);
+        into.record(std::str::from_utf8(&id).unwrap_or_default(), weight);
+    }
+
+    /// Panes of one level that were sealed one after the other, the last ending at `end_ms`, as a
+    /// push of the region's first shard.
+    pub fn history(&mut self, region: u32, level: Level, end_ms: u64, panes: u32) -> Vec<u8> {
+        let (plays, weight) = match level {
+            Level::Minute => (40_000, 15),
+            Level::Quarter => (50_000, 180),
+            Level::TwoHours => (80_000, 900),
+            _ => (160_000, 5_400),
+        };
+        let mut entries = Vec::new();
+        for pane in 1..=u64::from(panes) {
+            let mut summary = Summary::new(counters(level), self.seed);
+            for _ in 0..plays {
+                self.play(region, weight, &mut summary);
+            }
+            let start_ms = end_ms - pane * level.length_ms();
+            entries.push(sealed(PaneKey::of(level, start_ms), &summary.encode()));
+        }
+        // A log of its own, so that the shard's begins with its first push.
+        let log_id = u128::from(end_ms) << 8 | u128::from(level.code());
+        push(region, 0, log_id, 0, &entries, 0, &[])
+    }
+
+    /// The copy of a shard's pane after so many steps of a minute.
+    fn copy(&mut self, region: u32, shard: u32, step: u32) -> &[u8] {
+        let shard = shard % DRAWN_SHARDS;
+        if !self.copies.contains_key(&(region, shard, step)) {
+            let mut summary = Summary::new(counters(Level::Minute), self.seed);
+            for step in 1..=STEPS {
+                for _ in 0..PLAYS_A_STEP {
+                    self.play(region, 1, &mut summary);
+                }
+                self.copies.insert((region, shard, step), summary.encode());
+            }
+        }
+        self.copies
+            .get(&(region, shard, step))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// What a shard pushes at a moment: copies of its open panes, and in the push after half of
+    /// the minute the pane of the minute before, sealed. `minute` counts from 1.
+    pub fn push(
+        &mut self,
+        region: u32,
+        shard: u32,
+        start_ms: u64,
+        minute: u32,
+        step: u32,
+    ) -> Vec<u8> {
+        let minute_ms = start_ms + u64::from(minute - 1) * MINUTE_MS;
+        let this = PaneKey::of(Level::Minute, minute_ms);
+        let before = PaneKey::of(Level::Minute, minute_ms - MINUTE_MS);
+        let sealed_before = step > STEPS / 2;
+        let mut provisional = vec![sealed(this, self.copy(region, shard, step))];
+        let mut entries = Vec::new();
+        let pane_before = sealed(before, self.copy(region, shard, STEPS));
+        match step {
+            _ if !sealed_before => provisional.push(pane_before),
+            7 => entries.push(pane_before),
+            _ => {}
+        }
+        let next_offset = u64::from(minute - 1) + u64::from(sealed_before);
+        let journal_seq = u64::from(minute * STEPS + step);
+        let log_id = u128::from(shard) + 1;
+        push(
+            region,
+            shard,
+            log_id,
+            next_offset,
+            &entries,
+            journal_seq,
+            &provisional,
+        )
+    }
+}
+
+fn sealed(pane: PaneKey, summary: &[u8]) -> Vec<u8> {
+    codec::encode(&SealedPane {
+        level: pane.level.code(),
+        start_ms: pane.start_ms,
+        summary,
+    })
+}
+
+fn push(
+    region: u32,
+    shard: u32,
+    log_id: u128,
+    next_offset: u64,
+    entries: &[Vec<u8>],
+    journal_seq: u64,
+    provisional: &[Vec<u8>],
+) -> Vec<u8> {
+    let next_offset = next_offset.max(entries.len() as u64);
+    let first_offset = next_offset - entries.len() as u64;
+    codec::encode(&Push {
+        region_id: &region_id(region),
+        shard,
+        log_id,
+        oldest_offset: first_offset,
+        first_offset,
+        entries: entries.iter().map(Vec::as_slice).collect(),
+        next_offset,
+        journal_seq,
+        provisional: provisional.iter().map(Vec::as_slice).collect(),
+    })
+}

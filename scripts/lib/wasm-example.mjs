@@ -1,0 +1,34 @@
+/** The library in an example of its own, compiled to Wasm, for benchmarks in Node. */
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { setupToBuild } from "../setup.mjs";
+import { ROOT } from "./paths.mjs";
+import { mustRun, step } from "./run.mjs";
+
+/**
+ * @param {string} name of an example in Cargo.toml
+ * @returns {Promise<WebAssembly.Module>}
+ */
+export async function buildExample(name) {
+  await setupToBuild();
+  const target = "wasm32-unknown-unknown";
+  await step(`the benchmark ${name} in WebAssembly`, "1 min; the first time 2 to 5 min", () =>
+    mustRun("cargo", ["build", "--quiet", "--release", "--target", target, "--example", name]),
+  );
+  const folder = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target");
+  return new WebAssembly.Module(readFileSync(join(folder, target, "release", "examples", `${name}.wasm`)));
+}
+
+/**
+ * @param {WebAssembly.Module} module
+ * @param {WebAssembly.Imports} imports what the example imports; the platform is not there, and
+ *   what would call it does nothing
+ * @returns {Record<string, any>} its exports
+ */
+export function instantiate(module, imports = {}) {
+  const all = { ...imports };
+  for (const { module: from, name } of WebAssembly.Module.imports(module)) {
+    all[from] = { [name]: () => 0, ...all[from] };
+  }
+  return new WebAssembly.Instance(module, all).exports;
+}
