@@ -36,11 +36,11 @@ export async function run({ json }) {
   const ten = new Board(module, world, stored, { regions: 10, shards: 1 });
   const hundred = new Board(module, world, stored, { regions: 10, shards: 10 });
   const thousand = new Board(module, world, stored, { regions: 10, shards: 100 });
-  hundred.minute();
-  hundred.forget();
+  for (const board of [ten, hundred, thousand]) board.askEverything();
   await settle();
   for (const board of [ten, hundred, thousand]) board.minute();
   const many = new Board(module, world, copyRegions(stored, 10, 100), { regions: 100, shards: 1 });
+  many.askEverything();
   many.minute();
 
   const { spent } = hundred;
@@ -65,7 +65,7 @@ export async function run({ json }) {
   report.add("memory at 100 shards in 10 regions", hundred.memoryMiB(), "MiB", { must: 64, aim: 32 });
   report.add("memory at 100 shards in 100 regions", many.memoryMiB(), "MiB", { must: 96, aim: 64 });
   report.add("· memory at 1,000 shards in 10 regions", thousand.memoryMiB(), "MiB");
-  report.add("rows written a minute at 100 shards", hundred.rows, "rows", { must: 600, aim: 200 });
+  report.add("rows written a minute at 100 shards", hundred.rows + hundred.expiringRows(), "rows", { must: 600, aim: 200 });
   const { bytes, formula } = paneSizes(stored);
   report.add("storage after a year, a region", bytes / 1e6, "MB", { must: 40, aim: 40 });
   report.add("· one post's page over 24h", median(hundred.repeat(5, () => hundred.post(DAY_HOURS))), "ms");
@@ -79,14 +79,14 @@ export async function run({ json }) {
 }
 
 /** Draws plays, in an instance of its own. */
-export class World {
+class World {
   constructor(module) {
     this.module = module;
     this.storage = new Storage();
     this.instance = start(module, this.storage);
     this.instance.draw();
     const minutes = Array.from({ length: 1_440 }, (_, minute) => SOME_DAY_MS + minute * MINUTE_MS);
-    const most = (at) => this.instance.panes_of(DAY_HOURS, at) + this.instance.panes_of(MONTH_HOURS, at);
+    const most = (at) => this.instance.panes_of(DAY_HOURS, at + 1) + this.instance.panes_of(MONTH_HOURS, at + 1);
     this.startMs = minutes.reduce((best, at) => (most(at) > most(best) ? at : best));
     this.panes = Object.fromEntries(
       [DAY_HOURS, MONTH_HOURS].map((hours) => [hours, this.instance.panes_of(hours, this.startMs + 1)]),
@@ -126,7 +126,7 @@ export class World {
 }
 
 /** A global object with its shards. */
-export class Board {
+class Board {
   constructor(module, world, stored, { regions, shards }) {
     Object.assign(this, { world, shards, regionCount: regions, minutes: 0 });
     this.storage = stored.clone();
@@ -139,6 +139,18 @@ export class Board {
     this.spent = { push: [], live: [], chart24: [], chart720: [] };
     this.pushes = 0;
     this.rows = 0;
+  }
+
+  /** A chart of each scope and window: from then on the load is steady. */
+  askEverything() {
+    for (const hours of [DAY_HOURS, MONTH_HOURS]) {
+      for (let scope = 0; scope <= this.regionCount; scope++) {
+        check(this.instance.chart(scope, hours * 60, 1_000, this.world.startMs));
+      }
+    }
+    // What expired before the start is deleted at the first flush; from then on as much expires
+    // as is begun.
+    check(this.instance.flush(this.world.startMs));
   }
 
   /** A minute of pushes, evenly spread, with charts in between. */
@@ -186,6 +198,12 @@ export class Board {
       pushes.push({ message, now: this.world.startMs + (this.minutes - 1) * MINUTE_MS + second * 1_000 + phase - inInterval });
     }
     return pushes;
+  }
+
+  /** Deletes a minute, which come once an hour: of each level as many panes as are begun. */
+  expiringRows() {
+    const begun = Object.values(LENGTHS).reduce((sum, length) => sum + MINUTE_MS / length, 0);
+    return (this.regionCount + 1) * begun;
   }
 
   /** A chart of each scope, from a state that was just loaded. */
