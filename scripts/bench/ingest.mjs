@@ -25,6 +25,9 @@ const TOKEN = "ingest-token-of-the-bench";
 const NO_LIMIT = "1000000000";
 const STEADY_SECONDS = 20;
 const SINGLES = 100;
+const MEMORY_MINUTES = 10;
+/** Two push intervals and some. */
+const PUSHED_MS = 12_000;
 
 /** @param {{json: boolean}} how @returns {Promise<boolean>} whether every limit holds */
 export async function run({ json }) {
@@ -42,10 +45,7 @@ export async function run({ json }) {
     await measureLoad(report, floor, ours, notes);
     await measureSteady(report, ours);
     await measureSingles(report, floor, ours, notes);
-    await ours.stop();
-    const large = await startOurs(join(folder, "large"));
-    servers.push(large);
-    await measureMemory(report, large, notes);
+    await measureMemory(report, ours, notes);
   } finally {
     await Promise.all(servers.map((server) => server.stop()));
     rmSync(folder, { recursive: true, force: true });
@@ -150,26 +150,36 @@ async function timed(work) {
   return performance.now() - started;
 }
 
-/** 10 M plays of 1 M distinct posts, 10,000 a batch: memory at the end against after the first. */
+/**
+ * 10 M plays of 1 M distinct posts, 10,000 a batch: memory at the end against after the first.
+ * They fall into the last ten minutes from the first batch on, so that both times the same panes
+ * are there; each time what was just recorded has been pushed. The server is the one that had the
+ * load: the heap of V8 grows for the first thousands of requests, whatever is in them.
+ */
 async function measureMemory(report, server, notes) {
   const BATCH = 10_000;
   const POSTS = 1_000_000;
   let first;
-  const started = performance.now();
+  let sendingMs = 0;
   for (let batch = 0; batch < 1_000; batch++) {
-    const plays = Array.from({ length: BATCH }, (_, index) => ({ post_id: `post-${scattered(batch * BATCH + index, POSTS)}` }));
+    const started = performance.now();
+    const plays = Array.from({ length: BATCH }, (_, index) => ({
+      post_id: `post-${scattered(batch * BATCH + index, POSTS)}`,
+      timestamp: Date.now() - (index % MEMORY_MINUTES) * 60_000,
+    }));
     await sendPlays(server.url, { plays, key: `memory-${batch}`, token: TOKEN });
+    sendingMs += performance.now() - started;
     if (batch === 99) first = await memoryOf(server);
     if (batch % 200 === 199) say(`  ${(batch + 1) / 100} M plays`);
   }
   const last = await memoryOf(server);
-  const perSecond = 1e7 / ((performance.now() - started) / 1000);
   report.add("memory of Wasm after 10 M plays of 1 M posts, to after 1 M", last.wasm / first.wasm, "×", { must: 1.05 });
   report.add("… of the process", last.process / first.process, "×", { must: 1.2 });
   const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
   notes.push(
     `memory after 1 M and 10 M plays: Wasm ${mib(first.wasm)} and ${mib(last.wasm)} MiB, ` +
-      `process ${mib(first.process)} and ${mib(last.process)} MiB; trusted batches of ${BATCH}: ${Math.round(perSecond)} plays/s from one sender`,
+      `process ${mib(first.process)} and ${mib(last.process)} MiB; ` +
+      `trusted batches of ${BATCH} from one sender: ${Math.round(1e10 / sendingMs)} plays/s`,
   );
 }
 
@@ -177,6 +187,7 @@ async function measureMemory(report, server, notes) {
 const scattered = (index, posts) => (index * 7_368_787) % posts;
 
 async function memoryOf(server) {
+  await sleep(PUSHED_MS);
   const status = readFileSync(`/proc/${server.pid}/status`, "utf8");
   const wasm = (await readMetrics(server.url)).total("hitparade_wasm_memory_bytes");
   return { wasm, process: Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1024 };
