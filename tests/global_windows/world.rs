@@ -95,9 +95,7 @@ impl World {
         };
         let (disk, state) = self.shards.get_mut(&(region, shard)).unwrap();
         match state.admit(&request, now_ms) {
-            Admission::Wait {
-                repeated: false, ..
-            } => {}
+            Admission::Wait { .. } => {}
             Admission::Answer(RecordReply::Busy { .. }) => return,
             other => panic!("a new batch is {other:?}"),
         }
