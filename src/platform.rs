@@ -200,7 +200,11 @@ impl Seen {
     pub fn of(request: &web_sys::Request) -> Self {
         let text = look(request);
         let mut lines = text.split('\n');
-        let method = Method::from(lines.next().unwrap_or_default().to_owned());
+        let name = lines.next().unwrap_or_default();
+        // One that nobody knows would be taken for a GET; no path takes a TRACE.
+        let method = Some(Method::from(name.to_owned()))
+            .filter(|method| method.as_ref() == name)
+            .unwrap_or(Method::Trace);
         let url = lines.next().unwrap_or_default().to_owned();
         let mut next = || {
             let line = lines.next()?;

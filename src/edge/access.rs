@@ -47,9 +47,20 @@ pub fn require(call: &Call, token: Token) -> Result<(), Problem> {
     ))
 }
 
+/// Whether charts are only for who shows the read token.
+pub fn needs_token(env: &Env) -> bool {
+    setting(env, Token::Read.setting()).is_some()
+}
+
+/// Whether charts are the same for everybody: they need no token, and every page may read them.
+pub fn is_open_to_all(env: &Env) -> bool {
+    !needs_token(env)
+        && setting(env, "ALLOWED_ORIGINS").is_none_or(|origins| origins.trim().is_empty())
+}
+
 /// Requires the read token where one is configured.
 pub fn may_read(call: &Call) -> Result<(), Problem> {
-    if shows(call, Token::Read)? || setting(&call.env, "READ_TOKEN").is_none() {
+    if shows(call, Token::Read)? || !needs_token(&call.env) {
         return Ok(());
     }
     Err(Problem::unauthorized(

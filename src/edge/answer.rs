@@ -1,17 +1,36 @@
 //! What goes back: status, headers, body.
 
+use js_sys::{Object, Reflect, Uint8Array};
 use serde::Serialize;
+use wasm_bindgen::JsValue;
 use worker::{Headers, Method, Response};
 
 use super::access::Cors;
 use super::problem::method_list;
-use crate::platform::respond;
+use crate::platform::{now_ms, respond};
 
 /// An answer of ours, or one of the platform's that is passed on.
 pub struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Body,
+    kept: Option<Kept>,
+    refused_address: Option<String>,
+}
+
+/// How long the Worker's door repeats a refusal by itself. At 600 requests a minute a place
+/// becomes free in 100 ms.
+const REFUSAL_MS: u64 = 100;
+
+/// An answer that the Worker's door (`entry.js`) may give again by itself, to everybody.
+pub struct Kept {
+    pub body: Vec<u8>,
+    pub content_type: &'static str,
+    pub etag: String,
+    /// From then on one request asks for a newer answer.
+    pub renew_ms: u64,
+    /// From then on nobody gets this one.
+    pub expires_ms: u64,
 }
 
 enum Body {
@@ -34,6 +53,8 @@ impl Answer {
             status: 200,
             headers: vec![("Content-Type", content_type.to_owned())],
             body: Body::Bytes(bytes),
+            kept: None,
+            refused_address: None,
         }
     }
 
@@ -43,6 +64,8 @@ impl Answer {
             status: response.status_code(),
             headers: Vec::new(),
             body: Body::Passed(response),
+            kept: None,
+            refused_address: None,
         }
     }
 
@@ -59,6 +82,8 @@ impl Answer {
             status,
             headers: Vec::new(),
             body: Body::Empty,
+            kept: None,
+            refused_address: None,
         }
     }
 
@@ -91,9 +116,47 @@ impl Answer {
         self
     }
 
+    pub fn refusing(mut self, address: Option<String>) -> Self {
+        self.refused_address = address;
+        self
+    }
+
+    pub fn with_kept(mut self, kept: Option<Kept>) -> Self {
+        self.kept = kept;
+        self
+    }
+
+    /// The response, and beside it what `entry.js` may answer by itself.
+    ///
     /// # Errors
     /// When the platform refuses a header, which ours are not.
-    pub fn into_response(self, cors: &Cors, is_head: bool) -> worker::Result<web_sys::Response> {
+    pub fn into_response(
+        mut self,
+        cors: &Cors,
+        is_head: bool,
+    ) -> worker::Result<web_sys::Response> {
+        let kept = self.kept.take().map(Kept::into_fields);
+        let address = self.refused_address.take();
+        let refusal = match (&self.body, address) {
+            (Body::Bytes(body), Some(address)) => Some([
+                ("body", Uint8Array::from(body.as_slice()).into()),
+                ("status", self.status.into()),
+                ("address", address.into()),
+                ("expires_ms", ((now_ms() + REFUSAL_MS) as f64).into()),
+            ]),
+            _ => None,
+        };
+        let response = self.respond(cors, is_head)?;
+        if let Some(kept) = kept {
+            Reflect::set(&response, &"kept".into(), &object(&kept)?)?;
+        }
+        if let Some(refusal) = refusal {
+            Reflect::set(&response, &"refusal".into(), &object(&refusal)?)?;
+        }
+        Ok(response)
+    }
+
+    fn respond(self, cors: &Cors, is_head: bool) -> worker::Result<web_sys::Response> {
         let own = self.headers.iter();
         let own = own.map(|(name, value)| (*name, value.as_str()));
         let all = [("X-Content-Type-Options", "nosniff")];
@@ -129,4 +192,24 @@ impl Answer {
             }
         }
     }
+}
+
+impl Kept {
+    fn into_fields(self) -> [(&'static str, JsValue); 5] {
+        [
+            ("body", Uint8Array::from(self.body.as_slice()).into()),
+            ("content_type", self.content_type.into()),
+            ("etag", self.etag.into()),
+            ("renew_ms", (self.renew_ms as f64).into()),
+            ("expires_ms", (self.expires_ms as f64).into()),
+        ]
+    }
+}
+
+fn object(fields: &[(&str, JsValue)]) -> worker::Result<JsValue> {
+    let object = Object::new();
+    for (name, value) in fields {
+        Reflect::set(&object, &(*name).into(), value)?;
+    }
+    Ok(object.into())
 }

@@ -4,7 +4,7 @@ use super::problem::Problem;
 use super::request::Call;
 use crate::leaderboard::{ChartForm, MAX_K, Sort};
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::{Kind, Timeframe, parse_rfc3339_ms};
+use crate::window::{Kind, MINUTE_MS, Timeframe, parse_rfc3339_ms};
 use crate::wire::WindowRequest;
 
 /// What a reader asks for.
@@ -76,7 +76,7 @@ fn read_window(call: &Call) -> Result<(WindowRequest, Option<String>), Problem> 
         .parse::<Timeframe>()
         .map_err(|error| Problem::bad("bad_timeframe", error.to_string()))?;
     match (moment("from")?, moment("to")?) {
-        (Some(from_ms), Some(to_ms)) => Ok((WindowRequest::Between { from_ms, to_ms }, None)),
+        (Some(from_ms), Some(to_ms)) => Ok((snapped(from_ms, to_ms), None)),
         (None, None) => {
             let window = match (timeframe, kind) {
                 (Timeframe::All, _) => WindowRequest::All,
@@ -90,5 +90,17 @@ fn read_window(call: &Call) -> Result<(WindowRequest, Option<String>), Problem> 
             Ok((window, Some(timeframe.to_string())))
         }
         _ => Err(Problem::bad("bad_window", "from and to go together")),
+    }
+}
+
+/// Outward to the finest panes: questions with the same answer are one question. A span that
+/// cannot be answered stays as it is.
+fn snapped(from_ms: u64, to_ms: u64) -> WindowRequest {
+    if from_ms >= to_ms {
+        return WindowRequest::Between { from_ms, to_ms };
+    }
+    WindowRequest::Between {
+        from_ms: from_ms - from_ms % MINUTE_MS,
+        to_ms: to_ms.checked_next_multiple_of(MINUTE_MS).unwrap_or(to_ms),
     }
 }

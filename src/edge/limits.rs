@@ -37,6 +37,11 @@ pub async fn sender_of(call: &Call) -> Option<u64> {
     Some(sender(address, &seed, now_ms()))
 }
 
+/// Whether requests are not counted at all.
+pub fn are_off(call: &Call) -> bool {
+    number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT) == 0
+}
+
 /// Counts a request of an address.
 ///
 /// # Errors
@@ -60,7 +65,7 @@ pub async fn count_sender(call: &Call, sender: Option<u64>) -> Result<Limit, Pro
     };
     if let Some(binding) = binding(call) {
         return match binding.limit(format!("{sender:016x}")).await {
-            Ok(outcome) if !outcome.success => Err(too_many(limit, 60)),
+            Ok(outcome) if !outcome.success => Err(too_many(call, limit, 60)),
             _ => Ok(none),
         };
     }
@@ -71,7 +76,7 @@ pub async fn count_sender(call: &Call, sender: Option<u64>) -> Result<Limit, Pro
             allowance: Some(allowance),
         })
     } else {
-        Err(too_many(limit, allowance.reset_s))
+        Err(too_many(call, limit, allowance.reset_s))
     }
 }
 
@@ -121,7 +126,7 @@ fn policy(limit: u32) -> String {
     format!("\"address\";q={limit};w=60")
 }
 
-fn too_many(limit: u32, retry_after_s: u32) -> Problem {
+fn too_many(call: &Call, limit: u32, retry_after_s: u32) -> Problem {
     let detail = format!("at most {limit} requests a minute from one address");
     let mut problem = Problem::new(429, "rate_limited", detail);
     let left = format!("\"address\";r=0;t={retry_after_s}");
@@ -130,5 +135,6 @@ fn too_many(limit: u32, retry_after_s: u32) -> Problem {
         ("RateLimit", left),
         ("RateLimit-Policy", policy(limit)),
     ];
+    problem.refused_address = call.seen.address.clone();
     problem
 }

@@ -8,7 +8,7 @@ use super::chart_query::ChartQuery;
 use super::plays::region_of_request;
 use super::problem::Problem;
 use super::request::Call;
-use super::{charts, table};
+use super::{leaderboards, table};
 use crate::platform::{LIVE_HEADER, shard_stub};
 use crate::wire::LiveRequest;
 
@@ -29,7 +29,7 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
         return Err(problem);
     }
     // What cannot be answered is refused here, where a reader can be told why.
-    charts::leaderboard(call, &query).await?;
+    leaderboards::leaderboard(call, &query).await?;
     let request = LiveRequest {
         window: query.window,
         form: query.form,

@@ -28,7 +28,7 @@ type OfShard = (
     fn(&ShardMetrics) -> u64,
 );
 
-const OF_SHARDS: [OfShard; 10] = [
+const OF_SHARDS: [OfShard; 11] = [
     (
         "rows_written_total",
         "counter",
@@ -82,6 +82,12 @@ const OF_SHARDS: [OfShard; 10] = [
         "gauge",
         "Fingerprints of batches, against repeats.",
         |m| m.remembered_batches,
+    ),
+    (
+        "charts_asked_total",
+        "counter",
+        "Leaderboards that the global object was asked for.",
+        |m| m.charts_asked,
     ),
 ];
 

@@ -6,8 +6,10 @@
 mod access;
 mod answer;
 mod body;
+mod cache;
 mod chart_query;
 mod charts;
+mod leaderboards;
 mod limits;
 mod live;
 mod metrics;
@@ -35,12 +37,12 @@ const ASK_TIMEOUT_MS: u64 = 10_000;
 async fn fetch(
     request: web_sys::Request,
     env: Env,
-    _context: Context,
+    context: Context,
 ) -> worker::Result<web_sys::Response> {
     let seen = Seen::of(&request);
     let cors = Cors::of(&seen, &env);
     let is_head = seen.method == Method::Head;
-    let answer = match Call::new(request, seen, env) {
+    let answer = match Call::new(request, seen, env, context) {
         Ok(call) => route(call, &cors).await.unwrap_or_else(Answer::from),
         Err(problem) => Answer::from(problem),
     };

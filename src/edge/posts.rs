@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::chart_query::ChartQuery;
 use super::problem::Problem;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, body};
+use super::{ASK_TIMEOUT_MS, body, table};
 use crate::leaderboard::{Count, NamedWindow};
 use crate::platform::{call as ask, global_stub};
 use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
@@ -24,6 +24,7 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     may_read(call)?;
     let query = ChartQuery::read(call)?;
     check_id(&post_id)?;
+    table::require_scope(call, &query.form.scope).await?;
     let request = PostRequest {
         post_id,
         scope: query.form.scope.clone(),

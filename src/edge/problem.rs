@@ -17,6 +17,8 @@ pub struct Problem {
     pub headers: Vec<(&'static str, String)>,
     /// Further members of the body.
     pub more: Map<String, Value>,
+    /// The address that came too often: it is refused again without being looked at.
+    pub refused_address: Option<String>,
 }
 
 impl Problem {
@@ -28,6 +30,7 @@ impl Problem {
             detail,
             headers: Vec::new(),
             more,
+            refused_address: None,
         }
     }
 
@@ -136,6 +139,6 @@ impl From<Problem> for Answer {
         for (name, value) in problem.headers {
             answer = answer.with_header(name, value);
         }
-        answer
+        answer.refusing(problem.refused_address)
     }
 }

@@ -1,7 +1,7 @@
 //! A request as the routes see it.
 
 use percent_encoding::percent_decode_str;
-use worker::{Env, Method, Request, Url};
+use worker::{Context, Env, Method, Request, Url};
 
 use super::problem::Problem;
 use crate::platform::Seen;
@@ -11,13 +11,19 @@ pub struct Call {
     raw: web_sys::Request,
     pub seen: Seen,
     pub env: Env,
+    pub context: Context,
     /// Still percent-encoded: segments are decoded one by one, so that a slash inside an id stays.
     pub path: String,
     parameters: Vec<(String, String)>,
 }
 
 impl Call {
-    pub fn new(raw: web_sys::Request, seen: Seen, env: Env) -> Result<Self, Problem> {
+    pub fn new(
+        raw: web_sys::Request,
+        seen: Seen,
+        env: Env,
+        context: Context,
+    ) -> Result<Self, Problem> {
         // The runtime gives addresses in their normal form.
         let rest = seen.url.split_once("://").map_or("/", |(_, rest)| rest);
         let path = rest.find('/').and_then(|start| rest.get(start..));
@@ -38,6 +44,7 @@ impl Call {
             raw,
             seen,
             env,
+            context,
         })
     }
 

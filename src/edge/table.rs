@@ -4,15 +4,17 @@
 //! serves. At most once in [`REFETCH_MS`] an isolate asks for a new one, so that whoever names
 //! unknown regions cannot make it ask more often.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use worker::{Env, console_error};
 
 use super::problem::Problem;
+use super::request::Call;
 use crate::codec;
 use crate::platform::{call_raw, global_stub, now_ms};
-use crate::topology::RegionTable;
+use crate::topology::{GLOBAL_SCOPE, RegionTable};
 use crate::wire::TableReply;
 
 const FRESH_MS: u64 = 10_000;
@@ -25,7 +27,12 @@ struct Copy {
     fetched_ms: u64,
 }
 
+/// Names that are known to be of no region: 1,000 of what fits into a query are 1 MB at most.
+const MAX_UNKNOWN: usize = 1_000;
+
 thread_local! {
+    static UNKNOWN: RefCell<HashMap<String, u64>> = RefCell::default();
+    static FAILED_MS: Cell<u64> = const { Cell::new(0) };
     static COPY: RefCell<Option<Copy>> = const { RefCell::new(None) };
 }
 
@@ -49,6 +56,41 @@ pub async fn newer_table(env: &Env) -> Result<Rc<RegionTable>, Problem> {
 /// Forgets the copy: this isolate has just changed the table.
 pub fn forget() {
     COPY.with(|copy| *copy.borrow_mut() = None);
+    UNKNOWN.with(|unknown| unknown.borrow_mut().clear());
+}
+
+/// Requires a region that exists, or the world. Where the table itself is away, whoever is asked
+/// next decides.
+///
+/// # Errors
+/// 404 for an unknown region; it is remembered for [`FRESH_MS`].
+pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
+    if scope == GLOBAL_SCOPE {
+        return Ok(());
+    }
+    let known_until = UNKNOWN.with(|unknown| unknown.borrow().get(scope).copied());
+    if known_until.is_some_and(|until_ms| now_ms() < until_ms) {
+        return Err(Problem::unknown_region());
+    }
+    let is_known = |table: &RegionTable| table.find(scope).is_some();
+    match table(&call.env).await {
+        Ok(table) if !is_known(&table) => {}
+        _ => return Ok(()),
+    }
+    if newer_table(&call.env)
+        .await
+        .is_ok_and(|table| is_known(&table))
+    {
+        return Ok(());
+    }
+    UNKNOWN.with(|unknown| {
+        let mut unknown = unknown.borrow_mut();
+        if unknown.len() >= MAX_UNKNOWN {
+            unknown.clear();
+        }
+        unknown.insert(scope.to_owned(), now_ms() + FRESH_MS);
+    });
+    Err(Problem::unknown_region())
 }
 
 async fn table_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<RegionTable>, Problem> {
@@ -57,6 +99,10 @@ async fn table_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<RegionTable>, Pro
         && now_ms().saturating_sub(copy.fetched_ms) < max_age_ms
     {
         return Ok(Rc::clone(&copy.table));
+    }
+    if copy.is_none() && now_ms().saturating_sub(FAILED_MS.get()) < REFETCH_MS {
+        let error = worker::Error::from("it did not answer a moment ago");
+        return Err(Problem::away("the global object", &error));
     }
     match (fetch(env).await, copy) {
         (Ok(table), _) => {
@@ -78,7 +124,10 @@ async fn table_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<RegionTable>, Pro
             COPY.with(|copy| *copy.borrow_mut() = Some(retry));
             Ok(table)
         }
-        (Err(error), None) => Err(Problem::away("the global object", &error)),
+        (Err(error), None) => {
+            FAILED_MS.set(now_ms());
+            Err(Problem::away("the global object", &error))
+        }
     }
 }
 

@@ -37,6 +37,11 @@
 mod blocks;
 mod catalog;
 mod charts;
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    allow(dead_code, reason = "only the object uses it")
+)]
+mod cold;
 mod contrast;
 mod ladder;
 mod live;

@@ -3,12 +3,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use wasm_bindgen_futures::spawn_local;
-use worker::{DurableObject, Env, Request, Response, State, console_error, durable_object};
+use worker::{Delay, DurableObject, Env, Request, Response, State, console_error, durable_object};
 
+use super::cold::ChartAdmission;
 use super::{ChartRules, FirstRegion, Global};
 use crate::codec::{self, Record};
+use crate::leaderboard::Leaderboard;
 use crate::platform::{answer, memory_is_short, now_ms, setting, setting_is_true};
 use crate::settings::read_regions;
 use crate::storage::{SqlStorage, StorageError, random_bytes};
@@ -24,6 +27,7 @@ struct Inner {
     env: Env,
     loaded: RefCell<Option<(Global, Rc<SqlStorage>)>>,
     syncing: Cell<bool>,
+    admission: RefCell<ChartAdmission>,
 }
 
 impl DurableObject for GlobalBoard {
@@ -34,6 +38,7 @@ impl DurableObject for GlobalBoard {
                 env,
                 loaded: RefCell::new(None),
                 syncing: Cell::new(false),
+                admission: RefCell::default(),
             }),
         }
     }
@@ -47,11 +52,7 @@ impl DurableObject for GlobalBoard {
             "/table" => answer(&TableReply(
                 inner.with_global(|global, _| Ok(global.table().clone())),
             )),
-            "/chart" => answer(&ChartReply(
-                inner.ask(&message, |global, storage, request| {
-                    global.chart(storage, &request, inner.rules(), now_ms)
-                }),
-            )),
+            "/chart" => answer(&ChartReply(inner.chart(&message).await)),
             "/post" => answer(&PostReply(
                 inner.ask(&message, |global, storage, request| {
                     global.post(storage, &request, inner.rules(), now_ms)
@@ -141,6 +142,19 @@ impl Inner {
         let question =
             codec::decode::<Q>(message).map_err(|error| Refusal::Invalid(error.to_string()))?;
         self.with_global(|global, storage| run(global, storage, question))
+    }
+
+    /// A leaderboard, in its turn.
+    async fn chart(&self, message: &[u8]) -> Result<Leaderboard, Refusal> {
+        let request = codec::decode::<ChartRequest>(message)
+            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let turn = self.admission.borrow_mut().admit(&request, now_ms());
+        match turn {
+            None => return Err(Refusal::Busy { retry_after_s: 2 }),
+            Some(0) => {}
+            Some(wait_ms) => Delay::from(Duration::from_millis(wait_ms)).await,
+        }
+        self.with_global(|global, storage| global.chart(storage, &request, self.rules(), now_ms()))
     }
 
     fn take_push(self: &Rc<Self>, message: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {

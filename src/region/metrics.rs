@@ -20,6 +20,8 @@ pub struct ShardMetrics {
     pub outbox_panes: u64,
     pub outbox_bytes: u64,
     pub remembered_batches: u64,
+    /// Leaderboards that the global object was asked for.
+    pub charts_asked: u64,
 }
 
 impl Record for ShardMetrics {

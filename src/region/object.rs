@@ -27,7 +27,7 @@ use crate::platform::{
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::{
     COUNTED, ChartReply, KeptChart, LiveRequest, PushReplyOrRefusal, REPEATED, RecordReply,
-    RecordRequest,
+    RecordRequest, Refusal,
 };
 
 /// How long readers wait for the global object before they get what is there.
@@ -58,9 +58,18 @@ struct Inner {
     counters: Cell<ShardMetrics>,
     votes: RefCell<Votes>,
     charts: RefCell<ChartCache>,
-    /// Who waits for the answer to a question that is under way.
-    chart_waiters: RefCell<BTreeMap<Vec<u8>, Vec<oneshot::Sender<()>>>>,
+    /// Questions that are under way.
+    chart_questions: RefCell<BTreeMap<Vec<u8>, Question>>,
 }
+
+/// A question to the global object, and who waits for its answer.
+struct Question {
+    asked_ms: u64,
+    waiters: Vec<oneshot::Sender<Answered>>,
+}
+
+/// What waiters are told: the refusal, where there was one; else they look for themselves.
+type Answered = Option<Rc<[u8]>>;
 
 /// A leaderboard as this object knows it.
 struct Kept {
@@ -71,6 +80,16 @@ struct Kept {
 }
 
 impl Kept {
+    /// Says that the global object is away: then nobody needs to ask it again.
+    fn nothing() -> Self {
+        let refusal = Refusal::Storage("the global object does not answer".into());
+        Kept {
+            reply: codec::encode(&ChartReply(Err(refusal))),
+            age_ms: 0,
+            stale: true,
+        }
+    }
+
     fn as_sent(&self) -> KeptChart<'_> {
         KeptChart {
             age_ms: self.age_ms,
@@ -148,7 +167,7 @@ impl DurableObject for RegionShard {
                 counters: Cell::default(),
                 votes: RefCell::new(Votes::new(random_bytes())),
                 charts: RefCell::default(),
-                chart_waiters: RefCell::default(),
+                chart_questions: RefCell::default(),
             }),
         }
     }
@@ -162,10 +181,7 @@ impl DurableObject for RegionShard {
             "/metrics" => answer(&self.inner.metrics()),
             "/chart" => {
                 let question = request.bytes().await?;
-                match self.inner.chart(&question).await {
-                    Some(kept) => answer(&kept.as_sent()),
-                    None => Response::error("the global object is away", 503),
-                }
+                answer(&self.inner.chart(&question).await.as_sent())
             }
             "/live" => {
                 let tag = request.headers().get(LIVE_HEADER)?.unwrap_or_default();
@@ -359,49 +375,75 @@ impl Inner {
     }
 
     /// A leaderboard, as the global object answers: one question serves all who wait for it.
-    async fn chart(&self, question: &[u8]) -> Option<Kept> {
+    async fn chart(&self, question: &[u8]) -> Kept {
         if let Some(kept) = self.kept_chart(question, FRESH_MS) {
-            return Some(kept);
+            return kept;
         }
-        if self.chart_waiters.borrow().contains_key(question) {
-            let (sender, answered) = oneshot::channel();
-            self.add_chart_waiter(question, sender);
+        let refusal = match self.join_question(question) {
             // Fresh, or the old one if there was no answer.
-            within(CHART_TIMEOUT_MS, answered).await;
-        } else {
-            self.chart_waiters
-                .borrow_mut()
-                .insert(question.to_vec(), Vec::new());
-            let asked_ms = now_ms();
-            let answer = match global_stub(&self.env) {
-                Ok(stub) => call_raw(&stub, "/chart", question, CHART_TIMEOUT_MS).await,
-                Err(error) => Err(error),
-            };
-            let waiters = self.chart_waiters.borrow_mut().remove(question);
-            match answer {
-                Ok(reply) => {
-                    if !matches!(codec::decode::<ChartReply>(&reply), Ok(ChartReply(Ok(_)))) {
-                        // A refusal is for who asked; nothing is kept.
-                        return Some(Kept {
-                            reply,
-                            age_ms: 0,
-                            stale: false,
-                        });
-                    }
-                    self.charts.borrow_mut().put(question, reply, asked_ms);
-                }
-                Err(error) => console_error!("shard: chart: {error}"),
-            }
-            for waiter in waiters.into_iter().flatten() {
-                let _ = waiter.send(());
-            }
+            Some(answered) => within(CHART_TIMEOUT_MS, answered).await,
+            None => Some(Ok(self.ask_for_chart(question).await)),
+        };
+        let kept = self.kept_chart(question, u64::MAX);
+        match refusal {
+            // Where there is too much to do, the last that is known serves.
+            Some(Ok(Some(refusal))) if kept.is_none() || !is_busy(&refusal) => Kept {
+                reply: refusal.to_vec(),
+                age_ms: 0,
+                stale: false,
+            },
+            _ => kept.unwrap_or_else(Kept::nothing),
         }
-        self.kept_chart(question, u64::MAX)
     }
 
-    fn add_chart_waiter(&self, question: &[u8], waiter: oneshot::Sender<()>) {
-        let mut waiters = self.chart_waiters.borrow_mut();
-        waiters.entry(question.to_vec()).or_default().push(waiter);
+    /// Waits with whoever asks already; `None` where the caller is the one to ask. A question
+    /// whose answer is overdue is asked again.
+    fn join_question(&self, question: &[u8]) -> Option<oneshot::Receiver<Answered>> {
+        let now_ms = now_ms();
+        let mut questions = self.chart_questions.borrow_mut();
+        if let Some(under_way) = questions.get_mut(question)
+            && now_ms.saturating_sub(under_way.asked_ms) < 2 * CHART_TIMEOUT_MS
+        {
+            let (sender, answered) = oneshot::channel();
+            under_way.waiters.push(sender);
+            return Some(answered);
+        }
+        let asked = Question {
+            asked_ms: now_ms,
+            waiters: Vec::new(),
+        };
+        questions.insert(question.to_vec(), asked);
+        None
+    }
+
+    /// Asks the global object, keeps a leaderboard, and tells whoever waits. A refusal is for
+    /// those who asked; it is not kept.
+    async fn ask_for_chart(&self, question: &[u8]) -> Answered {
+        let mut counters = self.counters.get();
+        counters.charts_asked += 1;
+        self.counters.set(counters);
+        let asked_ms = now_ms();
+        let answer = match global_stub(&self.env) {
+            Ok(stub) => call_raw(&stub, "/chart", question, CHART_TIMEOUT_MS).await,
+            Err(error) => Err(error),
+        };
+        let refusal = match answer {
+            Ok(reply) if is_leaderboard(&reply) => {
+                self.charts.borrow_mut().put(question, reply, asked_ms);
+                None
+            }
+            Ok(refusal) => Some(Rc::from(refusal)),
+            Err(error) => {
+                console_error!("shard: chart: {error}");
+                None
+            }
+        };
+        let asked = self.chart_questions.borrow_mut().remove(question);
+        for waiter in asked.into_iter().flat_map(|asked| asked.waiters) {
+            // A reader who hung up does not wait any more.
+            let _ = waiter.send(refusal.clone());
+        }
+        refusal
     }
 
     fn kept_chart(&self, question: &[u8], max_age_ms: u64) -> Option<Kept> {
@@ -420,9 +462,7 @@ impl Inner {
         let Some(request) = LiveRequest::of_tag(tag) else {
             return Response::error("no such chart", 400);
         };
-        let Some(kept) = self.chart(&codec::encode(&request.chart_request())).await else {
-            return Response::error("the global object is away", 503);
-        };
+        let kept = self.chart(&codec::encode(&request.chart_request())).await;
         let Some(rendered) = live::render(&request, &kept.reply, kept.stale) else {
             // The Worker asked for the same chart before it sent the reader here.
             return Response::error("no such chart", 400);
@@ -448,9 +488,8 @@ impl Inner {
                 continue;
             };
             let question = codec::encode(&request.chart_request());
-            if let Some(kept) = self.chart(&question).await
-                && let Some(rendered) = live::render(&request, &kept.reply, kept.stale)
-            {
+            let kept = self.chart(&question).await;
+            if let Some(rendered) = live::render(&request, &kept.reply, kept.stale) {
                 self.shown.borrow_mut().send(&self.state, &tag, &rendered);
             }
         }
@@ -653,4 +692,15 @@ impl Inner {
             Err(error) => Err(worker::Error::from(error.to_string())),
         }
     }
+}
+
+fn is_leaderboard(reply: &[u8]) -> bool {
+    matches!(codec::decode(reply), Ok(ChartReply(Ok(_))))
+}
+
+fn is_busy(reply: &[u8]) -> bool {
+    matches!(
+        codec::decode(reply),
+        Ok(ChartReply(Err(Refusal::Busy { .. } | Refusal::Storage(_))))
+    )
 }

@@ -1,0 +1,199 @@
+//! Where a leaderboard comes from: memory of the isolate ▸ Cache API ▸ the shard next to the reader
+//! ▸ the global object.
+//!
+//! # Freshness
+//! All of them together keep a leaderboard for [`BUDGET_MS`]. One request at a time asks for a
+//! newer one; the others get the one that is known. While nobody can be asked, it goes on being
+//! shown, and says so.
+//!
+//! # At its limits
+//! Memory holds [`MEMORY_ENTRIES`] leaderboards, the oldest go first. When the global object has
+//! too much to do, charts that are not known are refused here for [`BUSY_MS`], without asking.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::access::needs_token;
+use super::chart_query::ChartQuery;
+use super::plays::region_of_request;
+use super::problem::Problem;
+use super::request::Call;
+use super::{ASK_TIMEOUT_MS, cache, table};
+use crate::codec;
+use crate::leaderboard::{Leaderboard, class_of_k};
+use crate::platform::{call_raw, global_stub, now_ms, shard_stub};
+use crate::wire::{ChartReply, ChartRequest, KeptChart, Refusal};
+
+/// How long an isolate answers from its memory.
+pub const MEMORY_MS: u64 = 1_000;
+/// How old a leaderboard may get in all caches together.
+pub const BUDGET_MS: u64 = 3_000;
+/// How long the others get the old one while one request asks for a newer one.
+const ASKING_MS: u64 = 1_000;
+/// Leaderboards in the memory of an isolate: 256 of 100 places and 100 bytes are 2.5 MB.
+const MEMORY_ENTRIES: usize = 256;
+/// A quarter of the time in which the global object would compute 20.
+const BUSY_MS: u64 = 250;
+
+thread_local! {
+    static MEMORY: RefCell<HashMap<ChartRequest, Entry>> = RefCell::default();
+    static BUSY_UNTIL_MS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A leaderboard as this isolate knows it.
+#[derive(Clone)]
+pub struct Known {
+    pub leaderboard: Rc<Leaderboard>,
+    /// When the global object computed it, by the clock of this isolate.
+    pub computed_ms: u64,
+    pub received_ms: u64,
+    /// Nobody could be asked for a newer one.
+    pub stale: bool,
+}
+
+struct Entry {
+    known: Known,
+    /// When a request last set out to ask for a newer one.
+    asked_ms: u64,
+}
+
+/// What memory says to a question.
+enum Recalled {
+    Answer(Known),
+    /// Ask; this is known for the case that nobody answers.
+    Ask(Option<Known>),
+}
+
+/// The leaderboard that a query asks for.
+///
+/// # Errors
+/// 404 for an unknown region, 400 for a window that cannot be answered, 503 where there is none
+/// and nobody to ask.
+pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Problem> {
+    let request = ChartRequest {
+        scope: query.form.scope.clone(),
+        window: query.window,
+        sort: query.form.sort,
+        k_class: class_of_k(query.form.k) as u32,
+    };
+    let known = match recall(&request, now_ms()) {
+        Recalled::Answer(known) => return Ok(known),
+        Recalled::Ask(known) => known,
+    };
+    if known.is_none() {
+        table::require_scope(call, &request.scope).await?;
+        if now_ms() < BUSY_UNTIL_MS.get() {
+            return Err(Problem::refused(Refusal::Busy { retry_after_s: 1 }, ""));
+        }
+    }
+    match ask(call, &request).await {
+        Ok(fresh) => {
+            remember(request, fresh.clone());
+            Ok(fresh)
+        }
+        // Whatever is known goes on being shown while nobody can be asked.
+        Err(problem) if problem.status == 503 => {
+            if problem.code == "overloaded" {
+                BUSY_UNTIL_MS.set(now_ms() + BUSY_MS);
+            }
+            known.map(aged).ok_or(problem)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn recall(request: &ChartRequest, now_ms: u64) -> Recalled {
+    MEMORY.with(|memory| {
+        let mut memory = memory.borrow_mut();
+        let Some(entry) = memory.get_mut(request) else {
+            return Recalled::Ask(None);
+        };
+        if now_ms.saturating_sub(entry.known.received_ms) < MEMORY_MS {
+            return Recalled::Answer(entry.known.clone());
+        }
+        if now_ms.saturating_sub(entry.asked_ms) < ASKING_MS {
+            return Recalled::Answer(aged(entry.known.clone()));
+        }
+        entry.asked_ms = now_ms;
+        Recalled::Ask(Some(entry.known.clone()))
+    })
+}
+
+/// Says so where it is older than planned.
+fn aged(known: Known) -> Known {
+    let stale = known.stale || now_ms().saturating_sub(known.computed_ms) > BUDGET_MS;
+    Known { stale, ..known }
+}
+
+fn remember(request: ChartRequest, known: Known) {
+    MEMORY.with(|memory| {
+        let mut memory = memory.borrow_mut();
+        if memory.len() >= MEMORY_ENTRIES && !memory.contains_key(&request) {
+            let oldest = memory
+                .iter()
+                .min_by_key(|(_, entry)| entry.known.received_ms)
+                .map(|(request, _)| request.clone());
+            if let Some(oldest) = oldest {
+                memory.remove(&oldest);
+            }
+        }
+        let entry = Entry { known, asked_ms: 0 };
+        memory.insert(request, entry);
+    });
+}
+
+/// Asks the cache of this place, then whoever is nearest.
+async fn ask(call: &Call, request: &ChartRequest) -> Result<Known, Problem> {
+    let message = codec::encode(request);
+    // What needs a token to be seen stays out of a cache that others read.
+    let public = !needs_token(&call.env);
+    if public
+        && let Some(cached) = cache::get(&message).await
+        && now_ms().saturating_sub(cached.computed_ms) < BUDGET_MS
+    {
+        let age_ms = now_ms().saturating_sub(cached.computed_ms);
+        return decoded(&cached.reply, age_ms, false);
+    }
+    let (reply, age_ms, stale) = ask_nearest(call, &message).await?;
+    let known = decoded(&reply, age_ms, stale)?;
+    let left_ms = BUDGET_MS.saturating_sub(age_ms);
+    if public && !stale && left_ms > 0 {
+        cache::put(&call.context, &message, reply, known.computed_ms, left_ms);
+    }
+    Ok(known)
+}
+
+/// Asks the shard next to the reader, which asks once for all; the global object itself where
+/// that shard is away.
+async fn ask_nearest(call: &Call, message: &[u8]) -> Result<(Vec<u8>, u64, bool), Problem> {
+    let table = table::table(&call.env).await?;
+    if let Some(here) = region_of_request(call, &table).and_then(|here| table.find(&here)) {
+        let stub = shard_stub(&call.env, &here.region_id, 0, here.hint.as_deref());
+        if let Ok(stub) = stub
+            && let Ok(answer) = call_raw(&stub, "/chart", message, ASK_TIMEOUT_MS).await
+            && let Ok(kept) = codec::decode::<KeptChart<'_>>(&answer)
+        {
+            return Ok((kept.reply.to_vec(), kept.age_ms, kept.stale));
+        }
+    }
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env).map_err(away)?;
+    let answer = call_raw(&stub, "/chart", message, ASK_TIMEOUT_MS)
+        .await
+        .map_err(away)?;
+    Ok((answer, 0, false))
+}
+
+fn decoded(reply: &[u8], age_ms: u64, stale: bool) -> Result<Known, Problem> {
+    let ChartReply(reply) = codec::decode(reply).map_err(|error| {
+        Problem::away("the global object", &worker::Error::from(error.to_string()))
+    })?;
+    let leaderboard = reply.map_err(|refusal| Problem::refused(refusal, "bad_window"))?;
+    Ok(Known {
+        leaderboard: Rc::new(leaderboard),
+        computed_ms: now_ms().saturating_sub(age_ms),
+        received_ms: now_ms(),
+        stale,
+    })
+}

@@ -1,0 +1,95 @@
+/** The service with a connection to the global object that can be cut and mended. */
+import { once } from "node:events";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { BUILD_DIR, MODULES, ROOT } from "../../../scripts/lib/paths.mjs";
+import { startWorkerd } from "../../../scripts/lib/server.mjs";
+import { workerVariables } from "../../../scripts/lib/variables.mjs";
+import { workerdConfig } from "../../../scripts/lib/workerd-config.mjs";
+import { readWranglerConfig } from "../../../scripts/lib/wrangler-config.mjs";
+import { INGEST_TOKEN, Service } from "../harness.mjs";
+
+export class CuttableService extends Service {
+  static async start() {
+    const service = new CuttableService(mkdtempSync(join(tmpdir(), "hitparade-test-")), {});
+    service.connection = new Connection();
+    await service.connection.mend();
+    await service.launch();
+    return service;
+  }
+
+  get url() {
+    return this.server.url;
+  }
+
+  async launch() {
+    const config = readWranglerConfig();
+    const variables = workerVariables(config.vars, { INGEST_TOKEN, LIMIT_PER_MINUTE: "0", ALLOWED_ORIGINS: "", READ_TOKEN: "" });
+    const objects = join(this.state, "objects");
+    mkdirSync(objects);
+    for (const name of MODULES) copyFileSync(join(BUILD_DIR, name), join(this.state, name));
+    copyFileSync(join(ROOT, "tests", "runtime", "outage", "worker.js"), join(this.state, "worker.js"));
+    const farEnd = await freePort();
+    const usual = workerdConfig(config, { objects, assets: null, variables: Object.keys(variables) });
+    const path = join(this.state, "config.capnp");
+    writeFileSync(
+      path,
+      usual
+        .replace("modules = [", 'modules = [\n    (name = "worker.js", esModule = embed "worker.js"),')
+        .replace("services = [", `services = [\n    (name = "connection", external = (address = "127.0.0.1:${this.connection.port}", http = ())),`)
+        .replace("bindings = [", 'bindings = [\n    (name = "CONNECTION", service = "connection"),')
+        .replace(
+          "sockets = [",
+          `sockets = [(name = "far-end", address = "127.0.0.1:${farEnd}", http = (), service = (name = "hitparade", entrypoint = "FarEnd")), `,
+        ),
+    );
+    this.connection.to = farEnd;
+    this.server = await startWorkerd(path, 0, variables);
+  }
+
+  async dispose() {
+    await this.server.stop();
+    await this.connection.cut();
+    rmSync(this.state, { recursive: true, force: true });
+  }
+}
+
+/** Passes requests on, as long as it is not cut. */
+class Connection {
+  port = 0;
+  to = 0;
+  #server = null;
+
+  async mend() {
+    this.#server = createServer((incoming, outgoing) => {
+      const { method, url, headers } = incoming;
+      const onward = request({ host: "127.0.0.1", port: this.to, method, path: url, headers }, (answer) => {
+        outgoing.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(outgoing);
+      });
+      onward.on("error", () => outgoing.destroy());
+      incoming.pipe(onward);
+    });
+    this.#server.listen(this.port, "127.0.0.1");
+    await once(this.#server, "listening");
+    this.port = this.#server.address().port;
+  }
+
+  async cut() {
+    this.#server?.closeAllConnections();
+    this.#server?.close();
+    this.#server = null;
+  }
+}
+
+async function freePort() {
+  const probe = createServer();
+  probe.listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return port;
+}

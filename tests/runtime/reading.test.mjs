@@ -1,0 +1,233 @@
+/** What readers get: from which place, how old, and never what another reader asked for. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { INGEST_TOKEN, Service, eventually } from "./harness.mjs";
+import { CuttableService } from "./outage/service.mjs";
+
+/** All caches together keep a leaderboard so long. */
+const BUDGET_MS = 3_000;
+/** A slow machine takes its time between computing an answer and our reading the clock. */
+const SLACK_MS = 1_500;
+
+const ODD_IDS = [
+  'say "hi"', "it's", "a/b/c", "/", "100%", "%2F", "%", "a\\b", "🎵🎶", "👩‍👩‍👧", "ü", "u\u0308", "日本語",
+  "שלום", "مرحبا", "\u202Ertl", "a b", " ", "a,b", "a;b", "=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("x","y")',
+  "<script>", "&amp;", "?q=1&r=2#s", "__proto__", "null", "a\u00a0b", "\ufeffx",
+];
+
+describe("charts", () => {
+  /** @type {Service} */
+  let service;
+  before(async () => {
+    service = await Service.start();
+    await service.addRegions("odd", "quiet");
+    await service.send(ODD_IDS.map((post_id, index) => ({ post_id, region_id: "odd", count: 1_000 - index })));
+    await eventually(async () => {
+      const { top_posts } = await service.topPosts({ region: "odd", timeframe: "1h", k: 1000 });
+      assert.equal(top_posts.length, ODD_IDS.length);
+    });
+  });
+  after(() => service?.dispose());
+
+  const ODD = "/top-posts?region=odd&timeframe=1h&k=1000";
+  const as = (accept) => service.fetch(ODD, { headers: { accept } });
+
+  test("give ids back byte for byte, as JSON, as lines and as CSV", async () => {
+    const { top_posts } = await service.get(ODD);
+    assert.deepEqual(top_posts.map(({ post_id }) => post_id), ODD_IDS);
+    const lines = await (await as("application/x-ndjson")).text();
+    assert.deepEqual(lines.trimEnd().split("\n").map((line) => JSON.parse(line).post_id), ODD_IDS);
+    const rows = parseCsv(Buffer.from(await (await as("text/csv")).arrayBuffer()).toString("utf8"));
+    const column = rows[0].indexOf("post_id");
+    // A formula is shown and does not run: an apostrophe stands before it.
+    assert.deepEqual(rows.slice(1).map((row) => row[column].replace(/^'(?=[=+\-@])/, "")), ODD_IDS);
+    for (const cell of rows.slice(1).flat()) assert.doesNotMatch(cell, /^[=+\-@\t\r]/);
+  });
+
+  test("and so does every post's own route", async () => {
+    for (const id of ODD_IDS) assert.equal((await service.post(id, { region: "odd", timeframe: "1h" })).post_id, id);
+  });
+
+  const formats = {
+    "application/json": "application/json",
+    "*/*": "application/json",
+    "text/html": "application/json",
+    "text/csv": "text/csv; charset=utf-8",
+    "text/csv;q=0.9, */*;q=0.1": "text/csv; charset=utf-8",
+    "application/x-ndjson": "application/x-ndjson",
+    "": "application/json",
+  };
+  for (const [accept, type] of Object.entries(formats)) {
+    test(`Accept: ${accept || "nothing"} gets ${type}`, async () => {
+      for (let time = 0; time < 3; time++) {
+        const answer = await as(accept);
+        assert.equal(answer.headers.get("content-type"), type);
+        assert.equal(answer.headers.get("vary"), "Accept");
+        assert.ok((await answer.text()).length > 0);
+      }
+    });
+  }
+
+  test("nothing that one reader sends changes what another gets", async () => {
+    const path = "/top-posts?region=odd&timeframe=2h&k=5";
+    const plain = async () => {
+      const answer = await service.fetch(path);
+      const { as_of, ...rest } = JSON.parse(await answer.text());
+      assert.equal(answer.status, 200);
+      assert.equal(answer.headers.get("content-type"), "application/json");
+      assert.equal(answer.headers.get("access-control-allow-origin"), "*");
+      assert.match(answer.headers.get("cache-control"), /^public, max-age=[0-3]$/);
+      return rest;
+    };
+    const expected = await plain();
+    assert.equal(expected.top_posts.length, 5);
+    const { headers } = await service.fetch(path);
+    const others = [
+      [path, { headers: { accept: "text/csv" } }, 200],
+      [path, { headers: { "if-none-match": headers.get("etag") } }, 304],
+      [path, { headers: { "if-none-match": "*" } }, 304],
+      [path, { headers: { "if-none-match": '"other"' } }, 200],
+      [path, { headers: { authorization: "Bearer wrong" } }, 401],
+      [path, { headers: { authorization: "Basic eDp5" } }, 401],
+      [path, { headers: { origin: "https://page.example", cookie: "a=b", "x-forwarded-host": "evil.example", "x-forwarded-proto": "ftp" } }, 200],
+      [path, { headers: { range: "bytes=0-3", "accept-language": "de", "accept-encoding": "br" } }, 200],
+      [path, { method: "HEAD" }, 200],
+      [path, { method: "OPTIONS" }, 204],
+      [path, { method: "POST" }, 405],
+      [`${path}&k=1&region=NA`, {}, 200],
+      [`${path}&colour=red`, {}, 200],
+      [path.replace("odd", "%6fdd"), {}, 200],
+      [path.replace("k=5", "k=3"), {}, 200],
+      [path.replace("k=5", "k=05"), {}, 200],
+      [path.replace("k=5", "k=x"), {}, 400],
+      [path.replace("odd", "odd%00"), {}, 404],
+      [path.replace("2h", "120m"), {}, 200],
+      [path.replace("?", "?sort=rising&"), {}, 200],
+    ];
+    for (const [other, init, status] of others) {
+      const answer = await service.fetch(other, init);
+      await answer.arrayBuffer();
+      assert.equal(answer.status, status, `${other} ${JSON.stringify(init)}`);
+      assert.deepEqual(await plain(), expected, `after ${other} ${JSON.stringify(init)}`);
+    }
+    const same = await service.get(path.replace("2h", "120m"));
+    assert.equal(same.timeframe, "120m");
+    assert.deepEqual(same.top_posts, expected.top_posts);
+    assert.equal((await service.get(path.replace("k=5", "k=3"))).top_posts.length, 3);
+  });
+
+  test("are never older than the budget, and never to be kept longer", async () => {
+    const path = "/top-posts?region=odd&timeframe=3h";
+    for (let time = 0; time < 60; time++) {
+      const answer = await service.fetch(path);
+      const chart = await answer.json();
+      const age_ms = Date.now() - Date.parse(chart.as_of);
+      const max_age_ms = 1_000 * Number(/max-age=(\d+)/.exec(answer.headers.get("cache-control"))[1]);
+      assert.ok(age_ms + max_age_ms <= BUDGET_MS + SLACK_MS, `${age_ms} ms old, kept ${max_age_ms} ms more`);
+      await sleep(100);
+    }
+  });
+
+  test("that many ask for at once are computed once", async () => {
+    const asked = async () => {
+      const metrics = await service.readMetrics();
+      return [...metrics].filter(([name]) => name.startsWith("hitparade_charts_asked_total")).reduce((sum, [, count]) => sum + count, 0);
+    };
+    const before = await asked();
+    const answers = await Promise.all(Array.from({ length: 200 }, () => service.fetch("/top-posts?region=odd&timeframe=4h")));
+    for (const answer of answers) assert.equal(answer.status, 200, await answer.text());
+    assert.ok((await asked()) - before <= 2, `${(await asked()) - before} times`);
+  });
+
+  test("of a region that nobody knows are refused, until there is one", async () => {
+    for (let time = 0; time < 20; time++) {
+      assert.equal((await service.fetch("/top-posts?region=new")).status, 404);
+      assert.equal((await service.fetch("/posts/x?region=new")).status, 404);
+    }
+    await service.addRegions("new");
+    await eventually(() => service.topPosts({ region: "new" }));
+  });
+
+  test("that nobody asked for are limited, and the others go on", async () => {
+    const hot = "/top-posts?region=odd&timeframe=5h";
+    await service.get(hot);
+    const cold = Array.from({ length: 400 }, (_, index) => service.fetch(`/top-posts?region=global&timeframe=${700 + index}m`));
+    const hots = [];
+    for (let time = 0; time < 20; time++) {
+      hots.push((await service.fetch(hot)).status);
+      await sleep(100);
+    }
+    assert.deepEqual([...new Set(hots)], [200]);
+    for (const answer of await Promise.all(cold)) {
+      assert.ok([200, 503].includes(answer.status), String(answer.status));
+      if (answer.status === 503) assert.ok(Number(answer.headers.get("retry-after")) >= 1);
+    }
+  });
+});
+
+test("charts that need a token are kept for nobody else", async () => {
+  const service = await Service.start({ READ_TOKEN: "read-token" });
+  try {
+    const authorization = "Bearer read-token";
+    for (let time = 0; time < 5; time++) {
+      const answer = await service.fetch("/top-posts", { headers: { authorization } });
+      assert.equal(answer.status, 200);
+      assert.match(answer.headers.get("cache-control"), /^private/);
+      for (const headers of [{}, { authorization: "Bearer other" }]) {
+        assert.equal((await service.fetch("/top-posts", { headers })).status, 401);
+      }
+    }
+  } finally {
+    await service.dispose();
+  }
+});
+
+test("charts go on while the global object is away, and heal when it is back", async () => {
+  const service = await CuttableService.start();
+  try {
+    const question = { region: "NA", timeframe: "1h" };
+    const send = (post_id, count) => service.send([{ post_id, region_id: "NA", count }]);
+    await send("before", 3);
+    await eventually(async () => assert.equal((await service.topPosts(question)).total_views, 3));
+
+    await service.connection.cut();
+    const accepted = await service.request("POST", "/plays", [{ post_id: "meanwhile", count: 2 }], { authorization: `Bearer ${INGEST_TOKEN}` });
+    assert.equal(accepted.status, 202, await accepted.text());
+    let stale = 0;
+    for (const end = Date.now() + 12_000; Date.now() < end; await sleep(250)) {
+      const answer = await service.fetch(`/top-posts?${new URLSearchParams(question)}`);
+      const text = await answer.text();
+      assert.equal(answer.status, 200, text);
+      const chart = JSON.parse(text);
+      assert.deepEqual(chart.top_posts.map(({ post_id }) => post_id), ["before"]);
+      const age_ms = Date.now() - Date.parse(chart.as_of);
+      if (chart.stale) stale++;
+      else assert.ok(age_ms < 8_000, `${age_ms} ms old and does not say so`);
+    }
+    assert.ok(stale > 10, "it says that nobody could be asked");
+    const unknown = await service.fetch("/top-posts?region=NA&timeframe=2h");
+    assert.equal(unknown.status, 503, "nobody knows this one");
+    assert.ok(unknown.headers.get("retry-after"));
+
+    await service.connection.mend();
+    await eventually(async () => {
+      const chart = await service.topPosts(question);
+      assert.equal(chart.stale, undefined);
+      assert.deepEqual(chart.top_posts.map(({ post_id, view_count }) => [post_id, view_count]), [["before", 3], ["meanwhile", 2]]);
+    });
+    await service.topPosts({ region: "NA", timeframe: "2h" });
+  } finally {
+    await service.dispose();
+  }
+});
+
+/** RFC 4180. */
+function parseCsv(text) {
+  const rows = [[]];
+  for (const [, quoted, plain, end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n)/g)) {
+    rows.at(-1).push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
+    if (end === "\r\n") rows.push([]);
+  }
+  return rows.slice(0, -1);
+}
