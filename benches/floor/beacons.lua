@@ -1,4 +1,4 @@
--- Beacons for wrk: `wrk -s beacons.lua URL -- NAME PLAYS`. Every one is a batch of its own, so that
+-- Beacons for wrk: `wrk -s beacons.lua URL -- NAME PLAYS [TOKEN]`. Every one is a batch of its own, so that
 -- none is a repeat; posts follow a power law, so that the summaries work as they do in life.
 -- NAME makes this run's senders differ from those of every other run.
 local POSTS, SENDERS, IDS = 200000, 5000, 65536
@@ -19,6 +19,7 @@ function init(args)
   end
   batch = 0
   headers = { ["Content-Type"] = "text/plain;charset=UTF-8" }
+  if args[3] then headers["Authorization"] = "Bearer " .. args[3] end
 end
 
 function request()

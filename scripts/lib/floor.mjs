@@ -17,6 +17,34 @@ export async function startFloor(folder) {
   return startWorkerd(path, 0);
 }
 
+/**
+ * A Worker that answers a constant of so many bytes at once.
+ * @param {string} folder for its configuration
+ * @param {number} bytes
+ * @returns {Promise<import("./server.mjs").Server>}
+ */
+export async function startConstant(folder, bytes) {
+  mkdirSync(folder, { recursive: true });
+  copyFileSync(join(ROOT, "benches", "floor", "constant.js"), join(folder, "constant.js"));
+  const path = join(folder, "config.capnp");
+  writeFileSync(path, constantConfig(bytes, readWranglerConfig().compatibilityDate));
+  return startWorkerd(path, 0);
+}
+
+const constantConfig = (bytes, compatibilityDate) => `using Workerd = import "/workerd/workerd.capnp";
+
+const config :Workerd.Config = (
+  services = [(name = "constant", worker = .worker)],
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "constant")],
+);
+
+const worker :Workerd.Worker = (
+  modules = [(name = "constant.js", esModule = embed "constant.js")],
+  compatibilityDate = ${JSON.stringify(compatibilityDate)},
+  bindings = [(name = "SIZE", text = "${bytes}")],
+);
+`;
+
 const config = (objects, compatibilityDate) => `using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (

@@ -5,7 +5,8 @@ import { ROOT } from "./paths.mjs";
 import { findOnPath, run, step } from "./run.mjs";
 import { Advice } from "./say.mjs";
 
-const SCRIPT = join(ROOT, "benches", "floor", "beacons.lua");
+const BEACONS = join(ROOT, "benches", "floor", "beacons.lua");
+const READS = join(ROOT, "benches", "floor", "reads.lua");
 
 /** `wrk`, from Debian where that is possible. */
 export async function ensureWrk() {
@@ -32,14 +33,39 @@ export async function ensureWrk() {
 let run_number = 0;
 
 /**
+ * @typedef {object} Load
+ * @property {number} perSecond answers that were no error
+ * @property {number} requests
+ * @property {number} refused
+ * @property {number} broken
+ * @property {number} p50Ms
+ * @property {number} p99Ms
+ */
+
+/**
  * Beacons for some seconds, each a batch of its own.
  * @param {string} url
- * @param {{plays: number, seconds: number, connections: number}} load
- * @returns {Promise<{perSecond: number, requests: number, refused: number, broken: number, p50Ms: number, p99Ms: number}>}
+ * @param {{plays: number, seconds: number, connections: number, token?: string}} load
+ * @returns {Promise<Load>}
  */
-export async function sendBeacons(url, { plays, seconds, connections }) {
+export async function sendBeacons(url, { plays, seconds, connections, token }) {
   const name = (Date.now() * 100 + (run_number++ % 100)).toString(36).slice(-8);
-  const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "15s", "-s", SCRIPT, url, "--", name, String(plays)];
+  const more = token ? [token] : [];
+  return wrk(url, { seconds, connections, script: BEACONS, args: [name, String(plays), ...more] });
+}
+
+/**
+ * Reads for some seconds.
+ * @param {string} url
+ * @param {{seconds: number, connections: number, paths?: string[]}} load
+ * @returns {Promise<Load>}
+ */
+export async function read(url, { seconds, connections, paths = [] }) {
+  return wrk(url, { seconds, connections, script: READS, args: paths });
+}
+
+async function wrk(url, { seconds, connections, script, args: more }) {
+  const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "15s", "-s", script, url, "--", ...more];
   const child = spawn("wrk", args, { stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
   child.stdout.on("data", (data) => (text += data));

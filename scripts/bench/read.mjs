@@ -1,0 +1,195 @@
+/**
+ * `npm run bench -- read`: how fast charts go out, against a Worker that answers a constant of the
+ * same size at once, in the same run. Both are on bare workerd on this machine; their turns
+ * alternate, so that what else the machine does falls on both, and the median of the turns counts.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { ensureBuilt } from "../build.mjs";
+import { sendPlays } from "../lib/client.mjs";
+import { startConstant } from "../lib/floor.mjs";
+import { readMetrics } from "../lib/metrics.mjs";
+import { median, Report } from "../lib/report.mjs";
+import { say } from "../lib/say.mjs";
+import { startServer } from "../lib/server.mjs";
+import { ensureWrk, read, sendBeacons } from "../lib/wrk.mjs";
+import { askForColdCharts } from "./read/cold.mjs";
+
+const TOKEN = "ingest-token-of-the-bench";
+const CONNECTIONS = 64;
+const PAIRS = 7;
+const SECONDS = 2;
+const HOT = "/top-posts?region=NA&timeframe=24h&k=10";
+const POSTS = 1_000;
+const READERS = 1_000;
+const CHARTS = 50;
+const READING_SECONDS = 10;
+/** How long a shard answers from what it keeps (`FRESH_MS` of src/region/charts.rs). */
+const TTL_S = 2;
+const COLD_A_SECOND = 1_000;
+const PLAYS = 60;
+/** A chart shows its last plays within 10 s; one that is not there by then never comes. */
+const PLAY_TIMEOUT_MS = 30_000;
+
+/** @param {{json: boolean}} how @returns {Promise<boolean>} whether every limit holds */
+export async function run({ json }) {
+  await ensureWrk();
+  await ensureBuilt();
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-bench-"));
+  const servers = [];
+  const notes = [];
+  const report = new Report();
+  const start = async (name, environment) => {
+    const server = await startServer({
+      port: 0,
+      state: join(folder, name),
+      environment: { ...process.env, INGEST_TOKEN: TOKEN, READ_TOKEN: "", ALLOWED_ORIGINS: "", ...environment },
+    });
+    servers.push(server);
+    await play(server);
+    return server;
+  };
+  try {
+    const ours = await start("ours", { LIMIT_PER_MINUTE: "0" });
+    await measureHot(report, ours, join(folder, "constant"), servers, notes);
+    await measureReaders(report, ours, notes);
+    const limited = await start("limited", {});
+    await measureCold(report, limited, notes, "1,000 different cold charts a second from one client: ingest", { atLeast: 0.9 });
+    await measureCold(report, ours, notes, "· with no limit by address", {});
+    await measurePlayToChart(report, ours, notes);
+  } finally {
+    await Promise.all(servers.map((server) => server.stop()));
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return report.print({
+    json,
+    title: "Read: charts on bare workerd, against a Worker that answers a constant at once in the same run",
+    command: "npm run bench -- read",
+    notes,
+  });
+}
+
+/** Something to be read, and seen to be in the chart. */
+async function play(server) {
+  const plays = Array.from({ length: POSTS }, (_, index) => ({
+    post_id: `post-${index * 7_919}`,
+    region_id: "NA",
+    count: Math.ceil(1e6 / (index + 1)),
+  }));
+  await sendPlays(server.url, { plays, key: "posts", token: TOKEN });
+  for (const deadline = Date.now() + PLAY_TIMEOUT_MS; Date.now() < deadline; await sleep(500)) {
+    const answer = await fetch(server.url + HOT);
+    if (answer.ok && (await answer.json()).top_posts.length === 10) return;
+  }
+  throw new Error("the plays of the benchmark do not show in the chart");
+}
+
+async function measureHot(report, ours, folder, servers, notes) {
+  const size = await sizeOf(ours.url, HOT);
+  const HEAD = "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nContent-Type: application/json\r\n\r\n".length;
+  const constant = await startConstant(folder, size - HEAD);
+  servers.push(constant);
+  const turns = { constant: constant.url, chart: ours.url + HOT };
+  const load = (url, seconds) => read(url, { seconds, connections: CONNECTIONS });
+  for (const url of Object.values(turns)) await load(url, 1);
+  const results = [];
+  for (let pair = 1; pair <= PAIRS; pair++) {
+    const result = {};
+    for (const [name, url] of Object.entries(turns)) {
+      result[name] = await load(url, SECONDS);
+      const { refused, broken } = result[name];
+      if (refused + broken > 0) notes.push(`${name}, turn ${pair}: ${refused} refused, ${broken} broken`);
+    }
+    results.push(result);
+    const text = Object.entries(result).map(([name, { perSecond, p99Ms }]) => `${name} ${Math.round(perSecond)}/s, p99 ${p99Ms.toFixed(1)} ms`);
+    say(`  pair ${pair} of ${PAIRS}: ${text.join(" · ")}`);
+  }
+  const ratio = (of) => median(results.map(({ chart, constant }) => chart[of] / constant[of]));
+  report.add("hot chart, k=10: share of the constant's requests/s", ratio("perSecond"), "×", { atLeast: 0.6, aim: 0.85 });
+  report.add("hot chart, k=10: p99 against the constant's", ratio("p99Ms"), "×", { must: 2, aim: 1.3 });
+  const of = (name, what) => median(results.map((result) => result[name][what]));
+  notes.push(
+    `${CONNECTIONS} connections, medians: constant ${Math.round(of("constant", "perSecond"))}/s, p99 ${of("constant", "p99Ms").toFixed(1)} ms; ` +
+      `chart ${Math.round(of("chart", "perSecond"))}/s, p99 ${of("chart", "p99Ms").toFixed(1)} ms; ${size} bytes each, headers and all`,
+  );
+}
+
+/** Everything that goes over the wire for one answer. */
+function sizeOf(url, path) {
+  const { hostname, port } = new URL(url);
+  return new Promise((done, fail) => {
+    let size = 0;
+    const socket = connect(Number(port), hostname);
+    socket.on("error", fail);
+    socket.on("data", (data) => (size += data.length));
+    socket.on("close", () => done(size - "Connection: close\r\n".length));
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: ${hostname}\r\nConnection: close\r\n\r\n`);
+  });
+}
+
+async function measureReaders(report, server, notes) {
+  const paths = Array.from({ length: CHARTS }, (_, index) => `/top-posts?region=global&timeframe=${index + 1}h&k=10`);
+  const load = (seconds) => read(server.url, { seconds, connections: READERS, paths });
+  // Fifty charts that nobody asked for before take their turns: that is another limit.
+  await load(4);
+  const asked = async () => (await readMetrics(server.url)).total("hitparade_charts_asked_total");
+  const [before, started] = [await asked(), performance.now()];
+  const { perSecond, refused, broken } = await load(READING_SECONDS);
+  const seconds = (performance.now() - started) / 1000;
+  const name = "1,000 readers of 50 charts: asked of the global object a TTL";
+  report.add(name, ((await asked()) - before) / (seconds / TTL_S), "charts", { must: CHARTS });
+  notes.push(`${READERS} connections reading ${CHARTS} charts: ${Math.round(perSecond)}/s, ${refused} refused, ${broken} broken`);
+}
+
+/** Durable beacons of a trusted sender, by turns with and without the charts. */
+async function measureCold(report, server, notes, name, limits) {
+  const ingest = () => sendBeacons(`${server.url}/plays`, { plays: 1, seconds: SECONDS, connections: CONNECTIONS, token: TOKEN });
+  await ingest();
+  const [ratios, statuses] = [[], new Map()];
+  for (let pair = 1; pair <= PAIRS; pair++) {
+    const without = await ingest();
+    const cold = askForColdCharts(server.url, { perSecond: COLD_A_SECOND });
+    const beside = await ingest();
+    for (const [status, count] of await cold.stop()) statuses.set(status, (statuses.get(status) ?? 0) + count);
+    ratios.push(beside.perSecond / without.perSecond);
+    say(`  pair ${pair} of ${PAIRS}, beacons/s: ${Math.round(without.perSecond)}, beside cold charts ${Math.round(beside.perSecond)}`);
+  }
+  report.add(name, median(ratios), "× its speed", limits);
+  const answers = [...statuses].map(([status, count]) => `${count} × ${status}`).join(", ");
+  notes.push(`${name.replace(/^· /, "cold charts ")}: answers ${answers}`);
+}
+
+/** Plays of posts of their own, each at a moment of its own, until the chart shows them. */
+async function measurePlayToChart(report, server, notes) {
+  const path = "/top-posts?region=EU&timeframe=1h&k=1000";
+  const waiting = new Map();
+  const times = [];
+  let sent = 0;
+  const look = async () => {
+    const { top_posts } = await (await fetch(server.url + path)).json();
+    for (const { post_id } of top_posts ?? []) {
+      const since = waiting.get(post_id);
+      if (since === undefined) continue;
+      waiting.delete(post_id);
+      times.push(performance.now() - since);
+    }
+  };
+  const started = performance.now();
+  while (times.length < PLAYS && performance.now() - started < PLAY_TIMEOUT_MS + PLAYS * 300) {
+    if (sent < PLAYS && performance.now() - started > sent * 271) {
+      const post_id = `seen-${sent++}`;
+      await sendPlays(server.url, { plays: [{ post_id, region_id: "EU" }], key: post_id, token: TOKEN });
+      waiting.set(post_id, performance.now());
+    }
+    await look();
+    await sleep(20);
+  }
+  times.push(...[...waiting.values()].map(() => PLAY_TIMEOUT_MS));
+  times.sort((a, b) => a - b);
+  const p99 = times[Math.ceil(times.length * 0.99) - 1] / 1000;
+  report.add("play → chart, p99 at default settings", p99, "s", { must: 10, aim: 6 });
+  notes.push(`play → chart, of ${PLAYS} plays: median ${(median(times) / 1000).toFixed(1)} s, longest ${(times.at(-1) / 1000).toFixed(1)} s`);
+}
