@@ -1,0 +1,68 @@
+/** The published contract against the code: every route, method, status and code. */
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { ROOT } from "../../scripts/lib/paths.mjs";
+import { Service, eventually } from "./harness.mjs";
+
+const METHODS = ["get", "put", "post", "delete"];
+const EDGE = join(ROOT, "src", "edge");
+const sources = readdirSync(EDGE)
+  .filter((name) => name.endsWith(".rs"))
+  .map((name) => readFileSync(join(EDGE, name), "utf8"))
+  .join("\n");
+
+describe("/openapi.json", () => {
+  let service;
+  let contract;
+  before(async () => {
+    service = await Service.start();
+    contract = await service.get("/openapi.json");
+  });
+  after(() => service?.dispose());
+
+  test("names every route with its methods", async () => {
+    for (const [path, operations] of Object.entries(contract.paths)) {
+      const answer = await service.fetch(path.replace(/\{\w+\}/, "x"), { method: "OPTIONS" });
+      assert.equal(answer.status, 204, path);
+      const allowed = answer.headers.get("allow").split(", ").filter((method) => !["HEAD", "OPTIONS"].includes(method));
+      const named = Object.keys(operations).filter((key) => METHODS.includes(key));
+      assert.deepEqual(allowed.map((method) => method.toLowerCase()).sort(), named.sort(), path);
+    }
+  });
+
+  test("names every first word of a path that the code routes", () => {
+    const [, route] = /let allowed: &\[Method\][^{]*\{(.*?)\n {4}\};/s.exec(sources);
+    const words = [...route.matchAll(/"([a-z-]+)"/g)].map(([, word]) => word);
+    const named = Object.keys(contract.paths).map((path) => path.split("/")[1]);
+    assert.deepEqual([...new Set(words), "openapi.json"].sort(), [...new Set(named)].sort());
+  });
+
+  test("names every code of an error, and no other", () => {
+    const { enum: codes } = contract.components.schemas.Problem.properties.code;
+    const thrown = [...sources.matchAll(/Problem::(?:new\(\s*\d+,\s*|bad\(\s*|busy\(\s*|refused\(\s*\w+,\s*)"([a-z_]+)"/g)];
+    assert.ok(thrown.length > 30, String(thrown.length));
+    for (const [, code] of thrown) assert.ok(codes.includes(code), `${code} is not in the contract`);
+    for (const code of codes) assert.ok(sources.includes(`"${code}"`) || code === "bad_post_id", `${code} is in no file`);
+  });
+
+  test("names every status of an error", () => {
+    const thrown = [...sources.matchAll(/Problem::new\(\s*(\d+)/g)].map(([, status]) => status);
+    assert.deepEqual([...new Set([...thrown, "400", "503"])].sort(), Object.keys(contract.components.responses).sort());
+  });
+
+  test("names the fields that charts and posts have", async () => {
+    await service.send([{ post_id: "a", region_id: "NA" }]);
+    const check = (answer, name) => {
+      const { properties, required } = contract.components.schemas[name];
+      for (const field of required) assert.ok(field in answer, `${name} has no ${field}`);
+      for (const field of Object.keys(answer)) assert.ok(field in properties, `${name}: ${field} is not in the contract`);
+    };
+    const chart = await service.topPosts({ region: "NA" });
+    check(chart, "Chart");
+    for (const row of chart.top_posts) check(row, "Row");
+    check(await eventually(() => service.post("a")), "Post");
+    check(await (await service.fetch("/nowhere")).json(), "Problem");
+  });
+});
