@@ -29,6 +29,8 @@ const CHARTS = 50;
 const READING_SECONDS = 10;
 /** How long a shard answers from what it keeps (`FRESH_MS` of src/region/charts.rs). */
 const TTL_S = 2;
+/** As the benchmark of ingest has them: fewer would wait for groups to fill, not for the machine. */
+const BEACON_CONNECTIONS = 256;
 const COLD_A_SECOND = 1_000;
 const PLAYS = 60;
 /** A chart shows its last plays within 10 s; one that is not there by then never comes. */
@@ -146,7 +148,7 @@ async function measureReaders(report, server, notes) {
 
 /** Durable beacons of a trusted sender, by turns with and without the charts. */
 async function measureCold(report, server, notes, name, limits) {
-  const ingest = () => sendBeacons(`${server.url}/plays`, { plays: 1, seconds: SECONDS, connections: CONNECTIONS, token: TOKEN });
+  const ingest = () => sendBeacons(`${server.url}/plays`, { plays: 1, seconds: SECONDS, connections: BEACON_CONNECTIONS, token: TOKEN });
   await ingest();
   const [ratios, statuses] = [[], new Map()];
   for (let pair = 1; pair <= PAIRS; pair++) {

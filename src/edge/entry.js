@@ -4,7 +4,8 @@
  *
  * It hands them over as `kept` on its response. Only answers that are the same for everybody come
  * with it: charts that need no token, on an installation that is open to every page and counts no
- * requests. They are kept by path, query and `Accept`, which is all that they depend on.
+ * requests. They are kept by path, query and `Accept`, which is all that they depend on. A refusal
+ * comes as `refusal`, for the address that came too often.
  */
 import { serve } from "./service.js";
 
