@@ -86,7 +86,7 @@ async function cargoTool(crate, program, version, duration) {
     if (!find()) {
       await step(`${crate} ${version}, compiled once into ${TOOLS_DIR}`, duration, () =>
         mustRun("cargo", ["install", crate, "--version", version, "--locked", "--force", "--root", TOOLS_DIR], {
-          todo: ["Is crates.io in reach? Is there 1 GB free in the temporary folder?", "Then try again."],
+          todo: ["Is the registry of Rust packages in reach? Is there 1 GB free in the temporary folder?", "Then try again."],
         }),
       );
     }
