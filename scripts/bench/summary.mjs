@@ -4,13 +4,15 @@
 //   node scripts/bench/summary.mjs --json    a line a number: {name, value, unit, must, aim, holds}
 //   ... --wasm-only                          without the native part
 //
-// Exits with 1 if anything is not as it must be.
+// `npm run bench -- summary` is the same. Exits with 1 if anything is not as it must be.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { runMain } from '../lib/say.mjs';
+import { setupToBuild } from '../setup.mjs';
 
 /** @typedef {{name: string, value: number, unit: string, must: number | null, aim: number | null, holds: boolean | null}} Line */
 
@@ -152,9 +154,17 @@ function print(lines) {
   }
 }
 
-const lines = wasmOnly ? [] : native();
-const wasm = instantiate();
-plays(wasm, lines);
-merges(wasm, lines);
-print(lines);
-process.exit(lines.some((line) => line.holds === false) ? 1 : 0);
+/** @returns {Promise<boolean>} whether every limit holds */
+export async function run() {
+  await setupToBuild();
+  const lines = wasmOnly ? [] : native();
+  const wasm = instantiate();
+  plays(wasm, lines);
+  merges(wasm, lines);
+  print(lines);
+  return lines.every((line) => line.holds !== false);
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  await runMain(async () => ((await run()) ? 0 : 1));
+}
