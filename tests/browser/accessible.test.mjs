@@ -3,14 +3,9 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
-import { ensureBrowser } from "../../scripts/lib/browser.mjs";
 import { Service, eventually } from "../runtime/harness.mjs";
+import { launchChromium } from "./chromium.mjs";
 
-const FLAGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync",
-];
 const PAGES = ["/", "/?region=NA&timeframe=1h&sort=distinctive", "/?region=AF", "/?region=nowhere", "/?post=one", "/?post=never", "/widget.html", "/beacon.html"];
 
 let service;
@@ -18,9 +13,8 @@ let browser;
 let axe;
 before(async () => {
   axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-  const executablePath = await ensureBrowser();
   service = await Service.start();
-  browser = await chromium.launch({ executablePath, args: FLAGS });
+  browser = await launchChromium();
   await service.send(["one", "two", "three"].map((post_id, place) => ({ post_id, region_id: "NA", count: 30 - place })));
   await eventually(async () => assert.equal((await service.topPosts({ timeframe: "1h" })).top_posts.length, 3));
 });

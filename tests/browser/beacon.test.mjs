@@ -11,27 +11,23 @@ import { readFile } from "node:fs/promises";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { transform } from "esbuild";
-import { chromium } from "playwright-core";
-import { ensureBrowser } from "../../scripts/lib/browser.mjs";
 import { CHART_TIMEOUT_MS, Service } from "../runtime/harness.mjs";
+import { launchChromium } from "./chromium.mjs";
 
 const WWW = new URL("../../www/", import.meta.url);
-const ARGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync", "--disable-blink-features=AutomationControlled",
-  "--autoplay-policy=no-user-gesture-required",
-];
+const ARGS = ["--disable-blink-features=AutomationControlled", "--autoplay-policy=no-user-gesture-required"];
 const GZIPPED_BYTES = 1500;
+/** Two failures, their pauses and a slow machine; nothing waits longer than it must. */
+const RETRIES_MS = 30_000;
 
 let browser;
 let service;
 let site;
 
 before(async () => {
-  const executablePath = await ensureBrowser();
   service = await startService();
   site = await startSite(service.url);
-  browser = await chromium.launch({ executablePath, args: ARGS, ignoreDefaultArgs: ["--disable-back-forward-cache"] });
+  browser = await launchChromium(ARGS, { ignoreDefaultArgs: ["--disable-back-forward-cache"] });
 });
 
 after(async () => {
@@ -121,7 +117,7 @@ test("a hanging answer is given up and asked for again", async () => {
   const page = await open("");
   service.faults.push({ hang: true });
   await page.evaluate(() => hitparade.play("hang"));
-  await counted({ hang: 1 }, 30_000);
+  await counted({ hang: 1 });
 });
 
 test("an answer that is lost on its way: counted once", async () => {
@@ -138,7 +134,7 @@ test("the service goes away and comes back", async () => {
   await page.evaluate(() => hitparade.play("away"));
   await page.waitForTimeout(4000);
   await service.back();
-  await counted({ away: 1 }, 20_000);
+  await counted({ away: 1 });
 });
 
 test("a refusal is final, and does not hold up others", async () => {
@@ -186,8 +182,7 @@ test("data-persist: what was never tried outlives the tab", async () => {
   await context.setOffline(false);
   const later = await open("data-persist", context);
   await counted({ kept: 1 });
-  await later.waitForTimeout(500);
-  assert.deepEqual(await later.evaluate(() => Object.keys(localStorage)), []);
+  await later.waitForFunction(() => localStorage.length === 0);
 });
 
 test("past the horizon a tried batch is dropped, one that was never tried is not", async () => {
@@ -199,9 +194,8 @@ test("past the horizon a tried batch is dropped, one that was never tried is not
     localStorage["hitparade.junk"] = "{";
   });
   await page.goto(page.address);
+  await page.waitForFunction(() => localStorage.length === 0);
   await counted({ old: 1 });
-  await page.waitForTimeout(1500);
-  assert.deepEqual(await page.evaluate(() => Object.keys(localStorage)), []);
 });
 
 test("a clock that is wrong by ten minutes is told as it is", async () => {
@@ -292,9 +286,10 @@ test("Do Not Track and Global Privacy Control, when told to", async () => {
 
 test("data-post, data-after: a play after so long of visible time, once in a session", async () => {
   const page = await open("data-post=article data-after=2s data-once=session");
-  await page.waitForTimeout(1000);
-  assert.deepEqual(service.counts(), {});
   await counted({ article: 1 });
+  const [{ timestamp }] = service.requests[0].body.plays;
+  const visibleMs = timestamp - (await page.evaluate(() => performance.timeOrigin));
+  assert.ok(visibleMs >= 2000, `counted after ${visibleMs} ms`);
   await page.reload();
   await page.waitForTimeout(6000);
   assert.deepEqual(service.counts(), { article: 1 });
@@ -314,11 +309,12 @@ test("audio counts when it has played long enough, and again when it is played a
   await page.waitForTimeout(2500);
   assert.deepEqual(service.counts(), {});
   await page.evaluate(() => document.querySelector("audio").play());
-  await counted({ song: 1 }, 12_000);
+  await counted({ song: 1 });
   await page.waitForFunction(() => document.querySelector("audio").ended);
-  await page.waitForTimeout(1500);
+  // The beacon looks every second: on the page's own clock it has by then, however slow the machine is.
+  await page.evaluate(() => new Promise((done) => setTimeout(done, 1500)));
   await page.evaluate(() => document.querySelector("audio").play());
-  await counted({ song: 2 }, 12_000);
+  await counted({ song: 2 });
 });
 
 test("as a module", async () => {
@@ -348,14 +344,14 @@ async function open(attributes, context, path = "/page") {
 }
 
 /** Waits for exactly these counts. */
-async function counted(expected, withinMs = 10_000) {
+async function counted(expected, withinMs = RETRIES_MS) {
   await until(() => JSON.stringify(sorted(service.counts())) === JSON.stringify(sorted(expected)), withinMs).catch(() => {});
   assert.deepEqual(service.counts(), expected);
 }
 
 const sorted = (counts) => Object.entries(counts).sort();
 
-async function until(holds, withinMs = 10_000) {
+async function until(holds, withinMs = RETRIES_MS) {
   for (const end = Date.now() + withinMs; !holds(); ) {
     if (Date.now() > end) throw new Error("did not happen in time");
     await new Promise((done) => setTimeout(done, 50));

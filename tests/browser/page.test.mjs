@@ -1,29 +1,18 @@
 /** The page in a real browser, on the real service. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
-import { ensureBrowser } from "../../scripts/lib/browser.mjs";
 import { CHART_TIMEOUT_MS, Service } from "../runtime/harness.mjs";
+import { launchChromium } from "./chromium.mjs";
 
 const ROWS = '[data-testid="chart"] li[data-post-id]';
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 /** @type {Service} */
 let service;
 /** @type {import("playwright-core").Browser} */
 let browser;
 before(async () => {
-  const executablePath = await ensureBrowser();
   service = await Service.start();
-  browser = await chromium.launch({ executablePath, args: FLAGS });
+  browser = await launchChromium();
 });
 after(async () => {
   await browser?.close();

@@ -7,8 +7,8 @@ import { CuttableService } from "./outage/service.mjs";
 
 /** All caches together keep a leaderboard so long. */
 const BUDGET_MS = 3_000;
-/** A slow machine takes its time between computing an answer and our reading the clock. */
-const SLACK_MS = 1_500;
+/** How often one chart is asked for anew at most. */
+const RENEWAL_MS = 1_000;
 
 const ODD_IDS = [
   'say "hi"', "it's", "a/b/c", "/", "100%", "%2F", "%", "a\\b", "🎵🎶", "👩‍👩‍👧", "ü", "u\u0308", "日本語",
@@ -120,11 +120,13 @@ describe("charts", () => {
   test("are never older than the budget, and never to be kept longer", async () => {
     const path = "/top-posts?region=odd&timeframe=3h";
     for (let time = 0; time < 60; time++) {
+      // Its age when it was asked for: a slow machine takes its time to hand it over.
+      const asked = Date.now();
       const answer = await service.fetch(path);
       const chart = await answer.json();
-      const age_ms = Date.now() - Date.parse(chart.as_of);
+      const age_ms = asked - Date.parse(chart.as_of);
       const max_age_ms = 1_000 * Number(/max-age=(\d+)/.exec(answer.headers.get("cache-control"))[1]);
-      assert.ok(age_ms + max_age_ms <= BUDGET_MS + SLACK_MS, `${age_ms} ms old, kept ${max_age_ms} ms more`);
+      assert.ok(age_ms + max_age_ms <= BUDGET_MS, `${age_ms} ms old, kept ${max_age_ms} ms more`);
       await sleep(100);
     }
   });
@@ -135,9 +137,12 @@ describe("charts", () => {
       return [...metrics].filter(([name]) => name.startsWith("hitparade_charts_asked_total")).reduce((sum, [, count]) => sum + count, 0);
     };
     const before = await asked();
+    const started = performance.now();
     const answers = await Promise.all(Array.from({ length: 200 }, () => service.fetch("/top-posts?region=odd&timeframe=4h")));
     for (const answer of answers) assert.equal(answer.status, 200, await answer.text());
-    assert.ok((await asked()) - before <= 2, `${(await asked()) - before} times`);
+    // One for all, and one for each time that it grew old meanwhile.
+    const times = (await asked()) - before;
+    assert.ok(times <= 2 + (performance.now() - started) / RENEWAL_MS, `${times} times`);
   });
 
   test("of a region that nobody knows are refused, until there is one", async () => {
@@ -195,17 +200,18 @@ test("charts go on while the global object is away, and heal when it is back", a
     const accepted = await service.request("POST", "/plays", [{ post_id: "meanwhile", count: 2 }], { authorization: `Bearer ${INGEST_TOKEN}` });
     assert.equal(accepted.status, 202, await accepted.text());
     let stale = 0;
-    for (const end = Date.now() + 12_000; Date.now() < end; await sleep(250)) {
+    for (const end = Date.now() + 60_000; stale < 10; await sleep(250)) {
+      assert.ok(Date.now() < end, "it does not say that nobody could be asked");
+      const asked = Date.now();
       const answer = await service.fetch(`/top-posts?${new URLSearchParams(question)}`);
       const text = await answer.text();
       assert.equal(answer.status, 200, text);
       const chart = JSON.parse(text);
       assert.deepEqual(chart.top_posts.map(({ post_id }) => post_id), ["before"]);
-      const age_ms = Date.now() - Date.parse(chart.as_of);
+      const age_ms = asked - Date.parse(chart.as_of);
       if (chart.stale) stale++;
       else assert.ok(age_ms < 8_000, `${age_ms} ms old and does not say so`);
     }
-    assert.ok(stale > 10, "it says that nobody could be asked");
     const unknown = await service.fetch("/top-posts?region=NA&timeframe=2h");
     assert.equal(unknown.status, 503, "nobody knows this one");
     assert.ok(unknown.headers.get("retry-after"));
