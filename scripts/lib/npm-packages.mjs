@@ -14,6 +14,9 @@ export const WORKERD = bin("workerd");
 export const ESBUILD = bin("esbuild");
 export const WASM_OPT = bin("wasm-opt");
 
+/** The tool that uploads a Worker; to be run by `NODE`, which is new enough for it. */
+export const WRANGLER = join(MODULES, "wrangler", "bin", "wrangler.js");
+
 /** Node from the lock file, newer than what the user may have; for `wrangler` and the tests. */
 export const NODE = bin("node");
 

@@ -12,12 +12,13 @@ const ENDING = ["SIGINT", "SIGTERM"];
  * Runs a program to its end, its output on our standard error (or where `stdout` says).
  * @param {string} program
  * @param {string[]} args
- * @param {{env?: NodeJS.ProcessEnv, cwd?: string, stdout?: "inherit"}} [options]
+ * @param {{env?: NodeJS.ProcessEnv, cwd?: string, stdout?: "inherit", stdin?: "inherit"}} [options] `stdin`:
+ *   the program may ask the user
  * @returns {Promise<number>} the exit code; 1 when a signal ended it
  */
-export function run(program, args, { env = process.env, cwd = ROOT, stdout } = {}) {
+export function run(program, args, { env = process.env, cwd = ROOT, stdout, stdin = "ignore" } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd, env, stdio: ["ignore", stdout ?? 2, 2] });
+    const child = spawn(program, args, { cwd, env, stdio: [stdin, stdout ?? 2, 2] });
     // Whoever ends this script ends what it runs, even when the signal came to the script alone.
     let ending = null;
     const pass = (signal) => child.kill((ending = signal));

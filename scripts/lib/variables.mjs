@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { ROOT } from "./paths.mjs";
 import { Advice } from "./say.mjs";
 
-const SECRETS = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN"];
+/** What must not stand in a file that others read. */
+export const SECRETS = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN"];
 
 /**
  * @param {Record<string, string>} settings `[vars]` of wrangler.toml

@@ -1,0 +1,77 @@
+/** `npm run deploy`: sets up, builds, and puts the Worker on Cloudflare. Nothing is to be provisioned. */
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { ensureBuilt } from "./build.mjs";
+import { NODE, WRANGLER } from "./lib/npm-packages.mjs";
+import { mustRun } from "./lib/run.mjs";
+import { Advice, runMain, say } from "./lib/say.mjs";
+import { SECRETS } from "./lib/variables.mjs";
+
+const USAGE = `usage: npm run deploy -- [--secrets INGEST_TOKEN,ADMIN_TOKEN] [--dry-run] [--outdir DIR]
+
+  --secrets NAMES  makes a random token for each of these, in place of one that is there, and prints
+                   them once (${SECRETS.join(", ")})
+  --dry-run        builds and checks everything, and uploads nothing
+  --outdir DIR     keeps what is uploaded in this folder`;
+
+await runMain(async () => {
+  const { values, secrets } = readWords();
+  if (values.help) return void say(USAGE);
+  await ensureBuilt();
+  const tokens = Object.fromEntries(secrets.map((name) => [name, randomBytes(24).toString("base64url")]));
+  const args = ["deploy"];
+  if (values["dry-run"]) args.push("--dry-run");
+  if (values.outdir) args.push("--outdir", values.outdir);
+  await withSecretsFile(tokens, (file) =>
+    mustRun(NODE, [WRANGLER, ...args, ...file], {
+      stdin: "inherit",
+      todo: [
+        "Not logged in? `npx wrangler login` opens a browser; without one, set CLOUDFLARE_API_TOKEN",
+        "and CLOUDFLARE_ACCOUNT_ID (docs/deploy.md).",
+      ],
+    }),
+  );
+  if (values["dry-run"]) return void say("\nEverything is ready to be uploaded; nothing was.");
+  if (secrets.length > 0) say("\nKeep these: nobody can read them from Cloudflare again.");
+  for (const [name, token] of Object.entries(tokens)) process.stdout.write(`${name}=${token}\n`);
+});
+
+function readWords() {
+  const options = {
+    secrets: { type: "string", default: "" },
+    outdir: { type: "string", default: "" },
+    "dry-run": { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  };
+  let values;
+  try {
+    ({ values } = parseArgs({ options }));
+  } catch (error) {
+    throw new Advice(error.message, ...USAGE.split("\n"));
+  }
+  const secrets = values.secrets.split(",").filter(Boolean);
+  const unknown = secrets.find((name) => !SECRETS.includes(name));
+  if (unknown) throw new Advice(`There is no secret \`${unknown}\`.`, ...USAGE.split("\n"));
+  return { values, secrets };
+}
+
+/**
+ * Tokens go to wrangler in a file that only this user can read, for as long as it runs: what stands
+ * in arguments can be seen by everybody on this machine.
+ * @param {Record<string, string>} tokens
+ * @param {(args: string[]) => Promise<void>} work
+ */
+async function withSecretsFile(tokens, work) {
+  if (Object.keys(tokens).length === 0) return work([]);
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-secrets-"));
+  try {
+    const path = join(folder, "secrets.json");
+    writeFileSync(path, JSON.stringify(tokens), { mode: 0o600 });
+    await work(["--secrets-file", path]);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
