@@ -1,13 +1,13 @@
 /** The build on bare workerd, everything it stores under one folder. */
 import { spawn } from "node:child_process";
-import { accessSync, constants, copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { tryLock } from "./lock.mjs";
 import { WORKERD } from "./npm-packages.mjs";
 import { BUILD_DIR, MODULES, ROOT } from "./paths.mjs";
 import { Advice } from "./say.mjs";
+import { lockState, objectsOf } from "./state.mjs";
 import { workerVariables } from "./variables.mjs";
 import { workerdConfig } from "./workerd-config.mjs";
 import { readWranglerConfig } from "./wrangler-config.mjs";
@@ -40,8 +40,8 @@ export async function startServer({ port, state, fresh = false, environment = pr
   const folder = resolve(state);
   const held = lockState(folder);
   try {
-    if (fresh) rmSync(join(folder, "objects"), { recursive: true, force: true });
-    mkdirSync(join(folder, "objects"), { recursive: true });
+    if (fresh) rmSync(objectsOf(folder), { recursive: true, force: true });
+    mkdirSync(objectsOf(folder), { recursive: true });
     const config = readWranglerConfig();
     const variables = workerVariables(config.vars, environment);
     const server = await startWorkerd(writeConfig(folder, config, variables), port, variables, () => held.release());
@@ -112,23 +112,6 @@ function listenOnce(port) {
   });
 }
 
-function lockState(folder) {
-  try {
-    mkdirSync(folder, { recursive: true });
-    accessSync(folder, constants.W_OK);
-  } catch (error) {
-    throw new Advice(`Cannot store under ${folder}: ${error.message}.`, "Name another folder with --state.");
-  }
-  const held = tryLock(join(folder, "lock"));
-  if ("holder" in held) {
-    throw new Advice(
-      `${folder} is in use by a server that runs already (process ${held.holder}).`,
-      "End that one, or name another folder with --state.",
-    );
-  }
-  return held;
-}
-
 /** A copy of the build goes beside the configuration: a later build does not disturb a server. */
 function writeConfig(folder, config, variables) {
   const run = join(folder, "run");
@@ -139,7 +122,7 @@ function writeConfig(folder, config, variables) {
   writeFileSync(
     path,
     workerdConfig(config, {
-      objects: join(folder, "objects"),
+      objects: objectsOf(folder),
       assets: existsSync(assets) ? assets : null,
       variables: Object.keys(variables),
     }),

@@ -61,3 +61,26 @@ describe("npm run deploy", () => {
     }
   });
 });
+
+test("the systemd unit starts the server, and ends it cleanly", { timeout: 120_000 }, async () => {
+  const unit = readFileSync(join(ROOT, "deploy", "hitparade.service"), "utf8");
+  const [, command] = /^ExecStart=(.*)$/m.exec(unit);
+  const state = mkdtempSync(join(tmpdir(), "hitparade-unit-"));
+  const [program, ...words] = command.replace("--port 8787", "--port 0").replace("/var/lib/hitparade", state).split(" ");
+  const child = spawn(program, words, { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, END_WITH_PARENT: "1" } });
+  try {
+    const [, url] = await new Promise((done, fail) => {
+      let text = "";
+      child.stdout.on("data", (data) => /^ready (\S+)$/m.test((text += data)) && done(/^ready (\S+)$/m.exec(text)));
+      child.on("exit", (code) => fail(new Error(`it ended with ${code}`)));
+    });
+    assert.equal((await fetch(`${url}/healthz`)).status, 200);
+    child.removeAllListeners("exit");
+    const ended = new Promise((done) => child.on("exit", (code, signal) => done({ code, signal })));
+    child.kill("SIGTERM");
+    assert.deepEqual(await ended, { code: 0, signal: null });
+  } finally {
+    child.kill("SIGKILL");
+    rmSync(state, { recursive: true, force: true });
+  }
+});

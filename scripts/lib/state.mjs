@@ -1,0 +1,130 @@
+/** The folder of a server's state: held by one process at a time, and copied as a whole. */
+import { createHash } from "node:crypto";
+import { accessSync, closeSync, constants, cpSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { tryLock } from "./lock.mjs";
+import { Advice } from "./say.mjs";
+
+const OBJECTS = "objects";
+const MANIFEST = "backup.json";
+
+/** The databases of a state folder. */
+export const objectsOf = (folder) => join(folder, OBJECTS);
+
+/**
+ * Holds a state folder, made if need be, for this process.
+ * @param {string} folder
+ * @returns {{release: () => void}}
+ */
+export function lockState(folder) {
+  try {
+    mkdirSync(folder, { recursive: true });
+    accessSync(folder, constants.W_OK);
+  } catch (error) {
+    throw new Advice(`Cannot store under ${folder}: ${error.message}.`, "Name another folder with --state.");
+  }
+  const held = tryLock(join(folder, "lock"));
+  if ("holder" in held) {
+    throw new Advice(
+      `${folder} is in use by a server that runs already (process ${held.holder}).`,
+      "End that one, or name another folder with --state.",
+    );
+  }
+  return held;
+}
+
+/**
+ * Copies a state folder that nobody uses. The objects' databases agree with each other only when
+ * they are copied at one moment: a shard's outbox and the offsets that the global object consumed
+ * are two halves of one account.
+ * @param {string} state
+ * @param {string} target does not exist yet
+ * @returns {Promise<{files: number, bytes: number}>}
+ */
+export async function backUp(state, target) {
+  if (!existsSync(objectsOf(state))) throw new Advice(`${state} holds no state of a server.`);
+  if (existsSync(target)) throw new Advice(`${target} exists already.`, "Name another folder with --to.");
+  const held = lockState(state);
+  const fresh = `${target}.${process.pid}.new`;
+  try {
+    cpSync(objectsOf(state), objectsOf(fresh), { recursive: true });
+    const files = await sumsOf(objectsOf(fresh));
+    writeFileSync(join(fresh, MANIFEST), `${JSON.stringify({ version: 1, made: new Date().toISOString(), files }, null, 1)}\n`);
+    syncAll(fresh);
+    renameSync(fresh, target);
+    return sizeOf(files);
+  } finally {
+    rmSync(fresh, { recursive: true, force: true });
+    held.release();
+  }
+}
+
+/**
+ * Puts a copy back, into a folder that holds no state.
+ * @param {string} backup
+ * @param {string} state
+ * @returns {Promise<{files: number, bytes: number, made: string}>}
+ */
+export async function restore(backup, state) {
+  const { made, files } = readManifest(backup);
+  const found = await sumsOf(objectsOf(backup));
+  const wrong = [...Object.keys(files), ...Object.keys(found)].find((name) => files[name]?.sha256 !== found[name]?.sha256);
+  if (wrong) throw new Advice(`${backup} is damaged: ${wrong} is not as it was copied.`);
+  const held = lockState(state);
+  try {
+    if (existsSync(objectsOf(state))) {
+      throw new Advice(`${state} holds the state of a server already.`, "Move it away first, or name another folder with --state.");
+    }
+    // Whole or not at all: a server that starts on half of it would begin anew beside it.
+    const fresh = `${objectsOf(state)}.new`;
+    rmSync(fresh, { recursive: true, force: true });
+    cpSync(objectsOf(backup), fresh, { recursive: true });
+    syncAll(fresh);
+    renameSync(fresh, objectsOf(state));
+    return { made, ...sizeOf(files) };
+  } finally {
+    held.release();
+  }
+}
+
+function readManifest(backup) {
+  try {
+    const manifest = JSON.parse(readFileSync(join(backup, MANIFEST), "utf8"));
+    if (manifest.version === 1) return manifest;
+  } catch (error) {
+    throw new Advice(`${backup} is no backup: ${error.message}.`);
+  }
+  throw new Advice(`${backup} was made by a newer release.`);
+}
+
+/** @returns {Promise<Record<string, {bytes: number, sha256: string}>>} by path */
+async function sumsOf(folder) {
+  const sums = {};
+  for (const path of filesBelow(folder).sort()) {
+    const hash = createHash("sha256");
+    for await (const chunk of createReadStream(path)) hash.update(chunk);
+    sums[relative(folder, path)] = { bytes: statSync(path).size, sha256: hash.digest("hex") };
+  }
+  return sums;
+}
+
+function filesBelow(folder) {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+}
+
+function sizeOf(files) {
+  const all = Object.values(files);
+  return { files: all.length, bytes: all.reduce((sum, { bytes }) => sum + bytes, 0) };
+}
+
+/** Everything below a folder is on the disk before its name is. */
+function syncAll(folder) {
+  for (const path of filesBelow(folder)) {
+    const file = openSync(path, "r");
+    fsyncSync(file);
+    closeSync(file);
+  }
+}
