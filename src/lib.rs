@@ -7,6 +7,8 @@ mod edge;
 pub mod global;
 pub mod leaderboard;
 pub mod limiter;
+#[cfg(target_arch = "wasm32")]
+mod log;
 #[cfg(feature = "simulation")]
 pub mod mutants;
 #[cfg(not(feature = "simulation"))]

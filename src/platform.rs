@@ -14,6 +14,7 @@ use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
 use crate::codec::{self, Record};
 use crate::storage::random_bytes;
 use crate::topology::{BOARD, shard_object_name};
+use crate::wire::InstanceMetrics;
 
 #[wasm_bindgen(module = "/src/glue.js")]
 extern "C" {
@@ -48,12 +49,12 @@ const INSTANCE_BYTES: usize = 96 << 20;
 static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, usize::MAX);
 
 /// Bytes that are in use in this instance.
-pub fn allocated_bytes() -> usize {
+fn allocated_bytes() -> usize {
     ALLOCATOR.allocated()
 }
 
 /// Bytes of this instance's memory, which never shrinks.
-pub fn wasm_memory_bytes() -> usize {
+fn wasm_memory_bytes() -> usize {
     core::arch::wasm32::memory_size::<0>() << 16
 }
 
@@ -64,6 +65,17 @@ pub fn instance() -> (u64, u64) {
         static INSTANCE: (u64, u64) = (u64::from_be_bytes(random_bytes()), now_ms());
     }
     INSTANCE.with(|instance| *instance)
+}
+
+/// This instance, for the operator.
+pub fn instance_metrics() -> InstanceMetrics {
+    let (id, started_ms) = instance();
+    InstanceMetrics {
+        id,
+        started_ms,
+        memory_bytes: wasm_memory_bytes() as u64,
+        allocated_bytes: allocated_bytes() as u64,
+    }
 }
 
 /// Whether `more` bytes would pass the budget: then the answer is to come back later.

@@ -42,6 +42,11 @@ records! {
     KeptChart<'a> = 38 v 1;
     LiveRequest = 39 v 1;
     Claim<'a> = 44 v 1;
+    ExportRequest = 56 v 1;
+    ExportReply = 57 v 1;
+    ImportRequest = 58 v 1;
+    ImportReply = 59 v 1;
+    ExportCursor = 61 v 1;
 }
 
 /// One play of a batch.
@@ -349,6 +354,110 @@ pub struct RegionsReply(pub Result<Vec<RegionStatus>, Refusal>);
 /// Global → Worker: which regions and shards there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableReply(pub Result<RegionTable, Refusal>);
+
+/// An instance of Wasm, as an object in it sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceMetrics {
+    /// Its random name.
+    pub id: u64,
+    pub started_ms: u64,
+    pub memory_bytes: u64,
+    pub allocated_bytes: u64,
+}
+
+/// A row that leaves one installation and may arrive in another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransferRow {
+    Region(PutRegion),
+    Post(CatalogEntry),
+    Pane(TransferPane),
+}
+
+/// One stored pane of a scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferPane {
+    /// A region's id or `global`.
+    pub scope: String,
+    /// [`crate::window::Level::code`].
+    pub level: u8,
+    pub start_ms: u64,
+    /// An encoded [`crate::summary::Summary`].
+    pub summary: Vec<u8>,
+}
+
+/// Where an export goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportPosition {
+    pub table: u8,
+    pub key: Vec<u8>,
+}
+
+/// Worker → global: everything that is kept, from here on; `None` from the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportRequest(pub Option<ExportPosition>);
+
+/// A page of an export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportPage {
+    /// The installation's seed, which its summaries need to be read.
+    pub seed: [u8; 16],
+    pub rows: Vec<TransferRow>,
+    /// Rows of this page that cannot be read and are left out.
+    pub damaged_rows: u64,
+    /// `None` after the last page.
+    pub next: Option<ExportPosition>,
+    /// How many sealed panes were folded so far: if two pages say the same, nothing was folded
+    /// between them.
+    pub consumed: u64,
+    /// Nothing is pending, and no shard has told of open panes.
+    pub drained: bool,
+}
+
+/// Global → Worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportReply(pub Result<ExportPage, Refusal>);
+
+/// What an export remembers from page to page; readers hand it back as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportCursor {
+    pub position: ExportPosition,
+    /// Lines before this page.
+    pub rows: u64,
+    pub damaged_rows: u64,
+    /// As at the first page: see [`ExportPage`].
+    pub consumed: u64,
+    pub drained: bool,
+}
+
+/// One numbered row of an export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImportRow {
+    /// Has a number, and nothing to be stored.
+    Nothing,
+    Row(TransferRow),
+}
+
+/// Worker → global: take these rows, unless they were taken before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRequest {
+    /// The seed of the installation that they come from: what it is known by.
+    pub source: [u8; 16],
+    pub export_id: [u8; 16],
+    /// The number of the first row.
+    pub first_row: u64,
+    pub rows: Vec<ImportRow>,
+}
+
+/// How far an import has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The row that is wanted next: all below are stored.
+    pub next_row: u64,
+}
+
+/// Global → Worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportReply(pub Result<Imported, Refusal>);
 
 #[cfg(test)]
 mod tests {

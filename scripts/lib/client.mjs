@@ -36,7 +36,17 @@ export const toNdjson = (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).
  * @param {RequestInit & {onRetry?: (why: string) => void}} request
  * @returns {Promise<any>} the JSON of a 2xx answer; any other answer is an error
  */
-export async function sendUntilDone(url, { onRetry = () => {}, signal, ...request }) {
+export async function sendUntilDone(url, request) {
+  return JSON.parse((await askUntilDone(url, request)).text);
+}
+
+/**
+ * As `sendUntilDone`, for an answer that is not JSON.
+ * @param {string} url
+ * @param {RequestInit & {onRetry?: (why: string) => void}} request
+ * @returns {Promise<{text: string, headers: Headers}>}
+ */
+export async function askUntilDone(url, { onRetry = () => {}, signal, ...request }) {
   for (;;) {
     signal?.throwIfAborted();
     const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
@@ -44,7 +54,7 @@ export async function sendUntilDone(url, { onRetry = () => {}, signal, ...reques
     try {
       const answer = await fetch(url, { ...request, signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
       const text = await answer.text();
-      if (answer.ok) return JSON.parse(text);
+      if (answer.ok) return { text, headers: answer.headers };
       if (answer.status !== 429 && answer.status !== 503) {
         throw new RefusedError(`${request.method ?? "GET"} ${url}: ${answer.status} ${text.slice(0, 500)}`);
       }

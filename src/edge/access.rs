@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use worker::{Env, Method};
 
 use super::problem::Problem;
-use super::request::Call;
+use super::request::{Call, path_of};
 use crate::platform::{Seen, setting};
 use crate::storage::random_bytes;
 
@@ -104,7 +104,7 @@ fn same_secret(given: &str, expected: &str) -> bool {
 
 /// Which pages may read an answer, and send plays.
 pub struct Cors {
-    /// Other origins' pages may read and send plays; the catalog is not theirs to change.
+    /// Other origins' pages may read and send plays; the rest is not theirs to change.
     for_pages: bool,
     origin: Option<String>,
     /// `ALLOWED_ORIGINS`; empty for all.
@@ -119,7 +119,8 @@ impl Cors {
             .map(str::trim)
             .filter(|origin| !origin.is_empty());
         Cors {
-            for_pages: !matches!(seen.method, Method::Put | Method::Delete),
+            for_pages: !matches!(seen.method, Method::Put | Method::Delete)
+                && !path_of(&seen.url).starts_with("/import"),
             origin: seen.origin.clone(),
             allowed: allowed.map(str::to_owned).collect(),
         }
@@ -135,7 +136,7 @@ impl Cors {
     pub fn headers(&self) -> Vec<(&'static str, &str)> {
         let exposed = (
             "Access-Control-Expose-Headers",
-            "ETag, Retry-After, RateLimit, RateLimit-Policy",
+            "ETag, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id",
         );
         if !self.for_pages {
             return Vec::new();

@@ -104,6 +104,10 @@ impl Answer {
             .with_header("Access-Control-Max-Age", "86400")
     }
 
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;
         self
@@ -175,7 +179,10 @@ impl Answer {
             body => {
                 let mut lines = [String::new(), String::new()];
                 for (name, value) in headers {
-                    let varies = matches!(name, "ETag" | "RateLimit" | "Retry-After" | "Vary");
+                    let varies = matches!(
+                        name,
+                        "ETag" | "RateLimit" | "Retry-After" | "Vary" | "X-Request-Id"
+                    );
                     let [fixed, varying] = &mut lines;
                     let list = if varies { varying } else { fixed };
                     let gap = if list.is_empty() { "" } else { "\n" };

@@ -3,6 +3,7 @@
 use super::access::{is_open_to_all, may_read};
 use super::answer::{Answer, Kept};
 use super::chart_query::ChartQuery;
+use super::counters;
 use super::leaderboards::{BUDGET_MS, Known, MEMORY_MS, leaderboard};
 use super::limits;
 use super::problem::Problem;
@@ -14,6 +15,7 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     may_read(call)?;
     let query = ChartQuery::read(call)?;
     let known = leaderboard(call, &query).await?;
+    counters::shown(now_ms().saturating_sub(known.computed_ms));
     let chart = Chart::new(&query.form, &known.leaderboard, known.stale);
     let rendered = chart.render(Format::of(call.header("Accept").as_deref()));
     let unchanged = call

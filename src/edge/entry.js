@@ -32,6 +32,9 @@ const RENEWAL_MS = 1_000;
 const answers = new Map();
 let bytes = 0;
 
+/** Answers that went out from here, for `/metrics`, which is on the other side. */
+const counts = (globalThis.hitparadeDoor = { repeated: 0, refused: 0 });
+
 /** Addresses that come too often, all of them forgotten together a moment later. */
 const MAX_REFUSALS = 1_024;
 /** @type {Map<string, {body: Uint8Array, headers: Headers, status: number, expires_ms: number}>} */
@@ -57,8 +60,9 @@ function known(request) {
   }
   if (now_ms >= kept.expires_ms) return undefined;
   const etag = headers.get("if-none-match");
-  if (etag === null) return new Response(kept.body, kept);
-  return etag === kept.etag ? unchanged(kept) : undefined;
+  if (etag !== null && etag !== kept.etag) return undefined;
+  counts.repeated++;
+  return etag === null ? new Response(kept.body, kept) : unchanged(kept);
 }
 
 /** @param {Kept} kept */
@@ -76,9 +80,12 @@ function refused(request) {
   if (refusals.size === 0 || request.method !== "GET") return undefined;
   const refusal = refusals.get(addressOf(request));
   if (refusal === undefined || !/^\/top-posts($|\?)/.test(pathOf(request.url))) return undefined;
-  if (Date.now() < refusal.expires_ms) return new Response(refusal.body, refusal);
-  refusals.clear();
-  return undefined;
+  if (Date.now() >= refusal.expires_ms) {
+    refusals.clear();
+    return undefined;
+  }
+  counts.refused++;
+  return new Response(refusal.body, refusal);
 }
 
 async function ask(request, env, context) {

@@ -16,12 +16,14 @@ use std::rc::Rc;
 
 use super::access::needs_token;
 use super::chart_query::ChartQuery;
+use super::counters::{self, Source};
 use super::plays::region_of_request;
 use super::problem::Problem;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, cache, table};
 use crate::codec;
 use crate::leaderboard::{Leaderboard, class_of_k};
+use crate::log::report;
 use crate::platform::{call_raw, global_stub, now_ms, shard_stub};
 use crate::wire::{ChartReply, ChartRequest, KeptChart, Refusal};
 
@@ -78,7 +80,10 @@ pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Probl
         k_class: class_of_k(query.form.k) as u32,
     };
     let known = match recall(&request, now_ms()) {
-        Recalled::Answer(known) => return Ok(known),
+        Recalled::Answer(known) => {
+            counters::found(Source::Memory);
+            return Ok(known);
+        }
         Recalled::Ask(known) => known,
     };
     if known.is_none() {
@@ -97,7 +102,14 @@ pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Probl
             if problem.code == "overloaded" {
                 BUSY_UNTIL_MS.set(now_ms() + BUSY_MS);
             }
-            known.map(aged).ok_or(problem)
+            match known {
+                Some(known) => {
+                    let cause = problem.cause.unwrap_or(problem.detail);
+                    report!("worker", "chart: {cause}; the old one serves");
+                    Ok(aged(known))
+                }
+                None => Err(problem),
+            }
         }
         Err(problem) => Err(problem),
     }
@@ -153,8 +165,10 @@ async fn ask(call: &Call, request: &ChartRequest) -> Result<Known, Problem> {
         && now_ms().saturating_sub(cached.computed_ms) < BUDGET_MS
     {
         let age_ms = now_ms().saturating_sub(cached.computed_ms);
+        counters::found(Source::Cache);
         return decoded(&cached.reply, age_ms, false);
     }
+    counters::found(Source::Object);
     let (reply, age_ms, stale) = ask_nearest(call, &message).await?;
     let known = decoded(&reply, age_ms, stale)?;
     let left_ms = BUDGET_MS.saturating_sub(age_ms);

@@ -1,170 +1,458 @@
 //! `GET /metrics`: figures for the operator, in Prometheus' text format.
 //!
 //! Shards are asked in turn, six at a time and [`MAX_SHARDS`] at most. One that does not answer is
-//! left out and counted in `hitparade_shards_silent`.
+//! left out and counted in `hitparade_shards_silent`; where the global object does not answer,
+//! `hitparade_global_up` is 0 and its figures are missing. What the Worker itself has seen is that
+//! of the isolate that answers: the only one on bare workerd, one of many on Cloudflare.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use futures_util::{StreamExt, stream};
+use wasm_bindgen::JsValue;
 
 use super::answer::Answer;
+use super::counters::{self, AGE_BOUNDS_S, Counters};
 use super::problem::Problem;
 use super::request::Call;
 use super::table;
 use crate::codec;
-use crate::platform::{allocated_bytes, call_raw, instance, now_ms, shard_stub, wasm_memory_bytes};
-use crate::region::ShardMetrics;
+use crate::global::GlobalMetrics;
+use crate::platform::{call_raw, global_stub, instance_metrics, now_ms, shard_stub};
+use crate::region::{ShardMetrics, Sizes};
+use crate::topology::Region;
+use crate::wire::InstanceMetrics;
 
 /// Shards that one answer speaks of: a message each.
 const MAX_SHARDS: usize = 64;
 const SHARDS_AT_ONCE: usize = 6;
 const TIMEOUT_MS: u64 = 5_000;
 
-/// A metric of shards: name, type, what it says, where it is found.
-type OfShard = (
-    &'static str,
-    &'static str,
-    &'static str,
-    fn(&ShardMetrics) -> u64,
-);
+/// A metric: name, what it says, where it is found. A name that ends in `_total` is a counter.
+type Metric<T, V = u64> = (&'static str, &'static str, fn(&T) -> V);
 
-const OF_SHARDS: [OfShard; 11] = [
+const OF_SHARDS: [Metric<ShardMetrics>; 18] = [
     (
-        "rows_written_total",
-        "counter",
-        "Rows written, as billed, since the object started.",
-        |m| m.rows_written,
+        "plays_total",
+        "Plays counted, each as often as its count says.",
+        |m| m.counted.plays,
     ),
-    (
-        "batches_total",
-        "counter",
-        "Batches made durable and counted.",
-        |m| m.batches,
-    ),
+    ("batches_total", "Batches made durable and counted.", |m| {
+        m.batches
+    }),
     (
         "repeated_batches_total",
-        "counter",
         "Batches that had been counted before.",
         |m| m.repeated_batches,
     ),
     (
         "busy_batches_total",
-        "counter",
         "Batches that were told to come back.",
         |m| m.busy_batches,
     ),
-    (
-        "damaged_rows",
-        "gauge",
-        "Stored rows that cannot be read.",
-        |m| m.damaged_rows,
-    ),
-    (
-        "waiting_batches",
-        "gauge",
-        "Batches that wait for a commit.",
-        |m| m.waiting_batches,
-    ),
-    ("open_panes", "gauge", "Panes that take plays.", |m| {
-        m.open_panes
+    ("rows_written_total", "Rows written, as billed.", |m| {
+        m.rows_written
+    }),
+    ("pushes_total", "Pushes that the global object took.", |m| {
+        m.pushes
+    }),
+    ("pushed_bytes_total", "Bytes of these.", |m| m.pushed_bytes),
+    ("failed_pushes_total", "Pushes that it did not take.", |m| {
+        m.failed_pushes
     }),
     (
+        "charts_asked_total",
+        "Leaderboards that the global object was asked for.",
+        |m| m.charts_asked,
+    ),
+    (
+        "state_loads_total",
+        "How often the state was read from storage: once a start, and after errors.",
+        |m| m.loads,
+    ),
+    ("damaged_rows", "Stored rows that cannot be read.", |m| {
+        m.damaged_rows
+    }),
+    ("waiting_batches", "Batches that wait for a commit.", |m| {
+        m.waiting_batches
+    }),
+    ("open_panes", "Panes that take plays.", |m| m.open_panes),
+    (
         "outbox_panes",
-        "gauge",
         "Sealed panes that the global object has not consumed.",
         |m| m.outbox_panes,
     ),
-    ("outbox_bytes", "gauge", "Bytes of these.", |m| {
-        m.outbox_bytes
-    }),
+    ("outbox_bytes", "Bytes of these.", |m| m.outbox_bytes),
+    (
+        "outbox_age_seconds",
+        "Since the oldest of these was sealed.",
+        |m| m.outbox_age_ms / 1_000,
+    ),
     (
         "remembered_batches",
-        "gauge",
         "Fingerprints of batches, against repeats.",
         |m| m.remembered_batches,
     ),
     (
-        "charts_asked_total",
-        "counter",
-        "Leaderboards that the global object was asked for.",
-        |m| m.charts_asked,
+        "shard_started_seconds",
+        "When the object started: another value is a restart.",
+        |m| m.started_ms / 1_000,
     ),
 ];
 
-pub async fn get(call: &Call) -> Result<Answer, Problem> {
+const OF_GLOBAL: [Metric<GlobalMetrics>; 13] = [
+    (
+        "global_rows_written_total",
+        "Rows written, as billed.",
+        |m| m.rows_written,
+    ),
+    (
+        "global_folds_total",
+        "How often what was pending went into the ladders.",
+        |m| m.folds,
+    ),
+    (
+        "global_folded_panes_total",
+        "Rows of ladders that this wrote.",
+        |m| m.folded_panes,
+    ),
+    (
+        "global_gaps_total",
+        "Sealed panes that no shard could send any more: lost.",
+        |m| m.gaps,
+    ),
+    ("global_pushes_total", "Pushes of shards.", |m| m.pushes),
+    (
+        "global_refused_pushes_total",
+        "Pushes that were refused.",
+        |m| m.refused_pushes,
+    ),
+    (
+        "global_charts_total",
+        "Leaderboards that were asked for.",
+        |m| m.charts,
+    ),
+    (
+        "global_refused_charts_total",
+        "Those that had no turn.",
+        |m| m.refused_charts,
+    ),
+    (
+        "global_state_loads_total",
+        "How often the state was read from storage: once a start, and after errors.",
+        |m| m.loads,
+    ),
+    (
+        "global_damaged_rows",
+        "Stored rows that cannot be read.",
+        |m| m.damaged_rows,
+    ),
+    (
+        "global_damaged_regions",
+        "Regions whose pushes are refused, as their offsets cannot be read.",
+        |m| m.damaged_regions,
+    ),
+    (
+        "global_pending_bytes",
+        "What was taken and is not folded yet.",
+        |m| m.pending_bytes,
+    ),
+    (
+        "global_started_seconds",
+        "When the object started: another value is a restart.",
+        |m| m.started_ms / 1_000,
+    ),
+];
+
+/// A shard, and what it said; `None` where it did not answer.
+pub struct Asked {
+    pub region_id: String,
+    pub shard: u32,
+    pub metrics: Option<ShardMetrics>,
+}
+
+/// Asks the shards, [`MAX_SHARDS`] at most.
+///
+/// # Errors
+/// 503 where it is not known which there are.
+pub async fn ask_shards(call: &Call) -> Result<Vec<Asked>, Problem> {
     let table = table::table(&call.env).await?;
     let now_ms = now_ms();
     let shards = table
         .regions
         .iter()
         .flat_map(|region| (0..region.shards_at(now_ms)).map(move |shard| (region, shard)));
-    let asked = shards.take(MAX_SHARDS).map(async |(region, shard)| {
-        let id = region.region_id.as_str();
-        let stub = shard_stub(&call.env, id, shard, region.hint.as_deref()).ok()?;
-        let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
-        let metrics = codec::decode::<ShardMetrics>(&answer).ok()?;
-        Some((id, shard, metrics))
+    let asked = shards.take(MAX_SHARDS).map(async |(region, shard)| Asked {
+        region_id: region.region_id.clone(),
+        shard,
+        metrics: ask_shard(call, region, shard).await,
     });
-    let answers: Vec<_> = stream::iter(asked).buffered(SHARDS_AT_ONCE).collect().await;
-    let silent = answers.iter().filter(|answer| answer.is_none()).count();
-    let answers: Vec<_> = answers.into_iter().flatten().collect();
+    Ok(stream::iter(asked).buffered(SHARDS_AT_ONCE).collect().await)
+}
 
-    let mut text = String::new();
-    for (name, kind, help, value) in OF_SHARDS {
-        head(&mut text, name, kind, help);
-        for (region, shard, metrics) in &answers {
-            let region = escaped(region);
-            let value = value(metrics);
-            let _ = writeln!(
-                text,
-                "hitparade_{name}{{region=\"{region}\",shard=\"{shard}\"}} {value}"
+async fn ask_shard(call: &Call, region: &Region, shard: u32) -> Option<ShardMetrics> {
+    let stub = shard_stub(&call.env, &region.region_id, shard, region.hint.as_deref()).ok()?;
+    let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
+    codec::decode(&answer).ok()
+}
+
+async fn ask_global(call: &Call) -> Option<GlobalMetrics> {
+    let stub = global_stub(&call.env).ok()?;
+    let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
+    codec::decode(&answer).ok()
+}
+
+pub async fn get(call: &Call) -> Result<Answer, Problem> {
+    // An operator needs the rest most of all where something is away.
+    let global = ask_global(call).await;
+    let shards = ask_shards(call).await.unwrap_or_default();
+
+    let mut text = Text::default();
+    of_shards(&mut text, &shards);
+    text.one(
+        "global_up",
+        "Whether the global object answers.",
+        u64::from(global.is_some()),
+    );
+    if let Some(global) = &global {
+        for (name, help, value) in OF_GLOBAL {
+            text.one(name, help, value(global));
+        }
+        text.family(
+            "push_age_seconds",
+            "gauge",
+            "Since a shard that has panes open was last heard of.",
+        );
+        for (region, shard, age_ms) in &global.push_ages_ms {
+            let shard = shard.to_string();
+            text.sample(
+                "push_age_seconds",
+                &[("region", region), ("shard", &shard)],
+                Seconds(*age_ms),
             );
         }
     }
-    let (id, started_ms) = instance();
-    let gauges = [
-        (
-            "shards_silent",
-            "Shards that did not answer.",
-            silent as u64,
-        ),
-        (
-            "wasm_memory_bytes",
-            "Memory of this instance of Wasm; it never shrinks.",
-            wasm_memory_bytes() as u64,
-        ),
-        (
-            "allocated_bytes",
-            "What is in use of it.",
-            allocated_bytes() as u64,
-        ),
-    ];
-    for (name, help, value) in gauges {
-        head(&mut text, name, "gauge", help);
-        let _ = writeln!(text, "hitparade_{name} {value}");
-    }
-    head(
-        &mut text,
-        "instance_started_seconds",
-        "gauge",
-        "When this instance of Wasm started; another id is another instance.",
-    );
-    let _ = writeln!(
-        text,
-        "hitparade_instance_started_seconds{{instance=\"{id:016x}\"}} {}",
-        started_ms / 1_000
-    );
-    Ok(
-        Answer::bytes("text/plain; version=0.0.4", text.into_bytes())
-            .with_header("Cache-Control", "no-store"),
-    )
+    of_worker(&mut text, &counters::now());
+    let told = shards.iter().filter_map(|asked| asked.metrics.as_ref());
+    let instances = told.map(|metrics| metrics.instance);
+    let instances = instances.chain(global.map(|global| global.instance));
+    of_instances(&mut text, instances.chain([instance_metrics()]));
+    let answer = Answer::bytes("text/plain; version=0.0.4", text.0.into_bytes());
+    Ok(answer.with_header("Cache-Control", "no-store"))
 }
 
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(
-        text,
-        "# HELP hitparade_{name} {help}\n# TYPE hitparade_{name} {kind}"
+fn of_shards(text: &mut Text, shards: &[Asked]) {
+    let told: Vec<(&str, String, &ShardMetrics)> = shards
+        .iter()
+        .filter_map(|asked| {
+            let metrics = asked.metrics.as_ref()?;
+            Some((asked.region_id.as_str(), asked.shard.to_string(), metrics))
+        })
+        .collect();
+    for (name, help, value) in OF_SHARDS {
+        text.family(name, kind_of(name), help);
+        for (region, shard, metrics) in &told {
+            text.sample(
+                name,
+                &[("region", region), ("shard", shard)],
+                value(metrics),
+            );
+        }
+    }
+    let sizes: [Metric<ShardMetrics, Sizes>; 2] = [
+        (
+            "batch_plays",
+            "Entries of the batches that were counted.",
+            |m| m.counted.batch_sizes,
+        ),
+        ("commit_batches", "Batches of each commit.", |m| {
+            m.counted.commit_sizes
+        }),
+    ];
+    for (name, help, value) in sizes {
+        text.family(name, "histogram", help);
+        for (region, shard, metrics) in &told {
+            let sizes = value(metrics);
+            let labels = [("region", *region), ("shard", shard.as_str())];
+            let bounds = Sizes::BOUNDS.map(|bound| bound.to_string());
+            text.histogram(name, &labels, &bounds, &sizes.counts, sizes.sum);
+        }
+    }
+    let silent = shards.len() - told.len();
+    text.one(
+        "shards_silent",
+        "Shards that did not answer.",
+        silent as u64,
     );
+}
+
+fn of_worker(text: &mut Text, counters: &Counters) {
+    text.family(
+        "requests_total",
+        "counter",
+        "Requests to this instance, by route and status.",
+    );
+    for ((route, status), count) in &counters.requests {
+        let status = status.to_string();
+        text.sample(
+            "requests_total",
+            &[("route", route), ("status", &status)],
+            count,
+        );
+    }
+    text.family(
+        "problems_total",
+        "counter",
+        "Answers of this instance that are errors, by code.",
+    );
+    for (code, count) in &counters.problems {
+        text.sample("problems_total", &[("code", code)], count);
+    }
+    text.family(
+        "rejected_plays_total",
+        "counter",
+        "Plays that this instance rejected, by code.",
+    );
+    for (code, count) in &counters.rejected_plays {
+        text.sample("rejected_plays_total", &[("code", code)], count);
+    }
+    text.family(
+        "charts_total",
+        "counter",
+        "Charts of this instance, by where they came from.",
+    );
+    for (name, count) in door_counts() {
+        text.sample("charts_total", &[("from", name)], count);
+    }
+    for (source, count) in &counters.charts {
+        text.sample("charts_total", &[("from", source.name())], count);
+    }
+    let name = "chart_age_seconds";
+    text.family(
+        name,
+        "histogram",
+        "Since a chart was computed when it went out, those from the door left out.",
+    );
+    let bounds = AGE_BOUNDS_S.map(|bound| bound.to_string());
+    text.histogram(
+        name,
+        &[],
+        &bounds,
+        &counters.ages,
+        Seconds(counters.ages_sum_ms),
+    );
+}
+
+/// What the Worker's door (`entry.js`) answered by itself.
+fn door_counts() -> [(&'static str, u64); 2] {
+    let door = js_sys::Reflect::get(&js_sys::global(), &"hitparadeDoor".into());
+    let door = door.unwrap_or(JsValue::UNDEFINED);
+    [("door", "repeated"), ("refused_at_door", "refused")].map(|(name, field)| {
+        let count = js_sys::Reflect::get(&door, &field.into()).ok();
+        (
+            name,
+            count.and_then(|count| count.as_f64()).unwrap_or(0.0) as u64,
+        )
+    })
+}
+
+fn of_instances(text: &mut Text, instances: impl Iterator<Item = InstanceMetrics>) {
+    let by_id: BTreeMap<u64, InstanceMetrics> =
+        instances.map(|instance| (instance.id, instance)).collect();
+    let of: [Metric<InstanceMetrics>; 3] = [
+        (
+            "wasm_memory_bytes",
+            "Memory of an instance of Wasm; it never shrinks.",
+            |m| m.memory_bytes,
+        ),
+        ("allocated_bytes", "What is in use of it.", |m| {
+            m.allocated_bytes
+        }),
+        (
+            "instance_started_seconds",
+            "When an instance started; another id is another instance.",
+            |m| m.started_ms / 1_000,
+        ),
+    ];
+    for (name, help, value) in of {
+        text.family(name, "gauge", help);
+        for (id, instance) in &by_id {
+            text.sample(
+                name,
+                &[("instance", &format!("{id:016x}"))],
+                value(instance),
+            );
+        }
+    }
+}
+
+/// Milliseconds, written as seconds.
+#[derive(Clone, Copy)]
+struct Seconds(u64);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1_000, self.0 % 1_000)
+    }
+}
+
+fn kind_of(name: &str) -> &'static str {
+    if name.ends_with("_total") {
+        "counter"
+    } else {
+        "gauge"
+    }
+}
+
+/// The exposition format, line by line. Writing to a string cannot fail.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    /// Begins a metric; its samples follow.
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(
+            self.0,
+            "# HELP hitparade_{name} {help}\n# TYPE hitparade_{name} {kind}"
+        );
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+            .collect();
+        let labels = match labels.is_empty() {
+            true => String::new(),
+            false => format!("{{{}}}", labels.join(",")),
+        };
+        let _ = writeln!(self.0, "hitparade_{name}{labels} {value}");
+    }
+
+    /// A metric of one sample.
+    fn one(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, kind_of(name), help);
+        self.sample(name, &[], value);
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        bounds: &[String],
+        counts: &[u64],
+        sum: impl std::fmt::Display,
+    ) {
+        let bounds = bounds.iter().map(String::as_str).chain(["+Inf"]);
+        let mut up_to = 0;
+        for (bound, count) in bounds.zip(counts) {
+            up_to += count;
+            let labels = [labels, &[("le", bound)]].concat();
+            self.sample(&format!("{name}_bucket"), &labels, up_to);
+        }
+        self.sample(&format!("{name}_sum"), labels, sum);
+        self.sample(&format!("{name}_count"), labels, up_to);
+    }
 }
 
 /// A label's value.

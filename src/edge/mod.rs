@@ -9,9 +9,11 @@ mod body;
 mod cache;
 mod chart_query;
 mod charts;
+mod counters;
 mod leaderboards;
 mod limits;
 mod live;
+mod log;
 mod metrics;
 mod plays;
 mod posts;
@@ -19,6 +21,7 @@ mod problem;
 mod regions;
 mod request;
 mod table;
+mod transfer;
 mod www;
 
 use worker::{Context, Env, Method, event};
@@ -33,6 +36,19 @@ use crate::platform::Seen;
 /// How long a charts or catalog question to the global object may take.
 const ASK_TIMEOUT_MS: u64 = 10_000;
 
+/// The first words of paths that are no files.
+const ROUTES: [&str; 9] = [
+    "plays",
+    "top-posts",
+    "posts",
+    "regions",
+    "live",
+    "healthz",
+    "metrics",
+    "export",
+    "import",
+];
+
 #[event(fetch)]
 async fn fetch(
     request: web_sys::Request,
@@ -42,11 +58,16 @@ async fn fetch(
     let seen = Seen::of(&request);
     let cors = Cors::of(&seen, &env);
     let is_head = seen.method == Method::Head;
-    let answer = match Call::new(request, seen, env, context) {
-        Ok(call) => route(call, &cors).await.unwrap_or_else(Answer::from),
-        Err(problem) => Answer::from(problem),
+    let entry = log::Entry::new(&seen, &env);
+    let outcome = match Call::new(request, seen, env, context) {
+        Ok(call) => route(call, &cors).await,
+        Err(problem) => Err(problem),
     };
-    answer.into_response(&cors, is_head)
+    let request_id = entry.write(&outcome);
+    let answer = outcome.unwrap_or_else(Answer::from);
+    answer
+        .with_header(log::REQUEST_ID, request_id)
+        .into_response(&cors, is_head)
 }
 
 async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
@@ -54,8 +75,8 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     let path = call.path.clone();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let allowed: &[Method] = match *segments.as_slice() {
-        ["plays"] => &[Post],
-        ["top-posts" | "regions" | "live" | "healthz" | "metrics"] => &[Get],
+        ["plays" | "import"] => &[Post],
+        ["top-posts" | "regions" | "live" | "healthz" | "metrics" | "export"] => &[Get],
         ["posts"] => &[Get, Put],
         ["posts", _] => &[Get, Put, Delete],
         ["regions", _] => &[Put],
@@ -68,11 +89,8 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     if method == Options {
         return Ok(Answer::preflight(allowed));
     }
-    let is_asset = !matches!(
-        segments.first(),
-        Some(&("plays" | "top-posts" | "regions" | "posts" | "live" | "healthz" | "metrics"))
-    ) || segments.len() > 2;
-    if is_asset {
+    let is_ours = segments.first().is_some_and(|word| ROUTES.contains(word));
+    if !is_ours || segments.len() > 2 {
         // An unknown path is 404 whatever the method; a file is only ever read.
         return www::serve(&call, method).await;
     }
@@ -110,6 +128,8 @@ async fn answer(
         (Delete, ["posts", post_id]) => posts::delete(call, request::decoded(post_id)?).await,
         (Get, ["regions"]) => regions::get(call).await,
         (Put, ["regions", id]) => regions::put(call, request::decoded(id)?).await,
+        (Get, ["export"]) => transfer::export(call).await,
+        (Post, ["import"]) => transfer::import(call).await,
         (Get, ["metrics"]) => metrics::get(call).await,
         (Get, ["healthz"]) => Ok(Answer::json(&serde_json::json!({
             "status": "ok",

@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
-use worker::{Env, console_error};
+use worker::Env;
 
 use super::access::{Cors, Token, shows};
 use super::answer::Answer;
 use super::problem::Problem;
 use super::request::Call;
-use super::{body, limits, table};
+use super::{body, counters, limits, table};
 use crate::codec;
 use crate::limiter::is_bot;
 use crate::platform::{Told, now_ms, setting, tell_shard, within, within_or_rest};
@@ -183,6 +183,7 @@ async fn count(call: &Call, sender: Sender, has_body: &Cell<bool>) -> Result<Ans
     if accepted == 0 {
         return Err(no_good_play(&rejected));
     }
+    count_rejected(&rejected);
     rejected.sort_by_key(|rejected| rejected.index);
     Ok(Answer::json(&Verdict {
         accepted,
@@ -193,10 +194,17 @@ async fn count(call: &Call, sender: Sender, has_body: &Cell<bool>) -> Result<Ans
 }
 
 fn no_good_play(rejected: &[Rejected]) -> Problem {
+    count_rejected(rejected);
     let mut problem = Problem::bad("no_good_play", "no play of this batch can be counted");
     let rejected = serde_json::to_value(rejected).unwrap_or_default();
     problem.more.insert("rejected".into(), rejected);
     problem
+}
+
+fn count_rejected(rejected: &[Rejected]) {
+    for rejected in rejected {
+        counters::rejected(rejected.code);
+    }
 }
 
 /// Whether the body is announced as lines; forms that are no plays are refused.
@@ -429,12 +437,8 @@ fn verdict_of(said: Said, plays: &[(usize, Play<'_>)]) -> Result<Counted, Proble
         // The number of shards is changing: the next attempt asks the shard of the new one.
         RecordReply::Moved => Err(Problem::busy("moved", 2, again)),
         RecordReply::Invalid | RecordReply::Claimed => {
-            console_error!("shard refused a batch of ours");
-            Err(Problem::busy(
-                "unavailable",
-                2,
-                "the shard runs another release; try again",
-            ))
+            let detail = "the shard runs another release; try again";
+            Err(Problem::busy("unavailable", 2, detail).because("it refused a batch of ours"))
         }
     }
 }

@@ -217,21 +217,14 @@ fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
 
 impl PostBody {
     fn patch(self, post_id: String) -> Result<PostPatch, String> {
-        let text = |name: &str, field: &Option<Option<String>>, max_bytes: usize| {
-            let length = field.iter().flatten().map(String::len).max();
-            if length.unwrap_or(0) > max_bytes {
-                return Err(format!("{name} has at most {max_bytes} bytes"));
-            }
-            Ok(())
-        };
-        text("author", &self.author, MAX_AUTHOR_BYTES)?;
-        text("content", &self.content, MAX_CONTENT_BYTES)?;
-        for (name, link) in [("url", &self.url), ("image", &self.image)] {
-            text(name, link, MAX_LINK_BYTES)?;
-            if link.iter().flatten().any(|link| !is_https(link)) {
-                return Err(format!("{name} is an address that begins with https://"));
-            }
-        }
+        let [author, content, url, image] =
+            [&self.author, &self.content, &self.url, &self.image].map(|field| field.as_ref());
+        check_card(
+            author.unwrap_or(&None),
+            content.unwrap_or(&None),
+            url.unwrap_or(&None),
+            image.unwrap_or(&None),
+        )?;
         let timestamp_ms = match self.timestamp {
             None => None,
             Some(None) => Some(None),
@@ -253,11 +246,40 @@ impl PostBody {
     }
 }
 
+/// Checks what an entry of the catalog says.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn check_card(
+    author: &Option<String>,
+    content: &Option<String>,
+    url: &Option<String>,
+    image: &Option<String>,
+) -> Result<(), String> {
+    let fields = [
+        ("author", author, MAX_AUTHOR_BYTES),
+        ("content", content, MAX_CONTENT_BYTES),
+        ("url", url, MAX_LINK_BYTES),
+        ("image", image, MAX_LINK_BYTES),
+    ];
+    for (name, text, max_bytes) in fields {
+        if text.as_ref().is_some_and(|text| text.len() > max_bytes) {
+            return Err(format!("{name} has at most {max_bytes} bytes"));
+        }
+    }
+    for (name, link) in [("url", url), ("image", image)] {
+        if link.as_ref().is_some_and(|link| !is_https(link)) {
+            return Err(format!("{name} is an address that begins with https://"));
+        }
+    }
+    Ok(())
+}
+
 fn is_https(link: &str) -> bool {
     worker::Url::parse(link).is_ok_and(|url| url.scheme() == "https" && url.has_host())
 }
 
-fn entry_json(entry: &CatalogEntry) -> Value {
+pub fn entry_json(entry: &CatalogEntry) -> Value {
     json!({
         "post_id": entry.post_id,
         "author": entry.card.author,
@@ -277,7 +299,7 @@ fn count_json(count: Count) -> Value {
     })
 }
 
-fn merged(mut object: Value, more: Value) -> Value {
+pub fn merged(mut object: Value, more: Value) -> Value {
     if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
         object.extend(more);
     }

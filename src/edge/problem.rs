@@ -1,7 +1,7 @@
 //! Errors as RFC 9457 problem details.
 
 use serde_json::{Map, Value, json};
-use worker::{Method, console_error};
+use worker::Method;
 
 use super::answer::Answer;
 use crate::wire::Refusal;
@@ -17,6 +17,8 @@ pub struct Problem {
     pub headers: Vec<(&'static str, String)>,
     /// Further members of the body.
     pub more: Map<String, Value>,
+    /// What led to it: for the operator's log, not for the reader.
+    pub cause: Option<String>,
     /// The address that came too often: it is refused again without being looked at.
     pub refused_address: Option<String>,
 }
@@ -30,8 +32,15 @@ impl Problem {
             detail,
             headers: Vec::new(),
             more,
+            cause: None,
             refused_address: None,
         }
+    }
+
+    /// The same with what led to it.
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
     }
 
     pub fn bad(code: &'static str, detail: impl Into<String>) -> Self {
@@ -74,8 +83,8 @@ impl Problem {
 
     /// An object that is away or failing.
     pub fn away(what: &str, error: &worker::Error) -> Self {
-        console_error!("{what}: {error}");
-        Problem::busy("unavailable", 2, &format!("{what} is away; try again"))
+        let problem = Problem::busy("unavailable", 2, &format!("{what} is away; try again"));
+        problem.because(format!("{what}: {error}"))
     }
 
     pub fn refused(refusal: Refusal, invalid_code: &'static str) -> Self {
@@ -87,8 +96,8 @@ impl Problem {
                 Problem::busy("overloaded", retry_after_s, "too much to do; try again")
             }
             Refusal::Damaged(detail) | Refusal::Storage(detail) => {
-                console_error!("global object: {detail}");
-                Problem::busy("unavailable", 2, "storage is away; try again")
+                let problem = Problem::busy("unavailable", 2, "storage is away; try again");
+                problem.because(format!("the global object: {detail}"))
             }
         }
     }

@@ -24,12 +24,7 @@ impl Call {
         env: Env,
         context: Context,
     ) -> Result<Self, Problem> {
-        // The runtime gives addresses in their normal form.
-        let rest = seen.url.split_once("://").map_or("/", |(_, rest)| rest);
-        let path = rest.find('/').and_then(|start| rest.get(start..));
-        let path = path.unwrap_or("/");
-        let end = path.find(['?', '#']).unwrap_or(path.len());
-        let parameters = if end < path.len() {
+        let parameters = if seen.url.contains('?') {
             let url = Url::parse(&seen.url)
                 .map_err(|_| Problem::not_found("the address cannot be read"))?;
             let pairs = url.query_pairs();
@@ -39,7 +34,7 @@ impl Call {
             Vec::new()
         };
         Ok(Call {
-            path: path.get(..end).unwrap_or("/").to_owned(),
+            path: path_of(&seen.url),
             parameters,
             raw,
             seen,
@@ -71,6 +66,15 @@ impl Call {
     pub fn header(&self, name: &str) -> Option<String> {
         self.raw.headers().get(name).ok().flatten()
     }
+}
+
+/// The path of an address, which the runtime gives in its normal form.
+pub fn path_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or("/", |(_, rest)| rest);
+    let path = rest.find('/').and_then(|start| rest.get(start..));
+    let path = path.unwrap_or("/");
+    let end = path.find(['?', '#']).unwrap_or(path.len());
+    path.get(..end).unwrap_or("/").to_owned()
 }
 
 /// A segment of the path without its percent encoding.

@@ -8,11 +8,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use worker::{Env, console_error};
+use worker::Env;
 
 use super::problem::Problem;
 use super::request::Call;
 use crate::codec;
+use crate::log::report;
 use crate::platform::{call_raw, global_stub, now_ms};
 use crate::topology::{GLOBAL_SCOPE, RegionTable};
 use crate::wire::TableReply;
@@ -115,7 +116,7 @@ async fn table_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<RegionTable>, Pro
             Ok(table)
         }
         (Err(error), Some(old)) => {
-            console_error!("region table: {error}; the old one serves");
+            report!("worker", "region table: {error}; the old one serves");
             let retry = Copy {
                 fetched_ms: now_ms().saturating_sub(FRESH_MS - REFETCH_MS),
                 ..old

@@ -44,6 +44,22 @@ fn pane_key(scope: &str, pane: PaneKey) -> Vec<u8> {
     key
 }
 
+/// A stored row as what it is: its scope, its pane, and the encoded summary. `None` where it cannot
+/// be read.
+pub fn stored_pane(key: &[u8], value: &[u8], seed: Seed) -> Option<(String, PaneKey, Vec<u8>)> {
+    let rest = key.strip_prefix(crate::topology::BOARD.as_bytes())?;
+    let (rest, _generation) = rest.strip_prefix(&[0])?.split_last_chunk::<1>()?;
+    let (rest, start) = rest.split_last_chunk::<8>()?;
+    let (scope, [0, level]) = rest.split_last_chunk::<2>()? else {
+        return None;
+    };
+    let scope = String::from_utf8(scope.to_vec()).ok()?;
+    let pane = PaneKey::checked(Level::from_code(*level)?, u64::from_be_bytes(*start))?;
+    read_row(value, seed)?;
+    let PaneRow(summary) = codec::decode(value).ok()?;
+    Some((scope, pane, summary.to_vec()))
+}
+
 /// Reads a pane; an absent one has no summaries.
 ///
 /// # Errors

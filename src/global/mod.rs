@@ -47,14 +47,17 @@ mod ladder;
 mod live;
 mod logs;
 mod merged;
+mod metrics;
 #[cfg(target_arch = "wasm32")]
 mod object;
 mod ranking;
 mod regions;
 mod runs;
 mod state;
+mod transfer;
 
 pub use charts::ChartRules;
+pub use metrics::GlobalMetrics;
 pub use regions::FirstRegion;
 pub use state::{Global, Health, SyncPoint};
 

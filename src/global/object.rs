@@ -6,13 +6,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use wasm_bindgen_futures::spawn_local;
-use worker::{Delay, DurableObject, Env, Request, Response, State, console_error, durable_object};
+use worker::{Delay, DurableObject, Env, Request, Response, State, durable_object};
 
 use super::cold::ChartAdmission;
-use super::{ChartRules, FirstRegion, Global};
+use super::{ChartRules, FirstRegion, Global, GlobalMetrics};
 use crate::codec::{self, Record};
 use crate::leaderboard::Leaderboard;
-use crate::platform::{answer, memory_is_short, now_ms, setting, setting_is_true};
+use crate::log::report;
+use crate::platform::{
+    answer, instance_metrics, memory_is_short, now_ms, setting, setting_is_true,
+};
 use crate::settings::read_regions;
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::*;
@@ -28,6 +31,7 @@ struct Inner {
     loaded: RefCell<Option<(Global, Rc<SqlStorage>)>>,
     syncing: Cell<bool>,
     admission: RefCell<ChartAdmission>,
+    counters: RefCell<GlobalMetrics>,
 }
 
 impl DurableObject for GlobalBoard {
@@ -39,6 +43,10 @@ impl DurableObject for GlobalBoard {
                 loaded: RefCell::new(None),
                 syncing: Cell::new(false),
                 admission: RefCell::default(),
+                counters: RefCell::new(GlobalMetrics {
+                    started_ms: now_ms(),
+                    ..GlobalMetrics::default()
+                }),
             }),
         }
     }
@@ -73,6 +81,14 @@ impl DurableObject for GlobalBoard {
                     global.put_region(storage, &request, now_ms)
                 }),
             )),
+            "/metrics" => answer(&inner.metrics(now_ms)),
+            "/export" => answer(&ExportReply(inner.ask(
+                &message,
+                |global, storage, ExportRequest(from)| {
+                    global.export(storage, from.as_ref(), now_ms)
+                },
+            ))),
+            "/import" => answer(&ImportReply(inner.import(&message, now_ms).await)),
             _ => Response::error("no such message", 404),
         }
     }
@@ -94,17 +110,18 @@ impl Inner {
         let mut loaded = self.loaded.borrow_mut();
         if loaded.is_none() {
             let fresh = self.load().map_err(|error| {
-                console_error!("global: {error}");
+                report!("global", "{error}");
                 Refusal::Storage(error.0)
             })?;
             *loaded = Some(fresh);
+            self.counters.borrow_mut().loads += 1;
         }
         let Some((global, storage)) = loaded.as_mut() else {
             return Err(Refusal::Storage("the state is not loaded".into()));
         };
         let outcome = run(global, storage);
         if let Err(Refusal::Storage(error)) = &outcome {
-            console_error!("global: {error}: state dropped, to be loaded again");
+            report!("global", "{error}: state dropped, to be loaded again");
             *loaded = None;
         }
         outcome
@@ -113,7 +130,7 @@ impl Inner {
     fn load(&self) -> Result<(Global, Rc<SqlStorage>), StorageError> {
         let storage = SqlStorage::open(&self.state.storage())?;
         let regions = read_regions(setting(&self.env, "REGIONS").as_deref()).or_else(|error| {
-            console_error!("{error}; starting with the continents");
+            report!("global", "{error}; starting with the continents");
             read_regions(None)
         });
         let first: Vec<FirstRegion> = regions
@@ -128,7 +145,10 @@ impl Inner {
         let global = Global::load(&storage, &first, random_bytes())?;
         let health = global.health();
         if health.damaged_rows > 0 || health.damaged_regions > 0 {
-            console_error!("global: stored rows cannot be read; they are kept: {health:?}");
+            report!(
+                "global",
+                "stored rows cannot be read; they are kept: {health:?}"
+            );
         }
         Ok((global, Rc::new(storage)))
     }
@@ -144,26 +164,63 @@ impl Inner {
         self.with_global(|global, storage| run(global, storage, question))
     }
 
+    /// Takes rows of an export; answers when they are durable.
+    async fn import(&self, message: &[u8], now_ms: u64) -> Result<Imported, Refusal> {
+        if memory_is_short(4 * message.len()) {
+            return Err(Refusal::Busy { retry_after_s: 1 });
+        }
+        let imported = self.ask(message, |global, storage, request: ImportRequest| {
+            global.import(storage, &request, now_ms)
+        })?;
+        if let Err(error) = self.state.storage().sync().await {
+            report!("global", "sync: {error}");
+            *self.loaded.borrow_mut() = None;
+            return Err(Refusal::Storage(error.to_string()));
+        }
+        Ok(imported)
+    }
+
     /// A leaderboard, in its turn.
     async fn chart(&self, message: &[u8]) -> Result<Leaderboard, Refusal> {
         let request = codec::decode::<ChartRequest>(message)
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
         let turn = self.admission.borrow_mut().admit(&request, now_ms());
+        self.counters.borrow_mut().charts += 1;
         match turn {
-            None => return Err(Refusal::Busy { retry_after_s: 2 }),
+            None => {
+                self.counters.borrow_mut().refused_charts += 1;
+                return Err(Refusal::Busy { retry_after_s: 2 });
+            }
             Some(0) => {}
             Some(wait_ms) => Delay::from(Duration::from_millis(wait_ms)).await,
         }
         self.with_global(|global, storage| global.chart(storage, &request, self.rules(), now_ms()))
     }
 
+    fn metrics(&self, now_ms: u64) -> GlobalMetrics {
+        let counters = GlobalMetrics {
+            instance: instance_metrics(),
+            ..self.counters.borrow().clone()
+        };
+        let told = self.with_global(|global, storage| {
+            let told = global.tell(counters.clone(), now_ms);
+            let rows_written = storage.rows_written();
+            Ok(GlobalMetrics {
+                rows_written,
+                ..told
+            })
+        });
+        told.unwrap_or(counters)
+    }
+
     fn take_push(self: &Rc<Self>, message: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
         if memory_is_short(4 * message.len()) {
             return Err(Refusal::Busy { retry_after_s: 1 });
         }
+        self.counters.borrow_mut().pushes += 1;
         let (reply, sync_is_due) = self.with_global(|global, storage| {
             let reply = global.take_push(message, now_ms).inspect_err(|refusal| {
-                console_error!("global: push refused: {refusal:?}");
+                report!("global", "push refused: {refusal:?}");
             })?;
             if global.flush_is_due(now_ms) {
                 global
@@ -196,7 +253,7 @@ impl Inner {
                 });
             }
             Err(error) => {
-                console_error!("global: sync: {error}");
+                report!("global", "sync: {error}");
                 *self.loaded.borrow_mut() = None;
             }
         }

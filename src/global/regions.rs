@@ -45,6 +45,13 @@ pub struct RegionRows {
     next_position: u32,
     /// Rows that cannot be read, the seed's included.
     pub damaged: u64,
+    seed_generation: u8,
+}
+
+/// The writes that store another seed: for an installation that has no plays yet.
+pub fn seed_writes(rows: &RegionRows, seed: [u8; 16]) -> [Write; 2] {
+    let row = codec::encode(&SeedRow(seed));
+    twin::writes(Table::Meta, SEED_NAME, rows.seed_generation, &row)
 }
 
 /// Reads the table; makes seed and first regions where there are none. Returns it with the
@@ -72,6 +79,7 @@ pub fn load(
     });
     let mut rows = RegionRows {
         damaged: stored.damaged,
+        seed_generation: stored.generation,
         ..RegionRows::default()
     };
     let mut regions: Vec<Region> = Vec::new();

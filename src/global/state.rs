@@ -38,7 +38,7 @@ pub struct SyncPoint(Vec<(ShardName, u128, u64)>);
 /// The state machine of the global object. Storage and clock are handed in.
 pub struct Global {
     pub(super) table: RegionTable,
-    region_rows: RegionRows,
+    pub(super) region_rows: RegionRows,
     pub(super) logs: Logs,
     pub(super) live: Live,
     pub(super) runs: Runs,
@@ -46,6 +46,8 @@ pub struct Global {
     damaged_rows: u64,
     refused_pushes: u64,
     expired_ms: u64,
+    pub(super) folds: u64,
+    pub(super) folded_panes: u64,
 }
 
 impl Global {
@@ -73,6 +75,8 @@ impl Global {
             region_rows,
             refused_pushes: 0,
             expired_ms: 0,
+            folds: 0,
+            folded_panes: 0,
         })
     }
 
@@ -246,6 +250,8 @@ impl Global {
                 None => self.damaged_rows += 1,
             }
         }
+        self.folds += 1;
+        self.folded_panes += writes.len() as u64;
         let regions: Vec<String> = self.live.pending.keys().cloned().collect();
         writes.extend(self.logs.rows(&regions));
         if now_ms.saturating_sub(self.expired_ms) >= EXPIRE_EVERY_MS {

@@ -47,7 +47,7 @@ mod votes;
 
 pub use alarm::Alarm;
 pub use limits::Limits;
-pub use metrics::ShardMetrics;
+pub use metrics::{Counted, ShardMetrics, Sizes};
 pub use shard::{Admission, Health, Shard, SyncPoint};
 pub use votes::{CountedInPart, Voter};
 

@@ -12,7 +12,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
 use worker::{
     DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
-    console_error, durable_object,
+    durable_object,
 };
 
 use super::charts::{ChartCache, FRESH_MS};
@@ -21,8 +21,9 @@ use super::votes::{CountedInPart, Sifted, Voter, Votes};
 use super::{Admission, Alarm, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
 use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard, ShardMetrics};
 use crate::codec;
+use crate::log::report;
 use crate::platform::{
-    LIVE_HEADER, answer, call_raw, global_stub, memory_is_short, now_ms, within,
+    LIVE_HEADER, answer, call_raw, global_stub, instance_metrics, memory_is_short, now_ms, within,
 };
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::{
@@ -164,7 +165,10 @@ impl DurableObject for RegionShard {
                 arrivals: Cell::default(),
                 pushed_ms: Cell::new(0),
                 shown: RefCell::default(),
-                counters: Cell::default(),
+                counters: Cell::new(ShardMetrics {
+                    started_ms: now_ms(),
+                    ..ShardMetrics::default()
+                }),
                 votes: RefCell::new(Votes::new(random_bytes())),
                 charts: RefCell::default(),
                 chart_questions: RefCell::default(),
@@ -241,7 +245,7 @@ impl Inner {
             }
         });
         if let Err(error) = &outcome {
-            console_error!("shard: {error}: state dropped, to be loaded again");
+            report!("shard", "{error}: state dropped, to be loaded again");
             self.drop_state();
         }
         outcome
@@ -262,11 +266,21 @@ impl Inner {
             let loaded = Shard::load(&*storage, random_bytes(), now_ms())?;
             let damaged_rows = loaded.health().damaged_rows;
             if damaged_rows > 0 {
-                console_error!("shard: {damaged_rows} stored rows cannot be read; they are kept");
+                report!(
+                    "shard",
+                    "{damaged_rows} stored rows cannot be read; they are kept"
+                );
             }
             *shard = Some(loaded);
+            self.count(|counters| counters.loads += 1);
         }
         Ok(storage)
+    }
+
+    fn count(&self, change: impl FnOnce(&mut ShardMetrics)) {
+        let mut counters = self.counters.get();
+        change(&mut counters);
+        self.counters.set(counters);
     }
 
     fn drop_state(&self) {
@@ -300,14 +314,12 @@ impl Inner {
                 },
             }
         };
-        let mut counters = self.counters.get();
-        match reply {
+        self.count(|counters| match reply {
             RecordReply::Counted { repeated: false } => counters.batches += 1,
             RecordReply::Counted { repeated: true } => counters.repeated_batches += 1,
             RecordReply::Busy { .. } => counters.busy_batches += 1,
             _ => {}
-        }
-        self.counters.set(counters);
+        });
         (reply, too_many)
     }
 
@@ -323,10 +335,14 @@ impl Inner {
     fn metrics(&self) -> ShardMetrics {
         let health = self.with_shard(|shard, storage| Ok((shard.health(), storage.rows_written())));
         let counters = self.counters.get();
+        let counters = ShardMetrics {
+            instance: instance_metrics(),
+            ..counters
+        };
         match health {
             Ok((health, rows_written)) => ShardMetrics {
                 rows_written,
-                ..counters.with_health(&health)
+                ..counters.with_health(&health, now_ms())
             },
             Err(_) => counters,
         }
@@ -419,9 +435,7 @@ impl Inner {
     /// Asks the global object, keeps a leaderboard, and tells whoever waits. A refusal is for
     /// those who asked; it is not kept.
     async fn ask_for_chart(&self, question: &[u8]) -> Answered {
-        let mut counters = self.counters.get();
-        counters.charts_asked += 1;
-        self.counters.set(counters);
+        self.count(|counters| counters.charts_asked += 1);
         let asked_ms = now_ms();
         let answer = match global_stub(&self.env) {
             Ok(stub) => call_raw(&stub, "/chart", question, CHART_TIMEOUT_MS).await,
@@ -434,7 +448,7 @@ impl Inner {
             }
             Ok(refusal) => Some(Rc::from(refusal)),
             Err(error) => {
-                console_error!("shard: chart: {error}");
+                report!("shard", "chart: {error}");
                 None
             }
         };
@@ -504,7 +518,7 @@ impl Inner {
             Err(_) => false,
             Ok(Some(point)) => {
                 if let Err(error) = self.state.storage().sync().await {
-                    console_error!("shard: sync: {error}");
+                    report!("shard", "sync: {error}");
                     self.drop_state();
                     return false;
                 }
@@ -543,7 +557,7 @@ impl Inner {
                 .is_some_and(|shard| shard.waiting().0 > 0);
         };
         if let Err(error) = self.state.storage().sync().await {
-            console_error!("shard: sync: {error}");
+            report!("shard", "sync: {error}");
             self.drop_state();
             return false;
         }
@@ -601,7 +615,7 @@ impl Inner {
         alarm.was_set(now_ms().saturating_add(delay_ms));
         self.alarm.set(alarm);
         if let Err(error) = self.state.storage().set_alarm(delay_ms as i64).await {
-            console_error!("shard: alarm: {error}");
+            report!("shard", "alarm: {error}");
             self.alarm_fired();
         }
     }
@@ -648,7 +662,8 @@ impl Inner {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    console_error!("shard: push: {error}");
+                    self.count(|counters| counters.failed_pushes += 1);
+                    report!("shard", "push: {error}");
                     break;
                 }
             }
@@ -680,6 +695,10 @@ impl Inner {
         let reply = call_raw(&global_stub(&self.env)?, "/push", &push, PUSH_TIMEOUT_MS).await?;
         match codec::decode::<PushReplyOrRefusal>(&reply) {
             Ok(PushReplyOrRefusal(Ok(reply))) => {
+                self.count(|counters| {
+                    counters.pushes += 1;
+                    counters.pushed_bytes += push.len() as u64;
+                });
                 let more = self.with_shard(|shard, storage| {
                     shard.pushed(storage, &reply, random_bytes())?;
                     Ok(shard.has_more_to_send())

@@ -110,6 +110,9 @@ pub struct Health {
     pub outbox_entries: usize,
     pub outbox_bytes: u64,
     pub remembered_batches: usize,
+    /// When the oldest entry of the outbox was sealed.
+    pub oldest_sealed_ms: Option<u64>,
+    pub counted: Counted,
 }
 
 /// The state machine of a shard. Storage and clock are handed in.
@@ -144,6 +147,7 @@ pub struct Shard {
     /// What was loaded is durable: it may have been written a moment ago, by a state that was
     /// dropped.
     settled: bool,
+    counted: Counted,
     pub(super) limits: Limits,
 }
 
@@ -238,6 +242,7 @@ impl Shard {
             damaged_rows: stored.damaged + damaged_journal,
             load_id: random.first_chunk().map_or(0, |id| u64::from_be_bytes(*id)),
             settled: false,
+            counted: Counted::default(),
             limits,
         };
         if lost_header {
@@ -252,6 +257,8 @@ impl Shard {
             }
             shard.applied_seq = commit.last_seq;
         }
+        // What the journal had was counted before.
+        shard.counted = Counted::default();
         shard.seal_over_the_limits();
         if !commits.is_empty() {
             // Which slot a row goes to depends on the readable ones: start with a free ring.
@@ -466,13 +473,15 @@ impl Shard {
         {
             return Some(1);
         }
-        let oldest = self
-            .outbox
-            .first_key_value()
-            .map(|(_, entry)| entry.sealed_ms);
+        let oldest = self.oldest_sealed_ms();
         let too_old = oldest
             .is_some_and(|sealed_ms| now_ms.saturating_sub(sealed_ms) > self.limits.outbox_age_ms);
         (too_old || self.outbox_bytes > self.limits.outbox_bytes).then_some(60)
+    }
+
+    fn oldest_sealed_ms(&self) -> Option<u64> {
+        let oldest = self.outbox.first_key_value();
+        oldest.map(|(_, entry)| entry.sealed_ms)
     }
 
     /// The number and bytes of the batches that wait for a commit.
@@ -524,6 +533,7 @@ impl Shard {
     /// The commit's rows are durable: counts its plays. Returns the tickets that may be answered.
     pub fn committed(&mut self, now_ms: u64) -> Option<RangeInclusive<u64>> {
         let commit = self.in_flight.take()?;
+        self.counted.commit_sizes.add(commit.batches.len() as u64);
         for waiting in &commit.batches {
             self.apply(&waiting.batch, now_ms);
             if let Some(fingerprint) = &waiting.fingerprint {
@@ -552,7 +562,9 @@ impl Shard {
             return;
         };
         let seed = self.seed();
+        self.counted.batch_sizes.add(batch.plays.len() as u64);
         for play in &batch.plays {
+            self.counted.plays = self.counted.plays.saturating_add(u64::from(play.count));
             self.open
                 .record(play.post_id, play.timestamp_ms, play.count, seed, now_ms);
         }
@@ -786,6 +798,8 @@ impl Shard {
             outbox_entries: self.outbox.len(),
             outbox_bytes: self.outbox_bytes,
             remembered_batches: self.seen.len(),
+            oldest_sealed_ms: self.oldest_sealed_ms(),
+            counted: self.counted,
         }
     }
 }

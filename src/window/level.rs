@@ -72,6 +72,22 @@ impl Level {
         }
     }
 
+    /// The length of a pane as exports write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "1m",
+            Self::Quarter => "15m",
+            Self::TwoHours => "2h",
+            Self::Day => "1d",
+            Self::All => "all",
+        }
+    }
+
+    /// The level of this [`name`](Self::name).
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::LADDER.into_iter().find(|level| level.name() == name)
+    }
+
     /// What this level's edges are aligned to: the pane of the next coarser level. `All` has
     /// no boundaries, so a day's edges are aligned to days.
     const fn edge_alignment_ms(self) -> u64 {

@@ -1,0 +1,91 @@
+/** `npm run import`: the lines of an export into another installation, each once. */
+import { open } from "node:fs/promises";
+import { setupToServe } from "./setup.mjs";
+import { sendUntilDone } from "./lib/client.mjs";
+import { adminOf } from "./lib/installation.mjs";
+import { readOptions } from "./lib/options.mjs";
+import { Advice, runMain, say } from "./lib/say.mjs";
+
+const USAGE = `usage: npm run import -- --file FILE [--url http://127.0.0.1:8787]
+
+  --file FILE  what \`npm run export\` wrote
+  --url URL    the installation; ADMIN_TOKEN is taken from the environment or from .dev.vars
+
+Broken off, it may be started again: what was taken is not taken twice.`;
+
+/** The service takes 8 MiB and 10,000 lines at once. */
+const MAX_BYTES = 4 << 20;
+const MAX_LINES = 5_000;
+
+await runMain(async () => {
+  const options = readOptions(USAGE, { url: "http://127.0.0.1:8787", file: "" });
+  if (!options) return 0;
+  const { values, refuse } = options;
+  const file = values.file || refuse("--file needs the name of a file.");
+  await setupToServe();
+  const admin = adminOf(values.url, refuse);
+  const { head, end } = await endsOf(file);
+  if (!end.complete) say(`! ${file} says that some plays are not in it (docs/deploy.md).`);
+  let row = 0;
+  for await (const lines of batches(file)) {
+    row = await importRows(admin, head, row, lines);
+  }
+  say(`${values.url}: ${row} rows of ${file} are there.`);
+});
+
+/** The first and the last line: a file without an end was cut off. */
+async function endsOf(file) {
+  let [first, last] = ["", ""];
+  for await (const line of linesOf(file)) {
+    first ||= line;
+    last = line;
+  }
+  const [head, end] = [first, last].map((line) => {
+    try {
+      return JSON.parse(line);
+    } catch {
+      return {};
+    }
+  });
+  if (head.kind !== "export") throw new Advice(`${file} is no export.`);
+  if (end.kind !== "end") throw new Advice(`${file} is cut off: its last line is not the end.`, "Export again.");
+  return { head, end };
+}
+
+async function* linesOf(file) {
+  const opened = await open(file).catch((error) => {
+    throw new Advice(`${file} cannot be read: ${error.message}`);
+  });
+  yield* opened.readLines();
+}
+
+/** Lines as they are sent: without what is in them for people, which the service does not read. */
+async function* batches(file) {
+  let [lines, bytes] = [[], 0];
+  for await (const line of linesOf(file)) {
+    const { posts: _, ...row } = JSON.parse(line);
+    const text = JSON.stringify(row);
+    if (lines.length > 0 && (lines.length >= MAX_LINES || bytes + text.length > MAX_BYTES)) {
+      yield lines;
+      [lines, bytes] = [[], 0];
+    }
+    lines.push(text);
+    bytes += Buffer.byteLength(text) + 1;
+  }
+  if (lines.length > 0) yield lines;
+}
+
+/** @returns {Promise<number>} the row that comes next */
+async function importRows({ url, headers }, head, first, lines) {
+  const query = new URLSearchParams({ seed: head.seed, id: head.id, row: String(first) });
+  const { next_row: next } = await sendUntilDone(`${url}/import?${query}`, {
+    method: "POST",
+    headers: { ...headers, "content-type": "application/x-ndjson" },
+    body: lines.join("\n"),
+    onRetry: (why) => say(`  the installation asks to wait (${why}); trying again`),
+  });
+  const wanted = first + lines.length;
+  // Further than that where it was imported before.
+  if (next < wanted) throw new Advice(`The installation has rows up to ${next} only; import the whole file again.`);
+  return wanted;
+}

@@ -1,0 +1,111 @@
+//! One line a request: an id that its sender knows, what was asked, what was answered, and why.
+//!
+//! Lines are written for answers of 5xx; for all or for none as `LOG_REQUESTS` says ("all",
+//! "none"). They hold no address and no query. The id goes out as `X-Request-Id`; an answer that
+//! is repeated from memory carries the id of the request that it was made for.
+
+use std::cell::Cell;
+
+use serde_json::{Map, Value};
+use worker::Env;
+
+use super::answer::Answer;
+use super::counters;
+use super::problem::Problem;
+use super::{ROUTES, request};
+use crate::log;
+use crate::platform::{Seen, instance, now_ms, setting};
+
+pub const REQUEST_ID: &str = "X-Request-Id";
+/// A path is a route and an id of up to 256 bytes, each of them three characters.
+const MAX_PATH_BYTES: usize = 1_024;
+
+/// What is known of a request when it comes.
+pub struct Entry {
+    request_id: String,
+    method: String,
+    path: String,
+    started_ms: u64,
+    wanted: Wanted,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Errors,
+    All,
+    None,
+}
+
+impl Entry {
+    pub fn new(seen: &Seen, env: &Env) -> Self {
+        let wanted = match setting(env, "LOG_REQUESTS").as_deref() {
+            Some("all") => Wanted::All,
+            Some("none") => Wanted::None,
+            _ => Wanted::Errors,
+        };
+        let mut path = request::path_of(&seen.url);
+        path.truncate(path.floor_char_boundary(MAX_PATH_BYTES));
+        Entry {
+            request_id: request_id(),
+            method: seen.method.to_string(),
+            path,
+            started_ms: now_ms(),
+            wanted,
+        }
+    }
+
+    /// Counts the answer, and writes the line if it is wanted. Returns the id.
+    pub fn write(self, outcome: &Result<Answer, Problem>) -> String {
+        let (status, code) = match outcome {
+            Ok(answer) => (answer.status(), None),
+            Err(problem) => (problem.status, Some(problem.code)),
+        };
+        counters::answered(route_of(&self.path), status, code);
+        let is_error = status >= 500;
+        let is_wanted = match self.wanted {
+            Wanted::Errors => is_error,
+            Wanted::All => true,
+            Wanted::None => false,
+        };
+        if !is_wanted {
+            return self.request_id;
+        }
+        let mut fields = Map::new();
+        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        put("request_id", self.request_id.as_str().into());
+        put("method", self.method.into());
+        put("path", self.path.into());
+        put("status", status.into());
+        put(
+            "duration_ms",
+            now_ms().saturating_sub(self.started_ms).into(),
+        );
+        if let Err(problem) = outcome {
+            put("code", problem.code.into());
+            put("detail", problem.detail.as_str().into());
+            if let Some(cause) = &problem.cause {
+                put("cause", cause.as_str().into());
+            }
+        }
+        log::request(is_error, fields);
+        self.request_id
+    }
+}
+
+/// The name of the instance, and the number of the request in it.
+fn request_id() -> String {
+    thread_local! {
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    let number = NUMBER.get() + 1;
+    NUMBER.set(number);
+    let (instance, _) = instance();
+    format!("{instance:016x}-{number:x}")
+}
+
+/// The first word of the path where it is one of ours: a label that nobody outside can invent.
+fn route_of(path: &str) -> &'static str {
+    let word = path.split('/').nth(1).unwrap_or_default();
+    let known = ROUTES.into_iter().find(|route| *route == word);
+    known.unwrap_or("file")
+}

@@ -1,0 +1,63 @@
+//! What the global object tells the operator.
+
+use serde::{Deserialize, Serialize};
+
+use super::Global;
+use crate::codec::Record;
+use crate::wire::InstanceMetrics;
+
+/// Counters since the object started, and how it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlobalMetrics {
+    pub rows_written: u64,
+    /// Flushes: what was pending went into the ladders.
+    pub folds: u64,
+    /// Rows of ladders that these wrote.
+    pub folded_panes: u64,
+    /// Offsets that no shard could send any more.
+    pub gaps: u64,
+    pub pushes: u64,
+    pub refused_pushes: u64,
+    pub damaged_rows: u64,
+    pub damaged_regions: u64,
+    /// Taken and not folded yet.
+    pub pending_bytes: u64,
+    /// Leaderboards that were asked for, and those that had no turn.
+    pub charts: u64,
+    pub refused_charts: u64,
+    /// How often the state was loaded from storage: once, and after each storage error.
+    pub loads: u64,
+    pub started_ms: u64,
+    pub instance: InstanceMetrics,
+    /// How long ago each shard that has panes open pushed last.
+    pub push_ages_ms: Vec<(String, u32, u64)>,
+}
+
+impl Record for GlobalMetrics {
+    const KIND: u8 = 62;
+    const VERSION: u8 = 1;
+}
+
+impl Global {
+    /// Adds what the state knows.
+    pub fn tell(&self, metrics: GlobalMetrics, now_ms: u64) -> GlobalMetrics {
+        let health = self.health();
+        let open = self.live.provisional.iter();
+        let open = open.filter(|(_, copies)| !copies.panes.is_empty());
+        let push_ages_ms = open.map(|((region_id, shard), copies)| {
+            let age_ms = now_ms.saturating_sub(copies.received_ms);
+            (region_id.clone(), *shard, age_ms)
+        });
+        GlobalMetrics {
+            folds: self.folds,
+            folded_panes: self.folded_panes,
+            gaps: health.gaps,
+            refused_pushes: health.refused_pushes,
+            damaged_rows: health.damaged_rows,
+            damaged_regions: health.damaged_regions as u64,
+            pending_bytes: health.pending_bytes as u64,
+            push_ages_ms: push_ages_ms.collect(),
+            ..metrics
+        }
+    }
+}

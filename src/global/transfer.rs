@@ -1,0 +1,289 @@
+//! Leaving and arriving: everything that is kept, row by row, out of one installation and into
+//! another.
+//!
+//! # Export
+//! Regions, catalog and ladders in the order of their keys, [`PAGE_BYTES`] at a time. What is
+//! pending is folded before the first page. Plays that shards have not pushed yet are in no page;
+//! [`ExportPage::drained`] says whether there are such, as far as this object knows, and
+//! [`ExportPage::consumed`] whether anything was folded between two pages.
+//!
+//! # Import
+//! An export is a log: its rows are numbered, and the number of the next one is stored together
+//! with what was folded. So rows that come again are skipped, and an import that broke off goes on
+//! where it was. The log is known by the seed of the installation that it comes from, and from
+//! each one export is taken: another one holds the same plays.
+//!
+//! Panes are merged into those that are there: bounds hold, totals add up. An installation that
+//! has no plays yet takes the seed as well; then filters merge cell by cell, and bounds are the
+//! same as they were. Regions and entries of the catalog that are there already stay as they are.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::regions;
+use super::{Global, ladder};
+use crate::codec::{self, Record};
+use crate::storage::{Storage, StorageError, Table, Write};
+use crate::summary::{Seed, Summary};
+use crate::topology::{GLOBAL_SCOPE, Region};
+use crate::window::{Level, PaneKey, expires_before_ms};
+use crate::wire::{
+    CatalogEntry, ExportPage, ExportPosition, ImportRequest, ImportRow, Imported, PostPatch,
+    PutRegion, Refusal, TransferPane, TransferRow,
+};
+
+/// Stored bytes of a page; one row may be larger. As JSON they are up to five times as many.
+const PAGE_BYTES: usize = 512 << 10;
+/// The tables of an export, in its order.
+const TABLES: [Table; 3] = [Table::Regions, Table::Posts, Table::Panes];
+/// How far an import has come: one row for each installation that rows came from.
+const IMPORT_PREFIX: &[u8] = b"import/";
+
+/// The rows of an export that were taken.
+#[derive(Serialize, Deserialize)]
+struct ImportMark {
+    export_id: [u8; 16],
+    next_row: u64,
+}
+
+impl Record for ImportMark {
+    const KIND: u8 = 60;
+    const VERSION: u8 = 1;
+}
+
+fn refused(error: StorageError) -> Refusal {
+    Refusal::Storage(error.0)
+}
+
+fn invalid(detail: impl Into<String>) -> Refusal {
+    Refusal::Invalid(detail.into())
+}
+
+impl Global {
+    /// A page of everything that is kept, from a position on.
+    ///
+    /// # Errors
+    /// [`Refusal`] for a position that is none, and when the disk refuses.
+    pub fn export(
+        &mut self,
+        storage: &impl Storage,
+        from: Option<&ExportPosition>,
+        now_ms: u64,
+    ) -> Result<ExportPage, Refusal> {
+        if from.is_none() && self.live.pending_since_ms.is_some() {
+            self.flush(storage, now_ms).map_err(refused)?;
+        }
+        let (index, start) = match from {
+            None => (0, &[][..]),
+            Some(position) => (usize::from(position.table), &position.key[..]),
+        };
+        let table = *TABLES
+            .get(index)
+            .ok_or_else(|| invalid("no such position"))?;
+        let stored = storage.scan(table, &[], start, PAGE_BYTES);
+        let stored = stored.map_err(refused)?;
+        let mut damaged_rows = 0;
+        let mut rows = Vec::with_capacity(stored.len());
+        for (key, value) in &stored {
+            match read_row(table, key, value, self.seed()) {
+                Some(row) => rows.push(row),
+                None => damaged_rows += 1,
+            }
+        }
+        let next = match stored.last() {
+            // The next key that there can be.
+            Some((key, _)) => Some((index, [key, &[0][..]].concat())),
+            None => (index + 1 < TABLES.len()).then(|| (index + 1, Vec::new())),
+        };
+        let waiting = |pane: &super::live::Provisional| !pane.panes.is_empty();
+        Ok(ExportPage {
+            seed: self.table.seed,
+            rows,
+            damaged_rows,
+            next: next.map(|(index, key)| ExportPosition {
+                table: index as u8,
+                key,
+            }),
+            consumed: self.logs.consumed().iter().map(|(_, _, at)| at).sum(),
+            drained: self.live.pending_since_ms.is_none()
+                && !self.live.provisional.values().any(waiting),
+        })
+    }
+
+    /// Takes rows of an export, once. They are durable after the next sync.
+    ///
+    /// # Errors
+    /// [`Refusal`] for rows that make no sense, for a second export of the same installation, and
+    /// when the disk refuses. Then nothing was counted, and no row is marked as taken; regions and
+    /// entries of the catalog that stood before the wrong row may be there.
+    pub fn import(
+        &mut self,
+        storage: &impl Storage,
+        request: &ImportRequest,
+        now_ms: u64,
+    ) -> Result<Imported, Refusal> {
+        let mark_key = [IMPORT_PREFIX, &request.source[..]].concat();
+        let mark = storage.get(Table::Meta, &mark_key).map_err(refused)?;
+        let mark = mark
+            .map(|bytes| codec::decode::<ImportMark>(&bytes))
+            .transpose()
+            .map_err(|error| Refusal::Damaged(format!("the mark of the import: {error}")))?;
+        let mut writes = Vec::new();
+        let mut seed = self.table.seed;
+        match &mark {
+            Some(mark) if mark.export_id != request.export_id => {
+                return Err(invalid(
+                    "another export of the same installation was imported: it holds the same plays",
+                ));
+            }
+            Some(_) => {}
+            None if seed == request.source => {
+                return Err(invalid("this is where the export comes from"));
+            }
+            None if self.has_no_plays(storage).map_err(refused)? => {
+                seed = request.source;
+                writes.extend(regions::seed_writes(&self.region_rows, seed));
+            }
+            None => {}
+        }
+        let next_row = mark.map_or(0, |mark| mark.next_row);
+        let taken = Imported { next_row };
+        let Some(skip) = next_row.checked_sub(request.first_row) else {
+            return Ok(taken);
+        };
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let rows = request.rows.get(skip..).unwrap_or_default();
+        if rows.is_empty() {
+            return Ok(taken);
+        }
+        self.import_regions(storage, rows, now_ms)?;
+        self.import_posts(storage, rows)?;
+        let (panes, folded) = self.import_panes(storage, rows, Seed::from_bytes(seed), now_ms)?;
+        writes.extend(panes);
+        let next_row = next_row.saturating_add(rows.len() as u64);
+        let mark = ImportMark {
+            export_id: request.export_id,
+            next_row,
+        };
+        writes.push(Write::put(Table::Meta, mark_key, codec::encode(&mark)));
+        storage.write(&writes).map_err(refused)?;
+        self.table.seed = seed;
+        for (scope, pane) in folded {
+            self.runs.forget(&scope, pane);
+        }
+        Ok(Imported { next_row })
+    }
+
+    fn has_no_plays(&self, storage: &impl Storage) -> Result<bool, StorageError> {
+        let nothing_sent = self.live.provisional.is_empty() && self.logs.consumed().is_empty();
+        Ok(nothing_sent && storage.scan(Table::Panes, &[], &[], 0)?.is_empty())
+    }
+
+    fn import_regions(
+        &mut self,
+        storage: &impl Storage,
+        rows: &[ImportRow],
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        for row in rows {
+            if let ImportRow::Row(TransferRow::Region(region)) = row
+                && self.table.find(&region.region_id).is_none()
+            {
+                self.put_region(storage, region, now_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn import_posts(&mut self, storage: &impl Storage, rows: &[ImportRow]) -> Result<(), Refusal> {
+        let mut patches = Vec::new();
+        for row in rows {
+            if let ImportRow::Row(TransferRow::Post(entry)) = row {
+                let known = storage.get(Table::Posts, entry.post_id.as_bytes());
+                if known.map_err(refused)?.is_none() {
+                    patches.push(patch_of(entry));
+                }
+            }
+        }
+        if !patches.is_empty() {
+            self.put_posts(storage, &patches)?;
+        }
+        Ok(())
+    }
+
+    /// The writes that fold panes into those that are there, and which ones they are.
+    #[allow(clippy::type_complexity)]
+    fn import_panes(
+        &self,
+        storage: &impl Storage,
+        rows: &[ImportRow],
+        seed: Seed,
+        now_ms: u64,
+    ) -> Result<(Vec<Write>, Vec<(String, PaneKey)>), Refusal> {
+        let mut targets: BTreeMap<(&str, PaneKey), Vec<Summary>> = BTreeMap::new();
+        for row in rows {
+            let ImportRow::Row(TransferRow::Pane(pane)) = row else {
+                continue;
+            };
+            let key = Level::from_code(pane.level)
+                .and_then(|level| PaneKey::checked(level, pane.start_ms))
+                .ok_or_else(|| invalid("a pane of no such span"))?;
+            if pane.scope != GLOBAL_SCOPE && self.table.find(&pane.scope).is_none() {
+                return Err(invalid(format!("there is no region {:?}", pane.scope)));
+            }
+            let summary = Summary::decode(&pane.summary, seed)
+                .map_err(|error| invalid(format!("summary: {error}")))?;
+            if key.end_ms() > expires_before_ms(key.level, now_ms) {
+                targets.entry((&pane.scope, key)).or_default().push(summary);
+            }
+        }
+        let mut writes = Vec::with_capacity(targets.len());
+        let mut folded = Vec::with_capacity(targets.len());
+        for ((scope, key), parts) in targets {
+            let parts: Vec<&Summary> = parts.iter().collect();
+            let write = ladder::fold(storage, scope, key, &parts, seed).map_err(refused)?;
+            writes.push(write.ok_or_else(|| Refusal::Damaged("a pane's rows".into()))?);
+            folded.push((scope.to_owned(), key));
+        }
+        Ok((writes, folded))
+    }
+}
+
+fn read_row(table: Table, key: &[u8], value: &[u8], seed: Seed) -> Option<TransferRow> {
+    match table {
+        Table::Regions => {
+            let region = codec::decode::<Region>(value).ok()?;
+            Some(TransferRow::Region(PutRegion {
+                shards: Some(region.shards_wanted()),
+                region_id: region.region_id,
+                region_name: Some(region.region_name),
+                hint: region.hint,
+            }))
+        }
+        Table::Posts => codec::decode::<CatalogEntry>(value)
+            .ok()
+            .map(TransferRow::Post),
+        _ => {
+            let (scope, pane, summary) = ladder::stored_pane(key, value, seed)?;
+            Some(TransferRow::Pane(TransferPane {
+                scope,
+                level: pane.level.code(),
+                start_ms: pane.start_ms,
+                summary,
+            }))
+        }
+    }
+}
+
+fn patch_of(entry: &CatalogEntry) -> PostPatch {
+    PostPatch {
+        post_id: entry.post_id.clone(),
+        author: Some(entry.card.author.clone()),
+        content: Some(entry.card.content.clone()),
+        url: Some(entry.card.url.clone()),
+        image: Some(entry.card.image.clone()),
+        timestamp_ms: Some(entry.timestamp_ms),
+        hidden: entry.hidden,
+    }
+}

@@ -1,0 +1,166 @@
+/** `/metrics` is Prometheus' format and says what happened; requests have ids; logs are lines of JSON. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { ROOT } from "../../scripts/lib/paths.mjs";
+import { Service, eventually } from "./harness.mjs";
+
+const NAME = "[a-zA-Z_:][a-zA-Z0-9_:]*";
+const LABEL = `[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\\\\n]|\\\\["\\\\n])*"`;
+const SAMPLE = new RegExp(`^(${NAME})(?:\\{(${LABEL}(?:,${LABEL})*)\\})? (\\S+)$`);
+const KINDS = ["counter", "gauge", "histogram"];
+
+/**
+ * The text exposition format, strictly: each family has its help and type before its samples, all
+ * in one place; no sample comes twice; buckets grow up to +Inf, which is the count.
+ * @param {string} text
+ * @returns {Map<string, {kind: string, samples: {name: string, labels: Map<string, string>, value: number}[]}>}
+ */
+function parse(text) {
+  assert.ok(text.endsWith("\n"), "the last line ends");
+  const families = new Map();
+  const seen = new Set();
+  let family;
+  for (const line of text.slice(0, -1).split("\n")) {
+    const [, help] = /^# HELP (\S+) .+$/.exec(line) ?? [];
+    const [, type, kind] = /^# TYPE (\S+) (\S+)$/.exec(line) ?? [];
+    if (help) {
+      assert.ok(!families.has(help), `${help} comes twice`);
+      families.set(help, (family = { name: help, kind: null, samples: [] }));
+    } else if (type) {
+      assert.equal(type, family?.name, line);
+      assert.ok(KINDS.includes(kind) && family.kind === null && family.samples.length === 0, line);
+      family.kind = kind;
+    } else {
+      const [, name, labels = "", value] = SAMPLE.exec(line) ?? assert.fail(`no sample: ${line}`);
+      const own = family.kind === "histogram" ? ["_bucket", "_sum", "_count"].map((end) => family.name + end) : [family.name];
+      assert.ok(own.includes(name), `${line} is not of ${family.name}`);
+      assert.ok(!seen.has(`${name}{${labels}}`), `${line} comes twice`);
+      seen.add(`${name}{${labels}}`);
+      assert.ok(Number.isFinite(Number(value)), line);
+      if (family.kind === "counter") assert.match(name, /_total$/, line);
+      const pairs = labels.matchAll(/([^=,]+)="((?:[^"\\]|\\.)*)"/g);
+      family.samples.push({ name, labels: new Map([...pairs].map(([, key, text]) => [key, text])), value: Number(value) });
+    }
+  }
+  for (const { name, kind, samples } of families.values()) if (kind === "histogram") checkHistogram(name, samples);
+  return families;
+}
+
+function checkHistogram(name, samples) {
+  const series = new Map();
+  for (const sample of samples) {
+    const key = JSON.stringify([...sample.labels].filter(([label]) => label !== "le"));
+    series.set(key, [...(series.get(key) ?? []), sample]);
+  }
+  for (const own of series.values()) {
+    const buckets = own.filter((sample) => sample.name === `${name}_bucket`);
+    const bounds = buckets.map(({ labels }) => (labels.get("le") === "+Inf" ? Infinity : Number(labels.get("le"))));
+    assert.deepEqual(bounds, [...bounds].sort((a, b) => a - b), name);
+    assert.equal(bounds.at(-1), Infinity, name);
+    const counts = buckets.map(({ value }) => value);
+    assert.deepEqual(counts, [...counts].sort((a, b) => a - b), name);
+    assert.equal(own.find((sample) => sample.name === `${name}_count`).value, counts.at(-1), name);
+    assert.ok(own.some((sample) => sample.name === `${name}_sum`), name);
+  }
+}
+
+/** The sum of a family's samples with these labels. */
+function total(families, name, labels = {}) {
+  const [base] = /^(.*?)(?:_sum|_count)?$/.exec(name).slice(1);
+  const family = families.get(name) ?? families.get(base) ?? assert.fail(`no ${name}`);
+  const own = family.samples.filter((sample) => sample.name === name && Object.entries(labels).every(([key, value]) => sample.labels.get(key) === value));
+  return own.reduce((sum, { value }) => sum + value, 0);
+}
+
+describe("/metrics", { timeout: 180_000 }, () => {
+  /** @type {Service} */
+  let service;
+  before(async () => (service = await Service.start({ LOG_REQUESTS: "all" })));
+  after(() => service?.dispose());
+
+  const metrics = async () => {
+    const answer = await service.fetch("/metrics");
+    assert.equal(answer.headers.get("content-type"), "text/plain; version=0.0.4");
+    return parse(await answer.text());
+  };
+
+  test("counts plays, repeats, rejections, commits, pushes, folds and charts", async () => {
+    await service.addRegions('a "quoted" \\ region');
+    const plays = [
+      { post_id: "a", region_id: "NA", count: 5 },
+      { post_id: "b", region_id: "NA" },
+      { post_id: "", region_id: "NA" },
+      { post_id: "c", region_id: "nowhere" },
+    ];
+    await service.send(plays, "one");
+    await service.send(plays, "one");
+    await service.send([{ post_id: "a", region_id: 'a "quoted" \\ region', timestamp: Date.now() - 3_600_000 }], "two");
+    for (let time = 0; time < 3; time++) await service.topPosts({ region: "NA" });
+    await service.fetch("/top-posts?region=nowhere");
+    const na = { region: "NA", shard: "0" };
+    const said = await eventually(async () => {
+      const said = await metrics();
+      assert.ok(total(said, "hitparade_pushes_total", na) >= 1);
+      return said;
+    });
+    const of = (name, labels) => total(said, `hitparade_${name}`, labels);
+    assert.equal(of("plays_total", na), 6);
+    assert.equal(of("batches_total", na), 1);
+    assert.equal(of("repeated_batches_total", na), 1);
+    assert.equal(of("batch_plays_sum", na), 2);
+    assert.equal(of("batch_plays_count", na), 1);
+    assert.equal(of("commit_batches_count", na), 1);
+    assert.equal(of("rejected_plays_total", { code: "bad_post_id" }), 2);
+    assert.equal(of("rejected_plays_total", { code: "unknown_region" }), 2);
+    assert.equal(of("problems_total", { code: "unknown_region" }), 1);
+    assert.equal(of("requests_total", { route: "plays", status: "202" }), 3);
+    assert.equal(of("requests_total", { route: "top-posts", status: "404" }), 1);
+    assert.ok(of("charts_total") >= 3);
+    assert.ok(of("chart_age_seconds_count") >= 1);
+    assert.ok(of("rows_written_total", na) >= 1 && of("pushed_bytes_total", na) > 0);
+    assert.equal(of("shards_silent"), 0);
+    assert.equal(of("global_up"), 1);
+    assert.ok(of("global_pushes_total") >= 1);
+    assert.equal(of("global_gaps_total"), 0);
+    assert.equal(of("push_age_seconds", na) < 60, true);
+    assert.ok(of("wasm_memory_bytes") > 1e6 && of("allocated_bytes") > 1e4);
+    const started = of("shard_started_seconds", na);
+    assert.ok(Math.abs(Date.now() / 1_000 - started) < 600);
+  });
+
+  test("shows a restart, and counts nothing twice after it", async () => {
+    const before = total(await metrics(), "hitparade_shard_started_seconds", { region: "NA" });
+    await new Promise((done) => setTimeout(done, 1_100));
+    await service.kill();
+    await service.launch();
+    const said = await metrics();
+    assert.ok(total(said, "hitparade_shard_started_seconds", { region: "NA" }) > before);
+    assert.equal(total(said, "hitparade_plays_total"), 0);
+  });
+
+  test("has everything that the dashboard asks for", async () => {
+    const said = await metrics();
+    const served = new Set([...said.values()].flatMap(({ name, kind }) => (kind === "histogram" ? ["_bucket", "_sum", "_count"].map((end) => name + end) : [name])));
+    const { panels } = JSON.parse(readFileSync(join(ROOT, "deploy", "grafana.json"), "utf8"));
+    const queries = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
+    assert.ok(queries.length > 15);
+    const asked = new Set(queries.flatMap((query) => query.match(/\bhitparade_\w+/g) ?? assert.fail(query)));
+    for (const name of asked) assert.ok(served.has(name), `${name} is not served`);
+    const words = readFileSync(join(ROOT, "docs", "operate.md"), "utf8").match(/\bhitparade_\w+/g);
+    for (const name of words) assert.ok([...served].some((known) => known.startsWith(name)), `${name} of docs/operate.md is not served`);
+  });
+
+  test("gives each request an id, which its line in the log has too", async () => {
+    const [one, two] = await Promise.all(["/healthz", "/nowhere?secret=1"].map((path) => service.fetch(path)));
+    const ids = [one, two].map((answer) => answer.headers.get("x-request-id"));
+    assert.ok(ids.every((id) => /^[0-9a-f]{16}-[0-9a-f]+$/.test(id)) && ids[0] !== ids[1], ids.join(" "));
+    const line = await eventually(async () => {
+      const found = service.log.split("\n").find((line) => line.includes(`"${ids[1]}"`));
+      return JSON.parse(found.slice(found.indexOf("{")));
+    });
+    assert.deepEqual([line.level, line.source, line.method, line.path, line.status, line.code], ["info", "request", "GET", "/nowhere", 404, "not_found"]);
+    assert.ok(!service.log.includes("secret=1"), "queries are not logged");
+  });
+});

@@ -1,0 +1,143 @@
+/** Leaving: everything goes out as lines, and into another installation, each once. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { ROOT } from "../../scripts/lib/paths.mjs";
+import { ADMIN_TOKEN, Service, eventually } from "./harness.mjs";
+
+const HOUR_MS = 3_600_000;
+const REGIONS = ["NA", "EU", "Südsee 🏝"];
+const AGES_MS = [60_000, 40 * 60_000, 5 * HOUR_MS, 80 * HOUR_MS, 500 * HOUR_MS, 9_000 * HOUR_MS];
+/** A late pane is sealed after a minute, and told of in the next push. */
+const DRAIN_S = 240;
+const admin = { authorization: `Bearer ${ADMIN_TOKEN}` };
+
+/** One of the commands. @returns {Promise<{code: number, stderr: string}>} */
+function command(name, ...words) {
+  const child = spawn(process.execPath, [join(ROOT, "scripts", `${name}.mjs`), ...words], {
+    env: { ...process.env, ADMIN_TOKEN },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let stderr = "";
+  child.stderr.on("data", (data) => (stderr += data));
+  return new Promise((done) => child.on("close", (code) => done({ code, stderr })));
+}
+
+async function charts(service) {
+  const questions = [...REGIONS, "global"].flatMap((region) =>
+    ["all", "400d", "30d", "7d"].map((timeframe) => ({ region, timeframe, k: 1000 })),
+  );
+  const found = [];
+  for (const question of questions) {
+    const { as_of: _, window: __, ...chart } = await service.topPosts(question);
+    found.push({ question, chart });
+  }
+  return found;
+}
+
+describe("an export", { timeout: 600_000 }, () => {
+  /** @type {Service} */
+  let [old, next] = [];
+  let file;
+  before(async () => {
+    [old, next] = await Promise.all([Service.start(), Service.start()]);
+    file = join(old.state, "export.ndjson");
+    await old.addRegions("Südsee 🏝");
+    await old.put("/posts", [
+      { post_id: "post 1", author: "A", url: "https://example.com/1", timestamp: "2026-01-02T03:04:05Z" },
+      { post_id: "post 2", content: "hidden" },
+    ]);
+    await old.request("DELETE", "/posts/post%202", "", admin);
+    for (const [number, region_id] of REGIONS.entries()) {
+      const plays = AGES_MS.flatMap((age, index) =>
+        Array.from({ length: 30 }, (_, post) => ({
+          post_id: `post ${post + 3}`,
+          region_id,
+          timestamp: Date.now() - age,
+          count: 1 + ((post * 7 + index + number) % 5),
+        })),
+      );
+      await old.send(plays);
+    }
+    // More posts than a day's pane has counters, so that some bounds are apart.
+    const many = Array.from({ length: 9_000 }, (_, post) => ({
+      post_id: `one of many ${post}`,
+      region_id: "EU",
+      timestamp: Date.now() - AGES_MS[3],
+      count: 1 + (post % 3),
+    }));
+    await old.send(many);
+  });
+  after(() => Promise.all([old?.dispose(), next?.dispose()]));
+
+  test("needs the admin token, and says so when plays are still under way", async () => {
+    assert.equal((await old.fetch("/export")).status, 401);
+    assert.equal((await old.fetch("/import", { method: "POST" })).status, 401);
+    assert.equal((await old.fetch("/export?cursor=00", { headers: admin })).status, 400);
+    const { code, stderr } = await command("export", "--url", old.url, "--file", file, "--wait", "0");
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /some plays are not in it/);
+  });
+
+  test("holds everything, in lines that people can read", async () => {
+    const { code, stderr } = await command("export", "--url", old.url, "--file", file, "--wait", String(DRAIN_S));
+    assert.equal(code, 0, stderr);
+    const lines = readFileSync(file, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line));
+    const of = (kind) => lines.filter((line) => line.kind === kind);
+    assert.deepEqual(of("end"), [{ kind: "end", rows: lines.length - 1, damaged_rows: 0, complete: true }]);
+    assert.equal(of("region").length, 7);
+    assert.deepEqual(of("post").map(({ post_id, hidden }) => [post_id, hidden]), [["post 1", false], ["post 2", true]]);
+    const all = of("pane").find(({ scope, level }) => scope === "NA" && level === "all");
+    assert.equal(all.total_views, all.posts.reduce((sum, { view_count_max }) => sum + view_count_max, 0));
+    assert.equal(all.posts.length, 30);
+  });
+
+  test("gives every chart again, though the import was killed and sent again", async () => {
+    const lines = readFileSync(file, "utf8").trimEnd().split("\n");
+    const { seed, id } = JSON.parse(lines[0]);
+    const send = (first, rows) =>
+      next.request("POST", `/import?${new URLSearchParams({ seed, id, row: String(first) })}`, rows.join("\n"), admin);
+    const part = Math.ceil(lines.length / 3);
+    for (const first of [0, part]) {
+      const answer = await send(first, lines.slice(first, first + part));
+      assert.deepEqual(await answer.json(), { next_row: first + part });
+      await next.kill();
+      await next.launch();
+    }
+    const gap = await send(lines.length + 5, lines.slice(0, 1));
+    assert.deepEqual(await gap.json(), { next_row: 2 * part });
+    for (let time = 0; time < 2; time++) {
+      const { code, stderr } = await command("import", "--url", next.url, "--file", file);
+      assert.equal(code, 0, stderr);
+    }
+    const [was, is] = [await charts(old), await charts(next)];
+    assert.ok(was.some(({ chart }) => chart.unlisted_max > 0), "some bounds are apart");
+    assert.deepEqual(is, was);
+    const post = await next.post("post 1", { timeframe: "all" });
+    assert.deepEqual([post.author, post.url, post.timestamp], ["A", "https://example.com/1", "2026-01-02T03:04:05Z"]);
+    assert.equal((await next.post("post 2", { timeframe: "all" })).hidden, true);
+  });
+
+  test("is taken once: neither by the installation that it is of, nor from a file that is cut off", async () => {
+    const itself = await command("import", "--url", old.url, "--file", file);
+    assert.equal(itself.code, 1);
+    assert.match(itself.stderr, /this is where the export comes from/);
+    const cut = join(old.state, "cut.ndjson");
+    writeFileSync(cut, readFileSync(file, "utf8").split("\n").slice(0, 5).join("\n"));
+    const { code, stderr } = await command("import", "--url", next.url, "--file", cut);
+    assert.equal(code, 1);
+    assert.match(stderr, /cut off/);
+  });
+
+  test("goes on with new plays where it arrived", async () => {
+    const plays = [{ post_id: "post 3", region_id: "NA", count: 1_000_000 }];
+    const before = await next.topPosts({ region: "NA", timeframe: "all" });
+    await next.send(plays);
+    const want = before.total_views + 1_000_000;
+    await eventually(async () => {
+      assert.equal((await next.topPosts({ region: "NA", timeframe: "all" })).total_views, want);
+    });
+  });
+});

@@ -1,0 +1,346 @@
+//! What leaves one installation arrives in another: every count and bound, once.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use hitparade::capacity::set_counters;
+use hitparade::codec;
+use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::leaderboard::Leaderboard;
+use hitparade::storage::{MemoryStorage, Storage, Table};
+use hitparade::summary::{Seed, Summary};
+use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, recording_pane};
+use hitparade::wire::*;
+
+const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
+const AGES_MS: [u64; 6] = [
+    2 * MINUTE_MS,
+    40 * MINUTE_MS,
+    5 * HOUR_MS,
+    80 * HOUR_MS,
+    40 * DAY_MS,
+    900 * DAY_MS,
+];
+
+struct World {
+    global: Global,
+    storage: MemoryStorage,
+    seed: [u8; 16],
+    offset: u64,
+    /// Every play: scope, age and post.
+    exact: BTreeMap<(String, u64, String), u64>,
+}
+
+impl World {
+    fn new(seed: u8) -> Self {
+        set_counters(Some(8));
+        let storage = MemoryStorage::new();
+        let seed = [seed; 16];
+        World {
+            global: load(&storage, seed),
+            storage,
+            seed,
+            offset: 0,
+            exact: BTreeMap::new(),
+        }
+    }
+
+    /// One sealed pane of a region for each age, with so many different posts.
+    fn play(&mut self, region_id: &str, posts: u64) {
+        let mut entries = Vec::new();
+        for age_ms in AGES_MS {
+            let key = recording_pane(NOW_MS - age_ms, NOW_MS);
+            let capacity = hitparade::capacity::counters(key.level);
+            let mut summary = Summary::new(capacity, Seed::from_bytes(self.seed));
+            for post in 0..posts {
+                let (id, count) = (format!("post {post}"), 1 + (post * 7 + age_ms) % 11);
+                summary.record(&id, count);
+                for scope in [region_id, "global"] {
+                    *self
+                        .exact
+                        .entry((scope.into(), age_ms, id.clone()))
+                        .or_default() += count;
+                }
+            }
+            entries.push(codec::encode(&SealedPane {
+                level: key.level.code(),
+                start_ms: key.start_ms,
+                summary: &summary.encode(),
+            }));
+        }
+        let push = Push {
+            region_id,
+            shard: 0,
+            log_id: u128::from(self.offset) + 1,
+            oldest_offset: 0,
+            first_offset: 0,
+            next_offset: entries.len() as u64,
+            entries: entries.iter().map(|entry| &entry[..]).collect(),
+            journal_seq: 1,
+            provisional: Vec::new(),
+        };
+        self.offset += 1;
+        self.global
+            .take_push(&codec::encode(&push), NOW_MS)
+            .unwrap();
+        self.global.flush(&self.storage, NOW_MS).unwrap();
+    }
+
+    fn export(&mut self) -> (Vec<TransferRow>, bool) {
+        let mut rows = Vec::new();
+        let mut from = None;
+        let mut drained = true;
+        loop {
+            let page = self
+                .global
+                .export(&self.storage, from.as_ref(), NOW_MS)
+                .unwrap();
+            assert_eq!((page.seed, page.damaged_rows), (self.seed, 0));
+            drained &= page.drained;
+            rows.extend(page.rows);
+            match page.next {
+                Some(next) => from = Some(next),
+                None => return (rows, drained),
+            }
+        }
+    }
+
+    fn import(
+        &mut self,
+        from: &World,
+        id: u8,
+        first_row: u64,
+        rows: &[TransferRow],
+    ) -> Result<u64, Refusal> {
+        let request = ImportRequest {
+            source: from.seed,
+            export_id: [id; 16],
+            first_row,
+            rows: rows.iter().cloned().map(ImportRow::Row).collect(),
+        };
+        let imported = self.global.import(&self.storage, &request, NOW_MS)?;
+        self.seed = self.global.table().seed;
+        Ok(imported.next_row)
+    }
+
+    fn chart(&self, scope: &str, window: WindowRequest) -> Leaderboard {
+        let request = ChartRequest {
+            scope: scope.into(),
+            window,
+            sort: Sort::Views,
+            k_class: 1_000,
+        };
+        let rules = ChartRules::default();
+        self.global
+            .chart(&self.storage, &request, rules, NOW_MS)
+            .unwrap()
+    }
+
+    fn charts(&self) -> Vec<Leaderboard> {
+        let windows = AGES_MS.map(|age_ms| WindowRequest::Sliding {
+            length_ms: (age_ms + HOUR_MS).min(400 * DAY_MS),
+        });
+        let windows = windows.into_iter().chain([WindowRequest::All]);
+        let scopes = ["NA", "EU", "MOON", "global"];
+        let questions = windows.flat_map(|window| scopes.map(|scope| (scope, window)));
+        questions
+            .map(|(scope, window)| self.chart(scope, window))
+            .collect()
+    }
+
+    /// Bounds and totals of all time, against every play.
+    fn assert_bounds(&self, exact: &BTreeMap<(String, u64, String), u64>) {
+        for scope in ["NA", "EU", "MOON", "global"] {
+            let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+            for ((_, _, id), count) in exact.iter().filter(|((of, _, _), _)| of == scope) {
+                *counts.entry(id).or_default() += count;
+            }
+            let chart = self.chart(scope, WindowRequest::All);
+            assert_eq!(chart.total_views, counts.values().sum::<u64>(), "{scope}");
+            // Post 5 is hidden: no chart speaks of it.
+            for (id, count) in counts.into_iter().filter(|(id, _)| *id != "post 5") {
+                let row = chart.places.iter().find(|row| row.post_id == id);
+                let (min, max) = row.map_or((0, chart.unlisted_max), |row| {
+                    (row.count.view_count_min, row.count.view_count_max)
+                });
+                assert!(
+                    (min..=max).contains(&count),
+                    "{scope} {id}: {min}..{max}, {count}"
+                );
+            }
+        }
+    }
+}
+
+fn load(storage: &MemoryStorage, seed: [u8; 16]) -> Global {
+    let regions = ["NA", "EU"].map(|id| FirstRegion {
+        region_id: id.into(),
+        region_name: id.into(),
+        hint: None,
+    });
+    Global::load(storage, &regions, seed).unwrap()
+}
+
+fn region(region_id: &str) -> PutRegion {
+    PutRegion {
+        region_id: region_id.into(),
+        region_name: Some(format!("name of {region_id}")),
+        shards: Some(3),
+        hint: Some("weur".into()),
+    }
+}
+
+fn old_installation() -> World {
+    let mut old = World::new(1);
+    old.global
+        .put_region(&old.storage, &region("MOON"), NOW_MS)
+        .unwrap();
+    let post = |number: usize, hidden| PostPatch {
+        post_id: format!("post {number}"),
+        author: Some(Some("someone".into())),
+        hidden,
+        ..PostPatch::default()
+    };
+    let posts = [post(3, false), post(5, true)];
+    old.global.put_posts(&old.storage, &posts).unwrap();
+    // More posts than counters: these panes are not exact.
+    for (region_id, posts) in [("NA", 200), ("EU", 5), ("MOON", 90), ("NA", 30)] {
+        old.play(region_id, posts);
+    }
+    old
+}
+
+#[test]
+fn an_export_arrives_with_every_count_and_bound_however_often_it_breaks_off_and_is_sent_again() {
+    let mut old = old_installation();
+    let (rows, drained) = old.export();
+    assert!(drained);
+    let charts = old.charts();
+    assert!(
+        charts.iter().any(|chart| chart.unlisted_max > 0),
+        "some are not exact"
+    );
+    for chunk in [1, 7, 1_000] {
+        let mut new = World::new(2);
+        let mut next: usize = 0;
+        while next < rows.len() {
+            let chunk = &rows[next..rows.len().min(next + chunk)];
+            next = new.import(&old, 1, next as u64, chunk).unwrap() as usize;
+            // Killed after each answer; what was sent is sent again, from its start and from later.
+            new.global = load(&new.storage, [3; 16]);
+            for first in [0, next / 2, next] {
+                let again = new
+                    .import(&old, 1, first as u64, &rows[first..next])
+                    .unwrap();
+                assert_eq!(again as usize, next);
+            }
+            let ahead = new.import(&old, 1, next as u64 + 1, &rows[..1]).unwrap();
+            assert_eq!(ahead as usize, next, "rows that leave a gap are not taken");
+        }
+        assert_eq!(new.charts(), charts);
+        assert_eq!(new.global.table().find("MOON").unwrap().shards_wanted(), 3);
+        assert_eq!(new.export().0.len(), rows.len());
+    }
+}
+
+#[test]
+fn an_installation_that_counts_already_adds_what_arrives() {
+    let mut old = old_installation();
+    let (rows, _) = old.export();
+    let mut new = World::new(2);
+    new.play("NA", 60);
+    new.play("EU", 300);
+    let mut exact = new.exact.clone();
+    for (key, count) in &old.exact {
+        *exact.entry(key.clone()).or_default() += count;
+    }
+    for _ in 0..3 {
+        new.import(&old, 1, 0, &rows).unwrap();
+        new.global = load(&new.storage, [3; 16]);
+    }
+    new.assert_bounds(&exact);
+    assert_eq!(new.seed, [2; 16], "the seed of what is stored stays");
+}
+
+#[test]
+fn what_would_be_counted_twice_is_refused() {
+    let mut old = old_installation();
+    let (rows, _) = old.export();
+    let refused = |outcome: Result<u64, Refusal>| matches!(outcome, Err(Refusal::Invalid(_)));
+    let before = old.charts();
+    let mut copy = World::new(1);
+    copy.storage = old.storage.clone();
+    copy.global = load(&copy.storage, [1; 16]);
+    assert!(refused(copy.import(&old, 1, 0, &rows)), "into itself");
+    assert_eq!(copy.charts(), before);
+    let mut new = World::new(2);
+    new.import(&old, 1, 0, &rows).unwrap();
+    assert!(
+        refused(new.import(&old, 2, 0, &rows)),
+        "another export of the same plays"
+    );
+    assert_eq!(new.charts(), before);
+}
+
+#[test]
+fn a_wrong_row_is_refused_and_none_of_its_request_is_counted() {
+    let mut old = old_installation();
+    let (rows, _) = old.export();
+    let pane = |scope: &str, level: u8, start_ms: u64, summary: &[u8]| {
+        TransferRow::Pane(TransferPane {
+            scope: scope.into(),
+            level,
+            start_ms,
+            summary: summary.to_vec(),
+        })
+    };
+    let good = Summary::new(4, Seed::from_bytes(old.seed)).encode();
+    for bad in [
+        pane("NOWHERE", 4, 0, &good),
+        pane("NA", 9, 0, &good),
+        pane("NA", Level::Day.code(), 1, &good),
+        pane("NA", 4, 0, b"no summary"),
+        TransferRow::Region(region("global")),
+    ] {
+        let mut new = World::new(2);
+        let with_bad = [&rows[..], &[bad]].concat();
+        assert!(new.import(&old, 1, 0, &with_bad).is_err());
+        assert!(
+            new.storage
+                .scan(Table::Panes, &[], &[], 0)
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(new.import(&old, 1, 0, &rows).unwrap() as usize, rows.len());
+    }
+}
+
+#[test]
+fn panes_that_no_question_can_reach_any_more_are_left_out() {
+    let mut old = old_installation();
+    let (rows, _) = old.export();
+    let mut new = World::new(2);
+    let later_ms = NOW_MS + 30 * DAY_MS;
+    let request = ImportRequest {
+        source: old.seed,
+        export_id: [1; 16],
+        first_row: 0,
+        rows: rows.iter().cloned().map(ImportRow::Row).collect(),
+    };
+    new.global.import(&new.storage, &request, later_ms).unwrap();
+    new.seed = new.global.table().seed;
+    let (kept, _) = new.export();
+    let is_kept = |level: Level| {
+        kept.iter()
+            .any(|row| matches!(row, TransferRow::Pane(pane) if pane.level == level.code()))
+    };
+    assert_eq!(
+        Level::LADDER.map(is_kept),
+        [false, false, false, true, true]
+    );
+    assert_eq!(
+        new.chart("NA", WindowRequest::All),
+        old.chart("NA", WindowRequest::All)
+    );
+}
