@@ -1,0 +1,634 @@
+//! What earlier releases stored and sent must be read for ever, or for one release; and a form
+//! must not change without a version.
+//!
+//! `tests/golden/storage` holds the whole storage of a shard and of a global object, row by row,
+//! with what charts said; `tests/golden/messages.txt` one of each message. A form that changes
+//! gets a new version and new files beside the old ones: `UPDATE_GOLDEN=1 cargo test --test golden`
+//! writes files and lines that are missing, never one that is there.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fmt::{Debug, Write as _};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hitparade::codec::{self, Record};
+use hitparade::global::{ChartRules, FirstRegion, Global, GlobalMetrics};
+use hitparade::leaderboard::{Card, ChartForm, Compared, ComparedWith, Count, Leaderboard, Place};
+use hitparade::region::{Admission, Counted, CountedInPart, Shard, ShardMetrics, Sizes, Voter};
+use hitparade::storage::{MemoryStorage, Storage, Table, Write};
+use hitparade::topology::{Region, RegionTable};
+use hitparade::window::{DAY_MS, MINUTE_MS, Span};
+use hitparade::wire::*;
+use serde::{Deserialize, Serialize};
+
+const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
+const SEED: [u8; 16] = *b"golden test seed";
+/// The version of the files that are written today.
+const VERSION: &str = "v1";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<char> = text.chars().collect();
+    let pairs = digits.chunks(2).map(|pair| pair.iter().collect::<String>());
+    pairs
+        .map(|pair| u8::from_str_radix(&pair, 16).unwrap())
+        .collect()
+}
+
+/// What is in the file; what is to be in it where it is not there and may be written.
+fn golden(path: &Path, wanted: &str) -> String {
+    if !path.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, wanted).unwrap();
+    }
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every row: table, key, value.
+fn dump(storage: &MemoryStorage) -> String {
+    let mut text = String::new();
+    for table in Table::ALL {
+        for (key, value) in storage.scan(table, &[], &[], usize::MAX).unwrap() {
+            writeln!(text, "{} {} {}", table.name(), hex(&key), hex(&value)).unwrap();
+        }
+    }
+    text
+}
+
+fn load(dumped: &str) -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    for line in dumped.lines() {
+        let [table, key, value] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        let table = Table::ALL
+            .into_iter()
+            .find(|known| known.name() == table)
+            .unwrap();
+        storage
+            .write(&[Write::put(table, unhex(key), unhex(value))])
+            .unwrap();
+    }
+    storage
+}
+
+fn record(shard: &mut Shard, storage: &MemoryStorage, message: &[u8], now_ms: u64) -> RecordReply {
+    let request = RecordRequest {
+        region_id: "NA",
+        shard: 3,
+        seed: SEED,
+        batch: message,
+    };
+    match shard.admit(&request, now_ms) {
+        Admission::Answer(reply) => reply,
+        Admission::Wait { reply, .. } => {
+            assert!(shard.commit(storage, now_ms).unwrap());
+            shard.committed(now_ms).unwrap();
+            reply
+        }
+    }
+}
+
+fn batch(key: &str, now_ms: u64) -> Vec<u8> {
+    let plays = [("post 1", 7), ("é", 1), ("post 2", 70_000)].map(|(post_id, count)| BatchPlay {
+        post_id,
+        timestamp_ms: now_ms,
+        count,
+    });
+    codec::encode(&Batch {
+        key: Some(key.as_bytes()),
+        sent_ms: now_ms,
+        plays: plays.to_vec(),
+    })
+}
+
+/// A shard with rows in each of its tables; the last batches are in the journal only.
+fn stored_shard() -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    let mut shard = Shard::load(&storage, [3; 32], NOW_MS).unwrap();
+    shard.synced(shard.sync_point());
+    let mut now_ms = NOW_MS;
+    for minute in 0..3 {
+        now_ms = NOW_MS + minute * MINUTE_MS;
+        record(
+            &mut shard,
+            &storage,
+            &batch(&format!("batch {minute}"), now_ms),
+            now_ms,
+        );
+        shard.checkpoint(&storage, now_ms).unwrap();
+    }
+    let claim = codec::encode(&Claim {
+        key: b"claimed",
+        sent_ms: now_ms,
+    });
+    record(&mut shard, &storage, &claim, now_ms);
+    record(&mut shard, &storage, &batch("the last", now_ms), now_ms);
+    storage
+}
+
+/// What can be seen of a shard: its pushes, and which batches it knows.
+fn seen_of_shard(storage: &MemoryStorage) -> String {
+    let now_ms = NOW_MS + 2 * MINUTE_MS;
+    let mut shard = Shard::load(storage, [4; 32], now_ms).unwrap();
+    assert_eq!(shard.health().damaged_rows, 0);
+    shard.synced(shard.sync_point());
+    let push = shard.push(storage).unwrap().unwrap();
+    let push: Push<'_> = codec::decode(&push).unwrap();
+    let mut text = format!(
+        "{}/{} log {:x} offsets {}..{} journal {}\n",
+        push.region_id,
+        push.shard,
+        push.log_id,
+        push.first_offset,
+        push.next_offset,
+        push.journal_seq
+    );
+    for (name, panes) in [("sealed", &push.entries), ("open", &push.provisional)] {
+        for pane in panes {
+            writeln!(text, "{name} {}", hex(pane)).unwrap();
+        }
+    }
+    for key in [
+        "batch 0", "batch 1", "batch 2", "the last", "claimed", "another",
+    ] {
+        let reply = record(&mut shard, storage, &batch(key, now_ms), now_ms);
+        writeln!(text, "{key}: {reply:?}").unwrap();
+    }
+    text
+}
+
+fn load_global(storage: &MemoryStorage) -> Global {
+    let regions = ["NA", "EU"].map(|id| FirstRegion {
+        region_id: id.into(),
+        region_name: format!("name of {id}"),
+        hint: Some("weur".into()),
+    });
+    Global::load(storage, &regions, SEED).unwrap()
+}
+
+fn stored_global() -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let region = PutRegion {
+        region_id: "Südsee 🏝".into(),
+        region_name: Some("South".into()),
+        shards: Some(4),
+        hint: None,
+    };
+    global.put_region(&storage, &region, NOW_MS).unwrap();
+    let patch = |post_id: &str, hidden| PostPatch {
+        post_id: post_id.into(),
+        author: Some(Some("someone".into())),
+        timestamp_ms: Some(Some(NOW_MS)),
+        hidden,
+        ..PostPatch::default()
+    };
+    global
+        .put_posts(&storage, &[patch("post 1", false), patch("é", true)])
+        .unwrap();
+    let shard = stored_shard();
+    let mut shard = (
+        Shard::load(&shard, [4; 32], NOW_MS + 5 * MINUTE_MS).unwrap(),
+        shard,
+    );
+    shard
+        .0
+        .checkpoint(&shard.1, NOW_MS + 5 * MINUTE_MS)
+        .unwrap();
+    shard.0.synced(shard.0.sync_point());
+    let push = shard.0.push(&shard.1).unwrap().unwrap();
+    global.take_push(&push, NOW_MS + 5 * MINUTE_MS).unwrap();
+    global.flush(&storage, NOW_MS + 5 * MINUTE_MS).unwrap();
+    let import = ImportRequest {
+        source: [8; 16],
+        export_id: [9; 16],
+        first_row: 0,
+        rows: vec![ImportRow::Nothing],
+    };
+    global.import(&storage, &import, NOW_MS).unwrap();
+    storage
+}
+
+fn seen_of_global(storage: &MemoryStorage) -> String {
+    let mut global = load_global(storage);
+    let health = global.health();
+    assert_eq!((health.damaged_rows, health.damaged_regions), (0, 0));
+    let mut text = format!("{:?}\n", global.table());
+    for scope in ["NA", "global"] {
+        for window in [
+            WindowRequest::All,
+            WindowRequest::Sliding {
+                length_ms: 10 * MINUTE_MS,
+            },
+        ] {
+            let request = ChartRequest {
+                scope: scope.into(),
+                window,
+                sort: Sort::Views,
+                k_class: 10,
+            };
+            let rules = ChartRules::default();
+            let chart = global
+                .chart(storage, &request, rules, NOW_MS + 5 * MINUTE_MS)
+                .unwrap();
+            writeln!(text, "{chart:?}").unwrap();
+        }
+    }
+    let import = ImportRequest {
+        source: [8; 16],
+        export_id: [9; 16],
+        first_row: 7,
+        rows: Vec::new(),
+    };
+    writeln!(text, "{:?}", global.import(storage, &import, NOW_MS)).unwrap();
+    text
+}
+
+#[test]
+fn the_storage_of_every_release_loads_and_todays_is_written_as_it_was() {
+    type Of = (
+        &'static str,
+        fn() -> MemoryStorage,
+        fn(&MemoryStorage) -> String,
+    );
+    let both: [Of; 2] = [
+        ("shard", stored_shard, seen_of_shard),
+        ("global", stored_global, seen_of_global),
+    ];
+    for (name, stored, seen) in both {
+        let storage = stored();
+        let folder = folder().join("storage");
+        let rows = golden(
+            &folder.join(format!("{VERSION}-{name}.rows")),
+            &dump(&storage),
+        );
+        golden(
+            &folder.join(format!("{VERSION}-{name}.seen")),
+            &seen(&storage),
+        );
+        assert_eq!(
+            dump(&stored()),
+            rows,
+            "rows of {name} changed: a new version is needed"
+        );
+        for file in fs::read_dir(&folder)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+        {
+            if file.to_str().unwrap().ends_with(&format!("-{name}.rows")) {
+                let storage = load(&fs::read_to_string(&file).unwrap());
+                let was = fs::read_to_string(file.with_extension("seen")).unwrap();
+                assert_eq!(seen(&storage), was, "{}", file.display());
+            }
+        }
+    }
+}
+
+/// Messages as lines: the type's name and the bytes.
+#[derive(Default)]
+struct Messages {
+    lines: Vec<(String, Vec<u8>)>,
+}
+
+impl Messages {
+    fn add<T: Record + Serialize + Debug>(&mut self, record: &T) {
+        let name = std::any::type_name::<T>().rsplit("::").next().unwrap();
+        let name = name.split('<').next().unwrap();
+        self.lines.push((name.to_owned(), codec::encode(record)));
+    }
+
+    fn add_owned<T>(&mut self, record: &T)
+    where
+        T: Record + Serialize + Debug + PartialEq + for<'de> Deserialize<'de>,
+    {
+        self.add(record);
+        let (_, bytes) = self.lines.last().unwrap();
+        assert_eq!(codec::decode::<T>(bytes).as_ref(), Ok(record));
+    }
+}
+
+fn messages() -> Vec<(String, Vec<u8>)> {
+    let mut all = Messages::default();
+    let batch = batch("key", NOW_MS);
+    all.add(&RecordRequest {
+        region_id: "NA",
+        shard: 1,
+        seed: SEED,
+        batch: &batch,
+    });
+    for reply in [
+        RecordReply::Counted { repeated: true },
+        RecordReply::TooOld,
+        RecordReply::Busy { retry_after_s: 3 },
+        RecordReply::Invalid,
+        RecordReply::Claimed,
+        RecordReply::Moved,
+    ] {
+        all.add_owned(&reply);
+    }
+    all.lines.push(("Batch".into(), batch));
+    all.add(&Claim {
+        key: b"key",
+        sent_ms: NOW_MS,
+    });
+    let pane = SealedPane {
+        level: 2,
+        start_ms: NOW_MS,
+        summary: b"summary",
+    };
+    all.add(&pane);
+    let pane = codec::encode(&pane);
+    all.add(&Push {
+        region_id: "NA",
+        shard: 1,
+        log_id: u128::MAX / 3,
+        oldest_offset: 4,
+        first_offset: 5,
+        entries: vec![&pane, b""],
+        next_offset: 7,
+        journal_seq: 8,
+        provisional: vec![&pane],
+    });
+    all.add_owned(&PushReplyOrRefusal(Ok(PushReply {
+        wanted_offset: 1,
+        durable_offset: 2,
+        seed: SEED,
+    })));
+    for refusal in [
+        Refusal::UnknownRegion,
+        Refusal::Invalid("why".into()),
+        Refusal::Damaged("what".into()),
+        Refusal::Busy { retry_after_s: 1 },
+        Refusal::Storage("how".into()),
+        Refusal::NotFound,
+    ] {
+        all.add_owned(&PushReplyOrRefusal(Err(refusal)));
+    }
+    for (window, sort) in [
+        (WindowRequest::Sliding { length_ms: 1 }, Sort::Views),
+        (WindowRequest::Tumbling { length_ms: 2 }, Sort::Rising),
+        (WindowRequest::All, Sort::Distinctive),
+        (
+            WindowRequest::Between {
+                from_ms: 3,
+                to_ms: 4,
+            },
+            Sort::Views,
+        ),
+    ] {
+        all.add_owned(&ChartRequest {
+            scope: "NA".into(),
+            window,
+            sort,
+            k_class: 10,
+        });
+    }
+    let count = Count {
+        view_count: 2,
+        view_count_min: 1,
+        view_count_max: 3,
+    };
+    let card = Card {
+        author: Some("a".into()),
+        content: Some("c".into()),
+        url: Some("u".into()),
+        image: Some("i".into()),
+    };
+    let span = Span::new(1, 2);
+    let leaderboard = Leaderboard {
+        span,
+        as_of_ms: NOW_MS,
+        total_views: 9,
+        unlisted_max: 1,
+        compared_with: Some(ComparedWith {
+            scope: "global".into(),
+            elsewhere: true,
+            span,
+            total_views: 8,
+        }),
+        incomplete: true,
+        places: vec![Place {
+            post_id: "post".into(),
+            count,
+            compared: Some(Compared { count, times: 1.5 }),
+            previous_rank: Some(4),
+            card: card.clone(),
+        }],
+    };
+    all.add_owned(&leaderboard);
+    let reply = ChartReply(Ok(leaderboard));
+    all.add_owned(&reply);
+    all.add(&KeptChart {
+        age_ms: 5,
+        stale: true,
+        reply: &codec::encode(&reply),
+    });
+    all.add_owned(&LiveRequest {
+        window: WindowRequest::All,
+        form: ChartForm {
+            scope: "NA".into(),
+            timeframe: Some("24h".into()),
+            sort: Sort::Rising,
+            k: 10,
+        },
+    });
+    all.add_owned(&PostRequest {
+        post_id: "post".into(),
+        scope: "NA".into(),
+        window: WindowRequest::All,
+    });
+    let entry = CatalogEntry {
+        post_id: "post".into(),
+        card,
+        timestamp_ms: Some(NOW_MS),
+        hidden: true,
+    };
+    all.add_owned(&entry);
+    all.add_owned(&PostReply(Ok(PostReport {
+        entry: entry.clone(),
+        span,
+        count,
+        rank: Some(1),
+        series: vec![(span, count)],
+        regions: vec![("NA".into(), count)],
+        incomplete: false,
+    })));
+    all.add_owned(&PutPosts {
+        patches: vec![PostPatch {
+            post_id: "post".into(),
+            author: Some(None),
+            content: Some(Some("c".into())),
+            timestamp_ms: Some(Some(1)),
+            hidden: true,
+            ..PostPatch::default()
+        }],
+    });
+    all.add_owned(&PutPostsReply(Ok(Some(entry.clone()))));
+    let put_region = PutRegion {
+        region_id: "NA".into(),
+        region_name: Some("North".into()),
+        shards: Some(2),
+        hint: Some("enam".into()),
+    };
+    all.add_owned(&put_region);
+    let mut region = Region::new("NA", "North", 2);
+    region.reshard(3, NOW_MS);
+    let table = RegionTable {
+        seed: SEED,
+        regions: vec![region.clone()],
+    };
+    all.add_owned(&PutRegionReply(Ok(region.clone())));
+    all.add_owned(&region);
+    all.add_owned(&table);
+    all.add_owned(&TableReply(Ok(table)));
+    all.add_owned(&RegionsReply(Ok(vec![RegionStatus {
+        region_id: "NA".into(),
+        region_name: "North".into(),
+        shards: 2,
+        hint: None,
+        views_24h: 7,
+        push_age_ms: Some(8),
+    }])));
+    all.add_owned(&Voter {
+        sender: 1,
+        limit: 2,
+    });
+    all.add_owned(&CountedInPart {
+        repeated: true,
+        too_many: vec![1, 300],
+    });
+    let instance = InstanceMetrics {
+        id: 1,
+        started_ms: 2,
+        memory_bytes: 3,
+        allocated_bytes: 4,
+    };
+    all.add_owned(&ShardMetrics {
+        rows_written: 1,
+        counted: Counted {
+            plays: 2,
+            batch_sizes: Sizes {
+                counts: [1, 2, 3, 4, 5, 6, 7],
+                sum: 8,
+            },
+            ..Counted::default()
+        },
+        instance,
+        ..ShardMetrics::default()
+    });
+    all.add_owned(&GlobalMetrics {
+        folds: 1,
+        instance,
+        push_ages_ms: vec![("NA".into(), 1, 2)],
+        ..GlobalMetrics::default()
+    });
+    let position = ExportPosition {
+        table: 1,
+        key: vec![2],
+    };
+    all.add_owned(&ExportRequest(Some(position.clone())));
+    let pane = TransferRow::Pane(TransferPane {
+        scope: "NA".into(),
+        level: 4,
+        start_ms: 0,
+        summary: vec![1],
+    });
+    all.add_owned(&ExportReply(Ok(ExportPage {
+        seed: SEED,
+        rows: vec![
+            TransferRow::Region(put_region),
+            TransferRow::Post(entry),
+            pane.clone(),
+        ],
+        damaged_rows: 1,
+        next: Some(position.clone()),
+        consumed: 2,
+        drained: true,
+    })));
+    all.add_owned(&ExportCursor {
+        position,
+        rows: 1,
+        damaged_rows: 2,
+        consumed: 3,
+        drained: true,
+    });
+    all.add_owned(&ImportRequest {
+        source: SEED,
+        export_id: [1; 16],
+        first_row: 2,
+        rows: vec![ImportRow::Nothing, ImportRow::Row(pane)],
+    });
+    all.add_owned(&ImportReply(Ok(Imported { next_row: 3 })));
+    all.lines
+}
+
+#[test]
+fn messages_are_as_they_were() {
+    let path = folder().join(format!("messages/{VERSION}.txt"));
+    let lines = messages();
+    let today: String = lines
+        .iter()
+        .map(|(name, bytes)| format!("{name} {}\n", hex(bytes)))
+        .collect();
+    assert_eq!(
+        golden(&path, &today),
+        today,
+        "a message changed: a new version is needed"
+    );
+}
+
+/// Kinds of records that are only ever inside of others, and of which those others are golden.
+const INSIDE: [(u8, &str); 1] = [(34, "a commit, in the rows of the journal")];
+
+#[test]
+fn no_kind_of_record_is_missing_and_none_is_there_twice() {
+    let mut kinds = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+        {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let product = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            for line in product.lines().map(str::trim) {
+                let constant = line.strip_prefix("const KIND: u8 = ");
+                let row = line
+                    .split_once(" = ")
+                    .filter(|(_, rest)| rest.contains(" v "));
+                let kind = constant
+                    .and_then(|rest| rest.strip_suffix(';'))
+                    .or(row.map(|(_, rest)| rest.split(' ').next().unwrap()));
+                kinds.extend(kind.and_then(|kind| kind.parse::<u8>().ok()));
+            }
+        }
+    }
+    let different: BTreeSet<u8> = kinds.iter().copied().collect();
+    assert_eq!(different.len(), kinds.len(), "{kinds:?}");
+    let mut golden: BTreeSet<u8> = messages().iter().map(|(_, bytes)| bytes[0]).collect();
+    for storage in [stored_shard(), stored_global()] {
+        for table in Table::ALL {
+            let rows = storage.scan(table, &[], &[], usize::MAX).unwrap();
+            golden.extend(rows.iter().filter_map(|(_, value)| value.first()));
+        }
+    }
+    golden.extend(INSIDE.map(|(kind, _)| kind));
+    assert_eq!(golden, different);
+}
