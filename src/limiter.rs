@@ -86,6 +86,43 @@ impl Limiter {
     }
 }
 
+/// Addresses whose cold charts are told apart: 65,536 of 17 bytes are 1.1 MB.
+const MAX_COLD_SENDERS: usize = 65_536;
+
+/// Charts that nobody looked at lately, by sender: a bucket each that holds a minute's worth, kept
+/// as the moment when it is full again (the generic cell rate algorithm). Full buckets are
+/// forgotten when room is short; if that is not enough, new senders are let through, as by
+/// [`Limiter`].
+pub struct ColdCharts {
+    full_ms: HashMap<u64, u64, RandomState>,
+}
+
+impl Default for ColdCharts {
+    fn default() -> Self {
+        // Keys are the output of a keyed hash: nobody can aim at this one.
+        let full_ms = HashMap::with_hasher(RandomState::with_seeds(13, 14, 15, 16));
+        ColdCharts { full_ms }
+    }
+}
+
+impl ColdCharts {
+    /// Whether a sender that may ask for `a_minute` (1 at least) may ask for one more.
+    pub fn take(&mut self, sender: u64, a_minute: u32, now_ms: u64) -> bool {
+        let one_ms = (WINDOW_MS / u64::from(a_minute.max(1))).max(1);
+        let full_ms = self.full_ms.get(&sender).copied().unwrap_or(0).max(now_ms);
+        if full_ms - now_ms + one_ms > WINDOW_MS {
+            return false;
+        }
+        if self.full_ms.len() >= MAX_COLD_SENDERS && !self.full_ms.contains_key(&sender) {
+            self.full_ms.retain(|_, full_ms| *full_ms > now_ms);
+        }
+        if self.full_ms.len() < MAX_COLD_SENDERS || self.full_ms.contains_key(&sender) {
+            self.full_ms.insert(sender, full_ms + one_ms);
+        }
+        true
+    }
+}
+
 /// Who sends from an address, for today: an IPv6 sender is its network of 64 bits, since a
 /// subscriber has all of it.
 pub fn sender(address: &str, seed: &[u8; 16], now_ms: u64) -> u64 {
@@ -168,6 +205,32 @@ mod tests {
         fn any_address_has_a_sender(address: String) {
             sender(&address, &SEED, 0);
         }
+    }
+
+    #[test]
+    fn cold_charts_come_at_once_and_then_at_a_rate() {
+        let mut charts = ColdCharts::default();
+        let mut taken = |a_minute: u32, from_ms: u64, length_ms: u64| {
+            let times = from_ms..from_ms + length_ms;
+            let taken = times.filter(|now_ms| charts.take(u64::from(a_minute), a_minute, *now_ms));
+            taken.count()
+        };
+        assert_eq!(taken(60, 1_000_000, 100), 60);
+        assert_eq!(taken(60, 1_000_100, 10_000), 10);
+        assert_eq!(taken(60, 2_000_000, 100), 60, "after a rest");
+        assert_eq!(taken(1, 2_000_000, 100), 1, "another sender");
+        assert!(taken(u32::MAX, 2_000_000, 100) >= 100);
+    }
+
+    #[test]
+    fn the_table_of_cold_charts_is_bounded_and_forgets_who_rests() {
+        let mut charts = ColdCharts::default();
+        for sender in 0..100_000 {
+            assert!(charts.take(sender, 60, 1_000));
+        }
+        assert_eq!(charts.full_ms.len(), MAX_COLD_SENDERS);
+        assert!(charts.take(200_000, 60, 10_000));
+        assert_eq!(charts.full_ms.len(), 1);
     }
 
     #[test]

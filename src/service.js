@@ -7,9 +7,10 @@
  * the instance of Wasm anew after a panic, is done by hand.
  */
 import { DurableObject } from "cloudflare:workers";
-import Entrypoint, { RegionShard as Shard } from "./index.js";
+import Entrypoint, { DoorLimit, RegionShard as Shard } from "./index.js";
 
 const { fetch: handle } = Entrypoint.prototype;
+const { count } = DoorLimit;
 const { constructor: PlainShard } = Shard.prototype;
 const wasm = globalThis.__worker_init_state;
 
@@ -25,6 +26,20 @@ export async function serve(request, env, ctx) {
   if (wasm.criticalError) return new Entrypoint(ctx, env).fetch(request);
   try {
     return await handle.call({ env, ctx }, request);
+  } catch (error) {
+    throw note(error);
+  }
+}
+
+/**
+ * Counts a request of an address that is answered without `serve`.
+ * @param {string} address @param {number} limit a minute
+ * @returns {boolean} whether it may be
+ */
+export function mayAnswer(address, limit) {
+  if (wasm.criticalError) return false;
+  try {
+    return count(address, limit);
   } catch (error) {
     throw note(error);
   }

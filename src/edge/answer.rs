@@ -15,18 +15,31 @@ pub struct Answer {
     headers: Vec<(&'static str, String)>,
     body: Body,
     kept: Option<Kept>,
-    refused_address: Option<String>,
+    refused: Option<Refused>,
 }
 
 /// How long the Worker's door repeats a refusal by itself. At 600 requests a minute a place
 /// becomes free in 100 ms.
 const REFUSAL_MS: u64 = 100;
 
+/// Who gets a refusal of charts again from the Worker's door (`entry.js`), for [`REFUSAL_MS`].
+#[derive(Debug)]
+pub enum Refused {
+    /// An address, whatever chart it asks for.
+    AllOf(String),
+    /// An address, for charts that the door does not know.
+    ColdChartsOf(String),
+    /// Everybody, for charts that the door does not know.
+    ColdCharts,
+}
+
 /// An answer that the Worker's door (`entry.js`) may give again by itself, to everybody.
 pub struct Kept {
     pub body: Vec<u8>,
     pub content_type: &'static str,
     pub etag: String,
+    /// Requests a minute from one address, to be counted; 0 for any number.
+    pub limit: u32,
     /// From then on one request asks for a newer answer.
     pub renew_ms: u64,
     /// From then on nobody gets this one.
@@ -54,7 +67,7 @@ impl Answer {
             headers: vec![("Content-Type", content_type.to_owned())],
             body: Body::Bytes(bytes),
             kept: None,
-            refused_address: None,
+            refused: None,
         }
     }
 
@@ -65,7 +78,7 @@ impl Answer {
             headers: Vec::new(),
             body: Body::Passed(response),
             kept: None,
-            refused_address: None,
+            refused: None,
         }
     }
 
@@ -83,7 +96,7 @@ impl Answer {
             headers: Vec::new(),
             body: Body::Empty,
             kept: None,
-            refused_address: None,
+            refused: None,
         }
     }
 
@@ -120,8 +133,8 @@ impl Answer {
         self
     }
 
-    pub fn refusing(mut self, address: Option<String>) -> Self {
-        self.refused_address = address;
+    pub fn refusing(mut self, refused: Option<Refused>) -> Self {
+        self.refused = refused;
         self
     }
 
@@ -140,14 +153,8 @@ impl Answer {
         is_head: bool,
     ) -> worker::Result<web_sys::Response> {
         let kept = self.kept.take().map(Kept::into_fields);
-        let address = self.refused_address.take();
-        let refusal = match (&self.body, address) {
-            (Body::Bytes(body), Some(address)) => Some([
-                ("body", Uint8Array::from(body.as_slice()).into()),
-                ("status", self.status.into()),
-                ("address", address.into()),
-                ("expires_ms", ((now_ms() + REFUSAL_MS) as f64).into()),
-            ]),
+        let refusal = match (&self.body, self.refused.take()) {
+            (Body::Bytes(body), Some(refused)) => Some(refused.into_fields(self.status, body)),
             _ => None,
         };
         let response = self.respond(cors, is_head)?;
@@ -202,13 +209,31 @@ impl Answer {
 }
 
 impl Kept {
-    fn into_fields(self) -> [(&'static str, JsValue); 5] {
+    fn into_fields(self) -> [(&'static str, JsValue); 6] {
         [
             ("body", Uint8Array::from(self.body.as_slice()).into()),
             ("content_type", self.content_type.into()),
             ("etag", self.etag.into()),
+            ("limit", self.limit.into()),
             ("renew_ms", (self.renew_ms as f64).into()),
             ("expires_ms", (self.expires_ms as f64).into()),
+        ]
+    }
+}
+
+impl Refused {
+    fn into_fields(self, status: u16, body: &[u8]) -> [(&'static str, JsValue); 5] {
+        let of_all_charts = matches!(self, Refused::AllOf(_));
+        let address = match self {
+            Refused::AllOf(address) | Refused::ColdChartsOf(address) => address.into(),
+            Refused::ColdCharts => JsValue::NULL,
+        };
+        [
+            ("body", Uint8Array::from(body).into()),
+            ("status", status.into()),
+            ("address", address),
+            ("of_all_charts", of_all_charts.into()),
+            ("expires_ms", ((now_ms() + REFUSAL_MS) as f64).into()),
         ]
     }
 }

@@ -25,8 +25,8 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     let needed_token = call.header("Authorization").is_some();
     // Charts that need a token are for who showed it.
     let whose = if needed_token { "private" } else { "public" };
-    let kept = (!needed_token && is_open_to_all(&call.env) && limits::are_off(call))
-        .then(|| kept(&known, &rendered, left_s));
+    let limit = limits::for_the_door(call).filter(|_| !needed_token && is_open_to_all(&call.env));
+    let kept = limit.map(|limit| kept(&known, &rendered, left_s, limit));
     let answer = if unchanged {
         Answer::empty(304)
     } else {
@@ -45,7 +45,7 @@ fn left_s(known: &Known, now_ms: u64) -> u64 {
 }
 
 /// What the Worker's door may answer by itself: until memory is too old, or `max-age` is wrong.
-fn kept(known: &Known, rendered: &Rendered, left_s: u64) -> Kept {
+fn kept(known: &Known, rendered: &Rendered, left_s: u64, limit: u32) -> Kept {
     let mut renew_ms = known.received_ms + MEMORY_MS;
     let mut expires_ms = known.computed_ms + BUDGET_MS;
     if left_s > 0 {
@@ -59,6 +59,7 @@ fn kept(known: &Known, rendered: &Rendered, left_s: u64) -> Kept {
         body: rendered.body.clone(),
         content_type: rendered.content_type,
         etag: rendered.etag.clone(),
+        limit,
         renew_ms,
         expires_ms,
     }

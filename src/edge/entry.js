@@ -3,11 +3,11 @@
  * else goes on to the Worker in Wasm, which decides what may be kept, and for how long.
  *
  * It hands them over as `kept` on its response. Only answers that are the same for everybody come
- * with it: charts that need no token, on an installation that is open to every page and counts no
- * requests. They are kept by path, query and `Accept`, which is all that they depend on. A refusal
- * comes as `refusal`, for the address that came too often.
+ * with it: charts that need no token, on an installation that is open to every page. They are kept
+ * by path, query and `Accept`, which is all that they depend on, and counted like all requests. A
+ * refusal comes as `refusal`: it goes out again to whom it is for, without being counted.
  */
-import { serve } from "./service.js";
+import { mayAnswer, serve } from "./service.js";
 
 export { GlobalBoard } from "./index.js";
 export { RegionShard } from "./service.js";
@@ -17,6 +17,7 @@ export { RegionShard } from "./service.js";
  * @property {Uint8Array} body
  * @property {Headers} headers
  * @property {string} etag
+ * @property {number} limit requests a minute from one address, to be counted; 0 for any number
  * @property {number} renew_ms from then on one request asks for a newer answer
  * @property {number} expires_ms from then on nobody gets this one
  */
@@ -35,24 +36,40 @@ let bytes = 0;
 /** Answers that went out from here, for `/metrics`, which is on the other side. */
 const counts = (globalThis.hitparadeDoor = { repeated: 0, refused: 0 });
 
+/**
+ * @typedef {object} Refusal
+ * @property {Uint8Array} body
+ * @property {Headers} headers
+ * @property {number} status
+ * @property {string | null} address whom it is for; null for everybody
+ * @property {boolean} of_all_charts and not only of those that are not kept
+ * @property {number} expires_ms
+ */
+
 /** Addresses that come too often, all of them forgotten together a moment later. */
 const MAX_REFUSALS = 1_024;
-/** @type {Map<string, {body: Uint8Array, headers: Headers, status: number, expires_ms: number}>} */
+/** @type {Map<string | null, Refusal>} */
 const refusals = new Map();
 
 export default {
   /** @param {Request} request */
   fetch(request, env, context) {
-    return known(request) ?? refused(request) ?? ask(request, env, context);
+    const { url, headers } = request;
+    const path = pathOf(url);
+    if (request.method !== "GET" || !isChart(path)) return serve(request, env, context);
+    const key = keyOf(path, headers.get("accept"));
+    const kept = answers.get(key);
+    return refused(request, kept) ?? (kept && again(request, kept)) ?? ask(request, key, env, context);
   },
 };
 
-/** @param {Request} request @returns {Response | undefined} */
-function known(request) {
-  if (answers.size === 0) return undefined;
+/**
+ * The answer that was given before, where it is still good.
+ * @param {Request} request @param {Kept} kept @returns {Response | undefined}
+ */
+function again(request, kept) {
   const { headers } = request;
-  const kept = answers.get(keyOf(request.url, headers.get("accept")));
-  if (kept === undefined || request.method !== "GET" || headers.get("authorization") !== null) return undefined;
+  if (headers.get("authorization") !== null) return undefined;
   const now_ms = Date.now();
   if (now_ms >= kept.renew_ms) {
     kept.renew_ms = now_ms + RENEWAL_MS;
@@ -61,6 +78,7 @@ function known(request) {
   if (now_ms >= kept.expires_ms) return undefined;
   const etag = headers.get("if-none-match");
   if (etag !== null && etag !== kept.etag) return undefined;
+  if (kept.limit > 0 && !mayAnswer(addressOf(request), kept.limit)) return undefined;
   counts.repeated++;
   return etag === null ? new Response(kept.body, kept) : unchanged(kept);
 }
@@ -73,13 +91,13 @@ function unchanged({ headers }) {
 }
 
 /**
- * An address that came too often is told so again, for a moment, without being counted.
- * @param {Request} request @returns {Response | undefined}
+ * Whoever came too often is told so again, for a moment, without being counted.
+ * @param {Request} request @param {Kept | undefined} kept @returns {Response | undefined}
  */
-function refused(request) {
-  if (refusals.size === 0 || request.method !== "GET") return undefined;
-  const refusal = refusals.get(addressOf(request));
-  if (refusal === undefined || !/^\/top-posts($|\?)/.test(pathOf(request.url))) return undefined;
+function refused(request, kept) {
+  if (refusals.size === 0) return undefined;
+  const refusal = refusals.get(withoutPort(addressOf(request))) ?? refusals.get(null);
+  if (refusal === undefined || (kept && !refusal.of_all_charts)) return undefined;
   if (Date.now() >= refusal.expires_ms) {
     refusals.clear();
     return undefined;
@@ -88,17 +106,17 @@ function refused(request) {
   return new Response(refusal.body, refusal);
 }
 
-async function ask(request, env, context) {
+async function ask(request, key, env, context) {
   const answer = await serve(request, env, context);
   const { kept, refusal } = answer;
   if (kept) {
     kept.headers = new Headers(answer.headers);
     kept.headers.set("content-type", kept.content_type);
-    keep(keyOf(request.url, request.headers.get("accept")), kept);
+    keep(key, kept);
   }
   if (refusal && refusals.size < MAX_REFUSALS) {
     refusal.headers = new Headers(answer.headers);
-    refusals.set(withoutPort(refusal.address), refusal);
+    refusals.set(refusal.address === null ? null : withoutPort(refusal.address), refusal);
   }
   return answer;
 }
@@ -106,26 +124,36 @@ async function ask(request, env, context) {
 /** @param {string} key @param {Kept} kept */
 function keep(key, kept) {
   if (key.length > MAX_KEY_LENGTH) return;
-  bytes += kept.body.length - (answers.get(key)?.body.length ?? 0);
+  forget(key);
   answers.set(key, kept);
-  if (answers.size <= MAX_ANSWERS && bytes <= MAX_BYTES) return;
-  // Those that are asked for come back with their next request.
-  answers.clear();
-  bytes = 0;
+  bytes += kept.body.length;
+  // The first one was renewed longest ago: charts that are looked at stay beside a flood of others.
+  for (const oldest of answers.keys()) {
+    if (answers.size <= MAX_ANSWERS && bytes <= MAX_BYTES) break;
+    forget(oldest);
+  }
+}
+
+/** @param {string} key */
+function forget(key) {
+  bytes -= answers.get(key)?.body.length ?? 0;
+  answers.delete(key);
 }
 
 const pathOf = (url) => url.slice(url.indexOf("/", 8));
 
-/** The bare runtime names the port too, which differs by connection. */
-const withoutPort = (address) => address.replace(/(?<=\.\d+|\]):\d+$/, "");
+/** @param {string} path with its query */
+const isChart = (path) => path.startsWith("/top-posts") && (path.length === 10 || path[10] === "?");
 
-/** As the Worker in Wasm finds it (src/edge/limits.rs). @param {Request} request */
-function addressOf({ cf, headers }) {
-  return withoutPort(cf?.clientIp ?? headers.get("cf-connecting-ip") ?? "");
+/** The bare runtime names the port too, which differs by connection. @param {string} address */
+function withoutPort(address) {
+  const colon = address.lastIndexOf(":");
+  const isPorts = colon > 0 && (address[colon - 1] === "]" || address.indexOf(":") === colon);
+  return isPorts ? address.slice(0, colon) : address;
 }
+
+/** As the Worker in Wasm finds it (src/glue.js). @param {Request} request */
+const addressOf = ({ cf, headers }) => cf?.clientIp ?? headers.get("cf-connecting-ip") ?? "";
 
 /** Path and query as they were sent, and what decides the format. */
-function keyOf(url, accept) {
-  const path = pathOf(url);
-  return accept === null || accept === "*/*" ? path : `${path}\n${accept}`;
-}
+const keyOf = (path, accept) => (accept === null || accept === "*/*" ? path : `${path}\n${accept}`);

@@ -7,20 +7,22 @@
 //! shown, and says so.
 //!
 //! # At its limits
-//! Memory holds [`MEMORY_ENTRIES`] leaderboards, the oldest go first. When the global object has
-//! too much to do, charts that are not known are refused here for [`BUSY_MS`], without asking.
+//! Memory holds [`MEMORY_ENTRIES`] leaderboards, the oldest go first. Charts that are not known are
+//! limited by address. When the global object has too much to do, they are refused here for
+//! [`BUSY_MS`], without asking.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::access::needs_token;
+use super::answer::Refused;
 use super::chart_query::ChartQuery;
 use super::counters::{self, Source};
 use super::plays::region_of_request;
 use super::problem::Problem;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, cache, table};
+use super::{ASK_TIMEOUT_MS, cache, limits, table};
 use crate::codec;
 use crate::leaderboard::{Leaderboard, class_of_k};
 use crate::log::report;
@@ -89,8 +91,11 @@ pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Probl
     if known.is_none() {
         table::require_scope(call, &request.scope).await?;
         if now_ms() < BUSY_UNTIL_MS.get() {
-            return Err(Problem::refused(Refusal::Busy { retry_after_s: 1 }, ""));
+            let mut problem = Problem::refused(Refusal::Busy { retry_after_s: 1 }, "");
+            problem.refused = limits::door_keeps_charts(call).then_some(Refused::ColdCharts);
+            return Err(problem);
         }
+        limits::count_cold_chart(call).await?;
     }
     match ask(call, &request).await {
         Ok(fresh) => {

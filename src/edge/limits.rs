@@ -2,23 +2,30 @@
 
 use std::cell::{Cell, RefCell};
 
+use wasm_bindgen::prelude::wasm_bindgen;
 use worker::RateLimiter;
 
-use super::answer::Answer;
+use super::access::is_open_to_all;
+use super::answer::{Answer, Refused};
 use super::problem::Problem;
 use super::request::Call;
 use super::table;
-use crate::limiter::{Allowance, Limiter, sender};
+use crate::limiter::{Allowance, ColdCharts, Limiter, sender};
 use crate::platform::{now_ms, setting};
 
 /// Reads and beacons a minute, unless `LIMIT_PER_MINUTE` says otherwise; 0 for no limit.
 const DEFAULT_LIMIT: u32 = 600;
+
+/// Of so many requests of an address one may be for a chart that nobody looked at lately: 60 a
+/// minute by default, at 5 to 15 ms of the global object's time each.
+const REQUESTS_A_COLD_CHART: u32 = 10;
 
 /// Plays of one post that one address adds a minute, unless `VOTES_PER_MINUTE` says otherwise.
 const DEFAULT_VOTES: u32 = 60;
 
 thread_local! {
     static LIMITER: RefCell<Limiter> = RefCell::default();
+    static COLD_CHARTS: RefCell<ColdCharts> = RefCell::default();
 }
 
 /// What is left to a sender, for the answer's headers.
@@ -37,9 +44,57 @@ pub async fn sender_of(call: &Call) -> Option<u64> {
     Some(sender(address, &seed, now_ms()))
 }
 
-/// Whether requests are not counted at all.
-pub fn are_off(call: &Call) -> bool {
-    number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT) == 0
+/// The limit that the Worker's door must count by when it answers by itself, 0 where requests are
+/// not counted; `None` where the platform counts them, which the door cannot ask.
+pub fn for_the_door(call: &Call) -> Option<u32> {
+    let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
+    (limit == 0 || binding(call).is_none()).then_some(limit)
+}
+
+/// Whether the door knows the charts that are looked at: only then may it tell others apart.
+pub fn door_keeps_charts(call: &Call) -> bool {
+    is_open_to_all(&call.env) && for_the_door(call).is_some()
+}
+
+/// Counting for the Worker's door (`entry.js`): a class, as only those leave the module.
+#[wasm_bindgen]
+pub struct DoorLimit;
+
+#[wasm_bindgen]
+impl DoorLimit {
+    /// Counts a request of an address that the door answers by itself. `false`: it must not, and
+    /// [`count`] says why.
+    pub fn count(address: &str, limit: u32) -> bool {
+        table::known().is_some_and(|table| {
+            let now_ms = now_ms();
+            let sender = sender(address, &table.seed, now_ms);
+            LIMITER.with(|limiter| limiter.borrow_mut().take(sender, limit, now_ms).allowed)
+        })
+    }
+}
+
+/// Counts a chart that nobody looked at lately, which costs milliseconds: a tenth of the requests
+/// of an address may be for such.
+///
+/// # Errors
+/// 429 where an address asks for too many different ones.
+pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
+    let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
+    let Some(sender) = sender_of(call).await.filter(|_| limit > 0) else {
+        return Ok(());
+    };
+    let a_minute = (limit / REQUESTS_A_COLD_CHART).max(1);
+    if COLD_CHARTS.with(|charts| charts.borrow_mut().take(sender, a_minute, now_ms())) {
+        return Ok(());
+    }
+    let detail = "too many different charts from one address; those that are looked at go on";
+    let mut problem = Problem::new(429, "rate_limited", detail);
+    problem.headers.push(("Retry-After", "1".into()));
+    let address = call.seen.address.clone();
+    problem.refused = address
+        .filter(|_| door_keeps_charts(call))
+        .map(Refused::ColdChartsOf);
+    Err(problem)
 }
 
 /// Counts a request of an address.
@@ -135,6 +190,6 @@ fn too_many(call: &Call, limit: u32, retry_after_s: u32) -> Problem {
         ("RateLimit", left),
         ("RateLimit-Policy", policy(limit)),
     ];
-    problem.refused_address = call.seen.address.clone();
+    problem.refused = call.seen.address.clone().map(Refused::AllOf);
     problem
 }

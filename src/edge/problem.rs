@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use worker::Method;
 
-use super::answer::Answer;
+use super::answer::{Answer, Refused};
 use crate::wire::Refusal;
 
 /// An error that its reader can do something about.
@@ -19,8 +19,8 @@ pub struct Problem {
     pub more: Map<String, Value>,
     /// What led to it: for the operator's log, not for the reader.
     pub cause: Option<String>,
-    /// The address that came too often: it is refused again without being looked at.
-    pub refused_address: Option<String>,
+    /// Who is told the same for a moment, without being looked at.
+    pub refused: Option<Refused>,
 }
 
 impl Problem {
@@ -33,7 +33,7 @@ impl Problem {
             headers: Vec::new(),
             more,
             cause: None,
-            refused_address: None,
+            refused: None,
         }
     }
 
@@ -148,6 +148,6 @@ impl From<Problem> for Answer {
         for (name, value) in problem.headers {
             answer = answer.with_header(name, value);
         }
-        answer.refusing(problem.refused_address)
+        answer.refusing(problem.refused)
     }
 }
