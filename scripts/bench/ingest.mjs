@@ -3,26 +3,21 @@
  * run. Both are on bare workerd on this machine; their turns alternate, so that what else the
  * machine does falls on both, and the median of the turns counts.
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ensureBuilt } from "../build.mjs";
+import { benchmark, NO_LIMIT, TOKEN } from "../lib/bench.mjs";
 import { sendPlays } from "../lib/client.mjs";
 import { startFloor } from "../lib/floor.mjs";
 import { readMetrics } from "../lib/metrics.mjs";
-import { median, Report } from "../lib/report.mjs";
+import { median } from "../lib/report.mjs";
 import { say } from "../lib/say.mjs";
-import { startServer } from "../lib/server.mjs";
-import { ensureWrk, sendBeacons } from "../lib/wrk.mjs";
+import { sendBeacons } from "../lib/wrk.mjs";
 
 const CONNECTIONS = 256;
 const PAIRS = 7;
 const SECONDS = 2;
 const PLAYS = 20;
-const TOKEN = "ingest-token-of-the-bench";
-/** High enough to be met by nobody: the limits are counted, and let everything through. */
-const NO_LIMIT = "1000000000";
 const STEADY_SECONDS = 20;
 const SINGLES = 100;
 const MEMORY_MINUTES = 10;
@@ -30,40 +25,17 @@ const MEMORY_MINUTES = 10;
 const PUSHED_MS = 12_000;
 
 /** @param {{json: boolean}} how @returns {Promise<boolean>} whether every limit holds */
-export async function run({ json }) {
-  await ensureWrk();
-  await ensureBuilt();
-  const folder = mkdtempSync(join(tmpdir(), "hitparade-bench-"));
-  const servers = [];
-  const notes = [];
-  const report = new Report();
-  try {
-    const floor = await startFloor(join(folder, "floor"));
-    servers.push(floor);
-    const ours = await startOurs(join(folder, "ours"));
-    servers.push(ours);
+export function run({ json }) {
+  const title = "Ingest: beacons and plays on bare workerd, against the runtime's own floor in the same run";
+  return benchmark({ json, title, command: "npm run bench -- ingest" }, async ({ report, notes, folder, keep, serve }) => {
+    const floor = keep(await startFloor(join(folder, "floor")));
+    const ours = await serve("ours", { LIMIT_PER_MINUTE: NO_LIMIT, VOTES_PER_MINUTE: NO_LIMIT });
     await measureLoad(report, floor, ours, notes);
     await measureSteady(report, ours);
     await measureSingles(report, floor, ours, notes);
     await measureMemory(report, ours, notes);
-  } finally {
-    await Promise.all(servers.map((server) => server.stop()));
-    rmSync(folder, { recursive: true, force: true });
-  }
-  return report.print({
-    json,
-    title: "Ingest: beacons and plays on bare workerd, against the runtime's own floor in the same run",
-    command: "npm run bench -- ingest",
-    notes,
   });
 }
-
-const startOurs = (state) =>
-  startServer({
-    port: 0,
-    state,
-    environment: { ...process.env, INGEST_TOKEN: TOKEN, LIMIT_PER_MINUTE: NO_LIMIT, VOTES_PER_MINUTE: NO_LIMIT },
-  });
 
 async function measureLoad(report, floor, ours, notes) {
   const turns = {

@@ -3,26 +3,22 @@
  * same size at once, in the same run. Both are on bare workerd on this machine; their turns
  * alternate, so that what else the machine does falls on both, and the median of the turns counts.
  */
-import { mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ensureBuilt } from "../build.mjs";
+import { benchmark, NO_LIMIT, TOKEN } from "../lib/bench.mjs";
 import { sendPlays } from "../lib/client.mjs";
 import { startConstant } from "../lib/floor.mjs";
 import { readMetrics } from "../lib/metrics.mjs";
-import { median, Report } from "../lib/report.mjs";
+import { median } from "../lib/report.mjs";
 import { say } from "../lib/say.mjs";
-import { startServer } from "../lib/server.mjs";
-import { ensureWrk, read, sendBeacons } from "../lib/wrk.mjs";
-import { askForColdCharts } from "./read/cold.mjs";
+import { read, readAtRate, sendBeacons } from "../lib/wrk.mjs";
 
-const TOKEN = "ingest-token-of-the-bench";
 const CONNECTIONS = 64;
 const PAIRS = 7;
 const SECONDS = 2;
 const HOT = "/top-posts?region=NA&timeframe=24h&k=10";
+const COLD = "/top-posts?region=global&timeframe=%dm&k=100";
 const POSTS = 1_000;
 const READERS = 1_000;
 const CHARTS = 50;
@@ -37,40 +33,20 @@ const PLAYS = 60;
 const PLAY_TIMEOUT_MS = 30_000;
 
 /** @param {{json: boolean}} how @returns {Promise<boolean>} whether every limit holds */
-export async function run({ json }) {
-  await ensureWrk();
-  await ensureBuilt();
-  const folder = mkdtempSync(join(tmpdir(), "hitparade-bench-"));
-  const servers = [];
-  const notes = [];
-  const report = new Report();
-  const start = async (name, environment) => {
-    const server = await startServer({
-      port: 0,
-      state: join(folder, name),
-      environment: { ...process.env, INGEST_TOKEN: TOKEN, READ_TOKEN: "", ALLOWED_ORIGINS: "", ...environment },
-    });
-    servers.push(server);
-    await play(server);
-    return server;
-  };
-  try {
-    const ours = await start("ours", { LIMIT_PER_MINUTE: "0" });
-    await measureHot(report, ours, join(folder, "constant"), servers, notes);
-    await measureReaders(report, ours, notes);
-    const limited = await start("limited", {});
+export function run({ json }) {
+  const title = "Read: charts on bare workerd, against a Worker that answers a constant at once in the same run";
+  return benchmark({ json, title, command: "npm run bench -- read" }, async ({ report, notes, folder, keep, serve }) => {
+    // Requests are counted as by default, or 64 connections of one address would soon be refused.
+    const counting = await serve("counting", { LIMIT_PER_MINUTE: NO_LIMIT });
+    await play(counting);
+    const constant = async (bytes) => keep(await startConstant(join(folder, "constant"), bytes));
+    await measureHot(report, counting, constant, notes);
+    await measureReaders(report, counting, notes);
+    const limited = await serve("limited");
+    await play(limited);
     await measureCold(report, limited, notes, "1,000 different cold charts a second from one client: ingest", { atLeast: 0.9 });
-    await measureCold(report, ours, notes, "· with no limit by address", {});
-    await measurePlayToChart(report, ours, notes);
-  } finally {
-    await Promise.all(servers.map((server) => server.stop()));
-    rmSync(folder, { recursive: true, force: true });
-  }
-  return report.print({
-    json,
-    title: "Read: charts on bare workerd, against a Worker that answers a constant at once in the same run",
-    command: "npm run bench -- read",
-    notes,
+    await measureCold(report, counting, notes, "· with no limit by address", {});
+    await measurePlayToChart(report, counting, notes);
   });
 }
 
@@ -89,11 +65,10 @@ async function play(server) {
   throw new Error("the plays of the benchmark do not show in the chart");
 }
 
-async function measureHot(report, ours, folder, servers, notes) {
+async function measureHot(report, ours, startConstant, notes) {
   const size = await sizeOf(ours.url, HOT);
   const HEAD = "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nContent-Type: application/json\r\n\r\n".length;
-  const constant = await startConstant(folder, size - HEAD);
-  servers.push(constant);
+  const constant = await startConstant(size - HEAD);
   const turns = { constant: constant.url, chart: ours.url + HOT };
   const load = (url, seconds) => read(url, { seconds, connections: CONNECTIONS });
   for (const url of Object.values(turns)) await load(url, 1);
@@ -146,22 +121,36 @@ async function measureReaders(report, server, notes) {
   notes.push(`${READERS} connections reading ${CHARTS} charts: ${Math.round(perSecond)}/s, ${refused} refused, ${broken} broken`);
 }
 
-/** Durable beacons of a trusted sender, by turns with and without the charts. */
+/**
+ * Durable beacons of a trusted sender, by turns alone, beside the cold charts, and beside as many
+ * requests for one hot chart: what any 1,000 requests a second take of the one thread that all of
+ * the bare runtime has here, objects and all, and their client of the machine.
+ */
 async function measureCold(report, server, notes, name, limits) {
   const ingest = () => sendBeacons(`${server.url}/plays`, { plays: 1, seconds: SECONDS, connections: BEACON_CONNECTIONS, token: TOKEN });
+  const beside = async (path) => {
+    const asking = readAtRate(server.url, { path, perSecond: COLD_A_SECOND, seconds: SECONDS + 1, connections: BEACON_CONNECTIONS });
+    await sleep(500);
+    const { perSecond } = await ingest();
+    for (const [status, count] of Object.entries((await asking).statuses)) {
+      if (path === COLD) statuses.set(status, (statuses.get(status) ?? 0) + count);
+    }
+    return perSecond;
+  };
+  const statuses = new Map();
   await ingest();
-  const [ratios, statuses] = [[], new Map()];
+  const turns = [];
   for (let pair = 1; pair <= PAIRS; pair++) {
-    const without = await ingest();
-    const cold = askForColdCharts(server.url, { perSecond: COLD_A_SECOND });
-    const beside = await ingest();
-    for (const [status, count] of await cold.stop()) statuses.set(status, (statuses.get(status) ?? 0) + count);
-    ratios.push(beside.perSecond / without.perSecond);
-    say(`  pair ${pair} of ${PAIRS}, beacons/s: ${Math.round(without.perSecond)}, beside cold charts ${Math.round(beside.perSecond)}`);
+    const turn = { alone: (await ingest()).perSecond, cold: await beside(COLD), hot: await beside(HOT) };
+    turns.push(turn);
+    const rates = Object.entries(turn).map(([what, rate]) => `${what} ${Math.round(rate)}`);
+    say(`  pair ${pair} of ${PAIRS}, beacons/s: ${rates.join(", ")}`);
   }
-  report.add(name, median(ratios), "× its speed", limits);
-  const answers = [...statuses].map(([status, count]) => `${count} × ${status}`).join(", ");
-  notes.push(`${name.replace(/^· /, "cold charts ")}: answers ${answers}`);
+  report.add(name, median(turns.map(({ cold, alone }) => cold / alone)), "× its speed", limits);
+  const against = name.startsWith("·") ? "· … against as many requests for a hot chart" : "· against as many requests for a hot chart";
+  report.add(against, median(turns.map(({ cold, hot }) => cold / hot)), "×");
+  const answers = [...statuses].sort().map(([status, count]) => `${count} × ${status}`);
+  notes.push(`${name.replace(/^· /, "cold charts ")}: answers ${answers.join(", ")}`);
 }
 
 /** Plays of posts of their own, each at a moment of its own, until the chart shows them. */

@@ -7,6 +7,7 @@ import { Advice } from "./say.mjs";
 
 const BEACONS = join(ROOT, "benches", "floor", "beacons.lua");
 const READS = join(ROOT, "benches", "floor", "reads.lua");
+const PACED = join(ROOT, "benches", "floor", "paced.lua");
 
 /** `wrk`, from Debian where that is possible. */
 export async function ensureWrk() {
@@ -64,7 +65,29 @@ export async function read(url, { seconds, connections, paths = [] }) {
   return wrk(url, { seconds, connections, script: READS, args: paths });
 }
 
-async function wrk(url, { seconds, connections, script, args: more }) {
+let paced_number = 0;
+
+/**
+ * Reads at a rate for some seconds, whatever they are answered.
+ * @param {string} url
+ * @param {{path: string, perSecond: number, seconds: number, connections: number}} load `%d` in the
+ *   path is a number of minutes below 400 days, another one in each request
+ * @returns {Promise<{requests: number, statuses: Record<string, number>}>}
+ */
+export async function readAtRate(url, { path, perSecond, seconds, connections }) {
+  const args = [String(perSecond), path, String(paced_number)];
+  paced_number += perSecond * seconds;
+  return runWrk(url, { seconds, connections, script: PACED, args });
+}
+
+async function wrk(url, load) {
+  const { requests, microseconds, refused, broken, p50, p99 } = await runWrk(url, load);
+  const good = requests - refused;
+  return { perSecond: (good * 1e6) / microseconds, requests, refused, broken, p50Ms: p50 / 1000, p99Ms: p99 / 1000 };
+}
+
+/** @returns {Promise<any>} what the script prints at the end */
+async function runWrk(url, { seconds, connections, script, args: more }) {
   const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "15s", "-s", script, url, "--", ...more];
   const child = spawn("wrk", args, { stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
@@ -76,7 +99,5 @@ async function wrk(url, { seconds, connections, script, args: more }) {
   });
   const line = /^\{"requests".*$/m.exec(text)?.[0];
   if (code !== 0 || !line) throw new Advice(`wrk failed (exit code ${code}): ${text.trim()}`);
-  const { requests, microseconds, refused, broken, p50, p99 } = JSON.parse(line);
-  const good = requests - refused;
-  return { perSecond: (good * 1e6) / microseconds, requests, refused, broken, p50Ms: p50 / 1000, p99Ms: p99 / 1000 };
+  return JSON.parse(line);
 }
