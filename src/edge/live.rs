@@ -12,8 +12,8 @@ use super::{leaderboards, table};
 use crate::platform::{LIVE_HEADER, shard_stub};
 use crate::wire::LiveRequest;
 
-/// Readers who are sent away come back spread over some time.
-const RETRY_AFTER_S: u32 = 10;
+/// Readers who are sent away come back spread over some time, from so many seconds to so many.
+const RETRY_AFTER_S: [u32; 2] = [10, 30];
 
 pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
     may_read(call)?;
@@ -54,11 +54,10 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
     let request = Request::new_with_init("http://object/live", &init).map_err(away)?;
     let response = stub.fetch_with_request(request).await.map_err(away)?;
     if response.status_code() != 101 {
-        return Err(Problem::busy(
-            "overloaded",
-            RETRY_AFTER_S,
-            "no room for this socket; try again",
-        ));
+        let [from_s, to_s] = RETRY_AFTER_S;
+        let retry_after_s = from_s + (js_sys::Math::random() * f64::from(to_s - from_s)) as u32;
+        let detail = "no room for this socket; try again";
+        return Err(Problem::busy("overloaded", retry_after_s, detail));
     }
     Ok(Answer::upgraded(response))
 }

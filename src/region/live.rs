@@ -6,11 +6,18 @@
 //!
 //! The object looks every [`LOOK_INTERVAL_MS`] while it has sockets, which bounds both the
 //! messages (one a look at most) and the alarms that are billed (a row each).
+//!
+//! # At its limits
+//! [`MAX_SOCKETS`] sockets and [`MAX_CHARTS`] charts; whoever comes after them is told to come back
+//! later. A reader that does not read is dropped (see [`Backlog`] and `sockets.js`).
 
 use std::collections::BTreeMap;
 
-use worker::{State, WebSocket, WebSocketPair, console_error};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::console_error;
 
+use super::backlog::Backlog;
 use crate::codec;
 use crate::leaderboard::{Chart, Format, Rendered};
 use crate::wire::{ChartReply, LiveRequest};
@@ -19,75 +26,112 @@ use crate::wire::{ChartReply, LiveRequest};
 pub const LOOK_INTERVAL_MS: u64 = 2_000;
 /// Sockets of one object: more are told to come back later.
 const MAX_SOCKETS: usize = 10_000;
+/// Charts that they look at: as many as a shard keeps.
+const MAX_CHARTS: usize = 256;
+
+#[wasm_bindgen(module = "/src/region/sockets.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = answerPings)]
+    fn answer_pings(context: &JsValue);
+
+    #[wasm_bindgen(catch)]
+    fn accept(context: &JsValue, tag: &str, text: &str) -> Result<web_sys::WebSocket, JsValue>;
+
+    fn count(context: &JsValue, tag: Option<&str>) -> usize;
+
+    fn tags(context: &JsValue) -> Vec<String>;
+
+    fn send(context: &JsValue, tag: &str, text: &str, heard_since_ms: f64);
+}
 
 /// Which charts the sockets of this object show, and what was sent last.
 ///
 /// It is empty after the object slept; the sockets' tags bring it back.
-#[derive(Default)]
 pub struct Shown {
-    last: BTreeMap<String, Option<String>>,
+    /// The object's context, which has the sockets.
+    context: JsValue,
+    charts: BTreeMap<String, ShownChart>,
+    /// Those that closed since the last look are still in it.
+    sockets: usize,
+}
+
+#[derive(Default)]
+struct ShownChart {
+    etag: Option<String>,
+    backlog: Backlog,
 }
 
 impl Shown {
-    pub fn is_empty(&self) -> bool {
-        self.last.is_empty()
+    pub fn new(context: JsValue) -> Self {
+        answer_pings(&context);
+        Shown {
+            context,
+            charts: BTreeMap::new(),
+            sockets: 0,
+        }
     }
 
     /// Finds the charts of the sockets that outlived the memory of this object.
-    pub fn restore(&mut self, state: &State) {
-        if self.is_empty() {
-            for socket in state.get_websockets() {
-                for tag in state.get_tags(&socket) {
-                    self.last.insert(tag, None);
-                }
-            }
+    pub fn restore(&mut self) {
+        if self.charts.is_empty() {
+            let tags = tags(&self.context).into_iter();
+            self.charts
+                .extend(tags.map(|tag| (tag, ShownChart::default())));
+            self.sockets = count(&self.context, None);
         }
     }
 
     /// The tags of all charts that are shown; those that nobody looks at any more are forgotten.
-    pub fn tags(&mut self, state: &State) -> Vec<String> {
-        self.last
-            .retain(|tag, _| !state.get_websockets_with_tag(tag).is_empty());
-        self.last.keys().cloned().collect()
+    pub fn tags(&mut self) -> Vec<String> {
+        self.charts
+            .retain(|tag, _| count(&self.context, Some(tag)) > 0);
+        self.sockets = count(&self.context, None);
+        self.charts.keys().cloned().collect()
     }
 
     /// Sends a chart to everybody who looks at it, if it says something new.
-    pub fn send(&mut self, state: &State, tag: &str, rendered: &Rendered) {
-        let Some(last) = self.last.get_mut(tag) else {
+    pub fn send(&mut self, tag: &str, rendered: &Rendered, now_ms: u64) {
+        let Some(chart) = self.charts.get_mut(tag) else {
             return;
         };
-        if last.as_ref() == Some(&rendered.etag) {
+        if chart.etag.as_ref() == Some(&rendered.etag) {
             return;
         }
-        *last = Some(rendered.etag.clone());
+        chart.etag = Some(rendered.etag.clone());
         let Ok(text) = std::str::from_utf8(&rendered.body) else {
             return;
         };
-        for socket in state.get_websockets_with_tag(tag) {
-            if socket.send_with_str(text).is_err() {
-                // It does not take what it is sent: it may come again.
-                let _ = socket.close(Some(1013), Some("too slow"));
-            }
-        }
+        let heard_since_ms = chart.backlog.heard_since_ms(now_ms);
+        chart.backlog.add(now_ms, text.len());
+        send(&self.context, tag, text, heard_since_ms as f64);
     }
 
-    /// Takes a new socket. Returns the end for the reader and our own, or `None` where there are
-    /// too many.
-    pub fn accept(&mut self, state: &State, tag: &str) -> worker::Result<Option<Accepted>> {
-        if state.get_websockets().len() >= MAX_SOCKETS {
-            return Ok(None);
-        }
-        let WebSocketPair { client, server } = WebSocketPair::new()?;
-        state.accept_websocket_with_tags(&server, &[tag]);
-        self.last.entry(tag.to_owned()).or_default();
-        Ok(Some(Accepted { client, server }))
+    /// Whether a chart is shown to somebody: it is looked at regularly.
+    pub fn shows(&self, tag: &str) -> bool {
+        self.charts.contains_key(tag)
     }
-}
 
-/// Both ends of a socket.
-pub struct Accepted {
-    pub client: WebSocket,
-    pub server: WebSocket,
+    /// Whether there is room for one more socket.
+    pub fn has_room(&self, tag: &str) -> bool {
+        self.sockets < MAX_SOCKETS && (self.charts.len() < MAX_CHARTS || self.shows(tag))
+    }
+
+    /// Takes a new socket and sends it the chart. Returns the reader's end.
+    ///
+    /// # Errors
+    /// When the platform has no more sockets.
+    pub fn accept(&mut self, tag: &str, rendered: &Rendered) -> worker::Result<worker::WebSocket> {
+        let text = String::from_utf8_lossy(&rendered.body);
+        let reader = accept(&self.context, tag, &text)?;
+        self.sockets += 1;
+        self.charts
+            .entry(tag.to_owned())
+            .or_insert_with(|| ShownChart {
+                etag: Some(rendered.etag.clone()),
+                backlog: Backlog::default(),
+            });
+        Ok(reader.into())
+    }
 }
 
 /// The message for a chart: the answer of `/top-posts`.

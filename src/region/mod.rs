@@ -30,6 +30,8 @@
 
 mod alarm;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod backlog;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod charts;
 mod journal;
 mod limits;

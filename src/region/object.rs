@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
+use futures_util::{StreamExt, stream};
 use js_sys::Uint8Array;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -33,6 +34,8 @@ use crate::wire::{
 
 /// How long readers wait for the global object before they get what is there.
 const CHART_TIMEOUT_MS: u64 = 3_000;
+/// Charts that are asked for at once: the platform takes six connections.
+const CHARTS_AT_ONCE: usize = 6;
 /// What an error costs a sender: the time a restarted object needs.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
 
@@ -151,6 +154,9 @@ impl RegionShard {
 
 impl DurableObject for RegionShard {
     fn new(state: State, env: Env) -> Self {
+        let state = state._inner();
+        let context = JsValue::clone(state.as_ref());
+        let state = State::from(state);
         RegionShard {
             inner: Rc::new(Inner {
                 state,
@@ -164,7 +170,7 @@ impl DurableObject for RegionShard {
                 alarm: Cell::default(),
                 arrivals: Cell::default(),
                 pushed_ms: Cell::new(0),
-                shown: RefCell::default(),
+                shown: RefCell::new(Shown::new(context)),
                 counters: Cell::new(ShardMetrics {
                     started_ms: now_ms(),
                     ..ShardMetrics::default()
@@ -476,37 +482,43 @@ impl Inner {
         let Some(request) = LiveRequest::of_tag(tag) else {
             return Response::error("no such chart", 400);
         };
-        let kept = self.chart(&codec::encode(&request.chart_request())).await;
+        self.shown.borrow_mut().restore();
+        let question = codec::encode(&request.chart_request());
+        // Whoever comes to a chart that others look at gets what they have, and then the next one.
+        let is_shown = self.shown.borrow().shows(tag);
+        let shown = is_shown.then(|| self.kept_chart(&question, u64::MAX));
+        let kept = match shown.flatten() {
+            Some(kept) => kept,
+            None => self.chart(&question).await,
+        };
         let Some(rendered) = live::render(&request, &kept.reply, kept.stale) else {
             // The Worker asked for the same chart before it sent the reader here.
             return Response::error("no such chart", 400);
         };
-        self.shown.borrow_mut().restore(&self.state);
-        let accepted = self.shown.borrow_mut().accept(&self.state, tag)?;
-        let Some(accepted) = accepted else {
+        if !self.shown.borrow().has_room(tag) {
             return Response::error("too many readers here", 503);
-        };
-        accepted
-            .server
-            .send_with_str(String::from_utf8_lossy(&rendered.body))?;
+        }
+        let reader = self.shown.borrow_mut().accept(tag, &rendered)?;
         self.ensure_alarm_within(LOOK_INTERVAL_MS).await;
-        Response::from_websocket(accepted.client)
+        Response::from_websocket(reader)
     }
 
     /// Sends what has changed to whoever looks at it.
     async fn look(&self) {
-        self.shown.borrow_mut().restore(&self.state);
-        let tags = self.shown.borrow_mut().tags(&self.state);
-        for tag in tags {
+        self.shown.borrow_mut().restore();
+        let tags = self.shown.borrow_mut().tags();
+        let shown = stream::iter(tags).for_each_concurrent(CHARTS_AT_ONCE, async |tag| {
             let Some(request) = LiveRequest::of_tag(&tag) else {
-                continue;
+                return;
             };
             let question = codec::encode(&request.chart_request());
             let kept = self.chart(&question).await;
             if let Some(rendered) = live::render(&request, &kept.reply, kept.stale) {
-                self.shown.borrow_mut().send(&self.state, &tag, &rendered);
+                let mut shown = self.shown.borrow_mut();
+                shown.send(&tag, &rendered, now_ms());
             }
-        }
+        });
+        shown.await;
     }
 
     /// Waits, once after each load, until what was loaded is durable; `false` if that failed.
@@ -533,7 +545,7 @@ impl Inner {
 
     /// Commits until nothing waits.
     async fn commit_all(&self) {
-        self.ensure_alarm().await;
+        self.ensure_alarm_within(PUSH_INTERVAL_MS).await;
         loop {
             if self.arrivals.get().is_busy() {
                 self.wait_for_group().await;
@@ -600,19 +612,16 @@ impl Inner {
         self.group_is_full.borrow_mut().take();
     }
 
-    /// Sees to it that the object wakes up: before anything is written, so that no crash leaves
-    /// plays that nobody pushes.
-    async fn ensure_alarm(&self) {
-        if self.alarm.get().to_be_set(now_ms()).is_some() {
-            self.ensure_alarm_within(PUSH_INTERVAL_MS).await;
-        }
-    }
-
-    /// Sets the alarm, earlier than it may be set already.
+    /// Sees to it that the object wakes up in time: before anything is written, so that no crash
+    /// leaves plays that nobody pushes.
     async fn ensure_alarm_within(&self, delay_ms: u64) {
-        // Whoever comes while this waits need not set it too.
         let mut alarm = self.alarm.get();
-        alarm.was_set(now_ms().saturating_add(delay_ms));
+        let now_ms = now_ms();
+        let Some(due_ms) = alarm.to_be_set(now_ms, delay_ms) else {
+            return;
+        };
+        // Whoever comes while this waits need not set it too.
+        alarm.was_set(due_ms);
         self.alarm.set(alarm);
         if let Err(error) = self.state.storage().set_alarm(delay_ms as i64).await {
             report!("shard", "alarm: {error}");
@@ -627,10 +636,10 @@ impl Inner {
     }
 
     async fn alarm(&self) {
-        self.shown.borrow_mut().restore(&self.state);
+        self.shown.borrow_mut().restore();
         self.alarm_fired();
         let has_work = self.with_shard(|shard, _| Ok(shard.has_work()));
-        let has_readers = !self.shown.borrow_mut().tags(&self.state).is_empty();
+        let has_readers = !self.shown.borrow_mut().tags().is_empty();
         if has_work == Ok(false) && !has_readers {
             return;
         }

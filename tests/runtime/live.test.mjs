@@ -1,11 +1,17 @@
-/** `/live` on the real runtime: the chart now, at each change, after a restart. */
+/** `/live` on the real runtime: the chart now, at each change, after restarts, through an outage. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { after, before, describe, it } from "node:test";
-import { CHART_TIMEOUT_MS, Service } from "./harness.mjs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { retryInMs } from "../../www/page/backoff.js";
+import { CHART_TIMEOUT_MS, Service, eventually } from "./harness.mjs";
+import { CuttableService } from "./outage/service.mjs";
 
 /** A socket whose messages can be waited for. */
 class Listener {
   messages = [];
+  pongs = 0;
   #waiting = [];
 
   constructor(service, query) {
@@ -15,6 +21,7 @@ class Listener {
     this.socket = new WebSocket(url);
     this.closed = new Promise((done) => this.socket.addEventListener("close", done));
     this.socket.addEventListener("message", ({ data }) => {
+      if (data === "pong") return void this.pongs++;
       this.messages.push({ chart: JSON.parse(data), at: Date.now() });
       for (const wake of this.#waiting.splice(0)) wake();
     });
@@ -109,3 +116,140 @@ describe("/live", () => {
     assert.equal(unknown.messages.length, 0);
   });
 });
+
+describe("/live, when things go wrong", () => {
+  it("readers who keep coming do not hold up the plays", async () => {
+    const service = await Service.start();
+    try {
+      await service.send([{ post_id: "a", count: 5 }]);
+      const listeners = [];
+      const seen = eventually(() => service.topPosts(QUERY).then((chart) => assert.ok(listed("a", 5)(chart))));
+      let done = false;
+      const coming = (async () => {
+        for (; !done; await sleep(200)) listeners.push(new Listener(service, QUERY));
+      })();
+      await seen.finally(() => (done = true));
+      await coming;
+      await Promise.all(listeners.map((listener) => listener.until(listed("a", 5))));
+      await Promise.all(listeners.map((listener) => listener.close()));
+    } finally {
+      await service.dispose();
+    }
+  });
+
+  it("a reader who does not read is dropped, and one who reads and pings is not", async () => {
+    const service = await Service.start();
+    try {
+      const query = { region: "global", timeframe: "1h", k: "1000" };
+      // A chart of half a megabyte that changes with every look.
+      const posts = Array.from({ length: 1_000 }, (_, index) => `${index}-`.padEnd(250, "x"));
+      const send = () => service.send(posts.map((post_id) => ({ post_id })));
+      await send();
+      await eventually(async () => assert.equal((await service.topPosts(query)).top_posts.length, posts.length));
+      const reader = new Listener(service, query);
+      const stuck = await openAndStopReading(service, query);
+      let changes = 0;
+      for (const end = Date.now() + 50_000; Date.now() < end; changes++) {
+        await send();
+        if (changes % 5 === 0) reader.socket.send("ping");
+        await sleep(1_000);
+      }
+      assert.equal(reader.socket.readyState, WebSocket.OPEN, "whoever reads stays");
+      assert.ok(reader.pongs > 0);
+      assert.ok(reader.messages.length > 8);
+      const received = await stuck.readAll();
+      assert.equal(received.close, "1013 too slow");
+      assert.ok(received.messages < reader.messages.length, `${received.messages} of ${reader.messages.length} messages`);
+      await reader.close();
+    } finally {
+      await service.dispose();
+    }
+  });
+
+  it("sockets outlive an outage of the global object and its restart", async () => {
+    const service = await CuttableService.start();
+    try {
+      await service.send([{ post_id: "before", count: 5 }]);
+      await eventually(() => service.topPosts(QUERY).then((chart) => assert.ok(listed("before", 5)(chart))));
+      const listener = new Listener(service, QUERY);
+      await listener.until(listed("before", 5));
+
+      await service.connection.cut();
+      await service.send([{ post_id: "meanwhile", count: 7 }]);
+      const aged = await listener.until((chart) => chart.stale);
+      assert.deepEqual(aged.top_posts.map(({ post_id }) => post_id), ["before"]);
+      const newcomer = new Listener(service, QUERY);
+      assert.deepEqual((await newcomer.until(() => true)).top_posts.map(({ post_id }) => post_id), ["before"]);
+
+      await service.restartGlobal();
+      await service.connection.mend();
+      for (const socket of [listener, newcomer]) {
+        const healed = await socket.until(listed("meanwhile", 7), 2 * CHART_TIMEOUT_MS);
+        assert.equal(healed.stale, undefined);
+        assert.ok(listed("before", 5)(healed));
+        assert.equal(socket.socket.readyState, WebSocket.OPEN, "the same socket");
+        await socket.close();
+      }
+    } finally {
+      await service.dispose();
+    }
+  });
+
+  it("our own readers come back spread over the whole wait, and ever later", () => {
+    const limits = { baseMs: 15_000, mostMs: 600_000 };
+    for (const [failures, mostMs] of [[0, 15_000], [1, 30_000], [3, 120_000], [40, 600_000], [5_000, 600_000]]) {
+      const tenths = new Array(10).fill(0);
+      // 10,000 readers, drawn evenly: a tenth of them in each tenth of the time.
+      for (let reader = 0; reader < 10_000; reader++) {
+        const waitMs = retryInMs(failures, limits, () => (reader + 0.5) / 10_000);
+        tenths[Math.floor((waitMs / mostMs) * 10)]++;
+      }
+      assert.deepEqual(tenths, new Array(10).fill(1_000));
+    }
+    const waits = Array.from({ length: 100 }, () => retryInMs(0, limits));
+    assert.equal(new Set(waits).size, 100, "each reader draws for itself");
+  });
+});
+
+/** A socket of which nothing is read until `readAll`. */
+async function openAndStopReading(service, query) {
+  const { hostname, port } = new URL(service.url);
+  const socket = connect(Number(port), hostname);
+  socket.write(
+    `GET /live?${new URLSearchParams(query)} HTTP/1.1\r\nHost: ${hostname}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+  );
+  const [first] = await once(socket, "data");
+  socket.pause();
+  assert.match(first.toString("latin1"), /^HTTP\/1\.1 101 /);
+  const head = first.indexOf("\r\n\r\n") + 4;
+  return {
+    /** @returns {Promise<{messages: number, close: string}>} what was sent, up to the end */
+    readAll: async () => {
+      const parts = [first.subarray(head)];
+      socket.on("data", (data) => parts.push(data));
+      socket.resume();
+      return eventually(async () => {
+        const frames = [...framesOf(Buffer.concat(parts))];
+        const close = frames.find(({ opcode }) => opcode === 8);
+        assert.ok(close, `${frames.length} messages, and not closed`);
+        socket.destroy();
+        return { messages: frames.length - 1, close: `${close.payload.readUInt16BE(0)} ${close.payload.subarray(2)}` };
+      });
+    },
+  };
+}
+
+/** RFC 6455, as servers send it: without a mask. */
+function* framesOf(bytes) {
+  for (let at = 0; at + 2 <= bytes.length; ) {
+    const opcode = bytes[at] & 15;
+    let length = bytes[at + 1] & 127;
+    let header = 2;
+    if (length === 126) [length, header] = [bytes.readUInt16BE(at + 2), 4];
+    else if (length === 127) [length, header] = [Number(bytes.readBigUInt64BE(at + 2)), 10];
+    if (at + header + length > bytes.length) return;
+    yield { opcode, payload: bytes.subarray(at + header, at + header + length) };
+    at += header + length;
+  }
+}

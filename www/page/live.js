@@ -6,6 +6,7 @@
  * tried again later, ever less often, since a network that blocks sockets goes on doing so.
  */
 import { RequestFailed, get, hasReadToken } from './api.js';
+import { retryInMs } from './backoff.js';
 import { SERVES } from './serves.js';
 
 const POLL_MS = 2000;
@@ -14,8 +15,9 @@ const POLL_SLOWEST_MS = 30_000;
 const WHOLE_ANSWER_MS = 8000;
 /** A quiet chart sends nothing, a dead socket neither: after so long one request tells them apart. */
 const SOCKET_SILENT_MS = 15_000;
-const SOCKET_RETRY_MS = 15_000;
-const SOCKET_RETRY_SLOWEST_MS = 600_000;
+const SOCKET_RETRY = { baseMs: 15_000, mostMs: 600_000 };
+/** A reader whom the service does not hear of is taken for one that does not read. */
+const PING_MS = 15_000;
 
 let socketFailures = 0;
 let socketRetryAt = 0;
@@ -76,8 +78,15 @@ export function watch(query, handlers) {
     const url = new URL(`./live?${query}`, document.baseURI);
     url.protocol = url.protocol.replace('http', 'ws');
     const mine = (socket = new WebSocket(url));
+    // The next one goes when the answer to the last has come, after everything that was sent before.
+    let pingAt = performance.now() + PING_MS;
     mine.onmessage = (event) => {
       if (mine !== socket) return;
+      if (event.data === 'pong') return void (pingAt = performance.now() + PING_MS);
+      if (performance.now() >= pingAt) {
+        mine.send('ping');
+        pingAt = Infinity;
+      }
       const chart = parse(event.data);
       if (!chart) return;
       socketWorks = true;
@@ -96,11 +105,11 @@ export function watch(query, handlers) {
       const worked = socketWorks;
       socketWorks = false;
       if (stopped || !visible()) return;
-      const waitMs = worked ? 1000 : Math.min(SOCKET_RETRY_MS * 2 ** socketFailures, SOCKET_RETRY_SLOWEST_MS);
+      socketRetryAt = Date.now() + retryInMs(socketFailures, SOCKET_RETRY);
       socketFailures += worked ? 0 : 1;
-      socketRetryAt = Date.now() + waitMs * (0.8 + Math.random() * 0.4);
       clearTimeout(timer);
-      timer = setTimeout(poll, worked ? 0 : POLL_MS);
+      // Polling takes over, not by all readers of a server that went away at once.
+      timer = setTimeout(poll, retryInMs(0, { baseMs: POLL_MS, mostMs: POLL_MS }));
     };
   }
 

@@ -11,6 +11,7 @@ import { workerdConfig } from "../../../scripts/lib/workerd-config.mjs";
 import { readWranglerConfig } from "../../../scripts/lib/wrangler-config.mjs";
 import { INGEST_TOKEN, Service } from "../harness.mjs";
 
+/** Two servers: one for the Worker and the shards, one for the global object. */
 export class CuttableService extends Service {
   static async start() {
     const service = new CuttableService(mkdtempSync(join(tmpdir(), "hitparade-test-")), {});
@@ -25,34 +26,45 @@ export class CuttableService extends Service {
   }
 
   async launch() {
-    const config = readWranglerConfig();
-    const variables = workerVariables(config.vars, { INGEST_TOKEN, LIMIT_PER_MINUTE: "0", ALLOWED_ORIGINS: "", READ_TOKEN: "" });
-    const objects = join(this.state, "objects");
-    mkdirSync(objects);
+    this.connection.to = await freePort();
     for (const name of MODULES) copyFileSync(join(BUILD_DIR, name), join(this.state, name));
     copyFileSync(join(ROOT, "tests", "runtime", "outage", "worker.js"), join(this.state, "worker.js"));
-    const farEnd = await freePort();
-    const usual = workerdConfig(config, { objects, assets: null, variables: Object.keys(variables) });
-    const path = join(this.state, "config.capnp");
-    writeFileSync(
-      path,
-      usual
-        .replace("modules = [", 'modules = [\n    (name = "worker.js", esModule = embed "worker.js"),')
-        .replace("services = [", `services = [\n    (name = "connection", external = (address = "127.0.0.1:${this.connection.port}", http = ())),`)
-        .replace("bindings = [", 'bindings = [\n    (name = "CONNECTION", service = "connection"),')
-        .replace(
-          "sockets = [",
-          `sockets = [(name = "far-end", address = "127.0.0.1:${farEnd}", http = (), service = (name = "hitparade", entrypoint = "FarEnd")), `,
-        ),
-    );
-    this.connection.to = farEnd;
-    this.server = await startWorkerd(path, 0, variables);
+    this.global = await this.#start("global", this.#farEnd());
+    this.server = await this.#start("shards", "");
+  }
+
+  /** Ends the server of the global object as a power cut does, and starts it on what it stored. */
+  async restartGlobal() {
+    process.kill(this.global.pid, "SIGKILL");
+    await this.global.ended;
+    this.global = await this.#start("global", this.#farEnd());
   }
 
   async dispose() {
-    await this.server.stop();
+    await Promise.all([this.server.stop(), this.global.stop()]);
     await this.connection.cut();
     rmSync(this.state, { recursive: true, force: true });
+  }
+
+  #farEnd() {
+    return `(name = "far-end", address = "127.0.0.1:${this.connection.to}", http = (), service = (name = "hitparade", entrypoint = "FarEnd")), `;
+  }
+
+  async #start(name, moreSockets) {
+    const config = readWranglerConfig();
+    const variables = workerVariables(config.vars, { INGEST_TOKEN, LIMIT_PER_MINUTE: "0", ALLOWED_ORIGINS: "", READ_TOKEN: "" });
+    const objects = join(this.state, name);
+    mkdirSync(objects, { recursive: true });
+    const path = join(this.state, `${name}.capnp`);
+    writeFileSync(
+      path,
+      workerdConfig(config, { objects, assets: null, variables: Object.keys(variables) })
+        .replace("modules = [", 'modules = [\n    (name = "worker.js", esModule = embed "worker.js"),')
+        .replace("services = [", `services = [\n    (name = "connection", external = (address = "127.0.0.1:${this.connection.port}", http = ())),`)
+        .replace("bindings = [", 'bindings = [\n    (name = "CONNECTION", service = "connection"),')
+        .replace("sockets = [", `sockets = [${moreSockets}`),
+    );
+    return startWorkerd(path, 0, variables);
   }
 }
 

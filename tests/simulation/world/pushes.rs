@@ -6,7 +6,7 @@ impl World {
     pub(super) fn ensure_alarm(&mut self, shard: usize) {
         let node = &mut self.shards[shard];
         let now_ms = shifted(self.now_ms, node.skew_ms);
-        let Some(due_ms) = node.alarm.to_be_set(now_ms) else {
+        let Some(due_ms) = node.alarm.to_be_set(now_ms, region::PUSH_INTERVAL_MS) else {
             return;
         };
         node.alarm.was_set(due_ms);

@@ -1,0 +1,61 @@
+/**
+ * The sockets of `/live`, which sleep with their object. What is done for each of them is done on
+ * this side: a loop over 10,000 crosses the border of Wasm once, with one text.
+ *
+ * The runtime does not tell how much a socket has still to send, and answers a `ping` without
+ * waking the object. Its `pong` comes after all that was sent before; so a reader that sends the
+ * next `ping` once it has that, says how far it has read.
+ */
+
+/** "Try again later". */
+const TOO_SLOW = 1013;
+
+/** @param {DurableObjectState} context */
+export function answerPings(context) {
+  context.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
+}
+
+/**
+ * @param {DurableObjectState} context @param {string} tag @param {string} text its first message
+ * @returns {WebSocket} the reader's end
+ */
+export function accept(context, tag, text) {
+  const [readers, ours] = Object.values(new WebSocketPair());
+  context.acceptWebSocket(ours, [tag]);
+  ours.serializeAttachment(Date.now());
+  ours.send(text);
+  return readers;
+}
+
+/**
+ * @param {DurableObjectState} context @param {string} [tag] only of this one
+ * @returns {number} sockets that are open
+ */
+export const count = (context, tag) => context.getWebSockets(tag).filter(isOpen).length;
+
+/** @param {DurableObjectState} context @returns {string[]} the tags of all sockets, each once */
+export const tags = (context) => [...new Set(context.getWebSockets().flatMap((socket) => context.getTags(socket)))];
+
+/**
+ * Sends a text to all sockets of a tag, and closes those that were heard of last before a moment:
+ * they get no more, and whoever reads on may connect again.
+ * @param {DurableObjectState} context @param {string} tag @param {string} text
+ * @param {number} heard_since_ms 0: all are in time
+ */
+export function send(context, tag, text, heard_since_ms) {
+  for (const socket of context.getWebSockets(tag)) {
+    if (!isOpen(socket)) continue;
+    try {
+      if (heard_since_ms > 0 && heardOf_ms(context, socket) < heard_since_ms) socket.close(TOO_SLOW, "too slow");
+      else socket.send(text);
+    } catch {
+      // The other side closed it just now.
+    }
+  }
+}
+
+/** When it sent its last ping, or was opened. */
+const heardOf_ms = (context, socket) =>
+  context.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? socket.deserializeAttachment();
+
+const isOpen = ({ readyState }) => readyState === WebSocket.OPEN;
