@@ -3,8 +3,16 @@
  * about a microsecond, and these would be a dozen each. Nothing is decided here.
  */
 
+import { waitUntil } from "cloudflare:workers";
+
 const HEADERS = ["Authorization", "Origin", "Content-Type", "Content-Length", "Idempotency-Key", "User-Agent"];
 const MAX_BASES = 100;
+
+/** Calls to one object from one isolate are so far apart, unless they are full. */
+const SPACING_MS = 5;
+/** As many as a shard makes durable together. */
+const CALL_BATCHES = 64;
+const CALL_BYTES = 64 << 10;
 
 // Wasm's futures are woken through queueMicrotask, several times a request. The runtime's own makes
 // a native function at each call, which took 8 % of a beacon's time; this one makes nothing.
@@ -46,15 +54,74 @@ export async function whole(request) {
   return new Uint8Array(await request.arrayBuffer());
 }
 
+/** Batches on their way to one object. There are as many lanes as the region table has shards. */
+class Lane {
+  /** @type {{batch: Uint8Array, voter?: Uint8Array, resolve: Function, reject: Function}[]} */
+  waiting = [];
+  bytes = 0;
+  departed_ms = 0;
+
+  get isFull() {
+    return this.waiting.length >= CALL_BATCHES || this.bytes >= CALL_BYTES;
+  }
+}
+
+/** @type {Map<string, Lane>} by the object's name */
+const lanes = new Map();
+
 /**
- * A batch to a shard.
+ * A batch to a shard. Batches that come within a moment of each other share a call, whoever sent
+ * them: calls are half of what a beacon costs under load, an object takes only so many of them a
+ * second, and they are billed. One that finds the lane empty for that long goes at once.
+ *
+ * Each waits for its own answer, with its own patience; a sender that hangs up takes nobody else's
+ * call along.
  * @param {any} env @param {string} name of the object @param {string | undefined} hint where it should live
  * @param {Uint8Array} batch @param {Uint8Array} [voter] who sends it
  * @returns {Promise<number | Uint8Array>} one of the common answers, or a message
  */
-export async function tell(env, name, hint, batch, voter) {
-  return await env.SHARD.getByName(name, hint ? { locationHint: hint } : undefined).record(batch, voter);
+export function tell(env, name, hint, batch, voter) {
+  let lane = lanes.get(name);
+  if (!lane) lanes.set(name, (lane = new Lane()));
+  return new Promise((resolve, reject) => {
+    lane.waiting.push({ batch, voter, resolve, reject });
+    lane.bytes += batch.length;
+    const wait_ms = lane.departed_ms + SPACING_MS - Date.now();
+    if (wait_ms <= 0 || lane.isFull) depart(env, name, hint, lane);
+    else if (lane.waiting.length === 1) {
+      // Should it come to nothing, the next one to arrive finds that it is time.
+      waitUntil(sleep(Math.min(wait_ms, SPACING_MS)).then(() => depart(env, name, hint, lane)));
+    }
+  });
 }
+
+/** @param {any} env @param {string} name @param {string | undefined} hint @param {Lane} lane */
+function depart(env, name, hint, lane) {
+  const { waiting } = lane;
+  if (waiting.length === 0) return;
+  lane.waiting = [];
+  lane.bytes = 0;
+  lane.departed_ms = Date.now();
+  const shard = env.SHARD.getByName(name, hint ? { locationHint: hint } : undefined);
+  const batches = waiting.map(({ batch }) => batch);
+  const voters = waiting.map(({ voter }) => voter);
+  const told = shard.record(batches, voters).then(
+    (answers) => {
+      for (const [index, { resolve, reject }] of waiting.entries()) {
+        const answer = answers[index];
+        if (answer instanceof Error) reject(answer);
+        else resolve(answer);
+      }
+    },
+    (error) => {
+      for (const { reject } of waiting) reject(error);
+    },
+  );
+  waitUntil(told);
+}
+
+/** @param {number} duration_ms @returns {Promise<void>} */
+const sleep = (duration_ms) => new Promise((done) => setTimeout(done, duration_ms));
 
 /**
  * @param {number} status @param {Uint8Array | undefined} body

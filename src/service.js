@@ -67,9 +67,14 @@ export class RegionShard extends DurableObject {
     }
   }
 
-  /** @param {Uint8Array} batch @param {Uint8Array} [voter] @returns {Promise<number | Uint8Array>} as `tell` of glue.js */
-  record(batch, voter) {
-    return this.#call("record", batch, voter);
+  /**
+   * Batches that came together; each is answered by itself, as `tell` of glue.js says.
+   * @param {Uint8Array[]} batches @param {(Uint8Array | undefined)[]} voters who sent them
+   * @returns {Promise<(number | Uint8Array | Error)[]>}
+   */
+  record(batches, voters) {
+    const record = (batch, index) => this.#call("record", batch, voters[index]).catch((error) => new Error(String(error)));
+    return Promise.all(batches.map(record));
   }
 
   fetch(request) {
