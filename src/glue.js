@@ -83,16 +83,19 @@ const lanes = new Map();
 export function tell(env, name, hint, batch, voter) {
   let lane = lanes.get(name);
   if (!lane) lanes.set(name, (lane = new Lane()));
-  return new Promise((resolve, reject) => {
-    lane.waiting.push({ batch, voter, resolve, reject });
-    lane.bytes += batch.length;
-    const wait_ms = lane.departed_ms + SPACING_MS - Date.now();
-    if (wait_ms <= 0 || lane.isFull) depart(env, name, hint, lane);
-    else if (lane.waiting.length === 1) {
-      // Should it come to nothing, the next one to arrive finds that it is time.
-      waitUntil(sleep(Math.min(wait_ms, SPACING_MS)).then(() => depart(env, name, hint, lane)));
-    }
-  });
+  // Not `new Promise`: once that is compiled to machine code, the runtime no longer sees whose
+  // promise it is, and goes on with everybody's requests in that of the sender who made the call.
+  const { promise, resolve, reject } = Promise.withResolvers();
+  lane.waiting.push({ batch, voter, resolve, reject });
+  lane.bytes += batch.length;
+  const wait_ms = lane.departed_ms + SPACING_MS - Date.now();
+  if (wait_ms <= 0 || lane.isFull) {
+    depart(env, name, hint, lane);
+  } else if (lane.waiting.length === 1) {
+    // Should it come to nothing, the next one to arrive finds that it is time.
+    waitUntil(sleep(Math.min(wait_ms, SPACING_MS)).then(() => depart(env, name, hint, lane)));
+  }
+  return promise;
 }
 
 /** @param {any} env @param {string} name @param {string | undefined} hint @param {Lane} lane */
