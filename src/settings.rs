@@ -18,6 +18,78 @@ pub struct RegionSetting {
     pub continents: Vec<String>,
 }
 
+/// Names of your own for the beacon and for where it sends plays, beside the usual ones: block lists
+/// know the usual ones, and a site may have nothing else at these paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BeaconNames {
+    /// `BEACON_PATH`, without its `.js`.
+    stem: Option<String>,
+    /// `PLAYS_PATH`.
+    plays: Option<String>,
+}
+
+impl BeaconNames {
+    /// # Errors
+    /// What is wrong with a setting, as a sentence.
+    pub fn read(beacon: Option<&str>, plays: Option<&str>) -> Result<Self, String> {
+        let stem = match beacon {
+            None => None,
+            Some(path) => Some(
+                path.strip_suffix(".js")
+                    .ok_or("BEACON_PATH must end with .js")?,
+            ),
+        };
+        for (name, path) in [("BEACON_PATH", stem), ("PLAYS_PATH", plays)] {
+            if path.is_some_and(|path| !is_plain_path(path)) {
+                return Err(format!(
+                    "{name} must be a path such as /media/song, of letters, digits, - and _"
+                ));
+            }
+        }
+        Ok(BeaconNames {
+            stem: stem.map(str::to_owned),
+            plays: plays.map(str::to_owned),
+        })
+    }
+
+    /// The usual path of what is at this one, where it has a name of its own.
+    pub fn usual_path(&self, path: &str) -> Option<&'static str> {
+        if self.plays.as_deref() == Some(path) {
+            return Some("/plays");
+        }
+        match path.strip_prefix(self.stem.as_deref()?)? {
+            ".js" => Some("/beacon.js"),
+            ".mjs" => Some("/beacon.mjs"),
+            _ => None,
+        }
+    }
+
+    /// The text of the beacon, or of its module, with these names in it.
+    pub fn put_into(&self, script: &str) -> String {
+        let mut script = script.to_owned();
+        if let Some(plays) = &self.plays {
+            script = script.replace("\"plays\"", &format!("\"{plays}\""));
+        }
+        if let Some(file) = self
+            .stem
+            .as_deref()
+            .and_then(|stem| stem.rsplit('/').next())
+        {
+            script = script.replace("\"./beacon.js\"", &format!("\"./{file}.js\""));
+        }
+        script
+    }
+}
+
+/// Segments that need no encoding anywhere, in an address or in a script.
+fn is_plain_path(path: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    path.strip_prefix('/').is_some_and(|rest| {
+        rest.split('/')
+            .all(|segment| !segment.is_empty() && segment.bytes().all(is_plain))
+    })
+}
+
 /// What `REGIONS` says if it says nothing: the continents, Antarctica with Oceania.
 const DEFAULT_REGIONS: &str = r#"[
     {"id": "NA", "name": "North America", "continents": ["NA"]},
@@ -87,6 +159,44 @@ mod tests {
         assert_eq!(region_of(&regions, Some("DE"), Some("EU")), Some("DE"));
         assert_eq!(region_of(&regions, Some("FR"), Some("EU")), Some("EU"));
         assert_eq!(region_of(&regions, None, None), Some("EU"));
+    }
+
+    #[test]
+    fn the_beacon_has_its_usual_names_and_those_of_the_settings() {
+        let names = BeaconNames::read(Some("/media/s.js"), Some("/media/p")).unwrap();
+        assert_eq!(names.usual_path("/media/p"), Some("/plays"));
+        assert_eq!(names.usual_path("/media/s.js"), Some("/beacon.js"));
+        assert_eq!(names.usual_path("/media/s.mjs"), Some("/beacon.mjs"));
+        for other in [
+            "/",
+            "/media/s",
+            "/media/s.js.map",
+            "/media/p/",
+            "/p",
+            "/plays",
+        ] {
+            assert_eq!(names.usual_path(other), None, "{other}");
+        }
+        assert_eq!(
+            names.put_into(r#"import"./beacon.js";new URL("plays",x)"#),
+            r#"import"./s.js";new URL("/media/p",x)"#
+        );
+        let none = BeaconNames::read(None, None).unwrap();
+        assert_eq!(none.usual_path("/"), None);
+        assert_eq!(none.put_into("\"plays\""), "\"plays\"");
+    }
+
+    #[test]
+    fn names_of_the_beacon_are_plain_paths() {
+        for bad in [
+            "s.js", "/.js", "/a//s.js", "/s", "/a b.js", "/../s.js", "/\".js", "/é.js",
+        ] {
+            let error = BeaconNames::read(Some(bad), None).unwrap_err();
+            assert!(error.starts_with("BEACON_PATH"), "{bad}");
+        }
+        for bad in ["p", "/", "/p/", "/p?x", "/p.js", "/\"+alert(1)+\""] {
+            assert!(BeaconNames::read(None, Some(bad)).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
  * | `post` | on the script: this page is a play of that post. On any element: seeing its middle is; on audio and video: playing it is |
  * | `after` | only after so long of visible or audible time: `30s`, `2m`. Also on elements |
  * | `once` | `session`: a post counts once in this tab, however often it is reloaded. Also on elements |
- * | `persist` | keeps what could not be sent in `localStorage`: outlives the tab, and days offline |
+ * | `persist` | keeps what could not be sent in `localStorage`: outlives the tab and days offline, for plays under a day old: the service refuses older ones |
  * | `dnt` | counts nothing for those who ask by Do Not Track or Global Privacy Control |
  * | `to` | where plays go, if not to `plays` beside this file |
  *

@@ -72,6 +72,11 @@ async fn fetch(
 
 async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     use Method::{Delete, Get, Head, Options, Post, Put};
+    if !is_route(&call.path)
+        && let Some(usual) = www::beacon_names(&call).usual_path(&call.path)
+    {
+        call.path = usual.to_owned();
+    }
     let path = call.path.clone();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let allowed: &[Method] = match *segments.as_slice() {
@@ -89,8 +94,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     if method == Options {
         return Ok(Answer::preflight(allowed));
     }
-    let is_ours = segments.first().is_some_and(|word| ROUTES.contains(word));
-    if !is_ours || segments.len() > 2 {
+    if !is_route(&path) || segments.len() > 2 {
         // An unknown path is 404 whatever the method; a file is only ever read.
         return www::serve(&call, method).await;
     }
@@ -109,6 +113,12 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
         Some(limit) if segments != ["top-posts"] => limit.tell(answer),
         _ => answer,
     })
+}
+
+/// Whether a path begins as those of the service do; everything else is a file.
+fn is_route(path: &str) -> bool {
+    let first = path.split('/').nth(1);
+    first.is_some_and(|word| ROUTES.contains(&word))
 }
 
 async fn answer(

@@ -3,11 +3,13 @@
 //! The bare runtime gives files without a type, so types are set here, with a policy that lets
 //! pages run and load only what is ours, and images that the catalog names.
 
-use worker::{Headers, Method, RequestInit};
+use worker::{Headers, Method, RequestInit, console_error};
 
 use super::answer::Answer;
 use super::problem::Problem;
 use super::request::{Call, decoded};
+use crate::platform::setting;
+use crate::settings::BeaconNames;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; img-src 'self' https: data:; font-src 'self'; manifest-src 'self'; \
@@ -23,9 +25,17 @@ pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
     if path.contains("..") || path.contains('\\') {
         return Err(nothing());
     }
+    let is_beacon = matches!(path.as_str(), "/beacon.js" | "/beacon.mjs");
+    let names = if is_beacon {
+        beacon_names(call)
+    } else {
+        BeaconNames::default()
+    };
+    let is_as_stored = names == BeaconNames::default();
     let assets = call.env.assets("ASSETS").map_err(|_| nothing())?;
     let headers = Headers::new();
-    if let Some(known) = call.header("If-None-Match") {
+    // The tag of the file says nothing about the names that are put into it.
+    if let Some(known) = call.header("If-None-Match").filter(|_| is_as_stored) {
         headers
             .set("If-None-Match", &known)
             .map_err(|_| nothing())?;
@@ -35,7 +45,7 @@ pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
     let response = assets
         .fetch(format!("http://assets{path}"), Some(init))
         .await;
-    let response = response.map_err(|_| nothing())?;
+    let mut response = response.map_err(|_| nothing())?;
     if !matches!(response.status_code(), 200 | 304) {
         return Err(nothing());
     }
@@ -43,7 +53,14 @@ pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
         return Err(Problem::method_not_allowed(&[Method::Get]));
     }
     let etag = response.headers().get("ETag").ok().flatten();
-    let mut answer = Answer::passed(response)
+    let etag = etag.filter(|_| is_as_stored);
+    let answer = if is_as_stored {
+        Answer::passed(response)
+    } else {
+        let script = response.text().await.map_err(|_| nothing())?;
+        Answer::bytes(content_type, names.put_into(&script).into_bytes())
+    };
+    let mut answer = answer
         .with_header("Content-Type", content_type)
         .with_header("Cache-Control", cache_control(&path))
         .with_header("Cross-Origin-Resource-Policy", "cross-origin");
@@ -58,11 +75,20 @@ pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
     Ok(answer)
 }
 
+/// What the settings call the beacon; its usual names where they are wrong.
+pub fn beacon_names(call: &Call) -> BeaconNames {
+    let [beacon, plays] = ["BEACON_PATH", "PLAYS_PATH"].map(|name| setting(&call.env, name));
+    BeaconNames::read(beacon.as_deref(), plays.as_deref()).unwrap_or_else(|error| {
+        console_error!("{error}");
+        BeaconNames::default()
+    })
+}
+
 /// The modules of a page must be of one release, so they are asked about each time. What other
 /// sites embed may be an hour old.
 fn cache_control(path: &str) -> &'static str {
     match path {
-        "/beacon.js" | "/beacon.mjs" | "/widget.js" => "public, max-age=3600",
+        "/beacon.js" | "/beacon.mjs" | "/widget.js" | "/icon.svg" => "public, max-age=3600",
         _ => "no-cache",
     }
 }

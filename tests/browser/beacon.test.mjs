@@ -198,6 +198,23 @@ test("past the horizon a tried batch is dropped, one that was never tried is not
   await counted({ old: 1 });
 });
 
+test("data-persist: plays that are over a day old when they can be sent are refused, once, and hold up nothing", async () => {
+  const page = await open("data-persist", undefined, "/plain");
+  await page.evaluate(() => {
+    const hoursAgo = (hours) => Date.now() - hours * 3_600_000;
+    const keep = (name, hours) => {
+      const batch = { client: name, seq: 0, sent: 0, plays: [{ post_id: name, timestamp: hoursAgo(hours) }] };
+      localStorage[`hitparade.${name}0`] = JSON.stringify(batch);
+    };
+    keep("days", 72);
+    keep("yesterday", 23);
+  });
+  await page.goto(page.address);
+  await page.waitForFunction(() => localStorage.length === 0);
+  assert.deepEqual(service.counts(), { yesterday: 1 });
+  assert.equal(service.requests.length, 2);
+});
+
 test("a clock that is wrong by ten minutes is told as it is", async () => {
   const page = await open("", undefined, "/plain");
   await page.addInitScript(() => {
@@ -323,9 +340,32 @@ test("as a module", async () => {
   await counted({ module: 1 });
 });
 
+test("under names of its own, which no block list knows", async () => {
+  const own = await Service.start({ BEACON_PATH: "/media/s.js", PLAYS_PATH: "/media/p" });
+  const ownSite = await startSite(own.url, "/media/s.js");
+  try {
+    const page = await (await browser.newContext()).newPage();
+    const paths = [];
+    page.on("request", (request) => paths.push(new URL(request.url()).pathname));
+    for (const path of ["/page?data-post=own", "/module"]) {
+      const answered = page.waitForResponse(`${own.url}/media/p`);
+      await page.goto(ownSite.url + path);
+      assert.deepEqual(await (await answered).json(), { accepted: 1, rejected: [], repeated: false });
+    }
+    assert.ok(paths.includes("/media/s.mjs"), `${paths}`);
+    assert.deepEqual(paths.filter((path) => /beacon|plays/.test(path)), []);
+    // The usual names stay; what is served under them sends to the new one.
+    assert.match(await (await own.fetch("/beacon.js")).text(), /"\/media\/p"/);
+    assert.equal((await own.request("POST", "/plays", { post_id: "own" })).status, 202);
+  } finally {
+    ownSite.stop();
+    await own.dispose();
+  }
+});
+
 test("the chart says the same as all the answers before", async () => {
   const chart = async () => {
-    const { top_posts: posts } = await service.upstream.get("/top-posts?timeframe=1h&k=1000");
+    const { top_posts: posts } = await service.upstream.get("/top-posts?timeframe=all&k=1000");
     return Object.fromEntries(posts.map((post) => [post.post_id, post.view_count]));
   };
   for (const end = Date.now() + CHART_TIMEOUT_MS; Date.now() < end; ) {
@@ -421,17 +461,17 @@ async function startService() {
 }
 
 /** The page that wants its plays counted: another origin, which allows the service's and nothing else. */
-async function startSite(serviceUrl) {
+async function startSite(serviceUrl, beacon = "/beacon.js") {
   const silence = silentWav(3);
   const server = createServer((request, response) => {
     const { pathname, search } = new URL(request.url, "http://site");
     if (pathname === "/silence.wav") return response.setHeader("Content-Type", "audio/wav").end(silence);
     response.setHeader("Content-Security-Policy", `default-src 'none'; script-src ${serviceUrl} 'self'; connect-src ${serviceUrl}; media-src 'self'`);
     if (pathname === "/module.js") {
-      return response.setHeader("Content-Type", "text/javascript").end(`import { play } from "${serviceUrl}/beacon.mjs"; play("module");`);
+      return response.setHeader("Content-Type", "text/javascript").end(`import { play } from "${serviceUrl}${beacon.replace(".js", ".mjs")}"; play("module");`);
     }
     response.setHeader("Content-Type", "text/html");
-    const script = `<script async src="${serviceUrl}/beacon.js" ${decodeURIComponent(search.slice(1))}></script>`;
+    const script = `<script async src="${serviceUrl}${beacon}" ${decodeURIComponent(search.slice(1))}></script>`;
     const bodies = {
       "/page": script,
       "/feed": `${script}<p data-post="first">First</p>${"<br>".repeat(200)}<p id="second" data-post="second">Second</p>${"<br>".repeat(200)}`,
