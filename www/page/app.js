@@ -184,7 +184,7 @@ function showError(error, retryInMs) {
   if (!navigator.onLine) {
     showPanel('offline', 'You are offline', 'The chart comes by itself when you are back.', again);
   } else if (error.status === 404 && state.region !== GLOBAL) {
-    showPanel('error', `There is no region “${state.region}”`, error.message, button('Show worldwide', () => go({ ...state, region: GLOBAL })));
+    showPanel('error', `There is no region “${state.region}”`, 'The address names one that this service does not have.', button('Show worldwide', () => go({ ...state, region: GLOBAL })));
   } else if (error.status >= 400 && error.status < 500 && error.status !== 429) {
     showPanel('error', 'The service does not answer this', error.message, button('Back to the first view', () => go(readState(''))));
   } else {

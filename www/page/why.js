@@ -17,5 +17,5 @@ export function whyOf({ view_count: here, compared }, { total_views: all, compar
     return `${format.share(here / Math.max(1, all))} here, ${format.share(elsewhere)} elsewhere`;
   }
   if (compared.view_count_max === 0) return 'from nothing';
-  return `×${format.rate(compared.times)} or more, from ${format.count(compared.view_count)}`;
+  return `×${format.rate(compared.times)} or more, from ${format.count(compared.view_count)} before`;
 }
