@@ -5,8 +5,10 @@
 //! `sum of upper (where listed) + B - sum of cell bounds (where listed)`, so a part in which it is
 //! missing need not be looked at.
 
+use std::collections::BTreeMap;
+
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter};
-use super::key::{Key, KeyHasher, StoredKey, spread};
+use super::key::{Key, KeyHasher, spread};
 use super::table::Table;
 use super::{Seed, Summary};
 use crate::mutants::{self, Mutant};
@@ -55,15 +57,22 @@ fn merge_and_keep(parts: &[&Summary], keep: usize, seed: Seed) -> Summary {
     let listed: usize = parts.iter().map(|part| part.len()).sum();
     let mut sums = Sums::new(parts, keep, seed);
     if listed <= keep {
-        let all = Listed::all(parts, sums.hasher, seed, 1);
-        let rows = Rows::merged(parts, &all[0], &sums);
+        let mut rows = Rows::new(parts, sums.hasher);
+        for part in parts {
+            rows.add_all(part, &sums);
+        }
         return finish(parts, rows, sums, keep, seed);
     }
     // Ids are merged by ranges of their hashes, so that few rows are held that will be dropped.
     let ranges = listed.div_ceil(ROWS_AT_ONCE);
     let mut best = Best::new(keep);
     for range in Listed::all(parts, sums.hasher, seed, ranges) {
-        let rows = Rows::merged(parts, &range, &sums);
+        let mut rows = Rows::new(parts, sums.hasher);
+        for Listed { hash, part, slot } in range {
+            if let Some(part) = parts.get(part as usize) {
+                rows.add(part, slot as usize, hash, &sums);
+            }
+        }
         best.add_all(&rows, &mut sums);
     }
     let rows = best.into_rows(&mut sums);
@@ -78,14 +87,26 @@ fn finish(parts: &[&Summary], rows: Rows<'_>, sums: Sums, keep: usize, seed: See
     merged.full = sums.full;
     merged.uppers.reserve_exact(rows.len());
     merged.overcounts.units.reserve_exact(rows.len());
-    for (lower, overcount) in rows.lowers.iter().zip(&rows.overcounts) {
-        merged.uppers.push(lower.saturating_add(*overcount));
-        merged.overcounts.push(*overcount);
+    for counts in &rows.counts {
+        merged.uppers.push(counts.upper());
+        merged.overcounts.push(counts.overcount);
     }
     merged.texts = rows.texts.iter().map(|&text| text.into()).collect();
     merged.table = rows.table;
     merged.filter = sums.into_filter();
     merged
+}
+
+impl Summary {
+    /// The key that the id of this slot has under a seed.
+    #[inline]
+    fn key_of(&self, slot: usize, seed: Seed) -> Key {
+        let key = self.table.keys()[slot].key();
+        if key.is_long() && self.seed != seed {
+            return Key::long(self.text(slot).as_bytes(), seed);
+        }
+        key
+    }
 }
 
 /// A row of a part.
@@ -108,14 +129,8 @@ impl Listed {
         };
         let mut all: Vec<Vec<Self>> = (0..ranges).map(|_| Vec::with_capacity(room)).collect();
         for (part_at, part) in parts.iter().enumerate() {
-            let alike = part.seed == seed;
-            for (slot, key) in part.table.keys().iter().enumerate() {
-                let key = key.key();
-                let hash = if key.is_long() && !alike {
-                    hasher.hash(&Key::long(part.text(slot).as_bytes(), seed))
-                } else {
-                    hasher.hash(&key)
-                };
+            for slot in 0..part.len() {
+                let hash = hasher.hash(&part.key_of(slot, seed));
                 if let Some(range) = all.get_mut(spread(hash as u32, ranges)) {
                     range.push(Self {
                         hash,
@@ -135,6 +150,7 @@ struct Sums {
     full: bool,
     hasher: KeyHasher,
     base: u64,
+    /// As many as the largest filter has.
     counts: Vec<u64>,
     /// What ids had that lost their counters in this merge: as large as `counts`, or not yet
     /// made. Apart, because `counts` is still asked for what others had.
@@ -143,37 +159,43 @@ struct Sums {
     /// Whether the sum of all bounds does not fit into 64 bits: then it bounds nothing, and
     /// nothing may be taken from it.
     saturated: bool,
-    /// Cells to make if something is dropped and no part had any.
+    /// The most cells of the result, and how many are made if no part had any.
     cells: usize,
 }
 
 impl Sums {
     fn new(parts: &[&Summary], keep: usize, seed: Seed) -> Self {
-        let keyed_alike = |part: &Summary| part.seed == seed;
-        let alike = parts.iter().filter(|part| keyed_alike(part));
-        let largest = alike.map(|part| part.filter.len()).max().unwrap_or(0);
-        let cells = keep.min(Summary::MAX_CAPACITY) * CELLS_PER_COUNTER;
         let mut sums = Self {
             seed,
             full: false,
             hasher: KeyHasher::new(seed),
             base: 0,
-            counts: vec![0; largest.min(cells)],
+            counts: Vec::new(),
             dropped: Vec::new(),
             highest: 0,
             saturated: false,
-            cells,
+            cells: keep.min(Summary::MAX_CAPACITY) * CELLS_PER_COUNTER,
         };
+        // Filters of a size are added up first: each sum is spread over the largest once.
+        let mut by_size: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         let mut highest = 0_u128;
         for part in parts {
             sums.full |= part.full;
             highest += u128::from(part.filter.highest);
-            if keyed_alike(part) {
+            if part.seed == seed {
                 sums.base = sums.base.saturating_add(part.filter.base);
-                part.filter.add_to(&mut sums.counts);
+                let cells = part.filter.len();
+                let counts = by_size.entry(cells).or_insert_with(|| vec![0; cells]);
+                part.filter.add_to(counts);
             } else {
                 sums.base = sums.base.saturating_add(part.filter.highest);
             }
+        }
+        if let Some((_, largest)) = by_size.pop_last() {
+            sums.counts = largest;
+        }
+        for smaller in by_size.values().filter(|smaller| !smaller.is_empty()) {
+            add_spread(&mut sums.counts, smaller);
         }
         sums.saturated = highest > u128::from(u64::MAX);
         if sums.saturated {
@@ -192,14 +214,14 @@ impl Sums {
         self.base.saturating_add(count)
     }
 
-    /// What `part` added to that bound.
+    /// What `part` added to that bound, at least.
     #[inline]
     fn share(&self, part: &Summary, hash: u64) -> u64 {
-        if part.seed != self.seed {
-            return part.filter.highest;
+        if part.seed == self.seed {
+            part.filter.bound(hash)
+        } else {
+            part.filter.highest
         }
-        let at = spread(hash as u32, self.counts.len());
-        part.filter.base + part.filter.most(at, self.counts.len())
     }
 
     /// Remembers what an id had that loses its counter.
@@ -230,41 +252,69 @@ impl Sums {
                 *count = (*count).max(dropped);
             }
         }
+        if self.counts.len() > self.cells {
+            let cells = 0..self.cells;
+            let folded = cells.map(|at| most_around(&self.counts, at, self.cells));
+            self.counts = folded.collect();
+        }
         Filter::of_counts(self.base, &self.counts, self.highest)
     }
 }
 
 impl Filter {
-    /// The most that a cell has which shares hashes with cell `at` of a filter of `cells` cells.
-    #[inline]
-    fn most(&self, at: usize, cells: usize) -> u64 {
-        if cells == self.len() {
-            return self.count(at);
-        }
-        let from = at * self.len() / cells.max(1);
-        let to = ((at + 1) * self.len()).div_ceil(cells.max(1));
-        let counts = (from..to).map(|at| self.count(at));
-        counts.max().unwrap_or(0)
-    }
-
+    /// Adds the cells to as many sums.
     fn add_to(&self, sums: &mut [u64]) {
-        if self.len() == 0 {
-            return;
-        }
         match &self.cells {
             // Narrow cells are exact, and never above `highest`.
-            Cells::Narrow(cells) if cells.len() == sums.len() => {
+            Cells::Narrow(cells) => {
                 for (sum, &cell) in sums.iter_mut().zip(cells) {
                     *sum = sum.wrapping_add(cell.into());
                 }
             }
-            _ => {
-                let cells = sums.len();
+            Cells::Wide(_) => {
                 for (at, sum) in sums.iter_mut().enumerate() {
-                    *sum = sum.saturating_add(self.most(at, cells));
+                    *sum = sum.saturating_add(self.count(at));
                 }
             }
         }
+    }
+}
+
+/// Adds to each count the most that its hashes have in fewer counts.
+fn add_spread(counts: &mut [u64], fewer: &[u64]) {
+    let cells = counts.len();
+    if cells.is_multiple_of(fewer.len()) {
+        let each = cells / fewer.len();
+        for (counts, more) in counts.chunks_exact_mut(each).zip(fewer) {
+            for count in counts {
+                *count = count.saturating_add(*more);
+            }
+        }
+        return;
+    }
+    for (at, count) in counts.iter_mut().enumerate() {
+        *count = count.saturating_add(most_around(fewer, at, cells));
+    }
+}
+
+/// The most of those counts that share hashes with count `at` of `cells`.
+fn most_around(counts: &[u64], at: usize, cells: usize) -> u64 {
+    let from = at * counts.len() / cells;
+    let to = ((at + 1) * counts.len()).div_ceil(cells);
+    let around = counts.get(from..to).unwrap_or_default();
+    around.iter().copied().max().unwrap_or(0)
+}
+
+/// A merged row's counts.
+#[derive(Clone, Copy)]
+struct Counts {
+    lower: u64,
+    overcount: u64,
+}
+
+impl Counts {
+    fn upper(&self) -> u64 {
+        self.lower.saturating_add(self.overcount)
     }
 }
 
@@ -272,20 +322,20 @@ impl Filter {
 struct Rows<'a> {
     hasher: KeyHasher,
     table: Table,
-    lowers: Vec<u64>,
-    overcounts: Vec<u64>,
+    counts: Vec<Counts>,
     /// Texts of ids that do not fit into keys; empty if no part has any.
     texts: Vec<&'a str>,
+    with_texts: bool,
 }
 
 impl<'a> Rows<'a> {
-    fn new(hasher: KeyHasher) -> Self {
+    fn new(parts: &[&'a Summary], hasher: KeyHasher) -> Self {
         Self {
             hasher,
             table: Table::default(),
-            lowers: Vec::new(),
-            overcounts: Vec::new(),
+            counts: Vec::new(),
             texts: Vec::new(),
+            with_texts: parts.iter().any(|part| !part.texts.is_empty()),
         }
     }
 
@@ -293,45 +343,33 @@ impl<'a> Rows<'a> {
         self.table.len()
     }
 
-    fn merged(parts: &[&'a Summary], listed: &[Listed], sums: &Sums) -> Self {
-        let mut rows = Self::new(sums.hasher);
-        let with_texts = parts.iter().any(|part| !part.texts.is_empty());
-        for each in listed {
-            let Some(part) = parts.get(each.part as usize) else {
-                continue;
-            };
-            let slot = each.slot as usize;
-            let Some(mut key) = part.table.keys().get(slot).map(StoredKey::key) else {
-                continue;
-            };
-            let text = if with_texts { part.text(slot) } else { "" };
-            if key.is_long() && part.seed != sums.seed {
-                key = Key::long(text.as_bytes(), sums.seed);
-            }
-            let at = rows.find_or_push(key, each.hash, text, with_texts, sums);
-            let upper = part.uppers.get(slot).copied().unwrap_or(0);
-            let overcount = part.overcount(slot, upper);
-            if let Some(lower) = rows.lowers.get_mut(at) {
-                *lower = lower.saturating_add(upper - overcount);
-            }
-            if let Some(sum) = rows.overcounts.get_mut(at).filter(|_| !sums.saturated) {
-                let share = sums.share(part, each.hash);
-                *sum = sum.wrapping_sub(share).wrapping_add(overcount);
-            }
+    /// Adds every row of a part.
+    fn add_all(&mut self, part: &'a Summary, sums: &Sums) {
+        for slot in 0..part.len() {
+            let hash = self.hasher.hash(&part.key_of(slot, sums.seed));
+            self.add(part, slot, hash, sums);
         }
-        rows
     }
 
     #[inline]
-    fn find_or_push(
-        &mut self,
-        key: Key,
-        hash: u64,
-        text: &'a str,
-        with_texts: bool,
-        sums: &Sums,
-    ) -> usize {
-        let texts = &self.texts;
+    fn add(&mut self, part: &'a Summary, slot: usize, hash: u64, sums: &Sums) {
+        let key = part.key_of(slot, sums.seed);
+        let text = if self.with_texts { part.text(slot) } else { "" };
+        let at = self.find_or_push(key, hash, text, sums);
+        let upper = part.uppers.get(slot).copied().unwrap_or(0);
+        let overcount = part.overcount(slot, upper);
+        if let Some(counts) = self.counts.get_mut(at) {
+            counts.lower = counts.lower.saturating_add(upper - overcount);
+            if !sums.saturated {
+                let share = sums.share(part, hash);
+                counts.overcount = counts.overcount.wrapping_sub(share).wrapping_add(overcount);
+            }
+        }
+    }
+
+    #[inline]
+    fn find_or_push(&mut self, key: Key, hash: u64, text: &'a str, sums: &Sums) -> usize {
+        let (with_texts, texts) = (self.with_texts, &self.texts);
         let same = |slot: usize| !with_texts || texts.get(slot) == Some(&text);
         if let Some(slot) = self.table.find(&key, hash, same) {
             return slot;
@@ -341,8 +379,10 @@ impl<'a> Rows<'a> {
             self.table.reserve(room, &self.hasher);
         }
         self.table.push(key, hash);
-        self.lowers.push(0);
-        self.overcounts.push(sums.bound(hash));
+        self.counts.push(Counts {
+            lower: 0,
+            overcount: sums.bound(hash),
+        });
         if with_texts {
             self.texts.push(text);
         }
@@ -361,8 +401,7 @@ struct Best<'a> {
 struct Row<'a> {
     upper: u64,
     key: Key,
-    lower: u64,
-    overcount: u64,
+    counts: Counts,
     text: &'a str,
 }
 
@@ -376,10 +415,8 @@ impl<'a> Best<'a> {
     }
 
     fn add_all(&mut self, rows: &Rows<'a>, sums: &mut Sums) {
-        let counts = rows.lowers.iter().zip(&rows.overcounts);
-        for (slot, (key, (&lower, &overcount))) in rows.table.keys().iter().zip(counts).enumerate()
-        {
-            let (key, upper) = (key.key(), lower.saturating_add(overcount));
+        for (slot, (key, &counts)) in rows.table.keys().iter().zip(&rows.counts).enumerate() {
+            let (key, upper) = (key.key(), counts.upper());
             if upper < self.least {
                 sums.drop_row(sums.hasher.hash(&key), upper);
                 continue;
@@ -388,8 +425,7 @@ impl<'a> Best<'a> {
             self.rows.push(Row {
                 upper,
                 key,
-                lower,
-                overcount,
+                counts,
                 text,
             });
             if self.rows.len() == 2 * self.keep {
@@ -415,13 +451,12 @@ impl<'a> Best<'a> {
 
     fn into_rows(mut self, sums: &mut Sums) -> Rows<'a> {
         self.shorten(sums);
-        let mut rows = Rows::new(sums.hasher);
+        let mut rows = Rows::new(&[], sums.hasher);
         rows.table.reserve(self.rows.len(), &sums.hasher);
         let with_texts = self.rows.iter().any(|row| row.key.is_long());
         for row in self.rows {
             rows.table.push(row.key, sums.hasher.hash(&row.key));
-            rows.lowers.push(row.lower);
-            rows.overcounts.push(row.overcount);
+            rows.counts.push(row.counts);
             if with_texts {
                 rows.texts
                     .push(if row.key.is_long() { row.text } else { "" });
