@@ -82,7 +82,7 @@ pub fn read_pane(
 
 fn read_row(value: &[u8], seed: Seed) -> Option<Summary> {
     let PaneRow(bytes) = codec::decode(value).ok()?;
-    Summary::decode(bytes, seed).ok()
+    Summary::decode_checked(bytes, seed).ok()
 }
 
 /// The write that folds `parts` into a pane. `None` where every generation is damaged: then the

@@ -1,9 +1,9 @@
 //! Reading the stored form, from bytes that may be anything. The form is in [`super::encode`].
 
-use super::encode::{FLAG_FULL, VERSION};
-use super::filter::{CELLS_PER_COUNTER, Filter, scaled};
+use super::encode::{FIRST_VERSION, FLAG_FULL, VERSION};
+use super::filter::{CELLS_PER_COUNTER, Cells, Filter, scaled};
 use super::key::Key;
-use super::numbers::{BYTES, COUNTS, take_numbers};
+use super::numbers::{BYTES, COUNTS, List, take_numbers};
 use super::{MAX_ID_BYTES, Seed, Summary};
 
 /// 32 bits and a shift of 32 reach every 64-bit count; rounding up may take one more.
@@ -39,8 +39,12 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl Summary {
-    /// Reads what [`encode`](Self::encode) wrote. `seed` is the installation's: if the summary
-    /// was written under another one, its filter becomes one number, looser but still a bound.
+    /// Reads what [`encode`](Self::encode) wrote, now or in an earlier version. `seed` is the
+    /// installation's: if the summary was written under another one, its filter becomes one
+    /// number, looser but still a bound.
+    ///
+    /// The ids are not indexed yet: merging needs no index, the first play recorded makes it, and
+    /// until then [`bounds`](Self::bounds) looks through all counters.
     ///
     /// Memory is bounded by the bytes: 20 kB and under 200 for each, apart from what ids share with
     /// the ids before them, and never more than what [`MAX_MERGED`](Self::MAX_MERGED) counters
@@ -50,35 +54,33 @@ impl Summary {
     ///
     /// If the bytes are not one whole summary of a known version.
     pub fn decode(bytes: &[u8], seed: Seed) -> Result<Summary, DecodeError> {
-        match bytes.first() {
-            None => return Err(DecodeError::Truncated),
-            Some(&VERSION) => {}
-            Some(&version) => return Err(DecodeError::UnknownVersion(version)),
-        }
-        let (body, checksum) = bytes
-            .split_last_chunk::<4>()
-            .ok_or(DecodeError::Truncated)?;
-        if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
+        let body = checked_body(bytes)?;
+        if crc32fast::hash(body) != checksum_of(bytes) {
             return Err(DecodeError::Checksum);
         }
-        let mut input = Input::new(body.get(1..).unwrap_or(&[]));
-        let flags = input.byte()?;
-        if flags & !FLAG_FULL != 0 {
-            return Err(DecodeError::Damaged("flags"));
-        }
-        let seed_id = input.word()?;
-        let capacity = input.length(Self::MAX_MERGED, "capacity")?;
-        if capacity == 0 {
-            return Err(DecodeError::Damaged("capacity"));
-        }
-        let mut summary = Self::empty(capacity, seed);
-        summary.full = flags & FLAG_FULL != 0;
-        summary.total = input.number()?;
-        let rows = input.length(capacity, "number of rows")?;
+        Self::decode_body(body, seed)
+    }
+
+    /// The same for bytes out of an envelope whose checksum was found to be right: the summary's
+    /// own is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    pub fn decode_checked(bytes: &[u8], seed: Seed) -> Result<Summary, DecodeError> {
+        Self::decode_body(checked_body(bytes)?, seed)
+    }
+
+    fn decode_body(body: &[u8], seed: Seed) -> Result<Summary, DecodeError> {
+        let mut input = Input::new(body);
+        let head = Head::take(&mut input)?;
+        let mut summary = Self::empty(head.capacity, seed);
+        summary.full = head.full;
+        summary.total = head.total;
         let mut least = 0;
-        if summary.full {
-            summary.filter = Filter::take(&mut input)?;
-            if seed_id != seed.id() {
+        if head.full {
+            summary.filter = Filter::take(&mut input, head.version)?;
+            if head.seed_id != seed.id() {
                 summary.filter = Filter::of_base(summary.filter.highest);
             }
             // The guarantee, and what recording relies on: bounds of twice the total.
@@ -89,7 +91,7 @@ impl Summary {
             let shift = input.length(MAX_SHIFT, "unit of overcounts")?;
             summary.overcounts.shift = shift as u32;
         }
-        summary.take_rows(&mut input, rows, least)?;
+        summary.take_rows(&mut input, &head, least)?;
         if input.left() > 0 {
             return Err(DecodeError::Damaged("bytes after the end"));
         }
@@ -99,67 +101,150 @@ impl Summary {
     fn take_rows(
         &mut self,
         input: &mut Input<'_>,
-        rows: usize,
+        head: &Head,
         least: u64,
     ) -> Result<(), DecodeError> {
-        let shared = take_numbers(input, rows, COUNTS)?;
-        let following = take_numbers(input, rows, COUNTS)?;
-        let uppers = take_numbers(input, rows, COUNTS)?;
-        let overcounts = if self.full {
-            take_numbers(input, rows, COUNTS)?
-        } else {
-            vec![0; rows]
-        };
-        let longest = MAX_ID_BYTES as u64;
-        if following.iter().any(|&length| length > longest) {
-            return Err(DecodeError::Damaged("length of an id"));
-        }
-        let bytes = take_numbers(input, following.iter().sum::<u64>() as usize, BYTES)?;
-        let mut bytes = bytes.iter().map(|&byte| byte as u8);
-        self.reserve(rows);
-        let (mut id, mut before) = (Vec::new(), Vec::new());
-        for at in 0..rows {
-            if shared[at] > (id.len() as u64).min(longest - following[at]) {
-                return Err(DecodeError::Damaged("prefix of an id"));
-            }
-            before.clone_from(&id);
-            id.truncate(shared[at] as usize);
-            id.extend(bytes.by_ref().take(following[at] as usize));
-            let upper = least
-                .checked_add(uppers[at])
+        let rows = head.rows;
+        let shared: Vec<u16> = take_numbers(input, rows, COUNTS, head.version)?;
+        let following: Vec<u16> = take_numbers(input, rows, COUNTS, head.version)?;
+        let mut uppers: Vec<u64> = take_numbers(input, rows, COUNTS, head.version)?;
+        for upper in &mut uppers {
+            *upper = least
+                .checked_add(*upper)
                 .filter(|&upper| upper <= self.total.saturating_mul(2))
                 .ok_or(DecodeError::Damaged("count"))?;
-            self.take_row(&before, &id, upper, overcounts[at])?;
+        }
+        self.overcounts.units = match self.full {
+            true => take_numbers(input, rows, COUNTS, head.version)?,
+            false => vec![0; rows],
+        };
+        for (&units, &upper) in self.overcounts.units.iter().zip(&uppers) {
+            if units > 0 && scaled(u64::from(units) - 1, self.overcounts.shift) >= upper {
+                return Err(DecodeError::Damaged("overcount"));
+            }
+        }
+        self.uppers = uppers;
+        let lengths = following.iter().map(|&length| usize::from(length));
+        if lengths.clone().any(|length| length > MAX_ID_BYTES) {
+            return Err(DecodeError::Damaged("length of an id"));
+        }
+        let bytes: Vec<u8> = take_numbers(input, lengths.sum(), BYTES, head.version)?;
+        self.take_ids(&shared, &following, &bytes)
+    }
+
+    /// Puts ids together, each of the first bytes of the id before and of those that follow.
+    fn take_ids(
+        &mut self,
+        shared: &[u16],
+        following: &[u16],
+        mut bytes: &[u8],
+    ) -> Result<(), DecodeError> {
+        // All of it is ASCII if this is, as nearly always: then ids need not be looked at again.
+        let is_ascii = bytes.is_ascii();
+        let mut id = [0_u8; MAX_ID_BYTES];
+        let mut length = 0;
+        self.table.expect(shared.len());
+        for (&shared, &following) in shared.iter().zip(following) {
+            let (shared, following) = (usize::from(shared), usize::from(following));
+            let (more, rest) = bytes
+                .split_at_checked(following)
+                .ok_or(DecodeError::Truncated)?;
+            bytes = rest;
+            let place = id.get_mut(shared..shared + following);
+            let place = place
+                .filter(|_| shared <= length)
+                .ok_or(DecodeError::Damaged("prefix of an id"))?;
+            // Where the id before went on, this one must be larger: no id comes twice.
+            let larger = match (more.first(), place.first()) {
+                (Some(next), Some(before)) => shared == length || next > before,
+                _ => false,
+            };
+            if !larger {
+                return Err(DecodeError::Damaged("order of ids"));
+            }
+            place.copy_from_slice(more);
+            length = shared + following;
+            let id = id.get(..length).unwrap_or_default();
+            let text = match is_ascii {
+                true => "",
+                false => std::str::from_utf8(id).map_err(|_| DecodeError::Damaged("id"))?,
+            };
+            self.take_id(id, text)?;
         }
         Ok(())
     }
 
-    fn take_row(
-        &mut self,
-        before: &[u8],
-        id: &[u8],
-        upper: u64,
-        overcount_units: u64,
-    ) -> Result<(), DecodeError> {
-        if id <= before {
-            return Err(DecodeError::Damaged("order of ids"));
+    /// Adds an id; `text` is the same, where that is known yet.
+    #[inline(always)]
+    fn take_id(&mut self, id: &[u8], text: &str) -> Result<(), DecodeError> {
+        if let Some(key) = Key::short(id) {
+            self.table.push_unindexed(key);
+            return Ok(());
         }
-        let id = std::str::from_utf8(id).map_err(|_| DecodeError::Damaged("id"))?;
-        let units = u32::try_from(overcount_units)
-            .ok()
-            .filter(|&units| units == 0 || scaled(units as u64 - 1, self.overcounts.shift) < upper)
-            .ok_or(DecodeError::Damaged("overcount"))?;
-        let key = Key::of(id, self.seed);
-        self.push(key, self.hasher.hash(&key), id, upper, 0);
-        if let Some(last) = self.overcounts.units.last_mut() {
-            *last = units;
-        }
+        let text = match text {
+            "" => std::str::from_utf8(id).map_err(|_| DecodeError::Damaged("id"))?,
+            text => text,
+        };
+        let key = Key::long(id, self.seed);
+        self.table.push_unindexed(key);
+        self.set_text(self.len() - 1, &key, text);
         Ok(())
     }
 }
 
-impl Filter {
+/// What an encoding begins with.
+struct Head {
+    version: u8,
+    full: bool,
+    seed_id: u64,
+    capacity: usize,
+    total: u64,
+    rows: usize,
+}
+
+impl Head {
     fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
+        let version = input.byte()?;
+        let flags = input.byte()?;
+        if flags & !FLAG_FULL != 0 {
+            return Err(DecodeError::Damaged("flags"));
+        }
+        let seed_id = input.word()?;
+        let capacity = input.length(Summary::MAX_MERGED, "capacity")?;
+        if capacity == 0 {
+            return Err(DecodeError::Damaged("capacity"));
+        }
+        Ok(Self {
+            version,
+            full: flags & FLAG_FULL != 0,
+            seed_id,
+            capacity,
+            total: input.number()?,
+            rows: input.length(capacity, "number of rows")?,
+        })
+    }
+}
+
+/// All but the checksum, if this build reads the version.
+fn checked_body(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+    match bytes.first() {
+        None => Err(DecodeError::Truncated),
+        Some(&(FIRST_VERSION..=VERSION)) => match bytes.split_last_chunk::<4>() {
+            Some((body, _)) => Ok(body),
+            None => Err(DecodeError::Truncated),
+        },
+        Some(&version) => Err(DecodeError::UnknownVersion(version)),
+    }
+}
+
+fn checksum_of(bytes: &[u8]) -> u32 {
+    bytes
+        .last_chunk()
+        .map_or(0, |checksum| u32::from_le_bytes(*checksum))
+}
+
+impl Filter {
+    fn take(input: &mut Input<'_>, version: u8) -> Result<Self, DecodeError> {
         let base = input.number()?;
         let highest = input.number()?;
         if highest < base {
@@ -168,10 +253,18 @@ impl Filter {
         let shift = input.length(MAX_SHIFT, "unit of cells")? as u32;
         let most = Summary::MAX_CAPACITY * CELLS_PER_COUNTER;
         let cells = input.length(most, "number of cells")?;
-        let units = take_numbers(input, cells, COUNTS)?;
-        let units: Result<Vec<u32>, _> = units.into_iter().map(u32::try_from).collect();
-        let units = units.map_err(|_| DecodeError::Damaged("cell"))?;
-        Ok(Self::of_units(base, &units, shift, highest))
+        let units = List::open(input, cells, COUNTS, version)?;
+        let cells = if shift == 0 && units.most() <= u64::from(u16::MAX) {
+            Cells::Narrow(units.read(input)?)
+        } else {
+            Cells::Wide(units.read(input)?)
+        };
+        Ok(Self {
+            base,
+            cells,
+            shift,
+            highest,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The stored form.
 //!
 //! ```text
-//! version: u8 = 1            flags: u8 (1: full)      seed id: u64, little-endian
+//! version: u8 = 2            flags: u8 (1: full)      seed id: u64, little-endian
 //! capacity, total, rows: varint
 //! if full:  base, highest, shift of cells, number of cells: varint
 //!           cells: numbers
@@ -14,14 +14,18 @@
 //! crc32 of all that: u32, little-endian
 //! ```
 //!
-//! For `numbers` see [`super::numbers`]. About 18 bytes a counter after 20 million plays.
+//! For `numbers` see [`super::numbers`]. About 18 bytes a counter after 20 million plays. Version 1
+//! had one lane for numbers however many, all else alike.
 
 use super::Summary;
 use super::filter::Cells;
 use super::numbers::{BYTES, COUNTS, put_numbers};
 
 /// The version that [`Summary::encode`] writes.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
+
+/// The earliest version that [`Summary::decode`] reads.
+pub(super) const FIRST_VERSION: u8 = 1;
 
 /// Set if something was ever dropped.
 pub(super) const FLAG_FULL: u8 = 1;
@@ -40,11 +44,10 @@ impl Summary {
             put(&mut out, self.filter.highest);
             put(&mut out, self.filter.shift.into());
             put(&mut out, self.filter.len() as u64);
-            let cells: Vec<u64> = match &self.filter.cells {
-                Cells::Narrow(cells) => cells.iter().map(|&cell| cell.into()).collect(),
-                Cells::Wide(cells) => cells.iter().map(|&cell| cell.into()).collect(),
-            };
-            put_numbers(&mut out, &cells, COUNTS);
+            match &self.filter.cells {
+                Cells::Narrow(cells) => put_numbers(&mut out, cells, COUNTS),
+                Cells::Wide(cells) => put_numbers(&mut out, cells, COUNTS),
+            }
             put(&mut out, least);
             put(&mut out, self.overcounts.shift.into());
         }
@@ -55,30 +58,47 @@ impl Summary {
     }
 
     fn put_rows(&self, out: &mut Vec<u8>, least: u64) {
-        let mut sorted: Vec<(&[u8], usize)> = (0..self.len())
-            .map(|slot| (self.text(slot).as_bytes(), slot))
+        let mut sorted: Vec<(u128, &[u8], usize)> = (0..self.len())
+            .map(|slot| {
+                let id = self.text(slot).as_bytes();
+                (first_bytes(id), id, slot)
+            })
             .collect();
-        sorted.sort_unstable();
-        let (mut shared, mut following, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+        // Ids whose first 16 bytes differ need not be looked at.
+        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+        let rows = sorted.len();
+        let (mut shared, mut following) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let mut bytes: Vec<u8> = Vec::new();
         let mut before: &[u8] = &[];
-        for &(id, _) in &sorted {
+        for &(_, id, _) in &sorted {
             let both = id.iter().zip(before).take_while(|(a, b)| a == b).count();
-            shared.push(both as u64);
-            following.push((id.len() - both) as u64);
-            bytes.extend(id[both..].iter().map(|&byte| u64::from(byte)));
+            shared.push(both as u16);
+            following.push((id.len() - both) as u16);
+            bytes.extend_from_slice(id.get(both..).unwrap_or_default());
             before = id;
         }
         put_numbers(out, &shared, COUNTS);
         put_numbers(out, &following, COUNTS);
-        let column = |of: &dyn Fn(usize) -> u64| -> Vec<u64> {
-            sorted.iter().map(|&(_, slot)| of(slot)).collect()
-        };
-        put_numbers(out, &column(&|slot| self.uppers[slot] - least), COUNTS);
+        let slots = || sorted.iter().map(|&(_, _, slot)| slot);
+        let uppers: Vec<u64> = slots().map(|slot| self.uppers[slot] - least).collect();
+        put_numbers(out, &uppers, COUNTS);
         if self.full {
-            let units = &self.overcounts.units;
-            put_numbers(out, &column(&|slot| units[slot].into()), COUNTS);
+            let units: Vec<u32> = slots().map(|slot| self.overcounts.units[slot]).collect();
+            put_numbers(out, &units, COUNTS);
         }
         put_numbers(out, &bytes, BYTES);
+    }
+}
+
+/// An id's first bytes as a number of the same order, if they differ.
+fn first_bytes(id: &[u8]) -> u128 {
+    match id.first_chunk() {
+        Some(chunk) => u128::from_be_bytes(*chunk),
+        None => {
+            let mut chunk = [0; 16];
+            chunk.iter_mut().zip(id).for_each(|(to, &byte)| *to = byte);
+            u128::from_be_bytes(chunk)
+        }
     }
 }
 

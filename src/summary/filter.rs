@@ -43,21 +43,6 @@ impl Filter {
         }
     }
 
-    /// A filter of cells that count units of `1 << shift`.
-    pub(super) fn of_units(base: u64, units: &[u32], shift: u32, highest: u64) -> Self {
-        let narrow = shift == 0 && units.iter().all(|&cell| cell <= u32::from(u16::MAX));
-        Self {
-            base,
-            cells: if narrow {
-                Cells::Narrow(units.iter().map(|&cell| cell as u16).collect())
-            } else {
-                Cells::Wide(units.to_vec())
-            },
-            shift,
-            highest: highest.max(base),
-        }
-    }
-
     /// A filter of cells that count single plays.
     pub(super) fn of_counts(base: u64, counts: &[u64], highest: u64) -> Self {
         let most = counts.iter().copied().max().unwrap_or(0);

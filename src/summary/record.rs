@@ -77,6 +77,9 @@ impl Summary {
         if id.is_empty() || id.len() > MAX_ID_BYTES || weight == 0 {
             return;
         }
+        if !self.table.is_indexed() {
+            self.reserve(self.len());
+        }
         self.total = self.total.saturating_add(weight);
         let key = Key::of(id, self.seed);
         let hash = self.hasher.hash(&key);

@@ -91,7 +91,8 @@ pub(super) struct Probe {
     pub unsure: bool,
 }
 
-/// The keys of all counters, by slot, and the groups that find them.
+/// The keys of all counters, by slot, and the groups that find them. There are no groups before
+/// the first [`reserve`](Table::reserve): then all keys are looked through.
 #[derive(Clone, Default)]
 pub(super) struct Table {
     groups: Vec<Group>,
@@ -109,6 +110,22 @@ impl Table {
 
     pub(super) fn heap_bytes(&self) -> usize {
         self.groups.capacity() * size_of::<Group>() + self.keys.capacity() * size_of::<StoredKey>()
+    }
+
+    /// Whether there are groups for all keys.
+    pub(super) fn is_indexed(&self) -> bool {
+        self.keys.is_empty() || !self.groups.is_empty()
+    }
+
+    /// Makes room for so many keys without groups.
+    pub(super) fn expect(&mut self, keys: usize) {
+        self.keys.reserve_exact(keys);
+    }
+
+    /// Adds a key that is not there yet, while there are no groups.
+    #[inline(always)]
+    pub(super) fn push_unindexed(&mut self, key: Key) {
+        self.keys.push(StoredKey::new(key));
     }
 
     /// How many keys fit before the groups are laid out anew.
@@ -153,6 +170,10 @@ impl Table {
     /// The slot of a key that `same` accepts; `same` decides between longer ids.
     #[inline]
     pub(super) fn find(&self, key: &Key, hash: u64, same: impl Fn(usize) -> bool) -> Option<usize> {
+        if self.groups.is_empty() {
+            let is_key = |&slot: &usize| self.keys[slot].key() == *key && same(slot);
+            return (0..self.keys.len()).find(is_key);
+        }
         let mut at = self.home(hash);
         for _ in 0..self.groups.len() {
             let group = self.groups.get(at)?;
