@@ -2,16 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod objects;
+
 use hitparade::codec;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::Global;
 use hitparade::leaderboard::Leaderboard;
-use hitparade::region::{Admission, Shard};
+use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::window::{DAY_MS, MINUTE_MS};
 use hitparade::wire::*;
+use objects::load_global;
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
-const SEED: [u8; 16] = [9; 16];
 
 /// A row of a release that does not exist yet, and one that a disk has spoilt.
 const SPOILS: [fn(&mut Vec<u8>); 2] = [|row| row[1] = 99, |row| *row = b"spoilt".to_vec()];
@@ -28,34 +30,7 @@ fn record(shard: &mut Shard, storage: &MemoryStorage, key: &str, now_ms: u64) ->
         timestamp_ms: now_ms,
         count: 1,
     };
-    let batch = codec::encode(&Batch {
-        key: Some(key.as_bytes()),
-        sent_ms: now_ms,
-        plays: vec![play],
-    });
-    let request = RecordRequest {
-        region_id: "NA",
-        shard: 0,
-        seed: SEED,
-        batch: &batch,
-    };
-    match shard.admit(&request, now_ms) {
-        Admission::Answer(reply) => reply,
-        Admission::Wait { reply, .. } => {
-            assert!(shard.commit(storage, now_ms).unwrap());
-            shard.committed(now_ms).unwrap();
-            reply
-        }
-    }
-}
-
-fn load_global(storage: &MemoryStorage) -> Global {
-    let regions = ["NA", "EU"].map(|id| FirstRegion {
-        region_id: id.into(),
-        region_name: id.into(),
-        hint: None,
-    });
-    Global::load(storage, &regions, SEED).unwrap()
+    objects::record((storage, shard), ("NA", 0), key.as_bytes(), &[play], now_ms)
 }
 
 fn push(shard: &mut Shard, storage: &MemoryStorage) -> Vec<u8> {
@@ -64,15 +39,8 @@ fn push(shard: &mut Shard, storage: &MemoryStorage) -> Vec<u8> {
 }
 
 fn chart(global: &Global, storage: &MemoryStorage, now_ms: u64) -> Leaderboard {
-    let request = ChartRequest {
-        scope: "NA".into(),
-        window: WindowRequest::All,
-        sort: Sort::Views,
-        k_class: 10,
-    };
-    global
-        .chart(storage, &request, ChartRules::default(), now_ms)
-        .unwrap()
+    let everything = (WindowRequest::All, Sort::Views);
+    objects::chart(global, storage, "NA", everything, now_ms).unwrap()
 }
 
 /// A shard with rows in every table: sealed panes, an open one, fingerprints, a journal.

@@ -5,13 +5,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod objects;
 #[path = "global_windows/world.rs"]
 mod world;
 
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use hitparade::wire::{BatchPlay, Sort, WindowRequest};
+use objects::REGIONS;
 use proptest::prelude::*;
-use world::{REGIONS, SHARDS, START_MS, World};
+use world::{SHARDS, START_MS, World};
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use hitparade::codec;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
-use hitparade::region::{Admission, Shard};
+use hitparade::region::Shard;
 use hitparade::storage::MemoryStorage;
+use hitparade::topology::GLOBAL_SCOPE;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};
-use hitparade::wire::{
-    Batch, BatchPlay, ChartRequest, PostRequest, RecordReply, RecordRequest, Sort, WindowRequest,
-};
+use hitparade::wire::{BatchPlay, PostRequest, RecordReply, Sort, WindowRequest};
 
-pub const REGIONS: [&str; 2] = ["NA", "EU"];
+use super::objects::{self, REGIONS, load_global};
+
 pub const SHARDS: usize = 2;
 pub const START_MS: u64 = 20_000 * DAY_MS + 13 * HOUR_MS + 47 * MINUTE_MS + 12_345;
-const SEED: [u8; 16] = *b"sixteen byte key";
 
 struct Play {
     region: usize,
@@ -82,25 +80,12 @@ impl World {
         self.batches += 1;
         let key = self.batches.to_be_bytes();
         let now_ms = self.now_ms;
-        let batch = codec::encode(&Batch {
-            key: Some(&key),
-            sent_ms: now_ms,
-            plays: plays.to_vec(),
-        });
-        let request = RecordRequest {
-            region_id: REGIONS[region],
-            shard: shard as u32,
-            seed: SEED,
-            batch: &batch,
-        };
         let (disk, state) = self.shards.get_mut(&(region, shard)).unwrap();
-        match state.admit(&request, now_ms) {
-            Admission::Wait { .. } => {}
-            Admission::Answer(RecordReply::Busy { .. }) => return,
-            other => panic!("a new batch is {other:?}"),
+        let name = (REGIONS[region], shard as u32);
+        match objects::record((&*disk, state), name, &key, plays, now_ms) {
+            RecordReply::Busy { .. } => return,
+            reply => assert_eq!(reply, RecordReply::Counted { repeated: false }),
         }
-        assert!(state.commit(disk, now_ms).unwrap());
-        state.committed(now_ms).unwrap();
         self.plays.extend(plays.iter().map(|play| Play {
             region,
             post_id: play.post_id.into(),
@@ -165,17 +150,15 @@ impl World {
 
     /// 0 is worldwide, then the regions.
     pub fn chart(&self, scope: usize, window: WindowRequest, sort: Sort) -> Leaderboard {
-        let scope = scope_of(scope);
-        let request = ChartRequest {
-            scope,
-            window,
-            sort,
-            k_class: 1_000,
-        };
-        let rules = ChartRules::default();
-        self.global
-            .chart(&self.storage, &request, rules, self.now_ms)
-            .unwrap()
+        let asked = (window, sort);
+        objects::chart(
+            &self.global,
+            &self.storage,
+            scope_of(scope),
+            asked,
+            self.now_ms,
+        )
+        .unwrap()
     }
 
     fn exact(&self, scope: usize, span: Span) -> BTreeMap<&str, u64> {
@@ -190,17 +173,10 @@ impl World {
 
     /// Compares a chart and some posts' numbers with the list of plays.
     pub fn check(&self, scope: usize, window: WindowRequest) {
-        let request = ChartRequest {
-            scope: scope_of(scope),
-            window,
-            sort: Sort::Views,
-            k_class: 1_000,
-        };
-        let rules = ChartRules::default();
-        let Ok(chart) = self
-            .global
-            .chart(&self.storage, &request, rules, self.now_ms)
-        else {
+        let asked = (window, Sort::Views);
+        let now_ms = self.now_ms;
+        let chart = objects::chart(&self.global, &self.storage, scope_of(scope), asked, now_ms);
+        let Some(chart) = chart else {
             assert!(
                 matches!(window, WindowRequest::Between { .. }),
                 "only a span may be refused"
@@ -265,7 +241,7 @@ impl World {
     ) {
         let request = PostRequest {
             post_id: post_id.into(),
-            scope: scope_of(scope),
+            scope: scope_of(scope).into(),
             window,
         };
         let rules = ChartRules::default();
@@ -297,19 +273,9 @@ impl World {
     }
 }
 
-fn scope_of(scope: usize) -> String {
-    if scope == 0 {
-        "global".into()
-    } else {
-        REGIONS[scope - 1].into()
+fn scope_of(scope: usize) -> &'static str {
+    match scope.checked_sub(1) {
+        None => GLOBAL_SCOPE,
+        Some(region) => REGIONS[region],
     }
-}
-
-fn load_global(storage: &MemoryStorage) -> Global {
-    let first = REGIONS.map(|id| FirstRegion {
-        region_id: id.into(),
-        region_name: id.into(),
-        hint: None,
-    });
-    Global::load(storage, &first, SEED).unwrap()
 }

@@ -1,0 +1,70 @@
+//! Shards and the global object as tests hold them: storage and clock in hand.
+
+use hitparade::codec;
+use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::leaderboard::Leaderboard;
+use hitparade::region::{Admission, Shard};
+use hitparade::storage::MemoryStorage;
+use hitparade::wire::{
+    Batch, BatchPlay, ChartRequest, RecordReply, RecordRequest, Sort, WindowRequest,
+};
+
+pub const REGIONS: [&str; 2] = ["NA", "EU"];
+pub const SEED: [u8; 16] = *b"sixteen byte key";
+
+/// The global object of [`REGIONS`], from what is stored.
+pub fn load_global(storage: &MemoryStorage) -> Global {
+    let first = REGIONS.map(|id| FirstRegion {
+        region_id: id.into(),
+        region_name: id.into(),
+        hint: None,
+    });
+    Global::load(storage, &first, SEED).unwrap()
+}
+
+/// Hands a batch to a shard and commits it, durable at once.
+pub fn record(
+    (storage, shard): (&MemoryStorage, &mut Shard),
+    (region_id, number): (&str, u32),
+    key: &[u8],
+    plays: &[BatchPlay<'_>],
+    now_ms: u64,
+) -> RecordReply {
+    let batch = codec::encode(&Batch {
+        key: Some(key),
+        sent_ms: now_ms,
+        plays: plays.to_vec(),
+    });
+    let request = RecordRequest {
+        region_id,
+        shard: number,
+        seed: SEED,
+        batch: &batch,
+    };
+    match shard.admit(&request, now_ms) {
+        Admission::Answer(reply) => reply,
+        Admission::Wait { reply, .. } => {
+            assert!(shard.commit(storage, now_ms).unwrap());
+            shard.committed(now_ms).unwrap();
+            reply
+        }
+    }
+}
+
+/// What a chart of a thousand places says; `None` where the question is refused.
+pub fn chart(
+    global: &Global,
+    storage: &MemoryStorage,
+    scope: &str,
+    (window, sort): (WindowRequest, Sort),
+    now_ms: u64,
+) -> Option<Leaderboard> {
+    let request = ChartRequest {
+        scope: scope.into(),
+        window,
+        sort,
+        k_class: 1_000,
+    };
+    let chart = global.chart(storage, &request, ChartRules::default(), now_ms);
+    chart.ok()
+}
