@@ -454,6 +454,29 @@ fn others(report: &mut Report) {
 
 type Rename = fn(u32, &mut String);
 
+/// Ids that collide with the first of them, found by one who knows the seed.
+fn colliding() -> [(&'static str, Vec<String>); 2] {
+    let mut full = Summary::new(COUNTERS, SEED);
+    (0..=COUNTERS).for_each(|number| full.record(&format!("{number:011}"), 1));
+    let first = full.place_of("00000000000");
+    let ids = |same: &dyn Fn((usize, usize)) -> bool, count: usize| {
+        let all = (0..).map(|number: u32| format!("{number:011}"));
+        all.filter(|id| same(full.place_of(id)))
+            .take(count)
+            .collect()
+    };
+    [
+        (
+            "one group of the table",
+            ids(&|place| place.0 == first.0, 20_000),
+        ),
+        (
+            "one cell of the filter",
+            ids(&|place| place.1 == first.1, 2_000),
+        ),
+    ]
+}
+
 /// Ids made to hurt: each differs from the others only where a weak hash does not look, or comes
 /// just when its counter has been taken away.
 fn hostile(report: &mut Report) {
@@ -483,6 +506,12 @@ fn hostile(report: &mut Report) {
         let time = renamed(Stream::Uniform, rename);
         report.note(&format!("native, hostile ids, {name}: a play"), time, "ns");
         worst = worst.max(time / uniform);
+    }
+    for (name, ids) in colliding() {
+        let time = renamed(Stream::Uniform, |number, text| {
+            text.push_str(&ids[number as usize % ids.len()]);
+        });
+        report.note(&format!("native, seed known, {name}: a play"), time, "ns");
     }
     let in_turn = {
         let mut turn = 0;

@@ -70,6 +70,15 @@ impl Summary {
         }
     }
 
+    /// The group of the table and the cell of the filter that an id belongs to: for tests that
+    /// make ids collide.
+    #[cfg(feature = "simulation")]
+    pub fn place_of(&self, id: &str) -> (usize, usize) {
+        let hash = self.hasher.hash(&Key::of(id, self.seed));
+        let cell = super::key::spread(hash as u32, self.filter.len());
+        (self.table.home(hash), cell)
+    }
+
     /// The slot of an id with this key and hash.
     pub(super) fn slot_of(&self, key: &Key, hash: u64, id: &str) -> Option<usize> {
         self.table

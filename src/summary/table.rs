@@ -144,8 +144,9 @@ impl Table {
         }
     }
 
+    /// The group that a key of this hash is looked for in first.
     #[inline(always)]
-    fn home(&self, hash: u64) -> usize {
+    pub(super) fn home(&self, hash: u64) -> usize {
         spread((hash >> 32) as u32, self.groups.len())
     }
 
