@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { ROOT } from "./lib/paths.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 
-const NAMES = ["summary", "time", "ingest", "read"];
+const NAMES = ["summary", "accuracy", "time", "ingest", "read"];
 /** Not among all: they need another program. */
 const BY_NAME = ["redis"];
 const fileOf = (name) => join(ROOT, "scripts", "bench", `${name}.mjs`);

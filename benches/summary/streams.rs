@@ -13,7 +13,9 @@ pub const COUNTERS: usize = 1_024;
 pub const PANES: usize = 60;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code)]
 pub enum Stream {
+    Zipf08,
     Zipf10,
     Zipf12,
     Uniform,
@@ -28,6 +30,7 @@ impl Stream {
     #[allow(dead_code)]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Zipf08 => "zipf 0.8",
             Self::Zipf10 => "zipf 1.0",
             Self::Zipf12 => "zipf 1.2",
             Self::Uniform => "uniform",
@@ -48,6 +51,7 @@ pub struct Source {
 impl Source {
     pub fn new(stream: Stream, seed: u64) -> Self {
         let exponent = match stream {
+            Stream::Zipf08 => 0.8,
             Stream::Zipf10 | Stream::Drifting => 1.0,
             Stream::Zipf12 => 1.2,
             Stream::Uniform => 0.0,
