@@ -212,9 +212,7 @@ impl List {
         };
         let mut numbers = vec![T::default(); self.count];
         if self.lanes == 1 {
-            let mut lane = BitReader::new(input.rest());
-            decoder.fill([&mut lane], &mut numbers)?;
-            let used = lane.bytes_used()?;
+            let [used] = decoder.fill([input.rest()], &mut numbers)?;
             input.take(used)?;
             return Ok(numbers);
         }
@@ -223,15 +221,12 @@ impl List {
             let most = input.left();
             *length = input.length(most, "length of a lane")?;
         }
-        let mut lanes = [(); LANES].map(|()| BitReader::new(&[]));
-        for (lane, length) in lanes.iter_mut().zip(lengths) {
-            *lane = BitReader::new(input.take(length)?);
+        let mut lanes: [&[u8]; LANES] = [&[]; LANES];
+        for (lane, &length) in lanes.iter_mut().zip(&lengths) {
+            *lane = input.take(length)?;
         }
-        decoder.fill(lanes.each_mut(), &mut numbers)?;
-        for (lane, length) in lanes.iter().zip(lengths) {
-            if lane.bytes_used()? != length {
-                return Err(DecodeError::Damaged("length of a lane"));
-            }
+        if decoder.fill(lanes, &mut numbers)? != lengths {
+            return Err(DecodeError::Damaged("length of a lane"));
         }
         Ok(numbers)
     }
@@ -322,22 +317,33 @@ struct Decoder {
     most: u64,
 }
 
-/// What the next bits say.
+/// What the next bits say, in one word: how long the code is, how many bits remain, and what the
+/// number is without those. A length of 0: there is no such code.
 #[derive(Clone, Copy)]
-struct Entry {
-    /// Bits of the code; 0 if there is none.
-    length: u8,
-    /// Remaining bits.
-    rest: u8,
-    /// The number without those.
-    leading: u16,
-}
+struct Entry(u32);
 
-const NO_CODE: Entry = Entry {
-    length: 0,
-    rest: 0,
-    leading: 0,
-};
+const NO_CODE: Entry = Entry(0);
+
+impl Entry {
+    fn new(length: u8, leading: u64, rest: u32) -> Self {
+        Self(u32::from(length) | rest << 8 | (leading as u32) << 16)
+    }
+
+    #[inline(always)]
+    fn length(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    #[inline(always)]
+    fn rest(self) -> u32 {
+        self.0 >> 8 & 0xff
+    }
+
+    #[inline(always)]
+    fn leading(self) -> u64 {
+        u64::from(self.0 >> 16)
+    }
+}
 
 /// A code and so many remaining bits are there at one look.
 const REST_AT_ONCE: u32 = 57 - LONGEST_CODE;
@@ -358,11 +364,7 @@ impl Decoder {
             if length > 0 {
                 let (leading, rest) = classes.range(first + class);
                 for entry in table.iter_mut().skip(code.into()).step_by(1 << length) {
-                    *entry = Entry {
-                        length,
-                        rest: rest as u8,
-                        leading: leading as u16,
-                    };
+                    *entry = Entry::new(length, leading, rest);
                 }
             }
         }
@@ -374,53 +376,79 @@ impl Decoder {
         })
     }
 
-    /// Reads as many numbers, in turn from each lane.
+    /// Reads as many numbers, in turn from each lane. Returns the bytes that they took.
     fn fill<T: Number, const N: usize>(
         &self,
-        mut lanes: [&mut BitReader<'_>; N],
+        lanes: [&[u8]; N],
         numbers: &mut [T],
-    ) -> Result<(), DecodeError> {
+    ) -> Result<[usize; N], DecodeError> {
+        // In bits. Apart from the lanes, so that they stay in registers.
+        let mut positions = [0_usize; N];
         let mut codes_only = true;
         let (rounds, last) = numbers.as_chunks_mut::<N>();
         for round in rounds {
-            for (number, lane) in round.iter_mut().zip(&mut lanes) {
-                let (next, is_code) = self.next(lane);
-                *number = T::of(next);
+            for lane in 0..N {
+                let (next, is_code) = self.next(lanes[lane], &mut positions[lane]);
+                round[lane] = T::of(next);
                 codes_only &= is_code;
             }
         }
-        for (number, lane) in last.iter_mut().zip(&mut lanes) {
-            let (next, is_code) = self.next(lane);
+        for (lane, number) in last.iter_mut().enumerate() {
+            let (next, is_code) = self.next(lanes[lane], &mut positions[lane]);
             *number = T::of(next);
             codes_only &= is_code;
         }
-        match codes_only {
-            true => Ok(()),
-            false => Err(DecodeError::Damaged("code")),
+        if !codes_only {
+            return Err(DecodeError::Damaged("code"));
+        }
+        let used = positions.map(|position| position.div_ceil(8));
+        match used
+            .iter()
+            .zip(&lanes)
+            .all(|(&used, lane)| used <= lane.len())
+        {
+            true => Ok(used),
+            false => Err(DecodeError::Truncated),
         }
     }
 
-    /// The next number, and whether it is one.
+    /// The number at a position, and whether it is one.
     #[inline(always)]
-    fn next(&self, lane: &mut BitReader<'_>) -> (u64, bool) {
-        let bits = lane.peek();
+    fn next(&self, lane: &[u8], position: &mut usize) -> (u64, bool) {
+        let bits = peek(lane, *position);
         let entry = self.table.get((bits & self.index_mask) as usize);
         let entry = entry.copied().unwrap_or(NO_CODE);
-        let (length, rest) = (u32::from(entry.length), u32::from(entry.rest));
-        lane.skip(length);
+        let (length, rest) = (entry.length(), entry.rest());
         let low = if rest <= REST_AT_ONCE {
-            lane.skip(rest);
             (bits >> length) & ((1 << rest) - 1)
         } else {
-            let low = lane.peek() & u64::from(u32::MAX);
-            lane.skip(32);
-            let high = lane.peek() & ((1 << (rest - 32)) - 1);
-            lane.skip(rest - 32);
+            let from = *position + length as usize;
+            let low = peek(lane, from) & u64::from(u32::MAX);
+            let high = peek(lane, from + 32) & ((1 << (rest - 32)) - 1);
             low | high << 32
         };
-        let leading = u64::from(entry.leading);
-        (leading << rest | low, length > 0)
+        *position += (length + rest) as usize;
+        (entry.leading() << rest | low, length > 0)
     }
+}
+
+/// 57 bits or more from this one on; after the end there are zeros.
+#[inline(always)]
+fn peek(bytes: &[u8], position: usize) -> u64 {
+    let from = position / 8;
+    let word = match bytes.get(from..).and_then(|rest| rest.first_chunk()) {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => last_word(bytes, from),
+    };
+    word >> (position % 8)
+}
+
+#[cold]
+fn last_word(bytes: &[u8], from: usize) -> u64 {
+    let mut word = [0; 8];
+    let rest = bytes.get(from..).unwrap_or(&[]);
+    word.iter_mut().zip(rest).for_each(|(to, &byte)| *to = byte);
+    u64::from_le_bytes(word)
 }
 
 #[derive(Default)]
@@ -453,52 +481,6 @@ impl BitWriter {
         self.out
             .extend(self.pending.to_le_bytes().iter().take(bytes));
         self.out
-    }
-}
-
-/// Reads bits; after the end there are zeros, which [`BitReader::bytes_used`] reports.
-struct BitReader<'a> {
-    bytes: &'a [u8],
-    /// In bits.
-    position: usize,
-}
-
-impl<'a> BitReader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0 }
-    }
-
-    /// The next 57 bits or more.
-    #[inline(always)]
-    fn peek(&self) -> u64 {
-        let from = self.position / 8;
-        let rest = self.bytes.get(from..);
-        let word = match rest.and_then(|rest| rest.first_chunk()) {
-            Some(chunk) => u64::from_le_bytes(*chunk),
-            None => self.last_word(from),
-        };
-        word >> (self.position % 8)
-    }
-
-    #[cold]
-    fn last_word(&self, from: usize) -> u64 {
-        let mut word = [0; 8];
-        let rest = self.bytes.get(from..).unwrap_or(&[]);
-        word.iter_mut().zip(rest).for_each(|(to, &byte)| *to = byte);
-        u64::from_le_bytes(word)
-    }
-
-    #[inline(always)]
-    fn skip(&mut self, count: u32) {
-        self.position += count as usize;
-    }
-
-    fn bytes_used(&self) -> Result<usize, DecodeError> {
-        let used = self.position.div_ceil(8);
-        if used > self.bytes.len() {
-            return Err(DecodeError::Truncated);
-        }
-        Ok(used)
     }
 }
 
