@@ -49,31 +49,35 @@ impl Summary {
     }
 }
 
-/// Rows that are merged at once, if most will be dropped: their table stays in the fastest caches.
-const ROWS_AT_ONCE: usize = 4_096;
+/// Rows of a range, where there are too many for one table: far below the 65,536 that it can hold.
+const ROWS_AT_ONCE: usize = 16_384;
 
 /// Merges; the capacity of the result is `keep`.
 fn merge_and_keep(parts: &[&Summary], keep: usize, seed: Seed) -> Summary {
     let listed: usize = parts.iter().map(|part| part.len()).sum();
     let mut sums = Sums::new(parts, keep, seed);
-    if listed <= keep {
+    let mut best = Best::new(keep);
+    if listed <= Summary::MAX_MERGED {
         let mut rows = Rows::new(parts, sums.hasher);
         for part in parts {
             rows.add_all(part, &sums);
         }
-        return finish(parts, rows, sums, keep, seed);
-    }
-    // Ids are merged by ranges of their hashes, so that few rows are held that will be dropped.
-    let ranges = listed.div_ceil(ROWS_AT_ONCE);
-    let mut best = Best::new(keep);
-    for range in Listed::all(parts, sums.hasher, seed, ranges) {
-        let mut rows = Rows::new(parts, sums.hasher);
-        for Listed { hash, part, slot } in range {
-            if let Some(part) = parts.get(part as usize) {
-                rows.add(part, slot as usize, hash, &sums);
-            }
+        if rows.len() <= keep {
+            return finish(parts, rows, sums, keep, seed);
         }
         best.add_all(&rows, &mut sums);
+    } else {
+        // Ids are merged by ranges of their hashes.
+        let ranges = listed.div_ceil(ROWS_AT_ONCE);
+        for range in Listed::all(parts, sums.hasher, seed, ranges) {
+            let mut rows = Rows::new(parts, sums.hasher);
+            for Listed { hash, part, slot } in range {
+                if let Some(part) = parts.get(part as usize) {
+                    rows.add(part, slot as usize, hash, &sums);
+                }
+            }
+            best.add_all(&rows, &mut sums);
+        }
     }
     let rows = best.into_rows(&mut sums);
     finish(parts, rows, sums, keep, seed)
@@ -122,11 +126,7 @@ impl Listed {
     fn all(parts: &[&Summary], hasher: KeyHasher, seed: Seed, ranges: usize) -> Vec<Vec<Self>> {
         let listed: usize = parts.iter().map(|part| part.len()).sum();
         // Ranges differ by chance; a quarter more is nearly always enough.
-        let room = if ranges == 1 {
-            listed
-        } else {
-            listed / ranges * 5 / 4
-        };
+        let room = listed / ranges * 5 / 4;
         let mut all: Vec<Vec<Self>> = (0..ranges).map(|_| Vec::with_capacity(room)).collect();
         for (part_at, part) in parts.iter().enumerate() {
             for slot in 0..part.len() {
@@ -318,6 +318,9 @@ impl Counts {
     }
 }
 
+/// Rows that there is room for at first.
+const FIRST_ROOM: usize = 4_096;
+
 /// Merged rows. All vectors are indexed by slot.
 struct Rows<'a> {
     hasher: KeyHasher,
@@ -375,7 +378,7 @@ impl<'a> Rows<'a> {
             return slot;
         }
         if self.len() == self.table.room() {
-            let room = (4 * self.len()).max(ROWS_AT_ONCE);
+            let room = (4 * self.len()).max(FIRST_ROOM);
             self.table.reserve(room, &self.hasher);
         }
         self.table.push(key, hash);
@@ -409,12 +412,14 @@ impl<'a> Best<'a> {
     fn new(keep: usize) -> Self {
         Self {
             keep,
-            rows: Vec::with_capacity(2 * keep),
+            rows: Vec::new(),
             least: 0,
         }
     }
 
     fn add_all(&mut self, rows: &Rows<'a>, sums: &mut Sums) {
+        let room = 2 * self.keep - self.rows.len();
+        self.rows.reserve_exact(rows.len().min(room));
         for (slot, (key, &counts)) in rows.table.keys().iter().zip(&rows.counts).enumerate() {
             let (key, upper) = (key.key(), counts.upper());
             if upper < self.least {
