@@ -42,7 +42,8 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
         cursor.ok_or_else(|| Problem::bad("bad_cursor", "take the address from Link as it is"))
     });
     let cursor = cursor.transpose()?;
-    // Before the page: what is drained now can be in the pages from here on.
+    // Before anything is asked: what was accepted by now is in the pages, or known to be missing.
+    let as_of_ms = now_ms();
     let drained = match &cursor {
         Some(_) => true,
         None => metrics::ask_shards(call)
@@ -64,7 +65,7 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
             "version": VERSION,
             "id": hex(&random_bytes::<16>()),
             "seed": hex(&page.seed),
-            "as_of": rfc3339(now_ms()),
+            "as_of": rfc3339(as_of_ms),
         });
         push_line(&mut text, &head);
         ExportCursor {

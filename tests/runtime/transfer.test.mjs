@@ -74,7 +74,8 @@ describe("an export", { timeout: 600_000 }, () => {
 
   test("needs the admin token, and says so when plays are still under way", async () => {
     assert.equal((await old.fetch("/export")).status, 401);
-    assert.equal((await old.fetch("/import", { method: "POST" })).status, 401);
+    const asked = await old.fetch("/import", { method: "POST", headers: { origin: "https://elsewhere.example" } });
+    assert.deepEqual([asked.status, asked.headers.get("access-control-allow-origin")], [401, null]);
     assert.equal((await old.fetch("/export?cursor=00", { headers: admin })).status, 400);
     const { code, stderr } = await command("export", "--url", old.url, "--file", file, "--wait", "0");
     assert.equal(code, 1, stderr);
