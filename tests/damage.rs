@@ -257,6 +257,7 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
                 board.incomplete,
                 matches!(table, Table::Panes | Table::Offsets)
             );
+            assert!(global.health().damaged_rows > 0, "{table:?} is reported");
             if matches!(table, Table::Meta | Table::Regions | Table::Posts) {
                 assert_eq!(board.total_views, 6, "{table:?}: none twice, none lost");
             }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::MAX_HIDDEN_POSTS;
+use super::damage::Damage;
 use crate::codec;
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::wire::{CatalogEntry, PostPatch, Refusal};
@@ -20,6 +21,7 @@ const CACHE_BYTES: usize = 4 << 20;
 pub struct Catalog {
     hidden: BTreeSet<String>,
     cache: RefCell<Cache>,
+    pub(super) damage: Damage,
 }
 
 #[derive(Default)]
@@ -40,6 +42,7 @@ impl Catalog {
         Ok(Catalog {
             hidden: ids.collect(),
             cache: RefCell::default(),
+            damage: Damage::default(),
         })
     }
 
@@ -60,7 +63,13 @@ impl Catalog {
             return Ok(entry.clone());
         }
         let bytes = storage.get(Table::Posts, post_id.as_bytes())?;
-        let entry = bytes.and_then(|bytes| codec::decode::<CatalogEntry>(&bytes).ok());
+        let entry = bytes.and_then(|bytes| {
+            let read = codec::decode::<CatalogEntry>(&bytes).ok();
+            if read.is_none() {
+                self.damage.note(post_id.as_bytes());
+            }
+            read
+        });
         let mut cache = self.cache.borrow_mut();
         cache.bytes += post_id.len() + entry.as_ref().map_or(0, text_bytes) + 64;
         if cache.bytes > CACHE_BYTES {

@@ -3,6 +3,7 @@
 //! One row a scope, level, span and *generation*. The generation is 0, unless a row cannot be
 //! read: it is left as it is, and what is new goes into the next generation beside it.
 
+use super::damage::Damage;
 use crate::capacity::counters;
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write};
@@ -69,12 +70,16 @@ pub fn read_pane(
     scope: &str,
     pane: PaneKey,
     seed: Seed,
+    damage: &Damage,
 ) -> Result<StoredPane, StorageError> {
     let mut stored = StoredPane::default();
-    for (_, value) in storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)? {
+    for (key, value) in storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)? {
         match read_row(&value, seed) {
             Some(summary) => stored.summaries.push(summary),
-            None => stored.damaged = true,
+            None => {
+                damage.note(&key);
+                stored.damaged = true;
+            }
         }
     }
     Ok(stored)
@@ -96,6 +101,7 @@ pub fn fold(
     pane: PaneKey,
     parts: &[&Summary],
     seed: Seed,
+    damage: &Damage,
 ) -> Result<Option<Write>, StorageError> {
     let key = pane_key(scope, pane);
     for generation in 0..MAX_GENERATIONS {
@@ -104,7 +110,10 @@ pub fn fold(
             None => None,
             Some(value) => match read_row(&value, seed) {
                 Some(summary) => Some(summary),
-                None => continue,
+                None => {
+                    damage.note(&row_key);
+                    continue;
+                }
             },
         };
         let merged = Summary::merge(

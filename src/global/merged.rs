@@ -129,7 +129,7 @@ impl Global {
                 let merged = merge_run(&summaries, seed);
                 summaries = vec![Rc::new(merged)];
             }
-            let pane = read_pane(storage, scope, *pane, seed).map_err(refused)?;
+            let pane = read_pane(storage, scope, *pane, seed, &self.damage).map_err(refused)?;
             damaged |= pane.damaged;
             summaries.extend(pane.summaries.into_iter().map(Rc::new));
         }

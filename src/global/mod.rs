@@ -43,6 +43,7 @@ mod charts;
 )]
 mod cold;
 mod contrast;
+mod damage;
 mod ladder;
 mod live;
 mod logs;

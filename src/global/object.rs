@@ -119,7 +119,15 @@ impl Inner {
         let Some((global, storage)) = loaded.as_mut() else {
             return Err(Refusal::Storage("the state is not loaded".into()));
         };
+        let damaged_before = global.health().damaged_rows;
         let outcome = run(global, storage);
+        let damaged_rows = global.health().damaged_rows;
+        if damaged_rows > damaged_before {
+            report!(
+                "global",
+                "{damaged_rows} stored rows cannot be read; they are kept"
+            );
+        }
         if let Err(Refusal::Storage(error)) = &outcome {
             report!("global", "{error}: state dropped, to be loaded again");
             *loaded = None;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::catalog::Catalog;
+use super::damage::Damage;
 use super::ladder;
 use super::live::{Live, Provisional, SentPane};
 use super::logs::{Logs, ShardName, Turn};
@@ -25,6 +26,8 @@ const MAX_PANE_AHEAD_MS: u64 = DAY_MS;
 /// Figures for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {
+    /// Rows that could not be read: those of the regions, the seed and the offsets at the start,
+    /// those of panes and posts when they were asked for.
     pub damaged_rows: u64,
     pub damaged_regions: usize,
     pub gaps: u64,
@@ -43,7 +46,8 @@ pub struct Global {
     pub(super) live: Live,
     pub(super) runs: Runs,
     pub(super) catalog: Catalog,
-    damaged_rows: u64,
+    /// Rows of the ladders.
+    pub(super) damage: Damage,
     refused_pushes: u64,
     expired_ms: u64,
     pub(super) folds: u64,
@@ -71,8 +75,8 @@ impl Global {
             table,
             live: Live::default(),
             runs: Runs::default(),
-            damaged_rows: region_rows.damaged,
             region_rows,
+            damage: Damage::default(),
             refused_pushes: 0,
             expired_ms: 0,
             folds: 0,
@@ -245,10 +249,8 @@ impl Global {
         let mut writes: Vec<Write> = Vec::with_capacity(targets.len());
         for ((scope, target), parts) in targets {
             self.runs.forget(scope, target);
-            match ladder::fold(storage, scope, target, &parts, seed)? {
-                Some(write) => writes.push(write),
-                None => self.damaged_rows += 1,
-            }
+            let folded = ladder::fold(storage, scope, target, &parts, seed, &self.damage)?;
+            writes.extend(folded);
         }
         self.folds += 1;
         self.folded_panes += writes.len() as u64;
@@ -334,7 +336,10 @@ impl Global {
 
     pub fn health(&self) -> Health {
         Health {
-            damaged_rows: self.damaged_rows + self.logs.damaged_rows,
+            damaged_rows: self.region_rows.damaged
+                + self.logs.damaged_rows
+                + self.damage.rows()
+                + self.catalog.damage.rows(),
             damaged_regions: self.logs.damaged_regions(),
             gaps: self.logs.gaps,
             pending_bytes: self.live.pending_bytes,
