@@ -9,6 +9,7 @@ use hitparade::global::Global;
 use hitparade::leaderboard::Leaderboard;
 use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
+use hitparade::summary::{Seed, Summary};
 use hitparade::window::{DAY_MS, MINUTE_MS};
 use hitparade::wire::*;
 use objects::load_global;
@@ -281,6 +282,46 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
     }
 }
 
+/// A summary that lies, with a checksum that is right: one of its first numbers (capacity, total,
+/// rows) is another.
+fn forged(summary: &[u8], at: usize, number: u64) -> Vec<u8> {
+    // Version, flags, seed; then numbers of 7 bits a byte, the last one below 128.
+    let (mut forged, mut rest) = (summary[..10].to_vec(), &summary[10..summary.len() - 4]);
+    for position in 0..=at {
+        let bytes = rest.iter().position(|byte| *byte < 128).unwrap() + 1;
+        if position < at {
+            forged.extend_from_slice(&rest[..bytes]);
+        }
+        rest = &rest[bytes..];
+    }
+    let mut left = number;
+    while left >= 128 {
+        forged.push(left as u8 | 128);
+        left >>= 7;
+    }
+    forged.push(left as u8);
+    forged.extend_from_slice(rest);
+    let checksum = crc32fast::hash(&forged);
+    forged.extend_from_slice(&checksum.to_le_bytes());
+    forged
+}
+
+#[test]
+fn a_summary_of_another_seed_is_taken_with_wider_bounds_that_hold() {
+    let mut full = Summary::new(2, Seed::from_bytes([7; 16]));
+    for (post, plays) in [("a", 5), ("b", 3), ("c", 2), ("d", 1)] {
+        full.record(post, plays);
+    }
+    for seed in [SEED, [7; 16]] {
+        let read = Summary::decode(&full.encode(), Seed::from_bytes(seed)).unwrap();
+        assert_eq!(read.total(), 11);
+        for (post, plays) in [("a", 5), ("b", 3), ("c", 2), ("d", 1), ("e", 0)] {
+            let bounds = read.bounds(post);
+            assert!((bounds.lower..=bounds.upper).contains(&plays), "{post}");
+        }
+    }
+}
+
 #[test]
 fn a_bad_push_is_refused_with_a_reason_counted_and_changes_nothing() {
     let (on_shard, mut shard, now_ms) = used_shard();
@@ -303,7 +344,20 @@ fn a_bad_push_is_refused_with_a_reason_counted_and_changes_nothing() {
         codec::encode(&push)
     };
     let cut = &pane.summary[..pane.summary.len() / 2];
+    let lying = |at, number| {
+        let summary = forged(pane.summary, at, number);
+        with_pane(SealedPane {
+            summary: &summary,
+            ..pane.clone()
+        })
+    };
     let bad: Vec<(&str, Vec<u8>)> = vec![
+        ("more counters than there can be", lying(0, 1 << 40)),
+        ("fewer counters than rows", lying(0, 0)),
+        ("more plays than its rows have", lying(1, 1 << 40)),
+        ("fewer plays than its rows have", lying(1, 0)),
+        ("more rows than bytes", lying(2, 1_000)),
+        ("fewer rows than bytes", lying(2, 0)),
         ("cut off", good[..good.len() / 2].to_vec()),
         ("nothing", Vec::new()),
         ("another version", version),

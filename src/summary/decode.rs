@@ -95,6 +95,12 @@ impl Summary {
         if input.left() > 0 {
             return Err(DecodeError::Damaged("bytes after the end"));
         }
+        // What is listed is a part of the total; all of it where nothing was dropped.
+        let lowers = summary.rows().map(|row| row.lower);
+        let listed = lowers.fold(0, u64::saturating_add);
+        if listed > summary.total || (!summary.full && listed < summary.total) {
+            return Err(DecodeError::Damaged("total"));
+        }
         Ok(summary)
     }
 
