@@ -23,12 +23,18 @@ pub enum Mutant {
     AlarmNotIdempotent,
     /// A restart does not read the fingerprints.
     FingerprintsForgotten,
-    /// A change of shards counts from the moment on in which it is asked for.
+    /// A change of shards counts at once, also for what was sent before it.
     ReshardAtOnce,
     /// Near a change of shards nothing is claimed.
     NothingClaimed,
     /// A shard that has claimed a batch counts it nevertheless.
     ClaimsIgnored,
+    /// A shard counts what was routed without a change that it was told of.
+    OldRoutesTaken,
+    /// Nothing is claimed any more some time after a change, whoever has been told of it.
+    ClaimsEndUntold,
+    /// A shard says that it knows of a change before that is durable.
+    ToldBeforeDurable,
     /// What is merged into a summary of less capacity is dropped without a trace.
     TruncationForgets,
     /// A late pane over the limit is dropped instead of sealed.
@@ -56,7 +62,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 18] = [
+        pub const ALL: [Mutant; 21] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::RecordBeforeDurable,
             Mutant::FoldWithoutOffsetCheck,
@@ -68,6 +74,9 @@ mod switch {
             Mutant::ReshardAtOnce,
             Mutant::NothingClaimed,
             Mutant::ClaimsIgnored,
+            Mutant::OldRoutesTaken,
+            Mutant::ClaimsEndUntold,
+            Mutant::ToldBeforeDurable,
             Mutant::TruncationForgets,
             Mutant::LatePaneDropped,
             Mutant::ForgottenBeforeDurable,

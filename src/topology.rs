@@ -3,12 +3,17 @@
 //! The global object owns the table; Workers hold a copy that is seconds old. A batch goes to the
 //! shard that its sender's name hashes to, over the number of shards that was in force when the
 //! batch was *first* sent: so a repeat meets the shard that remembers it, also after the number
-//! was changed. For every copy of the table to know a change before it counts, it takes effect
-//! [`RESHARD_DELAY_MS`] after it was asked for.
+//! was changed. A change takes effect [`RESHARD_DELAY_MS`] after it was asked for, so that Workers
+//! know it before it counts.
 //!
 //! When a batch was first sent is known by a corrected clock, and the correction differs a little
 //! from one attempt to the next. Near a change two attempts might go by different numbers, so
 //! there the batch is *claimed* first, at its old shard: see [`Route`].
+//!
+//! A Worker that cannot reach the global object goes on with the copy that it has, for days if
+//! need be. What keeps it from going by a number that has been replaced are the shards: each one
+//! of the old number is told of the change, and from then on refuses batches that it moves where
+//! they were routed without it. As long as not all of them were told, batches go on being claimed.
 
 use std::hash::Hasher;
 
@@ -29,8 +34,9 @@ pub const MAX_REGION_ID_BYTES: usize = 64;
 pub const MAX_REGION_NAME_BYTES: usize = 256;
 /// At the platform's 1,000 requests a second an object, a region then takes a million beacons/s.
 pub const MAX_SHARDS: u32 = 1_000;
-/// How long after the request a change of `shards` takes effect: far above the age of any
-/// Worker's copy of the table (10 s) and the difference between two clocks.
+/// How long after the request a change of `shards` takes effect: far above the age of the copy of
+/// any Worker that reaches the global object (10 s) and the difference between two clocks, so that
+/// no shard has to refuse one.
 pub const RESHARD_DELAY_MS: u64 = 5 * 60_000;
 /// Within this of a change, a batch whose shard it changes is claimed at the old one first. Two
 /// attempts of one batch disagree about when it was sent by at most twice this: by what the clocks
@@ -39,12 +45,53 @@ pub const CLAIM_WITHIN_MS: u64 = 2 * 60_000;
 /// How long a number of shards is remembered after it was replaced: longer than the 15 minutes
 /// that a batch may be sent again.
 const HISTORY_MS: u64 = 60 * 60_000;
+/// Numbers of shards that a region remembers or has waiting, about seven minutes apart.
+const MAX_NUMBERS: usize = 16;
 
 /// A number of shards and since when it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardsSince {
     pub since_ms: u64,
     pub shards: u32,
+    /// When it was asked for. It names the change, and grows from one to the next; 0 is the number
+    /// that the region was made with.
+    pub asked_ms: u64,
+    /// Batches that were sent until then, and that it moves, are claimed. None while not every
+    /// shard of the number before has been told: then there is no end to it.
+    pub claim_until_ms: Option<u64>,
+}
+
+impl ShardsSince {
+    /// Batches that were sent from then on, and that it moves, are claimed.
+    fn claim_from_ms(&self) -> u64 {
+        self.since_ms.saturating_sub(CLAIM_WITHIN_MS)
+    }
+
+    fn claims(&self, sent_ms: u64) -> bool {
+        let mut until_ms = self.claim_until_ms;
+        if mutants::active(Mutant::ClaimsEndUntold) {
+            until_ms = Some(self.since_ms.saturating_add(CLAIM_WITHIN_MS));
+        }
+        sent_ms >= self.claim_from_ms() && until_ms.is_none_or(|until_ms| sent_ms <= until_ms)
+    }
+}
+
+/// What a shard is told of a change of the number of shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// [`ShardsSince::asked_ms`].
+    pub asked_ms: u64,
+    /// The first attempt of a batch from which on it matters.
+    pub from_ms: u64,
+}
+
+/// Why another number of shards is not taken. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReshardError {
+    /// Not every shard was told of the change before.
+    Untold,
+    /// So many changes wait already.
+    TooMany,
 }
 
 /// Where a batch goes.
@@ -83,6 +130,8 @@ impl Region {
             shards: vec![ShardsSince {
                 since_ms: 0,
                 shards,
+                asked_ms: 0,
+                claim_until_ms: Some(0),
             }],
         }
     }
@@ -104,27 +153,78 @@ impl Region {
         self.shards.last().map_or(1, |entry| entry.shards)
     }
 
-    /// Asks for another number of shards, to count from [`RESHARD_DELAY_MS`] on, or that long
-    /// after the change that waits already: so batches that are claimed for one change are not
-    /// near another. Only a change that is further away than that is replaced.
-    pub fn reshard(&mut self, shards: u32, now_ms: u64) {
+    /// Asks for another number of shards, to count from [`RESHARD_DELAY_MS`] on. Changes wait in
+    /// line, so far apart that a batch is near to one of them at most, whoever judges it.
+    ///
+    /// # Errors
+    /// [`ReshardError`]: nothing was changed.
+    pub fn reshard(&mut self, shards: u32, now_ms: u64) -> Result<(), ReshardError> {
         if shards == self.shards_wanted() {
-            return;
+            return Ok(());
         }
-        let soon_ms = now_ms.saturating_add(RESHARD_DELAY_MS);
-        self.shards.retain(|entry| entry.since_ms <= soon_ms);
-        if shards != self.shards_wanted() {
-            let last_ms = self.shards.last().map_or(0, |entry| entry.since_ms);
-            let since_ms = now_ms.max(last_ms).saturating_add(reshard_delay_ms());
-            self.shards.push(ShardsSince { since_ms, shards });
-        }
-        // What no batch can ask for any more is forgotten.
+        let last = self.shards.last();
+        let Some(claimed_ms) = last.map_or(Some(0), |last| last.claim_until_ms) else {
+            return Err(ReshardError::Untold);
+        };
+        // What no batch can ask for any more is forgotten; with it the number before.
         let horizon_ms = now_ms.saturating_sub(HISTORY_MS);
-        let newest_old = self
-            .shards
-            .iter()
-            .rposition(|entry| entry.since_ms <= horizon_ms);
-        self.shards.drain(..newest_old.unwrap_or(0));
+        let is_old = |entry: &ShardsSince| {
+            entry.since_ms <= horizon_ms
+                && entry
+                    .claim_until_ms
+                    .is_some_and(|until_ms| until_ms <= horizon_ms)
+        };
+        let forgotten = self.shards.iter().rposition(is_old).unwrap_or(0);
+        if self.shards.len() - forgotten >= MAX_NUMBERS {
+            return Err(ReshardError::TooMany);
+        }
+        let since_ms = now_ms
+            .saturating_add(RESHARD_DELAY_MS)
+            .max(claimed_ms.saturating_add(3 * CLAIM_WITHIN_MS));
+        let change = ShardsSince {
+            since_ms,
+            shards,
+            asked_ms: now_ms.max(self.last_change().saturating_add(1)),
+            claim_until_ms: None,
+        };
+        self.shards.drain(..forgotten);
+        self.shards.push(change);
+        if mutants::active(Mutant::ReshardAtOnce) {
+            let since_ms = 0;
+            self.shards = vec![ShardsSince { since_ms, ..change }];
+        }
+        Ok(())
+    }
+
+    /// The change that was asked for last: what a Worker that routes by this knows.
+    pub fn last_change(&self) -> u64 {
+        self.shards.last().map_or(0, |last| last.asked_ms)
+    }
+
+    /// The change that not every shard is known to have been told of, and the number of shards
+    /// that have to be.
+    pub fn untold(&self) -> Option<(Change, u32)> {
+        match self.shards.as_slice() {
+            [.., before, last] if last.claim_until_ms.is_none() => {
+                let (asked_ms, from_ms) = (last.asked_ms, last.claim_from_ms());
+                Some((Change { asked_ms, from_ms }, before.shards))
+            }
+            _ => None,
+        }
+    }
+
+    /// Every shard of the number before has been told of a change: what was sent before now may
+    /// have met one that had not, and is claimed; what is sent later need not be.
+    pub fn told(&mut self, asked_ms: u64, now_ms: u64) {
+        let last = self.shards.last_mut();
+        if let Some(last) = last.filter(|last| last.asked_ms == asked_ms)
+            && last.claim_until_ms.is_none()
+        {
+            // Two Workers disagree about when a batch was sent by at most twice the margin.
+            let told_ms = now_ms.saturating_add(2 * CLAIM_WITHIN_MS);
+            let over_ms = last.since_ms.saturating_add(CLAIM_WITHIN_MS);
+            last.claim_until_ms = Some(told_ms.max(over_ms));
+        }
     }
 
     /// Where a batch goes. `client` is the sender's own name, if it gave one: without it there is
@@ -133,7 +233,7 @@ impl Region {
         let hash = client.map_or(0, client_hash);
         let shard_of = |shards: u32| (hash % u64::from(shards.max(1))) as u32;
         let near = self.shards.windows(2).find_map(|pair| match pair {
-            [before, after] if after.since_ms.abs_diff(sent_ms) <= CLAIM_WITHIN_MS => {
+            [before, after] if after.claims(sent_ms) => {
                 Some((shard_of(before.shards), shard_of(after.shards)))
             }
             _ => None,
@@ -149,13 +249,6 @@ impl Region {
             },
         }
     }
-}
-
-fn reshard_delay_ms() -> u64 {
-    if mutants::active(Mutant::ReshardAtOnce) {
-        return 0;
-    }
-    RESHARD_DELAY_MS
 }
 
 /// The fixed hash that spreads senders over shards: SipHash-1-3 with a zero key. It must never
@@ -212,46 +305,81 @@ pub fn shard_object_name(region_id: &str, shard: u32) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_change_of_shards_takes_effect_later_and_repeats_find_their_shard() {
+    const NOW_MS: u64 = 1_000_000_000;
+    const CHANGE_MS: u64 = NOW_MS + RESHARD_DELAY_MS;
+
+    /// 4 shards, and 9 from [`CHANGE_MS`] on.
+    fn resharded() -> Region {
         let mut region = Region::new("NA", "North America", 4);
-        let now_ms = 1_000_000_000;
-        let before = region.route(Some("client-7"), now_ms).shard;
-        region.reshard(9, now_ms);
-        assert_eq!(region.shards_wanted(), 9);
-        assert_eq!(region.shards_at(now_ms + RESHARD_DELAY_MS - 1), 4);
-        assert_eq!(region.shards_at(now_ms + RESHARD_DELAY_MS), 9);
-        assert_eq!(region.route(Some("client-7"), now_ms).shard, before);
+        region.reshard(9, NOW_MS).unwrap();
+        region
+    }
+
+    fn shard_of(shards: u64, client: &str) -> u32 {
+        (client_hash(client) % shards) as u32
+    }
+
+    /// A client that the change of [`resharded`] moves.
+    fn moved_client() -> String {
+        let mut clients = (0..50).map(|client| client.to_string());
+        let moved = |client: &String| shard_of(4, client) != shard_of(9, client);
+        clients.find(moved).unwrap()
     }
 
     #[test]
-    fn changes_keep_their_distance_and_one_far_away_is_replaced() {
-        let mut region = Region::new("NA", "North America", 1);
-        let now_ms = 1_000_000_000;
-        region.reshard(2, now_ms);
-        region.reshard(3, now_ms + 1_000);
-        let second_ms = now_ms + 2 * RESHARD_DELAY_MS;
-        assert_eq!(region.shards_at(second_ms - 1), 2);
+    fn a_change_of_shards_takes_effect_later_and_repeats_find_their_shard() {
+        let before = Region::new("NA", "North America", 4);
+        let before = before.route(Some("client-7"), NOW_MS).shard;
+        let region = resharded();
+        assert_eq!(region.shards_wanted(), 9);
+        assert_eq!(region.shards_at(CHANGE_MS - 1), 4);
+        assert_eq!(region.shards_at(CHANGE_MS), 9);
+        assert_eq!(region.route(Some("client-7"), NOW_MS).shard, before);
+    }
+
+    #[test]
+    fn the_next_change_waits_until_all_know_of_the_last_and_keeps_its_distance() {
+        let mut region = resharded();
+        assert_eq!(region.reshard(9, NOW_MS), Ok(()), "nothing to do");
+        assert_eq!(region.reshard(3, NOW_MS), Err(ReshardError::Untold));
+        let (change, shards) = region.untold().unwrap();
+        assert_eq!((change.asked_ms, shards), (NOW_MS, 4));
+        assert_eq!(change.from_ms, CHANGE_MS - CLAIM_WITHIN_MS);
+        region.told(NOW_MS - 1, NOW_MS);
+        assert!(region.untold().is_some(), "another change");
+        region.told(NOW_MS, NOW_MS);
+        assert_eq!(region.untold(), None);
+        assert_eq!(region.reshard(3, NOW_MS), Ok(()));
+        assert_eq!(region.untold().unwrap().0.asked_ms, NOW_MS + 1);
+        let second_ms = CHANGE_MS + 4 * CLAIM_WITHIN_MS;
+        assert_eq!(region.shards_at(second_ms - 1), 9);
         assert_eq!(region.shards_at(second_ms), 3);
-        region.reshard(4, now_ms + 2_000);
-        assert_eq!(region.shards.len(), 3, "3 never counted");
-        assert_eq!(region.shards_at(second_ms), 4);
-        region.reshard(2, now_ms + 3_000);
-        assert_eq!(region.shards.len(), 2, "2 counts already soon");
-        for turn in 1..100 {
-            region.reshard(3 + turn, now_ms + u64::from(turn) * 3_600_001);
-        }
-        assert!(region.shards.len() <= 3, "history is bounded");
+    }
+
+    #[test]
+    fn what_is_remembered_and_what_waits_is_bounded() {
+        let mut region = resharded();
+        let reshard = |region: &mut Region, now_ms| {
+            region.told(region.last_change(), now_ms);
+            region.reshard(1 + region.shards_wanted() % 7, now_ms)
+        };
+        let mut turns = 0..100;
+        let refused = turns.find_map(|_| reshard(&mut region, NOW_MS).err());
+        assert_eq!(refused, Some(ReshardError::TooMany));
+        assert_eq!(region.shards.len(), MAX_NUMBERS);
+        let wanted = region.shards_wanted();
+        let later_ms = NOW_MS + 24 * HISTORY_MS;
+        assert_eq!(reshard(&mut region, later_ms), Ok(()));
+        assert_eq!(region.shards.len(), 2);
+        assert_eq!(region.shards_at(later_ms), wanted);
     }
 
     #[test]
     fn near_a_change_a_batch_that_moves_is_claimed_at_its_old_shard() {
-        let mut region = Region::new("NA", "North America", 4);
-        region.reshard(9, 1_000_000_000);
-        let change_ms = 1_000_000_000 + RESHARD_DELAY_MS;
-        let shard = |shards: u64, client: &str| (client_hash(client) % shards) as u32;
+        let mut region = resharded();
+        region.told(NOW_MS, NOW_MS);
         for client in (0..50).map(|client| client.to_string()) {
-            let (before, after) = (shard(4, &client), shard(9, &client));
+            let (before, after) = (shard_of(4, &client), shard_of(9, &client));
             let route = |sent_ms| region.route(Some(&client), sent_ms);
             let direct = |shard| Route {
                 shard,
@@ -261,12 +389,28 @@ mod tests {
                 shard: after,
                 claim_at: (before != after).then_some(before),
             };
-            assert_eq!(route(change_ms - CLAIM_WITHIN_MS - 1), direct(before));
-            assert_eq!(route(change_ms - CLAIM_WITHIN_MS), claimed);
-            assert_eq!(route(change_ms + CLAIM_WITHIN_MS), claimed);
-            assert_eq!(route(change_ms + CLAIM_WITHIN_MS + 1), direct(after));
+            assert_eq!(route(CHANGE_MS - CLAIM_WITHIN_MS - 1), direct(before));
+            assert_eq!(route(CHANGE_MS - CLAIM_WITHIN_MS), claimed);
+            assert_eq!(route(CHANGE_MS + CLAIM_WITHIN_MS), claimed);
+            assert_eq!(route(CHANGE_MS + CLAIM_WITHIN_MS + 1), direct(after));
         }
-        assert_eq!(region.route(None, change_ms).claim_at, None);
+        assert_eq!(region.route(None, CHANGE_MS).claim_at, None);
+    }
+
+    #[test]
+    fn claims_go_on_until_every_shard_was_told_of_the_change() {
+        let mut region = resharded();
+        let client = moved_client();
+        let far_ms = CHANGE_MS + 100 * HISTORY_MS;
+        assert!(region.route(Some(&client), far_ms).claim_at.is_some());
+        region.told(NOW_MS, far_ms);
+        let until_ms = far_ms + 2 * CLAIM_WITHIN_MS;
+        let claim_at = |sent_ms| region.route(Some(&client), sent_ms).claim_at;
+        assert!(claim_at(until_ms).is_some());
+        assert!(claim_at(until_ms + 1).is_none());
+        region.reshard(2, far_ms).unwrap();
+        let claim_at = region.route(Some(&client), far_ms).claim_at;
+        assert!(claim_at.is_some(), "also when another change is asked for");
     }
 
     #[test]

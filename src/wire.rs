@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Record};
 use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, class_of_k};
-use crate::topology::{Region, RegionTable};
+use crate::topology::{Change, Region, RegionTable};
 
 pub use crate::leaderboard::Sort;
 
@@ -42,6 +42,9 @@ records! {
     KeptChart<'a> = 38 v 1;
     LiveRequest = 39 v 1;
     Claim<'a> = 44 v 1;
+    Announcement<'a> = 45 v 1;
+    AnnouncementReply = 46 v 1;
+    Told = 47 v 1;
     ExportRequest = 56 v 1;
     ExportReply = 57 v 1;
     ImportRequest = 58 v 1;
@@ -88,6 +91,9 @@ pub struct RecordRequest<'a> {
     pub shard: u32,
     /// The installation's seed, for a shard that has none yet.
     pub seed: [u8; 16],
+    /// The change of the number of shards that its Worker knew to be the last
+    /// ([`Region::last_change`]). None for a batch that goes to shard 0 whatever their number.
+    pub last_change: Option<u64>,
     /// An encoded [`Batch`] or [`Claim`], passed to the journal as it is.
     #[serde(borrow)]
     pub batch: &'a [u8],
@@ -113,6 +119,30 @@ pub enum RecordReply {
     /// To a batch that was claimed before: not counted here, another shard does it. Its sender
     /// is to try again; the batch is claimed again then, and finds its shard.
     Moved,
+    /// Not counted: its Worker does not know of a change of the number of shards. Another does.
+    Outdated,
+}
+
+/// Worker → every shard of a number that is to be replaced: from then on refuse what was routed
+/// without the change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement<'a> {
+    /// Whom it is for.
+    pub region_id: &'a str,
+    pub shard: u32,
+    pub change: Change,
+}
+
+/// Shard → Worker: it knows, durably.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnnouncementReply(pub Result<(), Refusal>);
+
+/// Worker → global: every shard has been told of a change. Answered by a [`PutRegionReply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub region_id: String,
+    /// [`Change::asked_ms`].
+    pub asked_ms: u64,
 }
 
 /// One pane as it leaves a shard.

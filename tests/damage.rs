@@ -312,7 +312,7 @@ fn a_summary_of_another_seed_is_taken_with_wider_bounds_that_hold() {
     for (post, plays) in [("a", 5), ("b", 3), ("c", 2), ("d", 1)] {
         full.record(post, plays);
     }
-    for seed in [SEED, [7; 16]] {
+    for seed in [objects::SEED, [7; 16]] {
         let read = Summary::decode(&full.encode(), Seed::from_bytes(seed)).unwrap();
         assert_eq!(read.total(), 11);
         for (post, plays) in [("a", 5), ("b", 3), ("c", 2), ("d", 1), ("e", 0)] {

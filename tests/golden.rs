@@ -89,6 +89,7 @@ fn record(shard: &mut Shard, storage: &MemoryStorage, message: &[u8], now_ms: u6
         region_id: "NA",
         shard: 3,
         seed: SEED,
+        last_change: None,
         batch: message,
     };
     match shard.admit(&request, now_ms) {
@@ -327,6 +328,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         region_id: "NA",
         shard: 1,
         seed: SEED,
+        last_change: None,
         batch: &batch,
     });
     for reply in [

@@ -346,7 +346,7 @@ async fn send(
     let route = region.route(client, sent_ms);
     if let (Some(old_shard), Some(key)) = (route.claim_at, key) {
         let claim = codec::encode(&Claim { key, sent_ms });
-        let said = send_to(env, table, region, old_shard, &claim, None).await?;
+        let said = send_to(env, table, region, client, old_shard, &claim, None).await?;
         if !matches!(said, Said::Reply(RecordReply::Claimed)) {
             return verdict_of(said, plays);
         }
@@ -361,7 +361,7 @@ async fn send(
         sent_ms,
         plays: batch_plays.collect(),
     });
-    let said = send_to(env, table, region, route.shard, &batch, voter).await?;
+    let said = send_to(env, table, region, client, route.shard, &batch, voter).await?;
     verdict_of(said, plays)
 }
 
@@ -375,6 +375,7 @@ async fn send_to(
     env: &Env,
     table: &RegionTable,
     region: &Region,
+    client: Option<&str>,
     shard: u32,
     batch: &[u8],
     voter: Option<Voter>,
@@ -383,6 +384,7 @@ async fn send_to(
         region_id: &region.region_id,
         shard,
         seed: table.seed,
+        last_change: client.map(|_| region.last_change()),
         batch,
     };
     let hint = region.hint.as_deref();
@@ -435,7 +437,7 @@ fn verdict_of(said: Said, plays: &[(usize, Play<'_>)]) -> Result<Counted, Proble
             Err(Problem::busy("overloaded", retry_after_s, again))
         }
         // The number of shards is changing: the next attempt asks the shard of the new one.
-        RecordReply::Moved => Err(Problem::busy("moved", 2, again)),
+        RecordReply::Moved | RecordReply::Outdated => Err(Problem::busy("moved", 2, again)),
         RecordReply::Invalid | RecordReply::Claimed => {
             let detail = "the shard runs another release; try again";
             Err(Problem::busy("unavailable", 2, detail).because("it refused a batch of ours"))

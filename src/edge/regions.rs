@@ -1,20 +1,26 @@
 //! `/regions`: which there are, and making or changing one.
 
-use serde::Deserialize;
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use worker::{Env, console_error};
 
 use super::access::{Token, may_read, require};
 use super::answer::Answer;
 use super::problem::Problem;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, body, table};
-use crate::codec;
-use crate::platform::{call as ask, call_raw, global_stub};
-use crate::topology::Region;
-use crate::wire::{PutRegion, PutRegionReply, RegionsReply};
+use crate::codec::{self, Record};
+use crate::platform::{call as ask, call_raw, global_stub, shard_stub};
+use crate::topology::{Change, Region};
+use crate::wire::{Announcement, AnnouncementReply, PutRegion, PutRegionReply, RegionsReply, Told};
 
 /// A region's fields are few and short.
 const MAX_BYTES: usize = 16 << 10;
+/// How long a shard may take to know of a change of their number, and how many are told at once:
+/// the platform opens at most six connections for a request.
+const ANNOUNCE_TIMEOUT_MS: u64 = 5_000;
+const SHARDS_AT_ONCE: usize = 6;
 
 #[derive(Deserialize)]
 struct RegionBody {
@@ -74,13 +80,72 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
         shards: given.shards,
         hint: given.hint,
     };
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
-    let reply = ask(&stub, "/put-region", &request, ASK_TIMEOUT_MS).await;
-    let PutRegionReply(reply) = reply.map_err(away)?;
-    let region = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
+    if request.shards.is_some() {
+        // A change of the number is taken only when all know of the one before.
+        let table = table::fetch(&call.env)
+            .await
+            .map_err(|error| Problem::away("the global object", &error))?;
+        if let Some(region) = table.find(&request.region_id) {
+            announce(&call.env, region).await?;
+        }
+    }
+    let region = change(&call.env, "/put-region", &request).await?;
     table::forget();
+    announce(&call.env, &region).await?;
     Ok(Answer::json(&region_json(&region)))
+}
+
+/// Asks the global object to change a region.
+async fn change<Q: Record + Serialize>(
+    env: &Env,
+    path: &str,
+    request: &Q,
+) -> Result<Region, Problem> {
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(env).map_err(away)?;
+    let reply = ask(&stub, path, request, ASK_TIMEOUT_MS).await;
+    let PutRegionReply(reply) = reply.map_err(away)?;
+    reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))
+}
+
+/// Tells the shards of the number before of the last change, if not all of them know, and the
+/// global object that they do.
+///
+/// # Errors
+/// 503 if one does not answer. The change takes effect all the same, and batches that it moves
+/// are claimed, which costs a message each, until this is done.
+async fn announce(env: &Env, region: &Region) -> Result<(), Problem> {
+    let Some((change_of_shards, shards)) = region.untold() else {
+        return Ok(());
+    };
+    let told = (0..shards).map(|shard| announce_to(env, region, shard, change_of_shards));
+    let told: Vec<worker::Result<()>> = stream::iter(told)
+        .buffer_unordered(SHARDS_AT_ONCE)
+        .collect()
+        .await;
+    if let Some(error) = told.into_iter().find_map(Result::err) {
+        console_error!("announcing a number of shards: {error}");
+        let detail = "the change is stored, but not every shard has been told of it; \
+                      send it again, to spare each batch that moves a second message";
+        return Err(Problem::busy("not_announced", 2, detail));
+    }
+    let told = Told {
+        region_id: region.region_id.clone(),
+        asked_ms: change_of_shards.asked_ms,
+    };
+    change(env, "/told", &told).await.map(drop)
+}
+
+async fn announce_to(env: &Env, region: &Region, shard: u32, change: Change) -> worker::Result<()> {
+    let announcement = Announcement {
+        region_id: &region.region_id,
+        shard,
+        change,
+    };
+    let stub = shard_stub(env, &region.region_id, shard, region.hint.as_deref())?;
+    let AnnouncementReply(reply) =
+        ask(&stub, "/announce", &announcement, ANNOUNCE_TIMEOUT_MS).await?;
+    reply.map_err(|refusal| worker::Error::from(format!("shard {shard}: {refusal:?}")))
 }
 
 fn region_json(region: &Region) -> Value {

@@ -137,7 +137,11 @@ async fn table_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<RegionTable>, Pro
     }
 }
 
-async fn fetch(env: &Env) -> worker::Result<RegionTable> {
+/// The table from the global object itself.
+///
+/// # Errors
+/// When it is away.
+pub async fn fetch(env: &Env) -> worker::Result<RegionTable> {
     let answer = call_raw(&global_stub(env)?, "/table", &[], TIMEOUT_MS).await?;
     match codec::decode::<TableReply>(&answer) {
         Ok(TableReply(Ok(table))) => Ok(table),

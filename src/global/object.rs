@@ -89,6 +89,11 @@ impl DurableObject for GlobalBoard {
                 },
             ))),
             "/import" => answer(&ImportReply(inner.import(&message, now_ms).await)),
+            "/told" => answer(&PutRegionReply(
+                inner.ask(&message, |global, storage, request: Told| {
+                    global.told(storage, &request, now_ms)
+                }),
+            )),
             _ => Response::error("no such message", 404),
         }
     }

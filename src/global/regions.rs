@@ -3,7 +3,8 @@
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::topology::{
-    MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS, Region, RegionTable, check_region_id,
+    MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS, Region, RegionTable, ReshardError,
+    check_region_id,
 };
 use crate::wire::{PutRegion, Refusal};
 
@@ -123,7 +124,8 @@ fn row_key(position: u32, region: &Region) -> Vec<u8> {
 /// Makes or changes a region. Returns it with the write that stores it.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] with what is wrong.
+/// [`Refusal::Invalid`] with what is wrong; [`Refusal::Busy`] where other changes of the number of
+/// shards are to be done first.
 pub fn put(
     table: &RegionTable,
     rows: &RegionRows,
@@ -168,7 +170,12 @@ pub fn put(
         region.hint.clone_from(&request.hint);
     }
     if let Some(shards) = request.shards {
-        region.reshard(shards, now_ms);
+        region
+            .reshard(shards, now_ms)
+            .map_err(|error| match error {
+                ReshardError::Untold => Refusal::Busy { retry_after_s: 2 },
+                ReshardError::TooMany => Refusal::Busy { retry_after_s: 600 },
+            })?;
     }
     let key = rows.keys.get(position).cloned();
     let key = key.unwrap_or_else(|| row_key(rows.next_position, &region));

@@ -16,7 +16,7 @@ use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
 use crate::topology::{GLOBAL_SCOPE, MAX_SHARDS, Region, RegionTable};
 use crate::window::{DAY_MS, HOUR_MS, Level, PaneKey, fold_targets};
-use crate::wire::{CatalogEntry, PostPatch, Push, PushReply, PutRegion, Refusal, SealedPane};
+use crate::wire::{CatalogEntry, PostPatch, Push, PushReply, PutRegion, Refusal, SealedPane, Told};
 
 /// How often panes that no question can reach are looked for.
 const EXPIRE_EVERY_MS: u64 = HOUR_MS;
@@ -331,6 +331,33 @@ impl Global {
             Some(existing) => existing.clone_from(&region),
             None => self.table.regions.push(region.clone()),
         }
+        Ok(region)
+    }
+
+    /// Every shard has been told of a change of the number of shards: batches are claimed for a
+    /// while more only.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed.
+    pub fn told(
+        &mut self,
+        storage: &impl Storage,
+        told: &Told,
+        now_ms: u64,
+    ) -> Result<Region, Refusal> {
+        let regions = &mut self.table.regions;
+        let position = regions
+            .iter()
+            .position(|region| region.region_id == told.region_id);
+        let found = position.and_then(|at| regions.get_mut(at).zip(self.region_rows.keys.get(at)));
+        let (known, key) = found.ok_or(Refusal::UnknownRegion)?;
+        let mut region = known.clone();
+        region.told(told.asked_ms, now_ms);
+        let write = Write::put(Table::Regions, key.clone(), codec::encode(&region));
+        storage
+            .write(&[write])
+            .map_err(|error| Refusal::Storage(error.0))?;
+        known.clone_from(&region);
         Ok(region)
     }
 

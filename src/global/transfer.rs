@@ -242,7 +242,8 @@ impl Global {
         let mut folded = Vec::with_capacity(targets.len());
         for ((scope, key), parts) in targets {
             let parts: Vec<&Summary> = parts.iter().collect();
-            let write = ladder::fold(storage, scope, key, &parts, seed).map_err(refused)?;
+            let write =
+                ladder::fold(storage, scope, key, &parts, seed, &self.damage).map_err(refused)?;
             writes.push(write.ok_or_else(|| Refusal::Damaged("a pane's rows".into()))?);
             folded.push((scope.to_owned(), key));
         }

@@ -18,6 +18,8 @@
 //! - An offset is sent only when the checkpoint that made it is durable: it can never be given to
 //!   another pane after a crash.
 //! - Offsets and journal numbers only grow within a `log_id`.
+//! - What was routed without a change of the number of shards that this one was told of, and that
+//!   concerns it, is refused ([`Shard::hear`]).
 //!
 //! # Cost
 //! Rows written: one a commit, and 2 + (panes changed) + 1 a checkpoint, which comes every
@@ -31,6 +33,7 @@
 mod alarm;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod backlog;
+mod changes;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod charts;
 mod journal;

@@ -28,8 +28,8 @@ use crate::platform::{
 };
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::{
-    COUNTED, ChartReply, KeptChart, LiveRequest, PushReplyOrRefusal, REPEATED, RecordReply,
-    RecordRequest, Refusal,
+    Announcement, AnnouncementReply, COUNTED, ChartReply, KeptChart, LiveRequest,
+    PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal,
 };
 
 /// How long readers wait for the global object before they get what is there.
@@ -188,6 +188,10 @@ impl DurableObject for RegionShard {
                 let message = request.bytes().await?;
                 answer(&self.inner.record(&message, None).await.0)
             }
+            "/announce" => {
+                let message = request.bytes().await?;
+                answer(&AnnouncementReply(self.inner.hear(&message).await))
+            }
             "/metrics" => answer(&self.inner.metrics()),
             "/chart" => {
                 let question = request.bytes().await?;
@@ -336,6 +340,22 @@ impl Inner {
             Ok(votes.sift(request, voter, now_ms(), |key| shard.knows(key)))
         });
         sifted.ok().flatten()
+    }
+
+    /// Takes note of a change of the number of shards, and answers when that is durable.
+    async fn hear(&self, message: &[u8]) -> Result<(), Refusal> {
+        let refused = |error: StorageError| Refusal::Storage(error.0);
+        let announcement = codec::decode::<Announcement<'_>>(message)
+            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let is_ours = self.with_shard(|shard, storage| shard.hear(storage, &announcement));
+        if !is_ours.map_err(refused)? {
+            return Err(Refusal::Invalid("meant for another shard".into()));
+        }
+        let synced = self.state.storage().sync().await;
+        synced.map_err(|error| {
+            self.drop_state();
+            Refusal::Storage(error.to_string())
+        })
     }
 
     fn metrics(&self) -> ShardMetrics {

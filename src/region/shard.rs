@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::changes::Changes;
 use super::journal::{FoundCommit, Journal};
 use super::panes::{OpenPane, OpenPanes};
 use super::seen::{Fingerprint, Seen};
@@ -14,7 +15,7 @@ use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey};
-use crate::wire::{Batch, Claim, RecordReply, RecordRequest, SealedPane};
+use crate::wire::{Announcement, Batch, Claim, RecordReply, RecordRequest, SealedPane};
 
 /// The two copies of the checkpoint's header: without it the journal would be counted again.
 const CHECKPOINT_NAME: &[u8] = b"checkpoint/";
@@ -45,6 +46,8 @@ pub(super) struct Checkpoint {
     pub refuse_before_ms: u64,
     /// Rows of fingerprints that cannot be read and that are reckoned with already.
     pub damaged_seen: u64,
+    /// Changes of the number of shards that it was told of.
+    pub changes: Changes,
 }
 
 impl Record for Checkpoint {
@@ -374,7 +377,7 @@ impl Shard {
         let Some(wanted) = Wanted::decode(request.batch) else {
             return Admission::Answer(RecordReply::Invalid);
         };
-        if self.is_another(request) {
+        if self.is_another(request.region_id, request.shard) {
             return Admission::Answer(RecordReply::Invalid);
         }
         if now_ms.saturating_sub(wanted.sent_ms()) > TOO_OLD_MS {
@@ -385,6 +388,11 @@ impl Shard {
         }
         if wanted.key().is_some() && wanted.sent_ms() < self.checkpoint.refuse_before_ms {
             return Admission::Answer(RecordReply::TooOld);
+        }
+        let changes = &self.checkpoint.changes;
+        let outdated = |last_change| changes.concern(last_change, wanted.sent_ms());
+        if request.last_change.is_some_and(outdated) && !mutants::active(Mutant::OldRoutesTaken) {
+            return Admission::Answer(RecordReply::Outdated);
         }
         if let Some(retry_after_s) = self.overload(request.batch.len(), now_ms) {
             return Admission::Answer(RecordReply::Busy { retry_after_s });
@@ -441,11 +449,32 @@ impl Shard {
     }
 
     /// Whether the request is meant for another shard than the one this is.
-    fn is_another(&self, request: &RecordRequest<'_>) -> bool {
+    fn is_another(&self, region_id: &str, shard: u32) -> bool {
         let name = self.checkpoint.name.as_ref();
-        name.is_some_and(|(region_id, shard)| {
-            region_id != request.region_id || *shard != request.shard
-        })
+        name.is_some_and(|name| (name.0.as_str(), name.1) != (region_id, shard))
+    }
+
+    /// Takes note of a change of the number of shards; `false` if it is meant for another shard.
+    /// After the next sync it may be said that this one knows.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn hear(
+        &mut self,
+        storage: &impl Storage,
+        announcement: &Announcement<'_>,
+    ) -> Result<bool, StorageError> {
+        if self.is_another(announcement.region_id, announcement.shard) {
+            return Ok(false);
+        }
+        if self.checkpoint.changes.learn(announcement.change) {
+            self.header_dirty = true;
+            let mut writes = Vec::new();
+            self.write_header(&mut writes);
+            storage.write(&writes)?;
+            self.header_dirty = false;
+        }
+        Ok(true)
     }
 
     /// Whether a batch with this key was counted, or waits to be.
@@ -818,6 +847,7 @@ impl Checkpoint {
             written_ms: 0,
             refuse_before_ms: 0,
             damaged_seen: 0,
+            changes: Changes::default(),
         }
     }
 }

@@ -176,6 +176,7 @@ mod tests {
             region_id: "NA",
             shard: 0,
             seed: [0; 16],
+            last_change: None,
             batch: &batch,
         };
         let voter = Voter { sender, limit: 3 };

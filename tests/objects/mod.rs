@@ -39,6 +39,7 @@ pub fn record(
         region_id,
         shard: number,
         seed: SEED,
+        last_change: None,
         batch: &batch,
     };
     match shard.admit(&request, now_ms) {

@@ -20,6 +20,12 @@ impl World {
                 }
             }
             Event::Reshard => self.reshard(),
+            Event::CutOff => {
+                let worker = self.random.below(self.workers.len() as u64) as usize;
+                let away_ms = self.random.below(40 * MINUTE_MS);
+                self.say(|| format!("worker {worker} is cut off for {} s", away_ms / 1_000));
+                self.workers[worker].cut_off_until_ms = self.now_ms + away_ms;
+            }
             Event::LoseStorage if has_shard => self.lose_storage(some_shard),
             Event::Backup => {
                 let node = &mut self.global;
@@ -57,33 +63,6 @@ impl World {
         }
     }
 
-    pub(super) fn reshard(&mut self) {
-        if !self.global_is_up() || self.global.down_until_ms > 0 && self.profile.outage {
-            return;
-        }
-        let region = self.random.below(self.profile.regions as u64) as usize;
-        let shards = self.random.between(1, self.profile.most_shards) as u32;
-        let request = PutRegion {
-            region_id: region_name(region).into(),
-            region_name: None,
-            shards: Some(shards),
-            hint: None,
-        };
-        self.say(|| format!("reshard {region} to {shards}"));
-        self.global_op(|global, disk, now_ms| global.put_region(disk, &request, now_ms));
-        // GAP: a Worker that misses the change and then cannot reach the global object would go on
-        // with its old copy; here every Worker hears of it.
-        let changed = self.global_op(|global, _, _| Ok(Rc::new(global.table().clone())));
-        for worker in &mut self.workers {
-            if let (Some(copy), Some(changed)) = (&mut worker.table, &changed) {
-                copy.0 = Rc::clone(changed);
-            }
-        }
-        self.global.reshards += 1;
-        let written = self.global.drive.written();
-        self.global.drive.sync(written);
-    }
-
     pub(super) fn excuse(&mut self, plays: &[Play]) {
         for play in plays {
             self.batches[play.batch].excused = true;
@@ -100,6 +79,7 @@ impl World {
         self.crash_shard(shard);
         self.shards[shard].drive = Drive::new();
         self.shards[shard].log_id = None;
+        self.shards[shard].lost_storage = true;
     }
 
     /// The global object is restored from a backup.

@@ -145,10 +145,15 @@ impl World {
             && !std::mem::replace(&mut self.global.syncing, true)
         {
             let (life, written) = (self.global.life, self.global.drive.written());
-            let sync_ms = match self.random.chance(100) {
+            let is_slow = self.random.chance(100);
+            let sync_ms = match is_slow {
                 true => self.random.between(50, 10_000),
                 false => self.random.between(1, 20),
             };
+            // By chance alone a refused write would hardly ever meet a sync that is under way.
+            if is_slow && self.profile.write_fault_every_ms > 0 && !self.calm {
+                self.global.drive.disk.set_fault(0, Fault::Refuse);
+            }
             self.after(
                 sync_ms,
                 Event::GlobalSynced {

@@ -10,6 +10,7 @@ mod global;
 mod nodes;
 mod profile;
 mod pushes;
+mod resharding;
 mod shards;
 mod workers;
 
@@ -33,6 +34,7 @@ use crate::model::*;
 use crate::random::Random;
 use nodes::{Backup, Drive, GlobalNode, ShardNode, Worker};
 use profile::Profile;
+use resharding::Announcing;
 
 const SEED: [u8; 16] = [9; 16];
 const RECORD_TIMEOUT_MS: u64 = 10_000;
@@ -80,6 +82,8 @@ struct Rpc {
     worker: usize,
     stage: u32,
     done: bool,
+    /// What its Worker knew when it chose the shards.
+    last_change: Option<u64>,
     /// What to send once the claim is answered.
     then: Option<(u32, Rc<Vec<u8>>, Rc<Asked>)>,
 }
@@ -162,10 +166,25 @@ enum Event {
         written: u64,
         point: hitparade::global::SyncPoint,
     },
+    Announce {
+        number: usize,
+        shard: u32,
+    },
+    Heard {
+        number: usize,
+        shard: usize,
+        life: u64,
+        written: u64,
+    },
+    Announced {
+        number: usize,
+        shard: u32,
+    },
     ShardCrash,
     GlobalCrash,
     WriteFault,
     Reshard,
+    CutOff,
     LoseStorage,
     Backup,
     SetBack,
@@ -192,6 +211,9 @@ pub struct World {
     workers: Vec<Worker>,
     shards: Vec<ShardNode>,
     global: GlobalNode,
+    announcing: Vec<Announcing>,
+    /// The last change of the number of shards, by region.
+    last_changes: [u64; 2],
     violation: Option<String>,
     pub figures: Figures,
     trace: bool,
@@ -242,6 +264,7 @@ impl World {
             skew_ms,
             table: None,
             foreign_until_ms: 0,
+            cut_off_until_ms: 0,
         };
         let workers = (0..profile.workers)
             .map(|_| worker(skew(profile.skew_ms)))
@@ -277,6 +300,8 @@ impl World {
             workers,
             shards: Vec::new(),
             global,
+            announcing: Vec::new(),
+            last_changes: [0; 2],
             violation: None,
             figures: Figures::default(),
             random,
@@ -355,6 +380,7 @@ impl World {
         every(profile.write_fault_every_ms, || Event::WriteFault, random);
         every(profile.reshard_every_ms, || Event::Reshard, random);
         every(profile.foreign_every_ms, || Event::Foreign, random);
+        every(profile.cut_off_every_ms, || Event::CutOff, random);
         let once: [(bool, fn() -> Event); 4] = [
             (profile.storage_loss, || Event::LoseStorage),
             (profile.outage, || Event::Outage),
@@ -383,6 +409,7 @@ impl World {
         self.global.drive.disk.clear_fault();
         for worker in &mut self.workers {
             worker.foreign_until_ms = 0;
+            worker.cut_off_until_ms = 0;
         }
         for shard in 0..self.shards.len() {
             let node = &mut self.shards[shard];
@@ -493,9 +520,18 @@ impl World {
                     Ok(())
                 });
             }
+            Event::Announce { number, shard } => self.hear(number, shard),
+            Event::Heard {
+                number,
+                shard,
+                life,
+                written,
+            } if self.lives(shard, life) => self.heard(number, shard, written),
+            Event::Announced { number, shard } => self.announced(number, shard),
             Event::Chart => {
                 self.chart();
                 self.check_conservation();
+                self.check_storage();
                 let next_ms = self.random.between(300, 60_000);
                 if self.now_ms + next_ms < self.end_ms + 3 * MINUTE_MS {
                     self.after(next_ms, Event::Chart);

@@ -68,6 +68,8 @@ pub struct ShardNode {
     pub alarm_comes: bool,
     pub waiters: BTreeMap<u64, Vec<(usize, u32, RecordReply)>>,
     pub log_id: Option<u128>,
+    /// It lost its storage once, and with it which changes it had been told of.
+    pub lost_storage: bool,
     pub foreign_until_ms: u64,
 }
 
@@ -95,4 +97,6 @@ pub struct Worker {
     pub skew_ms: i64,
     pub table: Option<(Rc<RegionTable>, u64)>,
     pub foreign_until_ms: u64,
+    /// It does not reach the global object.
+    pub cut_off_until_ms: u64,
 }

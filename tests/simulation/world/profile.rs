@@ -30,6 +30,7 @@ pub struct Profile {
     pub late: u64,
     pub alarm_fault: u64,
     pub foreign_every_ms: u64,
+    pub cut_off_every_ms: u64,
     pub damage_outbox: bool,
     pub counters: usize,
     pub limits: Limits,
@@ -57,12 +58,19 @@ impl Profile {
             limits.waiting_requests = random.between(1, 4) as usize;
             limits.outbox_bytes = random.between(200, 4_000);
         }
+        let reshard_every_ms = often(random, 4 * MINUTE_MS);
+        let cut_off_every_ms = often(random, 8 * MINUTE_MS);
+        // What a change of shards brings is there minutes after it only.
+        let fewest_minutes = match reshard_every_ms > 0 && cut_off_every_ms > 0 {
+            true => 12,
+            false => 2,
+        };
         Profile {
             regions: random.between(1, 2) as usize,
             most_shards: random.between(1, 4),
             workers: random.between(1, 3) as usize,
             clients: random.between(1, 5) as usize,
-            active_ms: random.between(2, 14) * MINUTE_MS,
+            active_ms: random.between(fewest_minutes, fewest_minutes + 12) * MINUTE_MS,
             batch_every_ms: random.between(1_500, 15_000),
             lost: rate(random, 200),
             doubled: rate(random, 300),
@@ -72,13 +80,14 @@ impl Profile {
             shard_crash_every_ms: often(random, 2 * MINUTE_MS),
             global_crash_every_ms: often(random, 2 * MINUTE_MS),
             write_fault_every_ms: often(random, MINUTE_MS),
-            reshard_every_ms: often(random, 4 * MINUTE_MS),
+            reshard_every_ms,
             storage_loss: random.chance(150),
             set_back: random.chance(150),
             outage: random.chance(150),
             late: rate(random, 600),
             alarm_fault: rate(random, 500),
             foreign_every_ms: often(random, 4 * MINUTE_MS),
+            cut_off_every_ms,
             damage_outbox: random.chance(100),
             counters: match random.chance(700) {
                 true => random.between(2, 8) as usize,

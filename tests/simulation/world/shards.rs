@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// A pane of the dozen posts that there are takes less.
+const MOST_PANE_BYTES: u64 = 1_000;
+
 impl World {
     pub(super) fn shard_node(&mut self, region: usize, shard: u32) -> usize {
         let found = self
@@ -29,6 +32,7 @@ impl World {
                 alarm_comes: false,
                 waiters: BTreeMap::new(),
                 log_id: None,
+                lost_storage: false,
                 foreign_until_ms: 0,
             });
             self.shards.len() - 1
@@ -107,6 +111,29 @@ impl World {
         }
     }
 
+    /// What a shard stores stays within its limits, but for what was taken before it was at them.
+    pub(super) fn check_storage(&mut self) {
+        use hitparade::storage::{Storage, Table};
+        let limits = self.profile.limits;
+        for shard in 0..self.shards.len() {
+            let disk = &self.shards[shard].drive.disk;
+            let rows = |table| disk.keys(table, &[]).unwrap_or_default().len() as u64;
+            let journal_rows = rows(Table::Journal);
+            let open_panes = rows(Table::OpenPanes);
+            let outbox_bytes = disk.bytes(Table::Outbox).unwrap_or(0);
+            let open_bytes = (limits.late_panes as u64 + 16) * MOST_PANE_BYTES;
+            if journal_rows > limits.journal_rows
+                || open_panes > limits.late_panes as u64 + 16
+                || outbox_bytes > limits.outbox_bytes + open_bytes
+            {
+                return self.fail(format!(
+                    "shard {shard} stores {journal_rows} journal rows, {open_panes} open panes, \
+                     {outbox_bytes} bytes of sealed ones"
+                ));
+            }
+        }
+    }
+
     pub(super) fn drop_shard_state(&mut self, shard: usize) {
         let node = &mut self.shards[shard];
         node.state = None;
@@ -155,6 +182,14 @@ impl World {
         let Ok(request) = codec::decode::<RecordRequest<'_>>(message) else {
             return self.answer_record(shard, rpc, stage, RecordReply::Invalid);
         };
+        let node = &self.shards[shard];
+        let is_outdated = request
+            .last_change
+            .is_some_and(|known| known < self.last_changes[node.region]);
+        if node.lost_storage && is_outdated {
+            // Nobody can tell it: neither its storage nor this Worker knows.
+            self.batches[asked.batch].excused = true;
+        }
         let unsettled = self.shard_op(shard, |state, _, _| {
             Ok((!state.is_settled()).then(|| state.sync_point()))
         });

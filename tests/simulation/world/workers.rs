@@ -11,7 +11,8 @@ impl World {
         {
             return Some(Rc::clone(table));
         }
-        let fresh = match self.global_is_up() {
+        let reaches = self.workers[worker].cut_off_until_ms <= now_ms && self.global_is_up();
+        let fresh = match reaches {
             true => self.global_op(|global, _, _| Ok(global.table().clone())),
             false => None,
         };
@@ -41,6 +42,7 @@ impl World {
             worker,
             stage: 0,
             done: false,
+            last_change: None,
             then: None,
         });
         let Some(table) = self.table(worker) else {
@@ -76,6 +78,7 @@ impl World {
             return self.fail("a region is missing");
         };
         let route = known.route(client, clock.sent_ms);
+        self.rpcs[rpc].last_change = client.map(|_| known.last_change());
         let message = codec::encode(&hitparade::wire::Batch {
             key,
             sent_ms: clock.sent_ms,
@@ -113,10 +116,12 @@ impl World {
 
     pub(super) fn send(&mut self, rpc: usize, shard: u32, batch: Rc<Vec<u8>>, asked: Rc<Asked>) {
         let region = self.batches[asked.batch].region;
+        let last_change = self.rpcs[rpc].last_change;
         let mut message = codec::encode(&RecordRequest {
             region_id: region_name(region),
             shard,
             seed: SEED,
+            last_change,
             batch: &batch,
         });
         let worker = &self.workers[self.rpcs[rpc].worker];

@@ -1,0 +1,127 @@
+//! Changes of the number of shards: what `edge/regions.rs` does.
+
+use std::collections::BTreeSet;
+
+use hitparade::topology::Change;
+
+use super::*;
+
+/// A change of which shards are being told.
+pub struct Announcing {
+    region: usize,
+    change: Change,
+    untold: BTreeSet<u32>,
+}
+
+impl World {
+    /// An operator asks for another number of shards, or finds that not every shard knows of the
+    /// last change.
+    pub(super) fn reshard(&mut self) {
+        if !self.global_is_up() {
+            return;
+        }
+        let region = self.random.below(self.profile.regions as u64) as usize;
+        let id = region_name(region);
+        let known = self.global_op(|global, _, _| Ok(global.table().find(id).cloned()));
+        match known.flatten().and_then(|known| known.untold()) {
+            Some((change, shards)) => self.announce(region, change, shards),
+            None => self.put_shards(region),
+        }
+    }
+
+    fn put_shards(&mut self, region: usize) {
+        let shards = self.random.between(1, self.profile.most_shards) as u32;
+        let request = PutRegion {
+            region_id: region_name(region).into(),
+            region_name: None,
+            shards: Some(shards),
+            hint: None,
+        };
+        self.say(|| format!("reshard {region} to {shards}"));
+        let put = self.global_op(|global, disk, now_ms| global.put_region(disk, &request, now_ms));
+        self.global.reshards += 1;
+        // What the platform's output gate does: nobody sees what is not durable.
+        let written = self.global.drive.written();
+        self.global.drive.sync(written);
+        if let Some((change, shards)) = put.and_then(|region| region.untold()) {
+            self.last_changes[region] = change.asked_ms;
+            self.announce(region, change, shards);
+        }
+    }
+
+    /// Each shard of the number before is told; messages may be lost, and come late or twice.
+    fn announce(&mut self, region: usize, change: Change, shards: u32) {
+        self.announcing.push(Announcing {
+            region,
+            change,
+            untold: (0..shards).collect(),
+        });
+        let number = self.announcing.len() - 1;
+        for shard in 0..shards {
+            for delay_ms in self.deliveries(5 * MINUTE_MS) {
+                self.after(delay_ms, Event::Announce { number, shard });
+            }
+        }
+    }
+
+    pub(super) fn hear(&mut self, number: usize, shard: u32) {
+        let Announcing { region, change, .. } = self.announcing[number];
+        let node = self.shard_node(region, shard);
+        if self.shards[node].down_until_ms > self.now_ms {
+            return;
+        }
+        let announcement = Announcement {
+            region_id: region_name(region),
+            shard,
+            change,
+        };
+        let heard = self.shard_op(node, |state, disk, _| state.hear(disk, &announcement));
+        match heard {
+            Some(true) => {}
+            Some(false) => return self.fail("an announcement went to another shard"),
+            None => return,
+        }
+        let (life, written) = (self.shards[node].life, self.shards[node].drive.written());
+        if mutants::active(Mutant::ToldBeforeDurable) {
+            self.heard(number, node, 0);
+        }
+        // By chance alone a crash would hardly ever meet these few writes.
+        if !self.calm && self.profile.shard_crash_every_ms > 0 && self.random.chance(400) {
+            return self.crash_shard(node);
+        }
+        let heard = Event::Heard {
+            number,
+            shard: node,
+            life,
+            written,
+        };
+        let sync_ms = self.random.between(1, 2_000);
+        self.after(sync_ms, heard);
+    }
+
+    /// It is durable in the shard, which says so.
+    pub(super) fn heard(&mut self, number: usize, node: usize, written: u64) {
+        self.shards[node].drive.sync(written);
+        let shard = self.shards[node].shard;
+        for delay_ms in self.deliveries(MINUTE_MS) {
+            self.after(delay_ms, Event::Announced { number, shard });
+        }
+    }
+
+    pub(super) fn announced(&mut self, number: usize, shard: u32) {
+        let announcing = &mut self.announcing[number];
+        announcing.untold.remove(&shard);
+        if !announcing.untold.is_empty() || !self.global_is_up() {
+            return;
+        }
+        let announcing = &self.announcing[number];
+        let told = Told {
+            region_id: region_name(announcing.region).into(),
+            asked_ms: announcing.change.asked_ms,
+        };
+        self.say(|| format!("every shard was told of {told:?}"));
+        self.global_op(|global, disk, now_ms| global.told(disk, &told, now_ms));
+        let written = self.global.drive.written();
+        self.global.drive.sync(written);
+    }
+}
