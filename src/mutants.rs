@@ -9,6 +9,8 @@
 pub enum Mutant {
     /// 202 when the journal row is written, not when it is durable.
     AcknowledgeBeforeDurable,
+    /// Whoever waits for a commit that failed is told that nothing was counted.
+    DoubtTakenForNo,
     /// Plays are in the panes when the journal row is written, not when it is durable.
     RecordBeforeDurable,
     /// The global object folds every entry that it is sent.
@@ -62,8 +64,9 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 21] = [
+        pub const ALL: [Mutant; 22] = [
             Mutant::AcknowledgeBeforeDurable,
+            Mutant::DoubtTakenForNo,
             Mutant::RecordBeforeDurable,
             Mutant::FoldWithoutOffsetCheck,
             Mutant::OffsetsWithoutLogId,

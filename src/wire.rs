@@ -119,6 +119,8 @@ pub enum RecordReply {
     /// To a batch that was claimed before: not counted here, another shard does it. Its sender
     /// is to try again; the batch is claimed again then, and finds its shard.
     Moved,
+    /// It may be counted or not: storage failed while its commit was under way.
+    InDoubt,
     /// Not counted: its Worker does not know of a change of the number of shards. Another does.
     Outdated,
 }

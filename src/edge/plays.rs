@@ -79,18 +79,30 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
 /// One timer for the body and the shards, as each costs as much as a message's tenth: the body has
 /// [`body::DEADLINE_MS`], the shards what is left of it and [`RECORD_TIMEOUT_MS`] more.
 async fn count_in_time(call: &Call, sender: Sender) -> Result<Answer, Problem> {
-    let has_body = Cell::new(false);
-    let counting = std::pin::pin!(count(call, sender, &has_body));
-    match within_or_rest(body::DEADLINE_MS, counting).await {
-        Ok(answer) => answer,
-        Err(_) if !has_body.get() => Err(body::too_slow()),
-        Err(counting) => within(RECORD_TIMEOUT_MS, counting)
-            .await
-            .unwrap_or_else(|| Err(Problem::away("the shard", &"no answer in time".into()))),
-    }
+    let progress = Cell::new(Progress::Reading);
+    let counting = std::pin::pin!(count(call, sender, &progress));
+    let counting = match within_or_rest(body::DEADLINE_MS, counting).await {
+        Ok(answer) => return answer,
+        Err(_) if progress.get() == Progress::Reading => return Err(body::too_slow()),
+        Err(counting) => counting,
+    };
+    let answer = within(RECORD_TIMEOUT_MS, counting).await;
+    answer.unwrap_or_else(|| {
+        let has_key = progress.get() != Progress::SentWithoutKey;
+        Err(unanswered(has_key, &"no answer in time".into()))
+    })
 }
 
-async fn count(call: &Call, sender: Sender, has_body: &Cell<bool>) -> Result<Answer, Problem> {
+/// How far a request has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Reading,
+    Read,
+    /// What becomes of it now is known from the shard's answer alone: it cannot be repeated.
+    SentWithoutKey,
+}
+
+async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result<Answer, Problem> {
     let (trusted, voter) = match sender {
         Sender::Trusted => (true, None),
         Sender::Anybody(voter) => (false, voter),
@@ -103,7 +115,7 @@ async fn count(call: &Call, sender: Sender, has_body: &Cell<bool>) -> Result<Ans
         MAX_BODY_BYTES
     };
     let bytes = body::read_all(call, limit).await?;
-    has_body.set(true);
+    progress.set(Progress::Read);
     let body = read_body(&bytes, lines).map_err(body_problem)?;
     let max_plays = if trusted {
         MAX_PLAYS_TRUSTED
@@ -152,6 +164,9 @@ async fn count(call: &Call, sender: Sender, has_body: &Cell<bool>) -> Result<Ans
         }
         _ => None,
     };
+    if key.is_none() {
+        progress.set(Progress::SentWithoutKey);
+    }
     let env = &call.env;
     let sends = batches.iter().map(|(region_id, plays)| {
         send(
@@ -346,9 +361,10 @@ async fn send(
     let route = region.route(client, sent_ms);
     if let (Some(old_shard), Some(key)) = (route.claim_at, key) {
         let claim = codec::encode(&Claim { key, sent_ms });
-        let said = send_to(env, table, region, client, old_shard, &claim, None).await?;
+        let said = send_to(env, table, region, client, old_shard, &claim, None).await;
+        let said = said.map_err(|error| unanswered(true, &error))?;
         if !matches!(said, Said::Reply(RecordReply::Claimed)) {
-            return verdict_of(said, plays);
+            return verdict_of(said, plays, true);
         }
     }
     let batch_plays = plays.iter().map(|(_, play)| BatchPlay {
@@ -361,8 +377,21 @@ async fn send(
         sent_ms,
         plays: batch_plays.collect(),
     });
-    let said = send_to(env, table, region, client, route.shard, &batch, voter).await?;
-    verdict_of(said, plays)
+    let said = send_to(env, table, region, client, route.shard, &batch, voter).await;
+    let said = said.map_err(|error| unanswered(key.is_some(), &error))?;
+    verdict_of(said, plays, key.is_some())
+}
+
+/// The shard did not say what became of a batch. One with a key is sent again, and counted once;
+/// of one without it cannot be said that it was not counted.
+fn unanswered(has_key: bool, error: &worker::Error) -> Problem {
+    if has_key {
+        return Problem::away("the shard", error);
+    }
+    console_error!("the shard: {error}");
+    let detail = "the shard did not answer, and the batch has no key: whether it was counted is \
+                  not known; sent again, it might count twice";
+    Problem::new(504, "outcome_unknown", detail)
 }
 
 /// A shard's answer to a message.
@@ -379,7 +408,7 @@ async fn send_to(
     shard: u32,
     batch: &[u8],
     voter: Option<Voter>,
-) -> Result<Said, Problem> {
+) -> worker::Result<Said> {
     let request = RecordRequest {
         region_id: &region.region_id,
         shard,
@@ -399,22 +428,21 @@ async fn send_to(
         voter.as_deref(),
     )
     .await;
-    let away = |error: worker::Error| Problem::away("the shard", &error);
-    match told.map_err(away)? {
+    match told? {
         Told::Common(COUNTED) => Ok(Said::Reply(RecordReply::Counted { repeated: false })),
         Told::Common(REPEATED) => Ok(Said::Reply(RecordReply::Counted { repeated: true })),
-        Told::Common(other) => Err(away(worker::Error::from(format!("answer {other}")))),
+        Told::Common(other) => Err(worker::Error::from(format!("answer {other}"))),
         Told::Message(answer) => match codec::decode::<CountedInPart>(&answer) {
             Ok(part) => Ok(Said::InPart(part)),
             Err(_) => codec::decode::<RecordReply>(&answer)
                 .map(Said::Reply)
-                .map_err(|error| away(worker::Error::from(error.to_string()))),
+                .map_err(|error| worker::Error::from(error.to_string())),
         },
     }
 }
 
 /// What became of a region's plays, by what their shard said.
-fn verdict_of(said: Said, plays: &[(usize, Play<'_>)]) -> Result<Counted, Problem> {
+fn verdict_of(said: Said, plays: &[(usize, Play<'_>)], has_key: bool) -> Result<Counted, Problem> {
     let again = "not counted; send the whole batch again under the same key";
     let reply = match said {
         Said::Reply(reply) => reply,
@@ -436,6 +464,7 @@ fn verdict_of(said: Said, plays: &[(usize, Play<'_>)]) -> Result<Counted, Proble
         RecordReply::Busy { retry_after_s } => {
             Err(Problem::busy("overloaded", retry_after_s, again))
         }
+        RecordReply::InDoubt => Err(unanswered(has_key, &"its storage failed".into())),
         // The number of shards is changing: the next attempt asks the shard of the new one.
         RecordReply::Moved | RecordReply::Outdated => Err(Problem::busy("moved", 2, again)),
         RecordReply::Invalid | RecordReply::Claimed => {

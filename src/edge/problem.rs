@@ -125,6 +125,7 @@ fn title(status: u16) -> &'static str {
         426 => "Upgrade Required",
         429 => "Too Many Requests",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         _ => "Error",
     }
 }

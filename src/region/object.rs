@@ -412,7 +412,7 @@ impl Inner {
         }
         match committed.await {
             Ok(()) => reply,
-            Err(_) => busy,
+            Err(_) => RecordReply::InDoubt,
         }
     }
 

@@ -162,6 +162,7 @@ impl World {
             let times = f64::from(found[number]) / f64::from(plays);
             let wrong = match batch.fate {
                 Fate::Acknowledged => found[number] != plays,
+                _ if batch.not_counted => found[number] != 0,
                 _ => found[number] != plays && found[number] != 0,
             };
             if wrong {

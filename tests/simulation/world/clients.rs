@@ -39,6 +39,7 @@ impl World {
             plays,
             attempts: 0,
             fate: Fate::Open,
+            not_counted: false,
             excused: false,
         };
         self.batches.push(batch);

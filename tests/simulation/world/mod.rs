@@ -72,6 +72,8 @@ struct Batch {
     plays: Vec<(usize, u64, u32)>,
     attempts: u64,
     fate: Fate,
+    /// It has no key, and its Worker knows that it was not counted.
+    not_counted: bool,
     /// It met a storage that was lost, or a state that was set back: nothing is promised.
     excused: bool,
 }

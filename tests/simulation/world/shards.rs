@@ -139,8 +139,12 @@ impl World {
         node.state = None;
         node.memory = ShardInMemory::default();
         let waiters = std::mem::take(&mut node.waiters);
+        let reply = match mutants::active(Mutant::DoubtTakenForNo) {
+            true => RecordReply::Busy { retry_after_s: 2 },
+            false => RecordReply::InDoubt,
+        };
         for (rpc, stage, _) in waiters.into_values().flatten() {
-            self.answer_record(shard, rpc, stage, RecordReply::Busy { retry_after_s: 2 });
+            self.answer_record(shard, rpc, stage, reply);
         }
     }
 

@@ -170,6 +170,9 @@ impl World {
             RecordReply::TooOld => Answer::Refused,
             _ => Answer::TryAgain,
         };
+        let is_certain = answer != Answer::Accepted && reply != RecordReply::InDoubt;
+        let batch = &mut self.batches[self.rpcs[rpc].batch];
+        batch.not_counted |= is_certain && !batch.has_key;
         self.worker_answers(rpc, answer);
     }
 
