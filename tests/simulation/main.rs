@@ -11,14 +11,20 @@ mod model;
 mod random;
 mod world;
 
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use hitparade::mutants::{self, Mutant};
+use world::Figures;
 
 /// Seeds of `cargo test`.
 const SEEDS: u64 = 500;
 /// Seeds within which every mutant must be found.
 const SEEDS_A_MUTANT: u64 = 2_000;
+/// How often a long run says how far it is.
+const SEEDS_A_LINE: u64 = 5_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -35,33 +41,60 @@ fn no_fault_loses_an_acknowledged_play_or_counts_one_twice() {
     }
     let first = number("FIRST_SEED").unwrap_or(1);
     let seeds = number("SEEDS").unwrap_or(SEEDS);
+    let threads = number("THREADS").unwrap_or(1).clamp(1, 256);
     let started = Instant::now();
-    let (mut events, mut charts, mut crashes, mut claims, mut batches, mut acknowledged) =
-        (0, 0, 0, 0, 0, 0);
-    for done in 0..seeds {
-        let seed = first.wrapping_add(done);
-        match world::run(seed, false) {
-            Ok(figures) => {
-                events += figures.events;
-                charts += figures.charts;
-                crashes += figures.crashes;
-                claims += figures.claims;
-                batches += figures.batches;
-                acknowledged += figures.acknowledged;
-            }
-            Err(violation) => {
-                panic!("{violation}\nto see it again: npm run simulate -- --seed {seed}")
-            }
-        }
-        if (done + 1) % 10_000 == 0 {
-            println!("{} seeds, {} s", done + 1, started.elapsed().as_secs());
-        }
-    }
+    let figures = run_all(first, seeds, threads).unwrap_or_else(|(seed, violation)| {
+        panic!("{violation}\nto see it again: npm run simulate -- --seed {seed}")
+    });
+    let Figures {
+        batches,
+        acknowledged,
+        events,
+        crashes,
+        claims,
+        charts,
+        ..
+    } = figures;
     println!(
-        "{seeds} seeds from {first}: nothing found. {batches} batches, {acknowledged} acknowledged; \
-         {events} events, {crashes} crashes, {claims} claims, {charts} charts; {:.2} ms a seed",
-        started.elapsed().as_secs_f64() * 1_000.0 / seeds.max(1) as f64
+        "{seeds} seeds from {first}: nothing found in {} s. {batches} batches, {acknowledged} \
+         acknowledged; {events} events, {crashes} crashes, {claims} claims, {charts} charts",
+        started.elapsed().as_secs()
     );
+}
+
+/// Runs so many seeds, in several threads; stops at the first violation, and returns it with its
+/// seed.
+fn run_all(first: u64, seeds: u64, threads: u64) -> Result<Figures, (u64, String)> {
+    let next = AtomicU64::new(0);
+    let outcome = Mutex::new(Ok(Figures::default()));
+    let work = || {
+        loop {
+            let turn = next.fetch_add(1, Ordering::Relaxed);
+            if turn >= seeds {
+                return;
+            }
+            let seed = first.wrapping_add(turn);
+            // A panic is a violation, too, and its seed must be known.
+            let run = catch_unwind(|| world::run(seed, false));
+            let run = run.unwrap_or_else(|_| Err(format!("seed {seed}: a panic, told above")));
+            let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+            match (outcome.as_mut(), run) {
+                (Ok(sum), Ok(figures)) => sum.add(&figures),
+                (Ok(_), Err(violation)) => *outcome = Err((seed, violation)),
+                (Err(_), _) => return,
+            }
+            drop(outcome);
+            if (turn + 1).is_multiple_of(SEEDS_A_LINE) {
+                println!("{} of {seeds} seeds", turn + 1);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]

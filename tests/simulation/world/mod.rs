@@ -233,6 +233,19 @@ pub struct Figures {
     pub events: u64,
 }
 
+impl Figures {
+    /// Adds what another run did.
+    pub fn add(&mut self, other: &Figures) {
+        self.batches += other.batches;
+        self.acknowledged += other.acknowledged;
+        self.pushes += other.pushes;
+        self.charts += other.charts;
+        self.crashes += other.crashes;
+        self.claims += other.claims;
+        self.events += other.events;
+    }
+}
+
 fn shifted(time_ms: u64, skew_ms: i64) -> u64 {
     time_ms.saturating_add_signed(skew_ms)
 }
