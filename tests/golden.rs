@@ -338,6 +338,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         RecordReply::Invalid,
         RecordReply::Claimed,
         RecordReply::Moved,
+        RecordReply::Outdated,
     ] {
         all.add_owned(&reply);
     }
@@ -487,7 +488,18 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     };
     all.add_owned(&put_region);
     let mut region = Region::new("NA", "North", 2);
-    region.reshard(3, NOW_MS);
+    region.reshard(3, NOW_MS).unwrap();
+    let (change, _) = region.untold().unwrap();
+    all.add(&Announcement {
+        region_id: "NA",
+        shard: 1,
+        change,
+    });
+    all.add_owned(&AnnouncementReply(Ok(())));
+    all.add_owned(&Told {
+        region_id: "NA".into(),
+        asked_ms: change.asked_ms,
+    });
     let table = RegionTable {
         seed: SEED,
         regions: vec![region.clone()],
