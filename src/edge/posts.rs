@@ -36,7 +36,6 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
         .await
         .map_err(away)?;
     let report = reply.map_err(|refusal| Problem::refused(refusal, "bad_window"))?;
-    let mut body = entry_json(&report.entry);
     let series = report.series.iter().map(|(span, count)| {
         let window = NamedWindow::from(*span);
         merged(json!(window), count_json(*count))
@@ -45,15 +44,18 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
         .regions
         .iter()
         .map(|(region_id, count)| merged(json!({ "region_id": region_id }), count_json(*count)));
-    let numbers = json!({
+    let asked = json!({
         "region": query.form.scope,
         "timeframe": query.form.timeframe,
         "window": NamedWindow::from(report.span),
+    });
+    let parts = json!({
         "rank": report.rank,
         "series": series.collect::<Vec<Value>>(),
         "regions": regions.collect::<Vec<Value>>(),
     });
-    body = merged(merged(body, numbers), count_json(report.count));
+    let more = [asked, count_json(report.count), parts];
+    let mut body = more.into_iter().fold(entry_json(&report.entry), merged);
     if report.incomplete {
         body = merged(body, json!({ "incomplete": true }));
     }

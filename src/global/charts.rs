@@ -7,7 +7,6 @@ use super::ranking::{Ranked, count};
 use super::state::Global;
 use crate::leaderboard::{Count, Leaderboard, MAX_K, Place};
 use crate::storage::Storage;
-use crate::summary::Summary;
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{self, DAY_MS, Span, steps};
 use crate::wire::{
@@ -90,24 +89,19 @@ impl Global {
     ) -> Result<PostReport, Refusal> {
         let PostRequest { post_id, scope, .. } = request;
         let window = self.window(scope, request.window, now_ms)?;
-        let merged = self.merged(storage, scope, window.span, now_ms)?;
         let entry = self.catalog.get(storage, post_id).map_err(refused)?;
-        if entry.is_none() && !self.was_seen(storage, &merged.summary, post_id, now_ms)? {
+        let merged = self.merged(storage, scope, window.span, now_ms)?;
+        let bounds = merged.summary.bounds(post_id);
+        if entry.is_none() && bounds.lower == 0 && !self.was_seen(storage, post_id, now_ms)? {
             return Err(Refusal::NotFound);
         }
-        let asked = Ranked {
-            scope,
-            window,
-            sort: Sort::Views,
-            k: MAX_K,
-        };
-        let ranking = self.ranking(storage, &asked, rules, now_ms)?;
-        let rank = ranking
-            .rows
-            .iter()
-            .zip(1..)
-            .find(|(row, _)| row.post_id == *post_id);
         let mut incomplete = merged.damaged;
+        let ranking = self.by_views(storage, merged, MAX_K, rules)?;
+        let ranked = ranking.rows.iter().zip(1..);
+        let rank = ranked
+            .filter(|(row, _)| row.post_id == *post_id)
+            .map(|(_, rank)| rank)
+            .next();
         let mut count_in = |scope: &str, span: Span| -> Result<Count, Refusal> {
             let parts = self.parts(storage, scope, span, now_ms)?;
             incomplete |= parts.damaged;
@@ -129,8 +123,8 @@ impl Global {
                 ..CatalogEntry::default()
             }),
             span: window.named(),
-            count: count(merged.summary.bounds(post_id)),
-            rank: rank.map(|(_, rank)| rank),
+            count: count(bounds),
+            rank,
             series,
             regions,
             incomplete,
@@ -169,18 +163,14 @@ impl Global {
         Ok(regions)
     }
 
-    /// Whether any summary that charts are made of lists the post.
+    /// Whether any summary of all time lists the post.
     fn was_seen(
         &self,
         storage: &impl Storage,
-        window: &Summary,
         post_id: &str,
         now_ms: u64,
     ) -> Result<bool, Refusal> {
-        if window.bounds(post_id).lower > 0 {
-            return Ok(true);
-        }
-        let ever = self.merged(storage, GLOBAL_SCOPE, Span::ALL, now_ms)?;
-        Ok(ever.summary.rows().any(|row| row.id == post_id))
+        let ever = self.parts(storage, GLOBAL_SCOPE, Span::ALL, now_ms)?;
+        Ok(ever.list(post_id))
     }
 }

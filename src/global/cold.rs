@@ -17,6 +17,9 @@ const COLD_A_SECOND: u64 = 20;
 const WARM_A_SECOND: u64 = 60;
 /// A chart stays warm for so long after it was asked for.
 const WARM_MS: u64 = 10_000;
+/// Panes a second that posts' pages may look at, in their scope and again in every region: 50 pages
+/// of a day, 5 of 400 days.
+const POST_PANES_A_SECOND: u64 = 2_000;
 /// How long a chart may wait for its turn; whoever asks waits 3 s.
 const MAX_WAIT_MS: u64 = 1_000;
 /// Charts that can be warm: those of [`WARM_MS`] at the two rates are fewer.
@@ -28,6 +31,7 @@ pub struct ChartAdmission {
     warm: HashMap<ChartRequest, u64, RandomState>,
     cold: Bucket,
     all_warm: Bucket,
+    post_panes: Bucket,
 }
 
 impl Default for ChartAdmission {
@@ -36,6 +40,7 @@ impl Default for ChartAdmission {
             warm: HashMap::with_hasher(RandomState::with_seeds(9, 10, 11, 12)),
             cold: Bucket::of(COLD_A_SECOND),
             all_warm: Bucket::of(WARM_A_SECOND),
+            post_panes: Bucket::of(POST_PANES_A_SECOND),
         }
     }
 }
@@ -53,7 +58,7 @@ impl ChartAdmission {
         } else {
             &mut self.cold
         };
-        let wait_ms = bucket.take(now_ms)?;
+        let wait_ms = bucket.take(1, now_ms)?;
         if self.warm.len() >= MAX_WARM && !self.warm.contains_key(request) {
             self.warm.retain(|_, asked_ms| is_fresh(*asked_ms));
         }
@@ -61,6 +66,12 @@ impl ChartAdmission {
             self.warm.insert(request.clone(), now_ms);
         }
         Some(wait_ms)
+    }
+
+    /// In how many milliseconds the page of a post over so many panes may be made; `None` where
+    /// that is too far away.
+    pub fn admit_post(&mut self, panes: usize, now_ms: u64) -> Option<u64> {
+        self.post_panes.take(panes as u64, now_ms)
     }
 }
 
@@ -75,14 +86,14 @@ impl Bucket {
         Bucket { rate, next_us: 0 }
     }
 
-    fn take(&mut self, now_ms: u64) -> Option<u64> {
+    fn take(&mut self, count: u64, now_ms: u64) -> Option<u64> {
         let now_us = now_ms.saturating_mul(1_000);
         let next_us = self.next_us.max(now_us.saturating_sub(1_000_000));
         let wait_us = next_us.saturating_sub(now_us);
         if wait_us > MAX_WAIT_MS * 1_000 {
             return None;
         }
-        self.next_us = next_us + 1_000_000 / self.rate;
+        self.next_us = next_us + count * 1_000_000 / self.rate;
         Some(wait_us.div_ceil(1_000))
     }
 }
@@ -143,6 +154,19 @@ mod tests {
             admission.admit(&chart(ms), now_ms);
         }
         assert!(refused <= 40, "{refused}");
+    }
+
+    #[test]
+    fn pages_of_posts_are_limited_by_what_they_look_at() {
+        for (panes, a_second) in [(40, 50), (400, 5)] {
+            let mut admission = ChartAdmission::default();
+            let admitted = (0..10_000_u64)
+                .filter(|ms| admission.admit_post(panes, 1_000_000 + ms).is_some())
+                .count() as u64;
+            // Ten seconds' worth, what was spared, what waits, and one that passes the limit.
+            let range = 10 * a_second..=12 * a_second + 1;
+            assert!(range.contains(&admitted), "{panes} panes: {admitted}");
+        }
     }
 
     #[test]

@@ -51,6 +51,12 @@ impl Parts {
         })
     }
 
+    /// Whether one of them lists a post.
+    pub fn list(&self, post_id: &str) -> bool {
+        let lists = |part: &Summary| part.rows().any(|row| row.id == post_id);
+        self.summaries().any(lists)
+    }
+
     /// All plays, exact.
     pub fn total(&self) -> u64 {
         let totals = self.summaries().map(Summary::total);
@@ -166,6 +172,19 @@ pub fn merge_within(parts: &[Rc<Summary>], most: usize, seed: Seed) -> Summary {
     } else {
         Summary::merge_all(all, seed)
     }
+}
+
+/// How many panes a window is made of.
+///
+/// # Errors
+/// [`Refusal::Invalid`] for a window that cannot be answered.
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    allow(dead_code, reason = "only the object uses it")
+)]
+pub(super) fn panes_of(request: WindowRequest, now_ms: u64) -> Result<usize, Refusal> {
+    let window = window_of(request, now_ms)?;
+    Ok(tiles(window.span, now_ms).len())
 }
 
 pub(super) fn window_of(request: WindowRequest, now_ms: u64) -> Result<Window, Refusal> {

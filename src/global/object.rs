@@ -9,6 +9,7 @@ use wasm_bindgen_futures::spawn_local;
 use worker::{Delay, DurableObject, Env, Request, Response, State, durable_object};
 
 use super::cold::ChartAdmission;
+use super::merged::panes_of;
 use super::{ChartRules, FirstRegion, Global, GlobalMetrics};
 use crate::codec::{self, Record};
 use crate::leaderboard::Leaderboard;
@@ -61,11 +62,7 @@ impl DurableObject for GlobalBoard {
                 inner.with_global(|global, _| Ok(global.table().clone())),
             )),
             "/chart" => answer(&ChartReply(inner.chart(&message).await)),
-            "/post" => answer(&PostReply(
-                inner.ask(&message, |global, storage, request| {
-                    global.post(storage, &request, inner.rules(), now_ms)
-                }),
-            )),
+            "/post" => answer(&PostReply(inner.post(&message).await)),
             "/regions" => {
                 answer(&RegionsReply(inner.with_global(|global, storage| {
                     global.regions(storage, now_ms)
@@ -97,6 +94,16 @@ impl DurableObject for GlobalBoard {
             _ => Response::error("no such message", 404),
         }
     }
+}
+
+/// Waits for a turn.
+async fn wait_for(turn_ms: Option<u64>) -> Result<(), Refusal> {
+    match turn_ms {
+        None => return Err(Refusal::Busy { retry_after_s: 2 }),
+        Some(0) => {}
+        Some(wait_ms) => Delay::from(Duration::from_millis(wait_ms)).await,
+    }
+    Ok(())
 }
 
 impl Inner {
@@ -199,15 +206,21 @@ impl Inner {
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
         let turn = self.admission.borrow_mut().admit(&request, now_ms());
         self.counters.borrow_mut().charts += 1;
-        match turn {
-            None => {
-                self.counters.borrow_mut().refused_charts += 1;
-                return Err(Refusal::Busy { retry_after_s: 2 });
-            }
-            Some(0) => {}
-            Some(wait_ms) => Delay::from(Duration::from_millis(wait_ms)).await,
+        if turn.is_none() {
+            self.counters.borrow_mut().refused_charts += 1;
         }
+        wait_for(turn).await?;
         self.with_global(|global, storage| global.chart(storage, &request, self.rules(), now_ms()))
+    }
+
+    /// One post's numbers, in their turn.
+    async fn post(&self, message: &[u8]) -> Result<PostReport, Refusal> {
+        let request = codec::decode::<PostRequest>(message)
+            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let panes = panes_of(request.window, now_ms())?;
+        let turn = self.admission.borrow_mut().admit_post(panes, now_ms());
+        wait_for(turn).await?;
+        self.with_global(|global, storage| global.post(storage, &request, self.rules(), now_ms()))
     }
 
     fn metrics(&self, now_ms: u64) -> GlobalMetrics {

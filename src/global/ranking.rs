@@ -48,14 +48,31 @@ impl Global {
         now_ms: u64,
     ) -> Result<Ranking, Refusal> {
         let merged = self.merged(storage, asked.scope, asked.window.span, now_ms)?;
-        let visible = Visible {
+        match self.other_side(storage, asked, now_ms)? {
+            None => self.by_views(storage, merged, asked.k, rules),
+            Some(other) => {
+                let visible = self.visible(storage, rules);
+                visible.by_times(merged, &other, asked, now_ms)
+            }
+        }
+    }
+
+    /// The first k visible posts of what was merged, by plays.
+    pub(super) fn by_views(
+        &self,
+        storage: &impl Storage,
+        merged: Merged,
+        k: usize,
+        rules: ChartRules,
+    ) -> Result<Ranking, Refusal> {
+        self.visible(storage, rules).by_views(merged, k)
+    }
+
+    fn visible<'a, S: Storage>(&'a self, storage: &'a S, rules: ChartRules) -> Visible<'a, S> {
+        Visible {
             catalog: &self.catalog,
             storage,
             rules,
-        };
-        match self.other_side(storage, asked, now_ms)? {
-            None => visible.by_views(merged, asked.k),
-            Some(other) => visible.by_times(merged, &other, asked, now_ms),
         }
     }
 

@@ -25,8 +25,19 @@ before(async () => {
 });
 after(() => service?.dispose());
 
+/** The stable words of each status. */
+const CODES = {
+  400: /^(bad_(envelope|k|key|post|post_id|region|sort|timeframe|window)|key_required|malformed_body|no_good_(play|post)|too_old_to_repeat)$/,
+  401: "unauthorized",
+  403: /^(disabled|origin_not_allowed)$/,
+  404: /^(not_found|unknown_region)$/,
+  405: "method_not_allowed",
+  413: /^(too_large|too_many_(plays|posts))$/,
+  415: "unsupported_media_type",
+};
+
 /** Every error looks like this. */
-async function assertProblem(answer, status, code) {
+async function assertProblem(answer, status, code = CODES[status]) {
   const text = await answer.text();
   assert.equal(answer.status, status, text);
   assert.match(answer.headers.get("content-type"), /^application\/problem\+json/);
@@ -36,6 +47,7 @@ async function assertProblem(answer, status, code) {
   assert.equal(typeof problem.detail, "string", text);
   assert.equal(problem.status, status, text);
   assert.match(problem.code, /^[a-z][a-z0-9_]*$/, text);
+  assert.deepEqual(Object.keys(problem).slice(0, 5), ["type", "title", "status", "detail", "code"]);
   if (code) assert.match(problem.code, code instanceof RegExp ? code : new RegExp(`^${code}$`), text);
   return problem;
 }
@@ -560,10 +572,11 @@ describe("GET /posts/{post_id}", SIDE_BY_SIDE, () => {
       assert.equal(answer.view_count, 5);
       return answer;
     });
-    const fields = "post_id author content url image timestamp hidden region timeframe window view_count view_count_min";
-    for (const field of [...fields.split(" "), "view_count_max", "rank", "series", "regions"]) {
-      assert.ok(field in post, `no ${field}`);
-    }
+    const counts = "view_count view_count_min view_count_max";
+    const fields = `post_id author content url image timestamp hidden region timeframe window ${counts} rank series regions`;
+    assert.equal(Object.keys(post).join(" "), fields, "in the order of the contract");
+    assert.equal(Object.keys(post.series[0]).join(" "), `from to ${counts}`);
+    assert.equal(Object.keys(post.regions[0]).join(" "), `region_id ${counts}`);
     assert.deepEqual([post.author, post.content, post.hidden, post.region], ["A", "C", false, "global"]);
     const views = Object.fromEntries(post.regions.map(({ region_id, view_count }) => [region_id, view_count]));
     assert.deepEqual([views.one, views.two], [4, 1]);
@@ -657,7 +670,12 @@ describe("the catalog", SIDE_BY_SIDE, () => {
     test(`refuses ${name}`, async () => assertProblem(await service.put(`/posts/${newPost()}`, entry), 400));
   }
   test("refuses a body that is no JSON", async () => {
-    await assertProblem(await service.request("PUT", "/posts/x", "{", ADMIN), 400);
+    await assertProblem(await service.request("PUT", "/posts/x", "{", ADMIN), 400, "malformed_body");
+  });
+  test("refuses 10,001 posts, and stores none of them", async () => {
+    const many = Array.from({ length: 10_001 }, (_, index) => ({ post_id: `one-of-too-many-${index}` }));
+    await assertProblem(await service.put("/posts", many), 413, "too_many_posts");
+    await assertProblem(await service.fetch("/posts/one-of-too-many-0"), 404, "not_found");
   });
 });
 
@@ -667,8 +685,8 @@ describe("regions", SIDE_BY_SIDE, () => {
     const { regions } = await service.get("/regions");
     const known = regions.map(({ region_id }) => region_id);
     for (const id of ["NA", "SA", "EU", "AF", "AS", "OC", "one", "two"]) assert.ok(known.includes(id), id);
-    const fields = ["hint", "push_age_ms", "region_id", "region_name", "shards", "views_24h"];
-    for (const region of regions) assert.deepEqual(Object.keys(region).sort(), fields);
+    const fields = ["region_id", "region_name", "shards", "hint", "views_24h", "push_age_ms"];
+    for (const region of regions) assert.deepEqual(Object.keys(region), fields);
     assert.equal(regions.find(({ region_id }) => region_id === "NA").region_name, "North America");
   });
 
