@@ -1,7 +1,9 @@
 //! Real shards and the real global object against a plain list of plays: random plays of any
 //! lateness, in several regions and shards, restarts of both, questions of every kind.
 //!
-//! `PROPTEST_CASES=10000 cargo test --release --test global_windows` runs 10,000 cases.
+//! `PROPTEST_CASES=10000 cargo test --release --test global_windows` runs 10,000 cases;
+//! `NOISE_SEEDS=1000 cargo test --release --test global_windows noise` looks for risers in the
+//! noise of 1,000 seeds, which takes a minute.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -332,9 +334,10 @@ fn a_local_favourite_among_real_flights_is_found_within_one_push() {
 #[test]
 fn nothing_rises_in_stationary_noise() {
     // Posts far beyond the counters of a pane, of a tail as Zipf's, in two hours alike.
-    for seed in 1..=20_u64 {
+    let seeds = std::env::var("NOISE_SEEDS").map_or(20, |seeds| seeds.parse().unwrap());
+    for seed in 1..=seeds {
         let mut world = World::new();
-        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = u64::wrapping_mul(seed, 0x9e37_79b9_7f4a_7c15);
         let mut draw = || {
             random ^= random << 13;
             random ^= random >> 7;

@@ -113,16 +113,21 @@ fn scope(number: u32) -> String {
     }
 }
 
-/// A cold chart with its previous ranks. Returns the number of places; the chart is thrown away.
+/// A cold chart with its previous ranks; sorts are 0 views, 1 rising, 2 distinctive. Returns the
+/// number of places; the chart is thrown away.
 #[unsafe(no_mangle)]
-pub extern "C" fn chart(scope_number: u32, minutes: u32, k: u32, now_ms: f64) -> f64 {
+pub extern "C" fn chart(scope_number: u32, minutes: u32, k: u32, sort: u32, now_ms: f64) -> f64 {
     with_global(|global, _| {
         let request = ChartRequest {
             scope: scope(scope_number),
             window: WindowRequest::Sliding {
                 length_ms: u64::from(minutes) * 60_000,
             },
-            sort: Sort::Views,
+            sort: match sort {
+                1 => Sort::Rising,
+                2 => Sort::Distinctive,
+                _ => Sort::Views,
+            },
             k_class: k,
         };
         let chart = global.chart(&HostStorage, &request, ChartRules::default(), now_ms as u64);

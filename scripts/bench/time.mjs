@@ -21,6 +21,9 @@ const MONTH_HOURS = 30 * 24;
 /** Regions whose ladders are folded; the others have the same rows. */
 const FOLDED_REGIONS = 2;
 const MIB = 1 << 20;
+/** As `chart` of benches/time/wasm.rs numbers them. */
+const SORTS = { views: 0, rising: 1, distinctive: 2 };
+const SORT_ROUNDS = 5;
 /** Charts are asked for in each third second, live panes are merged in each. */
 const CHARTS_EVERY = 3;
 
@@ -54,6 +57,11 @@ export async function run({ json }) {
     report.add(`cold chart over ${name}, with previous_rank`, median(spent[`chart${hours}`]), "ms", limits);
     const first = hundred.firstCharts(hours);
     report.add(`first chart over ${name} of a scope since the start`, median(first), "ms", limits);
+  }
+  for (const [name, hours] of [["24h", DAY_HOURS], ["30d", MONTH_HOURS]]) {
+    const { views, rising, distinctive } = hundred.sorts(hours);
+    report.add(`cold chart over ${name}, sort=rising against views`, rising / views, "×", { must: 2 });
+    report.add(`cold chart over ${name}, sort=distinctive against views`, distinctive / views, "×", { must: 2 });
   }
   const chart = (board) => median([...board.spent.chart24, ...board.spent.chart720]);
   report.add("a chart at 1,000 shards against one at 10", chart(thousand) / chart(ten), "×", { must: 1.2, aim: 1 });
@@ -145,7 +153,7 @@ class Board {
   askEverything() {
     for (const hours of [DAY_HOURS, MONTH_HOURS]) {
       for (let scope = 0; scope <= this.regionCount; scope++) {
-        check(this.instance.chart(scope, hours * 60, 1_000, this.world.startMs));
+        check(this.instance.chart(scope, hours * 60, 1_000, SORTS.views, this.world.startMs));
       }
     }
     // What expired before the start is deleted at the first flush; from then on as much expires
@@ -174,7 +182,7 @@ class Board {
     );
     this.now = this.world.startMs + (this.minutes - 1) * MINUTE_MS + (second + 1) * 1_000 - 1;
     // The last minute of everywhere: hardly more than what is live.
-    this.spent.live.push(cpuMs(() => check(this.instance.chart(0, 1, 10, this.now))));
+    this.spent.live.push(cpuMs(() => check(this.instance.chart(0, 1, 10, SORTS.views, this.now))));
     if (second % CHARTS_EVERY !== 0) return;
     const scope = second % (this.regionCount + 1);
     const charts = [
@@ -182,7 +190,7 @@ class Board {
       ["chart720", MONTH_HOURS],
     ];
     for (const [name, hours] of (second / CHARTS_EVERY) % 2 ? charts.reverse() : charts) {
-      this.spent[name].push(cpuMs(() => check(this.instance.chart(scope, hours * 60, 1_000, this.now))));
+      this.spent[name].push(cpuMs(() => check(this.instance.chart(scope, hours * 60, 1_000, SORTS.views, this.now))));
     }
   }
 
@@ -210,7 +218,20 @@ class Board {
   firstCharts(hours) {
     check(this.instance.load(this.regionCount));
     const scopes = Array.from({ length: this.regionCount + 1 }, (_, scope) => scope);
-    return scopes.map((scope) => cpuMs(() => check(this.instance.chart(scope, hours * 60, 1_000, this.now))));
+    return scopes.map((scope) => cpuMs(() => check(this.instance.chart(scope, hours * 60, 1_000, SORTS.views, this.now))));
+  }
+
+  /** What a region's chart costs in each sort, by turns. @returns {Record<keyof typeof SORTS, number>} ms */
+  sorts(hours) {
+    const spent = Object.fromEntries(Object.keys(SORTS).map((name) => [name, []]));
+    for (let round = 0; round < SORT_ROUNDS; round++) {
+      for (let scope = 1; scope <= this.regionCount; scope++) {
+        for (const [name, sort] of Object.entries(SORTS)) {
+          spent[name].push(cpuMs(() => check(this.instance.chart(scope, hours * 60, 1_000, sort, this.now))));
+        }
+      }
+    }
+    return Object.fromEntries(Object.entries(spent).map(([name, all]) => [name, median(all)]));
   }
 
   repeat(times, work) {
