@@ -7,11 +7,12 @@ import { readWranglerConfig } from "./wrangler-config.mjs";
 
 /**
  * @param {string} folder for all that it stores
+ * @param {string} [name] of a file with an object `Floor`
  * @returns {Promise<import("./server.mjs").Server>}
  */
-export async function startFloor(folder) {
+export async function startFloor(folder, name = "worker.js") {
   mkdirSync(join(folder, "objects"), { recursive: true });
-  copyFileSync(join(ROOT, "benches", "floor", "worker.js"), join(folder, "worker.js"));
+  copyFileSync(join(ROOT, "benches", "floor", name), join(folder, "worker.js"));
   const path = join(folder, "config.capnp");
   writeFileSync(path, config(join(folder, "objects"), readWranglerConfig().compatibilityDate));
   return startWorkerd(path, 0);

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Readers } from "../../scripts/lib/readers.mjs";
 import { retryInMs } from "../../www/page/backoff.js";
 import { CHART_TIMEOUT_MS, Service, eventually } from "./harness.mjs";
 import { CuttableService } from "./outage/service.mjs";
@@ -133,6 +134,31 @@ describe("/live, when things go wrong", () => {
       await Promise.all(listeners.map((listener) => listener.until(listed("a", 5))));
       await Promise.all(listeners.map((listener) => listener.close()));
     } finally {
+      await service.dispose();
+    }
+  });
+
+  it("readers of more different charts than one object shows are told when to come back", async () => {
+    const service = await Service.start();
+    const open = [];
+    try {
+      const readers = (k) => {
+        const more = new Readers(`${service.url}/live?timeframe=1h&k=${k}`);
+        open.push(more);
+        return more;
+      };
+      for (let k = 1; k <= 256; k++) await readers(k).open(1);
+      const waits = new Set();
+      for (let k = 257; k <= 276; k++) {
+        const head = await readers(k).refused();
+        assert.match(head, /^HTTP\/1\.1 503 /);
+        waits.add(Number(/^retry-after: (\d+)$/im.exec(head)[1]));
+      }
+      assert.ok([...waits].every((seconds) => seconds >= 10 && seconds < 30), [...waits].join());
+      assert.ok(waits.size > 3, "not all at once");
+      await readers(256).open(1);
+    } finally {
+      for (const readers of open) readers.close();
       await service.dispose();
     }
   });
