@@ -388,10 +388,12 @@ fn unanswered(has_key: bool, error: &worker::Error) -> Problem {
     if has_key {
         return Problem::away("the shard", error);
     }
-    console_error!("the shard: {error}");
     let detail = "the shard did not answer, and the batch has no key: whether it was counted is \
                   not known; sent again, it might count twice";
-    Problem::new(504, "outcome_unknown", detail)
+    Problem {
+        cause: Some(format!("the shard: {error}")),
+        ..Problem::new(504, "outcome_unknown", detail)
+    }
 }
 
 /// A shard's answer to a message.

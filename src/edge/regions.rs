@@ -3,7 +3,7 @@
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use worker::{Env, console_error};
+use worker::Env;
 
 use super::access::{Token, may_read, require};
 use super::answer::Answer;
@@ -11,6 +11,7 @@ use super::problem::Problem;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, body, table};
 use crate::codec::{self, Record};
+use crate::log::report;
 use crate::platform::{call as ask, call_raw, global_stub, shard_stub};
 use crate::topology::{Change, Region};
 use crate::wire::{Announcement, AnnouncementReply, PutRegion, PutRegionReply, RegionsReply, Told};
@@ -124,7 +125,7 @@ async fn announce(env: &Env, region: &Region) -> Result<(), Problem> {
         .collect()
         .await;
     if let Some(error) = told.into_iter().find_map(Result::err) {
-        console_error!("announcing a number of shards: {error}");
+        report!("worker", "announcing a number of shards: {error}");
         let detail = "the change is stored, but not every shard has been told of it; \
                       send it again, to spare each batch that moves a second message";
         return Err(Problem::busy("not_announced", 2, detail));

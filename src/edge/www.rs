@@ -3,11 +3,12 @@
 //! The bare runtime gives files without a type, so types are set here, with a policy that lets
 //! pages run and load only what is ours, and images that the catalog names.
 
-use worker::{Headers, Method, RequestInit, console_error};
+use worker::{Headers, Method, RequestInit};
 
 use super::answer::Answer;
 use super::problem::Problem;
 use super::request::{Call, decoded};
+use crate::log::report;
 use crate::platform::setting;
 use crate::settings::BeaconNames;
 
@@ -79,7 +80,7 @@ pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
 pub fn beacon_names(call: &Call) -> BeaconNames {
     let [beacon, plays] = ["BEACON_PATH", "PLAYS_PATH"].map(|name| setting(&call.env, name));
     BeaconNames::read(beacon.as_deref(), plays.as_deref()).unwrap_or_else(|error| {
-        console_error!("{error}");
+        report!("worker", "{error}");
         BeaconNames::default()
     })
 }

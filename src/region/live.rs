@@ -15,11 +15,11 @@ use std::collections::BTreeMap;
 
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
-use worker::console_error;
 
 use super::backlog::Backlog;
 use crate::codec;
 use crate::leaderboard::{Chart, Format, Rendered};
+use crate::log::report;
 use crate::wire::{ChartReply, LiveRequest};
 
 /// How often charts are looked at for changes.
@@ -142,7 +142,7 @@ pub fn render(request: &LiveRequest, reply: &[u8], stale: bool) -> Option<Render
         }
         Ok(ChartReply(Err(_))) => None,
         Err(error) => {
-            console_error!("shard: chart: {error}");
+            report!("shard", "chart: {error}");
             None
         }
     }
