@@ -23,8 +23,8 @@
 //! A flush writes (regions that sealed + 1) × 5 panes + 2 rows a region; with the shards of 10
 //! regions sealing once a minute that is 75 rows, once a minute, and at most 8 times where
 //! something is sealed all the time.
-//! `npm run bench -- time` measures all of it: a push is half a millisecond, a chart of a day or a
-//! month about 10 ms; 20 ms and 100 ms where its panes were not merged before.
+//! `npm run bench -- time` measures all of it: a push is a third of a millisecond, a chart of a
+//! day or a month under 10 ms; 20 ms and 60 ms where its panes were not merged before.
 //!
 //! In memory: merged stretches of panes ([`runs`], 20 MiB), merged copies of open panes
 //! ([`blocks`], 22 MiB), the catalog's cache (4 MiB), pending entries (8 MiB) and what shards sent

@@ -6,7 +6,7 @@
 //! browsers still send late plays for are not part of one.
 //!
 //! # Cost
-//! A month of days is about 60 ms to read and merge, and 2 ms from here. Runs asked for lately
+//! A month of days is about 30 ms to read and merge, and 2 ms from here. Runs asked for lately
 //! are kept as they are, [`MAX_DECODED_BYTES`] of them, others encoded, in a tenth of that.
 
 use std::cell::RefCell;
