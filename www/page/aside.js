@@ -14,6 +14,8 @@ import { GLOBAL, hrefOf } from './state.js';
 
 const REFRESH_MS = 30_000;
 const RATE_MS = 5_000;
+/** A view that is only passed on the way to another one, as with the arrow keys, asks for nothing here. */
+const SETTLE_MS = 150;
 /** One small request each: more regions than this are not asked all at once. */
 const REGIONS_AT_MOST = 12;
 const BESIDE = 5;
@@ -29,7 +31,7 @@ function make(tag, className, text = '') {
   return made;
 }
 
-/** Calls `work` now and then every `everyMs`, only while the page is visible. @param {() => Promise<void>} work @param {number} everyMs */
+/** Calls `work` soon and then every `everyMs`, only while the page is visible. @param {() => Promise<void>} work @param {number} everyMs */
 function whileVisible(work, everyMs) {
   let stopped = false;
   const run = () => {
@@ -37,9 +39,10 @@ function whileVisible(work, everyMs) {
   };
   const timer = setInterval(run, everyMs);
   document.addEventListener('visibilitychange', run);
-  run();
+  const first = setTimeout(run, SETTLE_MS);
   return () => {
     stopped = true;
+    clearTimeout(first);
     clearInterval(timer);
     document.removeEventListener('visibilitychange', run);
   };
