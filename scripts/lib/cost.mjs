@@ -7,7 +7,7 @@
  * @property {number} playsPerSecond over all regions
  * @property {number} playsPerBatch in one request
  * @property {number} readsPerSecond charts that are asked for
- * @property {number} charts different ones that readers look at in each region
+ * @property {number} charts different ones; readers of every region look at all of them
  *
  * @typedef {object} Measured
  * @property {number} pushMs processor time of the global object for a push, its share of folds included
@@ -57,9 +57,10 @@ export function sizeOf(workload, measured) {
   const shards = regions * shardsPerRegion;
   const pushesPerSecond = shards / PUSH_INTERVAL_S;
   const chartsPerSecond = (regions * charts) / CHART_INTERVAL_S;
-  const chartsComputed = Math.min(chartsPerSecond, CHARTS_PER_SECOND);
+  // Whoever asks before anything can be different gets the one that is there (src/global/recent.rs).
+  const chartsComputed = Math.min(chartsPerSecond, charts / LIVE_S);
   const pushBusy = (pushesPerSecond * measured.pushMs + (shards / 1_000) * measured.liveMs) / 1_000;
-  const chartBusy = (chartsComputed * measured.chartMs) / 1_000;
+  const chartBusy = (Math.min(chartsComputed, CHARTS_PER_SECOND) * measured.chartMs) / 1_000;
   return {
     batchesPerSecond,
     readsPerSecond,
@@ -68,6 +69,7 @@ export function sizeOf(workload, measured) {
     shardRequestsPerSecond: batchesPerSecond / shards,
     pushesPerSecond,
     chartsPerSecond,
+    chartsComputed,
     globalRequestsPerSecond: pushesPerSecond + chartsPerSecond,
     pushBusy,
     chartBusy,

@@ -17,18 +17,51 @@ use crate::wire::{
 const SERIES_POINTS: usize = 100;
 
 /// Settings that change what a chart shows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChartRules {
     /// Only posts that the catalog knows are visible.
     pub require_known_posts: bool,
 }
 
 impl Global {
+    /// The leaderboard, if it was asked for a moment ago and would come out the same.
+    pub fn known_chart(
+        &self,
+        request: &ChartRequest,
+        rules: ChartRules,
+        now_ms: u64,
+    ) -> Option<Leaderboard> {
+        let window = self.window(&request.scope, request.window, now_ms).ok()?;
+        let recent = self.recent.borrow();
+        let known = recent.get(request, rules, window.named(), now_ms);
+        known.cloned()
+    }
+
     /// The leaderboard of a scope and window.
     ///
     /// # Errors
     /// [`Refusal`] for an unknown region, a window that cannot be answered, or a failing disk.
     pub fn chart(
+        &self,
+        storage: &impl Storage,
+        request: &ChartRequest,
+        rules: ChartRules,
+        now_ms: u64,
+    ) -> Result<Leaderboard, Refusal> {
+        if let Some(known) = self.known_chart(request, rules, now_ms) {
+            return Ok(known);
+        }
+        let leaderboard = self.new_chart(storage, request, rules, now_ms)?;
+        let mut merged_ms = self.live.merged_ms(&request.scope, now_ms);
+        if request.sort == Sort::Distinctive {
+            merged_ms = merged_ms.min(self.live.merged_ms(GLOBAL_SCOPE, now_ms));
+        }
+        let mut recent = self.recent.borrow_mut();
+        recent.put(request, rules, merged_ms, &leaderboard);
+        Ok(leaderboard)
+    }
+
+    fn new_chart(
         &self,
         storage: &impl Storage,
         request: &ChartRequest,

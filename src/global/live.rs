@@ -136,6 +136,14 @@ impl Live {
         panes
     }
 
+    /// When the copies of a scope were merged that serve its charts now.
+    pub fn merged_ms(&self, scope: &str, now_ms: u64) -> u64 {
+        let merged = self.merged.borrow();
+        merged
+            .get(scope)
+            .map_or(now_ms, |(merged_ms, _)| *merged_ms)
+    }
+
     fn copies(&self, region_id: &str, shard: u32) -> &[SentPane] {
         let copies = self.provisional.get(&(region_id.to_owned(), shard));
         copies.map_or(&[], |copies| &copies.panes)

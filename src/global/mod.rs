@@ -27,8 +27,8 @@
 //! day or a month under 10 ms; 20 ms and 60 ms where its panes were not merged before.
 //!
 //! In memory: merged stretches of panes ([`runs`], 20 MiB), merged copies of open panes
-//! ([`blocks`], 22 MiB), the catalog's cache (4 MiB), pending entries (8 MiB) and what shards sent
-//! last, encoded.
+//! ([`blocks`], 22 MiB), the catalog's cache (4 MiB), the last second's charts ([`recent`], 3 MiB),
+//! pending entries (8 MiB) and what shards sent last, encoded.
 //!
 //! # At its limits
 //! A push that contradicts itself, or is too large, is refused whole and changes nothing. A row
@@ -52,6 +52,7 @@ mod metrics;
 #[cfg(target_arch = "wasm32")]
 mod object;
 mod ranking;
+mod recent;
 mod regions;
 mod runs;
 mod state;

@@ -1,5 +1,6 @@
 //! The state of the global object, and every change of it. See the folder's introduction.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::catalog::Catalog;
@@ -7,6 +8,7 @@ use super::damage::Damage;
 use super::ladder;
 use super::live::{Live, Provisional, SentPane};
 use super::logs::{Logs, ShardName, Turn};
+use super::recent::Recent;
 use super::regions::{self, FirstRegion, RegionRows};
 use super::runs::Runs;
 use super::{FLUSH_AFTER_MS, MAX_PENDING_BYTES, MAX_PUSH_ENTRIES};
@@ -46,6 +48,7 @@ pub struct Global {
     pub(super) live: Live,
     pub(super) runs: Runs,
     pub(super) catalog: Catalog,
+    pub(super) recent: RefCell<Recent>,
     /// Rows of the ladders.
     pub(super) damage: Damage,
     refused_pushes: u64,
@@ -75,6 +78,7 @@ impl Global {
             table,
             live: Live::default(),
             runs: Runs::default(),
+            recent: RefCell::default(),
             region_rows,
             damage: Damage::default(),
             refused_pushes: 0,
@@ -272,6 +276,7 @@ impl Global {
         storage.write(&writes)?;
         self.logs.written(&regions);
         self.live.folded();
+        self.recent.get_mut().forget();
         Ok(())
     }
 
@@ -300,6 +305,7 @@ impl Global {
         storage: &impl Storage,
         patches: &[PostPatch],
     ) -> Result<Option<CatalogEntry>, Refusal> {
+        self.recent.get_mut().forget();
         self.catalog.put(storage, patches)
     }
 

@@ -169,6 +169,7 @@ impl Global {
         writes.push(Write::put(Table::Meta, mark_key, codec::encode(&mark)));
         storage.write(&writes).map_err(refused)?;
         self.table.seed = seed;
+        self.recent.get_mut().forget();
         for (scope, pane) in folded {
             self.runs.forget(&scope, pane);
         }

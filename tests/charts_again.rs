@@ -1,0 +1,132 @@
+//! Charts that are asked for again a moment later are given again, and are never older than that.
+
+#![allow(clippy::unwrap_used)]
+
+use hitparade::codec;
+use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::storage::MemoryStorage;
+use hitparade::summary::{Seed, Summary};
+use hitparade::window::{DAY_MS, recording_pane};
+use hitparade::wire::*;
+
+const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
+const SEED: [u8; 16] = [9; 16];
+
+struct World {
+    global: Global,
+    storage: MemoryStorage,
+    pushes: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let storage = MemoryStorage::new();
+        let first = FirstRegion {
+            region_id: "NA".into(),
+            region_name: "NA".into(),
+            hint: None,
+        };
+        World {
+            global: Global::load(&storage, &[first], SEED).unwrap(),
+            storage,
+            pushes: 0,
+        }
+    }
+
+    /// The shard's open pane has so many plays of one post.
+    fn push(&mut self, plays: u64, now_ms: u64) {
+        let key = recording_pane(NOW_MS, now_ms);
+        let mut summary = Summary::new(10, Seed::from_bytes(SEED));
+        summary.record("post", plays);
+        let pane = codec::encode(&SealedPane {
+            level: key.level.code(),
+            start_ms: key.start_ms,
+            summary: &summary.encode(),
+        });
+        self.pushes += 1;
+        let push = Push {
+            region_id: "NA",
+            shard: 0,
+            log_id: 1,
+            oldest_offset: 0,
+            first_offset: 0,
+            entries: Vec::new(),
+            next_offset: 0,
+            journal_seq: self.pushes,
+            provisional: vec![&pane],
+        };
+        self.global
+            .take_push(&codec::encode(&push), now_ms)
+            .unwrap();
+    }
+
+    fn question(scope: &str, sort: Sort) -> ChartRequest {
+        ChartRequest {
+            scope: scope.into(),
+            window: WindowRequest::Sliding {
+                length_ms: 3_600_000,
+            },
+            sort,
+            k_class: 10,
+        }
+    }
+
+    /// Plays in the chart, and whether it was known.
+    fn ask(&self, scope: &str, sort: Sort, now_ms: u64) -> (u64, bool) {
+        let (question, rules) = (Self::question(scope, sort), ChartRules::default());
+        let known = self.global.known_chart(&question, rules, now_ms).is_some();
+        let chart = self
+            .global
+            .chart(&self.storage, &question, rules, now_ms)
+            .unwrap();
+        (chart.total_views, known)
+    }
+}
+
+#[test]
+fn one_computation_serves_all_who_ask_before_anything_can_be_different() {
+    for (scope, sort) in [
+        ("NA", Sort::Views),
+        ("global", Sort::Rising),
+        ("NA", Sort::Distinctive),
+    ] {
+        let mut world = World::new();
+        world.push(1, NOW_MS);
+        assert_eq!(world.ask(scope, sort, NOW_MS), (1, false));
+        assert_eq!(world.ask(scope, sort, NOW_MS + 999), (1, true));
+        world.push(5, NOW_MS + 999);
+        assert_eq!(
+            world.ask(scope, sort, NOW_MS + 1_000),
+            (5, false),
+            "{scope} {sort:?}"
+        );
+    }
+}
+
+#[test]
+fn it_is_no_older_than_the_copies_that_it_is_made_of() {
+    let mut world = World::new();
+    world.push(1, NOW_MS);
+    assert_eq!(world.ask("NA", Sort::Views, NOW_MS), (1, false));
+    // Another chart of the same copies, 900 ms after they were merged: good for 100 ms more.
+    assert_eq!(world.ask("NA", Sort::Rising, NOW_MS + 900), (1, false));
+    world.push(5, NOW_MS + 950);
+    assert_eq!(world.ask("NA", Sort::Rising, NOW_MS + 1_000), (5, false));
+}
+
+#[test]
+fn what_is_folded_or_hidden_is_seen_at_once() {
+    let mut world = World::new();
+    world.push(1, NOW_MS);
+    world.ask("NA", Sort::Views, NOW_MS);
+    let patch = PostPatch {
+        post_id: "post".into(),
+        hidden: true,
+        ..PostPatch::default()
+    };
+    world.global.put_posts(&world.storage, &[patch]).unwrap();
+    assert!(!world.ask("NA", Sort::Views, NOW_MS + 1).1);
+    assert!(world.ask("NA", Sort::Views, NOW_MS + 2).1);
+    world.global.flush(&world.storage, NOW_MS + 3).unwrap();
+    assert!(!world.ask("NA", Sort::Views, NOW_MS + 4).1);
+}
