@@ -30,7 +30,7 @@ let browser;
 before(async () => {
   service = await Service.start();
   browser = await launchChromium();
-  await service.addRegions("Mars", "Moon", "Pluto");
+  await service.addRegions("Mars", "Moon", "Pluto", "Titan");
   const catalog = [
     { post_id: "one", content: "First song", author: "Somebody", url: "https://example.com/one" },
     ...HOSTILE,
@@ -67,6 +67,17 @@ async function open(path, options) {
 const ids = (page, rows = ROWS) => page.locator(rows).evaluateAll((list) => list.map((row) => row.dataset.postId));
 const shows = (page, expected) => eventually(async () => assert.deepEqual(await ids(page), expected));
 const text = (page, selector) => page.locator(selector).innerText();
+
+/** Has every chart changed on its way to the page. @param {import("playwright-core").Page} page @param {(chart: any) => any} change */
+async function changeCharts(page, change) {
+  // What comes over a socket would be as the service said it.
+  await page.routeWebSocket(/\/live/, (socket) => socket.close());
+  await page.route("**/top-posts*", async (route) => {
+    const { "if-none-match": known, ...headers } = route.request().headers();
+    const answer = await route.fetch({ headers });
+    await route.fulfill({ response: answer, json: change(await answer.json()) });
+  });
+}
 
 test("region and timeframe by keyboard, in the address, and back", async () => {
   const page = await open("/");
@@ -138,20 +149,89 @@ test("a hostile catalog is text, everywhere", async () => {
   }
 });
 
+test("over a socket; by polling while there is none; over a socket again", async () => {
+  const page = await (await browser.newContext()).newPage();
+  /** @type {Set<import("playwright-core").WebSocketRoute>} */
+  const sockets = new Set();
+  let mayOpen = true;
+  await page.routeWebSocket(/\/live/, (socket) => {
+    if (!mayOpen) return socket.close();
+    sockets.add(socket);
+    socket.connectToServer();
+  });
+  const over = () => page.locator("#status").getAttribute("title");
+  const comes = (how) => eventually(async () => assert.match(await over(), new RegExp(`over ${how}$`)));
+  await page.clock.install();
+  await page.goto(`${service.url}/?region=Titan`);
+  await comes("socket");
+  assert.match(await text(page, "#status"), /^Live/);
+  await service.send([{ post_id: "first", region_id: "Titan" }]);
+  await shows(page, ["first"]);
+
+  mayOpen = false;
+  for (const socket of sockets) await socket.close();
+  await comes("polling");
+  assert.match(await text(page, "#status"), /^Live/);
+  await service.send([{ post_id: "second", region_id: "Titan", count: 2 }]);
+  await shows(page, ["second", "first"]);
+
+  mayOpen = true;
+  // One that failed is tried again after a while.
+  await page.clock.fastForward(60_000);
+  await comes("socket");
+});
+
+test("a chart that does not get newer says that it is stale", async () => {
+  const page = await (await browser.newContext()).newPage();
+  await changeCharts(page, (chart) => ({ ...chart, as_of: new Date(Date.now() - 120_000).toISOString() }));
+  await page.goto(`${service.url}/?region=Mars`);
+  await eventually(async () => assert.match(await text(page, "#status"), /^Stale, 2 min/));
+  assert.match(await text(page, "#toast"), /nothing newer/);
+  assert.deepEqual(await ids(page), LEADERS);
+});
+
+test("rows change places before the reader's eyes, unless motion is unwelcome, and nothing else moves", async () => {
+  const entry = (post_id, place) => ({
+    rank: place + 1, previous_rank: null, post_id, author: place % 2 ? "Somebody" : null, content: null, url: null, image: null,
+    view_count: 100 - place, view_count_min: 90 - place, view_count_max: 100 - place, certain: place !== 2,
+  });
+  for (const reducedMotion of ["no-preference", "reduce"]) {
+    for (const width of [390, 1280]) {
+      const page = await (await browser.newContext({ reducedMotion, viewport: { width, height: 844 } })).newPage();
+      let order = ["a", "b", "c", "d"];
+      await changeCharts(page, (chart) => ({ ...chart, top_posts: order.map(entry) }));
+      await page.addInitScript(() => {
+        const { animate } = Element.prototype;
+        window.moved = 0;
+        Element.prototype.animate = function (...given) {
+          window.moved += 1;
+          return animate.apply(this, given);
+        };
+      });
+      await page.goto(`${service.url}/?region=Mars&k=10`);
+      await shows(page, order);
+      const places = () => page.evaluate(() => ["controls", "figures", "chart", "footnote", "aside"].map((id) => {
+        const { x, y, width: wide } = document.getElementById(id).getBoundingClientRect();
+        return [id, x, y, wide];
+      }));
+      const before = await places();
+      order = ["d", "a", "c", "e"];
+      await shows(page, order);
+      assert.deepEqual(await places(), before);
+      assert.equal((await page.evaluate(() => window.moved)) > 0, reducedMotion !== "reduce");
+      await page.context().close();
+    }
+  }
+});
+
 test("links of a scheme that runs are not followed, and uncertain ranks say so", async () => {
   const page = await (await browser.newContext()).newPage();
-  // Over the socket the real chart would come.
-  await page.routeWebSocket(/\/live/, (socket) => socket.close());
   const urls = ["javascript:pwned=1", "data:text/html,x", "vbscript:x", "//elsewhere.example", "https://example.com/fine"];
-  await page.route("**/top-posts*", async (route) => {
-    const answer = await route.fetch();
-    const chart = await answer.json();
-    chart.top_posts = urls.map((url, place) => ({
-      rank: place + 1, previous_rank: [2, 1, null, 4, 9][place], post_id: `p${place}`, author: null, content: null, url, image: url,
-      view_count: 100 - place, view_count_min: 90, view_count_max: 100, certain: place !== 4,
-    }));
-    await route.fulfill({ response: answer, json: chart });
-  });
+  const top_posts = urls.map((url, place) => ({
+    rank: place + 1, previous_rank: [2, 1, null, 4, 9][place], post_id: `p${place}`, author: null, content: null, url, image: url,
+    view_count: 100 - place, view_count_min: 90, view_count_max: 100, certain: place !== 4,
+  }));
+  await changeCharts(page, (chart) => ({ ...chart, top_posts }));
   await page.goto(service.url);
   await shows(page, ["p0", "p1", "p2", "p3", "p4"]);
   assert.deepEqual(await page.locator("main a.out[href]").evaluateAll((links) => links.map((link) => link.href)), ["https://example.com/fine"]);
