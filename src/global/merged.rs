@@ -162,9 +162,9 @@ fn merge_run(panes: &[Rc<Summary>], seed: Seed) -> Summary {
 /// dropped was above N/m of them.
 ///
 /// Thirty days list 25,000 posts, of which a chart shows a thousand: kept all, a month of one scope
-/// would take 1.2 MB instead of 0.5, and each chart would merge them again. What is dropped has no
-/// say in the bounds of what stays; a post behind the first 8,192 has its cell's bound from here
-/// instead of its own.
+/// would have three times as many rows (25,000 for 8,192), and each chart would merge them again.
+/// What is dropped has no say in the bounds of what stays; a post behind the first 8,192 has its
+/// cell's bound from here instead of its own.
 pub fn merge_within(parts: &[Rc<Summary>], most: usize, seed: Seed) -> Summary {
     let all = parts.iter().map(|part| &**part);
     if parts.iter().any(|part| part.is_full()) {

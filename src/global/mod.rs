@@ -24,7 +24,7 @@
 //! regions sealing once a minute that is 75 rows, once a minute, and at most 8 times where
 //! something is sealed all the time.
 //! `npm run bench -- time` measures all of it: a push is a third of a millisecond, a chart of a
-//! day or a month under 10 ms; 20 ms and 60 ms where its panes were not merged before.
+//! day or a month under 8 ms; 17 ms and 57 ms where its panes were not merged before.
 //!
 //! In memory: merged stretches of panes ([`runs`], 20 MiB), merged copies of open panes
 //! ([`blocks`], 22 MiB), the catalog's cache (4 MiB), the last second's charts ([`recent`], 3 MiB),
