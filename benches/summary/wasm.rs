@@ -23,6 +23,7 @@ struct Bench {
     weighted: Option<Summary>,
     floor: Floor,
     panes: Vec<Summary>,
+    encoded: Vec<Vec<u8>>,
 }
 
 thread_local! {
@@ -155,5 +156,29 @@ pub extern "C" fn merge_all() -> u32 {
     with(|bench| {
         let merged = Summary::merge_all(bench.panes.iter(), SEED);
         merged.len() as u32
+    })
+}
+
+/// Encodes the panes; their bytes, all together.
+#[unsafe(no_mangle)]
+pub extern "C" fn encode() -> u32 {
+    with(|bench| {
+        bench.encoded = bench.panes.iter().map(Summary::encode).collect();
+        bench.encoded.iter().map(Vec::len).sum::<usize>() as u32
+    })
+}
+
+/// Decodes what [`encode`] made; how many of the panes came out as they went in.
+#[unsafe(no_mangle)]
+pub extern "C" fn decode() -> u32 {
+    with(|bench| {
+        let decoded = bench
+            .encoded
+            .iter()
+            .zip(&bench.panes)
+            .filter(|(bytes, pane)| {
+                Summary::decode(bytes, SEED).is_ok_and(|decoded| decoded.total() == pane.total())
+            });
+        decoded.count() as u32
     })
 }

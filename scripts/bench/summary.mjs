@@ -122,15 +122,22 @@ function merges(wasm, lines) {
     }
     const kept = [];
     const all = [];
+    const encode = [];
+    const decode = [];
     for (let round = 0; round < MERGE_ROUNDS; round++) {
       all.push(time(wasm.merge_all) / 1e6);
       kept.push(time(wasm.merge) / 1e6);
+      encode.push(time(wasm.encode) / 1e3 / PANES);
+      decode.push(time(wasm.decode) / 1e3 / PANES);
     }
+    if (wasm.decode() !== PANES) throw new Error('a pane is not decoded as it was encoded');
     lines.push(atMost(`wasm, ${name}: merge of 60 panes`, median(kept), 'ms', 6, 3));
     lines.push(note(`wasm, ${name}: merge, nothing dropped`, median(all), 'ms'));
     lines.push(
       atMost(`wasm, ${name}: overcount of N/m, merged`, wasm.overcount(), '', 0.12, over[1]),
     );
+    lines.push(note(`wasm, ${name}: encode a pane`, median(encode), 'us'));
+    lines.push(note(`wasm, ${name}: decode a pane`, median(decode), 'us'));
   });
 }
 
