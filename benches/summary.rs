@@ -4,6 +4,8 @@
 //! `scripts/bench/summary.mjs`, which adds the same in Wasm. CPU time, medians of interleaved
 //! rounds. No stream has a special case.
 
+#[path = "summary/floor.rs"]
+mod floor;
 #[path = "summary/peers.rs"]
 mod peers;
 #[path = "summary/report.rs"]

@@ -6,7 +6,8 @@ use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 use heavykeeper::TopK;
 use topk::FilteredSpaceSaving;
 
-use crate::streams::{COUNTERS, Floor, ID_BYTES, Plays};
+use crate::floor::Floor;
+use crate::streams::{COUNTERS, ID_BYTES, Plays};
 
 pub trait Contender {
     fn record(&mut self, id: &str);
@@ -128,14 +129,12 @@ pub struct Floored(Floor);
 
 impl Contender for Floored {
     fn record(&mut self, id: &str) {
-        self.0.record(id.as_bytes(), 1);
+        self.0.record(id, 1);
     }
 
     fn record_all(&mut self, plays: &Plays) {
         let weight = std::hint::black_box(1);
-        plays
-            .ids()
-            .for_each(|id| self.0.record(id.as_bytes(), weight));
+        plays.ids().for_each(|id| self.0.record(id, weight));
         std::hint::black_box(self.0.sum());
     }
 }

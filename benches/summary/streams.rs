@@ -148,43 +148,6 @@ impl Plays {
     }
 }
 
-/// The floor: hash an id with a secret, touch one random 64-bit count of 512 KiB in the L2 cache.
-pub struct Floor {
-    counts: Vec<u64>,
-    secret: [u64; 2],
-}
-
-impl Default for Floor {
-    fn default() -> Self {
-        Self {
-            counts: vec![0; 1 << 16],
-            secret: std::hint::black_box([0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9]),
-        }
-    }
-}
-
-impl Floor {
-    #[inline(always)]
-    pub fn record(&mut self, id: &[u8], weight: u64) {
-        let word = |at: usize| {
-            let bytes = id.get(at..at + 8).and_then(|bytes| bytes.first_chunk());
-            bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
-        };
-        let (first, last) = (word(0), word(id.len().saturating_sub(8)));
-        let mixed = (first ^ self.secret[0] ^ id.len() as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 32) ^ last).wrapping_mul(self.secret[1]);
-        let mixed = mixed ^ (mixed >> 32);
-        if let Some(place) = self.counts.get_mut((mixed & 0xffff) as usize) {
-            *place = place.saturating_add(weight);
-        }
-    }
-
-    pub fn sum(&self) -> u64 {
-        let counts = self.counts.iter();
-        counts.fold(0, |sum, &each| sum.wrapping_add(each))
-    }
-}
-
 /// Weights from 1 to a million, as many of each magnitude.
 pub fn weights(count: usize) -> Vec<u64> {
     let mut source = Source {
