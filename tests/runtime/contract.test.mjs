@@ -1,4 +1,4 @@
-/** API.md, row by row, against the real runtime. */
+/** docs/api.md, row by row, against the real runtime. */
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";

@@ -216,7 +216,7 @@ impl GlobalInMemory {
         }
     }
 
-    /// A push is taken, by the rules of `DESIGN.md`. Returns the offset to be wanted next, and how
+    /// A push is taken, by the rules of `docs/how-it-works.md`. Returns the offset to be wanted next, and how
     /// many offsets were passed over.
     pub fn take(&mut self, push: &Pushed) -> (u64, u64) {
         let log = (push.region, push.shard, push.log_id);
