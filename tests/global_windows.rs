@@ -284,19 +284,23 @@ fn two_days_of_flights() -> World {
     world
 }
 
+/// So many plays of a post that no flight has, one a second until now.
+fn planted(plays: u64, now_ms: u64) -> Vec<BatchPlay<'static>> {
+    let play = |number| BatchPlay {
+        post_id: "planted",
+        timestamp_ms: now_ms - number * 1_000,
+        count: 1,
+    };
+    (0..plays).map(play).collect()
+}
+
 #[test]
 fn a_riser_among_real_flights_is_found_within_one_push() {
     let mut world = two_days_of_flights();
     world.check(0, DAY);
     let before = world.chart(0, DAY, Sort::Rising).places;
     assert!(before.iter().all(|place| place.post_id != "planted"));
-    let plays: Vec<BatchPlay<'_>> = (0..120)
-        .map(|play| BatchPlay {
-            post_id: "planted",
-            timestamp_ms: world.now_ms - play * 1_000,
-            count: 1,
-        })
-        .collect();
+    let plays = planted(120, world.now_ms);
     world.play_all(0, 1, &plays);
     world.push(0, 1);
     world.now_ms += 1_000;
@@ -313,13 +317,7 @@ fn a_local_favourite_among_real_flights_is_found_within_one_push() {
     let mut world = two_days_of_flights();
     // As often played as the most frequent destination, and only here.
     let most = world.chart(0, DAY, Sort::Views).places[0].count.view_count;
-    let plays: Vec<BatchPlay<'_>> = (0..most)
-        .map(|play| BatchPlay {
-            post_id: "planted",
-            timestamp_ms: world.now_ms - play * 1_000,
-            count: 1,
-        })
-        .collect();
+    let plays = planted(most, world.now_ms);
     world.play_all(1, 1, &plays);
     world.push(1, 1);
     world.now_ms += 1_000;

@@ -8,7 +8,7 @@ import { connect } from "node:net";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
-import { eventually, INGEST_TOKEN, Service } from "./harness.mjs";
+import { INGEST_TOKEN, Service, eventually, randomNumbers } from "./harness.mjs";
 
 const SECONDS = Number(process.env.FUZZ_SECONDS ?? 4);
 const SEED = Number(process.env.FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 32));
@@ -336,15 +336,4 @@ async function slowSender(service) {
   }
   socket.destroy();
   return text;
-}
-
-/** Mulberry32. */
-function randomNumbers(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

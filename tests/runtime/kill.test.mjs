@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { INGEST_TOKEN, Model, Service } from "./harness.mjs";
+import { INGEST_TOKEN, Model, Service, randomNumbers } from "./harness.mjs";
 
 const ROUNDS = Number(process.env.KILL_ROUNDS ?? 2);
 const SEED = Number(process.env.KILL_SEED ?? Math.floor(Math.random() * 2 ** 32));
@@ -169,15 +169,4 @@ class Load {
     }));
     return { key: `seed-${SEED}-${number}`, plays };
   }
-}
-
-/** Mulberry32: numbers from 0 to 1 that a seed makes again. */
-function randomNumbers(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
