@@ -167,6 +167,23 @@ export class Service {
   }
 }
 
+/**
+ * Every error looks like this.
+ * @param {Response} answer @param {number} status
+ * @returns {Promise<{code: string, detail: string, rejected?: {index: number, code: string}[]}>}
+ */
+export async function readProblem(answer, status) {
+  const text = await answer.text();
+  assert.equal(answer.status, status, text);
+  assert.match(answer.headers.get("content-type"), /^application\/problem\+json/);
+  const problem = JSON.parse(text);
+  assert.deepEqual(Object.keys(problem).slice(0, 5), ["type", "title", "status", "detail", "code"]);
+  for (const member of ["type", "title", "detail"]) assert.equal(typeof problem[member], "string", text);
+  assert.equal(problem.status, status, text);
+  assert.match(problem.code, /^[a-z][a-z0-9_]*$/, text);
+  return problem;
+}
+
 export const randomKey = () => crypto.randomUUID();
 
 /** Mulberry32: numbers from 0 to 1 that a seed makes again. @param {number} seed */

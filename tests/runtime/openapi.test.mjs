@@ -7,11 +7,12 @@ import { ROOT } from "../../scripts/lib/paths.mjs";
 import { Service, eventually } from "./harness.mjs";
 
 const METHODS = ["get", "put", "post", "delete"];
-const EDGE = join(ROOT, "src", "edge");
-const sources = readdirSync(EDGE)
-  .filter((name) => name.endsWith(".rs"))
-  .map((name) => readFileSync(join(EDGE, name), "utf8"))
-  .join("\n");
+const read = (...folder) =>
+  readdirSync(join(ROOT, ...folder))
+    .filter((name) => name.endsWith(".rs"))
+    .map((name) => readFileSync(join(ROOT, ...folder, name), "utf8"))
+    .join("\n");
+const sources = read("src", "edge");
 
 describe("/openapi.json", () => {
   let service;
@@ -45,6 +46,12 @@ describe("/openapi.json", () => {
     assert.ok(thrown.length > 30, String(thrown.length));
     for (const [, code] of thrown) assert.ok(codes.includes(code), `${code} is not in the contract`);
     for (const code of codes) assert.ok(sources.includes(`"${code}"`) || code === "bad_post_id", `${code} is in no file`);
+  });
+
+  test("names every code of what is rejected in a batch, and no other", () => {
+    const { enum: codes } = contract.components.schemas.Rejected.properties.code;
+    const given = (sources + read("src", "play")).matchAll(/(?:Refused::new\(\s*|\bcode: |(?<!bad)\((?="\w+", error))"([a-z_]+)"/g);
+    assert.deepEqual([...new Set([...given].map(([, code]) => code))].sort(), codes);
   });
 
   test("names every status of an error", () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { INGEST_TOKEN, Service, eventually } from "./harness.mjs";
+import { INGEST_TOKEN, Service, eventually, readProblem } from "./harness.mjs";
 import { CuttableService } from "./outage/service.mjs";
 
 /** All caches together keep a leaderboard so long. */
@@ -223,6 +223,34 @@ test("charts go on while the global object is away, and heal when it is back", a
       assert.deepEqual(chart.top_posts.map(({ post_id, view_count }) => [post_id, view_count]), [["before", 3], ["meanwhile", 2]]);
     });
     await service.topPosts({ region: "NA", timeframe: "2h" });
+  } finally {
+    await service.dispose();
+  }
+});
+
+test("with the shards away the global object answers, and a batch that none of them took counts once after", async () => {
+  const service = await CuttableService.start();
+  try {
+    await service.send([{ post_id: "before", region_id: "NA", count: 3 }]);
+    const chart = (question) => service.topPosts({ region: "NA", ...question });
+    await eventually(async () => assert.equal((await chart({ timeframe: "1h" })).total_views, 3));
+
+    await service.cutShards();
+    const headers = { authorization: `Bearer ${INGEST_TOKEN}`, "idempotency-key": "sent twice" };
+    const send = () => service.request("POST", "/plays", [{ post_id: "meanwhile", region_id: "NA", count: 2 }], headers);
+    assert.equal((await readProblem(await send(), 503)).code, "unavailable");
+    // Nobody asked for these before, so nothing keeps them, and none of them is old.
+    for (const timeframe of ["2h", "3h", "7d", "all"]) {
+      const { top_posts, stale } = await chart({ timeframe });
+      assert.deepEqual(top_posts.map(({ post_id, view_count }) => [post_id, view_count]), [["before", 3]]);
+      assert.equal(stale, undefined);
+    }
+    assert.equal((await service.post("before", { region: "NA" })).view_count, 3);
+
+    await service.mendShards();
+    const [first, second] = [await (await send()).json(), await (await send()).json()];
+    assert.deepEqual([first.repeated, second.repeated], [false, true]);
+    await eventually(async () => assert.equal((await chart({ timeframe: "1h" })).total_views, 5));
   } finally {
     await service.dispose();
   }

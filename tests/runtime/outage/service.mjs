@@ -1,4 +1,5 @@
-/** The service with a connection to the global object that can be cut and mended. */
+/** The service with connections to the global object and to the shards that can be cut and mended. */
+import assert from "node:assert/strict";
 import { once } from "node:events";
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, request } from "node:http";
@@ -9,12 +10,13 @@ import { startWorkerd } from "../../../scripts/lib/server.mjs";
 import { workerVariables } from "../../../scripts/lib/variables.mjs";
 import { workerdConfig } from "../../../scripts/lib/workerd-config.mjs";
 import { readWranglerConfig } from "../../../scripts/lib/wrangler-config.mjs";
-import { INGEST_TOKEN, Service } from "../harness.mjs";
+import { ADMIN_TOKEN, INGEST_TOKEN, Service } from "../harness.mjs";
 
 /** Two servers: one for the Worker and the shards, one for the global object. */
 export class CuttableService extends Service {
-  static async start() {
-    const service = new CuttableService(mkdtempSync(join(tmpdir(), "hitparade-test-")), {});
+  /** @param {Record<string, string>} [environment] over the defaults */
+  static async start(environment = {}) {
+    const service = new CuttableService(mkdtempSync(join(tmpdir(), "hitparade-test-")), environment);
     service.connection = new Connection();
     await service.connection.mend();
     await service.launch();
@@ -29,8 +31,24 @@ export class CuttableService extends Service {
     this.connection.to = await freePort();
     for (const name of MODULES) copyFileSync(join(BUILD_DIR, name), join(this.state, name));
     copyFileSync(join(ROOT, "tests", "runtime", "outage", "worker.js"), join(this.state, "worker.js"));
+    this.shardsPort = await freePort();
     this.global = await this.#start("global", this.#farEnd());
-    this.server = await this.#start("shards", "");
+    this.server = await this.#start("shards", socketTo("Shards", this.shardsPort));
+  }
+
+  /** The Worker reaches no shard any more. */
+  async cutShards() {
+    await this.tellShard("/cut");
+  }
+
+  async mendShards() {
+    await this.tellShard("/mend");
+  }
+
+  /** A message to a shard as the Worker would send it. @param {string} path @param {Uint8Array} [message] */
+  async tellShard(path, message) {
+    const answer = await fetch(`http://127.0.0.1:${this.shardsPort}${path}`, { method: "POST", body: message });
+    assert.equal(answer.status, 200, await answer.text());
   }
 
   /** Ends the server of the global object as a power cut does, and starts it on what it stored. */
@@ -47,12 +65,13 @@ export class CuttableService extends Service {
   }
 
   #farEnd() {
-    return `(name = "far-end", address = "127.0.0.1:${this.connection.to}", http = (), service = (name = "hitparade", entrypoint = "FarEnd")), `;
+    return socketTo("FarEnd", this.connection.to);
   }
 
   async #start(name, moreSockets) {
     const config = readWranglerConfig();
-    const variables = workerVariables(config.vars, { INGEST_TOKEN, LIMIT_PER_MINUTE: "0", ALLOWED_ORIGINS: "", READ_TOKEN: "" });
+    const defaults = { INGEST_TOKEN, ADMIN_TOKEN, LIMIT_PER_MINUTE: "0", ALLOWED_ORIGINS: "", READ_TOKEN: "" };
+    const variables = workerVariables(config.vars, { ...defaults, ...this.environment });
     const objects = join(this.state, name);
     mkdirSync(objects, { recursive: true });
     const path = join(this.state, `${name}.capnp`);
@@ -95,6 +114,9 @@ class Connection {
     this.#server = null;
   }
 }
+
+const socketTo = (entrypoint, port) =>
+  `(name = "${entrypoint}", address = "127.0.0.1:${port}", http = (), service = (name = "hitparade", entrypoint = "${entrypoint}")), `;
 
 async function freePort() {
   const probe = createServer();

@@ -1,14 +1,17 @@
 /**
  * The service with one difference: whatever goes to the global object goes over a connection that
- * the test can cut. Worker and shards see what they would see if the object were away.
+ * the test can cut, and so does what its Worker asks of the shards. They see what they would see if
+ * the objects were away.
  */
 import { WorkerEntrypoint } from "cloudflare:workers";
 import service, { GlobalBoard, RegionShard as Shard } from "./entry.js";
 
 export { GlobalBoard };
 
+let shards_are_away = false;
+
 export default {
-  fetch: (request, env, context) => service.fetch(request, cut(env), context),
+  fetch: (request, env, context) => service.fetch(request, { ...cut(env), SHARD: new DurableObjectNamespace(shardOf(env)) }, context),
 };
 
 export class RegionShard extends Shard {
@@ -24,21 +27,35 @@ export class FarEnd extends WorkerEntrypoint {
   }
 }
 
-const cut = (env) => ({ ...env, GLOBAL: new DurableObjectNamespace(env) });
+/** What the test does to the shards, past the Worker. */
+export class Shards extends WorkerEntrypoint {
+  async fetch(request) {
+    const { pathname, searchParams } = new URL(request.url);
+    const name = searchParams.get("name");
+    if (name !== null) return this.env.SHARD.getByName(name).fetch(request);
+    shards_are_away = pathname === "/cut";
+    return new Response();
+  }
+}
+
+const cut = (env) => ({ ...env, GLOBAL: new DurableObjectNamespace((name) => ({ fetch: (request) => overConnection(env, name, request) })) });
+
+function overConnection(env, name, request) {
+  const headers = new Headers(request.headers);
+  headers.set("object-name", name);
+  return env.CONNECTION.fetch(new Request(request, { headers }));
+}
+
+const shardOf = (env) => (name, options) => {
+  if (!shards_are_away) return env.SHARD.getByName(name, options);
+  const away = () => Promise.reject(new Error("Network connection lost."));
+  return { fetch: away, record: away };
+};
 
 /** Bindings are recognized by the name of their class. */
 class DurableObjectNamespace {
-  constructor(env) {
-    this.env = env;
-  }
-
-  getByName(name) {
-    return {
-      fetch: async (request) => {
-        const headers = new Headers(request.headers);
-        headers.set("object-name", name);
-        return this.env.CONNECTION.fetch(new Request(request, { headers }));
-      },
-    };
+  /** @param {(name: string, options?: object) => {fetch: Function}} getByName */
+  constructor(getByName) {
+    this.getByName = getByName;
   }
 }

@@ -1,0 +1,201 @@
+/** Every code of an error that `/openapi.json` names, brought about on the real runtime. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { ROOT } from "../../scripts/lib/paths.mjs";
+import { ADMIN_TOKEN, INGEST_TOKEN, Service, eventually, randomKey, readProblem } from "./harness.mjs";
+import { CuttableService } from "./outage/service.mjs";
+
+const TRUSTED = { authorization: `Bearer ${INGEST_TOKEN}` };
+const ADMIN = { authorization: `Bearer ${ADMIN_TOKEN}` };
+const LINES = { "content-type": "application/x-ndjson" };
+const NAMED = { client: "sender", seq: 0 };
+const A_PLAY = { post_id: "refused" };
+const MINUTE_MS = 60_000;
+
+const { schemas } = JSON.parse(readFileSync(join(ROOT, "www", "openapi.json"), "utf8")).components;
+const CODES = schemas.Problem.properties.code.enum;
+const CODES_OF_REJECTED = schemas.Rejected.properties.code.enum;
+
+/** @type {Service} with every token, and no limit but that of votes */
+let open;
+/** @type {Service} with no token, few requests a minute, and pages of one origin */
+let strict;
+/** @type {CuttableService} whose only region has two shards */
+let cuttable;
+before(async () => {
+  [open, strict, cuttable] = await Promise.all([
+    Service.start({ VOTES_PER_MINUTE: "3" }),
+    Service.start({ INGEST_TOKEN: "", ADMIN_TOKEN: "", LIMIT_PER_MINUTE: "20", ALLOWED_ORIGINS: "https://a.example" }),
+    CuttableService.start({ REGIONS: '[{"id": "EU", "continents": ["EU"]}]' }),
+  ]);
+  // Made with two, it need not wait for the second one.
+  assert.equal((await cuttable.put("/regions/NA", { shards: 2 })).status, 200);
+});
+after(() => Promise.all([open, strict, cuttable].map((service) => service?.dispose())));
+
+const play = (body, headers = {}) => open.request("POST", "/plays", body, headers);
+const putPost = (path, body) => open.put(`/posts${path}`, body);
+
+/** How each comes about: the status, and a request that gets it. */
+const PROBLEMS = {
+  bad_cursor: [400, () => open.fetch("/export?cursor=made-up", { headers: ADMIN })],
+  bad_envelope: [400, () => play({ client: "x".repeat(65), seq: 0, plays: [A_PLAY] })],
+  bad_import: [400, () => open.request("POST", "/import?seed=1&id=2&row=0", '{"kind":"end"}', ADMIN)],
+  bad_k: [400, () => open.fetch("/top-posts?k=1001")],
+  bad_key: [400, () => play(A_PLAY, { "idempotency-key": "x".repeat(257) })],
+  bad_post: [400, () => putPost("/x", { url: "javascript:alert(1)" })],
+  bad_post_id: [400, () => open.fetch("/posts?post_id=%00")],
+  bad_region: [400, () => open.put("/regions/global", {})],
+  bad_sort: [400, () => open.fetch("/top-posts?sort=loudest")],
+  bad_timeframe: [400, () => open.fetch("/top-posts?timeframe=401d")],
+  bad_window: [400, () => open.fetch("/top-posts?window=sideways")],
+  disabled: [403, () => strict.fetch("/posts/x", { method: "DELETE", headers: ADMIN })],
+  incomplete_body: [400, () => raw("content-length: 100", '{"post_id":', { ends: true })],
+  key_required: [400, () => play(["NA", "EU"].map((region_id) => ({ ...A_PLAY, region_id })), TRUSTED)],
+  malformed_body: [400, () => play("{")],
+  method_not_allowed: [405, () => open.fetch("/plays", { method: "DELETE" })],
+  moved: [503, () => inTurn(playForAShardThatKnowsMore)],
+  no_good_play: [400, () => play([{ post_id: "" }])],
+  no_good_post: [400, () => putPost("", [{ post_id: "" }])],
+  not_announced: [503, () => withoutShards(() => cuttable.put("/regions/EU", { shards: 3 }))],
+  not_found: [404, () => open.fetch("/nowhere")],
+  origin_not_allowed: [403, () => strict.request("POST", "/plays", A_PLAY, { origin: "https://b.example" })],
+  outcome_unknown: [504, () => withoutShards(() => cuttable.request("POST", "/plays", A_PLAY))],
+  overloaded: [503, () => firstOf(503, 400, (number) => cuttable.fetch(`/top-posts?timeframe=${1_000 + number}m`))],
+  rate_limited: [429, () => firstOf(429, 50, () => strict.fetch("/regions"))],
+  too_large: [413, () => play([{ ...A_PLAY, pad: "x".repeat(2 ** 20) }])],
+  too_many_plays: [413, () => play(Array(1_001).fill(A_PLAY))],
+  too_many_posts: [413, () => putPost("", Array(10_001).fill({ post_id: "x" }))],
+  too_many_rows: [413, () => open.request("POST", `/import?seed=${"0".repeat(32)}&id=${"0".repeat(32)}&row=0`, '{"kind":"end"}\n'.repeat(10_001), ADMIN)],
+  too_old_to_repeat: [400, () => play({ ...NAMED, sent: Date.now() - 16 * MINUTE_MS, now: Date.now(), plays: [A_PLAY] })],
+  too_slow: [408, () => raw("content-length: 100", "{")],
+  unauthorized: [401, () => play(A_PLAY, { authorization: "Bearer wrong" })],
+  unavailable: [503, () => withoutShards(() => cuttable.request("POST", "/plays", { ...NAMED, plays: [A_PLAY] }))],
+  unknown_region: [404, () => open.fetch("/top-posts?region=nowhere")],
+  unsupported_media_type: [415, () => play("post_id=refused", { "content-type": "application/x-www-form-urlencoded" })],
+  upgrade_required: [426, () => open.fetch("/live")],
+};
+
+/** What an answer with this code must have besides. */
+const HEADERS = {
+  method_not_allowed: { allow: /^POST, OPTIONS$/ },
+  moved: { "retry-after": /^\d+$/ },
+  not_announced: { "retry-after": /^\d+$/ },
+  overloaded: { "retry-after": /^\d+$/ },
+  rate_limited: { "retry-after": /^\d+$/, ratelimit: /^"address";r=0;t=\d+$/, "ratelimit-policy": /^"address";q=20;w=60$/ },
+  unauthorized: { "www-authenticate": /^Bearer$/ },
+  unavailable: { "retry-after": /^\d+$/ },
+};
+
+/** Plays and posts that are rejected while the others of their batch are stored. */
+const REJECTED = {
+  bad_count: () => play([{ post_id: "a", count: 0 }]),
+  bad_play: () => play([5]),
+  bad_post: () => putPost("", [{ post_id: "a", author: 5 }]),
+  bad_post_id: () => play([{ post_id: "." }]),
+  bad_timestamp: () => play([{ post_id: "a", timestamp: "yesterday" }]),
+  bot: () => play([{ post_id: "a" }], { "user-agent": "ExampleBot/1.0" }),
+  count_needs_token: () => play([{ post_id: "a", count: 2 }]),
+  malformed_line: () => open.put("/posts", '{"post_id":\n', LINES),
+  region_needs_token: () => play([{ post_id: "a", region_id: "NA" }]),
+  timestamp_out_of_range: () => play([{ post_id: "a", timestamp: 0 }]),
+  too_many_votes: stuffVotes,
+  unknown_region: () => play([{ post_id: "a", region_id: "nowhere" }], TRUSTED),
+};
+
+describe("the contract's code of an error", { concurrency: 16 }, () => {
+  test("is brought about by a test, whichever it is", () => {
+    assert.deepEqual(Object.keys(PROBLEMS), CODES);
+    assert.deepEqual(Object.keys(REJECTED), CODES_OF_REJECTED);
+  });
+
+  for (const [code, [status, request]] of Object.entries(PROBLEMS)) {
+    test(`${code}, with status ${status}`, async () => {
+      const answer = await request();
+      const problem = await readProblem(answer, status);
+      assert.equal(problem.code, code, problem.detail);
+      assert.ok(problem.detail.length > 10, "it says what is wrong");
+      assert.equal(answer.headers.get("cache-control"), "no-store");
+      for (const [name, value] of Object.entries(HEADERS[code] ?? {})) assert.match(answer.headers.get(name) ?? "", value, name);
+    });
+  }
+
+  for (const [code, request] of Object.entries(REJECTED)) {
+    test(`${code}, of one in a batch`, async () => {
+      const { rejected } = await readProblem(await request(), 400);
+      assert.deepEqual(rejected.map(({ index, code: word }) => [index, word]), [[0, code]]);
+    });
+  }
+});
+
+/** Tests of shards that are away, or not, take turns. */
+let turn = Promise.resolve();
+function inTurn(request) {
+  const answer = turn.then(request);
+  turn = answer.catch(() => {});
+  return answer;
+}
+
+const withoutShards = (request) =>
+  inTurn(async () => {
+    await cuttable.cutShards();
+    try {
+      return await request();
+    } finally {
+      await cuttable.mendShards();
+    }
+  });
+
+/** A change of the number of shards that the Worker has not heard of: what the golden message says. */
+async function playForAShardThatKnowsMore() {
+  const text = readFileSync(join(ROOT, "tests", "golden", "messages", "v1.txt"), "utf8");
+  const message = Buffer.from(/^Announcement (\w+)$/m.exec(text)[1], "hex");
+  await cuttable.tellShard(`/announce?name=${encodeURIComponent("main/NA/1")}`, message);
+  const now = Date.now();
+  const send = (number) =>
+    cuttable.request("POST", "/plays", { client: `sender-${number}`, seq: 0, sent: now, now, plays: [{ ...A_PLAY, region_id: "NA" }] }, TRUSTED);
+  // Every other sender belongs to that shard.
+  return firstOf(503, 40, send);
+}
+
+/** More plays of one post than an address may add in a minute; a new minute brings new ones. */
+async function stuffVotes() {
+  return eventually(async () => {
+    const answers = await Promise.all(Array.from({ length: 8 }, () => play([{ post_id: "stuffed" }])));
+    const refused = answers.find(({ status }) => status === 400);
+    assert.ok(refused, answers.map(({ status }) => status).join());
+    return refused;
+  });
+}
+
+/** The first answer with a status, of so many requests at once. */
+async function firstOf(status, count, request) {
+  const answers = await Promise.all(Array.from({ length: count }, (_, number) => request(number)));
+  const found = answers.find((answer) => answer.status === status);
+  return found ?? answers[0];
+}
+
+/** A `POST /plays` byte by byte, whose sender may end it early. */
+async function raw(header, body, { ends = false } = {}) {
+  const text = await new Promise((done, fail) => {
+    let received = "";
+    const socket = connect({ port: Number(new URL(open.url).port), host: "127.0.0.1", allowHalfOpen: true }, () => {
+      socket.write(`POST /plays HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n${header}\r\n\r\n${body}`);
+      if (ends) socket.end();
+    });
+    socket.setTimeout(30_000, () => socket.destroy(new Error("no answer in 30 s")));
+    socket.on("error", fail);
+    socket.on("data", (data) => {
+      received += data;
+      const length = Number(/content-length: (\d+)/i.exec(received)?.[1] ?? Infinity);
+      if (received.split("\r\n\r\n")[1]?.length >= length) socket.destroy();
+    });
+    socket.on("close", () => done(received));
+  });
+  const [head, answer] = text.split("\r\n\r\n");
+  const [line, ...headers] = head.split("\r\n");
+  return new Response(answer, { status: Number(line.split(" ")[1]), headers: headers.map((header) => header.split(": ")) });
+}
