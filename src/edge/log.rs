@@ -12,7 +12,7 @@ use worker::Env;
 use super::answer::Answer;
 use super::counters;
 use super::problem::Problem;
-use super::{ROUTES, request};
+use super::{ROUTES, request, www};
 use crate::log;
 use crate::platform::{Seen, instance, now_ms, setting};
 
@@ -25,6 +25,7 @@ pub struct Entry {
     request_id: String,
     method: String,
     path: String,
+    route: &'static str,
     started_ms: u64,
     wanted: Wanted,
 }
@@ -48,6 +49,7 @@ impl Entry {
         Entry {
             request_id: request_id(),
             method: seen.method.to_string(),
+            route: route_of(&path, env),
             path,
             started_ms: now_ms(),
             wanted,
@@ -60,7 +62,7 @@ impl Entry {
             Ok(answer) => (answer.status(), None),
             Err(problem) => (problem.status, Some(problem.code)),
         };
-        counters::answered(route_of(&self.path), status, code);
+        counters::answered(self.route, status, code);
         let is_error = status >= 500;
         let is_wanted = match self.wanted {
             Wanted::Errors => is_error,
@@ -103,9 +105,13 @@ fn request_id() -> String {
     format!("{instance:016x}-{number:x}")
 }
 
-/// The first word of the path where it is one of ours: a label that nobody outside can invent.
-fn route_of(path: &str) -> &'static str {
-    let word = path.split('/').nth(1).unwrap_or_default();
-    let known = ROUTES.into_iter().find(|route| *route == word);
-    known.unwrap_or("file")
+/// The first word of the path where it is one of ours, by whatever name: a label that nobody outside
+/// can invent.
+fn route_of(path: &str, env: &Env) -> &'static str {
+    let known = |path: &str| {
+        let word = path.split('/').nth(1).unwrap_or_default();
+        ROUTES.into_iter().find(|route| *route == word)
+    };
+    let usual = || known(www::beacon_names(env).usual_path(path)?);
+    known(path).or_else(usual).unwrap_or("file")
 }

@@ -73,7 +73,7 @@ async fn fetch(
 async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     use Method::{Delete, Get, Head, Options, Post, Put};
     if !is_route(&call.path)
-        && let Some(usual) = www::beacon_names(&call).usual_path(&call.path)
+        && let Some(usual) = www::beacon_names(&call.env).usual_path(&call.path)
     {
         call.path = usual.to_owned();
     }

@@ -3,7 +3,7 @@
 //! The bare runtime gives files without a type, so types are set here, with a policy that lets
 //! pages run and load only what is ours, and images that the catalog names.
 
-use worker::{Headers, Method, RequestInit};
+use worker::{Env, Headers, Method, RequestInit};
 
 use super::answer::Answer;
 use super::problem::Problem;
@@ -28,7 +28,7 @@ pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
     }
     let is_beacon = matches!(path.as_str(), "/beacon.js" | "/beacon.mjs");
     let names = if is_beacon {
-        beacon_names(call)
+        beacon_names(&call.env)
     } else {
         BeaconNames::default()
     };
@@ -77,8 +77,8 @@ pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
 }
 
 /// What the settings call the beacon; its usual names where they are wrong.
-pub fn beacon_names(call: &Call) -> BeaconNames {
-    let [beacon, plays] = ["BEACON_PATH", "PLAYS_PATH"].map(|name| setting(&call.env, name));
+pub fn beacon_names(env: &Env) -> BeaconNames {
+    let [beacon, plays] = ["BEACON_PATH", "PLAYS_PATH"].map(|name| setting(env, name));
     BeaconNames::read(beacon.as_deref(), plays.as_deref()).unwrap_or_else(|error| {
         report!("worker", "{error}");
         BeaconNames::default()

@@ -77,7 +77,7 @@ function total(families, name, labels = {}) {
 describe("/metrics", { timeout: 180_000 }, () => {
   /** @type {Service} */
   let service;
-  before(async () => (service = await Service.start({ LOG_REQUESTS: "all" })));
+  before(async () => (service = await Service.start({ LOG_REQUESTS: "all", PLAYS_PATH: "/media/song" })));
   after(() => service?.dispose());
 
   const metrics = async () => {
@@ -128,6 +128,13 @@ describe("/metrics", { timeout: 180_000 }, () => {
     assert.ok(of("wasm_memory_bytes") > 1e6 && of("allocated_bytes") > 1e4);
     const started = of("shard_started_seconds", na);
     assert.ok(Math.abs(Date.now() / 1_000 - started) < 600);
+  });
+
+  test("counts plays that come by another name as plays", async () => {
+    const labels = { route: "plays", status: "202" };
+    const before = total(await metrics(), "hitparade_requests_total", labels);
+    assert.equal((await service.request("POST", "/media/song", { post_id: "a" })).status, 202);
+    assert.equal(total(await metrics(), "hitparade_requests_total", labels), before + 1);
   });
 
   test("shows a restart, and counts nothing twice after it", async () => {
