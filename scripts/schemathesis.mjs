@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureBuilt } from "./build.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
-import { CACHE_DIR } from "./lib/paths.mjs";
+import { CACHE_DIR, ROOT } from "./lib/paths.mjs";
 import { findOnPath, isProgram, mustRun, outputOf, run, step } from "./lib/run.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { startServer } from "./lib/server.mjs";
@@ -16,6 +16,7 @@ import { startServer } from "./lib/server.mjs";
 const VERSION = "4.32.5";
 const FOLDER = join(CACHE_DIR, "schemathesis");
 const PROGRAM = join(FOLDER, "bin", "schemathesis");
+const HOOKS = join(ROOT, "scripts", "lib", "schemathesis.py");
 const CHECKS = [
   "not_a_server_error",
   "status_code_conformance",
@@ -58,7 +59,7 @@ async function check({ token, examples, seed }) {
   try {
     const how = ["--checks", CHECKS.join(","), "--max-examples", String(examples), "--seed", String(seed), "--continue-on-failure"];
     const header = token ? ["--header", `Authorization: Bearer ${token}`] : [];
-    const code = await run(PROGRAM, ["run", `${server.url}/openapi.json`, ...how, ...header], { cwd: state });
+    const code = await run(PROGRAM, ["run", `${server.url}/openapi.json`, ...how, ...header], { cwd: state, env: { ...process.env, SCHEMATHESIS_HOOKS: HOOKS } });
     return code === 0;
   } finally {
     await server.stop();
