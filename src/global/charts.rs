@@ -1,20 +1,15 @@
-//! Answering: leaderboards, one post's numbers, the regions.
+//! Answering: leaderboards and the regions.
 
 use std::collections::BTreeMap;
 
 use super::merged::{refused, window_of};
-use super::ranking::{Ranked, count};
+use super::ranking::Ranked;
 use super::state::Global;
-use crate::leaderboard::{Count, Leaderboard, MAX_K, Place};
+use crate::leaderboard::{Leaderboard, MAX_K, Place};
 use crate::storage::Storage;
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::{self, DAY_MS, Span, steps};
-use crate::wire::{
-    CatalogEntry, ChartRequest, PostReport, PostRequest, Refusal, RegionStatus, Sort, WindowRequest,
-};
-
-/// Points of a post's series: a day in quarters of an hour, a week in twos of hours.
-const SERIES_POINTS: usize = 100;
+use crate::window::{self, DAY_MS};
+use crate::wire::{ChartRequest, Refusal, RegionStatus, Sort, WindowRequest};
 
 /// Settings that change what a chart shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,61 +104,6 @@ impl Global {
         })
     }
 
-    /// One post's numbers in a scope and window, over time and by region.
-    ///
-    /// # Errors
-    /// [`Refusal`]; [`Refusal::NotFound`] for a post that is in no summary and not in the catalog.
-    pub fn post(
-        &self,
-        storage: &impl Storage,
-        request: &PostRequest,
-        rules: ChartRules,
-        now_ms: u64,
-    ) -> Result<PostReport, Refusal> {
-        let PostRequest { post_id, scope, .. } = request;
-        let window = self.window(scope, request.window, now_ms)?;
-        let entry = self.catalog.get(storage, post_id).map_err(refused)?;
-        let merged = self.merged(storage, scope, window.span, now_ms)?;
-        let bounds = merged.summary.bounds(post_id);
-        if entry.is_none() && bounds.lower == 0 && !self.was_seen(storage, post_id, now_ms)? {
-            return Err(Refusal::NotFound);
-        }
-        let mut incomplete = merged.damaged;
-        let ranking = self.by_views(storage, merged, MAX_K, rules)?;
-        let ranked = ranking.rows.iter().zip(1..);
-        let rank = ranked
-            .filter(|(row, _)| row.post_id == *post_id)
-            .map(|(_, rank)| rank)
-            .next();
-        let mut count_in = |scope: &str, span: Span| -> Result<Count, Refusal> {
-            let parts = self.parts(storage, scope, span, now_ms)?;
-            incomplete |= parts.damaged;
-            Ok(count(parts.bounds(post_id)))
-        };
-        let mut series = Vec::new();
-        for step in steps(window.span, now_ms, SERIES_POINTS) {
-            series.push((step, count_in(scope, step)?));
-        }
-        let mut regions = Vec::new();
-        for region in &self.table.regions {
-            let count = count_in(&region.region_id, window.span)?;
-            regions.push((region.region_id.clone(), count));
-        }
-        regions.sort_by(|a, b| b.1.view_count.cmp(&a.1.view_count).then(a.0.cmp(&b.0)));
-        Ok(PostReport {
-            entry: entry.unwrap_or_else(|| CatalogEntry {
-                post_id: post_id.clone(),
-                ..CatalogEntry::default()
-            }),
-            span: window.named(),
-            count: count(bounds),
-            rank,
-            series,
-            regions,
-            incomplete,
-        })
-    }
-
     /// Every region with what was heard of it.
     ///
     /// # Errors
@@ -194,16 +134,5 @@ impl Global {
             });
         }
         Ok(regions)
-    }
-
-    /// Whether any summary of all time lists the post.
-    fn was_seen(
-        &self,
-        storage: &impl Storage,
-        post_id: &str,
-        now_ms: u64,
-    ) -> Result<bool, Refusal> {
-        let ever = self.parts(storage, GLOBAL_SCOPE, Span::ALL, now_ms)?;
-        Ok(ever.list(post_id))
     }
 }

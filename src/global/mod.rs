@@ -51,6 +51,7 @@ mod merged;
 mod metrics;
 #[cfg(target_arch = "wasm32")]
 mod object;
+mod post;
 mod ranking;
 mod recent;
 mod regions;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use wasm_bindgen_futures::spawn_local;
 use worker::{Delay, DurableObject, Env, Request, Response, State, durable_object};
 
-use super::cold::ChartAdmission;
-use super::merged::panes_of;
+use super::cold::{Admission, Turn};
+use super::post::PostPage;
 use super::{ChartRules, FirstRegion, Global, GlobalMetrics};
 use crate::codec::{self, Record};
 use crate::leaderboard::Leaderboard;
@@ -21,6 +21,9 @@ use crate::settings::read_regions;
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::*;
 
+/// Where a scope took more than so many counters, 10 to 20 ms, others have their turn before the next.
+const COUNTERS_AT_ONCE: u64 = 100_000;
+
 #[durable_object(fetch)]
 pub struct GlobalBoard {
     inner: Rc<Inner>,
@@ -31,7 +34,7 @@ struct Inner {
     env: Env,
     loaded: RefCell<Option<(Global, Rc<SqlStorage>)>>,
     syncing: Cell<bool>,
-    admission: RefCell<ChartAdmission>,
+    admission: RefCell<Admission>,
     counters: RefCell<GlobalMetrics>,
 }
 
@@ -94,16 +97,6 @@ impl DurableObject for GlobalBoard {
             _ => Response::error("no such message", 404),
         }
     }
-}
-
-/// Waits for a turn.
-async fn wait_for(turn_ms: Option<u64>) -> Result<(), Refusal> {
-    match turn_ms {
-        None => return Err(Refusal::Busy { retry_after_s: 2 }),
-        Some(0) => {}
-        Some(wait_ms) => Delay::from(Duration::from_millis(wait_ms)).await,
-    }
-    Ok(())
 }
 
 impl Inner {
@@ -211,22 +204,65 @@ impl Inner {
         if let Some(known) = known {
             return Ok(known);
         }
-        let turn = self.admission.borrow_mut().admit(&request, now_ms());
+        let turn = self.admission.borrow_mut().chart(&request, now_ms());
         if turn.is_none() {
             self.counters.borrow_mut().refused_charts += 1;
         }
-        wait_for(turn).await?;
-        self.with_global(|global, storage| global.chart(storage, &request, self.rules(), now_ms()))
+        let turn = self.wait_for(turn).await?;
+        self.in_turn(turn, |global, storage| {
+            global.chart(storage, &request, self.rules(), now_ms())
+        })
+        .0
     }
 
     /// One post's numbers, in their turn.
     async fn post(&self, message: &[u8]) -> Result<PostReport, Refusal> {
         let request = codec::decode::<PostRequest>(message)
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
-        let panes = panes_of(request.window, now_ms())?;
-        let turn = self.admission.borrow_mut().admit_post(panes, now_ms());
-        wait_for(turn).await?;
-        self.with_global(|global, storage| global.post(storage, &request, self.rules(), now_ms()))
+        let turn = self.admission.borrow_mut().page(now_ms());
+        let turn = self.wait_for(turn).await?;
+        let mut page = self.with_global(|global, _| PostPage::begin(global, request, now_ms()))?;
+        loop {
+            let step = |global: &mut Global, storage: &SqlStorage| {
+                page.step(global, storage, self.rules())
+            };
+            let (step, counters_read) = self.in_turn(turn, step);
+            if let Some(report) = step? {
+                return Ok(report);
+            }
+            if counters_read > COUNTERS_AT_ONCE {
+                Delay::from(Duration::ZERO).await;
+            }
+        }
+    }
+
+    /// Waits for a turn.
+    async fn wait_for(&self, turn: Option<Turn>) -> Result<Turn, Refusal> {
+        let busy = Refusal::Busy { retry_after_s: 2 };
+        let Some(turn) = turn else { return Err(busy) };
+        if turn.wait_ms > 0 {
+            Delay::from(Duration::from_millis(turn.wait_ms)).await;
+        }
+        let can_begin = self.admission.borrow_mut().can_begin(turn, now_ms());
+        if can_begin { Ok(turn) } else { Err(busy) }
+    }
+
+    /// Does something in a turn, and pays for what it reads. Also says how many counters that were.
+    fn in_turn<T>(
+        &self,
+        turn: Turn,
+        run: impl FnOnce(&mut Global, &SqlStorage) -> Result<T, Refusal>,
+    ) -> (Result<T, Refusal>, u64) {
+        let mut counters_read = 0;
+        let outcome = self.with_global(|global, storage| {
+            let before = global.counters_read();
+            let outcome = run(global, storage);
+            counters_read = global.counters_read() - before;
+            outcome
+        });
+        let mut admission = self.admission.borrow_mut();
+        admission.pay(turn, counters_read, now_ms());
+        (outcome, counters_read)
     }
 
     fn metrics(&self, now_ms: u64) -> GlobalMetrics {

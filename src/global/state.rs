@@ -1,6 +1,6 @@
 //! The state of the global object, and every change of it. See the folder's introduction.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use super::catalog::Catalog;
@@ -49,6 +49,7 @@ pub struct Global {
     pub(super) runs: Runs,
     pub(super) catalog: Catalog,
     pub(super) recent: RefCell<Recent>,
+    pub(super) counters_read: Cell<u64>,
     /// Rows of the ladders.
     pub(super) damage: Damage,
     refused_pushes: u64,
@@ -79,6 +80,7 @@ impl Global {
             live: Live::default(),
             runs: Runs::default(),
             recent: RefCell::default(),
+            counters_read: Cell::default(),
             region_rows,
             damage: Damage::default(),
             refused_pushes: 0,
