@@ -72,22 +72,15 @@ let paced_number = 0;
  * @param {string} url
  * @param {{path: string, perSecond: number, seconds: number, connections: number}} load `%d` in the
  *   path is a number of minutes below 400 days, another one in each request
- * @returns {Promise<{requests: number, statuses: Record<string, number>}>}
+ * @returns {Promise<Load>}
  */
 export async function readAtRate(url, { path, perSecond, seconds, connections }) {
   const args = [String(perSecond), path, String(paced_number)];
   paced_number += perSecond * seconds;
-  return runWrk(url, { seconds, connections, script: PACED, args });
+  return wrk(url, { seconds, connections, script: PACED, args });
 }
 
-async function wrk(url, load) {
-  const { requests, microseconds, refused, broken, p50, p99 } = await runWrk(url, load);
-  const good = requests - refused;
-  return { perSecond: (good * 1e6) / microseconds, requests, refused, broken, p50Ms: p50 / 1000, p99Ms: p99 / 1000 };
-}
-
-/** @returns {Promise<any>} what the script prints at the end */
-async function runWrk(url, { seconds, connections, script, args: more }) {
+async function wrk(url, { seconds, connections, script, args: more }) {
   const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "15s", "-s", script, url, "--", ...more];
   const child = spawn("wrk", args, { stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
@@ -99,5 +92,7 @@ async function runWrk(url, { seconds, connections, script, args: more }) {
   });
   const line = /^\{"requests".*$/m.exec(text)?.[0];
   if (code !== 0 || !line) throw new Advice(`wrk failed (exit code ${code}): ${text.trim()}`);
-  return JSON.parse(line);
+  const { requests, microseconds, refused, broken, p50, p99 } = JSON.parse(line);
+  const perSecond = ((requests - refused) * 1e6) / microseconds;
+  return { perSecond, requests, refused, broken, p50Ms: p50 / 1000, p99Ms: p99 / 1000 };
 }
