@@ -102,6 +102,25 @@ fn a_chart_over_a_year_is_much_to_read_once() {
 }
 
 #[test]
+fn where_nothing_is_stored_hardly_anything_is_read() {
+    let (global, storage) = world();
+    let ask = |from_day, to_day| {
+        let moment = |day| NOW_MS - day * DAY_MS;
+        let (from_ms, to_ms) = (moment(from_day), moment(to_day));
+        let question = question("NA", WindowRequest::Between { from_ms, to_ms });
+        let chart = || global.chart(&storage, &question, ChartRules::default(), NOW_MS);
+        let (chart, read) = read_for(&global, chart);
+        (chart.unwrap().total_views, read)
+    };
+    // The window before has nothing either.
+    let (views, read) = ask(500, DAYS + 50);
+    assert!(views == 0 && read < 1_000, "{views}, {read}");
+    let (views, read) = ask(DAYS + 50, DAYS - 49);
+    assert_eq!(views, 50);
+    assert!((50 * 65..50 * 65 + 1_000).contains(&read), "{read}");
+}
+
+#[test]
 fn a_page_keeps_what_charts_need_too_and_nothing_of_its_series() {
     let (global, storage) = world();
     let (report, first) = read_for(&global, || page(&global, &storage));

@@ -30,6 +30,12 @@ pub struct StoredPane {
     pub damaged: bool,
 }
 
+impl StoredPane {
+    pub fn is_absent(&self) -> bool {
+        self.summaries.is_empty() && !self.damaged
+    }
+}
+
 /// Scope, level, start: the rows of a level lie together in order of time.
 fn pane_prefix(scope: &str, level: Level) -> Vec<u8> {
     let mut key = crate::topology::BOARD.as_bytes().to_vec();
@@ -83,6 +89,23 @@ pub fn read_pane(
         }
     }
     Ok(stored)
+}
+
+/// When the first stored pane of a scope and level begins that does not begin before this one.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn next_stored_ms(
+    storage: &impl Storage,
+    scope: &str,
+    pane: PaneKey,
+) -> Result<Option<u64>, StorageError> {
+    let prefix = pane_prefix(scope, pane.level);
+    let found = storage.scan(Table::Panes, &prefix, &pane_key(scope, pane), 0)?;
+    let start = found
+        .first()
+        .and_then(|(key, _)| key.get(prefix.len()..)?.first_chunk::<8>().copied());
+    Ok(start.map(u64::from_be_bytes))
 }
 
 fn read_row(value: &[u8], seed: Seed) -> Option<Summary> {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::ladder::read_pane;
+use super::ladder::{next_stored_ms, read_pane};
 use super::live::MergedPanes;
 use super::runs::{Run, stretches};
 use super::state::Global;
@@ -162,17 +162,26 @@ impl Global {
         }
         let mut summaries: Vec<Rc<Summary>> = Vec::new();
         let mut damaged = false;
+        // Most of a young ladder is empty: what is absent is passed over in one step.
+        let mut absent_before_ms = 0;
         for pane in panes {
+            if pane.start_ms < absent_before_ms {
+                continue;
+            }
             if run.is_some() && summaries.len() >= PANES_AT_ONCE {
                 let merged = merge_run(&summaries, seed);
                 summaries = vec![Rc::new(merged)];
             }
-            let pane = read_pane(storage, scope, *pane, seed, &self.damage).map_err(refused)?;
-            damaged |= pane.damaged;
-            let rows: usize = pane.summaries.iter().map(Summary::len).sum();
+            let stored = read_pane(storage, scope, *pane, seed, &self.damage).map_err(refused)?;
+            damaged |= stored.damaged;
+            if stored.is_absent() {
+                let next_ms = next_stored_ms(storage, scope, *pane).map_err(refused)?;
+                absent_before_ms = next_ms.unwrap_or(u64::MAX);
+            }
+            let rows: usize = stored.summaries.iter().map(Summary::len).sum();
             let read = self.counters_read.get() + LEAST_A_PANE + rows as u64;
             self.counters_read.set(read);
-            summaries.extend(pane.summaries.into_iter().map(Rc::new));
+            summaries.extend(stored.summaries.into_iter().map(Rc::new));
         }
         match run.filter(|_| !damaged) {
             Some(run) => {
