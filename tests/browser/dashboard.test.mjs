@@ -54,7 +54,13 @@ after(async () => {
   await browser?.close();
   await service?.dispose();
 });
-afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
+afterEach(async () => {
+  for (const context of browser.contexts()) {
+    // What a page still asks for is answered in vain, and fails with the page.
+    await Promise.all(context.pages().map((page) => page.unrouteAll({ behavior: "ignoreErrors" })));
+    await context.close();
+  }
+});
 
 /** @param {string} path @param {import("playwright-core").BrowserContextOptions} [options] */
 async function open(path, options) {
