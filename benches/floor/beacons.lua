@@ -1,6 +1,8 @@
 -- Beacons for wrk: `wrk -s beacons.lua URL -- NAME PLAYS [TOKEN]`. Every one is a batch of its own, so that
 -- none is a repeat; posts follow a power law, so that the summaries work as they do in life.
 -- NAME makes this run's senders differ from those of every other run.
+dofile("totals.lua")
+
 local POSTS, SENDERS, IDS = 200000, 5000, 65536
 local threads = 0
 
@@ -36,14 +38,4 @@ function request()
   end
   parts[#parts + 1] = "]}"
   return wrk.format("POST", nil, headers, table.concat(parts))
-end
-
-function done(summary, latency)
-  local errors = summary.errors
-  io.write(string.format(
-    '{"requests":%d,"microseconds":%d,"refused":%d,"broken":%d,"p50":%d,"p99":%d}\n',
-    summary.requests, summary.duration, errors.status,
-    errors.connect + errors.read + errors.write + errors.timeout,
-    latency:percentile(50), latency:percentile(99)
-  ))
 end

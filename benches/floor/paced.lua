@@ -1,6 +1,8 @@
 -- Reads for wrk at a rate, whatever they are answered: `wrk -s paced.lua URL -- RATE PATH [NUMBER]`.
 -- `%d` in PATH becomes NUMBER, NUMBER + 1, … in an order that looks random, each below MOST: as
 -- many different requests. One thread only. It looks at no answer, which would cost it as much again.
+dofile("totals.lua")
+
 local ffi = require("ffi")
 ffi.cdef("typedef struct { long s; long ns; } instant; int clock_gettime(int, instant *);")
 
@@ -27,14 +29,4 @@ end
 function request()
   number = number + 1
   return wrk.format("GET", path:format(1 + number * STEP % MOST))
-end
-
-function done(summary, latency)
-  local errors = summary.errors
-  io.write(string.format(
-    '{"requests":%d,"microseconds":%d,"refused":%d,"broken":%d,"p50":%d,"p99":%d}\n',
-    summary.requests, summary.duration, errors.status,
-    errors.connect + errors.read + errors.write + errors.timeout,
-    latency:percentile(50), latency:percentile(99)
-  ))
 end

@@ -5,9 +5,11 @@ import { ROOT } from "./paths.mjs";
 import { findOnPath, run, step } from "./run.mjs";
 import { Advice } from "./say.mjs";
 
-const BEACONS = join(ROOT, "benches", "floor", "beacons.lua");
-const READS = join(ROOT, "benches", "floor", "reads.lua");
-const PACED = join(ROOT, "benches", "floor", "paced.lua");
+/** Where the scripts are run, so that each finds what they share. */
+const FOLDER = join(ROOT, "benches", "floor");
+const BEACONS = "beacons.lua";
+const READS = "reads.lua";
+const PACED = "paced.lua";
 
 /** `wrk`, from Debian where that is possible. */
 export async function ensureWrk() {
@@ -82,7 +84,7 @@ export async function readAtRate(url, { path, perSecond, seconds, connections })
 
 async function wrk(url, { seconds, connections, script, args: more }) {
   const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "15s", "-s", script, url, "--", ...more];
-  const child = spawn("wrk", args, { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn("wrk", args, { cwd: FOLDER, stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
   child.stdout.on("data", (data) => (text += data));
   child.stderr.on("data", (data) => (text += data));

@@ -5,7 +5,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ROOT } from "../../scripts/lib/paths.mjs";
-import { ADMIN_TOKEN, INGEST_TOKEN, Service, eventually, randomKey, readProblem } from "./harness.mjs";
+import { ADMIN_TOKEN, INGEST_TOKEN, Service, eventually, readProblem } from "./harness.mjs";
 import { CuttableService } from "./outage/service.mjs";
 
 const TRUSTED = { authorization: `Bearer ${INGEST_TOKEN}` };
