@@ -12,7 +12,7 @@ use worker::Env;
 use super::answer::Answer;
 use super::counters;
 use super::problem::Problem;
-use super::{ROUTES, request, www};
+use super::{request, route_word, www};
 use crate::log;
 use crate::platform::{Seen, instance, now_ms, setting};
 
@@ -108,10 +108,6 @@ fn request_id() -> String {
 /// The first word of the path where it is one of ours, by whatever name: a label that nobody outside
 /// can invent.
 fn route_of(path: &str, env: &Env) -> &'static str {
-    let known = |path: &str| {
-        let word = path.split('/').nth(1).unwrap_or_default();
-        ROUTES.into_iter().find(|route| *route == word)
-    };
-    let usual = || known(www::beacon_names(env).usual_path(path)?);
-    known(path).or_else(usual).unwrap_or("file")
+    let usual = || route_word(www::beacon_names(env).usual_path(path)?);
+    route_word(path).or_else(usual).unwrap_or("file")
 }

@@ -72,7 +72,7 @@ async fn fetch(
 
 async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     use Method::{Delete, Get, Head, Options, Post, Put};
-    if !is_route(&call.path)
+    if route_word(&call.path).is_none()
         && let Some(usual) = www::beacon_names(&call.env).usual_path(&call.path)
     {
         call.path = usual.to_owned();
@@ -94,7 +94,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     if method == Options {
         return Ok(Answer::preflight(allowed));
     }
-    if !is_route(&path) || segments.len() > 2 {
+    if route_word(&path).is_none() || segments.len() > 2 {
         // An unknown path is 404 whatever the method; a file is only ever read.
         return www::serve(&call, method).await;
     }
@@ -115,10 +115,10 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     })
 }
 
-/// Whether a path begins as those of the service do; everything else is a file.
-fn is_route(path: &str) -> bool {
-    let first = path.split('/').nth(1);
-    first.is_some_and(|word| ROUTES.contains(&word))
+/// The first word of a path that begins as those of the service do; everything else is a file.
+fn route_word(path: &str) -> Option<&'static str> {
+    let first = path.split('/').nth(1)?;
+    ROUTES.into_iter().find(|word| *word == first)
 }
 
 async fn answer(
