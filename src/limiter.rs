@@ -106,12 +106,16 @@ impl Default for ColdCharts {
 }
 
 impl ColdCharts {
-    /// Whether a sender that may ask for `a_minute` (1 at least) may ask for one more.
-    pub fn take(&mut self, sender: u64, a_minute: u32, now_ms: u64) -> bool {
+    /// Takes one for a sender that may ask for `a_minute` (1 at least).
+    ///
+    /// # Errors
+    /// Where it may not: in how many milliseconds it may.
+    pub fn take(&mut self, sender: u64, a_minute: u32, now_ms: u64) -> Result<(), u64> {
         let one_ms = (WINDOW_MS / u64::from(a_minute.max(1))).max(1);
         let full_ms = self.full_ms.get(&sender).copied().unwrap_or(0).max(now_ms);
-        if full_ms - now_ms + one_ms > WINDOW_MS {
-            return false;
+        let empties_ms = full_ms - now_ms + one_ms;
+        if empties_ms > WINDOW_MS {
+            return Err(empties_ms - WINDOW_MS);
         }
         if self.full_ms.len() >= MAX_COLD_SENDERS && !self.full_ms.contains_key(&sender) {
             self.full_ms.retain(|_, full_ms| *full_ms > now_ms);
@@ -119,7 +123,7 @@ impl ColdCharts {
         if self.full_ms.len() < MAX_COLD_SENDERS || self.full_ms.contains_key(&sender) {
             self.full_ms.insert(sender, full_ms + one_ms);
         }
-        true
+        Ok(())
     }
 }
 
@@ -212,8 +216,8 @@ mod tests {
         let mut charts = ColdCharts::default();
         let mut taken = |a_minute: u32, from_ms: u64, length_ms: u64| {
             let times = from_ms..from_ms + length_ms;
-            let taken = times.filter(|now_ms| charts.take(u64::from(a_minute), a_minute, *now_ms));
-            taken.count()
+            let mut take = |now_ms| charts.take(u64::from(a_minute), a_minute, now_ms);
+            times.filter(|now_ms| take(*now_ms).is_ok()).count()
         };
         assert_eq!(taken(60, 1_000_000, 100), 60);
         assert_eq!(taken(60, 1_000_100, 10_000), 10);
@@ -223,13 +227,31 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_without_cold_charts_is_told_when_the_next_one_comes() {
+        let mut charts = ColdCharts::default();
+        let mut now_ms = 1_000_000;
+        let mut waits = Vec::new();
+        while waits.len() < 5 {
+            match charts.take(1, 20, now_ms) {
+                Ok(()) => now_ms += 10,
+                Err(wait_ms) => {
+                    assert_eq!(charts.take(1, 20, now_ms + wait_ms - 1), Err(1));
+                    waits.push(wait_ms);
+                    now_ms += wait_ms;
+                }
+            }
+        }
+        assert_eq!(waits, [2_800, 2_990, 2_990, 2_990, 2_990]);
+    }
+
+    #[test]
     fn the_table_of_cold_charts_is_bounded_and_forgets_who_rests() {
         let mut charts = ColdCharts::default();
         for sender in 0..100_000 {
-            assert!(charts.take(sender, 60, 1_000));
+            assert_eq!(charts.take(sender, 60, 1_000), Ok(()));
         }
         assert_eq!(charts.full_ms.len(), MAX_COLD_SENDERS);
-        assert!(charts.take(200_000, 60, 10_000));
+        assert_eq!(charts.take(200_000, 60, 10_000), Ok(()));
         assert_eq!(charts.full_ms.len(), 1);
     }
 

@@ -18,19 +18,50 @@ pub struct Answer {
     refused: Option<Refused>,
 }
 
-/// How long the Worker's door repeats a refusal by itself. At 600 requests a minute a place
-/// becomes free in 100 ms.
-const REFUSAL_MS: u64 = 100;
+/// A place among the default of 600 requests a minute becomes free in so long.
+const PLACE_MS: u64 = 100;
+/// A refusal is repeated for so long at most, as its `Retry-After` stays the same.
+const MAX_REPEATED_MS: u64 = 1_000;
 
-/// Who gets a refusal of charts again from the Worker's door (`entry.js`), for [`REFUSAL_MS`].
+/// Who gets a refusal of charts again from the Worker's door (`entry.js`), and how long.
 #[derive(Debug)]
-pub enum Refused {
-    /// An address, whatever chart it asks for.
-    AllOf(String),
-    /// An address, for charts that the door does not know.
-    ColdChartsOf(String),
-    /// Everybody, for charts that the door does not know.
-    ColdCharts,
+pub struct Refused {
+    /// `None` for everybody.
+    address: Option<String>,
+    /// And not only those that the door does not know.
+    of_all_charts: bool,
+    duration_ms: u64,
+}
+
+impl Refused {
+    /// Whatever chart an address asks for.
+    pub fn all_charts(address: String) -> Self {
+        Refused {
+            address: Some(address),
+            of_all_charts: true,
+            duration_ms: PLACE_MS,
+        }
+    }
+
+    /// Charts that the door does not know, to an address or to everybody.
+    pub fn cold_charts(address: Option<String>, duration_ms: u64) -> Self {
+        Refused {
+            address,
+            of_all_charts: false,
+            duration_ms,
+        }
+    }
+
+    fn into_fields(self, status: u16, body: &[u8]) -> [(&'static str, JsValue); 5] {
+        let expires_ms = now_ms() + self.duration_ms.min(MAX_REPEATED_MS);
+        [
+            ("body", Uint8Array::from(body).into()),
+            ("status", status.into()),
+            ("address", self.address.map_or(JsValue::NULL, Into::into)),
+            ("of_all_charts", self.of_all_charts.into()),
+            ("expires_ms", (expires_ms as f64).into()),
+        ]
+    }
 }
 
 /// An answer that the Worker's door (`entry.js`) may give again by itself, to everybody.
@@ -217,23 +248,6 @@ impl Kept {
             ("limit", self.limit.into()),
             ("renew_ms", (self.renew_ms as f64).into()),
             ("expires_ms", (self.expires_ms as f64).into()),
-        ]
-    }
-}
-
-impl Refused {
-    fn into_fields(self, status: u16, body: &[u8]) -> [(&'static str, JsValue); 5] {
-        let of_all_charts = matches!(self, Refused::AllOf(_));
-        let address = match self {
-            Refused::AllOf(address) | Refused::ColdChartsOf(address) => address.into(),
-            Refused::ColdCharts => JsValue::NULL,
-        };
-        [
-            ("body", Uint8Array::from(body).into()),
-            ("status", status.into()),
-            ("address", address),
-            ("of_all_charts", of_all_charts.into()),
-            ("expires_ms", ((now_ms() + REFUSAL_MS) as f64).into()),
         ]
     }
 }

@@ -23,14 +23,16 @@ export { RegionShard } from "./service.js";
  */
 
 /** 512 charts of 10 posts are 1.2 MB; the bytes bound those of 1,000. */
-const MAX_ANSWERS = 512;
+const MAX_CHARTS = 512;
 const MAX_BYTES = 8 << 20;
-const MAX_KEY_LENGTH = 512;
+/** JSON, CSV and NDJSON by the few names that clients have for them. */
+const MAX_FORMS = 16;
+const MAX_NAME_LENGTH = 512;
 /** How long the others get the old answer while one request fetches a newer one. */
 const RENEWAL_MS = 1_000;
 
-/** @type {Map<string, Kept>} */
-const answers = new Map();
+/** @type {Map<string, Map<string, Kept>>} by path and query, then by `Accept` */
+const charts = new Map();
 let bytes = 0;
 
 /** Answers that went out from here, for `/metrics`, which is on the other side. */
@@ -46,7 +48,7 @@ const counts = (globalThis.hitparadeDoor = { repeated: 0, refused: 0 });
  * @property {number} expires_ms
  */
 
-/** Addresses that come too often, all of them forgotten together a moment later. */
+/** Addresses that come too often; where there are more, all are forgotten. */
 const MAX_REFUSALS = 1_024;
 /** @type {Map<string | null, Refusal>} */
 const refusals = new Map();
@@ -54,22 +56,21 @@ const refusals = new Map();
 export default {
   /** @param {Request} request */
   fetch(request, env, context) {
-    const { url, headers } = request;
-    const path = pathOf(url);
+    const path = pathOf(request.url);
     if (request.method !== "GET" || !isChart(path)) return serve(request, env, context);
-    const key = keyOf(path, headers.get("accept"));
-    const kept = answers.get(key);
-    return refused(request, kept) ?? (kept && again(request, kept)) ?? ask(request, key, env, context);
+    const forms = charts.get(path);
+    return refused(request, forms) ?? (forms && again(request, forms)) ?? ask(request, path, env, context);
   },
 };
 
 /**
  * The answer that was given before, where it is still good.
- * @param {Request} request @param {Kept} kept @returns {Response | undefined}
+ * @param {Request} request @param {Map<string, Kept>} forms @returns {Response | undefined}
  */
-function again(request, kept) {
+function again(request, forms) {
   const { headers } = request;
-  if (headers.get("authorization") !== null) return undefined;
+  const kept = forms.get(formOf(headers));
+  if (kept === undefined || headers.get("authorization") !== null) return undefined;
   const now_ms = Date.now();
   if (now_ms >= kept.renew_ms) {
     kept.renew_ms = now_ms + RENEWAL_MS;
@@ -91,53 +92,66 @@ function unchanged({ headers }) {
 }
 
 /**
- * Whoever came too often is told so again, for a moment, without being counted.
- * @param {Request} request @param {Kept | undefined} kept @returns {Response | undefined}
+ * Whoever came too often is told so again, for a moment, without being counted. The headers are
+ * left alone: to look at them is a tenth of what this costs.
+ * @param {Request} request @param {Map<string, Kept> | undefined} forms @returns {Response | undefined}
  */
-function refused(request, kept) {
+function refused(request, forms) {
   if (refusals.size === 0) return undefined;
   const refusal = refusals.get(withoutPort(addressOf(request))) ?? refusals.get(null);
-  if (refusal === undefined || (kept && !refusal.of_all_charts)) return undefined;
+  if (refusal === undefined || (forms && !refusal.of_all_charts)) return undefined;
   if (Date.now() >= refusal.expires_ms) {
-    refusals.clear();
+    refusals.delete(refusal.address);
     return undefined;
   }
   counts.refused++;
   return new Response(refusal.body, refusal);
 }
 
-async function ask(request, key, env, context) {
+async function ask(request, path, env, context) {
   const answer = await serve(request, env, context);
   const { kept, refusal } = answer;
   if (kept) {
     kept.headers = new Headers(answer.headers);
     kept.headers.set("content-type", kept.content_type);
-    keep(key, kept);
+    keep(path, formOf(request.headers), kept);
   }
-  if (refusal && refusals.size < MAX_REFUSALS) {
+  if (refusal) {
     refusal.headers = new Headers(answer.headers);
-    refusals.set(refusal.address === null ? null : withoutPort(refusal.address), refusal);
+    refusal.address = refusal.address === null ? null : withoutPort(refusal.address);
+    if (refusals.size >= MAX_REFUSALS) refusals.clear();
+    refusals.set(refusal.address, refusal);
   }
   return answer;
 }
 
-/** @param {string} key @param {Kept} kept */
-function keep(key, kept) {
-  if (key.length > MAX_KEY_LENGTH) return;
-  forget(key);
-  answers.set(key, kept);
-  bytes += kept.body.length;
+/** @param {string} path @param {string} form @param {Kept} kept */
+function keep(path, form, kept) {
+  if (path.length + form.length > MAX_NAME_LENGTH) return;
+  const forms = charts.get(path) ?? new Map();
+  forget(path);
+  if (forms.size >= MAX_FORMS && !forms.has(form)) forms.clear();
+  forms.set(form, kept);
+  charts.set(path, forms);
+  bytes += bytesOf(forms);
   // The first one was renewed longest ago: charts that are looked at stay beside a flood of others.
-  for (const oldest of answers.keys()) {
-    if (answers.size <= MAX_ANSWERS && bytes <= MAX_BYTES) break;
+  for (const oldest of charts.keys()) {
+    if (charts.size <= MAX_CHARTS && bytes <= MAX_BYTES) break;
     forget(oldest);
   }
 }
 
-/** @param {string} key */
-function forget(key) {
-  bytes -= answers.get(key)?.body.length ?? 0;
-  answers.delete(key);
+/** @param {string} path */
+function forget(path) {
+  bytes -= bytesOf(charts.get(path) ?? new Map());
+  charts.delete(path);
+}
+
+/** @param {Map<string, Kept>} forms */
+function bytesOf(forms) {
+  let bytes = 0;
+  for (const { body } of forms.values()) bytes += body.length;
+  return bytes;
 }
 
 const pathOf = (url) => url.slice(url.indexOf("/", 8));
@@ -153,7 +167,10 @@ function withoutPort(address) {
 }
 
 /** As the Worker in Wasm finds it (src/glue.js). @param {Request} request */
-const addressOf = ({ cf, headers }) => cf?.clientIp ?? headers.get("cf-connecting-ip") ?? "";
+const addressOf = (request) => request.cf?.clientIp ?? request.headers.get("cf-connecting-ip") ?? "";
 
-/** Path and query as they were sent, and what decides the format. */
-const keyOf = (path, accept) => (accept === null || accept === "*/*" ? path : `${path}\n${accept}`);
+/** What decides the format. @param {Headers} headers */
+function formOf(headers) {
+  const accept = headers.get("accept");
+  return accept === null || accept === "*/*" ? "" : accept;
+}

@@ -90,9 +90,11 @@ pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Probl
     };
     if known.is_none() {
         table::require_scope(call, &request.scope).await?;
-        if now_ms() < BUSY_UNTIL_MS.get() {
+        let busy_ms = BUSY_UNTIL_MS.get().saturating_sub(now_ms());
+        if busy_ms > 0 {
             let mut problem = Problem::refused(Refusal::Busy { retry_after_s: 1 }, "");
-            problem.refused = limits::door_keeps_charts(call).then_some(Refused::ColdCharts);
+            problem.refused =
+                limits::door_keeps_charts(call).then(|| Refused::cold_charts(None, busy_ms));
             return Err(problem);
         }
         limits::count_cold_chart(call).await?;

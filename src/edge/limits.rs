@@ -84,16 +84,18 @@ pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
         return Ok(());
     };
     let a_minute = (limit / REQUESTS_A_COLD_CHART).max(1);
-    if COLD_CHARTS.with(|charts| charts.borrow_mut().take(sender, a_minute, now_ms())) {
+    let taken = COLD_CHARTS.with(|charts| charts.borrow_mut().take(sender, a_minute, now_ms()));
+    let Err(wait_ms) = taken else {
         return Ok(());
-    }
+    };
     let detail = "too many different charts from one address; those that are looked at go on";
     let mut problem = Problem::new(429, "rate_limited", detail);
-    problem.headers.push(("Retry-After", "1".into()));
+    let retry_after_s = wait_ms.div_ceil(1_000);
+    problem.headers = vec![("Retry-After", retry_after_s.to_string())];
     let address = call.seen.address.clone();
     problem.refused = address
         .filter(|_| door_keeps_charts(call))
-        .map(Refused::ColdChartsOf);
+        .map(|address| Refused::cold_charts(Some(address), wait_ms));
     Err(problem)
 }
 
@@ -190,6 +192,6 @@ fn too_many(call: &Call, limit: u32, retry_after_s: u32) -> Problem {
         ("RateLimit", left),
         ("RateLimit-Policy", policy(limit)),
     ];
-    problem.refused = call.seen.address.clone().map(Refused::AllOf);
+    problem.refused = call.seen.address.clone().map(Refused::all_charts);
     problem
 }

@@ -104,7 +104,8 @@ describe("limits of charts that nobody looked at", () => {
       statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
       if (answer.status === 429) {
         assert.equal((await answer.json()).code, "rate_limited");
-        assert.equal(answer.headers.get("retry-after"), "1");
+        // The next one comes within two seconds.
+        assert.match(answer.headers.get("retry-after"), /^[12]$/);
       }
       if (minutes % 10 === 0) assert.equal((await service.fetch(hot)).status, 200);
     }
