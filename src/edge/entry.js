@@ -48,6 +48,16 @@ const counts = (globalThis.hitparadeDoor = { repeated: 0, refused: 0 });
  * @property {number} expires_ms
  */
 
+/** What the refused must know. Every header is 1 to 2 % of what a refusal costs. */
+const REFUSAL_HEADERS = [
+  "content-type",
+  "cache-control",
+  "retry-after",
+  "ratelimit",
+  "ratelimit-policy",
+  "access-control-allow-origin",
+  "access-control-expose-headers",
+];
 /** Addresses that come too often; where there are more, all are forgotten. */
 const MAX_REFUSALS = 1_024;
 /** @type {Map<string | null, Refusal>} */
@@ -117,7 +127,8 @@ async function ask(request, path, env, context) {
     keep(path, formOf(request.headers), kept);
   }
   if (refusal) {
-    refusal.headers = new Headers(answer.headers);
+    const given = REFUSAL_HEADERS.filter((name) => answer.headers.has(name));
+    refusal.headers = new Headers(given.map((name) => [name, answer.headers.get(name)]));
     refusal.address = refusal.address === null ? null : withoutPort(refusal.address);
     if (refusals.size >= MAX_REFUSALS) refusals.clear();
     refusals.set(refusal.address, refusal);

@@ -1,8 +1,8 @@
 //! One line a request: an id that its sender knows, what was asked, what was answered, and why.
 //!
 //! Lines are written for answers of 5xx; for all or for none as `LOG_REQUESTS` says ("all",
-//! "none"). They hold no address and no query. The id goes out as `X-Request-Id`; an answer that
-//! is repeated from memory carries the id of the request that it was made for.
+//! "none"). They hold no address and no query. The id goes out as `X-Request-Id`; a chart that is
+//! repeated from memory carries the id of the request that it was made for, a refusal none.
 
 use std::cell::Cell;
 
