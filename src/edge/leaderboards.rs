@@ -93,8 +93,7 @@ pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Probl
         let busy_ms = BUSY_UNTIL_MS.get().saturating_sub(now_ms());
         if busy_ms > 0 {
             let mut problem = Problem::refused(Refusal::Busy { retry_after_s: 1 }, "");
-            problem.refused =
-                limits::door_keeps_charts(call).then(|| Refused::cold_charts(None, busy_ms));
+            problem.refused = limits::repeated(call, Refused::cold_charts(None, busy_ms));
             return Err(problem);
         }
         limits::count_cold_chart(call).await?;

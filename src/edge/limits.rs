@@ -51,9 +51,16 @@ pub fn for_the_door(call: &Call) -> Option<u32> {
     (limit == 0 || binding(call).is_none()).then_some(limit)
 }
 
-/// Whether the door knows the charts that are looked at: only then may it tell others apart.
-pub fn door_keeps_charts(call: &Call) -> bool {
-    is_open_to_all(&call.env) && for_the_door(call).is_some()
+/// A refusal for the Worker's door to repeat. Only where all pages may read all charts: it is the
+/// same for everybody behind an address there, and the door knows the charts that are looked at.
+pub fn repeated(call: &Call, refused: Refused) -> Option<Refused> {
+    (is_open_to_all(&call.env) && for_the_door(call).is_some()).then_some(refused)
+}
+
+/// As [`repeated`], to the address that asks.
+fn repeated_to_address(call: &Call, refused: impl Fn(String) -> Refused) -> Option<Refused> {
+    let address = call.seen.address.clone()?;
+    repeated(call, refused(address))
 }
 
 /// Counting for the Worker's door (`entry.js`): a class, as only those leave the module.
@@ -73,8 +80,7 @@ impl DoorLimit {
     }
 }
 
-/// Counts a chart that nobody looked at lately, which costs milliseconds: a tenth of the requests
-/// of an address may be for such.
+/// Counts a chart that nobody looked at lately, which costs milliseconds.
 ///
 /// # Errors
 /// 429 where an address asks for too many different ones.
@@ -92,10 +98,8 @@ pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
     let mut problem = Problem::new(429, "rate_limited", detail);
     let retry_after_s = wait_ms.div_ceil(1_000);
     problem.headers = vec![("Retry-After", retry_after_s.to_string())];
-    let address = call.seen.address.clone();
-    problem.refused = address
-        .filter(|_| door_keeps_charts(call))
-        .map(|address| Refused::cold_charts(Some(address), wait_ms));
+    problem.refused =
+        repeated_to_address(call, |address| Refused::cold_charts(Some(address), wait_ms));
     Err(problem)
 }
 
@@ -192,6 +196,6 @@ fn too_many(call: &Call, limit: u32, retry_after_s: u32) -> Problem {
         ("RateLimit", left),
         ("RateLimit-Policy", policy(limit)),
     ];
-    problem.refused = call.seen.address.clone().map(Refused::all_charts);
+    problem.refused = repeated_to_address(call, Refused::all_charts);
     problem
 }

@@ -5,12 +5,13 @@ import { INGEST_TOKEN, Service } from "./harness.mjs";
 
 const LIMIT = 20;
 const ORIGIN = "https://music.example";
+const OTHER_ORIGIN = "https://other.example";
 
 describe("limits", () => {
   /** @type {Service} */
   let service;
   before(async () => {
-    service = await Service.start({ LIMIT_PER_MINUTE: String(LIMIT), ALLOWED_ORIGINS: `${ORIGIN}, https://other.example` });
+    service = await Service.start({ LIMIT_PER_MINUTE: String(LIMIT), ALLOWED_ORIGINS: `${ORIGIN}, ${OTHER_ORIGIN}` });
   });
   after(() => service.dispose());
 
@@ -64,6 +65,18 @@ describe("limits", () => {
     assert.ok(beacons.some(({ status }) => status === 429), "beacons count with reads");
     assert.equal((await play({ Authorization: `Bearer ${INGEST_TOKEN}` })).status, 202);
     assert.equal((await service.fetch("/healthz")).status, 200);
+  });
+
+  it("lets the pages of each allowed origin read that they are refused", async () => {
+    let refused = 0;
+    for (let request = 0; request < 4 * LIMIT; request++) {
+      const origin = request % 2 === 0 ? ORIGIN : OTHER_ORIGIN;
+      const answer = await service.fetch("/top-posts", { headers: { Origin: origin } });
+      await answer.arrayBuffer();
+      assert.equal(answer.headers.get("Access-Control-Allow-Origin"), origin, `request ${request}, status ${answer.status}`);
+      if (answer.status === 429) refused++;
+    }
+    assert.ok(refused > LIMIT, `${refused} refused`);
   });
 });
 
