@@ -5,7 +5,7 @@
  * It hands them over as `kept` on its response. Only answers that are the same for everybody come
  * with it: charts that need no token, on an installation that is open to every page. They are kept
  * by path, query and `Accept`, which is all that they depend on, and counted like all requests. A
- * refusal comes as `refusal`: it goes out again to whom it is for, without being counted.
+ * refusal comes as `refusal`: it goes out again to whom it is for, in its turn, without being counted.
  */
 import { mayAnswer, serve } from "./service.js";
 
@@ -62,6 +62,14 @@ const REFUSAL_HEADERS = [
 const MAX_REFUSALS = 1_024;
 /** @type {Map<string | null, Refusal>} */
 const refusals = new Map();
+/**
+ * To addresses they go out 100 a second, all together: a refusal costs half of a beacon, and whoever
+ * asks again as soon as it is refused would take as much of this thread as it has connections.
+ */
+const REFUSAL_SPACING_MS = 10;
+/** No longer than that: 100 are held at most, 75 kB each, and who comes then is refused at once. */
+const MAX_HELD_MS = 1_000;
+let next_refusal_ms = 0;
 
 export default {
   /** @param {Request} request */
@@ -104,18 +112,31 @@ function unchanged({ headers }) {
 /**
  * Whoever came too often is told so again, for a moment, without being counted. The headers are
  * left alone: to look at them is a tenth of what this costs.
- * @param {Request} request @param {Map<string, Kept> | undefined} forms @returns {Response | undefined}
+ * @param {Request} request @param {Map<string, Kept> | undefined} forms
+ * @returns {Response | Promise<Response> | undefined}
  */
 function refused(request, forms) {
   if (refusals.size === 0) return undefined;
   const refusal = refusals.get(withoutPort(addressOf(request))) ?? refusals.get(null);
   if (refusal === undefined || (forms && !refusal.of_all_charts)) return undefined;
-  if (Date.now() >= refusal.expires_ms) {
+  const now_ms = Date.now();
+  if (now_ms >= refusal.expires_ms) {
     refusals.delete(refusal.address);
     return undefined;
   }
   counts.refused++;
-  return new Response(refusal.body, refusal);
+  // That everybody is refused is nobody's fault.
+  const wait_ms = refusal.address === null ? 0 : refusalWait(now_ms);
+  const answer = () => new Response(refusal.body, refusal);
+  return wait_ms > 0 ? scheduler.wait(wait_ms).then(answer) : answer();
+}
+
+/** @param {number} now_ms @returns {number} in how many milliseconds the next refusal goes out */
+function refusalWait(now_ms) {
+  const wait_ms = Math.max(next_refusal_ms - now_ms, 0);
+  if (wait_ms >= MAX_HELD_MS) return 0;
+  next_refusal_ms = now_ms + wait_ms + REFUSAL_SPACING_MS;
+  return wait_ms;
 }
 
 async function ask(request, path, env, context) {

@@ -1,6 +1,7 @@
 /** Limits by address, bots and origins, on the real runtime. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { INGEST_TOKEN, Service } from "./harness.mjs";
 
 const LIMIT = 20;
@@ -125,5 +126,40 @@ describe("limits of charts that nobody looked at", () => {
     assert.deepEqual([...statuses.keys()].sort(), [200, 429]);
     // A tenth of the limit at once, and one more each four seconds.
     assert.ok(statuses.get(200) >= 29, `${statuses.get(200)} were computed`);
+  });
+
+  it("let an address that asks again as soon as it is refused wait for its turn, and answer it those that are looked at", async () => {
+    const hot = "/top-posts?timeframe=24h";
+    let minutes = 1_000;
+    let refused = 0;
+    const started = performance.now();
+    const flood = Array.from({ length: 32 }, async () => {
+      while (performance.now() - started < 2_000) {
+        const answer = await service.fetch(`/top-posts?timeframe=${minutes++}m`);
+        await answer.arrayBuffer();
+        if (answer.status === 429) refused++;
+      }
+    });
+    while (performance.now() - started < 1_500) {
+      assert.equal((await service.fetch(hot)).status, 200);
+      await sleep(50);
+    }
+    await Promise.all(flood);
+    const seconds = (performance.now() - started) / 1_000;
+    // A hundred a second, and those that the Wasm refuses whenever a refusal ends.
+    assert.ok(refused > 50 && refused < 125 * (seconds + 1), `${refused} refused in ${seconds} s`);
+  });
+
+  it("refuse at once whoever comes while a hundred wait", async () => {
+    const started = performance.now();
+    const answers = Array.from({ length: 400 }, async (_, index) => {
+      const answer = await service.fetch(`/top-posts?timeframe=${2_000 + index}m`);
+      await answer.arrayBuffer();
+      return { status: answer.status, duration_ms: performance.now() - started };
+    });
+    const refused = (await Promise.all(answers)).filter(({ status }) => status === 429);
+    assert.ok(refused.length > 350, `${refused.length} refused`);
+    const late = refused.filter(({ duration_ms }) => duration_ms > 1_000).length;
+    assert.ok(late <= 150, `${late} of ${refused.length} waited for more than a second`);
   });
 });
