@@ -46,20 +46,21 @@ pub async fn sender_of(call: &Call) -> Option<u64> {
 }
 
 /// The limit that the Worker's door must count by when it answers by itself, 0 where requests are
-/// not counted; `None` where the platform counts them, which the door cannot ask.
+/// not counted. `None` where it must not: where answers are not the same for everybody, or where
+/// the platform counts requests, which the door cannot ask.
 pub fn for_the_door(call: &Call) -> Option<u32> {
     let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
-    (limit == 0 || binding(call).is_none()).then_some(limit)
+    let counts_itself = limit == 0 || binding(call).is_none();
+    (counts_itself && is_open_to_all(&call.env)).then_some(limit)
 }
 
-/// A refusal for the Worker's door to repeat. Only where all pages may read all charts: it is the
-/// same for everybody behind an address there, and the door knows the charts that are looked at.
+/// A refusal for the Worker's door to repeat, where it may answer.
 pub fn repeated(call: &Call, refused: Refused) -> Option<Refused> {
-    (is_open_to_all(&call.env) && for_the_door(call).is_some()).then_some(refused)
+    for_the_door(call).map(|_| refused)
 }
 
 /// As [`repeated`], to the address that asks.
-fn repeated_to_address(call: &Call, refused: impl Fn(String) -> Refused) -> Option<Refused> {
+fn repeated_to_address(call: &Call, refused: impl FnOnce(String) -> Refused) -> Option<Refused> {
     let address = call.seen.address.clone()?;
     repeated(call, refused(address))
 }
