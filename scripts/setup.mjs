@@ -4,7 +4,7 @@
  */
 import { pathToFileURL } from "node:url";
 import { ensureNpmPackages } from "./lib/npm-packages.mjs";
-import { ensureCargoTools, ensureRust, ensureWasmTarget } from "./lib/rust.mjs";
+import { ensureRust, ensureWasmTarget } from "./lib/rust.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 
 const MIN_NODE = 20;
@@ -23,15 +23,11 @@ export async function setupToServe() {
   await ensureNpmPackages();
 }
 
-/**
- * All of it: what building needs.
- * @returns {Promise<{workerBuild: string, wasmBindgen: string}>} paths of the cargo tools
- */
+/** All of it: what building needs. */
 export async function setupToBuild() {
   await setupToServe();
   await ensureRust();
   await ensureWasmTarget();
-  return ensureCargoTools();
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {

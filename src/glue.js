@@ -4,6 +4,7 @@
  */
 
 import { waitUntil } from "cloudflare:workers";
+import { hasEnded, note } from "./instance.js";
 
 const HEADERS = ["Authorization", "Origin", "Content-Type", "Content-Length", "Idempotency-Key", "User-Agent"];
 const MAX_BASES = 100;
@@ -22,11 +23,12 @@ let guarded = null;
 globalThis.queueMicrotask = (work) => {
   if (work !== known) {
     known = work;
-    // What is thrown must still be seen as an error: after a panic the instance is made anew.
     guarded = () => {
+      if (hasEnded()) return;
       try {
         work();
       } catch (error) {
+        note(error);
         reportError(error);
       }
     };

@@ -41,6 +41,21 @@ extern "C" {
     ) -> Result<web_sys::Response, JsValue>;
 }
 
+#[wasm_bindgen(module = "/src/instance.js")]
+extern "C" {
+    fn end();
+}
+
+/// What an instance does first. A panic ends it: nothing may run in it any more.
+#[wasm_bindgen(start, private)]
+fn start() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        tell(info);
+        end();
+    }));
+}
+
 /// What all objects of an instance may hold together. The platform ends one at 128 MiB, and its
 /// memory never shrinks: room is left for what is under way when the budget is reached.
 const INSTANCE_BYTES: usize = 96 << 20;

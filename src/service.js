@@ -1,33 +1,44 @@
 /**
- * The Worker and its objects in Wasm, as the runtime is best given them.
+ * The Worker and its objects in Wasm, as the runtime is best given them: started here, and made anew
+ * where the instance ended (src/instance.js).
  *
  * Calls on an object (RPC) spare a beacon two messages with bodies; the runtime takes them only
- * for classes that extend its own, which those of Wasm do not. And what `worker-build` makes wraps
- * everything in proxies, which cost a beacon a fifth of its time; here their one task, to make
- * the instance of Wasm anew after a panic, is done by hand.
+ * for classes that extend its own, which those of Wasm do not.
  */
 import { DurableObject } from "cloudflare:workers";
-import Entrypoint, { DoorLimit, RegionShard as Shard } from "./index.js";
+import module from "../build/bindgen/index_bg.wasm";
+import {
+  GlobalBoard as Board,
+  RegionShard as Shard,
+  __wbg_reset_state,
+  countAtTheDoor,
+  fetch as handle,
+  initSync,
+} from "../build/bindgen/index.js";
+import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.js";
 
-const { fetch: handle } = Entrypoint.prototype;
-const { count } = DoorLimit;
-const { constructor: PlainShard } = Shard.prototype;
-const wasm = globalThis.__worker_init_state;
+// Now and not at the first request: the runtime compiles and keeps what starts here. No input, no
+// output and no random numbers are allowed yet; Rust's own start sets hooks only.
+initSync({ module });
+renewBy(__wbg_reset_state);
 
-/** @param {unknown} error */
-function note(error) {
-  if (error instanceof WebAssembly.RuntimeError) wasm.criticalError = true;
-  return error;
-}
+const INTERRUPTED = JSON.stringify({
+  type: "about:blank",
+  title: "Service Unavailable",
+  status: 503,
+  detail: "the service was interrupted by an error of its own; send the request again",
+  code: "unavailable",
+});
 
 /** @param {Request} request */
 export async function serve(request, env, ctx) {
-  // The proxy makes the instance anew.
-  if (wasm.criticalError) return new Entrypoint(ctx, env).fetch(request);
   try {
-    return await handle.call({ env, ctx }, request);
+    current();
+    return await answerOf(() => handle(request, env, ctx));
   } catch (error) {
-    throw note(error);
+    if (!(error instanceof InstanceEnded || error instanceof WebAssembly.RuntimeError)) throw error;
+    const headers = { "content-type": "application/problem+json", "cache-control": "no-store", "retry-after": "1" };
+    return new Response(INTERRUPTED, { status: 503, headers });
   }
 }
 
@@ -37,35 +48,45 @@ export async function serve(request, env, ctx) {
  * @returns {boolean} whether it may be
  */
 export function mayAnswer(address, limit) {
-  if (wasm.criticalError) return false;
-  try {
-    return count(address, limit);
-  } catch (error) {
-    throw note(error);
+  current();
+  return resultOf(() => countAtTheDoor(address, limit));
+}
+
+/** A name that no call from outside can have. */
+const inWasm = Symbol("inWasm");
+
+/** An object whose other half is in Wasm, and made anew with it. */
+class ObjectInWasm extends DurableObject {
+  #half = null;
+  #instance = -1;
+
+  /** @returns {any} its half in the instance that runs */
+  #ready() {
+    const instance = current();
+    if (this.#instance !== instance) {
+      this.#half = resultOf(() => new this.Half(this.ctx, this.env));
+      this.#instance = instance;
+    }
+    return this.#half;
+  }
+
+  /** @param {string} method @param {...any} args */
+  async [inWasm](method, ...args) {
+    const half = this.#ready();
+    return answerOf(() => half[method](...args));
+  }
+
+  fetch(request) {
+    return this[inWasm]("fetch", request);
   }
 }
 
-export class RegionShard extends DurableObject {
-  #shard = null;
-  #instanceId = -1;
+export class GlobalBoard extends ObjectInWasm {
+  Half = Board;
+}
 
-  /** Its counterpart in the instance of Wasm that lives. */
-  #ready() {
-    if (wasm.criticalError) new Shard(this.ctx, this.env);
-    if (this.#instanceId !== wasm.instanceId) {
-      this.#shard = new PlainShard(this.ctx, this.env);
-      this.#instanceId = wasm.instanceId;
-    }
-    return this.#shard;
-  }
-
-  async #call(method, ...args) {
-    try {
-      return await this.#ready()[method](...args);
-    } catch (error) {
-      throw note(error);
-    }
-  }
+export class RegionShard extends ObjectInWasm {
+  Half = Shard;
 
   /**
    * Batches that came together; each is answered by itself, as `tell` of glue.js says.
@@ -73,27 +94,23 @@ export class RegionShard extends DurableObject {
    * @returns {Promise<(number | Uint8Array | Error)[]>}
    */
   record(batches, voters) {
-    const record = (batch, index) => this.#call("record", batch, voters[index]).catch((error) => new Error(String(error)));
+    const record = (batch, index) => this[inWasm]("record", batch, voters[index]).catch((error) => new Error(String(error)));
     return Promise.all(batches.map(record));
   }
 
-  fetch(request) {
-    return this.#call("fetch", request);
-  }
-
   alarm() {
-    return this.#call("alarm");
+    return this[inWasm]("alarm");
   }
 
   webSocketMessage(socket, message) {
-    return this.#call("webSocketMessage", socket, message);
+    return this[inWasm]("webSocketMessage", socket, message);
   }
 
   webSocketClose(socket, code, reason, wasClean) {
-    return this.#call("webSocketClose", socket, code, reason, wasClean);
+    return this[inWasm]("webSocketClose", socket, code, reason, wasClean);
   }
 
   webSocketError(socket, error) {
-    return this.#call("webSocketError", socket, error);
+    return this[inWasm]("webSocketError", socket, error);
   }
 }

@@ -4,18 +4,18 @@
  */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
-import { BUILD_DIR, MODULES, ROOT } from "./paths.mjs";
+import { join, relative } from "node:path";
+import { BUILD_DIR, MODULES, ROOT, TARGET_DIR } from "./paths.mjs";
 
 const RECORD = join(BUILD_DIR, "inputs.json");
 const OUTPUTS = MODULES.map((name) => join(BUILD_DIR, name));
-const FILES = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "package-lock.json", "build.rs", ".cargo/config.toml"];
+const FILES = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "package-lock.json", "scripts/build.mjs", "build.rs", ".cargo/config.toml"];
 
 /** @typedef {Record<string, string>} Inputs path below the project to hash of its contents */
 
 /** @returns {Inputs} what a build would be made from now */
 export function buildInputs() {
-  const files = [...FILES.map((name) => join(ROOT, name)), ...filesBelow(join(ROOT, "src")), ...includedFiles()];
+  const files = [...FILES.map((name) => join(ROOT, name)), ...["src", "tools"].flatMap((folder) => filesBelow(join(ROOT, folder))), ...includedFiles()];
   const inputs = {};
   for (const file of [...new Set(files)].sort()) {
     if (existsSync(file)) inputs[relative(ROOT, file)] = hashOf(file);
@@ -51,12 +51,11 @@ function filesBelow(folder) {
 
 /** What `include_str!` and its like took in, from the compiler's list of dependencies. */
 function includedFiles() {
-  const target = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target");
-  const list = join(target, "wasm32-unknown-unknown", "release", "hitparade.d");
+  const list = join(TARGET_DIR, "wasm32-unknown-unknown", "release", "hitparade.d");
   if (!existsSync(list)) return [];
   return readFileSync(list, "utf8")
     .split("\n")
     .flatMap((line) => line.replace(/^.*?: ?/, "").split(/(?<!\\) /))
     .map((path) => path.replaceAll("\\ ", " "))
-    .filter((path) => path.startsWith(ROOT) && !path.startsWith(target));
+    .filter((path) => path.startsWith(ROOT) && !path.startsWith(TARGET_DIR));
 }

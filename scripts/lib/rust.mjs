@@ -1,10 +1,9 @@
-/** Rust: the tool chain of `rust-toolchain.toml`, the wasm target, the two cargo tools. */
+/** Rust: the tool chain of `rust-toolchain.toml`, the wasm target. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { lock } from "./lock.mjs";
-import { CACHE_DIR, ROOT, TOOLS_DIR } from "./paths.mjs";
-import { findOnPath, isProgram, mustRun, outputOf, step } from "./run.mjs";
-import { Advice, say } from "./say.mjs";
+import { ROOT } from "./paths.mjs";
+import { findOnPath, mustRun, outputOf, step } from "./run.mjs";
+import { Advice } from "./say.mjs";
 
 const TARGET = "wasm32-unknown-unknown";
 
@@ -43,22 +42,6 @@ export async function ensureWasmTarget() {
   );
 }
 
-/**
- * The cargo tools, from the PATH or the cache when their version is right, else compiled once.
- * @returns {Promise<{workerBuild: string, wasmBindgen: string}>} paths of the programs
- */
-export async function ensureCargoTools() {
-  // Both go with a library of the same version: Cargo.lock is where that is pinned.
-  const workerBuild = await cargoTool("worker-build", "worker-build", lockedVersion("worker"), "3 to 6 min");
-  const wasmBindgen = await cargoTool(
-    "wasm-bindgen-cli",
-    "wasm-bindgen",
-    lockedVersion("wasm-bindgen"),
-    "2 to 4 min",
-  );
-  return { workerBuild, wasmBindgen };
-}
-
 async function installToolchain() {
   const channel = /channel\s*=\s*"([^"]+)"/.exec(readFileSync(join(ROOT, "rust-toolchain.toml"), "utf8"))?.[1];
   if (!findOnPath("rustup") || !channel) {
@@ -71,40 +54,4 @@ async function installToolchain() {
       { todo: ["Is static.rust-lang.org in reach (or RUSTUP_DIST_SERVER set to a mirror)?"] },
     ),
   );
-}
-
-/** The program of that very version: where it is, or where it now has been installed. */
-async function cargoTool(crate, program, version, duration) {
-  const cached = join(TOOLS_DIR, "bin", program);
-  const find = () => [findOnPath(program), cached].find((path) => path && versionOf(path) === version);
-  const found = find();
-  if (found) return found;
-  const held = await lock(join(CACHE_DIR, "tools.lock"), (holder) =>
-    say(`▸ waiting for another set-up (process ${holder}) that installs the cargo tools`),
-  );
-  try {
-    if (!find()) {
-      await step(`${crate} ${version}, compiled once into ${TOOLS_DIR}`, duration, () =>
-        mustRun("cargo", ["install", crate, "--version", version, "--locked", "--force", "--root", TOOLS_DIR], {
-          todo: ["Is the registry of Rust packages in reach? Is there 1 GB free in the temporary folder?", "Then try again."],
-        }),
-      );
-    }
-  } finally {
-    held.release();
-  }
-  return find() ?? cached;
-}
-
-/** `wasm-bindgen 0.2.129` and `0.8.7` alike. */
-function versionOf(path) {
-  if (!isProgram(path)) return null;
-  return outputOf(path, "--version")?.split(/\s+/).pop() ?? null;
-}
-
-function lockedVersion(crate) {
-  const text = readFileSync(join(ROOT, "Cargo.lock"), "utf8");
-  const version = new RegExp(`^name = "${crate}"\nversion = "([^"]+)"`, "m").exec(text)?.[1];
-  if (!version) throw new Advice(`Cargo.lock has no \`${crate}\`.`, "Restore it: git checkout Cargo.lock");
-  return version;
 }

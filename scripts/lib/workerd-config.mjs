@@ -37,8 +37,6 @@ const config :Workerd.Config = (
 const worker :Workerd.Worker = (
   modules = [
     (name = "entry.js", esModule = embed "entry.js"),
-    (name = "service.js", esModule = embed "service.js"),
-    (name = "index.js", esModule = embed "index.js"),
     (name = "index_bg.wasm", wasm = embed "index_bg.wasm"),
   ],
   compatibilityDate = ${text(config.compatibilityDate)},

@@ -7,10 +7,9 @@
  * by path, query and `Accept`, which is all that they depend on, and counted like all requests. A
  * refusal comes as `refusal`: it goes out again to whom it is for, in its turn, without being counted.
  */
-import { mayAnswer, serve } from "./service.js";
+import { mayAnswer, serve } from "../service.js";
 
-export { GlobalBoard } from "./index.js";
-export { RegionShard } from "./service.js";
+export { GlobalBoard, RegionShard } from "../service.js";
 
 /**
  * @typedef {object} Kept

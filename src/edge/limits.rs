@@ -65,21 +65,15 @@ fn repeated_to_address(call: &Call, refused: impl FnOnce(String) -> Refused) -> 
     repeated(call, refused(address))
 }
 
-/// Counting for the Worker's door (`entry.js`): a class, as only those leave the module.
-#[wasm_bindgen]
-pub struct DoorLimit;
-
-#[wasm_bindgen]
-impl DoorLimit {
-    /// Counts a request of an address that the door answers by itself. `false`: it must not, and
-    /// [`count`] says why.
-    pub fn count(address: &str, limit: u32) -> bool {
-        table::known().is_some_and(|table| {
-            let now_ms = now_ms();
-            let sender = sender(address, &table.seed, now_ms);
-            LIMITER.with(|limiter| limiter.borrow_mut().take(sender, limit, now_ms).allowed)
-        })
-    }
+/// Counts a request of an address that the Worker's door (`entry.js`) answers by itself. `false`: it
+/// must not, and [`count`] says why.
+#[wasm_bindgen(js_name = countAtTheDoor)]
+pub fn count_at_the_door(address: &str, limit: u32) -> bool {
+    table::known().is_some_and(|table| {
+        let now_ms = now_ms();
+        let sender = sender(address, &table.seed, now_ms);
+        LIMITER.with(|limiter| limiter.borrow_mut().take(sender, limit, now_ms).allowed)
+    })
 }
 
 /// Counts a chart that nobody looked at lately, which costs milliseconds.
