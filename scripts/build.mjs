@@ -1,22 +1,25 @@
 /**
- * `npm run build`, and the build command of wrangler.toml: the Worker in `build` (its main module is
+ * `npm run dev -- build`, and the build command of wrangler.toml: the Worker in `build` (its main module is
  * `entry.js`), the static files in `build/www`. Does the set-up that is missing; does nothing when
  * nothing has changed.
  */
-import { mkdirSync } from "node:fs";
-import { pathToFileURL } from "node:url";
+import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { buildAssets } from "./lib/assets.mjs";
 import { buildInputs, isBuildCurrent, recordBuild } from "./lib/build-inputs.mjs";
 import { lock } from "./lib/lock.mjs";
 import { NODE, WASM_OPT } from "./lib/npm-packages.mjs";
-import { BUILD_DIR, ROOT, TARGET_DIR } from "./lib/paths.mjs";
-import { mustRun, step } from "./lib/run.mjs";
+import { BUILD_DIR, IS_PACKAGE, ROOT, TARGET_DIR } from "./lib/paths.mjs";
+import { mustRun } from "./lib/run.mjs";
 import { runMain, say } from "./lib/say.mjs";
+import { expectSteps, step } from "./lib/steps.mjs";
 import { setupToBuild, setupToServe } from "./setup.mjs";
 
 const COMPILED = join(TARGET_DIR, "wasm32-unknown-unknown", "release", "hitparade.wasm");
-const BINDGEN_DIR = join(BUILD_DIR, "bindgen");
+const isFirst = !existsSync(COMPILED);
+const COMPILE_STEP = { what: "the Worker in WebAssembly", seconds: isFirst ? 90 : 10 };
+const MODULES_STEP = { what: "its modules", seconds: 5 };
+const BUILD_LOCK = join(ROOT, "target", "hitparade-build.lock");
 
 /**
  * What the compiler uses of Wasm, so that nothing newer comes out than went in: the runtime must
@@ -33,6 +36,8 @@ const WASM_FEATURES = [
 
 /** Builds if a source has changed since the last build; installs what is missing for that. */
 export async function ensureBuilt() {
+  if (IS_PACKAGE) return setupToServe();
+  if (!isBuildCurrent()) expectSteps(COMPILE_STEP, MODULES_STEP);
   await setupToServe();
   if (!isBuildCurrent()) await buildOnce();
   await buildAssets();
@@ -40,7 +45,7 @@ export async function ensureBuilt() {
 
 /** One build at a time: whoever comes second takes what the first has built. */
 async function buildOnce() {
-  const held = await lock(join(ROOT, "target", "hitparade-build.lock"), (holder) =>
+  const held = await lock(BUILD_LOCK, (holder) =>
     say(`▸ waiting for another build (process ${holder})`),
   );
   try {
@@ -54,47 +59,74 @@ async function build() {
   await setupToBuild();
   // Taken before the compiler reads them: an edit made meanwhile makes the next build.
   const inputs = buildInputs();
-  await step("the Worker in WebAssembly", "10 s; the first time 1 to 2 min", compile);
-  await step("its modules", "5 to 15 s", async () => {
-    await mustRun(join(TARGET_DIR, "tool", "bindgen"), [COMPILED, BINDGEN_DIR]);
-    mkdirSync(BUILD_DIR, { recursive: true });
-    await Promise.all([optimize(), bundle()]);
-  });
+  await buildWorker(BUILD_DIR);
   recordBuild(inputs);
 }
 
+/**
+ * A build of its own with features of Cargo.toml, for tests.
+ * @param {string} folder for `MODULES` @param {string[]} features
+ */
+export async function buildWith(folder, features) {
+  await setupToBuild();
+  const held = await lock(BUILD_LOCK, (holder) => say(`▸ waiting for another build (process ${holder})`));
+  try {
+    await buildWorker(folder, features);
+  } finally {
+    held.release();
+  }
+}
+
+async function buildWorker(folder, features = []) {
+  await step(COMPILE_STEP, (tell) => compile(features, tell));
+  await step(MODULES_STEP, async () => {
+    const bindings = join(folder, "bindgen");
+    mkdirSync(bindings, { recursive: true });
+    await mustRun(join(TARGET_DIR, "tool", "bindgen"), [COMPILED, bindings]);
+    await Promise.all([optimize(bindings, folder), bundle(bindings, folder)]);
+  });
+}
+
 /** The Worker, and beside it the tool that makes its modules: neither needs the other. */
-async function compile() {
-  const todo = ["If the compiler complains, its first message says where."];
-  const cargo = (...words) => mustRun("cargo", ["build", "--locked", ...words], { todo });
-  const worker = cargo("--release", "--target", "wasm32-unknown-unknown", "--lib");
+async function compile(features, tell) {
+  const todo = [
+    "If the compiler complains, its first message says where. If something could not be downloaded,",
+    "or the disk is full, try again when that is mended: what was compiled is kept.",
+  ];
+  let crates = 0;
+  const onLine = (line) => line.includes("Compiling ") && tell(`${++crates} crates`);
+  const env = { ...process.env, CARGO_TERM_COLOR: process.stderr.isTTY ? "always" : "auto", CARGO_TERM_PROGRESS_WHEN: "never" };
+  const cargo = (...words) => mustRun("cargo", ["build", "--locked", ...words], { todo, env, onLine });
+  const chosen = features.flatMap((feature) => ["--features", feature]);
+  const worker = cargo("--release", "--target", "wasm32-unknown-unknown", "--lib", ...chosen);
   const tool = cargo("--profile", "tool", "--package", "bindgen");
   // Both, also where one fails: what is done is kept.
   for (const result of await Promise.allSettled([worker, tool])) if (result.status === "rejected") throw result.reason;
 }
 
-async function optimize() {
-  const features = WASM_FEATURES.map((name) => `--enable-${name}`);
-  const output = join(BUILD_DIR, "index_bg.wasm");
-  await mustRun(NODE, [WASM_OPT, join(BINDGEN_DIR, "index_bg.wasm"), "-O", "-g", ...features, "-o", output]);
+async function optimize(bindings, folder) {
+  const enable = WASM_FEATURES.map((name) => `--enable-${name}`);
+  const [input, output] = [bindings, folder].map((where) => join(where, "index_bg.wasm"));
+  await mustRun(NODE, [WASM_OPT, input, "-O1", ...enable, "-o", output]);
 }
 
 /** The door, the service, and the glue of wasm-bindgen in one module, `entry.js`. */
-async function bundle() {
+async function bundle(bindings, folder) {
   const { build: esbuild } = await import("esbuild");
   const ours = {
     name: "ours",
-    setup(build) {
-      build.onResolve({ filter: /\/index_bg\.wasm$/ }, () => ({ path: "./index_bg.wasm", external: true }));
+    setup({ onResolve }) {
+      onResolve({ filter: /\/index_bg\.wasm$/ }, () => ({ path: "./index_bg.wasm", external: true }));
+      onResolve({ filter: /\/build\/bindgen\/index\.js$/ }, () => ({ path: join(bindings, "index.js") }));
       // wasm-bindgen copies the modules that Rust imports. They share what they know with the others,
       // so each must be there once.
-      const copy = /\/snippets\/hitparade-[^/]+\//;
-      build.onResolve({ filter: copy }, ({ path }) => ({ path: join(ROOT, path.slice(copy.exec(path).index).replace(copy, "")) }));
+      const copy = /^.*\/snippets\/hitparade-[^/]+\//;
+      onResolve({ filter: copy }, ({ path }) => ({ path: join(ROOT, path.replace(copy, "")) }));
     },
   };
   await esbuild({
     entryPoints: [join(ROOT, "src", "edge", "entry.js")],
-    outfile: join(BUILD_DIR, "entry.js"),
+    outfile: join(folder, "entry.js"),
     bundle: true,
     minify: true,
     format: "esm",
@@ -102,12 +134,14 @@ async function bundle() {
     external: ["cloudflare:*"],
     plugins: [ours],
     logLevel: "warning",
+    // wasm-bindgen names a module once for each block that imports from it.
+    logOverride: { "duplicate-object-key": "silent" },
   });
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  await runMain(async () => {
+/** `npm run dev -- build` */
+export const main = () =>
+  runMain(async () => {
     await ensureBuilt();
     say("the build is up to date");
   });
-}

@@ -1,11 +1,13 @@
 /** `npm run deploy`: sets up, builds, and puts the Worker on Cloudflare. Nothing is to be provisioned. */
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBuilt } from "./build.mjs";
 import { NODE, WRANGLER } from "./lib/npm-packages.mjs";
+import { HOME, IS_PACKAGE } from "./lib/paths.mjs";
+import { copyRelease, readPackage } from "./lib/release.mjs";
 import { mustRun } from "./lib/run.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { SECRETS } from "./lib/variables.mjs";
@@ -21,12 +23,13 @@ await runMain(async () => {
   const { values, secrets } = readWords();
   if (values.help) return void say(USAGE);
   await ensureBuilt();
+  if (IS_PACKAGE) prepareFolder();
   const tokens = Object.fromEntries(secrets.map((name) => [name, randomBytes(24).toString("base64url")]));
   const args = ["deploy"];
   if (values["dry-run"]) args.push("--dry-run");
   if (values.outdir) args.push("--outdir", values.outdir);
   await withSecretsFile(tokens, (file) =>
-    mustRun(NODE, [WRANGLER, ...args, ...file], {
+    runWrangler([...args, ...file], {
       stdin: "inherit",
       todo: [
         "Not logged in? `npx wrangler login` opens a browser; without one, set CLOUDFLARE_API_TOKEN",
@@ -38,6 +41,29 @@ await runMain(async () => {
   if (secrets.length > 0) say("\nKeep these: nobody can read them from Cloudflare again.");
   for (const [name, token] of Object.entries(tokens)) process.stdout.write(`${name}=${token}\n`);
 });
+
+/** The folder that `npx hitparade init` made, with the Worker of this release. */
+function prepareFolder() {
+  if (!existsSync(join(HOME, "wrangler.toml"))) {
+    throw new Advice(`There is no wrangler.toml in ${HOME}.`, "`npx hitparade init my-charts` makes a folder that can be deployed; call this there.");
+  }
+  copyRelease(HOME);
+}
+
+/** wrangler from the clone's packages; the npm package has it fetched by npx, in the same version. */
+function runWrangler(args, options) {
+  if (!IS_PACKAGE) return mustRun(NODE, [WRANGLER, ...args], options);
+  const { devDependencies } = readPackage();
+  const names = nodeIsNewEnough() ? ["wrangler"] : ["wrangler", "node"];
+  const packages = names.flatMap((name) => ["--package", `${name}@${devDependencies[name]}`]);
+  return mustRun("npx", ["--yes", ...packages, "--", "wrangler", ...args], { ...options, cwd: HOME });
+}
+
+/** wrangler 4.164 needs Node 22.12; where this one is older, npx brings one. */
+function nodeIsNewEnough() {
+  const [major, minor] = process.versions.node.split(".").map(Number);
+  return major > 22 || (major === 22 && minor >= 12);
+}
 
 function readWords() {
   const options = {

@@ -22,7 +22,7 @@ await runMain(async () => {
   const file = values.file || refuse("--file needs the name of a file.");
   const waitS = numberOption("wait", values.wait, { min: 0, max: 86_400 }, refuse);
   await setupToServe();
-  const admin = adminOf(values.url, refuse);
+  const admin = await adminOf(values.url, refuse);
   for (const deadline = Date.now() + 1_000 * waitS; ; await sleep(PAUSE_MS)) {
     const end = await exportTo(file, admin);
     if (end.damaged_rows > 0) throw new Advice(`${end.damaged_rows} stored rows cannot be read and are not in ${file}.`);

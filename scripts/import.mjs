@@ -23,7 +23,7 @@ await runMain(async () => {
   const { values, refuse } = options;
   const file = values.file || refuse("--file needs the name of a file.");
   await setupToServe();
-  const admin = adminOf(values.url, refuse);
+  const admin = await adminOf(values.url, refuse);
   const { head, end } = await endsOf(file);
   if (!end.complete) say(`! ${file} says that some plays are not in it (docs/deploy.md).`);
   let row = 0;

@@ -9,7 +9,8 @@ import { join } from "node:path";
 import { ensureBuilt } from "./build.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
 import { CACHE_DIR, ROOT } from "./lib/paths.mjs";
-import { findOnPath, isProgram, mustRun, outputOf, run, step } from "./lib/run.mjs";
+import { findOnPath, isProgram, mustRun, outputOf, run } from "./lib/run.mjs";
+import { step } from "./lib/steps.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { startServer } from "./lib/server.mjs";
 
@@ -71,7 +72,7 @@ async function ensureSchemathesis() {
   if (isProgram(PROGRAM) && outputOf(PROGRAM, "--version")?.includes(VERSION)) return;
   const python = findOnPath("python3");
   if (!python) throw new Advice("Schemathesis needs Python 3.10 or newer, and there is no python3.", "Debian and Ubuntu: apt-get install python3-venv");
-  await step(`Schemathesis ${VERSION}, from PyPI`, "10 to 60 s", async () => {
+  await step({ what: `Schemathesis ${VERSION}, from PyPI`, seconds: 30 }, async () => {
     await mustRun(python, ["-m", "venv", FOLDER], { todo: ["Debian and Ubuntu: apt-get install python3-venv"] });
     await mustRun(join(FOLDER, "bin", "pip"), ["install", "--quiet", "--disable-pip-version-check", `schemathesis==${VERSION}`]);
   });

@@ -1,4 +1,4 @@
-/** `npm run serve -- --port 8787 --state DIR`: the build on bare workerd, with no demo. */
+/** `npm run serve -- --port 8787 --state DIR`, and `npx hitparade serve`: the build on bare workerd, with no demo. */
 import { ensureBuilt } from "./build.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
 import { Advice, runMain } from "./lib/say.mjs";

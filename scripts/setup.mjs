@@ -1,26 +1,18 @@
 /**
  * Everything that a build needs, installed where it is missing. Uses only what Node brings, as it
- * runs before there are any packages. By itself: `npm run setup`.
+ * runs before there are any packages. By itself: `npm run dev -- setup`.
  */
-import { pathToFileURL } from "node:url";
 import { ensureNpmPackages } from "./lib/npm-packages.mjs";
+import { IS_PACKAGE } from "./lib/paths.mjs";
 import { ensureRust, ensureWasmTarget } from "./lib/rust.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 
-const MIN_NODE = 20;
-
 /** Node and the npm packages: what serving an existing build needs. */
 export async function setupToServe() {
-  if (Number(process.versions.node.split(".")[0]) < MIN_NODE) {
-    throw new Advice(
-      `Node ${process.versions.node} is too old: ${MIN_NODE} or newer is needed.`,
-      "Get it from https://nodejs.org or your package manager.",
-    );
-  }
   if (process.platform === "win32") {
     throw new Advice("These scripts need Linux or macOS.", "On Windows, use WSL: https://learn.microsoft.com/windows/wsl");
   }
-  await ensureNpmPackages();
+  if (!IS_PACKAGE) await ensureNpmPackages();
 }
 
 /** All of it: what building needs. */
@@ -30,9 +22,9 @@ export async function setupToBuild() {
   await ensureWasmTarget();
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  await runMain(async () => {
+/** `npm run dev -- setup` */
+export const main = () =>
+  runMain(async () => {
     await setupToBuild();
     say("everything is set up");
   });
-}

@@ -38,6 +38,14 @@ export function end() {
   waiting.clear();
 }
 
+/**
+ * A panic in what Wasm had called back for ends all of the calls that led there, also where an
+ * error would have been caught on the way.
+ */
+export function goOn() {
+  if (has_ended) throw new InstanceEnded("a call back into it panicked");
+}
+
 /** @param {unknown} error that came out of Wasm: an error of the code's own, or the end of it all */
 export function note(error) {
   if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) end();

@@ -14,6 +14,8 @@ pub mod mutants;
 #[cfg(not(feature = "simulation"))]
 mod mutants;
 #[cfg(target_arch = "wasm32")]
+mod panics;
+#[cfg(target_arch = "wasm32")]
 mod platform;
 pub mod play;
 pub mod region;

@@ -44,6 +44,11 @@ extern "C" {
 #[wasm_bindgen(module = "/src/instance.js")]
 extern "C" {
     fn end();
+
+    /// To be called after a call back into Wasm whose errors were caught: does not return where that
+    /// was a panic.
+    #[wasm_bindgen(js_name = goOn)]
+    pub fn go_on();
 }
 
 /// What an instance does first. A panic ends it: nothing may run in it any more.

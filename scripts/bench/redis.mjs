@@ -13,7 +13,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ensureBuilt } from "../build.mjs";
 import { median, Report } from "../lib/report.mjs";
-import { findOnPath, run as runProgram, step } from "../lib/run.mjs";
+import { findOnPath, run as runProgram } from "../lib/run.mjs";
+import { step } from "../lib/steps.mjs";
 import { Advice, say } from "../lib/say.mjs";
 import { startServer } from "../lib/server.mjs";
 import { ensureWrk, sendBeacons } from "../lib/wrk.mjs";
@@ -75,7 +76,7 @@ async function ensureRedis() {
   if (process.getuid?.() === 0 && findOnPath("apt-get")) {
     // The package starts a server of its own unless it is told not to.
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
-    await step("redis-server", "5 to 30 s", async () => {
+    await step({ what: "redis-server", seconds: 15 }, async () => {
       await runProgram("apt-get", ["install", "-y", "-qq", "--no-install-recommends", "redis-server"], { env });
     });
   }

@@ -1,6 +1,7 @@
 /** A Chrome or Chromium for the tests that look at the page. */
 import { existsSync } from "node:fs";
-import { findOnPath, isProgram, mustRun, step } from "./run.mjs";
+import { findOnPath, isProgram, mustRun } from "./run.mjs";
+import { step } from "./steps.mjs";
 import { Advice } from "./say.mjs";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
@@ -20,7 +21,7 @@ export async function ensureBrowser() {
   if (installed) return installed;
   if (process.getuid?.() === 0 && existsSync("/etc/debian_version") && findOnPath("apt-get")) {
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-    await step("Chromium, with apt", "30 s to 3 min", async () => {
+    await step({ what: "Chromium, with apt", seconds: 60 }, async () => {
       await mustRun("apt-get", ["update", "-qq"], { env });
       await mustRun("apt-get", ["install", "-y", "-qq", "--no-install-recommends", "chromium"], { env });
     });

@@ -14,7 +14,7 @@ export async function startFloor(folder, name = "worker.js") {
   mkdirSync(join(folder, "objects"), { recursive: true });
   copyFileSync(join(ROOT, "benches", "floor", name), join(folder, "worker.js"));
   const path = join(folder, "config.capnp");
-  writeFileSync(path, config(join(folder, "objects"), readWranglerConfig().compatibilityDate));
+  writeFileSync(path, config(join(folder, "objects"), (await readWranglerConfig()).compatibilityDate));
   return startWorkerd(path, 0);
 }
 
@@ -28,7 +28,7 @@ export async function startConstant(folder, bytes) {
   mkdirSync(folder, { recursive: true });
   copyFileSync(join(ROOT, "benches", "floor", "constant.js"), join(folder, "constant.js"));
   const path = join(folder, "config.capnp");
-  writeFileSync(path, constantConfig(bytes, readWranglerConfig().compatibilityDate));
+  writeFileSync(path, constantConfig(bytes, (await readWranglerConfig()).compatibilityDate));
   return startWorkerd(path, 0);
 }
 

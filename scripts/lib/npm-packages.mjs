@@ -1,17 +1,19 @@
 /** The npm packages of the lock file, and the programs they bring. */
 import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { delimiter, join } from "node:path";
 import { ROOT } from "./paths.mjs";
-import { isProgram, mustRun, step } from "./run.mjs";
+import { isProgram, mustRun } from "./run.mjs";
+import { step } from "./steps.mjs";
 
 const MODULES = join(ROOT, "node_modules");
 
 /** @param {string} name a program of an npm package, such as `esbuild` */
 const bin = (name) => join(MODULES, ".bin", name);
 
-/** The runtime itself. */
-export const WORKERD = bin("workerd");
-export const ESBUILD = bin("esbuild");
+/** The runtime itself: the program, not what stands in for it where npm ran no scripts. */
+export const workerd = () => createRequire(join(ROOT, "package.json"))("workerd").default;
+const ESBUILD = bin("esbuild");
 export const WASM_OPT = bin("wasm-opt");
 
 /** The tool that uploads a Worker; to be run by `NODE`, which is new enough for it. */
@@ -20,16 +22,20 @@ export const WRANGLER = join(MODULES, "wrangler", "bin", "wrangler.js");
 /** Node from the lock file, newer than what the user may have; for `wrangler` and the tests. */
 export const NODE = bin("node");
 
+export const NPM_STEP = { what: "npm packages from package-lock.json", seconds: 20 };
+
+export const hasNpmPackages = () => packagesMatchLock() && [bin("workerd"), ESBUILD, WASM_OPT, NODE].every(isProgram);
+
 /** Installs the packages unless exactly those of the lock file are there. Built-ins only. */
 export async function ensureNpmPackages() {
-  if (packagesMatchLock() && [WORKERD, ESBUILD, WASM_OPT, NODE].every(isProgram)) return;
-  await step("npm packages from package-lock.json", "10 s to 2 min", () =>
+  if (hasNpmPackages()) return;
+  await step(NPM_STEP, () =>
     mustRun("npm", ["ci", "--loglevel=error", "--include=optional", "--include=dev"], {
       // npm must not run on the Node it is about to delete.
       env: { ...process.env, PATH: withoutOwnPrograms(process.env.PATH), npm_config_dry_run: "" },
       todo: [
-        "Is the npm registry in reach? `npm ping` tells.",
-        "Then try again; `rm -rf node_modules` first gives it a clean start.",
+        "Is the npm registry in reach (`npm ping` tells)? Is there 1 GB free?",
+        "Then try again: what was fetched is kept. `rm -rf node_modules` first gives it a clean start.",
       ],
     }),
   );

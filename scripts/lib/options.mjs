@@ -4,15 +4,16 @@ import { Advice, say } from "./say.mjs";
 
 /**
  * @param {string} usage printed for --help, and with every complaint
- * @param {Record<string, string>} defaults the options, each with a value; all are strings here
- * @returns {{values: Record<string, string>, refuse: (why: string) => never} | null} null after --help
+ * @param {Record<string, string | boolean>} defaults the options, each with a value: a string, or false
+ *   for one that stands alone
+ * @returns {{values: Record<string, any>, refuse: (why: string) => never} | null} null after --help
  */
 export function readOptions(usage, defaults) {
   const refuse = (why) => {
     throw new Advice(why, ...usage.split("\n"));
   };
   const options = { help: { type: "boolean", short: "h", default: false } };
-  for (const [name, value] of Object.entries(defaults)) options[name] = { type: "string", default: value };
+  for (const [name, value] of Object.entries(defaults)) options[name] = { type: typeof value, default: value };
   let values;
   try {
     ({ values } = parseArgs({ options }));

@@ -3,8 +3,9 @@ import { spawn, spawnSync } from "node:child_process";
 import { accessSync, constants as modes, statSync } from "node:fs";
 import { constants } from "node:os";
 import { delimiter, join } from "node:path";
+import { createInterface } from "node:readline";
 import { ROOT } from "./paths.mjs";
-import { Advice, say } from "./say.mjs";
+import { Advice } from "./say.mjs";
 
 const ENDING = ["SIGINT", "SIGTERM"];
 
@@ -12,13 +13,20 @@ const ENDING = ["SIGINT", "SIGTERM"];
  * Runs a program to its end, its output on our standard error (or where `stdout` says).
  * @param {string} program
  * @param {string[]} args
- * @param {{env?: NodeJS.ProcessEnv, cwd?: string, stdout?: "inherit", stdin?: "inherit"}} [options] `stdin`:
- *   the program may ask the user
+ * @param {{env?: NodeJS.ProcessEnv, cwd?: string, stdout?: "inherit", stdin?: "inherit", onLine?: (line: string) => void}} [options]
+ *   `stdin`: the program may ask the user; `onLine`: gets what it says, which is shown where it fails only
  * @returns {Promise<number>} the exit code; 1 when a signal ended it
  */
-export function run(program, args, { env = process.env, cwd = ROOT, stdout, stdin = "ignore" } = {}) {
+export function run(program, args, { env = process.env, cwd = ROOT, stdout, stdin = "ignore", onLine } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd, env, stdio: [stdin, stdout ?? 2, 2] });
+    const child = spawn(program, args, { cwd, env, stdio: onLine ? [stdin, "pipe", "pipe"] : [stdin, stdout ?? 2, 2] });
+    let said = "";
+    for (const stream of onLine ? [child.stdout, child.stderr] : []) {
+      createInterface({ input: stream }).on("line", (line) => {
+        said += `${line}\n`;
+        onLine(line);
+      });
+    }
     // Whoever ends this script ends what it runs, even when the signal came to the script alone.
     let ending = null;
     const pass = (signal) => child.kill((ending = signal));
@@ -27,6 +35,7 @@ export function run(program, args, { env = process.env, cwd = ROOT, stdout, stdi
     child.on("close", (code) => {
       for (const signal of ENDING) process.off(signal, pass);
       if (ending) process.exit(128 + constants.signals[ending]);
+      if (code !== 0) process.stderr.write(`\n${said}`);
       resolve(code ?? 1);
     });
   });
@@ -78,17 +87,4 @@ export function isProgram(path) {
   } catch {
     return false;
   }
-}
-
-/**
- * One step of the set-up: says what it does and for how long, then does it.
- * @param {string} what
- * @param {string} duration such as "10 to 40 s"
- * @param {() => Promise<void>} work
- */
-export async function step(what, duration, work) {
-  say(`▸ ${what} (${duration})`);
-  const started = Date.now();
-  await work();
-  say(`  done in ${Math.round((Date.now() - started) / 1000)} s`);
 }

@@ -2,7 +2,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT } from "./paths.mjs";
-import { findOnPath, mustRun, outputOf, step } from "./run.mjs";
+import { findOnPath, mustRun, outputOf } from "./run.mjs";
+import { step } from "./steps.mjs";
 import { Advice } from "./say.mjs";
 
 const TARGET = "wasm32-unknown-unknown";
@@ -35,7 +36,7 @@ export async function ensureWasmTarget() {
       "Install Rust with rustup, https://rustup.rs, or add the target with what installed your Rust.",
     );
   }
-  await step(`the ${TARGET} target for Rust`, "5 to 30 s", () =>
+  await step({ what: `the ${TARGET} target for Rust`, seconds: 15 }, () =>
     mustRun("rustup", ["target", "add", TARGET], {
       todo: ["Is static.rust-lang.org in reach (or RUSTUP_DIST_SERVER set to a mirror)?"],
     }),
@@ -47,7 +48,7 @@ async function installToolchain() {
   if (!findOnPath("rustup") || !channel) {
     throw new Advice("`cargo --version` fails in this folder.", "Install Rust with rustup, https://rustup.rs.");
   }
-  await step(`Rust ${channel}`, "1 to 3 min", () =>
+  await step({ what: `Rust ${channel}`, seconds: 60 }, () =>
     mustRun(
       "rustup",
       ["toolchain", "install", channel, "--profile", "minimal", "-c", "rustfmt", "-c", "clippy", "-t", TARGET],

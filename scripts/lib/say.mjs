@@ -3,8 +3,14 @@
  * standard output carries only what other programs read (`ready http://…`, test results).
  */
 
+import { IS_PACKAGE } from "./paths.mjs";
+
 /** @param {string} text one line */
-export const say = (text) => void process.stderr.write(`${text}\n`);
+export const say = (text) => void process.stderr.write(`${IS_PACKAGE ? asInstalled(text) : text}\n`);
+
+/** Commands of a clone by the names that they have where the package is installed. */
+const asInstalled = (text) =>
+  text.replace(/npm run (deploy|serve|export|import|backup|restore)\b( --)?/g, "npx hitparade $1").replace(/npm start( --)?/g, "npx hitparade");
 
 /**
  * A failure that the user can do something about: printed without a stack trace.

@@ -4,8 +4,8 @@ import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { WORKERD } from "./npm-packages.mjs";
-import { BUILD_DIR, MODULES, ROOT } from "./paths.mjs";
+import { workerd } from "./npm-packages.mjs";
+import { BUILD_DIR, MODULES } from "./paths.mjs";
 import { Advice } from "./say.mjs";
 import { lockState, objectsOf } from "./state.mjs";
 import { workerVariables } from "./variables.mjs";
@@ -33,18 +33,19 @@ const STOP_TIMEOUT_MS = 5_000;
  * @param {string} options.state folder for all that it stores; made if need be
  * @param {boolean} [options.fresh] forgets what an earlier server stored there
  * @param {NodeJS.ProcessEnv} [options.environment] where tokens come from
+ * @param {string} [options.build] folder of the modules
  * @returns {Promise<Server>}
  */
-export async function startServer({ port, state, fresh = false, environment = process.env }) {
+export async function startServer({ port, state, fresh = false, environment = process.env, build = BUILD_DIR }) {
   await refuseTakenPort(port);
   const folder = resolve(state);
   const held = lockState(folder);
   try {
     if (fresh) rmSync(objectsOf(folder), { recursive: true, force: true });
     mkdirSync(objectsOf(folder), { recursive: true });
-    const config = readWranglerConfig();
+    const config = await readWranglerConfig();
     const variables = workerVariables(config.vars, environment);
-    const server = await startWorkerd(writeConfig(folder, config, variables), port, variables, () => held.release());
+    const server = await startWorkerd(writeConfig(folder, build, config, variables), port, variables, () => held.release());
     try {
       await answering(server.url, server.ended);
       return server;
@@ -99,9 +100,25 @@ async function refuseTakenPort(port) {
       throw new Advice(`Cannot listen on port ${port}: ${error.message}.`, "Take another one with --port.");
     }
     if (Date.now() > deadline) {
-      throw new Advice(`Port ${port} is taken by another program.`, "Take another one with --port, or end that program.");
+      const free = await freePortFrom(port + 1);
+      throw new Advice(
+        `Port ${port} is taken by another program.`,
+        ...(free === null ? [] : [`Port ${free} is free: --port ${free}`]),
+        "Or end that program.",
+      );
     }
   }
+}
+
+/**
+ * The first port from this one on that nobody listens on, of the next hundred.
+ * @param {number} port @returns {Promise<number | null>}
+ */
+export async function freePortFrom(port) {
+  for (let next = port; next < Math.min(port + 100, 65_536); next++) {
+    if (!(await listenOnce(next))) return next;
+  }
+  return null;
 }
 
 function listenOnce(port) {
@@ -113,11 +130,11 @@ function listenOnce(port) {
 }
 
 /** A copy of the build goes beside the configuration: a later build does not disturb a server. */
-function writeConfig(folder, config, variables) {
+function writeConfig(folder, build, config, variables) {
   const run = join(folder, "run");
   mkdirSync(run, { recursive: true });
-  for (const name of MODULES) copyFileSync(join(BUILD_DIR, name), join(run, name));
-  const assets = join(ROOT, config.assets.directory);
+  for (const name of MODULES) copyFileSync(join(build, name), join(run, name));
+  const assets = config.assets.directory;
   const path = join(run, "config.capnp");
   writeFileSync(
     path,
@@ -133,7 +150,7 @@ function writeConfig(folder, config, variables) {
 /** In our own process group, and never longer alive than we are. */
 function spawnWorkerd(configPath, port, variables) {
   const child = spawn(
-    WORKERD,
+    workerd(),
     ["serve", configPath, `--socket-addr=http=${HOST}:${port}`, "--control-fd=3"],
     { env: { PATH: process.env.PATH, ...variables }, stdio: ["ignore", 2, 2, "pipe"] },
   );

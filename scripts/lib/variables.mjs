@@ -1,7 +1,7 @@
 /** What the Worker is told: settings of wrangler.toml, over them `.dev.vars`, over those the environment. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ROOT } from "./paths.mjs";
+import { HOME } from "./paths.mjs";
 import { Advice } from "./say.mjs";
 
 /** What must not stand in a file that others read. */
@@ -13,7 +13,7 @@ export const SECRETS = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN"];
  * @returns {Record<string, string>} an empty token is as good as none, and left out
  */
 export function workerVariables(settings, environment = process.env) {
-  const local = readDevVars(join(ROOT, ".dev.vars"));
+  const local = readDevVars(join(HOME, ".dev.vars"));
   const variables = { ...settings, ...local };
   for (const name of [...SECRETS, ...Object.keys(variables)]) variables[name] = environment[name] ?? variables[name];
   for (const name of SECRETS) if (!variables[name]) delete variables[name];

@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setupToBuild } from "../setup.mjs";
 import { ROOT } from "./paths.mjs";
-import { mustRun, step } from "./run.mjs";
+import { mustRun } from "./run.mjs";
+import { step } from "./steps.mjs";
 
 /**
  * @param {string} name of an example in Cargo.toml
@@ -12,7 +13,7 @@ import { mustRun, step } from "./run.mjs";
 export async function buildExample(name) {
   await setupToBuild();
   const target = "wasm32-unknown-unknown";
-  await step(`the benchmark ${name} in WebAssembly`, "1 min; the first time 2 to 5 min", () =>
+  await step({ what: `the benchmark ${name} in WebAssembly`, seconds: 60 }, () =>
     mustRun("cargo", ["build", "--quiet", "--release", "--target", target, "--example", name]),
   );
   const folder = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target");

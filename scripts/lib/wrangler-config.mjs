@@ -1,37 +1,40 @@
 /** What of wrangler.toml concerns serving on bare workerd, so that both runtimes are given the same. */
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ROOT } from "./paths.mjs";
+import { HOME, ROOT } from "./paths.mjs";
 import { Advice } from "./say.mjs";
+
+const FILE = "wrangler.toml";
 
 /**
  * @typedef {object} WorkerConfig
  * @property {string} compatibilityDate
  * @property {string[]} compatibilityFlags
  * @property {{name: string, className: string}[]} objects bindings of Durable Object classes
- * @property {{directory: string, binding: string}} assets
+ * @property {{directory: string, binding: string}} assets its folder by its whole path
  * @property {Record<string, string>} vars
  */
 
-/** @returns {WorkerConfig} */
-export function readWranglerConfig() {
-  // Loaded here: scripts start before the packages are installed.
-  const { parse } = createRequire(import.meta.url)("smol-toml");
-  const toml = readToml(parse);
+/** @returns {Promise<WorkerConfig>} */
+export async function readWranglerConfig() {
+  // One's own, or the one that comes with the package.
+  const folder = existsSync(join(HOME, FILE)) ? HOME : ROOT;
+  const toml = await readToml(join(folder, FILE));
   return {
     compatibilityDate: toml.compatibility_date,
     compatibilityFlags: toml.compatibility_flags ?? [],
     objects: toml.durable_objects.bindings.map(({ name, class_name }) => ({ name, className: class_name })),
-    assets: toml.assets,
+    assets: { ...toml.assets, directory: join(folder, toml.assets.directory) },
     vars: toml.vars,
   };
 }
 
-function readToml(parse) {
+async function readToml(path) {
+  // Loaded here: scripts start before the packages are installed.
+  const { parse } = await import("smol-toml");
   try {
-    return parse(readFileSync(join(ROOT, "wrangler.toml"), "utf8"));
+    return parse(readFileSync(path, "utf8"));
   } catch (error) {
-    throw new Advice("wrangler.toml cannot be read.", error.message);
+    throw new Advice(`${path} cannot be read.`, error.message);
   }
 }

@@ -2,7 +2,8 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { ROOT } from "./paths.mjs";
-import { findOnPath, run, step } from "./run.mjs";
+import { findOnPath, run } from "./run.mjs";
+import { step } from "./steps.mjs";
 import { Advice } from "./say.mjs";
 
 /** Where the scripts are run, so that each finds what they share. */
@@ -15,7 +16,7 @@ const PACED = "paced.lua";
 export async function ensureWrk() {
   if (findOnPath("wrk")) return;
   if (process.getuid?.() === 0 && findOnPath("apt-get")) {
-    await step("wrk, which makes the load", "5 to 30 s", async () => {
+    await step({ what: "wrk, which makes the load", seconds: 15 }, async () => {
       const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
       const install = () => run("apt-get", ["install", "-y", "-qq", "wrk"], { env });
       if ((await install()) !== 0) {

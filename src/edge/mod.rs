@@ -31,6 +31,7 @@ use answer::Answer;
 use problem::Problem;
 use request::Call;
 
+use crate::panics;
 use crate::platform::Seen;
 
 /// How long a charts or catalog question to the global object may take.
@@ -72,6 +73,11 @@ async fn fetch(
 
 async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     use Method::{Delete, Get, Head, Options, Post, Put};
+    #[cfg(feature = "panics")]
+    if panics::arm(&call.path) {
+        return Ok(Answer::preflight(&[Get]));
+    }
+    panics::point("worker");
     if route_word(&call.path).is_none()
         && let Some(usual) = www::beacon_names(&call.env).usual_path(&call.path)
     {

@@ -14,6 +14,7 @@ use super::{ChartRules, FirstRegion, Global, GlobalMetrics};
 use crate::codec::{self, Record};
 use crate::leaderboard::Leaderboard;
 use crate::log::report;
+use crate::panics;
 use crate::platform::{
     answer, instance_metrics, memory_is_short, now_ms, setting, setting_is_true,
 };
@@ -198,6 +199,7 @@ impl Inner {
         let request = codec::decode::<ChartRequest>(message)
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
         self.counters.borrow_mut().charts += 1;
+        panics::point("chart");
         // What another shard has just asked for needs no turn.
         let known =
             self.with_global(|global, _| Ok(global.known_chart(&request, self.rules(), now_ms())))?;
@@ -290,10 +292,12 @@ impl Inner {
             let reply = global.take_push(message, now_ms).inspect_err(|refusal| {
                 report!("global", "push refused: {refusal:?}");
             })?;
+            panics::point("taken");
             if global.flush_is_due(now_ms) {
                 global
                     .flush(storage, now_ms)
                     .map_err(|error| Refusal::Storage(error.0))?;
+                panics::point("folded");
             }
             Ok((reply, global.sync_is_due()))
         })?;

@@ -23,6 +23,7 @@ use super::{Admission, Alarm, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS,
 use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard, ShardMetrics};
 use crate::codec;
 use crate::log::report;
+use crate::panics;
 use crate::platform::{
     LIVE_HEADER, answer, call_raw, global_stub, instance_metrics, memory_is_short, now_ms, within,
 };
@@ -305,6 +306,7 @@ impl Inner {
         message: &[u8],
         voter: Option<Voter>,
     ) -> (RecordReply, Rc<[u16]>) {
+        panics::point("record");
         let none = || Rc::from([]);
         let (reply, too_many) = if memory_is_short(4 * message.len()) {
             (RecordReply::Busy { retry_after_s: 1 }, none())
@@ -588,11 +590,13 @@ impl Inner {
                 .as_ref()
                 .is_some_and(|shard| shard.waiting().0 > 0);
         };
+        panics::point("written");
         if let Err(error) = self.state.storage().sync().await {
             report!("shard", "sync: {error}");
             self.drop_state();
             return false;
         }
+        panics::point("durable");
         let counted = self.with_shard(|shard, storage| {
             let tickets = shard.committed(now_ms());
             shard.synced(point);
@@ -656,6 +660,7 @@ impl Inner {
     }
 
     async fn alarm(&self) {
+        panics::point("alarm");
         self.shown.borrow_mut().restore();
         self.alarm_fired();
         let has_work = self.with_shard(|shard, _| Ok(shard.has_work()));
@@ -722,6 +727,7 @@ impl Inner {
             return Ok(false);
         };
         let reply = call_raw(&global_stub(&self.env)?, "/push", &push, PUSH_TIMEOUT_MS).await?;
+        panics::point("pushed");
         match codec::decode::<PushReplyOrRefusal>(&reply) {
             Ok(PushReplyOrRefusal(Ok(reply))) => {
                 self.count(|counters| {

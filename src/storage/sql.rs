@@ -11,6 +11,9 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{SqlCursor, SqlStorageValue};
 
+use crate::panics;
+use crate::platform::go_on;
+
 use super::{MAX_PART_BYTES, Storage, StorageError, StoredRow, Table, Write};
 
 #[wasm_bindgen]
@@ -219,13 +222,19 @@ impl Storage for SqlStorage {
         }
         let mut failure = None;
         let outcome = self.transactions.transaction_sync(&mut || {
-            let applied = batch.iter().try_for_each(|change| self.apply(change));
+            let applied: Result<(), StorageError> = batch.iter().try_for_each(|change| {
+                self.apply(change)?;
+                panics::point("transaction");
+                Ok(())
+            });
             applied.map_err(|error| {
                 let thrown = JsValue::from_str(&error.0);
                 failure = Some(error);
                 thrown
             })
         });
+        // The change may have panicked, which the call above takes for an error of the database.
+        go_on();
         match (failure, outcome) {
             (Some(error), _) => Err(error),
             (None, Err(error)) => Err(StorageError(format!("{error:?}"))),

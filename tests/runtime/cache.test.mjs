@@ -21,7 +21,7 @@ let folder;
 let harness;
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), "hitparade-test-"));
-  const { objects, compatibilityDate, vars } = readWranglerConfig();
+  const { objects, compatibilityDate, vars } = await readWranglerConfig();
   const config = (name, more) => {
     const path = join(folder, `${name}.json`);
     const common = { name, main: join(BUILD_DIR, "entry.js"), compatibility_date: compatibilityDate };

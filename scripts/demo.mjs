@@ -1,29 +1,42 @@
-/** `npm start`: the whole service on this machine, with a demo of real data. */
+/** `npm start`, and `npx hitparade`: the whole service on this machine, with a demo of real data. */
 import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureBuilt } from "./build.mjs";
 import { backfill, loadCatalog, playLive, readDemo } from "./lib/demo.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
-import { ROOT } from "./lib/paths.mjs";
+import { openPage } from "./lib/open.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
-import { startServer } from "./lib/server.mjs";
+import { freePortFrom, startServer } from "./lib/server.mjs";
+import { expectSteps, step } from "./lib/steps.mjs";
 
-const USAGE = `usage: npm start -- [--port 8787] [--speed 1800]
+const USAGE = `usage: npm start -- [--port 8787] [--speed 1800] [--no-open]
 
-  --port N    port on 127.0.0.1
+  --port N    port on 127.0.0.1; without it the first free one from 8787 on
+  --no-open   leaves the browser alone
   --speed N   how many times faster than in reality the demo plays; 1800: half an hour a second`;
 
 const PORT = { min: 0, max: 65_535 };
 /** More than half a million would be over 20,000 plays a second, all that two requests may hold. */
 const SPEED = { min: 1, max: 500_000, whole: false };
+const USUAL_PORT = 8787;
+const STEPS = [
+  { what: "the service", seconds: 1 },
+  { what: "the last weeks of the demo", seconds: 3 },
+];
 const STATUS_INTERVAL_MS = 15_000;
 
 await runMain(async () => {
-  const options = readOptions(USAGE, { port: "8787", speed: "1800" });
+  const options = readOptions(USAGE, { port: "", speed: "1800", "no-open": false });
   if (!options) return;
-  const port = numberOption("port", options.values.port, PORT, options.refuse);
+  const wanted = options.values.port && numberOption("port", options.values.port, PORT, options.refuse);
   const speed = numberOption("speed", options.values.speed, SPEED, options.refuse);
+  expectSteps(...STEPS);
   await ensureBuilt();
+  const port = wanted === "" ? await freePort() : wanted;
+  const state = mkdtempSync(join(tmpdir(), "hitparade-demo-"));
+  process.on("exit", () => rmSync(state, { recursive: true, force: true }));
   const end = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => end.abort());
 
@@ -36,17 +49,16 @@ await runMain(async () => {
   const demo = readDemo();
   // The demo's airports instead of the continents, whose charts would stay empty.
   const regions = { REGIONS: JSON.stringify(demo.regions) };
-  const server = await startServer({
+  const server = await step(STEPS[0], () => startServer({
     port,
-    state: join(ROOT, ".state", "demo"),
-    fresh: true,
+    state,
     environment: { ...process.env, ...regions, ...tokens },
-  });
+  }));
   const crashed = server.ended.then((how) => {
     if (!end.signal.aborted) throw new Advice(`workerd ended by itself (${how}); its messages are above.`);
   });
   try {
-    await Promise.race([play(server.url, demo, tokens, speed, end.signal), crashed]);
+    await Promise.race([play(server.url, demo, tokens, { ...options.values, speed, signal: end.signal }), crashed]);
   } catch (error) {
     if (!end.signal.aborted) throw error;
   } finally {
@@ -56,15 +68,25 @@ await runMain(async () => {
   say("\nThe demo has ended. `npm start` starts it anew; `npm run serve` serves without a demo.");
 });
 
-async function play(url, demo, tokens, speed, signal) {
+/** A demo shall not fail for a port: nobody else knows which it is. */
+async function freePort() {
+  const port = await freePortFrom(USUAL_PORT);
+  if (port === null) throw new Advice(`No port from ${USUAL_PORT} on is free.`, "Name one with --port.");
+  if (port !== USUAL_PORT) say(`Port ${USUAL_PORT} is taken; this is on ${port}.`);
+  return port;
+}
+
+async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed }) {
   const days = demo.spanMs / 86_400_000;
   const onRetry = (why) => say(`  the service asks to wait (${why}); trying again`);
   const sending = { token: tokens.INGEST_TOKEN, signal, onRetry };
-  say(`▸ the demo's catalog: ${demo.posts.length} destinations, ${demo.regions.length} airports`);
-  await loadCatalog(url, demo, { adminToken: tokens.ADMIN_TOKEN, signal });
-  say(`▸ ${demo.flights.length.toLocaleString("en")} plays of the last ${days} days (some seconds)`);
-  await backfill(url, demo, { ...sending, onProgress: () => {} });
+  await step(STEPS[1], async (tell) => {
+    await loadCatalog(url, demo, { adminToken: tokens.ADMIN_TOKEN, signal });
+    const all = demo.flights.length.toLocaleString("en");
+    await backfill(url, demo, { ...sending, onProgress: (sent) => tell(`${sent.toLocaleString("en")} of ${all} plays`) });
+  });
   process.stdout.write(`ready ${url}\n`);
+  if (!stayClosed) openPage(url);
   say(`
   Open ${url}
 

@@ -1,0 +1,34 @@
+/** `npm run dev -- NAME`: what developers of Hitparade do; `npm test` and its like come here too. */
+import { runCommand } from "./lib/command.mjs";
+
+const USAGE = `usage: npm run dev -- NAME [OPTIONS]
+
+  setup         installs what building and testing need
+  build         the Worker in \`build\`, if a source has changed
+  package       the npm package, as \`npm pack\` makes it
+  first-run     how long it takes from nothing to the first chart, and to tests that passed
+  kill          kill -9 under load, restart, send again, count
+  soak          the highest rate, killed every minute
+  fuzz          bad input of every kind
+  schemathesis  requests made from /openapi.json
+  cost          what a size needs and costs
+  bench         \`npm run bench\`
+  simulate      \`npm run simulate\`
+  test          \`npm test\``;
+
+const COMMANDS = {
+  setup: () => import("./setup.mjs").then(({ main }) => main()),
+  build: () => import("./build.mjs").then(({ main }) => main()),
+  package: () => import("./package.mjs"),
+  "first-run": () => import("./first-run.mjs"),
+  kill: () => import("./kill.mjs"),
+  soak: () => import("./soak.mjs"),
+  fuzz: () => import("./fuzz.mjs"),
+  schemathesis: () => import("./schemathesis.mjs"),
+  cost: () => import("./cost.mjs"),
+  bench: () => import("./bench.mjs"),
+  simulate: () => import("./simulate.mjs"),
+  test: () => import("./test.mjs"),
+};
+
+runCommand(COMMANDS, "", USAGE);

@@ -1,0 +1,32 @@
+#!/usr/bin/env node
+/**
+ * `npx hitparade`, and what the npm scripts of its users call: one program for both. In the npm
+ * package it stands bundled in `build/bin` (scripts/package.mjs).
+ */
+import { runCommand } from "./lib/command.mjs";
+
+const USAGE = `usage: hitparade [COMMAND] [OPTIONS]
+
+  demo     the whole service on this machine, playing real data; what runs without a name
+  init     a folder for an installation of your own: settings, a page, all that is uploaded
+  serve    the service on this machine
+  deploy   the service on Cloudflare
+  export   everything that an installation keeps, into a file
+  import   such a file into another installation
+  backup   a copy of what \`serve\` stored
+  restore  puts it back
+
+\`hitparade COMMAND --help\` tells a command's options.`;
+
+const COMMANDS = {
+  demo: () => import("./demo.mjs"),
+  init: () => import("./init.mjs"),
+  serve: () => import("./serve.mjs"),
+  deploy: () => import("./deploy.mjs"),
+  export: () => import("./export.mjs"),
+  import: () => import("./import.mjs"),
+  backup: () => import("./backup.mjs"),
+  restore: () => import("./restore.mjs"),
+};
+
+runCommand(COMMANDS, "demo", USAGE);

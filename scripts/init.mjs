@@ -1,0 +1,81 @@
+/** `npx hitparade init`: a folder for an installation of one's own. Asks nothing. */
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { ensureBuilt } from "./build.mjs";
+import { PAGES_FOLDER, copyRelease, writeSettings } from "./lib/release.mjs";
+import { Advice, runMain, say } from "./lib/say.mjs";
+
+const USAGE = `usage: npx hitparade init [DIR]
+
+  DIR  an empty folder, made if need be; the one where you are if not given`;
+
+/** What may be there before: npm's own, and the package itself. */
+const HARMLESS = /^(\..*|node_modules|package\.json|package-lock\.json|hitparade-.*\.tgz)$/;
+const IGNORED = ".state/\n.dev.vars\n.wrangler/\nnode_modules/\n";
+const SERVED_AT = "http://127.0.0.1:8787";
+
+/** @param {string} origin of the installation; empty on a page of its own */
+const snippet = (origin) => [
+  `<script async src="${origin}/beacon.js" data-post="my-first-page"></script>`,
+  `<script type="module" src="${origin}/widget.js"></script>`,
+  `<top-posts timeframe="24h" k="10"></top-posts>`,
+];
+
+await runMain(async () => {
+  const folder = readFolder();
+  const there = existsSync(folder) ? readdirSync(folder).filter((name) => !HARMLESS.test(name)) : [];
+  if (there.length > 0) {
+    throw new Advice(
+      `${folder} is not empty: ${there.slice(0, 5).join(", ")}${there.length > 5 ? ", …" : ""}. Nothing was written.`,
+      "Name a new folder: npx hitparade init my-charts",
+    );
+  }
+  await ensureBuilt();
+  mkdirSync(folder, { recursive: true });
+  copyRelease(folder);
+  writeSettings(folder);
+  writeFileSync(join(folder, PAGES_FOLDER, "example.html"), examplePage());
+  if (!existsSync(join(folder, ".gitignore"))) writeFileSync(join(folder, ".gitignore"), IGNORED);
+  tell(folder);
+});
+
+function readFolder() {
+  let parsed;
+  try {
+    parsed = parseArgs({ options: { help: { type: "boolean", short: "h" } }, allowPositionals: true });
+  } catch (error) {
+    throw new Advice(error.message, ...USAGE.split("\n"));
+  }
+  const { values, positionals } = parsed;
+  if (values.help || positionals.length > 1) {
+    say(USAGE);
+    process.exit(values.help ? 0 : 1);
+  }
+  return resolve(positionals[0] ?? ".");
+}
+
+function examplePage() {
+  const lines = snippet("").map((line) => `  ${line}`);
+  return `<!doctype html>
+<html lang="en">
+  <meta charset="utf-8">
+  <title>My first page</title>
+  <h1>My first page</h1>
+  <p>Each time that somebody opens it is a play of <em>my-first-page</em>. The chart:</p>
+${lines.join("\n")}
+</html>
+`;
+}
+
+function tell(folder) {
+  const way = relative(process.cwd(), folder);
+  say(`${folder}: wrangler.toml has the settings, ${PAGES_FOLDER} the pages; \`worker\` belongs to the release.
+
+  ${way ? `cd ${way}\n  ` : ""}npx hitparade serve     then open ${SERVED_AT}/example.html
+  npx hitparade deploy    the same on Cloudflare
+
+Three lines for any page of yours, as long as it serves here; then with the address that \`deploy\` prints:
+`);
+  process.stdout.write(`${snippet(SERVED_AT).join("\n")}\n`);
+}

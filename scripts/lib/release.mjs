@@ -1,0 +1,33 @@
+/** What an installation of one's own is uploaded from: a copy of the build, in a folder of the user's. */
+import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { BUILD_DIR, MODULES, ROOT } from "./paths.mjs";
+
+export const WORKER_FOLDER = "worker";
+export const PAGES_FOLDER = "www";
+
+/** @returns {{name: string, version: string, devDependencies: Record<string, string>}} */
+export const readPackage = () => JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+
+/** Puts the Worker and the pages of this release there; other files of the pages' folder stay. @param {string} folder */
+export function copyRelease(folder) {
+  mkdirSync(join(folder, WORKER_FOLDER), { recursive: true });
+  for (const name of MODULES) copyFileSync(join(BUILD_DIR, name), join(folder, WORKER_FOLDER, name));
+  cpSync(join(BUILD_DIR, "www"), join(folder, PAGES_FOLDER), { recursive: true });
+}
+
+/** Settings as in this release, for those files. @param {string} folder */
+export function writeSettings(folder) {
+  const text = readFileSync(join(ROOT, "wrangler.toml"), "utf8");
+  const changes = [
+    [/^# The Worker on Cloudflare[^]*?(?=^name = )/m, "# The Worker on Cloudflare: `npx hitparade deploy`. `npx hitparade serve` reads it too.\n"],
+    [/^main = .*$/m, `main = "${WORKER_FOLDER}/entry.js"`],
+    [/^\[build\]\n.*\n\n/m, ""],
+    [/^directory = .*$/m, `directory = "${PAGES_FOLDER}"`],
+  ];
+  const settings = changes.reduce((before, [what, by]) => {
+    if (!what.test(before)) throw new Error(`wrangler.toml has nothing like ${what}`);
+    return before.replace(what, by);
+  }, text);
+  writeFileSync(join(folder, "wrangler.toml"), settings);
+}

@@ -1,0 +1,29 @@
+//! Panics on command, for `tests/runtime/panic.test.mjs`: only in a build with the feature `panics`.
+//!
+//! `GET /panic/{point}` makes the instance panic the next time that it comes to the point, once.
+
+#[cfg(feature = "panics")]
+thread_local! {
+    static NEXT: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
+/// Arms the point that a path names; `false` where the path names none.
+#[cfg(feature = "panics")]
+pub fn arm(path: &str) -> bool {
+    let point = path.strip_prefix("/panic/");
+    if let Some(point) = point {
+        NEXT.set(point.to_owned());
+    }
+    point.is_some()
+}
+
+/// A point of the code; nothing in a build without the feature.
+#[inline]
+#[cfg_attr(feature = "panics", allow(clippy::panic))]
+pub fn point(_name: &str) {
+    #[cfg(feature = "panics")]
+    if NEXT.with_borrow(|next| next == _name) {
+        NEXT.take();
+        panic!("at {_name}, on command");
+    }
+}

@@ -1,0 +1,206 @@
+/**
+ * The npm package as a site owner has it: packed, installed into an empty folder with nothing but
+ * Node on the PATH, it shows a chart, serves, and makes a folder that can be deployed.
+ */
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { ROOT } from "../../scripts/lib/paths.mjs";
+import { findOnPath } from "../../scripts/lib/run.mjs";
+import { readWranglerConfig } from "../../scripts/lib/wrangler-config.mjs";
+import { CHART_TIMEOUT_MS, eventually } from "./harness.mjs";
+
+const MAX_PACKAGE_BYTES = 3_000_000;
+
+let folder;
+let program;
+let packed;
+/** Node, npm and a shell's programs; no Rust, and nothing of the clone. */
+let environment;
+
+before(
+  async () => {
+    folder = mkdtempSync(join(tmpdir(), "hitparade-package-"));
+    environment = { PATH: pathWithoutRust(), HOME: folder, TMPDIR: folder, npm_config_cache: npmCache(), CI: "1" };
+    const npm = findOnPath("npm");
+    const pack = spawnSync(npm, ["pack", "--json", "--pack-destination", folder], { cwd: ROOT, encoding: "utf8" });
+    assert.equal(pack.status, 0, pack.stderr);
+    [packed] = JSON.parse(pack.stdout.slice(pack.stdout.indexOf("[\n")));
+    const site = join(folder, "site");
+    mkdirSync(site);
+    writeFileSync(join(site, "package.json"), "{}");
+    const install = spawnSync(npm, ["install", "--no-audit", "--no-fund", "--prefer-offline", join(folder, packed.filename)], {
+      cwd: site,
+      env: environment,
+      encoding: "utf8",
+    });
+    assert.equal(install.status, 0, install.stderr);
+    program = join(site, "node_modules", ".bin", "hitparade");
+  },
+  { timeout: 300_000 },
+);
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A folder of links to what a machine with Node alone has. */
+function pathWithoutRust() {
+  const bin = join(folder, "bin");
+  mkdirSync(bin);
+  for (const name of ["npm", "npx", "sh", "env", "cat", "kill", "uname", "ps"]) {
+    const path = findOnPath(name);
+    if (path) symlinkSync(path, join(bin, name));
+  }
+  symlinkSync(process.execPath, join(bin, "node"));
+  return bin;
+}
+
+/** That of whoever runs the tests: what it has need not be fetched. */
+const npmCache = () => spawnSync("npm", ["config", "get", "cache"], { encoding: "utf8" }).stdout.trim();
+
+/** Starts a command; its address is known when it is ready. */
+async function start(words, cwd) {
+  const child = spawn(program, words, { cwd, env: environment, stdio: ["ignore", "pipe", "pipe"] });
+  const ended = new Promise((done) => child.once("exit", (code, signal) => done({ code, signal })));
+  let log = "";
+  child.stderr.on("data", (data) => (log += data));
+  const ready = new Promise((done) => {
+    let text = "";
+    child.stdout.on("data", (data) => {
+      const line = /^ready (\S+)$/m.exec((text += data));
+      if (line) done(line[1]);
+    });
+  });
+  const url = await Promise.race([ready, ended.then(() => Promise.reject(new Error(`it ended before it was ready:\n${log}`)))]);
+  return { url, child, ended, log: () => log };
+}
+
+function command(words, cwd) {
+  return spawnSync(program, words, { cwd, env: environment, encoding: "utf8", timeout: 60_000 });
+}
+
+function emptyFolder(name) {
+  const path = join(folder, name);
+  mkdirSync(path);
+  return path;
+}
+
+/** Listens on a port until told to stop. */
+async function take(port) {
+  const server = createServer();
+  const taken = await new Promise((done) => {
+    server.once("error", () => done(false));
+    server.listen(port, "127.0.0.1", () => done(true));
+  });
+  return () => taken && server.close();
+}
+
+describe("the npm package", () => {
+  test("is small, and holds what is served and nothing to build with", () => {
+    assert.ok(packed.size < MAX_PACKAGE_BYTES, `${packed.size} bytes`);
+    const names = packed.files.map(({ path }) => path);
+    for (const name of ["build/entry.js", "build/index_bg.wasm", "build/www/beacon.js", "build/bin/hitparade.mjs", "www/beacon.d.mts", "wrangler.toml"]) {
+      assert.ok(names.includes(name), `${name} is missing`);
+    }
+    const strange = names.filter((name) => /\.rs$|^(src|tests|scripts|target)\//.test(name));
+    assert.deepEqual(strange, []);
+  });
+
+  test("depends on workerd alone", () => {
+    const { dependencies } = JSON.parse(readFileSync(join(dirname(program), "..", "hitparade", "package.json"), "utf8"));
+    assert.deepEqual(Object.keys(dependencies), ["workerd"]);
+    const installed = readdirSync(join(dirname(program), "..")).filter((name) => !name.startsWith("."));
+    assert.deepEqual(installed.sort(), ["@cloudflare", "hitparade", "workerd"]);
+  });
+
+  test("shows a moving chart without a question, beside a program on its port, and leaves nothing", { timeout: 120_000 }, async () => {
+    const where = emptyFolder("demo");
+    const release = await take(8787);
+    const demo = await start([], where);
+    try {
+      assert.notEqual(new URL(demo.url).port, "8787", "that port is taken");
+      const chart = async () => (await fetch(`${demo.url}/top-posts?region=global&timeframe=24h&k=10`)).json();
+      const first = await chart();
+      assert.equal(first.top_posts.length, 10);
+      assert.ok(first.top_posts[0].content, "posts have names");
+      const moved = async () => assert.ok((await chart()).total_views > first.total_views);
+      await eventually(moved, 3 * CHART_TIMEOUT_MS);
+      assert.equal((await fetch(demo.url)).headers.get("content-type"), "text/html; charset=utf-8");
+    } finally {
+      demo.child.kill("SIGINT");
+      await demo.ended;
+      release();
+    }
+    assert.deepEqual(await demo.ended, { code: 0, signal: null }, demo.log());
+    assert.deepEqual(readdirSync(where), []);
+    assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith("hitparade-demo-")), []);
+    await assert.rejects(fetch(demo.url), "the server has ended");
+  });
+
+  test("makes a folder that serves a page of its own as it is", { timeout: 120_000 }, async () => {
+    const { status, stdout, stderr } = command(["init", "charts"], folder);
+    assert.equal(status, 0, stderr);
+    const [beacon, widget, chart] = stdout.trim().split("\n");
+    const charts = join(folder, "charts");
+    const server = await start(["serve", "--port", "0"], charts);
+    try {
+      for (const line of [beacon, widget]) {
+        const src = /src="([^"]+)"/.exec(line)[1].replace("http://127.0.0.1:8787", server.url);
+        assert.equal((await fetch(src)).status, 200, src);
+      }
+      assert.match(chart, /^<top-posts /);
+      const page = await (await fetch(`${server.url}/example.html`)).text();
+      assert.match(page, /<script async src="\/beacon.js"/);
+      const play = await fetch(`${server.url}/plays`, { method: "POST", body: JSON.stringify({ post_id: "my-first-page" }) });
+      assert.equal(play.status, 202, await play.text());
+    } finally {
+      server.child.kill("SIGTERM");
+      await server.ended;
+    }
+    assert.ok(existsSync(join(charts, ".state", "serve")), "what is stored is in that folder");
+  });
+
+  test("says what is in the way of a new folder, and changes nothing there", () => {
+    const where = emptyFolder("full");
+    writeFileSync(join(where, "thesis.txt"), "");
+    const { status, stderr } = command(["init"], where);
+    assert.equal(status, 1);
+    assert.match(stderr, /not empty: thesis\.txt/);
+    assert.deepEqual(readdirSync(where), ["thesis.txt"]);
+  });
+
+  test("its settings for Cloudflare are those of the clone, and name files that are there", async () => {
+    const charts = join(folder, "settings");
+    assert.equal(command(["init", "settings"], folder).status, 0);
+    const { parse } = await import("smol-toml");
+    const settings = parse(readFileSync(join(charts, "wrangler.toml"), "utf8"));
+    assert.ok(statSync(join(charts, settings.main)).isFile());
+    assert.ok(statSync(join(charts, settings.assets.directory, "index.html")).isFile());
+    assert.equal(settings.build, undefined);
+    assert.deepEqual(settings.vars, (await readWranglerConfig()).vars);
+  });
+
+  test("deploys from such a folder only", () => {
+    const { status, stderr } = command(["deploy", "--dry-run"], emptyFolder("nothing"));
+    assert.equal(status, 1);
+    assert.match(stderr, /npx hitparade init/);
+  });
+
+  test("tells its commands and options, with the names that they have here", () => {
+    assert.match(command(["--help"], folder).stderr, /usage: hitparade/);
+    assert.match(command(["export", "--help"], folder).stderr, /usage: npx hitparade export --file/);
+    assert.match(command(["backup", "--help"], folder).stderr, /usage: npx hitparade backup --to/);
+  });
+
+  test("says that Node is too old, before it needs what an old one has not", () => {
+    const older = `Object.defineProperty(process.versions, "node", { value: "16.20.2" });`;
+    const { status, stderr } = spawnSync(process.execPath, ["--import", `data:text/javascript,${encodeURIComponent(older)}`, program], {
+      env: environment,
+      encoding: "utf8",
+    });
+    assert.equal(status, 1);
+    assert.match(stderr, /Node 16\.20\.2 is too old: 20 or newer/);
+  });
+});
