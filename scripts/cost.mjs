@@ -1,4 +1,4 @@
-/** `npm run cost`: what 10 regions at a million plays and a million readers a second need, and cost. */
+/** `npm run dev -- cost`: what 10 regions at a million plays and a million readers a second need, and cost. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { CLOUDFLARE, USUAL } from "./cost/prices.mjs";
@@ -7,7 +7,7 @@ import { numberOption, readOptions } from "./lib/options.mjs";
 import { ROOT } from "./lib/paths.mjs";
 import { runMain } from "./lib/say.mjs";
 
-const USAGE = `usage: npm run cost -- [--plays 1000000] [--reads 1000000] [--regions 10] [--charts 10] [--batch N]
+const USAGE = `usage: npm run dev -- cost [--plays 1000000] [--reads 1000000] [--regions 10] [--charts 10] [--batch N]
 
   --plays N    plays a second, over all regions
   --reads N    charts that are asked for a second

@@ -1,4 +1,4 @@
-/** `npm run fuzz -- --minutes 10`: bad input of every kind against the service, mixed with good plays. */
+/** `npm run dev -- fuzz --minutes 10`: bad input of every kind against the service, mixed with good plays. */
 import { join } from "node:path";
 import { ensureBuilt } from "./build.mjs";
 import { NODE } from "./lib/npm-packages.mjs";
@@ -7,7 +7,7 @@ import { ROOT } from "./lib/paths.mjs";
 import { run } from "./lib/run.mjs";
 import { runMain } from "./lib/say.mjs";
 
-const USAGE = `usage: npm run fuzz -- [--minutes 10] [--seed N]
+const USAGE = `usage: npm run dev -- fuzz [--minutes 10] [--seed N]
 
   --minutes N  how long
   --seed N     makes the same requests again; how they meet stays a matter of chance`;

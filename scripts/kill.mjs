@@ -1,4 +1,4 @@
-/** `npm run kill -- --rounds 20`: kills the server under load, again and again, and counts every play. */
+/** `npm run dev -- kill --rounds 20`: kills the server under load, again and again, and counts every play. */
 import { join } from "node:path";
 import { ensureBuilt } from "./build.mjs";
 import { NODE } from "./lib/npm-packages.mjs";
@@ -7,7 +7,7 @@ import { ROOT } from "./lib/paths.mjs";
 import { run } from "./lib/run.mjs";
 import { runMain } from "./lib/say.mjs";
 
-const USAGE = `usage: npm run kill -- [--rounds 20] [--seed N]
+const USAGE = `usage: npm run dev -- kill [--rounds 20] [--seed N]
 
   --rounds N  how often the server is killed
   --seed N    makes the same plays again; when the server is killed stays a matter of chance`;

@@ -1,5 +1,5 @@
 /**
- * `npm run schemathesis`: requests that nobody would write by hand, made from `/openapi.json`, once
+ * `npm run dev -- schemathesis`: requests that nobody would write by hand, made from `/openapi.json`, once
  * with every token and once with none. Fails on an answer that the contract does not name, and on
  * any server error.
  */
@@ -29,7 +29,7 @@ const CHECKS = [
 const TOKEN = "token-of-the-check";
 const TOKENS = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN"];
 
-const USAGE = `usage: npm run schemathesis -- [--examples 50] [--seed N]
+const USAGE = `usage: npm run dev -- schemathesis [--examples 50] [--seed N]
 
   --examples N  requests that are tried for each operation and token
   --seed N      makes the same requests again`;

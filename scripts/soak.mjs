@@ -1,4 +1,4 @@
-/** `npm run soak`: half an hour at the highest rate that this machine takes, killed every minute. */
+/** `npm run dev -- soak`: half an hour at the highest rate that this machine takes, killed every minute. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { machine } from "./lib/report.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { Soak } from "./lib/soak.mjs";
 
-const USAGE = `usage: npm run soak -- [--minutes 30] [--every 60] [--senders 8]
+const USAGE = `usage: npm run dev -- soak [--minutes 30] [--every 60] [--senders 8]
 
   --minutes N  how long
   --every N    seconds from one SIGKILL to the next
@@ -29,7 +29,7 @@ await runMain(async () => {
   try {
     await soak.run({ minutes, everyS, onMinute: say });
     const { lines, failures } = soak.report();
-    process.stdout.write(`\nnpm run soak -- --minutes ${minutes} --every ${everyS} --senders ${senders} · ${machine()} · ${new Date().toISOString().slice(0, 10)}\n\n${lines.join("\n")}\n`);
+    process.stdout.write(`\nnpm run dev -- soak --minutes ${minutes} --every ${everyS} --senders ${senders} · ${machine()} · ${new Date().toISOString().slice(0, 10)}\n\n${lines.join("\n")}\n`);
     if (failures.length > 0) throw new Advice("The soak failed:", ...failures);
   } finally {
     await soak.stop();

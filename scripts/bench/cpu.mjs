@@ -1,6 +1,6 @@
 /**
  * `npm run bench -- cpu`: the processor time of one beacon and of one chart, everything in the server's
- * process included. What else the machine does costs nothing here: inputs of `npm run cost`.
+ * process included. What else the machine does costs nothing here: inputs of `npm run dev -- cost`.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

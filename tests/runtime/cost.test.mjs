@@ -1,4 +1,4 @@
-/** The arithmetic of `npm run cost`, on a workload that can be done by hand. */
+/** The arithmetic of `npm run dev -- cost`, on a workload that can be done by hand. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -69,5 +69,5 @@ test("prints its tables from the figures in the repository", () => {
   assert.doesNotMatch(stdout, /NaN|undefined|Infinity/);
   // What the documentation shows was printed by this very arithmetic.
   const page = readFileSync(join(ROOT, "docs", "cost.md"), "utf8");
-  assert.ok(page.includes(stdout.trimEnd()), "docs/cost.md shows other figures: run `npm run cost` and put them in");
+  assert.ok(page.includes(stdout.trimEnd()), "docs/cost.md shows other figures: run `npm run dev -- cost` and put them in");
 });

@@ -7,6 +7,14 @@ import { ROOT } from "../../scripts/lib/paths.mjs";
 
 const LEFT_OUT = ["node_modules", "target", "build", ".state", ".git", ".wrangler"];
 
+/** The commands of a program that takes their names. @param {string} file in scripts */
+const commandsOf = (file) => {
+  const [, table] = /const COMMANDS = \{\n([^]*?)\n\};/.exec(readFileSync(join(ROOT, "scripts", file), "utf8"));
+  return [...table.matchAll(/^ {2}"?([a-z-]+)"?: /gm)].map(([, name]) => name);
+};
+const DEV = commandsOf("dev.mjs");
+const HITPARADE = commandsOf("hitparade.mjs");
+
 function documents(folder = ROOT) {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     if (LEFT_OUT.includes(entry.name)) return [];
@@ -40,6 +48,8 @@ for (const path of documents()) {
   test(`${name}: every command is there`, () => {
     const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
     for (const [, script] of text.matchAll(/npm run ([a-z-]+)/g)) assert.ok(script in scripts, `npm run ${script}`);
+    for (const [, command] of text.matchAll(/npm run dev -- ([a-z-]+)/g)) assert.ok(DEV.includes(command), `npm run dev -- ${command}`);
+    for (const [, command] of text.matchAll(/npx hitparade ([a-z]+)/g)) assert.ok(HITPARADE.includes(command), `npx hitparade ${command}`);
     for (const [, file] of text.matchAll(/(?:cargo test|--test) [^`\n]*?--test ([a-z_]+)/g)) {
       assert.ok(existsSync(join(ROOT, "tests", `${file}.rs`)) || existsSync(join(ROOT, "tests", file)), `--test ${file}`);
     }
@@ -49,7 +59,14 @@ for (const path of documents()) {
 test("every command is in a document", () => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
   const all = documents().map((path) => readFileSync(path, "utf8")).join("\n");
-  for (const script of Object.keys(scripts)) {
+  for (const command of DEV) {
+    const called = ["test", "bench", "simulate"].includes(command) ? command : `npm run dev -- ${command}`;
+    assert.ok(all.includes(called), `no document says what ${called} is for`);
+  }
+  for (const command of HITPARADE.filter((name) => name !== "demo")) {
+    assert.ok(all.includes(`npx hitparade ${command}`), `no document says what npx hitparade ${command} is for`);
+  }
+  for (const script of Object.keys(scripts).filter((name) => name !== "prepack")) {
     const called = ["start", "test"].includes(script) ? `npm ${script}` : `npm run ${script}`;
     assert.ok(all.includes(called), `no document says what ${called} is for`);
   }

@@ -1,7 +1,7 @@
 /**
  * Bad input of every kind, mixed with good plays, from many senders at once: nothing but documented
  * answers, nobody waits for ever, the instance lives on, and the good plays are counted exactly.
- * FUZZ_SECONDS: how long (4); FUZZ_SEED: which. `npm run fuzz -- --minutes 10` sets both.
+ * FUZZ_SECONDS: how long (4); FUZZ_SEED: which. `npm run dev -- fuzz --minutes 10` sets both.
  */
 import assert from "node:assert/strict";
 import { connect } from "node:net";
@@ -20,7 +20,7 @@ const ANSWER_TIMEOUT_MS = 30_000;
 const DOCUMENTED = new Set([202, 400, 401, 413, 415, 429, 503]);
 
 test(`${SECONDS} s of bad input, seed ${SEED}`, { timeout: (SECONDS + 120) * 1_000 }, async (t) => {
-  t.diagnostic(`the same again: npm run fuzz -- --seed ${SEED}`);
+  t.diagnostic(`the same again: npm run dev -- fuzz --seed ${SEED}`);
   const service = await Service.start();
   try {
     await service.addRegions(REGION);

@@ -1,7 +1,7 @@
 /**
  * Killed at random moments under load, the service counts every play exactly once: batches that
  * got no answer, for the kill or because their sender hung up, are sent again under the same key.
- * KILL_ROUNDS: how often (2); KILL_SEED: which plays. `npm run kill -- --rounds 20` sets both.
+ * KILL_ROUNDS: how often (2); KILL_SEED: which plays. `npm run dev -- kill --rounds 20` sets both.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -22,7 +22,7 @@ const MINUTE_MS = 60_000;
 const AGES_MINUTES = [0, 0, 0, 0, 1, 5, 20, 200, 3_000, 30_000, 500_000];
 
 test(`${ROUNDS} rounds, seed ${SEED}`, { timeout: (60 + ROUNDS * 60) * 1_000 }, async (t) => {
-  t.diagnostic(`the same plays again: npm run kill -- --rounds ${ROUNDS} --seed ${SEED}`);
+  t.diagnostic(`the same plays again: npm run dev -- kill --rounds ${ROUNDS} --seed ${SEED}`);
   const random = randomNumbers(SEED);
   const service = await Service.start();
   try {
