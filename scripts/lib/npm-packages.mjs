@@ -14,7 +14,6 @@ const bin = (name) => join(MODULES, ".bin", name);
 /** The runtime itself: the program, not what stands in for it where npm ran no scripts. */
 export const workerd = () => createRequire(join(ROOT, "package.json"))("workerd").default;
 const ESBUILD = bin("esbuild");
-export const WASM_OPT = bin("wasm-opt");
 
 /** The tool that uploads a Worker; to be run by `NODE`, which is new enough for it. */
 export const WRANGLER = join(MODULES, "wrangler", "bin", "wrangler.js");
@@ -24,7 +23,7 @@ export const NODE = bin("node");
 
 export const NPM_STEP = { what: "npm packages from package-lock.json", seconds: 20 };
 
-export const hasNpmPackages = () => packagesMatchLock() && [bin("workerd"), ESBUILD, WASM_OPT, NODE].every(isProgram);
+export const hasNpmPackages = () => packagesMatchLock() && [bin("workerd"), ESBUILD, NODE].every(isProgram);
 
 /** Installs the packages unless exactly those of the lock file are there. Built-ins only. */
 export async function ensureNpmPackages() {

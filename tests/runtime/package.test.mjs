@@ -58,7 +58,9 @@ function pathWithoutRust() {
 }
 
 /** That of whoever runs the tests: what it has need not be fetched. */
-const npmCache = () => spawnSync("npm", ["config", "get", "cache"], { encoding: "utf8" }).stdout.trim();
+function npmCache() {
+  return spawnSync("npm", ["config", "get", "cache"], { encoding: "utf8" }).stdout.trim();
+}
 
 /** Starts a command; its address is known when it is ready. */
 async function start(words, cwd) {
