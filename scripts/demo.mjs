@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ensureBuilt } from "./build.mjs";
 import { backfill, loadCatalog, playLive, readDemo } from "./lib/demo.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
@@ -34,7 +34,6 @@ await runMain(async () => {
   const speed = numberOption("speed", options.values.speed, SPEED, options.refuse);
   expectSteps(...STEPS);
   await ensureBuilt();
-  const port = wanted === "" ? await freePort() : wanted;
   const state = mkdtempSync(join(tmpdir(), "hitparade-demo-"));
   process.on("exit", () => rmSync(state, { recursive: true, force: true }));
   const end = new AbortController();
@@ -49,11 +48,9 @@ await runMain(async () => {
   const demo = readDemo();
   // The demo's airports instead of the continents, whose charts would stay empty.
   const regions = { REGIONS: JSON.stringify(demo.regions) };
-  const server = await step(STEPS[0], () => startServer({
-    port,
-    state,
-    environment: { ...process.env, ...regions, ...tokens },
-  }));
+  const environment = { ...process.env, ...regions, ...tokens };
+  const start = (port) => startServer({ port, state, environment });
+  const server = await step(STEPS[0], () => (wanted === "" ? startOnFreePort(start) : start(wanted)));
   const crashed = server.ended.then((how) => {
     if (!end.signal.aborted) throw new Advice(`workerd ended by itself (${how}); its messages are above.`);
   });
@@ -68,12 +65,35 @@ await runMain(async () => {
   say("\nThe demo has ended. `npm start` starts it anew; `npm run serve` serves without a demo.");
 });
 
-/** A demo shall not fail for a port: nobody else knows which it is. */
-async function freePort() {
-  const port = await freePortFrom(USUAL_PORT);
-  if (port === null) throw new Advice(`No port from ${USUAL_PORT} on is free.`, "Name one with --port.");
-  if (port !== USUAL_PORT) say(`Port ${USUAL_PORT} is taken; this is on ${port}.`);
-  return port;
+/** Until a chart has something to show. Each question is another one: answers are kept for seconds. */
+async function untilShown(url, signal) {
+  const week_h = 7 * 24;
+  for (let more_h = 0; more_h < 200; more_h++) {
+    const answer = await fetch(`${url}/top-posts?timeframe=${week_h + more_h}h&k=10`, { signal });
+    const { top_posts: posts } = await answer.json();
+    if (posts?.length > 0) return;
+    await sleep(150, undefined, { signal });
+  }
+  throw new Advice("The demo's plays are in no chart after half a minute; messages of the service are above.");
+}
+
+/**
+ * A demo shall not fail for a port. Two that are started at once find the same one free.
+ * @param {(port: number) => Promise<import("./lib/server.mjs").Server>} start
+ */
+async function startOnFreePort(start) {
+  for (let from = USUAL_PORT; ; ) {
+    const port = await freePortFrom(from);
+    if (port === null) throw new Advice(`No port from ${from} on is free.`, "Name one with --port.");
+    try {
+      const server = await start(port);
+      if (port !== USUAL_PORT) say(`Port ${USUAL_PORT} is taken; this is on ${port}.`);
+      return server;
+    } catch (error) {
+      if ((await freePortFrom(port)) === port) throw error;
+      from = port + 1;
+    }
+  }
 }
 
 async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed }) {
@@ -84,6 +104,7 @@ async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed })
     await loadCatalog(url, demo, { adminToken: tokens.ADMIN_TOKEN, signal });
     const all = demo.flights.length.toLocaleString("en");
     await backfill(url, demo, { ...sending, onProgress: (sent) => tell(`${sent.toLocaleString("en")} of ${all} plays`) });
+    await untilShown(url, signal);
   });
   process.stdout.write(`ready ${url}\n`);
   if (!stayClosed) openPage(url);

@@ -5,7 +5,7 @@ import { ensureBuilt } from "./build.mjs";
 import { ensureBrowser } from "./lib/browser.mjs";
 import { NODE } from "./lib/npm-packages.mjs";
 import { ROOT } from "./lib/paths.mjs";
-import { run } from "./lib/run.mjs";
+import { findOnPath, run } from "./lib/run.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { setupToBuild } from "./setup.mjs";
 
@@ -23,26 +23,50 @@ await runMain(async () => {
   if (group && !GROUPS.includes(group)) throw new Advice(`There is no group \`${group}\`.`, ...USAGE.split("\n"));
   const chosen = group ? [group] : GROUPS;
 
-  const parts = [];
-  if (chosen.includes("rust")) parts.push({ name: "rust", test: () => testRust(words) });
+  await setupToBuild();
+  const lanes = [];
   const folders = chosen.filter((name) => name !== "rust");
-  if (folders.length > 0) parts.push({ name: folders.join(" and "), test: () => testService(folders, words) });
+  // Shown as it comes; what the other lane says follows.
+  if (folders.length > 0) lanes.push(inLane(folders.join(" and "), () => testService(folders, words)));
+  if (chosen.includes("rust")) lanes.push(lanes.length > 0 ? besides(lanes[0], words) : inLane("rust", () => testRust(words)));
 
-  const results = [];
-  for (const { name, test } of parts) {
-    say(`\n▸ tests: ${name}`);
-    const started = Date.now();
-    const code = await test();
-    results.push({ name, passed: code === 0, seconds: Math.round((Date.now() - started) / 1000) });
-  }
+  const results = await Promise.all(lanes);
   say("");
   for (const { name, passed, seconds } of results) say(`${passed ? "passed" : "FAILED"}  ${name} (${seconds} s)`);
   return results.every(({ passed }) => passed) ? 0 : 1;
 });
 
-async function testRust(words) {
-  await setupToBuild();
-  return run("cargo", ["test", "--no-fail-fast", ...words], { stdout: "inherit" });
+/** @param {string} name @param {() => Promise<number>} test gives an exit code */
+async function inLane(name, test) {
+  say(`\n▸ tests: ${name}`);
+  const started = Date.now();
+  const code = await test();
+  return { name, passed: code === 0, seconds: Math.round((Date.now() - started) / 1000) };
+}
+
+/**
+ * The native tests beside those of the service: these wait for charts more than they compute, and go
+ * first where both want the processor.
+ */
+function besides(service, words) {
+  let said = "";
+  let tell = (text) => void (said += text);
+  const shown = service.catch(() => {}).then(() => {
+    process.stdout.write(`\n▸ tests: rust\n${said}`);
+    tell = (text) => process.stdout.write(text);
+  });
+  return inLane("rust, beside them", async () => {
+    const code = await testRust(words, (line) => tell(`${line}\n`));
+    await shown;
+    return code;
+  });
+}
+
+async function testRust(words, onLine) {
+  const cargo = ["cargo", "test", "--no-fail-fast", ...words];
+  const nice = onLine && findOnPath("nice");
+  const [program, ...args] = nice ? [nice, "-n", "10", ...cargo] : cargo;
+  return run(program, args, onLine ? { onLine } : { stdout: "inherit" });
 }
 
 /** One run of node's test runner over all files, so that its closing lines count them all. */

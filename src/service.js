@@ -22,13 +22,16 @@ import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.
 initSync({ module });
 renewBy(__wbg_reset_state);
 
-const INTERRUPTED = JSON.stringify({
-  type: "about:blank",
-  title: "Service Unavailable",
-  status: 503,
-  detail: "the service was interrupted by an error of its own; send the request again",
-  code: "unavailable",
-});
+/** What a request gets that was under way when the instance ended. @param {Request} request */
+function interrupted(request) {
+  const isNamed = request.method !== "POST" || request.headers.has("idempotency-key") || !request.url.includes("/plays");
+  // A batch may have its name inside; one without might count twice.
+  const [status, title, code, detail] = isNamed
+    ? [503, "Service Unavailable", "unavailable", "the service was interrupted by an error of its own; send the request again"]
+    : [504, "Gateway Timeout", "outcome_unknown", "the service was interrupted: whether the batch was counted is not known; sent again without a name, it might count twice"];
+  const headers = { "content-type": "application/problem+json", "cache-control": "no-store", ...(isNamed && { "retry-after": "1" }) };
+  return new Response(JSON.stringify({ type: "about:blank", title, status, detail, code }), { status, headers });
+}
 
 /** @param {Request} request */
 export async function serve(request, env, ctx) {
@@ -37,8 +40,7 @@ export async function serve(request, env, ctx) {
     return await answerOf(() => handle(request, env, ctx));
   } catch (error) {
     if (!(error instanceof InstanceEnded || error instanceof WebAssembly.RuntimeError)) throw error;
-    const headers = { "content-type": "application/problem+json", "cache-control": "no-store", "retry-after": "1" };
-    return new Response(INTERRUPTED, { status: 503, headers });
+    return interrupted(request);
   }
 }
 

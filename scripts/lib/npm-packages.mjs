@@ -2,8 +2,10 @@
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { delimiter, join } from "node:path";
+import { lock } from "./lock.mjs";
 import { ROOT } from "./paths.mjs";
 import { isProgram, mustRun } from "./run.mjs";
+import { say } from "./say.mjs";
 import { step } from "./steps.mjs";
 
 const MODULES = join(ROOT, "node_modules");
@@ -21,24 +23,33 @@ export const WRANGLER = join(MODULES, "wrangler", "bin", "wrangler.js");
 /** Node from the lock file, newer than what the user may have; for `wrangler` and the tests. */
 export const NODE = bin("node");
 
-export const NPM_STEP = { what: "npm packages from package-lock.json", seconds: 20 };
+const NPM_STEP = { what: "npm packages from package-lock.json", seconds: 20 };
 
-export const hasNpmPackages = () => packagesMatchLock() && [bin("workerd"), ESBUILD, NODE].every(isProgram);
+const hasNpmPackages = () => packagesMatchLock() && [bin("workerd"), ESBUILD, NODE].every(isProgram);
 
-/** Installs the packages unless exactly those of the lock file are there. Built-ins only. */
+/** Installs the packages unless exactly those of the lock file are there; one process at a time. */
 export async function ensureNpmPackages() {
   if (hasNpmPackages()) return;
-  await step(NPM_STEP, () =>
-    mustRun("npm", ["ci", "--loglevel=error", "--include=optional", "--include=dev"], {
-      // npm must not run on the Node it is about to delete.
-      env: { ...process.env, PATH: withoutOwnPrograms(process.env.PATH), npm_config_dry_run: "" },
-      todo: [
-        "Is the npm registry in reach (`npm ping` tells)? Is there 1 GB free?",
-        "Then try again: what was fetched is kept. `rm -rf node_modules` first gives it a clean start.",
-      ],
-    }),
+  const held = await lock(join(ROOT, "target", "hitparade-npm.lock"), (holder) =>
+    say(`▸ waiting for another command (process ${holder}) that installs the npm packages`),
   );
+  try {
+    if (!hasNpmPackages()) await step(NPM_STEP, install);
+  } finally {
+    held.release();
+  }
 }
+
+const install = () =>
+  mustRun("npm", ["ci", "--loglevel=error", "--include=optional", "--include=dev"], {
+    // npm must not run on the Node it is about to delete.
+    env: { ...process.env, PATH: withoutOwnPrograms(process.env.PATH), npm_config_dry_run: "" },
+    onLine: () => {},
+    todo: [
+      "Is the npm registry in reach (`npm ping` tells)? Is there 1 GB free?",
+      "Then try again: what was fetched is kept. `rm -rf node_modules` first gives it a clean start.",
+    ],
+  });
 
 /** Whether `node_modules` holds the versions of the lock file, and nothing is missing. */
 function packagesMatchLock() {

@@ -14,19 +14,13 @@ const ENDING = ["SIGINT", "SIGTERM"];
  * @param {string} program
  * @param {string[]} args
  * @param {{env?: NodeJS.ProcessEnv, cwd?: string, stdout?: "inherit", stdin?: "inherit", onLine?: (line: string) => void}} [options]
- *   `stdin`: the program may ask the user; `onLine`: gets what it says, which is shown where it fails only
+ *   `stdin`: the program may ask the user; `onLine`: gets what it says, which is not shown
  * @returns {Promise<number>} the exit code; 1 when a signal ended it
  */
 export function run(program, args, { env = process.env, cwd = ROOT, stdout, stdin = "ignore", onLine } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { cwd, env, stdio: onLine ? [stdin, "pipe", "pipe"] : [stdin, stdout ?? 2, 2] });
-    let said = "";
-    for (const stream of onLine ? [child.stdout, child.stderr] : []) {
-      createInterface({ input: stream }).on("line", (line) => {
-        said += `${line}\n`;
-        onLine(line);
-      });
-    }
+    for (const stream of onLine ? [child.stdout, child.stderr] : []) createInterface({ input: stream }).on("line", onLine);
     // Whoever ends this script ends what it runs, even when the signal came to the script alone.
     let ending = null;
     const pass = (signal) => child.kill((ending = signal));
@@ -35,7 +29,6 @@ export function run(program, args, { env = process.env, cwd = ROOT, stdout, stdi
     child.on("close", (code) => {
       for (const signal of ENDING) process.off(signal, pass);
       if (ending) process.exit(128 + constants.signals[ending]);
-      if (code !== 0) process.stderr.write(`\n${said}`);
       resolve(code ?? 1);
     });
   });
@@ -49,9 +42,18 @@ export function run(program, args, { env = process.env, cwd = ROOT, stdout, stdi
  */
 export async function mustRun(program, args, { todo = [], ...options } = {}) {
   const command = `${program} ${args.join(" ")}`;
+  let said = "";
+  const { onLine } = options;
+  if (onLine) {
+    options.onLine = (line) => {
+      said += `${line}\n`;
+      onLine(line);
+    };
+  }
   const code = await run(program, args, options).catch((error) => {
     throw new Advice(`\`${command}\` could not be started: ${error.message}`, ...todo);
   });
+  if (code !== 0) process.stderr.write(said && `\n${said}`);
   if (code !== 0) throw new Advice(`\`${command}\` failed (exit code ${code}); its messages are above.`, ...todo);
 }
 

@@ -37,6 +37,8 @@ use crate::wire::{
 const CHART_TIMEOUT_MS: u64 = 3_000;
 /// Charts that are asked for at once: the platform takes six connections.
 const CHARTS_AT_ONCE: usize = 6;
+/// From the first play after a start to its push. Costs an alarm and a push more for each start.
+const FIRST_PUSH_MS: u64 = 1_000;
 /// What an error costs a sender: the time a restarted object needs.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
 
@@ -567,7 +569,14 @@ impl Inner {
 
     /// Commits until nothing waits.
     async fn commit_all(&self) {
-        self.ensure_alarm_within(PUSH_INTERVAL_MS).await;
+        // What comes first after a start need not wait for others to come: it is in charts soon.
+        let is_first = self.pushed_ms.get() == 0;
+        let delay_ms = if is_first {
+            FIRST_PUSH_MS
+        } else {
+            PUSH_INTERVAL_MS
+        };
+        self.ensure_alarm_within(delay_ms).await;
         loop {
             if self.arrivals.get().is_busy() {
                 self.wait_for_group().await;

@@ -10,7 +10,7 @@ import { after, before, test } from "node:test";
 import { buildWith } from "../../scripts/build.mjs";
 import { startServer } from "../../scripts/lib/server.mjs";
 import { TARGET_DIR } from "../../scripts/lib/paths.mjs";
-import { ADMIN_TOKEN, CHART_TIMEOUT_MS, INGEST_TOKEN, Model, Service, eventually, randomKey } from "./harness.mjs";
+import { ADMIN_TOKEN, CHART_TIMEOUT_MS, INGEST_TOKEN, Model, Service, eventually, randomKey, readProblem } from "./harness.mjs";
 
 /** Where src/ says `point(…)`, and what brings it about: a batch, or its way to the chart. */
 const POINTS = {
@@ -103,6 +103,15 @@ for (const [point, when] of Object.entries(POINTS)) {
     await model.assertExactly(service);
   });
 }
+
+test("a batch without a name is not asked for again: it might count twice", { timeout: 60_000 }, async () => {
+  await service.panicAt("durable");
+  const answer = await service.request("POST", "/plays", { post_id: "nameless" });
+  const problem = await readProblem(answer, 504);
+  assert.equal(problem.code, "outcome_unknown");
+  assert.equal(answer.headers.get("retry-after"), null);
+  await eventually(async () => assert.equal((await service.post("nameless", { timeframe: "all" })).view_count, 1));
+});
 
 /** One batch, not sent again. */
 async function sendOnce({ plays, key }) {
