@@ -8,7 +8,7 @@ import { backfill, loadCatalog, playLive, readDemo } from "./lib/demo.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
 import { openPage } from "./lib/open.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
-import { freePortFrom, startServer } from "./lib/server.mjs";
+import { freePortFrom, refuseTakenPort, startServer } from "./lib/server.mjs";
 import { expectSteps, step } from "./lib/steps.mjs";
 
 const USAGE = `usage: npm start -- [--port 8787] [--speed 1800] [--no-open]
@@ -33,6 +33,8 @@ await runMain(async () => {
   const wanted = options.values.port && numberOption("port", options.values.port, PORT, options.refuse);
   const speed = numberOption("speed", options.values.speed, SPEED, options.refuse);
   expectSteps(...STEPS);
+  // Now, and not after minutes of building.
+  if (wanted !== "") await refuseTakenPort(wanted);
   await ensureBuilt();
   const state = mkdtempSync(join(tmpdir(), "hitparade-demo-"));
   process.on("exit", () => rmSync(state, { recursive: true, force: true }));

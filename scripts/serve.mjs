@@ -2,7 +2,7 @@
 import { ensureBuilt } from "./build.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
 import { Advice, runMain } from "./lib/say.mjs";
-import { startServer } from "./lib/server.mjs";
+import { refuseTakenPort, startServer } from "./lib/server.mjs";
 
 const USAGE = `usage: npm run serve -- [--port 8787] [--state .state/serve]
 
@@ -17,6 +17,8 @@ await runMain(async () => {
   if (!options) return;
   const port = numberOption("port", options.values.port, { min: 0, max: 65_535 }, options.refuse);
   const state = options.values.state || options.refuse("--state needs the name of a folder.");
+  // Now, and not after minutes of building.
+  await refuseTakenPort(port);
   await ensureBuilt();
   let ending = false;
   const signalled = new Promise((done) => {

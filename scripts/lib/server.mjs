@@ -91,8 +91,11 @@ export async function startWorkerd(configPath, port, variables = {}, onEnd = () 
   }
 }
 
-/** A server that was just killed may hold its port a moment longer; only then is it taken. */
-async function refuseTakenPort(port) {
+/**
+ * A server that was just killed may hold its port a moment longer; only then is it taken.
+ * @param {number} port
+ */
+export async function refuseTakenPort(port) {
   for (const deadline = Date.now() + PORT_TIMEOUT_MS; ; await sleep(100)) {
     const error = await listenOnce(port);
     if (!error) return;

@@ -33,6 +33,7 @@ export async function step({ what, seconds }, work) {
   const elapsed_s = () => (Date.now() - started_ms) / 1_000;
   let how_far = "";
   const left = () => {
+    if (elapsed_s() > 1.5 * seconds + 5) return ", longer than usual";
     const left_s = Math.round(Math.max(seconds - elapsed_s(), 0) + after_s);
     return left_s > 0 ? `, about ${left_s} s left` : "";
   };
