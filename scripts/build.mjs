@@ -14,7 +14,7 @@ import { runMain, say } from "./lib/say.mjs";
 import { expectSteps, step } from "./lib/steps.mjs";
 import { setupToBuild, setupToServe } from "./setup.mjs";
 
-const COMPILED = join(TARGET_DIR, "wasm32-unknown-unknown", "release", "hitparade.wasm");
+const COMPILED = join(TARGET_DIR, "wasm32-unknown-unknown", "worker", "hitparade.wasm");
 const isFirst = !existsSync(COMPILED);
 const COMPILE_STEP = { what: "the Worker in WebAssembly", seconds: isFirst ? 90 : 10 };
 const MODULES_STEP = { what: "its modules", seconds: 2 };
@@ -86,7 +86,7 @@ async function compile(features, tell) {
   const env = { ...process.env, CARGO_TERM_COLOR: process.stderr.isTTY ? "always" : "auto", CARGO_TERM_PROGRESS_WHEN: "never" };
   const cargo = (...words) => mustRun("cargo", ["build", "--locked", ...words], { todo, env, onLine });
   const chosen = features.flatMap((feature) => ["--features", feature]);
-  const worker = cargo("--release", "--target", "wasm32-unknown-unknown", "--lib", ...chosen);
+  const worker = cargo("--profile", "worker", "--target", "wasm32-unknown-unknown", "--lib", ...chosen);
   const tool = cargo("--profile", "tool", "--package", "bindgen");
   // Both, also where one fails: what is done is kept.
   for (const result of await Promise.allSettled([worker, tool])) if (result.status === "rejected") throw result.reason;

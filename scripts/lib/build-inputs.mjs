@@ -51,7 +51,7 @@ function filesBelow(folder) {
 
 /** What `include_str!` and its like took in, from the compiler's list of dependencies. */
 function includedFiles() {
-  const list = join(TARGET_DIR, "wasm32-unknown-unknown", "release", "hitparade.d");
+  const list = join(TARGET_DIR, "wasm32-unknown-unknown", "worker", "hitparade.d");
   if (!existsSync(list)) return [];
   return readFileSync(list, "utf8")
     .split("\n")

@@ -14,10 +14,10 @@ export async function buildExample(name) {
   await setupToBuild();
   const target = "wasm32-unknown-unknown";
   await step({ what: `the benchmark ${name} in WebAssembly`, seconds: 60 }, () =>
-    mustRun("cargo", ["build", "--quiet", "--release", "--target", target, "--example", name]),
+    mustRun("cargo", ["build", "--quiet", "--profile", "worker", "--target", target, "--example", name]),
   );
   const folder = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target");
-  return new WebAssembly.Module(readFileSync(join(folder, target, "release", "examples", `${name}.wasm`)));
+  return new WebAssembly.Module(readFileSync(join(folder, target, "worker", "examples", `${name}.wasm`)));
 }
 
 /**

@@ -9,12 +9,14 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { ROOT } from "../../scripts/lib/paths.mjs";
+import { gzipSync } from "node:zlib";
+import { BUILD_DIR, MODULES, ROOT } from "../../scripts/lib/paths.mjs";
 import { findOnPath } from "../../scripts/lib/run.mjs";
 import { readWranglerConfig } from "../../scripts/lib/wrangler-config.mjs";
 import { CHART_TIMEOUT_MS, eventually } from "./harness.mjs";
 
 const MAX_PACKAGE_BYTES = 3_000_000;
+const MAX_WORKER_BYTES = 650 << 10;
 
 let folder;
 let program;
@@ -106,6 +108,11 @@ describe("the npm package", () => {
     assert.deepEqual(strange, []);
   });
 
+  test("its Worker takes a fifth of what the free plan does", () => {
+    const bytes = MODULES.reduce((sum, name) => sum + gzipSync(readFileSync(join(BUILD_DIR, name))).length, 0);
+    assert.ok(bytes <= MAX_WORKER_BYTES, `${bytes} bytes compressed`);
+  });
+
   test("depends on workerd alone", () => {
     const { dependencies } = JSON.parse(readFileSync(join(dirname(program), "..", "hitparade", "package.json"), "utf8"));
     assert.deepEqual(Object.keys(dependencies), ["workerd"]);
@@ -116,7 +123,10 @@ describe("the npm package", () => {
   test("shows a moving chart without a question, beside a program on its port, and leaves nothing", { timeout: 120_000 }, async () => {
     const where = emptyFolder("demo");
     const release = await take(8787);
-    const demo = await start([], where);
+    const demo = await start([], where).catch((error) => {
+      release();
+      throw error;
+    });
     try {
       assert.notEqual(new URL(demo.url).port, "8787", "that port is taken");
       const chart = async () => (await fetch(`${demo.url}/top-posts?region=global&timeframe=24h&k=10`)).json();
