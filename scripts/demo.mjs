@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ensureBuilt } from "./build.mjs";
 import { backfill, loadCatalog, playLive, readDemo } from "./lib/demo.mjs";

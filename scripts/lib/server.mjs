@@ -1,6 +1,6 @@
 /** The build on bare workerd, everything it stores under one folder. */
 import { spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -31,17 +31,15 @@ const STOP_TIMEOUT_MS = 5_000;
  * @param {object} options
  * @param {number} options.port 0: any free one
  * @param {string} options.state folder for all that it stores; made if need be
- * @param {boolean} [options.fresh] forgets what an earlier server stored there
  * @param {NodeJS.ProcessEnv} [options.environment] where tokens come from
  * @param {string} [options.build] folder of the modules
  * @returns {Promise<Server>}
  */
-export async function startServer({ port, state, fresh = false, environment = process.env, build = BUILD_DIR }) {
+export async function startServer({ port, state, environment = process.env, build = BUILD_DIR }) {
   await refuseTakenPort(port);
   const folder = resolve(state);
   const held = lockState(folder);
   try {
-    if (fresh) rmSync(objectsOf(folder), { recursive: true, force: true });
     mkdirSync(objectsOf(folder), { recursive: true });
     const config = await readWranglerConfig();
     const variables = workerVariables(config.vars, environment);
