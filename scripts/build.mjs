@@ -3,7 +3,7 @@
  * `entry.js`), the static files in `build/www`. Does the set-up that is missing; does nothing when
  * nothing has changed.
  */
-import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildAssets } from "./lib/assets.mjs";
 import { buildInputs, isBuildCurrent, recordBuild } from "./lib/build-inputs.mjs";
@@ -97,9 +97,10 @@ async function bundle(bindings, folder) {
   const { build: esbuild } = await import("esbuild");
   const ours = {
     name: "ours",
-    setup({ onResolve }) {
+    setup({ onResolve, onLoad }) {
       onResolve({ filter: /\/index_bg\.wasm$/ }, () => ({ path: "./index_bg.wasm", external: true }));
       onResolve({ filter: /\/build\/bindgen\/index\.js$/ }, () => ({ path: join(bindings, "index.js") }));
+      onLoad({ filter: /\/bindgen\/index\.js$/ }, ({ path }) => ({ contents: withEachModuleOnce(readFileSync(path, "utf8")) }));
       // wasm-bindgen copies the modules that Rust imports. They share what they know with the others,
       // so each must be there once.
       const copy = /^.*\/snippets\/hitparade-[^/]+\//;
@@ -116,9 +117,13 @@ async function bundle(bindings, folder) {
     external: ["cloudflare:*"],
     plugins: [ours],
     logLevel: "warning",
-    // wasm-bindgen names a module once for each block that imports from it.
-    logOverride: { "duplicate-object-key": "silent" },
   });
+}
+
+/** wasm-bindgen lists a module once for each function of it; later tools warn of names that come twice. */
+function withEachModuleOnce(bindings) {
+  const listed = new Set();
+  return bindings.replace(/^\s*"(\.\/snippets\/[^"]+)": import\d+,\n/gm, (line, name) => (listed.has(name) ? "" : listed.add(name) && line));
 }
 
 /** `npm run dev -- build` */

@@ -55,11 +55,8 @@ function besides(service, words) {
     process.stdout.write(`\n▸ tests: rust\n${said}`);
     tell = (text) => process.stdout.write(text);
   });
-  return inLane("rust, beside them", async () => {
-    const code = await testRust(words, (line) => tell(`${line}\n`));
-    await shown;
-    return code;
-  });
+  const tested = inLane("rust, beside them", () => testRust(words, (line) => tell(`${line}\n`)));
+  return shown.then(() => tested);
 }
 
 async function testRust(words, onLine) {

@@ -36,6 +36,7 @@ describe("npm run deploy", () => {
       assert.ok(stderr.includes(binding), `${binding} is missing:\n${stderr}`);
     }
     assert.equal(stdout, "", "a token that was not put is not shown");
+    assert.doesNotMatch(stderr, /warning/i);
     const files = readdirSync(outdir).filter((name) => /\.(js|wasm)$/.test(name));
     const wasm = files.find((name) => name.endsWith(".wasm"));
     assert.ok(wasm && files.includes("entry.js"), files.join(" "));
