@@ -50,14 +50,17 @@ async function build() {
 }
 
 /**
- * A build of its own with features of Cargo.toml, for tests.
+ * A build of its own with features of Cargo.toml, for tests; made where a source has changed.
  * @param {string} folder for `MODULES` @param {string[]} features
  */
 export async function buildWith(folder, features) {
   await setupToBuild();
   const held = await lock(BUILD_LOCK, (holder) => say(`▸ waiting for another build (process ${holder})`));
   try {
+    if (isBuildCurrent(folder)) return;
+    const inputs = buildInputs();
     await buildWorker(folder, features);
+    recordBuild(inputs, folder);
   } finally {
     held.release();
   }

@@ -7,8 +7,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { BUILD_DIR, MODULES, ROOT, TARGET_DIR } from "./paths.mjs";
 
-const RECORD = join(BUILD_DIR, "inputs.json");
-const OUTPUTS = MODULES.map((name) => join(BUILD_DIR, name));
+const recordOf = (folder) => join(folder, "inputs.json");
 const FILES = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "package-lock.json", "scripts/build.mjs", "build.rs", ".cargo/config.toml"];
 
 /** @typedef {Record<string, string>} Inputs path below the project to hash of its contents */
@@ -23,20 +22,23 @@ export function buildInputs() {
   return inputs;
 }
 
-export function isBuildCurrent() {
-  if (!OUTPUTS.every(existsSync) || !existsSync(RECORD)) return false;
-  return readFileSync(RECORD, "utf8") === asText(buildInputs());
+/** @param {string} [folder] of the build */
+export function isBuildCurrent(folder = BUILD_DIR) {
+  const outputs = MODULES.map((name) => join(folder, name));
+  if (![...outputs, recordOf(folder)].every(existsSync)) return false;
+  return readFileSync(recordOf(folder), "utf8") === asText(buildInputs());
 }
 
 /**
  * Notes what the build was made from.
  * @param {Inputs} before as they were when the build began
+ * @param {string} [folder] of the build
  */
-export function recordBuild(before) {
+export function recordBuild(before, folder = BUILD_DIR) {
   // The compiler's list of files is new now: it may name some that nobody knew of before.
   const inputs = buildInputs();
   for (const file of Object.keys(inputs)) inputs[file] = before[file] ?? inputs[file];
-  writeFileSync(RECORD, asText(inputs));
+  writeFileSync(recordOf(folder), asText(inputs));
 }
 
 const asText = (inputs) => JSON.stringify(inputs, null, 1);
