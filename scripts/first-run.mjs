@@ -76,7 +76,9 @@ async function measure(folder, withTests) {
   return report;
 }
 
-const cloneTo = (path) => mustRun("git", ["clone", "--quiet", ROOT, path]);
+function cloneTo(path) {
+  return mustRun("git", ["clone", "--quiet", ROOT, path]);
+}
 
 /** An environment in which nothing was ever fetched or compiled; the tool chain is this machine's. */
 function ownCaches(folder, name) {
