@@ -5,6 +5,7 @@ pub mod codec;
 #[cfg(target_arch = "wasm32")]
 mod edge;
 pub mod global;
+pub mod http;
 pub mod leaderboard;
 pub mod limiter;
 #[cfg(target_arch = "wasm32")]

@@ -2,9 +2,10 @@
 
 use super::problem::Problem;
 use super::request::Call;
+use crate::http::{Misnamed, misnamed};
 use crate::leaderboard::{ChartForm, MAX_K, Sort};
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::{Kind, MINUTE_MS, Timeframe, parse_rfc3339_ms};
+use crate::window::{Kind, MINUTE_MS, Timeframe, parse_rfc3339_of_query_ms};
 use crate::wire::WindowRequest;
 
 /// What a reader asks for.
@@ -17,6 +18,9 @@ impl ChartQuery {
     /// # Errors
     /// 400 with what is allowed.
     pub fn read(call: &Call) -> Result<Self, Problem> {
+        if let Some(Misnamed { code, detail }) = misnamed(call.parameter_names()) {
+            return Err(Problem::bad(code, detail));
+        }
         let (window, timeframe) = read_window(call)?;
         Ok(ChartQuery {
             window,
@@ -61,7 +65,7 @@ fn read_window(call: &Call) -> Result<(WindowRequest, Option<String>), Problem> 
         call.parameter(name)
             .map(|text| {
                 let detail = format!("{name} is a time in RFC 3339, like 2026-11-23T12:00:00Z");
-                parse_rfc3339_ms(&text).ok_or_else(|| Problem::bad("bad_window", detail))
+                parse_rfc3339_of_query_ms(&text).ok_or_else(|| Problem::bad("bad_window", detail))
             })
             .transpose()
     };

@@ -8,7 +8,8 @@ use super::leaderboards::{BUDGET_MS, Known, MEMORY_MS, leaderboard};
 use super::limits;
 use super::problem::Problem;
 use super::request::Call;
-use crate::leaderboard::{Chart, Format, Rendered};
+use crate::http::{format_of, lists_etag};
+use crate::leaderboard::{Chart, Rendered};
 use crate::platform::now_ms;
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
@@ -17,10 +18,10 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     let known = leaderboard(call, &query).await?;
     counters::shown(now_ms().saturating_sub(known.computed_ms));
     let chart = Chart::new(&query.form, &known.leaderboard, known.stale);
-    let rendered = chart.render(Format::of(call.header("Accept").as_deref()));
+    let rendered = chart.render(format_of(call.header("Accept").as_deref()));
     let unchanged = call
         .header("If-None-Match")
-        .is_some_and(|known| lists(&known, &rendered.etag));
+        .is_some_and(|known| lists_etag(&known, &rendered.etag));
     let left_s = left_s(&known, now_ms());
     let needed_token = call.header("Authorization").is_some();
     // Charts that need a token are for who showed it.
@@ -63,11 +64,4 @@ fn kept(known: &Known, rendered: &Rendered, left_s: u64, limit: u32) -> Kept {
         renew_ms,
         expires_ms,
     }
-}
-
-fn lists(header: &str, etag: &str) -> bool {
-    header
-        .split(',')
-        .map(str::trim)
-        .any(|known| known == etag || known == "*")
 }

@@ -63,6 +63,11 @@ impl Call {
         found.map(|(_, value)| value.clone())
     }
 
+    /// The names of all query parameters.
+    pub fn parameter_names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.parameters.iter().map(|(name, _)| name.as_str())
+    }
+
     pub fn header(&self, name: &str) -> Option<String> {
         self.raw.headers().get(name).ok().flatten()
     }

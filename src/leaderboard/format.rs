@@ -36,21 +36,6 @@ pub struct Rendered {
     pub etag: String,
 }
 
-impl Format {
-    /// The first format of ours that `Accept` names; JSON where it names none.
-    pub fn of(accept: Option<&str>) -> Self {
-        let named = accept.unwrap_or_default().split(',').find_map(|range| {
-            match range.split(';').next().unwrap_or_default().trim() {
-                "application/json" => Some(Format::Json),
-                "text/csv" => Some(Format::Csv),
-                "application/x-ndjson" => Some(Format::Lines),
-                _ => None,
-            }
-        });
-        named.unwrap_or(Format::Json)
-    }
-}
-
 /// A span as answers name it.
 #[derive(Serialize)]
 pub struct NamedWindow {
@@ -390,17 +375,5 @@ mod tests {
         assert_ne!(one, etag("b", 0, 10, Format::Json));
         assert_ne!(one, etag("a", 0, 1, Format::Json));
         assert_ne!(one, etag("a", 0, 10, Format::Csv));
-    }
-
-    #[test]
-    fn the_format_is_the_first_of_ours_that_is_named() {
-        let format = |accept| Format::of(Some(accept));
-        assert_eq!(
-            format("text/html, text/csv;q=0.5, application/json"),
-            Format::Csv
-        );
-        assert_eq!(format("application/x-ndjson"), Format::Lines);
-        assert_eq!(format("*/*"), Format::Json);
-        assert_eq!(Format::of(None), Format::Json);
     }
 }

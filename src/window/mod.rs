@@ -44,7 +44,7 @@ mod timeframe;
 pub use level::{Level, expires_before_ms};
 pub use pane::{PaneKey, fold_targets, recording_pane};
 pub use question::{Window, WindowError, between, previous, sliding, tumbling, window};
-pub use rfc3339::{parse_rfc3339_ms, rfc3339};
+pub use rfc3339::{parse_rfc3339_ms, parse_rfc3339_of_query_ms, rfc3339};
 pub use span::Span;
 pub use tiling::{series, steps, tiles};
 pub use timeframe::{Kind, KindError, Timeframe, TimeframeError, Unit};

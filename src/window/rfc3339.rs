@@ -9,6 +9,15 @@ pub fn parse_rfc3339_ms(text: &str) -> Option<u64> {
     u64::try_from(time.timestamp_millis()).ok()
 }
 
+/// As [`parse_rfc3339_ms`], of a time that comes in a query. The plus of an offset means a space
+/// there, and is often sent as it is: before an offset, a space is a plus.
+pub fn parse_rfc3339_of_query_ms(text: &str) -> Option<u64> {
+    parse_rfc3339_ms(text).or_else(|| {
+        let (time, offset) = text.rsplit_once(' ')?;
+        parse_rfc3339_ms(&format!("{time}+{offset}"))
+    })
+}
+
 /// `2026-11-22T12:00:00Z`, with milliseconds only where they are not zero. RFC 3339 ends with
 /// the year 9999: later times are given as its last millisecond.
 pub fn rfc3339(ms: u64) -> String {
@@ -23,4 +32,32 @@ pub fn rfc3339(ms: u64) -> String {
         .and_then(DateTime::from_timestamp_millis)
         .unwrap_or_default()
         .to_rfc3339_opts(format, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plus_that_a_query_turned_into_a_space_is_understood() {
+        let query = parse_rfc3339_of_query_ms;
+        let sent = parse_rfc3339_ms("2026-11-25T00:00:00+01:00");
+        assert!(sent.is_some());
+        assert_eq!(query("2026-11-25T00:00:00 01:00"), sent);
+        assert_eq!(query("2026-11-25T00:00:00+01:00"), sent);
+        assert_eq!(
+            query("2026-11-25T00:00:00.5 01:00"),
+            sent.map(|ms| ms + 500)
+        );
+        assert_eq!(query("2026-11-24T23:00:00Z"), sent);
+        for bad in [
+            "",
+            " ",
+            "2026-11-25 01:00",
+            "2026-11-25T00:00:00 01",
+            "2026-11-25T00:00:00  01:00",
+        ] {
+            assert_eq!(query(bad), None, "{bad}");
+        }
+    }
 }

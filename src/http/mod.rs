@@ -1,0 +1,19 @@
+//! What headers and queries say, as far as it can be decided without a request: which form a reader
+//! wants, whether it has it already, how a body is written, and which parameter was meant.
+
+mod body;
+mod conditional;
+mod negotiation;
+mod parameters;
+
+pub use body::{Coding, announces_lines, coding};
+pub use conditional::lists_etag;
+pub use negotiation::format_of;
+pub use parameters::{Misnamed, misnamed};
+
+/// The type and subtype of a media type, in small letters, without its parameters.
+fn essence(media_type: &str) -> String {
+    let end = media_type.find(';').unwrap_or(media_type.len());
+    let essence = media_type.get(..end).unwrap_or_default();
+    essence.trim().to_ascii_lowercase()
+}
