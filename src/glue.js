@@ -6,7 +6,15 @@
 import { waitUntil } from "cloudflare:workers";
 import { hasEnded, note } from "./instance.js";
 
-const HEADERS = ["Authorization", "Origin", "Content-Type", "Content-Length", "Idempotency-Key", "User-Agent"];
+const HEADERS = [
+  "Authorization",
+  "Origin",
+  "Content-Type",
+  "Content-Length",
+  "Content-Encoding",
+  "Idempotency-Key",
+  "User-Agent",
+];
 const MAX_BASES = 100;
 
 /** Calls to one object from one isolate are so far apart, unless they are full. */
@@ -55,6 +63,36 @@ export function look(request) {
 export async function whole(request) {
   return new Uint8Array(await request.arrayBuffer());
 }
+
+/**
+ * What a packed body holds, up to so many bytes: of one that holds more, no more is unpacked.
+ * @param {Request} request @param {CompressionFormat} coding @param {number} max_bytes
+ * @returns {Promise<Uint8Array | null>} null: more than that
+ */
+export async function unpacked(request, coding, max_bytes) {
+  if (request.body === null) return new Uint8Array();
+  const chunks = [];
+  let length = 0;
+  for await (const chunk of request.body.pipeThrough(new DecompressionStream(coding))) {
+    length += chunk.length;
+    if (length > max_bytes) return null;
+    chunks.push(chunk);
+  }
+  const bytes = new Uint8Array(length);
+  let end = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, end);
+    end += chunk.length;
+  }
+  return bytes;
+}
+
+/**
+ * A text in the one form that all texts have which look like it: without characters that nobody sees,
+ * composed, without spaces around it.
+ * @param {string} text
+ */
+export const normalised = (text) => text.replace(/\p{Default_Ignorable_Code_Point}/gu, "").normalize("NFC").trim();
 
 /** Batches on their way to one object. There are as many lanes as the region table has shards. */
 class Lane {

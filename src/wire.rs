@@ -50,6 +50,7 @@ records! {
     ImportRequest = 58 v 1;
     ImportReply = 59 v 1;
     ExportCursor = 61 v 1;
+    NameCheck<'a> = 63 v 1;
 }
 
 /// One play of a batch.
@@ -66,6 +67,9 @@ pub struct Batch<'a> {
     /// What makes two batches the same one; none for a batch that cannot be repeated.
     #[serde(borrow)]
     pub key: Option<&'a [u8]>,
+    /// A hash of the plays as they were sent, whichever of them are in `plays`
+    /// ([`crate::play::Body::plays_hash`]). Says nothing where there is no key.
+    pub plays_hash: u32,
     /// Its first attempt, by the Worker's clock.
     pub sent_ms: u64,
     #[serde(borrow)]
@@ -79,8 +83,21 @@ pub struct Claim<'a> {
     /// The batch's [`Batch::key`].
     #[serde(borrow)]
     pub key: &'a [u8],
+    /// The batch's [`Batch::plays_hash`].
+    pub plays_hash: u32,
     /// The batch's [`Batch::sent_ms`].
     pub sent_ms: u64,
+}
+
+/// Asked of every shard of a batch over several regions before any of them counts its part: have
+/// other plays had this name? Changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameCheck<'a> {
+    /// The batch's [`Batch::key`].
+    #[serde(borrow)]
+    pub key: &'a [u8],
+    /// The batch's [`Batch::plays_hash`].
+    pub plays_hash: u32,
 }
 
 /// Worker → shard: count this.
@@ -94,7 +111,7 @@ pub struct RecordRequest<'a> {
     /// The change of the number of shards that its Worker knew to be the last
     /// ([`Region::last_change`]). None for a batch that goes to shard 0 whatever their number.
     pub last_change: Option<u64>,
-    /// An encoded [`Batch`] or [`Claim`], passed to the journal as it is.
+    /// An encoded [`Batch`] or [`Claim`], passed to the journal as it is, or a [`NameCheck`].
     #[serde(borrow)]
     pub batch: &'a [u8],
 }
@@ -123,6 +140,10 @@ pub enum RecordReply {
     InDoubt,
     /// Not counted: its Worker does not know of a change of the number of shards. Another does.
     Outdated,
+    /// Not counted: other plays were counted under its key, or are about to be.
+    KeyReused,
+    /// To a [`NameCheck`]: no other plays had this key here.
+    NameFree,
 }
 
 /// Worker → every shard of a number that is to be replaced: from then on refuse what was routed

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 const SEED: [u8; 16] = *b"golden test seed";
+const PLAYS_HASH: u32 = 0x0102_0304;
 /// The version of the files that are written today.
 const VERSION: &str = "v1";
 
@@ -110,6 +111,7 @@ fn batch(key: &str, now_ms: u64) -> Vec<u8> {
     });
     codec::encode(&Batch {
         key: Some(key.as_bytes()),
+        plays_hash: PLAYS_HASH,
         sent_ms: now_ms,
         plays: plays.to_vec(),
     })
@@ -133,6 +135,7 @@ fn stored_shard() -> MemoryStorage {
     }
     let claim = codec::encode(&Claim {
         key: b"claimed",
+        plays_hash: PLAYS_HASH,
         sent_ms: now_ms,
     });
     record(&mut shard, &storage, &claim, now_ms);
@@ -339,13 +342,20 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         RecordReply::Claimed,
         RecordReply::Moved,
         RecordReply::Outdated,
+        RecordReply::KeyReused,
+        RecordReply::NameFree,
     ] {
         all.add_owned(&reply);
     }
     all.lines.push(("Batch".into(), batch));
     all.add(&Claim {
         key: b"key",
+        plays_hash: PLAYS_HASH,
         sent_ms: NOW_MS,
+    });
+    all.add(&NameCheck {
+        key: b"key",
+        plays_hash: PLAYS_HASH,
     });
     let pane = SealedPane {
         level: 2,

@@ -4,7 +4,8 @@ use futures_util::StreamExt;
 
 use super::problem::Problem;
 use super::request::Call;
-use crate::platform::{memory_is_short, whole_body, within};
+use crate::http::{Coding, coding};
+use crate::platform::{Unpacked, memory_is_short, unpacked_body, whole_body, within};
 
 /// A body that is not complete by then is given up.
 pub const DEADLINE_MS: u64 = 15_000;
@@ -12,11 +13,11 @@ pub const DEADLINE_MS: u64 = 15_000;
 /// Of a body that is too large, so much is read before it is refused.
 const DRAIN_BYTES: usize = 16 << 20;
 
-/// The whole body.
+/// The whole body, unpacked.
 ///
 /// # Errors
-/// 413 over the limit, 408 past the deadline, 400 where the sender broke off, 503 where memory is
-/// short.
+/// 413 over the limit, packed or unpacked; 408 past the deadline, 400 where the sender broke off or
+/// what it sent cannot be unpacked, 415 for a coding that is not known, 503 where memory is short.
 pub async fn read(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
     let reading = within(DEADLINE_MS, read_all(call, max_bytes));
     reading.await.unwrap_or_else(|| Err(too_slow()))
@@ -27,6 +28,7 @@ pub async fn read(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
 /// # Errors
 /// As [`read`].
 pub async fn read_all(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
+    let coding = coding(call.seen.content_encoding.as_deref()).map_err(unknown_coding)?;
     let announced = call.seen.content_length.as_deref();
     let announced = announced.and_then(|length| length.parse::<usize>().ok());
     if let Some(length) = announced.filter(|length| *length > max_bytes) {
@@ -35,12 +37,21 @@ pub async fn read_all(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem>
         }
         return Err(too_large(max_bytes));
     }
+    // What a packed body holds is known in the end only.
+    let announced = announced.filter(|_| coding.is_none());
     if memory_is_short(2 * announced.unwrap_or(max_bytes)) {
         return Err(Problem::busy(
             "overloaded",
             1,
             "too much to do at once; try again",
         ));
+    }
+    if let Some(coding) = coding {
+        return match unpacked_body(call.raw(), coding.name(), max_bytes).await {
+            Unpacked::Bytes(bytes) => Ok(bytes),
+            Unpacked::TooLarge => Err(too_large(max_bytes)),
+            Unpacked::Broken => Err(not_packed(coding)),
+        };
     }
     let broken = |_| Problem::bad("incomplete_body", "the body broke off");
     if announced.is_some() {
@@ -59,6 +70,19 @@ pub async fn read_all(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem>
         }
     }
     Ok(bytes)
+}
+
+fn unknown_coding(detail: String) -> Problem {
+    let mut problem = Problem::new(415, "unsupported_media_type", detail);
+    let accepted = Coding::ACCEPTED.to_owned();
+    problem.headers.push(("Accept-Encoding", accepted));
+    problem
+}
+
+fn not_packed(coding: Coding) -> Problem {
+    let name = coding.name();
+    let detail = format!("Content-Encoding says {name}, and the body is none, or not all of it");
+    Problem::bad("malformed_body", detail)
 }
 
 pub fn too_slow() -> Problem {

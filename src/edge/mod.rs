@@ -10,6 +10,7 @@ mod cache;
 mod chart_query;
 mod charts;
 mod counters;
+mod ids;
 mod leaderboards;
 mod limits;
 mod live;

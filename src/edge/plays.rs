@@ -12,8 +12,9 @@ use super::access::{Cors, Token, shows};
 use super::answer::Answer;
 use super::problem::Problem;
 use super::request::Call;
-use super::{body, counters, limits, table};
+use super::{body, counters, ids, limits, table};
 use crate::codec;
+use crate::http::announces_lines;
 use crate::limiter::is_bot;
 use crate::platform::{Told, now_ms, setting, tell_shard, within, within_or_rest};
 use crate::play::{
@@ -23,7 +24,9 @@ use crate::play::{
 use crate::region::{CountedInPart, Voter};
 use crate::settings::{RegionSetting, read_regions, region_of};
 use crate::topology::{Region, RegionTable};
-use crate::wire::{Batch, BatchPlay, COUNTED, Claim, REPEATED, RecordReply, RecordRequest};
+use crate::wire::{
+    Batch, BatchPlay, COUNTED, Claim, NameCheck, REPEATED, RecordReply, RecordRequest,
+};
 
 /// How long a shard may take at least to make a batch durable.
 const RECORD_TIMEOUT_MS: u64 = 10_000;
@@ -141,7 +144,13 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
         let refused = || Refused::new("bot", "this user agent says that it is no person");
         body.plays.iter().map(|_| Err(refused())).collect()
     } else {
-        check(&body, Rules { clock, trusted })
+        let normalise_id = ids::normaliser(&call.env);
+        let rules = Rules {
+            clock,
+            trusted,
+            normalise_id,
+        };
+        check(&body, rules)
     };
     if names_unknown_region(&table, &plays) {
         table = table::newer_table(&call.env).await?;
@@ -157,6 +166,10 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
     }
     let mut accepted: usize = batches.values().map(Vec::len).sum();
     let key = name.as_ref().map(|name| key_of(name, trusted));
+    let named = key.as_deref().map(|key| Named {
+        key,
+        plays_hash: body.plays_hash(),
+    });
     let client = match &name {
         // A key without a first attempt could meet another number of shards: always shard 0.
         Some(Name::ClientSeq(client, _)) if body.envelope.sent_ms.is_some() => {
@@ -164,22 +177,22 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
         }
         _ => None,
     };
-    if key.is_none() {
-        progress.set(Progress::SentWithoutKey);
+    let sender = BatchSender {
+        env: &call.env,
+        table: &table,
+        named,
+        client,
+        sent_ms: clock.sent_ms,
+        voter,
+    };
+    match named {
+        None => progress.set(Progress::SentWithoutKey),
+        Some(named) if batches.len() > 1 => sender.check_name(named, batches.keys()).await?,
+        Some(_) => {}
     }
-    let env = &call.env;
-    let sends = batches.iter().map(|(region_id, plays)| {
-        send(
-            env,
-            &table,
-            region_id,
-            plays,
-            key.as_deref(),
-            client,
-            clock.sent_ms,
-            voter,
-        )
-    });
+    let sends = batches
+        .iter()
+        .map(|(region_id, plays)| sender.send(region_id, plays));
     let replies: Vec<Result<Counted, Problem>> = stream::iter(sends)
         .buffer_unordered(SHARDS_AT_ONCE)
         .collect()
@@ -224,22 +237,8 @@ fn count_rejected(rejected: &[Rejected]) {
 
 /// Whether the body is announced as lines; forms that are no plays are refused.
 fn announced_as_lines(call: &Call) -> Result<bool, Problem> {
-    let announced = call.seen.content_type.as_deref().unwrap_or_default();
-    let essence = announced
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    match essence.as_str() {
-        "application/x-ndjson" => Ok(true),
-        "" | "text/plain" | "application/json" => Ok(false),
-        _ => Err(Problem::new(
-            415,
-            "unsupported_media_type",
-            "send plays as application/json, text/plain or application/x-ndjson",
-        )),
-    }
+    announces_lines(call.seen.content_type.as_deref())
+        .map_err(|detail| Problem::new(415, "unsupported_media_type", detail))
 }
 
 fn idempotency_key(call: &Call) -> Result<Option<String>, Problem> {
@@ -345,41 +344,131 @@ struct Counted {
     too_many: Vec<usize>,
 }
 
-/// Sends a region's plays to their shard.
-#[allow(clippy::too_many_arguments)]
-async fn send(
-    env: &Env,
-    table: &RegionTable,
-    region_id: &str,
-    plays: &[(usize, Play<'_>)],
-    key: Option<&[u8]>,
-    client: Option<&str>,
+/// A batch's name, and what the plays are that have it.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    key: &'a [u8],
+    /// Of the whole batch, so that each of its parts carries the same.
+    plays_hash: u32,
+}
+
+/// Sends a batch to the shards of its regions: what all its parts have in common.
+struct BatchSender<'a> {
+    env: &'a Env,
+    table: &'a RegionTable,
+    named: Option<Named<'a>>,
+    client: Option<&'a str>,
     sent_ms: u64,
     voter: Option<Voter>,
-) -> Result<Counted, Problem> {
-    let region = table.find(region_id).ok_or_else(Problem::unknown_region)?;
-    let route = region.route(client, sent_ms);
-    if let (Some(old_shard), Some(key)) = (route.claim_at, key) {
-        let claim = codec::encode(&Claim { key, sent_ms });
-        let said = send_to(env, table, region, client, old_shard, &claim, None).await;
-        let said = said.map_err(|error| unanswered(true, &error))?;
-        if !matches!(said, Said::Reply(RecordReply::Claimed)) {
-            return verdict_of(said, plays, true);
+}
+
+impl BatchSender<'_> {
+    /// Before any part of a batch over several regions is counted: a shard that refuses its name
+    /// refuses all of it. Costs a message a region, to senders of up to 10,000 plays a batch.
+    async fn check_name(
+        &self,
+        Named { key, plays_hash }: Named<'_>,
+        region_ids: impl Iterator<Item = &String>,
+    ) -> Result<(), Problem> {
+        let check = codec::encode(&NameCheck { key, plays_hash });
+        let mut shards = Vec::new();
+        for region_id in region_ids {
+            let region = self.region(region_id)?;
+            let route = region.route(self.client, self.sent_ms);
+            let asked = route.claim_at.into_iter().chain([route.shard]);
+            shards.extend(asked.map(|shard| (region, shard)));
+        }
+        let checks = shards
+            .into_iter()
+            .map(|(region, shard)| self.tell(region, shard, &check, None));
+        let mut replies = stream::iter(checks).buffer_unordered(SHARDS_AT_ONCE);
+        while let Some(said) = replies.next().await {
+            match said.map_err(|error| unanswered(true, &error))? {
+                Said::Reply(RecordReply::NameFree) => {}
+                said => {
+                    verdict_of(said, &[], true)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a region's plays to their shard.
+    async fn send(&self, region_id: &str, plays: &[(usize, Play<'_>)]) -> Result<Counted, Problem> {
+        let region = self.region(region_id)?;
+        let route = region.route(self.client, self.sent_ms);
+        let sent_ms = self.sent_ms;
+        if let (Some(old_shard), Some(Named { key, plays_hash })) = (route.claim_at, self.named) {
+            let claim = codec::encode(&Claim {
+                key,
+                plays_hash,
+                sent_ms,
+            });
+            let said = self.tell(region, old_shard, &claim, None).await;
+            let said = said.map_err(|error| unanswered(true, &error))?;
+            if !matches!(said, Said::Reply(RecordReply::Claimed)) {
+                return verdict_of(said, plays, true);
+            }
+        }
+        let batch_plays = plays.iter().map(|(_, play)| BatchPlay {
+            post_id: &play.post_id,
+            timestamp_ms: play.timestamp_ms,
+            count: play.count,
+        });
+        let batch = codec::encode(&Batch {
+            key: self.named.map(|named| named.key),
+            plays_hash: self.named.map_or(0, |named| named.plays_hash),
+            sent_ms,
+            plays: batch_plays.collect(),
+        });
+        let has_key = self.named.is_some();
+        let said = self.tell(region, route.shard, &batch, self.voter).await;
+        let said = said.map_err(|error| unanswered(has_key, &error))?;
+        verdict_of(said, plays, has_key)
+    }
+
+    fn region(&self, region_id: &str) -> Result<&Region, Problem> {
+        let region = self.table.find(region_id);
+        region.ok_or_else(Problem::unknown_region)
+    }
+
+    async fn tell(
+        &self,
+        region: &Region,
+        shard: u32,
+        batch: &[u8],
+        voter: Option<Voter>,
+    ) -> worker::Result<Said> {
+        let request = RecordRequest {
+            region_id: &region.region_id,
+            shard,
+            seed: self.table.seed,
+            last_change: self.client.map(|_| region.last_change()),
+            batch,
+        };
+        let message = codec::encode(&request);
+        let voter = voter.map(|voter| codec::encode(&voter));
+        let hint = region.hint.as_deref();
+        let told = tell_shard(
+            self.env,
+            &region.region_id,
+            shard,
+            hint,
+            &message,
+            voter.as_deref(),
+        );
+        match told.await? {
+            Told::Common(COUNTED) => Ok(Said::Reply(RecordReply::Counted { repeated: false })),
+            Told::Common(REPEATED) => Ok(Said::Reply(RecordReply::Counted { repeated: true })),
+            Told::Common(other) => Err(worker::Error::from(format!("answer {other}"))),
+            Told::Message(answer) => match codec::decode::<CountedInPart>(&answer) {
+                Ok(part) => Ok(Said::InPart(part)),
+                Err(_) => codec::decode::<RecordReply>(&answer)
+                    .map(Said::Reply)
+                    .map_err(|error| worker::Error::from(error.to_string())),
+            },
         }
     }
-    let batch_plays = plays.iter().map(|(_, play)| BatchPlay {
-        post_id: &play.post_id,
-        timestamp_ms: play.timestamp_ms,
-        count: play.count,
-    });
-    let batch = codec::encode(&Batch {
-        key,
-        sent_ms,
-        plays: batch_plays.collect(),
-    });
-    let said = send_to(env, table, region, client, route.shard, &batch, voter).await;
-    let said = said.map_err(|error| unanswered(key.is_some(), &error))?;
-    verdict_of(said, plays, key.is_some())
 }
 
 /// The shard did not say what became of a batch. One with a key is sent again, and counted once;
@@ -400,47 +489,6 @@ fn unanswered(has_key: bool, error: &worker::Error) -> Problem {
 enum Said {
     Reply(RecordReply),
     InPart(CountedInPart),
-}
-
-async fn send_to(
-    env: &Env,
-    table: &RegionTable,
-    region: &Region,
-    client: Option<&str>,
-    shard: u32,
-    batch: &[u8],
-    voter: Option<Voter>,
-) -> worker::Result<Said> {
-    let request = RecordRequest {
-        region_id: &region.region_id,
-        shard,
-        seed: table.seed,
-        last_change: client.map(|_| region.last_change()),
-        batch,
-    };
-    let hint = region.hint.as_deref();
-    let message = codec::encode(&request);
-    let voter = voter.map(|voter| codec::encode(&voter));
-    let told = tell_shard(
-        env,
-        &region.region_id,
-        shard,
-        hint,
-        &message,
-        voter.as_deref(),
-    )
-    .await;
-    match told? {
-        Told::Common(COUNTED) => Ok(Said::Reply(RecordReply::Counted { repeated: false })),
-        Told::Common(REPEATED) => Ok(Said::Reply(RecordReply::Counted { repeated: true })),
-        Told::Common(other) => Err(worker::Error::from(format!("answer {other}"))),
-        Told::Message(answer) => match codec::decode::<CountedInPart>(&answer) {
-            Ok(part) => Ok(Said::InPart(part)),
-            Err(_) => codec::decode::<RecordReply>(&answer)
-                .map(Said::Reply)
-                .map_err(|error| worker::Error::from(error.to_string())),
-        },
-    }
 }
 
 /// What became of a region's plays, by what their shard said.
@@ -469,7 +517,13 @@ fn verdict_of(said: Said, plays: &[(usize, Play<'_>)], has_key: bool) -> Result<
         RecordReply::InDoubt => Err(unanswered(has_key, &"its storage failed".into())),
         // The number of shards is changing: the next attempt asks the shard of the new one.
         RecordReply::Moved | RecordReply::Outdated => Err(Problem::busy("moved", 2, again)),
-        RecordReply::Invalid | RecordReply::Claimed => {
+        RecordReply::KeyReused => Err(Problem::new(
+            422,
+            "key_reused",
+            "other plays were sent under this name within the last 20 minutes; nothing of this \
+             batch was counted; if it is a new one, send it under a name of its own",
+        )),
+        RecordReply::Invalid | RecordReply::Claimed | RecordReply::NameFree => {
             let detail = "the shard runs another release; try again";
             Err(Problem::busy("unavailable", 2, detail).because("it refused a batch of ours"))
         }
@@ -498,6 +552,10 @@ fn clock_problem(error: ClockError) -> Problem {
         ClockError::SentAhead => Problem::bad(
             "bad_envelope",
             "sent lies in the future; send now, your clock at this attempt, to have it corrected",
+        ),
+        ClockError::InSeconds => Problem::bad(
+            "bad_envelope",
+            "sent or now looks like seconds since 1970; send milliseconds",
         ),
     }
 }

@@ -9,10 +9,13 @@ use super::answer::Answer;
 use super::chart_query::ChartQuery;
 use super::problem::Problem;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, body, table};
+use super::{ASK_TIMEOUT_MS, body, ids, table};
 use crate::leaderboard::{Count, NamedWindow};
 use crate::platform::{call as ask, global_stub};
-use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
+use crate::play::{
+    MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, Refused, check_post_id, lines, other_unicode_form,
+    read_post_id, without_marks,
+};
 use crate::window::{parse_rfc3339_ms, rfc3339};
 use crate::wire::{CatalogEntry, PostPatch, PostReply, PostRequest, PutPosts, PutPostsReply};
 
@@ -23,7 +26,7 @@ const MAX_LINK_BYTES: usize = 1 << 10;
 pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     may_read(call)?;
     let query = ChartQuery::read(call)?;
-    check_id(&post_id)?;
+    let post_id = checked_id(call, post_id)?;
     table::require_scope(call, &query.form.scope).await?;
     let request = PostRequest {
         post_id,
@@ -65,18 +68,18 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
 pub async fn put(call: &mut Call, post_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let bytes = body::read(call, MAX_BODY_BYTES_TRUSTED).await?;
-    check_id(&post_id)?;
-    let given: PostBody = serde_json::from_slice(&bytes)
+    let post_id = checked_id(call, post_id)?;
+    let given: PostBody<'_> = serde_json::from_slice(text_of(&bytes)?)
         .map_err(|error| Problem::bad("malformed_body", error.to_string()))?;
-    if given
-        .post_id
-        .as_ref()
-        .is_some_and(|given| *given != post_id)
-    {
-        return Err(Problem::bad(
-            "bad_post_id",
-            "post_id differs from the path's",
-        ));
+    if given.post_id.is_some() {
+        let refused = |refused: Refused| Problem::bad(refused.code, refused.detail);
+        let named = read_post_id(given.post_id).map_err(refused)?;
+        if ids::kept(&call.env, named.into_owned()) != post_id {
+            return Err(Problem::bad(
+                "bad_post_id",
+                "post_id differs from the path's",
+            ));
+        }
     }
     let patch = given
         .patch(post_id)
@@ -86,7 +89,7 @@ pub async fn put(call: &mut Call, post_id: String) -> Result<Answer, Problem> {
 
 pub async fn delete(call: &Call, post_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    check_id(&post_id)?;
+    let post_id = checked_id(call, post_id)?;
     stored(
         call,
         vec![PostPatch {
@@ -109,7 +112,7 @@ pub async fn put_many(call: &mut Call) -> Result<Answer, Problem> {
     let mut patches = Vec::with_capacity(elements.len());
     let mut rejected = Vec::new();
     for (index, element) in elements.into_iter().enumerate() {
-        match element.and_then(read_post) {
+        match element.and_then(|element| read_post(call, element)) {
             Ok(patch) => patches.push(patch),
             Err((code, detail)) => {
                 rejected.push(json!({ "index": index, "code": code, "detail": detail }));
@@ -146,8 +149,24 @@ async fn put_patches(
     reply.map_err(|refusal| Problem::refused(refusal, "bad_post"))
 }
 
-fn check_id(post_id: &str) -> Result<(), Problem> {
-    check_post_id(post_id).map_err(|refused| Problem::bad(refused.code, refused.detail))
+/// An id in the form in which its plays count.
+fn checked_id(call: &Call, post_id: String) -> Result<String, Problem> {
+    let post_id = ids::kept(&call.env, post_id);
+    match check_post_id(&post_id) {
+        Ok(()) => Ok(post_id),
+        Err(refused) => Err(Problem::bad(refused.code, refused.detail)),
+    }
+}
+
+/// A body's text without marks at its start.
+fn text_of(bytes: &[u8]) -> Result<&[u8], Problem> {
+    match other_unicode_form(bytes) {
+        None => Ok(without_marks(bytes)),
+        Some(form) => {
+            let detail = format!("the body is {form}, and is read as UTF-8 only");
+            Err(Problem::bad("malformed_body", detail))
+        }
+    }
 }
 
 type Element<'a> = Result<&'a RawValue, (&'static str, String)>;
@@ -155,10 +174,7 @@ type Element<'a> = Result<&'a RawValue, (&'static str, String)>;
 /// The elements of an array, or the lines of NDJSON.
 fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, Problem> {
     let malformed = |detail: String| Problem::bad("malformed_body", detail);
-    let bytes = bytes
-        .strip_prefix(b"\xEF\xBB\xBF")
-        .unwrap_or(bytes)
-        .trim_ascii();
+    let bytes = text_of(bytes)?;
     if bytes.is_empty() {
         return Err(malformed("the body is empty".into()));
     }
@@ -167,30 +183,29 @@ fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, Problem> {
             serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
         return Ok(elements.into_iter().map(Ok).collect());
     }
-    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let lines = lines
-        .filter(|line| !line.is_empty())
-        .take(MAX_PLAYS_TRUSTED + 1);
-    let elements = lines.map(|line| {
+    let elements = lines(bytes).take(MAX_PLAYS_TRUSTED + 1).map(|line| {
         serde_json::from_slice::<&RawValue>(line)
             .map_err(|error| ("malformed_line", error.to_string()))
     });
     Ok(elements.collect())
 }
 
-fn read_post(element: &RawValue) -> Result<PostPatch, (&'static str, String)> {
-    let given: PostBody =
+fn read_post(call: &Call, element: &RawValue) -> Result<PostPatch, (&'static str, String)> {
+    let given: PostBody<'_> =
         serde_json::from_str(element.get()).map_err(|error| ("bad_post", error.to_string()))?;
-    let post_id = given.post_id.clone().unwrap_or_default();
-    check_post_id(&post_id).map_err(|refused| (refused.code, refused.detail.into_owned()))?;
+    let refused = |refused: Refused| (refused.code, refused.detail.into_owned());
+    let post_id = read_post_id(given.post_id).map_err(refused)?.into_owned();
+    let post_id = ids::kept(&call.env, post_id);
+    check_post_id(&post_id).map_err(refused)?;
     given.patch(post_id).map_err(|detail| ("bad_post", detail))
 }
 
 /// The fields that a sender may set. One that is left out stays; `null` clears it.
 #[derive(Deserialize)]
-struct PostBody {
-    #[serde(default)]
-    post_id: Option<String>,
+struct PostBody<'a> {
+    /// As plays have it.
+    #[serde(borrow, default)]
+    post_id: Option<&'a RawValue>,
     #[serde(default, deserialize_with = "given")]
     author: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
@@ -217,7 +232,7 @@ fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-impl PostBody {
+impl PostBody<'_> {
     fn patch(self, post_id: String) -> Result<PostPatch, String> {
         let [author, content, url, image] =
             [&self.author, &self.content, &self.url, &self.image].map(|field| field.as_ref());

@@ -6,10 +6,12 @@
 //! skipped without recursion, so depth costs nothing.
 
 use std::fmt;
+use std::hash::Hasher;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use siphasher::sip::SipHasher13;
 
 use super::rules::{read_moment, read_text};
 use super::{MAX_CLIENT_BYTES, MAX_PLAYS_TRUSTED, MAX_SEQ};
@@ -71,13 +73,44 @@ struct RawEnvelope<'a> {
     plays: Option<Elements<'a>>,
 }
 
+impl Body<'_> {
+    /// Tells other plays under the name of a batch from a repeat of it. It is the same at each
+    /// attempt: made of what the fields of the plays say as they were sent, before times are
+    /// corrected and plays go their ways by region. `sent`, `now`, the order of fields and those that
+    /// nobody reads are not in it.
+    ///
+    /// The hash has no key: who makes two bodies with the same one loses the second.
+    pub fn plays_hash(&self) -> u32 {
+        let mut hasher = SipHasher13::new();
+        let mut add = |text: Option<&str>| {
+            // Lengths keep neighbours apart; no text is so long.
+            hasher.write_u64(text.map_or(u64::MAX, |text| text.len() as u64));
+            hasher.write(text.unwrap_or_default().as_bytes());
+        };
+        for play in &self.plays {
+            match play {
+                Err(detail) => add(Some(detail)),
+                Ok(raw) => {
+                    for field in [raw.post_id, raw.region_id, raw.timestamp, raw.count] {
+                        add(field.map(RawValue::get));
+                    }
+                }
+            }
+        }
+        hasher.finish() as u32
+    }
+}
+
 /// Takes a body apart.
 ///
 /// # Errors
 /// [`BodyError`] when no play can be found in it.
 pub fn read_body(bytes: &[u8], lines_announced: bool) -> Result<Body<'_>, BodyError> {
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let bytes = bytes.trim_ascii();
+    if let Some(form) = other_unicode_form(bytes) {
+        let detail = format!("the body is {form}, and is read as UTF-8 only");
+        return Err(BodyError::Malformed(detail));
+    }
+    let bytes = without_marks(bytes);
     let several_lines = bytes.contains(&b'\n');
     match bytes.first() {
         None => Err(BodyError::Malformed("the body is empty".into())),
@@ -99,6 +132,33 @@ pub fn read_body(bytes: &[u8], lines_announced: bool) -> Result<Body<'_>, BodyEr
         Some(_) => Err(BodyError::Malformed(
             "expected a play, an array of plays, an envelope or NDJSON".into(),
         )),
+    }
+}
+
+/// A text without spaces around it, and without the byte order marks that editors, and files put
+/// behind each other, leave at its start.
+pub fn without_marks(text: &[u8]) -> &[u8] {
+    let mut text = text.trim_ascii();
+    while let Some(rest) = text.strip_prefix(b"\xEF\xBB\xBF") {
+        text = rest.trim_ascii();
+    }
+    text
+}
+
+/// The lines of NDJSON that have something in them.
+pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = bytes.split(|byte| *byte == b'\n').map(without_marks);
+    lines.filter(|line| !line.is_empty())
+}
+
+/// The name of the form that a text has where it is not UTF-8: by its mark, or by the zeros that
+/// every second byte of JSON has in it.
+pub fn other_unicode_form(text: &[u8]) -> Option<&'static str> {
+    match *text {
+        [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => Some("UTF-32"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Some("UTF-16"),
+        [0, first, ..] | [first, 0, ..] if first != 0 => Some("UTF-16"),
+        _ => None,
     }
 }
 
@@ -155,9 +215,8 @@ fn read_object(object: &RawValue) -> Result<Body<'_>, BodyError> {
 }
 
 fn read_lines(bytes: &[u8]) -> Result<Body<'_>, BodyError> {
-    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let mut plays = Vec::new();
-    for line in lines.filter(|line| !line.is_empty()) {
+    for line in lines(bytes) {
         if plays.len() == MAX_PLAYS_TRUSTED {
             return Err(BodyError::TooManyPlays);
         }
@@ -245,6 +304,44 @@ mod tests {
     }
 
     #[test]
+    fn byte_order_marks_are_skipped_wherever_a_text_begins() {
+        let mark = "\u{FEFF}";
+        let line = r#"{"post_id":"a"}"#;
+        for body in [
+            format!("{mark}{line}\n{mark}{line}"),
+            format!("{mark}{mark} {line}\r\n{mark}\r\n \t{mark}{line}\r\n{mark}"),
+        ] {
+            assert_eq!(good(body.as_bytes()), 2, "{body:?}");
+            let lines = read_body(body.as_bytes(), true).unwrap();
+            assert_eq!(lines.plays.len(), 2);
+            assert!(lines.plays.iter().all(Result::is_ok));
+        }
+        assert_eq!(good(format!("{mark}[{line}]").as_bytes()), 1);
+        assert!(
+            read_body(mark.as_bytes(), true).is_err(),
+            "nothing is empty"
+        );
+    }
+
+    #[test]
+    fn a_body_in_another_form_of_unicode_is_told_so() {
+        let little = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let body = r#"[{"post_id":"a"}]"#;
+        let marked = format!("\u{FEFF}{body}");
+        let bodies: [Vec<u8>; 4] = [little(body), big(body), little(&marked), big(&marked)];
+        for bytes in bodies {
+            for lines in [false, true] {
+                let Err(BodyError::Malformed(detail)) = read_body(&bytes, lines) else {
+                    panic!("{bytes:?} is no body")
+                };
+                assert!(detail.contains("UTF-16"), "{detail}");
+                assert!(detail.contains("UTF-8"), "{detail}");
+            }
+        }
+    }
+
+    #[test]
     fn one_bad_line_or_element_does_not_lose_the_others() {
         assert_eq!(good(b"{\"post_id\":\"a\"}\n{oops\n{\"post_id\":\"b\"}"), 2);
         assert_eq!(
@@ -284,6 +381,35 @@ mod tests {
                 Err(BodyError::BadEnvelope(_))
             ));
         }
+    }
+
+    #[test]
+    fn other_plays_have_another_hash_and_a_repeat_has_the_same() {
+        let hash = |body: &str| read_body(body.as_bytes(), false).unwrap().plays_hash();
+        let sent = hash(
+            r#"{"client":"c","seq":1,"sent":1,"now":2,"plays":[{"post_id":"a","timestamp":7}]}"#,
+        );
+        for same in [
+            r#"{"client":"c","seq":1,"sent":1,"now":9,"plays":[{"post_id":"a","timestamp":7}]}"#,
+            r#"[{"timestamp": 7, "post_id": "a", "try": 2}]"#,
+        ] {
+            assert_eq!(hash(same), sent, "{same}");
+        }
+        let others = [
+            r#"[{"post_id":"a"}]"#,
+            r#"[{"post_id":"a","timestamp":8}]"#,
+            r#"[{"post_id":"b","timestamp":7}]"#,
+            r#"[{"post_id":"a","timestamp":7,"count":1}]"#,
+            r#"[{"post_id":"a","timestamp":7,"region_id":"EU"}]"#,
+            r#"[{"post_id":"a","timestamp":7},{"post_id":"a","timestamp":7}]"#,
+            r#"[{"post_id":"a","timestamp":7},5]"#,
+            r#"[{"post_id":"a","count":7}]"#,
+        ];
+        let mut hashes: Vec<u32> = others.map(hash).to_vec();
+        hashes.push(sent);
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), others.len() + 1);
     }
 
     #[test]

@@ -6,8 +6,13 @@
 mod body;
 mod rules;
 
-pub use body::{Body, BodyError, Envelope, RawPlay, read_body};
-pub use rules::{Clock, ClockError, Play, Refused, Rules, check_post_id};
+pub use body::{
+    Body, BodyError, Envelope, RawPlay, lines, other_unicode_form, read_body, without_marks,
+};
+pub use rules::{
+    Clock, ClockError, NormaliseId, Play, Refused, Rules, check_post_id, looks_like_seconds,
+    normalised_id, read_post_id,
+};
 
 /// The longest `post_id`, in bytes. With it a row of a summary stays under 300 bytes, so that the
 /// largest pane (4,096 counters) is stored in at most two parts.
@@ -18,6 +23,8 @@ pub const MAX_CLIENT_BYTES: usize = 64;
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 256;
 /// The largest batch number: what JavaScript counts without gaps.
 pub const MAX_SEQ: u64 = (1 << 53) - 1;
+/// The largest id that may be a number: JavaScript rounds larger ones before they are sent.
+pub const MAX_NUMBER_ID: u64 = (1 << 53) - 1;
 /// The largest `count` of one play.
 pub const MAX_COUNT: u64 = u32::MAX as u64;
 /// Plays in one request of a browser, and of a trusted sender.

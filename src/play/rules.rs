@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 
 use super::body::{Envelope, RawPlay};
 use super::{
-    MAX_AGE_MS, MAX_AGE_TRUSTED_MS, MAX_AHEAD_MS, MAX_COUNT, MAX_POST_ID_BYTES, REPEAT_HORIZON_MS,
+    MAX_AGE_MS, MAX_AGE_TRUSTED_MS, MAX_AHEAD_MS, MAX_COUNT, MAX_NUMBER_ID, MAX_POST_ID_BYTES,
+    REPEAT_HORIZON_MS,
 };
 use crate::window::parse_rfc3339_ms;
 
@@ -52,6 +53,8 @@ pub enum ClockError {
     TooOldToRepeat,
     /// First sent in the future: the sender should send `now`, its clock at this attempt.
     SentAhead,
+    /// One of its clocks counts seconds.
+    InSeconds,
 }
 
 impl Clock {
@@ -69,13 +72,20 @@ impl Clock {
             correction_ms: now.map_or(0, |now| arrival.saturating_sub(now)),
             sent_ms: arrival_ms,
         };
-        if let Some(sent_ms) = envelope.sent_ms {
-            let sent_ms = clock.corrected_ms(sent_ms);
+        if let Some(told_ms) = envelope.sent_ms {
+            let sent_ms = clock.corrected_ms(told_ms);
+            // Where both clocks count from something else, the correction mends it.
+            let in_seconds =
+                looks_like_seconds(told_ms) != envelope.now_ms.is_some_and(looks_like_seconds);
+            let or_in_seconds = |error| match in_seconds {
+                true => Err(ClockError::InSeconds),
+                false => Err(error),
+            };
             if arrival_ms.saturating_sub(sent_ms) > REPEAT_HORIZON_MS {
-                return Err(ClockError::TooOldToRepeat);
+                return or_in_seconds(ClockError::TooOldToRepeat);
             }
             if sent_ms > arrival_ms.saturating_add(MAX_AHEAD_MS) {
-                return Err(ClockError::SentAhead);
+                return or_in_seconds(ClockError::SentAhead);
             }
             clock.sent_ms = sent_ms.min(arrival_ms);
         }
@@ -93,7 +103,12 @@ pub struct Rules {
     pub clock: Clock,
     /// It showed the ingest token.
     pub trusted: bool,
+    /// What makes one id of those that look alike, where that is wanted.
+    pub normalise_id: Option<NormaliseId>,
 }
+
+/// Brings text into the one form that all texts have which look like it. The platform knows how.
+pub type NormaliseId = fn(&str) -> String;
 
 impl Rules {
     /// Decides about one play.
@@ -101,10 +116,7 @@ impl Rules {
     /// # Errors
     /// [`Refused`] with the reason; the other plays of the batch are not concerned.
     pub fn check<'a>(&self, raw: &RawPlay<'a>) -> Result<Play<'a>, Refused> {
-        let post_id = raw
-            .post_id
-            .and_then(read_text)
-            .ok_or_else(|| Refused::new("bad_post_id", "post_id is required: a string"))?;
+        let post_id = normalised_id(read_post_id(raw.post_id)?, self.normalise_id);
         check_post_id(&post_id)?;
         Ok(Play {
             post_id,
@@ -132,13 +144,13 @@ impl Rules {
         let Some(raw) = raw else {
             return Ok(self.clock.sent_ms);
         };
-        let timestamp_ms = read_moment(raw).ok_or_else(|| {
+        let told_ms = read_moment(raw).ok_or_else(|| {
             Refused::new(
                 "bad_timestamp",
                 "timestamp must be milliseconds since 1970 or RFC 3339",
             )
         })?;
-        let timestamp_ms = self.clock.corrected_ms(timestamp_ms);
+        let timestamp_ms = self.clock.corrected_ms(told_ms);
         let max_age_ms = if self.trusted {
             MAX_AGE_TRUSTED_MS
         } else {
@@ -150,7 +162,9 @@ impl Rules {
         {
             return Err(Refused::new(
                 "timestamp_out_of_range",
-                if self.trusted {
+                if looks_like_seconds(told_ms) {
+                    "timestamp looks like seconds since 1970; send milliseconds, or RFC 3339"
+                } else if self.trusted {
                     "timestamp must lie between 400 days ago and 60 seconds ahead"
                 } else {
                     "timestamp must lie between 24 hours ago and 60 seconds ahead"
@@ -180,6 +194,51 @@ impl Rules {
         }
         Ok(count)
     }
+}
+
+/// A post's id as it was sent: text, or a number that stands for its digits.
+///
+/// # Errors
+/// [`Refused`] with `bad_post_id`.
+pub fn read_post_id(raw: Option<&RawValue>) -> Result<Cow<'_, str>, Refused> {
+    let refused = |detail| Err(Refused::new("bad_post_id", detail));
+    let Some(raw) = raw else {
+        return refused("post_id is required: a string");
+    };
+    let text = raw.get();
+    if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        let is_whole = text.bytes().all(|byte| byte.is_ascii_digit());
+        return match text.parse::<u64>() {
+            Ok(number) if is_whole && number <= MAX_NUMBER_ID => Ok(Cow::Borrowed(text)),
+            _ => refused(
+                "post_id as a number is a whole one from 0 to 2^53 - 1; a longer one loses digits \
+                 on its way through JavaScript: quote it",
+            ),
+        };
+    }
+    match read_text(raw) {
+        Some(text) => Ok(text),
+        None => refused("post_id must be a string, or a whole number"),
+    }
+}
+
+/// A post's id in the form that an installation keeps ids in.
+pub fn normalised_id(post_id: Cow<'_, str>, normalise: Option<NormaliseId>) -> Cow<'_, str> {
+    match normalise {
+        None => post_id,
+        // Every text of ASCII has this form but for spaces around it.
+        Some(_) if post_id.is_ascii() => match post_id {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim_ascii()),
+            Cow::Owned(text) => Cow::Owned(text.trim_ascii().to_owned()),
+        },
+        Some(normalise) => Cow::Owned(normalise(&post_id)),
+    }
+}
+
+/// Whether a time in milliseconds is more likely one in seconds: of the years from 2001 to 2286. As
+/// milliseconds these are days of 1970.
+pub fn looks_like_seconds(ms: u64) -> bool {
+    (1_000_000_000..10_000_000_000).contains(&ms)
 }
 
 /// Checks the limits of a post's id.
@@ -232,7 +291,12 @@ mod tests {
         let body = read_body(play.as_bytes(), false).unwrap();
         let clock = Clock::new(&body.envelope, NOW_MS).unwrap();
         let raw = body.plays[0].as_ref().unwrap();
-        match (Rules { clock, trusted }).check(raw) {
+        let rules = Rules {
+            clock,
+            trusted,
+            normalise_id: None,
+        };
+        match rules.check(raw) {
             Ok(play) => Ok((play.timestamp_ms, play.count)),
             Err(refused) => Err(refused.code),
         }
@@ -265,13 +329,117 @@ mod tests {
             assert_eq!(id(bad), Err("bad_post_id"), "{bad:?}");
         }
         for bad in [
-            r#"{"post_id":7}"#,
+            r#"{"post_id":true}"#,
+            r#"{"post_id":["a"]}"#,
             r#"{"post_id":null}"#,
             "{}",
             r#"{"post_id":"\ud800"}"#,
         ] {
             assert_eq!(verdict(bad, false), Err("bad_post_id"), "{bad}");
         }
+    }
+
+    fn detail(play: &str) -> String {
+        let body = read_body(play.as_bytes(), false).unwrap();
+        let rules = Rules {
+            clock: Clock::new(&body.envelope, NOW_MS).unwrap(),
+            trusted: false,
+            normalise_id: None,
+        };
+        let refused = rules.check(body.plays[0].as_ref().unwrap()).unwrap_err();
+        refused.detail.into_owned()
+    }
+
+    #[test]
+    fn whole_numbers_are_ids_by_their_digits_up_to_what_javascript_counts() {
+        let id = |id: &str| {
+            let play = format!(r#"{{"post_id":{id}}}"#);
+            let body = read_body(play.as_bytes(), false).unwrap();
+            let raw = body.plays[0].as_ref().unwrap();
+            read_post_id(raw.post_id).map(Cow::into_owned)
+        };
+        for good in ["0", "7", "12345", "9007199254740991"] {
+            assert_eq!(id(good), Ok(good.to_owned()));
+        }
+        for bad in [
+            "9007199254740992",
+            "12345678901234567890",
+            "1e400",
+            "-1",
+            "-0",
+            "1.0",
+            "1e3",
+        ] {
+            let refused = id(bad).unwrap_err();
+            assert_eq!(refused.code, "bad_post_id", "{bad}");
+            assert!(
+                refused.detail.contains("quote it"),
+                "{bad}: {}",
+                refused.detail
+            );
+        }
+        for bad in ["true", "[]", "{}"] {
+            assert!(!id(bad).unwrap_err().detail.contains("quote it"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_in_seconds_are_told_so() {
+        for seconds in ["1763900000.002", "1763900000", "1763900000000e-3"] {
+            let play = format!(r#"{{"post_id":"a","timestamp":{seconds}}}"#);
+            assert_eq!(verdict(&play, false), Err("timestamp_out_of_range"));
+            assert!(detail(&play).contains("looks like seconds"), "{seconds}");
+        }
+        for other in ["0", "1763900000000000", "\"2001-09-09T01:46:40Z\""] {
+            let play = format!(r#"{{"post_id":"a","timestamp":{other}}}"#);
+            assert!(!detail(&play).contains("seconds since"), "{other}");
+        }
+        let clock = |sent_ms, now_ms| {
+            let envelope = Envelope {
+                sent_ms: Some(sent_ms),
+                now_ms,
+                ..Envelope::default()
+            };
+            Clock::new(&envelope, NOW_MS).map(|clock| clock.sent_ms)
+        };
+        let now_s = NOW_MS / 1_000;
+        assert_eq!(clock(now_s, None), Err(ClockError::InSeconds));
+        assert_eq!(clock(now_s, Some(NOW_MS)), Err(ClockError::InSeconds));
+        assert_eq!(clock(NOW_MS, Some(now_s)), Err(ClockError::InSeconds));
+        // A clock that counts from the start of a machine.
+        assert_eq!(clock(now_s, Some(now_s + 5)), Ok(NOW_MS - 5));
+        assert_eq!(
+            clock(now_s, Some(now_s + 10_000_000)),
+            Err(ClockError::TooOldToRepeat)
+        );
+    }
+
+    #[test]
+    fn ids_are_brought_into_one_form_only_where_that_is_wanted() {
+        fn shout(text: &str) -> String {
+            text.to_uppercase()
+        }
+        let id = |text: &str, normalise| normalised_id(Cow::Borrowed(text), normalise).into_owned();
+        assert_eq!(id(" b", None), " b");
+        assert_eq!(id(" b ", Some(shout)), "b", "ASCII needs no help");
+        assert_eq!(id("é", Some(shout)), "É");
+        let body = read_body(
+            r#"[{"post_id":"\u0020"},{"post_id":"é"}]"#.as_bytes(),
+            false,
+        )
+        .unwrap();
+        let rules = Rules {
+            clock: Clock::new(&body.envelope, NOW_MS).unwrap(),
+            trusted: false,
+            normalise_id: Some(shout),
+        };
+        let ids = body.plays.iter().map(|raw| {
+            let play = rules.check(raw.as_ref().unwrap());
+            play.map(|play| play.post_id.into_owned())
+                .map_err(|refused| refused.code)
+        });
+        let ids: Vec<_> = ids.collect();
+        assert_eq!(ids, [Err("bad_post_id"), Ok("É".to_owned())]);
     }
 
     #[test]

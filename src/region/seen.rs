@@ -1,14 +1,16 @@
-//! Fingerprints of the batches that were counted, so that a repeat is not counted again.
+//! Fingerprints of the batches that were counted, so that a repeat is not counted again, and beside
+//! each a hash of its plays, so that other plays under the same name are not taken for a repeat.
 //!
 //! A fingerprint is 96 bits of SipHash under a key that only this shard has. Among 1.2 million of
 //! them (1,000 batches/s for [`REMEMBER_MS`]) a new batch meets a foreign one with a probability of
-//! 1.5 · 10⁻²³. Each checkpoint stores the new ones as one row; a row whose youngest is older than
+//! 1.5 · 10⁻²³. Other plays under the same name have the same hash of 32 bits once in 4 billion
+//! times; who aims at that loses plays of its own. Each checkpoint stores the new ones as one row; a row whose youngest is older than
 //! [`REMEMBER_MS`] is overwritten by a later one.
 //!
-//! In memory: a hash set for the current minute, one sorted array for each minute before, 12 bytes
-//! a fingerprint. A lookup searches at most 21 arrays, a microsecond or two.
+//! In memory: a hash map for the current minute, one sorted array for each minute before, 16 bytes
+//! a batch. A lookup searches at most 21 arrays, a microsecond or two.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hasher;
 
 use ahash::RandomState;
@@ -20,6 +22,8 @@ use crate::codec::{self, Record};
 use crate::storage::{Table, Write};
 
 const BYTES: usize = 12;
+/// A fingerprint and the hash of its plays, as stored.
+const STORED_BYTES: usize = BYTES + 4;
 const GENERATION_MS: u64 = 60_000;
 
 /// What is kept of a batch's key.
@@ -45,12 +49,16 @@ impl Fingerprint {
     }
 }
 
-/// The fingerprints that came between two checkpoints.
+/// A batch that was counted, or claimed: what it is known by, and the hash of its plays.
+type Batch = (Fingerprint, u32);
+
+/// The batches that came between two checkpoints.
 #[derive(Serialize, Deserialize)]
 struct SeenRow<'a> {
     newest_ms: u64,
+    /// [`STORED_BYTES`] each.
     #[serde(borrow)]
-    fingerprints: &'a [u8],
+    batches: &'a [u8],
 }
 
 impl Record for SeenRow<'_> {
@@ -60,16 +68,34 @@ impl Record for SeenRow<'_> {
 
 struct Generation {
     newest_ms: u64,
-    sorted: Box<[Fingerprint]>,
+    sorted: Box<[Batch]>,
+}
+
+impl Generation {
+    fn find(&self, fingerprint: &Fingerprint) -> Option<u32> {
+        let place = self
+            .sorted
+            .binary_search_by_key(fingerprint, |batch| batch.0);
+        place
+            .ok()
+            .and_then(|place| self.sorted.get(place))
+            .map(|batch| batch.1)
+    }
+}
+
+fn read_batch(stored: &[u8]) -> Option<Batch> {
+    let (fingerprint, plays_hash) = stored.split_first_chunk::<BYTES>()?;
+    let plays_hash = plays_hash.try_into().ok().map(u32::from_be_bytes)?;
+    Some((Fingerprint(*fingerprint), plays_hash))
 }
 
 /// The batches that a shard remembers.
 pub struct Seen {
-    current: HashSet<Fingerprint, RandomState>,
+    current: HashMap<Fingerprint, u32, RandomState>,
     current_since_ms: u64,
     older: VecDeque<Generation>,
     /// Not in storage yet.
-    unsaved: Vec<Fingerprint>,
+    unsaved: Vec<Batch>,
     /// Stored rows: slot and the time of its youngest, oldest first.
     rows: VecDeque<(u64, u64)>,
     next_slot: u64,
@@ -79,7 +105,7 @@ impl Seen {
     pub fn new() -> Self {
         Seen {
             // Fingerprints are the output of a keyed hash: nobody can aim at this one.
-            current: HashSet::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
+            current: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
             current_since_ms: 0,
             older: VecDeque::new(),
             unsaved: Vec::new(),
@@ -97,10 +123,8 @@ impl Seen {
         let Ok(row) = codec::decode::<SeenRow<'_>>(value) else {
             return false;
         };
-        let fingerprints = row.fingerprints.chunks_exact(BYTES);
-        let mut sorted: Vec<_> = fingerprints
-            .filter_map(|chunk| chunk.try_into().ok().map(Fingerprint))
-            .collect();
+        let batches = row.batches.chunks_exact(STORED_BYTES);
+        let mut sorted: Vec<_> = batches.filter_map(read_batch).collect();
         sorted.sort_unstable();
         self.older.push_back(Generation {
             newest_ms: row.newest_ms,
@@ -139,21 +163,27 @@ impl Seen {
     }
 
     pub fn contains(&self, fingerprint: &Fingerprint) -> bool {
-        self.current.contains(fingerprint)
-            || self
-                .older
+        self.plays_hash(fingerprint).is_some()
+    }
+
+    /// The hash of the plays that were counted under a fingerprint.
+    pub fn plays_hash(&self, fingerprint: &Fingerprint) -> Option<u32> {
+        let in_older = || {
+            self.older
                 .iter()
                 .rev()
-                .any(|generation| generation.sorted.binary_search(fingerprint).is_ok())
+                .find_map(|older| older.find(fingerprint))
+        };
+        self.current.get(fingerprint).copied().or_else(in_older)
     }
 
     /// Marks a batch as counted.
-    pub fn insert(&mut self, fingerprint: Fingerprint, now_ms: u64) {
+    pub fn insert(&mut self, fingerprint: Fingerprint, plays_hash: u32, now_ms: u64) {
         if now_ms.saturating_sub(self.current_since_ms) >= GENERATION_MS {
             self.close_generation(now_ms);
         }
-        self.current.insert(fingerprint);
-        self.unsaved.push(fingerprint);
+        self.current.insert(fingerprint, plays_hash);
+        self.unsaved.push((fingerprint, plays_hash));
     }
 
     fn close_generation(&mut self, now_ms: u64) {
@@ -201,10 +231,14 @@ impl Seen {
             }
         };
         self.rows.push_back((slot, now_ms));
-        let fingerprints = self.unsaved.iter().flat_map(|fingerprint| fingerprint.0);
+        let mut batches = Vec::with_capacity(self.unsaved.len() * STORED_BYTES);
+        for (fingerprint, plays_hash) in &self.unsaved {
+            batches.extend(fingerprint.0);
+            batches.extend(plays_hash.to_be_bytes());
+        }
         let row = codec::encode(&SeenRow {
             newest_ms: now_ms,
-            fingerprints: &fingerprints.collect::<Vec<u8>>(),
+            batches: &batches,
         });
         self.unsaved.clear();
         Some(Write::put(Table::Seen, slot.to_be_bytes(), row))
@@ -225,14 +259,18 @@ mod tests {
         Fingerprint::of(&[7; 16], &number.to_be_bytes())
     }
 
+    fn hash(number: u64) -> u32 {
+        number as u32 ^ 0xa5a5_0000
+    }
+
     #[test]
-    fn batches_are_remembered_for_their_time_also_across_a_restart() {
+    fn batches_and_the_hashes_of_their_plays_are_remembered_for_their_time_also_across_a_restart() {
         let mut seen = Seen::new();
         let mut rows = std::collections::BTreeMap::new();
         let start_ms = 1_000_000_000;
         for second in 0..3_600 {
             let now_ms = start_ms + second * 1_000;
-            seen.insert(fingerprint(second), now_ms);
+            seen.insert(fingerprint(second), hash(second), now_ms);
             if second % 13 == 0
                 && let Some(Write::Put { key, value, .. }) = seen.save(now_ms)
             {
@@ -245,12 +283,13 @@ mod tests {
                 }
                 loaded.loaded(now_ms);
                 for fresh in loaded.unsaved_since_last_save(second) {
-                    loaded.insert(fingerprint(fresh), now_ms);
+                    loaded.insert(fingerprint(fresh), hash(fresh), now_ms);
                 }
                 seen = loaded;
             }
             for old in second.saturating_sub(REMEMBER_MS / 1_000 - 60)..=second {
-                assert!(seen.contains(&fingerprint(old)), "{old} at {second}");
+                let known = seen.plays_hash(&fingerprint(old));
+                assert_eq!(known, Some(hash(old)), "{old} at {second}");
             }
         }
         assert!(rows.len() < 120, "slots are reused: {}", rows.len());
@@ -268,7 +307,7 @@ mod tests {
     #[test]
     fn a_damaged_row_is_refused_and_its_slot_left_alone() {
         let mut seen = Seen::new();
-        seen.insert(fingerprint(1), 1_000);
+        seen.insert(fingerprint(1), 1, 1_000);
         let Some(Write::Put { key, mut value, .. }) = seen.save(1_000) else {
             panic!("a row")
         };
@@ -277,7 +316,7 @@ mod tests {
         assert!(!loaded.load_row(&key, &value));
         assert!(!loaded.load_row(b"short", &value));
         loaded.loaded(1_000);
-        loaded.insert(fingerprint(2), 2_000);
+        loaded.insert(fingerprint(2), 2, 2_000);
         let Some(Write::Put { key: next, .. }) = loaded.save(2_000) else {
             panic!("a row")
         };

@@ -15,7 +15,7 @@ use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey};
-use crate::wire::{Announcement, Batch, Claim, RecordReply, RecordRequest, SealedPane};
+use crate::wire::{Announcement, Batch, Claim, NameCheck, RecordReply, RecordRequest, SealedPane};
 
 /// The two copies of the checkpoint's header: without it the journal would be counted again.
 const CHECKPOINT_NAME: &[u8] = b"checkpoint/";
@@ -71,6 +71,13 @@ impl Record for OpenPaneRow<'_> {
 pub(super) struct OutboxEntry {
     pub sealed_ms: u64,
     pub bytes: u64,
+}
+
+/// A batch that waits for its commit, or is in flight.
+#[derive(Clone, Copy)]
+struct Pending {
+    ticket: u64,
+    plays_hash: u32,
 }
 
 struct Waiting {
@@ -131,8 +138,7 @@ pub struct Shard {
     seen: Seen,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
-    /// Batches that wait or are in flight, and their tickets.
-    pending: BTreeMap<Fingerprint, u64>,
+    pending: BTreeMap<Fingerprint, Pending>,
     in_flight: Option<InFlight>,
     next_ticket: u64,
     pub(super) outbox: BTreeMap<u64, OutboxEntry>,
@@ -180,6 +186,13 @@ impl<'a> Wanted<'a> {
         match self {
             Wanted::Plays(batch) => batch.key,
             Wanted::Claim(claim) => Some(claim.key),
+        }
+    }
+
+    fn plays_hash(&self) -> u32 {
+        match self {
+            Wanted::Plays(batch) => batch.plays_hash,
+            Wanted::Claim(claim) => claim.plays_hash,
         }
     }
 
@@ -283,7 +296,7 @@ impl Shard {
             let batches = commit.batches.iter();
             for wanted in batches.filter_map(|batch| Wanted::decode(batch)) {
                 if let Some(fingerprint) = wanted.fingerprint(&secret) {
-                    self.seen.insert(fingerprint, now_ms);
+                    self.seen.insert(fingerprint, wanted.plays_hash(), now_ms);
                 }
             }
             self.applied_seq = commit.last_seq;
@@ -374,12 +387,14 @@ impl Shard {
 
     /// Decides about a batch.
     pub fn admit(&mut self, request: &RecordRequest<'_>, now_ms: u64) -> Admission {
-        let Some(wanted) = Wanted::decode(request.batch) else {
-            return Admission::Answer(RecordReply::Invalid);
-        };
         if self.is_another(request.region_id, request.shard) {
             return Admission::Answer(RecordReply::Invalid);
         }
+        let Some(wanted) = Wanted::decode(request.batch) else {
+            let check = codec::decode::<NameCheck<'_>>(request.batch);
+            let reply = check.map_or(RecordReply::Invalid, |check| self.check_name(&check));
+            return Admission::Answer(reply);
+        };
         if now_ms.saturating_sub(wanted.sent_ms()) > TOO_OLD_MS {
             return Admission::Answer(RecordReply::TooOld);
         }
@@ -402,7 +417,9 @@ impl Shard {
         self.next_ticket += 1;
         let fingerprint = wanted.fingerprint(&self.checkpoint.secret);
         if let Some(fingerprint) = fingerprint {
-            self.pending.insert(fingerprint, ticket);
+            let plays_hash = wanted.plays_hash();
+            let pending = Pending { ticket, plays_hash };
+            self.pending.insert(fingerprint, pending);
         }
         self.waiting_bytes += request.batch.len();
         self.waiting.push_back(Waiting {
@@ -423,10 +440,19 @@ impl Shard {
         let secret = &self.checkpoint.secret;
         let is_claim = matches!(wanted, Wanted::Claim(_));
         let counted = RecordReply::Counted { repeated: true };
-        if let Some(answer) = self.known_as(&Fingerprint::of(secret, key), counted) {
-            return Some(answer);
+        if let Some((plays_hash, answer)) = self.known_as(&Fingerprint::of(secret, key), counted) {
+            // To refuse promises nothing: there is no commit to wait for.
+            let reused = Admission::Answer(RecordReply::KeyReused);
+            return Some(if plays_hash == wanted.plays_hash() {
+                answer
+            } else {
+                reused
+            });
         }
-        let claimed = self.known_as(&Fingerprint::of_claim(secret, key), RecordReply::Claimed)?;
+        // A claim says that nothing under this key was counted here, whatever its plays are. The
+        // shard that counts them knows them.
+        let claimed = Fingerprint::of_claim(secret, key);
+        let (_, claimed) = self.known_as(&claimed, RecordReply::Claimed)?;
         if is_claim {
             return Some(claimed);
         }
@@ -435,17 +461,25 @@ impl Shard {
         (!ignored).then_some(Admission::Answer(RecordReply::Moved))
     }
 
-    fn known_as(&self, fingerprint: &Fingerprint, reply: RecordReply) -> Option<Admission> {
-        if self.seen.contains(fingerprint) {
+    /// The hash of the plays that are remembered under a fingerprint, and what is to be said of the
+    /// same ones.
+    fn known_as(&self, fingerprint: &Fingerprint, reply: RecordReply) -> Option<(u32, Admission)> {
+        if let Some(plays_hash) = self.seen.plays_hash(fingerprint) {
             let soon = RecordReply::Busy { retry_after_s: 1 };
-            return Some(Admission::Answer(if self.is_settled() {
-                reply
-            } else {
-                soon
-            }));
+            let answer = Admission::Answer(if self.is_settled() { reply } else { soon });
+            return Some((plays_hash, answer));
         }
-        let ticket = *self.pending.get(fingerprint)?;
-        Some(Admission::Wait { ticket, reply })
+        let Pending { ticket, plays_hash } = *self.pending.get(fingerprint)?;
+        Some((plays_hash, Admission::Wait { ticket, reply }))
+    }
+
+    /// Whether other plays were counted under a key, or wait to be.
+    fn check_name(&self, check: &NameCheck<'_>) -> RecordReply {
+        let fingerprint = Fingerprint::of(&self.checkpoint.secret, check.key);
+        match self.known_as(&fingerprint, RecordReply::NameFree) {
+            Some((plays_hash, _)) if plays_hash != check.plays_hash => RecordReply::KeyReused,
+            _ => RecordReply::NameFree,
+        }
     }
 
     /// Whether the request is meant for another shard than the one this is.
@@ -585,7 +619,7 @@ impl Shard {
             if self.seen.contains(&fingerprint) {
                 return;
             }
-            self.seen.insert(fingerprint, now_ms);
+            self.seen.insert(fingerprint, wanted.plays_hash(), now_ms);
         }
         let Wanted::Plays(batch) = wanted else {
             return;

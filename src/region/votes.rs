@@ -169,6 +169,7 @@ mod tests {
         };
         let batch = codec::encode(&Batch {
             key: Some(key),
+            plays_hash: 0,
             sent_ms: NOW_MS,
             plays: posts.iter().copied().map(play).collect(),
         });

@@ -32,6 +32,7 @@ pub fn record(
 ) -> RecordReply {
     let batch = codec::encode(&Batch {
         key: Some(key),
+        plays_hash: 0,
         sent_ms: now_ms,
         plays: plays.to_vec(),
     });

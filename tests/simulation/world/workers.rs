@@ -81,6 +81,7 @@ impl World {
         self.rpcs[rpc].last_change = client.map(|_| known.last_change());
         let message = codec::encode(&hitparade::wire::Batch {
             key,
+            plays_hash: number as u32,
             sent_ms: clock.sent_ms,
             plays: plays
                 .iter()
@@ -101,6 +102,7 @@ impl World {
             self.figures.claims += 1;
             let claim = codec::encode(&Claim {
                 key,
+                plays_hash: number as u32,
                 sent_ms: clock.sent_ms,
             });
             self.rpcs[rpc].then = Some((route.shard, message, asked));
