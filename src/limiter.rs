@@ -73,6 +73,20 @@ impl Limiter {
         }
     }
 
+    /// Gives back what a sender took at `taken_ms` and did not use after all.
+    pub fn give_back(&mut self, sender: u64, taken_ms: u64) {
+        let minute = taken_ms / WINDOW_MS;
+        let counts = match self.minute.checked_sub(minute) {
+            Some(0) => &mut self.this,
+            Some(1) => &mut self.last,
+            // It counts no longer.
+            _ => return,
+        };
+        if let Some(count) = counts.get_mut(&sender) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
     fn turn_to(&mut self, minute: u64) {
         if minute == self.minute {
             return;
@@ -189,6 +203,29 @@ mod tests {
             .count();
         assert_eq!(freed, 300);
         assert!(limiter.take(1, 600, now_ms + 10 * WINDOW_MS).allowed);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_also_in_the_next_minute() {
+        let mut limiter = Limiter::default();
+        let now_ms = 100 * WINDOW_MS;
+        let taken = |limiter: &mut Limiter, now_ms| {
+            let takes = (0..100).filter(|_| limiter.take(1, 10, now_ms).allowed);
+            takes.count()
+        };
+        assert_eq!(taken(&mut limiter, now_ms), 10);
+        for _ in 0..4 {
+            limiter.give_back(1, now_ms);
+        }
+        limiter.give_back(2, now_ms);
+        assert_eq!(taken(&mut limiter, now_ms), 4);
+        assert_eq!(taken(&mut limiter, now_ms + WINDOW_MS), 0);
+        for _ in 0..20 {
+            limiter.give_back(1, now_ms);
+        }
+        assert_eq!(taken(&mut limiter, now_ms + WINDOW_MS), 10);
+        limiter.give_back(1, now_ms - WINDOW_MS);
+        assert_eq!(taken(&mut limiter, now_ms + WINDOW_MS), 0);
     }
 
     proptest! {

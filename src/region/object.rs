@@ -18,7 +18,7 @@ use worker::{
 
 use super::charts::{ChartCache, FRESH_MS};
 use super::live::{self, LOOK_INTERVAL_MS, Shown};
-use super::votes::{CountedInPart, Sifted, Voter, Votes};
+use super::votes::{CountedInPart, Sifted, Taken, Voter, Votes};
 use super::{Admission, Alarm, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
 use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard, ShardMetrics};
 use crate::codec;
@@ -73,6 +73,16 @@ struct Inner {
 struct Question {
     asked_ms: u64,
     waiters: Vec<oneshot::Sender<Answered>>,
+}
+
+/// What was decided about a batch.
+struct Admitted {
+    admission: Admission,
+    /// The places of plays that its sender may not add.
+    too_many: Rc<[u16]>,
+    taken: Taken,
+    /// The requests and bytes that wait for a commit.
+    waiting: (usize, usize),
 }
 
 /// What waiters are told: the refusal, where there was one; else they look for themselves.
@@ -309,23 +319,12 @@ impl Inner {
         voter: Option<Voter>,
     ) -> (RecordReply, Rc<[u16]>) {
         panics::point("record");
-        let none = || Rc::from([]);
         let (reply, too_many) = if memory_is_short(4 * message.len()) {
-            (RecordReply::Busy { retry_after_s: 1 }, none())
+            (RecordReply::Busy { retry_after_s: 1 }, Rc::default())
         } else {
             match codec::decode::<RecordRequest<'_>>(message) {
-                Err(_) => (RecordReply::Invalid, none()),
-                Ok(request) => match voter.and_then(|voter| self.sift(&request, voter)) {
-                    None => (self.record_batch(&request).await, none()),
-                    Some(sifted) if sifted.is_empty => {
-                        (RecordReply::Counted { repeated: false }, sifted.too_many)
-                    }
-                    Some(sifted) => {
-                        let batch = sifted.batch.as_deref().unwrap_or(request.batch);
-                        let rest = RecordRequest { batch, ..request };
-                        (self.record_batch(&rest).await, sifted.too_many)
-                    }
-                },
+                Err(_) => (RecordReply::Invalid, Rc::default()),
+                Ok(request) => self.record_batch(&request, voter).await,
             }
         };
         self.count(|counters| match reply {
@@ -337,13 +336,41 @@ impl Inner {
         (reply, too_many)
     }
 
-    /// Takes out what an address may not add to a post any more this minute.
-    fn sift(&self, request: &RecordRequest<'_>, voter: Voter) -> Option<Sifted> {
-        let sifted = self.with_shard(|shard, _| {
+    /// Takes out what an address may not add to a post any more this minute, and decides about the
+    /// rest: at one moment, so that two attempts of a batch get one verdict.
+    fn admit(
+        &self,
+        request: &RecordRequest<'_>,
+        voter: Option<Voter>,
+    ) -> Result<Admitted, StorageError> {
+        let now_ms = now_ms();
+        self.with_shard(|shard, _| {
             let mut votes = self.votes.borrow_mut();
-            Ok(votes.sift(request, voter, now_ms(), |key| shard.knows(key)))
-        });
-        sifted.ok().flatten()
+            let sifted = voter
+                .and_then(|voter| votes.sift(request, voter, now_ms, |key| shard.knows(key)))
+                .unwrap_or_default();
+            let Sifted {
+                batch,
+                too_many,
+                is_empty,
+                taken,
+            } = sifted;
+            let admission = if is_empty {
+                Admission::Answer(RecordReply::Counted { repeated: false })
+            } else {
+                let batch = batch.as_deref().unwrap_or(request.batch);
+                shard.admit(&RecordRequest { batch, ..*request }, now_ms)
+            };
+            if let Admission::Answer(_) = admission {
+                votes.give_back(&taken);
+            }
+            Ok(Admitted {
+                admission,
+                too_many,
+                taken,
+                waiting: shard.waiting(),
+            })
+        })
     }
 
     /// Takes note of a change of the number of shards, and answers when that is durable.
@@ -378,29 +405,36 @@ impl Inner {
         }
     }
 
-    async fn record_batch(self: &Rc<Self>, request: &RecordRequest<'_>) -> RecordReply {
+    async fn record_batch(
+        self: &Rc<Self>,
+        request: &RecordRequest<'_>,
+        voter: Option<Voter>,
+    ) -> (RecordReply, Rc<[u16]>) {
         let busy = RecordReply::Busy {
             retry_after_s: RETRY_AFTER_FAILURE_S,
         };
-        let now_ms = now_ms();
         let mut arrivals = self.arrivals.get();
-        arrivals.add(now_ms);
+        arrivals.add(now_ms());
         self.arrivals.set(arrivals);
         if !self.settle().await {
-            return busy;
+            return (busy, Rc::default());
         }
-        let admitted =
-            self.with_shard(|shard, _| Ok((shard.admit(request, now_ms), shard.waiting())));
-        let (ticket, reply) = match admitted {
-            Err(_) => return busy,
-            Ok((Admission::Answer(reply), _)) => return reply,
-            Ok((Admission::Wait { ticket, reply }, (requests, bytes))) => {
-                if requests >= GROUP_REQUESTS || bytes >= GROUP_BYTES {
-                    self.group_is_full.borrow_mut().take();
-                }
-                (ticket, reply)
-            }
+        let Ok(admitted) = self.admit(request, voter) else {
+            return (busy, Rc::default());
         };
+        let Admitted {
+            admission,
+            too_many,
+            taken,
+            waiting: (requests, bytes),
+        } = admitted;
+        let (ticket, reply) = match admission {
+            Admission::Answer(reply) => return (reply, too_many),
+            Admission::Wait { ticket, reply } => (ticket, reply),
+        };
+        if requests >= GROUP_REQUESTS || bytes >= GROUP_BYTES {
+            self.group_is_full.borrow_mut().take();
+        }
         let (sender, committed) = oneshot::channel();
         self.waiters
             .borrow_mut()
@@ -414,10 +448,11 @@ impl Inner {
                 inner.committing.set(false);
             });
         }
-        match committed.await {
-            Ok(()) => reply,
-            Err(_) => RecordReply::InDoubt,
+        if committed.await.is_ok() {
+            return (reply, too_many);
         }
+        self.votes.borrow_mut().give_back(&taken);
+        (RecordReply::InDoubt, too_many)
     }
 
     /// A leaderboard, as the global object answers: one question serves all who wait for it.

@@ -4,6 +4,11 @@
 //! An address is a hash that changes daily ([`crate::limiter::sender`]), its votes for a post one
 //! under a key that only this object in memory has. Nothing of it is stored.
 //!
+//! Votes are taken when a batch is looked at, so that batches which wait for their commit together
+//! do not pass the limit together. Those of a batch that is not counted after all are given back:
+//! it comes again. So are those of one that may have been counted, which costs a sender nothing and
+//! gains it nothing that it could bring about.
+//!
 //! # Limits
 //! [`Limiter`] tells 65,536 pairs of address and post a minute apart; those that come after them
 //! are let through. Verdicts are remembered for [`MAX_VERDICTS`] batches and [`MAX_INDEXES`]
@@ -11,11 +16,10 @@
 //! verdict is forgotten is told that all of it was accepted. What was counted is not touched by
 //! that.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
 use std::rc::Rc;
 
-use ahash::RandomState;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
@@ -53,7 +57,7 @@ impl Record for CountedInPart {
 }
 
 /// What is left of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sifted {
     /// The batch without the plays over the limit; none if it is as it was sent.
     pub batch: Option<Vec<u8>>,
@@ -61,13 +65,24 @@ pub struct Sifted {
     pub too_many: Rc<[u16]>,
     /// Nothing is left to count.
     pub is_empty: bool,
+    /// The votes of the plays that are left, until they are counted.
+    pub taken: Taken,
+}
+
+/// Votes that were taken, so that they can be given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// One a play: 8 KB of a batch with 1,000.
+    votes: Vec<u64>,
+    taken_ms: u64,
 }
 
 /// The votes that a shard has seen lately.
 pub struct Votes {
     secret: [u8; 16],
     limiter: Limiter,
-    verdicts: HashMap<Box<[u8]>, Rc<[u16]>, RandomState>,
+    /// By the keys of batches. Senders choose these, so they are compared and not hashed.
+    verdicts: BTreeMap<Box<[u8]>, Rc<[u16]>>,
     order: VecDeque<Box<[u8]>>,
     indexes: usize,
 }
@@ -77,7 +92,7 @@ impl Votes {
         Votes {
             secret,
             limiter: Limiter::default(),
-            verdicts: HashMap::with_hasher(RandomState::with_seeds(5, 6, 7, 8)),
+            verdicts: BTreeMap::new(),
             order: VecDeque::new(),
             indexes: 0,
         }
@@ -96,38 +111,44 @@ impl Votes {
         if let Some(key) = batch.key.filter(|key| is_known(key)) {
             let known = self.verdicts.get(key).cloned();
             return Some(Sifted {
-                batch: None,
-                too_many: known.unwrap_or_else(|| Rc::from([])),
-                is_empty: false,
+                too_many: known.unwrap_or_default(),
+                ..Sifted::default()
             });
         }
+        let mut votes = Vec::new();
         let mut too_many = Vec::new();
         let mut index: u16 = 0;
         batch.plays.retain(|play| {
             let vote = self.vote(voter.sender, play.post_id);
             let allowed = self.limiter.take(vote, voter.limit, now_ms).allowed;
-            if !allowed {
+            if allowed {
+                votes.push(vote);
+            } else {
                 too_many.push(index);
             }
             index = index.saturating_add(1);
             allowed
         });
         let too_many: Rc<[u16]> = too_many.into();
-        if too_many.is_empty() {
-            return Some(Sifted {
-                batch: None,
-                too_many,
-                is_empty: false,
-            });
-        }
         if let Some(key) = batch.key.filter(|_| !batch.plays.is_empty()) {
             self.remember(key, Rc::clone(&too_many));
         }
         Some(Sifted {
             is_empty: batch.plays.is_empty(),
-            batch: Some(codec::encode(&batch)),
+            batch: (!too_many.is_empty()).then(|| codec::encode(&batch)),
             too_many,
+            taken: Taken {
+                votes,
+                taken_ms: now_ms,
+            },
         })
+    }
+
+    /// Gives back the votes of a batch that was not counted.
+    pub fn give_back(&mut self, taken: &Taken) {
+        for vote in &taken.votes {
+            self.limiter.give_back(*vote, taken.taken_ms);
+        }
     }
 
     fn vote(&self, sender: u64, post_id: &str) -> u64 {
@@ -137,7 +158,11 @@ impl Votes {
         hasher.finish()
     }
 
+    /// An earlier attempt that was not counted may have left another verdict.
     fn remember(&mut self, key: &[u8], too_many: Rc<[u16]>) {
+        if too_many.is_empty() && !self.verdicts.contains_key(key) {
+            return;
+        }
         self.indexes += too_many.len();
         if let Some(old) = self.verdicts.insert(key.into(), too_many) {
             self.indexes -= old.len();
@@ -212,6 +237,34 @@ mod tests {
             !votes.verdicts.contains_key(&b"full"[..]),
             "it may come again"
         );
+    }
+
+    #[test]
+    fn a_batch_that_was_not_counted_finds_its_votes_again() {
+        let mut votes = Votes::new([1; 16]);
+        for _ in 0..50 {
+            let refused = sift(&mut votes, 1, b"again", &["a", "a", "b"], false);
+            assert_eq!((refused.batch, &*refused.too_many), (None, &[][..]));
+            votes.give_back(&refused.taken);
+        }
+        sift(&mut votes, 1, b"another", &["a"], false);
+        let counted = sift(&mut votes, 1, b"again", &["a", "a", "b"], false);
+        assert!(counted.too_many.is_empty());
+        assert!(sift(&mut votes, 1, b"full", &["a"], false).is_empty);
+    }
+
+    #[test]
+    fn the_verdict_that_counts_is_the_one_of_the_attempt_that_was_counted() {
+        let mut votes = Votes::new([1; 16]);
+        let another = sift(&mut votes, 1, b"another", &["a", "a"], false);
+        let refused = sift(&mut votes, 1, b"again", &["a", "a"], false);
+        assert_eq!(*refused.too_many, [1]);
+        votes.give_back(&refused.taken);
+        votes.give_back(&another.taken);
+        let counted = sift(&mut votes, 1, b"again", &["a", "a"], false);
+        assert!(counted.too_many.is_empty());
+        let repeated = sift(&mut votes, 1, b"again", &["a", "a"], true);
+        assert!(repeated.too_many.is_empty());
     }
 
     #[test]
