@@ -115,6 +115,10 @@ pub fn memory_is_short(more: usize) -> bool {
 
 /// The header in which the Worker tells a shard which chart a socket is for.
 pub const LIVE_HEADER: &str = "X-Hitparade-Live";
+/// The headers that tell it whose socket it is, and how many its address may have there; none where
+/// addresses are not limited.
+pub const LIVE_ADDRESS_HEADER: &str = "X-Hitparade-Live-Address";
+pub const LIVE_LIMIT_HEADER: &str = "X-Hitparade-Live-Limit";
 
 /// Milliseconds since 1970. The platform's clock stands still while code runs.
 pub fn now_ms() -> u64 {

@@ -18,6 +18,34 @@ pub struct RegionSetting {
     pub continents: Vec<String>,
 }
 
+/// Checks every setting whose text can be wrong.
+///
+/// # Errors
+/// What is wrong with the first of them and what to write, as a sentence.
+pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), String> {
+    read_origins(setting("ALLOWED_ORIGINS").as_deref())?;
+    read_regions(setting("REGIONS").as_deref())?;
+    let [beacon, plays] = ["BEACON_PATH", "PLAYS_PATH"].map(&setting);
+    BeaconNames::read(beacon.as_deref(), plays.as_deref())?;
+    for name in ["LIMIT_PER_MINUTE", "VOTES_PER_MINUTE"] {
+        if setting(name).is_some_and(|number| number.parse::<u32>().is_err()) {
+            return Err(format!("{name} must be a whole number, 0 for any number"));
+        }
+    }
+    let words: [(_, &[&str]); 3] = [
+        ("LOG_REQUESTS", &["errors", "all", "none"]),
+        ("NORMALISE_IDS", &["true", "false", "1", "0"]),
+        ("REQUIRE_KNOWN_POSTS", &["true", "false", "1", "0"]),
+    ];
+    for (name, allowed) in words {
+        let is_allowed = |word: String| allowed.contains(&word.to_ascii_lowercase().as_str());
+        if setting(name).is_some_and(|word| !is_allowed(word)) {
+            return Err(format!("{name} must be one of {}", allowed.join(", ")));
+        }
+    }
+    Ok(())
+}
+
 /// Names of your own for the beacon and for where it sends plays, beside the usual ones: block lists
 /// know the usual ones, and a site may have nothing else at these paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +116,60 @@ fn is_plain_path(path: &str) -> bool {
         rest.split('/')
             .all(|segment| !segment.is_empty() && segment.bytes().all(is_plain))
     })
+}
+
+/// The pages that `ALLOWED_ORIGINS` names, in the form in which browsers name them; none for all.
+///
+/// # Errors
+/// What is wrong with it and what to write, as a sentence.
+pub fn read_origins(setting: Option<&str>) -> Result<Vec<String>, String> {
+    let words = setting.unwrap_or_default().split([',', ' ', '\t', '\n']);
+    let words = words.map(str::trim).filter(|word| !word.is_empty());
+    let origins: Vec<String> = words.map(read_origin).collect::<Result<_, _>>()?;
+    // All and some others are all.
+    if origins.iter().any(|origin| origin == "*") {
+        return Ok(Vec::new());
+    }
+    Ok(origins)
+}
+
+/// An origin without what browsers leave out: capitals, a usual port, a slash at the end.
+fn read_origin(word: &str) -> Result<String, String> {
+    let wrong = |hint: &str| Err(format!("ALLOWED_ORIGINS: {word:?} {hint}"));
+    let text = word.to_ascii_lowercase();
+    // `null` is how browsers call a page that has no origin, such as a file.
+    if matches!(text.as_str(), "*" | "null") {
+        return Ok(text);
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return wrong(&format!("has no scheme; write https://{text}"));
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    let usual_port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => "",
+    };
+    let host = match host.strip_suffix(usual_port) {
+        Some(bare) if !bare.is_empty() => bare,
+        _ => host,
+    };
+    if !matches!(path, "" | "/") {
+        return wrong(&format!(
+            "names a page, and an origin has no path; write {scheme}://{host}"
+        ));
+    }
+    if !host.is_ascii() {
+        return wrong("is to be written as browsers send it, in letters of ASCII (xn--…)");
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    if scheme.is_empty() || host.is_empty() || !host.bytes().all(is_plain) {
+        return wrong(
+            "is no origin; write one like https://example.com, each in full, or * for all",
+        );
+    }
+    Ok(format!("{scheme}://{host}"))
 }
 
 /// What `REGIONS` says if it says nothing: the continents, Antarctica with Oceania.
@@ -196,6 +278,72 @@ mod tests {
         }
         for bad in ["p", "/", "/p/", "/p?x", "/p.js", "/\"+alert(1)+\""] {
             assert!(BeaconNames::read(None, Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn settings_are_checked_whichever_it_is() {
+        let check = |name: &'static str, value: &str| {
+            check(|asked| (asked == name).then(|| value.to_owned()))
+        };
+        for (name, good, bad) in [
+            ("ALLOWED_ORIGINS", "https://a.example/", "a.example"),
+            ("REGIONS", r#"[{"id":"EU"}]"#, "EU"),
+            ("BEACON_PATH", "/s.js", "s.js"),
+            ("PLAYS_PATH", "/p", "p"),
+            ("LIMIT_PER_MINUTE", "0", "none"),
+            ("VOTES_PER_MINUTE", "60", "-1"),
+            ("LOG_REQUESTS", "all", "yes"),
+            ("NORMALISE_IDS", "TRUE", "yes"),
+            ("REQUIRE_KNOWN_POSTS", "1", "on"),
+        ] {
+            assert_eq!(check(name, good), Ok(()), "{name}");
+            let error = check(name, bad).unwrap_err();
+            assert!(error.starts_with(name), "{name}: {error}");
+        }
+        assert_eq!(check("ANOTHER", "x"), Ok(()));
+    }
+
+    #[test]
+    fn origins_are_brought_into_the_form_that_browsers_send() {
+        let read = |setting| read_origins(Some(setting)).map(|origins| origins.join(" "));
+        for (setting, origins) in [
+            ("https://example.com/", "https://example.com"),
+            ("https://Example.COM:443/", "https://example.com"),
+            ("HTTP://example.com:80", "http://example.com"),
+            (
+                "http://localhost:3000, https://a.example",
+                "http://localhost:3000 https://a.example",
+            ),
+            ("http://[::1]:8080/", "http://[::1]:8080"),
+            ("http://example.com:8080", "http://example.com:8080"),
+            ("null", "null"),
+            ("capacitor://localhost", "capacitor://localhost"),
+            ("", ""),
+            (" , ", ""),
+            ("*", ""),
+            ("https://a.example *", ""),
+        ] {
+            assert_eq!(read(setting).as_deref(), Ok(origins), "{setting}");
+        }
+        assert_eq!(read_origins(None), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_told_what_to_write() {
+        for (setting, advice) in [
+            ("example.com", "write https://example.com"),
+            ("https://example.com/shop/", "write https://example.com"),
+            ("https://example.com?x", "write https://example.com"),
+            ("https://*.example.com", "each in full"),
+            ("https://", "like https://example.com"),
+            ("https://a.example,http://b c", "has no scheme"),
+            ("https://user@example.com", "like https://example.com"),
+            ("https://münchen.example", "xn--"),
+        ] {
+            let error = read_origins(Some(setting)).unwrap_err();
+            assert!(error.starts_with("ALLOWED_ORIGINS: "), "{error}");
+            assert!(error.contains(advice), "{setting}: {error}");
         }
     }
 

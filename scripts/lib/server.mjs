@@ -189,11 +189,18 @@ async function answering(url, ended) {
     for (const deadline = Date.now() + START_TIMEOUT_MS; Date.now() < deadline; await sleep(25)) {
       const answer = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(5_000) }).catch(() => null);
       if (answer?.ok) return;
-      if (answer) seen = `status ${answer.status}: ${(await answer.text()).slice(0, 200)}`;
+      if (answer) seen = await whyNot(answer);
     }
     throw new Advice(`The server does not answer ${url}/healthz in ${START_TIMEOUT_MS / 1000} s (${seen}).`);
   };
   await orEnded(answers(), ended);
+}
+
+/** A setting that cannot be read stays so: there is nothing to wait for. @param {Response} answer */
+async function whyNot(answer) {
+  const text = await answer.text();
+  if (answer.status === 500 && text.includes('"bad_setting"')) throw new Advice(`${JSON.parse(text).detail}.`);
+  return `status ${answer.status}: ${text.slice(0, 200)}`;
 }
 
 async function orEnded(wanted, ended) {

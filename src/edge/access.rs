@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::hash::Hasher;
+use std::rc::Rc;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 use subtle::ConstantTimeEq;
@@ -9,7 +10,9 @@ use worker::{Env, Method};
 
 use super::problem::Problem;
 use super::request::{Call, path_of};
+use crate::log::report;
 use crate::platform::{Seen, setting};
+use crate::settings::read_origins;
 use crate::storage::random_bytes;
 
 /// The routes that a token opens.
@@ -54,8 +57,33 @@ pub fn needs_token(env: &Env) -> bool {
 
 /// Whether charts are the same for everybody: they need no token, and every page may read them.
 pub fn is_open_to_all(env: &Env) -> bool {
-    !needs_token(env)
-        && setting(env, "ALLOWED_ORIGINS").is_none_or(|origins| origins.trim().is_empty())
+    !needs_token(env) && matches!(*allowed_origins(env), AllowedOrigins::All)
+}
+
+/// What `ALLOWED_ORIGINS` says.
+enum AllowedOrigins {
+    All,
+    These(Vec<String>),
+}
+
+/// Read once: settings do not change while an instance lives. Where the setting cannot be read, no
+/// page is allowed; `/healthz` says what is wrong.
+fn allowed_origins(env: &Env) -> Rc<AllowedOrigins> {
+    thread_local! {
+        static ALLOWED: RefCell<Option<Rc<AllowedOrigins>>> = const { RefCell::new(None) };
+    }
+    let read = || {
+        let allowed = match read_origins(setting(env, "ALLOWED_ORIGINS").as_deref()) {
+            Ok(origins) if origins.is_empty() => AllowedOrigins::All,
+            Ok(origins) => AllowedOrigins::These(origins),
+            Err(error) => {
+                report!("worker", "{error}");
+                AllowedOrigins::These(Vec::new())
+            }
+        };
+        Rc::new(allowed)
+    };
+    ALLOWED.with(|allowed| Rc::clone(allowed.borrow_mut().get_or_insert_with(read)))
 }
 
 /// Requires the read token where one is configured.
@@ -107,29 +135,25 @@ pub struct Cors {
     /// Other origins' pages may read and send plays; the rest is not theirs to change.
     for_pages: bool,
     origin: Option<String>,
-    /// `ALLOWED_ORIGINS`; empty for all.
-    allowed: Vec<String>,
+    allowed: Rc<AllowedOrigins>,
 }
 
 impl Cors {
     pub fn of(seen: &Seen, env: &Env) -> Self {
-        let allowed = setting(env, "ALLOWED_ORIGINS").unwrap_or_default();
-        let allowed = allowed
-            .split([',', ' '])
-            .map(str::trim)
-            .filter(|origin| !origin.is_empty());
         Cors {
             for_pages: !matches!(seen.method, Method::Put | Method::Delete)
                 && !path_of(&seen.url).starts_with("/import"),
             origin: seen.origin.clone(),
-            allowed: allowed.map(str::to_owned).collect(),
+            allowed: allowed_origins(env),
         }
     }
 
     /// Whether the page that sends this may do so. Senders that are no pages name no origin.
     pub fn allows_origin(&self) -> bool {
-        let listed = |origin: &String| self.allowed.contains(origin);
-        self.allowed.is_empty() || self.origin.as_ref().is_none_or(listed)
+        match (&*self.allowed, &self.origin) {
+            (AllowedOrigins::All, _) | (_, None) => true,
+            (AllowedOrigins::These(origins), Some(origin)) => origins.contains(origin),
+        }
     }
 
     /// The headers that tell a browser so.
@@ -141,7 +165,7 @@ impl Cors {
         if !self.for_pages {
             return Vec::new();
         }
-        if self.allowed.is_empty() {
+        if matches!(*self.allowed, AllowedOrigins::All) {
             return vec![("Access-Control-Allow-Origin", "*"), exposed];
         }
         let origin = self.origin.as_deref().filter(|_| self.allows_origin());

@@ -21,6 +21,11 @@ const DEFAULT_LIMIT: u32 = 600;
 /// full of them, and from then on one in two seconds: 0.75 % of its time at most.
 const REQUESTS_A_COLD_CHART: u32 = 10;
 
+/// An address has one socket at a time for so many requests that it may make a minute: 100 by
+/// default. A household or an office looks at fewer pages at once, and 10,000 sockets of an object
+/// take a hundred addresses to fill.
+const REQUESTS_A_SOCKET: u32 = 6;
+
 /// Plays of one post that one address adds a minute, unless `VOTES_PER_MINUTE` says otherwise.
 const DEFAULT_VOTES: u32 = 60;
 
@@ -135,6 +140,12 @@ pub async fn count_sender(call: &Call, sender: Option<u64>) -> Result<Limit, Pro
     } else {
         Err(too_many(call, limit, allowance.reset_s))
     }
+}
+
+/// How many sockets an address may have at one object; none for any number.
+pub fn sockets_per_address(call: &Call) -> Option<u32> {
+    let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
+    (limit > 0).then(|| (limit / REQUESTS_A_SOCKET).max(1))
 }
 
 /// What an address may add to a post a minute; none for any number.

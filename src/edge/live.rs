@@ -8,8 +8,8 @@ use super::chart_query::ChartQuery;
 use super::plays::region_of_request;
 use super::problem::Problem;
 use super::request::Call;
-use super::{leaderboards, table};
-use crate::platform::{LIVE_HEADER, shard_stub};
+use super::{leaderboards, limits, table};
+use crate::platform::{LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, shard_stub};
 use crate::wire::LiveRequest;
 
 /// Readers who are sent away come back spread over some time, from so many seconds to so many.
@@ -49,15 +49,40 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
     let headers = Headers::new();
     headers.set("Upgrade", "websocket").map_err(away)?;
     headers.set(LIVE_HEADER, &tag).map_err(away)?;
+    let most = limits::sockets_per_address(call);
+    if let Some((sender, most)) = limits::sender_of(call).await.zip(most) {
+        let fields = [
+            (LIVE_ADDRESS_HEADER, format!("{sender:016x}")),
+            (LIVE_LIMIT_HEADER, most.to_string()),
+        ];
+        for (name, value) in fields {
+            headers.set(name, &value).map_err(away)?;
+        }
+    }
     let mut init = RequestInit::new();
     init.with_headers(headers);
     let request = Request::new_with_init("http://object/live", &init).map_err(away)?;
     let response = stub.fetch_with_request(request).await.map_err(away)?;
-    if response.status_code() != 101 {
-        let [from_s, to_s] = RETRY_AFTER_S;
-        let retry_after_s = from_s + (js_sys::Math::random() * f64::from(to_s - from_s)) as u32;
-        let detail = "no room for this socket; try again";
-        return Err(Problem::busy("overloaded", retry_after_s, detail));
+    match response.status_code() {
+        101 => Ok(Answer::upgraded(response)),
+        429 => {
+            let most = most.unwrap_or_default();
+            let detail =
+                format!("at most {most} sockets of one address; close one, or ask /top-posts");
+            let mut problem = Problem::new(429, "too_many_sockets", detail);
+            problem
+                .headers
+                .push(("Retry-After", retry_after_s().to_string()));
+            Err(problem)
+        }
+        _ => {
+            let detail = "no room for this socket; try again";
+            Err(Problem::busy("overloaded", retry_after_s(), detail))
+        }
     }
-    Ok(Answer::upgraded(response))
+}
+
+fn retry_after_s() -> u32 {
+    let [from_s, to_s] = RETRY_AFTER_S;
+    from_s + (js_sys::Math::random() * f64::from(to_s - from_s)) as u32
 }

@@ -33,7 +33,8 @@ use problem::Problem;
 use request::Call;
 
 use crate::panics;
-use crate::platform::Seen;
+use crate::platform::{Seen, setting};
+use crate::settings;
 
 /// How long a charts or catalog question to the global object may take.
 const ASK_TIMEOUT_MS: u64 = 10_000;
@@ -149,10 +150,18 @@ async fn answer(
         (Get, ["export"]) => transfer::export(call).await,
         (Post, ["import"]) => transfer::import(call).await,
         (Get, ["metrics"]) => metrics::get(call).await,
-        (Get, ["healthz"]) => Ok(Answer::json(&serde_json::json!({
-            "status": "ok",
-            "version": env!("CARGO_PKG_VERSION"),
-        }))),
+        (Get, ["healthz"]) => health(call),
         _ => Err(Problem::not_found("there is nothing at this path")),
     }
+}
+
+/// A setting that cannot be read is told before anybody relies on it: the server that is started
+/// with it refuses to start.
+fn health(call: &Call) -> Result<Answer, Problem> {
+    settings::check(|name| setting(&call.env, name))
+        .map_err(|detail| Problem::new(500, "bad_setting", detail))?;
+    Ok(Answer::json(&serde_json::json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+    })))
 }

@@ -9,7 +9,7 @@
 //!
 //! # At its limits
 //! [`MAX_SOCKETS`] sockets and [`MAX_CHARTS`] charts; whoever comes after them is told to come back
-//! later. A reader that does not read is dropped (see [`Backlog`] and `sockets.js`).
+//! later. So is an address that has all the sockets that its Worker grants it. A reader that does not read is dropped (see [`Backlog`] and `sockets.js`).
 
 use std::collections::BTreeMap;
 
@@ -35,9 +35,17 @@ extern "C" {
     fn answer_pings(context: &JsValue);
 
     #[wasm_bindgen(catch)]
-    fn accept(context: &JsValue, tag: &str, text: &str) -> Result<web_sys::WebSocket, JsValue>;
+    fn accept(
+        context: &JsValue,
+        tag: &str,
+        address: Option<&str>,
+        text: &str,
+    ) -> Result<web_sys::WebSocket, JsValue>;
 
     fn count(context: &JsValue, tag: Option<&str>) -> usize;
+
+    #[wasm_bindgen(js_name = countOf)]
+    fn count_of(context: &JsValue, address: &str) -> usize;
 
     fn tags(context: &JsValue) -> Vec<String>;
 
@@ -53,6 +61,13 @@ pub struct Shown {
     charts: BTreeMap<String, ShownChart>,
     /// Those that closed since the last look are still in it.
     sockets: usize,
+}
+
+/// Whose a socket is, and how many that address may have here.
+pub struct Reader {
+    /// A hash of today: see [`crate::limiter::sender`].
+    pub address: String,
+    pub max_sockets: usize,
 }
 
 #[derive(Default)]
@@ -116,13 +131,24 @@ impl Shown {
         self.sockets < MAX_SOCKETS && (self.charts.len() < MAX_CHARTS || self.shows(tag))
     }
 
+    /// Whether a reader's address may have one more socket.
+    pub fn grants(&self, reader: &Reader) -> bool {
+        count_of(&self.context, &reader.address) < reader.max_sockets
+    }
+
     /// Takes a new socket and sends it the chart. Returns the reader's end.
     ///
     /// # Errors
     /// When the platform has no more sockets.
-    pub fn accept(&mut self, tag: &str, rendered: &Rendered) -> worker::Result<worker::WebSocket> {
+    pub fn accept(
+        &mut self,
+        tag: &str,
+        reader: Option<&Reader>,
+        rendered: &Rendered,
+    ) -> worker::Result<worker::WebSocket> {
         let text = String::from_utf8_lossy(&rendered.body);
-        let reader = accept(&self.context, tag, &text)?;
+        let address = reader.map(|reader| reader.address.as_str());
+        let reader = accept(&self.context, tag, address, &text)?;
         self.sockets += 1;
         self.charts
             .entry(tag.to_owned())

@@ -17,7 +17,7 @@ use worker::{
 };
 
 use super::charts::{ChartCache, FRESH_MS};
-use super::live::{self, LOOK_INTERVAL_MS, Shown};
+use super::live::{self, LOOK_INTERVAL_MS, Reader, Shown};
 use super::votes::{CountedInPart, Sifted, Taken, Voter, Votes};
 use super::{Admission, Alarm, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
 use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard, ShardMetrics};
@@ -25,7 +25,8 @@ use crate::codec;
 use crate::log::report;
 use crate::panics;
 use crate::platform::{
-    LIVE_HEADER, answer, call_raw, global_stub, instance_metrics, memory_is_short, now_ms, within,
+    LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, answer, call_raw, global_stub,
+    instance_metrics, memory_is_short, now_ms, within,
 };
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::{
@@ -211,8 +212,16 @@ impl DurableObject for RegionShard {
                 answer(&self.inner.chart(&question).await.as_sent())
             }
             "/live" => {
-                let tag = request.headers().get(LIVE_HEADER)?.unwrap_or_default();
-                self.inner.watch(&tag).await
+                let headers = request.headers();
+                let tag = headers.get(LIVE_HEADER)?.unwrap_or_default();
+                let limit = headers.get(LIVE_LIMIT_HEADER)?;
+                let limit = limit.and_then(|limit| limit.parse().ok());
+                let reader = headers.get(LIVE_ADDRESS_HEADER)?.zip(limit);
+                let reader = reader.map(|(address, max_sockets)| Reader {
+                    address,
+                    max_sockets,
+                });
+                self.inner.watch(&tag, reader.as_ref()).await
             }
             _ => Response::error("no such message", 404),
         }
@@ -537,7 +546,7 @@ impl Inner {
     }
 
     /// Takes a socket for a chart and sends it the chart as it is now.
-    async fn watch(&self, tag: &str) -> worker::Result<Response> {
+    async fn watch(&self, tag: &str, reader: Option<&Reader>) -> worker::Result<Response> {
         let Some(request) = LiveRequest::of_tag(tag) else {
             return Response::error("no such chart", 400);
         };
@@ -557,7 +566,11 @@ impl Inner {
         if !self.shown.borrow().has_room(tag) {
             return Response::error("too many readers here", 503);
         }
-        let reader = self.shown.borrow_mut().accept(tag, &rendered)?;
+        // Nothing waits between this and the next step: many at once do not pass it together.
+        if reader.is_some_and(|reader| !self.shown.borrow().grants(reader)) {
+            return Response::error("too many sockets of one address", 429);
+        }
+        let reader = self.shown.borrow_mut().accept(tag, reader, &rendered)?;
         self.ensure_alarm_within(LOOK_INTERVAL_MS).await;
         Response::from_websocket(reader)
     }

@@ -10,18 +10,22 @@
 /** "Try again later". */
 const TOO_SLOW = 1013;
 
+/** Begins the tag that says whose a socket is, which sleeps with it too. A chart's is of digits. */
+const ADDRESS = "address:";
+
 /** @param {DurableObjectState} context */
 export function answerPings(context) {
   context.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
 }
 
 /**
- * @param {DurableObjectState} context @param {string} tag @param {string} text its first message
+ * @param {DurableObjectState} context @param {string} tag @param {string | undefined} address whose it is
+ * @param {string} text its first message
  * @returns {WebSocket} the reader's end
  */
-export function accept(context, tag, text) {
+export function accept(context, tag, address, text) {
   const [readers, ours] = Object.values(new WebSocketPair());
-  context.acceptWebSocket(ours, [tag]);
+  context.acceptWebSocket(ours, address === undefined ? [tag] : [tag, ADDRESS + address]);
   ours.serializeAttachment(Date.now());
   ours.send(text);
   return readers;
@@ -33,8 +37,14 @@ export function accept(context, tag, text) {
  */
 export const count = (context, tag) => context.getWebSockets(tag).filter(isOpen).length;
 
-/** @param {DurableObjectState} context @returns {string[]} the tags of all sockets, each once */
-export const tags = (context) => [...new Set(context.getWebSockets().flatMap((socket) => context.getTags(socket)))];
+/** @param {DurableObjectState} context @param {string} address @returns {number} its sockets that are open */
+export const countOf = (context, address) => count(context, ADDRESS + address);
+
+/** @param {DurableObjectState} context @returns {string[]} the tags of all charts that sockets show, each once */
+export function tags(context) {
+  const all = context.getWebSockets().flatMap((socket) => context.getTags(socket));
+  return [...new Set(all)].filter((tag) => !tag.startsWith(ADDRESS));
+}
 
 /**
  * Sends a text to all sockets of a tag, and closes those that were heard of last before a moment:
