@@ -1,6 +1,7 @@
 /** docs/api.md, row by row, against the real runtime. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { deflateSync, gzipSync } from "node:zlib";
 import { ADMIN_TOKEN, INGEST_TOKEN, Service, eventually, randomKey, readProblem } from "./harness.mjs";
 
 const HOUR_MS = 3_600_000;
@@ -89,6 +90,9 @@ describe("POST /plays counts", SIDE_BY_SIDE, () => {
     "a timestamp in milliseconds": (id) => [{ post_id: id, timestamp: Date.now() }, "application/json", 1],
     "a timestamp in RFC 3339": (id) => [{ post_id: id, timestamp: new Date().toISOString() }, "application/json", 1],
     "a timestamp with an offset": (id) => [{ post_id: id, timestamp: withOffset(Date.now()) }, "application/json", 1],
+    "lines as application/ndjson": (id) => [`{"post_id":"${id}"}\n{"post_id":"${id}"}`, "application/ndjson", 2],
+    "lines as application/jsonl": (id) => [`{"post_id":"${id}"}\n{"post_id":"${id}"}`, "Application/JSONL; charset=utf-8", 2],
+    "lines with byte order marks between": (id) => [`\ufeff{"post_id":"${id}"}\n\ufeff{"post_id":"${id}"}\n`, "application/x-ndjson", 2],
     "a count of 1": (id) => [{ post_id: id, count: 1 }, "application/json", 1],
   };
   for (const [name, form] of Object.entries(forms)) {
@@ -99,6 +103,24 @@ describe("POST /plays counts", SIDE_BY_SIDE, () => {
       await assertViews(id, count);
     });
   }
+
+  for (const [coding, pack] of Object.entries({ gzip: gzipSync, "X-Gzip": gzipSync, deflate: deflateSync, identity: Buffer.from })) {
+    test(`a body with Content-Encoding: ${coding}`, async () => {
+      const id = newPost();
+      const body = pack(JSON.stringify(Array(1_000).fill({ post_id: id })));
+      const headers = { "content-type": "application/json", "content-encoding": coding };
+      await assertCounted(await service.fetch("/plays", { method: "POST", headers, body }), 1_000);
+      await assertViews(id, 1_000);
+    });
+  }
+
+  test("an id that is a whole number under its digits", async () => {
+    const id = Number.MAX_SAFE_INTEGER - ++ids;
+    await assertCounted(await service.request("POST", "/plays", [{ post_id: id }, { post_id: `${id}` }]), 2);
+    await assertViews(`${id}`, 2);
+    assert.equal((await service.put("/posts", [{ post_id: id, content: "C" }])).status, 200);
+    await eventually(async () => assert.equal((await service.post(`${id}`)).content, "C"));
+  });
 
   test("without a token, in the first region where the runtime does not know the place", async () => {
     const id = newPost();
@@ -167,7 +189,8 @@ describe("one bad play does not lose the good ones", SIDE_BY_SIDE, () => {
     "an id with a control character beyond ASCII": [{ post_id: "a\u0085b" }, "bad_post_id"],
     "an id that is a dot": [{ post_id: "." }, "bad_post_id"],
     "an id that is two dots": [{ post_id: ".." }, "bad_post_id"],
-    "an id that is a number": [{ post_id: 5 }, "bad_post_id"],
+    "an id that is a number and a half": [{ post_id: 5.5 }, "bad_post_id"],
+    "an id that is a number below 0": [{ post_id: -5 }, "bad_post_id"],
     "an id that is null": [{ post_id: null }, "bad_post_id"],
     "an id that is a list": [{ post_id: ["a"] }, "bad_post_id"],
     "no id": [{}, "bad_post_id"],
@@ -211,6 +234,29 @@ describe("one bad play does not lose the good ones", SIDE_BY_SIDE, () => {
       );
     });
   }
+
+  /** What is said of one bad play. */
+  const said = async (play) => {
+    const body = `[{"post_id":"good"},${play}]`;
+    const answer = await service.request("POST", "/plays", body, { "content-type": "application/json" });
+    assert.equal(answer.status, 202);
+    const [{ index, code, detail }] = (await answer.json()).rejected;
+    assert.equal(index, 1);
+    return `${code}: ${detail}`;
+  };
+
+  test("a number of more digits than JavaScript keeps says to quote it", async () => {
+    for (const id of ["12345678901234567890", "9007199254740992"]) {
+      assert.match(await said(`{"post_id":${id}}`), /^bad_post_id: .*quote it/);
+    }
+  });
+
+  test("a timestamp in seconds says that it looks like that", async () => {
+    const now = Date.now() / 1_000;
+    for (const timestamp of [Math.floor(now), now]) {
+      assert.match(await said(`{"post_id":"a","timestamp":${timestamp}}`), /^timestamp_out_of_range: .*looks like seconds.*milliseconds/);
+    }
+  });
 
   test("a line that is not JSON", async () => {
     const id = newPost();
@@ -289,6 +335,68 @@ describe("POST /plays refuses whole", SIDE_BY_SIDE, () => {
       await assertProblem(answer, status, code);
     });
   }
+
+  const packed = (body, coding, more = {}) =>
+    service.fetch("/plays", { method: "POST", headers: { "content-type": "application/json", "content-encoding": coding, ...more }, body });
+
+  test("a bomb: 1 GiB of spaces in a megabyte", async () => {
+    // A member of 16 MiB, 64 times: a gzip file may have any number of members.
+    const bomb = Buffer.concat(Array(64).fill(gzipSync(Buffer.alloc(2 ** 24, " "))));
+    assert.ok(bomb.length < 2 ** 20 + 2 ** 16, String(bomb.length));
+    const one = gzipSync(Buffer.alloc(2 ** 28, " "));
+    for (const headers of [{}, TRUSTED]) {
+      await assertProblem(await packed(one, "gzip", headers), 413, "too_large");
+      const answer = await packed(bomb.subarray(0, 2 ** 20), "gzip", headers);
+      assert.ok([400, 413].includes(answer.status), String(answer.status));
+    }
+    await service.get("/healthz");
+  });
+
+  test("a body over the limit that is packed", async () => {
+    const plays = JSON.stringify([{ post_id: "refused", pad: "x".repeat(2 ** 20) }]);
+    await assertProblem(await packed(gzipSync(plays), "gzip"), 413, "too_large");
+  });
+
+  test("a body that is not packed as it says, or not to its end", async () => {
+    const plays = JSON.stringify({ post_id: "refused" });
+    for (const body of [plays, gzipSync(plays).subarray(0, -9), deflateSync(plays), ""]) {
+      const { detail } = await assertProblem(await packed(body, "gzip"), 400, "malformed_body");
+      if (body !== "") assert.match(detail, /gzip/);
+    }
+  });
+
+  test("a coding that is not read here, and says which are", async () => {
+    for (const coding of ["br", "zstd", "gzip, gzip"]) {
+      const answer = await packed(gzipSync("{}"), coding);
+      assert.equal(answer.headers.get("accept-encoding"), "gzip, deflate");
+      const { detail } = await assertProblem(answer, 415);
+      assert.match(detail, /gzip, deflate/);
+    }
+  });
+
+  test("a form, and shows the header to add", async () => {
+    const answer = await service.request("POST", "/plays", '{"post_id":"refused"}', { "content-type": "application/x-www-form-urlencoded" });
+    const { detail } = await assertProblem(answer, 415);
+    assert.match(detail, /-H 'Content-Type: application\/json'/);
+  });
+
+  test("UTF-16, and says so", async () => {
+    for (const text of ['[{"post_id":"refused"}]', '\ufeff{"post_id":"refused"}']) {
+      const little = Buffer.from(text, "utf16le");
+      for (const body of [little, Buffer.from(little).swap16()]) {
+        for (const type of ["application/json", "application/x-ndjson"]) {
+          const answer = await service.fetch("/plays", { method: "POST", headers: { "content-type": type }, body });
+          const { detail } = await assertProblem(answer, 400, "malformed_body");
+          assert.match(detail, /UTF-16.*UTF-8/);
+        }
+      }
+    }
+  });
+
+  test("a batch whose first attempt is told in seconds", async () => {
+    const answer = await service.request("POST", "/plays", envelope({ sent: Math.floor(Date.now() / 1_000) }));
+    assert.match((await assertProblem(answer, 400, "bad_envelope")).detail, /seconds/);
+  });
 
   test("nothing of what is within the limits: 1,000 plays, 10,000 with the token", async () => {
     const id = newPost();
@@ -503,6 +611,29 @@ describe("GET /top-posts", SIDE_BY_SIDE, () => {
     });
   }
 
+  test("tells the usual other names of its parameters", async () => {
+    for (const [query, code, ours] of [
+      ["limit=50&period=7d", "bad_k", /\bk=50/],
+      ["period=7d", "bad_timeframe", /\btimeframe=7d/],
+      ["since=2026-11-25", "bad_window", /\bfrom=/],
+      ["order_by=views", "bad_sort", /\bsort=/],
+    ]) {
+      const { detail } = await assertProblem(await service.fetch(`/top-posts?${query}`), 400, code);
+      assert.match(detail, ours);
+      await assertProblem(await service.fetch(`/posts/x?${query}`), 400, code);
+    }
+    assert.equal((await service.get("/top-posts?limit=50&k=1&period=7d&timeframe=1h")).timeframe, "1h");
+  });
+
+  test("understands an offset whose plus became a space", async () => {
+    const day = new Date(Date.now() - DAY_MS).toISOString().slice(0, 10);
+    for (const plus of ["+", "%2B", "%20"]) {
+      const { window } = await service.get(`/top-posts?from=${day}T00:00:00${plus}01:00&to=${day}T05:30:00${plus}05:30`);
+      const [from, to] = [Date.parse(`${day}T00:00:00+01:00`), Date.parse(`${day}T00:00:00Z`)];
+      assert.deepEqual([Date.parse(window.from), Date.parse(window.to)], [from, to]);
+    }
+  });
+
   test("ignores what it does not know, and takes the first of two", async () => {
     const chart = await service.get("/top-posts?colour=red&k=1&k=abc&timeframe=1h&timeframe=5x");
     assert.equal(chart.timeframe, "1h");
@@ -521,6 +652,10 @@ describe("GET /top-posts", SIDE_BY_SIDE, () => {
       assert.equal(again.status, 304);
       assert.equal(await again.text(), "");
       assert.equal(again.headers.get("etag"), etag);
+      const strong = etag.replace(/^W\//, "");
+      for (const known of [strong, `"other", ${strong}`, `"a,b" , ${etag}`, "*"]) {
+        assert.equal((await service.fetch(path, { headers: { "if-none-match": known } })).status, 304, known);
+      }
       assert.equal((await service.fetch(path, { headers: { "if-none-match": '"other"' } })).status, 200);
     });
   });
@@ -772,6 +907,49 @@ describe("settings", SIDE_BY_SIDE, () => {
     } finally {
       await other.dispose();
     }
+  });
+
+  test("ALLOWED_ORIGINS in any form of an origin", async () => {
+    const other = await Service.start({ ALLOWED_ORIGINS: "https://Example.com/, https://b.example:443" });
+    try {
+      for (const origin of ["https://example.com", "https://b.example"]) {
+        const answer = await other.request("POST", "/plays", { post_id: "a" }, { origin });
+        assert.equal(answer.headers.get("access-control-allow-origin"), origin);
+        await assertCounted(answer, 1);
+      }
+      const foreign = await other.request("POST", "/plays", { post_id: "a" }, { origin: "https://example.com.evil" });
+      await assertProblem(foreign, 403, "origin_not_allowed");
+    } finally {
+      await other.dispose();
+    }
+  });
+
+  test("a server with a setting that cannot be read does not start, and says what to write", async () => {
+    const started = performance.now();
+    await assert.rejects(Service.start({ ALLOWED_ORIGINS: "example.com" }), /ALLOWED_ORIGINS.*write https:\/\/example\.com/);
+    assert.ok(performance.now() - started < 20_000, "at once");
+  });
+
+  test("NORMALISE_IDS makes one post of ids that look alike; without it they are several", async () => {
+    const alike = ["Beyonc\u00e9", "Beyonce\u0301", " Beyonc\u00e9", "Beyonc\u00e9\u200b", "\u00a0Bey\u00adonce\u0301\ufeff"];
+    const other = await Service.start({ NORMALISE_IDS: "true" });
+    try {
+      await assertCounted(await other.request("POST", "/plays", [...alike, " plain "].map((post_id) => ({ post_id }))), 6);
+      await assertProblem(await other.request("POST", "/plays", { post_id: " \u200b" }), 400, "no_good_play");
+      assert.equal((await other.put(`/posts/${encodeURIComponent(alike[1])}`, { post_id: alike[3], content: "C" })).status, 200);
+      await eventually(async () => {
+        for (const id of alike) {
+          const { post_id, view_count, content } = await other.post(id, { timeframe: "1h" });
+          assert.deepEqual([post_id, view_count, content], [alike[0], alike.length, "C"]);
+        }
+        assert.equal((await other.post("plain", { timeframe: "1h" })).view_count, 1);
+      });
+    } finally {
+      await other.dispose();
+    }
+    const apart = alike.map((id) => `${id}${newPost()}`);
+    await assertCounted(await service.request("POST", "/plays", apart.map((post_id) => ({ post_id }))), apart.length);
+    for (const id of apart) await assertViews(id, 1);
   });
 
   test("ALLOWED_ORIGINS and REQUIRE_KNOWN_POSTS", async () => {

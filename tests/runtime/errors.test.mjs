@@ -1,5 +1,6 @@
 /** Every code of an error that `/openapi.json` names, brought about on the real runtime. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
@@ -25,16 +26,22 @@ let open;
 let strict;
 /** @type {CuttableService} whose only region has two shards */
 let cuttable;
+/** @type {CuttableService} with a setting that cannot be read */
+let misread;
+/** @type {Service} where an address has one socket */
+let narrow;
 before(async () => {
-  [open, strict, cuttable] = await Promise.all([
+  [open, strict, cuttable, misread, narrow] = await Promise.all([
     Service.start({ VOTES_PER_MINUTE: "3" }),
     Service.start({ INGEST_TOKEN: "", ADMIN_TOKEN: "", LIMIT_PER_MINUTE: "20", ALLOWED_ORIGINS: "https://a.example" }),
     CuttableService.start({ REGIONS: '[{"id": "EU", "continents": ["EU"]}]' }),
+    CuttableService.start({ ALLOWED_ORIGINS: "a.example" }),
+    Service.start({ LIMIT_PER_MINUTE: "11" }),
   ]);
   // Made with two, it need not wait for the second one.
   assert.equal((await cuttable.put("/regions/NA", { shards: 2 })).status, 200);
 });
-after(() => Promise.all([open, strict, cuttable].map((service) => service?.dispose())));
+after(() => Promise.all([open, strict, cuttable, misread, narrow].map((service) => service?.dispose())));
 
 const play = (body, headers = {}) => open.request("POST", "/plays", body, headers);
 const putPost = (path, body) => open.put(`/posts${path}`, body);
@@ -49,12 +56,14 @@ const PROBLEMS = {
   bad_post: [400, () => putPost("/x", { url: "javascript:alert(1)" })],
   bad_post_id: [400, () => open.fetch("/posts?post_id=%00")],
   bad_region: [400, () => open.put("/regions/global", {})],
+  bad_setting: [500, () => misread.fetch("/healthz")],
   bad_sort: [400, () => open.fetch("/top-posts?sort=loudest")],
   bad_timeframe: [400, () => open.fetch("/top-posts?timeframe=401d")],
   bad_window: [400, () => open.fetch("/top-posts?window=sideways")],
   disabled: [403, () => strict.fetch("/posts/x", { method: "DELETE", headers: ADMIN })],
   incomplete_body: [400, () => raw("content-length: 100", '{"post_id":', { ends: true })],
   key_required: [400, () => play(["NA", "EU"].map((region_id) => ({ ...A_PLAY, region_id })), TRUSTED)],
+  key_reused: [422, reuseKey],
   malformed_body: [400, () => play("{")],
   method_not_allowed: [405, () => open.fetch("/plays", { method: "DELETE" })],
   moved: [503, () => inTurn(playForAShardThatKnowsMore)],
@@ -70,6 +79,7 @@ const PROBLEMS = {
   too_many_plays: [413, () => play(Array(1_001).fill(A_PLAY))],
   too_many_posts: [413, () => putPost("", Array(10_001).fill({ post_id: "x" }))],
   too_many_rows: [413, () => open.request("POST", `/import?seed=${"0".repeat(32)}&id=${"0".repeat(32)}&row=0`, '{"kind":"end"}\n'.repeat(10_001), ADMIN)],
+  too_many_sockets: [429, () => withSocket(narrow, () => upgrade(narrow))],
   too_old_to_repeat: [400, () => play({ ...NAMED, sent: Date.now() - 16 * MINUTE_MS, now: Date.now(), plays: [A_PLAY] })],
   too_slow: [408, () => raw("content-length: 100", "{")],
   unauthorized: [401, () => play(A_PLAY, { authorization: "Bearer wrong" })],
@@ -86,6 +96,7 @@ const HEADERS = {
   not_announced: { "retry-after": /^\d+$/ },
   overloaded: { "retry-after": /^\d+$/ },
   rate_limited: { "retry-after": /^\d+$/, ratelimit: /^"address";r=0;t=\d+$/, "ratelimit-policy": /^"address";q=20;w=60$/ },
+  too_many_sockets: { "retry-after": /^\d+$/ },
   unauthorized: { "www-authenticate": /^Bearer$/ },
   unavailable: { "retry-after": /^\d+$/ },
 };
@@ -130,6 +141,30 @@ describe("the contract's code of an error", { concurrency: 16 }, () => {
     });
   }
 });
+
+async function reuseKey() {
+  const batch = (post_id) => play({ ...NAMED, client: "reuser", plays: [{ post_id }] });
+  assert.equal((await batch("first")).status, 202);
+  return batch("second");
+}
+
+/** Asks for a socket, and gets an answer instead. @param {Service} service */
+async function upgrade(service) {
+  const { port, host } = new URL(service.url);
+  const socket = connect({ port: Number(port), host: "127.0.0.1" });
+  socket.write(`GET /live HTTP/1.1\r\nhost: ${host}\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: ${"A".repeat(22)}==\r\nsec-websocket-version: 13\r\n\r\n`);
+  return readAnswer(socket);
+}
+
+async function withSocket(service, request) {
+  const socket = new WebSocket(`${service.url.replace("http", "ws")}/live`);
+  await once(socket, "message");
+  try {
+    return await request();
+  } finally {
+    socket.close();
+  }
+}
 
 /** Tests of shards that are away, or not, take turns. */
 let turn = Promise.resolve();
@@ -180,12 +215,17 @@ async function firstOf(status, count, request) {
 
 /** A `POST /plays` byte by byte, whose sender may end it early. */
 async function raw(header, body, { ends = false } = {}) {
+  const socket = connect({ port: Number(new URL(open.url).port), host: "127.0.0.1", allowHalfOpen: true }, () => {
+    socket.write(`POST /plays HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n${header}\r\n\r\n${body}`);
+    if (ends) socket.end();
+  });
+  return readAnswer(socket);
+}
+
+/** The one answer on a connection. @param {import("node:net").Socket} socket */
+async function readAnswer(socket) {
   const text = await new Promise((done, fail) => {
     let received = "";
-    const socket = connect({ port: Number(new URL(open.url).port), host: "127.0.0.1", allowHalfOpen: true }, () => {
-      socket.write(`POST /plays HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n${header}\r\n\r\n${body}`);
-      if (ends) socket.end();
-    });
     socket.setTimeout(30_000, () => socket.destroy(new Error("no answer in 30 s")));
     socket.on("error", fail);
     socket.on("data", (data) => {

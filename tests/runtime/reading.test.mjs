@@ -56,6 +56,11 @@ describe("charts", () => {
     "text/csv": "text/csv; charset=utf-8",
     "text/csv;q=0.9, */*;q=0.1": "text/csv; charset=utf-8",
     "application/x-ndjson": "application/x-ndjson",
+    "application/jsonl": "application/x-ndjson",
+    "TEXT/CSV": "text/csv; charset=utf-8",
+    "text/csv;q=0.5, application/json": "application/json",
+    "text/csv;q=0.2,application/json;q=0.1": "text/csv; charset=utf-8",
+    "*/*, application/json;q=0": "text/csv; charset=utf-8",
     "": "application/json",
   };
   for (const [accept, type] of Object.entries(formats)) {
@@ -87,6 +92,7 @@ describe("charts", () => {
       [path, { headers: { accept: "text/csv" } }, 200],
       [path, { headers: { "if-none-match": headers.get("etag") } }, 304],
       [path, { headers: { "if-none-match": "*" } }, 304],
+      [path, { headers: { "if-none-match": headers.get("etag").replace("W/", "") } }, 304],
       [path, { headers: { "if-none-match": '"other"' } }, 200],
       [path, { headers: { authorization: "Bearer wrong" } }, 401],
       [path, { headers: { authorization: "Basic eDp5" } }, 401],
