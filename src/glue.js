@@ -65,29 +65,6 @@ export async function whole(request) {
 }
 
 /**
- * What a packed body holds, up to so many bytes: of one that holds more, no more is unpacked.
- * @param {Request} request @param {CompressionFormat} coding @param {number} max_bytes
- * @returns {Promise<Uint8Array | null>} null: more than that
- */
-export async function unpacked(request, coding, max_bytes) {
-  if (request.body === null) return new Uint8Array();
-  const chunks = [];
-  let length = 0;
-  for await (const chunk of request.body.pipeThrough(new DecompressionStream(coding))) {
-    length += chunk.length;
-    if (length > max_bytes) return null;
-    chunks.push(chunk);
-  }
-  const bytes = new Uint8Array(length);
-  let end = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, end);
-    end += chunk.length;
-  }
-  return bytes;
-}
-
-/**
  * A text in the one form that all texts have which look like it: without characters that nobody sees,
  * composed, without spaces around it.
  * @param {string} text

@@ -23,13 +23,6 @@ extern "C" {
     #[wasm_bindgen(catch)]
     async fn whole(request: &web_sys::Request) -> Result<JsValue, JsValue>;
 
-    #[wasm_bindgen(catch)]
-    async fn unpacked(
-        request: &web_sys::Request,
-        coding: &str,
-        max_bytes: usize,
-    ) -> Result<JsValue, JsValue>;
-
     #[wasm_bindgen(js_name = normalised)]
     fn normalised_by_platform(text: &str) -> String;
 
@@ -281,24 +274,6 @@ impl Seen {
 pub async fn whole_body(request: &web_sys::Request) -> worker::Result<Vec<u8>> {
     let bytes = whole(request).await?;
     Ok(bytes.unchecked_into::<Uint8Array>().to_vec())
-}
-
-/// What a packed body holds, which is known only when it is unpacked.
-pub enum Unpacked {
-    Bytes(Vec<u8>),
-    /// It is more than so many bytes. No more than them was held.
-    TooLarge,
-    /// It is not what it is said to be, or the sender broke off.
-    Broken,
-}
-
-/// The body of a request that is packed by a coding of [`crate::http::Coding`].
-pub async fn unpacked_body(request: &web_sys::Request, coding: &str, max_bytes: usize) -> Unpacked {
-    match unpacked(request, coding, max_bytes).await {
-        Err(_) => Unpacked::Broken,
-        Ok(bytes) if bytes.is_null() => Unpacked::TooLarge,
-        Ok(bytes) => Unpacked::Bytes(bytes.unchecked_into::<Uint8Array>().to_vec()),
-    }
 }
 
 /// The text in the form of Unicode that all texts have which look like it: composed (NFC), without

@@ -4,8 +4,8 @@ use futures_util::StreamExt;
 
 use super::problem::Problem;
 use super::request::Call;
-use crate::http::{Coding, coding};
-use crate::platform::{Unpacked, memory_is_short, unpacked_body, whole_body, within};
+use crate::http::{Coding, UnpackError, coding};
+use crate::platform::{memory_is_short, whole_body, within};
 
 /// A body that is not complete by then is given up.
 pub const DEADLINE_MS: u64 = 15_000;
@@ -37,24 +37,32 @@ pub async fn read_all(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem>
         }
         return Err(too_large(max_bytes));
     }
+    let packed_bytes = announced.unwrap_or(max_bytes);
     // What a packed body holds is known in the end only.
-    let announced = announced.filter(|_| coding.is_none());
-    if memory_is_short(2 * announced.unwrap_or(max_bytes)) {
+    let unpacked_bytes = coding.map_or(0, |_| max_bytes);
+    if memory_is_short(2 * packed_bytes + unpacked_bytes) {
         return Err(Problem::busy(
             "overloaded",
             1,
             "too much to do at once; try again",
         ));
     }
-    if let Some(coding) = coding {
-        return match unpacked_body(call.raw(), coding.name(), max_bytes).await {
-            Unpacked::Bytes(bytes) => Ok(bytes),
-            Unpacked::TooLarge => Err(too_large(max_bytes)),
-            Unpacked::Broken => Err(not_packed(coding)),
-        };
-    }
+    let bytes = received(call, announced.is_some(), max_bytes).await?;
+    let Some(coding) = coding else {
+        return Ok(bytes);
+    };
+    coding
+        .unpack(&bytes, max_bytes)
+        .map_err(|error| match error {
+            UnpackError::TooLarge => too_large(max_bytes),
+            UnpackError::Broken => not_packed(coding),
+        })
+}
+
+/// The body as it was sent.
+async fn received(call: &Call, is_announced: bool, max_bytes: usize) -> Result<Vec<u8>, Problem> {
     let broken = |_| Problem::bad("incomplete_body", "the body broke off");
-    if announced.is_some() {
+    if is_announced {
         // The runtime holds senders to the length that they announced.
         return whole_body(call.raw()).await.map_err(broken);
     }

@@ -20,6 +20,7 @@ use super::{ASK_TIMEOUT_MS, body, metrics, posts, table};
 use crate::codec;
 use crate::leaderboard::Card;
 use crate::platform::{call as ask, global_stub, now_ms};
+use crate::play::lines;
 use crate::storage::random_bytes;
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey, parse_rfc3339_ms, rfc3339};
@@ -219,10 +220,8 @@ pub async fn import(call: &Call) -> Result<Answer, Problem> {
 }
 
 fn read_lines(bytes: &[u8]) -> Result<Vec<ImportRow>, Problem> {
-    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let lines = lines.filter(|line| !line.is_empty());
     let mut rows = Vec::new();
-    for (index, line) in lines.enumerate() {
+    for (index, line) in lines(bytes).enumerate() {
         if index >= MAX_IMPORT_ROWS {
             let detail = format!("at most {MAX_IMPORT_ROWS} lines a request; none was taken");
             return Err(Problem::new(413, "too_many_rows", detail));

@@ -1,5 +1,9 @@
 //! How a body is written: `Content-Type` and `Content-Encoding`.
 
+use std::io::Read;
+
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+
 use super::essence;
 
 /// The names under which lines of JSON travel: none is registered.
@@ -22,13 +26,42 @@ impl Coding {
     /// Those that are unpacked here, as `Accept-Encoding` names them.
     pub const ACCEPTED: &str = "gzip, deflate";
 
-    /// As the platform calls it (`DecompressionStream`).
     pub const fn name(self) -> &'static str {
         match self {
             Coding::Gzip => "gzip",
             Coding::Deflate => "deflate",
         }
     }
+
+    /// What was packed. Holds `max_bytes` and one more at most: the rest of a bomb is never unpacked.
+    ///
+    /// # Errors
+    /// [`UnpackError`].
+    pub fn unpack(self, packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, UnpackError> {
+        let limit = max_bytes as u64 + 1;
+        // The first guess is what most bodies need: JSON packs to a fifth or a tenth.
+        let mut bytes = Vec::with_capacity((8 * packed.len()).min(max_bytes));
+        let read = match self {
+            Coding::Gzip => MultiGzDecoder::new(packed)
+                .take(limit)
+                .read_to_end(&mut bytes),
+            Coding::Deflate => ZlibDecoder::new(packed).take(limit).read_to_end(&mut bytes),
+        };
+        match read {
+            _ if bytes.len() > max_bytes => Err(UnpackError::TooLarge),
+            Err(_) => Err(UnpackError::Broken),
+            Ok(_) => Ok(bytes),
+        }
+    }
+}
+
+/// Why a packed body cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnpackError {
+    /// It holds more than may be sent at once.
+    TooLarge,
+    /// It is not what `Content-Encoding` says, or not all of it.
+    Broken,
 }
 
 /// Whether `Content-Type` announces lines of plays. Plays as JSON or as plain text may be lines
@@ -73,7 +106,98 @@ pub fn coding(content_encoding: Option<&str>) -> Result<Option<Coding>, String> 
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn packed(coding: Coding, bytes: &[u8]) -> Vec<u8> {
+        match coding {
+            Coding::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Coding::Deflate => {
+                let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+        }
+    }
+
+    const CODINGS: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
+
+    #[test]
+    fn a_body_is_unpacked_up_to_the_limit_and_a_bomb_no_further() {
+        for coding in CODINGS {
+            let body = packed(coding, &[b' '; 1_000]);
+            assert_eq!(coding.unpack(&body, 1_000).unwrap(), [b' '; 1_000]);
+            assert_eq!(coding.unpack(&body, 999), Err(UnpackError::TooLarge));
+            assert_eq!(coding.unpack(&packed(coding, b""), 0).unwrap(), b"");
+        }
+        let bomb = packed(Coding::Gzip, &vec![b' '; 64 << 20]);
+        assert!(bomb.len() < 1 << 17, "{}", bomb.len());
+        let bombs = bomb.repeat(8);
+        assert_eq!(
+            Coding::Gzip.unpack(&bombs, 1 << 20),
+            Err(UnpackError::TooLarge)
+        );
+    }
+
+    #[test]
+    fn files_of_gzip_behind_each_other_are_one() {
+        let two = [
+            packed(Coding::Gzip, b"one\n"),
+            packed(Coding::Gzip, b"two\n"),
+        ]
+        .concat();
+        assert_eq!(Coding::Gzip.unpack(&two, 100).unwrap(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn what_is_not_packed_or_not_all_there_is_broken() {
+        for coding in CODINGS {
+            let body = packed(coding, b"some plays");
+            for cut in [0, 1, body.len() / 2, body.len() - 1] {
+                assert_eq!(
+                    coding.unpack(&body[..cut], 100),
+                    Err(UnpackError::Broken),
+                    "{cut}"
+                );
+            }
+            assert_eq!(
+                coding.unpack(b"{\"post_id\":\"a\"}", 100),
+                Err(UnpackError::Broken)
+            );
+            let mut flipped = body.clone();
+            *flipped.last_mut().unwrap() ^= 1;
+            assert_eq!(coding.unpack(&flipped, 100), Err(UnpackError::Broken));
+        }
+        let gzip = packed(Coding::Gzip, b"a");
+        assert_eq!(Coding::Deflate.unpack(&gzip, 100), Err(UnpackError::Broken));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_packed_comes_back(bytes: Vec<u8>) {
+            for coding in CODINGS {
+                prop_assert_eq!(&coding.unpack(&packed(coding, &bytes), bytes.len()).unwrap(), &bytes);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_unpacked_or_refused(bytes: Vec<u8>) {
+            for coding in CODINGS {
+                if let Ok(unpacked) = coding.unpack(&bytes, 100) {
+                    prop_assert!(unpacked.len() <= 100);
+                }
+            }
+        }
+    }
 
     #[test]
     fn lines_have_many_names_and_json_may_come_as_text() {

@@ -6,7 +6,7 @@ mod conditional;
 mod negotiation;
 mod parameters;
 
-pub use body::{Coding, announces_lines, coding};
+pub use body::{Coding, UnpackError, announces_lines, coding};
 pub use conditional::lists_etag;
 pub use negotiation::format_of;
 pub use parameters::{Misnamed, misnamed};
