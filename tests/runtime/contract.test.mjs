@@ -339,17 +339,11 @@ describe("POST /plays refuses whole", SIDE_BY_SIDE, () => {
   const packed = (body, coding, more = {}) =>
     service.fetch("/plays", { method: "POST", headers: { "content-type": "application/json", "content-encoding": coding, ...more }, body });
 
-  test("a bomb: 1 GiB of spaces in a megabyte", async () => {
-    // A member of 16 MiB, 64 times: a gzip file may have any number of members.
-    const bomb = Buffer.concat(Array(64).fill(gzipSync(Buffer.alloc(2 ** 24, " "))));
-    assert.ok(bomb.length < 2 ** 20 + 2 ** 16, String(bomb.length));
-    const one = gzipSync(Buffer.alloc(2 ** 28, " "));
-    for (const headers of [{}, TRUSTED]) {
-      await assertProblem(await packed(one, "gzip", headers), 413, "too_large");
-      const answer = await packed(bomb.subarray(0, 2 ** 20), "gzip", headers);
-      assert.ok([400, 413].includes(answer.status), String(answer.status));
-    }
-    await service.get("/healthz");
+  test("a bomb: nearly 1 GiB of spaces in a megabyte", async () => {
+    // 60 files of 16 MiB behind each other, as gzip allows.
+    const bomb = Buffer.concat(Array(60).fill(gzipSync(Buffer.alloc(2 ** 24, " "))));
+    assert.ok(bomb.length < 2 ** 20, String(bomb.length));
+    for (const headers of [{}, TRUSTED]) await assertProblem(await packed(bomb, "gzip", headers), 413, "too_large");
   });
 
   test("a body over the limit that is packed", async () => {

@@ -1,7 +1,10 @@
 /** `/live` on the real runtime: the chart now, at each change, after restarts, through an outage. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { request } from "node:http";
 import { connect } from "node:net";
+import { json } from "node:stream/consumers";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Readers } from "../../scripts/lib/readers.mjs";
@@ -47,6 +50,17 @@ class Listener {
     this.socket.close();
     return this.closed;
   }
+}
+
+/** Asks for a socket from an address of this machine. @param {Service} service @param {string} address */
+async function open(service, address) {
+  const headers = { upgrade: "websocket", connection: "upgrade", "sec-websocket-key": randomBytes(16).toString("base64"), "sec-websocket-version": "13" };
+  const asking = request(`${service.url}/live?timeframe=1h`, { localAddress: address, headers, agent: false }).end();
+  return new Promise((done, fail) => {
+    asking.on("error", fail);
+    asking.on("upgrade", (_, socket) => done({ socket: socket.on("error", () => {}) }));
+    asking.on("response", async (answer) => done({ status: answer.statusCode, headers: answer.headers, problem: await json(answer) }));
+  });
 }
 
 /** Not more often than once a second. */
@@ -104,6 +118,34 @@ describe("/live", () => {
     await service.send([{ post_id: "c", count: 1 }]);
     await again.until(listed("c", 1001));
     await again.close();
+  });
+
+  it("lets one address have so many sockets at once, and others theirs", async () => {
+    // A sixth of the requests of a minute.
+    const limited = await Service.start({ LIMIT_PER_MINUTE: "60" });
+    try {
+      const [one, other] = ["127.0.0.1", "127.0.0.2"];
+      const asked = await Promise.all(Array.from({ length: 16 }, () => open(limited, one)));
+      const sockets = asked.filter(({ socket }) => socket);
+      assert.equal(sockets.length, 10);
+      for (const { status, headers, problem } of asked.filter(({ socket }) => !socket)) {
+        assert.deepEqual([status, problem.code], [429, "too_many_sockets"]);
+        assert.match(problem.detail, /at most 10 sockets/);
+        assert.ok(headers["retry-after"] >= 10 && headers["retry-after"] <= 30, headers["retry-after"]);
+      }
+      const others = await open(limited, other);
+      assert.ok(others.socket, "another address");
+      assert.ok(!(await open(limited, one)).socket, "it stays a limit");
+      sockets[0].socket.destroy();
+      await eventually(async () => {
+        const again = await open(limited, one);
+        assert.ok(again.socket);
+        sockets.push(again);
+      });
+      for (const { socket } of [...sockets, others]) socket.destroy();
+    } finally {
+      await limited.dispose();
+    }
   });
 
   it("refuses with a reason what is no socket and what cannot be answered", async () => {
