@@ -22,11 +22,11 @@ impl Range {
         let weight = parameters
             .filter_map(|parameter| parameter.split_once('='))
             .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
-            .and_then(|(_, weight)| weight.trim().parse::<f32>().ok());
+            .and_then(|(_, weight)| read_weight(weight.trim()));
         Range {
             media_type: essence(text),
             // What is no number weighs as if it were not there.
-            weight: (weight.unwrap_or(1.0).clamp(0.0, 1.0) * 1_000.0) as u32,
+            weight: weight.unwrap_or(1_000),
         }
     }
 
@@ -43,6 +43,22 @@ impl Range {
             "*/*" => Some(1),
             _ => None,
         }
+    }
+}
+
+/// A weight in thousandths, of which the grammar has three digits. By hand, as the tables to read any
+/// number of fractions are 1 % of the Worker.
+fn read_weight(text: &str) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut thousandths = fraction.bytes().chain(*b"000").take(3);
+    let fraction = thousandths.try_fold(0, |sum, digit| {
+        let digit = char::from(digit).to_digit(10)?;
+        Some(10 * sum + digit)
+    })?;
+    match whole {
+        "0" => Some(fraction),
+        "1" if fraction == 0 => Some(1_000),
+        _ => None,
     }
 }
 
@@ -115,7 +131,9 @@ mod tests {
             // What is no weight.
             ("text/csv;q=x, application/json", Format::Csv),
             ("text/csv;q=9, application/json", Format::Csv),
-            ("text/csv;q=NaN", Format::Json),
+            ("text/csv;q=NaN, application/json", Format::Csv),
+            ("text/csv;q=0., application/json", Format::Json),
+            ("text/csv;q=0.999, application/json;q=1.000", Format::Json),
         ] {
             assert_eq!(format_of(Some(accept)), format, "{accept}");
         }
