@@ -51,6 +51,12 @@ pub enum Mutant {
     LoadedTakenForDurable,
     /// The checkpoint does not say up to where it covers the journal.
     JournalNotCovered,
+    /// Copies stay when entries are taken that hold the same plays.
+    CopiesOutliveTheirEntries,
+    /// Copies are taken of a push that is older than entries which were taken.
+    StaleCopiesTaken,
+    /// A shard sends all that it has sealed at once, whatever the global object takes.
+    PushWithoutLimits,
 }
 
 #[cfg(feature = "simulation")]
@@ -64,7 +70,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 22] = [
+        pub const ALL: [Mutant; 25] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::RecordBeforeDurable,
@@ -87,6 +93,9 @@ mod switch {
             Mutant::OffsetsApart,
             Mutant::LoadedTakenForDurable,
             Mutant::JournalNotCovered,
+            Mutant::CopiesOutliveTheirEntries,
+            Mutant::StaleCopiesTaken,
+            Mutant::PushWithoutLimits,
         ];
     }
 

@@ -168,18 +168,61 @@ pub struct Told {
     pub asked_ms: u64,
 }
 
-/// One pane as it leaves a shard.
+/// What one push may be. The shard that fills a push and the global object that checks it keep
+/// these same limits, so whatever a shard has to tell goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PushLimits {
+    /// Bytes of entries and copies together. A single entry may pass it.
+    pub bytes: usize,
+    /// Of them, bytes of copies.
+    pub copy_bytes: usize,
+    /// Entries and copies together.
+    pub panes: usize,
+}
+
+impl Default for PushLimits {
+    /// 4 MiB, half of them for copies. The largest pane, 4,096 counters of ids of 256 bytes, has
+    /// 1.2 MB. Checking 10,000 of the smallest panes takes the global object some 20 ms.
+    fn default() -> Self {
+        PushLimits {
+            bytes: 4 << 20,
+            copy_bytes: 2 << 20,
+            panes: 10_000,
+        }
+    }
+}
+
+/// How often a shard with something to tell tells it, unless it is told to do so less often: half
+/// of the 10 s from 202 to chart.
+pub const PUSH_INTERVAL_MS: u64 = 5_000;
+
+/// A pane that begins later than this from now is refused by the global object. A shard refuses
+/// plays that are half as far ahead, so their clocks may differ by the other half.
+pub const MAX_PANE_AHEAD_MS: u64 = crate::window::DAY_MS;
+
+/// Plays of one span as they leave a shard, sealed or as a copy.
+///
+/// A play of this span whose commit's number is outside `first_seq..=last_seq` is not in it. So
+/// two panes of a shard's log can hold the same play only where both their spans and their ranges
+/// of numbers overlap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedPane<'a> {
     /// [`crate::window::Level::code`].
     pub level: u8,
     pub start_ms: u64,
+    /// The journal's number of the commit that opened the pane.
+    pub first_seq: u64,
+    /// The last commit that was applied when the pane was sealed or copied.
+    pub last_seq: u64,
     /// An encoded [`crate::summary::Summary`].
     #[serde(borrow)]
     pub summary: &'a [u8],
 }
 
-/// Shard → global: what was sealed, and what is still open.
+/// Shard → global: all that it has, sealed or not.
+///
+/// Each play that the shard has applied is either in an entry below `next_offset`, sent or not, or
+/// waits to be sealed: then it is in a copy, unless the copies did not fit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Push<'a> {
     pub region_id: &'a str,
@@ -194,13 +237,14 @@ pub struct Push<'a> {
     /// shard cannot be read. It is counted as a gap and passed over.
     #[serde(borrow)]
     pub entries: Vec<&'a [u8]>,
-    /// The offset that the shard's next sealed pane will have.
+    /// The offset up to which the shard's sealed panes are durable: what lies below is the same
+    /// for ever, and in no copy.
     pub next_offset: u64,
-    /// The last commit that the provisional panes hold.
+    /// The last commit that the copies hold.
     pub journal_seq: u64,
-    /// Encoded [`SealedPane`]s of the panes that are open.
+    /// Encoded [`SealedPane`]s of what is applied and not below `next_offset`.
     #[serde(borrow)]
-    pub provisional: Vec<&'a [u8]>,
+    pub copies: Vec<&'a [u8]>,
 }
 
 /// Global → shard.
@@ -212,6 +256,8 @@ pub struct PushReply {
     pub durable_offset: u64,
     /// The installation's seed, for the summaries that the shard opens next.
     pub seed: [u8; 16],
+    /// How long the shard is to wait before it pushes again.
+    pub push_interval_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

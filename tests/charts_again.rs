@@ -41,6 +41,8 @@ impl World {
         let pane = codec::encode(&SealedPane {
             level: key.level.code(),
             start_ms: key.start_ms,
+            first_seq: 1,
+            last_seq: 1,
             summary: &summary.encode(),
         });
         self.pushes += 1;
@@ -53,7 +55,7 @@ impl World {
             entries: Vec::new(),
             next_offset: 0,
             journal_seq: self.pushes,
-            provisional: vec![&pane],
+            copies: vec![&pane],
         };
         self.global
             .take_push(&codec::encode(&push), now_ms)

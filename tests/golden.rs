@@ -160,7 +160,7 @@ fn seen_of_shard(storage: &MemoryStorage) -> String {
         push.next_offset,
         push.journal_seq
     );
-    for (name, panes) in [("sealed", &push.entries), ("open", &push.provisional)] {
+    for (name, panes) in [("sealed", &push.entries), ("open", &push.copies)] {
         for pane in panes {
             writeln!(text, "{name} {}", hex(pane)).unwrap();
         }
@@ -360,6 +360,8 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     let pane = SealedPane {
         level: 2,
         start_ms: NOW_MS,
+        first_seq: 3,
+        last_seq: 300,
         summary: b"summary",
     };
     all.add(&pane);
@@ -373,12 +375,13 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         entries: vec![&pane, b""],
         next_offset: 7,
         journal_seq: 8,
-        provisional: vec![&pane],
+        copies: vec![&pane],
     });
     all.add_owned(&PushReplyOrRefusal(Ok(PushReply {
         wanted_offset: 1,
         durable_offset: 2,
         seed: SEED,
+        push_interval_ms: 5_000,
     })));
     for refusal in [
         Refusal::UnknownRegion,

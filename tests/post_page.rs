@@ -35,6 +35,8 @@ fn world() -> (Global, MemoryStorage) {
             codec::encode(&SealedPane {
                 level: key.level.code(),
                 start_ms: key.start_ms,
+                first_seq: 1,
+                last_seq: 1,
                 summary: &summary.encode(),
             })
         })
@@ -48,7 +50,7 @@ fn world() -> (Global, MemoryStorage) {
         entries: entries.iter().map(Vec::as_slice).collect(),
         next_offset: DAYS,
         journal_seq: 1,
-        provisional: Vec::new(),
+        copies: Vec::new(),
     };
     global.take_push(&codec::encode(&push), NOW_MS).unwrap();
     global.flush(&storage, NOW_MS).unwrap();

@@ -66,6 +66,8 @@ impl World {
             entries.push(codec::encode(&SealedPane {
                 level: key.level.code(),
                 start_ms: key.start_ms,
+                first_seq: 1,
+                last_seq: 1,
                 summary: &summary.encode(),
             }));
         }
@@ -78,7 +80,7 @@ impl World {
             next_offset: entries.len() as u64,
             entries: entries.iter().map(|entry| &entry[..]).collect(),
             journal_seq: 1,
-            provisional: Vec::new(),
+            copies: Vec::new(),
         };
         self.offset += 1;
         self.global

@@ -68,7 +68,7 @@ impl World {
                 self.play(region, weight, &mut summary);
             }
             let start_ms = end_ms - pane * level.length_ms();
-            entries.push(sealed(PaneKey::of(level, start_ms), &summary.encode()));
+            entries.push(sealed(PaneKey::of(level, start_ms), 1, &summary.encode()));
         }
         // A log of its own, so that the shard's begins with its first push.
         let log_id = u128::from(end_ms) << 8 | u128::from(level.code());
@@ -106,11 +106,14 @@ impl World {
         let this = PaneKey::of(Level::Minute, minute_ms);
         let before = PaneKey::of(Level::Minute, minute_ms - MINUTE_MS);
         let sealed_before = step > STEPS / 2;
-        let mut provisional = vec![sealed(this, self.copy(region, shard, step))];
+        // The commits of each minute are numbered by its steps.
+        let first_seq = u64::from(minute * STEPS) + 1;
+        let mut copies = vec![sealed(this, first_seq, self.copy(region, shard, step))];
         let mut entries = Vec::new();
-        let pane_before = sealed(before, self.copy(region, shard, STEPS));
+        let seq_before = first_seq - u64::from(STEPS);
+        let pane_before = sealed(before, seq_before, self.copy(region, shard, STEPS));
         match step {
-            _ if !sealed_before => provisional.push(pane_before),
+            _ if !sealed_before => copies.push(pane_before),
             7 => entries.push(pane_before),
             _ => {}
         }
@@ -124,15 +127,17 @@ impl World {
             next_offset,
             &entries,
             journal_seq,
-            &provisional,
+            &copies,
         )
     }
 }
 
-fn sealed(pane: PaneKey, summary: &[u8]) -> Vec<u8> {
+fn sealed(pane: PaneKey, first_seq: u64, summary: &[u8]) -> Vec<u8> {
     codec::encode(&SealedPane {
         level: pane.level.code(),
         start_ms: pane.start_ms,
+        first_seq,
+        last_seq: first_seq + u64::from(STEPS) - 1,
         summary,
     })
 }
@@ -144,7 +149,7 @@ fn push(
     next_offset: u64,
     entries: &[Vec<u8>],
     journal_seq: u64,
-    provisional: &[Vec<u8>],
+    copies: &[Vec<u8>],
 ) -> Vec<u8> {
     let next_offset = next_offset.max(entries.len() as u64);
     let first_offset = next_offset - entries.len() as u64;
@@ -157,6 +162,6 @@ fn push(
         entries: entries.iter().map(Vec::as_slice).collect(),
         next_offset,
         journal_seq,
-        provisional: provisional.iter().map(Vec::as_slice).collect(),
+        copies: copies.iter().map(Vec::as_slice).collect(),
     })
 }

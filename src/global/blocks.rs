@@ -10,33 +10,32 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::live::SentPane;
-use super::merged::merge_within;
-use crate::capacity::counters;
+use super::merging::{PaneMerging, TooLarge};
 use crate::summary::{Seed, Summary};
 use crate::window::PaneKey;
 
 /// Shards of a block. When one of them pushes, the others are decoded anew: twice 16 are little
 /// beside the 20 that push in a second where a region has a hundred.
 const SHARDS_A_BLOCK: usize = 16;
-/// Memory of all blocks. Shards that do not fit are decoded for each merge.
-const MAX_BLOCK_BYTES: usize = 16 << 20;
+/// Decoded bytes of a block's copies: a shard with more has its own. Those of 16 busy shards with
+/// short ids are 2 MB.
+const DECODED_A_BLOCK: usize = 6 << 20;
 /// Memory of copies that were decoded to check them and are kept until they are merged.
-const MAX_DECODED_BYTES: usize = 6 << 20;
-
-/// Merged panes of a block.
-pub type BlockPanes = Vec<(PaneKey, Rc<Summary>)>;
+pub const MAX_DECODED_BYTES: usize = 4 << 20;
 
 struct Block {
     shards: Vec<u32>,
-    panes: BlockPanes,
+    panes: Vec<(PaneKey, Rc<Summary>)>,
     bytes: usize,
 }
+
+type Decoded = Vec<(PaneKey, Rc<Summary>)>;
 
 #[derive(Default)]
 struct Region {
     blocks: Vec<Block>,
     /// Shards that are in no block, in the order in which they pushed, with what was decoded.
-    fresh: Vec<(u32, Vec<(PaneKey, Summary)>)>,
+    fresh: Vec<(u32, Decoded)>,
 }
 
 /// The blocks of all regions.
@@ -48,116 +47,144 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// A shard's copies were replaced by these.
-    pub fn replaced(&self, region_id: &str, shard: u32, mut decoded: Vec<(PaneKey, Summary)>) {
+    /// Bytes that are held.
+    pub fn bytes(&self) -> usize {
+        self.block_bytes.get() + self.decoded_bytes.get()
+    }
+
+    /// Room for what was decoded to be checked.
+    pub fn decoded_room(&self) -> usize {
+        MAX_DECODED_BYTES.saturating_sub(self.decoded_bytes.get())
+    }
+
+    /// A shard's copies changed; `decoded` are the same, or nothing.
+    pub fn replaced(&self, region_id: &str, shard: u32, mut decoded: Decoded) {
         let mut regions = self.regions.borrow_mut();
         let region = regions.entry(region_id.to_owned()).or_default();
         if let Some(at) = region.fresh.iter().position(|(fresh, _)| *fresh == shard) {
             let (_, dropped) = region.fresh.remove(at);
-            self.decoded_bytes
-                .set(self.decoded_bytes.get().saturating_sub(bytes_of(&dropped)));
+            take_off(&self.decoded_bytes, bytes_of(&dropped));
         }
         let stale = |block: &Block| block.shards.contains(&shard);
         if let Some(at) = region.blocks.iter().position(stale) {
             let block = region.blocks.remove(at);
-            self.block_bytes
-                .set(self.block_bytes.get().saturating_sub(block.bytes));
+            take_off(&self.block_bytes, block.bytes);
             let others = block.shards.into_iter().filter(|other| *other != shard);
             region.fresh.extend(others.map(|other| (other, Vec::new())));
         }
-        let bytes = bytes_of(&decoded);
-        if self.decoded_bytes.get() + bytes > MAX_DECODED_BYTES {
+        if bytes_of(&decoded) > self.decoded_room() {
             decoded.clear();
-        } else {
-            self.decoded_bytes.set(self.decoded_bytes.get() + bytes);
         }
+        let bytes = bytes_of(&decoded);
+        self.decoded_bytes.set(self.decoded_bytes.get() + bytes);
         region.fresh.push((shard, decoded));
     }
 
-    /// All copies of a region's shards, merged by blocks. `copies` are those of a shard.
-    pub fn panes<'a>(
+    /// Forgets what is merged and decoded; which shards there are stays.
+    pub fn forget(&self) {
+        for region in self.regions.borrow_mut().values_mut() {
+            let blocks = std::mem::take(&mut region.blocks);
+            let shards = blocks.into_iter().flat_map(|block| block.shards);
+            region
+                .fresh
+                .iter_mut()
+                .for_each(|(_, decoded)| decoded.clear());
+            region.fresh.extend(shards.map(|shard| (shard, Vec::new())));
+        }
+        self.block_bytes.set(0);
+        self.decoded_bytes.set(0);
+    }
+
+    /// Hands all copies of a region's shards, merged by blocks, to `add`. `copies` are those of a
+    /// shard; blocks are kept while all take at most `most_bytes`.
+    ///
+    /// # Errors
+    /// What `add` says.
+    pub fn visit<'a>(
         &self,
         region_id: &str,
         seed: Seed,
+        most_bytes: usize,
         copies: impl Fn(u32) -> &'a [SentPane],
-    ) -> BlockPanes {
+        mut add: impl FnMut(PaneKey, Rc<Summary>) -> Result<(), TooLarge>,
+    ) -> Result<(), TooLarge> {
         let mut regions = self.regions.borrow_mut();
         let Some(region) = regions.get_mut(region_id) else {
-            return Vec::new();
+            return Ok(());
         };
-        let mut fresh = std::mem::take(&mut region.fresh);
-        for (_, decoded) in &fresh {
-            self.decoded_bytes
-                .set(self.decoded_bytes.get().saturating_sub(bytes_of(decoded)));
+        for (key, pane) in region.blocks.iter().flat_map(|block| &block.panes) {
+            add(*key, Rc::clone(pane))?;
         }
-        let mut panes: BlockPanes = Vec::new();
-        while !fresh.is_empty() {
-            let rest = fresh.split_off(fresh.len().min(SHARDS_A_BLOCK));
-            let block = merged(fresh, seed, &copies);
-            panes.extend(block.panes.iter().cloned());
-            if self.block_bytes.get() + block.bytes <= MAX_BLOCK_BYTES {
+        let mut unkept = Vec::new();
+        while !region.fresh.is_empty() {
+            let mut decoded_bytes = 0;
+            let fit = region
+                .fresh
+                .iter()
+                .take(SHARDS_A_BLOCK)
+                .take_while(|(shard, _)| {
+                    let panes = copies(*shard).iter();
+                    decoded_bytes += panes.map(|pane| pane.decoded_bytes).sum::<usize>();
+                    decoded_bytes <= DECODED_A_BLOCK
+                });
+            let fit = fit.count().max(1).min(region.fresh.len());
+            let shards: Vec<(u32, Decoded)> = region.fresh.drain(..fit).collect();
+            for (_, decoded) in &shards {
+                take_off(&self.decoded_bytes, bytes_of(decoded));
+            }
+            let block = merged(shards, seed, &copies);
+            let added = block
+                .panes
+                .iter()
+                .try_for_each(|(key, pane)| add(*key, Rc::clone(pane)));
+            if self.block_bytes.get() + block.bytes <= most_bytes && added.is_ok() {
                 self.block_bytes.set(self.block_bytes.get() + block.bytes);
                 region.blocks.push(block);
             } else {
-                let shards = block.shards.into_iter();
-                region.fresh.extend(shards.map(|shard| (shard, Vec::new())));
+                unkept.extend(block.shards.into_iter().map(|shard| (shard, Vec::new())));
             }
-            fresh = rest;
+            if added.is_err() {
+                region.fresh.extend(unkept);
+                return added;
+            }
         }
-        // Those that were just merged and do not fit are in `panes` already.
-        let kept = region.blocks.iter().flat_map(|block| &block.panes);
-        let known: Vec<*const Summary> = panes.iter().map(|(_, pane)| Rc::as_ptr(pane)).collect();
-        let others = kept.filter(|(_, pane)| !known.contains(&Rc::as_ptr(pane)));
-        panes.extend(others.cloned());
-        panes
+        region.fresh = unkept;
+        Ok(())
     }
 }
 
 /// Merges the copies of some shards, decoding what was not kept decoded.
 fn merged<'a>(
-    shards: Vec<(u32, Vec<(PaneKey, Summary)>)>,
+    shards: Vec<(u32, Decoded)>,
     seed: Seed,
     copies: &impl Fn(u32) -> &'a [SentPane],
 ) -> Block {
-    let mut parts: BTreeMap<PaneKey, Vec<Rc<Summary>>> = BTreeMap::new();
+    let mut merging = PaneMerging::new(seed, usize::MAX);
     let mut names = Vec::with_capacity(shards.len());
     for (shard, decoded) in shards {
         names.push(shard);
-        if decoded.is_empty() {
-            for pane in copies(shard) {
-                // It was decoded when it was taken: this cannot fail, and must not panic.
-                if let Ok(summary) = Summary::decode(&pane.summary, seed) {
-                    parts.entry(pane.key).or_default().push(Rc::new(summary));
-                }
+        let kept = !decoded.is_empty();
+        for (key, summary) in decoded {
+            let _ = merging.add(key, summary);
+        }
+        for pane in copies(shard).iter().filter(|_| !kept) {
+            if let Some(summary) = pane.decode(seed) {
+                let _ = merging.add(pane.key, summary);
             }
         }
-        for (key, summary) in decoded {
-            parts.entry(key).or_default().push(Rc::new(summary));
-        }
     }
-    let panes: BlockPanes = parts
-        .into_iter()
-        .map(|(key, parts)| (key, merge_live(key, parts, seed)))
-        .collect();
+    let (panes, bytes) = merging.finish();
     Block {
         shards: names,
-        bytes: panes.iter().map(|(_, pane)| pane.heap_bytes()).sum(),
         panes,
+        bytes,
     }
 }
 
-/// Merges what is live of a pane. Where a part is exact no longer, twice the counters that the
-/// pane will have once it is stored are enough.
-pub fn merge_live(key: PaneKey, mut parts: Vec<Rc<Summary>>, seed: Seed) -> Rc<Summary> {
-    match (parts.pop(), parts.is_empty()) {
-        (Some(only), true) => only,
-        (last, _) => {
-            parts.extend(last);
-            Rc::new(merge_within(&parts, 2 * counters(key.level), seed))
-        }
-    }
-}
-
-fn bytes_of(panes: &[(PaneKey, Summary)]) -> usize {
+fn bytes_of(panes: &Decoded) -> usize {
     panes.iter().map(|(_, pane)| pane.heap_bytes()).sum()
+}
+
+fn take_off(from: &Cell<usize>, bytes: usize) {
+    from.set(from.get().saturating_sub(bytes));
 }

@@ -20,6 +20,8 @@ const CACHE_BYTES: usize = 4 << 20;
 #[derive(Default)]
 pub struct Catalog {
     hidden: BTreeSet<String>,
+    /// What the hidden ids take in memory.
+    hidden_bytes: usize,
     cache: RefCell<Cache>,
     pub(super) damage: Damage,
 }
@@ -39,8 +41,10 @@ impl Catalog {
             .iter()
             .filter_map(|key| key.strip_prefix(HIDDEN_PREFIX))
             .filter_map(|id| String::from_utf8(id.to_vec()).ok());
+        let hidden: BTreeSet<String> = ids.collect();
         Ok(Catalog {
-            hidden: ids.collect(),
+            hidden_bytes: hidden.iter().map(|id| hidden_bytes(id)).sum(),
+            hidden,
             cache: RefCell::default(),
             damage: Damage::default(),
         })
@@ -48,6 +52,11 @@ impl Catalog {
 
     pub fn is_hidden(&self, post_id: &str) -> bool {
         self.hidden.contains(post_id)
+    }
+
+    /// Bytes that are held: the cache, and hidden ids.
+    pub fn held_bytes(&self) -> usize {
+        self.cache.borrow().bytes + self.hidden_bytes
     }
 
     /// The entry of a post. One that cannot be read is answered as absent.
@@ -71,7 +80,8 @@ impl Catalog {
             read
         });
         let mut cache = self.cache.borrow_mut();
-        cache.bytes += post_id.len() + entry.as_ref().map_or(0, text_bytes) + 64;
+        let texts = post_id.len() + entry.as_ref().map_or(0, text_bytes);
+        cache.bytes += texts + size_of::<(String, Option<CatalogEntry>)>() + 32;
         if cache.bytes > CACHE_BYTES {
             *cache = Cache::default();
         }
@@ -129,10 +139,11 @@ impl Catalog {
             .map_err(|error| Refusal::Storage(error.0))?;
         *self.cache.borrow_mut() = Cache::default();
         for (post_id, entry) in &changed {
-            if entry.hidden {
-                self.hidden.insert((*post_id).to_owned());
-            } else {
-                self.hidden.remove(*post_id);
+            let bytes = hidden_bytes(post_id);
+            if entry.hidden && self.hidden.insert((*post_id).to_owned()) {
+                self.hidden_bytes += bytes;
+            } else if !entry.hidden && self.hidden.remove(*post_id) {
+                self.hidden_bytes -= bytes;
             }
         }
         let last = patches.last();
@@ -154,6 +165,11 @@ fn patched(mut entry: CatalogEntry, patch: &PostPatch) -> CatalogEntry {
     set(&mut entry.card.image, &patch.image);
     set(&mut entry.timestamp_ms, &patch.timestamp_ms);
     entry
+}
+
+/// What a hidden id takes: its text, and its share of the tree's nodes.
+fn hidden_bytes(post_id: &str) -> usize {
+    post_id.len() + 48
 }
 
 fn text_bytes(entry: &CatalogEntry) -> usize {

@@ -46,6 +46,10 @@ impl Global {
         if let Some(known) = self.known_chart(request, rules, now_ms) {
             return Ok(known);
         }
+        self.shrink_caches();
+        if request.sort == Sort::Distinctive {
+            self.live.align(&request.scope, self.seed(), now_ms);
+        }
         let leaderboard = self.new_chart(storage, request, rules, now_ms)?;
         let mut merged_ms = self.live.merged_ms(&request.scope, now_ms);
         if request.sort == Sort::Distinctive {
@@ -71,14 +75,14 @@ impl Global {
             k: (request.k_class as usize).min(MAX_K),
         };
         let ranking = self.ranking(storage, &asked, rules, now_ms)?;
-        let mut incomplete = ranking.damaged;
+        let mut incomplete = ranking.incomplete;
         let mut previous_ranks: BTreeMap<String, u32> = BTreeMap::new();
         if let Some(before) = window::previous(&window, now_ms) {
             (asked.window, asked.k) = (before, MAX_K);
             // A window before without one before it has no risers.
             if asked.sort != Sort::Rising || window::previous(&before, now_ms).is_some() {
                 let before = self.ranking(storage, &asked, rules, now_ms)?;
-                incomplete |= before.damaged;
+                incomplete |= before.incomplete;
                 previous_ranks.extend(before.rows.into_iter().map(|row| row.post_id).zip(1..));
             }
         }
@@ -117,19 +121,16 @@ impl Global {
         let mut regions = Vec::with_capacity(self.table.regions.len());
         for region in &self.table.regions {
             let region_id = &region.region_id;
-            let parts = self.parts(storage, region_id, day.span, now_ms)?;
-            let of_region = self
-                .live
-                .provisional
-                .iter()
-                .filter(|(shard, copies)| shard.0 == *region_id && !copies.panes.is_empty());
-            let ages = of_region.map(|(_, copies)| now_ms.saturating_sub(copies.received_ms));
+            let views_24h = self.total(storage, region_id, day.span, now_ms)?;
+            let copies = self.live.copies_of(region_id);
+            let open = copies.filter(|(_, copies)| !copies.panes.is_empty());
+            let ages = open.map(|(_, copies)| now_ms.saturating_sub(copies.received_ms));
             regions.push(RegionStatus {
                 region_id: region_id.clone(),
                 region_name: region.region_name.clone(),
                 shards: region.shards_wanted(),
                 hint: region.hint.clone(),
-                views_24h: parts.total(),
+                views_24h,
                 push_age_ms: ages.max(),
             });
         }

@@ -1,159 +1,480 @@
-//! What is in charts and in no ladder yet: pending entries, and copies of open panes.
+//! What is in charts and in no ladder yet: pending entries, and copies of what shards have not
+//! sealed.
 //!
 //! Both stay encoded as they came. Charts need them merged by region and pane; that is done at
 //! most once in [`LIVE_MAX_AGE_MS`], and copies by blocks of shards (see [`super::blocks`]), so
-//! the cost of a chart does not grow with the number of shards.
+//! the cost of a chart does not grow with the number of shards. Where a scope's merged panes would
+//! take more than [`MAX_SCOPE_BYTES`], they are not kept: each chart decodes them one by one.
+//!
+//! # No play is in it twice
+//! An entry and a copy can hold the same play only where their spans and their ranges of commits
+//! overlap ([`SealedPane`](crate::wire::SealedPane)). So taking an entry drops the copies that it
+//! overlaps, and new copies drop old ones. Copies that came before entries which were taken
+//! already are refused: see [`Live::take_copies`].
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::LIVE_MAX_AGE_MS;
-use super::blocks::{Blocks, merge_live};
+use super::blocks::Blocks;
 use super::logs::ShardName;
+use super::merging::{Merging, PaneMerging, TooLarge};
+use crate::mutants::{self, Mutant};
 use crate::summary::{Seed, Summary};
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::PaneKey;
+use crate::window::{PaneKey, Span};
+
+/// Memory of copies as they came, of all shards together. Those of 1,000 busy shards are 36 MB.
+/// When there are more, the shard that has most loses its copies until its next push.
+pub const MAX_COPY_BYTES: usize = 40 << 20;
+/// Memory of a scope's merged panes: usually two minutes' with 2,048 counters each, 0.2 MB.
+const MAX_SCOPE_BYTES: usize = 8 << 20;
 
 /// A pane as it was sent.
 pub struct SentPane {
     pub key: PaneKey,
+    /// Of the plays' commits.
+    pub first_seq: u64,
+    pub last_seq: u64,
     /// An encoded summary that was decoded once, to check it.
-    pub summary: Vec<u8>,
+    pub summary: Box<[u8]>,
+    /// What it takes decoded.
+    pub decoded_bytes: usize,
 }
 
-/// The copies of a shard's open panes.
-pub struct Provisional {
+impl SentPane {
+    /// What it takes as it is, with what the allocator adds.
+    pub fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.summary.len() + 16
+    }
+
+    /// Whether a play may be in both: its time is in both spans, its commit in both ranges.
+    pub fn overlaps(&self, other: &SentPane) -> bool {
+        let (a, b) = (self.key.span(), other.key.span());
+        a.from_ms < b.to_ms
+            && b.from_ms < a.to_ms
+            && self.first_seq <= other.last_seq
+            && other.first_seq <= self.last_seq
+    }
+
+    /// It was decoded when it was taken: this cannot fail, and must not panic.
+    pub fn decode(&self, seed: Seed) -> Option<Rc<Summary>> {
+        Summary::decode(&self.summary, seed).ok().map(Rc::new)
+    }
+}
+
+/// The copies of what a shard has not sealed, as its last push brought them.
+pub struct Copies {
     pub log_id: u128,
     pub next_offset: u64,
     pub journal_seq: u64,
     pub panes: Vec<SentPane>,
     pub received_ms: u64,
+    /// Some were dropped because there was no room.
+    pub incomplete: bool,
+}
+
+/// Copies with what they take.
+struct Held {
+    copies: Copies,
+    bytes: usize,
+}
+
+impl Held {
+    fn new(copies: Copies) -> Self {
+        let bytes = copies.panes.iter().map(SentPane::held_bytes).sum();
+        Held { copies, bytes }
+    }
 }
 
 /// The merged panes of a scope.
-pub type MergedPanes = Rc<Vec<(PaneKey, Rc<Summary>)>>;
+type MergedPanes = Rc<Vec<(PaneKey, Rc<Summary>)>>;
+
+/// What was merged of a scope at one moment.
+struct MergedScope {
+    merged_ms: u64,
+    /// Tells this from what is merged of the scope later.
+    version: u64,
+    /// `None`: they take too much memory to be kept.
+    panes: Option<MergedPanes>,
+    bytes: usize,
+    /// Of the world: which version of each region it was made of.
+    regions: BTreeMap<String, u64>,
+}
 
 /// Everything that charts need besides the ladders.
 #[derive(Default)]
 pub struct Live {
     /// By region, in the order in which they came.
-    pub pending: BTreeMap<String, Vec<SentPane>>,
+    pending: BTreeMap<String, Vec<SentPane>>,
+    /// Bytes held of it, and what it would take decoded.
     pub pending_bytes: usize,
+    pub pending_decoded_bytes: usize,
     pub pending_since_ms: Option<u64>,
-    pub provisional: BTreeMap<ShardName, Provisional>,
+    pending_spans: BTreeSet<PaneKey>,
+    copies: BTreeMap<ShardName, Held>,
+    copy_bytes: usize,
     blocks: Blocks,
-    /// By scope: when it was merged, and the panes.
-    merged: RefCell<BTreeMap<String, (u64, MergedPanes)>>,
+    merged: RefCell<BTreeMap<String, MergedScope>>,
+    versions: Cell<u64>,
+    /// Caches may take so much.
+    cache_bytes: Cell<usize>,
 }
 
 impl Live {
     /// Adds what was taken of a region's shard. Nothing but a gap may have been: then there is an
     /// offset to be stored.
-    pub fn add_pending(&mut self, region_id: &str, panes: Vec<SentPane>, now_ms: u64) {
-        self.pending_bytes += panes.iter().map(|pane| pane.summary.len()).sum::<usize>();
+    pub fn add_pending(&mut self, shard: &ShardName, panes: Vec<SentPane>, now_ms: u64) {
         self.pending_since_ms.get_or_insert(now_ms);
+        if !mutants::active(Mutant::CopiesOutliveTheirEntries) {
+            self.drop_copies_of(shard, &panes);
+        }
+        for pane in &panes {
+            self.pending_bytes += pane.held_bytes();
+            self.pending_decoded_bytes += pane.decoded_bytes;
+        }
+        self.pending_spans.extend(panes.iter().map(|pane| pane.key));
         self.pending
-            .entry(region_id.to_owned())
+            .entry(shard.0.clone())
             .or_default()
             .extend(panes);
     }
 
-    /// Takes a shard's copies in place of its last ones; `decoded` are the same.
-    pub fn replace_provisional(
-        &mut self,
-        shard: ShardName,
-        copies: Provisional,
-        decoded: Vec<(PaneKey, Summary)>,
-    ) {
-        self.blocks.replaced(&shard.0, shard.1, decoded);
-        self.provisional.insert(shard, copies);
+    /// Drops the copies of a shard that may hold plays of these entries.
+    fn drop_copies_of(&mut self, shard: &ShardName, entries: &[SentPane]) {
+        let is_taken = |copy: &SentPane| entries.iter().any(|entry| entry.overlaps(copy));
+        let Some(held) = self.copies.get_mut(shard) else {
+            return;
+        };
+        if !held.copies.panes.iter().any(is_taken) {
+            return;
+        }
+        let mut taken = 0;
+        held.copies.panes.retain(|copy| {
+            let keep = !is_taken(copy);
+            taken += if keep { 0 } else { copy.held_bytes() };
+            keep
+        });
+        held.bytes -= taken;
+        self.copy_bytes -= taken;
+        self.changed(shard, Vec::new());
     }
 
-    /// What is pending, one summary a region and pane: each is folded into several.
-    pub fn pending_merged(&self, seed: Seed) -> Vec<(&str, PaneKey, Summary)> {
-        let mut merged = Vec::new();
-        for (region_id, panes) in &self.pending {
-            let mut parts: BTreeMap<PaneKey, Vec<Summary>> = BTreeMap::new();
-            for pane in panes {
-                // It was decoded when it was taken: this cannot fail, and must not panic.
-                if let Ok(summary) = Summary::decode(&pane.summary, seed) {
-                    parts.entry(pane.key).or_default().push(summary);
+    /// A shard's plays that were in a copy are pending now, or are there anew.
+    fn changed(&mut self, shard: &ShardName, decoded: Vec<(PaneKey, Rc<Summary>)>) {
+        self.blocks.replaced(&shard.0, shard.1, decoded);
+    }
+
+    /// Takes the copies of a push in place of the last ones, after its entries; `decoded` are the
+    /// same, or nothing.
+    ///
+    /// The copies hold what was not below their `next_offset`. Were entries accepted beyond it, the
+    /// push is an old one, and its copies may hold what these entries do: it is refused. Of the
+    /// last copies those stay that no new one overlaps, as long as entries are missing: their
+    /// panes are sealed meanwhile and not taken yet.
+    pub fn take_copies(
+        &mut self,
+        shard: &ShardName,
+        mut copies: Copies,
+        decoded: Vec<(PaneKey, Rc<Summary>)>,
+        accepted: u64,
+    ) {
+        let is_stale = accepted > copies.next_offset && !mutants::active(Mutant::StaleCopiesTaken);
+        let last = self.copies.get(shard).map(|held| &held.copies);
+        let is_older = last.is_some_and(|last| {
+            last.log_id == copies.log_id
+                && (copies.journal_seq, copies.next_offset) < (last.journal_seq, last.next_offset)
+        });
+        let unguarded = mutants::active(Mutant::ProvisionalUnguarded);
+        if (is_stale || is_older) && !unguarded {
+            return;
+        }
+        let added = mutants::active(Mutant::ProvisionalAdded);
+        let last = self.copies.remove(shard);
+        self.copy_bytes -= last.as_ref().map_or(0, |last| last.bytes);
+        let mut kept = 0;
+        if let Some(Held { copies: last, .. }) = last
+            && (last.log_id == copies.log_id && accepted < copies.next_offset || added)
+        {
+            copies.incomplete |= last.incomplete;
+            let new = copies.panes.len();
+            for pane in last.panes {
+                let mut fresh = copies.panes.iter().take(new);
+                if added || !fresh.any(|copy| copy.overlaps(&pane)) {
+                    copies.panes.push(pane);
+                    kept += 1;
                 }
             }
-            for (pane, parts) in parts {
-                let summary = Summary::merge_all(&parts, seed);
-                merged.push((region_id.as_str(), pane, summary));
+        }
+        let held = Held::new(copies);
+        self.copy_bytes += held.bytes;
+        self.copies.insert(shard.clone(), held);
+        let decoded = if kept == 0 { decoded } else { Vec::new() };
+        self.changed(shard, decoded);
+        self.drop_copies_over(MAX_COPY_BYTES);
+    }
+
+    /// Drops copies until they take at most so much: of the shard that has most of them first.
+    pub fn drop_copies_over(&mut self, most_bytes: usize) {
+        while self.copy_bytes > most_bytes {
+            let all = self.copies.iter_mut();
+            let Some((shard, largest)) = all.max_by_key(|(_, held)| held.bytes) else {
+                return;
+            };
+            let bytes = std::mem::take(&mut largest.bytes);
+            if bytes == 0 {
+                return;
+            }
+            self.copy_bytes -= bytes;
+            largest.copies.panes = Vec::new();
+            largest.copies.incomplete = true;
+            let shard = shard.clone();
+            self.changed(&shard, Vec::new());
+        }
+    }
+
+    /// Bytes of pending entries and copies.
+    pub fn held_bytes(&self) -> usize {
+        self.pending_bytes + self.copy_bytes
+    }
+
+    /// Bytes of merged panes that could be made again.
+    pub fn cached_bytes(&self) -> usize {
+        let merged = self.merged.borrow();
+        self.blocks.bytes() + merged.values().map(|scope| scope.bytes).sum::<usize>()
+    }
+
+    /// Merged panes may take so much from now on; forgets all where they take more.
+    pub fn keep_within(&self, cache_bytes: usize) {
+        self.cache_bytes.set(cache_bytes);
+        if self.cached_bytes() > cache_bytes {
+            self.merged.borrow_mut().clear();
+            self.blocks.forget();
+        }
+    }
+
+    /// Room for what was decoded to be checked.
+    pub fn decoded_room(&self) -> usize {
+        self.blocks.decoded_room()
+    }
+
+    /// What is pending, by pane and then by region.
+    pub fn pending_by_pane(&self) -> BTreeMap<(PaneKey, &str), Vec<&SentPane>> {
+        let mut by_pane: BTreeMap<(PaneKey, &str), Vec<&SentPane>> = BTreeMap::new();
+        for (region_id, panes) in &self.pending {
+            for pane in panes {
+                by_pane.entry((pane.key, region_id)).or_default().push(pane);
             }
         }
-        merged
+        by_pane
+    }
+
+    /// How many different spans are pending, and of how many regions.
+    pub fn pending_spans_and_regions(&self) -> (usize, usize) {
+        (self.pending_spans.len(), self.pending.len())
+    }
+
+    /// The regions that something is pending of.
+    pub fn pending_regions(&self) -> Vec<String> {
+        self.pending.keys().cloned().collect()
     }
 
     /// What was pending is in the ladders now.
     pub fn folded(&mut self) {
         self.pending.clear();
         self.pending_bytes = 0;
+        self.pending_decoded_bytes = 0;
+        self.pending_spans.clear();
         self.pending_since_ms = None;
         // Merged panes that hold what is in the ladders too would count it twice.
         self.merged.borrow_mut().clear();
     }
 
-    /// The panes of a scope, merged from all shards of its regions.
-    pub fn merged(&self, scope: &str, seed: Seed, now_ms: u64) -> MergedPanes {
-        if let Some((merged_ms, panes)) = self.merged.borrow().get(scope)
-            && now_ms.saturating_sub(*merged_ms) < LIVE_MAX_AGE_MS
-            && *merged_ms <= now_ms
-        {
-            return Rc::clone(panes);
+    /// Whether copies of a scope were dropped and are not in its charts.
+    pub fn is_incomplete(&self, scope: &str) -> bool {
+        self.copies_of(scope).any(|(_, copies)| copies.incomplete)
+    }
+
+    /// The shards of a scope that have told of something, with their last copies.
+    pub fn copies_of<'a>(
+        &'a self,
+        scope: &'a str,
+    ) -> impl Iterator<Item = (&'a ShardName, &'a Copies)> {
+        let all = scope == GLOBAL_SCOPE;
+        let first = (if all { "" } else { scope }.to_owned(), 0);
+        let copies = self.copies.range(first..);
+        let in_scope = copies.take_while(move |(shard, _)| all || shard.0 == scope);
+        in_scope.map(|(shard, held)| (shard, &held.copies))
+    }
+
+    /// Hands the live plays of a scope within a span to `add`, each in one summary.
+    pub fn visit(
+        &self,
+        scope: &str,
+        span: Span,
+        seed: Seed,
+        now_ms: u64,
+        add: &mut impl FnMut(Rc<Summary>),
+    ) {
+        if let Some(panes) = self.merged(scope, seed, now_ms) {
+            let within = panes.iter().filter(|(key, _)| span.contains(key.span()));
+            within.for_each(|(_, summary)| add(Rc::clone(summary)));
+            return;
         }
-        let mut parts: BTreeMap<PaneKey, Vec<Rc<Summary>>> = BTreeMap::new();
         if scope == GLOBAL_SCOPE {
             for region_id in self.regions() {
-                for (key, summary) in self.merged(&region_id, seed, now_ms).iter() {
-                    parts.entry(*key).or_default().push(Rc::clone(summary));
-                }
+                self.visit(&region_id, span, seed, now_ms, add);
             }
-        } else {
-            for pane in self.pending.get(scope).into_iter().flatten() {
-                // It was decoded when it was taken: this cannot fail, and must not panic.
-                if let Ok(summary) = Summary::decode(&pane.summary, seed) {
-                    parts.entry(pane.key).or_default().push(Rc::new(summary));
-                }
-            }
-            for (key, summary) in self
-                .blocks
-                .panes(scope, seed, |shard| self.copies(scope, shard))
+            return;
+        }
+        let pending = self.pending.get(scope).into_iter().flatten();
+        let copies = self.copies_of(scope).flat_map(|(_, copies)| &copies.panes);
+        for pane in pending.chain(copies) {
+            if span.contains(pane.key.span())
+                && let Some(summary) = pane.decode(seed)
             {
-                parts.entry(key).or_default().push(summary);
+                add(summary);
             }
         }
-        let merged = parts
-            .into_iter()
-            .map(|(key, parts)| (key, merge_live(key, parts, seed)));
-        let panes = Rc::new(merged.collect());
-        let entry = (now_ms, Rc::clone(&panes));
+    }
+
+    /// The panes of a scope, merged from all shards of its regions at most
+    /// [`LIVE_MAX_AGE_MS`] ago; `None` where they take too much memory.
+    fn merged(&self, scope: &str, seed: Seed, now_ms: u64) -> Option<MergedPanes> {
+        if let Some(known) = self.merged.borrow().get(scope)
+            && now_ms.saturating_sub(known.merged_ms) < LIVE_MAX_AGE_MS
+            && known.merged_ms <= now_ms
+        {
+            return known.panes.clone();
+        }
+        let mut regions = BTreeMap::new();
+        let limit = MAX_SCOPE_BYTES.min(self.cache_bytes.get().max(1 << 20));
+        let mut merging = PaneMerging::new(seed, limit);
+        let merged = if scope == GLOBAL_SCOPE {
+            self.merge_regions(&mut merging, &mut regions, seed, now_ms)
+        } else {
+            self.merge_region(&mut merging, scope, seed)
+        };
+        let panes = merged.is_ok().then(|| merging.finish());
+        let (panes, bytes) = match panes {
+            Some((panes, bytes)) => (Some(Rc::new(panes)), bytes),
+            None => (None, 0),
+        };
+        self.versions.set(self.versions.get() + 1);
+        let entry = MergedScope {
+            merged_ms: now_ms,
+            version: self.versions.get(),
+            panes: panes.clone(),
+            bytes,
+            regions,
+        };
         self.merged.borrow_mut().insert(scope.to_owned(), entry);
+        self.forget_merged_over(self.cache_bytes.get() / 2, scope);
         panes
+    }
+
+    /// Forgets merged scopes, the oldest first, but not this one.
+    fn forget_merged_over(&self, most_bytes: usize, kept: &str) {
+        let mut merged = self.merged.borrow_mut();
+        let mut bytes: usize = merged.values().map(|scope| scope.bytes).sum();
+        while bytes > most_bytes {
+            let others = merged.iter().filter(|(scope, _)| *scope != kept);
+            let Some(oldest) = others.min_by_key(|(_, scope)| scope.merged_ms) else {
+                return;
+            };
+            let oldest = oldest.0.clone();
+            bytes -= merged.remove(&oldest).map_or(0, |scope| scope.bytes);
+        }
+    }
+
+    fn merge_region(
+        &self,
+        merging: &mut PaneMerging,
+        region_id: &str,
+        seed: Seed,
+    ) -> Result<(), TooLarge> {
+        for pane in self.pending.get(region_id).into_iter().flatten() {
+            if let Some(summary) = pane.decode(seed) {
+                merging.add(pane.key, summary)?;
+            }
+        }
+        let block_bytes = self.cache_bytes.get() / 2;
+        let copies = |shard| self.copies_of_shard(region_id, shard);
+        let add = |key, summary| merging.add(key, summary);
+        self.blocks.visit(region_id, seed, block_bytes, copies, add)
+    }
+
+    fn merge_regions(
+        &self,
+        merging: &mut PaneMerging,
+        versions: &mut BTreeMap<String, u64>,
+        seed: Seed,
+        now_ms: u64,
+    ) -> Result<(), TooLarge> {
+        for region_id in self.regions() {
+            let panes = self.merged(&region_id, seed, now_ms).ok_or(TooLarge)?;
+            versions.insert(region_id.clone(), self.version(&region_id));
+            for (key, summary) in panes.iter() {
+                merging.add(*key, Rc::clone(summary))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn version(&self, scope: &str) -> u64 {
+        let merged = self.merged.borrow();
+        merged.get(scope).map_or(0, |merged| merged.version)
+    }
+
+    /// Sees to it that a region and the world show the same moment: what is read of both at `now_ms`
+    /// has the same plays of the region. To be asked before both are read.
+    pub fn align(&self, region_id: &str, seed: Seed, now_ms: u64) {
+        let here = self.merged(region_id, seed, now_ms);
+        let world = self.merged(GLOBAL_SCOPE, seed, now_ms);
+        let version = self.version(region_id);
+        let is_of_it = |world: &MergedScope| world.regions.get(region_id) == Some(&version);
+        let is_aligned = match (here, world) {
+            (Some(_), Some(_)) => self.merged.borrow().get(GLOBAL_SCOPE).is_some_and(is_of_it),
+            // Both are read from the same entries and copies, or the region as it was merged.
+            (_, None) => true,
+            (None, Some(_)) => false,
+        };
+        if !is_aligned {
+            let mut merged = self.merged.borrow_mut();
+            merged.remove(GLOBAL_SCOPE);
+            merged.remove(region_id);
+        }
     }
 
     /// When the copies of a scope were merged that serve its charts now.
     pub fn merged_ms(&self, scope: &str, now_ms: u64) -> u64 {
         let merged = self.merged.borrow();
-        merged
-            .get(scope)
-            .map_or(now_ms, |(merged_ms, _)| *merged_ms)
+        let known = merged.get(scope).filter(|known| known.panes.is_some());
+        known.map_or(now_ms, |known| known.merged_ms)
     }
 
-    fn copies(&self, region_id: &str, shard: u32) -> &[SentPane] {
-        let copies = self.provisional.get(&(region_id.to_owned(), shard));
-        copies.map_or(&[], |copies| &copies.panes)
+    fn copies_of_shard(&self, region_id: &str, shard: u32) -> &[SentPane] {
+        let copies = self.copies.get(&(region_id.to_owned(), shard));
+        copies.map_or(&[], |held| &held.copies.panes)
     }
 
     fn regions(&self) -> Vec<String> {
-        let provisional = self.provisional.keys().map(|(region_id, _)| region_id);
-        let mut regions: Vec<String> = self.pending.keys().chain(provisional).cloned().collect();
+        let with_copies = self.copies.keys().map(|(region_id, _)| region_id);
+        let mut regions: Vec<String> = self.pending.keys().chain(with_copies).cloned().collect();
         regions.sort_unstable();
         regions.dedup();
         regions
     }
+}
+
+/// Merges entries of one region and pane.
+pub fn merge_entries(entries: &[&SentPane], seed: Seed) -> Rc<Summary> {
+    let mut merging = Merging::new(seed);
+    for entry in entries {
+        if let Some(summary) = entry.decode(seed) {
+            merging.add(summary);
+        }
+    }
+    Rc::new(merging.finish())
 }

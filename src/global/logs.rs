@@ -26,6 +26,8 @@ pub struct Log {
     #[serde(skip)]
     pub durable: u64,
     pub last_heard_ms: u64,
+    /// When this was stored, the shard had told of plays that it had not sealed.
+    pub has_open: bool,
 }
 
 /// The logs of a region's shards, as one row.
@@ -132,9 +134,14 @@ impl Logs {
         let any_log = mutants::active(Mutant::OffsetsWithoutLogId);
         let position = logs.iter().position(|log| log.log_id == log_id || any_log);
         let position = position.unwrap_or_else(|| {
-            if logs.len() >= MAX_LOGS_A_SHARD {
-                logs.sort_by_key(|log| std::cmp::Reverse(log.last_heard_ms));
-                logs.truncate(MAX_LOGS_A_SHARD - 1);
+            let quietest = logs
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, log)| log.last_heard_ms);
+            if logs.len() >= MAX_LOGS_A_SHARD
+                && let Some((quietest, _)) = quietest
+            {
+                logs.remove(quietest);
             }
             logs.push(Log {
                 log_id,
@@ -142,6 +149,7 @@ impl Logs {
                 accepted: oldest,
                 durable: oldest,
                 last_heard_ms: now_ms,
+                has_open: false,
             });
             logs.len() - 1
         });
@@ -156,6 +164,38 @@ impl Logs {
         // The position is inside: it was found, or just pushed.
         #[allow(clippy::indexing_slicing)]
         &mut logs[position]
+    }
+
+    /// Whether this log is the last that the shard began: an older one may only come late.
+    pub fn is_newest(&self, shard: &ShardName, log_id: u128) -> bool {
+        let logs = self.shards.get(shard);
+        logs.and_then(|logs| logs.last())
+            .is_some_and(|log| log.log_id == log_id)
+    }
+
+    /// Whether any shard of a scope was ever heard of.
+    pub fn knows_shards_of(&self, scope: &str) -> bool {
+        let all = scope == GLOBAL_SCOPE;
+        let first = (if all { "" } else { scope }.to_owned(), 0);
+        let mut shards = self.shards.range(first..);
+        shards
+            .next()
+            .is_some_and(|(shard, _)| all || shard.0 == scope)
+    }
+
+    /// The shards that had plays to seal when their offsets were stored.
+    pub fn with_open(&self) -> impl Iterator<Item = &ShardName> {
+        let open = self.shards.iter().filter(|(_, logs)| {
+            let newest = logs.last();
+            newest.is_some_and(|log| log.has_open)
+        });
+        open.map(|(shard, _)| shard)
+    }
+
+    /// How many shards were heard of, and about how many bytes they take here.
+    pub fn held_bytes(&self) -> usize {
+        // A name of up to 64 bytes, a node of the tree, one log.
+        self.shards.len() * (size_of::<(ShardName, Vec<Log>)>() + size_of::<Log>() + 96)
     }
 
     /// What was folded up to now goes into storage with these rows.

@@ -1,20 +1,16 @@
-//! Everything that was played in a scope and span, as one summary.
+//! Everything that was played in a scope and span.
 
 use std::rc::Rc;
 
 use super::ladder::{next_stored_ms, read_pane};
-use super::live::MergedPanes;
+use super::merging::Merging;
 use super::runs::{Run, stretches};
 use super::state::Global;
-use crate::capacity::counters;
 use crate::storage::{Storage, StorageError};
-use crate::summary::{Bounds, Seed, Summary};
+use crate::summary::{Bounds, Summary};
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::{self, Kind, Level, PaneKey, Span, Timeframe, Unit, Window, tiles};
+use crate::window::{self, Kind, PaneKey, Span, Timeframe, Unit, Window, tiles};
 use crate::wire::{Refusal, WindowRequest};
-
-/// Panes of a run that are decoded at once: 16 of 280 kB.
-const PANES_AT_ONCE: usize = 16;
 
 /// Looking for a pane takes as long as decoding so many counters.
 const LEAST_A_PANE: u64 = 64;
@@ -22,49 +18,31 @@ const LEAST_A_PANE: u64 = 64;
 /// The plays of a window in one summary.
 pub struct Merged {
     pub summary: Summary,
-    /// A stored row that belongs to the window could not be read.
-    pub damaged: bool,
+    /// Plays of the window may be missing: a stored row could not be read, or shards have not told
+    /// what they have open.
+    pub incomplete: bool,
 }
 
-/// The plays of a window in the summaries that they are kept in, each play in one of them.
-pub struct Parts {
-    stored: Vec<Rc<Summary>>,
-    live: MergedPanes,
-    span: Span,
-    pub damaged: bool,
+/// What is known of one post in a window, without merging: its bounds are as tight as those of the
+/// merged window, or tighter.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    pub bounds: Bounds,
+    /// Whether any of the summaries has a counter for it.
+    pub is_listed: bool,
+    /// All plays, of all posts.
+    pub total: u64,
+    /// As [`Merged::incomplete`].
+    pub incomplete: bool,
 }
 
-impl Parts {
-    fn summaries(&self) -> impl Iterator<Item = &Summary> {
-        let live = self.live.iter();
-        let live = live.filter(|(key, _)| self.span.contains(key.span()));
-        let stored = self.stored.iter().map(|summary| &**summary);
-        stored.chain(live.map(|(_, summary)| &**summary))
-    }
-
-    /// A post's bounds: what merging would give or tighter, without merging.
-    pub fn bounds(&self, post_id: &str) -> Bounds {
-        let none = Bounds { lower: 0, upper: 0 };
-        self.summaries().fold(none, |sum, part| {
-            let more = part.bounds(post_id);
-            Bounds {
-                lower: sum.lower.saturating_add(more.lower),
-                upper: sum.upper.saturating_add(more.upper),
-            }
-        })
-    }
-
-    /// Whether one of them lists a post.
-    pub fn list(&self, post_id: &str) -> bool {
-        let lists = |part: &Summary| part.rows().any(|row| row.id == post_id);
-        self.summaries().any(lists)
-    }
-
-    /// All plays, exact.
-    pub fn total(&self) -> u64 {
-        let totals = self.summaries().map(Summary::total);
-        totals.fold(0, u64::saturating_add)
-    }
+/// How stretches of stored panes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Merged once and kept.
+    AsRuns,
+    /// Pane by pane, keeping nothing: for a span that only one question asks about.
+    Apart,
 }
 
 impl Global {
@@ -81,7 +59,7 @@ impl Global {
         window_of(request, now_ms)
     }
 
-    /// Merges stored and live panes in one pass.
+    /// Merges stored and live panes.
     pub(super) fn merged(
         &self,
         storage: &impl Storage,
@@ -89,11 +67,55 @@ impl Global {
         span: Span,
         now_ms: u64,
     ) -> Result<Merged, Refusal> {
-        let parts = self.parts(storage, scope, span, now_ms)?;
+        let mut merging = Merging::new(self.seed());
+        let add = &mut |part| merging.add(part);
+        let incomplete = self.visit(storage, scope, span, now_ms, Reading::AsRuns, add)?;
         Ok(Merged {
-            summary: Summary::merge_all(parts.summaries(), self.seed()),
-            damaged: parts.damaged,
+            summary: merging.finish(),
+            incomplete,
         })
+    }
+
+    /// What is known of one post in a scope and span.
+    pub(super) fn tally(
+        &self,
+        storage: &impl Storage,
+        scope: &str,
+        span: Span,
+        now_ms: u64,
+        (post_id, reading): (&str, Reading),
+    ) -> Result<Tally, Refusal> {
+        let mut tally = Tally {
+            bounds: Bounds { lower: 0, upper: 0 },
+            is_listed: false,
+            total: 0,
+            incomplete: false,
+        };
+        let add = &mut |part: Rc<Summary>| {
+            let more = part.bounds(post_id);
+            let sum = &mut tally.bounds;
+            sum.lower = sum.lower.saturating_add(more.lower);
+            sum.upper = sum.upper.saturating_add(more.upper);
+            tally.is_listed = tally.is_listed || part.rows().any(|row| row.id == post_id);
+            tally.total = tally.total.saturating_add(part.total());
+        };
+        let incomplete = self.visit(storage, scope, span, now_ms, reading, add)?;
+        tally.incomplete = incomplete;
+        Ok(tally)
+    }
+
+    /// All plays in a scope and span, exact.
+    pub(super) fn total(
+        &self,
+        storage: &impl Storage,
+        scope: &str,
+        span: Span,
+        now_ms: u64,
+    ) -> Result<u64, Refusal> {
+        let mut total = 0_u64;
+        let add = &mut |part: Rc<Summary>| total = total.saturating_add(part.total());
+        self.visit(storage, scope, span, now_ms, Reading::AsRuns, add)?;
+        Ok(total)
     }
 
     /// Counters that were read from storage so far, to tell what a question cost: 0.1 to 0.2 µs
@@ -102,75 +124,48 @@ impl Global {
         self.counters_read.get()
     }
 
-    /// Reads stored and live panes.
-    pub(super) fn parts(
+    /// Hands stored and live plays to `add`, each in one of the summaries, one summary at a time.
+    /// Says whether some may be missing.
+    fn visit(
         &self,
         storage: &impl Storage,
         scope: &str,
         span: Span,
         now_ms: u64,
-    ) -> Result<Parts, Refusal> {
-        self.read_parts(storage, scope, span, now_ms, true)
-    }
-
-    /// Reads stored and live panes one by one and keeps nothing: for a span that only one question
-    /// asks about.
-    pub(super) fn parts_apart(
-        &self,
-        storage: &impl Storage,
-        scope: &str,
-        span: Span,
-        now_ms: u64,
-    ) -> Result<Parts, Refusal> {
-        self.read_parts(storage, scope, span, now_ms, false)
-    }
-
-    fn read_parts(
-        &self,
-        storage: &impl Storage,
-        scope: &str,
-        span: Span,
-        now_ms: u64,
-        as_runs: bool,
-    ) -> Result<Parts, Refusal> {
-        let mut parts = Parts {
-            stored: Vec::new(),
-            live: self.live.merged(scope, self.seed(), now_ms),
-            span,
-            damaged: self.logs.is_scope_damaged(scope),
-        };
+        reading: Reading,
+        add: &mut impl FnMut(Rc<Summary>),
+    ) -> Result<bool, Refusal> {
+        let mut damaged = false;
         for panes in stretches(&tiles(span, now_ms), now_ms) {
-            let run = as_runs.then(|| Run::of(scope, panes, now_ms)).flatten();
-            self.add_stretch(storage, scope, panes, run, &mut parts)?;
+            let run = Run::of(scope, panes, now_ms).filter(|_| reading == Reading::AsRuns);
+            damaged |= self.visit_stretch(storage, scope, panes, run, add)?;
         }
-        Ok(parts)
+        self.live.visit(scope, span, self.seed(), now_ms, add);
+        Ok(damaged || self.logs.is_scope_damaged(scope) || self.lacks_live_plays(scope, now_ms))
     }
 
-    /// Adds panes that lie in a row, as one where they are to be a run.
-    fn add_stretch(
+    /// Hands panes that lie in a row to `add`, as one where they are to be a run. Says whether a row
+    /// could not be read.
+    fn visit_stretch(
         &self,
         storage: &impl Storage,
         scope: &str,
         panes: &[PaneKey],
         run: Option<Run>,
-        parts: &mut Parts,
-    ) -> Result<(), Refusal> {
+        add: &mut impl FnMut(Rc<Summary>),
+    ) -> Result<bool, Refusal> {
         let seed = self.seed();
         if let Some(summary) = run.as_ref().and_then(|run| self.runs.get(run, seed)) {
-            parts.stored.push(summary);
-            return Ok(());
+            add(summary);
+            return Ok(false);
         }
-        let mut summaries: Vec<Rc<Summary>> = Vec::new();
+        let mut merging = run.is_some().then(|| Merging::new(seed));
         let mut damaged = false;
         // Most of a young ladder is empty: what is absent is passed over in one step.
         let mut absent_before_ms = 0;
         for pane in panes {
             if pane.start_ms < absent_before_ms {
                 continue;
-            }
-            if run.is_some() && summaries.len() >= PANES_AT_ONCE {
-                let merged = merge_run(&summaries, seed);
-                summaries = vec![Rc::new(merged)];
             }
             let stored = read_pane(storage, scope, *pane, seed, &self.damage).map_err(refused)?;
             damaged |= stored.damaged;
@@ -181,40 +176,21 @@ impl Global {
             let rows: usize = stored.summaries.iter().map(Summary::len).sum();
             let read = self.counters_read.get() + LEAST_A_PANE + rows as u64;
             self.counters_read.set(read);
-            summaries.extend(stored.summaries.into_iter().map(Rc::new));
-        }
-        match run.filter(|_| !damaged) {
-            Some(run) => {
-                let merged = Rc::new(merge_run(&summaries, seed));
-                self.runs.keep(run, &merged);
-                parts.stored.push(merged);
+            for summary in stored.summaries.into_iter().map(Rc::new) {
+                match &mut merging {
+                    Some(merging) => merging.add(summary),
+                    None => add(summary),
+                }
             }
-            None => parts.stored.extend(summaries),
         }
-        parts.damaged |= damaged;
-        Ok(())
-    }
-}
-
-/// Merges panes of a run.
-fn merge_run(panes: &[Rc<Summary>], seed: Seed) -> Summary {
-    merge_within(panes, 2 * counters(Level::Day), seed)
-}
-
-/// Merges; where a part is exact no longer, into at most so many counters, which must be more than
-/// any of the parts has: then the guarantee stays what the parts make it, as nothing that is
-/// dropped was above N/m of them.
-///
-/// Thirty days list 25,000 posts, of which a chart shows a thousand: kept all, a month of one scope
-/// would have three times as many rows (25,000 for 8,192), and each chart would merge them again.
-/// What is dropped has no say in the bounds of what stays; a post behind the first 8,192 has its
-/// cell's bound from here instead of its own.
-pub fn merge_within(parts: &[Rc<Summary>], most: usize, seed: Seed) -> Summary {
-    let all = parts.iter().map(|part| &**part);
-    if parts.iter().any(|part| part.is_full()) {
-        Summary::merge(all, most, seed)
-    } else {
-        Summary::merge_all(all, seed)
+        if let Some((merging, run)) = merging.zip(run) {
+            let merged = Rc::new(merging.finish_run());
+            if !damaged {
+                self.runs.keep(run, &merged);
+            }
+            add(merged);
+        }
+        Ok(damaged)
     }
 }
 

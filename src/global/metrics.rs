@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use crate::codec::Record;
+use crate::topology::GLOBAL_SCOPE;
 use crate::wire::InstanceMetrics;
 
 /// Counters since the object started, and how it stands.
@@ -42,8 +43,8 @@ impl Global {
     /// Adds what the state knows.
     pub fn tell(&self, metrics: GlobalMetrics, now_ms: u64) -> GlobalMetrics {
         let health = self.health();
-        let open = self.live.provisional.iter();
-        let open = open.filter(|(_, copies)| !copies.panes.is_empty());
+        let copies = self.live.copies_of(GLOBAL_SCOPE);
+        let open = copies.filter(|(_, copies)| !copies.panes.is_empty());
         let push_ages_ms = open.map(|((region_id, shard), copies)| {
             let age_ms = now_ms.saturating_sub(copies.received_ms);
             (region_id.clone(), *shard, age_ms)

@@ -48,9 +48,11 @@ mod ladder;
 mod live;
 mod logs;
 mod merged;
+mod merging;
 mod metrics;
 #[cfg(target_arch = "wasm32")]
 mod object;
+mod pace;
 mod post;
 mod ranking;
 mod recent;
@@ -68,10 +70,27 @@ pub use state::{Global, Health, SyncPoint};
 /// while; longer than the 5 s within which all shards push what they have sealed at the end of a
 /// minute, so that a minute is folded once.
 pub const FLUSH_AFTER_MS: u64 = 8_000;
-/// Pending bytes at which a push makes them folded at once.
+/// Where late plays are spread over more spans than [`SPANS_A_FLUSH`] for each region, folding waits
+/// so long: each span costs rows, and so its plays of a minute cost them once.
+pub const FLUSH_AT_LAST_MS: u64 = 60_000;
+/// Two live minutes, and two late ones.
+pub const SPANS_A_FLUSH: usize = 4;
+/// Pending bytes, and what they take decoded, at which a push makes them folded at once.
 pub const MAX_PENDING_BYTES: usize = 8 << 20;
-/// Entries of one push: 4 MiB of the smallest panes there are would be more.
-pub const MAX_PUSH_ENTRIES: usize = 50_000;
+pub const MAX_PENDING_DECODED_BYTES: usize = 24 << 20;
+/// Merged panes that a flush has in memory at once.
+pub const FOLDED_AT_ONCE_BYTES: usize = 8 << 20;
+/// Everything that is held between two messages: copies of what shards have open (40 MiB at
+/// most), pending entries (8 MiB), offsets and catalog, and caches with the rest. A message, and
+/// what a chart or a flush has in hand, come on top: 4 MiB, and 26 MiB at most (two sides of
+/// [`merging`], 8 MiB of parts and as much of what is made of them). `tests/memory.rs` holds the
+/// sum to 96 MiB, with an allocator that counts.
+pub const HELD_BYTES: usize = 62 << 20;
+/// What caches may always take, and at most.
+pub const LEAST_CACHE_BYTES: usize = 6 << 20;
+pub const MOST_CACHE_BYTES: usize = 40 << 20;
+/// After a start, shards that have something open have told so by then: two push intervals.
+pub const HEARD_AFTER_MS: u64 = 10_000;
 /// How long the merged copies of open panes serve charts before they are merged again.
 pub const LIVE_MAX_AGE_MS: u64 = 1_000;
 /// Logs remembered for one shard: a new one begins only where a shard lost its storage.

@@ -7,7 +7,7 @@
 //! others have their turns in between.
 
 use super::ChartRules;
-use super::merged::refused;
+use super::merged::{Reading, refused};
 use super::ranking::count;
 use super::state::Global;
 use crate::leaderboard::{Count, MAX_K};
@@ -61,10 +61,11 @@ impl PostPage {
             return Ok(None);
         };
         if let Some(region_id) = self.regions.pop() {
-            let parts = global.parts(storage, &region_id, self.window.span, self.now_ms)?;
-            let counted = count(parts.bounds(&self.request.post_id));
-            report.incomplete |= parts.damaged;
-            report.regions.push((region_id, counted));
+            let asked = (&self.request.post_id[..], Reading::AsRuns);
+            let span = self.window.span;
+            let tally = global.tally(storage, &region_id, span, self.now_ms, asked)?;
+            report.incomplete |= tally.incomplete;
+            report.regions.push((region_id, count(tally.bounds)));
         }
         if !self.regions.is_empty() {
             return Ok(None);
@@ -90,7 +91,7 @@ impl PostPage {
         if entry.is_none() && bounds.lower == 0 && !self.was_seen(global, storage)? {
             return Err(Refusal::NotFound);
         }
-        let mut incomplete = merged.damaged;
+        let mut incomplete = merged.incomplete;
         let ranking = global.by_views(storage, merged, MAX_K, rules)?;
         let ranked = ranking.rows.iter().zip(1..);
         let rank = ranked
@@ -99,9 +100,10 @@ impl PostPage {
             .next();
         let mut series = Vec::new();
         for step in steps(self.window.span, self.now_ms, SERIES_POINTS) {
-            let parts = global.parts_apart(storage, scope, step, self.now_ms)?;
-            incomplete |= parts.damaged;
-            series.push((step, count(parts.bounds(post_id))));
+            let asked = (&post_id[..], Reading::Apart);
+            let tally = global.tally(storage, scope, step, self.now_ms, asked)?;
+            incomplete |= tally.incomplete;
+            series.push((step, count(tally.bounds)));
         }
         Ok(PostReport {
             entry: entry.unwrap_or_else(|| CatalogEntry {
@@ -119,8 +121,9 @@ impl PostPage {
 
     /// Whether any summary of all time lists the post.
     fn was_seen(&self, global: &Global, storage: &impl Storage) -> Result<bool, Refusal> {
-        let ever = global.parts(storage, GLOBAL_SCOPE, Span::ALL, self.now_ms)?;
-        Ok(ever.list(&self.request.post_id))
+        let asked = (&self.request.post_id[..], Reading::AsRuns);
+        let ever = global.tally(storage, GLOBAL_SCOPE, Span::ALL, self.now_ms, asked)?;
+        Ok(ever.is_listed)
     }
 }
 

@@ -21,7 +21,8 @@ pub struct Ranking {
     pub unlisted_max: u64,
     pub total_views: u64,
     pub compared_with: Option<ComparedWith>,
-    pub damaged: bool,
+    /// As [`Merged::incomplete`].
+    pub incomplete: bool,
 }
 
 pub struct RankedRow {
@@ -189,7 +190,7 @@ impl<S: Storage> Visible<'_, S> {
             unlisted_max,
             total_views: summary.total(),
             compared_with: None,
-            damaged: merged.damaged,
+            incomplete: merged.incomplete,
         })
     }
 
@@ -254,7 +255,7 @@ impl<S: Storage> Visible<'_, S> {
                 span: other.span,
                 total_views: total_elsewhere.saturating_sub(here),
             }),
-            damaged: merged.damaged || other.merged.damaged,
+            incomplete: merged.incomplete || other.merged.incomplete,
         })
     }
 }

@@ -7,7 +7,7 @@
 //! be made of again.
 //!
 //! # Limit
-//! [`MAX_PLACES`] places of some 200 bytes in all, 3 MB; at the limit all are forgotten together.
+//! [`MAX_BYTES`] in all, 15,000 places of some 200 bytes; at the limit all are forgotten together.
 
 use std::collections::HashMap;
 
@@ -16,12 +16,12 @@ use crate::leaderboard::Leaderboard;
 use crate::window::Span;
 use crate::wire::ChartRequest;
 
-const MAX_PLACES: usize = 15_000;
+const MAX_BYTES: usize = 3 << 20;
 
 #[derive(Default)]
 pub struct Recent {
     charts: HashMap<ChartRequest, Entry>,
-    places: usize,
+    bytes: usize,
 }
 
 struct Entry {
@@ -53,7 +53,11 @@ impl Recent {
         merged_ms: u64,
         leaderboard: &Leaderboard,
     ) {
-        if self.places + leaderboard.places.len() > MAX_PLACES {
+        let bytes = leaderboard.heap_bytes();
+        if bytes > MAX_BYTES {
+            return;
+        }
+        if self.bytes + bytes > MAX_BYTES {
             self.forget();
         }
         let entry = Entry {
@@ -61,16 +65,23 @@ impl Recent {
             merged_ms,
             leaderboard: leaderboard.clone(),
         };
-        self.places += leaderboard.places.len();
+        self.bytes += bytes;
         if let Some(before) = self.charts.insert(request.clone(), entry) {
-            self.places = self.places.saturating_sub(before.leaderboard.places.len());
+            self.bytes -= before.leaderboard.heap_bytes();
+        }
+    }
+
+    /// Forgets all if they take more than so many bytes.
+    pub fn keep_within(&mut self, bytes: usize) {
+        if self.bytes > bytes {
+            self.forget();
         }
     }
 
     /// Something changed that charts are made of.
     pub fn forget(&mut self) {
         self.charts.clear();
-        self.places = 0;
+        self.bytes = 0;
     }
 }
 
@@ -153,10 +164,10 @@ mod tests {
             let held: usize = recent
                 .charts
                 .values()
-                .map(|entry| entry.leaderboard.places.len())
+                .map(|entry| entry.leaderboard.heap_bytes())
                 .sum();
-            assert_eq!(recent.places, held);
-            assert!((1_000..=MAX_PLACES).contains(&held), "{held}");
+            assert_eq!(recent.bytes, held);
+            assert!((100_000..=MAX_BYTES).contains(&held), "{held}");
         }
     }
 }

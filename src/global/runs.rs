@@ -10,7 +10,7 @@
 //! and 8 ms with runs (`npm run bench -- time`). Runs asked for lately are kept as they are, up to
 //! [`MAX_DECODED_BYTES`], others encoded, up to [`MAX_ENCODED_BYTES`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -81,6 +81,8 @@ impl Kept {
 #[derive(Default)]
 pub struct Runs {
     kept: RefCell<BTreeMap<Run, Kept>>,
+    /// They may take less than the limits, where others need the memory.
+    room: Cell<Option<usize>>,
 }
 
 impl Runs {
@@ -95,7 +97,7 @@ impl Runs {
         }
         let summary = Rc::new(Summary::decode(found.encoded.as_ref()?, seed).ok()?);
         found.decoded = Some(Rc::clone(&summary));
-        stay_within_limits(&mut kept);
+        self.stay_within_limits(&mut kept);
         Some(summary)
     }
 
@@ -108,7 +110,20 @@ impl Runs {
             turn,
         };
         kept.insert(run, entry);
-        stay_within_limits(&mut kept);
+        self.stay_within_limits(&mut kept);
+    }
+
+    /// They may take so many bytes from now on.
+    pub fn keep_within(&self, bytes: usize) {
+        self.room.set(Some(bytes));
+        self.stay_within_limits(&mut self.kept.borrow_mut());
+    }
+
+    /// Encodes what was not asked for the longest, then drops it.
+    fn stay_within_limits(&self, kept: &mut BTreeMap<Run, Kept>) {
+        let room = self.room.get().unwrap_or(usize::MAX);
+        encode_over(kept, MAX_DECODED_BYTES.min(room / 5 * 3));
+        drop_over(kept, MAX_ENCODED_BYTES.min(room / 5 * 2));
     }
 
     /// Something is folded into this pane.
@@ -123,10 +138,9 @@ fn next_turn(kept: &BTreeMap<Run, Kept>) -> u64 {
     kept.values().map(|kept| kept.turn).max().unwrap_or(0) + 1
 }
 
-/// Encodes what was not asked for the longest, then drops it.
-fn stay_within_limits(kept: &mut BTreeMap<Run, Kept>) {
+fn encode_over(kept: &mut BTreeMap<Run, Kept>, most_bytes: usize) {
     let mut decoded: usize = kept.values().map(Kept::decoded_bytes).sum();
-    while decoded > MAX_DECODED_BYTES {
+    while decoded > most_bytes {
         let all = kept.values_mut().filter(|kept| kept.decoded.is_some());
         let Some(oldest) = all.min_by_key(|kept| kept.turn) else {
             break;
@@ -136,8 +150,11 @@ fn stay_within_limits(kept: &mut BTreeMap<Run, Kept>) {
             oldest.encoded.get_or_insert_with(|| summary.encode());
         }
     }
+}
+
+fn drop_over(kept: &mut BTreeMap<Run, Kept>, most_bytes: usize) {
     let mut encoded: usize = kept.values().map(Kept::encoded_bytes).sum();
-    while encoded > MAX_ENCODED_BYTES {
+    while encoded > most_bytes {
         let all = kept.iter().filter(|(_, kept)| kept.encoded.is_some());
         let oldest = all.min_by_key(|(_, kept)| kept.turn);
         let Some(run) = oldest.map(|(run, _)| run.clone()) else {

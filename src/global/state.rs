@@ -1,29 +1,32 @@
 //! The state of the global object, and every change of it. See the folder's introduction.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::catalog::Catalog;
 use super::damage::Damage;
 use super::ladder;
-use super::live::{Live, Provisional, SentPane};
+use super::live::{Copies, Live, SentPane, merge_entries};
 use super::logs::{Logs, ShardName, Turn};
+use super::pace::Pace;
 use super::recent::Recent;
 use super::regions::{self, FirstRegion, RegionRows};
 use super::runs::Runs;
-use super::{FLUSH_AFTER_MS, MAX_PENDING_BYTES, MAX_PUSH_ENTRIES};
+use super::*;
 use crate::codec;
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
 use crate::topology::{GLOBAL_SCOPE, MAX_SHARDS, Region, RegionTable};
-use crate::window::{DAY_MS, HOUR_MS, Level, PaneKey, fold_targets};
-use crate::wire::{CatalogEntry, PostPatch, Push, PushReply, PutRegion, Refusal, SealedPane, Told};
+use crate::window::{HOUR_MS, Level, PaneKey, fold_targets};
+use crate::wire::{
+    CatalogEntry, MAX_PANE_AHEAD_MS, PostPatch, Push, PushLimits, PushReply, PutRegion, Refusal,
+    SealedPane, Told,
+};
 
 /// How often panes that no question can reach are looked for.
 const EXPIRE_EVERY_MS: u64 = HOUR_MS;
-/// Panes that begin later than this from now are refused: no clock is that wrong.
-const MAX_PANE_AHEAD_MS: u64 = DAY_MS;
 
 /// Figures for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +59,14 @@ pub struct Global {
     expired_ms: u64,
     pub(super) folds: u64,
     pub(super) folded_panes: u64,
+    limits: PushLimits,
+    pace: Pace,
+    /// When this state was first asked for anything.
+    started_ms: Cell<Option<u64>>,
+    /// Shards that had something open before this state was loaded and were not heard of since.
+    unheard: BTreeSet<ShardName>,
+    /// Shards were heard of before this state was loaded.
+    had_shards: bool,
 }
 
 impl Global {
@@ -68,13 +79,29 @@ impl Global {
         first_regions: &[FirstRegion],
         random: [u8; 16],
     ) -> Result<Self, StorageError> {
+        Self::load_within(storage, first_regions, random, PushLimits::default())
+    }
+
+    /// [`Global::load`] with limits of one's own, which its shards must keep, too.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load_within(
+        storage: &impl Storage,
+        first_regions: &[FirstRegion],
+        random: [u8; 16],
+        limits: PushLimits,
+    ) -> Result<Self, StorageError> {
         let (table, region_rows, writes) = regions::load(storage, first_regions, random)?;
         if !writes.is_empty() {
             storage.write(&writes)?;
         }
         let region_ids: Vec<String> = region_ids(&table).map(str::to_owned).collect();
+        let logs = Logs::load(storage, &region_ids)?;
         Ok(Global {
-            logs: Logs::load(storage, &region_ids)?,
+            unheard: logs.with_open().cloned().collect(),
+            had_shards: logs.knows_shards_of(GLOBAL_SCOPE),
+            logs,
             catalog: Catalog::load(storage)?,
             table,
             live: Live::default(),
@@ -87,6 +114,9 @@ impl Global {
             expired_ms: 0,
             folds: 0,
             folded_panes: 0,
+            limits,
+            pace: Pace::default(),
+            started_ms: Cell::default(),
         })
     }
 
@@ -104,14 +134,48 @@ impl Global {
     /// # Errors
     /// [`Refusal`]: nothing was changed.
     pub fn take_push(&mut self, push: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
+        self.take_as_checked(push, true, now_ms)
+    }
+
+    /// Takes a push's entries and leaves its copies, for want of memory: charts say that they are
+    /// `incomplete` until the shard pushes again.
+    ///
+    /// # Errors
+    /// As [`Global::take_push`].
+    pub fn take_entries(&mut self, push: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
+        self.take_as_checked(push, false, now_ms)
+    }
+
+    fn take_as_checked(
+        &mut self,
+        push: &[u8],
+        with_copies: bool,
+        now_ms: u64,
+    ) -> Result<PushReply, Refusal> {
+        self.started_ms.set(self.started_ms.get().or(Some(now_ms)));
         let taken = self
-            .check_push(push, now_ms)
-            .and_then(|push| self.take(push, now_ms));
+            .check_push(push, with_copies, now_ms)
+            .map(|push| self.take(push, now_ms));
         self.refused_pushes += u64::from(taken.is_err());
         taken
     }
 
-    fn check_push<'a>(&self, push: &'a [u8], now_ms: u64) -> Result<CheckedPush<'a>, Refusal> {
+    /// Whether this keeps what the sender is to keep: see [`PushLimits`].
+    fn is_within_limits(&self, push: &Push<'_>) -> bool {
+        let bytes = |panes: &[&[u8]]| panes.iter().map(|pane| pane.len()).sum::<usize>();
+        let (entries, copies) = (bytes(&push.entries), bytes(&push.copies));
+        let is_one = push.entries.len() == 1;
+        (is_one || entries + copies <= self.limits.bytes)
+            && copies <= self.limits.copy_bytes
+            && (is_one || push.entries.len() + push.copies.len() <= self.limits.panes)
+    }
+
+    fn check_push<'a>(
+        &self,
+        push: &'a [u8],
+        with_copies: bool,
+        now_ms: u64,
+    ) -> Result<CheckedPush<'a>, Refusal> {
         let invalid = |detail: String| Refusal::Invalid(detail);
         let push: Push<'_> = codec::decode(push).map_err(|error| invalid(error.to_string()))?;
         if self.table.find(push.region_id).is_none() {
@@ -125,32 +189,41 @@ impl Global {
         }
         let last = push.first_offset.checked_add(push.entries.len() as u64);
         let contradicts = push.shard >= MAX_SHARDS
-            || push.entries.len() > MAX_PUSH_ENTRIES
             || push.first_offset < push.oldest_offset
             || last.is_none_or(|last| last > push.next_offset);
         if contradicts {
             return Err(invalid("offsets contradict each other".into()));
         }
-        let check = |pane: &&[u8]| self.check_pane(pane, now_ms);
-        let check_entry = |entry: &&[u8]| match *entry {
-            [] => Ok(None),
-            pane => self.check_pane(pane, now_ms).map(|(sent, _)| Some(sent)),
-        };
-        let entries = push.entries.iter().map(check_entry);
-        let provisional = push.provisional.iter().map(check);
-        let provisional: Vec<(SentPane, Summary)> = provisional.collect::<Result<_, _>>()?;
-        let (provisional, decoded) = provisional
-            .into_iter()
-            .map(|(sent, summary)| {
-                let key = sent.key;
-                (sent, (key, summary))
-            })
-            .unzip();
+        if !self.is_within_limits(&push) {
+            return Err(invalid("more than a push may hold".into()));
+        }
+        let mut entries = Vec::with_capacity(push.entries.len());
+        for entry in &push.entries {
+            entries.push(match *entry {
+                [] => None,
+                pane => Some(self.check_pane(pane, now_ms)?.0),
+            });
+        }
+        // What was decoded to be checked is kept until it is merged, where there is room.
+        let mut room = self.live.decoded_room();
+        let mut copies = Vec::with_capacity(push.copies.len());
+        let mut decoded = Vec::new();
+        for copy in push.copies.iter().filter(|_| with_copies) {
+            let (sent, summary) = self.check_pane(copy, now_ms)?;
+            room = room.saturating_sub(sent.decoded_bytes);
+            if room > 0 {
+                decoded.push((sent.key, Rc::new(summary)));
+            }
+            copies.push(sent);
+        }
+        if decoded.len() < copies.len() {
+            decoded.clear();
+        }
         Ok(CheckedPush {
-            entries: entries.collect::<Result<_, _>>()?,
-            provisional,
-            decoded,
             push,
+            entries,
+            copies,
+            decoded,
         })
     }
 
@@ -162,24 +235,37 @@ impl Global {
             .and_then(|level| PaneKey::checked(level, pane.start_ms))
             .filter(|key| key.start_ms <= now_ms.saturating_add(MAX_PANE_AHEAD_MS))
             .ok_or_else(|| invalid("pane: no such span".into()))?;
+        if pane.first_seq > pane.last_seq {
+            return Err(invalid("pane: no such commits".into()));
+        }
         let decoded = Summary::decode(pane.summary, self.seed())
             .map_err(|error| invalid(format!("summary: {error}")))?;
-        let summary = pane.summary.to_vec();
-        Ok((SentPane { key, summary }, decoded))
+        let sent = SentPane {
+            key,
+            first_seq: pane.first_seq,
+            last_seq: pane.last_seq,
+            summary: pane.summary.into(),
+            decoded_bytes: decoded.heap_bytes(),
+        };
+        Ok((sent, decoded))
     }
 
-    fn take(&mut self, checked: CheckedPush<'_>, now_ms: u64) -> Result<PushReply, Refusal> {
+    fn take(&mut self, checked: CheckedPush<'_>, now_ms: u64) -> PushReply {
         let CheckedPush {
             push,
             entries,
-            provisional,
+            copies,
             decoded,
         } = checked;
         let shard = (push.region_id.to_owned(), push.shard);
+        self.unheard.remove(&shard);
         let log = self
             .logs
             .log(&shard, push.log_id, push.oldest_offset, now_ms);
+        let pause_ms = now_ms.saturating_sub(log.last_heard_ms);
+        self.pace.add(pause_ms, now_ms);
         log.last_heard_ms = now_ms;
+        log.has_open = !push.copies.is_empty();
         let mut gaps = 0;
         if let Turn::Take { skip } = log.turn(push.first_offset) {
             let skip = match mutants::active(Mutant::FoldWithoutOffsetCheck) {
@@ -191,95 +277,171 @@ impl Global {
                 log.accepted += taken.len() as u64;
                 gaps = taken.iter().filter(|pane| pane.is_none()).count() as u64;
                 let panes = taken.into_iter().flatten().collect();
-                self.live.add_pending(push.region_id, panes, now_ms);
+                self.live.add_pending(&shard, panes, now_ms);
             }
         }
+        let accepted = log.accepted;
+        let copies_are_left = copies.len() < push.copies.len();
         let reply = PushReply {
             wanted_offset: log.accepted,
             durable_offset: log.durable,
             seed: self.table.seed,
+            push_interval_ms: self.pace.interval_ms(),
         };
-        let complete = log.accepted == push.next_offset;
-        let last = self.live.provisional.get(&shard);
-        let newer = last.is_none_or(|last| {
-            last.log_id != push.log_id
-                || (push.journal_seq, push.next_offset) >= (last.journal_seq, last.next_offset)
-        });
         self.logs.gaps += gaps;
-        let unguarded = mutants::active(Mutant::ProvisionalUnguarded);
-        if complete && newer || unguarded {
-            let (mut provisional, mut decoded) = (provisional, decoded);
-            if mutants::active(Mutant::ProvisionalAdded)
-                && let Some(last) = self.live.provisional.remove(&shard)
-            {
-                provisional.extend(last.panes);
-                decoded.clear();
-            }
-            let (log_id, next_offset) = (push.log_id, push.next_offset);
-            let copies = Provisional {
-                log_id,
-                next_offset,
+        if self.logs.is_newest(&shard, push.log_id) {
+            let copies = Copies {
+                log_id: push.log_id,
+                next_offset: push.next_offset,
                 journal_seq: push.journal_seq,
-                panes: provisional,
+                panes: copies,
                 received_ms: now_ms,
+                incomplete: copies_are_left,
             };
-            self.live.replace_provisional(shard, copies, decoded);
+            self.live.take_copies(&shard, copies, decoded, accepted);
         }
-        Ok(reply)
+        self.make_room();
+        reply
     }
 
     /// Whether what is pending should be folded now.
     pub fn flush_is_due(&self, now_ms: u64) -> bool {
+        let Some(since_ms) = self.live.pending_since_ms else {
+            return false;
+        };
+        let age_ms = now_ms.saturating_sub(since_ms);
+        let (spans, regions) = self.live.pending_spans_and_regions();
+        let is_ordinary = spans <= regions * SPANS_A_FLUSH;
         self.live.pending_bytes >= MAX_PENDING_BYTES
-            || self
-                .live
-                .pending_since_ms
-                .is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= FLUSH_AFTER_MS)
+            || self.live.pending_decoded_bytes >= MAX_PENDING_DECODED_BYTES
+            || age_ms >= FLUSH_AFTER_MS && is_ordinary
+            || age_ms >= FLUSH_AT_LAST_MS
     }
 
-    /// Folds everything that is pending into the ladders, together with the offsets.
+    /// Folds everything that is pending into the ladders, together with the offsets: in one
+    /// transaction, and a few panes at a time in memory.
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
     pub fn flush(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
+        let regions = self.live.pending_regions();
+        if mutants::active(Mutant::OffsetsApart) {
+            self.folded_panes += storage.atomically(|| self.fold_pending(storage, now_ms))?;
+            storage.write(&self.logs.rows(&regions))?;
+        } else {
+            self.folded_panes += storage.atomically(|| {
+                let folded = self.fold_pending(storage, now_ms)?;
+                storage.write(&self.logs.rows(&regions))?;
+                Ok(folded)
+            })?;
+        }
+        self.folds += 1;
+        if now_ms.saturating_sub(self.expired_ms) >= EXPIRE_EVERY_MS {
+            self.expired_ms = now_ms;
+            for scope in region_ids(&self.table).chain([GLOBAL_SCOPE]) {
+                storage.write(&ladder::expired(storage, scope, now_ms)?)?;
+            }
+        }
+        self.logs.written(&regions);
+        self.live.folded();
+        self.recent.get_mut().forget();
+        Ok(())
+    }
+
+    /// Writes what is pending into the ladders. Returns how many rows that were.
+    fn fold_pending(&self, storage: &impl Storage, now_ms: u64) -> Result<u64, StorageError> {
         let seed = self.seed();
-        let sealed = self.live.pending_merged(seed);
+        let mut rows = 0;
+        let mut group: Vec<(&str, PaneKey, Rc<Summary>)> = Vec::new();
+        let mut bytes = 0;
+        for ((pane, region_id), entries) in self.live.pending_by_pane() {
+            let merged = merge_entries(&entries, seed);
+            bytes += merged.heap_bytes();
+            group.push((region_id, pane, merged));
+            if bytes > FOLDED_AT_ONCE_BYTES {
+                rows += self.fold(storage, &group, now_ms)?;
+                group.clear();
+                bytes = 0;
+            }
+        }
+        Ok(rows + self.fold(storage, &group, now_ms)?)
+    }
+
+    /// Folds merged panes: each target is read, merged and written once.
+    fn fold(
+        &self,
+        storage: &impl Storage,
+        sealed: &[(&str, PaneKey, Rc<Summary>)],
+        now_ms: u64,
+    ) -> Result<u64, StorageError> {
         let mut targets: BTreeMap<(&str, PaneKey), Vec<&Summary>> = BTreeMap::new();
-        for (region_id, pane, summary) in &sealed {
+        for (region_id, pane, summary) in sealed {
             for target in fold_targets(*pane, now_ms) {
                 for scope in [region_id, GLOBAL_SCOPE] {
                     targets.entry((scope, target)).or_default().push(summary);
                 }
             }
         }
-        let mut writes: Vec<Write> = Vec::with_capacity(targets.len());
+        let mut rows = 0;
         for ((scope, target), parts) in targets {
             self.runs.forget(scope, target);
-            let folded = ladder::fold(storage, scope, target, &parts, seed, &self.damage)?;
-            writes.extend(folded);
+            let write = ladder::fold(storage, scope, target, &parts, self.seed(), &self.damage)?;
+            rows += u64::from(write.is_some());
+            storage.write(write.as_slice())?;
         }
-        self.folds += 1;
-        self.folded_panes += writes.len() as u64;
-        let regions: Vec<String> = self.live.pending.keys().cloned().collect();
-        writes.extend(self.logs.rows(&regions));
-        if now_ms.saturating_sub(self.expired_ms) >= EXPIRE_EVERY_MS {
-            self.expired_ms = now_ms;
-            for scope in region_ids(&self.table).chain([GLOBAL_SCOPE]) {
-                writes.extend(ladder::expired(storage, scope, now_ms)?);
-            }
-        }
-        if mutants::active(Mutant::OffsetsApart) {
-            let (panes, offsets): (Vec<Write>, Vec<Write>) = writes
-                .into_iter()
-                .partition(|write| write.table() == Table::Panes);
-            storage.write(&panes)?;
-            writes = offsets;
-        }
-        storage.write(&writes)?;
-        self.logs.written(&regions);
-        self.live.folded();
+        Ok(rows)
+    }
+
+    /// Gives up everything that can be had again, and folds what is pending: for an instance in
+    /// which memory is short, whoever holds it.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn free_memory(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
         self.recent.get_mut().forget();
-        Ok(())
+        self.live.keep_within(0);
+        self.runs.keep_within(0);
+        self.live.drop_copies_over(0);
+        match self.live.pending_since_ms {
+            Some(_) => self.flush(storage, now_ms),
+            None => Ok(()),
+        }
+    }
+
+    /// Sees to it that everything that is held stays within [`HELD_BYTES`]: caches give way first,
+    /// then copies, of the shard that has most. A flush frees what is pending.
+    pub(super) fn make_room(&mut self) {
+        self.shrink_caches();
+        let others = self.fixed_bytes() + self.live.pending_bytes + LEAST_CACHE_BYTES;
+        self.live
+            .drop_copies_over(HELD_BYTES.saturating_sub(others));
+    }
+
+    /// Caches may take what nothing else needs.
+    pub(super) fn shrink_caches(&self) {
+        let needed = self.fixed_bytes() + self.live.held_bytes();
+        let caches = HELD_BYTES.saturating_sub(needed);
+        let caches = caches.clamp(LEAST_CACHE_BYTES, MOST_CACHE_BYTES);
+        self.live.keep_within(caches / 2);
+        self.runs.keep_within(caches / 3);
+        self.recent.borrow_mut().keep_within(caches / 8);
+    }
+
+    /// What is not given up: offsets, and what the catalog keeps.
+    fn fixed_bytes(&self) -> usize {
+        self.logs.held_bytes() + self.catalog.held_bytes()
+    }
+
+    /// Whether charts of a scope may lack plays that were in them before: copies did not fit, or this
+    /// state was loaded a moment ago and shards have not told yet what they have open.
+    pub(super) fn lacks_live_plays(&self, scope: &str, now_ms: u64) -> bool {
+        let started_ms = self.started_ms.get().unwrap_or(now_ms);
+        self.started_ms.set(Some(started_ms));
+        let is_new = now_ms.saturating_sub(started_ms) < HEARD_AFTER_MS;
+        let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == scope;
+        is_new && self.had_shards && self.logs.knows_shards_of(scope)
+            || self.unheard.iter().any(|shard| in_scope(&shard))
+            || self.live.is_incomplete(scope)
     }
 
     /// Whether something was folded that is not known to be durable: sync then, however long ago
@@ -388,9 +550,9 @@ struct CheckedPush<'a> {
     push: Push<'a>,
     /// One an offset; `None` for a gap.
     entries: Vec<Option<SentPane>>,
-    provisional: Vec<SentPane>,
-    /// The same, decoded.
-    decoded: Vec<(PaneKey, Summary)>,
+    copies: Vec<SentPane>,
+    /// The same, decoded; none where there was no room.
+    decoded: Vec<(PaneKey, Rc<Summary>)>,
 }
 
 fn region_ids(table: &RegionTable) -> impl Iterator<Item = &str> {

@@ -96,7 +96,7 @@ impl Global {
             Some((key, _)) => Some((index, [key, &[0][..]].concat())),
             None => (index + 1 < TABLES.len()).then(|| (index + 1, Vec::new())),
         };
-        let waiting = |pane: &super::live::Provisional| !pane.panes.is_empty();
+        let mut copies = self.live.copies_of(GLOBAL_SCOPE);
         Ok(ExportPage {
             seed: self.table.seed,
             rows,
@@ -107,7 +107,7 @@ impl Global {
             }),
             consumed: self.logs.consumed().iter().map(|(_, _, at)| at).sum(),
             drained: self.live.pending_since_ms.is_none()
-                && !self.live.provisional.values().any(waiting),
+                && copies.all(|(_, copies)| copies.panes.is_empty()),
         })
     }
 
@@ -177,7 +177,7 @@ impl Global {
     }
 
     fn has_no_plays(&self, storage: &impl Storage) -> Result<bool, StorageError> {
-        let nothing_sent = self.live.provisional.is_empty() && self.logs.consumed().is_empty();
+        let nothing_sent = self.logs.consumed().is_empty();
         Ok(nothing_sent && storage.scan(Table::Panes, &[], &[], 0)?.is_empty())
     }
 

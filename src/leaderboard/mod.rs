@@ -117,7 +117,21 @@ impl Record for Leaderboard {
     const VERSION: u8 = 1;
 }
 
+impl Card {
+    fn text_bytes(&self) -> usize {
+        let texts = [&self.author, &self.content, &self.url, &self.image];
+        texts.into_iter().flatten().map(String::len).sum()
+    }
+}
+
 impl Leaderboard {
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let texts = |place: &Place| place.post_id.len() + place.card.text_bytes();
+        let places = self.places.capacity() * size_of::<Place>();
+        places + self.places.iter().map(texts).sum::<usize>()
+    }
+
     /// The bound of everything outside the first k places.
     pub fn unlisted_max_at(&self, k: usize) -> u64 {
         let cut_off = self.places.get(k..).unwrap_or_default();

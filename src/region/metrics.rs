@@ -91,7 +91,7 @@ impl ShardMetrics {
             damaged_rows: health.damaged_rows,
             waiting_batches: health.waiting as u64,
             open_panes: health.open_panes as u64,
-            outbox_panes: health.outbox_entries as u64,
+            outbox_panes: health.outbox_panes,
             outbox_bytes: health.outbox_bytes,
             remembered_batches: health.remembered_batches as u64,
             counted: health.counted,

@@ -17,14 +17,18 @@
 //!   After any storage error the owner drops the shard and loads it anew.
 //! - An offset is sent only when the checkpoint that made it is durable: it can never be given to
 //!   another pane after a crash.
+//! - What a push holds passes none of the limits that the global object checks: both keep
+//!   [`PushLimits`](crate::wire::PushLimits).
 //! - Offsets and journal numbers only grow within a `log_id`.
 //! - What was routed without a change of the number of shards that this one was told of, and that
 //!   concerns it, is refused ([`Shard::hear`]).
 //!
 //! # Cost
-//! Rows written: one a commit, and 2 + (panes changed) + 1 a checkpoint, which comes every
-//! [`CHECKPOINT_ROWS`] commits or when a pane is sealed; two a sealed pane. At 100 beacons/s and a
-//! commit each 100 ms: 10 + 4 × 10/128 + 0.2 alarms ≈ 10.5 rows/s, 0.105 a beacon.
+//! Rows written: one a commit; 4 a checkpoint (header twice, open panes, fingerprints) and one
+//! more for each further megabyte, which comes every [`CHECKPOINT_ROWS`] commits and before a push
+//! that has something to seal; two for what that checkpoint seals, however many panes. At 100
+//! beacons/s and a commit each 100 ms: 10 + 4 × 10/128 + 0.2 alarms + 0.1 ≈ 10.6 rows/s, 0.106 a
+//! beacon.
 //!
 //! # At its limits
 //! A full queue or a full outbox answers [`RecordReply::Busy`](crate::wire::RecordReply::Busy);
@@ -43,6 +47,7 @@ mod live;
 mod metrics;
 #[cfg(target_arch = "wasm32")]
 mod object;
+mod outbox;
 mod panes;
 mod push;
 mod seen;
@@ -62,8 +67,6 @@ pub const REMEMBER_MS: u64 = 20 * 60_000;
 /// A batch whose first attempt is older than this is refused: less than what is remembered, more
 /// than what Workers let through, by a margin for clocks that differ.
 pub const TOO_OLD_MS: u64 = 17 * 60_000;
-/// How often a shard with something to tell tells it: half of the 10 s from 202 to chart.
-pub const PUSH_INTERVAL_MS: u64 = 5_000;
 /// Requests and bytes that wait for a commit. 4,096 waiting at 1,000/s are 4 s: whoever comes
 /// later is told to come back.
 pub const MAX_WAITING_REQUESTS: usize = 4_096;
@@ -92,13 +95,16 @@ pub const PUSHES_AN_ALARM: usize = 8;
 /// A live pane is sealed so long after its end; a late one so long after it was opened.
 pub const SEAL_AFTER_END_MS: u64 = 30_000;
 pub const SEAL_LATE_AFTER_MS: u64 = 60_000;
-/// Late panes that are open at once; the one opened first is sealed early.
-pub const MAX_LATE_PANES: usize = 64;
-/// Memory of all open panes of a shard.
-pub const MAX_OPEN_BYTES: usize = 16 << 20;
+/// Late panes that are open at once; the one opened first is sealed early. The panes of 400 days
+/// are 870: 135 minutes, 192 quarters, 157 of two hours, 385 days. So no order of plays makes a
+/// shard seal a pane twice a minute for their number; small panes take a kilobyte each.
+pub const MAX_LATE_PANES: usize = 1_024;
+/// Memory of all open panes of a shard, and of those that wait for a checkpoint to go into the
+/// outbox.
+pub const MAX_OPEN_BYTES: usize = 12 << 20;
+pub const MAX_SEALED_BYTES: usize = 4 << 20;
+/// Bytes of panes that one row holds: the platform takes 2 MB, and rows are what is billed.
+pub const ROW_BYTES: usize = 1_000_000;
 /// The outbox while the global object is away.
 pub const MAX_OUTBOX_BYTES: u64 = 1 << 30;
 pub const MAX_OUTBOX_AGE_MS: u64 = 7 * 24 * 3_600_000;
-/// A push, and within it the copies of open panes; the rest is for sealed ones, oldest first.
-pub const MAX_PUSH_BYTES: usize = 4 << 20;
-pub const MAX_PROVISIONAL_BYTES: usize = 2 << 20;

@@ -20,7 +20,7 @@ use super::charts::{ChartCache, FRESH_MS};
 use super::live::{self, LOOK_INTERVAL_MS, Reader, Shown};
 use super::votes::{CountedInPart, Sifted, Taken, Voter, Votes};
 use super::{Admission, Alarm, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
-use super::{PUSH_INTERVAL_MS, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard, ShardMetrics};
+use super::{PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard, ShardMetrics};
 use crate::codec;
 use crate::log::report;
 use crate::panics;
@@ -30,7 +30,7 @@ use crate::platform::{
 };
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::{
-    Announcement, AnnouncementReply, COUNTED, ChartReply, KeptChart, LiveRequest,
+    Announcement, AnnouncementReply, COUNTED, ChartReply, KeptChart, LiveRequest, PUSH_INTERVAL_MS,
     PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal,
 };
 
@@ -62,6 +62,8 @@ struct Inner {
     alarm: Cell<Alarm>,
     arrivals: Cell<Arrivals>,
     pushed_ms: Cell<u64>,
+    /// How often the global object wants to be told.
+    push_interval_ms: Cell<u64>,
     shown: RefCell<Shown>,
     counters: Cell<ShardMetrics>,
     votes: RefCell<Votes>,
@@ -184,6 +186,7 @@ impl DurableObject for RegionShard {
                 alarm: Cell::default(),
                 arrivals: Cell::default(),
                 pushed_ms: Cell::new(0),
+                push_interval_ms: Cell::new(PUSH_INTERVAL_MS),
                 shown: RefCell::new(Shown::new(context)),
                 counters: Cell::new(ShardMetrics {
                     started_ms: now_ms(),
@@ -622,7 +625,7 @@ impl Inner {
         let delay_ms = if is_first {
             FIRST_PUSH_MS
         } else {
-            PUSH_INTERVAL_MS
+            self.push_interval_ms.get()
         };
         self.ensure_alarm_within(delay_ms).await;
         loop {
@@ -657,7 +660,7 @@ impl Inner {
         let counted = self.with_shard(|shard, storage| {
             let tickets = shard.committed(now_ms());
             shard.synced(point);
-            if shard.checkpoint_is_due(now_ms()) {
+            if shard.checkpoint_is_needed() {
                 shard.checkpoint(storage, now_ms())?;
             }
             Ok((tickets, shard.waiting().0 > 0))
@@ -729,7 +732,7 @@ impl Inner {
         self.ensure_alarm_within(if has_readers {
             LOOK_INTERVAL_MS
         } else {
-            PUSH_INTERVAL_MS
+            self.push_interval_ms.get()
         })
         .await;
         if has_work == Ok(true) {
@@ -743,7 +746,8 @@ impl Inner {
     /// Pushes what there is, if it is time and no push is under way.
     async fn push(&self) {
         // An alarm may come a little early.
-        let due = now_ms().saturating_sub(self.pushed_ms.get()) + 500 >= PUSH_INTERVAL_MS;
+        let due =
+            now_ms().saturating_sub(self.pushed_ms.get()) + 500 >= self.push_interval_ms.get();
         if !due || self.pushing.replace(true) {
             return;
         }
@@ -787,6 +791,8 @@ impl Inner {
         panics::point("pushed");
         match codec::decode::<PushReplyOrRefusal>(&reply) {
             Ok(PushReplyOrRefusal(Ok(reply))) => {
+                let interval_ms = reply.push_interval_ms.max(PUSH_INTERVAL_MS);
+                self.push_interval_ms.set(interval_ms);
                 self.count(|counters| {
                     counters.pushes += 1;
                     counters.pushed_bytes += push.len() as u64;

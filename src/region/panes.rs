@@ -1,6 +1,6 @@
 //! The panes of a shard that still take plays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::capacity::counters;
 use crate::summary::{Seed, Summary};
@@ -12,11 +12,9 @@ use super::{Limits, SEAL_AFTER_END_MS, SEAL_LATE_AFTER_MS};
 #[derive(Clone)]
 pub struct OpenPane {
     pub summary: Summary,
-    /// Its row in storage: `None` until the first checkpoint.
-    pub row: Option<u64>,
-    /// It changed since the last checkpoint.
-    pub dirty: bool,
     pub opened_ms: u64,
+    /// The commit that opened it.
+    pub first_seq: u64,
 }
 
 impl OpenPane {
@@ -40,6 +38,15 @@ impl OpenPane {
 #[derive(Default)]
 pub struct OpenPanes {
     pub panes: BTreeMap<PaneKey, OpenPane>,
+    /// They are not in storage as they are here.
+    pub changed: bool,
+}
+
+/// When and in which commit plays are applied.
+#[derive(Clone, Copy)]
+pub struct Applied {
+    pub seq: u64,
+    pub now_ms: u64,
 }
 
 impl OpenPanes {
@@ -50,17 +57,23 @@ impl OpenPanes {
         timestamp_ms: u64,
         count: u32,
         seed: Seed,
-        now_ms: u64,
+        applied: Applied,
     ) {
-        let key = recording_pane(timestamp_ms, now_ms);
+        let key = recording_pane(timestamp_ms, applied.now_ms);
         let pane = self.panes.entry(key).or_insert_with(|| OpenPane {
             summary: Summary::new(counters(key.level), seed),
-            row: None,
-            dirty: true,
-            opened_ms: now_ms,
+            opened_ms: applied.now_ms,
+            first_seq: applied.seq,
         });
         pane.summary.record(post_id, u64::from(count));
-        pane.dirty = true;
+        self.changed = true;
+    }
+
+    /// Takes a pane out.
+    pub fn remove(&mut self, key: PaneKey) -> Option<OpenPane> {
+        let pane = self.panes.remove(&key)?;
+        self.changed = true;
+        Some(pane)
     }
 
     /// The panes whose time has come.
@@ -72,33 +85,33 @@ impl OpenPanes {
         due.map(|(key, _)| *key).collect()
     }
 
-    /// The panes to seal before their time so that number and memory stay within their limits:
-    /// late ones first, the one opened first before the others.
+    /// The panes to seal before their time: of too many late ones those opened first, and where
+    /// all are too large the largest, late ones before others. So memory is freed by few panes,
+    /// and whoever fills many small ones seals none of them early.
     pub fn over_the_limits(&self, limits: &Limits) -> Vec<PaneKey> {
-        let mut by_age: Vec<(bool, u64, PaneKey)> = self
-            .panes
-            .iter()
-            .map(|(key, pane)| (!pane.is_late(*key), pane.opened_ms, *key))
-            .collect();
-        by_age.sort_unstable();
-        let late = by_age.iter().filter(|(live, _, _)| !live).count();
-        let mut bytes: usize = self
-            .panes
-            .values()
-            .map(|pane| pane.summary.heap_bytes())
-            .sum();
-        let mut excess = late.saturating_sub(limits.late_panes);
-        let mut to_seal = Vec::new();
-        for (_, _, key) in by_age {
-            if excess == 0 && bytes <= limits.open_bytes {
-                break;
+        let late = self.late();
+        let excess = late.len().saturating_sub(limits.late_panes);
+        let mut to_seal = late;
+        let late: BTreeSet<PaneKey> = to_seal.split_off(excess).into_iter().collect();
+        let size = |key| {
+            let pane: Option<&OpenPane> = self.panes.get(key);
+            pane.map_or(0, |pane| pane.summary.heap_bytes())
+        };
+        let mut bytes: usize = self.panes.keys().map(size).sum();
+        bytes -= to_seal.iter().map(size).sum::<usize>();
+        if bytes > limits.open_bytes {
+            let others = self.panes.keys().filter(|key| !to_seal.contains(key));
+            let mut sizes: Vec<(bool, usize, PaneKey)> = others
+                .map(|key| (late.contains(key), size(key), *key))
+                .collect();
+            sizes.sort_unstable_by(|a, b| b.cmp(a));
+            for (_, size, key) in sizes {
+                if bytes <= limits.open_bytes {
+                    break;
+                }
+                bytes -= size;
+                to_seal.push(key);
             }
-            excess = excess.saturating_sub(1);
-            bytes -= self
-                .panes
-                .get(&key)
-                .map_or(0, |pane| pane.summary.heap_bytes());
-            to_seal.push(key);
         }
         to_seal
     }
@@ -124,11 +137,15 @@ mod tests {
     const SEED: Seed = Seed::from_bytes([1; 16]);
     const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 
+    fn record(open: &mut OpenPanes, post_id: &str, timestamp_ms: u64, now_ms: u64) {
+        open.record(post_id, timestamp_ms, 1, SEED, Applied { seq: 1, now_ms });
+    }
+
     #[test]
     fn a_live_pane_is_due_after_its_end_and_a_late_one_after_its_opening() {
         let mut open = OpenPanes::default();
-        open.record("a", NOW_MS, 1, SEED, NOW_MS);
-        open.record("a", NOW_MS - 10 * MINUTE_MS, 1, SEED, NOW_MS);
+        record(&mut open, "a", NOW_MS, NOW_MS);
+        record(&mut open, "a", NOW_MS - 10 * MINUTE_MS, NOW_MS);
         assert!(open.due(NOW_MS + 59_999).is_empty());
         assert_eq!(open.due(NOW_MS + 60_000).len(), 2);
         let pane = |timestamp_ms| recording_pane(timestamp_ms, NOW_MS);
@@ -136,20 +153,45 @@ mod tests {
     }
 
     #[test]
-    fn an_import_of_years_keeps_few_panes_open() {
+    fn of_too_many_late_panes_those_opened_first_are_sealed() {
+        let limits = Limits {
+            late_panes: 64,
+            ..Limits::default()
+        };
         let mut open = OpenPanes::default();
         for day in 0..400 {
-            open.record("a", NOW_MS - day * DAY_MS, 1, SEED, NOW_MS + day);
+            record(&mut open, "a", NOW_MS - day * DAY_MS, NOW_MS + day);
         }
-        let to_seal = open.over_the_limits(&Limits::default());
+        let to_seal = open.over_the_limits(&limits);
+        let newest = recording_pane(NOW_MS - 399 * DAY_MS, NOW_MS);
+        assert!(!to_seal.contains(&newest));
         for key in &to_seal {
-            open.panes.remove(key);
+            open.remove(*key);
         }
-        assert!(open.over_the_limits(&Limits::default()).is_empty());
-        assert!(open.late().len() <= Limits::default().late_panes);
+        assert!(open.over_the_limits(&limits).is_empty());
+        assert_eq!(open.late().len(), 64);
         assert!(
             open.panes.contains_key(&recording_pane(NOW_MS, NOW_MS)),
             "live ones stay"
         );
+    }
+
+    #[test]
+    fn where_panes_are_too_large_the_largest_late_one_is_sealed_and_small_ones_stay() {
+        let limits = Limits {
+            open_bytes: 200_000,
+            ..Limits::default()
+        };
+        let mut open = OpenPanes::default();
+        for quarter in 0..60 {
+            record(&mut open, "a", NOW_MS - DAY_MS + quarter * 900_000, NOW_MS);
+        }
+        let (large, live) = (NOW_MS - DAY_MS + 60 * 900_000, NOW_MS);
+        for id in 0..1_000 {
+            record(&mut open, &format!("{id:0>256}"), large, NOW_MS);
+            record(&mut open, &format!("{id:0>16}"), live, NOW_MS);
+        }
+        let to_seal = open.over_the_limits(&limits);
+        assert_eq!(to_seal, [recording_pane(large, NOW_MS)]);
     }
 }

@@ -1,16 +1,16 @@
 //! Telling the global object: what is sent, and what its reply changes.
 
-use std::collections::BTreeMap;
-
-use super::shard::{Shard, encode_pane, outbox_key};
+use super::outbox::Outbox;
+use super::shard::{Shard, encode_pane};
 use crate::codec;
 use crate::mutants::{self, Mutant};
-use crate::storage::{Storage, StorageError, Table, Write};
-use crate::wire::{Push, PushReply, SealedPane};
+use crate::storage::{Storage, StorageError};
+use crate::wire::{Push, PushReply};
 
 impl Shard {
     /// The message for the global object: sealed panes from the wanted offset on, as many as fit,
-    /// and a copy of the open ones. `None` while the shard does not know who it is.
+    /// and copies of what is not durable in the outbox. `None` while the shard does not know who
+    /// it is, or whether what it has loaded is durable.
     ///
     /// Late panes are sealed early where the copies would grow too large: call it after a
     /// checkpoint, and look whether one is due again.
@@ -18,14 +18,27 @@ impl Shard {
     /// # Errors
     /// When the disk refuses.
     pub fn push(&mut self, storage: &impl Storage) -> Result<Option<Vec<u8>>, StorageError> {
+        if !self.is_settled() {
+            return Ok(None);
+        }
         let Some((region_id, shard)) = self.checkpoint.name.clone() else {
             return Ok(None);
         };
-        let provisional = self.provisional();
-        let provisional_bytes: usize = provisional.iter().map(Vec::len).sum();
         let oldest_offset = self.oldest_offset();
         let first_offset = self.wanted_offset.max(oldest_offset);
-        let entries = self.entries(storage, first_offset, provisional_bytes)?;
+        let next_offset = self.sendable_offset().max(first_offset);
+        let mut room = Room {
+            bytes: self.limits.push.copy_bytes,
+            panes: self.limits.push.panes / 2,
+        };
+        let copies = self.copies(storage, next_offset, &mut room)?;
+        let copied: usize = copies.iter().map(Vec::len).sum();
+        room.bytes = self.limits.push.bytes.saturating_sub(copied);
+        room.panes = self.limits.push.panes.saturating_sub(copies.len());
+        if mutants::active(Mutant::PushWithoutLimits) {
+            (room.bytes, room.panes) = (usize::MAX, usize::MAX);
+        }
+        let entries = self.entries(storage, first_offset..next_offset, &mut room)?;
         Ok(Some(codec::encode(&Push {
             region_id: &region_id,
             shard,
@@ -33,64 +46,84 @@ impl Shard {
             oldest_offset,
             first_offset,
             entries: entries.iter().map(Vec::as_slice).collect(),
-            next_offset: self.next_offset(),
+            next_offset,
             journal_seq: self.applied_seq,
-            provisional: provisional.iter().map(Vec::as_slice).collect(),
+            copies: copies.iter().map(Vec::as_slice).collect(),
         })))
     }
 
-    /// What the outbox holds from an offset on, as much as fits: one item an offset, an empty one
-    /// where there is nothing to be read. That row is put aside, so that it blocks nothing.
+    /// What the outbox holds of these offsets, as much as there is room for: one item an offset,
+    /// an empty one where there is nothing to be read. Such a row is put aside, so that it blocks
+    /// nothing.
     fn entries(
         &mut self,
         storage: &impl Storage,
-        first_offset: u64,
-        mut bytes: usize,
+        offsets: std::ops::Range<u64>,
+        room: &mut Room,
     ) -> Result<Vec<Vec<u8>>, StorageError> {
-        let mut entries = Vec::new();
-        let mut damaged = Vec::new();
-        for offset in first_offset..self.sendable_offset() {
-            let mut readable = None;
-            if let Some(entry) = self.outbox.get(&offset) {
-                bytes += entry.bytes as usize;
-                // One entry always fits: a pane is at most 1.2 MB.
-                if bytes > self.limits.push_bytes && !entries.is_empty() {
-                    break;
-                }
-                let key = outbox_key(offset, entry.sealed_ms, entry.bytes);
-                readable = storage
-                    .get(Table::Outbox, &key)?
-                    .filter(|value| codec::decode::<SealedPane<'_>>(value).is_ok());
-                if readable.is_none() {
-                    damaged.push(offset);
-                }
+        let mut entries: Vec<Vec<u8>> = Vec::new();
+        let mut offset = offsets.start;
+        while offset < offsets.end {
+            let row = self.outbox.row_of(offset);
+            let read = match row {
+                Some(row) => Outbox::read(storage, row, offset)?,
+                None => None,
+            };
+            if let (Some(row), None) = (row, &read) {
+                self.outbox.put_aside(storage, row)?;
+                self.damaged_rows += 1;
             }
-            entries.push(readable.unwrap_or_default());
-        }
-        for offset in damaged {
-            self.put_aside(storage, offset)?;
+            for entry in read.unwrap_or_else(|| vec![Vec::new()]) {
+                // One entry is sent however large it is.
+                let fits = room.take(&entry) || entries.is_empty();
+                if !fits || offset == offsets.end {
+                    return Ok(entries);
+                }
+                entries.push(entry);
+                offset += 1;
+            }
         }
         Ok(entries)
     }
 
-    /// Copies of the open panes. Late ones that do not fit are sealed instead.
-    fn provisional(&mut self) -> Vec<Vec<u8>> {
-        let mut copies: BTreeMap<_, _> = self
-            .open
-            .panes
-            .iter()
-            .map(|(key, pane)| (*key, encode_pane(*key, &pane.summary)))
-            .collect();
-        let mut bytes: usize = copies.values().map(Vec::len).sum();
-        for key in self.open.late() {
-            if bytes <= self.limits.provisional_bytes {
-                break;
+    /// Copies of all plays that are in no durable entry. Late panes that there is no room for are
+    /// sealed: they become entries soon, and are missing from charts until then.
+    fn copies(
+        &mut self,
+        storage: &impl Storage,
+        next_offset: u64,
+        room: &mut Room,
+    ) -> Result<Vec<Vec<u8>>, StorageError> {
+        let mut copies = Vec::new();
+        let late = self.open.late();
+        let live = self.open.panes.keys().filter(|key| !late.contains(key));
+        let by_age: Vec<_> = live.chain(late.iter().rev()).copied().collect();
+        for key in by_age {
+            let Some(pane) = self.open.panes.get(&key) else {
+                continue;
+            };
+            let copy = encode_pane(key, pane, self.applied_seq);
+            if room.take(&copy) {
+                copies.push(copy);
+            } else if late.contains(&key) {
+                self.seal(key);
             }
-            bytes -= copies.get(&key).map_or(0, Vec::len);
-            copies.remove(&key);
-            self.seal(key);
         }
-        copies.into_values().collect()
+        // What is on its way into the outbox, if there is room for it.
+        for copy in self.sealed_in_memory() {
+            if room.take(&copy) {
+                copies.push(copy);
+            }
+        }
+        let rows: Vec<_> = self.outbox.rows_from(next_offset).collect();
+        for row in rows {
+            for copy in Outbox::read(storage, row, row.first_offset)?.unwrap_or_default() {
+                if room.take(&copy) {
+                    copies.push(copy);
+                }
+            }
+        }
+        Ok(copies)
     }
 
     /// Whether there is more to send at once.
@@ -119,17 +152,29 @@ impl Shard {
         if mutants::active(Mutant::ForgottenBeforeDurable) {
             durable_offset = reply.wanted_offset;
         }
-        let kept = self.outbox.split_off(&durable_offset);
-        let forgotten = std::mem::replace(&mut self.outbox, kept);
-        let mut writes = Vec::with_capacity(forgotten.len());
-        for (offset, entry) in forgotten {
-            self.outbox_bytes = self.outbox_bytes.saturating_sub(entry.bytes);
-            let key = outbox_key(offset, entry.sealed_ms, entry.bytes);
-            writes.push(Write::delete(Table::Outbox, key));
-        }
+        let writes = self.outbox.forget_below(durable_offset);
         if writes.is_empty() {
             return Ok(());
         }
         storage.write(&writes)
+    }
+}
+
+/// What a push has left of its limits.
+struct Room {
+    bytes: usize,
+    panes: usize,
+}
+
+impl Room {
+    /// Takes the room of a pane, if there is enough.
+    fn take(&mut self, pane: &[u8]) -> bool {
+        let Some((bytes, panes)) =
+            (self.bytes.checked_sub(pane.len())).zip(self.panes.checked_sub(1))
+        else {
+            return false;
+        };
+        (self.bytes, self.panes) = (bytes, panes);
+        true
     }
 }

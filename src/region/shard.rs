@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Changes;
 use super::journal::{FoundCommit, Journal};
-use super::panes::{OpenPane, OpenPanes};
+use super::outbox::{Outbox, rows_of};
+use super::panes::{Applied, OpenPane, OpenPanes};
 use super::seen::{Fingerprint, Seen};
 use super::*;
 use crate::codec::{self, DecodeError, Record};
@@ -15,13 +16,13 @@ use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey};
-use crate::wire::{Announcement, Batch, Claim, NameCheck, RecordReply, RecordRequest, SealedPane};
+use crate::wire::{
+    Announcement, Batch, Claim, MAX_PANE_AHEAD_MS, NameCheck, RecordReply, RecordRequest,
+    SealedPane,
+};
 
 /// The two copies of the checkpoint's header: without it the journal would be counted again.
 const CHECKPOINT_NAME: &[u8] = b"checkpoint/";
-/// Where rows of the outbox go that cannot be read, so that they are kept and nothing waits for
-/// them.
-const DAMAGED_OUTBOX: &[u8] = b"damaged/outbox/";
 /// Clocks of Workers and shards differ by so much at most where it matters after a damage only.
 const REFUSE_MARGIN_MS: u64 = 10_000;
 
@@ -36,6 +37,12 @@ pub(super) struct Checkpoint {
     pub seed: Option<[u8; 16]>,
     /// The journal up to here is in the panes and the outbox.
     pub covered_seq: u64,
+    /// The rows of open panes that hold what is open: what the last checkpoint wrote, and those
+    /// that could not be read since.
+    pub open_rows: Vec<u64>,
+    /// How often open panes were written: without a header, the rows with the highest number are
+    /// the last.
+    pub open_version: u64,
     /// The offset of the next sealed pane.
     pub next_offset: u64,
     /// The first offset of this log: what lies below in the outbox belongs to another.
@@ -55,22 +62,32 @@ impl Record for Checkpoint {
     const VERSION: u8 = 1;
 }
 
+/// Open panes as a checkpoint found them, as many as fit into a row.
 #[derive(Serialize, Deserialize)]
-struct OpenPaneRow<'a> {
+struct OpenPanesRow<'a> {
+    /// [`Checkpoint::open_version`] when it was written.
+    version: u64,
+    /// When each was opened, and an encoded [`SealedPane`].
     #[serde(borrow)]
-    pane: SealedPane<'a>,
-    opened_ms: u64,
+    panes: Vec<(u64, &'a [u8])>,
 }
 
-impl Record for OpenPaneRow<'_> {
-    const KIND: u8 = 36;
+impl Record for OpenPanesRow<'_> {
+    const KIND: u8 = 41;
     const VERSION: u8 = 1;
 }
 
-/// A sealed pane in the outbox.
-pub(super) struct OutboxEntry {
-    pub sealed_ms: u64,
-    pub bytes: u64,
+/// A pane that takes no more plays and is not in the outbox yet.
+struct SealedInMemory {
+    key: PaneKey,
+    pane: OpenPane,
+    last_seq: u64,
+}
+
+impl SealedInMemory {
+    fn encode(&self) -> Vec<u8> {
+        encode_pane(self.key, &self.pane, self.last_seq)
+    }
 }
 
 /// A batch that waits for its commit, or is in flight.
@@ -117,7 +134,7 @@ pub struct Health {
     pub damaged_rows: u64,
     pub waiting: usize,
     pub open_panes: usize,
-    pub outbox_entries: usize,
+    pub outbox_panes: u64,
     pub outbox_bytes: u64,
     pub remembered_batches: usize,
     /// When the oldest entry of the outbox was sealed.
@@ -133,21 +150,22 @@ pub struct Shard {
     pub(super) applied_seq: u64,
     pub(super) open: OpenPanes,
     /// Sealed before their time, not in the outbox yet.
-    sealed: Vec<(PaneKey, OpenPane)>,
-    next_pane_row: u64,
+    sealed: Vec<SealedInMemory>,
+    sealed_bytes: usize,
+    /// Rows of open panes that cannot be read: they are kept as they are.
+    unread_open_rows: Vec<u64>,
     seen: Seen,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     pending: BTreeMap<Fingerprint, Pending>,
     in_flight: Option<InFlight>,
     next_ticket: u64,
-    pub(super) outbox: BTreeMap<u64, OutboxEntry>,
-    pub(super) outbox_bytes: u64,
+    pub(super) outbox: Outbox,
     /// Entries below this are durable in this shard's storage and may be sent.
     pub(super) sendable_offset: u64,
     /// What the global object wants next, as far as is known.
     pub(super) wanted_offset: u64,
-    damaged_rows: u64,
+    pub(super) damaged_rows: u64,
     /// The checkpoint's header is not in storage as it is here.
     header_dirty: bool,
     header_generation: u8,
@@ -193,6 +211,16 @@ impl<'a> Wanted<'a> {
         match self {
             Wanted::Plays(batch) => batch.plays_hash,
             Wanted::Claim(claim) => claim.plays_hash,
+        }
+    }
+
+    /// Whether the global object might refuse the panes of its plays, for as long as their time has
+    /// not come: a Worker's clock is wrong.
+    fn is_ahead_of(&self, now_ms: u64) -> bool {
+        let limit_ms = now_ms.saturating_add(MAX_PANE_AHEAD_MS / 2);
+        match self {
+            Wanted::Plays(batch) => batch.plays.iter().any(|play| play.timestamp_ms > limit_ms),
+            Wanted::Claim(_) => false,
         }
     }
 
@@ -246,15 +274,15 @@ impl Shard {
             journal,
             open: OpenPanes::default(),
             sealed: Vec::new(),
-            next_pane_row: 0,
+            sealed_bytes: 0,
+            unread_open_rows: Vec::new(),
             seen: Seen::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             pending: BTreeMap::new(),
             in_flight: None,
             next_ticket: 1,
-            outbox: BTreeMap::new(),
-            outbox_bytes: 0,
+            outbox: Outbox::default(),
             damaged_rows: stored.damaged + damaged_journal,
             load_id: random.first_chunk().map_or(0, |id| u64::from_be_bytes(*id)),
             settled: false,
@@ -264,14 +292,18 @@ impl Shard {
         if lost_header {
             shard.begin_beside_lost_header(storage, &mut commits, now_ms)?;
         }
-        shard.load_open_panes(storage)?;
-        shard.load_outbox(storage)?;
+        shard.load_open_panes(storage, lost_header)?;
+        let (outbox, damaged_keys) = Outbox::load(storage, shard.checkpoint.log_start)?;
+        shard.outbox = outbox;
+        shard.damaged_rows += damaged_keys;
+        shard.wanted_offset = shard.oldest_offset();
         shard.load_seen(storage, lost_header, now_ms)?;
         for commit in &commits {
+            let seq = commit.last_seq;
             for batch in &commit.batches {
-                shard.apply(batch, now_ms);
+                shard.apply(batch, Applied { seq, now_ms });
             }
-            shard.applied_seq = commit.last_seq;
+            shard.applied_seq = seq;
         }
         // What the journal had was counted before.
         shard.counted = Counted::default();
@@ -303,12 +335,7 @@ impl Shard {
         }
         self.journal.cover(self.applied_seq);
         self.checkpoint.covered_seq = self.applied_seq;
-        let keys = storage.keys(Table::Outbox, &[])?;
-        let offsets = keys
-            .iter()
-            .filter_map(|key| read_outbox_key(key))
-            .map(|(offset, _, _)| offset);
-        let next = offsets.max().map_or(0, |last| last.saturating_add(1));
+        let next = Outbox::next_free_offset(storage)?;
         self.checkpoint.log_start = next;
         self.checkpoint.next_offset = next;
         Ok(())
@@ -346,42 +373,49 @@ impl Shard {
         Ok(())
     }
 
-    fn load_open_panes(&mut self, storage: &impl Storage) -> Result<(), StorageError> {
+    /// Takes back what the last checkpoint left open. Without its header those are the rows that
+    /// were written last, as far as can be told.
+    fn load_open_panes(
+        &mut self,
+        storage: &impl Storage,
+        lost_header: bool,
+    ) -> Result<(), StorageError> {
+        let mut rows: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         for (key, value) in storage.scan(Table::OpenPanes, &[], &[], usize::MAX)? {
-            let row = key.try_into().map(u64::from_be_bytes).unwrap_or(0);
-            self.next_pane_row = self.next_pane_row.max(row.saturating_add(1));
-            let seed = self.seed();
-            let Some((key, opened_ms, summary)) = read_open_pane(&value, seed) else {
+            if let Ok(number) = key.try_into().map(u64::from_be_bytes) {
+                rows.insert(number, value);
+            }
+        }
+        if lost_header {
+            let versions = rows.iter().map(|(number, row)| (*number, version_of(row)));
+            let versions: Vec<(u64, Option<u64>)> = versions.collect();
+            let last = versions.iter().filter_map(|(_, version)| *version).max();
+            self.checkpoint.open_version = last.unwrap_or(0);
+            let is_last = |version: &Option<u64>| version.is_none() || *version == last;
+            let numbers = versions.iter().filter(|(_, version)| is_last(version));
+            self.checkpoint.open_rows = numbers.map(|(number, _)| *number).collect();
+        }
+        let seed = self.seed();
+        for number in self.checkpoint.open_rows.clone() {
+            let row = rows
+                .get(&number)
+                .map(|row| codec::decode::<OpenPanesRow<'_>>(row));
+            let Some(Ok(row)) = row else {
                 self.damaged_rows += 1;
+                self.unread_open_rows.push(number);
                 continue;
             };
-            let pane = OpenPane {
-                summary,
-                row: Some(row),
-                dirty: false,
-                opened_ms,
-            };
-            // Two rows of one span: one of them could not be read for a while.
-            if let Some(other) = self.open.panes.insert(key, pane) {
-                self.sealed.push((key, other));
-            }
-        }
-        Ok(())
-    }
-
-    fn load_outbox(&mut self, storage: &impl Storage) -> Result<(), StorageError> {
-        self.outbox_bytes = storage.bytes(Table::Outbox)?;
-        for key in storage.keys(Table::Outbox, &[])? {
-            match read_outbox_key(&key) {
-                Some((offset, sealed_ms, bytes)) if offset >= self.checkpoint.log_start => {
-                    self.outbox.insert(offset, OutboxEntry { sealed_ms, bytes });
+            for (opened_ms, pane) in row.panes {
+                let Some((key, pane)) = read_open_pane(pane, opened_ms, seed) else {
+                    self.damaged_rows += 1;
+                    continue;
+                };
+                // Two panes of one span: one of them could not be read for a while.
+                if let Some(other) = self.open.panes.insert(key, pane) {
+                    self.add_sealed(key, other);
                 }
-                // Of another log, whose header was lost.
-                Some(_) => {}
-                None => self.damaged_rows += 1,
             }
         }
-        self.wanted_offset = self.oldest_offset();
         Ok(())
     }
 
@@ -408,6 +442,9 @@ impl Shard {
         let outdated = |last_change| changes.concern(last_change, wanted.sent_ms());
         if request.last_change.is_some_and(outdated) && !mutants::active(Mutant::OldRoutesTaken) {
             return Admission::Answer(RecordReply::Outdated);
+        }
+        if wanted.is_ahead_of(now_ms) {
+            return Admission::Answer(RecordReply::Invalid);
         }
         if let Some(retry_after_s) = self.overload(request.batch.len(), now_ms) {
             return Admission::Answer(RecordReply::Busy { retry_after_s });
@@ -539,12 +576,11 @@ impl Shard {
         let oldest = self.oldest_sealed_ms();
         let too_old = oldest
             .is_some_and(|sealed_ms| now_ms.saturating_sub(sealed_ms) > self.limits.outbox_age_ms);
-        (too_old || self.outbox_bytes > self.limits.outbox_bytes).then_some(60)
+        (too_old || self.outbox.bytes() > self.limits.outbox_bytes).then_some(60)
     }
 
     fn oldest_sealed_ms(&self) -> Option<u64> {
-        let oldest = self.outbox.first_key_value();
-        oldest.map(|(_, entry)| entry.sealed_ms)
+        self.outbox.first().map(|row| row.sealed_ms)
     }
 
     /// The number and bytes of the batches that wait for a commit.
@@ -597,19 +633,20 @@ impl Shard {
     pub fn committed(&mut self, now_ms: u64) -> Option<RangeInclusive<u64>> {
         let commit = self.in_flight.take()?;
         self.counted.commit_sizes.add(commit.batches.len() as u64);
+        let seq = commit.last_seq;
         for waiting in &commit.batches {
-            self.apply(&waiting.batch, now_ms);
+            self.apply(&waiting.batch, Applied { seq, now_ms });
             if let Some(fingerprint) = &waiting.fingerprint {
                 self.pending.remove(fingerprint);
             }
         }
-        self.applied_seq = commit.last_seq;
+        self.applied_seq = seq;
         self.seal_over_the_limits();
         Some(commit.first_ticket..=commit.last_ticket)
     }
 
     /// Counts a journaled batch, unless it was counted before.
-    fn apply(&mut self, batch: &[u8], now_ms: u64) {
+    fn apply(&mut self, batch: &[u8], applied: Applied) {
         let Some(wanted) = Wanted::decode(batch) else {
             // It was checked when it was admitted; only a row of another release gets here.
             self.damaged_rows += 1;
@@ -619,7 +656,7 @@ impl Shard {
             if self.seen.contains(&fingerprint) {
                 return;
             }
-            self.seen.insert(fingerprint, wanted.plays_hash(), now_ms);
+            self.seen.insert(fingerprint, wanted.plays_hash(), applied.now_ms);
         }
         let Wanted::Plays(batch) = wanted else {
             return;
@@ -629,32 +666,48 @@ impl Shard {
         for play in &batch.plays {
             self.counted.plays = self.counted.plays.saturating_add(u64::from(play.count));
             self.open
-                .record(play.post_id, play.timestamp_ms, play.count, seed, now_ms);
+                .record(play.post_id, play.timestamp_ms, play.count, seed, applied);
         }
     }
 
     fn seal_over_the_limits(&mut self) {
         for key in self.open.over_the_limits(&self.limits) {
             if mutants::active(Mutant::LatePaneDropped) {
-                self.open.panes.remove(&key);
+                self.open.remove(key);
             }
             self.seal(key);
         }
     }
 
     pub(super) fn seal(&mut self, key: PaneKey) {
-        if let Some(pane) = self.open.panes.remove(&key) {
-            self.sealed.push((key, pane));
+        if let Some(pane) = self.open.remove(key) {
+            self.add_sealed(key, pane);
         }
     }
 
-    /// Whether a checkpoint should be written now.
-    pub fn checkpoint_is_due(&self, now_ms: u64) -> bool {
+    fn add_sealed(&mut self, key: PaneKey, pane: OpenPane) {
+        self.sealed_bytes += pane.summary.heap_bytes();
+        let last_seq = self.applied_seq;
+        self.sealed.push(SealedInMemory {
+            key,
+            pane,
+            last_seq,
+        });
+    }
+
+    /// Whether a checkpoint must be written now, after a commit: the journal grows too long, or
+    /// too much is sealed in memory. Panes whose time has come wait for the next push, so what
+    /// they cost does not grow with the number of commits.
+    pub fn checkpoint_is_needed(&self) -> bool {
         let (rows, bytes) = self.journal.uncovered();
         rows >= self.limits.checkpoint_rows
             || bytes >= CHECKPOINT_BYTES
-            || !self.sealed.is_empty()
-            || !self.open.due(now_ms).is_empty()
+            || self.sealed_bytes >= self.limits.sealed_bytes
+    }
+
+    /// Whether a checkpoint should be written before a push: there is something to seal, too.
+    pub fn checkpoint_is_due(&self, now_ms: u64) -> bool {
+        self.checkpoint_is_needed() || !self.sealed.is_empty() || !self.open.due(now_ms).is_empty()
     }
 
     /// Writes everything that the journal holds into its final place, atomically, and seals what
@@ -667,68 +720,76 @@ impl Shard {
             if mutants::active(Mutant::AlarmNotIdempotent)
                 && let Some(pane) = self.open.panes.get(&key)
             {
-                self.sealed.push((key, pane.clone()));
+                self.add_sealed(key, pane.clone());
                 continue;
             }
             self.seal(key);
         }
-        let mut writes = Vec::new();
-        for (key, pane) in std::mem::take(&mut self.sealed) {
-            let entry = encode_pane(key, &pane.summary);
-            let bytes = entry.len() as u64;
-            let offset = self.checkpoint.next_offset;
-            self.checkpoint.next_offset += 1;
-            self.outbox_bytes += bytes;
-            self.outbox.insert(
-                offset,
-                OutboxEntry {
-                    sealed_ms: now_ms,
-                    bytes,
-                },
-            );
-            writes.push(Write::put(
-                Table::Outbox,
-                outbox_key(offset, now_ms, bytes),
-                entry,
-            ));
-            if let Some(row) = pane.row {
-                writes.push(Write::delete(Table::OpenPanes, row.to_be_bytes()));
+        storage.atomically(|| {
+            self.save_sealed(storage, now_ms)?;
+            self.save_open(storage)?;
+            if let Some(write) = self.seen.save(now_ms) {
+                self.header_dirty = true;
+                storage.write(&[write])?;
             }
-        }
-        for (key, pane) in &mut self.open.panes {
-            if !pane.dirty {
-                continue;
+            if self.checkpoint.covered_seq != self.applied_seq || self.header_dirty {
+                if !mutants::active(Mutant::JournalNotCovered) {
+                    self.checkpoint.covered_seq = self.applied_seq;
+                }
+                self.checkpoint.written_ms = now_ms;
+                self.header_dirty = true;
             }
-            let row = *pane.row.get_or_insert_with(|| {
-                self.next_pane_row += 1;
-                self.next_pane_row - 1
-            });
-            pane.dirty = false;
-            let value = codec::encode(&OpenPaneRow {
-                pane: SealedPane {
-                    level: key.level.code(),
-                    start_ms: key.start_ms,
-                    summary: &pane.summary.encode(),
-                },
-                opened_ms: pane.opened_ms,
-            });
-            writes.push(Write::put(Table::OpenPanes, row.to_be_bytes(), value));
-        }
-        writes.extend(self.seen.save(now_ms));
-        if self.checkpoint.covered_seq != self.applied_seq || !writes.is_empty() {
-            if !mutants::active(Mutant::JournalNotCovered) {
-                self.checkpoint.covered_seq = self.applied_seq;
-            }
-            self.checkpoint.written_ms = now_ms;
-            self.header_dirty = true;
-        }
-        self.write_header(&mut writes);
-        if writes.is_empty() {
-            return Ok(());
-        }
-        storage.write(&writes)?;
+            let mut header = Vec::new();
+            self.write_header(&mut header);
+            storage.write(&header)
+        })?;
         self.header_dirty = false;
         self.journal.cover(self.applied_seq);
+        Ok(())
+    }
+
+    /// Moves what is sealed into the outbox.
+    fn save_sealed(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
+        if self.sealed.is_empty() {
+            return Ok(());
+        }
+        let sealed = std::mem::take(&mut self.sealed);
+        self.sealed_bytes = 0;
+        let panes: Vec<Vec<u8>> = sealed.iter().map(SealedInMemory::encode).collect();
+        let (offset, row_bytes) = (self.checkpoint.next_offset, self.limits.row_bytes);
+        self.outbox
+            .add(storage, offset, &panes, row_bytes, now_ms)?;
+        self.checkpoint.next_offset += panes.len() as u64;
+        self.header_dirty = true;
+        Ok(())
+    }
+
+    /// Writes the open panes, if they changed, over those of the checkpoints before.
+    fn save_open(&mut self, storage: &impl Storage) -> Result<(), StorageError> {
+        if !std::mem::take(&mut self.open.changed) {
+            return Ok(());
+        }
+        self.checkpoint.open_version += 1;
+        self.header_dirty = true;
+        let last_seq = self.applied_seq;
+        let panes = self.open.panes.iter();
+        let panes = panes.map(|(key, pane)| encode_pane(*key, pane, last_seq));
+        let panes: Vec<Vec<u8>> = panes.collect();
+        let mut opened_ms = self.open.panes.values().map(|pane| pane.opened_ms);
+        let mut written = self.unread_open_rows.clone();
+        let free = (0_u64..).filter(|number| !self.unread_open_rows.contains(number));
+        for (number, panes) in free.zip(rows_of(&panes, self.limits.row_bytes)) {
+            let row = codec::encode(&OpenPanesRow {
+                version: self.checkpoint.open_version,
+                panes: opened_ms
+                    .by_ref()
+                    .zip(panes.iter().map(Vec::as_slice))
+                    .collect(),
+            });
+            storage.write(&[Write::put(Table::OpenPanes, number.to_be_bytes(), row)])?;
+            written.push(number);
+        }
+        self.checkpoint.open_rows = written;
         Ok(())
     }
 
@@ -776,28 +837,6 @@ impl Shard {
         self.sendable_offset
     }
 
-    /// Takes an entry that cannot be read out of the outbox; the bytes are kept. The global object
-    /// is told that it is missing.
-    pub(super) fn put_aside(
-        &mut self,
-        storage: &impl Storage,
-        offset: u64,
-    ) -> Result<(), StorageError> {
-        let Some(entry) = self.outbox.remove(&offset) else {
-            return Ok(());
-        };
-        self.outbox_bytes = self.outbox_bytes.saturating_sub(entry.bytes);
-        self.damaged_rows += 1;
-        let key = outbox_key(offset, entry.sealed_ms, entry.bytes);
-        let Some(value) = storage.get(Table::Outbox, &key)? else {
-            return Ok(());
-        };
-        storage.write(&[
-            Write::put(Table::Meta, [DAMAGED_OUTBOX, &key[..]].concat(), value),
-            Write::delete(Table::Outbox, key),
-        ])
-    }
-
     /// Whether there is anything that the global object does not have for good: if not, the shard
     /// needs no alarm and may hibernate.
     pub fn has_work(&self) -> bool {
@@ -812,15 +851,7 @@ impl Shard {
     /// this storage never gave out, so it was set back to an earlier state. What the outbox holds
     /// was folded then.
     pub(super) fn start_new_log(&mut self, log_id: u128) -> Vec<Write> {
-        let deletes = self.outbox.iter().map(|(offset, entry)| {
-            Write::delete(
-                Table::Outbox,
-                outbox_key(*offset, entry.sealed_ms, entry.bytes),
-            )
-        });
-        let mut writes: Vec<Write> = deletes.collect();
-        self.outbox.clear();
-        self.outbox_bytes = 0;
+        let mut writes = self.outbox.forget_below(u64::MAX);
         self.checkpoint.log_id = log_id;
         self.checkpoint.log_start = self.checkpoint.next_offset;
         self.wanted_offset = self.checkpoint.next_offset;
@@ -841,16 +872,14 @@ impl Shard {
         }
     }
 
-    /// The offset that the next pane to be sealed will get. Panes that are sealed and not in the
-    /// outbox yet have theirs already: the global object must not take the copies of the open
-    /// panes for all there is.
-    pub(super) fn next_offset(&self) -> u64 {
-        self.checkpoint.next_offset + self.sealed.len() as u64
+    /// Panes that are sealed and not in the outbox yet, encoded.
+    pub(super) fn sealed_in_memory(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.sealed.iter().map(SealedInMemory::encode)
     }
 
     pub(super) fn oldest_offset(&self) -> u64 {
-        let first = self.outbox.first_key_value().map(|(offset, _)| *offset);
-        first.unwrap_or(self.checkpoint.next_offset)
+        let first = self.outbox.first();
+        first.map_or(self.checkpoint.next_offset, |row| row.first_offset)
     }
 
     pub fn health(&self) -> Health {
@@ -858,8 +887,8 @@ impl Shard {
             damaged_rows: self.damaged_rows,
             waiting: self.waiting.len(),
             open_panes: self.open.panes.len(),
-            outbox_entries: self.outbox.len(),
-            outbox_bytes: self.outbox_bytes,
+            outbox_panes: self.outbox.panes(),
+            outbox_bytes: self.outbox.bytes(),
             remembered_batches: self.seen.len(),
             oldest_sealed_ms: self.oldest_sealed_ms(),
             counted: self.counted,
@@ -876,6 +905,8 @@ impl Checkpoint {
             name: None,
             seed: None,
             covered_seq: 0,
+            open_rows: Vec::new(),
+            open_version: 0,
             next_offset: 0,
             log_start: 0,
             written_ms: 0,
@@ -886,30 +917,28 @@ impl Checkpoint {
     }
 }
 
-pub(super) fn encode_pane(key: PaneKey, summary: &Summary) -> Vec<u8> {
+pub(super) fn encode_pane(key: PaneKey, pane: &OpenPane, last_seq: u64) -> Vec<u8> {
     codec::encode(&SealedPane {
         level: key.level.code(),
         start_ms: key.start_ms,
-        summary: &summary.encode(),
+        first_seq: pane.first_seq,
+        last_seq,
+        summary: &pane.summary.encode(),
     })
 }
 
-fn read_open_pane(value: &[u8], seed: Seed) -> Option<(PaneKey, u64, Summary)> {
-    let row = codec::decode::<OpenPaneRow<'_>>(value).ok()?;
-    let key = PaneKey::checked(Level::from_code(row.pane.level)?, row.pane.start_ms)?;
-    let summary = Summary::decode(row.pane.summary, seed).ok()?;
-    Some((key, row.opened_ms, summary))
+fn version_of(row: &[u8]) -> Option<u64> {
+    let row = codec::decode::<OpenPanesRow<'_>>(row);
+    row.ok().map(|row| row.version)
 }
 
-/// Offset, time and size in the key: a restart learns them without reading the panes.
-pub(super) fn outbox_key(offset: u64, sealed_ms: u64, bytes: u64) -> Vec<u8> {
-    [offset, sealed_ms, bytes].map(u64::to_be_bytes).concat()
-}
-
-fn read_outbox_key(key: &[u8]) -> Option<(u64, u64, u64)> {
-    let mut numbers = key
-        .chunks_exact(8)
-        .map(|chunk| chunk.try_into().map(u64::from_be_bytes));
-    let mut next = || numbers.next()?.ok();
-    Some((next()?, next()?, next()?))
+fn read_open_pane(pane: &[u8], opened_ms: u64, seed: Seed) -> Option<(PaneKey, OpenPane)> {
+    let pane: SealedPane<'_> = codec::decode(pane).ok()?;
+    let key = PaneKey::checked(Level::from_code(pane.level)?, pane.start_ms)?;
+    let open = OpenPane {
+        summary: Summary::decode(pane.summary, seed).ok()?,
+        opened_ms,
+        first_seq: pane.first_seq,
+    };
+    Some((key, open))
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use super::{Storage, StorageError, StoredRow, Table, Write};
 
 type RowKey = (Table, Vec<u8>);
+/// Keys with what stood under them before.
+type Undo = Vec<(RowKey, Option<Vec<u8>>)>;
 
 /// Tables in memory, for tests, benchmarks and the simulation.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
     rows: RefCell<BTreeMap<RowKey, Vec<u8>>>,
+    /// What takes back the transaction under way, oldest change first.
+    undo: RefCell<Option<Undo>>,
 }
 
 impl MemoryStorage {
@@ -73,16 +77,59 @@ impl Storage for MemoryStorage {
 
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
         let mut rows = self.rows.borrow_mut();
+        let mut undo = self.undo.borrow_mut();
         for change in batch {
-            match change {
-                Write::Put { table, key, value } => {
-                    rows.insert((*table, key.clone()), value.clone());
-                }
-                Write::Delete { table, key } => {
-                    rows.remove(&(*table, key.clone()));
-                }
+            let row_key = (change.table(), change.key().to_vec());
+            let before = match change {
+                Write::Put { value, .. } => rows.insert(row_key.clone(), value.clone()),
+                Write::Delete { .. } => rows.remove(&row_key),
+            };
+            if let Some(undo) = undo.as_mut() {
+                undo.push((row_key, before));
             }
         }
         Ok(())
+    }
+
+    fn atomically<T>(
+        &self,
+        change: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.undo.replace(Some(Vec::new()));
+        let outcome = change();
+        let undo = self.undo.take();
+        if outcome.is_err() {
+            let mut rows = self.rows.borrow_mut();
+            for (row_key, before) in undo.into_iter().flatten().rev() {
+                match before {
+                    Some(value) => rows.insert(row_key, value),
+                    None => rows.remove(&row_key),
+                };
+            }
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_fails_leaves_everything_as_it_was() {
+        let storage = MemoryStorage::new();
+        let put = |key: &[u8], value: &[u8]| Write::put(Table::Meta, key, value.to_vec());
+        storage.write(&[put(b"a", b"1")]).unwrap();
+        let failed: Result<(), _> = storage.atomically(|| {
+            storage.write(&[put(b"a", b"2"), put(b"b", b"2")])?;
+            storage.write(&[Write::delete(Table::Meta, *b"a")])?;
+            Err(StorageError("full".into()))
+        });
+        assert!(failed.is_err());
+        let rows = storage.scan(Table::Meta, &[], &[], usize::MAX).unwrap();
+        assert_eq!(rows, [(b"a".to_vec(), b"1".to_vec())]);
+        let both = storage.atomically(|| storage.write(&[put(b"b", b"3")]));
+        assert!(both.is_ok());
+        assert_eq!(storage.len(Table::Meta), 2);
     }
 }

@@ -1,6 +1,7 @@
 //! What the shard and the global object need of a disk: ordered tables of byte strings.
 //!
-//! Writes of one [`Storage::write`] are atomic, and batches become durable in order: a crash may
+//! Writes of one [`Storage::write`] are atomic, as are all within one [`Storage::atomically`], and
+//! batches become durable in order: a crash may
 //! lose the latest of them, never an earlier one without the later. *When* they are durable is
 //! the business of whoever owns the object (`storage().sync()` on Workers): the state machines
 //! tell apart what is written from what is known to be durable.
@@ -167,4 +168,16 @@ pub trait Storage {
     /// # Errors
     /// When the disk refuses; then nothing of the batch is stored.
     fn write(&self, batch: &[Write]) -> Result<(), StorageError>;
+
+    /// Runs several writes as one batch: all of them or none, also as to what a crash leaves. What
+    /// is read meanwhile sees them. So a large change need not be in memory as a whole.
+    ///
+    /// Transactions do not nest.
+    ///
+    /// # Errors
+    /// What `change` fails with, or when the disk refuses; then nothing of it is stored.
+    fn atomically<T>(
+        &self,
+        change: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError>;
 }

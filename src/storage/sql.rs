@@ -33,6 +33,7 @@ pub struct SqlStorage {
     sql: worker::SqlStorage,
     transactions: Transactions,
     rows_written: Cell<u64>,
+    in_transaction: Cell<bool>,
 }
 
 impl SqlStorage {
@@ -45,6 +46,7 @@ impl SqlStorage {
             sql: storage.sql(),
             transactions: JsValue::from(storage.as_raw()).unchecked_into(),
             rows_written: Cell::new(0),
+            in_transaction: Cell::new(false),
         };
         for table in Table::ALL {
             let create = format!(
@@ -210,35 +212,60 @@ impl Storage for SqlStorage {
     }
 
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
-        if let [
-            Write::Put {
+        let apply_all = || {
+            batch.iter().try_for_each(|change| {
+                self.apply(change)?;
+                if self.in_transaction.get() {
+                    panics::point("transaction");
+                }
+                Ok(())
+            })
+        };
+        // One statement is atomic by itself, and this is the one for each group of plays.
+        let is_one_statement = matches!(
+            batch,
+            [Write::Put {
                 table: Table::Journal,
                 ..
-            },
-        ] = batch
-        {
-            // One statement is atomic by itself, and this is the one for each group of plays.
-            return batch.iter().try_for_each(|change| self.apply(change));
+            }]
+        );
+        if is_one_statement || self.in_transaction.get() {
+            return apply_all();
         }
-        let mut failure = None;
+        self.atomically(apply_all)
+    }
+
+    fn atomically<T>(
+        &self,
+        change: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let mut change = Some(change);
+        let mut done = None;
+        self.in_transaction.set(true);
         let outcome = self.transactions.transaction_sync(&mut || {
-            let applied: Result<(), StorageError> = batch.iter().try_for_each(|change| {
-                self.apply(change)?;
-                panics::point("transaction");
-                Ok(())
-            });
-            applied.map_err(|error| {
-                let thrown = JsValue::from_str(&error.0);
-                failure = Some(error);
-                thrown
-            })
+            let Some(change) = change.take() else {
+                return Ok(());
+            };
+            match change() {
+                Ok(value) => {
+                    done = Some(Ok(value));
+                    Ok(())
+                }
+                Err(error) => {
+                    let thrown = JsValue::from_str(&error.0);
+                    done = Some(Err(error));
+                    Err(thrown)
+                }
+            }
         });
+        self.in_transaction.set(false);
         // The change may have panicked, which the call above takes for an error of the database.
         go_on();
-        match (failure, outcome) {
-            (Some(error), _) => Err(error),
-            (None, Err(error)) => Err(StorageError(format!("{error:?}"))),
-            (None, Ok(_)) => Ok(()),
+        match (done, outcome) {
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(StorageError(format!("{error:?}"))),
+            (Some(Ok(value)), Ok(_)) => Ok(value),
+            (None, Ok(_)) => Err(StorageError("the transaction did not run".into())),
         }
     }
 }

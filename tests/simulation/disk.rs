@@ -26,6 +26,8 @@ pub struct Disk {
     undo: RefCell<VecDeque<Undo>>,
     /// Batches written since they were last asked for.
     recent: RefCell<Vec<Vec<Write>>>,
+    /// The transaction under way: what takes it back, and what it wrote.
+    transaction: RefCell<Option<(Undo, Vec<Write>)>>,
     /// Writes until a fault strikes.
     fault: Cell<Option<(u64, Fault)>>,
     pub crashed: Cell<bool>,
@@ -56,14 +58,8 @@ impl Disk {
     /// The machine died; all but the oldest so many batches that were not durable are lost.
     pub fn crash(&self, keep: usize) {
         let mut undo = self.undo.borrow_mut();
-        let mut tables = self.tables.borrow_mut();
         for batch in undo.drain(keep..).rev() {
-            for (table, key, value) in batch.into_iter().rev() {
-                match value {
-                    Some(value) => tables[table as usize].insert(key, value),
-                    None => tables[table as usize].remove(&key),
-                };
-            }
+            self.take_back(batch);
         }
         undo.clear();
         self.recent.borrow_mut().clear();
@@ -80,6 +76,28 @@ impl Disk {
         *self.tables.borrow_mut() = backup;
         self.undo.borrow_mut().clear();
         self.recent.borrow_mut().clear();
+    }
+
+    fn apply(&self, batch: &[Write], undo: &mut Undo) {
+        let mut tables = self.tables.borrow_mut();
+        for change in batch {
+            let rows = &mut tables[change.table() as usize];
+            let before = match change {
+                Write::Put { key, value, .. } => rows.insert(key.clone(), value.clone()),
+                Write::Delete { key, .. } => rows.remove(key),
+            };
+            undo.push((change.table(), change.key().to_vec(), before));
+        }
+    }
+
+    fn take_back(&self, undo: Undo) {
+        let mut tables = self.tables.borrow_mut();
+        for (table, key, value) in undo.into_iter().rev() {
+            match value {
+                Some(value) => tables[table as usize].insert(key, value),
+                None => tables[table as usize].remove(&key),
+            };
+        }
     }
 
     fn strike(&self) -> Option<Fault> {
@@ -140,29 +158,41 @@ impl Storage for Disk {
 
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
         self.alive()?;
+        if let Some((undo, written)) = self.transaction.borrow_mut().as_mut() {
+            self.apply(batch, undo);
+            written.extend_from_slice(batch);
+            return Ok(());
+        }
+        self.atomically(|| self.write(batch))
+    }
+
+    /// A fault strikes a transaction as it does a single write: as a whole.
+    fn atomically<T>(
+        &self,
+        change: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.alive()?;
+        self.transaction.replace(Some(Default::default()));
+        let mut outcome = change();
+        let (undo, written) = self.transaction.take().unwrap_or_default();
+        if written.is_empty() {
+            return outcome;
+        }
         let fault = self.strike();
-        if fault == Some(Fault::CrashBefore) {
-            self.crashed.set(true);
+        if outcome.is_ok() && matches!(fault, Some(Fault::CrashBefore | Fault::Refuse)) {
+            outcome = Err(StorageError(format!("{fault:?}")));
         }
-        if matches!(fault, Some(Fault::CrashBefore | Fault::Refuse)) {
-            return Err(StorageError(format!("{fault:?}")));
-        }
-        let mut tables = self.tables.borrow_mut();
-        let mut undo = Vec::with_capacity(batch.len());
-        for change in batch {
-            let rows = &mut tables[change.table() as usize];
-            let before = match change {
-                Write::Put { key, value, .. } => rows.insert(key.clone(), value.clone()),
-                Write::Delete { key, .. } => rows.remove(key),
-            };
-            undo.push((change.table(), change.key().to_vec(), before));
+        self.crashed.set(fault == Some(Fault::CrashBefore));
+        if outcome.is_err() {
+            self.take_back(undo);
+            return outcome;
         }
         self.undo.borrow_mut().push_back(undo);
-        self.recent.borrow_mut().push(batch.to_vec());
+        self.recent.borrow_mut().push(written);
         if fault == Some(Fault::CrashAfter) {
             self.crashed.set(true);
             return Err(StorageError("the machine died after the write".into()));
         }
-        Ok(())
+        outcome
     }
 }

@@ -1,0 +1,221 @@
+//! Merging summaries in bounded memory.
+//!
+//! Limits are bytes held, not counters: ids of 256 bytes take six times the memory of short ones,
+//! and encodings hide it, because ids share what they have in common with the ones before.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::capacity::counters;
+use crate::summary::{Seed, Summary};
+use crate::window::{Level, PaneKey};
+
+/// Parts are merged as soon as they take so much memory: 140,000 counters of short ids, more than
+/// the panes of `30d` have, so windows of honest plays are merged in one pass.
+const MERGING_BYTES: usize = 8 << 20;
+/// What a merged window takes at most: 100,000 counters of short ids, or 19,000 of the longest. Where
+/// there are more, [`Summary::MAX_CAPACITY`] are kept, which is more than any part has that is not
+/// exact: so the guarantee N/m stays what the parts make it.
+const MERGED_BYTES: usize = 6 << 20;
+/// What a run takes at most that is exact: 35,000 counters of short ids. Each chart merges it again.
+const EXACT_RUN_BYTES: usize = 2 << 20;
+
+/// Merges any number of summaries a few at a time. Besides what it is given it holds
+/// [`MERGING_BYTES`] and makes as much.
+pub struct Merging {
+    seed: Seed,
+    parts: Vec<Rc<Summary>>,
+    bytes: usize,
+}
+
+impl Merging {
+    pub fn new(seed: Seed) -> Self {
+        Merging {
+            seed,
+            parts: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    pub fn add(&mut self, part: Rc<Summary>) {
+        self.bytes += part.heap_bytes();
+        self.parts.push(part);
+        if self.bytes > MERGING_BYTES && self.parts.len() > 1 {
+            let merged = self.merge();
+            self.bytes = merged.heap_bytes();
+            self.parts = vec![Rc::new(merged)];
+        }
+    }
+
+    fn merge(&self) -> Summary {
+        let parts = self.parts.iter().map(|part| &**part);
+        let mut merged = Summary::merge_all(parts, self.seed);
+        if merged.heap_bytes() > MERGED_BYTES {
+            merged.truncate(Summary::MAX_CAPACITY);
+        }
+        merged
+    }
+
+    /// Everything in one.
+    pub fn finish(self) -> Summary {
+        self.merge()
+    }
+
+    /// Everything in one that is kept as a run: at most as many counters as two days have, and
+    /// where it is exact at most [`EXACT_RUN_BYTES`].
+    ///
+    /// Thirty days list 25,000 posts, of which a chart shows a thousand: kept all, a month of one
+    /// scope would have three times as many rows, and each chart would merge them again. What is
+    /// dropped has no say in the bounds of what stays; a post behind the first 8,192 has its cell's
+    /// bound from here instead of its own.
+    pub fn finish_run(self) -> Summary {
+        let most = 2 * counters(Level::Day);
+        let mut merged = self.merge();
+        if merged.is_full() || merged.heap_bytes() > EXACT_RUN_BYTES {
+            merged.truncate(most);
+        }
+        merged
+    }
+}
+
+/// Merges panes of the same span, as long as all of them together stay within a limit.
+pub struct PaneMerging {
+    seed: Seed,
+    panes: BTreeMap<PaneKey, Vec<Rc<Summary>>>,
+    bytes: usize,
+    limit: usize,
+}
+
+/// All panes together take too much memory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+impl PaneMerging {
+    pub fn new(seed: Seed, limit: usize) -> Self {
+        PaneMerging {
+            seed,
+            panes: BTreeMap::new(),
+            bytes: 0,
+            limit,
+        }
+    }
+
+    /// # Errors
+    /// [`TooLarge`]: what was added before is of no use any more.
+    pub fn add(&mut self, key: PaneKey, part: Rc<Summary>) -> Result<(), TooLarge> {
+        self.bytes += part.heap_bytes();
+        self.panes.entry(key).or_default().push(part);
+        if self.bytes > self.limit {
+            self.merge();
+        }
+        if self.bytes > self.limit {
+            Err(TooLarge)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn merge(&mut self) {
+        self.bytes = 0;
+        for (key, parts) in &mut self.panes {
+            let merged = merge_live(*key, parts, self.seed);
+            self.bytes += merged.heap_bytes();
+            *parts = vec![merged];
+        }
+    }
+
+    /// Each pane once, and the bytes of all.
+    pub fn finish(mut self) -> (Vec<(PaneKey, Rc<Summary>)>, usize) {
+        self.merge();
+        let panes = self.panes.into_iter();
+        let panes = panes.flat_map(|(key, parts)| parts.into_iter().map(move |part| (key, part)));
+        (panes.collect(), self.bytes)
+    }
+}
+
+/// Merges what is live of a pane. Where a part is exact no longer, twice the counters that the
+/// pane will have once it is stored are enough: more than any of the parts has, so that the
+/// guarantee stays what the parts make it, as nothing that is dropped was above N/m of them.
+fn merge_live(key: PaneKey, parts: &[Rc<Summary>], seed: Seed) -> Rc<Summary> {
+    if let [only] = parts {
+        return Rc::clone(only);
+    }
+    let all = parts.iter().map(|part| &**part);
+    Rc::new(if parts.iter().any(|part| part.is_full()) {
+        Summary::merge(all, 2 * counters(key.level), seed)
+    } else {
+        Summary::merge_all(all, seed)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::DAY_MS;
+
+    const SEED: Seed = Seed::from_bytes([5; 16]);
+
+    /// Ids of 256 bytes, counted once to a hundred times.
+    fn long_ids(from: usize, to: usize) -> Rc<Summary> {
+        let mut summary = Summary::new(to - from, SEED);
+        (from..to).for_each(|id| summary.record(&format!("{id:0>256}"), 1 + id as u64 % 100));
+        Rc::new(summary)
+    }
+
+    #[test]
+    fn a_merged_window_stays_within_its_bytes_and_its_bounds_hold_for_every_id() {
+        let mut merging = Merging::new(SEED);
+        for part in 0..100 {
+            merging.add(long_ids(part * 1_000, (part + 1) * 1_000));
+            assert!(merging.bytes <= MERGING_BYTES + (1 << 20));
+        }
+        let merged = merging.finish();
+        assert!(
+            merged.heap_bytes() <= MERGED_BYTES,
+            "{}",
+            merged.heap_bytes()
+        );
+        assert_eq!(merged.total(), 100_000 / 100 * 5_050);
+        for id in 0..100_000 {
+            let bounds = merged.bounds(&format!("{id:0>256}"));
+            let truth = 1 + id % 100;
+            assert!(bounds.lower <= truth && truth <= bounds.upper, "{id}");
+        }
+    }
+
+    #[test]
+    fn short_ids_are_merged_exactly_far_beyond_what_a_summary_counts() {
+        let mut merging = Merging::new(SEED);
+        for part in 0..40 {
+            let mut summary = Summary::new(1_000, SEED);
+            (0..1_000).for_each(|id| summary.record(&format!("{}", part * 1_000 + id), 2));
+            merging.add(Rc::new(summary));
+        }
+        let merged = merging.finish();
+        assert!(merged.is_exact());
+        assert_eq!(merged.len(), 40_000);
+    }
+
+    #[test]
+    fn a_run_is_capped_also_where_it_is_exact() {
+        let mut merging = Merging::new(SEED);
+        (0..20).for_each(|part| merging.add(long_ids(part * 1_000, (part + 1) * 1_000)));
+        let run = merging.finish_run();
+        assert_eq!(run.len(), 2 * counters(Level::Day));
+        assert!(!run.is_exact());
+    }
+
+    #[test]
+    fn panes_that_take_too_much_together_are_given_up() {
+        let pane = |day: u64| PaneKey::of(Level::Minute, 20_000 * DAY_MS + day * 60_000);
+        let mut merging = PaneMerging::new(SEED, 4 << 20);
+        let same = (0..200).try_for_each(|_| merging.add(pane(1), long_ids(0, 1_000)));
+        assert_eq!(same, Ok(()));
+        let (panes, bytes) = merging.finish();
+        assert_eq!((panes.len(), panes[0].1.len()), (1, 1_000));
+        assert!(bytes < 1 << 20);
+        let mut merging = PaneMerging::new(SEED, 4 << 20);
+        let others = (0..200).try_for_each(|day| merging.add(pane(day), long_ids(0, 1_000)));
+        assert_eq!(others, Err(TooLarge));
+    }
+}

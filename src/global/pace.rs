@@ -1,0 +1,101 @@
+//! How often shards are to push.
+//!
+//! One object takes all pushes of a board. A push takes it a third of a millisecond
+//! (`npm run bench -- time`), so [`PUSHES_A_SECOND`] are a sixth of its time: 2,500 shards that push
+//! every 5 s. Where more have something to tell, each reply asks for longer intervals, and charts
+//! follow later: 10,000 shards push every 20 s, 100,000 every 200 s.
+
+use crate::wire::PUSH_INTERVAL_MS;
+
+/// Pushes that are taken a second once shards keep to what they are told.
+pub const PUSHES_A_SECOND: u64 = 500;
+/// The longest interval that is asked for.
+pub const MAX_PUSH_INTERVAL_MS: u64 = 300_000;
+/// How many shards push, and the interval that follows from it.
+#[derive(Debug)]
+pub struct Pace {
+    /// When counting began.
+    since_ms: u64,
+    /// The pauses before each push since then, added up: a shard's are as long as the time that
+    /// passed, however often it pushes.
+    pauses_ms: u64,
+    interval_ms: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            since_ms: 0,
+            pauses_ms: 0,
+            interval_ms: PUSH_INTERVAL_MS,
+        }
+    }
+}
+
+impl Pace {
+    /// A push came, so long after the last one of the same shard.
+    pub fn add(&mut self, pause_ms: u64, now_ms: u64) {
+        let passed_ms = now_ms.saturating_sub(self.since_ms);
+        // Long enough for each of them to have pushed once or twice.
+        if passed_ms >= 2 * self.interval_ms {
+            let wanted_ms = self.pauses_ms / passed_ms * 1_000 / PUSHES_A_SECOND;
+            self.interval_ms = wanted_ms.clamp(PUSH_INTERVAL_MS, MAX_PUSH_INTERVAL_MS);
+            self.since_ms = now_ms;
+            self.pauses_ms = 0;
+        }
+        // One that had nothing to tell for long is one shard, too.
+        self.pauses_ms += pause_ms.min(MAX_PUSH_INTERVAL_MS);
+    }
+
+    /// How long a shard is to wait until its next push.
+    pub fn interval_ms(&self) -> u64 {
+        self.interval_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+    use std::collections::BinaryHeap;
+
+    use super::*;
+
+    /// Lets so many shards push as they are told for an hour. Returns the interval at the end and
+    /// the pushes of the last second.
+    fn run(shards: usize) -> (u64, u64) {
+        let mut pace = Pace::default();
+        let first = |shard| Reverse((1_000_000 + shard as u64 % PUSH_INTERVAL_MS, 0));
+        let mut next: BinaryHeap<Reverse<(u64, u64)>> = (0..shards).map(first).collect();
+        let mut last_second = 0;
+        while let Some(Reverse((now_ms, pause_ms))) = next.pop() {
+            if now_ms > 4_600_000 {
+                break;
+            }
+            pace.add(pause_ms, now_ms);
+            last_second += u64::from(now_ms > 4_599_000);
+            let pause_ms = pace.interval_ms();
+            next.push(Reverse((now_ms + pause_ms, pause_ms)));
+        }
+        (pace.interval_ms(), last_second)
+    }
+
+    #[test]
+    fn shards_push_every_five_seconds_as_long_as_they_are_few() {
+        assert_eq!(run(1).0, PUSH_INTERVAL_MS);
+        assert_eq!(run(1_000).0, PUSH_INTERVAL_MS);
+        assert_eq!(run(2_000).0, PUSH_INTERVAL_MS);
+    }
+
+    #[test]
+    fn however_many_shards_there_are_their_pushes_come_at_the_rate_that_can_be_taken() {
+        for shards in [10_000, 100_000] {
+            let (interval_ms, last_second) = run(shards);
+            let wanted_ms = shards as u64 * 1_000 / PUSHES_A_SECOND;
+            assert!(
+                interval_ms.abs_diff(wanted_ms) < wanted_ms / 2,
+                "{interval_ms}"
+            );
+            assert!(last_second < 3 * PUSHES_A_SECOND, "{shards}: {last_second}");
+        }
+    }
+}
