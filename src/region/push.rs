@@ -74,12 +74,15 @@ impl Shard {
                 self.damaged_rows += 1;
             }
             for entry in read.unwrap_or_else(|| vec![Vec::new()]) {
-                // One entry is sent however large it is.
-                let fits = room.take(&entry) || entries.is_empty();
-                if !fits || offset == offsets.end {
+                let fits = room.take(&entry);
+                // One entry is sent however large it is, but alone.
+                if offset == offsets.end || !fits && !entries.is_empty() {
                     return Ok(entries);
                 }
                 entries.push(entry);
+                if !fits {
+                    return Ok(entries);
+                }
                 offset += 1;
             }
         }

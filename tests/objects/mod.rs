@@ -1,10 +1,12 @@
 //! Shards and the global object as tests hold them: storage and clock in hand.
 
+#![allow(dead_code, reason = "no test needs all of it")]
+
 use hitparade::codec;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{Admission, Shard};
-use hitparade::storage::MemoryStorage;
+use hitparade::storage::{MemoryStorage, Storage};
 use hitparade::wire::{
     Batch, BatchPlay, ChartRequest, RecordReply, RecordRequest, Sort, WindowRequest,
 };
@@ -12,19 +14,29 @@ use hitparade::wire::{
 pub const REGIONS: [&str; 2] = ["NA", "EU"];
 pub const SEED: [u8; 16] = *b"sixteen byte key";
 
-/// The global object of [`REGIONS`], from what is stored.
-pub fn load_global(storage: &MemoryStorage) -> Global {
-    let first = REGIONS.map(|id| FirstRegion {
+/// [`REGIONS`] as they are made.
+pub fn first_regions() -> [FirstRegion; 2] {
+    REGIONS.map(|id| FirstRegion {
         region_id: id.into(),
         region_name: id.into(),
         hint: None,
-    });
-    Global::load(storage, &first, SEED).unwrap()
+    })
+}
+
+/// The global object of [`REGIONS`], from what is stored.
+pub fn load_global(storage: &MemoryStorage) -> Global {
+    Global::load(storage, &first_regions(), SEED).unwrap()
+}
+
+/// Everything that both have written is durable.
+pub fn sync_both(global: &mut Global, shard: &mut Shard) {
+    global.synced(&global.sync_point());
+    shard.synced(shard.sync_point());
 }
 
 /// Hands a batch to a shard and commits it, durable at once.
 pub fn record(
-    (storage, shard): (&MemoryStorage, &mut Shard),
+    (storage, shard): (&impl Storage, &mut Shard),
     (region_id, number): (&str, u32),
     key: &[u8],
     plays: &[BatchPlay<'_>],

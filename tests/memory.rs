@@ -1,0 +1,492 @@
+//! No input that the limits allow makes the global object, or a shard, take more memory than an
+//! instance has: counted by the allocator, as it would be in Wasm.
+//!
+//! What storage holds is not counted: on the platform it lies outside. A test's messages are made
+//! beforehand, so 4 MiB for the one that is being taken are added to what is measured.
+
+#![allow(clippy::unwrap_used, clippy::panic, unsafe_code)]
+
+mod objects;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use hitparade::codec;
+use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::region::Shard;
+use hitparade::storage::{MemoryStorage, Storage, StorageError, StoredRow, Table, Write};
+use hitparade::summary::{Seed, Summary};
+use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, PaneKey};
+use hitparade::wire::{BatchPlay, ChartRequest, Push, PushReply, SealedPane, Sort, WindowRequest};
+use objects::SEED;
+
+/// What an instance may take, and what a message takes while it is looked at.
+const INSTANCE_BYTES: usize = 96 << 20;
+const MESSAGE_BYTES: usize = 4 << 20;
+
+/// Counts what is allocated, without what [`Disk`] stores.
+struct Counting;
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+static STORED: AtomicUsize = AtomicUsize::new(0);
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(now.saturating_sub(STORED.load(Relaxed)), Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One measurement at a time: the counters are the process's.
+static MEASURING: Mutex<()> = Mutex::new(());
+
+fn now() -> usize {
+    NOW.load(Relaxed) - STORED.load(Relaxed)
+}
+
+/// The most that was held above `base` while something ran.
+fn peak_of(base: usize, run: impl FnOnce()) -> usize {
+    PEAK.store(now(), Relaxed);
+    run();
+    PEAK.load(Relaxed).saturating_sub(base)
+}
+
+#[track_caller]
+fn assert_fits(what: &str, peak: usize) {
+    println!(
+        "{what}: {:.1} MiB at most",
+        peak as f64 / f64::from(1 << 20)
+    );
+    assert!(
+        peak + MESSAGE_BYTES <= INSTANCE_BYTES,
+        "{what}: {peak} bytes"
+    );
+}
+
+/// Memory that is not counted.
+#[derive(Default)]
+struct Disk(MemoryStorage);
+
+impl Disk {
+    fn uncounted<T>(&self, change: impl FnOnce() -> T) -> T {
+        let before = NOW.load(Relaxed);
+        let done = change();
+        let after = NOW.load(Relaxed);
+        STORED.fetch_add(after.wrapping_sub(before), Relaxed);
+        done
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let rows = std::mem::take(&mut self.0);
+        self.uncounted(|| drop(rows));
+    }
+}
+
+impl Storage for Disk {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.0.get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        max_bytes: usize,
+    ) -> Result<Vec<StoredRow>, StorageError> {
+        self.0.scan(table, prefix, from, max_bytes)
+    }
+
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
+        self.0.keys(table, prefix)
+    }
+
+    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
+        self.0.bytes(table)
+    }
+
+    fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
+        self.uncounted(|| self.0.write(batch))
+    }
+
+    /// Nothing fails here, so nothing needs to be taken back.
+    fn atomically<T>(
+        &self,
+        change: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        change()
+    }
+}
+
+const NOW_MS: u64 = 20_000 * DAY_MS + 12 * HOUR_MS;
+
+/// The longest ids: they share all but the last bytes, so that they encode to a tenth.
+fn long_id(number: usize) -> String {
+    let hash = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!("{:x<240}{hash:016x}", "")
+}
+
+/// The longest ids that share nothing.
+fn scrambled_id(number: usize) -> String {
+    let hash = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let part = |turn: u32| format!("{:016x}", hash.rotate_left(turn * 7).wrapping_mul(hash | 1));
+    (0..16).map(part).collect()
+}
+
+fn global_of(disk: &Disk, regions: usize) -> Global {
+    let region = |number: usize| FirstRegion {
+        region_id: format!("R{number}"),
+        region_name: format!("R{number}"),
+        hint: None,
+    };
+    let first: Vec<FirstRegion> = (0..regions).map(region).collect();
+    Global::load(disk, &first, SEED).unwrap()
+}
+
+/// Asks for every kind of chart there is over windows that reach what was sent.
+fn ask_for_charts(global: &Global, disk: &Disk, scopes: &[&str], now_ms: u64) {
+    for scope in scopes {
+        for window in [
+            WindowRequest::Sliding { length_ms: HOUR_MS },
+            WindowRequest::Sliding { length_ms: DAY_MS },
+            WindowRequest::Sliding {
+                length_ms: 30 * DAY_MS,
+            },
+            WindowRequest::All,
+        ] {
+            for sort in [Sort::Views, Sort::Rising, Sort::Distinctive] {
+                let request = ChartRequest {
+                    scope: (*scope).into(),
+                    window,
+                    sort,
+                    k_class: 1_000,
+                };
+                // Some are refused: nothing rises in all time.
+                let _ = global.chart(disk, &request, ChartRules::default(), now_ms);
+            }
+        }
+    }
+    global.regions(disk, now_ms).unwrap();
+}
+
+/// Takes pushes as the object does, with all that comes after.
+fn take(global: &mut Global, disk: &Disk, push: &[u8], now_ms: u64) -> PushReply {
+    let reply = global.take_push(push, now_ms).unwrap();
+    if global.flush_is_due(now_ms) {
+        global.flush(disk, now_ms).unwrap();
+        global.synced(&global.sync_point());
+    }
+    reply
+}
+
+/// A shard that is filled by browsers, as fast as their addresses may.
+struct Filled {
+    disk: Disk,
+    shard: Shard,
+    region_id: String,
+    number: u32,
+    batches: u64,
+}
+
+impl Filled {
+    fn new(region: usize, number: u32) -> Self {
+        let disk = Disk::default();
+        let mut random = [number as u8; 32];
+        random[0] = region as u8;
+        let shard = Shard::load(&disk, random, NOW_MS).unwrap();
+        Filled {
+            disk,
+            shard,
+            region_id: format!("R{region}"),
+            number,
+            batches: 0,
+        }
+    }
+
+    /// A beacon of as many plays as fit into one.
+    fn beacon(&mut self, id: impl Fn(usize) -> String, timestamp_ms: u64, now_ms: u64) {
+        self.batches += 1;
+        let first = (self.batches as usize) * 1_000;
+        let ids: Vec<String> = (first..first + 1_000).map(id).collect();
+        let plays = ids.iter().map(|post_id| BatchPlay {
+            post_id,
+            timestamp_ms,
+            count: 1,
+        });
+        let plays: Vec<BatchPlay<'_>> = plays.collect();
+        let key = self.batches.to_be_bytes();
+        let name = (&self.region_id[..], self.number);
+        objects::record((&self.disk, &mut self.shard), name, &key, &plays, now_ms);
+        if self.shard.checkpoint_is_needed() {
+            self.shard.checkpoint(&self.disk, now_ms).unwrap();
+        }
+    }
+
+    /// All pushes that it makes until nothing is left to be sent.
+    fn pushes(&mut self, now_ms: u64) -> Vec<Vec<u8>> {
+        let mut pushes = Vec::new();
+        loop {
+            if self.shard.checkpoint_is_due(now_ms) {
+                self.shard.checkpoint(&self.disk, now_ms).unwrap();
+            }
+            self.shard.synced(self.shard.sync_point());
+            let push = self.shard.push(&self.disk).unwrap().unwrap();
+            let sent: Push<'_> = codec::decode(&push).unwrap();
+            let reply = PushReply {
+                wanted_offset: sent.first_offset + sent.entries.len() as u64,
+                durable_offset: 0,
+                seed: SEED,
+                push_interval_ms: 5_000,
+            };
+            pushes.push(push);
+            self.shard.pushed(&self.disk, &reply, [1; 16]).unwrap();
+            if !self.shard.has_more_to_send() {
+                return pushes;
+            }
+        }
+    }
+}
+
+/// Times of all panes that browsers reach.
+fn a_day_back(now_ms: u64) -> Vec<u64> {
+    let minutes = (1..135).map(|minute| minute * MINUTE_MS);
+    let quarters = (10..95).map(|quarter| quarter * 15 * MINUTE_MS);
+    minutes
+        .chain(quarters)
+        .map(|age_ms| now_ms - age_ms)
+        .collect()
+}
+
+#[test]
+fn a_shard_under_the_worst_beacons_stays_within_its_memory() {
+    let _one = MEASURING.lock().unwrap();
+    for id in [long_id, scrambled_id] {
+        let base = now();
+        let mut filled = Filled::new(0, 0);
+        let times = a_day_back(NOW_MS);
+        let peak = peak_of(base, || {
+            for beacon in 0..400 {
+                let now_ms = NOW_MS + beacon * 25;
+                filled.beacon(id, times[beacon as usize % times.len()], now_ms);
+                if beacon % 200 == 199 {
+                    drop(filled.pushes(now_ms));
+                }
+            }
+        });
+        assert_fits("a shard, 400 beacons of 1,000 long ids", peak);
+    }
+}
+
+#[test]
+fn beacons_of_the_longest_ids_to_six_regions_stay_within_memory() {
+    let _one = MEASURING.lock().unwrap();
+    for id in [long_id, scrambled_id] {
+        let disk = Disk::default();
+        let mut global = global_of(&disk, 6);
+        let times = a_day_back(NOW_MS);
+        let mut pushes = Vec::new();
+        for region in 0..6 {
+            let mut filled = Filled::new(region, 0);
+            for beacon in 0..80 {
+                let at = |number| id(region * 1_000_000 + number);
+                filled.beacon(at, times[beacon % times.len()], NOW_MS);
+            }
+            pushes.extend(filled.pushes(NOW_MS));
+        }
+        let base = now();
+        let peak = peak_of(base, || {
+            for push in &pushes {
+                take(&mut global, &disk, push, NOW_MS);
+            }
+            ask_for_charts(&global, &disk, &["global", "R0"], NOW_MS + 1);
+            global.flush(&disk, NOW_MS + 2).unwrap();
+            ask_for_charts(&global, &disk, &["global", "R0"], NOW_MS + 2_000);
+        });
+        assert_fits("six regions, 480 beacons of 1,000 long ids", peak);
+    }
+}
+
+#[test]
+fn tiny_panes_stay_within_memory() {
+    let _one = MEASURING.lock().unwrap();
+    let disk = Disk::default();
+    let mut global = global_of(&disk, 1);
+    let mut tiny = Summary::new(1_024, Seed::from_bytes(SEED));
+    tiny.record("a", 1);
+    let tiny = tiny.encode();
+    let pane = |minute: u64| {
+        codec::encode(&SealedPane {
+            level: 0,
+            start_ms: NOW_MS - (1 + minute % 160) * MINUTE_MS,
+            first_seq: minute,
+            last_seq: minute,
+            summary: &tiny,
+        })
+    };
+    let base = now();
+    let peak = peak_of(base, || {
+        for shard in 0..60 {
+            let entries: Vec<Vec<u8>> = (0..10_000).map(pane).collect();
+            let push = push_of(("R0", shard), &entries, &[]);
+            drop(entries);
+            take(&mut global, &disk, &push, NOW_MS);
+        }
+    });
+    assert_fits("600,000 panes of one play", peak);
+}
+
+fn full_pane(
+    first: usize,
+    counters: usize,
+    start_ms: u64,
+    id: impl Fn(usize) -> String,
+) -> Vec<u8> {
+    let mut summary = Summary::new(counters, Seed::from_bytes(SEED));
+    (first..first + counters).for_each(|number| summary.record(&id(number), 1 + number as u64 % 7));
+    codec::encode(&SealedPane {
+        level: 0,
+        start_ms,
+        first_seq: 1,
+        last_seq: 2,
+        summary: &summary.encode(),
+    })
+}
+
+fn push_of((region_id, shard): (&str, u32), entries: &[Vec<u8>], copies: &[Vec<u8>]) -> Vec<u8> {
+    codec::encode(&Push {
+        region_id,
+        shard,
+        log_id: 7 + u128::from(shard),
+        oldest_offset: 0,
+        first_offset: 0,
+        entries: entries.iter().map(Vec::as_slice).collect(),
+        next_offset: entries.len() as u64,
+        journal_seq: 2,
+        copies: copies.iter().map(Vec::as_slice).collect(),
+    })
+}
+
+#[test]
+fn copies_of_any_number_of_shards_stay_within_memory_and_charts_say_what_they_lack() {
+    let _one = MEASURING.lock().unwrap();
+    // Ten times what fits, of one region and of a hundred.
+    for (regions, shards) in [(1, 200), (100, 2)] {
+        let disk = Disk::default();
+        let mut global = global_of(&disk, regions);
+        // As large as copies may be: the same for all, to be made once.
+        let copies: Vec<Vec<u8>> = (0..7)
+            .map(|at| {
+                full_pane(
+                    at * 1_024,
+                    1_024,
+                    NOW_MS - at as u64 * MINUTE_MS,
+                    scrambled_id,
+                )
+            })
+            .collect();
+        let base = now();
+        let peak = peak_of(base, || {
+            for region in 0..regions {
+                let region_id = format!("R{region}");
+                for shard in 0..shards {
+                    let push = push_of((&region_id, shard), &[], &copies);
+                    take(&mut global, &disk, &push, NOW_MS);
+                }
+            }
+            ask_for_charts(&global, &disk, &["global", "R0"], NOW_MS + 1);
+        });
+        assert_fits("copies of 200 shards, 2 MB each", peak);
+        let day = WindowRequest::Sliding { length_ms: DAY_MS };
+        let request = ChartRequest {
+            scope: "global".into(),
+            window: day,
+            sort: Sort::Views,
+            k_class: 10,
+        };
+        let chart = global.chart(&disk, &request, ChartRules::default(), NOW_MS + 5_000);
+        assert!(chart.unwrap().incomplete);
+    }
+}
+
+#[test]
+fn a_backlog_of_many_shards_stays_within_memory() {
+    let _one = MEASURING.lock().unwrap();
+    for id in [long_id, scrambled_id] {
+        let disk = Disk::default();
+        let mut global = global_of(&disk, 2);
+        let base = now();
+        let peak = peak_of(base, || {
+            for round in 0..2 {
+                for shard in 0..8 {
+                    let region_id = format!("R{}", shard % 2);
+                    let mut bytes = 0;
+                    let minutes = (0..60).map(|minute| {
+                        let start_ms = NOW_MS - (round * 60 + minute + 1) * MINUTE_MS;
+                        full_pane(
+                            shard as usize * 9_973 + minute as usize * 501,
+                            1_024,
+                            start_ms,
+                            id,
+                        )
+                    });
+                    let entries: Vec<Vec<u8>> = minutes
+                        .take_while(|entry| {
+                            bytes += entry.len();
+                            bytes < 4 << 20
+                        })
+                        .collect();
+                    let push = push_of((&region_id, shard + 100 * round as u32), &entries, &[]);
+                    drop(entries);
+                    take(&mut global, &disk, &push, NOW_MS);
+                }
+                ask_for_charts(&global, &disk, &["R1"], NOW_MS + 2_000 * round);
+            }
+        });
+        // The pushes are made in here: another message, and the panes that it is made of.
+        assert_fits("a backlog of long ids", peak - 2 * MESSAGE_BYTES);
+    }
+}
+
+#[test]
+fn charts_over_days_of_the_longest_ids_stay_within_memory() {
+    let _one = MEASURING.lock().unwrap();
+    let disk = Disk::default();
+    let mut global = global_of(&disk, 1);
+    for day in 1..=45 {
+        let mut summary = Summary::new(4_096, Seed::from_bytes(SEED));
+        let ids = (0..4_096).map(|number| scrambled_id(day * 4_096 + number));
+        ids.for_each(|id| summary.record(&id, 1 + day as u64));
+        let key = PaneKey::of(Level::Day, NOW_MS - day as u64 * DAY_MS);
+        let entry = codec::encode(&SealedPane {
+            level: key.level.code(),
+            start_ms: key.start_ms,
+            first_seq: day as u64,
+            last_seq: day as u64,
+            summary: &summary.encode(),
+        });
+        take(
+            &mut global,
+            &disk,
+            &push_of(("R0", day as u32), &[entry], &[]),
+            NOW_MS,
+        );
+    }
+    global.flush(&disk, NOW_MS).unwrap();
+    let base = now();
+    let peak = peak_of(base, || {
+        ask_for_charts(&global, &disk, &["global", "R0"], NOW_MS + 1)
+    });
+    assert_fits("charts over 45 days of 4,096 long ids", peak);
+}
