@@ -52,6 +52,12 @@ impl Limiter {
     /// Counts a request of a sender that may make `limit` a minute. One that is refused is not
     /// counted: whoever waits is let in again.
     pub fn take(&mut self, sender: u64, limit: u32, now_ms: u64) -> Allowance {
+        self.take_as(1, sender, limit, now_ms)
+    }
+
+    /// Counts something that is worth so many requests: all of them, or none. More than the whole
+    /// limit is taken by whoever has nothing counted yet.
+    pub fn take_as(&mut self, requests: u32, sender: u64, limit: u32, now_ms: u64) -> Allowance {
         self.turn_to(now_ms / WINDOW_MS);
         let elapsed_ms = now_ms % WINDOW_MS;
         let last = self.last.get(&sender).copied().unwrap_or(0);
@@ -60,15 +66,18 @@ impl Limiter {
         let counted = u32::try_from(still_counted)
             .unwrap_or(u32::MAX)
             .saturating_add(this);
-        let allowed = counted < limit;
+        let requests = requests.min(limit.max(1));
+        let allowed = counted.saturating_add(requests) <= limit;
         if allowed && (self.this.len() < MAX_SENDERS || self.this.contains_key(&sender)) {
-            *self.this.entry(sender).or_insert(0) += 1;
+            *self.this.entry(sender).or_insert(0) += requests;
         }
         Allowance {
             allowed,
-            remaining: limit
-                .saturating_sub(counted)
-                .saturating_sub(u32::from(allowed)),
+            remaining: limit.saturating_sub(counted).saturating_sub(if allowed {
+                requests
+            } else {
+                0
+            }),
             reset_s: ((WINDOW_MS - elapsed_ms).div_ceil(1_000)) as u32,
         }
     }
@@ -183,6 +192,17 @@ pub fn is_bot(user_agent: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_worth_many_requests_is_counted_whole_or_not_at_all() {
+        let mut limiter = Limiter::default();
+        let now_ms = 600_000;
+        assert!(limiter.take_as(7, 1, 10, now_ms).allowed);
+        assert!(!limiter.take_as(4, 1, 10, now_ms).allowed);
+        assert_eq!(limiter.take_as(3, 1, 10, now_ms).remaining, 0);
+        assert!(!limiter.take(1, 10, now_ms).allowed);
+        assert!(limiter.take_as(100, 2, 10, now_ms).allowed, "alone");
+    }
     use proptest::prelude::*;
 
     const SEED: [u8; 16] = [7; 16];

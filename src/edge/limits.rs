@@ -26,6 +26,11 @@ const REQUESTS_A_COLD_CHART: u32 = 10;
 /// take a hundred addresses to fill.
 const REQUESTS_A_SOCKET: u32 = 6;
 
+/// A beacon counts as one request more for each further so many bytes of its plays: as much as
+/// browsers send when a page goes away. So what the plays of an address cost in rows written
+/// is bounded, however large its beacons are (`tests/rows.rs`).
+const BYTES_A_REQUEST: usize = 64 << 10;
+
 /// Plays of one post that one address adds a minute, unless `VOTES_PER_MINUTE` says otherwise.
 const DEFAULT_VOTES: u32 = 60;
 
@@ -142,6 +147,36 @@ pub async fn count_sender(call: &Call, sender: Option<u64>) -> Result<Limit, Pro
     }
 }
 
+/// Counts what a beacon's bytes are worth beyond the one request that it was counted as.
+///
+/// # Errors
+/// 429 where they are more than the address has left; nothing of the beacon is counted then.
+pub async fn count_bytes(call: &Call, sender: Option<u64>, bytes: usize) -> Result<(), Problem> {
+    let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
+    let more = (bytes / BYTES_A_REQUEST) as u32;
+    let Some(sender) = sender.filter(|_| limit > 0 && more > 0) else {
+        return Ok(());
+    };
+    if let Some(binding) = binding(call) {
+        for _ in 0..more {
+            let outcome = binding.limit(format!("{sender:016x}")).await;
+            if outcome.is_ok_and(|outcome| !outcome.success) {
+                return Err(too_large(limit, 60));
+            }
+        }
+        return Ok(());
+    }
+    let take = |limiter: &RefCell<Limiter>| {
+        let mut limiter = limiter.borrow_mut();
+        limiter.take_as(more, sender, limit, now_ms())
+    };
+    let allowance = LIMITER.with(take);
+    match allowance.allowed {
+        true => Ok(()),
+        false => Err(too_large(limit, allowance.reset_s)),
+    }
+}
+
 /// How many sockets an address may have at one object; none for any number.
 pub fn sockets_per_address(call: &Call) -> Option<u32> {
     let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
@@ -195,7 +230,26 @@ fn policy(limit: u32) -> String {
 }
 
 fn too_many(call: &Call, limit: u32, retry_after_s: u32) -> Problem {
-    let detail = format!("at most {limit} requests a minute from one address");
+    let mut problem = rate_limited(
+        limit,
+        retry_after_s,
+        format!("at most {limit} requests a minute from one address"),
+    );
+    problem.refused = repeated_to_address(call, Refused::all_charts);
+    problem
+}
+
+/// Others of the address go on: what was too much is this one.
+fn too_large(limit: u32, retry_after_s: u32) -> Problem {
+    let kib = BYTES_A_REQUEST >> 10;
+    let detail = format!(
+        "at most {limit} requests a minute from one address; each further {kib} KiB of plays count \
+         as one: send fewer at once"
+    );
+    rate_limited(limit, retry_after_s, detail)
+}
+
+fn rate_limited(limit: u32, retry_after_s: u32, detail: String) -> Problem {
     let mut problem = Problem::new(429, "rate_limited", detail);
     let left = format!("\"address\";r=0;t={retry_after_s}");
     problem.headers = vec![
@@ -203,6 +257,5 @@ fn too_many(call: &Call, limit: u32, retry_after_s: u32) -> Problem {
         ("RateLimit", left),
         ("RateLimit-Policy", policy(limit)),
     ];
-    problem.refused = repeated_to_address(call, Refused::all_charts);
     problem
 }

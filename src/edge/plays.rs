@@ -52,8 +52,12 @@ struct Rejected {
 #[derive(Clone, Copy)]
 enum Sender {
     Trusted,
-    /// With a limit on its votes, where there is one.
-    Anybody(Option<Voter>),
+    Anybody {
+        /// Its address, hashed; none where the runtime does not tell.
+        address: Option<u64>,
+        /// With a limit on its votes, where there is one.
+        voter: Option<Voter>,
+    },
 }
 
 /// How a batch is known again.
@@ -71,11 +75,11 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
     if trusted {
         return count_in_time(call, Sender::Trusted).await;
     }
-    let sender = limits::sender_of(call).await;
-    let limit = limits::count_sender(call, sender).await?;
-    let voter = limits::votes_per_minute(call).zip(sender);
+    let address = limits::sender_of(call).await;
+    let limit = limits::count_sender(call, address).await?;
+    let voter = limits::votes_per_minute(call).zip(address);
     let voter = voter.map(|(limit, sender)| Voter { sender, limit });
-    let answer = count_in_time(call, Sender::Anybody(voter)).await?;
+    let answer = count_in_time(call, Sender::Anybody { address, voter }).await?;
     Ok(limit.tell(answer))
 }
 
@@ -108,7 +112,7 @@ enum Progress {
 async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result<Answer, Problem> {
     let (trusted, voter) = match sender {
         Sender::Trusted => (true, None),
-        Sender::Anybody(voter) => (false, voter),
+        Sender::Anybody { voter, .. } => (false, voter),
     };
     let lines = announced_as_lines(call)?;
     let header_key = idempotency_key(call)?;
@@ -119,6 +123,9 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
     };
     let bytes = body::read_all(call, limit).await?;
     progress.set(Progress::Read);
+    if let Sender::Anybody { address, .. } = sender {
+        limits::count_bytes(call, address, bytes.len()).await?;
+    }
     let body = read_body(&bytes, lines).map_err(body_problem)?;
     let max_plays = if trusted {
         MAX_PLAYS_TRUSTED

@@ -99,7 +99,7 @@ struct MergedScope {
     /// `None`: they take too much memory to be kept.
     panes: Option<MergedPanes>,
     bytes: usize,
-    /// Of the world: which version of each region it was made of.
+    /// Of the world: which version of each region it was made of, if all are of this moment.
     regions: BTreeMap<String, u64>,
 }
 
@@ -414,7 +414,9 @@ impl Live {
     ) -> Result<(), TooLarge> {
         for region_id in self.regions() {
             let panes = self.merged(&region_id, seed, now_ms).ok_or(TooLarge)?;
-            versions.insert(region_id.clone(), self.version(&region_id));
+            if self.merged_ms(&region_id, now_ms) == now_ms {
+                versions.insert(region_id.clone(), self.version(&region_id));
+            }
             for (key, summary) in panes.iter() {
                 merging.add(*key, Rc::clone(summary))?;
             }
@@ -427,13 +429,16 @@ impl Live {
         merged.get(scope).map_or(0, |merged| merged.version)
     }
 
-    /// Sees to it that a region and the world show the same moment: what is read of both at `now_ms`
-    /// has the same plays of the region. To be asked before both are read.
+    /// Sees to it that a region and all others show the same moment, at `now_ms` or up to
+    /// [`LIVE_MAX_AGE_MS`] before. To be asked before the region and the world are read.
     pub fn align(&self, region_id: &str, seed: Seed, now_ms: u64) {
         let here = self.merged(region_id, seed, now_ms);
         let world = self.merged(GLOBAL_SCOPE, seed, now_ms);
         let version = self.version(region_id);
-        let is_of_it = |world: &MergedScope| world.regions.get(region_id) == Some(&version);
+        let regions = self.regions().len();
+        let is_of_it = |world: &MergedScope| {
+            world.regions.len() == regions && world.regions.get(region_id) == Some(&version)
+        };
         let is_aligned = match (here, world) {
             (Some(_), Some(_)) => self.merged.borrow().get(GLOBAL_SCOPE).is_some_and(is_of_it),
             // Both are read from the same entries and copies, or the region as it was merged.
@@ -441,9 +446,7 @@ impl Live {
             (None, Some(_)) => false,
         };
         if !is_aligned {
-            let mut merged = self.merged.borrow_mut();
-            merged.remove(GLOBAL_SCOPE);
-            merged.remove(region_id);
+            self.merged.borrow_mut().clear();
         }
     }
 

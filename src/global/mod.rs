@@ -3,7 +3,7 @@
 //! # The way of a sealed pane
 //! 1. [`Global::take_push`] checks the message whole, takes the entries at the offset that is
 //!    next in the shard's log, and keeps them in memory: they are *pending*, and in every chart.
-//!    Copies of open panes (*provisional*) replace the shard's last ones.
+//!    Copies of what is not sealed replace the shard's last ones.
 //! 2. [`Global::flush`] folds all pending panes of all shards into the ladders, one read, one
 //!    merge and one write a pane of a ladder, and stores the offsets up to there in the same
 //!    atomic batch.
@@ -15,20 +15,22 @@
 //! # Invariants
 //! - An entry is taken only at the offset that is next: below it was taken, above it is missing.
 //! - Stored offsets and folded panes change together.
-//! - Provisional panes are in charts, never in a ladder; they are taken only if, after the
-//!   entries, nothing sealed is missing and no newer copies were taken before.
+//! - Copies are in charts, never in a ladder, and no play is in a taken entry and in a copy at
+//!   once: see [`live`].
 //! - A pane that is folded goes into every level that still covers its time, and into all time.
 //!
 //! # Cost
 //! A flush writes (regions that sealed + 1) × 5 panes + 2 rows a region; with the shards of 10
 //! regions sealing once a minute that is 75 rows, once a minute, and at most 8 times where
-//! something is sealed all the time.
+//! something is sealed all the time. Late plays of many spans are folded once a minute
+//! (`tests/rows.rs`).
 //! `npm run bench -- time` measures all of it: a push is a third of a millisecond, a chart of a
 //! day or a month under 8 ms; 17 ms and 57 ms where its panes were not merged before.
 //!
-//! In memory: merged stretches of panes ([`runs`], 20 MiB), merged copies of open panes
-//! ([`blocks`], 22 MiB), the catalog's cache (4 MiB), the last second's charts ([`recent`], 3 MiB),
-//! pending entries (8 MiB) and what shards sent last, encoded.
+//! In memory: what shards have open, encoded (40 MiB), pending entries (8 MiB), the catalog's cache
+//! (4 MiB), and with what is left of [`HELD_BYTES`] merged stretches of panes ([`runs`]), merged
+//! copies ([`live`], [`blocks`]) and the last second's charts ([`recent`]). `tests/memory.rs` counts
+//! it with the worst that the limits allow.
 //!
 //! # At its limits
 //! A push that contradicts itself, or is too large, is refused whole and changes nothing. A row

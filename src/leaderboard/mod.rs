@@ -106,7 +106,8 @@ pub struct Leaderboard {
     /// No visible post that is not listed has more plays.
     pub unlisted_max: u64,
     pub compared_with: Option<ComparedWith>,
-    /// A stored row that belongs to the window could not be read.
+    /// Plays may be missing: a stored row that belongs to the window could not be read, or the global
+    /// object does not know yet, or could not hold, what shards have open.
     pub incomplete: bool,
     /// By `view_count` or `times` down, then `post_id` up by bytes.
     pub places: Vec<Place>,

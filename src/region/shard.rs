@@ -656,7 +656,8 @@ impl Shard {
             if self.seen.contains(&fingerprint) {
                 return;
             }
-            self.seen.insert(fingerprint, wanted.plays_hash(), applied.now_ms);
+            self.seen
+                .insert(fingerprint, wanted.plays_hash(), applied.now_ms);
         }
         let Wanted::Plays(batch) = wanted else {
             return;

@@ -1,0 +1,246 @@
+//! Copies of what shards have not sealed: never beside entries with the same plays, from one
+//! moment where two scopes are compared, and missed aloud after a start.
+
+#![allow(clippy::unwrap_used)]
+
+mod objects;
+
+use hitparade::codec;
+use hitparade::global::{Global, HEARD_AFTER_MS};
+use hitparade::leaderboard::Leaderboard;
+use hitparade::storage::MemoryStorage;
+use hitparade::summary::{Seed, Summary};
+use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
+use hitparade::wire::{Push, SealedPane, Sort, WindowRequest};
+use objects::{SEED, load_global};
+
+const NOW_MS: u64 = 20_000 * DAY_MS + 12 * HOUR_MS;
+const HOUR: WindowRequest = WindowRequest::Sliding { length_ms: HOUR_MS };
+
+/// A minute's plays of some posts, of these commits.
+fn pane(minute: u64, (first_seq, last_seq): (u64, u64), plays: &[(&str, u64)]) -> Vec<u8> {
+    let mut summary = Summary::new(1_024, Seed::from_bytes(SEED));
+    for (post_id, count) in plays {
+        summary.record(post_id, *count);
+    }
+    codec::encode(&SealedPane {
+        level: 0,
+        start_ms: NOW_MS + minute * MINUTE_MS,
+        first_seq,
+        last_seq,
+        summary: &summary.encode(),
+    })
+}
+
+struct Sent<'a> {
+    region_id: &'a str,
+    log_id: u128,
+    first_offset: u64,
+    entries: &'a [&'a [u8]],
+    next_offset: u64,
+    seq: u64,
+    copies: &'a [&'a [u8]],
+}
+
+impl Default for Sent<'_> {
+    fn default() -> Self {
+        Sent {
+            region_id: "NA",
+            log_id: 1,
+            first_offset: 0,
+            entries: &[],
+            next_offset: 0,
+            seq: 1,
+            copies: &[],
+        }
+    }
+}
+
+impl Sent<'_> {
+    fn push(&self, global: &mut Global, now_ms: u64) {
+        let push = codec::encode(&Push {
+            region_id: self.region_id,
+            shard: 0,
+            log_id: self.log_id,
+            oldest_offset: 0,
+            first_offset: self.first_offset,
+            entries: self.entries.to_vec(),
+            next_offset: self.next_offset,
+            journal_seq: self.seq,
+            copies: self.copies.to_vec(),
+        });
+        global.take_push(&push, now_ms).unwrap();
+    }
+}
+
+fn chart(global: &Global, storage: &MemoryStorage, now_ms: u64) -> Leaderboard {
+    objects::chart(global, storage, "NA", (HOUR, Sort::Views), now_ms).unwrap()
+}
+
+fn total(global: &Global, storage: &MemoryStorage, now_ms: u64) -> u64 {
+    chart(global, storage, now_ms).total_views
+}
+
+#[test]
+fn a_push_that_cannot_hold_all_that_is_sealed_leaves_no_copy_of_what_it_holds() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let (first, second) = (pane(0, (1, 1), &[("x", 60)]), pane(1, (2, 2), &[("x", 5)]));
+    let open = Sent {
+        copies: &[&first, &second],
+        seq: 2,
+        ..Sent::default()
+    };
+    open.push(&mut global, NOW_MS + 80_000);
+    assert_eq!(total(&global, &storage, NOW_MS + 80_000), 65);
+    // Both are sealed now; only the first fits, and no other push comes.
+    let backlog = Sent {
+        entries: &[&first],
+        next_offset: 2,
+        seq: 3,
+        ..Sent::default()
+    };
+    backlog.push(&mut global, NOW_MS + 160_000);
+    for later_s in [0, 10, 600] {
+        let now_ms = NOW_MS + 162_000 + later_s * 1_000;
+        if global.flush_is_due(now_ms) {
+            global.flush(&storage, now_ms).unwrap();
+        }
+        assert_eq!(total(&global, &storage, now_ms), 65, "{later_s} s later");
+    }
+    let rest = Sent {
+        first_offset: 1,
+        entries: &[&second],
+        next_offset: 2,
+        seq: 3,
+        ..Sent::default()
+    };
+    rest.push(&mut global, NOW_MS + 800_000);
+    assert_eq!(total(&global, &storage, NOW_MS + 802_000), 65);
+}
+
+#[test]
+fn a_push_that_comes_late_brings_no_copies_of_what_was_taken() {
+    for restarts in [false, true] {
+        let storage = MemoryStorage::new();
+        let mut global = load_global(&storage);
+        let minute = pane(0, (1, 1), &[("x", 60)]);
+        let old = Sent {
+            copies: &[&minute],
+            ..Sent::default()
+        };
+        let sealed = Sent {
+            entries: &[&minute],
+            next_offset: 1,
+            ..Sent::default()
+        };
+        sealed.push(&mut global, NOW_MS + 95_000);
+        if restarts {
+            global.flush(&storage, NOW_MS + 96_000).unwrap();
+            global = load_global(&storage);
+        }
+        old.push(&mut global, NOW_MS + 97_000);
+        assert_eq!(total(&global, &storage, NOW_MS + 99_000), 60);
+        // Of a log that the shard began before, too.
+        let other = pane(0, (1, 1), &[("y", 7)]);
+        let new_log = Sent {
+            log_id: 2,
+            copies: &[&other],
+            ..Sent::default()
+        };
+        new_log.push(&mut global, NOW_MS + 100_000);
+        let older = Sent {
+            next_offset: 1,
+            seq: 9,
+            copies: &[&minute],
+            ..Sent::default()
+        };
+        older.push(&mut global, NOW_MS + 101_000);
+        assert_eq!(total(&global, &storage, NOW_MS + 103_000), 67);
+    }
+}
+
+#[test]
+fn a_copy_of_what_came_after_an_entry_stays_beside_it() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let (sealed, open) = (pane(0, (1, 4), &[("x", 10)]), pane(0, (5, 5), &[("x", 1)]));
+    let both = Sent {
+        entries: &[&sealed],
+        next_offset: 1,
+        seq: 5,
+        copies: &[&open],
+        ..Sent::default()
+    };
+    both.push(&mut global, NOW_MS + 95_000);
+    both.push(&mut global, NOW_MS + 95_001);
+    assert_eq!(total(&global, &storage, NOW_MS + 95_002), 11);
+}
+
+#[test]
+fn what_is_distinctive_is_compared_with_the_same_moment_elsewhere() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let push = |global: &mut Global, region_id: &str, seq: u64, plays: u64, now_ms: u64| {
+        let copy = pane(0, (1, seq), &[("x", plays), ("other", 1_000_000)]);
+        let sent = Sent {
+            region_id,
+            seq,
+            copies: &[&copy],
+            ..Sent::default()
+        };
+        sent.push(global, now_ms);
+    };
+    let now_ms = NOW_MS + 30_000;
+    for region_id in ["NA", "EU"] {
+        push(&mut global, region_id, 1, 1_000, now_ms);
+    }
+    total(&global, &storage, now_ms);
+    let world = (HOUR, Sort::Views);
+    objects::chart(&global, &storage, "global", world, now_ms + 500).unwrap();
+    // As often in both regions.
+    for region_id in ["NA", "EU"] {
+        push(&mut global, region_id, 2, 50_000, now_ms + 900);
+    }
+    for later_ms in (1_000..3_000).step_by(100) {
+        let asked = (HOUR, Sort::Distinctive);
+        let chart = objects::chart(&global, &storage, "NA", asked, now_ms + later_ms).unwrap();
+        assert!(chart.places.is_empty(), "{later_ms}: {:?}", chart.places);
+    }
+}
+
+#[test]
+fn after_a_start_charts_say_that_they_may_lack_what_shards_have_open() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let (first, second) = (pane(0, (1, 1), &[("x", 60)]), pane(1, (2, 2), &[("x", 5)]));
+    assert!(
+        !chart(&global, &storage, NOW_MS).incomplete,
+        "nobody was ever heard of"
+    );
+    let sent = Sent {
+        entries: &[&first],
+        next_offset: 1,
+        seq: 2,
+        copies: &[&second],
+        ..Sent::default()
+    };
+    sent.push(&mut global, NOW_MS + 95_000);
+    global.flush(&storage, NOW_MS + 104_000).unwrap();
+    assert!(!chart(&global, &storage, NOW_MS + 105_000).incomplete);
+    let started_ms = NOW_MS + 110_000;
+    let mut global = load_global(&storage);
+    assert!(chart(&global, &storage, started_ms).incomplete);
+    // The shard had something open: until it is heard of, however long that takes.
+    assert!(chart(&global, &storage, started_ms + HEARD_AFTER_MS + 60_000).incomplete);
+    let again = Sent {
+        first_offset: 1,
+        next_offset: 1,
+        seq: 3,
+        copies: &[&second],
+        ..Sent::default()
+    };
+    again.push(&mut global, started_ms + HEARD_AFTER_MS + 61_000);
+    let told = chart(&global, &storage, started_ms + HEARD_AFTER_MS + 63_000);
+    assert_eq!((told.total_views, told.incomplete), (65, false));
+}
