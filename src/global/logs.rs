@@ -153,6 +153,12 @@ impl Logs {
             });
             logs.len() - 1
         });
+        // The log that was heard last is the last one. Which one began last nobody knows for sure:
+        // of a log whose offsets are not stored, this object has forgotten that it was there.
+        if let Some(rest) = logs.get_mut(position..) {
+            rest.rotate_left(1);
+        }
+        let position = logs.len() - 1;
         if let Some(log) = logs.get_mut(position)
             && log.accepted < oldest
         {
@@ -166,8 +172,9 @@ impl Logs {
         &mut logs[position]
     }
 
-    /// Whether this log is the last that the shard began: an older one may only come late.
-    pub fn is_newest(&self, shard: &ShardName, log_id: u128) -> bool {
+    /// Whether this log is the one that was heard last. An old one that comes late takes the place
+    /// of the copies until the shard's next push.
+    pub fn is_heard_last(&self, shard: &ShardName, log_id: u128) -> bool {
         let logs = self.shards.get(shard);
         logs.and_then(|logs| logs.last())
             .is_some_and(|log| log.log_id == log_id)

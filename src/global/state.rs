@@ -289,7 +289,7 @@ impl Global {
             push_interval_ms: self.pace.interval_ms(),
         };
         self.logs.gaps += gaps;
-        if self.logs.is_newest(&shard, push.log_id) {
+        if self.logs.is_heard_last(&shard, push.log_id) {
             let copies = Copies {
                 log_id: push.log_id,
                 next_offset: push.next_offset,
