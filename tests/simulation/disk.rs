@@ -42,10 +42,6 @@ impl Disk {
         self.fault.set(None);
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.tables.borrow().iter().all(BTreeMap::is_empty)
-    }
-
     pub fn take_recent(&self) -> Vec<Vec<Write>> {
         self.recent.take()
     }

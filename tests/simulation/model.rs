@@ -1,14 +1,13 @@
-//! What ought to be: every play, exactly, wherever it is. It watches messages and writes, and
-//! shares no code with what it checks but the encodings and the arithmetic of panes.
+//! What ought to be, in plays alone: which plays each shard has counted, which of them charts may
+//! have, and which they must have.
+//!
+//! It knows nothing of how plays get into a chart. It watches three things: what a shard writes to
+//! its journal, at which moments a shard told the global object what it had, and when the last of
+//! it had arrived. So it can't be wrong in the same way as the protocol.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use hitparade::codec;
-use hitparade::storage::{Table, Write};
-use hitparade::summary::{Seed, Summary};
-use hitparade::window::{PaneKey, recording_pane};
-use hitparade::wire::SealedPane;
+use hitparade::window::Span;
 
 /// A play as the model knows it.
 #[derive(Clone, Copy, Debug)]
@@ -27,279 +26,141 @@ pub struct Asked {
     pub plays: Vec<Play>,
 }
 
-/// The plays of a pane: a sealed one, or a copy of one that is open.
-#[derive(Debug)]
-pub struct Pane {
-    pub region: usize,
-    pub key: PaneKey,
-    pub plays: Rc<Vec<Play>>,
+/// The plays that a shard has counted since its storage was new, in their order. A moment of the
+/// shard is a number of plays: those that it had counted by then.
+#[derive(Default)]
+pub struct Ledger {
+    plays: Vec<Counted>,
+    /// What it had counted when it made the last push that has arrived: charts have no more.
+    heard: usize,
+    /// When it was told that the global object has all of it, and what it had counted when it
+    /// made that push: charts have no less until the global object forgets what is not durable.
+    told: Vec<(u64, usize)>,
+    /// What it had counted when nothing was left to do: charts have it for good.
+    kept: usize,
 }
 
-pub fn total(plays: &[Play]) -> u64 {
-    plays.iter().map(|play| u64::from(play.count)).sum()
+#[derive(Clone, Copy)]
+struct Counted {
+    play: Play,
+    /// It was lost with a storage, or may have been: charts have it or not.
+    may_be_lost: bool,
 }
 
-/// Checks a summary against the plays that it must hold.
-pub fn check_summary(summary: &Summary, plays: &[Play], posts: &[String]) -> Result<(), String> {
-    if summary.total() != total(plays) {
-        return Err(format!(
-            "a pane of {} plays holds {}",
-            total(plays),
-            summary.total()
-        ));
+impl Ledger {
+    /// Adds what a shard wrote to its journal. Returns the moment after it.
+    pub fn journaled(&mut self, asked: &[Rc<Asked>]) -> usize {
+        let plays = asked.iter().flat_map(|asked| &asked.plays);
+        let counted = plays.map(|play| Counted {
+            play: *play,
+            may_be_lost: false,
+        });
+        self.plays.extend(counted);
+        self.plays.len()
     }
-    for (post, id) in posts.iter().enumerate() {
-        let of_post = plays.iter().filter(|play| play.post == post);
-        let exact: u64 = of_post.map(|play| u64::from(play.count)).sum();
-        let bounds = summary.bounds(id);
-        if !(bounds.lower..=bounds.upper).contains(&exact) {
-            return Err(format!("{id} has {exact}, not within {bounds:?}"));
+
+    /// A crash took back what was counted after a moment.
+    pub fn set_back(&mut self, to: usize) {
+        self.plays.truncate(to);
+        self.heard = self.heard.min(to);
+        self.kept = self.kept.min(to);
+        self.told.retain(|(_, moment)| *moment <= to);
+    }
+
+    pub fn len(&self) -> usize {
+        self.plays.len()
+    }
+
+    pub fn plays(&self) -> impl Iterator<Item = &Play> {
+        self.plays.iter().map(|counted| &counted.play)
+    }
+
+    /// A push that was made at a moment has arrived.
+    pub fn heard(&mut self, moment: usize) {
+        self.heard = self.heard.max(moment);
+    }
+
+    /// The shard was told that the push which it made at a moment has arrived, with all that it
+    /// belongs to.
+    pub fn told(&mut self, now_ms: u64, moment: usize) {
+        self.told.push((now_ms, moment));
+    }
+
+    /// The shard has nothing left to do.
+    pub fn kept(&mut self, moment: usize) {
+        self.kept = self.kept.max(moment);
+    }
+
+    pub fn kept_plays(&self) -> usize {
+        self.kept
+    }
+
+    /// The global object has forgotten what was not durable.
+    pub fn forgotten(&mut self) {
+        self.told.clear();
+    }
+
+    /// Of what was counted so far, only so much is in charts for sure.
+    pub fn lost_after(&mut self, kept: usize) {
+        self.kept = self.kept.min(kept);
+        self.told.clear();
+        for counted in self.plays.iter_mut().skip(kept) {
+            counted.may_be_lost = true;
         }
     }
-    Ok(())
+
+    /// The moments from and up to which charts have the plays, that may be so old.
+    fn moments(&self, older_than_ms: u64) -> (usize, usize) {
+        let told = self
+            .told
+            .iter()
+            .filter(|(at_ms, _)| *at_ms <= older_than_ms);
+        let told = told.map(|(_, moment)| *moment).max().unwrap_or(0);
+        (self.kept.max(told), self.heard)
+    }
+
+    /// Adds what a chart over a span must have, and what it may have.
+    pub fn add_to(&self, sums: &mut Expected, span: Span, older_than_ms: u64) {
+        let (least, most) = self.moments(older_than_ms);
+        for (number, Counted { play, may_be_lost }) in self.plays.iter().enumerate() {
+            if number < most.max(least) && span.contains_ms(play.timestamp_ms) {
+                let certain = number < least && !may_be_lost;
+                sums.add(play, certain);
+            }
+        }
+    }
 }
 
-/// What a shard's disk holds.
-#[derive(Clone, Default)]
-pub struct ShardOnDisk {
-    pub open: BTreeMap<PaneKey, Rc<Vec<Play>>>,
-    pub outbox: BTreeMap<u64, Rc<Pane>>,
-    /// Commits that no checkpoint covers.
-    pub journal: Vec<Rc<Vec<Rc<Asked>>>>,
+/// How often each post was played, at least and at most, in what a chart may show.
+pub struct Expected {
+    pub posts: Vec<(u64, u64)>,
+    pub total: (u64, u64),
+}
+
+impl Expected {
+    pub fn new(posts: usize) -> Self {
+        Expected {
+            posts: vec![(0, 0); posts],
+            total: (0, 0),
+        }
+    }
+
+    fn add(&mut self, play: &Play, certain: bool) {
+        let count = u64::from(play.count);
+        for sum in [&mut self.posts[play.post], &mut self.total] {
+            sum.0 += if certain { count } else { 0 };
+            sum.1 += count;
+        }
+    }
 }
 
 /// What a shard has in memory.
 #[derive(Default)]
 pub struct ShardInMemory {
-    pub open: BTreeMap<PaneKey, Rc<Vec<Play>>>,
-    /// Sealed, not in the outbox yet.
-    pub sealed: Vec<(PaneKey, Rc<Vec<Play>>)>,
     /// Admitted and not written.
     pub waiting: Vec<Rc<Asked>>,
-    /// Written and not applied.
-    pub in_flight: Option<Rc<Vec<Rc<Asked>>>>,
-}
-
-impl ShardInMemory {
-    /// What a start makes of the disk, before it writes anything.
-    pub fn load(disk: &ShardOnDisk, now_ms: u64) -> Self {
-        let mut memory = ShardInMemory {
-            open: disk.open.clone(),
-            ..Self::default()
-        };
-        for commit in &disk.journal {
-            memory.apply(commit, now_ms);
-        }
-        memory
-    }
-
-    pub fn apply(&mut self, commit: &[Rc<Asked>], now_ms: u64) {
-        for play in commit.iter().flat_map(|asked| &asked.plays) {
-            let key = recording_pane(play.timestamp_ms, now_ms);
-            Rc::make_mut(self.open.entry(key).or_default()).push(*play);
-        }
-    }
-
-    /// A batch of writes happened: what the disk holds after it.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn written(
-        &mut self,
-        disk: &mut ShardOnDisk,
-        writes: &[Write],
-        region: usize,
-        posts: &[String],
-        seed: Seed,
-    ) -> Result<(), String> {
-        let mut is_commit = false;
-        let mut is_checkpoint = false;
-        for write in writes {
-            match (write.table(), write) {
-                (Table::Journal, _) => is_commit = true,
-                (Table::Outbox, Write::Put { key, value, .. }) => {
-                    is_checkpoint = true;
-                    let offset = offset_of(key);
-                    let pane = codec::decode::<SealedPane<'_>>(value).map_err(|e| e.to_string())?;
-                    let summary = Summary::decode(pane.summary, seed).map_err(|e| e.to_string())?;
-                    let level = hitparade::window::Level::from_code(pane.level);
-                    let pane_key = PaneKey::of(level.ok_or("no level")?, pane.start_ms);
-                    let early = self.sealed.iter().position(|(key, _)| *key == pane_key);
-                    let plays = match early {
-                        Some(position) => Some(self.sealed.remove(position).1),
-                        None => self.open.remove(&pane_key),
-                    };
-                    let plays = plays.ok_or("a pane was sealed that was not open")?;
-                    check_summary(&summary, &plays, posts)?;
-                    let sealed = Pane {
-                        region,
-                        key: pane_key,
-                        plays,
-                    };
-                    disk.outbox.insert(offset, Rc::new(sealed));
-                }
-                (Table::Outbox, Write::Delete { key, .. }) => {
-                    disk.outbox.remove(&offset_of(key));
-                }
-                (Table::OpenPanes | Table::Seen, _) => is_checkpoint = true,
-                _ => {}
-            }
-        }
-        if is_checkpoint {
-            disk.open = self.open.clone();
-            disk.journal = self.in_flight.iter().cloned().collect();
-        }
-        if is_commit {
-            let commit = Rc::new(std::mem::take(&mut self.waiting));
-            disk.journal.push(Rc::clone(&commit));
-            self.in_flight = Some(commit);
-        }
-        Ok(())
-    }
-}
-
-pub fn offset_of(key: &[u8]) -> u64 {
-    key.first_chunk()
-        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-/// A shard's log.
-pub type LogName = (usize, u32, u128);
-
-/// What the global object's disk holds.
-#[derive(Clone, Default)]
-pub struct GlobalOnDisk {
-    pub folded: Vec<Rc<Pane>>,
-    pub consumed: BTreeMap<LogName, u64>,
-}
-
-pub struct Copies {
-    pub log_id: u128,
-    pub next_offset: u64,
-    pub journal_seq: u64,
-    pub panes: Vec<Rc<Pane>>,
-}
-
-/// What a push carries.
-pub struct Pushed {
-    pub region: usize,
-    pub shard: u32,
-    pub log_id: u128,
-    pub oldest_offset: u64,
-    pub first_offset: u64,
-    pub entries: Vec<Rc<Pane>>,
-    pub next_offset: u64,
-    pub journal_seq: u64,
-    pub provisional: Vec<Rc<Pane>>,
-}
-
-/// Panes that a chart is made of.
-pub type Panes = Rc<Vec<Rc<Pane>>>;
-
-/// What the global object has in memory.
-#[derive(Default)]
-pub struct GlobalInMemory {
-    pub pending: Vec<Rc<Pane>>,
-    pub accepted: BTreeMap<LogName, u64>,
-    /// Where a log began that no disk knows of yet.
-    pub began: BTreeMap<LogName, u64>,
-    pub copies: BTreeMap<(usize, u32), Copies>,
-    /// The live panes of a scope as they were merged last: by region, or all.
-    merged: BTreeMap<Option<usize>, (u64, Panes)>,
-}
-
-impl GlobalInMemory {
-    pub fn load(disk: &GlobalOnDisk) -> Self {
-        GlobalInMemory {
-            accepted: disk.consumed.clone(),
-            ..Self::default()
-        }
-    }
-
-    /// A push is taken, by the rules of `docs/how-it-works.md`. Returns the offset to be wanted next, and how
-    /// many offsets were passed over.
-    pub fn take(&mut self, push: &Pushed) -> (u64, u64) {
-        let log = (push.region, push.shard, push.log_id);
-        self.began.entry(log).or_insert(push.oldest_offset);
-        let accepted = self.accepted.entry(log).or_insert(push.oldest_offset);
-        let gap = push.oldest_offset.saturating_sub(*accepted);
-        *accepted += gap;
-        let entries = (push.first_offset..).zip(&push.entries);
-        for (offset, pane) in entries {
-            if offset == *accepted {
-                self.pending.push(Rc::clone(pane));
-                *accepted += 1;
-            }
-        }
-        let accepted = *accepted;
-        let last = self.copies.get(&(push.region, push.shard));
-        let is_older = last.is_some_and(|last| {
-            last.log_id == push.log_id
-                && (push.journal_seq, push.next_offset) < (last.journal_seq, last.next_offset)
-        });
-        if accepted == push.next_offset && !is_older {
-            let copies = Copies {
-                log_id: push.log_id,
-                next_offset: push.next_offset,
-                journal_seq: push.journal_seq,
-                panes: push.provisional.clone(),
-            };
-            self.copies.insert((push.region, push.shard), copies);
-        }
-        (accepted, gap)
-    }
-
-    pub fn written(&mut self, disk: &mut GlobalOnDisk, writes: &[Write]) {
-        if writes.iter().any(|write| write.table() == Table::Panes) {
-            disk.folded.append(&mut self.pending);
-            self.merged.clear();
-        }
-        let offsets = writes
-            .iter()
-            .filter(|write| write.table() == Table::Offsets);
-        for write in offsets {
-            for (log, accepted) in &self.accepted {
-                if write
-                    .key()
-                    .starts_with(crate::world::region_name(log.0).as_bytes())
-                {
-                    disk.consumed.insert(*log, *accepted);
-                }
-            }
-        }
-    }
-
-    /// What is live in a scope; merged at most once a second.
-    pub fn live(&mut self, scope: Option<usize>, now_ms: u64) -> Panes {
-        if let Some((merged_ms, panes)) = self.merged.get(&scope)
-            && (*merged_ms..*merged_ms + 1_000).contains(&now_ms)
-        {
-            return Rc::clone(panes);
-        }
-        let copies = self.copies.values().flat_map(|copies| &copies.panes);
-        let here = self.pending.iter().chain(copies);
-        let panes: Vec<Rc<Pane>> = match scope {
-            Some(region) => here.filter(|pane| pane.region == region).cloned().collect(),
-            None => {
-                // Each region that was heard of is merged once for itself and for all.
-                let heard = self.copies.keys().map(|(region, _)| *region);
-                let mut regions: Vec<usize> = self
-                    .pending
-                    .iter()
-                    .map(|pane| pane.region)
-                    .chain(heard)
-                    .collect();
-                regions.sort_unstable();
-                regions.dedup();
-                let all: Vec<Panes> = regions
-                    .into_iter()
-                    .map(|region| self.live(Some(region), now_ms))
-                    .collect();
-                all.iter().flat_map(|panes| panes.iter().cloned()).collect()
-            }
-        };
-        let panes = Rc::new(panes);
-        self.merged.insert(scope, (now_ms, Rc::clone(&panes)));
-        panes
-    }
+    /// The moment that its panes show.
+    pub applied: usize,
+    /// The moment after the commit that is written and not applied.
+    pub in_flight: Option<usize>,
 }

@@ -2,6 +2,12 @@
 
 use super::*;
 
+/// Posts that are played again and again.
+pub const POPULAR_POSTS: u64 = 12;
+/// The others are played once: where a chart has such a play twice, nothing that it lacks hides
+/// it. A chart lists all of them.
+const MAX_POSTS: usize = 900;
+
 impl World {
     pub(super) fn new_batch(&mut self) {
         if self.calm {
@@ -9,11 +15,15 @@ impl World {
         }
         let next_ms = self.random.below(2 * self.profile.batch_every_ms);
         self.after(next_ms, Event::NewBatch);
-        let random = &mut self.random;
-        let client = random.below(self.profile.clients as u64) as usize;
+        let client = self.random.below(self.profile.clients as u64) as usize;
         let sent_ms = shifted(self.now_ms, self.client_skews_ms[client]);
+        let most_plays = match self.random.chance(self.profile.scattered) {
+            true => 24,
+            false => 4,
+        };
+        let random = &mut self.random;
         let mut plays = Vec::new();
-        for _ in 0..random.between(1, 4) {
+        for _ in 0..random.between(1, most_plays) {
             let late = random.chance(self.profile.late);
             let mut ago_ms = random.below(20_000);
             if late {
@@ -25,9 +35,14 @@ impl World {
             } else {
                 1
             };
-            let post = random.skewed(12) as usize;
+            let mut post = random.skewed(POPULAR_POSTS) as usize;
+            if random.chance(300) && self.posts.len() < MAX_POSTS {
+                post = self.posts.len();
+                self.posts.push(format!("once-{post}"));
+            }
             plays.push((post, sent_ms.saturating_sub(ago_ms), count as u32));
         }
+        let random = &mut self.random;
         let batch = Batch {
             client,
             seq: self.batches.len() as u64,

@@ -28,11 +28,12 @@ impl World {
             }
             Event::LoseStorage if has_shard => self.lose_storage(some_shard),
             Event::Backup => {
+                let kept = |node: &ShardNode| node.ledgers.iter().map(Ledger::kept_plays).collect();
+                let kept = self.shards.iter().map(kept).collect();
                 let node = &mut self.global;
-                let (rows, model) = (node.drive.disk.backup(), node.drive.latest().clone());
                 node.backup = Some(Backup {
-                    rows,
-                    model,
+                    rows: node.drive.disk.backup(),
+                    kept,
                     reshards: node.reshards,
                 });
             }
@@ -63,12 +64,6 @@ impl World {
         }
     }
 
-    pub(super) fn excuse(&mut self, plays: &[Play]) {
-        for play in plays {
-            self.batches[play.batch].excused = true;
-        }
-    }
-
     /// A shard's storage is gone, with all that it knew.
     pub(super) fn lose_storage(&mut self, shard: usize) {
         self.say(|| format!("shard {shard} loses its storage"));
@@ -77,9 +72,13 @@ impl World {
             batch.excused |= batch.region == region;
         }
         self.crash_shard(shard);
-        self.shards[shard].drive = Drive::new();
-        self.shards[shard].log_id = None;
-        self.shards[shard].lost_storage = true;
+        let node = &mut self.shards[shard];
+        let kept = node.ledger().kept_plays();
+        node.ledger().lost_after(kept);
+        node.ledgers.push(Ledger::default());
+        node.drive = Drive::new();
+        node.lost_storage = true;
+        self.shown.clear();
     }
 
     /// The global object is restored from a backup.
@@ -91,41 +90,43 @@ impl World {
         else {
             return;
         };
-        // What was folded since, and forgotten by the shards, is lost.
-        let lost: Vec<Rc<Pane>> = node.drive.latest().folded[backup.model.folded.len()..].to_vec();
         self.crash_global();
         let node = &mut self.global;
         node.drive.disk.restore(backup.rows);
-        node.drive.durable = backup.model;
         node.drive.later.clear();
         node.was_set_back = true;
         self.say(|| "global set back".into());
-        for pane in lost {
-            self.excuse(&pane.plays);
+        // What was stored since, and forgotten by the shards, is lost.
+        let mut kept = backup.kept.into_iter().map(Vec::into_iter);
+        for node in &mut self.shards {
+            let mut kept = kept.next().into_iter().flatten();
+            for ledger in &mut node.ledgers {
+                ledger.lost_after(kept.next().unwrap_or(0));
+            }
         }
     }
 
+    /// A row of a shard's sealed panes cannot be read any more.
     pub(super) fn damage_outbox(&mut self, shard: usize) {
-        use hitparade::storage::{Storage, Table, Write};
         let node = &mut self.shards[shard];
         let written = node.drive.written();
         node.drive.sync(written);
+        node.drive.disk.clear_fault();
         let keys = node.drive.disk.keys(Table::Outbox, &[]).unwrap_or_default();
         if keys.is_empty() {
             return;
         }
         let key = keys[self.random.below(keys.len() as u64) as usize].clone();
-        let offset = offset_of(&key);
-        let node = &mut self.shards[shard];
-        node.drive.disk.clear_fault();
         let damage = Write::put(Table::Outbox, key, b"damaged".to_vec());
+        let node = &mut self.shards[shard];
         if node.drive.disk.write(&[damage]).is_err() {
             return;
         }
         node.drive.disk.take_recent();
         node.drive.disk.make_durable(1);
-        let lost = node.drive.durable.outbox.remove(&offset);
-        let lost = lost.map(|pane| pane.plays.to_vec()).unwrap_or_default();
-        self.excuse(&lost);
+        // Nobody says which plays were in it.
+        let kept = node.ledger().kept_plays();
+        node.ledger().lost_after(kept);
+        self.shown.clear();
     }
 }

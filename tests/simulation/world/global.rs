@@ -26,8 +26,7 @@ impl World {
                     hint: None,
                 })
                 .collect();
-            node.memory = GlobalInMemory::load(node.drive.latest());
-            match Global::load(&node.drive.disk, &first, SEED) {
+            match Global::load_within(&node.drive.disk, &first, SEED, self.profile.limits.push) {
                 Ok(state) => node.state = Some(state),
                 Err(error) => failed = Some(Refusal::Storage(error.0)),
             }
@@ -47,7 +46,13 @@ impl World {
                     self.crash_global();
                 } else if matches!(refusal, Refusal::Storage(_)) {
                     self.global.state = None;
-                    self.global.memory = GlobalInMemory::default();
+                    self.global_forgot();
+                    // By chance alone it would hardly ever die before what is under way is durable.
+                    let dies = self.profile.global_crash_every_ms > 0 && self.random.chance(500);
+                    if self.global.syncing && dies {
+                        let within_ms = self.random.skewed(6_000);
+                        self.after(within_ms, Event::GlobalCrash);
+                    }
                 }
                 None
             }
@@ -56,10 +61,17 @@ impl World {
 
     pub(super) fn global_written(&mut self) {
         let node = &mut self.global;
-        for writes in node.drive.disk.take_recent() {
-            let mut on_disk = node.drive.latest().clone();
-            node.memory.written(&mut on_disk, &writes);
-            node.drive.later.push_back(on_disk);
+        for _ in node.drive.disk.take_recent() {
+            node.drive.later.push_back(());
+        }
+    }
+
+    /// What it had in memory alone is in charts no more.
+    pub(super) fn global_forgot(&mut self) {
+        self.global.times_forgot += 1;
+        self.shown.clear();
+        for node in &mut self.shards {
+            node.ledgers.iter_mut().for_each(Ledger::forgotten);
         }
     }
 
@@ -71,67 +83,62 @@ impl World {
         let node = &mut self.global;
         node.drive.crash(keep);
         node.state = None;
-        node.memory = GlobalInMemory::default();
         node.life += 1;
         node.syncing = false;
         if !self.calm {
             node.down_until_ms = node.down_until_ms.max(self.now_ms + down_ms);
         }
+        let up_ms = node.down_until_ms;
+        self.global_forgot();
+        self.repeat_old_pushes(up_ms);
     }
 
-    pub(super) fn take_push(
-        &mut self,
-        shard: usize,
-        life: u64,
-        number: u64,
-        message: &[u8],
-        pushed: &Rc<Pushed>,
-    ) {
+    pub(super) fn take_push(&mut self, sent: &Sent) {
         if !self.global_is_up() {
             return;
         }
+        let Sent {
+            shard,
+            life,
+            number,
+            ledger,
+            moment,
+            ref message,
+        } = *sent;
         let taken = self.global_op(|global, _, now_ms| {
             let refused_before = global.health().refused_pushes;
-            match global.take_push(message, now_ms) {
-                Ok(reply) => Ok(Some((reply, global.health().gaps))),
-                Err(refusal) => {
-                    let counted = global.health().refused_pushes == refused_before + 1;
-                    assert!(counted, "{refusal:?} is counted");
-                    Ok(None)
-                }
-            }
+            let taken = global.take_push(message, now_ms);
+            let counted = global.health().refused_pushes > refused_before;
+            assert_eq!(counted, taken.is_err(), "a refusal is counted: {taken:?}");
+            Ok((taken, global.health().gaps))
         });
-        let Some(taken) = taken else { return };
-        let mut reply = None;
-        if let Some((taken, _)) = taken {
-            let log = (pushed.region, pushed.shard, pushed.log_id);
-            let before = self.global.memory.accepted.get(&log).copied();
-            let (wanted, gap) = self.global.memory.take(pushed);
-            self.say(|| format!("push of {shard} taken up to {wanted}, {before:?} before"));
-            if taken.wanted_offset != wanted {
-                return self.fail(format!(
-                    "offset {wanted} of {log:?} is next, {} is wanted",
-                    taken.wanted_offset
-                ));
+        let Some((taken, gaps)) = taken else { return };
+        let is_sound = message[1] == 1;
+        let mut reply = match taken {
+            Ok(reply) => Some(reply),
+            Err(refusal) if is_sound => {
+                return self.fail(format!("a sound push was refused: {refusal:?}"));
             }
-            if before.is_some_and(|before| wanted < before) {
-                return self.fail("an offset went back");
+            Err(_) => None,
+        };
+        if reply.is_some() {
+            let said = reply
+                .as_ref()
+                .map(|reply| (reply.wanted_offset, reply.durable_offset));
+            self.say(|| {
+                let held = told_by(message);
+                format!("push of {shard} with its first {moment} plays: {held}; {said:?}")
+            });
+            let ledgers = &mut self.shards[shard].ledgers;
+            ledgers[ledger].heard(moment);
+            // What another storage of this shard has told stands until it comes again.
+            let others = ledgers.iter_mut().skip(ledger + 1);
+            others.for_each(Ledger::forgotten);
+            if gaps > 0 && !self.global.was_set_back && !self.profile.damage_outbox {
+                return self.fail(format!("{gaps} gaps where nothing was lost"));
             }
-            if gap > 0 && !self.global.was_set_back && !self.profile.damage_outbox {
-                return self.fail(format!("a gap of {gap} in {log:?}"));
-            }
-            let durable = self.global.drive.durable.consumed.get(&log);
-            let promised = durable.or(self.global.memory.began.get(&log));
-            if taken.durable_offset > promised.copied().unwrap_or(0) {
-                let what = taken.durable_offset;
-                return self.fail(format!(
-                    "{what} is promised of {log:?}, {promised:?} is durable"
-                ));
-            }
-            reply = Some(taken);
-        } else if message[1] == 1 {
-            return self.fail("a sound push was refused");
         }
+        let times_forgot = self.global.times_forgot;
         let flushed = self.global_op(|global, disk, now_ms| {
             // Full memory makes a flush due before its time: here it often is.
             if global.flush_is_due(now_ms.saturating_add(FLUSH_EARLY_MS)) {
@@ -167,7 +174,7 @@ impl World {
             reply = None;
         }
         for delay_ms in self.deliveries(PUSH_TIMEOUT_MS + 10_000) {
-            let reply = reply.clone();
+            let reply = reply.clone().map(|reply| (reply, times_forgot));
             self.after(
                 delay_ms,
                 Event::PushAnswer {
@@ -179,4 +186,25 @@ impl World {
             );
         }
     }
+}
+
+/// What a push says, for whoever looks into a violation.
+fn told_by(push: &[u8]) -> String {
+    let Ok(push) = codec::decode::<Push<'_>>(push) else {
+        return String::new();
+    };
+    let pane = |pane: &&[u8]| match codec::decode::<SealedPane<'_>>(pane) {
+        Ok(pane) => {
+            let (level, start_s) = (pane.level, pane.start_ms / 1_000 % 1_000_000);
+            format!("{level}@{start_s}s:{}-{}", pane.first_seq, pane.last_seq)
+        }
+        Err(_) => "?".into(),
+    };
+    let entries: Vec<String> = push.entries.iter().map(pane).collect();
+    let copies: Vec<String> = push.copies.iter().map(pane).collect();
+    let (first, next) = (push.first_offset, push.next_offset);
+    format!(
+        "{first} {entries:?} {next} {copies:?} at {}",
+        push.journal_seq
+    )
 }

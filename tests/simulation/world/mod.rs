@@ -20,11 +20,11 @@ use std::rc::Rc;
 
 use hitparade::codec;
 use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::leaderboard::{Count, Leaderboard};
 use hitparade::mutants::{self, Mutant};
 use hitparade::play::{Clock, Envelope};
 use hitparade::region::{self, Admission, Alarm, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard};
-use hitparade::storage::StorageError;
-use hitparade::summary::{Seed, Summary};
+use hitparade::storage::{Storage, StorageError, Table, Write};
 use hitparade::topology::RegionTable;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};
 use hitparade::wire::*;
@@ -32,7 +32,8 @@ use hitparade::wire::*;
 use crate::disk::{Disk, Fault};
 use crate::model::*;
 use crate::random::Random;
-use nodes::{Backup, Drive, GlobalNode, ShardNode, Worker};
+use clients::POPULAR_POSTS;
+use nodes::{Backup, Drive, GlobalNode, Sent, ShardNode, Worker};
 use profile::Profile;
 use resharding::Announcing;
 
@@ -74,7 +75,7 @@ struct Batch {
     fate: Fate,
     /// It has no key, and its Worker knows that it was not counted.
     not_counted: bool,
-    /// It met a storage that was lost, or a state that was set back: nothing is promised.
+    /// It met a storage that was lost: nothing is promised.
     excused: bool,
 }
 
@@ -89,6 +90,9 @@ struct Rpc {
     /// What to send once the claim is answered.
     then: Option<(u32, Rc<Vec<u8>>, Rc<Asked>)>,
 }
+
+/// The answer to a push, and how often the global object had forgotten something before it.
+type Heard = (PushReply, u64);
 
 enum Event {
     NewBatch,
@@ -143,6 +147,8 @@ enum Event {
     Alarm {
         shard: usize,
         number: u64,
+        /// It fired already.
+        is_again: bool,
     },
     PushReady {
         shard: usize,
@@ -150,18 +156,12 @@ enum Event {
         written: u64,
         point: region::SyncPoint,
     },
-    Push {
-        shard: usize,
-        life: u64,
-        number: u64,
-        message: Rc<Vec<u8>>,
-        pushed: Rc<Pushed>,
-    },
+    Push(Sent),
     PushAnswer {
         shard: usize,
         life: u64,
         number: u64,
-        reply: Option<PushReply>,
+        reply: Option<Heard>,
     },
     GlobalSynced {
         life: u64,
@@ -214,6 +214,10 @@ pub struct World {
     shards: Vec<ShardNode>,
     global: GlobalNode,
     announcing: Vec<Announcing>,
+    /// Pushes that were sent, to come again when they are old.
+    old_pushes: Vec<Sent>,
+    /// What charts of all time said of a scope, since the global object last forgot something.
+    shown: BTreeMap<Option<usize>, u64>,
     /// The last change of the number of shards, by region.
     last_changes: [u64; 2],
     violation: Option<String>,
@@ -290,7 +294,6 @@ impl World {
         let global = GlobalNode {
             skew_ms: skew(profile.skew_ms),
             drive: Drive::new(),
-            memory: GlobalInMemory::default(),
             state: None,
             life: 0,
             down_until_ms: 0,
@@ -299,6 +302,7 @@ impl World {
             backup: None,
             reshards: 0,
             was_set_back: false,
+            times_forgot: 0,
         };
         World {
             now_ms: start_ms,
@@ -308,7 +312,9 @@ impl World {
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             next_event: 0,
-            posts: (0..12).map(|post| format!("post-{post}")).collect(),
+            posts: (0..POPULAR_POSTS)
+                .map(|post| format!("post-{post}"))
+                .collect(),
             batches: Vec::new(),
             rpcs: Vec::new(),
             client_skews_ms,
@@ -316,6 +322,8 @@ impl World {
             shards: Vec::new(),
             global,
             announcing: Vec::new(),
+            old_pushes: Vec::new(),
+            shown: BTreeMap::new(),
             last_changes: [0; 2],
             violation: None,
             figures: Figures::default(),
@@ -435,7 +443,12 @@ impl World {
             node.alarm_number += 1;
             node.alarm_comes = true;
             let number = node.alarm_number;
-            self.after(1, Event::Alarm { shard, number });
+            let alarm = Event::Alarm {
+                shard,
+                number,
+                is_again: false,
+            };
+            self.after(1, alarm);
         }
     }
 
@@ -497,7 +510,11 @@ impl World {
                     Ok(())
                 });
             }
-            Event::Alarm { shard, number } => self.alarm(shard, number),
+            Event::Alarm {
+                shard,
+                number,
+                is_again,
+            } => self.alarm(shard, number, is_again),
             Event::PushReady {
                 shard,
                 life,
@@ -506,15 +523,7 @@ impl World {
             } if self.lives(shard, life) => {
                 self.push(shard, written, point);
             }
-            Event::Push {
-                shard,
-                life,
-                number,
-                message,
-                pushed,
-            } => {
-                self.take_push(shard, life, number, &message, &pushed);
-            }
+            Event::Push(sent) => self.take_push(&sent),
             Event::PushAnswer {
                 shard,
                 life,
@@ -545,7 +554,7 @@ impl World {
             Event::Announced { number, shard } => self.announced(number, shard),
             Event::Chart => {
                 self.chart();
-                self.check_conservation();
+                self.check_batches();
                 self.check_storage();
                 let next_ms = self.random.between(300, 60_000);
                 if self.now_ms + next_ms < self.end_ms + 3 * MINUTE_MS {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A disk, and what ought to be on it after each batch of writes that is not durable.
+/// A disk, and what is counted on it after each batch of writes that is not durable.
 pub struct Drive<D> {
     pub disk: Disk,
     pub durable: D,
@@ -53,8 +53,10 @@ pub struct ShardNode {
     pub region: usize,
     pub shard: u32,
     pub skew_ms: i64,
-    pub drive: Drive<ShardOnDisk>,
+    pub drive: Drive<usize>,
     pub memory: ShardInMemory,
+    /// One for each storage that it had; the last is that of `drive`.
+    pub ledgers: Vec<Ledger>,
     pub state: Option<Shard>,
     /// Counts deaths: what began before one does not end after it.
     pub life: u64,
@@ -63,20 +65,45 @@ pub struct ShardNode {
     pub pushing: bool,
     pub pushes_left: usize,
     pub push_number: u64,
+    /// What it had counted when it made its last push.
+    pub push_moment: usize,
+    /// Its pushes get lost until then.
+    pub silent_until_ms: u64,
     pub alarm: Alarm,
     pub alarm_number: u64,
     pub alarm_comes: bool,
     pub waiters: BTreeMap<u64, Vec<(usize, u32, RecordReply)>>,
-    pub log_id: Option<u128>,
     /// It lost its storage once, and with it which changes it had been told of.
     pub lost_storage: bool,
     pub foreign_until_ms: u64,
 }
 
+impl ShardNode {
+    pub fn ledger(&mut self) -> &mut Ledger {
+        if self.ledgers.is_empty() {
+            self.ledgers.push(Ledger::default());
+        }
+        let last = self.ledgers.len() - 1;
+        &mut self.ledgers[last]
+    }
+}
+
+/// A push on its way.
+#[derive(Clone)]
+pub struct Sent {
+    pub shard: usize,
+    /// Of the shard, when it made the push.
+    pub life: u64,
+    pub number: u64,
+    /// Which storage it had, and what it had counted.
+    pub ledger: usize,
+    pub moment: usize,
+    pub message: Rc<Vec<u8>>,
+}
+
 pub struct GlobalNode {
     pub skew_ms: i64,
-    pub drive: Drive<GlobalOnDisk>,
-    pub memory: GlobalInMemory,
+    pub drive: Drive<()>,
     pub state: Option<Global>,
     pub life: u64,
     pub down_until_ms: u64,
@@ -85,11 +112,14 @@ pub struct GlobalNode {
     pub backup: Option<Backup>,
     pub reshards: u64,
     pub was_set_back: bool,
+    /// How often it lost what it had in memory alone.
+    pub times_forgot: u64,
 }
 
 pub struct Backup {
     pub rows: [BTreeMap<Vec<u8>, Vec<u8>>; 9],
-    pub model: GlobalOnDisk,
+    /// Of each ledger, what it was known to keep.
+    pub kept: Vec<Vec<usize>>,
     pub reshards: u64,
 }
 

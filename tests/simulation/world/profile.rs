@@ -28,11 +28,19 @@ pub struct Profile {
     pub set_back: bool,
     pub outage: bool,
     pub late: u64,
+    /// How many of the batches have plays of many times.
+    pub scattered: u64,
     pub alarm_fault: u64,
     pub foreign_every_ms: u64,
     pub cut_off_every_ms: u64,
     pub damage_outbox: bool,
+    /// How many of the pushes that are remembered come again after a start.
+    pub old_pushes: u64,
+    /// How often a shard is not heard of for a while after a push that could not hold everything.
+    pub silence: u64,
     pub counters: usize,
+    /// No limit is reached: charts never lack what they have been told.
+    pub is_roomy: bool,
     pub limits: Limits,
 }
 
@@ -47,30 +55,28 @@ impl Profile {
             false => 0,
         };
         let mut limits = Limits::default();
-        if random.chance(700) {
+        let is_roomy = random.chance(300);
+        if !is_roomy {
             limits.journal_rows = random.between(3, 12);
             limits.checkpoint_rows = random.between(1, limits.journal_rows - 1);
             limits.late_panes = random.between(1, 4) as usize;
-            limits.push_bytes = random.between(100, 4_000) as usize;
-            limits.provisional_bytes = random.between(100, 4_000) as usize;
+            limits.open_bytes = random.between(1_000, 40_000) as usize;
+            limits.sealed_bytes = random.between(100, 20_000) as usize;
+            limits.row_bytes = random.between(50, 1_000) as usize;
+            limits.push.bytes = random.between(100, 4_000) as usize;
+            limits.push.copy_bytes = random.between(50, limits.push.bytes as u64) as usize;
+            limits.push.panes = random.between(2, 40) as usize;
         }
-        if random.chance(200) {
+        if !is_roomy && random.chance(300) {
             limits.waiting_requests = random.between(1, 4) as usize;
             limits.outbox_bytes = random.between(200, 4_000);
         }
-        let reshard_every_ms = often(random, 4 * MINUTE_MS);
-        let cut_off_every_ms = often(random, 8 * MINUTE_MS);
-        // What a change of shards brings is there minutes after it only.
-        let fewest_minutes = match reshard_every_ms > 0 && cut_off_every_ms > 0 {
-            true => 12,
-            false => 2,
-        };
-        Profile {
+        let mut profile = Profile {
             regions: random.between(1, 2) as usize,
             most_shards: random.between(1, 4),
             workers: random.between(1, 3) as usize,
             clients: random.between(1, 5) as usize,
-            active_ms: random.between(fewest_minutes, fewest_minutes + 12) * MINUTE_MS,
+            active_ms: random.between(2, 14) * MINUTE_MS,
             batch_every_ms: random.between(1_500, 15_000),
             lost: rate(random, 200),
             doubled: rate(random, 300),
@@ -80,20 +86,43 @@ impl Profile {
             shard_crash_every_ms: often(random, 2 * MINUTE_MS),
             global_crash_every_ms: often(random, 2 * MINUTE_MS),
             write_fault_every_ms: often(random, MINUTE_MS),
-            reshard_every_ms,
+            reshard_every_ms: often(random, 4 * MINUTE_MS),
             storage_loss: random.chance(150),
             set_back: random.chance(150),
             outage: random.chance(150),
             late: rate(random, 600),
+            scattered: rate(random, 400),
             alarm_fault: rate(random, 500),
             foreign_every_ms: often(random, 4 * MINUTE_MS),
-            cut_off_every_ms,
+            cut_off_every_ms: often(random, 8 * MINUTE_MS),
             damage_outbox: random.chance(100),
-            counters: match random.chance(700) {
+            old_pushes: rate(random, 300),
+            silence: rate(random, 500),
+            counters: match random.chance(600) {
                 true => random.between(2, 8) as usize,
-                false => 64,
+                false => 1_024,
             },
+            is_roomy,
             limits,
+        };
+        if random.chance(200) {
+            profile.change_shards(random);
         }
+        profile
+    }
+
+    /// What a change of the number of shards can break takes several things at once, and shows
+    /// minutes after it only.
+    fn change_shards(&mut self, random: &mut Random) {
+        self.regions = 1;
+        self.most_shards = random.between(2, 4);
+        self.workers = random.between(2, 3) as usize;
+        self.active_ms = random.between(12, 24) * MINUTE_MS;
+        self.reshard_every_ms = random.between(MINUTE_MS, 4 * MINUTE_MS);
+        self.cut_off_every_ms = random.between(MINUTE_MS, 4 * MINUTE_MS);
+        self.answer_lost = random.below(600);
+        self.storage_loss = false;
+        self.set_back = false;
+        self.outage = false;
     }
 }

@@ -2,11 +2,14 @@
 
 use super::*;
 
+/// Of so many pushes it is remembered what they said.
+const MAX_OLD_PUSHES: usize = 12;
+
 impl World {
     pub(super) fn ensure_alarm(&mut self, shard: usize) {
         let node = &mut self.shards[shard];
         let now_ms = shifted(self.now_ms, node.skew_ms);
-        let Some(due_ms) = node.alarm.to_be_set(now_ms, region::PUSH_INTERVAL_MS) else {
+        let Some(due_ms) = node.alarm.to_be_set(now_ms, PUSH_INTERVAL_MS) else {
             return;
         };
         node.alarm.was_set(due_ms);
@@ -19,26 +22,41 @@ impl World {
         if away_ms > 10 * MINUTE_MS && !self.calm {
             delay_ms += self.random.below(away_ms / 5);
         }
+        let alarm = |is_again| Event::Alarm {
+            shard,
+            number,
+            is_again,
+        };
         let faulty = !self.calm && self.random.chance(self.profile.alarm_fault);
         match if faulty { self.random.below(3) } else { 3 } {
             0 => self.shards[shard].alarm_comes = false,
             1 => {
                 let late_ms = self.random.skewed(2 * MINUTE_MS);
-                self.after(delay_ms + late_ms, Event::Alarm { shard, number });
+                self.after(delay_ms + late_ms, alarm(false));
             }
             2 => {
                 let apart_ms = self.random.skewed(1_000);
-                self.after(delay_ms, Event::Alarm { shard, number });
-                self.after(delay_ms + apart_ms, Event::Alarm { shard, number });
+                self.after(delay_ms, alarm(false));
+                self.after(delay_ms + apart_ms, alarm(true));
             }
-            _ => self.after(delay_ms, Event::Alarm { shard, number }),
+            _ => self.after(delay_ms, alarm(false)),
         }
     }
 
-    pub(super) fn alarm(&mut self, shard: usize, number: u64) {
-        let down_until_ms = self.shards[shard].down_until_ms;
+    pub(super) fn alarm(&mut self, shard: usize, number: u64, is_again: bool) {
+        let node = &mut self.shards[shard];
+        if node.alarm_number != number && !is_again {
+            // Another was set in its place.
+            return;
+        }
+        let down_until_ms = node.down_until_ms;
         if down_until_ms > self.now_ms {
-            return self.at(down_until_ms, Event::Alarm { shard, number });
+            let alarm = Event::Alarm {
+                shard,
+                number,
+                is_again,
+            };
+            return self.at(down_until_ms, alarm);
         }
         let node = &mut self.shards[shard];
         if node.alarm_number == number {
@@ -95,30 +113,27 @@ impl World {
             return;
         };
         self.figures.pushes += 1;
-        let pushed = match self.read_push(shard, &message) {
-            Ok(pushed) => Rc::new(pushed),
-            Err(what) => return self.fail(format!("push of shard {shard}: {what}")),
-        };
         let node = &mut self.shards[shard];
         if node.foreign_until_ms > self.now_ms {
             message[1] += 1;
         }
         node.push_number += 1;
+        node.push_moment = node.memory.applied;
         let (life, number) = (node.life, node.push_number);
-        let message = Rc::new(message);
-        for delay_ms in self.deliveries(20 * MINUTE_MS) {
-            let (message, pushed) = (Rc::clone(&message), Rc::clone(&pushed));
-            self.after(
-                delay_ms,
-                Event::Push {
-                    shard,
-                    life,
-                    number,
-                    message,
-                    pushed,
-                },
-            );
+        let sent = Sent {
+            shard,
+            life,
+            number,
+            ledger: node.ledgers.len() - 1,
+            moment: node.memory.applied,
+            message: Rc::new(message),
+        };
+        let is_silent = node.silent_until_ms > self.now_ms;
+        let deliveries = self.deliveries(20 * MINUTE_MS);
+        for delay_ms in deliveries.into_iter().filter(|_| !is_silent) {
+            self.after(delay_ms, Event::Push(sent.clone()));
         }
+        self.remember_push(sent);
         let timeout = Event::PushAnswer {
             shard,
             life,
@@ -128,85 +143,61 @@ impl World {
         self.after(PUSH_TIMEOUT_MS, timeout);
     }
 
-    /// What a push says, checked against what the shard has.
-    pub(super) fn read_push(&mut self, shard: usize, message: &[u8]) -> Result<Pushed, String> {
-        let push = codec::decode::<Push<'_>>(message).map_err(|error| error.to_string())?;
-        let node = &mut self.shards[shard];
-        node.log_id = Some(push.log_id);
-        let region = node.region;
-        let mut provisional = Vec::new();
-        for copy in &push.provisional {
-            let pane = codec::decode::<SealedPane<'_>>(copy).map_err(|error| error.to_string())?;
-            let level = hitparade::window::Level::from_code(pane.level).ok_or("no level")?;
-            let key = hitparade::window::PaneKey::of(level, pane.start_ms);
-            let summary = Summary::decode(pane.summary, Seed::from_bytes(SEED))
-                .map_err(|error| error.to_string())?;
-            let plays = node
-                .memory
-                .open
-                .get(&key)
-                .ok_or("a copy of a pane that is not open")?;
-            check_summary(&summary, plays, &self.posts)?;
-            provisional.push(Rc::new(Pane {
-                region,
-                key,
-                plays: Rc::clone(plays),
-            }));
+    /// Some pushes come once more when they are old: after something has started again.
+    fn remember_push(&mut self, sent: Sent) {
+        if self.old_pushes.len() < MAX_OLD_PUSHES {
+            self.old_pushes.push(sent);
+        } else if self.random.chance(200) {
+            let at = self.random.below(MAX_OLD_PUSHES as u64) as usize;
+            self.old_pushes[at] = sent;
         }
-        // What is open and was not sent was sealed to make room.
-        let is_sent = |key| provisional.iter().any(|pane| pane.key == key);
-        let keys: Vec<_> = node.memory.open.keys().copied().collect();
-        for key in keys.into_iter().filter(|key| !is_sent(*key)) {
-            let plays = node.memory.open.remove(&key).unwrap_or_default();
-            node.memory.sealed.push((key, plays));
-        }
-        let mut entries = Vec::new();
-        for (offset, entry) in (push.first_offset..).zip(&push.entries) {
-            let held = node.drive.latest().outbox.get(&offset);
-            let held = match (held, entry.is_empty()) {
-                (Some(held), false) => Rc::clone(held),
-                (_, true) => Rc::new(Pane {
-                    region,
-                    key: hitparade::window::PaneKey::ALL,
-                    plays: Rc::default(),
-                }),
-                (None, false) => return Err(format!("offset {offset} is not in the outbox")),
-            };
-            entries.push(held);
-        }
-        if push.next_offset < push.first_offset + entries.len() as u64 {
-            return Err("offsets contradict each other".into());
-        }
-        Ok(Pushed {
-            region,
-            shard: node.shard,
-            log_id: push.log_id,
-            oldest_offset: push.oldest_offset,
-            first_offset: push.first_offset,
-            entries,
-            next_offset: push.next_offset,
-            journal_seq: push.journal_seq,
-            provisional,
-        })
     }
 
-    pub(super) fn pushed(&mut self, shard: usize, number: u64, reply: Option<PushReply>) {
+    /// Something starts again at a time: old pushes come soon after it.
+    pub(super) fn repeat_old_pushes(&mut self, from_ms: u64) {
+        if self.calm {
+            return;
+        }
+        for sent in self.old_pushes.clone() {
+            if self.random.chance(self.profile.old_pushes) {
+                let at_ms = from_ms + self.random.skewed(MINUTE_MS);
+                self.at(at_ms, Event::Push(sent));
+            }
+        }
+    }
+
+    pub(super) fn pushed(&mut self, shard: usize, number: u64, reply: Option<Heard>) {
         let node = &mut self.shards[shard];
         if node.push_number != number || !node.pushing {
             return;
         }
         // Nobody waits for another answer to this push.
         node.push_number += 1;
-        let Some(reply) = reply else {
+        let Some((reply, times_forgot)) = reply else {
             node.pushing = false;
             return;
         };
         let random = self.random.bytes();
         let more = self.shard_op(shard, |state, disk, _| {
             state.pushed(disk, &reply, random)?;
-            Ok(state.has_more_to_send())
+            Ok((state.has_more_to_send(), state.has_work()))
         });
-        if more == Some(true) && self.shards[shard].pushes_left > 0 {
+        let now_ms = self.now_ms;
+        let is_there_yet = self.profile.is_roomy && self.global.times_forgot == times_forgot;
+        let node = &mut self.shards[shard];
+        let (moment, applied) = (node.push_moment, node.memory.applied);
+        match more {
+            Some((_, false)) => node.ledger().kept(applied),
+            Some((false, true)) if is_there_yet => node.ledger().told(now_ms, moment),
+            Some((true, _)) if !self.calm && self.random.chance(self.profile.silence) => {
+                // Its other pushes get lost.
+                let silent_ms = self.random.skewed(10 * MINUTE_MS);
+                self.shards[shard].silent_until_ms = now_ms + silent_ms;
+            }
+            _ => {}
+        }
+        let more = more.is_some_and(|(more, _)| more);
+        if more && self.shards[shard].pushes_left > 0 {
             self.prepare_push(shard);
         } else {
             self.shards[shard].pushing = false;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A pane of the dozen posts that there are takes less.
+/// A pane of the posts that are played in a minute takes less.
 const MOST_PANE_BYTES: u64 = 1_000;
 
 impl World {
@@ -20,6 +20,7 @@ impl World {
                 skew_ms,
                 drive: Drive::new(),
                 memory: ShardInMemory::default(),
+                ledgers: vec![Ledger::default()],
                 state: None,
                 life: 0,
                 down_until_ms: 0,
@@ -27,11 +28,12 @@ impl World {
                 pushing: false,
                 pushes_left: 0,
                 push_number: 0,
+                push_moment: 0,
+                silent_until_ms: 0,
                 alarm: Alarm::default(),
                 alarm_number: 0,
                 alarm_comes: false,
                 waiters: BTreeMap::new(),
-                log_id: None,
                 lost_storage: false,
                 foreign_until_ms: 0,
             });
@@ -51,7 +53,9 @@ impl World {
         let now_ms = shifted(self.now_ms, node.skew_ms);
         let mut outcome = Ok(());
         if node.state.is_none() {
-            node.memory = ShardInMemory::load(node.drive.latest(), now_ms);
+            // Its panes show all that its disk holds.
+            node.memory = ShardInMemory::default();
+            node.memory.applied = *node.drive.latest();
             match Shard::load_within(&node.drive.disk, random, now_ms, limits) {
                 Ok(state) => node.state = Some(state),
                 Err(error) => outcome = Err(error),
@@ -84,17 +88,12 @@ impl World {
     pub(super) fn shard_written(&mut self, shard: usize) {
         let node = &mut self.shards[shard];
         for writes in node.drive.disk.take_recent() {
-            let mut on_disk = node.drive.latest().clone();
-            let seed = Seed::from_bytes(SEED);
-            let done = node
-                .memory
-                .written(&mut on_disk, &writes, node.region, &self.posts, seed);
-            node.drive.later.push_back(on_disk);
-            if let Err(what) = done {
-                self.violation
-                    .get_or_insert(format!("shard {shard}: {what}"));
-                return;
+            if writes.iter().any(|write| write.table() == Table::Journal) {
+                let waiting = std::mem::take(&mut node.memory.waiting);
+                node.memory.in_flight = Some(node.ledger().journaled(&waiting));
             }
+            let counted = node.ledger().len();
+            node.drive.later.push_back(counted);
         }
     }
 
@@ -113,7 +112,6 @@ impl World {
 
     /// What a shard stores stays within its limits, but for what was taken before it was at them.
     pub(super) fn check_storage(&mut self) {
-        use hitparade::storage::{Storage, Table};
         let limits = self.profile.limits;
         for shard in 0..self.shards.len() {
             let disk = &self.shards[shard].drive.disk;
@@ -157,9 +155,8 @@ impl World {
         let down_ms = self.random.skewed(10_000);
         let node = &mut self.shards[shard];
         node.drive.crash(keep);
-        if node.drive.disk.is_empty() {
-            node.log_id = None;
-        }
+        let kept = *node.drive.latest();
+        node.ledger().set_back(kept);
         node.state = None;
         node.memory = ShardInMemory::default();
         node.life += 1;
@@ -319,20 +316,18 @@ impl World {
         let counted = self.shard_op(shard, |state, _, now_ms| {
             let tickets = state.committed(now_ms);
             state.synced(point);
-            Ok((tickets, now_ms))
+            Ok(tickets)
         });
-        let Some((tickets, now_ms)) = counted else {
+        let Some(tickets) = counted else {
             self.shards[shard].committing = false;
             return;
         };
         let memory = &mut self.shards[shard].memory;
-        if tickets.is_some()
-            && let Some(commit) = memory.in_flight.take()
-        {
-            memory.apply(&commit, now_ms);
+        if let Some(moment) = memory.in_flight.take() {
+            memory.applied = moment;
         }
         let more = self.shard_op(shard, |state, disk, now_ms| {
-            if state.checkpoint_is_due(now_ms) {
+            if state.checkpoint_is_needed() {
                 state.checkpoint(disk, now_ms)?;
             }
             Ok(state.waiting().0 > 0)
