@@ -229,6 +229,8 @@ pub struct Push<'a> {
     pub shard: u32,
     /// Names this log: a shard that lost its storage starts another.
     pub log_id: u128,
+    /// When this log began, by the shard's clock: a later one of the shard began later.
+    pub log_began_ms: u64,
     /// The lowest offset that the shard can still send.
     pub oldest_offset: u64,
     /// The offset of the first entry.

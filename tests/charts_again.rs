@@ -50,6 +50,7 @@ impl World {
             region_id: "NA",
             shard: 0,
             log_id: 1,
+            log_began_ms: 1,
             oldest_offset: 0,
             first_offset: 0,
             entries: Vec::new(),

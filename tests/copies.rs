@@ -62,6 +62,7 @@ impl Sent<'_> {
             region_id: self.region_id,
             shard: 0,
             log_id: self.log_id,
+            log_began_ms: self.log_id as u64,
             oldest_offset: 0,
             first_offset: self.first_offset,
             entries: self.entries.to_vec(),

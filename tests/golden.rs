@@ -370,6 +370,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         region_id: "NA",
         shard: 1,
         log_id: u128::MAX / 3,
+        log_began_ms: NOW_MS,
         oldest_offset: 4,
         first_offset: 5,
         entries: vec![&pane, b""],

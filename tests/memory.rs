@@ -369,6 +369,7 @@ fn push_of((region_id, shard): (&str, u32), entries: &[Vec<u8>], copies: &[Vec<u
         region_id,
         shard,
         log_id: 7 + u128::from(shard),
+        log_began_ms: 1,
         oldest_offset: 0,
         first_offset: 0,
         entries: entries.iter().map(Vec::as_slice).collect(),

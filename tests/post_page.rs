@@ -45,6 +45,7 @@ fn world() -> (Global, MemoryStorage) {
         region_id: "NA",
         shard: 0,
         log_id: 1,
+        log_began_ms: 1,
         oldest_offset: 0,
         first_offset: 0,
         entries: entries.iter().map(Vec::as_slice).collect(),

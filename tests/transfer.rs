@@ -75,6 +75,7 @@ impl World {
             region_id,
             shard: 0,
             log_id: u128::from(self.offset) + 1,
+            log_began_ms: 1,
             oldest_offset: 0,
             first_offset: 0,
             next_offset: entries.len() as u64,

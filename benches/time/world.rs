@@ -157,6 +157,7 @@ fn push(
         region_id: &region_id(region),
         shard,
         log_id,
+        log_began_ms: 1,
         oldest_offset: first_offset,
         first_offset,
         entries: entries.iter().map(Vec::as_slice).collect(),

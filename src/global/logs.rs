@@ -17,6 +17,8 @@ pub type ShardName = (String, u32);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     pub log_id: u128,
+    /// [`crate::wire::Push::log_began_ms`].
+    pub began_ms: u64,
     /// Everything below was folded, and is stored together with this number.
     pub consumed: u64,
     /// Everything below was taken; ahead of `consumed` by what is pending. Not stored.
@@ -129,7 +131,13 @@ impl Logs {
     }
 
     /// The log, from its oldest offset on where it is new.
-    pub fn log(&mut self, shard: &ShardName, log_id: u128, oldest: u64, now_ms: u64) -> &mut Log {
+    pub fn log(
+        &mut self,
+        shard: &ShardName,
+        (log_id, began_ms): (u128, u64),
+        oldest: u64,
+        now_ms: u64,
+    ) -> &mut Log {
         let logs = self.shards.entry(shard.clone()).or_default();
         let any_log = mutants::active(Mutant::OffsetsWithoutLogId);
         let position = logs.iter().position(|log| log.log_id == log_id || any_log);
@@ -145,6 +153,7 @@ impl Logs {
             }
             logs.push(Log {
                 log_id,
+                began_ms,
                 consumed: oldest,
                 accepted: oldest,
                 durable: oldest,
@@ -153,12 +162,6 @@ impl Logs {
             });
             logs.len() - 1
         });
-        // The log that was heard last is the last one. Which one began last nobody knows for sure:
-        // of a log whose offsets are not stored, this object has forgotten that it was there.
-        if let Some(rest) = logs.get_mut(position..) {
-            rest.rotate_left(1);
-        }
-        let position = logs.len() - 1;
         if let Some(log) = logs.get_mut(position)
             && log.accepted < oldest
         {
@@ -172,12 +175,10 @@ impl Logs {
         &mut logs[position]
     }
 
-    /// Whether this log is the one that was heard last. An old one that comes late takes the place
-    /// of the copies until the shard's next push.
-    pub fn is_heard_last(&self, shard: &ShardName, log_id: u128) -> bool {
-        let logs = self.shards.get(shard);
-        logs.and_then(|logs| logs.last())
-            .is_some_and(|log| log.log_id == log_id)
+    /// Whether no log of the shard is known that began later: an older one may only come late.
+    pub fn is_newest(&self, shard: &ShardName, began_ms: u64) -> bool {
+        let mut logs = self.shards.get(shard).into_iter().flatten();
+        logs.all(|log| log.began_ms <= began_ms)
     }
 
     /// Whether any shard of a scope was ever heard of.
@@ -193,7 +194,7 @@ impl Logs {
     /// The shards that had plays to seal when their offsets were stored.
     pub fn with_open(&self) -> impl Iterator<Item = &ShardName> {
         let open = self.shards.iter().filter(|(_, logs)| {
-            let newest = logs.last();
+            let newest = logs.iter().max_by_key(|log| log.began_ms);
             newest.is_some_and(|log| log.has_open)
         });
         open.map(|(shard, _)| shard)

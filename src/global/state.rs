@@ -259,9 +259,12 @@ impl Global {
         } = checked;
         let shard = (push.region_id.to_owned(), push.shard);
         self.unheard.remove(&shard);
-        let log = self
-            .logs
-            .log(&shard, push.log_id, push.oldest_offset, now_ms);
+        let log = self.logs.log(
+            &shard,
+            (push.log_id, push.log_began_ms),
+            push.oldest_offset,
+            now_ms,
+        );
         let pause_ms = now_ms.saturating_sub(log.last_heard_ms);
         self.pace.add(pause_ms, now_ms);
         log.last_heard_ms = now_ms;
@@ -289,7 +292,7 @@ impl Global {
             push_interval_ms: self.pace.interval_ms(),
         };
         self.logs.gaps += gaps;
-        if self.logs.is_heard_last(&shard, push.log_id) {
+        if self.logs.is_newest(&shard, push.log_began_ms) {
             let copies = Copies {
                 log_id: push.log_id,
                 next_offset: push.next_offset,

@@ -43,6 +43,7 @@ impl Shard {
             region_id: &region_id,
             shard,
             log_id: self.checkpoint.log_id,
+            log_began_ms: self.checkpoint.log_began_ms,
             oldest_offset,
             first_offset,
             entries: entries.iter().map(Vec::as_slice).collect(),

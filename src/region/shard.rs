@@ -30,6 +30,8 @@ const REFUSE_MARGIN_MS: u64 = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     pub log_id: u128,
+    /// When the log began; later than the one before.
+    pub log_began_ms: u64,
     /// The key of the fingerprints.
     pub secret: [u8; 16],
     /// Who this shard is, once it was told.
@@ -261,7 +263,9 @@ impl Shard {
         let stored = twin::load::<Checkpoint>(storage, Table::Meta, CHECKPOINT_NAME)?;
         let lost_header = stored.is_lost();
         let is_new = stored.record.is_none();
-        let checkpoint = stored.record.unwrap_or_else(|| Checkpoint::new(random));
+        let checkpoint = stored
+            .record
+            .unwrap_or_else(|| Checkpoint::new(random, now_ms));
         let (journal, mut commits, damaged_journal) =
             Journal::load(storage, checkpoint.covered_seq, limits.journal_rows)?;
         let mut shard = Shard {
@@ -854,6 +858,7 @@ impl Shard {
     pub(super) fn start_new_log(&mut self, log_id: u128) -> Vec<Write> {
         let mut writes = self.outbox.forget_below(u64::MAX);
         self.checkpoint.log_id = log_id;
+        self.checkpoint.log_began_ms += 1;
         self.checkpoint.log_start = self.checkpoint.next_offset;
         self.wanted_offset = self.checkpoint.next_offset;
         self.header_dirty = true;
@@ -898,10 +903,11 @@ impl Shard {
 }
 
 impl Checkpoint {
-    fn new(random: [u8; 32]) -> Self {
+    fn new(random: [u8; 32], now_ms: u64) -> Self {
         let (log_id, secret) = random.split_at(16);
         Checkpoint {
             log_id: log_id.try_into().map_or(0, u128::from_be_bytes),
+            log_began_ms: now_ms,
             secret: secret.try_into().unwrap_or_default(),
             name: None,
             seed: None,
