@@ -32,16 +32,40 @@ pub struct Exposed {
     pub exposure: u64,
 }
 
-/// The factor by which the rate here is above the rate there; `None` where it is not, or where
-/// one of them has no exposure.
-pub fn times(here: Exposed, there: Exposed) -> Option<f64> {
-    if here.exposure == 0 || there.exposure == 0 {
-        return None;
+/// By which factor the rate here is above the rate there, allowing for chance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Times {
+    /// Allowing for the summaries' bounds too: what is printed.
+    pub min: f64,
+    /// What it would be at most, were both counts exact.
+    pub max: f64,
+}
+
+impl Times {
+    /// Neither side has had anything to compare.
+    pub const NONE: Self = Times { min: 0.0, max: 0.0 };
+
+    /// Whether it is played more here for sure.
+    pub fn is_more(self) -> bool {
+        self.min > 1.0
     }
-    let low = low_end(here.bounds.lower) / here.exposure as f64;
-    let high = high_end(there.bounds.upper) / there.exposure as f64;
-    let times = low / high;
-    (times > 1.0).then_some(times)
+}
+
+/// The factor by which the rate here is above the rate there; none where one of them has no
+/// exposure.
+pub fn times(here: Exposed, there: Exposed) -> Times {
+    if here.exposure == 0 || there.exposure == 0 {
+        return Times::NONE;
+    }
+    // The more here and the less there, the larger: the bounds' ends are the factor's ends.
+    let factor = |here_count, there_count| {
+        let low = low_end(here_count) / here.exposure as f64;
+        low / (high_end(there_count) / there.exposure as f64)
+    };
+    Times {
+        min: factor(here.bounds.lower, there.bounds.upper),
+        max: factor(here.bounds.upper, there.bounds.lower),
+    }
 }
 
 fn low_end(count: u64) -> f64 {
@@ -68,6 +92,26 @@ mod tests {
         }
     }
 
+    fn rises(here: Exposed, there: Exposed) -> bool {
+        times(here, there).is_more()
+    }
+
+    #[test]
+    fn whatever_the_exact_counts_are_the_factor_is_between_its_ends() {
+        let bounds = |lower, upper| Exposed {
+            bounds: Bounds { lower, upper },
+            exposure: 60,
+        };
+        let ends = times(bounds(90, 130), bounds(10, 25));
+        for here in 90..=130 {
+            for there in 10..=25 {
+                let between = times(exact(here, 60), exact(there, 60));
+                assert_eq!(between.min, between.max);
+                assert!(ends.min <= between.min && between.max <= ends.max);
+            }
+        }
+    }
+
     #[test]
     fn the_interval_holds_its_count_and_begins_at_nothing() {
         assert_eq!(low_end(0), 0.0);
@@ -79,14 +123,13 @@ mod tests {
 
     #[test]
     fn a_post_rises_only_by_more_than_chance_and_bounds_explain() {
-        assert!(times(exact(1_000, 60), exact(500, 60)).is_some());
-        assert_eq!(times(exact(110, 60), exact(100, 60)), None);
-        assert_eq!(
-            times(exact(30, 60), exact(0, 60)),
-            None,
+        assert!(rises(exact(1_000, 60), exact(500, 60)));
+        assert!(!rises(exact(110, 60), exact(100, 60)));
+        assert!(
+            !rises(exact(30, 60), exact(0, 60)),
             "a few plays of a new post"
         );
-        assert!(times(exact(100, 60), exact(0, 60)).is_some());
+        assert!(rises(exact(100, 60), exact(0, 60)));
         let vague = Exposed {
             bounds: Bounds {
                 lower: 0,
@@ -94,15 +137,19 @@ mod tests {
             },
             exposure: 60,
         };
-        assert_eq!(times(exact(1_000, 60), vague), None);
-        assert_eq!(times(vague, exact(0, 60)), None);
+        assert!(!rises(exact(1_000, 60), vague));
+        assert!(!rises(vague, exact(0, 60)));
+        assert!(
+            times(exact(1_000, 60), vague).max > 40.0,
+            "it may have risen"
+        );
     }
 
     #[test]
     fn rates_are_compared_not_counts() {
-        assert_eq!(times(exact(1_000, 60_000), exact(500, 30_000)), None);
-        assert!(times(exact(1_000, 30_000), exact(1_000, 60_000)).is_some());
-        assert_eq!(times(exact(5, 0), exact(5, 10)), None);
+        assert!(!rises(exact(1_000, 60_000), exact(500, 30_000)));
+        assert!(rises(exact(1_000, 30_000), exact(1_000, 60_000)));
+        assert_eq!(times(exact(5, 0), exact(5, 10)), Times::NONE);
     }
 
     #[test]
@@ -129,11 +176,7 @@ mod tests {
             for post in 1..=200 {
                 let mean = 600.0 / f64::from(post);
                 let (now, before) = (poisson(mean), poisson(mean));
-                assert_eq!(
-                    times(exact(now, 60), exact(before, 60)),
-                    None,
-                    "{now} {before}"
-                );
+                assert!(!rises(exact(now, 60), exact(before, 60)), "{now} {before}");
             }
         }
     }

@@ -3,7 +3,7 @@
 //! All three give rows in their order and a bound for what is not among them. A row of the last
 //! two carries what it was compared with.
 
-use super::contrast::{Exposed, times};
+use super::contrast::{Exposed, Times, times};
 use super::merged::{Merged, refused};
 use super::state::Global;
 use super::{ChartRules, catalog::Catalog};
@@ -204,40 +204,41 @@ impl<S: Storage> Visible<'_, S> {
     ) -> Result<Ranking, Refusal> {
         let summary = &merged.summary;
         let (exposure, other_exposure) = exposures(summary, other, asked.window.span, now_ms);
-        let mut ranked: Vec<(f64, Row<'_>, Bounds)> = Vec::new();
-        let mut unlisted_max = summary.unlisted_max();
+        let compare = |here: Bounds, there: Bounds| {
+            let exposed = |bounds, exposure| Exposed { bounds, exposure };
+            times(exposed(here, exposure), exposed(there, other_exposure))
+        };
+        let mut compared: Vec<(Times, Row<'_>, Bounds)> = Vec::with_capacity(summary.len());
         for row in summary.rows() {
             let there = other.bounds(row.id, row.bounds());
-            let here = Exposed {
-                bounds: row.bounds(),
-                exposure,
-            };
-            match times(
-                here,
-                Exposed {
-                    bounds: there,
-                    exposure: other_exposure,
-                },
-            ) {
-                Some(times) => ranked.push((times, row, there)),
-                None => unlisted_max = unlisted_max.max(row.upper),
-            }
+            compared.push((compare(row.bounds(), there), row, there));
         }
-        ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.id.cmp(b.1.id)));
+        compared.sort_by(|a, b| b.0.min.total_cmp(&a.0.min).then_with(|| a.1.id.cmp(b.1.id)));
+        // What has no counter here may have had so much, and nothing there.
+        let mut unlisted_max = summary.unlisted_max();
+        let between = |lower, upper| Bounds { lower, upper };
+        let mut unlisted_times_max = compare(between(0, unlisted_max), between(0, 0)).max;
         let mut rows = Vec::new();
-        for (times, row, there) in ranked {
-            if rows.len() >= asked.k || !self.is_visible(row.id)? {
-                unlisted_max = unlisted_max.max(row.upper);
+        for (times, row, there) in compared {
+            let is_listed = times.is_more() && rows.len() < asked.k;
+            let is_news = row.upper > unlisted_max || times.max > unlisted_times_max;
+            if !(is_listed || is_news) || !self.is_visible(row.id)? {
                 continue;
             }
-            rows.push(RankedRow {
-                post_id: row.id.to_owned(),
-                count: count(row.bounds()),
-                compared: Some(Compared {
-                    count: count(there),
-                    times,
-                }),
-            });
+            if is_listed {
+                rows.push(RankedRow {
+                    post_id: row.id.to_owned(),
+                    count: count(row.bounds()),
+                    compared: Some(Compared {
+                        count: count(there),
+                        times: times.min,
+                        times_max: times.max,
+                    }),
+                });
+            } else {
+                unlisted_max = unlisted_max.max(row.upper);
+                unlisted_times_max = unlisted_times_max.max(times.max);
+            }
         }
         let total_elsewhere = other.merged.summary.total();
         let here = if other.including_here {
@@ -254,6 +255,7 @@ impl<S: Storage> Visible<'_, S> {
                 elsewhere: other.including_here,
                 span: other.span,
                 total_views: total_elsewhere.saturating_sub(here),
+                unlisted_times_max,
             }),
             incomplete: merged.incomplete || other.merged.incomplete,
         })

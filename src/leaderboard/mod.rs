@@ -70,10 +70,12 @@ pub struct Compared {
     pub count: Count,
     /// Here it is played at least so many times as often, allowing for bounds and chance.
     pub times: f64,
+    /// What `times` would be at most if all counts were exact.
+    pub times_max: f64,
 }
 
 /// The other side of a comparison.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComparedWith {
     /// A region's id or `global`.
     pub scope: String,
@@ -81,6 +83,8 @@ pub struct ComparedWith {
     pub elsewhere: bool,
     pub span: Span,
     pub total_views: u64,
+    /// No visible post that is not listed would have more `times` if all counts were exact.
+    pub unlisted_times_max: f64,
 }
 
 /// One place of a leaderboard.
@@ -140,31 +144,45 @@ impl Leaderboard {
         self.unlisted_max.max(most.unwrap_or(0))
     }
 
-    /// For each of the first k places, whether it belongs to the Top k for sure: nothing outside
-    /// of them can come before it, not even by a tie. What is listed for being above another rate
-    /// is so for sure.
+    /// For each of the first k places, whether it belongs to the Top k for sure: were all counts
+    /// exact, nothing outside of them could come before it, not even by a tie.
     pub fn certain(&self, k: usize) -> Vec<bool> {
-        if self.compared_with.is_some() {
-            return vec![true; k.min(self.places.len())];
+        match &self.compared_with {
+            None => certain(&self.places, k, self.unlisted_max, |place| {
+                (place.count.view_count_min, place.count.view_count_max)
+            }),
+            Some(other) => certain(&self.places, k, other.unlisted_times_max, |place| {
+                let compared = place.compared.as_ref();
+                compared.map_or((0.0, 0.0), |it| (it.times, it.times_max))
+            }),
         }
-        let (listed, others) = self.places.split_at(k.min(self.places.len()));
-        let most = others.iter().map(|place| place.count.view_count_max).max();
-        let most = most.unwrap_or(0);
-        let first_with_most = others
-            .iter()
-            .filter(|place| place.count.view_count_max == most)
-            .map(|place| place.post_id.as_str())
-            .min();
-        let beats_others = |place: &Place| {
-            place.count.view_count_min > most
-                || place.count.view_count_min == most
-                    && first_with_most.is_none_or(|first| place.post_id.as_str() < first)
-        };
-        listed
-            .iter()
-            .map(|place| place.count.view_count_min > self.unlisted_max && beats_others(place))
-            .collect()
     }
+}
+
+/// Which of the first k places are certain, in an order by what lies within a `range`; nothing that
+/// is not a place has more than `unlisted_max` of it.
+fn certain<N: PartialOrd + Copy>(
+    places: &[Place],
+    k: usize,
+    unlisted_max: N,
+    range: impl Fn(&Place) -> (N, N),
+) -> Vec<bool> {
+    let (listed, others) = places.split_at(k.min(places.len()));
+    let more = |a: N, b: N| if b > a { b } else { a };
+    let most = others.iter().map(|place| range(place).1).reduce(more);
+    let first_with_most = others
+        .iter()
+        .filter(|place| Some(range(place).1) == most)
+        .map(|place| place.post_id.as_str())
+        .min();
+    let beats_others = |place: &Place| {
+        let (least, _) = range(place);
+        most.is_none_or(|most| least > most)
+            || most == Some(least)
+                && first_with_most.is_none_or(|first| place.post_id.as_str() < first)
+    };
+    let is_certain = |place: &Place| range(place).0 > unlisted_max && beats_others(place);
+    listed.iter().map(is_certain).collect()
 }
 
 #[cfg(test)]
@@ -226,6 +244,38 @@ mod tests {
         assert_eq!(ties.certain(2), [true, true], "ties are broken by id");
         let unknown = leaderboard(vec![place("a", 5, 5)], 5);
         assert_eq!(unknown.certain(10), [false], "an unknown id may come first");
+    }
+
+    #[test]
+    fn a_place_by_growth_is_certain_only_if_nothing_outside_can_have_grown_more() {
+        let risen = |post_id, times, times_max| Place {
+            compared: Some(Compared {
+                count: Count::default(),
+                times,
+                times_max,
+            }),
+            ..place(post_id, 0, 9)
+        };
+        let places = vec![
+            risen("a", 9.0, 9.5),
+            risen("b", 3.0, 7.0),
+            risen("c", 2.5, 4.0),
+        ];
+        let mut board = leaderboard(places, 1_000);
+        board.compared_with = Some(ComparedWith {
+            scope: "NA".into(),
+            elsewhere: false,
+            span: board.span,
+            total_views: 1,
+            unlisted_times_max: 2.75,
+        });
+        assert_eq!(board.certain(1), [true]);
+        assert_eq!(board.certain(2), [true, false], "c may have 4");
+        assert_eq!(
+            board.certain(3),
+            [true, true, false],
+            "others may have 2.75"
+        );
     }
 
     #[test]
