@@ -278,7 +278,13 @@ pub enum Refusal {
         retry_after_s: u32,
     },
     Storage(String),
+    /// Nobody played this post in this window, and it is not in the catalog.
     NotFound,
+    /// This post is not in the catalog and not among those that were counted in this window: it was
+    /// played so often at most.
+    NotCounted {
+        view_count_max: u64,
+    },
 }
 
 /// Which window is asked for.

@@ -90,7 +90,17 @@ impl Problem {
     pub fn refused(refusal: Refusal, invalid_code: &'static str) -> Self {
         match refusal {
             Refusal::UnknownRegion => Problem::unknown_region(),
-            Refusal::NotFound => Problem::not_found("this post was never seen"),
+            Refusal::NotFound => Problem::not_found(
+                "no play of this post in this window, and it is not in the catalog",
+            ),
+            Refusal::NotCounted { view_count_max } => {
+                let detail = format!("not among those counted; at most {view_count_max} plays");
+                let mut problem = Problem::not_found(&detail);
+                problem
+                    .more
+                    .insert("view_count_max".into(), view_count_max.into());
+                problem
+            }
             Refusal::Invalid(detail) => Problem::bad(invalid_code, detail),
             Refusal::Busy { retry_after_s } => {
                 Problem::busy("overloaded", retry_after_s, "too much to do; try again")
