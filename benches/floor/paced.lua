@@ -1,12 +1,12 @@
--- Reads for wrk at a rate, whatever they are answered: `wrk -s paced.lua URL -- RATE PATH [NUMBER]`.
--- `%d` in PATH becomes NUMBER, NUMBER + 1, … in an order that looks random, each below MOST: as
--- many different requests. One thread only. It looks at no answer, which would cost it as much again.
+-- Reads for wrk at a rate, whatever they are answered: `wrk -s paced.lua URL -- RATE PATH NUMBER
+-- LEAST MANY`. `%d` in PATH becomes one of MANY numbers from LEAST on, in an order that looks random
+-- and begins anew after MANY; NUMBER is how many were asked for before. One thread only. It looks at no answer, which would cost it as much again.
 dofile("totals.lua")
 
 local ffi = require("ffi")
 ffi.cdef("typedef struct { long s; long ns; } instant; int clock_gettime(int, instant *);")
 
-local MOST, STEP = 576000, 7919
+local STEP = 7919
 local moment = ffi.new("instant")
 
 local function now_ms()
@@ -17,7 +17,9 @@ end
 function init(args)
   gap_ms = 1e3 / tonumber(args[1])
   path = args[2]
-  number = tonumber(args[3] or 0)
+  number = tonumber(args[3])
+  least = tonumber(args[4])
+  many = tonumber(args[5])
 end
 
 function delay()
@@ -28,5 +30,5 @@ end
 
 function request()
   number = number + 1
-  return wrk.format("GET", path:format(1 + number * STEP % MOST))
+  return wrk.format("GET", path:format(least + number * STEP % many))
 end

@@ -3,11 +3,12 @@
  * same size at once, in the same run. Both are on bare workerd on this machine; their turns
  * alternate, so that what else the machine does falls on both, and the median of the turns counts.
  */
+import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { benchmark, NO_LIMIT, TOKEN } from "../lib/bench.mjs";
-import { sendPlays } from "../lib/client.mjs";
+import { askUntilDone, sendPlays } from "../lib/client.mjs";
 import { startConstant } from "../lib/floor.mjs";
 import { readMetrics } from "../lib/metrics.mjs";
 import { median } from "../lib/report.mjs";
@@ -71,7 +72,65 @@ export function run({ json }) {
       pairs: PAIRS_OF_MORE,
     });
     await measurePlayToChart(report, counting, notes);
+    // Last, as its days stay.
+    const days = await serve("days", { LIMIT_PER_MINUTE: NO_LIMIT });
+    await playDays(days);
+    await measureBeside(report, days, notes, {
+      ...WARM,
+      name: "60 warm 30d charts a second over exact days: ingest",
+      connections: CONNECTIONS,
+      pairs: PAIRS,
+      limits: { atLeast: 0.9 },
+    });
+    await measureCharged(days, notes);
   });
+}
+
+/** The same alone, to see whether what reading is charged is what it takes. */
+async function measureCharged(server, notes) {
+  if (process.platform !== "linux") return;
+  const [before, cpu] = [await readMetrics(server.url), cpuMs(server.pid)];
+  const { requests } = await readAtRate(server.url, { ...WARM, seconds: READING_SECONDS, connections: CONNECTIONS });
+  const [after, spent] = [await readMetrics(server.url), cpuMs(server.pid) - cpu];
+  const [charged, asked, refused] = ["reading_milliseconds", "charts", "refused_charts"].map(
+    (name) => after.total(`hitparade_global_${name}_total`) - before.total(`hitparade_global_${name}_total`),
+  );
+  notes.push(
+    `the same alone for ${READING_SECONDS} s: ${requests} requests took ${spent} ms of processor time, of which reading was charged ` +
+      `${charged}; ${asked} were asked of the global object, and ${refused} had no turn and were given as they were last`,
+  );
+}
+
+/** Processor time of a process so far, in ms: Linux counts it in hundredths of a second. */
+function cpuMs(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+/** 120 charts of 30 days, a few minutes shorter each: all of the same days, and each asked for all 2 s. */
+const WARM = { path: "/top-posts?region=NA&timeframe=%dm&k=10", perSecond: 60, least: 43_000, many: 120 };
+const DAYS = 60;
+const IDS_A_DAY = 4_000;
+const DAY_MS = 86_400_000;
+
+/** Days of which each has posts of its own, fewer than a day's pane has counters; and every chart looked at once. */
+async function playDays(server) {
+  const now = Date.now();
+  for (let day = DAYS; day >= 1; day--) {
+    const plays = Array.from({ length: IDS_A_DAY }, (_, number) => ({
+      post_id: `exact-${day}-${number}`,
+      region_id: "NA",
+      timestamp: Math.floor(now / DAY_MS - day) * DAY_MS + Math.floor((number / IDS_A_DAY) * DAY_MS),
+    }));
+    await sendPlays(server.url, { plays, key: `day-${day}`, token: TOKEN });
+  }
+  const charts = Array.from({ length: WARM.many }, (_, number) => server.url + WARM.path.replace("%d", WARM.least + number));
+  const seen = async () => (await askUntilDone(`${server.url}/top-posts?region=NA&timeframe=60d&k=1`, {})).text;
+  for (const deadline = Date.now() + PLAY_TIMEOUT_MS; JSON.parse(await seen()).total_views < (DAYS - 1) * IDS_A_DAY; await sleep(1_000)) {
+    if (Date.now() > deadline) throw new Error("the days of the benchmark do not show in the chart");
+  }
+  // Each waits for its turn the first time.
+  await Promise.all(charts.map((chart) => askUntilDone(chart, {})));
 }
 
 /** Something to be read, and seen to be in the chart. */
@@ -151,7 +210,7 @@ async function measureReaders(report, server, notes) {
  * Each turn is held against those alone before and after it: they differ by a tenth where others
  * share the machine's caches.
  */
-async function measureBeside(report, server, notes, { name, path, connections, pairs, limits = {} }) {
+async function measureBeside(report, server, notes, { name, path, connections, pairs, limits = {}, perSecond = ASKED_A_SECOND, ...numbers }) {
   const ingest = async () => {
     const load = { plays: 1, seconds: BEACON_SECONDS, connections: BEACON_CONNECTIONS, token: TOKEN };
     return (await sendBeacons(`${server.url}/plays`, load)).perSecond;
@@ -162,7 +221,7 @@ async function measureBeside(report, server, notes, { name, path, connections, p
   await ingest();
   let before = await ingest();
   for (let pair = 1; pair <= pairs; pair++) {
-    const asking = readAtRate(server.url, { path, perSecond: ASKED_A_SECOND, seconds, connections });
+    const asking = readAtRate(server.url, { path, perSecond, seconds, connections, ...numbers });
     await sleep(500);
     const beside = await ingest();
     const { requests, refused } = await asking;
@@ -174,9 +233,9 @@ async function measureBeside(report, server, notes, { name, path, connections, p
     before = after;
   }
   report.add(name, median(shares), "× its speed", limits);
-  const perSecond = Math.round(asked.requests / (pairs * seconds));
+  const arrived = Math.round(asked.requests / (pairs * seconds));
   notes.push(
-    `${name.replace(/^· /, "")}: ${perSecond} of ${ASKED_A_SECOND} a second arrived, over ${connections} connections; of ${asked.requests} ` +
+    `${name.replace(/^· /, "")}: ${arrived} of ${perSecond} a second arrived, over ${connections} connections; of ${asked.requests} ` +
       `${asked.requests - asked.refused} were answered, the others refused; pairs ${shares.map((share) => share.toFixed(2)).join(", ")}`,
   );
 }

@@ -68,17 +68,20 @@ export async function read(url, { seconds, connections, paths = [] }) {
   return wrk(url, { seconds, connections, script: READS, args: paths });
 }
 
+/** Minutes of 400 days. */
+const MANY = 576_000;
 let paced_number = 0;
 
 /**
  * Reads at a rate for some seconds, whatever they are answered.
  * @param {string} url
- * @param {{path: string, perSecond: number, seconds: number, connections: number}} load `%d` in the
- *   path is a number of minutes below 400 days, another one in each request
+ * @param {{path: string, perSecond: number, seconds: number, connections: number, least?: number, many?: number}} load
+ *   `%d` in the path is one of `many` numbers from `least` on, each in its turn; else another number
+ *   of minutes below 400 days in each request
  * @returns {Promise<Load>}
  */
-export async function readAtRate(url, { path, perSecond, seconds, connections }) {
-  const args = [String(perSecond), path, String(paced_number)];
+export async function readAtRate(url, { path, perSecond, seconds, connections, least = 1, many = MANY }) {
+  const args = [perSecond, path, paced_number, least, many].map(String);
   paced_number += perSecond * seconds;
   return wrk(url, { seconds, connections, script: PACED, args });
 }

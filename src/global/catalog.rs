@@ -1,6 +1,6 @@
 //! What is known about posts besides their plays, and which of them are hidden.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::MAX_HIDDEN_POSTS;
@@ -23,6 +23,8 @@ pub struct Catalog {
     /// What the hidden ids take in memory.
     hidden_bytes: usize,
     cache: RefCell<Cache>,
+    /// Entries that were read from storage so far.
+    pub(super) reads: Cell<u64>,
     pub(super) damage: Damage,
 }
 
@@ -45,8 +47,7 @@ impl Catalog {
         Ok(Catalog {
             hidden_bytes: hidden.iter().map(|id| hidden_bytes(id)).sum(),
             hidden,
-            cache: RefCell::default(),
-            damage: Damage::default(),
+            ..Catalog::default()
         })
     }
 
@@ -71,6 +72,7 @@ impl Catalog {
         if let Some(entry) = self.cache.borrow().entries.get(post_id) {
             return Ok(entry.clone());
         }
+        self.reads.set(self.reads.get() + 1);
         let bytes = storage.get(Table::Posts, post_id.as_bytes())?;
         let entry = bytes.and_then(|bytes| {
             let read = codec::decode::<CatalogEntry>(&bytes).ok();

@@ -1,15 +1,15 @@
-//! Answering: leaderboards and the regions.
+//! Answering: leaderboards.
 
 use std::collections::BTreeMap;
 
-use super::merged::{refused, window_of};
+use super::merged::refused;
 use super::ranking::Ranked;
 use super::state::Global;
 use crate::leaderboard::{Leaderboard, MAX_K, Place};
 use crate::storage::Storage;
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::{self, DAY_MS};
-use crate::wire::{ChartRequest, Refusal, RegionStatus, Sort, WindowRequest};
+use crate::window;
+use crate::wire::{ChartRequest, Refusal, Sort};
 
 /// Settings that change what a chart shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,34 +106,5 @@ impl Global {
             incomplete,
             places,
         })
-    }
-
-    /// Every region with what was heard of it.
-    ///
-    /// # Errors
-    /// [`Refusal`] when the disk refuses.
-    pub fn regions(
-        &self,
-        storage: &impl Storage,
-        now_ms: u64,
-    ) -> Result<Vec<RegionStatus>, Refusal> {
-        let day = window_of(WindowRequest::Sliding { length_ms: DAY_MS }, now_ms)?;
-        let mut regions = Vec::with_capacity(self.table.regions.len());
-        for region in &self.table.regions {
-            let region_id = &region.region_id;
-            let views_24h = self.total(storage, region_id, day.span, now_ms)?;
-            let copies = self.live.copies_of(region_id);
-            let open = copies.filter(|(_, copies)| !copies.panes.is_empty());
-            let ages = open.map(|(_, copies)| now_ms.saturating_sub(copies.received_ms));
-            regions.push(RegionStatus {
-                region_id: region_id.clone(),
-                region_name: region.region_name.clone(),
-                shards: region.shards_wanted(),
-                hint: region.hint.clone(),
-                views_24h,
-                push_age_ms: ages.max(),
-            });
-        }
-        Ok(regions)
     }
 }

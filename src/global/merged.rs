@@ -6,14 +6,12 @@ use super::ladder::{next_stored_ms, read_pane};
 use super::merging::Merging;
 use super::runs::{Run, stretches};
 use super::state::Global;
+use super::work::Done;
 use crate::storage::{Storage, StorageError};
 use crate::summary::{Bounds, Summary};
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{self, Kind, PaneKey, Span, Timeframe, Unit, Window, tiles};
 use crate::wire::{Refusal, WindowRequest};
-
-/// Looking for a pane takes as long as decoding so many counters.
-const LEAST_A_PANE: u64 = 64;
 
 /// The plays of a window in one summary.
 pub struct Merged {
@@ -68,7 +66,10 @@ impl Global {
         now_ms: u64,
     ) -> Result<Merged, Refusal> {
         let mut merging = Merging::new(self.seed());
-        let add = &mut |part| merging.add(part);
+        let add = &mut |part: Rc<Summary>| {
+            self.work.merged(std::iter::once(&*part));
+            merging.add(part);
+        };
         let incomplete = self.visit(storage, scope, span, now_ms, Reading::AsRuns, add)?;
         Ok(Merged {
             summary: merging.finish(),
@@ -92,6 +93,7 @@ impl Global {
             incomplete: false,
         };
         let add = &mut |part: Rc<Summary>| {
+            self.work.merged(std::iter::once(&*part));
             let more = part.bounds(post_id);
             let sum = &mut tally.bounds;
             sum.lower = sum.lower.saturating_add(more.lower);
@@ -118,10 +120,14 @@ impl Global {
         Ok(total)
     }
 
-    /// Counters that were read from storage so far, to tell what a question cost: 0.1 to 0.2 µs
-    /// each, merging included. A pane counts as some, however few it has.
-    pub fn counters_read(&self) -> u64 {
-        self.counters_read.get()
+    /// What was done so far, to tell what a question cost.
+    pub fn done(&self) -> Done {
+        let done = self.work.done();
+        Done {
+            rows_read: done.rows_read + self.runs.recoded(),
+            entries: self.catalog.reads.get(),
+            ..done
+        }
     }
 
     /// Hands stored and live plays to `add`, each in one of the summaries, one summary at a time.
@@ -173,12 +179,13 @@ impl Global {
                 let next_ms = next_stored_ms(storage, scope, *pane).map_err(refused)?;
                 absent_before_ms = next_ms.unwrap_or(u64::MAX);
             }
-            let rows: usize = stored.summaries.iter().map(Summary::len).sum();
-            let read = self.counters_read.get() + LEAST_A_PANE + rows as u64;
-            self.counters_read.set(read);
+            self.work.read(&stored.summaries);
             for summary in stored.summaries.into_iter().map(Rc::new) {
                 match &mut merging {
-                    Some(merging) => merging.add(summary),
+                    Some(merging) => {
+                        self.work.merged(std::iter::once(&*summary));
+                        merging.add(summary);
+                    }
                     None => add(summary),
                 }
             }

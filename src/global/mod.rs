@@ -36,14 +36,14 @@
 //! A push that contradicts itself, or is too large, is refused whole and changes nothing. A row
 //! that cannot be read is left alone: what is new goes beside it, charts say `incomplete`.
 
-mod blocks;
-mod catalog;
-mod charts;
 #[cfg_attr(
     not(target_arch = "wasm32"),
     allow(dead_code, reason = "only the object uses it")
 )]
-mod cold;
+mod admission;
+mod blocks;
+mod catalog;
+mod charts;
 mod contrast;
 mod damage;
 mod ladder;
@@ -58,15 +58,18 @@ mod pace;
 mod post;
 mod ranking;
 mod recent;
+mod region_list;
 mod regions;
 mod runs;
 mod state;
 mod transfer;
+mod work;
 
 pub use charts::ChartRules;
 pub use metrics::GlobalMetrics;
 pub use regions::FirstRegion;
 pub use state::{Global, Health, SyncPoint};
+pub use work::Done;
 
 /// How long entries may be pending before a push makes them folded. They are in charts all the
 /// while; longer than the 5 s within which all shards push what they have sealed at the end of a

@@ -8,9 +8,10 @@ use std::time::Duration;
 use wasm_bindgen_futures::spawn_local;
 use worker::{Delay, DurableObject, Env, Request, Response, State, durable_object};
 
-use super::cold::{Admission, Turn};
+use super::admission::{Admission, Turn};
 use super::post::PostPage;
-use super::{ChartRules, FirstRegion, Global, GlobalMetrics};
+use super::region_list::{CountedRegions, RegionList};
+use super::{ChartRules, Done, FirstRegion, Global, GlobalMetrics};
 use crate::codec::{self, Record};
 use crate::leaderboard::Leaderboard;
 use crate::log::report;
@@ -22,8 +23,10 @@ use crate::settings::read_regions;
 use crate::storage::{SqlStorage, StorageError, random_bytes};
 use crate::wire::*;
 
-/// Where a scope took more than so many counters, 10 to 20 ms, others have their turn before the next.
-const COUNTERS_AT_ONCE: u64 = 100_000;
+/// Where a scope took longer, others have their turn before the next.
+const US_AT_ONCE: u64 = 10_000;
+/// A timer as short as there is.
+const LOOK_MS: u64 = 1;
 
 #[durable_object(fetch)]
 pub struct GlobalBoard {
@@ -36,6 +39,8 @@ struct Inner {
     loaded: RefCell<Option<(Global, Rc<SqlStorage>)>>,
     syncing: Cell<bool>,
     admission: RefCell<Admission>,
+    /// The plays of a day of each region, as they were counted last.
+    regions: RefCell<CountedRegions>,
     counters: RefCell<GlobalMetrics>,
 }
 
@@ -48,6 +53,7 @@ impl DurableObject for GlobalBoard {
                 loaded: RefCell::new(None),
                 syncing: Cell::new(false),
                 admission: RefCell::default(),
+                regions: RefCell::default(),
                 counters: RefCell::new(GlobalMetrics {
                     started_ms: now_ms(),
                     ..GlobalMetrics::default()
@@ -67,11 +73,7 @@ impl DurableObject for GlobalBoard {
             )),
             "/chart" => answer(&ChartReply(inner.chart(&message).await)),
             "/post" => answer(&PostReply(inner.post(&message).await)),
-            "/regions" => {
-                answer(&RegionsReply(inner.with_global(|global, storage| {
-                    global.regions(storage, now_ms)
-                })))
-            }
+            "/regions" => answer(&RegionsReply(inner.regions().await)),
             "/put-posts" => answer(&PutPostsReply(
                 inner.ask(&message, |global, storage, request: PutPosts| {
                     global.put_posts(storage, &request.patches)
@@ -210,8 +212,8 @@ impl Inner {
         if turn.is_none() {
             self.counters.borrow_mut().refused_charts += 1;
         }
-        let turn = self.wait_for(turn).await?;
-        self.in_turn(turn, |global, storage| {
+        let mut turn = self.wait_for(turn).await?;
+        self.in_turn(&mut turn, |global, storage| {
             global.chart(storage, &request, self.rules(), now_ms())
         })
         .0
@@ -224,47 +226,102 @@ impl Inner {
         let turn = self.admission.borrow_mut().page(now_ms());
         let turn = self.wait_for(turn).await?;
         let mut page = self.with_global(|global, _| PostPage::begin(global, request, now_ms()))?;
-        loop {
-            let step = |global: &mut Global, storage: &SqlStorage| {
-                page.step(global, storage, self.rules())
-            };
-            let (step, counters_read) = self.in_turn(turn, step);
-            if let Some(report) = step? {
-                return Ok(report);
-            }
-            if counters_read > COUNTERS_AT_ONCE {
-                Delay::from(Duration::ZERO).await;
-            }
-        }
+        self.in_steps(turn, |global, storage| {
+            page.step(global, storage, self.rules())
+        })
+        .await
     }
 
-    /// Waits for a turn.
+    /// Every region. Their plays are counted at most once a second, in turns; who finds none gets
+    /// those that were counted last.
+    async fn regions(&self) -> Result<Vec<RegionStatus>, Refusal> {
+        let known = |global: &Global| global.known_regions(&self.regions.borrow(), now_ms());
+        if let Some(known) =
+            self.with_global(|global, _| Ok(known(global).filter(|it| it.is_fresh)))?
+        {
+            return Ok(known.regions);
+        }
+        let turn = self.admission.borrow_mut().list(now_ms());
+        let turn = match self.wait_for(turn).await {
+            Ok(turn) => turn,
+            Err(busy) => {
+                let last = self.with_global(|global, _| Ok(known(global)))?;
+                return last.map(|it| it.regions).ok_or(busy);
+            }
+        };
+        let mut list = self.with_global(|global, _| RegionList::begin(global, now_ms()))?;
+        let counted = self
+            .in_steps(turn, |global, storage| list.step(global, storage))
+            .await?;
+        *self.regions.borrow_mut() = counted;
+        let all = self.with_global(|global, _| Ok(known(global)))?;
+        // A region may have been made meanwhile.
+        all.map(|it| it.regions)
+            .ok_or(Refusal::Busy { retry_after_s: 1 })
+    }
+
+    /// Waits for a turn, and where it is time for that, sees whether somebody else waits for the
+    /// thread.
     async fn wait_for(&self, turn: Option<Turn>) -> Result<Turn, Refusal> {
         let busy = Refusal::Busy { retry_after_s: 2 };
         let Some(turn) = turn else { return Err(busy) };
         if turn.wait_ms > 0 {
             Delay::from(Duration::from_millis(turn.wait_ms)).await;
         }
-        let can_begin = self.admission.borrow_mut().can_begin(turn, now_ms());
+        if self.admission.borrow().is_to_look(now_ms()) {
+            self.look().await;
+        }
+        let can_begin = self.admission.borrow_mut().can_begin(&turn, now_ms());
         if can_begin { Ok(turn) } else { Err(busy) }
     }
 
-    /// Does something in a turn, and pays for what it reads. Also says how many counters that were.
+    /// Sees by a timer whether somebody waits for the thread.
+    async fn look(&self) {
+        let settled_us = self.admission.borrow().settled_us();
+        let due_ms = now_ms() + LOOK_MS;
+        Delay::from(Duration::from_millis(LOOK_MS)).await;
+        let now_ms = now_ms();
+        let late_ms = now_ms.saturating_sub(due_ms);
+        let mut admission = self.admission.borrow_mut();
+        admission.looked(late_ms, settled_us, now_ms);
+    }
+
+    /// Does something in a turn, a scope at a time: others have theirs in between.
+    async fn in_steps<T>(
+        &self,
+        mut turn: Turn,
+        mut step: impl FnMut(&mut Global, &SqlStorage) -> Result<Option<T>, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut us = 0;
+        loop {
+            let (outcome, done) = self.in_turn(&mut turn, &mut step);
+            if let Some(whole) = outcome? {
+                return Ok(whole);
+            }
+            us += done.us();
+            if us > US_AT_ONCE {
+                us = 0;
+                Delay::from(Duration::ZERO).await;
+            }
+        }
+    }
+
+    /// Does something in a turn, and settles what it costs. Also says what was done.
     fn in_turn<T>(
         &self,
-        turn: Turn,
+        turn: &mut Turn,
         run: impl FnOnce(&mut Global, &SqlStorage) -> Result<T, Refusal>,
-    ) -> (Result<T, Refusal>, u64) {
-        let mut counters_read = 0;
+    ) -> (Result<T, Refusal>, Done) {
+        let mut done = Done::default();
         let outcome = self.with_global(|global, storage| {
-            let before = global.counters_read();
+            let before = global.done();
             let outcome = run(global, storage);
-            counters_read = global.counters_read() - before;
+            done = global.done() - before;
             outcome
         });
         let mut admission = self.admission.borrow_mut();
-        admission.pay(turn, counters_read, now_ms());
-        (outcome, counters_read)
+        admission.settle(turn, done, now_ms());
+        (outcome, done)
     }
 
     fn metrics(&self, now_ms: u64) -> GlobalMetrics {
@@ -274,9 +331,8 @@ impl Inner {
         };
         let told = self.with_global(|global, storage| {
             let told = global.tell(counters.clone(), now_ms);
-            let rows_written = storage.rows_written();
             Ok(GlobalMetrics {
-                rows_written,
+                rows_written: storage.rows_written(),
                 ..told
             })
         });

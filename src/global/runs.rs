@@ -83,6 +83,8 @@ pub struct Runs {
     kept: RefCell<BTreeMap<Run, Kept>>,
     /// They may take less than the limits, where others need the memory.
     room: Cell<Option<usize>>,
+    /// Rows that were encoded or decoded so far, to tell what a question cost.
+    recoded: Cell<u64>,
 }
 
 impl Runs {
@@ -97,6 +99,7 @@ impl Runs {
         }
         let summary = Rc::new(Summary::decode(found.encoded.as_ref()?, seed).ok()?);
         found.decoded = Some(Rc::clone(&summary));
+        self.add_recoded(summary.len());
         self.stay_within_limits(&mut kept);
         Some(summary)
     }
@@ -122,8 +125,17 @@ impl Runs {
     /// Encodes what was not asked for the longest, then drops it.
     fn stay_within_limits(&self, kept: &mut BTreeMap<Run, Kept>) {
         let room = self.room.get().unwrap_or(usize::MAX);
-        encode_over(kept, MAX_DECODED_BYTES.min(room / 5 * 3));
+        self.add_recoded(encode_over(kept, MAX_DECODED_BYTES.min(room / 5 * 3)));
         drop_over(kept, MAX_ENCODED_BYTES.min(room / 5 * 2));
+    }
+
+    /// Rows that were encoded or decoded so far.
+    pub fn recoded(&self) -> u64 {
+        self.recoded.get()
+    }
+
+    fn add_recoded(&self, rows: usize) {
+        self.recoded.set(self.recoded.get() + rows as u64);
     }
 
     /// Something is folded into this pane.
@@ -138,7 +150,9 @@ fn next_turn(kept: &BTreeMap<Run, Kept>) -> u64 {
     kept.values().map(|kept| kept.turn).max().unwrap_or(0) + 1
 }
 
-fn encode_over(kept: &mut BTreeMap<Run, Kept>, most_bytes: usize) {
+/// Encodes what was not asked for the longest. Returns how many rows it encoded.
+fn encode_over(kept: &mut BTreeMap<Run, Kept>, most_bytes: usize) -> usize {
+    let mut rows = 0;
     let mut decoded: usize = kept.values().map(Kept::decoded_bytes).sum();
     while decoded > most_bytes {
         let all = kept.values_mut().filter(|kept| kept.decoded.is_some());
@@ -147,9 +161,13 @@ fn encode_over(kept: &mut BTreeMap<Run, Kept>, most_bytes: usize) {
         };
         decoded -= oldest.decoded_bytes();
         if let Some(summary) = oldest.decoded.take() {
-            oldest.encoded.get_or_insert_with(|| summary.encode());
+            oldest.encoded.get_or_insert_with(|| {
+                rows += summary.len();
+                summary.encode()
+            });
         }
     }
+    rows
 }
 
 fn drop_over(kept: &mut BTreeMap<Run, Kept>, most_bytes: usize) {
@@ -221,6 +239,14 @@ mod tests {
             runs.keep(run(at), &large);
             assert_eq!(runs.get(&run(0), SEED).unwrap().total(), 10_000);
         }
+        let recoded = runs.recoded();
+        assert!(recoded > 0, "what was encoded is counted");
+        // One that has to be decoded is counted; one that is there costs nothing.
+        runs.get(&run(298), SEED).unwrap();
+        runs.get(&run(299), SEED).unwrap();
+        let there = runs.recoded();
+        runs.get(&run(299), SEED).unwrap();
+        assert_eq!(runs.recoded(), there);
         let kept = runs.kept.borrow();
         let decoded: usize = kept.values().map(Kept::decoded_bytes).sum();
         let encoded: usize = kept.values().map(Kept::encoded_bytes).sum();

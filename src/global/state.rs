@@ -13,6 +13,7 @@ use super::pace::Pace;
 use super::recent::Recent;
 use super::regions::{self, FirstRegion, RegionRows};
 use super::runs::Runs;
+use super::work::Work;
 use super::*;
 use crate::codec;
 use crate::mutants::{self, Mutant};
@@ -52,7 +53,7 @@ pub struct Global {
     pub(super) runs: Runs,
     pub(super) catalog: Catalog,
     pub(super) recent: RefCell<Recent>,
-    pub(super) counters_read: Cell<u64>,
+    pub(super) work: Work,
     /// Rows of the ladders.
     pub(super) damage: Damage,
     refused_pushes: u64,
@@ -107,7 +108,7 @@ impl Global {
             live: Live::default(),
             runs: Runs::default(),
             recent: RefCell::default(),
-            counters_read: Cell::default(),
+            work: Work::default(),
             region_rows,
             damage: Damage::default(),
             refused_pushes: 0,

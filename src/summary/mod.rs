@@ -185,9 +185,14 @@ impl Summary {
         self.filter.highest
     }
 
+    /// Bytes of the ids that are too long for keys, which are on the heap one by one.
+    pub fn long_id_bytes(&self) -> usize {
+        self.texts.iter().map(|text| text.len()).sum()
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        let texts: usize = self.texts.iter().map(|text| text.len()).sum();
+        let texts = self.long_id_bytes();
         self.table.heap_bytes()
             + self.uppers.capacity() * size_of::<u64>()
             + self.overcounts.heap_bytes()

@@ -1,0 +1,123 @@
+//! What reading costs the global object: processor time of a row that is read from storage and of
+//! one that is merged, by sort and by length of the ids. `src/global/admission.rs` has the sums.
+//!
+//! `cargo bench --bench reading`
+
+#![allow(clippy::unwrap_used)]
+
+use cpu_time::ProcessTime;
+use hitparade::codec;
+use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::storage::MemoryStorage;
+use hitparade::summary::{Seed, Summary};
+use hitparade::window::{DAY_MS, Level, PaneKey};
+use hitparade::wire::{ChartRequest, Push, SealedPane, Sort, WindowRequest};
+
+const SEED: [u8; 16] = *b"benchmark secret";
+const NOW_MS: u64 = 20_000 * DAY_MS + DAY_MS / 2;
+const DAYS: u64 = 60;
+const IDS_A_DAY: u64 = 4_000;
+const ROUNDS: u64 = 5;
+const REGIONS: [&str; 2] = ["NA", "EU"];
+
+/// An id of so many bytes that shares few of them with others.
+fn id(number: u64, bytes: usize) -> String {
+    let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!("{hash:016x}{number:x>width$}", width = bytes - 16)
+}
+
+fn day(day: u64, region: u64, bytes: usize, ids: u64) -> Vec<u8> {
+    let mut summary = Summary::new(4_096, Seed::from_bytes(SEED));
+    for number in 0..ids {
+        let number = (day * 2 + region) * IDS_A_DAY + number;
+        summary.record(&id(number, bytes), 1 + number % 7);
+    }
+    let key = PaneKey::of(Level::Day, NOW_MS - (day + 1) * DAY_MS);
+    codec::encode(&SealedPane {
+        level: key.level.code(),
+        start_ms: key.start_ms,
+        summary: &summary.encode(),
+    })
+}
+
+fn world(bytes: usize, ids_a_day: u64) -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    let mut global = load(&storage);
+    for (region, region_id) in (0..).zip(REGIONS) {
+        for number in 0..DAYS {
+            let entry = day(number, region, bytes, ids_a_day);
+            let push = Push {
+                region_id,
+                shard: 0,
+                log_id: 1,
+                oldest_offset: 0,
+                first_offset: number,
+                entries: vec![&entry],
+                next_offset: number + 1,
+                journal_seq: number,
+                provisional: Vec::new(),
+            };
+            global.take_push(&codec::encode(&push), NOW_MS).unwrap();
+            global.flush(&storage, NOW_MS).unwrap();
+        }
+    }
+    storage
+}
+
+fn load(storage: &MemoryStorage) -> Global {
+    let first = REGIONS.map(|id| FirstRegion {
+        region_id: id.into(),
+        region_name: id.into(),
+        hint: None,
+    });
+    Global::load(storage, &first, SEED).unwrap()
+}
+
+fn main() {
+    println!(
+        "| ids a day | bytes an id | sort | | ms | rows read | rows merged | MB of long ids | us a row |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for (ids_a_day, bytes) in [
+        (4_000, 17),
+        (8_000, 17),
+        (4_000, 64),
+        (4_000, 120),
+        (4_000, 256),
+    ] {
+        let storage = world(bytes, ids_a_day);
+        for sort in [Sort::Views, Sort::Rising, Sort::Distinctive] {
+            let mut global = load(&storage);
+            for (name, rounds) in [("first", 1), ("again", ROUNDS)] {
+                let (before, started) = (global.done(), ProcessTime::now());
+                for round in 0..rounds {
+                    if name == "first" {
+                        global = load(&storage);
+                    }
+                    let request = ChartRequest {
+                        scope: "NA".into(),
+                        window: WindowRequest::Sliding {
+                            length_ms: 30 * DAY_MS,
+                        },
+                        sort,
+                        k_class: 1_000 - round as u32,
+                    };
+                    let rules = ChartRules::default();
+                    global.chart(&storage, &request, rules, NOW_MS).unwrap();
+                }
+                let ms = started.elapsed().as_secs_f64() * 1e3 / rounds as f64;
+                let done = match name {
+                    "first" => global.done(),
+                    _ => global.done() - before,
+                };
+                let [read, merged] = [done.rows_read, done.rows_merged].map(|n| n / rounds);
+                let long = done.long_id_bytes as f64 / rounds as f64 / 1e6;
+                println!(
+                    "| {ids_a_day} | {bytes} | {} | {name} | {ms:.1} | {read} | {merged} | {long:.1} | {:.2} |",
+                    sort.name(),
+                    ms * 1e3 / (read + merged) as f64
+                );
+            }
+        }
+    }
+}

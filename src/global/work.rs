@@ -1,0 +1,75 @@
+//! What questions cost, counted in what is done for them: the platform's clock stands still while
+//! code runs, so time can't be taken.
+//!
+//! Whatever is merged is counted, wherever it came from: storage, a run in memory, live panes.
+
+use std::cell::Cell;
+use std::ops::Sub;
+
+use crate::summary::Summary;
+
+/// Everything that was done since the start.
+#[derive(Default)]
+pub struct Work(Cell<Done>);
+
+/// So much was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Stored panes that were looked for, there or not.
+    pub panes: u64,
+    /// Their rows, decoded; and those of runs that were encoded or decoded.
+    pub rows_read: u64,
+    /// Rows that were merged, ranked, or looked through.
+    pub rows_merged: u64,
+    /// Bytes of the ids of both that do not fit into keys.
+    pub long_id_bytes: u64,
+    /// Entries of the catalog that were read from storage.
+    pub entries: u64,
+}
+
+impl Work {
+    /// A pane was read from storage, or found to be absent.
+    pub fn read(&self, summaries: &[Summary]) {
+        self.add(|done| {
+            done.panes += 1;
+            for summary in summaries {
+                done.rows_read += summary.len() as u64;
+                done.long_id_bytes += summary.long_id_bytes() as u64;
+            }
+        });
+    }
+
+    /// These are merged into one.
+    pub fn merged<'a>(&self, parts: impl Iterator<Item = &'a Summary>) {
+        self.add(|done| {
+            for part in parts {
+                done.rows_merged += part.len() as u64;
+                done.long_id_bytes += part.long_id_bytes() as u64;
+            }
+        });
+    }
+
+    pub fn done(&self) -> Done {
+        self.0.get()
+    }
+
+    fn add(&self, more: impl FnOnce(&mut Done)) {
+        let mut done = self.0.get();
+        more(&mut done);
+        self.0.set(done);
+    }
+}
+
+impl Sub for Done {
+    type Output = Done;
+
+    fn sub(self, before: Done) -> Done {
+        Done {
+            panes: self.panes - before.panes,
+            rows_read: self.rows_read - before.rows_read,
+            rows_merged: self.rows_merged - before.rows_merged,
+            long_id_bytes: self.long_id_bytes - before.long_id_bytes,
+            entries: self.entries - before.entries,
+        }
+    }
+}
