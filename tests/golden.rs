@@ -391,6 +391,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         Refusal::Busy { retry_after_s: 1 },
         Refusal::Storage("how".into()),
         Refusal::NotFound,
+        Refusal::NotCounted { view_count_max: 2 },
     ] {
         all.add_owned(&PushReplyOrRefusal(Err(refusal)));
     }
@@ -435,12 +436,17 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             elsewhere: true,
             span,
             total_views: 8,
+            unlisted_times_max: 0.5,
         }),
         incomplete: true,
         places: vec![Place {
             post_id: "post".into(),
             count,
-            compared: Some(Compared { count, times: 1.5 }),
+            compared: Some(Compared {
+                count,
+                times: 1.5,
+                times_max: 2.5,
+            }),
             previous_rank: Some(4),
             card: card.clone(),
         }],

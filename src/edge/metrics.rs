@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::request::Call;
 use super::table;
 use crate::codec;
-use crate::global::GlobalMetrics;
+use crate::global::{DATABASE_BYTES, GlobalMetrics, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
 use crate::platform::{call_raw, global_stub, instance_metrics, now_ms, shard_stub};
 use crate::region::{ShardMetrics, Sizes};
 use crate::topology::Region;
@@ -100,7 +100,7 @@ const OF_SHARDS: [Metric<ShardMetrics>; 18] = [
     ),
 ];
 
-const OF_GLOBAL: [Metric<GlobalMetrics>; 13] = [
+const OF_GLOBAL: [Metric<GlobalMetrics>; 17] = [
     (
         "global_rows_written_total",
         "Rows written, as billed.",
@@ -138,6 +138,11 @@ const OF_GLOBAL: [Metric<GlobalMetrics>; 13] = [
         |m| m.refused_charts,
     ),
     (
+        "global_reading_milliseconds_total",
+        "What charts, pages and lists of regions were charged, by what was read and merged.",
+        |m| m.reading_ms,
+    ),
+    (
         "global_state_loads_total",
         "How often the state was read from storage: once a start, and after errors.",
         |m| m.loads,
@@ -157,6 +162,17 @@ const OF_GLOBAL: [Metric<GlobalMetrics>; 13] = [
         "What was taken and is not folded yet.",
         |m| m.pending_bytes,
     ),
+    (
+        "global_stored_bytes",
+        "Bytes of the database of the global object.",
+        |m| m.stored_bytes,
+    ),
+    ("global_catalog_posts", "Posts of the catalog.", |m| {
+        m.catalog_posts
+    }),
+    ("global_catalog_bytes", "Bytes of these.", |m| {
+        m.catalog_bytes
+    }),
     (
         "global_started_seconds",
         "When the object started: another value is a restart.",
@@ -217,6 +233,25 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     if let Some(global) = &global {
         for (name, help, value) in OF_GLOBAL {
             text.one(name, help, value(global));
+        }
+        for (name, help, bytes, most) in [
+            (
+                "global_stored_share",
+                "Share of what the platform gives a database: from 0.3 on, panes are kept shorter.",
+                global.stored_bytes,
+                DATABASE_BYTES,
+            ),
+            (
+                "global_catalog_share",
+                "Share of the bytes or posts that the catalog may have: at 1 it takes no more.",
+                global
+                    .catalog_bytes
+                    .max(global.catalog_posts * (MAX_CATALOG_BYTES / MAX_CATALOG_POSTS)),
+                MAX_CATALOG_BYTES,
+            ),
+        ] {
+            text.family(name, "gauge", help);
+            text.sample(name, &[], bytes as f64 / most as f64);
         }
         text.family(
             "push_age_seconds",

@@ -1,26 +1,50 @@
 //! What is known about posts besides their plays, and which of them are hidden.
+//!
+//! # At its limits
+//! So many posts and bytes and no more ([`MAX_CATALOG_POSTS`], [`MAX_CATALOG_BYTES`]), and so many
+//! hidden ones ([`MAX_HIDDEN_POSTS`], [`MAX_HIDDEN_BYTES`]): what would pass them is refused whole.
+//! What is there can be changed all the same, as long as it grows by nothing; and hidden.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::MAX_HIDDEN_POSTS;
 use super::damage::Damage;
-use crate::codec;
+use super::{MAX_CATALOG_BYTES, MAX_CATALOG_POSTS, MAX_HIDDEN_BYTES, MAX_HIDDEN_POSTS};
+use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::wire::{CatalogEntry, PostPatch, Refusal};
+
+use serde::{Deserialize, Serialize};
 
 /// Hidden ids have keys of their own in [`Table::Meta`]: charts need all of them.
 const HIDDEN_PREFIX: &[u8] = b"hidden/";
 /// Where entries go that cannot be read, when others are put in their place.
 const DAMAGED_PREFIX: &[u8] = b"damaged/posts/";
+/// How large the catalog is: one row, changed with its entries.
+const SIZE_KEY: &[u8] = b"catalog";
+/// Bytes that a hidden id holds besides its own: a string and its part of a node.
+const HIDDEN_ID_BYTES: usize = 48;
 /// Entries that charts asked for lately, in memory: at most this many bytes of text.
 const CACHE_BYTES: usize = 4 << 20;
+
+/// How large the catalog is, keys included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogSize {
+    pub posts: u64,
+    pub bytes: u64,
+}
+
+impl Record for CatalogSize {
+    const KIND: u8 = 63;
+    const VERSION: u8 = 1;
+}
 
 /// The catalog: entries in storage, hidden ids in memory.
 #[derive(Default)]
 pub struct Catalog {
+    pub(super) size: CatalogSize,
     hidden: BTreeSet<String>,
-    /// What the hidden ids take in memory.
+    /// Bytes that they hold.
     hidden_bytes: usize,
     cache: RefCell<Cache>,
     /// Entries that were read from storage so far.
@@ -45,7 +69,8 @@ impl Catalog {
             .filter_map(|id| String::from_utf8(id.to_vec()).ok());
         let hidden: BTreeSet<String> = ids.collect();
         Ok(Catalog {
-            hidden_bytes: hidden.iter().map(|id| hidden_bytes(id)).sum(),
+            size: read_size(storage)?,
+            hidden_bytes: hidden.iter().map(|id| held_bytes(id)).sum(),
             hidden,
             ..Catalog::default()
         })
@@ -95,62 +120,142 @@ impl Catalog {
     /// it is stored now.
     ///
     /// # Errors
-    /// [`Refusal`] when too many are hidden or the disk refuses; nothing is stored then.
+    /// [`Refusal`] when there are too many, or too many hidden, or the disk refuses; nothing is
+    /// stored then.
     pub fn put(
         &mut self,
         storage: &impl Storage,
         patches: &[PostPatch],
     ) -> Result<Option<CatalogEntry>, Refusal> {
-        let newly_hidden = patches.iter().filter(|patch| patch.hidden).count();
-        if newly_hidden > 0 && self.hidden.len() + newly_hidden > MAX_HIDDEN_POSTS {
-            return Err(Refusal::Invalid("too many posts are hidden already".into()));
-        }
+        let refused = |error: StorageError| Refusal::Storage(error.0);
         let mut changed: BTreeMap<&str, CatalogEntry> = BTreeMap::new();
         for patch in patches {
             let entry = match changed.remove(patch.post_id.as_str()) {
                 Some(entry) => entry,
                 None => self
                     .get(storage, &patch.post_id)
-                    .map_err(|error| Refusal::Storage(error.0))?
+                    .map_err(refused)?
                     .unwrap_or_default(),
             };
             changed.insert(&patch.post_id, patched(entry, patch));
         }
-        let mut writes = Vec::with_capacity(changed.len());
+        let mut size = self.size;
+        let mut writes = Vec::with_capacity(changed.len() + 1);
         for (post_id, entry) in &changed {
-            let hidden_key = [HIDDEN_PREFIX, post_id.as_bytes()].concat();
+            let key = post_id.as_bytes();
+            let hidden_key = [HIDDEN_PREFIX, key].concat();
             if entry.hidden {
                 writes.push(Write::put(Table::Meta, hidden_key, Vec::new()));
             } else if self.is_hidden(post_id) {
                 writes.push(Write::delete(Table::Meta, hidden_key));
             }
+            let value = codec::encode(entry);
+            let before = storage.get(Table::Posts, key).map_err(refused)?;
+            size.replace(key, before.as_deref(), &value);
             // What cannot be read is kept beside what is written in its place.
-            let before = storage.get(Table::Posts, post_id.as_bytes());
-            let before = before.map_err(|error| Refusal::Storage(error.0))?;
             if let Some(bytes) = before
                 && codec::decode::<CatalogEntry>(&bytes).is_err()
             {
-                let key = [DAMAGED_PREFIX, post_id.as_bytes()].concat();
+                let key = [DAMAGED_PREFIX, key].concat();
                 writes.push(Write::put(Table::Meta, key, bytes));
             }
-            let value = codec::encode(entry);
-            writes.push(Write::put(Table::Posts, post_id.as_bytes(), value));
+            writes.push(Write::put(Table::Posts, key, value));
         }
-        storage
-            .write(&writes)
-            .map_err(|error| Refusal::Storage(error.0))?;
+        // Whatever there is, a post can be hidden: there are not so many of these.
+        let are_hidden = changed.values().all(|entry| entry.hidden);
+        if !are_hidden {
+            self.check_size(size)?;
+        }
+        self.check_hidden(&changed)?;
+        if size != self.size {
+            writes.push(Write::put(Table::Meta, SIZE_KEY, codec::encode(&size)));
+        }
+        storage.write(&writes).map_err(refused)?;
+        self.size = size;
         *self.cache.borrow_mut() = Cache::default();
         for (post_id, entry) in &changed {
-            let bytes = hidden_bytes(post_id);
-            if entry.hidden && self.hidden.insert((*post_id).to_owned()) {
-                self.hidden_bytes += bytes;
-            } else if !entry.hidden && self.hidden.remove(*post_id) {
-                self.hidden_bytes -= bytes;
+            let bytes = held_bytes(post_id);
+            if entry.hidden {
+                if self.hidden.insert((*post_id).to_owned()) {
+                    self.hidden_bytes += bytes;
+                }
+            } else if self.hidden.remove(*post_id) {
+                self.hidden_bytes = self.hidden_bytes.saturating_sub(bytes);
             }
         }
         let last = patches.last();
         Ok(last.and_then(|last| changed.remove(last.post_id.as_str())))
     }
+
+    fn check_size(&self, size: CatalogSize) -> Result<(), Refusal> {
+        let grows = size.posts > self.size.posts || size.bytes > self.size.bytes;
+        let is_over = size.posts > MAX_CATALOG_POSTS || size.bytes > MAX_CATALOG_BYTES;
+        if !(grows && is_over) {
+            return Ok(());
+        }
+        Err(Refusal::Invalid(format!(
+            "the catalog is full: it has {} posts of {} bytes, and may have {MAX_CATALOG_POSTS} of \
+             {MAX_CATALOG_BYTES}; shorten texts of posts that nobody plays any more",
+            self.size.posts, self.size.bytes
+        )))
+    }
+
+    fn check_hidden(&self, changed: &BTreeMap<&str, CatalogEntry>) -> Result<(), Refusal> {
+        let is_new = |(id, entry): &(&&str, &CatalogEntry)| entry.hidden && !self.is_hidden(id);
+        let is_shown = |(id, entry): &(&&str, &CatalogEntry)| !entry.hidden && self.is_hidden(id);
+        let [new, shown] = [
+            changed
+                .iter()
+                .filter(is_new)
+                .map(|(id, _)| held_bytes(id))
+                .collect::<Vec<_>>(),
+            changed
+                .iter()
+                .filter(is_shown)
+                .map(|(id, _)| held_bytes(id))
+                .collect(),
+        ];
+        let posts = (self.hidden.len() + new.len()).saturating_sub(shown.len());
+        let bytes = self.hidden_bytes + new.iter().sum::<usize>();
+        let bytes = bytes.saturating_sub(shown.iter().sum());
+        if new.is_empty() || posts <= MAX_HIDDEN_POSTS && bytes <= MAX_HIDDEN_BYTES {
+            return Ok(());
+        }
+        Err(Refusal::Invalid(format!(
+            "too many posts are hidden already: {} that hold {} bytes; at most {MAX_HIDDEN_POSTS} \
+             and {MAX_HIDDEN_BYTES} bytes",
+            self.hidden.len(),
+            self.hidden_bytes
+        )))
+    }
+}
+
+impl CatalogSize {
+    /// An entry is put in the place of what was there.
+    fn replace(&mut self, key: &[u8], before: Option<&[u8]>, value: &[u8]) {
+        let bytes = |value: &[u8]| (key.len() + value.len()) as u64;
+        self.posts += u64::from(before.is_none());
+        self.bytes = (self.bytes + bytes(value)).saturating_sub(before.map_or(0, bytes));
+    }
+}
+
+/// The size that is stored; where none is or it cannot be read, everything is counted once.
+fn read_size(storage: &impl Storage) -> Result<CatalogSize, StorageError> {
+    let stored = storage.get(Table::Meta, SIZE_KEY)?;
+    if let Some(size) = stored.and_then(|bytes| codec::decode(&bytes).ok()) {
+        return Ok(size);
+    }
+    let keys = storage.keys(Table::Posts, &[])?;
+    let key_bytes: u64 = keys.iter().map(|key| key.len() as u64).sum();
+    Ok(CatalogSize {
+        posts: keys.len() as u64,
+        bytes: key_bytes + storage.bytes(Table::Posts)?,
+    })
+}
+
+/// What a hidden id holds in memory.
+fn held_bytes(post_id: &str) -> usize {
+    post_id.len() + HIDDEN_ID_BYTES
 }
 
 fn patched(mut entry: CatalogEntry, patch: &PostPatch) -> CatalogEntry {
@@ -169,13 +274,137 @@ fn patched(mut entry: CatalogEntry, patch: &PostPatch) -> CatalogEntry {
     entry
 }
 
-/// What a hidden id takes: its text, and its share of the tree's nodes.
-fn hidden_bytes(post_id: &str) -> usize {
-    post_id.len() + 48
-}
-
 fn text_bytes(entry: &CatalogEntry) -> usize {
     let card = &entry.card;
     let texts = [&card.author, &card.content, &card.url, &card.image];
     texts.into_iter().flatten().map(String::len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    fn patch(post_id: String, hidden: bool) -> PostPatch {
+        PostPatch {
+            post_id,
+            hidden,
+            ..PostPatch::default()
+        }
+    }
+
+    fn put(
+        catalog: &mut Catalog,
+        storage: &MemoryStorage,
+        patches: &[PostPatch],
+    ) -> Result<(), String> {
+        match catalog.put(storage, patches) {
+            Ok(_) => Ok(()),
+            Err(Refusal::Invalid(detail)) => Err(detail),
+            Err(other) => Err(format!("{other:?}")),
+        }
+    }
+
+    /// What the size should be.
+    fn counted(storage: &MemoryStorage) -> CatalogSize {
+        let rows = storage.scan(Table::Posts, &[], &[], usize::MAX).unwrap();
+        let bytes = rows.iter().map(|(key, value)| key.len() + value.len());
+        CatalogSize {
+            posts: rows.len() as u64,
+            bytes: bytes.sum::<usize>() as u64,
+        }
+    }
+
+    #[test]
+    fn its_size_is_known_whatever_is_put_and_after_a_restart() {
+        let storage = MemoryStorage::new();
+        let mut catalog = Catalog::load(&storage).unwrap();
+        for round in 0..50_usize {
+            let patches: Vec<PostPatch> = (0..20)
+                .map(|number| PostPatch {
+                    content: Some((round % 3 > 0).then(|| "x".repeat(round * number))),
+                    ..patch(format!("{}", number * round % 37), round % 4 == 0)
+                })
+                .collect();
+            put(&mut catalog, &storage, &patches).unwrap();
+            assert_eq!(catalog.size, counted(&storage));
+            catalog = Catalog::load(&storage).unwrap();
+            assert_eq!(catalog.size, counted(&storage));
+        }
+        storage
+            .write(&[Write::delete(Table::Meta, SIZE_KEY)])
+            .unwrap();
+        assert_eq!(Catalog::load(&storage).unwrap().size, counted(&storage));
+    }
+
+    #[test]
+    fn at_its_limit_it_takes_no_more_posts_and_says_so_and_those_it_has_can_change() {
+        for full in [
+            CatalogSize {
+                posts: MAX_CATALOG_POSTS - 1,
+                bytes: 1_000,
+            },
+            CatalogSize {
+                posts: 1_000,
+                bytes: MAX_CATALOG_BYTES - 100,
+            },
+        ] {
+            let storage = MemoryStorage::new();
+            let size = Write::put(Table::Meta, SIZE_KEY, codec::encode(&full));
+            storage.write(&[size]).unwrap();
+            let mut catalog = Catalog::load(&storage).unwrap();
+            let one = patch("one".into(), false);
+            put(&mut catalog, &storage, std::slice::from_ref(&one)).unwrap();
+            let large = PostPatch {
+                content: Some(Some("x".repeat(200))),
+                ..patch("two".into(), false)
+            };
+            let before = storage.size().unwrap();
+            let detail = put(&mut catalog, &storage, &[one.clone(), large]).unwrap_err();
+            assert!(
+                detail.starts_with("the catalog is full: it has "),
+                "{detail}"
+            );
+            assert_eq!(storage.size().unwrap(), before, "nothing is stored");
+            // What does not grow goes on, and hiding.
+            for id in ["one", "abuse"] {
+                put(&mut catalog, &storage, &[patch(id.into(), true)]).unwrap();
+                assert!(catalog.is_hidden(id));
+            }
+            put(&mut catalog, &storage, &[one]).unwrap();
+        }
+    }
+
+    #[test]
+    fn hidden_posts_are_bounded_by_number_and_by_bytes() {
+        for (id_bytes, at_most) in [(16, MAX_HIDDEN_POSTS), (256, MAX_HIDDEN_BYTES / 304)] {
+            let storage = MemoryStorage::new();
+            let mut catalog = Catalog::load(&storage).unwrap();
+            let all: Vec<PostPatch> = (0..=at_most)
+                .map(|number| patch(format!("{number:0>id_bytes$}"), true))
+                .collect();
+            for some in all[..at_most].chunks(10_000) {
+                put(&mut catalog, &storage, some).unwrap();
+            }
+            let over = &all[at_most..];
+            let detail = put(&mut catalog, &storage, over).unwrap_err();
+            let said = format!("too many posts are hidden already: {at_most} that hold");
+            assert!(detail.starts_with(&said), "{detail}");
+            assert!(!catalog.is_hidden(&over[0].post_id));
+            // One that is hidden already takes no more room; one that is shown again makes some.
+            put(&mut catalog, &storage, &all[..1]).unwrap();
+            put(
+                &mut catalog,
+                &storage,
+                &[patch(all[0].post_id.clone(), false)],
+            )
+            .unwrap();
+            put(&mut catalog, &storage, over).unwrap();
+            let again = Catalog::load(&storage).unwrap();
+            assert_eq!(
+                (again.hidden_bytes, again.hidden.len()),
+                (catalog.hidden_bytes, at_most)
+            );
+        }
+    }
 }

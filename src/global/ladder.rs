@@ -4,6 +4,7 @@
 //! read: it is left as it is, and what is new goes into the next generation beside it.
 
 use super::damage::Damage;
+use super::room::Room;
 use crate::capacity::counters;
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write};
@@ -124,7 +125,7 @@ pub fn fold(
     pane: PaneKey,
     parts: &[&Summary],
     seed: Seed,
-    damage: &Damage,
+    (room, damage): (Room, &Damage),
 ) -> Result<Option<Write>, StorageError> {
     let key = pane_key(scope, pane);
     for generation in 0..MAX_GENERATIONS {
@@ -144,7 +145,7 @@ pub fn fold(
             counters(pane.level),
             seed,
         );
-        let value = codec::encode(&PaneRow(&merged.encode()));
+        let value = codec::encode(&PaneRow(&room.encode(merged, pane.level)));
         return Ok(Some(Write::put(Table::Panes, row_key, value)));
     }
     Ok(None)

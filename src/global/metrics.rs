@@ -23,9 +23,15 @@ pub struct GlobalMetrics {
     pub damaged_regions: u64,
     /// Taken and not folded yet.
     pub pending_bytes: u64,
+    /// Bytes of the database, of [`DATABASE_BYTES`](super::DATABASE_BYTES).
+    pub stored_bytes: u64,
+    pub catalog_posts: u64,
+    pub catalog_bytes: u64,
     /// Leaderboards that were asked for, and those that had no turn.
     pub charts: u64,
     pub refused_charts: u64,
+    /// What reading was charged: charts, pages, lists of regions.
+    pub reading_ms: u64,
     /// How often the state was loaded from storage: once, and after each storage error.
     pub loads: u64,
     pub started_ms: u64,
@@ -57,6 +63,8 @@ impl Global {
             damaged_rows: health.damaged_rows,
             damaged_regions: health.damaged_regions as u64,
             pending_bytes: health.pending_bytes as u64,
+            catalog_posts: self.catalog.size.posts,
+            catalog_bytes: self.catalog.size.bytes,
             push_ages_ms: push_ages_ms.collect(),
             ..metrics
         }

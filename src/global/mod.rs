@@ -60,6 +60,7 @@ mod ranking;
 mod recent;
 mod region_list;
 mod regions;
+mod room;
 mod runs;
 mod state;
 mod transfer;
@@ -68,6 +69,7 @@ mod work;
 pub use charts::ChartRules;
 pub use metrics::GlobalMetrics;
 pub use regions::FirstRegion;
+pub use room::{DATABASE_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
 pub use state::{Global, Health, SyncPoint};
 pub use work::Done;
 
@@ -102,5 +104,7 @@ pub const LIVE_MAX_AGE_MS: u64 = 1_000;
 pub const MAX_LOGS_A_SHARD: usize = 16;
 /// Entries of the catalog in one message.
 pub const MAX_PUT_POSTS: usize = 10_000;
-/// Hidden posts, all of them in memory: 100,000 of 36 bytes are 6 MB.
+/// Hidden posts, all of them in memory: 100,000 of up to 35 bytes.
 pub const MAX_HIDDEN_POSTS: usize = 100_000;
+/// Bytes that they hold: of ids of 256 bytes 27,000 fit.
+pub const MAX_HIDDEN_BYTES: usize = 8 << 20;

@@ -20,7 +20,7 @@ use crate::platform::{
     answer, instance_metrics, memory_is_short, now_ms, setting, setting_is_true,
 };
 use crate::settings::read_regions;
-use crate::storage::{SqlStorage, StorageError, random_bytes};
+use crate::storage::{SqlStorage, Storage, StorageError, random_bytes};
 use crate::wire::*;
 
 /// Where a scope took longer, others have their turn before the next.
@@ -333,6 +333,8 @@ impl Inner {
             let told = global.tell(counters.clone(), now_ms);
             Ok(GlobalMetrics {
                 rows_written: storage.rows_written(),
+                reading_ms: (self.admission.borrow().settled_us() / 1e3) as u64,
+                stored_bytes: storage.size().unwrap_or_default(),
                 ..told
             })
         });

@@ -12,6 +12,7 @@ use super::logs::{Logs, ShardName, Turn};
 use super::pace::Pace;
 use super::recent::Recent;
 use super::regions::{self, FirstRegion, RegionRows};
+use super::room::Room;
 use super::runs::Runs;
 use super::work::Work;
 use super::*;
@@ -386,10 +387,11 @@ impl Global {
                 }
             }
         }
+        let (seed, room) = (self.seed(), Room::of(storage)?);
         let mut rows = 0;
         for ((scope, target), parts) in targets {
             self.runs.forget(scope, target);
-            let write = ladder::fold(storage, scope, target, &parts, self.seed(), &self.damage)?;
+            let write = ladder::fold(storage, scope, target, &parts, seed, (room, &self.damage))?;
             rows += u64::from(write.is_some());
             storage.write(write.as_slice())?;
         }

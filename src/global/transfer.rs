@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::regions;
+use super::room::Room;
 use super::{Global, ladder};
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write};
@@ -239,12 +240,13 @@ impl Global {
                 targets.entry((&pane.scope, key)).or_default().push(summary);
             }
         }
+        let room = Room::of(storage).map_err(refused)?;
         let mut writes = Vec::with_capacity(targets.len());
         let mut folded = Vec::with_capacity(targets.len());
         for ((scope, key), parts) in targets {
             let parts: Vec<&Summary> = parts.iter().collect();
-            let write =
-                ladder::fold(storage, scope, key, &parts, seed, &self.damage).map_err(refused)?;
+            let write = ladder::fold(storage, scope, key, &parts, seed, (room, &self.damage))
+                .map_err(refused)?;
             writes.push(write.ok_or_else(|| Refusal::Damaged("a pane's rows".into()))?);
             folded.push((scope.to_owned(), key));
         }

@@ -75,6 +75,11 @@ impl Storage for MemoryStorage {
         Ok(values.map(|(_, value)| value.len() as u64).sum())
     }
 
+    fn size(&self) -> Result<u64, StorageError> {
+        let rows = self.rows.borrow();
+        Ok(rows.values().map(|value| value.len() as u64).sum())
+    }
+
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
         let mut rows = self.rows.borrow_mut();
         let mut undo = self.undo.borrow_mut();

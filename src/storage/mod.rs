@@ -163,6 +163,14 @@ pub trait Storage {
     /// When the disk refuses.
     fn bytes(&self, table: Table) -> Result<u64, StorageError>;
 
+    /// The number of bytes of everything that is stored.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn size(&self) -> Result<u64, StorageError> {
+        Table::ALL.into_iter().map(|table| self.bytes(table)).sum()
+    }
+
     /// Applies the batch: all of it or nothing.
     ///
     /// # Errors

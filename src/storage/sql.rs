@@ -21,6 +21,15 @@ extern "C" {
     /// The part of `DurableObjectStorage` that `worker` does not bind.
     type Transactions;
 
+    #[wasm_bindgen(method, getter)]
+    fn sql(this: &Transactions) -> Size;
+
+    /// `worker` gives the size of a database as a `usize`, which ends at 4 GB.
+    type Size;
+
+    #[wasm_bindgen(method, getter, catch, js_name = databaseSize)]
+    fn database_size(this: &Size) -> Result<f64, JsValue>;
+
     #[wasm_bindgen(method, catch, js_name = transactionSync)]
     fn transaction_sync(
         this: &Transactions,
@@ -32,6 +41,7 @@ extern "C" {
 pub struct SqlStorage {
     sql: worker::SqlStorage,
     transactions: Transactions,
+    size: Size,
     rows_written: Cell<u64>,
     in_transaction: Cell<bool>,
 }
@@ -42,9 +52,11 @@ impl SqlStorage {
     /// # Errors
     /// When the database refuses.
     pub fn open(storage: &worker::Storage) -> Result<Self, StorageError> {
+        let transactions: Transactions = JsValue::from(storage.as_raw()).unchecked_into();
         let storage = SqlStorage {
             sql: storage.sql(),
-            transactions: JsValue::from(storage.as_raw()).unchecked_into(),
+            size: transactions.sql(),
+            transactions,
             rows_written: Cell::new(0),
             in_transaction: Cell::new(false),
         };
@@ -209,6 +221,12 @@ impl Storage for SqlStorage {
             Some(SqlStorageValue::Float(bytes)) => Ok(bytes as u64),
             _ => Err(StorageError("no sum".into())),
         }
+    }
+
+    fn size(&self) -> Result<u64, StorageError> {
+        let size = self.size.database_size();
+        let size = size.map_err(|error| StorageError(format!("{error:?}")))?;
+        Ok(size as u64)
     }
 
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {

@@ -88,6 +88,7 @@ describe("/metrics", { timeout: 180_000 }, () => {
 
   test("counts plays, repeats, rejections, commits, pushes, folds and charts", async () => {
     await service.addRegions('a "quoted" \\ region');
+    await service.put("/posts/a", { content: "x".repeat(100) });
     const plays = [
       { post_id: "a", region_id: "NA", count: 5 },
       { post_id: "b", region_id: "NA" },
@@ -125,6 +126,11 @@ describe("/metrics", { timeout: 180_000 }, () => {
     assert.ok(of("global_pushes_total") >= 1);
     assert.equal(of("global_gaps_total"), 0);
     assert.equal(of("push_age_seconds", na) < 60, true);
+    const stored = of("global_stored_bytes");
+    assert.ok(stored > 10_000 && stored < 1e8, `${stored}`);
+    assert.ok(Math.abs(of("global_stored_share") - stored / 1e10) < 1e-9);
+    assert.equal(of("global_catalog_posts"), 1);
+    assert.ok(of("global_catalog_bytes") > 100 && of("global_catalog_share") < 1e-5);
     assert.ok(of("wasm_memory_bytes") > 1e6 && of("allocated_bytes") > 1e4);
     const started = of("shard_started_seconds", na);
     assert.ok(Math.abs(Date.now() / 1_000 - started) < 600);
