@@ -26,10 +26,6 @@ pub struct Merged {
 #[derive(Clone, Copy, Debug)]
 pub struct Tally {
     pub bounds: Bounds,
-    /// Whether any of the summaries has a counter for it.
-    pub is_listed: bool,
-    /// All plays, of all posts.
-    pub total: u64,
     /// As [`Merged::incomplete`].
     pub incomplete: bool,
 }
@@ -88,8 +84,6 @@ impl Global {
     ) -> Result<Tally, Refusal> {
         let mut tally = Tally {
             bounds: Bounds { lower: 0, upper: 0 },
-            is_listed: false,
-            total: 0,
             incomplete: false,
         };
         let add = &mut |part: Rc<Summary>| {
@@ -98,8 +92,6 @@ impl Global {
             let sum = &mut tally.bounds;
             sum.lower = sum.lower.saturating_add(more.lower);
             sum.upper = sum.upper.saturating_add(more.upper);
-            tally.is_listed = tally.is_listed || part.rows().any(|row| row.id == post_id);
-            tally.total = tally.total.saturating_add(part.total());
         };
         let incomplete = self.visit(storage, scope, span, now_ms, reading, add)?;
         tally.incomplete = incomplete;

@@ -12,8 +12,8 @@ use super::ranking::count;
 use super::state::Global;
 use crate::leaderboard::{Count, MAX_K};
 use crate::storage::Storage;
-use crate::summary::Summary;
-use crate::window::{Window, steps};
+use crate::topology::GLOBAL_SCOPE;
+use crate::window::{Span, Window, steps};
 use crate::wire::{CatalogEntry, PostReport, PostRequest, Refusal};
 
 /// Points of a post's series: a day in quarters of an hour, a week in twos of hours.
@@ -48,7 +48,7 @@ impl PostPage {
     /// Looks at one more scope. The page, when it was the last.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] for a post that nobody played in the window and that is not in the
+    /// [`Refusal::NotFound`] for a post that nobody played and that is not in the
     /// catalog, [`Refusal::NotCounted`] where somebody may have; when the disk refuses.
     pub fn step(
         &mut self,
@@ -88,8 +88,7 @@ impl PostPage {
         let entry = global.catalog.get(storage, post_id).map_err(refused)?;
         let merged = global.merged(storage, scope, self.window.span, self.now_ms)?;
         let bounds = merged.summary.bounds(post_id);
-        let has_counter = |summary: &Summary| summary.rows().any(|row| row.id == post_id);
-        if entry.is_none() && bounds.lower == 0 && !has_counter(&merged.summary) {
+        if entry.is_none() && bounds.lower == 0 && !self.was_seen(global, storage)? {
             return Err(match bounds.upper {
                 0 => Refusal::NotFound,
                 view_count_max => Refusal::NotCounted { view_count_max },
@@ -121,6 +120,15 @@ impl PostPage {
             regions: Vec::new(),
             incomplete,
         })
+    }
+
+    /// Whether a summary of all time lists the post, in whatever region: then it has a page, also
+    /// where nobody played it.
+    fn was_seen(&self, global: &Global, storage: &impl Storage) -> Result<bool, Refusal> {
+        let asked = (&self.request.post_id[..], Reading::AsRuns);
+        let ever = global.tally(storage, GLOBAL_SCOPE, Span::ALL, self.now_ms, asked)?;
+        // Whoever has a counter was recorded since it has it.
+        Ok(ever.bounds.lower > 0)
     }
 }
 

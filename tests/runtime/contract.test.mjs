@@ -702,22 +702,25 @@ describe("GET /posts/{post_id}", SIDE_BY_SIDE, () => {
     await service.addRegions("late");
     const timestamp = Math.floor(Date.now() / 60_000) * 60_000 - 60_000;
     const plays = Array.from({ length: 9_000 }, (_, number) => ({ post_id: `early-${number}`, region_id: "late", timestamp }));
-    const [late, known] = [newPost("late"), newPost("late")];
-    await service.put(`/posts/${known}`, { content: "C" });
     await service.send(plays);
-    await service.send([late, known].map((post_id) => ({ post_id, region_id: "late", timestamp })));
+    // A few of those that come late take counters over.
+    const late = Array.from({ length: 20 }, () => newPost("late"));
+    await service.send(late.map((post_id) => ({ post_id, region_id: "late", timestamp })));
     const question = { region: "late", timeframe: "1h" };
-    await eventually(async () => assert.equal((await service.topPosts(question)).total_views, 9_002));
+    await eventually(async () => assert.equal((await service.topPosts(question)).total_views, 9_020));
     const get = (id) => service.fetch(`/posts/${id}?${new URLSearchParams(question)}`);
-    const problem = await assertProblem(await get(late), 404, "not_found");
+    const answers = await Promise.all(late.map(async (id) => ({ id, answer: await get(id) })));
+    const { id, answer } = answers.find(({ answer }) => answer.status === 404);
+    const problem = await assertProblem(answer, 404, "not_found");
     const most = problem.view_count_max;
-    assert.ok(Number.isInteger(most) && most >= 1 && most < 9_002, `${most}`);
+    assert.ok(Number.isInteger(most) && most >= 1 && most < 9_020, `${most}`);
     assert.equal(problem.detail, `not among those counted; at most ${most} plays`);
-    const post = await (await get(known)).json();
-    assert.deepEqual([post.content, post.view_count_min, post.view_count_max >= 1], ["C", 0, true]);
-    // Another region was played nothing at all.
+    await service.put(`/posts/${id}`, { content: "C" });
+    const post = await (await get(id)).json();
+    assert.deepEqual([post.content, post.view_count_min, post.view_count_max], ["C", 0, most]);
+    // In another region nobody played anything.
     await service.addRegions("silent");
-    const silent = await service.fetch(`/posts/${late}?region=silent&timeframe=1h`);
+    const silent = await service.fetch(`/posts/${newPost("never")}?region=silent&timeframe=1h`);
     assert.equal((await assertProblem(silent, 404, "not_found")).view_count_max, undefined);
   });
 
