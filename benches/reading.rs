@@ -36,6 +36,8 @@ fn day(day: u64, region: u64, bytes: usize, ids: u64) -> Vec<u8> {
     codec::encode(&SealedPane {
         level: key.level.code(),
         start_ms: key.start_ms,
+        first_seq: 1,
+        last_seq: 1,
         summary: &summary.encode(),
     })
 }
@@ -55,7 +57,8 @@ fn world(bytes: usize, ids_a_day: u64) -> MemoryStorage {
                 entries: vec![&entry],
                 next_offset: number + 1,
                 journal_seq: number,
-                provisional: Vec::new(),
+                log_began_ms: 1,
+                copies: Vec::new(),
             };
             global.take_push(&codec::encode(&push), NOW_MS).unwrap();
             global.flush(&storage, NOW_MS).unwrap();

@@ -35,7 +35,7 @@ pub struct CatalogSize {
 }
 
 impl Record for CatalogSize {
-    const KIND: u8 = 63;
+    const KIND: u8 = 64;
     const VERSION: u8 = 1;
 }
 
