@@ -51,6 +51,8 @@ fn global(plays: &Plays, capacity: usize) -> (Global, MemoryStorage) {
             codec::encode(&SealedPane {
                 level: key.level.code(),
                 start_ms: key.start_ms,
+                first_seq: 1,
+                last_seq: 1,
                 summary: &summary.encode(),
             })
         });
@@ -63,7 +65,8 @@ fn global(plays: &Plays, capacity: usize) -> (Global, MemoryStorage) {
             entries: entries.iter().map(Vec::as_slice).collect(),
             next_offset: 2,
             journal_seq: 1,
-            provisional: Vec::new(),
+            log_began_ms: 1,
+            copies: Vec::new(),
         };
         global.take_push(&codec::encode(&push), NOW_MS).unwrap();
     }
