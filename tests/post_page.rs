@@ -175,6 +175,8 @@ fn page_of(post_id: &str, plays: &Summary, catalog: &[&str]) -> Result<PostRepor
     let pane = codec::encode(&SealedPane {
         level: key.level.code(),
         start_ms: key.start_ms,
+        first_seq: 1,
+        last_seq: 1,
         summary: &plays.encode(),
     });
     let push = Push {
@@ -186,7 +188,8 @@ fn page_of(post_id: &str, plays: &Summary, catalog: &[&str]) -> Result<PostRepor
         entries: vec![&pane],
         next_offset: 1,
         journal_seq: 1,
-        provisional: Vec::new(),
+        log_began_ms: 1,
+        copies: Vec::new(),
     };
     global.take_push(&codec::encode(&push), NOW_MS).unwrap();
     for post_id in catalog {
@@ -274,6 +277,8 @@ fn what_is_merged_is_counted_wherever_it_comes_from() {
     let pane = codec::encode(&SealedPane {
         level: key.level.code(),
         start_ms: key.start_ms,
+        first_seq: 1,
+        last_seq: 1,
         summary: &live.encode(),
     });
     let push = Push {
@@ -285,7 +290,8 @@ fn what_is_merged_is_counted_wherever_it_comes_from() {
         entries: Vec::new(),
         next_offset: 0,
         journal_seq: 1,
-        provisional: vec![&pane],
+        log_began_ms: 1,
+        copies: vec![&pane],
     };
     global
         .take_push(&codec::encode(&push), NOW_MS + 2_000)
