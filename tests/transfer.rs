@@ -276,7 +276,13 @@ fn what_would_be_counted_twice_is_refused() {
     copy.storage = old.storage.clone();
     copy.global = load(&copy.storage, [1; 16]);
     assert!(refused(copy.import(&old, 1, 0, &rows)), "into itself");
-    assert_eq!(copy.charts(), before);
+    // It was loaded a moment ago, and says that shards may have something open.
+    let as_told = |chart: Leaderboard| Leaderboard {
+        incomplete: false,
+        ..chart
+    };
+    let after: Vec<_> = copy.charts().into_iter().map(as_told).collect();
+    assert!(after == before, "as it was");
     let mut new = World::new(2);
     new.import(&old, 1, 0, &rows).unwrap();
     assert!(
