@@ -68,7 +68,7 @@ function printSize(size) {
   row("bytes pushed to it, MB/s", (size.pushedBytesPerSecond / 1e6).toFixed(1));
   row("folds a minute", size.foldsPerMinute);
   row("storage after a year, GB", size.storageGb.toFixed(2));
-  row("play → chart, s: a push and the caches", `≤ ${size.playToChartS}`, "of 10");
+  row("play → chart, s: a push and the caches", `≤ ${Math.ceil(size.playToChartS)}`, "of 10");
 }
 
 /** Where it does not fit, and what is next. */

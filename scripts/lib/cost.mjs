@@ -32,6 +32,8 @@ const MEMORY_GB = 0.128;
 /** Plan for so much of a limit: load is not even. */
 const HEADROOM = 0.7;
 const PUSH_INTERVAL_S = 5;
+/** Pushes that the global object takes a second; more shards are told to push less often (src/global/pace.rs). */
+const PUSHES_PER_SECOND = 500;
 /** What all caches of charts together keep one for. */
 const CACHES_S = 3;
 /** How long merged copies of open panes serve charts (`LIVE_MAX_AGE_MS` of src/global). */
@@ -55,7 +57,8 @@ export function sizeOf(workload, measured) {
     1,
   );
   const shards = regions * shardsPerRegion;
-  const pushesPerSecond = shards / PUSH_INTERVAL_S;
+  const pushIntervalS = Math.max(PUSH_INTERVAL_S, shards / PUSHES_PER_SECOND);
+  const pushesPerSecond = shards / pushIntervalS;
   const chartsPerSecond = (regions * charts) / CHART_INTERVAL_S;
   // Whoever asks before anything can be different gets the one that is there (src/global/recent.rs).
   const chartsComputed = Math.min(chartsPerSecond, charts / LIVE_S);
@@ -67,6 +70,7 @@ export function sizeOf(workload, measured) {
     shardsPerRegion,
     shards,
     shardRequestsPerSecond: batchesPerSecond / shards,
+    pushIntervalS,
     pushesPerSecond,
     chartsPerSecond,
     chartsComputed,
@@ -79,7 +83,7 @@ export function sizeOf(workload, measured) {
     foldsPerMinute: 1,
     globalMemoryMiB: memoryAt(shards, measured.memory),
     storageGb: ((regions + 1) * measured.storageMbPerRegion) / 1_000,
-    playToChartS: PUSH_INTERVAL_S + LIVE_S + CACHES_S,
+    playToChartS: pushIntervalS + LIVE_S + CACHES_S,
   };
 }
 
@@ -98,7 +102,7 @@ function memoryAt(shards, [small, large]) {
  */
 export function cloudflareBill(workload, measured, prices) {
   const size = sizeOf(workload, measured);
-  const alarmsPerSecond = size.shards / PUSH_INTERVAL_S;
+  const alarmsPerSecond = size.pushesPerSecond;
   const workerRequests = (size.batchesPerSecond + size.readsPerSecond) * MONTH_S;
   // A batch is a request to its shard; a push an alarm and a request; a chart that is asked for, two.
   const objectRequests = (size.batchesPerSecond + 2 * size.pushesPerSecond + 2 * size.chartsPerSecond) * MONTH_S;

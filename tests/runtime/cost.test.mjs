@@ -28,6 +28,7 @@ test("sizes by requests where batches are small, and by plays where they are lar
   // 7,000 batches/s are 700 a region: one shard at 70 % of 1,000.
   const size = sizeOf(load, measured);
   assert.deepEqual([size.shardsPerRegion, size.shards, size.shardRequestsPerSecond], [1, 10, 700]);
+  assert.equal(sizeOf({ ...load, regions: 100, playsPerSecond: 100 * 700_000, playsPerBatch: 1 }, measured).pushIntervalS, 200);
   assert.deepEqual([size.pushesPerSecond, size.chartsPerSecond, size.globalRequestsPerSecond], [2, 20, 22]);
   // 2 pushes of 2 ms, a hundredth of what is live at 1,000 shards; 4 charts, each once a second, of 10 ms.
   assert.deepEqual([size.pushBusy, size.chartBusy], [(4 + 0.5) / 1_000, 0.04]);
