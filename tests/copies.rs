@@ -234,6 +234,8 @@ fn after_a_start_charts_say_that_they_may_lack_what_shards_have_open() {
     assert!(chart(&global, &storage, started_ms).incomplete);
     // The shard had something open: until it is heard of, however long that takes.
     assert!(chart(&global, &storage, started_ms + HEARD_AFTER_MS + 60_000).incomplete);
+    // But not for ever: by then it has lost its storage, or is gone.
+    assert!(!chart(&global, &storage, started_ms + 8 * DAY_MS).incomplete);
     let again = Sent {
         first_offset: 1,
         next_offset: 1,

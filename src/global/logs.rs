@@ -191,13 +191,13 @@ impl Logs {
             .is_some_and(|(shard, _)| all || shard.0 == scope)
     }
 
-    /// The shards that had plays to seal when their offsets were stored.
-    pub fn with_open(&self) -> impl Iterator<Item = &ShardName> {
-        let open = self.shards.iter().filter(|(_, logs)| {
-            let newest = logs.iter().max_by_key(|log| log.began_ms);
-            newest.is_some_and(|log| log.has_open)
-        });
-        open.map(|(shard, _)| shard)
+    /// The shards that had plays to seal when their offsets were stored, and when they were heard
+    /// last.
+    pub fn with_open(&self) -> impl Iterator<Item = (&ShardName, u64)> {
+        self.shards.iter().filter_map(|(shard, logs)| {
+            let newest = logs.iter().max_by_key(|log| log.began_ms)?;
+            newest.has_open.then_some((shard, newest.last_heard_ms))
+        })
     }
 
     /// How many shards were heard of, and about how many bytes they take here.

@@ -96,6 +96,9 @@ pub const HELD_BYTES: usize = 62 << 20;
 /// What caches may always take, and at most.
 pub const LEAST_CACHE_BYTES: usize = 6 << 20;
 pub const MOST_CACHE_BYTES: usize = 40 << 20;
+/// A shard that was not heard of for so long has nothing to tell any more: it keeps its outbox for a
+/// week.
+pub const GONE_AFTER_MS: u64 = 7 * 24 * 3_600_000;
 /// After a start, shards that have something open have told so by then: two push intervals.
 pub const HEARD_AFTER_MS: u64 = 10_000;
 /// How long the merged copies of open panes serve charts before they are merged again.

@@ -1,7 +1,7 @@
 //! The state of the global object, and every change of it. See the folder's introduction.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::catalog::Catalog;
@@ -65,8 +65,9 @@ pub struct Global {
     pace: Pace,
     /// When this state was first asked for anything.
     started_ms: Cell<Option<u64>>,
-    /// Shards that had something open before this state was loaded and were not heard of since.
-    unheard: BTreeSet<ShardName>,
+    /// Shards that had something open before this state was loaded and were not heard of since,
+    /// and when they were heard last.
+    unheard: BTreeMap<ShardName, u64>,
     /// Shards were heard of before this state was loaded.
     had_shards: bool,
 }
@@ -101,7 +102,10 @@ impl Global {
         let region_ids: Vec<String> = region_ids(&table).map(str::to_owned).collect();
         let logs = Logs::load(storage, &region_ids)?;
         Ok(Global {
-            unheard: logs.with_open().cloned().collect(),
+            unheard: logs
+                .with_open()
+                .map(|(shard, heard_ms)| (shard.clone(), heard_ms))
+                .collect(),
             had_shards: logs.knows_shards_of(GLOBAL_SCOPE),
             logs,
             catalog: Catalog::load(storage)?,
@@ -446,7 +450,9 @@ impl Global {
         let is_new = now_ms.saturating_sub(started_ms) < HEARD_AFTER_MS;
         let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == scope;
         is_new && self.had_shards && self.logs.knows_shards_of(scope)
-            || self.unheard.iter().any(|shard| in_scope(&shard))
+            || self.unheard.iter().any(|(shard, heard_ms)| {
+                in_scope(&shard) && now_ms.saturating_sub(*heard_ms) < GONE_AFTER_MS
+            })
             || self.live.is_incomplete(scope)
     }
 
