@@ -59,6 +59,7 @@ fn world(bytes: usize, ids_a_day: u64) -> MemoryStorage {
                 journal_seq: number,
                 log_began_ms: 1,
                 copies: Vec::new(),
+                copies_left_out: false,
             };
             global.take_push(&codec::encode(&push), NOW_MS).unwrap();
             global.flush(&storage, NOW_MS).unwrap();

@@ -247,6 +247,8 @@ pub struct Push<'a> {
     /// Encoded [`SealedPane`]s of what is applied and not below `next_offset`.
     #[serde(borrow)]
     pub copies: Vec<&'a [u8]>,
+    /// There was no room for some of them.
+    pub copies_left_out: bool,
 }
 
 /// Global → shard.

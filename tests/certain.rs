@@ -67,6 +67,7 @@ fn global(plays: &Plays, capacity: usize) -> (Global, MemoryStorage) {
             journal_seq: 1,
             log_began_ms: 1,
             copies: Vec::new(),
+            copies_left_out: false,
         };
         global.take_push(&codec::encode(&push), NOW_MS).unwrap();
     }

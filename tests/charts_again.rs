@@ -57,6 +57,7 @@ impl World {
             next_offset: 0,
             journal_seq: self.pushes,
             copies: vec![&pane],
+            copies_left_out: false,
         };
         self.global
             .take_push(&codec::encode(&push), now_ms)

@@ -40,6 +40,7 @@ struct Sent<'a> {
     next_offset: u64,
     seq: u64,
     copies: &'a [&'a [u8]],
+    copies_left_out: bool,
 }
 
 impl Default for Sent<'_> {
@@ -52,6 +53,7 @@ impl Default for Sent<'_> {
             next_offset: 0,
             seq: 1,
             copies: &[],
+            copies_left_out: false,
         }
     }
 }
@@ -69,6 +71,7 @@ impl Sent<'_> {
             next_offset: self.next_offset,
             journal_seq: self.seq,
             copies: self.copies.to_vec(),
+            copies_left_out: self.copies_left_out,
         });
         global.take_push(&push, now_ms).unwrap();
     }
@@ -211,6 +214,41 @@ fn what_is_distinctive_is_compared_with_the_same_moment_elsewhere() {
 }
 
 #[test]
+fn charts_say_that_they_lack_what_a_push_had_no_room_for() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let minute = pane(0, (1, 1), &[("x", 60)]);
+    let mut sent = Sent {
+        copies: &[&minute],
+        copies_left_out: true,
+        ..Sent::default()
+    };
+    sent.push(&mut global, NOW_MS + 5_000);
+    assert!(chart(&global, &storage, NOW_MS + 7_000).incomplete);
+    sent.copies_left_out = false;
+    sent.push(&mut global, NOW_MS + 10_000);
+    assert!(!chart(&global, &storage, NOW_MS + 12_000).incomplete);
+}
+
+#[test]
+fn a_quiet_installation_is_complete_however_often_its_object_starts() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let minute = pane(0, (1, 1), &[("x", 60)]);
+    let sealed = Sent {
+        entries: &[&minute],
+        next_offset: 1,
+        ..Sent::default()
+    };
+    sealed.push(&mut global, NOW_MS + 95_000);
+    global.flush(&storage, NOW_MS + 104_000).unwrap();
+    for later_ms in [10 * MINUTE_MS, HOUR_MS, 30 * HOUR_MS] {
+        let global = load_global(&storage);
+        assert!(!chart(&global, &storage, NOW_MS + later_ms).incomplete);
+    }
+}
+
+#[test]
 fn after_a_start_charts_say_that_they_may_lack_what_shards_have_open() {
     let storage = MemoryStorage::new();
     let mut global = load_global(&storage);
@@ -235,7 +273,7 @@ fn after_a_start_charts_say_that_they_may_lack_what_shards_have_open() {
     // The shard had something open: until it is heard of, however long that takes.
     assert!(chart(&global, &storage, started_ms + HEARD_AFTER_MS + 60_000).incomplete);
     // But not for ever: by then it has lost its storage, or is gone.
-    assert!(!chart(&global, &storage, started_ms + 8 * DAY_MS).incomplete);
+    assert!(!chart(&global, &storage, started_ms + 2 * DAY_MS).incomplete);
     let again = Sent {
         first_offset: 1,
         next_offset: 1,

@@ -4,6 +4,8 @@
 
 mod objects;
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use hitparade::codec;
 use hitparade::global::Global;
 use hitparade::leaderboard::Leaderboard;
@@ -19,8 +21,12 @@ const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 /// A row of a release that does not exist yet, and one that a disk has spoilt.
 const SPOILS: [fn(&mut Vec<u8>); 2] = [|row| row[1] = 99, |row| *row = b"spoilt".to_vec()];
 
+/// Loads a shard with other random bytes each time, as the platform gives them: a log that is made
+/// anew has another name.
 fn load_shard(storage: &MemoryStorage, now_ms: u64) -> Shard {
-    let mut shard = Shard::load(storage, [3; 32], now_ms).unwrap();
+    static LOADS: AtomicU8 = AtomicU8::new(1);
+    let random = [LOADS.fetch_add(1, Ordering::Relaxed); 32];
+    let mut shard = Shard::load(storage, random, now_ms).unwrap();
     shard.synced(shard.sync_point());
     shard
 }
@@ -118,6 +124,66 @@ fn a_shard_starts_with_any_table_damaged_and_keeps_what_it_cannot_read() {
                 "{table:?}"
             );
             assert_kept(&storage, table, &spoilt);
+        }
+    }
+}
+
+#[test]
+fn an_idle_shard_that_loses_its_header_counts_nothing_again() {
+    let (storage, mut shard, mut now_ms) = used_shard();
+    let on_global = MemoryStorage::new();
+    let mut global = load_global(&on_global);
+    let mut settle = |shard: &mut Shard, now_ms: u64| {
+        if shard.checkpoint_is_due(now_ms) {
+            shard.checkpoint(&storage, now_ms).unwrap();
+        }
+        let reply = global.take_push(&push(shard, &storage), now_ms).unwrap();
+        global.flush(&on_global, now_ms).unwrap();
+        global.synced(&global.sync_point());
+        let durable_offset = reply.wanted_offset;
+        let reply = PushReply {
+            durable_offset,
+            ..reply
+        };
+        shard.pushed(&storage, &reply, [1; 16]).unwrap();
+        chart(&global, &on_global, now_ms + 2_000).total_views
+    };
+    for _ in 0..5 {
+        now_ms += MINUTE_MS;
+        settle(&mut shard, now_ms);
+    }
+    assert!(!shard.has_work());
+    let counted = settle(&mut shard, now_ms);
+    assert_eq!(counted, 5);
+    storage.damage(Table::Meta, SPOILS[1]);
+    let mut shard = load_shard(&storage, now_ms);
+    for _ in 0..5 {
+        now_ms += MINUTE_MS;
+        if shard.has_work() {
+            assert_eq!(settle(&mut shard, now_ms), counted);
+        }
+    }
+    record(&mut shard, &storage, "another", now_ms);
+    assert_eq!(settle(&mut shard, now_ms), counted + 1);
+}
+
+#[test]
+fn a_shard_that_loses_header_and_journal_together_is_not_refused() {
+    for spoil in SPOILS {
+        let (storage, _, mut now_ms) = used_shard();
+        storage.damage(Table::Meta, spoil);
+        storage.damage(Table::Journal, spoil);
+        let mut global = load_global(&MemoryStorage::new());
+        let mut shard = load_shard(&storage, now_ms);
+        for minute in 0..4 {
+            now_ms += MINUTE_MS;
+            record(&mut shard, &storage, &format!("new {minute}"), now_ms);
+            if shard.checkpoint_is_due(now_ms) {
+                shard.checkpoint(&storage, now_ms).unwrap();
+            }
+            global
+                .take_push(&push(&mut shard, &storage), now_ms)
+                .unwrap();
         }
     }
 }

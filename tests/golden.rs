@@ -377,6 +377,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         next_offset: 7,
         journal_seq: 8,
         copies: vec![&pane],
+        copies_left_out: false,
     });
     all.add_owned(&PushReplyOrRefusal(Ok(PushReply {
         wanted_offset: 1,

@@ -376,6 +376,7 @@ fn push_of((region_id, shard): (&str, u32), entries: &[Vec<u8>], copies: &[Vec<u
         next_offset: entries.len() as u64,
         journal_seq: 2,
         copies: copies.iter().map(Vec::as_slice).collect(),
+        copies_left_out: false,
     })
 }
 

@@ -52,6 +52,7 @@ fn world() -> (Global, MemoryStorage) {
         next_offset: DAYS,
         journal_seq: 1,
         copies: Vec::new(),
+        copies_left_out: false,
     };
     global.take_push(&codec::encode(&push), NOW_MS).unwrap();
     global.flush(&storage, NOW_MS).unwrap();
@@ -190,6 +191,7 @@ fn page_of(post_id: &str, plays: &Summary, catalog: &[&str]) -> Result<PostRepor
         journal_seq: 1,
         log_began_ms: 1,
         copies: Vec::new(),
+        copies_left_out: false,
     };
     global.take_push(&codec::encode(&push), NOW_MS).unwrap();
     for post_id in catalog {
@@ -292,6 +294,7 @@ fn what_is_merged_is_counted_wherever_it_comes_from() {
         journal_seq: 1,
         log_began_ms: 1,
         copies: vec![&pane],
+        copies_left_out: false,
     };
     global
         .take_push(&codec::encode(&push), NOW_MS + 2_000)

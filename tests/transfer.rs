@@ -82,6 +82,7 @@ impl World {
             entries: entries.iter().map(|entry| &entry[..]).collect(),
             journal_seq: 1,
             copies: Vec::new(),
+            copies_left_out: false,
         };
         self.offset += 1;
         self.global

@@ -164,5 +164,6 @@ fn push(
         next_offset,
         journal_seq,
         copies: copies.iter().map(Vec::as_slice).collect(),
+        copies_left_out: false,
     })
 }

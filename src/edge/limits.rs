@@ -26,10 +26,10 @@ const REQUESTS_A_COLD_CHART: u32 = 10;
 /// take a hundred addresses to fill.
 const REQUESTS_A_SOCKET: u32 = 6;
 
-/// A beacon counts as one request more for each further so many bytes of its plays: as much as
-/// browsers send when a page goes away. So what the plays of an address cost in rows written
-/// is bounded, however large its beacons are (`tests/rows.rs`).
-const BYTES_A_REQUEST: usize = 64 << 10;
+/// A beacon counts as one request more for each so many bytes of its plays, a hundred times what a
+/// page sends. So what the plays of an address cost in rows written is bounded, however large its
+/// beacons are (`tests/rows.rs`).
+const BYTES_A_REQUEST: usize = 24 << 10;
 
 /// Plays of one post that one address adds a minute, unless `VOTES_PER_MINUTE` says otherwise.
 const DEFAULT_VOTES: u32 = 60;

@@ -167,7 +167,7 @@ impl Live {
     }
 
     /// Takes the copies of a push in place of the last ones, after its entries; `decoded` are the
-    /// same, or nothing.
+    /// same, or nothing. `false` where they are refused.
     ///
     /// The copies hold what was not below their `next_offset`. Were entries accepted beyond it, the
     /// push is an old one, and its copies may hold what these entries do: it is refused. Of the
@@ -179,7 +179,7 @@ impl Live {
         mut copies: Copies,
         decoded: Vec<(PaneKey, Rc<Summary>)>,
         accepted: u64,
-    ) {
+    ) -> bool {
         let is_stale = accepted > copies.next_offset && !mutants::active(Mutant::StaleCopiesTaken);
         let last = self.copies.get(shard).map(|held| &held.copies);
         let is_older = last.is_some_and(|last| {
@@ -188,7 +188,7 @@ impl Live {
         });
         let unguarded = mutants::active(Mutant::ProvisionalUnguarded);
         if (is_stale || is_older) && !unguarded {
-            return;
+            return false;
         }
         let added = mutants::active(Mutant::ProvisionalAdded);
         let last = self.copies.remove(shard);
@@ -213,6 +213,7 @@ impl Live {
         let decoded = if kept == 0 { decoded } else { Vec::new() };
         self.changed(shard, decoded);
         self.drop_copies_over(MAX_COPY_BYTES);
+        true
     }
 
     /// Drops copies until they take at most so much: of the shard that has most of them first.

@@ -59,6 +59,7 @@ pub struct Logs {
     generations: BTreeMap<String, u8>,
     /// Copies that cannot be read.
     pub damaged_rows: u64,
+    is_ahead_of_durable: bool,
     /// Offsets that were passed over because no shard could send them any more.
     pub gaps: u64,
 }
@@ -110,6 +111,7 @@ impl Logs {
             }
             self.shards
                 .insert((region_id.to_owned(), shard), shard_logs);
+            self.is_ahead_of_durable = true;
         }
         Ok(())
     }
@@ -181,14 +183,23 @@ impl Logs {
         logs.all(|log| log.began_ms <= began_ms)
     }
 
-    /// Whether any shard of a scope was ever heard of.
-    pub fn knows_shards_of(&self, scope: &str) -> bool {
-        let all = scope == GLOBAL_SCOPE;
-        let first = (if all { "" } else { scope }.to_owned(), 0);
-        let mut shards = self.shards.range(first..);
-        shards
-            .next()
-            .is_some_and(|(shard, _)| all || shard.0 == scope)
+    /// When a shard of each region was heard of last.
+    pub fn heard_by_region(&self) -> BTreeMap<String, u64> {
+        let mut heard: BTreeMap<String, u64> = BTreeMap::new();
+        for ((region_id, _), logs) in &self.shards {
+            let last_ms = logs.iter().map(|log| log.last_heard_ms).max();
+            let known_ms = heard.entry(region_id.clone()).or_default();
+            *known_ms = last_ms.unwrap_or(0).max(*known_ms);
+        }
+        heard
+    }
+
+    /// Whether the shard of this log has plays that it has not sealed.
+    pub fn note_open(&mut self, shard: &ShardName, log_id: u128, has_open: bool) {
+        let logs = self.shards.get_mut(shard).into_iter().flatten();
+        for log in logs.filter(|log| log.log_id == log_id) {
+            log.has_open = has_open;
+        }
     }
 
     /// The shards that had plays to seal when their offsets were stored, and when they were heard
@@ -202,18 +213,15 @@ impl Logs {
 
     /// How many shards were heard of, and about how many bytes they take here.
     pub fn held_bytes(&self) -> usize {
-        // A name of up to 64 bytes, a node of the tree, one log.
-        self.shards.len() * (size_of::<(ShardName, Vec<Log>)>() + size_of::<Log>() + 96)
+        // A name, one log, and what a shard has in the trees of what is live.
+        self.shards.len() * 1_000
     }
 
     /// What was folded up to now goes into storage with these rows.
     pub fn rows(&self, regions: &[String]) -> Vec<Write> {
         let mut writes = Vec::new();
         for region_id in regions {
-            let shards = self
-                .shards
-                .iter()
-                .filter(|((region, _), _)| region == region_id);
+            let shards = self.shards_of(region_id);
             let shards = shards.map(|((_, shard), logs)| {
                 let folded = logs.iter().cloned().map(|mut log| {
                     log.consumed = log.accepted;
@@ -233,19 +241,27 @@ impl Logs {
 
     /// Those rows are written: everything that was accepted is consumed.
     pub fn written(&mut self, regions: &[String]) {
-        for ((region_id, _), logs) in &mut self.shards {
-            if regions.contains(region_id) {
-                for log in logs {
-                    log.consumed = log.accepted;
-                }
+        for region_id in regions {
+            let shards = self.shards.range_mut((region_id.clone(), 0)..);
+            let shards = shards.take_while(|(shard, _)| shard.0 == *region_id);
+            for log in shards.flat_map(|(_, logs)| logs) {
+                log.consumed = log.accepted;
             }
         }
+        self.is_ahead_of_durable = true;
     }
 
     /// Whether anything is consumed that is not known to be durable.
     pub fn is_ahead_of_durable(&self) -> bool {
-        let mut logs = self.shards.values().flatten();
-        logs.any(|log| log.durable < log.consumed)
+        self.is_ahead_of_durable
+    }
+
+    fn shards_of<'a>(
+        &'a self,
+        region_id: &'a str,
+    ) -> impl Iterator<Item = (&'a ShardName, &'a Vec<Log>)> {
+        let shards = self.shards.range((region_id.to_owned(), 0)..);
+        shards.take_while(move |(shard, _)| shard.0 == region_id)
     }
 
     /// What is consumed at this moment, for [`Logs::synced`] after the sync that follows.
@@ -266,6 +282,8 @@ impl Logs {
                 log.durable = log.durable.max(*offset);
             }
         }
+        let mut logs = self.shards.values().flatten();
+        self.is_ahead_of_durable = logs.any(|log| log.durable < log.consumed);
     }
 }
 

@@ -96,11 +96,18 @@ pub const HELD_BYTES: usize = 62 << 20;
 /// What caches may always take, and at most.
 pub const LEAST_CACHE_BYTES: usize = 6 << 20;
 pub const MOST_CACHE_BYTES: usize = 40 << 20;
-/// A shard that was not heard of for so long has nothing to tell any more: it keeps its outbox for a
-/// week.
-pub const GONE_AFTER_MS: u64 = 7 * 24 * 3_600_000;
+/// A shard that was not heard of for so long is not waited for any more: it has lost its storage, or
+/// is gone.
+pub const GONE_AFTER_MS: u64 = 24 * 3_600_000;
 /// After a start, shards that have something open have told so by then: two push intervals.
 pub const HEARD_AFTER_MS: u64 = 10_000;
+/// A region one of whose shards was heard of so shortly before a start may have something open. Offsets,
+/// and when a shard was heard of, are stored once a minute while it has plays.
+pub const BUSY_WITHIN_MS: u64 = 180_000;
+/// Pending bytes that are folded where memory is short in the instance.
+pub const WORTH_FLUSHING_BYTES: usize = 1 << 20;
+/// Shards of all regions together: with a kilobyte of each, 10 MB are held.
+pub const MAX_SHARDS_IN_ALL: u32 = 10_000;
 /// How long the merged copies of open panes serve charts before they are merged again.
 pub const LIVE_MAX_AGE_MS: u64 = 1_000;
 /// Logs remembered for one shard: a new one begins only where a shard lost its storage.

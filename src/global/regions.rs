@@ -1,5 +1,6 @@
 //! The region table: made from the settings at the first start, changed by `PUT /regions`.
 
+use super::MAX_SHARDS_IN_ALL;
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::topology::{
@@ -155,6 +156,12 @@ pub fn put(
     let position = existing.unwrap_or(table.regions.len());
     if position >= MAX_REGIONS {
         return invalid("there are 100 regions already, the most that there may be");
+    }
+    let others = table.regions.iter().enumerate();
+    let others = others.filter(|(at, _)| *at != position);
+    let in_all: u32 = others.map(|(_, region)| region.shards_wanted()).sum();
+    if in_all + request.shards.unwrap_or(1) > MAX_SHARDS_IN_ALL {
+        return invalid("all regions together may have 10000 shards");
     }
     let mut region = table.regions.get(position).cloned().unwrap_or_else(|| {
         Region::new(

@@ -68,8 +68,8 @@ pub struct Global {
     /// Shards that had something open before this state was loaded and were not heard of since,
     /// and when they were heard last.
     unheard: BTreeMap<ShardName, u64>,
-    /// Shards were heard of before this state was loaded.
-    had_shards: bool,
+    /// When a shard of each region was heard of last before this state was loaded.
+    heard_before: BTreeMap<String, u64>,
 }
 
 impl Global {
@@ -106,7 +106,7 @@ impl Global {
                 .with_open()
                 .map(|(shard, heard_ms)| (shard.clone(), heard_ms))
                 .collect(),
-            had_shards: logs.knows_shards_of(GLOBAL_SCOPE),
+            heard_before: logs.heard_by_region(),
             logs,
             catalog: Catalog::load(storage)?,
             table,
@@ -274,7 +274,6 @@ impl Global {
         let pause_ms = now_ms.saturating_sub(log.last_heard_ms);
         self.pace.add(pause_ms, now_ms);
         log.last_heard_ms = now_ms;
-        log.has_open = !push.copies.is_empty();
         let mut gaps = 0;
         if let Turn::Take { skip } = log.turn(push.first_offset) {
             let skip = match mutants::active(Mutant::FoldWithoutOffsetCheck) {
@@ -290,7 +289,8 @@ impl Global {
             }
         }
         let accepted = log.accepted;
-        let copies_are_left = copies.len() < push.copies.len();
+        let has_open = !push.copies.is_empty() || push.copies_left_out;
+        let incomplete = copies.len() < push.copies.len() || push.copies_left_out;
         let reply = PushReply {
             wanted_offset: log.accepted,
             durable_offset: log.durable,
@@ -305,9 +305,11 @@ impl Global {
                 journal_seq: push.journal_seq,
                 panes: copies,
                 received_ms: now_ms,
-                incomplete: copies_are_left,
+                incomplete,
             };
-            self.live.take_copies(&shard, copies, decoded, accepted);
+            if self.live.take_copies(&shard, copies, decoded, accepted) {
+                self.logs.note_open(&shard, push.log_id, has_open);
+            }
         }
         self.make_room();
         reply
@@ -412,9 +414,10 @@ impl Global {
         self.live.keep_within(0);
         self.runs.keep_within(0);
         self.live.drop_copies_over(0);
-        match self.live.pending_since_ms {
-            Some(_) => self.flush(storage, now_ms),
-            None => Ok(()),
+        // Less is not worth its rows.
+        match self.live.pending_bytes > WORTH_FLUSHING_BYTES {
+            true => self.flush(storage, now_ms),
+            false => Ok(()),
         }
     }
 
@@ -442,6 +445,16 @@ impl Global {
         self.logs.held_bytes() + self.catalog.held_bytes()
     }
 
+    /// Whether a shard of a scope was heard of shortly before this state was loaded: then it may have
+    /// something open. A shard that has pushes all the time.
+    fn was_busy(&self, scope: &str, started_ms: u64) -> bool {
+        let mut heard = self.heard_before.iter();
+        heard.any(|(region_id, heard_ms)| {
+            let in_scope = scope == GLOBAL_SCOPE || region_id == scope;
+            in_scope && started_ms.saturating_sub(*heard_ms) < BUSY_WITHIN_MS
+        })
+    }
+
     /// Whether charts of a scope may lack plays that were in them before: copies did not fit, or this
     /// state was loaded a moment ago and shards have not told yet what they have open.
     pub(super) fn lacks_live_plays(&self, scope: &str, now_ms: u64) -> bool {
@@ -449,7 +462,7 @@ impl Global {
         self.started_ms.set(Some(started_ms));
         let is_new = now_ms.saturating_sub(started_ms) < HEARD_AFTER_MS;
         let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == scope;
-        is_new && self.had_shards && self.logs.knows_shards_of(scope)
+        is_new && self.was_busy(scope, started_ms)
             || self.unheard.iter().any(|(shard, heard_ms)| {
                 in_scope(&shard) && now_ms.saturating_sub(*heard_ms) < GONE_AFTER_MS
             })

@@ -31,7 +31,7 @@ impl Shard {
             bytes: self.limits.push.copy_bytes,
             panes: self.limits.push.panes / 2,
         };
-        let copies = self.copies(storage, next_offset, &mut room)?;
+        let (copies, copies_left_out) = self.copies(storage, next_offset, &mut room)?;
         let copied: usize = copies.iter().map(Vec::len).sum();
         room.bytes = self.limits.push.bytes.saturating_sub(copied);
         room.panes = self.limits.push.panes.saturating_sub(copies.len());
@@ -50,6 +50,7 @@ impl Shard {
             next_offset,
             journal_seq: self.applied_seq,
             copies: copies.iter().map(Vec::as_slice).collect(),
+            copies_left_out,
         })))
     }
 
@@ -90,44 +91,49 @@ impl Shard {
         Ok(entries)
     }
 
-    /// Copies of all plays that are in no durable entry. Late panes that there is no room for are
-    /// sealed: they become entries soon, and are missing from charts until then.
+    /// Copies of all plays that are in no durable entry, and whether some did not fit. Late panes that
+    /// there is no room for are sealed: they become entries soon, and are missing from charts until
+    /// then.
     fn copies(
         &mut self,
         storage: &impl Storage,
         next_offset: u64,
         room: &mut Room,
-    ) -> Result<Vec<Vec<u8>>, StorageError> {
+    ) -> Result<(Vec<Vec<u8>>, bool), StorageError> {
         let mut copies = Vec::new();
+        let mut left_out = false;
+        let mut add = |copy: Vec<u8>| {
+            let fits = room.take(&copy);
+            left_out |= !fits;
+            if fits {
+                copies.push(copy);
+            }
+            fits
+        };
         let late = self.open.late();
         let live = self.open.panes.keys().filter(|key| !late.contains(key));
         let by_age: Vec<_> = live.chain(late.iter().rev()).copied().collect();
+        // What is on its way into the outbox already; what is sealed below was looked at.
+        for copy in self.sealed_in_memory() {
+            add(copy);
+        }
         for key in by_age {
             let Some(pane) = self.open.panes.get(&key) else {
                 continue;
             };
             let copy = encode_pane(key, pane, self.applied_seq);
-            if room.take(&copy) {
-                copies.push(copy);
-            } else if late.contains(&key) {
+            if !add(copy) && late.contains(&key) {
                 self.seal(key);
-            }
-        }
-        // What is on its way into the outbox, if there is room for it.
-        for copy in self.sealed_in_memory() {
-            if room.take(&copy) {
-                copies.push(copy);
             }
         }
         let rows: Vec<_> = self.outbox.rows_from(next_offset).collect();
         for row in rows {
-            for copy in Outbox::read(storage, row, row.first_offset)?.unwrap_or_default() {
-                if room.take(&copy) {
-                    copies.push(copy);
-                }
+            let panes = Outbox::read(storage, row, row.first_offset)?;
+            for copy in panes.into_iter().flatten() {
+                add(copy);
             }
         }
-        Ok(copies)
+        Ok((copies, left_out))
     }
 
     /// Whether there is more to send at once.

@@ -783,7 +783,10 @@ impl Shard {
         let mut opened_ms = self.open.panes.values().map(|pane| pane.opened_ms);
         let mut written = self.unread_open_rows.clone();
         let free = (0_u64..).filter(|number| !self.unread_open_rows.contains(number));
-        for (number, panes) in free.zip(rows_of(&panes, self.limits.row_bytes)) {
+        // Where nothing is open an empty row says so, also to a start without a header.
+        let nothing = panes.is_empty().then_some(&panes[..]);
+        let rows = rows_of(&panes, self.limits.row_bytes).chain(nothing);
+        for (number, panes) in free.zip(rows) {
             let row = codec::encode(&OpenPanesRow {
                 version: self.checkpoint.open_version,
                 panes: opened_ms
@@ -929,7 +932,8 @@ pub(super) fn encode_pane(key: PaneKey, pane: &OpenPane, last_seq: u64) -> Vec<u
         level: key.level.code(),
         start_ms: key.start_ms,
         first_seq: pane.first_seq,
-        last_seq,
+        // A journal that was lost with its header begins anew, its panes do not.
+        last_seq: last_seq.max(pane.first_seq),
         summary: &pane.summary.encode(),
     })
 }
