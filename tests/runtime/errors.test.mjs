@@ -73,8 +73,8 @@ const PROBLEMS = {
   not_found: [404, () => open.fetch("/nowhere")],
   origin_not_allowed: [403, () => strict.request("POST", "/plays", A_PLAY, { origin: "https://b.example" })],
   outcome_unknown: [504, () => withoutShards(() => cuttable.request("POST", "/plays", A_PLAY))],
-  overloaded: [503, () => firstOf(503, 400, (number) => cuttable.fetch(`/top-posts?timeframe=${1_000 + number}m`))],
-  rate_limited: [429, () => firstOf(429, 50, () => strict.fetch("/regions"))],
+  overloaded: [503, () => firstOf("overloaded", 400, (number) => cuttable.fetch(`/top-posts?timeframe=${1_000 + number}m`))],
+  rate_limited: [429, () => firstOf("rate_limited", 50, () => strict.fetch("/regions"))],
   too_large: [413, () => play([{ ...A_PLAY, pad: "x".repeat(2 ** 20) }])],
   too_many_plays: [413, () => play(Array(1_001).fill(A_PLAY))],
   too_many_posts: [413, () => putPost("", Array(10_001).fill({ post_id: "x" }))],
@@ -206,11 +206,13 @@ async function stuffVotes() {
   });
 }
 
-/** The first answer with a status, of so many requests at once. */
-async function firstOf(status, count, request) {
+/** The first answer with a code, of so many requests at once: while shards are away there are others. */
+async function firstOf(code, count, request) {
   const answers = await Promise.all(Array.from({ length: count }, (_, number) => request(number)));
-  const found = answers.find((answer) => answer.status === status);
-  return found ?? answers[0];
+  for (const answer of answers.filter(({ status }) => status >= 400)) {
+    if ((await answer.clone().json()).code === code) return answer;
+  }
+  return answers[0];
 }
 
 /** A `POST /plays` byte by byte, whose sender may end it early. */
