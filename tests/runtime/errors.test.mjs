@@ -193,7 +193,7 @@ async function playForAShardThatKnowsMore() {
   const send = (number) =>
     cuttable.request("POST", "/plays", { client: `sender-${number}`, seq: 0, sent: now, now, plays: [{ ...A_PLAY, region_id: "NA" }] }, TRUSTED);
   // Every other sender belongs to that shard.
-  return firstOf(503, 40, send);
+  return firstOf("moved", 40, send);
 }
 
 /** More plays of one post than an address may add in a minute; a new minute brings new ones. */
