@@ -73,7 +73,7 @@ const PROBLEMS = {
   not_found: [404, () => open.fetch("/nowhere")],
   origin_not_allowed: [403, () => strict.request("POST", "/plays", A_PLAY, { origin: "https://b.example" })],
   outcome_unknown: [504, () => withoutShards(() => cuttable.request("POST", "/plays", A_PLAY))],
-  overloaded: [503, () => firstOf("overloaded", 400, (number) => cuttable.fetch(`/top-posts?timeframe=${1_000 + number}m`))],
+  overloaded: [503, () => inTurn(overload)],
   rate_limited: [429, () => firstOf("rate_limited", 50, () => strict.fetch("/regions"))],
   too_large: [413, () => play([{ ...A_PLAY, pad: "x".repeat(2 ** 20) }])],
   too_many_plays: [413, () => play(Array(1_001).fill(A_PLAY))],
@@ -194,6 +194,21 @@ async function playForAShardThatKnowsMore() {
     cuttable.request("POST", "/plays", { client: `sender-${number}`, seq: 0, sent: now, now, plays: [{ ...A_PLAY, region_id: "NA" }] }, TRUSTED);
   // Every other sender belongs to that shard.
   return firstOf("moved", 40, send);
+}
+
+/** More charts than there is time for: each merges the plays of a hundred days. */
+async function overload() {
+  const plays = Array.from({ length: 10_000 }, (_, number) => ({
+    post_id: `old ${number % 100}`,
+    region_id: "NA",
+    timestamp: Date.now() - (1 + Math.floor(number / 100)) * 24 * 60 * MINUTE_MS,
+  }));
+  assert.equal((await cuttable.request("POST", "/plays", plays, TRUSTED)).status, 202);
+  await eventually(async () => {
+    const chart = await cuttable.fetch("/top-posts?region=NA&timeframe=399d");
+    assert.ok((await chart.json()).total_views >= plays.length);
+  });
+  return firstOf("overloaded", 1_000, (number) => cuttable.fetch(`/top-posts?region=NA&timeframe=${300_000 + number}m`));
 }
 
 /** More plays of one post than an address may add in a minute; a new minute brings new ones. */
