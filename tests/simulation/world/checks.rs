@@ -63,8 +63,10 @@ impl World {
         if let Err(what) = self.compare(&board, &expected) {
             return self.fail(format!("{request:?} {:?}: {what}", board.span));
         }
-        // What a shard had not sealed when it lost its storage goes when it comes again.
-        let may_go = self.shards.iter().any(|node| node.lost_storage);
+        // What a shard had not sealed when it lost its storage goes when it comes again, and what was
+        // sealed goes with a row that cannot be read.
+        let lost_storage = self.shards.iter().any(|node| node.lost_storage);
+        let may_go = lost_storage || self.profile.damage_outbox;
         if window == WindowRequest::All && self.profile.is_roomy && !may_go {
             let shown = self.shown.insert(scope, board.total_views).unwrap_or(0);
             if board.total_views < shown {
