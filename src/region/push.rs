@@ -1,5 +1,7 @@
 //! Telling the global object: what is sent, and what its reply changes.
 
+use std::collections::BTreeSet;
+
 use super::outbox::Outbox;
 use super::shard::{Shard, encode_pane};
 use crate::codec;
@@ -111,7 +113,9 @@ impl Shard {
             fits
         };
         let late = self.open.late();
-        let live = self.open.panes.keys().filter(|key| !late.contains(key));
+        // There may be a thousand: a set, so that a push is not a million comparisons.
+        let is_late: BTreeSet<_> = late.iter().copied().collect();
+        let live = self.open.panes.keys().filter(|key| !is_late.contains(key));
         let by_age: Vec<_> = live.chain(late.iter().rev()).copied().collect();
         // What is on its way into the outbox already; what is sealed below was looked at.
         for copy in self.sealed_in_memory() {
@@ -122,7 +126,7 @@ impl Shard {
                 continue;
             };
             let copy = encode_pane(key, pane, self.applied_seq);
-            if !add(copy) && late.contains(&key) {
+            if !add(copy) && is_late.contains(&key) {
                 self.seal(key);
             }
         }
