@@ -218,12 +218,16 @@ async function measureBeside(report, server, notes, { name, path, connections, p
   const seconds = BEACON_SECONDS + 1;
   const shares = [];
   const asked = { requests: 0, refused: 0 };
+  let chargedMs = 0;
+  const charged = async () => (await readMetrics(server.url)).total("hitparade_global_reading_milliseconds_total");
   await ingest();
   let before = await ingest();
   for (let pair = 1; pair <= pairs; pair++) {
     const asking = readAtRate(server.url, { path, perSecond, seconds, connections, ...numbers });
     await sleep(500);
+    const chargedBefore = await charged();
     const beside = await ingest();
+    chargedMs += (await charged()) - chargedBefore;
     const { requests, refused } = await asking;
     const after = await ingest();
     shares.push((2 * beside) / (before + after));
@@ -236,7 +240,8 @@ async function measureBeside(report, server, notes, { name, path, connections, p
   const arrived = Math.round(asked.requests / (pairs * seconds));
   notes.push(
     `${name.replace(/^· /, "")}: ${arrived} of ${perSecond} a second arrived, over ${connections} connections; of ${asked.requests} ` +
-      `${asked.requests - asked.refused} were answered, the others refused; pairs ${shares.map((share) => share.toFixed(2)).join(", ")}`,
+      `${asked.requests - asked.refused} were answered, the others refused; reading was charged ` +
+      `${Math.round(chargedMs / (pairs * BEACON_SECONDS))} ms of a second; pairs ${shares.map((share) => share.toFixed(2)).join(", ")}`,
   );
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Reading is charts, posts' pages and the list of regions. Pushes come before all of them: on the
 //! bare runtime beacons share the thread too. So reading has a part of the time and no more: a
-//! half where nobody else waits for the thread, and 4 % where somebody does, which is told by how
+//! half where nobody else waits for the thread, and 3 % where somebody does, which is told by how
 //! late a timer comes.
 //!
 //! # Readers
@@ -35,7 +35,7 @@ use crate::wire::ChartRequest;
 
 /// Microseconds of a second that reading has where somebody waits for the thread. With what the
 /// answers cost besides, refusals among them, beacons keep nine tenths of their speed.
-const BUSY_US_A_SECOND: u64 = 40_000;
+const BUSY_US_A_SECOND: u64 = 30_000;
 /// As much where nobody does.
 const IDLE_US_A_SECOND: u64 = 500_000;
 /// Somebody waits for the thread if a timer comes so late, other reading aside. Of an idle thread

@@ -469,7 +469,9 @@ impl Inner {
 
     /// A leaderboard, as the global object answers: one question serves all who wait for it.
     async fn chart(&self, question: &[u8]) -> Kept {
-        if let Some(kept) = self.kept_chart(question, FRESH_MS) {
+        let is_put_off = self.charts.borrow().is_put_off(question, now_ms());
+        let serves_ms = if is_put_off { u64::MAX } else { FRESH_MS };
+        if let Some(kept) = self.kept_chart(question, serves_ms) {
             return kept;
         }
         let refusal = match self.join_question(question) {
@@ -523,7 +525,12 @@ impl Inner {
                 self.charts.borrow_mut().put(question, reply, asked_ms);
                 None
             }
-            Ok(refusal) => Some(Rc::from(refusal)),
+            Ok(refusal) => {
+                if is_busy(&refusal) {
+                    self.charts.borrow_mut().put_off(question, now_ms());
+                }
+                Some(Rc::from(refusal))
+            }
             Err(error) => {
                 report!("shard", "chart: {error}");
                 None
