@@ -4,7 +4,7 @@
 //! `npm run bench -- accuracy` passes the flights in on standard input; without them
 //! `cargo bench --bench accuracy` prints the other tables.
 
-#[path = "summary/streams.rs"]
+#[path = "../src/summary/benches/parts/streams.rs"]
 #[allow(dead_code)]
 mod streams;
 

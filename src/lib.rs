@@ -22,7 +22,8 @@ pub mod play;
 pub mod region;
 pub mod settings;
 pub mod storage;
-pub mod summary;
 pub mod topology;
 pub mod window;
 pub mod wire;
+
+pub use hitparade_summary as summary;

@@ -102,6 +102,9 @@ mod switch {
     /// Makes one mistake, or none, from now on in this thread.
     pub fn set(mutant: Option<Mutant>) {
         ACTIVE.set(mutant);
+        // The summary, a crate of its own, has a switch of its own.
+        let forgets = mutant == Some(Mutant::TruncationForgets);
+        hitparade_summary::mutants::set_truncation_forgets(forgets);
     }
 
     pub fn active(mutant: Mutant) -> bool {

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 mod host;
-#[path = "../summary/streams.rs"]
+#[path = "../../src/summary/benches/parts/streams.rs"]
 #[allow(dead_code)]
 mod streams;
 mod world;

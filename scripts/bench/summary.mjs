@@ -26,7 +26,7 @@ const PLAYS_A_ROUND = 960_000;
 const MERGE_ROUNDS = 15;
 const PANES = 60;
 
-/** The streams of the table, as `start` of benches/summary/wasm.rs numbers them. */
+/** The streams of the table, as `start` of benches/parts/wasm.rs numbers them. */
 const STREAMS = [
   { name: 'zipf 1.0', must: 24, aim: 15, over: [0.11, 0.08] },
   { name: 'zipf 1.2', must: 15, aim: 10, over: [0.06, 0.05] },
@@ -35,7 +35,7 @@ const STREAMS = [
 
 /** @returns {Line[]} */
 function native() {
-  const run = spawnSync('cargo', ['bench', '-q', '--bench', 'summary', '--', '--json'], {
+  const run = spawnSync('cargo', ['bench', '-q', '-p', 'hitparade-summary', '--bench', 'summary', '--', '--json'], {
     cwd: root,
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -50,7 +50,7 @@ function native() {
 
 /** Builds the same source for Wasm and gives its exports. */
 function instantiate() {
-  const build = ['build', '-q', '--release', '--target', TARGET, '--example', 'summary_wasm'];
+  const build = ['build', '-q', '--release', '--target', TARGET, '-p', 'hitparade-summary', '--example', 'summary_wasm'];
   execFileSync('cargo', build, { cwd: root, stdio: 'inherit' });
   const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
   const file = join(target, TARGET, 'release', 'examples', 'summary_wasm.wasm');

@@ -11,7 +11,7 @@ use super::filter::{CELLS_PER_COUNTER, Cells, Filter};
 use super::key::{Key, KeyHasher, spread};
 use super::table::Table;
 use super::{Seed, Summary};
-use crate::mutants::{self, Mutant};
+use crate::mutants;
 
 impl Summary {
     /// Merges any number of summaries, of any capacities and seeds, and keeps the `capacity`
@@ -227,7 +227,7 @@ impl Sums {
     /// Remembers what an id had that loses its counter.
     fn drop_row(&mut self, hash: u64, upper: u64) {
         self.full = true;
-        if mutants::active(Mutant::TruncationForgets) {
+        if mutants::truncation_forgets() {
             return;
         }
         if self.dropped.is_empty() {

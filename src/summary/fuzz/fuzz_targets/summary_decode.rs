@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use hitparade::summary::{Seed, Summary};
+use hitparade_summary::{Seed, Summary};
 use libfuzzer_sys::fuzz_target;
 
 const SEED: Seed = Seed::from_bytes([3; 16]);

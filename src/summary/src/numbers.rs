@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::decode::{DecodeError, Input};
-use super::encode::{VERSION, put};
+use super::encode::put;
 
 /// Below this many numbers a table of codes does not pay.
 const FEWEST_CODED: usize = 24;
@@ -95,13 +95,9 @@ macro_rules! numbers {
 
 numbers!(u8 u16 u32 u64);
 
-/// Lanes of a list of so many numbers, in a version of the stored form.
-fn lanes_of(count: usize, version: u8) -> usize {
-    if version == 1 || count < FEWEST_IN_LANES {
-        1
-    } else {
-        LANES
-    }
+/// Lanes of a list of so many numbers.
+fn lanes_of(count: usize) -> usize {
+    if count < FEWEST_IN_LANES { 1 } else { LANES }
 }
 
 /// Appends the numbers; their count is not stored.
@@ -132,7 +128,7 @@ pub(super) fn put_numbers<T: Number>(out: &mut Vec<u8>, numbers: &[T], classes: 
         out.push(pair[0] | pair.get(1).copied().unwrap_or(0) << 4);
     }
     let codes = codes(&lengths);
-    let count = lanes_of(numbers.len(), VERSION);
+    let count = lanes_of(numbers.len());
     let lane = |lane| {
         let mut bits = BitWriter::default();
         for number in all().skip(lane).step_by(count) {
@@ -163,12 +159,11 @@ enum Body {
 }
 
 impl List {
-    /// Reads the head of a list of `count` numbers, written in this version.
+    /// Reads the head of a list of `count` numbers.
     pub(super) fn open(
         input: &mut Input<'_>,
         count: usize,
         classes: Classes,
-        version: u8,
     ) -> Result<Self, DecodeError> {
         // A number takes a bit or more.
         if count / 8 > input.left() {
@@ -188,7 +183,7 @@ impl List {
         };
         Ok(Self {
             count,
-            lanes: lanes_of(count, version),
+            lanes: lanes_of(count),
             body,
         })
     }
@@ -232,14 +227,13 @@ impl List {
     }
 }
 
-/// Reads a list of `count` numbers, written in this version.
+/// Reads a list of `count` numbers.
 pub(super) fn take_numbers<T: Number>(
     input: &mut Input<'_>,
     count: usize,
     classes: Classes,
-    version: u8,
 ) -> Result<Vec<T>, DecodeError> {
-    List::open(input, count, classes, version)?.read(input)
+    List::open(input, count, classes)?.read(input)
 }
 
 /// Huffman code lengths of at most [`LONGEST_WRITTEN`], 0 for classes that do not occur.
@@ -500,7 +494,7 @@ mod tests {
             let mut out = Vec::new();
             put_numbers(&mut out, &numbers[..count], COUNTS);
             let mut input = Input::new(&out);
-            let again: Vec<u64> = take_numbers(&mut input, count, COUNTS, VERSION).unwrap();
+            let again: Vec<u64> = take_numbers(&mut input, count, COUNTS).unwrap();
             assert_eq!(again, numbers[..count]);
             assert_eq!(input.left(), 0);
         }
@@ -515,7 +509,7 @@ mod tests {
         let mut out = Vec::new();
         put_numbers(&mut out, &numbers, COUNTS);
         let mut input = Input::new(&out);
-        let again: Vec<u64> = take_numbers(&mut input, numbers.len(), COUNTS, VERSION).unwrap();
+        let again: Vec<u64> = take_numbers(&mut input, numbers.len(), COUNTS).unwrap();
         assert_eq!(again, numbers);
     }
 }

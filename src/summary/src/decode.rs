@@ -1,6 +1,6 @@
 //! Reading the stored form, from bytes that may be anything. The form is in [`super::encode`].
 
-use super::encode::{FIRST_VERSION, FLAG_FULL, VERSION};
+use super::encode::{FLAG_FULL, VERSION};
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter, scaled};
 use super::key::Key;
 use super::numbers::{BYTES, COUNTS, List, take_numbers};
@@ -39,7 +39,7 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 impl Summary {
-    /// Reads what [`encode`](Self::encode) wrote, now or in an earlier version. `seed` is the
+    /// Reads what [`encode`](Self::encode) wrote. `seed` is the
     /// installation's: if the summary was written under another one, its filter becomes one
     /// number, looser but still a bound.
     ///
@@ -79,7 +79,7 @@ impl Summary {
         summary.total = head.total;
         let mut least = 0;
         if head.full {
-            summary.filter = Filter::take(&mut input, head.version)?;
+            summary.filter = Filter::take(&mut input)?;
             if head.seed_id != seed.id() {
                 summary.filter = Filter::of_base(summary.filter.highest);
             }
@@ -111,9 +111,9 @@ impl Summary {
         least: u64,
     ) -> Result<(), DecodeError> {
         let rows = head.rows;
-        let shared: Vec<u16> = take_numbers(input, rows, COUNTS, head.version)?;
-        let following: Vec<u16> = take_numbers(input, rows, COUNTS, head.version)?;
-        let mut uppers: Vec<u64> = take_numbers(input, rows, COUNTS, head.version)?;
+        let shared: Vec<u16> = take_numbers(input, rows, COUNTS)?;
+        let following: Vec<u16> = take_numbers(input, rows, COUNTS)?;
+        let mut uppers: Vec<u64> = take_numbers(input, rows, COUNTS)?;
         for upper in &mut uppers {
             *upper = least
                 .checked_add(*upper)
@@ -121,7 +121,7 @@ impl Summary {
                 .ok_or(DecodeError::Damaged("count"))?;
         }
         self.overcounts.units = match self.full {
-            true => take_numbers(input, rows, COUNTS, head.version)?,
+            true => take_numbers(input, rows, COUNTS)?,
             false => vec![0; rows],
         };
         for (&units, &upper) in self.overcounts.units.iter().zip(&uppers) {
@@ -134,7 +134,7 @@ impl Summary {
         if lengths.clone().any(|length| length > MAX_ID_BYTES) {
             return Err(DecodeError::Damaged("length of an id"));
         }
-        let bytes: Vec<u8> = take_numbers(input, lengths.sum(), BYTES, head.version)?;
+        let bytes: Vec<u8> = take_numbers(input, lengths.sum(), BYTES)?;
         self.take_ids(&shared, &following, &bytes)
     }
 
@@ -200,7 +200,6 @@ impl Summary {
 
 /// What an encoding begins with.
 struct Head {
-    version: u8,
     full: bool,
     seed_id: u64,
     capacity: usize,
@@ -210,7 +209,8 @@ struct Head {
 
 impl Head {
     fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
-        let version = input.byte()?;
+        // The version, which was looked at.
+        input.byte()?;
         let flags = input.byte()?;
         if flags & !FLAG_FULL != 0 {
             return Err(DecodeError::Damaged("flags"));
@@ -221,7 +221,6 @@ impl Head {
             return Err(DecodeError::Damaged("capacity"));
         }
         Ok(Self {
-            version,
             full: flags & FLAG_FULL != 0,
             seed_id,
             capacity,
@@ -235,7 +234,7 @@ impl Head {
 fn checked_body(bytes: &[u8]) -> Result<&[u8], DecodeError> {
     match bytes.first() {
         None => Err(DecodeError::Truncated),
-        Some(&(FIRST_VERSION..=VERSION)) => match bytes.split_last_chunk::<4>() {
+        Some(&VERSION) => match bytes.split_last_chunk::<4>() {
             Some((body, _)) => Ok(body),
             None => Err(DecodeError::Truncated),
         },
@@ -250,7 +249,7 @@ fn checksum_of(bytes: &[u8]) -> u32 {
 }
 
 impl Filter {
-    fn take(input: &mut Input<'_>, version: u8) -> Result<Self, DecodeError> {
+    fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
         let base = input.number()?;
         let highest = input.number()?;
         if highest < base {
@@ -259,7 +258,7 @@ impl Filter {
         let shift = input.length(MAX_SHIFT, "unit of cells")? as u32;
         let most = Summary::MAX_CAPACITY * CELLS_PER_COUNTER;
         let cells = input.length(most, "number of cells")?;
-        let units = List::open(input, cells, COUNTS, version)?;
+        let units = List::open(input, cells, COUNTS)?;
         let cells = if shift == 0 && units.most() <= u64::from(u16::MAX) {
             Cells::Narrow(units.read(input)?)
         } else {

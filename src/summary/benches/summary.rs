@@ -4,17 +4,17 @@
 //! `scripts/bench/summary.mjs`, which adds the same in Wasm. CPU time, medians of interleaved
 //! rounds. No stream has a special case.
 
-#[path = "summary/floor.rs"]
+#[path = "parts/floor.rs"]
 mod floor;
-#[path = "summary/peers.rs"]
+#[path = "parts/peers.rs"]
 mod peers;
-#[path = "summary/report.rs"]
+#[path = "parts/report.rs"]
 mod report;
-#[path = "summary/streams.rs"]
+#[path = "parts/streams.rs"]
 mod streams;
 
 use cpu_time::ProcessTime;
-use hitparade::summary::{Seed, Summary};
+use hitparade_summary::{Seed, Summary};
 use peers::{Contender, DataSketches, Floored, HeavyKeeper, TopKCrate, TopKOfArrays};
 use report::Report;
 use streams::{COUNTERS, IDS, PANES, Plays, Source, Stream, TABLE};

@@ -1,7 +1,7 @@
 //! Decoding anything: no panic, no unbounded allocation, and whatever decodes works.
 //!
 //! Two seconds by default; for longer, on the stable tool chain:
-//! `FUZZ_SECONDS=600 cargo test --release --test summary_fuzz -- --nocapture`.
+//! `FUZZ_SECONDS=600 cargo test --release -p hitparade-summary --test fuzz -- --nocapture`.
 //! `fuzz/` has the same for `cargo fuzz`, which is guided by coverage but needs nightly.
 
 // The counting allocator only passes on to the system's.
@@ -11,7 +11,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use hitparade::summary::{Seed, Summary};
+use hitparade_summary::{Seed, Summary};
 
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };

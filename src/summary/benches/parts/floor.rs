@@ -2,10 +2,10 @@
 
 // The summary's own sources, of which the floor needs a part.
 #[allow(unused)]
-#[path = "../../src/summary/key.rs"]
+#[path = "../../src/key.rs"]
 mod key;
 #[allow(unused)]
-#[path = "../../src/summary/seed.rs"]
+#[path = "../../src/seed.rs"]
 mod seed;
 
 use key::{Key, KeyHasher};

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use hitparade::summary::{Seed, Summary};
+use hitparade_summary::{Seed, Summary};
 
 const SEED: Seed = Seed::from_bytes(*b"sixteen byte key");
 const PLAYS: usize = 30_000;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use hitparade::summary::{Seed, Summary};
+use hitparade_summary::{Seed, Summary};
 
 const SEED: Seed = Seed::from_bytes(*b"the known secret");
 

@@ -72,7 +72,7 @@ impl Summary {
 
     /// The group of the table and the cell of the filter that an id belongs to: for tests that
     /// make ids collide.
-    #[cfg(feature = "simulation")]
+    #[cfg(feature = "testing")]
     pub fn place_of(&self, id: &str) -> (usize, usize) {
         let hash = self.hasher.hash(&Key::of(id, self.seed));
         let cell = super::key::spread(hash as u32, self.filter.len());

@@ -1,7 +1,7 @@
 //! The stored form.
 //!
 //! ```text
-//! version: u8 = 2            flags: u8 (1: full)      seed id: u64, little-endian
+//! version: u8 = 1            flags: u8 (1: full)      seed id: u64, little-endian
 //! capacity, total, rows: varint
 //! if full:  base, highest, shift of cells, number of cells: varint
 //!           cells: numbers
@@ -14,18 +14,14 @@
 //! crc32 of all that: u32, little-endian
 //! ```
 //!
-//! For `numbers` see [`super::numbers`]. About 18 bytes a counter after 20 million plays. Version 1
-//! had one lane for numbers however many, all else alike.
+//! For `numbers` see [`super::numbers`]. About 18 bytes a counter after 20 million plays.
 
 use super::Summary;
 use super::filter::Cells;
 use super::numbers::{BYTES, COUNTS, put_numbers};
 
 /// The version that [`Summary::encode`] writes.
-pub(super) const VERSION: u8 = 2;
-
-/// The earliest version that [`Summary::decode`] reads.
-pub(super) const FIRST_VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// Set if something was ever dropped.
 pub(super) const FLAG_FULL: u8 = 1;

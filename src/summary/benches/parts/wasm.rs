@@ -11,7 +11,7 @@ mod streams;
 use std::cell::RefCell;
 
 use floor::Floor;
-use hitparade::summary::{Seed, Summary};
+use hitparade_summary::{Seed, Summary};
 use streams::{COUNTERS, IDS, PANES, Plays, Source, Stream};
 
 const SEED: Seed = Seed::from_bytes(*b"benchmark secret");

@@ -47,7 +47,7 @@
 //! # Example
 //!
 //! ```
-//! use hitparade::summary::{Seed, Summary};
+//! use hitparade_summary::{Seed, Summary};
 //!
 //! let seed = Seed::from_bytes([7; 16]);
 //! let (mut morning, mut evening) = (Summary::new(1_000, seed), Summary::new(1_000, seed));
@@ -69,11 +69,17 @@
 //! - Agarwal, Cormode, Huang, Phillips, Wei, Yi, "Mergeable Summaries", PODS 2012.
 //! - Cafaro, Pulimeno, Tempesta, "A parallel space saving algorithm", arXiv 1401.0702: merging.
 
+#![deny(missing_docs)]
+
 mod decode;
 mod encode;
 mod filter;
 mod key;
 mod merge;
+#[cfg(feature = "testing")]
+pub mod mutants;
+#[cfg(not(feature = "testing"))]
+mod mutants;
 mod numbers;
 mod overcounts;
 mod record;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use hitparade::summary::{Seed, Summary};
+use hitparade_summary::{Seed, Summary};
 use proptest::prelude::*;
 
 /// One summary with what it should know.
@@ -151,7 +151,7 @@ impl Known {
         }
         let all = summary.top(usize::MAX);
         assert_eq!(all.len(), summary.len());
-        let ordered = |a: &hitparade::summary::Row<'_>, b: &hitparade::summary::Row<'_>| {
+        let ordered = |a: &hitparade_summary::Row<'_>, b: &hitparade_summary::Row<'_>| {
             (b.estimate(), a.id) < (a.estimate(), b.id) || a.estimate() > b.estimate()
         };
         assert!(all.windows(2).all(|pair| ordered(&pair[0], &pair[1])));
