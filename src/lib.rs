@@ -1,4 +1,53 @@
-//! Hitparade: the Top K of what the world plays, per region and worldwide.
+//! Hitparade: the Top K of what the world plays, per region and worldwide, over windows of time.
+//!
+//! Start here. This page says what runs where, and which way a play and a chart take through the
+//! folders; each link leads to the file that does it.
+//!
+//! # What runs where
+//!
+//! | what | how many | where it is |
+//! |---|---|---|
+//! | the **Worker** | one in each city, stateless | `src/edge/` |
+//! | a **shard**, a Durable Object | one or more a region | [`region`], on the platform by `src/region/object.rs` |
+//! | the **global object**, a Durable Object | one | [`global`], on the platform by `src/global/object.rs` |
+//!
+//! All three are this crate, compiled to WebAssembly, and share an instance where the platform puts
+//! them together. The state machines of the two objects know nothing of the platform: clock and
+//! [`storage`] are handed in. So the same code runs in native tests, in the simulation
+//! (`tests/simulation`) and in the objects.
+//!
+//! # The way of a play
+//!
+//! 1. A browser or a server posts a batch to `/plays`. `src/edge/plays.rs` checks the token and the
+//!    limits of the sender, reads the body ([`play`]), and finds region and shard ([`topology`]).
+//! 2. The shard drops a repeat and puts the batch into its journal, one row for many batches. When
+//!    the row is durable, the plays are recorded in open panes, one [`summary`] for each minute of
+//!    event time, and the sender gets 202 ([`region`] has the steps).
+//! 3. Every few seconds the shard seals the panes whose time is over, puts them into its outbox, and
+//!    pushes them with copies of those that are still open ([`wire::Push`]).
+//! 4. The global object takes each sealed pane once, by its offset, and folds it into the ladder of
+//!    the region and of the world: minutes, quarters, two hours, days, all time ([`global`]).
+//!
+//! # The way of a chart
+//!
+//! 1. A reader asks `GET /top-posts`. The door, `src/edge/entry.js`, may have the answer from a
+//!    moment ago; otherwise `src/edge/charts.rs` asks memory, then the platform's cache, then the shard
+//!    nearest to the reader, then the global object (`src/edge/leaderboards.rs`).
+//! 2. The global object tiles the window with the coarsest panes that fit ([`window`]), merges them
+//!    with the copies of open panes, and ranks (`src/global/ranking.rs`). Reading has its share of the
+//!    time and no more (`src/global/admission.rs`).
+//! 3. What comes out is a [`leaderboard`]: places, counts with their bounds, and the exact window
+//!    that they are of. It goes out as JSON, CSV or NDJSON.
+//!
+//! # The rules of the house
+//!
+//! `edge`, `region` and `global` use what is not one of them, and never each other. Whatever is
+//! stored or sent goes through [`codec`]. Limits are constants beside their arithmetic. What each
+//! folder is for stands in the first line of its documentation, and in `CONTRIBUTING.md`.
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "these pages are for whoever works on it, and made with private items"
+)]
 
 pub mod capacity;
 pub mod codec;

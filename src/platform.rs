@@ -12,7 +12,6 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
 
 use crate::codec::{self, Record};
-use crate::storage::random_bytes;
 use crate::topology::{BOARD, shard_object_name};
 use crate::wire::InstanceMetrics;
 
@@ -112,6 +111,22 @@ pub const LIVE_HEADER: &str = "X-Hitparade-Live";
 /// addresses are not limited.
 pub const LIVE_ADDRESS_HEADER: &str = "X-Hitparade-Live-Address";
 pub const LIVE_LIMIT_HEADER: &str = "X-Hitparade-Live-Limit";
+
+/// Random bytes of the platform. All zero where it has none, which no platform of ours is.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let bytes = Uint8Array::new_with_length(N as u32);
+    let global = js_sys::global();
+    let crypto = js_sys::Reflect::get(&global, &"crypto".into());
+    if let Some(crypto) = crypto
+        .ok()
+        .and_then(|crypto| crypto.dyn_into::<web_sys::Crypto>().ok())
+    {
+        let _ = crypto.get_random_values_with_js_u8_array(&bytes);
+    }
+    let mut random = [0; N];
+    bytes.copy_to(&mut random);
+    random
+}
 
 /// Milliseconds since 1970. The platform's clock stands still while code runs.
 pub fn now_ms() -> u64 {

@@ -11,9 +11,8 @@ use worker::{Env, Method};
 use super::problem::Problem;
 use super::request::{Call, path_of};
 use crate::log::report;
-use crate::platform::{Seen, setting};
+use crate::platform::{Seen, random_bytes, setting};
 use crate::settings::read_origins;
-use crate::storage::random_bytes;
 
 /// The routes that a token opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

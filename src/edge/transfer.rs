@@ -19,9 +19,8 @@ use super::request::Call;
 use super::{ASK_TIMEOUT_MS, body, metrics, posts, table};
 use crate::codec;
 use crate::leaderboard::Card;
-use crate::platform::{call as ask, global_stub, now_ms};
+use crate::platform::{call as ask, global_stub, now_ms, random_bytes};
 use crate::play::lines;
-use crate::storage::random_bytes;
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey, parse_rfc3339_ms, rfc3339};
 use crate::wire::{

@@ -17,10 +17,10 @@ use crate::leaderboard::Leaderboard;
 use crate::log::report;
 use crate::panics;
 use crate::platform::{
-    answer, instance_metrics, memory_is_short, now_ms, setting, setting_is_true,
+    answer, instance_metrics, memory_is_short, now_ms, random_bytes, setting, setting_is_true,
 };
 use crate::settings::read_regions;
-use crate::storage::{SqlStorage, Storage, StorageError, random_bytes};
+use crate::storage::{SqlStorage, Storage, StorageError};
 use crate::wire::*;
 
 /// Where a scope took longer, others have their turn before the next.

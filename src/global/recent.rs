@@ -1,7 +1,7 @@
 //! Leaderboards that would come out the same again.
 //!
 //! Charts are made of ladders, which change with a flush, and of merged copies of what is live,
-//! which serve for [`LIVE_MAX_AGE_MS`](super::LIVE_MAX_AGE_MS). Until either changes, another
+//! which serve for [`LIVE_MAX_AGE_MS`]. Until either changes, another
 //! shard that asks for the same chart gets the one that is there: with ten regions whose readers
 //! look at the same charts, a tenth of the work. It is never older than the copies that it would
 //! be made of again.

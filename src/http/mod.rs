@@ -1,5 +1,5 @@
-//! What headers and queries say, as far as it can be decided without a request: which form a reader
-//! wants, whether it has it already, how a body is written, and which parameter was meant.
+//! What headers and queries say. Which form a reader wants, whether it has it already, how a body
+//! is written, and which parameter was meant: as far as it can be decided without a request.
 
 mod body;
 mod conditional;

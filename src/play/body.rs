@@ -2,7 +2,7 @@
 //!
 //! The form is told from the bytes, because `sendBeacon` announces everything as `text/plain`.
 //! Elements stay unparsed slices of the body here, so that a bad one is found, and refused, alone.
-//! At most [`MAX_PLAYS_TRUSTED`](super::MAX_PLAYS_TRUSTED) elements are ever held; nesting is
+//! At most [`MAX_PLAYS_TRUSTED`] elements are ever held; nesting is
 //! skipped without recursion, so depth costs nothing.
 
 use std::fmt;

@@ -26,9 +26,9 @@ use crate::log::report;
 use crate::panics;
 use crate::platform::{
     LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, answer, call_raw, global_stub,
-    instance_metrics, memory_is_short, now_ms, within,
+    instance_metrics, memory_is_short, now_ms, random_bytes, within,
 };
-use crate::storage::{SqlStorage, StorageError, random_bytes};
+use crate::storage::{SqlStorage, StorageError};
 use crate::wire::{
     Announcement, AnnouncementReply, COUNTED, ChartReply, KeptChart, LiveRequest, PUSH_INTERVAL_MS,
     PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal,

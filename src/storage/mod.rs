@@ -18,7 +18,7 @@ pub(crate) mod twin;
 
 pub use memory::MemoryStorage;
 #[cfg(target_arch = "wasm32")]
-pub use sql::{SqlStorage, random_bytes};
+pub use sql::SqlStorage;
 
 /// The largest piece handed to the platform at once. Durable Objects refuse values over 2 MB.
 pub const MAX_PART_BYTES: usize = 1 << 20;

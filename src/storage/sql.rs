@@ -287,19 +287,3 @@ impl Storage for SqlStorage {
         }
     }
 }
-
-/// Random bytes of the platform. All zero where it has none, which no platform of ours is.
-pub fn random_bytes<const N: usize>() -> [u8; N] {
-    let bytes = Uint8Array::new_with_length(N as u32);
-    let global = worker::js_sys::global();
-    let crypto = worker::js_sys::Reflect::get(&global, &"crypto".into());
-    if let Some(crypto) = crypto
-        .ok()
-        .and_then(|crypto| crypto.dyn_into::<web_sys::Crypto>().ok())
-    {
-        let _ = crypto.get_random_values_with_js_u8_array(&bytes);
-    }
-    let mut random = [0; N];
-    bytes.copy_to(&mut random);
-    random
-}

@@ -1,0 +1,161 @@
+//! The house is as CONTRIBUTING.md shows it, and what is below does not know what is above.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each may use those before it. The three of the last line may use all others, but not each other.
+const ORDER: [&[&str]; 17] = [
+    &["summary"],
+    &["mutants"],
+    &["panics"],
+    &["log"],
+    &["limiter"],
+    &["codec"],
+    &["window"],
+    &["topology"],
+    &["play"],
+    &["leaderboard"],
+    &["capacity"],
+    &["http"],
+    &["settings"],
+    &["wire"],
+    &["platform"],
+    &["storage"],
+    &["edge", "global", "region"],
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The rooms of `src/`, folders and files, and the Rust files of each.
+fn rooms() -> BTreeMap<String, Vec<PathBuf>> {
+    let mut rooms = BTreeMap::new();
+    for entry in fs::read_dir(root().join("src")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut files = Vec::new();
+        rust_files(&path, &mut files);
+        if !files.is_empty() && name != "lib" {
+            rooms.insert(name, files);
+        }
+    }
+    rooms
+}
+
+fn rust_files(path: &Path, files: &mut Vec<PathBuf>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            rust_files(&entry.unwrap().path(), files);
+        }
+    } else if path.extension().is_some_and(|extension| extension == "rs") {
+        files.push(path.to_owned());
+    }
+}
+
+/// Rooms that a source names: `crate::room`, also in braces.
+fn named_by(source: &str) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    let code = source.lines().map(|line| line.split("//").next().unwrap());
+    let code: String = code.collect::<Vec<_>>().join(" ");
+    for rest in code.split("crate::").skip(1) {
+        let parts: Vec<&str> = match rest.strip_prefix('{') {
+            Some(group) => top_level_parts(group),
+            None => vec![rest],
+        };
+        for part in parts {
+            let is_name = |letter: &char| letter.is_ascii_lowercase() || *letter == '_';
+            let name: String = part.trim_start().chars().take_while(is_name).collect();
+            named.insert(name);
+        }
+    }
+    named
+}
+
+/// What a group in braces lists, without what is in braces of its own.
+fn top_level_parts(group: &str) -> Vec<&str> {
+    let (mut depth, mut from, mut parts) = (0, 0, Vec::new());
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                parts.push(&group[from..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&group[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts
+}
+
+#[test]
+fn every_room_uses_only_those_below_it() {
+    let rooms = rooms();
+    let level_of = |room: &str| ORDER.iter().position(|level| level.contains(&room));
+    let listed: BTreeSet<&str> = ORDER
+        .iter()
+        .flat_map(|level| level.iter().copied())
+        .collect();
+    assert_eq!(
+        rooms.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        listed
+    );
+    let mut wrong = Vec::new();
+    for (room, files) in &rooms {
+        // The summary is a crate: it could not name anything here.
+        for file in files.iter().filter(|_| room != "summary") {
+            for named in named_by(&fs::read_to_string(file).unwrap()) {
+                let is_below = level_of(&named) < level_of(room);
+                if rooms.contains_key(&named) && named != *room && !is_below {
+                    wrong.push(format!("{} uses {named}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The first sentence of a room's documentation.
+fn first_sentence(room: &str) -> String {
+    let src = root().join("src");
+    let places = [
+        src.join(room).join("mod.rs"),
+        src.join(room).join("src/lib.rs"),
+        src.join(format!("{room}.rs")),
+    ];
+    let place = places.iter().find(|path| path.exists()).unwrap();
+    let text = fs::read_to_string(place).unwrap();
+    let lines = text.lines().map_while(|line| line.strip_prefix("//!"));
+    let text = lines.collect::<Vec<_>>().join("");
+    let text = text.trim();
+    let first = text.split(". ").next().unwrap();
+    first.trim_end_matches('.').to_owned()
+}
+
+#[test]
+fn the_map_of_the_house_says_what_its_rooms_say() {
+    let contributing = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let rows = contributing.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `src/")?.split('|');
+        let room = cells.next()?.trim().trim_end_matches('`');
+        if room.contains('*') {
+            return None;
+        }
+        let room = room.trim_end_matches('/').trim_end_matches(".rs");
+        Some((room.to_owned(), cells.next()?.trim().to_owned()))
+    });
+    let shown: BTreeMap<String, String> = rows.collect();
+    let said: BTreeMap<String, String> = rooms()
+        .into_keys()
+        .map(|room| (room.clone(), first_sentence(&room)))
+        .collect();
+    assert_eq!(shown, said);
+}
