@@ -11,6 +11,7 @@ import { openPage } from "./lib/open.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { freePortFrom, refuseTakenPort, startServer } from "./lib/server.mjs";
 import { expectSteps, step } from "./lib/steps.mjs";
+import { newestOf } from "./lib/variables.mjs";
 
 const USAGE = `usage: npm start -- [--port 8787] [--speed 1800] [--no-open]
 
@@ -102,9 +103,9 @@ async function startOnFreePort(start) {
 async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed }) {
   const days = demo.spanMs / 86_400_000;
   const onRetry = (why) => say(`  the service asks to wait (${why}); trying again`);
-  const sending = { token: tokens.INGEST_TOKEN, signal, onRetry };
+  const sending = { token: newestOf(tokens.INGEST_TOKEN), signal, onRetry };
   await step(STEPS[1], async (tell) => {
-    await loadCatalog(url, demo, { adminToken: tokens.ADMIN_TOKEN, signal });
+    await loadCatalog(url, demo, { adminToken: newestOf(tokens.ADMIN_TOKEN), signal });
     const all = demo.flights.length.toLocaleString("en");
     await backfill(url, demo, { ...sending, onProgress: (sent) => tell(`${sent.toLocaleString("en")} of ${all} plays`) });
     await untilShown(url, signal);

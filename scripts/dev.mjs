@@ -10,6 +10,7 @@ const USAGE = `usage: npm run dev -- NAME [OPTIONS]
   kill          kill -9 under load, restart, send again, count
   soak          the highest rate, killed every minute
   fuzz          bad input of every kind
+  proxies       a thousand visitors through nginx, Caddy and HAProxy
   schemathesis  requests made from /openapi.json
   cost          what a size needs and costs
   bench         \`npm run bench\`
@@ -24,6 +25,7 @@ const COMMANDS = {
   kill: () => import("./kill.mjs"),
   soak: () => import("./soak.mjs"),
   fuzz: () => import("./fuzz.mjs"),
+  proxies: () => import("./proxies.mjs"),
   schemathesis: () => import("./schemathesis.mjs"),
   cost: () => import("./cost.mjs"),
   bench: () => import("./bench.mjs"),

@@ -1,8 +1,11 @@
 /** `npm run serve -- --port 8787 --state DIR`, and `npx hitparade serve`: the build on bare workerd, with no demo. */
 import { ensureBuilt } from "./build.mjs";
+import { limitsInWords } from "./lib/limits.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
-import { Advice, runMain } from "./lib/say.mjs";
+import { Advice, runMain, say } from "./lib/say.mjs";
 import { refuseTakenPort, startServer } from "./lib/server.mjs";
+import { workerVariables } from "./lib/variables.mjs";
+import { readWranglerConfig } from "./lib/wrangler-config.mjs";
 
 const USAGE = `usage: npm run serve -- [--port 8787] [--state .state/serve]
 
@@ -26,6 +29,7 @@ await runMain(async () => {
     whenParentIsGone(() => done((ending = true)));
   });
   const server = await startServer({ port, state });
+  say(limitsInWords(workerVariables((await readWranglerConfig()).vars)));
   process.stdout.write(`ready ${server.url}\n`);
   await Promise.race([signalled, server.ended]);
   if (ending) return server.stop();

@@ -50,12 +50,13 @@ const bases = new Map();
 /**
  * What the Worker looks at in every request, a line each: method, address, where it comes from,
  * headers. What is there begins with "+".
- * @param {Request} request
+ * @param {Request} request @param {string} more names of further headers, each behind a space
  */
-export function look(request) {
+export function look(request, more) {
   const { method, url, headers, cf } = request;
   const found = [cf?.clientIp ?? headers.get("CF-Connecting-IP"), cf?.country, cf?.continent];
   for (const name of HEADERS) found.push(headers.get(name));
+  if (more !== "") for (const name of more.split(" ").slice(1)) found.push(name === "" ? null : headers.get(name));
   return found.reduce((text, value) => text + (value == null ? "\n" : `\n+${value}`), `${method}\n${url}`);
 }
 

@@ -72,6 +72,7 @@ pub mod region;
 pub mod settings;
 pub mod storage;
 pub mod topology;
+pub mod visitor;
 pub mod window;
 pub mod wire;
 

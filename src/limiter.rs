@@ -8,10 +8,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hasher;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use ahash::RandomState;
 use siphasher::sip::SipHasher13;
+
+use crate::visitor::address_of;
 
 /// Length of the window.
 pub const WINDOW_MS: u64 = 60_000;
@@ -158,14 +160,12 @@ pub fn sender(address: &str, seed: &[u8; 16], now_ms: u64) -> u64 {
     let mut hasher = SipHasher13::new_with_key(seed);
     hasher.write_u64(now_ms / DAY_MS);
     // The bare runtime names the port too, which differs by connection.
-    let socket = address.parse::<SocketAddr>().map(|socket| socket.ip());
-    match socket.or_else(|_| address.parse::<IpAddr>()) {
-        Ok(IpAddr::V4(address)) => hasher.write(&address.octets()),
-        Ok(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
-            Some(address) => hasher.write(&address.octets()),
-            None => hasher.write(address.octets().first_chunk::<8>().unwrap_or(&[0; 8])),
-        },
-        Err(_) => hasher.write(address.as_bytes()),
+    match address_of(address) {
+        Some(IpAddr::V4(address)) => hasher.write(&address.octets()),
+        Some(IpAddr::V6(address)) => {
+            hasher.write(address.octets().first_chunk::<8>().unwrap_or(&[0; 8]));
+        }
+        None => hasher.write(address.as_bytes()),
     }
     hasher.finish()
 }

@@ -13,11 +13,12 @@ use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
 
 use crate::codec::{self, Record};
 use crate::topology::{BOARD, shard_object_name};
+use crate::visitor::{Proxies, Visitor};
 use crate::wire::InstanceMetrics;
 
 #[wasm_bindgen(module = "/src/glue.js")]
 extern "C" {
-    fn look(request: &web_sys::Request) -> String;
+    fn look(request: &web_sys::Request, more: &str) -> String;
 
     #[wasm_bindgen(catch)]
     async fn whole(request: &web_sys::Request) -> Result<JsValue, JsValue>;
@@ -237,11 +238,9 @@ pub fn answer<A: Record + Serialize>(answer: &A) -> worker::Result<Response> {
 pub struct Seen {
     pub method: Method,
     pub url: String,
-    /// The address that the runtime saw. Cloudflare sets the header itself, whatever was sent; the
-    /// bare runtime does not, and tells in `cf` instead.
-    pub address: Option<String>,
-    pub country: Option<String>,
-    pub continent: Option<String>,
+    /// Whose it is. The runtime saw the address: Cloudflare sets its header itself, whatever was
+    /// sent; the bare runtime does not, and tells in `cf` instead. Trusted proxies know better.
+    pub visitor: Visitor,
     pub authorization: Option<String>,
     pub origin: Option<String>,
     pub content_type: Option<String>,
@@ -252,8 +251,12 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn of(request: &web_sys::Request) -> Self {
-        let text = look(request);
+    pub fn of(request: &web_sys::Request, proxies: Option<&Proxies>) -> Self {
+        let further = proxies.map(|proxies| {
+            let names = proxies.headers().map(Option::unwrap_or_default);
+            names.map(|name| format!(" {name}")).concat()
+        });
+        let text = look(request, &further.unwrap_or_default());
         let mut lines = text.split('\n');
         let name = lines.next().unwrap_or_default();
         // One that nobody knows would be taken for a GET; no path takes a TRACE.
@@ -265,12 +268,15 @@ impl Seen {
             let line = lines.next()?;
             line.strip_prefix('+').map(str::to_owned)
         };
-        Seen {
-            method,
-            url,
+        let visitor = Visitor {
             address: next(),
             country: next(),
             continent: next(),
+        };
+        let mut seen = Seen {
+            method,
+            url,
+            visitor,
             authorization: next(),
             origin: next(),
             content_type: next(),
@@ -278,7 +284,13 @@ impl Seen {
             content_encoding: next(),
             idempotency_key: next(),
             user_agent: next(),
+        };
+        if let Some(proxies) = proxies {
+            let said = [next(), next(), next()];
+            let said = said.each_ref().map(Option::as_deref);
+            seen.visitor = proxies.visitor(seen.visitor, said);
         }
+        seen
     }
 }
 

@@ -14,6 +14,7 @@ import {
   countAtTheDoor,
   fetch as handle,
   initSync,
+  visitorAddress,
 } from "../build/bindgen/index.js";
 import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.js";
 
@@ -52,6 +53,16 @@ export async function serve(request, env, ctx) {
 export function mayAnswer(address, limit) {
   current();
   return resultOf(() => countAtTheDoor(address, limit));
+}
+
+/**
+ * Who stands behind a proxy, as `serve` finds it.
+ * @param {string} peer whose connection it is @param {string | null} addresses what the proxy says
+ * @returns {string | undefined} `undefined` where only `serve` can tell
+ */
+export function visitorOf(peer, addresses) {
+  current();
+  return resultOf(() => visitorAddress(peer, addresses));
 }
 
 /** A name that no call from outside can have. */

@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+use crate::topology::check_region_id;
+use crate::visitor::{Proxies, continent_of, continents};
+
 /// A region of the `REGIONS` setting.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct RegionSetting {
@@ -27,6 +30,12 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
     read_regions(setting("REGIONS").as_deref())?;
     let [beacon, plays] = ["BEACON_PATH", "PLAYS_PATH"].map(&setting);
     BeaconNames::read(beacon.as_deref(), plays.as_deref())?;
+    Proxies::read(&setting)?;
+    for name in TOKENS {
+        if let Some(secret) = setting(name) {
+            read_tokens(name, &secret)?;
+        }
+    }
     for name in ["LIMIT_PER_MINUTE", "VOTES_PER_MINUTE"] {
         if setting(name).is_some_and(|number| number.parse::<u32>().is_err()) {
             return Err(format!("{name} must be a whole number, 0 for any number"));
@@ -44,6 +53,28 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
         }
     }
     Ok(())
+}
+
+/// Secrets of which several may be valid at once.
+const TOKENS: [&str; 3] = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN"];
+/// Two are valid while one takes the place of another; each costs a comparison a request.
+pub const MAX_TOKENS: usize = 4;
+
+/// The tokens that a secret holds (`new,old`).
+///
+/// # Errors
+/// What is wrong with it, as a sentence, which does not tell them.
+pub fn read_tokens<'a>(name: &str, secret: &'a str) -> Result<Vec<&'a str>, String> {
+    let tokens: Vec<&str> = secret.split(',').map(str::trim).collect();
+    if tokens.iter().any(|token| token.is_empty()) {
+        return Err(format!(
+            "{name} has a comma with no token beside it; write one token, or new,old"
+        ));
+    }
+    if tokens.len() > MAX_TOKENS {
+        return Err(format!("{name} has more than {MAX_TOKENS} tokens"));
+    }
+    Ok(tokens)
 }
 
 /// Names of your own for the beacon and for where it sends plays, beside the usual ones: block lists
@@ -193,32 +224,74 @@ pub fn read_regions(setting: Option<&str>) -> Result<Vec<RegionSetting>, String>
     if regions.is_empty() {
         return Err("REGIONS names no region".into());
     }
-    for region in &regions {
-        crate::topology::check_region_id(&region.id)
-            .map_err(|detail| format!("REGIONS: {:?}: {detail}", region.id))?;
+    for (index, region) in regions.iter().enumerate() {
+        let wrong = |detail: &str| format!("REGIONS: {:?}: {detail}", region.id);
+        check_region_id(&region.id).map_err(wrong)?;
+        let mut before = regions.iter().take(index);
+        if before.any(|other| other.id == region.id) {
+            return Err(wrong("there are two of this id"));
+        }
+        let is_code =
+            |code: &String| code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_alphabetic());
+        if let Some(country) = region.countries.iter().find(|code| !is_code(code)) {
+            let detail = format!("{country:?} is no country; write two letters, such as \"DE\"");
+            return Err(wrong(&detail));
+        }
+        let is_continent = |code: &String| {
+            continents()
+                .iter()
+                .any(|known| code.eq_ignore_ascii_case(known))
+        };
+        if let Some(continent) = region.continents.iter().find(|code| !is_continent(code)) {
+            let known = continents().join(", ");
+            let detail = format!("{continent:?} is no continent; there are {known}");
+            return Err(wrong(&detail));
+        }
     }
     Ok(regions)
 }
 
-/// The region of a request: by its country, else its continent, else the first one.
-pub fn region_of<'a>(
+/// Where a request without a region's name counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// None where no region that the settings would have for it is made.
+    pub region_id: Option<&'a str>,
+    /// The region that it should count in, where that is not made.
+    pub missing: Option<&'a str>,
+}
+
+/// The region of a request: by its country, else its continent, else the first one, passing over
+/// regions that are not made. Whoever says a country only means its continent, too.
+pub fn place<'a>(
     regions: &'a [RegionSetting],
     country: Option<&str>,
     continent: Option<&str>,
-) -> Option<&'a str> {
+    is_made: impl Fn(&str) -> bool,
+) -> Place<'a> {
     let has = |codes: &[String], code: Option<&str>| {
         code.is_some_and(|code| codes.iter().any(|listed| listed.eq_ignore_ascii_case(code)))
     };
-    let by_country = regions
-        .iter()
-        .find(|region| has(&region.countries, country));
-    let by_continent = || {
-        regions
-            .iter()
-            .find(|region| has(&region.continents, continent))
+    let continent = continent.or_else(|| continent_of(country?));
+    let by_country = regions.iter().find(|it| has(&it.countries, country));
+    let by_continent = regions.iter().find(|it| has(&it.continents, continent));
+    let wanted = [by_country, by_continent, regions.first()];
+    let mut wanted = wanted.into_iter().flatten().map(|region| &region.id[..]);
+    let Some(first) = wanted.next() else {
+        return Place {
+            region_id: None,
+            missing: None,
+        };
     };
-    let region = by_country.or_else(by_continent).or(regions.first())?;
-    Some(&region.id)
+    if is_made(first) {
+        return Place {
+            region_id: Some(first),
+            missing: None,
+        };
+    }
+    Place {
+        region_id: wanted.find(|region_id| is_made(region_id)),
+        missing: Some(first),
+    }
 }
 
 #[cfg(test)]
@@ -228,19 +301,43 @@ mod tests {
     #[test]
     fn the_default_regions_are_the_continents() {
         let regions = read_regions(None).unwrap();
-        assert_eq!(region_of(&regions, Some("FR"), Some("EU")), Some("EU"));
-        assert_eq!(region_of(&regions, Some("AQ"), Some("AN")), Some("OC"));
+        let place = |country, continent| place(&regions, country, continent, |_| true).region_id;
+        assert_eq!(place(Some("FR"), Some("EU")), Some("EU"));
+        assert_eq!(place(Some("AQ"), Some("AN")), Some("OC"));
         // Namibia and North America have the same code: a country is no continent.
-        assert_eq!(region_of(&regions, Some("NA"), Some("AF")), Some("AF"));
+        assert_eq!(place(Some("NA"), Some("AF")), Some("AF"));
+        // A proxy may say a country only.
+        assert_eq!(place(Some("NA"), None), Some("AF"));
+        assert_eq!(place(Some("br"), None), Some("SA"));
     }
 
     #[test]
     fn a_country_goes_before_its_continent_and_the_unknown_to_the_first() {
         let setting = r#"[{"id":"EU","continents":["EU"]},{"id":"DE","countries":["de"]}]"#;
         let regions = read_regions(Some(setting)).unwrap();
-        assert_eq!(region_of(&regions, Some("DE"), Some("EU")), Some("DE"));
-        assert_eq!(region_of(&regions, Some("FR"), Some("EU")), Some("EU"));
-        assert_eq!(region_of(&regions, None, None), Some("EU"));
+        let place = |country, continent| place(&regions, country, continent, |_| true).region_id;
+        assert_eq!(place(Some("DE"), Some("EU")), Some("DE"));
+        assert_eq!(place(Some("FR"), Some("EU")), Some("EU"));
+        assert_eq!(place(None, None), Some("EU"));
+    }
+
+    #[test]
+    fn a_country_whose_region_is_not_made_counts_on_its_continent_and_it_is_said() {
+        let setting = r#"[{"id":"NA","continents":["NA"]},{"id":"EU","continents":["EU"]},
+            {"id":"DE","countries":["DE"]},{"id":"BR","countries":["BR"]}]"#;
+        let regions = read_regions(Some(setting)).unwrap();
+        let place = |country, made: &[&str]| {
+            let place = place(&regions, Some(country), None, |id| made.contains(&id));
+            (place.region_id, place.missing)
+        };
+        assert_eq!(place("DE", &["NA", "EU", "DE"]), (Some("DE"), None));
+        assert_eq!(place("DE", &["NA", "EU"]), (Some("EU"), Some("DE")));
+        assert_eq!(place("DE", &["NA"]), (Some("NA"), Some("DE")));
+        assert_eq!(place("FR", &["NA"]), (Some("NA"), Some("EU")));
+        // No region is for its continent: the first one.
+        assert_eq!(place("BR", &["NA", "EU"]), (Some("NA"), Some("BR")));
+        assert_eq!(place("ZA", &["NA"]), (Some("NA"), None));
+        assert_eq!(place("ZA", &["EU"]), (None, Some("NA")));
     }
 
     #[test]
@@ -293,6 +390,9 @@ mod tests {
             ("PLAYS_PATH", "/p", "p"),
             ("LIMIT_PER_MINUTE", "0", "none"),
             ("VOTES_PER_MINUTE", "60", "-1"),
+            ("INGEST_TOKEN", "new, old", "new,,old"),
+            ("ADMIN_TOKEN", "one", "one,"),
+            ("READ_TOKEN", "1,2,3,4", "1,2,3,4,5"),
             ("LOG_REQUESTS", "all", "yes"),
             ("NORMALISE_IDS", "TRUE", "yes"),
             ("REQUIRE_KNOWN_POSTS", "1", "on"),
@@ -356,6 +456,10 @@ mod tests {
             r#"[{"id":"global"}]"#,
             r#"[{"id":""}]"#,
             r#"[{}]"#,
+            r#"[{"id":"EU"},{"id":"EU"}]"#,
+            r#"[{"id":"DE","countries":["Germany"]}]"#,
+            r#"[{"id":"EU","continents":["Europe"]}]"#,
+            r#"[{"id":"EU","continents":["DE"]}]"#,
         ] {
             assert!(
                 read_regions(Some(bad)).unwrap_err().contains("REGIONS"),

@@ -1,7 +1,6 @@
 /** A Chrome or Chromium for the tests that look at the page. */
-import { existsSync } from "node:fs";
-import { findOnPath, isProgram, mustRun } from "./run.mjs";
-import { step } from "./steps.mjs";
+import { installPackages } from "./debian.mjs";
+import { findOnPath, isProgram } from "./run.mjs";
 import { Advice } from "./say.mjs";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
@@ -19,13 +18,7 @@ export async function ensureBrowser() {
   }
   const installed = findBrowser();
   if (installed) return installed;
-  if (process.getuid?.() === 0 && existsSync("/etc/debian_version") && findOnPath("apt-get")) {
-    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-    await step({ what: "Chromium, with apt", seconds: 60 }, async () => {
-      await mustRun("apt-get", ["update", "-qq"], { env });
-      await mustRun("apt-get", ["install", "-y", "-qq", "--no-install-recommends", "chromium"], { env });
-    });
-  }
+  await installPackages("Chromium", 60, "chromium");
   return (
     findBrowser() ??
     fail(

@@ -1,7 +1,7 @@
 /** Which installation a command is for, and whether it may. */
 import { readWranglerConfig } from "./wrangler-config.mjs";
 import { Advice } from "./say.mjs";
-import { workerVariables } from "./variables.mjs";
+import { newestOf, workerVariables } from "./variables.mjs";
 
 /**
  * @param {string} url such as `https://hitparade.example.workers.dev`
@@ -17,5 +17,5 @@ export async function adminOf(url, refuse) {
   }
   const token = workerVariables((await readWranglerConfig()).vars).ADMIN_TOKEN;
   if (!token) throw new Advice("ADMIN_TOKEN is needed.", "Put it into the environment or into .dev.vars.");
-  return { url: origin, headers: { authorization: `Bearer ${token}` } };
+  return { url: origin, headers: { authorization: `Bearer ${newestOf(token)}` } };
 }

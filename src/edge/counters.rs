@@ -1,6 +1,7 @@
 //! What this instance of the Worker has seen, for `/metrics`: each isolate counts for itself.
 //!
-//! Every label is a word of this source, so there are some hundred numbers at most.
+//! Every label is a word of this source or a region of the settings, so there are some hundred numbers
+//! at most.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub struct Counters {
     pub problems: BTreeMap<&'static str, u64>,
     /// Plays that were not counted though others of their batch may have been, by code.
     pub rejected_plays: BTreeMap<&'static str, u64>,
+    /// Batches that counted in another region, by the one of `REGIONS` that is not made.
+    pub elsewhere: BTreeMap<String, u64>,
     pub charts: BTreeMap<Source, u64>,
     /// Charts by age, as [`AGE_BOUNDS_S`]; older ones last.
     pub ages: [u64; AGE_BOUNDS_S.len() + 1],
@@ -63,6 +66,15 @@ pub fn answered(route: &'static str, status: u16, code: Option<&'static str>) {
 
 pub fn rejected(code: &'static str) {
     change(|counters| *counters.rejected_plays.entry(code).or_default() += 1);
+}
+
+pub fn elsewhere(region_id: &str) {
+    change(|counters| match counters.elsewhere.get_mut(region_id) {
+        Some(count) => *count += 1,
+        None => {
+            counters.elsewhere.insert(region_id.to_owned(), 1);
+        }
+    });
 }
 
 pub fn found(source: Source) {

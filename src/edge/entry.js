@@ -7,7 +7,7 @@
  * by path, query and `Accept`, which is all that they depend on, and counted like all requests. A
  * refusal comes as `refusal`: it goes out again to whom it is for, in its turn, without being counted.
  */
-import { mayAnswer, serve } from "../service.js";
+import { mayAnswer, serve, visitorOf } from "../service.js";
 
 export { GlobalBoard, RegionShard } from "../service.js";
 
@@ -78,15 +78,16 @@ export default {
     const path = pathOf(request.url);
     if (request.method !== "GET" || !isChart(path)) return serve(request, env, context);
     const forms = charts.get(path);
-    return refused(request, forms) ?? (forms && again(request, forms)) ?? ask(request, path, env, context);
+    return refused(request, forms, env) ?? (forms && again(request, forms, env)) ?? ask(request, path, env, context);
   },
 };
 
 /**
  * The answer that was given before, where it is still good.
- * @param {Request} request @param {Map<string, Kept>} forms @returns {Response | undefined}
+ * @param {Request} request @param {Map<string, Kept>} forms @param {any} env
+ * @returns {Response | undefined}
  */
-function again(request, forms) {
+function again(request, forms, env) {
   const { headers } = request;
   const kept = forms.get(formOf(headers));
   if (kept === undefined || headers.get("authorization") !== null) return undefined;
@@ -98,7 +99,10 @@ function again(request, forms) {
   if (now_ms >= kept.expires_ms) return undefined;
   const etag = headers.get("if-none-match");
   if (etag !== null && etag !== kept.etag) return undefined;
-  if (kept.limit > 0 && !mayAnswer(addressOf(request), kept.limit)) return undefined;
+  if (kept.limit > 0) {
+    const address = addressOf(request, env);
+    if (address === undefined || !mayAnswer(address, kept.limit)) return undefined;
+  }
   counts.repeated++;
   return etag === null ? new Response(kept.body, kept) : unchanged(kept);
 }
@@ -113,13 +117,13 @@ function unchanged({ headers }) {
 /**
  * Whoever came too often is told so again, for a moment, without being counted. The headers are
  * left alone: to look at them is a tenth of what this costs.
- * @param {Request} request @param {Map<string, Kept> | undefined} forms
+ * @param {Request} request @param {Map<string, Kept> | undefined} forms @param {any} env
  * @returns {Response | Promise<Response> | undefined}
  */
-function refused(request, forms) {
+function refused(request, forms, env) {
   const now_ms = Date.now();
   if (now_ms >= refusing_until_ms) return undefined;
-  const refusal = refusals.get(withoutPort(addressOf(request))) ?? refusals.get(null);
+  const refusal = refusals.get(withoutPort(addressOf(request, env) ?? "")) ?? refusals.get(null);
   if (refusal === undefined || (forms && !refusal.of_all_charts)) return undefined;
   if (now_ms >= refusal.expires_ms) {
     refusals.delete(refusal.address);
@@ -200,8 +204,15 @@ function withoutPort(address) {
   return isPorts ? address.slice(0, colon) : address;
 }
 
-/** As the Worker in Wasm finds it (src/glue.js). @param {Request} request */
-const addressOf = (request) => request.cf?.clientIp ?? request.headers.get("cf-connecting-ip") ?? "";
+/**
+ * Whose request it is, as the Worker in Wasm finds it (src/glue.js, src/visitor.rs).
+ * @param {Request} request @param {any} env @returns {string | undefined} `undefined` where only it can
+ */
+function addressOf({ headers, cf }, env) {
+  const peer = cf?.clientIp ?? headers.get("cf-connecting-ip") ?? "";
+  const header = env.CLIENT_ADDRESS_HEADER;
+  return header ? visitorOf(peer, headers.get(header)) : peer;
+}
 
 /** What decides the format. @param {Headers} headers */
 function formOf(headers) {

@@ -8,7 +8,7 @@ use worker::RateLimiter;
 use super::access::is_open_to_all;
 use super::answer::{Answer, Refused};
 use super::problem::Problem;
-use super::request::Call;
+use super::request::{Call, Trust, trust};
 use super::table;
 use crate::limiter::{Allowance, ColdCharts, Limiter, sender};
 use crate::platform::{now_ms, setting};
@@ -31,7 +31,8 @@ const REQUESTS_A_SOCKET: u32 = 6;
 /// beacons are (`tests/rows.rs`).
 const BYTES_A_REQUEST: usize = 24 << 10;
 
-/// Plays of one post that one address adds a minute, unless `VOTES_PER_MINUTE` says otherwise.
+/// Plays of one post that one address adds a minute, unless `VOTES_PER_MINUTE` says otherwise; any
+/// number where requests of addresses are not limited.
 const DEFAULT_VOTES: u32 = 60;
 
 thread_local! {
@@ -47,7 +48,7 @@ pub struct Limit {
 
 /// Who sends this, for today. None where the runtime does not tell, which no runtime of ours does.
 pub async fn sender_of(call: &Call) -> Option<u64> {
-    let address = call.seen.address.as_ref()?;
+    let address = call.seen.visitor.address.as_ref()?;
     // The installation's seed is the same in every isolate and known to nobody.
     let seed = table::table(&call.env)
         .await
@@ -56,12 +57,13 @@ pub async fn sender_of(call: &Call) -> Option<u64> {
 }
 
 /// The limit that the Worker's door must count by when it answers by itself, 0 where requests are
-/// not counted. `None` where it must not: where answers are not the same for everybody, or where
-/// the platform counts requests, which the door cannot ask.
+/// not counted. `None` where it must not: where answers are not the same for everybody, where the
+/// platform counts requests, which the door cannot ask, or where it is not known who asks.
 pub fn for_the_door(call: &Call) -> Option<u32> {
     let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
     let counts_itself = limit == 0 || binding(call).is_none();
-    (counts_itself && is_open_to_all(&call.env)).then_some(limit)
+    let knows_visitors = !matches!(*trust(&call.env), Trust::Misread);
+    (counts_itself && knows_visitors && is_open_to_all(&call.env)).then_some(limit)
 }
 
 /// A refusal for the Worker's door to repeat, where it may answer.
@@ -71,7 +73,7 @@ pub fn repeated(call: &Call, refused: Refused) -> Option<Refused> {
 
 /// As [`repeated`], to the address that asks.
 fn repeated_to_address(call: &Call, refused: impl FnOnce(String) -> Refused) -> Option<Refused> {
-    let address = call.seen.address.clone()?;
+    let address = call.seen.visitor.address.clone()?;
     repeated(call, refused(address))
 }
 
@@ -185,7 +187,12 @@ pub fn sockets_per_address(call: &Call) -> Option<u32> {
 
 /// What an address may add to a post a minute; none for any number.
 pub fn votes_per_minute(call: &Call) -> Option<u32> {
-    let limit = number_setting(call, "VOTES_PER_MINUTE", DEFAULT_VOTES);
+    // Who does not limit addresses has said that they are not those of visitors.
+    let default = match number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT) {
+        0 => 0,
+        _ => DEFAULT_VOTES,
+    };
+    let limit = number_setting(call, "VOTES_PER_MINUTE", default);
     (limit > 0).then_some(limit)
 }
 

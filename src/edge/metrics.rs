@@ -352,6 +352,14 @@ fn of_worker(text: &mut Text, counters: &Counters) {
         text.sample("rejected_plays_total", &[("code", code)], count);
     }
     text.family(
+        "elsewhere_batches_total",
+        "counter",
+        "Batches that counted in another region, by the one of REGIONS that is not made.",
+    );
+    for (region, count) in &counters.elsewhere {
+        text.sample("elsewhere_batches_total", &[("region", region)], count);
+    }
+    text.family(
         "charts_total",
         "counter",
         "Charts of this instance, by where they came from.",

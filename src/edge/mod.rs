@@ -58,7 +58,7 @@ async fn fetch(
     env: Env,
     context: Context,
 ) -> worker::Result<web_sys::Response> {
-    let seen = Seen::of(&request);
+    let seen = Seen::of(&request, request::trust(&env).proxies());
     let cors = Cors::of(&seen, &env);
     let is_head = seen.method == Method::Head;
     let entry = log::Entry::new(&seen, &env);

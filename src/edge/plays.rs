@@ -16,13 +16,14 @@ use super::{body, counters, ids, limits, table};
 use crate::codec;
 use crate::http::announces_lines;
 use crate::limiter::is_bot;
+use crate::log::report;
 use crate::platform::{Told, now_ms, setting, tell_shard, within, within_or_rest};
 use crate::play::{
     Body, BodyError, Clock, ClockError, Envelope, MAX_BODY_BYTES, MAX_BODY_BYTES_TRUSTED,
     MAX_IDEMPOTENCY_KEY_BYTES, MAX_PLAYS, MAX_PLAYS_TRUSTED, Play, Refused, Rules, read_body,
 };
 use crate::region::{CountedInPart, Voter};
-use crate::settings::{RegionSetting, read_regions, region_of};
+use crate::settings::{RegionSetting, place, read_regions};
 use crate::topology::{Region, RegionTable};
 use crate::wire::{
     Batch, BatchPlay, COUNTED, Claim, NameCheck, REPEATED, RecordReply, RecordRequest,
@@ -32,6 +33,9 @@ use crate::wire::{
 const RECORD_TIMEOUT_MS: u64 = 10_000;
 /// The platform opens at most six connections at once for a request.
 const SHARDS_AT_ONCE: usize = 6;
+
+/// How often the log says that a region is not made.
+const MISSING_SAID_MS: u64 = 3_600_000;
 
 /// What the sender is told.
 #[derive(Serialize)]
@@ -162,7 +166,10 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
     if names_unknown_region(&table, &plays) {
         table = table::newer_table(&call.env).await?;
     }
-    let here = region_of_request(call, &table);
+    let here = match trusted {
+        true => region_of_request(call, &table),
+        false => region_for_plays(call, &table),
+    };
     let (batches, mut rejected) = by_region(plays, &table, here.as_deref());
     if batches.is_empty() {
         return Err(no_good_play(&rejected));
@@ -286,15 +293,59 @@ fn check<'a>(body: &Body<'a>, rules: Rules) -> Vec<Result<Play<'a>, Refused>> {
     checked.collect()
 }
 
-/// Where a request without a region's name counts: by the country that the runtime saw.
+/// As [`region_of_request`], for plays: where it is not the region that they should count in, that is
+/// said.
+fn region_for_plays(call: &Call, table: &RegionTable) -> Option<String> {
+    let (here, missing) = place_of_request(call, table);
+    if let Some(missing) = missing {
+        say_missing(&missing, here.as_deref());
+    }
+    here
+}
+
+/// Where a request without a region's name counts, and is answered from: by the country that the
+/// runtime or a trusted proxy saw.
 pub fn region_of_request(call: &Call, table: &RegionTable) -> Option<String> {
+    place_of_request(call, table).0
+}
+
+/// Counts a batch whose region is not made; of each region a line goes into the log, once an hour.
+fn say_missing(missing: &str, here: Option<&str>) {
+    thread_local! {
+        static SAID_MS: RefCell<BTreeMap<String, u64>> = RefCell::default();
+    }
+    counters::elsewhere(missing);
+    let now_ms = now_ms();
+    let is_due = SAID_MS.with(|said| {
+        let mut said = said.borrow_mut();
+        let due_ms = said
+            .get(missing)
+            .map_or(0, |said_ms| said_ms + MISSING_SAID_MS);
+        let is_due = now_ms >= due_ms;
+        if is_due {
+            said.insert(missing.to_owned(), now_ms);
+        }
+        is_due
+    });
+    if is_due {
+        let here = here.unwrap_or("no region");
+        report!(
+            "worker",
+            "plays of the region {missing}, which REGIONS names, count in {here}: it is not made; \
+             PUT /regions/{missing} makes it"
+        );
+    }
+}
+
+/// The region of a request, and the one that REGIONS has for it where that is not made.
+fn place_of_request(call: &Call, table: &RegionTable) -> (Option<String>, Option<String>) {
     thread_local! {
         static REGIONS: RefCell<Option<Rc<Vec<RegionSetting>>>> = RefCell::default();
     }
     let first = || table.regions.first().map(|region| region.region_id.clone());
-    let (country, continent) = (&call.seen.country, &call.seen.continent);
+    let (country, continent) = (&call.seen.visitor.country, &call.seen.visitor.continent);
     if country.is_none() && continent.is_none() {
-        return first();
+        return (first(), None);
     }
     let regions = REGIONS.with(|read| {
         let read_once = || {
@@ -303,9 +354,10 @@ pub fn region_of_request(call: &Call, table: &RegionTable) -> Option<String> {
         };
         Rc::clone(read.borrow_mut().get_or_insert_with(read_once))
     });
-    region_of(&regions, country.as_deref(), continent.as_deref())
-        .filter(|region| table.find(region).is_some())
-        .map_or_else(first, |region| Some(region.to_owned()))
+    let is_made = |region_id: &str| table.find(region_id).is_some();
+    let place = place(&regions, country.as_deref(), continent.as_deref(), is_made);
+    let here = place.region_id.map(str::to_owned).or_else(first);
+    (here, place.missing.map(str::to_owned))
 }
 
 /// Plays by region, each with its place in the body.

@@ -1,10 +1,64 @@
 //! A request as the routes see it.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use percent_encoding::percent_decode_str;
+use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Context, Env, Method, Request, Url};
 
 use super::problem::Problem;
-use crate::platform::Seen;
+use crate::log::report;
+use crate::platform::{Seen, setting};
+use crate::visitor::Proxies;
+
+/// What the settings say of proxies.
+pub enum Trust {
+    /// Whoever connects is the visitor.
+    Nobody,
+    Proxies(Proxies),
+    /// They cannot be read, and `/healthz` says why: nobody is believed.
+    Misread,
+}
+
+impl Trust {
+    pub fn proxies(&self) -> Option<&Proxies> {
+        match self {
+            Trust::Proxies(proxies) => Some(proxies),
+            Trust::Nobody | Trust::Misread => None,
+        }
+    }
+}
+
+thread_local! {
+    /// Settings do not change while an instance lives.
+    static TRUST: RefCell<Option<Rc<Trust>>> = const { RefCell::new(None) };
+}
+
+/// Who is believed about visitors.
+pub fn trust(env: &Env) -> Rc<Trust> {
+    let read = || {
+        let trust = match Proxies::read(|name| setting(env, name)) {
+            Ok(None) => Trust::Nobody,
+            Ok(Some(proxies)) => Trust::Proxies(proxies),
+            Err(error) => {
+                report!("worker", "{error}");
+                Trust::Misread
+            }
+        };
+        Rc::new(trust)
+    };
+    TRUST.with(|trust| Rc::clone(trust.borrow_mut().get_or_insert_with(read)))
+}
+
+/// Whom the Worker's door (`entry.js`) takes a request for: as [`Seen::of`] does. `undefined` as long
+/// as this instance has not read the settings.
+#[wasm_bindgen(js_name = visitorAddress)]
+pub fn visitor_address(peer: &str, addresses: Option<String>) -> Option<String> {
+    let trust = TRUST.with(|trust| trust.borrow().clone())?;
+    let proxies = trust.proxies()?;
+    Some(proxies.address(peer, addresses.as_deref()))
+}
 
 /// A request with its path and query taken apart.
 pub struct Call {

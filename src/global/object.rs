@@ -20,7 +20,7 @@ use crate::platform::{
     answer, instance_metrics, memory_is_short, now_ms, random_bytes, setting, setting_is_true,
 };
 use crate::settings::read_regions;
-use crate::storage::{SqlStorage, Storage, StorageError};
+use crate::storage::{SqlStorage, Storage, StorageError, Table};
 use crate::wire::*;
 
 /// Where a scope took longer, others have their turn before the next.
@@ -146,11 +146,14 @@ impl Inner {
     fn load(&self) -> Result<(Global, Rc<SqlStorage>), StorageError> {
         let storage = SqlStorage::open(&self.state.storage())?;
         let regions = read_regions(setting(&self.env, "REGIONS").as_deref()).or_else(|error| {
-            report!("global", "{error}; starting with the continents");
-            read_regions(None)
+            // Those that are there stay; without any, no play could be taken.
+            report!("global", "{error}");
+            match storage.keys(Table::Regions, &[])?.is_empty() {
+                true => read_regions(None).map_err(StorageError),
+                false => Ok(Vec::new()),
+            }
         });
-        let first: Vec<FirstRegion> = regions
-            .map_err(StorageError)?
+        let first: Vec<FirstRegion> = regions?
             .into_iter()
             .map(|region| FirstRegion {
                 region_name: region.name.unwrap_or_else(|| region.id.clone()),
@@ -165,6 +168,9 @@ impl Inner {
                 "global",
                 "stored rows cannot be read; they are kept: {health:?}"
             );
+        }
+        for difference in global.region_differences() {
+            report!("global", "{difference}");
         }
         Ok((global, Rc::new(storage)))
     }

@@ -1,4 +1,5 @@
-//! The region table: made from the settings at the first start, changed by `PUT /regions`.
+//! The region table: made from the settings, changed by `PUT /regions`. At each start the settings' are
+//! compared with it: those that it does not have are made, what differs else is said.
 
 use super::MAX_SHARDS_IN_ALL;
 use crate::codec::{self, Record};
@@ -9,8 +10,12 @@ use crate::topology::{
 };
 use crate::wire::{PutRegion, Refusal};
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+/// A region's row is found by its position and its id.
+const POSITION_BYTES: usize = 4;
 /// Two copies of the seed: a new one would loosen the bounds of everything stored.
 const SEED_NAME: &[u8] = b"seed/";
 
@@ -34,8 +39,30 @@ impl Record for SeedRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstRegion {
     pub region_id: String,
+    /// Its id, where the settings give it no name.
     pub region_name: String,
     pub hint: Option<String>,
+}
+
+impl FirstRegion {
+    /// What the settings say of it and the table does not: `PUT /regions` has the last word, and who
+    /// changes the settings should know.
+    fn difference(&self, made: &Region) -> Option<String> {
+        let id = &self.region_id;
+        let mut fields = Vec::new();
+        if self.region_name != *id && self.region_name != made.region_name {
+            fields.push(format!(
+                "the name {:?}, and is {:?}",
+                self.region_name, made.region_name
+            ));
+        }
+        if self.hint.is_some() && self.hint != made.hint {
+            fields.push(format!("the hint {:?}, and has {:?}", self.hint, made.hint));
+        }
+        let fields = fields.join("; ");
+        (!fields.is_empty())
+            .then(|| format!("REGIONS gives {id} {fields}; PUT /regions/{id} changes it"))
+    }
 }
 
 /// Where the regions are stored.
@@ -48,6 +75,8 @@ pub struct RegionRows {
     /// Rows that cannot be read, the seed's included.
     pub damaged: u64,
     seed_generation: u8,
+    /// What the settings say of regions and the table does not, a sentence each.
+    pub differences: Vec<String>,
 }
 
 /// The writes that store another seed: for an installation that has no plays yet.
@@ -56,8 +85,8 @@ pub fn seed_writes(rows: &RegionRows, seed: [u8; 16]) -> [Write; 2] {
     twin::writes(Table::Meta, SEED_NAME, rows.seed_generation, &row)
 }
 
-/// Reads the table; makes seed and first regions where there are none. Returns it with the
-/// writes that store what was made.
+/// Reads the table; makes the seed where there is none, and the regions of the settings that it does
+/// not have. Returns it with the writes that store what was made.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -85,10 +114,13 @@ pub fn load(
         ..RegionRows::default()
     };
     let mut regions: Vec<Region> = Vec::new();
+    let mut ids: BTreeSet<Vec<u8>> = BTreeSet::new();
     for (key, value) in storage.scan(Table::Regions, &[], &[], usize::MAX)? {
         let position = key
             .first_chunk()
             .map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        // Also of a row that cannot be read: its region is not made a second time.
+        ids.insert(key.get(POSITION_BYTES..).unwrap_or_default().to_vec());
         rows.next_position = rows.next_position.max(position.saturating_add(1));
         match codec::decode::<Region>(&value) {
             Ok(region) => {
@@ -98,20 +130,38 @@ pub fn load(
             Err(_) => rows.damaged += 1,
         }
     }
-    if rows.next_position == 0 {
-        for first in first.iter().take(MAX_REGIONS) {
-            let mut region = Region::new(&first.region_id, &first.region_name, 1);
-            region.hint.clone_from(&first.hint);
-            let key = row_key(rows.next_position, &region);
-            rows.next_position += 1;
-            writes.push(Write::put(
-                Table::Regions,
-                key.clone(),
-                codec::encode(&region),
-            ));
-            rows.keys.push(key);
-            regions.push(region);
+    let is_first_start = rows.next_position == 0;
+    for first in first {
+        let id = &first.region_id;
+        if ids.contains(id.as_bytes()) {
+            let made = regions.iter().find(|region| region.region_id == *id);
+            rows.differences
+                .extend(made.and_then(|made| first.difference(made)));
+            continue;
         }
+        let shards: u32 = regions.iter().map(Region::shards_wanted).sum();
+        if regions.len() >= MAX_REGIONS || shards >= MAX_SHARDS_IN_ALL {
+            rows.differences.push(format!(
+                "REGIONS names {id}, which is not made: there are {} regions with {shards} shards, \
+                 and may be {MAX_REGIONS} with {MAX_SHARDS_IN_ALL}",
+                regions.len()
+            ));
+            continue;
+        }
+        if !is_first_start {
+            rows.differences
+                .push(format!("REGIONS names {id}, which was not made; now it is"));
+        }
+        let mut region = Region::new(id, &first.region_name, 1);
+        region.hint.clone_from(&first.hint);
+        let key = row_key(rows.next_position, &region);
+        writes.push(Write::put(
+            Table::Regions,
+            key.clone(),
+            codec::encode(&region),
+        ));
+        rows.made(&key);
+        regions.push(region);
     }
     Ok((RegionTable { seed, regions }, rows, writes))
 }
@@ -119,7 +169,8 @@ pub fn load(
 /// The key keeps the order in which regions were made; it ends with the id, so that a row that
 /// cannot be read is never overwritten by another region.
 fn row_key(position: u32, region: &Region) -> Vec<u8> {
-    [&position.to_be_bytes()[..], region.region_id.as_bytes()].concat()
+    let position: [u8; POSITION_BYTES] = position.to_be_bytes();
+    [&position[..], region.region_id.as_bytes()].concat()
 }
 
 /// Makes or changes a region. Returns it with the write that stores it.

@@ -126,6 +126,11 @@ impl Global {
         })
     }
 
+    /// What the settings said of regions at the start and the table did not, a sentence each.
+    pub fn region_differences(&self) -> &[String] {
+        &self.region_rows.differences
+    }
+
     /// The regions and the seed, for Workers.
     pub fn table(&self) -> &RegionTable {
         &self.table
