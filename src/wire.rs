@@ -380,6 +380,8 @@ pub struct PostRequest {
     pub post_id: String,
     pub scope: String,
     pub window: WindowRequest,
+    /// Also where the post is hidden.
+    pub hidden_too: bool,
 }
 
 /// An entry of the catalog.
@@ -419,7 +421,37 @@ pub struct PostPatch {
     pub url: Option<Option<String>>,
     pub image: Option<Option<String>>,
     pub timestamp_ms: Option<Option<u64>>,
-    pub hidden: bool,
+    /// `None` leaves it hidden, or not.
+    pub hidden: Option<bool>,
+}
+
+impl PostPatch {
+    /// Hides a post.
+    pub fn hiding(post_id: String) -> Self {
+        PostPatch {
+            post_id,
+            hidden: Some(true),
+            ..PostPatch::default()
+        }
+    }
+
+    /// Hides a post and removes all that is known of it.
+    pub fn erasing(post_id: String) -> Self {
+        PostPatch {
+            author: Some(None),
+            content: Some(None),
+            url: Some(None),
+            image: Some(None),
+            timestamp_ms: Some(None),
+            ..PostPatch::hiding(post_id)
+        }
+    }
+
+    /// Whether nothing that was known stays.
+    pub fn erases(&self) -> bool {
+        let texts = [&self.author, &self.content, &self.url, &self.image];
+        texts.into_iter().all(|text| *text == Some(None)) && self.timestamp_ms == Some(None)
+    }
 }
 
 /// Worker → global: change these entries.

@@ -123,11 +123,7 @@ fn what_is_folded_or_hidden_is_seen_at_once() {
     let mut world = World::new();
     world.push(1, NOW_MS);
     world.ask("NA", Sort::Views, NOW_MS);
-    let patch = PostPatch {
-        post_id: "post".into(),
-        hidden: true,
-        ..PostPatch::default()
-    };
+    let patch = PostPatch::hiding("post".into());
     world.global.put_posts(&world.storage, &[patch]).unwrap();
     assert!(!world.ask("NA", Sort::Views, NOW_MS + 1).1);
     assert!(world.ask("NA", Sort::Views, NOW_MS + 2).1);

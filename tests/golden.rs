@@ -197,7 +197,7 @@ fn stored_global() -> MemoryStorage {
         post_id: post_id.into(),
         author: Some(Some("someone".into())),
         timestamp_ms: Some(Some(NOW_MS)),
-        hidden,
+        hidden: Some(hidden),
         ..PostPatch::default()
     };
     global
@@ -473,6 +473,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         post_id: "post".into(),
         scope: "NA".into(),
         window: WindowRequest::All,
+        hidden_too: false,
     });
     let entry = CatalogEntry {
         post_id: "post".into(),
@@ -496,7 +497,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             author: Some(None),
             content: Some(Some("c".into())),
             timestamp_ms: Some(Some(1)),
-            hidden: true,
+            hidden: Some(true),
             ..PostPatch::default()
         }],
     });

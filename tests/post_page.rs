@@ -73,6 +73,7 @@ fn page(global: &Global, storage: &MemoryStorage) -> PostReport {
         post_id: "post".into(),
         scope: "global".into(),
         window: WINDOW,
+        hidden_too: false,
     };
     let report = global.post(storage, &request, ChartRules::default(), NOW_MS);
     report.unwrap()
@@ -208,6 +209,7 @@ fn page_of(post_id: &str, plays: &Summary, catalog: &[&str]) -> Result<PostRepor
         window: WindowRequest::Sliding {
             length_ms: 3_600_000,
         },
+        hidden_too: false,
     };
     global.post(&storage, &request, ChartRules::default(), NOW_MS)
 }
@@ -310,4 +312,37 @@ fn what_is_merged_is_counted_wherever_it_comes_from() {
     let live = global.done() - before;
     assert!(live.rows_merged >= POSTS, "{live:?}");
     assert!(live.long_id_bytes >= 100 * POSTS, "{live:?}");
+}
+
+#[test]
+fn a_hidden_post_has_no_page_but_for_who_may_see_hidden_ones() {
+    let (mut global, storage) = world();
+    let asked = |hidden_too| PostRequest {
+        post_id: "post".into(),
+        scope: "global".into(),
+        window: WINDOW,
+        hidden_too,
+    };
+    let text = PostPatch {
+        post_id: "post".into(),
+        content: Some(Some("known".into())),
+        ..PostPatch::default()
+    };
+    for (patch, is_hidden, content) in [
+        (text.clone(), false, Some("known")),
+        (PostPatch::hiding("post".into()), true, Some("known")),
+        (text, true, Some("known")),
+        (PostPatch::erasing("post".into()), true, None),
+    ] {
+        global.put_posts(&storage, &[patch]).unwrap();
+        let page = |hidden_too| {
+            let request = asked(hidden_too);
+            global.post(&storage, &request, ChartRules::default(), NOW_MS)
+        };
+        let for_all = page(false);
+        assert_eq!(matches!(for_all, Err(Refusal::NotFound)), is_hidden);
+        let entry = page(true).unwrap().entry;
+        assert_eq!(entry.hidden, is_hidden);
+        assert_eq!(entry.card.content.as_deref(), content);
+    }
 }

@@ -203,7 +203,7 @@ fn old_installation() -> World {
     let post = |number: usize, hidden| PostPatch {
         post_id: format!("post {number}"),
         author: Some(Some("someone".into())),
-        hidden,
+        hidden: Some(hidden),
         ..PostPatch::default()
     };
     let posts = [post(3, false), post(5, true)];

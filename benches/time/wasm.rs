@@ -146,6 +146,7 @@ pub extern "C" fn post(hours: u32, now_ms: f64) -> f64 {
             window: WindowRequest::Sliding {
                 length_ms: u64::from(hours) * 3_600_000,
             },
+            hidden_too: false,
         };
         let report = global.post(&HostStorage, &request, ChartRules::default(), now_ms as u64);
         Some(report.ok()?.series.len() as f64)

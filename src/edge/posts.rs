@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::access::{Token, may_read, require};
+use super::access::{Token, may_read_or_moderate, require};
 use super::answer::Answer;
 use super::chart_query::ChartQuery;
 use super::problem::Problem;
@@ -24,7 +24,7 @@ const MAX_CONTENT_BYTES: usize = 1 << 10;
 const MAX_LINK_BYTES: usize = 1 << 10;
 
 pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
-    may_read(call)?;
+    let is_moderator = may_read_or_moderate(call)?;
     let query = ChartQuery::read(call)?;
     let post_id = checked_id(call, post_id)?;
     table::require_scope(call, &query.form.scope).await?;
@@ -32,6 +32,7 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
         post_id,
         scope: query.form.scope.clone(),
         window: query.window,
+        hidden_too: is_moderator,
     };
     let away = |error| Problem::away("the global object", &error);
     let stub = global_stub(&call.env).map_err(away)?;
@@ -62,7 +63,12 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     if report.incomplete {
         body = merged(body, json!({ "incomplete": true }));
     }
-    Ok(Answer::json(&body).with_header("Cache-Control", "public, max-age=1"))
+    // What a moderator sees is for nobody else.
+    let caching = match is_moderator {
+        true => "private, no-store",
+        false => "public, max-age=1",
+    };
+    Ok(Answer::json(&body).with_header("Cache-Control", caching))
 }
 
 pub async fn put(call: &mut Call, post_id: String) -> Result<Answer, Problem> {
@@ -90,15 +96,13 @@ pub async fn put(call: &mut Call, post_id: String) -> Result<Answer, Problem> {
 pub async fn delete(call: &Call, post_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let post_id = checked_id(call, post_id)?;
-    stored(
-        call,
-        vec![PostPatch {
-            post_id,
-            hidden: true,
-            ..PostPatch::default()
-        }],
-    )
-    .await
+    let patch = match call.parameter("erase").as_deref() {
+        None | Some("false") => PostPatch::hiding(post_id),
+        Some("true") => PostPatch::erasing(post_id),
+        // Who means to erase must not believe that it is done.
+        Some(_) => return Err(Problem::bad("bad_post", "erase is true or false")),
+    };
+    stored(call, vec![patch]).await
 }
 
 pub async fn put_many(call: &mut Call) -> Result<Answer, Problem> {
@@ -216,6 +220,9 @@ struct PostBody<'a> {
     image: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
     timestamp: Option<Option<Moment>>,
+    /// Not `null`, which an export of a database without such a column may say of every post.
+    #[serde(default, deserialize_with = "yes_or_no")]
+    hidden: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -230,6 +237,10 @@ fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+fn yes_or_no<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    bool::deserialize(deserializer).map(Some)
 }
 
 impl PostBody<'_> {
@@ -258,7 +269,7 @@ impl PostBody<'_> {
             url: self.url,
             image: self.image,
             timestamp_ms,
-            hidden: false,
+            hidden: self.hidden,
         })
     }
 }

@@ -116,7 +116,7 @@ impl Catalog {
         Ok(entry)
     }
 
-    /// Changes entries: a hidden one hides its post, another brings it back. Returns the last as
+    /// Changes entries: those that say so hide their posts, or bring them back. Returns the last as
     /// it is stored now.
     ///
     /// # Errors
@@ -129,15 +129,23 @@ impl Catalog {
     ) -> Result<Option<CatalogEntry>, Refusal> {
         let refused = |error: StorageError| Refusal::Storage(error.0);
         let mut changed: BTreeMap<&str, CatalogEntry> = BTreeMap::new();
+        let mut erased: BTreeSet<&str> = BTreeSet::new();
         for patch in patches {
             let entry = match changed.remove(patch.post_id.as_str()) {
                 Some(entry) => entry,
-                None => self
-                    .get(storage, &patch.post_id)
-                    .map_err(refused)?
-                    .unwrap_or_default(),
+                None => CatalogEntry {
+                    // Also where the entry cannot be read.
+                    hidden: self.is_hidden(&patch.post_id),
+                    ..self
+                        .get(storage, &patch.post_id)
+                        .map_err(refused)?
+                        .unwrap_or_default()
+                },
             };
             changed.insert(&patch.post_id, patched(entry, patch));
+            if patch.erases() {
+                erased.insert(&patch.post_id);
+            }
         }
         let mut size = self.size;
         let mut writes = Vec::with_capacity(changed.len() + 1);
@@ -152,12 +160,14 @@ impl Catalog {
             let value = codec::encode(entry);
             let before = storage.get(Table::Posts, key).map_err(refused)?;
             size.replace(key, before.as_deref(), &value);
-            // What cannot be read is kept beside what is written in its place.
-            if let Some(bytes) = before
+            // What cannot be read is kept beside what is written in its place, unless it is to go.
+            let damaged_key = [DAMAGED_PREFIX, key].concat();
+            if erased.contains(post_id) {
+                writes.push(Write::delete(Table::Meta, damaged_key));
+            } else if let Some(bytes) = before
                 && codec::decode::<CatalogEntry>(&bytes).is_err()
             {
-                let key = [DAMAGED_PREFIX, key].concat();
-                writes.push(Write::put(Table::Meta, key, bytes));
+                writes.push(Write::put(Table::Meta, damaged_key, bytes));
             }
             writes.push(Write::put(Table::Posts, key, value));
         }
@@ -265,7 +275,7 @@ fn patched(mut entry: CatalogEntry, patch: &PostPatch) -> CatalogEntry {
         }
     }
     entry.post_id.clone_from(&patch.post_id);
-    entry.hidden = patch.hidden;
+    entry.hidden = patch.hidden.unwrap_or(entry.hidden);
     set(&mut entry.card.author, &patch.author);
     set(&mut entry.card.content, &patch.content);
     set(&mut entry.card.url, &patch.url);
@@ -288,7 +298,7 @@ mod tests {
     fn patch(post_id: String, hidden: bool) -> PostPatch {
         PostPatch {
             post_id,
-            hidden,
+            hidden: Some(hidden),
             ..PostPatch::default()
         }
     }
@@ -335,6 +345,108 @@ mod tests {
             .write(&[Write::delete(Table::Meta, SIZE_KEY)])
             .unwrap();
         assert_eq!(Catalog::load(&storage).unwrap().size, counted(&storage));
+    }
+
+    #[test]
+    fn only_who_says_so_hides_a_post_or_brings_it_back() {
+        let storage = MemoryStorage::new();
+        let mut catalog = Catalog::load(&storage).unwrap();
+        let text = |content: &str| PostPatch {
+            post_id: "x".into(),
+            content: Some(Some(content.into())),
+            ..PostPatch::default()
+        };
+        let steps = [
+            (text("a"), false),
+            (PostPatch::hiding("x".into()), true),
+            (text("b"), true),
+            (
+                PostPatch {
+                    hidden: Some(true),
+                    ..text("c")
+                },
+                true,
+            ),
+            (
+                PostPatch {
+                    post_id: "x".into(),
+                    ..PostPatch::default()
+                },
+                true,
+            ),
+            (
+                PostPatch {
+                    hidden: Some(false),
+                    ..text("d")
+                },
+                false,
+            ),
+            (text("e"), false),
+            (PostPatch::erasing("x".into()), true),
+            (text("f"), true),
+            (patch("x".into(), false), false),
+        ];
+        for (step, (patch, hidden)) in steps.into_iter().enumerate() {
+            let stored = catalog.put(&storage, &[patch]).unwrap().unwrap();
+            assert_eq!(stored.hidden, hidden, "step {step}");
+            catalog = Catalog::load(&storage).unwrap();
+            assert_eq!(catalog.is_hidden("x"), hidden, "step {step}");
+            assert_eq!(catalog.get(&storage, "x").unwrap(), Some(stored));
+            assert_eq!(catalog.size, counted(&storage));
+        }
+    }
+
+    #[test]
+    fn what_is_erased_is_nowhere_in_the_storage_also_where_it_could_not_be_read() {
+        let storage = MemoryStorage::new();
+        let mut catalog = Catalog::load(&storage).unwrap();
+        let everything = PostPatch {
+            author: Some(Some("Somebody".into())),
+            content: Some(Some("a secret".into())),
+            url: Some(Some("https://a.example/secret".into())),
+            image: Some(Some("https://a.example/secret.png".into())),
+            timestamp_ms: Some(Some(1)),
+            ..patch("x".into(), false)
+        };
+        let erase = [PostPatch::erasing("x".into())];
+        let secrets = |storage: &MemoryStorage| {
+            let rows = [Table::Posts, Table::Meta]
+                .map(|table| storage.scan(table, &[], &[], usize::MAX).unwrap());
+            let mut values = rows.iter().flatten().map(|(_, value)| value);
+            values.any(|value| {
+                let text = String::from_utf8_lossy(value);
+                text.contains("secret") || text.contains("Somebody")
+            })
+        };
+        catalog
+            .put(&storage, std::slice::from_ref(&everything))
+            .unwrap();
+        assert!(secrets(&storage));
+        let stored = catalog.put(&storage, &erase).unwrap().unwrap();
+        let empty = CatalogEntry {
+            post_id: "x".into(),
+            hidden: true,
+            ..CatalogEntry::default()
+        };
+        assert_eq!(stored, empty);
+        assert!(!secrets(&storage));
+
+        // Damaged, and kept beside the next one: both go.
+        for kept_beside in [false, true] {
+            let damaged = Write::put(Table::Posts, b"x".to_vec(), b"\x00 a secret".to_vec());
+            storage.write(&[damaged]).unwrap();
+            catalog = Catalog::load(&storage).unwrap();
+            if kept_beside {
+                let routine = PostPatch {
+                    author: Some(Some("A".into())),
+                    ..PostPatch::hiding("x".into())
+                };
+                catalog.put(&storage, &[routine]).unwrap();
+            }
+            assert!(secrets(&storage));
+            catalog.put(&storage, &erase).unwrap();
+            assert!(!secrets(&storage), "kept beside: {kept_beside}");
+        }
     }
 
     #[test]

@@ -31,8 +31,12 @@ pub struct PostPage {
 
 impl PostPage {
     /// # Errors
-    /// [`Refusal`] for an unknown region and a window that cannot be answered.
+    /// [`Refusal`] for an unknown region and a window that cannot be answered; [`Refusal::NotFound`]
+    /// for a hidden post, where it is not asked for too.
     pub fn begin(global: &Global, request: PostRequest, now_ms: u64) -> Result<Self, Refusal> {
+        if global.catalog.is_hidden(&request.post_id) && !request.hidden_too {
+            return Err(Refusal::NotFound);
+        }
         let window = global.window(&request.scope, request.window, now_ms)?;
         let regions = global.table.regions.iter();
         let regions = regions.map(|region| region.region_id.clone()).collect();
@@ -109,10 +113,11 @@ impl PostPage {
             series.push((step, count(tally.bounds)));
         }
         Ok(PostReport {
-            entry: entry.unwrap_or_else(|| CatalogEntry {
+            entry: CatalogEntry {
                 post_id: post_id.clone(),
-                ..CatalogEntry::default()
-            }),
+                hidden: global.catalog.is_hidden(post_id),
+                ..entry.unwrap_or_default()
+            },
             span: self.window.named(),
             count: count(bounds),
             rank,

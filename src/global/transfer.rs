@@ -288,6 +288,6 @@ fn patch_of(entry: &CatalogEntry) -> PostPatch {
         url: Some(entry.card.url.clone()),
         image: Some(entry.card.image.clone()),
         timestamp_ms: Some(entry.timestamp_ms),
-        hidden: entry.hidden,
+        hidden: Some(entry.hidden),
     }
 }

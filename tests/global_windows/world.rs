@@ -249,6 +249,7 @@ impl World {
             post_id: post_id.into(),
             scope: scope_of(scope).into(),
             window,
+            hidden_too: false,
         };
         let rules = ChartRules::default();
         let report = self

@@ -760,7 +760,7 @@ describe("the catalog", SIDE_BY_SIDE, () => {
     }
   });
 
-  test("hides a post from every chart, and shows it again", async () => {
+  test("hides a post from every chart and its page, whatever is put, until it is told not to", async () => {
     await service.addRegions("hidden");
     const [id, other] = [newPost(), newPost()];
     await service.send([
@@ -777,12 +777,41 @@ describe("the catalog", SIDE_BY_SIDE, () => {
         assert.equal(chart.total_views, 3);
       });
     await assertListed(id, other);
-    const answer = await service.fetch(`/posts/${id}`, { method: "DELETE", headers: ADMIN });
-    assert.ok(answer.ok, await answer.text());
-    await assertListed(other);
-    assert.equal((await service.post(id)).hidden, true);
-    assert.equal((await service.put(`/posts/${id}`, { content: "back" })).status, 200);
-    await assertListed(id, other);
+    /** @param {object | null} entry what a moderator sees; everybody else sees it, or nothing */
+    const assertPage = async (entry) => {
+      for (const path of [`/posts/${id}?region=hidden`, `/posts?region=hidden&post_id=${id}`]) {
+        const answer = await service.fetch(path, { headers: ADMIN });
+        assert.equal(answer.headers.get("cache-control"), "private, no-store");
+        const { author, content, hidden, view_count } = await answer.json();
+        assert.deepEqual({ author, content, hidden, view_count }, { ...entry, view_count: 2 });
+        if (!entry.hidden) assert.equal((await service.post(id)).content, entry.content);
+        else assert.equal((await assertProblem(await service.fetch(path), 404, "not_found")).view_count_max, undefined);
+      }
+    };
+    const steps = [
+      [{ author: "A", content: "text" }, { author: "A", content: "text", hidden: false }],
+      ["", { author: "A", content: "text", hidden: true }],
+      [{ content: "routine" }, { author: "A", content: "routine", hidden: true }],
+      [{ hidden: false }, { author: "A", content: "routine", hidden: false }],
+      [{ hidden: true }, { author: "A", content: "routine", hidden: true }],
+      ["?erase=true", { author: null, content: null, hidden: true }],
+      [{ author: "B" }, { author: "B", content: null, hidden: true }],
+      [{ hidden: false }, { author: "B", content: null, hidden: false }],
+    ];
+    for (const [index, [change, entry]] of steps.entries()) {
+      const path = `/posts/${id}`;
+      // One by one and in a list: both keep what is not said.
+      const answer =
+        typeof change === "string"
+          ? await service.fetch(path + change, { method: "DELETE", headers: ADMIN })
+          : await (index % 2 ? service.put("/posts", [{ post_id: id, ...change }]) : service.put(path, change));
+      assert.equal(answer.status, 200, await answer.text());
+      await assertPage(entry);
+      await assertListed(...(entry.hidden ? [] : [id]), other);
+    }
+    await assertProblem(await service.fetch(`/posts/${id}?erase=yes`, { method: "DELETE", headers: ADMIN }), 400, "bad_post");
+    await assertProblem(await service.put(`/posts/${id}`, { hidden: null }), 400);
+    await assertPage({ author: "B", content: null, hidden: false });
   });
 
   const refused = {
@@ -924,6 +953,25 @@ describe("settings", SIDE_BY_SIDE, () => {
       await assertProblem(await other.fetch("/top-posts", { headers: { authorization: "Bearer x" } }), 401);
       await other.get("/top-posts", { headers: { authorization: "Bearer read-token" } });
       await assertCounted(await other.request("POST", "/plays", { post_id: "a" }), 1);
+    } finally {
+      await other.dispose();
+    }
+  });
+
+  test("each of two tokens of a secret is valid, and nothing else is", async () => {
+    const other = await Service.start({ INGEST_TOKEN: "new-ingest, old-ingest", ADMIN_TOKEN: "new-admin,old-admin", READ_TOKEN: "new-read,old-read" });
+    try {
+      const as = (token) => ({ authorization: `Bearer ${token}` });
+      const routes = {
+        ingest: (token) => other.request("POST", "/plays", [{ post_id: "a", region_id: "NA" }], as(token)),
+        admin: (token) => other.request("PUT", "/regions/EU", {}, as(token)),
+        read: (token) => other.fetch("/top-posts", { headers: as(token) }),
+      };
+      for (const [name, ask] of Object.entries(routes)) {
+        for (const token of [`new-${name}`, `old-${name}`]) assert.ok((await ask(token)).ok, token);
+        const wrong = ["", ",", `new-${name},old-${name}`, `new-${name}, old-${name}`, `new-${name},`, `new-${name}old-${name}`, "new", "new-other"];
+        for (const token of wrong) await assertProblem(await ask(token), 401, "unauthorized");
+      }
     } finally {
       await other.dispose();
     }

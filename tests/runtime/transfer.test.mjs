@@ -118,7 +118,8 @@ describe("an export", { timeout: 600_000 }, () => {
     assert.deepEqual(is, was);
     const post = await next.post("post 1", { timeframe: "all" });
     assert.deepEqual([post.author, post.url, post.timestamp], ["A", "https://example.com/1", "2026-01-02T03:04:05Z"]);
-    assert.equal((await next.post("post 2", { timeframe: "all" })).hidden, true);
+    assert.equal((await next.fetch("/posts/post%202")).status, 404);
+    assert.equal((await next.get("/posts/post%202?timeframe=all", { headers: admin })).hidden, true);
   });
 
   test("is taken once: neither by the installation that it is of, nor from a file that is cut off", async () => {
