@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { parse } from "smol-toml";
 import { BUILD_DIR, ROOT } from "../../scripts/lib/paths.mjs";
 
 /** The free plan takes a Worker of 3 MB, compressed. */
@@ -61,6 +62,11 @@ describe("npm run deploy", () => {
       assert.match(stderr, /usage: npm run deploy/);
     }
   });
+});
+
+test("the platform's log is off: it would write down every request with its address and query", async () => {
+  const { observability } = parse(readFileSync(join(ROOT, "wrangler.toml"), "utf8"));
+  assert.equal(observability.enabled, false);
 });
 
 test("the systemd unit starts the server, and ends it cleanly", { timeout: 120_000 }, async () => {
