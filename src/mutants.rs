@@ -55,6 +55,10 @@ pub enum Mutant {
     CopiesOutliveTheirEntries,
     /// Copies are taken of a push that is older than entries which were taken.
     StaleCopiesTaken,
+    /// Copies are taken of a log after which the shard has begun another.
+    OldLogsCopied,
+    /// A new log numbers its commits from one, as the one before did.
+    CommitsNumberedAnew,
     /// A shard sends all that it has sealed at once, whatever the global object takes.
     PushWithoutLimits,
 }
@@ -70,7 +74,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 25] = [
+        pub const ALL: [Mutant; 27] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::RecordBeforeDurable,
@@ -95,6 +99,8 @@ mod switch {
             Mutant::JournalNotCovered,
             Mutant::CopiesOutliveTheirEntries,
             Mutant::StaleCopiesTaken,
+            Mutant::OldLogsCopied,
+            Mutant::CommitsNumberedAnew,
             Mutant::PushWithoutLimits,
         ];
     }

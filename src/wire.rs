@@ -203,8 +203,9 @@ pub const MAX_PANE_AHEAD_MS: u64 = crate::window::DAY_MS;
 /// Plays of one span as they leave a shard, sealed or as a copy.
 ///
 /// A play of this span whose commit's number is outside `first_seq..=last_seq` is not in it. So
-/// two panes of a shard's log can hold the same play only where both their spans and their ranges
-/// of numbers overlap.
+/// two panes of a shard can hold the same play only where both their spans and their ranges of
+/// numbers overlap. That holds over all its logs: numbers never begin anew, and what was open when a
+/// header was lost keeps its first one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedPane<'a> {
     /// [`crate::window::Level::code`].

@@ -8,10 +8,11 @@ mod objects;
 use hitparade::codec;
 use hitparade::global::{Global, HEARD_AFTER_MS};
 use hitparade::leaderboard::Leaderboard;
-use hitparade::storage::MemoryStorage;
+use hitparade::region::Shard;
+use hitparade::storage::{MemoryStorage, Table};
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
-use hitparade::wire::{Push, SealedPane, Sort, WindowRequest};
+use hitparade::wire::{BatchPlay, Push, RecordReply, SealedPane, Sort, WindowRequest};
 use objects::{SEED, load_global};
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 12 * HOUR_MS;
@@ -59,8 +60,8 @@ impl Default for Sent<'_> {
 }
 
 impl Sent<'_> {
-    fn push(&self, global: &mut Global, now_ms: u64) {
-        let push = codec::encode(&Push {
+    fn encode(&self) -> Vec<u8> {
+        codec::encode(&Push {
             region_id: self.region_id,
             shard: 0,
             log_id: self.log_id,
@@ -72,8 +73,11 @@ impl Sent<'_> {
             journal_seq: self.seq,
             copies: self.copies.to_vec(),
             copies_left_out: self.copies_left_out,
-        });
-        global.take_push(&push, now_ms).unwrap();
+        })
+    }
+
+    fn push(&self, global: &mut Global, now_ms: u64) {
+        global.take_push(&self.encode(), now_ms).unwrap();
     }
 }
 
@@ -284,4 +288,72 @@ fn after_a_start_charts_say_that_they_may_lack_what_shards_have_open() {
     again.push(&mut global, started_ms + HEARD_AFTER_MS + 61_000);
     let told = chart(&global, &storage, started_ms + HEARD_AFTER_MS + 63_000);
     assert_eq!((told.total_views, told.incomplete), (65, false));
+}
+
+/// Plays of a post in the minute at [`NOW_MS`], counted by a shard at a time.
+fn count(shard: (&MemoryStorage, &mut Shard), post_id: &str, count: u32, now_ms: u64) {
+    let play = BatchPlay {
+        post_id,
+        timestamp_ms: NOW_MS,
+        count,
+    };
+    let key = now_ms.to_be_bytes();
+    let reply = objects::record(shard, ("NA", 0), &key, &[play], now_ms);
+    assert_eq!(reply, RecordReply::Counted { repeated: false });
+}
+
+/// What a shard tells at a time.
+fn push_of((disk, shard): (&MemoryStorage, &mut Shard), now_ms: u64) -> Vec<u8> {
+    if shard.checkpoint_is_due(now_ms) {
+        shard.checkpoint(disk, now_ms).unwrap();
+    }
+    shard.synced(shard.sync_point());
+    shard.push(disk).unwrap().unwrap()
+}
+
+#[test]
+fn what_comes_late_of_a_storage_that_was_lost_takes_nothing_from_charts() {
+    let (old_disk, new_disk) = (MemoryStorage::new(), MemoryStorage::new());
+    let mut old = Shard::load(&old_disk, [1; 32], NOW_MS).unwrap();
+    count((&old_disk, &mut old), "x", 60, NOW_MS + 1_000);
+    let sealed = push_of((&old_disk, &mut old), NOW_MS + 95_000);
+    let mut new = Shard::load(&new_disk, [2; 32], NOW_MS + 100_000).unwrap();
+    count((&new_disk, &mut new), "y", 7, NOW_MS + 101_000);
+    let open = push_of((&new_disk, &mut new), NOW_MS + 105_000);
+
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    global.take_push(&open, NOW_MS + 105_100).unwrap();
+    assert_eq!(total(&global, &storage, NOW_MS + 108_000), 7);
+    global.take_push(&sealed, NOW_MS + 109_000).unwrap();
+    assert_eq!(total(&global, &storage, NOW_MS + 111_000), 67);
+}
+
+#[test]
+fn what_was_open_when_a_header_was_lost_is_in_charts_once() {
+    let disk = MemoryStorage::new();
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let mut shard = Shard::load(&disk, [1; 32], NOW_MS).unwrap();
+    for second in 1..=3 {
+        count((&disk, &mut shard), "x", 20, NOW_MS + second * 1_000);
+    }
+    let open = push_of((&disk, &mut shard), NOW_MS + 5_000);
+    global.take_push(&open, NOW_MS + 5_100).unwrap();
+    shard.checkpoint(&disk, NOW_MS + 6_000).unwrap();
+    assert_eq!(total(&global, &storage, NOW_MS + 8_000), 60);
+
+    disk.damage(Table::Meta, |row| row[1] = 99);
+    let mut shard = Shard::load(&disk, [2; 32], NOW_MS + 20_000).unwrap();
+    count((&disk, &mut shard), "x", 1, NOW_MS + 21_000);
+    let sealed = push_of((&disk, &mut shard), NOW_MS + 95_000);
+    // Also where only its entries are taken.
+    global.take_entries(&sealed, NOW_MS + 95_100).unwrap();
+    assert_eq!(total(&global, &storage, NOW_MS + 98_000), 61);
+    global.take_push(&open, NOW_MS + 99_000).unwrap();
+    assert_eq!(total(&global, &storage, NOW_MS + 101_000), 61);
+    global.flush(&storage, NOW_MS + 104_000).unwrap();
+    let mut global = load_global(&storage);
+    global.take_push(&open, NOW_MS + 105_000).unwrap();
+    assert_eq!(total(&global, &storage, NOW_MS + 107_000), 61);
 }

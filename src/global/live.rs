@@ -9,8 +9,8 @@
 //! # No play is in it twice
 //! An entry and a copy can hold the same play only where their spans and their ranges of commits
 //! overlap ([`SealedPane`](crate::wire::SealedPane)). So taking an entry drops the copies that it
-//! overlaps, and new copies drop old ones. Copies that came before entries which were taken
-//! already are refused: see [`Live::take_copies`].
+//! overlaps, and new copies drop old ones. Those of a push that comes late are not taken: see
+//! [`Logs::has_come_late`](super::logs::Logs::has_come_late).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,8 +67,6 @@ impl SentPane {
 /// The copies of what a shard has not sealed, as its last push brought them.
 pub struct Copies {
     pub log_id: u128,
-    pub next_offset: u64,
-    pub journal_seq: u64,
     pub panes: Vec<SentPane>,
     pub received_ms: u64,
     /// Some were dropped because there was no room.
@@ -167,35 +165,23 @@ impl Live {
     }
 
     /// Takes the copies of a push in place of the last ones, after its entries; `decoded` are the
-    /// same, or nothing. `false` where they are refused.
+    /// same, or nothing.
     ///
-    /// The copies hold what was not below their `next_offset`. Were entries accepted beyond it, the
-    /// push is an old one, and its copies may hold what these entries do: it is refused. Of the
-    /// last copies those stay that no new one overlaps, as long as entries are missing: their
+    /// Of the last copies those stay that no new one overlaps, as long as entries are missing: their
     /// panes are sealed meanwhile and not taken yet.
     pub fn take_copies(
         &mut self,
         shard: &ShardName,
         mut copies: Copies,
         decoded: Vec<(PaneKey, Rc<Summary>)>,
-        accepted: u64,
-    ) -> bool {
-        let is_stale = accepted > copies.next_offset && !mutants::active(Mutant::StaleCopiesTaken);
-        let last = self.copies.get(shard).map(|held| &held.copies);
-        let is_older = last.is_some_and(|last| {
-            last.log_id == copies.log_id
-                && (copies.journal_seq, copies.next_offset) < (last.journal_seq, last.next_offset)
-        });
-        let unguarded = mutants::active(Mutant::ProvisionalUnguarded);
-        if (is_stale || is_older) && !unguarded {
-            return false;
-        }
+        are_entries_missing: bool,
+    ) {
         let added = mutants::active(Mutant::ProvisionalAdded);
         let last = self.copies.remove(shard);
         self.copy_bytes -= last.as_ref().map_or(0, |last| last.bytes);
         let mut kept = 0;
         if let Some(Held { copies: last, .. }) = last
-            && (last.log_id == copies.log_id && accepted < copies.next_offset || added)
+            && (last.log_id == copies.log_id && are_entries_missing || added)
         {
             copies.incomplete |= last.incomplete;
             let new = copies.panes.len();
@@ -213,7 +199,6 @@ impl Live {
         let decoded = if kept == 0 { decoded } else { Vec::new() };
         self.changed(shard, decoded);
         self.drop_copies_over(MAX_COPY_BYTES);
-        true
     }
 
     /// Drops copies until they take at most so much: of the shard that has most of them first.

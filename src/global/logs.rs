@@ -9,6 +9,7 @@ use crate::codec::{self, Record};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::topology::GLOBAL_SCOPE;
+use crate::wire::Push;
 
 /// A shard: its region and number.
 pub type ShardName = (String, u32);
@@ -28,8 +29,27 @@ pub struct Log {
     #[serde(skip)]
     pub durable: u64,
     pub last_heard_ms: u64,
+    /// [`Moment::of`] the last push whose copies were taken. Not stored.
+    #[serde(skip)]
+    copied: Moment,
     /// When this was stored, the shard had told of plays that it had not sealed.
     pub has_open: bool,
+}
+
+/// When a push of a log was made, as its shard counts: its last commit, then what it had sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment {
+    journal_seq: u64,
+    next_offset: u64,
+}
+
+impl Moment {
+    fn of(push: &Push<'_>) -> Self {
+        Moment {
+            journal_seq: push.journal_seq,
+            next_offset: push.next_offset,
+        }
+    }
 }
 
 /// The logs of a region's shards, as one row.
@@ -160,6 +180,7 @@ impl Logs {
                 accepted: oldest,
                 durable: oldest,
                 last_heard_ms: now_ms,
+                copied: Moment::default(),
                 has_open: false,
             });
             logs.len() - 1
@@ -177,10 +198,20 @@ impl Logs {
         &mut logs[position]
     }
 
-    /// Whether no log of the shard is known that began later: an older one may only come late.
-    pub fn is_newest(&self, shard: &ShardName, began_ms: u64) -> bool {
+    /// Whether a push, whose entries were taken, has come late: after another that its shard made
+    /// later. Its copies are of what was open then. What became of it since is in entries that were
+    /// taken, in newer copies, or was lost with a storage: these would show it again.
+    pub fn has_come_late(&self, shard: &ShardName, push: &Push<'_>) -> bool {
         let mut logs = self.shards.get(shard).into_iter().flatten();
-        logs.all(|log| log.began_ms <= began_ms)
+        logs.any(|log| {
+            if log.log_id != push.log_id {
+                return log.began_ms > push.log_began_ms && !mutants::active(Mutant::OldLogsCopied);
+            }
+            let is_sealed = log.accepted > push.next_offset;
+            let is_older = Moment::of(push) < log.copied;
+            let unguarded = mutants::active(Mutant::ProvisionalUnguarded);
+            !unguarded && (is_older || is_sealed && !mutants::active(Mutant::StaleCopiesTaken))
+        })
     }
 
     /// When a shard of each region was heard of last.
@@ -194,11 +225,13 @@ impl Logs {
         heard
     }
 
-    /// Whether the shard of this log has plays that it has not sealed.
-    pub fn note_open(&mut self, shard: &ShardName, log_id: u128, has_open: bool) {
+    /// The copies of a push are taken: whether its shard has plays that it has not sealed, and when
+    /// it said so.
+    pub fn copies_taken(&mut self, shard: &ShardName, push: &Push<'_>) {
         let logs = self.shards.get_mut(shard).into_iter().flatten();
-        for log in logs.filter(|log| log.log_id == log_id) {
-            log.has_open = has_open;
+        for log in logs.filter(|log| log.log_id == push.log_id) {
+            log.copied = Moment::of(push);
+            log.has_open = !push.copies.is_empty() || push.copies_left_out;
         }
     }
 

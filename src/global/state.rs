@@ -208,6 +208,7 @@ impl Global {
         if !self.is_within_limits(&push) {
             return Err(invalid("more than a push may hold".into()));
         }
+        let shard = (push.region_id.to_owned(), push.shard);
         let mut entries = Vec::with_capacity(push.entries.len());
         for entry in &push.entries {
             entries.push(match *entry {
@@ -231,6 +232,7 @@ impl Global {
             decoded.clear();
         }
         Ok(CheckedPush {
+            shard,
             push,
             entries,
             copies,
@@ -263,12 +265,12 @@ impl Global {
 
     fn take(&mut self, checked: CheckedPush<'_>, now_ms: u64) -> PushReply {
         let CheckedPush {
+            shard,
             push,
             entries,
             copies,
             decoded,
         } = checked;
-        let shard = (push.region_id.to_owned(), push.shard);
         self.unheard.remove(&shard);
         let log = self.logs.log(
             &shard,
@@ -293,9 +295,7 @@ impl Global {
                 self.live.add_pending(&shard, panes, now_ms);
             }
         }
-        let accepted = log.accepted;
-        let has_open = !push.copies.is_empty() || push.copies_left_out;
-        let incomplete = copies.len() < push.copies.len() || push.copies_left_out;
+        let are_entries_missing = log.accepted < push.next_offset;
         let reply = PushReply {
             wanted_offset: log.accepted,
             durable_offset: log.durable,
@@ -303,18 +303,16 @@ impl Global {
             push_interval_ms: self.pace.interval_ms(),
         };
         self.logs.gaps += gaps;
-        if self.logs.is_newest(&shard, push.log_began_ms) {
+        if !self.logs.has_come_late(&shard, &push) {
+            self.logs.copies_taken(&shard, &push);
             let copies = Copies {
                 log_id: push.log_id,
-                next_offset: push.next_offset,
-                journal_seq: push.journal_seq,
+                incomplete: copies.len() < push.copies.len() || push.copies_left_out,
                 panes: copies,
                 received_ms: now_ms,
-                incomplete,
             };
-            if self.live.take_copies(&shard, copies, decoded, accepted) {
-                self.logs.note_open(&shard, push.log_id, has_open);
-            }
+            self.live
+                .take_copies(&shard, copies, decoded, are_entries_missing);
         }
         self.make_room();
         reply
@@ -577,6 +575,7 @@ impl Global {
 
 /// A push whose every part was found to be sound.
 struct CheckedPush<'a> {
+    shard: ShardName,
     push: Push<'a>,
     /// One an offset; `None` for a gap.
     entries: Vec<Option<SentPane>>,

@@ -149,6 +149,7 @@ impl Journal {
     /// A checkpoint covers everything up to `seq`: those rows are free.
     pub fn cover(&mut self, seq: u64) {
         self.covered_seq = seq;
+        self.next_seq = self.next_seq.max(seq.saturating_add(1));
         self.uncovered_bytes = 0;
     }
 

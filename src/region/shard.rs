@@ -37,7 +37,9 @@ pub(super) struct Checkpoint {
     /// Who this shard is, once it was told.
     pub name: Option<(String, u32)>,
     pub seed: Option<[u8; 16]>,
-    /// The journal up to here is in the panes and the outbox.
+    /// The journal up to here is in the panes and the outbox. A new log numbers its commits from the
+    /// millisecond on in which it began: there are less than 1,000 a second, so no log of a shard has
+    /// a number of one before.
     pub covered_seq: u64,
     /// The rows of open panes that hold what is open: what the last checkpoint wrote, and those
     /// that could not be read since.
@@ -266,8 +268,13 @@ impl Shard {
         let checkpoint = stored
             .record
             .unwrap_or_else(|| Checkpoint::new(random, now_ms));
+        let covered_seq = if lost_header {
+            0
+        } else {
+            checkpoint.covered_seq
+        };
         let (journal, mut commits, damaged_journal) =
-            Journal::load(storage, checkpoint.covered_seq, limits.journal_rows)?;
+            Journal::load(storage, covered_seq, limits.journal_rows)?;
         let mut shard = Shard {
             applied_seq: checkpoint.covered_seq,
             header_dirty: is_new,
@@ -335,7 +342,7 @@ impl Shard {
                     self.seen.insert(fingerprint, wanted.plays_hash(), now_ms);
                 }
             }
-            self.applied_seq = commit.last_seq;
+            self.applied_seq = self.applied_seq.max(commit.last_seq);
         }
         self.journal.cover(self.applied_seq);
         self.checkpoint.covered_seq = self.applied_seq;
@@ -914,7 +921,10 @@ impl Checkpoint {
             secret: secret.try_into().unwrap_or_default(),
             name: None,
             seed: None,
-            covered_seq: 0,
+            covered_seq: match mutants::active(Mutant::CommitsNumberedAnew) {
+                true => 0,
+                false => now_ms,
+            },
             open_rows: Vec::new(),
             open_version: 0,
             next_offset: 0,
@@ -932,7 +942,7 @@ pub(super) fn encode_pane(key: PaneKey, pane: &OpenPane, last_seq: u64) -> Vec<u
         level: key.level.code(),
         start_ms: key.start_ms,
         first_seq: pane.first_seq,
-        // A journal that was lost with its header begins anew, its panes do not.
+        // Where a clock was set back before a header was lost, the open panes are of later commits.
         last_seq: last_seq.max(pane.first_seq),
         summary: &pane.summary.encode(),
     })
