@@ -6,7 +6,7 @@
 mod objects;
 
 use hitparade::codec;
-use hitparade::global::{Global, HEARD_AFTER_MS};
+use hitparade::global::{Global, HEARD_AFTER_MS, MAX_LOGS_A_SHARD};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Table};
@@ -356,4 +356,37 @@ fn what_was_open_when_a_header_was_lost_is_in_charts_once() {
     let mut global = load_global(&storage);
     global.take_push(&open, NOW_MS + 105_000).unwrap();
     assert_eq!(total(&global, &storage, NOW_MS + 107_000), 61);
+}
+
+#[test]
+fn a_log_that_is_forgotten_is_never_folded_again() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let minute = pane(0, (1, 1), &[("x", 60)]);
+    let logs = MAX_LOGS_A_SHARD as u128 + 4;
+    let entries = [&minute[..]];
+    let sent = |log_id| Sent {
+        log_id,
+        entries: &entries,
+        next_offset: 1,
+        ..Sent::default()
+    };
+    for log_id in 1..=logs {
+        sent(log_id).push(&mut global, NOW_MS + 95_000);
+    }
+    // What is still under way of them comes late, in any order.
+    for log_id in (1..=logs).rev().chain(1..=logs) {
+        let push = sent(log_id).encode();
+        let taken = global.take_push(&push, NOW_MS + 96_000);
+        assert_eq!(taken.is_err(), log_id <= 4, "{log_id}: {taken:?}");
+    }
+    global.flush(&storage, NOW_MS + 104_000).unwrap();
+    let mut global = load_global(&storage);
+    assert!(
+        global
+            .take_push(&sent(1).encode(), NOW_MS + 105_000)
+            .is_err()
+    );
+    let counted = 60 * logs as u64;
+    assert_eq!(total(&global, &storage, NOW_MS + 107_000), counted);
 }

@@ -164,14 +164,10 @@ impl Logs {
         let any_log = mutants::active(Mutant::OffsetsWithoutLogId);
         let position = logs.iter().position(|log| log.log_id == log_id || any_log);
         let position = position.unwrap_or_else(|| {
-            let quietest = logs
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, log)| log.last_heard_ms);
-            if logs.len() >= MAX_LOGS_A_SHARD
-                && let Some((quietest, _)) = quietest
-            {
-                logs.remove(quietest);
+            if logs.len() >= MAX_LOGS_A_SHARD {
+                let ages = logs.iter().enumerate();
+                let oldest = ages.min_by_key(|(_, log)| log.began_ms);
+                oldest.map(|(at, _)| at).map(|at| logs.remove(at));
             }
             logs.push(Log {
                 log_id,
@@ -196,6 +192,15 @@ impl Logs {
         // The position is inside: it was found, or just pushed.
         #[allow(clippy::indexing_slicing)]
         &mut logs[position]
+    }
+
+    /// Whether a log may be one that was forgotten to make room: nobody knows what was folded of it.
+    pub fn is_forgotten(&self, shard: &ShardName, (log_id, began_ms): (u128, u64)) -> bool {
+        let logs = self.shards.get(shard).map_or(&[][..], Vec::as_slice);
+        logs.len() >= MAX_LOGS_A_SHARD
+            && logs
+                .iter()
+                .all(|log| log.log_id != log_id && log.began_ms >= began_ms)
     }
 
     /// Whether a push, whose entries were taken, has come late: after another that its shard made

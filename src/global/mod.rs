@@ -110,7 +110,9 @@ pub const WORTH_FLUSHING_BYTES: usize = 1 << 20;
 pub const MAX_SHARDS_IN_ALL: u32 = 10_000;
 /// How long the merged copies of open panes serve charts before they are merged again.
 pub const LIVE_MAX_AGE_MS: u64 = 1_000;
-/// Logs remembered for one shard: a new one begins only where a shard lost its storage.
+/// Logs remembered for one shard: a new one begins only where a shard lost its storage. At the limit
+/// the one that began first is forgotten, and what comes of it, or began before it, is refused: it
+/// may have been folded.
 pub const MAX_LOGS_A_SHARD: usize = 16;
 /// Entries of the catalog in one message.
 pub const MAX_PUT_POSTS: usize = 10_000;

@@ -209,6 +209,10 @@ impl Global {
             return Err(invalid("more than a push may hold".into()));
         }
         let shard = (push.region_id.to_owned(), push.shard);
+        let log = (push.log_id, push.log_began_ms);
+        if self.logs.is_forgotten(&shard, log) {
+            return Err(invalid("a log that was forgotten".into()));
+        }
         let mut entries = Vec::with_capacity(push.entries.len());
         for entry in &push.entries {
             entries.push(match *entry {
