@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use hitparade::codec;
 use hitparade::global::Global;
 use hitparade::leaderboard::Leaderboard;
-use hitparade::region::Shard;
+use hitparade::region::{Limits, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::{DAY_MS, MINUTE_MS};
@@ -255,6 +255,92 @@ fn a_shard_without_its_header_counts_nothing_twice() {
     }
     // Five before; the journal's last one is in doubt and left out; three after.
     assert!((7..=8).contains(&chart(&global, &on_global, later_ms).total_views));
+}
+
+/// A shard each of whose open panes has a row of its own: two of late plays, and a live one.
+fn shard_with_a_row_a_pane(storage: &MemoryStorage) -> Shard {
+    let limits = Limits {
+        row_bytes: 1,
+        ..Limits::default()
+    };
+    let mut shard = Shard::load_within(storage, [1; 32], NOW_MS, limits).unwrap();
+    let plays = [(0, 5 * MINUTE_MS), (0, 4 * MINUTE_MS), (40_000, 0)];
+    for (number, (after_ms, ago_ms)) in plays.into_iter().enumerate() {
+        let now_ms = NOW_MS + after_ms;
+        let play = BatchPlay {
+            post_id: "post",
+            timestamp_ms: now_ms - ago_ms,
+            count: 1,
+        };
+        let key = number.to_be_bytes();
+        let reply = objects::record((storage, &mut shard), ("NA", 0), &key, &[play], now_ms);
+        assert_eq!(reply, RecordReply::Counted { repeated: false });
+    }
+    shard.checkpoint(storage, NOW_MS + 41_000).unwrap();
+    assert_eq!(storage.len(Table::OpenPanes), 3);
+    shard
+}
+
+/// Lets a shard push until nothing is left, and returns what a chart says then.
+fn settle(
+    (disk, shard): (&MemoryStorage, &mut Shard),
+    (storage, global): (&MemoryStorage, &mut Global),
+    from_ms: u64,
+) -> u64 {
+    let mut now_ms = from_ms;
+    for _ in 0..5 {
+        now_ms += MINUTE_MS;
+        if shard.checkpoint_is_due(now_ms) {
+            shard.checkpoint(disk, now_ms).unwrap();
+        }
+        for _ in 0..2 {
+            let reply = global.take_push(&push(shard, disk), now_ms).unwrap();
+            shard.pushed(disk, &reply, [1; 16]).unwrap();
+            global.flush(storage, now_ms).unwrap();
+            global.synced(&global.sync_point());
+        }
+    }
+    chart(global, storage, now_ms + 2_000).total_views
+}
+
+#[test]
+fn rows_of_panes_that_were_sealed_long_ago_are_never_open_again() {
+    // The newest rows are lost with the header, or an older row that comes back later.
+    for (spoilt, comes_back) in [(0_u64, false), (2, true)] {
+        let (disk, storage) = (MemoryStorage::new(), MemoryStorage::new());
+        let mut global = load_global(&storage);
+        let mut shard = shard_with_a_row_a_pane(&disk);
+        // The two late panes are sealed and folded, the live one stays open.
+        let sealed_ms = NOW_MS + 61_000;
+        shard.checkpoint(&disk, sealed_ms).unwrap();
+        let reply = global
+            .take_push(&push(&mut shard, &disk), sealed_ms)
+            .unwrap();
+        shard.pushed(&disk, &reply, [1; 16]).unwrap();
+        global.flush(&storage, sealed_ms).unwrap();
+        assert_eq!(chart(&global, &storage, sealed_ms + 2_000).total_views, 3);
+
+        let key = spoilt.to_be_bytes().to_vec();
+        let row = disk.get(Table::OpenPanes, &key).unwrap();
+        disk.damage(Table::Meta, SPOILS[0]);
+        if row.is_some() {
+            let damage = Write::put(Table::OpenPanes, key.clone(), b"spoilt".to_vec());
+            disk.write(&[damage]).unwrap();
+        }
+        let mut shard = load_shard(&disk, sealed_ms + 5_000);
+        record(&mut shard, &disk, "another", sealed_ms + 6_000);
+        shard.checkpoint(&disk, sealed_ms + 7_000).unwrap();
+        if let Some(row) = row.filter(|_| comes_back) {
+            disk.write(&[Write::put(Table::OpenPanes, key, row)])
+                .unwrap();
+            shard = load_shard(&disk, sealed_ms + 8_000);
+        }
+        let both = ((&disk, &mut shard), (&storage, &mut global));
+        let counted = settle(both.0, both.1, sealed_ms + 9_000);
+        // Of the three first ones at most the live one is lost, and none is counted twice.
+        let right = if spoilt == 0 { 3 } else { 4 };
+        assert_eq!(counted, right, "row {spoilt}");
+    }
 }
 
 /// A global object that has folded five plays, and the shard that sent them.

@@ -25,7 +25,7 @@
 //!
 //! # Cost
 //! Rows written: one a commit; 4 a checkpoint (header twice, open panes, fingerprints) and one
-//! more for each further megabyte, which comes every [`CHECKPOINT_ROWS`] commits and before a push
+//! more for each further megabyte of these or of the last time, which comes every [`CHECKPOINT_ROWS`] commits and before a push
 //! that has something to seal; two for what that checkpoint seals, however many panes. At 100
 //! beacons/s and a commit each 100 ms: 10 + 4 × 10/128 + 0.2 alarms + 0.1 ≈ 10.6 rows/s, 0.106 a
 //! beacon.

@@ -1,6 +1,6 @@
 //! The state of a shard, and every change of it. See the folder's introduction.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
@@ -41,12 +41,6 @@ pub(super) struct Checkpoint {
     /// millisecond on in which it began: there are less than 1,000 a second, so no log of a shard has
     /// a number of one before.
     pub covered_seq: u64,
-    /// The rows of open panes that hold what is open: what the last checkpoint wrote, and those
-    /// that could not be read since.
-    pub open_rows: Vec<u64>,
-    /// How often open panes were written: without a header, the rows with the highest number are
-    /// the last.
-    pub open_version: u64,
     /// The offset of the next sealed pane.
     pub next_offset: u64,
     /// The first offset of this log: what lies below in the outbox belongs to another.
@@ -66,15 +60,10 @@ impl Record for Checkpoint {
     const VERSION: u8 = 1;
 }
 
-/// Open panes as a checkpoint found them, as many as fit into a row.
+/// Open panes as a checkpoint found them, as many as fit into a row: when each was opened, and an
+/// encoded [`SealedPane`].
 #[derive(Serialize, Deserialize)]
-struct OpenPanesRow<'a> {
-    /// [`Checkpoint::open_version`] when it was written.
-    version: u64,
-    /// When each was opened, and an encoded [`SealedPane`].
-    #[serde(borrow)]
-    panes: Vec<(u64, &'a [u8])>,
-}
+struct OpenPanesRow<'a>(#[serde(borrow)] Vec<(u64, &'a [u8])>);
 
 impl Record for OpenPanesRow<'_> {
     const KIND: u8 = 41;
@@ -156,8 +145,10 @@ pub struct Shard {
     /// Sealed before their time, not in the outbox yet.
     sealed: Vec<SealedInMemory>,
     sealed_bytes: usize,
-    /// Rows of open panes that cannot be read: they are kept as they are.
-    unread_open_rows: Vec<u64>,
+    /// Rows that hold what was open at the last checkpoint, and those of which nobody can read what
+    /// they hold: they are kept as they are.
+    open_rows: BTreeSet<u64>,
+    unread_open_rows: BTreeSet<u64>,
     seen: Seen,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
@@ -286,7 +277,8 @@ impl Shard {
             open: OpenPanes::default(),
             sealed: Vec::new(),
             sealed_bytes: 0,
-            unread_open_rows: Vec::new(),
+            open_rows: BTreeSet::new(),
+            unread_open_rows: BTreeSet::new(),
             seen: Seen::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -303,7 +295,7 @@ impl Shard {
         if lost_header {
             shard.begin_beside_lost_header(storage, &mut commits, now_ms)?;
         }
-        shard.load_open_panes(storage, lost_header)?;
+        shard.load_open_panes(storage)?;
         let (outbox, damaged_keys) = Outbox::load(storage, shard.checkpoint.log_start)?;
         shard.outbox = outbox;
         shard.damaged_rows += damaged_keys;
@@ -384,43 +376,22 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes back what the last checkpoint left open. Without its header those are the rows that
-    /// were written last, as far as can be told.
-    fn load_open_panes(
-        &mut self,
-        storage: &impl Storage,
-        lost_header: bool,
-    ) -> Result<(), StorageError> {
-        let mut rows: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-        for (key, value) in storage.scan(Table::OpenPanes, &[], &[], usize::MAX)? {
-            if let Ok(number) = key.try_into().map(u64::from_be_bytes) {
-                rows.insert(number, value);
-            }
-        }
-        if lost_header {
-            let versions = rows.iter().map(|(number, row)| (*number, version_of(row)));
-            let versions: Vec<(u64, Option<u64>)> = versions.collect();
-            let last = versions.iter().filter_map(|(_, version)| *version).max();
-            self.checkpoint.open_version = last.unwrap_or(0);
-            let is_last = |version: &Option<u64>| version.is_none() || *version == last;
-            let numbers = versions.iter().filter(|(_, version)| is_last(version));
-            self.checkpoint.open_rows = numbers.map(|(number, _)| *number).collect();
-        }
+    /// Takes back what the last checkpoint left open: what every row there holds, with a header or
+    /// without.
+    fn load_open_panes(&mut self, storage: &impl Storage) -> Result<(), StorageError> {
         let seed = self.seed();
-        for number in self.checkpoint.open_rows.clone() {
-            let row = rows
-                .get(&number)
-                .map(|row| codec::decode::<OpenPanesRow<'_>>(row));
-            let Some(Ok(row)) = row else {
+        for (key, row) in storage.scan(Table::OpenPanes, &[], &[], usize::MAX)? {
+            let Ok(number) = key.try_into().map(u64::from_be_bytes) else {
                 self.damaged_rows += 1;
-                self.unread_open_rows.push(number);
                 continue;
             };
-            for (opened_ms, pane) in row.panes {
-                let Some((key, pane)) = read_open_pane(pane, opened_ms, seed) else {
-                    self.damaged_rows += 1;
-                    continue;
-                };
+            let Some(panes) = read_open_row(&row, seed) else {
+                self.damaged_rows += 1;
+                self.unread_open_rows.insert(number);
+                continue;
+            };
+            self.open_rows.insert(number);
+            for (key, pane) in panes {
                 // Two panes of one span: one of them could not be read for a while.
                 if let Some(other) = self.open.panes.insert(key, pane) {
                     self.add_sealed(key, other);
@@ -776,36 +747,33 @@ impl Shard {
         Ok(())
     }
 
-    /// Writes the open panes, if they changed, over those of the checkpoints before.
+    /// Writes the open panes, if they changed, in place of those of the checkpoint before. Rows that
+    /// are not needed any more are deleted, not left: the panes in them were sealed, and nobody but a
+    /// header could tell a start so.
     fn save_open(&mut self, storage: &impl Storage) -> Result<(), StorageError> {
         if !std::mem::take(&mut self.open.changed) {
             return Ok(());
         }
-        self.checkpoint.open_version += 1;
-        self.header_dirty = true;
         let last_seq = self.applied_seq;
         let panes = self.open.panes.iter();
         let panes = panes.map(|(key, pane)| encode_pane(*key, pane, last_seq));
         let panes: Vec<Vec<u8>> = panes.collect();
         let mut opened_ms = self.open.panes.values().map(|pane| pane.opened_ms);
-        let mut written = self.unread_open_rows.clone();
         let free = (0_u64..).filter(|number| !self.unread_open_rows.contains(number));
-        // Where nothing is open an empty row says so, also to a start without a header.
-        let nothing = panes.is_empty().then_some(&panes[..]);
-        let rows = rows_of(&panes, self.limits.row_bytes).chain(nothing);
-        for (number, panes) in free.zip(rows) {
-            let row = codec::encode(&OpenPanesRow {
-                version: self.checkpoint.open_version,
-                panes: opened_ms
-                    .by_ref()
-                    .zip(panes.iter().map(Vec::as_slice))
-                    .collect(),
-            });
-            storage.write(&[Write::put(Table::OpenPanes, number.to_be_bytes(), row)])?;
-            written.push(number);
+        let mut written = BTreeSet::new();
+        for (number, panes) in free.zip(rows_of(&panes, self.limits.row_bytes)) {
+            let panes = panes.iter().map(Vec::as_slice);
+            let row = OpenPanesRow(opened_ms.by_ref().zip(panes).collect());
+            let row = Write::put(Table::OpenPanes, number.to_be_bytes(), codec::encode(&row));
+            storage.write(&[row])?;
+            written.insert(number);
         }
-        self.checkpoint.open_rows = written;
-        Ok(())
+        let emptied = self.open_rows.difference(&written);
+        let deletes: Vec<Write> = emptied
+            .map(|number| Write::delete(Table::OpenPanes, number.to_be_bytes()))
+            .collect();
+        self.open_rows = written;
+        storage.write(&deletes)
     }
 
     fn write_header(&self, writes: &mut Vec<Write>) {
@@ -925,8 +893,6 @@ impl Checkpoint {
                 true => 0,
                 false => now_ms,
             },
-            open_rows: Vec::new(),
-            open_version: 0,
             next_offset: 0,
             log_start: 0,
             written_ms: 0,
@@ -948,9 +914,13 @@ pub(super) fn encode_pane(key: PaneKey, pane: &OpenPane, last_seq: u64) -> Vec<u
     })
 }
 
-fn version_of(row: &[u8]) -> Option<u64> {
-    let row = codec::decode::<OpenPanesRow<'_>>(row);
-    row.ok().map(|row| row.version)
+/// The panes of a row, if all of them can be read.
+fn read_open_row(row: &[u8], seed: Seed) -> Option<Vec<(PaneKey, OpenPane)>> {
+    let OpenPanesRow(panes) = codec::decode(row).ok()?;
+    let panes = panes.into_iter();
+    panes
+        .map(|(opened_ms, pane)| read_open_pane(pane, opened_ms, seed))
+        .collect()
 }
 
 fn read_open_pane(pane: &[u8], opened_ms: u64, seed: Seed) -> Option<(PaneKey, OpenPane)> {
