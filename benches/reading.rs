@@ -51,6 +51,7 @@ fn world(bytes: usize, ids_a_day: u64) -> MemoryStorage {
             let push = Push {
                 region_id,
                 shard: 0,
+                epoch_ms: 0,
                 log_id: 1,
                 oldest_offset: 0,
                 first_offset: number,
@@ -60,6 +61,7 @@ fn world(bytes: usize, ids_a_day: u64) -> MemoryStorage {
                 log_began_ms: 1,
                 copies: Vec::new(),
                 copies_left_out: false,
+                cut: None,
             };
             global.take_push(&codec::encode(&push), NOW_MS).unwrap();
             global.flush(&storage, NOW_MS).unwrap();

@@ -1,19 +1,41 @@
-/** `npm run backup`: a copy of what `npm run serve` has stored, while it is stopped. */
+/**
+ * `npm run backup`: a copy of an installation. Of one that runs, wherever it does, an export of one
+ * moment; of what `npm run serve` has stored, while it is stopped, its files.
+ */
 import { resolve } from "node:path";
+import { setupToServe } from "./setup.mjs";
+import { exportWhole } from "./lib/export.mjs";
+import { adminOf } from "./lib/installation.mjs";
 import { readOptions } from "./lib/options.mjs";
 import { runMain, say } from "./lib/say.mjs";
 import { backUp } from "./lib/state.mjs";
 
-const USAGE = `usage: npm run backup -- --to DIR [--state .state/serve]
+const USAGE = `usage: npm run backup -- --url URL --to FILE
+       npm run backup -- --to DIR [--state .state/serve]
 
-  --to DIR     folder of the copy; must not exist yet
+  --url URL    an installation that runs: everything that was accepted up to a moment, a second or two
+               from now, as lines for \`npm run import\`. Senders may go on. ADMIN_TOKEN is taken from
+               the environment or from .dev.vars
+  --to FILE    where they go; replaced only when all of them are there
+
+  --to DIR     folder of a copy for \`npm run restore\`; must not exist yet
   --state DIR  what \`npm run serve\` was given; the server must be stopped`;
 
+/** How long a shard that does not say what it has is asked again. */
+const WAIT_S = 180;
+
 await runMain(async () => {
-  const options = readOptions(USAGE, { to: "", state: ".state/serve" });
+  const options = readOptions(USAGE, { to: "", state: ".state/serve", url: "" });
   if (!options) return;
   const { values, refuse } = options;
-  const to = values.to || refuse("--to needs the name of a folder.");
+  const to = values.to || refuse("--to needs the name of a folder, or with --url of a file.");
+  if (values.url) {
+    await setupToServe();
+    const admin = await adminOf(values.url, refuse);
+    const { rows, asOf } = await exportWhole(resolve(to), admin, WAIT_S);
+    say(`${to}: ${rows} rows, everything that was accepted by ${asOf}.`);
+    return;
+  }
   const { files, bytes } = await backUp(resolve(values.state), resolve(to));
   say(`${to}: ${files} files, ${bytes} bytes.`);
 });

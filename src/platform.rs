@@ -1,6 +1,6 @@
 //! What the Worker and the objects need of the platform: time, messages, objects.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,8 +12,10 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
 
 use crate::codec::{self, Record};
+use crate::settings::read_retention_days;
 use crate::topology::{BOARD, shard_object_name};
 use crate::visitor::{Proxies, Visitor};
+use crate::window::{MAX_DAYS, keep_days};
 use crate::wire::InstanceMetrics;
 
 #[wasm_bindgen(module = "/src/glue.js")]
@@ -154,18 +156,13 @@ pub async fn within_or_rest<F: Future + Unpin>(limit_ms: u64, future: F) -> Resu
     }
 }
 
-/// The object of a shard.
+/// The object of a shard, by the key of its region.
 ///
 /// # Errors
 /// When the binding is missing.
-pub fn shard_stub(
-    env: &Env,
-    region_id: &str,
-    shard: u32,
-    hint: Option<&str>,
-) -> worker::Result<Stub> {
+pub fn shard_stub(env: &Env, key: &str, shard: u32, hint: Option<&str>) -> worker::Result<Stub> {
     let namespace = env.durable_object("SHARD")?;
-    let name = shard_object_name(region_id, shard);
+    let name = shard_object_name(key, shard);
     match hint {
         Some(hint) => namespace.get_by_name_with_location_hint(&name, hint),
         None => namespace.get_by_name(&name),
@@ -321,13 +318,13 @@ pub enum Told {
 /// When the shard is away.
 pub async fn tell_shard(
     env: &Env,
-    region_id: &str,
+    key: &str,
     shard: u32,
     hint: Option<&str>,
     batch: &[u8],
     voter: Option<&[u8]>,
 ) -> worker::Result<Told> {
-    let name = shard_object_name(region_id, shard);
+    let name = shard_object_name(key, shard);
     let (batch, voter) = (Uint8Array::from(batch), voter.map(Uint8Array::from));
     let told = tell(env, &name, hint, batch, voter).await?;
     Ok(match told.as_f64() {
@@ -366,6 +363,18 @@ pub fn setting(env: &Env, name: &'static str) -> Option<String> {
         (!value.is_empty()).then_some(value)
     };
     READ.with(|known| known.borrow_mut().entry(name).or_insert_with(read).clone())
+}
+
+/// Lets this instance keep panes as long as `RETENTION_DAYS` says; what cannot be read is told by
+/// `/healthz`.
+pub fn keep_as_set(env: &Env) {
+    thread_local! {
+        static IS_SET: Cell<bool> = const { Cell::new(false) };
+    }
+    if !IS_SET.replace(true) {
+        let days = read_retention_days(setting(env, "RETENTION_DAYS").as_deref());
+        keep_days(days.unwrap_or(MAX_DAYS));
+    }
 }
 
 /// Whether a setting says yes.

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::topology::check_region_id;
 use crate::visitor::{Proxies, continent_of, continents};
+use crate::window::MAX_DAYS;
 
 /// A region of the `REGIONS` setting.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -36,6 +37,7 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
             read_tokens(name, &secret)?;
         }
     }
+    read_retention_days(setting("RETENTION_DAYS").as_deref())?;
     for name in ["LIMIT_PER_MINUTE", "VOTES_PER_MINUTE"] {
         if setting(name).is_some_and(|number| number.parse::<u32>().is_err()) {
             return Err(format!("{name} must be a whole number, 0 for any number"));
@@ -75,6 +77,19 @@ pub fn read_tokens<'a>(name: &str, secret: &'a str) -> Result<Vec<&'a str>, Stri
         return Err(format!("{name} has more than {MAX_TOKENS} tokens"));
     }
     Ok(tokens)
+}
+
+/// For how many days panes are kept, all time apart.
+///
+/// # Errors
+/// What is wrong with `RETENTION_DAYS`, as a sentence.
+pub fn read_retention_days(setting: Option<&str>) -> Result<u32, String> {
+    let Some(days) = setting else {
+        return Ok(MAX_DAYS);
+    };
+    let days = days.trim().parse().ok();
+    days.filter(|days| (1..=MAX_DAYS).contains(days))
+        .ok_or_else(|| format!("RETENTION_DAYS must be a whole number from 1 to {MAX_DAYS}"))
 }
 
 /// Names of your own for the beacon and for where it sends plays, beside the usual ones: block lists
@@ -393,6 +408,9 @@ mod tests {
             ("INGEST_TOKEN", "new, old", "new,,old"),
             ("ADMIN_TOKEN", "one", "one,"),
             ("READ_TOKEN", "1,2,3,4", "1,2,3,4,5"),
+            ("RETENTION_DAYS", "30", "801"),
+            ("RETENTION_DAYS", "1", "0"),
+            ("RETENTION_DAYS", "800", "a year"),
             ("LOG_REQUESTS", "all", "yes"),
             ("NORMALISE_IDS", "TRUE", "yes"),
             ("REQUIRE_KNOWN_POSTS", "1", "on"),

@@ -15,6 +15,7 @@
 //! of the old number is told of the change, and from then on refuses batches that it moves where
 //! they were routed without it. As long as not all of them were told, batches go on being claimed.
 
+use std::borrow::Cow;
 use std::hash::Hasher;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub const MAX_REGIONS: usize = 100;
 /// A region's id, and its name, in bytes.
 pub const MAX_REGION_ID_BYTES: usize = 64;
 pub const MAX_REGION_NAME_BYTES: usize = 256;
+/// Regions that were deleted and are remembered: a hundred bytes each in every Worker's table.
+pub const MAX_DELETED_REGIONS: usize = 1_000;
 /// At the platform's 1,000 requests a second an object, a region then takes a million beacons/s.
 pub const MAX_SHARDS: u32 = 1_000;
 /// How long after the request a change of `shards` takes effect: far above the age of the copy of
@@ -108,6 +111,8 @@ pub struct Route {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
     pub region_id: String,
+    /// How many regions of this id were deleted before this one was made.
+    pub incarnation: u32,
     pub region_name: String,
     /// Where its objects should live (a location hint of the platform).
     pub hint: Option<String>,
@@ -125,6 +130,7 @@ impl Region {
     pub fn new(region_id: impl Into<String>, region_name: impl Into<String>, shards: u32) -> Self {
         Region {
             region_id: region_id.into(),
+            incarnation: 0,
             region_name: region_name.into(),
             hint: None,
             shards: vec![ShardsSince {
@@ -134,6 +140,12 @@ impl Region {
                 claim_until_ms: Some(0),
             }],
         }
+    }
+
+    /// What its shards, their logs and its panes are known by: its id; of one that was made again,
+    /// with a number behind it, so that nothing of the one before is taken for its own.
+    pub fn key(&self) -> Cow<'_, str> {
+        key_of(&self.region_id, self.incarnation)
     }
 
     /// The number of shards in force at a moment.
@@ -194,6 +206,12 @@ impl Region {
             self.shards = vec![ShardsSince { since_ms, ..change }];
         }
         Ok(())
+    }
+
+    /// The most shards that it remembers: a batch may go to any of them.
+    pub fn most_shards(&self) -> u32 {
+        let shards = self.shards.iter().map(|entry| entry.shards);
+        shards.max().unwrap_or(1)
     }
 
     /// The change that was asked for last: what a Worker that routes by this knows.
@@ -275,12 +293,67 @@ pub fn check_region_id(region_id: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Every region, and the seed that all summaries of the installation share.
+/// A [`Region::key`]. No id has a slash in it.
+fn key_of(region_id: &str, incarnation: u32) -> Cow<'_, str> {
+    match incarnation {
+        0 => Cow::Borrowed(region_id),
+        incarnation => Cow::Owned(format!("{region_id}/{incarnation}")),
+    }
+}
+
+/// The id and the incarnation of the region that has this key.
+pub fn parts_of_key(key: &str) -> (&str, u32) {
+    match key.split_once('/') {
+        Some((region_id, incarnation)) => (region_id, incarnation.parse().unwrap_or(0)),
+        None => (key, 0),
+    }
+}
+
+/// A region that was deleted. Its shards take no plays; what they had is still taken of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedRegion {
+    pub region_id: String,
+    /// As [`Region::incarnation`].
+    pub incarnation: u32,
+    /// [`Region::most_shards`] when it was deleted.
+    pub shards: u32,
+    pub hint: Option<String>,
+    pub deleted_ms: u64,
+}
+
+impl Record for DeletedRegion {
+    const KIND: u8 = 72;
+    const VERSION: u8 = 1;
+}
+
+impl DeletedRegion {
+    /// As [`Region::key`].
+    pub fn key(&self) -> Cow<'_, str> {
+        key_of(&self.region_id, self.incarnation)
+    }
+}
+
+/// Since when an installation counts. Where counting begins anew, so does this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// When counting began anew, by the clock of the global object; later than each one before. 0 is
+    /// the first.
+    pub began_ms: u64,
+    /// What all summaries of the installation share.
+    pub seed: [u8; 16],
+}
+
+/// Every region, and what all objects of the installation share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionTable {
+    /// Names the installation, and changes where counting begins anew. No secret.
+    pub installation_id: [u8; 16],
+    pub epoch_ms: u64,
     pub seed: [u8; 16],
     /// In the order in which they were made; the first is where plays of unknown origin go.
     pub regions: Vec<Region>,
+    /// In the order in which they were deleted.
+    pub deleted: Vec<DeletedRegion>,
 }
 
 impl Record for RegionTable {
@@ -289,6 +362,40 @@ impl Record for RegionTable {
 }
 
 impl RegionTable {
+    pub fn epoch(&self) -> Epoch {
+        Epoch {
+            began_ms: self.epoch_ms,
+            seed: self.seed,
+        }
+    }
+
+    /// Whether there was a region of this id, and is none.
+    pub fn is_deleted(&self, region_id: &str) -> bool {
+        self.find(region_id).is_none() && self.incarnations(region_id) > 0
+    }
+
+    /// How many regions of this id were deleted.
+    pub fn incarnations(&self, region_id: &str) -> u32 {
+        let deleted = self.deleted.iter();
+        deleted.filter(|it| it.region_id == region_id).count() as u32
+    }
+
+    /// The region of a [`Region::key`], if it was not deleted.
+    pub fn find_key(&self, key: &str) -> Option<&Region> {
+        self.regions.iter().find(|region| region.key() == key)
+    }
+
+    /// Whether there is or was a region of this key.
+    pub fn knows_key(&self, key: &str) -> bool {
+        self.find_key(key).is_some() || self.deleted.iter().any(|deleted| deleted.key() == key)
+    }
+
+    /// Of all regions, those that were deleted included: [`Region::key`].
+    pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let deleted = self.deleted.iter().map(DeletedRegion::key);
+        self.regions.iter().map(Region::key).chain(deleted)
+    }
+
     pub fn find(&self, region_id: &str) -> Option<&Region> {
         self.regions
             .iter()
@@ -296,9 +403,9 @@ impl RegionTable {
     }
 }
 
-/// The name of a shard's object.
-pub fn shard_object_name(region_id: &str, shard: u32) -> String {
-    format!("{BOARD}/{region_id}/{shard}")
+/// The name of a shard's object, by the key of its region.
+pub fn shard_object_name(key: &str, shard: u32) -> String {
+    format!("{BOARD}/{key}/{shard}")
 }
 
 #[cfg(test)]

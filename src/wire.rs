@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Record};
 use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, class_of_k};
-use crate::topology::{Change, Region, RegionTable};
+use crate::topology::{Change, DeletedRegion, Epoch, Region, RegionTable};
 
 pub use crate::leaderboard::Sort;
 
@@ -51,6 +51,13 @@ records! {
     ImportReply = 59 v 1;
     ExportCursor = 61 v 1;
     NameCheck<'a> = 63 v 1;
+    DeleteRegion = 65 v 1;
+    DeleteRegionReply = 66 v 1;
+    Reset = 67 v 1;
+    ResetReply = 68 v 1;
+    BeginExport = 69 v 1;
+    BeginExportReply = 70 v 1;
+    CutRequest<'a> = 71 v 1;
 }
 
 /// One play of a batch.
@@ -103,9 +110,11 @@ pub struct NameCheck<'a> {
 /// Worker → shard: count this.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordRequest<'a> {
-    /// Who the shard is; it learns its own name from its first request.
+    /// Who the shard is; it learns its own name from its first request. The key of the region.
     pub region_id: &'a str,
     pub shard: u32,
+    /// [`Epoch::began_ms`]: a shard of an earlier one begins anew.
+    pub epoch_ms: u64,
     /// The installation's seed, for a shard that has none yet.
     pub seed: [u8; 16],
     /// The change of the number of shards that its Worker knew to be the last
@@ -144,16 +153,27 @@ pub enum RecordReply {
     KeyReused,
     /// To a [`NameCheck`]: no other plays had this key here.
     NameFree,
+    /// Not counted: the region was deleted, and its Worker does not know.
+    Deleted,
 }
 
-/// Worker → every shard of a number that is to be replaced: from then on refuse what was routed
-/// without the change.
+/// Worker → every shard that it concerns: what it must know before the operator is told that it is so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement<'a> {
     /// Whom it is for.
     pub region_id: &'a str,
     pub shard: u32,
-    pub change: Change,
+    pub news: News,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum News {
+    /// Their number is to be replaced: from then on refuse what was routed without the change.
+    Shards(Change),
+    /// The region was deleted: take no plays.
+    Deleted,
+    /// Counting began anew: forget what was counted before.
+    Began(Epoch),
 }
 
 /// Shard → Worker: it knows, durably.
@@ -226,8 +246,11 @@ pub struct SealedPane<'a> {
 /// waits to be sealed: then it is in a copy, unless the copies did not fit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Push<'a> {
+    /// The key of the region.
     pub region_id: &'a str,
     pub shard: u32,
+    /// [`Epoch::began_ms`]: what was counted before the one that the global object knows is not taken.
+    pub epoch_ms: u64,
     /// Names this log: a shard that lost its storage starts another.
     pub log_id: u128,
     /// When this log began, by the shard's clock: a later one of the shard began later.
@@ -250,6 +273,28 @@ pub struct Push<'a> {
     pub copies: Vec<&'a [u8]>,
     /// There was no room for some of them.
     pub copies_left_out: bool,
+    /// Where the log was cut last.
+    pub cut: Option<Cut>,
+}
+
+/// A moment in a shard's log: what was counted by then lies below the offset, all that was counted
+/// later does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// By the shard's clock. It names the export that asked for it.
+    pub at_ms: u64,
+    pub offset: u64,
+}
+
+/// Worker → every shard: cut your log at this moment, and push at once. Answered by an
+/// [`AnnouncementReply`] as soon as it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutRequest<'a> {
+    /// Whom it is for.
+    pub region_id: &'a str,
+    pub shard: u32,
+    pub epoch: Epoch,
+    pub at_ms: u64,
 }
 
 /// Global → shard.
@@ -259,6 +304,8 @@ pub struct PushReply {
     pub wanted_offset: u64,
     /// Below this everything is folded and durable; the shard may forget it.
     pub durable_offset: u64,
+    /// [`Epoch::began_ms`]: a shard of an earlier one begins anew.
+    pub epoch_ms: u64,
     /// The installation's seed, for the summaries that the shard opens next.
     pub seed: [u8; 16],
     /// How long the shard is to wait before it pushes again.
@@ -288,6 +335,11 @@ pub enum Refusal {
     NotCounted {
         view_count_max: u64,
     },
+    RegionDeleted,
+    /// To a [`Reset`]: this is another installation.
+    WrongInstallation,
+    /// To a page of an export that ended, or whose moment is kept no more.
+    ExportIsOver,
 }
 
 /// Which window is asked for.
@@ -478,6 +530,33 @@ pub struct PutRegion {
     pub hint: Option<String>,
 }
 
+/// Worker → global: delete a region, or say when it was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRegion {
+    pub region_id: String,
+}
+
+/// Global → Worker: the region, whose shards are to be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRegionReply(pub Result<DeletedRegion, Refusal>);
+
+/// Worker → global: begin counting anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// [`RegionTable::installation_id`]; that of before says that this is a repeat.
+    pub installation_id: [u8; 16],
+}
+
+/// Global → Worker: what is so now, and whether it was before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetReply(pub Result<ResetDone, Refusal>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetDone {
+    pub table: RegionTable,
+    pub repeated: bool,
+}
+
 /// One region with what the global object has seen of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionStatus {
@@ -534,9 +613,31 @@ pub struct ExportPosition {
     pub key: Vec<u8>,
 }
 
-/// Worker → global: everything that is kept, from here on; `None` from the start.
+/// Worker → global: there is to be an export. One that was under way is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExportRequest(pub Option<ExportPosition>);
+pub struct BeginExport;
+
+/// Global → Worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeginExportReply(pub Result<BegunExport, Refusal>);
+
+/// An export whose moment is still to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BegunExport {
+    /// The moment, by the clock of the global object.
+    pub at_ms: u64,
+    pub epoch: Epoch,
+    /// Who is to cut its log then: the key of a region, its hint, and how many shards.
+    pub shards: Vec<(String, Option<String>, u32)>,
+}
+
+/// Worker → global: everything that was kept at a moment, from here on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportRequest {
+    /// [`BegunExport::at_ms`].
+    pub at_ms: u64,
+    pub position: ExportPosition,
+}
 
 /// A page of an export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -548,27 +649,32 @@ pub struct ExportPage {
     pub damaged_rows: u64,
     /// `None` after the last page.
     pub next: Option<ExportPosition>,
-    /// How many sealed panes were folded so far: if two pages say the same, nothing was folded
-    /// between them.
-    pub consumed: u64,
-    /// Nothing is pending, and no shard has told of open panes.
-    pub drained: bool,
+    /// Every shard has told what it had counted by then.
+    pub complete: bool,
 }
 
 /// Global → Worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExportReply(pub Result<ExportPage, Refusal>);
+pub struct ExportReply(pub Result<ExportAnswer, Refusal>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExportAnswer {
+    /// Its moment is to come, or some shards have not told yet what they had by then.
+    Wait {
+        ms: u64,
+    },
+    Page(ExportPage),
+}
 
 /// What an export remembers from page to page; readers hand it back as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportCursor {
+    /// [`BegunExport::at_ms`].
+    pub at_ms: u64,
     pub position: ExportPosition,
     /// Lines before this page.
     pub rows: u64,
     pub damaged_rows: u64,
-    /// As at the first page: see [`ExportPage`].
-    pub consumed: u64,
-    pub drained: bool,
 }
 
 /// One numbered row of an export.

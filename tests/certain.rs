@@ -59,6 +59,7 @@ fn global(plays: &Plays, capacity: usize) -> (Global, MemoryStorage) {
         let push = Push {
             region_id,
             shard: 0,
+            epoch_ms: 0,
             log_id: 1,
             oldest_offset: 0,
             first_offset: 0,
@@ -68,6 +69,7 @@ fn global(plays: &Plays, capacity: usize) -> (Global, MemoryStorage) {
             log_began_ms: 1,
             copies: Vec::new(),
             copies_left_out: false,
+            cut: None,
         };
         global.take_push(&codec::encode(&push), NOW_MS).unwrap();
     }

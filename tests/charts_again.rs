@@ -49,6 +49,7 @@ impl World {
         let push = Push {
             region_id: "NA",
             shard: 0,
+            epoch_ms: 0,
             log_id: 1,
             log_began_ms: 1,
             oldest_offset: 0,
@@ -58,6 +59,7 @@ impl World {
             journal_seq: self.pushes,
             copies: vec![&pane],
             copies_left_out: false,
+            cut: None,
         };
         self.global
             .take_push(&codec::encode(&push), now_ms)

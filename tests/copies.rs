@@ -64,6 +64,7 @@ impl Sent<'_> {
         codec::encode(&Push {
             region_id: self.region_id,
             shard: 0,
+            epoch_ms: 0,
             log_id: self.log_id,
             log_began_ms: self.log_id as u64,
             oldest_offset: 0,
@@ -73,6 +74,7 @@ impl Sent<'_> {
             journal_seq: self.seq,
             copies: self.copies.to_vec(),
             copies_left_out: self.copies_left_out,
+            cut: None,
         })
     }
 

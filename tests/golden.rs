@@ -18,7 +18,7 @@ use hitparade::global::{ChartRules, FirstRegion, Global, GlobalMetrics};
 use hitparade::leaderboard::{Card, ChartForm, Compared, ComparedWith, Count, Leaderboard, Place};
 use hitparade::region::{Admission, Counted, CountedInPart, Shard, ShardMetrics, Sizes, Voter};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
-use hitparade::topology::{Region, RegionTable};
+use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable};
 use hitparade::window::{DAY_MS, MINUTE_MS, Span};
 use hitparade::wire::*;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,7 @@ fn record(shard: &mut Shard, storage: &MemoryStorage, message: &[u8], now_ms: u6
     let request = RecordRequest {
         region_id: "NA",
         shard: 3,
+        epoch_ms: 0,
         seed: SEED,
         last_change: None,
         batch: message,
@@ -223,6 +224,18 @@ fn stored_global() -> MemoryStorage {
         rows: vec![ImportRow::Nothing],
     };
     global.import(&storage, &import, NOW_MS).unwrap();
+    // An export of a moment that its shards do not tell of.
+    let begun = global.begin_export(&storage, NOW_MS).unwrap();
+    let request = ExportRequest {
+        at_ms: begun.at_ms,
+        position: ExportPosition {
+            table: 0,
+            key: Vec::new(),
+        },
+    };
+    let late_ms = NOW_MS + 5 * MINUTE_MS;
+    global.export(&storage, &request, late_ms).unwrap();
+    global.put_region(&storage, &region, late_ms).unwrap();
     storage
 }
 
@@ -330,6 +343,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add(&RecordRequest {
         region_id: "NA",
         shard: 1,
+        epoch_ms: 0,
         seed: SEED,
         last_change: None,
         batch: &batch,
@@ -344,6 +358,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         RecordReply::Outdated,
         RecordReply::KeyReused,
         RecordReply::NameFree,
+        RecordReply::Deleted,
     ] {
         all.add_owned(&reply);
     }
@@ -369,6 +384,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add(&Push {
         region_id: "NA",
         shard: 1,
+        epoch_ms: 0,
         log_id: u128::MAX / 3,
         log_began_ms: NOW_MS,
         oldest_offset: 4,
@@ -378,10 +394,15 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         journal_seq: 8,
         copies: vec![&pane],
         copies_left_out: false,
+        cut: Some(Cut {
+            at_ms: NOW_MS,
+            offset: 6,
+        }),
     });
     all.add_owned(&PushReplyOrRefusal(Ok(PushReply {
         wanted_offset: 1,
         durable_offset: 2,
+        epoch_ms: NOW_MS,
         seed: SEED,
         push_interval_ms: 5_000,
     })));
@@ -393,6 +414,9 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         Refusal::Storage("how".into()),
         Refusal::NotFound,
         Refusal::NotCounted { view_count_max: 2 },
+        Refusal::RegionDeleted,
+        Refusal::WrongInstallation,
+        Refusal::ExportIsOver,
     ] {
         all.add_owned(&PushReplyOrRefusal(Err(refusal)));
     }
@@ -515,17 +539,52 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add(&Announcement {
         region_id: "NA",
         shard: 1,
-        change,
+        news: News::Shards(change),
     });
     all.add_owned(&AnnouncementReply(Ok(())));
     all.add_owned(&Told {
         region_id: "NA".into(),
         asked_ms: change.asked_ms,
     });
+    for news in [
+        News::Deleted,
+        News::Began(Epoch {
+            began_ms: NOW_MS,
+            seed: SEED,
+        }),
+    ] {
+        all.add(&Announcement {
+            region_id: "NA",
+            shard: 1,
+            news,
+        });
+    }
+    let deleted = DeletedRegion {
+        region_id: "MOON".into(),
+        incarnation: 1,
+        shards: 3,
+        hint: Some("weur".into()),
+        deleted_ms: NOW_MS,
+    };
+    all.add_owned(&deleted);
+    all.add_owned(&DeleteRegion {
+        region_id: "MOON".into(),
+    });
+    all.add_owned(&DeleteRegionReply(Ok(deleted.clone())));
     let table = RegionTable {
+        installation_id: [3; 16],
+        epoch_ms: NOW_MS,
         seed: SEED,
         regions: vec![region.clone()],
+        deleted: vec![deleted],
     };
+    all.add_owned(&Reset {
+        installation_id: [3; 16],
+    });
+    all.add_owned(&ResetReply(Ok(ResetDone {
+        table: table.clone(),
+        repeated: true,
+    })));
     all.add_owned(&PutRegionReply(Ok(region.clone())));
     all.add_owned(&region);
     all.add_owned(&table);
@@ -575,14 +634,34 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         table: 1,
         key: vec![2],
     };
-    all.add_owned(&ExportRequest(Some(position.clone())));
+    all.add_owned(&BeginExport);
+    let epoch = Epoch {
+        began_ms: 1,
+        seed: SEED,
+    };
+    all.add_owned(&BeginExportReply(Ok(BegunExport {
+        at_ms: NOW_MS,
+        epoch,
+        shards: vec![("NA/1".into(), Some("enam".into()), 2)],
+    })));
+    all.add(&CutRequest {
+        region_id: "NA/1",
+        shard: 1,
+        epoch,
+        at_ms: NOW_MS,
+    });
+    all.add_owned(&ExportRequest {
+        at_ms: NOW_MS,
+        position: position.clone(),
+    });
+    all.add_owned(&ExportReply(Ok(ExportAnswer::Wait { ms: 250 })));
     let pane = TransferRow::Pane(TransferPane {
         scope: "NA".into(),
         level: 4,
         start_ms: 0,
         summary: vec![1],
     });
-    all.add_owned(&ExportReply(Ok(ExportPage {
+    all.add_owned(&ExportReply(Ok(ExportAnswer::Page(ExportPage {
         seed: SEED,
         rows: vec![
             TransferRow::Region(put_region),
@@ -591,15 +670,13 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         ],
         damaged_rows: 1,
         next: Some(position.clone()),
-        consumed: 2,
-        drained: true,
-    })));
+        complete: true,
+    }))));
     all.add_owned(&ExportCursor {
+        at_ms: NOW_MS,
         position,
         rows: 1,
         damaged_rows: 2,
-        consumed: 3,
-        drained: true,
     });
     all.add_owned(&ImportRequest {
         source: SEED,

@@ -247,6 +247,7 @@ impl Filled {
             let reply = PushReply {
                 wanted_offset: sent.first_offset + sent.entries.len() as u64,
                 durable_offset: 0,
+                epoch_ms: 0,
                 seed: SEED,
                 push_interval_ms: 5_000,
             };
@@ -368,6 +369,7 @@ fn push_of((region_id, shard): (&str, u32), entries: &[Vec<u8>], copies: &[Vec<u
     codec::encode(&Push {
         region_id,
         shard,
+        epoch_ms: 0,
         log_id: 7 + u128::from(shard),
         log_began_ms: 1,
         oldest_offset: 0,
@@ -377,6 +379,7 @@ fn push_of((region_id, shard): (&str, u32), entries: &[Vec<u8>], copies: &[Vec<u
         journal_seq: 2,
         copies: copies.iter().map(Vec::as_slice).collect(),
         copies_left_out: false,
+        cut: None,
     })
 }
 

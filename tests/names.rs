@@ -41,6 +41,7 @@ impl Place {
         let request = RecordRequest {
             region_id: "NA",
             shard: 0,
+            epoch_ms: 0,
             seed: [7; 16],
             last_change: None,
             batch: &codec::encode(message),

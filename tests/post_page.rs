@@ -44,6 +44,7 @@ fn world() -> (Global, MemoryStorage) {
     let push = Push {
         region_id: "NA",
         shard: 0,
+        epoch_ms: 0,
         log_id: 1,
         log_began_ms: 1,
         oldest_offset: 0,
@@ -53,6 +54,7 @@ fn world() -> (Global, MemoryStorage) {
         journal_seq: 1,
         copies: Vec::new(),
         copies_left_out: false,
+        cut: None,
     };
     global.take_push(&codec::encode(&push), NOW_MS).unwrap();
     global.flush(&storage, NOW_MS).unwrap();
@@ -184,6 +186,7 @@ fn page_of(post_id: &str, plays: &Summary, catalog: &[&str]) -> Result<PostRepor
     let push = Push {
         region_id: "NA",
         shard: 1,
+        epoch_ms: 0,
         log_id: 2,
         oldest_offset: 0,
         first_offset: 0,
@@ -193,6 +196,7 @@ fn page_of(post_id: &str, plays: &Summary, catalog: &[&str]) -> Result<PostRepor
         log_began_ms: 1,
         copies: Vec::new(),
         copies_left_out: false,
+        cut: None,
     };
     global.take_push(&codec::encode(&push), NOW_MS).unwrap();
     for post_id in catalog {
@@ -288,6 +292,7 @@ fn what_is_merged_is_counted_wherever_it_comes_from() {
     let push = Push {
         region_id: "NA",
         shard: 1,
+        epoch_ms: 0,
         log_id: 2,
         oldest_offset: 0,
         first_offset: 0,
@@ -297,6 +302,7 @@ fn what_is_merged_is_counted_wherever_it_comes_from() {
         log_began_ms: 1,
         copies: vec![&pane],
         copies_left_out: false,
+        cut: None,
     };
     global
         .take_push(&codec::encode(&push), NOW_MS + 2_000)

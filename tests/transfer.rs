@@ -74,6 +74,7 @@ impl World {
         let push = Push {
             region_id,
             shard: 0,
+            epoch_ms: 0,
             log_id: u128::from(self.offset) + 1,
             log_began_ms: 1,
             oldest_offset: 0,
@@ -83,6 +84,7 @@ impl World {
             journal_seq: 1,
             copies: Vec::new(),
             copies_left_out: false,
+            cut: None,
         };
         self.offset += 1;
         self.global
@@ -91,21 +93,34 @@ impl World {
         self.global.flush(&self.storage, NOW_MS).unwrap();
     }
 
-    fn export(&mut self) -> (Vec<TransferRow>, bool) {
+    /// Everything of a moment. Its shards are none that could cut their logs: they are waited for as
+    /// long as may be.
+    fn export(&mut self) -> Vec<TransferRow> {
         let mut rows = Vec::new();
-        let mut from = None;
-        let mut drained = true;
+        let begun = self.global.begin_export(&self.storage, NOW_MS).unwrap();
+        let mut request = ExportRequest {
+            at_ms: begun.at_ms,
+            position: ExportPosition {
+                table: 0,
+                key: Vec::new(),
+            },
+        };
+        let mut now_ms = NOW_MS;
         loop {
-            let page = self
-                .global
-                .export(&self.storage, from.as_ref(), NOW_MS)
-                .unwrap();
+            let answer = self.global.export(&self.storage, &request, now_ms).unwrap();
+            let page = match answer {
+                ExportAnswer::Wait { ms } => {
+                    now_ms += ms;
+                    continue;
+                }
+                ExportAnswer::Page(page) => page,
+            };
             assert_eq!((page.seed, page.damaged_rows), (self.seed, 0));
-            drained &= page.drained;
+            assert!(!page.complete, "no shard has told what it had");
             rows.extend(page.rows);
             match page.next {
-                Some(next) => from = Some(next),
-                None => return (rows, drained),
+                Some(next) => request.position = next,
+                None => return rows,
             }
         }
     }
@@ -218,8 +233,7 @@ fn old_installation() -> World {
 #[test]
 fn an_export_arrives_with_every_count_and_bound_however_often_it_breaks_off_and_is_sent_again() {
     let mut old = old_installation();
-    let (rows, drained) = old.export();
-    assert!(drained);
+    let rows = old.export();
     let charts = old.charts();
     assert!(
         charts.iter().any(|chart| chart.unlisted_max > 0),
@@ -244,14 +258,14 @@ fn an_export_arrives_with_every_count_and_bound_however_often_it_breaks_off_and_
         }
         assert_eq!(new.charts(), charts);
         assert_eq!(new.global.table().find("MOON").unwrap().shards_wanted(), 3);
-        assert_eq!(new.export().0.len(), rows.len());
+        assert_eq!(new.export().len(), rows.len());
     }
 }
 
 #[test]
 fn an_installation_that_counts_already_adds_what_arrives() {
     let mut old = old_installation();
-    let (rows, _) = old.export();
+    let rows = old.export();
     let mut new = World::new(2);
     new.play("NA", 60);
     new.play("EU", 300);
@@ -270,7 +284,7 @@ fn an_installation_that_counts_already_adds_what_arrives() {
 #[test]
 fn what_would_be_counted_twice_is_refused() {
     let mut old = old_installation();
-    let (rows, _) = old.export();
+    let rows = old.export();
     let refused = |outcome: Result<u64, Refusal>| matches!(outcome, Err(Refusal::Invalid(_)));
     let before = old.charts();
     let mut copy = World::new(1);
@@ -296,7 +310,7 @@ fn what_would_be_counted_twice_is_refused() {
 #[test]
 fn a_wrong_row_is_refused_and_none_of_its_request_is_counted() {
     let mut old = old_installation();
-    let (rows, _) = old.export();
+    let rows = old.export();
     let pane = |scope: &str, level: u8, start_ms: u64, summary: &[u8]| {
         TransferRow::Pane(TransferPane {
             scope: scope.into(),
@@ -329,7 +343,7 @@ fn a_wrong_row_is_refused_and_none_of_its_request_is_counted() {
 #[test]
 fn panes_that_no_question_can_reach_any_more_are_left_out() {
     let mut old = old_installation();
-    let (rows, _) = old.export();
+    let rows = old.export();
     let mut new = World::new(2);
     let later_ms = NOW_MS + 30 * DAY_MS;
     let request = ImportRequest {
@@ -340,7 +354,7 @@ fn panes_that_no_question_can_reach_any_more_are_left_out() {
     };
     new.global.import(&new.storage, &request, later_ms).unwrap();
     new.seed = new.global.table().seed;
-    let (kept, _) = new.export();
+    let kept = new.export();
     let is_kept = |level: Level| {
         kept.iter()
             .any(|row| matches!(row, TransferRow::Pane(pane) if pane.level == level.code()))

@@ -156,6 +156,7 @@ fn push(
     codec::encode(&Push {
         region_id: &region_id(region),
         shard,
+        epoch_ms: 0,
         log_id,
         log_began_ms: 1,
         oldest_offset: first_offset,
@@ -165,5 +166,6 @@ fn push(
         journal_seq,
         copies: copies.iter().map(Vec::as_slice).collect(),
         copies_left_out: false,
+        cut: None,
     })
 }

@@ -158,7 +158,9 @@ impl Cors {
     pub fn of(seen: &Seen, env: &Env) -> Self {
         Cors {
             for_pages: !matches!(seen.method, Method::Put | Method::Delete)
-                && !path_of(&seen.url).starts_with("/import"),
+                && !["/import", "/admin"]
+                    .iter()
+                    .any(|path| path_of(&seen.url).starts_with(path)),
             origin: seen.origin.clone(),
             allowed: allowed_origins(env),
         }

@@ -138,6 +138,11 @@ fn recall(request: &ChartRequest, now_ms: u64) -> Recalled {
     })
 }
 
+/// Forgets every leaderboard: this isolate has just made counting begin anew.
+pub fn forget() {
+    MEMORY.with(|memory| memory.borrow_mut().clear());
+}
+
 /// Says so where it is older than planned.
 fn aged(known: Known) -> Known {
     let stale = known.stale || now_ms().saturating_sub(known.computed_ms) > BUDGET_MS;
@@ -189,7 +194,7 @@ async fn ask(call: &Call, request: &ChartRequest) -> Result<Known, Problem> {
 async fn ask_nearest(call: &Call, message: &[u8]) -> Result<(Vec<u8>, u64, bool), Problem> {
     let table = table::table(&call.env).await?;
     if let Some(here) = region_of_request(call, &table).and_then(|here| table.find(&here)) {
-        let stub = shard_stub(&call.env, &here.region_id, 0, here.hint.as_deref());
+        let stub = shard_stub(&call.env, &here.key(), 0, here.hint.as_deref());
         if let Ok(stub) = stub
             && let Ok(answer) = call_raw(&stub, "/chart", message, ASK_TIMEOUT_MS).await
             && let Ok(kept) = codec::decode::<KeptChart<'_>>(&answer)

@@ -45,7 +45,7 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
     let here = region_of_request(call, &table);
     let region = here.as_deref().and_then(|here| table.find(here));
     let region = region.ok_or_else(Problem::unknown_region)?;
-    let stub = shard_stub(&call.env, &region.region_id, 0, region.hint.as_deref()).map_err(away)?;
+    let stub = shard_stub(&call.env, &region.key(), 0, region.hint.as_deref()).map_err(away)?;
     let headers = Headers::new();
     headers.set("Upgrade", "websocket").map_err(away)?;
     headers.set(LIVE_HEADER, &tag).map_err(away)?;

@@ -207,7 +207,7 @@ pub async fn ask_shards(call: &Call) -> Result<Vec<Asked>, Problem> {
 }
 
 async fn ask_shard(call: &Call, region: &Region, shard: u32) -> Option<ShardMetrics> {
-    let stub = shard_stub(&call.env, &region.region_id, shard, region.hint.as_deref()).ok()?;
+    let stub = shard_stub(&call.env, &region.key(), shard, region.hint.as_deref()).ok()?;
     let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
     codec::decode(&answer).ok()
 }

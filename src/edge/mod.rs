@@ -4,6 +4,7 @@
 //! [`Problem`]. Nothing here keeps state that matters: isolates come and go.
 
 mod access;
+mod admin;
 mod answer;
 mod body;
 mod cache;
@@ -33,14 +34,14 @@ use problem::Problem;
 use request::Call;
 
 use crate::panics;
-use crate::platform::{Seen, setting};
+use crate::platform::{Seen, keep_as_set, setting};
 use crate::settings;
 
 /// How long a charts or catalog question to the global object may take.
 const ASK_TIMEOUT_MS: u64 = 10_000;
 
 /// The first words of paths that are no files.
-const ROUTES: [&str; 9] = [
+const ROUTES: [&str; 10] = [
     "plays",
     "top-posts",
     "posts",
@@ -50,6 +51,7 @@ const ROUTES: [&str; 9] = [
     "metrics",
     "export",
     "import",
+    "admin",
 ];
 
 #[event(fetch)]
@@ -58,6 +60,7 @@ async fn fetch(
     env: Env,
     context: Context,
 ) -> worker::Result<web_sys::Response> {
+    keep_as_set(&env);
     let seen = Seen::of(&request, request::trust(&env).proxies());
     let cors = Cors::of(&seen, &env);
     let is_head = seen.method == Method::Head;
@@ -89,10 +92,11 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let allowed: &[Method] = match *segments.as_slice() {
         ["plays" | "import"] => &[Post],
-        ["top-posts" | "regions" | "live" | "healthz" | "metrics" | "export"] => &[Get],
+        ["top-posts" | "regions" | "live" | "healthz" | "metrics" | "export" | "admin"] => &[Get],
         ["posts"] => &[Get, Put],
         ["posts", _] => &[Get, Put, Delete],
-        ["regions", _] => &[Put],
+        ["regions", _] => &[Put, Delete],
+        ["admin", "reset"] => &[Post],
         _ => &[Get],
     };
     let method = match call.method() {
@@ -147,6 +151,9 @@ async fn answer(
         (Delete, ["posts", post_id]) => posts::delete(call, request::decoded(post_id)?).await,
         (Get, ["regions"]) => regions::get(call).await,
         (Put, ["regions", id]) => regions::put(call, request::decoded(id)?).await,
+        (Delete, ["regions", id]) => regions::delete(call, request::decoded(id)?).await,
+        (Get, ["admin"]) => admin::get(call).await,
+        (Post, ["admin", "reset"]) => admin::reset(call).await,
         (Get, ["export"]) => transfer::export(call).await,
         (Post, ["import"]) => transfer::import(call).await,
         (Get, ["metrics"]) => metrics::get(call).await,

@@ -378,6 +378,10 @@ fn by_region<'a>(
                 .or(here)
                 .unwrap_or_default()
                 .to_owned();
+            if table.is_deleted(&region_id) {
+                let detail = "this region was deleted";
+                return Err(Refused::new("region_deleted", detail));
+            }
             if table.find(&region_id).is_none() {
                 let detail = "there is no such region; PUT /regions makes one";
                 return Err(Refused::new("unknown_region", detail));
@@ -498,9 +502,11 @@ impl BatchSender<'_> {
         batch: &[u8],
         voter: Option<Voter>,
     ) -> worker::Result<Said> {
+        let key = region.key();
         let request = RecordRequest {
-            region_id: &region.region_id,
+            region_id: &key,
             shard,
+            epoch_ms: self.table.epoch_ms,
             seed: self.table.seed,
             last_change: self.client.map(|_| region.last_change()),
             batch,
@@ -508,14 +514,7 @@ impl BatchSender<'_> {
         let message = codec::encode(&request);
         let voter = voter.map(|voter| codec::encode(&voter));
         let hint = region.hint.as_deref();
-        let told = tell_shard(
-            self.env,
-            &region.region_id,
-            shard,
-            hint,
-            &message,
-            voter.as_deref(),
-        );
+        let told = tell_shard(self.env, &key, shard, hint, &message, voter.as_deref());
         match told.await? {
             Told::Common(COUNTED) => Ok(Said::Reply(RecordReply::Counted { repeated: false })),
             Told::Common(REPEATED) => Ok(Said::Reply(RecordReply::Counted { repeated: true })),
@@ -574,6 +573,11 @@ fn verdict_of(said: Said, plays: &[(usize, Play<'_>)], has_key: bool) -> Result<
             Err(Problem::busy("overloaded", retry_after_s, again))
         }
         RecordReply::InDoubt => Err(unanswered(has_key, &"its storage failed".into())),
+        // The next attempt knows it, and goes elsewhere, or is told so.
+        RecordReply::Deleted => {
+            table::forget();
+            Err(Problem::busy("moved", 2, again))
+        }
         // The number of shards is changing: the next attempt asks the shard of the new one.
         RecordReply::Moved | RecordReply::Outdated => Err(Problem::busy("moved", 2, again)),
         RecordReply::KeyReused => Err(Problem::new(

@@ -59,6 +59,14 @@ impl Problem {
         )
     }
 
+    pub fn region_deleted() -> Self {
+        Problem::new(
+            410,
+            "region_deleted",
+            "this region was deleted; PUT /regions/{region_id} makes a new one of its name",
+        )
+    }
+
     pub fn unauthorized(detail: &str) -> Self {
         let mut problem = Problem::new(401, "unauthorized", detail);
         problem.headers.push(("WWW-Authenticate", "Bearer".into()));
@@ -90,6 +98,18 @@ impl Problem {
     pub fn refused(refusal: Refusal, invalid_code: &'static str) -> Self {
         match refusal {
             Refusal::UnknownRegion => Problem::unknown_region(),
+            Refusal::RegionDeleted => Problem::region_deleted(),
+            Refusal::WrongInstallation => Problem::new(
+                409,
+                "wrong_installation",
+                "this installation has another id; GET /admin says which",
+            ),
+            Refusal::ExportIsOver => Problem::new(
+                410,
+                "export_over",
+                "this export is over: another one was begun, or nobody asked for its next page for ten \
+                 minutes; begin again with GET /export",
+            ),
             Refusal::NotFound => Problem::not_found(
                 "no play of this post in this window, and it is not in the catalog",
             ),
@@ -130,6 +150,8 @@ fn title(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
         422 => "Unprocessable Content",

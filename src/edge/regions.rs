@@ -1,5 +1,7 @@
 //! `/regions`: which there are, and making or changing one.
 
+use std::borrow::Cow;
+
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,15 +15,19 @@ use super::{ASK_TIMEOUT_MS, body, table};
 use crate::codec::{self, Record};
 use crate::log::report;
 use crate::platform::{call as ask, call_raw, global_stub, shard_stub};
-use crate::topology::{Change, Region};
-use crate::wire::{Announcement, AnnouncementReply, PutRegion, PutRegionReply, RegionsReply, Told};
+use crate::topology::Region;
+use crate::window::rfc3339;
+use crate::wire::{
+    Announcement, AnnouncementReply, DeleteRegion, DeleteRegionReply, News, PutRegion,
+    PutRegionReply, RegionsReply, Told,
+};
 
 /// A region's fields are few and short.
 const MAX_BYTES: usize = 16 << 10;
 /// How long a shard may take to know of a change of their number, and how many are told at once:
 /// the platform opens at most six connections for a request.
 const ANNOUNCE_TIMEOUT_MS: u64 = 5_000;
-const SHARDS_AT_ONCE: usize = 6;
+pub const SHARDS_AT_ONCE: usize = 6;
 
 #[derive(Deserialize)]
 struct RegionBody {
@@ -96,6 +102,29 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
     Ok(Answer::json(&region_json(&region)))
 }
 
+/// Deletes a region; the answer says that none of its shards takes plays any more. Again and again, it
+/// is the same.
+pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env).map_err(away)?;
+    let request = DeleteRegion { region_id };
+    let reply = ask(&stub, "/delete-region", &request, ASK_TIMEOUT_MS).await;
+    let DeleteRegionReply(reply) = reply.map_err(away)?;
+    let deleted = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
+    table::forget();
+    let shards = (0..deleted.shards).map(|shard| (deleted.key(), deleted.hint.as_deref(), shard));
+    if let Err(error) = tell_all(&call.env, shards, News::Deleted).await {
+        let detail = "the region is deleted, but not every shard of it has been told, and may take \
+                      plays until then; send it again";
+        return Err(not_announced(&error, detail));
+    }
+    Ok(Answer::json(&json!({
+        "region_id": deleted.region_id,
+        "deleted": rfc3339(deleted.deleted_ms),
+    })))
+}
+
 /// Asks the global object to change a region.
 async fn change<Q: Record + Serialize>(
     env: &Env,
@@ -119,16 +148,11 @@ async fn announce(env: &Env, region: &Region) -> Result<(), Problem> {
     let Some((change_of_shards, shards)) = region.untold() else {
         return Ok(());
     };
-    let told = (0..shards).map(|shard| announce_to(env, region, shard, change_of_shards));
-    let told: Vec<worker::Result<()>> = stream::iter(told)
-        .buffer_unordered(SHARDS_AT_ONCE)
-        .collect()
-        .await;
-    if let Some(error) = told.into_iter().find_map(Result::err) {
-        report!("worker", "announcing a number of shards: {error}");
+    let shards = (0..shards).map(|shard| (region.key(), region.hint.as_deref(), shard));
+    if let Err(error) = tell_all(env, shards, News::Shards(change_of_shards)).await {
         let detail = "the change is stored, but not every shard has been told of it; \
                       send it again, to spare each batch that moves a second message";
-        return Err(Problem::busy("not_announced", 2, detail));
+        return Err(not_announced(&error, detail));
     }
     let told = Told {
         region_id: region.region_id.clone(),
@@ -137,16 +161,49 @@ async fn announce(env: &Env, region: &Region) -> Result<(), Problem> {
     change(env, "/told", &told).await.map(drop)
 }
 
-async fn announce_to(env: &Env, region: &Region, shard: u32, change: Change) -> worker::Result<()> {
-    let announcement = Announcement {
-        region_id: &region.region_id,
-        shard,
-        change,
-    };
-    let stub = shard_stub(env, &region.region_id, shard, region.hint.as_deref())?;
-    let AnnouncementReply(reply) =
-        ask(&stub, "/announce", &announcement, ANNOUNCE_TIMEOUT_MS).await?;
-    reply.map_err(|refusal| worker::Error::from(format!("shard {shard}: {refusal:?}")))
+pub fn not_announced(error: &worker::Error, detail: &str) -> Problem {
+    report!("worker", "telling shards: {error}");
+    Problem::busy("not_announced", 2, detail)
+}
+
+/// Tells shards, by the keys of their regions with a hint where they live; all of them, also where one
+/// does not answer.
+///
+/// # Errors
+/// What was wrong with the first of those that cannot be said to know.
+pub async fn tell_all<'a>(
+    env: &Env,
+    shards: impl Iterator<Item = (Cow<'a, str>, Option<&'a str>, u32)>,
+    news: News,
+) -> worker::Result<()> {
+    let told = shards.map(async |(key, hint, shard)| {
+        let announcement = Announcement {
+            region_id: &key,
+            shard,
+            news,
+        };
+        ask_shard(env, "/announce", (&key, hint, shard), &announcement).await
+    });
+    let told: Vec<worker::Result<()>> = stream::iter(told)
+        .buffer_unordered(SHARDS_AT_ONCE)
+        .collect()
+        .await;
+    told.into_iter().collect()
+}
+
+/// Asks one shard to take note of something.
+///
+/// # Errors
+/// When it cannot be said to have done so.
+pub async fn ask_shard<Q: Record + Serialize>(
+    env: &Env,
+    path: &str,
+    (key, hint, shard): (&str, Option<&str>, u32),
+    message: &Q,
+) -> worker::Result<()> {
+    let stub = shard_stub(env, key, shard, hint)?;
+    let AnnouncementReply(reply) = ask(&stub, path, message, ANNOUNCE_TIMEOUT_MS).await?;
+    reply.map_err(|refusal| worker::Error::from(format!("shard {key}/{shard}: {refusal:?}")))
 }
 
 fn region_json(region: &Region) -> Value {

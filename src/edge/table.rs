@@ -74,6 +74,13 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
     if scope == GLOBAL_SCOPE {
         return Ok(());
     }
+    // It may have been made again since.
+    if known().is_some_and(|table| table.is_deleted(scope)) {
+        return match newer_table(&call.env).await {
+            Ok(table) if table.is_deleted(scope) => Err(Problem::region_deleted()),
+            _ => Ok(()),
+        };
+    }
     let known_until = UNKNOWN.with(|unknown| unknown.borrow().get(scope).copied());
     if known_until.is_some_and(|until_ms| now_ms() < until_ms) {
         return Err(Problem::unknown_region());
@@ -83,11 +90,12 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
         Ok(table) if !is_known(&table) => {}
         _ => return Ok(()),
     }
-    if newer_table(&call.env)
-        .await
-        .is_ok_and(|table| is_known(&table))
-    {
+    let newer = newer_table(&call.env).await;
+    if newer.as_ref().is_ok_and(|table| is_known(table)) {
         return Ok(());
+    }
+    if newer.is_ok_and(|table| table.is_deleted(scope)) {
+        return Err(Problem::region_deleted());
     }
     UNKNOWN.with(|unknown| {
         let mut unknown = unknown.borrow_mut();

@@ -1,31 +1,37 @@
 //! `GET /export` and `POST /import`: everything that is kept, as lines of JSON, out of one
 //! installation and into another.
 //!
-//! An export is read page by page; the address of the next one is in `Link`. The last line says
-//! how many there are and whether the export is complete. An import sends the same lines back in
+//! An export is of one moment, which it names, and is read page by page while senders go on; the
+//! address of the next page is in `Link`. The last line says how many lines there are and whether the
+//! export is complete: whether every shard has told what it had by then. An import sends the same lines back in
 //! order, any number at a time; each is taken once (`crate::global`, `transfer`).
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use worker::Delay;
 
 use super::access::{Token, require};
 use super::answer::Answer;
 use super::problem::Problem;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, body, metrics, posts, table};
+use super::{ASK_TIMEOUT_MS, body, posts, regions, table};
 use crate::codec;
 use crate::leaderboard::Card;
+use crate::log::report;
 use crate::platform::{call as ask, global_stub, now_ms, random_bytes};
 use crate::play::lines;
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey, parse_rfc3339_ms, rfc3339};
 use crate::wire::{
-    CatalogEntry, ExportCursor, ExportPosition, ExportReply, ExportRequest, ImportReply,
-    ImportRequest, ImportRow, PutRegion, TransferPane, TransferRow,
+    BeginExport, BeginExportReply, CatalogEntry, CutRequest, ExportAnswer, ExportCursor,
+    ExportPage, ExportPosition, ExportReply, ExportRequest, ImportReply, ImportRequest, ImportRow,
+    PutRegion, TransferPane, TransferRow,
 };
 
 /// The version of the lines.
@@ -33,6 +39,8 @@ const VERSION: u32 = 1;
 /// A pane of 8,192 ids of 256 bytes each is 4 MB as a line without its readable part.
 const MAX_IMPORT_BYTES: usize = 8 << 20;
 const MAX_IMPORT_ROWS: usize = 10_000;
+/// How long a page may take: until the moment, and until shards are not waited for any more.
+const PAGE_WITHIN_MS: u64 = 120_000;
 
 pub async fn export(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
@@ -41,75 +49,116 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
         let cursor = bytes.and_then(|bytes| codec::decode::<ExportCursor>(&bytes).ok());
         cursor.ok_or_else(|| Problem::bad("bad_cursor", "take the address from Link as it is"))
     });
-    let cursor = cursor.transpose()?;
-    // Before anything is asked: what was accepted by now is in the pages, or known to be missing.
-    let as_of_ms = now_ms();
-    let drained = match &cursor {
-        Some(_) => true,
-        None => metrics::ask_shards(call)
-            .await?
-            .iter()
-            .all(|asked| asked.metrics.is_some_and(|metrics| metrics.is_drained())),
+    let is_first = cursor.is_none();
+    let before = match cursor.transpose()? {
+        Some(cursor) => cursor,
+        None => begin(call).await?,
     };
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
-    let from = ExportRequest(cursor.as_ref().map(|cursor| cursor.position.clone()));
-    let reply = ask(&stub, "/export", &from, ASK_TIMEOUT_MS).await;
-    let ExportReply(reply) = reply.map_err(away)?;
-    let page = reply.map_err(|refusal| Problem::refused(refusal, "bad_cursor"))?;
+    let page = page(call, &before).await?;
 
     let mut text = String::new();
-    let before = cursor.unwrap_or_else(|| {
+    let mut rows = before.rows;
+    if is_first {
         let head = json!({
             "kind": "export",
             "version": VERSION,
             "id": hex(&random_bytes::<16>()),
             "seed": hex(&page.seed),
-            "as_of": rfc3339(as_of_ms),
+            "as_of": rfc3339(before.at_ms),
         });
         push_line(&mut text, &head);
-        ExportCursor {
-            position: ExportPosition {
-                table: 0,
-                key: Vec::new(),
-            },
-            rows: 1,
-            damaged_rows: 0,
-            consumed: page.consumed,
-            drained,
-        }
-    });
+        rows += 1;
+    }
     let seed = Seed::from_bytes(page.seed);
     for row in &page.rows {
         push_line(&mut text, &line_of(row, seed));
     }
-    let after = ExportCursor {
-        rows: before.rows + page.rows.len() as u64,
-        damaged_rows: before.damaged_rows + page.damaged_rows,
-        drained: before.drained && page.drained,
-        consumed: before.consumed,
-        position: before.position,
-    };
+    let rows = rows + page.rows.len() as u64;
+    let damaged_rows = before.damaged_rows + page.damaged_rows;
     let answer = |text: String| {
         Answer::bytes("application/x-ndjson", text.into_bytes())
             .with_header("Cache-Control", "no-store")
     };
     let Some(position) = page.next else {
-        let unchanged = after.consumed == page.consumed;
         push_line(
             &mut text,
             &json!({
                 "kind": "end",
-                "rows": after.rows,
-                "damaged_rows": after.damaged_rows,
-                "complete": after.drained && unchanged && after.damaged_rows == 0,
+                "rows": rows,
+                "damaged_rows": damaged_rows,
+                "complete": page.complete && damaged_rows == 0,
             }),
         );
         return Ok(answer(text));
     };
-    let next = hex(&codec::encode(&ExportCursor { position, ..after }));
+    let next = hex(&codec::encode(&ExportCursor {
+        at_ms: before.at_ms,
+        position,
+        rows,
+        damaged_rows,
+    }));
     let link = format!("</export?cursor={next}>; rel=\"next\"");
     Ok(answer(text).with_header("Link", link))
+}
+
+/// Sets the moment, and tells every shard of it. One that is not told does not cut its log: then the
+/// export says that plays are missing.
+async fn begin(call: &Call) -> Result<ExportCursor, Problem> {
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env).map_err(away)?;
+    let reply = ask(&stub, "/begin-export", &BeginExport, ASK_TIMEOUT_MS).await;
+    let BeginExportReply(reply) = reply.map_err(away)?;
+    let begun = reply.map_err(|refusal| Problem::refused(refusal, "bad_cursor"))?;
+    let (at_ms, epoch) = (begun.at_ms, begun.epoch);
+    let shards = begun.shards.iter().flat_map(|(key, hint, shards)| {
+        let of_region = move |shard| (key.as_str(), hint.as_deref(), shard);
+        (0..*shards).map(of_region)
+    });
+    let told = shards.map(async |(region_id, hint, shard)| {
+        let request = CutRequest {
+            region_id,
+            shard,
+            epoch,
+            at_ms,
+        };
+        regions::ask_shard(&call.env, "/cut", (region_id, hint, shard), &request).await
+    });
+    let told: Vec<worker::Result<()>> = stream::iter(told)
+        .buffer_unordered(regions::SHARDS_AT_ONCE)
+        .collect()
+        .await;
+    for error in told.into_iter().filter_map(Result::err) {
+        report!("worker", "export: {error}");
+    }
+    Ok(ExportCursor {
+        at_ms,
+        position: ExportPosition {
+            table: 0,
+            key: Vec::new(),
+        },
+        rows: 0,
+        damaged_rows: 0,
+    })
+}
+
+/// The page at a cursor, waiting until there is one.
+async fn page(call: &Call, cursor: &ExportCursor) -> Result<ExportPage, Problem> {
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env).map_err(away)?;
+    let request = ExportRequest {
+        at_ms: cursor.at_ms,
+        position: cursor.position.clone(),
+    };
+    let deadline_ms = now_ms() + PAGE_WITHIN_MS;
+    while now_ms() < deadline_ms {
+        let reply = ask(&stub, "/export", &request, ASK_TIMEOUT_MS).await;
+        let ExportReply(reply) = reply.map_err(away)?;
+        match reply.map_err(|refusal| Problem::refused(refusal, "bad_cursor"))? {
+            ExportAnswer::Page(page) => return Ok(page),
+            ExportAnswer::Wait { ms } => Delay::from(Duration::from_millis(ms)).await,
+        }
+    }
+    Err(away(worker::Error::from("the moment does not come")))
 }
 
 fn push_line(text: &mut String, line: &Value) {
@@ -295,7 +344,7 @@ fn row_of(line: Line) -> Result<ImportRow, String> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         let _ = write!(text, "{byte:02x}");
@@ -303,7 +352,7 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-fn read_hex(text: &str) -> Option<Vec<u8>> {
+pub fn read_hex(text: &str) -> Option<Vec<u8>> {
     let pairs = text.as_bytes().chunks(2);
     let bytes = pairs.map(|pair| {
         let pair = std::str::from_utf8(pair)

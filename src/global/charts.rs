@@ -47,11 +47,12 @@ impl Global {
             return Ok(known);
         }
         self.shrink_caches();
+        let key = self.key_of(&request.scope);
         if request.sort == Sort::Distinctive {
-            self.live.align(&request.scope, self.seed(), now_ms);
+            self.live.align(&key, self.seed(), now_ms);
         }
         let leaderboard = self.new_chart(storage, request, rules, now_ms)?;
-        let mut merged_ms = self.live.merged_ms(&request.scope, now_ms);
+        let mut merged_ms = self.live.merged_ms(&key, now_ms);
         if request.sort == Sort::Distinctive {
             merged_ms = merged_ms.min(self.live.merged_ms(GLOBAL_SCOPE, now_ms));
         }

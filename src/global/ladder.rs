@@ -180,3 +180,17 @@ pub fn expired(
     }
     Ok(deletes)
 }
+
+/// The deletes of all panes of a scope.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn all_of(storage: &impl Storage, scope: &str) -> Result<Vec<Write>, StorageError> {
+    let mut deletes = Vec::new();
+    for level in Level::LADDER {
+        let keys = storage.keys(Table::Panes, &pane_prefix(scope, level))?;
+        let keys = keys.into_iter();
+        deletes.extend(keys.map(|key| Write::delete(Table::Panes, key)));
+    }
+    Ok(deletes)
+}

@@ -230,6 +230,13 @@ impl Logs {
         heard
     }
 
+    /// Up to where entries of a log were taken.
+    pub fn accepted(&self, shard: &ShardName, log_id: u128) -> Option<u64> {
+        let logs = self.shards.get(shard)?;
+        let log = logs.iter().find(|log| log.log_id == log_id)?;
+        Some(log.accepted)
+    }
+
     /// The copies of a push are taken: whether its shard has plays that it has not sealed, and when
     /// it said so.
     pub fn copies_taken(&mut self, shard: &ShardName, push: &Push<'_>) {

@@ -9,7 +9,6 @@ use super::state::Global;
 use super::work::Done;
 use crate::storage::{Storage, StorageError};
 use crate::summary::{Bounds, Summary};
-use crate::topology::GLOBAL_SCOPE;
 use crate::window::{self, Kind, PaneKey, Span, Timeframe, Unit, Window, tiles};
 use crate::wire::{Refusal, WindowRequest};
 
@@ -47,9 +46,7 @@ impl Global {
         request: WindowRequest,
         now_ms: u64,
     ) -> Result<Window, Refusal> {
-        if scope != GLOBAL_SCOPE && self.table.find(scope).is_none() {
-            return Err(Refusal::UnknownRegion);
-        }
+        self.require(scope)?;
         window_of(request, now_ms)
     }
 
@@ -133,6 +130,7 @@ impl Global {
         reading: Reading,
         add: &mut impl FnMut(Rc<Summary>),
     ) -> Result<bool, Refusal> {
+        let scope = &*self.key_of(scope);
         let mut damaged = false;
         for panes in stretches(&tiles(span, now_ms), now_ms) {
             let run = Run::of(scope, panes, now_ms).filter(|_| reading == Reading::AsRuns);

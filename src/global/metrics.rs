@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Global;
 use crate::codec::Record;
-use crate::topology::GLOBAL_SCOPE;
+use crate::topology::{GLOBAL_SCOPE, parts_of_key};
 use crate::wire::InstanceMetrics;
 
 /// Counters since the object started, and how it stands.
@@ -53,7 +53,7 @@ impl Global {
         let open = copies.filter(|(_, copies)| !copies.panes.is_empty());
         let push_ages_ms = open.map(|((region_id, shard), copies)| {
             let age_ms = now_ms.saturating_sub(copies.received_ms);
-            (region_id.clone(), *shard, age_ms)
+            (parts_of_key(region_id).0.to_owned(), *shard, age_ms)
         });
         GlobalMetrics {
             folds: self.folds,

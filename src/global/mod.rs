@@ -52,6 +52,7 @@ mod logs;
 mod merged;
 mod merging;
 mod metrics;
+mod moment;
 #[cfg(target_arch = "wasm32")]
 mod object;
 mod pace;

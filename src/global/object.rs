@@ -17,7 +17,8 @@ use crate::leaderboard::Leaderboard;
 use crate::log::report;
 use crate::panics;
 use crate::platform::{
-    answer, instance_metrics, memory_is_short, now_ms, random_bytes, setting, setting_is_true,
+    answer, instance_metrics, keep_as_set, memory_is_short, now_ms, random_bytes, setting,
+    setting_is_true,
 };
 use crate::settings::read_regions;
 use crate::storage::{SqlStorage, Storage, StorageError, Table};
@@ -46,6 +47,7 @@ struct Inner {
 
 impl DurableObject for GlobalBoard {
     fn new(state: State, env: Env) -> Self {
+        keep_as_set(&env);
         GlobalBoard {
             inner: Rc::new(Inner {
                 state,
@@ -84,13 +86,25 @@ impl DurableObject for GlobalBoard {
                     global.put_region(storage, &request, now_ms)
                 }),
             )),
+            "/delete-region" => answer(&DeleteRegionReply(
+                inner
+                    .change(&message, |global, storage, request: DeleteRegion| {
+                        global.delete_region(storage, &request, now_ms)
+                    })
+                    .await,
+            )),
+            "/reset" => answer(&ResetReply(inner.reset(&message, now_ms).await)),
             "/metrics" => answer(&inner.metrics(now_ms)),
-            "/export" => answer(&ExportReply(inner.ask(
-                &message,
-                |global, storage, ExportRequest(from)| {
-                    global.export(storage, from.as_ref(), now_ms)
-                },
-            ))),
+            "/begin-export" => answer(&BeginExportReply(
+                inner.ask(&message, |global, storage, BeginExport| {
+                    global.begin_export(storage, now_ms)
+                }),
+            )),
+            "/export" => answer(&ExportReply(
+                inner.ask(&message, |global, storage, request: ExportRequest| {
+                    global.export(storage, &request, now_ms)
+                }),
+            )),
             "/import" => answer(&ImportReply(inner.import(&message, now_ms).await)),
             "/told" => answer(&PutRegionReply(
                 inner.ask(&message, |global, storage, request: Told| {
@@ -191,15 +205,39 @@ impl Inner {
         if memory_is_short(4 * message.len()) {
             return Err(Refusal::Busy { retry_after_s: 1 });
         }
-        let imported = self.ask(message, |global, storage, request: ImportRequest| {
+        self.change(message, |global, storage, request: ImportRequest| {
             global.import(storage, &request, now_ms)
-        })?;
+        })
+        .await
+    }
+
+    /// Begins counting anew; answers when that is durable.
+    async fn reset(&self, message: &[u8], now_ms: u64) -> Result<ResetDone, Refusal> {
+        let done = self
+            .change(message, |global, storage, request: Reset| {
+                global.reset(storage, &request, random_bytes(), now_ms)
+            })
+            .await?;
+        if !done.repeated {
+            *self.regions.borrow_mut() = CountedRegions::default();
+            report!("global", "counting begins anew");
+        }
+        Ok(done)
+    }
+
+    /// Asks for a change, and answers when it is durable.
+    async fn change<Q: Record + for<'de> serde::Deserialize<'de>, A>(
+        &self,
+        message: &[u8],
+        run: impl FnOnce(&mut Global, &SqlStorage, Q) -> Result<A, Refusal>,
+    ) -> Result<A, Refusal> {
+        let changed = self.ask(message, run)?;
         if let Err(error) = self.state.storage().sync().await {
             report!("global", "sync: {error}");
             *self.loaded.borrow_mut() = None;
             return Err(Refusal::Storage(error.to_string()));
         }
-        Ok(imported)
+        Ok(changed)
     }
 
     /// A leaderboard, in its turn.

@@ -83,8 +83,8 @@ impl Global {
         }
         let mut regions = Vec::with_capacity(self.table.regions.len());
         for region in &self.table.regions {
-            let region_id = &region.region_id;
-            let copies = self.live.copies_of(region_id);
+            let (region_id, key) = (&region.region_id, region.key());
+            let copies = self.live.copies_of(&key);
             let open = copies.filter(|(_, copies)| !copies.panes.is_empty());
             let ages = open.map(|(_, copies)| now_ms.saturating_sub(copies.received_ms));
             regions.push(RegionStatus {

@@ -5,22 +5,42 @@ use super::MAX_SHARDS_IN_ALL;
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::topology::{
-    MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS, Region, RegionTable, ReshardError,
-    check_region_id,
+    DeletedRegion, MAX_DELETED_REGIONS, MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS, Region,
+    RegionTable, ReshardError, check_region_id, parts_of_key,
 };
 use crate::wire::{PutRegion, Refusal};
 
 use std::collections::BTreeSet;
+use std::hash::Hasher;
 
 use serde::{Deserialize, Serialize};
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// A region's row is found by its position and its id.
 const POSITION_BYTES: usize = 4;
 /// Two copies of the seed: a new one would loosen the bounds of everything stored.
 const SEED_NAME: &[u8] = b"seed/";
+/// Two copies: an earlier epoch would let in what was counted before.
+const INSTALLATION_NAME: &[u8] = b"installation/";
+/// Regions that were deleted, by their number.
+const DELETED_PREFIX: &[u8] = b"deleted/";
 
 #[derive(Serialize, Deserialize)]
 struct SeedRow([u8; 16]);
+
+/// Which installation this is, and since when it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installation {
+    pub id: [u8; 16],
+    /// The one before counting began anew: who asks for that again has not heard of it.
+    pub previous_id: Option<[u8; 16]>,
+    pub epoch_ms: u64,
+}
+
+impl Record for Installation {
+    const KIND: u8 = 73;
+    const VERSION: u8 = 1;
+}
 
 impl RegionRows {
     /// A region was made, behind every row there was.
@@ -77,6 +97,22 @@ pub struct RegionRows {
     seed_generation: u8,
     /// What the settings say of regions and the table does not, a sentence each.
     pub differences: Vec<String>,
+    pub installation: Installation,
+    installation_generation: u8,
+}
+
+/// The writes that begin another epoch, with a seed of its own.
+pub fn epoch_writes(rows: &RegionRows, installation: &Installation, seed: [u8; 16]) -> Vec<Write> {
+    let row = codec::encode(installation);
+    let generation = rows.installation_generation;
+    let mut writes = seed_writes(rows, seed).to_vec();
+    writes.extend(twin::writes(
+        Table::Meta,
+        INSTALLATION_NAME,
+        generation,
+        &row,
+    ));
+    writes
 }
 
 /// The writes that store another seed: for an installation that has no plays yet.
@@ -108,11 +144,34 @@ pub fn load(
         ));
         random
     });
+    let known = twin::load::<Installation>(storage, Table::Meta, INSTALLATION_NAME)?;
     let mut rows = RegionRows {
-        damaged: stored.damaged,
+        damaged: stored.damaged + known.damaged,
         seed_generation: stored.generation,
+        installation_generation: known.generation,
         ..RegionRows::default()
     };
+    rows.installation = known.record.unwrap_or_else(|| {
+        let made = Installation {
+            id: id_of(&random),
+            ..Installation::default()
+        };
+        let (row, generation) = (codec::encode(&made), known.generation);
+        writes.extend(twin::writes(
+            Table::Meta,
+            INSTALLATION_NAME,
+            generation,
+            &row,
+        ));
+        made
+    });
+    let mut deleted: Vec<DeletedRegion> = Vec::new();
+    for (key, value) in storage.scan(Table::Meta, DELETED_PREFIX, &[], usize::MAX)? {
+        let region = codec::decode::<DeletedRegion>(&value).ok();
+        rows.damaged += u64::from(region.is_none());
+        // Without it, a region of this id would be taken for one that was never there.
+        deleted.extend(region.or_else(|| deleted_by_its_key(&key)));
+    }
     let mut regions: Vec<Region> = Vec::new();
     let mut ids: BTreeSet<Vec<u8>> = BTreeSet::new();
     for (key, value) in storage.scan(Table::Regions, &[], &[], usize::MAX)? {
@@ -163,7 +222,35 @@ pub fn load(
         rows.made(&key);
         regions.push(region);
     }
-    Ok((RegionTable { seed, regions }, rows, writes))
+    let table = RegionTable {
+        installation_id: rows.installation.id,
+        epoch_ms: rows.installation.epoch_ms,
+        seed,
+        regions,
+        deleted,
+    };
+    Ok((table, rows, writes))
+}
+
+/// What the key of a row says that cannot be read.
+fn deleted_by_its_key(key: &[u8]) -> Option<DeletedRegion> {
+    let key = key.get(DELETED_PREFIX.len() + 4..)?;
+    let (region_id, incarnation) = parts_of_key(std::str::from_utf8(key).ok()?);
+    Some(DeletedRegion {
+        region_id: region_id.to_owned(),
+        incarnation,
+        shards: 1,
+        hint: None,
+        deleted_ms: 0,
+    })
+}
+
+/// The id of an installation that is made with these random bytes. They are its seed, too, which
+/// cannot be found from the id.
+pub fn id_of(random: &[u8; 16]) -> [u8; 16] {
+    let mut hasher = SipHasher13::new_with_key(random);
+    hasher.write(INSTALLATION_NAME);
+    hasher.finish128().as_bytes()
 }
 
 /// The key keeps the order in which regions were made; it ends with the id, so that a row that
@@ -211,15 +298,17 @@ pub fn put(
     let others = table.regions.iter().enumerate();
     let others = others.filter(|(at, _)| *at != position);
     let in_all: u32 = others.map(|(_, region)| region.shards_wanted()).sum();
-    if in_all + request.shards.unwrap_or(1) > MAX_SHARDS_IN_ALL {
-        return invalid("all regions together may have 10000 shards");
+    // What their shards have is still to be taken.
+    let of_deleted: u32 = table.deleted.iter().map(|deleted| deleted.shards).sum();
+    if in_all + of_deleted + request.shards.unwrap_or(1) > MAX_SHARDS_IN_ALL {
+        return invalid("all regions together, deleted ones included, may have 10000 shards");
     }
     let mut region = table.regions.get(position).cloned().unwrap_or_else(|| {
-        Region::new(
-            &request.region_id,
-            &request.region_id,
-            request.shards.unwrap_or(1),
-        )
+        let shards = request.shards.unwrap_or(1);
+        Region {
+            incarnation: table.incarnations(&request.region_id),
+            ..Region::new(&request.region_id, &request.region_id, shards)
+        }
     });
     if let Some(name) = &request.region_name {
         region.region_name.clone_from(name);
@@ -239,4 +328,47 @@ pub fn put(
     let key = key.unwrap_or_else(|| row_key(rows.next_position, &region));
     let write = Write::put(Table::Regions, key, codec::encode(&region));
     Ok((position, region, write))
+}
+
+/// Deletes a region. Returns its place, what is remembered of it, and the writes that do it; its
+/// panes are not among them.
+///
+/// # Errors
+/// [`Refusal`]: there is no such region, it is the last one, or too many were deleted.
+pub fn delete(
+    table: &RegionTable,
+    rows: &RegionRows,
+    region_id: &str,
+    now_ms: u64,
+) -> Result<(usize, DeletedRegion, [Write; 2]), Refusal> {
+    let regions = table.regions.iter();
+    let found = regions.zip(&rows.keys).enumerate();
+    let mut found = found.filter(|(_, (region, _))| region.region_id == region_id);
+    let (position, (region, key)) = found.next().ok_or(Refusal::UnknownRegion)?;
+    let invalid = |detail: &str| Err(Refusal::Invalid(detail.to_owned()));
+    if table.regions.len() == 1 {
+        return invalid("this is the only region; make another one first, plays need one");
+    }
+    if table.deleted.len() >= MAX_DELETED_REGIONS {
+        return invalid("1000 regions were deleted already, the most that are remembered");
+    }
+    let deleted = DeletedRegion {
+        region_id: region.region_id.clone(),
+        incarnation: region.incarnation,
+        shards: region.most_shards(),
+        hint: region.hint.clone(),
+        deleted_ms: now_ms,
+    };
+    let number = table.deleted.len() as u32;
+    let remembered = [
+        DELETED_PREFIX,
+        &number.to_be_bytes()[..],
+        region.key().as_bytes(),
+    ]
+    .concat();
+    let writes = [
+        Write::delete(Table::Regions, key.clone()),
+        Write::put(Table::Meta, remembered, codec::encode(&deleted)),
+    ];
+    Ok((position, deleted, writes))
 }

@@ -1,5 +1,6 @@
 //! The state of the global object, and every change of it. See the folder's introduction.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -9,22 +10,24 @@ use super::damage::Damage;
 use super::ladder;
 use super::live::{Copies, Live, SentPane, merge_entries};
 use super::logs::{Logs, ShardName, Turn};
+use super::moment::{Cutting, Moment, write_apart};
 use super::pace::Pace;
 use super::recent::Recent;
-use super::regions::{self, FirstRegion, RegionRows};
+use super::regions::{self, FirstRegion, Installation, RegionRows};
 use super::room::Room;
 use super::runs::Runs;
+use super::transfer;
 use super::work::Work;
 use super::*;
 use crate::codec;
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
-use crate::topology::{GLOBAL_SCOPE, MAX_SHARDS, Region, RegionTable};
+use crate::topology::{DeletedRegion, GLOBAL_SCOPE, MAX_SHARDS, Region, RegionTable};
 use crate::window::{HOUR_MS, Level, PaneKey, fold_targets};
 use crate::wire::{
-    CatalogEntry, MAX_PANE_AHEAD_MS, PostPatch, Push, PushLimits, PushReply, PutRegion, Refusal,
-    SealedPane, Told,
+    CatalogEntry, DeleteRegion, MAX_PANE_AHEAD_MS, PostPatch, Push, PushLimits, PushReply,
+    PutRegion, Refusal, Reset, ResetDone, SealedPane, Told,
 };
 
 /// How often panes that no question can reach are looked for.
@@ -68,6 +71,10 @@ pub struct Global {
     /// Shards that had something open before this state was loaded and were not heard of since,
     /// and when they were heard last.
     unheard: BTreeMap<ShardName, u64>,
+    /// An export whose moment is to come, or was a moment ago.
+    pub(super) cutting: Option<Cutting>,
+    /// The moment of an export that is read.
+    pub(super) moment: Moment,
     /// When a shard of each region was heard of last before this state was loaded.
     heard_before: BTreeMap<String, u64>,
 }
@@ -99,8 +106,8 @@ impl Global {
         if !writes.is_empty() {
             storage.write(&writes)?;
         }
-        let region_ids: Vec<String> = region_ids(&table).map(str::to_owned).collect();
-        let logs = Logs::load(storage, &region_ids)?;
+        let keys: Vec<String> = table.keys().map(Cow::into_owned).collect();
+        let logs = Logs::load(storage, &keys)?;
         Ok(Global {
             unheard: logs
                 .with_open()
@@ -123,6 +130,8 @@ impl Global {
             limits,
             pace: Pace::default(),
             started_ms: Cell::default(),
+            cutting: None,
+            moment: Moment::load(storage)?,
         })
     }
 
@@ -189,7 +198,7 @@ impl Global {
     ) -> Result<CheckedPush<'a>, Refusal> {
         let invalid = |detail: String| Refusal::Invalid(detail);
         let push: Push<'_> = codec::decode(push).map_err(|error| invalid(error.to_string()))?;
-        if self.table.find(push.region_id).is_none() {
+        if !self.table.knows_key(push.region_id) {
             return Err(Refusal::UnknownRegion);
         }
         if self.logs.is_damaged(push.region_id) {
@@ -275,7 +284,19 @@ impl Global {
             copies,
             decoded,
         } = checked;
+        if push.epoch_ms < self.table.epoch_ms {
+            // It was counted before counting began anew: the shard forgets it when it hears of it.
+            return PushReply {
+                wanted_offset: push.first_offset,
+                durable_offset: push.oldest_offset,
+                epoch_ms: self.table.epoch_ms,
+                seed: self.table.seed,
+                push_interval_ms: self.pace.interval_ms(),
+            };
+        }
         self.unheard.remove(&shard);
+        let cutting = self.cutting.as_mut().filter(|it| !it.is_over(now_ms));
+        let limit = cutting.and_then(|cutting| cutting.limit(&shard, &push));
         let log = self.logs.log(
             &shard,
             (push.log_id, push.log_began_ms),
@@ -291,7 +312,10 @@ impl Global {
                 true => 0,
                 false => skip,
             };
-            let taken: Vec<Option<SentPane>> = entries.into_iter().skip(skip).collect();
+            let most = limit.map_or(usize::MAX, |limit| {
+                usize::try_from(limit.saturating_sub(log.accepted)).unwrap_or(usize::MAX)
+            });
+            let taken: Vec<Option<SentPane>> = entries.into_iter().skip(skip).take(most).collect();
             if !taken.is_empty() {
                 log.accepted += taken.len() as u64;
                 gaps = taken.iter().filter(|pane| pane.is_none()).count() as u64;
@@ -303,6 +327,8 @@ impl Global {
         let reply = PushReply {
             wanted_offset: log.accepted,
             durable_offset: log.durable,
+            // A later one, where this object was set back: the shard stays where it is.
+            epoch_ms: self.table.epoch_ms.max(push.epoch_ms),
             seed: self.table.seed,
             push_interval_ms: self.pace.interval_ms(),
         };
@@ -342,6 +368,8 @@ impl Global {
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
     pub fn flush(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
+        self.moment.forget_idle(storage, now_ms)?;
+        let storage = &self.moment.guard(storage);
         let regions = self.live.pending_regions();
         if mutants::active(Mutant::OffsetsApart) {
             self.folded_panes += storage.atomically(|| self.fold_pending(storage, now_ms))?;
@@ -356,8 +384,10 @@ impl Global {
         self.folds += 1;
         if now_ms.saturating_sub(self.expired_ms) >= EXPIRE_EVERY_MS {
             self.expired_ms = now_ms;
-            for scope in region_ids(&self.table).chain([GLOBAL_SCOPE]) {
-                storage.write(&ladder::expired(storage, scope, now_ms)?)?;
+            let keys = self.table.regions.iter().map(Region::key);
+            for scope in keys.chain([GLOBAL_SCOPE.into()]) {
+                let expired = ladder::expired(storage, &scope, now_ms)?;
+                storage.atomically(|| write_apart(storage, &expired))?;
             }
         }
         self.logs.written(&regions);
@@ -393,9 +423,11 @@ impl Global {
         now_ms: u64,
     ) -> Result<u64, StorageError> {
         let mut targets: BTreeMap<(&str, PaneKey), Vec<&Summary>> = BTreeMap::new();
-        for (region_id, pane, summary) in sealed {
+        for (key, pane, summary) in sealed {
+            // What a region had that was deleted counts in the world alone.
+            let here = self.table.find_key(key).map(|_| *key);
             for target in fold_targets(*pane, now_ms) {
-                for scope in [region_id, GLOBAL_SCOPE] {
+                for scope in here.into_iter().chain([GLOBAL_SCOPE]) {
                     targets.entry((scope, target)).or_default().push(summary);
                 }
             }
@@ -502,7 +534,7 @@ impl Global {
         patches: &[PostPatch],
     ) -> Result<Option<CatalogEntry>, Refusal> {
         self.recent.get_mut().forget();
-        self.catalog.put(storage, patches)
+        self.catalog.put(&self.moment.guard(storage), patches)
     }
 
     /// Makes or changes a region.
@@ -520,10 +552,11 @@ impl Global {
             regions::put(&self.table, &self.region_rows, request, now_ms)?;
         if position == self.table.regions.len() {
             self.logs
-                .load_region(storage, &region.region_id)
+                .load_region(storage, &region.key())
                 .map_err(refused)?;
         }
-        storage
+        let guarded = self.moment.guard(storage);
+        guarded
             .write(std::slice::from_ref(&write))
             .map_err(refused)?;
         if position == self.table.regions.len() {
@@ -534,6 +567,109 @@ impl Global {
             None => self.table.regions.push(region.clone()),
         }
         Ok(region)
+    }
+
+    /// Deletes a region with its panes; its plays stay in the world's. What its shards still have is
+    /// taken into the world's, too. Returns what its shards are to be told of; also where it was
+    /// deleted before.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed.
+    pub fn delete_region(
+        &mut self,
+        storage: &impl Storage,
+        request: &DeleteRegion,
+        now_ms: u64,
+    ) -> Result<DeletedRegion, Refusal> {
+        let refused = |error: StorageError| Refusal::Storage(error.0);
+        let region_id = request.region_id.as_str();
+        if self.table.is_deleted(region_id) {
+            let mut deleted = self.table.deleted.iter().rev();
+            let deleted = deleted.find(|deleted| deleted.region_id == region_id);
+            return deleted.cloned().ok_or(Refusal::UnknownRegion);
+        }
+        let (position, deleted, writes) =
+            regions::delete(&self.table, &self.region_rows, region_id, now_ms)?;
+        // What is pending of it goes into the world's panes with the next flush.
+        let guarded = self.moment.guard(storage);
+        let key = deleted.key().into_owned();
+        let change = || {
+            guarded.write(&writes)?;
+            write_apart(&guarded, &ladder::all_of(&guarded, &key)?)
+        };
+        guarded.atomically(change).map_err(refused)?;
+        self.table.regions.remove(position);
+        self.region_rows.keys.remove(position);
+        self.table.deleted.push(deleted.clone());
+        self.recent.get_mut().forget();
+        Ok(deleted)
+    }
+
+    /// Begins counting anew: every pane and offset goes, and with them the marks of imports and an
+    /// export under way. Catalog and regions stay. Who asks again with the id of before changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed.
+    pub fn reset(
+        &mut self,
+        storage: &impl Storage,
+        request: &Reset,
+        random: [u8; 32],
+        now_ms: u64,
+    ) -> Result<ResetDone, Refusal> {
+        let refused = |error: StorageError| Refusal::Storage(error.0);
+        let was = self.region_rows.installation;
+        if was.previous_id == Some(request.installation_id) {
+            return Ok(ResetDone {
+                table: self.table.clone(),
+                repeated: true,
+            });
+        }
+        if was.id != request.installation_id {
+            return Err(Refusal::WrongInstallation);
+        }
+        let (id, seed) = random.split_at(16);
+        let installation = Installation {
+            id: id.try_into().unwrap_or_default(),
+            previous_id: Some(was.id),
+            epoch_ms: now_ms.max(was.epoch_ms.saturating_add(1)),
+        };
+        let seed = seed.try_into().unwrap_or_default();
+        let change = || {
+            storage.clear(Table::Panes)?;
+            storage.clear(Table::Offsets)?;
+            self.moment.forget(storage)?;
+            storage.write(&transfer::marks_of_imports(storage)?)?;
+            storage.write(&regions::epoch_writes(
+                &self.region_rows,
+                &installation,
+                seed,
+            ))
+        };
+        storage.atomically(change).map_err(refused)?;
+        *self = Self::load_within(storage, &[], seed, self.limits).map_err(refused)?;
+        Ok(ResetDone {
+            table: self.table.clone(),
+            repeated: false,
+        })
+    }
+
+    /// The key of a region by which its panes and shards are known; the world is itself.
+    pub(super) fn key_of(&self, scope: &str) -> String {
+        let region = self.table.find(scope);
+        region.map_or_else(|| scope.to_owned(), |region| region.key().into_owned())
+    }
+
+    /// Why a scope cannot be asked for that is none.
+    pub(super) fn require(&self, scope: &str) -> Result<(), Refusal> {
+        if scope == GLOBAL_SCOPE || self.table.find(scope).is_some() {
+            Ok(())
+        } else if self.table.is_deleted(scope) {
+            Err(Refusal::RegionDeleted)
+        } else {
+            Err(Refusal::UnknownRegion)
+        }
     }
 
     /// Every shard has been told of a change of the number of shards: batches are claimed for a
@@ -556,7 +692,8 @@ impl Global {
         let mut region = known.clone();
         region.told(told.asked_ms, now_ms);
         let write = Write::put(Table::Regions, key.clone(), codec::encode(&region));
-        storage
+        let guarded = self.moment.guard(storage);
+        guarded
             .write(&[write])
             .map_err(|error| Refusal::Storage(error.0))?;
         known.clone_from(&region);
@@ -586,8 +723,4 @@ struct CheckedPush<'a> {
     copies: Vec<SentPane>,
     /// The same, decoded; none where there was no room.
     decoded: Vec<(PaneKey, Rc<Summary>)>,
-}
-
-fn region_ids(table: &RegionTable) -> impl Iterator<Item = &str> {
-    table.regions.iter().map(|region| region.region_id.as_str())
 }

@@ -2,10 +2,9 @@
 //! another.
 //!
 //! # Export
-//! Regions, catalog and ladders in the order of their keys, [`PAGE_BYTES`] at a time. What is
-//! pending is folded before the first page. Plays that shards have not pushed yet are in no page;
-//! [`ExportPage::drained`] says whether there are such, as far as this object knows, and
-//! [`ExportPage::consumed`] whether anything was folded between two pages.
+//! Regions, catalog and ladders in the order of their keys, [`PAGE_BYTES`] at a time, all of one moment
+//! ([`super::moment`]): every play that was durable by then, and none that became so later, while
+//! senders go on. [`ExportPage::complete`] says whether all shards have told what they had.
 //!
 //! # Import
 //! An export is a log: its rows are numbered, and the number of the next one is stored together
@@ -17,27 +16,32 @@
 //! has no plays yet takes the seed as well; then filters merge cell by cell, and bounds are the
 //! same as they were. Regions and entries of the catalog that are there already stay as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::logs::ShardName;
+use super::moment::{CUT_AHEAD_A_SHARD_MS, CUT_AHEAD_MS, Cutting, TABLES};
 use super::regions;
 use super::room::Room;
 use super::{Global, ladder};
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
-use crate::topology::{GLOBAL_SCOPE, Region};
-use crate::window::{Level, PaneKey, expires_before_ms};
+use crate::topology::{DeletedRegion, Region, parts_of_key};
+use crate::window::{DAY_MS, Level, PaneKey, expires_before_ms};
 use crate::wire::{
-    CatalogEntry, ExportPage, ExportPosition, ImportRequest, ImportRow, Imported, PostPatch,
-    PutRegion, Refusal, TransferPane, TransferRow,
+    BegunExport, CatalogEntry, ExportAnswer, ExportPage, ExportPosition, ExportRequest,
+    ImportRequest, ImportRow, Imported, PostPatch, PutRegion, Refusal, TransferPane, TransferRow,
 };
 
 /// Stored bytes of a page; one row may be larger. As JSON they are up to five times as many.
 const PAGE_BYTES: usize = 512 << 10;
-/// The tables of an export, in its order.
-const TABLES: [Table; 3] = [Table::Regions, Table::Posts, Table::Panes];
+/// Who asks too early asks again so much later.
+const ASK_AGAIN_MS: u64 = 250;
+/// Shards of a region that was deleted longer ago are not asked to cut their logs: they keep what they
+/// have for so long, and took nothing since.
+const DELETED_CUT_FOR_MS: u64 = 8 * DAY_MS;
 /// How far an import has come: one row for each installation that rows came from.
 const IMPORT_PREFIX: &[u8] = b"import/";
 
@@ -53,6 +57,15 @@ impl Record for ImportMark {
     const VERSION: u8 = 1;
 }
 
+/// The deletes of what is known of imports.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn marks_of_imports(storage: &impl Storage) -> Result<Vec<Write>, StorageError> {
+    let keys = storage.keys(Table::Meta, IMPORT_PREFIX)?.into_iter();
+    Ok(keys.map(|key| Write::delete(Table::Meta, key)).collect())
+}
+
 fn refused(error: StorageError) -> Refusal {
     Refusal::Storage(error.0)
 }
@@ -62,43 +75,93 @@ fn invalid(detail: impl Into<String>) -> Refusal {
 }
 
 impl Global {
-    /// A page of everything that is kept, from a position on.
+    /// There is to be an export, of a moment that is about to come. One that is under way is over.
     ///
     /// # Errors
-    /// [`Refusal`] for a position that is none, and when the disk refuses.
+    /// When the disk refuses.
+    pub fn begin_export(
+        &mut self,
+        storage: &impl Storage,
+        now_ms: u64,
+    ) -> Result<BegunExport, Refusal> {
+        self.moment.forget(storage).map_err(refused)?;
+        let live = self.table.regions.iter();
+        let live = live.map(|region| (region.key(), &region.hint, region.most_shards()));
+        // What a shard has is pushed within days, or its storage is lost.
+        let is_recent =
+            |region: &&DeletedRegion| now_ms.saturating_sub(region.deleted_ms) < DELETED_CUT_FOR_MS;
+        let deleted = self.table.deleted.iter().filter(is_recent);
+        let deleted = deleted.map(|region| (region.key(), &region.hint, region.shards));
+        let shards: Vec<(String, Option<String>, u32)> = live
+            .chain(deleted)
+            .map(|(key, hint, shards)| (key.into_owned(), hint.clone(), shards))
+            .collect();
+        let each = |(key, _, shards): &(String, _, u32)| {
+            let key = key.clone();
+            (0..*shards).map(move |shard| (key.clone(), shard))
+        };
+        let expected: BTreeSet<ShardName> = shards.iter().flat_map(each).collect();
+        let ahead_ms = CUT_AHEAD_MS + CUT_AHEAD_A_SHARD_MS * expected.len() as u64;
+        let at_ms = now_ms.saturating_add(ahead_ms);
+        self.cutting = Some(Cutting::new(at_ms, expected));
+        Ok(BegunExport {
+            at_ms,
+            epoch: self.table.epoch(),
+            shards,
+        })
+    }
+
+    /// A page of everything that was kept at a moment, from a position on; or that it is too early.
+    ///
+    /// # Errors
+    /// [`Refusal`] for an export that is over, a position that is none, and when the disk refuses.
     pub fn export(
         &mut self,
         storage: &impl Storage,
-        from: Option<&ExportPosition>,
+        request: &ExportRequest,
         now_ms: u64,
-    ) -> Result<ExportPage, Refusal> {
-        if from.is_none() && self.live.pending_since_ms.is_some() {
-            self.flush(storage, now_ms).map_err(refused)?;
+    ) -> Result<ExportAnswer, Refusal> {
+        if let Some(cutting) = self.cutting.as_ref()
+            && cutting.at_ms == request.at_ms
+        {
+            let is_complete = cutting.is_complete(&self.logs);
+            if !is_complete && !cutting.is_over(now_ms) {
+                return Ok(ExportAnswer::Wait { ms: ASK_AGAIN_MS });
+            }
+            if self.live.pending_since_ms.is_some() {
+                self.flush(storage, now_ms).map_err(refused)?;
+            }
+            self.moment
+                .keep(storage, request.at_ms, is_complete, now_ms)
+                .map_err(refused)?;
+            self.cutting = None;
         }
-        let (index, start) = match from {
-            None => (0, &[][..]),
-            Some(position) => (usize::from(position.table), &position.key[..]),
+        self.moment.forget_idle(storage, now_ms).map_err(refused)?;
+        let Some(complete) = self.moment.is_kept(request.at_ms) else {
+            return Err(Refusal::ExportIsOver);
         };
+        let index = usize::from(request.position.table);
         let table = *TABLES
             .get(index)
             .ok_or_else(|| invalid("no such position"))?;
-        let stored = storage.scan(table, &[], start, PAGE_BYTES);
-        let stored = stored.map_err(refused)?;
-        let mut damaged_rows = 0;
-        let mut rows = Vec::with_capacity(stored.len());
-        for (key, value) in &stored {
+        let found = self
+            .moment
+            .scan(storage, index, &request.position.key, PAGE_BYTES)
+            .map_err(refused)?;
+        let (mut damaged_rows, mut rows) = (0, Vec::new());
+        for (key, value) in found.iter().flat_map(|(stored, _)| stored) {
             match read_row(table, key, value, self.seed()) {
                 Some(row) => rows.push(row),
                 None => damaged_rows += 1,
             }
         }
-        let next = match stored.last() {
+        let next = match found {
             // The next key that there can be.
-            Some((key, _)) => Some((index, [key, &[0][..]].concat())),
+            Some((_, end)) => Some((index, [&end[..], &[0]].concat())),
             None => (index + 1 < TABLES.len()).then(|| (index + 1, Vec::new())),
         };
-        let mut copies = self.live.copies_of(GLOBAL_SCOPE);
-        Ok(ExportPage {
+        self.moment.asked(next.is_none(), now_ms);
+        Ok(ExportAnswer::Page(ExportPage {
             seed: self.table.seed,
             rows,
             damaged_rows,
@@ -106,10 +169,8 @@ impl Global {
                 table: index as u8,
                 key,
             }),
-            consumed: self.logs.consumed().iter().map(|(_, _, at)| at).sum(),
-            drained: self.live.pending_since_ms.is_none()
-                && copies.all(|(_, copies)| copies.panes.is_empty()),
-        })
+            complete,
+        }))
     }
 
     /// Takes rows of an export, once. They are durable after the next sync.
@@ -168,7 +229,7 @@ impl Global {
             next_row,
         };
         writes.push(Write::put(Table::Meta, mark_key, codec::encode(&mark)));
-        storage.write(&writes).map_err(refused)?;
+        self.moment.guard(storage).write(&writes).map_err(refused)?;
         self.table.seed = seed;
         self.recent.get_mut().forget();
         for (scope, pane) in folded {
@@ -223,7 +284,7 @@ impl Global {
         seed: Seed,
         now_ms: u64,
     ) -> Result<(Vec<Write>, Vec<(String, PaneKey)>), Refusal> {
-        let mut targets: BTreeMap<(&str, PaneKey), Vec<Summary>> = BTreeMap::new();
+        let mut targets: BTreeMap<(String, PaneKey), Vec<Summary>> = BTreeMap::new();
         for row in rows {
             let ImportRow::Row(TransferRow::Pane(pane)) = row else {
                 continue;
@@ -231,13 +292,14 @@ impl Global {
             let key = Level::from_code(pane.level)
                 .and_then(|level| PaneKey::checked(level, pane.start_ms))
                 .ok_or_else(|| invalid("a pane of no such span"))?;
-            if pane.scope != GLOBAL_SCOPE && self.table.find(&pane.scope).is_none() {
+            if self.require(&pane.scope).is_err() {
                 return Err(invalid(format!("there is no region {:?}", pane.scope)));
             }
             let summary = Summary::decode(&pane.summary, seed)
                 .map_err(|error| invalid(format!("summary: {error}")))?;
             if key.end_ms() > expires_before_ms(key.level, now_ms) {
-                targets.entry((&pane.scope, key)).or_default().push(summary);
+                let target = (self.key_of(&pane.scope), key);
+                targets.entry(target).or_default().push(summary);
             }
         }
         let room = Room::of(storage).map_err(refused)?;
@@ -245,10 +307,10 @@ impl Global {
         let mut folded = Vec::with_capacity(targets.len());
         for ((scope, key), parts) in targets {
             let parts: Vec<&Summary> = parts.iter().collect();
-            let write = ladder::fold(storage, scope, key, &parts, seed, (room, &self.damage))
+            let write = ladder::fold(storage, &scope, key, &parts, seed, (room, &self.damage))
                 .map_err(refused)?;
             writes.push(write.ok_or_else(|| Refusal::Damaged("a pane's rows".into()))?);
-            folded.push((scope.to_owned(), key));
+            folded.push((scope, key));
         }
         Ok((writes, folded))
     }
@@ -271,7 +333,7 @@ fn read_row(table: Table, key: &[u8], value: &[u8], seed: Seed) -> Option<Transf
         _ => {
             let (scope, pane, summary) = ladder::stored_pane(key, value, seed)?;
             Some(TransferRow::Pane(TransferPane {
-                scope,
+                scope: parts_of_key(&scope).0.to_owned(),
                 level: pane.level.code(),
                 start_ms: pane.start_ms,
                 summary,

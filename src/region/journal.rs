@@ -146,6 +146,21 @@ impl Journal {
         self.uncovered_bytes += bytes;
     }
 
+    /// The deletes of all rows up to `seq`, and of those that cannot be read.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn clear(&mut self, storage: &impl Storage, seq: u64) -> Result<Vec<Write>, StorageError> {
+        let rows = storage.scan(Table::Journal, &[], &[], usize::MAX)?;
+        let is_later = |value: &[u8]| {
+            let row = codec::decode::<JournalRow<'_>>(value);
+            row.is_ok_and(|row| row.seq > seq)
+        };
+        let rows = rows.into_iter().filter(|(_, value)| !is_later(value));
+        let deletes = rows.map(|(key, _)| Write::delete(Table::Journal, key));
+        Ok(deletes.collect())
+    }
+
     /// A checkpoint covers everything up to `seq`: those rows are free.
     pub fn cover(&mut self, seq: u64) {
         self.covered_seq = seq;

@@ -26,12 +26,13 @@ use crate::log::report;
 use crate::panics;
 use crate::platform::{
     LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, answer, call_raw, global_stub,
-    instance_metrics, memory_is_short, now_ms, random_bytes, within,
+    instance_metrics, keep_as_set, memory_is_short, now_ms, random_bytes, within,
 };
 use crate::storage::{SqlStorage, StorageError};
+use crate::topology::Epoch;
 use crate::wire::{
-    Announcement, AnnouncementReply, COUNTED, ChartReply, KeptChart, LiveRequest, PUSH_INTERVAL_MS,
-    PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal,
+    Announcement, AnnouncementReply, COUNTED, ChartReply, CutRequest, KeptChart, LiveRequest,
+    PUSH_INTERVAL_MS, PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal,
 };
 
 /// How long readers wait for the global object before they get what is there.
@@ -59,6 +60,8 @@ struct Inner {
     group_is_full: RefCell<Option<oneshot::Sender<()>>>,
     committing: Cell<bool>,
     pushing: Cell<bool>,
+    /// The log was cut, and no push has told of it.
+    cut_is_untold: Cell<bool>,
     alarm: Cell<Alarm>,
     arrivals: Cell<Arrivals>,
     pushed_ms: Cell<u64>,
@@ -170,6 +173,7 @@ impl RegionShard {
 
 impl DurableObject for RegionShard {
     fn new(state: State, env: Env) -> Self {
+        keep_as_set(&env);
         let state = state._inner();
         let context = JsValue::clone(state.as_ref());
         let state = State::from(state);
@@ -183,6 +187,7 @@ impl DurableObject for RegionShard {
                 group_is_full: RefCell::new(None),
                 committing: Cell::new(false),
                 pushing: Cell::new(false),
+                cut_is_untold: Cell::new(false),
                 alarm: Cell::default(),
                 arrivals: Cell::default(),
                 pushed_ms: Cell::new(0),
@@ -208,6 +213,10 @@ impl DurableObject for RegionShard {
             "/announce" => {
                 let message = request.bytes().await?;
                 answer(&AnnouncementReply(self.inner.hear(&message).await))
+            }
+            "/cut" => {
+                let message = request.bytes().await?;
+                answer(&AnnouncementReply(self.inner.cut(&message).await))
             }
             "/metrics" => answer(&self.inner.metrics()),
             "/chart" => {
@@ -275,7 +284,15 @@ impl Inner {
         let outcome = self.loaded().and_then(|storage| {
             let mut shard = self.shard.borrow_mut();
             match shard.as_mut() {
-                Some(shard) => change(shard, &storage),
+                Some(shard) => {
+                    let epoch_ms = shard.epoch_ms();
+                    let outcome = change(shard, &storage);
+                    if shard.epoch_ms() != epoch_ms {
+                        // No chart of before is shown any more.
+                        *self.charts.borrow_mut() = ChartCache::default();
+                    }
+                    outcome
+                }
                 None => Err(StorageError("the state is not loaded".into())),
             }
         });
@@ -356,7 +373,11 @@ impl Inner {
         voter: Option<Voter>,
     ) -> Result<Admitted, StorageError> {
         let now_ms = now_ms();
-        self.with_shard(|shard, _| {
+        self.with_shard(|shard, storage| {
+            if request.epoch_ms > shard.epoch_ms() {
+                let (began_ms, seed) = (request.epoch_ms, request.seed);
+                shard.follow(storage, Epoch { began_ms, seed }, random_bytes())?;
+            }
             let mut votes = self.votes.borrow_mut();
             let sifted = voter
                 .and_then(|voter| votes.sift(request, voter, now_ms, |key| shard.knows(key)))
@@ -385,12 +406,13 @@ impl Inner {
         })
     }
 
-    /// Takes note of a change of the number of shards, and answers when that is durable.
+    /// Takes note of news, and answers when that is durable.
     async fn hear(&self, message: &[u8]) -> Result<(), Refusal> {
         let refused = |error: StorageError| Refusal::Storage(error.0);
         let announcement = codec::decode::<Announcement<'_>>(message)
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
-        let is_ours = self.with_shard(|shard, storage| shard.hear(storage, &announcement));
+        let is_ours =
+            self.with_shard(|shard, storage| shard.hear(storage, &announcement, random_bytes()));
         if !is_ours.map_err(refused)? {
             return Err(Refusal::Invalid("meant for another shard".into()));
         }
@@ -399,6 +421,31 @@ impl Inner {
             self.drop_state();
             Refusal::Storage(error.to_string())
         })
+    }
+
+    /// Is to cut its log at a moment that is about to come, and to push then.
+    async fn cut(&self, message: &[u8]) -> Result<(), Refusal> {
+        let refused = |error: StorageError| Refusal::Storage(error.0);
+        let request = codec::decode::<CutRequest<'_>>(message)
+            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let cut = self.with_shard(|shard, storage| {
+            let is_ours = shard.cut_at(storage, &request, random_bytes())?;
+            Ok((is_ours, shard.cut_in_ms(now_ms())))
+        });
+        let (is_ours, in_ms) = cut.map_err(refused)?;
+        if !is_ours {
+            return Err(Refusal::Invalid("meant for another shard".into()));
+        }
+        self.ensure_alarm_within(in_ms.unwrap_or(0)).await;
+        Ok(())
+    }
+
+    /// Cuts the log where it is time, and pushes then however short ago the last push was.
+    fn cut_if_due(&self, shard: &mut Shard, storage: &SqlStorage) -> Result<(), StorageError> {
+        if shard.cut_if_due(storage, now_ms())? {
+            self.cut_is_untold.set(true);
+        }
+        Ok(())
     }
 
     fn metrics(&self) -> ShardMetrics {
@@ -648,6 +695,7 @@ impl Inner {
     /// One group: written, durable, counted, answered. `false` when nothing waits any more.
     async fn commit_once(&self) -> bool {
         let written = self.with_shard(|shard, storage| {
+            self.cut_if_due(shard, storage)?;
             Ok((shard.commit(storage, now_ms())?, shard.sync_point()))
         });
         let Ok((true, point)) = written else {
@@ -665,6 +713,7 @@ impl Inner {
         }
         panics::point("durable");
         let counted = self.with_shard(|shard, storage| {
+            self.cut_if_due(shard, storage)?;
             let tickets = shard.committed(now_ms());
             shard.synced(point);
             if shard.checkpoint_is_needed() {
@@ -730,18 +779,25 @@ impl Inner {
         panics::point("alarm");
         self.shown.borrow_mut().restore();
         self.alarm_fired();
-        let has_work = self.with_shard(|shard, _| Ok(shard.has_work()));
+        let found = self.with_shard(|shard, storage| {
+            self.cut_if_due(shard, storage)?;
+            let has_work = shard.has_work() || self.cut_is_untold.get();
+            Ok((has_work, shard.cut_in_ms(now_ms())))
+        });
+        let has_work = found.as_ref().map(|(has_work, _)| *has_work);
+        let cut_in_ms = found.as_ref().ok().and_then(|(_, cut_in_ms)| *cut_in_ms);
         let has_readers = !self.shown.borrow_mut().tags().is_empty();
-        if has_work == Ok(false) && !has_readers {
+        if has_work == Ok(false) && !has_readers && cut_in_ms.is_none() {
             return;
         }
         // The next one first: whatever happens below, there will be another try.
-        self.ensure_alarm_within(if has_readers {
+        let next_ms = if has_readers {
             LOOK_INTERVAL_MS
         } else {
             self.push_interval_ms.get()
-        })
-        .await;
+        };
+        self.ensure_alarm_within(next_ms.min(cut_in_ms.unwrap_or(u64::MAX)))
+            .await;
         if has_work == Ok(true) {
             self.push().await;
         }
@@ -755,9 +811,10 @@ impl Inner {
         // An alarm may come a little early.
         let due =
             now_ms().saturating_sub(self.pushed_ms.get()) + 500 >= self.push_interval_ms.get();
-        if !due || self.pushing.replace(true) {
+        if !due && !self.cut_is_untold.get() || self.pushing.replace(true) {
             return;
         }
+        self.cut_is_untold.set(false);
         self.pushed_ms.set(now_ms());
         for _ in 0..PUSHES_AN_ALARM {
             match self.push_once().await {

@@ -179,6 +179,15 @@ impl Outbox {
         ])
     }
 
+    /// The deletes of all rows that were put aside.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn put_aside_rows(storage: &impl Storage) -> Result<Vec<Write>, StorageError> {
+        let keys = storage.keys(Table::Meta, DAMAGED)?.into_iter();
+        Ok(keys.map(|key| Write::delete(Table::Meta, key)).collect())
+    }
+
     /// Forgets the rows that end at or before an offset, and returns the writes that say so.
     pub fn forget_below(&mut self, offset: u64) -> Vec<Write> {
         let rows = self.rows.range(..offset).map(|(_, row)| *row);

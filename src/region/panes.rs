@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::capacity::counters;
 use crate::summary::{Seed, Summary};
-use crate::window::{PaneKey, recording_pane};
+use crate::window::{Level, PaneKey, recording_pane};
 
 use super::{Limits, SEAL_AFTER_END_MS, SEAL_LATE_AFTER_MS};
 
@@ -30,7 +30,8 @@ impl OpenPane {
     }
 
     fn is_late(&self, key: PaneKey) -> bool {
-        self.opened_ms >= key.end_ms().saturating_add(SEAL_AFTER_END_MS)
+        // What is older than any day that is kept is in the pane of all time, which has no end.
+        key.level == Level::All || self.opened_ms >= key.end_ms().saturating_add(SEAL_AFTER_END_MS)
     }
 }
 
@@ -74,6 +75,12 @@ impl OpenPanes {
         let pane = self.panes.remove(&key)?;
         self.changed = true;
         Some(pane)
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        self.panes.clear();
+        self.changed = true;
     }
 
     /// The panes whose time has come.

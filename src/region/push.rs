@@ -7,6 +7,7 @@ use super::shard::{Shard, encode_pane};
 use crate::codec;
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError};
+use crate::topology::Epoch;
 use crate::wire::{Push, PushReply};
 
 impl Shard {
@@ -44,6 +45,7 @@ impl Shard {
         Ok(Some(codec::encode(&Push {
             region_id: &region_id,
             shard,
+            epoch_ms: self.epoch_ms(),
             log_id: self.checkpoint.log_id,
             log_began_ms: self.checkpoint.log_began_ms,
             oldest_offset,
@@ -53,6 +55,8 @@ impl Shard {
             journal_seq: self.applied_seq,
             copies: copies.iter().map(Vec::as_slice).collect(),
             copies_left_out,
+            // One that is not durable here may be lost, and with it what was sealed for it.
+            cut: self.checkpoint.cut.filter(|cut| cut.offset <= next_offset),
         })))
     }
 
@@ -156,6 +160,11 @@ impl Shard {
         reply: &PushReply,
         random: [u8; 16],
     ) -> Result<(), StorageError> {
+        if reply.epoch_ms != self.epoch_ms() {
+            // To a push of before counting began anew, or it begins now.
+            let (began_ms, seed) = (reply.epoch_ms, reply.seed);
+            return self.follow(storage, Epoch { began_ms, seed }, random);
+        }
         self.set_seed(reply.seed);
         if reply.wanted_offset > self.checkpoint.next_offset {
             let writes = self.start_new_log(u128::from_be_bytes(random));

@@ -15,10 +15,11 @@ use crate::codec::{self, DecodeError, Record};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::summary::{Seed, Summary};
+use crate::topology::Epoch;
 use crate::window::{Level, PaneKey};
 use crate::wire::{
-    Announcement, Batch, Claim, MAX_PANE_AHEAD_MS, NameCheck, RecordReply, RecordRequest,
-    SealedPane,
+    Announcement, Batch, Claim, Cut, CutRequest, MAX_PANE_AHEAD_MS, NameCheck, News, RecordReply,
+    RecordRequest, SealedPane,
 };
 
 /// The two copies of the checkpoint's header: without it the journal would be counted again.
@@ -37,6 +38,12 @@ pub(super) struct Checkpoint {
     /// Who this shard is, once it was told.
     pub name: Option<(String, u32)>,
     pub seed: Option<[u8; 16]>,
+    /// [`Epoch::began_ms`] of what is counted here.
+    pub epoch_ms: u64,
+    /// The region was deleted: no plays are taken.
+    pub is_deleted: bool,
+    /// Where the log was cut last, for an export.
+    pub cut: Option<Cut>,
     /// The journal up to here is in the panes and the outbox. A new log numbers its commits from the
     /// millisecond on in which it began: there are less than 1,000 a second, so no log of a shard has
     /// a number of one before.
@@ -141,6 +148,8 @@ pub struct Shard {
     journal: Journal,
     /// The last commit whose plays are in the panes.
     pub(super) applied_seq: u64,
+    /// When that was.
+    applied_ms: u64,
     pub(super) open: OpenPanes,
     /// Sealed before their time, not in the outbox yet.
     sealed: Vec<SealedInMemory>,
@@ -169,6 +178,8 @@ pub struct Shard {
     /// What was loaded is durable: it may have been written a moment ago, by a state that was
     /// dropped.
     settled: bool,
+    /// The log is to be cut then.
+    cut_at_ms: Option<u64>,
     counted: Counted,
     pub(super) limits: Limits,
 }
@@ -268,6 +279,7 @@ impl Shard {
             Journal::load(storage, covered_seq, limits.journal_rows)?;
         let mut shard = Shard {
             applied_seq: checkpoint.covered_seq,
+            applied_ms: now_ms,
             header_dirty: is_new,
             header_generation: stored.generation,
             wanted_offset: 0,
@@ -289,6 +301,7 @@ impl Shard {
             damaged_rows: stored.damaged + damaged_journal,
             load_id: random.first_chunk().map_or(0, |id| u64::from_be_bytes(*id)),
             settled: false,
+            cut_at_ms: None,
             counted: Counted::default(),
             limits,
         };
@@ -417,6 +430,9 @@ impl Shard {
         if let Some(answer) = self.known(&wanted) {
             return answer;
         }
+        if self.checkpoint.is_deleted {
+            return Admission::Answer(RecordReply::Deleted);
+        }
         if wanted.key().is_some() && wanted.sent_ms() < self.checkpoint.refuse_before_ms {
             return Admission::Answer(RecordReply::TooOld);
         }
@@ -431,7 +447,7 @@ impl Shard {
         if let Some(retry_after_s) = self.overload(request.batch.len(), now_ms) {
             return Admission::Answer(RecordReply::Busy { retry_after_s });
         }
-        self.introduce(request);
+        self.introduce(request.region_id, request.shard, request.seed);
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let fingerprint = wanted.fingerprint(&self.checkpoint.secret);
@@ -507,8 +523,8 @@ impl Shard {
         name.is_some_and(|name| (name.0.as_str(), name.1) != (region_id, shard))
     }
 
-    /// Takes note of a change of the number of shards; `false` if it is meant for another shard.
-    /// After the next sync it may be said that this one knows.
+    /// Takes note of news; `false` if they are meant for another shard. After the next sync it may
+    /// be said that this one knows. `random` names the next log.
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
@@ -516,17 +532,121 @@ impl Shard {
         &mut self,
         storage: &impl Storage,
         announcement: &Announcement<'_>,
+        random: [u8; 16],
     ) -> Result<bool, StorageError> {
         if self.is_another(announcement.region_id, announcement.shard) {
             return Ok(false);
         }
-        if self.checkpoint.changes.learn(announcement.change) {
+        let is_new = match announcement.news {
+            News::Shards(change) => self.checkpoint.changes.learn(change),
+            News::Deleted => !std::mem::replace(&mut self.checkpoint.is_deleted, true),
+            News::Began(epoch) => {
+                self.follow(storage, epoch, random)?;
+                false
+            }
+        };
+        if is_new {
             self.header_dirty = true;
             let mut writes = Vec::new();
             self.write_header(&mut writes);
             storage.write(&writes)?;
             self.header_dirty = false;
         }
+        Ok(true)
+    }
+
+    /// Counts anew where the installation does: forgets all that was counted before, whether or not
+    /// the global object has it. Batches that were counted go on being known, so that none of them is
+    /// counted again; what waits for its commit counts in the new epoch. `random` names the new log.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn follow(
+        &mut self,
+        storage: &impl Storage,
+        epoch: Epoch,
+        random: [u8; 16],
+    ) -> Result<(), StorageError> {
+        if epoch.began_ms <= self.checkpoint.epoch_ms {
+            return Ok(());
+        }
+        self.checkpoint.epoch_ms = epoch.began_ms;
+        self.checkpoint.seed = Some(epoch.seed);
+        self.checkpoint.cut = None;
+        self.cut_at_ms = None;
+        self.sealed.clear();
+        self.sealed_bytes = 0;
+        self.open.clear();
+        // The rows of what is in flight come after these.
+        self.checkpoint.covered_seq = self.applied_seq;
+        storage.atomically(|| {
+            let mut writes = self.start_new_log(u128::from_be_bytes(random));
+            writes.extend(Outbox::put_aside_rows(storage)?);
+            // Nor does anything of it stay that cannot be read today.
+            let numbers = std::mem::take(&mut self.unread_open_rows);
+            let numbers = numbers.iter().map(|number| number.to_be_bytes());
+            writes.extend(numbers.map(|key| Write::delete(Table::OpenPanes, key)));
+            writes.extend(self.journal.clear(storage, self.applied_seq)?);
+            // Those that the journal alone has: it is covered from here on.
+            writes.extend(self.seen.save(self.applied_ms));
+            storage.write(&writes)?;
+            self.save_open(storage)?;
+            let mut header = Vec::new();
+            self.write_header(&mut header);
+            storage.write(&header)
+        })?;
+        self.header_dirty = false;
+        self.journal.cover(self.applied_seq);
+        Ok(())
+    }
+
+    /// Is to cut its log at a moment, for an export; `false` if another shard is meant. A shard that
+    /// does not know who it is learns it.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn cut_at(
+        &mut self,
+        storage: &impl Storage,
+        request: &CutRequest<'_>,
+        random: [u8; 16],
+    ) -> Result<bool, StorageError> {
+        if self.is_another(request.region_id, request.shard) {
+            return Ok(false);
+        }
+        self.follow(storage, request.epoch, random)?;
+        self.introduce(request.region_id, request.shard, request.epoch.seed);
+        self.cut_at_ms = Some(request.at_ms);
+        Ok(true)
+    }
+
+    /// How long until its log is to be cut, if it is.
+    pub fn cut_in_ms(&self, now_ms: u64) -> Option<u64> {
+        self.cut_at_ms.map(|at_ms| at_ms.saturating_sub(now_ms))
+    }
+
+    /// Cuts the log if it is time: to be asked before anything more is committed. All that is counted is
+    /// sealed, and lies below the cut.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn cut_if_due(
+        &mut self,
+        storage: &impl Storage,
+        now_ms: u64,
+    ) -> Result<bool, StorageError> {
+        let Some(at_ms) = self.cut_at_ms.filter(|at_ms| now_ms >= *at_ms) else {
+            return Ok(false);
+        };
+        self.cut_at_ms = None;
+        let keys: Vec<PaneKey> = self.open.panes.keys().copied().collect();
+        for key in keys {
+            self.seal(key);
+        }
+        let offset = self.checkpoint.next_offset + self.sealed.len() as u64;
+        self.checkpoint.cut = Some(Cut { at_ms, offset });
+        self.header_dirty = true;
+        self.checkpoint(storage, now_ms)?;
         Ok(true)
     }
 
@@ -537,13 +657,13 @@ impl Shard {
     }
 
     /// Takes the name and, where it has none yet, the seed from a request.
-    fn introduce(&mut self, request: &RecordRequest<'_>) {
+    fn introduce(&mut self, region_id: &str, shard: u32, seed: [u8; 16]) {
         if self.checkpoint.name.is_none() {
-            self.checkpoint.name = Some((request.region_id.to_owned(), request.shard));
+            self.checkpoint.name = Some((region_id.to_owned(), shard));
             self.header_dirty = true;
         }
         if self.checkpoint.seed.is_none() {
-            self.checkpoint.seed = Some(request.seed);
+            self.checkpoint.seed = Some(seed);
             self.header_dirty = true;
         }
     }
@@ -623,6 +743,7 @@ impl Shard {
             }
         }
         self.applied_seq = seq;
+        self.applied_ms = now_ms;
         self.seal_over_the_limits();
         Some(commit.first_ticket..=commit.last_ticket)
     }
@@ -848,6 +969,11 @@ impl Shard {
         Seed::from_bytes(self.checkpoint.seed.unwrap_or_default())
     }
 
+    /// [`Epoch::began_ms`] of what is counted here.
+    pub fn epoch_ms(&self) -> u64 {
+        self.checkpoint.epoch_ms
+    }
+
     /// The installation's seed, for panes opened from now on.
     pub(super) fn set_seed(&mut self, seed: [u8; 16]) {
         if self.checkpoint.seed != Some(seed) {
@@ -889,6 +1015,9 @@ impl Checkpoint {
             secret: secret.try_into().unwrap_or_default(),
             name: None,
             seed: None,
+            epoch_ms: 0,
+            is_deleted: false,
+            cut: None,
             covered_seq: match mutants::active(Mutant::CommitsNumberedAnew) {
                 true => 0,
                 false => now_ms,

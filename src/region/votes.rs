@@ -201,6 +201,7 @@ mod tests {
         let request = RecordRequest {
             region_id: "NA",
             shard: 0,
+            epoch_ms: 0,
             seed: [0; 16],
             last_change: None,
             batch: &batch,

@@ -171,6 +171,16 @@ pub trait Storage {
         Table::ALL.into_iter().map(|table| self.bytes(table)).sum()
     }
 
+    /// Removes every row of a table: part of the caller's transaction.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn clear(&self, table: Table) -> Result<(), StorageError> {
+        let keys = self.keys(table, &[])?.into_iter();
+        let deletes: Vec<Write> = keys.map(|key| Write::delete(table, key)).collect();
+        self.write(&deletes)
+    }
+
     /// Applies the batch: all of it or nothing.
     ///
     /// # Errors

@@ -229,6 +229,10 @@ impl Storage for SqlStorage {
         Ok(size as u64)
     }
 
+    fn clear(&self, table: Table) -> Result<(), StorageError> {
+        self.change(&format!("DELETE FROM {}", table.name()), &[])
+    }
+
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
         let apply_all = || {
             batch.iter().try_for_each(|change| {

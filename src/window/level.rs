@@ -1,7 +1,28 @@
+use std::cell::Cell;
+
 use super::{
     CLOCK_MARGIN_MS, DAY_MS, END_OF_TIME_MS, HOUR_MS, MINUTE_MS, ceil_to_multiple,
     floor_to_multiple,
 };
+
+/// Days that are kept at most: twice the longest timeframe.
+pub const MAX_DAYS: u32 = 800;
+
+thread_local! {
+    /// Of this instance: a setting, which does not change while one lives.
+    static DAYS: Cell<u32> = const { Cell::new(MAX_DAYS) };
+}
+
+/// Keeps panes of all levels for so many days at most. Whoever records, folds and asks must be told
+/// the same.
+pub fn keep_days(days: u32) {
+    DAYS.set(days.clamp(1, MAX_DAYS));
+}
+
+/// How many days are kept.
+pub fn kept_days() -> u32 {
+    DAYS.get()
+}
 
 /// One rung of the ladder: panes of one length, kept for one retention. Finest first.
 ///
@@ -15,7 +36,7 @@ pub enum Level {
     Quarter = 1,
     /// 2 hours, for 15 days: twice a week, and one day to snap in.
     TwoHours = 2,
-    /// 1 day, for 800 days: twice the longest timeframe.
+    /// 1 day, for [`MAX_DAYS`].
     Day = 3,
     /// One pane of all time. It is folded with each play like the others, so nothing has to
     /// move when panes of the other levels expire.
@@ -45,14 +66,25 @@ impl Level {
         }
     }
 
-    /// How far back a window may ask for this level; `u64::MAX` for `All`.
-    pub const fn retention_ms(self) -> u64 {
+    /// How far back a window may ask for this level, where nobody wants less
+    /// ([`keep_days`]); `u64::MAX` for `All`.
+    const fn longest_retention_ms(self) -> u64 {
         match self {
             Self::Minute => 135 * MINUTE_MS,
             Self::Quarter => 50 * HOUR_MS,
             Self::TwoHours => 15 * DAY_MS,
-            Self::Day => 800 * DAY_MS,
+            Self::Day => MAX_DAYS as u64 * DAY_MS,
             Self::All => u64::MAX,
+        }
+    }
+
+    /// How far back a window may ask for this level; `u64::MAX` for `All`.
+    pub fn retention_ms(self) -> u64 {
+        match self {
+            Self::All => u64::MAX,
+            finite => finite
+                .longest_retention_ms()
+                .min(u64::from(DAYS.get()) * DAY_MS),
         }
     }
 

@@ -41,7 +41,7 @@ mod span;
 mod tiling;
 mod timeframe;
 
-pub use level::{Level, expires_before_ms};
+pub use level::{Level, MAX_DAYS, expires_before_ms, keep_days, kept_days};
 pub use pane::{PaneKey, fold_targets, recording_pane};
 pub use question::{Window, WindowError, between, previous, sliding, tumbling, window};
 pub use rfc3339::{parse_rfc3339_ms, parse_rfc3339_of_query_ms, rfc3339};

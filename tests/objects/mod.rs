@@ -51,6 +51,7 @@ pub fn record(
     let request = RecordRequest {
         region_id,
         shard: number,
+        epoch_ms: 0,
         seed: SEED,
         last_change: None,
         batch: &batch,

@@ -56,11 +56,13 @@ const PROBLEMS = {
   bad_post: [400, () => putPost("/x", { url: "javascript:alert(1)" })],
   bad_post_id: [400, () => open.fetch("/posts?post_id=%00")],
   bad_region: [400, () => open.put("/regions/global", {})],
+  bad_reset: [400, () => open.request("POST", "/admin/reset", {}, ADMIN)],
   bad_setting: [500, () => misread.fetch("/healthz")],
   bad_sort: [400, () => open.fetch("/top-posts?sort=loudest")],
   bad_timeframe: [400, () => open.fetch("/top-posts?timeframe=401d")],
   bad_window: [400, () => open.fetch("/top-posts?window=sideways")],
   disabled: [403, () => strict.fetch("/posts/x", { method: "DELETE", headers: ADMIN })],
+  export_over: [410, readAnExportThatAnotherFollows],
   incomplete_body: [400, () => raw("content-length: 100", '{"post_id":', { ends: true })],
   key_required: [400, () => play(["NA", "EU"].map((region_id) => ({ ...A_PLAY, region_id })), TRUSTED)],
   key_reused: [422, reuseKey],
@@ -75,6 +77,7 @@ const PROBLEMS = {
   outcome_unknown: [504, () => withoutShards(() => cuttable.request("POST", "/plays", A_PLAY))],
   overloaded: [503, () => inTurn(overload)],
   rate_limited: [429, () => firstOf("rate_limited", 50, () => strict.fetch("/regions"))],
+  region_deleted: [410, () => deleted().then((id) => open.fetch(`/top-posts?region=${id}`))],
   too_large: [413, () => play([{ ...A_PLAY, pad: "x".repeat(2 ** 20) }])],
   too_many_plays: [413, () => play(Array(1_001).fill(A_PLAY))],
   too_many_posts: [413, () => putPost("", Array(10_001).fill({ post_id: "x" }))],
@@ -87,6 +90,7 @@ const PROBLEMS = {
   unknown_region: [404, () => open.fetch("/top-posts?region=nowhere")],
   unsupported_media_type: [415, () => play("post_id=refused", { "content-type": "application/x-www-form-urlencoded" })],
   upgrade_required: [426, () => open.fetch("/live")],
+  wrong_installation: [409, () => open.request("POST", "/admin/reset", { installation_id: "0".repeat(32) }, ADMIN)],
 };
 
 /** What an answer with this code must have besides. */
@@ -111,6 +115,7 @@ const REJECTED = {
   bot: () => play([{ post_id: "a" }], { "user-agent": "ExampleBot/1.0" }),
   count_needs_token: () => play([{ post_id: "a", count: 2 }]),
   malformed_line: () => open.put("/posts", '{"post_id":\n', LINES),
+  region_deleted: () => deleted().then((region_id) => play([{ post_id: "a", region_id }], TRUSTED)),
   region_needs_token: () => play([{ post_id: "a", region_id: "NA" }]),
   timestamp_out_of_range: () => play([{ post_id: "a", timestamp: 0 }]),
   too_many_votes: stuffVotes,
@@ -141,6 +146,26 @@ describe("the contract's code of an error", { concurrency: 16 }, () => {
     });
   }
 });
+
+/** A region that was deleted. */
+const deleted = memoised(async () => {
+  await open.addRegions("gone");
+  const answer = await open.fetch("/regions/gone", { method: "DELETE", headers: ADMIN });
+  assert.equal(answer.status, 200, await answer.text());
+  return "gone";
+});
+
+function memoised(make) {
+  let made;
+  return () => (made ??= make());
+}
+
+async function readAnExportThatAnotherFollows() {
+  const first = await open.fetch("/export", { headers: ADMIN });
+  const next = /<([^>]+)>/.exec(first.headers.get("link"))[1];
+  assert.equal((await open.fetch("/export", { headers: ADMIN })).status, 200);
+  return open.fetch(next, { headers: ADMIN });
+}
 
 async function reuseKey() {
   const batch = (post_id) => play({ ...NAMED, client: "reuser", plays: [{ post_id }] });

@@ -73,9 +73,12 @@ impl World {
         let announcement = Announcement {
             region_id: region_name(region),
             shard,
-            change,
+            news: News::Shards(change),
         };
-        let heard = self.shard_op(node, |state, disk, _| state.hear(disk, &announcement));
+        let random = self.random.bytes();
+        let heard = self.shard_op(node, |state, disk, _| {
+            state.hear(disk, &announcement, random)
+        });
         match heard {
             Some(true) => {}
             Some(false) => return self.fail("an announcement went to another shard"),

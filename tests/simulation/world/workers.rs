@@ -122,6 +122,7 @@ impl World {
         let mut message = codec::encode(&RecordRequest {
             region_id: region_name(region),
             shard,
+            epoch_ms: 0,
             seed: SEED,
             last_change,
             batch: &batch,

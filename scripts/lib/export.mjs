@@ -1,0 +1,57 @@
+/** An export of one moment, written to a file as a whole. */
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { RefusedError, askUntilDone } from "./client.mjs";
+import { Advice, say } from "./say.mjs";
+
+const PAUSE_MS = 5_000;
+
+/**
+ * Exports, again and again for a while, as long as some shard does not tell what it has.
+ * @param {string} file replaced only when all lines are there
+ * @param {{url: string, headers: Record<string, string>}} admin
+ * @param {number} waitS
+ * @returns {Promise<{rows: number, asOf: string}>}
+ */
+export async function exportWhole(file, admin, waitS) {
+  for (const deadline = Date.now() + 1_000 * waitS; ; await sleep(PAUSE_MS)) {
+    const { asOf, end } = await exportTo(file, admin, deadline);
+    if (end.damaged_rows > 0) throw new Advice(`${end.damaged_rows} stored rows cannot be read and are not in ${file}.`);
+    if (end.complete) return { rows: end.rows, asOf };
+    if (Date.now() > deadline) {
+      throw new Advice(
+        `${file}: ${end.rows} rows, but some plays are not in it: a shard did not say what it had.`,
+        "Look at the log (docs/operate.md), and export again.",
+      );
+    }
+    say("  a shard did not say what it had; trying again");
+  }
+}
+
+/** One export; begun again where it was over before its last page. */
+async function exportTo(file, { url, headers }, deadline) {
+  const fresh = `${file}.${process.pid}.new`;
+  const descriptor = openSync(fresh, "w", 0o600);
+  let [first, last] = ["", ""];
+  try {
+    const onRetry = (why) => say(`  the installation asks to wait (${why}); trying again`);
+    for (let next = "/export"; next; ) {
+      const page = await askUntilDone(url + next, { headers, onRetry });
+      writeSync(descriptor, page.text);
+      const lines = page.text.trimEnd().split("\n");
+      first ||= lines[0];
+      last = lines.at(-1) || last;
+      next = /^<(\/export\?[^>]*)>; rel="next"$/.exec(page.headers.get("link") ?? "")?.[1];
+    }
+    fsyncSync(descriptor);
+  } catch (error) {
+    rmSync(fresh, { force: true });
+    if (!(error instanceof RefusedError && error.message.includes("export_over")) || Date.now() > deadline) throw error;
+    say("  another export was begun meanwhile; beginning again");
+    return exportTo(file, { url, headers }, deadline);
+  } finally {
+    closeSync(descriptor);
+  }
+  renameSync(fresh, file);
+  return { asOf: JSON.parse(first).as_of, end: JSON.parse(last) };
+}

@@ -1,0 +1,87 @@
+//! `/admin`: which installation this is, and beginning to count anew.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::access::{Token, require};
+use super::answer::Answer;
+use super::problem::Problem;
+use super::request::Call;
+use super::{ASK_TIMEOUT_MS, body, leaderboards, regions, table, transfer};
+use crate::platform::{call as ask, global_stub};
+use crate::topology::RegionTable;
+use crate::window::{kept_days, rfc3339};
+use crate::wire::{News, Reset, ResetReply};
+
+/// An id, and room for spaces.
+const MAX_BYTES: usize = 4 << 10;
+
+#[derive(Deserialize)]
+struct ResetBody {
+    installation_id: String,
+}
+
+pub async fn get(call: &Call) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    let table = table::fetch(&call.env).await;
+    let table = table.map_err(|error| Problem::away("the global object", &error))?;
+    Ok(Answer::json(&about(&table)).with_header("Cache-Control", "no-store"))
+}
+
+/// What is to be known of an installation.
+fn about(table: &RegionTable) -> Value {
+    let since = (table.epoch_ms > 0).then(|| rfc3339(table.epoch_ms));
+    let deleted = table.deleted.iter().map(|region| {
+        json!({
+            "region_id": region.region_id,
+            "deleted": rfc3339(region.deleted_ms),
+        })
+    });
+    json!({
+        "installation_id": transfer::hex(&table.installation_id),
+        "counting_since": since,
+        "retention_days": kept_days(),
+        "deleted_regions": deleted.collect::<Vec<Value>>(),
+    })
+}
+
+/// Begins counting anew. The global object does so at once; the answer says that every shard has been
+/// told, so that no play that is acknowledged from then on is among what goes.
+pub async fn reset(call: &Call) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    let bytes = body::read(call, MAX_BYTES).await?;
+    let wanted = "send {\"installation_id\": \"…\"}, which GET /admin says";
+    let given: ResetBody = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::bad("bad_reset", format!("{error}; {wanted}")))?;
+    let id = transfer::read_hex(given.installation_id.trim());
+    let id: Option<[u8; 16]> = id.and_then(|id| id.try_into().ok());
+    let installation_id = id.ok_or_else(|| {
+        let detail = format!("installation_id has 32 hexadecimal digits; {wanted}");
+        Problem::bad("bad_reset", detail)
+    })?;
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env).map_err(away)?;
+    let request = Reset { installation_id };
+    let ResetReply(reply) = ask(&stub, "/reset", &request, ASK_TIMEOUT_MS)
+        .await
+        .map_err(away)?;
+    let done = reply.map_err(|refusal| Problem::refused(refusal, "bad_reset"))?;
+    table::forget();
+    leaderboards::forget();
+    let regions = done.table.regions.iter();
+    let shards = regions.flat_map(|region| {
+        let told = move |shard| (region.key(), region.hint.as_deref(), shard);
+        (0..region.most_shards()).map(told)
+    });
+    let news = News::Began(done.table.epoch());
+    if let Err(error) = regions::tell_all(&call.env, shards, news).await {
+        let detail = "counting begins anew, but not every shard has been told of it, and what one \
+                      takes until then is lost; send the same request again";
+        return Err(regions::not_announced(&error, detail));
+    }
+    let mut body = about(&done.table);
+    if let Value::Object(members) = &mut body {
+        members.insert("repeated".into(), done.repeated.into());
+    }
+    Ok(Answer::json(&body))
+}

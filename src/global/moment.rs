@@ -1,0 +1,342 @@
+//! The moment of an export: what was stored then stays readable while plays go on being folded.
+//!
+//! 1. *Cutting.* Every shard cuts its log at the same moment, a little ahead of now: what it had counted
+//!    by then is sealed and below an offset ([`Cut`]). Of each shard that has cut, no more is taken
+//!    until all have: a second or two, and [`CUT_WITHIN_MS`] at most. Shards keep what is not taken,
+//!    as ever.
+//! 2. *Keeping.* What was taken is folded; that is the moment. From then on, before a row changes, the
+//!    row as it was is put aside, once ([`Kept`]). Pages are read from the tables with what was put
+//!    aside in its place. So nothing waits for who reads, and who breaks off holds nothing up.
+//!
+//! # Limits
+//! What is put aside takes [`MAX_KEPT_BYTES`], and is dropped [`IDLE_MS`] after the last page was asked
+//! for; then the export is over, and has to begin again. There is one at a time.
+//!
+//! # Cost
+//! One more row for each that changes for the first time since the moment: the first flush writes twice
+//! as many, and each after it the few panes that it meets anew.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::logs::{Logs, ShardName};
+use crate::codec::{self, Record};
+use crate::storage::{Storage, StorageError, StoredRow, Table, Write};
+use crate::wire::{Cut, Push};
+
+/// From the question to the moment: every shard has to be told before. Six are told at once, within
+/// some 20 ms; the more there are, the longer it takes.
+pub const CUT_AHEAD_MS: u64 = 1_000;
+pub const CUT_AHEAD_A_SHARD_MS: u64 = 5;
+/// How long shards that do not tell are waited for. The pages then say that plays are missing.
+pub const CUT_WITHIN_MS: u64 = 20_000;
+/// How long an export is kept that nobody reads.
+pub const IDLE_MS: u64 = 10 * 60_000;
+/// How long after its last page: should the answer have been lost.
+const AFTER_LAST_MS: u64 = 60_000;
+/// What may be put aside: with the ladders, the catalog and the offsets it fits into the database
+/// ([`super::room`]). Half an hour of ten regions is 10 MB, an import of two years 130 MB.
+pub const MAX_KEPT_BYTES: u64 = 256 << 20;
+
+const HEAD_KEY: &[u8] = b"export/head";
+const ROW_PREFIX: &[u8] = b"export/row/";
+/// The tables that are exported, in their order.
+pub const TABLES: [Table; 3] = [Table::Regions, Table::Posts, Table::Panes];
+
+/// Rows, and the key up to which they are all there.
+pub type RowsUpTo = (Vec<StoredRow>, Vec<u8>);
+
+/// An export whose shards have not all told what they had.
+pub struct Cutting {
+    pub at_ms: u64,
+    expected: BTreeSet<ShardName>,
+    cuts: BTreeMap<ShardName, (u128, Cut)>,
+}
+
+impl Cutting {
+    pub fn new(at_ms: u64, expected: BTreeSet<ShardName>) -> Self {
+        Cutting {
+            at_ms,
+            expected,
+            cuts: BTreeMap::new(),
+        }
+    }
+
+    pub fn is_over(&self, now_ms: u64) -> bool {
+        now_ms > self.at_ms.saturating_add(CUT_WITHIN_MS)
+    }
+
+    /// Takes note of where a shard was cut. Returns the offset up to which its entries may be taken.
+    pub fn limit(&mut self, shard: &ShardName, push: &Push<'_>) -> Option<u64> {
+        let cut = push.cut.filter(|cut| cut.at_ms == self.at_ms)?;
+        self.cuts.insert(shard.clone(), (push.log_id, cut));
+        Some(cut.offset)
+    }
+
+    /// Whether everything was taken that any shard had at the moment.
+    pub fn is_complete(&self, logs: &Logs) -> bool {
+        self.expected.iter().all(|shard| {
+            let cut = self.cuts.get(shard);
+            cut.is_some_and(|(log_id, cut)| logs.accepted(shard, *log_id) >= Some(cut.offset))
+        })
+    }
+}
+
+/// What is known of a moment whose rows are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    at_ms: u64,
+    complete: bool,
+}
+
+impl Record for Head {
+    const KIND: u8 = 74;
+    const VERSION: u8 = 1;
+}
+
+/// A moment that is kept.
+pub struct Kept {
+    head: Head,
+    /// The rows that were put aside: the table's place in [`TABLES`], and the key.
+    rows: BTreeSet<Vec<u8>>,
+    bytes: u64,
+    until_ms: Cell<u64>,
+}
+
+/// The moment that is kept, shared with what writes.
+#[derive(Clone, Default)]
+pub struct Moment(Rc<RefCell<Option<Kept>>>);
+
+fn row_key(table: usize, key: &[u8]) -> Vec<u8> {
+    [ROW_PREFIX, &[table as u8], key].concat()
+}
+
+impl Moment {
+    /// Goes on keeping what was kept before a start.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load(storage: &impl Storage) -> Result<Self, StorageError> {
+        let head = storage.get(Table::Meta, HEAD_KEY)?;
+        let head = head.and_then(|head| codec::decode::<Head>(&head).ok());
+        let Some(head) = head else {
+            return Ok(Moment::default());
+        };
+        let rows = storage.keys(Table::Meta, ROW_PREFIX)?;
+        let kept = Kept {
+            head,
+            rows: rows.into_iter().collect(),
+            // With the few other rows that there are.
+            bytes: storage.bytes(Table::Meta)?,
+            until_ms: Cell::new(u64::MAX),
+        };
+        Ok(Moment(Rc::new(RefCell::new(Some(kept)))))
+    }
+
+    /// Keeps what is stored now.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn keep(
+        &self,
+        storage: &impl Storage,
+        at_ms: u64,
+        complete: bool,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        self.forget(storage)?;
+        let head = Head { at_ms, complete };
+        storage.write(&[Write::put(Table::Meta, HEAD_KEY, codec::encode(&head))])?;
+        *self.0.borrow_mut() = Some(Kept {
+            head,
+            rows: BTreeSet::new(),
+            bytes: 0,
+            until_ms: Cell::new(now_ms.saturating_add(IDLE_MS)),
+        });
+        Ok(())
+    }
+
+    /// Keeps nothing any more.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget(&self, storage: &impl Storage) -> Result<(), StorageError> {
+        let Some(kept) = self.0.borrow_mut().take() else {
+            return Ok(());
+        };
+        let rows = kept.rows.into_iter().chain([HEAD_KEY.to_vec()]);
+        let deletes: Vec<Write> = rows.map(|key| Write::delete(Table::Meta, key)).collect();
+        storage.write(&deletes)
+    }
+
+    /// Drops what nobody asks for any more.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget_idle(&self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
+        let is_idle = self.0.borrow().as_ref().is_some_and(|kept| {
+            if kept.until_ms.get() == u64::MAX {
+                kept.until_ms.set(now_ms.saturating_add(IDLE_MS));
+            }
+            now_ms > kept.until_ms.get() || kept.bytes > MAX_KEPT_BYTES
+        });
+        if is_idle {
+            self.forget(storage)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether this moment is kept, and every shard had told what it had by then.
+    pub fn is_kept(&self, at_ms: u64) -> Option<bool> {
+        let kept = self.0.borrow();
+        let head = kept.as_ref().map(|kept| kept.head);
+        head.filter(|head| head.at_ms == at_ms)
+            .map(|head| head.complete)
+    }
+
+    /// It is being read. After the last page it is kept for a while only.
+    pub fn asked(&self, is_last: bool, now_ms: u64) {
+        let more_ms = if is_last { AFTER_LAST_MS } else { IDLE_MS };
+        if let Some(kept) = self.0.borrow().as_ref() {
+            kept.until_ms.set(now_ms.saturating_add(more_ms));
+        }
+    }
+
+    /// Rows of a table from a key on, as they were, and the key up to which they are all there; `None`
+    /// where there are no more.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn scan(
+        &self,
+        storage: &impl Storage,
+        table: usize,
+        from: &[u8],
+        max_bytes: usize,
+    ) -> Result<Option<RowsUpTo>, StorageError> {
+        let Some(of) = TABLES.get(table) else {
+            return Ok(None);
+        };
+        let now = storage.scan(*of, &[], from, max_bytes)?;
+        let aside_prefix = row_key(table, &[]);
+        let aside_from = row_key(table, from);
+        let aside = storage.scan(Table::Meta, &aside_prefix, &aside_from, max_bytes)?;
+        let aside = aside.into_iter().map(|(key, was)| {
+            let key = key.get(aside_prefix.len()..).unwrap_or_default().to_vec();
+            (key, was)
+        });
+        let aside: BTreeMap<Vec<u8>, Vec<u8>> = aside.collect();
+        let ends = [now.last().map(|(key, _)| key), aside.keys().next_back()];
+        // Beyond the lesser end something may be missing.
+        let Some(end) = ends.into_iter().flatten().min().cloned() else {
+            return Ok(None);
+        };
+        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = now.into_iter().collect();
+        for (key, was) in aside {
+            match was.split_first() {
+                Some((_, value)) => rows.insert(key, value.to_vec()),
+                None => rows.remove(&key),
+            };
+        }
+        rows.retain(|key, _| *key <= end);
+        Ok(Some((rows.into_iter().collect(), end)))
+    }
+
+    /// The storage, for whoever changes rows.
+    pub fn guard<'a, S>(&self, storage: &'a S) -> Guarded<'a, S> {
+        Guarded {
+            storage,
+            moment: self.clone(),
+        }
+    }
+}
+
+/// A storage that puts rows aside before they change.
+pub struct Guarded<'a, S> {
+    storage: &'a S,
+    moment: Moment,
+}
+
+impl<S: Storage> Guarded<'_, S> {
+    /// The rows as they were, to be written with what changes them.
+    fn put_aside(&self, batch: &[Write]) -> Result<Vec<Write>, StorageError> {
+        let mut aside = Vec::new();
+        let mut kept = self.moment.0.borrow_mut();
+        let Some(kept) = kept.as_mut() else {
+            return Ok(aside);
+        };
+        for change in batch {
+            let table = TABLES.iter().position(|table| *table == change.table());
+            let Some(table) = table else { continue };
+            let key = row_key(table, change.key());
+            if kept.rows.contains(&key) {
+                continue;
+            }
+            // Nothing stands for a row that was not there.
+            let was = self.storage.get(change.table(), change.key())?;
+            let was = was.map_or_else(Vec::new, |value| [&[1], &value[..]].concat());
+            kept.bytes += (key.len() + was.len()) as u64;
+            kept.rows.insert(key.clone());
+            aside.push(Write::put(Table::Meta, key, was));
+        }
+        Ok(aside)
+    }
+}
+
+impl<S: Storage> Storage for Guarded<'_, S> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.storage.get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        max_bytes: usize,
+    ) -> Result<Vec<StoredRow>, StorageError> {
+        self.storage.scan(table, prefix, from, max_bytes)
+    }
+
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
+        self.storage.keys(table, prefix)
+    }
+
+    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
+        self.storage.bytes(table)
+    }
+
+    fn size(&self) -> Result<u64, StorageError> {
+        self.storage.size()
+    }
+
+    fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
+        let mut aside = self.put_aside(batch)?;
+        if aside.is_empty() {
+            return self.storage.write(batch);
+        }
+        aside.extend_from_slice(batch);
+        self.storage.write(&aside)
+    }
+
+    fn atomically<T>(
+        &self,
+        change: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.storage.atomically(change)
+    }
+}
+
+/// Writes one after the other within a transaction: what is put aside is in memory one row at a time.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_apart(storage: &impl Storage, writes: &[Write]) -> Result<(), StorageError> {
+    writes
+        .chunks(1)
+        .try_for_each(|change| storage.write(change))
+}

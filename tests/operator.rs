@@ -1,0 +1,742 @@
+//! An operator's day: regions go and come, counting begins anew, a moment is copied while plays go on.
+//! Whatever is done, no acknowledged play is lost but by what was asked for, and none counts twice.
+
+#![allow(clippy::unwrap_used)]
+
+mod objects;
+
+use std::collections::BTreeMap;
+
+use hitparade::codec;
+use hitparade::global::Global;
+use hitparade::region::Shard;
+use hitparade::storage::{MemoryStorage, Storage, Table};
+use hitparade::summary::{Seed, Summary};
+use hitparade::topology::Epoch;
+use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, keep_days};
+use hitparade::wire::*;
+use objects::{SEED, load_global, record};
+
+const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
+
+/// A shard with its storage.
+struct Node {
+    key: String,
+    number: u32,
+    storage: MemoryStorage,
+    shard: Shard,
+    /// What [`Shard::follow`] and the like name new logs by.
+    logs: u8,
+    sent: u64,
+}
+
+impl Node {
+    fn new(key: &str, number: u32, random: u8) -> Self {
+        let storage = MemoryStorage::new();
+        let mut shard = Shard::load(&storage, [random; 32], NOW_MS).unwrap();
+        shard.synced(shard.sync_point());
+        Node {
+            key: key.into(),
+            number,
+            storage,
+            shard,
+            logs: random,
+            sent: 0,
+        }
+    }
+
+    fn random(&mut self) -> [u8; 16] {
+        self.logs = self.logs.wrapping_add(50);
+        [self.logs; 16]
+    }
+
+    /// A batch of one play under a name of its own.
+    fn play(&mut self, post_id: &str, now_ms: u64) -> RecordReply {
+        self.sent += 1;
+        let name = format!("{} {}", self.number, self.sent);
+        self.play_named(&name, post_id, now_ms)
+    }
+
+    fn play_named(&mut self, name: &str, post_id: &str, now_ms: u64) -> RecordReply {
+        self.shard.cut_if_due(&self.storage, now_ms).unwrap();
+        let play = BatchPlay {
+            post_id,
+            timestamp_ms: now_ms,
+            count: 1,
+        };
+        let (key, number) = (self.key.clone(), self.number);
+        let at = (&self.storage, &mut self.shard);
+        record(at, (&key, number), name.as_bytes(), &[play], now_ms)
+    }
+
+    /// What its alarm does, as far as a message; `None` where there is nothing to say.
+    fn message(&mut self, now_ms: u64) -> Option<Vec<u8>> {
+        self.shard.cut_if_due(&self.storage, now_ms).unwrap();
+        if self.shard.checkpoint_is_due(now_ms) {
+            self.shard.checkpoint(&self.storage, now_ms).unwrap();
+        }
+        self.shard.synced(self.shard.sync_point());
+        self.shard.push(&self.storage).unwrap()
+    }
+
+    fn hear(&mut self, news: News) {
+        let random = self.random();
+        let announcement = Announcement {
+            region_id: &self.key,
+            shard: self.number,
+            news,
+        };
+        let heard = self.shard.hear(&self.storage, &announcement, random);
+        assert!(heard.unwrap());
+    }
+
+    fn is_told(&mut self, reply: &PushReply) {
+        let random = self.random();
+        self.shard.pushed(&self.storage, reply, random).unwrap();
+    }
+
+    /// Its instance ended; what is stored is there.
+    fn start_again(&mut self, now_ms: u64) {
+        let random = self.random();
+        let random = [random, random].concat().try_into().unwrap();
+        self.shard = Shard::load(&self.storage, random, now_ms).unwrap();
+        self.shard.synced(self.shard.sync_point());
+    }
+}
+
+struct World {
+    global: Global,
+    storage: MemoryStorage,
+}
+
+impl World {
+    fn new() -> Self {
+        let storage = MemoryStorage::new();
+        World {
+            global: load_global(&storage),
+            storage,
+        }
+    }
+
+    /// Pushes until the shard has no more to say.
+    fn push(&mut self, node: &mut Node, now_ms: u64) {
+        for _ in 0..10 {
+            let Some(message) = node.message(now_ms) else {
+                return;
+            };
+            let reply = self.global.take_push(&message, now_ms).unwrap();
+            node.is_told(&reply);
+            if !node.shard.has_more_to_send() {
+                return;
+            }
+        }
+    }
+
+    /// Everything that is pending is folded and durable.
+    fn flush(&mut self, now_ms: u64) {
+        self.global.flush(&self.storage, now_ms).unwrap();
+        let point = self.global.sync_point();
+        self.global.synced(&point);
+    }
+
+    /// Pushes, seals and folds until nothing is left of the shards; returns when that is.
+    fn drain(&mut self, nodes: &mut [&mut Node], mut now_ms: u64) -> u64 {
+        for _ in 0..4 {
+            now_ms += 2 * MINUTE_MS;
+            for node in nodes.iter_mut() {
+                self.push(node, now_ms);
+            }
+            self.flush(now_ms);
+        }
+        for node in nodes {
+            self.push(node, now_ms);
+            assert!(!node.shard.has_work(), "{} has work left", node.key);
+        }
+        now_ms
+    }
+
+    /// What the chart of all time says of each post.
+    fn counts(&self, scope: &str, now_ms: u64) -> BTreeMap<String, u64> {
+        self.chart(scope, now_ms).unwrap()
+    }
+
+    fn chart(&self, scope: &str, now_ms: u64) -> Result<BTreeMap<String, u64>, Refusal> {
+        let request = ChartRequest {
+            scope: scope.into(),
+            window: WindowRequest::All,
+            sort: Sort::Views,
+            k_class: 1_000,
+        };
+        let rules = hitparade::global::ChartRules::default();
+        let chart = self.global.chart(&self.storage, &request, rules, now_ms)?;
+        let counts = chart.places.into_iter().map(|place| {
+            let count = place.count;
+            assert_eq!(count.view_count_min, count.view_count_max, "exact");
+            (place.post_id, count.view_count)
+        });
+        let counts: BTreeMap<String, u64> = counts.collect();
+        assert_eq!(chart.total_views, counts.values().sum::<u64>());
+        Ok(counts)
+    }
+
+    fn delete(&mut self, region_id: &str, now_ms: u64) -> Result<String, Refusal> {
+        let request = DeleteRegion {
+            region_id: region_id.into(),
+        };
+        let deleted = self.global.delete_region(&self.storage, &request, now_ms)?;
+        Ok(deleted.key().into_owned())
+    }
+
+    fn reset(&mut self, id: [u8; 16], random: u8, now_ms: u64) -> Result<ResetDone, Refusal> {
+        let request = Reset {
+            installation_id: id,
+        };
+        self.global
+            .reset(&self.storage, &request, [random; 32], now_ms)
+    }
+}
+
+fn counted<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    let counts = counts.into_iter();
+    counts
+        .map(|(post, count)| (post.to_owned(), count))
+        .collect()
+}
+
+#[test]
+fn a_deleted_region_takes_no_plays_and_what_its_shards_still_have_counts_in_the_world() {
+    let mut world = World::new();
+    let (mut here, mut there) = (Node::new("NA", 0, 1), Node::new("EU", 0, 2));
+    here.play("folded", NOW_MS);
+    let now_ms = world.drain(&mut [&mut here], NOW_MS);
+    there.play("elsewhere", now_ms);
+    // In a copy, in the outbox and in the shard alone.
+    here.play("sealed", now_ms);
+    let later_ms = now_ms + 2 * MINUTE_MS;
+    here.message(later_ms);
+    here.play("pushed", later_ms);
+    world.push(&mut here, later_ms);
+    here.play("open", later_ms);
+
+    assert_eq!(world.delete("NA", later_ms).unwrap(), "NA");
+    assert_eq!(world.chart("NA", later_ms), Err(Refusal::RegionDeleted));
+    // Until its shards are told, they take plays, which count.
+    assert_ne!(here.play("untold", later_ms), RecordReply::Deleted);
+    here.hear(News::Deleted);
+    assert_eq!(here.play("refused", later_ms), RecordReply::Deleted);
+    here.start_again(later_ms);
+    assert_eq!(here.play("refused", later_ms), RecordReply::Deleted);
+    world.global = load_global(&world.storage);
+    assert_eq!(world.chart("NA", later_ms), Err(Refusal::RegionDeleted));
+
+    let rest_ms = world.drain(&mut [&mut here, &mut there], later_ms);
+    let all = counted([
+        ("folded", 1),
+        ("sealed", 1),
+        ("pushed", 1),
+        ("open", 1),
+        ("untold", 1),
+        ("elsewhere", 1),
+    ]);
+    assert_eq!(world.counts("global", rest_ms), all);
+    assert_eq!(world.counts("EU", rest_ms), counted([("elsewhere", 1)]));
+    // Again is the same; another there never was; one is left to take plays.
+    assert_eq!(world.delete("NA", rest_ms).unwrap(), "NA");
+    assert_eq!(world.delete("MOON", rest_ms), Err(Refusal::UnknownRegion));
+    assert!(matches!(
+        world.delete("EU", rest_ms),
+        Err(Refusal::Invalid(_))
+    ));
+}
+
+#[test]
+fn a_region_that_is_made_again_begins_with_nothing_whatever_comes_of_the_one_before() {
+    let mut world = World::new();
+    let mut nodes = Vec::new();
+    let mut now_ms = NOW_MS;
+    for round in 0..3_u8 {
+        let key = world.global.table().find("NA").unwrap().key().into_owned();
+        let expected = ["NA", "NA/1", "NA/2"][usize::from(round)];
+        assert_eq!(key, expected);
+        let mut node = Node::new(&key, 0, round + 1);
+        node.play(&format!("post {round}"), now_ms);
+        node.play("all", now_ms);
+        world.push(&mut node, now_ms);
+        let here = counted([(&*format!("post {round}"), 1), ("all", 1)]);
+        assert_eq!(world.counts("NA", now_ms), here, "round {round}");
+        now_ms += MINUTE_MS;
+        if round < 2 {
+            assert_eq!(world.delete("NA", now_ms).unwrap(), key);
+            node.hear(News::Deleted);
+            let again = PutRegion {
+                region_id: "NA".into(),
+                region_name: None,
+                shards: None,
+                hint: None,
+            };
+            world
+                .global
+                .put_region(&world.storage, &again, now_ms)
+                .unwrap();
+            assert_eq!(world.counts("NA", now_ms), counted([]));
+        }
+        nodes.push(node);
+        // Every start finds the same.
+        world.global = load_global(&world.storage);
+    }
+    // What the shards of all three have comes now.
+    let mut all: Vec<&mut Node> = nodes.iter_mut().collect();
+    let rest_ms = world.drain(&mut all, now_ms);
+    assert_eq!(
+        world.counts("NA", rest_ms),
+        counted([("post 2", 1), ("all", 1)])
+    );
+    let everywhere = counted([("post 0", 1), ("post 1", 1), ("post 2", 1), ("all", 3)]);
+    assert_eq!(world.counts("global", rest_ms), everywhere);
+}
+
+#[test]
+fn counting_begins_anew_and_nothing_of_before_comes_back() {
+    let mut world = World::new();
+    let id = world.global.table().installation_id;
+    let (mut told, mut asleep) = (Node::new("NA", 0, 1), Node::new("EU", 0, 2));
+    for node in [&mut told, &mut asleep] {
+        node.play("folded", NOW_MS);
+    }
+    let now_ms = world.drain(&mut [&mut told, &mut asleep], NOW_MS);
+    for node in [&mut told, &mut asleep] {
+        node.play("sealed", now_ms);
+        node.message(now_ms + 2 * MINUTE_MS);
+        node.play_named("repeated", "open", now_ms + 2 * MINUTE_MS);
+    }
+    let now_ms = now_ms + 2 * MINUTE_MS;
+    world.push(&mut told, now_ms);
+    let under_way = told.message(now_ms).unwrap();
+    world.global.begin_export(&world.storage, now_ms).unwrap();
+
+    assert_eq!(
+        world.reset([9; 16], 7, now_ms),
+        Err(Refusal::WrongInstallation)
+    );
+    assert!(!world.counts("global", now_ms).is_empty());
+    let done = world.reset(id, 7, now_ms).unwrap();
+    assert!(!done.repeated);
+    assert_ne!(done.table.installation_id, id);
+    // Whoever has not heard the answer asks again: nothing is forgotten twice.
+    let epoch = done.table.epoch();
+    told.hear(News::Began(epoch));
+    told.play("new", now_ms);
+    world.push(&mut told, now_ms);
+    assert!(world.reset(id, 8, now_ms + 1).unwrap().repeated);
+    assert_eq!(world.global.table().epoch(), epoch);
+    for _ in 0..2 {
+        assert_eq!(world.counts("NA", now_ms), counted([("new", 1)]));
+        assert_eq!(world.counts("global", now_ms), counted([("new", 1)]));
+        // A push of before that was under way, a start of everything, and a batch that was counted.
+        world.global.take_push(&under_way, now_ms).unwrap();
+        world.global = load_global(&world.storage);
+        world.push(&mut told, now_ms);
+        let again = told.play_named("repeated", "open", now_ms);
+        assert_eq!(again, RecordReply::Counted { repeated: true });
+        told.start_again(now_ms);
+    }
+
+    // A shard that was not told sleeps for a day, and comes back with what it has.
+    let later_ms = now_ms + DAY_MS;
+    asleep.start_again(later_ms);
+    world.push(&mut asleep, later_ms);
+    assert_eq!(asleep.shard.epoch_ms(), epoch.began_ms);
+    assert!(!asleep.shard.has_work(), "it has forgotten all of it");
+    asleep.play("after", later_ms);
+    let rest_ms = world.drain(&mut [&mut told, &mut asleep], later_ms);
+    assert_eq!(
+        world.counts("global", rest_ms),
+        counted([("new", 1), ("after", 1)])
+    );
+    let left = world.storage.keys(Table::Meta, b"export/").unwrap();
+    assert!(left.is_empty(), "nothing of the export");
+    assert_eq!(world.global.health().gaps, 0);
+}
+
+#[test]
+fn a_shard_that_hears_of_the_new_epoch_from_a_batch_counts_that_batch() {
+    let mut world = World::new();
+    let mut node = Node::new("NA", 0, 1);
+    node.play("before", NOW_MS);
+    let id = world.global.table().installation_id;
+    let epoch = world.reset(id, 7, NOW_MS).unwrap().table.epoch();
+    let random = node.random();
+    node.shard.follow(&node.storage, epoch, random).unwrap();
+    node.play("after", NOW_MS);
+    // An old Worker's epoch changes nothing.
+    let old = Epoch {
+        began_ms: 0,
+        seed: SEED,
+    };
+    node.shard.follow(&node.storage, old, random).unwrap();
+    node.start_again(NOW_MS);
+    let rest_ms = world.drain(&mut [&mut node], NOW_MS);
+    assert_eq!(world.counts("global", rest_ms), counted([("after", 1)]));
+}
+
+#[test]
+fn a_commit_that_is_under_way_while_counting_begins_anew_counts_once_or_not_at_all() {
+    for crashes in [false, true] {
+        let mut world = World::new();
+        let mut node = Node::new("NA", 0, 1);
+        node.play("before", NOW_MS);
+        let batch = codec::encode(&Batch {
+            key: Some(b"under way"),
+            plays_hash: 0,
+            sent_ms: NOW_MS,
+            plays: vec![BatchPlay {
+                post_id: "under way",
+                timestamp_ms: NOW_MS,
+                count: 1,
+            }],
+        });
+        let request = RecordRequest {
+            region_id: "NA",
+            shard: 0,
+            epoch_ms: 0,
+            seed: SEED,
+            last_change: None,
+            batch: &batch,
+        };
+        node.shard.admit(&request, NOW_MS);
+        assert!(node.shard.commit(&node.storage, NOW_MS).unwrap());
+        let id = world.global.table().installation_id;
+        let epoch = world.reset(id, 7, NOW_MS).unwrap().table.epoch();
+        node.hear(News::Began(epoch));
+        if crashes {
+            node.start_again(NOW_MS);
+        } else {
+            node.shard.committed(NOW_MS).unwrap();
+        }
+        let again = node.play_named("under way", "under way", NOW_MS);
+        assert_eq!(again, RecordReply::Counted { repeated: true });
+        let rest_ms = world.drain(&mut [&mut node], NOW_MS);
+        assert_eq!(world.counts("global", rest_ms), counted([("under way", 1)]));
+    }
+}
+
+#[test]
+fn a_global_object_that_is_set_back_to_before_goes_on_with_the_shards_as_they_are() {
+    let mut world = World::new();
+    let mut node = Node::new("NA", 0, 1);
+    node.play("before", NOW_MS);
+    let now_ms = world.drain(&mut [&mut node], NOW_MS);
+    let backup = world.storage.clone();
+    let id = world.global.table().installation_id;
+    let epoch = world.reset(id, 7, now_ms).unwrap().table.epoch();
+    node.hear(News::Began(epoch));
+    node.play("after", now_ms);
+    world.storage = backup;
+    world.global = load_global(&world.storage);
+    let now_ms = world.drain(&mut [&mut node], now_ms);
+    let both = counted([("before", 1), ("after", 1)]);
+    assert_eq!(world.counts("global", now_ms), both);
+    // And begins anew once more.
+    let id = world.global.table().installation_id;
+    let again = world.reset(id, 9, now_ms).unwrap().table.epoch();
+    assert!(again.began_ms > epoch.began_ms);
+    node.play("old", now_ms);
+    let now_ms = now_ms + MINUTE_MS;
+    world.push(&mut node, now_ms);
+    assert_eq!(world.counts("global", now_ms), counted([]));
+}
+
+/// Reads an export page by page, with something in between.
+fn export(
+    world: &mut World,
+    at_ms: u64,
+    now_ms: u64,
+    mut between: impl FnMut(&mut World),
+) -> Result<(Vec<TransferRow>, bool), Refusal> {
+    let mut request = ExportRequest {
+        at_ms,
+        position: ExportPosition {
+            table: 0,
+            key: Vec::new(),
+        },
+    };
+    let mut rows = Vec::new();
+    loop {
+        let answer = world.global.export(&world.storage, &request, now_ms)?;
+        let ExportAnswer::Page(page) = answer else {
+            return Err(Refusal::Busy { retry_after_s: 1 });
+        };
+        rows.extend(page.rows);
+        match page.next {
+            Some(next) => request.position = next,
+            None => return Ok((rows, page.complete)),
+        }
+        between(world);
+    }
+}
+
+/// The plays of all time that an export has of a scope; those of its days must be the same.
+fn exported(rows: &[TransferRow], scope: &str) -> BTreeMap<String, u64> {
+    let of_level = |level: Level| {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for row in rows {
+            let TransferRow::Pane(pane) = row else {
+                continue;
+            };
+            if pane.scope != scope || pane.level != level.code() {
+                continue;
+            }
+            let summary = Summary::decode(&pane.summary, Seed::from_bytes(SEED)).unwrap();
+            for row in summary.top(usize::MAX) {
+                assert_eq!(row.lower, row.upper);
+                *counts.entry(row.id.to_owned()).or_default() += row.lower;
+            }
+        }
+        counts
+    };
+    let all = of_level(Level::All);
+    assert_eq!(of_level(Level::Day), all);
+    assert_eq!(of_level(Level::Minute), all);
+    all
+}
+
+#[test]
+fn an_export_has_exactly_what_was_durable_at_its_moment_while_plays_go_on() {
+    for seed in 0..40_u64 {
+        let mut random = {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            move |below: u64| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state % below
+            }
+        };
+        let mut world = World::new();
+        let names = [("NA", 0), ("EU", 0)];
+        let mut nodes: Vec<Node> = names
+            .iter()
+            .zip(1..)
+            .map(|((key, number), random)| Node::new(key, *number, random))
+            .collect();
+        let mut exact: BTreeMap<(String, String), u64> = BTreeMap::new();
+        let mut now_ms = NOW_MS;
+        let begin_ms = NOW_MS + random(3) * MINUTE_MS + random(60_000);
+        let mut at_ms = u64::MAX;
+        let mut rows = None;
+        let mut page_at_ms = u64::MAX;
+        while now_ms < NOW_MS + 8 * MINUTE_MS {
+            if at_ms == u64::MAX && now_ms >= begin_ms {
+                let begun = world.global.begin_export(&world.storage, now_ms).unwrap();
+                at_ms = begun.at_ms;
+                page_at_ms = at_ms + random(15_000);
+                for node in &mut nodes {
+                    let (key, random) = (node.key.clone(), node.random());
+                    let request = CutRequest {
+                        region_id: &key,
+                        shard: node.number,
+                        epoch: begun.epoch,
+                        at_ms,
+                    };
+                    let cut = node.shard.cut_at(&node.storage, &request, random);
+                    assert!(cut.unwrap());
+                }
+            }
+            let which = random(2) as usize;
+            let node = &mut nodes[which];
+            match random(10) {
+                0..5 => {
+                    let post = format!("post {}", random(30));
+                    let reply = node.play(&post, now_ms);
+                    assert_eq!(reply, RecordReply::Counted { repeated: false });
+                    if now_ms < at_ms {
+                        for scope in [node.key.as_str(), "global"] {
+                            let key = (scope.to_owned(), post.clone());
+                            *exact.entry(key).or_default() += 1;
+                        }
+                    }
+                }
+                5..8 => world.push(node, now_ms),
+                8 => world.flush(now_ms),
+                _ => {
+                    if random(4) == 0 && now_ms < begin_ms {
+                        node.start_again(now_ms);
+                    }
+                }
+            }
+            if rows.is_none() && now_ms >= page_at_ms {
+                let between = |world: &mut World| {
+                    for node in &mut nodes {
+                        node.play("post 1", now_ms);
+                        world.push(node, now_ms + MINUTE_MS);
+                    }
+                    world.flush(now_ms);
+                };
+                match export(&mut world, at_ms, now_ms, between) {
+                    Ok(found) => rows = Some(found),
+                    Err(Refusal::Busy { .. }) => page_at_ms += 500,
+                    Err(refusal) => panic!("{refusal:?}"),
+                }
+            }
+            // Their alarms wake them.
+            if at_ms < now_ms && now_ms < at_ms + 3_000 {
+                nodes.iter_mut().for_each(|node| world.push(node, now_ms));
+            }
+            now_ms += random(1_500);
+        }
+        let (rows, complete) = rows.unwrap();
+        assert!(complete, "seed {seed}");
+        for scope in ["NA", "EU", "global"] {
+            let of_scope = exact.iter().filter(|((of, _), _)| of == scope);
+            let of_scope = of_scope.map(|((_, post), count)| (post.clone(), *count));
+            let expected: BTreeMap<String, u64> = of_scope.collect();
+            assert_eq!(exported(&rows, scope), expected, "seed {seed} {scope}");
+        }
+        // Every play is in charts, those that waited for the moment, too.
+        let mut all: Vec<&mut Node> = nodes.iter_mut().collect();
+        let rest_ms = world.drain(&mut all, now_ms);
+        let counted: u64 = nodes.iter().map(|node| node.sent).sum();
+        let charted: u64 = world.counts("global", rest_ms).values().sum();
+        assert_eq!(charted, counted, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_export_that_nobody_reads_or_that_another_follows_is_over_and_leaves_nothing() {
+    let mut world = World::new();
+    let mut node = Node::new("NA", 0, 1);
+    node.play("first", NOW_MS);
+    let now_ms = world.drain(&mut [&mut node], NOW_MS);
+    let first = world.global.begin_export(&world.storage, now_ms).unwrap();
+    // Its shards do not answer: they are waited for, but not for ever, and pushes go on.
+    let begun = export(&mut world, first.at_ms, first.at_ms + 1, |_| ());
+    assert_eq!(begun, Err(Refusal::Busy { retry_after_s: 1 }));
+    let late_ms = first.at_ms + 30_000;
+    let (_, complete) = export(&mut world, first.at_ms, late_ms, |_| ()).unwrap();
+    assert!(!complete);
+    node.play("second", late_ms);
+    let rest_ms = world.drain(&mut [&mut node], late_ms);
+    let aside = |world: &World| world.storage.keys(Table::Meta, b"export/").unwrap().len();
+    assert_eq!(aside(&world), 0, "a minute after its last page");
+    let over = export(&mut world, first.at_ms, rest_ms, |_| ());
+    assert_eq!(over, Err(Refusal::ExportIsOver));
+
+    let second = world.global.begin_export(&world.storage, rest_ms).unwrap();
+    let kept_ms = second.at_ms + 30_000;
+    let request = |at_ms| ExportRequest {
+        at_ms,
+        position: ExportPosition {
+            table: 2,
+            key: Vec::new(),
+        },
+    };
+    let page = world
+        .global
+        .export(&world.storage, &request(second.at_ms), kept_ms);
+    assert!(matches!(page, Ok(ExportAnswer::Page(_))));
+    world.global = load_global(&world.storage);
+    node.play("third", kept_ms);
+    world.push(&mut node, kept_ms + 2 * MINUTE_MS);
+    world.flush(kept_ms + 2 * MINUTE_MS);
+    assert!(aside(&world) > 1, "it goes on after a start");
+    let (rows, _) = export(&mut world, second.at_ms, kept_ms + 3 * MINUTE_MS, |_| ()).unwrap();
+    assert_eq!(
+        exported(&rows, "NA"),
+        counted([("first", 1), ("second", 1)])
+    );
+    let third = world.global.begin_export(&world.storage, rest_ms).unwrap();
+    assert!(third.at_ms != second.at_ms || aside(&world) == 0);
+    assert_eq!(aside(&world), 0);
+    world.push(&mut node, kept_ms + HOUR_MS);
+}
+
+#[test]
+fn an_export_has_regions_and_posts_as_they_were() {
+    let mut world = World::new();
+    let mut node = Node::new("NA", 0, 1);
+    node.play("post", NOW_MS);
+    let now_ms = world.drain(&mut [&mut node], NOW_MS);
+    let post = |author: &str| PostPatch {
+        post_id: "post".into(),
+        author: Some(Some(author.into())),
+        ..PostPatch::default()
+    };
+    let put = |world: &mut World, patch| {
+        let storage = &world.storage;
+        world.global.put_posts(storage, &[patch]).unwrap();
+    };
+    put(&mut world, post("then"));
+    let begun = world.global.begin_export(&world.storage, now_ms).unwrap();
+    let now_ms = begun.at_ms + 30_000;
+    let (before, _) = export(&mut world, begun.at_ms, now_ms, |_| ()).unwrap();
+    put(&mut world, post("now"));
+    put(
+        &mut world,
+        PostPatch {
+            post_id: "another".into(),
+            ..post("now")
+        },
+    );
+    world.delete("NA", now_ms).unwrap();
+    let (after, _) = export(&mut world, begun.at_ms, now_ms, |_| ()).unwrap();
+    assert_eq!(after, before);
+    assert_eq!(exported(&after, "NA"), counted([("post", 1)]));
+}
+
+#[test]
+fn panes_older_than_is_asked_for_go_and_no_window_reaches_them() {
+    let mut world = World::new();
+    let mut node = Node::new("NA", 0, 1);
+    let old = |days: u64| BatchPlay {
+        post_id: "old",
+        timestamp_ms: NOW_MS - days * DAY_MS,
+        count: 1,
+    };
+    let plays = [1, 6, 20, 40, 300].map(old);
+    let at = (&node.storage, &mut node.shard);
+    record(at, ("NA", 0), b"old", &plays, NOW_MS);
+    let mut now_ms = world.drain(&mut [&mut node], NOW_MS);
+    let days = |world: &World, days: u64, now_ms: u64| {
+        let request = ChartRequest {
+            scope: "NA".into(),
+            window: WindowRequest::Sliding {
+                length_ms: days * DAY_MS,
+            },
+            sort: Sort::Views,
+            k_class: 10,
+        };
+        let rules = hitparade::global::ChartRules::default();
+        let chart = world.global.chart(&world.storage, &request, rules, now_ms);
+        let chart = chart.unwrap();
+        let oldest_day = (now_ms - chart.span.from_ms).div_ceil(DAY_MS);
+        (chart.total_views, oldest_day)
+    };
+    let panes = |world: &World| world.storage.len(Table::Panes);
+    assert_eq!(days(&world, 400, now_ms), (5, 401));
+    let all = panes(&world);
+    let mut kept = Vec::new();
+    for (setting, (plays, oldest_day)) in [(30, (3, 31)), (7, (2, 8)), (1, (1, 2))] {
+        keep_days(setting);
+        world.global = load_global(&world.storage);
+        assert_eq!(
+            days(&world, 400, now_ms),
+            (plays, oldest_day),
+            "{setting} days"
+        );
+        // The next flush finds what is too old; a late play of then counts in all time alone.
+        let name = format!("late {setting}");
+        let at = (&node.storage, &mut node.shard);
+        record(at, ("NA", 0), name.as_bytes(), &[old(300)], now_ms);
+        now_ms = world.drain(&mut [&mut node], now_ms);
+        assert_eq!(
+            days(&world, 400, now_ms),
+            (plays, oldest_day),
+            "{setting} days"
+        );
+        kept.push(panes(&world));
+    }
+    assert!(kept.is_sorted_by(|a, b| a > b) && all > kept[0], "{kept:?}");
+    let total: u64 = world.counts("NA", now_ms).values().sum();
+    assert_eq!(total, 8, "all time forgets nothing");
+    keep_days(800);
+}
