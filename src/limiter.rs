@@ -1,8 +1,18 @@
 //! How often one sender may come: a sliding-window counter over two fixed minutes.
 //!
 //! The share of the last minute that still lies in the sliding one is taken as evenly spread:
-//! `last · (1 − elapsed) + this`. That is off by a few per cent at worst, needs two numbers a
-//! sender, and never lets more than twice the limit through (docs/windows.md).
+//! `last · (1 − elapsed) + this`, rounded up. That is off by a few per cent at worst and needs two numbers a
+//! sender. So a minute of the clock never sees more than the limit, and 60 seconds that begin
+//! anywhere never see twice the limit (docs/windows.md), whatever is asked and however much:
+//!
+//! # At capacity
+//! The first [`MAX_EXACT`] senders of a minute are counted one by one. Those who come after them
+//! are counted in a [`Sketch`], which may count a sender for more than it is and never for less: it
+//! may be refused too early, and nobody is let through because a table is full.
+//!
+//! Time does not go back: what is asked with an earlier clock counts as asked now. Only a clock
+//! that was set back by more than two minutes begins anew, or everybody would wait until it is there
+//! again.
 //!
 //! Senders are 64-bit hashes under a key that changes daily; addresses are never kept.
 
@@ -17,16 +27,20 @@ use crate::visitor::address_of;
 
 /// Length of the window.
 pub const WINDOW_MS: u64 = 60_000;
-/// Senders that are told apart in a minute: 2 × 65,536 of 24 bytes are 3 MB. Those that come
-/// after them are let through: a flood from so many addresses is not stopped by counting them.
-const MAX_SENDERS: usize = 65_536;
+/// Senders that are counted one by one in a minute: what a table of 65,536 places of 17 bytes holds
+/// before it grows, 1.1 MB. With the sketch, two minutes are 4.3 MB at most.
+pub const MAX_EXACT: usize = 57_344;
+/// Rows of a sketch, one for each 16 bits of a sender's hash, and the cells of a row.
+const SKETCH_ROWS: usize = 4;
+const SKETCH_CELLS: usize = 1 << 16;
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// Counts by sender.
+#[derive(Default)]
 pub struct Limiter {
     minute: u64,
-    this: HashMap<u64, u32, RandomState>,
-    last: HashMap<u64, u32, RandomState>,
+    this: Minute,
+    last: Minute,
 }
 
 /// What a sender may still do.
@@ -36,18 +50,6 @@ pub struct Allowance {
     pub remaining: u32,
     /// Until the current fixed minute is over.
     pub reset_s: u32,
-}
-
-impl Default for Limiter {
-    fn default() -> Self {
-        // Keys are the output of a keyed hash: nobody can aim at this one.
-        let map = || HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4));
-        Limiter {
-            minute: 0,
-            this: map(),
-            last: map(),
-        }
-    }
 }
 
 impl Limiter {
@@ -60,75 +62,173 @@ impl Limiter {
     /// Counts something that is worth so many requests: all of them, or none. More than the whole
     /// limit is taken by whoever has nothing counted yet.
     pub fn take_as(&mut self, requests: u32, sender: u64, limit: u32, now_ms: u64) -> Allowance {
-        self.turn_to(now_ms / WINDOW_MS);
-        let elapsed_ms = now_ms % WINDOW_MS;
-        let last = self.last.get(&sender).copied().unwrap_or(0);
-        let this = self.this.get(&sender).copied().unwrap_or(0);
-        let still_counted = u64::from(last) * (WINDOW_MS - elapsed_ms) / WINDOW_MS;
-        let counted = u32::try_from(still_counted)
-            .unwrap_or(u32::MAX)
-            .saturating_add(this);
+        let now_ms = self.turn_to(now_ms);
+        let left = limit.saturating_sub(self.counted(sender, now_ms));
         let requests = requests.min(limit.max(1));
-        let allowed = counted.saturating_add(requests) <= limit;
-        if allowed && (self.this.len() < MAX_SENDERS || self.this.contains_key(&sender)) {
-            *self.this.entry(sender).or_insert(0) += requests;
+        let allowed = requests <= left;
+        if allowed {
+            self.this.add(sender, requests);
         }
         Allowance {
             allowed,
-            remaining: limit.saturating_sub(counted).saturating_sub(if allowed {
-                requests
-            } else {
-                0
-            }),
-            reset_s: ((WINDOW_MS - elapsed_ms).div_ceil(1_000)) as u32,
+            remaining: if allowed { left - requests } else { left },
+            reset_s: ((WINDOW_MS - now_ms % WINDOW_MS).div_ceil(1_000)) as u32,
         }
     }
 
-    /// Gives back what a sender took at `taken_ms` and did not use after all.
-    pub fn give_back(&mut self, sender: u64, taken_ms: u64) {
+    /// What a sender that may make `limit` requests a minute has left.
+    pub fn left(&mut self, sender: u64, limit: u32, now_ms: u64) -> u32 {
+        let now_ms = self.turn_to(now_ms);
+        limit.saturating_sub(self.counted(sender, now_ms))
+    }
+
+    /// Gives back what a sender took at `taken_ms`, as [`turn_to`](Limiter::turn_to) said, and did
+    /// not use after all: not more than it took then.
+    pub fn give_back(&mut self, requests: u32, sender: u64, taken_ms: u64) {
         let minute = taken_ms / WINDOW_MS;
-        let counts = match self.minute.checked_sub(minute) {
-            Some(0) => &mut self.this,
-            Some(1) => &mut self.last,
+        match self.minute.checked_sub(minute) {
+            Some(0) => self.this.give_back(sender, requests),
+            Some(1) => self.last.give_back(sender, requests),
             // It counts no longer.
-            _ => return,
-        };
-        if let Some(count) = counts.get_mut(&sender) {
-            *count = count.saturating_sub(1);
+            _ => {}
         }
     }
 
-    fn turn_to(&mut self, minute: u64) {
+    /// Brings the counts to a moment, and says which that is: never one before what was asked.
+    pub fn turn_to(&mut self, now_ms: u64) -> u64 {
+        let minute = now_ms / WINDOW_MS;
         if minute == self.minute {
-            return;
+            return now_ms;
         }
-        std::mem::swap(&mut self.this, &mut self.last);
-        self.this.clear();
+        if minute < self.minute && self.minute - minute <= 2 {
+            return self.minute * WINDOW_MS;
+        }
+        self.last = std::mem::take(&mut self.this);
         if minute != self.minute + 1 {
-            self.last.clear();
+            self.last = Minute::default();
         }
         self.minute = minute;
+        now_ms
+    }
+
+    fn counted(&self, sender: u64, now_ms: u64) -> u32 {
+        let left_ms = WINDOW_MS - now_ms % WINDOW_MS;
+        // Rounded up, or the last second of a minute would see twice the limit.
+        let still_counted = (u64::from(self.last.get(sender)) * left_ms).div_ceil(WINDOW_MS);
+        let still_counted = u32::try_from(still_counted).unwrap_or(u32::MAX);
+        still_counted.saturating_add(self.this.get(sender))
+    }
+}
+
+/// What was counted in a minute of the clock.
+struct Minute {
+    exact: HashMap<u64, u32, RandomState>,
+    others: Option<Sketch>,
+}
+
+impl Default for Minute {
+    fn default() -> Self {
+        // Keys are the output of a keyed hash: nobody can aim at this one.
+        Minute {
+            exact: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
+            others: None,
+        }
+    }
+}
+
+impl Minute {
+    fn get(&self, sender: u64) -> u32 {
+        let others = || self.others.as_ref().map_or(0, |others| others.get(sender));
+        self.exact.get(&sender).copied().unwrap_or_else(others)
+    }
+
+    fn add(&mut self, sender: u64, requests: u32) {
+        let has_room = self.exact.len() < MAX_EXACT;
+        if let Some(count) = self.exact.get_mut(&sender) {
+            *count = count.saturating_add(requests);
+        } else if has_room {
+            self.exact.insert(sender, requests);
+        } else {
+            let others = self.others.get_or_insert_with(Sketch::new);
+            others.change(sender, |count| count.saturating_add(requests));
+        }
+    }
+
+    /// Where it was added: a sender is in one of the two for the whole minute.
+    fn give_back(&mut self, sender: u64, requests: u32) {
+        if let Some(count) = self.exact.get_mut(&sender) {
+            *count = count.saturating_sub(requests);
+        } else if let Some(others) = &mut self.others {
+            others.change(sender, |count| count.saturating_sub(requests));
+        }
+    }
+}
+
+/// A count-min sketch: each sender has a cell in each row, which others may share. The smallest of
+/// its cells is what it came, or more. The hash of a sender is its cells: it is under a key that
+/// nobody knows, so nobody can look for two that share all of them.
+///
+/// # Error
+/// With n requests in it, a sender is counted for n / 65,536 more on average in each row, and so for
+/// less than that: a limit of 60 refuses nobody too early while there are 2 million
+/// (a test below).
+struct Sketch(Box<[u32]>);
+
+impl Sketch {
+    fn new() -> Self {
+        Sketch(vec![0; SKETCH_ROWS * SKETCH_CELLS].into_boxed_slice())
+    }
+
+    fn get(&self, sender: u64) -> u32 {
+        let cells = Self::cells(sender).map(|cell| self.0.get(cell).copied());
+        cells.into_iter().flatten().min().unwrap_or(u32::MAX)
+    }
+
+    fn change(&mut self, sender: u64, change: impl Fn(u32) -> u32) {
+        for cell in Self::cells(sender) {
+            if let Some(count) = self.0.get_mut(cell) {
+                *count = change(*count);
+            }
+        }
+    }
+
+    fn cells(sender: u64) -> [usize; SKETCH_ROWS] {
+        std::array::from_fn(|row| {
+            let bits = (sender >> (16 * row)) & 0xffff;
+            row * SKETCH_CELLS + bits as usize
+        })
     }
 }
 
 /// All cold charts that a sender may ask for at once come back in this time.
 const COLD_WINDOW_MS: u64 = 2 * WINDOW_MS;
-/// Addresses whose cold charts are told apart: 65,536 of 17 bytes are 1.1 MB.
-const MAX_COLD_SENDERS: usize = 65_536;
+/// Addresses whose cold charts are told apart: a table of 65,536 places of 17 bytes, 1.1 MB.
+const MAX_COLD_SENDERS: usize = 57_344;
+/// Buckets that those who come after them share, by their hash: 32 KB.
+const SHARED_BUCKETS: usize = 4_096;
+/// How often full buckets are looked for: that takes a millisecond.
+const CLEARED_EVERY_MS: u64 = 1_000;
 
 /// Charts that nobody looked at lately, by sender: a bucket each that fills in [`COLD_WINDOW_MS`],
 /// kept as the moment when it is full again (the generic cell rate algorithm). Full buckets are
-/// forgotten when room is short; if that is not enough, new senders are let through, as by
-/// [`Limiter`].
+/// forgotten when room is short; if that is not enough, new senders share the buckets of
+/// [`SHARED_BUCKETS`], and none has more than one of its own would give it.
 pub struct ColdCharts {
     full_ms: HashMap<u64, u64, RandomState>,
+    /// None before they are needed.
+    shared_full_ms: Vec<u64>,
+    cleared_ms: u64,
 }
 
 impl Default for ColdCharts {
     fn default() -> Self {
         // Keys are the output of a keyed hash: nobody can aim at this one.
         let full_ms = HashMap::with_hasher(RandomState::with_seeds(13, 14, 15, 16));
-        ColdCharts { full_ms }
+        ColdCharts {
+            full_ms,
+            shared_full_ms: Vec::new(),
+            cleared_ms: 0,
+        }
     }
 }
 
@@ -139,18 +239,33 @@ impl ColdCharts {
     /// Where it may not: in how many milliseconds it may.
     pub fn take(&mut self, sender: u64, at_once: u32, now_ms: u64) -> Result<(), u64> {
         let one_ms = (COLD_WINDOW_MS / u64::from(at_once.max(1))).max(1);
-        let full_ms = self.full_ms.get(&sender).copied().unwrap_or(0).max(now_ms);
+        let bucket = self.bucket(sender, now_ms);
+        // A clock that was set back does not make a bucket emptier than it can be.
+        let full_ms = (*bucket).clamp(now_ms, now_ms + COLD_WINDOW_MS);
         let empties_ms = full_ms - now_ms + one_ms;
         if empties_ms > COLD_WINDOW_MS {
             return Err(empties_ms - COLD_WINDOW_MS);
         }
-        if self.full_ms.len() >= MAX_COLD_SENDERS && !self.full_ms.contains_key(&sender) {
+        *bucket = full_ms + one_ms;
+        Ok(())
+    }
+
+    /// When a sender's bucket is full.
+    fn bucket(&mut self, sender: u64, now_ms: u64) -> &mut u64 {
+        let is_known = self.full_ms.contains_key(&sender);
+        let is_full = self.full_ms.len() >= MAX_COLD_SENDERS;
+        if !is_known && is_full && now_ms.abs_diff(self.cleared_ms) >= CLEARED_EVERY_MS {
+            self.cleared_ms = now_ms;
             self.full_ms.retain(|_, full_ms| *full_ms > now_ms);
         }
-        if self.full_ms.len() < MAX_COLD_SENDERS || self.full_ms.contains_key(&sender) {
-            self.full_ms.insert(sender, full_ms + one_ms);
+        let shared = sender as usize % SHARED_BUCKETS;
+        if is_known || self.full_ms.len() < MAX_COLD_SENDERS {
+            // It may have shared one until now.
+            let owed = self.shared_full_ms.get(shared).copied();
+            return self.full_ms.entry(sender).or_insert(owed.unwrap_or(0));
         }
-        Ok(())
+        self.shared_full_ms.resize(SHARED_BUCKETS, 0);
+        &mut self.shared_full_ms[shared]
     }
 }
 
@@ -207,6 +322,13 @@ mod tests {
 
     const SEED: [u8; 16] = [7; 16];
 
+    /// As senders are: hashes.
+    fn hashed(number: u64) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&SEED);
+        hasher.write_u64(number);
+        hasher.finish()
+    }
+
     #[test]
     fn a_sender_over_its_limit_waits_and_others_do_not() {
         let mut limiter = Limiter::default();
@@ -235,16 +357,14 @@ mod tests {
         };
         assert_eq!(taken(&mut limiter, now_ms), 10);
         for _ in 0..4 {
-            limiter.give_back(1, now_ms);
+            limiter.give_back(1, 1, now_ms);
         }
-        limiter.give_back(2, now_ms);
+        limiter.give_back(1, 2, now_ms);
         assert_eq!(taken(&mut limiter, now_ms), 4);
         assert_eq!(taken(&mut limiter, now_ms + WINDOW_MS), 0);
-        for _ in 0..20 {
-            limiter.give_back(1, now_ms);
-        }
+        limiter.give_back(20, 1, now_ms);
         assert_eq!(taken(&mut limiter, now_ms + WINDOW_MS), 10);
-        limiter.give_back(1, now_ms - WINDOW_MS);
+        limiter.give_back(1, 1, now_ms - WINDOW_MS);
         assert_eq!(taken(&mut limiter, now_ms + WINDOW_MS), 0);
     }
 
@@ -304,23 +424,72 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_cold_charts_is_bounded_and_forgets_who_rests() {
+    fn the_table_of_cold_charts_is_bounded_holds_when_it_is_full_and_forgets_who_rests() {
         let mut charts = ColdCharts::default();
-        for sender in 0..100_000 {
-            assert_eq!(charts.take(sender, 60, 1_000), Ok(()));
+        for number in 0..100_000 {
+            let _ = charts.take(hashed(number), 60, 1_000);
         }
         assert_eq!(charts.full_ms.len(), MAX_COLD_SENDERS);
-        assert_eq!(charts.take(200_000, 60, 10_000), Ok(()));
+        let taken = |charts: &mut ColdCharts, number, now_ms| {
+            let takes = (0..1_000).filter(|_| charts.take(hashed(number), 60, now_ms).is_ok());
+            takes.count()
+        };
+        assert!(taken(&mut charts, 200_000, 1_500) <= 60, "it shares one");
+        assert_eq!(
+            taken(&mut charts, 200_000, 10_000),
+            4,
+            "an own one, as empty"
+        );
         assert_eq!(charts.full_ms.len(), 1);
+        assert_eq!(taken(&mut charts, 200_001, 500_000), 60);
     }
 
     #[test]
-    fn the_table_of_senders_is_bounded() {
+    fn tables_are_bounded_and_a_limit_stays_one_when_they_are_full() {
         let mut limiter = Limiter::default();
-        for sender in 0..100_000 {
-            assert!(limiter.take(sender, 1, WINDOW_MS).allowed);
+        for number in 0..2 * MAX_EXACT as u64 {
+            limiter.take(hashed(number), 60, WINDOW_MS);
         }
-        assert_eq!(limiter.this.len(), MAX_SENDERS);
+        assert_eq!(limiter.this.exact.len(), MAX_EXACT);
+        for number in 0..1_000 {
+            let sender = hashed(1_000_000 + number);
+            let takes = (0..200).filter(|_| limiter.take(sender, 60, WINDOW_MS).allowed);
+            let taken = takes.count();
+            assert!(
+                (55..=60).contains(&taken),
+                "{taken}: a few too early at most"
+            );
+        }
+    }
+
+    #[test]
+    fn honest_senders_are_told_apart_while_two_million_requests_lie_beyond_the_table() {
+        let mut limiter = Limiter::default();
+        for number in 0..MAX_EXACT as u64 + 2_000_000 {
+            limiter.take(hashed(number), 60, WINDOW_MS);
+        }
+        let refused = (0..10_000).filter(|number| {
+            !limiter
+                .take(hashed(1 << 32 | number), 60, WINDOW_MS)
+                .allowed
+        });
+        assert_eq!(refused.count(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_a_little_brings_nothing_back() {
+        let mut limiter = Limiter::default();
+        let now_ms = 100 * WINDOW_MS;
+        let taken = |limiter: &mut Limiter, now_ms| {
+            let takes = (0..100).filter(|_| limiter.take(1, 10, now_ms).allowed);
+            takes.count()
+        };
+        assert_eq!(taken(&mut limiter, now_ms), 10);
+        for back_ms in [1, WINDOW_MS, 2 * WINDOW_MS] {
+            assert_eq!(taken(&mut limiter, now_ms - back_ms), 0);
+            assert_eq!(taken(&mut limiter, now_ms), 0);
+        }
+        assert_eq!(taken(&mut limiter, now_ms - 60 * WINDOW_MS), 10, "set anew");
     }
 
     #[test]

@@ -10,8 +10,16 @@
 //! gains it nothing that it could bring about.
 //!
 //! # Limits
-//! [`Limiter`] tells 65,536 pairs of address and post a minute apart; those that come after them
-//! are let through. Verdicts are remembered for [`MAX_VERDICTS`] batches and [`MAX_INDEXES`]
+//! In a minute of the clock an address adds to a post what its limit says, and in 60 seconds that
+//! begin anywhere less than twice that: whatever is sent, and however many pairs of address and post
+//! there are ([`Limiter`], and `tests/votes.rs` against an exact model). So that one address cannot
+//! make others be taken for more than they are, it adds [`MAX_VOTES_OF_ADDRESS`] a minute to all
+//! posts together.
+//!
+//! All of it is in memory: an object that sleeps or restarts begins anew. It sleeps when nobody has
+//! asked it anything for 10 s and it has nothing to push.
+//!
+//! Verdicts are remembered for [`MAX_VERDICTS`] batches and [`MAX_INDEXES`]
 //! plays (under 1 MB), oldest dropped first, and not across a restart: a repeat of a batch whose
 //! verdict is forgotten is told that all of it was accepted. What was counted is not touched by
 //! that.
@@ -27,6 +35,11 @@ use crate::codec::{self, Record};
 use crate::limiter::Limiter;
 use crate::wire::{Batch, RecordRequest};
 
+/// What an address adds a minute to all posts of a shard together, however many: a hundred full
+/// batches. Twenty such addresses bring 2 million votes a minute, and only beyond that an address
+/// may be refused a vote while it has many left (a few too early, where it comes near its limit, from
+/// the 57,345th pair on).
+pub const MAX_VOTES_OF_ADDRESS: u32 = 100_000;
 const MAX_VERDICTS: usize = 4_096;
 const MAX_INDEXES: usize = 262_144;
 
@@ -74,6 +87,8 @@ pub struct Sifted {
 pub struct Taken {
     /// One a play: 8 KB of a batch with 1,000.
     votes: Vec<u64>,
+    /// Under which all votes of the address are counted.
+    of_address: u64,
     taken_ms: u64,
 }
 
@@ -115,12 +130,17 @@ impl Votes {
                 ..Sifted::default()
             });
         }
+        let now_ms = self.limiter.turn_to(now_ms);
+        // No post has this id.
+        let of_address = self.vote(voter.sender, "");
+        let left = self.limiter.left(of_address, MAX_VOTES_OF_ADDRESS, now_ms);
         let mut votes = Vec::new();
         let mut too_many = Vec::new();
         let mut index: u16 = 0;
         batch.plays.retain(|play| {
             let vote = self.vote(voter.sender, play.post_id);
-            let allowed = self.limiter.take(vote, voter.limit, now_ms).allowed;
+            let allowed =
+                votes.len() < left as usize && self.limiter.take(vote, voter.limit, now_ms).allowed;
             if allowed {
                 votes.push(vote);
             } else {
@@ -129,6 +149,10 @@ impl Votes {
             index = index.saturating_add(1);
             allowed
         });
+        let taken = votes.len() as u32;
+        if taken > 0 {
+            (self.limiter).take_as(taken, of_address, MAX_VOTES_OF_ADDRESS, now_ms);
+        }
         let too_many: Rc<[u16]> = too_many.into();
         if let Some(key) = batch.key.filter(|_| !batch.plays.is_empty()) {
             self.remember(key, Rc::clone(&too_many));
@@ -139,6 +163,7 @@ impl Votes {
             too_many,
             taken: Taken {
                 votes,
+                of_address,
                 taken_ms: now_ms,
             },
         })
@@ -147,8 +172,10 @@ impl Votes {
     /// Gives back the votes of a batch that was not counted.
     pub fn give_back(&mut self, taken: &Taken) {
         for vote in &taken.votes {
-            self.limiter.give_back(*vote, taken.taken_ms);
+            self.limiter.give_back(1, *vote, taken.taken_ms);
         }
+        let all = taken.votes.len() as u32;
+        (self.limiter).give_back(all, taken.of_address, taken.taken_ms);
     }
 
     fn vote(&self, sender: u64, post_id: &str) -> u64 {

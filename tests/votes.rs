@@ -1,0 +1,312 @@
+//! What an address adds to a post a minute, for any sequence of requests: an exact model counts along
+//! with the real structure, through floods that fill every table of it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+
+use hitparade::codec;
+use hitparade::limiter::{MAX_EXACT, WINDOW_MS};
+use hitparade::region::{MAX_VOTES_OF_ADDRESS, Taken, Voter, Votes};
+use hitparade::wire::{Batch, BatchPlay, RecordRequest};
+use proptest::prelude::*;
+
+const START_MS: u64 = 29_000_000 * WINDOW_MS;
+const FULL_BATCH: u32 = 1_000;
+
+/// An address and a post.
+type Pair = (u64, u32);
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Plays of a few posts, each so many times.
+    Play {
+        address: u64,
+        posts: Vec<(u32, u8)>,
+    },
+    /// So many full batches, each play of another post.
+    Flood {
+        address: u64,
+        batches: u32,
+    },
+    /// A batch that was looked at is not counted after all.
+    GiveBack {
+        batch: prop::sample::Index,
+    },
+    Wait {
+        ms: u64,
+    },
+    /// The platform's clock is a little behind.
+    Behind {
+        ms: u64,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let play = (0..4_u64, prop::collection::vec((0..3_u32, 1..40_u8), 1..4))
+        .prop_map(|(address, posts)| Step::Play { address, posts });
+    let flood =
+        (0..40_u64, 1..40_u32).prop_map(|(address, batches)| Step::Flood { address, batches });
+    let step = prop_oneof![
+        8 => play,
+        2 => flood,
+        2 => any::<prop::sample::Index>().prop_map(|batch| Step::GiveBack { batch }),
+        3 => prop_oneof![0..2_000_u64, 0..90_000_u64].prop_map(|ms| Step::Wait { ms }),
+        1 => (0..3_000_u64).prop_map(|ms| Step::Behind { ms }),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// What was let through and not given back, in all and by minute of the clock.
+#[derive(Default)]
+struct Model {
+    pairs: HashMap<Pair, Vec<u64>>,
+    counts: HashMap<(Pair, u64), u32>,
+    of_address: HashMap<(u64, u64), u32>,
+    pairs_of_minute: HashMap<u64, usize>,
+}
+
+impl Model {
+    fn add(&mut self, pair: Pair, now_ms: u64) {
+        let minute = now_ms / WINDOW_MS;
+        self.pairs.entry(pair).or_default().push(now_ms);
+        let count = self.counts.entry((pair, minute)).or_insert_with(|| {
+            // Both the table of pairs and that of addresses are one.
+            *self.pairs_of_minute.entry(minute).or_default() += 1;
+            0
+        });
+        *count += 1;
+        *self.of_address.entry((pair.0, minute)).or_default() += 1;
+    }
+
+    fn give_back(&mut self, pair: Pair, taken_ms: u64) {
+        let minute = taken_ms / WINDOW_MS;
+        let times = self.pairs.get_mut(&pair).unwrap();
+        let at = times.iter().rposition(|at_ms| *at_ms == taken_ms).unwrap();
+        times.remove(at);
+        *self.counts.get_mut(&(pair, minute)).unwrap() -= 1;
+        *self.of_address.get_mut(&(pair.0, minute)).unwrap() -= 1;
+    }
+
+    /// As docs/windows.md has it.
+    fn sliding(this: u32, last: u32, now_ms: u64) -> u64 {
+        let left_ms = WINDOW_MS - now_ms % WINDOW_MS;
+        u64::from(this) + (u64::from(last) * left_ms).div_ceil(WINDOW_MS)
+    }
+
+    fn counted(&self, pair: Pair, now_ms: u64) -> u64 {
+        let minute = now_ms / WINDOW_MS;
+        let of = |minute| self.counts.get(&(pair, minute)).copied().unwrap_or(0);
+        Self::sliding(of(minute), of(minute - 1), now_ms)
+    }
+
+    fn counted_of_address(&self, address: u64, now_ms: u64) -> u64 {
+        let minute = now_ms / WINDOW_MS;
+        let of = |minute| {
+            self.of_address
+                .get(&(address, minute))
+                .copied()
+                .unwrap_or(0)
+        };
+        Self::sliding(of(minute), of(minute - 1), now_ms)
+    }
+
+    /// Whether everybody is counted one by one; the table has the addresses as well.
+    fn tables_have_room(&self, now_ms: u64) -> bool {
+        let minute = now_ms / WINDOW_MS;
+        let has_room = |minute| {
+            let pairs = self.pairs_of_minute.get(&minute).copied().unwrap_or(0);
+            pairs + 100 < MAX_EXACT
+        };
+        has_room(minute) && has_room(minute - 1)
+    }
+}
+
+struct World {
+    votes: Votes,
+    model: Model,
+    limit: u32,
+    now_ms: u64,
+    behind_ms: u64,
+    minute: u64,
+    /// Batches that may be given back, with what of them was let through.
+    taken: Vec<(Taken, Vec<Pair>, u64)>,
+    flooded: u32,
+}
+
+impl World {
+    fn new(limit: u32) -> Self {
+        World {
+            votes: Votes::new([5; 16]),
+            model: Model::default(),
+            limit,
+            now_ms: START_MS,
+            behind_ms: 0,
+            minute: 0,
+            taken: Vec::new(),
+            flooded: 0,
+        }
+    }
+
+    /// Sends a batch, and holds every verdict to the model.
+    fn send(&mut self, address: u64, posts: &[u32]) -> Result<(), TestCaseError> {
+        let ids: Vec<String> = posts.iter().map(|post| format!("post {post}")).collect();
+        let plays = ids.iter().map(|post_id| BatchPlay {
+            post_id,
+            timestamp_ms: self.now_ms,
+            count: 1,
+        });
+        let batch = codec::encode(&Batch {
+            key: None,
+            plays_hash: 0,
+            sent_ms: self.now_ms,
+            plays: plays.collect(),
+        });
+        let request = RecordRequest {
+            region_id: "NA",
+            shard: 0,
+            seed: [0; 16],
+            last_change: None,
+            batch: &batch,
+        };
+        let voter = Voter {
+            sender: address,
+            limit: self.limit,
+        };
+        let at_ms = self.now_ms - std::mem::take(&mut self.behind_ms);
+        let sifted = self.votes.sift(&request, voter, at_ms, |_| false).unwrap();
+        // Time does not go back into a minute that is over.
+        self.minute = self.minute.max(at_ms / WINDOW_MS);
+        let at_ms = at_ms.max(self.minute * WINDOW_MS);
+        let is_exact = self.model.tables_have_room(at_ms);
+        let spent = self.model.counted_of_address(address, at_ms);
+        let mut let_through = Vec::new();
+        let mut too_many = sifted.too_many.iter().peekable();
+        for (index, post) in posts.iter().enumerate() {
+            let pair = (address, *post);
+            let counted = self.model.counted(pair, at_ms);
+            if too_many.next_if_eq(&&(index as u16)).is_none() {
+                prop_assert!(counted < u64::from(self.limit), "{pair:?} has {counted}");
+                self.model.add(pair, at_ms);
+                let_through.push(pair);
+            } else if is_exact {
+                let has_spent = spent + let_through.len() as u64 >= MAX_VOTES_OF_ADDRESS.into();
+                let is_right = counted >= u64::from(self.limit) || has_spent;
+                prop_assert!(is_right, "{pair:?} is refused with {counted}");
+            }
+        }
+        prop_assert!(self.model.counted_of_address(address, at_ms) <= MAX_VOTES_OF_ADDRESS.into());
+        self.taken.push((sifted.taken, let_through, at_ms));
+        Ok(())
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Play { address, posts } => {
+                let posts = posts.iter();
+                let posts = posts.flat_map(|(post, times)| vec![*post; (*times).into()]);
+                self.send(address, &posts.collect::<Vec<_>>())
+            }
+            Step::Flood { address, batches } => (0..batches).try_for_each(|_| {
+                self.flooded += FULL_BATCH;
+                let posts = self.flooded..self.flooded + FULL_BATCH;
+                self.send(address, &posts.collect::<Vec<_>>())
+            }),
+            Step::GiveBack { batch } => {
+                if !self.taken.is_empty() {
+                    let (taken, pairs, taken_ms) =
+                        self.taken.swap_remove(batch.index(self.taken.len()));
+                    self.votes.give_back(&taken);
+                    for pair in pairs {
+                        self.model.give_back(pair, taken_ms);
+                    }
+                }
+                Ok(())
+            }
+            Step::Wait { ms } => {
+                self.now_ms += ms;
+                Ok(())
+            }
+            Step::Behind { ms } => {
+                self.behind_ms = ms;
+                Ok(())
+            }
+        }
+    }
+
+    /// The numbers that SECURITY.md names.
+    fn check(&self) -> Result<(), TestCaseError> {
+        for ((pair, minute), count) in &self.model.counts {
+            prop_assert!(*count <= self.limit, "{pair:?}: {count} in minute {minute}");
+        }
+        for (pair, times) in &self.model.pairs {
+            let mut times = times.clone();
+            times.sort_unstable();
+            for (first, from_ms) in times.iter().enumerate() {
+                let within = times[first..]
+                    .iter()
+                    .take_while(|at_ms| **at_ms < from_ms + WINDOW_MS);
+                let within = within.count();
+                prop_assert!(
+                    within < 2 * self.limit as usize,
+                    "{pair:?}: {within} in 60 s"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_of_requests_adds_more_than_the_limit_and_none_is_refused_without_cause(
+        limit in 2..80_u32,
+        steps in steps(),
+    ) {
+        let mut world = World::new(limit);
+        for step in steps {
+            world.step(step)?;
+        }
+        world.check()?;
+    }
+}
+
+#[test]
+fn one_address_that_fills_every_table_adds_no_more_than_its_sixty_and_its_neighbours_theirs() {
+    let mut world = World::new(60);
+    for _ in 0..2 {
+        world
+            .step(Step::Flood {
+                address: 1,
+                batches: 66,
+            })
+            .unwrap();
+        world.send(1, &[7; 1_000]).unwrap();
+    }
+    for address in 1_000..2_000 {
+        world.send(address, &[7; 50]).unwrap();
+    }
+    let counts = &world.model.counts;
+    let votes = |address| counts.get(&((address, 7), START_MS / WINDOW_MS)).copied();
+    assert!((1_000..2_000).all(|address| votes(address) == Some(50)));
+    let stuffed = votes(1).unwrap();
+    assert!((50..=60).contains(&stuffed), "{stuffed} of one address");
+    world.check().unwrap();
+}
+
+#[test]
+fn an_address_has_so_many_votes_for_all_posts_together() {
+    let mut world = World::new(60);
+    world
+        .step(Step::Flood {
+            address: 1,
+            batches: 120,
+        })
+        .unwrap();
+    let spent = world.model.counted_of_address(1, START_MS);
+    assert_eq!(spent, u64::from(MAX_VOTES_OF_ADDRESS));
+    world.send(2, &[7; 61]).unwrap();
+    assert_eq!(world.model.counted((2, 7), START_MS), 60, "its neighbour");
+}
