@@ -198,8 +198,15 @@ pub fn load(
                 .extend(made.and_then(|made| first.difference(made)));
             continue;
         }
+        if deleted.iter().any(|deleted| deleted.region_id == *id) {
+            rows.differences.push(format!(
+                "REGIONS names {id}, which was deleted; take it out, or make it again by PUT"
+            ));
+            continue;
+        }
+        let of_deleted: u32 = deleted.iter().map(|deleted| deleted.shards).sum();
         let shards: u32 = regions.iter().map(Region::shards_wanted).sum();
-        if regions.len() >= MAX_REGIONS || shards >= MAX_SHARDS_IN_ALL {
+        if regions.len() >= MAX_REGIONS || shards + of_deleted >= MAX_SHARDS_IN_ALL {
             rows.differences.push(format!(
                 "REGIONS names {id}, which is not made: there are {} regions with {shards} shards, \
                  and may be {MAX_REGIONS} with {MAX_SHARDS_IN_ALL}",
