@@ -161,11 +161,14 @@ for (const [name, proxy] of Object.entries(PROXIES)) {
           answer.on("end", () => done({ status: answer.statusCode, text }));
         });
         asked.on("error", fail).on("timeout", () => asked.destroy(new Error("no answer")));
-        asked.on("upgrade", (answer, socket) => {
-          socket.once("data", (data) => {
+        asked.on("upgrade", (answer, socket, head) => {
+          const end = (data) => {
             socket.destroy();
             done({ status: answer.statusCode, text: data.toString() });
-          });
+          };
+          // The first message may come with the answer.
+          if (head.length > 0) end(head);
+          else socket.once("data", end);
         });
         asked.end(body === undefined ? undefined : JSON.stringify(body));
       });
