@@ -125,6 +125,26 @@ describe("behind a proxy", () => {
     assert.ok(repeated > LIMIT, `${repeated} from the door`);
   });
 
+  test("sockets are counted visitor by visitor", async () => {
+    const sockets = [];
+    const open = (address) =>
+      new Promise((done, fail) => {
+        const headers = { connection: "upgrade", upgrade: "websocket", "sec-websocket-version": "13", "sec-websocket-key": Buffer.alloc(16).toString("base64"), "x-forwarded-for": `198.51.100.${sockets.length}, ${address}` };
+        const asked = request(`${service.url}/live`, { headers, agent: false });
+        asked.on("response", (answer) => done(answer.resume().statusCode)).on("error", fail).end();
+        asked.on("upgrade", (answer, socket) => done(sockets.push(socket) && answer.statusCode));
+      });
+    try {
+      // A sixth of the requests that it may make a minute.
+      const most = Math.floor(LIMIT / 6);
+      for (let number = 0; number < most; number++) assert.equal(await open("192.0.2.40"), 101, `socket ${number}`);
+      assert.equal(await open("192.0.2.40"), 429);
+      assert.equal(await open("192.0.2.41"), 101);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+    }
+  });
+
   test("headers of any length and of any content cost one request, and say nothing", async () => {
     for (const [number, header] of ["10.0.0.1,".repeat(1_000), `${"9".repeat(8_000)}`, ",".repeat(8_000), "::%eth0", "[", "]:80", "\u00ff\u00fe", "fe80::1%25", "1.2.3.4.5", "0x7f.1", "127.1", "2130706433"].entries()) {
       const { status, text } = await play(`odd ${number}`, { headers: { "x-forwarded-for": `${header}, 192.0.2.${100 + number}` } });

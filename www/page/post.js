@@ -13,7 +13,7 @@ import { GLOBAL, TIMEFRAMES, hrefOf, safeUrl, timeframeWords } from './state.js'
  * @typedef {import('./api.js').Region} Region
  * @typedef {{ region_id: string, view_count: number, view_count_min: number, view_count_max: number }} Share
  * @typedef {{ post_id: string, author: string | null, content: string | null, url: string | null, image: string | null,
- *   timestamp: string | null, hidden: boolean, window: { from: string, to: string }, as_of?: string, rank: number | null,
+ *   timestamp: string | null, window: { from: string, to: string }, as_of?: string, rank: number | null,
  *   view_count: number, view_count_min: number, view_count_max: number,
  *   series: import('./series.js').Span[], regions: Share[] }} Post
  */
@@ -77,7 +77,7 @@ export function showPost(article, state, regions, status, go) {
   const body = make('div', 'body');
   body.append(controls, figures, line, where);
   article.replaceChildren(back, head, body);
-  fillHead(head, { post_id: state.post, author: null, content: null, url: null, image: null, timestamp: null, hidden: false });
+  fillHead(head, { post_id: state.post, author: null, content: null, url: null, image: null, timestamp: null });
   fillFigures(figures, [['Plays', '–', ''], [`Rank ${inPlace}`, '–', '']]);
 
   let stopped = false;
@@ -143,9 +143,9 @@ export function showPost(article, state, regions, status, go) {
   };
 }
 
-/** @param {HTMLElement} head @param {Pick<Post, 'post_id' | 'author' | 'content' | 'url' | 'image' | 'timestamp' | 'hidden'>} post */
+/** @param {HTMLElement} head @param {Pick<Post, 'post_id' | 'author' | 'content' | 'url' | 'image' | 'timestamp'>} post */
 function fillHead(head, post) {
-  const key = JSON.stringify([post.content, post.author, post.url, post.image, post.hidden]);
+  const key = JSON.stringify([post.content, post.author, post.url, post.image]);
   if (head.dataset.key === key && !head.querySelector('.panel')) return;
   head.dataset.key = key;
   const text = make('div', 'text');
@@ -168,7 +168,6 @@ function fillHead(head, post) {
   }
   if (!under.hasChildNodes()) under.textContent = '\u00a0';
   text.append(title, under);
-  if (post.hidden) text.append(make('p', 'hidden-note', 'Hidden from the charts.'));
   head.replaceChildren();
   const source = safeUrl(post.image);
   if (source) {
