@@ -684,6 +684,33 @@ fn an_export_has_regions_and_posts_as_they_were() {
 }
 
 #[test]
+fn an_export_during_which_too_much_changes_is_over_and_what_changes_is_stored() {
+    let mut world = World::new();
+    let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
+    let now_ms = begun.at_ms + 30_000;
+    export(&mut world, begun.at_ms, now_ms, |_| ()).unwrap();
+    let aside = |world: &World| world.storage.keys(Table::Meta, b"export/").unwrap().len();
+    let mut most = 0;
+    for number in 0..3 {
+        let posts: Vec<PostPatch> = (0..10_000)
+            .map(|post| PostPatch {
+                post_id: format!("{number} {post} {}", "x".repeat(200)),
+                ..PostPatch::default()
+            })
+            .collect();
+        world.global.put_posts(&world.storage, &posts).unwrap();
+        most = most.max(aside(&world));
+    }
+    assert!((5_000..15_000).contains(&most), "{most}");
+    assert_eq!(
+        (aside(&world), world.storage.len(Table::Posts)),
+        (0, 30_000)
+    );
+    let over = export(&mut world, begun.at_ms, now_ms, |_| ());
+    assert_eq!(over, Err(Refusal::ExportIsOver));
+}
+
+#[test]
 fn panes_older_than_is_asked_for_go_and_no_window_reaches_them() {
     let mut world = World::new();
     let mut node = Node::new("NA", 0, 1);

@@ -9,7 +9,8 @@
 //!    aside in its place. So nothing waits for who reads, and who breaks off holds nothing up.
 //!
 //! # Limits
-//! What is put aside takes [`MAX_KEPT_BYTES`], and is dropped [`IDLE_MS`] after the last page was asked
+//! What is put aside takes [`MAX_KEPT_BYTES`], its keys [`MAX_KEY_BYTES`] of memory. It is dropped when it
+//! would take more, and [`IDLE_MS`] after the last page was asked
 //! for; then the export is over, and has to begin again. There is one at a time.
 //!
 //! # Cost
@@ -40,6 +41,10 @@ const AFTER_LAST_MS: u64 = 60_000;
 /// What may be put aside: with the ladders, the catalog and the offsets it fits into the database
 /// ([`super::room`]). Half an hour of ten regions is 10 MB, an import of two years 130 MB.
 pub const MAX_KEPT_BYTES: u64 = 256 << 20;
+/// What the keys of it may take in memory: those of 50,000 panes, or of 13,000 posts with the longest ids.
+pub const MAX_KEY_BYTES: usize = 4 << 20;
+/// What a key takes besides its bytes, in the tree and for the allocator.
+const KEY_OVERHEAD: usize = 48;
 
 const HEAD_KEY: &[u8] = b"export/head";
 const ROW_PREFIX: &[u8] = b"export/row/";
@@ -103,7 +108,20 @@ pub struct Kept {
     /// The rows that were put aside: the table's place in [`TABLES`], and the key.
     rows: BTreeSet<Vec<u8>>,
     bytes: u64,
+    key_bytes: usize,
     until_ms: Cell<u64>,
+}
+
+impl Kept {
+    fn is_full(&self) -> bool {
+        self.bytes > MAX_KEPT_BYTES || self.key_bytes > MAX_KEY_BYTES
+    }
+
+    /// The deletes of all that was put aside, and of the moment.
+    fn deletes(self) -> Vec<Write> {
+        let rows = self.rows.into_iter().chain([HEAD_KEY.to_vec()]);
+        rows.map(|key| Write::delete(Table::Meta, key)).collect()
+    }
 }
 
 /// The moment that is kept, shared with what writes.
@@ -128,6 +146,7 @@ impl Moment {
         let rows = storage.keys(Table::Meta, ROW_PREFIX)?;
         let kept = Kept {
             head,
+            key_bytes: rows.iter().map(|key| key.len() + KEY_OVERHEAD).sum(),
             rows: rows.into_iter().collect(),
             // With the few other rows that there are.
             bytes: storage.bytes(Table::Meta)?,
@@ -154,6 +173,7 @@ impl Moment {
             head,
             rows: BTreeSet::new(),
             bytes: 0,
+            key_bytes: 0,
             until_ms: Cell::new(now_ms.saturating_add(IDLE_MS)),
         });
         Ok(())
@@ -167,9 +187,7 @@ impl Moment {
         let Some(kept) = self.0.borrow_mut().take() else {
             return Ok(());
         };
-        let rows = kept.rows.into_iter().chain([HEAD_KEY.to_vec()]);
-        let deletes: Vec<Write> = rows.map(|key| Write::delete(Table::Meta, key)).collect();
-        storage.write(&deletes)
+        storage.write(&kept.deletes())
     }
 
     /// Drops what nobody asks for any more.
@@ -181,13 +199,19 @@ impl Moment {
             if kept.until_ms.get() == u64::MAX {
                 kept.until_ms.set(now_ms.saturating_add(IDLE_MS));
             }
-            now_ms > kept.until_ms.get() || kept.bytes > MAX_KEPT_BYTES
+            now_ms > kept.until_ms.get()
         });
         if is_idle {
             self.forget(storage)
         } else {
             Ok(())
         }
+    }
+
+    /// Bytes of memory.
+    pub fn held_bytes(&self) -> usize {
+        let kept = self.0.borrow();
+        kept.as_ref().map_or(0, |kept| kept.key_bytes)
     }
 
     /// Whether this moment is kept, and every shard had told what it had by then.
@@ -262,11 +286,12 @@ pub struct Guarded<'a, S> {
 }
 
 impl<S: Storage> Guarded<'_, S> {
-    /// The rows as they were, to be written with what changes them.
+    /// The rows as they were, to be written with what changes them. Where there is no room for them, the
+    /// moment is kept no more.
     fn put_aside(&self, batch: &[Write]) -> Result<Vec<Write>, StorageError> {
         let mut aside = Vec::new();
-        let mut kept = self.moment.0.borrow_mut();
-        let Some(kept) = kept.as_mut() else {
+        let mut moment = self.moment.0.borrow_mut();
+        let Some(kept) = moment.as_mut() else {
             return Ok(aside);
         };
         for change in batch {
@@ -280,8 +305,12 @@ impl<S: Storage> Guarded<'_, S> {
             let was = self.storage.get(change.table(), change.key())?;
             let was = was.map_or_else(Vec::new, |value| [&[1], &value[..]].concat());
             kept.bytes += (key.len() + was.len()) as u64;
+            kept.key_bytes += key.len() + KEY_OVERHEAD;
             kept.rows.insert(key.clone());
             aside.push(Write::put(Table::Meta, key, was));
+            if kept.is_full() {
+                return Ok(moment.take().map(Kept::deletes).unwrap_or_default());
+            }
         }
         Ok(aside)
     }

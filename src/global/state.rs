@@ -479,9 +479,9 @@ impl Global {
         self.recent.borrow_mut().keep_within(caches / 8);
     }
 
-    /// What is not given up: offsets, and what the catalog keeps.
+    /// What is not given up: offsets, what the catalog keeps, and which rows are put aside.
     fn fixed_bytes(&self) -> usize {
-        self.logs.held_bytes() + self.catalog.held_bytes()
+        self.logs.held_bytes() + self.catalog.held_bytes() + self.moment.held_bytes()
     }
 
     /// Whether a shard of a scope was heard of shortly before this state was loaded: then it may have

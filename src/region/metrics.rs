@@ -80,11 +80,6 @@ impl Record for ShardMetrics {
 }
 
 impl ShardMetrics {
-    /// Whether the global object has everything that this shard has.
-    pub fn is_drained(&self) -> bool {
-        self.waiting_batches == 0 && self.open_panes == 0 && self.outbox_panes == 0
-    }
-
     /// Adds how full the shard is.
     pub fn with_health(self, health: &Health, now_ms: u64) -> Self {
         ShardMetrics {
