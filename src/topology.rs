@@ -312,12 +312,8 @@ pub fn parts_of_key(key: &str) -> (&str, u32) {
 /// A region that was deleted. Its shards take no plays; what they had is still taken of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedRegion {
-    pub region_id: String,
-    /// As [`Region::incarnation`].
-    pub incarnation: u32,
-    /// [`Region::most_shards`] when it was deleted.
-    pub shards: u32,
-    pub hint: Option<String>,
+    /// As it was.
+    pub region: Region,
     pub deleted_ms: u64,
 }
 
@@ -327,9 +323,14 @@ impl Record for DeletedRegion {
 }
 
 impl DeletedRegion {
-    /// As [`Region::key`].
-    pub fn key(&self) -> Cow<'_, str> {
-        key_of(&self.region_id, self.incarnation)
+    /// The shards that may have counted a batch which was first sent at a moment: so short after the
+    /// region was deleted that a Worker which did not know may have sent it there. None for one that
+    /// was sent later.
+    pub fn claim_at(&self, client: Option<&str>, sent_ms: u64) -> impl Iterator<Item = u32> {
+        let until_ms = self.deleted_ms.saturating_add(CLAIM_WITHIN_MS);
+        let route = (sent_ms <= until_ms).then(|| self.region.route(client, sent_ms));
+        let shards = route.map(|route| [route.claim_at, Some(route.shard)]);
+        shards.into_iter().flatten().flatten()
     }
 }
 
@@ -377,7 +378,9 @@ impl RegionTable {
     /// How many regions of this id were deleted.
     pub fn incarnations(&self, region_id: &str) -> u32 {
         let deleted = self.deleted.iter();
-        deleted.filter(|it| it.region_id == region_id).count() as u32
+        deleted
+            .filter(|it| it.region.region_id == region_id)
+            .count() as u32
     }
 
     /// The region of a [`Region::key`], if it was not deleted.
@@ -387,12 +390,12 @@ impl RegionTable {
 
     /// Whether there is or was a region of this key.
     pub fn knows_key(&self, key: &str) -> bool {
-        self.find_key(key).is_some() || self.deleted.iter().any(|deleted| deleted.key() == key)
+        self.find_key(key).is_some() || self.deleted.iter().any(|it| it.region.key() == key)
     }
 
     /// Of all regions, those that were deleted included: [`Region::key`].
     pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let deleted = self.deleted.iter().map(DeletedRegion::key);
+        let deleted = self.deleted.iter().map(|it| it.region.key());
         self.regions.iter().map(Region::key).chain(deleted)
     }
 

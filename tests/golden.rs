@@ -560,10 +560,10 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         });
     }
     let deleted = DeletedRegion {
-        region_id: "MOON".into(),
-        incarnation: 1,
-        shards: 3,
-        hint: Some("weur".into()),
+        region: Region {
+            incarnation: 1,
+            ..Region::new("MOON", "Moon", 3)
+        },
         deleted_ms: NOW_MS,
     };
     all.add_owned(&deleted);

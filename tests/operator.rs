@@ -184,7 +184,7 @@ impl World {
             region_id: region_id.into(),
         };
         let deleted = self.global.delete_region(&self.storage, &request, now_ms)?;
-        Ok(deleted.key().into_owned())
+        Ok(deleted.region.key().into_owned())
     }
 
     fn reset(&mut self, id: [u8; 16], random: u8, now_ms: u64) -> Result<ResetDone, Refusal> {
@@ -766,4 +766,48 @@ fn panes_older_than_is_asked_for_go_and_no_window_reaches_them() {
     let total: u64 = world.counts("NA", now_ms).values().sum();
     assert_eq!(total, 8, "all time forgets nothing");
     keep_days(800);
+}
+
+#[test]
+fn a_shard_of_a_deleted_region_says_of_a_batch_whether_it_counted_it_and_else_never_does() {
+    let mut world = World::new();
+    let mut node = Node::new("NA", 0, 1);
+    node.play_named("counted", "post", NOW_MS);
+    world.delete("NA", NOW_MS).unwrap();
+    node.hear(News::Deleted);
+    let deleted = world.global.table().deleted[0].clone();
+    let margin_ms = hitparade::topology::CLAIM_WITHIN_MS;
+    let claims = |sent_ms| deleted.claim_at(Some("client"), sent_ms).count();
+    assert_eq!(
+        (claims(NOW_MS + margin_ms), claims(NOW_MS + margin_ms + 1)),
+        (1, 0)
+    );
+    let mut claim = |node: &mut Node, key: &str| {
+        let claim = codec::encode(&Claim {
+            key: key.as_bytes(),
+            plays_hash: 0,
+            sent_ms: NOW_MS,
+        });
+        let request = RecordRequest {
+            region_id: "NA",
+            shard: 0,
+            epoch_ms: 0,
+            seed: SEED,
+            last_change: None,
+            batch: &claim,
+        };
+        match node.shard.admit(&request, NOW_MS) {
+            hitparade::region::Admission::Answer(reply) => reply,
+            hitparade::region::Admission::Wait { reply, .. } => {
+                node.shard.commit(&node.storage, NOW_MS).unwrap();
+                node.shard.committed(NOW_MS).unwrap();
+                reply
+            }
+        }
+    };
+    let counted = RecordReply::Counted { repeated: true };
+    assert_eq!(claim(&mut node, "counted"), counted);
+    assert_eq!(claim(&mut node, "another"), RecordReply::Claimed);
+    let late = node.play_named("another", "post", NOW_MS);
+    assert!(matches!(late, RecordReply::Moved | RecordReply::Deleted));
 }

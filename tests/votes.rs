@@ -166,6 +166,7 @@ impl World {
             region_id: "NA",
             shard: 0,
             seed: [0; 16],
+            epoch_ms: 0,
             last_change: None,
             batch: &batch,
         };

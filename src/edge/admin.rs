@@ -33,7 +33,7 @@ fn about(table: &RegionTable) -> Value {
     let since = (table.epoch_ms > 0).then(|| rfc3339(table.epoch_ms));
     let deleted = table.deleted.iter().map(|region| {
         json!({
-            "region_id": region.region_id,
+            "region_id": region.region.region_id,
             "deleted": rfc3339(region.deleted_ms),
         })
     });

@@ -24,7 +24,7 @@ use crate::play::{
 };
 use crate::region::{CountedInPart, Voter};
 use crate::settings::{RegionSetting, place, read_regions};
-use crate::topology::{Region, RegionTable};
+use crate::topology::{DeletedRegion, Region, RegionTable};
 use crate::wire::{
     Batch, BatchPlay, COUNTED, Claim, NameCheck, REPEATED, RecordReply, RecordRequest,
 };
@@ -198,6 +198,7 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
         client,
         sent_ms: clock.sent_ms,
         voter,
+        trusted,
     };
     match named {
         None => progress.set(Progress::SentWithoutKey),
@@ -423,6 +424,7 @@ struct BatchSender<'a> {
     client: Option<&'a str>,
     sent_ms: u64,
     voter: Option<Voter>,
+    trusted: bool,
 }
 
 impl BatchSender<'_> {
@@ -461,6 +463,11 @@ impl BatchSender<'_> {
         let region = self.region(region_id)?;
         let route = region.route(self.client, self.sent_ms);
         let sent_ms = self.sent_ms;
+        if let Some(named) = self.named
+            && let Some(counted) = self.claim_at_deleted(region_id, named, plays).await?
+        {
+            return Ok(counted);
+        }
         if let (Some(old_shard), Some(Named { key, plays_hash })) = (route.claim_at, self.named) {
             let claim = codec::encode(&Claim {
                 key,
@@ -488,6 +495,35 @@ impl BatchSender<'_> {
         let said = self.tell(region, route.shard, &batch, self.voter).await;
         let said = said.map_err(|error| unanswered(has_key, &error))?;
         verdict_of(said, plays, has_key)
+    }
+
+    /// Claims a batch at the shards of a region that was deleted, where it was first sent before all knew
+    /// of that: `None` where none of them has counted it, nor ever will.
+    async fn claim_at_deleted(
+        &self,
+        region_id: &str,
+        Named { key, plays_hash }: Named<'_>,
+        plays: &[(usize, Play<'_>)],
+    ) -> Result<Option<Counted>, Problem> {
+        let sent_ms = self.sent_ms;
+        // Who names no region may have been sent to any of them.
+        let may_know =
+            |deleted: &&DeletedRegion| !self.trusted || deleted.region.region_id == region_id;
+        for deleted in self.table.deleted.iter().filter(may_know) {
+            for shard in deleted.claim_at(self.client, sent_ms) {
+                let claim = codec::encode(&Claim {
+                    key,
+                    plays_hash,
+                    sent_ms,
+                });
+                let said = self.tell(&deleted.region, shard, &claim, None).await;
+                let said = said.map_err(|error| unanswered(true, &error))?;
+                if !matches!(said, Said::Reply(RecordReply::Claimed)) {
+                    return verdict_of(said, plays, true).map(Some);
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn region(&self, region_id: &str) -> Result<&Region, Problem> {

@@ -113,14 +113,16 @@ pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
     let DeleteRegionReply(reply) = reply.map_err(away)?;
     let deleted = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
     table::forget();
-    let shards = (0..deleted.shards).map(|shard| (deleted.key(), deleted.hint.as_deref(), shard));
+    let region = &deleted.region;
+    let shards = 0..region.most_shards();
+    let shards = shards.map(|shard| (region.key(), region.hint.as_deref(), shard));
     if let Err(error) = tell_all(&call.env, shards, News::Deleted).await {
         let detail = "the region is deleted, but not every shard of it has been told, and may take \
                       plays until then; send it again";
         return Err(not_announced(&error, detail));
     }
     Ok(Answer::json(&json!({
-        "region_id": deleted.region_id,
+        "region_id": region.region_id,
         "deleted": rfc3339(deleted.deleted_ms),
     })))
 }

@@ -198,13 +198,16 @@ pub fn load(
                 .extend(made.and_then(|made| first.difference(made)));
             continue;
         }
-        if deleted.iter().any(|deleted| deleted.region_id == *id) {
+        if deleted
+            .iter()
+            .any(|deleted| deleted.region.region_id == *id)
+        {
             rows.differences.push(format!(
                 "REGIONS names {id}, which was deleted; take it out, or make it again by PUT"
             ));
             continue;
         }
-        let of_deleted: u32 = deleted.iter().map(|deleted| deleted.shards).sum();
+        let of_deleted: u32 = deleted.iter().map(|it| it.region.most_shards()).sum();
         let shards: u32 = regions.iter().map(Region::shards_wanted).sum();
         if regions.len() >= MAX_REGIONS || shards + of_deleted >= MAX_SHARDS_IN_ALL {
             rows.differences.push(format!(
@@ -244,10 +247,10 @@ fn deleted_by_its_key(key: &[u8]) -> Option<DeletedRegion> {
     let key = key.get(DELETED_PREFIX.len() + 4..)?;
     let (region_id, incarnation) = parts_of_key(std::str::from_utf8(key).ok()?);
     Some(DeletedRegion {
-        region_id: region_id.to_owned(),
-        incarnation,
-        shards: 1,
-        hint: None,
+        region: Region {
+            incarnation,
+            ..Region::new(region_id, region_id, 1)
+        },
         deleted_ms: 0,
     })
 }
@@ -306,7 +309,7 @@ pub fn put(
     let others = others.filter(|(at, _)| *at != position);
     let in_all: u32 = others.map(|(_, region)| region.shards_wanted()).sum();
     // What their shards have is still to be taken.
-    let of_deleted: u32 = table.deleted.iter().map(|deleted| deleted.shards).sum();
+    let of_deleted: u32 = table.deleted.iter().map(|it| it.region.most_shards()).sum();
     if in_all + of_deleted + request.shards.unwrap_or(1) > MAX_SHARDS_IN_ALL {
         return invalid("all regions together, deleted ones included, may have 10000 shards");
     }
@@ -360,10 +363,7 @@ pub fn delete(
         return invalid("1000 regions were deleted already, the most that are remembered");
     }
     let deleted = DeletedRegion {
-        region_id: region.region_id.clone(),
-        incarnation: region.incarnation,
-        shards: region.most_shards(),
-        hint: region.hint.clone(),
+        region: region.clone(),
         deleted_ms: now_ms,
     };
     let number = table.deleted.len() as u32;

@@ -585,14 +585,14 @@ impl Global {
         let region_id = request.region_id.as_str();
         if self.table.is_deleted(region_id) {
             let mut deleted = self.table.deleted.iter().rev();
-            let deleted = deleted.find(|deleted| deleted.region_id == region_id);
+            let deleted = deleted.find(|deleted| deleted.region.region_id == region_id);
             return deleted.cloned().ok_or(Refusal::UnknownRegion);
         }
         let (position, deleted, writes) =
             regions::delete(&self.table, &self.region_rows, region_id, now_ms)?;
         // What is pending of it goes into the world's panes with the next flush.
         let guarded = self.moment.guard(storage);
-        let key = deleted.key().into_owned();
+        let key = deleted.region.key().into_owned();
         let change = || {
             guarded.write(&writes)?;
             write_apart(&guarded, &ladder::all_of(&guarded, &key)?)

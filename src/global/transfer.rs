@@ -86,16 +86,16 @@ impl Global {
     ) -> Result<BegunExport, Refusal> {
         self.moment.forget(storage).map_err(refused)?;
         let live = self.table.regions.iter();
-        let live = live.map(|region| (region.key(), &region.hint, region.most_shards()));
         // What a shard has is pushed within days, or its storage is lost.
         let is_recent =
             |region: &&DeletedRegion| now_ms.saturating_sub(region.deleted_ms) < DELETED_CUT_FOR_MS;
         let deleted = self.table.deleted.iter().filter(is_recent);
-        let deleted = deleted.map(|region| (region.key(), &region.hint, region.shards));
-        let shards: Vec<(String, Option<String>, u32)> = live
-            .chain(deleted)
-            .map(|(key, hint, shards)| (key.into_owned(), hint.clone(), shards))
-            .collect();
+        let deleted = deleted.map(|deleted| &deleted.region);
+        let to_tell = |region: &Region| {
+            let key = region.key().into_owned();
+            (key, region.hint.clone(), region.most_shards())
+        };
+        let shards: Vec<(String, Option<String>, u32)> = live.chain(deleted).map(to_tell).collect();
         let each = |(key, _, shards): &(String, _, u32)| {
             let key = key.clone();
             (0..*shards).map(move |shard| (key.clone(), shard))

@@ -294,6 +294,43 @@ describe("while senders go on", { timeout: 600_000 }, () => {
   });
 });
 
+describe("a batch that is sent again after its region was deleted", { timeout: 60_000 }, () => {
+  test("counts once, whether the region was made again or another one takes its place", async () => {
+    const service = await start();
+    try {
+      const batch = (client, region_id) => ({ client, seq: 1, sent: Date.now(), plays: [{ post_id: client, region_id }] });
+      const send = async (batch, token) => {
+        const answer = await service.request("POST", "/plays", { ...batch, now: Date.now() }, token && { authorization: `Bearer ${token}` });
+        return { status: answer.status, ...(await answer.json()) };
+      };
+      const named = batch("named", WIDE);
+      const [unsent, beacon] = [batch("unsent", WIDE), batch("beacon")];
+      // Plays without a token count in the first region: no country is known here.
+      for (const [sent, token] of [[named, INGEST_TOKEN], [beacon]]) {
+        const { status, repeated } = await send(sent, token);
+        assert.deepEqual([status, repeated], [202, false]);
+      }
+      for (const id of [WIDE, "NA"]) assert.equal((await deleteRegion(service, id)).status, 200);
+      assert.equal((await send(named, INGEST_TOKEN)).rejected[0].code, "region_deleted");
+      assert.equal((await service.put(`/regions/${WIDE}`, { shards: 2 })).status, 200);
+      for (const [sent, token] of [[named, INGEST_TOKEN], [beacon]]) {
+        const { status, repeated } = await send(sent, token);
+        assert.deepEqual([status, repeated], [202, true]);
+      }
+      const once = await send(unsent, INGEST_TOKEN);
+      assert.deepEqual([once.status, once.repeated], [202, false]);
+      const each = new Map(["named", "unsent", "beacon"].map((post) => [post, [1, 1]]));
+      await eventually(async () => assertWithin(await counts(service), each));
+      assert.deepEqual(await counts(service, WIDE), new Map([["unsent", 1]]));
+      const listed = (await service.get("/regions")).regions.map(({ region_id }) => region_id);
+      for (const id of listed.slice(1)) assert.equal((await deleteRegion(service, id)).status, 200);
+      assert.equal((await readProblem(await deleteRegion(service, listed[0]), 400)).code, "bad_region");
+    } finally {
+      await service.dispose();
+    }
+  });
+});
+
 describe("RETENTION_DAYS", { timeout: 60_000 }, () => {
   test("says how far back a window reaches; all time forgets nothing", async () => {
     const service = await Service.start({ RETENTION_DAYS: "30" });
