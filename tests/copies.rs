@@ -61,9 +61,14 @@ impl Default for Sent<'_> {
 
 impl Sent<'_> {
     fn encode(&self) -> Vec<u8> {
+        self.encode_as(0)
+    }
+
+    /// As another shard of the region would send it.
+    fn encode_as(&self, shard: u32) -> Vec<u8> {
         codec::encode(&Push {
             region_id: self.region_id,
-            shard: 0,
+            shard,
             epoch_ms: 0,
             log_id: self.log_id,
             log_began_ms: self.log_id as u64,
@@ -237,6 +242,35 @@ fn charts_say_that_they_lack_what_a_push_had_no_room_for() {
 }
 
 #[test]
+fn a_chart_of_what_was_merged_a_moment_ago_says_what_it_lacked_then() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let (first, second) = (pane(0, (1, 1), &[("x", 60)]), pane(1, (2, 2), &[("x", 5)]));
+    let sent = Sent {
+        copies: &[&first],
+        copies_left_out: true,
+        ..Sent::default()
+    };
+    sent.push(&mut global, NOW_MS + 65_000);
+    assert!(chart(&global, &storage, NOW_MS + 67_000).incomplete);
+    let sent = Sent {
+        seq: 2,
+        copies: &[&first, &second],
+        ..Sent::default()
+    };
+    sent.push(&mut global, NOW_MS + 67_100);
+    let world = |now_ms| {
+        let hour = (HOUR, Sort::Views);
+        objects::chart(&global, &storage, "global", hour, now_ms).unwrap()
+    };
+    for later_ms in (200..4_000).step_by(100) {
+        let chart = world(NOW_MS + 67_000 + later_ms);
+        assert!(chart.total_views == 65 || chart.incomplete, "{later_ms}");
+    }
+    assert!(!world(NOW_MS + 71_000).incomplete);
+}
+
+#[test]
 fn a_quiet_installation_is_complete_however_often_its_object_starts() {
     let storage = MemoryStorage::new();
     let mut global = load_global(&storage);
@@ -391,4 +425,106 @@ fn a_log_that_is_forgotten_is_never_folded_again() {
     );
     let counted = 60 * logs as u64;
     assert_eq!(total(&global, &storage, NOW_MS + 107_000), counted);
+}
+
+#[test]
+fn after_a_start_charts_say_that_entries_are_missing() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let (first, second) = (pane(0, (1, 1), &[("x", 60)]), pane(1, (2, 2), &[("x", 5)]));
+    let open = Sent {
+        entries: &[&first],
+        next_offset: 1,
+        seq: 2,
+        copies: &[&second],
+        ..Sent::default()
+    };
+    open.push(&mut global, NOW_MS + 95_000);
+    global.flush(&storage, NOW_MS + 104_000).unwrap();
+    let sealed = Sent {
+        first_offset: 1,
+        entries: &[&second],
+        next_offset: 2,
+        seq: 2,
+        ..Sent::default()
+    };
+    sealed.push(&mut global, NOW_MS + 155_000);
+    let mut global = load_global(&storage);
+    // The shard heard that this entry was taken, and does not know yet that it was forgotten.
+    let nothing_new = Sent {
+        first_offset: 2,
+        next_offset: 2,
+        seq: 2,
+        ..Sent::default()
+    };
+    let started_ms = NOW_MS + 160_000;
+    nothing_new.push(&mut global, started_ms);
+    let lacking = chart(&global, &storage, started_ms + HEARD_AFTER_MS + 2_000);
+    assert_eq!((lacking.total_views, lacking.incomplete), (60, true));
+    sealed.push(&mut global, started_ms + HEARD_AFTER_MS + 3_000);
+    let whole = chart(&global, &storage, started_ms + HEARD_AFTER_MS + 5_000);
+    assert_eq!((whole.total_views, whole.incomplete), (65, false));
+}
+
+#[test]
+fn after_a_start_a_push_that_comes_late_does_not_stand_for_its_shard() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let (first, second) = (pane(0, (1, 1), &[("x", 60)]), pane(1, (2, 2), &[("x", 5)]));
+    let old = Sent {
+        copies: &[&first],
+        ..Sent::default()
+    };
+    let new = Sent {
+        seq: 2,
+        copies: &[&first, &second],
+        ..Sent::default()
+    };
+    old.push(&mut global, NOW_MS + 5_000);
+    let other = Sent {
+        region_id: "NA",
+        entries: &[&first],
+        next_offset: 1,
+        ..Sent::default()
+    };
+    let other = other.encode_as(1);
+    global.take_push(&other, NOW_MS + 95_000).unwrap();
+    new.push(&mut global, NOW_MS + 96_000);
+    global.flush(&storage, NOW_MS + 104_000).unwrap();
+    let mut global = load_global(&storage);
+    let started_ms = NOW_MS + 110_000;
+    old.push(&mut global, started_ms);
+    let lacking = chart(&global, &storage, started_ms + HEARD_AFTER_MS + 2_000);
+    assert_eq!((lacking.total_views, lacking.incomplete), (60, true));
+    new.push(&mut global, started_ms + HEARD_AFTER_MS + 3_000);
+    let whole = chart(&global, &storage, started_ms + HEARD_AFTER_MS + 5_000);
+    assert_eq!((whole.total_views, whole.incomplete), (125, false));
+}
+
+#[test]
+fn after_a_start_charts_say_that_they_lack_what_a_backlog_had_shown_as_copies() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let (first, second) = (pane(0, (1, 1), &[("x", 60)]), pane(1, (2, 2), &[("x", 5)]));
+    let open = Sent {
+        copies: &[&first, &second],
+        seq: 2,
+        ..Sent::default()
+    };
+    open.push(&mut global, NOW_MS + 80_000);
+    // Both are sealed, and the second does not fit.
+    let backlog = Sent {
+        entries: &[&first],
+        next_offset: 2,
+        seq: 2,
+        ..Sent::default()
+    };
+    backlog.push(&mut global, NOW_MS + 160_000);
+    global.flush(&storage, NOW_MS + 170_000).unwrap();
+    assert_eq!(total(&global, &storage, NOW_MS + 170_000), 65);
+    let global = load_global(&storage);
+    let started_ms = NOW_MS + 180_000;
+    chart(&global, &storage, started_ms);
+    let lacking = chart(&global, &storage, started_ms + HEARD_AFTER_MS + 2_000);
+    assert_eq!((lacking.total_views, lacking.incomplete), (60, true));
 }

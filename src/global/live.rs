@@ -69,7 +69,7 @@ pub struct Copies {
     pub log_id: u128,
     pub panes: Vec<SentPane>,
     pub received_ms: u64,
-    /// Some were dropped because there was no room.
+    /// Some were dropped because there was no room, or entries are missing beside them.
     pub incomplete: bool,
 }
 
@@ -112,6 +112,8 @@ pub struct Live {
     pub pending_since_ms: Option<u64>,
     pending_spans: BTreeSet<PaneKey>,
     copies: BTreeMap<ShardName, Held>,
+    /// Since when nothing is missing of a region's shard of which something was.
+    whole_since_ms: BTreeMap<String, u64>,
     copy_bytes: usize,
     blocks: Blocks,
     merged: RefCell<BTreeMap<String, MergedScope>>,
@@ -178,6 +180,7 @@ impl Live {
     ) {
         let added = mutants::active(Mutant::ProvisionalAdded);
         let last = self.copies.remove(shard);
+        let was_incomplete = last.as_ref().is_some_and(|last| last.copies.incomplete);
         self.copy_bytes -= last.as_ref().map_or(0, |last| last.bytes);
         let mut kept = 0;
         if let Some(Held { copies: last, .. }) = last
@@ -192,6 +195,9 @@ impl Live {
                     kept += 1;
                 }
             }
+        }
+        if was_incomplete && !copies.incomplete {
+            self.nothing_missing_since(shard, copies.received_ms);
         }
         let held = Held::new(copies);
         self.copy_bytes += held.bytes;
@@ -277,9 +283,20 @@ impl Live {
         self.merged.borrow_mut().clear();
     }
 
-    /// Whether copies of a scope were dropped and are not in its charts.
-    pub fn is_incomplete(&self, scope: &str) -> bool {
+    /// Notes that nothing of a shard is missing any more that was missing until now.
+    pub fn nothing_missing_since(&mut self, shard: &ShardName, now_ms: u64) {
+        self.whole_since_ms.insert(shard.0.clone(), now_ms);
+    }
+
+    /// Whether something of a scope is not in its charts: copies were dropped, or entries are missing.
+    /// What was merged before they came serves for a while.
+    pub fn is_incomplete(&self, scope: &str, now_ms: u64) -> bool {
+        let mut whole = self.whole_since_ms.iter();
         self.copies_of(scope).any(|(_, copies)| copies.incomplete)
+            || whole.any(|(region_id, since_ms)| {
+                let in_scope = scope == GLOBAL_SCOPE || region_id == scope;
+                in_scope && now_ms.saturating_sub(*since_ms) < 2 * LIVE_MAX_AGE_MS
+            })
     }
 
     /// The shards of a scope that have told of something, with their last copies.

@@ -29,15 +29,14 @@ pub struct Log {
     #[serde(skip)]
     pub durable: u64,
     pub last_heard_ms: u64,
-    /// [`Moment::of`] the last push whose copies were taken. Not stored.
-    #[serde(skip)]
+    /// [`Moment::of`] the last push whose copies were taken.
     copied: Moment,
-    /// When this was stored, the shard had told of plays that it had not sealed.
+    /// By then the shard had plays that no entry holds which was taken.
     pub has_open: bool,
 }
 
 /// When a push of a log was made, as its shard counts: its last commit, then what it had sealed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Moment {
     journal_seq: u64,
     next_offset: u64,
@@ -237,18 +236,19 @@ impl Logs {
         Some(log.accepted)
     }
 
-    /// The copies of a push are taken: whether its shard has plays that it has not sealed, and when
-    /// it said so.
+    /// The copies of a push are taken, and its entries as far as they are next: notes when it was made,
+    /// and whether its shard has more.
     pub fn copies_taken(&mut self, shard: &ShardName, push: &Push<'_>) {
         let logs = self.shards.get_mut(shard).into_iter().flatten();
         for log in logs.filter(|log| log.log_id == push.log_id) {
             log.copied = Moment::of(push);
-            log.has_open = !push.copies.is_empty() || push.copies_left_out;
+            let are_entries_missing = log.accepted < push.next_offset;
+            log.has_open = !push.copies.is_empty() || push.copies_left_out || are_entries_missing;
         }
     }
 
-    /// The shards that had plays to seal when their offsets were stored, and when they were heard
-    /// last.
+    /// The shards that had more than what was taken when their offsets were stored, and when they were
+    /// heard last.
     pub fn with_open(&self) -> impl Iterator<Item = (&ShardName, u64)> {
         self.shards.iter().filter_map(|(shard, logs)| {
             let newest = logs.iter().max_by_key(|log| log.began_ms)?;

@@ -294,7 +294,6 @@ impl Global {
                 push_interval_ms: self.pace.interval_ms(),
             };
         }
-        self.unheard.remove(&shard);
         let cutting = self.cutting.as_mut().filter(|it| !it.is_over(now_ms));
         let limit = cutting.and_then(|cutting| cutting.limit(&shard, &push));
         let log = self.logs.log(
@@ -334,10 +333,15 @@ impl Global {
         };
         self.logs.gaps += gaps;
         if !self.logs.has_come_late(&shard, &push) {
+            if self.unheard.remove(&shard).is_some() {
+                self.live.nothing_missing_since(&shard, now_ms);
+            }
             self.logs.copies_taken(&shard, &push);
             let copies = Copies {
                 log_id: push.log_id,
-                incomplete: copies.len() < push.copies.len() || push.copies_left_out,
+                incomplete: copies.len() < push.copies.len()
+                    || push.copies_left_out
+                    || are_entries_missing,
                 panes: copies,
                 received_ms: now_ms,
             };
@@ -505,7 +509,7 @@ impl Global {
             || self.unheard.iter().any(|(shard, heard_ms)| {
                 in_scope(&shard) && now_ms.saturating_sub(*heard_ms) < GONE_AFTER_MS
             })
-            || self.live.is_incomplete(scope)
+            || self.live.is_incomplete(scope, now_ms)
     }
 
     /// Whether something was folded that is not known to be durable: sync then, however long ago

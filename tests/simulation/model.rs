@@ -1,13 +1,21 @@
 //! What ought to be, in plays alone: which plays each shard has counted, which of them charts may
 //! have, and which they must have.
 //!
-//! It knows nothing of how plays get into a chart. It watches three things: what a shard writes to
-//! its journal, at which moments a shard told the global object what it had, and when the last of
-//! it had arrived. So it can't be wrong in the same way as the protocol.
+//! It knows nothing of how plays get into a chart. It watches four things: what a shard writes to
+//! its journal, at which moments a shard told the global object what it had, when the last of it had
+//! arrived, and when the global object stores what it has taken of a region. So it can't be wrong in
+//! the same way as the protocol.
+//!
+//! A chart that lacks plays of which the shard was told that they have arrived says that it is
+//! incomplete. There is one exception: a global object that starts again knows of what it stored
+//! last, and of nothing that a shard told it since.
 
 use std::rc::Rc;
 
-use hitparade::window::Span;
+use hitparade::window::{HOUR_MS, Span};
+
+/// A shard that was not heard of for a day is not waited for. Clocks differ, and answers come late.
+const PROMISED_FOR_MS: u64 = 23 * HOUR_MS;
 
 /// A play as the model knows it.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +43,16 @@ pub struct Ledger {
     heard: usize,
     /// When it was told that the global object has all of it, and what it had counted when it
     /// made that push: charts have no less until the global object forgets what is not durable.
-    told: Vec<(u64, usize)>,
+    told: Vec<Arrived>,
     /// What it had counted when nothing was left to do: charts have it for good.
     kept: usize,
+    /// What it had told when the global object stored last what it took of the region, and when it
+    /// was told so: a global object that starts again misses it aloud.
+    promised: Arrived,
 }
+
+/// What a shard was told to have arrived, and when.
+pub type Arrived = (u64, usize);
 
 #[derive(Clone, Copy)]
 struct Counted {
@@ -65,6 +79,7 @@ impl Ledger {
         self.heard = self.heard.min(to);
         self.kept = self.kept.min(to);
         self.told.retain(|(_, moment)| *moment <= to);
+        self.promised.1 = self.promised.1.min(to);
     }
 
     pub fn len(&self) -> usize {
@@ -95,33 +110,47 @@ impl Ledger {
         self.kept
     }
 
-    /// The global object has forgotten what was not durable.
-    pub fn forgotten(&mut self) {
+    /// The last that it was told to have arrived.
+    pub fn last_told(&self) -> Arrived {
+        self.told.last().copied().unwrap_or(self.promised)
+    }
+
+    /// The global object has forgotten what was not durable. What this had told when it stored last
+    /// what it took of the region, it knows to be missing.
+    pub fn forgotten(&mut self, promised: Arrived) {
         self.told.clear();
+        self.promised = promised;
     }
 
     /// Of what was counted so far, only so much is in charts for sure.
     pub fn lost_after(&mut self, kept: usize) {
         self.kept = self.kept.min(kept);
         self.told.clear();
+        self.promised = (0, 0);
         for counted in self.plays.iter_mut().skip(kept) {
             counted.may_be_lost = true;
         }
     }
 
-    /// The moments from and up to which charts have the plays, that may be so old.
-    fn moments(&self, older_than_ms: u64) -> (usize, usize) {
-        let told = self
-            .told
-            .iter()
-            .filter(|(at_ms, _)| *at_ms <= older_than_ms);
+    /// The moments from and up to which charts have the plays.
+    fn moments(&self, says: &Says) -> (usize, usize) {
+        let told = self.told.iter();
+        let told = told.filter(|(at_ms, _)| *at_ms <= says.older_than_ms);
         let told = told.map(|(_, moment)| *moment).max().unwrap_or(0);
-        (self.kept.max(told), self.heard)
+        let (told_ms, promised) = self.promised;
+        let is_promised = says.is_complete && says.older_than_ms < told_ms + PROMISED_FOR_MS;
+        let promised = if is_promised { promised } else { 0 };
+        let told = if says.is_complete || says.is_roomy {
+            told
+        } else {
+            0
+        };
+        (self.kept.max(told).max(promised), self.heard)
     }
 
     /// Adds what a chart over a span must have, and what it may have.
-    pub fn add_to(&self, sums: &mut Expected, span: Span, older_than_ms: u64) {
-        let (least, most) = self.moments(older_than_ms);
+    pub fn add_to(&self, sums: &mut Expected, span: Span, says: &Says) {
+        let (least, most) = self.moments(says);
         for (number, Counted { play, may_be_lost }) in self.plays.iter().enumerate() {
             if number < most.max(least) && span.contains_ms(play.timestamp_ms) {
                 let certain = number < least && !may_be_lost;
@@ -129,6 +158,16 @@ impl Ledger {
             }
         }
     }
+}
+
+/// What is known of a chart before it is looked into.
+pub struct Says {
+    /// It may be so old.
+    pub older_than_ms: u64,
+    /// It doesn't say that it is incomplete.
+    pub is_complete: bool,
+    /// No limit is reached that would make it so.
+    pub is_roomy: bool,
 }
 
 /// How often each post was played, at least and at most, in what a chart may show.

@@ -59,9 +59,14 @@ impl World {
             WindowRequest::All => Span::ALL,
             _ => board.span,
         };
-        let expected = self.expected(scope, span);
+        let expected = self.expected(scope, span, !board.incomplete);
         if let Err(what) = self.compare(&board, &expected) {
-            return self.fail(format!("{request:?} {:?}: {what}", board.span));
+            let says = if board.incomplete {
+                "incomplete"
+            } else {
+                "complete"
+            };
+            return self.fail(format!("{request:?} {:?}, {says}: {what}", board.span));
         }
         // What a shard had not sealed when it lost its storage goes when it comes again, and what was
         // sealed goes with a row that cannot be read.
@@ -77,13 +82,17 @@ impl World {
     }
 
     /// What a chart may have, and must have.
-    fn expected(&self, scope: Option<usize>, span: Span) -> Expected {
+    fn expected(&self, scope: Option<usize>, span: Span, is_complete: bool) -> Expected {
         let mut expected = Expected::new(self.posts.len());
-        let older_than_ms = self.now_ms.saturating_sub(CHART_AGE_MS);
+        let says = Says {
+            older_than_ms: self.now_ms.saturating_sub(CHART_AGE_MS),
+            is_complete,
+            is_roomy: self.profile.is_roomy,
+        };
         for node in &self.shards {
             if scope.is_none_or(|scope| node.region == scope) {
                 for ledger in &node.ledgers {
-                    ledger.add_to(&mut expected, span, older_than_ms);
+                    ledger.add_to(&mut expected, span, &says);
                 }
             }
         }

@@ -94,6 +94,7 @@ impl World {
         let node = &mut self.global;
         node.drive.disk.restore(backup.rows);
         node.drive.later.clear();
+        node.drive.durable.clear();
         node.was_set_back = true;
         self.say(|| "global set back".into());
         // What was stored since, and forgotten by the shards, is lost.

@@ -60,9 +60,21 @@ impl World {
     }
 
     pub(super) fn global_written(&mut self) {
-        let node = &mut self.global;
-        for _ in node.drive.disk.take_recent() {
-            node.drive.later.push_back(());
+        for writes in self.global.drive.disk.take_recent() {
+            let mut told = self.global.drive.latest().clone();
+            let offsets = writes.iter().filter(|it| it.table() == Table::Offsets);
+            let stored: BTreeSet<&[u8]> = offsets.map(Write::key).collect();
+            let is_stored = |node: &ShardNode| {
+                let name = region_name(node.region).as_bytes();
+                stored.iter().any(|key| key.starts_with(name))
+            };
+            for (shard, node) in self.shards.iter().enumerate() {
+                if is_stored(node) {
+                    let last = node.ledgers.last().map_or((0, 0), Ledger::last_told);
+                    told.insert(shard, (node.ledgers.len(), last));
+                }
+            }
+            self.global.drive.later.push_back(told);
         }
     }
 
@@ -70,8 +82,14 @@ impl World {
     pub(super) fn global_forgot(&mut self) {
         self.global.times_forgot += 1;
         self.shown.clear();
-        for node in &mut self.shards {
-            node.ledgers.iter_mut().for_each(Ledger::forgotten);
+        let stored = self.global.drive.latest();
+        for (shard, node) in self.shards.iter_mut().enumerate() {
+            let stored = stored.get(&shard).copied();
+            let ledgers = (1..).zip(&mut node.ledgers);
+            for (number, ledger) in ledgers {
+                let promised = stored.filter(|(ledger, _)| *ledger == number);
+                ledger.forgotten(promised.map_or((0, 0), |(_, told)| told));
+            }
         }
     }
 
@@ -129,11 +147,7 @@ impl World {
                 let held = told_by(message);
                 format!("push of {shard} with its first {moment} plays: {held}; {said:?}")
             });
-            let ledgers = &mut self.shards[shard].ledgers;
-            ledgers[ledger].heard(moment);
-            // What another storage of this shard has told stands until it comes again.
-            let others = ledgers.iter_mut().skip(ledger + 1);
-            others.for_each(Ledger::forgotten);
+            self.shards[shard].ledgers[ledger].heard(moment);
             if gaps > 0 && !self.global.was_set_back && !self.profile.damage_outbox {
                 return self.fail(format!("{gaps} gaps where nothing was lost"));
             }

@@ -101,9 +101,13 @@ pub struct Sent {
     pub message: Rc<Vec<u8>>,
 }
 
+/// By shard: which storage it had, and what it had told.
+pub type ArrivedByShard = BTreeMap<usize, (usize, Arrived)>;
+
 pub struct GlobalNode {
     pub skew_ms: i64,
-    pub drive: Drive<()>,
+    /// On its disk is what each shard had told when what was taken of its region was stored last.
+    pub drive: Drive<ArrivedByShard>,
     pub state: Option<Global>,
     pub life: u64,
     pub down_until_ms: u64,

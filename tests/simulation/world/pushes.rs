@@ -183,7 +183,7 @@ impl World {
             Ok((state.has_more_to_send(), state.has_work()))
         });
         let now_ms = self.now_ms;
-        let is_there_yet = self.profile.is_roomy && self.global.times_forgot == times_forgot;
+        let is_there_yet = self.global.times_forgot == times_forgot;
         let node = &mut self.shards[shard];
         let (moment, applied) = (node.push_moment, node.memory.applied);
         match more {

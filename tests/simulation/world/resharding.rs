@@ -1,7 +1,5 @@
 //! Changes of the number of shards: what `edge/regions.rs` does.
 
-use std::collections::BTreeSet;
-
 use hitparade::topology::Change;
 
 use super::*;
