@@ -59,6 +59,20 @@ pub enum Mutant {
     OldLogsCopied,
     /// A new log numbers its commits from one, as the one before did.
     CommitsNumberedAnew,
+    /// Copies that memory has no room for are dropped, and no chart says so.
+    CopiesDroppedInSilence,
+    /// Where memory is short a push's copies are left, and no chart says so.
+    CopiesLeftInSilence,
+    /// A push that could not hold all copies does not say so.
+    CopiesLeftOutInSilence,
+    /// After a start nobody is missed that had more than was taken.
+    NobodyMissed,
+    /// Whatever comes of a shard after a start stands for it, however old it is.
+    HeardByOldPushes,
+    /// Where entries are missing, charts do not say so.
+    EntriesMissingInSilence,
+    /// A shard pushes as often as ever, whatever it is told.
+    IntervalIgnored,
     /// A shard sends all that it has sealed at once, whatever the global object takes.
     PushWithoutLimits,
 }
@@ -74,7 +88,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 27] = [
+        pub const ALL: [Mutant; 34] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::RecordBeforeDurable,
@@ -101,6 +115,13 @@ mod switch {
             Mutant::StaleCopiesTaken,
             Mutant::OldLogsCopied,
             Mutant::CommitsNumberedAnew,
+            Mutant::CopiesDroppedInSilence,
+            Mutant::CopiesLeftInSilence,
+            Mutant::CopiesLeftOutInSilence,
+            Mutant::NobodyMissed,
+            Mutant::HeardByOldPushes,
+            Mutant::EntriesMissingInSilence,
+            Mutant::IntervalIgnored,
             Mutant::PushWithoutLimits,
         ];
     }

@@ -6,7 +6,7 @@
 mod objects;
 
 use hitparade::codec;
-use hitparade::global::Global;
+use hitparade::global::{Global, GlobalLimits};
 use hitparade::region::{Limits, Shard};
 use hitparade::storage::MemoryStorage;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
@@ -30,11 +30,15 @@ impl World {
     fn new(limits: Limits) -> Self {
         let (disk, storage) = (MemoryStorage::new(), MemoryStorage::new());
         let first = objects::first_regions();
+        let on_global = GlobalLimits {
+            push: limits.push,
+            ..GlobalLimits::default()
+        };
         World {
             now_ms: NOW_MS,
             shard: Shard::load_within(&disk, [1; 32], NOW_MS, limits).unwrap(),
             disk,
-            global: Global::load_within(&storage, &first, objects::SEED, limits.push).unwrap(),
+            global: Global::load_within(&storage, &first, objects::SEED, on_global).unwrap(),
             storage,
             batches: 0,
             plays: 0,

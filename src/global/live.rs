@@ -25,9 +25,6 @@ use crate::summary::{Seed, Summary};
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{PaneKey, Span};
 
-/// Memory of copies as they came, of all shards together. Those of 1,000 busy shards are 36 MB.
-/// When there are more, the shard that has most loses its copies until its next push.
-pub const MAX_COPY_BYTES: usize = 40 << 20;
 /// Memory of a scope's merged panes: usually two minutes' with 2,048 counters each, 0.2 MB.
 const MAX_SCOPE_BYTES: usize = 8 << 20;
 
@@ -204,7 +201,6 @@ impl Live {
         self.copies.insert(shard.clone(), held);
         let decoded = if kept == 0 { decoded } else { Vec::new() };
         self.changed(shard, decoded);
-        self.drop_copies_over(MAX_COPY_BYTES);
     }
 
     /// Drops copies until they take at most so much: of the shard that has most of them first.
@@ -220,7 +216,7 @@ impl Live {
             }
             self.copy_bytes -= bytes;
             largest.copies.panes = Vec::new();
-            largest.copies.incomplete = true;
+            largest.copies.incomplete = !mutants::active(Mutant::CopiesDroppedInSilence);
             let shard = shard.clone();
             self.changed(&shard, Vec::new());
         }

@@ -47,6 +47,7 @@ mod charts;
 mod contrast;
 mod damage;
 mod ladder;
+mod limits;
 mod live;
 mod logs;
 mod merged;
@@ -68,12 +69,16 @@ mod transfer;
 mod work;
 
 pub use charts::ChartRules;
+pub use limits::GlobalLimits;
 pub use metrics::GlobalMetrics;
 pub use regions::FirstRegion;
 pub use room::{DATABASE_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
 pub use state::{Global, Health, SyncPoint};
 pub use work::Done;
 
+/// Memory of copies as they came, of all shards together. Those of 1,000 busy shards are 36 MB.
+/// When there are more, the shard that has most loses its copies until its next push.
+pub const MAX_COPY_BYTES: usize = 40 << 20;
 /// How long entries may be pending before a push makes them folded. They are in charts all the
 /// while; longer than the 5 s within which all shards push what they have sealed at the end of a
 /// minute, so that a minute is folded once.

@@ -385,19 +385,11 @@ impl Inner {
         told.unwrap_or(counters)
     }
 
-    /// Takes a push, also where memory is short: refusing it would keep what could be freed.
     fn take_push(self: &Rc<Self>, message: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
         self.counters.borrow_mut().pushes += 1;
-        let is_short = || memory_is_short(4 * message.len());
+        let is_short = |_: &Global| memory_is_short(4 * message.len());
         let (reply, sync_is_due) = self.with_global(|global, storage| {
-            if is_short() {
-                let freed = global.free_memory(storage, now_ms);
-                freed.map_err(|error| Refusal::Storage(error.0))?;
-            }
-            let reply = match is_short() {
-                true => global.take_entries(message, now_ms),
-                false => global.take_push(message, now_ms),
-            };
+            let reply = global.take_push_within(storage, message, is_short, now_ms);
             let reply = reply.inspect_err(|refusal| {
                 report!("global", "push refused: {refusal:?}");
             })?;

@@ -20,25 +20,26 @@ pub struct Pace {
     /// passed, however often it pushes.
     pauses_ms: u64,
     interval_ms: u64,
+    push_gap_ms: u64,
 }
 
-impl Default for Pace {
-    fn default() -> Self {
+impl Pace {
+    /// A push can be taken every so many milliseconds.
+    pub fn new(push_gap_ms: u64) -> Self {
         Pace {
             since_ms: 0,
             pauses_ms: 0,
             interval_ms: PUSH_INTERVAL_MS,
+            push_gap_ms,
         }
     }
-}
 
-impl Pace {
     /// A push came, so long after the last one of the same shard.
     pub fn add(&mut self, pause_ms: u64, now_ms: u64) {
         let passed_ms = now_ms.saturating_sub(self.since_ms);
         // Long enough for each of them to have pushed once or twice.
         if passed_ms >= 2 * self.interval_ms {
-            let wanted_ms = self.pauses_ms / passed_ms * 1_000 / PUSHES_A_SECOND;
+            let wanted_ms = self.pauses_ms / passed_ms * self.push_gap_ms;
             self.interval_ms = wanted_ms.clamp(PUSH_INTERVAL_MS, MAX_PUSH_INTERVAL_MS);
             self.since_ms = now_ms;
             self.pauses_ms = 0;
@@ -63,7 +64,7 @@ mod tests {
     /// Lets so many shards push as they are told for an hour. Returns the interval at the end and
     /// the pushes of the last second.
     fn run(shards: usize) -> (u64, u64) {
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(1_000 / PUSHES_A_SECOND);
         let first = |shard| Reverse((1_000_000 + shard as u64 % PUSH_INTERVAL_MS, 0));
         let mut next: BinaryHeap<Reverse<(u64, u64)>> = (0..shards).map(first).collect();
         let mut last_second = 0;

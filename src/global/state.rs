@@ -64,7 +64,7 @@ pub struct Global {
     expired_ms: u64,
     pub(super) folds: u64,
     pub(super) folded_panes: u64,
-    limits: PushLimits,
+    limits: GlobalLimits,
     pace: Pace,
     /// When this state was first asked for anything.
     started_ms: Cell<Option<u64>>,
@@ -89,10 +89,10 @@ impl Global {
         first_regions: &[FirstRegion],
         random: [u8; 16],
     ) -> Result<Self, StorageError> {
-        Self::load_within(storage, first_regions, random, PushLimits::default())
+        Self::load_within(storage, first_regions, random, GlobalLimits::default())
     }
 
-    /// [`Global::load`] with limits of one's own, which its shards must keep, too.
+    /// [`Global::load`] with limits of one's own.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -100,7 +100,7 @@ impl Global {
         storage: &impl Storage,
         first_regions: &[FirstRegion],
         random: [u8; 16],
-        limits: PushLimits,
+        limits: GlobalLimits,
     ) -> Result<Self, StorageError> {
         let (table, region_rows, writes) = regions::load(storage, first_regions, random)?;
         if !writes.is_empty() {
@@ -111,6 +111,7 @@ impl Global {
         Ok(Global {
             unheard: logs
                 .with_open()
+                .filter(|_| !mutants::active(Mutant::NobodyMissed))
                 .map(|(shard, heard_ms)| (shard.clone(), heard_ms))
                 .collect(),
             heard_before: logs.heard_by_region(),
@@ -128,7 +129,7 @@ impl Global {
             folds: 0,
             folded_panes: 0,
             limits,
-            pace: Pace::default(),
+            pace: Pace::new(limits.push_gap_ms),
             started_ms: Cell::default(),
             cutting: None,
             moment: Moment::load(storage)?,
@@ -147,6 +148,28 @@ impl Global {
 
     pub(super) fn seed(&self) -> Seed {
         Seed::from_bytes(self.table.seed)
+    }
+
+    /// Takes a push, also where memory is short: refusing it would keep what could be freed. `is_short`
+    /// says so, of all that the instance holds and with what the push itself takes.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed, but for [`Refusal::Storage`]: drop this state and load it anew.
+    pub fn take_push_within(
+        &mut self,
+        storage: &impl Storage,
+        push: &[u8],
+        is_short: impl Fn(&Self) -> bool,
+        now_ms: u64,
+    ) -> Result<PushReply, Refusal> {
+        if is_short(self) {
+            let freed = self.free_memory(storage, now_ms);
+            freed.map_err(|error| Refusal::Storage(error.0))?;
+        }
+        match is_short(self) {
+            true => self.take_entries(push, now_ms),
+            false => self.take_push(push, now_ms),
+        }
     }
 
     /// Takes a push. The reply may be sent at once: it promises only what is durable.
@@ -180,14 +203,14 @@ impl Global {
         taken
     }
 
-    /// Whether this keeps what the sender is to keep: see [`PushLimits`].
+    /// Whether this keeps what the sender is to keep: see [`PushLimits`](crate::wire::PushLimits).
     fn is_within_limits(&self, push: &Push<'_>) -> bool {
         let bytes = |panes: &[&[u8]]| panes.iter().map(|pane| pane.len()).sum::<usize>();
         let (entries, copies) = (bytes(&push.entries), bytes(&push.copies));
         let is_one = push.entries.len() == 1;
-        (is_one || entries + copies <= self.limits.bytes)
-            && copies <= self.limits.copy_bytes
-            && (is_one || push.entries.len() + push.copies.len() <= self.limits.panes)
+        (is_one || entries + copies <= self.limits.push.bytes)
+            && copies <= self.limits.push.copy_bytes
+            && (is_one || push.entries.len() + push.copies.len() <= self.limits.push.panes)
     }
 
     fn check_push<'a>(
@@ -332,16 +355,21 @@ impl Global {
             push_interval_ms: self.pace.interval_ms(),
         };
         self.logs.gaps += gaps;
+        if mutants::active(Mutant::HeardByOldPushes) {
+            self.unheard.remove(&shard);
+        }
         if !self.logs.has_come_late(&shard, &push) {
             if self.unheard.remove(&shard).is_some() {
                 self.live.nothing_missing_since(&shard, now_ms);
             }
             self.logs.copies_taken(&shard, &push);
+            let silent = mutants::active;
+            let incomplete = push.copies_left_out
+                || copies.len() < push.copies.len() && !silent(Mutant::CopiesLeftInSilence)
+                || are_entries_missing && !silent(Mutant::EntriesMissingInSilence);
             let copies = Copies {
                 log_id: push.log_id,
-                incomplete: copies.len() < push.copies.len()
-                    || push.copies_left_out
-                    || are_entries_missing,
+                incomplete,
                 panes: copies,
                 received_ms: now_ms,
             };
@@ -360,7 +388,7 @@ impl Global {
         let age_ms = now_ms.saturating_sub(since_ms);
         let (spans, regions) = self.live.pending_spans_and_regions();
         let is_ordinary = spans <= regions * SPANS_A_FLUSH;
-        self.live.pending_bytes >= MAX_PENDING_BYTES
+        self.live.pending_bytes >= self.limits.pending_bytes
             || self.live.pending_decoded_bytes >= MAX_PENDING_DECODED_BYTES
             || age_ms >= FLUSH_AFTER_MS && is_ordinary
             || age_ms >= FLUSH_AT_LAST_MS
@@ -458,7 +486,7 @@ impl Global {
         self.runs.keep_within(0);
         self.live.drop_copies_over(0);
         // Less is not worth its rows.
-        match self.live.pending_bytes > WORTH_FLUSHING_BYTES {
+        match self.live.pending_bytes > self.limits.worth_flushing_bytes {
             true => self.flush(storage, now_ms),
             false => Ok(()),
         }
@@ -469,8 +497,8 @@ impl Global {
     pub(super) fn make_room(&mut self) {
         self.shrink_caches();
         let others = self.fixed_bytes() + self.live.pending_bytes + LEAST_CACHE_BYTES;
-        self.live
-            .drop_copies_over(HELD_BYTES.saturating_sub(others));
+        let room = HELD_BYTES.saturating_sub(others);
+        self.live.drop_copies_over(room.min(self.limits.copy_bytes));
     }
 
     /// Caches may take what nothing else needs.
@@ -481,6 +509,11 @@ impl Global {
         self.live.keep_within(caches / 2);
         self.runs.keep_within(caches / 3);
         self.recent.borrow_mut().keep_within(caches / 8);
+    }
+
+    /// Everything that is held between two messages and that can be given up or folded.
+    pub fn held_bytes(&self) -> usize {
+        self.live.held_bytes() + self.live.cached_bytes()
     }
 
     /// What is not given up: offsets, what the catalog keeps, and which rows are put aside.

@@ -50,6 +50,11 @@ mod object;
 mod outbox;
 mod panes;
 mod push;
+#[cfg_attr(
+    not(any(target_arch = "wasm32", feature = "simulation")),
+    allow(dead_code)
+)]
+mod push_timer;
 mod seen;
 mod shard;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
@@ -58,6 +63,7 @@ mod votes;
 pub use alarm::Alarm;
 pub use limits::Limits;
 pub use metrics::{Counted, ShardMetrics, Sizes};
+pub use push_timer::PushTimer;
 pub use shard::{Admission, Health, Shard, SyncPoint};
 pub use votes::{CountedInPart, MAX_VOTES_OF_ADDRESS, Taken, Voter, Votes};
 
@@ -88,6 +94,8 @@ pub const GROUP_BYTES: usize = 128 << 10;
 pub const GROUP_WAIT_MS: u64 = 100;
 /// An alarm that is overdue by so long was lost: it is set again.
 pub const ALARM_OVERDUE_MS: u64 = 10_000;
+/// From the first play after a start to its push. Costs an alarm and a push more for each start.
+pub const FIRST_PUSH_MS: u64 = 1_000;
 /// How long a push may take, and how many one alarm sends when there is a backlog: 32 MiB every
 /// 5 s, 1 GiB in three minutes.
 pub const PUSH_TIMEOUT_MS: u64 = 30_000;

@@ -20,7 +20,7 @@ use super::charts::{ChartCache, FRESH_MS};
 use super::live::{self, LOOK_INTERVAL_MS, Reader, Shown};
 use super::votes::{CountedInPart, Sifted, Taken, Voter, Votes};
 use super::{Admission, Alarm, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
-use super::{PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard, ShardMetrics};
+use super::{PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, PushTimer, Shard, ShardMetrics};
 use crate::codec;
 use crate::log::report;
 use crate::panics;
@@ -32,15 +32,13 @@ use crate::storage::{SqlStorage, StorageError};
 use crate::topology::Epoch;
 use crate::wire::{
     Announcement, AnnouncementReply, COUNTED, ChartReply, CutRequest, KeptChart, LiveRequest,
-    PUSH_INTERVAL_MS, PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal,
+    PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal,
 };
 
 /// How long readers wait for the global object before they get what is there.
 const CHART_TIMEOUT_MS: u64 = 3_000;
 /// Charts that are asked for at once: the platform takes six connections.
 const CHARTS_AT_ONCE: usize = 6;
-/// From the first play after a start to its push. Costs an alarm and a push more for each start.
-const FIRST_PUSH_MS: u64 = 1_000;
 /// What an error costs a sender: the time a restarted object needs.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
 
@@ -64,9 +62,7 @@ struct Inner {
     cut_is_untold: Cell<bool>,
     alarm: Cell<Alarm>,
     arrivals: Cell<Arrivals>,
-    pushed_ms: Cell<u64>,
-    /// How often the global object wants to be told.
-    push_interval_ms: Cell<u64>,
+    push_timer: Cell<PushTimer>,
     shown: RefCell<Shown>,
     counters: Cell<ShardMetrics>,
     votes: RefCell<Votes>,
@@ -190,8 +186,7 @@ impl DurableObject for RegionShard {
                 cut_is_untold: Cell::new(false),
                 alarm: Cell::default(),
                 arrivals: Cell::default(),
-                pushed_ms: Cell::new(0),
-                push_interval_ms: Cell::new(PUSH_INTERVAL_MS),
+                push_timer: Cell::default(),
                 shown: RefCell::new(Shown::new(context)),
                 counters: Cell::new(ShardMetrics {
                     started_ms: now_ms(),
@@ -674,13 +669,7 @@ impl Inner {
 
     /// Commits until nothing waits.
     async fn commit_all(&self) {
-        // What comes first after a start need not wait for others to come: it is in charts soon.
-        let is_first = self.pushed_ms.get() == 0;
-        let delay_ms = if is_first {
-            FIRST_PUSH_MS
-        } else {
-            self.push_interval_ms.get()
-        };
+        let delay_ms = self.push_timer.get().delay_ms();
         self.ensure_alarm_within(delay_ms).await;
         loop {
             if self.arrivals.get().is_busy() {
@@ -794,7 +783,7 @@ impl Inner {
         let next_ms = if has_readers {
             LOOK_INTERVAL_MS
         } else {
-            self.push_interval_ms.get()
+            self.push_timer.get().interval_ms()
         };
         self.ensure_alarm_within(next_ms.min(cut_in_ms.unwrap_or(u64::MAX)))
             .await;
@@ -808,14 +797,16 @@ impl Inner {
 
     /// Pushes what there is, if it is time and no push is under way.
     async fn push(&self) {
-        // An alarm may come a little early.
-        let due =
-            now_ms().saturating_sub(self.pushed_ms.get()) + 500 >= self.push_interval_ms.get();
-        if !due && !self.cut_is_untold.get() || self.pushing.replace(true) {
+        let mut timer = self.push_timer.get();
+        if self.cut_is_untold.get() {
+            timer.hurry();
+        }
+        if self.pushing.get() || !timer.begin(now_ms()) {
             return;
         }
+        self.push_timer.set(timer);
         self.cut_is_untold.set(false);
-        self.pushed_ms.set(now_ms());
+        self.pushing.set(true);
         for _ in 0..PUSHES_AN_ALARM {
             match self.push_once().await {
                 Ok(true) => {}
@@ -855,8 +846,9 @@ impl Inner {
         panics::point("pushed");
         match codec::decode::<PushReplyOrRefusal>(&reply) {
             Ok(PushReplyOrRefusal(Ok(reply))) => {
-                let interval_ms = reply.push_interval_ms.max(PUSH_INTERVAL_MS);
-                self.push_interval_ms.set(interval_ms);
+                let mut timer = self.push_timer.get();
+                timer.told(reply.push_interval_ms);
+                self.push_timer.set(timer);
                 self.count(|counters| {
                     counters.pushes += 1;
                     counters.pushed_bytes += push.len() as u64;

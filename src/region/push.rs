@@ -54,7 +54,7 @@ impl Shard {
             next_offset,
             journal_seq: self.applied_seq,
             copies: copies.iter().map(Vec::as_slice).collect(),
-            copies_left_out,
+            copies_left_out: copies_left_out && !mutants::active(Mutant::CopiesLeftOutInSilence),
             // One that is not durable here may be lost, and with it what was sealed for it.
             cut: self.checkpoint.cut.filter(|cut| cut.offset <= next_offset),
         })))

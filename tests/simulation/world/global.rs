@@ -26,7 +26,7 @@ impl World {
                     hint: None,
                 })
                 .collect();
-            match Global::load_within(&node.drive.disk, &first, SEED, self.profile.limits.push) {
+            match Global::load_within(&node.drive.disk, &first, SEED, self.profile.on_global) {
                 Ok(state) => node.state = Some(state),
                 Err(error) => failed = Some(Refusal::Storage(error.0)),
             }
@@ -123,9 +123,20 @@ impl World {
             moment,
             ref message,
         } = *sent;
-        let taken = self.global_op(|global, _, now_ms| {
+        // Others hold memory of the instance, too, now more and now less.
+        let budget = self.random.skewed(2 * self.profile.memory_bytes as u64) as usize;
+        let budget = if self.profile.is_roomy {
+            usize::MAX
+        } else {
+            budget
+        };
+        let is_short = |global: &Global| global.held_bytes() + 4 * message.len() > budget;
+        let taken = self.global_op(|global, disk, now_ms| {
             let refused_before = global.health().refused_pushes;
-            let taken = global.take_push(message, now_ms);
+            let taken = global.take_push_within(disk, message, is_short, now_ms);
+            if let Err(Refusal::Storage(_)) = taken {
+                return taken.map(|reply| (Ok(reply), 0));
+            }
             let counted = global.health().refused_pushes > refused_before;
             assert_eq!(counted, taken.is_err(), "a refusal is counted: {taken:?}");
             Ok((taken, global.health().gaps))

@@ -23,7 +23,9 @@ use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::{Count, Leaderboard};
 use hitparade::mutants::{self, Mutant};
 use hitparade::play::{Clock, Envelope};
-use hitparade::region::{self, Admission, Alarm, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, Shard};
+use hitparade::region::{
+    self, Admission, Alarm, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, PushTimer, Shard,
+};
 use hitparade::storage::{Storage, StorageError, Table, Write};
 use hitparade::topology::RegionTable;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};

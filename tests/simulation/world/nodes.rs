@@ -64,6 +64,10 @@ pub struct ShardNode {
     pub committing: bool,
     pub pushing: bool,
     pub pushes_left: usize,
+    pub push_timer: PushTimer,
+    /// When it began to push last, by its clock, and how long it was told to wait then.
+    pub push_began_ms: u64,
+    pub told_interval_ms: u64,
     pub push_number: u64,
     /// What it had counted when it made its last push.
     pub push_moment: usize,

@@ -1,5 +1,6 @@
 //! What a seed is made of.
 
+use hitparade::global::GlobalLimits;
 use hitparade::region::Limits;
 use hitparade::window::MINUTE_MS;
 
@@ -42,6 +43,9 @@ pub struct Profile {
     /// No limit is reached: charts never lack what they have been told.
     pub is_roomy: bool,
     pub limits: Limits,
+    pub on_global: GlobalLimits,
+    /// What the global object's instance may hold; nothing is roomy about that.
+    pub memory_bytes: usize,
 }
 
 impl Profile {
@@ -66,6 +70,20 @@ impl Profile {
             limits.push.bytes = random.between(100, 4_000) as usize;
             limits.push.copy_bytes = random.between(50, limits.push.bytes as u64) as usize;
             limits.push.panes = random.between(2, 40) as usize;
+        }
+        let mut on_global = GlobalLimits {
+            push: limits.push,
+            ..GlobalLimits::default()
+        };
+        let mut memory_bytes = usize::MAX / 2;
+        if !is_roomy && random.chance(400) {
+            on_global.copy_bytes = random.between(100, 10_000) as usize;
+            on_global.pending_bytes = random.between(100, 10_000) as usize;
+            on_global.worth_flushing_bytes = random.between(0, 1_000) as usize;
+            memory_bytes = random.between(1_000, 60_000) as usize;
+        }
+        if random.chance(300) {
+            on_global.push_gap_ms = random.between(2, 20_000);
         }
         if !is_roomy && random.chance(300) {
             limits.waiting_requests = random.between(1, 4) as usize;
@@ -104,6 +122,8 @@ impl Profile {
             },
             is_roomy,
             limits,
+            on_global,
+            memory_bytes,
         };
         if random.chance(200) {
             profile.change_shards(random);

@@ -6,10 +6,10 @@ use super::*;
 const MAX_OLD_PUSHES: usize = 12;
 
 impl World {
-    pub(super) fn ensure_alarm(&mut self, shard: usize) {
+    pub(super) fn ensure_alarm(&mut self, shard: usize, within_ms: u64) {
         let node = &mut self.shards[shard];
         let now_ms = shifted(self.now_ms, node.skew_ms);
-        let Some(due_ms) = node.alarm.to_be_set(now_ms, PUSH_INTERVAL_MS) else {
+        let Some(due_ms) = node.alarm.to_be_set(now_ms, within_ms) else {
             return;
         };
         node.alarm.was_set(due_ms);
@@ -67,11 +67,23 @@ impl World {
         if has_work == Some(false) {
             return;
         }
-        self.ensure_alarm(shard);
-        if has_work.is_none() || std::mem::replace(&mut self.shards[shard].pushing, true) {
+        let interval_ms = self.shards[shard].push_timer.interval_ms();
+        self.ensure_alarm(shard, interval_ms);
+        let node = &mut self.shards[shard];
+        let now_ms = shifted(self.now_ms, node.skew_ms);
+        if has_work.is_none() || node.pushing || !node.push_timer.begin(now_ms) {
             return;
         }
-        self.shards[shard].pushes_left = PUSHES_AN_ALARM;
+        let waited_ms = now_ms.saturating_sub(node.push_began_ms);
+        let told_ms = node.told_interval_ms;
+        node.push_began_ms = now_ms;
+        node.pushing = true;
+        node.pushes_left = PUSHES_AN_ALARM;
+        // Alarms come a little early.
+        if waited_ms + 500 < told_ms {
+            let early = format!("shard {shard} pushes after {waited_ms} ms, told {told_ms}");
+            return self.fail(early);
+        }
         self.prepare_push(shard);
     }
 
@@ -177,6 +189,8 @@ impl World {
             node.pushing = false;
             return;
         };
+        node.push_timer.told(reply.push_interval_ms);
+        node.told_interval_ms = reply.push_interval_ms;
         let random = self.random.bytes();
         let more = self.shard_op(shard, |state, disk, _| {
             state.pushed(disk, &reply, random)?;

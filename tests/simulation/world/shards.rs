@@ -27,6 +27,9 @@ impl World {
                 committing: false,
                 pushing: false,
                 pushes_left: 0,
+                push_timer: PushTimer::default(),
+                push_began_ms: 0,
+                told_interval_ms: 0,
                 push_number: 0,
                 push_moment: 0,
                 silent_until_ms: 0,
@@ -163,6 +166,8 @@ impl World {
         node.committing = false;
         node.pushing = false;
         node.alarm = Alarm::default();
+        node.push_timer = PushTimer::default();
+        node.told_interval_ms = 0;
         node.waiters.clear();
         if !self.calm {
             node.down_until_ms = self.now_ms + down_ms;
@@ -246,7 +251,8 @@ impl World {
         }
         if !std::mem::replace(&mut node.committing, true) {
             let life = node.life;
-            self.ensure_alarm(shard);
+            let within_ms = self.shards[shard].push_timer.delay_ms();
+            self.ensure_alarm(shard, within_ms);
             let wait_ms = if self.random.chance(300) { 100 } else { 0 };
             self.after(wait_ms, Event::Commit { shard, life });
         }

@@ -1,0 +1,30 @@
+use super::pace::PUSHES_A_SECOND;
+use super::*;
+use crate::wire::PushLimits;
+
+/// The limits of the global object that bound its memory and its messages. The simulation runs with
+/// smaller ones, to be at them after a handful of plays.
+#[derive(Clone, Copy, Debug)]
+pub struct GlobalLimits {
+    /// What its shards must keep, too.
+    pub push: PushLimits,
+    /// Bytes of copies, of all shards together.
+    pub copy_bytes: usize,
+    /// Pending bytes at which a push makes them folded at once, and where memory is short.
+    pub pending_bytes: usize,
+    pub worth_flushing_bytes: usize,
+    /// A push can be taken every so many milliseconds, of whatever shard.
+    pub push_gap_ms: u64,
+}
+
+impl Default for GlobalLimits {
+    fn default() -> Self {
+        GlobalLimits {
+            push: PushLimits::default(),
+            copy_bytes: MAX_COPY_BYTES,
+            pending_bytes: MAX_PENDING_BYTES,
+            worth_flushing_bytes: WORTH_FLUSHING_BYTES,
+            push_gap_ms: 1_000 / PUSHES_A_SECOND,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+use super::FIRST_PUSH_MS;
+use crate::mutants::{self, Mutant};
+use crate::wire::PUSH_INTERVAL_MS;
+
+/// An alarm may come so much too early.
+const EARLY_MS: u64 = 500;
+
+/// When a shard pushes: as often as the global object told it last. Not stored: after a start it
+/// pushes as often as any, until it is told again.
+#[derive(Clone, Copy, Debug)]
+pub struct PushTimer {
+    interval_ms: u64,
+    pushed_ms: Option<u64>,
+}
+
+impl Default for PushTimer {
+    fn default() -> Self {
+        PushTimer {
+            interval_ms: PUSH_INTERVAL_MS,
+            pushed_ms: None,
+        }
+    }
+}
+
+impl PushTimer {
+    /// How long to wait until the next push.
+    pub fn interval_ms(&self) -> u64 {
+        self.interval_ms
+    }
+
+    /// How long what was just counted may wait. What comes first after a start need not wait for
+    /// others to come: it is in charts soon.
+    pub fn delay_ms(&self) -> u64 {
+        self.pushed_ms.map_or(FIRST_PUSH_MS, |_| self.interval_ms)
+    }
+
+    /// Begins a push, if it is time.
+    pub fn begin(&mut self, now_ms: u64) -> bool {
+        let since_ms = |pushed_ms| now_ms.saturating_sub(pushed_ms) + EARLY_MS;
+        let is_due = |pushed_ms| since_ms(pushed_ms) >= self.interval_ms;
+        let is_due = self.pushed_ms.is_none_or(is_due) || mutants::active(Mutant::IntervalIgnored);
+        if is_due {
+            self.pushed_ms = Some(now_ms);
+        }
+        is_due
+    }
+
+    /// What there is to tell cannot wait: the next push is due.
+    pub fn hurry(&mut self) {
+        self.pushed_ms = None;
+    }
+
+    /// A reply says how long to wait from now on.
+    pub fn told(&mut self, interval_ms: u64) {
+        self.interval_ms = interval_ms.max(PUSH_INTERVAL_MS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_push_comes_soon_and_the_others_as_often_as_was_told() {
+        let mut timer = PushTimer::default();
+        assert_eq!(timer.delay_ms(), FIRST_PUSH_MS);
+        assert!(timer.begin(1_000_000));
+        assert_eq!(timer.delay_ms(), PUSH_INTERVAL_MS);
+        assert!(!timer.begin(1_004_000));
+        assert!(timer.begin(1_004_600));
+        timer.told(20_000);
+        assert!(!timer.begin(1_024_000));
+        assert!(timer.begin(1_024_600));
+        timer.hurry();
+        assert!(timer.begin(1_025_000));
+        timer.told(0);
+        assert_eq!(timer.interval_ms(), PUSH_INTERVAL_MS);
+    }
+}
