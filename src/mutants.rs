@@ -73,6 +73,10 @@ pub enum Mutant {
     EntriesMissingInSilence,
     /// A shard pushes as often as ever, whatever it is told.
     IntervalIgnored,
+    /// The global object takes what was counted before counting began anew.
+    OldEpochTaken,
+    /// A shard that begins anew keeps the panes that it has open.
+    PanesSurviveTheirEpoch,
     /// A shard sends all that it has sealed at once, whatever the global object takes.
     PushWithoutLimits,
 }
@@ -88,7 +92,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 34] = [
+        pub const ALL: [Mutant; 36] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::RecordBeforeDurable,
@@ -122,6 +126,8 @@ mod switch {
             Mutant::HeardByOldPushes,
             Mutant::EntriesMissingInSilence,
             Mutant::IntervalIgnored,
+            Mutant::OldEpochTaken,
+            Mutant::PanesSurviveTheirEpoch,
             Mutant::PushWithoutLimits,
         ];
     }

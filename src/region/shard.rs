@@ -577,7 +577,9 @@ impl Shard {
         self.cut_at_ms = None;
         self.sealed.clear();
         self.sealed_bytes = 0;
-        self.open.clear();
+        if !mutants::active(Mutant::PanesSurviveTheirEpoch) {
+            self.open.clear();
+        }
         // The rows of what is in flight come after these.
         self.checkpoint.covered_seq = self.applied_seq;
         storage.atomically(|| {

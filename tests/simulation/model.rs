@@ -36,9 +36,11 @@ pub struct Asked {
 
 /// The plays that a shard has counted since its storage was new, in their order. A moment of the
 /// shard is a number of plays: those that it had counted by then.
-#[derive(Default)]
 pub struct Ledger {
     plays: Vec<Counted>,
+    /// What it had counted when it began anew: charts have nothing of that. None while it has not heard
+    /// that counting began anew, nor does anything of it count.
+    begins: Option<usize>,
     /// What it had counted when it made the last push that has arrived: charts have no more.
     heard: usize,
     /// When it was told that the global object has all of it, and what it had counted when it
@@ -62,6 +64,28 @@ struct Counted {
 }
 
 impl Ledger {
+    /// Of a new storage. What it counts is in charts unless counting began anew, of which it knows
+    /// nothing.
+    pub fn new(began_anew: bool) -> Self {
+        Ledger {
+            plays: Vec::new(),
+            begins: (!began_anew).then_some(0),
+            heard: 0,
+            told: Vec::new(),
+            kept: 0,
+        }
+    }
+
+    /// Counting begins anew, here or elsewhere.
+    pub fn is_over(&mut self) {
+        self.begins = None;
+    }
+
+    /// The shard has heard that counting began anew, at a moment.
+    pub fn begins_anew(&mut self, moment: usize) {
+        self.begins.get_or_insert(moment);
+    }
+
     /// Adds what a shard wrote to its journal. Returns the moment after it.
     pub fn journaled(&mut self, asked: &[Rc<Asked>]) -> usize {
         let plays = asked.iter().flat_map(|asked| &asked.plays);
@@ -151,7 +175,9 @@ impl Ledger {
     /// Adds what a chart over a span must have, and what it may have.
     pub fn add_to(&self, sums: &mut Expected, span: Span, says: &Says) {
         let (least, most) = self.moments(says);
-        for (number, Counted { play, may_be_lost }) in self.plays.iter().enumerate() {
+        let Some(begins) = self.begins else { return };
+        let plays = self.plays.iter().enumerate().skip(begins);
+        for (number, Counted { play, may_be_lost }) in plays {
             if number < most.max(least) && span.contains_ms(play.timestamp_ms) {
                 let certain = number < least && !may_be_lost;
                 sums.add(play, certain);

@@ -20,6 +20,7 @@ impl World {
                 }
             }
             Event::Reshard => self.reshard(),
+            Event::Reset => self.reset(),
             Event::CutOff => {
                 let worker = self.random.below(self.workers.len() as u64) as usize;
                 let away_ms = self.random.below(40 * MINUTE_MS);
@@ -75,7 +76,7 @@ impl World {
         let node = &mut self.shards[shard];
         let kept = node.ledger().kept_plays();
         node.ledger().lost_after(kept);
-        node.ledgers.push(Ledger::default());
+        node.ledgers.push(Ledger::new(self.epoch_ms > 0));
         node.drive = Drive::new();
         node.lost_storage = true;
         self.shown.clear();

@@ -38,6 +38,7 @@ impl World {
             (failed, _) => Err(failed.unwrap_or(Refusal::NotFound)),
         };
         self.global_written();
+        self.begin_anew_in_model();
         match outcome {
             Ok(value) => Some(value),
             Err(refusal) => {

@@ -10,6 +10,7 @@ mod global;
 mod nodes;
 mod profile;
 mod pushes;
+mod resets;
 mod resharding;
 mod shards;
 mod workers;
@@ -27,7 +28,7 @@ use hitparade::region::{
     self, Admission, Alarm, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, PushTimer, Shard,
 };
 use hitparade::storage::{Storage, StorageError, Table, Write};
-use hitparade::topology::RegionTable;
+use hitparade::topology::{Epoch, RegionTable};
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};
 use hitparade::wire::*;
 
@@ -37,6 +38,7 @@ use crate::random::Random;
 use clients::POPULAR_POSTS;
 use nodes::{Backup, Drive, GlobalNode, Sent, ShardNode, Worker};
 use profile::Profile;
+use resets::Telling;
 use resharding::Announcing;
 
 const SEED: [u8; 16] = [9; 16];
@@ -89,6 +91,7 @@ struct Rpc {
     done: bool,
     /// What its Worker knew when it chose the shards.
     last_change: Option<u64>,
+    epoch: Option<Epoch>,
     /// What to send once the claim is answered.
     then: Option<(u32, Rc<Vec<u8>>, Rc<Asked>)>,
 }
@@ -184,10 +187,25 @@ enum Event {
         number: usize,
         shard: u32,
     },
+    TellEpoch {
+        number: usize,
+        shard: usize,
+    },
+    EpochHeard {
+        number: usize,
+        shard: usize,
+        life: u64,
+        written: u64,
+    },
+    EpochTold {
+        number: usize,
+        shard: usize,
+    },
     ShardCrash,
     GlobalCrash,
     WriteFault,
     Reshard,
+    Reset,
     CutOff,
     LoseStorage,
     Backup,
@@ -216,6 +234,10 @@ pub struct World {
     shards: Vec<ShardNode>,
     global: GlobalNode,
     announcing: Vec<Announcing>,
+    telling: Vec<Telling>,
+    /// The last epoch that has begun, and the last of which every shard was told.
+    epoch_ms: u64,
+    told_epoch_ms: u64,
     /// Pushes that were sent, to come again when they are old.
     old_pushes: Vec<Sent>,
     /// What charts of all time said of a scope, since the global object last forgot something.
@@ -324,6 +346,9 @@ impl World {
             shards: Vec::new(),
             global,
             announcing: Vec::new(),
+            telling: Vec::new(),
+            epoch_ms: 0,
+            told_epoch_ms: 0,
             old_pushes: Vec::new(),
             shown: BTreeMap::new(),
             last_changes: [0; 2],
@@ -404,6 +429,7 @@ impl World {
         every(profile.global_crash_every_ms, || Event::GlobalCrash, random);
         every(profile.write_fault_every_ms, || Event::WriteFault, random);
         every(profile.reshard_every_ms, || Event::Reshard, random);
+        every(profile.reset_every_ms, || Event::Reset, random);
         every(profile.foreign_every_ms, || Event::Foreign, random);
         every(profile.cut_off_every_ms, || Event::CutOff, random);
         let once: [(bool, fn() -> Event); 4] = [
@@ -526,6 +552,14 @@ impl World {
                 self.push(shard, written, point);
             }
             Event::Push(sent) => self.take_push(&sent),
+            Event::TellEpoch { number, shard } => self.hear_epoch(number, shard),
+            Event::EpochHeard {
+                number,
+                shard,
+                life,
+                written,
+            } if self.lives(shard, life) => self.epoch_heard(number, shard, written),
+            Event::EpochTold { number, shard } => self.epoch_told(number, shard),
             Event::PushAnswer {
                 shard,
                 life,

@@ -84,9 +84,6 @@ pub struct ShardNode {
 
 impl ShardNode {
     pub fn ledger(&mut self) -> &mut Ledger {
-        if self.ledgers.is_empty() {
-            self.ledgers.push(Ledger::default());
-        }
         let last = self.ledgers.len() - 1;
         &mut self.ledgers[last]
     }

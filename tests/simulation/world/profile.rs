@@ -35,6 +35,7 @@ pub struct Profile {
     pub foreign_every_ms: u64,
     pub cut_off_every_ms: u64,
     pub damage_outbox: bool,
+    pub reset_every_ms: u64,
     /// How many of the pushes that are remembered come again after a start.
     pub old_pushes: u64,
     /// How often a shard is not heard of for a while after a push that could not hold everything.
@@ -114,6 +115,10 @@ impl Profile {
             foreign_every_ms: often(random, 4 * MINUTE_MS),
             cut_off_every_ms: often(random, 8 * MINUTE_MS),
             damage_outbox: random.chance(100),
+            reset_every_ms: match random.chance(250) {
+                true => random.between(MINUTE_MS, 6 * MINUTE_MS),
+                false => 0,
+            },
             old_pushes: rate(random, 300),
             silence: rate(random, 500),
             counters: match random.chance(600) {

@@ -20,7 +20,7 @@ impl World {
                 skew_ms,
                 drive: Drive::new(),
                 memory: ShardInMemory::default(),
-                ledgers: vec![Ledger::default()],
+                ledgers: vec![Ledger::new(self.epoch_ms > 0)],
                 state: None,
                 life: 0,
                 down_until_ms: 0,
@@ -64,6 +64,7 @@ impl World {
                 Err(error) => outcome = Err(error),
             }
             self.shard_written(shard);
+            self.follow_in_model(shard);
         }
         let node = &mut self.shards[shard];
         let changed = match (outcome, node.state.as_mut()) {
@@ -73,6 +74,7 @@ impl World {
         self.shard_written(shard);
         match changed {
             Ok(value) => {
+                self.follow_in_model(shard);
                 self.check_limits(shard);
                 Some(value)
             }
@@ -91,7 +93,10 @@ impl World {
     pub(super) fn shard_written(&mut self, shard: usize) {
         let node = &mut self.shards[shard];
         for writes in node.drive.disk.take_recent() {
-            if writes.iter().any(|write| write.table() == Table::Journal) {
+            let is_row = |write: &Write| {
+                matches!(write, Write::Put { .. }) && write.table() == Table::Journal
+            };
+            if writes.iter().any(is_row) {
                 let waiting = std::mem::take(&mut node.memory.waiting);
                 node.memory.in_flight = Some(node.ledger().journaled(&waiting));
             }
@@ -221,7 +226,12 @@ impl World {
             );
             return self.after(sync_ms + 1, record);
         }
-        let admitted = self.shard_op(shard, |state, _, now_ms| {
+        let random = self.random.bytes();
+        let admitted = self.shard_op(shard, |state, disk, now_ms| {
+            if request.epoch_ms > state.epoch_ms() {
+                let (began_ms, seed) = (request.epoch_ms, request.seed);
+                state.follow(disk, Epoch { began_ms, seed }, random)?;
+            }
             let before = state.waiting().0;
             let admission = state.admit(&request, now_ms);
             Ok((admission, state.waiting().0 > before))
@@ -248,7 +258,9 @@ impl World {
         }
         if is_new {
             node.memory.waiting.push(asked);
+            self.check_epoch(shard);
         }
+        let node = &mut self.shards[shard];
         if !std::mem::replace(&mut node.committing, true) {
             let life = node.life;
             let within_ms = self.shards[shard].push_timer.delay_ms();

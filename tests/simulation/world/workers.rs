@@ -43,6 +43,7 @@ impl World {
             stage: 0,
             done: false,
             last_change: None,
+            epoch: None,
             then: None,
         });
         let Some(table) = self.table(worker) else {
@@ -79,6 +80,7 @@ impl World {
         };
         let route = known.route(client, clock.sent_ms);
         self.rpcs[rpc].last_change = client.map(|_| known.last_change());
+        self.rpcs[rpc].epoch = Some(table.epoch());
         let message = codec::encode(&hitparade::wire::Batch {
             key,
             plays_hash: number as u32,
@@ -119,11 +121,14 @@ impl World {
     pub(super) fn send(&mut self, rpc: usize, shard: u32, batch: Rc<Vec<u8>>, asked: Rc<Asked>) {
         let region = self.batches[asked.batch].region;
         let last_change = self.rpcs[rpc].last_change;
+        let Some(epoch) = self.rpcs[rpc].epoch else {
+            return;
+        };
         let mut message = codec::encode(&RecordRequest {
             region_id: region_name(region),
             shard,
-            epoch_ms: 0,
-            seed: SEED,
+            epoch_ms: epoch.began_ms,
+            seed: epoch.seed,
             last_change,
             batch: &batch,
         });

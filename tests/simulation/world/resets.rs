@@ -1,0 +1,141 @@
+//! Counting begins anew: what `edge/admin.rs` does, and what the model makes of it.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// An epoch of which the shards are being told.
+pub struct Telling {
+    epoch: Epoch,
+    untold: BTreeSet<usize>,
+}
+
+impl World {
+    /// An operator lets counting begin anew, and every shard is told; messages may be lost, and come late
+    /// or twice.
+    pub(super) fn reset(&mut self) {
+        if !self.global_is_up() {
+            return;
+        }
+        let id = self.global_op(|global, _, _| Ok(global.table().installation_id));
+        let Some(installation_id) = id else { return };
+        let random = self.random.bytes();
+        self.say(|| "counting begins anew".into());
+        let done = self.global_op(|global, disk, now_ms| {
+            global.reset(disk, &Reset { installation_id }, random, now_ms)
+        });
+        let Some(done) = done else { return };
+        let most_shards = self.profile.most_shards as u32;
+        let all = (0..self.profile.regions).flat_map(|region| {
+            let of_region = move |shard| (region, shard);
+            (0..most_shards).map(of_region)
+        });
+        let all: Vec<(usize, u32)> = all.collect();
+        let nodes = all
+            .into_iter()
+            .map(|(region, shard)| self.shard_node(region, shard));
+        let untold: BTreeSet<usize> = nodes.collect();
+        let number = self.telling.len();
+        for shard in untold.iter().copied().collect::<Vec<usize>>() {
+            for delay_ms in self.deliveries(5 * MINUTE_MS) {
+                self.after(delay_ms, Event::TellEpoch { number, shard });
+            }
+        }
+        let epoch = done.table.epoch();
+        self.telling.push(Telling { epoch, untold });
+    }
+
+    pub(super) fn hear_epoch(&mut self, number: usize, shard: usize) {
+        if self.shards[shard].down_until_ms > self.now_ms {
+            return;
+        }
+        let announcement = Announcement {
+            region_id: region_name(self.shards[shard].region),
+            shard: self.shards[shard].shard,
+            news: News::Began(self.telling[number].epoch),
+        };
+        let random = self.random.bytes();
+        let heard = self.shard_op(shard, |state, disk, _| {
+            state.hear(disk, &announcement, random)
+        });
+        if heard != Some(true) {
+            return;
+        }
+        let (life, written) = (self.shards[shard].life, self.shards[shard].drive.written());
+        // By chance alone a crash would hardly ever meet these few writes.
+        if !self.calm && self.profile.shard_crash_every_ms > 0 && self.random.chance(300) {
+            return self.crash_shard(shard);
+        }
+        let heard = Event::EpochHeard {
+            number,
+            shard,
+            life,
+            written,
+        };
+        let sync_ms = self.random.between(1, 2_000);
+        self.after(sync_ms, heard);
+    }
+
+    /// It is durable in the shard, which says so.
+    pub(super) fn epoch_heard(&mut self, number: usize, shard: usize, written: u64) {
+        self.shards[shard].drive.sync(written);
+        for delay_ms in self.deliveries(MINUTE_MS) {
+            self.after(delay_ms, Event::EpochTold { number, shard });
+        }
+    }
+
+    /// When all have said so, the operator is told.
+    pub(super) fn epoch_told(&mut self, number: usize, shard: usize) {
+        let telling = &mut self.telling[number];
+        telling.untold.remove(&shard);
+        if telling.untold.is_empty() {
+            self.told_epoch_ms = self.told_epoch_ms.max(telling.epoch.began_ms);
+        }
+    }
+
+    /// From the answer to the operator on, no shard takes plays that would go with those of before.
+    pub(super) fn check_epoch(&mut self, shard: usize) {
+        let node = &self.shards[shard];
+        let epoch_ms = node.state.as_ref().map(Shard::epoch_ms);
+        let told_ms = self.told_epoch_ms;
+        if epoch_ms.is_some_and(|epoch_ms| epoch_ms < told_ms) && !node.lost_storage {
+            self.fail(format!("shard {shard} counts in an epoch that is over"));
+        }
+    }
+
+    /// What the global object has begun is durable before anybody hears of it, as the platform sees to;
+    /// nothing that was counted before is in charts from then on.
+    pub(super) fn begin_anew_in_model(&mut self) {
+        let state = self.global.state.as_ref();
+        let Some(epoch_ms) = state.map(|state| state.table().epoch_ms) else {
+            return;
+        };
+        if epoch_ms <= self.epoch_ms {
+            return;
+        }
+        self.epoch_ms = epoch_ms;
+        let written = self.global.drive.written();
+        self.global.drive.sync(written);
+        // A backup of before would bring it back.
+        self.global.reshards += 1;
+        self.shown.clear();
+        for node in &mut self.shards {
+            node.ledgers.iter_mut().for_each(Ledger::is_over);
+        }
+    }
+
+    /// A shard that is loaded may not know of an epoch that it knew of; one that follows has forgotten all
+    /// that its panes showed.
+    pub(super) fn follow_in_model(&mut self, shard: usize) {
+        let node = &mut self.shards[shard];
+        let Some(epoch_ms) = node.state.as_ref().map(Shard::epoch_ms) else {
+            return;
+        };
+        let applied = node.memory.applied;
+        if epoch_ms < self.epoch_ms {
+            node.ledger().is_over();
+        } else {
+            node.ledger().begins_anew(applied);
+        }
+    }
+}
