@@ -811,3 +811,33 @@ fn a_shard_of_a_deleted_region_says_of_a_batch_whether_it_counted_it_and_else_ne
     let late = node.play_named("another", "post", NOW_MS);
     assert!(matches!(late, RecordReply::Moved | RecordReply::Deleted));
 }
+
+#[test]
+fn a_shard_that_hears_too_late_of_a_moment_does_not_cut_there() {
+    let mut world = World::new();
+    let mut node = Node::new("NA", 0, 1);
+    let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
+    let (at_ms, epoch) = (begun.at_ms, begun.epoch);
+    let cut = |node: &mut Node, at_ms: u64| {
+        let random = node.random();
+        let request = CutRequest {
+            region_id: "NA",
+            shard: 0,
+            epoch,
+            at_ms,
+        };
+        node.shard.cut_at(&node.storage, &request, random).unwrap()
+    };
+    // It has counted nothing since: it can still cut there.
+    node.play("before", at_ms - 1);
+    assert!(cut(&mut node, at_ms));
+    node.play("after", at_ms + 500);
+    world.push(&mut node, at_ms + 600);
+    let second = at_ms + 100;
+    assert!(!cut(&mut node, second));
+    assert!(!cut(&mut Node::new("EU", 0, 2), 0));
+    let late_ms = at_ms + 30_000;
+    let (rows, complete) = export(&mut world, at_ms, late_ms, |_| ()).unwrap();
+    assert!(!complete, "EU did not tell");
+    assert_eq!(exported(&rows, "NA"), counted([("before", 1)]));
+}

@@ -29,9 +29,9 @@ use crate::play::lines;
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey, parse_rfc3339_ms, rfc3339};
 use crate::wire::{
-    BeginExport, BeginExportReply, CatalogEntry, CutRequest, ExportAnswer, ExportCursor,
-    ExportPage, ExportPosition, ExportReply, ExportRequest, ImportReply, ImportRequest, ImportRow,
-    PutRegion, TransferPane, TransferRow,
+    BeginExport, BeginExportReply, BegunExport, CatalogEntry, CutRequest, ExportAnswer,
+    ExportCursor, ExportPage, ExportPosition, ExportReply, ExportRequest, ImportReply,
+    ImportRequest, ImportRow, PutRegion, TransferPane, TransferRow,
 };
 
 /// The version of the lines.
@@ -39,8 +39,8 @@ const VERSION: u32 = 1;
 /// A pane of 8,192 ids of 256 bytes each is 4 MB as a line without its readable part.
 const MAX_IMPORT_BYTES: usize = 8 << 20;
 const MAX_IMPORT_ROWS: usize = 10_000;
-/// How long a page may take: until the moment, and until shards are not waited for any more.
-const PAGE_WITHIN_MS: u64 = 120_000;
+/// How long a request waits for the moment.
+const PAGE_WITHIN_MS: u64 = 10_000;
 
 pub async fn export(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
@@ -49,36 +49,43 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
         let cursor = bytes.and_then(|bytes| codec::decode::<ExportCursor>(&bytes).ok());
         cursor.ok_or_else(|| Problem::bad("bad_cursor", "take the address from Link as it is"))
     });
-    let is_first = cursor.is_none();
-    let before = match cursor.transpose()? {
-        Some(cursor) => cursor,
-        None => begin(call).await?,
-    };
-    let page = page(call, &before).await?;
-
-    let mut text = String::new();
-    let mut rows = before.rows;
-    if is_first {
-        let head = json!({
-            "kind": "export",
-            "version": VERSION,
-            "id": hex(&random_bytes::<16>()),
-            "seed": hex(&page.seed),
-            "as_of": rfc3339(before.at_ms),
-        });
-        push_line(&mut text, &head);
-        rows += 1;
-    }
-    let seed = Seed::from_bytes(page.seed);
-    for row in &page.rows {
-        push_line(&mut text, &line_of(row, seed));
-    }
-    let rows = rows + page.rows.len() as u64;
-    let damaged_rows = before.damaged_rows + page.damaged_rows;
     let answer = |text: String| {
         Answer::bytes("application/x-ndjson", text.into_bytes())
             .with_header("Cache-Control", "no-store")
     };
+    let link = |cursor: &ExportCursor| {
+        let next = hex(&codec::encode(cursor));
+        format!("</export?cursor={next}>; rel=\"next\"")
+    };
+    let mut text = String::new();
+    let Some(before) = cursor.transpose()? else {
+        let begun = begin(call).await?;
+        let head = json!({
+            "kind": "export",
+            "version": VERSION,
+            "id": hex(&random_bytes::<16>()),
+            "seed": hex(&begun.epoch.seed),
+            "as_of": rfc3339(begun.at_ms),
+        });
+        push_line(&mut text, &head);
+        let first = ExportCursor {
+            at_ms: begun.at_ms,
+            position: ExportPosition {
+                table: 0,
+                key: Vec::new(),
+            },
+            rows: 1,
+            damaged_rows: 0,
+        };
+        return Ok(answer(text).with_header("Link", link(&first)));
+    };
+    let page = page(call, &before).await?;
+    let seed = Seed::from_bytes(page.seed);
+    for row in &page.rows {
+        push_line(&mut text, &line_of(row, seed));
+    }
+    let rows = before.rows + page.rows.len() as u64;
+    let damaged_rows = before.damaged_rows + page.damaged_rows;
     let Some(position) = page.next else {
         push_line(
             &mut text,
@@ -91,19 +98,18 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
         );
         return Ok(answer(text));
     };
-    let next = hex(&codec::encode(&ExportCursor {
-        at_ms: before.at_ms,
+    let next = ExportCursor {
         position,
         rows,
         damaged_rows,
-    }));
-    let link = format!("</export?cursor={next}>; rel=\"next\"");
-    Ok(answer(text).with_header("Link", link))
+        ..before
+    };
+    Ok(answer(text).with_header("Link", link(&next)))
 }
 
 /// Sets the moment, and tells every shard of it. One that is not told does not cut its log: then the
 /// export says that plays are missing.
-async fn begin(call: &Call) -> Result<ExportCursor, Problem> {
+async fn begin(call: &Call) -> Result<BegunExport, Problem> {
     let away = |error| Problem::away("the global object", &error);
     let stub = global_stub(&call.env).map_err(away)?;
     let reply = ask(&stub, "/begin-export", &BeginExport, ASK_TIMEOUT_MS).await;
@@ -130,18 +136,10 @@ async fn begin(call: &Call) -> Result<ExportCursor, Problem> {
     for error in told.into_iter().filter_map(Result::err) {
         report!("worker", "export: {error}");
     }
-    Ok(ExportCursor {
-        at_ms,
-        position: ExportPosition {
-            table: 0,
-            key: Vec::new(),
-        },
-        rows: 0,
-        damaged_rows: 0,
-    })
+    Ok(begun)
 }
 
-/// The page at a cursor, waiting until there is one.
+/// The page at a cursor. Who comes too early waits a little, and then comes again.
 async fn page(call: &Call, cursor: &ExportCursor) -> Result<ExportPage, Problem> {
     let away = |error| Problem::away("the global object", &error);
     let stub = global_stub(&call.env).map_err(away)?;
@@ -158,7 +156,9 @@ async fn page(call: &Call, cursor: &ExportCursor) -> Result<ExportPage, Problem>
             ExportAnswer::Wait { ms } => Delay::from(Duration::from_millis(ms)).await,
         }
     }
-    Err(away(worker::Error::from("the moment does not come")))
+    let detail = "the moment of this export is to come, or shards have not told yet what they had \
+                  by then; ask again for the same page";
+    Err(Problem::busy("overloaded", 1, detail))
 }
 
 fn push_line(text: &mut String, line: &Value) {

@@ -26,8 +26,8 @@ use crate::summary::{Seed, Summary};
 use crate::topology::{DeletedRegion, GLOBAL_SCOPE, MAX_SHARDS, Region, RegionTable};
 use crate::window::{HOUR_MS, Level, PaneKey, fold_targets};
 use crate::wire::{
-    CatalogEntry, DeleteRegion, MAX_PANE_AHEAD_MS, PostPatch, Push, PushLimits, PushReply,
-    PutRegion, Refusal, Reset, ResetDone, SealedPane, Told,
+    CatalogEntry, DeleteRegion, MAX_PANE_AHEAD_MS, PostPatch, Push, PushReply, PutRegion, Refusal,
+    Reset, ResetDone, SealedPane, Told,
 };
 
 /// How often panes that no question can reach are looked for.

@@ -429,7 +429,8 @@ impl Inner {
         });
         let (is_ours, in_ms) = cut.map_err(refused)?;
         if !is_ours {
-            return Err(Refusal::Invalid("meant for another shard".into()));
+            let detail = "meant for another shard, or for a moment that has passed";
+            return Err(Refusal::Invalid(detail.into()));
         }
         self.ensure_alarm_within(in_ms.unwrap_or(0)).await;
         Ok(())

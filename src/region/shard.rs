@@ -603,8 +603,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Is to cut its log at a moment, for an export; `false` if another shard is meant. A shard that
-    /// does not know who it is learns it.
+    /// Is to cut its log at a moment, for an export; `false` if another shard is meant, or if it has
+    /// counted something since that moment. A shard that does not know who it is learns it.
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
@@ -614,7 +614,8 @@ impl Shard {
         request: &CutRequest<'_>,
         random: [u8; 16],
     ) -> Result<bool, StorageError> {
-        if self.is_another(request.region_id, request.shard) {
+        let is_late = self.applied_ms >= request.at_ms;
+        if is_late || self.is_another(request.region_id, request.shard) {
             return Ok(false);
         }
         self.follow(storage, request.epoch, random)?;
