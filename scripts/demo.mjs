@@ -48,6 +48,7 @@ await runMain(async () => {
     ADMIN_TOKEN: process.env.ADMIN_TOKEN || newToken(),
     // Nobody should need one to look at the demo.
     READ_TOKEN: "",
+    METRICS_TOKEN: "",
   };
   const demo = readDemo();
   // The demo's airports instead of the continents, whose charts would stay empty.

@@ -27,7 +27,7 @@ const CHECKS = [
   "unsupported_method",
 ];
 const TOKEN = "token-of-the-check";
-const TOKENS = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN"];
+const TOKENS = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN", "METRICS_TOKEN"];
 
 const USAGE = `usage: npm run dev -- schemathesis [--examples 50] [--seed N]
 

@@ -71,6 +71,7 @@ pub mod play;
 pub mod region;
 pub mod settings;
 pub mod storage;
+pub mod text;
 pub mod topology;
 pub mod visitor;
 pub mod window;

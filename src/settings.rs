@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::topology::check_region_id;
+use crate::topology::{check_hint, check_region_id};
 use crate::visitor::{Proxies, continent_of, continents};
 use crate::window::MAX_DAYS;
 
@@ -242,6 +242,9 @@ pub fn read_regions(setting: Option<&str>) -> Result<Vec<RegionSetting>, String>
     for (index, region) in regions.iter().enumerate() {
         let wrong = |detail: &str| format!("REGIONS: {:?}: {detail}", region.id);
         check_region_id(&region.id).map_err(wrong)?;
+        let hint = region.hint.as_deref();
+        hint.map_or(Ok(()), check_hint)
+            .map_err(|detail| wrong(&detail))?;
         let mut before = regions.iter().take(index);
         if before.any(|other| other.id == region.id) {
             return Err(wrong("there are two of this id"));
@@ -473,6 +476,9 @@ mod tests {
             "x",
             r#"[{"id":"global"}]"#,
             r#"[{"id":""}]"#,
+            r#"[{"id":"\u200b"}]"#,
+            r#"[{"id":"EU","hint":"europe"}]"#,
+            r#"[{"id":"EU","hint":""}]"#,
             r#"[{}]"#,
             r#"[{"id":"EU"},{"id":"EU"}]"#,
             r#"[{"id":"DE","countries":["Germany"]}]"#,

@@ -23,6 +23,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::codec::Record;
 use crate::mutants::{self, Mutant};
+use crate::text::looks_empty;
 
 /// The only board that is open today. Names of objects, rows and messages carry it.
 pub const BOARD: &str = "main";
@@ -277,6 +278,24 @@ fn client_hash(client: &str) -> u64 {
     hasher.finish()
 }
 
+/// Where the platform can be asked to put an object
+/// (developers.cloudflare.com/durable-objects/reference/data-location). It fails every request to an
+/// object with a hint that it does not know.
+const LOCATION_HINTS: [&str; 9] = [
+    "wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me",
+];
+
+/// Checks where a region's objects should live.
+///
+/// # Errors
+/// What is allowed, as a sentence.
+pub fn check_hint(hint: &str) -> Result<(), String> {
+    match LOCATION_HINTS.contains(&hint) {
+        true => Ok(()),
+        false => Err(format!("hint must be one of {}", LOCATION_HINTS.join(", "))),
+    }
+}
+
 /// Checks a region's id.
 ///
 /// # Errors
@@ -286,6 +305,8 @@ pub fn check_region_id(region_id: &str) -> Result<(), &'static str> {
         Err("a region's id has 1 to 64 bytes")
     } else if region_id.chars().any(|c| c.is_control() || c == '/') {
         Err("a region's id must not contain control characters or \"/\"")
+    } else if looks_empty(region_id) {
+        Err("a region's id must not be made of spaces and characters that nobody sees")
     } else if region_id == GLOBAL_SCOPE || region_id == "." || region_id == ".." {
         Err("\"global\", \".\" and \"..\" are not for regions")
     } else {

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Record};
-use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, class_of_k};
+use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, MAX_K, class_of_k};
 use crate::topology::{Change, DeletedRegion, Epoch, Region, RegionTable};
 
 pub use crate::leaderboard::Sort;
@@ -30,7 +30,7 @@ records! {
     PushReplyOrRefusal = 21 v 1;
     ChartRequest = 22 v 1;
     ChartReply = 23 v 1;
-    PostRequest = 24 v 1;
+    PostQuestion = 24 v 1;
     PostReply = 25 v 1;
     PutPosts = 26 v 1;
     PutRegion = 27 v 1;
@@ -58,6 +58,7 @@ records! {
     BeginExport = 69 v 1;
     BeginExportReply = 70 v 1;
     CutRequest<'a> = 71 v 1;
+    ShardReport<'a> = 75 v 1;
 }
 
 /// One play of a batch.
@@ -297,6 +298,31 @@ pub struct CutRequest<'a> {
     pub at_ms: u64,
 }
 
+/// Shard → global: a push, and beside it the shard's figures for the operator, which nobody then has
+/// to wake it for. 250 bytes, to a push of some 10 KB.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardReport<'a> {
+    /// Whose they are, as in the push.
+    pub region_id: &'a str,
+    pub shard: u32,
+    /// An encoded [`Push`].
+    #[serde(borrow)]
+    pub push: &'a [u8],
+    /// An encoded `ShardMetrics` of the region: whoever shows them reads them.
+    #[serde(borrow)]
+    pub figures: &'a [u8],
+}
+
+/// What a shard said of itself last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardFigures {
+    pub region_id: String,
+    pub shard: u32,
+    pub age_ms: u64,
+    /// [`ShardReport::figures`].
+    pub figures: Vec<u8>,
+}
+
 /// Global → shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushReply {
@@ -396,24 +422,35 @@ pub struct LiveRequest {
 const MAX_TAG_CHARACTERS: usize = 256;
 
 impl LiveRequest {
-    /// The tag of a socket that asks for this, so that it survives the object's sleep: the
-    /// encoded request in hexadecimal digits. `None` for a scope with a very long name.
+    /// The tag of a socket that asks for this, so that it survives the object's sleep: the encoded
+    /// request for the whole class of k in hexadecimal digits, which names the chart, and behind a
+    /// colon the k that it is cut for. `None` for a scope with a very long name.
     pub fn tag(&self) -> Option<String> {
         use std::fmt::Write;
+        let mut chart = self.clone();
+        chart.form.k = class_of_k(self.form.k);
         let mut tag = String::new();
-        for byte in codec::encode(self) {
+        for byte in codec::encode(&chart) {
             let _ = write!(tag, "{byte:02x}");
         }
+        let _ = write!(tag, ":{}", self.form.k);
         (tag.len() <= MAX_TAG_CHARACTERS).then_some(tag)
     }
 
     /// What a tag asks for.
     pub fn of_tag(tag: &str) -> Option<Self> {
-        let digits = tag.as_bytes().chunks_exact(2);
+        let (chart, k) = tag.split_once(':')?;
+        let digits = chart.as_bytes().chunks_exact(2);
         let bytes: Option<Vec<u8>> = digits
             .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
             .collect();
-        codec::decode(&bytes?).ok()
+        let mut request: LiveRequest = codec::decode(&bytes?).ok()?;
+        let k = k.parse().ok().filter(|k| (1..=MAX_K).contains(k))?;
+        if request.form.k != class_of_k(k) {
+            return None;
+        }
+        request.form.k = k;
+        Some(request)
     }
 
     /// The leaderboard that the chart is cut from.
@@ -427,8 +464,16 @@ impl LiveRequest {
     }
 }
 
-/// Worker → global: one post's numbers.
+/// Worker → global: one post's numbers, for an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostQuestion {
+    /// Whose turn it is: a hash of today, as [`crate::limiter::sender`] makes it.
+    pub asker: u64,
+    pub page: PostRequest,
+}
+
+/// One post's numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PostRequest {
     pub post_id: String,
     pub scope: String,
@@ -527,7 +572,8 @@ pub struct PutRegion {
     pub region_id: String,
     pub region_name: Option<String>,
     pub shards: Option<u32>,
-    pub hint: Option<String>,
+    /// `Some(None)`: the platform decides.
+    pub hint: Option<Option<String>>,
 }
 
 /// Worker → global: delete a region, or say when it was deleted.
@@ -725,9 +771,34 @@ mod tests {
             },
         };
         let tag = request.tag().unwrap();
-        assert_eq!(LiveRequest::of_tag(&tag), Some(request));
-        for bad in ["", "0", "zz", "00ff", &tag[2..]] {
+        assert_eq!(LiveRequest::of_tag(&tag), Some(request.clone()));
+        let bad_k = tag.replace(":1000", ":10");
+        for bad in [
+            "",
+            "0",
+            "zz",
+            "00ff",
+            ":1000",
+            &tag[2..],
+            &tag[..tag.len() - 5],
+            &bad_k,
+        ] {
             assert_eq!(LiveRequest::of_tag(bad), None, "{bad}");
         }
+        let chart = |k| {
+            let form = ChartForm {
+                k,
+                ..request.form.clone()
+            };
+            let tag = LiveRequest {
+                form,
+                ..request.clone()
+            }
+            .tag()
+            .unwrap();
+            tag.split_once(':').unwrap().0.to_owned()
+        };
+        assert_eq!(chart(101), chart(1_000), "one chart for a class of k");
+        assert_ne!(chart(100), chart(101));
     }
 }

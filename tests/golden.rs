@@ -399,6 +399,12 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             offset: 6,
         }),
     });
+    all.add(&ShardReport {
+        region_id: "NA",
+        shard: 1,
+        push: b"push",
+        figures: b"figures",
+    });
     all.add_owned(&PushReplyOrRefusal(Ok(PushReply {
         wanted_offset: 1,
         durable_offset: 2,
@@ -493,11 +499,14 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             k: 10,
         },
     });
-    all.add_owned(&PostRequest {
-        post_id: "post".into(),
-        scope: "NA".into(),
-        window: WindowRequest::All,
-        hidden_too: false,
+    all.add_owned(&PostQuestion {
+        asker: 1,
+        page: PostRequest {
+            post_id: "post".into(),
+            scope: "NA".into(),
+            window: WindowRequest::All,
+            hidden_too: false,
+        },
     });
     let entry = CatalogEntry {
         post_id: "post".into(),
@@ -530,7 +539,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         region_id: "NA".into(),
         region_name: Some("North".into()),
         shards: Some(2),
-        hint: Some("enam".into()),
+        hint: Some(Some("enam".into())),
     };
     all.add_owned(&put_region);
     let mut region = Region::new("NA", "North", 2);
@@ -628,6 +637,13 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         folds: 1,
         instance,
         push_ages_ms: vec![("NA".into(), 1, 2)],
+        shards_told: 3,
+        shards: vec![ShardFigures {
+            region_id: "NA".into(),
+            shard: 1,
+            age_ms: 2,
+            figures: vec![3],
+        }],
         ..GlobalMetrics::default()
     });
     let position = ExportPosition {

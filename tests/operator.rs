@@ -782,7 +782,7 @@ fn a_shard_of_a_deleted_region_says_of_a_batch_whether_it_counted_it_and_else_ne
         (claims(NOW_MS + margin_ms), claims(NOW_MS + margin_ms + 1)),
         (1, 0)
     );
-    let mut claim = |node: &mut Node, key: &str| {
+    let claim = |node: &mut Node, key: &str| {
         let claim = codec::encode(&Claim {
             key: key.as_bytes(),
             plays_hash: 0,

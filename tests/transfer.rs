@@ -206,7 +206,7 @@ fn region(region_id: &str) -> PutRegion {
         region_id: region_id.into(),
         region_name: Some(format!("name of {region_id}")),
         shards: Some(3),
-        hint: Some("weur".into()),
+        hint: Some(Some("weur".into())),
     }
 }
 

@@ -22,7 +22,7 @@ export async function run({ json }) {
   await ensureWrk();
   await ensureBuilt();
   const folder = mkdtempSync(join(tmpdir(), "hitparade-bench-"));
-  const environment = { ...process.env, LIMIT_PER_MINUTE: "0", VOTES_PER_MINUTE: "0", READ_TOKEN: "" };
+  const environment = { ...process.env, LIMIT_PER_MINUTE: "0", VOTES_PER_MINUTE: "0", READ_TOKEN: "", METRICS_TOKEN: "" };
   const server = await startServer({ port: 0, state: folder, environment });
   const costs = { beacon: [], chart: [] };
   try {

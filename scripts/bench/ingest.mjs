@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { benchmark, NO_LIMIT, TOKEN } from "../lib/bench.mjs";
 import { sendPlays } from "../lib/client.mjs";
 import { startFloor } from "../lib/floor.mjs";
-import { readMetrics } from "../lib/metrics.mjs";
+import { readMetrics, readSettledMetrics } from "../lib/metrics.mjs";
 import { median } from "../lib/report.mjs";
 import { say } from "../lib/say.mjs";
 import { sendBeacons } from "../lib/wrk.mjs";
@@ -51,7 +51,7 @@ async function measureLoad(report, floor, ours, notes) {
   let beacons = 0;
   for (let pair = 1; pair <= PAIRS; pair++) {
     const rates = {};
-    const before = await readMetrics(ours.url);
+    const before = await readSettledMetrics(ours.url);
     for (const [name, turn] of Object.entries(turns)) {
       const result = await load(turn, SECONDS);
       if (result.refused + result.broken > 0) {
@@ -60,7 +60,7 @@ async function measureLoad(report, floor, ours, notes) {
       rates[name] = result.perSecond;
       if (name === "single" || name === "twenty") beacons += result.requests - result.refused;
     }
-    rows += (await readMetrics(ours.url)).total("hitparade_rows_written_total") - before.total("hitparade_rows_written_total");
+    rows += (await readSettledMetrics(ours.url)).total("hitparade_rows_written_total") - before.total("hitparade_rows_written_total");
     results.push(rates);
     const text = Object.entries(rates).map(([name, rate]) => `${name} ${Math.round(rate)}`);
     say(`  pair ${pair} of ${PAIRS}, requests/s: ${text.join(", ")}`);
@@ -80,7 +80,7 @@ async function measureLoad(report, floor, ours, notes) {
 /** 100 beacons/s, each sent at its time whether the others are back or not. */
 async function measureSteady(report, ours) {
   const count = STEADY_SECONDS * 100;
-  const before = (await readMetrics(ours.url)).total("hitparade_rows_written_total");
+  const before = (await readSettledMetrics(ours.url)).total("hitparade_rows_written_total");
   const started = performance.now();
   const answers = [];
   for (let number = 0; number < count; number++) {
@@ -89,7 +89,7 @@ async function measureSteady(report, ours) {
     answers.push(beacon(`${ours.url}/plays`, `steady-${number % 50}`, number));
   }
   await Promise.all(answers);
-  const rows = (await readMetrics(ours.url)).total("hitparade_rows_written_total") - before;
+  const rows = (await readSettledMetrics(ours.url)).total("hitparade_rows_written_total") - before;
   report.add("… at 100 beacons/s on a shard", rows / count, "rows", { must: 0.12, aim: 0.1 });
 }
 

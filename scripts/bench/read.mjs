@@ -195,7 +195,7 @@ async function measureReaders(report, server, notes) {
   const load = (seconds) => read(server.url, { seconds, connections: READERS, paths });
   // Fifty charts that nobody asked for before take their turns: that is another limit.
   await load(4);
-  const asked = async () => (await readMetrics(server.url)).total("hitparade_charts_asked_total");
+  const asked = async () => (await readMetrics(server.url)).total("hitparade_global_charts_total");
   const [before, started] = [await asked(), performance.now()];
   const { perSecond, refused, broken } = await load(READING_SECONDS);
   const seconds = (performance.now() - started) / 1000;

@@ -37,7 +37,7 @@ export async function benchmark(how, measure) {
     return server;
   };
   const serve = async (name, environment = {}) => {
-    const defaults = { ...process.env, INGEST_TOKEN: TOKEN, READ_TOKEN: "", ALLOWED_ORIGINS: "" };
+    const defaults = { ...process.env, INGEST_TOKEN: TOKEN, READ_TOKEN: "", METRICS_TOKEN: "", ALLOWED_ORIGINS: "" };
     return keep(await startServer({ port: 0, state: join(folder, name), environment: { ...defaults, ...environment } }));
   };
   try {

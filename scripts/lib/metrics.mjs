@@ -1,7 +1,20 @@
 /** Reading `GET /metrics`. */
+import { setTimeout as sleep } from "node:timers/promises";
 
-/** @param {string} url of the server */
+/** What the Worker was told serves for a second. */
+const KEPT_MS = 1_100;
+/** Shards tell their figures with their pushes, every 5 s while they have plays. */
+const TOLD_MS = 7_000;
+
+/** The figures when every shard has told what it has done until now. @param {string} url of the server */
+export async function readSettledMetrics(url) {
+  await sleep(TOLD_MS - KEPT_MS);
+  return readMetrics(url);
+}
+
+/** The figures of the Worker and the global object now, of shards as of their last pushes. @param {string} url */
 export async function readMetrics(url) {
+  await sleep(KEPT_MS);
   const answer = await fetch(`${url}/metrics`);
   const text = await answer.text();
   if (answer.status !== 200) throw new Error(`GET /metrics: ${answer.status} ${text}`);

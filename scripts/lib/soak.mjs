@@ -255,7 +255,7 @@ export class Soak {
     const child = spawn(process.execPath, [join(ROOT, "scripts", "serve.mjs"), "--port", port, "--state", this.folder], {
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, END_WITH_PARENT: "1", INGEST_TOKEN: TOKEN, READ_TOKEN: "", LIMIT_PER_MINUTE: "0", VOTES_PER_MINUTE: "0", REGIONS: regions },
+      env: { ...process.env, END_WITH_PARENT: "1", INGEST_TOKEN: TOKEN, READ_TOKEN: "", METRICS_TOKEN: "", LIMIT_PER_MINUTE: "0", VOTES_PER_MINUTE: "0", REGIONS: regions },
     });
     this.#child = child;
     child.stderr.on("data", (data) => (this.#log = (this.#log + data).slice(-10_000)));

@@ -5,7 +5,7 @@ import { HOME } from "./paths.mjs";
 import { Advice } from "./say.mjs";
 
 /** What must not stand in a file that others read. */
-export const SECRETS = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN"];
+export const SECRETS = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN", "METRICS_TOKEN"];
 
 /** The first of the tokens of a secret, of which there may be several (`new,old`). @param {string} secret */
 export const newestOf = (secret) => secret.split(",")[0].trim();

@@ -13,6 +13,7 @@ const FILE = "wrangler.toml";
  * @property {{name: string, className: string}[]} objects bindings of Durable Object classes
  * @property {{directory: string, binding: string}} assets its folder by its whole path
  * @property {Record<string, string>} vars
+ * @property {{name: string, limit: number, period: number}[]} rateLimits which bare workerd has not
  */
 
 /** @returns {Promise<WorkerConfig>} */
@@ -26,6 +27,7 @@ export async function readWranglerConfig() {
     objects: toml.durable_objects.bindings.map(({ name, class_name }) => ({ name, className: class_name })),
     assets: { ...toml.assets, directory: join(folder, toml.assets.directory) },
     vars: toml.vars,
+    rateLimits: (toml.ratelimits ?? []).map(({ name, simple }) => ({ name, ...simple })),
   };
 }
 

@@ -20,6 +20,7 @@ pub enum Token {
     Ingest,
     Admin,
     Read,
+    Metrics,
 }
 
 impl Token {
@@ -28,6 +29,7 @@ impl Token {
             Token::Ingest => "INGEST_TOKEN",
             Token::Admin => "ADMIN_TOKEN",
             Token::Read => "READ_TOKEN",
+            Token::Metrics => "METRICS_TOKEN",
         }
     }
 }
@@ -91,7 +93,21 @@ pub fn may_read(call: &Call) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::unauthorized(
-        "charts need the read token here: Authorization: Bearer",
+        "this needs the read token here: Authorization: Bearer",
+    ))
+}
+
+/// Requires the token of figures where one is configured, else that of charts: figures tell of what
+/// charts show.
+pub fn may_read_metrics(call: &Call) -> Result<(), Problem> {
+    if setting(&call.env, Token::Metrics.setting()).is_none() {
+        return may_read(call);
+    }
+    if shows(call, Token::Metrics)? {
+        return Ok(());
+    }
+    Err(Problem::unauthorized(
+        "figures need the metrics token here: Authorization: Bearer",
     ))
 }
 

@@ -23,22 +23,22 @@ const PLACE_MS: u64 = 100;
 /// A refusal is repeated for so long at most, as its `Retry-After` stays the same.
 const MAX_REPEATED_MS: u64 = 1_000;
 
-/// Who gets a refusal of charts again from the Worker's door (`entry.js`), and how long.
+/// Who gets a refusal again from the Worker's door (`entry.js`), and how long.
 #[derive(Debug)]
 pub struct Refused {
     /// `None` for everybody.
     address: Option<String>,
-    /// And not only those that the door does not know.
-    of_all_charts: bool,
+    /// Whatever it reads, and not only charts that the door does not know.
+    of_all_reads: bool,
     duration_ms: u64,
 }
 
 impl Refused {
-    /// Whatever chart an address asks for.
-    pub fn all_charts(address: String) -> Self {
+    /// Whatever an address asks for.
+    pub fn all_reads(address: String) -> Self {
         Refused {
             address: Some(address),
-            of_all_charts: true,
+            of_all_reads: true,
             duration_ms: PLACE_MS,
         }
     }
@@ -47,7 +47,7 @@ impl Refused {
     pub fn cold_charts(address: Option<String>, duration_ms: u64) -> Self {
         Refused {
             address,
-            of_all_charts: false,
+            of_all_reads: false,
             duration_ms,
         }
     }
@@ -58,7 +58,7 @@ impl Refused {
             ("body", Uint8Array::from(body).into()),
             ("status", status.into()),
             ("address", self.address.map_or(JsValue::NULL, Into::into)),
-            ("of_all_charts", self.of_all_charts.into()),
+            ("of_all_reads", self.of_all_reads.into()),
             ("expires_ms", (expires_ms as f64).into()),
         ]
     }
@@ -161,6 +161,18 @@ impl Answer {
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.retain(|(given, _)| *given != name);
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Keeps the answer to a request that showed a token out of caches that others read: whatever
+    /// the route says, nobody may be given what was for somebody else.
+    pub fn for_its_reader_only(mut self) -> Self {
+        let name = "Cache-Control";
+        let given = self.headers.iter_mut().find(|(given, _)| *given == name);
+        match given {
+            Some((_, value)) => *value = value.replace("public", "private"),
+            None => self.headers.push((name, "private, no-store".into())),
+        }
         self
     }
 

@@ -4,7 +4,7 @@ use super::problem::Problem;
 use super::request::Call;
 use crate::http::{Misnamed, misnamed};
 use crate::leaderboard::{ChartForm, MAX_K, Sort};
-use crate::topology::GLOBAL_SCOPE;
+use crate::topology::{GLOBAL_SCOPE, check_region_id};
 use crate::window::{Kind, MINUTE_MS, Timeframe, parse_rfc3339_of_query_ms};
 use crate::wire::WindowRequest;
 
@@ -26,13 +26,21 @@ impl ChartQuery {
             window,
             form: ChartForm {
                 sort: read_sort(call)?,
-                scope: call
-                    .parameter("region")
-                    .unwrap_or_else(|| GLOBAL_SCOPE.into()),
+                scope: read_scope(call)?,
                 timeframe,
                 k: read_k(call)?,
             },
         })
+    }
+}
+
+/// The world, or what may be a region: nothing behind this holds names that none can have.
+fn read_scope(call: &Call) -> Result<String, Problem> {
+    let scope = call.parameter("region");
+    let scope = scope.unwrap_or_else(|| GLOBAL_SCOPE.into());
+    match scope == GLOBAL_SCOPE || check_region_id(&scope).is_ok() {
+        true => Ok(scope),
+        false => Err(Problem::unknown_region()),
     }
 }
 

@@ -24,8 +24,6 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
         .is_some_and(|known| lists_etag(&known, &rendered.etag));
     let left_s = left_s(&known, now_ms());
     let needed_token = call.header("Authorization").is_some();
-    // Charts that need a token are for who showed it.
-    let whose = if needed_token { "private" } else { "public" };
     let limit = limits::for_the_door(call).filter(|_| !needed_token);
     let kept = limit.map(|limit| kept(&known, &rendered, left_s, limit));
     let answer = if unchanged {
@@ -36,7 +34,7 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     Ok(answer
         .with_header("ETag", rendered.etag)
         .with_header("Vary", "Accept")
-        .with_header("Cache-Control", format!("{whose}, max-age={left_s}"))
+        .with_header("Cache-Control", format!("public, max-age={left_s}"))
         .with_kept(kept))
 }
 

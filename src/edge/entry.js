@@ -1,6 +1,7 @@
 /**
- * The Worker's door: answers that this isolate gave a moment ago go out again from here; everything
- * else goes on to the Worker in Wasm, which decides what may be kept, and for how long.
+ * The Worker's door: charts that this isolate gave a moment ago go out again from here, and refusals of
+ * whoever reads too often; everything else goes on to the Worker in Wasm, which decides what may be kept,
+ * and for how long.
  *
  * It hands them over as `kept` on its response. Only answers that are the same for everybody come
  * with it: charts that need no token, on an installation that is open to every page. They are kept
@@ -43,7 +44,7 @@ const counts = (globalThis.hitparadeDoor = { repeated: 0, refused: 0 });
  * @property {Headers} headers
  * @property {number} status
  * @property {string | null} address whom it is for; null for everybody
- * @property {boolean} of_all_charts and not only of those that are not kept
+ * @property {boolean} of_all_reads and not only of charts that are not kept
  * @property {number} expires_ms
  */
 
@@ -76,9 +77,10 @@ export default {
   /** @param {Request} request */
   fetch(request, env, context) {
     const path = pathOf(request.url);
-    if (request.method !== "GET" || !isChart(path)) return serve(request, env, context);
+    if (request.method !== "GET" || !READS.test(path)) return serve(request, env, context);
     const forms = charts.get(path);
-    return refused(request, forms, env) ?? (forms && again(request, forms, env)) ?? ask(request, path, env, context);
+    const of_all_reads = forms !== undefined || !isChart(path);
+    return refused(request, of_all_reads, env) ?? (forms && again(request, forms, env)) ?? ask(request, path, env, context);
   },
 };
 
@@ -117,14 +119,16 @@ function unchanged({ headers }) {
 /**
  * Whoever came too often is told so again, for a moment, without being counted. The headers are
  * left alone: to look at them is a tenth of what this costs.
- * @param {Request} request @param {Map<string, Kept> | undefined} forms @param {any} env
+ * @param {Request} request
+ * @param {boolean} of_all_reads only if whatever the address reads is refused
+ * @param {any} env
  * @returns {Response | Promise<Response> | undefined}
  */
-function refused(request, forms, env) {
+function refused(request, of_all_reads, env) {
   const now_ms = Date.now();
   if (now_ms >= refusing_until_ms) return undefined;
   const refusal = refusals.get(withoutPort(addressOf(request, env) ?? "")) ?? refusals.get(null);
-  if (refusal === undefined || (forms && !refusal.of_all_charts)) return undefined;
+  if (refusal === undefined || (of_all_reads && !refusal.of_all_reads)) return undefined;
   if (now_ms >= refusal.expires_ms) {
     refusals.delete(refusal.address);
     return undefined;
@@ -193,6 +197,9 @@ function bytesOf(forms) {
 }
 
 const pathOf = (url) => url.slice(url.indexOf("/", 8));
+
+/** Paths whose requests are counted as reads. */
+const READS = /^\/(?:top-posts|posts|regions|live|metrics)(?:[/?]|$)/;
 
 /** @param {string} path with its query */
 const isChart = (path) => path.startsWith("/top-posts") && (path.length === 10 || path[10] === "?");

@@ -1,4 +1,8 @@
-//! Limits by address: the platform's binding where there is one, a table in memory where not.
+//! Limits by address. Reads and beacons have a bucket each, so that whoever polls charts does not stop
+//! the beacons of the same address.
+//!
+//! Each isolate counts in a table of its own, and where the platform has a binding (`RATE_LIMITER` of
+//! `wrangler.toml`) all isolates of a place count together besides: who is over either is refused.
 
 use std::cell::{Cell, RefCell};
 
@@ -13,7 +17,8 @@ use super::table;
 use crate::limiter::{Allowance, ColdCharts, Limiter, sender};
 use crate::platform::{now_ms, setting};
 
-/// Reads and beacons a minute, unless `LIMIT_PER_MINUTE` says otherwise; 0 for no limit.
+/// Reads a minute, and as many beacons, unless `LIMIT_PER_MINUTE` says otherwise; 0 for no limit. The
+/// binding's limit in `wrangler.toml` is the same (`tests/runtime/limits.test.mjs`).
 const DEFAULT_LIMIT: u32 = 600;
 
 /// A tenth of an address's requests of a minute may be for charts that nobody looked at lately, at
@@ -40,6 +45,23 @@ thread_local! {
     static COLD_CHARTS: RefCell<ColdCharts> = RefCell::default();
 }
 
+/// What a request is counted as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Bucket {
+    Reads,
+    Beacons,
+}
+
+impl Bucket {
+    /// Under what the requests of a sender are counted: two hashes that nobody else has.
+    const fn of(self, sender: u64) -> u64 {
+        match self {
+            Bucket::Reads => sender,
+            Bucket::Beacons => !sender,
+        }
+    }
+}
+
 /// What is left to a sender, for the answer's headers.
 pub struct Limit {
     limit: u32,
@@ -57,13 +79,13 @@ pub async fn sender_of(call: &Call) -> Option<u64> {
 }
 
 /// The limit that the Worker's door must count by when it answers by itself, 0 where requests are
-/// not counted. `None` where it must not: where answers are not the same for everybody, where the
-/// platform counts requests, which the door cannot ask, or where it is not known who asks.
+/// not counted. `None` where it must not: where answers are not the same for everybody, or where it is
+/// not known who asks. The platform's binding is not asked there: what an isolate repeats costs nobody
+/// anything.
 pub fn for_the_door(call: &Call) -> Option<u32> {
     let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
-    let counts_itself = limit == 0 || binding(call).is_none();
     let knows_visitors = !matches!(*trust(&call.env), Trust::Misread);
-    (counts_itself && knows_visitors && is_open_to_all(&call.env)).then_some(limit)
+    (knows_visitors && is_open_to_all(&call.env)).then_some(limit)
 }
 
 /// A refusal for the Worker's door to repeat, where it may answer.
@@ -83,7 +105,7 @@ fn repeated_to_address(call: &Call, refused: impl FnOnce(String) -> Refused) -> 
 pub fn count_at_the_door(address: &str, limit: u32) -> bool {
     table::known().is_some_and(|table| {
         let now_ms = now_ms();
-        let sender = sender(address, &table.seed, now_ms);
+        let sender = Bucket::Reads.of(sender(address, &table.seed, now_ms));
         LIMITER.with(|limiter| limiter.borrow_mut().take(sender, limit, now_ms).allowed)
     })
 }
@@ -115,15 +137,7 @@ pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
 ///
 /// # Errors
 /// 429 where it came too often.
-pub async fn count(call: &Call) -> Result<Limit, Problem> {
-    count_sender(call, sender_of(call).await).await
-}
-
-/// As [`count`], for a caller that knows the sender.
-///
-/// # Errors
-/// As [`count`].
-pub async fn count_sender(call: &Call, sender: Option<u64>) -> Result<Limit, Problem> {
+pub async fn count(call: &Call, bucket: Bucket, sender: Option<u64>) -> Result<Limit, Problem> {
     let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
     let none = Limit {
         limit,
@@ -132,21 +146,28 @@ pub async fn count_sender(call: &Call, sender: Option<u64>) -> Result<Limit, Pro
     let Some(sender) = sender.filter(|_| limit > 0) else {
         return Ok(none);
     };
-    if let Some(binding) = binding(call) {
-        return match binding.limit(format!("{sender:016x}")).await {
-            Ok(outcome) if !outcome.success => Err(too_many(call, limit, 60)),
-            _ => Ok(none),
-        };
-    }
+    let sender = bucket.of(sender);
     let allowance = LIMITER.with(|limiter| limiter.borrow_mut().take(sender, limit, now_ms()));
-    if allowance.allowed {
-        Ok(Limit {
-            limit,
-            allowance: Some(allowance),
-        })
-    } else {
-        Err(too_many(call, limit, allowance.reset_s))
+    if !allowance.allowed {
+        return Err(too_many(call, bucket, limit, allowance.reset_s));
     }
+    if is_too_much_here(call, sender).await {
+        return Err(too_many(call, bucket, limit, 60));
+    }
+    Ok(Limit {
+        limit,
+        allowance: Some(allowance),
+    })
+}
+
+/// Whether all isolates of this place together have counted too much. Where the platform's counter
+/// fails, the isolate's own is what counts.
+async fn is_too_much_here(call: &Call, sender: u64) -> bool {
+    let Some(binding) = binding(call) else {
+        return false;
+    };
+    let outcome = binding.limit(format!("{sender:016x}")).await;
+    outcome.is_ok_and(|outcome| !outcome.success)
 }
 
 /// Counts what a beacon's bytes are worth beyond the one request that it was counted as.
@@ -159,24 +180,21 @@ pub async fn count_bytes(call: &Call, sender: Option<u64>, bytes: usize) -> Resu
     let Some(sender) = sender.filter(|_| limit > 0 && more > 0) else {
         return Ok(());
     };
-    if let Some(binding) = binding(call) {
-        for _ in 0..more {
-            let outcome = binding.limit(format!("{sender:016x}")).await;
-            if outcome.is_ok_and(|outcome| !outcome.success) {
-                return Err(too_large(limit, 60));
-            }
-        }
-        return Ok(());
-    }
+    let sender = Bucket::Beacons.of(sender);
     let take = |limiter: &RefCell<Limiter>| {
         let mut limiter = limiter.borrow_mut();
         limiter.take_as(more, sender, limit, now_ms())
     };
     let allowance = LIMITER.with(take);
-    match allowance.allowed {
-        true => Ok(()),
-        false => Err(too_large(limit, allowance.reset_s)),
+    if !allowance.allowed {
+        return Err(too_large(limit, allowance.reset_s));
     }
+    for _ in 0..more {
+        if is_too_much_here(call, sender).await {
+            return Err(too_large(limit, 60));
+        }
+    }
+    Ok(())
 }
 
 /// How many sockets an address may have at one object; none for any number.
@@ -236,13 +254,16 @@ fn policy(limit: u32) -> String {
     format!("\"address\";q={limit};w=60")
 }
 
-fn too_many(call: &Call, limit: u32, retry_after_s: u32) -> Problem {
-    let mut problem = rate_limited(
-        limit,
-        retry_after_s,
-        format!("at most {limit} requests a minute from one address"),
-    );
-    problem.refused = repeated_to_address(call, Refused::all_charts);
+fn too_many(call: &Call, bucket: Bucket, limit: u32, retry_after_s: u32) -> Problem {
+    let what = match bucket {
+        Bucket::Reads => "reads",
+        Bucket::Beacons => "beacons",
+    };
+    let detail = format!("at most {limit} {what} a minute from one address");
+    let mut problem = rate_limited(limit, retry_after_s, detail);
+    if bucket == Bucket::Reads {
+        problem.refused = repeated_to_address(call, Refused::all_reads);
+    }
     problem
 }
 
@@ -250,8 +271,8 @@ fn too_many(call: &Call, limit: u32, retry_after_s: u32) -> Problem {
 fn too_large(limit: u32, retry_after_s: u32) -> Problem {
     let kib = BYTES_A_REQUEST >> 10;
     let detail = format!(
-        "at most {limit} requests a minute from one address; each further {kib} KiB of plays count \
-         as one: send fewer at once"
+        "at most {limit} beacons a minute from one address; each further {kib} KiB of plays count as \
+         one: send fewer at once"
     );
     rate_limited(limit, retry_after_s, detail)
 }

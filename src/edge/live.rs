@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::request::Call;
 use super::{leaderboards, limits, table};
 use crate::platform::{LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, shard_stub};
+use crate::region::MAX_CUTS_OF_ADDRESS;
 use crate::wire::LiveRequest;
 
 /// Readers who are sent away come back spread over some time, from so many seconds to so many.
@@ -67,8 +68,10 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
         101 => Ok(Answer::upgraded(response)),
         429 => {
             let most = most.unwrap_or_default();
-            let detail =
-                format!("at most {most} sockets of one address; close one, or ask /top-posts");
+            let detail = format!(
+                "at most {most} sockets of one address, of {MAX_CUTS_OF_ADDRESS} different charts; \
+                 close one, or ask /top-posts"
+            );
             let mut problem = Problem::new(429, "too_many_sockets", detail);
             problem
                 .headers

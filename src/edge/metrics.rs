@@ -1,32 +1,50 @@
 //! `GET /metrics`: figures for the operator, in Prometheus' text format.
 //!
-//! Shards are asked in turn, six at a time and [`MAX_SHARDS`] at most. One that does not answer is
-//! left out and counted in `hitparade_shards_silent`; where the global object does not answer,
-//! `hitparade_global_up` is 0 and its figures are missing. What the Worker itself has seen is that
-//! of the isolate that answers: the only one on bare workerd, one of many on Cloudflare.
+//! It wakes no shard: shards tell their figures with each push, and the global object, which is awake
+//! wherever something is pushed, has the last of each. It is asked once a second an isolate at most,
+//! and so whoever asks more often costs a text and no message; requests are counted as all reads are.
+//! Where the global object does not answer, `hitparade_global_up` is 0 and the figures are those that
+//! it told last, with their age. What the Worker itself has seen is that of the isolate that answers:
+//! the only one on bare workerd, one of many on Cloudflare.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::rc::Rc;
 
-use futures_util::{StreamExt, stream};
 use wasm_bindgen::JsValue;
+use worker::Env;
 
+use super::access::may_read_metrics;
 use super::answer::Answer;
 use super::counters::{self, AGE_BOUNDS_S, Counters};
 use super::problem::Problem;
 use super::request::Call;
-use super::table;
 use crate::codec;
 use crate::global::{DATABASE_BYTES, GlobalMetrics, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
-use crate::platform::{call_raw, global_stub, instance_metrics, now_ms, shard_stub};
+use crate::platform::{call_raw, global_stub, instance_metrics, now_ms};
 use crate::region::{ShardMetrics, Sizes};
-use crate::topology::Region;
 use crate::wire::InstanceMetrics;
 
-/// Shards that one answer speaks of: a message each.
-const MAX_SHARDS: usize = 64;
-const SHARDS_AT_ONCE: usize = 6;
 const TIMEOUT_MS: u64 = 5_000;
+/// What was told serves for so long.
+const KEPT_MS: u64 = 1_000;
+
+thread_local! {
+    static TOLD: RefCell<Option<Told>> = const { RefCell::new(None) };
+    /// When a request last set out to ask.
+    static ASKED_MS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What the global object told this isolate last.
+#[derive(Clone)]
+struct Told {
+    global: Rc<GlobalMetrics>,
+    told_ms: u64,
+    /// When it was asked last, and whether it answered.
+    asked_ms: u64,
+    is_up: bool,
+}
 
 /// A metric: name, what it says, where it is found. A name that ends in `_total` is a counter.
 type Metric<T, V = u64> = (&'static str, &'static str, fn(&T) -> V);
@@ -100,7 +118,7 @@ const OF_SHARDS: [Metric<ShardMetrics>; 18] = [
     ),
 ];
 
-const OF_GLOBAL: [Metric<GlobalMetrics>; 17] = [
+const OF_GLOBAL: [Metric<GlobalMetrics>; 18] = [
     (
         "global_rows_written_total",
         "Rows written, as billed.",
@@ -174,61 +192,90 @@ const OF_GLOBAL: [Metric<GlobalMetrics>; 17] = [
         m.catalog_bytes
     }),
     (
+        "global_shards_told",
+        "Shards that have told their figures since it started; 256 of them are shown.",
+        |m| m.shards_told,
+    ),
+    (
         "global_started_seconds",
         "When the object started: another value is a restart.",
         |m| m.started_ms / 1_000,
     ),
 ];
 
-/// A shard, and what it said; `None` where it did not answer.
-pub struct Asked {
-    pub region_id: String,
-    pub shard: u32,
-    pub metrics: Option<ShardMetrics>,
-}
-
-/// Asks the shards, [`MAX_SHARDS`] at most.
-///
-/// # Errors
-/// 503 where it is not known which there are.
-pub async fn ask_shards(call: &Call) -> Result<Vec<Asked>, Problem> {
-    let table = table::table(&call.env).await?;
+/// What is known, asked anew where that is over a second old. While one request asks, the others get
+/// what is there.
+async fn told(env: &Env) -> Option<Told> {
+    let known = TOLD.with(|told| told.borrow().clone());
     let now_ms = now_ms();
-    let shards = table
-        .regions
-        .iter()
-        .flat_map(|region| (0..region.shards_at(now_ms)).map(move |shard| (region, shard)));
-    let asked = shards.take(MAX_SHARDS).map(async |(region, shard)| Asked {
-        region_id: region.region_id.clone(),
-        shard,
-        metrics: ask_shard(call, region, shard).await,
-    });
-    Ok(stream::iter(asked).buffered(SHARDS_AT_ONCE).collect().await)
+    let is_fresh = |known: &Told| now_ms.saturating_sub(known.asked_ms) < KEPT_MS;
+    let is_asked = now_ms.saturating_sub(ASKED_MS.get()) < TIMEOUT_MS;
+    if known
+        .as_ref()
+        .is_some_and(|known| is_fresh(known) || is_asked)
+    {
+        return known;
+    }
+    ASKED_MS.set(now_ms);
+    let answer = ask_global(env).await;
+    ASKED_MS.set(0);
+    let told = match (answer, known) {
+        (Some(global), _) => Some(Told {
+            global: Rc::new(global),
+            told_ms: now_ms,
+            asked_ms: now_ms,
+            is_up: true,
+        }),
+        (None, Some(known)) => Some(Told {
+            asked_ms: now_ms,
+            is_up: false,
+            ..known
+        }),
+        (None, None) => None,
+    };
+    TOLD.with(|known| known.borrow_mut().clone_from(&told));
+    told
 }
 
-async fn ask_shard(call: &Call, region: &Region, shard: u32) -> Option<ShardMetrics> {
-    let stub = shard_stub(&call.env, &region.key(), shard, region.hint.as_deref()).ok()?;
+async fn ask_global(env: &Env) -> Option<GlobalMetrics> {
+    let stub = global_stub(env).ok()?;
     let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
     codec::decode(&answer).ok()
 }
 
-async fn ask_global(call: &Call) -> Option<GlobalMetrics> {
-    let stub = global_stub(&call.env).ok()?;
-    let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
-    codec::decode(&answer).ok()
+/// A shard's figures, and how old they are.
+struct Shard<'a> {
+    region: &'a str,
+    shard: String,
+    age_ms: u64,
+    metrics: ShardMetrics,
 }
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
+    may_read_metrics(call)?;
     // An operator needs the rest most of all where something is away.
-    let global = ask_global(call).await;
-    let shards = ask_shards(call).await.unwrap_or_default();
+    let told = told(&call.env).await;
+    let older_ms = |told: &Told| now_ms().saturating_sub(told.told_ms);
+    let older_ms = told.as_ref().map_or(0, older_ms);
+    let is_up = told.as_ref().is_some_and(|told| told.is_up);
+    let global = told.map(|told| told.global);
+    let shards = global.iter().flat_map(|global| &global.shards);
+    let shards = shards.filter_map(|told| {
+        Some(Shard {
+            region: &told.region_id,
+            shard: told.shard.to_string(),
+            age_ms: told.age_ms + older_ms,
+            metrics: codec::decode(&told.figures).ok()?,
+        })
+    });
+    let shards: Vec<Shard<'_>> = shards.collect();
 
     let mut text = Text::default();
     of_shards(&mut text, &shards);
     text.one(
         "global_up",
         "Whether the global object answers.",
-        u64::from(global.is_some()),
+        u64::from(is_up),
     );
     if let Some(global) = &global {
         for (name, help, value) in OF_GLOBAL {
@@ -263,36 +310,39 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
             text.sample(
                 "push_age_seconds",
                 &[("region", region), ("shard", &shard)],
-                Seconds(*age_ms),
+                Seconds(*age_ms + older_ms),
             );
         }
     }
     of_worker(&mut text, &counters::now());
-    let told = shards.iter().filter_map(|asked| asked.metrics.as_ref());
-    let instances = told.map(|metrics| metrics.instance);
-    let instances = instances.chain(global.map(|global| global.instance));
+    let instances = shards.iter().map(|shard| shard.metrics.instance);
+    let instances = instances.chain(global.as_ref().map(|global| global.instance));
     of_instances(&mut text, instances.chain([instance_metrics()]));
     let answer = Answer::bytes("text/plain; version=0.0.4", text.0.into_bytes());
     Ok(answer.with_header("Cache-Control", "no-store"))
 }
 
-fn of_shards(text: &mut Text, shards: &[Asked]) {
-    let told: Vec<(&str, String, &ShardMetrics)> = shards
-        .iter()
-        .filter_map(|asked| {
-            let metrics = asked.metrics.as_ref()?;
-            Some((asked.region_id.as_str(), asked.shard.to_string(), metrics))
-        })
-        .collect();
+impl Shard<'_> {
+    fn labels(&self) -> [(&str, &str); 2] {
+        [("region", self.region), ("shard", &self.shard)]
+    }
+}
+
+fn of_shards(text: &mut Text, shards: &[Shard<'_>]) {
     for (name, help, value) in OF_SHARDS {
         text.family(name, kind_of(name), help);
-        for (region, shard, metrics) in &told {
-            text.sample(
-                name,
-                &[("region", region), ("shard", shard)],
-                value(metrics),
-            );
+        for shard in shards {
+            text.sample(name, &shard.labels(), value(&shard.metrics));
         }
+    }
+    let name = "figures_age_seconds";
+    text.family(
+        name,
+        "gauge",
+        "Since a shard told these figures: with its last push.",
+    );
+    for shard in shards {
+        text.sample(name, &shard.labels(), Seconds(shard.age_ms));
     }
     let sizes: [Metric<ShardMetrics, Sizes>; 2] = [
         (
@@ -306,19 +356,13 @@ fn of_shards(text: &mut Text, shards: &[Asked]) {
     ];
     for (name, help, value) in sizes {
         text.family(name, "histogram", help);
-        for (region, shard, metrics) in &told {
-            let sizes = value(metrics);
-            let labels = [("region", *region), ("shard", shard.as_str())];
+        for shard in shards {
+            let sizes = value(&shard.metrics);
+            let labels = shard.labels();
             let bounds = Sizes::BOUNDS.map(|bound| bound.to_string());
             text.histogram(name, &labels, &bounds, &sizes.counts, sizes.sum);
         }
     }
-    let silent = shards.len() - told.len();
-    text.one(
-        "shards_silent",
-        "Shards that did not answer.",
-        silent as u64,
-    );
 }
 
 fn of_worker(text: &mut Text, counters: &Counters) {

@@ -30,6 +30,7 @@ use worker::{Context, Env, Method, event};
 
 use access::Cors;
 use answer::Answer;
+use limits::Bucket;
 use problem::Problem;
 use request::Call;
 
@@ -64,13 +65,17 @@ async fn fetch(
     let seen = Seen::of(&request, request::trust(&env).proxies());
     let cors = Cors::of(&seen, &env);
     let is_head = seen.method == Method::Head;
+    let showed_token = seen.authorization.is_some();
     let entry = log::Entry::new(&seen, &env);
     let outcome = match Call::new(request, seen, env, context) {
         Ok(call) => route(call, &cors).await,
         Err(problem) => Err(problem),
     };
     let request_id = entry.write(&outcome);
-    let answer = outcome.unwrap_or_else(Answer::from);
+    let mut answer = outcome.unwrap_or_else(Answer::from);
+    if showed_token {
+        answer = answer.for_its_reader_only();
+    }
     answer
         .with_header(log::REQUEST_ID, request_id)
         .into_response(&cors, is_head)
@@ -114,8 +119,9 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
         return Err(Problem::method_not_allowed(allowed));
     }
     let limit = match (&method, segments.as_slice()) {
-        (Get, ["top-posts" | "posts" | "regions" | "live", ..]) => {
-            Some(limits::count(&call).await?)
+        (Get, ["top-posts" | "posts" | "regions" | "live" | "metrics", ..]) => {
+            let reader = limits::sender_of(&call).await;
+            Some(limits::count(&call, Bucket::Reads, reader).await?)
         }
         _ => None,
     };

@@ -10,6 +10,7 @@ use worker::Env;
 
 use super::access::{Cors, Token, shows};
 use super::answer::Answer;
+use super::limits::Bucket;
 use super::problem::Problem;
 use super::request::Call;
 use super::{body, counters, ids, limits, table};
@@ -80,7 +81,7 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
         return count_in_time(call, Sender::Trusted).await;
     }
     let address = limits::sender_of(call).await;
-    let limit = limits::count_sender(call, address).await?;
+    let limit = limits::count(call, Bucket::Beacons, address).await?;
     let voter = limits::votes_per_minute(call).zip(address);
     let voter = voter.map(|(limit, sender)| Voter { sender, limit });
     let answer = count_in_time(call, Sender::Anybody { address, voter }).await?;

@@ -1,4 +1,11 @@
 //! `/posts`: one post's numbers, and the catalog.
+//!
+//! A page costs the global object 15 ms to seconds. It is in the turn of the address that asks, and what
+//! one was told serves everybody who asks the same within [`KEPT_MS`].
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,34 +16,98 @@ use super::answer::Answer;
 use super::chart_query::ChartQuery;
 use super::problem::Problem;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, body, ids, table};
+use super::{ASK_TIMEOUT_MS, body, ids, limits, table};
 use crate::leaderboard::{Count, NamedWindow};
-use crate::platform::{call as ask, global_stub};
+use crate::platform::{call as ask, global_stub, now_ms};
 use crate::play::{
     MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, Refused, check_post_id, lines, other_unicode_form,
     read_post_id, without_marks,
 };
 use crate::window::{parse_rfc3339_ms, rfc3339};
-use crate::wire::{CatalogEntry, PostPatch, PostReply, PostRequest, PutPosts, PutPostsReply};
+use crate::wire::{
+    CatalogEntry, PostPatch, PostQuestion, PostReply, PostRequest, PutPosts, PutPostsReply,
+};
 
 const MAX_AUTHOR_BYTES: usize = 256;
 const MAX_CONTENT_BYTES: usize = 1 << 10;
 const MAX_LINK_BYTES: usize = 1 << 10;
+/// A page is shown again for so long, as its `max-age` says.
+const KEPT_MS: u64 = 1_000;
+/// Pages in the memory of an isolate: of 10 KB usually. At either limit all are forgotten together.
+const MAX_KEPT: usize = 256;
+const MAX_KEPT_BYTES: usize = 4 << 20;
+
+thread_local! {
+    static KEPT: RefCell<Kept> = RefCell::default();
+}
+
+/// Pages that were shown a moment ago, by what was asked.
+#[derive(Default)]
+struct Kept {
+    pages: HashMap<(PostRequest, Option<String>), KeptPage>,
+    bytes: usize,
+}
+
+struct KeptPage {
+    body: Rc<[u8]>,
+    made_ms: u64,
+}
+
+impl Kept {
+    fn get(&self, asked: &(PostRequest, Option<String>), now_ms: u64) -> Option<Rc<[u8]>> {
+        let page = self.pages.get(asked)?;
+        let is_fresh = now_ms.checked_sub(page.made_ms)? < KEPT_MS;
+        is_fresh.then(|| Rc::clone(&page.body))
+    }
+
+    fn put(&mut self, asked: (PostRequest, Option<String>), body: Rc<[u8]>, made_ms: u64) {
+        if self.pages.len() >= MAX_KEPT || self.bytes + body.len() > MAX_KEPT_BYTES {
+            *self = Kept::default();
+        }
+        self.bytes += body.len();
+        let before = self.pages.insert(asked, KeptPage { body, made_ms });
+        self.bytes -= before.map_or(0, |before| before.body.len());
+    }
+}
 
 pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     let is_moderator = may_read_or_moderate(call)?;
     let query = ChartQuery::read(call)?;
     let post_id = checked_id(call, post_id)?;
     table::require_scope(call, &query.form.scope).await?;
-    let request = PostRequest {
+    let page = PostRequest {
         post_id,
         scope: query.form.scope.clone(),
         window: query.window,
         hidden_too: is_moderator,
     };
+    let asked = (page, query.form.timeframe.clone());
+    let body = match KEPT.with(|kept| kept.borrow().get(&asked, now_ms())) {
+        Some(kept) => kept,
+        None => {
+            let made_ms = now_ms();
+            let body: Rc<[u8]> = made(call, &asked.0, &query).await?.into();
+            KEPT.with(|kept| kept.borrow_mut().put(asked, Rc::clone(&body), made_ms));
+            body
+        }
+    };
+    // What a moderator sees is for nobody else.
+    let caching = match is_moderator {
+        true => "private, no-store",
+        false => "public, max-age=1",
+    };
+    Ok(Answer::bytes("application/json", body.to_vec()).with_header("Cache-Control", caching))
+}
+
+/// A page as the global object makes it.
+async fn made(call: &Call, page: &PostRequest, query: &ChartQuery) -> Result<Vec<u8>, Problem> {
     let away = |error| Problem::away("the global object", &error);
     let stub = global_stub(&call.env).map_err(away)?;
-    let PostReply(reply) = ask(&stub, "/post", &request, ASK_TIMEOUT_MS)
+    let question = PostQuestion {
+        asker: limits::sender_of(call).await.unwrap_or_default(),
+        page: page.clone(),
+    };
+    let PostReply(reply) = ask(&stub, "/post", &question, ASK_TIMEOUT_MS)
         .await
         .map_err(away)?;
     let report = reply.map_err(|refusal| Problem::refused(refusal, "bad_window"))?;
@@ -63,12 +134,8 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     if report.incomplete {
         body = merged(body, json!({ "incomplete": true }));
     }
-    // What a moderator sees is for nobody else.
-    let caching = match is_moderator {
-        true => "private, no-store",
-        false => "public, max-age=1",
-    };
-    Ok(Answer::json(&body).with_header("Cache-Control", caching))
+    // What is made of our own types always serializes.
+    Ok(serde_json::to_vec(&body).unwrap_or_default())
 }
 
 pub async fn put(call: &mut Call, post_id: String) -> Result<Answer, Problem> {
@@ -148,7 +215,9 @@ async fn put_patches(
     let away = |error| Problem::away("the global object", &error);
     let stub = global_stub(&call.env).map_err(away)?;
     let request = PutPosts { patches };
+    KEPT.with(RefCell::take);
     let reply = ask(&stub, "/put-posts", &request, ASK_TIMEOUT_MS).await;
+    KEPT.with(RefCell::take);
     let PutPostsReply(reply) = reply.map_err(away)?;
     reply.map_err(|refusal| Problem::refused(refusal, "bad_post"))
 }
@@ -233,7 +302,7 @@ enum Moment {
 }
 
 /// Tells a field that is `null` from one that is left out.
-fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+pub fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)

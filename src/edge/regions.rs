@@ -9,6 +9,7 @@ use worker::Env;
 
 use super::access::{Token, may_read, require};
 use super::answer::Answer;
+use super::posts::given;
 use super::problem::Problem;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, body, table};
@@ -37,8 +38,9 @@ struct RegionBody {
     region_name: Option<String>,
     #[serde(default)]
     shards: Option<u32>,
-    #[serde(default)]
-    hint: Option<String>,
+    /// `null` clears it.
+    #[serde(default, deserialize_with = "given")]
+    hint: Option<Option<String>>,
 }
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {

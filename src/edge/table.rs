@@ -28,7 +28,8 @@ struct Copy {
     fetched_ms: u64,
 }
 
-/// Names that are known to be of no region: 1,000 of what fits into a query are 1 MB at most.
+/// Names that are known to be of no region: 1,000 of what may be a region's, 64 bytes each and as much
+/// around them, are 130 KB.
 const MAX_UNKNOWN: usize = 1_000;
 
 thread_local! {
@@ -65,7 +66,7 @@ pub fn forget() {
     UNKNOWN.with(|unknown| unknown.borrow_mut().clear());
 }
 
-/// Requires a region that exists, or the world. Where the table itself is away, whoever is asked
+/// Requires a region that exists, or the world, of a name that may be one's. Where the table itself is away, whoever is asked
 /// next decides.
 ///
 /// # Errors

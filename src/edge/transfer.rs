@@ -299,7 +299,7 @@ fn row_of(line: Line) -> Result<ImportRow, String> {
             region_id,
             region_name,
             shards,
-            hint,
+            hint: hint.map(Some),
         })),
         Line::Post {
             post_id,

@@ -11,7 +11,10 @@
 //!   look at, and shards ask for each at most once in two seconds;
 //! - all *cold* charts together [`COLD_SHARES`]: whoever writes queries can ask for any number of
 //!   different ones;
-//! - all pages of posts together [`PAGE_SHARES`], the list of regions [`LIST_SHARES`].
+//! - all pages of posts together [`PAGE_SHARES`], of which each address that reads them has an equal
+//!   part, and owes what its pages cost; those of addresses that read none in the last 10 s as many
+//!   again, together: whoever sends from many addresses keeps newcomers waiting, and nobody else;
+//! - the list of regions [`LIST_SHARES`].
 //!
 //! What is within its share begins, whatever others do. What is beyond begins only with time that
 //! others leave: as long as half of a second's worth is spared. So a flood of costly charts makes
@@ -49,7 +52,7 @@ const LOOKED_AT_MS: u64 = 100;
 const WARM_MS: u64 = 10_000;
 /// Shares of all cold charts: while ten charts are warm, half of the time.
 const COLD_SHARES: u64 = 10;
-/// Shares of all pages of posts.
+/// Shares of all pages of posts for those who read them, and as many for those who begin to.
 const PAGE_SHARES: u64 = 5;
 /// Shares of the list of regions, which serves everybody for a second.
 const LIST_SHARES: u64 = 2;
@@ -57,8 +60,10 @@ const LIST_SHARES: u64 = 2;
 const USUAL_US: f64 = 6_000.0;
 /// How long a question may wait for its turn; whoever asks waits 10 s.
 const MAX_WAIT_MS: u64 = 1_000;
-/// Readers that are told apart, of some 200 bytes. At the limit, further charts stay cold.
-const MAX_ACCOUNTS: usize = 1_024;
+/// Charts that are told apart, of some 200 bytes. At the limit, further ones stay cold.
+const MAX_WARM: usize = 1_024;
+/// Addresses that read pages and are told apart. At the limit, further ones stay newcomers.
+const MAX_ASKERS: usize = 1_024;
 /// How often the shares of readers that ask no more are taken away.
 const COUNT_SHARES_EVERY_MS: u64 = 100;
 
@@ -87,16 +92,20 @@ impl Done {
 enum Reader {
     Cold,
     Warm(ChartRequest),
-    Page,
+    /// An address that reads pages of posts.
+    Pages(u64),
+    /// All addresses that begin to.
+    NewPages,
     List,
 }
 
 impl Reader {
+    /// Those of it, or of all of its kind together.
     fn shares(&self) -> u64 {
         match self {
             Reader::Cold => COLD_SHARES,
             Reader::Warm(_) => 1,
-            Reader::Page => PAGE_SHARES,
+            Reader::Pages(_) | Reader::NewPages => PAGE_SHARES,
             Reader::List => LIST_SHARES,
         }
     }
@@ -106,8 +115,8 @@ impl Reader {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
     reader: Reader,
-    /// The chart that will be warm.
-    chart: Option<ChartRequest>,
+    /// Who has an account of its own from then on, in which it owes all that this turn costs.
+    newcomer: Option<Reader>,
     /// What was paid in advance and is not settled.
     advance_us: f64,
     /// What it has cost so far.
@@ -134,7 +143,13 @@ pub struct Admission {
     accounts: HashMap<Reader, Account, RandomState>,
     /// Those of readers that asked in the last [`WARM_MS`].
     shares: u64,
+    /// How many of these read pages.
+    askers: u64,
+    /// Accounts of addresses; the others are of charts, and three.
+    asker_accounts: usize,
     shares_counted_ms: u64,
+    /// When accounts of those who ask no more were last taken away.
+    cleared_ms: u64,
     us_a_second: u64,
     /// What all readers together owe; below zero it is time that was spared.
     owed_us: f64,
@@ -150,7 +165,10 @@ impl Default for Admission {
         Admission {
             accounts: HashMap::with_hasher(RandomState::with_seeds(9, 10, 11, 12)),
             shares: 0,
+            askers: 0,
+            asker_accounts: 0,
             shares_counted_ms: 0,
+            cleared_ms: 0,
             us_a_second: IDLE_US_A_SECOND,
             owed_us: -(IDLE_US_A_SECOND as f64),
             at_ms: 0,
@@ -169,16 +187,33 @@ impl Admission {
         if self.accounts.get(&warm).is_some_and(is_warm) {
             return self.turn(warm, now_ms);
         }
-        let turn = self.turn(Reader::Cold, now_ms)?;
-        Some(Turn {
-            chart: Some(request.clone()),
-            ..turn
-        })
+        self.first_turn(Reader::Cold, warm, now_ms)
     }
 
-    /// The turn of a post's page; `None` where it is too far away.
-    pub fn page(&mut self, now_ms: u64) -> Option<Turn> {
-        self.turn(Reader::Page, now_ms)
+    /// The turn of a post's page for an address; `None` where it is too far away.
+    pub fn page(&mut self, asker: u64, now_ms: u64) -> Option<Turn> {
+        let asker = Reader::Pages(asker);
+        let asks_on = self
+            .accounts
+            .get(&asker)
+            .is_some_and(|it| is_fresh(it, now_ms));
+        // Whoever rests while it owes does not begin anew.
+        if asks_on || self.owes_us(&asker, now_ms) > 0.0 {
+            return self.turn(asker, now_ms);
+        }
+        let turn = self.first_turn(Reader::NewPages, asker.clone(), now_ms)?;
+        // From now on, and not only once it is known what that costs: an address begins once.
+        self.owe(&asker, 0.0, USUAL_US, now_ms);
+        Some(turn)
+    }
+
+    /// The turn of somebody who has no account yet, in that of all newcomers.
+    fn first_turn(&mut self, all: Reader, newcomer: Reader, now_ms: u64) -> Option<Turn> {
+        let turn = self.turn(all, now_ms)?;
+        Some(Turn {
+            newcomer: Some(newcomer),
+            ..turn
+        })
     }
 
     /// The turn of the list of regions; `None` where it is too far away.
@@ -198,6 +233,11 @@ impl Admission {
         can_begin
     }
 
+    /// Gives a turn back that is not needed.
+    pub fn leave(&mut self, turn: &Turn, now_ms: u64) {
+        self.pay(&turn.reader, -turn.advance_us, now_ms);
+    }
+
     /// Settles what was done in a turn, or in a step of it.
     pub fn settle(&mut self, turn: &mut Turn, done: Done, now_ms: u64) {
         self.pass(now_ms);
@@ -209,8 +249,8 @@ impl Admission {
         if let Some(account) = self.accounts.get_mut(&turn.reader) {
             account.usual_us = Some(turn.cost_us);
         }
-        if let Some(chart) = turn.chart.take() {
-            self.begin_warm(chart, cost_us, now_ms);
+        if let Some(newcomer) = &turn.newcomer {
+            self.owe(newcomer, cost_us, turn.cost_us, now_ms);
         }
     }
 
@@ -256,7 +296,7 @@ impl Admission {
         self.pay(&reader, advance_us, now_ms);
         Some(Turn {
             reader,
-            chart: None,
+            newcomer: None,
             advance_us,
             cost_us: 0.0,
             wait_ms: (wait_us / 1e3).ceil() as u64,
@@ -270,7 +310,11 @@ impl Admission {
         account.asked_ms = now_ms;
         account.has_share = true;
         if !has_share {
-            self.shares += reader.shares();
+            let is_asker = matches!(reader, Reader::Pages(_));
+            if !is_asker || self.askers == 0 {
+                self.shares += reader.shares();
+            }
+            self.askers += u64::from(is_asker);
         }
         if now_ms.abs_diff(self.shares_counted_ms) >= COUNT_SHARES_EVERY_MS {
             self.count_shares(now_ms);
@@ -281,26 +325,54 @@ impl Admission {
         self.shares_counted_ms = now_ms;
         let sharing = |account: &Account| account.has_share && is_fresh(account, now_ms);
         let sharing = self.accounts.iter().filter(|(_, it)| sharing(it));
-        self.shares = sharing.map(|(reader, _)| reader.shares()).sum();
+        (self.shares, self.askers) = (0, 0);
+        for (reader, _) in sharing {
+            let is_asker = matches!(reader, Reader::Pages(_));
+            if !is_asker || self.askers == 0 {
+                self.shares += reader.shares();
+            }
+            self.askers += u64::from(is_asker);
+        }
     }
 
-    /// A chart is warm from now on, and owes what it has just cost.
-    fn begin_warm(&mut self, chart: ChartRequest, cost_us: f64, now_ms: u64) {
-        let reader = Reader::Warm(chart);
-        if self.accounts.len() >= MAX_ACCOUNTS && !self.accounts.contains_key(&reader) {
-            self.accounts.retain(|_, it| is_fresh(it, now_ms));
-            if self.accounts.len() >= MAX_ACCOUNTS {
-                return;
-            }
+    /// A newcomer has an account from now on, and owes what its turn has just cost.
+    fn owe(&mut self, newcomer: &Reader, us: f64, usual_us: f64, now_ms: u64) {
+        let owed_us = self.owes_us(newcomer, now_ms) + us;
+        if !self.accounts.contains_key(newcomer) && !self.has_room_for(newcomer, now_ms) {
+            return;
         }
-        let account = Account {
-            asked_ms: now_ms,
-            has_share: false,
-            owed_us: cost_us,
-            at_ms: now_ms,
-            usual_us: Some(cost_us),
+        let account = self.accounts.entry(newcomer.clone()).or_default();
+        // It has no share before it comes again.
+        account.has_share = account.has_share && is_fresh(account, now_ms);
+        account.asked_ms = now_ms;
+        account.owed_us = owed_us;
+        account.at_ms = now_ms;
+        account.usual_us = Some(usual_us);
+    }
+
+    /// Whether there is room for one more account of this kind: those of readers who ask no more, and
+    /// owe nothing, go where it is short.
+    fn has_room_for(&mut self, newcomer: &Reader, now_ms: u64) -> bool {
+        let is_asker = |reader: &Reader| matches!(reader, Reader::Pages(_));
+        let has_room = |admission: &Self| match is_asker(newcomer) {
+            true => admission.asker_accounts < MAX_ASKERS,
+            false => admission.accounts.len() - admission.asker_accounts < MAX_WARM,
         };
-        self.accounts.insert(reader, account);
+        if !has_room(self) && now_ms.abs_diff(self.cleared_ms) >= COUNT_SHARES_EVERY_MS {
+            self.cleared_ms = now_ms;
+            let gone = self.accounts.iter().filter(|(reader, it)| {
+                !is_fresh(it, now_ms) && (!is_asker(reader) || self.owes_us(reader, now_ms) <= 0.0)
+            });
+            let gone: Vec<Reader> = gone.map(|(reader, _)| reader.clone()).collect();
+            for reader in gone {
+                self.accounts.remove(&reader);
+            }
+            let askers = self.accounts.keys().filter(|reader| is_asker(reader));
+            self.asker_accounts = askers.count();
+        }
+        let has_room = has_room(self);
+        self.asker_accounts += usize::from(has_room && is_asker(newcomer));
+        has_room
     }
 
     /// Time has passed: so much less is owed.
@@ -318,7 +390,11 @@ impl Admission {
 
     fn share_us_a_second(&self, reader: &Reader) -> f64 {
         let shares = reader.shares();
-        (self.us_a_second * shares) as f64 / self.shares.max(shares) as f64
+        let us_a_second = (self.us_a_second * shares) as f64 / self.shares.max(shares) as f64;
+        match reader {
+            Reader::Pages(_) => us_a_second / self.askers.max(1) as f64,
+            _ => us_a_second,
+        }
     }
 
     /// What a reader owes now.
@@ -472,7 +548,7 @@ mod tests {
             world.ask(1, 6, now_ms, |admission| {
                 admission.chart(&chart(ms), now_ms)
             });
-            world.ask(2, 20, now_ms, |admission| admission.page(now_ms));
+            world.ask(2, 20, now_ms, |admission| admission.page(1, now_ms));
             world.ask(3, 50, now_ms, |admission| admission.list(now_ms));
             if ms % 2_000 == 1_000 {
                 world.ask(4, 4, now_ms, |admission| admission.chart(&light, now_ms));
@@ -527,16 +603,16 @@ mod tests {
     #[test]
     fn what_is_costly_waits_for_itself_alone() {
         let mut admission = Admission::default();
-        let mut page = admission.page(NOW_MS).unwrap();
+        let mut page = admission.page(1, NOW_MS).unwrap();
         admission.settle(&mut page, work(5_000), NOW_MS);
-        assert!(admission.page(NOW_MS + 8_000).is_none());
+        assert!(admission.page(1, NOW_MS + 8_000).is_none());
         for number in 0..20 {
             let now_ms = NOW_MS + number * 100;
             let mut turn = admission.chart(&chart(number), now_ms).unwrap();
             assert_eq!(turn.wait_ms, 0, "{number}");
             admission.settle(&mut turn, work(6), now_ms);
         }
-        assert!(admission.page(NOW_MS + 30_000).is_some());
+        assert!(admission.page(1, NOW_MS + 30_000).is_some());
     }
 
     #[test]
@@ -615,17 +691,85 @@ mod tests {
             if let Some(mut turn) = admission.chart(&chart(number), now_ms) {
                 admission.settle(&mut turn, Done::default(), now_ms);
             }
-            assert!(admission.accounts.len() <= MAX_ACCOUNTS + 3);
+            if let Some(mut turn) = admission.page(number, now_ms) {
+                admission.settle(&mut turn, Done::default(), now_ms);
+            }
+            assert!(admission.accounts.len() <= MAX_WARM + MAX_ASKERS + 3);
         }
-        assert!(admission.page(NOW_MS + 100_000).is_some());
+        assert!(admission.page(1, NOW_MS + 100_000).is_some());
     }
 
     #[test]
     fn a_clock_that_is_set_back_keeps_nobody_waiting() {
         let mut admission = Admission::default();
-        let mut page = admission.page(NOW_MS).unwrap();
+        let mut page = admission.page(1, NOW_MS).unwrap();
         admission.settle(&mut page, work(5_000), NOW_MS);
-        assert!(admission.page(NOW_MS).is_none());
-        assert!(admission.page(NOW_MS - 3_600_000).is_some());
+        assert!(admission.page(1, NOW_MS).is_none());
+        assert!(admission.page(1, NOW_MS - 3_600_000).is_some());
+    }
+
+    /// So many addresses ask for pages of 300 ms as often as they can; one reads pages of 20 ms, two
+    /// a second, and another comes for a page now and then. Where attackers are several, the first reader
+    /// was there before.
+    fn pages_beside(attackers: u64, every_ms: u64) -> World {
+        let mut world = World::new(false, 3);
+        if attackers > 1 {
+            let before_ms = NOW_MS - 5_000;
+            let mut turn = world.admission.page(1, before_ms).unwrap();
+            world.admission.settle(&mut turn, work(20), before_ms);
+        }
+        for ms in 0..60_000_u64 {
+            let now_ms = NOW_MS + ms;
+            if ms % every_ms == 0 {
+                let attacker = 1_000 + ms / every_ms % attackers;
+                world.ask(0, 300, now_ms, |admission| admission.page(attacker, now_ms));
+            }
+            if ms % 500 == 250 {
+                world.ask(1, 20, now_ms, |admission| admission.page(1, now_ms));
+            }
+            if ms % 20_000 == 10_000 {
+                world.ask(2, 20, now_ms, |admission| admission.page(2, now_ms));
+            }
+            world.run(now_ms);
+        }
+        world
+    }
+
+    #[test]
+    fn whoever_asks_for_costly_pages_keeps_nobody_elses_waiting() {
+        for (attackers, every_ms) in [(1, 800), (1, 1), (5, 100), (1, 11_000)] {
+            let world = pages_beside(attackers, every_ms);
+            let [attack, reader, guest] = &world.given[..] else {
+                unreachable!()
+            };
+            let name = format!("{attackers} attackers, all {every_ms} ms");
+            assert_eq!((reader.turns, reader.refused), (120, 0), "{name}");
+            assert_eq!((guest.turns, guest.refused), (3, 0), "{name}");
+            assert!(attack.turns > 0, "{name}: it has its part");
+        }
+    }
+
+    #[test]
+    fn a_crowd_of_new_addresses_keeps_newcomers_waiting_and_none_who_read_already() {
+        let world = pages_beside(100_000, 10);
+        let [crowd, reader, _] = &world.given[..] else {
+            unreachable!()
+        };
+        assert!(crowd.refused > 5_000 && crowd.turns > 0);
+        assert_eq!((reader.turns, reader.refused), (120, 0));
+    }
+
+    #[test]
+    fn whoever_rests_while_it_owes_does_not_begin_anew() {
+        let mut admission = Admission::default();
+        let mut owed = Vec::new();
+        for visit in 0..5 {
+            let now_ms = NOW_MS + visit * (WARM_MS + 1_000);
+            if let Some(mut turn) = admission.page(1, now_ms) {
+                admission.settle(&mut turn, work(30_000), now_ms);
+                owed.push(visit);
+            }
+        }
+        assert_eq!(owed, [0], "30 s of work are paid in a minute at least");
     }
 }

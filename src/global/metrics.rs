@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Global;
 use crate::codec::Record;
 use crate::topology::{GLOBAL_SCOPE, parts_of_key};
-use crate::wire::InstanceMetrics;
+use crate::wire::{InstanceMetrics, ShardFigures};
 
 /// Counters since the object started, and how it stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct GlobalMetrics {
     pub instance: InstanceMetrics,
     /// How long ago each shard that has panes open pushed last.
     pub push_ages_ms: Vec<(String, u32, u64)>,
+    /// Shards that have told their figures, and the figures of some of them.
+    pub shards_told: u64,
+    pub shards: Vec<ShardFigures>,
 }
 
 impl Record for GlobalMetrics {

@@ -46,6 +46,11 @@ mod catalog;
 mod charts;
 mod contrast;
 mod damage;
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    allow(dead_code, reason = "only the object uses it")
+)]
+mod figures;
 mod ladder;
 mod limits;
 mod live;
@@ -57,6 +62,11 @@ mod moment;
 #[cfg(target_arch = "wasm32")]
 mod object;
 mod pace;
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    allow(dead_code, reason = "only the object uses it")
+)]
+mod pages;
 mod post;
 mod ranking;
 mod recent;

@@ -9,6 +9,8 @@ use wasm_bindgen_futures::spawn_local;
 use worker::{Delay, DurableObject, Env, Request, Response, State, durable_object};
 
 use super::admission::{Admission, Turn};
+use super::figures::Figures;
+use super::pages::Pages;
 use super::post::PostPage;
 use super::region_list::{CountedRegions, RegionList};
 use super::{ChartRules, Done, FirstRegion, Global, GlobalMetrics};
@@ -43,6 +45,8 @@ struct Inner {
     /// The plays of a day of each region, as they were counted last.
     regions: RefCell<CountedRegions>,
     counters: RefCell<GlobalMetrics>,
+    figures: RefCell<Figures>,
+    pages: RefCell<Pages>,
 }
 
 impl DurableObject for GlobalBoard {
@@ -56,6 +60,8 @@ impl DurableObject for GlobalBoard {
                 syncing: Cell::new(false),
                 admission: RefCell::default(),
                 regions: RefCell::default(),
+                figures: RefCell::default(),
+                pages: RefCell::default(),
                 counters: RefCell::new(GlobalMetrics {
                     started_ms: now_ms(),
                     ..GlobalMetrics::default()
@@ -68,8 +74,12 @@ impl DurableObject for GlobalBoard {
         let message = request.bytes().await?;
         let inner = &self.inner;
         let now_ms = now_ms();
-        match request.path().as_str() {
-            "/push" => answer(&PushReplyOrRefusal(inner.take_push(&message, now_ms))),
+        let path = request.path();
+        if matches!(path.as_str(), "/put-posts" | "/put-region" | "/import") {
+            inner.pages.borrow_mut().forget();
+        }
+        match path.as_str() {
+            "/push" => answer(&PushReplyOrRefusal(inner.take_report(&message, now_ms))),
             "/table" => answer(&TableReply(
                 inner.with_global(|global, _| Ok(global.table().clone())),
             )),
@@ -265,15 +275,29 @@ impl Inner {
 
     /// One post's numbers, in their turn.
     async fn post(&self, message: &[u8]) -> Result<PostReport, Refusal> {
-        let request = codec::decode::<PostRequest>(message)
+        let PostQuestion { asker, page } = codec::decode::<PostQuestion>(message)
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
-        let turn = self.admission.borrow_mut().page(now_ms());
+        let known = || self.pages.borrow().get(&page, now_ms());
+        if let Some(known) = known() {
+            return known;
+        }
+        let turn = self.admission.borrow_mut().page(asker, now_ms());
         let turn = self.wait_for(turn).await?;
-        let mut page = self.with_global(|global, _| PostPage::begin(global, request, now_ms()))?;
-        self.in_steps(turn, |global, storage| {
-            page.step(global, storage, self.rules())
-        })
-        .await
+        // Somebody who asked the same may have had a turn before.
+        if let Some(known) = known() {
+            self.admission.borrow_mut().leave(&turn, now_ms());
+            return known;
+        }
+        let began_ms = now_ms();
+        let begun = self.with_global(|global, _| PostPage::begin(global, page.clone(), began_ms));
+        let mut making = begun?;
+        let answered = self
+            .in_steps(turn, |global, storage| {
+                making.step(global, storage, self.rules())
+            })
+            .await;
+        (self.pages.borrow_mut()).put(page, &answered, began_ms);
+        answered
     }
 
     /// Every region. Their plays are counted at most once a second, in turns; who finds none gets
@@ -371,6 +395,8 @@ impl Inner {
     fn metrics(&self, now_ms: u64) -> GlobalMetrics {
         let counters = GlobalMetrics {
             instance: instance_metrics(),
+            shards_told: self.figures.borrow().count() as u64,
+            shards: self.figures.borrow().shown(now_ms),
             ..self.counters.borrow().clone()
         };
         let told = self.with_global(|global, storage| {
@@ -385,6 +411,17 @@ impl Inner {
         told.unwrap_or(counters)
     }
 
+    /// Takes a push, and keeps what its shard says of itself.
+    fn take_report(self: &Rc<Self>, message: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
+        let invalid = |error: codec::DecodeError| Refusal::Invalid(error.to_string());
+        let report = codec::decode::<ShardReport<'_>>(message).map_err(invalid)?;
+        let reply = self.take_push(report.push, now_ms)?;
+        let shard = (report.region_id.to_owned(), report.shard);
+        (self.figures.borrow_mut()).put(shard, report.figures, now_ms);
+        Ok(reply)
+    }
+
+    /// Takes a push, also where memory is short: refusing it would keep what could be freed.
     fn take_push(self: &Rc<Self>, message: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
         self.counters.borrow_mut().pushes += 1;
         let is_short = |_: &Global| memory_is_short(4 * message.len());

@@ -4,9 +4,10 @@
 use super::MAX_SHARDS_IN_ALL;
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
+use crate::text::looks_empty;
 use crate::topology::{
     DeletedRegion, MAX_DELETED_REGIONS, MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS, Region,
-    RegionTable, ReshardError, check_region_id, parts_of_key,
+    RegionTable, ReshardError, check_hint, check_region_id, parts_of_key,
 };
 use crate::wire::{PutRegion, Refusal};
 
@@ -286,10 +287,18 @@ pub fn put(
         return invalid(detail);
     }
     let name_is_bad = |name: &String| {
-        name.is_empty() || name.len() > MAX_REGION_NAME_BYTES || name.chars().any(char::is_control)
+        let has_control = name.chars().any(char::is_control);
+        looks_empty(name) || name.len() > MAX_REGION_NAME_BYTES || has_control
     };
     if request.region_name.as_ref().is_some_and(name_is_bad) {
-        return invalid("region_name has 1 to 256 bytes and no control characters");
+        return invalid(
+            "region_name has 1 to 256 bytes, something to see, and no control characters",
+        );
+    }
+    if let Some(Some(hint)) = &request.hint
+        && let Err(detail) = check_hint(hint)
+    {
+        return invalid(&detail);
     }
     if request
         .shards
@@ -323,8 +332,8 @@ pub fn put(
     if let Some(name) = &request.region_name {
         region.region_name.clone_from(name);
     }
-    if request.hint.is_some() {
-        region.hint.clone_from(&request.hint);
+    if let Some(hint) = &request.hint {
+        region.hint.clone_from(hint);
     }
     if let Some(shards) = request.shards {
         region

@@ -324,7 +324,7 @@ fn read_row(table: Table, key: &[u8], value: &[u8], seed: Seed) -> Option<Transf
                 shards: Some(region.shards_wanted()),
                 region_id: region.region_id,
                 region_name: Some(region.region_name),
-                hint: region.hint,
+                hint: region.hint.map(Some),
             }))
         }
         Table::Posts => codec::decode::<CatalogEntry>(value)

@@ -9,6 +9,7 @@ use super::{
     MAX_AGE_MS, MAX_AGE_TRUSTED_MS, MAX_AHEAD_MS, MAX_COUNT, MAX_NUMBER_ID, MAX_POST_ID_BYTES,
     REPEAT_HORIZON_MS,
 };
+use crate::text::looks_empty;
 use crate::window::parse_rfc3339_ms;
 
 /// A play that may be counted.
@@ -252,6 +253,9 @@ pub fn check_post_id(post_id: &str) -> Result<(), Refused> {
     }
     if post_id.chars().any(char::is_control) {
         return refused("post_id must not contain control characters");
+    }
+    if looks_empty(post_id) {
+        return refused("post_id must not be made of spaces and characters that nobody sees");
     }
     // A path cannot name these: every client resolves them away.
     if post_id == "." || post_id == ".." {

@@ -1,15 +1,18 @@
 //! `/live`: a chart over a WebSocket, now and whenever it changes.
 //!
 //! Sockets hibernate: between two looks the object holds nothing for them. What a socket wants is
-//! written in its tag, so sockets that want the same share one question, one rendering and one
-//! comparison a look; only the sends grow with their number.
+//! written in its tag: the chart for a class of k, and the k that it is cut for. Sockets of a chart share
+//! one question a look, those of a cut one rendering and one comparison; only the sends grow with their
+//! number.
 //!
 //! The object looks every [`LOOK_INTERVAL_MS`] while it has sockets, which bounds both the
 //! messages (one a look at most) and the alarms that are billed (a row each).
 //!
 //! # At its limits
-//! [`MAX_SOCKETS`] sockets and [`MAX_CHARTS`] charts; whoever comes after them is told to come back
-//! later. So is an address that has all the sockets that its Worker grants it. A reader that does not read is dropped (see [`Backlog`] and `sockets.js`).
+//! [`MAX_SOCKETS`] sockets, and the charts and cuts of [`places`]; whoever comes after them is told to
+//! come back later, or gets the place of somebody who has many. An address that has all the sockets that
+//! its Worker grants it, or [`MAX_CUTS_OF_ADDRESS`] cuts, is told so. A reader that does not read is
+//! dropped (see [`Backlog`] and `sockets.js`).
 
 use std::collections::BTreeMap;
 
@@ -17,8 +20,9 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::backlog::Backlog;
+use super::places::{self, Held, MAX_CUTS_OF_ADDRESS};
 use crate::codec;
-use crate::leaderboard::{Chart, Format, Rendered};
+use crate::leaderboard::{Chart, Format, Leaderboard, Rendered};
 use crate::log::report;
 use crate::wire::{ChartReply, LiveRequest};
 
@@ -26,8 +30,8 @@ use crate::wire::{ChartReply, LiveRequest};
 pub const LOOK_INTERVAL_MS: u64 = 2_000;
 /// Sockets of one object: more are told to come back later.
 const MAX_SOCKETS: usize = 10_000;
-/// Charts that they look at: as many as a shard keeps.
-const MAX_CHARTS: usize = 256;
+/// How often at most it is looked who could give a place up: a look at 10,000 sockets takes 15 ms.
+const CENSUS_INTERVAL_MS: u64 = 1_000;
 
 #[wasm_bindgen(module = "/src/region/sockets.js")]
 extern "C" {
@@ -47,7 +51,12 @@ extern "C" {
     #[wasm_bindgen(js_name = countOf)]
     fn count_of(context: &JsValue, address: &str) -> usize;
 
-    fn tags(context: &JsValue) -> Vec<String>;
+    #[wasm_bindgen(js_name = tagsOf)]
+    fn tags_of(context: &JsValue, address: &str) -> Vec<String>;
+
+    fn census(context: &JsValue) -> Vec<String>;
+
+    fn close(context: &JsValue, tag: &str);
 
     fn send(context: &JsValue, tag: &str, text: &str, heard_since_ms: f64);
 }
@@ -58,9 +67,11 @@ extern "C" {
 pub struct Shown {
     /// The object's context, which has the sockets.
     context: JsValue,
-    charts: BTreeMap<String, ShownChart>,
+    /// By tag: those of a chart come together.
+    cuts: BTreeMap<String, ShownCut>,
     /// Those that closed since the last look are still in it.
     sockets: usize,
+    census_ms: u64,
 }
 
 /// Whose a socket is, and how many that address may have here.
@@ -70,8 +81,16 @@ pub struct Reader {
     pub max_sockets: usize,
 }
 
+/// Why a reader gets no socket.
+pub enum NoPlace {
+    /// Its address has as many as it may have.
+    OfAddress,
+    /// The object has.
+    OfObject,
+}
+
 #[derive(Default)]
-struct ShownChart {
+struct ShownCut {
     etag: Option<String>,
     backlog: Backlog,
 }
@@ -81,59 +100,125 @@ impl Shown {
         answer_pings(&context);
         Shown {
             context,
-            charts: BTreeMap::new(),
+            cuts: BTreeMap::new(),
             sockets: 0,
+            census_ms: 0,
         }
     }
 
     /// Finds the charts of the sockets that outlived the memory of this object.
     pub fn restore(&mut self) {
-        if self.charts.is_empty() {
-            let tags = tags(&self.context).into_iter();
-            self.charts
-                .extend(tags.map(|tag| (tag, ShownChart::default())));
+        if self.cuts.is_empty() {
+            let held = self.held().into_iter();
+            self.cuts
+                .extend(held.map(|(tag, _)| (tag, ShownCut::default())));
             self.sockets = count(&self.context, None);
         }
     }
 
-    /// The tags of all charts that are shown; those that nobody looks at any more are forgotten.
-    pub fn tags(&mut self) -> Vec<String> {
-        self.charts
+    /// What every socket shows, and whose it is.
+    fn held(&self) -> Vec<Held> {
+        let held = census(&self.context).into_iter();
+        let held = held.filter_map(|line| {
+            let (tag, address) = line.split_once(' ')?;
+            let address = (!address.is_empty()).then(|| address.to_owned());
+            Some((tag.to_owned(), address))
+        });
+        held.collect()
+    }
+
+    /// The tags of all cuts that are shown, by chart; those that nobody looks at any more are forgotten.
+    pub fn tags(&mut self) -> Vec<Vec<String>> {
+        self.cuts
             .retain(|tag, _| count(&self.context, Some(tag)) > 0);
         self.sockets = count(&self.context, None);
-        self.charts.keys().cloned().collect()
+        let mut charts: Vec<Vec<String>> = Vec::new();
+        for tag in self.cuts.keys() {
+            let chart = places::chart_of(tag);
+            match charts.last_mut() {
+                Some(tags)
+                    if tags
+                        .last()
+                        .is_some_and(|tag| places::chart_of(tag) == chart) =>
+                {
+                    tags.push(tag.clone());
+                }
+                _ => charts.push(vec![tag.clone()]),
+            }
+        }
+        charts
     }
 
     /// Sends a chart to everybody who looks at it, if it says something new.
     pub fn send(&mut self, tag: &str, rendered: &Rendered, now_ms: u64) {
-        let Some(chart) = self.charts.get_mut(tag) else {
+        let Some(cut) = self.cuts.get_mut(tag) else {
             return;
         };
-        if chart.etag.as_ref() == Some(&rendered.etag) {
+        if cut.etag.as_ref() == Some(&rendered.etag) {
             return;
         }
-        chart.etag = Some(rendered.etag.clone());
+        cut.etag = Some(rendered.etag.clone());
         let Ok(text) = std::str::from_utf8(&rendered.body) else {
             return;
         };
-        let heard_since_ms = chart.backlog.heard_since_ms(now_ms);
-        chart.backlog.add(now_ms, text.len());
+        let heard_since_ms = cut.backlog.heard_since_ms(now_ms);
+        cut.backlog.add(now_ms, text.len());
         send(&self.context, tag, text, heard_since_ms as f64);
     }
 
-    /// Whether a chart is shown to somebody: it is looked at regularly.
+    /// Whether a chart is shown to somebody, whatever its k: it is looked at regularly.
     pub fn shows(&self, tag: &str) -> bool {
-        self.charts.contains_key(tag)
+        let mut tags = self.cuts.keys();
+        tags.any(|shown| places::chart_of(shown) == places::chart_of(tag))
     }
 
-    /// Whether there is room for one more socket.
-    pub fn has_room(&self, tag: &str) -> bool {
-        self.sockets < MAX_SOCKETS && (self.charts.len() < MAX_CHARTS || self.shows(tag))
+    /// Sees to it that there is a place for one more socket.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn make_room(
+        &mut self,
+        tag: &str,
+        reader: Option<&Reader>,
+        now_ms: u64,
+    ) -> Result<(), NoPlace> {
+        if let Some(reader) = reader {
+            let read = tags_of(&self.context, &reader.address);
+            let is_another = !read.iter().any(|known| known == tag);
+            if count_of(&self.context, &reader.address) >= reader.max_sockets
+                || is_another && read.len() >= MAX_CUTS_OF_ADDRESS
+            {
+                return Err(NoPlace::OfAddress);
+            }
+        }
+        if self.sockets >= MAX_SOCKETS {
+            return Err(NoPlace::OfObject);
+        }
+        if self.has_room(tag) {
+            return Ok(());
+        }
+        let is_time = now_ms.abs_diff(self.census_ms) >= CENSUS_INTERVAL_MS;
+        if let Some(reader) = reader.filter(|_| is_time) {
+            self.census_ms = now_ms;
+            let held = self.held();
+            // Some may have closed theirs since the last look.
+            self.cuts
+                .retain(|tag, _| held.iter().any(|(shown, _)| shown == tag));
+            if !self.has_room(tag) {
+                for given_up in places::to_give_up(&held, &reader.address) {
+                    close(&self.context, &given_up);
+                    self.cuts.remove(&given_up);
+                }
+            }
+        }
+        match self.has_room(tag) {
+            true => Ok(()),
+            false => Err(NoPlace::OfObject),
+        }
     }
 
-    /// Whether a reader's address may have one more socket.
-    pub fn grants(&self, reader: &Reader) -> bool {
-        count_of(&self.context, &reader.address) < reader.max_sockets
+    fn has_room(&self, tag: &str) -> bool {
+        places::has_room(self.cuts.keys().map(String::as_str), tag)
     }
 
     /// Takes a new socket and sends it the chart. Returns the reader's end.
@@ -150,22 +235,23 @@ impl Shown {
         let address = reader.map(|reader| reader.address.as_str());
         let reader = accept(&self.context, tag, address, &text)?;
         self.sockets += 1;
-        self.charts
-            .entry(tag.to_owned())
-            .or_insert_with(|| ShownChart {
-                etag: Some(rendered.etag.clone()),
-                backlog: Backlog::default(),
-            });
+        self.cuts.entry(tag.to_owned()).or_insert_with(|| ShownCut {
+            etag: Some(rendered.etag.clone()),
+            backlog: Backlog::default(),
+        });
         Ok(reader.into())
     }
 }
 
-/// The message for a chart: the answer of `/top-posts`.
-pub fn render(request: &LiveRequest, reply: &[u8], stale: bool) -> Option<Rendered> {
+/// The message for a cut: the answer of `/top-posts`.
+pub fn render(request: &LiveRequest, leaderboard: &Leaderboard, stale: bool) -> Rendered {
+    Chart::new(&request.form, leaderboard, stale).render(Format::Json)
+}
+
+/// The chart of a reply, where it has one.
+pub fn leaderboard(reply: &[u8]) -> Option<Leaderboard> {
     match codec::decode::<ChartReply>(reply) {
-        Ok(ChartReply(Ok(leaderboard))) => {
-            Some(Chart::new(&request.form, &leaderboard, stale).render(Format::Json))
-        }
+        Ok(ChartReply(Ok(leaderboard))) => Some(leaderboard),
         Ok(ChartReply(Err(_))) => None,
         Err(error) => {
             report!("shard", "chart: {error}");

@@ -49,6 +49,11 @@ mod metrics;
 mod object;
 mod outbox;
 mod panes;
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    allow(dead_code, reason = "only the object uses it")
+)]
+mod places;
 mod push;
 #[cfg_attr(
     not(any(target_arch = "wasm32", feature = "simulation")),
@@ -63,6 +68,7 @@ mod votes;
 pub use alarm::Alarm;
 pub use limits::Limits;
 pub use metrics::{Counted, ShardMetrics, Sizes};
+pub use places::MAX_CUTS_OF_ADDRESS;
 pub use push_timer::PushTimer;
 pub use shard::{Admission, Health, Shard, SyncPoint};
 pub use votes::{CountedInPart, MAX_VOTES_OF_ADDRESS, Taken, Voter, Votes};

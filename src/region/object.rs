@@ -17,7 +17,7 @@ use worker::{
 };
 
 use super::charts::{ChartCache, FRESH_MS};
-use super::live::{self, LOOK_INTERVAL_MS, Reader, Shown};
+use super::live::{self, LOOK_INTERVAL_MS, NoPlace, Reader, Shown};
 use super::votes::{CountedInPart, Sifted, Taken, Voter, Votes};
 use super::{Admission, Alarm, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
 use super::{PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, PushTimer, Shard, ShardMetrics};
@@ -32,7 +32,7 @@ use crate::storage::{SqlStorage, StorageError};
 use crate::topology::Epoch;
 use crate::wire::{
     Announcement, AnnouncementReply, COUNTED, ChartReply, CutRequest, KeptChart, LiveRequest,
-    PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal,
+    PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal, ShardReport,
 };
 
 /// How long readers wait for the global object before they get what is there.
@@ -604,6 +604,9 @@ impl Inner {
             return Response::error("no such chart", 400);
         };
         self.shown.borrow_mut().restore();
+        if let Err(refused) = self.make_room(tag, reader) {
+            return refused;
+        }
         let question = codec::encode(&request.chart_request());
         // Whoever comes to a chart that others look at gets what they have, and then the next one.
         let is_shown = self.shown.borrow().shows(tag);
@@ -612,35 +615,51 @@ impl Inner {
             Some(kept) => kept,
             None => self.chart(&question).await,
         };
-        let Some(rendered) = live::render(&request, &kept.reply, kept.stale) else {
+        let Some(leaderboard) = live::leaderboard(&kept.reply) else {
             // The Worker asked for the same chart before it sent the reader here.
             return Response::error("no such chart", 400);
         };
-        if !self.shown.borrow().has_room(tag) {
-            return Response::error("too many readers here", 503);
-        }
+        let rendered = live::render(&request, &leaderboard, kept.stale);
         // Nothing waits between this and the next step: many at once do not pass it together.
-        if reader.is_some_and(|reader| !self.shown.borrow().grants(reader)) {
-            return Response::error("too many sockets of one address", 429);
+        if let Err(refused) = self.make_room(tag, reader) {
+            return refused;
         }
         let reader = self.shown.borrow_mut().accept(tag, reader, &rendered)?;
         self.ensure_alarm_within(LOOK_INTERVAL_MS).await;
         Response::from_websocket(reader)
     }
 
+    /// A place for a socket, or what is answered instead of one.
+    fn make_room(
+        &self,
+        tag: &str,
+        reader: Option<&Reader>,
+    ) -> Result<(), worker::Result<Response>> {
+        let made = self.shown.borrow_mut().make_room(tag, reader, now_ms());
+        made.map_err(|no_place| match no_place {
+            NoPlace::OfAddress => Response::error("too many sockets of one address", 429),
+            NoPlace::OfObject => Response::error("too many readers here", 503),
+        })
+    }
+
     /// Sends what has changed to whoever looks at it.
     async fn look(&self) {
         self.shown.borrow_mut().restore();
-        let tags = self.shown.borrow_mut().tags();
-        let shown = stream::iter(tags).for_each_concurrent(CHARTS_AT_ONCE, async |tag| {
-            let Some(request) = LiveRequest::of_tag(&tag) else {
+        let charts = self.shown.borrow_mut().tags();
+        let shown = stream::iter(charts).for_each_concurrent(CHARTS_AT_ONCE, async |tags| {
+            let cuts = tags.iter();
+            let cuts = cuts.filter_map(|tag| Some((LiveRequest::of_tag(tag)?, tag)));
+            let cuts: Vec<(LiveRequest, &String)> = cuts.collect();
+            let Some((request, _)) = cuts.first() else {
                 return;
             };
             let question = codec::encode(&request.chart_request());
             let kept = self.chart(&question).await;
-            if let Some(rendered) = live::render(&request, &kept.reply, kept.stale) {
-                let mut shown = self.shown.borrow_mut();
-                shown.send(&tag, &rendered, now_ms());
+            if let Some(leaderboard) = live::leaderboard(&kept.reply) {
+                for (request, tag) in cuts {
+                    let rendered = live::render(&request, &leaderboard, kept.stale);
+                    self.shown.borrow_mut().send(tag, &rendered, now_ms());
+                }
             }
         });
         shown.await;
@@ -836,14 +855,23 @@ impl Inner {
             self.drop_state();
             return Err(error);
         }
-        let push = self.with_shard(|shard, storage| {
+        let figures = codec::encode(&self.metrics());
+        let report = self.with_shard(|shard, storage| {
             shard.synced(point);
-            shard.push(storage)
+            let push = shard.push(storage)?;
+            Ok(push.zip(shard.name()).map(|(push, (region_id, shard))| {
+                codec::encode(&ShardReport {
+                    region_id,
+                    shard,
+                    push: &push,
+                    figures: &figures,
+                })
+            }))
         });
-        let Some(push) = push.map_err(refused)? else {
+        let Some(report) = report.map_err(refused)? else {
             return Ok(false);
         };
-        let reply = call_raw(&global_stub(&self.env)?, "/push", &push, PUSH_TIMEOUT_MS).await?;
+        let reply = call_raw(&global_stub(&self.env)?, "/push", &report, PUSH_TIMEOUT_MS).await?;
         panics::point("pushed");
         match codec::decode::<PushReplyOrRefusal>(&reply) {
             Ok(PushReplyOrRefusal(Ok(reply))) => {
@@ -852,7 +880,7 @@ impl Inner {
                 self.push_timer.set(timer);
                 self.count(|counters| {
                     counters.pushes += 1;
-                    counters.pushed_bytes += push.len() as u64;
+                    counters.pushed_bytes += report.len() as u64;
                 });
                 let more = self.with_shard(|shard, storage| {
                     shard.pushed(storage, &reply, random_bytes())?;

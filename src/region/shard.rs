@@ -518,10 +518,15 @@ impl Shard {
         }
     }
 
+    /// Its region and number, once it was told.
+    pub fn name(&self) -> Option<(&str, u32)> {
+        let name = self.checkpoint.name.as_ref();
+        name.map(|(region_id, shard)| (region_id.as_str(), *shard))
+    }
+
     /// Whether the request is meant for another shard than the one this is.
     fn is_another(&self, region_id: &str, shard: u32) -> bool {
-        let name = self.checkpoint.name.as_ref();
-        name.is_some_and(|name| (name.0.as_str(), name.1) != (region_id, shard))
+        self.name().is_some_and(|name| name != (region_id, shard))
     }
 
     /// Takes note of news; `false` if they are meant for another shard. After the next sync it may

@@ -7,10 +7,9 @@
  * next `ping` once it has that, says how far it has read.
  */
 
-/** "Try again later". */
-const TOO_SLOW = 1013;
+const TRY_AGAIN_LATER = 1013;
 
-/** Begins the tag that says whose a socket is, which sleeps with it too. A chart's is of digits. */
+/** Begins the second tag, which says whose a socket is and sleeps with it too. */
 const ADDRESS = "address:";
 
 /** @param {DurableObjectState} context */
@@ -40,10 +39,41 @@ export const count = (context, tag) => context.getWebSockets(tag).filter(isOpen)
 /** @param {DurableObjectState} context @param {string} address @returns {number} its sockets that are open */
 export const countOf = (context, address) => count(context, ADDRESS + address);
 
-/** @param {DurableObjectState} context @returns {string[]} the tags of all charts that sockets show, each once */
-export function tags(context) {
-  const all = context.getWebSockets().flatMap((socket) => context.getTags(socket));
-  return [...new Set(all)].filter((tag) => !tag.startsWith(ADDRESS));
+/**
+ * @param {DurableObjectState} context @param {string} address
+ * @returns {string[]} the tags of the charts that it reads, each once
+ */
+export function tagsOf(context, address) {
+  const open = context.getWebSockets(ADDRESS + address).filter(isOpen);
+  return [...new Set(open.map((socket) => context.getTags(socket)[0]))];
+}
+
+/**
+ * A look at every socket: to be asked rarely.
+ * @param {DurableObjectState} context
+ * @returns {string[]} the tag of each chart that is shown, and behind a space the address of all its
+ * sockets, where that is one
+ */
+export function census(context) {
+  const owners = new Map();
+  for (const socket of context.getWebSockets()) {
+    if (!isOpen(socket)) continue;
+    const [tag, owner = ""] = context.getTags(socket);
+    const address = owner.slice(ADDRESS.length);
+    owners.set(tag, owners.has(tag) && owners.get(tag) !== address ? "" : address);
+  }
+  return Array.from(owners, ([tag, address]) => `${tag} ${address}`);
+}
+
+/** Closes all sockets of a tag. @param {DurableObjectState} context @param {string} tag */
+export function close(context, tag) {
+  for (const socket of context.getWebSockets(tag)) {
+    try {
+      socket.close(TRY_AGAIN_LATER, "others need the place");
+    } catch {
+      // The other side closed it just now.
+    }
+  }
 }
 
 /**
@@ -56,7 +86,7 @@ export function send(context, tag, text, heard_since_ms) {
   for (const socket of context.getWebSockets(tag)) {
     if (!isOpen(socket)) continue;
     try {
-      if (heard_since_ms > 0 && heardOf_ms(context, socket) < heard_since_ms) socket.close(TOO_SLOW, "too slow");
+      if (heard_since_ms > 0 && heardOf_ms(context, socket) < heard_since_ms) socket.close(TRY_AGAIN_LATER, "too slow");
       else socket.send(text);
     } catch {
       // The other side closed it just now.

@@ -159,7 +159,7 @@ describe("POST /plays counts", SIDE_BY_SIDE, () => {
     await assertViews(id, 1, { timeframe: "5m" });
   });
 
-  const names = ["ü", "日本語", "🎵🎶", 'say "hi"', "a/b/c", "100%", "%2F", "a\\b", "a b", " ", "?q=1&r=2#s", "<b>x</b>"];
+  const names = ["ü", "日本語", "🎵🎶", 'say "hi"', "a/b/c", "100%", "%2F", "a\\b", "a b", " a", "?q=1&r=2#s", "<b>x</b>"];
   for (const name of [...names, "__proto__", "constructor", "...", "é".repeat(128), "x".repeat(256)]) {
     test(`ids of any text: ${name.length > 20 ? `${name.slice(0, 5)}… of 256 bytes` : name}`, async () => {
       await assertCounted(await service.request("POST", "/plays", { post_id: name }), 1);
@@ -187,6 +187,11 @@ describe("one bad play does not lose the good ones", SIDE_BY_SIDE, () => {
     "an id with a line end": [{ post_id: "a\nb" }, "bad_post_id"],
     "an id with DEL": [{ post_id: "a\u007fb" }, "bad_post_id"],
     "an id with a control character beyond ASCII": [{ post_id: "a\u0085b" }, "bad_post_id"],
+    "an id that is a space": [{ post_id: " " }, "bad_post_id"],
+    "an id of spaces of all kinds": [{ post_id: "\u00a0\u2003\u3000" }, "bad_post_id"],
+    "an id that is a space without width": [{ post_id: "\u200b" }, "bad_post_id"],
+    "an id that is a byte order mark": [{ post_id: "\ufeff" }, "bad_post_id"],
+    "an id of marks that nobody sees": [{ post_id: "\u2060\u2800\u3164\u00ad" }, "bad_post_id"],
     "an id that is a dot": [{ post_id: "." }, "bad_post_id"],
     "an id that is two dots": [{ post_id: ".." }, "bad_post_id"],
     "an id that is a number and a half": [{ post_id: 5.5 }, "bad_post_id"],
@@ -858,11 +863,26 @@ describe("regions", SIDE_BY_SIDE, () => {
     assert.equal(renamed.region_name, "P");
   });
 
+  test("have a hint that the platform knows, which can be cleared", async () => {
+    const put = async (body) => (await service.put("/regions/hinted", body)).json();
+    assert.equal((await put({ hint: "weur" })).hint, "weur");
+    assert.equal((await put({ region_name: "Hinted" })).hint, "weur", "left out, it stays");
+    for (const hint of ["europe", "WEUR", "", " weur"]) {
+      await assertProblem(await service.put("/regions/hinted", { hint }), 400, "bad_region");
+    }
+    const listed = async () => (await service.get("/regions")).regions.find(({ region_id }) => region_id === "hinted").hint;
+    assert.equal(await listed(), "weur");
+    assert.equal((await put({ hint: null })).hint, null);
+    assert.equal(await listed(), null);
+  });
+
   const refused = {
     "the name of all": ["global", {}],
     "an id of 65 bytes": ["x".repeat(65), {}],
     "an id with a slash": [encodeURIComponent("a/b"), {}],
     "an id with a control character": [encodeURIComponent("a\nb"), {}],
+    "an id that nobody sees": ["%E2%80%8B", {}],
+    "a name that nobody sees": ["three", { region_name: "\u200b " }],
     "no shards": ["three", { region_name: "x", shards: 0 }],
     "shards in words": ["three", { region_name: "x", shards: "two" }],
     "a name that is a number": ["three", { region_name: 3 }],

@@ -41,6 +41,7 @@ export class Service {
       INGEST_TOKEN,
       ADMIN_TOKEN,
       READ_TOKEN: "",
+      METRICS_TOKEN: "",
       ALLOWED_ORIGINS: "",
       REQUIRE_KNOWN_POSTS: "false",
       LIMIT_PER_MINUTE: "0",

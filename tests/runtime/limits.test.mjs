@@ -1,7 +1,13 @@
 /** Limits by address, bots and origins, on the real runtime. */
 import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { createTestHarness } from "wrangler";
+import { BUILD_DIR, ROOT } from "../../scripts/lib/paths.mjs";
+import { readWranglerConfig } from "../../scripts/lib/wrangler-config.mjs";
 import { INGEST_TOKEN, Service } from "./harness.mjs";
 
 const LIMIT = 20;
@@ -61,9 +67,15 @@ describe("limits", () => {
     assert.equal((await last.json()).code, "rate_limited");
     const wait = Number(last.headers.get("Retry-After"));
     assert.ok(wait >= 1 && wait <= 60, `Retry-After: ${wait}`);
+    for (const path of ["/posts/a", "/regions", "/metrics", "/live"]) {
+      const refused = await service.fetch(path);
+      assert.deepEqual([refused.status, (await refused.json()).code], [429, "rate_limited"], `${path} is a read`);
+    }
+    const first = await play();
+    assert.equal(first.status, 202, "beacons have a bucket of their own");
     // As the window slides on, one or the other is let in again.
-    const beacons = await Promise.all(Array.from({ length: LIMIT }, () => play()));
-    assert.ok(beacons.some(({ status }) => status === 429), "beacons count with reads");
+    const beacons = await Promise.all(Array.from({ length: 2 * LIMIT }, () => play()));
+    assert.ok(beacons.some(({ status }) => status === 429), "which has a bottom too");
     assert.equal((await play({ Authorization: `Bearer ${INGEST_TOKEN}` })).status, 202);
     assert.equal((await service.fetch("/healthz")).status, 200);
   });
@@ -161,5 +173,56 @@ describe("limits of charts that nobody looked at", () => {
     assert.ok(refused.length > 350, `${refused.length} refused`);
     const late = refused.filter(({ duration_ms }) => duration_ms > 1_000).length;
     assert.ok(late <= 150, `${late} of ${refused.length} waited for more than a second`);
+  });
+});
+
+describe("the platform's counter", () => {
+  const NAME = "RATE_LIMITER";
+  let config;
+  before(async () => (config = await readWranglerConfig()));
+
+  it("has the limit of the setting, so that one is not changed without the other", () => {
+    const { limit, period } = config.rateLimits.find(({ name }) => name === NAME);
+    assert.deepEqual([String(limit), period], [config.vars.LIMIT_PER_MINUTE, 60]);
+    const source = readFileSync(join(ROOT, "src", "edge", "limits.rs"), "utf8");
+    assert.match(source, new RegExp(`const DEFAULT_LIMIT: u32 = ${limit};`));
+  });
+
+  it("counts reads and beacons of an address besides, each by itself", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "hitparade-test-"));
+    const path = join(folder, "worker.json");
+    const { objects, compatibilityDate, vars } = config;
+    const worker = {
+      name: "limited",
+      main: join(BUILD_DIR, "entry.js"),
+      compatibility_date: compatibilityDate,
+      vars,
+      durable_objects: { bindings: objects.map(({ name, className }) => ({ name, class_name: className })) },
+      migrations: [{ tag: "v1", new_sqlite_classes: objects.map(({ className }) => className) }],
+      // Below what the isolate's own table lets through.
+      ratelimits: [{ name: NAME, namespace_id: "1001", simple: { limit: 5, period: 60 } }],
+    };
+    writeFileSync(path, JSON.stringify(worker));
+    const harness = createTestHarness({ workers: [{ configPath: path }] });
+    try {
+      await harness.listen();
+      const send = (address, path, init = {}) =>
+        harness.getWorker("limited").fetch(`http://charts.example${path}`, { ...init, headers: { "cf-connecting-ip": address } });
+      const statuses = async (count, request) => {
+        const found = [];
+        for (let time = 0; time < count; time++) found.push((await request()).status);
+        return found.filter((status) => status === 429).length;
+      };
+      const read = (address) => () => send(address, "/regions");
+      const play = (address) => () => send(address, "/plays", { method: "POST", body: JSON.stringify({ post_id: "a" }) });
+      // A minute of its own clock may begin in between.
+      assert.ok((await statuses(12, read("192.0.2.1"))) >= 2, "reads are counted");
+      assert.equal((await play("192.0.2.1")()).status, 202, "and not with beacons");
+      assert.ok((await statuses(12, play("192.0.2.1"))) >= 2, "which are counted too");
+      assert.equal(await statuses(3, read("192.0.2.2")), 0, "nor with those of another address");
+    } finally {
+      await harness.close();
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 });

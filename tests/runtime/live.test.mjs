@@ -53,15 +53,26 @@ class Listener {
 }
 
 /** Asks for a socket from an address of this machine. @param {Service} service @param {string} address */
-async function open(service, address) {
+async function open(service, address, query = "timeframe=1h") {
   const headers = { upgrade: "websocket", connection: "upgrade", "sec-websocket-key": randomBytes(16).toString("base64"), "sec-websocket-version": "13" };
-  const asking = request(`${service.url}/live?timeframe=1h`, { localAddress: address, headers, agent: false }).end();
+  const asking = request(`${service.url}/live?${query}`, { localAddress: address, headers, agent: false }).end();
   return new Promise((done, fail) => {
     asking.on("error", fail);
     asking.on("upgrade", (_, socket) => done({ socket: socket.on("error", () => {}) }));
     asking.on("response", async (answer) => done({ status: answer.statusCode, headers: answer.headers, problem: await json(answer) }));
   });
 }
+
+/** Queries of different charts, of which only 84 are different questions. */
+const CHARTS = ["global", "NA", "SA", "EU", "AF", "AS", "OC"].flatMap((region) =>
+  ["views", "rising"].flatMap((sort) =>
+    [10, 100, 1000].flatMap((k) =>
+      ["60m", "1h", "120m", "2h", "1440m", "24h", "1d"].map((timeframe) => `region=${region}&sort=${sort}&k=${k}&timeframe=${timeframe}`),
+    ),
+  ),
+);
+const MAX_CHARTS = 256;
+const MAX_CHARTS_OF_ADDRESS = 16;
 
 /** Not more often than once a second. */
 const MESSAGE_INTERVAL_MS = 1_000;
@@ -150,6 +161,66 @@ describe("/live", () => {
     }
   });
 
+  it("lets one address read so many different charts, whatever their k, and others theirs", async () => {
+    const limited = await Service.start({ LIMIT_PER_MINUTE: "600" });
+    const sockets = [];
+    try {
+      await eventually(async () => assert.equal((await limited.fetch("/top-posts?timeframe=1h")).status, 200));
+      const statuses = new Map();
+      for (let k = 1; k <= 300; k++) {
+        const { socket, status = 101 } = await open(limited, "127.0.0.16", `timeframe=1h&k=${k}`);
+        if (socket) sockets.push(socket);
+        statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      }
+      assert.deepEqual([...statuses], [[101, MAX_CHARTS_OF_ADDRESS], [429, 300 - MAX_CHARTS_OF_ADDRESS]]);
+      for (const query of ["timeframe=24h&k=10", "timeframe=1h&k=123"]) {
+        const other = await open(limited, "127.0.0.17", query);
+        assert.ok(other.socket, `another reader: ${JSON.stringify(other)}`);
+        sockets.push(other.socket);
+      }
+      const known = await open(limited, "127.0.0.16", "timeframe=1h&k=1");
+      assert.ok(known.socket, "one that it reads already");
+      sockets.push(known.socket);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await limited.dispose();
+    }
+  });
+
+  it("takes a chart from whoever has most where there is no room for somebody's first", async () => {
+    const limited = await Service.start({ LIMIT_PER_MINUTE: "600" });
+    const sockets = [];
+    try {
+      // Looked at before, by an address of its own each: for others there is a limit of its own.
+      for (const query of new Set(CHARTS.slice(0, MAX_CHARTS))) {
+        const number = sockets.length;
+        const address = `127.0.1.${1 + Math.floor(number / MAX_CHARTS_OF_ADDRESS)}`;
+        const { socket } = await eventually(async () => {
+          const opened = await open(limited, address, query);
+          assert.ok(opened.socket, JSON.stringify(opened));
+          return opened;
+        });
+        sockets.push(socket);
+      }
+      assert.equal(sockets.length, MAX_CHARTS);
+      const closed = sockets.map(closeOf);
+      for (const [number, query] of ["timeframe=3h", "timeframe=5h"].entries()) {
+        const reader = await eventually(async () => {
+          const opened = await open(limited, `127.0.2.${1 + number}`, query);
+          assert.ok(opened.socket, JSON.stringify(opened));
+          return opened;
+        });
+        sockets.push(reader.socket);
+      }
+      assert.equal(await Promise.race(closed), "1013 others need the place");
+      const greedy = await open(limited, "127.0.1.1", "timeframe=7h");
+      assert.deepEqual([greedy.status, greedy.problem.code], [429, "too_many_sockets"]);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await limited.dispose();
+    }
+  });
+
   it("refuses with a reason what is no socket and what cannot be answered", async () => {
     const plain = await service.fetch("/live?region=global");
     assert.equal(plain.status, 426);
@@ -186,21 +257,22 @@ describe("/live, when things go wrong", () => {
     const service = await Service.start();
     const open = [];
     try {
-      const readers = (k) => {
-        const more = new Readers(`${service.url}/live?timeframe=1h&k=${k}`);
+      const readers = (query) => {
+        const more = new Readers(`${service.url}/live?${query}`);
         open.push(more);
         return more;
       };
-      for (let k = 1; k <= 256; k++) await readers(k).open(1);
+      for (const query of CHARTS.slice(0, MAX_CHARTS)) await readers(query).open(1);
       const waits = new Set();
-      for (let k = 257; k <= 276; k++) {
-        const head = await readers(k).refused();
+      for (const query of CHARTS.slice(MAX_CHARTS, MAX_CHARTS + 20)) {
+        const head = await readers(query).refused();
         assert.match(head, /^HTTP\/1\.1 503 /);
         waits.add(Number(/^retry-after: (\d+)$/im.exec(head)[1]));
       }
       assert.ok([...waits].every((seconds) => seconds >= 10 && seconds < 30), [...waits].join());
       assert.ok(waits.size > 3, "not all at once");
-      await readers(256).open(1);
+      await readers(CHARTS[0]).open(1);
+      await readers(CHARTS[0].replace("k=10", "k=7")).open(1);
     } finally {
       for (const readers of open) readers.close();
       await service.dispose();
@@ -308,6 +380,18 @@ async function openAndStopReading(service, query) {
       });
     },
   };
+}
+
+/** What a socket is closed with. @param {import("node:net").Socket} socket @returns {Promise<string>} */
+function closeOf(socket) {
+  const parts = [];
+  return new Promise((done) => {
+    socket.on("data", (data) => {
+      parts.push(data);
+      const close = [...framesOf(Buffer.concat(parts))].find(({ opcode }) => opcode === 8);
+      if (close) done(`${close.payload.readUInt16BE(0)} ${close.payload.subarray(2)}`);
+    });
+  });
 }
 
 /** RFC 6455, as servers send it: without a mask. */

@@ -4,7 +4,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ROOT } from "../../scripts/lib/paths.mjs";
-import { Service, eventually } from "./harness.mjs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Service, eventually, readProblem } from "./harness.mjs";
+import { CuttableService } from "./outage/service.mjs";
 
 const NAME = "[a-zA-Z_:][a-zA-Z0-9_:]*";
 const LABEL = `[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\\\\n]|\\\\["\\\\n])*"`;
@@ -81,6 +83,8 @@ describe("/metrics", { timeout: 180_000 }, () => {
   after(() => service?.dispose());
 
   const metrics = async () => {
+    // What an isolate was told serves it for a second.
+    await sleep(1_100);
     const answer = await service.fetch("/metrics");
     assert.equal(answer.headers.get("content-type"), "text/plain; version=0.0.4");
     return parse(await answer.text());
@@ -101,6 +105,7 @@ describe("/metrics", { timeout: 180_000 }, () => {
     for (let time = 0; time < 3; time++) await service.topPosts({ region: "NA" });
     await service.fetch("/top-posts?region=nowhere");
     const na = { region: "NA", shard: "0" };
+    // Figures come with pushes: those of the last one say how many there were before.
     const said = await eventually(async () => {
       const said = await metrics();
       assert.ok(total(said, "hitparade_pushes_total", na) >= 1);
@@ -121,7 +126,8 @@ describe("/metrics", { timeout: 180_000 }, () => {
     assert.ok(of("charts_total") >= 3);
     assert.ok(of("chart_age_seconds_count") >= 1);
     assert.ok(of("rows_written_total", na) >= 1 && of("pushed_bytes_total", na) > 0);
-    assert.equal(of("shards_silent"), 0);
+    assert.equal(of("global_shards_told"), 2, "those that have pushed");
+    assert.ok(of("figures_age_seconds", na) < 10, "since its last push");
     assert.equal(of("global_up"), 1);
     assert.ok(of("global_pushes_total") >= 1);
     assert.equal(of("global_gaps_total"), 0);
@@ -148,9 +154,14 @@ describe("/metrics", { timeout: 180_000 }, () => {
     await new Promise((done) => setTimeout(done, 1_100));
     await service.kill();
     await service.launch();
-    const said = await metrics();
-    assert.ok(total(said, "hitparade_shard_started_seconds", { region: "NA" }) > before);
-    assert.equal(total(said, "hitparade_plays_total"), 0);
+    assert.equal(total(await metrics(), "hitparade_global_shards_told"), 0, "nothing is shown that nobody told since");
+    await service.send([{ post_id: "a", region_id: "NA" }]);
+    const said = await eventually(async () => {
+      const said = await metrics();
+      assert.ok(total(said, "hitparade_shard_started_seconds", { region: "NA" }) > before);
+      return said;
+    });
+    assert.equal(total(said, "hitparade_plays_total", { region: "NA" }), 1);
   });
 
   test("has everything that the dashboard asks for", async () => {
@@ -175,5 +186,63 @@ describe("/metrics", { timeout: 180_000 }, () => {
     });
     assert.deepEqual([line.level, line.source, line.method, line.path, line.status, line.code], ["info", "request", "GET", "/nowhere", 404, "not_found"]);
     assert.ok(!service.log.includes("secret=1"), "queries are not logged");
+  });
+});
+
+describe("/metrics, whoever asks", () => {
+  test("wakes no shard, and asks the global object once a second", async () => {
+    const service = await CuttableService.start();
+    try {
+      await service.send([{ post_id: "a", region_id: "NA" }]);
+      const figures = async (path = "/metrics") => {
+        const answer = await service.fetch(path);
+        assert.equal(answer.status, 200);
+        return parse(await answer.text());
+      };
+      await eventually(async () => assert.equal(total(await figures(), "hitparade_plays_total", { region: "NA" }), 1));
+      // With the shards away the figures are there all the same.
+      await service.cutShards();
+      await sleep(1_100);
+      const started = performance.now();
+      const answers = await Promise.all(Array.from({ length: 50 }, () => figures()));
+      assert.ok(performance.now() - started < 4_000, "nobody waited for a shard");
+      for (const said of answers) assert.equal(total(said, "hitparade_plays_total", { region: "NA" }), 1);
+      await service.mendShards();
+
+      // With the global object away they are those that it told last, older and older.
+      await service.connection.cut();
+      const aged = await eventually(async () => {
+        const said = await figures();
+        assert.equal(total(said, "hitparade_global_up"), 0);
+        return said;
+      });
+      assert.equal(total(aged, "hitparade_plays_total", { region: "NA" }), 1);
+      await sleep(1_100);
+      const older = await figures();
+      assert.ok(total(older, "hitparade_figures_age_seconds") > total(aged, "hitparade_figures_age_seconds") + 1);
+      await service.connection.mend();
+      await eventually(async () => assert.equal(total(await figures(), "hitparade_global_up"), 1));
+    } finally {
+      await service.dispose();
+    }
+  });
+
+  test("needs the metrics token where there is one, else the read token, and is counted", async () => {
+    const withTokens = { READ_TOKEN: "read-token", METRICS_TOKEN: "metrics-token", LIMIT_PER_MINUTE: "20" };
+    for (const settings of [withTokens, { ...withTokens, METRICS_TOKEN: "" }]) {
+      const service = await Service.start(settings);
+      try {
+        const as = (token) => service.fetch("/metrics", { headers: token ? { authorization: `Bearer ${token}` } : {} });
+        const [right, wrong] = settings.METRICS_TOKEN ? ["metrics-token", "read-token"] : ["read-token", "metrics-token"];
+        assert.equal((await as(right)).status, 200);
+        for (const token of [wrong, "x", null]) assert.equal((await readProblem(await as(token), 401)).code, "unauthorized");
+        const statuses = await Promise.all(Array.from({ length: 60 }, async () => (await as(right)).status));
+        assert.ok(statuses.includes(429), "it is counted as a read");
+        const play = await service.request("POST", "/plays", { post_id: "a" });
+        assert.equal(play.status, 202, "plays go on");
+      } finally {
+        await service.dispose();
+      }
+    }
   });
 });

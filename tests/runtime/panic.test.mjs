@@ -38,7 +38,7 @@ const build = join(TARGET_DIR, "hitparade-panics");
 
 class PanickingService extends Service {
   static async start() {
-    const environment = { INGEST_TOKEN, ADMIN_TOKEN, READ_TOKEN: "", LIMIT_PER_MINUTE: "0", VOTES_PER_MINUTE: "0" };
+    const environment = { INGEST_TOKEN, ADMIN_TOKEN, READ_TOKEN: "", METRICS_TOKEN: "", LIMIT_PER_MINUTE: "0", VOTES_PER_MINUTE: "0" };
     const service = new PanickingService(mkdtempSync(join(tmpdir(), "hitparade-test-")), environment);
     service.server = await startServer({ port: 0, state: service.state, environment, build });
     return service;

@@ -73,6 +73,7 @@ impl Ledger {
             heard: 0,
             told: Vec::new(),
             kept: 0,
+            promised: (0, 0),
         }
     }
 

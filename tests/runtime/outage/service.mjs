@@ -70,7 +70,7 @@ export class CuttableService extends Service {
 
   async #start(name, moreSockets) {
     const config = await readWranglerConfig();
-    const defaults = { INGEST_TOKEN, ADMIN_TOKEN, LIMIT_PER_MINUTE: "0", ALLOWED_ORIGINS: "", READ_TOKEN: "" };
+    const defaults = { INGEST_TOKEN, ADMIN_TOKEN, LIMIT_PER_MINUTE: "0", ALLOWED_ORIGINS: "", READ_TOKEN: "", METRICS_TOKEN: "" };
     const variables = workerVariables(config.vars, { ...defaults, ...this.environment });
     const objects = join(this.state, name);
     mkdirSync(objects, { recursive: true });
