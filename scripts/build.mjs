@@ -102,7 +102,7 @@ async function bundle(bindings, folder) {
     name: "ours",
     setup({ onResolve, onLoad }) {
       onResolve({ filter: /\/index_bg\.wasm$/ }, () => ({ path: "./index_bg.wasm", external: true }));
-      onResolve({ filter: /\/build\/bindgen\/index\.js$/ }, () => ({ path: join(bindings, "index.js") }));
+      onResolve({ filter: /^bindgen\/index\.js$/ }, () => ({ path: join(bindings, "index.js") }));
       onLoad({ filter: /\/bindgen\/index\.js$/ }, ({ path }) => ({ contents: withEachModuleOnce(readFileSync(path, "utf8")) }));
       // wasm-bindgen copies the modules that Rust imports. They share what they know with the others,
       // so each must be there once.

@@ -6,6 +6,8 @@
 import { waitUntil } from "cloudflare:workers";
 import { hasEnded, note } from "./instance.js";
 
+/** @import { Env } from "./contract.d.ts" */
+
 const HEADERS = [
   "Authorization",
   "Origin",
@@ -26,8 +28,10 @@ const CALL_BYTES = 64 << 10;
 // Wasm's futures are woken through queueMicrotask, several times a request. The runtime's own makes
 // a native function at each call, which took 8 % of a beacon's time; this one makes nothing.
 const settled = Promise.resolve();
+/** @type {Function | null} */
 let known = null;
-let guarded = null;
+/** @type {(() => void) | undefined} */
+let guarded;
 globalThis.queueMicrotask = (work) => {
   if (work !== known) {
     known = work;
@@ -57,7 +61,9 @@ export function look(request, more) {
   const found = [cf?.clientIp ?? headers.get("CF-Connecting-IP"), cf?.country, cf?.continent];
   for (const name of HEADERS) found.push(headers.get(name));
   if (more !== "") for (const name of more.split(" ").slice(1)) found.push(name === "" ? null : headers.get(name));
-  return found.reduce((text, value) => text + (value == null ? "\n" : `\n+${value}`), `${method}\n${url}`);
+  let text = `${method}\n${url}`;
+  for (const value of found) text += value == null ? "\n" : `\n+${value}`;
+  return text;
 }
 
 /** @param {Request} request @returns {Promise<Uint8Array>} */
@@ -94,7 +100,7 @@ const lanes = new Map();
  *
  * Each waits for its own answer, with its own patience; a sender that hangs up takes nobody else's
  * call along.
- * @param {any} env @param {string} name of the object @param {string | undefined} hint where it should live
+ * @param {Env} env @param {string} name of the object @param {DurableObjectLocationHint | undefined} hint where it should live
  * @param {Uint8Array} batch @param {Uint8Array} [voter] who sends it
  * @returns {Promise<number | Uint8Array>} one of the common answers, or a message
  */
@@ -116,7 +122,7 @@ export function tell(env, name, hint, batch, voter) {
   return promise;
 }
 
-/** @param {any} env @param {string} name @param {string | undefined} hint @param {Lane} lane */
+/** @param {Env} env @param {string} name @param {DurableObjectLocationHint | undefined} hint @param {Lane} lane */
 function depart(env, name, hint, lane) {
   const { waiting } = lane;
   if (waiting.length === 0) return;
@@ -161,6 +167,7 @@ export function respond(status, body, fixed, varying) {
   return response;
 }
 
+/** @param {string} text lines of name and value in turn */
 function pairs(text) {
   if (text === "") return [];
   const lines = text.split("\n");

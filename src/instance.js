@@ -71,6 +71,7 @@ export function answerOf(work) {
   // Not `new Promise`, as in `tell` of src/glue.js.
   const { promise, resolve, reject } = Promise.withResolvers();
   waiting.add(reject);
+  /** @type {<V>(settle: (value: V) => void) => (value: V) => void} */
   const done = (settle) => (value) => {
     waiting.delete(reject);
     settle(value);

@@ -6,7 +6,7 @@
  * for classes that extend its own, which those of Wasm do not.
  */
 import { DurableObject } from "cloudflare:workers";
-import module from "../build/bindgen/index_bg.wasm";
+import module from "bindgen/index_bg.wasm";
 import {
   GlobalBoard as Board,
   RegionShard as Shard,
@@ -15,8 +15,10 @@ import {
   fetch as handle,
   initSync,
   visitorAddress,
-} from "../build/bindgen/index.js";
+} from "bindgen/index.js";
 import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.js";
+
+/** @import { Answer, Env } from "./contract.d.ts" */
 
 // Now and not at the first request: the runtime compiles and keeps what starts here. No input, no
 // output and no random numbers are allowed yet; Rust's own start sets hooks only.
@@ -34,7 +36,7 @@ function interrupted(request) {
   return new Response(JSON.stringify({ type: "about:blank", title, status, detail, code }), { status, headers });
 }
 
-/** @param {Request} request */
+/** @param {Request} request @param {Env} env @param {ExecutionContext} ctx @returns {Promise<Answer>} */
 export async function serve(request, env, ctx) {
   try {
     current();
@@ -70,8 +72,15 @@ const inWasm = Symbol("inWasm");
 
 /** An object whose other half is in Wasm, and made anew with it. */
 class ObjectInWasm extends DurableObject {
+  /** @type {any} */
   #half = null;
   #instance = -1;
+
+  /** @param {DurableObjectState} ctx @param {Env} env @param {new (ctx: DurableObjectState, env: Env) => object} Half */
+  constructor(ctx, env, Half) {
+    super(ctx, env);
+    this.Half = Half;
+  }
 
   /** @returns {any} its half in the instance that runs */
   #ready() {
@@ -83,23 +92,30 @@ class ObjectInWasm extends DurableObject {
     return this.#half;
   }
 
-  /** @param {string} method @param {...any} args */
+  /** @param {keyof Shard} method @param {...unknown} args */
   async [inWasm](method, ...args) {
     const half = this.#ready();
     return answerOf(() => half[method](...args));
   }
 
+  /** @param {Request} request @returns {Promise<Response>} */
   fetch(request) {
     return this[inWasm]("fetch", request);
   }
 }
 
 export class GlobalBoard extends ObjectInWasm {
-  Half = Board;
+  /** @param {DurableObjectState} ctx @param {Env} env */
+  constructor(ctx, env) {
+    super(ctx, env, Board);
+  }
 }
 
 export class RegionShard extends ObjectInWasm {
-  Half = Shard;
+  /** @param {DurableObjectState} ctx @param {Env} env */
+  constructor(ctx, env) {
+    super(ctx, env, Shard);
+  }
 
   /**
    * Batches that came together; each is answered by itself, as `tell` of glue.js says.
@@ -107,6 +123,7 @@ export class RegionShard extends ObjectInWasm {
    * @returns {Promise<(number | Uint8Array | Error)[]>}
    */
   record(batches, voters) {
+    /** @param {Uint8Array} batch @param {number} index */
     const record = (batch, index) => this[inWasm]("record", batch, voters[index]).catch((error) => new Error(String(error)));
     return Promise.all(batches.map(record));
   }
@@ -115,14 +132,17 @@ export class RegionShard extends ObjectInWasm {
     return this[inWasm]("alarm");
   }
 
+  /** @param {WebSocket} socket @param {string | ArrayBuffer} message */
   webSocketMessage(socket, message) {
     return this[inWasm]("webSocketMessage", socket, message);
   }
 
+  /** @param {WebSocket} socket @param {number} code @param {string} reason @param {boolean} wasClean */
   webSocketClose(socket, code, reason, wasClean) {
     return this[inWasm]("webSocketClose", socket, code, reason, wasClean);
   }
 
+  /** @param {WebSocket} socket @param {unknown} error */
   webSocketError(socket, error) {
     return this[inWasm]("webSocketError", socket, error);
   }

@@ -160,3 +160,71 @@ fn the_map_of_the_house_says_what_its_rooms_say() {
         .collect();
     assert_eq!(shown, said);
 }
+
+/// What stands in a text between one word and the next other one, each time.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> Vec<&'a str> {
+    text.split(from)
+        .skip(1)
+        .map(|rest| rest.split(to).next().unwrap())
+        .collect()
+}
+
+/// The word that a text begins with.
+fn word(text: &str) -> &str {
+    let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+    text.split(|letter| !is_name(letter)).next().unwrap()
+}
+
+/// Names of a block of imports, as JavaScript knows them.
+fn imported(block: &str) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    let mut attributes = "";
+    for line in block.lines().map(str::trim_start) {
+        if line.starts_with("#[") {
+            attributes = line;
+        }
+        let is_function = line.starts_with("fn ") || line.contains(" fn ");
+        if is_function && !line.starts_with("//") {
+            let given = between(attributes, "js_name = ", "\0");
+            let own = between(line, "fn ", "\0");
+            names.insert(word(given.first().unwrap_or(&own[0])));
+            attributes = "";
+        }
+    }
+    names
+}
+
+#[test]
+fn the_contract_with_javascript_names_what_rust_takes_and_gives() {
+    let contract = fs::read_to_string(root().join("src/contract.d.ts")).unwrap();
+    let promised: BTreeMap<&str, BTreeSet<&str>> =
+        between(&contract, "/** What Rust imports of ", "\n}")
+            .into_iter()
+            .map(|text| {
+                let functions = text.lines().filter_map(|line| line.strip_prefix("  "));
+                let functions = functions.map(word).filter(|name| !name.is_empty());
+                (text.split(' ').next().unwrap(), functions.collect())
+            })
+            .collect();
+    let given: BTreeSet<&str> = between(&contract, "export function ", "(")
+        .into_iter()
+        .collect();
+
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    let sources: Vec<String> = files
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let mut taken = BTreeMap::new();
+    for source in &sources {
+        for text in between(source, "#[wasm_bindgen(module = \"/", "\n}") {
+            let (path, block) = text.split_once('"').unwrap();
+            taken.insert(path, imported(block));
+        }
+        for text in between(source, "\n#[wasm_bindgen(js_name = ", ")]") {
+            assert!(given.contains(text), "{text} is not in src/contract.d.ts");
+        }
+    }
+    assert_eq!(taken, promised, "Rust, and src/contract.d.ts");
+}

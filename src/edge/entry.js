@@ -12,15 +12,8 @@ import { mayAnswer, serve, visitorOf } from "../service.js";
 
 export { GlobalBoard, RegionShard } from "../service.js";
 
-/**
- * @typedef {object} Kept
- * @property {Uint8Array} body
- * @property {Headers} headers
- * @property {string} etag
- * @property {number} limit requests a minute from one address, to be counted; 0 for any number
- * @property {number} renew_ms from then on one request asks for a newer answer
- * @property {number} expires_ms from then on nobody gets this one
- */
+/** @import { Env, Origin } from "../contract.d.ts" */
+/** @typedef {import("../contract.d.ts").Kept & { headers: Headers }} Kept */
 
 /** 512 charts of 10 posts are 1.2 MB; the bytes bound those of 1,000. */
 const MAX_CHARTS = 512;
@@ -38,15 +31,7 @@ let bytes = 0;
 /** Answers that went out from here, for `/metrics`, which is on the other side. */
 const counts = (globalThis.hitparadeDoor = { repeated: 0, refused: 0 });
 
-/**
- * @typedef {object} Refusal
- * @property {Uint8Array} body
- * @property {Headers} headers
- * @property {number} status
- * @property {string | null} address whom it is for; null for everybody
- * @property {boolean} of_all_reads and not only of charts that are not kept
- * @property {number} expires_ms
- */
+/** @typedef {import("../contract.d.ts").Refusal & { headers: Headers }} Refusal */
 
 /** What the refused must know. Every header is 1 to 2 % of what a refusal costs. */
 const REFUSAL_HEADERS = [
@@ -74,7 +59,7 @@ const MAX_HELD_MS = 1_000;
 let next_refusal_ms = 0;
 
 export default {
-  /** @param {Request} request */
+  /** @param {Request} request @param {Env} env @param {ExecutionContext} context */
   fetch(request, env, context) {
     const path = pathOf(request.url);
     if (request.method !== "GET" || !READS.test(path)) return serve(request, env, context);
@@ -86,7 +71,7 @@ export default {
 
 /**
  * The answer that was given before, where it is still good.
- * @param {Request} request @param {Map<string, Kept>} forms @param {any} env
+ * @param {Request} request @param {Map<string, Kept>} forms @param {Env} env
  * @returns {Response | undefined}
  */
 function again(request, forms, env) {
@@ -121,7 +106,7 @@ function unchanged({ headers }) {
  * left alone: to look at them is a tenth of what this costs.
  * @param {Request} request
  * @param {boolean} of_all_reads only if whatever the address reads is refused
- * @param {any} env
+ * @param {Env} env
  * @returns {Response | Promise<Response> | undefined}
  */
 function refused(request, of_all_reads, env) {
@@ -148,20 +133,21 @@ function refusalWait(now_ms) {
   return wait_ms;
 }
 
+/** @param {Request} request @param {string} path @param {Env} env @param {ExecutionContext} context */
 async function ask(request, path, env, context) {
   const answer = await serve(request, env, context);
   const { kept, refusal } = answer;
   if (kept) {
-    kept.headers = new Headers(answer.headers);
-    kept.headers.set("content-type", kept.content_type);
-    keep(path, formOf(request.headers), kept);
+    const headers = new Headers(answer.headers);
+    headers.set("content-type", kept.content_type);
+    keep(path, formOf(request.headers), Object.assign(kept, { headers }));
   }
   if (refusal) {
     const given = REFUSAL_HEADERS.filter((name) => answer.headers.has(name));
-    refusal.headers = new Headers(given.map((name) => [name, answer.headers.get(name)]));
+    const headers = new Headers(given.map((name) => [name, answer.headers.get(name) ?? ""]));
     refusal.address = refusal.address === null ? null : withoutPort(refusal.address);
     if (refusals.size >= MAX_REFUSALS) refusals.clear();
-    refusals.set(refusal.address, refusal);
+    refusals.set(refusal.address, Object.assign(refusal, { headers }));
     refusing_until_ms = Math.max(refusing_until_ms, refusal.expires_ms);
   }
   return answer;
@@ -196,6 +182,7 @@ function bytesOf(forms) {
   return bytes;
 }
 
+/** @param {string} url */
 const pathOf = (url) => url.slice(url.indexOf("/", 8));
 
 /** Paths whose requests are counted as reads. */
@@ -213,10 +200,10 @@ function withoutPort(address) {
 
 /**
  * Whose request it is, as the Worker in Wasm finds it (src/glue.js, src/visitor.rs).
- * @param {Request} request @param {any} env @returns {string | undefined} `undefined` where only it can
+ * @param {Request} request @param {Env} env @returns {string | undefined} `undefined` where only it can
  */
 function addressOf({ headers, cf }, env) {
-  const peer = cf?.clientIp ?? headers.get("cf-connecting-ip") ?? "";
+  const peer = /** @type {Origin | undefined} */ (cf)?.clientIp ?? headers.get("cf-connecting-ip") ?? "";
   const header = env.CLIENT_ADDRESS_HEADER;
   return header ? visitorOf(peer, headers.get(header)) : peer;
 }

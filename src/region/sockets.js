@@ -94,8 +94,9 @@ export function send(context, tag, text, heard_since_ms) {
   }
 }
 
-/** When it sent its last ping, or was opened. */
+/** When it sent its last ping, or was opened. @param {DurableObjectState} context @param {WebSocket} socket */
 const heardOf_ms = (context, socket) =>
   context.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? socket.deserializeAttachment();
 
+/** @param {WebSocket} socket */
 const isOpen = ({ readyState }) => readyState === WebSocket.OPEN;

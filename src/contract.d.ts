@@ -1,0 +1,137 @@
+/**
+ * What passes between the Worker's JavaScript and Wasm. Each side is compiled without seeing the other:
+ * `npm run dev -- types` holds the JavaScript to this file, and `cargo test --test house` the names
+ * that Rust gives and takes.
+ *
+ * As a module it is what the build makes of the crate, which src/service.js starts: the bindings, and
+ * the compiled module as their default.
+ */
+
+declare const module: WebAssembly.Module;
+export default module;
+
+/** Starts an instance of the compiled module. */
+export function initSync(how: { module: WebAssembly.Module }): void;
+
+/** Makes the instance anew, of the same module: nothing of the one before is there any more. */
+export function __wbg_reset_state(): void;
+
+/** The Worker (src/edge/mod.rs). */
+export function fetch(request: Request, env: Env, context: ExecutionContext): Promise<Answer>;
+
+/**
+ * Counts a request of an address (src/edge/limits.rs).
+ * @param limit a minute
+ * @returns whether it may be
+ */
+export function countAtTheDoor(address: string, limit: number): boolean;
+
+/**
+ * Whose request it is that comes over a proxy (src/edge/request.rs).
+ * @param peer whose connection it is
+ * @param addresses what the proxy says
+ * @returns `undefined` where only `fetch` can tell
+ */
+export function visitorAddress(peer: string, addresses: string | null): string | undefined;
+
+/** The global object's half in Wasm (src/global/object.rs). */
+export class GlobalBoard {
+  constructor(context: DurableObjectState, env: Env);
+  fetch(request: Request): Promise<Response>;
+}
+
+/** A shard's half in Wasm (src/region/object.rs). */
+export class RegionShard {
+  constructor(context: DurableObjectState, env: Env);
+  fetch(request: Request): Promise<Response>;
+  alarm(): Promise<Response>;
+  /** @returns one of the common answers, or a message */
+  record(batch: Uint8Array, voter: Uint8Array | undefined): Promise<number | Uint8Array>;
+  webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void>;
+  webSocketClose(socket: WebSocket, code: number, reason: string, wasClean: boolean): Promise<void>;
+  webSocketError(socket: WebSocket, error: unknown): Promise<void>;
+}
+
+/** Of the bindings and settings of wrangler.toml, those that are looked at outside of Wasm. */
+export interface Env {
+  SHARD: DurableObjectNamespace<import("./service.js").RegionShard>;
+  /** Where a proxy says whose request it is; absent or empty where there is none. */
+  CLIENT_ADDRESS_HEADER?: string;
+}
+
+/** What the bare runtime tells of a request in its `cf`, and Cloudflare in a header. */
+export interface Origin {
+  clientIp?: string;
+}
+
+/** An answer of the Worker, with what its door may do with it (src/edge/answer.rs, src/edge/entry.js). */
+export type Answer = Response & { kept?: Kept; refusal?: Refusal };
+
+/** An answer that the door may give again, to everybody. */
+export interface Kept {
+  body: Uint8Array;
+  content_type: string;
+  etag: string;
+  /** Requests a minute from one address, to be counted; 0 for any number. */
+  limit: number;
+  /** From then on one request asks for a newer answer. */
+  renew_ms: number;
+  /** From then on nobody gets this one. */
+  expires_ms: number;
+}
+
+/** A refusal of charts that the door may repeat. */
+export interface Refusal {
+  body: Uint8Array;
+  status: number;
+  /** Whom it is for; null for everybody. */
+  address: string | null;
+  /** And not only of those that are not kept. */
+  of_all_charts: boolean;
+  expires_ms: number;
+}
+
+/** What Rust imports of src/glue.js (src/platform.rs). */
+export interface Glue {
+  look(request: Request, more: string): string;
+  whole(request: Request): Promise<Uint8Array>;
+  normalised(text: string): string;
+  tell(
+    env: Env,
+    name: string,
+    hint: DurableObjectLocationHint | undefined,
+    batch: Uint8Array,
+    voter: Uint8Array | undefined,
+  ): Promise<number | Uint8Array>;
+  respond(status: number, body: Uint8Array | undefined, fixed: string, varying: string): Response;
+}
+
+/** What Rust imports of src/instance.js (src/platform.rs). */
+export interface Instance {
+  end(): void;
+  goOn(): void;
+}
+
+/** What Rust imports of src/region/sockets.js (src/region/live.rs). */
+export interface Sockets {
+  answerPings(context: DurableObjectState): void;
+  accept(context: DurableObjectState, tag: string, address: string | undefined, text: string): WebSocket;
+  count(context: DurableObjectState, tag: string | undefined): number;
+  countOf(context: DurableObjectState, address: string): number;
+  tags(context: DurableObjectState): string[];
+  send(context: DurableObjectState, tag: string, text: string, heard_since_ms: number): void;
+}
+
+type Held<Contract, Module extends Contract> = Module;
+
+/** An error here: the module is not as Rust imports it. */
+export type Modules = [
+  Held<Glue, typeof import("./glue.js")>,
+  Held<Instance, typeof import("./instance.js")>,
+  Held<Sockets, typeof import("./region/sockets.js")>,
+];
+
+declare global {
+  /** Answers that went out from the door, for `/metrics` (src/edge/metrics.rs). */
+  var hitparadeDoor: { repeated: number; refused: number };
+}
