@@ -54,6 +54,7 @@ function whileVisible(work, everyMs) {
  * @returns {{ stop: () => void, chart: (chart: Chart) => void }} `chart` takes what the main column shows
  */
 export function showAside(state, regions) {
+  /** @type {(() => void)[]} */
   const stops = [];
   /** @type {Chart | null} */
   let world = null;

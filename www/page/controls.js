@@ -43,6 +43,7 @@ export function createControls(changed) {
       radios(element('regions'), 'region', all.map(({ region_id, region_name }) => [region_id, region_name]), state.region);
     }
 
+    /** @type {string[][]} */
     const timeframes = TIMEFRAMES.map(([value, label]) => [value, label]);
     if (!timeframes.some(([value]) => value === state.timeframe)) timeframes.push([state.timeframe, state.timeframe]);
     radios(element('timeframes'), 'timeframe', timeframes, state.timeframe);

@@ -60,6 +60,7 @@ export function showPost(article, state, regions, status, go) {
   const controls = document.createElement('form');
   controls.className = 'controls';
   controls.append(choice);
+  /** @type {string[][]} */
   const timeframes = TIMEFRAMES.map(([value, label]) => [value, label]);
   if (!timeframes.some(([value]) => value === state.timeframe)) timeframes.push([state.timeframe, state.timeframe]);
   radios(strip, 'timeframe', timeframes, state.timeframe);
