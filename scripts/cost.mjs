@@ -92,6 +92,8 @@ function printBill(title, bill) {
 }
 
 function short(amount) {
-  const [size, name] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([size]) => amount >= size) ?? [1, ""];
+  /** @type {[number, string][]} */
+  const units = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+  const [size, name] = units.find(([size]) => amount >= size) ?? [1, ""];
   return `${Number((amount / size).toPrecision(3))}${name}`;
 }

@@ -101,6 +101,10 @@ async function startOnFreePort(start) {
   }
 }
 
+/**
+ * @param {string} url @param {ReturnType<typeof readDemo>} demo @param {{INGEST_TOKEN: string, ADMIN_TOKEN: string}} tokens
+ * @param {{speed: number, signal: AbortSignal, "no-open"?: boolean}} options
+ */
 async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed }) {
   const days = demo.spanMs / 86_400_000;
   const onRetry = (why) => say(`  the service asks to wait (${why}); trying again`);
@@ -130,7 +134,7 @@ async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed })
     onProgress: (sent, demoTime) => {
       if (Date.now() - told < STATUS_INTERVAL_MS) return;
       told = Date.now();
-      const [, day, time] = /^(.{10})T(.{5})/.exec(new Date(demoTime).toISOString());
+      const [, day, time] = /^(.{10})T(.{5})/.exec(new Date(demoTime).toISOString()) ?? [];
       say(`  ${sent.toLocaleString("en").padStart(9)} live plays sent; in the demo it is ${day} ${time}`);
     },
   });

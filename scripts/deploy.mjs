@@ -9,7 +9,7 @@ import { NODE, WRANGLER } from "./lib/npm-packages.mjs";
 import { HOME, IS_PACKAGE } from "./lib/paths.mjs";
 import { copyRelease, readPackage } from "./lib/release.mjs";
 import { mustRun } from "./lib/run.mjs";
-import { Advice, runMain, say } from "./lib/say.mjs";
+import { Advice, messageOf, runMain, say } from "./lib/say.mjs";
 import { SECRETS } from "./lib/variables.mjs";
 
 const USAGE = `usage: npm run deploy -- [--secrets INGEST_TOKEN,ADMIN_TOKEN] [--dry-run] [--outdir DIR]
@@ -66,17 +66,17 @@ function nodeIsNewEnough() {
 }
 
 function readWords() {
-  const options = {
+  const options = /** @type {const} */ ({
     secrets: { type: "string", default: "" },
     outdir: { type: "string", default: "" },
     "dry-run": { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
-  };
+  });
   let values;
   try {
     ({ values } = parseArgs({ options }));
   } catch (error) {
-    throw new Advice(error.message, ...USAGE.split("\n"));
+    throw new Advice(messageOf(error), ...USAGE.split("\n"));
   }
   const secrets = values.secrets.split(",").filter(Boolean);
   const unknown = secrets.find((name) => !SECRETS.includes(name));

@@ -97,7 +97,7 @@ function ownCaches(folder, name) {
 /** From the command to the address that it prints once the charts are filled, and a chart from there. */
 async function secondsToChart(program, args, cwd, env) {
   const started = Date.now();
-  const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", 2], detached: true });
+  const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "inherit"], detached: true });
   const ended = new Promise((done) => child.once("exit", done));
   const timer = setTimeout(() => end(child), TIMEOUT_MS);
   try {

@@ -61,7 +61,7 @@ async function* linesOf(file) {
 
 /** Lines as they are sent: without what is in them for people, which the service does not read. */
 async function* batches(file) {
-  let [lines, bytes] = [[], 0];
+  let [lines, bytes] = [/** @type {string[]} */ ([]), 0];
   for await (const line of linesOf(file)) {
     const { posts: _, ...row } = JSON.parse(line);
     const text = JSON.stringify(row);

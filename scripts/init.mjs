@@ -4,7 +4,7 @@ import { join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBuilt } from "./build.mjs";
 import { PAGES_FOLDER, copyRelease, writeSettings } from "./lib/release.mjs";
-import { Advice, runMain, say } from "./lib/say.mjs";
+import { Advice, messageOf, runMain, say } from "./lib/say.mjs";
 
 const USAGE = `usage: npx hitparade init [DIR]
 
@@ -45,7 +45,7 @@ function readFolder() {
   try {
     parsed = parseArgs({ options: { help: { type: "boolean", short: "h" } }, allowPositionals: true });
   } catch (error) {
-    throw new Advice(error.message, ...USAGE.split("\n"));
+    throw new Advice(messageOf(error), ...USAGE.split("\n"));
   }
   const { values, positionals } = parsed;
   if (values.help || positionals.length > 1) {

@@ -50,6 +50,7 @@ async function inLane(name, test) {
  */
 function besides(service, words) {
   let said = "";
+  /** @type {(text: string) => unknown} */
   let tell = (text) => void (said += text);
   const shown = service.catch(() => {}).then(() => {
     process.stdout.write(`\n▸ tests: rust\n${said}`);

@@ -96,6 +96,7 @@ async function measureSteady(report, ours) {
 /** One at a time, by turns, with pauses in which the shard goes idle. */
 async function measureSingles(report, floor, ours, notes) {
   await sleep(2_500);
+  /** @type {Record<"ours" | "floor", number[]>} */
   const times = { ours: [], floor: [] };
   for (let number = 0; number < SINGLES; number++) {
     times.floor.push(await timed(() => beacon(`${floor.url}/insert`, "single", number)));

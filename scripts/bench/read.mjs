@@ -124,7 +124,7 @@ async function playDays(server) {
     }));
     await sendPlays(server.url, { plays, key: `day-${day}`, token: TOKEN });
   }
-  const charts = Array.from({ length: WARM.many }, (_, number) => server.url + WARM.path.replace("%d", WARM.least + number));
+  const charts = Array.from({ length: WARM.many }, (_, number) => server.url + WARM.path.replace("%d", String(WARM.least + number)));
   const seen = async () => (await askUntilDone(`${server.url}/top-posts?region=NA&timeframe=60d&k=1`, {})).text;
   for (const deadline = Date.now() + PLAY_TIMEOUT_MS; JSON.parse(await seen()).total_views < (DAYS - 1) * IDS_A_DAY; await sleep(1_000)) {
     if (Date.now() > deadline) throw new Error("the days of the benchmark do not show in the chart");

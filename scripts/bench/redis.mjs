@@ -6,6 +6,7 @@
  */
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -55,6 +56,7 @@ export async function run({ json }) {
 }
 
 async function measure(report, turns, plays) {
+  /** @type {Record<string, number[]>} */
   const rates = Object.fromEntries(Object.keys(turns).map((name) => [name, []]));
   for (const url of Object.values(turns)) await sendBeacons(url, { plays, seconds: 1, connections: CONNECTIONS });
   for (let turn = 0; turn < TURNS; turn++) {
@@ -96,26 +98,28 @@ async function startFront(folder, fsync) {
     const chunks = [];
     request.on("data", (chunk) => chunks.push(chunk));
     request.on("end", async () => {
-      const { plays } = JSON.parse(Buffer.concat(chunks));
+      const { plays } = JSON.parse(Buffer.concat(chunks).toString());
       await connection.increment(plays);
       response.writeHead(202, { "content-type": "application/json" }).end(`{"accepted":${plays.length}}`);
     });
   });
-  await new Promise((done) => front.listen(0, "127.0.0.1", done));
+  await once(front.listen(0, "127.0.0.1"), "listening");
   const stop = async () => {
     front.close();
     front.closeAllConnections();
     connection.close();
     redis.kill("SIGTERM");
-    await new Promise((done) => (redis.exitCode === null ? redis.on("exit", done) : done()));
+    if (redis.exitCode === null) await once(redis, "exit");
   };
-  return { url: `http://127.0.0.1:${front.address().port}`, stop };
+  const { port } = /** @type {import("node:net").AddressInfo} */ (front.address());
+  return { url: `http://127.0.0.1:${port}`, stop };
 }
 
 /** One connection, commands of all requests in a row, as every client of Redis does it. */
 async function connected(path) {
   const deadline = Date.now() + 10_000;
-  let socket;
+  /** @type {import("node:net").Socket | null} */
+  let socket = null;
   while (!socket) {
     socket = await new Promise((done) => {
       const attempt = connect(path);
@@ -125,13 +129,13 @@ async function connected(path) {
     if (!socket && Date.now() > deadline) throw new Advice("redis-server does not start.");
     if (!socket) await sleep(50);
   }
-  /** How many replies each request still waits for. @type {{left: number, done: () => void}[]} */
+  /** How many replies each request still waits for. @type {{left: number, done: (nothing?: unknown) => void}[]} */
   const waiting = [];
   socket.on("data", (data) => {
     // Each ZINCRBY is answered by `$length\r\nnumber\r\n`: two lines.
     for (let at = data.indexOf(10); at >= 0; at = data.indexOf(10, at + 1)) {
       const first = waiting[0];
-      if (first && --first.left === 0) waiting.shift().done();
+      if (first && --first.left === 0) waiting.shift()?.done();
     }
   });
   return {

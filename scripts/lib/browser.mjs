@@ -31,6 +31,7 @@ export async function ensureBrowser() {
 
 const findBrowser = () => findOnPath(...NAMES) ?? MAC_PROGRAMS.find(isProgram);
 
-function fail(...lines) {
-  throw new Advice(...lines);
+/** @param {string} what @param {...string} todo @returns {never} */
+function fail(what, ...todo) {
+  throw new Advice(what, ...todo);
 }

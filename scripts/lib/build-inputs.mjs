@@ -3,8 +3,9 @@
  * little after a checkout.
  */
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
+import { filesBelow } from "./files.mjs";
 import { BUILD_DIR, MODULES, ROOT, TARGET_DIR } from "./paths.mjs";
 
 const recordOf = (folder) => join(folder, "inputs.json");
@@ -44,12 +45,6 @@ export function recordBuild(before, folder = BUILD_DIR) {
 const asText = (inputs) => JSON.stringify(inputs, null, 1);
 
 const hashOf = (file) => createHash("sha256").update(readFileSync(file)).digest("hex");
-
-function filesBelow(folder) {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
-}
 
 /** What `include_str!` and its like took in, from the compiler's list of dependencies. */
 function includedFiles() {

@@ -1,5 +1,6 @@
 /** Talking to the service as a sender that must not lose a play. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf } from "./say.mjs";
 
 /** @typedef {{post_id: string, region_id?: string, timestamp?: number | string, count?: number}} Play */
 
@@ -62,11 +63,14 @@ export async function askUntilDone(url, { onRetry = () => {}, signal, ...request
       onRetry(`status ${answer.status}`);
     } catch (error) {
       if (error instanceof RefusedError || signal?.aborted) throw error;
-      onRetry(error.cause?.code ?? error.message);
+      onRetry(reasonOf(error));
     }
-    await sleep(pauseMs, undefined, { signal });
+    await sleep(pauseMs, undefined, { signal: signal ?? undefined });
   }
 }
+
+/** Why no answer came: `fetch` puts what the network said below its own error. @param {unknown} error @returns {string} */
+const reasonOf = (error) => /** @type {Error & {cause?: NodeJS.ErrnoException}} */ (error).cause?.code ?? messageOf(error);
 
 /** An answer that would be the same on a repeat. */
 export class RefusedError extends Error {}

@@ -17,7 +17,7 @@
  * @property {number} playsPerSecondOfShard in large batches
  * @property {number} rowsPerBatch of a busy shard
  * @property {number} globalRowsPerMinute of 10 regions
- * @property {{shards: number, mib: number}[]} memory of the global object, at two sizes
+ * @property {[{shards: number, mib: number}, {shards: number, mib: number}]} memory of the global object, at two sizes
  * @property {number} batchCpuMs of a Worker and its shard for a batch of one play: of the Worker, at most
  * @property {number} readCpuMs of a Worker for a chart that was given a moment ago
  * @property {number} storageMbPerRegion after a year

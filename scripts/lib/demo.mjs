@@ -18,7 +18,7 @@ export function readDemo() {
   const flights = readFlights(join(FOLDER, "flights.tsv.gz"));
   const airports = readNames(join(FOLDER, "airports.csv"));
   const airlines = readNames(join(FOLDER, "airlines.csv"));
-  const spanMs = Math.ceil((flights.at(-1).time - flights[0].time) / WEEK_MS) * WEEK_MS;
+  const spanMs = Math.ceil((flights[flights.length - 1].time - flights[0].time) / WEEK_MS) * WEEK_MS;
   return {
     flights,
     spanMs,

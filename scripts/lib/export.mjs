@@ -41,7 +41,7 @@ async function exportTo(file, { url, headers }, deadline) {
       const lines = page.text.trimEnd().split("\n");
       first ||= lines[0];
       last = lines.at(-1) || last;
-      next = /^<(\/export\?[^>]*)>; rel="next"$/.exec(page.headers.get("link") ?? "")?.[1];
+      next = /^<(\/export\?[^>]*)>; rel="next"$/.exec(page.headers.get("link") ?? "")?.[1] ?? "";
     }
     fsyncSync(descriptor);
   } catch (error) {

@@ -42,7 +42,9 @@ export function readNames(path) {
   const [, ...rows] = readFileSync(path, "utf8").trimEnd().split(/\r?\n/);
   return new Map(
     rows.map((row) => {
-      const [, key, quoted, plain] = /^([^,]*),(?:"((?:[^"]|"")*)"|([^,]*))/.exec(row);
+      const columns = /^([^,]*),(?:"((?:[^"]|"")*)"|([^,]*))/.exec(row);
+      if (!columns) throw new Error(`${path}: ${row} has one column only`);
+      const [, key, quoted, plain] = columns;
       return [key, quoted?.replaceAll('""', '"') ?? plain];
     }),
   );

@@ -20,7 +20,7 @@ export function tryLock(path) {
         linkSync(own, path);
         return { release: () => rmSync(path, { force: true }) };
       } catch (error) {
-        if (error.code !== "EEXIST") throw error;
+        if (/** @type {NodeJS.ErrnoException} */ (error).code !== "EEXIST") throw error;
       }
       const holder = livingHolder(path);
       if (holder !== null) return { holder };

@@ -1,6 +1,6 @@
 /** Reading a command's options. */
 import { parseArgs } from "node:util";
-import { Advice, say } from "./say.mjs";
+import { Advice, messageOf, say } from "./say.mjs";
 
 /**
  * @param {string} usage printed for --help, and with every complaint
@@ -9,18 +9,23 @@ import { Advice, say } from "./say.mjs";
  * @returns {{values: Record<string, any>, refuse: (why: string) => never} | null} null after --help
  */
 export function readOptions(usage, defaults) {
+  /** @type {(why: string) => never} */
   const refuse = (why) => {
     throw new Advice(why, ...usage.split("\n"));
   };
+  /** @type {NonNullable<import("node:util").ParseArgsConfig["options"]>} */
   const options = { help: { type: "boolean", short: "h", default: false } };
-  for (const [name, value] of Object.entries(defaults)) options[name] = { type: typeof value, default: value };
+  for (const [name, value] of Object.entries(defaults)) options[name] = { type: typeof value === "string" ? "string" : "boolean", default: value };
   let values;
   try {
     ({ values } = parseArgs({ options }));
   } catch (error) {
-    refuse(error.message);
+    return refuse(messageOf(error));
   }
-  if (values.help) return void say(usage) ?? null;
+  if (values.help) {
+    say(usage);
+    return null;
+  }
   return { values, refuse };
 }
 

@@ -19,6 +19,7 @@ export function copyRelease(folder) {
 /** Settings as in this release, for those files. @param {string} folder */
 export function writeSettings(folder) {
   const text = readFileSync(join(ROOT, "wrangler.toml"), "utf8");
+  /** @type {[RegExp, string][]} */
   const changes = [
     [/^# The Worker on Cloudflare[^]*?(?=^name = )/m, "# The Worker on Cloudflare: `npx hitparade deploy`. `npx hitparade serve` reads it too.\n"],
     [/^main = .*$/m, `main = "${WORKER_FOLDER}/entry.js"`],

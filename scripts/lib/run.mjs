@@ -13,14 +13,14 @@ const ENDING = ["SIGINT", "SIGTERM"];
  * Runs a program to its end, its output on our standard error (or where `stdout` says).
  * @param {string} program
  * @param {string[]} args
- * @param {{env?: NodeJS.ProcessEnv, cwd?: string, stdout?: "inherit", stdin?: "inherit", onLine?: (line: string) => void}} [options]
+ * @param {{env?: NodeJS.ProcessEnv, cwd?: string, stdout?: "inherit", stdin?: "inherit" | "ignore", onLine?: (line: string) => void}} [options]
  *   `stdin`: the program may ask the user; `onLine`: gets what it says, which is not shown
  * @returns {Promise<number>} the exit code; 1 when a signal ended it
  */
 export function run(program, args, { env = process.env, cwd = ROOT, stdout, stdin = "ignore", onLine } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { cwd, env, stdio: onLine ? [stdin, "pipe", "pipe"] : [stdin, stdout ?? 2, 2] });
-    for (const stream of onLine ? [child.stdout, child.stderr] : []) createInterface({ input: stream }).on("line", onLine);
+    if (onLine) for (const stream of [child.stdout, child.stderr]) if (stream) createInterface({ input: stream }).on("line", onLine);
     // Whoever ends this script ends what it runs, even when the signal came to the script alone.
     let ending = null;
     const pass = (signal) => child.kill((ending = signal));

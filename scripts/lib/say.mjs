@@ -25,6 +25,9 @@ export class Advice extends Error {
   }
 }
 
+/** What an error says of itself. @param {unknown} error */
+export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
 /**
  * Runs a script's main function; an `Advice` is printed as it is, anything else with its stack.
  * @param {() => Promise<number | void>} main its number is the exit code
@@ -33,7 +36,7 @@ export async function runMain(main) {
   try {
     process.exitCode = (await main()) ?? 0;
   } catch (error) {
-    say(`\nerror: ${error instanceof Advice ? error.message : error.stack}`);
+    say(`\nerror: ${error instanceof Error && !(error instanceof Advice) ? error.stack : messageOf(error)}`);
     process.exitCode = 1;
   }
 }

@@ -82,7 +82,7 @@ export async function startWorkerd(configPath, port, variables = {}, onEnd = () 
   };
   try {
     const url = `http://${HOST}:${await listening(child, ended)}`;
-    return { url, stop, ended, pid: child.pid };
+    return { url, stop, ended, pid: /** @type {number} */ (child.pid) };
   } catch (error) {
     await stop();
     throw error;
@@ -159,7 +159,7 @@ function spawnWorkerd(configPath, port, variables) {
     // Ends when our end of its input closes, which it does however we end.
     const guard = spawn("/bin/sh", ["-c", `cat; kill -KILL ${child.pid} 2>&-`], { stdio: ["pipe", "ignore", "ignore"] });
     guard.unref();
-    guard.stdin.unref?.();
+    /** @type {import("node:net").Socket} */ (guard.stdin).unref?.();
     child.on("exit", () => {
       guard.kill("SIGKILL");
       guard.stdin.destroy();

@@ -33,7 +33,10 @@ export class Soak {
   #kills = 0;
   #next = 0;
   #running = true;
+  /** @type {import("node:child_process").ChildProcessByStdio<null, import("node:stream").Readable, import("node:stream").Readable> | null} */
   #child = null;
+  startedMs = 0;
+  seconds = 0;
   #url = "";
   #failures = [];
   #log = "";
@@ -207,8 +210,9 @@ export class Soak {
 
   /** Of the server's processes; the largest is workerd. */
   #residentBytes() {
+    const pid = this.#child?.pid;
     try {
-      const children = readFileSync(`/proc/${this.#child.pid}/task/${this.#child.pid}/children`, "utf8").trim().split(" ");
+      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
       const sizes = children.map((pid) => Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0));
       return 1_024 * Math.max(...sizes);
     } catch {
@@ -226,6 +230,7 @@ export class Soak {
     }
     for (const [scope, posts] of totals) {
       const want = [...posts.values()].reduce((sum, count) => sum + count, 0);
+      /** @type {{total_views: number, top_posts: {post_id: string, view_count: number}[]} | undefined} */
       let chart;
       for (const deadline = Date.now() + SETTLE_MS; Date.now() < deadline; await sleep(500)) {
         const answer = await fetch(`${this.#url}/top-posts?region=${scope}&timeframe=all&k=1000`).catch(() => null);
@@ -233,6 +238,7 @@ export class Soak {
         if (chart?.total_views === want) break;
       }
       if (chart?.total_views !== want) this.#fail(`${scope}: ${chart?.total_views} plays in the chart, ${want} were sent`);
+      if (!chart) continue;
       const wrong = chart.top_posts.filter(({ post_id, view_count }) => posts.get(post_id) !== view_count);
       if (wrong.length > 0 || chart.top_posts.length !== posts.size) {
         this.#fail(`${scope}: ${wrong.length} posts are wrong, ${chart.top_posts.length} of ${posts.size} listed`);
@@ -272,6 +278,7 @@ export class Soak {
   async #kill() {
     const child = this.#child;
     this.#child = null;
+    if (!child?.pid) return;
     const ended = new Promise((done) => child.once("exit", done));
     if (child.exitCode === null && child.signalCode === null) {
       process.kill(-child.pid, "SIGKILL");

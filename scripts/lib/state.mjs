@@ -1,9 +1,10 @@
 /** The folder of a server's state: held by one process at a time, and copied as a whole. */
 import { createHash } from "node:crypto";
-import { accessSync, closeSync, constants, cpSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { accessSync, closeSync, constants, cpSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
+import { filesBelow } from "./files.mjs";
 import { tryLock } from "./lock.mjs";
-import { Advice } from "./say.mjs";
+import { Advice, messageOf } from "./say.mjs";
 
 const OBJECTS = "objects";
 const MANIFEST = "backup.json";
@@ -21,7 +22,7 @@ export function lockState(folder) {
     mkdirSync(folder, { recursive: true });
     accessSync(folder, constants.W_OK);
   } catch (error) {
-    throw new Advice(`Cannot store under ${folder}: ${error.message}.`, "Name another folder with --state.");
+    throw new Advice(`Cannot store under ${folder}: ${messageOf(error)}.`, "Name another folder with --state.");
   }
   const held = tryLock(join(folder, "lock"));
   if ("holder" in held) {
@@ -92,7 +93,7 @@ function readManifest(backup) {
     const manifest = JSON.parse(readFileSync(join(backup, MANIFEST), "utf8"));
     if (manifest.version === 1) return manifest;
   } catch (error) {
-    throw new Advice(`${backup} is no backup: ${error.message}.`);
+    throw new Advice(`${backup} is no backup: ${messageOf(error)}.`);
   }
   throw new Advice(`${backup} was made by a newer release.`);
 }
@@ -100,19 +101,12 @@ function readManifest(backup) {
 /** @returns {Promise<Record<string, {bytes: number, sha256: string}>>} by path */
 async function sumsOf(folder) {
   const sums = {};
-  for (const path of filesBelow(folder).sort()) {
+  for (const path of existsSync(folder) ? filesBelow(folder).sort() : []) {
     const hash = createHash("sha256");
     for await (const chunk of createReadStream(path)) hash.update(chunk);
     sums[relative(folder, path)] = { bytes: statSync(path).size, sha256: hash.digest("hex") };
   }
   return sums;
-}
-
-function filesBelow(folder) {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
 }
 
 function sizeOf(files) {

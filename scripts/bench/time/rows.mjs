@@ -51,6 +51,7 @@ export function copyRegions(stored, regions, inAll) {
 
 /** What a region's ladder takes after a year: the mean size of each level times the panes kept. */
 export function paneSizes(stored) {
+  /** @type {number[][]} */
   const sizes = KEPT.map(() => []);
   for (const [key, value] of stored.rows(PANES)) {
     const { scope, level } = partsOf(key);

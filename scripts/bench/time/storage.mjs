@@ -12,7 +12,7 @@ export class Storage {
   puts = 0;
   deletes = 0;
   /** @type {Record<string, any>} exports of the instance */
-  instance;
+  instance = {};
 
   /** Another storage with the same rows. */
   clone() {
@@ -23,8 +23,9 @@ export class Storage {
 
   /** @param {number} table */
   rows(table) {
-    if (!this.tables.has(table)) this.tables.set(table, new Map());
-    return this.tables.get(table);
+    let rows = this.tables.get(table);
+    if (!rows) this.tables.set(table, (rows = new Map()));
+    return rows;
   }
 
   set(table, key, value) {
@@ -39,8 +40,8 @@ export class Storage {
 
   /** The keys of a table that are `start` or above and begin with `prefix`. */
   *#from(table, prefix, start) {
-    if (!this.#sorted.has(table)) this.#sorted.set(table, [...this.rows(table).keys()].sort());
-    const keys = this.#sorted.get(table);
+    let keys = this.#sorted.get(table);
+    if (!keys) this.#sorted.set(table, (keys = [...this.rows(table).keys()].sort()));
     let [low, high] = [0, keys.length];
     while (low < high) {
       const middle = (low + high) >> 1;
@@ -66,7 +67,7 @@ export class Storage {
         let bytes = 0;
         for (const key of this.#from(table, prefix, from > prefix ? from : prefix)) {
           if (bytes > maxBytes >>> 0) break;
-          const value = what === 1 ? rows.get(key) : new Uint8Array();
+          const value = (what === 1 ? rows.get(key) : undefined) ?? new Uint8Array();
           const lengths = Buffer.alloc(8);
           lengths.writeUInt32LE(key.length, 0);
           lengths.writeUInt32LE(value.length, 4);
