@@ -12,6 +12,7 @@ const USAGE = `usage: npm run dev -- NAME [OPTIONS]
   fuzz          bad input of every kind
   proxies       a thousand visitors through nginx, Caddy and HAProxy
   schemathesis  requests made from /openapi.json
+  types         TypeScript reads all JavaScript
   cost          what a size needs and costs
   bench         \`npm run bench\`
   simulate      \`npm run simulate\`
@@ -27,6 +28,7 @@ const COMMANDS = {
   fuzz: () => import("./fuzz.mjs"),
   proxies: () => import("./proxies.mjs"),
   schemathesis: () => import("./schemathesis.mjs"),
+  types: () => import("./types.mjs"),
   cost: () => import("./cost.mjs"),
   bench: () => import("./bench.mjs"),
   simulate: () => import("./simulate.mjs"),

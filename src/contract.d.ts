@@ -87,7 +87,7 @@ export interface Refusal {
   /** Whom it is for; null for everybody. */
   address: string | null;
   /** And not only of those that are not kept. */
-  of_all_charts: boolean;
+  of_all_reads: boolean;
   expires_ms: number;
 }
 
@@ -118,7 +118,9 @@ export interface Sockets {
   accept(context: DurableObjectState, tag: string, address: string | undefined, text: string): WebSocket;
   count(context: DurableObjectState, tag: string | undefined): number;
   countOf(context: DurableObjectState, address: string): number;
-  tags(context: DurableObjectState): string[];
+  tagsOf(context: DurableObjectState, address: string): string[];
+  census(context: DurableObjectState): string[];
+  close(context: DurableObjectState, tag: string): void;
   send(context: DurableObjectState, tag: string, text: string, heard_since_ms: number): void;
 }
 

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The three of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 18] = [
+const ORDER: [&[&str]; 19] = [
     &["summary"],
     &["mutants"],
     &["panics"],
     &["log"],
+    &["text"],
     &["visitor"],
     &["limiter"],
     &["codec"],

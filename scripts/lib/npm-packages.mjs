@@ -20,6 +20,9 @@ const ESBUILD = bin("esbuild");
 /** The tool that uploads a Worker; to be run by `NODE`, which is new enough for it. */
 export const WRANGLER = join(MODULES, "wrangler", "bin", "wrangler.js");
 
+/** TypeScript's compiler, which only checks here. */
+export const TSC = join(MODULES, "typescript", "bin", "tsc");
+
 /** Node from the lock file, newer than what the user may have; for `wrangler` and the tests. */
 export const NODE = bin("node");
 

@@ -24,6 +24,7 @@ const FILE = "wrangler.toml";
  * @property {{bindings?: {name: string, class_name: string}[]}} [durable_objects]
  * @property {{directory?: string, binding: string}} [assets]
  * @property {Record<string, string>} [vars]
+ * @property {{name: string, simple: {limit: number, period: number}}[]} [ratelimits]
  */
 
 /** @returns {Promise<WorkerConfig>} */

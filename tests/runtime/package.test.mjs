@@ -104,7 +104,7 @@ describe("the npm package", () => {
     for (const name of ["build/entry.js", "build/index_bg.wasm", "build/www/beacon.js", "build/bin/hitparade.mjs", "www/beacon.d.mts", "wrangler.toml"]) {
       assert.ok(names.includes(name), `${name} is missing`);
     }
-    const strange = names.filter((name) => /\.rs$|^(src|tests|scripts|target)\//.test(name));
+    const strange = names.filter((name) => /\.rs$|tsconfig\.json$|^(src|tests|scripts|target)\//.test(name));
     assert.deepEqual(strange, []);
   });
 
