@@ -14,9 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hitparade::codec::{self, Record};
-use hitparade::global::{ChartRules, FirstRegion, Global, GlobalMetrics};
+use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::{Card, ChartForm, Compared, ComparedWith, Count, Leaderboard, Place};
-use hitparade::region::{Admission, Counted, CountedInPart, Shard, ShardMetrics, Sizes, Voter};
+use hitparade::region::{Admission, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable};
 use hitparade::window::{DAY_MS, MINUTE_MS, Span};

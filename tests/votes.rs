@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use hitparade::codec;
 use hitparade::limiter::{MAX_EXACT, WINDOW_MS};
-use hitparade::region::{MAX_VOTES_OF_ADDRESS, Taken, Voter, Votes};
-use hitparade::wire::{Batch, BatchPlay, RecordRequest};
+use hitparade::region::{MAX_VOTES_OF_ADDRESS, Taken, Votes};
+use hitparade::wire::{Batch, BatchPlay, RecordRequest, Voter};
 use proptest::prelude::*;
 
 const START_MS: u64 = 29_000_000 * WINDOW_MS;

@@ -10,8 +10,7 @@ use super::problem::Problem;
 use super::request::Call;
 use super::{leaderboards, limits, table};
 use crate::platform::{LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, shard_stub};
-use crate::region::MAX_CUTS_OF_ADDRESS;
-use crate::wire::LiveRequest;
+use crate::wire::{LiveRequest, MAX_CUTS_OF_ADDRESS};
 
 /// Readers who are sent away come back spread over some time, from so many seconds to so many.
 const RETRY_AFTER_S: [u32; 2] = [10, 30];

@@ -21,10 +21,8 @@ use super::counters::{self, AGE_BOUNDS_S, Counters};
 use super::problem::Problem;
 use super::request::Call;
 use crate::codec;
-use crate::global::{DATABASE_BYTES, GlobalMetrics, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
 use crate::platform::{call_raw, global_stub, instance_metrics, now_ms};
-use crate::region::{ShardMetrics, Sizes};
-use crate::wire::InstanceMetrics;
+use crate::wire::{GlobalMetrics, InstanceMetrics, ShardMetrics, Sizes};
 
 const TIMEOUT_MS: u64 = 5_000;
 /// What was told serves for so long.
@@ -286,15 +284,16 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
                 "global_stored_share",
                 "Share of what the platform gives a database: from 0.3 on, panes are kept shorter.",
                 global.stored_bytes,
-                DATABASE_BYTES,
+                global.most_stored_bytes,
             ),
             (
                 "global_catalog_share",
                 "Share of the bytes or posts that the catalog may have: at 1 it takes no more.",
-                global
-                    .catalog_bytes
-                    .max(global.catalog_posts * (MAX_CATALOG_BYTES / MAX_CATALOG_POSTS)),
-                MAX_CATALOG_BYTES,
+                global.catalog_bytes.max(
+                    global.catalog_posts
+                        * (global.most_catalog_bytes / global.most_catalog_posts.max(1)),
+                ),
+                global.most_catalog_bytes,
             ),
         ] {
             text.family(name, "gauge", help);

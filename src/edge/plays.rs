@@ -23,11 +23,11 @@ use crate::play::{
     Body, BodyError, Clock, ClockError, Envelope, MAX_BODY_BYTES, MAX_BODY_BYTES_TRUSTED,
     MAX_IDEMPOTENCY_KEY_BYTES, MAX_PLAYS, MAX_PLAYS_TRUSTED, Play, Refused, Rules, read_body,
 };
-use crate::region::{CountedInPart, Voter};
 use crate::settings::{RegionSetting, place, read_regions};
 use crate::topology::{DeletedRegion, Region, RegionTable};
 use crate::wire::{
-    Batch, BatchPlay, COUNTED, Claim, NameCheck, REPEATED, RecordReply, RecordRequest,
+    Batch, BatchPlay, COUNTED, Claim, CountedInPart, NameCheck, REPEATED, RecordReply,
+    RecordRequest, Voter,
 };
 
 /// How long a shard may take at least to make a batch durable.

@@ -4,7 +4,7 @@
 //! An export is of one moment, which it names, and is read page by page while senders go on; the
 //! address of the next page is in `Link`. The last line says how many lines there are and whether the
 //! export is complete: whether every shard has told what it had by then. An import sends the same lines back in
-//! order, any number at a time; each is taken once (`crate::global`, `transfer`).
+//! order, any number at a time; each is taken once (`src/global/transfer.rs`).
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -1,52 +1,8 @@
 //! What the global object tells the operator.
 
-use serde::{Deserialize, Serialize};
-
-use super::Global;
-use crate::codec::Record;
+use super::{DATABASE_BYTES, Global, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
 use crate::topology::{GLOBAL_SCOPE, parts_of_key};
-use crate::wire::{InstanceMetrics, ShardFigures};
-
-/// Counters since the object started, and how it stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GlobalMetrics {
-    pub rows_written: u64,
-    /// Flushes: what was pending went into the ladders.
-    pub folds: u64,
-    /// Rows of ladders that these wrote.
-    pub folded_panes: u64,
-    /// Offsets that no shard could send any more.
-    pub gaps: u64,
-    pub pushes: u64,
-    pub refused_pushes: u64,
-    pub damaged_rows: u64,
-    pub damaged_regions: u64,
-    /// Taken and not folded yet.
-    pub pending_bytes: u64,
-    /// Bytes of the database, of [`DATABASE_BYTES`](super::DATABASE_BYTES).
-    pub stored_bytes: u64,
-    pub catalog_posts: u64,
-    pub catalog_bytes: u64,
-    /// Leaderboards that were asked for, and those that had no turn.
-    pub charts: u64,
-    pub refused_charts: u64,
-    /// What reading was charged: charts, pages, lists of regions.
-    pub reading_ms: u64,
-    /// How often the state was loaded from storage: once, and after each storage error.
-    pub loads: u64,
-    pub started_ms: u64,
-    pub instance: InstanceMetrics,
-    /// How long ago each shard that has panes open pushed last.
-    pub push_ages_ms: Vec<(String, u32, u64)>,
-    /// Shards that have told their figures, and the figures of some of them.
-    pub shards_told: u64,
-    pub shards: Vec<ShardFigures>,
-}
-
-impl Record for GlobalMetrics {
-    const KIND: u8 = 62;
-    const VERSION: u8 = 1;
-}
+use crate::wire::GlobalMetrics;
 
 impl Global {
     /// Adds what the state knows.
@@ -67,7 +23,10 @@ impl Global {
             damaged_regions: health.damaged_regions as u64,
             pending_bytes: health.pending_bytes as u64,
             catalog_posts: self.catalog.size.posts,
+            most_stored_bytes: DATABASE_BYTES,
+            most_catalog_posts: MAX_CATALOG_POSTS,
             catalog_bytes: self.catalog.size.bytes,
+            most_catalog_bytes: MAX_CATALOG_BYTES,
             push_ages_ms: push_ages_ms.collect(),
             ..metrics
         }

@@ -80,7 +80,6 @@ mod work;
 
 pub use charts::ChartRules;
 pub use limits::GlobalLimits;
-pub use metrics::GlobalMetrics;
 pub use regions::FirstRegion;
 pub use room::{DATABASE_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
 pub use state::{Global, Health, SyncPoint};

@@ -13,7 +13,7 @@ use super::figures::Figures;
 use super::pages::Pages;
 use super::post::PostPage;
 use super::region_list::{CountedRegions, RegionList};
-use super::{ChartRules, Done, FirstRegion, Global, GlobalMetrics};
+use super::{ChartRules, Done, FirstRegion, Global};
 use crate::codec::{self, Record};
 use crate::leaderboard::Leaderboard;
 use crate::log::report;

@@ -20,11 +20,11 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::backlog::Backlog;
-use super::places::{self, Held, MAX_CUTS_OF_ADDRESS};
+use super::places::{self, Held};
 use crate::codec;
 use crate::leaderboard::{Chart, Format, Leaderboard, Rendered};
 use crate::log::report;
-use crate::wire::{ChartReply, LiveRequest};
+use crate::wire::{ChartReply, LiveRequest, MAX_CUTS_OF_ADDRESS};
 
 /// How often charts are looked at for changes.
 pub const LOOK_INTERVAL_MS: u64 = 2_000;

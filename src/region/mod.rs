@@ -67,11 +67,9 @@ mod votes;
 
 pub use alarm::Alarm;
 pub use limits::Limits;
-pub use metrics::{Counted, ShardMetrics, Sizes};
-pub use places::MAX_CUTS_OF_ADDRESS;
 pub use push_timer::PushTimer;
 pub use shard::{Admission, Health, Shard, SyncPoint};
-pub use votes::{CountedInPart, MAX_VOTES_OF_ADDRESS, Taken, Voter, Votes};
+pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes};
 
 /// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five
 /// for messages under way and clocks that differ. At 1,000 batches/s and 16 bytes a batch: 19.2 MB.

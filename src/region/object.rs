@@ -18,9 +18,9 @@ use worker::{
 
 use super::charts::{ChartCache, FRESH_MS};
 use super::live::{self, LOOK_INTERVAL_MS, NoPlace, Reader, Shown};
-use super::votes::{CountedInPart, Sifted, Taken, Voter, Votes};
+use super::votes::{Sifted, Taken, Votes};
 use super::{Admission, Alarm, GROUP_AFTER_A_SECOND, GROUP_BYTES, GROUP_REQUESTS, GROUP_WAIT_MS};
-use super::{PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, PushTimer, Shard, ShardMetrics};
+use super::{PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, PushTimer, Shard};
 use crate::codec;
 use crate::log::report;
 use crate::panics;
@@ -31,8 +31,9 @@ use crate::platform::{
 use crate::storage::{SqlStorage, StorageError};
 use crate::topology::Epoch;
 use crate::wire::{
-    Announcement, AnnouncementReply, COUNTED, ChartReply, CutRequest, KeptChart, LiveRequest,
-    PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal, ShardReport,
+    Announcement, AnnouncementReply, COUNTED, ChartReply, CountedInPart, CutRequest, KeptChart,
+    LiveRequest, PushReplyOrRefusal, REPEATED, RecordReply, RecordRequest, Refusal, ShardMetrics,
+    ShardReport, Voter,
 };
 
 /// How long readers wait for the global object before they get what is there.

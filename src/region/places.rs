@@ -12,9 +12,6 @@ pub const MAX_CHARTS: usize = 256;
 /// Cuts of them. Each is rendered once a look where its chart has changed: 20 µs for ten posts, 2 ms for
 /// a thousand.
 pub const MAX_CUTS: usize = 512;
-/// Cuts that one address reads: a page shows one or two.
-pub const MAX_CUTS_OF_ADDRESS: usize = 16;
-
 /// A cut that is shown: its tag, and the address of all its sockets where that is one.
 pub type Held = (String, Option<String>);
 

@@ -18,8 +18,8 @@ use crate::summary::{Seed, Summary};
 use crate::topology::Epoch;
 use crate::window::{Level, PaneKey};
 use crate::wire::{
-    Announcement, Batch, Claim, Cut, CutRequest, MAX_PANE_AHEAD_MS, NameCheck, News, RecordReply,
-    RecordRequest, SealedPane,
+    Announcement, Batch, Claim, Counted, Cut, CutRequest, MAX_PANE_AHEAD_MS, NameCheck, News,
+    RecordReply, RecordRequest, SealedPane,
 };
 
 /// The two copies of the checkpoint's header: without it the journal would be counted again.

@@ -28,12 +28,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
 use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-use crate::codec::{self, Record};
+use crate::codec;
 use crate::limiter::Limiter;
-use crate::wire::{Batch, RecordRequest};
+use crate::wire::{Batch, RecordRequest, Voter};
 
 /// What an address adds a minute to all posts of a shard together, however many: a hundred full
 /// batches. Twenty such addresses bring 2 million votes a minute, and only beyond that an address
@@ -42,32 +41,6 @@ use crate::wire::{Batch, RecordRequest};
 pub const MAX_VOTES_OF_ADDRESS: u32 = 100_000;
 const MAX_VERDICTS: usize = 4_096;
 const MAX_INDEXES: usize = 262_144;
-
-/// Worker → shard, beside a batch: who sends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Voter {
-    pub sender: u64,
-    /// What it may add to a post a minute.
-    pub limit: u32,
-}
-
-impl Record for Voter {
-    const KIND: u8 = 51;
-    const VERSION: u8 = 1;
-}
-
-/// Shard → Worker: counted, but for these.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CountedInPart {
-    pub repeated: bool,
-    /// Places in the batch, ascending.
-    pub too_many: Vec<u16>,
-}
-
-impl Record for CountedInPart {
-    const KIND: u8 = 52;
-    const VERSION: u8 = 1;
-}
 
 /// What is left of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,12 @@ use crate::codec::{self, Record};
 use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, MAX_K, class_of_k};
 use crate::topology::{Change, DeletedRegion, Epoch, Region, RegionTable};
 
+mod metrics;
+mod votes;
+
+pub use metrics::{Counted, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes};
+pub use votes::{CountedInPart, Voter};
+
 pub use crate::leaderboard::Sort;
 
 /// Gives message types their kind and version in one readable table.
@@ -313,16 +319,6 @@ pub struct ShardReport<'a> {
     pub figures: &'a [u8],
 }
 
-/// What a shard said of itself last.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardFigures {
-    pub region_id: String,
-    pub shard: u32,
-    pub age_ms: u64,
-    /// [`ShardReport::figures`].
-    pub figures: Vec<u8>,
-}
-
 /// Global → shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushReply {
@@ -410,6 +406,9 @@ pub struct KeptChart<'a> {
     #[serde(borrow)]
     pub reply: &'a [u8],
 }
+
+/// Cuts of charts that the sockets of one address may read at a shard: a page shows one or two.
+pub const MAX_CUTS_OF_ADDRESS: usize = 16;
 
 /// Worker → shard: send this chart, now and whenever it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -621,16 +620,6 @@ pub struct RegionsReply(pub Result<Vec<RegionStatus>, Refusal>);
 /// Global → Worker: which regions and shards there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableReply(pub Result<RegionTable, Refusal>);
-
-/// An instance of Wasm, as an object in it sees it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InstanceMetrics {
-    /// Its random name.
-    pub id: u64,
-    pub started_ms: u64,
-    pub memory_bytes: u64,
-    pub allocated_bytes: u64,
-}
 
 /// A row that leaves one installation and may arrive in another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

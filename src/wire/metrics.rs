@@ -1,0 +1,160 @@
+//! What the objects tell the operator.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Record;
+
+/// An instance of Wasm, as an object in it sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceMetrics {
+    /// Its random name.
+    pub id: u64,
+    pub started_ms: u64,
+    pub memory_bytes: u64,
+    pub allocated_bytes: u64,
+}
+
+/// How many of each size there were, for a histogram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// So many were at most as large as the bound at this place, and larger than the one before;
+    /// the last ones were larger than every bound.
+    pub counts: [u64; Sizes::BOUNDS.len() + 1],
+    pub sum: u64,
+}
+
+impl Sizes {
+    pub const BOUNDS: [u64; 6] = [1, 4, 16, 64, 256, 1_024];
+
+    pub fn add(&mut self, size: u64) {
+        let place = Self::BOUNDS.iter().position(|bound| size <= *bound);
+        let place = place.unwrap_or(Self::BOUNDS.len());
+        if let Some(count) = self.counts.get_mut(place) {
+            *count += 1;
+        }
+        self.sum = self.sum.saturating_add(size);
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// What went into panes since the state was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Every play, each as often as its `count` says.
+    pub plays: u64,
+    /// Entries of each batch.
+    pub batch_sizes: Sizes,
+    /// Batches and claims of each commit.
+    pub commit_sizes: Sizes,
+}
+
+/// Counters of a shard since it started, and how full it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardMetrics {
+    pub rows_written: u64,
+    /// Batches that were made durable, repeats not among them.
+    pub batches: u64,
+    pub repeated_batches: u64,
+    /// Batches that were told to come back.
+    pub busy_batches: u64,
+    pub damaged_rows: u64,
+    pub waiting_batches: u64,
+    pub open_panes: u64,
+    pub outbox_panes: u64,
+    pub outbox_bytes: u64,
+    pub remembered_batches: u64,
+    /// Leaderboards that the global object was asked for.
+    pub charts_asked: u64,
+    pub counted: Counted,
+    /// Pushes that the global object took, their bytes, and those that failed.
+    pub pushes: u64,
+    pub pushed_bytes: u64,
+    pub failed_pushes: u64,
+    /// Since the oldest sealed pane of the outbox was sealed; 0 where there is none.
+    pub outbox_age_ms: u64,
+    /// How often the state was loaded from storage: once, and after each storage error.
+    pub loads: u64,
+    pub started_ms: u64,
+    pub instance: InstanceMetrics,
+}
+
+impl Record for ShardMetrics {
+    const KIND: u8 = 53;
+    const VERSION: u8 = 2;
+}
+
+impl ShardMetrics {}
+
+/// What a shard said of itself last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardFigures {
+    pub region_id: String,
+    pub shard: u32,
+    pub age_ms: u64,
+    /// [`ShardReport::figures`](super::ShardReport::figures).
+    pub figures: Vec<u8>,
+}
+
+/// Counters of the global object since it started, and how it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlobalMetrics {
+    pub rows_written: u64,
+    /// Flushes: what was pending went into the ladders.
+    pub folds: u64,
+    /// Rows of ladders that these wrote.
+    pub folded_panes: u64,
+    /// Offsets that no shard could send any more.
+    pub gaps: u64,
+    pub pushes: u64,
+    pub refused_pushes: u64,
+    pub damaged_rows: u64,
+    pub damaged_regions: u64,
+    /// Taken and not folded yet.
+    pub pending_bytes: u64,
+    /// Bytes of the database, and how many it may have.
+    pub stored_bytes: u64,
+    pub most_stored_bytes: u64,
+    /// What the catalog has, and what it may have.
+    pub catalog_posts: u64,
+    pub most_catalog_posts: u64,
+    pub catalog_bytes: u64,
+    pub most_catalog_bytes: u64,
+    /// Leaderboards that were asked for, and those that had no turn.
+    pub charts: u64,
+    pub refused_charts: u64,
+    /// What reading was charged: charts, pages, lists of regions.
+    pub reading_ms: u64,
+    /// How often the state was loaded from storage: once, and after each storage error.
+    pub loads: u64,
+    pub started_ms: u64,
+    pub instance: InstanceMetrics,
+    /// How long ago each shard that has panes open pushed last.
+    pub push_ages_ms: Vec<(String, u32, u64)>,
+    /// Shards that have told their figures, and the figures of some of them.
+    pub shards_told: u64,
+    pub shards: Vec<ShardFigures>,
+}
+
+impl Record for GlobalMetrics {
+    const KIND: u8 = 62;
+    const VERSION: u8 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_counts_at_the_first_bound_that_it_does_not_exceed() {
+        let mut sizes = Sizes::default();
+        for size in [0, 1, 2, 4, 5, 1_024, 1_025, u64::MAX] {
+            sizes.add(size);
+        }
+        assert_eq!(sizes.counts, [2, 2, 1, 0, 0, 1, 2]);
+        assert_eq!((sizes.count(), sizes.sum), (8, u64::MAX));
+    }
+}

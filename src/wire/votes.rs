@@ -1,0 +1,31 @@
+//! Votes of an address: what a Worker says of a sender, and a shard of its plays.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Record;
+
+/// Worker → shard, beside a batch: who sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voter {
+    pub sender: u64,
+    /// What it may add to a post a minute.
+    pub limit: u32,
+}
+
+impl Record for Voter {
+    const KIND: u8 = 51;
+    const VERSION: u8 = 1;
+}
+
+/// Shard → Worker: counted, but for these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountedInPart {
+    pub repeated: bool,
+    /// Places in the batch, ascending.
+    pub too_many: Vec<u16>,
+}
+
+impl Record for CountedInPart {
+    const KIND: u8 = 52;
+    const VERSION: u8 = 1;
+}
