@@ -60,6 +60,9 @@ const LIST_SHARES: u64 = 2;
 const USUAL_US: f64 = 6_000.0;
 /// How long a question may wait for its turn; whoever asks waits 10 s.
 const MAX_WAIT_MS: u64 = 1_000;
+/// An address whose pages owe more than its share of so long gets none of the time that others leave:
+/// that is for those who ask for less.
+const MAX_OWED_MS: u64 = 10_000;
 /// Charts that are told apart, of some 200 bytes. At the limit, further ones stay cold.
 const MAX_WARM: usize = 1_024;
 /// Addresses that read pages and are told apart. At the limit, further ones stay newcomers.
@@ -231,11 +234,6 @@ impl Admission {
             self.pay(&turn.reader, -turn.advance_us, now_ms);
         }
         can_begin
-    }
-
-    /// Gives a turn back that is not needed.
-    pub fn leave(&mut self, turn: &Turn, now_ms: u64) {
-        self.pay(&turn.reader, -turn.advance_us, now_ms);
     }
 
     /// Settles what was done in a turn, or in a step of it.
@@ -419,6 +417,9 @@ impl Admission {
     fn wait_us(&self, reader: &Reader, now_ms: u64) -> f64 {
         let us_a_second = self.us_a_second as f64;
         let own_s = self.owes_us(reader, now_ms) / self.share_us_a_second(reader);
+        if matches!(reader, Reader::Pages(_)) && own_s * 1e3 > MAX_OWED_MS as f64 {
+            return own_s * 1e6;
+        }
         let spared_s = (self.owed_us + us_a_second / 2.0).max(0.0) / us_a_second;
         own_s.min(spared_s) * 1e6
     }

@@ -5,12 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_channel::oneshot;
 use wasm_bindgen_futures::spawn_local;
 use worker::{Delay, DurableObject, Env, Request, Response, State, durable_object};
 
 use super::admission::{Admission, Turn};
 use super::figures::Figures;
-use super::pages::Pages;
+use super::pages::{Answered, MAX_MAKING_MS, Pages};
 use super::post::PostPage;
 use super::region_list::{CountedRegions, RegionList};
 use super::{ChartRules, Done, FirstRegion, Global};
@@ -20,7 +21,7 @@ use crate::log::report;
 use crate::panics;
 use crate::platform::{
     answer, instance_metrics, keep_as_set, memory_is_short, now_ms, random_bytes, setting,
-    setting_is_true,
+    setting_is_true, within,
 };
 use crate::settings::read_regions;
 use crate::storage::{SqlStorage, Storage, StorageError, Table};
@@ -46,7 +47,7 @@ struct Inner {
     regions: RefCell<CountedRegions>,
     counters: RefCell<GlobalMetrics>,
     figures: RefCell<Figures>,
-    pages: RefCell<Pages>,
+    pages: RefCell<Pages<oneshot::Sender<Answered>>>,
 }
 
 impl DurableObject for GlobalBoard {
@@ -277,27 +278,47 @@ impl Inner {
     async fn post(&self, message: &[u8]) -> Result<PostReport, Refusal> {
         let PostQuestion { asker, page } = codec::decode::<PostQuestion>(message)
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
-        let known = || self.pages.borrow().get(&page, now_ms());
-        if let Some(known) = known() {
+        if let Some(known) = self.known_page(&page).await {
             return known;
         }
         let turn = self.admission.borrow_mut().page(asker, now_ms());
-        let turn = self.wait_for(turn).await?;
-        // Somebody who asked the same may have had a turn before.
-        if let Some(known) = known() {
-            self.admission.borrow_mut().leave(&turn, now_ms());
-            return known;
-        }
         let began_ms = now_ms();
-        let begun = self.with_global(|global, _| PostPage::begin(global, page.clone(), began_ms));
-        let mut making = begun?;
-        let answered = self
-            .in_steps(turn, |global, storage| {
-                making.step(global, storage, self.rules())
-            })
-            .await;
-        (self.pages.borrow_mut()).put(page, &answered, began_ms);
+        if turn.is_some() {
+            // Others who ask the same wait from now on: their turns are not needed.
+            self.pages.borrow_mut().begin(&page, began_ms);
+        }
+        let answered = match self.wait_for(turn).await {
+            Ok(turn) => self.make_page(turn, page.clone()).await,
+            Err(busy) => Err(busy),
+        };
+        let waiters = (self.pages.borrow_mut()).made(page, &answered, began_ms);
+        for waiter in waiters {
+            // A reader who hung up does not wait any more.
+            let _ = waiter.send(answered.clone());
+        }
         answered
+    }
+
+    async fn make_page(&self, turn: Turn, page: PostRequest) -> Result<PostReport, Refusal> {
+        let mut page = self.with_global(|global, _| PostPage::begin(global, page, now_ms()))?;
+        self.in_steps(turn, |global, storage| {
+            page.step(global, storage, self.rules())
+        })
+        .await
+    }
+
+    /// A page that was made a moment ago, or that somebody makes now. `None` where nobody does, or
+    /// whoever did could not.
+    async fn known_page(&self, page: &PostRequest) -> Option<Answered> {
+        if let Some(known) = self.pages.borrow().get(page, now_ms()) {
+            return Some(known);
+        }
+        let (waiter, made) = oneshot::channel();
+        let joined = self.pages.borrow_mut().join(page, waiter, now_ms());
+        joined.ok()?;
+        let made = within(MAX_MAKING_MS, made).await?.ok()?;
+        let is_of_its_maker = matches!(made, Err(Refusal::Busy { .. }));
+        (!is_of_its_maker).then_some(made)
     }
 
     /// Every region. Their plays are counted at most once a second, in turns; who finds none gets
