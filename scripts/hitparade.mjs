@@ -13,7 +13,7 @@ const USAGE = `usage: hitparade [COMMAND] [OPTIONS]
   deploy   the service on Cloudflare
   export   everything that an installation keeps, into a file
   import   such a file into another installation
-  backup   a copy of what \`serve\` stored
+  backup   a copy of an installation that runs, or of what \`serve\` stored
   restore  puts it back
 
 \`hitparade COMMAND --help\` tells a command's options.`;

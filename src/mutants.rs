@@ -73,6 +73,8 @@ pub enum Mutant {
     EntriesMissingInSilence,
     /// A shard pushes as often as ever, whatever it is told.
     IntervalIgnored,
+    /// A batch that was sent before its region was deleted is not claimed at its shards.
+    DeletedNotAsked,
     /// The global object takes what was counted before counting began anew.
     OldEpochTaken,
     /// A shard that begins anew keeps the panes that it has open.
@@ -92,7 +94,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 36] = [
+        pub const ALL: [Mutant; 37] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::RecordBeforeDurable,
@@ -126,6 +128,7 @@ mod switch {
             Mutant::HeardByOldPushes,
             Mutant::EntriesMissingInSilence,
             Mutant::IntervalIgnored,
+            Mutant::DeletedNotAsked,
             Mutant::OldEpochTaken,
             Mutant::PanesSurviveTheirEpoch,
             Mutant::PushWithoutLimits,

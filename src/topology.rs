@@ -336,6 +336,9 @@ pub struct DeletedRegion {
     /// As it was.
     pub region: Region,
     pub deleted_ms: u64,
+    /// Batches that were sent until then are claimed at its shards, wherever they go now. None while not
+    /// every shard is known to have been told: then there is no end to it.
+    pub claim_until_ms: Option<u64>,
 }
 
 impl Record for DeletedRegion {
@@ -344,14 +347,24 @@ impl Record for DeletedRegion {
 }
 
 impl DeletedRegion {
-    /// The shards that may have counted a batch which was first sent at a moment: so short after the
-    /// region was deleted that a Worker which did not know may have sent it there. None for one that
-    /// was sent later.
+    /// The shards that may have counted a batch which was first sent at a moment, by a Worker that did
+    /// not know. None for one that was sent later than any of them took plays.
     pub fn claim_at(&self, client: Option<&str>, sent_ms: u64) -> impl Iterator<Item = u32> {
-        let until_ms = self.deleted_ms.saturating_add(CLAIM_WITHIN_MS);
-        let route = (sent_ms <= until_ms).then(|| self.region.route(client, sent_ms));
+        let mut until_ms = self.claim_until_ms;
+        if mutants::active(Mutant::DeletedNotAsked) {
+            until_ms = Some(0);
+        }
+        let claims = until_ms.is_none_or(|until_ms| sent_ms <= until_ms);
+        let route = claims.then(|| self.region.route(client, sent_ms));
         let shards = route.map(|route| [route.claim_at, Some(route.shard)]);
         shards.into_iter().flatten().flatten()
+    }
+
+    /// Every shard has been told: what was sent before now may have met one that had not.
+    pub fn told(&mut self, now_ms: u64) {
+        // Two Workers disagree about when a batch was sent by at most twice the margin.
+        let until_ms = now_ms.saturating_add(2 * CLAIM_WITHIN_MS);
+        self.claim_until_ms.get_or_insert(until_ms);
     }
 }
 

@@ -574,6 +574,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             ..Region::new("MOON", "Moon", 3)
         },
         deleted_ms: NOW_MS,
+        claim_until_ms: Some(NOW_MS + 1),
     };
     all.add_owned(&deleted);
     all.add_owned(&DeleteRegion {

@@ -777,11 +777,26 @@ fn a_shard_of_a_deleted_region_says_of_a_batch_whether_it_counted_it_and_else_ne
     node.hear(News::Deleted);
     let deleted = world.global.table().deleted[0].clone();
     let margin_ms = hitparade::topology::CLAIM_WITHIN_MS;
-    let claims = |sent_ms| deleted.claim_at(Some("client"), sent_ms).count();
-    assert_eq!(
-        (claims(NOW_MS + margin_ms), claims(NOW_MS + margin_ms + 1)),
-        (1, 0)
-    );
+    let claims = |world: &World, sent_ms| {
+        let deleted = &world.global.table().deleted[0];
+        deleted.claim_at(Some("client"), sent_ms).count()
+    };
+    assert_eq!(claims(&world, u64::MAX), 1, "as long as not all were told");
+    let told = Told {
+        region_id: "NA".into(),
+        asked_ms: deleted.deleted_ms,
+    };
+    for later_ms in [0, MINUTE_MS] {
+        let storage = &world.storage;
+        let region = world.global.told(storage, &told, NOW_MS + later_ms);
+        assert_eq!(region.unwrap(), deleted.region);
+        world.global = load_global(&world.storage);
+        let until_ms = NOW_MS + 2 * margin_ms;
+        assert_eq!(
+            (claims(&world, until_ms), claims(&world, until_ms + 1)),
+            (1, 0)
+        );
+    }
     let claim = |node: &mut Node, key: &str| {
         let claim = codec::encode(&Claim {
             key: key.as_bytes(),

@@ -123,6 +123,14 @@ pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
                       plays until then; send it again";
         return Err(not_announced(&error, detail));
     }
+    if deleted.claim_until_ms.is_none() {
+        let told = Told {
+            region_id: region.key().into_owned(),
+            asked_ms: deleted.deleted_ms,
+        };
+        change(&call.env, "/told", &told).await?;
+        table::forget();
+    }
     Ok(Answer::json(&json!({
         "region_id": region.region_id,
         "deleted": rfc3339(deleted.deleted_ms),

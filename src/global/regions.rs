@@ -253,6 +253,7 @@ fn deleted_by_its_key(key: &[u8]) -> Option<DeletedRegion> {
             ..Region::new(region_id, region_id, 1)
         },
         deleted_ms: 0,
+        claim_until_ms: None,
     })
 }
 
@@ -374,17 +375,19 @@ pub fn delete(
     let deleted = DeletedRegion {
         region: region.clone(),
         deleted_ms: now_ms,
+        claim_until_ms: None,
     };
-    let number = table.deleted.len() as u32;
-    let remembered = [
-        DELETED_PREFIX,
-        &number.to_be_bytes()[..],
-        region.key().as_bytes(),
-    ]
-    .concat();
     let writes = [
         Write::delete(Table::Regions, key.clone()),
-        Write::put(Table::Meta, remembered, codec::encode(&deleted)),
+        deleted_write(table.deleted.len(), &deleted),
     ];
     Ok((position, deleted, writes))
+}
+
+/// The write that remembers a region that was deleted, by how many were before it.
+pub fn deleted_write(number: usize, deleted: &DeletedRegion) -> Write {
+    let number = (number as u32).to_be_bytes();
+    let key = deleted.region.key();
+    let key = [DELETED_PREFIX, &number[..], key.as_bytes()].concat();
+    Write::put(Table::Meta, key, codec::encode(deleted))
 }

@@ -709,8 +709,8 @@ impl Global {
         }
     }
 
-    /// Every shard has been told of a change of the number of shards: batches are claimed for a
-    /// while more only.
+    /// Every shard has been told of a change of the number of shards, or that its region was deleted:
+    /// batches are claimed for a while more only.
     ///
     /// # Errors
     /// [`Refusal`]: nothing was changed.
@@ -720,6 +720,12 @@ impl Global {
         told: &Told,
         now_ms: u64,
     ) -> Result<Region, Refusal> {
+        let is_told = |deleted: &DeletedRegion| {
+            deleted.region.key() == told.region_id && deleted.deleted_ms == told.asked_ms
+        };
+        if let Some(number) = self.table.deleted.iter().position(is_told) {
+            return self.told_of_deletion(storage, number, now_ms);
+        }
         let regions = &mut self.table.regions;
         let position = regions
             .iter()
@@ -735,6 +741,23 @@ impl Global {
             .map_err(|error| Refusal::Storage(error.0))?;
         known.clone_from(&region);
         Ok(region)
+    }
+
+    fn told_of_deletion(
+        &mut self,
+        storage: &impl Storage,
+        number: usize,
+        now_ms: u64,
+    ) -> Result<Region, Refusal> {
+        let deleted = self.table.deleted.get_mut(number);
+        let known = deleted.ok_or(Refusal::UnknownRegion)?;
+        let mut deleted = known.clone();
+        deleted.told(now_ms);
+        storage
+            .write(&[regions::deleted_write(number, &deleted)])
+            .map_err(|error| Refusal::Storage(error.0))?;
+        known.clone_from(&deleted);
+        Ok(deleted.region)
     }
 
     pub fn health(&self) -> Health {
