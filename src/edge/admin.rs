@@ -68,7 +68,11 @@ pub async fn reset(call: &Call) -> Result<Answer, Problem> {
     let done = reply.map_err(|refusal| Problem::refused(refusal, "bad_reset"))?;
     table::forget();
     leaderboards::forget();
-    let regions = done.table.regions.iter();
+    // Those of a deleted region take plays as long as not all of them know.
+    let untold = done.table.deleted.iter();
+    let untold = untold.filter(|deleted| deleted.claim_until_ms.is_none());
+    let untold = untold.map(|deleted| &deleted.region);
+    let regions = done.table.regions.iter().chain(untold);
     let shards = regions.flat_map(|region| {
         let told = move |shard| (region.key(), region.hint.as_deref(), shard);
         (0..region.most_shards()).map(told)

@@ -38,6 +38,9 @@ impl World {
     }
 
     pub(super) fn check_chart(&mut self, scope: Option<usize>, window: WindowRequest) {
+        if scope.is_some_and(|region| !self.incarnations[region].1) {
+            return self.check_refused(scope, window);
+        }
         self.figures.charts += 1;
         let request = ChartRequest {
             scope: scope.map_or("global", region_name).into(),
@@ -90,7 +93,10 @@ impl World {
             is_roomy: self.profile.is_roomy,
         };
         for node in &self.shards {
-            if scope.is_none_or(|scope| node.region == scope) {
+            let is_in_scope = |scope: usize| {
+                (node.region, node.incarnation) == (scope, self.incarnations[scope].0)
+            };
+            if scope.is_none_or(is_in_scope) {
                 for ledger in &node.ledgers {
                     ledger.add_to(&mut expected, span, &says);
                 }

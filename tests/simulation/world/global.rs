@@ -39,6 +39,7 @@ impl World {
         };
         self.global_written();
         self.begin_anew_in_model();
+        self.regions_in_model();
         match outcome {
             Ok(value) => Some(value),
             Err(refusal) => {

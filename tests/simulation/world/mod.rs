@@ -5,6 +5,7 @@
 
 mod checks;
 mod clients;
+mod deletions;
 mod faults;
 mod global;
 mod nodes;
@@ -28,7 +29,7 @@ use hitparade::region::{
     self, Admission, Alarm, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, PushTimer, Shard,
 };
 use hitparade::storage::{Storage, StorageError, Table, Write};
-use hitparade::topology::{Epoch, RegionTable};
+use hitparade::topology::{Epoch, Region, RegionTable};
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};
 use hitparade::wire::*;
 
@@ -36,6 +37,7 @@ use crate::disk::{Disk, Fault};
 use crate::model::*;
 use crate::random::Random;
 use clients::POPULAR_POSTS;
+use deletions::Deleting;
 use nodes::{Backup, Drive, GlobalNode, Sent, ShardNode, Worker};
 use profile::Profile;
 use resets::Telling;
@@ -92,8 +94,17 @@ struct Rpc {
     /// What its Worker knew when it chose the shards.
     last_change: Option<u64>,
     epoch: Option<Epoch>,
-    /// What to send once the claim is answered.
-    then: Option<(u32, Rc<Vec<u8>>, Rc<Asked>)>,
+    /// What to send next, once a claim is answered.
+    then: VecDeque<Step>,
+}
+
+/// A message to a shard of a region.
+#[derive(Clone)]
+struct Step {
+    incarnation: u32,
+    shard: u32,
+    message: Rc<Vec<u8>>,
+    asked: Rc<Asked>,
 }
 
 /// The answer to a push, and how often the global object had forgotten something before it.
@@ -201,11 +212,26 @@ enum Event {
         number: usize,
         shard: usize,
     },
+    TellDeleted {
+        number: usize,
+        shard: usize,
+    },
+    DeletedHeard {
+        number: usize,
+        shard: usize,
+        life: u64,
+        written: u64,
+    },
+    DeletedTold {
+        number: usize,
+        shard: usize,
+    },
     ShardCrash,
     GlobalCrash,
     WriteFault,
     Reshard,
     Reset,
+    Delete,
     CutOff,
     LoseStorage,
     Backup,
@@ -235,6 +261,9 @@ pub struct World {
     global: GlobalNode,
     announcing: Vec<Announcing>,
     telling: Vec<Telling>,
+    deleting: Vec<Deleting>,
+    /// How many regions of each name were deleted, and whether there is one.
+    incarnations: [(u32, bool); 2],
     /// The last epoch that has begun, and the last of which every shard was told.
     epoch_ms: u64,
     told_epoch_ms: u64,
@@ -280,6 +309,15 @@ fn shifted(time_ms: u64, skew_ms: i64) -> u64 {
 
 pub fn region_name(region: usize) -> &'static str {
     ["NA", "EU"][region]
+}
+
+/// What its shards are known by.
+pub fn region_key(region: usize, incarnation: u32) -> String {
+    let table_region = Region {
+        incarnation,
+        ..Region::new(region_name(region), "", 1)
+    };
+    table_region.key().into_owned()
 }
 
 /// Runs one seed.
@@ -347,6 +385,8 @@ impl World {
             global,
             announcing: Vec::new(),
             telling: Vec::new(),
+            deleting: Vec::new(),
+            incarnations: [(0, true); 2],
             epoch_ms: 0,
             told_epoch_ms: 0,
             old_pushes: Vec::new(),
@@ -430,6 +470,7 @@ impl World {
         every(profile.write_fault_every_ms, || Event::WriteFault, random);
         every(profile.reshard_every_ms, || Event::Reshard, random);
         every(profile.reset_every_ms, || Event::Reset, random);
+        every(profile.delete_every_ms, || Event::Delete, random);
         every(profile.foreign_every_ms, || Event::Foreign, random);
         every(profile.cut_off_every_ms, || Event::CutOff, random);
         let once: [(bool, fn() -> Event); 4] = [
@@ -552,6 +593,14 @@ impl World {
                 self.push(shard, written, point);
             }
             Event::Push(sent) => self.take_push(&sent),
+            Event::TellDeleted { number, shard } => self.hear_deletion(number, shard),
+            Event::DeletedHeard {
+                number,
+                shard,
+                life,
+                written,
+            } if self.lives(shard, life) => self.deletion_heard(number, shard, written),
+            Event::DeletedTold { number, shard } => self.deletion_told(number, shard),
             Event::TellEpoch { number, shard } => self.hear_epoch(number, shard),
             Event::EpochHeard {
                 number,

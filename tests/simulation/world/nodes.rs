@@ -51,6 +51,7 @@ impl<D: Clone + Default> Drive<D> {
 
 pub struct ShardNode {
     pub region: usize,
+    pub incarnation: u32,
     pub shard: u32,
     pub skew_ms: i64,
     pub drive: Drive<usize>,
@@ -83,6 +84,11 @@ pub struct ShardNode {
 }
 
 impl ShardNode {
+    /// The key of its region.
+    pub fn key(&self) -> String {
+        region_key(self.region, self.incarnation)
+    }
+
     pub fn ledger(&mut self) -> &mut Ledger {
         let last = self.ledgers.len() - 1;
         &mut self.ledgers[last]

@@ -36,6 +36,7 @@ pub struct Profile {
     pub cut_off_every_ms: u64,
     pub damage_outbox: bool,
     pub reset_every_ms: u64,
+    pub delete_every_ms: u64,
     /// How many of the pushes that are remembered come again after a start.
     pub old_pushes: u64,
     /// How often a shard is not heard of for a while after a push that could not hold everything.
@@ -115,6 +116,10 @@ impl Profile {
             foreign_every_ms: often(random, 4 * MINUTE_MS),
             cut_off_every_ms: often(random, 8 * MINUTE_MS),
             damage_outbox: random.chance(100),
+            delete_every_ms: match random.chance(250) {
+                true => random.between(MINUTE_MS, 5 * MINUTE_MS),
+                false => 0,
+            },
             reset_every_ms: match random.chance(250) {
                 true => random.between(MINUTE_MS, 6 * MINUTE_MS),
                 false => 0,

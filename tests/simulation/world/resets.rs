@@ -25,16 +25,20 @@ impl World {
             global.reset(disk, &Reset { installation_id }, random, now_ms)
         });
         let Some(done) = done else { return };
-        let most_shards = self.profile.most_shards as u32;
-        let all = (0..self.profile.regions).flat_map(|region| {
-            let of_region = move |shard| (region, shard);
-            (0..most_shards).map(of_region)
-        });
-        let all: Vec<(usize, u32)> = all.collect();
-        let nodes = all
-            .into_iter()
-            .map(|(region, shard)| self.shard_node(region, shard));
-        let untold: BTreeSet<usize> = nodes.collect();
+        // Those of a deleted region take plays as long as not all of them know.
+        let untold = done.table.deleted.iter();
+        let untold = untold.filter(|deleted| deleted.claim_until_ms.is_none());
+        let untold = untold.map(|deleted| &deleted.region);
+        let mut nodes = BTreeSet::new();
+        for region in done.table.regions.iter().chain(untold) {
+            let id = &region.region_id;
+            let number = (0..2).find(|number| region_name(*number) == id);
+            for shard in 0..region.most_shards() {
+                let number = number.unwrap_or_default();
+                nodes.insert(self.shard_node(number, region.incarnation, shard));
+            }
+        }
+        let untold = nodes;
         let number = self.telling.len();
         for shard in untold.iter().copied().collect::<Vec<usize>>() {
             for delay_ms in self.deliveries(5 * MINUTE_MS) {
@@ -50,7 +54,7 @@ impl World {
             return;
         }
         let announcement = Announcement {
-            region_id: region_name(self.shards[shard].region),
+            region_id: &self.shards[shard].key(),
             shard: self.shards[shard].shard,
             news: News::Began(self.telling[number].epoch),
         };
@@ -98,6 +102,10 @@ impl World {
         let node = &self.shards[shard];
         let epoch_ms = node.state.as_ref().map(Shard::epoch_ms);
         let told_ms = self.told_epoch_ms;
+        // A claim counts nothing.
+        if node.memory.waiting.last().is_none_or(|asked| asked.is_claim) {
+            return;
+        }
         if epoch_ms.is_some_and(|epoch_ms| epoch_ms < told_ms) && !node.lost_storage {
             self.fail(format!("shard {shard} counts in an epoch that is over"));
         }

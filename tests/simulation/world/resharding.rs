@@ -7,6 +7,7 @@ use super::*;
 /// A change of which shards are being told.
 pub struct Announcing {
     region: usize,
+    incarnation: u32,
     change: Change,
     untold: BTreeSet<u32>,
 }
@@ -21,7 +22,8 @@ impl World {
         let region = self.random.below(self.profile.regions as u64) as usize;
         let id = region_name(region);
         let known = self.global_op(|global, _, _| Ok(global.table().find(id).cloned()));
-        match known.flatten().and_then(|known| known.untold()) {
+        let Some(known) = known.flatten() else { return };
+        match known.untold() {
             Some((change, shards)) => self.announce(region, change, shards),
             None => self.put_shards(region),
         }
@@ -51,6 +53,7 @@ impl World {
     fn announce(&mut self, region: usize, change: Change, shards: u32) {
         self.announcing.push(Announcing {
             region,
+            incarnation: self.incarnations[region].0,
             change,
             untold: (0..shards).collect(),
         });
@@ -63,13 +66,18 @@ impl World {
     }
 
     pub(super) fn hear(&mut self, number: usize, shard: u32) {
-        let Announcing { region, change, .. } = self.announcing[number];
-        let node = self.shard_node(region, shard);
+        let Announcing {
+            region,
+            incarnation,
+            change,
+            ..
+        } = self.announcing[number];
+        let node = self.shard_node(region, incarnation, shard);
         if self.shards[node].down_until_ms > self.now_ms {
             return;
         }
         let announcement = Announcement {
-            region_id: region_name(region),
+            region_id: &region_key(region, incarnation),
             shard,
             news: News::Shards(change),
         };
@@ -112,7 +120,8 @@ impl World {
     pub(super) fn announced(&mut self, number: usize, shard: u32) {
         let announcing = &mut self.announcing[number];
         announcing.untold.remove(&shard);
-        if !announcing.untold.is_empty() || !self.global_is_up() {
+        let is_there = self.incarnations[announcing.region] == (announcing.incarnation, true);
+        if !announcing.untold.is_empty() || !is_there || !self.global_is_up() {
             return;
         }
         let announcing = &self.announcing[number];

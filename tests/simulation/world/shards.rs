@@ -6,16 +6,16 @@ use super::*;
 const MOST_PANE_BYTES: u64 = 1_000;
 
 impl World {
-    pub(super) fn shard_node(&mut self, region: usize, shard: u32) -> usize {
-        let found = self
-            .shards
-            .iter()
-            .position(|node| node.region == region && node.shard == shard);
+    pub(super) fn shard_node(&mut self, region: usize, incarnation: u32, shard: u32) -> usize {
+        let found = self.shards.iter().position(|node| {
+            (node.region, node.incarnation, node.shard) == (region, incarnation, shard)
+        });
         found.unwrap_or_else(|| {
             let most_ms = self.profile.skew_ms;
             let skew_ms = self.random.below(2 * most_ms + 1) as i64 - most_ms as i64;
             self.shards.push(ShardNode {
                 region,
+                incarnation,
                 shard,
                 skew_ms,
                 drive: Drive::new(),
@@ -259,6 +259,7 @@ impl World {
         if is_new {
             node.memory.waiting.push(asked);
             self.check_epoch(shard);
+            self.check_deleted(shard);
         }
         let node = &mut self.shards[shard];
         if !std::mem::replace(&mut node.committing, true) {

@@ -44,7 +44,7 @@ impl World {
             done: false,
             last_change: None,
             epoch: None,
-            then: None,
+            then: VecDeque::new(),
         });
         let Some(table) = self.table(worker) else {
             return self.worker_answers(rpc, Answer::TryAgain);
@@ -76,7 +76,10 @@ impl World {
         let client_name = format!("client-{}", batch.client);
         let client = (batch.has_key && batch.says_sent).then_some(client_name.as_str());
         let Some(known) = table.find(region_name(region)) else {
-            return self.fail("a region is missing");
+            return match table.is_deleted(region_name(region)) {
+                true => self.worker_answers(rpc, Answer::Refused),
+                false => self.fail("a region is missing"),
+            };
         };
         let route = known.route(client, clock.sent_ms);
         self.rpcs[rpc].last_change = client.map(|_| known.last_change());
@@ -99,44 +102,78 @@ impl World {
             is_claim: false,
             plays,
         });
-        let message = Rc::new(message);
-        if let (Some(old_shard), Some(key)) = (route.claim_at, key) {
-            self.figures.claims += 1;
-            let claim = codec::encode(&Claim {
-                key,
-                plays_hash: number as u32,
-                sent_ms: clock.sent_ms,
-            });
-            self.rpcs[rpc].then = Some((route.shard, message, asked));
-            let asked = Rc::new(Asked {
+        let mut claims: Vec<(u32, u32)> = Vec::new();
+        if key.is_some() {
+            for deleted in &table.deleted {
+                if deleted.region.region_id == region_name(region) {
+                    let shards = deleted.claim_at(client, clock.sent_ms);
+                    claims.extend(shards.map(|shard| (deleted.region.incarnation, shard)));
+                }
+            }
+            claims.extend(route.claim_at.map(|shard| (known.incarnation, shard)));
+        }
+        let claim = codec::encode(&Claim {
+            key: key.unwrap_or_default(),
+            plays_hash: number as u32,
+            sent_ms: clock.sent_ms,
+        });
+        let claim = (
+            Rc::new(claim),
+            Rc::new(Asked {
                 batch: number,
                 is_claim: true,
                 plays: Vec::new(),
-            });
-            return self.send(rpc, old_shard, Rc::new(claim), asked);
-        }
-        self.send(rpc, route.shard, message, asked);
+            }),
+        );
+        self.figures.claims += claims.len() as u64;
+        let claims = claims.into_iter().map(|(incarnation, shard)| Step {
+            incarnation,
+            shard,
+            message: Rc::clone(&claim.0),
+            asked: Rc::clone(&claim.1),
+        });
+        let batch = Step {
+            incarnation: known.incarnation,
+            shard: route.shard,
+            message: Rc::new(message),
+            asked,
+        };
+        self.rpcs[rpc].then = claims.chain([batch]).collect();
+        self.send_next(rpc);
     }
 
-    pub(super) fn send(&mut self, rpc: usize, shard: u32, batch: Rc<Vec<u8>>, asked: Rc<Asked>) {
+    fn send_next(&mut self, rpc: usize) {
+        if let Some(step) = self.rpcs[rpc].then.pop_front() {
+            self.send(rpc, &step);
+        }
+    }
+
+    fn send(&mut self, rpc: usize, step: &Step) {
+        let Step {
+            incarnation,
+            shard,
+            message: batch,
+            asked,
+        } = step;
+        let (incarnation, shard) = (*incarnation, *shard);
         let region = self.batches[asked.batch].region;
         let last_change = self.rpcs[rpc].last_change;
         let Some(epoch) = self.rpcs[rpc].epoch else {
             return;
         };
         let mut message = codec::encode(&RecordRequest {
-            region_id: region_name(region),
+            region_id: &region_key(region, incarnation),
             shard,
             epoch_ms: epoch.began_ms,
             seed: epoch.seed,
             last_change,
-            batch: &batch,
+            batch,
         });
         let worker = &self.workers[self.rpcs[rpc].worker];
         if worker.foreign_until_ms > self.now_ms {
             message[1] += 1;
         }
-        let node = self.shard_node(region, shard);
+        let node = self.shard_node(region, incarnation, shard);
         let message = Rc::new(message);
         let stage = self.rpcs[rpc].stage;
         let says_sent = self.batches[asked.batch].says_sent;
@@ -156,7 +193,7 @@ impl World {
                 stage,
                 shard: node,
                 message: Rc::clone(&message),
-                asked: Rc::clone(&asked),
+                asked: Rc::clone(asked),
             };
             self.after(delay_ms, record);
         }
@@ -167,11 +204,13 @@ impl World {
         if self.rpcs[rpc].stage != stage || self.rpcs[rpc].done {
             return;
         }
-        if reply == RecordReply::Claimed
-            && let Some((shard, message, asked)) = self.rpcs[rpc].then.take()
-        {
+        if reply == RecordReply::Claimed {
             self.rpcs[rpc].stage += 1;
-            return self.send(rpc, shard, message, asked);
+            return self.send_next(rpc);
+        }
+        if reply == RecordReply::Deleted {
+            let worker = self.rpcs[rpc].worker;
+            self.workers[worker].table = None;
         }
         let answer = match reply {
             RecordReply::Counted { .. } => Answer::Accepted,

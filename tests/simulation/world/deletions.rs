@@ -1,0 +1,180 @@
+//! Regions that are deleted and made again: what `edge/regions.rs` does, and what must hold.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// A region that was deleted, and its shards that have not said that they know.
+pub struct Deleting {
+    region: usize,
+    incarnation: u32,
+    deleted_ms: u64,
+    untold: BTreeSet<usize>,
+    /// The operator was told that it is so.
+    is_told: bool,
+}
+
+impl World {
+    /// An operator deletes a region, or makes it again. One is left at any time.
+    pub(super) fn delete(&mut self) {
+        if !self.global_is_up() || self.profile.regions < 2 {
+            return;
+        }
+        match self.incarnations.iter().position(|(_, is_there)| !is_there) {
+            Some(region) => self.make_again(region),
+            None => self.delete_one(),
+        }
+    }
+
+    fn delete_one(&mut self) {
+        let region = self.random.below(self.profile.regions as u64) as usize;
+        let request = DeleteRegion {
+            region_id: region_name(region).into(),
+        };
+        self.say(|| format!("region {region} is deleted"));
+        let deleted =
+            self.global_op(|global, disk, now_ms| global.delete_region(disk, &request, now_ms));
+        let Some(deleted) = deleted else { return };
+        let incarnation = deleted.region.incarnation;
+        let nodes = (0..deleted.region.most_shards())
+            .map(|shard| self.shard_node(region, incarnation, shard));
+        let untold: BTreeSet<usize> = nodes.collect();
+        let number = self.deleting.len();
+        for shard in untold.iter().copied().collect::<Vec<usize>>() {
+            for delay_ms in self.deliveries(5 * MINUTE_MS) {
+                self.after(delay_ms, Event::TellDeleted { number, shard });
+            }
+        }
+        self.deleting.push(Deleting {
+            region,
+            incarnation,
+            deleted_ms: deleted.deleted_ms,
+            untold,
+            is_told: false,
+        });
+    }
+
+    fn make_again(&mut self, region: usize) {
+        let shards = self.random.between(1, self.profile.most_shards) as u32;
+        let request = PutRegion {
+            region_id: region_name(region).into(),
+            region_name: None,
+            shards: Some(shards),
+            hint: None,
+        };
+        self.say(|| format!("region {region} is made again"));
+        self.global_op(|global, disk, now_ms| global.put_region(disk, &request, now_ms));
+    }
+
+    pub(super) fn hear_deletion(&mut self, number: usize, shard: usize) {
+        if self.shards[shard].down_until_ms > self.now_ms {
+            return;
+        }
+        let announcement = Announcement {
+            region_id: &self.shards[shard].key(),
+            shard: self.shards[shard].shard,
+            news: News::Deleted,
+        };
+        let random = self.random.bytes();
+        let heard = self.shard_op(shard, |state, disk, _| {
+            state.hear(disk, &announcement, random)
+        });
+        if heard != Some(true) {
+            return;
+        }
+        let (life, written) = (self.shards[shard].life, self.shards[shard].drive.written());
+        let heard = Event::DeletedHeard {
+            number,
+            shard,
+            life,
+            written,
+        };
+        let sync_ms = self.random.between(1, 2_000);
+        self.after(sync_ms, heard);
+    }
+
+    /// It is durable in the shard, which says so.
+    pub(super) fn deletion_heard(&mut self, number: usize, shard: usize, written: u64) {
+        self.shards[shard].drive.sync(written);
+        for delay_ms in self.deliveries(MINUTE_MS) {
+            self.after(delay_ms, Event::DeletedTold { number, shard });
+        }
+    }
+
+    /// When all have said so, the global object is told, and the operator.
+    pub(super) fn deletion_told(&mut self, number: usize, shard: usize) {
+        let is_up = self.global_is_up();
+        let deleting = &mut self.deleting[number];
+        deleting.untold.remove(&shard);
+        if !deleting.untold.is_empty() || !is_up {
+            return;
+        }
+        let told = Told {
+            region_id: region_key(deleting.region, deleting.incarnation),
+            asked_ms: deleting.deleted_ms,
+        };
+        deleting.is_told = true;
+        self.global_op(|global, disk, now_ms| global.told(disk, &told, now_ms));
+        let written = self.global.drive.written();
+        self.global.drive.sync(written);
+    }
+
+    /// From the answer to the operator on, no shard of it takes plays.
+    pub(super) fn check_deleted(&mut self, shard: usize) {
+        let node = &self.shards[shard];
+        let Some(asked) = node.memory.waiting.last() else {
+            return;
+        };
+        let is_of_it = |deleting: &Deleting| {
+            let of = (deleting.region, deleting.incarnation);
+            deleting.is_told && of == (node.region, node.incarnation)
+        };
+        let is_deleted = self.deleting.iter().any(is_of_it);
+        if is_deleted && !asked.is_claim && !node.lost_storage {
+            self.fail(format!("shard {shard} of a deleted region takes plays"));
+        }
+    }
+
+    /// There are no charts of a region that was deleted.
+    pub(super) fn check_refused(&mut self, scope: Option<usize>, window: WindowRequest) {
+        let request = ChartRequest {
+            scope: scope.map_or("global", region_name).into(),
+            window,
+            sort: Sort::Views,
+            k_class: 10,
+        };
+        let shown = self.global_op(|global, disk, now_ms| {
+            let chart = global.chart(disk, &request, ChartRules::default(), now_ms);
+            Ok(chart.is_ok())
+        });
+        if shown == Some(true) {
+            self.fail("a chart of a region that was deleted");
+        }
+    }
+
+    /// What the table of the global object says is durable before anybody hears of it, as the platform
+    /// sees to.
+    pub(super) fn regions_in_model(&mut self) {
+        let Some(state) = self.global.state.as_ref() else {
+            return;
+        };
+        let table = state.table();
+        let now = [0, 1].map(|region| {
+            let id = region_name(region);
+            let is_there = table.find(id).is_some();
+            (
+                table.incarnations(id),
+                is_there || region >= self.profile.regions,
+            )
+        });
+        if now == self.incarnations {
+            return;
+        }
+        self.incarnations = now;
+        let written = self.global.drive.written();
+        self.global.drive.sync(written);
+        // A backup of before knows nothing of it.
+        self.global.reshards += 1;
+        self.shown.clear();
+    }
+}
