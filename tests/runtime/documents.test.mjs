@@ -50,8 +50,9 @@ for (const path of documents()) {
     for (const [, script] of text.matchAll(/npm run ([a-z-]+)/g)) assert.ok(script in scripts, `npm run ${script}`);
     for (const [, command] of text.matchAll(/npm run dev -- ([a-z-]+)/g)) assert.ok(DEV.includes(command), `npm run dev -- ${command}`);
     for (const [, command] of text.matchAll(/npx hitparade ([a-z]+)/g)) assert.ok(HITPARADE.includes(command), `npx hitparade ${command}`);
-    for (const [, file] of text.matchAll(/(?:cargo test|--test) [^`\n]*?--test ([a-z_]+)/g)) {
-      assert.ok(existsSync(join(ROOT, "tests", `${file}.rs`)) || existsSync(join(ROOT, "tests", file)), `--test ${file}`);
+    for (const [, words, file] of text.matchAll(/(?:cargo test|--test) ([^`\n]*?)--test ([a-z_]+)/g)) {
+      const folder = words.includes("-p hitparade-summary") ? join(ROOT, "src", "summary", "tests") : join(ROOT, "tests");
+      assert.ok(existsSync(join(folder, `${file}.rs`)) || existsSync(join(folder, file)), `--test ${file}`);
     }
   });
 }
