@@ -60,8 +60,8 @@ const LIST_SHARES: u64 = 2;
 const USUAL_US: f64 = 6_000.0;
 /// How long a question may wait for its turn; whoever asks waits 10 s.
 const MAX_WAIT_MS: u64 = 1_000;
-/// An address whose pages owe more than its share of so long gets none of the time that others leave:
-/// that is for those who ask for less.
+/// Where several addresses read pages, one that owes more than its share of so long gets none of the
+/// time that others leave: that is for those who ask for less.
 const MAX_OWED_MS: u64 = 10_000;
 /// Charts that are told apart, of some 200 bytes. At the limit, further ones stay cold.
 const MAX_WARM: usize = 1_024;
@@ -417,7 +417,8 @@ impl Admission {
     fn wait_us(&self, reader: &Reader, now_ms: u64) -> f64 {
         let us_a_second = self.us_a_second as f64;
         let own_s = self.owes_us(reader, now_ms) / self.share_us_a_second(reader);
-        if matches!(reader, Reader::Pages(_)) && own_s * 1e3 > MAX_OWED_MS as f64 {
+        let is_one_of_many = matches!(reader, Reader::Pages(_)) && self.askers > 1;
+        if is_one_of_many && own_s * 1e3 > MAX_OWED_MS as f64 {
             return own_s * 1e6;
         }
         let spared_s = (self.owed_us + us_a_second / 2.0).max(0.0) / us_a_second;
