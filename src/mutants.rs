@@ -53,8 +53,6 @@ pub enum Mutant {
     JournalNotCovered,
     /// Copies stay when entries are taken that hold the same plays.
     CopiesOutliveTheirEntries,
-    /// Copies are taken of a push that is older than entries which were taken.
-    StaleCopiesTaken,
     /// Copies are taken of a log after which the shard has begun another.
     OldLogsCopied,
     /// A new log numbers its commits from one, as the one before did.
@@ -94,7 +92,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 37] = [
+        pub const ALL: [Mutant; 36] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::RecordBeforeDurable,
@@ -118,7 +116,6 @@ mod switch {
             Mutant::LoadedTakenForDurable,
             Mutant::JournalNotCovered,
             Mutant::CopiesOutliveTheirEntries,
-            Mutant::StaleCopiesTaken,
             Mutant::OldLogsCopied,
             Mutant::CommitsNumberedAnew,
             Mutant::CopiesDroppedInSilence,

@@ -202,19 +202,16 @@ impl Logs {
                 .all(|log| log.log_id != log_id && log.began_ms >= began_ms)
     }
 
-    /// Whether a push, whose entries were taken, has come late: after another that its shard made
-    /// later. Its copies are of what was open then. What became of it since is in entries that were
-    /// taken, in newer copies, or was lost with a storage: these would show it again.
+    /// Whether a push has come late: after another that its shard made later. Its copies are of what
+    /// was open then. What became of it since is in entries that were taken, in newer copies, or was
+    /// lost with a storage: these would show it again.
     pub fn has_come_late(&self, shard: &ShardName, push: &Push<'_>) -> bool {
         let mut logs = self.shards.get(shard).into_iter().flatten();
         logs.any(|log| {
             if log.log_id != push.log_id {
                 return log.began_ms > push.log_began_ms && !mutants::active(Mutant::OldLogsCopied);
             }
-            let is_sealed = log.accepted > push.next_offset;
-            let is_older = Moment::of(push) < log.copied;
-            let unguarded = mutants::active(Mutant::ProvisionalUnguarded);
-            !unguarded && (is_older || is_sealed && !mutants::active(Mutant::StaleCopiesTaken))
+            Moment::of(push) < log.copied && !mutants::active(Mutant::ProvisionalUnguarded)
         })
     }
 

@@ -6,7 +6,7 @@ use super::*;
 
 /// What is not stored yet is merged at most once a second for a region, and from these once a
 /// second for all.
-const CHART_AGE_MS: u64 = 2_000;
+pub(super) const CHART_AGE_MS: u64 = 2_000;
 
 impl World {
     pub(super) fn chart(&mut self) {

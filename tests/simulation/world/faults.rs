@@ -68,6 +68,9 @@ impl World {
 
     /// A shard's storage is gone, with all that it knew.
     pub(super) fn lose_storage(&mut self, shard: usize) {
+        if self.shards[shard].down_until_ms <= self.now_ms {
+            self.push_late(shard);
+        }
         self.say(|| format!("shard {shard} loses its storage"));
         let region = self.shards[shard].region;
         for batch in &mut self.batches {

@@ -50,7 +50,7 @@ impl World {
                     self.global.state = None;
                     self.global_forgot();
                     // By chance alone it would hardly ever die before what is under way is durable.
-                    let dies = self.profile.global_crash_every_ms > 0 && self.random.chance(500);
+                    let dies = self.profile.global_crash_every_ms > 0 && self.random.chance(800);
                     if self.global.syncing && dies {
                         let within_ms = self.random.skewed(6_000);
                         self.after(within_ms, Event::GlobalCrash);
@@ -179,7 +179,7 @@ impl World {
             && !std::mem::replace(&mut self.global.syncing, true)
         {
             let (life, written) = (self.global.life, self.global.drive.written());
-            let is_slow = self.random.chance(100);
+            let is_slow = self.random.chance(150);
             let sync_ms = match is_slow {
                 true => self.random.between(50, 10_000),
                 false => self.random.between(1, 20),

@@ -36,6 +36,7 @@ use hitparade::wire::*;
 use crate::disk::{Disk, Fault};
 use crate::model::*;
 use crate::random::Random;
+use checks::CHART_AGE_MS;
 use clients::POPULAR_POSTS;
 use deletions::Deleting;
 use nodes::{Backup, Drive, GlobalNode, Sent, ShardNode, Worker};
@@ -240,6 +241,8 @@ enum Event {
     Foreign,
     DamageOutbox,
     Chart,
+    /// A chart of a region.
+    LookAt(usize),
 }
 
 pub struct World {
@@ -644,6 +647,11 @@ impl World {
                 let next_ms = self.random.between(300, 60_000);
                 if self.now_ms + next_ms < self.end_ms + 3 * MINUTE_MS {
                     self.after(next_ms, Event::Chart);
+                }
+            }
+            Event::LookAt(region) => {
+                if self.global_is_up() {
+                    self.check_chart(Some(region), WindowRequest::All);
                 }
             }
             _ if self.calm => {}

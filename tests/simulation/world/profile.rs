@@ -84,8 +84,8 @@ impl Profile {
             on_global.worth_flushing_bytes = random.between(0, 1_000) as usize;
             memory_bytes = random.between(1_000, 60_000) as usize;
         }
-        if random.chance(300) {
-            on_global.push_gap_ms = random.between(2, 20_000);
+        if random.chance(100) {
+            on_global.push_gap_ms = random.between(2_000, 20_000);
         }
         if !is_roomy && random.chance(300) {
             limits.waiting_requests = random.between(1, 4) as usize;

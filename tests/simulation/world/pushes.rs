@@ -115,32 +115,12 @@ impl World {
     }
 
     pub(super) fn push(&mut self, shard: usize, written: u64, point: region::SyncPoint) {
-        self.shards[shard].drive.sync(written);
-        let push = self.shard_op(shard, |state, disk, _| {
-            state.synced(point);
-            state.push(disk)
-        });
-        let Some(Some(mut message)) = push else {
+        let Some(sent) = self.make_push(shard, written, point) else {
             self.shards[shard].pushing = false;
             return;
         };
-        self.figures.pushes += 1;
-        let node = &mut self.shards[shard];
-        if node.foreign_until_ms > self.now_ms {
-            message[1] += 1;
-        }
-        node.push_number += 1;
-        node.push_moment = node.memory.applied;
-        let (life, number) = (node.life, node.push_number);
-        let sent = Sent {
-            shard,
-            life,
-            number,
-            ledger: node.ledgers.len() - 1,
-            moment: node.memory.applied,
-            message: Rc::new(message),
-        };
-        let is_silent = node.silent_until_ms > self.now_ms;
+        let (life, number) = (sent.life, sent.number);
+        let is_silent = self.shards[shard].silent_until_ms > self.now_ms;
         let deliveries = self.deliveries(20 * MINUTE_MS);
         for delay_ms in deliveries.into_iter().filter(|_| !is_silent) {
             self.after(delay_ms, Event::Push(sent.clone()));
@@ -153,6 +133,48 @@ impl World {
             reply: None,
         };
         self.after(PUSH_TIMEOUT_MS, timeout);
+    }
+
+    fn make_push(&mut self, shard: usize, written: u64, point: region::SyncPoint) -> Option<Sent> {
+        self.shards[shard].drive.sync(written);
+        let push = self.shard_op(shard, |state, disk, _| {
+            state.synced(point);
+            state.push(disk)
+        });
+        let mut message = push??;
+        self.figures.pushes += 1;
+        let node = &mut self.shards[shard];
+        if node.foreign_until_ms > self.now_ms {
+            message[1] += 1;
+        }
+        node.push_number += 1;
+        node.push_moment = node.memory.applied;
+        Some(Sent {
+            shard,
+            life: node.life,
+            number: node.push_number,
+            ledger: node.ledgers.len() - 1,
+            moment: node.memory.applied,
+            message: Rc::new(message),
+        })
+    }
+
+    /// The last push of a storage, which comes late and has sealed what the new storage opens again.
+    /// By chance alone that would hardly ever be so.
+    pub(super) fn push_late(&mut self, shard: usize) {
+        let point = self.shard_op(shard, |state, disk, now_ms| {
+            state.checkpoint(disk, now_ms + 2 * MINUTE_MS)?;
+            Ok(state.sync_point())
+        });
+        let written = self.shards[shard].drive.written();
+        let last = point.and_then(|point| self.make_push(shard, written, point));
+        if let Some(last) = last {
+            let delay_ms = self.random.skewed(5 * MINUTE_MS);
+            self.after(delay_ms, Event::Push(last));
+            // Before the new one tells it again.
+            let region = self.shards[shard].region;
+            self.after(delay_ms + CHART_AGE_MS, Event::LookAt(region));
+        }
     }
 
     /// Some pushes come once more when they are old: after something has started again.
