@@ -2,15 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod objects;
+
 use std::collections::BTreeMap;
 
-use hitparade::codec;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::{HOUR_MS, Level, MINUTE_MS, PaneKey};
-use hitparade::wire::{ChartRequest, Push, SealedPane, Sort, WindowRequest};
+use hitparade::wire::{ChartRequest, Sort, WindowRequest};
 use proptest::prelude::*;
 
 const NOW_MS: u64 = 20_000 * 24 * HOUR_MS + 30_000;
@@ -48,30 +49,10 @@ fn global(plays: &Plays, capacity: usize) -> (Global, MemoryStorage) {
                 HOUR_MS + 5 * MINUTE_MS
             };
             let key = PaneKey::of(Level::Minute, NOW_MS - ago_ms);
-            codec::encode(&SealedPane {
-                level: key.level.code(),
-                start_ms: key.start_ms,
-                first_seq: 1,
-                last_seq: 1,
-                summary: &summary.encode(),
-            })
+            objects::pane(key, &summary)
         });
-        let push = Push {
-            region_id,
-            shard: 0,
-            epoch_ms: 0,
-            log_id: 1,
-            oldest_offset: 0,
-            first_offset: 0,
-            entries: entries.iter().map(Vec::as_slice).collect(),
-            next_offset: 2,
-            journal_seq: 1,
-            log_began_ms: 1,
-            copies: Vec::new(),
-            copies_left_out: false,
-            cut: None,
-        };
-        global.take_push(&codec::encode(&push), NOW_MS).unwrap();
+        let push = objects::first_push((region_id, 0), &entries, &[]);
+        global.take_push(&push, NOW_MS).unwrap();
     }
     global.flush(&storage, NOW_MS).unwrap();
     (global, storage)

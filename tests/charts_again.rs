@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use hitparade::codec;
+mod objects;
+
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
@@ -15,7 +16,6 @@ const SEED: [u8; 16] = [9; 16];
 struct World {
     global: Global,
     storage: MemoryStorage,
-    pushes: u64,
 }
 
 impl World {
@@ -29,7 +29,6 @@ impl World {
         World {
             global: Global::load(&storage, &[first], SEED).unwrap(),
             storage,
-            pushes: 0,
         }
     }
 
@@ -38,32 +37,9 @@ impl World {
         let key = recording_pane(NOW_MS, now_ms);
         let mut summary = Summary::new(10, Seed::from_bytes(SEED));
         summary.record("post", plays);
-        let pane = codec::encode(&SealedPane {
-            level: key.level.code(),
-            start_ms: key.start_ms,
-            first_seq: 1,
-            last_seq: 1,
-            summary: &summary.encode(),
-        });
-        self.pushes += 1;
-        let push = Push {
-            region_id: "NA",
-            shard: 0,
-            epoch_ms: 0,
-            log_id: 1,
-            log_began_ms: 1,
-            oldest_offset: 0,
-            first_offset: 0,
-            entries: Vec::new(),
-            next_offset: 0,
-            journal_seq: self.pushes,
-            copies: vec![&pane],
-            copies_left_out: false,
-            cut: None,
-        };
-        self.global
-            .take_push(&codec::encode(&push), now_ms)
-            .unwrap();
+        let pane = objects::pane(key, &summary);
+        let push = objects::first_push(("NA", 0), &[], &[pane]);
+        self.global.take_push(&push, now_ms).unwrap();
     }
 
     fn question(scope: &str, sort: Sort) -> ChartRequest {

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use hitparade::codec;
+mod objects;
+
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::Count;
 use hitparade::storage::MemoryStorage;
@@ -32,31 +33,11 @@ fn world() -> (Global, MemoryStorage) {
             let key = recording_pane(NOW_MS - day * DAY_MS, NOW_MS);
             let mut summary = Summary::new(10, Seed::from_bytes(SEED));
             summary.record("post", 1);
-            codec::encode(&SealedPane {
-                level: key.level.code(),
-                start_ms: key.start_ms,
-                first_seq: 1,
-                last_seq: 1,
-                summary: &summary.encode(),
-            })
+            objects::pane(key, &summary)
         })
         .collect();
-    let push = Push {
-        region_id: "NA",
-        shard: 0,
-        epoch_ms: 0,
-        log_id: 1,
-        log_began_ms: 1,
-        oldest_offset: 0,
-        first_offset: 0,
-        entries: entries.iter().map(Vec::as_slice).collect(),
-        next_offset: DAYS,
-        journal_seq: 1,
-        copies: Vec::new(),
-        copies_left_out: false,
-        cut: None,
-    };
-    global.take_push(&codec::encode(&push), NOW_MS).unwrap();
+    let push = objects::first_push(("NA", 0), &entries, &[]);
+    global.take_push(&push, NOW_MS).unwrap();
     global.flush(&storage, NOW_MS).unwrap();
     (global, storage)
 }
@@ -176,29 +157,9 @@ fn a_page_says_the_same_again() {
 fn page_of(post_id: &str, plays: &Summary, catalog: &[&str]) -> Result<PostReport, Refusal> {
     let (mut global, storage) = (world().0, MemoryStorage::new());
     let key = recording_pane(NOW_MS - 60_000, NOW_MS);
-    let pane = codec::encode(&SealedPane {
-        level: key.level.code(),
-        start_ms: key.start_ms,
-        first_seq: 1,
-        last_seq: 1,
-        summary: &plays.encode(),
-    });
-    let push = Push {
-        region_id: "NA",
-        shard: 1,
-        epoch_ms: 0,
-        log_id: 2,
-        oldest_offset: 0,
-        first_offset: 0,
-        entries: vec![&pane],
-        next_offset: 1,
-        journal_seq: 1,
-        log_began_ms: 1,
-        copies: Vec::new(),
-        copies_left_out: false,
-        cut: None,
-    };
-    global.take_push(&codec::encode(&push), NOW_MS).unwrap();
+    let pane = objects::pane(key, &plays);
+    let push = objects::first_push(("NA", 1), &[pane], &[]);
+    global.take_push(&push, NOW_MS).unwrap();
     for post_id in catalog {
         let patch = PostPatch {
             post_id: (*post_id).to_owned(),
@@ -282,31 +243,9 @@ fn what_is_merged_is_counted_wherever_it_comes_from() {
     let long = |number: u64| format!("{number:0>100}");
     (0..POSTS).for_each(|number| live.record(&long(number), 1));
     let key = recording_pane(NOW_MS, NOW_MS);
-    let pane = codec::encode(&SealedPane {
-        level: key.level.code(),
-        start_ms: key.start_ms,
-        first_seq: 1,
-        last_seq: 1,
-        summary: &live.encode(),
-    });
-    let push = Push {
-        region_id: "NA",
-        shard: 1,
-        epoch_ms: 0,
-        log_id: 2,
-        oldest_offset: 0,
-        first_offset: 0,
-        entries: Vec::new(),
-        next_offset: 0,
-        journal_seq: 1,
-        log_began_ms: 1,
-        copies: vec![&pane],
-        copies_left_out: false,
-        cut: None,
-    };
-    global
-        .take_push(&codec::encode(&push), NOW_MS + 2_000)
-        .unwrap();
+    let pane = objects::pane(key, &live);
+    let push = objects::first_push(("NA", 1), &[], &[pane]);
+    global.take_push(&push, NOW_MS + 2_000).unwrap();
     let hour = WindowRequest::Sliding {
         length_ms: 3_600_000,
     };

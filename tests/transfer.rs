@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod objects;
+
 use std::collections::BTreeMap;
 
 use hitparade::capacity::set_counters;
-use hitparade::codec;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::storage::{MemoryStorage, Storage, Table};
@@ -27,7 +28,8 @@ struct World {
     global: Global,
     storage: MemoryStorage,
     seed: [u8; 16],
-    offset: u64,
+    /// Those that have pushed.
+    shards: u32,
     /// Every play: scope, age and post.
     exact: BTreeMap<(String, u64, String), u64>,
 }
@@ -41,7 +43,7 @@ impl World {
             global: load(&storage, seed),
             storage,
             seed,
-            offset: 0,
+            shards: 0,
             exact: BTreeMap::new(),
         }
     }
@@ -63,33 +65,11 @@ impl World {
                         .or_default() += count;
                 }
             }
-            entries.push(codec::encode(&SealedPane {
-                level: key.level.code(),
-                start_ms: key.start_ms,
-                first_seq: 1,
-                last_seq: 1,
-                summary: &summary.encode(),
-            }));
+            entries.push(objects::pane(key, &summary));
         }
-        let push = Push {
-            region_id,
-            shard: 0,
-            epoch_ms: 0,
-            log_id: u128::from(self.offset) + 1,
-            log_began_ms: 1,
-            oldest_offset: 0,
-            first_offset: 0,
-            next_offset: entries.len() as u64,
-            entries: entries.iter().map(|entry| &entry[..]).collect(),
-            journal_seq: 1,
-            copies: Vec::new(),
-            copies_left_out: false,
-            cut: None,
-        };
-        self.offset += 1;
-        self.global
-            .take_push(&codec::encode(&push), NOW_MS)
-            .unwrap();
+        let push = objects::first_push((region_id, self.shards), &entries, &[]);
+        self.shards += 1;
+        self.global.take_push(&push, NOW_MS).unwrap();
         self.global.flush(&self.storage, NOW_MS).unwrap();
     }
 

@@ -7,8 +7,11 @@ use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{Admission, Shard};
 use hitparade::storage::{MemoryStorage, Storage};
+use hitparade::summary::Summary;
+use hitparade::window::PaneKey;
 use hitparade::wire::{
-    Batch, BatchPlay, ChartRequest, RecordReply, RecordRequest, Sort, WindowRequest,
+    Batch, BatchPlay, ChartRequest, Push, RecordReply, RecordRequest, SealedPane, Sort,
+    WindowRequest,
 };
 
 pub const REGIONS: [&str; 2] = ["NA", "EU"];
@@ -64,6 +67,40 @@ pub fn record(
             reply
         }
     }
+}
+
+/// A pane as a shard sends it, of one commit.
+pub fn pane(key: PaneKey, plays: &Summary) -> Vec<u8> {
+    codec::encode(&SealedPane {
+        level: key.level.code(),
+        start_ms: key.start_ms,
+        first_seq: 1,
+        last_seq: 1,
+        summary: &plays.encode(),
+    })
+}
+
+/// What a shard tells first: all that it has sealed, and copies of what it has open.
+pub fn first_push(
+    (region_id, shard): (&str, u32),
+    entries: &[Vec<u8>],
+    copies: &[Vec<u8>],
+) -> Vec<u8> {
+    codec::encode(&Push {
+        region_id,
+        shard,
+        epoch_ms: 0,
+        log_id: 1 + u128::from(shard),
+        log_began_ms: 1,
+        oldest_offset: 0,
+        first_offset: 0,
+        entries: entries.iter().map(Vec::as_slice).collect(),
+        next_offset: entries.len() as u64,
+        journal_seq: 1,
+        copies: copies.iter().map(Vec::as_slice).collect(),
+        copies_left_out: false,
+        cut: None,
+    })
 }
 
 /// What a chart of a thousand places says; `None` where the question is refused.
