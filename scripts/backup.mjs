@@ -10,7 +10,7 @@ import { readOptions } from "./lib/options.mjs";
 import { runMain, say } from "./lib/say.mjs";
 import { backUp } from "./lib/state.mjs";
 
-const USAGE = `usage: npm run backup -- --url URL --to FILE
+const USAGE = `usage: npm run backup -- --to FILE --url URL
        npm run backup -- --to DIR [--state .state/serve]
 
   --url URL    an installation that runs: everything that was accepted up to a moment, a second or two

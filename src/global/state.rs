@@ -401,6 +401,7 @@ impl Global {
     /// When the disk refuses: drop this state and load it anew.
     pub fn flush(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
         self.moment.forget_idle(storage, now_ms)?;
+        let read = storage;
         let storage = &self.moment.guard(storage);
         let regions = self.live.pending_regions();
         if mutants::active(Mutant::OffsetsApart) {
@@ -418,7 +419,7 @@ impl Global {
             self.expired_ms = now_ms;
             let keys = self.table.regions.iter().map(Region::key);
             for scope in keys.chain([GLOBAL_SCOPE.into()]) {
-                let expired = ladder::expired(storage, &scope, now_ms)?;
+                let expired = ladder::expired(read, &scope, now_ms)?;
                 storage.atomically(|| write_apart(storage, &expired))?;
             }
         }
@@ -632,7 +633,7 @@ impl Global {
         let key = deleted.region.key().into_owned();
         let change = || {
             guarded.write(&writes)?;
-            write_apart(&guarded, &ladder::all_of(&guarded, &key)?)
+            write_apart(&guarded, &ladder::all_of(storage, &key)?)
         };
         guarded.atomically(change).map_err(refused)?;
         self.table.regions.remove(position);

@@ -221,7 +221,8 @@ impl Global {
         }
         self.import_regions(storage, rows, now_ms)?;
         self.import_posts(storage, rows)?;
-        let (panes, folded) = self.import_panes(storage, rows, Seed::from_bytes(seed), now_ms)?;
+        let guarded = self.moment.guard(storage);
+        let (panes, folded) = self.import_panes(&guarded, rows, Seed::from_bytes(seed), now_ms)?;
         writes.extend(panes);
         let next_row = next_row.saturating_add(rows.len() as u64);
         let mark = ImportMark {

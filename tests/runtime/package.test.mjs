@@ -16,7 +16,7 @@ import { readWranglerConfig } from "../../scripts/lib/wrangler-config.mjs";
 import { CHART_TIMEOUT_MS, eventually } from "./harness.mjs";
 
 const MAX_PACKAGE_BYTES = 3_000_000;
-const MAX_WORKER_BYTES = 650 << 10;
+const MAX_WORKER_BYTES = 700 << 10;
 
 let folder;
 let program;

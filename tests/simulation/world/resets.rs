@@ -103,7 +103,12 @@ impl World {
         let epoch_ms = node.state.as_ref().map(Shard::epoch_ms);
         let told_ms = self.told_epoch_ms;
         // A claim counts nothing.
-        if node.memory.waiting.last().is_none_or(|asked| asked.is_claim) {
+        if node
+            .memory
+            .waiting
+            .last()
+            .is_none_or(|asked| asked.is_claim)
+        {
             return;
         }
         if epoch_ms.is_some_and(|epoch_ms| epoch_ms < told_ms) && !node.lost_storage {
