@@ -1,9 +1,9 @@
-/** `npm run serve -- --port 8787 --state DIR`, and `npx hitparade serve`: the build on bare workerd, with no demo. */
-import { ensureBuilt } from "./build.mjs";
+/** `npm run serve -- --port 8787 --state DIR`, and `npx hitparade serve`: what is built, on bare workerd, with no demo. */
+import { requireBuilt } from "./lib/built.mjs";
 import { limitsInWords } from "./lib/limits.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
-import { refuseTakenPort, startServer } from "./lib/server.mjs";
+import { startServer } from "./lib/server.mjs";
 import { workerVariables } from "./lib/variables.mjs";
 import { readWranglerConfig } from "./lib/wrangler-config.mjs";
 
@@ -20,9 +20,7 @@ await runMain(async () => {
   if (!options) return;
   const port = numberOption("port", options.values.port, { min: 0, max: 65_535 }, options.refuse);
   const state = options.values.state || options.refuse("--state needs the name of a folder.");
-  // Now, and not after minutes of building.
-  await refuseTakenPort(port);
-  await ensureBuilt();
+  requireBuilt();
   let ending = false;
   const signalled = new Promise((done) => {
     for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => done((ending = true)));

@@ -2,16 +2,15 @@
  * Everything that a build needs, installed where it is missing. Uses only what Node brings, as it
  * runs before there are any packages. By itself: `npm run dev -- setup`.
  */
+import { requireUnix } from "./lib/built.mjs";
 import { ensureNpmPackages } from "./lib/npm-packages.mjs";
 import { IS_PACKAGE } from "./lib/paths.mjs";
 import { ensureRust, ensureWasmTarget } from "./lib/rust.mjs";
-import { Advice, runMain, say } from "./lib/say.mjs";
+import { runMain, say } from "./lib/say.mjs";
 
-/** Node and the npm packages: what serving an existing build needs. */
+/** The npm packages: what starting an existing build needs. */
 export async function setupToServe() {
-  if (process.platform === "win32") {
-    throw new Advice("These scripts need Linux or macOS.", "On Windows, use WSL: https://learn.microsoft.com/windows/wsl");
-  }
+  requireUnix();
   if (!IS_PACKAGE) await ensureNpmPackages();
 }
 

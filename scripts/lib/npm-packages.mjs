@@ -55,7 +55,7 @@ const install = () =>
   });
 
 /** Whether `node_modules` holds the versions of the lock file, and nothing is missing. */
-function packagesMatchLock() {
+export function packagesMatchLock() {
   const wanted = packagesOf(join(ROOT, "package-lock.json"));
   const installed = packagesOf(join(MODULES, ".package-lock.json"));
   if (!wanted || !installed) return false;

@@ -1,7 +1,7 @@
 /** `npm run deploy` up to the upload, offline: what is uploaded is whole, and small enough. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { appendFileSync, chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -69,25 +69,131 @@ test("the platform's log is off: it would write down every request with its addr
   assert.equal(observability.enabled, false);
 });
 
-test("the systemd unit starts the server, and ends it cleanly", { timeout: 120_000 }, async () => {
-  const unit = readFileSync(join(ROOT, "deploy", "hitparade.service"), "utf8");
+/** The unit's command, whoever runs it. @param {string} root the project @param {string} state */
+function unitCommand(root, state) {
+  const unit = readFileSync(join(root, "deploy", "hitparade.service"), "utf8");
   const [, command] = /^ExecStart=(.*)$/m.exec(unit);
-  const state = mkdtempSync(join(tmpdir(), "hitparade-unit-"));
-  const [program, ...words] = command.replace("--port 8787", "--port 0").replace("/var/lib/hitparade", state).split(" ");
-  const child = spawn(program, words, { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, END_WITH_PARENT: "1" } });
-  try {
-    const [, url] = await new Promise((done, fail) => {
-      let text = "";
-      child.stdout.on("data", (data) => /^ready (\S+)$/m.test((text += data)) && done(/^ready (\S+)$/m.exec(text)));
-      child.on("exit", (code) => fail(new Error(`it ended with ${code}`)));
+  return command.replace("--port 8787", "--port 0").replace("/var/lib/hitparade", state).split(" ");
+}
+
+/** Starts it; what it says until it is ready, or ends. */
+async function startUnit(root, state, options = {}) {
+  const [program, ...words] = unitCommand(root, state);
+  const child = spawn(program, words, { cwd: root, stdio: ["ignore", "pipe", "pipe"], ...options, env: { ...process.env, END_WITH_PARENT: "1", ...options.env } });
+  const ended = new Promise((done) => child.on("exit", (code, signal) => done({ code, signal })));
+  const said = { stdout: "", stderr: "" };
+  child.stderr.on("data", (data) => (said.stderr += data));
+  const url = await new Promise((done) => {
+    child.stdout.on("data", (data) => {
+      const line = /^ready (\S+)$/m.exec((said.stdout += data));
+      if (line) done(line[1]);
     });
-    assert.equal((await fetch(`${url}/healthz`)).status, 200);
-    child.removeAllListeners("exit");
-    const ended = new Promise((done) => child.on("exit", (code, signal) => done({ code, signal })));
-    child.kill("SIGTERM");
-    assert.deepEqual(await ended, { code: 0, signal: null });
-  } finally {
-    child.kill("SIGKILL");
-    rmSync(state, { recursive: true, force: true });
-  }
+    ended.then(() => done(null));
+  });
+  return { child, ended, url, said };
+}
+
+describe("the systemd unit", () => {
+  test("starts the server, and ends it cleanly", { timeout: 120_000 }, async () => {
+    const state = mkdtempSync(join(tmpdir(), "hitparade-unit-"));
+    const { child, ended, url, said } = await startUnit(ROOT, state);
+    try {
+      assert.ok(url, said.stderr);
+      assert.equal((await fetch(`${url}/healthz`)).status, 200);
+      child.kill("SIGTERM");
+      assert.deepEqual(await ended, { code: 0, signal: null });
+    } finally {
+      child.kill("SIGKILL");
+      rmSync(state, { recursive: true, force: true });
+    }
+  });
+
+  describe("as a user who can write its state alone", () => {
+    /** Nobody, where this is run by root; who runs this cannot write either. */
+    const user = process.getuid() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+    let home;
+    let root;
+    before(() => {
+      home = mkdtempSync(join(tmpdir(), "hitparade-unit-"));
+      root = join(home, "opt");
+      mkdirSync(join(root, "node_modules", "@cloudflare"), { recursive: true });
+      for (const name of ["scripts", "deploy", "src", "tools", "package.json", "package-lock.json", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "wrangler.toml"]) copy(name);
+      for (const name of ["workerd", "smol-toml", ".package-lock.json"]) copy(join("node_modules", name));
+      for (const name of readdirSync(join(ROOT, "node_modules", "@cloudflare")).filter((name) => name.startsWith("workerd"))) copy(join("node_modules", "@cloudflare", name));
+      // Where the clone is may be for its owner alone.
+      cpSync(realpathSync(process.execPath), join(home, "bin", "node"));
+      chmodSync(home, 0o755);
+      mkdirSync(join(home, "state"));
+      if (user.uid) chownSync(join(home, "state"), user.uid, user.gid);
+    });
+    after(() => {
+      spawnSync("chmod", ["-R", "u+w", home]);
+      rmSync(home, { recursive: true, force: true });
+    });
+
+    const copy = (name) => cpSync(join(ROOT, name), join(root, name), { recursive: true });
+    const start = () => {
+      const { CARGO_TARGET_DIR: _, ...others } = process.env;
+      const env = { ...others, PATH: `${join(home, "bin")}:/usr/bin:/bin`, HOME: "/nonexistent" };
+      return startUnit(root, join(home, "state"), { env, ...user });
+    };
+    const lockTree = () => spawnSync("chmod", ["-R", "a-w,a+rX", root]);
+
+    test("it builds nothing: where nothing was built it says what to run", { timeout: 60_000 }, async () => {
+      lockTree();
+      const { ended, url, said } = await start();
+      assert.equal(url, null);
+      assert.deepEqual(await ended, { code: 1, signal: null });
+      assert.match(said.stderr, /Nothing is built here yet[^]*npm run dev -- build/);
+      assert.doesNotMatch(said.stderr, /EACCES|EROFS|\n {4}at /);
+    });
+
+    test("after an update of the sources it serves what was built before, and says how to go on", { timeout: 60_000 }, async () => {
+      spawnSync("chmod", ["-R", "u+w", root]);
+      copy("build");
+      appendFileSync(join(root, "src", "lib.rs"), "\n// pulled\n");
+      lockTree();
+      const before = filesOf(root);
+      const { child, ended, url, said } = await start();
+      try {
+        assert.ok(url, said.stderr);
+        assert.match(said.stderr, /build of older sources; `npm run dev -- build`/);
+        const play = await fetch(`${url}/plays`, { method: "POST", body: '{"post_id":"a"}' });
+        assert.equal(play.status, 202, await play.text());
+        child.kill("SIGTERM");
+        assert.deepEqual(await ended, { code: 0, signal: null });
+      } finally {
+        child.kill("SIGKILL");
+      }
+      assert.deepEqual(filesOf(root), before);
+    });
+  });
+
+  test("finds its secrets in a file that was root's alone before they were in it", () => {
+    const folder = mkdtempSync(join(tmpdir(), "hitparade-unit-"));
+    const file = join(folder, "hitparade.env");
+    const text = readFileSync(join(ROOT, "docs", "deploy.md"), "utf8");
+    const lines = text.split("\n").filter((line) => line.includes("/etc/hitparade.env") && /^(sudo|echo) /.test(line));
+    assert.equal(lines.length, 2, lines.join("\n"));
+    const modes = lines.map((line) => {
+      const command = line.replaceAll("sudo ", "").replaceAll("/etc/", `${folder}/`);
+      const { stdout, stderr, status } = spawnSync("sh", ["-c", `umask 022; ${command}`], { encoding: "utf8" });
+      assert.equal(status, 0, stderr);
+      assert.doesNotMatch(stdout, /TOKEN/, "nobody looks over a shoulder");
+      const { mode, size } = statSync(file);
+      return [(mode & 0o777).toString(8), size > 0];
+    });
+    assert.deepEqual(modes, [["600", false], ["600", true]]);
+    assert.match(readFileSync(file, "utf8"), /^ADMIN_TOKEN=\S{32}$/m);
+    rmSync(folder, { recursive: true, force: true });
+  });
 });
+
+/** Every file with its time. @param {string} folder */
+function filesOf(folder) {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .map((path) => `${path} ${statSync(path).mtimeMs}`)
+    .sort();
+}
