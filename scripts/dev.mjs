@@ -8,7 +8,7 @@ const USAGE = `usage: npm run dev -- NAME [OPTIONS]
   package       the npm package, as \`npm pack\` makes it
   first-run     how long it takes from nothing to the first chart, and to tests that passed
   kill          kill -9 under load, restart, send again, count
-  soak          the highest rate, killed every minute
+  soak          the highest rate, killed every minute; or senders that go away at every moment
   fuzz          bad input of every kind
   proxies       a thousand visitors through nginx, Caddy and HAProxy
   schemathesis  requests made from /openapi.json

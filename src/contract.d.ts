@@ -34,6 +34,9 @@ export function countAtTheDoor(address: string, limit: number): boolean;
  */
 export function visitorAddress(peer: string, addresses: string | null): string | undefined;
 
+/** Whether memory is short for the largest body that anybody may send (src/platform.rs). */
+export function memoryIsSpent(): boolean;
+
 /** The global object's half in Wasm (src/global/object.rs). */
 export class GlobalBoard {
   constructor(context: DurableObjectState, env: Env);
@@ -47,6 +50,8 @@ export class RegionShard {
   alarm(): Promise<Response>;
   /** @returns one of the common answers, or a message */
   record(batch: Uint8Array, voter: Uint8Array | undefined): Promise<number | Uint8Array>;
+  /** Why plays cannot be taken, or do not get on: a number that src/health.js knows; 0 for nothing. */
+  trouble(): number;
   webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void>;
   webSocketClose(socket: WebSocket, code: number, reason: string, wasClean: boolean): Promise<void>;
   webSocketError(socket: WebSocket, error: unknown): Promise<void>;
@@ -94,7 +99,6 @@ export interface Refusal {
 /** What Rust imports of src/glue.js (src/platform.rs). */
 export interface Glue {
   look(request: Request, more: string): string;
-  whole(request: Request): Promise<Uint8Array>;
   normalised(text: string): string;
   tell(
     env: Env,
@@ -104,6 +108,24 @@ export interface Glue {
     voter: Uint8Array | undefined,
   ): Promise<number | Uint8Array>;
   respond(status: number, body: Uint8Array | undefined, fixed: string, varying: string): Response;
+}
+
+/** What Rust imports of src/edge/bodies.js (src/edge/body.rs). */
+export interface Bodies {
+  readBody(
+    request: Request,
+    isTrusted: boolean,
+    owner_id: bigint,
+    head_bytes: number,
+    announced: number | undefined,
+    max_bytes: number,
+  ): Promise<Uint8Array>;
+  giveUp(whole: Promise<Uint8Array>): void;
+}
+
+/** What Rust imports of src/health.js (src/edge/health.rs). */
+export interface Health {
+  knownOfShards(): string;
 }
 
 /** What Rust imports of src/instance.js (src/platform.rs). */
@@ -129,6 +151,8 @@ type Held<Contract, Module extends Contract> = Module;
 /** An error here: the module is not as Rust imports it. */
 export type Modules = [
   Held<Glue, typeof import("./glue.js")>,
+  Held<Bodies, typeof import("./edge/bodies.js")>,
+  Held<Health, typeof import("./health.js")>,
   Held<Instance, typeof import("./instance.js")>,
   Held<Sockets, typeof import("./region/sockets.js")>,
 ];

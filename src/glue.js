@@ -4,6 +4,8 @@
  */
 
 import { waitUntil } from "cloudflare:workers";
+import { answerWith } from "./edge/answers.js";
+import { AWAY, heard } from "./health.js";
 import { hasEnded, note } from "./instance.js";
 
 /** @import { Env } from "./contract.d.ts" */
@@ -64,11 +66,6 @@ export function look(request, more) {
   let text = `${method}\n${url}`;
   for (const value of found) text += value == null ? "\n" : `\n+${value}`;
   return text;
-}
-
-/** @param {Request} request @returns {Promise<Uint8Array>} */
-export async function whole(request) {
-  return new Uint8Array(await request.arrayBuffer());
 }
 
 /**
@@ -134,6 +131,8 @@ function depart(env, name, hint, lane) {
   const voters = waiting.map(({ voter }) => voter);
   const told = shard.record(batches, voters).then(
     (answers) => {
+      const trouble = answers[waiting.length];
+      heard(name, typeof trouble === "number" ? trouble : undefined);
       for (const [index, { resolve, reject }] of waiting.entries()) {
         const answer = answers[index];
         if (answer instanceof Error) reject(answer);
@@ -141,6 +140,7 @@ function depart(env, name, hint, lane) {
       }
     },
     (error) => {
+      heard(name, AWAY);
       for (const { reject } of waiting) reject(error);
     },
   );
@@ -162,7 +162,7 @@ export function respond(status, body, fixed, varying) {
     headers = new Headers(pairs(fixed));
     bases.set(fixed, headers);
   }
-  const response = new Response(body, { status, headers });
+  const response = answerWith(body, { status, headers });
   for (const [name, value] of pairs(varying)) response.headers.append(name, value);
   return response;
 }

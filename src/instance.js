@@ -13,15 +13,21 @@ export class InstanceEnded extends Error {
 
 /** Makes the instance anew; from src/service.js, which starts it. */
 let renew = () => {};
+let isSpent = () => false;
 let has_ended = false;
 let number = 0;
+
+/** Where it is the objects' states that take the memory, a new instance soon has no more of it. */
+const SPENT_SPACING_MS = 600_000;
+let spent_ms = 0;
 
 /** What waits for an answer from this instance: how each is refused. @type {Set<(why: Error) => void>} */
 const waiting = new Set();
 
-/** @param {() => void} make_anew */
-export function renewBy(make_anew) {
+/** @param {() => void} make_anew @param {() => boolean} is_spent its memory is used up, and plays are refused */
+export function renewBy(make_anew, is_spent) {
   renew = make_anew;
+  isSpent = is_spent;
 }
 
 export const hasEnded = () => has_ended;
@@ -44,6 +50,17 @@ export function end() {
  */
 export function goOn() {
   if (has_ended) throw new InstanceEnded("a call back into it panicked");
+}
+
+/**
+ * What is left over when nothing is under way belongs to states, which load what they stored, or to
+ * nobody: an instance that has no memory left is better made anew.
+ */
+function endIfSpent() {
+  if (has_ended || waiting.size > 0 || !isSpent() || Date.now() - spent_ms < SPENT_SPACING_MS) return;
+  spent_ms = Date.now();
+  console.error(JSON.stringify({ level: "error", source: "worker", message: "no memory was left and nothing under way: the instance is made anew" }));
+  end();
 }
 
 /** @param {unknown} error that came out of Wasm: an error of the code's own, or the end of it all */
@@ -75,6 +92,7 @@ export function answerOf(work) {
   const done = (settle) => (value) => {
     waiting.delete(reject);
     settle(value);
+    endIfSpent();
   };
   try {
     work().then(done(resolve), done(reject));

@@ -1,6 +1,7 @@
 //! Panics on command, for `tests/runtime/panic.test.mjs`: only in a build with the feature `panics`.
 //!
-//! `GET /panic/{point}` makes the instance panic the next time that it comes to the point, once.
+//! `GET /panic/{point}` makes the instance panic the next time that it comes to the point, once. At
+//! the point `memory` it loses its memory instead.
 
 #[cfg(feature = "panics")]
 thread_local! {
@@ -24,6 +25,11 @@ pub fn point(_name: &str) {
     #[cfg(feature = "panics")]
     if NEXT.with_borrow(|next| next == _name) {
         NEXT.take();
+        if _name == "memory" {
+            // As a leak does it: nobody holds this, and nobody frees it.
+            std::mem::forget(vec![1_u8; 95 << 20]);
+            return;
+        }
         panic!("at {_name}, on command");
     }
 }

@@ -12,6 +12,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
 
 use crate::codec::{self, Record};
+use crate::play::MAX_BODY_BYTES;
 use crate::settings::read_retention_days;
 use crate::topology::{BOARD, shard_object_name};
 use crate::visitor::{Proxies, Visitor};
@@ -21,9 +22,6 @@ use crate::wire::InstanceMetrics;
 #[wasm_bindgen(module = "/src/glue.js")]
 extern "C" {
     fn look(request: &web_sys::Request, more: &str) -> String;
-
-    #[wasm_bindgen(catch)]
-    async fn whole(request: &web_sys::Request) -> Result<JsValue, JsValue>;
 
     #[wasm_bindgen(js_name = normalised)]
     fn normalised_by_platform(text: &str) -> String;
@@ -106,6 +104,12 @@ pub fn instance_metrics() -> InstanceMetrics {
 /// Whether `more` bytes would pass the budget: then the answer is to come back later.
 pub fn memory_is_short(more: usize) -> bool {
     allocated_bytes().saturating_add(more) > INSTANCE_BYTES
+}
+
+/// Whether memory is short for the largest body that anybody may send: plays are refused.
+#[wasm_bindgen(js_name = memoryIsSpent)]
+pub fn memory_is_spent() -> bool {
+    memory_is_short(2 * MAX_BODY_BYTES)
 }
 
 /// The header in which the Worker tells a shard which chart a socket is for.
@@ -289,15 +293,20 @@ impl Seen {
         }
         seen
     }
-}
 
-/// The whole body of a request, in one copy.
-///
-/// # Errors
-/// When the sender breaks off.
-pub async fn whole_body(request: &web_sys::Request) -> worker::Result<Vec<u8>> {
-    let bytes = whole(request).await?;
-    Ok(bytes.unchecked_into::<Uint8Array>().to_vec())
+    /// What its texts hold, here and with the runtime.
+    pub fn bytes(&self) -> usize {
+        let texts = [
+            &self.authorization,
+            &self.origin,
+            &self.content_type,
+            &self.content_encoding,
+            &self.idempotency_key,
+            &self.user_agent,
+        ];
+        let lengths = texts.into_iter().flatten().map(String::len);
+        2 * lengths.fold(self.url.len(), usize::saturating_add)
+    }
 }
 
 /// The text in the form of Unicode that all texts have which look like it: composed (NFC), without

@@ -6,6 +6,8 @@
  * for classes that extend its own, which those of Wasm do not.
  */
 import { DurableObject } from "cloudflare:workers";
+import { forgetAll } from "./edge/bodies.js";
+import { AWAY } from "./health.js";
 import module from "bindgen/index_bg.wasm";
 import {
   GlobalBoard as Board,
@@ -14,6 +16,7 @@ import {
   countAtTheDoor,
   fetch as handle,
   initSync,
+  memoryIsSpent,
   visitorAddress,
 } from "bindgen/index.js";
 import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.js";
@@ -23,7 +26,10 @@ import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.
 // Now and not at the first request: the runtime compiles and keeps what starts here. No input, no
 // output and no random numbers are allowed yet; Rust's own start sets hooks only.
 initSync({ module });
-renewBy(__wbg_reset_state);
+renewBy(() => {
+  forgetAll();
+  __wbg_reset_state();
+}, memoryIsSpent);
 
 /** What a request gets that was under way when the instance ended. @param {Request} request */
 function interrupted(request) {
@@ -36,8 +42,19 @@ function interrupted(request) {
   return new Response(JSON.stringify({ type: "about:blank", title, status, detail, code }), { status, headers });
 }
 
+/**
+ * Whoever goes away before the answer leaves the work to its end: the runtime would stop it in the
+ * middle, for ever, with everything that it holds in Wasm.
+ * @param {Request} request @param {Env} env @param {ExecutionContext} ctx @returns {Promise<Answer>}
+ */
+export function serve(request, env, ctx) {
+  const answer = answered(request, env, ctx);
+  ctx.waitUntil(answer);
+  return answer;
+}
+
 /** @param {Request} request @param {Env} env @param {ExecutionContext} ctx @returns {Promise<Answer>} */
-export async function serve(request, env, ctx) {
+async function answered(request, env, ctx) {
   try {
     current();
     return await answerOf(() => handle(request, env, ctx));
@@ -67,8 +84,9 @@ export function visitorOf(peer, addresses) {
   return resultOf(() => visitorAddress(peer, addresses));
 }
 
-/** A name that no call from outside can have. */
+/** Names that no call from outside can have. */
 const inWasm = Symbol("inWasm");
+const ready = Symbol("ready");
 
 /** An object whose other half is in Wasm, and made anew with it. */
 class ObjectInWasm extends DurableObject {
@@ -83,7 +101,7 @@ class ObjectInWasm extends DurableObject {
   }
 
   /** @returns {any} its half in the instance that runs */
-  #ready() {
+  [ready]() {
     const instance = current();
     if (this.#instance !== instance) {
       this.#half = resultOf(() => new this.Half(this.ctx, this.env));
@@ -94,7 +112,7 @@ class ObjectInWasm extends DurableObject {
 
   /** @param {keyof Shard} method @param {...unknown} args */
   async [inWasm](method, ...args) {
-    const half = this.#ready();
+    const half = this[ready]();
     return answerOf(() => half[method](...args));
   }
 
@@ -118,14 +136,25 @@ export class RegionShard extends ObjectInWasm {
   }
 
   /**
-   * Batches that came together; each is answered by itself, as `tell` of glue.js says.
+   * Batches that came together; each is answered by itself, as `tell` of glue.js says. The last answer
+   * is how the shard is, for src/health.js.
    * @param {Uint8Array[]} batches @param {(Uint8Array | undefined)[]} voters who sent them
    * @returns {Promise<(number | Uint8Array | Error)[]>}
    */
-  record(batches, voters) {
+  async record(batches, voters) {
     /** @param {Uint8Array} batch @param {number} index */
     const record = (batch, index) => this[inWasm]("record", batch, voters[index]).catch((error) => new Error(String(error)));
-    return Promise.all(batches.map(record));
+    const answers = await Promise.all(batches.map(record));
+    return [...answers, this.#trouble()];
+  }
+
+  /** That it cannot say how it is must not cost the batches their answers. */
+  #trouble() {
+    try {
+      return resultOf(() => this[ready]().trouble());
+    } catch {
+      return AWAY;
+    }
   }
 
   alarm() {

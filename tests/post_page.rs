@@ -157,7 +157,7 @@ fn a_page_says_the_same_again() {
 fn page_of(post_id: &str, plays: &Summary, catalog: &[&str]) -> Result<PostReport, Refusal> {
     let (mut global, storage) = (world().0, MemoryStorage::new());
     let key = recording_pane(NOW_MS - 60_000, NOW_MS);
-    let pane = objects::pane(key, &plays);
+    let pane = objects::pane(key, plays);
     let push = objects::first_push(("NA", 1), &[pane], &[]);
     global.take_push(&push, NOW_MS).unwrap();
     for post_id in catalog {

@@ -1,53 +1,72 @@
-//! Reading a body: at most so many bytes, in at most so long.
+//! Reading a body: at most so many bytes, in at most so long. It comes in outside of Wasm
+//! (`bodies.js`), which bounds what all bodies under way hold together.
 
-use futures_util::StreamExt;
+use js_sys::{Promise, Uint8Array};
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
 
 use super::problem::Problem;
 use super::request::Call;
 use crate::http::{Coding, UnpackError, coding};
-use crate::platform::{memory_is_short, whole_body, within};
+use crate::platform::{memory_is_short, within};
 
 /// A body that is not complete by then is given up.
 pub const DEADLINE_MS: u64 = 15_000;
 
-/// Of a body that is too large, so much is read before it is refused.
-const DRAIN_BYTES: usize = 16 << 20;
+#[wasm_bindgen(module = "/src/edge/bodies.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = readBody)]
+    fn read_body(
+        request: &web_sys::Request,
+        is_trusted: bool,
+        owner: u64,
+        head_bytes: usize,
+        announced: Option<f64>,
+        max_bytes: usize,
+    ) -> Promise;
 
-/// The whole body, unpacked.
+    #[wasm_bindgen(js_name = giveUp)]
+    fn give_up(whole: &Promise);
+}
+
+/// Whose body it is: what one holds is no one else's to wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Has shown a token.
+    Trusted,
+    /// An address, hashed; none where the runtime does not tell.
+    Address(Option<u64>),
+}
+
+/// The whole body of a request with a token, unpacked.
 ///
 /// # Errors
 /// 413 over the limit, packed or unpacked; 408 past the deadline, 400 where the sender broke off or
-/// what it sent cannot be unpacked, 415 for a coding that is not known, 503 where memory is short.
+/// what it sent cannot be unpacked, 415 for a coding that is not known, 429 where too much of its
+/// owner is under way, 503 where memory is short.
 pub async fn read(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
-    let reading = within(DEADLINE_MS, read_all(call, max_bytes));
+    let reading = within(DEADLINE_MS, read_all(call, Owner::Trusted, max_bytes));
     reading.await.unwrap_or_else(|| Err(too_slow()))
 }
 
-/// As [`read`], for a caller that keeps the deadline itself.
+/// As [`read`], for a caller that keeps the deadline itself: to drop this gives the body up.
 ///
 /// # Errors
 /// As [`read`].
-pub async fn read_all(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
+pub async fn read_all(call: &Call, owner: Owner, max_bytes: usize) -> Result<Vec<u8>, Problem> {
     let coding = coding(call.seen.content_encoding.as_deref()).map_err(unknown_coding)?;
-    let announced = call.seen.content_length.as_deref();
-    let announced = announced.and_then(|length| length.parse::<usize>().ok());
-    if let Some(length) = announced.filter(|length| *length > max_bytes) {
-        if length <= DRAIN_BYTES {
-            within(DEADLINE_MS, drain(call)).await;
-        }
-        return Err(too_large(max_bytes));
-    }
-    let packed_bytes = announced.unwrap_or(max_bytes);
+    let whole = received(call, owner, max_bytes).await?;
     // What a packed body holds is known in the end only.
     let unpacked_bytes = coding.map_or(0, |_| max_bytes);
-    if memory_is_short(2 * packed_bytes + unpacked_bytes) {
+    if memory_is_short(2 * whole.length() as usize + unpacked_bytes) {
         return Err(Problem::busy(
             "overloaded",
             1,
             "too much to do at once; try again",
         ));
     }
-    let bytes = received(call, announced.is_some(), max_bytes).await?;
+    let bytes = whole.to_vec();
     let Some(coding) = coding else {
         return Ok(bytes);
     };
@@ -59,25 +78,47 @@ pub async fn read_all(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem>
         })
 }
 
+/// A body that comes in, outside of this memory.
+struct UnderWay(Promise);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        give_up(&self.0);
+    }
+}
+
 /// The body as it was sent.
-async fn received(call: &Call, is_announced: bool, max_bytes: usize) -> Result<Vec<u8>, Problem> {
-    let broken = |_| Problem::bad("incomplete_body", "the body broke off");
-    if is_announced {
-        // The runtime holds senders to the length that they announced.
-        return whole_body(call.raw()).await.map_err(broken);
-    }
-    if call.raw().body().is_none() {
-        return Ok(Vec::new());
-    }
-    let mut stream = call.request().stream().map_err(broken)?;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        bytes.extend(chunk.map_err(broken)?);
-        if bytes.len() > max_bytes {
-            return Err(too_large(max_bytes));
-        }
-    }
-    Ok(bytes)
+async fn received(call: &Call, owner: Owner, max_bytes: usize) -> Result<Uint8Array, Problem> {
+    let announced = call.seen.content_length.as_deref();
+    let announced = announced.and_then(|length| length.parse::<u64>().ok());
+    let (is_trusted, owner) = match owner {
+        Owner::Trusted => (true, 0),
+        Owner::Address(address) => (false, address.unwrap_or_default()),
+    };
+    let whole = UnderWay(read_body(
+        call.raw(),
+        is_trusted,
+        owner,
+        call.seen.bytes(),
+        announced.map(|length| length as f64),
+        max_bytes,
+    ));
+    let outcome = JsFuture::from(Promise::clone(&whole.0)).await;
+    outcome
+        .map(JsCast::unchecked_into)
+        .map_err(|why: JsValue| match why.as_f64() {
+            Some(413.0) => too_large(max_bytes),
+            Some(429.0) => too_many_bodies(),
+            _ => Problem::bad("incomplete_body", "the body broke off"),
+        })
+}
+
+fn too_many_bodies() -> Problem {
+    let detail = "too many bodies of this sender are under way, or this one is too slow; send one \
+                  after the other";
+    let mut problem = Problem::new(429, "too_many_bodies", detail);
+    problem.headers.push(("Retry-After", "1".into()));
+    problem
 }
 
 fn unknown_coding(detail: String) -> Problem {
@@ -96,14 +137,6 @@ fn not_packed(coding: Coding) -> Problem {
 pub fn too_slow() -> Problem {
     let detail = "the body was not complete after 15 seconds";
     Problem::new(408, "too_slow", detail)
-}
-
-/// Reads to the end and keeps nothing: most senders look for an answer only after they have sent
-/// everything, and see a broken connection instead of the reason where nobody listens.
-async fn drain(call: &Call) {
-    if let Ok(mut stream) = call.request().stream() {
-        while let Some(Ok(_)) = stream.next().await {}
-    }
 }
 
 fn too_large(max_bytes: usize) -> Problem {

@@ -9,6 +9,7 @@
  * refusal comes as `refusal`: it goes out again to whom it is for, in its turn, without being counted.
  */
 import { mayAnswer, serve, visitorOf } from "../service.js";
+import { answerWith } from "./answers.js";
 
 export { GlobalBoard, RegionShard } from "../service.js";
 
@@ -91,7 +92,7 @@ function again(request, forms, env) {
     if (address === undefined || !mayAnswer(address, kept.limit)) return undefined;
   }
   counts.repeated++;
-  return etag === null ? new Response(kept.body, kept) : unchanged(kept);
+  return etag === null ? answerWith(kept.body, kept) : unchanged(kept);
 }
 
 /** @param {Kept} kept */

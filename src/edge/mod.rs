@@ -11,6 +11,7 @@ mod cache;
 mod chart_query;
 mod charts;
 mod counters;
+mod health;
 mod ids;
 mod leaderboards;
 mod limits;
@@ -35,8 +36,7 @@ use problem::Problem;
 use request::Call;
 
 use crate::panics;
-use crate::platform::{Seen, keep_as_set, setting};
-use crate::settings;
+use crate::platform::{Seen, keep_as_set};
 
 /// How long a charts or catalog question to the global object may take.
 const ASK_TIMEOUT_MS: u64 = 10_000;
@@ -88,6 +88,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
         return Ok(Answer::preflight(&[Get]));
     }
     panics::point("worker");
+    panics::point("memory");
     if route_word(&call.path).is_none()
         && let Some(usual) = www::beacon_names(&call.env).usual_path(&call.path)
     {
@@ -163,18 +164,7 @@ async fn answer(
         (Get, ["export"]) => transfer::export(call).await,
         (Post, ["import"]) => transfer::import(call).await,
         (Get, ["metrics"]) => metrics::get(call).await,
-        (Get, ["healthz"]) => health(call),
+        (Get, ["healthz"]) => health::get(call),
         _ => Err(Problem::not_found("there is nothing at this path")),
     }
-}
-
-/// A setting that cannot be read is told before anybody relies on it: the server that is started
-/// with it refuses to start.
-fn health(call: &Call) -> Result<Answer, Problem> {
-    settings::check(|name| setting(&call.env, name))
-        .map_err(|detail| Problem::new(500, "bad_setting", detail))?;
-    Ok(Answer::json(&serde_json::json!({
-        "status": "ok",
-        "version": env!("CARGO_PKG_VERSION"),
-    })))
 }

@@ -115,9 +115,9 @@ enum Progress {
 }
 
 async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result<Answer, Problem> {
-    let (trusted, voter) = match sender {
-        Sender::Trusted => (true, None),
-        Sender::Anybody { voter, .. } => (false, voter),
+    let (trusted, voter, owner) = match sender {
+        Sender::Trusted => (true, None, body::Owner::Trusted),
+        Sender::Anybody { address, voter } => (false, voter, body::Owner::Address(address)),
     };
     let lines = announced_as_lines(call)?;
     let header_key = idempotency_key(call)?;
@@ -126,7 +126,7 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
     } else {
         MAX_BODY_BYTES
     };
-    let bytes = body::read_all(call, limit).await?;
+    let bytes = body::read_all(call, owner, limit).await?;
     progress.set(Progress::Read);
     if let Sender::Anybody { address, .. } = sender {
         limits::count_bytes(call, address, bytes.len()).await?;

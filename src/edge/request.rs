@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use percent_encoding::percent_decode_str;
 use wasm_bindgen::prelude::wasm_bindgen;
-use worker::{Context, Env, Method, Request, Url};
+use worker::{Context, Env, Method, Url};
 
 use super::problem::Problem;
 use crate::log::report;
@@ -104,11 +104,6 @@ impl Call {
     /// The request as the platform has it.
     pub fn raw(&self) -> &web_sys::Request {
         &self.raw
-    }
-
-    /// The request as the library has it, which costs a few reads.
-    pub fn request(&self) -> Request {
-        Request::from(Clone::clone(&self.raw))
     }
 
     /// The first value of a query parameter.

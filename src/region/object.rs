@@ -26,7 +26,7 @@ use crate::log::report;
 use crate::panics;
 use crate::platform::{
     LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, answer, call_raw, global_stub,
-    instance_metrics, keep_as_set, memory_is_short, now_ms, random_bytes, within,
+    instance_metrics, keep_as_set, memory_is_short, memory_is_spent, now_ms, random_bytes, within,
 };
 use crate::storage::{SqlStorage, StorageError};
 use crate::topology::Epoch;
@@ -64,6 +64,10 @@ struct Inner {
     alarm: Cell<Alarm>,
     arrivals: Cell<Arrivals>,
     push_timer: Cell<PushTimer>,
+    /// Since when there is something that the global object has not taken; 0 where there is nothing.
+    unpushed_since_ms: Cell<u64>,
+    /// What was to be stored last was not.
+    storage_fails: Cell<bool>,
     shown: RefCell<Shown>,
     counters: Cell<ShardMetrics>,
     votes: RefCell<Votes>,
@@ -166,7 +170,32 @@ impl RegionShard {
         };
         Uint8Array::from(&message[..]).into()
     }
+
+    /// Why plays cannot be taken here, or do not get on: a number that `src/health.js` knows; 0 for
+    /// nothing. Goes out with each answer to a Worker, whose `/healthz` wakes no object.
+    pub fn trouble(&self) -> u8 {
+        let inner = &self.inner;
+        if memory_is_spent() {
+            Trouble::Memory as u8
+        } else if inner.storage_fails.get() {
+            Trouble::Storage as u8
+        } else if inner.pushes_fail() {
+            Trouble::Pushes as u8
+        } else {
+            0
+        }
+    }
 }
+
+#[derive(Clone, Copy)]
+enum Trouble {
+    Memory = 1,
+    Storage = 2,
+    Pushes = 3,
+}
+
+/// Pushes that fail for so many intervals are told: one that is late is not.
+const FAILING_INTERVALS: u64 = 3;
 
 impl DurableObject for RegionShard {
     fn new(state: State, env: Env) -> Self {
@@ -188,6 +217,8 @@ impl DurableObject for RegionShard {
                 alarm: Cell::default(),
                 arrivals: Cell::default(),
                 push_timer: Cell::default(),
+                unpushed_since_ms: Cell::new(0),
+                storage_fails: Cell::new(false),
                 shown: RefCell::new(Shown::new(context)),
                 counters: Cell::new(ShardMetrics {
                     started_ms: now_ms(),
@@ -332,6 +363,7 @@ impl Inner {
     }
 
     fn drop_state(&self) {
+        self.storage_fails.set(true);
         *self.shard.borrow_mut() = None;
         // Whoever waits is told to try again: dropping a sender does it.
         self.waiters.borrow_mut().clear();
@@ -683,13 +715,27 @@ impl Inner {
                     shard.synced(point);
                     Ok(())
                 });
+                self.storage_fails.set(settled.is_err());
                 settled.is_ok()
             }
         }
     }
 
+    fn has_something_to_push(&self) {
+        if self.unpushed_since_ms.get() == 0 {
+            self.unpushed_since_ms.set(now_ms());
+        }
+    }
+
+    fn pushes_fail(&self) -> bool {
+        let since_ms = self.unpushed_since_ms.get();
+        let limit_ms = FAILING_INTERVALS * self.push_timer.get().interval_ms();
+        since_ms > 0 && now_ms().saturating_sub(since_ms) > limit_ms
+    }
+
     /// Commits until nothing waits.
     async fn commit_all(&self) {
+        self.has_something_to_push();
         let delay_ms = self.push_timer.get().delay_ms();
         self.ensure_alarm_within(delay_ms).await;
         loop {
@@ -734,6 +780,7 @@ impl Inner {
         let Ok((tickets, more)) = counted else {
             return false;
         };
+        self.storage_fails.set(false);
         for ticket in tickets.into_iter().flatten() {
             for waiter in self
                 .waiters
@@ -809,6 +856,7 @@ impl Inner {
         self.ensure_alarm_within(next_ms.min(cut_in_ms.unwrap_or(u64::MAX)))
             .await;
         if has_work == Ok(true) {
+            self.has_something_to_push();
             self.push().await;
         }
         if has_readers {
@@ -885,6 +933,8 @@ impl Inner {
                 });
                 let more = self.with_shard(|shard, storage| {
                     shard.pushed(storage, &reply, random_bytes())?;
+                    let since_ms = if shard.has_work() { now_ms() } else { 0 };
+                    self.unpushed_since_ms.set(since_ms);
                     Ok(shard.has_more_to_send())
                 });
                 more.map_err(refused)

@@ -79,6 +79,7 @@ const PROBLEMS = {
   rate_limited: [429, () => firstOf("rate_limited", 50, () => strict.fetch("/regions"))],
   region_deleted: [410, () => deleted().then((id) => open.fetch(`/top-posts?region=${id}`))],
   too_large: [413, () => play([{ ...A_PLAY, pad: "x".repeat(2 ** 20) }])],
+  too_many_bodies: [429, () => firstOf("too_many_bodies", 8, () => raw(`content-length: ${2 ** 20}`, " ".repeat(2 ** 20 - 1), { service: misread }))],
   too_many_plays: [413, () => play(Array(1_001).fill(A_PLAY))],
   too_many_posts: [413, () => putPost("", Array(10_001).fill({ post_id: "x" }))],
   too_many_rows: [413, () => open.request("POST", `/import?seed=${"0".repeat(32)}&id=${"0".repeat(32)}&row=0`, '{"kind":"end"}\n'.repeat(10_001), ADMIN)],
@@ -87,6 +88,7 @@ const PROBLEMS = {
   too_slow: [408, () => raw("content-length: 100", "{")],
   unauthorized: [401, () => play(A_PLAY, { authorization: "Bearer wrong" })],
   unavailable: [503, () => withoutShards(() => cuttable.request("POST", "/plays", { ...NAMED, plays: [A_PLAY] }))],
+  unhealthy: [503, () => withoutShards(failAndAskForHealth)],
   unknown_region: [404, () => open.fetch("/top-posts?region=nowhere")],
   unsupported_media_type: [415, () => play("post_id=refused", { "content-type": "application/x-www-form-urlencoded" })],
   upgrade_required: [426, () => open.fetch("/live")],
@@ -100,9 +102,11 @@ const HEADERS = {
   not_announced: { "retry-after": /^\d+$/ },
   overloaded: { "retry-after": /^\d+$/ },
   rate_limited: { "retry-after": /^\d+$/, ratelimit: /^"address";r=0;t=\d+$/, "ratelimit-policy": /^"address";q=20;w=60$/ },
+  too_many_bodies: { "retry-after": /^1$/ },
   too_many_sockets: { "retry-after": /^\d+$/ },
   unauthorized: { "www-authenticate": /^Bearer$/ },
   unavailable: { "retry-after": /^\d+$/ },
+  unhealthy: { "retry-after": /^\d+$/ },
 };
 
 /** Plays and posts that are rejected while the others of their batch are stored. */
@@ -209,6 +213,11 @@ const withoutShards = (request) =>
     }
   });
 
+async function failAndAskForHealth() {
+  await cuttable.request("POST", "/plays", { ...NAMED, plays: [A_PLAY] });
+  return cuttable.fetch("/healthz");
+}
+
 /** A change of the number of shards that the Worker has not heard of: what the golden message says. */
 async function playForAShardThatKnowsMore() {
   const text = readFileSync(join(ROOT, "tests", "golden", "messages", "v1.txt"), "utf8");
@@ -256,8 +265,8 @@ async function firstOf(code, count, request) {
 }
 
 /** A `POST /plays` byte by byte, whose sender may end it early. */
-async function raw(header, body, { ends = false } = {}) {
-  const socket = connect({ port: Number(new URL(open.url).port), host: "127.0.0.1", allowHalfOpen: true }, () => {
+async function raw(header, body, { ends = false, service = open } = {}) {
+  const socket = connect({ port: Number(new URL(service.url).port), host: "127.0.0.1", allowHalfOpen: true }, () => {
     socket.write(`POST /plays HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n${header}\r\n\r\n${body}`);
     if (ends) socket.end();
   });

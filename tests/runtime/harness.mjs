@@ -8,6 +8,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { sendPlays, toNdjson } from "../../scripts/lib/client.mjs";
 import { ROOT } from "../../scripts/lib/paths.mjs";
 
+export { randomNumbers } from "../../scripts/lib/random.mjs";
+
 export const INGEST_TOKEN = "ingest-token-of-the-tests";
 export const ADMIN_TOKEN = "admin-token-of-the-tests";
 
@@ -198,17 +200,6 @@ export async function readProblem(answer, status) {
 }
 
 export const randomKey = () => crypto.randomUUID();
-
-/** Mulberry32: numbers from 0 to 1 that a seed makes again. @param {number} seed */
-export function randomNumbers(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /**
  * Waits until the work succeeds.

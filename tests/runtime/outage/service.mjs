@@ -41,6 +41,7 @@ export class CuttableService extends Service {
     await this.tellShard("/cut");
   }
 
+  /** It does again; they can store again too. */
   async mendShards() {
     await this.tellShard("/mend");
   }
@@ -89,6 +90,8 @@ export class CuttableService extends Service {
 
 /** Passes requests on, as long as it is not cut. */
 class Connection {
+  /** Requests so far. */
+  passed = 0;
   port = 0;
   to = 0;
   #server = null;
@@ -96,6 +99,7 @@ class Connection {
   async mend() {
     this.#server = createServer((incoming, outgoing) => {
       const { method, url, headers } = incoming;
+      this.passed++;
       const onward = request({ host: "127.0.0.1", port: this.to, method, path: url, headers }, (answer) => {
         outgoing.writeHead(answer.statusCode, answer.headers);
         answer.pipe(outgoing);

@@ -9,6 +9,7 @@ import service, { GlobalBoard, RegionShard as Shard } from "./entry.js";
 export { GlobalBoard };
 
 let shards_are_away = false;
+let disk_is_broken = false;
 
 export default {
   fetch: (request, env, context) => service.fetch(request, { ...cut(env), SHARD: new DurableObjectNamespace(shardOf(env)) }, context),
@@ -17,6 +18,7 @@ export default {
 export class RegionShard extends Shard {
   constructor(state, env) {
     super(state, cut(env));
+    Object.defineProperty(this, "ctx", { value: breakable(state) });
   }
 }
 
@@ -34,6 +36,7 @@ export class Shards extends WorkerEntrypoint {
     const name = searchParams.get("name");
     if (name !== null) return this.env.SHARD.getByName(name).fetch(request);
     shards_are_away = pathname === "/cut";
+    disk_is_broken = pathname === "/break";
     return new Response();
   }
 }
@@ -45,6 +48,22 @@ function overConnection(env, name, request) {
   headers.set("object-name", name);
   return env.CONNECTION.fetch(new Request(request, { headers }));
 }
+
+/** What is written does not become durable while the disk is broken. */
+function breakable(state) {
+  const sync = (storage) => (disk_is_broken ? Promise.reject(new Error("disk I/O error")) : storage.sync());
+  const storage = instead(state.storage, { sync: () => sync(state.storage) });
+  return instead(state, { storage });
+}
+
+/** An object of the platform with some members of its own. */
+const instead = (target, members) =>
+  new Proxy(target, {
+    get(_, name) {
+      const value = members[name] ?? target[name];
+      return typeof value === "function" && !(name in members) ? value.bind(target) : value;
+    },
+  });
 
 const shardOf = (env) => (name, options) => {
   if (!shards_are_away) return env.SHARD.getByName(name, options);

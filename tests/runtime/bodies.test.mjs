@@ -1,0 +1,227 @@
+/** Senders that go away, and senders that are slow: what they hold is theirs, and goes with them. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { connect } from "node:net";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { resetMany } from "../../scripts/lib/resets.mjs";
+import { ADMIN_TOKEN, INGEST_TOKEN, Service, eventually, randomNumbers } from "./harness.mjs";
+
+const MIB = 2 ** 20;
+/** What `readBody` of src/edge/bodies.js gives everybody. */
+const ROOM_BYTES = 6 * MIB;
+/** Of a second and more, so that a slow body makes way for others. */
+const SLOW_MS = 2_500;
+
+const allocated = async (service) => {
+  const metrics = await service.readMetrics();
+  return Math.max(...[...metrics].filter(([name]) => name.startsWith("hitparade_allocated_bytes")).map(([, bytes]) => bytes));
+};
+
+/** A connection of an address that has sent so much of a request. */
+class Sender {
+  answer = "";
+
+  constructor(service, address, bytes) {
+    const { port } = new URL(service.url);
+    this.socket = connect({ port: Number(port), host: "127.0.0.1", localAddress: address });
+    this.socket.on("error", () => {});
+    this.socket.on("data", (data) => (this.answer += data));
+    this.closed = new Promise((done) => this.socket.on("close", done));
+    this.socket.write(bytes);
+  }
+
+  /** 0 while there is no answer. */
+  get status() {
+    return Number(/^HTTP\/1.1 (\d+)/.exec(this.answer)?.[1] ?? 0);
+  }
+}
+
+const announced = (length, sent) => `POST /plays HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: ${length}\r\n\r\n${" ".repeat(sent)}`;
+const inPieces = (sent) => `POST /plays HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n${sent.toString(16)}\r\n${" ".repeat(sent)}\r\n`;
+
+/** A play of somebody else, complete: its status. @param {(body: string) => string} form */
+async function play(service, address, form = (body) => `content-length: ${body.length}\r\n\r\n${body}`) {
+  const sender = new Sender(service, address, `POST /plays HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/plain\r\n${form('{"post_id":"a"}')}`);
+  await Promise.race([sender.closed, sleep(10_000)]);
+  sender.socket.destroy();
+  return sender.status;
+}
+
+const chunked = (body) => `transfer-encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+
+describe("a sender that goes away", () => {
+  /** @type {Service} */
+  let service;
+  before(async () => {
+    service = await Service.start();
+  });
+  after(() => service.dispose());
+
+  test("leaves nothing of its upload behind", { timeout: 60_000 }, async () => {
+    assert.equal(await play(service, "127.0.0.10"), 202);
+    const before = await allocated(service);
+    for (let upload = 0; upload < 40; upload++) {
+      const sender = new Sender(service, "127.0.0.10", inPieces(700_000));
+      await sleep(30);
+      sender.socket.resetAndDestroy();
+    }
+    await eventually(async () => {
+      const grown = (await allocated(service)) - before;
+      assert.ok(grown < MIB, `${grown} bytes of 28 MB are still held`);
+    });
+    assert.equal(await play(service, "127.0.0.11", chunked), 202);
+  });
+
+  test("leaves nothing behind at any moment of any route", { timeout: 120_000 }, async () => {
+    const random = randomNumbers(20);
+    const tokens = { ingest: INGEST_TOKEN, admin: ADMIN_TOKEN };
+    // What is known of the charts and posts that are asked for stays, as it should.
+    await resetMany(service.url, { resets: 400, random, tokens });
+    const before = await eventually(() => settled(service));
+    await resetMany(service.url, { resets: 600, random, tokens });
+    await eventually(async () => {
+      const grown = (await settled(service)) - before;
+      assert.ok(grown < 600 * 500, `${grown} bytes are held after 600 resets`);
+    });
+    assert.equal(await play(service, "127.0.0.12"), 202);
+    assert.equal((await service.fetch("/healthz")).status, 200);
+  });
+});
+
+/** Once nothing is under way any more. */
+async function settled(service) {
+  const first = await allocated(service);
+  await sleep(500);
+  const second = await allocated(service);
+  assert.ok(Math.abs(first - second) < 20_000, "it still changes");
+  return second;
+}
+
+describe("bodies that come slowly", () => {
+  /** @type {Service} */
+  let service;
+  /** @type {Sender[]} */
+  let slow = [];
+  before(async () => {
+    service = await Service.start();
+  });
+  after(() => service.dispose());
+
+  const statuses = () => slow.reduce((counts, { status }) => counts.set(status, (counts.get(status) ?? 0) + 1), new Map());
+  const send = (count, address, bytes) => {
+    slow = Array.from({ length: count }, (_, index) => new Sender(service, typeof address === "string" ? address : address(index), bytes));
+  };
+  const endAll = async () => {
+    for (const { socket } of slow) socket.destroy();
+    await Promise.all(slow.map(({ closed }) => closed));
+  };
+
+  for (const [what, bytes] of [
+    ["of an announced length", announced(MIB - 10, MIB - 20)],
+    ["of no announced length", inPieces(MIB - 20)],
+  ]) {
+    test(`${what}, of one address, are refused beyond what there is room for, and others go on`, { timeout: 60_000 }, async () => {
+      send(100, "127.0.0.20", bytes);
+      const neighbours = await Promise.all(Array.from({ length: 30 }, (_, index) => play(service, "127.0.0.21", index % 2 ? chunked : undefined)));
+      assert.deepEqual(new Set(neighbours), new Set([202]));
+      await eventually(() => {
+        const waiting = statuses().get(0) ?? 0;
+        assert.ok(waiting * MIB <= ROOM_BYTES, `${waiting} bodies of a MiB are held`);
+        assert.equal(statuses().get(429), 100 - waiting, JSON.stringify([...statuses()]));
+      });
+      const [refused] = slow.filter(({ status }) => status === 429);
+      assert.match(refused.answer, /"code":"too_many_bodies"/);
+      assert.match(refused.answer, /^retry-after: 1\r$/im);
+      assert.ok((await allocated(service)) < 8 * MIB, "Wasm has none of them");
+      // The sender's own next one finds room too, once these have had their time.
+      await sleep(SLOW_MS);
+      assert.equal(await play(service, "127.0.0.20"), 202);
+      await endAll();
+    });
+  }
+
+  test("of many addresses, make way for who sends at once", { timeout: 60_000 }, async () => {
+    // Each holds what one holds that has just begun: no one holds more than another.
+    send(1_000, (index) => `127.0.2.${1 + (index % 250)}`, announced(1_000, 1));
+    await sleep(SLOW_MS);
+    const neighbours = await Promise.all(Array.from({ length: 30 }, (_, index) => play(service, `127.0.3.${1 + index}`, index % 2 ? chunked : undefined)));
+    assert.deepEqual(new Set(neighbours), new Set([202]));
+    assert.ok((statuses().get(0) ?? 0) > 500, "they are under way");
+    await endAll();
+  });
+
+  test("with a token have room of their own, which nobody else can fill", { timeout: 60_000 }, async () => {
+    send(100, (index) => `127.0.2.${1 + index}`, announced(MIB - 10, MIB - 20));
+    const plays = Array.from({ length: 8_000 }, (_, index) => ({ post_id: `post ${index % 100}`, region_id: "EU", pad: "x".repeat(400) }));
+    const { accepted } = await service.send(plays, "large");
+    assert.equal(accepted, 8_000);
+    await endAll();
+  });
+});
+
+describe("answers that are read slowly", () => {
+  const QUESTION = "/top-posts?k=1000";
+  const READERS = 400;
+  /** @type {Service} */
+  let service;
+  let answer;
+  before(async () => {
+    service = await Service.start();
+    const ids = Array.from({ length: 1_000 }, (_, index) => `post ${index}`);
+    const stored = await service.put("/posts", ids.map((post_id) => ({ post_id, content: "x".repeat(1_000) })));
+    assert.equal(stored.status, 200);
+    await service.send(ids.map((post_id) => ({ post_id, region_id: "NA" })));
+    await eventually(async () => {
+      answer = await (await service.fetch(QUESTION)).text();
+      assert.equal(JSON.parse(answer).top_posts.length, ids.length);
+    });
+    assert.ok(answer.length > MIB, `${answer.length} bytes`);
+  });
+  after(() => service.dispose());
+
+  const get = (address) => {
+    const reader = new Sender(service, address, `GET ${QUESTION} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+    return reader;
+  };
+  const whole = async (address) => {
+    const reader = get(address);
+    await reader.closed;
+    return [reader.status, JSON.parse(reader.answer.split("\r\n\r\n")[1]).top_posts?.length];
+  };
+
+  test("hold a piece each, and make way for who reads", { timeout: 60_000 }, async () => {
+    const before = residentBytes(service);
+    const slow = Array.from({ length: READERS }, (_, index) => get(`127.0.4.${1 + (index % 250)}`));
+    for (const { socket } of slow) socket.pause();
+    await sleep(SLOW_MS);
+    const grown = residentBytes(service) - before;
+    assert.ok(grown < READERS * (MIB / 2), `${grown} bytes for ${READERS} answers of ${answer.length}`);
+    for (let reader = 1; reader <= 10; reader++) assert.deepEqual(await whole(`127.0.5.${reader}`), [200, 1_000]);
+    for (const { socket } of slow) socket.resume();
+    await Promise.all(slow.map(({ closed }) => closed));
+    const complete = slow.filter((reader) => reader.answer.endsWith(answer.slice(-100))).length;
+    const refused = slow.filter(({ status }) => status === 503).length;
+    // Those that were not read for long may have had to make way.
+    assert.ok(complete > 150 && refused < 250, `${complete} complete, ${refused} refused`);
+  });
+
+  test("whose readers go away in the middle leave nothing behind", { timeout: 60_000 }, async () => {
+    for (let round = 0; round < 3; round++) {
+      const gone = Array.from({ length: 250 }, (_, index) => get(`127.0.6.${1 + index}`));
+      for (const { socket } of gone) socket.once("data", () => socket.resetAndDestroy());
+      await Promise.all(gone.map(({ closed }) => closed));
+    }
+    // Nobody makes way so soon: there is room for as many as ever.
+    const readers = await Promise.all(Array.from({ length: 100 }, (_, index) => whole(`127.0.7.${1 + index}`)));
+    assert.ok(readers.every(([status, posts]) => status === 200 && posts === 1_000));
+  });
+});
+
+/** Of workerd. @param {Service} service */
+function residentBytes({ state }) {
+  const { stdout } = spawnSync("pgrep", ["-f", `serve ${state}`], { encoding: "utf8" });
+  const sizes = stdout.split("\n").filter(Boolean).map((pid) => Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0));
+  return Math.max(...sizes) * 1024;
+}
