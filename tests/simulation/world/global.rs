@@ -52,7 +52,7 @@ impl World {
                     // By chance alone it would hardly ever die before what is under way is durable.
                     let dies = self.profile.global_crash_every_ms > 0 && self.random.chance(800);
                     if self.global.syncing && dies {
-                        let within_ms = self.random.skewed(6_000);
+                        let within_ms = self.random.below(15_000);
                         self.after(within_ms, Event::GlobalCrash);
                     }
                 }
@@ -143,7 +143,15 @@ impl World {
             assert_eq!(counted, taken.is_err(), "a refusal is counted: {taken:?}");
             Ok((taken, global.health().gaps))
         });
-        let Some((taken, gaps)) = taken else { return };
+        let refused = Event::PushAnswer {
+            shard,
+            life,
+            number,
+            reply: None,
+        };
+        let Some((taken, gaps)) = taken else {
+            return self.after(1, refused);
+        };
         let is_sound = message[1] == 1;
         let mut reply = match taken {
             Ok(reply) => Some(reply),
@@ -174,14 +182,16 @@ impl World {
             }
             Ok(global.sync_is_due().then(|| global.sync_point()))
         });
-        let Some(point) = flushed else { return };
+        let Some(point) = flushed else {
+            return self.after(1, refused);
+        };
         if let Some(point) = point
             && !std::mem::replace(&mut self.global.syncing, true)
         {
             let (life, written) = (self.global.life, self.global.drive.written());
             let is_slow = self.random.chance(150);
             let sync_ms = match is_slow {
-                true => self.random.between(50, 10_000),
+                true => self.random.between(50, 20_000),
                 false => self.random.between(1, 20),
             };
             // By chance alone a refused write would hardly ever meet a sync that is under way.
