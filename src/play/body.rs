@@ -151,13 +151,22 @@ pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.filter(|line| !line.is_empty())
 }
 
-/// The name of the form that a text has where it is not UTF-8: by its mark, or by the zeros that
-/// every second byte of JSON has in it.
+/// The name of the form that a text has where it is not UTF-8: every second byte of its first four
+/// is zero, or all but one in four; its mark apart. A line of rubbish before good ones hardly is.
 pub fn other_unicode_form(text: &[u8]) -> Option<&'static str> {
+    let text = [
+        &[0xFF, 0xFE, 0, 0][..],
+        &[0, 0, 0xFE, 0xFF],
+        &[0xFF, 0xFE],
+        &[0xFE, 0xFF],
+    ]
+    .iter()
+    .find_map(|mark| text.strip_prefix(*mark))
+    .unwrap_or(text);
+    // What JSON begins with, an element or space, is of ASCII.
     match *text {
-        [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => Some("UTF-32"),
-        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Some("UTF-16"),
-        [0, first, ..] | [first, 0, ..] if first != 0 => Some("UTF-16"),
+        [1..0x80, 0, 0, 0, ..] | [0, 0, 0, 1..0x80, ..] => Some("UTF-32"),
+        [1..0x80, 0, 1..0x80, 0, ..] | [0, 1..0x80, 0, 1..0x80, ..] => Some("UTF-16"),
         _ => None,
     }
 }
@@ -330,6 +339,11 @@ mod tests {
         let body = r#"[{"post_id":"a"}]"#;
         let marked = format!("\u{FEFF}{body}");
         let bodies: [Vec<u8>; 4] = [little(body), big(body), little(&marked), big(&marked)];
+        for rubbish in ["\0x", "x\0", "x\0\0x"] {
+            let lines = format!("{rubbish}\n{{\"post_id\":\"a\"}}");
+            let read = read_body(lines.as_bytes(), true);
+            assert!(read.is_ok(), "{rubbish:?} loses the line after it");
+        }
         for bytes in bodies {
             for lines in [false, true] {
                 let Err(BodyError::Malformed(detail)) = read_body(&bytes, lines) else {
