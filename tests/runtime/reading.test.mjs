@@ -166,6 +166,26 @@ describe("charts", () => {
     await eventually(() => service.topPosts({ region: "new" }));
   });
 
+  test("of names that no region can have are refused, and the names are kept nowhere", async () => {
+    const allocated = async () => {
+      await sleep(1_100);
+      return [...(await service.readMetrics())].find(([name]) => name.startsWith("hitparade_allocated_bytes"))[1];
+    };
+    const ask = async (path) => {
+      const { code } = await readProblem(await service.fetch(path), 404);
+      assert.equal(code, "unknown_region");
+    };
+    await ask(`/top-posts?region=${"x".repeat(10_000)}`);
+    const before = await allocated();
+    for (let number = 0; number < 300; number++) {
+      const name = `${number}-`.padEnd(10_000, "x");
+      for (const path of [`/top-posts?region=${name}`, `/posts/a?region=${name}`, `/live?region=${name}`]) await ask(path);
+      await ask(`/top-posts?region=${`${number}-`.padEnd(64, "x")}`);
+    }
+    const grown = (await allocated()) - before;
+    assert.ok(grown < 1_000_000, `${grown} bytes more`);
+  });
+
   test("that nobody asked for are limited, and the others go on", async () => {
     const hot = "/top-posts?region=odd&timeframe=5h";
     await service.get(hot);
