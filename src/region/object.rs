@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_channel::oneshot;
 use futures_util::{StreamExt, stream};
@@ -12,7 +13,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
 use worker::{
-    DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
+    Delay, DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
     durable_object,
 };
 
@@ -40,6 +41,8 @@ use crate::wire::{
 const CHART_TIMEOUT_MS: u64 = 3_000;
 /// Charts that are asked for at once: the platform takes six connections.
 const CHARTS_AT_ONCE: usize = 6;
+/// Rows that are rendered for readers before others have their turn: 5 ms.
+const ROWS_AT_ONCE: usize = 2_500;
 /// What an error costs a sender: the time a restarted object needs.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
 
@@ -689,9 +692,15 @@ impl Inner {
             let question = codec::encode(&request.chart_request());
             let kept = self.chart(&question).await;
             if let Some(leaderboard) = live::leaderboard(&kept.reply) {
+                let mut rows = 0;
                 for (request, tag) in cuts {
                     let rendered = live::render(&request, &leaderboard, kept.stale);
                     self.shown.borrow_mut().send(tag, &rendered, now_ms());
+                    rows += request.form.k.min(leaderboard.places.len());
+                    if rows > ROWS_AT_ONCE {
+                        rows = 0;
+                        Delay::from(Duration::ZERO).await;
+                    }
                 }
             }
         });
