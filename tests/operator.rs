@@ -58,10 +58,19 @@ impl Node {
     }
 
     fn play_named(&mut self, name: &str, post_id: &str, now_ms: u64) -> RecordReply {
+        self.play_at((name, now_ms), post_id, now_ms)
+    }
+
+    fn play_at(
+        &mut self,
+        (name, timestamp_ms): (&str, u64),
+        post_id: &str,
+        now_ms: u64,
+    ) -> RecordReply {
         self.shard.cut_if_due(&self.storage, now_ms).unwrap();
         let play = BatchPlay {
             post_id,
-            timestamp_ms: now_ms,
+            timestamp_ms,
             count: 1,
         };
         let (key, number) = (self.key.clone(), self.number);
@@ -196,6 +205,18 @@ impl World {
     }
 }
 
+/// Whether a post is named in anything that is stored.
+fn stores(storage: &MemoryStorage, post_id: &str) -> bool {
+    Table::ALL.into_iter().any(|table| {
+        let rows = storage.scan(table, &[], &[], usize::MAX).unwrap();
+        let has = |(_, value): &(Vec<u8>, Vec<u8>)| {
+            let mut windows = value.windows(post_id.len());
+            windows.any(|bytes| bytes == post_id.as_bytes())
+        };
+        rows.iter().any(has)
+    })
+}
+
 fn counted<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
     let counts = counts.into_iter();
     counts
@@ -324,7 +345,11 @@ fn counting_begins_anew_and_nothing_of_before_comes_back() {
     assert_ne!(done.table.installation_id, id);
     // Whoever has not heard the answer asks again: nothing is forgotten twice.
     let epoch = done.table.epoch();
+    assert!(stores(&told.storage, "sealed") && stores(&told.storage, "open"));
     told.hear(News::Began(epoch));
+    for post in ["folded", "sealed", "open"] {
+        assert!(!stores(&told.storage, post) && !stores(&world.storage, post));
+    }
     told.play("new", now_ms);
     world.push(&mut told, now_ms);
     assert!(world.reset(id, 8, now_ms + 1).unwrap().repeated);
@@ -547,7 +572,11 @@ fn an_export_has_exactly_what_was_durable_at_its_moment_while_plays_go_on() {
             match random(10) {
                 0..5 => {
                     let post = format!("post {}", random(30));
-                    let reply = node.play(&post, now_ms);
+                    node.sent += 1;
+                    let name = format!("{} {}", node.number, node.sent);
+                    // Some are of a minute that is sealed soon after the moment.
+                    let timestamp_ms = now_ms - random(40_000);
+                    let reply = node.play_at((&name, timestamp_ms), &post, now_ms);
                     assert_eq!(reply, RecordReply::Counted { repeated: false });
                     if now_ms < at_ms {
                         for scope in [node.key.as_str(), "global"] {
