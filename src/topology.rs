@@ -46,6 +46,9 @@ pub const RESHARD_DELAY_MS: u64 = 5 * 60_000;
 /// attempts of one batch disagree about when it was sent by at most twice this: by what the clocks
 /// of two Workers differ, and by how long a request is under way.
 pub const CLAIM_WITHIN_MS: u64 = 2 * 60_000;
+/// How long a batch is known again that does not say when it was first sent: as long as shards remember
+/// what they counted.
+const REPEATED_WITHIN_MS: u64 = 20 * 60_000;
 /// How long a number of shards is remembered after it was replaced: longer than the 15 minutes
 /// that a batch may be sent again.
 const HISTORY_MS: u64 = 60 * 60_000;
@@ -348,9 +351,17 @@ impl Record for DeletedRegion {
 
 impl DeletedRegion {
     /// The shards that may have counted a batch which was first sent at a moment, by a Worker that did
-    /// not know. None for one that was sent later than any of them took plays.
-    pub fn claim_at(&self, client: Option<&str>, sent_ms: u64) -> impl Iterator<Item = u32> {
+    /// not know. None for one that was sent later than any of them took plays. One that does not say
+    /// when it was first sent may be the repeat of one that was sent [`REPEATED_WITHIN_MS`] before.
+    pub fn claim_at(
+        &self,
+        client: Option<&str>,
+        (sent_ms, is_first): (u64, bool),
+    ) -> impl Iterator<Item = u32> {
         let mut until_ms = self.claim_until_ms;
+        if !is_first {
+            until_ms = until_ms.map(|until_ms| until_ms.saturating_add(REPEATED_WITHIN_MS));
+        }
         if mutants::active(Mutant::DeletedNotAsked) {
             until_ms = Some(0);
         }

@@ -808,9 +808,18 @@ fn a_shard_of_a_deleted_region_says_of_a_batch_whether_it_counted_it_and_else_ne
     let margin_ms = hitparade::topology::CLAIM_WITHIN_MS;
     let claims = |world: &World, sent_ms| {
         let deleted = &world.global.table().deleted[0];
-        deleted.claim_at(Some("client"), sent_ms).count()
+        let claims = |is_first| {
+            deleted
+                .claim_at(Some("client"), (sent_ms, is_first))
+                .count()
+        };
+        (claims(true), claims(false))
     };
-    assert_eq!(claims(&world, u64::MAX), 1, "as long as not all were told");
+    assert_eq!(
+        claims(&world, u64::MAX),
+        (1, 1),
+        "as long as not all were told"
+    );
     let told = Told {
         region_id: "NA".into(),
         asked_ms: deleted.deleted_ms,
@@ -821,10 +830,9 @@ fn a_shard_of_a_deleted_region_says_of_a_batch_whether_it_counted_it_and_else_ne
         assert_eq!(region.unwrap(), deleted.region);
         world.global = load_global(&world.storage);
         let until_ms = NOW_MS + 2 * margin_ms;
-        assert_eq!(
-            (claims(&world, until_ms), claims(&world, until_ms + 1)),
-            (1, 0)
-        );
+        assert_eq!(claims(&world, until_ms), (1, 1));
+        assert_eq!(claims(&world, until_ms + 1), (0, 1));
+        assert_eq!(claims(&world, until_ms + 21 * MINUTE_MS), (0, 0));
     }
     let claim = |node: &mut Node, key: &str| {
         let claim = codec::encode(&Claim {

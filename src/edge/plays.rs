@@ -200,6 +200,7 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
         sent_ms: clock.sent_ms,
         voter,
         trusted,
+        says_sent: body.envelope.sent_ms.is_some(),
     };
     match named {
         None => progress.set(Progress::SentWithoutKey),
@@ -426,6 +427,7 @@ struct BatchSender<'a> {
     sent_ms: u64,
     voter: Option<Voter>,
     trusted: bool,
+    says_sent: bool,
 }
 
 impl BatchSender<'_> {
@@ -511,7 +513,7 @@ impl BatchSender<'_> {
         let may_know =
             |deleted: &&DeletedRegion| !self.trusted || deleted.region.region_id == region_id;
         for deleted in self.table.deleted.iter().filter(may_know) {
-            for shard in deleted.claim_at(self.client, sent_ms) {
+            for shard in deleted.claim_at(self.client, (sent_ms, self.says_sent)) {
                 let claim = codec::encode(&Claim {
                     key,
                     plays_hash,

@@ -72,9 +72,11 @@ impl World {
             return self.fail(format!("{request:?} {:?}, {says}: {what}", board.span));
         }
         // What a shard had not sealed when it lost its storage goes when it comes again, and what was
-        // sealed goes with a row that cannot be read.
+        // sealed goes with a row that cannot be read. What an old push has shown again after the global
+        // object was set back goes with the next one.
         let lost_storage = self.shards.iter().any(|node| node.lost_storage);
-        let may_go = lost_storage || self.profile.damage_outbox;
+        let was_set_back = self.global.was_set_back;
+        let may_go = lost_storage || self.profile.damage_outbox || was_set_back;
         if window == WindowRequest::All && self.profile.is_roomy && !may_go {
             let shown = self.shown.insert(scope, board.total_views).unwrap_or(0);
             if board.total_views < shown {

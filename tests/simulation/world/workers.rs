@@ -106,7 +106,7 @@ impl World {
         if key.is_some() {
             for deleted in &table.deleted {
                 if deleted.region.region_id == region_name(region) {
-                    let shards = deleted.claim_at(client, clock.sent_ms);
+                    let shards = deleted.claim_at(client, (clock.sent_ms, batch.says_sent));
                     claims.extend(shards.map(|shard| (deleted.region.incarnation, shard)));
                 }
             }
