@@ -25,6 +25,8 @@ pub struct World {
     seed: Seed,
     /// By region, shard and step: the encoded copy of a minute's pane.
     copies: BTreeMap<(u32, u32, u32), Vec<u8>>,
+    /// Logs that were made for what was before the shards' own.
+    histories: u64,
 }
 
 pub fn region_id(region: u32) -> String {
@@ -37,6 +39,7 @@ impl World {
             source: Source::new(Stream::Zipf10, 7),
             seed: Seed::from_bytes(seed),
             copies: BTreeMap::new(),
+            histories: 0,
         }
     }
 
@@ -70,9 +73,10 @@ impl World {
             let start_ms = end_ms - pane * level.length_ms();
             entries.push(sealed(PaneKey::of(level, start_ms), 1, &summary.encode()));
         }
-        // A log of its own, so that the shard's begins with its first push.
-        let log_id = u128::from(end_ms) << 8 | u128::from(level.code());
-        push(region, 0, log_id, 0, &entries, 0, &[])
+        // A log of its own, so that the shard's begins with its first push; each after the one before.
+        self.histories += 1;
+        let log_id = u128::from(self.histories) << 64;
+        push(region, 0, (log_id, self.histories), 0, &entries, 0, &[])
     }
 
     /// The copy of a shard's pane after so many steps of a minute.
@@ -119,11 +123,11 @@ impl World {
         }
         let next_offset = u64::from(minute - 1) + u64::from(sealed_before);
         let journal_seq = u64::from(minute * STEPS + step);
-        let log_id = u128::from(shard) + 1;
+        let log = (u128::from(shard) + 1, start_ms);
         push(
             region,
             shard,
-            log_id,
+            log,
             next_offset,
             &entries,
             journal_seq,
@@ -145,7 +149,7 @@ fn sealed(pane: PaneKey, first_seq: u64, summary: &[u8]) -> Vec<u8> {
 fn push(
     region: u32,
     shard: u32,
-    log_id: u128,
+    (log_id, log_began_ms): (u128, u64),
     next_offset: u64,
     entries: &[Vec<u8>],
     journal_seq: u64,
@@ -158,7 +162,7 @@ fn push(
         shard,
         epoch_ms: 0,
         log_id,
-        log_began_ms: 1,
+        log_began_ms,
         oldest_offset: first_offset,
         first_offset,
         entries: entries.iter().map(Vec::as_slice).collect(),
