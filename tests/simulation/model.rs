@@ -82,9 +82,15 @@ impl Ledger {
         self.begins = None;
     }
 
-    /// The shard has heard that counting began anew, at a moment.
-    pub fn begins_anew(&mut self, moment: usize) {
-        self.begins.get_or_insert(moment);
+    /// The shard has heard that counting began anew, from one moment to another: it died then, and
+    /// nobody saw which of the plays between them it had counted.
+    pub fn begins_anew(&mut self, from: usize, to: usize) {
+        if self.begins.is_some() {
+            return;
+        }
+        self.begins = Some(from);
+        let between = self.plays.iter_mut().take(to).skip(from);
+        between.for_each(|counted| counted.may_be_lost = true);
     }
 
     /// Adds what a shard wrote to its journal. Returns the moment after it.

@@ -56,6 +56,8 @@ pub struct ShardNode {
     pub skew_ms: i64,
     pub drive: Drive<usize>,
     pub memory: ShardInMemory,
+    /// What its panes showed when it died.
+    pub died_at: usize,
     /// One for each storage that it had; the last is that of `drive`.
     pub ledgers: Vec<Ledger>,
     pub state: Option<Shard>,

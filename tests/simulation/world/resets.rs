@@ -139,7 +139,7 @@ impl World {
 
     /// A shard that is loaded may not know of an epoch that it knew of; one that follows has forgotten all
     /// that its panes showed.
-    pub(super) fn follow_in_model(&mut self, shard: usize) {
+    pub(super) fn follow_in_model(&mut self, shard: usize, from: usize) {
         let node = &mut self.shards[shard];
         let Some(epoch_ms) = node.state.as_ref().map(Shard::epoch_ms) else {
             return;
@@ -148,7 +148,7 @@ impl World {
         if epoch_ms < self.epoch_ms {
             node.ledger().is_over();
         } else {
-            node.ledger().begins_anew(applied);
+            node.ledger().begins_anew(from.min(applied), applied);
         }
     }
 }

@@ -20,6 +20,7 @@ impl World {
                 skew_ms,
                 drive: Drive::new(),
                 memory: ShardInMemory::default(),
+                died_at: 0,
                 ledgers: vec![Ledger::new(self.epoch_ms > 0)],
                 state: None,
                 life: 0,
@@ -64,7 +65,8 @@ impl World {
                 Err(error) => outcome = Err(error),
             }
             self.shard_written(shard);
-            self.follow_in_model(shard);
+            let died_at = self.shards[shard].died_at;
+            self.follow_in_model(shard, died_at);
         }
         let node = &mut self.shards[shard];
         let changed = match (outcome, node.state.as_mut()) {
@@ -74,7 +76,8 @@ impl World {
         self.shard_written(shard);
         match changed {
             Ok(value) => {
-                self.follow_in_model(shard);
+                let applied = self.shards[shard].memory.applied;
+                self.follow_in_model(shard, applied);
                 self.check_limits(shard);
                 Some(value)
             }
@@ -162,6 +165,9 @@ impl World {
         self.say(|| format!("shard {shard} dies"));
         let down_ms = self.random.skewed(10_000);
         let node = &mut self.shards[shard];
+        if node.state.is_some() {
+            node.died_at = node.memory.applied;
+        }
         node.drive.crash(keep);
         let kept = *node.drive.latest();
         node.ledger().set_back(kept);
