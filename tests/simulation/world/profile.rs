@@ -116,11 +116,11 @@ impl Profile {
             foreign_every_ms: often(random, 4 * MINUTE_MS),
             cut_off_every_ms: often(random, 8 * MINUTE_MS),
             damage_outbox: random.chance(100),
-            delete_every_ms: match random.chance(250) {
+            delete_every_ms: match random.chance(100) {
                 true => random.between(MINUTE_MS, 5 * MINUTE_MS),
                 false => 0,
             },
-            reset_every_ms: match random.chance(250) {
+            reset_every_ms: match random.chance(100) {
                 true => random.between(MINUTE_MS, 6 * MINUTE_MS),
                 false => 0,
             },
@@ -154,5 +154,6 @@ impl Profile {
         self.storage_loss = false;
         self.set_back = false;
         self.outage = false;
+        self.reset_every_ms = 0;
     }
 }
