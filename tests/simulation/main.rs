@@ -23,7 +23,7 @@ use world::Figures;
 /// Seeds of `cargo test`.
 const SEEDS: u64 = 500;
 /// Seeds within which every mutant must be found.
-const SEEDS_A_MUTANT: u64 = 2_000;
+const SEEDS_A_MUTANT: u64 = 6_000;
 /// How often a long run says how far it is.
 const SEEDS_A_LINE: u64 = 5_000;
 
