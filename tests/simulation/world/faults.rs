@@ -62,7 +62,37 @@ impl World {
                 }
             }
             Event::DamageOutbox if has_shard => self.damage_outbox(some_shard),
+            Event::RefuseCheckpoint {
+                shard,
+                life,
+                left_ms,
+            } if self.lives(shard, life) => self.refuse_checkpoint(shard, left_ms),
+            Event::Die { shard, life } if self.lives(shard, life) => self.crash_shard(shard),
             _ => {}
+        }
+    }
+
+    /// A shard's disk refuses a checkpoint while a commit is not durable. What is loaded then was
+    /// written by that commit. Its senders ask again, and a crash takes it back. By chance alone
+    /// these would hardly ever meet.
+    fn refuse_checkpoint(&mut self, shard: usize, left_ms: u64) {
+        let node = &mut self.shards[shard];
+        if node.memory.in_flight.is_none() || node.down_until_ms > self.now_ms {
+            return;
+        }
+        let waiters = node.waiters.values().flatten();
+        let asked: BTreeSet<usize> = waiters.map(|(rpc, ..)| self.rpcs[*rpc].batch).collect();
+        node.drive.disk.set_fault(0, Fault::Refuse);
+        self.shard_op(shard, |state, disk, now_ms| state.checkpoint(disk, now_ms));
+        self.shards[shard].drive.disk.clear_fault();
+        for batch in asked {
+            let within_ms = self.random.below(200);
+            self.after(within_ms, Event::Attempt(batch));
+        }
+        if self.profile.shard_crash_every_ms > 0 {
+            let life = self.shards[shard].life;
+            let within_ms = self.random.below(left_ms);
+            self.after(within_ms, Event::Die { shard, life });
         }
     }
 

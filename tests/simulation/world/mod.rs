@@ -161,6 +161,16 @@ enum Event {
         written: u64,
         point: region::SyncPoint,
     },
+    /// While a commit is on its way into the disk, for so long still.
+    RefuseCheckpoint {
+        shard: usize,
+        life: u64,
+        left_ms: u64,
+    },
+    Die {
+        shard: usize,
+        life: u64,
+    },
     Alarm {
         shard: usize,
         number: u64,

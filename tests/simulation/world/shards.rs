@@ -317,10 +317,21 @@ impl World {
                     self.shard_op(shard, |state, _, now_ms| Ok(state.committed(now_ms)));
                 }
                 let written = self.shards[shard].drive.written();
-                let sync_ms = match self.random.chance(100) {
+                let is_slow = self.random.chance(100);
+                let sync_ms = match is_slow {
                     true => self.random.between(50, 5_000),
                     false => self.random.between(1, 20),
                 };
+                if is_slow && self.profile.write_fault_every_ms > 0 {
+                    let after_ms = self.random.below(sync_ms);
+                    let left_ms = sync_ms - after_ms;
+                    let refuse = Event::RefuseCheckpoint {
+                        shard,
+                        life,
+                        left_ms,
+                    };
+                    self.after(after_ms, refuse);
+                }
                 self.after(
                     sync_ms,
                     Event::Committed {
