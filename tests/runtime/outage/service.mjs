@@ -12,15 +12,25 @@ import { workerdConfig } from "../../../scripts/lib/workerd-config.mjs";
 import { readWranglerConfig } from "../../../scripts/lib/wrangler-config.mjs";
 import { ADMIN_TOKEN, INGEST_TOKEN, Service } from "../harness.mjs";
 
+const START_ATTEMPTS = 3;
+
 /** Two servers: one for the Worker and the shards, one for the global object. */
 export class CuttableService extends Service {
   /** @param {Record<string, string>} [environment] over the defaults */
   static async start(environment = {}) {
-    const service = new CuttableService(mkdtempSync(join(tmpdir(), "hitparade-test-")), environment);
-    service.connection = new Connection();
-    await service.connection.mend();
-    await service.launch();
-    return service;
+    for (let attempt = 1; ; attempt++) {
+      const service = new CuttableService(mkdtempSync(join(tmpdir(), "hitparade-test-")), environment);
+      service.connection = new Connection();
+      await service.connection.mend();
+      try {
+        await service.launch();
+        return service;
+      } catch (error) {
+        await service.dispose();
+        // A port that was free has been taken meanwhile, by a test beside this one.
+        if (attempt === START_ATTEMPTS) throw error;
+      }
+    }
   }
 
   get url() {
@@ -60,7 +70,7 @@ export class CuttableService extends Service {
   }
 
   async dispose() {
-    await Promise.all([this.server.stop(), this.global.stop()]);
+    await Promise.all([this.server?.stop(), this.global?.stop()]);
     await this.connection.cut();
     rmSync(this.state, { recursive: true, force: true });
   }
