@@ -385,7 +385,8 @@ impl Global {
         let Some(since_ms) = self.live.pending_since_ms else {
             return false;
         };
-        let age_ms = now_ms.saturating_sub(since_ms);
+        // Where the clock was set back, its age is not known: nothing waits for as long as that.
+        let age_ms = now_ms.checked_sub(since_ms).unwrap_or(FLUSH_AT_LAST_MS);
         let (spans, regions) = self.live.pending_spans_and_regions();
         let is_ordinary = spans <= regions * SPANS_A_FLUSH;
         self.live.pending_bytes >= self.limits.pending_bytes

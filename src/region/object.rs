@@ -731,8 +731,10 @@ impl Inner {
     }
 
     fn has_something_to_push(&self) {
-        if self.unpushed_since_ms.get() == 0 {
-            self.unpushed_since_ms.set(now_ms());
+        let (since_ms, now_ms) = (self.unpushed_since_ms.get(), now_ms());
+        // A clock may have been set back.
+        if since_ms == 0 || since_ms > now_ms {
+            self.unpushed_since_ms.set(now_ms);
         }
     }
 
@@ -852,6 +854,10 @@ impl Inner {
         });
         let has_work = found.as_ref().map(|(has_work, _)| *has_work);
         let cut_in_ms = found.as_ref().ok().and_then(|(_, cut_in_ms)| *cut_in_ms);
+        if has_work == Ok(false) {
+            // What was committed last may have been claims alone, which nobody pushes.
+            self.unpushed_since_ms.set(0);
+        }
         let has_readers = !self.shown.borrow_mut().tags().is_empty();
         if has_work == Ok(false) && !has_readers && cut_in_ms.is_none() {
             return;

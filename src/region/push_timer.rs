@@ -36,8 +36,12 @@ impl PushTimer {
 
     /// Begins a push, if it is time.
     pub fn begin(&mut self, now_ms: u64) -> bool {
-        let since_ms = |pushed_ms| now_ms.saturating_sub(pushed_ms) + EARLY_MS;
-        let is_due = |pushed_ms| since_ms(pushed_ms) >= self.interval_ms;
+        // A clock that was set back must not put pushes off for as long.
+        let is_due = |pushed_ms| {
+            now_ms
+                .checked_sub(pushed_ms)
+                .is_none_or(|since_ms| since_ms + EARLY_MS >= self.interval_ms)
+        };
         let is_due = self.pushed_ms.is_none_or(is_due) || mutants::active(Mutant::IntervalIgnored);
         if is_due {
             self.pushed_ms = Some(now_ms);
@@ -73,6 +77,8 @@ mod tests {
         assert!(timer.begin(1_024_600));
         timer.hurry();
         assert!(timer.begin(1_025_000));
+        assert!(timer.begin(600_000), "the clock was set back");
+        assert!(!timer.begin(610_000));
         timer.told(0);
         assert_eq!(timer.interval_ms(), PUSH_INTERVAL_MS);
     }
