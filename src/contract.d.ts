@@ -89,8 +89,8 @@ export interface Kept {
 export interface Refusal {
   body: Uint8Array;
   status: number;
-  /** Whom it is for; null for everybody. */
-  address: string | null;
+  /** Whom it is for. */
+  address: string;
   /** And not only of those that are not kept. */
   of_all_reads: boolean;
   expires_ms: number;

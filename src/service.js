@@ -31,10 +31,14 @@ renewBy(() => {
   __wbg_reset_state();
 }, memoryIsSpent);
 
+/** Routes of POST whose repeats change nothing. */
+const SAFE_TO_REPEAT = /^\/(?:import|admin\/reset)$/;
+
 /** What a request gets that was under way when the instance ended. @param {Request} request */
 function interrupted(request) {
-  const isNamed = request.method !== "POST" || request.headers.has("idempotency-key") || !request.url.includes("/plays");
-  // A batch may have its name inside; one without might count twice.
+  // A batch may have its name inside; one without might count twice. Plays come in by names of one's
+  // own too (PLAYS_PATH), so every path is theirs that is not known to be another's.
+  const isNamed = request.method !== "POST" || request.headers.has("idempotency-key") || SAFE_TO_REPEAT.test(new URL(request.url).pathname);
   const [status, title, code, detail] = isNamed
     ? [503, "Service Unavailable", "unavailable", "the service was interrupted by an error of its own; send the request again"]
     : [504, "Gateway Timeout", "outcome_unknown", "the service was interrupted: whether the batch was counted is not known; sent again without a name, it might count twice"];

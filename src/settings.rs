@@ -58,7 +58,7 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
 }
 
 /// Secrets of which several may be valid at once.
-const TOKENS: [&str; 3] = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN"];
+const TOKENS: [&str; 4] = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN", "METRICS_TOKEN"];
 /// Two are valid while one takes the place of another; each costs a comparison a request.
 pub const MAX_TOKENS: usize = 4;
 
@@ -411,6 +411,7 @@ mod tests {
             ("INGEST_TOKEN", "new, old", "new,,old"),
             ("ADMIN_TOKEN", "one", "one,"),
             ("READ_TOKEN", "1,2,3,4", "1,2,3,4,5"),
+            ("METRICS_TOKEN", "new,old", "new,"),
             ("RETENTION_DAYS", "30", "801"),
             ("RETENTION_DAYS", "1", "0"),
             ("RETENTION_DAYS", "800", "a year"),

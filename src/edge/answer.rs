@@ -26,8 +26,7 @@ const MAX_REPEATED_MS: u64 = 1_000;
 /// Who gets a refusal again from the Worker's door (`entry.js`), and how long.
 #[derive(Debug)]
 pub struct Refused {
-    /// `None` for everybody.
-    address: Option<String>,
+    address: String,
     /// Whatever it reads, and not only charts that the door does not know.
     of_all_reads: bool,
     duration_ms: u64,
@@ -37,14 +36,14 @@ impl Refused {
     /// Whatever an address asks for.
     pub fn all_reads(address: String) -> Self {
         Refused {
-            address: Some(address),
+            address,
             of_all_reads: true,
             duration_ms: PLACE_MS,
         }
     }
 
-    /// Charts that the door does not know, to an address or to everybody.
-    pub fn cold_charts(address: Option<String>, duration_ms: u64) -> Self {
+    /// Charts that the door does not know.
+    pub fn cold_charts(address: String, duration_ms: u64) -> Self {
         Refused {
             address,
             of_all_reads: false,
@@ -57,7 +56,7 @@ impl Refused {
         [
             ("body", Uint8Array::from(body).into()),
             ("status", status.into()),
-            ("address", self.address.map_or(JsValue::NULL, Into::into)),
+            ("address", self.address.into()),
             ("of_all_reads", self.of_all_reads.into()),
             ("expires_ms", (expires_ms as f64).into()),
         ]

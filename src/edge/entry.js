@@ -46,7 +46,7 @@ const REFUSAL_HEADERS = [
 ];
 /** Addresses that come too often; where there are more, all are forgotten. */
 const MAX_REFUSALS = 1_024;
-/** @type {Map<string | null, Refusal>} */
+/** @type {Map<string, Refusal>} */
 const refusals = new Map();
 /** From then on none of them holds: nobody's address is looked at. */
 let refusing_until_ms = 0;
@@ -112,16 +112,19 @@ function unchanged({ headers }) {
  */
 function refused(request, of_all_reads, env) {
   const now_ms = Date.now();
-  if (now_ms >= refusing_until_ms) return undefined;
-  const refusal = refusals.get(withoutPort(addressOf(request, env) ?? "")) ?? refusals.get(null);
+  if (now_ms >= refusing_until_ms) {
+    // No address is known here for longer than it is refused.
+    refusals.clear();
+    return undefined;
+  }
+  const refusal = refusals.get(withoutPort(addressOf(request, env) ?? ""));
   if (refusal === undefined || (of_all_reads && !refusal.of_all_reads)) return undefined;
   if (now_ms >= refusal.expires_ms) {
     refusals.delete(refusal.address);
     return undefined;
   }
   counts.refused++;
-  // That everybody is refused is nobody's fault.
-  const wait_ms = refusal.address === null ? 0 : refusalWait(now_ms);
+  const wait_ms = refusalWait(now_ms);
   const answer = () => new Response(refusal.body, refusal);
   return wait_ms > 0 ? scheduler.wait(wait_ms).then(answer) : answer();
 }
@@ -138,7 +141,8 @@ function refusalWait(now_ms) {
 async function ask(request, path, env, context) {
   const answer = await serve(request, env, context);
   const { kept, refusal } = answer;
-  if (kept) {
+  // Without room for an answer it went out as another one (src/edge/answers.js).
+  if (kept && (answer.status === 200 || answer.status === 304)) {
     const headers = new Headers(answer.headers);
     headers.set("content-type", kept.content_type);
     keep(path, formOf(request.headers), Object.assign(kept, { headers }));
@@ -146,7 +150,7 @@ async function ask(request, path, env, context) {
   if (refusal) {
     const given = REFUSAL_HEADERS.filter((name) => answer.headers.has(name));
     const headers = new Headers(given.map((name) => [name, answer.headers.get(name) ?? ""]));
-    refusal.address = refusal.address === null ? null : withoutPort(refusal.address);
+    refusal.address = withoutPort(refusal.address);
     if (refusals.size >= MAX_REFUSALS) refusals.clear();
     refusals.set(refusal.address, Object.assign(refusal, { headers }));
     refusing_until_ms = Math.max(refusing_until_ms, refusal.expires_ms);

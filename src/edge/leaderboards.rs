@@ -16,7 +16,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::access::needs_token;
-use super::answer::Refused;
 use super::chart_query::ChartQuery;
 use super::counters::{self, Source};
 use super::plays::region_of_request;
@@ -98,11 +97,9 @@ pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Probl
     }
     if known.is_none() {
         table::require_scope(call, &request.scope).await?;
-        let busy_ms = BUSY_UNTIL_MS.get().saturating_sub(now_ms());
-        if busy_ms > 0 {
-            let mut problem = Problem::refused(Refusal::Busy { retry_after_s: 1 }, "");
-            problem.refused = limits::repeated(call, Refused::cold_charts(None, busy_ms));
-            return Err(problem);
+        if BUSY_UNTIL_MS.get() > now_ms() {
+            // Not at the door, which stands before the caches: what lies there nobody is refused.
+            return Err(Problem::refused(Refusal::Busy { retry_after_s: 1 }, ""));
         }
         limits::count_cold_chart(call).await?;
     }

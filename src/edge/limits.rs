@@ -88,15 +88,10 @@ pub fn for_the_door(call: &Call) -> Option<u32> {
     (knows_visitors && is_open_to_all(&call.env)).then_some(limit)
 }
 
-/// A refusal for the Worker's door to repeat, where it may answer.
-pub fn repeated(call: &Call, refused: Refused) -> Option<Refused> {
-    for_the_door(call).map(|_| refused)
-}
-
-/// As [`repeated`], to the address that asks.
+/// A refusal for the Worker's door to repeat to the address that asks, where it may answer.
 fn repeated_to_address(call: &Call, refused: impl FnOnce(String) -> Refused) -> Option<Refused> {
     let address = call.seen.visitor.address.clone()?;
-    repeated(call, refused(address))
+    for_the_door(call).map(|_| refused(address))
 }
 
 /// Counts a request of an address that the Worker's door (`entry.js`) answers by itself. `false`: it
@@ -128,8 +123,7 @@ pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
     let mut problem = Problem::new(429, "rate_limited", detail);
     let retry_after_s = wait_ms.div_ceil(1_000);
     problem.headers = vec![("Retry-After", retry_after_s.to_string())];
-    problem.refused =
-        repeated_to_address(call, |address| Refused::cold_charts(Some(address), wait_ms));
+    problem.refused = repeated_to_address(call, |address| Refused::cold_charts(address, wait_ms));
     Err(problem)
 }
 

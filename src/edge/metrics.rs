@@ -32,6 +32,7 @@ thread_local! {
     static TOLD: RefCell<Option<Told>> = const { RefCell::new(None) };
     /// When a request last set out to ask.
     static ASKED_MS: Cell<u64> = const { Cell::new(0) };
+    static ASKING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What the global object told this isolate last.
@@ -39,8 +40,7 @@ thread_local! {
 struct Told {
     global: Rc<GlobalMetrics>,
     told_ms: u64,
-    /// When it was asked last, and whether it answered.
-    asked_ms: u64,
+    /// Whether it answered when it was asked last.
     is_up: bool,
 }
 
@@ -206,26 +206,21 @@ const OF_GLOBAL: [Metric<GlobalMetrics>; 18] = [
 async fn told(env: &Env) -> Option<Told> {
     let known = TOLD.with(|told| told.borrow().clone());
     let now_ms = now_ms();
-    let is_fresh = |known: &Told| now_ms.saturating_sub(known.asked_ms) < KEPT_MS;
-    let is_asked = now_ms.saturating_sub(ASKED_MS.get()) < TIMEOUT_MS;
-    if known
-        .as_ref()
-        .is_some_and(|known| is_fresh(known) || is_asked)
-    {
+    let is_asked = ASKING.get() && now_ms.saturating_sub(ASKED_MS.get()) < TIMEOUT_MS;
+    if is_asked || now_ms.saturating_sub(ASKED_MS.get()) < KEPT_MS {
         return known;
     }
     ASKED_MS.set(now_ms);
+    ASKING.set(true);
     let answer = ask_global(env).await;
-    ASKED_MS.set(0);
+    ASKING.set(false);
     let told = match (answer, known) {
         (Some(global), _) => Some(Told {
             global: Rc::new(global),
             told_ms: now_ms,
-            asked_ms: now_ms,
             is_up: true,
         }),
         (None, Some(known)) => Some(Told {
-            asked_ms: now_ms,
             is_up: false,
             ..known
         }),

@@ -57,10 +57,10 @@ describe("many senders at once", () => {
     }
     // Sent again, all of them are counted once.
     const model = new Model();
-    const again = await Promise.all(
-      senders.flatMap((client) => Array.from({ length: 20 }, (_, round) => `${client} ${round}`)).map((client) => beacon(client, "hasty")),
-    );
-    assert.deepEqual([...new Set(again.map(({ status }) => status))], [202]);
+    for (let round = 0; round < 20; round++) {
+      const again = await Promise.all(senders.map((client) => beacon(`${client} ${round}`, "hasty")));
+      assert.deepEqual([...new Set(again.map(({ status }) => status))], [202], `again ${round}`);
+    }
     model.add([{ post_id: "hasty", count: 20 * AT_ONCE }]);
     for (let post = 0; post < POSTS; post++) model.add([{ post_id: `post ${post}`, count: BEACONS / POSTS }]);
     await model.assertExactly(service);
