@@ -16,6 +16,7 @@
 //! they were routed without it. As long as not all of them were told, batches go on being claimed.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::hash::Hasher;
 
 use serde::{Deserialize, Serialize};
@@ -48,7 +49,7 @@ pub const RESHARD_DELAY_MS: u64 = 5 * 60_000;
 pub const CLAIM_WITHIN_MS: u64 = 2 * 60_000;
 /// How long a batch is known again that does not say when it was first sent: as long as shards remember
 /// what they counted.
-const REPEATED_WITHIN_MS: u64 = 20 * 60_000;
+pub(crate) const REPEATED_WITHIN_MS: u64 = 20 * 60_000;
 /// How long a number of shards is remembered after it was replaced: longer than the 15 minutes
 /// that a batch may be sent again.
 const HISTORY_MS: u64 = 60 * 60_000;
@@ -249,14 +250,21 @@ impl Region {
         }
     }
 
+    /// Every shard that a batch may have met. Two attempts of one batch disagree about when it was
+    /// sent: the one that was counted may have gone by another number than this one would.
+    fn all_shards_of(&self, client: Option<&str>) -> BTreeSet<u32> {
+        let hash = client.map_or(0, client_hash);
+        let numbers = self.shards.iter().map(|entry| entry.shards);
+        numbers.map(|shards| shard_of(hash, shards)).collect()
+    }
+
     /// Where a batch goes. `client` is the sender's own name, if it gave one: without it there is
     /// nothing to tell repeats by, and shard 0 is for all.
     pub fn route(&self, client: Option<&str>, sent_ms: u64) -> Route {
         let hash = client.map_or(0, client_hash);
-        let shard_of = |shards: u32| (hash % u64::from(shards.max(1))) as u32;
         let near = self.shards.windows(2).find_map(|pair| match pair {
             [before, after] if after.claims(sent_ms) => {
-                Some((shard_of(before.shards), shard_of(after.shards)))
+                Some((shard_of(hash, before.shards), shard_of(hash, after.shards)))
             }
             _ => None,
         });
@@ -266,11 +274,15 @@ impl Region {
                 claim_at: (before != after).then_some(before),
             },
             _ => Route {
-                shard: shard_of(self.shards_at(sent_ms)),
+                shard: shard_of(hash, self.shards_at(sent_ms)),
                 claim_at: None,
             },
         }
     }
+}
+
+fn shard_of(client_hash: u64, shards: u32) -> u32 {
+    (client_hash % u64::from(shards.max(1))) as u32
 }
 
 /// The fixed hash that spreads senders over shards: SipHash-1-3 with a zero key. It must never
@@ -366,9 +378,8 @@ impl DeletedRegion {
             until_ms = Some(0);
         }
         let claims = until_ms.is_none_or(|until_ms| sent_ms <= until_ms);
-        let route = claims.then(|| self.region.route(client, sent_ms));
-        let shards = route.map(|route| [route.claim_at, Some(route.shard)]);
-        shards.into_iter().flatten().flatten()
+        let shards = claims.then(|| self.region.all_shards_of(client));
+        shards.into_iter().flatten()
     }
 
     /// Every shard has been told: what was sent before now may have met one that had not.
@@ -566,6 +577,24 @@ mod tests {
         region.reshard(2, far_ms).unwrap();
         let claim_at = region.route(Some(&client), far_ms).claim_at;
         assert!(claim_at.is_some(), "also when another change is asked for");
+    }
+
+    #[test]
+    fn what_a_deleted_region_moved_is_claimed_at_every_shard_that_may_have_counted_it() {
+        let deleted = DeletedRegion {
+            region: resharded(),
+            deleted_ms: NOW_MS,
+            claim_until_ms: None,
+        };
+        let client = moved_client();
+        // An attempt that was dated two minutes later has been counted at the new shard.
+        let claim_from_ms = CHANGE_MS - CLAIM_WITHIN_MS;
+        let claimed: Vec<u32> = deleted
+            .claim_at(Some(&client), (claim_from_ms - 1, true))
+            .collect();
+        let counted = deleted.region.route(Some(&client), claim_from_ms);
+        assert!(claimed.contains(&counted.shard));
+        assert!(counted.claim_at.is_some_and(|old| claimed.contains(&old)));
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes};
 /// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five
 /// for messages under way and clocks that differ. At 1,000 batches/s and 16 bytes a batch: 19.2 MB.
 pub const REMEMBER_MS: u64 = 20 * 60_000;
+const _: () = assert!(REMEMBER_MS == crate::topology::REPEATED_WITHIN_MS);
 /// A batch whose first attempt is older than this is refused: less than what is remembered, more
 /// than what Workers let through, by a margin for clocks that differ.
 pub const TOO_OLD_MS: u64 = 17 * 60_000;

@@ -92,8 +92,6 @@ struct Rpc {
     worker: usize,
     stage: u32,
     done: bool,
-    /// What its Worker knew when it chose the shards.
-    last_change: Option<u64>,
     epoch: Option<Epoch>,
     /// What to send next, once a claim is answered.
     then: VecDeque<Step>,
@@ -104,6 +102,8 @@ struct Rpc {
 struct Step {
     incarnation: u32,
     shard: u32,
+    /// Of that region, what its Worker knew when it chose the shard.
+    last_change: Option<u64>,
     message: Rc<Vec<u8>>,
     asked: Rc<Asked>,
 }

@@ -42,7 +42,6 @@ impl World {
             worker,
             stage: 0,
             done: false,
-            last_change: None,
             epoch: None,
             then: VecDeque::new(),
         });
@@ -82,7 +81,7 @@ impl World {
             };
         };
         let route = known.route(client, clock.sent_ms);
-        self.rpcs[rpc].last_change = client.map(|_| known.last_change());
+        let last_change = |region: &Region| client.map(|_| region.last_change());
         self.rpcs[rpc].epoch = Some(table.epoch());
         let message = codec::encode(&hitparade::wire::Batch {
             key,
@@ -102,15 +101,15 @@ impl World {
             is_claim: false,
             plays,
         });
-        let mut claims: Vec<(u32, u32)> = Vec::new();
+        let mut claims: Vec<(&Region, u32)> = Vec::new();
         if key.is_some() {
             for deleted in &table.deleted {
                 if deleted.region.region_id == region_name(region) {
                     let shards = deleted.claim_at(client, (clock.sent_ms, batch.says_sent));
-                    claims.extend(shards.map(|shard| (deleted.region.incarnation, shard)));
+                    claims.extend(shards.map(|shard| (&deleted.region, shard)));
                 }
             }
-            claims.extend(route.claim_at.map(|shard| (known.incarnation, shard)));
+            claims.extend(route.claim_at.map(|shard| (known, shard)));
         }
         let claim = codec::encode(&Claim {
             key: key.unwrap_or_default(),
@@ -126,15 +125,17 @@ impl World {
             }),
         );
         self.figures.claims += claims.len() as u64;
-        let claims = claims.into_iter().map(|(incarnation, shard)| Step {
-            incarnation,
+        let claims = claims.into_iter().map(|(region, shard)| Step {
+            incarnation: region.incarnation,
             shard,
+            last_change: last_change(region),
             message: Rc::clone(&claim.0),
             asked: Rc::clone(&claim.1),
         });
         let batch = Step {
             incarnation: known.incarnation,
             shard: route.shard,
+            last_change: last_change(known),
             message: Rc::new(message),
             asked,
         };
@@ -152,12 +153,12 @@ impl World {
         let Step {
             incarnation,
             shard,
+            last_change,
             message: batch,
             asked,
         } = step;
-        let (incarnation, shard) = (*incarnation, *shard);
+        let (incarnation, shard, last_change) = (*incarnation, *shard, *last_change);
         let region = self.batches[asked.batch].region;
-        let last_change = self.rpcs[rpc].last_change;
         let Some(epoch) = self.rpcs[rpc].epoch else {
             return;
         };
