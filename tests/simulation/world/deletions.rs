@@ -147,7 +147,7 @@ impl World {
             let chart = global.chart(disk, &request, ChartRules::default(), now_ms);
             Ok(chart.is_ok())
         });
-        // The question may have been the first to find that it is there again.
+        // It may have been made again by a write after which the machine died.
         let is_deleted = scope.is_some_and(|region| !self.incarnations[region].1);
         if shown == Some(true) && is_deleted {
             self.fail("a chart of a region that was deleted");
