@@ -33,20 +33,22 @@ extern "C" {
 /// Whose body it is: what one holds is no one else's to wait for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// Has shown a token.
-    Trusted,
+    /// Has shown the token of operators.
+    Admin,
+    /// Has shown the token of senders.
+    Ingest,
     /// An address, hashed; none where the runtime does not tell.
     Address(Option<u64>),
 }
 
-/// The whole body of a request with a token, unpacked.
+/// The whole body of a request with the token of operators, unpacked.
 ///
 /// # Errors
 /// 413 over the limit, packed or unpacked; 408 past the deadline, 400 where the sender broke off or
 /// what it sent cannot be unpacked, 415 for a coding that is not known, 429 where too much of its
-/// owner is under way, 503 where memory is short.
+/// address is under way, 503 where memory is short, or the room of those who show tokens.
 pub async fn read(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
-    let reading = within(DEADLINE_MS, read_all(call, Owner::Trusted, max_bytes));
+    let reading = within(DEADLINE_MS, read_all(call, Owner::Admin, max_bytes));
     reading.await.unwrap_or_else(|| Err(too_slow()))
 }
 
@@ -92,7 +94,8 @@ async fn received(call: &Call, owner: Owner, max_bytes: usize) -> Result<Uint8Ar
     let announced = call.seen.content_length.as_deref();
     let announced = announced.and_then(|length| length.parse::<u64>().ok());
     let (is_trusted, owner) = match owner {
-        Owner::Trusted => (true, 0),
+        Owner::Admin => (true, 0),
+        Owner::Ingest => (true, 1),
         Owner::Address(address) => (false, address.unwrap_or_default()),
     };
     let whole = UnderWay(read_body(
@@ -109,6 +112,11 @@ async fn received(call: &Call, owner: Owner, max_bytes: usize) -> Result<Uint8Ar
         .map_err(|why: JsValue| match why.as_f64() {
             Some(413.0) => too_large(max_bytes),
             Some(429.0) => too_many_bodies(),
+            Some(503.0) => Problem::busy(
+                "overloaded",
+                1,
+                "more large bodies are under way than there is room for; try again",
+            ),
             _ => Problem::bad("incomplete_body", "the body broke off"),
         })
 }

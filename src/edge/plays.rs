@@ -116,7 +116,7 @@ enum Progress {
 
 async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result<Answer, Problem> {
     let (trusted, voter, owner) = match sender {
-        Sender::Trusted => (true, None, body::Owner::Trusted),
+        Sender::Trusted => (true, None, body::Owner::Ingest),
         Sender::Anybody { address, voter } => (false, voter, body::Owner::Address(address)),
     };
     let lines = announced_as_lines(call)?;

@@ -159,6 +159,150 @@ describe("bodies that come slowly", () => {
     assert.equal(accepted, 8_000);
     await endAll();
   });
+
+  test("make no way for an address that holds more", { timeout: 60_000 }, async () => {
+    const text = JSON.stringify({ post_id: "a", pad: "x".repeat(16_000) });
+    const honest = new Sender(service, "127.0.0.30", `POST /plays HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${text.length}\r\n\r\n${text.slice(0, -10)}`);
+    await sleep(SLOW_MS);
+    send(20, "127.0.0.31", announced(MIB - 10, MIB - 20));
+    await eventually(() => assert.ok((statuses().get(429) ?? 0) >= 14, "the room is full"));
+    // Nor for somebody else's, as long as that one holds most.
+    assert.equal(await play(service, "127.0.0.32"), 202);
+    honest.socket.write(text.slice(-10));
+    await honest.closed;
+    assert.equal(honest.status, 202, honest.answer);
+    await endAll();
+  });
+});
+
+describe("bodies of senders with a token", () => {
+  /** @type {Service} */
+  let service;
+  before(async () => {
+    service = await Service.start();
+  });
+  after(() => service.dispose());
+
+  const plays = Array.from({ length: 7_000 }, (_, index) => ({ post_id: `post ${index % 100}`, region_id: "EU", pad: "x".repeat(500) }));
+  const batch = JSON.stringify(plays);
+  const begin = (token, path, length) => new Sender(service, "127.0.0.40", `POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n `);
+  const sendBatch = async (name) => {
+    const headers = { authorization: `Bearer ${INGEST_TOKEN}`, "content-type": "application/json", "idempotency-key": name };
+    const answer = await service.fetch("/plays", { method: "POST", headers, body: batch });
+    return [answer.status, await answer.text()];
+  };
+
+  test("wait for each other", { timeout: 60_000 }, async () => {
+    assert.ok(batch.length > 3.6 * MIB);
+    const answers = await Promise.all(Array.from({ length: 6 }, (_, index) => sendBatch(`at once ${index}`)));
+    for (const [status, text] of answers) assert.equal(status, 202, text);
+  });
+
+  test("wait for an import, which they do not break off, and are told to come back where too many wait", { timeout: 60_000 }, async () => {
+    const importing = begin(ADMIN_TOKEN, "/import", 8 * MIB - 10);
+    await sleep(500);
+    const waiting = Array.from({ length: 32 }, () => begin(INGEST_TOKEN, "/plays", 4 * MIB - 10));
+    await sleep(500);
+    assert.ok([importing, ...waiting].every(({ status }) => status === 0), "they wait");
+    const one_more = begin(INGEST_TOKEN, "/plays", 4 * MIB - 10);
+    await eventually(() => assert.equal(one_more.status, 503));
+    assert.match(one_more.answer, /^retry-after: 1\r$/im);
+    assert.match(one_more.answer, /"code":"overloaded"/);
+    // The other token's own turn is kept for it.
+    const admin = begin(ADMIN_TOKEN, "/import", 8 * MIB - 10);
+    await sleep(200);
+    assert.equal(admin.status, 0);
+    for (const { socket } of [admin, importing, one_more, ...waiting]) socket.destroy();
+    await eventually(async () => {
+      const [status, text] = await sendBatch("after the import");
+      assert.equal(status, 202, text);
+    });
+  });
+
+  test("are told to come back before their time is over", { timeout: 60_000 }, async () => {
+    const importing = begin(ADMIN_TOKEN, "/import", 8 * MIB - 10);
+    await sleep(500);
+    const batch = begin(INGEST_TOKEN, "/plays", 4 * MIB - 10);
+    await eventually(() => assert.equal(batch.status, 503, batch.answer), 14_000);
+    for (const { socket } of [importing, batch]) socket.destroy();
+  });
+});
+
+describe("answers of the largest kind", () => {
+  /** @type {Service} */
+  let service;
+  before(async () => {
+    service = await Service.start();
+    // As the catalog's limits allow, of characters that JSON writes as two.
+    const posts = Array.from({ length: 1_000 }, (_, index) => ({
+      post_id: String(index).padStart(256, '"'),
+      author: "a".repeat(256),
+      content: "c".repeat(1_024),
+      url: `https://e.com/${"u".repeat(1_000)}`,
+      image: `https://e.com/${"i".repeat(1_000)}`,
+    }));
+    for (const part of [posts.slice(0, 500), posts.slice(500)]) assert.equal((await service.put("/posts", part)).status, 200);
+    await service.send(posts.map(({ post_id }) => ({ post_id, region_id: "NA" })));
+    await eventually(async () => {
+      const answer = await (await service.fetch("/top-posts?k=1000")).text();
+      assert.ok(answer.length > 3_700_000, `${answer.length} bytes`);
+    });
+  });
+  after(() => service.dispose());
+
+  const get = (address, path) => new Sender(service, address, `GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+  /** Of one address, which takes nothing of them. */
+  const fill = async () => {
+    const readers = [1_000, 999, 998, 997, 996].map((k) => get("127.0.8.1", `/top-posts?k=${k}`));
+    for (const { socket } of readers) socket.pause();
+    await sleep(500);
+    return () => readers.forEach(({ socket }) => socket.destroy());
+  };
+
+  test("find room for two readers at once", { timeout: 60_000 }, async () => {
+    for (let round = 0; round < 3; round++) {
+      const readers = [get("127.0.9.1", "/top-posts?k=1000"), get("127.0.9.2", "/top-posts?k=999")];
+      await Promise.all(readers.map(({ closed }) => closed));
+      assert.deepEqual(readers.map(({ status }) => status), [200, 200]);
+      for (const { answer } of readers) assert.ok(JSON.parse(answer.split("\r\n\r\n")[1]).top_posts.length >= 999);
+    }
+  });
+
+  test("make way where one address holds most of them", { timeout: 60_000 }, async () => {
+    const end = await fill();
+    const reader = get("127.0.9.3", "/top-posts?k=995");
+    await reader.closed;
+    assert.equal(reader.status, 200, reader.answer.slice(0, 500));
+    assert.equal(JSON.parse(reader.answer.split("\r\n\r\n")[1]).top_posts.length, 995);
+    end();
+  });
+
+  test("do not keep a sender from the answer that its plays were counted", { timeout: 60_000 }, async () => {
+    const plays = [{ post_id: "counted once", region_id: "NA" }, ...Array.from({ length: 9_990 }, () => ({ post_id: "x", region_id: "NA", count: 0 }))];
+    const headers = { authorization: `Bearer ${INGEST_TOKEN}`, "content-type": "application/json" };
+    const end = await fill();
+    const answer = await service.fetch("/plays", { method: "POST", headers, body: JSON.stringify(plays) });
+    const text = await answer.text();
+    assert.equal(answer.status, 202, text.slice(0, 500));
+    assert.equal(JSON.parse(text).rejected.length, 9_990);
+    end();
+  });
+
+  test("come page by page in an export", { timeout: 60_000 }, async () => {
+    // Of several spans each, in a region and worldwide.
+    let [next, pages, largest] = ["/export", 0, 0];
+    for (; next; pages++) {
+      const answer = await service.fetch(next, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+      const text = await answer.text();
+      assert.equal(answer.status, 200, text.slice(0, 500));
+      const lines = text.split("\n");
+      const longest = Math.max(...lines.map((line) => line.length));
+      assert.ok(text.length < 2 * MIB + longest + 1, `page ${pages} has ${text.length} bytes, its longest line ${longest}`);
+      largest = Math.max(largest, text.length);
+      next = /<([^>]+)>/.exec(answer.headers.get("link") ?? "")?.[1];
+    }
+    assert.ok(largest > MIB, `${largest} bytes`);
+  });
 });
 
 describe("answers that are read slowly", () => {
