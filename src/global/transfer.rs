@@ -2,7 +2,7 @@
 //! another.
 //!
 //! # Export
-//! Regions, catalog and ladders in the order of their keys, [`PAGE_BYTES`] at a time, all of one moment
+//! Regions, catalog and ladders in the order of their keys, a page at a time, all of one moment
 //! ([`super::moment`]): every play that was durable by then, and none that became so later, while
 //! senders go on. [`ExportPage::complete`] says whether all shards have told what they had.
 //!
@@ -35,8 +35,14 @@ use crate::wire::{
     ImportRequest, ImportRow, Imported, PostPatch, PutRegion, Refusal, TransferPane, TransferRow,
 };
 
-/// Stored bytes of a page; one row may be larger. As JSON they are up to five times as many.
+/// Stored bytes of a page; one row may be larger.
 const PAGE_BYTES: usize = 512 << 10;
+/// What a page's rows are as lines of JSON; one row may be larger. Of stored bytes they are ten times
+/// as many and more: summaries are packed, and a line has their posts in two forms.
+const PAGE_TEXT_BYTES: usize = 2 << 20;
+/// The names of a line's fields, numbers and times; and those of one post of a pane.
+const LINE_BYTES: usize = 256;
+const LISTED_BYTES: usize = 96;
 /// Who asks too early asks again so much later.
 const ASK_AGAIN_MS: u64 = 250;
 /// Shards of a region that was deleted longer ago are not asked to cut their logs: they keep what they
@@ -149,15 +155,32 @@ impl Global {
             .scan(storage, index, &request.position.key, PAGE_BYTES)
             .map_err(refused)?;
         let (mut damaged_rows, mut rows) = (0, Vec::new());
+        let mut text_bytes = 0;
+        let mut last = None;
+        let mut is_cut = false;
         for (key, value) in found.iter().flat_map(|(stored, _)| stored) {
-            match read_row(table, key, value, self.seed()) {
+            let row = read_row(table, key, value, self.seed());
+            text_bytes += row
+                .as_ref()
+                .map_or(0, |row| bytes_of_line(row, self.seed()));
+            if last.is_some() && text_bytes > PAGE_TEXT_BYTES {
+                is_cut = true;
+                break;
+            }
+            match row {
                 Some(row) => rows.push(row),
                 None => damaged_rows += 1,
             }
+            last = Some(key);
         }
-        let next = match found {
+        let end = match (last, &found) {
+            (Some(last), _) if is_cut => Some(last),
+            (_, Some((_, end))) => Some(end),
+            (_, None) => None,
+        };
+        let next = match end {
             // The next key that there can be.
-            Some((_, end)) => Some((index, [&end[..], &[0]].concat())),
+            Some(end) => Some((index, [&end[..], &[0]].concat())),
             None => (index + 1 < TABLES.len()).then(|| (index + 1, Vec::new())),
         };
         self.moment.asked(next.is_none(), now_ms);
@@ -341,6 +364,27 @@ fn read_row(table: Table, key: &[u8], value: &[u8], seed: Seed) -> Option<Transf
             }))
         }
     }
+}
+
+/// What a row is as a line of JSON (`src/edge/transfer.rs`), a little more rather than less.
+fn bytes_of_line(row: &TransferRow, seed: Seed) -> usize {
+    let string = |text: &str| serde_json::to_vec(text).map_or(0, |text| text.len());
+    let field = |text: &Option<String>| text.as_deref().map_or(0, string);
+    let content = match row {
+        TransferRow::Region(region) => string(&region.region_id) + field(&region.region_name),
+        TransferRow::Post(CatalogEntry { post_id, card, .. }) => {
+            let fields = [&card.author, &card.content, &card.url, &card.image];
+            string(post_id) + fields.into_iter().map(field).sum::<usize>()
+        }
+        TransferRow::Pane(pane) => {
+            let listed_bytes = Summary::decode(&pane.summary, seed).map_or(0, |summary| {
+                let listed = summary.top(usize::MAX).into_iter();
+                listed.map(|row| LISTED_BYTES + string(row.id)).sum()
+            });
+            pane.summary.len().div_ceil(3) * 4 + listed_bytes
+        }
+    };
+    LINE_BYTES + content
 }
 
 fn patch_of(entry: &CatalogEntry) -> PostPatch {
