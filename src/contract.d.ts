@@ -25,6 +25,8 @@ export function fetch(request: Request, env: Env, context: ExecutionContext): Pr
  * @returns whether it may be
  */
 export function countAtTheDoor(address: string, limit: number): boolean;
+/** An address's hash, for what holds within an isolate. */
+export function readerAtTheDoor(address: string): bigint;
 
 /**
  * Whose request it is that comes over a proxy (src/edge/request.rs).
@@ -107,7 +109,7 @@ export interface Glue {
     batch: Uint8Array,
     voter: Uint8Array | undefined,
   ): Promise<number | Uint8Array>;
-  respond(status: number, body: Uint8Array | undefined, fixed: string, varying: string): Response;
+  respond(status: number, body: Uint8Array | undefined, fixed: string, varying: string, reader: bigint | undefined): Response;
 }
 
 /** What Rust imports of src/edge/bodies.js (src/edge/body.rs). */

@@ -154,15 +154,16 @@ const sleep = (duration_ms) => new Promise((done) => setTimeout(done, duration_m
  * @param {number} status @param {Uint8Array | undefined} body
  * @param {string} fixed headers that many answers have, as lines of name and value in turn
  * @param {string} varying the others
+ * @param {bigint | undefined} reader who may be told to ask again; none where the answer must be given
  */
-export function respond(status, body, fixed, varying) {
+export function respond(status, body, fixed, varying, reader) {
   let headers = bases.get(fixed);
   if (!headers) {
     if (bases.size >= MAX_BASES) bases.clear();
     headers = new Headers(pairs(fixed));
     bases.set(fixed, headers);
   }
-  const response = answerWith(body, { status, headers });
+  const response = answerWith(body, { status, headers }, reader);
   for (const [name, value] of pairs(varying)) response.headers.append(name, value);
   return response;
 }

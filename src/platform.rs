@@ -41,6 +41,7 @@ extern "C" {
         body: Option<Uint8Array>,
         fixed: &str,
         varying: &str,
+        reader: Option<u64>,
     ) -> Result<web_sys::Response, JsValue>;
 }
 
@@ -343,7 +344,8 @@ pub async fn tell_shard(
 }
 
 /// An answer of ours. `fixed` are headers that many answers have; each list is lines of name and
-/// value in turn.
+/// value in turn. `reader` may be told to ask again where too many large answers are under way; where it
+/// is none, the answer is given.
 ///
 /// # Errors
 /// When the platform refuses a header.
@@ -352,12 +354,14 @@ pub fn respond(
     body: Option<&[u8]>,
     fixed: &str,
     varying: &str,
+    reader: Option<u64>,
 ) -> worker::Result<web_sys::Response> {
     Ok(respond_with(
         status,
         body.map(Uint8Array::from),
         fixed,
         varying,
+        reader,
     )?)
 }
 

@@ -185,7 +185,8 @@ impl Answer {
         self
     }
 
-    /// The response, and beside it what `entry.js` may answer by itself.
+    /// The response, and beside it what `entry.js` may answer by itself. `reader` is who asks with
+    /// GET; none where the answer tells of what was done, which must not be lost.
     ///
     /// # Errors
     /// When the platform refuses a header, which ours are not.
@@ -193,13 +194,14 @@ impl Answer {
         mut self,
         cors: &Cors,
         is_head: bool,
+        reader: Option<u64>,
     ) -> worker::Result<web_sys::Response> {
         let kept = self.kept.take().map(Kept::into_fields);
         let refusal = match (&self.body, self.refused.take()) {
             (Body::Bytes(body), Some(refused)) => Some(refused.into_fields(self.status, body)),
             _ => None,
         };
-        let response = self.respond(cors, is_head)?;
+        let response = self.respond(cors, is_head, reader)?;
         if let Some(kept) = kept {
             Reflect::set(&response, &"kept".into(), &object(&kept)?)?;
         }
@@ -209,7 +211,12 @@ impl Answer {
         Ok(response)
     }
 
-    fn respond(self, cors: &Cors, is_head: bool) -> worker::Result<web_sys::Response> {
+    fn respond(
+        self,
+        cors: &Cors,
+        is_head: bool,
+        reader: Option<u64>,
+    ) -> worker::Result<web_sys::Response> {
         let own = self.headers.iter();
         let own = own.map(|(name, value)| (*name, value.as_str()));
         let all = [("X-Content-Type-Options", "nosniff")];
@@ -244,7 +251,7 @@ impl Answer {
                     _ => None,
                 };
                 let [fixed, varying] = lines;
-                respond(self.status, bytes, &fixed, &varying)
+                respond(self.status, bytes, &fixed, &varying, reader)
             }
         }
     }

@@ -92,7 +92,7 @@ function again(request, forms, env) {
     if (address === undefined || !mayAnswer(address, kept.limit)) return undefined;
   }
   counts.repeated++;
-  return etag === null ? answerWith(kept.body, kept) : unchanged(kept);
+  return etag === null ? answerWith(kept.body, kept, () => addressOf(request, env) ?? "") : unchanged(kept);
 }
 
 /** @param {Kept} kept */

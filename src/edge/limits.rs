@@ -94,6 +94,13 @@ fn repeated_to_address(call: &Call, refused: impl FnOnce(String) -> Refused) -> 
     for_the_door(call).map(|_| refused(address))
 }
 
+/// Who reads, for today, as far as it is known at once: for what holds within an isolate.
+#[wasm_bindgen(js_name = readerAtTheDoor)]
+pub fn reader_at_the_door(address: &str) -> u64 {
+    let seed = table::known().map_or([0; 16], |table| table.seed);
+    sender(address, &seed, now_ms())
+}
+
 /// Counts a request of an address that the Worker's door (`entry.js`) answers by itself. `false`: it
 /// must not, and [`count`] says why.
 #[wasm_bindgen(js_name = countAtTheDoor)]

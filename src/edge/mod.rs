@@ -65,6 +65,8 @@ async fn fetch(
     let seen = Seen::of(&request, request::trust(&env).proxies());
     let cors = Cors::of(&seen, &env);
     let is_head = seen.method == Method::Head;
+    let reader = (seen.method == Method::Get)
+        .then(|| limits::reader_at_the_door(seen.visitor.address.as_deref().unwrap_or_default()));
     let showed_token = seen.authorization.is_some();
     let entry = log::Entry::new(&seen, &env);
     let outcome = match Call::new(request, seen, env, context) {
@@ -78,7 +80,7 @@ async fn fetch(
     }
     answer
         .with_header(log::REQUEST_ID, request_id)
-        .into_response(&cors, is_head)
+        .into_response(&cors, is_head, reader)
 }
 
 async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
