@@ -104,6 +104,18 @@ impl Node {
         self.shard.pushed(&self.storage, reply, random).unwrap();
     }
 
+    /// Hears of an export.
+    fn is_to_cut(&mut self, begun: &BegunExport) -> bool {
+        let random = self.random();
+        let request = CutRequest {
+            region_id: &self.key,
+            shard: self.number,
+            epoch: begun.epoch,
+            at_ms: begun.at_ms,
+        };
+        self.shard.cut_at(&self.storage, &request, random).unwrap()
+    }
+
     /// Its instance ended; what is stored is there.
     fn start_again(&mut self, now_ms: u64) {
         let random = self.random();
@@ -134,6 +146,9 @@ impl World {
                 return;
             };
             let reply = self.global.take_push(&message, now_ms).unwrap();
+            if self.global.flush_is_due(now_ms) {
+                self.flush(now_ms);
+            }
             node.is_told(&reply);
             if !node.shard.has_more_to_send() {
                 return;
@@ -892,4 +907,47 @@ fn a_shard_that_hears_too_late_of_a_moment_does_not_cut_there() {
     let (rows, complete) = export(&mut world, at_ms, late_ms, |_| ()).unwrap();
     assert!(!complete, "EU did not tell");
     assert_eq!(exported(&rows, "NA"), counted([("before", 1)]));
+}
+
+/// Whoever begins an export may ask for its first page long after its moment.
+#[test]
+fn an_export_has_nothing_of_after_its_moment_however_late_its_first_page_is_asked_for() {
+    let mut world = World::new();
+    let mut nodes = [Node::new("NA", 0, 1), Node::new("EU", 0, 2)];
+    nodes[0].play("before", NOW_MS);
+    let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
+    for node in &mut nodes {
+        assert!(node.is_to_cut(&begun));
+    }
+    let at_ms = begun.at_ms;
+    nodes[1].play("before", at_ms - 1);
+    for node in &mut nodes {
+        world.push(node, at_ms);
+    }
+    nodes[0].play("after", at_ms + 1);
+    let [first, second] = &mut nodes;
+    let now_ms = world.drain(&mut [first, second], at_ms + 30_000);
+    let all = counted([("after", 1), ("before", 2)]);
+    assert_eq!(world.counts("global", now_ms), all);
+    let (rows, complete) = export(&mut world, at_ms, now_ms, |_| ()).unwrap();
+    assert!(complete);
+    assert_eq!(exported(&rows, "global"), counted([("before", 2)]));
+}
+
+/// One region's shard does not tell: the others' plays are of the moment all the same.
+#[test]
+fn an_export_that_lacks_a_shard_has_nothing_of_after_its_moment_of_the_others() {
+    let mut world = World::new();
+    let mut node = Node::new("NA", 0, 1);
+    node.play("before", NOW_MS);
+    let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
+    assert!(node.is_to_cut(&begun));
+    world.push(&mut node, begun.at_ms);
+    node.play("after", begun.at_ms + 1);
+    let now_ms = world.drain(&mut [&mut node], begun.at_ms + 30_000);
+    let all = counted([("after", 1), ("before", 1)]);
+    assert_eq!(world.counts("global", now_ms), all);
+    let (rows, complete) = export(&mut world, begun.at_ms, now_ms, |_| ()).unwrap();
+    assert!(!complete);
+    assert_eq!(exported(&rows, "global"), counted([("before", 1)]));
 }

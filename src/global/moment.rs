@@ -4,7 +4,8 @@
 //!    by then is sealed and below an offset ([`Cut`]). Of each shard that has cut, no more is taken
 //!    until all have: a second or two, and [`CUT_WITHIN_MS`] at most. Shards keep what is not taken,
 //!    as ever.
-//! 2. *Keeping.* What was taken is folded; that is the moment. From then on, before a row changes, the
+//! 2. *Keeping.* Once all have, or are waited for no more, what was taken is folded, before anything
+//!    later is, whether or not somebody asks for it already; that is the moment. From then on, before a row changes, the
 //!    row as it was is put aside, once ([`Kept`]). Pages are read from the tables with what was put
 //!    aside in its place. So nothing waits for who reads, and who breaks off holds nothing up.
 //!

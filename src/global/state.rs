@@ -317,7 +317,8 @@ impl Global {
                 push_interval_ms: self.pace.interval_ms(),
             };
         }
-        let cutting = self.cutting.as_mut().filter(|it| !it.is_over(now_ms));
+        // Until the moment is kept, however late that is.
+        let cutting = self.cutting.as_mut();
         let limit = cutting.and_then(|cutting| cutting.limit(&shard, &push));
         let log = self.logs.log(
             &shard,
@@ -380,8 +381,17 @@ impl Global {
         reply
     }
 
+    /// Whether the moment of an export is to be kept now: all of it was taken, or is waited for no more.
+    pub(super) fn moment_is_due(&self, now_ms: u64) -> bool {
+        let cutting = self.cutting.as_ref();
+        cutting.is_some_and(|it| it.is_complete(&self.logs) || it.is_over(now_ms))
+    }
+
     /// Whether what is pending should be folded now.
     pub fn flush_is_due(&self, now_ms: u64) -> bool {
+        if self.moment_is_due(now_ms) {
+            return true;
+        }
         let Some(since_ms) = self.live.pending_since_ms else {
             return false;
         };
@@ -396,7 +406,7 @@ impl Global {
     }
 
     /// Folds everything that is pending into the ladders, together with the offsets: in one
-    /// transaction, and a few panes at a time in memory.
+    /// transaction, and a few panes at a time in memory. Keeps the moment of an export that is due.
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
@@ -427,6 +437,12 @@ impl Global {
         self.logs.written(&regions);
         self.live.folded();
         self.recent.get_mut().forget();
+        if self.moment_is_due(now_ms)
+            && let Some(cutting) = self.cutting.take()
+        {
+            let is_complete = cutting.is_complete(&self.logs);
+            self.moment.keep(read, cutting.at_ms, is_complete, now_ms)?;
+        }
         Ok(())
     }
 

@@ -127,20 +127,11 @@ impl Global {
         request: &ExportRequest,
         now_ms: u64,
     ) -> Result<ExportAnswer, Refusal> {
-        if let Some(cutting) = self.cutting.as_ref()
-            && cutting.at_ms == request.at_ms
-        {
-            let is_complete = cutting.is_complete(&self.logs);
-            if !is_complete && !cutting.is_over(now_ms) {
+        if (self.cutting.as_ref()).is_some_and(|cutting| cutting.at_ms == request.at_ms) {
+            if !self.moment_is_due(now_ms) {
                 return Ok(ExportAnswer::Wait { ms: ASK_AGAIN_MS });
             }
-            if self.live.pending_since_ms.is_some() {
-                self.flush(storage, now_ms).map_err(refused)?;
-            }
-            self.moment
-                .keep(storage, request.at_ms, is_complete, now_ms)
-                .map_err(refused)?;
-            self.cutting = None;
+            self.flush(storage, now_ms).map_err(refused)?;
         }
         self.moment.forget_idle(storage, now_ms).map_err(refused)?;
         let Some(complete) = self.moment.is_kept(request.at_ms) else {
