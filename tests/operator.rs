@@ -951,3 +951,29 @@ fn an_export_that_lacks_a_shard_has_nothing_of_after_its_moment_of_the_others() 
     assert!(!complete);
     assert_eq!(exported(&rows, "global"), counted([("before", 1)]));
 }
+
+/// The request of an export that another followed is delivered late.
+#[test]
+fn a_shard_that_hears_of_an_older_moment_after_a_newer_one_keeps_to_the_newer() {
+    for is_cut in [false, true] {
+        let mut world = World::new();
+        let mut nodes = [Node::new("NA", 0, 1), Node::new("EU", 0, 2)];
+        let older = world.global.begin_export(&world.storage, NOW_MS).unwrap();
+        let newer_ms = NOW_MS + 200;
+        let newer = world.global.begin_export(&world.storage, newer_ms).unwrap();
+        nodes[0].play("before", NOW_MS);
+        for node in &mut nodes {
+            assert!(node.is_to_cut(&newer));
+            if is_cut {
+                // It has counted nothing since the older moment.
+                world.push(node, newer.at_ms);
+            }
+            assert!(!node.is_to_cut(&older));
+            assert!(node.is_to_cut(&newer), "told again");
+            world.push(node, newer.at_ms);
+        }
+        let (rows, complete) = export(&mut world, newer.at_ms, newer.at_ms, |_| ()).unwrap();
+        assert!(complete, "cut: {is_cut}");
+        assert_eq!(exported(&rows, "global"), counted([("before", 1)]));
+    }
+}

@@ -465,7 +465,7 @@ impl Inner {
         });
         let (is_ours, in_ms) = cut.map_err(refused)?;
         if !is_ours {
-            let detail = "meant for another shard, or for a moment that has passed";
+            let detail = "meant for another shard, or for a moment that has passed or that a later one followed";
             return Err(Refusal::Invalid(detail.into()));
         }
         self.ensure_alarm_within(in_ms.unwrap_or(0)).await;

@@ -608,8 +608,9 @@ impl Shard {
         Ok(())
     }
 
-    /// Is to cut its log at a moment, for an export; `false` if another shard is meant, or if it has
-    /// counted something since that moment. A shard that does not know who it is learns it.
+    /// Is to cut its log at a moment, for an export; `false` if another shard is meant, if it has
+    /// counted something since that moment, or if it knows of a later one: the export of the earlier
+    /// is over. A shard that does not know who it is learns it.
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
@@ -625,8 +626,12 @@ impl Shard {
         }
         self.follow(storage, request.epoch, random)?;
         self.introduce(request.region_id, request.shard, request.epoch.seed);
-        self.cut_at_ms = Some(request.at_ms);
-        Ok(true)
+        let cut_ms = self.checkpoint.cut.map(|cut| cut.at_ms);
+        let known_ms = self.cut_at_ms.max(cut_ms);
+        if known_ms < Some(request.at_ms) {
+            self.cut_at_ms = Some(request.at_ms);
+        }
+        Ok(known_ms <= Some(request.at_ms))
     }
 
     /// How long until its log is to be cut, if it is.
