@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use hitparade::codec;
 use hitparade::global::Global;
 use hitparade::region::Shard;
-use hitparade::storage::{MemoryStorage, Storage, Table};
+use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::Epoch;
 use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, keep_days};
@@ -660,7 +660,6 @@ fn an_export_that_nobody_reads_or_that_another_follows_is_over_and_leaves_nothin
     assert!(!complete);
     node.play("second", late_ms);
     let rest_ms = world.drain(&mut [&mut node], late_ms);
-    let aside = |world: &World| world.storage.keys(Table::Meta, b"export/").unwrap().len();
     assert_eq!(aside(&world), 0, "a minute after its last page");
     let over = export(&mut world, first.at_ms, rest_ms, |_| ());
     assert_eq!(over, Err(Refusal::ExportIsOver));
@@ -733,7 +732,6 @@ fn an_export_during_which_too_much_changes_is_over_and_what_changes_is_stored() 
     let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
     let now_ms = begun.at_ms + 30_000;
     export(&mut world, begun.at_ms, now_ms, |_| ()).unwrap();
-    let aside = |world: &World| world.storage.keys(Table::Meta, b"export/").unwrap().len();
     let mut most = 0;
     for number in 0..3 {
         let posts: Vec<PostPatch> = (0..10_000)
@@ -975,5 +973,64 @@ fn a_shard_that_hears_of_an_older_moment_after_a_newer_one_keeps_to_the_newer() 
         let (rows, complete) = export(&mut world, newer.at_ms, newer.at_ms, |_| ()).unwrap();
         assert!(complete, "cut: {is_cut}");
         assert_eq!(exported(&rows, "global"), counted([("before", 1)]));
+    }
+}
+
+/// The rows that there are of an export.
+fn aside(world: &World) -> usize {
+    world.storage.keys(Table::Meta, b"export/").unwrap().len()
+}
+
+fn write_post(world: &mut World, author: &str) {
+    let patch = PostPatch {
+        post_id: "post".into(),
+        author: Some(Some(author.into())),
+        ..PostPatch::default()
+    };
+    world.global.put_posts(&world.storage, &[patch]).unwrap();
+}
+
+/// An export is begun, and its first page read; its moment and when that was.
+fn begin_to_read(world: &mut World, now_ms: u64) -> (u64, u64) {
+    let begun = world.global.begin_export(&world.storage, now_ms).unwrap();
+    let kept_ms = begun.at_ms + 30_000;
+    let request = ExportRequest {
+        at_ms: begun.at_ms,
+        position: ExportPosition {
+            table: 0,
+            key: Vec::new(),
+        },
+    };
+    let page = world.global.export(&world.storage, &request, kept_ms);
+    assert!(matches!(page, Ok(ExportAnswer::Page(_))));
+    (begun.at_ms, kept_ms)
+}
+
+/// What was put aside for one moment is never shown as another's.
+#[test]
+fn an_export_whose_head_cannot_be_read_is_over_is_counted_and_leaves_nothing_to_the_next() {
+    let head = b"export/head".to_vec();
+    for damage in [
+        Write::put(Table::Meta, head.clone(), b"damaged".to_vec()),
+        Write::delete(Table::Meta, head),
+    ] {
+        let mut world = World::new();
+        write_post(&mut world, "before");
+        let (at_ms, kept_ms) = begin_to_read(&mut world, NOW_MS);
+        write_post(&mut world, "after");
+        assert_eq!(aside(&world), 2);
+        world.storage.write(&[damage]).unwrap();
+        world.global = load_global(&world.storage);
+        assert_eq!(world.global.health().damaged_rows, 1);
+        assert_eq!(aside(&world), 0);
+        let over = export(&mut world, at_ms, kept_ms, |_| ());
+        assert_eq!(over, Err(Refusal::ExportIsOver));
+        let (at_ms, kept_ms) = begin_to_read(&mut world, kept_ms);
+        let (rows, _) = export(&mut world, at_ms, kept_ms, |_| ()).unwrap();
+        let mut authors = rows.iter().filter_map(|row| match row {
+            TransferRow::Post(post) => post.card.author.as_deref(),
+            _ => None,
+        });
+        assert_eq!(authors.next(), Some("after"));
     }
 }

@@ -47,6 +47,8 @@ pub const MAX_KEY_BYTES: usize = 4 << 20;
 /// What a key takes besides its bytes, in the tree and for the allocator.
 const KEY_OVERHEAD: usize = 48;
 
+/// What the keys of both begin with.
+const PREFIX: &[u8] = b"export/";
 const HEAD_KEY: &[u8] = b"export/head";
 const ROW_PREFIX: &[u8] = b"export/row/";
 /// The tables that are exported, in their order.
@@ -125,16 +127,27 @@ impl Kept {
     }
 }
 
+/// The deletes of all that is stored of any moment.
+fn deletes_of_stored(storage: &impl Storage) -> Result<Vec<Write>, StorageError> {
+    let keys = storage.keys(Table::Meta, PREFIX)?.into_iter();
+    Ok(keys.map(|key| Write::delete(Table::Meta, key)).collect())
+}
+
 /// The moment that is kept, shared with what writes.
 #[derive(Clone, Default)]
-pub struct Moment(Rc<RefCell<Option<Kept>>>);
+pub struct Moment {
+    kept: Rc<RefCell<Option<Kept>>>,
+    /// Heads that could not be read, or were not there, at the start.
+    pub damaged_rows: u64,
+}
 
 fn row_key(table: usize, key: &[u8]) -> Vec<u8> {
     [ROW_PREFIX, &[table as u8], key].concat()
 }
 
 impl Moment {
-    /// Goes on keeping what was kept before a start.
+    /// Goes on keeping what was kept before a start. Rows of a moment that nobody can tell are deleted:
+    /// they must not be shown as the next one's.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -142,7 +155,14 @@ impl Moment {
         let head = storage.get(Table::Meta, HEAD_KEY)?;
         let head = head.and_then(|head| codec::decode::<Head>(&head).ok());
         let Some(head) = head else {
-            return Ok(Moment::default());
+            let deletes = deletes_of_stored(storage)?;
+            if !deletes.is_empty() {
+                storage.write(&deletes)?;
+            }
+            return Ok(Moment {
+                damaged_rows: u64::from(!deletes.is_empty()),
+                ..Moment::default()
+            });
         };
         let rows = storage.keys(Table::Meta, ROW_PREFIX)?;
         let kept = Kept {
@@ -153,7 +173,10 @@ impl Moment {
             bytes: storage.bytes(Table::Meta)?,
             until_ms: Cell::new(u64::MAX),
         };
-        Ok(Moment(Rc::new(RefCell::new(Some(kept)))))
+        Ok(Moment {
+            kept: Rc::new(RefCell::new(Some(kept))),
+            damaged_rows: 0,
+        })
     }
 
     /// Keeps what is stored now.
@@ -170,7 +193,7 @@ impl Moment {
         self.forget(storage)?;
         let head = Head { at_ms, complete };
         storage.write(&[Write::put(Table::Meta, HEAD_KEY, codec::encode(&head))])?;
-        *self.0.borrow_mut() = Some(Kept {
+        *self.kept.borrow_mut() = Some(Kept {
             head,
             rows: BTreeSet::new(),
             bytes: 0,
@@ -185,10 +208,12 @@ impl Moment {
     /// # Errors
     /// When the disk refuses.
     pub fn forget(&self, storage: &impl Storage) -> Result<(), StorageError> {
-        let Some(kept) = self.0.borrow_mut().take() else {
-            return Ok(());
-        };
-        storage.write(&kept.deletes())
+        *self.kept.borrow_mut() = None;
+        let deletes = deletes_of_stored(storage)?;
+        match deletes.is_empty() {
+            true => Ok(()),
+            false => storage.write(&deletes),
+        }
     }
 
     /// Drops what nobody asks for any more.
@@ -196,7 +221,7 @@ impl Moment {
     /// # Errors
     /// When the disk refuses.
     pub fn forget_idle(&self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
-        let is_idle = self.0.borrow().as_ref().is_some_and(|kept| {
+        let is_idle = self.kept.borrow().as_ref().is_some_and(|kept| {
             if kept.until_ms.get() == u64::MAX {
                 kept.until_ms.set(now_ms.saturating_add(IDLE_MS));
             }
@@ -211,13 +236,13 @@ impl Moment {
 
     /// Bytes of memory.
     pub fn held_bytes(&self) -> usize {
-        let kept = self.0.borrow();
+        let kept = self.kept.borrow();
         kept.as_ref().map_or(0, |kept| kept.key_bytes)
     }
 
     /// Whether this moment is kept, and every shard had told what it had by then.
     pub fn is_kept(&self, at_ms: u64) -> Option<bool> {
-        let kept = self.0.borrow();
+        let kept = self.kept.borrow();
         let head = kept.as_ref().map(|kept| kept.head);
         head.filter(|head| head.at_ms == at_ms)
             .map(|head| head.complete)
@@ -226,7 +251,7 @@ impl Moment {
     /// It is being read. After the last page it is kept for a while only.
     pub fn asked(&self, is_last: bool, now_ms: u64) {
         let more_ms = if is_last { AFTER_LAST_MS } else { IDLE_MS };
-        if let Some(kept) = self.0.borrow().as_ref() {
+        if let Some(kept) = self.kept.borrow().as_ref() {
             kept.until_ms.set(now_ms.saturating_add(more_ms));
         }
     }
@@ -291,7 +316,7 @@ impl<S: Storage> Guarded<'_, S> {
     /// moment is kept no more.
     fn put_aside(&self, batch: &[Write]) -> Result<Vec<Write>, StorageError> {
         let mut aside = Vec::new();
-        let mut moment = self.moment.0.borrow_mut();
+        let mut moment = self.moment.kept.borrow_mut();
         let Some(kept) = moment.as_mut() else {
             return Ok(aside);
         };

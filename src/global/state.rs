@@ -36,7 +36,7 @@ const EXPIRE_EVERY_MS: u64 = HOUR_MS;
 /// Figures for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Rows that could not be read: those of the regions, the seed and the offsets at the start,
+    /// Rows that could not be read: those of the regions, the seed, the offsets and an export's at the start,
     /// those of panes and posts when they were asked for.
     pub damaged_rows: u64,
     pub damaged_regions: usize,
@@ -782,6 +782,7 @@ impl Global {
         Health {
             damaged_rows: self.region_rows.damaged
                 + self.logs.damaged_rows
+                + self.moment.damaged_rows
                 + self.damage.rows()
                 + self.catalog.damage.rows(),
             damaged_regions: self.logs.damaged_regions(),
