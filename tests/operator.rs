@@ -1034,3 +1034,34 @@ fn an_export_whose_head_cannot_be_read_is_over_is_counted_and_leaves_nothing_to_
         assert_eq!(authors.next(), Some("after"));
     }
 }
+
+/// Nobody reads it, nothing is folded, and the object is started every few minutes.
+#[test]
+fn an_export_that_nobody_reads_is_over_an_hour_after_its_moment_however_often_the_object_starts() {
+    for pushes in [false, true] {
+        let mut world = World::new();
+        let (at_ms, mut now_ms) = begin_to_read(&mut world, NOW_MS);
+        let mut node = Node::new("NA", 0, 1);
+        while aside(&world) > 0 {
+            now_ms += 9 * MINUTE_MS;
+            assert!(now_ms < at_ms + 80 * MINUTE_MS, "pushes: {pushes}");
+            world.global = load_global(&world.storage);
+            if pushes {
+                // A copy alone.
+                node.play("post", now_ms);
+                node.shard.synced(node.shard.sync_point());
+                let push = node.shard.push(&node.storage).unwrap().unwrap();
+                let is_short = |_: &Global| false;
+                let taken =
+                    (world.global).take_push_within(&world.storage, &push, is_short, now_ms);
+                taken.unwrap();
+            } else {
+                (world.global)
+                    .end_idle_export(&world.storage, now_ms)
+                    .unwrap();
+                write_post(&mut world, "somebody");
+            }
+        }
+        assert!(now_ms > at_ms + 40 * MINUTE_MS, "it outlives a start");
+    }
+}

@@ -11,8 +11,8 @@
 //!
 //! # Limits
 //! What is put aside takes [`MAX_KEPT_BYTES`], its keys [`MAX_KEY_BYTES`] of memory. It is dropped when it
-//! would take more, and [`IDLE_MS`] after the last page was asked
-//! for; then the export is over, and has to begin again. There is one at a time.
+//! would take more, [`IDLE_MS`] after the last page was asked for, or after a start within
+//! [`STARTS_FOR_MS`] of the moment, and at a later start; then the export is over, and has to begin again. There is one at a time.
 //!
 //! # Cost
 //! One more row for each that changes for the first time since the moment: the first flush writes twice
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::logs::{Logs, ShardName};
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, StoredRow, Table, Write};
+use crate::window::HOUR_MS;
 use crate::wire::{Cut, Push};
 
 /// From the question to the moment: every shard has to be told before. Six are told at once, the farthest
@@ -37,6 +38,8 @@ pub const CUT_AHEAD_A_SHARD_MS: u64 = 50;
 pub const CUT_WITHIN_MS: u64 = 20_000;
 /// How long an export is kept that nobody reads.
 pub const IDLE_MS: u64 = 10 * 60_000;
+/// How long after its moment an export outlives a start of the object.
+const STARTS_FOR_MS: u64 = HOUR_MS;
 /// How long after its last page: should the answer have been lost.
 const AFTER_LAST_MS: u64 = 60_000;
 /// What may be put aside: with the ladders, the catalog and the offsets it fits into the database
@@ -222,8 +225,11 @@ impl Moment {
     /// When the disk refuses.
     pub fn forget_idle(&self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
         let is_idle = self.kept.borrow().as_ref().is_some_and(|kept| {
+            // Nobody knows after a start when a page was asked for last.
             if kept.until_ms.get() == u64::MAX {
-                kept.until_ms.set(now_ms.saturating_add(IDLE_MS));
+                let is_old = now_ms.saturating_sub(kept.head.at_ms) >= STARTS_FOR_MS;
+                let until_ms = now_ms.saturating_add(IDLE_MS);
+                kept.until_ms.set(if is_old { 0 } else { until_ms });
             }
             now_ms > kept.until_ms.get()
         });

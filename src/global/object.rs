@@ -87,11 +87,13 @@ impl DurableObject for GlobalBoard {
             "/chart" => answer(&ChartReply(inner.chart(&message).await)),
             "/post" => answer(&PostReply(inner.post(&message).await)),
             "/regions" => answer(&RegionsReply(inner.regions().await)),
-            "/put-posts" => answer(&PutPostsReply(
-                inner.ask(&message, |global, storage, request: PutPosts| {
+            "/put-posts" => answer(&PutPostsReply(inner.ask(
+                &message,
+                |global, storage, request: PutPosts| {
+                    global.end_idle_export(storage, now_ms)?;
                     global.put_posts(storage, &request.patches)
-                }),
-            )),
+                },
+            ))),
             "/put-region" => answer(&PutRegionReply(
                 inner.ask(&message, |global, storage, request| {
                     global.put_region(storage, &request, now_ms)

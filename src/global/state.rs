@@ -162,6 +162,7 @@ impl Global {
         is_short: impl Fn(&Self) -> bool,
         now_ms: u64,
     ) -> Result<PushReply, Refusal> {
+        self.end_idle_export(storage, now_ms)?;
         if is_short(self) {
             let freed = self.free_memory(storage, now_ms);
             freed.map_err(|error| Refusal::Storage(error.0))?;
@@ -577,6 +578,15 @@ impl Global {
     /// What was folded before the sync point is durable: replies may say so.
     pub fn synced(&mut self, point: &SyncPoint) {
         self.logs.synced(&point.0);
+    }
+
+    /// Ends an export that nobody reads any more: to be asked before anything is put aside for it.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn end_idle_export(&self, storage: &impl Storage, now_ms: u64) -> Result<(), Refusal> {
+        let ended = self.moment.forget_idle(storage, now_ms);
+        ended.map_err(|error| Refusal::Storage(error.0))
     }
 
     /// Changes entries of the catalog. Returns the last as it is stored now.

@@ -233,6 +233,7 @@ impl Global {
         if rows.is_empty() {
             return Ok(taken);
         }
+        self.end_idle_export(storage, now_ms)?;
         self.import_regions(storage, rows, now_ms)?;
         self.import_posts(storage, rows)?;
         let guarded = self.moment.guard(storage);
