@@ -431,6 +431,48 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
     }
 }
 
+/// Made anew it would begin at epoch 0, for good, and every reset that names the old id be refused.
+#[test]
+fn an_installation_that_cannot_be_read_is_not_written_over_and_is_not_reset_until_it_can() {
+    let (storage, mut global, on_shard, mut shard, now_ms) = used_global();
+    let reset = |global: &mut Global, number: u8, now_ms| {
+        let request = Reset {
+            installation_id: global.table().installation_id,
+        };
+        global.reset(&storage, &request, [number; 32], now_ms)
+    };
+    let began = reset(&mut global, 9, now_ms).unwrap().table;
+    let rows = storage
+        .scan(Table::Meta, b"installation/", &[], usize::MAX)
+        .unwrap();
+    let puts = |spoil: fn(&mut Vec<u8>)| {
+        let spoilt = rows.iter().cloned().map(|(key, mut value)| {
+            spoil(&mut value);
+            Write::put(Table::Meta, key, value)
+        });
+        spoilt.collect::<Vec<Write>>()
+    };
+    for spoil in SPOILS {
+        storage.write(&puts(spoil)).unwrap();
+        let spoilt = storage.scan(Table::Meta, &[], &[], usize::MAX).unwrap();
+        for _ in 0..2 {
+            let mut global = load_global(&storage);
+            assert_eq!(global.health().damaged_rows, 2);
+            let refused = reset(&mut global, 10, now_ms + 1);
+            assert!(matches!(refused, Err(Refusal::Damaged(_))), "{refused:?}");
+            let push = push(&mut shard, &on_shard);
+            assert!(global.take_push(&push, now_ms).is_ok());
+        }
+        let now = storage.scan(Table::Meta, &[], &[], usize::MAX).unwrap();
+        assert_eq!(now, spoilt, "nothing is written");
+    }
+    // Repaired: it is as it was, and may be reset.
+    storage.write(&puts(|_| ())).unwrap();
+    let mut global = load_global(&storage);
+    assert_eq!(*global.table(), began);
+    assert!(reset(&mut global, 10, now_ms + 1).is_ok());
+}
+
 /// A summary that lies, with a checksum that is right: one of its first numbers (capacity, total,
 /// rows) is another.
 fn forged(summary: &[u8], at: usize, number: u64) -> Vec<u8> {

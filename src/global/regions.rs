@@ -99,6 +99,8 @@ pub struct RegionRows {
     /// What the settings say of regions and the table does not, a sentence each.
     pub differences: Vec<String>,
     pub installation: Installation,
+    /// Neither of its copies can be read: `installation` was made for this start alone.
+    pub is_installation_lost: bool,
     installation_generation: u8,
 }
 
@@ -149,6 +151,7 @@ pub fn load(
     let mut rows = RegionRows {
         damaged: stored.damaged + known.damaged,
         seed_generation: stored.generation,
+        is_installation_lost: known.is_lost(),
         installation_generation: known.generation,
         ..RegionRows::default()
     };
@@ -157,6 +160,9 @@ pub fn load(
             id: id_of(&random),
             ..Installation::default()
         };
+        if rows.is_installation_lost {
+            return made;
+        }
         let (row, generation) = (codec::encode(&made), known.generation);
         writes.extend(twin::writes(
             Table::Meta,

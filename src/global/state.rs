@@ -684,6 +684,10 @@ impl Global {
         now_ms: u64,
     ) -> Result<ResetDone, Refusal> {
         let refused = |error: StorageError| Refusal::Storage(error.0);
+        if self.region_rows.is_installation_lost {
+            // Nobody knows which epoch a new one has to be later than.
+            return Err(Refusal::Damaged("the installation's rows".into()));
+        }
         let was = self.region_rows.installation;
         if was.previous_id == Some(request.installation_id) {
             return Ok(ResetDone {
