@@ -327,6 +327,59 @@ fn after_a_start_charts_say_that_they_may_lack_what_shards_have_open() {
 }
 
 /// Plays of a post in the minute at [`NOW_MS`], counted by a shard at a time.
+/// Takes a push as the object does.
+fn take(sent: &Sent<'_>, (global, storage): (&mut Global, &MemoryStorage), now_ms: u64) {
+    sent.push(global, now_ms);
+    if global.flush_is_due(now_ms) {
+        global.flush(storage, now_ms).unwrap();
+    }
+}
+
+#[test]
+fn after_a_start_charts_say_that_they_lack_the_first_plays_after_a_quiet_time() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let (minute, later) = (pane(0, (1, 1), &[("x", 60)]), pane(9, (2, 2), &[("x", 5)]));
+    let sealed = Sent {
+        entries: &[&minute],
+        next_offset: 1,
+        ..Sent::default()
+    };
+    take(&sealed, (&mut global, &storage), NOW_MS + 95_000);
+    let nothing_more = Sent {
+        first_offset: 1,
+        next_offset: 1,
+        ..Sent::default()
+    };
+    take(&nothing_more, (&mut global, &storage), NOW_MS + 110_000);
+    let begin_ms = NOW_MS + 545_000;
+    let open = Sent {
+        first_offset: 1,
+        next_offset: 1,
+        seq: 2,
+        copies: &[&later],
+        ..Sent::default()
+    };
+    take(&open, (&mut global, &storage), begin_ms);
+    let shown = chart(&global, &storage, begin_ms + 2_000);
+    assert_eq!((shown.total_views, shown.incomplete), (65, false));
+    open.push(&mut global, begin_ms + 15_000);
+    assert!(
+        !global.flush_is_due(begin_ms + 15_000),
+        "it costs rows once"
+    );
+
+    let mut global = load_global(&storage);
+    let started_ms = begin_ms + 20_000;
+    for now_ms in [started_ms, started_ms + HEARD_AFTER_MS + 1_000] {
+        let lacking = chart(&global, &storage, now_ms);
+        assert_eq!((lacking.total_views, lacking.incomplete), (60, true));
+    }
+    take(&open, (&mut global, &storage), started_ms + 30_000);
+    let whole = chart(&global, &storage, started_ms + 32_000);
+    assert_eq!((whole.total_views, whole.incomplete), (65, false));
+}
+
 fn count(shard: (&MemoryStorage, &mut Shard), post_id: &str, count: u32, now_ms: u64) {
     let play = BatchPlay {
         post_id,

@@ -110,9 +110,10 @@ fn take(world: &mut World, step: &Step) {
         Step::RestartShard { region, shard } => world.restart_shard(region, shard),
         Step::RestartGlobal => world.restart_global(),
         Step::Ask { scope, window } => {
-            // Provisional panes are merged at most once a second.
+            // Provisional panes are merged at most once a second, and for two after a shard told what
+            // was missing, charts say `incomplete`.
             world.push_all();
-            world.now_ms += 1_000;
+            world.now_ms += 2_000;
             world.check(scope, window);
         }
     }

@@ -1,6 +1,6 @@
 //! Which offsets of which shard's log were taken: a partition log's consumer offsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,8 @@ pub struct Logs {
     /// Copies that cannot be read.
     pub damaged_rows: u64,
     is_ahead_of_durable: bool,
+    /// Regions with a shard that has something open and whose stored row says that it has not.
+    newly_open: BTreeSet<String>,
     /// Offsets that were passed over because no shard could send them any more.
     pub gaps: u64,
 }
@@ -240,8 +242,17 @@ impl Logs {
         for log in logs.filter(|log| log.log_id == push.log_id) {
             log.copied = Moment::of(push);
             let are_entries_missing = log.accepted < push.next_offset;
+            let had_open = log.has_open;
             log.has_open = !push.copies.is_empty() || push.copies_left_out || are_entries_missing;
+            if log.has_open && !had_open {
+                self.newly_open.insert(shard.0.clone());
+            }
         }
+    }
+
+    /// The regions whose rows are to be stored so that a state that is loaded knows what it lacks.
+    pub fn newly_open(&self) -> &BTreeSet<String> {
+        &self.newly_open
     }
 
     /// The shards that had more than what was taken when their offsets were stored, and when they were
@@ -284,6 +295,7 @@ impl Logs {
     /// Those rows are written: everything that was accepted is consumed.
     pub fn written(&mut self, regions: &[String]) {
         for region_id in regions {
+            self.newly_open.remove(region_id);
             let shards = self.shards.range_mut((region_id.clone(), 0)..);
             let shards = shards.take_while(|(shard, _)| shard.0 == *region_id);
             for log in shards.flat_map(|(_, logs)| logs) {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::catalog::Catalog;
@@ -62,6 +62,7 @@ pub struct Global {
     pub(super) damage: Damage,
     refused_pushes: u64,
     expired_ms: u64,
+    flushed_ms: u64,
     pub(super) folds: u64,
     pub(super) folded_panes: u64,
     limits: GlobalLimits,
@@ -126,6 +127,7 @@ impl Global {
             damage: Damage::default(),
             refused_pushes: 0,
             expired_ms: 0,
+            flushed_ms: 0,
             folds: 0,
             folded_panes: 0,
             limits,
@@ -388,13 +390,16 @@ impl Global {
         cutting.is_some_and(|it| it.is_complete(&self.logs) || it.is_over(now_ms))
     }
 
-    /// Whether what is pending should be folded now.
+    /// Whether what is pending should be folded now, or it should be stored that a shard has something
+    /// open.
     pub fn flush_is_due(&self, now_ms: u64) -> bool {
         if self.moment_is_due(now_ms) {
             return true;
         }
         let Some(since_ms) = self.live.pending_since_ms else {
-            return false;
+            // What was open first after a quiet time: two rows a region, no pane.
+            let is_a_while_ago = now_ms.saturating_sub(self.flushed_ms) >= FLUSH_AFTER_MS;
+            return is_a_while_ago && !self.logs.newly_open().is_empty();
         };
         // Where the clock was set back, its age is not known: nothing waits for as long as that.
         let age_ms = now_ms.checked_sub(since_ms).unwrap_or(FLUSH_AT_LAST_MS);
@@ -415,7 +420,11 @@ impl Global {
         self.moment.forget_idle(storage, now_ms)?;
         let read = storage;
         let storage = &self.moment.guard(storage);
-        let regions = self.live.pending_regions();
+        let pending = self.live.pending_regions().into_iter();
+        let regions: BTreeSet<String> = pending
+            .chain(self.logs.newly_open().iter().cloned())
+            .collect();
+        let regions: Vec<String> = regions.into_iter().collect();
         if mutants::active(Mutant::OffsetsApart) {
             self.folded_panes += storage.atomically(|| self.fold_pending(storage, now_ms))?;
             storage.write(&self.logs.rows(&regions))?;
@@ -427,6 +436,7 @@ impl Global {
             })?;
         }
         self.folds += 1;
+        self.flushed_ms = now_ms;
         if now_ms.saturating_sub(self.expired_ms) >= EXPIRE_EVERY_MS {
             self.expired_ms = now_ms;
             let keys = self.table.regions.iter().map(Region::key);
