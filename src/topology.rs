@@ -431,6 +431,24 @@ impl RegionTable {
         self.find(region_id).is_none() && self.incarnations(region_id) > 0
     }
 
+    /// The shards of deleted regions at which a part of a batch is claimed before it goes to a region:
+    /// any of them may have counted it, where no play of the batch names a region. Where plays do, the
+    /// part went to a region of the same id alone.
+    pub fn claim_at(
+        &self,
+        (region_id, names_regions): (&str, bool),
+        client: Option<&str>,
+        sent: (u64, bool),
+    ) -> impl Iterator<Item = (&DeletedRegion, u32)> {
+        let may_know =
+            move |deleted: &&DeletedRegion| !names_regions || deleted.region.region_id == region_id;
+        let deleted = self.deleted.iter().filter(may_know);
+        deleted.flat_map(move |deleted| {
+            let shards = deleted.claim_at(client, sent);
+            shards.map(move |shard| (deleted, shard))
+        })
+    }
+
     /// How many regions of this id were deleted.
     pub fn incarnations(&self, region_id: &str) -> u32 {
         let deleted = self.deleted.iter();

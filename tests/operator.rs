@@ -878,6 +878,23 @@ fn a_shard_of_a_deleted_region_says_of_a_batch_whether_it_counted_it_and_else_ne
 }
 
 #[test]
+fn a_batch_that_names_no_region_is_claimed_at_every_deleted_one_and_another_at_its_own() {
+    let mut world = World::new();
+    world.delete("NA", NOW_MS).unwrap();
+    let table = world.global.table();
+    let claims = |region_id, names_regions| {
+        let place = (region_id, names_regions);
+        let claims = table.claim_at(place, Some("client"), (NOW_MS, true));
+        let claims = claims.map(|(deleted, shard)| (deleted.region.key().into_owned(), shard));
+        claims.collect::<Vec<(String, u32)>>()
+    };
+    let at_deleted = vec![("NA".to_owned(), 0)];
+    assert_eq!(claims("EU", false), at_deleted);
+    assert_eq!(claims("NA", true), at_deleted);
+    assert!(claims("EU", true).is_empty());
+}
+
+#[test]
 fn a_shard_that_hears_too_late_of_a_moment_does_not_cut_there() {
     let mut world = World::new();
     let mut node = Node::new("NA", 0, 1);

@@ -24,7 +24,7 @@ use crate::play::{
     MAX_IDEMPOTENCY_KEY_BYTES, MAX_PLAYS, MAX_PLAYS_TRUSTED, Play, Refused, Rules, read_body,
 };
 use crate::settings::{RegionSetting, place, read_regions};
-use crate::topology::{DeletedRegion, Region, RegionTable};
+use crate::topology::{Region, RegionTable};
 use crate::wire::{
     Batch, BatchPlay, COUNTED, Claim, CountedInPart, NameCheck, REPEATED, RecordReply,
     RecordRequest, Voter,
@@ -199,7 +199,7 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
         client,
         sent_ms: clock.sent_ms,
         voter,
-        trusted,
+        names_regions: trusted && names_regions(&body),
         says_sent: body.envelope.sent_ms.is_some(),
     };
     match named {
@@ -286,6 +286,11 @@ fn key_of(name: &Name, trusted: bool) -> Vec<u8> {
         }
         Name::IdempotencyKey(key) => [&[trusted, b'k'], key.as_bytes()].concat(),
     }
+}
+
+fn names_regions(body: &Body<'_>) -> bool {
+    let mut plays = body.plays.iter().flatten();
+    plays.any(|raw| raw.region_id.is_some())
 }
 
 fn check<'a>(body: &Body<'a>, rules: Rules) -> Vec<Result<Play<'a>, Refused>> {
@@ -426,7 +431,8 @@ struct BatchSender<'a> {
     client: Option<&'a str>,
     sent_ms: u64,
     voter: Option<Voter>,
-    trusted: bool,
+    /// A play of the batch names its region, whether or not it can be counted.
+    names_regions: bool,
     says_sent: bool,
 }
 
@@ -443,8 +449,8 @@ impl BatchSender<'_> {
         for region_id in region_ids {
             let region = self.region(region_id)?;
             let route = region.route(self.client, self.sent_ms);
-            let asked = route.claim_at.into_iter().chain([route.shard]);
-            shards.extend(asked.map(|shard| (region, shard)));
+            shards.extend(self.claim_at(region));
+            shards.push((region, route.shard));
         }
         let checks = shards
             .into_iter()
@@ -461,26 +467,22 @@ impl BatchSender<'_> {
         Ok(())
     }
 
-    /// Sends a region's plays to their shard.
+    /// Sends a region's plays to their shard, after they were claimed where they may have been counted.
     async fn send(&self, region_id: &str, plays: &[(usize, Play<'_>)]) -> Result<Counted, Problem> {
         let region = self.region(region_id)?;
-        let route = region.route(self.client, self.sent_ms);
         let sent_ms = self.sent_ms;
-        if let Some(named) = self.named
-            && let Some(counted) = self.claim_at_deleted(region_id, named, plays).await?
-        {
-            return Ok(counted);
-        }
-        if let (Some(old_shard), Some(Named { key, plays_hash })) = (route.claim_at, self.named) {
+        if let Some(Named { key, plays_hash }) = self.named {
             let claim = codec::encode(&Claim {
                 key,
                 plays_hash,
                 sent_ms,
             });
-            let said = self.tell(region, old_shard, &claim, None).await;
-            let said = said.map_err(|error| unanswered(true, &error))?;
-            if !matches!(said, Said::Reply(RecordReply::Claimed)) {
-                return verdict_of(said, plays, true);
+            for (asked, shard) in self.claim_at(region) {
+                let said = self.tell(asked, shard, &claim, None).await;
+                let said = said.map_err(|error| unanswered(true, &error))?;
+                if !matches!(said, Said::Reply(RecordReply::Claimed)) {
+                    return verdict_of(said, plays, true);
+                }
             }
         }
         let batch_plays = plays.iter().map(|(_, play)| BatchPlay {
@@ -495,38 +497,21 @@ impl BatchSender<'_> {
             plays: batch_plays.collect(),
         });
         let has_key = self.named.is_some();
-        let said = self.tell(region, route.shard, &batch, self.voter).await;
+        let shard = region.route(self.client, sent_ms).shard;
+        let said = self.tell(region, shard, &batch, self.voter).await;
         let said = said.map_err(|error| unanswered(has_key, &error))?;
         verdict_of(said, plays, has_key)
     }
 
-    /// Claims a batch at the shards of a region that was deleted, where it was first sent before all knew
-    /// of that: `None` where none of them has counted it, nor ever will.
-    async fn claim_at_deleted(
-        &self,
-        region_id: &str,
-        Named { key, plays_hash }: Named<'_>,
-        plays: &[(usize, Play<'_>)],
-    ) -> Result<Option<Counted>, Problem> {
-        let sent_ms = self.sent_ms;
-        // Who names no region may have been sent to any of them.
-        let may_know =
-            |deleted: &&DeletedRegion| !self.trusted || deleted.region.region_id == region_id;
-        for deleted in self.table.deleted.iter().filter(may_know) {
-            for shard in deleted.claim_at(self.client, (sent_ms, self.says_sent)) {
-                let claim = codec::encode(&Claim {
-                    key,
-                    plays_hash,
-                    sent_ms,
-                });
-                let said = self.tell(&deleted.region, shard, &claim, None).await;
-                let said = said.map_err(|error| unanswered(true, &error))?;
-                if !matches!(said, Said::Reply(RecordReply::Claimed)) {
-                    return verdict_of(said, plays, true).map(Some);
-                }
-            }
-        }
-        Ok(None)
+    /// Where a part of the batch is claimed before it goes to a region: at the shards of deleted ones, in
+    /// case it was first sent before all knew of that, then at the one of the number of shards before.
+    fn claim_at<'a>(&'a self, region: &'a Region) -> impl Iterator<Item = (&'a Region, u32)> {
+        let place = (region.region_id.as_str(), self.names_regions);
+        let sent = (self.sent_ms, self.says_sent);
+        let deleted = self.table.claim_at(place, self.client, sent);
+        let deleted = deleted.map(|(deleted, shard)| (&deleted.region, shard));
+        let before = region.route(self.client, self.sent_ms).claim_at;
+        deleted.chain(before.map(|shard| (region, shard)))
     }
 
     fn region(&self, region_id: &str) -> Result<&Region, Problem> {
