@@ -449,6 +449,14 @@ impl RegionTable {
         })
     }
 
+    /// Deleted regions of an id of which not every shard is known to have been told.
+    pub fn untold_deletions(&self, region_id: &str) -> impl Iterator<Item = &DeletedRegion> {
+        let untold = move |it: &&DeletedRegion| {
+            it.region.region_id == region_id && it.claim_until_ms.is_none()
+        };
+        self.deleted.iter().filter(untold)
+    }
+
     /// How many regions of this id were deleted.
     pub fn incarnations(&self, region_id: &str) -> u32 {
         let deleted = self.deleted.iter();

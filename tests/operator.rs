@@ -211,6 +211,17 @@ impl World {
         Ok(deleted.region.key().into_owned())
     }
 
+    fn put(&mut self, region_id: &str, shards: Option<u32>, now_ms: u64) {
+        let request = PutRegion {
+            region_id: region_id.into(),
+            region_name: None,
+            shards,
+            hint: None,
+        };
+        let put = self.global.put_region(&self.storage, &request, now_ms);
+        put.unwrap();
+    }
+
     fn reset(&mut self, id: [u8; 16], random: u8, now_ms: u64) -> Result<ResetDone, Refusal> {
         let request = Reset {
             installation_id: id,
@@ -892,6 +903,35 @@ fn a_batch_that_names_no_region_is_claimed_at_every_deleted_one_and_another_at_i
     assert_eq!(claims("EU", false), at_deleted);
     assert_eq!(claims("NA", true), at_deleted);
     assert!(claims("EU", true).is_empty());
+}
+
+#[test]
+fn every_deletion_of_an_id_that_a_shard_was_not_told_of_is_told_before_the_next_change() {
+    let mut world = World::new();
+    let mut deleted_ms = Vec::new();
+    for round in 0..2 {
+        world.delete("NA", NOW_MS + round).unwrap();
+        deleted_ms.push(NOW_MS + round);
+        world.put("NA", None, NOW_MS + round);
+    }
+    let untold = |world: &World, region_id| {
+        let untold = world.global.table().untold_deletions(region_id);
+        let told = untold.map(|deleted| Told {
+            region_id: deleted.region.key().into_owned(),
+            asked_ms: deleted.deleted_ms,
+        });
+        told.collect::<Vec<Told>>()
+    };
+    let all = untold(&world, "NA");
+    assert_eq!(
+        all.iter().map(|it| it.asked_ms).collect::<Vec<u64>>(),
+        deleted_ms
+    );
+    assert!(untold(&world, "EU").is_empty());
+    for told in &all {
+        world.global.told(&world.storage, told, NOW_MS).unwrap();
+    }
+    assert!(untold(&world, "NA").is_empty());
 }
 
 #[test]

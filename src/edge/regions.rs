@@ -16,7 +16,7 @@ use super::{ASK_TIMEOUT_MS, body, table};
 use crate::codec::{self, Record};
 use crate::log::report;
 use crate::platform::{call as ask, call_raw, global_stub, shard_stub};
-use crate::topology::Region;
+use crate::topology::{DeletedRegion, Region, RegionTable};
 use crate::window::rfc3339;
 use crate::wire::{
     Announcement, AnnouncementReply, DeleteRegion, DeleteRegionReply, News, PutRegion,
@@ -89,14 +89,13 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
         shards: given.shards,
         hint: given.hint,
     };
-    if request.shards.is_some() {
-        // A change of the number is taken only when all know of the one before.
-        let table = table::fetch(&call.env)
-            .await
-            .map_err(|error| Problem::away("the global object", &error))?;
-        if let Some(region) = table.find(&request.region_id) {
-            announce(&call.env, region).await?;
-        }
+    let table = table_now(&call.env).await?;
+    announce_deletions(&call.env, &table, &request.region_id).await?;
+    // A change of the number is taken only when all know of the one before.
+    if request.shards.is_some()
+        && let Some(region) = table.find(&request.region_id)
+    {
+        announce(&call.env, region).await?;
     }
     let region = change(&call.env, "/put-region", &request).await?;
     table::forget();
@@ -109,18 +108,50 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
 pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let away = |error| Problem::away("the global object", &error);
+    let table = table_now(&call.env).await?;
+    announce_deletions(&call.env, &table, &region_id).await?;
     let stub = global_stub(&call.env).map_err(away)?;
     let request = DeleteRegion { region_id };
     let reply = ask(&stub, "/delete-region", &request, ASK_TIMEOUT_MS).await;
     let DeleteRegionReply(reply) = reply.map_err(away)?;
     let deleted = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
     table::forget();
+    announce_deletion(&call.env, &deleted).await?;
+    Ok(Answer::json(&json!({
+        "region_id": deleted.region.region_id,
+        "deleted": rfc3339(deleted.deleted_ms),
+    })))
+}
+
+async fn table_now(env: &Env) -> Result<RegionTable, Problem> {
+    let table = table::fetch(env).await;
+    table.map_err(|error| Problem::away("the global object", &error))
+}
+
+/// Before an id is made or deleted again: nobody would come back to the region of before, and batches
+/// would be claimed at it for ever.
+async fn announce_deletions(
+    env: &Env,
+    table: &RegionTable,
+    region_id: &str,
+) -> Result<(), Problem> {
+    for deleted in table.untold_deletions(region_id) {
+        announce_deletion(env, deleted).await?;
+    }
+    Ok(())
+}
+
+/// Tells every shard of a region that it was deleted, and the global object that they know.
+///
+/// # Errors
+/// 503 if one does not answer.
+async fn announce_deletion(env: &Env, deleted: &DeletedRegion) -> Result<(), Problem> {
     let region = &deleted.region;
     let shards = 0..region.most_shards();
     let shards = shards.map(|shard| (region.key(), region.hint.as_deref(), shard));
-    if let Err(error) = tell_all(&call.env, shards, News::Deleted).await {
-        let detail = "the region is deleted, but not every shard of it has been told, and may take \
-                      plays until then; send it again";
+    if let Err(error) = tell_all(env, shards, News::Deleted).await {
+        let detail = "a region of this id is deleted, but not every shard of it has been told, and may \
+                      take plays until then; send it again";
         return Err(not_announced(&error, detail));
     }
     if deleted.claim_until_ms.is_none() {
@@ -128,13 +159,10 @@ pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
             region_id: region.key().into_owned(),
             asked_ms: deleted.deleted_ms,
         };
-        change(&call.env, "/told", &told).await?;
+        change(env, "/told", &told).await?;
         table::forget();
     }
-    Ok(Answer::json(&json!({
-        "region_id": region.region_id,
-        "deleted": rfc3339(deleted.deleted_ms),
-    })))
+    Ok(())
 }
 
 /// Asks the global object to change a region.
