@@ -47,6 +47,9 @@ pub const RESHARD_DELAY_MS: u64 = 5 * 60_000;
 /// attempts of one batch disagree about when it was sent by at most twice this: by what the clocks
 /// of two Workers differ, and by how long a request is under way.
 pub const CLAIM_WITHIN_MS: u64 = 2 * 60_000;
+/// Shards of a damaged region at which one batch is claimed at most: one after the other, they take
+/// about 100 ms.
+const MAX_CLAIMED: u32 = 16;
 /// How long a batch is known again that does not say when it was first sent: as long as shards remember
 /// what they counted.
 pub(crate) const REPEATED_WITHIN_MS: u64 = 20 * 60_000;
@@ -354,6 +357,9 @@ pub struct DeletedRegion {
     /// Batches that were sent until then are claimed at its shards, wherever they go now. None while not
     /// every shard is known to have been told: then there is no end to it.
     pub claim_until_ms: Option<u64>,
+    /// Its row could not be read, and this is what its key says: which numbers of shards it had before
+    /// the largest is not known.
+    pub is_damaged: bool,
 }
 
 impl Record for DeletedRegion {
@@ -365,6 +371,7 @@ impl DeletedRegion {
     /// The shards that may have counted a batch which was first sent at a moment, by a Worker that did
     /// not know. None for one that was sent later than any of them took plays. One that does not say
     /// when it was first sent may be the repeat of one that was sent [`REPEATED_WITHIN_MS`] before.
+    /// Of a damaged region it may be any.
     pub fn claim_at(
         &self,
         client: Option<&str>,
@@ -378,8 +385,15 @@ impl DeletedRegion {
             until_ms = Some(0);
         }
         let claims = until_ms.is_none_or(|until_ms| sent_ms <= until_ms);
-        let shards = claims.then(|| self.region.all_shards_of(client));
-        shards.into_iter().flatten()
+        let is_any = self.is_damaged && client.is_some();
+        let any = (claims && is_any).then(|| 0..self.region.most_shards());
+        let met = (claims && !is_any).then(|| self.region.all_shards_of(client));
+        any.into_iter().flatten().chain(met.into_iter().flatten())
+    }
+
+    /// Whether a batch would have to be claimed at more shards than a sender may cause messages to.
+    pub fn is_too_wide(&self) -> bool {
+        self.is_damaged && self.region.most_shards() > MAX_CLAIMED
     }
 
     /// Every shard has been told: what was sent before now may have met one that had not.

@@ -575,6 +575,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         },
         deleted_ms: NOW_MS,
         claim_until_ms: Some(NOW_MS + 1),
+        is_damaged: false,
     };
     all.add_owned(&deleted);
     all.add_owned(&DeleteRegion {

@@ -222,6 +222,18 @@ impl World {
         put.unwrap();
     }
 
+    /// Every shard of the region of this id that was deleted last has said that it knows.
+    fn delete_told(&mut self, region_id: &str, now_ms: u64) {
+        let mut deleted = self.global.table().deleted.iter().rev();
+        let deleted = deleted.find(|deleted| deleted.region.region_id == region_id);
+        let deleted = deleted.unwrap();
+        let told = Told {
+            region_id: deleted.region.key().into_owned(),
+            asked_ms: deleted.deleted_ms,
+        };
+        self.global.told(&self.storage, &told, now_ms).unwrap();
+    }
+
     fn reset(&mut self, id: [u8; 16], random: u8, now_ms: u64) -> Result<ResetDone, Refusal> {
         let request = Reset {
             installation_id: id,
@@ -932,6 +944,70 @@ fn every_deletion_of_an_id_that_a_shard_was_not_told_of_is_told_before_the_next_
         world.global.told(&world.storage, told, NOW_MS).unwrap();
     }
     assert!(untold(&world, "NA").is_empty());
+}
+
+#[test]
+fn a_deleted_region_whose_row_is_damaged_is_claimed_at_all_its_shards_until_it_is_told_again() {
+    let mut world = World::new();
+    world.put("NA", Some(3), NOW_MS - DAY_MS);
+    world.delete("NA", NOW_MS).unwrap();
+    world.delete_told("NA", NOW_MS);
+    let (key, _) = world
+        .storage
+        .scan(Table::Meta, b"deleted/", &[], 1)
+        .unwrap()[0]
+        .clone();
+    let damage = Write::put(Table::Meta, key.clone(), b"damaged".to_vec());
+    world.storage.write(&[damage]).unwrap();
+    let claims = |world: &World, sent_ms| {
+        let deleted = &world.global.table().deleted[0];
+        let shards = deleted.claim_at(Some("client"), (sent_ms, true));
+        shards.collect::<Vec<u32>>()
+    };
+    let later_ms = NOW_MS + MINUTE_MS;
+    for round in 0..2 {
+        world.global = load_global(&world.storage);
+        assert!(world.global.health().damaged_rows > 0);
+        assert_eq!(world.global.table().deleted.len(), 1);
+        assert_eq!(world.global.table().deleted[0].deleted_ms, NOW_MS);
+        assert_eq!(
+            claims(&world, later_ms),
+            [0, 1, 2],
+            "any may have counted it"
+        );
+        let is_untold = world.global.table().untold_deletions("NA").count() == 1;
+        assert_eq!(is_untold, round == 0);
+        // Every shard of it is told again, and then it ends.
+        world.delete("NA", later_ms).unwrap();
+        world.delete_told("NA", later_ms);
+        assert!(claims(&world, later_ms + 10 * MINUTE_MS).is_empty());
+        let kept = world.storage.get(Table::Meta, &key).unwrap().unwrap();
+        assert_eq!(kept, b"damaged", "kept");
+    }
+    // A region that is deleted next has a place of its own.
+    world.put("MOON", None, later_ms);
+    world.delete("MOON", later_ms).unwrap();
+    world.global = load_global(&world.storage);
+    let ids = world.global.table().deleted.iter();
+    let ids: Vec<&str> = ids.map(|it| it.region.region_id.as_str()).collect();
+    assert_eq!(ids, ["NA", "MOON"]);
+    assert!(claims(&world, later_ms + 10 * MINUTE_MS).is_empty());
+}
+
+#[test]
+fn a_damaged_region_of_more_shards_than_one_sender_may_ask_is_known_as_such() {
+    for (shards, is_too_wide) in [(16, false), (17, true)] {
+        let mut world = World::new();
+        world.put("NA", Some(shards), NOW_MS - DAY_MS);
+        world.delete("NA", NOW_MS).unwrap();
+        assert!(!world.global.table().deleted[0].is_too_wide(), "sound");
+        let rows = world.storage.scan(Table::Meta, b"deleted/", &[], 1);
+        let (key, _) = rows.unwrap()[0].clone();
+        let damage = Write::put(Table::Meta, key, b"damaged".to_vec());
+        world.storage.write(&[damage]).unwrap();
+        world.global = load_global(&world.storage);
+        assert_eq!(world.global.table().deleted[0].is_too_wide(), is_too_wide);
+    }
 }
 
 #[test]

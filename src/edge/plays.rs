@@ -24,7 +24,7 @@ use crate::play::{
     MAX_IDEMPOTENCY_KEY_BYTES, MAX_PLAYS, MAX_PLAYS_TRUSTED, Play, Refused, Rules, read_body,
 };
 use crate::settings::{RegionSetting, place, read_regions};
-use crate::topology::{Region, RegionTable};
+use crate::topology::{DeletedRegion, Region, RegionTable};
 use crate::wire::{
     Batch, BatchPlay, COUNTED, Claim, CountedInPart, NameCheck, REPEATED, RecordReply,
     RecordRequest, Voter,
@@ -449,6 +449,7 @@ impl BatchSender<'_> {
         for region_id in region_ids {
             let region = self.region(region_id)?;
             let route = region.route(self.client, self.sent_ms);
+            self.check_claims(region)?;
             shards.extend(self.claim_at(region));
             shards.push((region, route.shard));
         }
@@ -477,6 +478,7 @@ impl BatchSender<'_> {
                 plays_hash,
                 sent_ms,
             });
+            self.check_claims(region)?;
             for (asked, shard) in self.claim_at(region) {
                 let said = self.tell(asked, shard, &claim, None).await;
                 let said = said.map_err(|error| unanswered(true, &error))?;
@@ -503,12 +505,33 @@ impl BatchSender<'_> {
         verdict_of(said, plays, has_key)
     }
 
+    /// Whether it can be found out if a region that was deleted has counted a part of the batch.
+    fn check_claims(&self, region: &Region) -> Result<(), Problem> {
+        let mut deleted = self.deleted_claims(region);
+        let Some((deleted, _)) = deleted.find(|(deleted, _)| deleted.is_too_wide()) else {
+            return Ok(());
+        };
+        let id = &deleted.region.region_id;
+        let detail = format!(
+            "what is stored of the deleted region {id} is damaged: which of its shards may have counted \
+             this batch is not known; not counted; DELETE /regions/{id} again, or PUT it again, ends this"
+        );
+        Err(Problem::busy("unavailable", 60, &detail))
+    }
+
+    fn deleted_claims<'a>(
+        &'a self,
+        region: &'a Region,
+    ) -> impl Iterator<Item = (&'a DeletedRegion, u32)> {
+        let place = (region.region_id.as_str(), self.names_regions);
+        let sent = (self.sent_ms, self.says_sent);
+        self.table.claim_at(place, self.client, sent)
+    }
+
     /// Where a part of the batch is claimed before it goes to a region: at the shards of deleted ones, in
     /// case it was first sent before all knew of that, then at the one of the number of shards before.
     fn claim_at<'a>(&'a self, region: &'a Region) -> impl Iterator<Item = (&'a Region, u32)> {
-        let place = (region.region_id.as_str(), self.names_regions);
-        let sent = (self.sent_ms, self.says_sent);
-        let deleted = self.table.claim_at(place, self.client, sent);
+        let deleted = self.deleted_claims(region);
         let deleted = deleted.map(|(deleted, shard)| (&deleted.region, shard));
         let before = region.route(self.client, self.sent_ms).claim_at;
         deleted.chain(before.map(|shard| (region, shard)))

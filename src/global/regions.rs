@@ -23,7 +23,7 @@ const POSITION_BYTES: usize = 4;
 const SEED_NAME: &[u8] = b"seed/";
 /// Two copies: an earlier epoch would let in what was counted before.
 const INSTALLATION_NAME: &[u8] = b"installation/";
-/// Regions that were deleted, by their number.
+/// Regions that were deleted, by their number: see [`DeletedRow`].
 const DELETED_PREFIX: &[u8] = b"deleted/";
 
 #[derive(Serialize, Deserialize)]
@@ -102,6 +102,58 @@ pub struct RegionRows {
     /// Neither of its copies can be read: `installation` was made for this start alone.
     pub is_installation_lost: bool,
     installation_generation: u8,
+    /// Where each region that was deleted is stored.
+    pub deleted: Vec<DeletedRow>,
+}
+
+/// Where a region that was deleted is stored. Behind these the key says when it was deleted, how many
+/// shards it had at most, and its own key: enough to do without the row.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeletedRow {
+    /// In the order of deletion.
+    number: u32,
+    /// One more than that of a row that cannot be read: that one stays as it is.
+    generation: u8,
+}
+
+impl DeletedRow {
+    /// The write that remembers a region there.
+    pub fn write(self, deleted: &DeletedRegion) -> Write {
+        let region_key = deleted.region.key();
+        let key = [
+            DELETED_PREFIX,
+            &self.number.to_be_bytes(),
+            &[self.generation],
+            &deleted.deleted_ms.to_be_bytes(),
+            &deleted.region.most_shards().to_be_bytes(),
+            region_key.as_bytes(),
+        ];
+        Write::put(Table::Meta, key.concat(), codec::encode(deleted))
+    }
+
+    /// What a key says, whether or not its row can be read.
+    fn read(key: &[u8]) -> Option<(DeletedRow, DeletedRegion)> {
+        let (number, key) = key.get(DELETED_PREFIX.len()..)?.split_first_chunk()?;
+        let ([generation], key) = key.split_first_chunk()?;
+        let (deleted_ms, key) = key.split_first_chunk()?;
+        let (shards, key) = key.split_first_chunk()?;
+        let (region_id, incarnation) = parts_of_key(std::str::from_utf8(key).ok()?);
+        let row = DeletedRow {
+            number: u32::from_be_bytes(*number),
+            generation: *generation,
+        };
+        let region = Region {
+            incarnation,
+            ..Region::new(region_id, region_id, u32::from_be_bytes(*shards))
+        };
+        let deleted = DeletedRegion {
+            region,
+            deleted_ms: u64::from_be_bytes(*deleted_ms),
+            claim_until_ms: None,
+            is_damaged: true,
+        };
+        Some((row, deleted))
+    }
 }
 
 /// The writes that begin another epoch, with a seed of its own.
@@ -176,8 +228,28 @@ pub fn load(
     for (key, value) in storage.scan(Table::Meta, DELETED_PREFIX, &[], usize::MAX)? {
         let region = codec::decode::<DeletedRegion>(&value).ok();
         rows.damaged += u64::from(region.is_none());
-        // Without it, a region of this id would be taken for one that was never there.
-        deleted.extend(region.or_else(|| deleted_by_its_key(&key)));
+        let Some((mut row, by_its_key)) = DeletedRow::read(&key) else {
+            continue;
+        };
+        if region.is_none() {
+            row.generation = row.generation.saturating_add(1);
+        }
+        let is_newer = rows
+            .deleted
+            .last()
+            .is_some_and(|it| it.number == row.number);
+        if is_newer {
+            rows.deleted.pop();
+        }
+        rows.deleted.push(row);
+        // What an older generation says is better than what the key does.
+        if let Some(region) = region {
+            deleted.truncate(rows.deleted.len() - 1);
+            deleted.push(region);
+        } else if !is_newer {
+            // Without it, a region of this id would be taken for one that was never there.
+            deleted.push(by_its_key);
+        }
     }
     let mut regions: Vec<Region> = Vec::new();
     let mut ids: BTreeSet<Vec<u8>> = BTreeSet::new();
@@ -247,20 +319,6 @@ pub fn load(
         deleted,
     };
     Ok((table, rows, writes))
-}
-
-/// What the key of a row says that cannot be read.
-fn deleted_by_its_key(key: &[u8]) -> Option<DeletedRegion> {
-    let key = key.get(DELETED_PREFIX.len() + 4..)?;
-    let (region_id, incarnation) = parts_of_key(std::str::from_utf8(key).ok()?);
-    Some(DeletedRegion {
-        region: Region {
-            incarnation,
-            ..Region::new(region_id, region_id, 1)
-        },
-        deleted_ms: 0,
-        claim_until_ms: None,
-    })
 }
 
 /// The id of an installation that is made with these random bytes. They are its seed, too, which
@@ -356,8 +414,8 @@ pub fn put(
     Ok((position, region, write))
 }
 
-/// Deletes a region. Returns its place, what is remembered of it, and the writes that do it; its
-/// panes are not among them.
+/// Deletes a region. Returns its place, what is remembered of it and where, and the writes that do it;
+/// its panes are not among them.
 ///
 /// # Errors
 /// [`Refusal`]: there is no such region, it is the last one, or too many were deleted.
@@ -366,7 +424,7 @@ pub fn delete(
     rows: &RegionRows,
     region_id: &str,
     now_ms: u64,
-) -> Result<(usize, DeletedRegion, [Write; 2]), Refusal> {
+) -> Result<(usize, DeletedRegion, DeletedRow, [Write; 2]), Refusal> {
     let regions = table.regions.iter();
     let found = regions.zip(&rows.keys).enumerate();
     let mut found = found.filter(|(_, (region, _))| region.region_id == region_id);
@@ -382,18 +440,16 @@ pub fn delete(
         region: region.clone(),
         deleted_ms: now_ms,
         claim_until_ms: None,
+        is_damaged: false,
+    };
+    let last = rows.deleted.last();
+    let row = DeletedRow {
+        number: last.map_or(0, |last| last.number.saturating_add(1)),
+        generation: 0,
     };
     let writes = [
         Write::delete(Table::Regions, key.clone()),
-        deleted_write(table.deleted.len(), &deleted),
+        row.write(&deleted),
     ];
-    Ok((position, deleted, writes))
-}
-
-/// The write that remembers a region that was deleted, by how many were before it.
-pub fn deleted_write(number: usize, deleted: &DeletedRegion) -> Write {
-    let number = (number as u32).to_be_bytes();
-    let key = deleted.region.key();
-    let key = [DELETED_PREFIX, &number[..], key.as_bytes()].concat();
-    Write::put(Table::Meta, key, codec::encode(deleted))
+    Ok((position, deleted, row, writes))
 }

@@ -663,7 +663,7 @@ impl Global {
             let deleted = deleted.find(|deleted| deleted.region.region_id == region_id);
             return deleted.cloned().ok_or(Refusal::UnknownRegion);
         }
-        let (position, deleted, writes) =
+        let (position, deleted, row, writes) =
             regions::delete(&self.table, &self.region_rows, region_id, now_ms)?;
         // What is pending of it goes into the world's panes with the next flush.
         let guarded = self.moment.guard(storage);
@@ -676,6 +676,7 @@ impl Global {
         self.table.regions.remove(position);
         self.region_rows.keys.remove(position);
         self.table.deleted.push(deleted.clone());
+        self.region_rows.deleted.push(row);
         self.recent.get_mut().forget();
         Ok(deleted)
     }
@@ -792,11 +793,12 @@ impl Global {
         now_ms: u64,
     ) -> Result<Region, Refusal> {
         let deleted = self.table.deleted.get_mut(number);
-        let known = deleted.ok_or(Refusal::UnknownRegion)?;
+        let found = deleted.zip(self.region_rows.deleted.get(number));
+        let (known, row) = found.ok_or(Refusal::UnknownRegion)?;
         let mut deleted = known.clone();
         deleted.told(now_ms);
         storage
-            .write(&[regions::deleted_write(number, &deleted)])
+            .write(&[row.write(&deleted)])
             .map_err(|error| Refusal::Storage(error.0))?;
         known.clone_from(&deleted);
         Ok(deleted.region)
