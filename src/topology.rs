@@ -625,6 +625,7 @@ mod tests {
             region: resharded(),
             deleted_ms: NOW_MS,
             claim_until_ms: None,
+            is_damaged: false,
         };
         let client = moved_client();
         // An attempt that was dated two minutes later has been counted at the new shard.

@@ -12,6 +12,7 @@ use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{Limits, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
+use hitparade::topology::Epoch;
 use hitparade::window::{DAY_MS, MINUTE_MS};
 use hitparade::wire::*;
 use objects::load_global;
@@ -341,6 +342,71 @@ fn rows_of_panes_that_were_sealed_long_ago_are_never_open_again() {
         let right = if spoilt == 0 { 3 } else { 4 };
         assert_eq!(counted, right, "row {spoilt}");
     }
+}
+
+#[test]
+fn a_lost_header_loses_nothing_that_is_open_in_an_epoch_that_began_later() {
+    let epoch = |began_ms| Epoch {
+        began_ms,
+        seed: objects::SEED,
+    };
+    for spoil in SPOILS {
+        let disk = MemoryStorage::new();
+        let mut shard = load_shard(&disk, NOW_MS);
+        shard.follow(&disk, epoch(NOW_MS), [1; 16]).unwrap();
+        record(&mut shard, &disk, "one", NOW_MS);
+        shard.checkpoint(&disk, NOW_MS + 1_000).unwrap();
+        disk.damage(Table::Meta, spoil);
+        let mut shard = load_shard(&disk, NOW_MS + 2_000);
+        assert_eq!(shard.epoch_ms(), NOW_MS, "as its panes say");
+        shard.follow(&disk, epoch(NOW_MS), [2; 16]).unwrap();
+        assert_eq!(shard.health().open_panes, 1);
+
+        // Where no pane can be read, either, what there is stays, and the epoch is that of who asks first.
+        disk.damage(Table::Meta, spoil);
+        disk.damage(Table::OpenPanes, spoil);
+        let spoilt = disk.scan(Table::OpenPanes, &[], &[], usize::MAX).unwrap();
+        let mut shard = load_shard(&disk, NOW_MS + 3_000);
+        shard.follow(&disk, epoch(NOW_MS), [3; 16]).unwrap();
+        assert_eq!(shard.epoch_ms(), NOW_MS);
+        record(&mut shard, &disk, "two", NOW_MS + 20_000);
+        shard.checkpoint(&disk, NOW_MS + 21_000).unwrap();
+        let mut shard = load_shard(&disk, NOW_MS + 22_000);
+        assert_eq!(shard.epoch_ms(), NOW_MS);
+        assert_eq!(shard.health().open_panes, 1);
+        assert_kept(&disk, Table::OpenPanes, &spoilt);
+
+        // Counting begins anew all the same.
+        shard
+            .follow(&disk, epoch(NOW_MS + 23_000), [4; 16])
+            .unwrap();
+        assert_eq!(shard.health().open_panes, 0);
+        assert_eq!(disk.len(Table::OpenPanes), 0);
+    }
+}
+
+#[test]
+fn a_shard_without_its_header_adopts_the_epoch_of_its_first_batch_and_then_follows_the_next() {
+    let disk = MemoryStorage::new();
+    let mut shard = load_shard(&disk, NOW_MS);
+    record(&mut shard, &disk, "one", NOW_MS);
+    shard.checkpoint(&disk, NOW_MS + 1_000).unwrap();
+    disk.damage(Table::Meta, SPOILS[1]);
+    disk.damage(Table::OpenPanes, SPOILS[1]);
+    let mut shard = load_shard(&disk, NOW_MS + 2_000);
+    let reply = record(&mut shard, &disk, "two", NOW_MS + 20_000);
+    assert_eq!(reply, RecordReply::Counted { repeated: false });
+    let epoch = Epoch {
+        began_ms: NOW_MS + 21_000,
+        seed: objects::SEED,
+    };
+    shard.follow(&disk, epoch, [2; 16]).unwrap();
+    assert_eq!(
+        shard.health().open_panes,
+        0,
+        "what was counted before is over"
+    );
+    assert_eq!(disk.len(Table::OpenPanes), 0);
 }
 
 /// A global object that has folded five plays, and the shard that sent them.

@@ -38,8 +38,9 @@ pub(super) struct Checkpoint {
     /// Who this shard is, once it was told.
     pub name: Option<(String, u32)>,
     pub seed: Option<[u8; 16]>,
-    /// [`Epoch::began_ms`] of what is counted here.
-    pub epoch_ms: u64,
+    /// [`Epoch::began_ms`] of what is counted here. None where the header was lost and no open pane
+    /// says it: nothing is counted then, until somebody does.
+    pub epoch_ms: Option<u64>,
     /// The region was deleted: no plays are taken.
     pub is_deleted: bool,
     /// Where the log was cut last, for an export.
@@ -70,7 +71,12 @@ impl Record for Checkpoint {
 /// Open panes as a checkpoint found them, as many as fit into a row: when each was opened, and an
 /// encoded [`SealedPane`].
 #[derive(Serialize, Deserialize)]
-struct OpenPanesRow<'a>(#[serde(borrow)] Vec<(u64, &'a [u8])>);
+struct OpenPanesRow<'a> {
+    /// [`Epoch::began_ms`] of what they count: the header may be lost.
+    epoch_ms: u64,
+    #[serde(borrow)]
+    panes: Vec<(u64, &'a [u8])>,
+}
 
 impl Record for OpenPanesRow<'_> {
     const KIND: u8 = 41;
@@ -351,6 +357,8 @@ impl Shard {
         }
         self.journal.cover(self.applied_seq);
         self.checkpoint.covered_seq = self.applied_seq;
+        // The open panes say it.
+        self.checkpoint.epoch_ms = None;
         let next = Outbox::next_free_offset(storage)?;
         self.checkpoint.log_start = next;
         self.checkpoint.next_offset = next;
@@ -390,20 +398,30 @@ impl Shard {
     }
 
     /// Takes back what the last checkpoint left open: what every row there holds, with a header or
-    /// without.
+    /// without. What is of an epoch before the last that is known is over.
     fn load_open_panes(&mut self, storage: &impl Storage) -> Result<(), StorageError> {
         let seed = self.seed();
+        let mut rows = Vec::new();
         for (key, row) in storage.scan(Table::OpenPanes, &[], &[], usize::MAX)? {
             let Ok(number) = key.try_into().map(u64::from_be_bytes) else {
                 self.damaged_rows += 1;
                 continue;
             };
-            let Some(panes) = read_open_row(&row, seed) else {
+            let Some((epoch_ms, panes)) = read_open_row(&row, seed) else {
                 self.damaged_rows += 1;
                 self.unread_open_rows.insert(number);
                 continue;
             };
             self.open_rows.insert(number);
+            rows.push((epoch_ms, panes));
+        }
+        let known_ms = &mut self.checkpoint.epoch_ms;
+        if known_ms.is_none() {
+            *known_ms = rows.iter().map(|(epoch_ms, _)| *epoch_ms).max();
+        }
+        let epoch_ms = self.epoch_ms();
+        let rows = rows.into_iter().filter(|(of_ms, _)| *of_ms >= epoch_ms);
+        for (_, panes) in rows {
             for (key, pane) in panes {
                 // Two panes of one span: one of them could not be read for a while.
                 if let Some(other) = self.open.panes.insert(key, pane) {
@@ -449,6 +467,10 @@ impl Shard {
             return Admission::Answer(RecordReply::Busy { retry_after_s });
         }
         self.introduce(request.region_id, request.shard, request.seed);
+        if self.checkpoint.epoch_ms.is_none() {
+            self.checkpoint.epoch_ms = Some(request.epoch_ms);
+            self.header_dirty = true;
+        }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let fingerprint = wanted.fingerprint(&self.checkpoint.secret);
@@ -573,11 +595,21 @@ impl Shard {
         epoch: Epoch,
         random: [u8; 16],
     ) -> Result<(), StorageError> {
-        if epoch.began_ms <= self.checkpoint.epoch_ms {
+        let known_ms = self.checkpoint.epoch_ms;
+        if known_ms.is_some_and(|known_ms| epoch.began_ms <= known_ms) {
             return Ok(());
         }
-        self.checkpoint.epoch_ms = epoch.began_ms;
+        self.checkpoint.epoch_ms = Some(epoch.began_ms);
         self.checkpoint.seed = Some(epoch.seed);
+        if known_ms.is_none() {
+            // What is stored and cannot be read may be of this epoch: nothing goes.
+            self.header_dirty = true;
+            let mut header = Vec::new();
+            self.write_header(&mut header);
+            storage.write(&header)?;
+            self.header_dirty = false;
+            return Ok(());
+        }
         self.checkpoint.cut = None;
         self.cut_at_ms = None;
         self.sealed.clear();
@@ -898,7 +930,10 @@ impl Shard {
         let mut written = BTreeSet::new();
         for (number, panes) in free.zip(rows_of(&panes, self.limits.row_bytes)) {
             let panes = panes.iter().map(Vec::as_slice);
-            let row = OpenPanesRow(opened_ms.by_ref().zip(panes).collect());
+            let row = OpenPanesRow {
+                epoch_ms: self.epoch_ms(),
+                panes: opened_ms.by_ref().zip(panes).collect(),
+            };
             let row = Write::put(Table::OpenPanes, number.to_be_bytes(), codec::encode(&row));
             storage.write(&[row])?;
             written.insert(number);
@@ -985,7 +1020,7 @@ impl Shard {
 
     /// [`Epoch::began_ms`] of what is counted here.
     pub fn epoch_ms(&self) -> u64 {
-        self.checkpoint.epoch_ms
+        self.checkpoint.epoch_ms.unwrap_or_default()
     }
 
     /// The installation's seed, for panes opened from now on.
@@ -1029,7 +1064,7 @@ impl Checkpoint {
             secret: secret.try_into().unwrap_or_default(),
             name: None,
             seed: None,
-            epoch_ms: 0,
+            epoch_ms: Some(0),
             is_deleted: false,
             cut: None,
             covered_seq: match mutants::active(Mutant::CommitsNumberedAnew) {
@@ -1057,13 +1092,12 @@ pub(super) fn encode_pane(key: PaneKey, pane: &OpenPane, last_seq: u64) -> Vec<u
     })
 }
 
-/// The panes of a row, if all of them can be read.
-fn read_open_row(row: &[u8], seed: Seed) -> Option<Vec<(PaneKey, OpenPane)>> {
-    let OpenPanesRow(panes) = codec::decode(row).ok()?;
+/// The panes of a row and the epoch that they count in, if all of them can be read.
+fn read_open_row(row: &[u8], seed: Seed) -> Option<(u64, Vec<(PaneKey, OpenPane)>)> {
+    let OpenPanesRow { epoch_ms, panes } = codec::decode(row).ok()?;
     let panes = panes.into_iter();
-    panes
-        .map(|(opened_ms, pane)| read_open_pane(pane, opened_ms, seed))
-        .collect()
+    let panes = panes.map(|(opened_ms, pane)| read_open_pane(pane, opened_ms, seed));
+    Some((epoch_ms, panes.collect::<Option<Vec<_>>>()?))
 }
 
 fn read_open_pane(pane: &[u8], opened_ms: u64, seed: Seed) -> Option<(PaneKey, OpenPane)> {
