@@ -304,22 +304,22 @@ describe("a batch that is sent again after its region was deleted", { timeout: 6
         return { status: answer.status, ...(await answer.json()) };
       };
       const named = batch("named", WIDE);
-      const [unsent, beacon] = [batch("unsent", WIDE), batch("beacon")];
-      // Plays without a token count in the first region: no country is known here.
-      for (const [sent, token] of [[named, INGEST_TOKEN], [beacon]]) {
+      const [unsent, beacon, server] = [batch("unsent", WIDE), batch("beacon"), batch("server")];
+      // Plays that name no region count in the first one: no country is known here.
+      for (const [sent, token] of [[named, INGEST_TOKEN], [beacon], [server, INGEST_TOKEN]]) {
         const { status, repeated } = await send(sent, token);
         assert.deepEqual([status, repeated], [202, false]);
       }
       for (const id of [WIDE, "NA"]) assert.equal((await deleteRegion(service, id)).status, 200);
       assert.equal((await send(named, INGEST_TOKEN)).rejected[0].code, "region_deleted");
       assert.equal((await service.put(`/regions/${WIDE}`, { shards: 2 })).status, 200);
-      for (const [sent, token] of [[named, INGEST_TOKEN], [beacon]]) {
+      for (const [sent, token] of [[named, INGEST_TOKEN], [beacon], [server, INGEST_TOKEN]]) {
         const { status, repeated } = await send(sent, token);
         assert.deepEqual([status, repeated], [202, true]);
       }
       const once = await send(unsent, INGEST_TOKEN);
       assert.deepEqual([once.status, once.repeated], [202, false]);
-      const each = new Map(["named", "unsent", "beacon"].map((post) => [post, [1, 1]]));
+      const each = new Map(["named", "unsent", "beacon", "server"].map((post) => [post, [1, 1]]));
       await eventually(async () => assertWithin(await counts(service), each));
       assert.deepEqual(await counts(service, WIDE), new Map([["unsent", 1]]));
       const listed = (await service.get("/regions")).regions.map(({ region_id }) => region_id);
