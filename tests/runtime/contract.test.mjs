@@ -676,6 +676,7 @@ describe("GET /posts/{post_id}", SIDE_BY_SIDE, () => {
     const post = await eventually(async () => {
       const answer = await service.post(id, { timeframe: "24h" });
       assert.equal(answer.view_count, 5);
+      assert.equal(answer.incomplete, undefined, "everything has arrived");
       return answer;
     });
     const counts = "view_count view_count_min view_count_max";
