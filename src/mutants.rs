@@ -73,8 +73,6 @@ pub enum Mutant {
     IntervalIgnored,
     /// A batch that was sent before its region was deleted is not claimed at its shards.
     DeletedNotAsked,
-    /// A batch that does not say when it was first sent is taken for one that never was before.
-    ArrivalTakenForFirst,
     /// The global object takes what was counted before counting began anew.
     OldEpochTaken,
     /// A shard that begins anew keeps the panes that it has open.
@@ -94,7 +92,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 37] = [
+        pub const ALL: [Mutant; 36] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::RecordBeforeDurable,
@@ -128,7 +126,6 @@ mod switch {
             Mutant::EntriesMissingInSilence,
             Mutant::IntervalIgnored,
             Mutant::DeletedNotAsked,
-            Mutant::ArrivalTakenForFirst,
             Mutant::OldEpochTaken,
             Mutant::PanesSurviveTheirEpoch,
             Mutant::PushWithoutLimits,

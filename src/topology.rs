@@ -378,7 +378,7 @@ impl DeletedRegion {
         (sent_ms, is_first): (u64, bool),
     ) -> impl Iterator<Item = u32> {
         let mut until_ms = self.claim_until_ms;
-        if !is_first && !mutants::active(Mutant::ArrivalTakenForFirst) {
+        if !is_first {
             until_ms = until_ms.map(|until_ms| until_ms.saturating_add(REPEATED_WITHIN_MS));
         }
         if mutants::active(Mutant::DeletedNotAsked) {
