@@ -10,7 +10,9 @@
 //! [`MAX_RANGES`] ranges are compared with at most [`MAX_HOPS`] entries of a list; entries beyond these
 //! are not read, and the last proxy that was is taken for the visitor.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 /// Ranges of proxies. The large networks that sit in front of others publish some twenty each.
 const MAX_RANGES: usize = 256;
@@ -36,7 +38,7 @@ pub struct Visitor {
 /// The proxies that are believed, and in which headers they say what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxies {
-    ranges: Vec<Range>,
+    ranges: Vec<IpNet>,
     headers: [Option<String>; 3],
 }
 
@@ -110,7 +112,7 @@ impl Proxies {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.ranges.iter().any(|range| range.has(address))
+        self.ranges.iter().any(|range| range.contains(&address))
     }
 
     /// The last address before the trusted proxies. What a trusted one did not say is not guessed:
@@ -133,32 +135,10 @@ impl Proxies {
     }
 }
 
-/// Addresses that begin alike; those of IPv4 as IPv6 has them (`::ffff:192.0.2.1`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
-    first: u128,
-    /// Bits that they have in common, 1 to 128.
-    bits: u32,
-}
-
-impl Range {
-    fn has(self, address: IpAddr) -> bool {
-        (number_of(address) ^ self.first) >> (128 - self.bits) == 0
-    }
-}
-
-fn number_of(address: IpAddr) -> u128 {
-    let address = match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    };
-    Ipv6Addr::to_bits(address)
-}
-
-fn read_ranges(setting: &str) -> Result<Vec<Range>, String> {
+fn read_ranges(setting: &str) -> Result<Vec<IpNet>, String> {
     let words = setting.split([',', ' ', '\t', '\n']);
     let words = words.filter(|word| !word.is_empty());
-    let ranges: Vec<Range> = words.map(read_range).collect::<Result<_, _>>()?;
+    let ranges: Vec<IpNet> = words.map(read_range).collect::<Result<_, _>>()?;
     match ranges.len() {
         0 => Err(format!("{TRUSTED_PROXIES} names nobody")),
         1..=MAX_RANGES => Ok(ranges),
@@ -168,41 +148,26 @@ fn read_ranges(setting: &str) -> Result<Vec<Range>, String> {
     }
 }
 
-fn read_range(word: &str) -> Result<Range, String> {
+fn read_range(word: &str) -> Result<IpNet, String> {
     let wrong = |hint: &str| Err(format!("{TRUSTED_PROXIES}: {word:?} {hint}"));
-    let (text, bits) = match word.split_once('/') {
-        Some((text, bits)) => (text, Some(bits)),
-        None => (word, None),
+    let address = word.parse().map(|address: IpAddr| IpNet::from(address));
+    let Ok(range) = word.parse::<IpNet>().or(address) else {
+        return wrong("is neither an address nor a range; write 127.0.0.1, 10.0.0.0/8, fd00::/8");
     };
-    let Ok(address) = text.parse::<IpAddr>() else {
-        return wrong(
-            "is no address; write addresses and ranges such as 127.0.0.1, 10.0.0.0/8, fd00::/8",
-        );
-    };
-    let (all, before) = match address {
-        IpAddr::V4(_) => (32, 96),
-        IpAddr::V6(_) => (128, 0),
-    };
-    let bits = match bits.map(str::parse::<u32>) {
-        None => all,
-        Some(Ok(bits)) if bits <= all => bits,
-        Some(_) => {
-            return wrong(&format!(
-                "has no length of 1 to {all} bits behind its slash"
-            ));
-        }
-    };
-    if bits == 0 {
+    if range.prefix_len() == 0 {
         return wrong("is everybody, who could then claim to be anybody; name your proxies");
     }
-    let (first, bits) = (number_of(address), before + bits);
-    if first << (bits - 1) << 1 != 0 {
+    if matches!(range.addr(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+        return wrong("is of IPv4, written as of IPv6; write it as 192.0.2.0/24");
+    }
+    if range != range.trunc() {
         return wrong(&format!(
-            "has bits behind the first {}; write the first address of the range",
-            bits - before
+            "has bits behind the first {}; write {}",
+            range.prefix_len(),
+            range.trunc()
         ));
     }
-    Ok(Range { first, bits })
+    Ok(range)
 }
 
 fn check_header(name: &str, header: &str) -> Result<(), String> {
@@ -439,13 +404,14 @@ mod tests {
         }
         let many = "10.0.0.1 ".repeat(MAX_RANGES + 1);
         for (ranges, advice) in [
-            ("proxy.example", "is no address"),
-            ("10.0.0.0/33", "1 to 32 bits"),
-            ("10.0.0.0/", "1 to 32 bits"),
-            ("::/129", "1 to 128 bits"),
+            ("proxy.example", "neither an address nor a range"),
+            ("10.0.0.0/33", "neither an address nor a range"),
+            ("10.0.0.0/", "neither an address nor a range"),
+            ("::/129", "neither an address nor a range"),
             ("0.0.0.0/0", "is everybody"),
             ("::/0", "is everybody"),
-            ("10.0.0.1/8", "the first address"),
+            ("10.0.0.1/8", "write 10.0.0.0/8"),
+            ("::ffff:10.0.0.0/104", "write it as"),
             (" , ", "names nobody"),
             (&many, "name larger ones"),
         ] {
@@ -524,9 +490,9 @@ mod tests {
             let first = address >> (32 - bits) << (32 - bits);
             let of = |number: u32| IpAddr::V4(number.into());
             let range = read_range(&format!("{}/{bits}", of(first))).unwrap();
-            prop_assert!(range.has(of(address)));
-            prop_assert_eq!(range.has(of(other)), (other ^ first) >> (32 - bits) == 0);
-            prop_assert!(!range.has(IpAddr::V6(u128::from(address).into())));
+            prop_assert!(range.contains(&of(address)));
+            prop_assert_eq!(range.contains(&of(other)), (other ^ first) >> (32 - bits) == 0);
+            prop_assert!(!range.contains(&IpAddr::V6(u128::from(address).into())));
         }
     }
 }
