@@ -9,7 +9,7 @@ const KNOWN_MS = 15_000;
 const MAX_SHARDS = 1_000;
 const MAX_TOLD = 10;
 
-/** By the numbers that a shard gives (`trouble` in src/region/object.rs). */
+/** By the numbers that a shard gives (`Trouble` in src/region/driver.rs). */
 const WHAT = ["", "memory", "storage", "pushes", "away"];
 /** The shard did not answer. */
 export const AWAY = WHAT.indexOf("away");

@@ -12,8 +12,9 @@
 //! | the **global object**, a Durable Object | one | [`global`], on the platform by `src/global/object.rs` |
 //!
 //! All three are this crate, compiled to WebAssembly, and share an instance where the platform puts
-//! them together. The state machines of the two objects know nothing of the platform: clock and
-//! [`storage`] are handed in. So the same code runs in native tests, in the simulation
+//! them together. The objects know nothing of the platform: their state machines are handed clock and
+//! [`storage`], and their drivers, which bring the changes of a state into their order, ask a [`host`]
+//! for whatever else there is. So the same code runs in native tests, in the simulation
 //! (`tests/simulation`) and in the objects.
 //!
 //! # The way of a play
@@ -54,6 +55,7 @@ pub mod codec;
 #[cfg(target_arch = "wasm32")]
 mod edge;
 pub mod global;
+pub mod host;
 pub mod http;
 pub mod leaderboard;
 pub mod limiter;
@@ -63,7 +65,6 @@ mod log;
 pub mod mutants;
 #[cfg(not(feature = "simulation"))]
 mod mutants;
-#[cfg(target_arch = "wasm32")]
 mod panics;
 #[cfg(target_arch = "wasm32")]
 mod platform;
@@ -76,5 +77,7 @@ pub mod topology;
 pub mod visitor;
 pub mod window;
 pub mod wire;
+#[cfg(target_arch = "wasm32")]
+mod worker_host;
 
 pub use hitparade_summary as summary;

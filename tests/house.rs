@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The three of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 19] = [
+const ORDER: [&[&str]; 21] = [
     &["summary"],
     &["mutants"],
     &["panics"],
@@ -26,6 +26,8 @@ const ORDER: [&[&str]; 19] = [
     &["wire"],
     &["platform"],
     &["storage"],
+    &["host"],
+    &["worker_host"],
     &["edge", "global", "region"],
 ];
 

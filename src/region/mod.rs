@@ -1,9 +1,12 @@
 //! A shard: the one writer of a part of a region's plays.
 //!
+//! [`Shard`] is its state and every change of it, [`Driver`] brings them into their order, and the
+//! Durable Object (`object.rs`) is a table of routes.
+//!
 //! # The way of a batch
 //! 1. [`Shard::admit`] drops a repeat, or queues the batch and hands out a ticket.
 //! 2. [`Shard::commit`] writes what is queued to the journal: one row for many batches.
-//! 3. The owner waits until the row is durable (`storage().sync()`).
+//! 3. The driver waits until the row is durable.
 //! 4. [`Shard::committed`] records the plays in their panes, marks the batches as seen and says
 //!    which tickets may be answered with 202.
 //!
@@ -14,7 +17,7 @@
 //! # Invariants
 //! - Nothing is recorded, marked as seen or acknowledged before its journal row is durable.
 //! - State in memory is always what [`Shard::load`] makes of the storage, plus what is queued.
-//!   After any storage error the owner drops the shard and loads it anew.
+//!   After any storage error the driver drops the shard and loads it anew.
 //! - An offset is sent only when the checkpoint that made it is durable: it can never be given to
 //!   another pane after a crash.
 //! - What a push holds passes none of the limits that the global object checks: both keep
@@ -35,11 +38,12 @@
 //! too many late panes, or too large ones, are sealed early. Nothing is dropped.
 
 mod alarm;
+mod arrivals;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod backlog;
 mod changes;
-#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod charts;
+mod driver;
 mod journal;
 mod limits;
 #[cfg(target_arch = "wasm32")]
@@ -55,17 +59,15 @@ mod panes;
 )]
 mod places;
 mod push;
-#[cfg_attr(
-    not(any(target_arch = "wasm32", feature = "simulation")),
-    allow(dead_code)
-)]
 mod push_timer;
 mod seen;
 mod shard;
-#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+#[cfg(target_arch = "wasm32")]
+mod sockets;
 mod votes;
 
 pub use alarm::Alarm;
+pub use driver::{Driver, Inner, Kept, Recorded, Trouble};
 pub use limits::Limits;
 pub use push_timer::PushTimer;
 pub use shard::{Admission, Health, Shard, SyncPoint};

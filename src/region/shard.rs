@@ -731,6 +731,11 @@ impl Shard {
         self.outbox.first().map(|row| row.sealed_ms)
     }
 
+    /// The last commit whose plays are in the panes.
+    pub fn applied_seq(&self) -> u64 {
+        self.applied_seq
+    }
+
     /// The number and bytes of the batches that wait for a commit.
     pub fn waiting(&self) -> (usize, usize) {
         (self.waiting.len(), self.waiting_bytes)

@@ -181,6 +181,11 @@ pub trait Storage {
         self.write(&deletes)
     }
 
+    /// Rows written since it was opened, as the platform bills them; 0 where nobody does.
+    fn rows_written(&self) -> u64 {
+        0
+    }
+
     /// Applies the batch: all of it or nothing.
     ///
     /// # Errors

@@ -71,11 +71,6 @@ impl SqlStorage {
         Ok(storage)
     }
 
-    /// Rows written since the object started, as the platform bills them.
-    pub fn rows_written(&self) -> u64 {
-        self.rows_written.get()
-    }
-
     fn exec(&self, query: &str, bindings: &[JsValue]) -> Result<SqlCursor, StorageError> {
         self.sql
             .exec_raw(query, bindings.to_vec())
@@ -231,6 +226,10 @@ impl Storage for SqlStorage {
 
     fn clear(&self, table: Table) -> Result<(), StorageError> {
         self.change(&format!("DELETE FROM {}", table.name()), &[])
+    }
+
+    fn rows_written(&self) -> u64 {
+        self.rows_written.get()
     }
 
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {

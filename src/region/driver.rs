@@ -1,0 +1,347 @@
+//! A shard's driver: what happens between the events of the platform and the state machine
+//! ([`Shard`]), in which order, and what when it fails.
+//!
+//! # The order
+//! What makes an acknowledged play last is the order of a few lines. `docs/how-it-works.md` has the
+//! table of what the simulation finds when one of them is missing.
+//! - *A batch*: settled, admitted, alarm set, written, **durable**, counted, answered.
+//! - *A push*: next alarm set, checkpoint written, **durable**, sent, and what the reply frees
+//!   forgotten.
+//! - *News*: taken note of, **durable**, confirmed.
+//!
+//! # Who waits for whom
+//! One commit is under way at a time. It belongs to the object, not to the request that happened to
+//! start it: a sender that hangs up delays nobody. So does a push, to the alarm that began it. Senders
+//! wait by ticket, readers by question; whoever drops the state drops what its waiters wait on, and
+//! they are told that their batch may be counted or not.
+//!
+//! # When something fails
+//! After any error of the storage the state is dropped ([`Driver::with_shard`]), and the next event
+//! loads it again. What was loaded is promised to nobody before a sync ([`Driver::settle`]): the state
+//! that was dropped may have written it a moment ago.
+
+mod charts;
+mod commits;
+mod pushes;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+
+use super::arrivals::Arrivals;
+use super::votes::Votes;
+use super::{Alarm, Limits, PushTimer, Shard};
+use crate::codec;
+use crate::host::Host;
+use crate::mutants::{self, Mutant};
+use crate::play::MAX_BODY_BYTES;
+use crate::storage::{Storage, StorageError};
+use crate::wire::{Announcement, CutRequest, Refusal, ShardMetrics};
+use charts::Charts;
+pub use charts::Kept;
+pub use commits::Recorded;
+
+/// A shard's driver. Cheap to clone: all of them are of one object.
+pub struct Driver<H: Host>(Rc<Inner<H>>);
+
+impl<H: Host> Clone for Driver<H> {
+    fn clone(&self) -> Self {
+        Driver(Rc::clone(&self.0))
+    }
+}
+
+impl<H: Host> Deref for Driver<H> {
+    type Target = Inner<H>;
+
+    fn deref(&self) -> &Inner<H> {
+        &self.0
+    }
+}
+
+/// What an object has in memory.
+pub struct Inner<H: Host> {
+    host: H,
+    limits: Limits,
+    storage: RefCell<Option<Rc<H::Storage>>>,
+    shard: RefCell<Option<Shard>>,
+    /// Who waits for a commit, by ticket.
+    waiters: RefCell<BTreeMap<u64, Vec<oneshot::Sender<()>>>>,
+    group_is_full: RefCell<Option<oneshot::Sender<()>>>,
+    committing: Cell<bool>,
+    pushing: Cell<bool>,
+    /// The log was cut, and no push has told of it.
+    cut_is_untold: Cell<bool>,
+    alarm: Cell<Alarm>,
+    arrivals: Cell<Arrivals>,
+    push_timer: Cell<PushTimer>,
+    /// Since when there is something that the global object has not taken; 0 where there is nothing.
+    unpushed_since_ms: Cell<u64>,
+    /// What was to be stored last was not.
+    storage_fails: Cell<bool>,
+    counters: Cell<ShardMetrics>,
+    votes: RefCell<Votes>,
+    charts: RefCell<Charts>,
+}
+
+/// Why plays cannot be taken, or do not get on: numbers that `src/health.js` knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    Memory = 1,
+    Storage = 2,
+    Pushes = 3,
+}
+
+/// Pushes that fail for so many intervals are told: one that is late is not.
+const FAILING_INTERVALS: u64 = 3;
+
+impl<H: Host> Driver<H> {
+    /// Loads nothing: the first event does.
+    pub fn new(host: H, limits: Limits) -> Self {
+        let votes = RefCell::new(Votes::new(host.random()));
+        let counters = Cell::new(ShardMetrics {
+            started_ms: host.now_ms(),
+            ..ShardMetrics::default()
+        });
+        Driver(Rc::new(Inner {
+            host,
+            limits,
+            storage: RefCell::default(),
+            shard: RefCell::default(),
+            waiters: RefCell::default(),
+            group_is_full: RefCell::default(),
+            committing: Cell::default(),
+            pushing: Cell::default(),
+            cut_is_untold: Cell::default(),
+            alarm: Cell::default(),
+            arrivals: Cell::default(),
+            push_timer: Cell::default(),
+            unpushed_since_ms: Cell::default(),
+            storage_fails: Cell::default(),
+            counters,
+            votes,
+            charts: RefCell::default(),
+        }))
+    }
+
+    /// Takes note of news, and answers when that is durable.
+    ///
+    /// # Errors
+    /// Where they cannot be read, are meant for another shard, or the disk refuses: then they are to
+    /// be told again.
+    pub async fn hear(&self, message: &[u8]) -> Result<(), Refusal> {
+        let announcement = codec::decode::<Announcement<'_>>(message)
+            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let random = self.host.random();
+        let is_ours = self.with_shard(|shard, storage| shard.hear(storage, &announcement, random));
+        if !is_ours.map_err(refused)? {
+            return Err(Refusal::Invalid("meant for another shard".into()));
+        }
+        if mutants::active(Mutant::ToldBeforeDurable) {
+            return Ok(());
+        }
+        self.sync().await.map_err(refused)
+    }
+
+    /// Is to cut its log at a moment that is about to come, and to push then.
+    ///
+    /// # Errors
+    /// Where the request cannot be read, comes too late, is meant for another shard, or the disk
+    /// refuses.
+    pub async fn cut(&self, message: &[u8]) -> Result<(), Refusal> {
+        let request = codec::decode::<CutRequest<'_>>(message)
+            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let (random, now_ms) = (self.host.random(), self.host.now_ms());
+        let cut = self.with_shard(|shard, storage| {
+            let is_ours = shard.cut_at(storage, &request, random)?;
+            Ok((is_ours, shard.cut_in_ms(now_ms)))
+        });
+        let (is_ours, in_ms) = cut.map_err(refused)?;
+        if !is_ours {
+            let detail = "meant for another shard, or for a moment that has passed or that a later one followed";
+            return Err(Refusal::Invalid(detail.into()));
+        }
+        self.ensure_alarm(in_ms.unwrap_or(0)).await;
+        Ok(())
+    }
+}
+
+fn refused(error: StorageError) -> Refusal {
+    Refusal::Storage(error.0)
+}
+
+impl<H: Host> Inner<H> {
+    /// Runs a change of the state, loading it first where it is not in memory. After a storage
+    /// error the state is dropped, so that the next one starts from what is stored.
+    ///
+    /// # Errors
+    /// What the change fails with, or the load.
+    pub fn with_shard<T>(
+        &self,
+        change: impl FnOnce(&mut Shard, &H::Storage) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let outcome = self.loaded().and_then(|storage| {
+            let mut shard = self.shard.borrow_mut();
+            let Some(shard) = shard.as_mut() else {
+                return Err(StorageError("the state is not loaded".into()));
+            };
+            let epoch_ms = shard.epoch_ms();
+            let outcome = change(shard, &storage);
+            if shard.epoch_ms() != epoch_ms {
+                // No chart of before is shown any more.
+                self.charts.borrow_mut().forget();
+            }
+            outcome
+        });
+        if let Err(error) = &outcome {
+            self.tell(format_args!("{error}: state dropped, to be loaded again"));
+            self.drop_state();
+        }
+        outcome
+    }
+
+    /// What is in memory, where the state is loaded.
+    pub fn look<T>(&self, look: impl FnOnce(&Shard) -> T) -> Option<T> {
+        self.shard.borrow().as_ref().map(look)
+    }
+
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    fn loaded(&self) -> Result<Rc<H::Storage>, StorageError> {
+        let mut storage = self.storage.borrow_mut();
+        let storage = match &*storage {
+            Some(storage) => Rc::clone(storage),
+            None => Rc::clone(storage.insert(Rc::new(self.host.open()?))),
+        };
+        let mut shard = self.shard.borrow_mut();
+        if shard.is_none() {
+            let (random, now_ms) = (self.host.random(), self.host.now_ms());
+            let loaded = Shard::load_within(&*storage, random, now_ms, self.limits)?;
+            let damaged_rows = loaded.health().damaged_rows;
+            if damaged_rows > 0 {
+                self.tell(format_args!(
+                    "{damaged_rows} stored rows cannot be read; they are kept"
+                ));
+            }
+            *shard = Some(loaded);
+            self.count(|counters| counters.loads += 1);
+        }
+        Ok(storage)
+    }
+
+    fn drop_state(&self) {
+        self.storage_fails.set(true);
+        *self.shard.borrow_mut() = None;
+        // Whoever waits is told to try again: dropping a sender does it.
+        self.waiters.borrow_mut().clear();
+    }
+
+    /// Waits until what was written is durable. Where it may not be, the state is dropped.
+    async fn sync(&self) -> Result<(), StorageError> {
+        let synced = self.host.sync().await;
+        if let Err(error) = &synced {
+            self.tell(format_args!("sync: {error}"));
+            self.drop_state();
+        }
+        synced
+    }
+
+    /// Waits, once after each load, until what was loaded is durable; `false` if that failed.
+    async fn settle(&self) -> bool {
+        let unsettled =
+            self.with_shard(|shard, _| Ok((!shard.is_settled()).then(|| shard.sync_point())));
+        let point = match unsettled {
+            Ok(None) => return true,
+            Ok(Some(point)) => point,
+            Err(_) => return false,
+        };
+        if self.sync().await.is_err() {
+            return false;
+        }
+        let settled = self.with_shard(|shard, _| {
+            shard.synced(point);
+            Ok(())
+        });
+        self.storage_fails.set(settled.is_err());
+        settled.is_ok()
+    }
+
+    /// Sees to it that the object wakes up in time: before anything is written, so that no crash
+    /// leaves plays that nobody pushes.
+    pub async fn ensure_alarm(&self, delay_ms: u64) {
+        let mut alarm = self.alarm.get();
+        let Some(due_ms) = alarm.to_be_set(self.host.now_ms(), delay_ms) else {
+            return;
+        };
+        // Whoever comes while this waits need not set it too.
+        alarm.was_set(due_ms);
+        self.alarm.set(alarm);
+        if let Err(error) = self.host.set_alarm(delay_ms).await {
+            self.tell(format_args!("alarm: {error}"));
+            self.alarm_fired();
+        }
+    }
+
+    fn alarm_fired(&self) {
+        let mut alarm = self.alarm.get();
+        alarm.fired();
+        self.alarm.set(alarm);
+    }
+
+    fn count(&self, change: impl FnOnce(&mut ShardMetrics)) {
+        let mut counters = self.counters.get();
+        change(&mut counters);
+        self.counters.set(counters);
+    }
+
+    fn tell(&self, what: fmt::Arguments<'_>) {
+        self.host.report(what);
+    }
+
+    /// Figures for the operator.
+    pub fn metrics(&self) -> ShardMetrics {
+        let health = self.with_shard(|shard, storage| Ok((shard.health(), storage.rows_written())));
+        let counters = ShardMetrics {
+            instance: self.host.instance(),
+            ..self.counters.get()
+        };
+        match health {
+            Ok((health, rows_written)) => ShardMetrics {
+                rows_written,
+                ..counters.with_health(&health, self.host.now_ms())
+            },
+            Err(_) => counters,
+        }
+    }
+
+    /// What a Worker is told with each answer, whose `/healthz` wakes no object.
+    pub fn trouble(&self) -> Option<Trouble> {
+        // As for the largest body that anybody may send.
+        if self.host.memory_is_short(2 * MAX_BODY_BYTES) {
+            Some(Trouble::Memory)
+        } else if self.storage_fails.get() {
+            Some(Trouble::Storage)
+        } else {
+            self.pushes_fail().then_some(Trouble::Pushes)
+        }
+    }
+
+    fn has_something_to_push(&self) {
+        let (since_ms, now_ms) = (self.unpushed_since_ms.get(), self.host.now_ms());
+        // A clock may have been set back.
+        if since_ms == 0 || since_ms > now_ms {
+            self.unpushed_since_ms.set(now_ms);
+        }
+    }
+
+    fn pushes_fail(&self) -> bool {
+        let since_ms = self.unpushed_since_ms.get();
+        let limit_ms = FAILING_INTERVALS * self.push_timer.get().interval_ms();
+        since_ms > 0 && self.host.now_ms().saturating_sub(since_ms) > limit_ms
+    }
+}

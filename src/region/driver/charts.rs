@@ -1,0 +1,175 @@
+//! Charts that readers of this region ask for: one question to the global object serves all who
+//! wait for it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+
+use super::super::charts::{ChartCache, FRESH_MS};
+use super::Inner;
+use crate::codec;
+use crate::host::Host;
+use crate::wire::{ChartReply, KeptChart, Refusal};
+
+/// How long readers wait for the global object before they get what is there.
+const CHART_TIMEOUT_MS: u64 = 3_000;
+
+/// What is known, and what is being asked.
+#[derive(Default)]
+pub struct Charts {
+    kept: ChartCache,
+    /// Questions that are under way.
+    questions: BTreeMap<Vec<u8>, Question>,
+}
+
+/// A question to the global object, and who waits for its answer.
+struct Question {
+    asked_ms: u64,
+    waiters: Vec<oneshot::Sender<Answered>>,
+}
+
+/// What waiters are told: the refusal, where there was one; else they look for themselves.
+type Answered = Option<Rc<[u8]>>;
+
+/// A leaderboard as this object knows it.
+pub struct Kept {
+    /// An encoded [`ChartReply`].
+    pub reply: Vec<u8>,
+    pub age_ms: u64,
+    pub stale: bool,
+}
+
+impl Kept {
+    /// Says that the global object is away: then nobody needs to ask it again.
+    fn nothing() -> Self {
+        let refusal = Refusal::Storage("the global object does not answer".into());
+        Kept {
+            reply: codec::encode(&ChartReply(Err(refusal))),
+            age_ms: 0,
+            stale: true,
+        }
+    }
+
+    pub fn as_sent(&self) -> KeptChart<'_> {
+        KeptChart {
+            age_ms: self.age_ms,
+            stale: self.stale,
+            reply: &self.reply,
+        }
+    }
+}
+
+impl Charts {
+    /// Forgets what is known: it is of another time.
+    pub fn forget(&mut self) {
+        self.kept = ChartCache::default();
+    }
+
+    /// Waits with whoever asks already; `None` where the caller is the one to ask. A question
+    /// whose answer is overdue is asked again.
+    fn join(&mut self, question: &[u8], now_ms: u64) -> Option<oneshot::Receiver<Answered>> {
+        if let Some(under_way) = self.questions.get_mut(question)
+            && now_ms.saturating_sub(under_way.asked_ms) < 2 * CHART_TIMEOUT_MS
+        {
+            let (sender, answered) = oneshot::channel();
+            under_way.waiters.push(sender);
+            return Some(answered);
+        }
+        let asked = Question {
+            asked_ms: now_ms,
+            waiters: Vec::new(),
+        };
+        self.questions.insert(question.to_vec(), asked);
+        None
+    }
+
+    fn kept(&self, question: &[u8], now_ms: u64, max_age_ms: u64) -> Option<Kept> {
+        let (reply, age_ms) = self.kept.get(question, now_ms)?;
+        let stale = age_ms > FRESH_MS + CHART_TIMEOUT_MS;
+        (age_ms <= max_age_ms).then(|| Kept {
+            reply: reply.to_vec(),
+            age_ms,
+            stale,
+        })
+    }
+}
+
+impl<H: Host> Inner<H> {
+    /// A leaderboard, as the global object answers: one question serves all who wait for it.
+    pub async fn chart(&self, question: &[u8]) -> Kept {
+        let is_put_off = {
+            let charts = self.charts.borrow();
+            charts.kept.is_put_off(question, self.host.now_ms())
+        };
+        let serves_ms = if is_put_off { u64::MAX } else { FRESH_MS };
+        if let Some(kept) = self.kept_chart(question, serves_ms) {
+            return kept;
+        }
+        let joined = (self.charts.borrow_mut()).join(question, self.host.now_ms());
+        let refusal = match joined {
+            // Fresh, or the old one if there was no answer.
+            Some(answered) => self.host.within(CHART_TIMEOUT_MS, answered).await,
+            None => Some(Ok(self.ask_for_chart(question).await)),
+        };
+        let kept = self.kept_chart(question, u64::MAX);
+        match refusal {
+            // Where there is too much to do, the last that is known serves.
+            Some(Ok(Some(refusal))) if kept.is_none() || !is_busy(&refusal) => Kept {
+                reply: refusal.to_vec(),
+                age_ms: 0,
+                stale: false,
+            },
+            _ => kept.unwrap_or_else(Kept::nothing),
+        }
+    }
+
+    /// The last answer to a question, where it is no older.
+    pub fn kept_chart(&self, question: &[u8], max_age_ms: u64) -> Option<Kept> {
+        let charts = self.charts.borrow();
+        charts.kept(question, self.host.now_ms(), max_age_ms)
+    }
+
+    /// Asks the global object, keeps a leaderboard, and tells whoever waits. A refusal is for
+    /// those who asked; it is not kept.
+    async fn ask_for_chart(&self, question: &[u8]) -> Answered {
+        self.count(|counters| counters.charts_asked += 1);
+        let asked_ms = self.host.now_ms();
+        let answer = self.host.ask_global("/chart", question, CHART_TIMEOUT_MS);
+        let answer = answer.await;
+        let mut charts = self.charts.borrow_mut();
+        let refusal = match answer {
+            Ok(reply) if is_leaderboard(&reply) => {
+                charts.kept.put(question, reply, asked_ms);
+                None
+            }
+            Ok(refusal) => {
+                if is_busy(&refusal) {
+                    charts.kept.put_off(question, self.host.now_ms());
+                }
+                Some(Rc::from(refusal))
+            }
+            Err(error) => {
+                self.tell(format_args!("chart: {error}"));
+                None
+            }
+        };
+        let asked = charts.questions.remove(question);
+        for waiter in asked.into_iter().flat_map(|asked| asked.waiters) {
+            // A reader who hung up does not wait any more.
+            let _ = waiter.send(refusal.clone());
+        }
+        refusal
+    }
+}
+
+fn is_leaderboard(reply: &[u8]) -> bool {
+    matches!(codec::decode(reply), Ok(ChartReply(Ok(_))))
+}
+
+fn is_busy(reply: &[u8]) -> bool {
+    matches!(
+        codec::decode(reply),
+        Ok(ChartReply(Err(Refusal::Busy { .. } | Refusal::Storage(_))))
+    )
+}

@@ -1,0 +1,248 @@
+//! The way of a batch: settled, admitted, written, durable, counted, answered.
+
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+
+use super::super::votes::{Sifted, Taken};
+use super::super::{Admission, GROUP_BYTES, GROUP_WAIT_MS, Shard};
+use super::{Driver, Inner};
+use crate::codec;
+use crate::host::Host;
+use crate::mutants::{self, Mutant};
+use crate::panics;
+use crate::storage::StorageError;
+use crate::topology::Epoch;
+use crate::wire::{RecordReply, RecordRequest, Voter};
+
+/// What an error costs a sender: the time a restarted object needs.
+const RETRY_AFTER_FAILURE_S: u32 = 2;
+
+/// What became of a batch, and the places of the plays that its sender might not add any more.
+pub type Recorded = (RecordReply, Rc<[u16]>);
+
+/// What was decided about a batch.
+struct Admitted {
+    admission: Admission,
+    too_many: Rc<[u16]>,
+    taken: Taken,
+    /// The requests and bytes that wait for a commit.
+    waiting: (usize, usize),
+}
+
+impl<H: Host> Driver<H> {
+    /// Makes a batch durable, and counts how it went.
+    pub async fn record(&self, message: &[u8], voter: Option<Voter>) -> Recorded {
+        panics::point("record");
+        let (reply, too_many) = if self.host.memory_is_short(4 * message.len()) {
+            (RecordReply::Busy { retry_after_s: 1 }, Rc::default())
+        } else {
+            match codec::decode::<RecordRequest<'_>>(message) {
+                Err(_) => (RecordReply::Invalid, Rc::default()),
+                Ok(request) => self.record_batch(&request, voter).await,
+            }
+        };
+        self.count(|counters| match reply {
+            RecordReply::Counted { repeated: false } => counters.batches += 1,
+            RecordReply::Counted { repeated: true } => counters.repeated_batches += 1,
+            RecordReply::Busy { .. } => counters.busy_batches += 1,
+            _ => {}
+        });
+        (reply, too_many)
+    }
+
+    async fn record_batch(&self, request: &RecordRequest<'_>, voter: Option<Voter>) -> Recorded {
+        let busy = RecordReply::Busy {
+            retry_after_s: RETRY_AFTER_FAILURE_S,
+        };
+        let mut arrivals = self.arrivals.get();
+        arrivals.add(self.host.now_ms());
+        self.arrivals.set(arrivals);
+        if !self.settle().await {
+            return (busy, Rc::default());
+        }
+        let Ok(admitted) = self.admit(request, voter) else {
+            return (busy, Rc::default());
+        };
+        let Admitted {
+            admission,
+            too_many,
+            taken,
+            waiting,
+        } = admitted;
+        let (ticket, reply) = match admission {
+            Admission::Answer(reply) => return (reply, too_many),
+            Admission::Wait { ticket, reply } => (ticket, reply),
+        };
+        if self.is_full(waiting) {
+            self.group_is_full.borrow_mut().take();
+        }
+        let committed = self.committed(ticket);
+        if !self.committing.replace(true) {
+            let driver = self.clone();
+            self.host.spawn(async move {
+                driver.commit_all().await;
+                driver.committing.set(false);
+            });
+        }
+        if committed.await.is_ok() {
+            return (reply, too_many);
+        }
+        self.votes.borrow_mut().give_back(&taken);
+        let in_doubt = match mutants::active(Mutant::DoubtTakenForNo) {
+            true => busy,
+            false => RecordReply::InDoubt,
+        };
+        (in_doubt, too_many)
+    }
+}
+
+impl<H: Host> Inner<H> {
+    /// Takes out what an address may not add to a post any more this minute, and decides about the
+    /// rest: at one moment, so that two attempts of a batch get one verdict.
+    fn admit(
+        &self,
+        request: &RecordRequest<'_>,
+        voter: Option<Voter>,
+    ) -> Result<Admitted, StorageError> {
+        let now_ms = self.host.now_ms();
+        self.with_shard(|shard, storage| {
+            if request.epoch_ms > shard.epoch_ms() {
+                let (began_ms, seed) = (request.epoch_ms, request.seed);
+                shard.follow(storage, Epoch { began_ms, seed }, self.host.random())?;
+            }
+            let mut votes = self.votes.borrow_mut();
+            let sifted = voter
+                .and_then(|voter| votes.sift(request, voter, now_ms, |key| shard.knows(key)))
+                .unwrap_or_default();
+            let Sifted {
+                batch,
+                too_many,
+                is_empty,
+                taken,
+            } = sifted;
+            let admission = if is_empty {
+                Admission::Answer(RecordReply::Counted { repeated: false })
+            } else {
+                let batch = batch.as_deref().unwrap_or(request.batch);
+                shard.admit(&RecordRequest { batch, ..*request }, now_ms)
+            };
+            if let Admission::Answer(_) = admission {
+                votes.give_back(&taken);
+            }
+            Ok(Admitted {
+                admission,
+                too_many,
+                taken,
+                waiting: shard.waiting(),
+            })
+        })
+    }
+
+    /// Comes when the commit of a ticket is durable and counted; fails where nobody knows whether it
+    /// ever is.
+    fn committed(&self, ticket: u64) -> oneshot::Receiver<()> {
+        let (sender, committed) = oneshot::channel();
+        let mut waiters = self.waiters.borrow_mut();
+        waiters.entry(ticket).or_default().push(sender);
+        committed
+    }
+
+    /// Commits until nothing waits.
+    async fn commit_all(&self) {
+        self.has_something_to_push();
+        let delay_ms = self.push_timer.get().delay_ms();
+        self.ensure_alarm(delay_ms).await;
+        loop {
+            if self.arrivals.get().reach(self.limits.group_after_a_second) {
+                self.wait_for_group().await;
+            }
+            if !self.commit_once().await {
+                return;
+            }
+        }
+    }
+
+    /// One group: written, durable, counted, answered. `false` when nothing waits any more.
+    async fn commit_once(&self) -> bool {
+        let written = self.with_shard(|shard, storage| {
+            self.cut_if_due(shard, storage)?;
+            let written = shard.commit(storage, self.host.now_ms())?;
+            Ok((written, shard.sync_point()))
+        });
+        let Ok((true, point)) = written else {
+            return self.look(|shard| shard.waiting().0 > 0).unwrap_or(false);
+        };
+        panics::point("written");
+        let mut too_early = None;
+        if mutants::active(Mutant::AcknowledgeBeforeDurable) {
+            self.answer(u64::MAX);
+        }
+        if mutants::active(Mutant::RecordBeforeDurable) {
+            let counted = self.with_shard(|shard, _| Ok(shard.committed(self.host.now_ms())));
+            too_early = counted.ok().flatten();
+        }
+        if self.sync().await.is_err() {
+            return false;
+        }
+        panics::point("durable");
+        let counted = self.with_shard(|shard, storage| {
+            self.cut_if_due(shard, storage)?;
+            let now_ms = self.host.now_ms();
+            let tickets = shard.committed(now_ms).or(too_early);
+            shard.synced(point);
+            if shard.checkpoint_is_needed() {
+                shard.checkpoint(storage, now_ms)?;
+            }
+            Ok((tickets, shard.waiting().0 > 0))
+        });
+        let Ok((tickets, more)) = counted else {
+            return false;
+        };
+        self.storage_fails.set(false);
+        if let Some(tickets) = tickets {
+            self.answer(*tickets.end());
+        }
+        more
+    }
+
+    /// Tells whoever waits for a ticket up to this one that their batches are counted.
+    fn answer(&self, last_ticket: u64) {
+        let mut waiters = self.waiters.borrow_mut();
+        let next_ticket = last_ticket.saturating_add(1);
+        let later = waiters.split_off(&next_ticket);
+        let answered = std::mem::replace(&mut *waiters, later);
+        for waiter in answered.into_values().flatten() {
+            // A sender that hung up does not wait any more.
+            let _ = waiter.send(());
+        }
+    }
+
+    /// Cuts the log where it is time, and pushes then however short ago the last push was.
+    pub(super) fn cut_if_due(
+        &self,
+        shard: &mut Shard,
+        storage: &H::Storage,
+    ) -> Result<(), StorageError> {
+        if shard.cut_if_due(storage, self.host.now_ms())? {
+            self.cut_is_untold.set(true);
+        }
+        Ok(())
+    }
+
+    fn is_full(&self, (requests, bytes): (usize, usize)) -> bool {
+        requests >= self.limits.group_requests || bytes >= GROUP_BYTES
+    }
+
+    /// Lets a busy shard's group grow until it is full or its time is over.
+    async fn wait_for_group(&self) {
+        let waiting = self.look(Shard::waiting);
+        if self.is_full(waiting.unwrap_or_default()) {
+            return;
+        }
+        let (full, is_full) = oneshot::channel();
+        *self.group_is_full.borrow_mut() = Some(full);
+        self.host.within(GROUP_WAIT_MS, is_full).await;
+        self.group_is_full.borrow_mut().take();
+    }
+}

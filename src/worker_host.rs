@@ -1,0 +1,91 @@
+//! A Durable Object as its driver's `Host`.
+
+use std::fmt::Arguments;
+use std::time::Duration;
+
+use wasm_bindgen_futures::spawn_local;
+use worker::{Delay, Env, State};
+
+use crate::host::{Host, SendError};
+use crate::log;
+use crate::platform::{
+    call_raw, global_stub, instance_metrics, memory_is_short, now_ms, random_bytes,
+};
+use crate::storage::{SqlStorage, StorageError};
+use crate::wire::InstanceMetrics;
+
+/// The platform, for one object.
+pub struct WorkerHost {
+    state: State,
+    env: Env,
+    /// The object's name in the log.
+    source: &'static str,
+}
+
+impl WorkerHost {
+    pub fn new(state: State, env: Env, source: &'static str) -> Self {
+        WorkerHost { state, env, source }
+    }
+}
+
+fn refused(error: worker::Error) -> StorageError {
+    StorageError(error.to_string())
+}
+
+impl Host for WorkerHost {
+    type Storage = SqlStorage;
+
+    fn now_ms(&self) -> u64 {
+        now_ms()
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        random_bytes()
+    }
+
+    fn open(&self) -> Result<SqlStorage, StorageError> {
+        SqlStorage::open(&self.state.storage())
+    }
+
+    fn memory_is_short(&self, more: usize) -> bool {
+        memory_is_short(more)
+    }
+
+    fn instance(&self) -> InstanceMetrics {
+        instance_metrics()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        spawn_local(task);
+    }
+
+    async fn sync(&self) -> Result<(), StorageError> {
+        self.state.storage().sync().await.map_err(refused)
+    }
+
+    async fn sleep(&self, ms: u64) {
+        Delay::from(Duration::from_millis(ms)).await;
+    }
+
+    async fn set_alarm(&self, delay_ms: u64) -> Result<(), StorageError> {
+        let set = self.state.storage().set_alarm(delay_ms as i64).await;
+        set.map_err(refused)
+    }
+
+    async fn ask_global(
+        &self,
+        path: &'static str,
+        message: &[u8],
+        limit_ms: u64,
+    ) -> Result<Vec<u8>, SendError> {
+        let failed = |error: worker::Error| SendError(error.to_string());
+        let stub = global_stub(&self.env).map_err(failed)?;
+        call_raw(&stub, path, message, limit_ms)
+            .await
+            .map_err(failed)
+    }
+
+    fn report(&self, what: Arguments<'_>) {
+        log::error(self.source, &what.to_string());
+    }
+}
