@@ -3,6 +3,9 @@
 /// Ids that are played.
 pub const IDS: usize = 1_000_000;
 
+/// Scatters ranks over ids: a prime, so that it has no divisor in common with their number.
+const SCATTER: u64 = 611_953;
+
 /// Bytes of an id: `song-` and six digits.
 pub const ID_BYTES: usize = 11;
 
@@ -42,6 +45,7 @@ impl Stream {
 /// Draws ids of a stream, by the alias method.
 pub struct Source {
     stream: Stream,
+    ids: usize,
     keep: Vec<u32>,
     alias: Vec<u32>,
     state: u64,
@@ -50,20 +54,25 @@ pub struct Source {
 
 impl Source {
     pub fn new(stream: Stream, seed: u64) -> Self {
+        Self::over(stream, IDS, seed)
+    }
+
+    /// Of so many ids; the number has no divisor in common with [`SCATTER`].
+    pub fn over(stream: Stream, ids: usize, seed: u64) -> Self {
         let exponent = match stream {
             Stream::Zipf08 => 0.8,
             Stream::Zipf10 | Stream::Drifting => 1.0,
             Stream::Zipf12 => 1.2,
             Stream::Uniform => 0.0,
         };
-        let mut share: Vec<f64> = (1..=IDS)
+        let mut share: Vec<f64> = (1..=ids)
             .map(|rank| (rank as f64).powf(-exponent))
             .collect();
         let sum: f64 = share.iter().sum();
-        share.iter_mut().for_each(|each| *each *= IDS as f64 / sum);
-        let (mut keep, mut alias) = (vec![u32::MAX; IDS], vec![0; IDS]);
+        share.iter_mut().for_each(|each| *each *= ids as f64 / sum);
+        let (mut keep, mut alias) = (vec![u32::MAX; ids], vec![0; ids]);
         let (mut small, mut large): (Vec<usize>, Vec<usize>) =
-            (0..IDS).partition(|&at| share[at] < 1.0);
+            (0..ids).partition(|&at| share[at] < 1.0);
         while let (Some(low), Some(&high)) = (small.pop(), large.last()) {
             keep[low] = (share[low] * f64::from(u32::MAX)) as u32;
             alias[low] = high as u32;
@@ -75,6 +84,7 @@ impl Source {
         }
         Self {
             stream,
+            ids,
             keep,
             alias,
             state: seed,
@@ -94,7 +104,7 @@ impl Source {
     /// The number of an id; ranks are scattered over them.
     pub fn draw(&mut self) -> u32 {
         let random = self.random();
-        let at = (((random >> 32) * IDS as u64) >> 32) as usize;
+        let at = (((random >> 32) * self.ids as u64) >> 32) as usize;
         let rank = if random as u32 <= self.keep[at] {
             at as u64
         } else {
@@ -105,8 +115,7 @@ impl Source {
             Stream::Drifting => self.drawn / 400_000 * 997,
             _ => 0,
         };
-        // 611,953 has no divisor in common with a million.
-        ((rank * 611_953 + moved) % IDS as u64) as u32
+        ((rank * SCATTER + moved) % self.ids as u64) as u32
     }
 }
 
@@ -156,6 +165,7 @@ impl Plays {
 pub fn weights(count: usize) -> Vec<u64> {
     let mut source = Source {
         stream: Stream::Uniform,
+        ids: IDS,
         keep: Vec::new(),
         alias: Vec::new(),
         state: 5,
