@@ -11,6 +11,10 @@ pub enum Mutant {
     AcknowledgeBeforeDurable,
     /// Whoever waits for a commit that failed is told that nothing was counted.
     DoubtTakenForNo,
+    /// A batch with the name of another one is taken for a repeat of it.
+    NamesReused,
+    /// What an address may add to a post is not looked at.
+    VotesIgnored,
     /// Plays are in the panes when the journal row is written, not when it is durable.
     RecordBeforeDurable,
     /// The global object folds every entry that it is sent.
@@ -92,9 +96,11 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 36] = [
+        pub const ALL: [Mutant; 38] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
+            Mutant::NamesReused,
+            Mutant::VotesIgnored,
             Mutant::RecordBeforeDurable,
             Mutant::FoldWithoutOffsetCheck,
             Mutant::OffsetsWithoutLogId,

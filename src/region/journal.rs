@@ -183,6 +183,24 @@ impl Journal {
     }
 }
 
+/// The commit that writes put into a journal, for whoever watches a disk: its number, and its
+/// batches and claims.
+#[cfg(feature = "simulation")]
+pub fn journaled(writes: &[Write]) -> Option<(u64, Vec<Vec<u8>>)> {
+    let rows = writes.iter().filter_map(|write| match write {
+        Write::Put { table, value, .. } if *table == Table::Journal => {
+            codec::decode::<JournalRow<'_>>(value).ok()
+        }
+        _ => None,
+    });
+    let rows: Vec<JournalRow<'_>> = rows.collect();
+    let last_seq = rows.last()?.seq;
+    let commit = rows.iter().flat_map(|row| row.part).copied();
+    let commit: Vec<u8> = commit.collect();
+    let Commit(batches) = codec::decode(&commit).ok()?;
+    Some((last_seq, batches.into_iter().map(<[u8]>::to_vec).collect()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

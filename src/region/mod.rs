@@ -68,6 +68,8 @@ mod votes;
 
 pub use alarm::Alarm;
 pub use driver::{Driver, Inner, Kept, Recorded, Trouble};
+#[cfg(feature = "simulation")]
+pub use journal::journaled;
 pub use limits::Limits;
 pub use push_timer::PushTimer;
 pub use shard::{Admission, Health, Shard, SyncPoint};

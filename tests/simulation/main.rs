@@ -8,6 +8,7 @@
 #![allow(clippy::panic)]
 
 mod disk;
+mod executor;
 mod model;
 mod random;
 mod world;

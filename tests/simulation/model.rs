@@ -10,8 +10,6 @@
 //! incomplete. There is one exception: a global object that starts again knows of what it stored
 //! last, and of nothing that a shard told it since.
 
-use std::rc::Rc;
-
 use hitparade::window::{HOUR_MS, Span};
 
 /// A shard that was not heard of for a day is not waited for. Clocks differ, and answers come late.
@@ -21,17 +19,18 @@ const PROMISED_FOR_MS: u64 = 23 * HOUR_MS;
 #[derive(Clone, Copy, Debug)]
 pub struct Play {
     pub batch: usize,
+    /// It is the first of its batch.
+    pub begins_batch: bool,
     pub post: usize,
     pub timestamp_ms: u64,
     pub count: u32,
 }
 
-/// What one attempt asks a shard to journal; no plays for a claim.
+/// What one attempt asks a shard to journal.
 #[derive(Debug)]
 pub struct Asked {
     pub batch: usize,
     pub is_claim: bool,
-    pub plays: Vec<Play>,
 }
 
 /// The plays that a shard has counted since its storage was new, in their order. A moment of the
@@ -94,9 +93,8 @@ impl Ledger {
     }
 
     /// Adds what a shard wrote to its journal. Returns the moment after it.
-    pub fn journaled(&mut self, asked: &[Rc<Asked>]) -> usize {
-        let plays = asked.iter().flat_map(|asked| &asked.plays);
-        let counted = plays.map(|play| Counted {
+    pub fn journaled(&mut self, plays: &[Play]) -> usize {
+        let counted = plays.iter().map(|play| Counted {
             play: *play,
             may_be_lost: false,
         });
@@ -224,15 +222,4 @@ impl Expected {
             sum.1 += count;
         }
     }
-}
-
-/// What a shard has in memory.
-#[derive(Default)]
-pub struct ShardInMemory {
-    /// Admitted and not written.
-    pub waiting: Vec<Rc<Asked>>,
-    /// The moment that its panes show.
-    pub applied: usize,
-    /// The moment after the commit that is written and not applied.
-    pub in_flight: Option<usize>,
 }

@@ -113,6 +113,7 @@ impl<H: Host> Inner<H> {
             }
             let mut votes = self.votes.borrow_mut();
             let sifted = voter
+                .filter(|_| !mutants::active(Mutant::VotesIgnored))
                 .and_then(|voter| votes.sift(request, voter, now_ms, |key| shard.knows(key)))
                 .unwrap_or_default();
             let Sifted {

@@ -144,28 +144,36 @@ impl World {
         Ok(())
     }
 
-    /// Each acknowledged batch is counted by exactly one shard, any other by at most one.
+    /// Each acknowledged batch is counted by exactly one shard, any other by at most one; and of its
+    /// plays those that its sender was told of.
     pub(super) fn check_batches(&mut self) {
-        let mut found = vec![0_u32; self.batches.len()];
+        let mut found = vec![(0, 0); self.batches.len()];
         let ledgers = self.shards.iter().flat_map(|node| &node.ledgers);
         for play in ledgers.flat_map(Ledger::plays) {
-            found[play.batch] += 1;
+            let (times, plays) = &mut found[play.batch];
+            *times += u32::from(play.begins_batch);
+            *plays += 1;
         }
-        for (number, batch) in self.batches.iter().enumerate() {
+        let mut of_name = vec![0; self.batches.len()];
+        for (number, (batch, (times, plays))) in self.batches.iter().zip(found).enumerate() {
             if batch.excused {
                 continue;
             }
-            // Each play of the batch was met once if the batch is counted once.
-            let plays = batch.plays.len() as u32;
-            let wrong = match batch.fate {
-                Fate::Acknowledged => found[number] != plays,
-                _ if batch.not_counted => found[number] != 0,
-                _ => found[number] != plays && found[number] != 0,
-            };
-            if wrong {
-                let times = f64::from(found[number]) / f64::from(plays);
+            let least = batch.fate == Fate::Acknowledged && !batch.none_counted;
+            let most = !batch.not_counted;
+            let is_counted = batch.counted_plays.is_none_or(|counted| counted == plays);
+            if times < u32::from(least) || times > u32::from(most) || !is_counted {
                 let fate = batch.fate;
-                let what = format!("batch {number} ({fate:?}) is counted {times} times");
+                let what = format!(
+                    "batch {number} ({fate:?}) is counted {times} times, {plays} of its plays"
+                );
+                self.violation.get_or_insert(what);
+                return;
+            }
+            of_name[batch.seq as usize] += times;
+            if batch.has_key && of_name[batch.seq as usize] > 1 {
+                let first = batch.seq;
+                let what = format!("batches {first} and {number} have one name and are counted");
                 self.violation.get_or_insert(what);
                 return;
             }
@@ -175,6 +183,9 @@ impl World {
     /// Everything has come to rest: nothing is left to do, every chart is exact, and stays so when
     /// every object starts again.
     pub(super) fn check_rest(&mut self) {
+        if self.executor.owners().next().is_some() {
+            return self.fail("somebody waits for ever");
+        }
         for shard in 0..self.shards.len() {
             if self.shards[shard].alarm_comes {
                 return self.fail(format!("shard {shard} still has an alarm"));

@@ -43,9 +43,10 @@ impl World {
             plays.push((post, sent_ms.saturating_sub(ago_ms), count as u32));
         }
         let random = &mut self.random;
-        let batch = Batch {
+        let number = self.batches.len();
+        let mut batch = Batch {
             client,
-            seq: self.batches.len() as u64,
+            seq: number as u64,
             region: random.below(self.profile.regions as u64) as usize,
             has_key: !random.chance(100),
             says_sent: !random.chance(50),
@@ -55,16 +56,35 @@ impl World {
             attempts: 0,
             fate: Fate::Open,
             not_counted: false,
+            counted_plays: None,
+            none_counted: false,
             excused: false,
         };
+        if self.random.chance(self.profile.reused_keys) {
+            self.reuse_key(&mut batch);
+        }
         self.batches.push(batch);
         self.figures.batches += 1;
-        let number = self.batches.len() - 1;
         self.attempt(number);
         if self.random.chance(100) {
             // A sender that does not wait for its answer.
             let delay_ms = self.random.below(3_000);
             self.after(delay_ms, Event::Attempt(number));
+        }
+    }
+
+    /// A sender gives the name of one of its last batches to other plays.
+    fn reuse_key(&mut self, batch: &mut Batch) {
+        let since_ms = self.now_ms.saturating_sub(5 * MINUTE_MS);
+        let is_named = |it: &&Batch| it.client == batch.client && it.has_key;
+        let last = self.batches.iter().rev().take(20).find(is_named);
+        if let Some(named) = last.filter(|named| named.first_ms > since_ms) {
+            batch.seq = named.seq;
+            batch.region = named.region;
+            batch.has_key = true;
+            batch.says_sent = named.says_sent;
+            batch.sent_ms = named.sent_ms;
+            batch.first_ms = named.first_ms;
         }
     }
 

@@ -67,38 +67,8 @@ impl World {
     }
 
     pub(super) fn hear_deletion(&mut self, number: usize, shard: usize) {
-        if self.shards[shard].down_until_ms > self.now_ms {
-            return;
-        }
-        let announcement = Announcement {
-            region_id: &self.shards[shard].key(),
-            shard: self.shards[shard].shard,
-            news: News::Deleted,
-        };
-        let random = self.random.bytes();
-        let heard = self.shard_op(shard, |state, disk, _| {
-            state.hear(disk, &announcement, random)
-        });
-        if heard != Some(true) {
-            return;
-        }
-        let (life, written) = (self.shards[shard].life, self.shards[shard].drive.written());
-        let heard = Event::DeletedHeard {
-            number,
-            shard,
-            life,
-            written,
-        };
-        let sync_ms = self.random.between(1, 2_000);
-        self.after(sync_ms, heard);
-    }
-
-    /// It is durable in the shard, which says so.
-    pub(super) fn deletion_heard(&mut self, number: usize, shard: usize, written: u64) {
-        self.shards[shard].drive.sync(written);
-        for delay_ms in self.deliveries(MINUTE_MS) {
-            self.after(delay_ms, Event::DeletedTold { number, shard });
-        }
+        let told = move || Event::DeletedTold { number, shard };
+        self.tell_news(shard, News::Deleted, told);
     }
 
     /// When all have said so, the global object is told, and the operator.
@@ -122,15 +92,12 @@ impl World {
     /// From the answer to the operator on, no shard of it takes plays.
     pub(super) fn check_deleted(&mut self, shard: usize) {
         let node = &self.shards[shard];
-        let Some(asked) = node.memory.waiting.last() else {
-            return;
-        };
         let is_of_it = |deleting: &Deleting| {
             let of = (deleting.region, deleting.incarnation);
             deleting.is_told && of == (node.region, node.incarnation)
         };
         let is_deleted = self.deleting.iter().any(is_of_it);
-        if is_deleted && !asked.is_claim && !node.lost_storage {
+        if is_deleted && !node.lost_storage {
             self.fail(format!("shard {shard} of a deleted region takes plays"));
         }
     }

@@ -8,6 +8,7 @@ impl World {
         let has_shard = !self.shards.is_empty();
         match fault {
             Event::ShardCrash if has_shard => self.crash_shard(some_shard),
+            Event::Move if has_shard => self.move_shard(some_shard),
             Event::GlobalCrash => self.crash_global(),
             Event::WriteFault => {
                 let kinds = [Fault::Refuse, Fault::CrashBefore, Fault::CrashAfter];
@@ -77,11 +78,18 @@ impl World {
     /// these would hardly ever meet.
     fn refuse_checkpoint(&mut self, shard: usize, left_ms: u64) {
         let node = &mut self.shards[shard];
-        if node.memory.in_flight.is_none() || node.down_until_ms > self.now_ms {
+        let is_in_flight = node.ledger().len() > node.applied;
+        if !is_in_flight || node.down_until_ms > self.now_ms {
             return;
         }
-        let waiters = node.waiters.values().flatten();
-        let asked: BTreeSet<usize> = waiters.map(|(rpc, ..)| self.rpcs[*rpc].batch).collect();
+        let asked: BTreeSet<usize> = (self.executor.owners())
+            .filter(|owner| owner.instance.node == Node::Shard(shard))
+            .filter_map(|owner| match &owner.errand {
+                Errand::Record { asked, .. } => Some(asked.batch),
+                _ => None,
+            })
+            .collect();
+        let node = &mut self.shards[shard];
         node.drive.disk.set_fault(0, Fault::Refuse);
         self.shard_op(shard, |state, disk, now_ms| state.checkpoint(disk, now_ms));
         self.shards[shard].drive.disk.clear_fault();
@@ -112,6 +120,9 @@ impl World {
         node.ledger().lost_after(kept);
         node.ledgers.push(Ledger::new(self.epoch_ms > 0));
         node.drive = Drive::new();
+        node.moments.clear();
+        node.applied = 0;
+        node.died_at = 0;
         node.lost_storage = true;
         self.shown.clear();
     }

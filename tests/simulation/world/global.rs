@@ -26,7 +26,7 @@ impl World {
                     hint: None,
                 })
                 .collect();
-            match Global::load_within(&node.drive.disk, &first, SEED, self.profile.on_global) {
+            match Global::load_within(&*node.drive.disk, &first, SEED, self.profile.on_global) {
                 Ok(state) => node.state = Some(state),
                 Err(error) => failed = Some(Refusal::Storage(error.0)),
             }
@@ -119,7 +119,6 @@ impl World {
         }
         let Sent {
             shard,
-            life,
             number,
             ledger,
             moment,
@@ -144,8 +143,6 @@ impl World {
             Ok((taken, global.health().gaps))
         });
         let refused = Event::PushAnswer {
-            shard,
-            life,
             number,
             reply: None,
         };
@@ -212,15 +209,7 @@ impl World {
         }
         for delay_ms in self.deliveries(PUSH_TIMEOUT_MS + 10_000) {
             let reply = reply.clone().map(|reply| (reply, times_forgot));
-            self.after(
-                delay_ms,
-                Event::PushAnswer {
-                    shard,
-                    life,
-                    number,
-                    reply,
-                },
-            );
+            self.after(delay_ms, Event::PushAnswer { number, reply });
         }
     }
 }

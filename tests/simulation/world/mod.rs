@@ -1,13 +1,15 @@
 //! Clients, Workers, shards, the global object, the network and the disks, on virtual time.
 //!
-//! The nodes do what `edge/plays.rs`, `edge/table.rs`, `region/object.rs` and `global/object.rs`
-//! do on the platform, step by step; between any two steps anything may happen.
+//! The shards run the driver of `src/region/driver.rs`, on a platform that does all that a platform may.
+//! The other nodes do what `edge/plays.rs`, `edge/table.rs` and `global/object.rs` do, step by step;
+//! between any two steps anything may happen.
 
 mod checks;
 mod clients;
 mod deletions;
 mod faults;
 mod global;
+mod hosts;
 mod nodes;
 mod profile;
 mod pushes;
@@ -16,6 +18,7 @@ mod resharding;
 mod shards;
 mod workers;
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
@@ -23,26 +26,27 @@ use std::rc::Rc;
 use hitparade::codec;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::{Count, Leaderboard};
-use hitparade::mutants::{self, Mutant};
 use hitparade::play::{Clock, Envelope};
-use hitparade::region::{
-    self, Admission, Alarm, PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, PushTimer, Shard,
-};
+use hitparade::region::{self, Driver, PUSH_TIMEOUT_MS, Recorded, Shard};
 use hitparade::storage::{Storage, StorageError, Table, Write};
 use hitparade::topology::{Epoch, Region, RegionTable};
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};
 use hitparade::wire::*;
 
 use crate::disk::{Disk, Fault};
+use crate::executor::Executor;
 use crate::model::*;
 use crate::random::Random;
 use checks::CHART_AGE_MS;
 use clients::POPULAR_POSTS;
 use deletions::Deleting;
-use nodes::{Backup, Drive, GlobalNode, Sent, ShardNode, Worker};
+use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, Then};
+use nodes::{Backup, Drive, GlobalNode, OldInstance, Sent, ShardNode, Worker};
 use profile::Profile;
+use pushes::PushAsked;
 use resets::Telling;
 use resharding::Announcing;
+use shards::VotesInModel;
 
 const SEED: [u8; 16] = [9; 16];
 const RECORD_TIMEOUT_MS: u64 = 10_000;
@@ -82,6 +86,10 @@ struct Batch {
     fate: Fate,
     /// It has no key, and its Worker knows that it was not counted.
     not_counted: bool,
+    /// Of a batch that was counted for sure, how many of its plays were, as its sender was told.
+    counted_plays: Option<usize>,
+    /// Its sender was told once that none of its plays can be counted now.
+    none_counted: bool,
     /// It met a storage that was lost: nothing is promised.
     excused: bool,
 }
@@ -131,6 +139,7 @@ enum Event {
         rpc: usize,
         stage: u32,
         reply: RecordReply,
+        too_many: Rc<[u16]>,
     },
     RecordTimeout {
         rpc: usize,
@@ -144,22 +153,6 @@ enum Event {
     ClientTimeout {
         batch: usize,
         attempt: u64,
-    },
-    Commit {
-        shard: usize,
-        life: u64,
-    },
-    Committed {
-        shard: usize,
-        life: u64,
-        written: u64,
-        point: region::SyncPoint,
-    },
-    Settled {
-        shard: usize,
-        life: u64,
-        written: u64,
-        point: region::SyncPoint,
     },
     /// While a commit is on its way into the disk, for so long still.
     RefuseCheckpoint {
@@ -177,16 +170,8 @@ enum Event {
         /// It fired already.
         is_again: bool,
     },
-    PushReady {
-        shard: usize,
-        life: u64,
-        written: u64,
-        point: region::SyncPoint,
-    },
     Push(Sent),
     PushAnswer {
-        shard: usize,
-        life: u64,
         number: u64,
         reply: Option<Heard>,
     },
@@ -199,12 +184,6 @@ enum Event {
         number: usize,
         shard: u32,
     },
-    Heard {
-        number: usize,
-        shard: usize,
-        life: u64,
-        written: u64,
-    },
     Announced {
         number: usize,
         shard: u32,
@@ -212,12 +191,6 @@ enum Event {
     TellEpoch {
         number: usize,
         shard: usize,
-    },
-    EpochHeard {
-        number: usize,
-        shard: usize,
-        life: u64,
-        written: u64,
     },
     EpochTold {
         number: usize,
@@ -227,17 +200,14 @@ enum Event {
         number: usize,
         shard: usize,
     },
-    DeletedHeard {
-        number: usize,
-        shard: usize,
-        life: u64,
-        written: u64,
-    },
     DeletedTold {
         number: usize,
         shard: usize,
     },
+    Then(Then),
     ShardCrash,
+    /// A shard begins elsewhere while it is alive still.
+    Move,
     GlobalCrash,
     WriteFault,
     Reshard,
@@ -272,6 +242,12 @@ pub struct World {
     workers: Vec<Worker>,
     shards: Vec<ShardNode>,
     global: GlobalNode,
+    platform: Rc<Platform>,
+    executor: Executor<Owner, Option<Then>>,
+    /// How many of a thousand times memory is short in an instance.
+    memory_is_short: Rc<Cell<u64>>,
+    /// Pushes that wait for their answers, by number.
+    pushes: BTreeMap<u64, PushAsked>,
     announcing: Vec<Announcing>,
     telling: Vec<Telling>,
     deleting: Vec<Deleting>,
@@ -396,6 +372,10 @@ impl World {
             workers,
             shards: Vec::new(),
             global,
+            platform: Rc::default(),
+            executor: Executor::new(),
+            memory_is_short: Rc::new(Cell::new(profile.memory_is_short)),
+            pushes: BTreeMap::new(),
             announcing: Vec::new(),
             telling: Vec::new(),
             deleting: Vec::new(),
@@ -457,6 +437,7 @@ impl World {
             if let Some(event) = self.events.remove(&number) {
                 self.figures.events += 1;
                 self.handle(event);
+                self.run_ready();
             }
         }
         if self.violation.is_none() {
@@ -479,6 +460,7 @@ impl World {
         };
         let random = &mut self.random;
         every(profile.shard_crash_every_ms, || Event::ShardCrash, random);
+        every(profile.move_every_ms, || Event::Move, random);
         every(profile.global_crash_every_ms, || Event::GlobalCrash, random);
         every(profile.write_fault_every_ms, || Event::WriteFault, random);
         every(profile.reshard_every_ms, || Event::Reshard, random);
@@ -508,6 +490,7 @@ impl World {
     /// From now on nothing goes wrong any more: everything must come to rest, and be exact.
     fn calm_down(&mut self) {
         self.calm = true;
+        self.memory_is_short.set(0);
         self.say(|| "calm".into());
         self.global.down_until_ms = 0;
         self.global.foreign_until_ms = 0;
@@ -555,7 +538,12 @@ impl World {
             } => {
                 self.record(rpc, stage, shard, &message, asked);
             }
-            Event::RecordAnswer { rpc, stage, reply } => self.record_answer(rpc, stage, reply),
+            Event::RecordAnswer {
+                rpc,
+                stage,
+                reply,
+                too_many,
+            } => self.record_answer(rpc, stage, reply, &too_many),
             Event::RecordTimeout { rpc, stage } => {
                 if self.rpcs[rpc].stage == stage {
                     self.worker_answers(rpc, Answer::TryAgain);
@@ -571,65 +559,17 @@ impl World {
                     self.outcome(batch, attempt, Answer::TryAgain);
                 }
             }
-            Event::Commit { shard, life } if self.lives(shard, life) => self.commit(shard),
-            Event::Committed {
-                shard,
-                life,
-                written,
-                point,
-            } if self.lives(shard, life) => {
-                self.committed(shard, written, point);
-            }
-            Event::Settled {
-                shard,
-                life,
-                written,
-                point,
-            } if self.lives(shard, life) => {
-                self.shards[shard].drive.sync(written);
-                self.shard_op(shard, |state, _, _| {
-                    state.synced(point);
-                    Ok(())
-                });
-            }
             Event::Alarm {
                 shard,
                 number,
                 is_again,
             } => self.alarm(shard, number, is_again),
-            Event::PushReady {
-                shard,
-                life,
-                written,
-                point,
-            } if self.lives(shard, life) => {
-                self.push(shard, written, point);
-            }
             Event::Push(sent) => self.take_push(&sent),
             Event::TellDeleted { number, shard } => self.hear_deletion(number, shard),
-            Event::DeletedHeard {
-                number,
-                shard,
-                life,
-                written,
-            } if self.lives(shard, life) => self.deletion_heard(number, shard, written),
             Event::DeletedTold { number, shard } => self.deletion_told(number, shard),
             Event::TellEpoch { number, shard } => self.hear_epoch(number, shard),
-            Event::EpochHeard {
-                number,
-                shard,
-                life,
-                written,
-            } if self.lives(shard, life) => self.epoch_heard(number, shard, written),
             Event::EpochTold { number, shard } => self.epoch_told(number, shard),
-            Event::PushAnswer {
-                shard,
-                life,
-                number,
-                reply,
-            } if self.lives(shard, life) => {
-                self.pushed(shard, number, reply);
-            }
+            Event::PushAnswer { number, reply } => self.pushed(number, reply),
             Event::GlobalSynced {
                 life,
                 written,
@@ -643,13 +583,8 @@ impl World {
                 });
             }
             Event::Announce { number, shard } => self.hear(number, shard),
-            Event::Heard {
-                number,
-                shard,
-                life,
-                written,
-            } if self.lives(shard, life) => self.heard(number, shard, written),
             Event::Announced { number, shard } => self.announced(number, shard),
+            Event::Then(then) => then(self),
             Event::Chart => {
                 self.chart();
                 self.check_batches();

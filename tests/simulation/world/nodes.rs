@@ -4,7 +4,7 @@ use super::*;
 
 /// A disk, and what is counted on it after each batch of writes that is not durable.
 pub struct Drive<D> {
-    pub disk: Disk,
+    pub disk: Rc<Disk>,
     pub durable: D,
     pub later: VecDeque<D>,
     /// Batches that became durable, ever.
@@ -14,7 +14,7 @@ pub struct Drive<D> {
 impl<D: Clone + Default> Drive<D> {
     pub fn new() -> Self {
         Drive {
-            disk: Disk::default(),
+            disk: Rc::default(),
             durable: D::default(),
             later: VecDeque::new(),
             durable_count: 0,
@@ -55,37 +55,79 @@ pub struct ShardNode {
     pub shard: u32,
     pub skew_ms: i64,
     pub drive: Drive<usize>,
-    pub memory: ShardInMemory,
-    /// What its panes showed when it died.
+    /// The object, where it is in memory.
+    pub driver: Option<Driver<SimHost>>,
+    /// Counts instances of the object: what one began does not end in the next.
+    pub life: u64,
+    /// One that is alive still, though another has taken over.
+    pub old: Option<OldInstance>,
+    /// What its panes show, and what they showed when it died.
+    pub applied: usize,
     pub died_at: usize,
+    /// What it had counted after each commit, by the commit's number.
+    pub moments: BTreeMap<u64, usize>,
     /// One for each storage that it had; the last is that of `drive`.
     pub ledgers: Vec<Ledger>,
-    pub state: Option<Shard>,
-    /// Counts deaths: what began before one does not end after it.
-    pub life: u64,
+    pub votes: VotesInModel,
+    /// How many batches waited before it was called; none where it was not loaded.
+    pub waiting_before: Option<usize>,
     pub down_until_ms: u64,
-    pub committing: bool,
-    pub pushing: bool,
-    pub pushes_left: usize,
-    pub push_timer: PushTimer,
-    /// When it began to push last, by its clock, and how long it was told to wait then.
+    /// The task that pushed last, when it began to, and how long it was told to wait then.
+    pub push_task: Option<u64>,
     pub push_began_ms: u64,
     pub told_interval_ms: u64,
-    pub push_number: u64,
-    /// What it had counted when it made its last push.
-    pub push_moment: usize,
     /// Its pushes get lost until then.
     pub silent_until_ms: u64,
-    pub alarm: Alarm,
     pub alarm_number: u64,
     pub alarm_comes: bool,
-    pub waiters: BTreeMap<u64, Vec<(usize, u32, RecordReply)>>,
+    /// The last that it set gets lost: that is a fault of the platform's.
+    pub alarm_is_lost: bool,
+    /// An alarm that is being set, and what was written before it.
+    pub alarm_pending: Option<(u64, u64)>,
     /// It lost its storage once, and with it which changes it had been told of.
     pub lost_storage: bool,
     pub foreign_until_ms: u64,
 }
 
+/// An instance of an object after another has taken over.
+pub struct OldInstance {
+    pub life: u64,
+    pub driver: Driver<SimHost>,
+    /// What its panes show.
+    pub applied: usize,
+}
+
 impl ShardNode {
+    pub fn new(region: usize, incarnation: u32, shard: u32, skew_ms: i64, is_late: bool) -> Self {
+        ShardNode {
+            region,
+            incarnation,
+            shard,
+            skew_ms,
+            drive: Drive::new(),
+            driver: None,
+            life: 0,
+            old: None,
+            applied: 0,
+            died_at: 0,
+            moments: BTreeMap::new(),
+            ledgers: vec![Ledger::new(is_late)],
+            votes: VotesInModel::default(),
+            waiting_before: None,
+            down_until_ms: 0,
+            push_task: None,
+            push_began_ms: 0,
+            told_interval_ms: 0,
+            silent_until_ms: 0,
+            alarm_number: 0,
+            alarm_comes: false,
+            alarm_is_lost: false,
+            alarm_pending: None,
+            lost_storage: false,
+            foreign_until_ms: 0,
+        }
+    }
+
     /// The key of its region.
     pub fn key(&self) -> String {
         region_key(self.region, self.incarnation)
@@ -95,14 +137,29 @@ impl ShardNode {
         let last = self.ledgers.len() - 1;
         &mut self.ledgers[last]
     }
+
+    /// What is in the memory of its object.
+    pub fn look<T>(&self, look: impl FnOnce(&Shard) -> T) -> Option<T> {
+        self.driver.as_ref().and_then(|driver| driver.look(look))
+    }
+
+    /// What it had counted after a commit.
+    pub fn moment_of(&self, seq: u64) -> usize {
+        let before = self.moments.range(..=seq).next_back();
+        before.map_or(0, |(_, moment)| *moment)
+    }
+
+    /// A crash took back what was counted after a moment.
+    pub fn set_back(&mut self, to: usize) {
+        self.ledger().set_back(to);
+        self.moments.retain(|_, moment| *moment <= to);
+    }
 }
 
 /// A push on its way.
 #[derive(Clone)]
 pub struct Sent {
     pub shard: usize,
-    /// Of the shard, when it made the push.
-    pub life: u64,
     pub number: u64,
     /// Which storage it had, and what it had counted.
     pub ledger: usize,

@@ -22,6 +22,16 @@ pub struct Profile {
     pub answer_lost: u64,
     pub skew_ms: u64,
     pub shard_crash_every_ms: u64,
+    /// How often a shard begins elsewhere while it is alive still.
+    pub move_every_ms: u64,
+    /// How many Workers hang up before they are answered.
+    pub hung_up: u64,
+    /// How many of a thousand times a shard finds that memory is short.
+    pub memory_is_short: u64,
+    /// How many of the batches have the name of another one.
+    pub reused_keys: u64,
+    /// What an address may add to a post a minute.
+    pub votes_limit: Option<u32>,
     pub global_crash_every_ms: u64,
     pub write_fault_every_ms: u64,
     pub reshard_every_ms: u64,
@@ -91,6 +101,10 @@ impl Profile {
             limits.waiting_requests = random.between(1, 4) as usize;
             limits.outbox_bytes = random.between(200, 4_000);
         }
+        if random.chance(300) {
+            limits.group_after_a_second = 1;
+            limits.group_requests = random.between(1, 3) as usize;
+        }
         let mut profile = Profile {
             regions: random.between(1, 2) as usize,
             most_shards: random.between(1, 4),
@@ -104,6 +118,14 @@ impl Profile {
             answer_lost: rate(random, 400),
             skew_ms: rate(random, MAX_SKEW_MS),
             shard_crash_every_ms: often(random, 2 * MINUTE_MS),
+            move_every_ms: often(random, 2 * MINUTE_MS),
+            hung_up: rate(random, 300),
+            memory_is_short: rate(random, 100),
+            reused_keys: match random.chance(200) {
+                true => random.below(300),
+                false => 0,
+            },
+            votes_limit: random.chance(300).then(|| random.between(1, 4) as u32),
             global_crash_every_ms: often(random, 2 * MINUTE_MS),
             write_fault_every_ms: often(random, MINUTE_MS),
             reshard_every_ms: often(random, 4 * MINUTE_MS),

@@ -1,22 +1,58 @@
-//! Shards: what `region/object.rs` does when it wakes up.
+//! What wakes shards, and their messages to the global object.
+
+use futures_channel::oneshot::Sender;
+use hitparade::host::SendError;
 
 use super::*;
 
 /// Of so many pushes it is remembered what they said.
 const MAX_OLD_PUSHES: usize = 12;
 
+/// Whoever waits for the answer to a push.
+pub struct PushAsked {
+    instance: Instance,
+    task: u64,
+    moment: usize,
+    answer: Sender<Result<Vec<u8>, SendError>>,
+}
+
 impl World {
-    pub(super) fn ensure_alarm(&mut self, shard: usize, within_ms: u64) {
-        let node = &mut self.shards[shard];
-        let now_ms = shifted(self.now_ms, node.skew_ms);
-        let Some(due_ms) = node.alarm.to_be_set(now_ms, within_ms) else {
+    pub(super) fn set_alarm(
+        &mut self,
+        shard: usize,
+        delay_ms: u64,
+        done: Sender<Result<(), StorageError>>,
+    ) {
+        if !self.calm && self.random.chance(self.profile.alarm_fault / 20) {
+            self.shards[shard].alarm_is_lost = true;
+            return self.then_send(1, done, Err(StorageError("no alarm".into())));
+        }
+        if self.random.chance(700) {
+            self.alarm_is_set(shard, delay_ms);
+            let _ = done.send(Ok(()));
             return;
+        }
+        let node = &mut self.shards[shard];
+        let life = node.life;
+        node.alarm_pending = Some((delay_ms, node.drive.written()));
+        let set = move |world: &mut World| {
+            let node = &mut world.shards[shard];
+            if node.life == life {
+                node.alarm_pending = None;
+                world.alarm_is_set(shard, delay_ms);
+                let _ = done.send(Ok(()));
+            }
         };
-        node.alarm.was_set(due_ms);
+        let in_ms = self.random.between(1, 10);
+        self.after(in_ms, Event::Then(Box::new(set)));
+    }
+
+    fn alarm_is_set(&mut self, shard: usize, mut delay_ms: u64) {
+        let node = &mut self.shards[shard];
         node.alarm_number += 1;
         node.alarm_comes = true;
+        node.alarm_is_lost = false;
         let number = node.alarm_number;
-        let mut delay_ms = due_ms - now_ms;
         // What happens every 5 s happens less often while the global object is away for days.
         let away_ms = self.global.down_until_ms.saturating_sub(self.now_ms);
         if away_ms > 10 * MINUTE_MS && !self.calm {
@@ -29,7 +65,10 @@ impl World {
         };
         let faulty = !self.calm && self.random.chance(self.profile.alarm_fault);
         match if faulty { self.random.below(3) } else { 3 } {
-            0 => self.shards[shard].alarm_comes = false,
+            0 => {
+                self.shards[shard].alarm_comes = false;
+                self.shards[shard].alarm_is_lost = true;
+            }
             1 => {
                 let late_ms = self.random.skewed(2 * MINUTE_MS);
                 self.after(delay_ms + late_ms, alarm(false));
@@ -40,6 +79,43 @@ impl World {
                 self.after(delay_ms + apart_ms, alarm(true));
             }
             _ => self.after(delay_ms, alarm(false)),
+        }
+    }
+
+    /// An alarm that was not done with comes again: the platform sees to that. And a shard that has
+    /// plays which nobody has taken has an alarm.
+    pub(super) fn alarm_survives(&mut self, shard: usize, dead: Instance) {
+        let node = &mut self.shards[shard];
+        // Where what was written after it is there, so is the alarm.
+        if let Some((delay_ms, written)) = node.alarm_pending.take()
+            && node.drive.durable_count > written
+        {
+            self.alarm_is_set(shard, delay_ms);
+        }
+        let node = &mut self.shards[shard];
+        if node.alarm_comes {
+            return;
+        }
+        let is_its_alarm =
+            |owner: &Owner| owner.instance == dead && matches!(owner.errand, Errand::Alarm);
+        if self.executor.owners().any(is_its_alarm) {
+            node.alarm_number += 1;
+            node.alarm_comes = true;
+            let again = Event::Alarm {
+                shard,
+                number: node.alarm_number,
+                is_again: true,
+            };
+            let in_ms = self.random.between(1, 2_000);
+            return self.after(in_ms, again);
+        }
+        let (all, kept) = (node.ledger().len(), node.ledger().kept_plays());
+        let may_be_kept = node.lost_storage || self.global.was_set_back || self.epoch_ms > 0;
+        let may_be_kept = may_be_kept || self.profile.damage_outbox;
+        if all > kept && !node.alarm_is_lost && !may_be_kept {
+            self.fail(format!(
+                "shard {shard} has {all} plays, {kept} are taken, and nothing wakes it"
+            ));
         }
     }
 
@@ -58,105 +134,89 @@ impl World {
             };
             return self.at(down_until_ms, alarm);
         }
-        let node = &mut self.shards[shard];
         if node.alarm_number == number {
             node.alarm_comes = false;
         }
-        node.alarm.fired();
-        let has_work = self.shard_op(shard, |state, _, _| Ok(state.has_work()));
-        if has_work == Some(false) {
-            return;
-        }
-        let interval_ms = self.shards[shard].push_timer.interval_ms();
-        self.ensure_alarm(shard, interval_ms);
+        let driver = self.driver(shard);
+        let instance = Instance {
+            node: Node::Shard(shard),
+            life: self.shards[shard].life,
+        };
+        let work = async move {
+            driver.alarm(None).await;
+            None
+        };
+        let errand = Errand::Alarm;
+        self.start(Owner { instance, errand }, Box::pin(work));
+    }
+
+    /// The task of an alarm has written what it pushes: not sooner than it was told to.
+    pub(super) fn push_began(&mut self, shard: usize, task: u64) {
         let node = &mut self.shards[shard];
-        let now_ms = shifted(self.now_ms, node.skew_ms);
-        if has_work.is_none() || node.pushing || !node.push_timer.begin(now_ms) {
+        if node.push_task == Some(task) {
             return;
         }
-        let waited_ms = now_ms.saturating_sub(node.push_began_ms);
+        let waited_ms = self.now_ms - node.push_began_ms;
         let told_ms = node.told_interval_ms;
-        node.push_began_ms = now_ms;
-        node.pushing = true;
-        node.pushes_left = PUSHES_AN_ALARM;
+        node.push_task = Some(task);
+        node.push_began_ms = self.now_ms;
         // Alarms come a little early.
         if waited_ms + 500 < told_ms {
-            let early = format!("shard {shard} pushes after {waited_ms} ms, told {told_ms}");
-            return self.fail(early);
+            self.fail(format!(
+                "shard {shard} pushes after {waited_ms} ms, told {told_ms}"
+            ));
         }
-        self.prepare_push(shard);
     }
 
-    pub(super) fn prepare_push(&mut self, shard: usize) {
-        self.shards[shard].pushes_left -= 1;
-        let point = self.shard_op(shard, |state, disk, now_ms| {
-            if state.checkpoint_is_due(now_ms) {
-                state.checkpoint(disk, now_ms)?;
-            }
-            Ok(state.sync_point())
-        });
-        let Some(point) = point else {
-            self.shards[shard].pushing = false;
+    pub(super) fn push(
+        &mut self,
+        instance: Instance,
+        task: u64,
+        report: Vec<u8>,
+        (limit_ms, answer): (u64, Sender<Result<Vec<u8>, SendError>>),
+    ) {
+        let Node::Shard(shard) = instance.node else {
             return;
         };
-        let life = self.shards[shard].life;
-        let written = self.shards[shard].drive.written();
-        let sync_ms = self.random.between(1, 20);
-        let ready = Event::PushReady {
-            shard,
-            life,
-            written,
-            point,
+        let node = &self.shards[shard];
+        let old = node.old.as_ref();
+        let old = old.filter(|old| old.life == instance.life);
+        let moment = old.map_or(node.applied, |old| old.applied);
+        let Ok(ShardReport { push, .. }) = codec::decode(&report) else {
+            return self.fail("a report that cannot be read");
         };
-        if mutants::active(Mutant::SentBeforeDurable) {
-            return self.push(shard, 0, point);
-        }
-        self.after(sync_ms, ready);
-    }
-
-    pub(super) fn push(&mut self, shard: usize, written: u64, point: region::SyncPoint) {
-        let Some(sent) = self.make_push(shard, written, point) else {
-            self.shards[shard].pushing = false;
-            return;
+        let sent = self.sent(shard, moment, push.to_vec());
+        let asked = PushAsked {
+            instance,
+            task,
+            moment,
+            answer,
         };
-        let (life, number) = (sent.life, sent.number);
+        self.pushes.insert(sent.number, asked);
         let is_silent = self.shards[shard].silent_until_ms > self.now_ms;
         let deliveries = self.deliveries(20 * MINUTE_MS);
         for delay_ms in deliveries.into_iter().filter(|_| !is_silent) {
             self.after(delay_ms, Event::Push(sent.clone()));
         }
+        let number = sent.number;
         self.remember_push(sent);
-        let timeout = Event::PushAnswer {
-            shard,
-            life,
-            number,
-            reply: None,
-        };
-        self.after(PUSH_TIMEOUT_MS, timeout);
+        let reply = None;
+        self.after(limit_ms, Event::PushAnswer { number, reply });
     }
 
-    fn make_push(&mut self, shard: usize, written: u64, point: region::SyncPoint) -> Option<Sent> {
-        self.shards[shard].drive.sync(written);
-        let push = self.shard_op(shard, |state, disk, _| {
-            state.synced(point);
-            state.push(disk)
-        });
-        let mut message = push??;
+    fn sent(&mut self, shard: usize, moment: usize, mut push: Vec<u8>) -> Sent {
         self.figures.pushes += 1;
-        let node = &mut self.shards[shard];
+        let node = &self.shards[shard];
         if node.foreign_until_ms > self.now_ms {
-            message[1] += 1;
+            push[1] += 1;
         }
-        node.push_number += 1;
-        node.push_moment = node.memory.applied;
-        Some(Sent {
+        Sent {
             shard,
-            life: node.life,
-            number: node.push_number,
+            number: self.figures.pushes,
             ledger: node.ledgers.len() - 1,
-            moment: node.memory.applied,
-            message: Rc::new(message),
-        })
+            moment,
+            message: Rc::new(push),
+        }
     }
 
     /// The last push of a storage, which comes late and has sealed what the new storage opens again.
@@ -166,9 +226,16 @@ impl World {
             state.checkpoint(disk, now_ms + 2 * MINUTE_MS)?;
             Ok(state.sync_point())
         });
-        let written = self.shards[shard].drive.written();
-        let last = point.and_then(|point| self.make_push(shard, written, point));
-        if let Some(last) = last {
+        let Some(point) = point else { return };
+        let drive = &mut self.shards[shard].drive;
+        drive.sync(drive.written());
+        let push = self.shard_op(shard, |state, disk, _| {
+            state.synced(point);
+            state.push(disk)
+        });
+        let moment = self.shards[shard].applied;
+        if let Some(push) = push.flatten() {
+            let last = self.sent(shard, moment, push);
             let delay_ms = self.random.skewed(5 * MINUTE_MS);
             self.after(delay_ms, Event::Push(last));
             // Before the new one tells it again.
@@ -200,43 +267,49 @@ impl World {
         }
     }
 
-    pub(super) fn pushed(&mut self, shard: usize, number: u64, reply: Option<Heard>) {
-        let node = &mut self.shards[shard];
-        if node.push_number != number || !node.pushing {
-            return;
-        }
-        // Nobody waits for another answer to this push.
-        node.push_number += 1;
-        let Some((reply, times_forgot)) = reply else {
-            node.pushing = false;
+    /// The answer to a push, or the end of its time.
+    pub(super) fn pushed(&mut self, number: u64, reply: Option<Heard>) {
+        let Some(asked) = self.pushes.remove(&number) else {
             return;
         };
-        node.push_timer.told(reply.push_interval_ms);
-        node.told_interval_ms = reply.push_interval_ms;
-        let random = self.random.bytes();
-        let more = self.shard_op(shard, |state, disk, _| {
-            state.pushed(disk, &reply, random)?;
-            Ok((state.has_more_to_send(), state.has_work()))
-        });
+        let PushAsked {
+            instance,
+            task,
+            moment,
+            answer,
+        } = asked;
+        let Some((reply, times_forgot)) = reply else {
+            let _ = answer.send(Err(SendError("no answer".into())));
+            return;
+        };
+        let interval_ms = reply.push_interval_ms;
+        let _ = answer.send(Ok(codec::encode(&PushReplyOrRefusal(Ok(reply)))));
+        let Node::Shard(shard) = instance.node else {
+            return;
+        };
+        if self.shards[shard].life != instance.life {
+            return;
+        }
+        self.shards[shard].told_interval_ms = interval_ms;
+        self.poll(task);
+        if self.shards[shard].life == instance.life {
+            self.told_in_model(shard, moment, times_forgot);
+        }
+    }
+
+    /// What the shard makes of an answer tells what has arrived.
+    fn told_in_model(&mut self, shard: usize, moment: usize, times_forgot: u64) {
         let now_ms = self.now_ms;
         let is_there_yet = self.global.times_forgot == times_forgot;
         let node = &mut self.shards[shard];
-        let (moment, applied) = (node.push_moment, node.memory.applied);
-        match more {
-            Some((_, false)) => node.ledger().kept(applied),
-            Some((false, true)) if is_there_yet => node.ledger().told(now_ms, moment),
-            Some((true, _)) if !self.calm && self.random.chance(self.profile.silence) => {
+        match node.look(Shard::has_more_to_send) {
+            Some(false) if is_there_yet => node.ledger().told(now_ms, moment),
+            Some(true) if !self.calm && self.random.chance(self.profile.silence) => {
                 // Its other pushes get lost.
                 let silent_ms = self.random.skewed(10 * MINUTE_MS);
                 self.shards[shard].silent_until_ms = now_ms + silent_ms;
             }
             _ => {}
-        }
-        let more = more.is_some_and(|(more, _)| more);
-        if more && self.shards[shard].pushes_left > 0 {
-            self.prepare_push(shard);
-        } else {
-            self.shards[shard].pushing = false;
         }
     }
 }

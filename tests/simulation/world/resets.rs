@@ -50,42 +50,9 @@ impl World {
     }
 
     pub(super) fn hear_epoch(&mut self, number: usize, shard: usize) {
-        if self.shards[shard].down_until_ms > self.now_ms {
-            return;
-        }
-        let announcement = Announcement {
-            region_id: &self.shards[shard].key(),
-            shard: self.shards[shard].shard,
-            news: News::Began(self.telling[number].epoch),
-        };
-        let random = self.random.bytes();
-        let heard = self.shard_op(shard, |state, disk, _| {
-            state.hear(disk, &announcement, random)
-        });
-        if heard != Some(true) {
-            return;
-        }
-        let (life, written) = (self.shards[shard].life, self.shards[shard].drive.written());
-        // By chance alone a crash would hardly ever meet these few writes.
-        if !self.calm && self.profile.shard_crash_every_ms > 0 && self.random.chance(300) {
-            return self.crash_shard(shard);
-        }
-        let heard = Event::EpochHeard {
-            number,
-            shard,
-            life,
-            written,
-        };
-        let sync_ms = self.random.between(1, 2_000);
-        self.after(sync_ms, heard);
-    }
-
-    /// It is durable in the shard, which says so.
-    pub(super) fn epoch_heard(&mut self, number: usize, shard: usize, written: u64) {
-        self.shards[shard].drive.sync(written);
-        for delay_ms in self.deliveries(MINUTE_MS) {
-            self.after(delay_ms, Event::EpochTold { number, shard });
-        }
+        let epoch = self.telling[number].epoch;
+        let told = move || Event::EpochTold { number, shard };
+        self.tell_news(shard, News::Began(epoch), told);
     }
 
     /// When all have said so, the operator is told.
@@ -100,17 +67,8 @@ impl World {
     /// From the answer to the operator on, no shard takes plays that would go with those of before.
     pub(super) fn check_epoch(&mut self, shard: usize) {
         let node = &self.shards[shard];
-        let epoch_ms = node.state.as_ref().map(Shard::epoch_ms);
+        let epoch_ms = node.look(Shard::epoch_ms);
         let told_ms = self.told_epoch_ms;
-        // A claim counts nothing.
-        if node
-            .memory
-            .waiting
-            .last()
-            .is_none_or(|asked| asked.is_claim)
-        {
-            return;
-        }
         if epoch_ms.is_some_and(|epoch_ms| epoch_ms < told_ms) && !node.lost_storage {
             self.fail(format!("shard {shard} counts in an epoch that is over"));
         }
@@ -141,10 +99,10 @@ impl World {
     /// that its panes showed.
     pub(super) fn follow_in_model(&mut self, shard: usize, from: usize) {
         let node = &mut self.shards[shard];
-        let Some(epoch_ms) = node.state.as_ref().map(Shard::epoch_ms) else {
+        let Some(epoch_ms) = node.look(Shard::epoch_ms) else {
             return;
         };
-        let applied = node.memory.applied;
+        let applied = node.applied;
         if epoch_ms < self.epoch_ms {
             node.ledger().is_over();
         } else {

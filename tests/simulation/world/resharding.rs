@@ -73,48 +73,8 @@ impl World {
             ..
         } = self.announcing[number];
         let node = self.shard_node(region, incarnation, shard);
-        if self.shards[node].down_until_ms > self.now_ms {
-            return;
-        }
-        let announcement = Announcement {
-            region_id: &region_key(region, incarnation),
-            shard,
-            news: News::Shards(change),
-        };
-        let random = self.random.bytes();
-        let heard = self.shard_op(node, |state, disk, _| {
-            state.hear(disk, &announcement, random)
-        });
-        match heard {
-            Some(true) => {}
-            Some(false) => return self.fail("an announcement went to another shard"),
-            None => return,
-        }
-        let (life, written) = (self.shards[node].life, self.shards[node].drive.written());
-        if mutants::active(Mutant::ToldBeforeDurable) {
-            self.heard(number, node, 0);
-        }
-        // By chance alone a crash would hardly ever meet these few writes.
-        if !self.calm && self.profile.shard_crash_every_ms > 0 && self.random.chance(400) {
-            return self.crash_shard(node);
-        }
-        let heard = Event::Heard {
-            number,
-            shard: node,
-            life,
-            written,
-        };
-        let sync_ms = self.random.between(1, 2_000);
-        self.after(sync_ms, heard);
-    }
-
-    /// It is durable in the shard, which says so.
-    pub(super) fn heard(&mut self, number: usize, node: usize, written: u64) {
-        self.shards[node].drive.sync(written);
-        let shard = self.shards[node].shard;
-        for delay_ms in self.deliveries(MINUTE_MS) {
-            self.after(delay_ms, Event::Announced { number, shard });
-        }
+        let told = move || Event::Announced { number, shard };
+        self.tell_news(node, News::Shards(change), told);
     }
 
     pub(super) fn announced(&mut self, number: usize, shard: u32) {

@@ -59,16 +59,6 @@ impl World {
             return self.worker_answers(rpc, Answer::Refused);
         };
         let correction_ms = arrival_ms as i64 - sender_now_ms as i64;
-        let plays: Vec<Play> = batch
-            .plays
-            .iter()
-            .map(|(post, timestamp_ms, count)| Play {
-                batch: number,
-                post: *post,
-                timestamp_ms: shifted(*timestamp_ms, correction_ms),
-                count: *count,
-            })
-            .collect();
         let region = batch.region;
         let key_bytes = [&[batch.client as u8][..], &batch.seq.to_be_bytes()].concat();
         let key = batch.has_key.then_some(&key_bytes[..]);
@@ -87,19 +77,19 @@ impl World {
             key,
             plays_hash: number as u32,
             sent_ms: clock.sent_ms,
-            plays: plays
+            plays: batch
+                .plays
                 .iter()
-                .map(|play| BatchPlay {
-                    post_id: &self.posts[play.post],
-                    timestamp_ms: play.timestamp_ms,
-                    count: play.count,
+                .map(|(post, timestamp_ms, count)| BatchPlay {
+                    post_id: &self.posts[*post],
+                    timestamp_ms: shifted(*timestamp_ms, correction_ms),
+                    count: *count,
                 })
                 .collect(),
         });
         let asked = Rc::new(Asked {
             batch: number,
             is_claim: false,
-            plays,
         });
         let mut claims: Vec<(&Region, u32)> = Vec::new();
         if key.is_some() {
@@ -121,7 +111,6 @@ impl World {
             Rc::new(Asked {
                 batch: number,
                 is_claim: true,
-                plays: Vec::new(),
             }),
         );
         self.figures.claims += claims.len() as u64;
@@ -201,7 +190,13 @@ impl World {
         self.after(RECORD_TIMEOUT_MS, Event::RecordTimeout { rpc, stage });
     }
 
-    pub(super) fn record_answer(&mut self, rpc: usize, stage: u32, reply: RecordReply) {
+    pub(super) fn record_answer(
+        &mut self,
+        rpc: usize,
+        stage: u32,
+        reply: RecordReply,
+        too_many: &[u16],
+    ) {
         if self.rpcs[rpc].stage != stage || self.rpcs[rpc].done {
             return;
         }
@@ -221,6 +216,13 @@ impl World {
         let is_certain = answer != Answer::Accepted && reply != RecordReply::InDoubt;
         let batch = &mut self.batches[self.rpcs[rpc].batch];
         batch.not_counted |= is_certain && !batch.has_key;
+        if reply == (RecordReply::Counted { repeated: false }) {
+            let counted = batch.plays.len() - too_many.len();
+            match counted {
+                0 => batch.none_counted = true,
+                _ => batch.counted_plays = Some(counted),
+            }
+        }
         self.worker_answers(rpc, answer);
     }
 
