@@ -11,9 +11,9 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// When to set the alarm to, so that it fires within `delay_ms`; `None` where it will.
+    /// What the alarm is to be set to, so that it fires within `delay_ms`; `None` where it will.
     /// Setting it anew each time would put it off for as long as somebody comes.
-    pub fn to_be_set(&self, now_ms: u64, delay_ms: u64) -> Option<u64> {
+    pub fn sets_to(self, now_ms: u64, delay_ms: u64) -> Option<u64> {
         let latest_ms = now_ms.saturating_add(delay_ms);
         let is_set = self.due_ms.is_some_and(|due_ms| {
             due_ms <= latest_ms && now_ms <= due_ms.saturating_add(ALARM_OVERDUE_MS)
@@ -39,24 +39,24 @@ mod tests {
     #[test]
     fn it_is_set_once_and_again_when_it_fired_or_was_lost() {
         let mut alarm = Alarm::default();
-        assert_eq!(alarm.to_be_set(1_000, 5_000), Some(6_000));
+        assert_eq!(alarm.sets_to(1_000, 5_000), Some(6_000));
         alarm.was_set(6_000);
-        assert_eq!(alarm.to_be_set(2_000, 5_000), None);
-        assert_eq!(alarm.to_be_set(6_000 + ALARM_OVERDUE_MS, 5_000), None);
-        let lost = alarm.to_be_set(6_001 + ALARM_OVERDUE_MS, 5_000);
+        assert_eq!(alarm.sets_to(2_000, 5_000), None);
+        assert_eq!(alarm.sets_to(6_000 + ALARM_OVERDUE_MS, 5_000), None);
+        let lost = alarm.sets_to(6_001 + ALARM_OVERDUE_MS, 5_000);
         assert!(lost.is_some());
         alarm.fired();
-        assert!(alarm.to_be_set(6_500, 5_000).is_some());
+        assert!(alarm.sets_to(6_500, 5_000).is_some());
     }
 
     #[test]
     fn it_is_brought_forward_and_never_put_off() {
         let mut alarm = Alarm::default();
         alarm.was_set(6_000);
-        assert_eq!(alarm.to_be_set(1_000, 2_000), Some(3_000));
+        assert_eq!(alarm.sets_to(1_000, 2_000), Some(3_000));
         alarm.was_set(3_000);
         for now_ms in 1_000..=3_000 + ALARM_OVERDUE_MS {
-            assert_eq!(alarm.to_be_set(now_ms, 2_000), None);
+            assert_eq!(alarm.sets_to(now_ms, 2_000), None);
         }
     }
 }

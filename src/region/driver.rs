@@ -275,7 +275,7 @@ impl<H: Host> Inner<H> {
     /// leaves plays that nobody pushes.
     pub async fn ensure_alarm(&self, delay_ms: u64) {
         let mut alarm = self.alarm.get();
-        let Some(due_ms) = alarm.to_be_set(self.host.now_ms(), delay_ms) else {
+        let Some(due_ms) = alarm.sets_to(self.host.now_ms(), delay_ms) else {
             return;
         };
         // Whoever comes while this waits need not set it too.

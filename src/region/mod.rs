@@ -66,12 +66,12 @@ mod shard;
 mod sockets;
 mod votes;
 
-pub use alarm::Alarm;
+use alarm::Alarm;
 pub use driver::{Driver, Inner, Kept, Recorded, Trouble};
 #[cfg(feature = "simulation")]
 pub use journal::journaled;
 pub use limits::Limits;
-pub use push_timer::PushTimer;
+use push_timer::PushTimer;
 pub use shard::{Admission, Health, Shard, SyncPoint};
 pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes};
 
