@@ -144,7 +144,9 @@ export interface Sockets {
   countOf(context: DurableObjectState, address: string): number;
   tagsOf(context: DurableObjectState, address: string): string[];
   census(context: DurableObjectState): string[];
-  close(context: DurableObjectState, tag: string): void;
+  giveUp(context: DurableObjectState, tag: string): void;
+  endDeleted(context: DurableObjectState, tag: string): void;
+  closeUnheard(context: DurableObjectState, heard_since_ms: number): void;
   send(context: DurableObjectState, tag: string, text: string, heard_since_ms: number): void;
 }
 

@@ -12,7 +12,7 @@
 //! [`MAX_SOCKETS`] sockets, and the charts and cuts of [`places`]; whoever comes after them is told to
 //! come back later, or gets the place of somebody who has many. An address that has all the sockets that
 //! its Worker grants it, or [`MAX_CUTS_OF_ADDRESS`] cuts, is told so. A reader that does not read is
-//! dropped (see [`Backlog`] and `sockets.js`).
+//! dropped (see [`Backlog`] and `sockets.js`), and so is one that says nothing for [`UNHEARD_MS`].
 
 use std::collections::BTreeMap;
 
@@ -24,12 +24,19 @@ use super::places::{self, Held};
 use crate::codec;
 use crate::leaderboard::{Chart, Format, Leaderboard, Rendered};
 use crate::log::report;
-use crate::wire::{ChartReply, LiveRequest, MAX_CUTS_OF_ADDRESS};
+use crate::platform::now_ms;
+use crate::wire::{ChartReply, LiveRequest, MAX_CUTS_OF_ADDRESS, Refusal};
 
 /// How often charts are looked at for changes.
 pub const LOOK_INTERVAL_MS: u64 = 2_000;
 /// Sockets of one object: more are told to come back later.
 const MAX_SOCKETS: usize = 10_000;
+/// A socket of which nobody has heard for so long is closed, also where nothing was sent to it: its
+/// reader may have gone before it had its end, and then it would stay for ever, with 78 kB and a place
+/// of its address. Pages say `ping` every 15 s, others are asked to every five minutes (docs/live.md).
+const UNHEARD_MS: u64 = 15 * 60_000;
+/// How often these are looked for: a look at 10,000 sockets takes 30 ms.
+const UNHEARD_INTERVAL_MS: u64 = 60_000;
 /// How often at most it is looked who could give a place up: a look at 10,000 sockets takes 15 ms.
 const CENSUS_INTERVAL_MS: u64 = 1_000;
 
@@ -56,7 +63,14 @@ extern "C" {
 
     fn census(context: &JsValue) -> Vec<String>;
 
-    fn close(context: &JsValue, tag: &str);
+    #[wasm_bindgen(js_name = giveUp)]
+    fn give_up(context: &JsValue, tag: &str);
+
+    #[wasm_bindgen(js_name = endDeleted)]
+    fn end_deleted(context: &JsValue, tag: &str);
+
+    #[wasm_bindgen(js_name = closeUnheard)]
+    fn close_unheard(context: &JsValue, heard_since_ms: f64);
 
     fn send(context: &JsValue, tag: &str, text: &str, heard_since_ms: f64);
 }
@@ -72,6 +86,7 @@ pub struct Shown {
     /// Those that closed since the last look are still in it.
     sockets: usize,
     census_ms: u64,
+    unheard_ms: u64,
 }
 
 /// Whose a socket is, and how many that address may have here.
@@ -103,6 +118,7 @@ impl Shown {
             cuts: BTreeMap::new(),
             sockets: 0,
             census_ms: 0,
+            unheard_ms: 0,
         }
     }
 
@@ -129,6 +145,11 @@ impl Shown {
 
     /// The tags of all cuts that are shown, by chart; those that nobody looks at any more are forgotten.
     pub fn tags(&mut self) -> Vec<Vec<String>> {
+        let now_ms = now_ms();
+        if now_ms.abs_diff(self.unheard_ms) >= UNHEARD_INTERVAL_MS {
+            self.unheard_ms = now_ms;
+            close_unheard(&self.context, now_ms.saturating_sub(UNHEARD_MS) as f64);
+        }
         self.cuts
             .retain(|tag, _| count(&self.context, Some(tag)) > 0);
         self.sockets = count(&self.context, None);
@@ -164,6 +185,20 @@ impl Shown {
         let heard_since_ms = cut.backlog.heard_since_ms(now_ms);
         cut.backlog.add(now_ms, text.len());
         send(&self.context, tag, text, heard_since_ms as f64);
+    }
+
+    /// Closes the sockets of a chart that is no more, where a reply says that its region was deleted.
+    pub fn end_deleted(&mut self, tags: &[String], reply: &[u8]) {
+        if !matches!(
+            codec::decode(reply),
+            Ok(ChartReply(Err(Refusal::RegionDeleted)))
+        ) {
+            return;
+        }
+        for tag in tags {
+            end_deleted(&self.context, tag);
+            self.cuts.remove(tag);
+        }
     }
 
     /// Whether a chart is shown to somebody, whatever its k: it is looked at regularly.
@@ -206,7 +241,7 @@ impl Shown {
                 .retain(|tag, _| held.iter().any(|(shown, _)| shown == tag));
             if !self.has_room(tag) {
                 for given_up in places::to_give_up(&held, &reader.address) {
-                    close(&self.context, &given_up);
+                    give_up(&self.context, &given_up);
                     self.cuts.remove(&given_up);
                 }
             }

@@ -8,6 +8,8 @@
  */
 
 const TRY_AGAIN_LATER = 1013;
+/** Our own: the HTTP status of the chart that was shown, behind 4,000. */
+const REGION_DELETED = 4410;
 
 /** Begins the second tag, which says whose a socket is and sleeps with it too. */
 const ADDRESS = "address:";
@@ -65,11 +67,27 @@ export function census(context) {
   return Array.from(owners, ([tag, address]) => `${tag} ${address}`);
 }
 
-/** Closes all sockets of a tag. @param {DurableObjectState} context @param {string} tag */
-export function close(context, tag) {
-  for (const socket of context.getWebSockets(tag)) {
+/** Closes all sockets of a tag, whose place others need. @param {DurableObjectState} context @param {string} tag */
+export const giveUp = (context, tag) => closeAll(context.getWebSockets(tag), TRY_AGAIN_LATER, "others need the place");
+
+/** Closes all sockets of a tag, whose region is no more. @param {DurableObjectState} context @param {string} tag */
+export const endDeleted = (context, tag) => closeAll(context.getWebSockets(tag), REGION_DELETED, "region_deleted");
+
+/**
+ * Closes the sockets that were heard of last before a moment, whether or not anything was sent to them:
+ * whoever goes away before the 101 arrives leaves one that is open for ever, as the runtime tells nobody.
+ * @param {DurableObjectState} context @param {number} heard_since_ms
+ */
+export function closeUnheard(context, heard_since_ms) {
+  const unheard = context.getWebSockets().filter((socket) => isOpen(socket) && heardOf_ms(context, socket) < heard_since_ms);
+  closeAll(unheard, TRY_AGAIN_LATER, "not heard of");
+}
+
+/** @param {WebSocket[]} sockets @param {number} code @param {string} reason */
+function closeAll(sockets, code, reason) {
+  for (const socket of sockets) {
     try {
-      socket.close(TRY_AGAIN_LATER, "others need the place");
+      socket.close(code, reason);
     } catch {
       // The other side closed it just now.
     }

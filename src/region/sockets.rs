@@ -106,6 +106,7 @@ impl Sockets {
         };
         let question = codec::encode(&request.chart_request());
         let kept = self.driver.chart(&question).await;
+        self.shown.borrow_mut().end_deleted(tags, &kept.reply);
         let Some(leaderboard) = live::leaderboard(&kept.reply) else {
             return;
         };

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { after, afterEach, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { transform } from "esbuild";
-import { Service, eventually } from "../runtime/harness.mjs";
+import { ADMIN_TOKEN, Service, eventually } from "../runtime/harness.mjs";
 import { launchChromium } from "./chromium.mjs";
 
 const ROWS = '[data-testid="chart"] li[data-post-id]';
@@ -185,6 +185,36 @@ test("over a socket; by polling while there is none; over a socket again", async
   // One that failed is tried again after a while.
   await page.clock.fastForward(60_000);
   await comes("socket");
+});
+
+test("a page says that it is there, also while its chart stays as it is", async () => {
+  const page = await (await browser.newContext()).newPage();
+  const sent = [];
+  page.on("websocket", (socket) => socket.on("framesent", ({ payload }) => sent.push(payload)));
+  await page.clock.install();
+  await page.goto(`${service.url}/?region=Pluto`);
+  await eventually(async () => assert.match(await page.locator("#status").getAttribute("title"), /over socket$/));
+  for (let pings = 1; pings <= 2; pings++) {
+    await eventually(async () => {
+      await page.clock.fastForward(16_000);
+      assert.deepEqual(sent, Array(pings).fill("ping"));
+    });
+  }
+});
+
+test("a region that is deleted says so, and what was shown of it goes", async () => {
+  await service.addRegions("Doomed");
+  await service.send([{ post_id: "last", region_id: "Doomed" }]);
+  const page = await open("/?region=Doomed");
+  await shows(page, ["last"]);
+  assert.equal((await service.fetch("/regions/Doomed", { method: "DELETE", headers: { authorization: `Bearer ${ADMIN_TOKEN}` } })).status, 200);
+  await eventually(async () => {
+    assert.match(await text(page, "#panel"), /Doomed was deleted/);
+    assert.ok(await page.getByTestId("chart").isHidden());
+    assert.ok(await page.locator("#toast").isHidden());
+  });
+  await page.getByRole("button", { name: "Show worldwide" }).click();
+  await eventually(async () => assert.match(await text(page, "#headline"), /worldwide/));
 });
 
 test("a chart that does not get newer says that it is stale", async () => {

@@ -9,7 +9,7 @@ import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Readers } from "../../scripts/lib/readers.mjs";
 import { retryInMs } from "../../www/page/backoff.js";
-import { CHART_TIMEOUT_MS, Service, eventually } from "./harness.mjs";
+import { ADMIN_TOKEN, CHART_TIMEOUT_MS, Service, eventually } from "./harness.mjs";
 import { CuttableService } from "./outage/service.mjs";
 
 /** A socket whose messages can be waited for. */
@@ -54,13 +54,17 @@ class Listener {
 
 /** Asks for a socket from an address of this machine. @param {Service} service @param {string} address */
 async function open(service, address, query = "timeframe=1h") {
-  const headers = { upgrade: "websocket", connection: "upgrade", "sec-websocket-key": randomBytes(16).toString("base64"), "sec-websocket-version": "13" };
-  const asking = request(`${service.url}/live?${query}`, { localAddress: address, headers, agent: false }).end();
+  const asking = ask(service, address, query);
   return new Promise((done, fail) => {
     asking.on("error", fail);
     asking.on("upgrade", (_, socket) => done({ socket: socket.on("error", () => {}) }));
     asking.on("response", async (answer) => done({ status: answer.statusCode, headers: answer.headers, problem: await json(answer) }));
   });
+}
+
+function ask(service, address, query) {
+  const headers = { upgrade: "websocket", connection: "upgrade", "sec-websocket-key": randomBytes(16).toString("base64"), "sec-websocket-version": "13" };
+  return request(`${service.url}/live?${query}`, { localAddress: address, headers, agent: false }).end();
 }
 
 /** Queries of different charts, of which only 84 are different questions. */
@@ -74,6 +78,8 @@ const CHARTS = ["global", "NA", "SA", "EU", "AF", "AS", "OC"].flatMap((region) =
 const MAX_CHARTS = 256;
 const MAX_CHARTS_OF_ADDRESS = 16;
 
+/** A socket is closed of which nobody has heard for so long. */
+const UNHEARD_MS = 15 * 60_000;
 /** Not more often than once a second. */
 const MESSAGE_INTERVAL_MS = 1_000;
 
@@ -305,6 +311,70 @@ describe("/live, when things go wrong", () => {
       assert.equal(received.close, "1013 too slow");
       assert.ok(received.messages < reader.messages.length, `${received.messages} of ${reader.messages.length} messages`);
       await reader.close();
+    } finally {
+      await service.dispose();
+    }
+  });
+
+  it("a reader who resets the connection before its socket is there leaves none, and one who says ping stays", async () => {
+    const limit = 10;
+    const service = await CuttableService.start({ LIMIT_PER_MINUTE: String(6 * limit) });
+    const sockets = [];
+    try {
+      await service.send([{ post_id: "a" }]);
+      await eventually(() => service.topPosts(QUERY));
+      const query = new URLSearchParams(QUERY).toString();
+      const asking = ask(service, "127.0.0.3", query);
+      asking.on("error", () => {});
+      asking.on("upgrade", (_, socket) => sockets.push(socket));
+      // The chart comes from memory, the socket over a hop to the shard: whichever of these moments it meets.
+      for (let ms = 0; ms < 4 * limit; ms++) {
+        const gone = ask(service, "127.0.0.3", query);
+        gone.on("error", () => {});
+        gone.on("socket", (socket) => socket.once("connect", () => setTimeout(() => socket.resetAndDestroy(), ms / 4)));
+        await new Promise((done) => gone.on("close", done));
+        await sleep(50);
+      }
+      const full = await open(service, "127.0.0.3", query);
+      assert.equal(full.problem?.code, "too_many_sockets", "some are left for dead: the moments fit");
+      await sleep(5_000);
+      await eventually(() => assert.equal(sockets.length, 1));
+      const pong = once(sockets[0], "data");
+      sockets[0].write(Buffer.from([0x81, 0x84, 0, 0, 0, 0, ...Buffer.from("ping")]));
+      await pong;
+      // All but the one that has just said something were heard of a quarter of an hour ago then.
+      await service.later(UNHEARD_MS - 3_000);
+      const closed = closeOf(sockets[0]);
+      await eventually(async () => {
+        const again = await open(service, "127.0.0.3", query);
+        assert.ok(again.socket, JSON.stringify(again));
+        sockets.push(again.socket);
+      });
+      await sleep(3_000);
+      assert.equal(await Promise.race([closed, "open"]), "open");
+      await service.later(2 * UNHEARD_MS);
+      assert.equal(await closed, "1013 not heard of");
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await service.dispose();
+    }
+  });
+
+  it("a region that is deleted closes the sockets of its charts, and no others, and says why", async () => {
+    const service = await Service.start();
+    try {
+      await service.addRegions("Doomed");
+      const reader = new Listener(service, { ...QUERY, region: "Doomed" });
+      const other = new Listener(service, QUERY);
+      await Promise.all([reader, other].map((listener) => listener.until(() => true)));
+      const deleted = await service.fetch("/regions/Doomed", { method: "DELETE", headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+      assert.equal(deleted.status, 200);
+      const late = sleep(CHART_TIMEOUT_MS, { code: 0, reason: "still open" }, { ref: false });
+      const { code, reason } = await Promise.race([reader.closed, late]);
+      assert.deepEqual([code, reason], [4410, "region_deleted"]);
+      await service.send([{ post_id: "z", count: 3 }]);
+      await other.until(listed("z", 3));
+      await other.close();
     } finally {
       await service.dispose();
     }

@@ -124,6 +124,11 @@ function showRows(shown) {
 
 /** @param {import('./api.js').RequestFailed} error @param {number} retryInMs */
 function failed(error, retryInMs) {
+  if (error.code === 'region_deleted') {
+    // What is shown is nobody's chart any more.
+    current = null;
+    status.reset();
+  }
   status.failed(error);
   if (current) return;
   if (error.status === 401) showLocked();
@@ -185,6 +190,8 @@ function showError(error, retryInMs) {
     showPanel('offline', 'You are offline', 'The chart comes by itself when you are back.', again);
   } else if (error.status === 404 && state.region !== GLOBAL) {
     showPanel('error', `There is no region “${state.region}”`, 'The address names one that this service does not have.', button('Show worldwide', () => go({ ...state, region: GLOBAL })));
+  } else if (error.code === 'region_deleted') {
+    showPanel('error', `${regionName()} was deleted`, 'This region has no chart any more. Its plays stay in the worldwide one.', button('Show worldwide', () => go({ ...state, region: GLOBAL })));
   } else if (error.status >= 400 && error.status < 500 && error.status !== 429) {
     showPanel('error', 'The service does not answer this', error.message, button('Back to the first view', () => go(readState(''))));
   } else {

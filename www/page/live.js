@@ -16,8 +16,10 @@ const WHOLE_ANSWER_MS = 8000;
 /** A quiet chart sends nothing, a dead socket neither: after so long one request tells them apart. */
 const SOCKET_SILENT_MS = 15_000;
 const SOCKET_RETRY = { baseMs: 15_000, mostMs: 600_000 };
-/** A reader whom the service does not hear of is taken for one that does not read. */
+/** A reader of whom the service does not hear is taken for one that does not read, or has gone. */
 const PING_MS = 15_000;
+/** What the service closes a socket with whose region was deleted. */
+const REGION_DELETED = 4410;
 
 let socketFailures = 0;
 let socketRetryAt = 0;
@@ -79,14 +81,11 @@ export function watch(query, handlers) {
     url.protocol = url.protocol.replace('http', 'ws');
     const mine = (socket = new WebSocket(url));
     // The next one goes when the answer to the last has come, after everything that was sent before.
-    let pingAt = performance.now() + PING_MS;
+    const ping = () => setTimeout(() => mine.readyState === WebSocket.OPEN && mine.send('ping'), PING_MS);
+    mine.onopen = ping;
     mine.onmessage = (event) => {
       if (mine !== socket) return;
-      if (event.data === 'pong') return void (pingAt = performance.now() + PING_MS);
-      if (performance.now() >= pingAt) {
-        mine.send('ping');
-        pingAt = Infinity;
-      }
+      if (event.data === 'pong') return void ping();
       const chart = parse(event.data);
       if (!chart) return;
       socketWorks = true;
@@ -99,12 +98,14 @@ export function watch(query, handlers) {
       handlers.data(chart, 'socket');
       handlers.alive?.();
     };
-    mine.onclose = () => {
+    mine.onclose = ({ code }) => {
       if (mine !== socket) return;
       socket = undefined;
       const worked = socketWorks;
       socketWorks = false;
       if (stopped || !visible()) return;
+      // The answer says what happened, and whether there is a new region of that name.
+      if (code === REGION_DELETED) return void poll();
       socketRetryAt = Date.now() + retryInMs(socketFailures, SOCKET_RETRY);
       socketFailures += worked ? 0 : 1;
       clearTimeout(timer);

@@ -56,6 +56,11 @@ export class CuttableService extends Service {
     await this.tellShard("/mend");
   }
 
+  /** Lets the clock of the Worker and its shards be so much ahead. @param {number} ms */
+  async later(ms) {
+    await this.tellShard(`/later?ms=${ms}`);
+  }
+
   /** A message to a shard as the Worker would send it. @param {string} path @param {Uint8Array} [message] */
   async tellShard(path, message) {
     const answer = await fetch(`http://127.0.0.1:${this.shardsPort}${path}`, { method: "POST", body: message });

@@ -10,6 +10,7 @@ export { GlobalBoard };
 
 let shards_are_away = false;
 let disk_is_broken = false;
+const now = Date.now.bind(Date);
 
 export default {
   fetch: (request, env, context) => service.fetch(request, { ...cut(env), SHARD: new DurableObjectNamespace(shardOf(env)) }, context),
@@ -34,6 +35,11 @@ export class Shards extends WorkerEntrypoint {
   async fetch(request) {
     const { pathname, searchParams } = new URL(request.url);
     const name = searchParams.get("name");
+    if (pathname === "/later") {
+      const later_ms = Number(searchParams.get("ms"));
+      Date.now = () => now() + later_ms;
+      return new Response();
+    }
     if (name !== null) return this.env.SHARD.getByName(name).fetch(request);
     shards_are_away = pathname === "/cut";
     disk_is_broken = pathname === "/break";
