@@ -555,6 +555,12 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         region_id: "NA".into(),
         asked_ms: change.asked_ms,
     });
+    let up_to = Some(("NA".to_owned(), 39));
+    all.add_owned(&Telling {
+        news: "deleted NA".into(),
+        up_to: up_to.clone(),
+    });
+    all.add_owned(&TellingReply(Ok(up_to)));
     for news in [
         News::Deleted,
         News::Began(Epoch {
@@ -657,11 +663,13 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         began_ms: 1,
         seed: SEED,
     };
-    all.add_owned(&BeginExportReply(Ok(BegunExport {
+    let to_cut = ToCut {
         at_ms: NOW_MS,
         epoch,
-        shards: vec![("NA/1".into(), Some("enam".into()), 2)],
-    })));
+        shards: vec![("NA/1".into(), 2, Some("enam".into()))],
+    };
+    all.add_owned(&BeginExportReply(Ok(to_cut.clone())));
+    all.add_owned(&ExportReply(Ok(ExportAnswer::Tell(to_cut))));
     all.add(&CutRequest {
         region_id: "NA/1",
         shard: 1,

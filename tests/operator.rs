@@ -105,7 +105,7 @@ impl Node {
     }
 
     /// Hears of an export.
-    fn is_to_cut(&mut self, begun: &BegunExport) -> bool {
+    fn is_to_cut(&mut self, begun: &ToCut) -> bool {
         let random = self.random();
         let request = CutRequest {
             region_id: &self.key,
@@ -1197,4 +1197,43 @@ fn an_export_that_nobody_reads_is_over_an_hour_after_its_moment_however_often_th
         }
         assert!(now_ms > at_ms + 40 * MINUTE_MS, "it outlives a start");
     }
+}
+
+#[test]
+fn shards_that_are_more_than_one_request_may_tell_of_an_export_are_handed_out_until_all_were() {
+    let mut world = World::new();
+    let wide = PutRegion {
+        region_id: "WIDE".into(),
+        region_name: None,
+        shards: Some(100),
+        hint: Some(Some("enam".into())),
+    };
+    let (global, storage) = (&mut world.global, &world.storage);
+    global.put_region(storage, &wide, NOW_MS).unwrap();
+    let regions = &global.table().regions;
+    let in_all: u32 = regions.iter().map(|region| region.most_shards()).sum();
+    let mut batches = vec![global.begin_export(storage, NOW_MS).unwrap()];
+    let request = ExportRequest {
+        at_ms: batches[0].at_ms,
+        position: ExportPosition {
+            table: 0,
+            key: Vec::new(),
+        },
+    };
+    loop {
+        match global.export(storage, &request, NOW_MS + 1_000).unwrap() {
+            ExportAnswer::Tell(batch) => batches.push(batch),
+            ExportAnswer::Wait { .. } => break,
+            ExportAnswer::Page(_) => unreachable!("the moment is to come"),
+        }
+    }
+    let told = batches.iter().flat_map(|batch| &batch.shards);
+    let mut told: Vec<_> = told.cloned().collect();
+    assert!(batches.iter().all(|it| it.shards.len() <= SHARDS_A_REQUEST));
+    assert!(batches.iter().all(|it| it.at_ms == request.at_ms));
+    assert!(told.contains(&("WIDE".into(), 99, Some("enam".into()))));
+    let all = told.len();
+    told.sort();
+    told.dedup();
+    assert_eq!((all, told.len()), (in_all as usize, in_all as usize));
 }

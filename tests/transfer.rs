@@ -93,6 +93,7 @@ impl World {
                     now_ms += ms;
                     continue;
                 }
+                ExportAnswer::Tell(_) => continue,
                 ExportAnswer::Page(page) => page,
             };
             assert_eq!((page.seed, page.damaged_rows), (self.seed, 0));

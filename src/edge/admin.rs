@@ -7,7 +7,8 @@ use super::access::{Token, require};
 use super::answer::Answer;
 use super::problem::Problem;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, body, leaderboards, regions, table, transfer};
+use super::telling::{Teller, shards_of};
+use super::{ASK_TIMEOUT_MS, body, leaderboards, table, transfer};
 use crate::platform::{call as ask, global_stub};
 use crate::topology::RegionTable;
 use crate::window::{kept_days, rfc3339};
@@ -73,16 +74,17 @@ pub async fn reset(call: &Call) -> Result<Answer, Problem> {
     let untold = untold.filter(|deleted| deleted.claim_until_ms.is_none());
     let untold = untold.map(|deleted| &deleted.region);
     let regions = done.table.regions.iter().chain(untold);
-    let shards = regions.flat_map(|region| {
-        let told = move |shard| (region.key(), region.hint.as_deref(), shard);
-        (0..region.most_shards()).map(told)
-    });
-    let news = News::Began(done.table.epoch());
-    if let Err(error) = regions::tell_all(&call.env, shards, news).await {
-        let detail = "counting begins anew, but not every shard has been told of it, and what one \
-                      takes until then is lost; send the same request again";
-        return Err(regions::not_announced(&error, detail));
-    }
+    let shards = regions.flat_map(|region| shards_of(region, region.most_shards()));
+    let epoch = done.table.epoch();
+    let name = format!("began {}", epoch.began_ms);
+    Teller::new(&call.env)
+        .announce(&name, News::Began(epoch), shards)
+        .await
+        .map_err(|untold| {
+            untold.problem(
+                "counting begins anew, but what a shard takes until it has been told is lost",
+            )
+        })?;
     let mut body = about(&done.table);
     if let Value::Object(members) = &mut body {
         members.insert("repeated".into(), done.repeated.into());

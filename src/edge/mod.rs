@@ -24,6 +24,7 @@ mod problem;
 mod regions;
 mod request;
 mod table;
+mod telling;
 mod transfer;
 mod www;
 

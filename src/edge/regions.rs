@@ -1,8 +1,5 @@
 //! `/regions`: which there are, and making or changing one.
 
-use std::borrow::Cow;
-
-use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use worker::Env;
@@ -12,23 +9,18 @@ use super::answer::Answer;
 use super::posts::given;
 use super::problem::Problem;
 use super::request::Call;
+use super::telling::{Teller, shards_of};
 use super::{ASK_TIMEOUT_MS, body, table};
 use crate::codec::{self, Record};
-use crate::log::report;
-use crate::platform::{call as ask, call_raw, global_stub, shard_stub};
+use crate::platform::{call as ask, call_raw, global_stub};
 use crate::topology::{DeletedRegion, Region, RegionTable};
 use crate::window::rfc3339;
 use crate::wire::{
-    Announcement, AnnouncementReply, DeleteRegion, DeleteRegionReply, News, PutRegion,
-    PutRegionReply, RegionsReply, Told,
+    DeleteRegion, DeleteRegionReply, News, PutRegion, PutRegionReply, RegionsReply, Told,
 };
 
 /// A region's fields are few and short.
 const MAX_BYTES: usize = 16 << 10;
-/// How long a shard may take to know of a change of their number, and how many are told at once:
-/// the platform opens at most six connections for a request.
-const ANNOUNCE_TIMEOUT_MS: u64 = 5_000;
-pub const SHARDS_AT_ONCE: usize = 6;
 
 #[derive(Deserialize)]
 struct RegionBody {
@@ -90,16 +82,17 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
         hint: given.hint,
     };
     let table = table_now(&call.env).await?;
-    announce_deletions(&call.env, &table, &request.region_id).await?;
+    let mut teller = Teller::new(&call.env);
+    announce_deletions(&mut teller, &call.env, &table, &request.region_id).await?;
     // A change of the number is taken only when all know of the one before.
     if request.shards.is_some()
         && let Some(region) = table.find(&request.region_id)
     {
-        announce(&call.env, region).await?;
+        announce(&mut teller, &call.env, region).await?;
     }
     let region = change(&call.env, "/put-region", &request).await?;
     table::forget();
-    announce(&call.env, &region).await?;
+    announce(&mut teller, &call.env, &region).await?;
     Ok(Answer::json(&region_json(&region)))
 }
 
@@ -109,14 +102,15 @@ pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let away = |error| Problem::away("the global object", &error);
     let table = table_now(&call.env).await?;
-    announce_deletions(&call.env, &table, &region_id).await?;
+    let mut teller = Teller::new(&call.env);
+    announce_deletions(&mut teller, &call.env, &table, &region_id).await?;
     let stub = global_stub(&call.env).map_err(away)?;
     let request = DeleteRegion { region_id };
     let reply = ask(&stub, "/delete-region", &request, ASK_TIMEOUT_MS).await;
     let DeleteRegionReply(reply) = reply.map_err(away)?;
     let deleted = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
     table::forget();
-    announce_deletion(&call.env, &deleted).await?;
+    announce_deletion(&mut teller, &call.env, &deleted).await?;
     Ok(Answer::json(&json!({
         "region_id": deleted.region.region_id,
         "deleted": rfc3339(deleted.deleted_ms),
@@ -131,12 +125,13 @@ async fn table_now(env: &Env) -> Result<RegionTable, Problem> {
 /// Before an id is made or deleted again: nobody would come back to the region of before, and batches
 /// would be claimed at it for ever.
 async fn announce_deletions(
+    teller: &mut Teller<'_>,
     env: &Env,
     table: &RegionTable,
     region_id: &str,
 ) -> Result<(), Problem> {
     for deleted in table.untold_deletions(region_id) {
-        announce_deletion(env, deleted).await?;
+        announce_deletion(teller, env, deleted).await?;
     }
     Ok(())
 }
@@ -144,16 +139,21 @@ async fn announce_deletions(
 /// Tells every shard of a region that it was deleted, and the global object that they know.
 ///
 /// # Errors
-/// 503 if one does not answer.
-async fn announce_deletion(env: &Env, deleted: &DeletedRegion) -> Result<(), Problem> {
+/// 503 as long as not all of them know.
+async fn announce_deletion(
+    teller: &mut Teller<'_>,
+    env: &Env,
+    deleted: &DeletedRegion,
+) -> Result<(), Problem> {
     let region = &deleted.region;
-    let shards = 0..region.most_shards();
-    let shards = shards.map(|shard| (region.key(), region.hint.as_deref(), shard));
-    if let Err(error) = tell_all(env, shards, News::Deleted).await {
-        let detail = "a region of this id is deleted, but not every shard of it has been told, and may \
-                      take plays until then; send it again";
-        return Err(not_announced(&error, detail));
-    }
+    let shards = shards_of(region, region.most_shards());
+    let name = format!("deleted {}", region.key());
+    let told = teller.announce(&name, News::Deleted, shards).await;
+    told.map_err(|untold| {
+        untold.problem(
+            "a region of this id is deleted, but a shard of it may take plays until it has been told",
+        )
+    })?;
     if deleted.claim_until_ms.is_none() {
         let told = Told {
             region_id: region.key().into_owned(),
@@ -182,68 +182,28 @@ async fn change<Q: Record + Serialize>(
 /// global object that they do.
 ///
 /// # Errors
-/// 503 if one does not answer. The change takes effect all the same, and batches that it moves
+/// 503 as long as not all of them know. The change takes effect all the same, and batches that it moves
 /// are claimed, which costs a message each, until this is done.
-async fn announce(env: &Env, region: &Region) -> Result<(), Problem> {
+async fn announce(teller: &mut Teller<'_>, env: &Env, region: &Region) -> Result<(), Problem> {
     let Some((change_of_shards, shards)) = region.untold() else {
         return Ok(());
     };
-    let shards = (0..shards).map(|shard| (region.key(), region.hint.as_deref(), shard));
-    if let Err(error) = tell_all(env, shards, News::Shards(change_of_shards)).await {
-        let detail = "the change is stored, but not every shard has been told of it; \
-                      send it again, to spare each batch that moves a second message";
-        return Err(not_announced(&error, detail));
-    }
+    let asked_ms = change_of_shards.asked_ms;
+    let name = format!("shards {asked_ms} {}", region.key());
+    let news = News::Shards(change_of_shards);
+    let told = teller
+        .announce(&name, news, shards_of(region, shards))
+        .await;
+    told.map_err(|untold| {
+        untold.problem(
+            "the change is stored; until all shards have been told, each batch that moves costs a second message",
+        )
+    })?;
     let told = Told {
         region_id: region.region_id.clone(),
-        asked_ms: change_of_shards.asked_ms,
+        asked_ms,
     };
     change(env, "/told", &told).await.map(drop)
-}
-
-pub fn not_announced(error: &worker::Error, detail: &str) -> Problem {
-    report!("worker", "telling shards: {error}");
-    Problem::busy("not_announced", 2, detail)
-}
-
-/// Tells shards, by the keys of their regions with a hint where they live; all of them, also where one
-/// does not answer.
-///
-/// # Errors
-/// What was wrong with the first of those that cannot be said to know.
-pub async fn tell_all<'a>(
-    env: &Env,
-    shards: impl Iterator<Item = (Cow<'a, str>, Option<&'a str>, u32)>,
-    news: News,
-) -> worker::Result<()> {
-    let told = shards.map(async |(key, hint, shard)| {
-        let announcement = Announcement {
-            region_id: &key,
-            shard,
-            news,
-        };
-        ask_shard(env, "/announce", (&key, hint, shard), &announcement).await
-    });
-    let told: Vec<worker::Result<()>> = stream::iter(told)
-        .buffer_unordered(SHARDS_AT_ONCE)
-        .collect()
-        .await;
-    told.into_iter().collect()
-}
-
-/// Asks one shard to take note of something.
-///
-/// # Errors
-/// When it cannot be said to have done so.
-pub async fn ask_shard<Q: Record + Serialize>(
-    env: &Env,
-    path: &str,
-    (key, hint, shard): (&str, Option<&str>, u32),
-    message: &Q,
-) -> worker::Result<()> {
-    let stub = shard_stub(env, key, shard, hint)?;
-    let AnnouncementReply(reply) = ask(&stub, path, message, ANNOUNCE_TIMEOUT_MS).await?;
-    reply.map_err(|refusal| worker::Error::from(format!("shard {key}/{shard}: {refusal:?}")))
 }
 
 fn region_json(region: &Region) -> Value {

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use worker::Delay;
@@ -20,18 +19,18 @@ use super::access::{Token, require};
 use super::answer::Answer;
 use super::problem::Problem;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, body, posts, regions, table};
+use super::telling::Teller;
+use super::{ASK_TIMEOUT_MS, body, posts, table};
 use crate::codec;
 use crate::leaderboard::Card;
-use crate::log::report;
 use crate::platform::{call as ask, global_stub, now_ms, random_bytes};
 use crate::play::lines;
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey, parse_rfc3339_ms, rfc3339};
 use crate::wire::{
-    BeginExport, BeginExportReply, BegunExport, CatalogEntry, CutRequest, ExportAnswer,
-    ExportCursor, ExportPage, ExportPosition, ExportReply, ExportRequest, ImportReply,
-    ImportRequest, ImportRow, PutRegion, TransferPane, TransferRow,
+    BeginExport, BeginExportReply, CatalogEntry, ExportAnswer, ExportCursor, ExportPage,
+    ExportPosition, ExportReply, ExportRequest, ImportReply, ImportRequest, ImportRow, PutRegion,
+    ToCut, TransferPane, TransferRow,
 };
 
 /// The version of the lines.
@@ -79,7 +78,9 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
         };
         return Ok(answer(text).with_header("Link", link(&first)));
     };
-    let page = page(call, &before).await?;
+    let Some(page) = page(call, &before).await? else {
+        return Ok(answer(text).with_header("Link", link(&before)));
+    };
     let seed = Seed::from_bytes(page.seed);
     for row in &page.rows {
         push_line(&mut text, &line_of(row, seed));
@@ -107,40 +108,20 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
     Ok(answer(text).with_header("Link", link(&next)))
 }
 
-/// Sets the moment, and tells every shard of it. One that is not told does not cut its log: then the
-/// export says that plays are missing.
-async fn begin(call: &Call) -> Result<BegunExport, Problem> {
+/// Sets the moment, and tells the first shards of it.
+async fn begin(call: &Call) -> Result<ToCut, Problem> {
     let away = |error| Problem::away("the global object", &error);
     let stub = global_stub(&call.env).map_err(away)?;
     let reply = ask(&stub, "/begin-export", &BeginExport, ASK_TIMEOUT_MS).await;
     let BeginExportReply(reply) = reply.map_err(away)?;
     let begun = reply.map_err(|refusal| Problem::refused(refusal, "bad_cursor"))?;
-    let (at_ms, epoch) = (begun.at_ms, begun.epoch);
-    let shards = begun.shards.iter().flat_map(|(key, hint, shards)| {
-        let of_region = move |shard| (key.as_str(), hint.as_deref(), shard);
-        (0..*shards).map(of_region)
-    });
-    let told = shards.map(async |(region_id, hint, shard)| {
-        let request = CutRequest {
-            region_id,
-            shard,
-            epoch,
-            at_ms,
-        };
-        regions::ask_shard(&call.env, "/cut", (region_id, hint, shard), &request).await
-    });
-    let told: Vec<worker::Result<()>> = stream::iter(told)
-        .buffer_unordered(regions::SHARDS_AT_ONCE)
-        .collect()
-        .await;
-    for error in told.into_iter().filter_map(Result::err) {
-        report!("worker", "export: {error}");
-    }
+    Teller::new(&call.env).cut(&begun).await;
     Ok(begun)
 }
 
-/// The page at a cursor. Who comes too early waits a little, and then comes again.
-async fn page(call: &Call, cursor: &ExportCursor) -> Result<ExportPage, Problem> {
+/// The page at a cursor; none as long as there are shards to be told. Who comes too early waits a little,
+/// and then comes again.
+async fn page(call: &Call, cursor: &ExportCursor) -> Result<Option<ExportPage>, Problem> {
     let away = |error| Problem::away("the global object", &error);
     let stub = global_stub(&call.env).map_err(away)?;
     let request = ExportRequest {
@@ -152,7 +133,11 @@ async fn page(call: &Call, cursor: &ExportCursor) -> Result<ExportPage, Problem>
         let reply = ask(&stub, "/export", &request, ASK_TIMEOUT_MS).await;
         let ExportReply(reply) = reply.map_err(away)?;
         match reply.map_err(|refusal| Problem::refused(refusal, "bad_cursor"))? {
-            ExportAnswer::Page(page) => return Ok(page),
+            ExportAnswer::Page(page) => return Ok(Some(page)),
+            ExportAnswer::Tell(to_cut) => {
+                Teller::new(&call.env).cut(&to_cut).await;
+                return Ok(None);
+            }
             ExportAnswer::Wait { ms } => Delay::from(Duration::from_millis(ms)).await,
         }
     }

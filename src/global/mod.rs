@@ -75,6 +75,7 @@ mod regions;
 mod room;
 mod runs;
 mod state;
+mod telling;
 mod transfer;
 mod work;
 

@@ -63,17 +63,29 @@ pub type RowsUpTo = (Vec<StoredRow>, Vec<u8>);
 /// An export whose shards have not all told what they had.
 pub struct Cutting {
     pub at_ms: u64,
+    /// Who is still to hear of it, the next one last.
+    unheard: Vec<ShardName>,
     expected: BTreeSet<ShardName>,
     cuts: BTreeMap<ShardName, (u128, Cut)>,
 }
 
 impl Cutting {
-    pub fn new(at_ms: u64, expected: BTreeSet<ShardName>) -> Self {
+    pub fn new(at_ms: u64, mut shards: Vec<ShardName>) -> Self {
+        shards.reverse();
         Cutting {
             at_ms,
-            expected,
+            expected: shards.iter().cloned().collect(),
+            unheard: shards,
             cuts: BTreeMap::new(),
         }
+    }
+
+    /// Takes so many of the shards that are still to hear of it.
+    pub fn hand_out(&mut self, shards: usize) -> Vec<ShardName> {
+        let rest = self.unheard.len().saturating_sub(shards);
+        let mut next = self.unheard.split_off(rest);
+        next.reverse();
+        next
     }
 
     pub fn is_over(&self, now_ms: u64) -> bool {

@@ -119,6 +119,11 @@ impl DurableObject for GlobalBoard {
                 }),
             )),
             "/import" => answer(&ImportReply(inner.import(&message, now_ms).await)),
+            "/telling" => answer(&TellingReply(
+                inner.ask(&message, |global, storage, request: Telling| {
+                    global.telling(storage, request)
+                }),
+            )),
             "/told" => answer(&PutRegionReply(
                 inner.ask(&message, |global, storage, request: Told| {
                     global.told(storage, &request, now_ms)

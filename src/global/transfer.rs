@@ -16,7 +16,7 @@
 //! has no plays yet takes the seed as well; then filters merge cell by cell, and bounds are the
 //! same as they were. Regions and entries of the catalog that are there already stay as they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +31,9 @@ use crate::summary::{Seed, Summary};
 use crate::topology::{DeletedRegion, Region, parts_of_key};
 use crate::window::{DAY_MS, Level, PaneKey, expires_before_ms};
 use crate::wire::{
-    BegunExport, CatalogEntry, ExportAnswer, ExportPage, ExportPosition, ExportRequest,
-    ImportRequest, ImportRow, Imported, PostPatch, PutRegion, Refusal, TransferPane, TransferRow,
+    CatalogEntry, ExportAnswer, ExportPage, ExportPosition, ExportRequest, ImportRequest,
+    ImportRow, Imported, PostPatch, PutRegion, Refusal, SHARDS_A_REQUEST, ToCut, TransferPane,
+    TransferRow,
 };
 
 /// Stored bytes of a page; one row may be larger.
@@ -85,11 +86,7 @@ impl Global {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn begin_export(
-        &mut self,
-        storage: &impl Storage,
-        now_ms: u64,
-    ) -> Result<BegunExport, Refusal> {
+    pub fn begin_export(&mut self, storage: &impl Storage, now_ms: u64) -> Result<ToCut, Refusal> {
         self.moment.forget(storage).map_err(refused)?;
         let live = self.table.regions.iter();
         // What a shard has is pushed within days, or its storage is lost.
@@ -97,21 +94,39 @@ impl Global {
             |region: &&DeletedRegion| now_ms.saturating_sub(region.deleted_ms) < DELETED_CUT_FOR_MS;
         let deleted = self.table.deleted.iter().filter(is_recent);
         let deleted = deleted.map(|deleted| &deleted.region);
-        let to_tell = |region: &Region| {
-            let key = region.key().into_owned();
-            (key, region.hint.clone(), region.most_shards())
-        };
-        let shards: Vec<(String, Option<String>, u32)> = live.chain(deleted).map(to_tell).collect();
-        let each = |(key, _, shards): &(String, _, u32)| {
-            let key = key.clone();
-            (0..*shards).map(move |shard| (key.clone(), shard))
-        };
-        let expected: BTreeSet<ShardName> = shards.iter().flat_map(each).collect();
-        let ahead_ms = CUT_AHEAD_MS + CUT_AHEAD_A_SHARD_MS * expected.len() as u64;
+        let regions = live.chain(deleted);
+        let shards: Vec<ShardName> = regions
+            .flat_map(|region| {
+                let key = region.key().into_owned();
+                (0..region.most_shards()).map(move |shard| (key.clone(), shard))
+            })
+            .collect();
+        let ahead_ms = CUT_AHEAD_MS + CUT_AHEAD_A_SHARD_MS * shards.len() as u64;
         let at_ms = now_ms.saturating_add(ahead_ms);
-        self.cutting = Some(Cutting::new(at_ms, expected));
-        Ok(BegunExport {
+        self.cutting = Some(Cutting::new(at_ms, shards));
+        Ok(self.next_to_cut().unwrap_or(ToCut {
             at_ms,
+            epoch: self.table.epoch(),
+            shards: Vec::new(),
+        }))
+    }
+
+    /// Hands out shards that are to hear of the moment to come; `None` where all were.
+    fn next_to_cut(&mut self) -> Option<ToCut> {
+        let cutting = self.cutting.as_mut()?;
+        let shards = cutting.hand_out(SHARDS_A_REQUEST);
+        let hint_of = |key: &str| {
+            let deleted = self.table.deleted.iter().map(|deleted| &deleted.region);
+            let mut regions = self.table.regions.iter().chain(deleted);
+            regions.find(|region| region.key() == key)?.hint.clone()
+        };
+        let shards = shards.into_iter().map(|(key, shard)| {
+            let hint = hint_of(&key);
+            (key, shard, hint)
+        });
+        let shards: Vec<(String, u32, Option<String>)> = shards.collect();
+        (!shards.is_empty()).then(|| ToCut {
+            at_ms: cutting.at_ms,
             epoch: self.table.epoch(),
             shards,
         })
@@ -129,6 +144,9 @@ impl Global {
     ) -> Result<ExportAnswer, Refusal> {
         if (self.cutting.as_ref()).is_some_and(|cutting| cutting.at_ms == request.at_ms) {
             if !self.moment_is_due(now_ms) {
+                if let Some(to_cut) = self.next_to_cut() {
+                    return Ok(ExportAnswer::Tell(to_cut));
+                }
                 return Ok(ExportAnswer::Wait { ms: ASK_AGAIN_MS });
             }
             self.flush(storage, now_ms).map_err(refused)?;

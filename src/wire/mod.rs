@@ -65,6 +65,8 @@ records! {
     BeginExportReply = 70 v 1;
     CutRequest<'a> = 71 v 1;
     ShardReport<'a> = 75 v 1;
+    Telling = 76 v 1;
+    TellingReply = 77 v 1;
 }
 
 /// One play of a batch.
@@ -194,6 +196,25 @@ pub struct Told {
     /// [`Change::asked_ms`].
     pub asked_ms: u64,
 }
+
+/// Shards that one request tells something. The platform lets a request ask 50 others on its free plan,
+/// 1,000 on the paid one: so many, and ten for what goes before and after. 10,000 shards take 250 requests
+/// of a few tenths of a second.
+pub const SHARDS_A_REQUEST: usize = 40;
+
+/// Worker → global: how far telling shards some news has come, which takes more than one request.
+/// Remembered as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telling {
+    /// No other news have this name.
+    pub news: String,
+    /// The last of those that know, by its region's key and its number; none to ask.
+    pub up_to: Option<(String, u32)>,
+}
+
+/// Global → Worker: the last shard that is known to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TellingReply(pub Result<Option<(String, u32)>, Refusal>);
 
 /// What one push may be. The shard that fills a push and the global object that checks it keep
 /// these same limits, so whatever a shard has to tell goes out.
@@ -654,22 +675,23 @@ pub struct BeginExport;
 
 /// Global → Worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BeginExportReply(pub Result<BegunExport, Refusal>);
+pub struct BeginExportReply(pub Result<ToCut, Refusal>);
 
-/// An export whose moment is still to come.
+/// Shards that are to hear of the moment of an export, which is still to come: [`SHARDS_A_REQUEST`] at
+/// most.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BegunExport {
+pub struct ToCut {
     /// The moment, by the clock of the global object.
     pub at_ms: u64,
     pub epoch: Epoch,
-    /// Who is to cut its log then: the key of a region, its hint, and how many shards.
-    pub shards: Vec<(String, Option<String>, u32)>,
+    /// Who is to cut its log then: the key of a region, the number, and a hint where it lives.
+    pub shards: Vec<(String, u32, Option<String>)>,
 }
 
 /// Worker → global: everything that was kept at a moment, from here on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportRequest {
-    /// [`BegunExport::at_ms`].
+    /// [`ToCut::at_ms`].
     pub at_ms: u64,
     pub position: ExportPosition,
 }
@@ -698,13 +720,15 @@ pub enum ExportAnswer {
     Wait {
         ms: u64,
     },
+    /// As long as shards are to hear of it: these are handed out, and to be told.
+    Tell(ToCut),
     Page(ExportPage),
 }
 
 /// What an export remembers from page to page; readers hand it back as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportCursor {
-    /// [`BegunExport::at_ms`].
+    /// [`ToCut::at_ms`].
     pub at_ms: u64,
     pub position: ExportPosition,
     /// Lines before this page.

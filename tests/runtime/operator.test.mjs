@@ -294,6 +294,64 @@ describe("while senders go on", { timeout: 600_000 }, () => {
   });
 });
 
+describe("more shards than one request may tell", { timeout: 120_000 }, () => {
+  const MANY = "Many";
+  const SHARDS = 100;
+  /** @type {Service} */
+  let service;
+  before(async () => {
+    service = await Service.start();
+    assert.equal((await service.put(`/regions/${MANY}`, { shards: SHARDS })).status, 200);
+  });
+  after(() => service?.dispose());
+
+  /** Sends a request until it is carried out. @returns {Promise<number[]>} how many knew after each before the last */
+  async function untilTold(send, between = async () => {}) {
+    const told = [];
+    for (;;) {
+      const answer = await send();
+      if (answer.status === 200) return told;
+      const problem = await readProblem(answer, 503);
+      assert.deepEqual([problem.code, problem.of > SHARDS - 1, answer.headers.get("retry-after")], ["not_announced", true, "1"], problem.detail);
+      told.push(problem.told);
+      await between();
+    }
+  }
+
+  test("an export tells them all, page by page, before its moment", async () => {
+    await Promise.all(Array.from({ length: 200 }, (_, index) => service.send([{ post_id: "cut", region_id: MANY }], `cut ${index}`)));
+    const file = join(service.state, "many.ndjson");
+    const { code, stderr } = await command("backup", "--url", service.url, "--to", file);
+    assert.equal(code, 0, stderr);
+    assert.doesNotMatch(stderr, /trying again/);
+    const lines = readFileSync(file, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line));
+    assert.equal(lines.at(-1).complete, true);
+    const all = lines.find((line) => line.kind === "pane" && line.scope === MANY && line.level === "all");
+    assert.equal(all.total_views, 200);
+  });
+
+  test("counting begins anew for all of them, the same request after the other, also where the server is killed in between", async () => {
+    const { installation_id: id } = await installation(service);
+    const told = await untilTold(() => reset(service, id), async () => {
+      await service.kill();
+      await service.launch();
+    });
+    assert.deepEqual(told, [40, 80], "it goes on, and none is told twice");
+    assert.equal((await (await reset(service, id)).json()).repeated, true);
+    await service.send([{ post_id: "anew", region_id: MANY }]);
+    await eventually(async () => assert.deepEqual(await counts(service), new Map([["anew", 1]])));
+  });
+
+  test("a region of so many is deleted, and its id made again only when all of them know", async () => {
+    assert.deepEqual(await untilTold(() => deleteRegion(service, MANY)), [40, 80]);
+    assert.equal((await deleteRegion(service, MANY)).status, 200);
+    assert.equal((await service.put(`/regions/${MANY}`, { shards: SHARDS })).status, 200);
+    const half = await deleteRegion(service, MANY);
+    assert.equal((await readProblem(half, 503)).told, 40);
+    assert.deepEqual(await untilTold(() => service.put(`/regions/${MANY}`, { shards: 1 })), [80]);
+  });
+});
+
 describe("a batch that is sent again after its region was deleted", { timeout: 60_000 }, () => {
   test("counts once, whether the region was made again or another one takes its place", async () => {
     const service = await start();

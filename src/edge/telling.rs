@@ -1,0 +1,173 @@
+//! Telling shards what they must know, all of them, whatever it is: this is the only place that does.
+//!
+//! The platform lets one request ask so many others (50 on its free plan), and an installation may have
+//! 10,000 shards. So one request tells [`SHARDS_A_REQUEST`] of them, the global object remembers up to
+//! which, and the same request sent again goes on from there; its answer says how many know. Fewer
+//! shards than that cost no message more. What is remembered is of the last news alone: where two
+//! requests tell of different ones in turn, each begins at the front again, and who knows already is
+//! told once more.
+
+use std::borrow::Cow;
+
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use worker::Env;
+
+use super::ASK_TIMEOUT_MS;
+use super::problem::Problem;
+use crate::codec::Record;
+use crate::log::report;
+use crate::platform::{call as ask, global_stub, shard_stub};
+use crate::topology::Region;
+use crate::wire::{
+    Announcement, AnnouncementReply, CutRequest, News, SHARDS_A_REQUEST, Telling, TellingReply,
+    ToCut,
+};
+
+/// How long a shard may take, and how many are told at once: the platform opens at most six connections
+/// for a request.
+const TIMEOUT_MS: u64 = 5_000;
+const AT_ONCE: usize = 6;
+
+/// A shard: the key of its region, its number, and a hint where it lives.
+type Shard<'a> = (Cow<'a, str>, u32, Option<&'a str>);
+
+/// The shards of a region, up to a number.
+pub fn shards_of(region: &Region, shards: u32) -> impl Iterator<Item = Shard<'_>> {
+    (0..shards).map(|shard| (region.key(), shard, region.hint.as_deref()))
+}
+
+/// What one request tells.
+pub struct Teller<'a> {
+    env: &'a Env,
+    /// How many more shards it may tell.
+    left: usize,
+}
+
+/// Not every shard knows; who sends the same request again goes on.
+pub struct Untold {
+    told: usize,
+    of: usize,
+}
+
+impl Untold {
+    /// What is said of it: `what` happened, and what follows while some do not know.
+    pub fn problem(&self, what: &str) -> Problem {
+        let Untold { told, of } = *self;
+        let detail = format!("{what}: {told} of {of} shards know; send the same request again");
+        let mut problem = Problem::busy("not_announced", 1, &detail);
+        problem.more.insert("told".into(), told.into());
+        problem.more.insert("of".into(), of.into());
+        problem
+    }
+}
+
+impl<'a> Teller<'a> {
+    pub fn new(env: &'a Env) -> Self {
+        Teller {
+            env,
+            left: SHARDS_A_REQUEST,
+        }
+    }
+
+    /// Tells shards news of a name that no other news has.
+    ///
+    /// # Errors
+    /// Where not all of them are known to know.
+    pub async fn announce(
+        &mut self,
+        name: &str,
+        news: News,
+        shards: impl Iterator<Item = Shard<'_>>,
+    ) -> Result<(), Untold> {
+        let mut shards: Vec<Shard<'_>> = shards.collect();
+        // An order that holds when regions are made or deleted in between.
+        shards.sort();
+        let (of, is_long) = (shards.len(), shards.len() > self.left);
+        let known = match is_long {
+            true => self.remembered(name, None).await.unwrap_or_default(),
+            false => None,
+        };
+        let is_told = |(key, shard, _): &Shard<'_>| {
+            let known = known.as_ref();
+            known.is_some_and(|(up_to, number)| (&**key, *shard) <= (&**up_to, *number))
+        };
+        shards.retain(|shard| !is_told(shard));
+        let known = of - shards.len();
+        let batch = &shards[..shards.len().min(self.left)];
+        self.left -= batch.len();
+        let heard = self
+            .tell("/announce", batch, |region_id, shard| Announcement {
+                region_id,
+                shard,
+                news,
+            })
+            .await;
+        let told = heard.iter().take_while(|heard| **heard).count();
+        let last = told.checked_sub(1).and_then(|last| batch.get(last));
+        if let Some((key, shard, _)) = last.filter(|_| is_long) {
+            let up_to = Some((key.clone().into_owned(), *shard));
+            if let Err(error) = self.remembered(name, up_to).await {
+                report!("worker", "telling shards: {error}");
+            }
+        }
+        let told = known + told;
+        if told == of {
+            Ok(())
+        } else {
+            Err(Untold { told, of })
+        }
+    }
+
+    /// Tells shards of the moment of an export. One that does not hear of it does not cut its log: then
+    /// the export says that plays are missing.
+    pub async fn cut(&mut self, to_cut: &ToCut) {
+        let shards = to_cut.shards.iter();
+        let shards: Vec<Shard<'_>> = shards
+            .map(|(key, shard, hint)| (Cow::from(key), *shard, hint.as_deref()))
+            .collect();
+        self.tell("/cut", &shards, |region_id, shard| CutRequest {
+            region_id,
+            shard,
+            epoch: to_cut.epoch,
+            at_ms: to_cut.at_ms,
+        })
+        .await;
+    }
+
+    /// Whether each of some shards has taken note.
+    async fn tell<'b, Q: Record + Serialize + 'b>(
+        &self,
+        path: &str,
+        shards: &'b [Shard<'b>],
+        message: impl Fn(&'b str, u32) -> Q,
+    ) -> Vec<bool> {
+        let tell = async |(key, shard, hint): &'b Shard<'b>| {
+            let stub = shard_stub(self.env, key, *shard, *hint)?;
+            let message = message(key, *shard);
+            let AnnouncementReply(reply) = ask(&stub, path, &message, TIMEOUT_MS).await?;
+            reply.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))
+        };
+        let told = shards.iter().map(async |shard| {
+            let told = tell(shard).await;
+            told.inspect_err(|error| {
+                report!("worker", "{path} of {}/{}: {error}", shard.0, shard.1);
+            })
+            .is_ok()
+        });
+        stream::iter(told).buffered(AT_ONCE).collect().await
+    }
+
+    /// Up to which shard news were told, as the global object remembers; `up_to` is to be remembered.
+    async fn remembered(
+        &self,
+        name: &str,
+        up_to: Option<(String, u32)>,
+    ) -> worker::Result<Option<(String, u32)>> {
+        let stub = global_stub(self.env)?;
+        let news = name.to_owned();
+        let TellingReply(reply) =
+            ask(&stub, "/telling", &Telling { news, up_to }, ASK_TIMEOUT_MS).await?;
+        reply.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))
+    }
+}

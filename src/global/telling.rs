@@ -1,0 +1,64 @@
+//! How far telling shards some news has come: for news that take more than one request. One row, of the
+//! news that were told last; it may be lost, then shards are told again.
+
+use super::Global;
+use crate::codec;
+use crate::storage::{Storage, StorageError, Table, Write};
+use crate::wire::{Refusal, Telling};
+
+const KEY: &[u8] = b"telling";
+
+impl Global {
+    /// Remembers up to which shard news were told, where a message says so. Returns up to which they were.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn telling(
+        &self,
+        storage: &impl Storage,
+        telling: Telling,
+    ) -> Result<Option<(String, u32)>, Refusal> {
+        remembered(storage, telling).map_err(|error| Refusal::Storage(error.0))
+    }
+}
+
+fn remembered(
+    storage: &impl Storage,
+    telling: Telling,
+) -> Result<Option<(String, u32)>, StorageError> {
+    if telling.up_to.is_some() {
+        let row = codec::encode(&telling);
+        storage.write(&[Write::put(Table::Meta, KEY.to_vec(), row)])?;
+        return Ok(telling.up_to);
+    }
+    let row = storage.get(Table::Meta, KEY)?;
+    let known = row.and_then(|row| codec::decode::<Telling>(&row).ok());
+    let known = known.filter(|known| known.news == telling.news);
+    Ok(known.and_then(|known| known.up_to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    #[test]
+    fn what_is_told_of_some_news_is_remembered_until_others_are_told() {
+        let storage = MemoryStorage::new();
+        let ask = |news: &str, up_to: Option<(&str, u32)>| {
+            let news = news.to_owned();
+            let up_to = up_to.map(|(key, shard)| (key.to_owned(), shard));
+            remembered(&storage, Telling { news, up_to }).unwrap()
+        };
+        assert_eq!(ask("reset 1", None), None);
+        let up_to = Some(("NA".to_owned(), 39));
+        assert_eq!(ask("reset 1", Some(("NA", 39))), up_to);
+        assert_eq!(ask("reset 1", None), up_to, "it is in the storage alone");
+        assert_eq!(ask("reset 2", None), None);
+        ask("deleted EU", Some(("EU", 3)));
+        assert_eq!(ask("reset 1", None), None, "told again from the front");
+        let damaged = Write::put(Table::Meta, KEY.to_vec(), vec![1, 2, 3]);
+        storage.write(&[damaged]).unwrap();
+        assert_eq!(ask("deleted EU", None), None);
+    }
+}
