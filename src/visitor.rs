@@ -10,14 +10,19 @@
 //! [`MAX_RANGES`] ranges are compared with at most [`MAX_HOPS`] entries of a list; entries beyond these
 //! are not read, and the last proxy that was is taken for the visitor.
 
+use std::hash::Hasher;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use siphasher::sip::SipHasher13;
 
 /// Ranges of proxies. The large networks that sit in front of others publish some twenty each.
 const MAX_RANGES: usize = 256;
 /// Trusted proxies in a row.
 const MAX_HOPS: usize = 16;
+
+/// How long a sender is known by one hash.
+const DAY_MS: u64 = 24 * 3_600_000;
 
 /// The names of the settings.
 const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
@@ -199,6 +204,22 @@ fn code_of(text: &str) -> Option<String> {
     (is_code && code != "XX" && code != "ZZ").then_some(code)
 }
 
+/// Who sends from an address, for today: an IPv6 sender is its network of 64 bits, since a
+/// subscriber has all of it.
+pub fn sender(address: &str, seed: &[u8; 16], now_ms: u64) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(seed);
+    hasher.write_u64(now_ms / DAY_MS);
+    // The bare runtime names the port too, which differs by connection.
+    match address_of(address) {
+        Some(IpAddr::V4(address)) => hasher.write(&address.octets()),
+        Some(IpAddr::V6(address)) => {
+            hasher.write(address.octets().first_chunk::<8>().unwrap_or(&[0; 8]));
+        }
+        None => hasher.write(address.as_bytes()),
+    }
+    hasher.finish()
+}
+
 /// An address as runtimes and proxies write it: with or without a port, brackets and a zone. One of
 /// IPv4 that is written as of IPv6 is that of IPv4.
 pub fn address_of(text: &str) -> Option<IpAddr> {
@@ -285,6 +306,27 @@ mod tests {
             address: Some(address.to_owned()),
             country: Some("IS".to_owned()),
             continent: Some("EU".to_owned()),
+        }
+    }
+
+    const SEED: [u8; 16] = [7; 16];
+
+    #[test]
+    fn an_ipv6_network_is_one_sender_and_no_sender_lasts_a_day() {
+        let of = |address| sender(address, &SEED, 0);
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("192.0.2.1:5001"), of("192.0.2.1"));
+        assert_eq!(of("[2001:db8:1:2::1]:5001"), of("2001:db8:1:2::7"));
+        assert_ne!(of("192.0.2.1"), sender("192.0.2.1", &SEED, DAY_MS));
+    }
+
+    proptest! {
+        #[test]
+        fn any_address_has_a_sender(address: String) {
+            sender(&address, &SEED, 0);
         }
     }
 

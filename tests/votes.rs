@@ -3,14 +3,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use hitparade::codec;
-use hitparade::limiter::{MAX_EXACT, WINDOW_MS};
+use hitparade::limiter::MAX_EXACT;
 use hitparade::region::{MAX_VOTES_OF_ADDRESS, Taken, Votes};
 use hitparade::wire::{Batch, BatchPlay, RecordRequest, Voter};
 use proptest::prelude::*;
 
+const WINDOW_MS: u64 = 60_000;
 const START_MS: u64 = 29_000_000 * WINDOW_MS;
 const FULL_BATCH: u32 = 1_000;
 
@@ -57,68 +58,59 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// What was let through and not given back, in all and by minute of the clock.
+/// What was let through and not given back: the moments, oldest first.
 #[derive(Default)]
 struct Model {
     pairs: HashMap<Pair, Vec<u64>>,
-    counts: HashMap<(Pair, u64), u32>,
-    of_address: HashMap<(u64, u64), u32>,
-    pairs_of_minute: HashMap<u64, usize>,
+    of_address: HashMap<u64, Vec<u64>>,
+    /// Something was given back to them: they may be refused a little early.
+    touched: HashSet<u64>,
+    /// When each hash was used last, for how many are in the table.
+    used: HashMap<Pair, u64>,
 }
+
+/// What an address adds to all posts together is counted as if it were a post.
+const ALL_POSTS: u32 = u32::MAX;
 
 impl Model {
     fn add(&mut self, pair: Pair, now_ms: u64) {
-        let minute = now_ms / WINDOW_MS;
         self.pairs.entry(pair).or_default().push(now_ms);
-        let count = self.counts.entry((pair, minute)).or_insert_with(|| {
-            // Both the table of pairs and that of addresses are one.
-            *self.pairs_of_minute.entry(minute).or_default() += 1;
-            0
-        });
-        *count += 1;
-        *self.of_address.entry((pair.0, minute)).or_default() += 1;
+        self.of_address.entry(pair.0).or_default().push(now_ms);
+        self.used.insert(pair, now_ms);
+        self.used.insert((pair.0, ALL_POSTS), now_ms);
     }
 
     fn give_back(&mut self, pair: Pair, taken_ms: u64) {
-        let minute = taken_ms / WINDOW_MS;
-        let times = self.pairs.get_mut(&pair).unwrap();
-        let at = times.iter().rposition(|at_ms| *at_ms == taken_ms).unwrap();
-        times.remove(at);
-        *self.counts.get_mut(&(pair, minute)).unwrap() -= 1;
-        *self.of_address.get_mut(&(pair.0, minute)).unwrap() -= 1;
+        self.touched.insert(pair.0);
+        let of_address = self.of_address.get_mut(&pair.0).unwrap();
+        for times in [self.pairs.get_mut(&pair).unwrap(), of_address] {
+            let at = times.iter().rposition(|at_ms| *at_ms == taken_ms).unwrap();
+            times.remove(at);
+        }
     }
 
-    /// As docs/windows.md has it.
-    fn sliding(this: u32, last: u32, now_ms: u64) -> u64 {
-        let left_ms = WINDOW_MS - now_ms % WINDOW_MS;
-        u64::from(this) + (u64::from(last) * left_ms).div_ceil(WINDOW_MS)
+    /// Whether one more fits: by definition, into every span that ends now.
+    fn has_room(times: &[u64], limit: u32, now_ms: u64) -> bool {
+        let one_us = 60_000_000_u64.div_ceil(limit.into());
+        let mut times = times.iter().rev().zip(2..);
+        times.all(|(at_ms, count)| {
+            count * one_us <= u64::from(limit) * one_us + (now_ms - at_ms) * 1_000
+        })
     }
 
-    fn counted(&self, pair: Pair, now_ms: u64) -> u64 {
-        let minute = now_ms / WINDOW_MS;
-        let of = |minute| self.counts.get(&(pair, minute)).copied().unwrap_or(0);
-        Self::sliding(of(minute), of(minute - 1), now_ms)
+    fn allows(&self, pair: Pair, limit: u32, now_ms: u64) -> bool {
+        let times = self.pairs.get(&pair);
+        times.is_none_or(|times| Self::has_room(times, limit, now_ms))
     }
 
-    fn counted_of_address(&self, address: u64, now_ms: u64) -> u64 {
-        let minute = now_ms / WINDOW_MS;
-        let of = |minute| {
-            self.of_address
-                .get(&(address, minute))
-                .copied()
-                .unwrap_or(0)
-        };
-        Self::sliding(of(minute), of(minute - 1), now_ms)
+    fn address_allows(&self, address: u64, now_ms: u64) -> bool {
+        let times = self.of_address.get(&address);
+        times.is_none_or(|times| Self::has_room(times, MAX_VOTES_OF_ADDRESS, now_ms))
     }
 
-    /// Whether everybody is counted one by one; the table has the addresses as well.
-    fn tables_have_room(&self, now_ms: u64) -> bool {
-        let minute = now_ms / WINDOW_MS;
-        let has_room = |minute| {
-            let pairs = self.pairs_of_minute.get(&minute).copied().unwrap_or(0);
-            pairs + 100 < MAX_EXACT
-        };
-        has_room(minute) && has_room(minute - 1)
+    /// Whether everybody has a place of its own; the table has the addresses as well.
+    fn table_has_room(&self) -> bool {
+        self.used.len() + 100 < MAX_EXACT
     }
 }
 
@@ -128,7 +120,8 @@ struct World {
     limit: u32,
     now_ms: u64,
     behind_ms: u64,
-    minute: u64,
+    /// The latest that was ever asked.
+    clock_ms: u64,
     /// Batches that may be given back, with what of them was let through.
     taken: Vec<(Taken, Vec<Pair>, u64)>,
     flooded: u32,
@@ -142,7 +135,7 @@ impl World {
             limit,
             now_ms: START_MS,
             behind_ms: 0,
-            minute: 0,
+            clock_ms: 0,
             taken: Vec::new(),
             flooded: 0,
         }
@@ -174,29 +167,27 @@ impl World {
             sender: address,
             limit: self.limit,
         };
-        let at_ms = self.now_ms - std::mem::take(&mut self.behind_ms);
-        let sifted = self.votes.sift(&request, voter, at_ms, |_| false).unwrap();
-        // Time does not go back into a minute that is over.
-        self.minute = self.minute.max(at_ms / WINDOW_MS);
-        let at_ms = at_ms.max(self.minute * WINDOW_MS);
-        let is_exact = self.model.tables_have_room(at_ms);
-        let spent = self.model.counted_of_address(address, at_ms);
+        let asked_ms = self.now_ms - std::mem::take(&mut self.behind_ms);
+        let sifted = self.votes.sift(&request, voter, asked_ms, |_| false);
+        let sifted = sifted.unwrap();
+        // Time does not go back.
+        self.clock_ms = self.clock_ms.max(asked_ms);
+        let at_ms = self.clock_ms;
+        let is_exact = self.model.table_has_room() && !self.model.touched.contains(&address);
         let mut let_through = Vec::new();
         let mut too_many = sifted.too_many.iter().peekable();
         for (index, post) in posts.iter().enumerate() {
             let pair = (address, *post);
-            let counted = self.model.counted(pair, at_ms);
+            let allows = self.model.allows(pair, self.limit, at_ms);
+            let address_allows = self.model.address_allows(address, at_ms);
             if too_many.next_if_eq(&&(index as u16)).is_none() {
-                prop_assert!(counted < u64::from(self.limit), "{pair:?} has {counted}");
+                prop_assert!(allows && address_allows, "{pair:?} is let through");
                 self.model.add(pair, at_ms);
                 let_through.push(pair);
             } else if is_exact {
-                let has_spent = spent + let_through.len() as u64 >= MAX_VOTES_OF_ADDRESS.into();
-                let is_right = counted >= u64::from(self.limit) || has_spent;
-                prop_assert!(is_right, "{pair:?} is refused with {counted}");
+                prop_assert!(!allows || !address_allows, "{pair:?} is refused");
             }
         }
-        prop_assert!(self.model.counted_of_address(address, at_ms) <= MAX_VOTES_OF_ADDRESS.into());
         self.taken.push((sifted.taken, let_through, at_ms));
         Ok(())
     }
@@ -217,7 +208,7 @@ impl World {
                 if !self.taken.is_empty() {
                     let (taken, pairs, taken_ms) =
                         self.taken.swap_remove(batch.index(self.taken.len()));
-                    self.votes.give_back(&taken);
+                    self.votes.give_back(&taken, self.now_ms);
                     for pair in pairs {
                         self.model.give_back(pair, taken_ms);
                     }
@@ -235,14 +226,9 @@ impl World {
         }
     }
 
-    /// The numbers that SECURITY.md names.
+    /// The number that SECURITY.md names.
     fn check(&self) -> Result<(), TestCaseError> {
-        for ((pair, minute), count) in &self.model.counts {
-            prop_assert!(*count <= self.limit, "{pair:?}: {count} in minute {minute}");
-        }
         for (pair, times) in &self.model.pairs {
-            let mut times = times.clone();
-            times.sort_unstable();
             for (first, from_ms) in times.iter().enumerate() {
                 let within = times[first..]
                     .iter()
@@ -289,10 +275,9 @@ fn one_address_that_fills_every_table_adds_no_more_than_its_sixty_and_its_neighb
     for address in 1_000..2_000 {
         world.send(address, &[7; 50]).unwrap();
     }
-    let counts = &world.model.counts;
-    let votes = |address| counts.get(&((address, 7), START_MS / WINDOW_MS)).copied();
-    assert!((1_000..2_000).all(|address| votes(address) == Some(50)));
-    let stuffed = votes(1).unwrap();
+    let votes = |address| world.model.pairs.get(&(address, 7)).map_or(0, Vec::len);
+    assert!((1_000..2_000).all(|address| votes(address) == 50));
+    let stuffed = votes(1);
     assert!((50..=60).contains(&stuffed), "{stuffed} of one address");
     world.check().unwrap();
 }
@@ -306,8 +291,8 @@ fn an_address_has_so_many_votes_for_all_posts_together() {
             batches: 120,
         })
         .unwrap();
-    let spent = world.model.counted_of_address(1, START_MS);
-    assert_eq!(spent, u64::from(MAX_VOTES_OF_ADDRESS));
+    let spent = world.model.of_address[&1].len();
+    assert_eq!(spent, MAX_VOTES_OF_ADDRESS as usize);
     world.send(2, &[7; 61]).unwrap();
-    assert_eq!(world.model.counted((2, 7), START_MS), 60, "its neighbour");
+    assert_eq!(world.model.pairs[&(2, 7)].len(), 60, "its neighbour");
 }

@@ -14,8 +14,9 @@ use super::answer::{Answer, Refused};
 use super::problem::Problem;
 use super::request::{Call, Trust, trust};
 use super::table;
-use crate::limiter::{Allowance, ColdCharts, Limiter, sender};
+use crate::limiter::{Left, Limiter, Rate};
 use crate::platform::{now_ms, setting};
+use crate::visitor::sender;
 
 /// Reads a minute, and as many beacons, unless `LIMIT_PER_MINUTE` says otherwise; 0 for no limit. The
 /// binding's limit in `wrangler.toml` is the same (`tests/runtime/limits.test.mjs`).
@@ -40,9 +41,15 @@ const BYTES_A_REQUEST: usize = 24 << 10;
 /// number where requests of addresses are not limited.
 const DEFAULT_VOTES: u32 = 60;
 
+/// All cold charts that an address may ask for at once come back in this time.
+const COLD_CHARTS_WITHIN_MS: u64 = 120_000;
+
 thread_local! {
     static LIMITER: RefCell<Limiter> = RefCell::default();
-    static COLD_CHARTS: RefCell<ColdCharts> = RefCell::default();
+}
+
+fn with_limiter<T>(run: impl FnOnce(&mut Limiter) -> T) -> T {
+    LIMITER.with(|limiter| run(&mut limiter.borrow_mut()))
 }
 
 /// What a request is counted as.
@@ -50,14 +57,16 @@ thread_local! {
 pub enum Bucket {
     Reads,
     Beacons,
+    ColdCharts,
 }
 
 impl Bucket {
-    /// Under what the requests of a sender are counted: two hashes that nobody else has.
+    /// Under what the requests of a sender are counted: hashes that nobody else has.
     const fn of(self, sender: u64) -> u64 {
         match self {
             Bucket::Reads => sender,
             Bucket::Beacons => !sender,
+            Bucket::ColdCharts => sender.rotate_left(8),
         }
     }
 }
@@ -65,7 +74,7 @@ impl Bucket {
 /// What is left to a sender, for the answer's headers.
 pub struct Limit {
     limit: u32,
-    allowance: Option<Allowance>,
+    left: Option<Left>,
 }
 
 /// Who sends this, for today. None where the runtime does not tell, which no runtime of ours does.
@@ -108,7 +117,8 @@ pub fn count_at_the_door(address: &str, limit: u32) -> bool {
     table::known().is_some_and(|table| {
         let now_ms = now_ms();
         let sender = Bucket::Reads.of(sender(address, &table.seed, now_ms));
-        LIMITER.with(|limiter| limiter.borrow_mut().take(sender, limit, now_ms).allowed)
+        let rate = Rate::a_minute(limit);
+        with_limiter(|limiter| limiter.take(1, sender, rate, now_ms).is_ok())
     })
 }
 
@@ -121,8 +131,12 @@ pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
     let Some(sender) = sender_of(call).await.filter(|_| limit > 0) else {
         return Ok(());
     };
-    let at_once = (limit / REQUESTS_A_COLD_CHART).max(1);
-    let taken = COLD_CHARTS.with(|charts| charts.borrow_mut().take(sender, at_once, now_ms()));
+    let rate = Rate {
+        at_once: limit / REQUESTS_A_COLD_CHART,
+        within_ms: COLD_CHARTS_WITHIN_MS,
+    };
+    let sender = Bucket::ColdCharts.of(sender);
+    let taken = with_limiter(|limiter| limiter.take(1, sender, rate, now_ms()));
     let Err(wait_ms) = taken else {
         return Ok(());
     };
@@ -140,24 +154,19 @@ pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
 /// 429 where it came too often.
 pub async fn count(call: &Call, bucket: Bucket, sender: Option<u64>) -> Result<Limit, Problem> {
     let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
-    let none = Limit {
-        limit,
-        allowance: None,
-    };
     let Some(sender) = sender.filter(|_| limit > 0) else {
-        return Ok(none);
+        return Ok(Limit { limit, left: None });
     };
     let sender = bucket.of(sender);
-    let allowance = LIMITER.with(|limiter| limiter.borrow_mut().take(sender, limit, now_ms()));
-    if !allowance.allowed {
-        return Err(too_many(call, bucket, limit, allowance.reset_s));
-    }
+    let rate = Rate::a_minute(limit);
+    let taken = with_limiter(|limiter| limiter.take(1, sender, rate, now_ms()));
+    let left = taken.map_err(|wait_ms| too_many(call, bucket, limit, seconds(wait_ms)))?;
     if is_too_much_here(call, sender).await {
         return Err(too_many(call, bucket, limit, 60));
     }
     Ok(Limit {
         limit,
-        allowance: Some(allowance),
+        left: Some(left),
     })
 }
 
@@ -182,14 +191,9 @@ pub async fn count_bytes(call: &Call, sender: Option<u64>, bytes: usize) -> Resu
         return Ok(());
     };
     let sender = Bucket::Beacons.of(sender);
-    let take = |limiter: &RefCell<Limiter>| {
-        let mut limiter = limiter.borrow_mut();
-        limiter.take_as(more, sender, limit, now_ms())
-    };
-    let allowance = LIMITER.with(take);
-    if !allowance.allowed {
-        return Err(too_large(limit, allowance.reset_s));
-    }
+    let rate = Rate::a_minute(limit);
+    with_limiter(|limiter| limiter.take(more, sender, rate, now_ms()))
+        .map_err(|wait_ms| too_large(limit, seconds(wait_ms)))?;
     for _ in 0..more {
         if is_too_much_here(call, sender).await {
             return Err(too_large(limit, 60));
@@ -236,19 +240,23 @@ fn binding(call: &Call) -> Option<RateLimiter> {
 impl Limit {
     /// Says in the answer what is left.
     pub fn tell(&self, answer: Answer) -> Answer {
-        let Some(allowance) = self.allowance else {
+        let Some(Left {
+            remaining,
+            full_in_ms,
+        }) = self.left
+        else {
             return answer;
         };
-        let Allowance {
-            remaining, reset_s, ..
-        } = allowance;
+        let left = format!("\"address\";r={remaining};t={}", seconds(full_in_ms));
         answer
-            .with_header(
-                "RateLimit",
-                format!("\"address\";r={remaining};t={reset_s}"),
-            )
+            .with_header("RateLimit", left)
             .with_header("RateLimit-Policy", policy(self.limit))
     }
+}
+
+/// Rounded up: who waits so long is let in.
+fn seconds(ms: u64) -> u32 {
+    u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
 fn policy(limit: u32) -> String {
@@ -259,6 +267,7 @@ fn too_many(call: &Call, bucket: Bucket, limit: u32, retry_after_s: u32) -> Prob
     let what = match bucket {
         Bucket::Reads => "reads",
         Bucket::Beacons => "beacons",
+        Bucket::ColdCharts => "charts that nobody looked at lately",
     };
     let detail = format!("at most {limit} {what} a minute from one address");
     let mut problem = rate_limited(limit, retry_after_s, detail);

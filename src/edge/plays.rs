@@ -16,7 +16,7 @@ use super::request::Call;
 use super::{body, counters, ids, limits, table};
 use crate::codec;
 use crate::http::announces_lines;
-use crate::limiter::is_bot;
+use crate::http::is_bot;
 use crate::log::report;
 use crate::platform::{Told, now_ms, setting, tell_shard, within, within_or_rest};
 use crate::play::{

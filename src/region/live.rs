@@ -91,7 +91,7 @@ pub struct Shown {
 
 /// Whose a socket is, and how many that address may have here.
 pub struct Reader {
-    /// A hash of today: see [`crate::limiter::sender`].
+    /// A hash of today: see [`crate::visitor::sender`].
     pub address: String,
     pub max_sockets: usize,
 }

@@ -1,7 +1,7 @@
 //! Vote stuffing: what one address can add to one post a minute.
 //!
 //! Plays over the limit come back as rejected, with their places in the batch; the others count.
-//! An address is a hash that changes daily ([`crate::limiter::sender`]), its votes for a post one
+//! An address is a hash that changes daily ([`crate::visitor::sender`]), its votes for a post one
 //! under a key that only this object in memory has. Nothing of it is stored.
 //!
 //! Votes are taken when a batch is looked at, so that batches which wait for their commit together
@@ -10,11 +10,11 @@
 //! gains it nothing that it could bring about.
 //!
 //! # Limits
-//! In a minute of the clock an address adds to a post what its limit says, and in 60 seconds that
-//! begin anywhere less than twice that: whatever is sent, and however many pairs of address and post
-//! there are ([`Limiter`], and `tests/votes.rs` against an exact model). So that one address cannot
-//! make others be taken for more than they are, it adds [`MAX_VOTES_OF_ADDRESS`] a minute to all
-//! posts together.
+//! An address adds to a post what its limit says at once, and from then on as much a minute, one after
+//! the other; so in 60 seconds that begin anywhere less than twice that: whatever is sent, and however
+//! many pairs of address and post there are ([`Limiter`], and `tests/votes.rs` against an exact model).
+//! So that one address cannot make others be taken for more than they are, it adds
+//! [`MAX_VOTES_OF_ADDRESS`] a minute to all posts together.
 //!
 //! All of it is in memory: an object that sleeps or restarts begins anew. It sleeps when nobody has
 //! asked it anything for 10 s and it has nothing to push.
@@ -31,7 +31,7 @@ use std::rc::Rc;
 use siphasher::sip::SipHasher13;
 
 use crate::codec;
-use crate::limiter::Limiter;
+use crate::limiter::{Limiter, Rate};
 use crate::wire::{Batch, RecordRequest, Voter};
 
 /// What an address adds a minute to all posts of a shard together, however many: a hundred full
@@ -39,6 +39,7 @@ use crate::wire::{Batch, RecordRequest, Voter};
 /// may be refused a vote while it has many left (a few too early, where it comes near its limit, from
 /// the 57,345th pair on).
 pub const MAX_VOTES_OF_ADDRESS: u32 = 100_000;
+const OF_ADDRESS: Rate = Rate::a_minute(MAX_VOTES_OF_ADDRESS);
 const MAX_VERDICTS: usize = 4_096;
 const MAX_INDEXES: usize = 262_144;
 
@@ -62,6 +63,8 @@ pub struct Taken {
     votes: Vec<u64>,
     /// Under which all votes of the address are counted.
     of_address: u64,
+    /// What the address may add to one post a minute.
+    limit: u32,
     taken_ms: u64,
 }
 
@@ -103,17 +106,18 @@ impl Votes {
                 ..Sifted::default()
             });
         }
-        let now_ms = self.limiter.turn_to(now_ms);
+        let now_ms = self.limiter.moment(now_ms);
         // No post has this id.
         let of_address = self.vote(voter.sender, "");
-        let left = self.limiter.left(of_address, MAX_VOTES_OF_ADDRESS, now_ms);
+        let left = self.limiter.left(of_address, OF_ADDRESS, now_ms).remaining;
+        let of_post = Rate::a_minute(voter.limit);
         let mut votes = Vec::new();
         let mut too_many = Vec::new();
         let mut index: u16 = 0;
         batch.plays.retain(|play| {
             let vote = self.vote(voter.sender, play.post_id);
             let allowed =
-                votes.len() < left as usize && self.limiter.take(vote, voter.limit, now_ms).allowed;
+                votes.len() < left as usize && self.limiter.take(1, vote, of_post, now_ms).is_ok();
             if allowed {
                 votes.push(vote);
             } else {
@@ -124,7 +128,8 @@ impl Votes {
         });
         let taken = votes.len() as u32;
         if taken > 0 {
-            (self.limiter).take_as(taken, of_address, MAX_VOTES_OF_ADDRESS, now_ms);
+            // There are so many left.
+            let _ = self.limiter.take(taken, of_address, OF_ADDRESS, now_ms);
         }
         let too_many: Rc<[u16]> = too_many.into();
         if let Some(key) = batch.key.filter(|_| !batch.plays.is_empty()) {
@@ -137,18 +142,26 @@ impl Votes {
             taken: Taken {
                 votes,
                 of_address,
+                limit: voter.limit,
                 taken_ms: now_ms,
             },
         })
     }
 
-    /// Gives back the votes of a batch that was not counted.
-    pub fn give_back(&mut self, taken: &Taken) {
-        for vote in &taken.votes {
-            self.limiter.give_back(1, *vote, taken.taken_ms);
+    /// Gives back the votes of a batch that was not counted, as far as they have not come back by
+    /// themselves.
+    pub fn give_back(&mut self, taken: &Taken, now_ms: u64) {
+        let of_post = Rate::a_minute(taken.limit);
+        let (limiter, taken_ms) = (&mut self.limiter, taken.taken_ms);
+        let mut votes = taken.votes.clone();
+        votes.sort_unstable();
+        for same in votes.chunk_by(PartialEq::eq) {
+            if let Some(vote) = same.first() {
+                limiter.give_back(same.len() as u32, *vote, of_post, taken_ms, now_ms);
+            }
         }
-        let all = taken.votes.len() as u32;
-        (self.limiter).give_back(all, taken.of_address, taken.taken_ms);
+        let all = votes.len() as u32;
+        limiter.give_back(all, taken.of_address, OF_ADDRESS, taken_ms, now_ms);
     }
 
     fn vote(&self, sender: u64, post_id: &str) -> u64 {
@@ -246,7 +259,7 @@ mod tests {
         for _ in 0..50 {
             let refused = sift(&mut votes, 1, b"again", &["a", "a", "b"], false);
             assert_eq!((refused.batch, &*refused.too_many), (None, &[][..]));
-            votes.give_back(&refused.taken);
+            votes.give_back(&refused.taken, NOW_MS);
         }
         sift(&mut votes, 1, b"another", &["a"], false);
         let counted = sift(&mut votes, 1, b"again", &["a", "a", "b"], false);
@@ -260,8 +273,8 @@ mod tests {
         let another = sift(&mut votes, 1, b"another", &["a", "a"], false);
         let refused = sift(&mut votes, 1, b"again", &["a", "a"], false);
         assert_eq!(*refused.too_many, [1]);
-        votes.give_back(&refused.taken);
-        votes.give_back(&another.taken);
+        votes.give_back(&refused.taken, NOW_MS);
+        votes.give_back(&another.taken, NOW_MS);
         let counted = sift(&mut votes, 1, b"again", &["a", "a"], false);
         assert!(counted.too_many.is_empty());
         let repeated = sift(&mut votes, 1, b"again", &["a", "a"], true);

@@ -487,7 +487,7 @@ impl LiveRequest {
 /// Worker → global: one post's numbers, for an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostQuestion {
-    /// Whose turn it is: a hash of today, as [`crate::limiter::sender`] makes it.
+    /// Whose turn it is: a hash of today, as [`crate::visitor::sender`] makes it.
     pub asker: u64,
     pub page: PostRequest,
 }

@@ -88,7 +88,8 @@ impl<H: Host> Driver<H> {
         if committed.await.is_ok() {
             return (reply, too_many);
         }
-        self.votes.borrow_mut().give_back(&taken);
+        let now_ms = self.host.now_ms();
+        self.votes.borrow_mut().give_back(&taken, now_ms);
         let in_doubt = match mutants::active(Mutant::DoubtTakenForNo) {
             true => busy,
             false => RecordReply::InDoubt,
@@ -129,7 +130,7 @@ impl<H: Host> Inner<H> {
                 shard.admit(&RecordRequest { batch, ..*request }, now_ms)
             };
             if let Admission::Answer(_) = admission {
-                votes.give_back(&taken);
+                votes.give_back(&taken, now_ms);
             }
             Ok(Admitted {
                 admission,

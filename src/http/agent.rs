@@ -1,0 +1,38 @@
+//! `User-Agent`.
+
+/// Whether a user agent says of itself that no person is behind it.
+pub fn is_bot(user_agent: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "crawl",
+        "spider",
+        "slurp",
+        "archiver",
+        "facebookexternalhit",
+        "lighthouse",
+        "pingdom",
+        "preview",
+        "scrapy",
+    ];
+    let agent = user_agent.to_ascii_lowercase();
+    // Cubot makes telephones.
+    let bot = agent.replace("cubot", "").contains("bot");
+    bot || WORDS.iter().any(|word| agent.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bots_say_so_and_telephones_do_not() {
+        assert!(is_bot(
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+        ));
+        assert!(is_bot("facebookexternalhit/1.1"));
+        assert!(!is_bot(
+            "Mozilla/5.0 (Linux; Android 10; CUBOT X30) AppleWebKit/537.36"
+        ));
+        assert!(!is_bot("curl/8.5.0"));
+        assert!(!is_bot(""));
+    }
+}
