@@ -13,7 +13,7 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use siphasher::sip::SipHasher13;
 
-use super::rules::{read_moment, read_text};
+use super::value::{read_moment, read_text};
 use super::{MAX_CLIENT_BYTES, MAX_PLAYS_TRUSTED, MAX_SEQ};
 
 /// What a sender says about its batch as a whole.

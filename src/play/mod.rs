@@ -5,6 +5,7 @@
 
 mod body;
 mod rules;
+mod value;
 
 pub use body::{
     Body, BodyError, Envelope, RawPlay, lines, other_unicode_form, read_body, without_marks,

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::body::{Envelope, RawPlay};
+use super::value::{read_moment, read_text};
 use super::{
     MAX_AGE_MS, MAX_AGE_TRUSTED_MS, MAX_AHEAD_MS, MAX_COUNT, MAX_NUMBER_ID, MAX_POST_ID_BYTES,
     REPEAT_HORIZON_MS,
 };
 use crate::text::looks_empty;
-use crate::window::parse_rfc3339_ms;
 
 /// A play that may be counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,26 +262,6 @@ pub fn check_post_id(post_id: &str) -> Result<(), Refused> {
         return refused("post_id must not be \".\" or \"..\"");
     }
     Ok(())
-}
-
-/// A JSON string, borrowed where it has no escapes.
-pub(super) fn read_text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(serde::Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    let Text(text) = serde_json::from_str(raw.get()).ok()?;
-    Some(text)
-}
-
-/// Milliseconds since 1970 or RFC 3339.
-pub(super) fn read_moment(raw: &RawValue) -> Option<u64> {
-    if let Ok(ms) = serde_json::from_str::<u64>(raw.get()) {
-        return Some(ms);
-    }
-    if let Ok(ms) = serde_json::from_str::<f64>(raw.get()) {
-        // Clocks that give fractions of a millisecond; the cast saturates.
-        return (ms >= 0.0).then_some(ms as u64);
-    }
-    parse_rfc3339_ms(&read_text(raw)?)
 }
 
 #[cfg(test)]

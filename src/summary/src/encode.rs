@@ -17,6 +17,7 @@
 //! For `numbers` see [`super::numbers`]. About 18 bytes a counter after 20 million plays.
 
 use super::Summary;
+use super::bytes::put;
 use super::filter::Cells;
 use super::numbers::{BYTES, COUNTS, put_numbers};
 
@@ -96,13 +97,4 @@ fn first_bytes(id: &[u8]) -> u128 {
             u128::from_be_bytes(chunk)
         }
     }
-}
-
-/// Appends a number of 1 to 10 bytes, 7 bits each, the lowest first.
-pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }

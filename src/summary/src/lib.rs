@@ -71,6 +71,7 @@
 
 #![deny(missing_docs)]
 
+mod bytes;
 mod decode;
 mod encode;
 mod filter;
@@ -88,7 +89,7 @@ mod seed;
 mod smallest;
 mod table;
 
-pub use decode::DecodeError;
+pub use bytes::DecodeError;
 pub use rows::{Bounds, Row};
 pub use seed::Seed;
 

@@ -11,8 +11,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::decode::{DecodeError, Input};
-use super::encode::put;
+use super::bytes::{DecodeError, Input, put};
 
 /// Below this many numbers a table of codes does not pay.
 const FEWEST_CODED: usize = 24;
