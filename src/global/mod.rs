@@ -36,20 +36,13 @@
 //! A push that contradicts itself, or is too large, is refused whole and changes nothing. A row
 //! that cannot be read is left alone: what is new goes beside it, charts say `incomplete`.
 
-#[cfg_attr(
-    not(target_arch = "wasm32"),
-    allow(dead_code, reason = "only the object uses it")
-)]
 mod admission;
 mod blocks;
 mod catalog;
 mod charts;
 mod contrast;
 mod damage;
-#[cfg_attr(
-    not(target_arch = "wasm32"),
-    allow(dead_code, reason = "only the object uses it")
-)]
+mod driver;
 mod figures;
 mod ladder;
 mod limits;
@@ -62,10 +55,6 @@ mod moment;
 #[cfg(target_arch = "wasm32")]
 mod object;
 mod pace;
-#[cfg_attr(
-    not(target_arch = "wasm32"),
-    allow(dead_code, reason = "only the object uses it")
-)]
 mod pages;
 mod post;
 mod ranking;
@@ -80,6 +69,7 @@ mod transfer;
 mod work;
 
 pub use charts::ChartRules;
+pub use driver::{Driver, GlobalSettings};
 pub use limits::GlobalLimits;
 pub use regions::FirstRegion;
 pub use room::{DATABASE_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};

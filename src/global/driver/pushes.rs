@@ -1,0 +1,73 @@
+//! Pushes: taken in one go, answered at once, and made durable for many of them together.
+
+use std::rc::Rc;
+
+use super::{Driver, Inner, decode};
+use crate::codec;
+use crate::global::Global;
+use crate::host::Host;
+use crate::panics;
+use crate::wire::{PushReply, PushReplyOrRefusal, Refusal, ShardReport};
+
+impl<H: Host> Driver<H> {
+    /// `/push`: [`ShardReport`] → [`PushReplyOrRefusal`]. Takes a push, and keeps what its shard says of
+    /// itself. Waits for no disk: the reply promises what is durable already.
+    pub fn push(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&PushReplyOrRefusal(self.take_report(message)))
+    }
+
+    fn take_report(&self, message: &[u8]) -> Result<PushReply, Refusal> {
+        let report = decode::<ShardReport<'_>>(message)?;
+        let now_ms = self.0.host.now_ms();
+        let reply = self.take_push(report.push, now_ms)?;
+        let shard = (report.region_id.to_owned(), report.shard);
+        (self.0.figures.borrow_mut()).put(shard, report.figures, now_ms);
+        Ok(reply)
+    }
+
+    /// Takes a push, also where memory is short: refusing it would keep what could be freed.
+    fn take_push(&self, message: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
+        let inner = &self.0;
+        inner.counters.borrow_mut().pushes += 1;
+        let is_short = |_: &Global| inner.host.memory_is_short(4 * message.len());
+        let (reply, is_sync_due) = inner.with_global(|global, storage| {
+            let reply = global.take_push_within(storage, message, is_short, now_ms);
+            let reply = reply.inspect_err(|refusal| {
+                inner.host.report(format_args!("push refused: {refusal:?}"));
+            })?;
+            panics::point("taken");
+            if global.flush_is_due(now_ms) {
+                global
+                    .flush(storage, now_ms)
+                    .map_err(|error| Refusal::Storage(error.0))?;
+                panics::point("folded");
+            }
+            Ok((reply, global.sync_is_due()))
+        })?;
+        if is_sync_due && !inner.is_syncing.replace(true) {
+            let inner = Rc::clone(inner);
+            self.0.host.spawn(async move {
+                inner.sync_folded().await;
+                inner.is_syncing.set(false);
+            });
+        }
+        Ok(reply)
+    }
+}
+
+impl<H: Host> Inner<H> {
+    /// Waits until what was folded is durable; from then on replies say so. What is folded meanwhile is
+    /// of the sync that the next push begins.
+    async fn sync_folded(&self) {
+        let Ok(point) = self.with_global(|global, _| Ok(global.sync_point())) else {
+            return;
+        };
+        if self.sync().await.is_ok() {
+            // The state may have been dropped meanwhile: a fresh one knows no such log yet.
+            let _ = self.with_global(|global, _| {
+                global.synced(&point);
+                Ok(())
+            });
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Charts, pages of posts and the list of regions: each in its turn ([`Admission`]), and what takes
+//! long in steps between which others have theirs.
+//!
+//! [`Admission`]: crate::global::admission::Admission
+
+use futures_channel::oneshot;
+
+use super::{Driver, Inner, decode};
+use crate::codec;
+use crate::global::admission::Turn;
+use crate::global::pages::{Answered, MAX_MAKING_MS};
+use crate::global::post::PostPage;
+use crate::global::region_list::RegionList;
+use crate::global::{Done, Global};
+use crate::host::Host;
+use crate::leaderboard::Leaderboard;
+use crate::panics;
+use crate::wire::*;
+
+/// Where a scope took longer, others have their turn before the next.
+const US_AT_ONCE: u64 = 10_000;
+/// A timer as short as there is.
+const LOOK_MS: u64 = 1;
+
+impl<H: Host> Driver<H> {
+    /// `/chart`: [`ChartRequest`] → [`ChartReply`]
+    pub async fn chart(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&ChartReply(self.0.chart(message).await))
+    }
+
+    /// `/post`: [`PostQuestion`] → [`PostReply`]
+    pub async fn post(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&PostReply(self.0.post(message).await))
+    }
+
+    /// `/regions` → [`RegionsReply`]
+    pub async fn regions(&self) -> Vec<u8> {
+        codec::encode(&RegionsReply(self.0.regions().await))
+    }
+}
+
+impl<H: Host> Inner<H> {
+    /// A leaderboard, in its turn.
+    async fn chart(&self, message: &[u8]) -> Result<Leaderboard, Refusal> {
+        let request = decode::<ChartRequest>(message)?;
+        self.counters.borrow_mut().charts += 1;
+        panics::point("chart");
+        let rules = self.settings.rules;
+        // What another shard has just asked for needs no turn.
+        let known = self
+            .with_global(|global, _| Ok(global.known_chart(&request, rules, self.host.now_ms())))?;
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let turn = (self.admission.borrow_mut()).chart(&request, self.host.now_ms());
+        if turn.is_none() {
+            self.counters.borrow_mut().refused_charts += 1;
+        }
+        let mut turn = self.wait_for(turn).await?;
+        self.in_turn(&mut turn, |global, storage| {
+            global.chart(storage, &request, rules, self.host.now_ms())
+        })
+        .0
+    }
+
+    /// One post's numbers, in their turn.
+    async fn post(&self, message: &[u8]) -> Result<PostReport, Refusal> {
+        let PostQuestion { asker, page } = decode::<PostQuestion>(message)?;
+        if let Some(known) = self.known_page(&page).await {
+            return known;
+        }
+        let began_ms = self.host.now_ms();
+        let turn = self.admission.borrow_mut().page(asker, began_ms);
+        if turn.is_some() {
+            // Others who ask the same wait from now on: their turns are not needed.
+            self.pages.borrow_mut().begin(&page, began_ms);
+        }
+        let answered = match self.wait_for(turn).await {
+            Ok(turn) => self.make_page(turn, page.clone()).await,
+            Err(busy) => Err(busy),
+        };
+        let waiters = (self.pages.borrow_mut()).made(page, &answered, began_ms);
+        for waiter in waiters {
+            // A reader who hung up does not wait any more.
+            let _ = waiter.send(answered.clone());
+        }
+        answered
+    }
+
+    async fn make_page(&self, turn: Turn, page: PostRequest) -> Result<PostReport, Refusal> {
+        let now_ms = self.host.now_ms();
+        let mut page = self.with_global(|global, _| PostPage::begin(global, page, now_ms))?;
+        self.in_steps(turn, |global, storage| {
+            page.step(global, storage, self.settings.rules)
+        })
+        .await
+    }
+
+    /// A page that was made a moment ago, or that somebody makes now. `None` where nobody does, or
+    /// whoever did could not.
+    async fn known_page(&self, page: &PostRequest) -> Option<Answered> {
+        let now_ms = self.host.now_ms();
+        if let Some(known) = self.pages.borrow().get(page, now_ms) {
+            return Some(known);
+        }
+        let (waiter, made) = oneshot::channel();
+        let joined = self.pages.borrow_mut().join(page, waiter, now_ms);
+        joined.ok()?;
+        let made = self.host.within(MAX_MAKING_MS, made).await?.ok()?;
+        let is_of_its_maker = matches!(made, Err(Refusal::Busy { .. }));
+        (!is_of_its_maker).then_some(made)
+    }
+
+    /// Every region. Their plays are counted at most once a second, in turns; who finds none gets
+    /// those that were counted last.
+    async fn regions(&self) -> Result<Vec<RegionStatus>, Refusal> {
+        let known =
+            |global: &Global| global.known_regions(&self.regions.borrow(), self.host.now_ms());
+        if let Some(known) =
+            self.with_global(|global, _| Ok(known(global).filter(|it| it.is_fresh)))?
+        {
+            return Ok(known.regions);
+        }
+        let turn = self.admission.borrow_mut().list(self.host.now_ms());
+        let turn = match self.wait_for(turn).await {
+            Ok(turn) => turn,
+            Err(busy) => {
+                let last = self.with_global(|global, _| Ok(known(global)))?;
+                return last.map(|it| it.regions).ok_or(busy);
+            }
+        };
+        let now_ms = self.host.now_ms();
+        let mut list = self.with_global(|global, _| RegionList::begin(global, now_ms))?;
+        let counted = self
+            .in_steps(turn, |global, storage| list.step(global, storage))
+            .await?;
+        *self.regions.borrow_mut() = counted;
+        let all = self.with_global(|global, _| Ok(known(global)))?;
+        // A region may have been made meanwhile.
+        all.map(|it| it.regions)
+            .ok_or(Refusal::Busy { retry_after_s: 1 })
+    }
+
+    /// Waits for a turn, and where it is time for that, sees whether somebody else waits for the
+    /// thread.
+    async fn wait_for(&self, turn: Option<Turn>) -> Result<Turn, Refusal> {
+        let busy = Refusal::Busy { retry_after_s: 2 };
+        let Some(turn) = turn else { return Err(busy) };
+        if turn.wait_ms > 0 {
+            self.host.sleep(turn.wait_ms).await;
+        }
+        if self.admission.borrow().is_to_look(self.host.now_ms()) {
+            self.look().await;
+        }
+        let can_begin = (self.admission.borrow_mut()).can_begin(&turn, self.host.now_ms());
+        if can_begin { Ok(turn) } else { Err(busy) }
+    }
+
+    /// Sees by a timer whether somebody waits for the thread.
+    async fn look(&self) {
+        let settled_us = self.admission.borrow().settled_us();
+        let due_ms = self.host.now_ms() + LOOK_MS;
+        self.host.sleep(LOOK_MS).await;
+        let now_ms = self.host.now_ms();
+        let late_ms = now_ms.saturating_sub(due_ms);
+        let mut admission = self.admission.borrow_mut();
+        admission.looked(late_ms, settled_us, now_ms);
+    }
+
+    /// Does something in a turn, a scope at a time: others have theirs in between.
+    async fn in_steps<T>(
+        &self,
+        mut turn: Turn,
+        mut step: impl FnMut(&mut Global, &H::Storage) -> Result<Option<T>, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut us = 0;
+        loop {
+            let (outcome, done) = self.in_turn(&mut turn, &mut step);
+            if let Some(whole) = outcome? {
+                return Ok(whole);
+            }
+            us += done.us();
+            if us > US_AT_ONCE {
+                us = 0;
+                self.host.sleep(0).await;
+            }
+        }
+    }
+
+    /// Does something in a turn, and settles what it costs. Also says what was done.
+    fn in_turn<T>(
+        &self,
+        turn: &mut Turn,
+        run: impl FnOnce(&mut Global, &H::Storage) -> Result<T, Refusal>,
+    ) -> (Result<T, Refusal>, Done) {
+        let mut done = Done::default();
+        let outcome = self.with_global(|global, storage| {
+            let before = global.done();
+            let outcome = run(global, storage);
+            done = global.done() - before;
+            outcome
+        });
+        let mut admission = self.admission.borrow_mut();
+        admission.settle(turn, done, self.host.now_ms());
+        (outcome, done)
+    }
+}
