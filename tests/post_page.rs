@@ -4,12 +4,16 @@
 
 mod objects;
 
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::codec;
+use hitparade::global::{
+    ChartRules, Driver, FLUSH_AT_LAST_MS, FirstRegion, Global, GlobalSettings,
+};
 use hitparade::leaderboard::Count;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::{DAY_MS, recording_pane};
 use hitparade::wire::*;
+use objects::host::TestHost;
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 const SEED: [u8; 16] = [9; 16];
@@ -290,4 +294,124 @@ fn a_hidden_post_has_no_page_but_for_who_may_see_hidden_ones() {
         assert_eq!(entry.hidden, is_hidden);
         assert_eq!(entry.card.content.as_deref(), content);
     }
+}
+
+const PAGE_REGIONS: [&str; 3] = ["NA", "EU", "AS"];
+
+/// A driver with 60 days of 400 posts in each region: reading any of them takes a turn of its own.
+fn driver(host: &TestHost) -> Driver<TestHost> {
+    let names = PAGE_REGIONS.map(|id| format!(r#"{{"id":"{id}"}}"#));
+    let settings = GlobalSettings {
+        regions: Some(format!("[{}]", names.join(","))),
+        ..GlobalSettings::default()
+    };
+    let driver = Driver::new(host.clone(), settings);
+    let mut summary = Summary::new(400, Seed::from_bytes(SEED));
+    (0..400).for_each(|number| summary.record(&format!("post {number}"), 3));
+    let days = (1..=60).map(|day| recording_pane(NOW_MS - day * DAY_MS, NOW_MS));
+    let panes: Vec<Vec<u8>> = days.map(|key| objects::pane(key, &summary)).collect();
+    for region_id in PAGE_REGIONS {
+        push(&driver, (region_id, 0), 0, &panes, &[]);
+    }
+    // All of it is folded by the next push.
+    host.now_ms.set(NOW_MS + FLUSH_AT_LAST_MS);
+    push(&driver, ("NA", 1), 0, &[], &[]);
+    assert_eq!(
+        driver.look_at(|global| global.health().pending_bytes),
+        Some(0)
+    );
+    driver
+}
+
+/// What a shard sends from an offset on.
+fn push(
+    driver: &Driver<TestHost>,
+    (region_id, shard): (&str, u32),
+    first_offset: u64,
+    entries: &[Vec<u8>],
+    copies: &[Vec<u8>],
+) {
+    let next_offset = first_offset + entries.len() as u64;
+    let push = codec::encode(&Push {
+        region_id,
+        shard,
+        epoch_ms: 0,
+        log_id: 1,
+        log_began_ms: 1,
+        oldest_offset: 0,
+        first_offset,
+        entries: entries.iter().map(Vec::as_slice).collect(),
+        next_offset,
+        journal_seq: next_offset,
+        copies: copies.iter().map(Vec::as_slice).collect(),
+        copies_left_out: false,
+        cut: None,
+    });
+    let report = codec::encode(&ShardReport {
+        region_id,
+        shard,
+        push: &push,
+        figures: &[],
+    });
+    let reply = codec::decode::<PushReplyOrRefusal>(&driver.push(&report));
+    reply.unwrap().0.unwrap();
+}
+
+#[test]
+fn a_page_is_of_one_moment_whatever_is_taken_and_folded_while_it_is_made() {
+    let mut waits = Vec::new();
+    // Something is pushed each time that the page waits, or only the n-th time.
+    for only in [None].into_iter().chain((0..8).map(Some)) {
+        let mut one = Summary::new(10, Seed::from_bytes(SEED));
+        one.record("post 7", 1);
+        let yesterday = objects::pane(recording_pane(NOW_MS - DAY_MS, NOW_MS), &one);
+        let open = objects::pane(recording_pane(NOW_MS, NOW_MS), &one);
+        for scope in ["global", "EU"] {
+            let host = TestHost::at(NOW_MS);
+            let driver = driver(&host);
+            let question = codec::encode(&PostQuestion {
+                asker: 1,
+                page: PostRequest {
+                    post_id: "post 7".into(),
+                    scope: scope.into(),
+                    window: WindowRequest::Sliding {
+                        length_ms: 62 * DAY_MS,
+                    },
+                    hidden_too: false,
+                },
+            });
+            let mut times = 0_u64;
+            let reply = host.run(driver.post(&question), || {
+                if only.is_none_or(|only| only == times) && times < 40 {
+                    // Long enough for what is pending to be folded.
+                    host.now_ms.set(host.now_ms.get() + 9_000);
+                    let shard = 2 + times as u32;
+                    let entry = std::slice::from_ref(&yesterday);
+                    let copy = std::slice::from_ref(&open);
+                    for region_id in PAGE_REGIONS {
+                        push(&driver, (region_id, shard), 0, entry, copy);
+                    }
+                }
+                times += 1;
+            });
+            waits.push(times);
+            let report = codec::decode::<PostReply>(&reply).unwrap().0.unwrap();
+            let exact = |count: &Count| {
+                assert_eq!(count.view_count_min, count.view_count_max);
+                count.view_count
+            };
+            let series: u64 = report.series.iter().map(|(_, count)| exact(count)).sum();
+            let count = exact(&report.count);
+            assert!(
+                count >= if scope == "global" { 540 } else { 180 },
+                "{only:?}, {scope}: {count}"
+            );
+            assert_eq!(series, count, "{only:?}, {scope}: by time");
+            let regions = report.regions.iter();
+            let in_scope = regions.filter(|(id, _)| scope == "global" || id == scope);
+            let by_region: u64 = in_scope.map(|(_, count)| exact(count)).sum();
+            assert_eq!(by_region, count, "{only:?}, {scope}: by region");
+        }
+    }
+    assert!(waits.iter().any(|waits| *waits > 5), "{waits:?}");
 }

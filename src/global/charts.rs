@@ -49,7 +49,7 @@ impl Global {
         self.shrink_caches();
         let key = self.key_of(&request.scope);
         if request.sort == Sort::Distinctive {
-            self.live.align(&key, self.seed(), now_ms);
+            self.live.align(self.seed(), now_ms);
         }
         let leaderboard = self.new_chart(storage, request, rules, now_ms)?;
         let mut merged_ms = self.live.merged_ms(&key, now_ms);

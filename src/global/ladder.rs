@@ -102,10 +102,8 @@ pub fn next_stored_ms(
     pane: PaneKey,
 ) -> Result<Option<u64>, StorageError> {
     let prefix = pane_prefix(scope, pane.level);
-    let found = storage.scan(Table::Panes, &prefix, &pane_key(scope, pane), 0)?;
-    let start = found
-        .first()
-        .and_then(|(key, _)| key.get(prefix.len()..)?.first_chunk::<8>().copied());
+    let next = storage.next_key(Table::Panes, &prefix, &pane_key(scope, pane))?;
+    let start = next.and_then(|key| key.get(prefix.len()..)?.first_chunk::<8>().copied());
     Ok(start.map(u64::from_be_bytes))
 }
 

@@ -23,7 +23,7 @@ use super::merging::{Merging, PaneMerging, TooLarge};
 use crate::mutants::{self, Mutant};
 use crate::summary::{Seed, Summary};
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::{PaneKey, Span};
+use crate::window::PaneKey;
 
 /// Memory of a scope's merged panes: usually two minutes' with 2,048 counters each, 0.2 MB.
 const MAX_SCOPE_BYTES: usize = 8 << 20;
@@ -307,33 +307,31 @@ impl Live {
         in_scope.map(|(shard, held)| (shard, &held.copies))
     }
 
-    /// Hands the live plays of a scope within a span to `add`, each in one summary.
+    /// Hands the live panes of a scope to `add`.
     pub fn visit(
         &self,
         scope: &str,
-        span: Span,
         seed: Seed,
         now_ms: u64,
-        add: &mut impl FnMut(Rc<Summary>),
+        add: &mut impl FnMut(PaneKey, Rc<Summary>),
     ) {
         if let Some(panes) = self.merged(scope, seed, now_ms) {
-            let within = panes.iter().filter(|(key, _)| span.contains(key.span()));
-            within.for_each(|(_, summary)| add(Rc::clone(summary)));
+            panes
+                .iter()
+                .for_each(|(key, pane)| add(*key, Rc::clone(pane)));
             return;
         }
         if scope == GLOBAL_SCOPE {
             for region_id in self.regions() {
-                self.visit(&region_id, span, seed, now_ms, add);
+                self.visit(&region_id, seed, now_ms, add);
             }
             return;
         }
         let pending = self.pending.get(scope).into_iter().flatten();
         let copies = self.copies_of(scope).flat_map(|(_, copies)| &copies.panes);
         for pane in pending.chain(copies) {
-            if span.contains(pane.key.span())
-                && let Some(summary) = pane.decode(seed)
-            {
-                add(summary);
+            if let Some(summary) = pane.decode(seed) {
+                add(pane.key, summary);
             }
         }
     }
@@ -428,22 +426,25 @@ impl Live {
         merged.get(scope).map_or(0, |merged| merged.version)
     }
 
-    /// Sees to it that a region and all others show the same moment, at `now_ms` or up to
-    /// [`LIVE_MAX_AGE_MS`] before. To be asked before the region and the world are read.
-    pub fn align(&self, region_id: &str, seed: Seed, now_ms: u64) {
-        let here = self.merged(region_id, seed, now_ms);
-        let world = self.merged(GLOBAL_SCOPE, seed, now_ms);
-        let version = self.version(region_id);
+    /// Sees to it that every region and the world show the same moment, at `now_ms` or up to
+    /// [`LIVE_MAX_AGE_MS`] before, unless they take too much memory to be kept. To be asked before several
+    /// scopes are read.
+    pub fn align(&self, seed: Seed, now_ms: u64) {
+        if self.merged(GLOBAL_SCOPE, seed, now_ms).is_none() {
+            return;
+        }
         let regions = self.regions().len();
-        let is_of_it = |world: &MergedScope| {
-            world.regions.len() == regions && world.regions.get(region_id) == Some(&version)
-        };
-        let is_aligned = match (here, world) {
-            (Some(_), Some(_)) => self.merged.borrow().get(GLOBAL_SCOPE).is_some_and(is_of_it),
-            // Both are read from the same entries and copies, or the region as it was merged.
-            (_, None) => true,
-            (None, Some(_)) => false,
-        };
+        let merged = self.merged.borrow();
+        let is_aligned = merged.get(GLOBAL_SCOPE).is_some_and(|world| {
+            let mut parts = world.regions.iter();
+            world.regions.len() == regions
+                && parts.all(|(region_id, version)| {
+                    merged
+                        .get(region_id)
+                        .is_some_and(|it| it.version == *version)
+                })
+        });
+        drop(merged);
         if !is_aligned {
             self.merged.borrow_mut().clear();
         }

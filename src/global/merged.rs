@@ -9,7 +9,7 @@ use super::state::Global;
 use super::work::Done;
 use crate::storage::{Storage, StorageError};
 use crate::summary::{Bounds, Summary};
-use crate::window::{self, Kind, PaneKey, Span, Timeframe, Unit, Window, tiles};
+use crate::window::{self, Kind, Level, PaneKey, Span, Timeframe, Unit, Window, tiles};
 use crate::wire::{Refusal, WindowRequest};
 
 /// The plays of a window in one summary.
@@ -20,20 +20,45 @@ pub struct Merged {
     pub incomplete: bool,
 }
 
-/// What is known of one post in a window, without merging: its bounds are as tight as those of the
-/// merged window, or tighter.
-#[derive(Clone, Copy, Debug)]
-pub struct Tally {
-    pub bounds: Bounds,
+/// What is live of one post in a scope, by pane.
+pub struct LiveTally {
+    panes: Vec<(PaneKey, Bounds)>,
     /// As [`Merged::incomplete`].
     pub incomplete: bool,
+}
+
+impl LiveTally {
+    /// The post's bounds with what is live of it within a span.
+    pub fn within(&self, span: Span, stored: Bounds) -> Bounds {
+        let panes = self.panes.iter();
+        let panes = panes.filter(|(key, _)| span.contains(key.span()));
+        panes.fold(stored, |sum, (_, more)| add(sum, *more))
+    }
+}
+
+fn add(sum: Bounds, more: Bounds) -> Bounds {
+    Bounds {
+        lower: sum.lower.saturating_add(more.lower),
+        upper: sum.upper.saturating_add(more.upper),
+    }
+}
+
+/// Up to when nothing is stored of each level of a scope, as far as that was found: most of a young
+/// ladder is empty, and what is absent is passed over in one step. For panes in order of time.
+#[derive(Default)]
+pub struct Absent([u64; Level::LADDER.len()]);
+
+impl Absent {
+    fn before_ms(&mut self, level: Level) -> Option<&mut u64> {
+        self.0.get_mut(usize::from(level.code()))
+    }
 }
 
 /// How stretches of stored panes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// Merged once and kept.
-    AsRuns,
+    Kept,
     /// Pane by pane, keeping nothing: for a span that only one question asks about.
     Apart,
 }
@@ -63,36 +88,45 @@ impl Global {
             self.work.merged(std::iter::once(&*part));
             merging.add(part);
         };
-        let incomplete = self.visit(storage, scope, span, now_ms, Reading::AsRuns, add)?;
+        let incomplete = self.visit(storage, scope, span, now_ms, add)?;
         Ok(Merged {
             summary: merging.finish(),
             incomplete,
         })
     }
 
-    /// What is known of one post in a scope and span.
-    pub(super) fn tally(
+    /// What is stored of one post in a scope and span, without merging: its bounds are as tight as those
+    /// of the merged window, or tighter. Says whether a row could not be read.
+    pub(super) fn stored_tally(
         &self,
         storage: &impl Storage,
-        scope: &str,
-        span: Span,
+        (scope, span, post_id): (&str, Span, &str),
         now_ms: u64,
-        (post_id, reading): (&str, Reading),
-    ) -> Result<Tally, Refusal> {
-        let mut tally = Tally {
-            bounds: Bounds { lower: 0, upper: 0 },
-            incomplete: false,
-        };
-        let add = &mut |part: Rc<Summary>| {
+        how: (Reading, &mut Absent),
+    ) -> Result<(Bounds, bool), Refusal> {
+        let mut bounds = Bounds { lower: 0, upper: 0 };
+        let tally = &mut |part: Rc<Summary>| {
             self.work.merged(std::iter::once(&*part));
-            let more = part.bounds(post_id);
-            let sum = &mut tally.bounds;
-            sum.lower = sum.lower.saturating_add(more.lower);
-            sum.upper = sum.upper.saturating_add(more.upper);
+            bounds = add(bounds, part.bounds(post_id));
         };
-        let incomplete = self.visit(storage, scope, span, now_ms, reading, add)?;
-        tally.incomplete = incomplete;
-        Ok(tally)
+        let key = self.key_of(scope);
+        let damaged = self.visit_stored(storage, (&key, span), now_ms, how, tally)?;
+        Ok((bounds, damaged))
+    }
+
+    /// What is live of one post in a scope.
+    pub(super) fn live_tally(&self, scope: &str, post_id: &str, now_ms: u64) -> LiveTally {
+        let key = self.key_of(scope);
+        let mut panes = Vec::new();
+        let tally = &mut |key, part: Rc<Summary>| {
+            self.work.merged(std::iter::once(&*part));
+            panes.push((key, part.bounds(post_id)));
+        };
+        self.live.visit(&key, self.seed(), now_ms, tally);
+        LiveTally {
+            panes,
+            incomplete: self.may_lack_plays(&key, now_ms),
+        }
     }
 
     /// All plays in a scope and span, exact.
@@ -105,7 +139,7 @@ impl Global {
     ) -> Result<u64, Refusal> {
         let mut total = 0_u64;
         let add = &mut |part: Rc<Summary>| total = total.saturating_add(part.total());
-        self.visit(storage, scope, span, now_ms, Reading::AsRuns, add)?;
+        self.visit(storage, scope, span, now_ms, add)?;
         Ok(total)
     }
 
@@ -127,17 +161,40 @@ impl Global {
         scope: &str,
         span: Span,
         now_ms: u64,
-        reading: Reading,
         add: &mut impl FnMut(Rc<Summary>),
     ) -> Result<bool, Refusal> {
-        let scope = &*self.key_of(scope);
+        let key = &*self.key_of(scope);
+        let how = (Reading::Kept, &mut Absent::default());
+        let damaged = self.visit_stored(storage, (key, span), now_ms, how, add)?;
+        self.live
+            .visit(key, self.seed(), now_ms, &mut |pane, part| {
+                if span.contains(pane.span()) {
+                    add(part);
+                }
+            });
+        Ok(damaged || self.may_lack_plays(key, now_ms))
+    }
+
+    /// Whether plays of a scope may be missing that are not in a row which could not be read.
+    fn may_lack_plays(&self, key: &str, now_ms: u64) -> bool {
+        self.logs.is_scope_damaged(key) || self.lacks_live_plays(key, now_ms)
+    }
+
+    /// Hands what is stored of a scope in a span to `add`. Says whether a row could not be read.
+    fn visit_stored(
+        &self,
+        storage: &impl Storage,
+        (key, span): (&str, Span),
+        now_ms: u64,
+        (reading, absent): (Reading, &mut Absent),
+        add: &mut impl FnMut(Rc<Summary>),
+    ) -> Result<bool, Refusal> {
         let mut damaged = false;
         for panes in stretches(&tiles(span, now_ms), now_ms) {
-            let run = Run::of(scope, panes, now_ms).filter(|_| reading == Reading::AsRuns);
-            damaged |= self.visit_stretch(storage, scope, panes, run, add)?;
+            let run = Run::of(key, panes, now_ms).filter(|_| reading == Reading::Kept);
+            damaged |= self.visit_stretch(storage, (key, panes), absent, run, add)?;
         }
-        self.live.visit(scope, span, self.seed(), now_ms, add);
-        Ok(damaged || self.logs.is_scope_damaged(scope) || self.lacks_live_plays(scope, now_ms))
+        Ok(damaged)
     }
 
     /// Hands panes that lie in a row to `add`, as one where they are to be a run. Says whether a row
@@ -145,8 +202,8 @@ impl Global {
     fn visit_stretch(
         &self,
         storage: &impl Storage,
-        scope: &str,
-        panes: &[PaneKey],
+        (scope, panes): (&str, &[PaneKey]),
+        absent: &mut Absent,
         run: Option<Run>,
         add: &mut impl FnMut(Rc<Summary>),
     ) -> Result<bool, Refusal> {
@@ -157,17 +214,18 @@ impl Global {
         }
         let mut merging = run.is_some().then(|| Merging::new(seed));
         let mut damaged = false;
-        // Most of a young ladder is empty: what is absent is passed over in one step.
-        let mut absent_before_ms = 0;
         for pane in panes {
-            if pane.start_ms < absent_before_ms {
+            let absent_before_ms = absent.before_ms(pane.level);
+            if absent_before_ms.is_some_and(|before_ms| pane.start_ms < *before_ms) {
                 continue;
             }
             let stored = read_pane(storage, scope, *pane, seed, &self.damage).map_err(refused)?;
             damaged |= stored.damaged;
             if stored.is_absent() {
                 let next_ms = next_stored_ms(storage, scope, *pane).map_err(refused)?;
-                absent_before_ms = next_ms.unwrap_or(u64::MAX);
+                if let Some(before_ms) = absent.before_ms(pane.level) {
+                    *before_ms = next_ms.unwrap_or(u64::MAX);
+                }
             }
             self.work.read(&stored.summaries);
             for summary in stored.summaries.into_iter().map(Rc::new) {

@@ -1,31 +1,54 @@
-//! One post's page: its numbers in a scope and window, over time and by region.
+//! One post's page: its numbers in a scope and window, over time and by region, all of one moment.
+//!
+//! # Steps
+//! A page over a year reads thousands of panes, so it is made in steps, and others have their turns in
+//! between. What is live of the post is read in the first step, of every scope at once: two numbers a
+//! pane. Should what is stored change before the last step, the page is begun anew: what it has read
+//! of regions is kept by then. [`MAX_BEGINNINGS`] times; then the rest is done at once. Where open
+//! panes take more memory than is kept merged, regions may be up to a second older than the world.
 //!
 //! # Cost
-//! Panes of the series are decoded one by one, those of each region only where no run has them. Over
-//! 24h that is 15 to 25 ms, over 400 days 0.3 s, and seconds the first time, in ten regions that
-//! nobody asked about for long (`npm run bench -- time`). So a page is made a scope at a time, and
-//! others have their turns in between.
+//! Panes of the series are decoded one by one, those of each region only where no stretch of them is
+//! kept (`npm run bench -- time`).
+
+use std::collections::BTreeMap;
 
 use super::ChartRules;
-use super::merged::{Reading, refused};
+use super::merged::{Absent, LiveTally, Reading, refused};
 use super::ranking::count;
-use super::state::Global;
+use super::state::{Global, Stamp};
 use crate::leaderboard::{Count, MAX_K};
 use crate::storage::Storage;
+use crate::summary::Bounds;
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{Span, Window, steps};
 use crate::wire::{CatalogEntry, PostReport, PostRequest, Refusal};
 
 /// Points of a post's series: a day in quarters of an hour, a week in twos of hours.
 const SERIES_POINTS: usize = 100;
+/// What is stored changes every 8 s, and a page takes a second: one that was begun so often was begun
+/// while much is folded.
+const MAX_BEGINNINGS: u32 = 3;
 
 /// A page in the making.
 pub struct PostPage {
     request: PostRequest,
     window: Window,
     now_ms: u64,
-    report: Option<PostReport>,
-    /// Regions that are still to be looked at.
+    parts: Option<Parts>,
+    beginnings: u32,
+}
+
+/// What there is of a page, and what is still to be read.
+struct Parts {
+    /// What was stored when it was begun.
+    stamp: Stamp,
+    /// What was live of the post then, by scope.
+    live: BTreeMap<String, LiveTally>,
+    report: PostReport,
+    /// Points of the series that are still to be read, the last one first.
+    points: Vec<Span>,
+    absent: Absent,
     regions: Vec<String>,
 }
 
@@ -34,22 +57,19 @@ impl PostPage {
     /// [`Refusal`] for an unknown region and a window that cannot be answered; [`Refusal::NotFound`]
     /// for a hidden post, where it is not asked for too.
     pub fn begin(global: &Global, request: PostRequest, now_ms: u64) -> Result<Self, Refusal> {
-        if global.catalog.is_hidden(&request.post_id) && !request.hidden_too {
-            return Err(Refusal::NotFound);
-        }
+        require_visible(global, &request)?;
         let window = global.window(&request.scope, request.window, now_ms)?;
-        let regions = global.table.regions.iter();
-        let regions = regions.map(|region| region.region_id.clone()).collect();
         Ok(PostPage {
             request,
             window,
             now_ms,
-            report: None,
-            regions,
+            parts: None,
+            beginnings: 0,
         })
     }
 
-    /// Looks at one more scope. The page, when it was the last.
+    /// Reads one part more: everything but series and regions first, then a point or a region. The page,
+    /// when it was the last.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] for a post that nobody played and that is not in the
@@ -60,80 +80,155 @@ impl PostPage {
         storage: &impl Storage,
         rules: ChartRules,
     ) -> Result<Option<PostReport>, Refusal> {
-        let Some(report) = &mut self.report else {
-            self.report = Some(self.in_scope(global, storage, rules)?);
-            return Ok(None);
+        let parts = self.parts.take().filter(|it| it.stamp == global.stamp);
+        let mut parts = match parts {
+            Some(parts) => parts,
+            None => {
+                self.beginnings += 1;
+                self.parts(global, storage, rules)?
+            }
         };
-        if let Some(region_id) = self.regions.pop() {
-            let asked = (&self.request.post_id[..], Reading::AsRuns);
-            let span = self.window.span;
-            let tally = global.tally(storage, &region_id, span, self.now_ms, asked)?;
-            report.incomplete |= tally.incomplete;
-            report.regions.push((region_id, count(tally.bounds)));
+        loop {
+            if !self.read_part(global, storage, &mut parts)? {
+                return Ok(Some(parts.report));
+            }
+            if self.beginnings <= MAX_BEGINNINGS {
+                self.parts = Some(parts);
+                return Ok(None);
+            }
         }
-        if !self.regions.is_empty() {
-            return Ok(None);
-        }
-        let by_views = |a: &(String, Count), b: &(String, Count)| {
-            b.1.view_count.cmp(&a.1.view_count).then(a.0.cmp(&b.0))
-        };
-        report.regions.sort_by(by_views);
-        Ok(self.report.take())
     }
 
-    /// Everything but the regions.
-    fn in_scope(
+    /// Everything but the series and the regions, and what is live of these.
+    fn parts(
         &self,
         global: &Global,
         storage: &impl Storage,
         rules: ChartRules,
-    ) -> Result<PostReport, Refusal> {
+    ) -> Result<Parts, Refusal> {
         let PostRequest { post_id, scope, .. } = &self.request;
+        require_visible(global, &self.request)?;
+        global.require(scope)?;
+        global.live.align(global.seed(), self.now_ms);
+        let regions = global.table.regions.iter();
+        let regions: Vec<String> = regions.map(|region| region.region_id.clone()).collect();
+        let scopes = regions.iter().map(String::as_str).chain([GLOBAL_SCOPE]);
+        let live: BTreeMap<String, LiveTally> = scopes
+            .map(|scope| {
+                let tally = global.live_tally(scope, post_id, self.now_ms);
+                (scope.to_owned(), tally)
+            })
+            .collect();
         let entry = global.catalog.get(storage, post_id).map_err(refused)?;
         let merged = global.merged(storage, scope, self.window.span, self.now_ms)?;
         let bounds = merged.summary.bounds(post_id);
-        if entry.is_none() && bounds.lower == 0 && !self.was_seen(global, storage)? {
+        if entry.is_none() && bounds.lower == 0 && !self.was_seen(global, storage, &live)? {
             return Err(match bounds.upper {
                 0 => Refusal::NotFound,
                 view_count_max => Refusal::NotCounted { view_count_max },
             });
         }
-        let mut incomplete = merged.incomplete;
         let ranking = global.by_views(storage, merged, MAX_K, rules)?;
         let ranked = ranking.rows.iter().zip(1..);
         let rank = ranked
             .filter(|(row, _)| row.post_id == *post_id)
             .map(|(_, rank)| rank)
             .next();
-        let mut series = Vec::new();
-        for step in steps(self.window.span, self.now_ms, SERIES_POINTS) {
-            let asked = (&post_id[..], Reading::Apart);
-            let tally = global.tally(storage, scope, step, self.now_ms, asked)?;
-            incomplete |= tally.incomplete;
-            series.push((step, count(tally.bounds)));
-        }
-        Ok(PostReport {
-            entry: CatalogEntry {
-                post_id: post_id.clone(),
-                hidden: global.catalog.is_hidden(post_id),
-                ..entry.unwrap_or_default()
+        let mut points = steps(self.window.span, self.now_ms, SERIES_POINTS);
+        points.reverse();
+        Ok(Parts {
+            stamp: global.stamp.clone(),
+            live,
+            report: PostReport {
+                entry: CatalogEntry {
+                    post_id: post_id.clone(),
+                    hidden: global.catalog.is_hidden(post_id),
+                    ..entry.unwrap_or_default()
+                },
+                span: self.window.named(),
+                count: count(bounds),
+                rank,
+                series: Vec::with_capacity(points.len()),
+                regions: Vec::with_capacity(regions.len()),
+                incomplete: ranking.incomplete,
             },
-            span: self.window.named(),
-            count: count(bounds),
-            rank,
-            series,
-            regions: Vec::new(),
-            incomplete,
+            points,
+            absent: Absent::default(),
+            regions,
+        })
+    }
+
+    /// Reads a point of the series, or a region. Says whether there was one.
+    fn read_part(
+        &self,
+        global: &Global,
+        storage: &impl Storage,
+        parts: &mut Parts,
+    ) -> Result<bool, Refusal> {
+        let report = &mut parts.report;
+        if let Some(span) = parts.points.pop() {
+            let scope = &self.request.scope;
+            let how = (Reading::Apart, &mut parts.absent);
+            let bounds = self.tally(global, storage, (scope, span), how, parts.live.get(scope))?;
+            report.incomplete |= bounds.1;
+            report.series.push((span, count(bounds.0)));
+            return Ok(true);
+        }
+        if let Some(region_id) = parts.regions.pop() {
+            let how = (Reading::Kept, &mut Absent::default());
+            let live = parts.live.get(&region_id);
+            let asked = (&region_id[..], self.window.span);
+            let (bounds, incomplete) = self.tally(global, storage, asked, how, live)?;
+            report.incomplete |= incomplete;
+            report.regions.push((region_id, count(bounds)));
+            return Ok(true);
+        }
+        let by_views = |a: &(String, Count), b: &(String, Count)| {
+            b.1.view_count.cmp(&a.1.view_count).then(a.0.cmp(&b.0))
+        };
+        report.regions.sort_by(by_views);
+        Ok(false)
+    }
+
+    /// The post's bounds in a scope and span, and whether plays may be missing.
+    fn tally(
+        &self,
+        global: &Global,
+        storage: &impl Storage,
+        (scope, span): (&str, Span),
+        how: (Reading, &mut Absent),
+        live: Option<&LiveTally>,
+    ) -> Result<(Bounds, bool), Refusal> {
+        let asked = (scope, span, &self.request.post_id[..]);
+        let stored = global.stored_tally(storage, asked, self.now_ms, how)?;
+        let (bounds, damaged) = stored;
+        Ok(match live {
+            Some(live) => (live.within(span, bounds), damaged || live.incomplete),
+            // A region that is made in one step is there in the next: then the page is begun anew.
+            None => (bounds, true),
         })
     }
 
     /// Whether a summary of all time lists the post, in whatever region: then it has a page, also
     /// where nobody played it.
-    fn was_seen(&self, global: &Global, storage: &impl Storage) -> Result<bool, Refusal> {
-        let asked = (&self.request.post_id[..], Reading::AsRuns);
-        let ever = global.tally(storage, GLOBAL_SCOPE, Span::ALL, self.now_ms, asked)?;
+    fn was_seen(
+        &self,
+        global: &Global,
+        storage: &impl Storage,
+        live: &BTreeMap<String, LiveTally>,
+    ) -> Result<bool, Refusal> {
+        let ever = (GLOBAL_SCOPE, Span::ALL);
+        let how = (Reading::Kept, &mut Absent::default());
+        let (bounds, _) = self.tally(global, storage, ever, how, live.get(GLOBAL_SCOPE))?;
         // Whoever has a counter was recorded since it has it.
-        Ok(ever.bounds.lower > 0)
+        Ok(bounds.lower > 0)
+    }
+}
+
+fn require_visible(global: &Global, request: &PostRequest) -> Result<(), Refusal> {
+    match global.catalog.is_hidden(&request.post_id) && !request.hidden_too {
+        true => Err(Refusal::NotFound),
+        false => Ok(()),
     }
 }
 

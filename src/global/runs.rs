@@ -39,7 +39,9 @@ impl Run {
     /// The run of these panes, if there are enough.
     pub fn of(scope: &str, panes: &[PaneKey], now_ms: u64) -> Option<Self> {
         let (first, last) = (panes.first()?, panes.last()?);
-        let worth_it = panes.len() >= FEWEST_PANES && is_settled(first, now_ms);
+        // The one pane of all time is the largest there is.
+        let is_long = panes.len() >= FEWEST_PANES || first.level == Level::All;
+        let worth_it = is_long && is_settled(first, now_ms);
         worth_it.then(|| Run {
             scope: scope.to_owned(),
             level: first.level,

@@ -48,6 +48,16 @@ pub struct Health {
 /// What was folded when a sync began. See [`Global::synced`].
 pub struct SyncPoint(Vec<(ShardName, u128, u64)>);
 
+/// Tells what is stored at one moment from what is at the next.
+#[derive(Clone, Default)]
+pub struct Stamp(Rc<()>);
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// The state machine of the global object. Storage and clock are handed in.
 pub struct Global {
     pub(super) table: RegionTable,
@@ -76,6 +86,8 @@ pub struct Global {
     pub(super) cutting: Option<Cutting>,
     /// The moment of an export that is read.
     pub(super) moment: Moment,
+    /// What is stored now: another wherever pages are to be begun anew.
+    pub(super) stamp: Stamp,
     /// When a shard of each region was heard of last before this state was loaded.
     heard_before: BTreeMap<String, u64>,
 }
@@ -135,6 +147,7 @@ impl Global {
             started_ms: Cell::default(),
             cutting: None,
             moment: Moment::load(storage)?,
+            stamp: Stamp::default(),
         })
     }
 
@@ -447,7 +460,7 @@ impl Global {
         }
         self.logs.written(&regions);
         self.live.folded();
-        self.recent.get_mut().forget();
+        self.stored_anew();
         if self.moment_is_due(now_ms)
             && let Some(cutting) = self.cutting.take()
         {
@@ -502,6 +515,12 @@ impl Global {
             storage.write(write.as_slice())?;
         }
         Ok(rows)
+    }
+
+    /// What charts and pages are made of has changed.
+    pub(super) fn stored_anew(&mut self) {
+        self.recent.get_mut().forget();
+        self.stamp = Stamp::default();
     }
 
     /// Gives up everything that can be had again, and folds what is pending: for an instance in
@@ -608,7 +627,7 @@ impl Global {
         storage: &impl Storage,
         patches: &[PostPatch],
     ) -> Result<Option<CatalogEntry>, Refusal> {
-        self.recent.get_mut().forget();
+        self.stored_anew();
         self.catalog.put(&self.moment.guard(storage), patches)
     }
 
@@ -677,7 +696,7 @@ impl Global {
         self.region_rows.keys.remove(position);
         self.table.deleted.push(deleted.clone());
         self.region_rows.deleted.push(row);
-        self.recent.get_mut().forget();
+        self.stored_anew();
         Ok(deleted)
     }
 

@@ -265,7 +265,7 @@ impl Global {
         writes.push(Write::put(Table::Meta, mark_key, codec::encode(&mark)));
         self.moment.guard(storage).write(&writes).map_err(refused)?;
         self.table.seed = seed;
-        self.recent.get_mut().forget();
+        self.stored_anew();
         for (scope, pane) in folded {
             self.runs.forget(&scope, pane);
         }

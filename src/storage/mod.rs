@@ -157,6 +157,20 @@ pub trait Storage {
     /// When the disk refuses.
     fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError>;
 
+    /// The first key at or above `from` that starts with `prefix`, without reading values.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn next_key(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+    ) -> Result<Option<Vec<u8>>, StorageError> {
+        let found = self.scan(table, prefix, from, 0)?;
+        Ok(found.into_iter().next().map(|(key, _)| key))
+    }
+
     /// The number of bytes of all values of a table.
     ///
     /// # Errors

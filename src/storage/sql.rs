@@ -201,6 +201,20 @@ impl Storage for SqlStorage {
         rows(&cursor).map(|row| bytes_of(row?.next())).collect()
     }
 
+    fn next_key(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+    ) -> Result<Option<Vec<u8>>, StorageError> {
+        let (range, bindings) = within(prefix, from);
+        let name = table.name();
+        let query = format!("SELECT key FROM {name} WHERE {range} ORDER BY key LIMIT 1");
+        let cursor = self.exec(&query, &bindings)?;
+        let next = rows(&cursor).next().transpose()?;
+        next.map(|mut row| bytes_of(row.next())).transpose()
+    }
+
     fn bytes(&self, table: Table) -> Result<u64, StorageError> {
         let query = format!(
             "SELECT COALESCE(SUM(LENGTH(value)), 0) FROM {}",

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
+pub mod host;
+
 use hitparade::codec;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::Leaderboard;

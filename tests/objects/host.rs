@@ -1,0 +1,143 @@
+//! A platform for a driver in a test: rows are durable when they are written, time passes while the
+//! driver waits, and nothing else happens but what the test does in between.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Arguments;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use hitparade::host::{Host, SendError};
+use hitparade::storage::{MemoryStorage, Storage, StorageError, StoredRow, Table, Write};
+use hitparade::wire::InstanceMetrics;
+
+/// A disk that outlives its object.
+#[derive(Clone, Default)]
+pub struct SharedStorage(pub Rc<MemoryStorage>);
+
+impl Storage for SharedStorage {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.0.get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        max_bytes: usize,
+    ) -> Result<Vec<StoredRow>, StorageError> {
+        self.0.scan(table, prefix, from, max_bytes)
+    }
+
+    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
+        self.0.keys(table, prefix)
+    }
+
+    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
+        self.0.bytes(table)
+    }
+
+    fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
+        self.0.write(batch)
+    }
+
+    fn atomically<T>(
+        &self,
+        change: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.0.atomically(change)
+    }
+}
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What the test holds of the platform; a clone is another handle.
+#[derive(Clone, Default)]
+pub struct TestHost {
+    pub storage: SharedStorage,
+    pub now_ms: Rc<Cell<u64>>,
+    tasks: Rc<RefCell<Vec<Task>>>,
+}
+
+impl TestHost {
+    pub fn at(now_ms: u64) -> Self {
+        TestHost {
+            now_ms: Rc::new(Cell::new(now_ms)),
+            ..TestHost::default()
+        }
+    }
+
+    /// Waits for a future, and does something each time that it waits itself.
+    pub fn run<T>(&self, future: impl Future<Output = T>, mut between: impl FnMut()) -> T {
+        let mut future = pin!(future);
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
+                return done;
+            }
+            let mut tasks = self.tasks.take();
+            tasks.retain_mut(|task| task.as_mut().poll(&mut context).is_pending());
+            self.tasks.borrow_mut().extend(tasks);
+            between();
+        }
+    }
+}
+
+impl Host for TestHost {
+    type Storage = SharedStorage;
+
+    fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        std::array::from_fn(|at| super::SEED.get(at).copied().unwrap_or(at as u8))
+    }
+
+    fn open(&self) -> Result<SharedStorage, StorageError> {
+        Ok(self.storage.clone())
+    }
+
+    fn memory_is_short(&self, _more: usize) -> bool {
+        false
+    }
+
+    fn instance(&self) -> InstanceMetrics {
+        InstanceMetrics::default()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.borrow_mut().push(Box::pin(task));
+    }
+
+    async fn sync(&self) -> Result<(), StorageError> {
+        self.sleep(0).await;
+        Ok(())
+    }
+
+    async fn sleep(&self, ms: u64) {
+        let mut has_waited = false;
+        std::future::poll_fn(|_| match std::mem::replace(&mut has_waited, true) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+        self.now_ms.set(self.now_ms.get() + ms);
+    }
+
+    async fn set_alarm(&self, _delay_ms: u64) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    async fn ask_global(
+        &self,
+        _path: &'static str,
+        _message: &[u8],
+        _limit_ms: u64,
+    ) -> Result<Vec<u8>, SendError> {
+        Err(SendError("there is nobody else".into()))
+    }
+
+    fn report(&self, _what: Arguments<'_>) {}
+}
