@@ -163,7 +163,7 @@ impl Summary {
             "" => std::str::from_utf8(id).map_err(|_| DecodeError::Damaged("id"))?,
             text => text,
         };
-        let key = Key::long(id, self.seed);
+        let key = self.long_keys.long(id);
         self.table.push_unindexed(key);
         self.set_text(self.len() - 1, &key, text);
         Ok(())

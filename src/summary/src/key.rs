@@ -1,10 +1,11 @@
 //! How an id is held in a counter: 16 bytes, with ids of up to 16 bytes inside.
 
-use std::hash::Hasher as _;
-
-use siphasher::sip::SipHasher13;
+use std::sync::OnceLock;
 
 use super::seed::Seed;
+
+/// The longest id that is counted, in bytes.
+pub const MAX_ID_BYTES: usize = 256;
 
 /// The longest id that fits into a key.
 pub(super) const INLINE_BYTES: usize = 16;
@@ -70,23 +71,70 @@ impl Key {
         Some(Self { low, high })
     }
 
-    /// The key of an id of more than 16 bytes.
-    pub(super) fn long(id: &[u8], seed: Seed) -> Self {
-        let mut hasher = SipHasher13::new_with_key(&seed.to_bytes());
-        hasher.write(id);
-        Self {
-            low: hasher.finish(),
+    pub(super) fn is_long(&self) -> bool {
+        self.high >> 56 == LONG_MARK
+    }
+}
+
+/// Eight bytes at a time; the longest id has 32 such words, and the last eight bytes are one more.
+const WORDS: usize = MAX_ID_BYTES / 8 + 1;
+
+/// Makes the keys of longer ids: NH again, as in [`KeyHasher`], over as many words as the id has.
+///
+/// Of two different ids, whoever made them, at most one pair in 2^32 has equal keys over the seeds;
+/// those are told apart by their texts. The numbers that it takes are made with the first long id.
+#[derive(Clone)]
+pub(super) struct LongKeys {
+    seed: Seed,
+    words: OnceLock<Box<[u64; WORDS]>>,
+}
+
+impl LongKeys {
+    pub(super) fn new(seed: Seed) -> Self {
+        let words = OnceLock::new();
+        Self { seed, words }
+    }
+
+    /// The key of an id of any length.
+    #[inline]
+    pub(super) fn key_of(&self, id: &str) -> Key {
+        Key::short(id.as_bytes()).unwrap_or_else(|| self.long(id.as_bytes()))
+    }
+
+    /// The key of an id of 17 to 256 bytes.
+    #[inline]
+    pub(super) fn long(&self, id: &[u8]) -> Key {
+        let secrets = self.words.get_or_init(|| self.derive());
+        let (words, _) = id.as_chunks::<8>();
+        let (last_secret, secrets) = (secrets[WORDS - 1], &secrets[..WORDS - 1]);
+        let last = id.last_chunk::<8>().map_or(0, |it| u64::from_le_bytes(*it));
+        let pairs = words.iter().zip(secrets);
+        let sum = pairs.fold(nh(last, last_secret), |sum, (word, secret)| {
+            sum.wrapping_add(nh(u64::from_le_bytes(*word), *secret))
+        });
+        Key {
+            low: sum,
             high: LONG_MARK << 56 | id.len() as u64,
         }
     }
 
-    pub(super) fn of(id: &str, seed: Seed) -> Self {
-        Self::short(id.as_bytes()).unwrap_or_else(|| Self::long(id.as_bytes(), seed))
+    #[cold]
+    fn derive(&self) -> Box<[u64; WORDS]> {
+        // Those of the hash of keys come first.
+        Box::new(std::array::from_fn(|at| self.seed.derive(3 + at as u32)))
     }
 
-    pub(super) fn is_long(&self) -> bool {
-        self.high >> 56 == LONG_MARK
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.words.get().map_or(0, |words| size_of_val(&**words))
     }
+}
+
+/// One product of NH, on the 32-bit halves of a word.
+#[inline(always)]
+fn nh(word: u64, secret: u64) -> u64 {
+    let sum = word.wrapping_add(secret);
+    (sum & 0xffff_ffff).wrapping_mul(sum >> 32)
 }
 
 /// A key as it is stored, so that texts can be borrowed from it.
@@ -155,10 +203,7 @@ impl KeyHasher {
 
     #[inline(always)]
     pub(super) fn hash(&self, key: &Key) -> u64 {
-        let halves = |word: u64| (word & 0xffff_ffff).wrapping_mul(word >> 32);
-        let low = halves(key.low.wrapping_add(self.low));
-        let high = halves(key.high.wrapping_add(self.high));
-        let sum = low.wrapping_add(high);
+        let sum = nh(key.low, self.low).wrapping_add(nh(key.high, self.high));
         let spread = (sum ^ (sum >> 32)).wrapping_mul(self.factor);
         spread ^ (spread >> 32)
     }
@@ -175,9 +220,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn keys_of_longer_ids_differ_wherever_a_byte_does() {
+        let long = LongKeys::new(Seed::from_bytes([9; 16]));
+        let text = "0123456789abcdefghijklmnopqrstuvwxyz".repeat(8);
+        let mut keys = Vec::new();
+        for length in INLINE_BYTES + 1..=256 {
+            let id = &text.as_bytes()[..length];
+            keys.push(long.long(id));
+            for at in 0..length {
+                let mut other = id.to_vec();
+                other[at] ^= 1;
+                keys.push(long.long(&other));
+            }
+        }
+        let count = keys.len();
+        keys.sort_unstable();
+        keys.dedup_by(|a, b| a == b);
+        assert_eq!(keys.len(), count);
+    }
+
+    #[test]
     fn a_key_holds_every_short_id() {
         let id = "abcdefghijklmnopqrstuvwxyz";
-        let seed = Seed::from_bytes([1; 16]);
+        let long = LongKeys::new(Seed::from_bytes([1; 16]));
         let mut keys = Vec::new();
         for from in 0..10 {
             for length in 1..=INLINE_BYTES {
@@ -185,7 +250,7 @@ mod tests {
                 assert_eq!(StoredKey::new(key).text(), Some(&id[from..from + length]));
                 assert!(
                     StoredKey::new(key).key() == key
-                        && key == Key::of(&id[from..from + length], seed)
+                        && key == long.key_of(&id[from..from + length])
                 );
                 keys.push(key);
             }
@@ -193,13 +258,9 @@ mod tests {
         for zeros in 1..=INLINE_BYTES {
             keys.push(Key::short(&vec![0; zeros]).unwrap());
         }
-        keys.push(Key::long(id.as_bytes(), seed));
+        keys.push(long.key_of(id));
         keys.sort_unstable();
         assert!(keys.windows(2).all(|pair| pair[0] != pair[1]));
-        assert!(
-            StoredKey::new(Key::long(id.as_bytes(), seed))
-                .text()
-                .is_none()
-        );
+        assert!(StoredKey::new(long.key_of(id)).text().is_none());
     }
 }

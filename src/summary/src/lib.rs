@@ -88,19 +88,19 @@ mod rows;
 mod seed;
 mod smallest;
 mod table;
+mod texts;
 
 pub use bytes::DecodeError;
+pub use key::MAX_ID_BYTES;
 pub use rows::{Bounds, Row};
 pub use seed::Seed;
 
 use filter::Filter;
-use key::KeyHasher;
+use key::{KeyHasher, LongKeys};
 use overcounts::Overcounts;
 use smallest::Smallest;
 use table::Table;
-
-/// The longest id that is counted, in bytes.
-pub const MAX_ID_BYTES: usize = 256;
+use texts::Texts;
 
 /// A bounded set of counters and a filter that bounds every id without one.
 ///
@@ -109,6 +109,7 @@ pub const MAX_ID_BYTES: usize = 256;
 pub struct Summary {
     seed: Seed,
     hasher: KeyHasher,
+    long_keys: LongKeys,
     capacity: usize,
     total: u64,
     /// Whether something was ever dropped, here or in a summary merged in.
@@ -117,9 +118,7 @@ pub struct Summary {
     /// The upper bounds: all plays since the id has its counter, and its overcount.
     uppers: Vec<u64>,
     overcounts: Overcounts,
-    /// Texts of ids that do not fit into keys, otherwise "". Shorter than the other vectors if
-    /// the rest has none.
-    texts: Vec<Box<str>>,
+    texts: Texts,
     filter: Filter,
     smallest: Smallest,
     /// An id without a counter whose bound would exceed this may take a counter over.
@@ -144,13 +143,14 @@ impl Summary {
         Self {
             seed,
             hasher: KeyHasher::new(seed),
+            long_keys: LongKeys::new(seed),
             capacity,
             total: 0,
             full: false,
             table: Table::default(),
             uppers: Vec::new(),
             overcounts: Overcounts::default(),
-            texts: Vec::new(),
+            texts: Texts::default(),
             filter: Filter::default(),
             smallest: Smallest::default(),
             admit_above: 0,
@@ -192,19 +192,18 @@ impl Summary {
         self.filter.highest
     }
 
-    /// Bytes of the ids that are too long for keys, which are on the heap one by one.
+    /// Bytes of the ids that are too long for keys.
     pub fn long_id_bytes(&self) -> usize {
-        self.texts.iter().map(|text| text.len()).sum()
+        self.texts.used()
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        let texts = self.long_id_bytes();
         self.table.heap_bytes()
             + self.uppers.capacity() * size_of::<u64>()
             + self.overcounts.heap_bytes()
-            + self.texts.capacity() * size_of::<Box<str>>()
-            + texts
+            + self.texts.heap_bytes()
+            + self.long_keys.heap_bytes()
             + self.filter.heap_bytes()
             + self.smallest.heap_bytes()
     }

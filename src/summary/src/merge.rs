@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter};
-use super::key::{Key, KeyHasher, spread};
+use super::key::{Key, KeyHasher, LongKeys, spread};
 use super::table::Table;
+use super::texts::Texts;
 use super::{Seed, Summary};
 use crate::mutants;
 
@@ -69,7 +70,7 @@ fn merge_and_keep(parts: &[&Summary], keep: usize, seed: Seed) -> Summary {
     } else {
         // Ids are merged by ranges of their hashes.
         let ranges = listed.div_ceil(ROWS_AT_ONCE);
-        for range in Listed::all(parts, sums.hasher, seed, ranges) {
+        for range in Listed::all(parts, &sums, ranges) {
             let mut rows = Rows::new(parts, sums.hasher);
             for Listed { hash, part, slot } in range {
                 if let Some(part) = parts.get(part as usize) {
@@ -95,19 +96,27 @@ fn finish(parts: &[&Summary], rows: Rows<'_>, sums: Sums, keep: usize, seed: See
         merged.uppers.push(counts.upper());
         merged.overcounts.push(counts.overcount);
     }
-    merged.texts = rows.texts.iter().map(|&text| text.into()).collect();
+    let mut texts = Texts::default();
+    texts.reserve(
+        rows.texts.len(),
+        rows.texts.iter().map(|text| text.len()).sum(),
+    );
+    for (slot, text) in rows.texts.iter().enumerate() {
+        texts.set(slot, text);
+    }
+    merged.texts = texts;
     merged.table = rows.table;
     merged.filter = sums.into_filter();
     merged
 }
 
 impl Summary {
-    /// The key that the id of this slot has under a seed.
+    /// The key that the id of this slot has under the seed of `long_keys`, which may be another.
     #[inline]
-    fn key_of(&self, slot: usize, seed: Seed) -> Key {
+    fn key_of(&self, slot: usize, long_keys: &LongKeys, is_foreign: bool) -> Key {
         let key = self.table.keys()[slot].key();
-        if key.is_long() && self.seed != seed {
-            return Key::long(self.text(slot).as_bytes(), seed);
+        if is_foreign && key.is_long() {
+            return long_keys.long(self.texts.get(slot));
         }
         key
     }
@@ -123,14 +132,14 @@ struct Listed {
 impl Listed {
     /// All rows of all parts, by ranges of their hashes: by the half that chooses cells, not by
     /// the one that chooses groups of the table.
-    fn all(parts: &[&Summary], hasher: KeyHasher, seed: Seed, ranges: usize) -> Vec<Vec<Self>> {
+    fn all(parts: &[&Summary], sums: &Sums, ranges: usize) -> Vec<Vec<Self>> {
         let listed: usize = parts.iter().map(|part| part.len()).sum();
         // Ranges differ by chance; a quarter more is nearly always enough.
         let room = listed / ranges * 5 / 4;
         let mut all: Vec<Vec<Self>> = (0..ranges).map(|_| Vec::with_capacity(room)).collect();
         for (part_at, part) in parts.iter().enumerate() {
             for slot in 0..part.len() {
-                let hash = hasher.hash(&part.key_of(slot, seed));
+                let hash = sums.hasher.hash(&sums.key_of(part, slot));
                 if let Some(range) = all.get_mut(spread(hash as u32, ranges)) {
                     range.push(Self {
                         hash,
@@ -149,6 +158,7 @@ struct Sums {
     seed: Seed,
     full: bool,
     hasher: KeyHasher,
+    long_keys: LongKeys,
     base: u64,
     /// As many as the largest filter has.
     counts: Vec<u64>,
@@ -169,6 +179,7 @@ impl Sums {
             seed,
             full: false,
             hasher: KeyHasher::new(seed),
+            long_keys: LongKeys::new(seed),
             base: 0,
             counts: Vec::new(),
             dropped: Vec::new(),
@@ -205,6 +216,12 @@ impl Sums {
         let highest = u64::try_from(highest).unwrap_or(u64::MAX);
         sums.highest = sums.base.saturating_add(most).min(highest);
         sums
+    }
+
+    /// The key of a row.
+    #[inline]
+    fn key_of(&self, part: &Summary, slot: usize) -> Key {
+        part.key_of(slot, &self.long_keys, part.seed != self.seed)
     }
 
     /// What an id of this hash may have had in all parts together, had it no counter in any.
@@ -327,7 +344,7 @@ struct Rows<'a> {
     table: Table,
     counts: Vec<Counts>,
     /// Texts of ids that do not fit into keys; empty if no part has any.
-    texts: Vec<&'a str>,
+    texts: Vec<&'a [u8]>,
     with_texts: bool,
 }
 
@@ -349,15 +366,19 @@ impl<'a> Rows<'a> {
     /// Adds every row of a part.
     fn add_all(&mut self, part: &'a Summary, sums: &Sums) {
         for slot in 0..part.len() {
-            let hash = self.hasher.hash(&part.key_of(slot, sums.seed));
+            let hash = self.hasher.hash(&sums.key_of(part, slot));
             self.add(part, slot, hash, sums);
         }
     }
 
     #[inline]
     fn add(&mut self, part: &'a Summary, slot: usize, hash: u64, sums: &Sums) {
-        let key = part.key_of(slot, sums.seed);
-        let text = if self.with_texts { part.text(slot) } else { "" };
+        let key = sums.key_of(part, slot);
+        let text: &[u8] = if self.with_texts {
+            part.texts.get(slot)
+        } else {
+            b""
+        };
         let at = self.find_or_push(key, hash, text, sums);
         let upper = part.uppers.get(slot).copied().unwrap_or(0);
         let overcount = part.overcount(slot, upper);
@@ -371,7 +392,7 @@ impl<'a> Rows<'a> {
     }
 
     #[inline]
-    fn find_or_push(&mut self, key: Key, hash: u64, text: &'a str, sums: &Sums) -> usize {
+    fn find_or_push(&mut self, key: Key, hash: u64, text: &'a [u8], sums: &Sums) -> usize {
         let (with_texts, texts) = (self.with_texts, &self.texts);
         let same = |slot: usize| !with_texts || texts.get(slot) == Some(&text);
         if let Some(slot) = self.table.find(&key, hash, same) {
@@ -405,7 +426,7 @@ struct Row<'a> {
     upper: u64,
     key: Key,
     counts: Counts,
-    text: &'a str,
+    text: &'a [u8],
 }
 
 impl<'a> Best<'a> {
@@ -426,7 +447,7 @@ impl<'a> Best<'a> {
                 sums.drop_row(sums.hasher.hash(&key), upper);
                 continue;
             }
-            let text = rows.texts.get(slot).copied().unwrap_or("");
+            let text = rows.texts.get(slot).copied().unwrap_or_default();
             self.rows.push(Row {
                 upper,
                 key,
@@ -464,7 +485,7 @@ impl<'a> Best<'a> {
             rows.counts.push(row.counts);
             if with_texts {
                 rows.texts
-                    .push(if row.key.is_long() { row.text } else { "" });
+                    .push(if row.key.is_long() { row.text } else { b"" });
             }
         }
         rows

@@ -3,7 +3,7 @@
 use std::hint::select_unpredictable;
 
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter, units_up};
-use super::key::{Key, spread};
+use super::key::{INLINE_BYTES, Key, spread};
 use super::{MAX_ID_BYTES, Summary};
 
 /// Totals and weights below this need no care: a count is at most twice the total.
@@ -22,9 +22,27 @@ impl Summary {
     /// not a play and is ignored.
     #[inline]
     pub fn record(&mut self, id: &str, weight: u64) {
-        match self.record_quickly(id, weight) {
+        let Some(key) = Key::short(id.as_bytes()) else {
+            return self.record_long(id, weight);
+        };
+        match self.record_quickly(key, b"", weight) {
             Quickly::Done => {}
-            Quickly::Absent => self.record_absent(id, weight),
+            Quickly::Absent => self.record_absent(key, id, weight),
+            Quickly::Unknown => self.record_anyway(id, weight),
+        }
+    }
+
+    /// The same for ids of more than 16 bytes: their keys take longer to make, and where one is
+    /// found, its text is compared.
+    #[inline(never)]
+    fn record_long(&mut self, id: &str, weight: u64) {
+        if !(INLINE_BYTES + 1..=MAX_ID_BYTES).contains(&id.len()) {
+            return;
+        }
+        let key = self.long_keys.long(id.as_bytes());
+        match self.record_quickly(key, id.as_bytes(), weight) {
+            Quickly::Done => {}
+            Quickly::Absent => self.record_absent(key, id, weight),
             Quickly::Unknown => self.record_anyway(id, weight),
         }
     }
@@ -33,16 +51,17 @@ impl Summary {
     /// than a coin, so nothing here branches on it: the weight goes to a counter and a cell, one
     /// of them as 0.
     ///
-    /// Unless done, nothing was changed.
+    /// `long`: the id, if it is longer than its key. Unless done, nothing was changed.
     #[inline(always)]
-    fn record_quickly(&mut self, id: &str, weight: u64) -> Quickly {
-        let Some(key) = Key::short(id.as_bytes()) else {
-            return Quickly::Unknown;
-        };
+    fn record_quickly(&mut self, key: Key, long: &[u8], weight: u64) -> Quickly {
         let hash = self.hasher.hash(&key);
         let Some(probe) = self.table.probe(&key, hash) else {
             return Quickly::Unknown;
         };
+        // Any slot's text is compared, not only that of a hit: that would be the coin again.
+        if !long.is_empty() && probe.hit & self.texts.differs(probe.slot, long) {
+            return Quickly::Unknown;
+        }
         let Some(upper) = self.uppers.get_mut(probe.slot) else {
             return Quickly::Unknown;
         };
@@ -63,10 +82,10 @@ impl Summary {
         Quickly::Done
     }
 
-    /// Records an id that is known to have no counter, and to be short.
+    /// Records an id that is known to have no counter.
     #[inline(never)]
-    fn record_absent(&mut self, id: &str, weight: u64) {
-        if let Some(key) = Key::short(id.as_bytes()).filter(|_| weight > 0) {
+    fn record_absent(&mut self, key: Key, id: &str, weight: u64) {
+        if weight > 0 {
             self.total = self.total.saturating_add(weight);
             self.admit(key, self.hasher.hash(&key), id, weight);
         }
@@ -81,7 +100,7 @@ impl Summary {
             self.reserve(self.len());
         }
         self.total = self.total.saturating_add(weight);
-        let key = Key::of(id, self.seed);
+        let key = self.long_keys.key_of(id);
         let hash = self.hasher.hash(&key);
         match self.slot_of(&key, hash, id) {
             Some(slot) => {
@@ -155,16 +174,9 @@ impl Summary {
     }
 
     pub(super) fn set_text(&mut self, slot: usize, key: &Key, id: &str) {
-        if key.is_long() && self.texts.len() <= slot {
-            self.texts.resize(self.len(), Box::default());
-        }
-        if let Some(text) = self.texts.get_mut(slot) {
-            *text = if key.is_long() {
-                id.into()
-            } else {
-                Box::default()
-            };
-        }
+        let is_long = key.is_long();
+        self.texts
+            .set(slot, if is_long { id.as_bytes() } else { b"" });
     }
 }
 

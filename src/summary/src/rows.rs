@@ -59,7 +59,7 @@ impl Summary {
         if id.is_empty() {
             return Bounds { lower: 0, upper: 0 };
         }
-        let key = Key::of(id, self.seed);
+        let key = self.long_keys.key_of(id);
         let hash = self.hasher.hash(&key);
         match self.slot_of(&key, hash, id) {
             Some(slot) => self.bounds_of(slot),
@@ -74,15 +74,16 @@ impl Summary {
     /// make ids collide.
     #[cfg(feature = "testing")]
     pub fn place_of(&self, id: &str) -> (usize, usize) {
-        let hash = self.hasher.hash(&Key::of(id, self.seed));
+        let hash = self.hasher.hash(&self.long_keys.key_of(id));
         let cell = super::key::spread(hash as u32, self.filter.len());
         (self.table.home(hash), cell)
     }
 
     /// The slot of an id with this key and hash.
     pub(super) fn slot_of(&self, key: &Key, hash: u64, id: &str) -> Option<usize> {
-        self.table
-            .find(key, hash, |slot| !key.is_long() || self.text(slot) == id)
+        self.table.find(key, hash, |slot| {
+            !key.is_long() || self.texts.get(slot) == id.as_bytes()
+        })
     }
 
     fn bounds_of(&self, slot: usize) -> Bounds {
@@ -103,9 +104,9 @@ impl Summary {
     /// The id that has the counter of this slot.
     pub(super) fn text(&self, slot: usize) -> &str {
         let short = self.table.keys().get(slot).and_then(StoredKey::text);
-        short
-            .or_else(|| self.texts.get(slot).map(|text| &**text))
-            .unwrap_or("")
+        // All that is recorded or decoded is text.
+        let long = || std::str::from_utf8(self.texts.get(slot)).ok();
+        short.or_else(long).unwrap_or("")
     }
 
     pub(super) fn row(&self, slot: usize) -> Row<'_> {

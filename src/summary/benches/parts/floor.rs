@@ -8,7 +8,7 @@ mod key;
 #[path = "../../src/seed.rs"]
 mod seed;
 
-use key::{Key, KeyHasher};
+use key::{KeyHasher, LongKeys};
 use seed::Seed;
 
 /// 512 KiB of counts, half of the L2 cache: more than a summary of 1,024 counters has, so that a
@@ -24,7 +24,7 @@ const COUNTS: usize = 1 << 16;
 /// play of uniform ids is 5.5 times, not 3.5.
 pub struct Floor {
     counts: Vec<u64>,
-    seed: Seed,
+    long_keys: LongKeys,
     hasher: KeyHasher,
 }
 
@@ -33,7 +33,7 @@ impl Default for Floor {
         let seed = Seed::from_bytes(std::hint::black_box(*b"the floor's seed"));
         Self {
             counts: vec![0; COUNTS],
-            seed,
+            long_keys: LongKeys::new(seed),
             hasher: KeyHasher::new(seed),
         }
     }
@@ -42,7 +42,7 @@ impl Default for Floor {
 impl Floor {
     #[inline(always)]
     pub fn record(&mut self, id: &str, weight: u64) {
-        let hash = self.hasher.hash(&Key::of(id, self.seed));
+        let hash = self.hasher.hash(&self.long_keys.key_of(id));
         if let Some(place) = self.counts.get_mut(hash as usize % COUNTS) {
             *place = place.saturating_add(weight);
         }
