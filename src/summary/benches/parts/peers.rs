@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used)]
 
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
-use heavykeeper::TopK;
+use heavykeeper::{BucketedTopK, CuckooTopK, TopK};
 use topk::FilteredSpaceSaving;
 
 use crate::floor::Floor;
@@ -119,6 +119,35 @@ impl HeavyKeeper {
 }
 
 impl Contender for HeavyKeeper {
+    fn record(&mut self, id: &str) {
+        self.0.add(id, 1);
+    }
+}
+
+/// The faster variants of the same crate, with as many cells; their authors recommend them.
+pub struct Bucketed(BucketedTopK<String>);
+
+impl Bucketed {
+    pub fn new() -> Self {
+        Self(BucketedTopK::with_seed(COUNTERS, 4 * COUNTERS, 4, 0.9, 7))
+    }
+}
+
+impl Contender for Bucketed {
+    fn record(&mut self, id: &str) {
+        self.0.add(id, 1);
+    }
+}
+
+pub struct Cuckoo(CuckooTopK<String>);
+
+impl Cuckoo {
+    pub fn new() -> Self {
+        Self(CuckooTopK::with_seed(COUNTERS, 4 * COUNTERS, 4, 0.9, 7))
+    }
+}
+
+impl Contender for Cuckoo {
     fn record(&mut self, id: &str) {
         self.0.add(id, 1);
     }
