@@ -46,7 +46,7 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
     let words: [(_, &[&str]); 3] = [
         ("LOG_REQUESTS", &["errors", "all", "none"]),
         ("NORMALISE_IDS", &["true", "false", "1", "0"]),
-        ("REQUIRE_KNOWN_POSTS", &["true", "false", "1", "0"]),
+        ("REQUIRE_KNOWN_POSTS", &["auto", "true", "false", "1", "0"]),
     ];
     for (name, allowed) in words {
         let is_allowed = |word: String| allowed.contains(&word.to_ascii_lowercase().as_str());
@@ -55,6 +55,29 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
         }
     }
     Ok(())
+}
+
+/// Which posts charts show: `REQUIRE_KNOWN_POSTS`. All plays count in totals, whatever it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VisiblePosts {
+    /// `false`: all that were played.
+    #[default]
+    All,
+    /// `auto`: those of the catalog, as soon as it describes one; until then all.
+    KnownIfAny,
+    /// `true`: those of the catalog.
+    Known,
+}
+
+impl VisiblePosts {
+    /// `auto` where nothing is set, or what [`check`] refuses.
+    pub fn read(setting: Option<&str>) -> Self {
+        match setting.map(str::to_ascii_lowercase).as_deref() {
+            Some("true" | "1") => VisiblePosts::Known,
+            Some("false" | "0") => VisiblePosts::All,
+            _ => VisiblePosts::KnownIfAny,
+        }
+    }
 }
 
 /// Secrets of which several may be valid at once.
@@ -418,6 +441,7 @@ mod tests {
             ("LOG_REQUESTS", "all", "yes"),
             ("NORMALISE_IDS", "TRUE", "yes"),
             ("REQUIRE_KNOWN_POSTS", "1", "on"),
+            ("REQUIRE_KNOWN_POSTS", "auto", "maybe"),
         ] {
             assert_eq!(check(name, good), Ok(()), "{name}");
             let error = check(name, bad).unwrap_err();

@@ -5,6 +5,7 @@
 mod objects;
 
 use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::{DAY_MS, recording_pane};
@@ -107,4 +108,53 @@ fn what_is_folded_or_hidden_is_seen_at_once() {
     assert!(world.ask("NA", Sort::Views, NOW_MS + 2).1);
     world.global.flush(&world.storage, NOW_MS + 3).unwrap();
     assert!(!world.ask("NA", Sort::Views, NOW_MS + 4).1);
+}
+
+#[test]
+fn a_catalog_decides_at_once_which_posts_show_and_hiding_makes_no_catalog() {
+    let mut world = World::new();
+    world.push(3, NOW_MS);
+    let shown = |world: &World, visible| {
+        let (question, rules) = (World::question("NA", Sort::Views), ChartRules { visible });
+        let chart = world.global.chart(&world.storage, &question, rules, NOW_MS);
+        let chart = chart.unwrap();
+        assert_eq!(chart.total_views, 3, "all plays count");
+        chart.places.len()
+    };
+    let all = |world: &World| {
+        let rules = [
+            VisiblePosts::All,
+            VisiblePosts::KnownIfAny,
+            VisiblePosts::Known,
+        ];
+        rules.map(|visible| shown(world, visible))
+    };
+    let describing = |post_id: &str, content: Option<&str>| PostPatch {
+        post_id: post_id.into(),
+        content: Some(content.map(str::to_owned)),
+        ..PostPatch::default()
+    };
+    let showing = PostPatch {
+        hidden: Some(false),
+        ..PostPatch::hiding("post".into())
+    };
+    assert_eq!(all(&world), [1, 1, 0]);
+    for (patch, shown) in [
+        (PostPatch::hiding("spam".into()), [1, 1, 0]),
+        (describing("another", Some("A song")), [1, 0, 0]),
+        (describing("another", None), [1, 1, 0]),
+        (PostPatch::hiding("post".into()), [0, 0, 0]),
+        (showing, [1, 1, 1]),
+        (describing("another", Some("A song")), [1, 1, 1]),
+        (PostPatch::erasing("another".into()), [1, 1, 1]),
+    ] {
+        world
+            .global
+            .put_posts(&world.storage, &[patch.clone()])
+            .unwrap();
+        assert_eq!(all(&world), shown, "{patch:?}");
+        world.global = Global::load(&world.storage, &[], SEED).unwrap();
+        world.push(3, NOW_MS);
+        assert_eq!(all(&world), shown, "{patch:?}, after a restart");
+    }
 }

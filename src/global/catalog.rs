@@ -26,12 +26,16 @@ const SIZE_KEY: &[u8] = b"catalog";
 const HIDDEN_ID_BYTES: usize = 48;
 /// Entries that charts asked for lately, in memory: at most this many bytes of text.
 const CACHE_BYTES: usize = 4 << 20;
+/// Bytes of entries that are read at a time where all are counted.
+const COUNTED_BYTES: usize = 1 << 20;
 
 /// How large the catalog is, keys included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogSize {
     pub posts: u64,
     pub bytes: u64,
+    /// Posts of which something is said: more than that they are hidden, or no longer.
+    pub described: u64,
 }
 
 impl Record for CatalogSize {
@@ -74,6 +78,12 @@ impl Catalog {
             hidden,
             ..Catalog::default()
         })
+    }
+
+    /// Whether it says something of any post. Hiding one in an installation without a catalog makes
+    /// none.
+    pub fn describes_posts(&self) -> bool {
+        self.size.described > 0
     }
 
     pub fn is_hidden(&self, post_id: &str) -> bool {
@@ -244,8 +254,14 @@ impl CatalogSize {
     /// An entry is put in the place of what was there.
     fn replace(&mut self, key: &[u8], before: Option<&[u8]>, value: &[u8]) {
         let bytes = |value: &[u8]| (key.len() + value.len()) as u64;
+        let described = |value: &[u8]| {
+            let entry = codec::decode::<CatalogEntry>(value);
+            u64::from(entry.is_ok_and(|entry| entry.describes()))
+        };
         self.posts += u64::from(before.is_none());
         self.bytes = (self.bytes + bytes(value)).saturating_sub(before.map_or(0, bytes));
+        self.described =
+            (self.described + described(value)).saturating_sub(before.map_or(0, described));
     }
 }
 
@@ -255,12 +271,17 @@ fn read_size(storage: &impl Storage) -> Result<CatalogSize, StorageError> {
     if let Some(size) = stored.and_then(|bytes| codec::decode(&bytes).ok()) {
         return Ok(size);
     }
-    let keys = storage.keys(Table::Posts, &[])?;
-    let key_bytes: u64 = keys.iter().map(|key| key.len() as u64).sum();
-    Ok(CatalogSize {
-        posts: keys.len() as u64,
-        bytes: key_bytes + storage.bytes(Table::Posts)?,
-    })
+    let (mut size, mut from) = (CatalogSize::default(), Vec::new());
+    loop {
+        let rows = storage.scan(Table::Posts, &[], &from, COUNTED_BYTES)?;
+        for (key, value) in &rows {
+            size.replace(key, None, value);
+        }
+        let Some((last, _)) = rows.last() else {
+            return Ok(size);
+        };
+        from = [last, &[0][..]].concat();
+    }
 }
 
 /// What a hidden id holds in memory.
@@ -322,6 +343,13 @@ mod tests {
         CatalogSize {
             posts: rows.len() as u64,
             bytes: bytes.sum::<usize>() as u64,
+            described: rows
+                .iter()
+                .filter(|(_, value)| {
+                    let card = codec::decode::<CatalogEntry>(value).unwrap().card;
+                    card.content.is_some()
+                })
+                .count() as u64,
         }
     }
 
@@ -455,10 +483,12 @@ mod tests {
             CatalogSize {
                 posts: MAX_CATALOG_POSTS - 1,
                 bytes: 1_000,
+                described: 0,
             },
             CatalogSize {
                 posts: 1_000,
                 bytes: MAX_CATALOG_BYTES - 100,
+                described: 0,
             },
         ] {
             let storage = MemoryStorage::new();

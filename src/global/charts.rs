@@ -6,6 +6,7 @@ use super::merged::refused;
 use super::ranking::Ranked;
 use super::state::Global;
 use crate::leaderboard::{Leaderboard, MAX_K, Place};
+use crate::settings::VisiblePosts;
 use crate::storage::Storage;
 use crate::topology::GLOBAL_SCOPE;
 use crate::window;
@@ -14,8 +15,7 @@ use crate::wire::{ChartRequest, Refusal, Sort};
 /// Settings that change what a chart shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChartRules {
-    /// Only posts that the catalog knows are visible.
-    pub require_known_posts: bool,
+    pub visible: VisiblePosts,
 }
 
 impl Global {

@@ -3,7 +3,8 @@
 use worker::{DurableObject, Env, Headers, Request, Response, State, durable_object};
 
 use super::{ChartRules, Driver, GlobalSettings};
-use crate::platform::{keep_as_set, setting, setting_is_true};
+use crate::platform::{keep_as_set, setting};
+use crate::settings::VisiblePosts;
 use crate::worker_host::WorkerHost;
 
 #[durable_object(fetch)]
@@ -17,7 +18,7 @@ impl DurableObject for GlobalBoard {
         let settings = GlobalSettings {
             regions: setting(&env, "REGIONS"),
             rules: ChartRules {
-                require_known_posts: setting_is_true(&env, "REQUIRE_KNOWN_POSTS"),
+                visible: VisiblePosts::read(setting(&env, "REQUIRE_KNOWN_POSTS").as_deref()),
             },
             ..GlobalSettings::default()
         };

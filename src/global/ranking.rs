@@ -8,6 +8,7 @@ use super::merged::{Merged, refused};
 use super::state::Global;
 use super::{ChartRules, catalog::Catalog};
 use crate::leaderboard::{Compared, ComparedWith, Count};
+use crate::settings::VisiblePosts;
 use crate::storage::Storage;
 use crate::summary::{Bounds, Row, Summary};
 use crate::topology::GLOBAL_SCOPE;
@@ -144,7 +145,12 @@ impl<S: Storage> Visible<'_, S> {
         if self.catalog.is_hidden(post_id) {
             return Ok(false);
         }
-        Ok(!self.rules.require_known_posts
+        let every_post = match self.rules.visible {
+            VisiblePosts::All => true,
+            VisiblePosts::KnownIfAny => !self.catalog.describes_posts(),
+            VisiblePosts::Known => false,
+        };
+        Ok(every_post
             || self
                 .catalog
                 .get(self.storage, post_id)

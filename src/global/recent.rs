@@ -138,7 +138,7 @@ mod tests {
             "another window"
         );
         let stricter = ChartRules {
-            require_known_posts: true,
+            visible: crate::settings::VisiblePosts::Known,
         };
         assert!(!known(&recent, stricter, span, 5_500));
         recent.forget();

@@ -512,6 +512,13 @@ pub struct CatalogEntry {
     pub hidden: bool,
 }
 
+impl CatalogEntry {
+    /// Whether it says anything of its post, besides whether it is hidden.
+    pub fn describes(&self) -> bool {
+        self.card != Card::default() || self.timestamp_ms.is_some()
+    }
+}
+
 /// Global → Worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostReport {

@@ -1049,6 +1049,27 @@ describe("settings", SIDE_BY_SIDE, () => {
     }
   });
 
+  test("as usual a stranger's post shows until there is a catalog, and from then on only its posts", async () => {
+    const other = await Service.start({ REQUIRE_KNOWN_POSTS: "" });
+    try {
+      await other.send([
+        { post_id: "BUY CHEAP PILLS at evil.example", region_id: "NA", count: 2 },
+        { post_id: "known", region_id: "NA" },
+      ]);
+      const shows = (...ids) => eventually(async () => {
+        const { top_posts: posts, total_views: total } = await other.topPosts({ region: "NA", timeframe: "1h" });
+        assert.deepEqual([posts.map(({ post_id }) => post_id), total], [ids, 3]);
+      });
+      await shows("BUY CHEAP PILLS at evil.example", "known");
+      assert.equal((await other.request("DELETE", "/posts/else", undefined, { authorization: `Bearer ${ADMIN_TOKEN}` })).status, 200);
+      await shows("BUY CHEAP PILLS at evil.example", "known");
+      assert.equal((await other.put("/posts/known", { content: "C" })).status, 200);
+      await shows("known");
+    } finally {
+      await other.dispose();
+    }
+  });
+
   test("ALLOWED_ORIGINS and REQUIRE_KNOWN_POSTS", async () => {
     const other = await Service.start({ ALLOWED_ORIGINS: "https://a.example", REQUIRE_KNOWN_POSTS: "true" });
     try {
