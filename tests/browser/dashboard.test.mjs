@@ -134,6 +134,8 @@ test("a post's page: counts, spans that the arrow keys read, regions", async () 
   // The last minute has none once it is not the one in which they were played.
   for (let minutes = 0; minutes < 10 && /: 0 plays/.test(await series.innerText()); minutes += 1) await page.keyboard.press("ArrowLeft");
   assert.match(await series.innerText(), /: 300 plays/);
+  await series.blur();
+  assert.match(await series.innerText(), /^Each point is 1 minute; at most 300 plays/);
   assert.match(await page.getByTestId("by-region").innerText(), /Mars[^]*100%[^]*300/);
   await page.getByRole("link", { name: "Chart of Mars" }).click();
   await shows(page, LEADERS);
@@ -284,7 +286,7 @@ test("rising and distinctive say why, and are offered where they mean something"
   const page = await open("/?region=Mars&timeframe=1h&sort=distinctive");
   await eventually(async () => assert.match(await text(page, `${ROWS} >> nth=0`), /% here, 0% elsewhere/));
   await page.getByLabel("Rising").check();
-  await eventually(async () => assert.match(await text(page, `${ROWS} >> nth=0`), /from nothing/));
+  await eventually(async () => assert.match(await text(page, `${ROWS} >> nth=0`), /0 \u2192 300/));
   await page.getByLabel("All time").check();
   assert.equal(await page.getByLabel("Rising").count(), 0);
   await shows(page, LEADERS);
@@ -321,6 +323,29 @@ test("empty, unknown, offline, unreachable: each says what it is", async () => {
   await broken.unroute("**/top-posts*");
   await broken.getByRole("button", { name: "Try again now" }).click();
   await eventually(async () => assert.ok((await ids(broken)).length > 2));
+});
+
+test("a region that cannot be reached has no figures of the last one", async () => {
+  const page = await open("/?region=Mars");
+  await shows(page, LEADERS);
+  const figures = () => page.locator("#total, #rate, #window").allInnerTexts();
+  await eventually(async () => assert.ok(!(await figures()).includes("–")));
+  await page.routeWebSocket(/\/live/, (socket) => socket.close());
+  await page.route("**/top-posts*", (route) => route.abort());
+  await page.getByLabel("Moon").check();
+  await eventually(async () => assert.match(await text(page, "#panel"), /cannot be reached/));
+  assert.equal(await text(page, "h1"), "Top 10 in Moon");
+  assert.deepEqual(await figures(), ["–", "–", "–"]);
+});
+
+test("one play is one play, and a chart without a catalog says whose names it shows", async () => {
+  await service.send([{ post_id: "single", region_id: "Titan", count: 1 }]);
+  const page = await open("/?region=Titan&timeframe=1h&post=single");
+  await eventually(async () => assert.match(await page.getByTestId("series").innerText(), /at most 1 play$/m));
+  const chart = await open("/?region=Titan&timeframe=1h");
+  await eventually(async () => assert.match(await text(chart, "#footnote"), /the names that senders gave/));
+  const described = await open("/?region=Mars");
+  await eventually(async () => assert.match(await text(described, "#footnote"), /No other post was played in this window\.$/));
 });
 
 test("asks for nothing while nobody looks", async () => {

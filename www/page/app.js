@@ -70,6 +70,8 @@ function openBoard() {
   element('chart').classList.toggle('reasoned', state.sort !== 'views');
   chart.skeleton(state.k);
   hidePanel();
+  // What is not known of this chart is not that of the last one.
+  for (const figure of ['total', 'rate', 'window']) element(figure).textContent = '–';
   element('footnote').textContent = '\u00a0';
   aside = showAside(state, regions);
   watching = watch(chartQuery(state), { data: arrived, failed, alive: status.alive });
@@ -110,9 +112,15 @@ function arrived(answer, over) {
   }
   hidePanel();
   showRows(answer);
-  if (state.sort !== 'views') return;
-  element('footnote').textContent =
-    answer.unlisted_max > 0 ? `No post outside this list has more than ${format.count(answer.unlisted_max)} plays.` : 'No other post was played in this window.';
+  element('footnote').textContent = footnote(answer);
+}
+
+/** @param {Chart} answer */
+function footnote({ top_posts: posts, unlisted_max: most }) {
+  const others = most > 0 ? `No post outside this list has more than ${format.plays(most)}.` : 'No other post was played in this window.';
+  const isDescribed = posts.some(({ author, content, url, image }) => author ?? content ?? url ?? image);
+  const names = isDescribed ? '' : ' These are the names that senders gave: with a catalog, its posts show, and no others.';
+  return (state.sort === 'views' ? others : '') + names;
 }
 
 /** @param {Chart} shown */

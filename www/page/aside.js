@@ -155,5 +155,5 @@ function fillTile(item, chart) {
   title.textContent = one ? titleOf(one) : 'No plays yet';
   title.dir = 'auto';
   item.classList.toggle('none', !one);
-  note.textContent = one ? `${format.compact(one.view_count)} plays` : '\u00a0';
+  note.textContent = one ? format.playsInShort(one.view_count) : '\u00a0';
 }

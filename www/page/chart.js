@@ -158,7 +158,7 @@ function fillCount(row, entry, top) {
   bounds.hidden = entry.certain;
   row.classList.toggle('uncertain', !entry.certain);
 
-  const between = exact ? 'Counted exactly' : `Between ${format.count(entry.view_count_min)} and ${format.count(entry.view_count_max)} plays`;
+  const between = exact ? 'Counted exactly' : `Between ${format.count(entry.view_count_min)} and ${format.plays(entry.view_count_max)}`;
   const words = entry.certain ? between : `${between}. The place is not certain.`;
   bounds.setAttribute('aria-label', words);
   setText(find('.tip', row), exact && entry.certain ? '' : words);

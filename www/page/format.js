@@ -21,8 +21,18 @@ const DAY_MS = 86_400_000;
 /** @param {number} value */
 export const count = (value) => whole.format(value);
 
-/** 9.1M where the place is small. @param {number} value */
-export const compact = (value) => short.format(value);
+/** @param {number} plays */
+export const plays = (plays) => `${whole.format(plays)} ${plays === 1 ? 'play' : 'plays'}`;
+
+/** The same where the place is small. @param {number} plays */
+export const playsInShort = (plays) => `${short.format(plays)} ${plays === 1 ? 'play' : 'plays'}`;
+
+/** 15 minutes, 2 hours, 1 day. @param {number} ms */
+export function length(ms) {
+  const [size, name] = ms % DAY_MS === 0 ? [DAY_MS, 'day'] : ms % 3_600_000 === 0 ? [3_600_000, 'hour'] : [60_000, 'minute'];
+  const number = Math.round(ms / size);
+  return `${whole.format(number)} ${name}${number === 1 ? '' : 's'}`;
+}
 
 /** @param {number} share 0 to 1 */
 export const share = (share) => percent.format(share);

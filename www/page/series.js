@@ -2,8 +2,8 @@
  * Plays over time as a line in a band of its bounds: a small SVG of our own,
  * read with the pointer or the arrow keys.
  *
- * Spans differ in length (minutes now, hours and days further back), so the line is a rate,
- * and the last span, which is still running, is divided by what has passed of it.
+ * A point is what was counted in one span. All are of one length, which stands beside them; the first
+ * and the last may be cut short by the window.
  */
 import { serverNow } from './api.js';
 import * as format from './format.js';
@@ -13,12 +13,6 @@ import * as format from './format.js';
 
 const HEIGHT = 280;
 const PAD = { top: 16, right: 4, bottom: 28, left: 4 };
-const MINUTE_MS = 60_000;
-const UNITS = [
-  { name: 'minute', ms: MINUTE_MS, upToMs: 3 * 60 * MINUTE_MS },
-  { name: 'hour', ms: 60 * MINUTE_MS, upToMs: 4 * 24 * 60 * MINUTE_MS },
-  { name: 'day', ms: 24 * 60 * MINUTE_MS, upToMs: Infinity },
-];
 
 /** @param {string} tag @param {Record<string, string | number>} attributes */
 function svg(tag, attributes) {
@@ -32,7 +26,6 @@ export function createSeries(box) {
   /** @type {Point[]} */
   let points = [];
   let title = '';
-  let unit = UNITS[0];
   /** @type {number | null} the point that is read */
   let read = null;
 
@@ -48,7 +41,7 @@ export function createSeries(box) {
     const width = box.clientWidth;
     const start = points[0].from;
     const end = points[points.length - 1].until;
-    const top = Math.max(...points.map((point) => rate(point, point.max)), Number.MIN_VALUE);
+    const top = Math.max(...points.map((point) => point.max), Number.MIN_VALUE);
     return {
       width,
       x: (/** @type {number} */ time) => PAD.left + ((time - start) / Math.max(1, end - start)) * (width - PAD.left - PAD.right),
@@ -56,8 +49,6 @@ export function createSeries(box) {
     };
   };
 
-  /** @param {Point} point @param {number} count */
-  const rate = (point, count) => (count / Math.max(1000, point.until - point.from)) * unit.ms;
   /** @param {Point} point */
   const middle = (point) => (point.from + point.until) / 2;
 
@@ -77,9 +68,9 @@ export function createSeries(box) {
     ];
     const path = (/** @type {[number, number][]} */ places) => places.map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join('L');
 
-    const lower = line((point) => rate(point, point.min));
-    const upper = line((point) => rate(point, point.max));
-    const middleLine = path(line((point) => rate(point, point.count)));
+    const lower = line((point) => point.min);
+    const upper = line((point) => point.max);
+    const middleLine = path(line((point) => point.count));
     const floor = HEIGHT - PAD.bottom;
 
     drawing.append(svg('path', { class: 'axis', d: `M0 ${floor + 0.5}H${width}` }));
@@ -100,7 +91,7 @@ export function createSeries(box) {
       const point = points[read];
       drawing.append(
         svg('path', { class: 'cross', d: `M${x(middle(point)).toFixed(1)} ${PAD.top}V${floor}` }),
-        svg('circle', { class: 'spot', r: 5, cx: x(middle(point)), cy: y(rate(point, point.count)) }),
+        svg('circle', { class: 'spot', r: 5, cx: x(middle(point)), cy: y(point.count) }),
       );
     }
   }
@@ -114,7 +105,7 @@ export function createSeries(box) {
     const exact = point.min === point.max;
     const bounds = exact ? '' : ` (${format.count(point.min)} to ${format.count(point.max)})`;
     const when = format.span(new Date(point.from), new Date(point.to));
-    readout.textContent = `${when}: ${format.count(point.count)} plays${bounds}`;
+    readout.textContent = `${when}: ${format.plays(point.count)}${bounds}`;
   }
 
   /** @param {number | null} index */
@@ -148,10 +139,9 @@ export function createSeries(box) {
     /** @param {Span[]} series @param {string} name what the line shows, said to those who cannot see it */
     show(series, name) {
       points = toPoints(series);
-      const length = points.length ? points[points.length - 1].until - points[0].from : 0;
-      unit = UNITS.find(({ upToMs }) => length <= upToMs) ?? UNITS[2];
-      const peak = Math.max(0, ...points.map((candidate) => rate(candidate, candidate.count)));
-      title = points.length ? `Plays per ${unit.name}, ${format.rate(peak)} at the most` : 'No plays in this window';
+      const length = Math.max(0, ...points.map(({ from, to }) => to - from));
+      const peak = Math.max(0, ...points.map(({ count }) => count));
+      title = peak === 0 ? 'No plays in this window' : points.length === 1 ? format.plays(peak) : `Each point is ${format.length(length)}; at most ${format.plays(peak)}`;
       box.setAttribute('aria-label', `${name}: ${title}. Arrow keys read single spans.`);
       if (read !== null && read >= points.length) read = null;
       say();
@@ -161,18 +151,13 @@ export function createSeries(box) {
   };
 }
 
-/** Spans without plays may be left out of an answer: they are zeros here. @param {Span[]} series @returns {Point[]} */
+/** @param {Span[]} series @returns {Point[]} */
 function toPoints(series) {
   const now = serverNow();
-  /** @type {Point[]} */
-  const points = [];
-  for (const span of series) {
+  return series.map((span) => {
     const from = Date.parse(span.from);
     const to = Date.parse(span.to);
     const until = Math.max(from + 1000, Math.min(to, now));
-    const before = points[points.length - 1];
-    if (before && from > before.to) points.push({ from: before.to, to: from, until: from, count: 0, min: 0, max: 0 });
-    points.push({ from, to, until, count: span.view_count, min: span.view_count_min, max: span.view_count_max });
-  }
-  return points;
+    return { from, to, until, count: span.view_count, min: span.view_count_min, max: span.view_count_max };
+  });
 }

@@ -1,6 +1,7 @@
 /**
  * Why a post rises or is distinctive: what the service compared it with, said beside it.
- * Rising: its plays in the window just before. Distinctive: its share of the plays here and elsewhere.
+ * Rising: its plays in the window just before, and in this one. Distinctive: its share of the plays
+ * here and elsewhere.
  */
 import * as format from './format.js';
 
@@ -16,6 +17,5 @@ export function whyOf({ view_count: here, compared }, { total_views: all, compar
     const elsewhere = compared.view_count / Math.max(1, other.total_views);
     return `${format.share(here / Math.max(1, all))} here, ${format.share(elsewhere)} elsewhere`;
   }
-  if (compared.view_count_max === 0) return 'from nothing';
-  return `×${format.rate(compared.times)} or more, from ${format.count(compared.view_count)} before`;
+  return `${format.count(compared.view_count)} \u2192 ${format.count(here)}`;
 }
