@@ -1,8 +1,8 @@
 /** `npm run deploy`: sets up, builds, and puts the Worker on Cloudflare. Nothing is to be provisioned. */
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBuilt } from "./build.mjs";
 import { NODE, WRANGLER } from "./lib/npm-packages.mjs";
@@ -11,11 +11,13 @@ import { copyRelease, readPackage } from "./lib/release.mjs";
 import { mustRun } from "./lib/run.mjs";
 import { Advice, messageOf, runMain, say } from "./lib/say.mjs";
 import { SECRETS } from "./lib/variables.mjs";
+import { readWranglerConfig } from "./lib/wrangler-config.mjs";
 
-const USAGE = `usage: npm run deploy -- [--secrets INGEST_TOKEN,ADMIN_TOKEN] [--dry-run] [--outdir DIR]
+const USAGE = `usage: npm run deploy -- [--secrets INGEST_TOKEN,ADMIN_TOKEN] [--settings FILE] [--dry-run] [--outdir DIR]
 
   --secrets NAMES  makes a random token for each of these, in place of one that is there, and prints
                    them once (${SECRETS.join(", ")})
+  --settings FILE  the installation's own settings, in place of hitparade.toml
   --dry-run        builds and checks everything, and uploads nothing
   --outdir DIR     keeps what is uploaded in this folder`;
 
@@ -25,7 +27,9 @@ await runMain(async () => {
   await ensureBuilt();
   if (IS_PACKAGE) prepareFolder();
   const tokens = Object.fromEntries(secrets.map((name) => [name, randomBytes(24).toString("base64url")]));
-  const args = ["deploy"];
+  const config = await readWranglerConfig(values.settings || undefined);
+  for (const warning of config.warnings) say(`warning: ${warning}`);
+  const args = ["deploy", ...(config.isOwn ? ["--config", writeConfig(config.toml)] : [])];
   if (values["dry-run"]) args.push("--dry-run");
   if (values.outdir) args.push("--outdir", values.outdir);
   await withSecretsFile(tokens, (file) =>
@@ -41,6 +45,14 @@ await runMain(async () => {
   if (secrets.length > 0) say("\nKeep these: nobody can read them from Cloudflare again.");
   for (const [name, token] of Object.entries(tokens)) process.stdout.write(`${name}=${token}\n`);
 });
+
+/** One file for wrangler of the release's and the installation's own. It is built already. @param {import("./lib/wrangler-config.mjs").Toml} toml */
+function writeConfig({ build: _, ...toml }) {
+  const path = join(HOME, ".wrangler", "hitparade.json");
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, JSON.stringify(toml, null, 2));
+  return path;
+}
 
 /** The folder that `npx hitparade init` made, with the Worker of this release. */
 function prepareFolder() {
@@ -68,6 +80,7 @@ function nodeIsNewEnough() {
 function readWords() {
   const options = /** @type {const} */ ({
     secrets: { type: "string", default: "" },
+    settings: { type: "string", default: "" },
     outdir: { type: "string", default: "" },
     "dry-run": { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },

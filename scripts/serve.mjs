@@ -4,19 +4,20 @@ import { limitsInWords } from "./lib/limits.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { startServer } from "./lib/server.mjs";
-import { workerVariables } from "./lib/variables.mjs";
+import { readSettings, settingsInWords, workerVariables } from "./lib/variables.mjs";
 import { readWranglerConfig } from "./lib/wrangler-config.mjs";
 
-const USAGE = `usage: npm run serve -- [--port 8787] [--state .state/serve]
+const USAGE = `usage: npm run serve -- [--port 8787] [--state .state/serve] [--settings hitparade.toml]
 
-  --port N     port on 127.0.0.1; 0 takes any free one
-  --state DIR  folder for everything that is stored; the same folder again goes on where it ended
+  --port N         port on 127.0.0.1; 0 takes any free one
+  --state DIR      folder for everything that is stored; the same folder again goes on where it ended
+  --settings FILE  the installation's own settings, in place of hitparade.toml
 
-INGEST_TOKEN, ADMIN_TOKEN, READ_TOKEN and the settings of wrangler.toml ([vars]) are taken from the
-environment or from .dev.vars. Prints \`ready http://127.0.0.1:PORT\` when it answers.`;
+Tokens and settings are taken from the environment, else from .dev.vars, else from the installation's
+own file, else from wrangler.toml; it prints where each came from. Prints \`ready http://127.0.0.1:PORT\` when it answers.`;
 
 await runMain(async () => {
-  const options = readOptions(USAGE, { port: "8787", state: ".state/serve" });
+  const options = readOptions(USAGE, { port: "8787", state: ".state/serve", settings: "" });
   if (!options) return;
   const port = numberOption("port", options.values.port, { min: 0, max: 65_535 }, options.refuse);
   const state = options.values.state || options.refuse("--state needs the name of a folder.");
@@ -26,8 +27,13 @@ await runMain(async () => {
     for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => done((ending = true)));
     whenParentIsGone(() => done((ending = true)));
   });
-  const server = await startServer({ port, state });
-  say(limitsInWords(workerVariables((await readWranglerConfig()).vars)));
+  const own = options.values.settings || undefined;
+  const server = await startServer({ port, state, own });
+  const { layers, warnings } = await readWranglerConfig(own);
+  const settings = readSettings(layers);
+  for (const warning of warnings) say(`warning: ${warning}`);
+  say(settingsInWords(settings));
+  say(limitsInWords(workerVariables(settings)));
   process.stdout.write(`ready ${server.url}\n`);
   await Promise.race([signalled, server.ended]);
   if (ending) return server.stop();

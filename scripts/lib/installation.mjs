@@ -1,7 +1,7 @@
 /** Which installation a command is for, and whether it may. */
 import { readWranglerConfig } from "./wrangler-config.mjs";
 import { Advice } from "./say.mjs";
-import { newestOf, workerVariables } from "./variables.mjs";
+import { newestOf, readSettings, workerVariables } from "./variables.mjs";
 
 /**
  * @param {string} url such as `https://hitparade.example.workers.dev`
@@ -15,7 +15,7 @@ export async function adminOf(url, refuse) {
   } catch {
     refuse(`--url ${url}: the address of an installation is needed, such as http://127.0.0.1:8787.`);
   }
-  const token = workerVariables((await readWranglerConfig()).vars).ADMIN_TOKEN;
+  const token = workerVariables(readSettings((await readWranglerConfig()).layers)).ADMIN_TOKEN;
   if (!token) throw new Advice("ADMIN_TOKEN is needed.", "Put it into the environment or into .dev.vars.");
   return { url: origin, headers: { authorization: `Bearer ${newestOf(token)}` } };
 }

@@ -23,8 +23,8 @@ export function writeSettings(folder) {
   const changes = [
     [/^# The Worker on Cloudflare[^]*?(?=^name = )/m, "# The Worker on Cloudflare: `npx hitparade deploy`. `npx hitparade serve` reads it too.\n"],
     [/^main = .*$/m, `main = "${WORKER_FOLDER}/entry.js"`],
-    [/^\[build\]\n.*\n\n/m, ""],
-    [/^directory = .*$/m, `directory = "${PAGES_FOLDER}"`],
+    [/^build\.command = .*\n\n/m, ""],
+    [/^assets\.directory = .*$/m, `assets.directory = "${PAGES_FOLDER}"`],
   ];
   const settings = changes.reduce((before, [what, by]) => {
     if (!what.test(before)) throw new Error(`wrangler.toml has nothing like ${what}`);

@@ -8,7 +8,7 @@ import { workerd } from "./npm-packages.mjs";
 import { BUILD_DIR, MODULES } from "./paths.mjs";
 import { Advice } from "./say.mjs";
 import { lockState, objectsOf } from "./state.mjs";
-import { workerVariables } from "./variables.mjs";
+import { readSettings, workerVariables } from "./variables.mjs";
 import { workerdConfig } from "./workerd-config.mjs";
 import { readWranglerConfig } from "./wrangler-config.mjs";
 
@@ -33,16 +33,17 @@ const STOP_TIMEOUT_MS = 5_000;
  * @param {string} options.state folder for all that it stores; made if need be
  * @param {NodeJS.ProcessEnv} [options.environment] where tokens come from
  * @param {string} [options.build] folder of the modules
+ * @param {string} [options.own] the installation's own file of settings
  * @returns {Promise<Server>}
  */
-export async function startServer({ port, state, environment = process.env, build = BUILD_DIR }) {
+export async function startServer({ port, state, environment = process.env, build = BUILD_DIR, own }) {
   await refuseTakenPort(port);
   const folder = resolve(state);
   const held = lockState(folder);
   try {
     mkdirSync(objectsOf(folder), { recursive: true });
-    const config = await readWranglerConfig();
-    const variables = workerVariables(config.vars, environment);
+    const config = await readWranglerConfig(own);
+    const variables = workerVariables(readSettings(config.layers, environment));
     const server = await startWorkerd(writeConfig(folder, build, config, variables), port, variables, () => held.release());
     try {
       await answering(server.url, server.ended);

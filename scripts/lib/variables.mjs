@@ -1,4 +1,7 @@
-/** What the Worker is told: settings of wrangler.toml, over them `.dev.vars`, over those the environment. */
+/**
+ * What the Worker is told, in this order: the environment, `.dev.vars`, `hitparade.toml`,
+ * `wrangler.toml`. The first that has a setting counts.
+ */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { HOME } from "./paths.mjs";
@@ -6,21 +9,62 @@ import { Advice } from "./say.mjs";
 
 /** What must not stand in a file that others read. */
 export const SECRETS = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN", "METRICS_TOKEN"];
+const DEV_VARS = ".dev.vars";
+/** Of a value that is told, at most so many characters. */
+const TOLD_CHARACTERS = 48;
 
 /** The first of the tokens of a secret, of which there may be several (`new,old`). @param {string} secret */
 export const newestOf = (secret) => secret.split(",")[0].trim();
 
 /**
- * @param {Record<string, string>} settings `[vars]` of wrangler.toml
+ * @typedef {object} Setting
+ * @property {string} name
+ * @property {string} value
+ * @property {string} source where it comes from
+ * @property {string[]} unused where it stands, too, and does not count
+ */
+
+/**
+ * @param {import("./wrangler-config.mjs").Layer[]} layers of the files
  * @param {NodeJS.ProcessEnv} environment
+ * @param {string} [home] the folder of `.dev.vars`
+ * @returns {Setting[]} tokens first
+ */
+export function readSettings(layers, environment = process.env, home = HOME) {
+  const files = [{ source: DEV_VARS, vars: readDevVars(join(home, DEV_VARS)) }, ...layers];
+  const all = [{ source: "the environment", vars: environment }, ...files];
+  const names = new Set([...SECRETS, ...files.flatMap(({ vars }) => Object.keys(vars))]);
+  return [...names].flatMap((name) => {
+    const [first, ...others] = all.filter(({ vars }) => vars[name] !== undefined);
+    if (!first) return [];
+    return [{ name, value: String(first.vars[name]), source: first.source, unused: others.map(({ source }) => source) }];
+  });
+}
+
+/**
+ * @param {Setting[]} settings
  * @returns {Record<string, string>} an empty token is as good as none, and left out
  */
-export function workerVariables(settings, environment = process.env) {
-  const local = readDevVars(join(HOME, ".dev.vars"));
-  const variables = { ...settings, ...local };
-  for (const name of [...SECRETS, ...Object.keys(variables)]) variables[name] = environment[name] ?? variables[name];
-  for (const name of SECRETS) if (!variables[name]) delete variables[name];
-  return variables;
+export function workerVariables(settings) {
+  const given = settings.filter(({ name, value }) => value || !SECRETS.includes(name));
+  return Object.fromEntries(given.map(({ name, value }) => [name, value]));
+}
+
+/**
+ * Each setting, and where it came from; of a token only that it is set.
+ * @param {Setting[]} settings
+ */
+export function settingsInWords(settings) {
+  const width = Math.max(...settings.map(({ name }) => name.length));
+  const lines = settings.map(({ name, value, source, unused }) => {
+    const one = value.replace(/\s+/g, " ").trim();
+    const told = SECRETS.includes(name) ? "set" : one.length > TOLD_CHARACTERS ? `${one.slice(0, TOLD_CHARACTERS)}…` : one;
+    // Whatever goes before it, a release's own value is only a default.
+    const over = unused.filter((other) => other !== "wrangler.toml");
+    const note = over.length > 0 ? `; that of ${over.join(" and ")} does not count` : "";
+    return `  ${name.padEnd(width)}  ${value ? told : "empty"} (${source}${note})`;
+  });
+  return `Settings, from the environment, else ${DEV_VARS}, else hitparade.toml, else wrangler.toml:\n${lines.join("\n")}`;
 }
 
 /** `NAME=value` lines, the value optionally in quotes, as wrangler reads them. */

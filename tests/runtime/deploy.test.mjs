@@ -1,7 +1,7 @@
 /** `npm run deploy` up to the upload, offline: what is uploaded is whole, and small enough. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { appendFileSync, chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
+import { appendFileSync, chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -45,6 +45,17 @@ describe("npm run deploy", () => {
     const bytes = files.reduce((sum, name) => sum + gzipSync(readFileSync(join(outdir, name))).length, 0);
     assert.ok(bytes < MAX_UPLOAD_BYTES, `${bytes} bytes compressed`);
     assert.ok(readdirSync(home).every((name) => !name.startsWith("hitparade-secrets-")), "no file with tokens is left");
+  });
+
+  test("takes the installation's own settings over the release's, and warns of a line that nothing reads", { timeout: 180_000 }, async () => {
+    const own = join(home, "own.toml");
+    writeFileSync(own, 'name = "charts-of-mine"\nvars.LIMIT_PER_MINUTE = 321\n\n[observability]\nenabled = false\nroutes = ["charts.example.com/*"]\n');
+    const { code, stderr } = await deploy(home, "--dry-run", "--settings", own);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /warning: own\.toml: `routes` stands under \[observability\]/);
+    assert.match(stderr, /LIMIT_PER_MINUTE \("321"\)/);
+    for (const binding of ["SHARD (RegionShard)", "ASSETS", "RATE_LIMITER"]) assert.ok(stderr.includes(binding), stderr);
+    assert.equal(JSON.parse(readFileSync(join(ROOT, ".wrangler", "hitparade.json"), "utf8")).name, "charts-of-mine");
   });
 
   test("says what to do where nobody is logged in, and leaves no token behind", { timeout: 180_000 }, async () => {

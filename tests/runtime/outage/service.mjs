@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BUILD_DIR, MODULES, ROOT } from "../../../scripts/lib/paths.mjs";
 import { startWorkerd } from "../../../scripts/lib/server.mjs";
-import { workerVariables } from "../../../scripts/lib/variables.mjs";
+import { readSettings, workerVariables } from "../../../scripts/lib/variables.mjs";
 import { workerdConfig } from "../../../scripts/lib/workerd-config.mjs";
 import { readWranglerConfig } from "../../../scripts/lib/wrangler-config.mjs";
 import { ADMIN_TOKEN, INGEST_TOKEN, Service } from "../harness.mjs";
@@ -87,7 +87,7 @@ export class CuttableService extends Service {
   async #start(name, moreSockets) {
     const config = await readWranglerConfig();
     const defaults = { INGEST_TOKEN, ADMIN_TOKEN, LIMIT_PER_MINUTE: "0", ALLOWED_ORIGINS: "", READ_TOKEN: "", METRICS_TOKEN: "" };
-    const variables = workerVariables(config.vars, { ...defaults, ...this.environment });
+    const variables = workerVariables(readSettings(config.layers, { ...defaults, ...this.environment }));
     const objects = join(this.state, name);
     mkdirSync(objects, { recursive: true });
     const path = join(this.state, `${name}.capnp`);

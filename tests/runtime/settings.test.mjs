@@ -1,0 +1,80 @@
+/** What is set where: one order, told at the start, and one's own settings in a file of one's own. */
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { parse } from "smol-toml";
+import { ROOT } from "../../scripts/lib/paths.mjs";
+import { readSettings, settingsInWords, workerVariables } from "../../scripts/lib/variables.mjs";
+import { readWranglerConfig } from "../../scripts/lib/wrangler-config.mjs";
+
+let folder;
+before(() => (folder = mkdtempSync(join(tmpdir(), "hitparade-settings-"))));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** @param {string} name @param {string} text */
+function file(name, text) {
+  writeFileSync(join(folder, name), text);
+  return join(folder, name);
+}
+
+test("the environment goes before .dev.vars, that before hitparade.toml, that before wrangler.toml", () => {
+  file(".dev.vars", "A=2\nB=2\nADMIN_TOKEN=two\nINGEST_TOKEN='secret two'\n");
+  const layers = [
+    { source: "hitparade.toml", vars: { A: "3", B: "3", C: "3" } },
+    { source: "wrangler.toml", vars: { A: "4", B: "4", C: "4", D: "4" } },
+  ];
+  const settings = readSettings(layers, { A: "1", ADMIN_TOKEN: "one", READ_TOKEN: "", OTHER: "x" }, folder);
+  assert.deepEqual(workerVariables(settings), { INGEST_TOKEN: "secret two", ADMIN_TOKEN: "one", A: "1", B: "2", C: "3", D: "4" });
+  const [title, ...lines] = settingsInWords(settings).split("\n");
+  assert.equal(title, "Settings, from the environment, else .dev.vars, else hitparade.toml, else wrangler.toml:");
+  assert.deepEqual(lines, [
+    "  INGEST_TOKEN  set (.dev.vars)",
+    "  ADMIN_TOKEN   set (the environment; that of .dev.vars does not count)",
+    "  READ_TOKEN    empty (the environment)",
+    "  A             1 (the environment; that of .dev.vars and hitparade.toml does not count)",
+    "  B             2 (.dev.vars; that of hitparade.toml does not count)",
+    "  C             3 (hitparade.toml)",
+    "  D             4 (wrangler.toml)",
+  ]);
+});
+
+test("one's own file has what differs; the rest is the release's", async () => {
+  const release = await readWranglerConfig();
+  const own = await readWranglerConfig(
+    file(
+      "hitparade.toml",
+      `name = "charts-of-mine"
+routes = [{ pattern = "charts.example.com", custom_domain = true }]
+vars.LIMIT_PER_MINUTE = 300
+vars.REGIONS = [{ id = "DE", countries = ["DE"] }]
+assets.html_handling = "auto-trailing-slash"
+`,
+    ),
+  );
+  assert.deepEqual(own.vars, { ...release.vars, LIMIT_PER_MINUTE: "300", REGIONS: '[{"id":"DE","countries":["DE"]}]' });
+  const { name, routes, assets, main, durable_objects } = /** @type {any} */ (own.toml);
+  assert.deepEqual([name, routes.length, assets.html_handling, assets.binding], ["charts-of-mine", 1, "auto-trailing-slash", "ASSETS"]);
+  assert.deepEqual(durable_objects, release.toml.durable_objects);
+  assert.equal(main, join(ROOT, "build", "entry.js"));
+  assert.deepEqual([own.isOwn, own.warnings], [true, []]);
+  await assert.rejects(readWranglerConfig(join(folder, "not-there.toml")), /There is no file/);
+});
+
+test("what is added at the end of wrangler.toml belongs to no table", () => {
+  const text = readFileSync(join(ROOT, "wrangler.toml"), "utf8");
+  const routes = 'routes = [{ pattern = "charts.example.com", custom_domain = true }]';
+  assert.equal(/** @type {any} */ (parse(`${text}\n${routes}\n`)).routes[0].pattern, "charts.example.com");
+});
+
+test("a line that nothing reads is warned of: a misplaced one, an unknown name, a secret for all to read", async () => {
+  const { warnings } = await readWranglerConfig(
+    file("wrong.toml", '[vars]\nREQUIRED_KNOWN_POSTS = "true"\nADMIN_TOKEN = "x"\n[observability]\nenabled = true\nroutes = ["charts.example.com"]\n'),
+  );
+  assert.equal(warnings.length, 3, warnings.join("\n"));
+  assert.match(warnings[0], /^wrong\.toml: `routes` stands under \[observability\]/);
+  assert.match(warnings[1], /there is no setting REQUIRED_KNOWN_POSTS/);
+  assert.match(warnings[2], /ADMIN_TOKEN is a secret/);
+  assert.deepEqual((await readWranglerConfig()).warnings, []);
+});
