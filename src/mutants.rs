@@ -53,6 +53,12 @@ pub enum Mutant {
     OffsetsApart,
     /// What a state loads after a failed write is taken for durable.
     LoadedTakenForDurable,
+    /// The global object says that what it has folded is durable before it is.
+    FoldedTakenForDurable,
+    /// A sync of the global object that failed is taken for one that is done.
+    FailedSyncIgnored,
+    /// After a write that failed the global object goes on with what it has in memory.
+    FailedStateKept,
     /// The checkpoint does not say up to where it covers the journal.
     JournalNotCovered,
     /// Copies stay when entries are taken that hold the same plays.
@@ -96,7 +102,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 38] = [
+        pub const ALL: [Mutant; 41] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
@@ -120,6 +126,9 @@ mod switch {
             Mutant::SentBeforeDurable,
             Mutant::OffsetsApart,
             Mutant::LoadedTakenForDurable,
+            Mutant::FoldedTakenForDurable,
+            Mutant::FailedSyncIgnored,
+            Mutant::FailedStateKept,
             Mutant::JournalNotCovered,
             Mutant::CopiesOutliveTheirEntries,
             Mutant::OldLogsCopied,

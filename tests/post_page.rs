@@ -316,10 +316,7 @@ fn driver(host: &TestHost) -> Driver<TestHost> {
     // All of it is folded by the next push.
     host.now_ms.set(NOW_MS + FLUSH_AT_LAST_MS);
     push(&driver, ("NA", 1), 0, &[], &[]);
-    assert_eq!(
-        driver.look_at(|global| global.health().pending_bytes),
-        Some(0)
-    );
+    assert_eq!(driver.look(|global| global.health().pending_bytes), Some(0));
     driver
 }
 

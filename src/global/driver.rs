@@ -28,6 +28,7 @@ use super::region_list::CountedRegions;
 use super::{ChartRules, FirstRegion, Global, GlobalLimits};
 use crate::codec::{self, Record};
 use crate::host::Host;
+use crate::mutants::{self, Mutant};
 use crate::settings::read_regions;
 use crate::storage::{Storage, StorageError, Table};
 use crate::wire::*;
@@ -88,7 +89,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// The state, if one is loaded: for whoever checks it.
-    pub fn look_at<T>(&self, look: impl FnOnce(&Global) -> T) -> Option<T> {
+    pub fn look<T>(&self, look: impl FnOnce(&Global) -> T) -> Option<T> {
         self.0
             .loaded
             .borrow()
@@ -250,7 +251,9 @@ impl<H: Host> Inner<H> {
                 "{damaged_rows} stored rows cannot be read; they are kept"
             ));
         }
-        if let Err(Refusal::Storage(error)) = &outcome {
+        if let Err(Refusal::Storage(error)) = &outcome
+            && !mutants::active(Mutant::FailedStateKept)
+        {
             self.host
                 .report(format_args!("{error}: state dropped, to be loaded again"));
             *loaded = None;
@@ -316,7 +319,11 @@ impl<H: Host> Inner<H> {
 
     /// Waits until all that was written is durable. The state goes where nobody knows.
     async fn sync(&self) -> Result<(), StorageError> {
-        self.host.sync().await.inspect_err(|error| {
+        let synced = self.host.sync().await;
+        if mutants::active(Mutant::FailedSyncIgnored) {
+            return Ok(());
+        }
+        synced.inspect_err(|error| {
             self.host.report(format_args!("sync: {error}"));
             *self.loaded.borrow_mut() = None;
         })

@@ -411,7 +411,8 @@ impl Global {
         }
         let Some(since_ms) = self.live.pending_since_ms else {
             // What was open first after a quiet time: two rows a region, no pane.
-            let is_a_while_ago = now_ms.saturating_sub(self.flushed_ms) >= FLUSH_AFTER_MS;
+            let is_a_while_ago =
+                now_ms.saturating_sub(self.flushed_ms) >= self.limits.flush_after_ms;
             return is_a_while_ago && !self.logs.newly_open().is_empty();
         };
         // Where the clock was set back, its age is not known: nothing waits for as long as that.
@@ -420,7 +421,7 @@ impl Global {
         let is_ordinary = spans <= regions * SPANS_A_FLUSH;
         self.live.pending_bytes >= self.limits.pending_bytes
             || self.live.pending_decoded_bytes >= MAX_PENDING_DECODED_BYTES
-            || age_ms >= FLUSH_AFTER_MS && is_ordinary
+            || age_ms >= self.limits.flush_after_ms && is_ordinary
             || age_ms >= FLUSH_AT_LAST_MS
     }
 

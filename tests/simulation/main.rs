@@ -55,11 +55,14 @@ fn no_fault_loses_an_acknowledged_play_or_counts_one_twice() {
         crashes,
         claims,
         charts,
+        pages,
+        exports,
         ..
     } = figures;
     println!(
         "{seeds} seeds from {first}: nothing found in {} s. {batches} batches, {acknowledged} \
-         acknowledged; {events} events, {crashes} crashes, {claims} claims, {charts} charts",
+         acknowledged; {events} events, {crashes} crashes, {claims} claims, {charts} charts, \
+         {pages} pages, {exports} exports",
         started.elapsed().as_secs()
     );
 }

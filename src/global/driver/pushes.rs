@@ -6,6 +6,7 @@ use super::{Driver, Inner, decode};
 use crate::codec;
 use crate::global::Global;
 use crate::host::Host;
+use crate::mutants::{self, Mutant};
 use crate::panics;
 use crate::wire::{PushReply, PushReplyOrRefusal, Refusal, ShardReport};
 
@@ -62,7 +63,7 @@ impl<H: Host> Inner<H> {
         let Ok(point) = self.with_global(|global, _| Ok(global.sync_point())) else {
             return;
         };
-        if self.sync().await.is_ok() {
+        if mutants::active(Mutant::FoldedTakenForDurable) || self.sync().await.is_ok() {
             // The state may have been dropped meanwhile: a fresh one knows no such log yet.
             let _ = self.with_global(|global, _| {
                 global.synced(&point);

@@ -48,16 +48,23 @@ impl World {
             sort: Sort::Views,
             k_class: 1_000,
         };
-        let asked = self.global_op(|global, disk, now_ms| {
-            global.chart(disk, &request, ChartRules::default(), now_ms)
-        });
+        let message = codec::encode(&request);
+        self.ask_for_a_while(
+            |driver| async move { driver.chart(&message).await },
+            move |world, reply| world.chart_answered(scope, &request, reply),
+        );
+    }
+
+    fn chart_answered(&mut self, scope: Option<usize>, request: &ChartRequest, reply: &[u8]) {
+        let window = request.window;
         self.say(|| format!("chart of {scope:?} {window:?}"));
-        let Some(board) = asked else {
-            if self.calm {
-                self.fail(format!("no answer to {request:?}"));
-            }
-            return;
+        let is_deleted = scope.is_some_and(|region| !self.incarnations[region].1);
+        let board = match codec::decode::<ChartReply>(reply) {
+            Ok(ChartReply(Ok(board))) if !is_deleted => board,
+            Ok(ChartReply(Err(_))) if !self.calm => return,
+            answer => return self.fail(format!("{answer:?} to {request:?}")),
         };
+        self.global.last_questions = self.global.last_questions.saturating_sub(1);
         let span = match window {
             WindowRequest::All => Span::ALL,
             _ => board.span,
@@ -87,7 +94,7 @@ impl World {
     }
 
     /// What a chart may have, and must have.
-    fn expected(&self, scope: Option<usize>, span: Span, is_complete: bool) -> Expected {
+    pub(super) fn expected(&self, scope: Option<usize>, span: Span, is_complete: bool) -> Expected {
         let mut expected = Expected::new(self.posts.len());
         let says = Says {
             older_than_ms: self.now_ms.saturating_sub(CHART_AGE_MS),
@@ -200,14 +207,17 @@ impl World {
                 left => return self.fail(format!("shard {shard} has work left: {left:?}")),
             }
         }
-        self.now_ms += CHART_AGE_MS;
         self.check_batches();
-        self.check_charts();
+        self.after(CHART_AGE_MS, Event::Then(Box::new(World::check_charts)));
+        self.run_events();
         // Only what is durable counts.
-        self.global.drive.crash(0);
-        self.global.state = None;
-        self.global_forgot();
-        self.check_charts();
+        self.end_global(0);
+        self.after(1, Event::Then(Box::new(World::check_charts)));
+        self.run_events();
+        let left = self.global.last_questions;
+        if left > 0 {
+            self.fail(format!("{left} charts were never answered"));
+        }
     }
 
     fn check_charts(&mut self) {
@@ -216,6 +226,8 @@ impl World {
             self.check_chart(scope, WindowRequest::All);
             let length_ms = 30 * HOUR_MS;
             self.check_chart(scope, WindowRequest::Sliding { length_ms });
+            let is_there = scope.is_none_or(|region| self.incarnations[region].1);
+            self.global.last_questions += if is_there { 2 } else { 0 };
         }
     }
 }

@@ -32,9 +32,18 @@ impl World {
             region_id: region_name(region).into(),
         };
         self.say(|| format!("region {region} is deleted"));
-        let deleted =
-            self.global_op(|global, disk, now_ms| global.delete_region(disk, &request, now_ms));
-        let Some(deleted) = deleted else { return };
+        let message = codec::encode(&request);
+        self.ask_for_a_while(
+            |driver| async move { driver.delete_region(&message).await },
+            move |world, reply| world.deleted(region, reply),
+        );
+    }
+
+    /// The operator hears that it is deleted, durably, and tells its shards.
+    fn deleted(&mut self, region: usize, reply: &[u8]) {
+        let Ok(DeleteRegionReply(Ok(deleted))) = codec::decode(reply) else {
+            return;
+        };
         let incarnation = deleted.region.incarnation;
         let nodes = (0..deleted.region.most_shards())
             .map(|shard| self.shard_node(region, incarnation, shard));
@@ -63,7 +72,7 @@ impl World {
             hint: None,
         };
         self.say(|| format!("region {region} is made again"));
-        self.global_op(|global, disk, now_ms| global.put_region(disk, &request, now_ms));
+        self.ask_global(|driver| driver.put_region(&codec::encode(&request)));
     }
 
     pub(super) fn hear_deletion(&mut self, number: usize, shard: usize) {
@@ -84,9 +93,7 @@ impl World {
             asked_ms: deleting.deleted_ms,
         };
         deleting.is_told = true;
-        self.global_op(|global, disk, now_ms| global.told(disk, &told, now_ms));
-        let written = self.global.drive.written();
-        self.global.drive.sync(written);
+        self.ask_global(|driver| driver.told(&codec::encode(&told)));
     }
 
     /// From the answer to the operator on, no shard of it takes plays.
@@ -110,32 +117,33 @@ impl World {
             sort: Sort::Views,
             k_class: 10,
         };
-        let shown = self.global_op(|global, disk, now_ms| {
-            let chart = global.chart(disk, &request, ChartRules::default(), now_ms);
-            Ok(chart.is_ok())
-        });
-        // It may have been made again by a write after which the machine died.
-        let is_deleted = scope.is_some_and(|region| !self.incarnations[region].1);
-        if shown == Some(true) && is_deleted {
-            self.fail("a chart of a region that was deleted");
-        }
+        let message = codec::encode(&request);
+        self.ask_for_a_while(
+            |driver| async move { driver.chart(&message).await },
+            move |world, reply| {
+                let reply = codec::decode::<ChartReply>(reply);
+                // It may have been made again by a write after which the machine died.
+                let is_deleted = scope.is_some_and(|region| !world.incarnations[region].1);
+                if matches!(reply, Ok(ChartReply(Ok(_)))) && is_deleted {
+                    world.fail("a chart of a region that was deleted");
+                }
+            },
+        );
     }
 
     /// What the table of the global object says is durable before anybody hears of it, as the platform
     /// sees to.
     pub(super) fn regions_in_model(&mut self) {
-        let Some(state) = self.global.state.as_ref() else {
-            return;
-        };
-        let table = state.table();
-        let now = [0, 1].map(|region| {
-            let id = region_name(region);
-            let is_there = table.find(id).is_some();
-            (
-                table.incarnations(id),
-                is_there || region >= self.profile.regions,
-            )
+        let regions = self.profile.regions;
+        let now = self.look_at_global(|global| {
+            let table = global.table();
+            [0, 1].map(|region| {
+                let id = region_name(region);
+                let is_there = table.find(id).is_some() || region >= regions;
+                (table.incarnations(id), is_there)
+            })
         });
+        let Some(now) = now else { return };
         if now == self.incarnations {
             return;
         }

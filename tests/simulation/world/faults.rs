@@ -23,6 +23,7 @@ impl World {
             Event::Reshard => self.reshard(),
             Event::Reset => self.reset(),
             Event::Delete => self.delete(),
+            Event::Export => self.export(),
             Event::CutOff => {
                 let worker = self.random.below(self.workers.len() as u64) as usize;
                 let away_ms = self.random.below(40 * MINUTE_MS);

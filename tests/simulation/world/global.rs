@@ -1,67 +1,175 @@
-//! The global object: what `global/object.rs` does.
+//! The global object: the driver of `src/global/driver.rs`, on a machine that dies and a disk that
+//! refuses; and what the model sees of it, from outside.
+
+use std::cell::RefCell;
+
+use futures_channel::oneshot::Sender;
+use hitparade::global::{self, GlobalSettings};
 
 use super::*;
 
-/// How much sooner than by time alone the simulation flushes: what goes wrong between a flush and
-/// its sync needs many flushes to go wrong.
-const FLUSH_EARLY_MS: u64 = 6_000;
+pub type GlobalDriver = global::Driver<SimHost>;
 
 impl World {
     pub(super) fn global_is_up(&self) -> bool {
         self.global.down_until_ms <= self.now_ms
     }
 
-    pub(super) fn global_op<T>(
-        &mut self,
-        run: impl FnOnce(&mut Global, &Disk, u64) -> Result<T, Refusal>,
-    ) -> Option<T> {
-        let now_ms = shifted(self.now_ms, self.global.skew_ms);
-        let node = &mut self.global;
-        let mut failed = None;
-        if node.state.is_none() {
-            let first: Vec<FirstRegion> = (0..self.profile.regions)
-                .map(|region| FirstRegion {
-                    region_id: region_name(region).into(),
-                    region_name: region_name(region).into(),
-                    hint: None,
-                })
-                .collect();
-            match Global::load_within(&*node.drive.disk, &first, SEED, self.profile.on_global) {
-                Ok(state) => node.state = Some(state),
-                Err(error) => failed = Some(Refusal::Storage(error.0)),
-            }
-            self.global_written();
+    fn global_instance(&self) -> Instance {
+        Instance {
+            node: Node::Global,
+            life: self.global.life,
         }
-        let node = &mut self.global;
-        let outcome = match (failed, node.state.as_mut()) {
-            (None, Some(state)) => run(state, &node.drive.disk, now_ms),
-            (failed, _) => Err(failed.unwrap_or(Refusal::NotFound)),
+    }
+
+    /// The driver: the object is made for its first event.
+    fn global_driver(&mut self) -> GlobalDriver {
+        self.platform.now_ms.set(self.now_ms);
+        let instance = self.global_instance();
+        let (node, random) = (&mut self.global, &mut self.random);
+        let profile = &self.profile;
+        let made = node.driver.get_or_insert_with(|| {
+            let host = SimHost {
+                platform: Rc::clone(&self.platform),
+                instance,
+                skew_ms: node.skew_ms,
+                handle: DiskHandle::new(&node.drive.disk),
+                random: RefCell::new(Random::new(random.next())),
+                memory_is_short: Rc::clone(&node.memory_is_short),
+            };
+            let regions = (0..profile.regions).map(|region| {
+                let id = region_name(region);
+                format!(r#"{{"id":"{id}"}}"#)
+            });
+            let regions: Vec<String> = regions.collect();
+            let settings = GlobalSettings {
+                regions: Some(format!("[{}]", regions.join(","))),
+                limits: profile.on_global,
+                ..GlobalSettings::default()
+            };
+            GlobalDriver::new(host, settings)
+        });
+        made.clone()
+    }
+
+    /// Asks what the global object answers at once; `None` where it did not live through it.
+    fn ask_at_once(&mut self, ask: impl FnOnce(&GlobalDriver) -> Vec<u8>) -> Option<Vec<u8>> {
+        let life = self.global.life;
+        let driver = self.global_driver();
+        let reply = ask(&driver);
+        self.see_global();
+        self.serve_calls();
+        (self.global.life == life).then_some(reply)
+    }
+
+    /// As [`World::ask_at_once`], through the platform's output gate: nobody sees what is not durable.
+    pub(super) fn ask_global(
+        &mut self,
+        ask: impl FnOnce(&GlobalDriver) -> Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        let reply = self.ask_at_once(ask);
+        let drive = &mut self.global.drive;
+        drive.sync(drive.written());
+        reply
+    }
+
+    /// Asks what takes a while. Who asks hears nothing where the global object does not live through it.
+    pub(super) fn ask_for_a_while<F: Future<Output = Vec<u8>> + 'static>(
+        &mut self,
+        ask: impl FnOnce(GlobalDriver) -> F,
+        then: impl FnOnce(&mut World, &[u8]) + 'static,
+    ) {
+        let reply = ask(self.global_driver());
+        let owner = Owner {
+            instance: self.global_instance(),
+            errand: Errand::Other,
         };
+        let work = async move {
+            let reply = reply.await;
+            let then: Then = Box::new(move |world| then(world, &reply));
+            Some(then)
+        };
+        let task = self.start(owner, Box::pin(work));
+        if !self.calm && self.random.chance(50) {
+            // Who asks goes away before the answer.
+            let gone = move |world: &mut World| world.executor.drop_task(task);
+            let in_ms = self.random.skewed(2_000);
+            self.after(in_ms, Event::Then(Box::new(gone)));
+        }
+    }
+
+    /// The regions as a Worker is told of them.
+    pub(super) fn region_table(&mut self) -> Option<RegionTable> {
+        let reply = self.ask_global(GlobalDriver::table)?;
+        let table = codec::decode::<TableReply>(&reply).ok()?;
+        table.0.ok()
+    }
+
+    /// What a task of the global object has done.
+    pub(super) fn see_global(&mut self) {
         self.global_written();
+        if self.global.drive.disk.crashed.get() {
+            return self.crash_global();
+        }
         self.begin_anew_in_model();
         self.regions_in_model();
-        match outcome {
-            Ok(value) => Some(value),
-            Err(refusal) => {
-                self.say(|| format!("global: {refusal:?}"));
-                if self.global.drive.disk.crashed.get() {
-                    self.crash_global();
-                } else if matches!(refusal, Refusal::Storage(_)) {
-                    self.global.state = None;
-                    self.global_forgot();
-                    // By chance alone it would hardly ever die before what is under way is durable.
-                    let dies = self.profile.global_crash_every_ms > 0 && self.random.chance(800);
-                    if self.global.syncing && dies {
-                        let within_ms = self.random.below(15_000);
-                        self.after(within_ms, Event::GlobalCrash);
-                    }
-                }
-                None
+        let dropped = self
+            .global
+            .driver
+            .as_ref()
+            .map_or(0, |it| it.states_dropped());
+        if std::mem::replace(&mut self.global.states_dropped, dropped) < dropped {
+            self.global_forgot();
+            // By chance alone it would hardly ever die before what is under way is durable.
+            let dies = self.profile.global_crash_every_ms > 0 && self.random.chance(800);
+            if self.global.syncs > 0 && dies {
+                let within_ms = self.random.below(15_000);
+                self.after(within_ms, Event::GlobalCrash);
             }
         }
     }
 
-    pub(super) fn global_written(&mut self) {
+    /// Does what the driver asks of the platform.
+    pub(super) fn serve_global(&mut self, instance: Instance, call: Call) {
+        let Call::Sync(done) = call else { return };
+        self.global.syncs += 1;
+        let written = self.global.drive.written();
+        let is_slow = self.random.chance(150);
+        let sync_ms = match is_slow {
+            true => self.random.between(50, 20_000),
+            false => self.random.between(1, 20),
+        };
+        // By chance alone a refused write would hardly ever meet a sync that is under way.
+        let has_faults = self.profile.write_fault_every_ms > 0 && !self.calm;
+        if is_slow && has_faults {
+            self.global.drive.disk.set_fault(0, Fault::Refuse);
+        }
+        let fails = has_faults && self.random.chance(20);
+        let synced = move |world: &mut World| world.global_synced(instance, written, done, fails);
+        self.after(sync_ms, Event::Then(Box::new(synced)));
+    }
+
+    /// A sync is over. Where it fails, nobody is told what of it is durable.
+    fn global_synced(
+        &mut self,
+        instance: Instance,
+        written: u64,
+        done: Sender<Result<(), StorageError>>,
+        fails: bool,
+    ) {
+        if self.global.life != instance.life {
+            return;
+        }
+        self.global.syncs -= 1;
+        if fails {
+            let _ = done.send(Err(StorageError("it cannot be told".into())));
+            return;
+        }
+        self.global.drive.sync(written);
+        let _ = done.send(Ok(()));
+    }
+
+    fn global_written(&mut self) {
         for writes in self.global.drive.disk.take_recent() {
             let mut told = self.global.drive.latest().clone();
             let offsets = writes.iter().filter(|it| it.table() == Table::Offsets);
@@ -100,17 +208,26 @@ impl World {
         self.say(|| "global dies".into());
         let keep = self.random.below(self.global.drive.later.len() as u64 + 1) as usize;
         let down_ms = self.random.skewed(20_000);
+        self.end_global(keep);
         let node = &mut self.global;
-        node.drive.crash(keep);
-        node.state = None;
-        node.life += 1;
-        node.syncing = false;
         if !self.calm {
             node.down_until_ms = node.down_until_ms.max(self.now_ms + down_ms);
         }
         let up_ms = node.down_until_ms;
-        self.global_forgot();
         self.repeat_old_pushes(up_ms);
+    }
+
+    /// The object goes, with so many of the batches that were not durable kept.
+    pub(super) fn end_global(&mut self, keep: usize) {
+        let dead = self.global_instance();
+        self.executor.drop_owned(|owner| owner.instance == dead);
+        let node = &mut self.global;
+        node.drive.crash(keep);
+        node.driver = None;
+        node.states_dropped = 0;
+        node.life += 1;
+        node.syncs = 0;
+        self.global_forgot();
     }
 
     pub(super) fn take_push(&mut self, sent: &Sent) {
@@ -124,85 +241,58 @@ impl World {
             moment,
             ref message,
         } = *sent;
-        // Others hold memory of the instance, too, now more and now less.
-        let budget = self.random.skewed(2 * self.profile.memory_bytes as u64) as usize;
-        let budget = if self.profile.is_roomy {
-            usize::MAX
-        } else {
-            budget
-        };
-        let is_short = |global: &Global| global.held_bytes() + 4 * message.len() > budget;
-        let taken = self.global_op(|global, disk, now_ms| {
-            let refused_before = global.health().refused_pushes;
-            let taken = global.take_push_within(disk, message, is_short, now_ms);
-            if let Err(Refusal::Storage(_)) = taken {
-                return taken.map(|reply| (Ok(reply), 0));
-            }
-            let counted = global.health().refused_pushes > refused_before;
-            assert_eq!(counted, taken.is_err(), "a refusal is counted: {taken:?}");
-            Ok((taken, global.health().gaps))
+        let report = codec::encode(&ShardReport {
+            region_id: &self.shards[shard].key(),
+            shard: self.shards[shard].shard,
+            push: message,
+            figures: &[],
         });
-        let refused = Event::PushAnswer {
-            number,
-            reply: None,
+        // Whatever becomes of it, charts may have what it holds.
+        self.shards[shard].ledgers[ledger].heard(moment);
+        let refused_before = self.look_at_global(|global| global.health().refused_pushes);
+        let reply = self.ask_at_once(|driver| driver.push(&report));
+        let Some(reply) = reply else {
+            return self.after(
+                1,
+                Event::PushAnswer {
+                    number,
+                    reply: None,
+                },
+            );
         };
-        let Some((taken, gaps)) = taken else {
-            return self.after(1, refused);
+        let reply = codec::decode::<PushReplyOrRefusal>(&reply);
+        let Ok(PushReplyOrRefusal(taken)) = reply else {
+            return self.fail("an answer to a push that cannot be read");
         };
+        let times_forgot = self.global.times_forgot;
+        let health = self.look_at_global(Global::health);
+        if let (Some(before), Some(after)) = (refused_before, health.map(|it| it.refused_pushes)) {
+            let is_refused = taken
+                .as_ref()
+                .is_err_and(|it| !matches!(it, Refusal::Storage(_)));
+            if is_refused != (after > before) {
+                return self.fail(format!("a refusal is counted: {taken:?}"));
+            }
+        }
         let is_sound = message[1] == 1;
         let mut reply = match taken {
             Ok(reply) => Some(reply),
+            Err(Refusal::Storage(_)) => None,
             Err(refusal) if is_sound => {
                 return self.fail(format!("a sound push was refused: {refusal:?}"));
             }
             Err(_) => None,
         };
-        if reply.is_some() {
-            let said = reply
-                .as_ref()
-                .map(|reply| (reply.wanted_offset, reply.durable_offset));
+        if let Some(reply) = &reply {
+            let said = (reply.wanted_offset, reply.durable_offset);
             self.say(|| {
                 let held = told_by(message);
                 format!("push of {shard} with its first {moment} plays: {held}; {said:?}")
             });
-            self.shards[shard].ledgers[ledger].heard(moment);
+            let gaps = health.map_or(0, |health| health.gaps);
             if gaps > 0 && !self.global.was_set_back && !self.profile.damage_outbox {
                 return self.fail(format!("{gaps} gaps where nothing was lost"));
             }
-        }
-        let times_forgot = self.global.times_forgot;
-        let flushed = self.global_op(|global, disk, now_ms| {
-            // Full memory makes a flush due before its time: here it often is.
-            if global.flush_is_due(now_ms.saturating_add(FLUSH_EARLY_MS)) {
-                let refused = |error: StorageError| Refusal::Storage(error.0);
-                global.flush(disk, now_ms).map_err(refused)?;
-            }
-            Ok(global.sync_is_due().then(|| global.sync_point()))
-        });
-        let Some(point) = flushed else {
-            return self.after(1, refused);
-        };
-        if let Some(point) = point
-            && !std::mem::replace(&mut self.global.syncing, true)
-        {
-            let (life, written) = (self.global.life, self.global.drive.written());
-            let is_slow = self.random.chance(150);
-            let sync_ms = match is_slow {
-                true => self.random.between(50, 20_000),
-                false => self.random.between(1, 20),
-            };
-            // By chance alone a refused write would hardly ever meet a sync that is under way.
-            if is_slow && self.profile.write_fault_every_ms > 0 && !self.calm {
-                self.global.drive.disk.set_fault(0, Fault::Refuse);
-            }
-            self.after(
-                sync_ms,
-                Event::GlobalSynced {
-                    life,
-                    written,
-                    point,
-                },
-            );
         }
         if self.global.foreign_until_ms > self.now_ms {
             reply = None;
@@ -211,6 +301,14 @@ impl World {
             let reply = reply.clone().map(|reply| (reply, times_forgot));
             self.after(delay_ms, Event::PushAnswer { number, reply });
         }
+    }
+
+    /// What is in the memory of the global object.
+    pub(super) fn look_at_global<T>(&self, look: impl FnOnce(&Global) -> T) -> Option<T> {
+        self.global
+            .driver
+            .as_ref()
+            .and_then(|driver| driver.look(look))
     }
 }
 

@@ -317,7 +317,7 @@ impl World {
             Call::Sleep(ms, done) => self.then_send(ms, done, ()),
             call => match instance.node {
                 Node::Shard(shard) => self.serve_shard(shard, instance, called.task, call),
-                Node::Global => {}
+                Node::Global => self.serve_global(instance, call),
             },
         }
     }
@@ -349,8 +349,9 @@ impl World {
     }
 
     fn after_poll(&mut self, owner: &Owner) {
-        if let Node::Shard(shard) = owner.instance.node {
-            self.after_shard(shard, owner);
+        match owner.instance.node {
+            Node::Shard(shard) => self.after_shard(shard, owner),
+            Node::Global => self.see_global(),
         }
     }
 }

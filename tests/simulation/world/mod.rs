@@ -7,6 +7,7 @@
 mod checks;
 mod clients;
 mod deletions;
+mod exports;
 mod faults;
 mod global;
 mod hosts;
@@ -14,6 +15,7 @@ mod instances;
 mod nodes;
 mod profile;
 mod pushes;
+mod readers;
 mod resets;
 mod resharding;
 mod shards;
@@ -25,12 +27,12 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 
 use hitparade::codec;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::Global;
 use hitparade::leaderboard::{Count, Leaderboard};
 use hitparade::play::{Clock, Envelope};
 use hitparade::region::{self, Driver, PUSH_TIMEOUT_MS, Shard};
 use hitparade::storage::{Storage, StorageError, Table, Write};
-use hitparade::topology::{Epoch, Region, RegionTable};
+use hitparade::topology::{Epoch, Region, RegionTable, parts_of_key};
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};
 use hitparade::wire::*;
 
@@ -49,7 +51,6 @@ use resets::Telling;
 use resharding::Announcing;
 use shards::VotesInModel;
 
-const SEED: [u8; 16] = [9; 16];
 const RECORD_TIMEOUT_MS: u64 = 10_000;
 const TABLE_FRESH_MS: u64 = 10_000;
 /// The clocks of two nodes differ by at most twice this.
@@ -176,11 +177,6 @@ enum Event {
         number: u64,
         reply: Option<Heard>,
     },
-    GlobalSynced {
-        life: u64,
-        written: u64,
-        point: hitparade::global::SyncPoint,
-    },
     Announce {
         number: usize,
         shard: u32,
@@ -214,6 +210,7 @@ enum Event {
     Reshard,
     Reset,
     Delete,
+    Export,
     CutOff,
     LoseStorage,
     Backup,
@@ -275,6 +272,8 @@ pub struct Figures {
     pub acknowledged: u64,
     pub pushes: u64,
     pub charts: u64,
+    pub pages: u64,
+    pub exports: u64,
     pub crashes: u64,
     pub claims: u64,
     pub events: u64,
@@ -287,6 +286,8 @@ impl Figures {
         self.acknowledged += other.acknowledged;
         self.pushes += other.pushes;
         self.charts += other.charts;
+        self.pages += other.pages;
+        self.exports += other.exports;
         self.crashes += other.crashes;
         self.claims += other.claims;
         self.events += other.events;
@@ -299,6 +300,13 @@ fn shifted(time_ms: u64, skew_ms: i64) -> u64 {
 
 pub fn region_name(region: usize) -> &'static str {
     ["NA", "EU"][region]
+}
+
+/// The region of a key, and which of its name it is.
+pub fn region_of(key: &str) -> (usize, u32) {
+    let (id, incarnation) = parts_of_key(key);
+    let region = (0..2).find(|region| region_name(*region) == id);
+    (region.unwrap_or_default(), incarnation)
 }
 
 /// What its shards are known by.
@@ -346,10 +354,13 @@ impl World {
         let global = GlobalNode {
             skew_ms: skew(profile.skew_ms),
             drive: Drive::new(),
-            state: None,
+            driver: None,
             life: 0,
             down_until_ms: 0,
-            syncing: false,
+            syncs: 0,
+            states_dropped: 0,
+            memory_is_short: Rc::new(Cell::new(profile.global_memory_is_short)),
+            last_questions: 0,
             foreign_until_ms: 0,
             backup: None,
             reshards: 0,
@@ -423,6 +434,14 @@ impl World {
         self.schedule_faults();
         self.after(0, Event::NewBatch);
         self.after(20_000, Event::Chart);
+        self.run_events();
+        if self.violation.is_none() {
+            self.check_rest();
+        }
+    }
+
+    /// Lets happen what is to come, until nothing is any more.
+    fn run_events(&mut self) {
         while let Some(Reverse((time_ms, number))) = self.queue.pop() {
             if self.violation.is_some() {
                 return;
@@ -440,9 +459,6 @@ impl World {
                 self.handle(event);
                 self.run_ready();
             }
-        }
-        if self.violation.is_none() {
-            self.check_rest();
         }
     }
 
@@ -467,6 +483,7 @@ impl World {
         every(profile.reshard_every_ms, || Event::Reshard, random);
         every(profile.reset_every_ms, || Event::Reset, random);
         every(profile.delete_every_ms, || Event::Delete, random);
+        every(profile.export_every_ms, || Event::Export, random);
         every(profile.foreign_every_ms, || Event::Foreign, random);
         every(profile.cut_off_every_ms, || Event::CutOff, random);
         let once: [(bool, fn() -> Event); 4] = [
@@ -492,6 +509,7 @@ impl World {
     fn calm_down(&mut self) {
         self.calm = true;
         self.memory_is_short.set(0);
+        self.global.memory_is_short.set(0);
         self.say(|| "calm".into());
         self.global.down_until_ms = 0;
         self.global.foreign_until_ms = 0;
@@ -571,23 +589,12 @@ impl World {
             Event::TellEpoch { number, shard } => self.hear_epoch(number, shard),
             Event::EpochTold { number, shard } => self.epoch_told(number, shard),
             Event::PushAnswer { number, reply } => self.pushed(number, reply),
-            Event::GlobalSynced {
-                life,
-                written,
-                point,
-            } if self.global.life == life => {
-                self.global.drive.sync(written);
-                self.global.syncing = false;
-                self.global_op(|global, _, _| {
-                    global.synced(&point);
-                    Ok(())
-                });
-            }
             Event::Announce { number, shard } => self.hear(number, shard),
             Event::Announced { number, shard } => self.announced(number, shard),
             Event::Then(then) => then(self),
             Event::Chart => {
                 self.chart();
+                self.read();
                 self.check_batches();
                 self.check_storage();
                 let next_ms = self.random.between(300, 60_000);

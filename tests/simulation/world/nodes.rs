@@ -1,5 +1,6 @@
 //! Machines: a disk, what is in memory, and what the model says of both.
 
+use super::global::GlobalDriver;
 use super::*;
 
 /// A disk, and what is counted on it after each batch of writes that is not durable.
@@ -76,6 +77,8 @@ pub struct ShardNode {
     pub push_task: Option<u64>,
     pub push_began_ms: u64,
     pub told_interval_ms: u64,
+    /// It was told to cut its log: then it pushes at once.
+    pub pushes_at_once: bool,
     /// Its pushes get lost until then.
     pub silent_until_ms: u64,
     pub alarm_number: u64,
@@ -118,6 +121,7 @@ impl ShardNode {
             push_task: None,
             push_began_ms: 0,
             told_interval_ms: 0,
+            pushes_at_once: false,
             silent_until_ms: 0,
             alarm_number: 0,
             alarm_comes: false,
@@ -174,10 +178,18 @@ pub struct GlobalNode {
     pub skew_ms: i64,
     /// On its disk is what each shard had told when what was taken of its region was stored last.
     pub drive: Drive<ArrivedByShard>,
-    pub state: Option<Global>,
+    /// The object, where it is in memory.
+    pub driver: Option<GlobalDriver>,
     pub life: u64,
     pub down_until_ms: u64,
-    pub syncing: bool,
+    /// Syncs that are under way.
+    pub syncs: u64,
+    /// How often this instance has dropped its state.
+    pub states_dropped: u64,
+    /// How many of a thousand times it finds that memory is short.
+    pub memory_is_short: Rc<Cell<u64>>,
+    /// Answers that somebody waits for after all has come to rest.
+    pub last_questions: u64,
     pub foreign_until_ms: u64,
     pub backup: Option<Backup>,
     pub reshards: u64,

@@ -47,6 +47,7 @@ pub struct Profile {
     pub damage_outbox: bool,
     pub reset_every_ms: u64,
     pub delete_every_ms: u64,
+    pub export_every_ms: u64,
     /// How many of the pushes that are remembered come again after a start.
     pub old_pushes: u64,
     /// How often a shard is not heard of for a while after a push that could not hold everything.
@@ -56,8 +57,8 @@ pub struct Profile {
     pub is_roomy: bool,
     pub limits: Limits,
     pub on_global: GlobalLimits,
-    /// What the global object's instance may hold; nothing is roomy about that.
-    pub memory_bytes: usize,
+    /// How many of a thousand times the global object finds that memory is short.
+    pub global_memory_is_short: u64,
 }
 
 impl Profile {
@@ -85,14 +86,16 @@ impl Profile {
         }
         let mut on_global = GlobalLimits {
             push: limits.push,
+            // What goes wrong between a flush and its sync needs many flushes to go wrong.
+            flush_after_ms: 2_000,
             ..GlobalLimits::default()
         };
-        let mut memory_bytes = usize::MAX / 2;
+        let mut global_memory_is_short = 0;
         if !is_roomy && random.chance(400) {
             on_global.copy_bytes = random.between(100, 10_000) as usize;
             on_global.pending_bytes = random.between(100, 10_000) as usize;
             on_global.worth_flushing_bytes = random.between(0, 1_000) as usize;
-            memory_bytes = random.between(1_000, 60_000) as usize;
+            global_memory_is_short = random.between(50, 800);
         }
         if random.chance(100) {
             on_global.push_gap_ms = random.between(2_000, 20_000);
@@ -146,6 +149,10 @@ impl Profile {
                 true => random.between(MINUTE_MS, 6 * MINUTE_MS),
                 false => 0,
             },
+            export_every_ms: match random.chance(150) {
+                true => random.between(MINUTE_MS, 4 * MINUTE_MS),
+                false => 0,
+            },
             old_pushes: rate(random, 300),
             silence: rate(random, 500),
             counters: match random.chance(600) {
@@ -155,7 +162,7 @@ impl Profile {
             is_roomy,
             limits,
             on_global,
-            memory_bytes,
+            global_memory_is_short,
         };
         if random.chance(200) {
             profile.change_shards(random);

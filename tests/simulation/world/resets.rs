@@ -17,14 +17,25 @@ impl World {
         if !self.global_is_up() {
             return;
         }
-        let id = self.global_op(|global, _, _| Ok(global.table().installation_id));
-        let Some(installation_id) = id else { return };
-        let random = self.random.bytes();
+        let Some(RegionTable {
+            installation_id, ..
+        }) = self.region_table()
+        else {
+            return;
+        };
         self.say(|| "counting begins anew".into());
-        let done = self.global_op(|global, disk, now_ms| {
-            global.reset(disk, &Reset { installation_id }, random, now_ms)
-        });
-        let Some(done) = done else { return };
+        let message = codec::encode(&Reset { installation_id });
+        self.ask_for_a_while(
+            |driver| async move { driver.reset(&message).await },
+            World::begun_anew,
+        );
+    }
+
+    /// The operator hears that counting begins anew, durably, and tells the shards.
+    fn begun_anew(&mut self, reply: &[u8]) {
+        let Ok(ResetReply(Ok(done))) = codec::decode(reply) else {
+            return;
+        };
         // Those of a deleted region take plays as long as not all of them know.
         let untold = done.table.deleted.iter();
         let untold = untold.filter(|deleted| deleted.claim_until_ms.is_none());
@@ -77,8 +88,7 @@ impl World {
     /// What the global object has begun is durable before anybody hears of it, as the platform sees to;
     /// nothing that was counted before is in charts from then on.
     pub(super) fn begin_anew_in_model(&mut self) {
-        let state = self.global.state.as_ref();
-        let Some(epoch_ms) = state.map(|state| state.table().epoch_ms) else {
+        let Some(epoch_ms) = self.look_at_global(|global| global.table().epoch_ms) else {
             return;
         };
         if epoch_ms <= self.epoch_ms {

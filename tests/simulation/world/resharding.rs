@@ -21,8 +21,9 @@ impl World {
         }
         let region = self.random.below(self.profile.regions as u64) as usize;
         let id = region_name(region);
-        let known = self.global_op(|global, _, _| Ok(global.table().find(id).cloned()));
-        let Some(known) = known.flatten() else { return };
+        let known = self.region_table();
+        let known = known.and_then(|table| table.find(id).cloned());
+        let Some(known) = known else { return };
         match known.untold() {
             Some((change, shards)) => self.announce(region, change, shards),
             None => self.put_shards(region),
@@ -38,11 +39,9 @@ impl World {
             hint: None,
         };
         self.say(|| format!("reshard {region} to {shards}"));
-        let put = self.global_op(|global, disk, now_ms| global.put_region(disk, &request, now_ms));
+        let put = self.ask_global(|driver| driver.put_region(&codec::encode(&request)));
         self.global.reshards += 1;
-        // What the platform's output gate does: nobody sees what is not durable.
-        let written = self.global.drive.written();
-        self.global.drive.sync(written);
+        let put = put.and_then(|put| codec::decode::<PutRegionReply>(&put).ok()?.0.ok());
         if let Some((change, shards)) = put.and_then(|region| region.untold()) {
             self.last_changes[region] = change.asked_ms;
             self.announce(region, change, shards);
@@ -90,8 +89,6 @@ impl World {
             asked_ms: announcing.change.asked_ms,
         };
         self.say(|| format!("every shard was told of {told:?}"));
-        self.global_op(|global, disk, now_ms| global.told(disk, &told, now_ms));
-        let written = self.global.drive.written();
-        self.global.drive.sync(written);
+        self.ask_global(|driver| driver.told(&codec::encode(&told)));
     }
 }
