@@ -19,6 +19,8 @@ const CHART_TIMEOUT_MS: u64 = 3_000;
 #[derive(Default)]
 pub struct Charts {
     kept: ChartCache,
+    /// Counts how often all was forgotten: what was asked before is not kept after it.
+    times_forgot: u64,
     /// Questions that are under way.
     questions: BTreeMap<Vec<u8>, Question>,
 }
@@ -64,6 +66,7 @@ impl Charts {
     /// Forgets what is known: it is of another time.
     pub fn forget(&mut self) {
         self.kept = ChartCache::default();
+        self.times_forgot += 1;
     }
 
     /// Waits with whoever asks already; `None` where the caller is the one to ask. A question
@@ -135,10 +138,16 @@ impl<H: Host> Inner<H> {
     async fn ask_for_chart(&self, question: &[u8]) -> Answered {
         self.count(|counters| counters.charts_asked += 1);
         let asked_ms = self.host.now_ms();
+        let times_forgot = self.charts.borrow().times_forgot;
         let answer = self.host.ask_global("/chart", question, CHART_TIMEOUT_MS);
         let answer = answer.await;
         let mut charts = self.charts.borrow_mut();
         let refusal = match answer {
+            Ok(_) if charts.times_forgot != times_forgot => {
+                // It may show what was counted before counting began anew.
+                let again = Refusal::Busy { retry_after_s: 1 };
+                Some(Rc::from(codec::encode(&ChartReply(Err(again)))))
+            }
             Ok(reply) if is_leaderboard(&reply) => {
                 charts.kept.put(question, reply, asked_ms);
                 None

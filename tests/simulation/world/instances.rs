@@ -153,7 +153,13 @@ impl World {
                 limit_ms,
                 answer,
             } => self.push(instance, task, message, (limit_ms, answer)),
-            Call::AskGlobal { .. } | Call::Sleep(..) | Call::Report(_) => {}
+            Call::AskGlobal {
+                message,
+                limit_ms,
+                answer,
+                ..
+            } => self.chart_asked(message, (limit_ms, answer)),
+            Call::Sleep(..) | Call::Report(_) => {}
         }
     }
 

@@ -16,6 +16,7 @@ mod nodes;
 mod profile;
 mod pushes;
 mod readers;
+mod regional;
 mod resets;
 mod resharding;
 mod shards;
@@ -47,6 +48,7 @@ use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, 
 use nodes::{Backup, Drive, GlobalNode, OldInstance, Sent, ShardNode, Worker};
 use profile::Profile;
 use pushes::PushAsked;
+use regional::Made;
 use resets::Telling;
 use resharding::Announcing;
 use shards::VotesInModel;
@@ -246,6 +248,8 @@ pub struct World {
     memory_is_short: Rc<Cell<u64>>,
     /// Pushes that wait for their answers, by number.
     pushes: BTreeMap<u64, PushAsked>,
+    /// Charts that the global object gave to shards.
+    made: Vec<Made>,
     announcing: Vec<Announcing>,
     telling: Vec<Telling>,
     deleting: Vec<Deleting>,
@@ -388,6 +392,7 @@ impl World {
             executor: Executor::new(),
             memory_is_short: Rc::new(Cell::new(profile.memory_is_short)),
             pushes: BTreeMap::new(),
+            made: Vec::new(),
             announcing: Vec::new(),
             telling: Vec::new(),
             deleting: Vec::new(),
@@ -595,6 +600,9 @@ impl World {
             Event::Chart => {
                 self.chart();
                 self.read();
+                if self.random.chance(300) {
+                    self.ask_shard();
+                }
                 self.check_batches();
                 self.check_storage();
                 let next_ms = self.random.between(300, 60_000);
