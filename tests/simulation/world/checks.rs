@@ -120,8 +120,10 @@ impl World {
         if !(least..=most).contains(&total) {
             return Err(format!("{least} to {most} plays, the chart says {total}"));
         }
-        // Where limits are small, copies may not fit into a push.
-        if board.incomplete && self.global.times_forgot == 0 && self.profile.is_roomy {
+        // Where limits are small, copies may not fit into a push; and what lies above a cut is taken when
+        // all have cut.
+        let has_all = self.profile.is_roomy && self.profile.export_every_ms == 0;
+        if board.incomplete && self.global.times_forgot == 0 && has_all {
             return Err("incomplete, and nothing was forgotten or left out".into());
         }
         let listed: HashMap<&str, Count> = board
