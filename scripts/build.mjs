@@ -95,7 +95,7 @@ async function compile(features, tell) {
   for (const result of await Promise.allSettled([worker, tool])) if (result.status === "rejected") throw result.reason;
 }
 
-/** The door, the service, and the glue of wasm-bindgen in one module, `entry.js`. */
+/** The JavaScript of src/js and that of wasm-bindgen in one module, `entry.js`. */
 async function bundle(bindings, folder) {
   const { build: esbuild } = await import("esbuild");
   const ours = {
@@ -111,7 +111,7 @@ async function bundle(bindings, folder) {
     },
   };
   await esbuild({
-    entryPoints: [join(ROOT, "src", "edge", "entry.js")],
+    entryPoints: [join(ROOT, "src", "js", "entry.js")],
     outfile: join(folder, "entry.js"),
     bundle: true,
     minify: true,

@@ -13,6 +13,7 @@ const USAGE = `usage: npm run dev -- NAME [OPTIONS]
   proxies       a thousand visitors through nginx, Caddy and HAProxy
   schemathesis  requests made from /openapi.json
   types         TypeScript reads all JavaScript
+  format        all JavaScript in one form
   cost          what a size needs and costs
   bench         \`npm run bench\`
   simulate      \`npm run simulate\`
@@ -29,6 +30,7 @@ const COMMANDS = {
   proxies: () => import("./proxies.mjs"),
   schemathesis: () => import("./schemathesis.mjs"),
   types: () => import("./types.mjs"),
+  format: () => import("./format.mjs"),
   cost: () => import("./cost.mjs"),
   bench: () => import("./bench.mjs"),
   simulate: () => import("./simulate.mjs"),

@@ -10,7 +10,7 @@ const USAGE = `usage: npm run dev -- types
 
 Checks the types of the JavaScript in src, www and scripts; each has a tsconfig.json.`;
 
-const FOLDERS = ["src", "www", "scripts"];
+const FOLDERS = ["src/js", "www", "scripts"];
 
 await runMain(async () => {
   if (!readOptions(USAGE, {})) return 0;

@@ -31,7 +31,7 @@
 //!
 //! # The way of a chart
 //!
-//! 1. A reader asks `GET /top-posts`. The door, `src/edge/entry.js`, may have the answer from a
+//! 1. A reader asks `GET /top-posts`. The door, `src/js/door.js`, may have the answer from a
 //!    moment ago; otherwise `src/edge/charts.rs` asks memory, then the platform's cache, then the shard
 //!    nearest to the reader, then the global object (`src/edge/leaderboards.rs`).
 //! 2. The global object tiles the window with the coarsest panes that fit ([`window`]), merges them

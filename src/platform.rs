@@ -9,9 +9,10 @@ use js_sys::Uint8Array;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
-use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
+use worker::{Delay, Env, Headers, Request, RequestInit, Response, Stub};
 
 use crate::codec::{self, Record};
+use crate::http::Method;
 use crate::play::MAX_BODY_BYTES;
 use crate::settings::read_retention_days;
 use crate::topology::{BOARD, shard_object_name};
@@ -19,7 +20,7 @@ use crate::visitor::{Proxies, Visitor};
 use crate::window::{MAX_DAYS, keep_days};
 use crate::wire::InstanceMetrics;
 
-#[wasm_bindgen(module = "/src/glue.js")]
+#[wasm_bindgen(module = "/src/js/glue.js")]
 extern "C" {
     fn look(request: &web_sys::Request, more: &str) -> String;
 
@@ -45,7 +46,7 @@ extern "C" {
     ) -> Result<web_sys::Response, JsValue>;
 }
 
-#[wasm_bindgen(module = "/src/instance.js")]
+#[wasm_bindgen(module = "/src/js/instance.js")]
 extern "C" {
     fn end();
 
@@ -193,7 +194,7 @@ pub async fn call_raw(
     limit_ms: u64,
 ) -> worker::Result<Vec<u8>> {
     let mut init = RequestInit::new();
-    init.with_method(Method::Post);
+    init.with_method(worker::Method::Post);
     init.with_body(Some(js_sys::Uint8Array::from(message).into()));
     let request = Request::new_with_init(&format!("http://object{path}"), &init)?;
     let answer = async {
@@ -261,10 +262,7 @@ impl Seen {
         let text = look(request, &further.unwrap_or_default());
         let mut lines = text.split('\n');
         let name = lines.next().unwrap_or_default();
-        // One that nobody knows would be taken for a GET; no path takes a TRACE.
-        let method = Some(Method::from(name.to_owned()))
-            .filter(|method| method.as_ref() == name)
-            .unwrap_or(Method::Trace);
+        let method = Method::read(name);
         let url = lines.next().unwrap_or_default().to_owned();
         let mut next = || {
             let line = lines.next()?;

@@ -21,9 +21,9 @@ const ORDER: [&[&str]; 21] = [
     &["play"],
     &["leaderboard"],
     &["capacity"],
-    &["http"],
     &["settings"],
     &["wire"],
+    &["http"],
     &["platform"],
     &["storage"],
     &["host"],
@@ -199,7 +199,7 @@ fn imported(block: &str) -> BTreeSet<&str> {
 
 #[test]
 fn the_contract_with_javascript_names_what_rust_takes_and_gives() {
-    let contract = fs::read_to_string(root().join("src/contract.d.ts")).unwrap();
+    let contract = fs::read_to_string(root().join("src/js/contract.d.ts")).unwrap();
     let promised: BTreeMap<&str, BTreeSet<&str>> =
         between(&contract, "/** What Rust imports of ", "\n}")
             .into_iter()
@@ -226,8 +226,11 @@ fn the_contract_with_javascript_names_what_rust_takes_and_gives() {
             taken.insert(path, imported(block));
         }
         for text in between(source, "\n#[wasm_bindgen(js_name = ", ")]") {
-            assert!(given.contains(text), "{text} is not in src/contract.d.ts");
+            assert!(
+                given.contains(text),
+                "{text} is not in src/js/contract.d.ts"
+            );
         }
     }
-    assert_eq!(taken, promised, "Rust, and src/contract.d.ts");
+    assert_eq!(taken, promised, "Rust, and src/js/contract.d.ts");
 }

@@ -58,59 +58,89 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// What was let through and not given back: the moments, oldest first.
+/// What was let through and not given back: the moments, oldest first, and when all of it has come back.
 #[derive(Default)]
-struct Model {
-    pairs: HashMap<Pair, Vec<u64>>,
-    of_address: HashMap<u64, Vec<u64>>,
-    /// Something was given back to them: they may be refused a little early.
-    touched: HashSet<u64>,
-    /// When each hash was used last, for how many are in the table.
-    used: HashMap<Pair, u64>,
+struct Done {
+    times: Vec<u64>,
+    full_us: u64,
 }
 
-/// What an address adds to all posts together is counted as if it were a post.
-const ALL_POSTS: u32 = u32::MAX;
+impl Done {
+    fn after(full_us: u64, limit: u32, now_ms: u64) -> u64 {
+        full_us.max(now_ms * 1_000) + 60_000_000_u64.div_ceil(limit.into())
+    }
+
+    fn allows(&self, limit: u32, now_ms: u64) -> bool {
+        let all_us = u64::from(limit) * 60_000_000_u64.div_ceil(limit.into());
+        Self::after(self.full_us, limit, now_ms) <= now_ms * 1_000 + all_us
+    }
+
+    fn add(&mut self, limit: u32, now_ms: u64) {
+        self.times.push(now_ms);
+        self.full_us = Self::after(self.full_us, limit, now_ms);
+    }
+
+    /// As if it had never been.
+    fn remove(&mut self, limit: u32, taken_ms: u64) {
+        let times = &mut self.times;
+        let at = times.iter().rposition(|at_ms| *at_ms == taken_ms).unwrap();
+        times.remove(at);
+        let after = |full_us, at_ms: &u64| Self::after(full_us, limit, *at_ms);
+        self.full_us = times.iter().fold(0, after);
+    }
+}
+
+#[derive(Default)]
+struct Model {
+    limit: u32,
+    pairs: HashMap<Pair, Done>,
+    of_address: HashMap<u64, Done>,
+    /// Something was given back to them: they may be refused a little early.
+    touched: HashSet<u64>,
+}
 
 impl Model {
     fn add(&mut self, pair: Pair, now_ms: u64) {
-        self.pairs.entry(pair).or_default().push(now_ms);
-        self.of_address.entry(pair.0).or_default().push(now_ms);
-        self.used.insert(pair, now_ms);
-        self.used.insert((pair.0, ALL_POSTS), now_ms);
+        let of_pair = self.pairs.entry(pair).or_default();
+        of_pair.add(self.limit, now_ms);
+        let of_address = self.of_address.entry(pair.0).or_default();
+        of_address.add(MAX_VOTES_OF_ADDRESS, now_ms);
     }
 
-    fn give_back(&mut self, pair: Pair, taken_ms: u64) {
-        self.touched.insert(pair.0);
-        let of_address = self.of_address.get_mut(&pair.0).unwrap();
-        for times in [self.pairs.get_mut(&pair).unwrap(), of_address] {
-            let at = times.iter().rposition(|at_ms| *at_ms == taken_ms).unwrap();
-            times.remove(at);
+    /// All of a batch.
+    fn give_back(&mut self, pairs: &[Pair], taken_ms: u64) {
+        for pair in pairs {
+            self.touched.insert(pair.0);
+            let of_pair = self.pairs.get_mut(pair).unwrap();
+            of_pair.remove(self.limit, taken_ms);
         }
+        let Some((address, _)) = pairs.first() else {
+            return;
+        };
+        let of_address = self.of_address.get_mut(address).unwrap();
+        // At once, as there may be thousands.
+        let mut left = pairs.len() - 1;
+        of_address.times.retain(|at_ms| {
+            let goes = *at_ms == taken_ms && left > 0;
+            left -= usize::from(goes);
+            !goes
+        });
+        of_address.remove(MAX_VOTES_OF_ADDRESS, taken_ms);
     }
 
-    /// Whether one more fits: by definition, into every span that ends now.
-    fn has_room(times: &[u64], limit: u32, now_ms: u64) -> bool {
-        let one_us = 60_000_000_u64.div_ceil(limit.into());
-        let mut times = times.iter().rev().zip(2..);
-        times.all(|(at_ms, count)| {
-            count * one_us <= u64::from(limit) * one_us + (now_ms - at_ms) * 1_000
-        })
-    }
-
-    fn allows(&self, pair: Pair, limit: u32, now_ms: u64) -> bool {
-        let times = self.pairs.get(&pair);
-        times.is_none_or(|times| Self::has_room(times, limit, now_ms))
+    fn allows(&self, pair: Pair, now_ms: u64) -> bool {
+        let done = self.pairs.get(&pair);
+        done.is_none_or(|done| done.allows(self.limit, now_ms))
     }
 
     fn address_allows(&self, address: u64, now_ms: u64) -> bool {
-        let times = self.of_address.get(&address);
-        times.is_none_or(|times| Self::has_room(times, MAX_VOTES_OF_ADDRESS, now_ms))
+        let done = self.of_address.get(&address);
+        done.is_none_or(|done| done.allows(MAX_VOTES_OF_ADDRESS, now_ms))
     }
 
     /// Whether everybody has a place of its own; the table has the addresses as well.
     fn table_has_room(&self) -> bool {
-        self.used.len() + 100 < MAX_EXACT
+        self.pairs.len() + self.of_address.len() + 1_000 < MAX_EXACT
     }
 }
 
@@ -131,7 +161,10 @@ impl World {
     fn new(limit: u32) -> Self {
         World {
             votes: Votes::new([5; 16]),
-            model: Model::default(),
+            model: Model {
+                limit,
+                ..Model::default()
+            },
             limit,
             now_ms: START_MS,
             behind_ms: 0,
@@ -178,7 +211,7 @@ impl World {
         let mut too_many = sifted.too_many.iter().peekable();
         for (index, post) in posts.iter().enumerate() {
             let pair = (address, *post);
-            let allows = self.model.allows(pair, self.limit, at_ms);
+            let allows = self.model.allows(pair, at_ms);
             let address_allows = self.model.address_allows(address, at_ms);
             if too_many.next_if_eq(&&(index as u16)).is_none() {
                 prop_assert!(allows && address_allows, "{pair:?} is let through");
@@ -209,9 +242,7 @@ impl World {
                     let (taken, pairs, taken_ms) =
                         self.taken.swap_remove(batch.index(self.taken.len()));
                     self.votes.give_back(&taken, self.now_ms);
-                    for pair in pairs {
-                        self.model.give_back(pair, taken_ms);
-                    }
+                    self.model.give_back(&pairs, taken_ms);
                 }
                 Ok(())
             }
@@ -228,7 +259,7 @@ impl World {
 
     /// The number that SECURITY.md names.
     fn check(&self) -> Result<(), TestCaseError> {
-        for (pair, times) in &self.model.pairs {
+        for (pair, Done { times, .. }) in &self.model.pairs {
             for (first, from_ms) in times.iter().enumerate() {
                 let within = times[first..]
                     .iter()
@@ -275,7 +306,10 @@ fn one_address_that_fills_every_table_adds_no_more_than_its_sixty_and_its_neighb
     for address in 1_000..2_000 {
         world.send(address, &[7; 50]).unwrap();
     }
-    let votes = |address| world.model.pairs.get(&(address, 7)).map_or(0, Vec::len);
+    let votes = |address| {
+        let done = world.model.pairs.get(&(address, 7));
+        done.map_or(0, |done| done.times.len())
+    };
     assert!((1_000..2_000).all(|address| votes(address) == 50));
     let stuffed = votes(1);
     assert!((50..=60).contains(&stuffed), "{stuffed} of one address");
@@ -291,8 +325,8 @@ fn an_address_has_so_many_votes_for_all_posts_together() {
             batches: 120,
         })
         .unwrap();
-    let spent = world.model.of_address[&1].len();
+    let spent = world.model.of_address[&1].times.len();
     assert_eq!(spent, MAX_VOTES_OF_ADDRESS as usize);
     world.send(2, &[7; 61]).unwrap();
-    assert_eq!(world.model.pairs[&(2, 7)].len(), 60, "its neighbour");
+    assert_eq!(world.model.pairs[&(2, 7)].times.len(), 60, "its neighbour");
 }

@@ -16,8 +16,6 @@ import { say } from "../lib/say.mjs";
 import { read, readAtRate, sendBeacons } from "../lib/wrk.mjs";
 
 const CONNECTIONS = 64;
-/** More than the service holds back (`src/edge/entry.js`): all that one asks for arrives. */
-const MANY_CONNECTIONS = 1_024;
 const PAIRS = 7;
 /** Of what is only to be compared with. */
 const PAIRS_OF_MORE = 3;
@@ -55,13 +53,6 @@ export function run({ json }) {
     await measureBeside(report, limited, notes, {
       ...cold,
       name: "1,000 different cold charts a second from one client: ingest",
-      pairs: PAIRS,
-      limits: { atLeast: 0.9 },
-    });
-    await measureBeside(report, limited, notes, {
-      ...cold,
-      name: "· from one with connections for all of them",
-      connections: MANY_CONNECTIONS,
       pairs: PAIRS,
     });
     await measureBeside(report, counting, notes, { ...cold, name: "· with no limit by address", pairs: PAIRS_OF_MORE });

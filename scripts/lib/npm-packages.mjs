@@ -23,6 +23,9 @@ export const WRANGLER = join(MODULES, "wrangler", "bin", "wrangler.js");
 /** TypeScript's compiler, which only checks here. */
 export const TSC = join(MODULES, "typescript", "bin", "tsc");
 
+/** What brings JavaScript into one form. */
+export const PRETTIER = join(MODULES, "prettier", "bin", "prettier.cjs");
+
 /** Node from the lock file, newer than what the user may have; for `wrangler` and the tests. */
 export const NODE = bin("node");
 

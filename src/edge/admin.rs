@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::access::{Token, require};
 use super::answer::Answer;
-use super::problem::Problem;
 use super::request::Call;
 use super::telling::{Teller, shards_of};
-use super::{ASK_TIMEOUT_MS, body, leaderboards, table, transfer};
+use super::{ASK_TIMEOUT_MS, body, leaderboards, table};
+use crate::http::{Problem, hex, read_hex};
 use crate::platform::{call as ask, global_stub};
 use crate::topology::RegionTable;
 use crate::window::{kept_days, rfc3339};
@@ -39,7 +39,7 @@ fn about(table: &RegionTable) -> Value {
         })
     });
     json!({
-        "installation_id": transfer::hex(&table.installation_id),
+        "installation_id": hex(&table.installation_id),
         "counting_since": since,
         "retention_days": kept_days(),
         "deleted_regions": deleted.collect::<Vec<Value>>(),
@@ -54,7 +54,7 @@ pub async fn reset(call: &Call) -> Result<Answer, Problem> {
     let wanted = "send {\"installation_id\": \"…\"}, which GET /admin says";
     let given: ResetBody = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::bad("bad_reset", format!("{error}; {wanted}")))?;
-    let id = transfer::read_hex(given.installation_id.trim());
+    let id = read_hex(given.installation_id.trim());
     let id: Option<[u8; 16]> = id.and_then(|id| id.try_into().ok());
     let installation_id = id.ok_or_else(|| {
         let detail = format!("installation_id has 32 hexadecimal digits; {wanted}");

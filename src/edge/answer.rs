@@ -3,11 +3,24 @@
 use js_sys::{Object, Reflect, Uint8Array};
 use serde::Serialize;
 use wasm_bindgen::JsValue;
-use worker::{Headers, Method, Response};
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::{Headers, Response};
 
-use super::access::Cors;
-use super::problem::method_list;
-use crate::platform::{now_ms, respond};
+use crate::http::{Method, Problem, method_list};
+use crate::platform::respond;
+
+#[wasm_bindgen(module = "/src/js/door.js")]
+extern "C" {
+    fn keep(url: &str, accept: Option<&str>, answer: &web_sys::Response, given: &JsValue);
+
+    #[wasm_bindgen(js_name = repeatedAtTheDoor)]
+    fn repeated_at_door() -> f64;
+}
+
+/// Charts that the Worker's door gave again.
+pub fn repeated_at_the_door() -> u64 {
+    repeated_at_door() as u64
+}
 
 /// An answer of ours, or one of the platform's that is passed on.
 pub struct Answer {
@@ -15,56 +28,13 @@ pub struct Answer {
     headers: Vec<(&'static str, String)>,
     body: Body,
     kept: Option<Kept>,
-    refused: Option<Refused>,
 }
 
-/// A place among the default of 600 requests a minute becomes free in so long.
-const PLACE_MS: u64 = 100;
-/// A refusal is repeated for so long at most, as its `Retry-After` stays the same.
-const MAX_REPEATED_MS: u64 = 1_000;
-
-/// Who gets a refusal again from the Worker's door (`entry.js`), and how long.
-#[derive(Debug)]
-pub struct Refused {
-    address: String,
-    /// Whatever it reads, and not only charts that the door does not know.
-    of_all_reads: bool,
-    duration_ms: u64,
-}
-
-impl Refused {
-    /// Whatever an address asks for.
-    pub fn all_reads(address: String) -> Self {
-        Refused {
-            address,
-            of_all_reads: true,
-            duration_ms: PLACE_MS,
-        }
-    }
-
-    /// Charts that the door does not know.
-    pub fn cold_charts(address: String, duration_ms: u64) -> Self {
-        Refused {
-            address,
-            of_all_reads: false,
-            duration_ms,
-        }
-    }
-
-    fn into_fields(self, status: u16, body: &[u8]) -> [(&'static str, JsValue); 5] {
-        let expires_ms = now_ms() + self.duration_ms.min(MAX_REPEATED_MS);
-        [
-            ("body", Uint8Array::from(body).into()),
-            ("status", status.into()),
-            ("address", self.address.into()),
-            ("of_all_reads", self.of_all_reads.into()),
-            ("expires_ms", (expires_ms as f64).into()),
-        ]
-    }
-}
-
-/// An answer that the Worker's door (`entry.js`) may give again by itself, to everybody.
+/// An answer that the Worker's door (`src/js/door.js`) may give again by itself, to everybody.
 pub struct Kept {
+    /// What it answers, and in which form.
+    pub url: String,
+    pub accept: Option<String>,
     pub body: Vec<u8>,
     pub content_type: &'static str,
     pub etag: String,
@@ -97,7 +67,6 @@ impl Answer {
             headers: vec![("Content-Type", content_type.to_owned())],
             body: Body::Bytes(bytes),
             kept: None,
-            refused: None,
         }
     }
 
@@ -108,7 +77,6 @@ impl Answer {
             headers: Vec::new(),
             body: Body::Passed(response),
             kept: None,
-            refused: None,
         }
     }
 
@@ -126,7 +94,6 @@ impl Answer {
             headers: Vec::new(),
             body: Body::Empty,
             kept: None,
-            refused: None,
         }
     }
 
@@ -135,7 +102,7 @@ impl Answer {
         let for_pages: Vec<Method> = allowed
             .iter()
             .filter(|method| matches!(method, Method::Get | Method::Post))
-            .cloned()
+            .copied()
             .collect();
         Answer::empty(204)
             .with_header("Allow", method_list(allowed))
@@ -153,6 +120,14 @@ impl Answer {
 
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;
+        self
+    }
+
+    /// Adds headers beside those that are there, of the same names too.
+    pub fn with_headers(mut self, more: Vec<(&'static str, &str)>) -> Self {
+        let more = more.into_iter();
+        self.headers
+            .extend(more.map(|(name, value)| (name, value.to_owned())));
         self
     }
 
@@ -175,52 +150,34 @@ impl Answer {
         self
     }
 
-    pub fn refusing(mut self, refused: Option<Refused>) -> Self {
-        self.refused = refused;
-        self
-    }
-
     pub fn with_kept(mut self, kept: Option<Kept>) -> Self {
         self.kept = kept;
         self
     }
 
-    /// The response, and beside it what `entry.js` may answer by itself. `reader` is who asks with
-    /// GET; none where the answer tells of what was done, which must not be lost.
+    /// The response; what may be kept of it goes to the Worker's door. `reader` is who asks with GET; none
+    /// where the answer tells of what was done, which must not be lost.
     ///
     /// # Errors
     /// When the platform refuses a header, which ours are not.
     pub fn into_response(
         mut self,
-        cors: &Cors,
         is_head: bool,
         reader: Option<u64>,
     ) -> worker::Result<web_sys::Response> {
-        let kept = self.kept.take().map(Kept::into_fields);
-        let refusal = match (&self.body, self.refused.take()) {
-            (Body::Bytes(body), Some(refused)) => Some(refused.into_fields(self.status, body)),
-            _ => None,
-        };
-        let response = self.respond(cors, is_head, reader)?;
+        let kept = self.kept.take().filter(|_| !is_head);
+        let response = self.respond(is_head, reader)?;
         if let Some(kept) = kept {
-            Reflect::set(&response, &"kept".into(), &object(&kept)?)?;
-        }
-        if let Some(refusal) = refusal {
-            Reflect::set(&response, &"refusal".into(), &object(&refusal)?)?;
+            let (url, accept) = (kept.url.clone(), kept.accept.clone());
+            keep(&url, accept.as_deref(), &response, &kept.into_object()?);
         }
         Ok(response)
     }
 
-    fn respond(
-        self,
-        cors: &Cors,
-        is_head: bool,
-        reader: Option<u64>,
-    ) -> worker::Result<web_sys::Response> {
+    fn respond(self, is_head: bool, reader: Option<u64>) -> worker::Result<web_sys::Response> {
         let own = self.headers.iter();
         let own = own.map(|(name, value)| (*name, value.as_str()));
-        let all = [("X-Content-Type-Options", "nosniff")];
-        let headers = own.chain(all).chain(cors.headers());
+        let headers = own.chain([("X-Content-Type-Options", "nosniff")]);
         match self.body {
             Body::Upgraded(response) => Ok(response.into()),
             Body::Passed(response) if !is_head => {
@@ -258,22 +215,32 @@ impl Answer {
 }
 
 impl Kept {
-    fn into_fields(self) -> [(&'static str, JsValue); 6] {
-        [
+    fn into_object(self) -> worker::Result<JsValue> {
+        let fields: [(&str, JsValue); 6] = [
             ("body", Uint8Array::from(self.body.as_slice()).into()),
             ("content_type", self.content_type.into()),
             ("etag", self.etag.into()),
             ("limit", self.limit.into()),
             ("renew_ms", (self.renew_ms as f64).into()),
             ("expires_ms", (self.expires_ms as f64).into()),
-        ]
+        ];
+        let object = Object::new();
+        for (name, value) in fields {
+            Reflect::set(&object, &name.into(), &value)?;
+        }
+        Ok(object.into())
     }
 }
 
-fn object(fields: &[(&str, JsValue)]) -> worker::Result<JsValue> {
-    let object = Object::new();
-    for (name, value) in fields {
-        Reflect::set(&object, &(*name).into(), value)?;
+impl From<Problem> for Answer {
+    fn from(problem: Problem) -> Self {
+        let mut answer = Answer::json(&problem.body())
+            .with_status(problem.status)
+            .with_header("Content-Type", "application/problem+json")
+            .with_header("Cache-Control", "no-store");
+        for (name, value) in problem.headers {
+            answer = answer.with_header(name, value);
+        }
+        answer
     }
-    Ok(object.into())
 }

@@ -1,20 +1,19 @@
 //! Reading a body: at most so many bytes, in at most so long. It comes in outside of Wasm
-//! (`bodies.js`), which bounds what all bodies under way hold together.
+//! (`src/js/bodies.js`), which bounds what all bodies under way hold together.
 
 use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use super::problem::Problem;
 use super::request::Call;
-use crate::http::{Coding, UnpackError, coding};
+use crate::http::{Coding, Problem, UnpackError, coding};
 use crate::platform::{memory_is_short, within};
 
 /// A body that is not complete by then is given up.
 pub const DEADLINE_MS: u64 = 15_000;
 
-#[wasm_bindgen(module = "/src/edge/bodies.js")]
+#[wasm_bindgen(module = "/src/js/bodies.js")]
 extern "C" {
     #[wasm_bindgen(js_name = readBody)]
     fn read_body(

@@ -4,7 +4,6 @@
 //! Entries are the global object's replies, by the question as it is sent: board, scope, window,
 //! sort and class of k, never what a reader wrote.
 
-use std::cell::Cell;
 use std::fmt::Write;
 
 use js_sys::{Function, Promise, Reflect};
@@ -12,14 +11,11 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use worker::{Context, Headers, Response};
 
+use super::isolate::here;
 use crate::topology::BOARD;
 
 /// When the reply was computed, in milliseconds since 1970.
 const COMPUTED: &str = "X-Computed-Ms";
-
-thread_local! {
-    static IS_ABSENT: Cell<bool> = const { Cell::new(false) };
-}
 
 pub struct Cached {
     /// An encoded [`crate::wire::ChartReply`].
@@ -38,7 +34,7 @@ pub async fn get(question: &[u8]) -> Option<Cached> {
 
 /// Keeps a reply for so long, without letting anybody wait.
 pub fn put(context: &Context, question: &[u8], reply: Vec<u8>, computed_ms: u64, left_ms: u64) {
-    if IS_ABSENT.get() {
+    if is_absent() {
         return;
     }
     let address = address(question);
@@ -64,7 +60,7 @@ fn response(reply: Vec<u8>, computed_ms: u64, left_ms: u64) -> Option<web_sys::R
 
 /// Calls a method of the cache. Once it is found to be absent, it is not asked again.
 async fn call(method: &str, arguments: &[JsValue]) -> Option<JsValue> {
-    if IS_ABSENT.get() {
+    if is_absent() {
         return None;
     }
     let answer = async {
@@ -75,8 +71,12 @@ async fn call(method: &str, arguments: &[JsValue]) -> Option<JsValue> {
         JsFuture::from(promise.dyn_into::<Promise>()?).await
     };
     let answer = answer.await;
-    IS_ABSENT.set(answer.is_err());
+    here(|isolate| isolate.has_no_cache.set(answer.is_err()));
     answer.ok().filter(|answer| !answer.is_undefined())
+}
+
+fn is_absent() -> bool {
+    here(|isolate| isolate.has_no_cache.get())
 }
 
 fn address(question: &[u8]) -> String {

@@ -2,30 +2,32 @@
 
 use super::access::may_read;
 use super::answer::{Answer, Kept};
-use super::chart_query::ChartQuery;
-use super::counters;
 use super::leaderboards::{BUDGET_MS, Known, MEMORY_MS, leaderboard};
-use super::limits;
-use super::problem::Problem;
 use super::request::Call;
-use crate::http::{format_of, lists_etag};
+use super::{counters, limits};
+use crate::http::{ChartQuery, Problem, format_of, lists_etag};
 use crate::leaderboard::{Chart, Rendered};
 use crate::platform::now_ms;
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
     may_read(call)?;
-    let query = ChartQuery::read(call)?;
+    let query = ChartQuery::read(&call.query)?;
     let known = leaderboard(call, &query).await?;
     counters::shown(now_ms().saturating_sub(known.computed_ms));
     let chart = Chart::new(&query.form, &known.leaderboard, known.stale);
-    let rendered = chart.render(format_of(call.header("Accept").as_deref()));
+    let accept = call.header("Accept");
+    let rendered = chart.render(format_of(accept.as_deref()));
     let unchanged = call
         .header("If-None-Match")
         .is_some_and(|known| lists_etag(&known, &rendered.etag));
     let left_s = left_s(&known, now_ms());
     let needed_token = call.header("Authorization").is_some();
     let limit = limits::for_the_door(call).filter(|_| !needed_token);
-    let kept = limit.map(|limit| kept(&known, &rendered, left_s, limit));
+    let kept = limit.map(|limit| Kept {
+        url: call.seen.url.clone(),
+        accept,
+        ..kept(&known, &rendered, left_s, limit)
+    });
     let answer = if unchanged {
         Answer::empty(304)
     } else {
@@ -55,6 +57,8 @@ fn kept(known: &Known, rendered: &Rendered, left_s: u64, limit: u32) -> Kept {
         expires_ms = now_ms() + BUDGET_MS;
     }
     Kept {
+        url: String::new(),
+        accept: None,
         body: rendered.body.clone(),
         content_type: rendered.content_type,
         etag: rendered.etag.clone(),

@@ -1,94 +1,28 @@
-//! What this instance of the Worker has seen, for `/metrics`: each isolate counts for itself.
-//!
-//! Every label is a word of this source or a region of the settings, so there are some hundred numbers
-//! at most.
+//! What this isolate counts, for `/metrics`.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-
-/// Upper bounds of the ages of charts, in seconds; a chart is at most 3 s old unless nobody answers.
-pub const AGE_BOUNDS_S: [u64; 6] = [1, 2, 3, 5, 10, 60];
-
-/// Where a leaderboard came from.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    Memory,
-    Cache,
-    Object,
-}
-
-impl Source {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Source::Memory => "memory",
-            Source::Cache => "cache",
-            Source::Object => "object",
-        }
-    }
-}
-
-#[derive(Clone, Default)]
-pub struct Counters {
-    /// By route and status.
-    pub requests: BTreeMap<(&'static str, u16), u64>,
-    /// Answers that are errors, by code.
-    pub problems: BTreeMap<&'static str, u64>,
-    /// Plays that were not counted though others of their batch may have been, by code.
-    pub rejected_plays: BTreeMap<&'static str, u64>,
-    /// Batches that counted in another region, by the one of `REGIONS` that is not made.
-    pub elsewhere: BTreeMap<String, u64>,
-    pub charts: BTreeMap<Source, u64>,
-    /// Charts by age, as [`AGE_BOUNDS_S`]; older ones last.
-    pub ages: [u64; AGE_BOUNDS_S.len() + 1],
-    pub ages_sum_ms: u64,
-}
-
-thread_local! {
-    static COUNTERS: RefCell<Counters> = RefCell::default();
-}
+use super::isolate::here;
+use crate::http::{Counters, Source};
 
 fn change(change: impl FnOnce(&mut Counters)) {
-    COUNTERS.with(|counters| change(&mut counters.borrow_mut()));
-}
-
-pub fn now() -> Counters {
-    COUNTERS.with(|counters| counters.borrow().clone())
+    here(|isolate| change(&mut isolate.counters.borrow_mut()));
 }
 
 pub fn answered(route: &'static str, status: u16, code: Option<&'static str>) {
-    change(|counters| {
-        *counters.requests.entry((route, status)).or_default() += 1;
-        if let Some(code) = code {
-            *counters.problems.entry(code).or_default() += 1;
-        }
-    });
+    change(|counters| counters.answered(route, status, code));
 }
 
 pub fn rejected(code: &'static str) {
-    change(|counters| *counters.rejected_plays.entry(code).or_default() += 1);
+    change(|counters| counters.rejected(code));
 }
 
 pub fn elsewhere(region_id: &str) {
-    change(|counters| match counters.elsewhere.get_mut(region_id) {
-        Some(count) => *count += 1,
-        None => {
-            counters.elsewhere.insert(region_id.to_owned(), 1);
-        }
-    });
+    change(|counters| counters.elsewhere(region_id));
 }
 
 pub fn found(source: Source) {
-    change(|counters| *counters.charts.entry(source).or_default() += 1);
+    change(|counters| counters.found(source));
 }
 
-/// A chart goes out that was computed so long ago.
 pub fn shown(age_ms: u64) {
-    change(|counters| {
-        let place = AGE_BOUNDS_S.iter().position(|s| age_ms <= s * 1_000);
-        let place = place.unwrap_or(AGE_BOUNDS_S.len());
-        if let Some(count) = counters.ages.get_mut(place) {
-            *count += 1;
-        }
-        counters.ages_sum_ms = counters.ages_sum_ms.saturating_add(age_ms);
-    });
+    change(|counters| counters.shown(age_ms));
 }

@@ -1,18 +1,18 @@
 //! `GET /healthz`: whether plays can be taken, as far as this isolate knows. It wakes no object and
 //! waits for none: what it says of shards is what came with their answers to plays a moment ago
-//! (`src/health.js`). Where no plays come, nothing is known, and nothing is said to be wrong.
+//! (`src/js/health.js`). Where no plays come, nothing is known, and nothing is said to be wrong.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::answer::Answer;
-use super::problem::Problem;
 use super::request::Call;
+use crate::http::Problem;
 use crate::platform::{memory_is_spent, setting};
 use crate::settings;
 
-#[wasm_bindgen(module = "/src/health.js")]
+#[wasm_bindgen(module = "/src/js/health.js")]
 extern "C" {
     #[wasm_bindgen(js_name = knownOfShards)]
     fn known_of_shards() -> String;

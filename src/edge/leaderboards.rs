@@ -11,18 +11,16 @@
 //! limited by address. When the global object has too much to do, they are refused here for
 //! [`BUSY_MS`], without asking.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::access::needs_token;
-use super::chart_query::ChartQuery;
-use super::counters::{self, Source};
+use super::isolate::here;
 use super::plays::region_of_request;
-use super::problem::Problem;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, cache, limits, table};
+use super::{ASK_TIMEOUT_MS, cache, counters, limits, table};
 use crate::codec;
+use crate::http::{ChartQuery, Problem, Source};
 use crate::leaderboard::{Leaderboard, class_of_k};
 use crate::log::report;
 use crate::platform::{call_raw, global_stub, now_ms, shard_stub};
@@ -39,9 +37,16 @@ const MEMORY_ENTRIES: usize = 256;
 /// A quarter of the time in which the global object would compute 20.
 const BUSY_MS: u64 = 250;
 
-thread_local! {
-    static MEMORY: RefCell<HashMap<ChartRequest, Entry>> = RefCell::default();
-    static BUSY_UNTIL_MS: Cell<u64> = const { Cell::new(0) };
+/// What this isolate was told.
+#[derive(Default)]
+pub struct Memory {
+    entries: HashMap<ChartRequest, Entry>,
+    /// Until then the global object has too much to do.
+    busy_until_ms: u64,
+}
+
+fn memory<T>(run: impl FnOnce(&mut Memory) -> T) -> T {
+    here(|isolate| run(&mut isolate.leaderboards.borrow_mut()))
 }
 
 /// A leaderboard as this isolate knows it.
@@ -97,7 +102,7 @@ pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Probl
     }
     if known.is_none() {
         table::require_scope(call, &request.scope).await?;
-        if BUSY_UNTIL_MS.get() > now_ms() {
+        if memory(|memory| memory.busy_until_ms) > now_ms() {
             // Not at the door, which stands before the caches: what lies there nobody is refused.
             return Err(Problem::refused(Refusal::Busy { retry_after_s: 1 }, ""));
         }
@@ -111,7 +116,7 @@ pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Probl
         // Whatever is known goes on being shown while nobody can be asked.
         Err(problem) if problem.status == 503 => {
             if problem.code == "overloaded" {
-                BUSY_UNTIL_MS.set(now_ms() + BUSY_MS);
+                memory(|memory| memory.busy_until_ms = now_ms() + BUSY_MS);
             }
             match known {
                 Some(known) => {
@@ -127,9 +132,8 @@ pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Probl
 }
 
 fn recall(request: &ChartRequest, now_ms: u64) -> Recalled {
-    MEMORY.with(|memory| {
-        let mut memory = memory.borrow_mut();
-        let Some(entry) = memory.get_mut(request) else {
+    memory(|Memory { entries, .. }| {
+        let Some(entry) = entries.get_mut(request) else {
             return Recalled::Ask(None);
         };
         if now_ms.saturating_sub(entry.known.received_ms) < MEMORY_MS {
@@ -145,7 +149,7 @@ fn recall(request: &ChartRequest, now_ms: u64) -> Recalled {
 
 /// Forgets every leaderboard: this isolate has just made counting begin anew.
 pub fn forget() {
-    MEMORY.with(|memory| memory.borrow_mut().clear());
+    memory(|memory| memory.entries.clear());
 }
 
 /// Says so where it is older than planned.
@@ -155,19 +159,18 @@ fn aged(known: Known) -> Known {
 }
 
 fn remember(request: ChartRequest, known: Known) {
-    MEMORY.with(|memory| {
-        let mut memory = memory.borrow_mut();
-        if memory.len() >= MEMORY_ENTRIES && !memory.contains_key(&request) {
-            let oldest = memory
+    memory(|Memory { entries, .. }| {
+        if entries.len() >= MEMORY_ENTRIES && !entries.contains_key(&request) {
+            let oldest = entries
                 .iter()
                 .min_by_key(|(_, entry)| entry.known.received_ms)
                 .map(|(request, _)| request.clone());
             if let Some(oldest) = oldest {
-                memory.remove(&oldest);
+                entries.remove(&oldest);
             }
         }
         let entry = Entry { known, asked_ms: 0 };
-        memory.insert(request, entry);
+        entries.insert(request, entry);
     });
 }
 

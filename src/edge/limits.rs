@@ -4,16 +4,15 @@
 //! Each isolate counts in a table of its own, and where the platform has a binding (`RATE_LIMITER` of
 //! `wrangler.toml`) all isolates of a place count together besides: who is over either is refused.
 
-use std::cell::{Cell, RefCell};
-
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::RateLimiter;
 
 use super::access::is_open_to_all;
-use super::answer::{Answer, Refused};
-use super::problem::Problem;
+use super::answer::Answer;
+use super::isolate::here;
 use super::request::{Call, Trust, trust};
 use super::table;
+use crate::http::Problem;
 use crate::limiter::{Left, Limiter, Rate};
 use crate::platform::{now_ms, setting};
 use crate::visitor::sender;
@@ -44,12 +43,8 @@ const DEFAULT_VOTES: u32 = 60;
 /// All cold charts that an address may ask for at once come back in this time.
 const COLD_CHARTS_WITHIN_MS: u64 = 120_000;
 
-thread_local! {
-    static LIMITER: RefCell<Limiter> = RefCell::default();
-}
-
 fn with_limiter<T>(run: impl FnOnce(&mut Limiter) -> T) -> T {
-    LIMITER.with(|limiter| run(&mut limiter.borrow_mut()))
+    here(|isolate| run(&mut isolate.limiter.borrow_mut()))
 }
 
 /// What a request is counted as.
@@ -97,12 +92,6 @@ pub fn for_the_door(call: &Call) -> Option<u32> {
     (knows_visitors && is_open_to_all(&call.env)).then_some(limit)
 }
 
-/// A refusal for the Worker's door to repeat to the address that asks, where it may answer.
-fn repeated_to_address(call: &Call, refused: impl FnOnce(String) -> Refused) -> Option<Refused> {
-    let address = call.seen.visitor.address.clone()?;
-    for_the_door(call).map(|_| refused(address))
-}
-
 /// Who reads, for today, as far as it is known at once: for what holds within an isolate.
 #[wasm_bindgen(js_name = readerAtTheDoor)]
 pub fn reader_at_the_door(address: &str) -> u64 {
@@ -110,7 +99,7 @@ pub fn reader_at_the_door(address: &str) -> u64 {
     sender(address, &seed, now_ms())
 }
 
-/// Counts a request of an address that the Worker's door (`entry.js`) answers by itself. `false`: it
+/// Counts a request of an address that the Worker's door (`src/js/door.js`) answers by itself. `false`: it
 /// must not, and [`count`] says why.
 #[wasm_bindgen(js_name = countAtTheDoor)]
 pub fn count_at_the_door(address: &str, limit: u32) -> bool {
@@ -142,9 +131,7 @@ pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
     };
     let detail = "too many different charts from one address; those that are looked at go on";
     let mut problem = Problem::new(429, "rate_limited", detail);
-    let retry_after_s = wait_ms.div_ceil(1_000);
-    problem.headers = vec![("Retry-After", retry_after_s.to_string())];
-    problem.refused = repeated_to_address(call, |address| Refused::cold_charts(address, wait_ms));
+    problem.headers = vec![("Retry-After", seconds(wait_ms).to_string())];
     Err(problem)
 }
 
@@ -160,9 +147,9 @@ pub async fn count(call: &Call, bucket: Bucket, sender: Option<u64>) -> Result<L
     let sender = bucket.of(sender);
     let rate = Rate::a_minute(limit);
     let taken = with_limiter(|limiter| limiter.take(1, sender, rate, now_ms()));
-    let left = taken.map_err(|wait_ms| too_many(call, bucket, limit, seconds(wait_ms)))?;
+    let left = taken.map_err(|wait_ms| too_many(bucket, limit, seconds(wait_ms)))?;
     if is_too_much_here(call, sender).await {
-        return Err(too_many(call, bucket, limit, 60));
+        return Err(too_many(bucket, limit, 60));
     }
     Ok(Limit {
         limit,
@@ -226,14 +213,11 @@ fn number_setting(call: &Call, name: &'static str, default: u32) -> u32 {
 
 /// The platform's binding. Whether it is there does not change while an instance lives.
 fn binding(call: &Call) -> Option<RateLimiter> {
-    thread_local! {
-        static IS_THERE: Cell<bool> = const { Cell::new(true) };
-    }
-    if !IS_THERE.get() {
+    if here(|isolate| isolate.counts_alone.get()) {
         return None;
     }
     let binding = call.env.rate_limiter("RATE_LIMITER").ok();
-    IS_THERE.set(binding.is_some());
+    here(|isolate| isolate.counts_alone.set(binding.is_none()));
     binding
 }
 
@@ -263,18 +247,14 @@ fn policy(limit: u32) -> String {
     format!("\"address\";q={limit};w=60")
 }
 
-fn too_many(call: &Call, bucket: Bucket, limit: u32, retry_after_s: u32) -> Problem {
+fn too_many(bucket: Bucket, limit: u32, retry_after_s: u32) -> Problem {
     let what = match bucket {
         Bucket::Reads => "reads",
         Bucket::Beacons => "beacons",
         Bucket::ColdCharts => "charts that nobody looked at lately",
     };
     let detail = format!("at most {limit} {what} a minute from one address");
-    let mut problem = rate_limited(limit, retry_after_s, detail);
-    if bucket == Bucket::Reads {
-        problem.refused = repeated_to_address(call, Refused::all_reads);
-    }
-    problem
+    rate_limited(limit, retry_after_s, detail)
 }
 
 /// Others of the address go on: what was too much is this one.

@@ -2,13 +2,12 @@
 
 use worker::{Headers, Request, RequestInit};
 
-use super::access::{Cors, may_read};
+use super::access::may_read;
 use super::answer::Answer;
-use super::chart_query::ChartQuery;
 use super::plays::region_of_request;
-use super::problem::Problem;
 use super::request::Call;
 use super::{leaderboards, limits, table};
+use crate::http::{ChartQuery, Cors, Problem};
 use crate::platform::{LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, shard_stub};
 use crate::wire::{LiveRequest, MAX_CUTS_OF_ADDRESS};
 
@@ -21,7 +20,7 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
         let detail = "pages of this origin may not read charts here (ALLOWED_ORIGINS)";
         return Err(Problem::new(403, "origin_not_allowed", detail));
     }
-    let query = ChartQuery::read(call)?;
+    let query = ChartQuery::read(&call.query)?;
     let upgrades = call.header("Upgrade");
     if !upgrades.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
         let mut problem = Problem::new(426, "upgrade_required", "this is a WebSocket");

@@ -4,15 +4,13 @@
 //! "none"). They hold no address and no query. The id goes out as `X-Request-Id`; a chart that is
 //! repeated from memory carries the id of the request that it was made for, a refusal none.
 
-use std::cell::Cell;
-
 use serde_json::{Map, Value};
 use worker::Env;
 
 use super::answer::Answer;
-use super::counters;
-use super::problem::Problem;
-use super::{request, route_word, www};
+use super::isolate::here;
+use super::{counters, route_word, www};
+use crate::http::{Problem, path_of};
 use crate::log;
 use crate::platform::{Seen, instance, now_ms, setting};
 
@@ -23,7 +21,7 @@ const MAX_PATH_BYTES: usize = 1_024;
 /// What is known of a request when it comes.
 pub struct Entry {
     request_id: String,
-    method: String,
+    method: &'static str,
     path: String,
     route: &'static str,
     started_ms: u64,
@@ -44,11 +42,11 @@ impl Entry {
             Some("none") => Wanted::None,
             _ => Wanted::Errors,
         };
-        let mut path = request::path_of(&seen.url);
+        let mut path = path_of(&seen.url).to_owned();
         path.truncate(path.floor_char_boundary(MAX_PATH_BYTES));
         Entry {
             request_id: request_id(),
-            method: seen.method.to_string(),
+            method: seen.method.name(),
             route: route_of(&path, env),
             path,
             started_ms: now_ms(),
@@ -96,11 +94,10 @@ impl Entry {
 
 /// The name of the instance, and the number of the request in it.
 fn request_id() -> String {
-    thread_local! {
-        static NUMBER: Cell<u64> = const { Cell::new(0) };
-    }
-    let number = NUMBER.get() + 1;
-    NUMBER.set(number);
+    let number = here(|isolate| {
+        isolate.requests.set(isolate.requests.get() + 1);
+        isolate.requests.get()
+    });
     let (instance, _) = instance();
     format!("{instance:016x}-{number:x}")
 }

@@ -8,11 +8,11 @@ mod admin;
 mod answer;
 mod body;
 mod cache;
-mod chart_query;
 mod charts;
 mod counters;
 mod health;
 mod ids;
+mod isolate;
 mod leaderboards;
 mod limits;
 mod live;
@@ -20,7 +20,6 @@ mod log;
 mod metrics;
 mod plays;
 mod posts;
-mod problem;
 mod regions;
 mod request;
 mod table;
@@ -28,14 +27,13 @@ mod telling;
 mod transfer;
 mod www;
 
-use worker::{Context, Env, Method, event};
+use worker::{Context, Env, event};
 
-use access::Cors;
 use answer::Answer;
 use limits::Bucket;
-use problem::Problem;
 use request::Call;
 
+use crate::http::{Cors, Method, Problem, decoded};
 use crate::panics;
 use crate::platform::{Seen, keep_as_set};
 
@@ -64,16 +62,13 @@ async fn fetch(
 ) -> worker::Result<web_sys::Response> {
     keep_as_set(&env);
     let seen = Seen::of(&request, request::trust(&env).proxies());
-    let cors = Cors::of(&seen, &env);
+    let cors = access::cors_of(&seen, &env);
     let is_head = seen.method == Method::Head;
     let reader = (seen.method == Method::Get)
         .then(|| limits::reader_at_the_door(seen.visitor.address.as_deref().unwrap_or_default()));
     let showed_token = seen.authorization.is_some();
     let entry = log::Entry::new(&seen, &env);
-    let outcome = match Call::new(request, seen, env, context) {
-        Ok(call) => route(call, &cors).await,
-        Err(problem) => Err(problem),
-    };
+    let outcome = route(Call::new(request, seen, env, context), &cors).await;
     let request_id = entry.write(&outcome);
     let mut answer = outcome.unwrap_or_else(Answer::from);
     if showed_token {
@@ -81,7 +76,8 @@ async fn fetch(
     }
     answer
         .with_header(log::REQUEST_ID, request_id)
-        .into_response(&cors, is_head, reader)
+        .with_headers(cors.headers())
+        .into_response(is_head, reader)
 }
 
 async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
@@ -108,7 +104,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
         ["admin", "reset"] => &[Post],
         _ => &[Get],
     };
-    let method = match call.method() {
+    let method = match call.seen.method {
         Head => Get,
         method => method,
     };
@@ -154,14 +150,20 @@ async fn answer(
         (Post, ["plays"]) => plays::post(call, cors).await,
         (Get, ["live"]) => live::get(call, cors).await,
         (Get, ["top-posts"]) => charts::get(call).await,
-        (Get, ["posts"]) => posts::get(call, call.parameter("post_id").unwrap_or_default()).await,
+        (Get, ["posts"]) => {
+            posts::get(
+                call,
+                call.query.first("post_id").unwrap_or_default().to_owned(),
+            )
+            .await
+        }
         (Put, ["posts"]) => posts::put_many(call).await,
-        (Get, ["posts", post_id]) => posts::get(call, request::decoded(post_id)?).await,
-        (Put, ["posts", post_id]) => posts::put(call, request::decoded(post_id)?).await,
-        (Delete, ["posts", post_id]) => posts::delete(call, request::decoded(post_id)?).await,
+        (Get, ["posts", post_id]) => posts::get(call, decoded(post_id)?).await,
+        (Put, ["posts", post_id]) => posts::put(call, decoded(post_id)?).await,
+        (Delete, ["posts", post_id]) => posts::delete(call, decoded(post_id)?).await,
         (Get, ["regions"]) => regions::get(call).await,
-        (Put, ["regions", id]) => regions::put(call, request::decoded(id)?).await,
-        (Delete, ["regions", id]) => regions::delete(call, request::decoded(id)?).await,
+        (Put, ["regions", id]) => regions::put(call, decoded(id)?).await,
+        (Delete, ["regions", id]) => regions::delete(call, decoded(id)?).await,
         (Get, ["admin"]) => admin::get(call).await,
         (Post, ["admin", "reset"]) => admin::reset(call).await,
         (Get, ["export"]) => transfer::export(call).await,

@@ -8,15 +8,13 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use worker::Env;
 
-use super::access::{Cors, Token, shows};
+use super::access::{Token, shows};
 use super::answer::Answer;
 use super::limits::Bucket;
-use super::problem::Problem;
 use super::request::Call;
 use super::{body, counters, ids, limits, table};
 use crate::codec;
-use crate::http::announces_lines;
-use crate::http::is_bot;
+use crate::http::{Cors, Problem, announces_lines, is_bot};
 use crate::log::report;
 use crate::platform::{Told, now_ms, setting, tell_shard, within, within_or_rest};
 use crate::play::{

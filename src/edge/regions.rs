@@ -6,12 +6,11 @@ use worker::Env;
 
 use super::access::{Token, may_read, require};
 use super::answer::Answer;
-use super::posts::given;
-use super::problem::Problem;
 use super::request::Call;
 use super::telling::{Teller, shards_of};
 use super::{ASK_TIMEOUT_MS, body, table};
 use crate::codec::{self, Record};
+use crate::http::{Problem, given};
 use crate::platform::{call as ask, call_raw, global_stub};
 use crate::topology::{DeletedRegion, Region, RegionTable};
 use crate::window::rfc3339;

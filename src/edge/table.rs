@@ -4,15 +4,15 @@
 //! serves. At most once in [`REFETCH_MS`] an isolate asks for a new one, so that whoever names
 //! unknown regions cannot make it ask more often.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use worker::Env;
 
-use super::problem::Problem;
+use super::isolate::here;
 use super::request::Call;
 use crate::codec;
+use crate::http::Problem;
 use crate::log::report;
 use crate::platform::{call_raw, global_stub, now_ms};
 use crate::topology::{GLOBAL_SCOPE, RegionTable};
@@ -32,10 +32,18 @@ struct Copy {
 /// around them, are 130 KB.
 const MAX_UNKNOWN: usize = 1_000;
 
-thread_local! {
-    static UNKNOWN: RefCell<HashMap<String, u64>> = RefCell::default();
-    static FAILED_MS: Cell<u64> = const { Cell::new(0) };
-    static COPY: RefCell<Option<Copy>> = const { RefCell::new(None) };
+/// What this isolate knows of regions.
+#[derive(Default)]
+pub struct Memory {
+    copy: Option<Copy>,
+    /// When it was asked for in vain.
+    failed_ms: u64,
+    /// Names of no region, and until when that is believed.
+    unknown: HashMap<String, u64>,
+}
+
+fn memory<T>(run: impl FnOnce(&mut Memory) -> T) -> T {
+    here(|isolate| run(&mut isolate.table.borrow_mut()))
 }
 
 /// The table, from memory where it is fresh.
@@ -48,7 +56,7 @@ pub async fn table(env: &Env) -> Result<Rc<RegionTable>, Problem> {
 
 /// The table as this isolate knows it, without asking.
 pub fn known() -> Option<Rc<RegionTable>> {
-    COPY.with(|copy| copy.borrow().as_ref().map(|copy| Rc::clone(&copy.table)))
+    memory(|memory| memory.copy.as_ref().map(|copy| Rc::clone(&copy.table)))
 }
 
 /// The table as it is now, as far as the limit on asking allows: for a region that the copy does
@@ -62,8 +70,10 @@ pub async fn newer_table(env: &Env) -> Result<Rc<RegionTable>, Problem> {
 
 /// Forgets the copy: this isolate has just changed the table.
 pub fn forget() {
-    COPY.with(|copy| *copy.borrow_mut() = None);
-    UNKNOWN.with(|unknown| unknown.borrow_mut().clear());
+    memory(|memory| {
+        memory.copy = None;
+        memory.unknown.clear();
+    });
 }
 
 /// Requires a region that exists, or the world, of a name that may be one's. Where the table itself is away, whoever is asked
@@ -82,7 +92,7 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
             _ => Ok(()),
         };
     }
-    let known_until = UNKNOWN.with(|unknown| unknown.borrow().get(scope).copied());
+    let known_until = memory(|memory| memory.unknown.get(scope).copied());
     if known_until.is_some_and(|until_ms| now_ms() < until_ms) {
         return Err(Problem::unknown_region());
     }
@@ -98,8 +108,7 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
     if newer.is_ok_and(|table| table.is_deleted(scope)) {
         return Err(Problem::region_deleted());
     }
-    UNKNOWN.with(|unknown| {
-        let mut unknown = unknown.borrow_mut();
+    memory(|Memory { unknown, .. }| {
         if unknown.len() >= MAX_UNKNOWN {
             unknown.clear();
         }
@@ -109,13 +118,13 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
 }
 
 async fn table_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<RegionTable>, Problem> {
-    let copy = COPY.with(|copy| copy.borrow().clone());
+    let (copy, failed_ms) = memory(|memory| (memory.copy.clone(), memory.failed_ms));
     if let Some(copy) = &copy
         && now_ms().saturating_sub(copy.fetched_ms) < max_age_ms
     {
         return Ok(Rc::clone(&copy.table));
     }
-    if copy.is_none() && now_ms().saturating_sub(FAILED_MS.get()) < REFETCH_MS {
+    if copy.is_none() && now_ms().saturating_sub(failed_ms) < REFETCH_MS {
         let error = worker::Error::from("it did not answer a moment ago");
         return Err(Problem::away("the global object", &error));
     }
@@ -126,7 +135,7 @@ async fn table_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<RegionTable>, Pro
                 table: Rc::clone(&table),
                 fetched_ms: now_ms(),
             };
-            COPY.with(|copy| *copy.borrow_mut() = Some(fresh));
+            memory(|memory| memory.copy = Some(fresh));
             Ok(table)
         }
         (Err(error), Some(old)) => {
@@ -136,11 +145,11 @@ async fn table_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<RegionTable>, Pro
                 ..old
             };
             let table = Rc::clone(&retry.table);
-            COPY.with(|copy| *copy.borrow_mut() = Some(retry));
+            memory(|memory| memory.copy = Some(retry));
             Ok(table)
         }
         (Err(error), None) => {
-            FAILED_MS.set(now_ms());
+            memory(|memory| memory.failed_ms = now_ms());
             Err(Problem::away("the global object", &error))
         }
     }

@@ -14,8 +14,8 @@ use serde::Serialize;
 use worker::Env;
 
 use super::ASK_TIMEOUT_MS;
-use super::problem::Problem;
 use crate::codec::Record;
+use crate::http::Problem;
 use crate::log::report;
 use crate::platform::{call as ask, global_stub, shard_stub};
 use crate::topology::Region;

@@ -6,45 +6,34 @@
 //! export is complete: whether every shard has told what it had by then. An import sends the same lines back in
 //! order, any number at a time; each is taken once (`src/global/transfer.rs`).
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use worker::Delay;
 
 use super::access::{Token, require};
 use super::answer::Answer;
-use super::problem::Problem;
 use super::request::Call;
 use super::telling::Teller;
-use super::{ASK_TIMEOUT_MS, body, posts, table};
+use super::{ASK_TIMEOUT_MS, body, table};
 use crate::codec;
-use crate::leaderboard::Card;
+use crate::http::{Problem, end_line, head_line, hex, line_of, push_line, read_hex, read_lines};
 use crate::platform::{call as ask, global_stub, now_ms, random_bytes};
-use crate::play::lines;
-use crate::summary::{Seed, Summary};
-use crate::window::{Level, PaneKey, parse_rfc3339_ms, rfc3339};
+use crate::summary::Seed;
 use crate::wire::{
-    BeginExport, BeginExportReply, CatalogEntry, ExportAnswer, ExportCursor, ExportPage,
-    ExportPosition, ExportReply, ExportRequest, ImportReply, ImportRequest, ImportRow, PutRegion,
-    ToCut, TransferPane, TransferRow,
+    BeginExport, BeginExportReply, ExportAnswer, ExportCursor, ExportPage, ExportPosition,
+    ExportReply, ExportRequest, ImportReply, ImportRequest, ToCut,
 };
 
-/// The version of the lines.
-const VERSION: u32 = 1;
 /// A pane of 8,192 ids of 256 bytes each is 4 MB as a line without its readable part.
 const MAX_IMPORT_BYTES: usize = 8 << 20;
-const MAX_IMPORT_ROWS: usize = 10_000;
 /// How long a request waits for the moment.
 const PAGE_WITHIN_MS: u64 = 10_000;
 
 pub async fn export(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let cursor = call.parameter("cursor").map(|text| {
-        let bytes = read_hex(&text);
+    let cursor = call.query.first("cursor").map(|text| {
+        let bytes = read_hex(text);
         let cursor = bytes.and_then(|bytes| codec::decode::<ExportCursor>(&bytes).ok());
         cursor.ok_or_else(|| Problem::bad("bad_cursor", "take the address from Link as it is"))
     });
@@ -59,13 +48,8 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
     let mut text = String::new();
     let Some(before) = cursor.transpose()? else {
         let begun = begin(call).await?;
-        let head = json!({
-            "kind": "export",
-            "version": VERSION,
-            "id": hex(&random_bytes::<16>()),
-            "seed": hex(&begun.epoch.seed),
-            "as_of": rfc3339(begun.at_ms),
-        });
+        let id = random_bytes();
+        let head = head_line(&id, &begun.epoch.seed, begun.at_ms);
         push_line(&mut text, &head);
         let first = ExportCursor {
             at_ms: begun.at_ms,
@@ -88,15 +72,7 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
     let rows = before.rows + page.rows.len() as u64;
     let damaged_rows = before.damaged_rows + page.damaged_rows;
     let Some(position) = page.next else {
-        push_line(
-            &mut text,
-            &json!({
-                "kind": "end",
-                "rows": rows,
-                "damaged_rows": damaged_rows,
-                "complete": page.complete && damaged_rows == 0,
-            }),
-        );
+        push_line(&mut text, &end_line(rows, damaged_rows, page.complete));
         return Ok(answer(text));
     };
     let next = ExportCursor {
@@ -146,95 +122,16 @@ async fn page(call: &Call, cursor: &ExportCursor) -> Result<Option<ExportPage>, 
     Err(Problem::busy("overloaded", 1, detail))
 }
 
-fn push_line(text: &mut String, line: &Value) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "{line}");
-}
-
-fn line_of(row: &TransferRow, seed: Seed) -> Value {
-    match row {
-        TransferRow::Region(region) => json!({
-            "kind": "region",
-            "region_id": region.region_id,
-            "region_name": region.region_name,
-            "shards": region.shards,
-            "hint": region.hint,
-        }),
-        TransferRow::Post(entry) => {
-            posts::merged(json!({"kind": "post"}), posts::entry_json(entry))
-        }
-        TransferRow::Pane(pane) => pane_line(pane, seed),
-    }
-}
-
-fn pane_line(pane: &TransferPane, seed: Seed) -> Value {
-    let mut line = json!({
-        "kind": "pane",
-        "scope": pane.scope,
-        "level": Level::from_code(pane.level).map(Level::name),
-        "from": rfc3339(pane.start_ms),
-    });
-    // The global object has decoded it a moment ago.
-    if let Ok(summary) = Summary::decode(&pane.summary, seed) {
-        let posts = summary.top(usize::MAX).into_iter().map(|row| {
-            json!({
-                "post_id": row.id,
-                "view_count_min": row.lower,
-                "view_count_max": row.upper,
-            })
-        });
-        let readable = json!({
-            "total_views": summary.total(),
-            "unlisted_max": summary.unlisted_max(),
-            "posts": posts.collect::<Vec<Value>>(),
-        });
-        line = posts::merged(line, readable);
-    }
-    posts::merged(line, json!({"summary": STANDARD.encode(&pane.summary)}))
-}
-
-/// A line of an export. Of a pane only what is stored is read; the rest is for people.
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-enum Line {
-    Export {
-        version: u32,
-    },
-    Region {
-        region_id: String,
-        region_name: Option<String>,
-        shards: Option<u32>,
-        hint: Option<String>,
-    },
-    Post {
-        post_id: String,
-        author: Option<String>,
-        content: Option<String>,
-        url: Option<String>,
-        image: Option<String>,
-        timestamp: Option<String>,
-        #[serde(default)]
-        hidden: bool,
-    },
-    Pane {
-        scope: String,
-        level: String,
-        from: String,
-        summary: String,
-    },
-    End {},
-}
-
 pub async fn import(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let bytes = body::read(call, MAX_IMPORT_BYTES).await?;
     let name = |parameter: &str| {
-        let bytes = call.parameter(parameter).and_then(|text| read_hex(&text));
+        let bytes = call.query.first(parameter).and_then(read_hex);
         let name: Option<[u8; 16]> = bytes.and_then(|bytes| bytes.try_into().ok());
         let detail = format!("{parameter} is that of the export's first line: 32 digits");
         name.ok_or_else(|| Problem::bad("bad_import", detail))
     };
-    let first_row = call.parameter("row").and_then(|text| text.parse().ok());
+    let first_row = call.query.first("row").and_then(|text| text.parse().ok());
     let request = ImportRequest {
         source: name("seed")?,
         export_id: name("id")?,
@@ -250,100 +147,4 @@ pub async fn import(call: &Call) -> Result<Answer, Problem> {
     let imported = reply.map_err(|refusal| Problem::refused(refusal, "bad_import"))?;
     table::forget();
     Ok(Answer::json(&json!({ "next_row": imported.next_row })))
-}
-
-fn read_lines(bytes: &[u8]) -> Result<Vec<ImportRow>, Problem> {
-    let mut rows = Vec::new();
-    for (index, line) in lines(bytes).enumerate() {
-        if index >= MAX_IMPORT_ROWS {
-            let detail = format!("at most {MAX_IMPORT_ROWS} lines a request; none was taken");
-            return Err(Problem::new(413, "too_many_rows", detail));
-        }
-        let bad = |detail: String| {
-            Problem::bad("bad_import", format!("line {index} of the body: {detail}"))
-        };
-        let line: Line = serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
-        rows.push(row_of(line).map_err(bad)?);
-    }
-    Ok(rows)
-}
-
-fn row_of(line: Line) -> Result<ImportRow, String> {
-    let moment = |text: &str| parse_rfc3339_ms(text).ok_or_else(|| format!("{text} is no time"));
-    Ok(match line {
-        Line::Export { version } if version > VERSION => {
-            return Err(format!("this release reads version {VERSION}"));
-        }
-        Line::Export { .. } | Line::End {} => ImportRow::Nothing,
-        Line::Region {
-            region_id,
-            region_name,
-            shards,
-            hint,
-        } => ImportRow::Row(TransferRow::Region(PutRegion {
-            region_id,
-            region_name,
-            shards,
-            hint: hint.map(Some),
-        })),
-        Line::Post {
-            post_id,
-            author,
-            content,
-            url,
-            image,
-            timestamp,
-            hidden,
-        } => {
-            posts::check_card(&author, &content, &url, &image)?;
-            crate::play::check_post_id(&post_id).map_err(|refused| refused.detail.into_owned())?;
-            ImportRow::Row(TransferRow::Post(CatalogEntry {
-                post_id,
-                card: Card {
-                    author,
-                    content,
-                    url,
-                    image,
-                },
-                timestamp_ms: timestamp.as_deref().map(moment).transpose()?,
-                hidden,
-            }))
-        }
-        Line::Pane {
-            scope,
-            level,
-            from,
-            summary,
-        } => {
-            let start_ms = moment(&from)?;
-            let level = Level::of_name(&level).ok_or_else(|| format!("no level {level:?}"))?;
-            let pane = PaneKey::checked(level, start_ms).ok_or("no pane begins there")?;
-            let summary = STANDARD.decode(summary);
-            ImportRow::Row(TransferRow::Pane(TransferPane {
-                scope,
-                level: pane.level.code(),
-                start_ms,
-                summary: summary.map_err(|error| format!("summary: {error}"))?,
-            }))
-        }
-    })
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-pub fn read_hex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    let bytes = pairs.map(|pair| {
-        let pair = std::str::from_utf8(pair)
-            .ok()
-            .filter(|pair| pair.len() == 2)?;
-        u8::from_str_radix(pair, 16).ok()
-    });
-    bytes.collect()
 }

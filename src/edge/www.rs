@@ -1,20 +1,15 @@
 //! The static files: the dashboard, `beacon.js`, `widget.js`.
 //!
-//! The bare runtime gives files without a type, so types are set here, with a policy that lets
-//! pages run and load only what is ours, and images that the catalog names.
+//! The bare runtime gives files without a type, so types are set here (`src/http/files.rs`).
 
-use worker::{Env, Headers, Method, RequestInit};
+use worker::{Env, Headers, RequestInit};
 
 use super::answer::Answer;
-use super::problem::Problem;
-use super::request::{Call, decoded};
+use super::request::Call;
+use crate::http::{Method, PAGE_POLICY, Problem, cache_control, content_type, decoded};
 use crate::log::report;
 use crate::platform::setting;
 use crate::settings::BeaconNames;
-
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    connect-src 'self'; img-src 'self' https: data:; font-src 'self'; manifest-src 'self'; \
-    base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
 pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
     let nothing = || Problem::not_found("there is nothing at this path");
@@ -70,7 +65,7 @@ pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
     }
     if content_type.starts_with("text/html") {
         return Ok(answer
-            .with_header("Content-Security-Policy", POLICY)
+            .with_header("Content-Security-Policy", PAGE_POLICY)
             .with_header("Referrer-Policy", "no-referrer"));
     }
     Ok(answer)
@@ -82,32 +77,5 @@ pub fn beacon_names(env: &Env) -> BeaconNames {
     BeaconNames::read(beacon.as_deref(), plays.as_deref()).unwrap_or_else(|error| {
         report!("worker", "{error}");
         BeaconNames::default()
-    })
-}
-
-/// The modules of a page must be of one release, so they are asked about each time. What other
-/// sites embed may be an hour old.
-fn cache_control(path: &str) -> &'static str {
-    match path {
-        "/beacon.js" | "/beacon.mjs" | "/widget.js" | "/icon.svg" => "public, max-age=3600",
-        _ => "no-cache",
-    }
-}
-
-fn content_type(path: &str) -> Option<&'static str> {
-    let (_, extension) = path.rsplit_once('.')?;
-    Some(match extension {
-        "html" => "text/html; charset=utf-8",
-        "js" | "mjs" => "text/javascript; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "json" | "map" => "application/json",
-        "svg" => "image/svg+xml",
-        "png" => "image/png",
-        "ico" => "image/x-icon",
-        "webp" => "image/webp",
-        "woff2" => "font/woff2",
-        "txt" | "md" => "text/plain; charset=utf-8",
-        "webmanifest" => "application/manifest+json",
-        _ => return None,
     })
 }

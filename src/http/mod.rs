@@ -1,17 +1,42 @@
-//! What headers and queries say. Which form a reader wants, whether it has it already, how a body
-//! is written, and which parameter was meant: as far as it can be decided without a request.
+//! What headers, queries and bodies say, and what is answered in which form. Everything of HTTP that can
+//! be decided without a request of the platform's.
 
 mod agent;
 mod body;
+mod catalog;
+mod chart_query;
 mod conditional;
+mod cors;
+mod counters;
+mod exposition;
+mod files;
+mod hex;
+mod method;
+mod metrics;
 mod negotiation;
 mod parameters;
+mod problem;
+mod query;
+mod tokens;
+mod transfer;
 
 pub use agent::is_bot;
 pub use body::{Coding, UnpackError, announces_lines, coding};
+pub use catalog::{elements, entry_json, given, page_json, read_post, read_post_of};
+pub use chart_query::ChartQuery;
 pub use conditional::lists_etag;
+pub use cors::{Cors, Origins};
+pub use counters::{Counters, Source};
+pub use files::{PAGE_POLICY, cache_control, content_type};
+pub use hex::{hex, read_hex};
+pub use method::{Method, method_list};
+pub use metrics::{Figures, metrics_text};
 pub use negotiation::format_of;
 pub use parameters::{Misnamed, misnamed};
+pub use problem::Problem;
+pub use query::{Query, decoded, path_of};
+pub use tokens::{bearer, is_one_of};
+pub use transfer::{end_line, head_line, line_of, push_line, read_lines};
 
 /// The type and subtype of a media type, in small letters, without its parameters.
 fn essence(media_type: &str) -> String {

@@ -87,7 +87,7 @@ pub struct Inner<H: Host> {
     charts: RefCell<Charts>,
 }
 
-/// Why plays cannot be taken, or do not get on: numbers that `src/health.js` knows.
+/// Why plays cannot be taken, or do not get on: numbers that `src/js/health.js` knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     Memory = 1,

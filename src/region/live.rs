@@ -40,7 +40,7 @@ const UNHEARD_INTERVAL_MS: u64 = 60_000;
 /// How often at most it is looked who could give a place up: a look at 10,000 sockets takes 15 ms.
 const CENSUS_INTERVAL_MS: u64 = 1_000;
 
-#[wasm_bindgen(module = "/src/region/sockets.js")]
+#[wasm_bindgen(module = "/src/js/sockets.js")]
 extern "C" {
     #[wasm_bindgen(js_name = answerPings)]
     fn answer_pings(context: &JsValue);

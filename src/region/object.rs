@@ -24,7 +24,7 @@ pub struct RegionShard {
 
 #[wasm_bindgen]
 impl RegionShard {
-    /// What Workers call for each batch: `src/service.js` passes it on. Releases before this one
+    /// What Workers call for each batch: `src/js/service.js` passes it on. Releases before this one
     /// send the same message to `/record`.
     pub async fn record(&self, message: Vec<u8>, voter: Option<Vec<u8>>) -> JsValue {
         let voter = voter.and_then(|voter| codec::decode::<Voter>(&voter).ok());
@@ -42,7 +42,7 @@ impl RegionShard {
         Uint8Array::from(&message[..]).into()
     }
 
-    /// Why plays cannot be taken here, or do not get on: a number that `src/health.js` knows; 0 for
+    /// Why plays cannot be taken here, or do not get on: a number that `src/js/health.js` knows; 0 for
     /// nothing. Goes out with each answer to a Worker, whose `/healthz` wakes no object.
     pub fn trouble(&self) -> u8 {
         self.driver.trouble().map_or(0, |trouble| trouble as u8)

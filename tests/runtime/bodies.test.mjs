@@ -9,7 +9,7 @@ import { resetMany } from "../../scripts/lib/resets.mjs";
 import { ADMIN_TOKEN, INGEST_TOKEN, Service, eventually, randomNumbers } from "./harness.mjs";
 
 const MIB = 2 ** 20;
-/** What `readBody` of src/edge/bodies.js gives everybody. */
+/** What `readBody` of src/js/bodies.js gives everybody. */
 const ROOM_BYTES = 6 * MIB;
 /** Of a second and more, so that a slow body makes way for others. */
 const SLOW_MS = 2_500;

@@ -4,7 +4,6 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { createTestHarness } from "wrangler";
 import { BUILD_DIR, ROOT } from "../../scripts/lib/paths.mjs";
 import { readWranglerConfig } from "../../scripts/lib/wrangler-config.mjs";
@@ -68,12 +67,14 @@ describe("limits", () => {
     const wait = Number(last.headers.get("Retry-After"));
     assert.ok(wait >= 1 && wait <= 60, `Retry-After: ${wait}`);
     for (const path of ["/posts/a", "/regions", "/metrics", "/live"]) {
+      // One comes back every three seconds: of two that follow each other, the second is refused.
+      await (await service.fetch(path)).arrayBuffer();
       const refused = await service.fetch(path);
       assert.deepEqual([refused.status, (await refused.json()).code], [429, "rate_limited"], `${path} is a read`);
     }
     const first = await play();
     assert.equal(first.status, 202, "beacons have a bucket of their own");
-    // As the window slides on, one or the other is let in again.
+    // One comes back every three seconds.
     const beacons = await Promise.all(Array.from({ length: 2 * LIMIT }, () => play()));
     assert.ok(beacons.some(({ status }) => status === 429), "which has a bottom too");
     assert.equal((await play({ Authorization: `Bearer ${INGEST_TOKEN}` })).status, 202);
@@ -108,7 +109,7 @@ describe("limits of charts", () => {
       statuses.set(status, (statuses.get(status) ?? 0) + 1);
     }
     assert.deepEqual([...statuses.keys()].sort(), [200, 429]);
-    // A sliding minute lets twice the limit through at most.
+    // In a minute, fewer than twice the limit.
     assert.ok(statuses.get(200) >= 200 && statuses.get(200) <= 400, `${statuses.get(200)} went through`);
   });
 });
@@ -138,41 +139,6 @@ describe("limits of charts that nobody looked at", () => {
     assert.deepEqual([...statuses.keys()].sort(), [200, 429]);
     // A tenth of the limit at once, and one more each four seconds.
     assert.ok(statuses.get(200) >= 29, `${statuses.get(200)} were computed`);
-  });
-
-  it("let an address that asks again as soon as it is refused wait for its turn, and answer it those that are looked at", async () => {
-    const hot = "/top-posts?timeframe=24h";
-    let minutes = 1_000;
-    let refused = 0;
-    const started = performance.now();
-    const flood = Array.from({ length: 32 }, async () => {
-      while (performance.now() - started < 2_000) {
-        const answer = await service.fetch(`/top-posts?timeframe=${minutes++}m`);
-        await answer.arrayBuffer();
-        if (answer.status === 429) refused++;
-      }
-    });
-    while (performance.now() - started < 1_500) {
-      assert.equal((await service.fetch(hot)).status, 200);
-      await sleep(50);
-    }
-    await Promise.all(flood);
-    const seconds = (performance.now() - started) / 1_000;
-    // A hundred a second, and those that the Wasm refuses whenever a refusal ends.
-    assert.ok(refused > 50 && refused < 125 * (seconds + 1), `${refused} refused in ${seconds} s`);
-  });
-
-  it("refuse at once whoever comes while a hundred wait", async () => {
-    const started = performance.now();
-    const answers = Array.from({ length: 400 }, async (_, index) => {
-      const answer = await service.fetch(`/top-posts?timeframe=${2_000 + index}m`);
-      await answer.arrayBuffer();
-      return { status: answer.status, duration_ms: performance.now() - started };
-    });
-    const refused = (await Promise.all(answers)).filter(({ status }) => status === 429);
-    assert.ok(refused.length > 350, `${refused.length} refused`);
-    const late = refused.filter(({ duration_ms }) => duration_ms > 1_000).length;
-    assert.ok(late <= 150, `${late} of ${refused.length} waited for more than a second`);
   });
 });
 

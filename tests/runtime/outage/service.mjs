@@ -56,6 +56,12 @@ export class CuttableService extends Service {
     await this.tellShard("/mend");
   }
 
+  /** Open sockets of the first region's first shard. @returns {Promise<number>} */
+  async sockets() {
+    const answer = await fetch(`http://127.0.0.1:${this.shardsPort}/sockets?name=${encodeURIComponent("main/NA/0")}`);
+    return answer.json();
+  }
+
   /** Lets the clock of the Worker and its shards be so much ahead. @param {number} ms */
   async later(ms) {
     await this.tellShard(`/later?ms=${ms}`);

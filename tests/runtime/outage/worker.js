@@ -20,6 +20,12 @@ export class RegionShard extends Shard {
   constructor(state, env) {
     super(state, cut(env));
     Object.defineProperty(this, "ctx", { value: breakable(state) });
+    this.state = state;
+  }
+
+  fetch(request) {
+    if (new URL(request.url).pathname !== "/sockets") return super.fetch(request);
+    return Response.json(this.state.getWebSockets().filter(({ readyState }) => readyState === WebSocket.OPEN).length);
   }
 }
 

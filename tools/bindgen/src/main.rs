@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // The names of functions are 8 % of what is uploaded. A panic says file and line without them.
         .remove_name_section(true)
         .remove_producers_section(true)
-        // src/instance.js starts the module, and makes the instance anew after a panic.
+        // src/js/instance.js starts the module, and makes the instance anew after a panic.
         .web(true)?
         .reset_state_function(true)
         .generate(folder)?;

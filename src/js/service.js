@@ -1,27 +1,25 @@
 /**
  * The Worker and its objects in Wasm, as the runtime is best given them: started here, and made anew
- * where the instance ended (src/instance.js).
+ * where the instance ended (instance.js).
  *
  * Calls on an object (RPC) spare a beacon two messages with bodies; the runtime takes them only
  * for classes that extend its own, which those of Wasm do not.
  */
 import { DurableObject } from "cloudflare:workers";
-import { forgetAll } from "./edge/bodies.js";
+import { forgetAll } from "./bodies.js";
 import { AWAY } from "./health.js";
 import module from "bindgen/index_bg.wasm";
 import {
   GlobalBoard as Board,
   RegionShard as Shard,
   __wbg_reset_state,
-  countAtTheDoor,
   fetch as handle,
   initSync,
   memoryIsSpent,
-  visitorAddress,
 } from "bindgen/index.js";
 import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.js";
 
-/** @import { Answer, Env } from "./contract.d.ts" */
+/** @import { Env } from "./contract.d.ts" */
 
 // Now and not at the first request: the runtime compiles and keeps what starts here. No input, no
 // output and no random numbers are allowed yet; Rust's own start sets hooks only.
@@ -49,7 +47,7 @@ function interrupted(request) {
 /**
  * Whoever goes away before the answer leaves the work to its end: the runtime would stop it in the
  * middle, for ever, with everything that it holds in Wasm.
- * @param {Request} request @param {Env} env @param {ExecutionContext} ctx @returns {Promise<Answer>}
+ * @param {Request} request @param {Env} env @param {ExecutionContext} ctx @returns {Promise<Response>}
  */
 export function serve(request, env, ctx) {
   const answer = answered(request, env, ctx);
@@ -57,7 +55,7 @@ export function serve(request, env, ctx) {
   return answer;
 }
 
-/** @param {Request} request @param {Env} env @param {ExecutionContext} ctx @returns {Promise<Answer>} */
+/** @param {Request} request @param {Env} env @param {ExecutionContext} ctx @returns {Promise<Response>} */
 async function answered(request, env, ctx) {
   try {
     current();
@@ -66,26 +64,6 @@ async function answered(request, env, ctx) {
     if (!(error instanceof InstanceEnded || error instanceof WebAssembly.RuntimeError)) throw error;
     return interrupted(request);
   }
-}
-
-/**
- * Counts a request of an address that is answered without `serve`.
- * @param {string} address @param {number} limit a minute
- * @returns {boolean} whether it may be
- */
-export function mayAnswer(address, limit) {
-  current();
-  return resultOf(() => countAtTheDoor(address, limit));
-}
-
-/**
- * Who stands behind a proxy, as `serve` finds it.
- * @param {string} peer whose connection it is @param {string | null} addresses what the proxy says
- * @returns {string | undefined} `undefined` where only `serve` can tell
- */
-export function visitorOf(peer, addresses) {
-  current();
-  return resultOf(() => visitorAddress(peer, addresses));
 }
 
 /** Names that no call from outside can have. */
@@ -141,7 +119,7 @@ export class RegionShard extends ObjectInWasm {
 
   /**
    * Batches that came together; each is answered by itself, as `tell` of glue.js says. The last answer
-   * is how the shard is, for src/health.js.
+   * is how the shard is, for health.js.
    * @param {Uint8Array[]} batches @param {(Uint8Array | undefined)[]} voters who sent them
    * @returns {Promise<(number | Uint8Array | Error)[]>}
    */

@@ -196,7 +196,7 @@ class Body {
 
   /** @param {OpenRoom | OrderlyRoom} room @param {bigint} owner_id */
   constructor(room, owner_id) {
-    // Not `new Promise`, as in `tell` of src/glue.js.
+    // Not `new Promise`, as in `tell` of glue.js.
     const { promise, resolve, reject } = Promise.withResolvers();
     this.whole = promise;
     this.resolve = resolve;

@@ -9,7 +9,7 @@
  */
 import { readerAtTheDoor } from "bindgen/index.js";
 import { waitUntil } from "cloudflare:workers";
-import { current, resultOf } from "../instance.js";
+import { resultOf } from "./instance.js";
 
 /** What a connection takes at once, whether or not it is read. */
 const LARGE_BYTES = 128 << 10;
@@ -39,7 +39,7 @@ class Answer {
 
   /** @param {Uint8Array} text @param {bigint | undefined} reader whose it is; none where it may not be broken off */
   constructor(text, reader) {
-    // Not `new Promise`, as in `tell` of src/glue.js.
+    // Not `new Promise`, as in `tell` of glue.js.
     const { promise, reject } = Promise.withResolvers();
     this.ended = promise;
     this.end = reject;
@@ -90,10 +90,7 @@ export function answerWith(text, init, reader) {
 }
 
 /** @param {string} address @returns {bigint} as the Worker in Wasm names it */
-function readerOf(address) {
-  current();
-  return resultOf(() => readerAtTheDoor(address));
-}
+const readerOf = (address) => resultOf(() => readerAtTheDoor(address));
 
 const TOO_MANY = JSON.stringify({
   type: "about:blank",

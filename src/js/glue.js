@@ -4,7 +4,7 @@
  */
 
 import { waitUntil } from "cloudflare:workers";
-import { answerWith } from "./edge/answers.js";
+import { answerWith } from "./answers.js";
 import { AWAY, heard } from "./health.js";
 import { hasEnded, note } from "./instance.js";
 

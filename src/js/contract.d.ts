@@ -3,7 +3,7 @@
  * `npm run dev -- types` holds the JavaScript to this file, and `cargo test --test house` the names
  * that Rust gives and takes.
  *
- * As a module it is what the build makes of the crate, which src/service.js starts: the bindings, and
+ * As a module it is what the build makes of the crate, which src/js/service.js starts: the bindings, and
  * the compiled module as their default.
  */
 
@@ -17,7 +17,7 @@ export function initSync(how: { module: WebAssembly.Module }): void;
 export function __wbg_reset_state(): void;
 
 /** The Worker (src/edge/mod.rs). */
-export function fetch(request: Request, env: Env, context: ExecutionContext): Promise<Answer>;
+export function fetch(request: Request, env: Env, context: ExecutionContext): Promise<Response>;
 
 /**
  * Counts a request of an address (src/edge/limits.rs).
@@ -52,7 +52,7 @@ export class RegionShard {
   alarm(): Promise<Response>;
   /** @returns one of the common answers, or a message */
   record(batch: Uint8Array, voter: Uint8Array | undefined): Promise<number | Uint8Array>;
-  /** Why plays cannot be taken, or do not get on: a number that src/health.js knows; 0 for nothing. */
+  /** Why plays cannot be taken, or do not get on: a number that src/js/health.js knows; 0 for nothing. */
   trouble(): number;
   webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void>;
   webSocketClose(socket: WebSocket, code: number, reason: string, wasClean: boolean): Promise<void>;
@@ -71,9 +71,6 @@ export interface Origin {
   clientIp?: string;
 }
 
-/** An answer of the Worker, with what its door may do with it (src/edge/answer.rs, src/edge/entry.js). */
-export type Answer = Response & { kept?: Kept; refusal?: Refusal };
-
 /** An answer that the door may give again, to everybody. */
 export interface Kept {
   body: Uint8Array;
@@ -87,18 +84,7 @@ export interface Kept {
   expires_ms: number;
 }
 
-/** A refusal of charts that the door may repeat. */
-export interface Refusal {
-  body: Uint8Array;
-  status: number;
-  /** Whom it is for. */
-  address: string;
-  /** And not only of those that are not kept. */
-  of_all_reads: boolean;
-  expires_ms: number;
-}
-
-/** What Rust imports of src/glue.js (src/platform.rs). */
+/** What Rust imports of src/js/glue.js (src/platform.rs). */
 export interface Glue {
   look(request: Request, more: string): string;
   normalised(text: string): string;
@@ -112,7 +98,7 @@ export interface Glue {
   respond(status: number, body: Uint8Array | undefined, fixed: string, varying: string, reader: bigint | undefined): Response;
 }
 
-/** What Rust imports of src/edge/bodies.js (src/edge/body.rs). */
+/** What Rust imports of src/js/bodies.js (src/edge/body.rs). */
 export interface Bodies {
   readBody(
     request: Request,
@@ -125,18 +111,24 @@ export interface Bodies {
   giveUp(whole: Promise<Uint8Array>): void;
 }
 
-/** What Rust imports of src/health.js (src/edge/health.rs). */
+/** What Rust imports of src/js/door.js (src/edge/answer.rs). */
+export interface Door {
+  keep(url: string, accept: string | undefined, answer: Response, given: Kept): void;
+  repeatedAtTheDoor(): number;
+}
+
+/** What Rust imports of src/js/health.js (src/edge/health.rs). */
 export interface Health {
   knownOfShards(): string;
 }
 
-/** What Rust imports of src/instance.js (src/platform.rs). */
+/** What Rust imports of src/js/instance.js (src/platform.rs). */
 export interface Instance {
   end(): void;
   goOn(): void;
 }
 
-/** What Rust imports of src/region/sockets.js (src/region/live.rs). */
+/** What Rust imports of src/js/sockets.js (src/region/live.rs). */
 export interface Sockets {
   answerPings(context: DurableObjectState): void;
   accept(context: DurableObjectState, tag: string, address: string | undefined, text: string): WebSocket;
@@ -155,13 +147,9 @@ type Held<Contract, Module extends Contract> = Module;
 /** An error here: the module is not as Rust imports it. */
 export type Modules = [
   Held<Glue, typeof import("./glue.js")>,
-  Held<Bodies, typeof import("./edge/bodies.js")>,
+  Held<Bodies, typeof import("./bodies.js")>,
+  Held<Door, typeof import("./door.js")>,
   Held<Health, typeof import("./health.js")>,
   Held<Instance, typeof import("./instance.js")>,
-  Held<Sockets, typeof import("./region/sockets.js")>,
+  Held<Sockets, typeof import("./sockets.js")>,
 ];
-
-declare global {
-  /** Answers that went out from the door, for `/metrics` (src/edge/metrics.rs). */
-  var hitparadeDoor: { repeated: number; refused: number };
-}

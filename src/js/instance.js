@@ -11,7 +11,7 @@ export class InstanceEnded extends Error {
   name = "InstanceEnded";
 }
 
-/** Makes the instance anew; from src/service.js, which starts it. */
+/** Makes the instance anew; from service.js, which starts it. */
 let renew = () => {};
 let isSpent = () => false;
 let has_ended = false;
@@ -85,7 +85,7 @@ export function current() {
  * @returns {Promise<T>}
  */
 export function answerOf(work) {
-  // Not `new Promise`, as in `tell` of src/glue.js.
+  // Not `new Promise`, as in `tell` of glue.js.
   const { promise, resolve, reject } = Promise.withResolvers();
   waiting.add(reject);
   /** @type {<V>(settle: (value: V) => void) => (value: V) => void} */
@@ -104,12 +104,13 @@ export function answerOf(work) {
 }
 
 /**
- * Calls a function that answers at once.
+ * Calls a function that answers at once, in the instance that runs.
  * @template T
  * @param {() => T} work
  * @returns {T}
  */
 export function resultOf(work) {
+  current();
   try {
     return work();
   } catch (error) {

@@ -1,9 +1,10 @@
 //! Errors as RFC 9457 problem details.
 
-use serde_json::{Map, Value, json};
-use worker::Method;
+use std::fmt::Display;
 
-use super::answer::{Answer, Refused};
+use serde_json::{Map, Value, json};
+
+use super::method::{Method, method_list};
 use crate::wire::Refusal;
 
 /// An error that its reader can do something about.
@@ -19,8 +20,6 @@ pub struct Problem {
     pub more: Map<String, Value>,
     /// What led to it: for the operator's log, not for the reader.
     pub cause: Option<String>,
-    /// Who is told the same for a moment, without being looked at.
-    pub refused: Option<Refused>,
 }
 
 impl Problem {
@@ -33,7 +32,6 @@ impl Problem {
             headers: Vec::new(),
             more,
             cause: None,
-            refused: None,
         }
     }
 
@@ -90,11 +88,27 @@ impl Problem {
     }
 
     /// An object that is away or failing.
-    pub fn away(what: &str, error: &worker::Error) -> Self {
+    pub fn away(what: &str, error: &impl Display) -> Self {
         let problem = Problem::busy("unavailable", 2, &format!("{what} is away; try again"));
         problem.because(format!("{what}: {error}"))
     }
 
+    /// The body, a JSON object.
+    pub fn body(&self) -> Value {
+        let mut body = json!({
+            "type": "about:blank",
+            "title": title(self.status),
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+        });
+        if let Value::Object(members) = &mut body {
+            members.extend(self.more.clone());
+        }
+        body
+    }
+
+    /// What an object refused, to who asked for it.
     pub fn refused(refusal: Refusal, invalid_code: &'static str) -> Self {
         match refusal {
             Refusal::UnknownRegion => Problem::unknown_region(),
@@ -133,15 +147,6 @@ impl Problem {
     }
 }
 
-pub fn method_list(methods: &[Method]) -> String {
-    let mut names: Vec<&str> = methods.iter().map(AsRef::as_ref).collect();
-    if methods.contains(&Method::Get) {
-        names.push("HEAD");
-    }
-    names.push("OPTIONS");
-    names.join(", ")
-}
-
 fn title(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
@@ -164,25 +169,51 @@ fn title(status: u16) -> &'static str {
     }
 }
 
-impl From<Problem> for Answer {
-    fn from(problem: Problem) -> Self {
-        let mut body = json!({
-            "type": "about:blank",
-            "title": title(problem.status),
-            "status": problem.status,
-            "detail": problem.detail,
-            "code": problem.code,
-        });
-        if let Value::Object(members) = &mut body {
-            members.extend(problem.more);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_says_what_is_wrong_in_the_members_of_rfc_9457_and_more_behind_them() {
+        let mut problem = Problem::new(422, "key_reused", "other plays were sent");
+        problem.more.insert("index".into(), 3.into());
+        assert_eq!(
+            problem.body().to_string(),
+            r#"{"type":"about:blank","title":"Unprocessable Content","status":422,"detail":"other plays were sent","code":"key_reused","index":3}"#
+        );
+    }
+
+    #[test]
+    fn every_refusal_of_an_object_has_a_status_and_those_that_pass_say_when_to_come_back() {
+        let refusals = [
+            (Refusal::UnknownRegion, 404),
+            (Refusal::RegionDeleted, 410),
+            (Refusal::WrongInstallation, 409),
+            (Refusal::ExportIsOver, 410),
+            (Refusal::NotFound, 404),
+            (Refusal::NotCounted { view_count_max: 7 }, 404),
+            (Refusal::Invalid("no".into()), 400),
+            (Refusal::Busy { retry_after_s: 3 }, 503),
+            (Refusal::Damaged("a row".into()), 503),
+            (Refusal::Storage("full".into()), 503),
+        ];
+        for (refusal, status) in refusals {
+            let text = format!("{refusal:?}");
+            let problem = Problem::refused(refusal, "bad_window");
+            assert_eq!(problem.status, status, "{text}");
+            assert_ne!(title(status), "Error", "{text}");
+            let waits = problem
+                .headers
+                .iter()
+                .any(|(name, _)| *name == "Retry-After");
+            assert_eq!(waits, status == 503, "{text}");
         }
-        let mut answer = Answer::json(&body)
-            .with_status(problem.status)
-            .with_header("Content-Type", "application/problem+json")
-            .with_header("Cache-Control", "no-store");
-        for (name, value) in problem.headers {
-            answer = answer.with_header(name, value);
-        }
-        answer.refusing(problem.refused)
+    }
+
+    #[test]
+    fn what_led_to_a_problem_is_for_the_operator_alone() {
+        let problem = Problem::away("the shard", &"connection lost");
+        assert_eq!(problem.cause.as_deref(), Some("the shard: connection lost"));
+        assert!(!problem.body().to_string().contains("connection lost"));
     }
 }

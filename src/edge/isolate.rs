@@ -1,0 +1,41 @@
+//! What an isolate remembers from request to request: all of it. Isolates come and go, and each has its
+//! own; nothing here matters to what is counted.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+
+use super::access::Access;
+use super::leaderboards::Memory;
+use super::posts::Kept;
+use super::request::Trust;
+use super::{metrics, table};
+use crate::http::Counters;
+use crate::limiter::Limiter;
+
+/// See the types for what each is. Settings do not change while an instance lives: they are read once.
+#[derive(Default)]
+pub struct Isolate {
+    pub access: OnceCell<Rc<Access>>,
+    pub trust: OnceCell<Rc<Trust>>,
+    pub limiter: RefCell<Limiter>,
+    /// The platform has no binding for limits (`RATE_LIMITER`).
+    pub counts_alone: Cell<bool>,
+    /// Nor a cache of this place.
+    pub has_no_cache: Cell<bool>,
+    pub table: RefCell<table::Memory>,
+    pub leaderboards: RefCell<Memory>,
+    pub pages: RefCell<Kept>,
+    pub figures: RefCell<metrics::Known>,
+    pub counters: RefCell<Counters>,
+    /// The number of the last request.
+    pub requests: Cell<u64>,
+}
+
+thread_local! {
+    static ISOLATE: Isolate = Isolate::default();
+}
+
+/// Uses what this isolate remembers. Nothing may be awaited meanwhile.
+pub fn here<T>(run: impl FnOnce(&Isolate) -> T) -> T {
+    ISOLATE.with(run)
+}

@@ -1,0 +1,344 @@
+//! Entries of the catalog as they are sent and shown, and the page of a post.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::problem::Problem;
+use crate::leaderboard::{Count, NamedWindow};
+use crate::play::{
+    MAX_PLAYS_TRUSTED, NormaliseId, Refused, check_post_id, lines, normalised_id,
+    other_unicode_form, read_post_id, without_marks,
+};
+use crate::window::{parse_rfc3339_ms, rfc3339};
+use crate::wire::{CatalogEntry, PostPatch, PostReport};
+
+const MAX_AUTHOR_BYTES: usize = 256;
+const MAX_CONTENT_BYTES: usize = 1 << 10;
+const MAX_LINK_BYTES: usize = 1 << 10;
+/// A body's text without marks at its start.
+fn text_of(bytes: &[u8]) -> Result<&[u8], Problem> {
+    match other_unicode_form(bytes) {
+        None => Ok(without_marks(bytes)),
+        Some(form) => {
+            let detail = format!("the body is {form}, and is read as UTF-8 only");
+            Err(Problem::bad("malformed_body", detail))
+        }
+    }
+}
+
+pub type Element<'a> = Result<&'a RawValue, (&'static str, String)>;
+
+/// The elements of an array, or the lines of NDJSON.
+/// # Errors
+/// 400 for a body that is neither.
+pub fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, Problem> {
+    let malformed = |detail: String| Problem::bad("malformed_body", detail);
+    let bytes = text_of(bytes)?;
+    if bytes.is_empty() {
+        return Err(malformed("the body is empty".into()));
+    }
+    if bytes.starts_with(b"[") {
+        let elements: Vec<&RawValue> =
+            serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        return Ok(elements.into_iter().map(Ok).collect());
+    }
+    let elements = lines(bytes).take(MAX_PLAYS_TRUSTED + 1).map(|line| {
+        serde_json::from_slice::<&RawValue>(line)
+            .map_err(|error| ("malformed_line", error.to_string()))
+    });
+    Ok(elements.collect())
+}
+
+/// An element of a list of posts. `normalise` makes one id of those that look alike.
+///
+/// # Errors
+/// The code and the detail of what is wrong with it.
+pub fn read_post(
+    element: &RawValue,
+    normalise: Option<NormaliseId>,
+) -> Result<PostPatch, (&'static str, String)> {
+    let given: PostBody<'_> =
+        serde_json::from_str(element.get()).map_err(|error| ("bad_post", error.to_string()))?;
+    let refused = |refused: Refused| (refused.code, refused.detail.into_owned());
+    let post_id = read_post_id(given.post_id).map_err(refused)?;
+    let post_id = normalised_id(post_id, normalise).into_owned();
+    check_post_id(&post_id).map_err(refused)?;
+    given.patch(post_id).map_err(|detail| ("bad_post", detail))
+}
+
+/// A post that the path names.
+///
+/// # Errors
+/// 400 for a body that cannot be read, or names another post.
+pub fn read_post_of(
+    body: &[u8],
+    post_id: String,
+    normalise: Option<NormaliseId>,
+) -> Result<PostPatch, Problem> {
+    let given: PostBody<'_> = serde_json::from_slice(text_of(body)?)
+        .map_err(|error| Problem::bad("malformed_body", error.to_string()))?;
+    if given.post_id.is_some() {
+        let refused = |refused: Refused| Problem::bad(refused.code, refused.detail);
+        let named = read_post_id(given.post_id).map_err(refused)?;
+        if normalised_id(named, normalise) != post_id {
+            return Err(Problem::bad(
+                "bad_post_id",
+                "post_id differs from the path's",
+            ));
+        }
+    }
+    let patch = given.patch(post_id);
+    patch.map_err(|detail| Problem::bad("bad_post", detail))
+}
+
+/// The fields that a sender may set. One that is left out stays; `null` clears it.
+#[derive(Deserialize)]
+struct PostBody<'a> {
+    /// As plays have it.
+    #[serde(borrow, default)]
+    post_id: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "given")]
+    author: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    content: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    url: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    image: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    timestamp: Option<Option<Moment>>,
+    /// Not `null`, which an export of a database without such a column may say of every post.
+    #[serde(default, deserialize_with = "yes_or_no")]
+    hidden: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Moment {
+    Milliseconds(u64),
+    Text(String),
+}
+
+/// Tells a field that is `null` from one that is left out.
+pub fn given<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+fn yes_or_no<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    bool::deserialize(deserializer).map(Some)
+}
+
+impl PostBody<'_> {
+    fn patch(self, post_id: String) -> Result<PostPatch, String> {
+        let [author, content, url, image] =
+            [&self.author, &self.content, &self.url, &self.image].map(|field| field.as_ref());
+        check_card(
+            author.unwrap_or(&None),
+            content.unwrap_or(&None),
+            url.unwrap_or(&None),
+            image.unwrap_or(&None),
+        )?;
+        let timestamp_ms = match self.timestamp {
+            None => None,
+            Some(None) => Some(None),
+            Some(Some(Moment::Milliseconds(ms))) => Some(Some(ms)),
+            Some(Some(Moment::Text(text))) => Some(Some(
+                parse_rfc3339_ms(&text)
+                    .ok_or("timestamp is milliseconds since 1970 or RFC 3339")?,
+            )),
+        };
+        Ok(PostPatch {
+            post_id,
+            author: self.author,
+            content: self.content,
+            url: self.url,
+            image: self.image,
+            timestamp_ms,
+            hidden: self.hidden,
+        })
+    }
+}
+
+/// Checks what an entry of the catalog says.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn check_card(
+    author: &Option<String>,
+    content: &Option<String>,
+    url: &Option<String>,
+    image: &Option<String>,
+) -> Result<(), String> {
+    let fields = [
+        ("author", author, MAX_AUTHOR_BYTES),
+        ("content", content, MAX_CONTENT_BYTES),
+        ("url", url, MAX_LINK_BYTES),
+        ("image", image, MAX_LINK_BYTES),
+    ];
+    for (name, text, max_bytes) in fields {
+        if text.as_ref().is_some_and(|text| text.len() > max_bytes) {
+            return Err(format!("{name} has at most {max_bytes} bytes"));
+        }
+    }
+    for (name, link) in [("url", url), ("image", image)] {
+        if link.as_ref().is_some_and(|link| !is_https(link)) {
+            return Err(format!("{name} is an address that begins with https://"));
+        }
+    }
+    Ok(())
+}
+
+fn is_https(link: &str) -> bool {
+    Url::parse(link).is_ok_and(|url| url.scheme() == "https" && url.has_host())
+}
+
+pub fn entry_json(entry: &CatalogEntry) -> Value {
+    json!({
+        "post_id": entry.post_id,
+        "author": entry.card.author,
+        "content": entry.card.content,
+        "url": entry.card.url,
+        "image": entry.card.image,
+        "timestamp": entry.timestamp_ms.map(rfc3339),
+        "hidden": entry.hidden,
+    })
+}
+
+/// A page as it is shown: the entry, and its plays in a window.
+pub fn page_json(report: &PostReport, scope: &str, timeframe: Option<&str>) -> Value {
+    let series = report.series.iter().map(|(span, count)| {
+        let window = NamedWindow::from(*span);
+        merged(json!(window), count_json(*count))
+    });
+    let regions = report
+        .regions
+        .iter()
+        .map(|(region_id, count)| merged(json!({ "region_id": region_id }), count_json(*count)));
+    let asked = json!({
+        "region": scope,
+        "timeframe": timeframe,
+        "window": NamedWindow::from(report.span),
+    });
+    let parts = json!({
+        "rank": report.rank,
+        "series": series.collect::<Vec<Value>>(),
+        "regions": regions.collect::<Vec<Value>>(),
+    });
+    let more = [asked, count_json(report.count), parts];
+    let mut body = more.into_iter().fold(entry_json(&report.entry), merged);
+    if report.incomplete {
+        body = merged(body, json!({ "incomplete": true }));
+    }
+    body
+}
+
+fn count_json(count: Count) -> Value {
+    json!({
+        "view_count": count.view_count,
+        "view_count_min": count.view_count_min,
+        "view_count_max": count.view_count_max,
+    })
+}
+
+pub fn merged(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more);
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Result<PostPatch, (&'static str, String)> {
+        read_post(serde_json::from_str(text).unwrap(), None)
+    }
+
+    #[test]
+    fn what_is_left_out_stays_and_null_clears_it() {
+        let patch = read(r#"{"post_id": "a", "author": null, "content": "text", "hidden": false}"#);
+        let patch = patch.unwrap();
+        assert_eq!((patch.author, patch.url), (Some(None), None));
+        assert_eq!(patch.content, Some(Some("text".into())));
+        assert_eq!((patch.hidden, patch.timestamp_ms), (Some(false), None));
+        for (timestamp, ms) in [("1500", 1_500), (r#""1970-01-01T00:00:01.5Z""#, 1_500)] {
+            let text = format!(r#"{{"post_id": "a", "timestamp": {timestamp}}}"#);
+            assert_eq!(read(&text).unwrap().timestamp_ms, Some(Some(ms)));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_refused_with_what_is_wrong() {
+        let long =
+            |field: &str, bytes| format!(r#"{{"post_id":"a","{field}":"{}"}}"#, "x".repeat(bytes));
+        for (text, code, detail) in [
+            ("{}".to_owned(), "bad_post_id", ""),
+            (
+                r#"{"post_id": "a", "hidden": null}"#.into(),
+                "bad_post",
+                "null",
+            ),
+            (
+                r#"{"post_id": "a", "timestamp": "today"}"#.into(),
+                "bad_post",
+                "RFC 3339",
+            ),
+            (long("author", 257), "bad_post", "at most 256 bytes"),
+            (long("content", 1_025), "bad_post", "at most 1024 bytes"),
+            (
+                r#"{"post_id": "a", "url": "http://x.example"}"#.into(),
+                "bad_post",
+                "https://",
+            ),
+            (
+                r#"{"post_id": "a", "image": "javascript:alert(1)"}"#.into(),
+                "bad_post",
+                "https://",
+            ),
+        ] {
+            let refused = read(&text).unwrap_err();
+            assert_eq!(refused.0, code, "{text}");
+            assert!(refused.1.contains(detail), "{text}: {}", refused.1);
+        }
+        assert!(read(&long("author", 256)).is_ok());
+    }
+
+    #[test]
+    fn a_body_may_name_only_the_post_of_its_path() {
+        let of = |body: &str| read_post_of(body.as_bytes(), "a".into(), None);
+        assert_eq!(of(r#"{"author": "x"}"#).unwrap().post_id, "a");
+        assert_eq!(of("\u{feff}{\"post_id\": \"a\"}").unwrap().post_id, "a");
+        assert_eq!(of(r#"{"post_id": "b"}"#).unwrap_err().code, "bad_post_id");
+        assert_eq!(of("").unwrap_err().code, "malformed_body");
+        assert_eq!(of("{\u{0}").unwrap_err().code, "malformed_body");
+    }
+
+    #[test]
+    fn a_list_is_an_array_or_lines_and_a_bad_line_loses_no_other() {
+        let array = elements(br#"[{"post_id": "a"}, 7]"#).unwrap();
+        assert_eq!(array.len(), 2);
+        let lines = elements(b"{\"post_id\": \"a\"}\n{\n{}\n").unwrap();
+        let good: Vec<bool> = lines.iter().map(Result::is_ok).collect();
+        assert_eq!(good, [true, false, true]);
+        assert_eq!(elements(b" ").unwrap_err().code, "malformed_body");
+        assert_eq!(elements(b"[{").unwrap_err().code, "malformed_body");
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(body: Vec<u8>, text: String) {
+            let _ = read_post_of(&body, "a".into(), None);
+            for element in elements(&body).into_iter().flatten().flatten() {
+                let _ = read_post(element, None);
+            }
+            let link = Some(text);
+            let _ = check_card(&link, &link, &link, &link);
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! The text of `/metrics`: every figure of the service, by what it is of.
+
+use std::collections::BTreeMap;
+
+use super::counters::{AGE_BOUNDS_S, Counters};
+use super::exposition::{Seconds, Text, kind_of};
+use crate::codec;
+use crate::wire::{GlobalMetrics, InstanceMetrics, ShardMetrics, Sizes};
+
+/// What `/metrics` is made of.
+pub struct Figures<'a> {
+    /// What the global object told last, with what shards told it; none where it never answered.
+    pub global: Option<&'a GlobalMetrics>,
+    /// How long ago that was.
+    pub older_ms: u64,
+    /// Whether it answered when it was asked last.
+    pub is_up: bool,
+    /// What the isolate that answers has seen.
+    pub counters: &'a Counters,
+    /// Charts that its door gave again.
+    pub repeated_at_the_door: u64,
+    /// The instance that answers.
+    pub instance: InstanceMetrics,
+}
+
+/// A metric: name, what it says, where it is found. A name that ends in `_total` is a counter.
+type Metric<T, V = u64> = (&'static str, &'static str, fn(&T) -> V);
+
+const OF_SHARDS: [Metric<ShardMetrics>; 18] = [
+    (
+        "plays_total",
+        "Plays counted, each as often as its count says.",
+        |m| m.counted.plays,
+    ),
+    ("batches_total", "Batches made durable and counted.", |m| {
+        m.batches
+    }),
+    (
+        "repeated_batches_total",
+        "Batches that had been counted before.",
+        |m| m.repeated_batches,
+    ),
+    (
+        "busy_batches_total",
+        "Batches that were told to come back.",
+        |m| m.busy_batches,
+    ),
+    ("rows_written_total", "Rows written, as billed.", |m| {
+        m.rows_written
+    }),
+    ("pushes_total", "Pushes that the global object took.", |m| {
+        m.pushes
+    }),
+    ("pushed_bytes_total", "Bytes of these.", |m| m.pushed_bytes),
+    ("failed_pushes_total", "Pushes that it did not take.", |m| {
+        m.failed_pushes
+    }),
+    (
+        "charts_asked_total",
+        "Leaderboards that the global object was asked for.",
+        |m| m.charts_asked,
+    ),
+    (
+        "state_loads_total",
+        "How often the state was read from storage: once a start, and after errors.",
+        |m| m.loads,
+    ),
+    ("damaged_rows", "Stored rows that cannot be read.", |m| {
+        m.damaged_rows
+    }),
+    ("waiting_batches", "Batches that wait for a commit.", |m| {
+        m.waiting_batches
+    }),
+    ("open_panes", "Panes that take plays.", |m| m.open_panes),
+    (
+        "outbox_panes",
+        "Sealed panes that the global object has not consumed.",
+        |m| m.outbox_panes,
+    ),
+    ("outbox_bytes", "Bytes of these.", |m| m.outbox_bytes),
+    (
+        "outbox_age_seconds",
+        "Since the oldest of these was sealed.",
+        |m| m.outbox_age_ms / 1_000,
+    ),
+    (
+        "remembered_batches",
+        "Fingerprints of batches, against repeats.",
+        |m| m.remembered_batches,
+    ),
+    (
+        "shard_started_seconds",
+        "When the object started: another value is a restart.",
+        |m| m.started_ms / 1_000,
+    ),
+];
+
+const OF_GLOBAL: [Metric<GlobalMetrics>; 18] = [
+    (
+        "global_rows_written_total",
+        "Rows written, as billed.",
+        |m| m.rows_written,
+    ),
+    (
+        "global_folds_total",
+        "How often what was pending went into the ladders.",
+        |m| m.folds,
+    ),
+    (
+        "global_folded_panes_total",
+        "Rows of ladders that this wrote.",
+        |m| m.folded_panes,
+    ),
+    (
+        "global_gaps_total",
+        "Sealed panes that no shard could send any more: lost.",
+        |m| m.gaps,
+    ),
+    ("global_pushes_total", "Pushes of shards.", |m| m.pushes),
+    (
+        "global_refused_pushes_total",
+        "Pushes that were refused.",
+        |m| m.refused_pushes,
+    ),
+    (
+        "global_charts_total",
+        "Leaderboards that were asked for.",
+        |m| m.charts,
+    ),
+    (
+        "global_refused_charts_total",
+        "Those that had no turn.",
+        |m| m.refused_charts,
+    ),
+    (
+        "global_reading_milliseconds_total",
+        "What charts, pages and lists of regions were charged, by what was read and merged.",
+        |m| m.reading_ms,
+    ),
+    (
+        "global_state_loads_total",
+        "How often the state was read from storage: once a start, and after errors.",
+        |m| m.loads,
+    ),
+    (
+        "global_damaged_rows",
+        "Stored rows that cannot be read.",
+        |m| m.damaged_rows,
+    ),
+    (
+        "global_damaged_regions",
+        "Regions whose pushes are refused, as their offsets cannot be read.",
+        |m| m.damaged_regions,
+    ),
+    (
+        "global_pending_bytes",
+        "What was taken and is not folded yet.",
+        |m| m.pending_bytes,
+    ),
+    (
+        "global_stored_bytes",
+        "Bytes of the database of the global object.",
+        |m| m.stored_bytes,
+    ),
+    ("global_catalog_posts", "Posts of the catalog.", |m| {
+        m.catalog_posts
+    }),
+    ("global_catalog_bytes", "Bytes of these.", |m| {
+        m.catalog_bytes
+    }),
+    (
+        "global_shards_told",
+        "Shards that have told their figures since it started; 256 of them are shown.",
+        |m| m.shards_told,
+    ),
+    (
+        "global_started_seconds",
+        "When the object started: another value is a restart.",
+        |m| m.started_ms / 1_000,
+    ),
+];
+
+/// A shard's figures, and how old they are.
+struct Shard<'a> {
+    region: &'a str,
+    shard: String,
+    age_ms: u64,
+    metrics: ShardMetrics,
+}
+
+/// The figures in Prometheus' text format.
+pub fn metrics_text(figures: &Figures<'_>) -> String {
+    let global = figures.global;
+    let shards = global.iter().flat_map(|global| &global.shards);
+    let shards = shards.filter_map(|told| {
+        Some(Shard {
+            region: &told.region_id,
+            shard: told.shard.to_string(),
+            age_ms: told.age_ms + figures.older_ms,
+            metrics: codec::decode(&told.figures).ok()?,
+        })
+    });
+    let shards: Vec<Shard<'_>> = shards.collect();
+
+    let mut text = Text::default();
+    of_shards(&mut text, &shards);
+    text.one(
+        "global_up",
+        "Whether the global object answers.",
+        u64::from(figures.is_up),
+    );
+    if let Some(global) = global {
+        for (name, help, value) in OF_GLOBAL {
+            text.one(name, help, value(global));
+        }
+        for (name, help, bytes, most) in [
+            (
+                "global_stored_share",
+                "Share of what the platform gives a database: from 0.3 on, panes are kept shorter.",
+                global.stored_bytes,
+                global.most_stored_bytes,
+            ),
+            (
+                "global_catalog_share",
+                "Share of the bytes or posts that the catalog may have: at 1 it takes no more.",
+                global.catalog_bytes.max(
+                    global.catalog_posts
+                        * (global.most_catalog_bytes / global.most_catalog_posts.max(1)),
+                ),
+                global.most_catalog_bytes,
+            ),
+        ] {
+            text.family(name, "gauge", help);
+            text.sample(name, &[], bytes as f64 / most as f64);
+        }
+        text.family(
+            "push_age_seconds",
+            "gauge",
+            "Since a shard that has panes open was last heard of.",
+        );
+        for (region, shard, age_ms) in &global.push_ages_ms {
+            let shard = shard.to_string();
+            text.sample(
+                "push_age_seconds",
+                &[("region", region), ("shard", &shard)],
+                Seconds(*age_ms + figures.older_ms),
+            );
+        }
+    }
+    of_worker(&mut text, figures.counters, figures.repeated_at_the_door);
+    let instances = shards.iter().map(|shard| shard.metrics.instance);
+    let instances = instances.chain(global.map(|global| global.instance));
+    of_instances(&mut text, instances.chain([figures.instance]));
+    text.0
+}
+
+impl Shard<'_> {
+    fn labels(&self) -> [(&str, &str); 2] {
+        [("region", self.region), ("shard", &self.shard)]
+    }
+}
+
+fn of_shards(text: &mut Text, shards: &[Shard<'_>]) {
+    for (name, help, value) in OF_SHARDS {
+        text.family(name, kind_of(name), help);
+        for shard in shards {
+            text.sample(name, &shard.labels(), value(&shard.metrics));
+        }
+    }
+    let name = "figures_age_seconds";
+    text.family(
+        name,
+        "gauge",
+        "Since a shard told these figures: with its last push.",
+    );
+    for shard in shards {
+        text.sample(name, &shard.labels(), Seconds(shard.age_ms));
+    }
+    let sizes: [Metric<ShardMetrics, Sizes>; 2] = [
+        (
+            "batch_plays",
+            "Entries of the batches that were counted.",
+            |m| m.counted.batch_sizes,
+        ),
+        ("commit_batches", "Batches of each commit.", |m| {
+            m.counted.commit_sizes
+        }),
+    ];
+    for (name, help, value) in sizes {
+        text.family(name, "histogram", help);
+        for shard in shards {
+            let sizes = value(&shard.metrics);
+            let labels = shard.labels();
+            let bounds = Sizes::BOUNDS.map(|bound| bound.to_string());
+            text.histogram(name, &labels, &bounds, &sizes.counts, sizes.sum);
+        }
+    }
+}
+
+fn of_worker(text: &mut Text, counters: &Counters, repeated_at_the_door: u64) {
+    text.family(
+        "requests_total",
+        "counter",
+        "Requests to this instance, by route and status.",
+    );
+    for ((route, status), count) in &counters.requests {
+        let status = status.to_string();
+        text.sample(
+            "requests_total",
+            &[("route", route), ("status", &status)],
+            count,
+        );
+    }
+    text.family(
+        "problems_total",
+        "counter",
+        "Answers of this instance that are errors, by code.",
+    );
+    for (code, count) in &counters.problems {
+        text.sample("problems_total", &[("code", code)], count);
+    }
+    text.family(
+        "rejected_plays_total",
+        "counter",
+        "Plays that this instance rejected, by code.",
+    );
+    for (code, count) in &counters.rejected_plays {
+        text.sample("rejected_plays_total", &[("code", code)], count);
+    }
+    text.family(
+        "elsewhere_batches_total",
+        "counter",
+        "Batches that counted in another region, by the one of REGIONS that is not made.",
+    );
+    for (region, count) in &counters.elsewhere {
+        text.sample("elsewhere_batches_total", &[("region", region)], count);
+    }
+    text.family(
+        "charts_total",
+        "counter",
+        "Charts of this instance, by where they came from.",
+    );
+    text.sample("charts_total", &[("from", "door")], repeated_at_the_door);
+    for (source, count) in &counters.charts {
+        text.sample("charts_total", &[("from", source.name())], count);
+    }
+    let name = "chart_age_seconds";
+    text.family(
+        name,
+        "histogram",
+        "Since a chart was computed when it went out, those from the door left out.",
+    );
+    let bounds = AGE_BOUNDS_S.map(|bound| bound.to_string());
+    text.histogram(
+        name,
+        &[],
+        &bounds,
+        &counters.ages,
+        Seconds(counters.ages_sum_ms),
+    );
+}
+
+fn of_instances(text: &mut Text, instances: impl Iterator<Item = InstanceMetrics>) {
+    let by_id: BTreeMap<u64, InstanceMetrics> =
+        instances.map(|instance| (instance.id, instance)).collect();
+    let of: [Metric<InstanceMetrics>; 3] = [
+        (
+            "wasm_memory_bytes",
+            "Memory of an instance of Wasm; it never shrinks.",
+            |m| m.memory_bytes,
+        ),
+        ("allocated_bytes", "What is in use of it.", |m| {
+            m.allocated_bytes
+        }),
+        (
+            "instance_started_seconds",
+            "When an instance started; another id is another instance.",
+            |m| m.started_ms / 1_000,
+        ),
+    ];
+    for (name, help, value) in of {
+        text.family(name, "gauge", help);
+        for (id, instance) in &by_id {
+            text.sample(
+                name,
+                &[("instance", &format!("{id:016x}"))],
+                value(instance),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Source;
+    use crate::wire::ShardFigures;
+
+    /// As Prometheus reads it: each family once, with a type that its name keeps, each sample once.
+    fn check(text: &str) -> BTreeMap<String, f64> {
+        let mut families = BTreeMap::new();
+        let mut samples = BTreeMap::new();
+        for line in text.lines() {
+            if let Some(family) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = family.split_once(' ').unwrap();
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+                assert!(
+                    families.insert(name.to_owned(), kind).is_none(),
+                    "{name} twice"
+                );
+            } else if !line.starts_with('#') {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                let value = value.parse().unwrap();
+                assert!(
+                    samples.insert(name.to_owned(), value).is_none(),
+                    "{name} twice"
+                );
+                let family = name.split('{').next().unwrap();
+                let parts = ["_bucket", "_sum", "_count"];
+                let whole = parts.iter().find_map(|part| family.strip_suffix(part));
+                let is_known = families.contains_key(family)
+                    || whole.is_some_and(|whole| families.get(whole) == Some(&"histogram"));
+                assert!(is_known, "{name} is of no family");
+            }
+        }
+        samples
+    }
+
+    #[test]
+    fn every_figure_is_of_one_family_and_says_whose_it_is() {
+        let mut counters = Counters::default();
+        counters.answered("plays", 202, None);
+        counters.answered("plays", 503, Some("overloaded"));
+        counters.rejected("bad_post_id");
+        counters.elsewhere("MOON");
+        counters.found(Source::Memory);
+        counters.shown(1_500);
+        counters.shown(90_000);
+        let of_shard = ShardMetrics {
+            batches: 11,
+            ..ShardMetrics::default()
+        };
+        let global = GlobalMetrics {
+            folds: 3,
+            most_stored_bytes: 10,
+            most_catalog_bytes: 10,
+            shards: vec![ShardFigures {
+                region_id: "N\"A".into(),
+                shard: 4,
+                age_ms: 250,
+                figures: codec::encode(&of_shard),
+            }],
+            push_ages_ms: vec![("N\"A".into(), 4, 750)],
+            ..GlobalMetrics::default()
+        };
+        let figures = Figures {
+            global: Some(&global),
+            older_ms: 1_000,
+            is_up: true,
+            counters: &counters,
+            repeated_at_the_door: 5,
+            instance: InstanceMetrics::default(),
+        };
+        let samples = check(&metrics_text(&figures));
+        for (name, value) in [
+            ("batches_total{region=\"N\\\"A\",shard=\"4\"}", 11.0),
+            ("figures_age_seconds{region=\"N\\\"A\",shard=\"4\"}", 1.25),
+            ("push_age_seconds{region=\"N\\\"A\",shard=\"4\"}", 1.75),
+            ("global_up", 1.0),
+            ("global_folds_total", 3.0),
+            ("requests_total{route=\"plays\",status=\"503\"}", 1.0),
+            ("problems_total{code=\"overloaded\"}", 1.0),
+            ("rejected_plays_total{code=\"bad_post_id\"}", 1.0),
+            ("elsewhere_batches_total{region=\"MOON\"}", 1.0),
+            ("charts_total{from=\"door\"}", 5.0),
+            ("charts_total{from=\"memory\"}", 1.0),
+            ("chart_age_seconds_bucket{le=\"2\"}", 1.0),
+            ("chart_age_seconds_bucket{le=\"+Inf\"}", 2.0),
+            ("chart_age_seconds_sum", 91.5),
+        ] {
+            assert_eq!(
+                samples.get(&format!("hitparade_{name}")),
+                Some(&value),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_global_object_that_never_answered_leaves_the_rest() {
+        let figures = Figures {
+            global: None,
+            older_ms: 0,
+            is_up: false,
+            counters: &Counters::default(),
+            repeated_at_the_door: 0,
+            instance: InstanceMetrics::default(),
+        };
+        let samples = check(&metrics_text(&figures));
+        assert_eq!(samples.get("hitparade_global_up"), Some(&0.0));
+        assert!(
+            samples
+                .keys()
+                .any(|name| name.starts_with("hitparade_allocated_bytes"))
+        );
+    }
+}

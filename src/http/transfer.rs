@@ -1,0 +1,302 @@
+//! The lines of an export, which are those of an import.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::catalog::{check_card, entry_json, merged};
+use super::hex::hex;
+use super::problem::Problem;
+use crate::leaderboard::Card;
+use crate::play::{check_post_id, lines};
+use crate::summary::{Seed, Summary};
+use crate::window::{Level, PaneKey, parse_rfc3339_ms, rfc3339};
+use crate::wire::{CatalogEntry, ImportRow, PutRegion, TransferPane, TransferRow};
+
+/// The version of the lines.
+const VERSION: u32 = 1;
+const MAX_IMPORT_ROWS: usize = 10_000;
+
+/// The first line: which export it is, of which installation, and of which moment.
+pub fn head_line(id: &[u8; 16], seed: &[u8; 16], at_ms: u64) -> Value {
+    json!({
+        "kind": "export",
+        "version": VERSION,
+        "id": hex(id),
+        "seed": hex(seed),
+        "as_of": rfc3339(at_ms),
+    })
+}
+
+/// The last line: how many came before it, and whether everything is there.
+pub fn end_line(rows: u64, damaged_rows: u64, complete: bool) -> Value {
+    json!({
+        "kind": "end",
+        "rows": rows,
+        "damaged_rows": damaged_rows,
+        "complete": complete && damaged_rows == 0,
+    })
+}
+
+pub fn push_line(text: &mut String, line: &Value) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+pub fn line_of(row: &TransferRow, seed: Seed) -> Value {
+    match row {
+        TransferRow::Region(region) => json!({
+            "kind": "region",
+            "region_id": region.region_id,
+            "region_name": region.region_name,
+            "shards": region.shards,
+            "hint": region.hint,
+        }),
+        TransferRow::Post(entry) => merged(json!({"kind": "post"}), entry_json(entry)),
+        TransferRow::Pane(pane) => pane_line(pane, seed),
+    }
+}
+
+fn pane_line(pane: &TransferPane, seed: Seed) -> Value {
+    let mut line = json!({
+        "kind": "pane",
+        "scope": pane.scope,
+        "level": Level::from_code(pane.level).map(Level::name),
+        "from": rfc3339(pane.start_ms),
+    });
+    // The global object has decoded it a moment ago.
+    if let Ok(summary) = Summary::decode(&pane.summary, seed) {
+        let posts = summary.top(usize::MAX).into_iter().map(|row| {
+            json!({
+                "post_id": row.id,
+                "view_count_min": row.lower,
+                "view_count_max": row.upper,
+            })
+        });
+        let readable = json!({
+            "total_views": summary.total(),
+            "unlisted_max": summary.unlisted_max(),
+            "posts": posts.collect::<Vec<Value>>(),
+        });
+        line = merged(line, readable);
+    }
+    merged(line, json!({"summary": STANDARD.encode(&pane.summary)}))
+}
+
+/// A line of an export. Of a pane only what is stored is read; the rest is for people.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Line {
+    Export {
+        version: u32,
+    },
+    Region {
+        region_id: String,
+        region_name: Option<String>,
+        shards: Option<u32>,
+        hint: Option<String>,
+    },
+    Post {
+        post_id: String,
+        author: Option<String>,
+        content: Option<String>,
+        url: Option<String>,
+        image: Option<String>,
+        timestamp: Option<String>,
+        #[serde(default)]
+        hidden: bool,
+    },
+    Pane {
+        scope: String,
+        level: String,
+        from: String,
+        summary: String,
+    },
+    End {},
+}
+
+/// The rows of an import.
+///
+/// # Errors
+/// 400 with the line that cannot be read, 413 for too many.
+pub fn read_lines(bytes: &[u8]) -> Result<Vec<ImportRow>, Problem> {
+    let mut rows = Vec::new();
+    for (index, line) in lines(bytes).enumerate() {
+        if index >= MAX_IMPORT_ROWS {
+            let detail = format!("at most {MAX_IMPORT_ROWS} lines a request; none was taken");
+            return Err(Problem::new(413, "too_many_rows", detail));
+        }
+        let bad = |detail: String| {
+            Problem::bad("bad_import", format!("line {index} of the body: {detail}"))
+        };
+        let line: Line = serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
+        rows.push(row_of(line).map_err(bad)?);
+    }
+    Ok(rows)
+}
+
+fn row_of(line: Line) -> Result<ImportRow, String> {
+    let moment = |text: &str| parse_rfc3339_ms(text).ok_or_else(|| format!("{text} is no time"));
+    Ok(match line {
+        Line::Export { version } if version > VERSION => {
+            return Err(format!("this release reads version {VERSION}"));
+        }
+        Line::Export { .. } | Line::End {} => ImportRow::Nothing,
+        Line::Region {
+            region_id,
+            region_name,
+            shards,
+            hint,
+        } => ImportRow::Row(TransferRow::Region(PutRegion {
+            region_id,
+            region_name,
+            shards,
+            hint: hint.map(Some),
+        })),
+        Line::Post {
+            post_id,
+            author,
+            content,
+            url,
+            image,
+            timestamp,
+            hidden,
+        } => {
+            check_card(&author, &content, &url, &image)?;
+            check_post_id(&post_id).map_err(|refused| refused.detail.into_owned())?;
+            ImportRow::Row(TransferRow::Post(CatalogEntry {
+                post_id,
+                card: Card {
+                    author,
+                    content,
+                    url,
+                    image,
+                },
+                timestamp_ms: timestamp.as_deref().map(moment).transpose()?,
+                hidden,
+            }))
+        }
+        Line::Pane {
+            scope,
+            level,
+            from,
+            summary,
+        } => {
+            let start_ms = moment(&from)?;
+            let level = Level::of_name(&level).ok_or_else(|| format!("no level {level:?}"))?;
+            let pane = PaneKey::checked(level, start_ms).ok_or("no pane begins there")?;
+            let summary = STANDARD.decode(summary);
+            ImportRow::Row(TransferRow::Pane(TransferPane {
+                scope,
+                level: pane.level.code(),
+                start_ms,
+                summary: summary.map_err(|error| format!("summary: {error}"))?,
+            }))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SEED: [u8; 16] = [7; 16];
+
+    fn text(rows: &[TransferRow]) -> String {
+        let mut text = String::new();
+        push_line(&mut text, &head_line(&[1; 16], &SEED, 0));
+        for row in rows {
+            push_line(&mut text, &line_of(row, Seed::from_bytes(SEED)));
+        }
+        push_line(&mut text, &end_line(1 + rows.len() as u64, 0, true));
+        text
+    }
+
+    #[test]
+    fn what_goes_out_comes_in_as_it_was() {
+        let rows = [
+            TransferRow::Region(PutRegion {
+                region_id: "NA".into(),
+                region_name: Some("North".into()),
+                shards: Some(3),
+                hint: Some(Some("enam".into())),
+            }),
+            TransferRow::Post(CatalogEntry {
+                post_id: "\u{e4} \"".into(),
+                card: Card {
+                    author: Some("somebody".into()),
+                    url: Some("https://x.example/".into()),
+                    ..Card::default()
+                },
+                timestamp_ms: Some(1_500),
+                hidden: true,
+            }),
+            TransferRow::Pane(TransferPane {
+                scope: "NA".into(),
+                level: Level::Day.code(),
+                start_ms: 86_400_000,
+                summary: vec![1, 2, 3],
+            }),
+        ];
+        let read = read_lines(text(&rows).as_bytes()).unwrap();
+        let [first, between @ .., last] = read.as_slice() else {
+            unreachable!("there is a head and an end")
+        };
+        assert_eq!((first, last), (&ImportRow::Nothing, &ImportRow::Nothing));
+        let expected: Vec<ImportRow> = rows.into_iter().map(ImportRow::Row).collect();
+        assert_eq!(between, expected);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named() {
+        for (line, says) in [
+            (r#"{"kind": "export", "version": 2}"#, "reads version 1"),
+            (r#"{"kind": "other"}"#, "unknown variant"),
+            (
+                r#"{"kind": "pane", "scope": "NA", "level": "2d", "from": "1970-01-01T00:00:00Z", "summary": ""}"#,
+                "no level",
+            ),
+            (
+                r#"{"kind": "pane", "scope": "NA", "level": "1d", "from": "1970-01-01T00:01:00Z", "summary": ""}"#,
+                "no pane begins there",
+            ),
+            (
+                r#"{"kind": "pane", "scope": "NA", "level": "1d", "from": "1970-01-01T00:00:00Z", "summary": "?"}"#,
+                "summary",
+            ),
+            (r#"{"kind": "post", "post_id": ""}"#, ""),
+            (
+                r#"{"kind": "post", "post_id": "a", "url": "ftp://x"}"#,
+                "https://",
+            ),
+            ("{", ""),
+        ] {
+            let body = format!("{{\"kind\":\"end\"}}\n{line}\n");
+            let problem = read_lines(body.as_bytes()).unwrap_err();
+            assert_eq!(
+                (problem.status, problem.code),
+                (400, "bad_import"),
+                "{line}"
+            );
+            assert!(
+                problem.detail.starts_with("line 1 of the body"),
+                "{line}: {}",
+                problem.detail
+            );
+            assert!(problem.detail.contains(says), "{line}: {}", problem.detail);
+        }
+        let many = "{\"kind\":\"end\"}\n".repeat(MAX_IMPORT_ROWS + 1);
+        assert_eq!(read_lines(many.as_bytes()).unwrap_err().status, 413);
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(bytes: Vec<u8>) {
+            let _ = read_lines(&bytes);
+        }
+    }
+}
