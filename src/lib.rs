@@ -51,12 +51,18 @@
 )]
 
 pub mod capacity;
+#[cfg(target_arch = "wasm32")]
+mod clock;
 pub mod codec;
 #[cfg(target_arch = "wasm32")]
 mod edge;
+#[cfg(target_arch = "wasm32")]
+mod environment;
 pub mod global;
 pub mod host;
 pub mod http;
+#[cfg(target_arch = "wasm32")]
+mod instance;
 pub mod leaderboard;
 pub mod limiter;
 #[cfg(target_arch = "wasm32")]
@@ -65,9 +71,9 @@ mod log;
 pub mod mutants;
 #[cfg(not(feature = "simulation"))]
 mod mutants;
-mod panics;
 #[cfg(target_arch = "wasm32")]
-mod platform;
+mod objects;
+mod panics;
 pub mod play;
 pub mod region;
 pub mod settings;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use wasm_bindgen_futures::spawn_local;
 use worker::{Delay, Env, State};
 
+use crate::clock::now_ms;
 use crate::host::{Host, SendError};
+use crate::instance::{instance_metrics, memory_is_short, random_bytes};
 use crate::log;
-use crate::platform::{
-    call_raw, global_stub, instance_metrics, memory_is_short, now_ms, random_bytes,
-};
+use crate::objects::{call_raw, global_stub};
 use crate::storage::{SqlStorage, StorageError};
 use crate::wire::InstanceMetrics;
 

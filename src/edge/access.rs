@@ -6,9 +6,11 @@ use worker::Env;
 
 use super::isolate::here;
 use super::request::Call;
+use super::request::Seen;
+use crate::environment::setting;
 use crate::http::{Cors, Origins, Problem, bearer, is_one_of, path_of};
+use crate::instance::random_bytes;
 use crate::log::report;
-use crate::platform::{Seen, random_bytes, setting};
 use crate::settings::{read_origins, read_tokens};
 
 /// The routes that a token opens.

@@ -9,7 +9,7 @@ use super::request::Call;
 use super::telling::{Teller, shards_of};
 use super::{ASK_TIMEOUT_MS, body, leaderboards, table};
 use crate::http::{Problem, hex, read_hex};
-use crate::platform::{call as ask, global_stub};
+use crate::objects::{call as ask, global_stub};
 use crate::topology::RegionTable;
 use crate::window::{kept_days, rfc3339};
 use crate::wire::{News, Reset, ResetReply};

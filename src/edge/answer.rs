@@ -7,7 +7,6 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Headers, Response};
 
 use crate::http::{Method, Problem, method_list};
-use crate::platform::respond;
 
 #[wasm_bindgen(module = "/src/js/door.js")]
 extern "C" {
@@ -15,6 +14,18 @@ extern "C" {
 
     #[wasm_bindgen(js_name = repeatedAtTheDoor)]
     fn repeated_at_door() -> f64;
+}
+
+#[wasm_bindgen(module = "/src/js/glue.js")]
+extern "C" {
+    #[wasm_bindgen(catch, js_name = respond)]
+    fn respond_with(
+        status: u16,
+        body: Option<Uint8Array>,
+        fixed: &str,
+        varying: &str,
+        reader: Option<u64>,
+    ) -> Result<web_sys::Response, JsValue>;
 }
 
 /// Charts that the Worker's door gave again.
@@ -243,4 +254,26 @@ impl From<Problem> for Answer {
         }
         answer
     }
+}
+
+/// An answer of ours. `fixed` are headers that many answers have; each list is lines of name and
+/// value in turn. `reader` may be told to ask again where too many large answers are under way; where it
+/// is none, the answer is given.
+///
+/// # Errors
+/// When the platform refuses a header.
+fn respond(
+    status: u16,
+    body: Option<&[u8]>,
+    fixed: &str,
+    varying: &str,
+    reader: Option<u64>,
+) -> worker::Result<web_sys::Response> {
+    Ok(respond_with(
+        status,
+        body.map(Uint8Array::from),
+        fixed,
+        varying,
+        reader,
+    )?)
 }

@@ -7,8 +7,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
 use super::request::Call;
+use crate::clock::within;
 use crate::http::{Coding, Problem, UnpackError, coding};
-use crate::platform::{memory_is_short, within};
+use crate::instance::memory_is_short;
 
 /// A body that is not complete by then is given up.
 pub const DEADLINE_MS: u64 = 15_000;

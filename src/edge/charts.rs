@@ -5,9 +5,9 @@ use super::answer::{Answer, Kept};
 use super::leaderboards::{BUDGET_MS, Known, MEMORY_MS, leaderboard};
 use super::request::Call;
 use super::{counters, limits};
+use crate::clock::now_ms;
 use crate::http::{ChartQuery, Problem, format_of, lists_etag};
 use crate::leaderboard::{Chart, Rendered};
-use crate::platform::now_ms;
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
     may_read(call)?;

@@ -8,8 +8,9 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::answer::Answer;
 use super::request::Call;
+use crate::environment::setting;
 use crate::http::Problem;
-use crate::platform::{memory_is_spent, setting};
+use crate::instance::memory_is_spent;
 use crate::settings;
 
 #[wasm_bindgen(module = "/src/js/health.js")]

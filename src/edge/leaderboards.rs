@@ -19,11 +19,12 @@ use super::isolate::here;
 use super::plays::region_of_request;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, cache, counters, limits, table};
+use crate::clock::now_ms;
 use crate::codec;
 use crate::http::{ChartQuery, Problem, Source};
 use crate::leaderboard::{Leaderboard, class_of_k};
 use crate::log::report;
-use crate::platform::{call_raw, global_stub, now_ms, shard_stub};
+use crate::objects::{call_raw, global_stub, shard_stub};
 use crate::wire::{ChartReply, ChartRequest, KeptChart, Refusal};
 
 /// How long an isolate answers from its memory.

@@ -12,9 +12,10 @@ use super::answer::Answer;
 use super::isolate::here;
 use super::request::{Call, Trust, trust};
 use super::table;
+use crate::clock::now_ms;
+use crate::environment::setting;
 use crate::http::Problem;
 use crate::limiter::{Left, Limiter, Rate};
-use crate::platform::{now_ms, setting};
 use crate::visitor::sender;
 
 /// Reads a minute, and as many beacons, unless `LIMIT_PER_MINUTE` says otherwise; 0 for no limit. The

@@ -8,8 +8,10 @@ use super::plays::region_of_request;
 use super::request::Call;
 use super::{leaderboards, limits, table};
 use crate::http::{ChartQuery, Cors, Problem};
-use crate::platform::{LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, shard_stub};
-use crate::wire::{LiveRequest, MAX_CUTS_OF_ADDRESS};
+use crate::objects::shard_stub;
+use crate::wire::{
+    LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, MAX_CUTS_OF_ADDRESS,
+};
 
 /// Readers who are sent away come back spread over some time, from so many seconds to so many.
 const RETRY_AFTER_S: [u32; 2] = [10, 30];

@@ -9,10 +9,13 @@ use worker::Env;
 
 use super::answer::Answer;
 use super::isolate::here;
+use super::request::Seen;
 use super::{counters, route_word, www};
+use crate::clock::now_ms;
+use crate::environment::setting;
 use crate::http::{Problem, path_of};
+use crate::instance::instance;
 use crate::log;
-use crate::platform::{Seen, instance, now_ms, setting};
 
 pub const REQUEST_ID: &str = "X-Request-Id";
 /// A path is a route and an id of up to 256 bytes, each of them three characters.

@@ -15,9 +15,11 @@ use super::access::may_read_metrics;
 use super::answer::{Answer, repeated_at_the_door};
 use super::isolate::here;
 use super::request::Call;
+use crate::clock::now_ms;
 use crate::codec;
 use crate::http::{Figures, Problem, metrics_text};
-use crate::platform::{call_raw, global_stub, instance_metrics, now_ms};
+use crate::instance::instance_metrics;
+use crate::objects::{call_raw, global_stub};
 use crate::wire::GlobalMetrics;
 
 const TIMEOUT_MS: u64 = 5_000;

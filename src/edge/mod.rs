@@ -22,6 +22,7 @@ mod plays;
 mod posts;
 mod regions;
 mod request;
+mod shards;
 mod table;
 mod telling;
 mod transfer;
@@ -33,9 +34,10 @@ use answer::Answer;
 use limits::Bucket;
 use request::Call;
 
+use crate::environment::keep_as_set;
 use crate::http::{Cors, Method, Problem, decoded};
 use crate::panics;
-use crate::platform::{Seen, keep_as_set};
+use request::Seen;
 
 /// How long a charts or catalog question to the global object may take.
 const ASK_TIMEOUT_MS: u64 = 10_000;

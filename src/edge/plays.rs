@@ -12,11 +12,13 @@ use super::access::{Token, shows};
 use super::answer::Answer;
 use super::limits::Bucket;
 use super::request::Call;
+use super::shards::{Told, tell_shard};
 use super::{body, counters, ids, limits, table};
+use crate::clock::{now_ms, within, within_or_rest};
 use crate::codec;
+use crate::environment::setting;
 use crate::http::{Cors, Problem, announces_lines, is_bot};
 use crate::log::report;
-use crate::platform::{Told, now_ms, setting, tell_shard, within, within_or_rest};
 use crate::play::{
     Body, BodyError, Clock, ClockError, Envelope, MAX_BODY_BYTES, MAX_BODY_BYTES_TRUSTED,
     MAX_IDEMPOTENCY_KEY_BYTES, MAX_PLAYS, MAX_PLAYS_TRUSTED, Play, Refused, Rules, read_body,

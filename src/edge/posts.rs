@@ -13,8 +13,9 @@ use super::answer::Answer;
 use super::isolate::here;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, body, ids, limits, table};
+use crate::clock::now_ms;
 use crate::http::{ChartQuery, Problem, elements, entry_json, page_json, read_post, read_post_of};
-use crate::platform::{call as ask, global_stub, now_ms};
+use crate::objects::{call as ask, global_stub};
 use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
 use crate::wire::{
     CatalogEntry, PostPatch, PostQuestion, PostReply, PostRequest, PutPosts, PutPostsReply,

@@ -11,7 +11,7 @@ use super::telling::{Teller, shards_of};
 use super::{ASK_TIMEOUT_MS, body, table};
 use crate::codec::{self, Record};
 use crate::http::{Problem, given};
-use crate::platform::{call as ask, call_raw, global_stub};
+use crate::objects::{call as ask, call_raw, global_stub};
 use crate::topology::{DeletedRegion, Region, RegionTable};
 use crate::window::rfc3339;
 use crate::wire::{

@@ -6,10 +6,86 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Context, Env};
 
 use super::isolate::here;
-use crate::http::{Query, path_of};
+use crate::environment::setting;
+use crate::http::{Method, Query, path_of};
 use crate::log::report;
-use crate::platform::{Seen, setting};
-use crate::visitor::Proxies;
+use crate::visitor::{Proxies, Visitor};
+
+#[wasm_bindgen(module = "/src/js/glue.js")]
+extern "C" {
+    fn look(request: &web_sys::Request, more: &str) -> String;
+}
+
+/// What the Worker looks at in every request, read at once.
+pub struct Seen {
+    pub method: Method,
+    pub url: String,
+    /// Whose it is. The runtime saw the address: Cloudflare sets its header itself, whatever was
+    /// sent; the bare runtime does not, and tells in `cf` instead. Trusted proxies know better.
+    pub visitor: Visitor,
+    pub authorization: Option<String>,
+    pub origin: Option<String>,
+    pub content_type: Option<String>,
+    pub content_length: Option<String>,
+    pub content_encoding: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub user_agent: Option<String>,
+}
+
+impl Seen {
+    pub fn of(request: &web_sys::Request, proxies: Option<&Proxies>) -> Self {
+        let further = proxies.map(|proxies| {
+            let names = proxies.headers().map(Option::unwrap_or_default);
+            names.map(|name| format!(" {name}")).concat()
+        });
+        let text = look(request, &further.unwrap_or_default());
+        let mut lines = text.split('\n');
+        let name = lines.next().unwrap_or_default();
+        let method = Method::read(name);
+        let url = lines.next().unwrap_or_default().to_owned();
+        let mut next = || {
+            let line = lines.next()?;
+            line.strip_prefix('+').map(str::to_owned)
+        };
+        let visitor = Visitor {
+            address: next(),
+            country: next(),
+            continent: next(),
+        };
+        let mut seen = Seen {
+            method,
+            url,
+            visitor,
+            authorization: next(),
+            origin: next(),
+            content_type: next(),
+            content_length: next(),
+            content_encoding: next(),
+            idempotency_key: next(),
+            user_agent: next(),
+        };
+        if let Some(proxies) = proxies {
+            let said = [next(), next(), next()];
+            let said = said.each_ref().map(Option::as_deref);
+            seen.visitor = proxies.visitor(seen.visitor, said);
+        }
+        seen
+    }
+
+    /// What its texts hold, here and with the runtime.
+    pub fn bytes(&self) -> usize {
+        let texts = [
+            &self.authorization,
+            &self.origin,
+            &self.content_type,
+            &self.content_encoding,
+            &self.idempotency_key,
+            &self.user_agent,
+        ];
+        let lengths = texts.into_iter().flatten().map(String::len);
+        2 * lengths.fold(self.url.len(), usize::saturating_add)
+    }
+}
 
 /// What the settings say of proxies.
 pub enum Trust {

@@ -11,10 +11,11 @@ use worker::Env;
 
 use super::isolate::here;
 use super::request::Call;
+use crate::clock::now_ms;
 use crate::codec;
 use crate::http::Problem;
 use crate::log::report;
-use crate::platform::{call_raw, global_stub, now_ms};
+use crate::objects::{call_raw, global_stub};
 use crate::topology::{GLOBAL_SCOPE, RegionTable};
 use crate::wire::TableReply;
 

@@ -17,7 +17,7 @@ use super::ASK_TIMEOUT_MS;
 use crate::codec::Record;
 use crate::http::Problem;
 use crate::log::report;
-use crate::platform::{call as ask, global_stub, shard_stub};
+use crate::objects::{call as ask, global_stub, shard_stub};
 use crate::topology::Region;
 use crate::wire::{
     Announcement, AnnouncementReply, CutRequest, News, SHARDS_A_REQUEST, Telling, TellingReply,

@@ -16,9 +16,11 @@ use super::answer::Answer;
 use super::request::Call;
 use super::telling::Teller;
 use super::{ASK_TIMEOUT_MS, body, table};
+use crate::clock::now_ms;
 use crate::codec;
 use crate::http::{Problem, end_line, head_line, hex, line_of, push_line, read_hex, read_lines};
-use crate::platform::{call as ask, global_stub, now_ms, random_bytes};
+use crate::instance::random_bytes;
+use crate::objects::{call as ask, global_stub};
 use crate::summary::Seed;
 use crate::wire::{
     BeginExport, BeginExportReply, ExportAnswer, ExportCursor, ExportPage, ExportPosition,

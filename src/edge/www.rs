@@ -6,9 +6,9 @@ use worker::{Env, Headers, RequestInit};
 
 use super::answer::Answer;
 use super::request::Call;
+use crate::environment::setting;
 use crate::http::{Method, PAGE_POLICY, Problem, cache_control, content_type, decoded};
 use crate::log::report;
-use crate::platform::setting;
 use crate::settings::BeaconNames;
 
 pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {

@@ -3,7 +3,7 @@
 use worker::{DurableObject, Env, Headers, Request, Response, State, durable_object};
 
 use super::{ChartRules, Driver, GlobalSettings};
-use crate::platform::{keep_as_set, setting};
+use crate::environment::{keep_as_set, setting};
 use crate::settings::VisiblePosts;
 use crate::worker_host::WorkerHost;
 

@@ -36,7 +36,7 @@ export function readerAtTheDoor(address: string): bigint;
  */
 export function visitorAddress(peer: string, addresses: string | null): string | undefined;
 
-/** Whether memory is short for the largest body that anybody may send (src/platform.rs). */
+/** Whether memory is short for the largest body that anybody may send (src/instance.rs). */
 export function memoryIsSpent(): boolean;
 
 /** The global object's half in Wasm (src/global/object.rs). */
@@ -84,7 +84,7 @@ export interface Kept {
   expires_ms: number;
 }
 
-/** What Rust imports of src/js/glue.js (src/platform.rs). */
+/** What Rust imports of src/js/glue.js (src/edge/request.rs, ids.rs, shards.rs, answer.rs). */
 export interface Glue {
   look(request: Request, more: string): string;
   normalised(text: string): string;
@@ -122,7 +122,7 @@ export interface Health {
   knownOfShards(): string;
 }
 
-/** What Rust imports of src/js/instance.js (src/platform.rs). */
+/** What Rust imports of src/js/instance.js (src/instance.rs). */
 export interface Instance {
   end(): void;
   goOn(): void;

@@ -21,10 +21,10 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::backlog::Backlog;
 use super::places::{self, Held};
+use crate::clock::now_ms;
 use crate::codec;
 use crate::leaderboard::{Chart, Format, Leaderboard, Rendered};
 use crate::log::report;
-use crate::platform::now_ms;
 use crate::wire::{ChartReply, LiveRequest, MAX_CUTS_OF_ADDRESS, Refusal};
 
 /// How often charts are looked at for changes.

@@ -12,8 +12,12 @@ use super::live::Reader;
 use super::sockets::Sockets;
 use super::{Driver, Limits};
 use crate::codec;
-use crate::platform::{LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, answer, keep_as_set};
-use crate::wire::{AnnouncementReply, COUNTED, CountedInPart, REPEATED, RecordReply, Voter};
+use crate::environment::keep_as_set;
+use crate::objects::answer;
+use crate::wire::{
+    AnnouncementReply, COUNTED, CountedInPart, LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER,
+    REPEATED, RecordReply, Voter,
+};
 use crate::worker_host::WorkerHost;
 
 #[durable_object]

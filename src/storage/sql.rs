@@ -11,8 +11,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{SqlCursor, SqlStorageValue};
 
+use crate::instance::go_on;
 use crate::panics;
-use crate::platform::go_on;
 
 use super::{MAX_PART_BYTES, Storage, StorageError, StoredRow, Table, Write};
 

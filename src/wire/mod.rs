@@ -202,6 +202,13 @@ pub struct Told {
 /// of a few tenths of a second.
 pub const SHARDS_A_REQUEST: usize = 40;
 
+/// The header in which the Worker tells a shard which chart a socket is for.
+pub const LIVE_HEADER: &str = "X-Hitparade-Live";
+/// The headers that tell it whose socket it is, and how many its address may have there; none where
+/// addresses are not limited.
+pub const LIVE_ADDRESS_HEADER: &str = "X-Hitparade-Live-Address";
+pub const LIVE_LIMIT_HEADER: &str = "X-Hitparade-Live-Limit";
+
 /// Worker → global: how far telling shards some news has come, which takes more than one request.
 /// Remembered as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
