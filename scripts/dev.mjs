@@ -12,6 +12,7 @@ const USAGE = `usage: npm run dev -- NAME [OPTIONS]
   fuzz          bad input of every kind
   proxies       a thousand visitors through nginx, Caddy and HAProxy
   schemathesis  requests made from /openapi.json
+  pictures      every page in every state, as Chromium shows it
   types         TypeScript reads all JavaScript
   format        all JavaScript in one form
   cost          what a size needs and costs
@@ -29,6 +30,7 @@ const COMMANDS = {
   fuzz: () => import("./fuzz.mjs"),
   proxies: () => import("./proxies.mjs"),
   schemathesis: () => import("./schemathesis.mjs"),
+  pictures: () => import("./pictures.mjs"),
   types: () => import("./types.mjs"),
   format: () => import("./format.mjs"),
   cost: () => import("./cost.mjs"),

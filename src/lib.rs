@@ -73,6 +73,7 @@ pub mod mutants;
 mod mutants;
 #[cfg(target_arch = "wasm32")]
 mod objects;
+pub mod pages;
 mod panics;
 pub mod play;
 pub mod region;

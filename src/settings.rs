@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::pages::OwnPages;
 use crate::topology::{check_hint, check_region_id};
 use crate::visitor::{Proxies, continent_of, continents};
 use crate::window::MAX_DAYS;
@@ -32,6 +33,7 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
     let [beacon, plays] = ["BEACON_PATH", "PLAYS_PATH"].map(&setting);
     BeaconNames::read(beacon.as_deref(), plays.as_deref())?;
     Proxies::read(&setting)?;
+    OwnPages::read(&setting)?;
     for name in TOKENS {
         if let Some(secret) = setting(name) {
             read_tokens(name, &secret)?;
@@ -439,6 +441,8 @@ mod tests {
             ("RETENTION_DAYS", "1", "0"),
             ("RETENTION_DAYS", "800", "a year"),
             ("LOG_REQUESTS", "all", "yes"),
+            ("PAGE_TIMEFRAME", "7d", "a week"),
+            ("PAGE_REGIONS", "false", "no"),
             ("NORMALISE_IDS", "TRUE", "yes"),
             ("REQUIRE_KNOWN_POSTS", "1", "on"),
             ("REQUIRE_KNOWN_POSTS", "auto", "maybe"),

@@ -2,19 +2,24 @@
  * A chart on any page:
  *
  *   <script type="module" src="https://charts.example/widget.js"></script>
- *   <top-posts region="NA" timeframe="24h" k="10"></top-posts>
+ *   <top-posts region="NA" timeframe="7d" k="10" images><h2 slot="title">Most played this week</h2></top-posts>
  *
  * | attribute | what | default |
  * |---|---|---|
  * | `region` | a region's id, or `global` | `global` |
- * | `timeframe` | `15m`, `1h`, `24h`, `7d`, `30d`, `all` | `24h` |
+ * | `timeframe` | `15m`, `1h`, `24h`, `7d`, `30d`, `all`, any that the service takes | `24h` |
+ * | `from`, `to` | RFC 3339: that span in its place; without `to`, until now | |
  * | `k` | how many, 1 to 100 | 10 |
  * | `sort` | `views`, `rising`, `distinctive` | `views` |
  * | `counts` | `off` leaves out counts and bars | |
+ * | `images` | the catalog's pictures | |
+ * | `link` | where a title leads for which the catalog has no `url`: `/songs/{id}`; `off`: titles are no links | |
  * | `server` | where the charts are, if not where this file is | |
  *
+ * What stands in it with `slot="title"` comes above the list.
+ *
  * Colours and type come from the page around it; `--top-posts-accent`, `--top-posts-soft`, `--top-posts-line`,
- * `--top-posts-radius` and `--top-posts-row` (height of a row) change them, `::part(row|rank|title|author|count|bar)`
+ * `--top-posts-radius` and `--top-posts-row` (height of a row) change them, `::part(row|rank|image|title|author|count|bar)`
  * does the rest. It asks for nothing but the chart, while it is in view; what comes from the chart goes in as text.
  */
 
@@ -24,11 +29,13 @@ const HERE = new URL('.', import.meta.url).href;
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
-:host { display: block; position: relative; --row: var(--top-posts-row, 3.25em); --soft: var(--top-posts-soft, color-mix(in srgb, currentColor 70%, transparent)); --line: var(--top-posts-line, color-mix(in srgb, currentColor 14%, transparent)); --accent: var(--top-posts-accent, #c93a17); }
+:host { display: block; --row: var(--top-posts-row, 3.25em); --soft: var(--top-posts-soft, color-mix(in srgb, currentColor 70%, transparent)); --line: var(--top-posts-line, color-mix(in srgb, currentColor 14%, transparent)); --accent: var(--top-posts-accent, #c93a17); }
 :host([hidden]) { display: none; }
+div { position: relative; }
 ol { list-style: none; margin: 0; padding: 0; min-height: calc(var(--rows) * var(--row)); }
 li { position: relative; display: flex; align-items: center; gap: .75em; height: var(--row); }
 .rank { flex: none; min-width: 1.6em; text-align: end; color: var(--soft); font-variant-numeric: tabular-nums; }
+.image { flex: none; width: calc(var(--row) * .8); height: calc(var(--row) * .8); object-fit: cover; border-radius: var(--top-posts-radius, 0); background: var(--line); }
 .what { flex: 1; min-width: 0; }
 .what > * { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: -webkit-match-parent; text-align: match-parent; }
 .title { font-weight: 600; color: inherit; text-decoration: none; }
@@ -43,19 +50,25 @@ p { position: absolute; inset: 0 0 auto; margin: 0; color: var(--soft); }
 @media (prefers-reduced-motion: reduce) { .bar::after { transition: none; } }
 `);
 
-/** @typedef {{ rank: number, post_id: string, author: string | null, content: string | null, url: string | null, view_count: number }} Entry */
+/** @typedef {{ rank: number, post_id: string, author: string | null, content: string | null, url: string | null, image: string | null, view_count: number, compared?: { times: number } | null }} Entry */
+/** @typedef {{ top: number, images: boolean, link: string | null }} Look how rows are filled; `link`: of titles without a `url`, or `off` */
 
 const number = new Intl.NumberFormat();
+/** What the order is made of: plays, or by how much there are more than there were. @param {Entry} entry */
+const size = (entry) => entry.compared?.times ?? entry.view_count;
 
 class TopPosts extends HTMLElement {
-  static observedAttributes = ['region', 'timeframe', 'k', 'sort', 'counts', 'server', 'aria-label'];
+  static observedAttributes = ['region', 'timeframe', 'k', 'from', 'to', 'sort', 'counts', 'images', 'link', 'server', 'aria-label'];
 
   #root = this.attachShadow({ mode: 'open' });
   #list = document.createElement('ol');
   #note = document.createElement('p');
+  #body = document.createElement('div');
   /** @type {Map<string, HTMLElement>} */
   #rows = new Map();
   #url = '';
+  /** @type {Entry[]} */
+  #entries = [];
   #seen = false;
   #failures = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -71,7 +84,10 @@ class TopPosts extends HTMLElement {
   constructor() {
     super();
     this.#root.adoptedStyleSheets = [sheet];
-    this.#root.append(this.#list, this.#note);
+    const title = document.createElement('slot');
+    title.name = 'title';
+    this.#body.append(this.#list, this.#note);
+    this.#root.append(title, this.#body);
     this.#list.part.add('list');
   }
 
@@ -96,13 +112,15 @@ class TopPosts extends HTMLElement {
   #read() {
     const get = (/** @type {string} */ name, /** @type {string} */ otherwise) => this.getAttribute(name) || otherwise;
     const k = Math.min(100, Math.max(1, parseInt(get('k', '10'), 10) || 10));
-    const query = { region: get('region', 'global'), timeframe: get('timeframe', '24h'), k: String(k), sort: get('sort', 'views') };
+    const span = ['from', 'to'].filter((name) => this.getAttribute(name)).map((name) => [name, get(name, '')]);
+    const window = span.length ? Object.fromEntries(span) : { timeframe: get('timeframe', '24h') };
+    const query = { region: get('region', 'global'), ...window, k: String(k), sort: get('sort', 'views') };
     this.#list.style.setProperty('--rows', String(k));
     this.#list.className = this.getAttribute('counts') === 'off' ? 'quiet' : '';
     this.#list.ariaLabel = get('aria-label', `Top ${k}`);
     const server = new URL(get('server', HERE), document.baseURI).href.replace(/\/?$/, '/');
     const url = `${server}top-posts?${new URLSearchParams(query)}`;
-    if (url === this.#url) return;
+    if (url === this.#url) return this.#show(this.#entries);
     this.#url = url;
     this.#failures = 0;
     this.#show([]);
@@ -117,7 +135,10 @@ class TopPosts extends HTMLElement {
     if (!this.isConnected || !this.#seen || document.hidden) return;
     const mine = (this.#request = new AbortController());
     const timeout = setTimeout(() => mine.abort(), 10_000);
-    const url = this.#url;
+    const url = new URL(this.#url);
+    // Until now, which goes on: to the full minute, so that all who look ask the same.
+    const { searchParams: query } = url;
+    if (query.has('from') && !query.has('to')) query.set('to', new Date(Math.ceil(Date.now() / 60_000) * 60_000).toISOString());
     try {
       // No header of our own: a foreign origin would have to ask for leave first, every time.
       const response = await fetch(url, { signal: mine.signal, credentials: 'omit', referrerPolicy: 'no-referrer' });
@@ -141,9 +162,13 @@ class TopPosts extends HTMLElement {
   /** @param {Entry[]} entries */
   #show(entries) {
     const list = this.#list;
+    this.#entries = entries;
     const before = new Map([...this.#rows].map(([id, row]) => [id, row.offsetTop]));
-    const top = Math.max(1, ...entries.map((entry) => entry.view_count));
-    const rows = new Map(entries.map((entry) => [entry.post_id, fill(this.#rows.get(entry.post_id) ?? create(), entry, top)]));
+    const counts = entries.map(size);
+    // Bars that are all the same would tell nothing.
+    const top = Math.min(...counts) === Math.max(...counts) ? Infinity : Math.max(...counts);
+    const look = { top, images: this.hasAttribute('images'), link: this.getAttribute('link') };
+    const rows = new Map(entries.map((entry) => [entry.post_id, fill(this.#rows.get(entry.post_id) ?? create(), entry, look)]));
     this.#rows = rows;
     if (!entries.length || [...rows.values()].some((row, place) => row !== list.children[place])) list.replaceChildren(...rows.values());
     else while (list.children.length > rows.size) list.lastElementChild?.remove();
@@ -174,8 +199,8 @@ function create() {
   return row;
 }
 
-/** @param {HTMLElement} row @param {Entry} entry @param {number} top */
-function fill(row, entry, top) {
+/** @param {HTMLElement} row @param {Entry} entry @param {Look} look */
+function fill(row, entry, { top, images, link }) {
   const put = (/** @type {string} */ name, /** @type {string} */ text) => {
     const cell = /** @type {HTMLElement} */ (row.querySelector(`.${name}`));
     if (cell.textContent !== text) cell.textContent = text;
@@ -184,8 +209,9 @@ function fill(row, entry, top) {
   put('rank', String(entry.rank));
   put('author', entry.author ?? '').hidden = !entry.author;
   put('count', number.format(entry.view_count));
-  put('bar', '').style.setProperty('--share', String(entry.view_count / top));
-  const url = /^https?:\/\//i.test(entry.url ?? '') ? entry.url : null;
+  put('bar', '').style.setProperty('--share', String(size(entry) / top));
+  putImage(row, images ? entry.image : null, images);
+  const url = link === 'off' ? null : safe(entry.url) ?? safe(link?.replaceAll('{id}', encodeURIComponent(entry.post_id)));
   let title = put('title', entry.content || entry.post_id);
   if ((title.localName === 'a') !== (url !== null)) {
     const other = document.createElement(url ? 'a' : 'span');
@@ -203,6 +229,27 @@ function fill(row, entry, top) {
     title.target = window === window.top ? '' : '_top';
   }
   return row;
+}
+
+/** Data may name any scheme; only these two are followed. @param {string | null | undefined} url */
+function safe(url) {
+  const parsed = url && URL.canParse(url, document.baseURI) ? new URL(url, document.baseURI) : null;
+  return parsed && /^https?:$/.test(parsed.protocol) ? parsed.href : null;
+}
+
+/** Where pictures are wanted, a post without one keeps the place of one. @param {HTMLElement} row @param {string | null} url @param {boolean} wanted */
+function putImage(row, url, wanted) {
+  let image = /** @type {HTMLImageElement | null} */ (row.querySelector('.image'));
+  if (!wanted) return image?.remove();
+  const source = safe(url) ?? '';
+  if (image?.dataset.source === source) return;
+  image?.remove();
+  image = /** @type {HTMLImageElement} */ (document.createElement(source ? 'img' : 'span'));
+  image.className = 'image';
+  image.part.add('image');
+  image.dataset.source = source;
+  if (source) Object.assign(image, { alt: '', loading: 'lazy', decoding: 'async', referrerPolicy: 'no-referrer', onerror: () => putImage(row, null, true), src: source });
+  row.querySelector('.rank')?.after(image);
 }
 
 if (!customElements.get('top-posts')) customElements.define('top-posts', TopPosts);

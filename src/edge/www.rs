@@ -2,39 +2,57 @@
 //!
 //! The bare runtime gives files without a type, so types are set here (`src/http/files.rs`).
 
+use siphasher::sip::SipHasher13;
 use worker::{Env, Headers, RequestInit};
 
 use super::answer::Answer;
 use super::request::Call;
 use crate::environment::setting;
-use crate::http::{Method, PAGE_POLICY, Problem, cache_control, content_type, decoded};
+use crate::http::{
+    LOCAL_PICTURES, Method, PAGE_POLICY, Problem, cache_control, content_type, decoded, is_local,
+    lists_etag,
+};
 use crate::log::report;
+use crate::pages::{OwnPages, may_be_own};
 use crate::settings::BeaconNames;
 
+const HTML: &str = "text/html";
+const NOT_FOUND_PAGE: &str = "/404.html";
+
 pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
-    let nothing = || Problem::not_found("there is nothing at this path");
     let path = match decoded(&call.path)?.as_str() {
         "/" => "/index.html".to_owned(),
+        "/status" => "/status.html".to_owned(),
         path => path.to_owned(),
     };
-    let content_type = content_type(&path).ok_or_else(nothing)?;
+    let accept = call.header("Accept").unwrap_or_default();
+    match file(call, &path, &method).await {
+        // Whoever followed a wrong link reads a page; programs read the problem.
+        Err(problem) if problem.status == 404 && method == Method::Get && accept.contains(HTML) => {
+            let page = file(call, NOT_FOUND_PAGE, &method).await;
+            let page = page.map(|page| page.with_status(404).with_header("Vary", "Accept"));
+            page.map_err(|_| problem)
+        }
+        answered => answered,
+    }
+}
+
+async fn file(call: &Call, path: &str, method: &Method) -> Result<Answer, Problem> {
+    let nothing = || Problem::not_found("there is nothing at this path");
+    let content_type = content_type(path).ok_or_else(nothing)?;
     if path.contains("..") || path.contains('\\') {
         return Err(nothing());
     }
-    let is_beacon = matches!(path.as_str(), "/beacon.js" | "/beacon.mjs");
-    let names = if is_beacon {
-        beacon_names(&call.env)
-    } else {
-        BeaconNames::default()
-    };
-    let is_as_stored = names == BeaconNames::default();
+    let own = Own::of(call, path);
     let assets = call.env.assets("ASSETS").map_err(|_| nothing())?;
     let headers = Headers::new();
-    // The tag of the file says nothing about the names that are put into it.
-    if let Some(known) = call.header("If-None-Match").filter(|_| is_as_stored) {
-        headers
-            .set("If-None-Match", &known)
-            .map_err(|_| nothing())?;
+    // The tag of the file says nothing about what is put into it.
+    let known = call.header("If-None-Match");
+    if let Some(known) = known
+        .as_deref()
+        .filter(|_| own.is_none() && path != NOT_FOUND_PAGE)
+    {
+        headers.set("If-None-Match", known).map_err(|_| nothing())?;
     }
     let mut init = RequestInit::new();
     init.with_headers(headers);
@@ -45,30 +63,75 @@ pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
     if !matches!(response.status_code(), 200 | 304) {
         return Err(nothing());
     }
-    if method != Method::Get {
+    if *method != Method::Get {
         return Err(Problem::method_not_allowed(&[Method::Get]));
     }
-    let etag = response.headers().get("ETag").ok().flatten();
-    let etag = etag.filter(|_| is_as_stored);
-    let answer = if is_as_stored {
-        Answer::passed(response)
-    } else {
-        let script = response.text().await.map_err(|_| nothing())?;
-        Answer::bytes(content_type, names.put_into(&script).into_bytes())
+    let (answer, etag) = match own {
+        None => {
+            let etag = response.headers().get("ETag").ok().flatten();
+            (Answer::passed(response), etag)
+        }
+        Some(own) => {
+            let text = response.text().await.map_err(|_| nothing())?;
+            let text = own.put_into(path, text);
+            let etag = format!("\"{:016x}\"", SipHasher13::new().hash(text.as_bytes()));
+            let is_known = known.is_some_and(|known| lists_etag(&known, &etag));
+            let answer = match is_known && path != NOT_FOUND_PAGE {
+                true => Answer::empty(304),
+                false => Answer::bytes(content_type, text.into_bytes()),
+            };
+            (answer, Some(etag))
+        }
     };
     let mut answer = answer
         .with_header("Content-Type", content_type)
-        .with_header("Cache-Control", cache_control(&path))
+        .with_header("Cache-Control", cache_control(path))
         .with_header("Cross-Origin-Resource-Policy", "cross-origin");
     if let Some(etag) = etag {
         answer = answer.with_header("ETag", etag);
     }
-    if content_type.starts_with("text/html") {
+    if content_type.starts_with(HTML) {
+        let local = if is_local(&call.seen.url) {
+            LOCAL_PICTURES
+        } else {
+            ""
+        };
         return Ok(answer
-            .with_header("Content-Security-Policy", PAGE_POLICY)
+            .with_header("Content-Security-Policy", format!("{PAGE_POLICY}{local}"))
             .with_header("Referrer-Policy", "no-referrer"));
     }
     Ok(answer)
+}
+
+/// What of the settings goes into a file.
+enum Own {
+    Beacon(BeaconNames),
+    Pages(OwnPages),
+}
+
+impl Own {
+    /// None where the file goes out as it is stored.
+    fn of(call: &Call, path: &str) -> Option<Self> {
+        if matches!(path, "/beacon.js" | "/beacon.mjs") {
+            let names = beacon_names(&call.env);
+            return (names != BeaconNames::default()).then_some(Own::Beacon(names));
+        }
+        if !may_be_own(path) {
+            return None;
+        }
+        let pages = OwnPages::read(|name| setting(&call.env, name)).unwrap_or_else(|error| {
+            report!("worker", "{error}");
+            None
+        });
+        pages.map(Own::Pages)
+    }
+
+    fn put_into(&self, path: &str, text: String) -> String {
+        match self {
+            Own::Beacon(names) => names.put_into(&text),
+            Own::Pages(pages) => pages.put_into(path, &text).unwrap_or(text),
+        }
+    }
 }
 
 /// What the settings call the beacon; its usual names where they are wrong.

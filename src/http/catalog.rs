@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::problem::Problem;
+use super::query::is_local;
 use crate::leaderboard::{Count, NamedWindow};
 use crate::play::{
     MAX_PLAYS_TRUSTED, NormaliseId, Refused, check_post_id, lines, normalised_id,
@@ -185,15 +186,22 @@ pub fn check_card(
         }
     }
     for (name, link) in [("url", url), ("image", image)] {
-        if link.as_ref().is_some_and(|link| !is_https(link)) {
-            return Err(format!("{name} is an address that begins with https://"));
+        if link.as_ref().is_some_and(|link| !is_link(link)) {
+            return Err(format!(
+                "{name} is an address that begins with https://, or with http://localhost"
+            ));
         }
     }
     Ok(())
 }
 
-fn is_https(link: &str) -> bool {
-    Url::parse(link).is_ok_and(|url| url.scheme() == "https" && url.has_host())
+/// An address that is safe to follow, or one of the machine that it is read on.
+fn is_link(link: &str) -> bool {
+    Url::parse(link).is_ok_and(|url| match url.scheme() {
+        "https" => url.has_host(),
+        "http" => is_local(link),
+        _ => false,
+    })
 }
 
 pub fn entry_json(entry: &CatalogEntry) -> Value {

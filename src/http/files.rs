@@ -2,8 +2,10 @@
 
 /// Lets pages run and load only what is ours, and images that the catalog names.
 pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    connect-src 'self'; img-src 'self' https: data:; font-src 'self'; manifest-src 'self'; \
-    base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
+    connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
+    frame-ancestors 'self'; img-src 'self' https: data:";
+/// Behind [`PAGE_POLICY`]: pictures of a site in the making, on the machine where both are.
+pub const LOCAL_PICTURES: &str = " http://localhost:* http://127.0.0.1:*";
 
 /// The modules of a page must be of one release, so they are asked about each time. What other
 /// sites embed may be an hour old.

@@ -141,7 +141,7 @@ test("a post's page: counts, spans that the arrow keys read, regions", async () 
   await shows(page, LEADERS);
 
   const none = await open("/?post=never");
-  await eventually(async () => assert.match(await text(none, "#post"), /Nobody has played this/));
+  await eventually(async () => assert.match(await text(none, "#post"), /Nobody has played “never” yet[^]*To the chart/));
 });
 
 test("a hostile catalog is text, everywhere", async () => {
@@ -436,7 +436,7 @@ test("the page of the widget gives two lines that work when copied", async () =>
   await page.getByLabel("Region").selectOption("Mars");
   await page.getByLabel("Length").selectOption("3");
   const lines = await text(page, "#code");
-  assert.equal(lines, `<script type="module" src="${service.url}/widget.js"></script>\n<top-posts region="Mars" timeframe="24h" k="3"></top-posts>`);
+  assert.equal(lines, `<script type="module" src="${service.url}/widget.js"></script>\n<top-posts region="Mars" timeframe="7d" k="3"><h2 slot="title">Most played this week</h2></top-posts>`);
   await eventually(async () => assert.match(await page.locator("#preview ol").innerText(), /First song/));
 
   const site = await startSite(lines);
@@ -444,15 +444,61 @@ test("the page of the widget gives two lines that work when copied", async () =>
     const copy = await (await browser.newContext()).newPage();
     await copy.goto(site.url);
     await eventually(async () => assert.match(await copy.locator("top-posts ol").innerText(), /First song/));
+    assert.equal(await copy.getByRole("heading").innerText(), "Most played this week");
   } finally {
     site.stop();
   }
 });
 
-/** Somebody else's page, on another origin. @param {string} html @param {string} [policy] */
-async function startSite(html, policy) {
+test("everything that the page of the widget offers is in its lines, and in what it shows", async () => {
+  const page = await open("/widget.html");
+  await page.getByLabel("Region").selectOption("Mars");
+  await page.getByLabel("Title", { exact: true }).fill('R&B <"now">');
+  await page.getByLabel("Timeframe").selectOption("span");
+  await page.getByLabel("From", { exact: true }).fill("2026-01-01T00:00");
+  await page.getByLabel("Titles lead to").selectOption("own");
+  await page.getByLabel("Its address").fill("/songs/{id}?a&b");
+  await page.getByLabel("Pictures").check();
+  await page.getByLabel("Counts and bars").uncheck();
+  const from = await page.evaluate(() => new Date("2026-01-01T00:00").toISOString());
+  assert.equal(
+    (await text(page, "#code")).split("\n")[1],
+    `<top-posts region="Mars" from="${from}" k="10" images counts="off" link="/songs/{id}?a&amp;b"><h2 slot="title">R&amp;B &lt;"now"></h2></top-posts>`,
+  );
+  assert.equal(await text(page, "#preview-title"), 'R&B <"now">');
+  await eventually(async () => assert.match(await page.locator("#preview ol").innerText(), /^1\s+First song\s+Somebody\s+2\s+two\s+3\s+three$/));
+  assert.equal(await page.locator("#preview .image").count(), 3);
+  assert.deepEqual(await page.locator("#preview a").evaluateAll((links) => links.map((link) => link.href)), [
+    "https://example.com/one", `${service.url}/songs/two?a&b`, `${service.url}/songs/three?a&b`,
+  ]);
+  await page.getByLabel("Titles lead to").selectOption("off");
+  await eventually(async () => assert.equal(await page.locator("#preview a").count(), 0));
+});
+
+test("pictures of a site in the making are taken on the machine that it is made on", async () => {
+  const picture = await startSite('<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>', undefined, "image/svg+xml");
+  const image = `${picture.url}cover.svg`;
+  try {
+    for (const [address, status] of [[image, 200], ["http://example.com/cover.svg", 400]]) {
+      assert.equal((await service.put("/posts/two", { image: address })).status, status, address);
+    }
+    const loaded = (page, selector) => eventually(async () => assert.ok(await page.locator(selector).first().evaluate((shown) => shown.complete && shown.naturalWidth > 0)));
+    const page = await open("/?region=Mars");
+    await loaded(page, ".cover img");
+    const widget = await open("/widget.html");
+    await widget.getByLabel("Region").selectOption("Mars");
+    await widget.getByLabel("Pictures").check();
+    await loaded(widget, "#preview img.image");
+  } finally {
+    picture.stop();
+    assert.equal((await service.put("/posts/two", { image: null })).status, 200);
+  }
+});
+
+/** Somebody else's page, on another origin. @param {string} html @param {string} [policy] @param {string} [type] */
+async function startSite(html, policy, type = "text/html") {
   const server = createServer((_, response) => {
-    response.setHeader("Content-Type", "text/html");
+    response.setHeader("Content-Type", type);
     if (policy) response.setHeader("Content-Security-Policy", policy);
     response.end(html);
   });

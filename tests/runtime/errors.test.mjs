@@ -50,6 +50,7 @@ const putPost = (path, body) => open.put(`/posts${path}`, body);
 const PROBLEMS = {
   bad_cursor: [400, () => open.fetch("/export?cursor=made-up", { headers: ADMIN })],
   bad_envelope: [400, () => play({ client: "x".repeat(65), seq: 0, plays: [A_PLAY] })],
+  bad_format: [400, () => open.fetch("/top-posts?format=xml")],
   bad_import: [400, () => open.request("POST", "/import?seed=1&id=2&row=0", '{"kind":"end"}', ADMIN)],
   bad_k: [400, () => open.fetch("/top-posts?k=1001")],
   bad_key: [400, () => play(A_PLAY, { "idempotency-key": "x".repeat(257) })],

@@ -1,12 +1,13 @@
 /**
  * The dashboard: reads the address, watches one chart, and hands what arrives to its parts.
  */
-import { chartQuery, get, setReadToken } from './api.js';
+import { chartQuery, get, hasReadToken, setReadToken } from './api.js';
 import { showAside } from './aside.js';
 import { createChart } from './chart.js';
 import { createControls } from './controls.js';
 import * as format from './format.js';
 import { watch } from './live.js';
+import { OWN } from './own.js';
 import { GLOBAL, SORTS, hrefOf, readState, timeframeWords } from './state.js';
 import { createStatus } from './status.js';
 import { whyOf } from './why.js';
@@ -28,6 +29,12 @@ let watching;
 /** @type {ReturnType<typeof showAside> | undefined} */
 let aside;
 let leavePost = () => {};
+
+for (const [name, figure] of [['plays', 'total'], ['rate', 'rate'], ['window', 'window']]) {
+  /** @type {HTMLElement} */ (element(figure).parentElement).hidden = !OWN.figures.includes(name);
+}
+element('figures').hidden = OWN.figures.length === 0;
+element('region-choice').hidden = !OWN.regions;
 
 const status = createStatus();
 const controls = createControls((change) => go({ ...state, ...change }));
@@ -73,13 +80,15 @@ function openBoard() {
   // What is not known of this chart is not that of the last one.
   for (const figure of ['total', 'rate', 'window']) element(figure).textContent = '–';
   element('footnote').textContent = '\u00a0';
+  /** @type {HTMLAnchorElement} */ (element('as-json')).href = `./top-posts?${chartQuery(state)}`;
+  /** @type {HTMLAnchorElement} */ (element('as-csv')).href = `./top-posts?${chartQuery(state)}&format=csv`;
   aside = showAside(state, regions);
   watching = watch(chartQuery(state), { data: arrived, failed, alive: status.alive });
 }
 
 /** @param {string} postId */
 async function openPost(postId) {
-  document.title = 'Hitparade';
+  document.title = OWN.title;
   const { showPost } = await import('./post.js');
   if (state.post === postId) leavePost = showPost(element('post'), { ...state, post: postId }, () => regions, status, go);
 }
@@ -88,13 +97,13 @@ const regionName = () =>
   state.region === GLOBAL ? 'Worldwide' : (regions.find((region) => region.region_id === state.region)?.region_name ?? state.region);
 
 function headline() {
-  const place = state.region === GLOBAL ? 'worldwide' : `in ${regionName()}`;
+  const place = !OWN.regions ? '' : state.region === GLOBAL ? ' worldwide' : ` in ${regionName()}`;
   const start = { views: `Top ${state.k}`, rising: 'Rising', distinctive: 'Distinctive' }[state.sort];
-  element('headline').textContent = `${start} ${place}`;
+  element('headline').textContent = `${start}${place}`;
   const what = SORTS.find(([value]) => value === state.sort)?.[2];
   const words = timeframeWords(state.timeframe);
   element('explain').textContent = what || `Most played ${words}`;
-  document.title = `${start} ${place} · Hitparade`;
+  document.title = `${start}${place} · ${OWN.title}`;
 }
 
 /** @param {Chart} answer @param {string} over */
@@ -111,6 +120,7 @@ function arrived(answer, over) {
     return;
   }
   hidePanel();
+  element('aside').hidden = !OWN.regions;
   showRows(answer);
   element('footnote').textContent = footnote(answer);
 }
@@ -148,6 +158,7 @@ function showPanel(kind, title, text, ...more) {
   const panel = element('panel');
   const key = JSON.stringify([kind, title, text]);
   element('chart').hidden = true;
+  element('data').hidden = true;
   element('footnote').textContent = '\u00a0';
   panel.hidden = false;
   if (panel.dataset.key === key) return;
@@ -165,6 +176,8 @@ function hidePanel() {
   panel.hidden = true;
   delete panel.dataset.key;
   element('chart').hidden = false;
+  // A link shows no key.
+  element('data').hidden = hasReadToken();
 }
 
 /** @param {string} label @param {() => void} act */
@@ -184,16 +197,20 @@ function showEmpty() {
     else showPanel('empty', 'Nothing stands out for sure', 'No post is played more here than elsewhere by more than chance.', back);
     return;
   }
+  const more = state.timeframe === 'all' ? [] : [button('Look at all time', () => go({ ...state, timeframe: 'all' }))];
+  if (regions.some((region) => region.views_24h > 0)) return showPanel('empty', 'Nothing was played here yet', 'The first play shows up by itself.', ...more);
+  // Whoever sets it up looks at it now, and nobody else.
   const command = document.createElement('pre');
   command.tabIndex = 0;
   command.textContent = `curl ${new URL('./plays', document.baseURI)} -H 'Content-Type: application/json' -d '{"post_id": "hello"}'`;
-  const more = state.timeframe === 'all' ? [] : [button('Look at all time', () => go({ ...state, timeframe: 'all' }))];
-  showPanel('empty', 'Nothing was played here yet', 'The first play shows up by itself. To send one:', command, ...more);
+  showPanel('empty', 'Nothing was played yet', 'The first play shows up by itself. To send one:', command, ...more);
 }
 
 /** @param {import('./api.js').RequestFailed} error @param {number} retryInMs */
 function showError(error, retryInMs) {
   const again = button('Try again now', () => watching?.now());
+  // What stands beside it would be as empty.
+  if (error.status !== 404) element('aside').hidden = true;
   if (!navigator.onLine) {
     showPanel('offline', 'You are offline', 'The chart comes by itself when you are back.', again);
   } else if (error.status === 404 && state.region !== GLOBAL) {
@@ -210,6 +227,7 @@ function showError(error, retryInMs) {
 }
 
 function showLocked() {
+  element('aside').hidden = true;
   const form = document.createElement('form');
   const label = document.createElement('label');
   label.textContent = 'Key ';

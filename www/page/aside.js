@@ -4,6 +4,7 @@
  */
 import { chartQuery, get, titleOf } from './api.js';
 import * as format from './format.js';
+import { OWN } from './own.js';
 import { GLOBAL, hrefOf } from './state.js';
 
 /**
@@ -60,7 +61,7 @@ export function showAside(state, regions) {
   let world = null;
   /** @type {Chart | null} */
   let here = null;
-  const inRegion = state.region !== GLOBAL;
+  const inRegion = OWN.regions && state.region !== GLOBAL;
 
   element('beside').hidden = !inRegion;
   if (inRegion) {
@@ -74,8 +75,9 @@ export function showAside(state, regions) {
 
   // Regions that nothing came from are left out, as long as there are others.
   const played = regions.filter((region) => region.views_24h > 0);
-  const asked = [...(played.length ? played : regions)].sort((a, b) => b.views_24h - a.views_24h).slice(0, REGIONS_AT_MOST);
+  const asked = !OWN.regions ? [] : [...(played.length ? played : regions)].sort((a, b) => b.views_24h - a.views_24h).slice(0, REGIONS_AT_MOST);
   element('ones').hidden = asked.length === 0;
+  element('aside').hidden = !OWN.regions;
   const list = element('ones-list');
   const tiles = asked.map((region) => tile(region, state));
   list.replaceChildren(...tiles);

@@ -46,13 +46,13 @@ export function createChart(list, template, hrefOf) {
     const first = rows.size === 0;
     const before = first ? new Map() : positions(rows);
     const focused = document.activeElement;
-    const top = Math.max(1, ...entries.map((entry) => entry.view_count_max));
+    const bars = barsOf(entries);
     const covers = entries.some((entry) => safeUrl(entry.image));
 
     const next = new Map();
     for (const entry of entries) {
       const row = rows.get(entry.post_id) ?? create(entry.post_id);
-      fill(row, entry, { top, moves, covers, why: why(entry), href: hrefOf(entry.post_id) });
+      fill(row, entry, { bar: bars(entry), moves, covers, why: why(entry), href: hrefOf(entry.post_id) });
       next.set(entry.post_id, row);
     }
     rows = next;
@@ -77,9 +77,9 @@ export function createChart(list, template, hrefOf) {
 /**
  * @param {HTMLElement} row
  * @param {Entry} entry
- * @param {{ top: number, moves: boolean, covers: boolean, why: string, href: string }} context
+ * @param {{ bar: Bar, moves: boolean, covers: boolean, why: string, href: string }} context
  */
-function fill(row, entry, { top, moves, covers, why, href }) {
+function fill(row, entry, { bar, moves, covers, why, href }) {
   const title = /** @type {HTMLAnchorElement} */ (find('.title', row));
   setText(title, titleOf(entry));
   title.dir = 'auto';
@@ -101,7 +101,27 @@ function fill(row, entry, { top, moves, covers, why, href }) {
   setText(find('.rank', row), String(entry.rank));
   fillMove(find('.move', row), entry, moves);
   fillCover(find('.cover', row), entry, covers);
-  fillCount(row, entry, top);
+  fillCount(row, entry, bar);
+}
+
+/** @typedef {{ sure: number, most: number }} Bar shares of the longest one, 0 to 1 */
+
+/**
+ * Bars show what the order is made of: plays, or by how much there are more than there were. Where all
+ * are the same they would tell nothing, and there are none.
+ * @param {Entry[]} entries @returns {(entry: Entry) => Bar}
+ */
+function barsOf(entries) {
+  /** @param {Entry} entry @returns {Bar} */
+  const length = ({ compared, view_count_min, view_count_max }) =>
+    compared ? { sure: compared.times, most: compared.times } : { sure: view_count_min, most: view_count_max };
+  const lengths = entries.map(length);
+  const top = Math.max(Number.MIN_VALUE, ...lengths.map(({ most }) => most));
+  if (lengths.every(({ sure }) => sure === top)) return () => ({ sure: 0, most: 0 });
+  return (entry) => {
+    const { sure, most } = length(entry);
+    return { sure: sure / top, most: most / top };
+  };
 }
 
 /** @param {HTMLElement} cell @param {Entry} entry @param {boolean} moves */
@@ -150,8 +170,8 @@ function fillCover(cell, entry, covers) {
 /** @param {Entry} entry the first character a reader would see as one */
 const initial = (entry) => (Array.from(titleOf(entry).trim())[0] ?? '').toLocaleUpperCase();
 
-/** @param {HTMLElement} row @param {Entry} entry @param {number} top */
-function fillCount(row, entry, top) {
+/** @param {HTMLElement} row @param {Entry} entry @param {Bar} length */
+function fillCount(row, entry, { sure, most }) {
   const exact = entry.view_count_min === entry.view_count_max;
   setText(find('.count', row), format.count(entry.view_count));
   const bounds = /** @type {HTMLButtonElement} */ (find('.bounds', row));
@@ -164,8 +184,8 @@ function fillCount(row, entry, top) {
   setText(find('.tip', row), exact && entry.certain ? '' : words);
 
   const bar = find('.bar', row);
-  bar.style.setProperty('--sure', String(entry.view_count_min / top));
-  bar.style.setProperty('--most', String(entry.view_count_max / top));
+  bar.style.setProperty('--sure', String(sure));
+  bar.style.setProperty('--most', String(most));
 }
 
 /** @param {HTMLElement} element @param {string} text */

@@ -4,6 +4,7 @@
 import { get, serverNow, titleOf } from './api.js';
 import { radios } from './controls.js';
 import * as format from './format.js';
+import { OWN } from './own.js';
 import { createSeries } from './series.js';
 import { GLOBAL, TIMEFRAMES, hrefOf, safeUrl, timeframeWords } from './state.js';
 
@@ -48,9 +49,9 @@ function link(label, state) {
 export function showPost(article, state, regions, status, go) {
   const nameOf = (/** @type {string} */ id) =>
     id === GLOBAL ? 'Worldwide' : (regions().find((region) => region.region_id === id)?.region_name || id);
-  const inPlace = state.region === GLOBAL ? 'worldwide' : `in ${nameOf(state.region)}`;
+  const inPlace = !OWN.regions ? '' : state.region === GLOBAL ? ' worldwide' : ` in ${nameOf(state.region)}`;
 
-  const back = link(state.region === GLOBAL ? 'Worldwide chart' : `Chart of ${nameOf(state.region)}`, { ...state, post: null });
+  const back = link(!OWN.regions ? 'Chart' : state.region === GLOBAL ? 'Worldwide chart' : `Chart of ${nameOf(state.region)}`, { ...state, post: null });
   back.className = 'back';
   const head = make('header', 'head');
   const strip = make('div', 'strip');
@@ -76,10 +77,11 @@ export function showPost(article, state, regions, status, go) {
   places.dataset.testid = 'by-region';
   where.append(make('h2', '', 'By region'), places);
   const body = make('div', 'body');
+  where.hidden = !OWN.regions;
   body.append(controls, figures, line, where);
   article.replaceChildren(back, head, body);
   fillHead(head, { post_id: state.post, author: null, content: null, url: null, image: null, timestamp: null });
-  fillFigures(figures, [['Plays', '–', ''], [`Rank ${inPlace}`, '–', '']]);
+  fillFigures(figures, [['Plays', '–', ''], [`Rank${inPlace}`, '–', '']]);
 
   let stopped = false;
   let filled = false;
@@ -108,14 +110,14 @@ export function showPost(article, state, regions, status, go) {
 
   /** @param {Post} post */
   function fill(post) {
-    document.title = `${titleOf(post)} · Hitparade`;
+    document.title = `${titleOf(post)} · ${OWN.title}`;
     body.hidden = false;
     fillHead(head, post);
     const exact = post.view_count_min === post.view_count_max;
     fillFigures(figures, [
-      [`Plays ${inPlace}, ${timeframeWords(state.timeframe)}`, format.count(post.view_count),
+      [`Plays${inPlace}, ${timeframeWords(state.timeframe)}`, format.count(post.view_count),
         exact ? 'Counted exactly' : `between ${format.count(post.view_count_min)} and ${format.count(post.view_count_max)}`],
-      [`Rank ${inPlace}`, post.rank === null ? 'Beyond 1,000' : format.count(post.rank), ''],
+      [`Rank${inPlace}`, post.rank === null ? 'Beyond 1,000' : format.count(post.rank), ''],
     ]);
     series.show(post.series ?? [], titleOf(post));
     fillPlaces(places, post.regions ?? [], state, nameOf);
@@ -126,10 +128,16 @@ export function showPost(article, state, regions, status, go) {
     body.hidden = true;
     const panel = make('div', 'panel');
     panel.dataset.kind = error.status === 404 ? 'empty' : navigator.onLine ? 'error' : 'offline';
+    const isMissing = error.status === 404;
     panel.append(
-      make('h1', '', error.status === 404 ? 'Nobody has played this yet' : 'This post cannot be shown now'),
-      make('p', '', error.status === 404 ? 'It is not in the catalog either.' : `${error.message} It is tried again every few seconds.`),
+      make('h1', '', isMissing ? `Nobody has played “${state.post}” yet` : 'This post cannot be shown now'),
+      make('p', '', isMissing ? 'It is not in the catalog either: perhaps the address is not quite right.' : `${error.message} It is tried again every few seconds.`),
     );
+    if (isMissing) {
+      const chart = link('To the chart', { ...state, post: null });
+      chart.className = 'button';
+      panel.append(chart);
+    }
     head.replaceChildren(panel);
   }
 
@@ -152,6 +160,7 @@ function fillHead(head, post) {
   const text = make('div', 'text');
   const title = make('h1', '', titleOf(post));
   title.dir = 'auto';
+  title.classList.toggle('long', titleOf(post).length > 40);
   const under = make('p', 'explain');
   if (post.author) {
     const author = make('bdi', '', post.author);

@@ -5,6 +5,7 @@
  * @typedef {{ region: string, timeframe: string, sort: Sort, k: number, post: string | null }} State
  */
 
+import { OWN } from './own.js';
 import { SERVES } from './serves.js';
 
 /** Value, label, and how the headline says it. */
@@ -26,7 +27,7 @@ const ALL_SORTS = /** @type {const} */ ([
 export const SORTS = ALL_SORTS.filter(([value]) => value === 'views' || SERVES.has(value));
 
 export const GLOBAL = 'global';
-const DEFAULTS = { region: GLOBAL, timeframe: '24h', sort: 'views', k: 10 };
+const DEFAULTS = { region: OWN.region, timeframe: OWN.timeframe, sort: 'views', k: 10 };
 const LENGTHS = [10, 25, 50, 100];
 
 /** @param {string} search @returns {State} */

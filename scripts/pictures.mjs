@@ -1,0 +1,149 @@
+/**
+ * `npm run dev -- pictures`: every page in every state that a reader may meet it in, as Chromium shows it,
+ * for whoever changes one to look at.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { launchChromium } from "../tests/browser/chromium.mjs";
+import { ensureBuilt } from "./build.mjs";
+import { sendPlays, toNdjson } from "./lib/client.mjs";
+import { readOptions } from "./lib/options.mjs";
+import { Advice, runMain, say } from "./lib/say.mjs";
+import { startServer } from "./lib/server.mjs";
+
+const USAGE = `usage: npm run dev -- pictures [--to .state/pictures] [--only WORD]
+
+  --to DIR     where the pictures go
+  --only WORD  those whose name contains it`;
+
+const TOKENS = { INGEST_TOKEN: "pictures-ingest", ADMIN_TOKEN: "pictures-admin" };
+const REGIONS = [
+  { id: "DE", name: "Germany", countries: ["DE"] },
+  { id: "FR", name: "France", countries: ["FR"] },
+  { id: "EG", name: "مصر", countries: ["EG"] },
+  { id: "LONG", name: "The region of a very long name, which hardly fits anywhere" },
+  { id: "EVEN", name: "Even" },
+  { id: "EMPTY", name: "Empty" },
+];
+const MINUTE_MS = 60_000;
+const CHART_TIMEOUT_MS = 30_000;
+
+const SONGS = ["Slow Comet", "Paper Boats", "The Long Way Down", "Marigold", "Static on the Line", "Northern Window", "Blue Hour", "Little Engine", "Salt", "Tidewater", "Kites", "After the Rain"];
+const AUTHORS = ["Ada Winter", "The Lanterns", "Mori", "Fern & Co.", "Okabe"];
+const NAMES = {
+  LONG: ["Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft und andere Lieder", "https://example.com/articles/2026/11/26/a-title-that-somebody-took-from-an-address-and-that-goes-on-and-on", "A"],
+  EG: ["مرحبا بالعالم", "أغنية طويلة جدا عن الصيف والبحر والمدينة القديمة", "ليلى 2026 (live)"],
+};
+
+/**
+ * What is shown, and what is done to the page first.
+ * @type {{ name: string, path: string, before?: (page: import("playwright-core").Page) => Promise<unknown> }[]}
+ */
+const PICTURES = [
+  { name: "chart", path: "/" },
+  { name: "region", path: "/?region=DE&timeframe=1h" },
+  { name: "rising", path: "/?region=DE&timeframe=1h&sort=rising" },
+  { name: "distinctive", path: "/?region=FR&sort=distinctive" },
+  { name: "even", path: "/?region=EVEN&timeframe=1h" },
+  { name: "long-names", path: "/?region=LONG&timeframe=1h" },
+  { name: "right-to-left", path: "/?region=EG&timeframe=1h" },
+  { name: "empty", path: "/?region=EMPTY" },
+  { name: "no-region", path: "/?region=nowhere" },
+  { name: "away", path: "/?region=DE", before: (page) => page.route("**/top-posts*", (route) => route.abort()) },
+  { name: "locked", path: "/?region=DE", before: (page) => page.route("**/top-posts*", (route) => route.fulfill({ status: 401, json: { code: "unauthorized", detail: "a key is needed" } })) },
+  { name: "post", path: "/?post=song-0&timeframe=1h" },
+  { name: "post-of-a-day", path: "/?post=song-0&region=DE" },
+  { name: "post-long", path: "/?post=LONG-0&region=LONG&timeframe=1h" },
+  { name: "post-missing", path: "/?post=never" },
+  { name: "widget", path: "/widget.html" },
+  { name: "beacon", path: "/beacon.html" },
+  { name: "status", path: "/status" },
+  { name: "wrong-address", path: "/no/such/page" },
+];
+/** @type {{ look: string, width: number, height: number, colorScheme?: "light" | "dark" }[]} */
+const LOOKS = [
+  { look: "desktop", width: 1280, height: 900 },
+  { look: "dark", width: 1280, height: 900, colorScheme: "dark" },
+  { look: "phone", width: 390, height: 844 },
+];
+
+await runMain(async () => {
+  const options = readOptions(USAGE, { to: ".state/pictures", only: "" });
+  if (!options) return;
+  const { to, only } = options.values;
+  const wanted = PICTURES.filter(({ name }) => name.includes(only));
+  if (wanted.length === 0) throw new Advice(`No picture's name contains ${only}.`, PICTURES.map(({ name }) => name).join(", "));
+  await ensureBuilt();
+  const folder = resolve(to);
+  mkdirSync(folder, { recursive: true });
+  const state = mkdtempSync(join(tmpdir(), "hitparade-pictures-"));
+  const environment = { PATH: process.env.PATH, ...TOKENS, LIMIT_PER_MINUTE: "0", REQUIRE_KNOWN_POSTS: "auto", REGIONS: JSON.stringify(REGIONS) };
+  const server = await startServer({ port: 0, state, environment });
+  const browser = await launchChromium();
+  try {
+    await fill(server.url);
+    for (const picture of wanted) {
+      for (const look of LOOKS) await take(browser, server.url, picture, look, folder);
+      say(`  ${picture.name}`);
+    }
+  } finally {
+    await browser.close();
+    await server.stop();
+    rmSync(state, { recursive: true, force: true });
+  }
+  writeFileSync(join(folder, "index.html"), overview(wanted));
+  say(`${wanted.length * LOOKS.length} pictures; ${join(folder, "index.html")} shows all of them`);
+});
+
+/**
+ * @param {import("playwright-core").Browser} browser @param {string} url @param {(typeof PICTURES)[number]} picture
+ * @param {(typeof LOOKS)[number]} looks @param {string} folder
+ */
+async function take(browser, url, { name, path, before }, { look, width, height, colorScheme = "light" }, folder) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme, reducedMotion: "reduce", locale: "en-GB" });
+  const page = await context.newPage();
+  await before?.(page);
+  await page.goto(url + path);
+  // What comes after the chart: the numbers beside it, and a socket that says how fresh all is.
+  await page.waitForLoadState("networkidle", { timeout: 3_000 }).catch(() => {});
+  await sleep(400);
+  await page.screenshot({ path: join(folder, `${name}-${look}.png`), fullPage: true });
+  await context.close();
+}
+
+/** @param {typeof PICTURES} pictures */
+function overview(pictures) {
+  const row = ({ name }) => `<h2>${name}</h2><p>${LOOKS.map(({ look }) => `<img src="${name}-${look}.png" alt="${look}">`).join(" ")}</p>`;
+  return `<!doctype html><meta charset="utf-8"><title>Pictures</title><style>body{background:#888;font:16px sans-serif}img{height:70vh;vertical-align:top}p{overflow-x:auto;white-space:nowrap}</style>${pictures.map(row).join("\n")}`;
+}
+
+/** Posts with all sorts of names, played now, an hour ago, and through the last day. */
+async function fill(url) {
+  const posts = [
+    ...SONGS.map((content, place) => ({ post_id: `song-${place}`, content, author: AUTHORS[place % AUTHORS.length], url: `https://example.com/${place}` })),
+    ...Object.entries(NAMES).flatMap(([region, names]) => names.map((content, place) => ({ post_id: `${region}-${place}`, content, author: place === 1 ? content : null }))),
+  ];
+  const put = await fetch(`${url}/posts`, { method: "PUT", headers: { authorization: `Bearer ${TOKENS.ADMIN_TOKEN}`, "content-type": "application/x-ndjson" }, body: toNdjson(posts) });
+  if (!put.ok) throw new Error(await put.text());
+  const now = Date.now();
+  /** @type {import("./lib/client.mjs").Play[]} */
+  const plays = [];
+  const add = (post_id, region_id, count, minutes_ago = 1) => count > 0 && plays.push({ post_id, region_id, count, timestamp: now - minutes_ago * MINUTE_MS });
+  for (const [place] of SONGS.entries()) {
+    for (const [region, share] of Object.entries({ DE: 3, FR: 2 })) {
+      for (let ago = 2; ago < 24 * 60; ago += 23) add(`song-${place}`, region, Math.round(share * (14 - place) * (1.5 + Math.sin(ago / 90 + place))), ago);
+    }
+    add(`song-${place}`, "FR", place === 5 ? 4_000 : 0);
+    for (let ago = 1; ago < 50; ago += 3) add(`song-${place}`, "DE", place === 7 ? 60 : place === 3 ? 25 : 1, ago);
+    if (place < 6) add(`song-${place}`, "EVEN", 1);
+  }
+  for (const [region, names] of Object.entries(NAMES)) names.forEach((_, place) => add(`${region}-${place}`, region, 1_234_567 >> (4 * place)));
+  await sendPlays(url, { plays, key: "pictures", token: TOKENS.INGEST_TOKEN });
+  for (const deadline = Date.now() + CHART_TIMEOUT_MS; ; await sleep(500)) {
+    const { top_posts: shown } = await (await fetch(`${url}/top-posts?region=LONG&timeframe=1h`)).json();
+    if (shown?.length === NAMES.LONG.length) break;
+    if (Date.now() > deadline) throw new Advice("The plays are in no chart after half a minute; messages of the service are above.");
+  }
+}
