@@ -1,5 +1,5 @@
 //! How far charts are from exact counts on the way that plays take: the tables of
-//! `docs/accuracy.md`.
+//! `docs/inside/accuracy.md`.
 //!
 //! `npm run bench -- accuracy` passes the flights in on standard input. Words after `--` choose
 //! cases whose names contain one of them; `--hours N` takes a shorter day.

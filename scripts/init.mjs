@@ -19,7 +19,7 @@ const SERVED_AT = "http://127.0.0.1:8787";
 const snippet = (origin) => [
   `<script async src="${origin}/beacon.js" data-post="my-first-page"></script>`,
   `<script type="module" src="${origin}/widget.js"></script>`,
-  `<top-posts timeframe="24h" k="10"></top-posts>`,
+  `<top-posts timeframe="7d" k="10"><h2 slot="title">Most played this week</h2></top-posts>`,
 ];
 
 await runMain(async () => {
@@ -70,7 +70,7 @@ ${lines.join("\n")}
 
 function tell(folder) {
   const way = relative(process.cwd(), folder);
-  say(`${folder}: wrangler.toml has the settings, ${PAGES_FOLDER} the pages; \`worker\` belongs to the release.
+  say(`${folder}: wrangler.toml has the settings, hitparade.toml those that you want otherwise, ${PAGES_FOLDER} the pages; \`worker\` belongs to the release.
 
   ${way ? `cd ${way}\n  ` : ""}npx hitparade serve     then open ${SERVED_AT}/example.html
   npx hitparade deploy    the same on Cloudflare

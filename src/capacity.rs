@@ -3,7 +3,7 @@
 //! A summary with m counters overcounts by at most N/m, N being the plays of its span, and by a
 //! tenth of that as measured. Charts have up to a thousand places. So a level has as many counters
 //! as it takes for the places that charts over it are asked for, and not twice as many.
-//! `npm run bench -- accuracy` measures it (`docs/accuracy.md`); at a thousand plays a second,
+//! `npm run bench -- accuracy` measures it (`docs/inside/accuracy.md`); at a thousand plays a second,
 //! over a million posts:
 //!
 //! - *A day*: 4,096 counters find 999 of the first 1,000 even of a flat catalogue (Zipf 0.8), each

@@ -3,7 +3,7 @@
 //! Only with the feature `simulation`, which the tests of this crate switch on for themselves;
 //! otherwise every question below is answered with a constant and compiles to nothing.
 
-/// A mistake. `docs/how-it-works.md` tells which step of the protocol each one leaves out.
+/// A mistake. `docs/inside/how-it-works.md` tells which step of the protocol each one leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "simulation"), allow(dead_code))]
 pub enum Mutant {

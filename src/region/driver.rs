@@ -2,7 +2,7 @@
 //! ([`Shard`]), in which order, and what when it fails.
 //!
 //! # The order
-//! What makes an acknowledged play last is the order of a few lines. `docs/how-it-works.md` has the
+//! What makes an acknowledged play last is the order of a few lines. `docs/inside/how-it-works.md` has the
 //! table of what the simulation finds when one of them is missing.
 //! - *A batch*: settled, admitted, alarm set, written, **durable**, counted, answered.
 //! - *A push*: next alarm set, checkpoint written, **durable**, sent, and what the reply frees

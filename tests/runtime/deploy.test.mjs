@@ -185,7 +185,7 @@ describe("the systemd unit", () => {
     const file = join(folder, "hitparade.env");
     const text = readFileSync(join(ROOT, "docs", "deploy.md"), "utf8");
     const lines = text.split("\n").filter((line) => line.includes("/etc/hitparade.env") && /^(sudo|echo) /.test(line));
-    assert.equal(lines.length, 2, lines.join("\n"));
+    assert.equal(lines.length, 3, lines.join("\n"));
     const modes = lines.map((line) => {
       const command = line.replaceAll("sudo ", "").replaceAll("/etc/", `${folder}/`);
       const { stdout, stderr, status } = spawnSync("sh", ["-c", `umask 022; ${command}`], { encoding: "utf8" });
@@ -194,8 +194,8 @@ describe("the systemd unit", () => {
       const { mode, size } = statSync(file);
       return [(mode & 0o777).toString(8), size > 0];
     });
-    assert.deepEqual(modes, [["600", false], ["600", true]]);
-    assert.match(readFileSync(file, "utf8"), /^ADMIN_TOKEN=\S{32}$/m);
+    assert.deepEqual(modes, [["600", false], ["600", true], ["600", true]]);
+    for (const name of ["INGEST_TOKEN", "ADMIN_TOKEN"]) assert.match(readFileSync(file, "utf8"), new RegExp(`^${name}=\\S{32}$`, "m"));
     rmSync(folder, { recursive: true, force: true });
   });
 });

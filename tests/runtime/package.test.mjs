@@ -170,6 +170,49 @@ describe("the npm package", () => {
     assert.ok(existsSync(join(charts, ".state", "serve")), "what is stored is in that folder");
   });
 
+  test("its README's ten minutes end with a chart of the week on a page of one's own", { timeout: 120_000 }, async () => {
+    const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+    const [section] = readme.split("## Most played this week, in ten minutes\n")[1].split(/^## /m);
+    const blocks = [...section.matchAll(/^```sh\n([^]*?)^```/gm)].map(([, commands]) => commands);
+    const [begin, names, play, deploy] = blocks;
+    assert.match(deploy, /npx hitparade deploy/);
+    assert.equal(blocks.length, 4);
+    const where = emptyFolder("ten-minutes");
+    // As if it were published: npx would fetch what is installed here.
+    const bin = emptyFolder("ten-minutes-bin");
+    writeFileSync(join(bin, "npx"), `#!/bin/sh\nshift\nexec "${program}" "$@"\n`, { mode: 0o755 });
+    symlinkSync(findOnPath("curl"), join(bin, "curl"));
+    const shell = (commands, cwd) => {
+      const { status, stdout, stderr } = spawnSync("sh", ["-e", "-c", commands], { cwd, env: { ...environment, PATH: `${bin}:${environment.PATH}` }, encoding: "utf8" });
+      assert.equal(status, 0, `${commands}\n${stdout}${stderr}`);
+      return stdout;
+    };
+    const served = begin.trimEnd().split("\n");
+    assert.equal(served.pop(), "npx hitparade serve");
+    shell(served.join("\n"), where);
+    const charts = join(where, "my-charts");
+    const server = await start(["serve", "--port", "0"], charts);
+    try {
+      const here = (commands) => commands.replaceAll("http://127.0.0.1:8787", server.url);
+      assert.match(shell(here(names), charts), /"stored":2/);
+      assert.match(shell(here(play), charts), /"accepted":1/);
+      const shows = async () => {
+        const { top_posts: posts } = await (await fetch(`${server.url}/top-posts?timeframe=7d&k=10`)).json();
+        assert.deepEqual(posts.map(({ content, view_count: plays }) => [content, plays]), [["Slow Comet", 1]]);
+      };
+      await eventually(shows);
+      const page = await (await fetch(`${server.url}/example.html`)).text();
+      for (const line of ['<script type="module" src="/widget.js"></script>', '<top-posts timeframe="7d" k="10"><h2 slot="title">Most played this week</h2></top-posts>']) {
+        assert.ok(page.includes(line), line);
+        assert.ok(readme.includes(line.replace('src="', 'src="http://127.0.0.1:8787')), line);
+      }
+      assert.match(server.log(), /ADMIN_TOKEN +set \(\.dev\.vars\)/);
+    } finally {
+      server.child.kill("SIGTERM");
+      await server.ended;
+    }
+  });
+
   test("says what is in the way of a new folder, and changes nothing there", () => {
     const where = emptyFolder("full");
     writeFileSync(join(where, "thesis.txt"), "");
@@ -187,7 +230,7 @@ describe("the npm package", () => {
     assert.ok(statSync(join(charts, settings.main)).isFile());
     assert.ok(statSync(join(charts, settings.assets.directory, "index.html")).isFile());
     assert.equal(settings.build, undefined);
-    assert.deepEqual(settings.vars, (await readWranglerConfig()).vars);
+    assert.deepEqual({ ...settings.vars }, (await readWranglerConfig()).vars);
   });
 
   test("deploys from such a folder only", () => {

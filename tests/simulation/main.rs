@@ -2,7 +2,7 @@
 //!
 //! `npm run simulate -- --seeds N` runs N seeds, `--seed S` one of them, and says what it does.
 //! `MUTANT=ClaimsIgnored cargo test --test simulation every_mutant` looks for one mutant alone.
-//! `docs/how-it-works.md` explains the protocol that is tried here, and which mutant stands for
+//! `docs/inside/how-it-works.md` explains the protocol that is tried here, and which mutant stands for
 //! which of its steps.
 
 #![allow(clippy::panic)]

@@ -7,7 +7,7 @@
 use super::key::spread;
 
 /// Cells per counter: with 8, charts of many equally popular ids err by more than wanted; each
-/// further one costs 2 bytes in memory and 1.2 in an encoding. Measured in `docs/accuracy.md`.
+/// further one costs 2 bytes in memory and 1.2 in an encoding. Measured in `docs/inside/accuracy.md`.
 pub(super) const CELLS_PER_COUNTER: usize = 10;
 
 #[derive(Clone)]
