@@ -535,6 +535,13 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         }],
     });
     all.add_owned(&PutPostsReply(Ok(Some(entry.clone()))));
+    all.add_owned(&ListPosts {
+        after: Some("before".into()),
+    });
+    all.add_owned(&ListPostsReply(Ok(PostList {
+        entries: vec![entry.clone()],
+        next_after: Some("post".into()),
+    })));
     let put_region = PutRegion {
         region_id: "NA".into(),
         region_name: Some("North".into()),

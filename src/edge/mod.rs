@@ -152,13 +152,10 @@ async fn answer(
         (Post, ["plays"]) => plays::post(call, cors).await,
         (Get, ["live"]) => live::get(call, cors).await,
         (Get, ["top-posts"]) => charts::get(call).await,
-        (Get, ["posts"]) => {
-            posts::get(
-                call,
-                call.query.first("post_id").unwrap_or_default().to_owned(),
-            )
-            .await
-        }
+        (Get, ["posts"]) => match call.query.first("post_id").map(str::to_owned) {
+            None if call.seen.authorization.is_some() => posts::list(call).await,
+            post_id => posts::get(call, post_id.unwrap_or_default()).await,
+        },
         (Put, ["posts"]) => posts::put_many(call).await,
         (Get, ["posts", post_id]) => posts::get(call, decoded(post_id)?).await,
         (Put, ["posts", post_id]) => posts::put(call, decoded(post_id)?).await,

@@ -14,11 +14,15 @@ use super::isolate::here;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, body, ids, limits, table};
 use crate::clock::now_ms;
-use crate::http::{ChartQuery, Problem, elements, entry_json, page_json, read_post, read_post_of};
+use crate::http::{
+    ChartQuery, Problem, elements, entry_json, format_asked, list_page, page_json, read_post,
+    read_post_of,
+};
 use crate::objects::{call as ask, global_stub};
 use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
 use crate::wire::{
-    CatalogEntry, PostPatch, PostQuestion, PostReply, PostRequest, PutPosts, PutPostsReply,
+    CatalogEntry, ListPosts, ListPostsReply, PostPatch, PostQuestion, PostReply, PostRequest,
+    PutPosts, PutPostsReply,
 };
 
 /// A page is shown again for so long, as its `max-age` says.
@@ -86,6 +90,27 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
         false => "public, max-age=1",
     };
     Ok(Answer::bytes("application/json", body.to_vec()).with_header("Cache-Control", caching))
+}
+
+/// The catalog in pages, for who keeps it.
+pub async fn list(call: &Call) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    let format = format_asked(&call.query, call.header("Accept").as_deref())?;
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env).map_err(away)?;
+    let request = ListPosts {
+        after: call.query.first("after").map(str::to_owned),
+    };
+    let reply = ask(&stub, "/list-posts", &request, ASK_TIMEOUT_MS).await;
+    let ListPostsReply(reply) = reply.map_err(away)?;
+    let list = reply.map_err(|refusal| Problem::refused(refusal, "bad_post_id"))?;
+    let page = list_page(&list, format);
+    let answer = Answer::bytes(page.content_type, page.body)
+        .with_header("Cache-Control", "private, no-store");
+    Ok(match page.next {
+        Some(next) => answer.with_header("Link", format!("<{next}>; rel=\"next\"")),
+        None => answer,
+    })
 }
 
 /// A page as the global object makes it.

@@ -12,7 +12,7 @@ use super::damage::Damage;
 use super::{MAX_CATALOG_BYTES, MAX_CATALOG_POSTS, MAX_HIDDEN_BYTES, MAX_HIDDEN_POSTS};
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write};
-use crate::wire::{CatalogEntry, PostPatch, Refusal};
+use crate::wire::{CatalogEntry, PostList, PostPatch, Refusal};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,10 @@ const SIZE_KEY: &[u8] = b"catalog";
 const HIDDEN_ID_BYTES: usize = 48;
 /// Entries that charts asked for lately, in memory: at most this many bytes of text.
 const CACHE_BYTES: usize = 4 << 20;
+/// A page of the list: so many entries, or bytes of them and one more. In an answer they take twice as
+/// much, where every letter is escaped six times: under 2 MiB.
+const LISTED_POSTS: usize = 1_000;
+const LISTED_BYTES: usize = 256 << 10;
 /// Bytes of entries that are read at a time where all are counted.
 const COUNTED_BYTES: usize = 1 << 20;
 
@@ -124,6 +128,35 @@ impl Catalog {
         }
         cache.entries.insert(post_id.to_owned(), entry.clone());
         Ok(entry)
+    }
+
+    /// The entries behind an id, as many as fit into a page. One that cannot be read is left out.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn list(
+        &self,
+        storage: &impl Storage,
+        after: Option<&str>,
+    ) -> Result<PostList, StorageError> {
+        let behind = |id: &[u8]| [id, &[0]].concat();
+        let from = after.map_or_else(Vec::new, |id| behind(id.as_bytes()));
+        let mut rows = storage.scan(Table::Posts, &[], &from, LISTED_BYTES)?;
+        rows.truncate(LISTED_POSTS);
+        let mut list = PostList::default();
+        if let Some((last, _)) = rows.last() {
+            let further = storage.scan(Table::Posts, &[], &behind(last), 0)?;
+            if !further.is_empty() {
+                list.next_after = String::from_utf8(last.clone()).ok();
+            }
+        }
+        for (key, value) in rows {
+            match codec::decode::<CatalogEntry>(&value) {
+                Ok(entry) => list.entries.push(entry),
+                Err(_) => self.damage.note(&key),
+            }
+        }
+        Ok(list)
     }
 
     /// Changes entries: those that say so hide their posts, or bring them back. Returns the last as
@@ -373,6 +406,41 @@ mod tests {
             .write(&[Write::delete(Table::Meta, SIZE_KEY)])
             .unwrap();
         assert_eq!(Catalog::load(&storage).unwrap().size, counted(&storage));
+    }
+
+    #[test]
+    fn a_list_has_every_entry_once_in_pages_of_their_order() {
+        for (posts, content_bytes) in [(0, 1), (1, 1), (2 * LISTED_POSTS, 1), (700, 1_000)] {
+            let storage = MemoryStorage::new();
+            let mut catalog = Catalog::load(&storage).unwrap();
+            let patches: Vec<PostPatch> = (0..posts)
+                .map(|number| PostPatch {
+                    content: Some(Some("x".repeat(content_bytes))),
+                    ..patch(format!("{number}\u{e9}"), number % 3 == 0)
+                })
+                .collect();
+            put(&mut catalog, &storage, &patches).unwrap();
+            let (mut listed, mut pages, mut after) = (Vec::new(), 0, None);
+            loop {
+                let page = catalog.list(&storage, after.as_deref()).unwrap();
+                let bytes: usize = page.entries.iter().map(text_bytes).sum();
+                assert!(page.entries.len() <= LISTED_POSTS && bytes <= LISTED_BYTES + 1_000);
+                pages += 1;
+                listed.extend(page.entries);
+                after = page.next_after;
+                if after.is_none() {
+                    break;
+                }
+            }
+            let mut ids: Vec<String> = patches.into_iter().map(|patch| patch.post_id).collect();
+            ids.sort_unstable();
+            let found: Vec<String> = listed.into_iter().map(|entry| entry.post_id).collect();
+            assert_eq!(found, ids);
+            assert_eq!(
+                pages,
+                (posts * content_bytes.max(256)).div_ceil(256_000).max(1)
+            );
+        }
     }
 
     #[test]

@@ -121,6 +121,16 @@ impl<H: Host> Driver<H> {
         codec::encode(&PutPostsReply(put))
     }
 
+    /// `/list-posts`: [`ListPosts`] → [`ListPostsReply`]
+    pub fn list_posts(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&ListPostsReply(self.0.ask(
+            message,
+            |global, storage, request: ListPosts, _| {
+                global.list_posts(storage, request.after.as_deref())
+            },
+        )))
+    }
+
     /// `/put-region`: [`PutRegion`] → [`PutRegionReply`]
     pub fn put_region(&self, message: &[u8]) -> Vec<u8> {
         self.0.pages.borrow_mut().forget();

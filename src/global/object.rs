@@ -39,6 +39,7 @@ impl DurableObject for GlobalBoard {
             "/table" => driver.table(),
             "/metrics" => driver.metrics(),
             "/put-posts" => driver.put_posts(&message),
+            "/list-posts" => driver.list_posts(&message),
             "/put-region" => driver.put_region(&message),
             "/telling" => driver.telling(&message),
             "/told" => driver.told(&message),

@@ -26,8 +26,8 @@ use crate::summary::{Seed, Summary};
 use crate::topology::{DeletedRegion, GLOBAL_SCOPE, MAX_SHARDS, Region, RegionTable};
 use crate::window::{HOUR_MS, Level, PaneKey, fold_targets};
 use crate::wire::{
-    CatalogEntry, DeleteRegion, MAX_PANE_AHEAD_MS, PostPatch, Push, PushReply, PutRegion, Refusal,
-    Reset, ResetDone, SealedPane, Told,
+    CatalogEntry, DeleteRegion, MAX_PANE_AHEAD_MS, PostList, PostPatch, Push, PushReply, PutRegion,
+    Refusal, Reset, ResetDone, SealedPane, Told,
 };
 
 /// How often panes that no question can reach are looked for.
@@ -630,6 +630,19 @@ impl Global {
     ) -> Result<Option<CatalogEntry>, Refusal> {
         self.stored_anew();
         self.catalog.put(&self.moment.guard(storage), patches)
+    }
+
+    /// A page of the catalog.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the disk refuses.
+    pub fn list_posts(
+        &self,
+        storage: &impl Storage,
+        after: Option<&str>,
+    ) -> Result<PostList, Refusal> {
+        let listed = self.catalog.list(storage, after);
+        listed.map_err(|error| Refusal::Storage(error.0))
     }
 
     /// Makes or changes a region.

@@ -1,5 +1,6 @@
 //! Entries of the catalog as they are sent and shown, and the page of a post.
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -7,13 +8,13 @@ use url::Url;
 
 use super::problem::Problem;
 use super::query::is_local;
-use crate::leaderboard::{Count, NamedWindow};
+use crate::leaderboard::{Count, Format, NamedWindow};
 use crate::play::{
     MAX_PLAYS_TRUSTED, NormaliseId, Refused, check_post_id, lines, normalised_id,
     other_unicode_form, read_post_id, without_marks,
 };
 use crate::window::{parse_rfc3339_ms, rfc3339};
-use crate::wire::{CatalogEntry, PostPatch, PostReport};
+use crate::wire::{CatalogEntry, PostList, PostPatch, PostReport};
 
 const MAX_AUTHOR_BYTES: usize = 256;
 const MAX_CONTENT_BYTES: usize = 1 << 10;
@@ -214,6 +215,42 @@ pub fn entry_json(entry: &CatalogEntry) -> Value {
         "timestamp": entry.timestamp_ms.map(rfc3339),
         "hidden": entry.hidden,
     })
+}
+
+/// A page of the catalog's list as it is sent.
+pub struct ListPage {
+    pub content_type: &'static str,
+    pub body: Vec<u8>,
+    /// The address of the next one.
+    pub next: Option<String>,
+}
+
+/// Hidden posts too, and nothing of plays. Lines may be put back as they are.
+pub fn list_page(list: &PostList, format: Format) -> ListPage {
+    let next = list.next_after.as_deref().map(|id| {
+        let id = utf8_percent_encode(id, NON_ALPHANUMERIC);
+        match format {
+            Format::Lines => format!("/posts?format=ndjson&after={id}"),
+            Format::Json | Format::Csv => format!("/posts?after={id}"),
+        }
+    });
+    let entries = list.entries.iter().map(entry_json);
+    let (content_type, body) = match format {
+        Format::Lines => {
+            let lines: String = entries.map(|entry| format!("{entry}\n")).collect();
+            ("application/x-ndjson", lines)
+        }
+        Format::Json | Format::Csv => {
+            let posts: Vec<Value> = entries.collect();
+            let page = json!({ "posts": posts, "next": next });
+            ("application/json", page.to_string())
+        }
+    };
+    ListPage {
+        content_type,
+        body: body.into_bytes(),
+        next,
+    }
 }
 
 /// A page as it is shown: the entry, and its plays in a window.

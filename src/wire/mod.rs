@@ -67,6 +67,8 @@ records! {
     ShardReport<'a> = 75 v 1;
     Telling = 76 v 1;
     TellingReply = 77 v 1;
+    ListPosts = 78 v 1;
+    ListPostsReply = 79 v 1;
 }
 
 /// One play of a batch.
@@ -595,6 +597,24 @@ pub struct PutPosts {
 /// Global → Worker: the last of the entries as it is stored now, or why none is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutPostsReply(pub Result<Option<CatalogEntry>, Refusal>);
+
+/// Worker → global: entries of the catalog behind this id, from the first one where there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListPosts {
+    pub after: Option<String>,
+}
+
+/// A page of the catalog, in the order of the ids' bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostList {
+    pub entries: Vec<CatalogEntry>,
+    /// The id behind which the next page begins; none where this one is the last.
+    pub next_after: Option<String>,
+}
+
+/// Global → Worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListPostsReply(pub Result<PostList, Refusal>);
 
 /// Global → Worker: the region as it is stored now, or why it is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

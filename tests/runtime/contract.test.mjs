@@ -1070,6 +1070,36 @@ describe("settings", SIDE_BY_SIDE, () => {
     }
   });
 
+  test("the catalog in pages, for who keeps it", async () => {
+    const other = await Service.start();
+    try {
+      const posts = Array.from({ length: 1_500 }, (_, number) => ({ post_id: `p\u00e9 ${number}`, content: `Song ${number}`, hidden: number % 100 === 0 }));
+      assert.equal((await other.put("/posts", posts)).status, 200);
+      const admin = { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } };
+      const listed = [];
+      let pages = 0;
+      for (let next = "/posts"; next; pages++) {
+        const answer = await other.fetch(next, admin);
+        const page = await answer.json();
+        listed.push(...page.posts);
+        assert.equal(answer.headers.get("link"), page.next && `<${page.next}>; rel="next"`);
+        assert.equal(answer.headers.get("cache-control"), "private, no-store");
+        next = page.next;
+      }
+      assert.equal(pages, 2);
+      const byId = (a, b) => Buffer.compare(Buffer.from(a.post_id), Buffer.from(b.post_id));
+      assert.deepEqual(listed.map(({ post_id, content, hidden }) => ({ post_id, content, hidden })), posts.sort(byId));
+      const lines = await other.fetch("/posts?format=ndjson&after=p%C3%A9%20997", admin);
+      assert.equal(lines.headers.get("content-type"), "application/x-ndjson");
+      const again = await other.request("PUT", "/posts", await lines.text(), { ...admin.headers, "content-type": "application/x-ndjson" });
+      assert.deepEqual(await again.json(), { stored: 2, rejected: [] });
+      await assertProblem(await other.fetch("/posts", { headers: { authorization: "Bearer other" } }), 401, "unauthorized");
+      await assertProblem(await other.fetch("/posts"), 400, "bad_post_id");
+    } finally {
+      await other.dispose();
+    }
+  });
+
   test("ALLOWED_ORIGINS and REQUIRE_KNOWN_POSTS", async () => {
     const other = await Service.start({ ALLOWED_ORIGINS: "https://a.example", REQUIRE_KNOWN_POSTS: "true" });
     try {
