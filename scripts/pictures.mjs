@@ -9,14 +9,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { launchChromium } from "../tests/browser/chromium.mjs";
 import { ensureBuilt } from "./build.mjs";
 import { sendPlays, toNdjson } from "./lib/client.mjs";
+import { backfill, loadCatalog, playLive, readDemo } from "./lib/demo.mjs";
 import { readOptions } from "./lib/options.mjs";
+import { ROOT } from "./lib/paths.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { startServer } from "./lib/server.mjs";
 
-const USAGE = `usage: npm run dev -- pictures [--to .state/pictures] [--only WORD]
+const USAGE = `usage: npm run dev -- pictures [--to .state/pictures] [--only WORD] | --documents
 
   --to DIR     where the pictures go
-  --only WORD  those whose name contains it`;
+  --only WORD  those whose name contains it
+  --documents  makes those of the documents anew, from the demo`;
 
 const TOKENS = { INGEST_TOKEN: "pictures-ingest", ADMIN_TOKEN: "pictures-admin" };
 const REGIONS = [
@@ -69,9 +72,15 @@ const LOOKS = [
   { look: "phone", width: 390, height: 844 },
 ];
 
+const PHONE = { width: 390, height: 800 };
+const GAP_PX = 20;
+/** How long the demo plays before it is shown: then the last minutes have moved. */
+const DEMO_PLAYS_MS = 90_000;
+
 await runMain(async () => {
-  const options = readOptions(USAGE, { to: ".state/pictures", only: "" });
+  const options = readOptions(USAGE, { to: ".state/pictures", only: "", documents: false });
   if (!options) return;
+  if (options.values.documents) return ofDocuments();
   const { to, only } = options.values;
   const wanted = PICTURES.filter(({ name }) => name.includes(only));
   if (wanted.length === 0) throw new Advice(`No picture's name contains ${only}.`, PICTURES.map(({ name }) => name).join(", "));
@@ -145,5 +154,47 @@ async function fill(url) {
     const { top_posts: shown } = await (await fetch(`${url}/top-posts?region=LONG&timeframe=1h`)).json();
     if (shown?.length === NAMES.LONG.length) break;
     if (Date.now() > deadline) throw new Advice("The plays are in no chart after half a minute; messages of the service are above.");
+  }
+}
+
+/** The dashboard and what rises on a desk, and three views on a phone side by side. */
+async function ofDocuments() {
+  await ensureBuilt();
+  const demo = readDemo();
+  const state = mkdtempSync(join(tmpdir(), "hitparade-pictures-"));
+  const server = await startServer({ port: 0, state, environment: { PATH: process.env.PATH, ...TOKENS, LIMIT_PER_MINUTE: "0", REGIONS: JSON.stringify(demo.regions) } });
+  const browser = await launchChromium();
+  const end = new AbortController();
+  const sending = { token: TOKENS.INGEST_TOKEN, signal: end.signal, onRetry: () => {}, onProgress: () => {} };
+  try {
+    await loadCatalog(server.url, demo, { adminToken: TOKENS.ADMIN_TOKEN, signal: end.signal });
+    await backfill(server.url, demo, sending);
+    const played = playLive(server.url, demo, { ...sending, speed: 1800 }).catch(() => {});
+    await sleep(DEMO_PLAYS_MS);
+    /** @param {string} path @param {import("playwright-core").BrowserContextOptions} [options] */
+    const shot = async (path, options) => {
+      const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-US", reducedMotion: "reduce", ...options });
+      const page = await context.newPage();
+      await page.goto(server.url + path);
+      await sleep(4_000);
+      const picture = await page.screenshot();
+      await context.close();
+      return picture;
+    };
+    const phone = (path, colorScheme) => shot(path, { viewport: PHONE, deviceScaleFactor: 1.5, colorScheme });
+    const documents = join(ROOT, "docs");
+    writeFileSync(join(documents, "dashboard.png"), await shot("/"));
+    writeFileSync(join(documents, "rising.png"), await shot("/?region=JFK&timeframe=1h&sort=rising"));
+    const phones = [await phone("/?region=LGA", "dark"), await phone("/?region=LGA&timeframe=7d&sort=distinctive", "light"), await phone("/?region=JFK&timeframe=1h&post=LAX", "dark")];
+    const page = await (await browser.newContext({ viewport: { width: 3 * PHONE.width + 2 * GAP_PX, height: PHONE.height }, deviceScaleFactor: 1.5 })).newPage();
+    await page.setContent(`<body style="margin:0;display:flex;gap:${GAP_PX}px">${phones.map((picture) => `<img width="${PHONE.width}" src="data:image/png;base64,${picture.toString("base64")}">`).join("")}`);
+    writeFileSync(join(documents, "phone.png"), await page.screenshot());
+    end.abort();
+    await played;
+  } finally {
+    end.abort();
+    await browser.close();
+    await server.stop();
+    rmSync(state, { recursive: true, force: true });
   }
 }
