@@ -6,14 +6,14 @@ use super::leaderboards::{BUDGET_MS, Known, MEMORY_MS, leaderboard};
 use super::request::Call;
 use super::{counters, limits};
 use crate::clock::now_ms;
-use crate::http::{ChartQuery, Problem, format_of, lists_etag};
-use crate::leaderboard::{Chart, Format, Rendered};
+use crate::http::{ChartQuery, Problem, format_asked, lists_etag};
+use crate::leaderboard::{Chart, Rendered};
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
     may_read(call)?;
     let query = ChartQuery::read(&call.query)?;
     let accept = call.header("Accept");
-    let format = format(call, accept.as_deref())?;
+    let format = format_asked(&call.query, accept.as_deref())?;
     let known = leaderboard(call, &query).await?;
     counters::shown(now_ms().saturating_sub(known.computed_ms));
     let chart = Chart::new(&query.form, &known.leaderboard, known.stale);
@@ -39,17 +39,6 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
         .with_header("Vary", "Accept")
         .with_header("Cache-Control", format!("public, max-age={left_s}"))
         .with_kept(kept))
-}
-
-/// What the address says, for links and spreadsheets; else what the reader accepts.
-fn format(call: &Call, accept: Option<&str>) -> Result<Format, Problem> {
-    match call.query.first("format") {
-        None => Ok(format_of(accept)),
-        Some("json") => Ok(Format::Json),
-        Some("csv") => Ok(Format::Csv),
-        Some("ndjson") => Ok(Format::Lines),
-        Some(_) => Err(Problem::bad("bad_format", "format is json, csv or ndjson")),
-    }
 }
 
 /// Whole seconds of the budget that are left.

@@ -8,10 +8,7 @@ use worker::{Env, Headers, RequestInit};
 use super::answer::Answer;
 use super::request::Call;
 use crate::environment::setting;
-use crate::http::{
-    LOCAL_PICTURES, Method, PAGE_POLICY, Problem, cache_control, content_type, decoded, is_local,
-    lists_etag,
-};
+use crate::http::{Method, Problem, cache_control, content_type, decoded, lists_etag, page_policy};
 use crate::log::report;
 use crate::pages::{OwnPages, may_be_own};
 use crate::settings::BeaconNames;
@@ -91,13 +88,8 @@ async fn file(call: &Call, path: &str, method: &Method) -> Result<Answer, Proble
         answer = answer.with_header("ETag", etag);
     }
     if content_type.starts_with(HTML) {
-        let local = if is_local(&call.seen.url) {
-            LOCAL_PICTURES
-        } else {
-            ""
-        };
         return Ok(answer
-            .with_header("Content-Security-Policy", format!("{PAGE_POLICY}{local}"))
+            .with_header("Content-Security-Policy", page_policy(&call.seen.url))
             .with_header("Referrer-Policy", "no-referrer"));
     }
     Ok(answer)

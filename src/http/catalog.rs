@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
 
+use super::files::is_local;
 use super::problem::Problem;
-use super::query::is_local;
 use crate::leaderboard::{Count, Format, NamedWindow};
 use crate::play::{
     MAX_PLAYS_TRUSTED, NormaliseId, Refused, check_post_id, lines, normalised_id,

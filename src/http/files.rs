@@ -1,11 +1,26 @@
 //! Types and caching of the static files, by their paths.
 
+use url::Url;
+
 /// Lets pages run and load only what is ours, and images that the catalog names.
-pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
     frame-ancestors 'self'; img-src 'self' https: data:";
-/// Behind [`PAGE_POLICY`]: pictures of a site in the making, on the machine where both are.
-pub const LOCAL_PICTURES: &str = " http://localhost:* http://127.0.0.1:*";
+/// Pictures of a site in the making, on the machine where both are.
+const LOCAL_PICTURES: &str = " http://localhost:* http://127.0.0.1:*";
+
+/// The policy of a page at this address.
+pub fn page_policy(url: &str) -> String {
+    let local = if is_local(url) { LOCAL_PICTURES } else { "" };
+    format!("{PAGE_POLICY}{local}")
+}
+
+/// Whether an address is one of the machine that it is read on.
+pub fn is_local(url: &str) -> bool {
+    let url = Url::parse(url).ok();
+    let host = url.as_ref().and_then(Url::host_str);
+    matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"))
+}
 
 /// The modules of a page must be of one release, so they are asked about each time. What other
 /// sites embed may be an hour old.
@@ -38,6 +53,22 @@ pub fn content_type(path: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pictures_without_tls_are_taken_on_the_machine_itself() {
+        for (url, is_local) in [
+            ("http://localhost:8787/", true),
+            ("http://127.0.0.1/x?y", true),
+            ("http://[::1]:1/", true),
+            ("https://example.com/localhost", false),
+            ("http://localhost.example.com/", false),
+            ("http://localhost@example.com/", false),
+            ("localhost", false),
+        ] {
+            assert_eq!(super::is_local(url), is_local, "{url}");
+            assert_eq!(page_policy(url).contains("http:"), is_local, "{url}");
+        }
+    }
 
     #[test]
     fn a_file_has_the_type_of_its_name_or_is_none() {

@@ -27,14 +27,14 @@ pub use chart_query::ChartQuery;
 pub use conditional::lists_etag;
 pub use cors::{Cors, Origins};
 pub use counters::{Counters, Source};
-pub use files::{LOCAL_PICTURES, PAGE_POLICY, cache_control, content_type};
+pub use files::{cache_control, content_type, page_policy};
 pub use hex::{hex, read_hex};
 pub use method::{Method, method_list};
 pub use metrics::{Figures, metrics_text};
-pub use negotiation::format_of;
+pub use negotiation::{format_asked, format_of};
 pub use parameters::{Misnamed, misnamed};
 pub use problem::Problem;
-pub use query::{Query, decoded, is_local, path_of};
+pub use query::{Query, decoded, path_of};
 pub use tokens::{bearer, is_one_of};
 pub use transfer::{end_line, head_line, line_of, push_line, read_lines};
 

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 
 use super::body::LINES;
 use super::essence;
+use super::problem::Problem;
+use super::query::Query;
 use crate::leaderboard::Format;
 
 /// In the order in which they are chosen where a reader does not mind.
@@ -59,6 +61,20 @@ fn read_weight(text: &str) -> Option<u32> {
         "0" => Some(fraction),
         "1" if fraction == 0 => Some(1_000),
         _ => None,
+    }
+}
+
+/// What the address says, for links and spreadsheets (`format=csv`); else what the reader accepts.
+///
+/// # Errors
+/// 400 for a format that is none.
+pub fn format_asked(query: &Query, accept: Option<&str>) -> Result<Format, Problem> {
+    match query.first("format") {
+        None => Ok(format_of(accept)),
+        Some("json") => Ok(Format::Json),
+        Some("csv") => Ok(Format::Csv),
+        Some("ndjson") => Ok(Format::Lines),
+        Some(_) => Err(Problem::bad("bad_format", "format is json, csv or ndjson")),
     }
 }
 

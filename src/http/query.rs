@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 
 use super::problem::Problem;
 
@@ -49,13 +49,6 @@ pub fn decoded(segment: &str) -> Result<String, Problem> {
     let text = percent_decode_str(segment).decode_utf8();
     text.map(Cow::into_owned)
         .map_err(|_| Problem::not_found("the path is not UTF-8"))
-}
-
-/// Whether an address is one of the machine that it is read on.
-pub fn is_local(url: &str) -> bool {
-    let url = Url::parse(url);
-    let host = url.as_ref().ok().and_then(Url::host_str);
-    matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
 #[cfg(test)]
