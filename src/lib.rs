@@ -20,7 +20,7 @@
 //! # The way of a play
 //!
 //! 1. A browser or a server posts a batch to `/plays`. `src/edge/plays.rs` checks the token and the
-//!    limits of the sender, reads the body ([`play`]), and finds region and shard ([`topology`]).
+//!    limits of the sender and reads the body ([`play`]); [`routing`] sends its parts to their shards.
 //! 2. The shard drops a repeat and puts the batch into its journal, one row for many batches. When
 //!    the row is durable, the plays are recorded in open panes, one [`summary`] for each minute of
 //!    event time, and the sender gets 202 ([`region`] has the steps).
@@ -59,6 +59,7 @@ mod edge;
 #[cfg(target_arch = "wasm32")]
 mod environment;
 pub mod global;
+pub mod home;
 pub mod host;
 pub mod http;
 #[cfg(target_arch = "wasm32")]
@@ -77,6 +78,7 @@ pub mod pages;
 mod panics;
 pub mod play;
 pub mod region;
+pub mod routing;
 pub mod settings;
 pub mod storage;
 pub mod text;

@@ -29,18 +29,42 @@ pub enum Mutant {
     AlarmNotIdempotent,
     /// A restart does not read the fingerprints.
     FingerprintsForgotten,
-    /// A change of shards counts at once, also for what was sent before it.
-    ReshardAtOnce,
-    /// Near a change of shards nothing is claimed.
-    NothingClaimed,
+    /// A shard says that it knows of a new epoch before that is durable.
+    ToldBeforeDurable,
+    /// A Worker decides by its own table where a batch goes, whatever its home.
+    HomeIgnored,
+    /// A sender tells the home that it knows at the attempt, not when it sealed the batch.
+    HomeAtAttempt,
+    /// A batch without a home is at home where its sender is.
+    AbsentHomeByCountry,
+    /// A home that a Worker does not know is taken for none.
+    UnknownHomeTakenForNone,
+    /// Where a decider does not answer, the batch is counted elsewhere.
+    AwayDeciderSkipped,
+    /// Plays that name a region are decided by the region of today, whichever there was before.
+    DeciderOfToday,
+    /// The two parts of a batch that may meet at one shard have one key.
+    PartsShareAKey,
+    /// A Worker sends a batch without its name to the shard that its decider names.
+    TargetForgets,
     /// A shard that has claimed a batch counts it nevertheless.
     ClaimsIgnored,
-    /// A shard counts what was routed without a change that it was told of.
-    OldRoutesTaken,
-    /// Nothing is claimed any more some time after a change, whoever has been told of it.
-    ClaimsEndUntold,
-    /// A shard says that it knows of a change before that is durable.
-    ToldBeforeDurable,
+    /// A shard lets a batch be claimed that it has counted.
+    ClaimBlind,
+    /// A shard lets a batch be claimed while the commit that counts it is under way.
+    ClaimPassesCommit,
+    /// A shard says that a batch is claimed before that is durable.
+    MovedBeforeDurable,
+    /// Each claim of a batch is for its own shard.
+    OwnTarget,
+    /// Claims are in memory alone.
+    ClaimsNotJournaled,
+    /// A restart takes what was claimed for counted.
+    TargetLost,
+    /// Claims are forgotten before the batches are too old to come again.
+    ClaimForgottenEarly,
+    /// Where fingerprints cannot be read, what was sent before is counted.
+    DamagedClaimsForgotten,
     /// What is merged into a summary of less capacity is dropped without a trace.
     TruncationForgets,
     /// A late pane over the limit is dropped instead of sealed.
@@ -81,8 +105,6 @@ pub enum Mutant {
     EntriesMissingInSilence,
     /// A shard pushes as often as ever, whatever it is told.
     IntervalIgnored,
-    /// A batch that was sent before its region was deleted is not claimed at its shards.
-    DeletedNotAsked,
     /// The global object takes what was counted before counting began anew.
     OldEpochTaken,
     /// A shard that begins anew keeps the panes that it has open.
@@ -102,7 +124,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 41] = [
+        pub const ALL: [Mutant; 52] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
@@ -114,12 +136,24 @@ mod switch {
             Mutant::ProvisionalAdded,
             Mutant::AlarmNotIdempotent,
             Mutant::FingerprintsForgotten,
-            Mutant::ReshardAtOnce,
-            Mutant::NothingClaimed,
-            Mutant::ClaimsIgnored,
-            Mutant::OldRoutesTaken,
-            Mutant::ClaimsEndUntold,
             Mutant::ToldBeforeDurable,
+            Mutant::HomeIgnored,
+            Mutant::HomeAtAttempt,
+            Mutant::AbsentHomeByCountry,
+            Mutant::UnknownHomeTakenForNone,
+            Mutant::AwayDeciderSkipped,
+            Mutant::DeciderOfToday,
+            Mutant::PartsShareAKey,
+            Mutant::TargetForgets,
+            Mutant::ClaimsIgnored,
+            Mutant::ClaimBlind,
+            Mutant::ClaimPassesCommit,
+            Mutant::MovedBeforeDurable,
+            Mutant::OwnTarget,
+            Mutant::ClaimsNotJournaled,
+            Mutant::TargetLost,
+            Mutant::ClaimForgottenEarly,
+            Mutant::DamagedClaimsForgotten,
             Mutant::TruncationForgets,
             Mutant::LatePaneDropped,
             Mutant::ForgottenBeforeDurable,
@@ -140,7 +174,6 @@ mod switch {
             Mutant::HeardByOldPushes,
             Mutant::EntriesMissingInSilence,
             Mutant::IntervalIgnored,
-            Mutant::DeletedNotAsked,
             Mutant::OldEpochTaken,
             Mutant::PanesSurviveTheirEpoch,
             Mutant::PushWithoutLimits,

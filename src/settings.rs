@@ -163,9 +163,12 @@ impl BeaconNames {
         }
     }
 
-    /// The text of the beacon, or of its module, with these names in it.
-    pub fn put_into(&self, script: &str) -> String {
+    /// The text of the beacon, or of its module, with these names in it, and a home.
+    pub fn put_into(&self, script: &str, home: Option<&str>) -> String {
         let mut script = script.to_owned();
+        if let Some(home) = home {
+            script = script.replace("home:\"\"", &format!("home:\"{home}\""));
+        }
         if let Some(plays) = &self.plays {
             script = script.replace("\"plays\"", &format!("\"{plays}\""));
         }
@@ -400,12 +403,18 @@ mod tests {
             assert_eq!(names.usual_path(other), None, "{other}");
         }
         assert_eq!(
-            names.put_into(r#"import"./beacon.js";new URL("plays",x)"#),
-            r#"import"./s.js";new URL("/media/p",x)"#
+            names.put_into(
+                r#"import"./beacon.js";new URL("plays",x),{home:""}"#,
+                Some("NA/4")
+            ),
+            r#"import"./s.js";new URL("/media/p",x),{home:"NA/4"}"#
         );
         let none = BeaconNames::read(None, None).unwrap();
         assert_eq!(none.usual_path("/"), None);
-        assert_eq!(none.put_into("\"plays\""), "\"plays\"");
+        assert_eq!(
+            none.put_into("\"plays\",{home:\"\"}", None),
+            "\"plays\",{home:\"\"}"
+        );
     }
 
     #[test]

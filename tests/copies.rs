@@ -388,7 +388,7 @@ fn count(shard: (&MemoryStorage, &mut Shard), post_id: &str, count: u32, now_ms:
     };
     let key = now_ms.to_be_bytes();
     let reply = objects::record(shard, ("NA", 0), &key, &[play], now_ms);
-    assert_eq!(reply, RecordReply::Counted { repeated: false });
+    assert_eq!(reply, RecordReply::counted(false));
 }
 
 /// What a shard tells at a time.

@@ -105,7 +105,7 @@ fn a_shard_starts_with_any_table_damaged_and_keeps_what_it_cannot_read() {
             for minute in 0..200 {
                 now_ms += MINUTE_MS;
                 let reply = record(&mut shard, &storage, &format!("new {minute}"), now_ms);
-                assert_eq!(reply, RecordReply::Counted { repeated: false }, "{table:?}");
+                assert_eq!(reply, RecordReply::counted(false), "{table:?}");
                 if shard.checkpoint_is_due(now_ms) {
                     shard.checkpoint(&storage, now_ms).unwrap();
                 }
@@ -226,7 +226,7 @@ fn a_shard_without_its_fingerprints_refuses_what_it_may_have_counted() {
     let again = record(&mut shard, &storage, "batch 1", NOW_MS + MINUTE_MS);
     assert_eq!(again, RecordReply::TooOld);
     let new = record(&mut shard, &storage, "new", now_ms + MINUTE_MS);
-    assert_eq!(new, RecordReply::Counted { repeated: false });
+    assert_eq!(new, RecordReply::counted(false));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_shard_without_its_header_counts_nothing_twice() {
         later_ms += 2 * MINUTE_MS;
         shard = load_shard(&storage, later_ms);
         let again = record(&mut shard, &storage, "the last", now_ms);
-        assert_ne!(again, RecordReply::Counted { repeated: false });
+        assert_ne!(again, RecordReply::counted(false));
         record(&mut shard, &storage, &format!("at {later_ms}"), later_ms);
         if shard.checkpoint_is_due(later_ms) {
             shard.checkpoint(&storage, later_ms).unwrap();
@@ -275,7 +275,7 @@ fn shard_with_a_row_a_pane(storage: &MemoryStorage) -> Shard {
         };
         let key = number.to_be_bytes();
         let reply = objects::record((storage, &mut shard), ("NA", 0), &key, &[play], now_ms);
-        assert_eq!(reply, RecordReply::Counted { repeated: false });
+        assert_eq!(reply, RecordReply::counted(false));
     }
     shard.checkpoint(storage, NOW_MS + 41_000).unwrap();
     assert_eq!(storage.len(Table::OpenPanes), 3);
@@ -395,7 +395,7 @@ fn a_shard_without_its_header_adopts_the_epoch_of_its_first_batch_and_then_follo
     disk.damage(Table::OpenPanes, SPOILS[1]);
     let mut shard = load_shard(&disk, NOW_MS + 2_000);
     let reply = record(&mut shard, &disk, "two", NOW_MS + 20_000);
-    assert_eq!(reply, RecordReply::Counted { repeated: false });
+    assert_eq!(reply, RecordReply::counted(false));
     let epoch = Epoch {
         began_ms: NOW_MS + 21_000,
         seed: objects::SEED,
@@ -463,7 +463,7 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
                 shards: Some(shards),
                 hint: None,
             };
-            global.put_region(&storage, &put(2), now_ms).unwrap();
+            global.put_region(&storage, &put(2)).unwrap();
             let patch = PostPatch {
                 post_id: "post".into(),
                 ..PostPatch::default()

@@ -18,7 +18,7 @@ use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::{Card, ChartForm, Compared, ComparedWith, Count, Leaderboard, Place};
 use hitparade::region::{Admission, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
-use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable};
+use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 use hitparade::window::{DAY_MS, MINUTE_MS, Span};
 use hitparade::wire::*;
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,6 @@ fn record(shard: &mut Shard, storage: &MemoryStorage, message: &[u8], now_ms: u6
         shard: 3,
         epoch_ms: 0,
         seed: SEED,
-        last_change: None,
         batch: message,
     };
     match shard.admit(&request, now_ms) {
@@ -101,6 +100,14 @@ fn record(shard: &mut Shard, storage: &MemoryStorage, message: &[u8], now_ms: u6
             shard.committed(now_ms).unwrap();
             reply
         }
+    }
+}
+
+/// Where claims go.
+fn target() -> ShardId {
+    ShardId {
+        key: "MOON/1".into(),
+        shard: 2,
     }
 }
 
@@ -138,6 +145,15 @@ fn stored_shard() -> MemoryStorage {
         key: b"claimed",
         plays_hash: PLAYS_HASH,
         sent_ms: now_ms,
+        to: target(),
+    });
+    record(&mut shard, &storage, &claim, now_ms);
+    shard.checkpoint(&storage, now_ms).unwrap();
+    let claim = codec::encode(&Claim {
+        key: b"claimed last",
+        plays_hash: PLAYS_HASH,
+        sent_ms: now_ms,
+        to: target(),
     });
     record(&mut shard, &storage, &claim, now_ms);
     record(&mut shard, &storage, &batch("the last", now_ms), now_ms);
@@ -167,7 +183,13 @@ fn seen_of_shard(storage: &MemoryStorage) -> String {
         }
     }
     for key in [
-        "batch 0", "batch 1", "batch 2", "the last", "claimed", "another",
+        "batch 0",
+        "batch 1",
+        "batch 2",
+        "the last",
+        "claimed",
+        "claimed last",
+        "another",
     ] {
         let reply = record(&mut shard, storage, &batch(key, now_ms), now_ms);
         writeln!(text, "{key}: {reply:?}").unwrap();
@@ -193,7 +215,7 @@ fn stored_global() -> MemoryStorage {
         shards: Some(4),
         hint: None,
     };
-    global.put_region(&storage, &region, NOW_MS).unwrap();
+    global.put_region(&storage, &region).unwrap();
     let patch = |post_id: &str, hidden| PostPatch {
         post_id: post_id.into(),
         author: Some(Some("someone".into())),
@@ -235,7 +257,7 @@ fn stored_global() -> MemoryStorage {
     };
     let late_ms = NOW_MS + 5 * MINUTE_MS;
     global.export(&storage, &request, late_ms).unwrap();
-    global.put_region(&storage, &region, late_ms).unwrap();
+    global.put_region(&storage, &region).unwrap();
     storage
 }
 
@@ -345,20 +367,17 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         shard: 1,
         epoch_ms: 0,
         seed: SEED,
-        last_change: None,
         batch: &batch,
     });
     for reply in [
-        RecordReply::Counted { repeated: true },
+        RecordReply::counted(true).without(&[2, 300]),
+        RecordReply::Moved { to: target() },
         RecordReply::TooOld,
         RecordReply::Busy { retry_after_s: 3 },
         RecordReply::Invalid,
-        RecordReply::Claimed,
-        RecordReply::Moved,
-        RecordReply::Outdated,
+        RecordReply::InDoubt,
         RecordReply::KeyReused,
         RecordReply::NameFree,
-        RecordReply::Deleted,
     ] {
         all.add_owned(&reply);
     }
@@ -367,6 +386,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         key: b"key",
         plays_hash: PLAYS_HASH,
         sent_ms: NOW_MS,
+        to: target(),
     });
     all.add(&NameCheck {
         key: b"key",
@@ -550,45 +570,28 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     };
     all.add_owned(&put_region);
     let mut region = Region::new("NA", "North", 2);
-    region.reshard(3, NOW_MS).unwrap();
-    let (change, _) = region.untold().unwrap();
-    all.add(&Announcement {
+    region.reshard(3);
+    all.add(&BeginEpoch {
         region_id: "NA",
         shard: 1,
-        news: News::Shards(change),
+        epoch: Epoch {
+            began_ms: NOW_MS,
+            seed: SEED,
+        },
     });
-    all.add_owned(&AnnouncementReply(Ok(())));
-    all.add_owned(&Told {
-        region_id: "NA".into(),
-        asked_ms: change.asked_ms,
-    });
+    all.add_owned(&Noted(Ok(())));
     let up_to = Some(("NA".to_owned(), 39));
     all.add_owned(&Telling {
-        news: "deleted NA".into(),
+        news: "began 7".into(),
         up_to: up_to.clone(),
     });
     all.add_owned(&TellingReply(Ok(up_to)));
-    for news in [
-        News::Deleted,
-        News::Began(Epoch {
-            began_ms: NOW_MS,
-            seed: SEED,
-        }),
-    ] {
-        all.add(&Announcement {
-            region_id: "NA",
-            shard: 1,
-            news,
-        });
-    }
     let deleted = DeletedRegion {
         region: Region {
             incarnation: 1,
             ..Region::new("MOON", "Moon", 3)
         },
         deleted_ms: NOW_MS,
-        claim_until_ms: Some(NOW_MS + 1),
-        is_damaged: false,
     };
     all.add_owned(&deleted);
     all.add_owned(&DeleteRegion {
@@ -599,6 +602,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         installation_id: [3; 16],
         epoch_ms: NOW_MS,
         seed: SEED,
+        origin: "NA".into(),
         regions: vec![region.clone()],
         deleted: vec![deleted],
     };
@@ -624,10 +628,6 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add_owned(&Voter {
         sender: 1,
         limit: 2,
-    });
-    all.add_owned(&CountedInPart {
-        repeated: true,
-        too_many: vec![1, 300],
     });
     let instance = InstanceMetrics {
         id: 1,

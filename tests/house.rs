@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The three of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 24] = [
+const ORDER: [&[&str]; 26] = [
     &["summary"],
     &["mutants"],
     &["panics"],
@@ -18,12 +18,14 @@ const ORDER: [&[&str]; 24] = [
     &["codec"],
     &["window"],
     &["topology"],
+    &["home"],
     &["play"],
     &["leaderboard"],
     &["capacity"],
     &["pages"],
     &["settings"],
     &["wire"],
+    &["routing"],
     &["http"],
     &["clock", "environment"],
     &["instance"],

@@ -1,10 +1,11 @@
 //! The name of a batch: other plays under it are refused, whatever happened in between.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use hitparade::codec::{self, Record};
 use hitparade::region::{Admission, Shard};
-use hitparade::storage::MemoryStorage;
+use hitparade::storage::{MemoryStorage, Storage, Table, Write};
+use hitparade::topology::{Epoch, ShardId};
 use hitparade::window::DAY_MS;
 use hitparade::wire::*;
 use serde::Serialize;
@@ -14,15 +15,21 @@ const KEY: &[u8] = b"access.log batch-aa";
 /// Hashes of the plays of two days.
 const DAY_1: u32 = 1;
 const DAY_2: u32 = 2;
-const COUNTED: RecordReply = RecordReply::Counted { repeated: false };
-const REPEATED: RecordReply = RecordReply::Counted { repeated: true };
+const COUNTED: RecordReply = RecordReply::Counted {
+    repeated: false,
+    too_many: Vec::new(),
+};
+const REPEATED: RecordReply = RecordReply::Counted {
+    repeated: true,
+    too_many: Vec::new(),
+};
 
-struct Place {
+struct Node {
     storage: MemoryStorage,
     shard: Shard,
 }
 
-impl Place {
+impl Node {
     fn new() -> Self {
         Self::of(MemoryStorage::new())
     }
@@ -30,7 +37,7 @@ impl Place {
     fn of(storage: MemoryStorage) -> Self {
         let mut shard = Shard::load(&storage, [3; 32], NOW_MS).unwrap();
         shard.synced(shard.sync_point());
-        Place { storage, shard }
+        Node { storage, shard }
     }
 
     fn restarted(self) -> Self {
@@ -43,7 +50,6 @@ impl Place {
             shard: 0,
             epoch_ms: 0,
             seed: [7; 16],
-            last_change: None,
             batch: &codec::encode(message),
         };
         self.shard.admit(&request, NOW_MS)
@@ -85,11 +91,19 @@ fn batch(plays_hash: u32, left: usize) -> Batch<'static> {
     }
 }
 
-fn claim(plays_hash: u32) -> Claim<'static> {
+fn target(shard: u32) -> ShardId {
+    ShardId {
+        key: "EU".into(),
+        shard,
+    }
+}
+
+fn claim(plays_hash: u32, shard: u32) -> Claim<'static> {
     Claim {
         key: KEY,
         plays_hash,
         sent_ms: NOW_MS,
+        to: target(shard),
     }
 }
 
@@ -100,67 +114,157 @@ fn check(plays_hash: u32) -> NameCheck<'static> {
     }
 }
 
-fn assert_taken(place: &mut Place, when: &str) {
+fn assert_taken(node: &mut Node, when: &str) {
     assert_eq!(
-        place.tell(&batch(DAY_2, 2)),
+        node.tell(&batch(DAY_2, 2)),
         RecordReply::KeyReused,
         "{when}"
     );
-    assert_eq!(place.tell(&claim(DAY_2)), RecordReply::KeyReused, "{when}");
-    assert_eq!(place.tell(&check(DAY_2)), RecordReply::KeyReused, "{when}");
-    assert_eq!(place.tell(&batch(DAY_1, 2)), REPEATED, "{when}");
-    assert_eq!(place.tell(&claim(DAY_1)), REPEATED, "{when}");
-    assert_eq!(place.tell(&check(DAY_1)), RecordReply::NameFree, "{when}");
+    assert_eq!(
+        node.tell(&claim(DAY_2, 1)),
+        RecordReply::KeyReused,
+        "{when}"
+    );
+    assert_eq!(node.tell(&check(DAY_2)), RecordReply::KeyReused, "{when}");
+    assert_eq!(node.tell(&batch(DAY_1, 2)), REPEATED, "{when}");
+    assert_eq!(node.tell(&claim(DAY_1, 1)), REPEATED, "{when}");
+    assert_eq!(node.tell(&check(DAY_1)), RecordReply::NameFree, "{when}");
 }
 
 #[test]
 fn other_plays_under_the_name_of_a_batch_are_refused_also_after_restarts() {
-    let mut place = Place::new();
-    assert_eq!(place.tell(&check(DAY_1)), RecordReply::NameFree);
-    assert_eq!(place.tell(&batch(DAY_1, 2)), COUNTED);
-    assert_taken(&mut place, "at once");
-    assert_eq!(place.plays(), 2);
-    let mut place = place.restarted();
-    assert_taken(&mut place, "from the journal");
-    place.shard.checkpoint(&place.storage, NOW_MS).unwrap();
-    let mut place = place.restarted();
-    assert_taken(&mut place, "from the rows");
-    assert_eq!(place.plays(), 0, "nothing more was counted");
+    let mut node = Node::new();
+    assert_eq!(node.tell(&check(DAY_1)), RecordReply::NameFree);
+    assert_eq!(node.tell(&batch(DAY_1, 2)), COUNTED);
+    assert_taken(&mut node, "at once");
+    assert_eq!(node.plays(), 2);
+    let mut node = node.restarted();
+    assert_taken(&mut node, "from the journal");
+    node.shard.checkpoint(&node.storage, NOW_MS).unwrap();
+    let mut node = node.restarted();
+    assert_taken(&mut node, "from the rows");
+    assert_eq!(node.plays(), 0, "nothing more was counted");
 }
 
 #[test]
 fn other_plays_are_refused_while_the_first_wait_for_their_commit() {
-    let mut place = Place::new();
+    let mut node = Node::new();
     assert!(matches!(
-        place.admit(&batch(DAY_1, 2)),
+        node.admit(&batch(DAY_1, 2)),
         Admission::Wait { .. }
     ));
     let reused = Admission::Answer(RecordReply::KeyReused);
-    assert_eq!(place.admit(&batch(DAY_2, 2)), reused);
-    assert_eq!(place.admit(&check(DAY_2)), reused);
-    place.commit();
-    assert_taken(&mut place, "after the commit");
+    assert_eq!(node.admit(&batch(DAY_2, 2)), reused);
+    assert_eq!(node.admit(&check(DAY_2)), reused);
+    node.commit();
+    assert_taken(&mut node, "after the commit");
 }
 
 #[test]
 fn what_votes_leave_of_a_batch_is_the_same_batch() {
-    let mut place = Place::new();
-    assert_eq!(place.tell(&batch(DAY_1, 1)), COUNTED);
-    assert_eq!(place.tell(&batch(DAY_1, 2)), REPEATED);
+    let mut node = Node::new();
+    assert_eq!(node.tell(&batch(DAY_1, 1)), COUNTED);
+    assert_eq!(node.tell(&batch(DAY_1, 2)), REPEATED);
+}
+
+/// What the decider of a batch says that was first claimed for shard 1.
+fn assert_moved(decider: &mut Node, when: &str) {
+    let moved = RecordReply::Moved { to: target(1) };
+    assert_eq!(decider.tell(&claim(DAY_1, 1)), moved, "{when}");
+    assert_eq!(
+        decider.tell(&claim(DAY_1, 2)),
+        moved,
+        "the first says where, {when}"
+    );
+    assert_eq!(decider.tell(&batch(DAY_1, 2)), moved, "{when}");
+    assert_eq!(decider.tell(&check(DAY_1)), RecordReply::NameFree, "{when}");
+    for reused in [
+        decider.tell(&claim(DAY_2, 1)),
+        decider.tell(&batch(DAY_2, 2)),
+        decider.tell(&check(DAY_2)),
+    ] {
+        assert_eq!(reused, RecordReply::KeyReused, "{when}");
+    }
+    assert_eq!(decider.plays(), 0, "{when}");
 }
 
 #[test]
-fn a_claim_leaves_the_name_to_the_shard_that_counts() {
-    let (mut old, mut new) = (Place::new(), Place::new());
-    assert_eq!(old.tell(&claim(DAY_1)), RecordReply::Claimed);
-    assert_eq!(new.tell(&batch(DAY_1, 2)), COUNTED);
-    // Its name is taken where it was counted; the old shard says what it always says.
-    let mut old = old.restarted();
-    {
-        assert_eq!(old.tell(&claim(DAY_2)), RecordReply::Claimed);
-        assert_eq!(old.tell(&batch(DAY_1, 2)), RecordReply::Moved);
-        assert_eq!(old.tell(&batch(DAY_2, 2)), RecordReply::Moved);
-        assert_eq!(old.tell(&check(DAY_2)), RecordReply::NameFree);
+fn a_batch_that_was_claimed_is_for_the_shard_of_the_first_claim_also_after_restarts() {
+    let mut decider = Node::new();
+    assert_moved(&mut decider, "at once");
+    let mut decider = decider.restarted();
+    assert_moved(&mut decider, "from the journal");
+    decider.shard.checkpoint(&decider.storage, NOW_MS).unwrap();
+    let mut decider = decider.restarted();
+    assert_moved(&mut decider, "from the rows");
+    let mut target = Node::new();
+    assert_eq!(target.tell(&batch(DAY_1, 2)), COUNTED);
+    assert_taken(&mut target, "at the target");
+}
+
+#[test]
+fn whoever_asks_waits_for_the_commit_that_decides() {
+    let mut decider = Node::new();
+    let Admission::Wait { ticket, reply } = decider.admit(&claim(DAY_1, 1)) else {
+        panic!("it is not durable yet")
+    };
+    let waits = Admission::Wait { ticket, reply };
+    assert_eq!(decider.admit(&claim(DAY_1, 2)), waits);
+    assert_eq!(decider.admit(&batch(DAY_1, 2)), waits);
+    decider.commit();
+    assert_moved(&mut decider, "after the commit");
+
+    let mut decider = Node::new();
+    assert!(matches!(
+        decider.admit(&batch(DAY_1, 2)),
+        Admission::Wait { .. }
+    ));
+    let Admission::Wait { reply, .. } = decider.admit(&claim(DAY_1, 1)) else {
+        panic!("it is not durable yet")
+    };
+    assert_eq!(reply, REPEATED);
+}
+
+#[test]
+fn nobody_moves_a_batch_to_the_shard_that_decides_about_it() {
+    let own = Claim {
+        to: ShardId {
+            key: "NA".into(),
+            shard: 0,
+        },
+        ..claim(DAY_1, 0)
+    };
+    let mut decider = Node::new();
+    assert_eq!(decider.tell(&own), RecordReply::Invalid);
+    assert_eq!(decider.tell(&batch(DAY_1, 2)), COUNTED);
+}
+
+#[test]
+fn what_was_sent_before_what_cannot_be_read_was_stored_is_counted_and_claimed_no_more() {
+    for begins_anew in [false, true] {
+        let mut decider = Node::new();
+        assert_moved(&mut decider, "at once");
+        let (storage, shard) = (&decider.storage, &mut decider.shard);
+        if begins_anew {
+            let epoch = Epoch {
+                began_ms: NOW_MS,
+                seed: [8; 16],
+            };
+            shard.follow(storage, epoch, [9; 16]).unwrap();
+        } else {
+            shard.checkpoint(storage, NOW_MS).unwrap();
+        }
+        assert_refused(decider);
     }
-    assert_taken(&mut new, "at the new shard");
+}
+
+fn assert_refused(decider: Node) {
+    let rows = decider.storage.scan(Table::Seen, &[], &[], 10).unwrap();
+    for (key, _) in rows {
+        let damage = Write::put(Table::Seen, key, b"damaged".to_vec());
+        decider.storage.write(&[damage]).unwrap();
+    }
+    let mut decider = decider.restarted();
+    assert_eq!(decider.tell(&claim(DAY_1, 2)), RecordReply::TooOld);
+    assert_eq!(decider.tell(&batch(DAY_1, 2)), RecordReply::TooOld);
 }

@@ -88,14 +88,14 @@ impl Node {
         self.shard.push(&self.storage).unwrap()
     }
 
-    fn hear(&mut self, news: News) {
+    fn hear(&mut self, epoch: Epoch) {
         let random = self.random();
-        let announcement = Announcement {
+        let news = BeginEpoch {
             region_id: &self.key,
             shard: self.number,
-            news,
+            epoch,
         };
-        let heard = self.shard.hear(&self.storage, &announcement, random);
+        let heard = self.shard.begin_epoch(&self.storage, &news, random);
         assert!(heard.unwrap());
     }
 
@@ -211,27 +211,15 @@ impl World {
         Ok(deleted.region.key().into_owned())
     }
 
-    fn put(&mut self, region_id: &str, shards: Option<u32>, now_ms: u64) {
+    fn put(&mut self, region_id: &str, shards: Option<u32>) {
         let request = PutRegion {
             region_id: region_id.into(),
             region_name: None,
             shards,
             hint: None,
         };
-        let put = self.global.put_region(&self.storage, &request, now_ms);
+        let put = self.global.put_region(&self.storage, &request);
         put.unwrap();
-    }
-
-    /// Every shard of the region of this id that was deleted last has said that it knows.
-    fn delete_told(&mut self, region_id: &str, now_ms: u64) {
-        let mut deleted = self.global.table().deleted.iter().rev();
-        let deleted = deleted.find(|deleted| deleted.region.region_id == region_id);
-        let deleted = deleted.unwrap();
-        let told = Told {
-            region_id: deleted.region.key().into_owned(),
-            asked_ms: deleted.deleted_ms,
-        };
-        self.global.told(&self.storage, &told, now_ms).unwrap();
     }
 
     fn reset(&mut self, id: [u8; 16], random: u8, now_ms: u64) -> Result<ResetDone, Refusal> {
@@ -263,7 +251,7 @@ fn counted<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn a_deleted_region_takes_no_plays_and_what_its_shards_still_have_counts_in_the_world() {
+fn what_shards_of_a_deleted_region_have_and_what_still_comes_to_them_counts_in_the_world() {
     let mut world = World::new();
     let (mut here, mut there) = (Node::new("NA", 0, 1), Node::new("EU", 0, 2));
     here.play("folded", NOW_MS);
@@ -279,12 +267,9 @@ fn a_deleted_region_takes_no_plays_and_what_its_shards_still_have_counts_in_the_
 
     assert_eq!(world.delete("NA", later_ms).unwrap(), "NA");
     assert_eq!(world.chart("NA", later_ms), Err(Refusal::RegionDeleted));
-    // Until its shards are told, they take plays, which count.
-    assert_ne!(here.play("untold", later_ms), RecordReply::Deleted);
-    here.hear(News::Deleted);
-    assert_eq!(here.play("refused", later_ms), RecordReply::Deleted);
+    // A Worker that does not know of it yet, and batches that were claimed for it.
+    assert_eq!(here.play("late", later_ms), RecordReply::counted(false));
     here.start_again(later_ms);
-    assert_eq!(here.play("refused", later_ms), RecordReply::Deleted);
     world.global = load_global(&world.storage);
     assert_eq!(world.chart("NA", later_ms), Err(Refusal::RegionDeleted));
 
@@ -294,7 +279,7 @@ fn a_deleted_region_takes_no_plays_and_what_its_shards_still_have_counts_in_the_
         ("sealed", 1),
         ("pushed", 1),
         ("open", 1),
-        ("untold", 1),
+        ("late", 1),
         ("elsewhere", 1),
     ]);
     assert_eq!(world.counts("global", rest_ms), all);
@@ -326,17 +311,13 @@ fn a_region_that_is_made_again_begins_with_nothing_whatever_comes_of_the_one_bef
         now_ms += MINUTE_MS;
         if round < 2 {
             assert_eq!(world.delete("NA", now_ms).unwrap(), key);
-            node.hear(News::Deleted);
             let again = PutRegion {
                 region_id: "NA".into(),
                 region_name: None,
                 shards: None,
                 hint: None,
             };
-            world
-                .global
-                .put_region(&world.storage, &again, now_ms)
-                .unwrap();
+            world.global.put_region(&world.storage, &again).unwrap();
             assert_eq!(world.counts("NA", now_ms), counted([]));
         }
         nodes.push(node);
@@ -384,7 +365,7 @@ fn counting_begins_anew_and_nothing_of_before_comes_back() {
     // Whoever has not heard the answer asks again: nothing is forgotten twice.
     let epoch = done.table.epoch();
     assert!(stores(&told.storage, "sealed") && stores(&told.storage, "open"));
-    told.hear(News::Began(epoch));
+    told.hear(epoch);
     for post in ["folded", "sealed", "open"] {
         assert!(!stores(&told.storage, post) && !stores(&world.storage, post));
     }
@@ -400,7 +381,7 @@ fn counting_begins_anew_and_nothing_of_before_comes_back() {
         world.global = load_global(&world.storage);
         world.push(&mut told, now_ms);
         let again = told.play_named("repeated", "open", now_ms);
-        assert_eq!(again, RecordReply::Counted { repeated: true });
+        assert_eq!(again, RecordReply::counted(true));
         told.start_again(now_ms);
     }
 
@@ -463,21 +444,20 @@ fn a_commit_that_is_under_way_while_counting_begins_anew_counts_once_or_not_at_a
             shard: 0,
             epoch_ms: 0,
             seed: SEED,
-            last_change: None,
             batch: &batch,
         };
         node.shard.admit(&request, NOW_MS);
         assert!(node.shard.commit(&node.storage, NOW_MS).unwrap());
         let id = world.global.table().installation_id;
         let epoch = world.reset(id, 7, NOW_MS).unwrap().table.epoch();
-        node.hear(News::Began(epoch));
+        node.hear(epoch);
         if crashes {
             node.start_again(NOW_MS);
         } else {
             node.shard.committed(NOW_MS).unwrap();
         }
         let again = node.play_named("under way", "under way", NOW_MS);
-        assert_eq!(again, RecordReply::Counted { repeated: true });
+        assert_eq!(again, RecordReply::counted(true));
         let rest_ms = world.drain(&mut [&mut node], NOW_MS);
         assert_eq!(world.counts("global", rest_ms), counted([("under way", 1)]));
     }
@@ -492,7 +472,7 @@ fn a_global_object_that_is_set_back_to_before_goes_on_with_the_shards_as_they_ar
     let backup = world.storage.clone();
     let id = world.global.table().installation_id;
     let epoch = world.reset(id, 7, now_ms).unwrap().table.epoch();
-    node.hear(News::Began(epoch));
+    node.hear(epoch);
     node.play("after", now_ms);
     world.storage = backup;
     world.global = load_global(&world.storage);
@@ -615,7 +595,7 @@ fn an_export_has_exactly_what_was_durable_at_its_moment_while_plays_go_on() {
                     // Some are of a minute that is sealed soon after the moment.
                     let timestamp_ms = now_ms - random(40_000);
                     let reply = node.play_at((&name, timestamp_ms), &post, now_ms);
-                    assert_eq!(reply, RecordReply::Counted { repeated: false });
+                    assert_eq!(reply, RecordReply::counted(false));
                     if now_ms < at_ms {
                         for scope in [node.key.as_str(), "global"] {
                             let key = (scope.to_owned(), post.clone());
@@ -834,180 +814,47 @@ fn panes_older_than_is_asked_for_go_and_no_window_reaches_them() {
 }
 
 #[test]
-fn a_shard_of_a_deleted_region_says_of_a_batch_whether_it_counted_it_and_else_never_does() {
+fn of_a_deleted_region_and_of_the_first_of_all_it_is_known_for_ever_what_batches_are_decided_by() {
     let mut world = World::new();
-    let mut node = Node::new("NA", 0, 1);
-    node.play_named("counted", "post", NOW_MS);
+    assert_eq!(world.global.table().origin, "NA");
+    world.put("NA", Some(3));
+    world.put("NA", Some(2));
     world.delete("NA", NOW_MS).unwrap();
-    node.hear(News::Deleted);
-    let deleted = world.global.table().deleted[0].clone();
-    let margin_ms = hitparade::topology::CLAIM_WITHIN_MS;
-    let claims = |world: &World, sent_ms| {
-        let deleted = &world.global.table().deleted[0];
-        let claims = |is_first| {
-            deleted
-                .claim_at(Some("client"), (sent_ms, is_first))
-                .count()
-        };
-        (claims(true), claims(false))
-    };
-    assert_eq!(
-        claims(&world, u64::MAX),
-        (1, 1),
-        "as long as not all were told"
-    );
-    let told = Told {
-        region_id: "NA".into(),
-        asked_ms: deleted.deleted_ms,
-    };
-    for later_ms in [0, MINUTE_MS] {
-        let storage = &world.storage;
-        let region = world.global.told(storage, &told, NOW_MS + later_ms);
-        assert_eq!(region.unwrap(), deleted.region);
-        world.global = load_global(&world.storage);
-        let until_ms = NOW_MS + 2 * margin_ms;
-        assert_eq!(claims(&world, until_ms), (1, 1));
-        assert_eq!(claims(&world, until_ms + 1), (0, 1));
-        assert_eq!(claims(&world, until_ms + 21 * MINUTE_MS), (0, 0));
-    }
-    let claim = |node: &mut Node, key: &str| {
-        let claim = codec::encode(&Claim {
-            key: key.as_bytes(),
-            plays_hash: 0,
-            sent_ms: NOW_MS,
-        });
-        let request = RecordRequest {
-            region_id: "NA",
-            shard: 0,
-            epoch_ms: 0,
-            seed: SEED,
-            last_change: None,
-            batch: &claim,
-        };
-        match node.shard.admit(&request, NOW_MS) {
-            hitparade::region::Admission::Answer(reply) => reply,
-            hitparade::region::Admission::Wait { reply, .. } => {
-                node.shard.commit(&node.storage, NOW_MS).unwrap();
-                node.shard.committed(NOW_MS).unwrap();
-                reply
-            }
-        }
-    };
-    let counted = RecordReply::Counted { repeated: true };
-    assert_eq!(claim(&mut node, "counted"), counted);
-    assert_eq!(claim(&mut node, "another"), RecordReply::Claimed);
-    let late = node.play_named("another", "post", NOW_MS);
-    assert!(matches!(late, RecordReply::Moved | RecordReply::Deleted));
-}
-
-#[test]
-fn a_batch_that_names_no_region_is_claimed_at_every_deleted_one_and_another_at_its_own() {
-    let mut world = World::new();
-    world.delete("NA", NOW_MS).unwrap();
-    let table = world.global.table();
-    let claims = |region_id, names_regions| {
-        let place = (region_id, names_regions);
-        let claims = table.claim_at(place, Some("client"), (NOW_MS, true));
-        let claims = claims.map(|(deleted, shard)| (deleted.region.key().into_owned(), shard));
-        claims.collect::<Vec<(String, u32)>>()
-    };
-    let at_deleted = vec![("NA".to_owned(), 0)];
-    assert_eq!(claims("EU", false), at_deleted);
-    assert_eq!(claims("NA", true), at_deleted);
-    assert!(claims("EU", true).is_empty());
-}
-
-#[test]
-fn every_deletion_of_an_id_that_a_shard_was_not_told_of_is_told_before_the_next_change() {
-    let mut world = World::new();
-    let mut deleted_ms = Vec::new();
-    for round in 0..2 {
-        world.delete("NA", NOW_MS + round).unwrap();
-        deleted_ms.push(NOW_MS + round);
-        world.put("NA", None, NOW_MS + round);
-    }
-    let untold = |world: &World, region_id| {
-        let untold = world.global.table().untold_deletions(region_id);
-        let told = untold.map(|deleted| Told {
-            region_id: deleted.region.key().into_owned(),
-            asked_ms: deleted.deleted_ms,
-        });
-        told.collect::<Vec<Told>>()
-    };
-    let all = untold(&world, "NA");
-    assert_eq!(
-        all.iter().map(|it| it.asked_ms).collect::<Vec<u64>>(),
-        deleted_ms
-    );
-    assert!(untold(&world, "EU").is_empty());
-    for told in &all {
-        world.global.told(&world.storage, told, NOW_MS).unwrap();
-    }
-    assert!(untold(&world, "NA").is_empty());
-}
-
-#[test]
-fn a_deleted_region_whose_row_is_damaged_is_claimed_at_all_its_shards_until_it_is_told_again() {
-    let mut world = World::new();
-    world.put("NA", Some(3), NOW_MS - DAY_MS);
-    world.delete("NA", NOW_MS).unwrap();
-    world.delete_told("NA", NOW_MS);
     let (key, _) = world
         .storage
         .scan(Table::Meta, b"deleted/", &[], 1)
         .unwrap()[0]
         .clone();
-    let damage = Write::put(Table::Meta, key.clone(), b"damaged".to_vec());
-    world.storage.write(&[damage]).unwrap();
-    let claims = |world: &World, sent_ms| {
-        let deleted = &world.global.table().deleted[0];
-        let shards = deleted.claim_at(Some("client"), (sent_ms, true));
-        shards.collect::<Vec<u32>>()
-    };
-    let later_ms = NOW_MS + MINUTE_MS;
-    for round in 0..2 {
+    world.put("NA", Some(1));
+    for damaged in [false, true] {
+        if damaged {
+            let damage = Write::put(Table::Meta, key.clone(), b"damaged".to_vec());
+            world.storage.write(&[damage]).unwrap();
+        }
         world.global = load_global(&world.storage);
-        assert!(world.global.health().damaged_rows > 0);
-        assert_eq!(world.global.table().deleted.len(), 1);
-        assert_eq!(world.global.table().deleted[0].deleted_ms, NOW_MS);
+        assert_eq!(world.global.health().damaged_rows > 0, damaged);
+        let table = world.global.table();
+        let most = |key: &str| table.ever_had_key(key).map(|region| region.most_shards);
+        assert_eq!((most("NA"), most("NA/1")), (Some(3), Some(1)));
+        assert_eq!(table.find("NA").unwrap().key(), "NA/1");
         assert_eq!(
-            claims(&world, later_ms),
-            [0, 1, 2],
-            "any may have counted it"
+            (table.origin.as_str(), table.deleted[0].deleted_ms),
+            ("NA", NOW_MS)
         );
-        let is_untold = world.global.table().untold_deletions("NA").count() == 1;
-        assert_eq!(is_untold, round == 0);
-        // Every shard of it is told again, and then it ends.
-        world.delete("NA", later_ms).unwrap();
-        world.delete_told("NA", later_ms);
-        assert!(claims(&world, later_ms + 10 * MINUTE_MS).is_empty());
-        let kept = world.storage.get(Table::Meta, &key).unwrap().unwrap();
-        assert_eq!(kept, b"damaged", "kept");
     }
     // A region that is deleted next has a place of its own.
-    world.put("MOON", None, later_ms);
-    world.delete("MOON", later_ms).unwrap();
+    world.put("MOON", None);
+    world.delete("MOON", NOW_MS).unwrap();
     world.global = load_global(&world.storage);
     let ids = world.global.table().deleted.iter();
     let ids: Vec<&str> = ids.map(|it| it.region.region_id.as_str()).collect();
     assert_eq!(ids, ["NA", "MOON"]);
-    assert!(claims(&world, later_ms + 10 * MINUTE_MS).is_empty());
-}
-
-#[test]
-fn a_damaged_region_of_more_shards_than_one_sender_may_ask_is_known_as_such() {
-    for (shards, is_too_wide) in [(16, false), (17, true)] {
-        let mut world = World::new();
-        world.put("NA", Some(shards), NOW_MS - DAY_MS);
-        world.delete("NA", NOW_MS).unwrap();
-        assert!(!world.global.table().deleted[0].is_too_wide(), "sound");
-        let rows = world.storage.scan(Table::Meta, b"deleted/", &[], 1);
-        let (key, _) = rows.unwrap()[0].clone();
-        let damage = Write::put(Table::Meta, key, b"damaged".to_vec());
-        world.storage.write(&[damage]).unwrap();
-        world.global = load_global(&world.storage);
-        assert_eq!(world.global.table().deleted[0].is_too_wide(), is_too_wide);
-    }
+    let kept = world.storage.get(Table::Meta, &key).unwrap().unwrap();
+    assert_eq!(kept, b"damaged", "kept");
+    let again = world
+        .reset(world.global.table().installation_id, 9, NOW_MS)
+        .unwrap();
+    assert_eq!(again.table.origin, "NA", "whatever is counted");
 }
 
 #[test]
@@ -1209,9 +1056,9 @@ fn shards_that_are_more_than_one_request_may_tell_of_an_export_are_handed_out_un
         hint: Some(Some("enam".into())),
     };
     let (global, storage) = (&mut world.global, &world.storage);
-    global.put_region(storage, &wide, NOW_MS).unwrap();
+    global.put_region(storage, &wide).unwrap();
     let regions = &global.table().regions;
-    let in_all: u32 = regions.iter().map(|region| region.most_shards()).sum();
+    let in_all: u32 = regions.iter().map(|region| region.most_shards).sum();
     let mut batches = vec![global.begin_export(storage, NOW_MS).unwrap()];
     let request = ExportRequest {
         at_ms: batches[0].at_ms,

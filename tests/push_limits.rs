@@ -59,7 +59,7 @@ impl World {
         let key = self.batches.to_be_bytes();
         let on = (&self.disk, &mut self.shard);
         let reply = record(on, ("NA", 0), &key, &plays, self.now_ms);
-        assert_eq!(reply, RecordReply::Counted { repeated: false });
+        assert_eq!(reply, RecordReply::counted(false));
         self.plays += plays.len() as u64;
         if self.shard.checkpoint_is_needed() {
             self.shard.checkpoint(&self.disk, self.now_ms).unwrap();

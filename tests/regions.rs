@@ -36,7 +36,7 @@ fn one_that_the_settings_name_later_is_made_behind_the_others_and_stays() {
         shards: Some(3),
         hint: None,
     };
-    global.put_region(&storage, &moon, 1).unwrap();
+    global.put_region(&storage, &moon).unwrap();
     assert!(global.region_differences().is_empty());
 
     let more = [named("DE", "Germany"), first[0].clone(), first[1].clone()];

@@ -98,7 +98,7 @@ fn rows_a_beacon(a_second: u64, plays: impl Fn(u64, u64) -> Vec<(String, u64)>) 
                 .collect();
             let key = beacons.to_be_bytes();
             let reply = record((&disk, &mut shard), ("NA", 0), &key, &plays, now_ms);
-            assert_eq!(reply, RecordReply::Counted { repeated: false });
+            assert_eq!(reply, RecordReply::counted(false));
             beacons += 1;
             if shard.checkpoint_is_needed() {
                 shard.checkpoint(&disk, now_ms).unwrap();

@@ -194,7 +194,7 @@ fn region(region_id: &str) -> PutRegion {
 fn old_installation() -> World {
     let mut old = World::new(1);
     old.global
-        .put_region(&old.storage, &region("MOON"), NOW_MS)
+        .put_region(&old.storage, &region("MOON"))
         .unwrap();
     let post = |number: usize, hidden| PostPatch {
         post_id: format!("post {number}"),
@@ -238,7 +238,7 @@ fn an_export_arrives_with_every_count_and_bound_however_often_it_breaks_off_and_
             assert_eq!(ahead as usize, next, "rows that leave a gap are not taken");
         }
         assert_eq!(new.charts(), charts);
-        assert_eq!(new.global.table().find("MOON").unwrap().shards_wanted(), 3);
+        assert_eq!(new.global.table().find("MOON").unwrap().shards, 3);
         assert_eq!(new.export().len(), rows.len());
     }
 }

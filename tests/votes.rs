@@ -193,7 +193,6 @@ impl World {
             shard: 0,
             seed: [0; 16],
             epoch_ms: 0,
-            last_change: None,
             batch: &batch,
         };
         let voter = Voter {
@@ -201,7 +200,7 @@ impl World {
             limit: self.limit,
         };
         let asked_ms = self.now_ms - std::mem::take(&mut self.behind_ms);
-        let sifted = self.votes.sift(&request, voter, asked_ms, |_| false);
+        let sifted = self.votes.sift(&request, Some(voter), asked_ms, |_| false);
         let sifted = sifted.unwrap();
         // Time does not go back.
         self.clock_ms = self.clock_ms.max(asked_ms);

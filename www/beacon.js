@@ -17,7 +17,8 @@
  * | `to` | where plays go, if not to `plays` beside this file |
  *
  * Plays are sealed into batches of 50, or of 2 s. A sealed batch never changes: a random name made by this page,
- * a number, the time of its first attempt, its plays. It stays in the outbox until the service has answered, is tried
+ * a number, its home (which shard of the service decides about it, wherever it arrives), the time of its first
+ * attempt, its plays. It stays in the outbox until the service has answered, is tried
  * again under the same name, by the next page too, and the service counts the name once. After 15 minutes the service
  * could have forgotten the name, so the batch is dropped instead. That clock starts at the first attempt; without
  * `persist` at the sealing, since a tab that is duplicated takes a copy of its outbox along.
@@ -40,6 +41,8 @@
   const options = { to: script ? new URL('plays', script.src).href : '', ...script?.dataset };
 
   const name = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(15))));
+  /** Where batches are at home that are sealed from now on, in the service's own words. It puts the first into this text. */
+  const known = { home: '' };
   let number = 0;
   /** @type {{ post_id: string, timestamp: number }[]} */
   let open = [];
@@ -79,7 +82,9 @@
     clearTimeout(sealTimer);
     sealTimer = 0;
     if (open.length && batches().length < OUTBOX_BATCHES) {
-      put(storage(options.persist), KEY + name + number, { client: name, seq: number++, sent: options.persist == null ? Date.now() : 0, plays: open });
+      put(storage(options.persist), KEY + name + number, {
+        client: name, seq: number++, home: known.home || undefined, sent: options.persist == null ? Date.now() : 0, plays: open,
+      });
     }
     open = [];
     flush();
@@ -103,6 +108,7 @@
           method: 'POST', body: JSON.stringify({ ...batch, now }), keepalive: true, credentials: 'omit', referrerPolicy: 'origin', signal: AbortSignal.timeout(TIMEOUT_MS),
         });
         status = response.status;
+        known.home = response.headers.get('Hitparade-Home') || known.home;
         waitMs = 1e3 * Number(response.headers.get('Retry-After')) || 0;
       }
     } catch (error) {

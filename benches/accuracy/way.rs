@@ -103,7 +103,7 @@ impl Way {
             plays,
             self.now_ms,
         );
-        assert_eq!(reply, RecordReply::Counted { repeated: false });
+        assert_eq!(reply, RecordReply::counted(false));
         if held.shard.checkpoint_is_needed() {
             held.shard.checkpoint(&held.storage, self.now_ms).unwrap();
         }

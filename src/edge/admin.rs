@@ -12,7 +12,7 @@ use crate::http::{Problem, hex, read_hex};
 use crate::objects::{call as ask, global_stub};
 use crate::topology::RegionTable;
 use crate::window::{kept_days, rfc3339};
-use crate::wire::{News, Reset, ResetReply};
+use crate::wire::{Reset, ResetReply};
 
 /// An id, and room for spaces.
 const MAX_BYTES: usize = 4 << 10;
@@ -69,16 +69,11 @@ pub async fn reset(call: &Call) -> Result<Answer, Problem> {
     let done = reply.map_err(|refusal| Problem::refused(refusal, "bad_reset"))?;
     table::forget();
     leaderboards::forget();
-    // Those of a deleted region take plays as long as not all of them know.
-    let untold = done.table.deleted.iter();
-    let untold = untold.filter(|deleted| deleted.claim_until_ms.is_none());
-    let untold = untold.map(|deleted| &deleted.region);
-    let regions = done.table.regions.iter().chain(untold);
-    let shards = regions.flat_map(|region| shards_of(region, region.most_shards()));
-    let epoch = done.table.epoch();
-    let name = format!("began {}", epoch.began_ms);
+    // Those of deleted regions, too: a Worker that has not heard of it sends them plays.
+    let deleted = done.table.deleted.iter().map(|deleted| &deleted.region);
+    let regions = done.table.regions.iter().chain(deleted);
     Teller::new(&call.env)
-        .announce(&name, News::Began(epoch), shards)
+        .begin_epoch(done.table.epoch(), regions.flat_map(shards_of))
         .await
         .map_err(|untold| {
             untold.problem(

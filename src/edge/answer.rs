@@ -120,7 +120,7 @@ impl Answer {
             .with_header("Access-Control-Allow-Methods", method_list(&for_pages))
             .with_header(
                 "Access-Control-Allow-Headers",
-                "Authorization, Content-Type, Idempotency-Key, If-None-Match",
+                "Authorization, Content-Type, Idempotency-Key, Hitparade-Home, If-None-Match",
             )
             .with_header("Access-Control-Max-Age", "86400")
     }

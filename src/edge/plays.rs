@@ -1,12 +1,10 @@
-//! `POST /plays`: reads, checks, sends each region's plays to their shard.
+//! `POST /plays`: reads, checks, has each part of a batch counted ([`crate::routing`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use futures_util::{StreamExt, stream};
 use serde::Serialize;
-use worker::Env;
 
 use super::access::{Token, shows};
 use super::answer::Answer;
@@ -17,40 +15,39 @@ use super::{body, counters, ids, limits, table};
 use crate::clock::{now_ms, within, within_or_rest};
 use crate::codec;
 use crate::environment::setting;
+use crate::home::Home;
 use crate::http::{Cors, Problem, announces_lines, is_bot};
 use crate::log::report;
 use crate::play::{
     Body, BodyError, Clock, ClockError, Envelope, MAX_BODY_BYTES, MAX_BODY_BYTES_TRUSTED,
     MAX_IDEMPOTENCY_KEY_BYTES, MAX_PLAYS, MAX_PLAYS_TRUSTED, Play, Refused, Rules, read_body,
 };
+use crate::routing::{self, Kind, Name, Network, NotCounted, Rejected};
 use crate::settings::{RegionSetting, place, read_regions};
-use crate::topology::{DeletedRegion, Region, RegionTable};
-use crate::wire::{
-    Batch, BatchPlay, COUNTED, Claim, CountedInPart, NameCheck, REPEATED, RecordReply,
-    RecordRequest, Voter,
-};
+use crate::topology::{RegionTable, ShardId};
+use crate::wire::{COUNTED, REPEATED, RecordReply, Voter};
 
 /// How long a shard may take at least to make a batch durable.
 const RECORD_TIMEOUT_MS: u64 = 10_000;
-/// The platform opens at most six connections at once for a request.
-const SHARDS_AT_ONCE: usize = 6;
+/// The home of batches that their sender seals from now on.
+const HOME: &str = "Hitparade-Home";
 
 /// How often the log says that a region is not made.
 const MISSING_SAID_MS: u64 = 3_600_000;
 
 /// What the sender is told.
 #[derive(Serialize)]
-struct Verdict {
+struct Verdict<'a> {
     accepted: usize,
-    rejected: Vec<Rejected>,
+    rejected: Vec<RejectedPlay<'a>>,
     repeated: bool,
 }
 
 #[derive(Serialize)]
-struct Rejected {
+struct RejectedPlay<'a> {
     index: usize,
     code: &'static str,
-    detail: String,
+    detail: &'a str,
 }
 
 /// Who sends a batch.
@@ -65,13 +62,28 @@ enum Sender {
     },
 }
 
-/// How a batch is known again.
-enum Name {
-    ClientSeq(String, u64),
-    IdempotencyKey(String),
+pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
+    let outcome = admit(call, cors).await;
+    let Some(home) = home_of_sender(call) else {
+        return outcome;
+    };
+    match outcome {
+        Ok(answer) => Ok(answer.with_header(HOME, home)),
+        Err(mut problem) => {
+            problem.headers.push((HOME, home));
+            Err(problem)
+        }
+    }
 }
 
-pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
+/// The home of batches that are sealed where a request comes from, as far as this isolate knows.
+pub fn home_of_sender(call: &Call) -> Option<String> {
+    let table = table::known()?;
+    let region = table.find(&region_of_request(call, &table)?)?;
+    Some(Home::of(region).to_string())
+}
+
+async fn admit(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
     let trusted = shows(call, Token::Ingest)?;
     if !cors.allows_origin() {
         let detail = "pages of this origin may not send plays here (ALLOWED_ORIGINS)";
@@ -142,15 +154,11 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
     }
     let clock = Clock::new(&body.envelope, now_ms()).map_err(clock_problem)?;
     let name = batch_name(&body.envelope, header_key);
-
-    let mut table = table::table(&call.env).await?;
-    let names_unknown_region = |table: &RegionTable, plays: &[Result<Play<'_>, Refused>]| {
-        let mut named = plays
-            .iter()
-            .flatten()
-            .filter_map(|play| play.region_id.as_ref());
-        named.any(|region_id| table.find(region_id).is_none())
-    };
+    let header_home = call.seen.home.as_deref();
+    let header_home = header_home.map(|text| Home::read(text).ok_or_else(bad_home));
+    let home = body.envelope.home.clone();
+    let home = home.map_or_else(|| header_home.transpose(), |home| Ok(Some(home)))?;
+    let table = table::table(&call.env).await?;
     let from_bot = !trusted && call.seen.user_agent.as_deref().is_some_and(is_bot);
     let plays = if from_bot {
         let refused = || Refused::new("bot", "this user agent says that it is no person");
@@ -164,91 +172,53 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
         };
         check(&body, rules)
     };
-    if names_unknown_region(&table, &plays) {
-        table = table::newer_table(&call.env).await?;
-    }
-    let here = match trusted {
-        true => region_of_request(call, &table),
-        false => region_for_plays(call, &table),
-    };
-    let (batches, mut rejected) = by_region(plays, &table, here.as_deref());
-    if batches.is_empty() {
-        return Err(no_good_play(&rejected));
-    }
-    if batches.len() > 1 && name.is_none() {
-        let detail = "a batch over several regions needs client and seq, or an Idempotency-Key";
-        return Err(Problem::bad("key_required", detail));
-    }
-    let mut accepted: usize = batches.values().map(Vec::len).sum();
-    let key = name.as_ref().map(|name| key_of(name, trusted));
-    let named = key.as_deref().map(|key| Named {
-        key,
-        plays_hash: body.plays_hash(),
-    });
-    let client = match &name {
-        // A key without a first attempt could meet another number of shards: always shard 0.
-        Some(Name::ClientSeq(client, _)) if body.envelope.sent_ms.is_some() => {
-            Some(client.as_str())
-        }
-        _ => None,
-    };
-    let sender = BatchSender {
-        env: &call.env,
-        table: &table,
-        named,
-        client,
-        sent_ms: clock.sent_ms,
+    let shards = Shards {
+        call,
+        trusted,
         voter,
-        names_regions: trusted && names_regions(&body),
-        says_sent: body.envelope.sent_ms.is_some(),
+        progress,
     };
-    match named {
-        None => progress.set(Progress::SentWithoutKey),
-        Some(named) if batches.len() > 1 => sender.check_name(named, batches.keys()).await?,
-        Some(_) => {}
-    }
-    let sends = batches
-        .iter()
-        .map(|(region_id, plays)| sender.send(region_id, plays));
-    let replies: Vec<Result<Counted, Problem>> = stream::iter(sends)
-        .buffer_unordered(SHARDS_AT_ONCE)
-        .collect()
-        .await;
-    let mut repeated = true;
-    for reply in replies {
-        let counted = reply?;
-        repeated &= counted.repeated;
-        accepted = accepted.saturating_sub(counted.too_many.len());
-        rejected.extend(counted.too_many.into_iter().map(|index| Rejected {
-            index,
-            code: "too_many_votes",
-            detail: "one address may add only so many plays to one post a minute".to_owned(),
-        }));
-    }
-    if accepted == 0 {
-        return Err(no_good_play(&rejected));
-    }
-    count_rejected(&rejected);
-    rejected.sort_by_key(|rejected| rejected.index);
+    let batch = routing::Batch {
+        name: name.as_ref(),
+        is_trusted: trusted,
+        home: home.as_ref(),
+        sent_ms: clock.sent_ms,
+        says_sent: body.envelope.sent_ms.is_some(),
+        plays_hash: body.plays_hash(),
+        plays,
+    };
+    let verdict = routing::count(&shards, table, batch).await;
+    let verdict = verdict.map_err(|error| not_counted(error, name.is_some()))?;
+    count_rejected(&verdict.rejected);
     Ok(Answer::json(&Verdict {
-        accepted,
-        rejected,
-        repeated,
+        accepted: verdict.accepted,
+        rejected: rejected_plays(&verdict.rejected).collect(),
+        repeated: verdict.repeated,
     })
     .with_status(202))
 }
 
-fn no_good_play(rejected: &[Rejected]) -> Problem {
+fn rejected_plays(rejected: &Rejected) -> impl Iterator<Item = RejectedPlay<'_>> {
+    let plays = rejected.iter();
+    plays.map(|(index, Refused { code, detail })| RejectedPlay {
+        index: *index,
+        code,
+        detail,
+    })
+}
+
+fn no_good_play(rejected: &Rejected) -> Problem {
     count_rejected(rejected);
     let mut problem = Problem::bad("no_good_play", "no play of this batch can be counted");
+    let rejected: Vec<RejectedPlay<'_>> = rejected_plays(rejected).collect();
     let rejected = serde_json::to_value(rejected).unwrap_or_default();
     problem.more.insert("rejected".into(), rejected);
     problem
 }
 
-fn count_rejected(rejected: &[Rejected]) {
-    for rejected in rejected {
-        counters::rejected(rejected.code);
+fn count_rejected(rejected: &Rejected) {
+    for (_, refused) in rejected {
+        counters::rejected(refused.code);
     }
 }
 
@@ -274,23 +244,6 @@ fn batch_name(envelope: &Envelope, header_key: Option<String>) -> Option<Name> {
         Some((client, seq)) => Some(Name::ClientSeq(client.clone(), *seq)),
         None => header_key.map(Name::IdempotencyKey),
     }
-}
-
-/// The bytes under which a shard remembers a batch. Trusted and untrusted ones, names and keys
-/// are kept apart, so that nobody can make another's batch look like a repeat.
-fn key_of(name: &Name, trusted: bool) -> Vec<u8> {
-    let trusted = u8::from(trusted);
-    match name {
-        Name::ClientSeq(client, seq) => {
-            [&[trusted, b'c'], &seq.to_be_bytes()[..], client.as_bytes()].concat()
-        }
-        Name::IdempotencyKey(key) => [&[trusted, b'k'], key.as_bytes()].concat(),
-    }
-}
-
-fn names_regions(body: &Body<'_>) -> bool {
-    let mut plays = body.plays.iter().flatten();
-    plays.any(|raw| raw.region_id.is_some())
 }
 
 fn check<'a>(body: &Body<'a>, rules: Rules) -> Vec<Result<Play<'a>, Refused>> {
@@ -368,210 +321,50 @@ fn place_of_request(call: &Call, table: &RegionTable) -> (Option<String>, Option
     (here, place.missing.map(str::to_owned))
 }
 
-/// Plays by region, each with its place in the body.
-type Batches<'a> = BTreeMap<String, Vec<(usize, Play<'a>)>>;
-
-fn by_region<'a>(
-    plays: Vec<Result<Play<'a>, Refused>>,
-    table: &RegionTable,
-    here: Option<&str>,
-) -> (Batches<'a>, Vec<Rejected>) {
-    let mut batches = Batches::new();
-    let mut rejected = Vec::new();
-    for (index, play) in plays.into_iter().enumerate() {
-        let placed = play.and_then(|play| {
-            let region_id = play
-                .region_id
-                .as_deref()
-                .or(here)
-                .unwrap_or_default()
-                .to_owned();
-            if table.is_deleted(&region_id) {
-                let detail = "this region was deleted";
-                return Err(Refused::new("region_deleted", detail));
-            }
-            if table.find(&region_id).is_none() {
-                let detail = "there is no such region; PUT /regions makes one";
-                return Err(Refused::new("unknown_region", detail));
-            }
-            Ok((region_id, play))
-        });
-        match placed {
-            Ok((region_id, play)) => batches.entry(region_id).or_default().push((index, play)),
-            Err(Refused { code, detail }) => rejected.push(Rejected {
-                index,
-                code,
-                detail: detail.into_owned(),
-            }),
-        }
-    }
-    (batches, rejected)
-}
-
-/// What a shard did.
-struct Counted {
-    repeated: bool,
-    /// The places in the body of plays that it rejected.
-    too_many: Vec<usize>,
-}
-
-/// A batch's name, and what the plays are that have it.
-#[derive(Clone, Copy)]
-struct Named<'a> {
-    key: &'a [u8],
-    /// Of the whole batch, so that each of its parts carries the same.
-    plays_hash: u32,
-}
-
-/// Sends a batch to the shards of its regions: what all its parts have in common.
-struct BatchSender<'a> {
-    env: &'a Env,
-    table: &'a RegionTable,
-    named: Option<Named<'a>>,
-    client: Option<&'a str>,
-    sent_ms: u64,
+/// The shards, as the platform reaches them for one request.
+struct Shards<'a> {
+    call: &'a Call,
+    trusted: bool,
     voter: Option<Voter>,
-    /// A play of the batch names its region, whether or not it can be counted.
-    names_regions: bool,
-    says_sent: bool,
+    progress: &'a Cell<Progress>,
 }
 
-impl BatchSender<'_> {
-    /// Before any part of a batch over several regions is counted: a shard that refuses its name
-    /// refuses all of it. Costs a message a region, to senders of up to 10,000 plays a batch.
-    async fn check_name(
+impl Network for Shards<'_> {
+    type Error = worker::Error;
+
+    async fn send(
         &self,
-        Named { key, plays_hash }: Named<'_>,
-        region_ids: impl Iterator<Item = &String>,
-    ) -> Result<(), Problem> {
-        let check = codec::encode(&NameCheck { key, plays_hash });
-        let mut shards = Vec::new();
-        for region_id in region_ids {
-            let region = self.region(region_id)?;
-            let route = region.route(self.client, self.sent_ms);
-            self.check_claims(region)?;
-            shards.extend(self.claim_at(region));
-            shards.push((region, route.shard));
+        to: &ShardId,
+        hint: Option<&str>,
+        kind: Kind,
+        request: &[u8],
+    ) -> worker::Result<RecordReply> {
+        if kind == Kind::CountUnnamed {
+            self.progress.set(Progress::SentWithoutKey);
         }
-        let checks = shards
-            .into_iter()
-            .map(|(region, shard)| self.tell(region, shard, &check, None));
-        let mut replies = stream::iter(checks).buffer_unordered(SHARDS_AT_ONCE);
-        while let Some(said) = replies.next().await {
-            match said.map_err(|error| unanswered(true, &error))? {
-                Said::Reply(RecordReply::NameFree) => {}
-                said => {
-                    verdict_of(said, &[], true)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends a region's plays to their shard, after they were claimed where they may have been counted.
-    async fn send(&self, region_id: &str, plays: &[(usize, Play<'_>)]) -> Result<Counted, Problem> {
-        let region = self.region(region_id)?;
-        let sent_ms = self.sent_ms;
-        if let Some(Named { key, plays_hash }) = self.named {
-            let claim = codec::encode(&Claim {
-                key,
-                plays_hash,
-                sent_ms,
-            });
-            self.check_claims(region)?;
-            for (asked, shard) in self.claim_at(region) {
-                let said = self.tell(asked, shard, &claim, None).await;
-                let said = said.map_err(|error| unanswered(true, &error))?;
-                if !matches!(said, Said::Reply(RecordReply::Claimed)) {
-                    return verdict_of(said, plays, true);
-                }
-            }
-        }
-        let batch_plays = plays.iter().map(|(_, play)| BatchPlay {
-            post_id: &play.post_id,
-            timestamp_ms: play.timestamp_ms,
-            count: play.count,
-        });
-        let batch = codec::encode(&Batch {
-            key: self.named.map(|named| named.key),
-            plays_hash: self.named.map_or(0, |named| named.plays_hash),
-            sent_ms,
-            plays: batch_plays.collect(),
-        });
-        let has_key = self.named.is_some();
-        let shard = region.route(self.client, sent_ms).shard;
-        let said = self.tell(region, shard, &batch, self.voter).await;
-        let said = said.map_err(|error| unanswered(has_key, &error))?;
-        verdict_of(said, plays, has_key)
-    }
-
-    /// Whether it can be found out if a region that was deleted has counted a part of the batch.
-    fn check_claims(&self, region: &Region) -> Result<(), Problem> {
-        let mut deleted = self.deleted_claims(region);
-        let Some((deleted, _)) = deleted.find(|(deleted, _)| deleted.is_too_wide()) else {
-            return Ok(());
-        };
-        let id = &deleted.region.region_id;
-        let detail = format!(
-            "what is stored of the deleted region {id} is damaged: which of its shards may have counted \
-             this batch is not known; not counted; DELETE /regions/{id} again, or PUT it again, ends this"
-        );
-        Err(Problem::busy("unavailable", 60, &detail))
-    }
-
-    fn deleted_claims<'a>(
-        &'a self,
-        region: &'a Region,
-    ) -> impl Iterator<Item = (&'a DeletedRegion, u32)> {
-        let place = (region.region_id.as_str(), self.names_regions);
-        let sent = (self.sent_ms, self.says_sent);
-        self.table.claim_at(place, self.client, sent)
-    }
-
-    /// Where a part of the batch is claimed before it goes to a region: at the shards of deleted ones, in
-    /// case it was first sent before all knew of that, then at the one of the number of shards before.
-    fn claim_at<'a>(&'a self, region: &'a Region) -> impl Iterator<Item = (&'a Region, u32)> {
-        let deleted = self.deleted_claims(region);
-        let deleted = deleted.map(|(deleted, shard)| (&deleted.region, shard));
-        let before = region.route(self.client, self.sent_ms).claim_at;
-        deleted.chain(before.map(|shard| (region, shard)))
-    }
-
-    fn region(&self, region_id: &str) -> Result<&Region, Problem> {
-        let region = self.table.find(region_id);
-        region.ok_or_else(Problem::unknown_region)
-    }
-
-    async fn tell(
-        &self,
-        region: &Region,
-        shard: u32,
-        batch: &[u8],
-        voter: Option<Voter>,
-    ) -> worker::Result<Said> {
-        let key = region.key();
-        let request = RecordRequest {
-            region_id: &key,
-            shard,
-            epoch_ms: self.table.epoch_ms,
-            seed: self.table.seed,
-            last_change: self.client.map(|_| region.last_change()),
-            batch,
-        };
-        let message = codec::encode(&request);
+        let counts = matches!(kind, Kind::Count | Kind::CountUnnamed);
+        let voter = self.voter.filter(|_| counts);
         let voter = voter.map(|voter| codec::encode(&voter));
-        let hint = region.hint.as_deref();
-        let told = tell_shard(self.env, &key, shard, hint, &message, voter.as_deref());
+        let env = &self.call.env;
+        let told = tell_shard(env, &to.key, to.shard, hint, request, voter.as_deref());
         match told.await? {
-            Told::Common(COUNTED) => Ok(Said::Reply(RecordReply::Counted { repeated: false })),
-            Told::Common(REPEATED) => Ok(Said::Reply(RecordReply::Counted { repeated: true })),
+            Told::Common(COUNTED) => Ok(RecordReply::counted(false)),
+            Told::Common(REPEATED) => Ok(RecordReply::counted(true)),
             Told::Common(other) => Err(worker::Error::from(format!("answer {other}"))),
-            Told::Message(answer) => match codec::decode::<CountedInPart>(&answer) {
-                Ok(part) => Ok(Said::InPart(part)),
-                Err(_) => codec::decode::<RecordReply>(&answer)
-                    .map(Said::Reply)
-                    .map_err(|error| worker::Error::from(error.to_string())),
-            },
+            Told::Message(answer) => {
+                codec::decode(&answer).map_err(|error| worker::Error::from(error.to_string()))
+            }
+        }
+    }
+
+    async fn newer_table(&self) -> Option<Rc<RegionTable>> {
+        table::newer_table(&self.call.env).await.ok()
+    }
+
+    fn here(&self, table: &RegionTable) -> Option<String> {
+        match self.trusted {
+            true => region_of_request(self.call, table),
+            false => region_for_plays(self.call, table),
         }
     }
 }
@@ -590,60 +383,57 @@ fn unanswered(has_key: bool, error: &worker::Error) -> Problem {
     }
 }
 
-/// A shard's answer to a message.
-enum Said {
-    Reply(RecordReply),
-    InPart(CountedInPart),
-}
-
-/// What became of a region's plays, by what their shard said.
-fn verdict_of(said: Said, plays: &[(usize, Play<'_>)], has_key: bool) -> Result<Counted, Problem> {
-    let again = "not counted; send the whole batch again under the same key";
-    let reply = match said {
-        Said::Reply(reply) => reply,
-        Said::InPart(part) => {
-            let places = part.too_many.iter();
-            let places = places.filter_map(|place| plays.get(usize::from(*place)));
-            return Ok(Counted {
-                repeated: part.repeated,
-                too_many: places.map(|(index, _)| *index).collect(),
-            });
+fn not_counted(error: NotCounted<worker::Error>, has_key: bool) -> Problem {
+    match error {
+        NotCounted::NoGoodPlay(rejected) => no_good_play(&rejected),
+        NotCounted::KeyRequired => {
+            let detail = "a batch over several regions needs client and seq, or an Idempotency-Key";
+            Problem::bad("key_required", detail)
         }
-    };
-    match reply {
-        RecordReply::Counted { repeated } => Ok(Counted {
-            repeated,
-            too_many: Vec::new(),
-        }),
-        RecordReply::TooOld => Err(clock_problem(ClockError::TooOldToRepeat)),
-        RecordReply::Busy { retry_after_s } => {
-            Err(Problem::busy("overloaded", retry_after_s, again))
+        NotCounted::HomeWithoutRegion => {
+            let detail = "a home without a region is for batches whose plays all name one; send the \
+                          whole Hitparade-Home of an answer";
+            Problem::bad("bad_home", detail)
         }
-        RecordReply::InDoubt => Err(unanswered(has_key, &"its storage failed".into())),
-        // The next attempt knows it, and goes elsewhere, or is told so.
-        RecordReply::Deleted => {
-            table::forget();
-            Err(Problem::busy("moved", 2, again))
+        NotCounted::UnknownHome => {
+            let detail = "this home is of a region, or of a number of shards, that is not known here \
+                          yet; not counted; send the whole batch again as it is, and batches that are \
+                          sealed from now on with the Hitparade-Home of this answer";
+            Problem::busy("unknown_home", 2, detail)
         }
-        // The number of shards is changing: the next attempt asks the shard of the new one.
-        RecordReply::Moved | RecordReply::Outdated => Err(Problem::busy("moved", 2, again)),
-        RecordReply::KeyReused => Err(Problem::new(
+        NotCounted::TooOld => clock_problem(ClockError::TooOldToRepeat),
+        NotCounted::KeyReused => Problem::new(
             422,
             "key_reused",
             "other plays were sent under this name within the last 20 minutes; nothing of this \
              batch was counted; if it is a new one, send it under a name of its own",
-        )),
-        RecordReply::Invalid | RecordReply::Claimed | RecordReply::NameFree => {
-            let detail = "the shard runs another release; try again";
-            Err(Problem::busy("unavailable", 2, detail).because("it refused a batch of ours"))
+        ),
+        NotCounted::Busy { retry_after_s } => {
+            let again = "not counted; send the whole batch again under the same key";
+            Problem::busy("overloaded", retry_after_s, again)
+        }
+        NotCounted::InDoubt => unanswered(has_key, &"its storage failed".into()),
+        NotCounted::Unanswered(error) => unanswered(has_key, &error),
+        NotCounted::Refused(reply) => {
+            let detail =
+                "the shard runs another release, or this name was sent with two homes; try again";
+            let cause = format!("it refused a batch of ours: {reply:?}");
+            Problem::busy("unavailable", 2, detail).because(cause)
         }
     }
+}
+
+fn bad_home() -> Problem {
+    let detail =
+        "home is the text of Hitparade-Home in an answer, as it was when the batch was sealed";
+    Problem::bad("bad_home", detail)
 }
 
 fn body_problem(error: BodyError) -> Problem {
     match error {
         BodyError::Malformed(detail) => Problem::bad("malformed_body", detail),
         BodyError::BadEnvelope(detail) => Problem::bad("bad_envelope", detail),
+        BodyError::BadHome => bad_home(),
         BodyError::TooManyPlays => too_many_plays(MAX_PLAYS_TRUSTED),
     }
 }

@@ -29,6 +29,7 @@ pub struct Seen {
     pub content_length: Option<String>,
     pub content_encoding: Option<String>,
     pub idempotency_key: Option<String>,
+    pub home: Option<String>,
     pub user_agent: Option<String>,
 }
 
@@ -62,6 +63,7 @@ impl Seen {
             content_length: next(),
             content_encoding: next(),
             idempotency_key: next(),
+            home: next(),
             user_agent: next(),
         };
         if let Some(proxies) = proxies {
@@ -80,6 +82,7 @@ impl Seen {
             &self.content_type,
             &self.content_encoding,
             &self.idempotency_key,
+            &self.home,
             &self.user_agent,
         ];
         let lengths = texts.into_iter().flatten().map(String::len);

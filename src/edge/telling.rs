@@ -18,11 +18,8 @@ use crate::codec::Record;
 use crate::http::Problem;
 use crate::log::report;
 use crate::objects::{call as ask, global_stub, shard_stub};
-use crate::topology::Region;
-use crate::wire::{
-    Announcement, AnnouncementReply, CutRequest, News, SHARDS_A_REQUEST, Telling, TellingReply,
-    ToCut,
-};
+use crate::topology::{Epoch, Region};
+use crate::wire::{BeginEpoch, CutRequest, Noted, SHARDS_A_REQUEST, Telling, TellingReply, ToCut};
 
 /// How long a shard may take, and how many are told at once: the platform opens at most six connections
 /// for a request.
@@ -32,9 +29,9 @@ const AT_ONCE: usize = 6;
 /// A shard: the key of its region, its number, and a hint where it lives.
 type Shard<'a> = (Cow<'a, str>, u32, Option<&'a str>);
 
-/// The shards of a region, up to a number.
-pub fn shards_of(region: &Region, shards: u32) -> impl Iterator<Item = Shard<'_>> {
-    (0..shards).map(|shard| (region.key(), shard, region.hint.as_deref()))
+/// All shards that a region ever had.
+pub fn shards_of(region: &Region) -> impl Iterator<Item = Shard<'_>> {
+    (0..region.most_shards).map(|shard| (region.key(), shard, region.hint.as_deref()))
 }
 
 /// What one request tells.
@@ -70,22 +67,22 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// Tells shards news of a name that no other news has.
+    /// Tells shards that counting has begun anew.
     ///
     /// # Errors
     /// Where not all of them are known to know.
-    pub async fn announce(
+    pub async fn begin_epoch(
         &mut self,
-        name: &str,
-        news: News,
+        epoch: Epoch,
         shards: impl Iterator<Item = Shard<'_>>,
     ) -> Result<(), Untold> {
+        let name = format!("began {}", epoch.began_ms);
         let mut shards: Vec<Shard<'_>> = shards.collect();
         // An order that holds when regions are made or deleted in between.
         shards.sort();
         let (of, is_long) = (shards.len(), shards.len() > self.left);
         let known = match is_long {
-            true => self.remembered(name, None).await.unwrap_or_default(),
+            true => self.remembered(&name, None).await.unwrap_or_default(),
             false => None,
         };
         let is_told = |(key, shard, _): &Shard<'_>| {
@@ -97,17 +94,17 @@ impl<'a> Teller<'a> {
         let batch = &shards[..shards.len().min(self.left)];
         self.left -= batch.len();
         let heard = self
-            .tell("/announce", batch, |region_id, shard| Announcement {
+            .tell("/begin-epoch", batch, |region_id, shard| BeginEpoch {
                 region_id,
                 shard,
-                news,
+                epoch,
             })
             .await;
         let told = heard.iter().take_while(|heard| **heard).count();
         let last = told.checked_sub(1).and_then(|last| batch.get(last));
         if let Some((key, shard, _)) = last.filter(|_| is_long) {
             let up_to = Some((key.clone().into_owned(), *shard));
-            if let Err(error) = self.remembered(name, up_to).await {
+            if let Err(error) = self.remembered(&name, up_to).await {
                 report!("worker", "telling shards: {error}");
             }
         }
@@ -145,7 +142,7 @@ impl<'a> Teller<'a> {
         let tell = async |(key, shard, hint): &'b Shard<'b>| {
             let stub = shard_stub(self.env, key, *shard, *hint)?;
             let message = message(key, *shard);
-            let AnnouncementReply(reply) = ask(&stub, path, &message, TIMEOUT_MS).await?;
+            let Noted(reply) = ask(&stub, path, &message, TIMEOUT_MS).await?;
             reply.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))
         };
         let told = shards.iter().map(async |shard| {

@@ -6,7 +6,10 @@ use siphasher::sip::SipHasher13;
 use worker::{Env, Headers, RequestInit};
 
 use super::answer::Answer;
+use super::plays::home_of_sender;
 use super::request::Call;
+use super::table;
+use crate::clock::within;
 use crate::environment::setting;
 use crate::http::{Method, Problem, cache_control, content_type, decoded, lists_etag, page_policy};
 use crate::log::report;
@@ -15,6 +18,9 @@ use crate::settings::BeaconNames;
 
 const HTML: &str = "text/html";
 const NOT_FOUND_PAGE: &str = "/404.html";
+const BEACON: &str = "/beacon.js";
+/// How long a page may wait for its beacon to know its home.
+const TABLE_WITHIN_MS: u64 = 1_000;
 
 pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
     let path = match decoded(&call.path)?.as_str() {
@@ -40,7 +46,7 @@ async fn file(call: &Call, path: &str, method: &Method) -> Result<Answer, Proble
     if path.contains("..") || path.contains('\\') {
         return Err(nothing());
     }
-    let own = Own::of(call, path);
+    let own = Own::of(call, path).await;
     let assets = call.env.assets("ASSETS").map_err(|_| nothing())?;
     let headers = Headers::new();
     // The tag of the file says nothing about what is put into it.
@@ -95,18 +101,27 @@ async fn file(call: &Call, path: &str, method: &Method) -> Result<Answer, Proble
     Ok(answer)
 }
 
-/// What of the settings goes into a file.
+/// What goes into a file: of the settings, and into the beacon the home of batches that are sealed where
+/// it is asked for. So that is another file in each region, which no shared cache keeps; one that travels
+/// is a little slower to count, and no less right.
 enum Own {
-    Beacon(BeaconNames),
+    Beacon(BeaconNames, Option<String>),
     Pages(OwnPages),
 }
 
 impl Own {
     /// None where the file goes out as it is stored.
-    fn of(call: &Call, path: &str) -> Option<Self> {
-        if matches!(path, "/beacon.js" | "/beacon.mjs") {
+    async fn of(call: &Call, path: &str) -> Option<Self> {
+        if matches!(path, BEACON | "/beacon.mjs") {
             let names = beacon_names(&call.env);
-            return (names != BeaconNames::default()).then_some(Own::Beacon(names));
+            let mut home = None;
+            if path == BEACON {
+                // Without a table it has none yet, and learns it from the first answer.
+                within(TABLE_WITHIN_MS, table::table(&call.env)).await;
+                home = home_of_sender(call);
+            }
+            let is_as_stored = names == BeaconNames::default() && home.is_none();
+            return (!is_as_stored).then_some(Own::Beacon(names, home));
         }
         if !may_be_own(path) {
             return None;
@@ -120,7 +135,7 @@ impl Own {
 
     fn put_into(&self, path: &str, text: String) -> String {
         match self {
-            Own::Beacon(names) => names.put_into(&text),
+            Own::Beacon(names, home) => names.put_into(&text, home.as_deref()),
             Own::Pages(pages) => pages.put_into(path, &text).unwrap_or(text),
         }
     }

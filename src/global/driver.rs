@@ -134,8 +134,8 @@ impl<H: Host> Driver<H> {
     /// `/put-region`: [`PutRegion`] → [`PutRegionReply`]
     pub fn put_region(&self, message: &[u8]) -> Vec<u8> {
         self.0.pages.borrow_mut().forget();
-        let put = self.0.ask(message, |global, storage, request, now_ms| {
-            global.put_region(storage, &request, now_ms)
+        let put = self.0.ask(message, |global, storage, request, _| {
+            global.put_region(storage, &request)
         });
         codec::encode(&PutRegionReply(put))
     }
@@ -147,16 +147,6 @@ impl<H: Host> Driver<H> {
                 global.telling(storage, request)
             }),
         ))
-    }
-
-    /// `/told`: [`Told`] → [`PutRegionReply`]
-    pub fn told(&self, message: &[u8]) -> Vec<u8> {
-        let told = self
-            .0
-            .ask(message, |global, storage, request: Told, now_ms| {
-                global.told(storage, &request, now_ms)
-            });
-        codec::encode(&PutRegionReply(told))
     }
 
     /// `/delete-region`: [`DeleteRegion`] → [`DeleteRegionReply`], when it is durable.

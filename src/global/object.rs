@@ -42,7 +42,6 @@ impl DurableObject for GlobalBoard {
             "/list-posts" => driver.list_posts(&message),
             "/put-region" => driver.put_region(&message),
             "/telling" => driver.telling(&message),
-            "/told" => driver.told(&message),
             "/delete-region" => driver.delete_region(&message).await,
             "/reset" => driver.reset(&message).await,
             "/begin-export" => driver.begin_export(&message),

@@ -90,7 +90,7 @@ impl Global {
             regions.push(RegionStatus {
                 region_id: region_id.clone(),
                 region_name: region.region_name.clone(),
-                shards: region.shards_wanted(),
+                shards: region.shards,
                 hint: region.hint.clone(),
                 views_24h: *counted.views.get(region_id)?,
                 push_age_ms: ages.max(),

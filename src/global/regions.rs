@@ -7,7 +7,7 @@ use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::text::looks_empty;
 use crate::topology::{
     DeletedRegion, MAX_DELETED_REGIONS, MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS, Region,
-    RegionTable, ReshardError, check_hint, check_region_id, parts_of_key,
+    RegionTable, check_hint, check_region_id, parts_of_key,
 };
 use crate::wire::{PutRegion, Refusal};
 
@@ -23,19 +23,21 @@ const POSITION_BYTES: usize = 4;
 const SEED_NAME: &[u8] = b"seed/";
 /// Two copies: an earlier epoch would let in what was counted before.
 const INSTALLATION_NAME: &[u8] = b"installation/";
-/// Regions that were deleted, by their number: see [`DeletedRow`].
+/// Regions that were deleted, by their number: see [`remember`].
 const DELETED_PREFIX: &[u8] = b"deleted/";
 
 #[derive(Serialize, Deserialize)]
 struct SeedRow([u8; 16]);
 
 /// Which installation this is, and since when it counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Installation {
     pub id: [u8; 16],
     /// The one before counting began anew: who asks for that again has not heard of it.
     pub previous_id: Option<[u8; 16]>,
     pub epoch_ms: u64,
+    /// [`RegionTable::origin`].
+    pub origin: String,
 }
 
 impl Record for Installation {
@@ -102,58 +104,40 @@ pub struct RegionRows {
     /// Neither of its copies can be read: `installation` was made for this start alone.
     pub is_installation_lost: bool,
     installation_generation: u8,
-    /// Where each region that was deleted is stored.
-    pub deleted: Vec<DeletedRow>,
+    /// The number of the next region that is deleted: behind every row of one there is.
+    pub next_deleted: u32,
 }
 
-/// Where a region that was deleted is stored. Behind these the key says when it was deleted, how many
-/// shards it had at most, and its own key: enough to do without the row.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct DeletedRow {
-    /// In the order of deletion.
-    number: u32,
-    /// One more than that of a row that cannot be read: that one stays as it is.
-    generation: u8,
+/// The write that remembers a region that was deleted. Behind its number, in the order of deletion, the
+/// key says when it was deleted, the most shards that it had, and its own key: enough to do without the
+/// row.
+fn remember(number: u32, deleted: &DeletedRegion) -> Write {
+    let region_key = deleted.region.key();
+    let key = [
+        DELETED_PREFIX,
+        &number.to_be_bytes(),
+        &deleted.deleted_ms.to_be_bytes(),
+        &deleted.region.most_shards.to_be_bytes(),
+        region_key.as_bytes(),
+    ];
+    Write::put(Table::Meta, key.concat(), codec::encode(deleted))
 }
 
-impl DeletedRow {
-    /// The write that remembers a region there.
-    pub fn write(self, deleted: &DeletedRegion) -> Write {
-        let region_key = deleted.region.key();
-        let key = [
-            DELETED_PREFIX,
-            &self.number.to_be_bytes(),
-            &[self.generation],
-            &deleted.deleted_ms.to_be_bytes(),
-            &deleted.region.most_shards().to_be_bytes(),
-            region_key.as_bytes(),
-        ];
-        Write::put(Table::Meta, key.concat(), codec::encode(deleted))
-    }
-
-    /// What a key says, whether or not its row can be read.
-    fn read(key: &[u8]) -> Option<(DeletedRow, DeletedRegion)> {
-        let (number, key) = key.get(DELETED_PREFIX.len()..)?.split_first_chunk()?;
-        let ([generation], key) = key.split_first_chunk()?;
-        let (deleted_ms, key) = key.split_first_chunk()?;
-        let (shards, key) = key.split_first_chunk()?;
-        let (region_id, incarnation) = parts_of_key(std::str::from_utf8(key).ok()?);
-        let row = DeletedRow {
-            number: u32::from_be_bytes(*number),
-            generation: *generation,
-        };
-        let region = Region {
-            incarnation,
-            ..Region::new(region_id, region_id, u32::from_be_bytes(*shards))
-        };
-        let deleted = DeletedRegion {
-            region,
-            deleted_ms: u64::from_be_bytes(*deleted_ms),
-            claim_until_ms: None,
-            is_damaged: true,
-        };
-        Some((row, deleted))
-    }
+/// What the key of a row says, whether or not that can be read, behind its number.
+fn read_deleted_key(key: &[u8]) -> Option<(u32, DeletedRegion)> {
+    let (number, key) = key.get(DELETED_PREFIX.len()..)?.split_first_chunk()?;
+    let (deleted_ms, key) = key.split_first_chunk()?;
+    let (shards, key) = key.split_first_chunk()?;
+    let (region_id, incarnation) = parts_of_key(std::str::from_utf8(key).ok()?);
+    let region = Region {
+        incarnation,
+        ..Region::new(region_id, region_id, u32::from_be_bytes(*shards))
+    };
+    let deleted = DeletedRegion {
+        region,
+        deleted_ms: u64::from_be_bytes(*deleted_ms),
+    };
+    Some((u32::from_be_bytes(*number), deleted))
 }
 
 /// The writes that begin another epoch, with a seed of its own.
@@ -207,49 +191,16 @@ pub fn load(
         installation_generation: known.generation,
         ..RegionRows::default()
     };
-    rows.installation = known.record.unwrap_or_else(|| {
-        let made = Installation {
-            id: id_of(&random),
-            ..Installation::default()
-        };
-        if rows.is_installation_lost {
-            return made;
-        }
-        let (row, generation) = (codec::encode(&made), known.generation);
-        writes.extend(twin::writes(
-            Table::Meta,
-            INSTALLATION_NAME,
-            generation,
-            &row,
-        ));
-        made
-    });
     let mut deleted: Vec<DeletedRegion> = Vec::new();
     for (key, value) in storage.scan(Table::Meta, DELETED_PREFIX, &[], usize::MAX)? {
         let region = codec::decode::<DeletedRegion>(&value).ok();
         rows.damaged += u64::from(region.is_none());
-        let Some((mut row, by_its_key)) = DeletedRow::read(&key) else {
+        let Some((number, by_its_key)) = read_deleted_key(&key) else {
             continue;
         };
-        if region.is_none() {
-            row.generation = row.generation.saturating_add(1);
-        }
-        let is_newer = rows
-            .deleted
-            .last()
-            .is_some_and(|it| it.number == row.number);
-        if is_newer {
-            rows.deleted.pop();
-        }
-        rows.deleted.push(row);
-        // What an older generation says is better than what the key does.
-        if let Some(region) = region {
-            deleted.truncate(rows.deleted.len() - 1);
-            deleted.push(region);
-        } else if !is_newer {
-            // Without it, a region of this id would be taken for one that was never there.
-            deleted.push(by_its_key);
-        }
+        rows.next_deleted = number.saturating_add(1);
+        // Without it, a region of this id would be taken for one that was never there.
+        deleted.push(region.unwrap_or(by_its_key));
     }
     let mut regions: Vec<Region> = Vec::new();
     let mut ids: BTreeSet<Vec<u8>> = BTreeSet::new();
@@ -286,8 +237,8 @@ pub fn load(
             ));
             continue;
         }
-        let of_deleted: u32 = deleted.iter().map(|it| it.region.most_shards()).sum();
-        let shards: u32 = regions.iter().map(Region::shards_wanted).sum();
+        let of_deleted: u32 = deleted.iter().map(|it| it.region.most_shards).sum();
+        let shards: u32 = regions.iter().map(|region| region.most_shards).sum();
         if regions.len() >= MAX_REGIONS || shards + of_deleted >= MAX_SHARDS_IN_ALL {
             rows.differences.push(format!(
                 "REGIONS names {id}, which is not made: there are {} regions with {shards} shards, \
@@ -311,10 +262,30 @@ pub fn load(
         rows.made(&key);
         regions.push(region);
     }
+    rows.installation = known.record.unwrap_or_else(|| {
+        // Where it was lost: the oldest that is left.
+        let origin = regions.first().map(|region| region.key().into_owned());
+        let made = Installation {
+            id: id_of(&random),
+            origin: origin.unwrap_or_default(),
+            ..Installation::default()
+        };
+        if !rows.is_installation_lost {
+            let (row, generation) = (codec::encode(&made), known.generation);
+            writes.extend(twin::writes(
+                Table::Meta,
+                INSTALLATION_NAME,
+                generation,
+                &row,
+            ));
+        }
+        made
+    });
     let table = RegionTable {
         installation_id: rows.installation.id,
         epoch_ms: rows.installation.epoch_ms,
         seed,
+        origin: rows.installation.origin.clone(),
         regions,
         deleted,
     };
@@ -339,13 +310,11 @@ fn row_key(position: u32, region: &Region) -> Vec<u8> {
 /// Makes or changes a region. Returns it with the write that stores it.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] with what is wrong; [`Refusal::Busy`] where other changes of the number of
-/// shards are to be done first.
+/// [`Refusal::Invalid`] with what is wrong.
 pub fn put(
     table: &RegionTable,
     rows: &RegionRows,
     request: &PutRegion,
-    now_ms: u64,
 ) -> Result<(usize, Region, Write), Refusal> {
     let invalid = |detail: &str| Err(Refusal::Invalid(detail.to_owned()));
     if let Err(detail) = check_region_id(&request.region_id) {
@@ -381,11 +350,16 @@ pub fn put(
     }
     let others = table.regions.iter().enumerate();
     let others = others.filter(|(at, _)| *at != position);
-    let in_all: u32 = others.map(|(_, region)| region.shards_wanted()).sum();
+    let in_all: u32 = others.map(|(_, region)| region.most_shards).sum();
     // What their shards have is still to be taken.
-    let of_deleted: u32 = table.deleted.iter().map(|it| it.region.most_shards()).sum();
-    if in_all + of_deleted + request.shards.unwrap_or(1) > MAX_SHARDS_IN_ALL {
-        return invalid("all regions together, deleted ones included, may have 10000 shards");
+    let of_deleted: u32 = table.deleted.iter().map(|it| it.region.most_shards).sum();
+    let had = table.regions.get(position).map(|region| region.most_shards);
+    let has = request.shards.max(had).unwrap_or(1);
+    if in_all + of_deleted + has > MAX_SHARDS_IN_ALL {
+        return invalid(
+            "all regions together, deleted ones included, may have 10000 shards; each counts as many as \
+             it ever had",
+        );
     }
     let mut region = table.regions.get(position).cloned().unwrap_or_else(|| {
         let shards = request.shards.unwrap_or(1);
@@ -401,12 +375,7 @@ pub fn put(
         region.hint.clone_from(hint);
     }
     if let Some(shards) = request.shards {
-        region
-            .reshard(shards, now_ms)
-            .map_err(|error| match error {
-                ReshardError::Untold => Refusal::Busy { retry_after_s: 2 },
-                ReshardError::TooMany => Refusal::Busy { retry_after_s: 600 },
-            })?;
+        region.reshard(shards);
     }
     let key = rows.keys.get(position).cloned();
     let key = key.unwrap_or_else(|| row_key(rows.next_position, &region));
@@ -414,8 +383,8 @@ pub fn put(
     Ok((position, region, write))
 }
 
-/// Deletes a region. Returns its place, what is remembered of it and where, and the writes that do it;
-/// its panes are not among them.
+/// Deletes a region. Returns its place, what is remembered of it, and the writes that do it; its panes
+/// are not among them.
 ///
 /// # Errors
 /// [`Refusal`]: there is no such region, it is the last one, or too many were deleted.
@@ -424,7 +393,7 @@ pub fn delete(
     rows: &RegionRows,
     region_id: &str,
     now_ms: u64,
-) -> Result<(usize, DeletedRegion, DeletedRow, [Write; 2]), Refusal> {
+) -> Result<(usize, DeletedRegion, [Write; 2]), Refusal> {
     let regions = table.regions.iter();
     let found = regions.zip(&rows.keys).enumerate();
     let mut found = found.filter(|(_, (region, _))| region.region_id == region_id);
@@ -439,17 +408,10 @@ pub fn delete(
     let deleted = DeletedRegion {
         region: region.clone(),
         deleted_ms: now_ms,
-        claim_until_ms: None,
-        is_damaged: false,
-    };
-    let last = rows.deleted.last();
-    let row = DeletedRow {
-        number: last.map_or(0, |last| last.number.saturating_add(1)),
-        generation: 0,
     };
     let writes = [
         Write::delete(Table::Regions, key.clone()),
-        row.write(&deleted),
+        remember(rows.next_deleted, &deleted),
     ];
-    Ok((position, deleted, row, writes))
+    Ok((position, deleted, writes))
 }

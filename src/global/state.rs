@@ -21,13 +21,13 @@ use super::work::Work;
 use super::*;
 use crate::codec;
 use crate::mutants::{self, Mutant};
-use crate::storage::{Storage, StorageError, Table, Write};
+use crate::storage::{Storage, StorageError, Table};
 use crate::summary::{Seed, Summary};
 use crate::topology::{DeletedRegion, GLOBAL_SCOPE, MAX_SHARDS, Region, RegionTable};
 use crate::window::{HOUR_MS, Level, PaneKey, fold_targets};
 use crate::wire::{
     CatalogEntry, DeleteRegion, MAX_PANE_AHEAD_MS, PostList, PostPatch, Push, PushReply, PutRegion,
-    Refusal, Reset, ResetDone, SealedPane, Told,
+    Refusal, Reset, ResetDone, SealedPane,
 };
 
 /// How often panes that no question can reach are looked for.
@@ -653,11 +653,9 @@ impl Global {
         &mut self,
         storage: &impl Storage,
         request: &PutRegion,
-        now_ms: u64,
     ) -> Result<Region, Refusal> {
         let refused = |error: StorageError| Refusal::Storage(error.0);
-        let (position, region, write) =
-            regions::put(&self.table, &self.region_rows, request, now_ms)?;
+        let (position, region, write) = regions::put(&self.table, &self.region_rows, request)?;
         if position == self.table.regions.len() {
             self.logs
                 .load_region(storage, &region.key())
@@ -678,8 +676,7 @@ impl Global {
     }
 
     /// Deletes a region with its panes; its plays stay in the world's. What its shards still have is
-    /// taken into the world's, too. Returns what its shards are to be told of; also where it was
-    /// deleted before.
+    /// taken into the world's, too. Returns what is remembered of it; also where it was deleted before.
     ///
     /// # Errors
     /// [`Refusal`]: nothing was changed.
@@ -696,7 +693,7 @@ impl Global {
             let deleted = deleted.find(|deleted| deleted.region.region_id == region_id);
             return deleted.cloned().ok_or(Refusal::UnknownRegion);
         }
-        let (position, deleted, row, writes) =
+        let (position, deleted, writes) =
             regions::delete(&self.table, &self.region_rows, region_id, now_ms)?;
         // What is pending of it goes into the world's panes with the next flush.
         let guarded = self.moment.guard(storage);
@@ -709,7 +706,7 @@ impl Global {
         self.table.regions.remove(position);
         self.region_rows.keys.remove(position);
         self.table.deleted.push(deleted.clone());
-        self.region_rows.deleted.push(row);
+        self.region_rows.next_deleted += 1;
         self.stored_anew();
         Ok(deleted)
     }
@@ -732,7 +729,7 @@ impl Global {
             // Nobody knows which epoch a new one has to be later than.
             return Err(Refusal::Damaged("the installation's rows".into()));
         }
-        let was = self.region_rows.installation;
+        let was = self.region_rows.installation.clone();
         if was.previous_id == Some(request.installation_id) {
             return Ok(ResetDone {
                 table: self.table.clone(),
@@ -747,6 +744,7 @@ impl Global {
             id: id.try_into().unwrap_or_default(),
             previous_id: Some(was.id),
             epoch_ms: now_ms.max(was.epoch_ms.saturating_add(1)),
+            origin: was.origin,
         };
         let seed = seed.try_into().unwrap_or_default();
         let change = || {
@@ -783,58 +781,6 @@ impl Global {
         } else {
             Err(Refusal::UnknownRegion)
         }
-    }
-
-    /// Every shard has been told of a change of the number of shards, or that its region was deleted:
-    /// batches are claimed for a while more only.
-    ///
-    /// # Errors
-    /// [`Refusal`]: nothing was changed.
-    pub fn told(
-        &mut self,
-        storage: &impl Storage,
-        told: &Told,
-        now_ms: u64,
-    ) -> Result<Region, Refusal> {
-        let is_told = |deleted: &DeletedRegion| {
-            deleted.region.key() == told.region_id && deleted.deleted_ms == told.asked_ms
-        };
-        if let Some(number) = self.table.deleted.iter().position(is_told) {
-            return self.told_of_deletion(storage, number, now_ms);
-        }
-        let regions = &mut self.table.regions;
-        let position = regions
-            .iter()
-            .position(|region| region.region_id == told.region_id);
-        let found = position.and_then(|at| regions.get_mut(at).zip(self.region_rows.keys.get(at)));
-        let (known, key) = found.ok_or(Refusal::UnknownRegion)?;
-        let mut region = known.clone();
-        region.told(told.asked_ms, now_ms);
-        let write = Write::put(Table::Regions, key.clone(), codec::encode(&region));
-        let guarded = self.moment.guard(storage);
-        guarded
-            .write(&[write])
-            .map_err(|error| Refusal::Storage(error.0))?;
-        known.clone_from(&region);
-        Ok(region)
-    }
-
-    fn told_of_deletion(
-        &mut self,
-        storage: &impl Storage,
-        number: usize,
-        now_ms: u64,
-    ) -> Result<Region, Refusal> {
-        let deleted = self.table.deleted.get_mut(number);
-        let found = deleted.zip(self.region_rows.deleted.get(number));
-        let (known, row) = found.ok_or(Refusal::UnknownRegion)?;
-        let mut deleted = known.clone();
-        deleted.told(now_ms);
-        storage
-            .write(&[row.write(&deleted)])
-            .map_err(|error| Refusal::Storage(error.0))?;
-        known.clone_from(&deleted);
-        Ok(deleted.region)
     }
 
     pub fn health(&self) -> Health {

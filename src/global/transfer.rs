@@ -98,7 +98,7 @@ impl Global {
         let shards: Vec<ShardName> = regions
             .flat_map(|region| {
                 let key = region.key().into_owned();
-                (0..region.most_shards()).map(move |shard| (key.clone(), shard))
+                (0..region.most_shards).map(move |shard| (key.clone(), shard))
             })
             .collect();
         let ahead_ms = CUT_AHEAD_MS + CUT_AHEAD_A_SHARD_MS * shards.len() as u64;
@@ -252,7 +252,7 @@ impl Global {
             return Ok(taken);
         }
         self.end_idle_export(storage, now_ms)?;
-        self.import_regions(storage, rows, now_ms)?;
+        self.import_regions(storage, rows)?;
         self.import_posts(storage, rows)?;
         let guarded = self.moment.guard(storage);
         let (panes, folded) = self.import_panes(&guarded, rows, Seed::from_bytes(seed), now_ms)?;
@@ -281,13 +281,12 @@ impl Global {
         &mut self,
         storage: &impl Storage,
         rows: &[ImportRow],
-        now_ms: u64,
     ) -> Result<(), Refusal> {
         for row in rows {
             if let ImportRow::Row(TransferRow::Region(region)) = row
                 && self.table.find(&region.region_id).is_none()
             {
-                self.put_region(storage, region, now_ms)?;
+                self.put_region(storage, region)?;
             }
         }
         Ok(())
@@ -355,7 +354,7 @@ fn read_row(table: Table, key: &[u8], value: &[u8], seed: Seed) -> Option<Transf
         Table::Regions => {
             let region = codec::decode::<Region>(value).ok()?;
             Some(TransferRow::Region(PutRegion {
-                shards: Some(region.shards_wanted()),
+                shards: Some(region.shards),
                 region_id: region.region_id,
                 region_name: Some(region.region_name),
                 hint: region.hint.map(Some),

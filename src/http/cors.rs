@@ -14,7 +14,7 @@ pub enum Origins {
 /// Headers that a page may read besides the usual ones.
 const EXPOSED: (&str, &str) = (
     "Access-Control-Expose-Headers",
-    "ETag, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id",
+    "ETag, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, Hitparade-Home",
 );
 
 /// What holds for one request.

@@ -23,10 +23,11 @@ pub fn is_local(url: &str) -> bool {
 }
 
 /// The modules of a page must be of one release, so they are asked about each time. What other
-/// sites embed may be an hour old.
+/// sites embed may be an hour old; the beacon is another one in each region.
 pub fn cache_control(path: &str) -> &'static str {
     match path {
-        "/beacon.js" | "/beacon.mjs" | "/widget.js" | "/icon.svg" => "public, max-age=3600",
+        "/beacon.js" | "/beacon.mjs" => "private, max-age=3600",
+        "/widget.js" | "/icon.svg" => "public, max-age=3600",
         _ => "no-cache",
     }
 }
@@ -83,7 +84,7 @@ mod tests {
         for other in ["/", "/beacon", "/x.exe", "/x.", "/.js/x"] {
             assert_eq!(content_type(other), None, "{other}");
         }
-        assert_eq!(cache_control("/beacon.js"), "public, max-age=3600");
+        assert_eq!(cache_control("/widget.js"), "public, max-age=3600");
         assert_eq!(cache_control("/page/app.js"), "no-cache");
     }
 }

@@ -17,6 +17,7 @@ const HEADERS = [
   "Content-Length",
   "Content-Encoding",
   "Idempotency-Key",
+  "Hitparade-Home",
   "User-Agent",
 ];
 const MAX_BASES = 100;

@@ -15,6 +15,7 @@ use siphasher::sip::SipHasher13;
 
 use super::value::{read_moment, read_text};
 use super::{MAX_CLIENT_BYTES, MAX_PLAYS_TRUSTED, MAX_SEQ};
+use crate::home::Home;
 
 /// What a sender says about its batch as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Envelope {
     pub sent_ms: Option<u64>,
     /// The sender's clock at this attempt.
     pub now_ms: Option<u64>,
+    /// Where the batch was at home when it was sealed.
+    pub home: Option<Home>,
 }
 
 /// A body taken apart. Plays are still raw; `Err` holds why an element is no JSON at all.
@@ -41,6 +44,8 @@ pub enum BodyError {
     Malformed(String),
     /// An envelope whose own fields are wrong.
     BadEnvelope(&'static str),
+    /// Its home is no text that an answer gave.
+    BadHome,
     /// More plays than any sender may put in one request.
     TooManyPlays,
 }
@@ -69,6 +74,8 @@ struct RawEnvelope<'a> {
     sent: Option<&'a RawValue>,
     #[serde(borrow, default)]
     now: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    home: Option<&'a RawValue>,
     #[serde(borrow, default)]
     plays: Option<Elements<'a>>,
 }
@@ -213,11 +220,16 @@ fn read_object(object: &RawValue) -> Result<Body<'_>, BodyError> {
             .map(|value| read_moment(value).ok_or(BodyError::BadEnvelope(message)))
             .transpose()
     };
+    let read_home = |value| read_text(value).and_then(|text| Home::read(&text));
+    let home = raw
+        .home
+        .map(|value| read_home(value).ok_or(BodyError::BadHome));
     Ok(Body {
         envelope: Envelope {
             client_seq,
             sent_ms: moment(raw.sent, "sent must be milliseconds since 1970")?,
             now_ms: moment(raw.now, "now must be milliseconds since 1970")?,
+            home: home.transpose()?,
         },
         plays: elements.into_iter().map(read_play).collect(),
     })

@@ -482,6 +482,7 @@ mod tests {
             client_seq: None,
             sent_ms: Some(NOW_MS + 600_000 - 30_000),
             now_ms: Some(NOW_MS + 600_000),
+            home: None,
         };
         let clock = Clock::new(&envelope, NOW_MS).unwrap();
         assert_eq!(clock.sent_ms, NOW_MS - 30_000);

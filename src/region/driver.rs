@@ -7,7 +7,7 @@
 //! - *A batch*: settled, admitted, alarm set, written, **durable**, counted, answered.
 //! - *A push*: next alarm set, checkpoint written, **durable**, sent, and what the reply frees
 //!   forgotten.
-//! - *News*: taken note of, **durable**, confirmed.
+//! - *A new epoch*: taken note of, **durable**, confirmed.
 //!
 //! # Who waits for whom
 //! One commit is under way at a time. It belongs to the object, not to the request that happened to
@@ -40,10 +40,9 @@ use crate::host::Host;
 use crate::mutants::{self, Mutant};
 use crate::play::MAX_BODY_BYTES;
 use crate::storage::{Storage, StorageError};
-use crate::wire::{Announcement, CutRequest, Refusal, ShardMetrics};
+use crate::wire::{BeginEpoch, CutRequest, Refusal, ShardMetrics};
 use charts::Charts;
 pub use charts::Kept;
-pub use commits::Recorded;
 
 /// A shard's driver. Cheap to clone: all of them are of one object.
 pub struct Driver<H: Host>(Rc<Inner<H>>);
@@ -127,16 +126,16 @@ impl<H: Host> Driver<H> {
         }))
     }
 
-    /// Takes note of news, and answers when that is durable.
+    /// Takes note that counting has begun anew, and answers when that is durable.
     ///
     /// # Errors
-    /// Where they cannot be read, are meant for another shard, or the disk refuses: then they are to
+    /// Where the news cannot be read, is meant for another shard, or the disk refuses: then it is to
     /// be told again.
-    pub async fn hear(&self, message: &[u8]) -> Result<(), Refusal> {
-        let announcement = codec::decode::<Announcement<'_>>(message)
+    pub async fn begin_epoch(&self, message: &[u8]) -> Result<(), Refusal> {
+        let news = codec::decode::<BeginEpoch<'_>>(message)
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
         let random = self.host.random();
-        let is_ours = self.with_shard(|shard, storage| shard.hear(storage, &announcement, random));
+        let is_ours = self.with_shard(|shard, storage| shard.begin_epoch(storage, &news, random));
         if !is_ours.map_err(refused)? {
             return Err(Refusal::Invalid("meant for another shard".into()));
         }

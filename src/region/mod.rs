@@ -23,8 +23,8 @@
 //! - What a push holds passes none of the limits that the global object checks: both keep
 //!   [`PushLimits`](crate::wire::PushLimits).
 //! - Offsets and journal numbers only grow within a `log_id`.
-//! - What was routed without a change of the number of shards that this one was told of, and that
-//!   concerns it, is refused ([`Shard::hear`]).
+//! - Of a batch with a name it says one thing for ever: counted here, or claimed, and for which shard to
+//!   count ([`Shard::admit`]).
 //!
 //! # Cost
 //! Rows written: one a commit; 4 a checkpoint (header twice, open panes, fingerprints) and one
@@ -41,7 +41,6 @@ mod alarm;
 mod arrivals;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod backlog;
-mod changes;
 mod charts;
 mod driver;
 mod journal;
@@ -67,7 +66,7 @@ mod sockets;
 mod votes;
 
 use alarm::Alarm;
-pub use driver::{Driver, Inner, Kept, Recorded, Trouble};
+pub use driver::{Driver, Inner, Kept, Trouble};
 #[cfg(feature = "simulation")]
 pub use journal::journaled;
 pub use limits::Limits;
@@ -78,7 +77,6 @@ pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes};
 /// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five
 /// for messages under way and clocks that differ. At 1,000 batches/s and 16 bytes a batch: 19.2 MB.
 pub const REMEMBER_MS: u64 = 20 * 60_000;
-const _: () = assert!(REMEMBER_MS == crate::topology::REPEATED_WITHIN_MS);
 /// A batch whose first attempt is older than this is refused: less than what is remembered, more
 /// than what Workers let through, by a margin for clocks that differ.
 pub const TOO_OLD_MS: u64 = 17 * 60_000;

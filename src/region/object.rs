@@ -15,8 +15,8 @@ use crate::codec;
 use crate::environment::keep_as_set;
 use crate::objects::answer;
 use crate::wire::{
-    AnnouncementReply, COUNTED, CountedInPart, LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER,
-    REPEATED, RecordReply, Voter,
+    COUNTED, LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, Noted, REPEATED, RecordReply,
+    Voter,
 };
 use crate::worker_host::WorkerHost;
 
@@ -32,18 +32,12 @@ impl RegionShard {
     /// send the same message to `/record`.
     pub async fn record(&self, message: Vec<u8>, voter: Option<Vec<u8>>) -> JsValue {
         let voter = voter.and_then(|voter| codec::decode::<Voter>(&voter).ok());
-        let message = match self.driver.record(&message, voter).await {
-            (RecordReply::Counted { repeated }, too_many) if !too_many.is_empty() => {
-                codec::encode(&CountedInPart {
-                    repeated,
-                    too_many: too_many.to_vec(),
-                })
+        match self.driver.record(&message, voter).await {
+            RecordReply::Counted { repeated, too_many } if too_many.is_empty() => {
+                if repeated { REPEATED } else { COUNTED }.into()
             }
-            (RecordReply::Counted { repeated: false }, _) => return COUNTED.into(),
-            (RecordReply::Counted { repeated: true }, _) => return REPEATED.into(),
-            (other, _) => codec::encode(&other),
-        };
-        Uint8Array::from(&message[..]).into()
+            reply => Uint8Array::from(&codec::encode(&reply)[..]).into(),
+        }
     }
 
     /// Why plays cannot be taken here, or do not get on: a number that `src/js/health.js` knows; 0 for
@@ -71,15 +65,15 @@ impl DurableObject for RegionShard {
         match request.path().as_str() {
             "/record" => {
                 let message = request.bytes().await?;
-                answer(&driver.record(&message, None).await.0)
+                answer(&driver.record(&message, None).await)
             }
-            "/announce" => {
+            "/begin-epoch" => {
                 let message = request.bytes().await?;
-                answer(&AnnouncementReply(driver.hear(&message).await))
+                answer(&Noted(driver.begin_epoch(&message).await))
             }
             "/cut" => {
                 let message = request.bytes().await?;
-                answer(&AnnouncementReply(driver.cut(&message).await))
+                answer(&Noted(driver.cut(&message).await))
             }
             "/metrics" => answer(&driver.metrics()),
             "/chart" => {

@@ -1,5 +1,6 @@
-//! Fingerprints of the batches that were counted, so that a repeat is not counted again, and beside
-//! each a hash of its plays, so that other plays under the same name are not taken for a repeat.
+//! What became of batches that have a name: fingerprints of those that were counted, so that a repeat
+//! is not counted again, and of those that were claimed, with the shard that they are to go to. Beside
+//! each is a hash of its plays, so that other plays under the same name are not taken for a repeat.
 //!
 //! A fingerprint is 96 bits of SipHash under a key that only this shard has. Among 1.2 million of
 //! them (1,000 batches/s for [`REMEMBER_MS`]) a new batch meets a foreign one with a probability of
@@ -7,11 +8,13 @@
 //! times; who aims at that loses plays of its own. Each checkpoint stores the new ones as one row; a row whose youngest is older than
 //! [`REMEMBER_MS`] is overwritten by a later one.
 //!
-//! In memory: a hash map for the current minute, one sorted array for each minute before, 16 bytes
-//! a batch. A lookup searches at most 21 arrays, a microsecond or two.
+//! In memory: a hash map for the current minute, sorted arrays for each minute before, 16 bytes
+//! a batch, 20 a claim (the shards that claims name are shared). A lookup searches at most 21 arrays
+//! of each kind, a microsecond or two.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::Hasher;
+use std::rc::Rc;
 
 use ahash::RandomState;
 use serde::{Deserialize, Serialize};
@@ -19,7 +22,9 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::REMEMBER_MS;
 use crate::codec::{self, Record};
+use crate::mutants::{self, Mutant};
 use crate::storage::{Table, Write};
+use crate::topology::ShardId;
 
 const BYTES: usize = 12;
 /// A fingerprint and the hash of its plays, as stored.
@@ -42,15 +47,19 @@ impl Fingerprint {
     }
 }
 
-impl Fingerprint {
-    /// Of a claim of that batch: another one than the batch's own.
-    pub fn of_claim(secret: &[u8; 16], key: &[u8]) -> Self {
-        Self::of(&secret.map(|byte| !byte), key)
-    }
+/// What became of a batch, for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// Of the plays that it had.
+    pub plays_hash: u32,
+    /// It was claimed, and is for that shard to count. None where it was counted here.
+    pub moved_to: Option<Rc<ShardId>>,
 }
 
-/// A batch that was counted, or claimed: what it is known by, and the hash of its plays.
-type Batch = (Fingerprint, u32);
+/// A batch that was counted: what it is known by, and the hash of its plays.
+type CountedBatch = (Fingerprint, u32);
+/// A batch that was claimed.
+type MovedBatch = (Fingerprint, u32, Rc<ShardId>);
 
 /// The batches that came between two checkpoints.
 #[derive(Serialize, Deserialize)]
@@ -58,7 +67,10 @@ struct SeenRow<'a> {
     newest_ms: u64,
     /// [`STORED_BYTES`] each.
     #[serde(borrow)]
-    batches: &'a [u8],
+    counted: &'a [u8],
+    /// The same of those that were claimed, by where they went.
+    #[serde(borrow)]
+    moved: Vec<(ShardId, &'a [u8])>,
 }
 
 impl Record for SeenRow<'_> {
@@ -66,36 +78,68 @@ impl Record for SeenRow<'_> {
     const VERSION: u8 = 1;
 }
 
+#[derive(Default)]
 struct Generation {
     newest_ms: u64,
-    sorted: Box<[Batch]>,
+    /// Sorted.
+    counted: Box<[CountedBatch]>,
+    moved: Box<[MovedBatch]>,
 }
 
 impl Generation {
-    fn find(&self, fingerprint: &Fingerprint) -> Option<u32> {
-        let place = self
-            .sorted
-            .binary_search_by_key(fingerprint, |batch| batch.0);
-        place
-            .ok()
-            .and_then(|place| self.sorted.get(place))
-            .map(|batch| batch.1)
+    fn of(newest_ms: u64, mut counted: Vec<CountedBatch>, mut moved: Vec<MovedBatch>) -> Self {
+        counted.sort_unstable();
+        moved.sort_unstable();
+        Generation {
+            newest_ms,
+            counted: counted.into(),
+            moved: moved.into(),
+        }
+    }
+
+    fn find(&self, fingerprint: &Fingerprint) -> Option<Fate> {
+        let counted = (self.counted).binary_search_by_key(fingerprint, |batch| batch.0);
+        if let Some((_, plays_hash)) = counted.ok().and_then(|at| self.counted.get(at)) {
+            return Some(Fate {
+                plays_hash: *plays_hash,
+                moved_to: None,
+            });
+        }
+        let moved = (self.moved).binary_search_by_key(fingerprint, |batch| batch.0);
+        let (_, plays_hash, to) = moved.ok().and_then(|at| self.moved.get(at))?;
+        Some(Fate {
+            plays_hash: *plays_hash,
+            moved_to: Some(Rc::clone(to)),
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.counted.len() + self.moved.len()
     }
 }
 
-fn read_batch(stored: &[u8]) -> Option<Batch> {
-    let (fingerprint, plays_hash) = stored.split_first_chunk::<BYTES>()?;
-    let plays_hash = plays_hash.try_into().ok().map(u32::from_be_bytes)?;
-    Some((Fingerprint(*fingerprint), plays_hash))
+fn read_batches(stored: &[u8]) -> impl Iterator<Item = CountedBatch> + '_ {
+    stored.chunks_exact(STORED_BYTES).filter_map(|stored| {
+        let (fingerprint, plays_hash) = stored.split_first_chunk::<BYTES>()?;
+        let plays_hash = plays_hash.try_into().ok().map(u32::from_be_bytes)?;
+        Some((Fingerprint(*fingerprint), plays_hash))
+    })
+}
+
+fn write_batch(stored: &mut Vec<u8>, fingerprint: &Fingerprint, plays_hash: u32) {
+    stored.extend(fingerprint.0);
+    stored.extend(plays_hash.to_be_bytes());
 }
 
 /// The batches that a shard remembers.
 pub struct Seen {
-    current: HashMap<Fingerprint, u32, RandomState>,
+    current: HashMap<Fingerprint, Fate, RandomState>,
     current_since_ms: u64,
     older: VecDeque<Generation>,
     /// Not in storage yet.
-    unsaved: Vec<Batch>,
+    unsaved: Vec<(Fingerprint, Fate)>,
+    /// Every shard that a claim names, once: at most as many as there are.
+    shards: BTreeSet<Rc<ShardId>>,
     /// Stored rows: slot and the time of its youngest, oldest first.
     rows: VecDeque<(u64, u64)>,
     next_slot: u64,
@@ -109,9 +153,20 @@ impl Seen {
             current_since_ms: 0,
             older: VecDeque::new(),
             unsaved: Vec::new(),
+            shards: BTreeSet::new(),
             rows: VecDeque::new(),
             next_slot: 0,
         }
+    }
+
+    /// The one copy of a shard's name that all claims share.
+    pub fn shared(&mut self, shard: ShardId) -> Rc<ShardId> {
+        if let Some(known) = self.shards.get(&shard) {
+            return Rc::clone(known);
+        }
+        let shard = Rc::new(shard);
+        self.shards.insert(Rc::clone(&shard));
+        shard
     }
 
     /// Takes a stored row back; `false` if it cannot be read. Its slot is not reused then.
@@ -123,13 +178,18 @@ impl Seen {
         let Ok(row) = codec::decode::<SeenRow<'_>>(value) else {
             return false;
         };
-        let batches = row.batches.chunks_exact(STORED_BYTES);
-        let mut sorted: Vec<_> = batches.filter_map(read_batch).collect();
-        sorted.sort_unstable();
-        self.older.push_back(Generation {
-            newest_ms: row.newest_ms,
-            sorted: sorted.into(),
-        });
+        let mut counted: Vec<_> = read_batches(row.counted).collect();
+        let mut moved = Vec::new();
+        for (shard, batches) in row.moved {
+            if mutants::active(Mutant::TargetLost) {
+                counted.extend(read_batches(batches));
+                continue;
+            }
+            let to = self.shared(shard);
+            let batches = read_batches(batches);
+            moved.extend(batches.map(|(known, plays_hash)| (known, plays_hash, Rc::clone(&to))));
+        }
+        (self.older).push_back(Generation::of(row.newest_ms, counted, moved));
         self.rows.push_back((slot, row.newest_ms));
         true
     }
@@ -151,10 +211,11 @@ impl Seen {
                 Some(last)
                     if last.newest_ms / GENERATION_MS == generation.newest_ms / GENERATION_MS =>
                 {
-                    let mut all = [&last.sorted[..], &generation.sorted].concat();
-                    all.sort_unstable();
-                    last.sorted = all.into();
-                    last.newest_ms = generation.newest_ms;
+                    *last = Generation::of(
+                        generation.newest_ms,
+                        [&last.counted[..], &generation.counted].concat(),
+                        [&last.moved[..], &generation.moved].concat(),
+                    );
                 }
                 _ => self.older.push_back(generation),
             }
@@ -163,40 +224,49 @@ impl Seen {
     }
 
     pub fn contains(&self, fingerprint: &Fingerprint) -> bool {
-        self.plays_hash(fingerprint).is_some()
+        self.fate(fingerprint).is_some()
     }
 
-    /// The hash of the plays that were counted under a fingerprint.
-    pub fn plays_hash(&self, fingerprint: &Fingerprint) -> Option<u32> {
-        let in_older = || {
-            self.older
-                .iter()
-                .rev()
-                .find_map(|older| older.find(fingerprint))
-        };
-        self.current.get(fingerprint).copied().or_else(in_older)
+    /// What became of a batch.
+    pub fn fate(&self, fingerprint: &Fingerprint) -> Option<Fate> {
+        let mut older = self.older.iter().rev();
+        let in_older = || older.find_map(|older| older.find(fingerprint));
+        self.current.get(fingerprint).cloned().or_else(in_older)
     }
 
-    /// Marks a batch as counted.
-    pub fn insert(&mut self, fingerprint: Fingerprint, plays_hash: u32, now_ms: u64) {
+    /// Remembers what became of a batch.
+    pub fn insert(&mut self, fingerprint: Fingerprint, fate: Fate, now_ms: u64) {
         if now_ms.saturating_sub(self.current_since_ms) >= GENERATION_MS {
             self.close_generation(now_ms);
         }
-        self.current.insert(fingerprint, plays_hash);
-        self.unsaved.push((fingerprint, plays_hash));
+        self.current.insert(fingerprint, fate.clone());
+        self.unsaved.push((fingerprint, fate));
+    }
+
+    /// A mistake: a restart knows nothing of it.
+    pub fn remember_in_memory_alone(&mut self, fingerprint: Fingerprint, fate: Fate) {
+        self.current.insert(fingerprint, fate);
     }
 
     fn close_generation(&mut self, now_ms: u64) {
         if !self.current.is_empty() {
-            let mut sorted: Vec<_> = self.current.drain().collect();
-            sorted.sort_unstable();
+            let (mut counted, mut moved) = (Vec::new(), Vec::new());
+            for (
+                fingerprint,
+                Fate {
+                    plays_hash,
+                    moved_to,
+                },
+            ) in self.current.drain()
+            {
+                match moved_to {
+                    None => counted.push((fingerprint, plays_hash)),
+                    Some(to) => moved.push((fingerprint, plays_hash, to)),
+                }
+            }
             // A generation may have been open for long when nothing came: what is in it came
             // before now, and that is what counts for remembering it long enough.
-            let newest_ms = now_ms;
-            self.older.push_back(Generation {
-                newest_ms,
-                sorted: sorted.into(),
-            });
+            self.older.push_back(Generation::of(now_ms, counted, moved));
             self.current.shrink_to(1_024);
         }
         self.current_since_ms = now_ms;
@@ -204,14 +274,18 @@ impl Seen {
     }
 
     fn expire(&mut self, now_ms: u64) {
-        let forgotten = |newest_ms: u64| now_ms.saturating_sub(newest_ms) > REMEMBER_MS;
-        while self
-            .older
-            .front()
-            .is_some_and(|generation| forgotten(generation.newest_ms))
-        {
+        let age_ms = |generation: &Generation| now_ms.saturating_sub(generation.newest_ms);
+        let is_forgotten = |generation: &Generation| age_ms(generation) > REMEMBER_MS;
+        while self.older.front().is_some_and(is_forgotten) {
             self.older.pop_front();
         }
+        if mutants::active(Mutant::ClaimForgottenEarly) {
+            let early = |generation: &&mut Generation| age_ms(generation) > GENERATION_MS;
+            let early = self.older.iter_mut().filter(early);
+            early.for_each(|generation| generation.moved = Box::default());
+        }
+        // What no claim names any more is here alone.
+        self.shards.retain(|shard| Rc::strong_count(shard) > 1);
     }
 
     /// The row for a checkpoint, if there is anything new.
@@ -231,22 +305,35 @@ impl Seen {
             }
         };
         self.rows.push_back((slot, now_ms));
-        let mut batches = Vec::with_capacity(self.unsaved.len() * STORED_BYTES);
-        for (fingerprint, plays_hash) in &self.unsaved {
-            batches.extend(fingerprint.0);
-            batches.extend(plays_hash.to_be_bytes());
+        let mut counted = Vec::with_capacity(self.unsaved.len() * STORED_BYTES);
+        let mut moved: BTreeMap<Rc<ShardId>, Vec<u8>> = BTreeMap::new();
+        for (
+            fingerprint,
+            Fate {
+                plays_hash,
+                moved_to,
+            },
+        ) in self.unsaved.drain(..)
+        {
+            let stored = match moved_to {
+                None => &mut counted,
+                Some(to) => moved.entry(to).or_default(),
+            };
+            write_batch(stored, &fingerprint, plays_hash);
         }
+        let moved = moved.iter();
+        let moved = moved.map(|(shard, batches)| (ShardId::clone(shard), &batches[..]));
         let row = codec::encode(&SeenRow {
             newest_ms: now_ms,
-            batches: &batches,
+            counted: &counted,
+            moved: moved.collect(),
         });
-        self.unsaved.clear();
         Some(Write::put(Table::Seen, slot.to_be_bytes(), row))
     }
 
     /// How many batches are remembered.
     pub fn len(&self) -> usize {
-        let older = self.older.iter().map(|generation| generation.sorted.len());
+        let older = self.older.iter().map(Generation::len);
         self.current.len() + older.sum::<usize>()
     }
 }
@@ -259,18 +346,26 @@ mod tests {
         Fingerprint::of(&[7; 16], &number.to_be_bytes())
     }
 
-    fn hash(number: u64) -> u32 {
-        number as u32 ^ 0xa5a5_0000
+    /// Every third one is a claim, to one of two shards.
+    fn fate(number: u64) -> Fate {
+        let to = ShardId {
+            key: "EU".into(),
+            shard: number as u32 % 2,
+        };
+        Fate {
+            plays_hash: number as u32 ^ 0xa5a5_0000,
+            moved_to: number.is_multiple_of(3).then(|| Rc::new(to)),
+        }
     }
 
     #[test]
-    fn batches_and_the_hashes_of_their_plays_are_remembered_for_their_time_also_across_a_restart() {
+    fn what_became_of_batches_is_remembered_for_its_time_also_across_a_restart() {
         let mut seen = Seen::new();
         let mut rows = std::collections::BTreeMap::new();
         let start_ms = 1_000_000_000;
         for second in 0..3_600 {
             let now_ms = start_ms + second * 1_000;
-            seen.insert(fingerprint(second), hash(second), now_ms);
+            seen.insert(fingerprint(second), fate(second), now_ms);
             if second % 13 == 0
                 && let Some(Write::Put { key, value, .. }) = seen.save(now_ms)
             {
@@ -283,13 +378,13 @@ mod tests {
                 }
                 loaded.loaded(now_ms);
                 for fresh in loaded.unsaved_since_last_save(second) {
-                    loaded.insert(fingerprint(fresh), hash(fresh), now_ms);
+                    loaded.insert(fingerprint(fresh), fate(fresh), now_ms);
                 }
                 seen = loaded;
             }
             for old in second.saturating_sub(REMEMBER_MS / 1_000 - 60)..=second {
-                let known = seen.plays_hash(&fingerprint(old));
-                assert_eq!(known, Some(hash(old)), "{old} at {second}");
+                let known = seen.fate(&fingerprint(old));
+                assert_eq!(known, Some(fate(old)), "{old} at {second}");
             }
         }
         assert!(rows.len() < 120, "slots are reused: {}", rows.len());
@@ -307,7 +402,7 @@ mod tests {
     #[test]
     fn a_damaged_row_is_refused_and_its_slot_left_alone() {
         let mut seen = Seen::new();
-        seen.insert(fingerprint(1), 1, 1_000);
+        seen.insert(fingerprint(1), fate(3), 1_000);
         let Some(Write::Put { key, mut value, .. }) = seen.save(1_000) else {
             panic!("a row")
         };
@@ -316,10 +411,27 @@ mod tests {
         assert!(!loaded.load_row(&key, &value));
         assert!(!loaded.load_row(b"short", &value));
         loaded.loaded(1_000);
-        loaded.insert(fingerprint(2), 2, 2_000);
+        loaded.insert(fingerprint(2), fate(2), 2_000);
         let Some(Write::Put { key: next, .. }) = loaded.save(2_000) else {
             panic!("a row")
         };
         assert_ne!(key, next);
+    }
+
+    #[test]
+    fn the_shards_that_claims_name_are_held_once_and_for_as_long_as_they_are_named() {
+        let mut seen = Seen::new();
+        for number in 0..1_000 {
+            let mut fate = fate(3 * number);
+            let to = ShardId::clone(fate.moved_to.as_ref().unwrap());
+            fate.moved_to = Some(seen.shared(to));
+            seen.insert(fingerprint(number), fate, 1_000_000);
+        }
+        assert_eq!(seen.shards.len(), 2);
+        seen.save(1_000_000);
+        seen.close_generation(2_000_000);
+        assert_eq!(seen.shards.len(), 2);
+        seen.close_generation(2_000_000 + REMEMBER_MS + 1);
+        assert_eq!((seen.shards.len(), seen.len()), (0, 0));
     }
 }

@@ -2,30 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::changes::Changes;
 use super::journal::{FoundCommit, Journal};
 use super::outbox::{Outbox, rows_of};
 use super::panes::{Applied, OpenPane, OpenPanes};
-use super::seen::{Fingerprint, Seen};
+use super::seen::{Fate, Fingerprint, Seen};
 use super::*;
 use crate::codec::{self, DecodeError, Record};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::summary::{Seed, Summary};
-use crate::topology::Epoch;
+use crate::topology::{Epoch, ShardId};
 use crate::window::{Level, PaneKey};
 use crate::wire::{
-    Announcement, Batch, Claim, Counted, Cut, CutRequest, MAX_PANE_AHEAD_MS, NameCheck, News,
-    RecordReply, RecordRequest, SealedPane,
+    Batch, BeginEpoch, Claim, Counted, Cut, CutRequest, MAX_PANE_AHEAD_MS, NameCheck, RecordReply,
+    RecordRequest, SealedPane,
 };
 
 /// The two copies of the checkpoint's header: without it the journal would be counted again.
 const CHECKPOINT_NAME: &[u8] = b"checkpoint/";
-/// Clocks of Workers and shards differ by so much at most where it matters after a damage only.
-const REFUSE_MARGIN_MS: u64 = 10_000;
+/// By so much a batch may seem to have been sent after it was counted: as long as its body may be under
+/// way to a Worker. New batches are refused for so long after a damage, so it is no more than that.
+const REFUSE_MARGIN_MS: u64 = 15_000;
 
 /// What a checkpoint says besides panes, outbox and fingerprints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +42,6 @@ pub(super) struct Checkpoint {
     /// [`Epoch::began_ms`] of what is counted here. None where the header was lost and no open pane
     /// says it: nothing is counted then, until somebody does.
     pub epoch_ms: Option<u64>,
-    /// The region was deleted: no plays are taken.
-    pub is_deleted: bool,
     /// Where the log was cut last, for an export.
     pub cut: Option<Cut>,
     /// The journal up to here is in the panes and the outbox. A new log numbers its commits from the
@@ -59,8 +58,6 @@ pub(super) struct Checkpoint {
     pub refuse_before_ms: u64,
     /// Rows of fingerprints that cannot be read and that are reckoned with already.
     pub damaged_seen: u64,
-    /// Changes of the number of shards that it was told of.
-    pub changes: Changes,
 }
 
 impl Record for Checkpoint {
@@ -96,11 +93,10 @@ impl SealedInMemory {
     }
 }
 
-/// A batch that waits for its commit, or is in flight.
-#[derive(Clone, Copy)]
+/// A batch that waits for its commit, or is in flight, and what will have become of it then.
 struct Pending {
     ticket: u64,
-    plays_hash: u32,
+    fate: Fate,
 }
 
 struct Waiting {
@@ -118,7 +114,7 @@ struct InFlight {
 }
 
 /// What becomes of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Nothing to wait for.
     Answer(RecordReply),
@@ -226,6 +222,23 @@ impl<'a> Wanted<'a> {
         }
     }
 
+    /// What becomes of it, where nothing has yet.
+    fn fate(&self, seen: &mut Seen) -> Fate {
+        let moved_to = match self {
+            Wanted::Plays(_) => None,
+            Wanted::Claim(claim) => Some(seen.shared(claim.to.clone())),
+        };
+        Fate {
+            plays_hash: self.plays_hash(),
+            moved_to,
+        }
+    }
+
+    /// Whether it is a claim for the very shard that decides: no Worker sends one.
+    fn is_for(&self, key: &str, shard: u32) -> bool {
+        matches!(self, Wanted::Claim(Claim { to, .. }) if to.key == key && to.shard == shard)
+    }
+
     /// Whether the global object might refuse the panes of its plays, for as long as their time has
     /// not come: a Worker's clock is wrong.
     fn is_ahead_of(&self, now_ms: u64) -> bool {
@@ -236,12 +249,9 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// What marks it as seen.
+    /// What it is remembered by.
     fn fingerprint(&self, secret: &[u8; 16]) -> Option<Fingerprint> {
-        match self {
-            Wanted::Plays(batch) => batch.key.map(|key| Fingerprint::of(secret, key)),
-            Wanted::Claim(claim) => Some(Fingerprint::of_claim(secret, claim.key)),
-        }
+        self.key().map(|key| Fingerprint::of(secret, key))
     }
 }
 
@@ -350,7 +360,8 @@ impl Shard {
             let batches = commit.batches.iter();
             for wanted in batches.filter_map(|batch| Wanted::decode(batch)) {
                 if let Some(fingerprint) = wanted.fingerprint(&secret) {
-                    self.seen.insert(fingerprint, wanted.plays_hash(), now_ms);
+                    let fate = wanted.fate(&mut self.seen);
+                    self.seen.insert(fingerprint, fate, now_ms);
                 }
             }
             self.applied_seq = self.applied_seq.max(commit.last_seq);
@@ -379,6 +390,9 @@ impl Shard {
             damaged += u64::from(!self.seen.load_row(&key, &value));
         }
         self.damaged_rows += damaged;
+        if mutants::active(Mutant::DamagedClaimsForgotten) {
+            damaged = 0;
+        }
         // Without the header's secret no fingerprint says anything.
         let newest_ms = self.seen.newest_row_ms().filter(|_| lost_header);
         let last_ms = match lost_header {
@@ -448,19 +462,10 @@ impl Shard {
         if let Some(answer) = self.known(&wanted) {
             return answer;
         }
-        // A claim says that a batch is counted elsewhere: those that were sent here before go on.
-        if self.checkpoint.is_deleted && matches!(wanted, Wanted::Plays(_)) {
-            return Admission::Answer(RecordReply::Deleted);
-        }
         if wanted.key().is_some() && wanted.sent_ms() < self.checkpoint.refuse_before_ms {
             return Admission::Answer(RecordReply::TooOld);
         }
-        let changes = &self.checkpoint.changes;
-        let outdated = |last_change| changes.concern(last_change, wanted.sent_ms());
-        if request.last_change.is_some_and(outdated) && !mutants::active(Mutant::OldRoutesTaken) {
-            return Admission::Answer(RecordReply::Outdated);
-        }
-        if wanted.is_ahead_of(now_ms) {
+        if wanted.is_ahead_of(now_ms) || wanted.is_for(request.region_id, request.shard) {
             return Admission::Answer(RecordReply::Invalid);
         }
         if let Some(retry_after_s) = self.overload(request.batch.len(), now_ms) {
@@ -471,13 +476,19 @@ impl Shard {
             self.checkpoint.epoch_ms = Some(request.epoch_ms);
             self.header_dirty = true;
         }
+        let fate = wanted.fate(&mut self.seen);
+        let reply = reply_of(&fate, false);
+        let fingerprint = wanted.fingerprint(&self.checkpoint.secret);
+        if mutants::active(Mutant::ClaimsNotJournaled)
+            && let Some((fingerprint, _)) = fingerprint.zip(fate.moved_to.as_ref())
+        {
+            self.seen.remember_in_memory_alone(fingerprint, fate);
+            return Admission::Answer(reply);
+        }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let fingerprint = wanted.fingerprint(&self.checkpoint.secret);
         if let Some(fingerprint) = fingerprint {
-            let plays_hash = wanted.plays_hash();
-            let pending = Pending { ticket, plays_hash };
-            self.pending.insert(fingerprint, pending);
+            self.pending.insert(fingerprint, Pending { ticket, fate });
         }
         self.waiting_bytes += request.batch.len();
         self.waiting.push_back(Waiting {
@@ -485,58 +496,61 @@ impl Shard {
             fingerprint,
             batch: request.batch.to_vec(),
         });
-        let reply = match wanted {
-            Wanted::Plays(_) => RecordReply::Counted { repeated: false },
-            Wanted::Claim(_) => RecordReply::Claimed,
-        };
         Admission::Wait { ticket, reply }
     }
 
-    /// What is to be said of a batch that was counted or claimed before, or is about to be.
+    /// What is to be said of a batch of which it is known what became of it, or is about to.
     fn known(&self, wanted: &Wanted<'_>) -> Option<Admission> {
-        let key = wanted.key()?;
-        let secret = &self.checkpoint.secret;
-        let is_claim = matches!(wanted, Wanted::Claim(_));
-        let counted = RecordReply::Counted { repeated: true };
-        if let Some((plays_hash, answer)) = self.known_as(&Fingerprint::of(secret, key), counted) {
+        let fingerprint = wanted.fingerprint(&self.checkpoint.secret)?;
+        let (mut fate, ticket) = self.known_as(&fingerprint)?;
+        let is_same = fate.plays_hash == wanted.plays_hash();
+        if !is_same && !mutants::active(Mutant::NamesReused) {
             // To refuse promises nothing: there is no commit to wait for.
-            let reused = Admission::Answer(RecordReply::KeyReused);
-            let is_same = plays_hash == wanted.plays_hash();
-            return Some(if is_same || mutants::active(Mutant::NamesReused) {
-                answer
-            } else {
-                reused
-            });
+            return Some(Admission::Answer(RecordReply::KeyReused));
         }
-        // A claim says that nothing under this key was counted here, whatever its plays are. The
-        // shard that counts them knows them.
-        let claimed = Fingerprint::of_claim(secret, key);
-        let (_, claimed) = self.known_as(&claimed, RecordReply::Claimed)?;
-        if is_claim {
-            return Some(claimed);
+        let mut answers_at_once = false;
+        match wanted {
+            Wanted::Plays(_) if fate.moved_to.is_some() => {
+                if mutants::active(Mutant::ClaimsIgnored) {
+                    return None;
+                }
+            }
+            Wanted::Claim(claim) => {
+                let takes_its_own = match &fate.moved_to {
+                    Some(_) => mutants::active(Mutant::OwnTarget),
+                    None if ticket.is_some() => mutants::active(Mutant::ClaimPassesCommit),
+                    None => mutants::active(Mutant::ClaimBlind),
+                };
+                if takes_its_own {
+                    answers_at_once = fate.moved_to.is_none();
+                    fate.moved_to = Some(Rc::new(claim.to.clone()));
+                }
+            }
+            Wanted::Plays(_) => {}
         }
-        // Whether the claim is durable yet does not matter: what is refused may come again.
-        let ignored = mutants::active(Mutant::ClaimsIgnored);
-        (!ignored).then_some(Admission::Answer(RecordReply::Moved))
+        answers_at_once |= fate.moved_to.is_some() && mutants::active(Mutant::MovedBeforeDurable);
+        let reply = reply_of(&fate, true);
+        Some(match ticket {
+            Some(ticket) if !answers_at_once => Admission::Wait { ticket, reply },
+            None if !self.is_settled() => Admission::Answer(RecordReply::Busy { retry_after_s: 1 }),
+            _ => Admission::Answer(reply),
+        })
     }
 
-    /// The hash of the plays that are remembered under a fingerprint, and what is to be said of the
-    /// same ones.
-    fn known_as(&self, fingerprint: &Fingerprint, reply: RecordReply) -> Option<(u32, Admission)> {
-        if let Some(plays_hash) = self.seen.plays_hash(fingerprint) {
-            let soon = RecordReply::Busy { retry_after_s: 1 };
-            let answer = Admission::Answer(if self.is_settled() { reply } else { soon });
-            return Some((plays_hash, answer));
+    /// What became of the batch of a fingerprint; with the ticket of the commit that this waits for.
+    fn known_as(&self, fingerprint: &Fingerprint) -> Option<(Fate, Option<u64>)> {
+        if let Some(fate) = self.seen.fate(fingerprint) {
+            return Some((fate, None));
         }
-        let Pending { ticket, plays_hash } = *self.pending.get(fingerprint)?;
-        Some((plays_hash, Admission::Wait { ticket, reply }))
+        let Pending { ticket, fate } = self.pending.get(fingerprint)?;
+        Some((fate.clone(), Some(*ticket)))
     }
 
-    /// Whether other plays were counted under a key, or wait to be.
+    /// Whether other plays had a key, or are about to have it.
     fn check_name(&self, check: &NameCheck<'_>) -> RecordReply {
         let fingerprint = Fingerprint::of(&self.checkpoint.secret, check.key);
-        match self.known_as(&fingerprint, RecordReply::NameFree) {
-            Some((plays_hash, _)) if plays_hash != check.plays_hash => RecordReply::KeyReused,
+        match self.known_as(&fingerprint) {
+            Some((fate, _)) if fate.plays_hash != check.plays_hash => RecordReply::KeyReused,
             _ => RecordReply::NameFree,
         }
     }
@@ -552,35 +566,21 @@ impl Shard {
         self.name().is_some_and(|name| name != (region_id, shard))
     }
 
-    /// Takes note of news; `false` if they are meant for another shard. After the next sync it may
-    /// be said that this one knows. `random` names the next log.
+    /// Takes note that counting has begun anew; `false` if another shard is meant. After the next sync
+    /// it may be said that this one knows. `random` names the next log.
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
-    pub fn hear(
+    pub fn begin_epoch(
         &mut self,
         storage: &impl Storage,
-        announcement: &Announcement<'_>,
+        news: &BeginEpoch<'_>,
         random: [u8; 16],
     ) -> Result<bool, StorageError> {
-        if self.is_another(announcement.region_id, announcement.shard) {
+        if self.is_another(news.region_id, news.shard) {
             return Ok(false);
         }
-        let is_new = match announcement.news {
-            News::Shards(change) => self.checkpoint.changes.learn(change),
-            News::Deleted => !std::mem::replace(&mut self.checkpoint.is_deleted, true),
-            News::Began(epoch) => {
-                self.follow(storage, epoch, random)?;
-                false
-            }
-        };
-        if is_new {
-            self.header_dirty = true;
-            let mut writes = Vec::new();
-            self.write_header(&mut writes);
-            storage.write(&writes)?;
-            self.header_dirty = false;
-        }
+        self.follow(storage, news.epoch, random)?;
         Ok(true)
     }
 
@@ -630,6 +630,8 @@ impl Shard {
             writes.extend(self.journal.clear(storage, self.applied_seq)?);
             // Those that the journal alone has: it is covered from here on.
             writes.extend(self.seen.save(self.applied_ms));
+            let written_ms = &mut self.checkpoint.written_ms;
+            *written_ms = self.applied_ms.max(*written_ms);
             storage.write(&writes)?;
             self.save_open(storage)?;
             let mut header = Vec::new();
@@ -697,7 +699,7 @@ impl Shard {
         Ok(true)
     }
 
-    /// Whether a batch with this key was counted, or waits to be.
+    /// Whether it is known what became of a batch with this key, or is about to.
     pub fn knows(&self, key: &[u8]) -> bool {
         let fingerprint = Fingerprint::of(&self.checkpoint.secret, key);
         self.pending.contains_key(&fingerprint) || self.seen.contains(&fingerprint)
@@ -808,11 +810,15 @@ impl Shard {
             return;
         };
         if let Some(fingerprint) = wanted.fingerprint(&self.checkpoint.secret) {
-            if self.seen.contains(&fingerprint) {
-                return;
+            if let Some(known) = self.seen.fate(&fingerprint) {
+                let counts_twice =
+                    known.moved_to.is_some() && mutants::active(Mutant::ClaimsIgnored);
+                if !counts_twice {
+                    return;
+                }
             }
-            self.seen
-                .insert(fingerprint, wanted.plays_hash(), applied.now_ms);
+            let fate = wanted.fate(&mut self.seen);
+            self.seen.insert(fingerprint, fate, applied.now_ms);
         }
         let Wanted::Plays(batch) = wanted else {
             return;
@@ -1061,6 +1067,16 @@ impl Shard {
     }
 }
 
+/// What is said of a batch that this became of.
+fn reply_of(fate: &Fate, repeated: bool) -> RecordReply {
+    match &fate.moved_to {
+        None => RecordReply::counted(repeated),
+        Some(to) => RecordReply::Moved {
+            to: ShardId::clone(to),
+        },
+    }
+}
+
 impl Checkpoint {
     fn new(random: [u8; 32], now_ms: u64) -> Self {
         let (log_id, secret) = random.split_at(16);
@@ -1071,7 +1087,6 @@ impl Checkpoint {
             name: None,
             seed: None,
             epoch_ms: Some(0),
-            is_deleted: false,
             cut: None,
             covered_seq: match mutants::active(Mutant::CommitsNumberedAnew) {
                 true => 0,
@@ -1082,7 +1097,6 @@ impl Checkpoint {
             written_ms: 0,
             refuse_before_ms: 0,
             damaged_seen: 0,
-            changes: Changes::default(),
         }
     }
 }

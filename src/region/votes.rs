@@ -32,7 +32,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::codec;
 use crate::limiter::{Limiter, Rate};
-use crate::wire::{Batch, RecordRequest, Voter};
+use crate::wire::{Batch, Claim, RecordRequest, Voter};
 
 /// What an address adds a minute to all posts of a shard together, however many: a hundred full
 /// batches. Twenty such addresses bring 2 million votes a minute, and only beyond that an address
@@ -89,22 +89,26 @@ impl Votes {
         }
     }
 
-    /// Takes the plays over the limit out of a batch; what was said of one that `is_known` stays.
-    /// `None` when it cannot be read.
+    /// Takes the plays over the limit out of a batch; what was said of one that `is_known` stays, and
+    /// is what is said to a claim of it. `None` where there is nothing to sift.
     pub fn sift(
         &mut self,
         request: &RecordRequest<'_>,
-        voter: Voter,
+        voter: Option<Voter>,
         now_ms: u64,
         is_known: impl FnOnce(&[u8]) -> bool,
     ) -> Option<Sifted> {
+        let said = |key: &[u8]| Sifted {
+            too_many: self.verdicts.get(key).cloned().unwrap_or_default(),
+            ..Sifted::default()
+        };
+        if let Ok(claim) = codec::decode::<Claim<'_>>(request.batch) {
+            return is_known(claim.key).then(|| said(claim.key));
+        }
+        let voter = voter?;
         let mut batch = codec::decode::<Batch<'_>>(request.batch).ok()?;
         if let Some(key) = batch.key.filter(|key| is_known(key)) {
-            let known = self.verdicts.get(key).cloned();
-            return Some(Sifted {
-                too_many: known.unwrap_or_default(),
-                ..Sifted::default()
-            });
+            return Some(said(key));
         }
         let now_ms = self.limiter.moment(now_ms);
         // No post has this id.
@@ -216,11 +220,12 @@ mod tests {
             shard: 0,
             epoch_ms: 0,
             seed: [0; 16],
-            last_change: None,
             batch: &batch,
         };
         let voter = Voter { sender, limit: 3 };
-        votes.sift(&request, voter, NOW_MS, |_| known).unwrap()
+        votes
+            .sift(&request, Some(voter), NOW_MS, |_| known)
+            .unwrap()
     }
 
     #[test]

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Record};
 use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, MAX_K, class_of_k};
-use crate::topology::{Change, DeletedRegion, Epoch, Region, RegionTable};
+use crate::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 
 mod metrics;
 mod votes;
 
 pub use metrics::{Counted, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes};
-pub use votes::{CountedInPart, Voter};
+pub use votes::Voter;
 
 pub use crate::leaderboard::Sort;
 
@@ -48,9 +48,8 @@ records! {
     KeptChart<'a> = 38 v 1;
     LiveRequest = 39 v 1;
     Claim<'a> = 44 v 1;
-    Announcement<'a> = 45 v 1;
-    AnnouncementReply = 46 v 1;
-    Told = 47 v 1;
+    BeginEpoch<'a> = 45 v 1;
+    Noted = 46 v 1;
     ExportRequest = 56 v 1;
     ExportReply = 57 v 1;
     ImportRequest = 58 v 1;
@@ -94,8 +93,9 @@ pub struct Batch<'a> {
     pub plays: Vec<BatchPlay<'a>>,
 }
 
-/// Said to the shard that a batch belonged to before a change of shards: if you have not counted
-/// it, you never will; it is counted elsewhere. Journaled and remembered like a batch.
+/// Said to the decider of a batch that is to be counted elsewhere: if you have not counted it, you
+/// never will. Journaled and remembered like a batch, with the shard that it is to go to: where the
+/// first claim says, for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim<'a> {
     /// The batch's [`Batch::key`].
@@ -105,10 +105,11 @@ pub struct Claim<'a> {
     pub plays_hash: u32,
     /// The batch's [`Batch::sent_ms`].
     pub sent_ms: u64,
+    pub to: ShardId,
 }
 
-/// Asked of every shard of a batch over several regions before any of them counts its part: have
-/// other plays had this name? Changes nothing.
+/// Asked of every decider of a batch of several parts before any of them decides: have other plays had
+/// this name? Changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameCheck<'a> {
     /// The batch's [`Batch::key`].
@@ -128,76 +129,73 @@ pub struct RecordRequest<'a> {
     pub epoch_ms: u64,
     /// The installation's seed, for a shard that has none yet.
     pub seed: [u8; 16],
-    /// The change of the number of shards that its Worker knew to be the last
-    /// ([`Region::last_change`]). None for a batch that goes to shard 0 whatever their number.
-    pub last_change: Option<u64>,
     /// An encoded [`Batch`] or [`Claim`], passed to the journal as it is, or a [`NameCheck`].
     #[serde(borrow)]
     pub batch: &'a [u8],
 }
 
-/// A number instead of a message says [`RecordReply::Counted`], for the first time and of a repeat.
+/// A number instead of a message says [`RecordReply::Counted`] of all plays, for the first time and of
+/// a repeat.
 pub const COUNTED: u16 = 202;
 pub const REPEATED: u16 = 208;
 
 /// Shard → Worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RecordReply {
-    /// Durable and counted; `repeated` if it was so before.
-    Counted { repeated: bool },
+    /// Durable and counted; `repeated` if it was so before. Also to a [`Claim`] that comes too late.
+    Counted {
+        repeated: bool,
+        /// Places in the batch of plays that its sender may not add, ascending: all others count.
+        too_many: Vec<u16>,
+    },
+    /// It was not counted here and never will be, durably: it is for that shard to count, and no other.
+    Moved { to: ShardId },
     /// Sent first so long ago that the shard may have forgotten it.
     TooOld,
     /// Not counted. Try again later.
     Busy { retry_after_s: u32 },
     /// The request itself is wrong; repeating it does not help.
     Invalid,
-    /// To a [`Claim`]: the batch was not counted here and never will be, durably.
-    Claimed,
-    /// To a batch that was claimed before: not counted here, another shard does it. Its sender
-    /// is to try again; the batch is claimed again then, and finds its shard.
-    Moved,
     /// It may be counted or not: storage failed while its commit was under way.
     InDoubt,
-    /// Not counted: its Worker does not know of a change of the number of shards. Another does.
-    Outdated,
-    /// Not counted: other plays were counted under its key, or are about to be.
+    /// Not counted: other plays were counted or claimed under its key, or are about to be.
     KeyReused,
     /// To a [`NameCheck`]: no other plays had this key here.
     NameFree,
-    /// Not counted: the region was deleted, and its Worker does not know.
-    Deleted,
 }
 
-/// Worker → every shard that it concerns: what it must know before the operator is told that it is so.
+impl RecordReply {
+    /// All plays of a batch are counted.
+    pub fn counted(repeated: bool) -> Self {
+        RecordReply::Counted {
+            repeated,
+            too_many: Vec::new(),
+        }
+    }
+
+    /// Of what is counted, these places are not.
+    #[must_use]
+    pub fn without(mut self, places: &[u16]) -> Self {
+        if let RecordReply::Counted { too_many, .. } = &mut self {
+            too_many.extend(places);
+        }
+        self
+    }
+}
+
+/// Worker → every shard: counting has begun anew; forget what was counted before. The operator is told
+/// so when all know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announcement<'a> {
+pub struct BeginEpoch<'a> {
     /// Whom it is for.
     pub region_id: &'a str,
     pub shard: u32,
-    pub news: News,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum News {
-    /// Their number is to be replaced: from then on refuse what was routed without the change.
-    Shards(Change),
-    /// The region was deleted: take no plays.
-    Deleted,
-    /// Counting began anew: forget what was counted before.
-    Began(Epoch),
+    pub epoch: Epoch,
 }
 
 /// Shard → Worker: it knows, durably.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AnnouncementReply(pub Result<(), Refusal>);
-
-/// Worker → global: every shard has been told of a change. Answered by a [`PutRegionReply`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
-    pub region_id: String,
-    /// [`Change::asked_ms`].
-    pub asked_ms: u64,
-}
+pub struct Noted(pub Result<(), Refusal>);
 
 /// Shards that one request tells something. The platform lets a request ask 50 others on its free plan,
 /// 1,000 on the paid one: so many, and ten for what goes before and after. 10,000 shards take 250 requests
@@ -323,8 +321,8 @@ pub struct Cut {
     pub offset: u64,
 }
 
-/// Worker → every shard: cut your log at this moment, and push at once. Answered by an
-/// [`AnnouncementReply`] as soon as it is known.
+/// Worker → every shard: cut your log at this moment, and push at once. Answered by [`Noted`] as soon
+/// as it is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutRequest<'a> {
     /// Whom it is for.
@@ -636,7 +634,7 @@ pub struct DeleteRegion {
     pub region_id: String,
 }
 
-/// Global → Worker: the region, whose shards are to be told.
+/// Global → Worker: what is remembered of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRegionReply(pub Result<DeletedRegion, Refusal>);
 

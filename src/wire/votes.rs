@@ -16,16 +16,3 @@ impl Record for Voter {
     const KIND: u8 = 51;
     const VERSION: u8 = 1;
 }
-
-/// Shard → Worker: counted, but for these.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CountedInPart {
-    pub repeated: bool,
-    /// Places in the batch, ascending.
-    pub too_many: Vec<u16>,
-}
-
-impl Record for CountedInPart {
-    const KIND: u8 = 52;
-    const VERSION: u8 = 1;
-}

@@ -16,7 +16,7 @@ import { launchChromium } from "./chromium.mjs";
 
 const WWW = new URL("../../www/", import.meta.url);
 const ARGS = ["--disable-blink-features=AutomationControlled", "--autoplay-policy=no-user-gesture-required"];
-const GZIPPED_BYTES = 1500;
+const GZIPPED_BYTES = 1600;
 /** Two failures, their pauses and a slow machine; nothing waits longer than it must. */
 const RETRIES_MS = 30_000;
 
@@ -126,6 +126,23 @@ test("an answer that is lost on its way: counted once", async () => {
   await page.evaluate(() => hitparade.play("lost"));
   await until(() => service.requests.length === 3);
   await counted({ lost: 1 });
+});
+
+test("sent again from another country: under the home that it was sealed with, and counted once", async () => {
+  for (const persist of ["", "data-persist"]) {
+    service.reset();
+    const page = await open(persist);
+    service.faults.push({ countThenCut: true }, { status: 503 });
+    await page.evaluate(() => hitparade.play("travels"));
+    await until(() => service.requests.length === 1);
+    service.country = "DE";
+    await counted({ travels: 1 });
+    await until(() => service.requests.length === 3);
+    await page.evaluate(() => hitparade.play("has arrived"));
+    await counted({ travels: 1, "has arrived": 1 });
+    const homes = service.requests.map(({ body }) => body.home);
+    assert.deepEqual(homes, ["NA/1", "NA/1", "NA/1", "EU/1"]);
+  }
 });
 
 test("the service goes away and comes back", async () => {
@@ -400,20 +417,22 @@ async function until(holds, withinMs = RETRIES_MS) {
 
 /** The real service, behind a proxy that does to one request after the other what `faults` says. */
 async function startService() {
-  const upstream = await Service.start();
-  const service = { upstream, faults: [], requests: [], totals: {} };
+  const upstream = await Service.start({ TRUSTED_PROXIES: "127.0.0.1", CLIENT_ADDRESS_HEADER: "X-Forwarded-For", COUNTRY_HEADER: "X-Country" });
+  const service = { upstream, faults: [], requests: [], totals: {}, country: "US" };
   let counts = {};
   service.counts = () => ({ ...counts });
   service.reset = () => {
     counts = {};
     service.faults = [];
     service.requests = [];
+    service.country = "US";
   };
 
   const forward = async (request, text) => {
     const { method, headers } = request;
     const type = headers["content-type"];
-    const answer = await upstream.fetch(request.url, { method, headers: type ? { "Content-Type": type } : {}, body: text || undefined });
+    const from = { "X-Country": service.country, ...(type && { "Content-Type": type }) };
+    const answer = await upstream.fetch(request.url, { method, headers: from, body: text || undefined });
     return { status: answer.status, headers: answer.headers, text: await answer.text() };
   };
   const count = ({ plays }, { accepted, rejected, repeated }) => {
@@ -436,7 +455,7 @@ async function startService() {
     }
     if (fault.hang) return;
     response.setHeader("Access-Control-Allow-Origin", "*");
-    response.setHeader("Access-Control-Expose-Headers", "Retry-After");
+    response.setHeader("Access-Control-Expose-Headers", "Retry-After, Hitparade-Home");
     if (fault.status) {
       if (fault.retryAfter) response.setHeader("Retry-After", String(fault.retryAfter));
       return response.writeHead(fault.status).end("{}");
@@ -444,7 +463,9 @@ async function startService() {
     const answer = await forward(request, text);
     if (answer.status === 202) count(JSON.parse(text), JSON.parse(answer.text));
     if (fault.countThenCut) return request.socket.destroy();
-    response.setHeader("Content-Type", answer.headers.get("Content-Type"));
+    for (const name of ["Content-Type", "Hitparade-Home"]) {
+      if (answer.headers.has(name)) response.setHeader(name, answer.headers.get(name));
+    }
     response.writeHead(answer.status).end(answer.text);
   });
   const listen = (port) => new Promise((done) => server.listen(port, "127.0.0.1", done));

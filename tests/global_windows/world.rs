@@ -86,7 +86,7 @@ impl World {
         let name = (REGIONS[region], shard as u32);
         match objects::record((&*disk, state), name, &key, plays, now_ms) {
             RecordReply::Busy { .. } => return,
-            reply => assert_eq!(reply, RecordReply::Counted { repeated: false }),
+            reply => assert_eq!(reply, RecordReply::counted(false)),
         }
         self.plays.extend(plays.iter().map(|play| Play {
             region,

@@ -58,7 +58,6 @@ pub fn record(
         shard: number,
         epoch_ms: 0,
         seed: SEED,
-        last_change: None,
         batch: &batch,
     };
     match shard.admit(&request, now_ms) {

@@ -51,6 +51,7 @@ const PROBLEMS = {
   bad_cursor: [400, () => open.fetch("/export?cursor=made-up", { headers: ADMIN })],
   bad_envelope: [400, () => play({ client: "x".repeat(65), seq: 0, plays: [A_PLAY] })],
   bad_format: [400, () => open.fetch("/top-posts?format=xml")],
+  bad_home: [400, () => play({ ...NAMED, home: "NA", plays: [A_PLAY] })],
   bad_import: [400, () => open.request("POST", "/import?seed=1&id=2&row=0", '{"kind":"end"}', ADMIN)],
   bad_k: [400, () => open.fetch("/top-posts?k=1001")],
   bad_key: [400, () => play(A_PLAY, { "idempotency-key": "x".repeat(257) })],
@@ -69,10 +70,9 @@ const PROBLEMS = {
   key_reused: [422, reuseKey],
   malformed_body: [400, () => play("{")],
   method_not_allowed: [405, () => open.fetch("/plays", { method: "DELETE" })],
-  moved: [503, () => inTurn(playForAShardThatKnowsMore)],
   no_good_play: [400, () => play([{ post_id: "" }])],
   no_good_post: [400, () => putPost("", [{ post_id: "" }])],
-  not_announced: [503, () => withoutShards(() => cuttable.put("/regions/EU", { shards: 3 }))],
+  not_announced: [503, () => withoutShards(resetCuttable)],
   not_found: [404, () => open.fetch("/nowhere")],
   origin_not_allowed: [403, () => strict.request("POST", "/plays", A_PLAY, { origin: "https://b.example" })],
   outcome_unknown: [504, () => withoutShards(() => cuttable.request("POST", "/plays", A_PLAY))],
@@ -90,6 +90,7 @@ const PROBLEMS = {
   unauthorized: [401, () => play(A_PLAY, { authorization: "Bearer wrong" })],
   unavailable: [503, () => withoutShards(() => cuttable.request("POST", "/plays", { ...NAMED, plays: [A_PLAY] }))],
   unhealthy: [503, () => withoutShards(failAndAskForHealth)],
+  unknown_home: [503, () => play({ ...NAMED, home: "NA/2", plays: [A_PLAY] })],
   unknown_region: [404, () => open.fetch("/top-posts?region=nowhere")],
   unsupported_media_type: [415, () => play("post_id=refused", { "content-type": "application/x-www-form-urlencoded" })],
   upgrade_required: [426, () => open.fetch("/live")],
@@ -98,8 +99,8 @@ const PROBLEMS = {
 
 /** What an answer with this code must have besides. */
 const HEADERS = {
+  bad_home: { "hitparade-home": /^NA\/1$/ },
   method_not_allowed: { allow: /^POST, OPTIONS$/ },
-  moved: { "retry-after": /^\d+$/ },
   not_announced: { "retry-after": /^\d+$/ },
   overloaded: { "retry-after": /^\d+$/ },
   rate_limited: { "retry-after": /^\d+$/, ratelimit: /^"address";r=0;t=\d+$/, "ratelimit-policy": /^"address";q=20;w=60$/ },
@@ -108,6 +109,7 @@ const HEADERS = {
   unauthorized: { "www-authenticate": /^Bearer$/ },
   unavailable: { "retry-after": /^\d+$/ },
   unhealthy: { "retry-after": /^\d+$/ },
+  unknown_home: { "retry-after": /^\d+$/, "hitparade-home": /^NA\/1$/ },
 };
 
 /** Plays and posts that are rejected while the others of their batch are stored. */
@@ -219,16 +221,9 @@ async function failAndAskForHealth() {
   return cuttable.fetch("/healthz");
 }
 
-/** A change of the number of shards that the Worker has not heard of: what the golden message says. */
-async function playForAShardThatKnowsMore() {
-  const text = readFileSync(join(ROOT, "tests", "golden", "messages", "v1.txt"), "utf8");
-  const message = Buffer.from(/^Announcement (\w+)$/m.exec(text)[1], "hex");
-  await cuttable.tellShard(`/announce?name=${encodeURIComponent("main/NA/1")}`, message);
-  const now = Date.now();
-  const send = (number) =>
-    cuttable.request("POST", "/plays", { client: `sender-${number}`, seq: 0, sent: now, now, plays: [{ ...A_PLAY, region_id: "NA" }] }, TRUSTED);
-  // Every other sender belongs to that shard.
-  return firstOf("moved", 40, send);
+async function resetCuttable() {
+  const { installation_id } = await (await cuttable.fetch("/admin", { headers: ADMIN })).json();
+  return cuttable.request("POST", "/admin/reset", { installation_id }, ADMIN);
 }
 
 /** More charts than there is time for: each merges the plays of a hundred days. */

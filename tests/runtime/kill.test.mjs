@@ -1,6 +1,7 @@
 /**
  * Killed at random moments under load, the service counts every play exactly once: batches that
- * got no answer, for the kill or because their sender hung up, are sent again under the same key.
+ * got no answer, for the kill or because their sender hung up, are sent again under the same key,
+ * from another country as often as not, while the number of shards changes.
  * KILL_ROUNDS: how often (2); KILL_SEED: which plays. `npm run dev -- kill --rounds 20` sets both.
  */
 import assert from "node:assert/strict";
@@ -17,6 +18,9 @@ const MAX_PLAYS = 40;
 const HANG_UP = { oneIn: 8, afterMs: 40 };
 const LOAD_MS = { min: 150, max: 3_000 };
 const REGIONS = ["NA", "EU", "AS"];
+const COUNTRIES = ["US", "DE", "JP"];
+const RESHARD = { everyMs: 300, mostShards: 5 };
+const FROM_A_PROXY = { TRUSTED_PROXIES: "127.0.0.1", CLIENT_ADDRESS_HEADER: "X-Forwarded-For", COUNTRY_HEADER: "X-Country" };
 const MINUTE_MS = 60_000;
 /** Minutes back: open panes, late ones, and each level of the ladder. */
 const AGES_MINUTES = [0, 0, 0, 0, 1, 5, 20, 200, 3_000, 30_000, 500_000];
@@ -24,7 +28,7 @@ const AGES_MINUTES = [0, 0, 0, 0, 1, 5, 20, 200, 3_000, 30_000, 500_000];
 test(`${ROUNDS} rounds, seed ${SEED}`, { timeout: (60 + ROUNDS * 60) * 1_000 }, async (t) => {
   t.diagnostic(`the same plays again: npm run dev -- kill --rounds ${ROUNDS} --seed ${SEED}`);
   const random = randomNumbers(SEED);
-  const service = await Service.start();
+  const service = await Service.start(FROM_A_PROXY);
   try {
     const load = new Load(service, random);
     for (let round = 1; round <= ROUNDS; round++) {
@@ -41,7 +45,7 @@ test(`${ROUNDS} rounds, seed ${SEED}`, { timeout: (60 + ROUNDS * 60) * 1_000 }, 
       await load.model.assertExactly(service);
       t.diagnostic(
         `round ${round}: killed after ${Math.round(loadMs)} ms, ${load.answered.length} batches counted, ` +
-          `${unanswered} unanswered; of all that were sent again, ${load.repeated} had been counted`,
+          `${unanswered} unanswered; of all that were sent again, ${load.repeated} had been counted; ${load.reshards} changes of shards`,
       );
     }
   } catch (error) {
@@ -59,6 +63,9 @@ class Load {
   unanswered = [];
   /** Unanswered batches that turned out to have been counted. */
   repeated = 0;
+  reshards = 0;
+  /** What answers said last where they were given. @type {Map<string, string>} */
+  #homes = new Map();
   #batches = 0;
   #stopped = false;
 
@@ -69,11 +76,25 @@ class Load {
 
   async run() {
     this.#stopped = false;
-    await Promise.all(
-      Array.from({ length: SENDERS }, async () => {
-        while (!this.#stopped) await this.#sendNew();
-      }),
-    );
+    const senders = Array.from({ length: SENDERS }, async () => {
+      while (!this.#stopped) await this.#sendNew();
+    });
+    await Promise.all([...senders, this.#reshard()]);
+  }
+
+  /** Each region has now more shards, now fewer. */
+  async #reshard() {
+    while (!this.#stopped) {
+      const shards = 1 + Math.floor(this.random() * RESHARD.mostShards);
+      try {
+        const answer = await this.service.put(`/regions/${this.#pick(REGIONS)}`, { shards });
+        await answer.text();
+        this.reshards++;
+      } catch {
+        return;
+      }
+      await sleep(this.random() * RESHARD.everyMs);
+    }
   }
 
   stop() {
@@ -118,7 +139,10 @@ class Load {
   }
 
   #counted(batch) {
-    this.model.add(batch.plays);
+    for (const play of batch.plays) {
+      if (play.region_id) this.model.add([play]);
+      else this.model.addSomewhere([play]);
+    }
     this.answered.push(batch);
   }
 
@@ -144,29 +168,45 @@ class Load {
     return { signal: AbortSignal.timeout(1 + Math.floor(this.random() * HANG_UP.afterMs)) };
   }
 
-  async #post({ key, plays }, patience = {}) {
+  /** Each attempt is from any country, and with the home of the first. */
+  async #post({ key, plays, home }, patience = {}) {
+    const country = this.#pick(COUNTRIES);
     const answer = await this.service.fetch("/plays", {
       method: "POST",
-      headers: { authorization: `Bearer ${INGEST_TOKEN}`, "idempotency-key": key },
+      headers: {
+        authorization: `Bearer ${INGEST_TOKEN}`,
+        "idempotency-key": key,
+        "x-country": country,
+        ...(home && { "hitparade-home": home }),
+      },
       body: JSON.stringify(plays),
       ...patience,
     });
+    this.#homes.set(country, answer.headers.get("hitparade-home"));
     return { status: answer.status, text: await answer.text() };
   }
 
-  /** Every third batch is of several regions. */
+  #pick(list) {
+    return list[Math.floor(this.random() * list.length)];
+  }
+
+  /** Every third batch is of several regions, and some plays name none. */
   #newBatch() {
-    const pick = (list) => list[Math.floor(this.random() * list.length)];
+    const pick = (list) => this.#pick(list);
     const number = this.#batches++;
     const region = pick(REGIONS);
+    const home = number % 4 === 0 ? undefined : this.#homes.get(pick(COUNTRIES));
     const now = Date.now();
-    const plays = Array.from({ length: 1 + Math.floor(this.random() * MAX_PLAYS) }, () => ({
+    const plays = Array.from({ length: 1 + Math.floor(this.random() * MAX_PLAYS) }, () => {
       // Few posts are played a lot, most of them seldom.
-      post_id: `post-${Math.floor(POSTS * this.random() ** 3)}`,
-      region_id: number % 3 === 0 ? pick(REGIONS) : region,
-      timestamp: now - pick(AGES_MINUTES) * MINUTE_MS,
-      count: 1 + Math.floor(this.random() * 3),
-    }));
-    return { key: `seed-${SEED}-${number}`, plays };
+      const post = Math.floor(POSTS * this.random() ** 3);
+      const isPlaced = number % 5 === 0 || (number % 3 === 0 && this.random() < 0.2);
+      return {
+        ...(isPlaced ? { post_id: `somewhere-${post}` } : { post_id: `post-${post}`, region_id: number % 3 === 0 ? pick(REGIONS) : region }),
+        timestamp: now - pick(AGES_MINUTES) * MINUTE_MS,
+        count: 1 + Math.floor(this.random() * 3),
+      };
+    });
+    return { key: `seed-${SEED}-${number}`, plays, home };
   }
 }

@@ -52,8 +52,8 @@ describe("/openapi.json", () => {
 
   test("names every code of what is rejected in a batch, and no other", () => {
     const { enum: codes } = contract.components.schemas.Rejected.properties.code;
-    const catalog = readFileSync(join(ROOT, "src", "http", "catalog.rs"), "utf8").split("#[cfg(test)]")[0];
-    const given = (edge + catalog + read("src", "play")).matchAll(/(?:Refused::new\(\s*|\bcode: |(?<!bad)\((?="\w+", error))"([a-z_]+)"/g);
+    const [catalog, routing] = [["http", "catalog.rs"], ["routing.rs"]].map((path) => readFileSync(join(ROOT, "src", ...path), "utf8"));
+    const given = (edge + catalog.split("#[cfg(test)]")[0] + routing + read("src", "play")).matchAll(/(?:Refused::new\(\s*|\bcode: |(?<!bad)\((?="\w+", error))"([a-z_]+)"/g);
     assert.deepEqual([...new Set([...given].map(([, code]) => code))].sort(), codes);
   });
 

@@ -1,12 +1,8 @@
 /** What one address can add to one post, on the real runtime. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ROOT } from "../../scripts/lib/paths.mjs";
-import { Model, Service, randomKey } from "./harness.mjs";
-import { CuttableService } from "./outage/service.mjs";
+import { Model, Service } from "./harness.mjs";
 
 const LIMIT = 10;
 const MINUTE_MS = 60_000;
@@ -28,31 +24,6 @@ describe("vote stuffing", () => {
     const leftMs = MINUTE_MS - (Date.now() % MINUTE_MS);
     if (leftMs < TEST_MS) await sleep(leftMs);
   };
-
-  it("gives back the votes of a batch that was not counted", async () => {
-    const other = await CuttableService.start({ VOTES_PER_MINUTE: String(LIMIT) });
-    try {
-      // The first region's shard hears of a change that no Worker knows of: it sends away whoever
-      // names itself.
-      const text = readFileSync(join(ROOT, "tests", "golden", "messages", "v1.txt"), "utf8");
-      const message = Buffer.from(/^Announcement (\w+)$/m.exec(text)[1], "hex");
-      await other.tellShard(`/announce?name=${encodeURIComponent("main/NA/0")}`, message);
-      await untilVotesLast();
-      const now = Date.now();
-      for (let attempt = 0; attempt < 5; attempt++) {
-        const body = { client: "sender", seq: 1, sent: now, now, plays: plays("voted", LIMIT) };
-        const refused = await other.request("POST", "/plays", body);
-        assert.deepEqual([refused.status, (await refused.json()).code], [503, "moved"]);
-      }
-      const send = () => other.request("POST", "/plays", plays("voted", LIMIT), { "idempotency-key": randomKey() });
-      const counted = await send();
-      assert.equal(counted.status, 202);
-      assert.deepEqual(await counted.json(), { accepted: LIMIT, rejected: [], repeated: false });
-      assert.equal((await send()).status, 400, "these are used up");
-    } finally {
-      await other.dispose();
-    }
-  });
 
   it("counts so many plays of a post, rejects the others with their places, and says the same again", async () => {
     await untilVotesLast();

@@ -19,8 +19,11 @@ const PROMISED_FOR_MS: u64 = 23 * HOUR_MS;
 #[derive(Clone, Copy, Debug)]
 pub struct Play {
     pub batch: usize,
-    /// It is the first of its batch.
-    pub begins_batch: bool,
+    /// Of the batch: 0 is what is placed, or all of one that has no name; the others are of regions
+    /// that plays name.
+    pub part: usize,
+    /// It is the first of its part.
+    pub begins_part: bool,
     pub post: usize,
     pub timestamp_ms: u64,
     pub count: u32,
@@ -30,7 +33,10 @@ pub struct Play {
 #[derive(Debug)]
 pub struct Asked {
     pub batch: usize,
+    pub part: usize,
     pub is_claim: bool,
+    /// How many of them it asks for.
+    pub plays: usize,
 }
 
 /// The plays that a shard has counted since its storage was new, in their order. A moment of the

@@ -18,9 +18,6 @@ use crate::wire::{RecordReply, RecordRequest, Voter};
 /// What an error costs a sender: the time a restarted object needs.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
 
-/// What became of a batch, and the places of the plays that its sender might not add any more.
-pub type Recorded = (RecordReply, Rc<[u16]>);
-
 /// What was decided about a batch.
 struct Admitted {
     admission: Admission,
@@ -32,26 +29,28 @@ struct Admitted {
 
 impl<H: Host> Driver<H> {
     /// Makes a batch durable, and counts how it went.
-    pub async fn record(&self, message: &[u8], voter: Option<Voter>) -> Recorded {
+    pub async fn record(&self, message: &[u8], voter: Option<Voter>) -> RecordReply {
         panics::point("record");
-        let (reply, too_many) = if self.host.memory_is_short(4 * message.len()) {
-            (RecordReply::Busy { retry_after_s: 1 }, Rc::default())
+        let reply = if self.host.memory_is_short(4 * message.len()) {
+            RecordReply::Busy { retry_after_s: 1 }
         } else {
             match codec::decode::<RecordRequest<'_>>(message) {
-                Err(_) => (RecordReply::Invalid, Rc::default()),
+                Err(_) => RecordReply::Invalid,
                 Ok(request) => self.record_batch(&request, voter).await,
             }
         };
         self.count(|counters| match reply {
-            RecordReply::Counted { repeated: false } => counters.batches += 1,
-            RecordReply::Counted { repeated: true } => counters.repeated_batches += 1,
+            RecordReply::Counted {
+                repeated: false, ..
+            } => counters.batches += 1,
+            RecordReply::Counted { repeated: true, .. } => counters.repeated_batches += 1,
             RecordReply::Busy { .. } => counters.busy_batches += 1,
             _ => {}
         });
-        (reply, too_many)
+        reply
     }
 
-    async fn record_batch(&self, request: &RecordRequest<'_>, voter: Option<Voter>) -> Recorded {
+    async fn record_batch(&self, request: &RecordRequest<'_>, voter: Option<Voter>) -> RecordReply {
         let busy = RecordReply::Busy {
             retry_after_s: RETRY_AFTER_FAILURE_S,
         };
@@ -59,10 +58,10 @@ impl<H: Host> Driver<H> {
         arrivals.add(self.host.now_ms());
         self.arrivals.set(arrivals);
         if !self.settle().await {
-            return (busy, Rc::default());
+            return busy;
         }
         let Ok(admitted) = self.admit(request, voter) else {
-            return (busy, Rc::default());
+            return busy;
         };
         let Admitted {
             admission,
@@ -71,7 +70,7 @@ impl<H: Host> Driver<H> {
             waiting,
         } = admitted;
         let (ticket, reply) = match admission {
-            Admission::Answer(reply) => return (reply, too_many),
+            Admission::Answer(reply) => return reply.without(&too_many),
             Admission::Wait { ticket, reply } => (ticket, reply),
         };
         if self.is_full(waiting) {
@@ -86,15 +85,14 @@ impl<H: Host> Driver<H> {
             });
         }
         if committed.await.is_ok() {
-            return (reply, too_many);
+            return reply.without(&too_many);
         }
         let now_ms = self.host.now_ms();
         self.votes.borrow_mut().give_back(&taken, now_ms);
-        let in_doubt = match mutants::active(Mutant::DoubtTakenForNo) {
+        match mutants::active(Mutant::DoubtTakenForNo) {
             true => busy,
             false => RecordReply::InDoubt,
-        };
-        (in_doubt, too_many)
+        }
     }
 }
 
@@ -113,18 +111,16 @@ impl<H: Host> Inner<H> {
                 shard.follow(storage, Epoch { began_ms, seed }, self.host.random())?;
             }
             let mut votes = self.votes.borrow_mut();
-            let sifted = voter
-                .filter(|_| !mutants::active(Mutant::VotesIgnored))
-                .and_then(|voter| votes.sift(request, voter, now_ms, |key| shard.knows(key)))
-                .unwrap_or_default();
+            let voter = voter.filter(|_| !mutants::active(Mutant::VotesIgnored));
+            let sifted = votes.sift(request, voter, now_ms, |key| shard.knows(key));
             let Sifted {
                 batch,
                 too_many,
                 is_empty,
                 taken,
-            } = sifted;
+            } = sifted.unwrap_or_default();
             let admission = if is_empty {
-                Admission::Answer(RecordReply::Counted { repeated: false })
+                Admission::Answer(RecordReply::counted(false))
             } else {
                 let batch = batch.as_deref().unwrap_or(request.batch);
                 shard.admit(&RecordRequest { batch, ..*request }, now_ms)

@@ -40,13 +40,11 @@ export class FarEnd extends WorkerEntrypoint {
 export class Shards extends WorkerEntrypoint {
   async fetch(request) {
     const { pathname, searchParams } = new URL(request.url);
-    const name = searchParams.get("name");
     if (pathname === "/later") {
       const later_ms = Number(searchParams.get("ms"));
       Date.now = () => now() + later_ms;
       return new Response();
     }
-    if (name !== null) return this.env.SHARD.getByName(name).fetch(request);
     shards_are_away = pathname === "/cut";
     disk_is_broken = pathname === "/break";
     return new Response();

@@ -153,38 +153,52 @@ impl World {
         Ok(())
     }
 
-    /// Each acknowledged batch is counted by exactly one shard, any other by at most one; and of its
-    /// plays those that its sender was told of.
+    /// Each part of an acknowledged batch is counted by exactly one shard, any other by at most one; and of
+    /// its plays those that its sender was told of.
     pub(super) fn check_batches(&mut self) {
-        let mut found = vec![(0, 0); self.batches.len()];
+        let mut found: BTreeMap<(usize, usize), (u32, usize)> = BTreeMap::new();
         let ledgers = self.shards.iter().flat_map(|node| &node.ledgers);
         for play in ledgers.flat_map(Ledger::plays) {
-            let (times, plays) = &mut found[play.batch];
-            *times += u32::from(play.begins_batch);
+            let (times, plays) = found.entry((play.batch, play.part)).or_default();
+            *times += u32::from(play.begins_part);
             *plays += 1;
         }
-        let mut of_name = vec![0; self.batches.len()];
-        for (number, (batch, (times, plays))) in self.batches.iter().zip(found).enumerate() {
+        let mut of_name: BTreeMap<(u64, usize), u32> = BTreeMap::new();
+        for (number, batch) in self.batches.iter().enumerate() {
             if batch.excused {
                 continue;
             }
-            let least = batch.fate == Fate::Acknowledged && !batch.none_counted;
-            let most = !batch.not_counted;
-            let is_counted = batch.counted_plays.is_none_or(|counted| counted == plays);
-            if times < u32::from(least) || times > u32::from(most) || !is_counted {
-                let fate = batch.fate;
-                let what = format!(
-                    "batch {number} ({fate:?}) is counted {times} times, {plays} of its plays"
-                );
-                self.violation.get_or_insert(what);
-                return;
-            }
-            of_name[batch.seq as usize] += times;
-            if batch.has_key && of_name[batch.seq as usize] > 1 {
-                let first = batch.seq;
-                let what = format!("batches {first} and {number} have one name and are counted");
-                self.violation.get_or_insert(what);
-                return;
+            for part in 0..=2 {
+                let (times, plays) = found.get(&(number, part)).copied().unwrap_or_default();
+                let is_accepted = |attempt: &u64| {
+                    let mut plays = batch.plays.iter().enumerate();
+                    plays.any(|(place, play)| {
+                        let is_rejected = batch.rejected.contains(&(*attempt, place));
+                        batch.part_of(play) == part && !is_rejected
+                    })
+                };
+                let least = batch.acknowledged.iter().any(is_accepted);
+                let most = !batch.not_counted;
+                let told = batch.counted_plays.get(&part);
+                let is_as_told = told.is_none_or(|told| *told == plays);
+                if times < u32::from(least) || times > u32::from(most) || !is_as_told {
+                    let fate = batch.fate;
+                    let what = format!(
+                        "part {part} of batch {number} ({fate:?}) is counted {times} times, {plays} of \
+                         its plays"
+                    );
+                    self.violation.get_or_insert(what);
+                    return;
+                }
+                let of_name = of_name.entry((batch.seq, part)).or_default();
+                *of_name += times;
+                if batch.has_key && *of_name > 1 {
+                    let first = batch.seq;
+                    let what =
+                        format!("batches {first} and {number} have one name and are counted");
+                    self.violation.get_or_insert(what);
+                    return;
+                }
             }
         }
     }

@@ -16,7 +16,17 @@ impl World {
         let next_ms = self.random.below(2 * self.profile.batch_every_ms);
         self.after(next_ms, Event::NewBatch);
         let client = self.random.below(self.profile.clients as u64) as usize;
-        let sent_ms = shifted(self.now_ms, self.client_skews_ms[client]);
+        let sent_ms = shifted(self.now_ms, self.clients[client].skew_ms);
+        let is_trusted = self.random.chance(self.profile.trusted);
+        // Nobody decides about a batch without a name: all of it goes to one region.
+        let has_key = !self.random.chance(100);
+        let regions = self.profile.regions as u64;
+        let one_region = self.random.below(regions) as usize;
+        let names = match self.random.below(3) {
+            _ if !is_trusted => 0,
+            1 if has_key => 500,
+            _ => 1_000,
+        };
         let most_plays = match self.random.chance(self.profile.scattered) {
             true => 24,
             false => 4,
@@ -40,24 +50,40 @@ impl World {
                 post = self.posts.len();
                 self.posts.push(format!("once-{post}"));
             }
-            plays.push((post, sent_ms.saturating_sub(ago_ms), count as u32));
+            let of_another = has_key && random.chance(300);
+            let region = match random.chance(names) {
+                true if of_another => Some(random.below(regions) as usize),
+                true => Some(one_region),
+                false => None,
+            };
+            plays.push(SentPlay {
+                post,
+                region,
+                timestamp_ms: sent_ms.saturating_sub(ago_ms),
+                count: count as u32,
+            });
         }
+        let home = self.home_of(client, plays.iter().all(|play| play.region.is_some()));
         let random = &mut self.random;
         let number = self.batches.len();
         let mut batch = Batch {
             client,
             seq: number as u64,
-            region: random.below(self.profile.regions as u64) as usize,
-            has_key: !random.chance(100),
+            is_trusted,
+            has_key,
+            has_client: random.chance(800),
             says_sent: !random.chance(50),
+            home,
             sent_ms,
             first_ms: self.now_ms,
             plays,
             attempts: 0,
             fate: Fate::Open,
+            rejected: BTreeSet::new(),
+            acknowledged: BTreeSet::new(),
             not_counted: false,
-            counted_plays: None,
-            none_counted: false,
+            counted_plays: BTreeMap::new(),
+            met: BTreeSet::new(),
             excused: false,
         };
         if self.random.chance(self.profile.reused_keys) {
@@ -80,15 +106,50 @@ impl World {
         let last = self.batches.iter().rev().take(20).find(is_named);
         if let Some(named) = last.filter(|named| named.first_ms > since_ms) {
             batch.seq = named.seq;
-            batch.region = named.region;
+            batch.is_trusted = named.is_trusted;
             batch.has_key = true;
+            batch.has_client = named.has_client;
             batch.says_sent = named.says_sent;
+            batch.home = named.home.clone();
             batch.sent_ms = named.sent_ms;
             batch.first_ms = named.first_ms;
+            // Names are known where they are decided about: of parts that have nothing in common, nobody
+            // can say that they have one name.
+            for (play, of) in batch.plays.iter_mut().zip(named.plays.iter().cycle()) {
+                play.region = of.region;
+            }
+        }
+    }
+
+    /// What a client says to be the home of a batch that it seals now: mostly what it was told last.
+    fn home_of(&mut self, client: usize, names_regions: bool) -> Option<Home> {
+        let random = &mut self.random;
+        let most_shards = self.profile.most_shards;
+        match random.below(1_000) {
+            kind if kind < self.profile.homeless => None,
+            // One of long ago, or of nobody.
+            kind if kind >= 900 => {
+                let region = random.below(self.profile.regions as u64) as usize;
+                let incarnation = random.below(u64::from(self.incarnations[region].0) + 1) as u32;
+                Some(Home {
+                    key: Some(region_key(region, incarnation)),
+                    shards: random.between(1, most_shards + 1) as u32,
+                })
+            }
+            kind if kind >= 800 && names_regions => Some(Home {
+                key: None,
+                shards: random.between(1, most_shards + 1) as u32,
+            }),
+            _ => self.clients[client].home.clone(),
         }
     }
 
     pub(super) fn attempt(&mut self, number: usize) {
+        if self.random.chance(self.profile.travel) {
+            let here = self.random.below(self.profile.regions as u64) as usize;
+            let client = self.batches[number].client;
+            self.clients[client].here = here;
+        }
         let worker = self.random.below(self.workers.len() as u64) as usize;
         let batch = &mut self.batches[number];
         let another = batch.attempts == 0 || batch.has_key;
@@ -97,17 +158,23 @@ impl World {
         }
         batch.attempts += 1;
         let attempt = batch.attempts;
-        let sender_now_ms = shifted(self.now_ms, self.client_skews_ms[batch.client]);
+        let client = &self.clients[batch.client];
+        let here = client.here;
+        let sender_now_ms = shifted(self.now_ms, client.skew_ms);
+        if mutants::active(Mutant::HomeAtAttempt) {
+            batch.home = client.home.clone().or(batch.home.take());
+        }
         // Nothing tells a doubled request without a key from two requests.
         let most = if self.batches[number].has_key { 2 } else { 1 };
         for delay_ms in self.deliveries(MAX_UNDER_WAY_MS).into_iter().take(most) {
-            let arrive = Event::Arrive {
+            let arrival = Arrival {
                 batch: number,
                 attempt,
                 worker,
+                here,
                 sender_now_ms,
             };
-            self.after(delay_ms, arrive);
+            self.after(delay_ms, Event::Arrive(arrival));
         }
         let patience_ms = self.random.between(11_000, 40_000);
         self.after(
@@ -149,6 +216,7 @@ impl World {
                 self.figures.acknowledged += 1;
             }
             batch.fate = Fate::Acknowledged;
+            batch.acknowledged.insert(attempt);
             return;
         }
         if batch.fate != Fate::Open {

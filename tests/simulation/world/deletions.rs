@@ -1,18 +1,6 @@
 //! Regions that are deleted and made again: what `edge/regions.rs` does, and what must hold.
 
-use std::collections::BTreeSet;
-
 use super::*;
-
-/// A region that was deleted, and its shards that have not said that they know.
-pub struct Deleting {
-    region: usize,
-    incarnation: u32,
-    deleted_ms: u64,
-    untold: BTreeSet<usize>,
-    /// The operator was told that it is so.
-    is_told: bool,
-}
 
 impl World {
     /// An operator deletes a region, or makes it again. One is left at any time.
@@ -35,32 +23,8 @@ impl World {
         let message = codec::encode(&request);
         self.ask_for_a_while(
             |driver| async move { driver.delete_region(&message).await },
-            move |world, reply| world.deleted(region, reply),
+            |_, _| {},
         );
-    }
-
-    /// The operator hears that it is deleted, durably, and tells its shards.
-    fn deleted(&mut self, region: usize, reply: &[u8]) {
-        let Ok(DeleteRegionReply(Ok(deleted))) = codec::decode(reply) else {
-            return;
-        };
-        let incarnation = deleted.region.incarnation;
-        let nodes = (0..deleted.region.most_shards())
-            .map(|shard| self.shard_node(region, incarnation, shard));
-        let untold: BTreeSet<usize> = nodes.collect();
-        let number = self.deleting.len();
-        for shard in untold.iter().copied().collect::<Vec<usize>>() {
-            for delay_ms in self.deliveries(5 * MINUTE_MS) {
-                self.after(delay_ms, Event::TellDeleted { number, shard });
-            }
-        }
-        self.deleting.push(Deleting {
-            region,
-            incarnation,
-            deleted_ms: deleted.deleted_ms,
-            untold,
-            is_told: false,
-        });
     }
 
     fn make_again(&mut self, region: usize) {
@@ -73,40 +37,6 @@ impl World {
         };
         self.say(|| format!("region {region} is made again"));
         self.ask_global(|driver| driver.put_region(&codec::encode(&request)));
-    }
-
-    pub(super) fn hear_deletion(&mut self, number: usize, shard: usize) {
-        let told = move || Event::DeletedTold { number, shard };
-        self.tell_news(shard, News::Deleted, told);
-    }
-
-    /// When all have said so, the global object is told, and the operator.
-    pub(super) fn deletion_told(&mut self, number: usize, shard: usize) {
-        let is_up = self.global_is_up();
-        let deleting = &mut self.deleting[number];
-        deleting.untold.remove(&shard);
-        if !deleting.untold.is_empty() || !is_up {
-            return;
-        }
-        let told = Told {
-            region_id: region_key(deleting.region, deleting.incarnation),
-            asked_ms: deleting.deleted_ms,
-        };
-        deleting.is_told = true;
-        self.ask_global(|driver| driver.told(&codec::encode(&told)));
-    }
-
-    /// From the answer to the operator on, no shard of it takes plays.
-    pub(super) fn check_deleted(&mut self, shard: usize) {
-        let node = &self.shards[shard];
-        let is_of_it = |deleting: &Deleting| {
-            let of = (deleting.region, deleting.incarnation);
-            deleting.is_told && of == (node.region, node.incarnation)
-        };
-        let is_deleted = self.deleting.iter().any(is_of_it);
-        if is_deleted && !node.lost_storage {
-            self.fail(format!("shard {shard} of a deleted region takes plays"));
-        }
     }
 
     /// There are no charts of a region that was deleted.

@@ -64,6 +64,7 @@ impl World {
                 }
             }
             Event::DamageOutbox if has_shard => self.damage_outbox(some_shard),
+            Event::DamageSeen if has_shard => self.damage_seen(some_shard),
             Event::RefuseCheckpoint {
                 shard,
                 life,
@@ -111,9 +112,8 @@ impl World {
             self.push_late(shard);
         }
         self.say(|| format!("shard {shard} loses its storage"));
-        let region = self.shards[shard].region;
         for batch in &mut self.batches {
-            batch.excused |= batch.region == region;
+            batch.excused |= batch.met.contains(&shard);
         }
         self.crash_shard(shard);
         let node = &mut self.shards[shard];
@@ -176,5 +176,32 @@ impl World {
         let kept = node.ledger().kept_plays();
         node.ledger().lost_after(kept);
         self.shown.clear();
+    }
+
+    /// A row of what a shard remembers of batches cannot be read any more, which it finds at its next
+    /// start.
+    fn damage_seen(&mut self, shard: usize) {
+        let node = &mut self.shards[shard];
+        let written = node.drive.written();
+        node.drive.sync(written);
+        node.drive.disk.clear_fault();
+        let keys = node.drive.disk.keys(Table::Seen, &[]).unwrap_or_default();
+        if keys.is_empty() {
+            return;
+        }
+        let key = keys[self.random.below(keys.len() as u64) as usize].clone();
+        let damage = Write::put(Table::Seen, key, b"damaged".to_vec());
+        let node = &mut self.shards[shard];
+        if node.drive.disk.write(&[damage]).is_err() {
+            return;
+        }
+        node.drive.disk.take_recent();
+        node.drive.disk.make_durable(1);
+        self.say(|| format!("shard {shard} forgets batches"));
+        // One that does not say when it was first sent cannot be refused for that.
+        for batch in &mut self.batches {
+            batch.excused |= !batch.says_sent && batch.met.contains(&shard);
+        }
+        self.crash_shard(shard);
     }
 }

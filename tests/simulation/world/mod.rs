@@ -1,8 +1,8 @@
 //! Clients, Workers, shards, the global object, the network and the disks, on virtual time.
 //!
-//! The shards run the driver of `src/region/driver.rs`, on a platform that does all that a platform may.
-//! The other nodes do what `edge/plays.rs`, `edge/table.rs` and `global/object.rs` do, step by step;
-//! between any two steps anything may happen.
+//! The shards run the driver of `src/region/driver.rs`, and Workers route batches by `src/routing.rs`, on a
+//! platform that does all that a platform may. Around these, the nodes do what `edge/plays.rs`,
+//! `edge/table.rs` and `global/object.rs` do, step by step; between any two steps anything may happen.
 
 mod checks;
 mod clients;
@@ -29,7 +29,9 @@ use std::rc::Rc;
 
 use hitparade::codec;
 use hitparade::global::Global;
+use hitparade::home::Home;
 use hitparade::leaderboard::{Count, Leaderboard};
+use hitparade::mutants::{self, Mutant};
 use hitparade::play::{Clock, Envelope};
 use hitparade::region::{self, Driver, PUSH_TIMEOUT_MS, Shard};
 use hitparade::storage::{Storage, StorageError, Table, Write};
@@ -43,21 +45,21 @@ use crate::model::*;
 use crate::random::Random;
 use checks::CHART_AGE_MS;
 use clients::POPULAR_POSTS;
-use deletions::Deleting;
 use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, Then};
 use nodes::{Backup, Drive, GlobalNode, OldInstance, Sent, ShardNode, Worker};
 use profile::Profile;
 use pushes::PushAsked;
 use regional::Made;
 use resets::Telling;
-use resharding::Announcing;
 use shards::VotesInModel;
+use workers::Rpc;
 
 const RECORD_TIMEOUT_MS: u64 = 10_000;
 const TABLE_FRESH_MS: u64 = 10_000;
+const TABLE_REFETCH_MS: u64 = 1_000;
 /// The clocks of two nodes differ by at most twice this.
 const MAX_SKEW_MS: u64 = 75_000;
-/// A request reaches its Worker within this, or not at all: what `CLAIM_WITHIN_MS` reckons with.
+/// A request reaches its Worker within this, or not at all.
 const MAX_UNDER_WAY_MS: u64 = 60_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,47 +79,72 @@ enum Fate {
 
 struct Batch {
     client: usize,
+    /// The number of the batch that had its name first.
     seq: u64,
-    region: usize,
+    /// It shows the token.
+    is_trusted: bool,
     has_key: bool,
+    /// Its name is `client` and `seq`, not a key.
+    has_client: bool,
     says_sent: bool,
+    /// Where its client was at home when it was sealed, as far as the client knew.
+    home: Option<Home>,
     /// By the client's clock.
     sent_ms: u64,
     first_ms: u64,
-    /// By the client's clock; the Worker corrects it.
-    plays: Vec<(usize, u64, u32)>,
+    plays: Vec<SentPlay>,
     attempts: u64,
     fate: Fate,
+    /// Plays that attempts were told to be rejected.
+    rejected: BTreeSet<(u64, usize)>,
+    /// The attempts that were acknowledged.
+    acknowledged: BTreeSet<u64>,
     /// It has no key, and its Worker knows that it was not counted.
     not_counted: bool,
-    /// Of a batch that was counted for sure, how many of its plays were, as its sender was told.
-    counted_plays: Option<usize>,
-    /// Its sender was told once that none of its plays can be counted now.
-    none_counted: bool,
+    /// Of parts that were counted for sure, how many plays were, as a Worker was told.
+    counted_plays: BTreeMap<usize, usize>,
+    /// Shards to which messages about it were sent.
+    met: BTreeSet<usize>,
     /// It met a storage that was lost: nothing is promised.
     excused: bool,
 }
 
-struct Rpc {
+impl Batch {
+    /// The part of a play.
+    fn part_of(&self, play: &SentPlay) -> usize {
+        let named = play.region.filter(|_| self.has_key);
+        named.map_or(0, |region| region + 1)
+    }
+}
+
+/// A play as its sender sends it.
+#[derive(Clone, Copy, Debug)]
+struct SentPlay {
+    post: usize,
+    /// The region that it names.
+    region: Option<usize>,
+    /// By the client's clock; the Worker corrects it.
+    timestamp_ms: u64,
+    count: u32,
+}
+
+struct Client {
+    skew_ms: i64,
+    /// The region where it is.
+    here: usize,
+    /// What the last answer said.
+    home: Option<Home>,
+}
+
+/// An attempt on its way to a Worker.
+#[derive(Clone, Copy)]
+struct Arrival {
     batch: usize,
     attempt: u64,
     worker: usize,
-    stage: u32,
-    done: bool,
-    epoch: Option<Epoch>,
-    /// What to send next, once a claim is answered.
-    then: VecDeque<Step>,
-}
-
-/// A message to a shard of a region.
-#[derive(Clone)]
-struct Step {
-    incarnation: u32,
-    shard: u32,
-    /// Of that region, what its Worker knew when it chose the shard.
-    last_change: Option<u64>,
-    message: Rc<Vec<u8>>,
-    asked: Rc<Asked>,
+    /// The region where it is seen.
+    here: usize,
+    sender_now_ms: u64,
 }
 
 /// The answer to a push, and how often the global object had forgotten something before it.
@@ -126,12 +153,7 @@ type Heard = (PushReply, u64);
 enum Event {
     NewBatch,
     Attempt(usize),
-    Arrive {
-        batch: usize,
-        attempt: u64,
-        worker: usize,
-        sender_now_ms: u64,
-    },
+    Arrive(Arrival),
     Record {
         rpc: usize,
         stage: u32,
@@ -143,16 +165,20 @@ enum Event {
         rpc: usize,
         stage: u32,
         reply: RecordReply,
-        too_many: Rc<[u16]>,
+    },
+    /// The shard is away.
+    RecordFailed {
+        rpc: usize,
+        stage: u32,
     },
     RecordTimeout {
         rpc: usize,
-        stage: u32,
     },
     Outcome {
         batch: usize,
         attempt: u64,
         answer: Answer,
+        home: Option<Home>,
     },
     ClientTimeout {
         batch: usize,
@@ -179,27 +205,11 @@ enum Event {
         number: u64,
         reply: Option<Heard>,
     },
-    Announce {
-        number: usize,
-        shard: u32,
-    },
-    Announced {
-        number: usize,
-        shard: u32,
-    },
     TellEpoch {
         number: usize,
         shard: usize,
     },
     EpochTold {
-        number: usize,
-        shard: usize,
-    },
-    TellDeleted {
-        number: usize,
-        shard: usize,
-    },
-    DeletedTold {
         number: usize,
         shard: usize,
     },
@@ -220,6 +230,7 @@ enum Event {
     Outage,
     Foreign,
     DamageOutbox,
+    DamageSeen,
     Chart,
     /// A chart of a region.
     LookAt(usize),
@@ -238,7 +249,7 @@ pub struct World {
     posts: Vec<String>,
     batches: Vec<Batch>,
     rpcs: Vec<Rpc>,
-    client_skews_ms: Vec<i64>,
+    clients: Vec<Client>,
     workers: Vec<Worker>,
     shards: Vec<ShardNode>,
     global: GlobalNode,
@@ -250,9 +261,7 @@ pub struct World {
     pushes: BTreeMap<u64, PushAsked>,
     /// Charts that the global object gave to shards.
     made: Vec<Made>,
-    announcing: Vec<Announcing>,
     telling: Vec<Telling>,
-    deleting: Vec<Deleting>,
     /// How many regions of each name were deleted, and whether there is one.
     incarnations: [(u32, bool); 2],
     /// The last epoch that has begun, and the last of which every shard was told.
@@ -262,8 +271,6 @@ pub struct World {
     old_pushes: Vec<Sent>,
     /// What charts of all time said of a scope, since the global object last forgot something.
     shown: BTreeMap<Option<usize>, u64>,
-    /// The last change of the number of shards, by region.
-    last_changes: [u64; 2],
     violation: Option<String>,
     pub figures: Figures,
     trace: bool,
@@ -280,6 +287,7 @@ pub struct Figures {
     pub exports: u64,
     pub crashes: u64,
     pub claims: u64,
+    pub unknown_homes: u64,
     pub events: u64,
 }
 
@@ -294,6 +302,7 @@ impl Figures {
         self.exports += other.exports;
         self.crashes += other.crashes;
         self.claims += other.claims;
+        self.unknown_homes += other.unknown_homes;
         self.events += other.events;
     }
 }
@@ -352,9 +361,8 @@ impl World {
         let workers = (0..profile.workers)
             .map(|_| worker(skew(profile.skew_ms)))
             .collect();
-        let client_skews_ms = (0..profile.clients)
-            .map(|_| skew(10 * profile.skew_ms))
-            .collect();
+        let skews_ms = (0..profile.clients).map(|_| skew(10 * profile.skew_ms));
+        let skews_ms: Vec<i64> = skews_ms.collect();
         let global = GlobalNode {
             skew_ms: skew(profile.skew_ms),
             drive: Drive::new(),
@@ -371,7 +379,13 @@ impl World {
             was_set_back: false,
             times_forgot: 0,
         };
+        let clients = skews_ms.into_iter().map(|skew_ms| Client {
+            skew_ms,
+            here: random.below(profile.regions as u64) as usize,
+            home: None,
+        });
         World {
+            clients: clients.collect(),
             now_ms: start_ms,
             start_ms,
             end_ms: start_ms + profile.active_ms,
@@ -384,7 +398,6 @@ impl World {
                 .collect(),
             batches: Vec::new(),
             rpcs: Vec::new(),
-            client_skews_ms,
             workers,
             shards: Vec::new(),
             global,
@@ -393,15 +406,12 @@ impl World {
             memory_is_short: Rc::new(Cell::new(profile.memory_is_short)),
             pushes: BTreeMap::new(),
             made: Vec::new(),
-            announcing: Vec::new(),
             telling: Vec::new(),
-            deleting: Vec::new(),
             incarnations: [(0, true); 2],
             epoch_ms: 0,
             told_epoch_ms: 0,
             old_pushes: Vec::new(),
             shown: BTreeMap::new(),
-            last_changes: [0; 2],
             violation: None,
             figures: Figures::default(),
             random,
@@ -491,10 +501,11 @@ impl World {
         every(profile.export_every_ms, || Event::Export, random);
         every(profile.foreign_every_ms, || Event::Foreign, random);
         every(profile.cut_off_every_ms, || Event::CutOff, random);
-        let once: [(bool, fn() -> Event); 4] = [
+        let once: [(bool, fn() -> Event); 5] = [
             (profile.storage_loss, || Event::LoseStorage),
             (profile.outage, || Event::Outage),
             (profile.damage_outbox, || Event::DamageOutbox),
+            (profile.damage_seen, || Event::DamageSeen),
             (profile.set_back, || Event::SetBack),
         ];
         for (happens, make) in once {
@@ -545,14 +556,7 @@ impl World {
         match event {
             Event::NewBatch => self.new_batch(),
             Event::Attempt(batch) => self.attempt(batch),
-            Event::Arrive {
-                batch,
-                attempt,
-                worker,
-                sender_now_ms,
-            } => {
-                self.arrive(batch, attempt, worker, sender_now_ms);
-            }
+            Event::Arrive(arrival) => self.arrive(arrival),
             Event::Record {
                 rpc,
                 stage,
@@ -560,24 +564,21 @@ impl World {
                 message,
                 asked,
             } => {
-                self.record(rpc, stage, shard, &message, asked);
+                self.deliver(rpc, stage, shard, &message, asked);
             }
-            Event::RecordAnswer {
-                rpc,
-                stage,
-                reply,
-                too_many,
-            } => self.record_answer(rpc, stage, reply, &too_many),
-            Event::RecordTimeout { rpc, stage } => {
-                if self.rpcs[rpc].stage == stage {
-                    self.worker_answers(rpc, Answer::TryAgain);
-                }
-            }
+            Event::RecordAnswer { rpc, stage, reply } => self.record_answer(rpc, stage, Ok(reply)),
+            Event::RecordFailed { rpc, stage } => self.record_answer(rpc, stage, Err(())),
+            Event::RecordTimeout { rpc } => self.record_timeout(rpc),
             Event::Outcome {
                 batch,
                 attempt,
                 answer,
-            } => self.outcome(batch, attempt, answer),
+                home,
+            } => {
+                let client = self.batches[batch].client;
+                self.clients[client].home = home;
+                self.outcome(batch, attempt, answer);
+            }
             Event::ClientTimeout { batch, attempt } => {
                 if self.batches[batch].attempts == attempt {
                     self.outcome(batch, attempt, Answer::TryAgain);
@@ -589,13 +590,9 @@ impl World {
                 is_again,
             } => self.alarm(shard, number, is_again),
             Event::Push(sent) => self.take_push(&sent),
-            Event::TellDeleted { number, shard } => self.hear_deletion(number, shard),
-            Event::DeletedTold { number, shard } => self.deletion_told(number, shard),
             Event::TellEpoch { number, shard } => self.hear_epoch(number, shard),
             Event::EpochTold { number, shard } => self.epoch_told(number, shard),
             Event::PushAnswer { number, reply } => self.pushed(number, reply),
-            Event::Announce { number, shard } => self.hear(number, shard),
-            Event::Announced { number, shard } => self.announced(number, shard),
             Event::Then(then) => then(self),
             Event::Chart => {
                 self.chart();

@@ -87,7 +87,7 @@ pub struct ShardNode {
     pub alarm_is_lost: bool,
     /// An alarm that is being set, and what was written before it.
     pub alarm_pending: Option<(u64, u64)>,
-    /// It lost its storage once, and with it which changes it had been told of.
+    /// It lost its storage once.
     pub lost_storage: bool,
     pub foreign_until_ms: u64,
 }

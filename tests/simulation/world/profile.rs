@@ -45,6 +45,13 @@ pub struct Profile {
     pub foreign_every_ms: u64,
     pub cut_off_every_ms: u64,
     pub damage_outbox: bool,
+    pub damage_seen: bool,
+    /// How often a client is in another region at its next attempt.
+    pub travel: u64,
+    /// How many of the batches have no home.
+    pub homeless: u64,
+    /// How many of the batches show the token.
+    pub trusted: u64,
     pub reset_every_ms: u64,
     pub delete_every_ms: u64,
     pub export_every_ms: u64,
@@ -141,6 +148,10 @@ impl Profile {
             foreign_every_ms: often(random, 4 * MINUTE_MS),
             cut_off_every_ms: often(random, 8 * MINUTE_MS),
             damage_outbox: random.chance(100),
+            damage_seen: random.chance(150),
+            travel: rate(random, 800),
+            homeless: rate(random, 400),
+            trusted: rate(random, 600),
             delete_every_ms: match random.chance(100) {
                 true => random.between(MINUTE_MS, 5 * MINUTE_MS),
                 false => 0,
@@ -165,17 +176,23 @@ impl Profile {
             global_memory_is_short,
         };
         if random.chance(200) {
-            profile.change_shards(random);
+            profile.move_batches(random);
+        }
+        if profile.damage_seen {
+            // What a shard forgets it refuses by the clock of its Worker, with a margin of 15 s.
+            profile.skew_ms = profile.skew_ms.min(7_000);
+            profile.slow = 0;
         }
         profile
     }
 
-    /// What a change of the number of shards can break takes several things at once, and shows
-    /// minutes after it only.
-    fn change_shards(&mut self, random: &mut Random) {
-        self.regions = 1;
+    /// What senders that travel and changes of the number of shards can break takes several things at
+    /// once.
+    fn move_batches(&mut self, random: &mut Random) {
+        self.regions = random.between(1, 2) as usize;
         self.most_shards = random.between(2, 4);
         self.workers = random.between(2, 3) as usize;
+        self.travel = random.below(1_000);
         self.active_ms = random.between(12, 24) * MINUTE_MS;
         self.reshard_every_ms = random.between(MINUTE_MS, 4 * MINUTE_MS);
         self.cut_off_every_ms = random.between(MINUTE_MS, 4 * MINUTE_MS);

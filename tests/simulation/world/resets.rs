@@ -36,15 +36,12 @@ impl World {
         let Ok(ResetReply(Ok(done))) = codec::decode(reply) else {
             return;
         };
-        // Those of a deleted region take plays as long as not all of them know.
-        let untold = done.table.deleted.iter();
-        let untold = untold.filter(|deleted| deleted.claim_until_ms.is_none());
-        let untold = untold.map(|deleted| &deleted.region);
+        let deleted = done.table.deleted.iter().map(|deleted| &deleted.region);
         let mut nodes = BTreeSet::new();
-        for region in done.table.regions.iter().chain(untold) {
+        for region in done.table.regions.iter().chain(deleted) {
             let id = &region.region_id;
             let number = (0..2).find(|number| region_name(*number) == id);
-            for shard in 0..region.most_shards() {
+            for shard in 0..region.most_shards {
                 let number = number.unwrap_or_default();
                 nodes.insert(self.shard_node(number, region.incarnation, shard));
             }
@@ -63,7 +60,7 @@ impl World {
     pub(super) fn hear_epoch(&mut self, number: usize, shard: usize) {
         let epoch = self.telling[number].epoch;
         let told = move || Event::EpochTold { number, shard };
-        self.tell_news(shard, News::Began(epoch), told);
+        self.tell_epoch(shard, epoch, told);
     }
 
     /// When all have said so, the operator is told.

@@ -1,8 +1,6 @@
 //! What shards are asked, and what the model sees of them from outside: what they write, and what they
 //! say that they have applied.
 
-use hitparade::region::Recorded;
-
 use super::*;
 
 /// A pane of the posts that are played in a minute takes less.
@@ -94,7 +92,10 @@ impl World {
         let mut too_many = None;
         for writes in node.drive.disk.take_recent() {
             if let Some((seq, batches)) = region::journaled(&writes) {
-                let plays: Vec<Play> = batches.iter().flat_map(|batch| plays_of(batch)).collect();
+                let plays = batches
+                    .iter()
+                    .flat_map(|batch| plays_of(batch, node.region));
+                let plays: Vec<Play> = plays.collect();
                 too_many = too_many.or(node.votes.journaled(&plays, &self.batches));
                 let moment = node.ledger().journaled(&plays);
                 node.moments.insert(seq, moment);
@@ -118,7 +119,6 @@ impl World {
             let votes = &mut self.shards[shard].votes;
             votes.admitted(asked.batch, now_ms / MINUTE_MS);
             self.check_epoch(shard);
-            self.check_deleted(shard);
         }
     }
 
@@ -167,26 +167,18 @@ impl World {
         if self.shards[shard].down_until_ms > self.now_ms {
             return;
         }
-        if let Ok(request) = codec::decode::<RecordRequest<'_>>(message) {
-            let node = &self.shards[shard];
-            let is_outdated = request
-                .last_change
-                .is_some_and(|known| known < self.last_changes[node.region]);
-            if node.lost_storage && is_outdated {
-                // Nobody can tell it: neither its storage nor this Worker knows.
-                self.batches[asked.batch].excused = true;
-            }
-        }
         let (instance, driver) = self.taker(shard);
+        let batch = &self.batches[asked.batch];
         let voter = self.profile.votes_limit.map(|limit| Voter {
-            sender: self.batches[asked.batch].client as u64,
+            sender: batch.client as u64,
             limit,
         });
+        let voter = voter.filter(|_| asked.plays > 0 && !batch.is_trusted);
         let message = Rc::clone(message);
         let work = async move {
-            let recorded = driver.record(&message, voter).await;
+            let reply = driver.record(&message, voter).await;
             let answer = move |world: &mut World| {
-                world.answer_record(shard, rpc, stage, recorded);
+                world.answer_record(shard, rpc, stage, &reply);
             };
             Some(Box::new(answer) as Then)
         };
@@ -199,43 +191,36 @@ impl World {
         }
     }
 
-    fn answer_record(&mut self, shard: usize, rpc: usize, stage: u32, recorded: Recorded) {
-        let (reply, too_many) = recorded;
-        self.say(|| format!("shard {shard} says {reply:?} {too_many:?}"));
+    fn answer_record(&mut self, shard: usize, rpc: usize, stage: u32, reply: &RecordReply) {
+        self.say(|| format!("shard {shard} says {reply:?}"));
         if self.shards[shard].foreign_until_ms > self.now_ms {
             // The Worker cannot read it: no answer.
             return;
         }
         for delay_ms in self.deliveries(20_000) {
-            let too_many = Rc::clone(&too_many);
-            let answer = Event::RecordAnswer {
-                rpc,
-                stage,
-                reply,
-                too_many,
-            };
-            self.after(delay_ms, answer);
+            let reply = reply.clone();
+            self.after(delay_ms, Event::RecordAnswer { rpc, stage, reply });
         }
     }
 
-    /// Tells a shard news. What comes when it has said that it knows.
-    pub(super) fn tell_news(
+    /// Tells a shard that counting has begun anew. What comes when it has said that it knows.
+    pub(super) fn tell_epoch(
         &mut self,
         shard: usize,
-        news: News,
+        epoch: Epoch,
         told: impl Fn() -> Event + 'static,
     ) {
         if self.shards[shard].down_until_ms > self.now_ms {
             return;
         }
-        let message = codec::encode(&Announcement {
+        let message = codec::encode(&BeginEpoch {
             region_id: &self.shards[shard].key(),
             shard: self.shards[shard].shard,
-            news,
+            epoch,
         });
         let (instance, driver) = self.taker(shard);
         let work = async move {
-            let heard = driver.hear(&message).await;
+            let heard = driver.begin_epoch(&message).await;
             let tell = move |world: &mut World| match heard {
                 Ok(()) => {
                     for delay_ms in world.deliveries(MINUTE_MS) {
@@ -257,16 +242,19 @@ impl World {
     }
 }
 
-/// The plays of a batch as it was journaled; a claim has none.
-fn plays_of(batch: &[u8]) -> Vec<Play> {
+/// The plays of a part as it was journaled at a shard of a region; a claim has none.
+fn plays_of(batch: &[u8], region: usize) -> Vec<Play> {
     let Ok(batch) = codec::decode::<hitparade::wire::Batch<'_>>(batch) else {
         return Vec::new();
     };
+    // What `routing::Name` makes of those of a trusted sender that name a region.
+    let names_region = batch.key.and_then(<[u8]>::first) == Some(&1);
     let plays = batch.plays.iter().enumerate().map(|(place, play)| {
         let number = play.post_id.split('-').next_back();
         Play {
             batch: batch.plays_hash as usize,
-            begins_batch: place == 0,
+            part: if names_region { region + 1 } else { 0 },
+            begins_part: place == 0,
             post: number.and_then(|number| number.parse().ok()).unwrap_or(0),
             timestamp_ms: play.timestamp_ms,
             count: play.count,
@@ -295,6 +283,9 @@ impl VotesInModel {
     ) -> Option<(u32, (usize, usize, u64))> {
         let votes = plays.iter().filter_map(|play| {
             let minute = *self.minutes.get(&play.batch)?;
+            if batches[play.batch].is_trusted {
+                return None;
+            }
             let of = (batches[play.batch].client, play.post, minute);
             let votes = self.votes.entry(of).or_default();
             *votes += 1;

@@ -1,13 +1,91 @@
-//! Workers: what `edge/plays.rs` and `edge/table.rs` do.
+//! Workers: `src/routing.rs`, and around it what `edge/plays.rs` and `edge/table.rs` do.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use futures_channel::oneshot::{self, Sender};
+use hitparade::play;
+use hitparade::routing::{self, Kind, Name, Network, NotCounted, Verdict};
+use hitparade::topology::{ShardId, parts_of_key};
 
 use super::*;
 
+/// What a shard said; an error where it did not.
+type Reply = Result<RecordReply, ()>;
+
+/// What the routing of an attempt asks of the world.
+enum Outgoing {
+    Message {
+        to: ShardId,
+        kind: Kind,
+        request: Vec<u8>,
+        reply: Sender<Reply>,
+    },
+    Table(Sender<Option<Rc<RegionTable>>>),
+}
+
+/// The network as an attempt sees it.
+struct Wires {
+    here: usize,
+    outgoing: Rc<RefCell<Vec<Outgoing>>>,
+}
+
+impl Network for Wires {
+    type Error = ();
+
+    async fn send(&self, to: &ShardId, _: Option<&str>, kind: Kind, request: &[u8]) -> Reply {
+        let (reply, answered) = oneshot::channel();
+        self.outgoing.borrow_mut().push(Outgoing::Message {
+            to: to.clone(),
+            kind,
+            request: request.to_vec(),
+            reply,
+        });
+        answered.await.unwrap_or(Err(()))
+    }
+
+    async fn newer_table(&self) -> Option<Rc<RegionTable>> {
+        let (table, answered) = oneshot::channel();
+        self.outgoing.borrow_mut().push(Outgoing::Table(table));
+        answered.await.ok().flatten()
+    }
+
+    fn here(&self, table: &RegionTable) -> Option<String> {
+        region_of(table, self.here).map(|region| region.region_id.clone())
+    }
+}
+
+/// Where plays of a place count: as REGIONS says, else in the first region that there is.
+fn region_of(table: &RegionTable, here: usize) -> Option<&Region> {
+    let named = table.find(region_name(here));
+    named.or(table.regions.first())
+}
+
+type Task = Pin<Box<dyn Future<Output = Result<Verdict, NotCounted<()>>>>>;
+
+/// An attempt at a Worker.
+pub struct Rpc {
+    pub batch: usize,
+    attempt: u64,
+    worker: usize,
+    /// Where the sender was.
+    here: usize,
+    /// `None` once it was answered.
+    task: Option<Task>,
+    outgoing: Rc<RefCell<Vec<Outgoing>>>,
+    /// Messages that wait for their answer, by their number.
+    asking: BTreeMap<u32, (Sender<Reply>, Rc<Asked>)>,
+    messages: u32,
+}
+
 impl World {
-    pub(super) fn table(&mut self, worker: usize) -> Option<Rc<RegionTable>> {
+    fn table(&mut self, worker: usize, fresh_ms: u64) -> Option<Rc<RegionTable>> {
         let now_ms = self.now_ms;
         let copy = self.workers[worker].table.clone();
         if let Some((table, fetched_ms)) = &copy
-            && now_ms - fetched_ms < TABLE_FRESH_MS
+            && now_ms - fetched_ms < fresh_ms
         {
             return Some(Rc::clone(table));
         }
@@ -25,228 +103,277 @@ impl World {
             .map(|(table, _)| Rc::clone(table))
     }
 
-    pub(super) fn arrive(
-        &mut self,
-        number: usize,
-        attempt: u64,
-        worker: usize,
-        sender_now_ms: u64,
-    ) {
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
+        let Arrival {
+            batch: number,
+            attempt,
+            worker,
+            here,
+            sender_now_ms,
+        } = arrival;
         let rpc = self.rpcs.len();
+        let outgoing = Rc::default();
         self.rpcs.push(Rpc {
             batch: number,
             attempt,
             worker,
-            stage: 0,
-            done: false,
-            epoch: None,
-            then: VecDeque::new(),
+            here,
+            task: None,
+            outgoing: Rc::clone(&outgoing),
+            asking: BTreeMap::new(),
+            messages: 0,
         });
-        let Some(table) = self.table(worker) else {
+        let Some(table) = self.table(worker, TABLE_FRESH_MS) else {
             return self.worker_answers(rpc, Answer::TryAgain);
         };
         let batch = &self.batches[number];
         let arrival_ms = shifted(self.now_ms, self.workers[worker].skew_ms);
         let envelope = Envelope {
-            client_seq: None,
             sent_ms: batch.says_sent.then_some(batch.sent_ms),
             now_ms: Some(sender_now_ms),
+            ..Envelope::default()
         };
         let Ok(clock) = Clock::new(&envelope, arrival_ms) else {
             return self.worker_answers(rpc, Answer::Refused);
         };
         let correction_ms = arrival_ms as i64 - sender_now_ms as i64;
-        let region = batch.region;
-        let key_bytes = [&[batch.client as u8][..], &batch.seq.to_be_bytes()].concat();
-        let key = batch.has_key.then_some(&key_bytes[..]);
-        let client_name = format!("client-{}", batch.client);
-        let client = (batch.has_key && batch.says_sent).then_some(client_name.as_str());
-        let Some(known) = table.find(region_name(region)) else {
-            return match table.is_deleted(region_name(region)) {
-                true => self.worker_answers(rpc, Answer::Refused),
-                false => self.fail("a region is missing"),
-            };
+        let plays: Vec<play::Play<'static>> = batch
+            .plays
+            .iter()
+            .map(|play| play::Play {
+                post_id: Cow::Owned(self.posts[play.post].clone()),
+                region_id: play.region.map(|region| region_name(region).into()),
+                timestamp_ms: shifted(play.timestamp_ms, correction_ms),
+                count: play.count,
+            })
+            .collect();
+        let client = format!("client-{}", batch.client);
+        let name = match batch.has_client {
+            true => Name::ClientSeq(client, batch.seq),
+            false => Name::IdempotencyKey(format!("{client} {}", batch.seq)),
         };
-        let route = known.route(client, clock.sent_ms);
-        let last_change = |region: &Region| client.map(|_| region.last_change());
-        self.rpcs[rpc].epoch = Some(table.epoch());
-        let message = codec::encode(&hitparade::wire::Batch {
-            key,
-            plays_hash: number as u32,
-            sent_ms: clock.sent_ms,
-            plays: batch
-                .plays
-                .iter()
-                .map(|(post, timestamp_ms, count)| BatchPlay {
-                    post_id: &self.posts[*post],
-                    timestamp_ms: shifted(*timestamp_ms, correction_ms),
-                    count: *count,
-                })
-                .collect(),
-        });
-        let asked = Rc::new(Asked {
-            batch: number,
-            is_claim: false,
-        });
-        let mut claims: Vec<(&Region, u32)> = Vec::new();
-        if key.is_some() {
-            for deleted in &table.deleted {
-                if deleted.region.region_id == region_name(region) {
-                    let shards = deleted.claim_at(client, (clock.sent_ms, batch.says_sent));
-                    claims.extend(shards.map(|shard| (&deleted.region, shard)));
+        let name = batch.has_key.then_some(name);
+        let home = batch.home.clone();
+        let (is_trusted, says_sent) = (batch.is_trusted, batch.says_sent);
+        let network = Wires { here, outgoing };
+        self.rpcs[rpc].task = Some(Box::pin(async move {
+            let batch = routing::Batch {
+                name: name.as_ref(),
+                is_trusted,
+                home: home.as_ref(),
+                sent_ms: clock.sent_ms,
+                says_sent,
+                plays_hash: number as u32,
+                plays: plays.into_iter().map(Ok).collect(),
+            };
+            routing::count(&network, table, batch).await
+        }));
+        self.after(RECORD_TIMEOUT_MS, Event::RecordTimeout { rpc });
+        self.go_on(rpc);
+    }
+
+    /// Lets the routing of an attempt run until it waits for an answer, or is done.
+    fn go_on(&mut self, rpc: usize) {
+        loop {
+            let Some(task) = self.rpcs[rpc].task.as_mut() else {
+                return;
+            };
+            let polled = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if let Poll::Ready(outcome) = polled {
+                return self.routed(rpc, outcome);
+            }
+            let outgoing = self.rpcs[rpc].outgoing.take();
+            let mut asks_for_table = false;
+            for outgoing in outgoing {
+                match outgoing {
+                    Outgoing::Table(answer) => {
+                        let worker = self.rpcs[rpc].worker;
+                        // Nobody hangs up here.
+                        let _ = answer.send(self.table(worker, TABLE_REFETCH_MS));
+                        asks_for_table = true;
+                    }
+                    Outgoing::Message {
+                        to,
+                        kind,
+                        request,
+                        reply,
+                    } => {
+                        let stage = self.rpcs[rpc].messages;
+                        self.rpcs[rpc].messages += 1;
+                        let asked = self.send(rpc, stage, &to, kind, request);
+                        self.rpcs[rpc].asking.insert(stage, (reply, asked));
+                    }
                 }
             }
-            claims.extend(route.claim_at.map(|shard| (known, shard)));
-        }
-        let claim = codec::encode(&Claim {
-            key: key.unwrap_or_default(),
-            plays_hash: number as u32,
-            sent_ms: clock.sent_ms,
-        });
-        let claim = (
-            Rc::new(claim),
-            Rc::new(Asked {
-                batch: number,
-                is_claim: true,
-            }),
-        );
-        self.figures.claims += claims.len() as u64;
-        let claims = claims.into_iter().map(|(region, shard)| Step {
-            incarnation: region.incarnation,
-            shard,
-            last_change: last_change(region),
-            message: Rc::clone(&claim.0),
-            asked: Rc::clone(&claim.1),
-        });
-        let batch = Step {
-            incarnation: known.incarnation,
-            shard: route.shard,
-            last_change: last_change(known),
-            message: Rc::new(message),
-            asked,
-        };
-        self.rpcs[rpc].then = claims.chain([batch]).collect();
-        self.send_next(rpc);
-    }
-
-    fn send_next(&mut self, rpc: usize) {
-        if let Some(step) = self.rpcs[rpc].then.pop_front() {
-            self.send(rpc, &step);
+            if !asks_for_table {
+                return;
+            }
         }
     }
 
-    fn send(&mut self, rpc: usize, step: &Step) {
-        let Step {
-            incarnation,
-            shard,
-            last_change,
-            message: batch,
-            asked,
-        } = step;
-        let (incarnation, shard, last_change) = (*incarnation, *shard, *last_change);
-        let region = self.batches[asked.batch].region;
-        let Some(epoch) = self.rpcs[rpc].epoch else {
-            return;
-        };
-        let mut message = codec::encode(&RecordRequest {
-            region_id: &region_key(region, incarnation),
-            shard,
-            epoch_ms: epoch.began_ms,
-            seed: epoch.seed,
-            last_change,
-            batch,
+    /// The shard of a place.
+    pub(super) fn node_of(&mut self, place: &ShardId) -> usize {
+        let (region_id, incarnation) = parts_of_key(&place.key);
+        let region = (0..2).find(|region| region_name(*region) == region_id);
+        self.shard_node(region.unwrap_or_default(), incarnation, place.shard)
+    }
+
+    fn send(
+        &mut self,
+        rpc: usize,
+        stage: u32,
+        to: &ShardId,
+        kind: Kind,
+        mut request: Vec<u8>,
+    ) -> Rc<Asked> {
+        let number = self.rpcs[rpc].batch;
+        let node = self.node_of(to);
+        self.say(|| format!("batch {number}: {kind:?} to {}/{}", to.key, to.shard));
+        self.figures.claims += u64::from(kind == Kind::Claim);
+        let counts = codec::decode::<RecordRequest<'_>>(&request)
+            .ok()
+            .and_then(|request| {
+                let batch = codec::decode::<hitparade::wire::Batch<'_>>(request.batch).ok()?;
+                let names_region = batch.key.and_then(<[u8]>::first) == Some(&1);
+                let region = self.shards[node].region;
+                Some((if names_region { region + 1 } else { 0 }, batch.plays.len()))
+            });
+        let (part, plays) = counts.unwrap_or_default();
+        let asked = Rc::new(Asked {
+            batch: number,
+            part,
+            is_claim: kind == Kind::Claim,
+            plays,
         });
         let worker = &self.workers[self.rpcs[rpc].worker];
         if worker.foreign_until_ms > self.now_ms {
-            message[1] += 1;
+            request[1] += 1;
         }
-        let node = self.shard_node(region, incarnation, shard);
-        let message = Rc::new(message);
-        let stage = self.rpcs[rpc].stage;
-        let says_sent = self.batches[asked.batch].says_sent;
-        let slowest_ms = if says_sent {
+        let message = Rc::new(request);
+        let batch = &mut self.batches[number];
+        batch.met.insert(node);
+        let slowest_ms = if batch.says_sent {
             25 * MINUTE_MS
         } else {
             4 * MINUTE_MS
         };
-        let most = if self.batches[asked.batch].has_key {
-            2
-        } else {
-            1
-        };
+        let most = if batch.has_key { 2 } else { 1 };
         for delay_ms in self.deliveries(slowest_ms).into_iter().take(most) {
             let record = Event::Record {
                 rpc,
                 stage,
                 shard: node,
                 message: Rc::clone(&message),
-                asked: Rc::clone(asked),
+                asked: Rc::clone(&asked),
             };
             self.after(delay_ms, record);
         }
-        self.after(RECORD_TIMEOUT_MS, Event::RecordTimeout { rpc, stage });
+        asked
     }
 
-    pub(super) fn record_answer(
+    /// A message arrives at a shard.
+    pub(super) fn deliver(
         &mut self,
         rpc: usize,
         stage: u32,
-        reply: RecordReply,
-        too_many: &[u16],
+        shard: usize,
+        message: &Rc<Vec<u8>>,
+        asked: Rc<Asked>,
     ) {
-        if self.rpcs[rpc].stage != stage || self.rpcs[rpc].done {
+        let is_down = self.shards[shard].down_until_ms > self.now_ms;
+        if is_down && self.random.chance(500) {
+            // The platform says so; else nobody answers.
+            let within_ms = self.random.below(100);
+            return self.after(within_ms, Event::RecordFailed { rpc, stage });
+        }
+        let is_claim = asked.is_claim;
+        self.record(rpc, stage, shard, message, asked);
+        // By chance alone a crash would hardly ever meet a claim on its way into the disk.
+        let crashes = !self.calm && self.profile.shard_crash_every_ms > 0;
+        if is_claim && crashes && self.random.chance(60) {
+            let life = self.shards[shard].life;
+            let within_ms = self.random.below(40);
+            self.after(within_ms, Event::Die { shard, life });
+        }
+    }
+
+    pub(super) fn record_answer(&mut self, rpc: usize, stage: u32, reply: Reply) {
+        let Some((answer, asked)) = self.rpcs[rpc].asking.remove(&stage) else {
             return;
-        }
-        if reply == RecordReply::Claimed {
-            self.rpcs[rpc].stage += 1;
-            return self.send_next(rpc);
-        }
-        if reply == RecordReply::Deleted {
-            let worker = self.rpcs[rpc].worker;
-            self.workers[worker].table = None;
-        }
-        let answer = match reply {
-            RecordReply::Counted { .. } => Answer::Accepted,
-            RecordReply::TooOld => Answer::Refused,
-            _ => Answer::TryAgain,
         };
-        let is_certain = answer != Answer::Accepted && reply != RecordReply::InDoubt;
-        let batch = &mut self.batches[self.rpcs[rpc].batch];
-        batch.not_counted |= is_certain && !batch.has_key;
-        if reply == (RecordReply::Counted { repeated: false }) {
-            let counted = batch.plays.len() - too_many.len();
-            match counted {
-                0 => batch.none_counted = true,
-                _ => batch.counted_plays = Some(counted),
-            }
+        if let Ok(RecordReply::Counted {
+            repeated: false,
+            too_many,
+        }) = &reply
+            && asked.plays > too_many.len()
+        {
+            let counted = asked.plays - too_many.len();
+            let batch = &mut self.batches[asked.batch];
+            batch.counted_plays.insert(asked.part, counted);
         }
+        // Its sender may have had its answer.
+        let _ = answer.send(reply);
+        self.go_on(rpc);
+    }
+
+    fn routed(&mut self, rpc: usize, outcome: Result<Verdict, NotCounted<()>>) {
+        let Rpc { batch, attempt, .. } = self.rpcs[rpc];
+        let has_key = self.batches[batch].has_key;
+        let (answer, is_certain) = match outcome {
+            Ok(verdict) => {
+                let rejected = verdict.rejected.iter().map(|(place, _)| *place);
+                (self.batches[batch].rejected).extend(rejected.map(|place| (attempt, place)));
+                (Answer::Accepted, false)
+            }
+            Err(NotCounted::NoGoodPlay(_) | NotCounted::TooOld | NotCounted::KeyReused) => {
+                (Answer::Refused, true)
+            }
+            Err(NotCounted::Busy { .. } | NotCounted::Refused(_)) => (Answer::TryAgain, true),
+            Err(NotCounted::InDoubt | NotCounted::Unanswered(())) => (Answer::TryAgain, false),
+            Err(NotCounted::UnknownHome) => {
+                self.figures.unknown_homes += 1;
+                (Answer::TryAgain, false)
+            }
+            Err(error) => {
+                self.fail(format!("batch {batch}: {error:?}"));
+                (Answer::Refused, false)
+            }
+        };
+        self.batches[batch].not_counted |= is_certain && !has_key;
         self.worker_answers(rpc, answer);
     }
 
-    pub(super) fn worker_answers(&mut self, rpc: usize, answer: Answer) {
+    pub(super) fn record_timeout(&mut self, rpc: usize) {
+        if self.rpcs[rpc].task.is_some() {
+            self.worker_answers(rpc, Answer::TryAgain);
+        }
+    }
+
+    fn worker_answers(&mut self, rpc: usize, answer: Answer) {
         let Rpc {
             batch,
             attempt,
-            done,
+            worker,
+            here,
             ..
-        } = &mut self.rpcs[rpc];
-        if std::mem::replace(done, true) {
-            return;
-        }
-        let (batch, attempt) = (*batch, *attempt);
+        } = self.rpcs[rpc];
+        self.rpcs[rpc].task = None;
+        self.rpcs[rpc].asking.clear();
         self.say(|| format!("batch {batch}.{attempt} answered {answer:?}"));
         if !self.calm && self.random.chance(self.profile.answer_lost) {
             return;
         }
+        let table = self.workers[worker].table.as_ref();
+        let region = table.and_then(|(table, _)| region_of(table, here));
+        let home = region.map(Home::of);
         for delay_ms in self.deliveries(5 * MINUTE_MS) {
-            self.after(
-                delay_ms,
-                Event::Outcome {
-                    batch,
-                    attempt,
-                    answer,
-                },
-            );
+            let outcome = Event::Outcome {
+                batch,
+                attempt,
+                answer,
+                home: home.clone(),
+            };
+            self.after(delay_ms, outcome);
         }
     }
 }
