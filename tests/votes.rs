@@ -241,6 +241,7 @@ impl World {
                     let (taken, pairs, taken_ms) =
                         self.taken.swap_remove(batch.index(self.taken.len()));
                     self.votes.give_back(&taken, self.now_ms);
+                    self.clock_ms = self.clock_ms.max(self.now_ms);
                     self.model.give_back(&pairs, taken_ms);
                 }
                 Ok(())
