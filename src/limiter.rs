@@ -275,12 +275,12 @@ mod tests {
         fn allows(&self, things: u64, rate: Rate, now_us: u64) -> bool {
             let (one_us, at_once) = (rate.one_us(), rate.at_once());
             let mut done = things;
-            let spans = self.0.iter().rev().map(|(at_us, things)| {
+            let mut spans = self.0.iter().rev().map(|(at_us, things)| {
                 done += things;
                 // In microseconds of what comes back, so that nothing is rounded.
                 done * one_us <= at_once * one_us + (now_us - at_us)
             });
-            things <= at_once && spans.fold(true, |all, holds| all && holds)
+            things <= at_once && spans.all(|holds| holds)
         }
     }
 

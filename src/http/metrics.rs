@@ -26,159 +26,56 @@ pub struct Figures<'a> {
 /// A metric: name, what it says, where it is found. A name that ends in `_total` is a counter.
 type Metric<T, V = u64> = (&'static str, &'static str, fn(&T) -> V);
 
-const OF_SHARDS: [Metric<ShardMetrics>; 18] = [
-    (
-        "plays_total",
-        "Plays counted, each as often as its count says.",
-        |m| m.counted.plays,
-    ),
-    ("batches_total", "Batches made durable and counted.", |m| {
-        m.batches
-    }),
-    (
-        "repeated_batches_total",
-        "Batches that had been counted before.",
-        |m| m.repeated_batches,
-    ),
-    (
-        "busy_batches_total",
-        "Batches that were told to come back.",
-        |m| m.busy_batches,
-    ),
-    ("rows_written_total", "Rows written, as billed.", |m| {
-        m.rows_written
-    }),
-    ("pushes_total", "Pushes that the global object took.", |m| {
-        m.pushes
-    }),
-    ("pushed_bytes_total", "Bytes of these.", |m| m.pushed_bytes),
-    ("failed_pushes_total", "Pushes that it did not take.", |m| {
-        m.failed_pushes
-    }),
-    (
-        "charts_asked_total",
-        "Leaderboards that the global object was asked for.",
-        |m| m.charts_asked,
-    ),
-    (
-        "state_loads_total",
-        "How often the state was read from storage: once a start, and after errors.",
-        |m| m.loads,
-    ),
-    ("damaged_rows", "Stored rows that cannot be read.", |m| {
-        m.damaged_rows
-    }),
-    ("waiting_batches", "Batches that wait for a commit.", |m| {
-        m.waiting_batches
-    }),
-    ("open_panes", "Panes that take plays.", |m| m.open_panes),
-    (
-        "outbox_panes",
-        "Sealed panes that the global object has not consumed.",
-        |m| m.outbox_panes,
-    ),
-    ("outbox_bytes", "Bytes of these.", |m| m.outbox_bytes),
-    (
-        "outbox_age_seconds",
-        "Since the oldest of these was sealed.",
-        |m| m.outbox_age_ms / 1_000,
-    ),
-    (
-        "remembered_batches",
-        "Fingerprints of batches, against repeats.",
-        |m| m.remembered_batches,
-    ),
-    (
-        "shard_started_seconds",
-        "When the object started: another value is a restart.",
-        |m| m.started_ms / 1_000,
-    ),
-];
+/// A table of metrics, a line each.
+macro_rules! metrics {
+    ($table:ident: $of:ty; $($name:literal, $help:literal, $value:expr;)*) => {
+        const $table: &[Metric<$of>] = &[$(($name, $help, $value)),*];
+    };
+}
 
-const OF_GLOBAL: [Metric<GlobalMetrics>; 18] = [
-    (
-        "global_rows_written_total",
-        "Rows written, as billed.",
-        |m| m.rows_written,
-    ),
-    (
-        "global_folds_total",
-        "How often what was pending went into the ladders.",
-        |m| m.folds,
-    ),
-    (
-        "global_folded_panes_total",
-        "Rows of ladders that this wrote.",
-        |m| m.folded_panes,
-    ),
-    (
-        "global_gaps_total",
-        "Sealed panes that no shard could send any more: lost.",
-        |m| m.gaps,
-    ),
-    ("global_pushes_total", "Pushes of shards.", |m| m.pushes),
-    (
-        "global_refused_pushes_total",
-        "Pushes that were refused.",
-        |m| m.refused_pushes,
-    ),
-    (
-        "global_charts_total",
-        "Leaderboards that were asked for.",
-        |m| m.charts,
-    ),
-    (
-        "global_refused_charts_total",
-        "Those that had no turn.",
-        |m| m.refused_charts,
-    ),
-    (
-        "global_reading_milliseconds_total",
-        "What charts, pages and lists of regions were charged, by what was read and merged.",
-        |m| m.reading_ms,
-    ),
-    (
-        "global_state_loads_total",
-        "How often the state was read from storage: once a start, and after errors.",
-        |m| m.loads,
-    ),
-    (
-        "global_damaged_rows",
-        "Stored rows that cannot be read.",
-        |m| m.damaged_rows,
-    ),
-    (
-        "global_damaged_regions",
-        "Regions whose pushes are refused, as their offsets cannot be read.",
-        |m| m.damaged_regions,
-    ),
-    (
-        "global_pending_bytes",
-        "What was taken and is not folded yet.",
-        |m| m.pending_bytes,
-    ),
-    (
-        "global_stored_bytes",
-        "Bytes of the database of the global object.",
-        |m| m.stored_bytes,
-    ),
-    ("global_catalog_posts", "Posts of the catalog.", |m| {
-        m.catalog_posts
-    }),
-    ("global_catalog_bytes", "Bytes of these.", |m| {
-        m.catalog_bytes
-    }),
-    (
-        "global_shards_told",
-        "Shards that have told their figures since it started; 256 of them are shown.",
-        |m| m.shards_told,
-    ),
-    (
-        "global_started_seconds",
-        "When the object started: another value is a restart.",
-        |m| m.started_ms / 1_000,
-    ),
-];
+metrics! {
+    OF_SHARDS: ShardMetrics;
+    "plays_total", "Plays counted, each as often as its count says.", |m| m.counted.plays;
+    "batches_total", "Batches made durable and counted.", |m| m.batches;
+    "repeated_batches_total", "Batches that had been counted before.", |m| m.repeated_batches;
+    "busy_batches_total", "Batches that were told to come back.", |m| m.busy_batches;
+    "rows_written_total", "Rows written, as billed.", |m| m.rows_written;
+    "pushes_total", "Pushes that the global object took.", |m| m.pushes;
+    "pushed_bytes_total", "Bytes of these.", |m| m.pushed_bytes;
+    "failed_pushes_total", "Pushes that it did not take.", |m| m.failed_pushes;
+    "charts_asked_total", "Leaderboards that the global object was asked for.", |m| m.charts_asked;
+    "state_loads_total", "How often the state was read from storage: once a start, and after errors.", |m| m.loads;
+    "damaged_rows", "Stored rows that cannot be read.", |m| m.damaged_rows;
+    "waiting_batches", "Batches that wait for a commit.", |m| m.waiting_batches;
+    "open_panes", "Panes that take plays.", |m| m.open_panes;
+    "outbox_panes", "Sealed panes that the global object has not consumed.", |m| m.outbox_panes;
+    "outbox_bytes", "Bytes of these.", |m| m.outbox_bytes;
+    "outbox_age_seconds", "Since the oldest of these was sealed.", |m| m.outbox_age_ms / 1_000;
+    "remembered_batches", "Fingerprints of batches, against repeats.", |m| m.remembered_batches;
+    "shard_started_seconds", "When the object started: another value is a restart.", |m| m.started_ms / 1_000;
+}
+
+metrics! {
+    OF_GLOBAL: GlobalMetrics;
+    "global_rows_written_total", "Rows written, as billed.", |m| m.rows_written;
+    "global_folds_total", "How often what was pending went into the ladders.", |m| m.folds;
+    "global_folded_panes_total", "Rows of ladders that this wrote.", |m| m.folded_panes;
+    "global_gaps_total", "Sealed panes that no shard could send any more: lost.", |m| m.gaps;
+    "global_pushes_total", "Pushes of shards.", |m| m.pushes;
+    "global_refused_pushes_total", "Pushes that were refused.", |m| m.refused_pushes;
+    "global_charts_total", "Leaderboards that were asked for.", |m| m.charts;
+    "global_refused_charts_total", "Those that had no turn.", |m| m.refused_charts;
+    "global_reading_milliseconds_total", "What charts, pages and lists of regions were charged, by what was read and merged.", |m| m.reading_ms;
+    "global_state_loads_total", "How often the state was read from storage: once a start, and after errors.", |m| m.loads;
+    "global_damaged_rows", "Stored rows that cannot be read.", |m| m.damaged_rows;
+    "global_damaged_regions", "Regions whose pushes are refused, as their offsets cannot be read.", |m| m.damaged_regions;
+    "global_pending_bytes", "What was taken and is not folded yet.", |m| m.pending_bytes;
+    "global_stored_bytes", "Bytes of the database of the global object.", |m| m.stored_bytes;
+    "global_catalog_posts", "Posts of the catalog.", |m| m.catalog_posts;
+    "global_catalog_bytes", "Bytes of these.", |m| m.catalog_bytes;
+    "global_shards_told", "Shards that have told their figures since it started; 256 of them are shown.", |m| m.shards_told;
+    "global_started_seconds", "When the object started: another value is a restart.", |m| m.started_ms / 1_000;
+}
 
 /// A shard's figures, and how old they are.
 struct Shard<'a> {

@@ -16,15 +16,15 @@ pub struct Problem {
     /// What is wrong, and what to do.
     pub detail: String,
     pub headers: Vec<(&'static str, String)>,
-    /// Further members of the body.
-    pub more: Map<String, Value>,
+    /// Further members of the body: few problems have any.
+    pub more: Box<Map<String, Value>>,
     /// What led to it: for the operator's log, not for the reader.
     pub cause: Option<String>,
 }
 
 impl Problem {
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
-        let (detail, more) = (detail.into(), Map::new());
+        let (detail, more) = (detail.into(), Box::default());
         Problem {
             status,
             code,
@@ -103,7 +103,7 @@ impl Problem {
             "code": self.code,
         });
         if let Value::Object(members) = &mut body {
-            members.extend(self.more.clone());
+            members.extend((*self.more).clone());
         }
         body
     }
