@@ -150,7 +150,7 @@ fn a_catalog_decides_at_once_which_posts_show_and_hiding_makes_no_catalog() {
     ] {
         world
             .global
-            .put_posts(&world.storage, &[patch.clone()])
+            .put_posts(&world.storage, std::slice::from_ref(&patch))
             .unwrap();
         assert_eq!(all(&world), shown, "{patch:?}");
         world.global = Global::load(&world.storage, &[], SEED).unwrap();

@@ -115,11 +115,11 @@ describe("behind a proxy", () => {
     const chart = (address) => ask(service, "GET", "/top-posts?timeframe=24h", { headers: { "x-forwarded-for": `198.51.100.9, ${address}` } });
     for (const address of ["192.0.2.30", "192.0.2.31"]) {
       const statuses = [];
+      const started = performance.now();
       for (let time = 0; time < 2 * LIMIT + 20; time++) statuses.push((await chart(address)).status);
-      // A sliding minute lets twice the limit through at most.
+      const backSince = ((performance.now() - started) * LIMIT) / 60_000;
       const served = statuses.filter((status) => status === 200).length;
-      assert.ok(served >= LIMIT && served <= 2 * LIMIT, `${address}: ${statuses}`);
-      assert.ok(statuses.slice(2 * LIMIT).every((status) => status === 429), `${address}: ${statuses}`);
+      assert.ok(served >= LIMIT && served <= LIMIT + backSince + 1, `${address}: ${statuses}`);
     }
     const repeated = (await service.readMetrics()).get('hitparade_charts_total{from="door"}');
     assert.ok(repeated > LIMIT, `${repeated} from the door`);
