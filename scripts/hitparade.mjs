@@ -11,8 +11,9 @@ const USAGE = `usage: hitparade [COMMAND] [OPTIONS]
   init     a folder for an installation of your own: settings, a page, all that is uploaded
   serve    the service on this machine
   deploy   the service on Cloudflare
+  send     plays from logs, files and pipes, each counted once
   export   everything that an installation keeps, into a file
-  import   such a file into another installation
+  import   such a file into another installation; or the views that another system counted
   backup   a copy of an installation that runs, or of what \`serve\` stored
   restore  puts it back
 
@@ -23,6 +24,7 @@ const COMMANDS = {
   init: () => import("./init.mjs"),
   serve: () => import("./serve.mjs"),
   deploy: () => import("./deploy.mjs"),
+  send: () => import("./send.mjs"),
   export: () => import("./export.mjs"),
   import: () => import("./import.mjs"),
   backup: () => import("./backup.mjs"),

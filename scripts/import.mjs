@@ -5,19 +5,22 @@ import { sendUntilDone } from "./lib/client.mjs";
 import { adminOf } from "./lib/installation.mjs";
 import { readOptions } from "./lib/options.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
+import { importFrom } from "./lib/send/command.mjs";
 
 const USAGE = `usage: npm run import -- --file FILE [--url http://127.0.0.1:8787]
 
   --file FILE  what \`npm run export\` wrote
   --url URL    the installation; ADMIN_TOKEN is taken from the environment or from .dev.vars
 
-Broken off, it may be started again: what was taken is not taken twice.`;
+Broken off, it may be started again: what was taken is not taken twice.
+What another system counted: --from plausible|matomo|goatcounter|csv, of which --from csv --help tells more.`;
 
 /** The service takes 8 MiB and 10,000 lines at once. */
 const MAX_BYTES = 4 << 20;
 const MAX_LINES = 5_000;
 
 await runMain(async () => {
+  if (process.argv.some((word) => word === "--from" || word.startsWith("--from="))) return importFrom();
   const options = readOptions(USAGE, { url: "http://127.0.0.1:8787", file: "" });
   if (!options) return 0;
   const { values, refuse } = options;

@@ -1,4 +1,4 @@
-/** `npm run dev -- types`: TypeScript reads all JavaScript, as src, www and scripts each have to be read. */
+/** `npm run dev -- types`: TypeScript reads all JavaScript, as src, www, client and scripts each have to be read. */
 import { join } from "node:path";
 import { readOptions } from "./lib/options.mjs";
 import { NODE, TSC, ensureNpmPackages } from "./lib/npm-packages.mjs";
@@ -8,9 +8,9 @@ import { Advice, runMain, say } from "./lib/say.mjs";
 
 const USAGE = `usage: npm run dev -- types
 
-Checks the types of the JavaScript in src, www and scripts; each has a tsconfig.json.`;
+Checks the types of the JavaScript in src, www, client and scripts; each has a tsconfig.json.`;
 
-const FOLDERS = ["src/js", "www", "scripts"];
+const FOLDERS = ["src/js", "www", "client", "scripts"];
 
 await runMain(async () => {
   if (!readOptions(USAGE, {})) return 0;

@@ -1,0 +1,177 @@
+/** One event: a post (song, article, video) was played or viewed. The rules of each field: docs/api.md. */
+export interface Play {
+  /** 1 to 256 bytes. A whole number stands for its digits. */
+  post_id: string | number;
+  /** Only with the ingest token; without it, plays count where the request arrives. */
+  region_id?: string;
+  /** Milliseconds since 1970, or RFC 3339. Default: when `send` was called. */
+  timestamp?: number | string;
+  /** Default 1; more only with the ingest token. */
+  count?: number;
+}
+
+export interface Rejected {
+  /** Of the play, among those given to `send`. */
+  index: number;
+  /** A stable word, such as `bad_post_id`. */
+  code: string;
+  /** For people. */
+  detail: string;
+}
+
+export interface Options {
+  /** Makes the sender trusted: a server, an importer. Never in a page. */
+  ingestToken?: string;
+  /** Where charts need one. */
+  readToken?: string;
+  /** Instead of the global `fetch`. */
+  fetch?: typeof globalThis.fetch;
+  /** Instead of the global `WebSocket`, for `live`; where there is none (`null`), `live` looks every 5 s. */
+  WebSocket?: typeof globalThis.WebSocket | null;
+  /** Called before each wait for another attempt at sending, with why. */
+  onRetry?: (why: string) => void;
+}
+
+export interface Question {
+  /** A region's id. Default: `global`. */
+  region?: string;
+  /** `15m`, `1h`, `24h`, `7d`, `30d`, `all`, …. Default: `24h`. */
+  timeframe?: string;
+  window?: "tumbling";
+  from?: Date | string;
+  to?: Date | string;
+  /** Gives up. */
+  signal?: AbortSignal;
+}
+
+export interface ChartQuestion extends Question {
+  /** 1 to 1,000. Default: 10. */
+  k?: number;
+  sort?: "views" | "rising" | "distinctive";
+}
+
+export interface ListedPost {
+  rank: number;
+  previous_rank: number | null;
+  post_id: string;
+  author: string | null;
+  content: string | null;
+  url: string | null;
+  image: string | null;
+  view_count: number;
+  view_count_min: number;
+  view_count_max: number;
+  certain: boolean;
+}
+
+/** The answer of `GET /top-posts`. */
+export interface Chart {
+  board: string;
+  region: string;
+  timeframe: string;
+  sort: string;
+  window: { from: string; to: string };
+  as_of: string;
+  total_views: number;
+  unlisted_max: number;
+  top_posts: ListedPost[];
+}
+
+/** The answer of `GET /posts/{post_id}`. */
+export interface Post {
+  post_id: string;
+  author: string | null;
+  content: string | null;
+  url: string | null;
+  image: string | null;
+  timestamp: string | null;
+  hidden: boolean;
+  region: string;
+  timeframe: string;
+  window: { from: string; to: string };
+  view_count: number;
+  view_count_min: number;
+  view_count_max: number;
+  /** Null beyond 1,000. */
+  rank: number | null;
+  series: { from: string; to: string; view_count: number; view_count_min: number; view_count_max: number }[];
+  regions: { region_id: string; view_count: number; view_count_min: number; view_count_max: number }[];
+}
+
+/** An answer that is not the one that was asked for, or none. */
+export class HitparadeError extends Error {
+  /** Of the answer; 0 where there was none. */
+  status: number;
+  /**
+   * The stable word of the answer; or one of the client: `no_answer`, `closed`, `full`, and `too_old_to_repeat`
+   * where plays were sent again for 15 minutes without an answer: whether they were counted is not known.
+   */
+  code: string;
+}
+
+export class Hitparade {
+  /** @param url of the installation, such as `https://charts.example` */
+  constructor(url: string | URL, options?: Options);
+
+  /** A chart. Throws {@link HitparadeError}. */
+  topPosts(question?: ChartQuestion): Promise<Chart>;
+
+  /** One post; null where it was never played and is not in the catalog, or is hidden. Throws {@link HitparadeError}. */
+  post(id: string | number, question?: Question): Promise<Post | null>;
+
+  /**
+   * A chart now and whenever it has changed, by a socket or by looking every 5 s.
+   * @param onError told why a look failed; it goes on all the same
+   * @returns stops it
+   */
+  live(question: ChartQuestion, onChart: (chart: Chart) => void, onError?: (error: unknown) => void): () => void;
+
+  /**
+   * Sends plays, each counted once: they go out after a second, or when there are enough for a batch, and are sent again
+   * under the batch's name until there is an answer.
+   *
+   * At most 100,000 plays wait in a client; beyond that, the promise is rejected with `full`. What waits goes with the
+   * program: where it must not, `npx hitparade send` keeps it in a file.
+   * @returns when all of these are durable, or were rejected one by one
+   */
+  send(plays: Play | Play[]): Promise<{ accepted: number; rejected: Rejected[] }>;
+
+  /** Sends now what waits for others to go with. Resolves when nothing waits any more. */
+  flush(): Promise<void>;
+
+  /** As `flush`, for so long; then gives up, ends what is live, and takes nothing more. */
+  close(limits?: { withinMs?: number }): Promise<void>;
+}
+
+/** How long after its first attempt the service takes a batch again, in milliseconds. */
+export const HORIZON_MS: number;
+
+/** How long to wait after so many failures in a row (from 1), drawn by chance, in milliseconds. */
+export function retryInMs(failures: number): number;
+
+/** A batch that never changes any more. `send` makes them by itself; for senders that keep them elsewhere. */
+export interface SealedBatch {
+  /** 1 to 64 bytes; with `seq` the batch's name. */
+  client: string;
+  seq: number;
+  /** The sender's clock at the first attempt, in milliseconds; the same in each. */
+  sent: number;
+  /** What the last answer said when the batch was sealed. */
+  home?: string | null;
+  /** Or the array as JSON. */
+  plays: Play[] | string;
+}
+
+export type Answer =
+  | { outcome: "counted"; accepted: number; rejected: Rejected[]; repeated: boolean; home: string | null }
+  /** Send it again, with the same `sent`. `unheard`: nobody has heard of it yet, so that it was not counted for sure. */
+  | { outcome: "again"; status: number; code: string; why: string; afterMs: number; unheard: boolean; home: string | null }
+  /** Nothing of it was counted, and a repeat would be answered the same. */
+  | { outcome: "refused"; status: number; code: string; why: string; rejected: Rejected[]; home: string | null };
+
+/** One attempt at sending a sealed batch. Never throws. */
+export function attempt(
+  url: string,
+  batch: SealedBatch,
+  options?: { token?: string; fetch?: typeof globalThis.fetch; signal?: AbortSignal },
+): Promise<Answer>;

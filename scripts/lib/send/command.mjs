@@ -1,0 +1,250 @@
+/** `hitparade send`, and what `hitparade import --from` does with its files. */
+import { createReadStream, fstatSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { numberOption, readOptions } from "../options.mjs";
+import { Advice, say } from "../say.mjs";
+import { newestOf, readSettings, workerVariables } from "../variables.mjs";
+import { PATTERN_HELP } from "./address.mjs";
+import { Delivery } from "./deliver.mjs";
+import { Follow } from "./follow.mjs";
+import { Lines, unpacked } from "./lines.mjs";
+import { LeftOut, pump, takerOf } from "./pump.mjs";
+import { Preview } from "./preview.mjs";
+import { Progress } from "./progress.mjs";
+import { READERS, kcatOffset } from "./readers.mjs";
+import { Spool } from "./spool.mjs";
+
+/** An input that can be read again needs no more than what keeps the connections busy. */
+const WAITING_BATCHES = 8;
+/** What cannot be read again waits in the spool: a day of 100 plays/s. */
+const MAX_SPOOL_BYTES = 1 << 30;
+/** After SIGTERM: what is not answered by then is sent at the next start. */
+const END_MS = 10_000;
+const MAX_CONNECTIONS = 32;
+
+const SHARED = `  --url URL         the installation (http://127.0.0.1:8787); INGEST_TOKEN is taken from the environment or from .dev.vars
+  --region ID       of plays that name none; without it they count where this machine is
+  --post PATTERN    which part of an address is the post's id:
+${PATTERN_HELP}
+  --columns NAMES   where the fields have other names: post_id=slug,timestamp=date
+  --dates dmy|mdy   what 1/2/2026 means; without it such a line is left out
+  --encoding NAME   if not utf-8, such as latin1; UTF-16 and gzip are recognised
+  --spool DIR       where batches wait, and how far the input was read
+  --connections N   batches at a time (4)
+  --dry-run         shows what would come in, and sends nothing`;
+
+const USAGE = `usage: … | npx hitparade send [--url URL] [--region ID] [--from FORM]
+
+Reads plays from standard input and sends them until they are counted, each once, also when it is killed and
+started again: what was read before is passed over (docs/ingest.md).
+
+  --from FORM       ndjson (default), csv, access-log (nginx, Apache: common and combined), cloudfront, kcat (-J)
+  --follow FILE     instead of standard input: this file as it grows, also when it is rotated
+  --stream          each start brings other lines: none is passed over
+  --confirm         as --stream; says OK for each line once it is on disk (omprog of rsyslog)
+  --status CODES    of requests that count in logs (200)
+  --bots no|count   requests of programs in logs, by their agent: left out (default), or counted
+  --where           only prints from where \`kcat -o\` has to read, by the spool
+${SHARED}`;
+
+const IMPORT_USAGE = `usage: npx hitparade import --from plausible|matomo|goatcounter|csv --file FILE [--url URL] [--region ID]
+
+Brings the views of another system along, at their days. Broken off, it may be started again: what was taken is not
+taken twice (docs/ingest.md).
+
+  --file FILE       what the other system exported
+  --bots no|count   those that GoatCounter saw: left out (default), or counted
+${SHARED}`;
+
+const DEFAULTS = {
+  url: "http://127.0.0.1:8787",
+  region: "",
+  from: "",
+  post: "",
+  columns: "",
+  dates: "",
+  encoding: "utf-8",
+  spool: "",
+  connections: "4",
+  bots: "no",
+  "dry-run": false,
+};
+const STREAMS = ["ndjson", "csv", "access-log", "cloudfront", "kcat"];
+const FILES = ["plausible", "matomo", "goatcounter", "csv"];
+
+/** `hitparade send` @returns {Promise<number>} the exit code */
+export async function send() {
+  const options = readOptions(USAGE, {
+    ...DEFAULTS,
+    from: "ndjson",
+    status: "200",
+    follow: "",
+    stream: false,
+    confirm: false,
+    where: false,
+  });
+  if (!options) return 0;
+  const { values, refuse } = options;
+  if (!STREAMS.includes(values.from)) refuse(`--from ${values.from}: one of ${STREAMS.join(", ")}.`);
+  const spool = resolve(values.spool || join(".hitparade", "send"));
+  if (values.where) {
+    const opened = new Spool(spool, addressOf(values.url, refuse));
+    process.stdout.write(`${kcatOffset(opened.place?.reader)}\n`);
+    opened.release();
+    return 0;
+  }
+  if (!values.follow && process.stdin.isTTY) refuse("Nothing is piped in.");
+  if (values.follow && (values.stream || values.confirm)) refuse("--follow knows what it has read: without --stream or --confirm.");
+  return work(values, refuse, {
+    spool,
+    input: values.follow ? null : process.stdin,
+    isStream: values.stream || values.confirm || values.from === "kcat",
+    isFile: !values.follow && fstatSync(0).isFile(),
+  });
+}
+
+/** `hitparade import --from` @returns {Promise<number>} the exit code */
+export async function importFrom() {
+  const options = readOptions(IMPORT_USAGE, { ...DEFAULTS, file: "", status: "200", follow: "" });
+  if (!options) return 0;
+  const { values, refuse } = options;
+  if (!FILES.includes(values.from)) refuse(`--from ${values.from}: one of ${FILES.join(", ")}.`);
+  const file = values.file || refuse("--file needs the name of a file.");
+  if (!statSync(file, { throwIfNoEntry: false })?.isFile()) throw new Advice(`${file} is no file.`);
+  const spool = resolve(values.spool || `${file}.sending`);
+  return work(values, refuse, { spool, input: createReadStream(file, { highWaterMark: 1 << 18 }), isStream: false, isFile: true });
+}
+
+/** @param {string} url @param {(why: string) => never} refuse */
+function addressOf(url, refuse) {
+  try {
+    const { origin, pathname, protocol } = new URL(url);
+    if (/^https?:$/.test(protocol)) return origin + pathname.replace(/\/+$/, "");
+  } catch {}
+  return refuse(`--url ${url}: the address of an installation is needed, such as http://127.0.0.1:8787.`);
+}
+
+async function work(values, refuse, { spool: folder, input, isStream, isFile }) {
+  const url = addressOf(values.url, refuse);
+  const connections = numberOption("connections", values.connections, { min: 1, max: MAX_CONNECTIONS }, refuse);
+  for (const [name, allowed] of Object.entries({ bots: ["no", "count"], dates: ["", "dmy", "mdy"] })) {
+    if (!allowed.includes(values[name])) refuse(`--${name} ${values[name]}: ${allowed.filter(Boolean).join(" or ")}.`);
+  }
+  const encoding = encodingOf(values.encoding, refuse);
+  const reader = READERS[values.from](values, refuse);
+  const leftOut = new LeftOut();
+  const take = takerOf({ reader, encoding, region: values.region, leftOut });
+  if (values["dry-run"]) return preview(input ?? createReadStream(values.follow), take, leftOut);
+
+  const token = workerVariables(readSettings([])).INGEST_TOKEN;
+  if (!token) throw new Advice("INGEST_TOKEN is needed.", "Put it into the environment or into .dev.vars.");
+  const stop = stopOnSignals();
+  const spool = new Spool(folder, url);
+  const progress = new Progress(() => inWords());
+  const delivery = new Delivery(spool, { url, token: newestOf(token), connections, tell: (text) => progress.say(text) });
+  const read = { lines: 0, plays: 0 };
+  const inWords = () => {
+    const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);
+    return `${read.lines} lines read, ${delivery.counts.accepted} plays counted${waiting ? `, ${waiting} wait` : ""}${delivery.trouble ? ` (${delivery.trouble})` : ""}`;
+  };
+  try {
+    const before = spool.waiting.reduce((sum, { count }) => sum + count, 0);
+    if (before > 0) progress.say(`▸ ${before} plays wait in ${folder} from before`);
+    delivery.wake();
+    const source = input ? new Lines(unpacked(input)) : new Follow(values.follow, { stop, tell: (text) => progress.say(text) });
+    if (!isStream && spool.place?.input) {
+      const found = await Promise.race([source.passOver(spool.place.input), aborted(stop)]);
+      if (found === "again") reader.state = spool.place.reader;
+      if (found === "again" || found === "short")
+        progress.say(`▸ what was read of this input before is passed over (${spool.place.input.bytes} bytes)`);
+      if (found === "short") return await finish();
+    } else if (values.from === "kcat") reader.state = spool.place?.reader ?? {};
+    /** @type {unknown} */
+    let trouble;
+    await pump({
+      source,
+      take,
+      reader,
+      spool,
+      delivery,
+      canRepeat: !isStream,
+      knowsPlaces: values.from === "kcat",
+      isFile,
+      confirm: values.confirm ? (text) => void process.stdout.write(`${text}\n`) : null,
+      mostWaiting: isStream ? Infinity : WAITING_BATCHES,
+      mostWaitingBytes: MAX_SPOOL_BYTES,
+      stop,
+      read,
+    }).catch((error) => {
+      if (delivery.error) throw error;
+      trouble = error;
+    });
+    // What was read before is sent all the same.
+    const code = await finish();
+    if (trouble) throw trouble;
+    return code;
+  } finally {
+    await delivery.stop();
+    progress.end();
+    spool.release();
+    input?.destroy();
+  }
+
+  async function finish() {
+    await Promise.race([delivery.room(1), aborted(stop)]);
+    // While nobody answers, there is nothing to wait for.
+    const over = AbortSignal.timeout(END_MS);
+    while (stop.aborted && spool.waiting.length > 0 && !delivery.trouble && !over.aborted)
+      await Promise.race([delivery.changed(), sleep(100)]);
+    await delivery.stop();
+    progress.end();
+    return report({ url, folder, read, delivery, spool, leftOut });
+  }
+}
+
+/** @param {AbortSignal} signal @returns {Promise<"stop">} */
+const aborted = (signal) =>
+  new Promise((done) => (signal.aborted ? done("stop") : signal.addEventListener("abort", () => done("stop"), { once: true })));
+
+/** The first SIGTERM or SIGINT ends it cleanly, the second at once. */
+function stopOnSignals() {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"]) {
+    process.on(signal, () => {
+      if (stop.signal.aborted) process.exit(1);
+      stop.abort();
+    });
+  }
+  // Whoever read the progress is gone; the plays are not.
+  process.stderr.on("error", () => {});
+  process.stdout.on("error", () => stop.abort());
+  return stop.signal;
+}
+
+function encodingOf(name, refuse) {
+  try {
+    return new TextDecoder(name).encoding;
+  } catch {
+    return refuse(`--encoding ${name}: there is no such encoding.`);
+  }
+}
+
+function report({ url, folder, read, delivery, spool, leftOut }) {
+  const { accepted, repeated, rejected, inDoubt, refused } = delivery.counts;
+  say(`${url}: ${accepted} plays counted, of ${read.lines} lines${repeated ? ` (${repeated} of them had been counted already)` : ""}.`);
+  for (const line of leftOut.inWords()) say(line);
+  for (const [code, times] of rejected) say(`! ${times} plays were rejected: ${code} (${join(folder, "rejected.ndjson")})`);
+  if (inDoubt + refused > 0) say(`! ${inDoubt + refused} plays were set aside: ${delivery.setAside.join(", ")}`);
+  const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);
+  if (waiting > 0) say(`▸ ${waiting} plays wait in ${folder}: the next start sends them`);
+  return rejected.size > 0 || inDoubt + refused > 0 ? 1 : 0;
+}
+
+async function preview(input, take, leftOut) {
+  const found = new Preview();
+  const lines = new Lines(unpacked(input));
+  for (let some; (some = await lines.next(0));) for (const line of some) for (const play of take(line).plays) found.add(play);
+  for (const line of [...found.inWords(), ...leftOut.inWords()]) say(line);
+  return 0;
+}

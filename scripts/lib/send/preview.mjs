@@ -1,0 +1,41 @@
+/** What would come in: for `--dry-run`. */
+const MOST_POSTS = 100_000;
+const SHOWN = 10;
+/** The service takes no older ones, with the token (MAX_AGE_TRUSTED_MS). */
+const MAX_AGE_MS = 400 * 86_400_000;
+
+export class Preview {
+  #plays = 0;
+  #lines = 0;
+  #old = 0;
+  #from = Infinity;
+  #to = -Infinity;
+  /** @type {Map<string, number>} */
+  #posts = new Map();
+  #isFull = false;
+
+  /** @param {import("./readers.mjs").Play} play */
+  add({ post_id, count = 1, timestamp = Date.now() }) {
+    const ms = typeof timestamp === "number" ? timestamp : Date.parse(timestamp);
+    this.#lines++;
+    this.#plays += count;
+    if (ms < Date.now() - MAX_AGE_MS) this.#old += count;
+    this.#from = Math.min(this.#from, ms);
+    this.#to = Math.max(this.#to, ms);
+    const id = String(post_id);
+    if (this.#posts.size < MOST_POSTS || this.#posts.has(id)) this.#posts.set(id, (this.#posts.get(id) ?? 0) + count);
+    else this.#isFull = true;
+  }
+
+  /** @returns {string[]} */
+  inWords() {
+    if (this.#lines === 0) return ["No plays would come in."];
+    const time = (/** @type {number} */ ms) => (Number.isFinite(ms) ? new Date(ms).toISOString() : "an unknown time");
+    const top = [...this.#posts].sort(([, a], [, b]) => b - a).slice(0, SHOWN);
+    return [
+      `${this.#plays} plays of ${this.#isFull ? "over " : ""}${this.#posts.size} posts would come in, from ${time(this.#from)} to ${time(this.#to)}:`,
+      ...top.map(([id, count]) => `  ${String(count).padStart(10)}  ${id}`),
+      ...(this.#old > 0 ? [`! ${this.#old} of them are over 400 days old: the service refuses those`] : []),
+    ];
+  }
+}

@@ -1,0 +1,317 @@
+/**
+ * Batches that wait for an answer, in a folder: what is in it survives the program, at any moment.
+ *
+ * | file | what |
+ * |---|---|
+ * | `state.json` | how far the input was read, the home that was learned last, the number of the next batch |
+ * | `0000000042.batch` | a sealed batch: a line of what it is, a line of its plays. It never changes |
+ * | `0000000042.sent` | when it was tried first; there before anybody can have heard of the batch |
+ * | `open-0000000043` | lines that were confirmed and wait for a batch |
+ * | `in-doubt/`, `refused/` | batches that are not sent again, as NDJSON: see `send.mjs` |
+ * | `rejected.ndjson` | single plays that the service did not take, and why |
+ *
+ * A batch carries the place of the input after it; with its file the input has been read that far. A file is written
+ * aside, synced and renamed into its place. Cost: two small writes and two syncs a batch, of up to 10,000 plays.
+ */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { dirname, join } from "node:path";
+import { tryLock } from "../lock.mjs";
+import { Advice } from "../say.mjs";
+
+const VERSION = 1;
+/** What was rejected is kept to be looked at, not for good. */
+const MAX_REJECTED_BYTES = 16 << 20;
+
+/**
+ * @typedef {object} Batch
+ * @property {string} key its file's name without the ending
+ * @property {string} client its name
+ * @property {number} count of plays
+ * @property {number} bytes of them
+ * @property {string | null} home
+ * @property {number} sent milliseconds; 0 before the first attempt
+ */
+
+export class Spool {
+  #lock;
+  /** @type {any} */
+  #state;
+  #next = 1;
+  #rejectedBytes = 0;
+  /** In the order in which they were sealed. @type {Batch[]} */
+  waiting = [];
+  waitingBytes = 0;
+  /** The input's place after what was sealed last. @type {any} */
+  place = null;
+  /** @type {string | null} */
+  home = null;
+  /** Where confirmed lines go. @type {number | null} */
+  #open = null;
+
+  /**
+   * @param {string} folder made if need be
+   * @param {string} url of the installation that it is for
+   * @throws {Advice} it is in use, of another installation, or cannot be read
+   */
+  constructor(folder, url) {
+    this.folder = folder;
+    mkdirSync(folder, { recursive: true });
+    const held = tryLock(join(folder, "lock"));
+    if ("holder" in held) {
+      throw new Advice(`${folder} is in use by process ${held.holder}.`, "Two senders at a time need a --spool of their own each.");
+    }
+    this.#lock = held;
+    try {
+      this.#read(url);
+    } catch (error) {
+      held.release();
+      throw error;
+    }
+  }
+
+  #read(url) {
+    this.#state = this.#readState(url);
+    this.#readBatches();
+    const last = this.waiting[this.waiting.length - 1];
+    this.#next = Math.max(this.#state.next, last ? numberOf(last.key) + 1 : 1);
+    for (const name of readdirSync(this.folder)) {
+      // Its lines were sealed: the batch of its number is there, or was sent.
+      if (name.startsWith("open-") && Number(name.slice(5)) < this.#next) rmSync(this.#path(name));
+    }
+    this.home = this.#state.home;
+    if (last && numberOf(last.key) >= this.#state.next) this.place = this.#headOf(last.key).place;
+    else this.place = this.#state.place;
+    if (existsSync(this.#path("rejected.ndjson"))) this.#rejectedBytes = statSync(this.#path("rejected.ndjson")).size;
+  }
+
+  release() {
+    if (this.#open !== null) closeSync(this.#open);
+    this.#lock.release();
+  }
+
+  /** @param {string[]} names */
+  #path = (...names) => join(this.folder, ...names);
+
+  #readState(url) {
+    const none = { version: VERSION, url, next: 1, place: null, home: null };
+    if (!existsSync(this.#path("state.json"))) {
+      this.#write("state.json", JSON.stringify(none));
+      return none;
+    }
+    let state;
+    try {
+      state = JSON.parse(readFileSync(this.#path("state.json"), "utf8"));
+    } catch {
+      state = {};
+    }
+    if (state.version !== VERSION)
+      throw new Advice(
+        `${this.#path("state.json")} cannot be read by this version.`,
+        "Send with another --spool, or with the version that wrote it.",
+      );
+    if (state.url !== url) throw new Advice(`${this.folder} holds what was read for ${state.url}.`, `For ${url} take another --spool.`);
+    return state;
+  }
+
+  #readBatches() {
+    const names = readdirSync(this.folder);
+    const keys = names
+      .filter((name) => name.endsWith(".batch"))
+      .map((name) => name.slice(0, -6))
+      .sort();
+    for (const key of keys) {
+      // Halves of a batch that is still there were never sent.
+      if (keys.some((other) => key.startsWith(`${other}.`))) {
+        rmSync(this.#path(`${key}.batch`));
+        continue;
+      }
+      const { client, count, bytes, home } = this.#headOf(key);
+      const sent = names.includes(`${key}.sent`) ? Number(readFileSync(this.#path(`${key}.sent`), "utf8")) : 0;
+      this.#push({ key, client, count, bytes, home, sent });
+    }
+  }
+
+  #headOf(key) {
+    const text = readFileSync(this.#path(`${key}.batch`), "utf8");
+    return JSON.parse(text.slice(0, text.indexOf("\n")));
+  }
+
+  /** The plays of a batch, as a JSON array. @param {Batch} batch */
+  playsOf({ key }) {
+    const text = readFileSync(this.#path(`${key}.batch`), "utf8");
+    return text.slice(text.indexOf("\n") + 1);
+  }
+
+  #push(batch) {
+    this.waiting.push(batch);
+    this.waitingBytes += batch.bytes;
+  }
+
+  /**
+   * Makes a batch of plays. Its name is a hash of them and of their place: the same again where the same is read again.
+   * @param {string[]} plays each as JSON
+   * @param {any} place of the input after them
+   * @param {string} where what tells these plays from the same ones at another place
+   */
+  seal(plays, place, where) {
+    const key = keyOf(this.#next++);
+    const text = `[${plays.join(",")}]`;
+    this.#writeBatch(key, { client: nameOf(where, text), count: plays.length, place }, text);
+    this.place = place;
+    if (this.#open !== null) closeSync(this.#open);
+    this.#open = null;
+    rmSync(this.#path(`open-${key}`), { force: true });
+  }
+
+  #writeBatch(key, head, text) {
+    const whole = { ...head, bytes: Buffer.byteLength(text), home: this.home };
+    this.#write(`${key}.batch`, `${JSON.stringify(whole)}\n${text}`);
+    this.#push({ key, client: whole.client, count: whole.count, bytes: whole.bytes, home: whole.home, sent: 0 });
+  }
+
+  /** Before the first attempt: from now on somebody may have heard of it. @param {Batch} batch */
+  begin(batch) {
+    batch.sent = Date.now();
+    this.#write(`${batch.key}.sent`, String(batch.sent));
+  }
+
+  /** Nobody has heard of it, after all. @param {Batch} batch */
+  forgetAttempt(batch) {
+    batch.sent = 0;
+    rmSync(this.#path(`${batch.key}.sent`), { force: true });
+  }
+
+  /** It was answered for good. @param {Batch} batch */
+  done(batch) {
+    // First what it says of the input, then it goes.
+    if (numberOf(batch.key) >= this.#state.next || this.home !== this.#state.home) this.#saveState();
+    this.#remove(batch);
+  }
+
+  #saveState() {
+    this.#state = { ...this.#state, next: this.#next, place: this.place, home: this.home };
+    this.#write("state.json", JSON.stringify(this.#state));
+  }
+
+  #remove(batch) {
+    rmSync(this.#path(`${batch.key}.batch`), { force: true });
+    rmSync(this.#path(`${batch.key}.sent`), { force: true });
+    this.waiting.splice(this.waiting.indexOf(batch), 1);
+    this.waitingBytes -= batch.bytes;
+  }
+
+  /** Another name for a batch of which nothing was counted. @param {Batch} batch */
+  rename(batch) {
+    const { place, count } = this.#headOf(batch.key);
+    const text = this.playsOf(batch);
+    const client = nameOf(randomBytes(16).toString("hex"), text);
+    this.#write(`${batch.key}.batch`, `${JSON.stringify({ client, count, place, bytes: batch.bytes, home: batch.home })}\n${text}`);
+    this.forgetAttempt(batch);
+    batch.client = client;
+  }
+
+  /** Two halves in the place of a batch that was too large, and of which nothing was counted. @param {Batch} batch */
+  split(batch) {
+    const plays = JSON.parse(this.playsOf(batch)).map((play) => JSON.stringify(play));
+    const { place } = this.#headOf(batch.key);
+    const middle = plays.length >> 1;
+    const rest = this.waiting.splice(this.waiting.indexOf(batch));
+    for (const [half, part] of [
+      ["a", plays.slice(0, middle)],
+      ["b", plays.slice(middle)],
+    ]) {
+      const text = `[${part.join(",")}]`;
+      this.#writeBatch(`${batch.key}.${half}`, { client: nameOf(`${batch.client} ${half}`, text), count: part.length, place }, text);
+    }
+    this.waiting.push(...rest);
+    this.#remove(batch);
+  }
+
+  /** Keeps the plays of a batch that is not sent again. @param {Batch} batch @param {"in-doubt" | "refused"} why @returns {string} the file */
+  setAside(batch, why) {
+    mkdirSync(this.#path(why), { recursive: true });
+    const name = join(why, `${batch.key}.ndjson`);
+    this.#write(
+      name,
+      JSON.parse(this.playsOf(batch))
+        .map((play) => `${JSON.stringify(play)}\n`)
+        .join(""),
+    );
+    this.done(batch);
+    return this.#path(name);
+  }
+
+  /** @param {Batch} batch @param {{index: number, code: string, detail: string}[]} rejected */
+  keepRejected(batch, rejected) {
+    if (rejected.length === 0 || this.#rejectedBytes > MAX_REJECTED_BYTES) return;
+    const plays = JSON.parse(this.playsOf(batch));
+    const text = rejected.map(({ index, code, detail }) => `${JSON.stringify({ ...plays[index], code, detail })}\n`).join("");
+    this.#rejectedBytes += Buffer.byteLength(text);
+    const file = openSync(this.#path("rejected.ndjson"), "a");
+    writeSync(file, text);
+    closeSync(file);
+  }
+
+  /** A line that may be confirmed when this returns: it is on disk. @param {string} entry one line */
+  append(entry) {
+    if (this.#open === null) {
+      this.#open = openSync(this.#path(`open-${keyOf(this.#next)}`), "a");
+      syncFolder(this.folder);
+    }
+    writeSync(this.#open, `${entry}\n`);
+    fsyncSync(this.#open);
+  }
+
+  /** What was confirmed and not sealed. @returns {string[]} */
+  appended() {
+    const path = this.#path(`open-${keyOf(this.#next)}`);
+    if (!existsSync(path)) return [];
+    const entries = readFileSync(path, "utf8").split("\n");
+    // What stands behind the last line's end was not confirmed.
+    if (entries.pop() !== "") this.#write(`open-${keyOf(this.#next)}`, entries.map((entry) => `${entry}\n`).join(""));
+    return entries;
+  }
+
+  /** A file that is there as a whole, or not at all. */
+  #write(name, text) {
+    const path = this.#path(name);
+    const file = openSync(`${path}.new`, "w");
+    try {
+      // A large text may be written in parts.
+      const bytes = Buffer.from(text);
+      for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(`${path}.new`, path);
+    syncFolder(dirname(path));
+  }
+}
+
+/** So that a new name in it outlives the machine, too. @param {string} path */
+function syncFolder(path) {
+  const folder = openSync(path, "r");
+  fsyncSync(folder);
+  closeSync(folder);
+}
+
+/** @param {number} number so that names sort as numbers do */
+const keyOf = (number) => String(number).padStart(10, "0");
+/** @param {string} key of a batch, or of a part of it */
+const numberOf = (key) => Number(key.slice(0, 10));
+/** 43 letters: a client's name has 64 at most. @param {string} where @param {string} text */
+const nameOf = (where, text) => createHash("sha256").update(`${where}\n`).update(text).digest("base64url");

@@ -1,0 +1,696 @@
+/** `npx hitparade send` and `import --from`: what they read, and that each play is counted once whatever happens. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
+import { postOfAddress } from "../../scripts/lib/send/address.mjs";
+import { Lines, unpacked } from "../../scripts/lib/send/lines.mjs";
+import { READERS, kcatOffset } from "../../scripts/lib/send/readers.mjs";
+import { Spool } from "../../scripts/lib/send/spool.mjs";
+import { momentOf } from "../../scripts/lib/send/times.mjs";
+import { ROOT } from "../../scripts/lib/paths.mjs";
+import { INGEST_TOKEN, Model, Service, eventually, randomNumbers } from "./harness.mjs";
+
+const refuse = (why) => {
+  throw new Error(why);
+};
+const OPTIONS = { post: "/songs/{post}", status: "200", bots: "no", columns: "", dates: "" };
+/** What a reader says of each line. */
+const read = (form, lines, options = {}) => {
+  const reader = READERS[form]({ ...OPTIONS, ...options }, refuse);
+  return lines.map((line) => reader.read(line));
+};
+const playsOf = (said) => said.flatMap((one) => one?.plays ?? []);
+const leftOutOf = (said) => said.flatMap((one) => one?.leftOut ?? []);
+const access = (
+  path,
+  { time = "26/Nov/2026:08:00:00 +0100", status = 200, method = "GET", rest = ' "-" "Mozilla/5.0 (X11; Linux x86_64)"' } = {},
+) => `203.0.113.7 - - [${time}] "${method} ${path} HTTP/1.1" ${status} 512${rest}`;
+
+describe("an address", () => {
+  const post = (pattern, address) => postOfAddress(pattern, refuse)(address);
+
+  test("is of one post, however often it is encoded", () => {
+    for (const address of [
+      "/songs/café",
+      "/songs/caf%C3%A9",
+      "/songs/caf%25C3%25A9",
+      "/songs/caf%25C3%25A9/?ref=1#top",
+      "https://example.com/songs/caf%C3%A9",
+    ]) {
+      assert.equal(post("/songs/{post}", address), "café", address);
+    }
+    assert.equal(post("/songs/{post}", "/songs/100%"), "100%");
+    assert.equal(post("/songs/{post}", "/songs/%E9"), "%E9");
+  });
+
+  test("is read by its pattern", () => {
+    assert.equal(post("/songs/{post}/stream", "/songs/1/stream"), "1");
+    assert.equal(post("/songs/{post}/stream", "/songs/1"), null);
+    assert.equal(post("/songs/{post}", "/songs/1/stream"), null);
+    assert.equal(post("/*/posts/{post}", "/en/posts/7"), "7");
+    assert.equal(post("/blog/{post*}", "/blog/2026/11/a-title/"), "2026/11/a-title");
+    assert.equal(post("/blog/{post*}", "/blog"), null);
+    assert.equal(post("/watch?v={post}", "/watch?t=3&v=a%2Bb"), "a+b");
+    assert.equal(post("/watch?v={post}", "/watch"), null);
+    assert.equal(post("^/(?<post>\\d+)-", "/42-a-title"), "42");
+    for (const bad of ["songs/{post}", "/songs", "/{post}/{post}", "/{post*}/x", "^/(\\d+)", "^/(?<post>", "/w?v=1"]) {
+      assert.throws(() => postOfAddress(bad, refuse), undefined, bad);
+    }
+  });
+});
+
+test("times are read in every style, with their zones, and days as days", () => {
+  const at = (text, order) => {
+    const moment = momentOf(text, order);
+    return moment && new Date(moment.ms).toISOString();
+  };
+  for (const text of [
+    "26/Nov/2026:08:00:00 +0100",
+    "2026-11-26T07:00:00Z",
+    "2026-11-26 08:00:00+01:00",
+    "2026-11-26 07:00",
+    "1795676400",
+    "1795676400000",
+    "2026-11-26T02:30:00.000-0430",
+  ]) {
+    assert.equal(at(text), "2026-11-26T07:00:00.000Z", text);
+  }
+  for (const [text, order] of [["2026-11-06"], ["20261106"], ["6.11.2026"], ["06/11/2026", "dmy"], ["11/6/2026", "mdy"]]) {
+    assert.equal(at(text, order), "2026-11-06T12:00:00.000Z", text);
+  }
+  for (const text of ["06/11/2026", "2026-02-30", "2026-13-01", "yesterday", "", "2026-11-26T25:00:00Z", "12"])
+    assert.equal(at(text), null, text);
+});
+
+describe("a reader", () => {
+  test("of access logs takes both forms, and says what it leaves out", () => {
+    const said = read("access-log", [
+      access("/songs/1"),
+      access("/songs/1", { rest: "" }),
+      `example.com:443 ${access("/songs/%2531?a=%22")}`,
+      access("/songs/a\\x22b"),
+      access("/songs/2", { status: 404 }),
+      access("/songs/2", { method: "HEAD" }),
+      access("/about"),
+      access("/songs/2", { rest: ' "-" "Googlebot/2.1 (+http://www.google.com/bot.html)"' }),
+      access("/songs/2", { rest: ' "a \\" b" "curl/8.5.0"' }),
+      'garbage "',
+      "",
+    ]);
+    const timestamp = Date.parse("2026-11-26T07:00:00Z");
+    assert.deepEqual(
+      playsOf(said),
+      ["1", "1", "1", 'a"b'].map((post_id) => ({ post_id, timestamp })),
+    );
+    assert.deepEqual(leftOutOf(said), [
+      "another status than 200",
+      "another method than GET",
+      "an address of no post",
+      "a bot",
+      "a bot",
+      "no line of an access log",
+    ]);
+    assert.equal(playsOf(read("access-log", [access("/songs/2", { rest: ' "-" "curl/8.5.0"' })], { bots: "count" })).length, 1);
+  });
+
+  test("of CloudFront's logs goes by the names of the fields", () => {
+    const said = read("cloudfront", [
+      "#Version: 1.0",
+      "#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) cs-uri-query",
+      "2026-11-26\t07:00:00\tFRA2\t2390\t192.0.2.10\tGET\td.example\t/songs/caf%25C3%25A9\t200\t-\tMozilla/5.0%20(X11)\t-",
+      "2026-11-26\t07:00:01\tFRA2\t2390\t192.0.2.10\tGET\td.example\t/songs/b\t200\t-\tGooglebot/2.1\t-",
+      "2026-11-26\t07:00:01\tFRA2",
+    ]);
+    assert.deepEqual(playsOf(said), [{ post_id: "café", timestamp: Date.parse("2026-11-26T07:00:00Z") }]);
+    assert.deepEqual(leftOutOf(said), ["a bot", "another number of fields than #Fields names"]);
+  });
+
+  test("of NDJSON hands on what the service reads, and nothing else of a line", () => {
+    const said = read(
+      "ndjson",
+      ['{"slug":"a","ip":"203.0.113.7","count":2}', '{"plays":[{"slug":"b"}]}', "[1", '{"post_id":"c"}', "null"],
+      { columns: "post_id=slug" },
+    );
+    assert.deepEqual(playsOf(said), [{ post_id: "a", count: 2 }, { post_id: "b" }]);
+    assert.deepEqual(leftOutOf(said), ["not JSON", "no slug", "no slug"]);
+  });
+
+  test("of tables goes by the names of the columns, whatever separates them", () => {
+    const said = read("csv", [
+      '"plays";"post";"date"',
+      '3;"a ""b""; c";2026-11-06',
+      '1;"two',
+      'lines";6.11.2026',
+      "1;a;1/2/2026",
+      "x;a;2026-11-06",
+      "1;a",
+    ]);
+    const timestamp = Date.parse("2026-11-06T12:00:00Z");
+    assert.deepEqual(playsOf(said), [
+      { post_id: 'a "b"; c', timestamp, count: 3 },
+      { post_id: "two\nlines", timestamp },
+    ]);
+    assert.deepEqual(leftOutOf(said), [
+      "a date that could be two days: --dates dmy or mdy says which",
+      "a count that is no whole number",
+      "2 fields where the first line has 3",
+    ]);
+    assert.match(read("csv", ["a,b", "1,2"])[1].fatal, /no column `post_id`; its columns are a, b/);
+  });
+
+  test("of Kafka's messages passes over offsets that it has seen", () => {
+    const message = (partition, offset, payload, ts = 1_000 + offset) =>
+      JSON.stringify({ topic: "plays", partition, offset, tstype: "create", ts, payload });
+    const reader = READERS.kcat({ ...OPTIONS }, refuse);
+    reader.state = {};
+    const lines = [
+      message(0, 0, '{"post_id":"a"}'),
+      message(1, 0, '{"post_id":"b"}'),
+      message(0, 0, '{"post_id":"a"}'),
+      message(0, 4, '[{"post_id":"c"},{"post_id":"d"}]'),
+      message(0, 5, null),
+    ];
+    const said = lines.map((line) => reader.read(line));
+    assert.deepEqual(
+      playsOf(said).map(({ post_id }) => post_id),
+      ["a", "b", "c", "d"],
+    );
+    assert.deepEqual(leftOutOf(said), ["a message that was read before", "a message without a value"]);
+    assert.deepEqual(reader.state, { "plays/0": { next: 6, ts: 1_005 }, "plays/1": { next: 1, ts: 1_000 } });
+    assert.equal(kcatOffset(reader.state), "s@1000");
+    assert.equal(kcatOffset({}), "beginning");
+  });
+});
+
+describe("the exports of other systems", () => {
+  const day = Date.parse("2026-11-06T12:00:00Z");
+
+  test("of Plausible, by its names", () => {
+    const head = "date,hostname,page,visits,visitors,pageviews,total_scroll_depth";
+    const said = read("plausible", [head, "2026-11-06,example.com,/songs/a,3,3,5,0", "2026-11-06,example.com,/about,1,1,1,0"]);
+    assert.deepEqual(playsOf(said), [{ post_id: "a", timestamp: day, count: 5 }]);
+    assert.match(read("plausible", ["name,visitors,pageviews", "/a,1,1"])[1].fatal, /no column `date`.*imported_pages_/);
+  });
+
+  test("of Matomo, where folders are no pages", () => {
+    const head = "date,label,nb_visits,nb_hits,metadata_url,idsubdatatable";
+    const said = read("matomo", [
+      head,
+      "2026-11-06,songs,3,9,,4",
+      "2026-11-06,/a,3,5,https://example.com/songs/a,",
+      "2026-11-06,/songs/b,1,1,,",
+      "2026-11-06,Others,1,7,,",
+    ]);
+    assert.deepEqual(playsOf(said), [
+      { post_id: "a", timestamp: day, count: 5 },
+      { post_id: "b", timestamp: day },
+    ]);
+    assert.deepEqual(leftOutOf(said).length, 2);
+  });
+
+  test("of GoatCounter, without bots and events", () => {
+    const head = "2Path,Title,Event,UserAgent,Browser,System,Session,Bot,Referrer,Referrer scheme,Screen size,Location,FirstVisit,Date";
+    const row = (path, event, bot) => `${path},"A, title",${event},,Firefox,Linux,1,${bot},,,,DE,true,2026-11-06T10:00:00Z`;
+    const said = read("goatcounter", [head, row("/songs/a", "false", 0), row("/songs/a", "true", 0), row("/songs/a", "0", 5)]);
+    assert.deepEqual(playsOf(said), [{ post_id: "a", timestamp: Date.parse("2026-11-06T10:00:00Z") }]);
+    assert.deepEqual(leftOutOf(said), ["an event, not a view", "a bot"]);
+  });
+});
+
+describe("the lines of an input", () => {
+  /** @param {string | Buffer} bytes @param {number} size of a chunk */
+  async function* chunks(bytes, size) {
+    for (let at = 0; at < bytes.length; at += size) yield Buffer.from(bytes).subarray(at, at + size);
+  }
+  const all = async (bytes, size = 7) => {
+    const lines = new Lines(unpacked(chunks(bytes, size)));
+    const found = [];
+    for (let some; (some = await lines.next(found.at(-1)?.end ?? 0));) found.push(...some);
+    return found.map((line) => ({ ...line, bytes: line.bytes?.toString() }));
+  };
+
+  test("are the same packed, in UTF-16, and in chunks of any size", async () => {
+    const text = "a\r\nbé\n\nlast";
+    const expected = [
+      ["a\r", true],
+      ["bé", true],
+      ["", true],
+      ["last", false],
+    ];
+    const utf16 = Buffer.from(`\ufeff${text}`, "utf16le");
+    for (const bytes of [
+      Buffer.from(text),
+      gzipSync(text),
+      Buffer.concat([gzipSync("a\r\nb"), gzipSync("é\n\nlast")]),
+      utf16,
+      gzipSync(utf16),
+      Buffer.from(utf16).swap16(),
+    ]) {
+      for (const size of [1, 2, 3, 5, 1_000])
+        assert.deepEqual(
+          (await all(bytes, size)).map(({ bytes, whole }) => [bytes, whole]),
+          expected,
+        );
+    }
+    await assert.rejects(all(gzipSync("a\n".repeat(1_000)).subarray(0, 20)), /cannot be unpacked/);
+  });
+
+  test("are passed over up to any place, when the same input comes again, grown or not", async () => {
+    const random = randomNumbers(4711);
+    const text = Array.from({ length: 400 }, (_, index) => `${index} ${"x".repeat(random() * 60)}\n`).join("");
+    for (let round = 0; round < 60; round++) {
+      const first = new Lines(chunks(text, 1 + Math.floor(random() * 900)));
+      let end = 0;
+      let taken = 0;
+      let place;
+      // Places are asked for at any line, also such as are not the last ones that were given out.
+      for (let some; !place && (some = await first.next(end));) {
+        for (const line of some) {
+          taken++;
+          if (random() < 0.7) end = line.end;
+          if (end && random() < 0.02) place = first.placeAt(end);
+          if (place) break;
+        }
+      }
+      if (!place) continue;
+      const again = new Lines(chunks(`${text}grown\n`, 1 + Math.floor(random() * 900)));
+      assert.equal(await again.passOver(place), "again");
+      let rest = "";
+      for (let some, at = 0; (some = await again.next(at)); at = some.at(-1).end) for (const { bytes } of some) rest += `${bytes}\n`;
+      assert.equal(rest, `${text}grown\n`.slice(place.bytes));
+      assert.equal(await new Lines(chunks(`other ${text}`, 50)).passOver(place), "new");
+      assert.equal(await new Lines(chunks(text.slice(0, place.bytes - 1), 50)).passOver(place), "short");
+      if (place.bytes > 5_000)
+        await assert.rejects(new Lines(chunks(text.slice(0, 4_500) + text.slice(4_501), 50)).passOver(place), /another one further on/);
+      assert.ok(taken > 0);
+    }
+  });
+
+  test("that are too long are left out, the next ones are not", async () => {
+    const lines = await all(`a\n${"x".repeat(3 << 20)}\nb\n`, 65_536);
+    assert.deepEqual(
+      lines.map(({ bytes, whole }) => [bytes, whole]),
+      [
+        ["a", true],
+        [undefined, true],
+        ["b", true],
+      ],
+    );
+  });
+});
+
+test("a spool holds what was sealed, and the place after it, at every moment", () => {
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-spool-"));
+  try {
+    let spool = new Spool(folder, "http://a");
+    assert.throws(() => new Spool(folder, "http://a"), /is in use/);
+    spool.seal(['{"post_id":"a"}', '{"post_id":"b"}'], { input: 1 }, "x");
+    spool.home = "EU/4";
+    spool.seal(['{"post_id":"c"}'], { input: 2 }, "y");
+    spool.begin(spool.waiting[0]);
+    const names = spool.waiting.map(({ client }) => client);
+    spool.release();
+    assert.throws(() => new Spool(folder, "http://b"), /holds what was read for http:\/\/a/);
+
+    spool = new Spool(folder, "http://a");
+    assert.deepEqual(
+      spool.waiting.map(({ client }) => client),
+      names,
+    );
+    assert.deepEqual(
+      spool.waiting.map(({ home }) => home),
+      [null, "EU/4"],
+    );
+    assert.ok(spool.waiting[0].sent > 0 && spool.waiting[1].sent === 0);
+    assert.deepEqual(spool.place, { input: 2 });
+    // The later batch first: the earlier one stays.
+    spool.done(spool.waiting[1]);
+    spool.release();
+
+    spool = new Spool(folder, "http://a");
+    assert.deepEqual([spool.place, spool.waiting.length], [{ input: 2 }, 1]);
+    spool.split(spool.waiting[0]);
+    assert.deepEqual(
+      spool.waiting.map((batch) => spool.playsOf(batch)),
+      ['[{"post_id":"a"}]', '[{"post_id":"b"}]'],
+    );
+    for (const batch of [...spool.waiting]) spool.done(batch);
+    spool.release();
+    spool = new Spool(folder, "http://a");
+    assert.deepEqual([spool.place, spool.waiting.length], [{ input: 2 }, 0]);
+    // Confirmed lines are there until they are sealed, and half a line was not confirmed.
+    spool.append("one");
+    spool.release();
+    const [open] = readdirSync(folder).filter((name) => name.startsWith("open-"));
+    appendFileSync(join(folder, open), "tw");
+    spool = new Spool(folder, "http://a");
+    assert.deepEqual(spool.appended(), ["one"]);
+    spool.append("two");
+    assert.deepEqual(spool.appended(), ["one", "two"]);
+    spool.seal(['{"post_id":"d"}'], { input: 3 }, "z");
+    assert.deepEqual(spool.appended(), []);
+    spool.release();
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+/** The command. @param {string} url @param {string[]} words */
+function start(url, words, { cwd, program = "send", input = null } = {}) {
+  const child = spawn(process.execPath, [join(ROOT, "scripts", "hitparade.mjs"), program, "--url", url, ...words], {
+    cwd,
+    env: { ...process.env, INGEST_TOKEN },
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  let [said, out] = ["", ""];
+  child.stderr.on("data", (data) => (said += data));
+  child.stdout.on("data", (data) => (out += data));
+  child.stdin.on("error", () => {});
+  const ended = once(child, "close").then(([code]) => ({ code, said, out }));
+  if (input !== null) child.stdin.end(input);
+  return { child, ended, said: () => said, out: () => out };
+}
+
+describe("sending", { timeout: 300_000 }, () => {
+  /** @type {Service} */
+  let service;
+  let folder;
+  const model = new Model();
+  const lineOf = (play) => `${JSON.stringify(play)}\n`;
+  before(async () => {
+    service = await Service.start();
+    folder = mkdtempSync(join(tmpdir(), "hitparade-send-"));
+    front = createServer(async (request, response) => {
+      let body = "";
+      for await (const chunk of request) body += chunk;
+      const answer = await service.request(request.method, request.url, body || undefined, {
+        "content-type": "application/json",
+        authorization: request.headers.authorization ?? "",
+      });
+      const text = await answer.text();
+      const { accepted, repeated } = JSON.parse(text);
+      if (accepted && !repeated) for (const { post_id } of JSON.parse(body).plays) answered.set(post_id, (answered.get(post_id) ?? 0) + 1);
+      response.writeHead(answer.status, Object.fromEntries(answer.headers));
+      response.end(text);
+    });
+    await new Promise((done) => front.listen(0, "127.0.0.1", done));
+  });
+  after(async () => {
+    front.close();
+    rmSync(folder, { recursive: true, force: true });
+    await service?.dispose();
+  });
+  /** Between the sender and the service, for tests that wait for an answer: charts are some seconds later. */
+  let front;
+  const answered = new Map();
+  const isAnswered = (id, times) => eventually(async () => assert.equal(answered.get(id), times));
+  const send = (words, input, options = {}) => start(`http://127.0.0.1:${front.address().port}`, words, { cwd: folder, input, ...options });
+
+  test("counts each line once, though it was killed at any moment and started again, and the input has grown", async () => {
+    const plays = Array.from({ length: 60_000 }, (_, index) => ({
+      post_id: `post ${index % 97}`,
+      ...(index % 3 ? { region_id: "NA" } : {}),
+      timestamp: Date.now() - index,
+    }));
+    const text = plays.map(lineOf).join("");
+    const seed = Date.now();
+    const random = randomNumbers(seed);
+    for (let round = 0; round < 5; round++) {
+      // Each time some more of it is there.
+      const run = send(["--region", "EU"], text.slice(0, (text.length * (round + 1)) / 5));
+      await sleep(200 + random() * 500);
+      run.child.kill("SIGKILL");
+      await run.ended;
+    }
+    const last = await send(["--region", "EU"], text).ended;
+    assert.equal(last.code, 0, `seed ${seed}: ${last.said}`);
+    const again = await send(["--region", "EU"], text).ended;
+    assert.match(again.said, /: 0 plays counted, of 0 lines/);
+    model.add(plays, "EU");
+  });
+
+  test("names batches by what is in them: without its spool, a repeat is counted once, too", async () => {
+    const plays = Array.from({ length: 12_000 }, (_, index) => ({
+      post_id: `named ${index % 7}`,
+      region_id: "NA",
+      timestamp: Date.now() - index,
+    }));
+    const file = join(folder, "plays.ndjson");
+    writeFileSync(file, plays.map(lineOf).join(""));
+    for (const spool of ["one", "two"]) {
+      const { code, said } = await send(["--spool", spool], readFileSync(file)).ended;
+      assert.equal(code, 0, said);
+      assert.match(said, spool === "one" ? /12000 plays counted, of 12000 lines\.$/m : /\(12000 of them had been counted already\)/);
+    }
+    model.add(plays);
+  });
+
+  test("sends what came alone after a second, and ends cleanly on SIGTERM", async () => {
+    const run = send(["--region", "NA", "--stream", "--spool", "stream"], null);
+    run.child.stdin.write('{"post_id":"alone"}\n');
+    await isAnswered("alone", 1);
+    run.child.stdin.write('{"post_id":"at the end"}\n{"post_id":"cut o');
+    await sleep(50);
+    run.child.kill("SIGTERM");
+    const { code, said } = await run.ended;
+    assert.equal(code, 0, said);
+    model.add([{ post_id: "alone" }, { post_id: "at the end" }]);
+  });
+
+  test("confirms a line when it is on disk, and takes one that it confirmed unheard once", async () => {
+    const words = ["--region", "NA", "--confirm", "--spool", "confirm"];
+    const line = (id) => `{"post_id":"confirmed","id":${id}}\n`;
+    const first = send(words, null);
+    await eventually(() => assert.equal(first.out(), "OK\n"));
+    first.child.stdin.write(line(1));
+    await eventually(() => assert.equal(first.out(), "OK\nOK\n"));
+    first.child.stdin.write(line(2));
+    await eventually(() => assert.equal(first.out(), "OK\nOK\nOK\n"));
+    first.child.kill("SIGKILL");
+    await first.ended;
+    const second = send(words, line(2) + line(3));
+    const { code, said, out } = await second.ended;
+    assert.deepEqual([code, out], [0, "OK\nOK\nOK\n"], said);
+    model.add(Array.from({ length: 3 }, () => ({ post_id: "confirmed" })));
+  });
+
+  test("follows a log that is rotated and emptied, also while nobody follows it", async () => {
+    const log = join(folder, "access.log");
+    const words = ["--from", "access-log", "--post", "/songs/{post}", "--region", "NA", "--follow", log, "--spool", "follow"];
+    const now = new Date().toISOString();
+    const time = `${now.slice(8, 10)}/${["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][Number(now.slice(5, 7)) - 1]}/${now.slice(0, 4)}:${now.slice(11, 19)} +0000`;
+    let written = 0;
+    const write = (file, times = 1) => {
+      for (let index = 0; index < times; index++)
+        appendFileSync(file, `${access("/songs/followed", { time, rest: ` "-" "Mozilla/5.0 number ${written++}"` })}\n`);
+    };
+    const counted = () => isAnswered("followed", written);
+    let run = send(words, null);
+    write(log, 3);
+    await counted();
+    renameSync(log, `${log}.1`);
+    write(`${log}.1`);
+    write(log, 2);
+    await counted();
+    run.child.kill("SIGKILL");
+    await run.ended;
+    // Nobody follows: the file grows, is rotated twice, and the next one is begun. A copy is no log.
+    write(log);
+    for (const times of [3, 2]) {
+      renameSync(`${log}.1`, `${log}.${times}`);
+      renameSync(log, `${log}.1`);
+      await sleep(20);
+      write(log, times);
+    }
+    copyFileSync(log, `${log}.bak`);
+    run = send(words, null);
+    await counted();
+    truncateSync(log);
+    await sleep(600);
+    write(log);
+    await counted();
+    run.child.kill("SIGTERM");
+    const { code, said } = await run.ended;
+    assert.equal(code, 0, said);
+    model.add(Array.from({ length: written }, () => ({ post_id: "followed" })));
+  });
+
+  test("brings days along as weighted plays, once, and shows before what would come in", async () => {
+    const days = [3, 2, 1].map((age) => new Date(Date.now() - age * 86_400_000).toISOString().slice(0, 10));
+    const file = join(folder, "imported_pages.csv");
+    const text = [
+      "date,hostname,page,visits,visitors,pageviews",
+      ...days.map((day, index) => `${day},example.com,/songs/old%2520song,1,1,${100 + index}`),
+      "2020-01-01,example.com,/songs/too-old,1,1,7",
+    ].join("\n");
+    // As Matomo and Excel write tables.
+    writeFileSync(file, Buffer.from(`\ufeff${text}\n`, "utf16le"));
+    const words = ["--from", "plausible", "--file", file, "--post", "/songs/{post}", "--region", "EU"];
+    const dry = await send([...words, "--dry-run"], null, { program: "import" }).ended;
+    assert.equal(dry.code, 0, dry.said);
+    assert.match(dry.said, /310 plays of 2 posts would come in, from 2020-01-01T12:00:00.000Z/);
+    assert.match(dry.said, /303 {2}old song/);
+    assert.match(dry.said, /7 of them are over 400 days old/);
+    const first = await send(words, null, { program: "import" }).ended;
+    assert.equal(first.code, 1, first.said);
+    assert.match(first.said, /1 plays were rejected: timestamp_out_of_range/);
+    const second = await send(words, null, { program: "import" }).ended;
+    assert.match(second.said, /: 0 plays counted/);
+    model.add([{ post_id: "old song", count: 303 }], "EU");
+    await eventually(async () => {
+      const { series } = await service.post("old song", { region: "EU", timeframe: "7d" });
+      const byDay = new Map();
+      for (const { from, view_count } of series) byDay.set(from.slice(0, 10), (byDay.get(from.slice(0, 10)) ?? 0) + view_count);
+      assert.deepEqual(
+        days.map((day) => byDay.get(day)),
+        [100, 101, 102],
+      );
+    });
+  });
+
+  test("says what to do where nothing can be sent", async () => {
+    for (const [words, message] of [
+      [["--from", "xml"], /--from xml: one of ndjson/],
+      [["--from", "access-log"], /--post is needed/],
+      [["--url", "charts.example"], /--url charts\.example: the address/],
+      [["--encoding", "klingon"], /no such encoding/],
+      [["--url", "http://127.0.0.1:PORT/elsewhere", "--spool", "elsewhere"], /404[^]*address of an installation/],
+    ]) {
+      const here = words.map((word) => word.replace("PORT", String(front.address().port)));
+      const { code, said } = await send(here, '{"post_id":"a","region_id":"NA"}\n').ended;
+      assert.equal(code, 1, said);
+      assert.match(said, message);
+    }
+    const unknown = await send(["--spool", "unknown", "--region", "Atlantis"], '{"post_id":"a"}\n{"post_id":"b"}').ended;
+    assert.equal(unknown.code, 1);
+    assert.match(unknown.said, /2 plays were rejected: unknown_region/);
+    assert.match(readFileSync(join(folder, "unknown", "rejected.ndjson"), "utf8"), /"post_id":"b".*"unknown_region"/);
+    const latin = await send(["--spool", "latin"], Buffer.from('{"post_id":"caf\xe9","region_id":"NA"}\n', "latin1")).ended;
+    assert.match(latin.said, /1 left out: not UTF-8: --encoding/);
+  });
+
+  test("has counted each play once, in the charts", () => model.assertExactly(service));
+});
+
+describe("a service that misbehaves", { timeout: 120_000 }, () => {
+  let folder, server, answers, bodies;
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), "hitparade-send-"));
+    server = createServer(async (request, response) => {
+      let text = "";
+      for await (const chunk of request) text += chunk;
+      if (request.url === "/healthz") return response.end("{}");
+      const body = JSON.parse(text);
+      bodies.push(body);
+      const answer = answers(body, text, bodies.length);
+      if (answer === null) return request.socket.destroy();
+      const [status, value, headers = {}] = answer;
+      response.writeHead(status, { "content-type": "application/json", ...headers });
+      response.end(JSON.stringify(value));
+    });
+    await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  });
+  after(() => {
+    server.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const run = (words, input) => {
+    bodies = [];
+    return start(`http://127.0.0.1:${server.address().port}`, words, { cwd: folder, input });
+  };
+  const counted = (body) => [202, { accepted: body.plays.length, rejected: [], repeated: false }];
+
+  test("gets the very same batch until it answers, and is left alone as long as it asks for", async () => {
+    let asked = 0;
+    answers = (body, _, number) => {
+      if (number === 1) return null;
+      if (number === 2) return [asked ? 500 : 503, {}, { "retry-after": "2" }, (asked = Date.now())];
+      assert.ok(Date.now() - asked >= 1_990);
+      return counted(body);
+    };
+    const { code, said } = await run(["--spool", "again", "--region", "NA"], '{"post_id":"a"}\n').ended;
+    assert.equal(code, 0, said);
+    assert.equal(bodies.length, 3);
+    for (const body of bodies.slice(1)) assert.deepEqual({ ...body, now: 0 }, { ...bodies[0], now: 0 });
+  });
+
+  test("that takes less at once gets halves, and a play that is too large is set aside", async () => {
+    answers = (body, text) => (text.length > 2_000 ? [413, { code: "too_large" }] : counted(body));
+    const plays = Array.from({ length: 300 }, (_, index) => ({
+      post_id: index === 100 ? "x".repeat(2_500) : `post ${index}`,
+      timestamp: 1,
+    }));
+    const { code, said } = await run(["--spool", "large"], plays.map((play) => `${JSON.stringify(play)}\n`).join("")).ended;
+    assert.equal(code, 1, said);
+    assert.match(said, /299 plays counted/);
+    const small = bodies.filter((body) => JSON.stringify(body).length <= 2_000).flatMap(({ plays }) => plays.map(({ post_id }) => post_id));
+    assert.deepEqual(
+      small.sort(),
+      plays
+        .map(({ post_id }) => post_id)
+        .filter((id) => id.length < 100)
+        .sort(),
+    );
+    const [file] = readdirSync(join(folder, "large", "refused"));
+    assert.match(readFileSync(join(folder, "large", "refused", file), "utf8"), /x{2500}/);
+  });
+
+  test("that has no answer for 15 minutes gets nothing twice: the batch is set aside, later ones are sent", async () => {
+    answers = () => null;
+    const first = run(["--spool", "doubt"], '{"post_id":"a"}\n');
+    await eventually(() => assert.ok(bodies.length > 0));
+    first.child.kill("SIGKILL");
+    await first.ended;
+    const [sent] = readdirSync(join(folder, "doubt")).filter((name) => name.endsWith(".sent"));
+    writeFileSync(join(folder, "doubt", sent), String(Date.now() - 16 * 60_000));
+    answers = counted;
+    const { code, said } = await run(["--spool", "doubt"], '{"post_id":"a"}\n{"post_id":"b"}\n').ended;
+    assert.equal(code, 1, said);
+    assert.match(said, /1 plays got no answer for 15 minutes/);
+    assert.deepEqual(
+      bodies.flatMap(({ plays }) => plays.map(({ post_id }) => post_id)),
+      ["b"],
+    );
+  });
+
+  test("that is not there begins no clock", async () => {
+    const free = createServer();
+    await new Promise((done) => free.listen(0, "127.0.0.1", done));
+    const { port } = free.address();
+    await new Promise((done) => free.close(done));
+    const away = start(`http://127.0.0.1:${port}`, ["--spool", "away"], { cwd: folder, input: '{"post_id":"a"}\n' });
+    await eventually(() => assert.match(away.said(), /ECONNREFUSED/));
+    assert.deepEqual(
+      readdirSync(join(folder, "away")).filter((name) => name.endsWith(".sent")),
+      [],
+    );
+    away.child.kill("SIGTERM");
+    const { code, said } = await away.ended;
+    assert.equal(code, 0);
+    assert.match(said, /1 plays wait in .*away: the next start sends them/);
+  });
+
+  test("gets the home that its last answer named, in batches that are sealed later", async () => {
+    answers = (body) => [...counted(body), { "hitparade-home": "EU/4" }];
+    for (const id of ["a", "b"])
+      await run(["--spool", "home", "--stream"], `{"post_id":"${id}"}\n`).ended.then(({ code, said }) => assert.equal(code, 0, said));
+    assert.equal(bodies[0].home, "EU/4");
+  });
+});
