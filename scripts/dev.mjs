@@ -11,7 +11,7 @@ const USAGE = `usage: npm run dev -- NAME [OPTIONS]
   soak          the highest rate, killed every minute; or senders that go away at every moment
   fuzz          bad input of every kind
   proxies       a thousand visitors through nginx, Caddy and HAProxy
-  pipelines     logs, rsyslog, Kafka and Prometheus with the service
+  pipelines     logs, rsyslog, Kafka, Prometheus and WordPress with the service
   schemathesis  requests made from /openapi.json
   pictures      every page in every state, as Chromium shows it
   types         TypeScript reads all JavaScript

@@ -1,0 +1,120 @@
+/**
+ * The WordPress plugin with PHP as Debian has it and a real installation. Of WordPress there are the functions that it calls
+ * (wordpress/stand-ins.php): hooks, options, cron and escaping, as they do it.
+ */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { ROOT } from "../../scripts/lib/paths.mjs";
+import { ADMIN_TOKEN, Service, eventually } from "../runtime/harness.mjs";
+
+describe("the WordPress plugin", { timeout: 60_000 }, () => {
+  /** @type {Service} */
+  let service;
+  let seen;
+  before(async () => {
+    service = await Service.start();
+    await service.send([
+      { post_id: "7", region_id: "EU", count: 1_234 },
+      { post_id: "10", region_id: "EU", count: 3 },
+      { post_id: "12", region_id: "EU", count: 2 },
+    ]);
+    await eventually(async () => assert.equal((await service.topPosts({ region: "EU", timeframe: "all" })).total_views, 1_239));
+    const plugin = join(ROOT, "integrations", "wordpress", "hitparade.php");
+    const scenario = join(ROOT, "tests", "pipelines", "wordpress", "scenario.php");
+    // Every warning of PHP is an error here.
+    const php = spawnSync("php", ["-d", "error_reporting=-1", "-d", "display_errors=stderr", scenario, plugin, service.url, ADMIN_TOKEN], {
+      encoding: "utf8",
+    });
+    assert.equal(php.stderr, "");
+    seen = JSON.parse(php.stdout);
+  });
+  after(() => service?.dispose());
+  const card = async (id) => {
+    const answer = await service.fetch(`/posts/${id}`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+    return answer.status === 200 ? answer.json() : null;
+  };
+
+  test("does nothing before it is set up", () => assert.deepEqual(seen.without, [0, ""]));
+
+  test("keeps what fits of what is entered, and never shows a token", () => {
+    assert.deepEqual(seen.settings, {
+      url: service.url,
+      after: "10s",
+      dnt: true,
+      admin_token: ADMIN_TOKEN,
+      read_token: "",
+      types: ["post", "page"],
+    });
+    assert.deepEqual([seen.kept, seen.forgotten], [true, ""]);
+    assert.deepEqual([seen.bad_url[0], seen.bad_url[1].length], ["", 1]);
+    assert.deepEqual(seen.page, [true, 2]);
+  });
+
+  test("is for who may manage options, with a nonce", () => {
+    assert.deepEqual(seen.stranger, ["", "You may not do this."]);
+    assert.equal(seen.forged, "wrong nonce");
+    assert.match(seen.send_all, /^redirected to https:\/\/blog\.example\/wp-admin\//);
+  });
+
+  test("tells the beacon which post a page is, and none of one behind a password", () => {
+    const [source, tag] = seen.beacon;
+    assert.equal(source, `${service.url}/beacon.js`);
+    assert.equal(
+      tag,
+      `<script data-post="8&quot; onload=&quot;x" data-after="10s" data-dnt src="${service.url}/beacon.js" async></script>`,
+    );
+    assert.equal(seen.beacon_of_secret, false);
+  });
+
+  test("sends a card when a post changes, once, as plain text that fits", async () => {
+    assert.equal(seen.scheduled, 1);
+    assert.deepEqual(seen.meta, { 7: { _hitparade: "shown" }, 10: { _hitparade: "shown" } });
+    const { content, author, url, image, timestamp } = await card(7);
+    assert.deepEqual(
+      { content, author, url, image, timestamp: Date.parse(timestamp) },
+      {
+        content: "Fish & “Chips“",
+        author: "Ada Lovelace",
+        url: "https://blog.example/?p=7",
+        image: "https://blog.example/7.jpg",
+        timestamp: 1_790_000_000_000,
+      },
+    );
+    const long = await card(10);
+    assert.deepEqual([long.content, long.image], ["é".repeat(512), null]);
+  });
+
+  test("hides what is not public any more, and what is gone", async () => {
+    assert.deepEqual(seen.hidden_meta, { _hitparade: "hidden" });
+    for (const id of [12, 13]) assert.equal((await card(id)).hidden, true, String(id));
+    // Back again, as it was this plugin that had hidden it.
+    assert.equal((await card(14)).hidden, false);
+    await eventually(async () => {
+      const { top_posts } = await service.topPosts({ region: "EU", timeframe: "all" });
+      assert.deepEqual(
+        top_posts.map(({ post_id }) => post_id),
+        ["7", "10"],
+      );
+    });
+  });
+
+  test("sends the cards of all posts by pages, and a card that was not taken later", async () => {
+    // 450 and the few before in threes of 200, and one that finds none.
+    assert.equal(seen.pages, 3);
+    assert.equal((await card(1_449)).content, "Post 1449");
+    assert.ok(seen.again_in_s >= 55 && seen.again_in_s <= 60, String(seen.again_in_s));
+  });
+
+  test("shows the chart from a cache, also while nobody answers, escaped", () => {
+    assert.match(
+      seen.chart,
+      /^<ol class="hitparade wp-block-hitparade-top-posts"><li><a href="https:\/\/blog\.example\/\?p=7">Fish &amp; “Chips“<\/a> <span class="hitparade-author">Ada Lovelace<\/span> <span class="hitparade-count">1,234<\/span><\/li>/,
+    );
+    assert.deepEqual([seen.again, seen.asked], [true, 1]);
+    // Nobody answers: one asks, and what there was stays.
+    assert.deepEqual(seen.nothing, ["", "", 1]);
+    assert.match(seen.stale, /<li>&lt;img onerror=x&gt; <span class="hitparade-author">&quot;&gt;&lt;b&gt;<\/span>/);
+  });
+});

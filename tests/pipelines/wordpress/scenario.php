@@ -1,0 +1,127 @@
+<?php
+/** A site that uses the plugin with a real installation: `php scenario.php PLUGIN URL ADMIN_TOKEN`. Says what it saw, as JSON. */
+require __DIR__ . '/stand-ins.php';
+
+function said( $work ) {
+	try {
+		ob_start();
+		$value = $work();
+		return $value ?? ob_get_contents();
+	} catch ( Exception $error ) {
+		return $error->getMessage();
+	} finally {
+		ob_end_clean();
+	}
+}
+function post( $id, $title, $more = array() ) {
+	global $site;
+	$post = new WP_Post();
+	foreach ( array( 'ID' => $id, 'post_title' => $title ) + $more as $name => $value ) {
+		$post->$name = $value;
+	}
+	$site->posts[ $id ] = $post;
+	return $post;
+}
+
+list( , , $url, $token ) = $argv;
+$seen = array();
+do_action( 'init' );
+do_action( 'admin_init' );
+
+// Without an address nothing is sent, and nothing is shown.
+post( 7, 'Seven' );
+do_action( 'wp_after_insert_post', 7 );
+$seen['without'] = array( count( $site->cron ), hitparade_render( array() ) );
+
+$entered                    = array( 'url' => "$url/", 'admin_token' => $token, 'types' => array( 'post', 'nonsense', 'page' ), 'after' => '5s"', 'dnt' => '1' );
+$site->options['hitparade'] = call_user_func( $site->setting['sanitize_callback'], $entered );
+$seen['settings']           = $site->options['hitparade'];
+$seen['kept']               = hitparade_sanitize( array( 'url' => $url ) )['admin_token'] === $token;
+$seen['forgotten']          = hitparade_sanitize( array( 'url' => $url, 'forget_admin_token' => '1' ) )['admin_token'];
+$seen['bad_url']            = array( hitparade_sanitize( array( 'url' => 'javascript:alert(1)' ) )['url'], $site->errors );
+$page                       = said( 'hitparade_page' );
+$seen['page']               = array( false === strpos( $page, $token ), substr_count( $page, '_wpnonce' ) );
+$site->user_may             = false;
+$seen['stranger']           = array( said( 'hitparade_page' ), said( 'hitparade_send_all' ) );
+$site->user_may             = true;
+$site->nonce_is_good        = false;
+$seen['forged']             = said( 'hitparade_send_all' );
+$site->nonce_is_good        = true;
+
+// The beacon, with an id that tries to break out.
+$site->queried = post( 8, 'Eight' );
+add_filter( 'hitparade_post_id', fn( $id ) => '8' === $id ? '8" onload="x' : $id );
+do_action( 'wp_enqueue_scripts' );
+$seen['beacon'] = array( $site->scripts['hitparade'] ?? null, apply_filters( 'script_loader_tag', '<script src="' . $site->scripts['hitparade'] . '" async></script>', 'hitparade' ) );
+unset( $site->scripts['hitparade'] );
+$site->queried                = post( 9, 'Secret', array( 'post_password' => 'x' ) );
+do_action( 'wp_enqueue_scripts' );
+$seen['beacon_of_secret']     = isset( $site->scripts['hitparade'] );
+
+// Cards: saved twice, sent once; titles are text, long ones are cut where a character ends.
+post( 7, 'Fish & "Chips" <script>x</script>', array( 'tags' => array( 'food' ), 'image' => 'https://blog.example/7.jpg' ) );
+do_action( 'wp_after_insert_post', 7 );
+do_action( 'set_object_terms', 7 );
+$seen['scheduled'] = count( $site->cron );
+post( 10, str_repeat( 'é', 600 ), array( 'image' => 'http://blog.example/10.jpg' ) );
+do_action( 'wp_after_insert_post', 10 );
+post( 11, 'a draft', array( 'post_status' => 'draft' ) );
+do_action( 'wp_after_insert_post', 11 );
+run_cron();
+$seen['meta'] = $site->meta;
+
+// Taken back, deleted, and back again.
+post( 12, 'Twelve' );
+post( 13, 'Thirteen' );
+foreach ( array( 12, 13 ) as $id ) {
+	do_action( 'wp_after_insert_post', $id );
+}
+run_cron();
+$site->posts[12]->post_status = 'private';
+do_action( 'wp_after_insert_post', 12 );
+do_action( 'before_delete_post', 13 );
+unset( $site->posts[13] );
+run_cron();
+$seen['hidden_meta']          = $site->meta[12];
+post( 14, 'Fourteen' );
+foreach ( array( 'publish', 'private', 'publish' ) as $status ) {
+	$site->posts[14]->post_status = $status;
+	do_action( 'wp_after_insert_post', 14 );
+	run_cron();
+}
+
+// All posts, a page at a time.
+for ( $id = 1000; $id < 1450; $id++ ) {
+	post( $id, "Post $id" );
+}
+$before            = $site->requests;
+$seen['send_all']  = said( 'hitparade_send_all' );
+run_cron();
+$seen['pages']     = $site->requests - $before;
+
+// The installation is away: the card waits, longer each time.
+$good                              = $site->options['hitparade']['url'];
+$site->options['hitparade']['url'] = 'http://127.0.0.1:9';
+do_action( 'wp_after_insert_post', 7 );
+run_cron();
+$seen['again_in_s'] = array_values( $site->cron )[0][0] - time();
+$site->cron         = array();
+$site->options['hitparade']['url'] = $good;
+
+// The chart: once a minute, whoever looks; the old one while nobody answers; nothing of it becomes HTML.
+for ( $looks = 0; $looks < 100 && false === strpos( file_get_contents( "$url/top-posts?region=EU&timeframe=all&k=3" ), 'Fish' ); $looks++ ) {
+	usleep( 200000 );
+}
+$before         = $site->requests;
+$seen['chart']  = hitparade_render( array( 'region' => 'EU', 'timeframe' => 'all', 'k' => '3', 'sort' => 'nonsense' ) );
+$seen['again']  = hitparade_render( array( 'region' => 'EU', 'timeframe' => 'all', 'k' => '3' ) ) === $seen['chart'];
+$seen['asked']  = $site->requests - $before;
+$site->options['hitparade']['url'] = 'http://127.0.0.1:9';
+$before                            = $site->requests;
+$seen['nothing']                   = array( hitparade_render( array() ), hitparade_render( array() ), $site->requests - $before );
+$key                               = array_key_last( $site->transients );
+$hostile                           = array( 'post_id' => 'x', 'content' => '<img onerror=x>', 'url' => 'javascript:alert(1)', 'author' => '"><b>', 'view_count' => 1234 );
+$site->transients[ $key ]          = array( 'until' => 0, 'posts' => array( $hostile ) );
+$seen['stale']                     = hitparade_render( array() );
+
+echo json_encode( $seen );
