@@ -520,7 +520,7 @@ fn chart_row<'n>(
 /// Posts that are new on each day, played one to five times within an hour of their first play.
 fn run_new(case: &Case, a_day: u32, days: u64) -> Result<Row, String> {
     let names: Vec<String> = (0..a_day * days as u32)
-        .map(|number| Ids::Uuids.text(number, 0))
+        .map(|number| Ids::Short.text(number, 0))
         .collect();
     let length_ms = days * DAY_MS;
     let minutes = hitparade::window::Timeframe::Length {

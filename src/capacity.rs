@@ -1,41 +1,147 @@
-//! How many counters a pane has, by its level.
+//! How much a pane keeps, by its level and by where it is.
 //!
-//! A summary with m counters overcounts by at most N/m, N being the plays of its span, and by a
-//! tenth of that as measured. Charts have up to a thousand places. So a level has as many counters
-//! as it takes for the places that charts over it are asked for, and not twice as many.
-//! `npm run bench -- accuracy` measures it (`docs/inside/accuracy.md`); at a thousand plays a second,
-//! over a million posts:
+//! Small is exact: a pane drops nothing as long as it fits. A pane that does not is a filtered summary
+//! of its level's [`counters`]: with m of them it overcounts by at most N/m, N being the plays of its
+//! span, and by a tenth of that as measured. What a pane has dropped no later one can know, so the
+//! first on the way decides: the minute that a shard has open. `npm run bench -- accuracy` measures
+//! charts on the whole way (`docs/inside/accuracy.md`).
 //!
-//! - *A day*: 4,096 counters find 999 of the first 1,000 even of a flat catalogue (Zipf 0.8), each
-//!   within 0.6 % of its count. Half of them find 978, the last of them with bounds as wide as the
-//!   count, and nothing else remembers these plays for 800 days. Twice as many find the last one,
-//!   for 62 kB more a day: 23 MB a year and region, where 40 MB is all there is.
-//! - *Two hours*: with 2,048, `24h` finds 1,000 of 1,000 (Zipf 1.0), within 2.3 %. With half of
-//!   them 949, the last ones within 139 %; twice as many make 0.4 % of the 2.3, for 4.2 MB.
-//! - *A minute, 15 minutes*: with 1,024, `1h` and `5h` have their first 100 places right, within
-//!   1.3 %, and 931 and 949 of 1,000. Twice as many would find 984 and 994. They would cost little
-//!   storage (2.6 MB), but these panes are the ones that every shard holds open and sends every
-//!   five seconds, and that each chart merges dozens of.
-//! - *All time* is a single pane: 8,192 counters are 0.2 MB, once.
+//! # The way, at a thousand plays a second over a million posts (Zipf 1.0)
+//! | pane | is exact up to | otherwise keeps | here |
+//! |---|---|---|---|
+//! | open in a shard | [`OPEN_BYTES`] of memory | [`OPEN_COUNTERS`] | 24,600 posts a minute, exact, 1.0 MB |
+//! | sealed, sent once | [`sealed_bytes`] | what fits | 45 kB; UUIDs 128 kB, of 400 |
+//! | copied, sent every 5 s, 18 times a minute | [`COPY_COUNTERS`], [`COPY_BYTES`] | what fits | 3 to 15 kB; UUIDs 24 |
+//! | of the ladder | [`exact_rows`], [`EXACT_BYTES`] | [`counters`] | 15 kB a minute, 130 kB a day |
+//! | of the ladder, a day older than [`THINNED_AFTER_DAYS`] | [`THINNED_BYTES`] | what fits | 72 kB |
 //!
-//! Encoded that is 7 kB a minute, 13 kB 15 minutes, 29 kB two hours, 72 kB a day, 162 kB all time
-//! (`npm run bench -- time`: weighted plays of a region of ten shards), and 36 MB a year and
-//! region, of which the days are 26.
+//! So a shard sends 45 + 18 x 12 = 260 kB a minute, and a year takes 31 x 130 + 334 x 72 kB of days,
+//! 193 x 105 of two hours, 210 x 40 of quarters, 180 x 15 of minutes: 59 MB a region.
 
+use crate::summary::{Seed, Summary};
 use crate::window::Level;
 
-/// Counters of a pane.
+/// Memory of a shard's open pane up to which it is exact: 65,536 posts of up to 16 bytes (38 bytes
+/// each, and a quarter of room), or 29,000 UUIDs. Two of them are live at a time.
+pub const OPEN_BYTES: usize = 3 << 20;
+/// Counters of a shard's open pane that is not exact: twice what any pane of a ladder has.
+pub const OPEN_COUNTERS: usize = 16_384;
+/// What a copy of an open pane has at most: it is sent again and again, and shown for a minute and a
+/// half.
+pub const COPY_COUNTERS: usize = 4_096;
+/// A copy of 4,096 posts with short ids takes 15 kB; where ids are longer, it has fewer counters.
+pub const COPY_BYTES: usize = 24 << 10;
+/// No stored pane takes more: values are at most 1 MiB.
+pub const MOST_PANE_BYTES: usize = 1_000_000;
+/// Memory of a pane of a ladder up to which it is exact: of 65,536 posts with ids of up to 35 bytes.
+const FOLDED_BYTES: usize = 6 << 20;
+/// A pane of a ladder that is exact is read and written with each minute that is folded into it. So
+/// much takes 10 ms or so: 65,536 posts with short ids, or 30,000 UUIDs.
+pub const EXACT_BYTES: usize = 512 << 10;
+/// Counters that a pane keeps at least: 16 of the longest ids are 4 kB.
+pub const FEWEST_COUNTERS: usize = 16;
+/// Days that ended so long ago may take so much: only windows of more than a month show them. That is
+/// 36,000 posts with short ids, or 4,300 counters and their filter.
+pub const THINNED_AFTER_DAYS: u64 = 31;
+pub const THINNED_BYTES: usize = 72 << 10;
+
+/// Counters of a pane of a ladder that is not exact.
 pub fn counters(level: Level) -> usize {
     #[cfg(feature = "simulation")]
     if let Some(counters) = simulated::COUNTERS.get() {
         return counters << level.code();
     }
     match level {
-        Level::Minute | Level::Quarter => 1_024,
-        Level::TwoHours => 2_048,
-        Level::Day => 4_096,
-        Level::All => 8_192,
+        Level::Minute | Level::Quarter => 4_096,
+        Level::TwoHours | Level::Day | Level::All => 8_192,
     }
+}
+
+/// Posts up to which a pane of a ladder is exact. A day of 24h has 28 minutes, 14 quarters and 12 panes
+/// of two hours at most, and a chart of it is exact with 65,536 posts; where the minutes had as many,
+/// an hour would be 4 million rows to merge.
+fn exact_rows(level: Level) -> usize {
+    #[cfg(feature = "simulation")]
+    if simulated::COUNTERS.get().is_some() {
+        return counters(level);
+    }
+    match level {
+        Level::Minute | Level::Quarter => 16_384,
+        Level::TwoHours | Level::Day | Level::All => Summary::MAX_MERGED,
+    }
+}
+
+/// Bytes of a sealed pane: it is sent once. What is imported is sealed in coarser panes.
+pub const fn sealed_bytes(level: Level) -> usize {
+    match level {
+        Level::Minute => 128 << 10,
+        Level::Quarter => 256 << 10,
+        Level::TwoHours => 512 << 10,
+        Level::Day | Level::All => MOST_PANE_BYTES,
+    }
+}
+
+/// A pane that takes plays, empty.
+pub fn open_pane(level: Level, seed: Seed) -> Summary {
+    if is_simulated() {
+        return Summary::new(counters(level), seed);
+    }
+    Summary::growing(OPEN_BYTES, OPEN_COUNTERS, seed)
+}
+
+/// Lets an open pane go on that was stored meanwhile.
+pub fn reopen(pane: &mut Summary) {
+    if !is_simulated() {
+        pane.grow_within(OPEN_BYTES, OPEN_COUNTERS);
+    }
+}
+
+/// What a pane of a ladder keeps of those that are folded into it.
+pub fn fold<'a>(parts: impl IntoIterator<Item = &'a Summary>, level: Level, seed: Seed) -> Summary {
+    let within = (exact_rows(level), FOLDED_BYTES);
+    Summary::merge_within(parts, within, counters(level), seed)
+}
+
+/// A summary in at most so many bytes, if need be with fewer counters, but no fewer than
+/// [`FEWEST_COUNTERS`]. What it drops goes into its filter.
+pub fn encode_within(summary: &Summary, most_bytes: usize) -> Vec<u8> {
+    let encoded = summary.encode();
+    if encoded.len() <= most_bytes || summary.len() <= FEWEST_COUNTERS {
+        return encoded;
+    }
+    let mut kept = match summary.is_exact() {
+        // With what it drops comes a filter: mostly of ones, some 12 bits a counter.
+        true => summary.len() * most_bytes / (encoded.len() + summary.len() * 3 / 2),
+        false => summary.len() * most_bytes / encoded.len(),
+    };
+    loop {
+        kept = kept.clamp(FEWEST_COUNTERS, Summary::MAX_CAPACITY);
+        let encoded = Summary::merge([summary], kept, summary.seed()).encode();
+        if encoded.len() <= most_bytes || kept == FEWEST_COUNTERS {
+            return encoded;
+        }
+        // Those that stay may have the longer ids.
+        kept = kept * most_bytes / encoded.len() * 24 / 25;
+    }
+}
+
+/// A copy of an open pane, encoded.
+pub fn encode_copy(pane: &Summary) -> Vec<u8> {
+    if pane.len() <= COPY_COUNTERS {
+        return encode_within(pane, COPY_BYTES);
+    }
+    let copy = Summary::merge([pane], COPY_COUNTERS, pane.seed());
+    encode_within(&copy, COPY_BYTES)
+}
+
+#[cfg(feature = "simulation")]
+fn is_simulated() -> bool {
+    simulated::COUNTERS.get().is_some()
+}
+
+#[cfg(not(feature = "simulation"))]
+const fn is_simulated() -> bool {
+    false
 }
 
 /// Small summaries for the simulation: they are full after a handful of plays.
@@ -55,3 +161,106 @@ mod simulated {
 
 #[cfg(feature = "simulation")]
 pub use simulated::set_counters;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: Seed = Seed::from_bytes([4; 16]);
+
+    fn uuid(number: u64) -> String {
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (high, low) = (mixed >> 32, mixed & 0xffff_ffff);
+        let (short, last) = (high & 0xfff, mixed >> 16);
+        format!(
+            "{low:08x}-{:04x}-4{short:03x}-8{short:03x}-{last:012x}",
+            high >> 16
+        )
+    }
+
+    /// Posts of a Zipf-like minute: most are played once.
+    fn minute(posts: u64, id: impl Fn(u64) -> String) -> (Summary, Vec<(String, u64)>) {
+        let mut pane = open_pane(Level::Minute, SEED);
+        let plays = (1..=posts).map(|rank| (id(rank), 1 + 4_000 / rank));
+        let plays: Vec<(String, u64)> = plays.collect();
+        plays.iter().for_each(|(id, count)| pane.record(id, *count));
+        (pane, plays)
+    }
+
+    #[track_caller]
+    fn check(encoded: &[u8], plays: &[(String, u64)]) -> Summary {
+        let pane = Summary::decode(encoded, SEED).unwrap();
+        assert_eq!(
+            pane.total(),
+            plays.iter().map(|(_, count)| count).sum::<u64>()
+        );
+        let indexed = Summary::merge_all([&pane], SEED);
+        for (id, count) in plays {
+            let bounds = indexed.bounds(id);
+            assert!(
+                bounds.lower <= *count && *count <= bounds.upper,
+                "{id}: {bounds:?}"
+            );
+        }
+        pane
+    }
+
+    #[test]
+    fn a_minute_of_a_thousand_plays_a_second_is_sent_exactly_and_copied_in_part() {
+        let (pane, plays) = minute(24_600, |number| format!("song-{number:06}"));
+        assert!(pane.heap_bytes() <= OPEN_BYTES / 2, "{}", pane.heap_bytes());
+        let sealed = encode_within(&pane, sealed_bytes(Level::Minute));
+        assert!(check(&sealed, &plays).is_exact());
+        assert!(sealed.len() < 70_000, "{}", sealed.len());
+        let copy = encode_copy(&pane);
+        assert_eq!(check(&copy, &plays).len(), COPY_COUNTERS);
+        assert!(copy.len() < COPY_BYTES, "{}", copy.len());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut_to_nearly_what_it_may_take_and_keeps_its_bounds() {
+        let (pane, plays) = minute(24_600, uuid);
+        for most in [24 << 10, 72 << 10, 128 << 10] {
+            let encoded = encode_within(&pane, most);
+            assert!(
+                (most / 2..=most).contains(&encoded.len()),
+                "{}",
+                encoded.len()
+            );
+            check(&encoded, &plays);
+        }
+        assert!(encode_copy(&pane).len() <= COPY_BYTES);
+        assert_eq!(
+            check(&encode_within(&pane, 100), &plays).len(),
+            FEWEST_COUNTERS
+        );
+    }
+
+    #[test]
+    fn an_open_pane_is_exact_as_long_as_it_fits_and_stays_about_as_large() {
+        let (pane, plays) = minute(60_000, |number| format!("song-{number:06}"));
+        assert!(pane.is_exact() && pane.len() == plays.len());
+        let (pane, plays) = minute(70_000, |number| format!("song-{number:06}"));
+        assert_eq!((pane.is_full(), pane.len()), (true, OPEN_COUNTERS));
+        check(&pane.encode(), &plays);
+        for length in [40, 256] {
+            let (pane, plays) = minute(40_000, |number| format!("{number:0>length$}"));
+            assert!(pane.heap_bytes() <= OPEN_BYTES * 2, "{}", pane.heap_bytes());
+            let stored = encode_within(&pane, MOST_PANE_BYTES);
+            assert!(stored.len() <= MOST_PANE_BYTES);
+            check(&stored, &plays);
+        }
+    }
+
+    #[test]
+    fn an_open_pane_goes_on_where_it_was_stored() {
+        let (pane, mut plays) = minute(20_000, uuid);
+        let mut again = Summary::decode(&pane.encode(), SEED).unwrap();
+        reopen(&mut again);
+        for number in 100_000..104_000 {
+            again.record(&uuid(number), 3);
+            plays.push((uuid(number), 3));
+        }
+        assert!(check(&again.encode(), &plays).is_exact());
+    }
+}

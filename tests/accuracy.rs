@@ -14,6 +14,7 @@ mod streams;
 #[path = "../benches/accuracy/way.rs"]
 mod way;
 
+use hitparade::capacity::set_counters;
 use hitparade::global::ChartRules;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use hitparade::wire::{BatchPlay, PostRequest, WindowRequest};
@@ -82,8 +83,59 @@ fn judged(way: &Way, counts: &[(String, u64)], window: WindowRequest) -> Judged 
 
 const DAY: WindowRequest = WindowRequest::Sliding { length_ms: DAY_MS };
 
+/// Lets everything be sealed and folded.
+fn settle(way: &mut Way) {
+    for _ in 0..30 {
+        way.now_ms += PUSH_INTERVAL_MS;
+        way.push(true);
+        way.fold_if_due();
+    }
+}
+
+#[test]
+fn what_is_small_is_exact_on_the_whole_way() {
+    let (mut way, counts) = played(Stream::Zipf08, 20_000, 250, 8);
+    let live = judged(&way, &counts, DAY);
+    assert_eq!(live.found[1], 100, "copies of what is open are in part");
+    settle(&mut way);
+    for window in [DAY, WindowRequest::All] {
+        assert!(judged(&way, &counts, window).exact);
+    }
+}
+
+#[test]
+fn whoever_is_played_most_in_a_minute_is_first_however_many_are_played() {
+    let mut way = Way::new(&["NA"], 1, START_MS);
+    let names: Vec<String> = (0..=9_000)
+        .map(|number| format!("post-{number:04}"))
+        .collect();
+    way.now_ms += PUSH_INTERVAL_MS;
+    // In an order that has nothing to do with the counts.
+    let plays = (0..9_000_u64).map(|at| 1 + at * 7_919 % 9_000);
+    let plays = plays.map(|number| BatchPlay {
+        post_id: &names[number as usize],
+        timestamp_ms: START_MS,
+        count: number as u32,
+    });
+    let plays: Vec<BatchPlay<'_>> = plays.collect();
+    plays.chunks(4_500).for_each(|plays| way.play(0, plays));
+    way.push(true);
+    let exact = names.iter().enumerate().skip(1);
+    let exact: Vec<(String, u64)> = exact.map(|(at, name)| (name.clone(), at as u64)).collect();
+    let live = judged(&way, &exact, DAY);
+    assert_eq!(
+        live.found,
+        [10, 100, 1_000],
+        "from a copy of 4,096 counters"
+    );
+    settle(&mut way);
+    assert!(judged(&way, &exact, DAY).exact);
+}
+
 #[test]
 fn bounds_hold_for_every_id_on_the_whole_way() {
+    // Most panes have to drop something.
+    set_counters(Some(256));
     for stream in [Stream::Zipf08, Stream::Zipf12, Stream::Drifting] {
         let (mut way, counts) = played(stream, 30_000, 250, 8);
         for window in [DAY, WindowRequest::All] {
@@ -111,12 +163,8 @@ fn bounds_hold_for_every_id_on_the_whole_way() {
                 page.count
             );
         }
-        // The same when all is folded.
-        for _ in 0..30 {
-            way.now_ms += PUSH_INTERVAL_MS;
-            way.push(true);
-            way.fold_if_due();
-        }
+        settle(&mut way);
         judged(&way, &counts, DAY);
     }
+    set_counters(None);
 }

@@ -217,6 +217,7 @@ fn a_year_is_imported_within_the_limits_of_a_shard_and_every_day_is_right() {
 
 #[test]
 fn more_posts_than_counters_stay_within_their_bounds() {
+    hitparade::capacity::set_counters(Some(256));
     let mut world = World::new();
     for minute in 0..4_u64 {
         for post in 0..3_000_u64 {
@@ -254,6 +255,7 @@ fn more_posts_than_counters_stay_within_their_bounds() {
         (0..=2).for_each(|scope| world.check(scope, window));
         (0..=2).for_each(|scope| world.check(scope, window));
     }
+    hitparade::capacity::set_counters(None);
 }
 
 const DAY: WindowRequest = WindowRequest::Sliding { length_ms: DAY_MS };

@@ -470,8 +470,8 @@ fn charts_over_days_of_the_longest_ids_stay_within_memory() {
     let disk = Disk::default();
     let mut global = global_of(&disk, 1);
     for day in 1..=45 {
-        let mut summary = Summary::new(4_096, Seed::from_bytes(SEED));
-        let ids = (0..4_096).map(|number| scrambled_id(day * 4_096 + number));
+        let mut summary = Summary::new(8_192, Seed::from_bytes(SEED));
+        let ids = (0..8_192).map(|number| scrambled_id(day * 8_192 + number));
         ids.for_each(|id| summary.record(&id, 1 + day as u64));
         let key = PaneKey::of(Level::Day, NOW_MS - day as u64 * DAY_MS);
         let entry = codec::encode(&SealedPane {
@@ -493,5 +493,5 @@ fn charts_over_days_of_the_longest_ids_stay_within_memory() {
     let peak = peak_of(base, || {
         ask_for_charts(&global, &disk, &["global", "R0"], NOW_MS + 1)
     });
-    assert_fits("charts over 45 days of 4,096 long ids", peak);
+    assert_fits("charts over 45 days of 8,192 long ids", peak);
 }

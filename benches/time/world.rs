@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use hitparade::capacity::counters;
+use hitparade::capacity::{encode_copy, encode_within, open_pane, sealed_bytes};
 use hitparade::codec;
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::{Level, MINUTE_MS, PaneKey};
@@ -23,8 +23,10 @@ const PLAYS_A_STEP: usize = 5_000;
 pub struct World {
     source: Source,
     seed: Seed,
-    /// By region, shard and step: the encoded copy of a minute's pane.
+    /// By region, shard and step: a minute's pane as it is copied, and after the last step as it is
+    /// sealed.
     copies: BTreeMap<(u32, u32, u32), Vec<u8>>,
+    sealed: BTreeMap<(u32, u32), Vec<u8>>,
     /// Logs that were made for what was before the shards' own.
     histories: u64,
 }
@@ -39,6 +41,7 @@ impl World {
             source: Source::new(Stream::Zipf10, 7),
             seed: Seed::from_bytes(seed),
             copies: BTreeMap::new(),
+            sealed: BTreeMap::new(),
             histories: 0,
         }
     }
@@ -66,12 +69,13 @@ impl World {
         };
         let mut entries = Vec::new();
         for pane in 1..=u64::from(panes) {
-            let mut summary = Summary::new(counters(level), self.seed);
+            let mut summary = open_pane(level, self.seed);
             for _ in 0..plays {
                 self.play(region, weight, &mut summary);
             }
             let start_ms = end_ms - pane * level.length_ms();
-            entries.push(sealed(PaneKey::of(level, start_ms), 1, &summary.encode()));
+            let summary = encode_within(&summary, sealed_bytes(level));
+            entries.push(sealed(PaneKey::of(level, start_ms), 1, &summary));
         }
         // A log of its own, so that the shard's begins with its first push; each after the one before.
         self.histories += 1;
@@ -83,13 +87,16 @@ impl World {
     fn copy(&mut self, region: u32, shard: u32, step: u32) -> &[u8] {
         let shard = shard % DRAWN_SHARDS;
         if !self.copies.contains_key(&(region, shard, step)) {
-            let mut summary = Summary::new(counters(Level::Minute), self.seed);
+            let mut summary = open_pane(Level::Minute, self.seed);
             for step in 1..=STEPS {
                 for _ in 0..PLAYS_A_STEP {
                     self.play(region, 1, &mut summary);
                 }
-                self.copies.insert((region, shard, step), summary.encode());
+                self.copies
+                    .insert((region, shard, step), encode_copy(&summary));
             }
+            let sealed = encode_within(&summary, sealed_bytes(Level::Minute));
+            self.sealed.insert((region, shard), sealed);
         }
         self.copies
             .get(&(region, shard, step))
@@ -115,10 +122,15 @@ impl World {
         let mut copies = vec![sealed(this, first_seq, self.copy(region, shard, step))];
         let mut entries = Vec::new();
         let seq_before = first_seq - u64::from(STEPS);
-        let pane_before = sealed(before, seq_before, self.copy(region, shard, STEPS));
         match step {
-            _ if !sealed_before => copies.push(pane_before),
-            7 => entries.push(pane_before),
+            _ if !sealed_before => {
+                copies.push(sealed(before, seq_before, self.copy(region, shard, STEPS)));
+            }
+            7 => {
+                let summary = self.sealed.get(&(region, shard % DRAWN_SHARDS));
+                let summary = summary.map_or(&[][..], Vec::as_slice);
+                entries.push(sealed(before, seq_before, summary));
+            }
             _ => {}
         }
         let next_offset = u64::from(minute - 1) + u64::from(sealed_before);

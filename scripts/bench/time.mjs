@@ -1,6 +1,6 @@
 /**
  * `npm run bench -- time`: what the global object costs, in Wasm: its state machine as it runs on
- * Workers, with its storage outside of the instance. Full ladders, 1,024 counters a minute pane,
+ * Workers, with its storage outside of the instance. Full ladders, panes as shards send them,
  * steady load; every shard pushes every 5 s. Processor time, medians.
  */
 import { median, cpuMs, Report, settle } from "../lib/report.mjs";
@@ -124,8 +124,8 @@ class World {
     check(loader.load(FOLDED_REGIONS));
     for (const level of [LEVELS.day, LEVELS.twoHours, LEVELS.quarter, LEVELS.minute]) {
       const end = Math.floor(this.startMs / LENGTHS[level]) * LENGTHS[level];
-      for (let from = 0; from < HISTORY[level]; from += 30) {
-        const count = Math.min(30, HISTORY[level] - from);
+      for (let from = 0; from < HISTORY[level]; from += 10) {
+        const count = Math.min(10, HISTORY[level] - from);
         for (let region = 0; region < FOLDED_REGIONS; region++) {
           const bytes = this.instance.draw_history(region, level, end - from * LENGTHS[level], count);
           send(loader, this.message(bytes));

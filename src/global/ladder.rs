@@ -5,14 +5,19 @@
 
 use super::damage::Damage;
 use super::room::Room;
-use crate::capacity::counters;
+use crate::capacity::{self, THINNED_AFTER_DAYS, THINNED_BYTES};
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
-use crate::window::{Level, PaneKey, expires_before_ms};
+use crate::window::{DAY_MS, Level, PaneKey, expires_before_ms};
 
 use serde::{Deserialize, Serialize};
 
+/// What a row has besides its summary, and more.
+const ENVELOPE_BYTES: usize = 64;
+/// Days that are looked at for being thinned: an object that slept for two days misses none. What is
+/// folded into an older one thins it, too.
+const THINNED_A_DAY: u64 = 3;
 /// Damaged rows of one pane beside which new ones are still begun.
 const MAX_GENERATIONS: u8 = 8;
 
@@ -138,15 +143,40 @@ pub fn fold(
                 }
             },
         };
-        let merged = Summary::merge(
-            existing.iter().chain(parts.iter().copied()),
-            counters(pane.level),
-            seed,
-        );
-        let value = codec::encode(&PaneRow(&room.encode(merged, pane.level)));
+        let parts = existing.iter().chain(parts.iter().copied());
+        let merged = capacity::fold(parts, pane.level, seed);
+        let value = codec::encode(&PaneRow(&room.encode(&merged, pane)));
         return Ok(Some(Write::put(Table::Panes, row_key, value)));
     }
     Ok(None)
+}
+
+/// The writes that cut the days of a scope to [`THINNED_BYTES`] that have lately become older than
+/// [`THINNED_AFTER_DAYS`], with the panes that change. To be asked once a day, and after a start.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn thinned(
+    storage: &impl Storage,
+    scope: &str,
+    seed: Seed,
+    now_ms: u64,
+) -> Result<Vec<(PaneKey, Write)>, StorageError> {
+    let mut writes = Vec::new();
+    for day in THINNED_AFTER_DAYS + 1..=THINNED_AFTER_DAYS + THINNED_A_DAY {
+        let pane = PaneKey::of(Level::Day, now_ms.saturating_sub(day * DAY_MS));
+        for (key, value) in storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)? {
+            // One that cannot be read stays as it is.
+            if value.len() > THINNED_BYTES
+                && let Some(summary) = read_row(&value, seed)
+            {
+                let thin = capacity::encode_within(&summary, THINNED_BYTES - ENVELOPE_BYTES);
+                let value = codec::encode(&PaneRow(&thin));
+                writes.push((pane, Write::put(Table::Panes, key, value)));
+            }
+        }
+    }
+    Ok(writes)
 }
 
 /// The deletes of all panes that no question can reach any more.

@@ -25,7 +25,7 @@ use crate::summary::{Seed, Summary};
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::PaneKey;
 
-/// Memory of a scope's merged panes: usually two minutes' with 2,048 counters each, 0.2 MB.
+/// Memory of a scope's merged panes: usually two minutes' with 8,192 counters each, 1 MB.
 const MAX_SCOPE_BYTES: usize = 8 << 20;
 
 /// A pane as it was sent.

@@ -5,27 +5,30 @@
 //!
 //! | what | most |
 //! |---|---|
-//! | ladders before panes are bounded | 4.2 GB |
-//! | panes that are stored from then on, at their least | 3.6 GB |
+//! | ladders before panes are bounded | 4.0 GB |
+//! | panes that are stored from then on, at their least | 3.8 GB |
 //! | catalog ([`MAX_CATALOG_BYTES`]) | 1 GB |
 //! | what is put aside for an export ([`super::moment`]), with a flush of all panes | 0.77 GB |
 //! | offsets of 100 regions × 1,000 shards × 16 logs of 40 bytes | 0.06 GB |
 //!
 //! # Panes
-//! A pane keeps at most [`counters`](crate::capacity::counters). With ids of 256 bytes that share
-//! nothing, one of a day is 0.9 MB packed, and 100 regions and the world would take
-//! 101 × (800 × 0.9 MB + 193 × 0.45 + 390 × 0.22 + 1.8) = 88 GB (the test adds it up). So from [`FREE_BYTES`] stored on, a
+//! A pane takes at most [`MOST_PANE_BYTES`], and with ids of 256 bytes that share nothing it does: 100
+//! regions and the world would take 101 × (1,191 × 1 MB + 193 × 0.9) = 138 GB (the test adds it up).
+//! So from [`FREE_BYTES`] stored on, a
 //! pane may take less and less bytes, at [`TIGHT_BYTES`] no more than [`least_bytes`]: it keeps the
 //! counters that fit, what it drops goes into its filter, and bounds hold. Panes that are there
 //! already stay as they are until they expire. So ladders never pass
-//! `TIGHT_BYTES` + 101 × (800 × 32 KiB + 193 × 24 + 210 × 16 + 180 × 12 + 64) = 4.2 + 3.8 GB.
+//! `TIGHT_BYTES` + 101 × (800 × 32 KiB + 193 × 24 + 210 × 16 + 180 × 12 + 64) = 4.0 + 3.8 GB.
 //!
-//! Honest panes of short ids take 72 kB a day: seven regions are at 0.5 GB after 800 days, forty at
-//! [`FREE_BYTES`].
+//! A region of a thousand plays a second takes 60 MB a year and 90 MB in 800 days
+//! ([`crate::capacity`]): some thirty of them are at [`FREE_BYTES`] then.
 
+use crate::capacity::{
+    EXACT_BYTES, MOST_PANE_BYTES, THINNED_AFTER_DAYS, THINNED_BYTES, encode_within,
+};
 use crate::storage::{Storage, StorageError};
 use crate::summary::Summary;
-use crate::window::Level;
+use crate::window::{DAY_MS, Level, PaneKey};
 
 /// What the platform gives a database.
 pub const DATABASE_BYTES: u64 = 10_000_000_000;
@@ -35,9 +38,7 @@ pub const MAX_CATALOG_BYTES: u64 = 1_000_000_000;
 /// Stored bytes below which a pane may take what it needs.
 const FREE_BYTES: u64 = 3_000_000_000;
 /// Stored bytes from which on it may take its least only.
-const TIGHT_BYTES: u64 = 4_200_000_000;
-/// Counters that a pane keeps at least: 16 of the longest ids are 4 kB.
-const FEWEST_COUNTERS: usize = 16;
+const TIGHT_BYTES: u64 = 4_000_000_000;
 
 /// What a pane of a level may take where room is short.
 const fn least_bytes(level: Level) -> u64 {
@@ -50,28 +51,32 @@ const fn least_bytes(level: Level) -> u64 {
     }
 }
 
-/// More than any pane needs: 8,192 counters of all time, of the longest ids.
-const MOST_BYTES: u64 = 3 << 20;
+/// What a pane may take where there is room.
+const MOST_BYTES: u64 = MOST_PANE_BYTES as u64;
 
 /// The room that panes have, as it is now.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
     stored_bytes: u64,
+    now_ms: u64,
 }
 
 impl Room {
     /// # Errors
     /// When the disk refuses.
-    pub fn of(storage: &impl Storage) -> Result<Self, StorageError> {
+    pub fn of(storage: &impl Storage, now_ms: u64) -> Result<Self, StorageError> {
         let stored_bytes = storage.size()?;
-        Ok(Room { stored_bytes })
+        Ok(Room {
+            stored_bytes,
+            now_ms,
+        })
     }
 
     /// The bytes that a pane may take.
     fn pane_bytes(self, level: Level) -> u64 {
         let over = self.stored_bytes.clamp(FREE_BYTES, TIGHT_BYTES) - FREE_BYTES;
         if over == 0 {
-            return u64::MAX;
+            return MOST_BYTES;
         }
         let least = least_bytes(level);
         // In between by equal factors: half the way is the geometric mean.
@@ -81,19 +86,21 @@ impl Room {
     }
 
     /// A pane as it is to be stored: with as many of its counters as there is room for.
-    pub fn encode(self, mut pane: Summary, level: Level) -> Vec<u8> {
-        let most = self.pane_bytes(level);
-        loop {
-            let bytes = pane.encode();
-            let stored = bytes.len() as u64;
-            if stored <= most || pane.len() <= FEWEST_COUNTERS {
-                return bytes;
-            }
-            // Those that stay may have the longer ids: a tenth less each time.
-            let fitting = pane.len() as u64 * most / stored;
-            let capacity = usize::try_from(fitting * 9 / 10).unwrap_or(usize::MAX);
-            pane.truncate(capacity.max(FEWEST_COUNTERS));
-        }
+    pub fn encode(self, pane: &Summary, key: PaneKey) -> Vec<u8> {
+        let most = usize::try_from(self.pane_bytes(key.level)).unwrap_or(usize::MAX);
+        let is_old = key.level == Level::Day
+            && key.end_ms() <= self.now_ms.saturating_sub(THINNED_AFTER_DAYS * DAY_MS);
+        let most = if is_old {
+            most.min(THINNED_BYTES)
+        } else {
+            most
+        };
+        let most_exact = if pane.is_exact() {
+            EXACT_BYTES
+        } else {
+            usize::MAX
+        };
+        encode_within(pane, most.min(most_exact))
     }
 }
 
@@ -117,6 +124,7 @@ mod tests {
     ];
     const TIGHT: Room = Room {
         stored_bytes: TIGHT_BYTES,
+        now_ms: 0,
     };
 
     /// An id of 256 bytes that shares nothing with others, and that no packing makes smaller.
@@ -129,6 +137,10 @@ mod tests {
             char::from(b'!' + (state % 94) as u8)
         });
         letters.take(256).collect()
+    }
+
+    fn newest(level: Level) -> PaneKey {
+        PaneKey::of(level, u64::from(u32::MAX))
     }
 
     fn full(level: Level) -> (Summary, HashMap<String, u64>) {
@@ -147,8 +159,13 @@ mod tests {
         let (mut at_most, mut worst) = (0, 0);
         for (level, panes) in PANES {
             let (pane, _) = full(level);
-            let free = Room { stored_bytes: 0 }.encode(pane.clone(), level).len() as u64;
-            let tight = TIGHT.encode(pane, level).len() as u64;
+            let free = Room {
+                stored_bytes: 0,
+                now_ms: 0,
+            }
+            .encode(&pane, newest(level))
+            .len() as u64;
+            let tight = TIGHT.encode(&pane, newest(level)).len() as u64;
             assert!(
                 tight <= least_bytes(level) && free <= MOST_BYTES,
                 "{level:?}: {tight}, {free}"
@@ -167,18 +184,39 @@ mod tests {
     #[test]
     fn the_less_room_there_is_the_less_a_pane_may_take() {
         for (level, _) in PANES {
-            let at = |stored_bytes| Room { stored_bytes }.pane_bytes(level);
+            let at = |stored_bytes| {
+                Room {
+                    stored_bytes,
+                    now_ms: 0,
+                }
+                .pane_bytes(level)
+            };
             let steps: Vec<u64> = (0..=100).map(|step| at(step * 100_000_000)).collect();
             assert!(steps.is_sorted_by(|a, b| a >= b), "{level:?}");
-            assert_eq!((steps[30], steps[100]), (u64::MAX, least_bytes(level)));
+            assert_eq!((steps[30], steps[100]), (MOST_BYTES, least_bytes(level)));
         }
+    }
+
+    #[test]
+    fn a_day_that_is_a_month_old_has_room_for_fewer_bytes() {
+        let (pane, _) = full(Level::Day);
+        let day = PaneKey::of(Level::Day, 20_000 * DAY_MS);
+        let stored = |days_later| {
+            let room = Room {
+                stored_bytes: 0,
+                now_ms: day.end_ms() + days_later * DAY_MS,
+            };
+            room.encode(&pane, day).len()
+        };
+        assert!(stored(THINNED_AFTER_DAYS - 1) > 10 * THINNED_BYTES);
+        assert!(stored(THINNED_AFTER_DAYS) <= THINNED_BYTES);
     }
 
     #[test]
     fn what_a_pane_drops_for_want_of_room_stays_within_its_bounds() {
         let (pane, played) = full(Level::Day);
         let total = pane.total();
-        let stored = TIGHT.encode(pane, Level::Day);
+        let stored = TIGHT.encode(&pane, newest(Level::Day));
         let pane = Summary::decode(&stored, SEED).unwrap();
         assert_eq!(pane.total(), total);
         for (id, count) in played {
@@ -196,7 +234,7 @@ mod tests {
         (0..200_000_u64).for_each(|number| {
             pane.record(&format!("song-{:06}", number * number % 9_973), 1);
         });
-        let stored = TIGHT.encode(pane, Level::Day);
+        let stored = TIGHT.encode(&pane, newest(Level::Day));
         let kept = Summary::decode(&stored, SEED).unwrap().len();
         assert!(kept > 1_000, "{kept}");
     }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use crate::summary::{Seed, Summary};
 use crate::window::{DAY_MS, Level, PaneKey, Span};
 
-/// Runs kept as they are. One has at most 8,192 counters where its panes are not exact, by
+/// Runs kept as they are. One has at most 16,384 counters where its panes are not exact, by
 /// arithmetic about 0.5 MB.
 const MAX_DECODED_BYTES: usize = 12 << 20;
 /// Runs kept encoded: those of `24h` and `30d` with the windows before, in 20 scopes.

@@ -24,7 +24,7 @@ use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table};
 use crate::summary::{Seed, Summary};
 use crate::topology::{DeletedRegion, GLOBAL_SCOPE, MAX_SHARDS, Region, RegionTable};
-use crate::window::{HOUR_MS, Level, PaneKey, fold_targets};
+use crate::window::{DAY_MS, HOUR_MS, Level, PaneKey, fold_targets};
 use crate::wire::{
     CatalogEntry, DeleteRegion, MAX_PANE_AHEAD_MS, PostList, PostPatch, Push, PushReply, PutRegion,
     Refusal, Reset, ResetDone, SealedPane,
@@ -72,6 +72,8 @@ pub struct Global {
     pub(super) damage: Damage,
     refused_pushes: u64,
     expired_ms: u64,
+    /// When days were thinned last.
+    thinned_day: Cell<u64>,
     flushed_ms: u64,
     pub(super) folds: u64,
     pub(super) folded_panes: u64,
@@ -139,6 +141,7 @@ impl Global {
             damage: Damage::default(),
             refused_pushes: 0,
             expired_ms: 0,
+            thinned_day: Cell::new(0),
             flushed_ms: 0,
             folds: 0,
             folded_panes: 0,
@@ -458,6 +461,7 @@ impl Global {
                 let expired = ladder::expired(read, &scope, now_ms)?;
                 storage.atomically(|| write_apart(storage, &expired))?;
             }
+            self.thin(storage, now_ms)?;
         }
         self.logs.written(&regions);
         self.live.folded();
@@ -467,6 +471,22 @@ impl Global {
         {
             let is_complete = cutting.is_complete(&self.logs);
             self.moment.keep(read, cutting.at_ms, is_complete, now_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Once a day, lets days that are a month old have fewer counters.
+    fn thin(&self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
+        let day = now_ms / DAY_MS;
+        if self.thinned_day.replace(day) == day {
+            return Ok(());
+        }
+        let keys = self.table.regions.iter().map(Region::key);
+        for scope in keys.chain([GLOBAL_SCOPE.into()]) {
+            for (pane, write) in ladder::thinned(storage, &scope, self.seed(), now_ms)? {
+                self.runs.forget(&scope, pane);
+                storage.write(&[write])?;
+            }
         }
         Ok(())
     }
@@ -507,7 +527,7 @@ impl Global {
                 }
             }
         }
-        let (seed, room) = (self.seed(), Room::of(storage)?);
+        let (seed, room) = (self.seed(), Room::of(storage, now_ms)?);
         let mut rows = 0;
         for ((scope, target), parts) in targets {
             self.runs.forget(scope, target);

@@ -335,7 +335,7 @@ impl Global {
                 targets.entry(target).or_default().push(summary);
             }
         }
-        let room = Room::of(storage).map_err(refused)?;
+        let room = Room::of(storage, now_ms).map_err(refused)?;
         let mut writes = Vec::with_capacity(targets.len());
         let mut folded = Vec::with_capacity(targets.len());
         for ((scope, key), parts) in targets {

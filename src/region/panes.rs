@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::capacity::counters;
+use crate::capacity::open_pane;
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey, recording_pane};
 
@@ -62,7 +62,7 @@ impl OpenPanes {
     ) {
         let key = recording_pane(timestamp_ms, applied.now_ms);
         let pane = self.panes.entry(key).or_insert_with(|| OpenPane {
-            summary: Summary::new(counters(key.level), seed),
+            summary: open_pane(key.level, seed),
             opened_ms: applied.now_ms,
             first_seq: applied.seq,
         });

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::outbox::Outbox;
 use super::shard::{Shard, encode_pane};
+use crate::capacity;
 use crate::codec;
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError};
@@ -129,7 +130,8 @@ impl Shard {
             let Some(pane) = self.open.panes.get(&key) else {
                 continue;
             };
-            let copy = encode_pane(key, pane, self.applied_seq);
+            let summary = capacity::encode_copy(&pane.summary);
+            let copy = encode_pane(key, pane, self.applied_seq, &summary);
             if !add(copy) && is_late.contains(&key) {
                 self.seal(key);
             }

@@ -11,6 +11,7 @@ use super::outbox::{Outbox, rows_of};
 use super::panes::{Applied, OpenPane, OpenPanes};
 use super::seen::{Fate, Fingerprint, Seen};
 use super::*;
+use crate::capacity;
 use crate::codec::{self, DecodeError, Record};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
@@ -89,7 +90,9 @@ struct SealedInMemory {
 
 impl SealedInMemory {
     fn encode(&self) -> Vec<u8> {
-        encode_pane(self.key, &self.pane, self.last_seq)
+        let most_bytes = capacity::sealed_bytes(self.key.level);
+        let summary = capacity::encode_within(&self.pane.summary, most_bytes);
+        encode_pane(self.key, &self.pane, self.last_seq, &summary)
     }
 }
 
@@ -935,7 +938,11 @@ impl Shard {
         }
         let last_seq = self.applied_seq;
         let panes = self.open.panes.iter();
-        let panes = panes.map(|(key, pane)| encode_pane(*key, pane, last_seq));
+        let panes = panes.map(|(key, pane)| {
+            // Only ids that are very long take more: after a restart they have fewer counters.
+            let summary = capacity::encode_within(&pane.summary, capacity::MOST_PANE_BYTES);
+            encode_pane(*key, pane, last_seq, &summary)
+        });
         let panes: Vec<Vec<u8>> = panes.collect();
         let mut opened_ms = self.open.panes.values().map(|pane| pane.opened_ms);
         let free = (0_u64..).filter(|number| !self.unread_open_rows.contains(number));
@@ -1101,14 +1108,15 @@ impl Checkpoint {
     }
 }
 
-pub(super) fn encode_pane(key: PaneKey, pane: &OpenPane, last_seq: u64) -> Vec<u8> {
+/// A pane as it is sent and stored; `summary` is its own, encoded, or what there is room for.
+pub(super) fn encode_pane(key: PaneKey, pane: &OpenPane, last_seq: u64, summary: &[u8]) -> Vec<u8> {
     codec::encode(&SealedPane {
         level: key.level.code(),
         start_ms: key.start_ms,
         first_seq: pane.first_seq,
         // Where a clock was set back before a header was lost, the open panes are of later commits.
         last_seq: last_seq.max(pane.first_seq),
-        summary: &pane.summary.encode(),
+        summary,
     })
 }
 
@@ -1123,8 +1131,10 @@ fn read_open_row(row: &[u8], seed: Seed) -> Option<(u64, Vec<(PaneKey, OpenPane)
 fn read_open_pane(pane: &[u8], opened_ms: u64, seed: Seed) -> Option<(PaneKey, OpenPane)> {
     let pane: SealedPane<'_> = codec::decode(pane).ok()?;
     let key = PaneKey::checked(Level::from_code(pane.level)?, pane.start_ms)?;
+    let mut summary = Summary::decode(pane.summary, seed).ok()?;
+    capacity::reopen(&mut summary);
     let open = OpenPane {
-        summary: Summary::decode(pane.summary, seed).ok()?,
+        summary,
         opened_ms,
         first_seq: pane.first_seq,
     };

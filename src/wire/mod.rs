@@ -236,8 +236,8 @@ pub struct PushLimits {
 }
 
 impl Default for PushLimits {
-    /// 4 MiB, half of them for copies. The largest pane, 4,096 counters of ids of 256 bytes, has
-    /// 1.2 MB. Checking 10,000 of the smallest panes takes the global object some 20 ms.
+    /// 4 MiB, half of them for copies. The largest pane has 1 MB ([`crate::capacity`]). Checking 10,000
+    /// of the smallest panes takes the global object some 20 ms.
     fn default() -> Self {
         PushLimits {
             bytes: 4 << 20,

@@ -61,8 +61,9 @@ impl Summary {
                 (first_bytes(id), id, slot)
             })
             .collect();
-        // Ids whose first 16 bytes differ need not be looked at.
-        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+        // Ids whose first 16 bytes differ need not be looked at. What was decoded and merged with little
+        // is nearly in order, which a stable sort makes use of.
+        sorted.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(b.1)));
         let rows = sorted.len();
         let (mut shared, mut following) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let mut bytes: Vec<u8> = Vec::new();

@@ -30,6 +30,13 @@
 //!
 //! In practice the filter makes it far tighter, about a tenth of `N / m` at ten cells a counter.
 //!
+//! # Exact while it fits
+//!
+//! A summary need not have a number of counters from the start:
+//! [`growing`](Summary::growing), it is an exact count as long as it fits into so much memory, and
+//! takes its capacity only when it does not. Nor need what is merged:
+//! [`merge_within`](Summary::merge_within).
+//!
 //! # Cost
 //!
 //! A play costs one keyed hash, one look into a group of tags, one counter or cell; no order is
@@ -123,6 +130,17 @@ pub struct Summary {
     smallest: Smallest,
     /// An id without a counter whose bound would exceed this may take a counter over.
     admit_above: u64,
+    /// How far it grows as long as it is exact; `None` once it is not.
+    growth: Option<Growth>,
+}
+
+/// How far a summary grows that has dropped nothing.
+#[derive(Clone, Copy)]
+struct Growth {
+    /// Memory at most.
+    bytes: usize,
+    /// What it keeps of its counters when it has to drop something.
+    counters: usize,
 }
 
 impl Summary {
@@ -137,6 +155,25 @@ impl Summary {
     /// Allocates nothing until something is recorded.
     pub fn new(capacity: usize, seed: Seed) -> Self {
         Self::empty(capacity.clamp(1, Self::MAX_CAPACITY), seed)
+    }
+
+    /// An empty summary that drops nothing as long as it has at most [`MAX_MERGED`](Self::MAX_MERGED)
+    /// ids and takes at most `bytes` of memory, or up to half as much more. The first id beyond that makes it one of `counters`
+    /// (clamped as in [`new`](Self::new)), as [`truncate`](Self::truncate) would.
+    pub fn growing(bytes: usize, counters: usize, seed: Seed) -> Self {
+        let mut summary = Self::empty(1, seed);
+        summary.grow_within(bytes, counters);
+        summary
+    }
+
+    /// Makes it one that grows, as [`growing`](Self::growing) does, if it is exact: for one that was
+    /// stored while it grew.
+    pub fn grow_within(&mut self, bytes: usize, counters: usize) {
+        if !self.full {
+            let counters = counters.clamp(1, Self::MAX_CAPACITY);
+            self.capacity = Self::MAX_MERGED;
+            self.growth = Some(Growth { bytes, counters });
+        }
     }
 
     fn empty(capacity: usize, seed: Seed) -> Self {
@@ -154,7 +191,13 @@ impl Summary {
             filter: Filter::default(),
             smallest: Smallest::default(),
             admit_above: 0,
+            growth: None,
         }
+    }
+
+    /// What its ids are hashed with.
+    pub fn seed(&self) -> Seed {
+        self.seed
     }
 
     /// All plays recorded and merged in, saturating.

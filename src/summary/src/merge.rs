@@ -39,6 +39,26 @@ impl Summary {
         merged
     }
 
+    /// Merges any number of summaries and keeps every counter as long as all of them are exact, they
+    /// are at most `rows` and take at most `bytes` of memory; otherwise the `counters` largest, as in
+    /// [`merge`](Self::merge).
+    pub fn merge_within<'a>(
+        parts: impl IntoIterator<Item = &'a Summary>,
+        (rows, bytes): (usize, usize),
+        counters: usize,
+        seed: Seed,
+    ) -> Summary {
+        let parts: Vec<&Summary> = parts.into_iter().collect();
+        if parts.iter().any(|part| part.is_full()) {
+            return Self::merge(parts, counters, seed);
+        }
+        let mut merged = Self::merge_all(parts, seed);
+        if merged.is_full() || merged.len() > rows || merged.heap_bytes() > bytes {
+            merged.truncate(counters);
+        }
+        merged
+    }
+
     /// Keeps the `capacity` largest counters and never more than that again. What it drops goes
     /// into the filter.
     pub fn truncate(&mut self, capacity: usize) {
@@ -47,6 +67,7 @@ impl Summary {
             *self = Self::merge([&*self], capacity, self.seed);
         }
         self.capacity = self.capacity.min(capacity);
+        self.growth = None;
     }
 }
 

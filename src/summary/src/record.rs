@@ -4,7 +4,7 @@ use std::hint::select_unpredictable;
 
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter, units_up};
 use super::key::{INLINE_BYTES, Key, spread};
-use super::{MAX_ID_BYTES, Summary};
+use super::{Growth, MAX_ID_BYTES, Summary};
 
 /// Totals and weights below this need no care: a count is at most twice the total.
 const CAREFREE: u64 = 1 << 62;
@@ -116,9 +116,13 @@ impl Summary {
     fn admit(&mut self, key: Key, hash: u64, id: &str, weight: u64) {
         let overcount = self.filter.bound(hash);
         let upper = overcount.saturating_add(weight);
-        if self.len() < self.capacity {
+        if self.len() < self.capacity && self.may_grow(id) {
             self.push(key, hash, id, upper, overcount);
             return;
+        }
+        if let Some(growth) = self.growth.take() {
+            self.stop_growing(growth);
+            return self.admit(key, hash, id, weight);
         }
         self.full = true;
         self.filter.allocate(self.capacity * CELLS_PER_COUNTER);
@@ -141,11 +145,30 @@ impl Summary {
         self.admit_above = least_left.min(most);
     }
 
+    /// Whether a counter more leaves it within what it may take, where it grows.
+    fn may_grow(&self, id: &str) -> bool {
+        self.growth.is_none_or(|growth| {
+            let held = self.heap_bytes() + id.len();
+            match self.len() == self.table.room() {
+                true => held / self.len().max(1) * next_room(self.len()) <= growth.bytes,
+                false => held <= growth.bytes,
+            }
+        })
+    }
+
+    #[cold]
+    fn stop_growing(&mut self, growth: Growth) {
+        if self.len() > growth.counters {
+            *self = Self::merge([&*self], growth.counters, self.seed);
+        }
+        // Where ids are long, there may be fewer: one more would take more than it may.
+        self.capacity = growth.counters.min(self.len()).max(1);
+    }
+
     /// Adds a counter. The id must not have one, and there must be capacity.
     pub(super) fn push(&mut self, key: Key, hash: u64, id: &str, upper: u64, overcount: u64) {
         if self.len() == self.table.room() {
-            let room = (2 * self.len()).clamp(8, self.capacity.max(8));
-            self.reserve(room);
+            self.reserve(next_room(self.len()).min(self.capacity.max(8)));
         }
         self.table.push(key, hash);
         self.uppers.push(upper);
@@ -156,7 +179,8 @@ impl Summary {
     /// Makes room for this many counters in all.
     pub(super) fn reserve(&mut self, room: usize) {
         self.table.reserve(room, &self.hasher);
-        let more = room.min(self.capacity).saturating_sub(self.uppers.len());
+        let room = self.table.room().min(self.capacity);
+        let more = room.saturating_sub(self.uppers.len());
         self.uppers.reserve_exact(more);
         self.overcounts.units.reserve_exact(more);
     }
@@ -177,6 +201,17 @@ impl Summary {
         let is_long = key.is_long();
         self.texts
             .set(slot, if is_long { id.as_bytes() } else { b"" });
+    }
+}
+
+/// Below this, room doubles.
+const SMALL: usize = 4_096;
+
+/// The room of a summary that has to grow: a large one wastes at most a fifth.
+fn next_room(len: usize) -> usize {
+    match len {
+        0..=SMALL => (2 * len).max(8),
+        _ => len + len / 4,
     }
 }
 

@@ -136,6 +136,8 @@ impl Table {
     /// Lays the groups out for `room` keys.
     pub(super) fn reserve(&mut self, room: usize, hasher: &KeyHasher) {
         self.groups = vec![EMPTY; (2 * room).div_ceil(PLANNED_FOR_TWO).max(1)];
+        // As many as there are groups for: one more would double what there is room for.
+        let room = self.room();
         self.keys
             .reserve_exact(room.saturating_sub(self.keys.len()));
         for slot in 0..self.keys.len() {

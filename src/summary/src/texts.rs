@@ -80,6 +80,7 @@ impl Texts {
             if text.is_empty() {
                 return;
             }
+            make_room(&mut self.places, slot + 1);
             self.places.resize(slot + 1, Place::default());
         }
         let Some(place) = self.places.get_mut(slot) else {
@@ -98,7 +99,10 @@ impl Texts {
         };
         match self.bytes.get_mut(start..start + length) {
             Some(room) => room.copy_from_slice(text),
-            None => self.bytes.extend_from_slice(text),
+            None => {
+                make_room(&mut self.bytes, start + length);
+                self.bytes.extend_from_slice(text);
+            }
         }
         if self.bytes.len() > 2 * self.used + LITTLE {
             self.compact();
@@ -124,6 +128,13 @@ impl Texts {
             self.places[at].start = start;
         }
         self.bytes = bytes;
+    }
+}
+
+/// Room for so much in all, and a quarter more: doubled, most of it might never be used.
+fn make_room<T>(all: &mut Vec<T>, needed: usize) {
+    if needed > all.capacity() {
+        all.reserve_exact((needed + needed / 4).saturating_sub(all.len()));
     }
 }
 

@@ -17,6 +17,8 @@ struct Known {
     smallest: usize,
     /// Whether nothing may have been dropped by what was done.
     exact_expected: bool,
+    /// Memory and counters, where it grows.
+    growth: Option<(usize, usize)>,
 }
 
 fn seed(number: u8) -> Seed {
@@ -34,11 +36,33 @@ impl Known {
             exact: BTreeMap::new(),
             smallest: usize::MAX,
             exact_expected: true,
+            growth: None,
+        }
+    }
+
+    fn growing(bytes: usize, counters: usize, seed_number: u8) -> Self {
+        Self {
+            summary: Summary::growing(bytes, counters, seed(seed_number)),
+            growth: Some((bytes, counters)),
+            ..Self::new(1, seed_number)
         }
     }
 
     fn record(&mut self, id: &str, weight: u64) {
         self.summary.record(id, weight);
+        if let Some((bytes, counters)) = self.growth.filter(|_| self.summary.is_exact()) {
+            // What is made with the first long id comes on top.
+            let fits = self.summary.heap_bytes() <= bytes + bytes / 2 + 1_000;
+            let is_small = self.summary.len() <= counters.max(8);
+            assert!(
+                fits || is_small,
+                "{:?}: {} bytes, {} ids, {} of text",
+                self.growth,
+                self.summary.heap_bytes(),
+                self.summary.len(),
+                self.summary.long_id_bytes()
+            );
+        }
         *self.exact.entry(id.into()).or_default() += u128::from(weight);
         self.note_capacity();
     }
@@ -54,6 +78,11 @@ impl Known {
     fn merged(parts: &[Self], capacity: Option<usize>, seed_number: u8) -> Self {
         let summaries = parts.iter().map(|part| &part.summary);
         let summary = match capacity {
+            // Odd ones keep twice as many where nothing has to be dropped.
+            Some(capacity) if capacity % 2 == 1 => {
+                let within = (2 * capacity, usize::MAX);
+                Summary::merge_within(summaries, within, capacity, seed(seed_number))
+            }
             Some(capacity) => Summary::merge(summaries, capacity, seed(seed_number)),
             None => Summary::merge_all(summaries, seed(seed_number)),
         };
@@ -66,6 +95,7 @@ impl Known {
                 .min()
                 .unwrap_or(usize::MAX),
             exact_expected: parts.iter().all(|part| part.exact_expected),
+            growth: None,
         };
         for part in parts {
             for (id, count) in &part.exact {
@@ -85,12 +115,16 @@ impl Known {
             self.smallest = self.smallest.min(capacity.max(1));
         }
         self.summary.truncate(capacity);
+        self.growth = None;
         self.note_capacity();
     }
 
     fn recode(&mut self, seed_number: u8) {
         let bytes = self.summary.encode();
         self.summary = Summary::decode(&bytes, seed(seed_number)).unwrap();
+        if let Some((bytes, counters)) = self.growth {
+            self.summary.grow_within(bytes, counters);
+        }
     }
 
     /// Every guarantee, for every id that was ever played and some that never were.
@@ -234,11 +268,15 @@ fn step(weight: impl Strategy<Value = u64> + Clone + 'static) -> impl Strategy<V
     ]
 }
 
-fn run(capacities: [usize; 4], steps: Vec<Step>) {
+/// The last two grow, within so much memory.
+fn run(capacities: [usize; 4], bytes: usize, steps: Vec<Step>) {
     let mut all: Vec<Known> = capacities
         .into_iter()
         .enumerate()
-        .map(|(at, capacity)| Known::new(capacity, 1 + at as u8 % 2))
+        .map(|(at, capacity)| match at {
+            0 | 1 => Known::new(capacity, 1 + at as u8 % 2),
+            _ => Known::growing(bytes, capacity, 1 + at as u8 % 2),
+        })
         .collect();
     let mut seeds = [1_u8, 2, 1, 2];
     let mut at = 0;
@@ -280,17 +318,19 @@ proptest! {
     #[test]
     fn every_guarantee_holds_through_any_tree_of_operations(
         capacities in [1..40_usize, 1..40_usize, 1..8_usize, 1..3_usize],
+        bytes in 500..20_000_usize,
         steps in prop::collection::vec(step(small_weight().boxed()), 1..60),
     ) {
-        run(capacities, steps);
+        run(capacities, bytes, steps);
     }
 
     #[test]
     fn every_guarantee_holds_for_weights_that_saturate(
         capacities in [1..40_usize, 1..40_usize, 1..8_usize, 1..3_usize],
+        bytes in 500..20_000_usize,
         steps in prop::collection::vec(step(weight().boxed()), 1..40),
     ) {
-        run(capacities, steps);
+        run(capacities, bytes, steps);
     }
 
     #[test]

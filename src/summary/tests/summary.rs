@@ -100,3 +100,25 @@ fn exact_below_the_capacity() {
     assert_eq!(top, [("b", u64::MAX, u64::MAX), ("a", 7, 7)]);
     assert_eq!(merged.unlisted_max(), 0);
 }
+
+#[test]
+fn a_summary_that_grows_is_exact_up_to_its_memory_and_then_has_its_counters() {
+    let ids: Vec<String> = (0..70_000)
+        .map(|number| format!("song-{number:06}"))
+        .collect();
+    let mut summary = Summary::growing(3 << 20, 16_384, SEED);
+    for (at, id) in ids.iter().enumerate() {
+        let before = summary.heap_bytes();
+        summary.record(id, 1);
+        let expected = at < Summary::MAX_MERGED;
+        assert_eq!(summary.is_exact(), expected, "{at}: {before} bytes");
+        if !expected {
+            break;
+        }
+    }
+    assert_eq!((summary.len(), summary.capacity()), (16_384, 16_384));
+    assert_eq!(summary.total(), 65_537);
+    let mut small = Summary::growing(100_000, 64, SEED);
+    ids.iter().for_each(|id| small.record(id, 1));
+    assert_eq!((small.is_full(), small.len()), (true, 64));
+}
