@@ -13,6 +13,8 @@ pub struct PushAsked {
     instance: Instance,
     task: u64,
     moment: usize,
+    /// What the global object wants next when it has all of the push.
+    next_offset: u64,
     answer: Sender<Result<Vec<u8>, SendError>>,
 }
 
@@ -186,11 +188,15 @@ impl World {
         let Ok(ShardReport { push, .. }) = codec::decode(&report) else {
             return self.fail("a report that cannot be read");
         };
+        let Ok(Push { next_offset, .. }) = codec::decode(push) else {
+            return self.fail("a push that cannot be read");
+        };
         let sent = self.sent(shard, moment, push.to_vec());
         let asked = PushAsked {
             instance,
             task,
             moment,
+            next_offset,
             answer,
         };
         self.pushes.insert(sent.number, asked);
@@ -277,6 +283,7 @@ impl World {
             instance,
             task,
             moment,
+            next_offset,
             answer,
         } = asked;
         let Some((reply, times_forgot)) = reply else {
@@ -284,6 +291,7 @@ impl World {
             return;
         };
         let interval_ms = reply.push_interval_ms;
+        let wanted_offset = reply.wanted_offset;
         let _ = answer.send(Ok(codec::encode(&PushReplyOrRefusal(Ok(reply)))));
         let Node::Shard(shard) = instance.node else {
             return;
@@ -293,24 +301,20 @@ impl World {
         }
         self.shards[shard].told_interval_ms = interval_ms;
         self.poll(task);
-        if self.shards[shard].life == instance.life {
-            self.told_in_model(shard, moment, times_forgot);
-        }
-    }
-
-    /// What the shard makes of an answer tells what has arrived.
-    fn told_in_model(&mut self, shard: usize, moment: usize, times_forgot: u64) {
-        let now_ms = self.now_ms;
-        let is_there_yet = self.global.times_forgot == times_forgot;
+        // Where its disk refuses what the answer changes, nobody has heard it.
         let node = &mut self.shards[shard];
-        match node.look(Shard::has_more_to_send) {
-            Some(false) if is_there_yet => node.ledger().told(now_ms, moment),
-            Some(true) if !self.calm && self.random.chance(self.profile.silence) => {
+        if node.life != instance.life || node.look(|_| ()).is_none() {
+            return;
+        }
+        let now_ms = self.now_ms;
+        if wanted_offset < next_offset {
+            if !self.calm && self.random.chance(self.profile.silence) {
                 // Its other pushes get lost.
                 let silent_ms = self.random.skewed(10 * MINUTE_MS);
                 self.shards[shard].silent_until_ms = now_ms + silent_ms;
             }
-            _ => {}
+        } else if wanted_offset == next_offset && self.global.times_forgot == times_forgot {
+            node.ledger().told(now_ms, moment);
         }
     }
 }
