@@ -1,0 +1,223 @@
+//! A checkpoint: what the journal holds goes to its final place, and what is due is sealed.
+
+use super::*;
+
+/// The two copies of the checkpoint's header: without it the journal would be counted again.
+pub(super) const CHECKPOINT_NAME: &[u8] = b"checkpoint/";
+
+/// What a checkpoint says besides panes, outbox and fingerprints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::region) struct Checkpoint {
+    pub log_id: u128,
+    /// When the log began; later than the one before.
+    pub log_began_ms: u64,
+    /// The key of the fingerprints.
+    pub secret: [u8; 16],
+    /// Who this shard is, once it was told.
+    pub name: Option<(String, u32)>,
+    pub seed: Option<[u8; 16]>,
+    /// [`Epoch::began_ms`] of what is counted here. None where the header was lost and no open pane
+    /// says it: nothing is counted then, until somebody does.
+    pub epoch_ms: Option<u64>,
+    /// Where the log was cut last, for an export.
+    pub cut: Option<Cut>,
+    /// The journal up to here is in the panes and the outbox. A new log numbers its commits from the
+    /// millisecond on in which it began: there are less than 1,000 a second, so no log of a shard has
+    /// a number of one before.
+    pub covered_seq: u64,
+    /// The offset of the next sealed pane.
+    pub next_offset: u64,
+    /// The first offset of this log: what lies below in the outbox belongs to another.
+    pub log_start: u64,
+    /// When this was written.
+    pub written_ms: u64,
+    /// Fingerprints were lost: a batch that was first sent before this may have been counted.
+    pub refuse_before_ms: u64,
+    /// Rows of fingerprints that cannot be read and that are reckoned with already.
+    pub damaged_seen: u64,
+}
+
+impl Record for Checkpoint {
+    const KIND: u8 = 35;
+    const VERSION: u8 = 1;
+}
+
+impl Checkpoint {
+    pub(super) fn new(random: [u8; 32], now_ms: u64) -> Self {
+        let (log_id, secret) = random.split_at(16);
+        Checkpoint {
+            log_id: log_id.try_into().map_or(0, u128::from_be_bytes),
+            log_began_ms: now_ms,
+            secret: secret.try_into().unwrap_or_default(),
+            name: None,
+            seed: None,
+            epoch_ms: Some(0),
+            cut: None,
+            covered_seq: match mutants::active(Mutant::CommitsNumberedAnew) {
+                true => 0,
+                false => now_ms,
+            },
+            next_offset: 0,
+            log_start: 0,
+            written_ms: 0,
+            refuse_before_ms: 0,
+            damaged_seen: 0,
+        }
+    }
+}
+
+/// Open panes as a checkpoint found them, as many as fit into a row: when each was opened, and an
+/// encoded [`SealedPane`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct OpenPanesRow<'a> {
+    /// [`Epoch::began_ms`] of what they count: the header may be lost.
+    pub epoch_ms: u64,
+    #[serde(borrow)]
+    pub panes: Vec<(u64, &'a [u8])>,
+}
+
+impl Record for OpenPanesRow<'_> {
+    const KIND: u8 = 41;
+    const VERSION: u8 = 1;
+}
+
+impl Shard {
+    /// Whether a checkpoint must be written now, after a commit: the journal grows too long, or
+    /// too much is sealed in memory. Panes whose time has come wait for the next push, so what
+    /// they cost does not grow with the number of commits.
+    pub fn checkpoint_is_needed(&self) -> bool {
+        let (rows, bytes) = self.journal.uncovered();
+        rows >= self.limits.checkpoint_rows
+            || bytes >= CHECKPOINT_BYTES
+            || self.sealed_bytes >= self.limits.sealed_bytes
+    }
+
+    /// Whether a checkpoint should be written before a push: there is something to seal, too.
+    pub fn checkpoint_is_due(&self, now_ms: u64) -> bool {
+        self.checkpoint_is_needed() || !self.sealed.is_empty() || !self.open.due(now_ms).is_empty()
+    }
+
+    /// Writes everything that the journal holds into its final place, atomically, and seals what
+    /// is due. What is in flight stays in the journal.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn checkpoint(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
+        for key in self.open.due(now_ms) {
+            if mutants::active(Mutant::AlarmNotIdempotent)
+                && let Some(pane) = self.open.panes.get(&key)
+            {
+                self.add_sealed(key, pane.clone());
+                continue;
+            }
+            self.seal(key);
+        }
+        storage.atomically(|| {
+            self.save_sealed(storage, now_ms)?;
+            self.save_open(storage)?;
+            if let Some(write) = self.seen.save(now_ms) {
+                self.header_dirty = true;
+                storage.write(&[write])?;
+            }
+            if self.checkpoint.covered_seq != self.applied_seq || self.header_dirty {
+                if !mutants::active(Mutant::JournalNotCovered) {
+                    self.checkpoint.covered_seq = self.applied_seq;
+                }
+                self.checkpoint.written_ms = now_ms;
+                self.header_dirty = true;
+            }
+            let mut header = Vec::new();
+            self.write_header(&mut header);
+            storage.write(&header)
+        })?;
+        self.header_dirty = false;
+        self.journal.cover(self.applied_seq);
+        Ok(())
+    }
+
+    /// Moves what is sealed into the outbox.
+    pub(super) fn save_sealed(
+        &mut self,
+        storage: &impl Storage,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        if self.sealed.is_empty() {
+            return Ok(());
+        }
+        let sealed = std::mem::take(&mut self.sealed);
+        self.sealed_bytes = 0;
+        let panes: Vec<Vec<u8>> = sealed.iter().map(SealedInMemory::encode).collect();
+        let (offset, row_bytes) = (self.checkpoint.next_offset, self.limits.row_bytes);
+        self.outbox
+            .add(storage, offset, &panes, row_bytes, now_ms)?;
+        self.checkpoint.next_offset += panes.len() as u64;
+        self.header_dirty = true;
+        Ok(())
+    }
+
+    /// Writes the open panes, if they changed, in place of those of the checkpoint before. Rows that
+    /// are not needed any more are deleted, not left: the panes in them were sealed, and nobody but a
+    /// header could tell a start so.
+    pub(super) fn save_open(&mut self, storage: &impl Storage) -> Result<(), StorageError> {
+        if !std::mem::take(&mut self.open.changed) {
+            return Ok(());
+        }
+        let last_seq = self.applied_seq;
+        let panes = self.open.panes.iter();
+        let panes = panes.map(|(key, pane)| {
+            // Only ids that are very long take more: after a restart they have fewer counters.
+            let summary = capacity::encode_within(&pane.summary, capacity::MOST_PANE_BYTES);
+            encode_pane(*key, pane, last_seq, &summary)
+        });
+        let panes: Vec<Vec<u8>> = panes.collect();
+        let mut opened_ms = self.open.panes.values().map(|pane| pane.opened_ms);
+        let free = (0_u64..).filter(|number| !self.unread_open_rows.contains(number));
+        let mut written = BTreeSet::new();
+        for (number, panes) in free.zip(rows_of(&panes, self.limits.row_bytes)) {
+            let panes = panes.iter().map(Vec::as_slice);
+            let row = OpenPanesRow {
+                epoch_ms: self.epoch_ms(),
+                panes: opened_ms.by_ref().zip(panes).collect(),
+            };
+            let row = Write::put(Table::OpenPanes, number.to_be_bytes(), codec::encode(&row));
+            storage.write(&[row])?;
+            written.insert(number);
+        }
+        let emptied = self.open_rows.difference(&written);
+        let deletes: Vec<Write> = emptied
+            .map(|number| Write::delete(Table::OpenPanes, number.to_be_bytes()))
+            .collect();
+        self.open_rows = written;
+        storage.write(&deletes)
+    }
+
+    pub(super) fn write_header(&self, writes: &mut Vec<Write>) {
+        if self.header_dirty {
+            let header = codec::encode(&self.checkpoint);
+            let generation = self.header_generation;
+            writes.extend(twin::writes(
+                Table::Meta,
+                CHECKPOINT_NAME,
+                generation,
+                &header,
+            ));
+        }
+    }
+}
+
+/// A pane as it is sent and stored; `summary` is its own, encoded, or what there is room for.
+pub(in crate::region) fn encode_pane(
+    key: PaneKey,
+    pane: &OpenPane,
+    last_seq: u64,
+    summary: &[u8],
+) -> Vec<u8> {
+    codec::encode(&SealedPane {
+        level: key.level.code(),
+        start_ms: key.start_ms,
+        first_seq: pane.first_seq,
+        // Where a clock was set back before a header was lost, the open panes are of later commits.
+        last_seq: last_seq.max(pane.first_seq),
+        summary,
+    })
+}

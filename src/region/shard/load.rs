@@ -1,0 +1,220 @@
+//! A start: what is stored becomes a state again.
+
+use super::*;
+
+/// By so much a batch may seem to have been sent after it was counted: as long as its body may be under
+/// way to a Worker. New batches are refused for so long after a damage, so it is no more than that.
+const REFUSE_MARGIN_MS: u64 = 15_000;
+
+impl Shard {
+    /// Makes the state from what is stored. `random` names the log of a shard that has none.
+    ///
+    /// Rows that cannot be read are counted and left as they are.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load(
+        storage: &impl Storage,
+        random: [u8; 32],
+        now_ms: u64,
+    ) -> Result<Self, StorageError> {
+        Self::load_within(storage, random, now_ms, Limits::default())
+    }
+
+    /// [`Shard::load`] with limits of one's own.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load_within(
+        storage: &impl Storage,
+        random: [u8; 32],
+        now_ms: u64,
+        limits: Limits,
+    ) -> Result<Self, StorageError> {
+        let stored = twin::load::<Checkpoint>(storage, Table::Meta, CHECKPOINT_NAME)?;
+        let lost_header = stored.is_lost();
+        let is_new = stored.record.is_none();
+        let checkpoint = stored
+            .record
+            .unwrap_or_else(|| Checkpoint::new(random, now_ms));
+        let covered_seq = if lost_header {
+            0
+        } else {
+            checkpoint.covered_seq
+        };
+        let (journal, mut commits, damaged_journal) =
+            Journal::load(storage, covered_seq, limits.journal_rows)?;
+        let mut shard = Shard {
+            applied_seq: checkpoint.covered_seq,
+            applied_ms: now_ms,
+            header_dirty: is_new,
+            header_generation: stored.generation,
+            wanted_offset: 0,
+            sendable_offset: 0,
+            checkpoint,
+            journal,
+            open: OpenPanes::default(),
+            sealed: Vec::new(),
+            sealed_bytes: 0,
+            open_rows: BTreeSet::new(),
+            unread_open_rows: BTreeSet::new(),
+            seen: Seen::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            pending: BTreeMap::new(),
+            in_flight: None,
+            next_ticket: 1,
+            outbox: Outbox::default(),
+            damaged_rows: stored.damaged + damaged_journal,
+            load_id: random.first_chunk().map_or(0, |id| u64::from_be_bytes(*id)),
+            settled: false,
+            cut_at_ms: None,
+            counted: Counted::default(),
+            limits,
+        };
+        if lost_header {
+            shard.begin_beside_lost_header(storage, &mut commits, now_ms)?;
+        }
+        shard.load_open_panes(storage)?;
+        let (outbox, damaged_keys) = Outbox::load(storage, shard.checkpoint.log_start)?;
+        shard.outbox = outbox;
+        shard.damaged_rows += damaged_keys;
+        shard.wanted_offset = shard.oldest_offset();
+        shard.load_seen(storage, lost_header, now_ms)?;
+        for commit in &commits {
+            let seq = commit.last_seq;
+            for batch in &commit.batches {
+                shard.apply(batch, Applied { seq, now_ms });
+            }
+            shard.applied_seq = seq;
+        }
+        // What the journal had was counted before.
+        shard.counted = Counted::default();
+        shard.seal_over_the_limits();
+        if !commits.is_empty() {
+            // Which slot a row goes to depends on the readable ones: start with a free ring.
+            shard.checkpoint(storage, now_ms)?;
+        }
+        Ok(shard)
+    }
+
+    /// Nobody knows any more which commits are in the panes, nor which log the outbox belongs to:
+    /// neither is counted again. The rows stay where they are.
+    pub(super) fn begin_beside_lost_header(
+        &mut self,
+        storage: &impl Storage,
+        commits: &mut Vec<FoundCommit>,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        let secret = self.checkpoint.secret;
+        for commit in std::mem::take(commits) {
+            let batches = commit.batches.iter();
+            for wanted in batches.filter_map(|batch| Wanted::decode(batch)) {
+                if let Some(fingerprint) = wanted.fingerprint(&secret) {
+                    let fate = wanted.fate(&mut self.seen);
+                    self.seen.insert(fingerprint, fate, now_ms);
+                }
+            }
+            self.applied_seq = self.applied_seq.max(commit.last_seq);
+        }
+        self.journal.cover(self.applied_seq);
+        self.checkpoint.covered_seq = self.applied_seq;
+        // The open panes say it.
+        self.checkpoint.epoch_ms = None;
+        let next = Outbox::next_free_offset(storage)?;
+        self.checkpoint.log_start = next;
+        self.checkpoint.next_offset = next;
+        Ok(())
+    }
+
+    pub(super) fn load_seen(
+        &mut self,
+        storage: &impl Storage,
+        lost_header: bool,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        if mutants::active(Mutant::FingerprintsForgotten) {
+            return Ok(());
+        }
+        let mut damaged = 0;
+        for (key, value) in storage.scan(Table::Seen, &[], &[], usize::MAX)? {
+            damaged += u64::from(!self.seen.load_row(&key, &value));
+        }
+        self.damaged_rows += damaged;
+        if mutants::active(Mutant::DamagedClaimsForgotten) {
+            damaged = 0;
+        }
+        // Without the header's secret no fingerprint says anything.
+        let newest_ms = self.seen.newest_row_ms().filter(|_| lost_header);
+        let last_ms = match lost_header {
+            true => now_ms,
+            false => self.checkpoint.written_ms,
+        };
+        let damaged_ms = (damaged > self.checkpoint.damaged_seen).then_some(last_ms);
+        if let Some(lost_ms) = newest_ms.max(damaged_ms) {
+            let refuse_before_ms = lost_ms.saturating_add(REFUSE_MARGIN_MS);
+            let before_ms = &mut self.checkpoint.refuse_before_ms;
+            *before_ms = refuse_before_ms.max(*before_ms);
+            self.checkpoint.damaged_seen = damaged;
+            self.header_dirty = true;
+        }
+        self.seen.loaded(now_ms);
+        Ok(())
+    }
+
+    /// Takes back what the last checkpoint left open: what every row there holds, with a header or
+    /// without. What is of an epoch before the last that is known is over.
+    pub(super) fn load_open_panes(&mut self, storage: &impl Storage) -> Result<(), StorageError> {
+        let seed = self.seed();
+        let mut rows = Vec::new();
+        for (key, row) in storage.scan(Table::OpenPanes, &[], &[], usize::MAX)? {
+            let Ok(number) = key.try_into().map(u64::from_be_bytes) else {
+                self.damaged_rows += 1;
+                continue;
+            };
+            let Some((epoch_ms, panes)) = read_open_row(&row, seed) else {
+                self.damaged_rows += 1;
+                self.unread_open_rows.insert(number);
+                continue;
+            };
+            self.open_rows.insert(number);
+            rows.push((epoch_ms, panes));
+        }
+        let known_ms = &mut self.checkpoint.epoch_ms;
+        if known_ms.is_none() {
+            *known_ms = rows.iter().map(|(epoch_ms, _)| *epoch_ms).max();
+        }
+        let epoch_ms = self.epoch_ms();
+        let rows = rows.into_iter().filter(|(of_ms, _)| *of_ms >= epoch_ms);
+        for (_, panes) in rows {
+            for (key, pane) in panes {
+                // Two panes of one span: one of them could not be read for a while.
+                if let Some(other) = self.open.panes.insert(key, pane) {
+                    self.add_sealed(key, other);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The panes of a row and the epoch that they count in, if all of them can be read.
+fn read_open_row(row: &[u8], seed: Seed) -> Option<(u64, Vec<(PaneKey, OpenPane)>)> {
+    let OpenPanesRow { epoch_ms, panes } = codec::decode(row).ok()?;
+    let panes = panes.into_iter();
+    let panes = panes.map(|(opened_ms, pane)| read_open_pane(pane, opened_ms, seed));
+    Some((epoch_ms, panes.collect::<Option<Vec<_>>>()?))
+}
+
+fn read_open_pane(pane: &[u8], opened_ms: u64, seed: Seed) -> Option<(PaneKey, OpenPane)> {
+    let pane: SealedPane<'_> = codec::decode(pane).ok()?;
+    let key = PaneKey::checked(Level::from_code(pane.level)?, pane.start_ms)?;
+    let mut summary = Summary::decode(pane.summary, seed).ok()?;
+    capacity::reopen(&mut summary);
+    let open = OpenPane {
+        summary,
+        opened_ms,
+        first_seq: pane.first_seq,
+    };
+    Some((key, open))
+}

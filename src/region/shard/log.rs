@@ -1,0 +1,152 @@
+//! The log of a shard: where counting begins anew, and where it is cut for an export.
+
+use super::*;
+
+impl Shard {
+    /// Takes note that counting has begun anew; `false` if another shard is meant. After the next sync
+    /// it may be said that this one knows. `random` names the next log.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn begin_epoch(
+        &mut self,
+        storage: &impl Storage,
+        news: &BeginEpoch<'_>,
+        random: [u8; 16],
+    ) -> Result<bool, StorageError> {
+        if self.is_another(news.region_id, news.shard) {
+            return Ok(false);
+        }
+        self.follow(storage, news.epoch, random)?;
+        Ok(true)
+    }
+
+    /// Counts anew where the installation does: forgets all that was counted before, whether or not
+    /// the global object has it. Batches that were counted go on being known, so that none of them is
+    /// counted again; what waits for its commit counts in the new epoch. `random` names the new log.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn follow(
+        &mut self,
+        storage: &impl Storage,
+        epoch: Epoch,
+        random: [u8; 16],
+    ) -> Result<(), StorageError> {
+        let known_ms = self.checkpoint.epoch_ms;
+        if known_ms.is_some_and(|known_ms| epoch.began_ms <= known_ms) {
+            return Ok(());
+        }
+        self.checkpoint.epoch_ms = Some(epoch.began_ms);
+        self.checkpoint.seed = Some(epoch.seed);
+        if known_ms.is_none() {
+            // What is stored and cannot be read may be of this epoch: nothing goes.
+            self.header_dirty = true;
+            let mut header = Vec::new();
+            self.write_header(&mut header);
+            storage.write(&header)?;
+            self.header_dirty = false;
+            return Ok(());
+        }
+        self.checkpoint.cut = None;
+        self.cut_at_ms = None;
+        self.sealed.clear();
+        self.sealed_bytes = 0;
+        if !mutants::active(Mutant::PanesSurviveTheirEpoch) {
+            self.open.clear();
+        }
+        // The rows of what is in flight come after these.
+        self.checkpoint.covered_seq = self.applied_seq;
+        storage.atomically(|| {
+            let mut writes = self.start_new_log(u128::from_be_bytes(random));
+            writes.extend(Outbox::put_aside_rows(storage)?);
+            // Nor does anything of it stay that cannot be read today.
+            let numbers = std::mem::take(&mut self.unread_open_rows);
+            let numbers = numbers.iter().map(|number| number.to_be_bytes());
+            writes.extend(numbers.map(|key| Write::delete(Table::OpenPanes, key)));
+            writes.extend(self.journal.clear(storage, self.applied_seq)?);
+            // Those that the journal alone has: it is covered from here on.
+            writes.extend(self.seen.save(self.applied_ms));
+            let written_ms = &mut self.checkpoint.written_ms;
+            *written_ms = self.applied_ms.max(*written_ms);
+            storage.write(&writes)?;
+            self.save_open(storage)?;
+            let mut header = Vec::new();
+            self.write_header(&mut header);
+            storage.write(&header)
+        })?;
+        self.header_dirty = false;
+        self.journal.cover(self.applied_seq);
+        Ok(())
+    }
+
+    /// Forgets the log and starts another: the global object has seen offsets of this log that
+    /// this storage never gave out, so it was set back to an earlier state. What the outbox holds
+    /// was folded then.
+    pub(in crate::region) fn start_new_log(&mut self, log_id: u128) -> Vec<Write> {
+        let mut writes = self.outbox.forget_below(u64::MAX);
+        self.checkpoint.log_id = log_id;
+        self.checkpoint.log_began_ms += 1;
+        self.checkpoint.log_start = self.checkpoint.next_offset;
+        self.wanted_offset = self.checkpoint.next_offset;
+        self.header_dirty = true;
+        self.write_header(&mut writes);
+        writes
+    }
+
+    /// Is to cut its log at a moment, for an export; `false` if another shard is meant, if it has
+    /// counted something since that moment, or if it knows of a later one: the export of the earlier
+    /// is over. A shard that does not know who it is learns it.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn cut_at(
+        &mut self,
+        storage: &impl Storage,
+        request: &CutRequest<'_>,
+        random: [u8; 16],
+    ) -> Result<bool, StorageError> {
+        let is_late = self.applied_ms >= request.at_ms;
+        if is_late || self.is_another(request.region_id, request.shard) {
+            return Ok(false);
+        }
+        self.follow(storage, request.epoch, random)?;
+        self.introduce(request.region_id, request.shard, request.epoch.seed);
+        let cut_ms = self.checkpoint.cut.map(|cut| cut.at_ms);
+        let known_ms = self.cut_at_ms.max(cut_ms);
+        if known_ms < Some(request.at_ms) {
+            self.cut_at_ms = Some(request.at_ms);
+        }
+        Ok(known_ms <= Some(request.at_ms))
+    }
+
+    /// How long until its log is to be cut, if it is.
+    pub fn cut_in_ms(&self, now_ms: u64) -> Option<u64> {
+        self.cut_at_ms.map(|at_ms| at_ms.saturating_sub(now_ms))
+    }
+
+    /// Cuts the log if it is time: to be asked before anything more is committed. All that is counted is
+    /// sealed, and lies below the cut.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn cut_if_due(
+        &mut self,
+        storage: &impl Storage,
+        now_ms: u64,
+    ) -> Result<bool, StorageError> {
+        let Some(at_ms) = self.cut_at_ms.filter(|at_ms| now_ms >= *at_ms) else {
+            return Ok(false);
+        };
+        self.cut_at_ms = None;
+        let keys: Vec<PaneKey> = self.open.panes.keys().copied().collect();
+        for key in keys {
+            self.seal(key);
+        }
+        let offset = self.checkpoint.next_offset + self.sealed.len() as u64;
+        self.checkpoint.cut = Some(Cut { at_ms, offset });
+        self.header_dirty = true;
+        self.checkpoint(storage, now_ms)?;
+        Ok(true)
+    }
+}
