@@ -340,6 +340,9 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
     );
     assert.ok(spool.waiting[0].sent > 0 && spool.waiting[1].sent === 0);
     assert.deepEqual(spool.place, { input: 2 });
+    // Also for somebody who only looks.
+    assert.deepEqual(Spool.placeOf(folder), { input: 2 });
+    assert.equal(Spool.placeOf(join(folder, "none")), null);
     // The later batch first: the earlier one stays.
     spool.done(spool.waiting[1]);
     spool.release();
@@ -591,12 +594,13 @@ describe("sending", { timeout: 300_000 }, () => {
 
 describe("a service that misbehaves", { timeout: 120_000 }, () => {
   let folder, server, answers, bodies;
+  let isHealthy = true;
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), "hitparade-send-"));
     server = createServer(async (request, response) => {
       let text = "";
       for await (const chunk of request) text += chunk;
-      if (request.url === "/healthz") return response.end("{}");
+      if (request.url === "/healthz") return response.writeHead(isHealthy ? 200 : 503).end("{}");
       const body = JSON.parse(text);
       bodies.push(body);
       const answer = answers(body, text, bodies.length);
@@ -668,6 +672,24 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
       bodies.flatMap(({ plays }) => plays.map(({ post_id }) => post_id)),
       ["b"],
     );
+  });
+
+  test("gets no batch for the first time, after a failure, before it says that it is well", async () => {
+    [isHealthy, answers] = [false, () => null];
+    const plays = Array.from({ length: 45_000 }, (_, index) => `{"post_id":"post ${index}","timestamp":1}\n`);
+    const running = run(["--spool", "outage", "--connections", "2"], plays.join(""));
+    const names = (ending) => readdirSync(join(folder, "outage")).filter((name) => name.endsWith(ending));
+    await eventually(() => assert.ok(bodies.length >= 4 && names(".batch").length >= 5));
+    // As many as were under way when the first one failed.
+    const tried = new Set(bodies.map(({ client }) => client)).size;
+    assert.ok(tried <= 2, String(tried));
+    assert.equal(names(".sent").length, tried);
+    [isHealthy, answers] = [true, counted];
+    const { code, said } = await running.ended;
+    assert.equal(code, 0, said);
+    assert.match(said, /45000 plays counted/);
+    // Each batch under its name, whatever it took.
+    assert.equal(new Set(bodies.map(({ client, plays }) => `${client} ${plays.length}`)).size, 5);
   });
 
   test("that is not there begins no clock", async () => {

@@ -89,9 +89,7 @@ export async function send() {
   if (!STREAMS.includes(values.from)) refuse(`--from ${values.from}: one of ${STREAMS.join(", ")}.`);
   const spool = resolve(values.spool || join(".hitparade", "send"));
   if (values.where) {
-    const opened = new Spool(spool, addressOf(values.url, refuse));
-    process.stdout.write(`${kcatOffset(opened.place?.reader)}\n`);
-    opened.release();
+    process.stdout.write(`${kcatOffset(Spool.placeOf(spool)?.reader)}\n`);
     return 0;
   }
   if (!values.follow && process.stdin.isTTY) refuse("Nothing is piped in.");

@@ -29,7 +29,7 @@ import {
 import { createHash, randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
 import { tryLock } from "../lock.mjs";
-import { Advice } from "../say.mjs";
+import { Advice, messageOf } from "../say.mjs";
 
 const VERSION = 1;
 /** What was rejected is kept to be looked at, not for good. */
@@ -95,6 +95,31 @@ export class Spool {
     if (last && numberOf(last.key) >= this.#state.next) this.place = this.#headOf(last.key).place;
     else this.place = this.#state.place;
     if (existsSync(this.#path("rejected.ndjson"))) this.#rejectedBytes = statSync(this.#path("rejected.ndjson")).size;
+  }
+
+  /**
+   * The place of a spool that somebody else may be writing to just now: it may be a little behind.
+   * @param {string} folder
+   * @returns {any} null where there is none
+   */
+  static placeOf(folder) {
+    for (let tries = 0; ; tries++) {
+      try {
+        const state = JSON.parse(readFileSync(join(folder, "state.json"), "utf8"));
+        const last = readdirSync(folder)
+          .filter((name) => name.endsWith(".batch"))
+          .sort()
+          .at(-1);
+        if (!last || numberOf(last) < state.next) return state.place;
+        const text = readFileSync(join(folder, last), "utf8");
+        return JSON.parse(text.slice(0, text.indexOf("\n"))).place;
+      } catch (error) {
+        const isGone = /** @type {NodeJS.ErrnoException} */ (error).code === "ENOENT";
+        // A batch may have been answered between two looks; a spool that is not there stays so.
+        if (isGone && !existsSync(join(folder, "state.json"))) return null;
+        if (!isGone || tries >= 10) throw new Advice(`${folder} cannot be read: ${messageOf(error)}`);
+      }
+    }
   }
 
   release() {
