@@ -139,7 +139,8 @@ export class Hitparade {
     if (!/^https?:$/.test(protocol)) throw new TypeError(`${url}: the address of an installation begins with http:// or https://`);
     this.#url = origin + pathname.replace(/\/+$/, "");
     this.#options = options;
-    this.#fetch = options.fetch ?? ((/** @type {any[]} */ ...words) => globalThis.fetch(.../** @type {[any, any]} */ (words)));
+    // Called as a function: a browser's own `fetch` is nobody's method.
+    this.#fetch = (/** @type {Parameters<typeof fetch>} */ ...words) => (options.fetch ?? globalThis.fetch)(...words);
     this.#most = options.ingestToken ? MOST_TRUSTED : MOST;
   }
 

@@ -679,7 +679,7 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
     const plays = Array.from({ length: 45_000 }, (_, index) => `{"post_id":"post ${index}","timestamp":1}\n`);
     const running = run(["--spool", "outage", "--connections", "2"], plays.join(""));
     const names = (ending) => readdirSync(join(folder, "outage")).filter((name) => name.endsWith(ending));
-    await eventually(() => assert.ok(bodies.length >= 4 && names(".batch").length >= 5));
+    await eventually(() => assert.ok(bodies.length >= 2 && names(".batch").length >= 5));
     // As many as were under way when the first one failed.
     const tried = new Set(bodies.map(({ client }) => client)).size;
     assert.ok(tried <= 2, String(tried));
