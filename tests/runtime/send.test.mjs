@@ -408,6 +408,7 @@ describe("sending", { timeout: 300_000 }, () => {
         authorization: request.headers.authorization ?? "",
       });
       const text = await answer.text();
+      homes.push([body ? JSON.parse(body).home : undefined, answer.headers.get("hitparade-home")]);
       const { accepted, repeated } = JSON.parse(text);
       if (accepted && !repeated) for (const { post_id } of JSON.parse(body).plays) answered.set(post_id, (answered.get(post_id) ?? 0) + 1);
       response.writeHead(answer.status, Object.fromEntries(answer.headers));
@@ -423,6 +424,8 @@ describe("sending", { timeout: 300_000 }, () => {
   /** Between the sender and the service, for tests that wait for an answer: charts are some seconds later. */
   let front;
   const answered = new Map();
+  /** Of each request: the home that it named, and the one that its answer named. */
+  const homes = [];
   const isAnswered = (id, times) => eventually(async () => assert.equal(answered.get(id), times));
   const send = (words, input, options = {}) => start(`http://127.0.0.1:${front.address().port}`, words, { cwd: folder, input, ...options });
 
@@ -533,6 +536,32 @@ describe("sending", { timeout: 300_000 }, () => {
     const { code, said } = await run.ended;
     assert.equal(code, 0, said);
     model.add(Array.from({ length: written }, () => ({ post_id: "followed" })));
+  });
+
+  test("sends batches with the home that the service named before, also after its shards changed", async () => {
+    const words = ["--region", "OC", "--spool", "homes", "--stream"];
+    /** @type {string | undefined} */
+    let before;
+    for (const [shards, id] of [
+      [1, "first"],
+      [4, "second"],
+      [4, "third"],
+    ]) {
+      assert.equal((await service.put("/regions/OC", { shards })).status, 200);
+      homes.length = 0;
+      const { code, said } = await send(words, `{"post_id":"home ${id}"}\n`).ended;
+      assert.equal(code, 0, said);
+      const learned = JSON.parse(readFileSync(join(folder, "homes", "state.json"), "utf8")).home;
+      const [[home, next]] = homes;
+      assert.match(next, /^[^/]+\/\d+$/);
+      assert.equal(learned, next);
+      assert.equal(home, before);
+      before = next;
+    }
+    model.add(
+      ["first", "second", "third"].map((id) => ({ post_id: `home ${id}` })),
+      "OC",
+    );
   });
 
   test("brings days along as weighted plays, once, and shows before what would come in", async () => {
