@@ -259,23 +259,39 @@ test("Kafka by kcat, killed in the middle", { timeout: 200_000 }, async () => {
     return address;
   });
   const played = {};
-  const line = `kcat -C -q -u -b ${broker} -t plays -J -o "$(${send("--spool kafka --where")})" | ${send("--from kcat --region AF --spool kafka")}`;
+  const kcat = (words) => `kcat -C -q -u -b ${broker} -X auto.offset.reset=earliest -J ${words}`;
+  const whole = `${kcat("-t plays -o beginning")} | ${send("--from kcat --region AF --spool kafka")}`;
+  const parts = [0, 1, 2, 3].map((partition) => {
+    const spool = `kafka-${partition}`;
+    const from = `"$(${HITPARADE} send --spool ${spool} --where parts/${partition})"`;
+    return `${kcat(`-t parts -p ${partition} -o ${from}`)} | ${send(`--from kcat --region AF --spool ${spool}`)} &`;
+  });
+  const start = () => [shell(whole), shell(`${parts.join("\n")}\nwait`)];
   for (let round = 0; round < 5; round++) {
-    const plays = Array.from({ length: 5_000 }, () => ({ post_id: `kafka ${Math.floor(random() ** 2 * 30)}`, timestamp: Date.now() }));
-    for (const { post_id } of plays) played[post_id] = (played[post_id] ?? 0) + 1;
-    const file = join(folder, "messages");
-    writeFileSync(file, plays.map((play) => `${JSON.stringify(play)}\n`).join(""));
-    const pipe = shell(line);
-    const produced = await shell(`kcat -P -b ${broker} -t plays < ${file}`).ended;
-    assert.equal(produced.code, 0, produced.said);
+    const pipes = start();
+    for (const topic of ["plays", "parts"]) {
+      const plays = Array.from({ length: 5_000 }, () => ({
+        post_id: `kafka ${topic} ${Math.floor(random() ** 2 * 30)}`,
+        timestamp: Date.now(),
+      }));
+      for (const { post_id } of plays) played[post_id] = (played[post_id] ?? 0) + 1;
+      const file = join(folder, "messages");
+      writeFileSync(file, plays.map((play) => `${JSON.stringify(play)}\n`).join(""));
+      const produced = await shell(`kcat -P -b ${broker} -t ${topic} < ${file}`).ended;
+      assert.equal(produced.code, 0, produced.said);
+    }
     await sleep(random() * 2_000);
-    kill(pipe.child);
-    await pipe.ended;
+    for (const { child, ended } of pipes) {
+      kill(child);
+      await ended;
+    }
   }
-  const pipe = shell(line);
+  const pipes = start();
   await isCounted("AF", "kafka", sum(played));
-  kill(pipe.child, "SIGTERM");
-  await pipe.ended;
+  for (const { child, ended } of pipes) {
+    kill(child, "SIGTERM");
+    await ended;
+  }
   kill(cluster.child);
   playsTo("AF", played);
 });

@@ -45,7 +45,7 @@ started again: what was read before is passed over (docs/ingest.md).
   --confirm         as --stream; says OK for each line once it is on disk (omprog of rsyslog)
   --status CODES    of requests that count in logs (200)
   --bots no|count   requests of programs in logs, by their agent: left out (default), or counted
-  --where           only prints from where \`kcat -o\` has to read, by the spool
+  --where PARTITION of Kafka, such as plays/0: only prints where \`kcat -o\` has to go on, by the spool
 ${SHARED}`;
 
 const IMPORT_USAGE = `usage: npx hitparade import --from plausible|matomo|goatcounter|csv --file FILE [--url URL] [--region ID]
@@ -82,14 +82,14 @@ export async function send() {
     follow: "",
     stream: false,
     confirm: false,
-    where: false,
+    where: "",
   });
   if (!options) return 0;
   const { values, refuse } = options;
   if (!STREAMS.includes(values.from)) refuse(`--from ${values.from}: one of ${STREAMS.join(", ")}.`);
   const spool = resolve(values.spool || join(".hitparade", "send"));
   if (values.where) {
-    process.stdout.write(`${kcatOffset(Spool.placeOf(spool)?.reader)}\n`);
+    process.stdout.write(`${kcatOffset(Spool.placeOf(spool)?.reader, values.where)}\n`);
     return 0;
   }
   if (!values.follow && process.stdin.isTTY) refuse("Nothing is piped in.");

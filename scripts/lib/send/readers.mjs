@@ -206,7 +206,7 @@ class TableReader {
  * passed over, so that kcat may begin anew at any earlier one.
  */
 class KcatReader {
-  /** By `topic/partition`: the next offset, and the time of the message before it. @type {Record<string, {next: number, ts: number}>} */
+  /** By `topic/partition`: the next offset. @type {Record<string, {next: number}>} */
   state = {};
   #rename;
 
@@ -223,22 +223,19 @@ class KcatReader {
     } catch {
       return leftOut("not JSON");
     }
-    const { topic, partition, offset, payload, ts = 0 } = message ?? {};
+    const { topic, partition, offset, payload } = message ?? {};
     if (typeof topic !== "string" || !Number.isSafeInteger(partition) || !Number.isSafeInteger(offset))
       return leftOut("no line of `kcat -J`");
     const partitionName = `${topic}/${partition}`;
     if (offset < (this.state[partitionName]?.next ?? 0)) return leftOut("a message that was read before");
-    this.state = { ...this.state, [partitionName]: { next: offset + 1, ts } };
+    this.state = { ...this.state, [partitionName]: { next: offset + 1 } };
     if (payload === null || payload === undefined) return leftOut("a message without a value");
     return playsOf(typeof payload === "string" ? payload : JSON.stringify(payload), this.#rename);
   }
 }
 
-/** From when kcat has to read so that nothing is missing, as its `-o` wants it. @param {any} state */
-export function kcatOffset(state) {
-  const times = Object.values(state ?? {}).map(({ ts }) => ts);
-  return times.length === 0 || times.some((ts) => !(ts > 0)) ? "beginning" : `s@${Math.min(...times)}`;
-}
+/** Where kcat has to go on, as its `-o` wants it. @param {any} state @param {string} partition `topic/number` */
+export const kcatOffset = (state, partition) => String(state?.[partition]?.next ?? "beginning");
 
 /** @typedef {(view: {method: string, address: string, status: string, agent: string | null, time: string}) => Said} Views */
 
