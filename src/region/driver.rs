@@ -16,8 +16,8 @@
 //! they are told that their batch may be counted or not.
 //!
 //! # When something fails
-//! After any error of the storage the state is dropped ([`Driver::with_shard`]), and the next event
-//! loads it again. What was loaded is promised to nobody before a sync ([`Driver::settle`]): the state
+//! After any error of the storage the state is dropped ([`Inner::with_shard`]), and the next event
+//! loads it again. What was loaded is promised to nobody before a sync ([`Inner::settle`]): the state
 //! that was dropped may have written it a moment ago.
 
 mod charts;
