@@ -111,8 +111,12 @@ pub fn encode_within(summary: &Summary, most_bytes: usize) -> Vec<u8> {
     }
     let mut kept = match summary.is_exact() {
         // With what it drops comes a filter: mostly of ones, some 12 bits a counter.
-        true => summary.len() * most_bytes / (encoded.len() + summary.len() * 3 / 2),
-        false => summary.len() * most_bytes / encoded.len(),
+        true => scaled(
+            summary.len(),
+            most_bytes,
+            encoded.len() + summary.len() * 3 / 2,
+        ),
+        false => scaled(summary.len(), most_bytes, encoded.len()),
     };
     loop {
         kept = kept.clamp(FEWEST_COUNTERS, Summary::MAX_CAPACITY);
@@ -121,8 +125,14 @@ pub fn encode_within(summary: &Summary, most_bytes: usize) -> Vec<u8> {
             return encoded;
         }
         // Those that stay may have the longer ids.
-        kept = kept * most_bytes / encoded.len() * 24 / 25;
+        kept = scaled(kept, most_bytes, encoded.len()) * 24 / 25;
     }
+}
+
+/// `number * by / of`, in 64 bits: the product of a pane's rows and bytes has more than the 32 that a
+/// length has in Wasm.
+fn scaled(number: usize, by: usize, of: usize) -> usize {
+    (number as u64 * by as u64 / (of as u64).max(1)) as usize
 }
 
 /// A copy of an open pane, encoded.

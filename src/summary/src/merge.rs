@@ -337,10 +337,18 @@ fn add_spread(counts: &mut [u64], fewer: &[u64]) {
 
 /// The most of those counts that share hashes with count `at` of `cells`.
 fn most_around(counts: &[u64], at: usize, cells: usize) -> u64 {
-    let from = at * counts.len() / cells;
-    let to = ((at + 1) * counts.len()).div_ceil(cells);
-    let around = counts.get(from..to).unwrap_or_default();
+    let around = counts.get(around(at, counts.len(), cells));
+    let around = around.unwrap_or_default();
     around.iter().copied().max().unwrap_or(0)
+}
+
+/// Which of so many counts share hashes with count `at` of `cells`. In 64 bits: the product of two
+/// filters' sizes has more than the 32 that a length has in Wasm.
+fn around(at: usize, counts: usize, cells: usize) -> std::ops::Range<usize> {
+    let [at, counts, cells] = [at, counts, cells].map(|length| length as u64);
+    let from = at * counts / cells;
+    let to = ((at + 1) * counts).div_ceil(cells);
+    from as usize..to as usize
 }
 
 /// A merged row's counts.
