@@ -1,5 +1,5 @@
 //! What reading costs the global object: processor time of a row that is read from storage and of
-//! one that is merged, by sort and by length of the ids. `src/global/admission.rs` has the sums.
+//! one that is merged, by sort and by length of the ids. `src/global/turns.rs` has the sums.
 //!
 //! `cargo bench --bench reading`
 

@@ -36,7 +36,7 @@
 //!    nearest to the reader, then the global object (`src/edge/leaderboards.rs`).
 //! 2. The global object tiles the window with the coarsest panes that fit ([`window`]), merges them
 //!    with the copies of open panes, and ranks (`src/global/ranking.rs`). Reading has its share of the
-//!    time and no more (`src/global/admission.rs`).
+//!    time and no more (`src/global/turns.rs`).
 //! 3. What comes out is a [`leaderboard`]: places, counts with their bounds, and the exact window
 //!    that they are of. It goes out as JSON, CSV or NDJSON.
 //!

@@ -60,7 +60,7 @@ export function sizeOf(workload, measured) {
   const pushIntervalS = Math.max(PUSH_INTERVAL_S, shards / PUSHES_PER_SECOND);
   const pushesPerSecond = shards / pushIntervalS;
   const chartsPerSecond = (regions * charts) / CHART_INTERVAL_S;
-  // Whoever asks before anything can be different gets the one that is there (src/global/recent.rs).
+  // Whoever asks before anything can be different gets the one that is there (src/global/chart.rs).
   const chartsComputed = Math.min(chartsPerSecond, charts / LIVE_S);
   const pushBusy = (pushesPerSecond * measured.pushMs + (shards / 1_000) * measured.liveMs) / 1_000;
   const chartBusy = (Math.min(chartsComputed, CHARTS_PER_SECOND) * measured.chartMs) / 1_000;

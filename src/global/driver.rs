@@ -21,10 +21,10 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 use serde::Deserialize;
 
-use super::admission::Admission;
 use super::figures::Figures;
 use super::pages::{Answered, Pages};
 use super::region_list::CountedRegions;
+use super::turns::Turns;
 use super::{ChartRules, FirstRegion, Global, GlobalLimits};
 use crate::codec::{self, Record};
 use crate::host::Host;
@@ -56,7 +56,7 @@ struct Inner<H: Host> {
     settings: GlobalSettings,
     loaded: RefCell<Option<(Global, H::Storage)>>,
     is_syncing: Cell<bool>,
-    admission: RefCell<Admission>,
+    turns: RefCell<Turns>,
     /// The plays of a day of each region, as they were counted last.
     regions: RefCell<CountedRegions>,
     counters: RefCell<GlobalMetrics>,
@@ -76,7 +76,7 @@ impl<H: Host> Driver<H> {
             settings,
             loaded: RefCell::new(None),
             is_syncing: Cell::new(false),
-            admission: RefCell::default(),
+            turns: RefCell::default(),
             regions: RefCell::default(),
             counters: RefCell::new(counters),
             figures: RefCell::default(),
@@ -111,7 +111,6 @@ impl<H: Host> Driver<H> {
 
     /// `/put-posts`: [`PutPosts`] → [`PutPostsReply`]
     pub fn put_posts(&self, message: &[u8]) -> Vec<u8> {
-        self.0.pages.borrow_mut().forget();
         let put = self
             .0
             .ask(message, |global, storage, request: PutPosts, now_ms| {
@@ -133,7 +132,6 @@ impl<H: Host> Driver<H> {
 
     /// `/put-region`: [`PutRegion`] → [`PutRegionReply`]
     pub fn put_region(&self, message: &[u8]) -> Vec<u8> {
-        self.0.pages.borrow_mut().forget();
         let put = self.0.ask(message, |global, storage, request, _| {
             global.put_region(storage, &request)
         });
@@ -190,7 +188,6 @@ impl<H: Host> Driver<H> {
 
     /// `/import`: [`ImportRequest`] → [`ImportReply`], when the rows are durable.
     pub async fn import(&self, message: &[u8]) -> Vec<u8> {
-        self.0.pages.borrow_mut().forget();
         let imported = match self.0.host.memory_is_short(4 * message.len()) {
             true => Err(Refusal::Busy { retry_after_s: 1 }),
             false => {
@@ -210,7 +207,7 @@ impl<H: Host> Driver<H> {
             instance: inner.host.instance(),
             shards_told: inner.figures.borrow().count() as u64,
             shards: inner.figures.borrow().shown(now_ms),
-            reading_ms: (inner.admission.borrow().settled_us() / 1e3) as u64,
+            reading_ms: (inner.turns.borrow().settled_us() / 1e3) as u64,
             ..inner.counters.borrow().clone()
         };
         let told = inner.with_global(|global, storage| {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::MAX_SHARDS_IN_ALL;
-use super::logs::ShardName;
+use super::offsets::ShardName;
 use crate::wire::ShardFigures;
 
 /// More are no figures, and not kept.

@@ -2,7 +2,7 @@
 //! sealed.
 //!
 //! Both stay encoded as they came. Charts need them merged by region and pane; that is done at
-//! most once in [`LIVE_MAX_AGE_MS`], and copies by blocks of shards (see [`super::blocks`]), so
+//! most once in [`LIVE_MAX_AGE_MS`], and copies by groups of shards ([`by_shards`]), so
 //! the cost of a chart does not grow with the number of shards. Where a scope's merged panes would
 //! take more than [`MAX_SCOPE_BYTES`], they are not kept: each chart decodes them one by one.
 //!
@@ -10,20 +10,23 @@
 //! An entry and a copy can hold the same play only where their spans and their ranges of commits
 //! overlap ([`SealedPane`](crate::wire::SealedPane)). So taking an entry drops the copies that it
 //! overlaps, and new copies drop old ones. Those of a push that comes late are not taken: see
-//! [`Logs::has_come_late`](super::logs::Logs::has_come_late).
+//! [`Offsets::has_come_late`](super::offsets::Offsets::has_come_late).
 
-use std::cell::{Cell, RefCell};
+mod by_shards;
+
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::LIVE_MAX_AGE_MS;
-use super::blocks::Blocks;
-use super::logs::ShardName;
+use super::cache::{Cache, Key};
 use super::merging::{Merging, PaneMerging, TooLarge};
+use super::offsets::ShardName;
 use crate::mutants::{self, Mutant};
 use crate::summary::{Seed, Summary};
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::PaneKey;
+use by_shards::ByShards;
 
 /// Memory of a scope's merged panes: usually two minutes' with 8,192 counters each, 1 MB.
 const MAX_SCOPE_BYTES: usize = 8 << 20;
@@ -83,17 +86,13 @@ impl Held {
     }
 }
 
-/// The merged panes of a scope.
-type MergedPanes = Rc<Vec<(PaneKey, Rc<Summary>)>>;
-
-/// What was merged of a scope at one moment.
-struct MergedScope {
+/// What is live in a scope, merged at one moment.
+struct LiveScope {
     merged_ms: u64,
     /// Tells this from what is merged of the scope later.
     version: u64,
     /// `None`: they take too much memory to be kept.
-    panes: Option<MergedPanes>,
-    bytes: usize,
+    panes: Option<Vec<(PaneKey, Rc<Summary>)>>,
     /// Of the world: which version of each region it was made of, if all are of this moment.
     regions: BTreeMap<String, u64>,
 }
@@ -112,14 +111,20 @@ pub struct Live {
     /// Since when nothing is missing of a region's shard of which something was.
     whole_since_ms: BTreeMap<String, u64>,
     copy_bytes: usize,
-    blocks: Blocks,
-    merged: RefCell<BTreeMap<String, MergedScope>>,
+    by_shards: ByShards,
     versions: Cell<u64>,
-    /// Caches may take so much.
-    cache_bytes: Cell<usize>,
+    cache: Cache,
 }
 
 impl Live {
+    /// What is merged goes into the cache.
+    pub fn new(cache: Cache) -> Self {
+        Live {
+            cache,
+            ..Live::default()
+        }
+    }
+
     /// Adds what was taken of a region's shard. Nothing but a gap may have been: then there is an
     /// offset to be stored.
     pub fn add_pending(&mut self, shard: &ShardName, panes: Vec<SentPane>, now_ms: u64) {
@@ -155,16 +160,15 @@ impl Live {
         });
         held.bytes -= taken;
         self.copy_bytes -= taken;
-        self.changed(shard, Vec::new());
+        self.changed(shard);
     }
 
     /// A shard's plays that were in a copy are pending now, or are there anew.
-    fn changed(&mut self, shard: &ShardName, decoded: Vec<(PaneKey, Rc<Summary>)>) {
-        self.blocks.replaced(&shard.0, shard.1, decoded);
+    fn changed(&self, shard: &ShardName) {
+        self.by_shards.replaced(&self.cache, &shard.0, shard.1);
     }
 
-    /// Takes the copies of a push in place of the last ones, after its entries; `decoded` are the
-    /// same, or nothing.
+    /// Takes the copies of a push in place of the last ones, after its entries.
     ///
     /// Of the last copies those stay that no new one overlaps, as long as entries are missing: their
     /// panes are sealed meanwhile and not taken yet.
@@ -172,14 +176,12 @@ impl Live {
         &mut self,
         shard: &ShardName,
         mut copies: Copies,
-        decoded: Vec<(PaneKey, Rc<Summary>)>,
         are_entries_missing: bool,
     ) {
         let added = mutants::active(Mutant::ProvisionalAdded);
         let last = self.copies.remove(shard);
         let was_incomplete = last.as_ref().is_some_and(|last| last.copies.incomplete);
         self.copy_bytes -= last.as_ref().map_or(0, |last| last.bytes);
-        let mut kept = 0;
         if let Some(Held { copies: last, .. }) = last
             && (last.log_id == copies.log_id && are_entries_missing || added)
         {
@@ -189,7 +191,6 @@ impl Live {
                 let mut fresh = copies.panes.iter().take(new);
                 if added || !fresh.any(|copy| copy.overlaps(&pane)) {
                     copies.panes.push(pane);
-                    kept += 1;
                 }
             }
         }
@@ -199,8 +200,7 @@ impl Live {
         let held = Held::new(copies);
         self.copy_bytes += held.bytes;
         self.copies.insert(shard.clone(), held);
-        let decoded = if kept == 0 { decoded } else { Vec::new() };
-        self.changed(shard, decoded);
+        self.changed(shard);
     }
 
     /// Drops copies until they take at most so much: of the shard that has most of them first.
@@ -218,33 +218,13 @@ impl Live {
             largest.copies.panes = Vec::new();
             largest.copies.incomplete = !mutants::active(Mutant::CopiesDroppedInSilence);
             let shard = shard.clone();
-            self.changed(&shard, Vec::new());
+            self.changed(&shard);
         }
     }
 
     /// Bytes of pending entries and copies.
     pub fn held_bytes(&self) -> usize {
         self.pending_bytes + self.copy_bytes
-    }
-
-    /// Bytes of merged panes that could be made again.
-    pub fn cached_bytes(&self) -> usize {
-        let merged = self.merged.borrow();
-        self.blocks.bytes() + merged.values().map(|scope| scope.bytes).sum::<usize>()
-    }
-
-    /// Merged panes may take so much from now on; forgets all where they take more.
-    pub fn keep_within(&self, cache_bytes: usize) {
-        self.cache_bytes.set(cache_bytes);
-        if self.cached_bytes() > cache_bytes {
-            self.merged.borrow_mut().clear();
-            self.blocks.forget();
-        }
-    }
-
-    /// Room for what was decoded to be checked.
-    pub fn decoded_room(&self) -> usize {
-        self.blocks.decoded_room()
     }
 
     /// What is pending, by pane and then by region.
@@ -276,7 +256,11 @@ impl Live {
         self.pending_spans.clear();
         self.pending_since_ms = None;
         // Merged panes that hold what is in the ladders too would count it twice.
-        self.merged.borrow_mut().clear();
+        self.forget_merged();
+    }
+
+    fn forget_merged(&self) {
+        self.cache.forget(|key| matches!(key, Key::Live(_)));
     }
 
     /// Notes that nothing of a shard is missing any more that was missing until now.
@@ -315,7 +299,7 @@ impl Live {
         now_ms: u64,
         add: &mut impl FnMut(PaneKey, Rc<Summary>),
     ) {
-        if let Some(panes) = self.merged(scope, seed, now_ms) {
+        if let Some(panes) = &self.merged(scope, seed, now_ms).panes {
             panes
                 .iter()
                 .for_each(|(key, pane)| add(*key, Rc::clone(pane)));
@@ -336,17 +320,17 @@ impl Live {
         }
     }
 
-    /// The panes of a scope, merged from all shards of its regions at most
-    /// [`LIVE_MAX_AGE_MS`] ago; `None` where they take too much memory.
-    fn merged(&self, scope: &str, seed: Seed, now_ms: u64) -> Option<MergedPanes> {
-        if let Some(known) = self.merged.borrow().get(scope)
+    /// What is live in a scope, merged from all shards of its regions at most [`LIVE_MAX_AGE_MS`] ago.
+    fn merged(&self, scope: &str, seed: Seed, now_ms: u64) -> Rc<LiveScope> {
+        let key = Key::Live(scope.to_owned());
+        if let Some(known) = self.cache.get::<LiveScope>(&key)
             && now_ms.saturating_sub(known.merged_ms) < LIVE_MAX_AGE_MS
             && known.merged_ms <= now_ms
         {
-            return known.panes.clone();
+            return known;
         }
         let mut regions = BTreeMap::new();
-        let limit = MAX_SCOPE_BYTES.min(self.cache_bytes.get().max(1 << 20));
+        let limit = MAX_SCOPE_BYTES.min(self.cache.most_bytes().max(1 << 20));
         let mut merging = PaneMerging::new(seed, limit);
         let merged = if scope == GLOBAL_SCOPE {
             self.merge_regions(&mut merging, &mut regions, seed, now_ms)
@@ -354,35 +338,17 @@ impl Live {
             self.merge_region(&mut merging, scope, seed)
         };
         let panes = merged.is_ok().then(|| merging.finish());
-        let (panes, bytes) = match panes {
-            Some((panes, bytes)) => (Some(Rc::new(panes)), bytes),
-            None => (None, 0),
-        };
+        let (panes, bytes) = panes.unzip();
         self.versions.set(self.versions.get() + 1);
-        let entry = MergedScope {
+        let merged = Rc::new(LiveScope {
             merged_ms: now_ms,
             version: self.versions.get(),
-            panes: panes.clone(),
-            bytes,
+            panes,
             regions,
-        };
-        self.merged.borrow_mut().insert(scope.to_owned(), entry);
-        self.forget_merged_over(self.cache_bytes.get() / 2, scope);
-        panes
-    }
-
-    /// Forgets merged scopes, the oldest first, but not this one.
-    fn forget_merged_over(&self, most_bytes: usize, kept: &str) {
-        let mut merged = self.merged.borrow_mut();
-        let mut bytes: usize = merged.values().map(|scope| scope.bytes).sum();
-        while bytes > most_bytes {
-            let others = merged.iter().filter(|(scope, _)| *scope != kept);
-            let Some(oldest) = others.min_by_key(|(_, scope)| scope.merged_ms) else {
-                return;
-            };
-            let oldest = oldest.0.clone();
-            bytes -= merged.remove(&oldest).map_or(0, |scope| scope.bytes);
-        }
+        });
+        let bytes = bytes.unwrap_or_default();
+        self.cache.put(key, Rc::clone(&merged), bytes);
+        merged
     }
 
     fn merge_region(
@@ -396,10 +362,9 @@ impl Live {
                 merging.add(pane.key, summary)?;
             }
         }
-        let block_bytes = self.cache_bytes.get() / 2;
         let copies = |shard| self.copies_of_shard(region_id, shard);
         let add = |key, summary| merging.add(key, summary);
-        self.blocks.visit(region_id, seed, block_bytes, copies, add)
+        (self.by_shards).visit(&self.cache, region_id, seed, copies, add)
     }
 
     fn merge_regions(
@@ -410,51 +375,43 @@ impl Live {
         now_ms: u64,
     ) -> Result<(), TooLarge> {
         for region_id in self.regions() {
-            let panes = self.merged(&region_id, seed, now_ms).ok_or(TooLarge)?;
-            if self.merged_ms(&region_id, now_ms) == now_ms {
-                versions.insert(region_id.clone(), self.version(&region_id));
-            }
-            for (key, summary) in panes.iter() {
+            let region = self.merged(&region_id, seed, now_ms);
+            for (key, summary) in region.panes.as_ref().ok_or(TooLarge)? {
                 merging.add(*key, Rc::clone(summary))?;
+            }
+            if region.merged_ms == now_ms {
+                versions.insert(region_id, region.version);
             }
         }
         Ok(())
     }
 
-    fn version(&self, scope: &str) -> u64 {
-        let merged = self.merged.borrow();
-        merged.get(scope).map_or(0, |merged| merged.version)
+    /// What is kept of a scope, if anything is.
+    fn kept(&self, scope: &str) -> Option<Rc<LiveScope>> {
+        self.cache.peek(&Key::Live(scope.to_owned()))
     }
 
     /// Sees to it that every region and the world show the same moment, at `now_ms` or up to
     /// [`LIVE_MAX_AGE_MS`] before, unless they take too much memory to be kept. To be asked before several
     /// scopes are read.
     pub fn align(&self, seed: Seed, now_ms: u64) {
-        if self.merged(GLOBAL_SCOPE, seed, now_ms).is_none() {
+        let world = self.merged(GLOBAL_SCOPE, seed, now_ms);
+        if world.panes.is_none() {
             return;
         }
-        let regions = self.regions().len();
-        let merged = self.merged.borrow();
-        let is_aligned = merged.get(GLOBAL_SCOPE).is_some_and(|world| {
-            let mut parts = world.regions.iter();
-            world.regions.len() == regions
-                && parts.all(|(region_id, version)| {
-                    merged
-                        .get(region_id)
-                        .is_some_and(|it| it.version == *version)
-                })
-        });
-        drop(merged);
-        if !is_aligned {
-            self.merged.borrow_mut().clear();
+        let is_of_it = |(region_id, version): (&String, &u64)| {
+            (self.kept(region_id)).is_some_and(|region| region.version == *version)
+        };
+        let is_whole = world.regions.len() == self.regions().len();
+        if !(is_whole && world.regions.iter().all(is_of_it)) {
+            self.forget_merged();
         }
     }
 
-    /// When the copies of a scope were merged that serve its charts now.
+    /// When what is live in a scope was merged that serves its charts now.
     pub fn merged_ms(&self, scope: &str, now_ms: u64) -> u64 {
-        let merged = self.merged.borrow();
-        let known = merged.get(scope).filter(|known| known.panes.is_some());
-        known.map_or(now_ms, |known| known.merged_ms)
+        let kept = self.kept(scope).filter(|kept| kept.panes.is_some());
+        kept.map_or(now_ms, |kept| kept.merged_ms)
     }
 
     fn copies_of_shard(&self, region_id: &str, shard: u32) -> &[SentPane] {

@@ -17,6 +17,8 @@ const MERGING_BYTES: usize = 8 << 20;
 /// there are more, [`Summary::MAX_CAPACITY`] are kept, which is more than any part has that is not
 /// exact: so the guarantee N/m stays what the parts make it.
 const MERGED_BYTES: usize = 6 << 20;
+/// What a stretch takes at most that is exact: 35,000 counters of short ids. Each chart merges it again.
+const EXACT_STRETCH_BYTES: usize = 2 << 20;
 
 /// Merges any number of summaries a few at a time. Besides what it is given it holds
 /// [`MERGING_BYTES`] and makes as much.
@@ -59,17 +61,17 @@ impl Merging {
         self.merge()
     }
 
-    /// Everything in one that is kept as a run: where it is not exact, at most as many counters as two
-    /// days have.
+    /// Everything in one that is kept as a stretch: where it is not exact, or takes more than
+    /// [`EXACT_STRETCH_BYTES`], at most as many counters as two days have.
     ///
     /// Thirty days list 50,000 posts, of which a chart shows a thousand: kept all, a month of one
     /// scope would have three times as many rows, and each chart would merge them again. What is
     /// dropped has no say in the bounds of what stays; a post behind the first 16,384 has its cell's
     /// bound from here instead of its own.
-    pub fn finish_run(self) -> Summary {
+    pub fn finish_stretch(self) -> Summary {
         let most = 2 * counters(Level::Day);
         let mut merged = self.merge();
-        if merged.is_full() {
+        if merged.is_full() || merged.heap_bytes() > EXACT_STRETCH_BYTES {
             merged.truncate(most);
         }
         merged
@@ -195,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_capped_also_where_it_is_exact() {
+    fn a_stretch_is_capped_also_where_it_is_exact() {
         let mut merging = Merging::new(SEED);
         (0..20).for_each(|part| merging.add(long_ids(part * 1_000, (part + 1) * 1_000)));
-        let run = merging.finish_run();
-        assert_eq!(run.len(), 2 * counters(Level::Day));
-        assert!(!run.is_exact());
+        let stretch = merging.finish_stretch();
+        assert_eq!(stretch.len(), 2 * counters(Level::Day));
+        assert!(!stretch.is_exact());
     }
 
     #[test]

@@ -12,6 +12,18 @@
 //! A crash loses what is pending; the stored offsets say so, and the shards send it again. So
 //! nothing here waits for a disk, and rows written do not grow with the number of shards.
 //!
+//! # The rooms
+//! | what | where |
+//! |---|---|
+//! | what the platform calls, and what happens when something fails | [`driver`] (`object.rs` on the platform) |
+//! | the state, and changes of it that operators ask for | [`state`], [`regions`], [`catalog`], [`transfer`] |
+//! | taking pushes: offsets, what is pending or open | [`intake`], [`offsets`], [`live`], [`pace`] |
+//! | folding into the ladders, within the room there is | [`folding`], [`ladder`], [`room`], [`moment`] |
+//! | charts, pages of posts, the list of regions | [`chart`], [`ranking`], [`contrast`], [`post`], [`region_list`] |
+//! | what they are made of | [`window_plays`], [`stretches`], [`merging`] |
+//! | whose turn it is to read, and what that costs | [`turns`], [`work`] |
+//! | memory | [`memory`], [`cache`] |
+//!
 //! # Invariants
 //! - An entry is taken only at the offset that is next: below it was taken, above it is missing.
 //! - Stored offsets and folded panes change together.
@@ -28,52 +40,54 @@
 //! day or a month under 8 ms; 17 ms and 57 ms where its panes were not merged before.
 //!
 //! In memory: what shards have open, encoded (40 MiB), pending entries (8 MiB), the catalog's cache
-//! (4 MiB), and with what is left of [`HELD_BYTES`] merged stretches of panes ([`runs`]), merged
-//! copies ([`live`], [`blocks`]) and the last second's charts ([`recent`]). `tests/memory.rs` counts
-//! it with the worst that the limits allow.
+//! (4 MiB), and with what is left of [`HELD_BYTES`] one [`cache`] of all that is merged.
+//! `tests/memory.rs` counts it with the worst that the limits allow.
 //!
 //! # At its limits
 //! A push that contradicts itself, or is too large, is refused whole and changes nothing. A row
 //! that cannot be read is left alone: what is new goes beside it, charts say `incomplete`.
 
-mod admission;
-mod blocks;
+mod cache;
 mod catalog;
-mod charts;
+mod chart;
 mod contrast;
 mod damage;
 mod driver;
 mod figures;
+mod folding;
+mod intake;
 mod ladder;
 mod limits;
 mod live;
-mod logs;
-mod merged;
+mod memory;
 mod merging;
 mod metrics;
 mod moment;
 #[cfg(target_arch = "wasm32")]
 mod object;
+mod offsets;
 mod pace;
 mod pages;
 mod post;
 mod ranking;
-mod recent;
 mod region_list;
 mod regions;
 mod room;
-mod runs;
 mod state;
+mod stretches;
 mod telling;
 mod transfer;
+mod turns;
+mod window_plays;
 mod work;
 
-pub use charts::ChartRules;
+pub use chart::ChartRules;
 pub use driver::{Driver, GlobalSettings};
+pub use folding::SyncPoint;
 pub use limits::GlobalLimits;
 pub use regions::FirstRegion;
 pub use room::{DATABASE_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
-pub use state::{Global, Health, SyncPoint};
+pub use state::{Global, Health};
 pub use work::Done;
 
 /// Memory of copies as they came, of all shards together. Those of 1,000 busy shards are 36 MB.

@@ -24,7 +24,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::logs::{Logs, ShardName};
+use super::offsets::{Offsets, ShardName};
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, StoredRow, Table, Write};
 use crate::window::HOUR_MS;
@@ -100,10 +100,10 @@ impl Cutting {
     }
 
     /// Whether everything was taken that any shard had at the moment.
-    pub fn is_complete(&self, logs: &Logs) -> bool {
+    pub fn is_complete(&self, offsets: &Offsets) -> bool {
         self.expected.iter().all(|shard| {
             let cut = self.cuts.get(shard);
-            cut.is_some_and(|(log_id, cut)| logs.accepted(shard, *log_id) >= Some(cut.offset))
+            cut.is_some_and(|(log_id, cut)| offsets.accepted(shard, *log_id) >= Some(cut.offset))
         })
     }
 }

@@ -4,7 +4,7 @@
 //! A page over a year reads thousands of panes, so it is made in steps, and others have their turns in
 //! between. What is live of the post is read in the first step, of every scope at once: two numbers a
 //! pane. Should what is stored change before the last step, the page is begun anew: what it has read
-//! of regions is kept by then. [`MAX_BEGINNINGS`] times; then the rest is done at once. Where open
+//! of regions is kept by then. At the [`MAX_BEGINNINGS`]th time it is made at once. Where open
 //! panes take more memory than is kept merged, regions may be up to a second older than the world.
 //!
 //! # Cost
@@ -12,11 +12,14 @@
 //! kept (`npm run bench -- time`).
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use super::ChartRules;
-use super::merged::{Absent, LiveTally, Reading, refused};
+use super::cache::Key;
+use super::pages::Answered;
 use super::ranking::count;
 use super::state::{Global, Stamp};
+use super::window_plays::{Absent, LiveTally, Reading, refused};
+use super::{ChartRules, LIVE_MAX_AGE_MS};
 use crate::leaderboard::{Count, MAX_K};
 use crate::storage::Storage;
 use crate::summary::Bounds;
@@ -29,6 +32,12 @@ const SERIES_POINTS: usize = 100;
 /// What is stored changes every 8 s, and a page takes a second: one that was begun so often was begun
 /// while much is folded.
 const MAX_BEGINNINGS: u32 = 3;
+
+/// What somebody was told a moment ago.
+struct KeptPage {
+    made_ms: u64,
+    answered: Answered,
+}
 
 /// A page in the making.
 pub struct PostPage {
@@ -85,14 +94,19 @@ impl PostPage {
             Some(parts) => parts,
             None => {
                 self.beginnings += 1;
-                self.parts(global, storage, rules)?
+                let parts = self.parts(global, storage, rules)?;
+                if self.beginnings < MAX_BEGINNINGS {
+                    self.parts = Some(parts);
+                    return Ok(None);
+                }
+                parts
             }
         };
         loop {
             if !self.read_part(global, storage, &mut parts)? {
                 return Ok(Some(parts.report));
             }
-            if self.beginnings <= MAX_BEGINNINGS {
+            if self.beginnings < MAX_BEGINNINGS {
                 self.parts = Some(parts);
                 return Ok(None);
             }
@@ -158,7 +172,7 @@ impl PostPage {
         })
     }
 
-    /// Reads a point of the series, or a region. Says whether there was one.
+    /// Reads a point of the series, or a region. Says whether there are more.
     fn read_part(
         &self,
         global: &Global,
@@ -169,18 +183,19 @@ impl PostPage {
         if let Some(span) = parts.points.pop() {
             let scope = &self.request.scope;
             let how = (Reading::Apart, &mut parts.absent);
-            let bounds = self.tally(global, storage, (scope, span), how, parts.live.get(scope))?;
-            report.incomplete |= bounds.1;
-            report.series.push((span, count(bounds.0)));
-            return Ok(true);
-        }
-        if let Some(region_id) = parts.regions.pop() {
+            let live = parts.live.get(scope);
+            let (bounds, incomplete) = self.tally(global, storage, (scope, span), how, live)?;
+            report.incomplete |= incomplete;
+            report.series.push((span, count(bounds)));
+        } else if let Some(region_id) = parts.regions.pop() {
             let how = (Reading::Kept, &mut Absent::default());
             let live = parts.live.get(&region_id);
             let asked = (&region_id[..], self.window.span);
             let (bounds, incomplete) = self.tally(global, storage, asked, how, live)?;
             report.incomplete |= incomplete;
             report.regions.push((region_id, count(bounds)));
+        }
+        if !(parts.points.is_empty() && parts.regions.is_empty()) {
             return Ok(true);
         }
         let by_views = |a: &(String, Count), b: &(String, Count)| {
@@ -225,6 +240,14 @@ impl PostPage {
     }
 }
 
+/// What a page holds, texts included.
+fn held_bytes(report: &PostReport) -> usize {
+    let regions = report.regions.iter();
+    let names = regions.map(|(region_id, _)| size_of::<(String, Count)>() + region_id.len());
+    let texts = report.entry.post_id.len() + report.entry.card.text_bytes();
+    texts + size_of_val(&report.series[..]) + names.sum::<usize>() + size_of::<PostReport>()
+}
+
 fn require_visible(global: &Global, request: &PostRequest) -> Result<(), Refusal> {
     match global.catalog.is_hidden(&request.post_id) && !request.hidden_too {
         true => Err(Refusal::NotFound),
@@ -233,6 +256,26 @@ fn require_visible(global: &Global, request: &PostRequest) -> Result<(), Refusal
 }
 
 impl Global {
+    /// What was answered a moment ago, where others would get the same.
+    pub fn known_page(&self, request: &PostRequest, now_ms: u64) -> Option<Answered> {
+        let known = self.cache.get::<KeptPage>(&Key::Page(request.clone()))?;
+        let age_ms = now_ms.checked_sub(known.made_ms)?;
+        (age_ms < LIVE_MAX_AGE_MS).then(|| known.answered.clone())
+    }
+
+    /// Keeps an answer that others would get too.
+    pub fn keep_page(&self, request: &PostRequest, answered: &Answered, made_ms: u64) {
+        use Refusal::{NotCounted, NotFound};
+        let bytes = match answered {
+            Ok(report) => held_bytes(report),
+            Err(NotFound | NotCounted { .. }) => 0,
+            Err(_) => return,
+        };
+        let answered = answered.clone();
+        let kept = Rc::new(KeptPage { made_ms, answered });
+        self.cache.put(Key::Page(request.clone()), kept, bytes);
+    }
+
     /// A post's page, in one go.
     ///
     /// # Errors

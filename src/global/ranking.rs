@@ -4,8 +4,8 @@
 //! two carries what it was compared with.
 
 use super::contrast::{Exposed, Times, times};
-use super::merged::{Merged, refused};
 use super::state::Global;
+use super::window_plays::{Merged, refused};
 use super::{ChartRules, catalog::Catalog};
 use crate::leaderboard::{Compared, ComparedWith, Count};
 use crate::settings::VisiblePosts;

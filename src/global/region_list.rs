@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::LIVE_MAX_AGE_MS;
-use super::merged::window_of;
 use super::state::Global;
+use super::window_plays::window_of;
 use crate::storage::Storage;
 use crate::window::{DAY_MS, Span};
 use crate::wire::{Refusal, RegionStatus, WindowRequest};

@@ -20,11 +20,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::logs::ShardName;
 use super::moment::{CUT_AHEAD_A_SHARD_MS, CUT_AHEAD_MS, Cutting, TABLES};
-use super::regions;
+use super::offsets::ShardName;
 use super::room::Room;
-use super::{Global, ladder};
+use super::{Global, ladder, regions, stretches};
 use crate::codec::{self, Record};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
@@ -267,13 +266,13 @@ impl Global {
         self.table.seed = seed;
         self.stored_anew();
         for (scope, pane) in folded {
-            self.runs.forget(&scope, pane);
+            stretches::forget(&self.cache, &scope, pane);
         }
         Ok(Imported { next_row })
     }
 
     fn has_no_plays(&self, storage: &impl Storage) -> Result<bool, StorageError> {
-        let nothing_sent = self.logs.consumed().is_empty();
+        let nothing_sent = self.offsets.consumed().is_empty();
         Ok(nothing_sent && storage.scan(Table::Panes, &[], &[], 0)?.is_empty())
     }
 

@@ -1,7 +1,7 @@
 //! What questions cost, counted in what is done for them: the platform's clock stands still while
 //! code runs, so time can't be taken.
 //!
-//! Whatever is merged is counted, wherever it came from: storage, a run in memory, live panes.
+//! Whatever is merged is counted, wherever it came from: storage, the cache, live panes.
 
 use std::cell::Cell;
 use std::ops::Sub;
@@ -17,7 +17,7 @@ pub struct Work(Cell<Done>);
 pub struct Done {
     /// Stored panes that were looked for, there or not.
     pub panes: u64,
-    /// Their rows, decoded; and those of runs that were encoded or decoded.
+    /// Their rows, decoded.
     pub rows_read: u64,
     /// Rows that were merged, ranked, or looked through.
     pub rows_merged: u64,

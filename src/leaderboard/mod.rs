@@ -123,7 +123,7 @@ impl Record for Leaderboard {
 }
 
 impl Card {
-    fn text_bytes(&self) -> usize {
+    pub fn text_bytes(&self) -> usize {
         let texts = [&self.author, &self.content, &self.url, &self.image];
         texts.into_iter().flatten().map(String::len).sum()
     }

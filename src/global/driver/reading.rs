@@ -1,16 +1,16 @@
-//! Charts, pages of posts and the list of regions: each in its turn ([`Admission`]), and what takes
+//! Charts, pages of posts and the list of regions: each in its turn ([`Turns`]), and what takes
 //! long in steps between which others have theirs.
 //!
-//! [`Admission`]: crate::global::admission::Admission
+//! [`Turns`]: crate::global::turns::Turns
 
 use futures_channel::oneshot;
 
 use super::{Driver, Inner, decode};
 use crate::codec;
-use crate::global::admission::Turn;
 use crate::global::pages::{Answered, MAX_MAKING_MS};
 use crate::global::post::PostPage;
 use crate::global::region_list::RegionList;
+use crate::global::turns::Turn;
 use crate::global::{Done, Global};
 use crate::host::Host;
 use crate::leaderboard::Leaderboard;
@@ -52,7 +52,7 @@ impl<H: Host> Inner<H> {
         if let Some(known) = known {
             return Ok(known);
         }
-        let turn = (self.admission.borrow_mut()).chart(&request, self.host.now_ms());
+        let turn = (self.turns.borrow_mut()).chart(&request, self.host.now_ms());
         if turn.is_none() {
             self.counters.borrow_mut().refused_charts += 1;
         }
@@ -70,7 +70,7 @@ impl<H: Host> Inner<H> {
             return known;
         }
         let began_ms = self.host.now_ms();
-        let turn = self.admission.borrow_mut().page(asker, began_ms);
+        let turn = self.turns.borrow_mut().page(asker, began_ms);
         if turn.is_some() {
             // Others who ask the same wait from now on: their turns are not needed.
             self.pages.borrow_mut().begin(&page, began_ms);
@@ -79,7 +79,11 @@ impl<H: Host> Inner<H> {
             Ok(turn) => self.make_page(turn, page.clone()).await,
             Err(busy) => Err(busy),
         };
-        let waiters = (self.pages.borrow_mut()).made(page, &answered, began_ms);
+        // A state that was dropped has nothing to keep it in.
+        if let Some((global, _)) = self.loaded.borrow().as_ref() {
+            global.keep_page(&page, &answered, began_ms);
+        }
+        let waiters = self.pages.borrow_mut().made(&page);
         for waiter in waiters {
             // A reader who hung up does not wait any more.
             let _ = waiter.send(answered.clone());
@@ -100,7 +104,8 @@ impl<H: Host> Inner<H> {
     /// whoever did could not.
     async fn known_page(&self, page: &PostRequest) -> Option<Answered> {
         let now_ms = self.host.now_ms();
-        if let Some(known) = self.pages.borrow().get(page, now_ms) {
+        let known = self.with_global(|global, _| Ok(global.known_page(page, now_ms)));
+        if let Ok(Some(known)) = known {
             return Some(known);
         }
         let (waiter, made) = oneshot::channel();
@@ -121,7 +126,7 @@ impl<H: Host> Inner<H> {
         {
             return Ok(known.regions);
         }
-        let turn = self.admission.borrow_mut().list(self.host.now_ms());
+        let turn = self.turns.borrow_mut().list(self.host.now_ms());
         let turn = match self.wait_for(turn).await {
             Ok(turn) => turn,
             Err(busy) => {
@@ -149,22 +154,22 @@ impl<H: Host> Inner<H> {
         if turn.wait_ms > 0 {
             self.host.sleep(turn.wait_ms).await;
         }
-        if self.admission.borrow().is_to_look(self.host.now_ms()) {
+        if self.turns.borrow().is_to_look(self.host.now_ms()) {
             self.look().await;
         }
-        let can_begin = (self.admission.borrow_mut()).can_begin(&turn, self.host.now_ms());
+        let can_begin = (self.turns.borrow_mut()).can_begin(&turn, self.host.now_ms());
         if can_begin { Ok(turn) } else { Err(busy) }
     }
 
     /// Sees by a timer whether somebody waits for the thread.
     async fn look(&self) {
-        let settled_us = self.admission.borrow().settled_us();
+        let settled_us = self.turns.borrow().settled_us();
         let due_ms = self.host.now_ms() + LOOK_MS;
         self.host.sleep(LOOK_MS).await;
         let now_ms = self.host.now_ms();
         let late_ms = now_ms.saturating_sub(due_ms);
-        let mut admission = self.admission.borrow_mut();
-        admission.looked(late_ms, settled_us, now_ms);
+        let mut turns = self.turns.borrow_mut();
+        turns.looked(late_ms, settled_us, now_ms);
     }
 
     /// Does something in a turn, a scope at a time: others have theirs in between.
@@ -200,8 +205,8 @@ impl<H: Host> Inner<H> {
             done = global.done() - before;
             outcome
         });
-        let mut admission = self.admission.borrow_mut();
-        admission.settle(turn, done, self.host.now_ms());
+        let mut turns = self.turns.borrow_mut();
+        turns.settle(turn, done, self.host.now_ms());
         (outcome, done)
     }
 }

@@ -1,8 +1,8 @@
 //! Clients, Workers, shards, the global object, the network and the disks, on virtual time.
 //!
-//! The shards run the driver of `src/region/driver.rs`, and Workers route batches by `src/routing.rs`, on a
-//! platform that does all that a platform may. Around these, the nodes do what `edge/plays.rs`,
-//! `edge/table.rs` and `global/object.rs` do, step by step; between any two steps anything may happen.
+//! Shards and the global object run their drivers of `src/`, and Workers route batches by `src/routing.rs`,
+//! on a platform that does all that a platform may. Around these, Workers do what `edge/plays.rs` and
+//! `edge/table.rs` do, step by step; between any two steps anything may happen.
 
 mod checks;
 mod clients;

@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
+use super::cache::Key;
 use super::ladder::{next_stored_ms, read_pane};
 use super::merging::Merging;
-use super::runs::{Run, stretches};
 use super::state::Global;
+use super::stretches::{Stretch, stretches};
 use super::work::Done;
 use crate::storage::{Storage, StorageError};
 use crate::summary::{Bounds, Summary};
@@ -147,7 +148,6 @@ impl Global {
     pub fn done(&self) -> Done {
         let done = self.work.done();
         Done {
-            rows_read: done.rows_read + self.runs.recoded(),
             entries: self.catalog.reads.get(),
             ..done
         }
@@ -177,7 +177,7 @@ impl Global {
 
     /// Whether plays of a scope may be missing that are not in a row which could not be read.
     fn may_lack_plays(&self, key: &str, now_ms: u64) -> bool {
-        self.logs.is_scope_damaged(key) || self.lacks_live_plays(key, now_ms)
+        self.offsets.is_scope_damaged(key) || self.lacks_live_plays(key, now_ms)
     }
 
     /// Hands what is stored of a scope in a span to `add`. Says whether a row could not be read.
@@ -191,28 +191,29 @@ impl Global {
     ) -> Result<bool, Refusal> {
         let mut damaged = false;
         for panes in stretches(&tiles(span, now_ms), now_ms) {
-            let run = Run::of(key, panes, now_ms).filter(|_| reading == Reading::Kept);
-            damaged |= self.visit_stretch(storage, (key, panes), absent, run, add)?;
+            let stretch = Stretch::of(key, panes, now_ms).filter(|_| reading == Reading::Kept);
+            damaged |= self.visit_stretch(storage, (key, panes), absent, stretch, add)?;
         }
         Ok(damaged)
     }
 
-    /// Hands panes that lie in a row to `add`, as one where they are to be a run. Says whether a row
+    /// Hands panes that lie in a row to `add`, as one where they are kept as a stretch. Says whether a row
     /// could not be read.
     fn visit_stretch(
         &self,
         storage: &impl Storage,
         (scope, panes): (&str, &[PaneKey]),
         absent: &mut Absent,
-        run: Option<Run>,
+        stretch: Option<Stretch>,
         add: &mut impl FnMut(Rc<Summary>),
     ) -> Result<bool, Refusal> {
         let seed = self.seed();
-        if let Some(summary) = run.as_ref().and_then(|run| self.runs.get(run, seed)) {
+        let key = stretch.map(Key::Stretch);
+        if let Some(summary) = key.as_ref().and_then(|key| self.cache.get(key)) {
             add(summary);
             return Ok(false);
         }
-        let mut merging = run.is_some().then(|| Merging::new(seed));
+        let mut merging = key.is_some().then(|| Merging::new(seed));
         let mut damaged = false;
         for pane in panes {
             let absent_before_ms = absent.before_ms(pane.level);
@@ -238,10 +239,11 @@ impl Global {
                 }
             }
         }
-        if let Some((merging, run)) = merging.zip(run) {
-            let merged = Rc::new(merging.finish_run());
+        if let Some((merging, key)) = merging.zip(key) {
+            let merged = Rc::new(merging.finish_stretch());
             if !damaged {
-                self.runs.keep(run, &merged);
+                let bytes = merged.heap_bytes();
+                self.cache.put(key, Rc::clone(&merged), bytes);
             }
             add(merged);
         }

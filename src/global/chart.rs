@@ -1,21 +1,46 @@
-//! Answering: leaderboards.
+//! A chart: the leaderboard of a scope and window, with the rank that each place had before.
+//!
+//! Charts are made of ladders, which change with a flush, and of what is merged of live panes, which
+//! serves for [`LIVE_MAX_AGE_MS`]. Until either changes, another shard that asks for the same chart gets
+//! the one that is there: with ten regions whose readers look at the same charts, a tenth of the work.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use super::merged::refused;
+use super::LIVE_MAX_AGE_MS;
+use super::cache::Key;
 use super::ranking::Ranked;
 use super::state::Global;
+use super::window_plays::refused;
 use crate::leaderboard::{Leaderboard, MAX_K, Place};
 use crate::settings::VisiblePosts;
 use crate::storage::Storage;
 use crate::topology::GLOBAL_SCOPE;
-use crate::window;
+use crate::window::{self, Span};
 use crate::wire::{ChartRequest, Refusal, Sort};
 
 /// Settings that change what a chart shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChartRules {
     pub visible: VisiblePosts,
+}
+
+/// A chart that was given.
+struct KeptChart {
+    rules: ChartRules,
+    /// When the oldest live panes that it is made of were merged.
+    merged_ms: u64,
+    leaderboard: Leaderboard,
+}
+
+impl KeptChart {
+    /// Whether it would come out the same: of the same window, from the same live panes.
+    fn is_same(&self, rules: ChartRules, span: Span, now_ms: u64) -> bool {
+        let age_ms = now_ms.checked_sub(self.merged_ms);
+        self.rules == rules
+            && self.leaderboard.span == span
+            && age_ms.is_some_and(|age_ms| age_ms < LIVE_MAX_AGE_MS)
+    }
 }
 
 impl Global {
@@ -27,9 +52,9 @@ impl Global {
         now_ms: u64,
     ) -> Option<Leaderboard> {
         let window = self.window(&request.scope, request.window, now_ms).ok()?;
-        let recent = self.recent.borrow();
-        let known = recent.get(request, rules, window.named(), now_ms);
-        known.cloned()
+        let known = self.cache.get::<KeptChart>(&Key::Chart(request.clone()))?;
+        let is_same = known.is_same(rules, window.named(), now_ms);
+        is_same.then(|| known.leaderboard.clone())
     }
 
     /// The leaderboard of a scope and window.
@@ -46,7 +71,7 @@ impl Global {
         if let Some(known) = self.known_chart(request, rules, now_ms) {
             return Ok(known);
         }
-        self.shrink_caches();
+        self.fit_cache();
         let key = self.key_of(&request.scope);
         if request.sort == Sort::Distinctive {
             self.live.align(self.seed(), now_ms);
@@ -56,8 +81,13 @@ impl Global {
         if request.sort == Sort::Distinctive {
             merged_ms = merged_ms.min(self.live.merged_ms(GLOBAL_SCOPE, now_ms));
         }
-        let mut recent = self.recent.borrow_mut();
-        recent.put(request, rules, merged_ms, &leaderboard);
+        let kept = KeptChart {
+            rules,
+            merged_ms,
+            leaderboard: leaderboard.clone(),
+        };
+        let bytes = leaderboard.heap_bytes();
+        (self.cache).put(Key::Chart(request.clone()), Rc::new(kept), bytes);
         Ok(leaderboard)
     }
 
@@ -107,5 +137,42 @@ impl Global {
             incomplete,
             places,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chart_is_given_again_as_long_as_it_would_come_out_the_same() {
+        let (rules, span) = (ChartRules::default(), Span::new(1, 2));
+        let kept = KeptChart {
+            rules,
+            merged_ms: 5_000,
+            leaderboard: Leaderboard {
+                span,
+                as_of_ms: 5_000,
+                total_views: 3,
+                unlisted_max: 0,
+                compared_with: None,
+                incomplete: false,
+                places: Vec::new(),
+            },
+        };
+        assert!(kept.is_same(rules, span, 5_999));
+        assert!(
+            !kept.is_same(rules, span, 6_000),
+            "live panes are merged anew"
+        );
+        assert!(!kept.is_same(rules, span, 4_999), "the clock went back");
+        assert!(
+            !kept.is_same(rules, Span::new(1, 3), 5_500),
+            "another window"
+        );
+        let stricter = ChartRules {
+            visible: crate::settings::VisiblePosts::Known,
+        };
+        assert!(!kept.is_same(stricter, span, 5_500));
     }
 }

@@ -29,22 +29,22 @@ pub struct Log {
     #[serde(skip)]
     pub durable: u64,
     pub last_heard_ms: u64,
-    /// [`Moment::of`] the last push whose copies were taken.
-    copied: Moment,
+    /// [`MadeAt::of`] the last push whose copies were taken.
+    copied: MadeAt,
     /// By then the shard had plays that no entry holds which was taken.
     pub has_open: bool,
 }
 
 /// When a push of a log was made, as its shard counts: its last commit, then what it had sealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Moment {
+struct MadeAt {
     journal_seq: u64,
     next_offset: u64,
 }
 
-impl Moment {
+impl MadeAt {
     fn of(push: &Push<'_>) -> Self {
-        Moment {
+        MadeAt {
             journal_seq: push.journal_seq,
             next_offset: push.next_offset,
         }
@@ -71,7 +71,7 @@ fn row_name(region_id: &str) -> Vec<u8> {
 
 /// Where every shard's logs stand.
 #[derive(Default)]
-pub struct Logs {
+pub struct Offsets {
     shards: BTreeMap<ShardName, Vec<Log>>,
     /// Regions whose offsets cannot be read: their pushes are refused, nothing is lost.
     damaged_regions: Vec<String>,
@@ -85,20 +85,20 @@ pub struct Logs {
     pub gaps: u64,
 }
 
-/// What may be taken of a push.
+/// Where the entries of a push are in their log.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// The first `skip` entries were taken before; the others are next.
-    Take { skip: usize },
-    /// Entries before these are missing: the shard is to send from there.
-    Missing,
+pub enum Entries {
+    /// The first `skip` were taken before; the others are next.
+    Next { skip: usize },
+    /// Some before these are missing: the shard is to send from there.
+    Ahead,
 }
 
-impl Logs {
+impl Offsets {
     /// # Errors
     /// When the disk refuses.
     pub fn load(storage: &impl Storage, regions: &[String]) -> Result<Self, StorageError> {
-        let mut logs = Logs::default();
+        let mut logs = Offsets::default();
         for region_id in regions {
             logs.load_region(storage, region_id)?;
         }
@@ -177,7 +177,7 @@ impl Logs {
                 accepted: oldest,
                 durable: oldest,
                 last_heard_ms: now_ms,
-                copied: Moment::default(),
+                copied: MadeAt::default(),
                 has_open: false,
             });
             logs.len() - 1
@@ -213,7 +213,7 @@ impl Logs {
             if log.log_id != push.log_id {
                 return log.began_ms > push.log_began_ms && !mutants::active(Mutant::OldLogsCopied);
             }
-            Moment::of(push) < log.copied && !mutants::active(Mutant::ProvisionalUnguarded)
+            MadeAt::of(push) < log.copied && !mutants::active(Mutant::ProvisionalUnguarded)
         })
     }
 
@@ -240,7 +240,7 @@ impl Logs {
     pub fn copies_taken(&mut self, shard: &ShardName, push: &Push<'_>) {
         let logs = self.shards.get_mut(shard).into_iter().flatten();
         for log in logs.filter(|log| log.log_id == push.log_id) {
-            log.copied = Moment::of(push);
+            log.copied = MadeAt::of(push);
             let are_entries_missing = log.accepted < push.next_offset;
             let had_open = log.has_open;
             log.has_open = !push.copies.is_empty() || push.copies_left_out || are_entries_missing;
@@ -318,7 +318,7 @@ impl Logs {
         shards.take_while(move |(shard, _)| shard.0 == region_id)
     }
 
-    /// What is consumed at this moment, for [`Logs::synced`] after the sync that follows.
+    /// What is consumed at this moment, for [`Offsets::synced`] after the sync that follows.
     pub fn consumed(&self) -> Vec<(ShardName, u128, u64)> {
         let all = self.shards.iter().flat_map(|(shard, logs)| {
             logs.iter()
@@ -342,12 +342,12 @@ impl Logs {
 }
 
 impl Log {
-    /// What may be taken of entries that begin at `first_offset`.
-    pub fn turn(&self, first_offset: u64) -> Turn {
+    /// Where entries that begin at `first_offset` are.
+    pub fn entries(&self, first_offset: u64) -> Entries {
         if first_offset > self.accepted {
-            return Turn::Missing;
+            return Entries::Ahead;
         }
         let skip = usize::try_from(self.accepted - first_offset).unwrap_or(usize::MAX);
-        Turn::Take { skip }
+        Entries::Next { skip }
     }
 }

@@ -142,7 +142,7 @@ struct Account {
 }
 
 /// Gives turns.
-pub struct Admission {
+pub struct Turns {
     accounts: HashMap<Reader, Account, RandomState>,
     /// Those of readers that asked in the last [`WARM_MS`].
     shares: u64,
@@ -163,9 +163,9 @@ pub struct Admission {
     busy_until_ms: u64,
 }
 
-impl Default for Admission {
+impl Default for Turns {
     fn default() -> Self {
-        Admission {
+        Turns {
             accounts: HashMap::with_hasher(RandomState::with_seeds(9, 10, 11, 12)),
             shares: 0,
             askers: 0,
@@ -182,7 +182,7 @@ impl Default for Admission {
     }
 }
 
-impl Admission {
+impl Turns {
     /// The turn of a chart; `None` where it is too far away.
     pub fn chart(&mut self, request: &ChartRequest, now_ms: u64) -> Option<Turn> {
         let warm = Reader::Warm(request.clone());
@@ -253,7 +253,7 @@ impl Admission {
     }
 
     /// Whether it is time to see if somebody else waits for the thread: by a timer, and
-    /// [`looked`](Admission::looked).
+    /// [`looked`](Turns::looked).
     pub fn is_to_look(&self, now_ms: u64) -> bool {
         let is_old = |looked_ms: u64| now_ms.abs_diff(looked_ms) >= LOOKED_AT_MS;
         self.looked_ms.is_none_or(is_old)
@@ -352,9 +352,9 @@ impl Admission {
     /// owe nothing, go where it is short.
     fn has_room_for(&mut self, newcomer: &Reader, now_ms: u64) -> bool {
         let is_asker = |reader: &Reader| matches!(reader, Reader::Pages(_));
-        let has_room = |admission: &Self| match is_asker(newcomer) {
-            true => admission.asker_accounts < MAX_ASKERS,
-            false => admission.accounts.len() - admission.asker_accounts < MAX_WARM,
+        let has_room = |turns: &Self| match is_asker(newcomer) {
+            true => turns.asker_accounts < MAX_ASKERS,
+            false => turns.accounts.len() - turns.asker_accounts < MAX_WARM,
         };
         if !has_room(self) && now_ms.abs_diff(self.cleared_ms) >= COUNT_SHARES_EVERY_MS {
             self.cleared_ms = now_ms;
@@ -377,7 +377,7 @@ impl Admission {
     fn pass(&mut self, now_ms: u64) {
         if now_ms.saturating_add(WARM_MS) < self.at_ms {
             // The clock was set back: nobody would pay until it is here again.
-            *self = Admission::default();
+            *self = Turns::default();
         }
         let passed_s = now_ms.saturating_sub(self.at_ms) as f64 / 1e3;
         let us_a_second = self.us_a_second as f64;
@@ -467,7 +467,7 @@ mod tests {
     }
 
     struct World {
-        admission: Admission,
+        turns: Turns,
         /// Turns that begin later.
         waiting: Vec<(u64, Turn, usize, u64)>,
         given: Vec<Given>,
@@ -477,7 +477,7 @@ mod tests {
     impl World {
         fn new(is_busy: bool, kinds: usize) -> Self {
             World {
-                admission: Admission::default(),
+                turns: Turns::default(),
                 waiting: Vec::new(),
                 given: (0..kinds).map(|_| Given::default()).collect(),
                 is_busy,
@@ -489,14 +489,13 @@ mod tests {
             kind: usize,
             cost_ms: u64,
             now_ms: u64,
-            ask: impl Fn(&mut Admission) -> Option<Turn>,
+            ask: impl Fn(&mut Turns) -> Option<Turn>,
         ) {
-            if self.admission.is_to_look(now_ms) {
-                let (late_ms, settled_us) =
-                    (u64::from(self.is_busy) * 20, self.admission.settled_us());
-                self.admission.looked(late_ms, settled_us, now_ms);
+            if self.turns.is_to_look(now_ms) {
+                let (late_ms, settled_us) = (u64::from(self.is_busy) * 20, self.turns.settled_us());
+                self.turns.looked(late_ms, settled_us, now_ms);
             }
-            match ask(&mut self.admission) {
+            match ask(&mut self.turns) {
                 Some(turn) => self
                     .waiting
                     .push((now_ms + turn.wait_ms, turn, kind, cost_ms)),
@@ -512,11 +511,11 @@ mod tests {
             self.waiting = later;
             for (_, mut turn, kind, cost_ms) in due {
                 let given = &mut self.given[kind];
-                if !self.admission.can_begin(&turn, now_ms) {
+                if !self.turns.can_begin(&turn, now_ms) {
                     given.refused += 1;
                     continue;
                 }
-                self.admission.settle(&mut turn, work(cost_ms), now_ms);
+                self.turns.settle(&mut turn, work(cost_ms), now_ms);
                 given.turns += 1;
                 given.spent_ms += cost_ms;
                 given.longest_ms = given.longest_ms.max(now_ms - given.last_ms.max(NOW_MS));
@@ -537,23 +536,19 @@ mod tests {
         let light = chart(u64::MAX);
         // It was looked at before.
         let before_ms = NOW_MS - 1_000;
-        let turn = world.admission.chart(&light, before_ms);
-        world
-            .admission
-            .settle(&mut turn.unwrap(), work(4), before_ms);
+        let turn = world.turns.chart(&light, before_ms);
+        world.turns.settle(&mut turn.unwrap(), work(4), before_ms);
         for ms in 0..60_000_u64 {
             let now_ms = NOW_MS + ms;
             if ms % 2_000 < 60 {
                 let heavy = chart(u64::MAX - 1 - ms % 2_000);
-                world.ask(0, 100, now_ms, |admission| admission.chart(&heavy, now_ms));
+                world.ask(0, 100, now_ms, |turns| turns.chart(&heavy, now_ms));
             }
-            world.ask(1, 6, now_ms, |admission| {
-                admission.chart(&chart(ms), now_ms)
-            });
-            world.ask(2, 20, now_ms, |admission| admission.page(1, now_ms));
-            world.ask(3, 50, now_ms, |admission| admission.list(now_ms));
+            world.ask(1, 6, now_ms, |turns| turns.chart(&chart(ms), now_ms));
+            world.ask(2, 20, now_ms, |turns| turns.page(1, now_ms));
+            world.ask(3, 50, now_ms, |turns| turns.list(now_ms));
             if ms % 2_000 == 1_000 {
-                world.ask(4, 4, now_ms, |admission| admission.chart(&light, now_ms));
+                world.ask(4, 4, now_ms, |turns| turns.chart(&light, now_ms));
             }
             world.run(now_ms);
         }
@@ -604,17 +599,17 @@ mod tests {
 
     #[test]
     fn what_is_costly_waits_for_itself_alone() {
-        let mut admission = Admission::default();
-        let mut page = admission.page(1, NOW_MS).unwrap();
-        admission.settle(&mut page, work(5_000), NOW_MS);
-        assert!(admission.page(1, NOW_MS + 8_000).is_none());
+        let mut turns = Turns::default();
+        let mut page = turns.page(1, NOW_MS).unwrap();
+        turns.settle(&mut page, work(5_000), NOW_MS);
+        assert!(turns.page(1, NOW_MS + 8_000).is_none());
         for number in 0..20 {
             let now_ms = NOW_MS + number * 100;
-            let mut turn = admission.chart(&chart(number), now_ms).unwrap();
+            let mut turn = turns.chart(&chart(number), now_ms).unwrap();
             assert_eq!(turn.wait_ms, 0, "{number}");
-            admission.settle(&mut turn, work(6), now_ms);
+            turns.settle(&mut turn, work(6), now_ms);
         }
-        assert!(admission.page(1, NOW_MS + 30_000).is_some());
+        assert!(turns.page(1, NOW_MS + 30_000).is_some());
     }
 
     #[test]
@@ -624,9 +619,7 @@ mod tests {
             for ms in 0..60_000 {
                 if ms % 2_000 == 0 {
                     let now_ms = NOW_MS + ms;
-                    world.ask(0, cost_ms, now_ms, |admission| {
-                        admission.chart(&chart(1), now_ms)
-                    });
+                    world.ask(0, cost_ms, now_ms, |turns| turns.chart(&chart(1), now_ms));
                 }
                 world.run(NOW_MS + ms);
             }
@@ -638,13 +631,9 @@ mod tests {
 
     #[test]
     fn many_at_once_wait_for_their_turns_and_those_behind_are_refused() {
-        let mut admission = Admission::default();
+        let mut turns = Turns::default();
         let waits: Vec<Option<u64>> = (0..200)
-            .map(|number| {
-                admission
-                    .chart(&chart(number), NOW_MS)
-                    .map(|turn| turn.wait_ms)
-            })
+            .map(|number| turns.chart(&chart(number), NOW_MS).map(|turn| turn.wait_ms))
             .collect();
         // A quarter of a second's worth is spared beyond what must be: 41 of 6 ms and the first.
         assert_eq!(waits[..42], [Some(0); 42]);
@@ -655,59 +644,59 @@ mod tests {
 
     #[test]
     fn turns_that_waited_do_not_begin_when_those_before_cost_too_much() {
-        let mut admission = Admission::default();
-        let mut turns: Vec<Turn> = (0..100)
-            .filter_map(|number| admission.chart(&chart(number), NOW_MS))
+        let mut turns = Turns::default();
+        let mut given: Vec<Turn> = (0..100)
+            .filter_map(|number| turns.chart(&chart(number), NOW_MS))
             .collect();
-        let (first, last) = (0, turns.len() - 1);
-        assert!(turns[last].wait_ms > 0);
-        assert!(admission.can_begin(&turns[last].clone(), NOW_MS + 500));
-        admission.settle(&mut turns[first], work(4_000), NOW_MS + 500);
-        assert!(admission.can_begin(&turns[first], NOW_MS + 500));
-        assert!(!admission.can_begin(&turns[last], NOW_MS + 500));
+        let (first, last) = (0, given.len() - 1);
+        assert!(given[last].wait_ms > 0);
+        assert!(turns.can_begin(&given[last].clone(), NOW_MS + 500));
+        turns.settle(&mut given[first], work(4_000), NOW_MS + 500);
+        assert!(turns.can_begin(&given[first], NOW_MS + 500));
+        assert!(!turns.can_begin(&given[last], NOW_MS + 500));
     }
 
     #[test]
     fn a_thread_is_busy_where_others_make_a_timer_late() {
-        let mut admission = Admission::default();
-        assert!(admission.is_to_look(NOW_MS));
-        admission.looked(20, 0.0, NOW_MS);
-        assert_eq!(admission.us_a_second, BUSY_US_A_SECOND);
-        assert!(!admission.is_to_look(NOW_MS + 50));
-        assert!(admission.is_to_look(NOW_MS + 100));
+        let mut turns = Turns::default();
+        assert!(turns.is_to_look(NOW_MS));
+        turns.looked(20, 0.0, NOW_MS);
+        assert_eq!(turns.us_a_second, BUSY_US_A_SECOND);
+        assert!(!turns.is_to_look(NOW_MS + 50));
+        assert!(turns.is_to_look(NOW_MS + 100));
         // Was it a chart that made it late? Then nothing is known.
-        let before_us = admission.settled_us();
-        let mut turn = admission.chart(&chart(1), NOW_MS + 1_300).unwrap();
-        admission.settle(&mut turn, work(18), NOW_MS + 1_300);
-        admission.looked(0, before_us, NOW_MS + 1_300);
-        assert_eq!(admission.us_a_second, BUSY_US_A_SECOND);
-        admission.looked(1, admission.settled_us(), NOW_MS + 1_300);
-        assert_eq!(admission.us_a_second, IDLE_US_A_SECOND);
+        let before_us = turns.settled_us();
+        let mut turn = turns.chart(&chart(1), NOW_MS + 1_300).unwrap();
+        turns.settle(&mut turn, work(18), NOW_MS + 1_300);
+        turns.looked(0, before_us, NOW_MS + 1_300);
+        assert_eq!(turns.us_a_second, BUSY_US_A_SECOND);
+        turns.looked(1, turns.settled_us(), NOW_MS + 1_300);
+        assert_eq!(turns.us_a_second, IDLE_US_A_SECOND);
     }
 
     #[test]
     fn so_many_readers_are_told_apart_and_no_more() {
-        let mut admission = Admission::default();
+        let mut turns = Turns::default();
         for number in 0..100_000 {
             let now_ms = NOW_MS + number;
-            if let Some(mut turn) = admission.chart(&chart(number), now_ms) {
-                admission.settle(&mut turn, Done::default(), now_ms);
+            if let Some(mut turn) = turns.chart(&chart(number), now_ms) {
+                turns.settle(&mut turn, Done::default(), now_ms);
             }
-            if let Some(mut turn) = admission.page(number, now_ms) {
-                admission.settle(&mut turn, Done::default(), now_ms);
+            if let Some(mut turn) = turns.page(number, now_ms) {
+                turns.settle(&mut turn, Done::default(), now_ms);
             }
-            assert!(admission.accounts.len() <= MAX_WARM + MAX_ASKERS + 3);
+            assert!(turns.accounts.len() <= MAX_WARM + MAX_ASKERS + 3);
         }
-        assert!(admission.page(1, NOW_MS + 100_000).is_some());
+        assert!(turns.page(1, NOW_MS + 100_000).is_some());
     }
 
     #[test]
     fn a_clock_that_is_set_back_keeps_nobody_waiting() {
-        let mut admission = Admission::default();
-        let mut page = admission.page(1, NOW_MS).unwrap();
-        admission.settle(&mut page, work(5_000), NOW_MS);
-        assert!(admission.page(1, NOW_MS).is_none());
-        assert!(admission.page(1, NOW_MS - 3_600_000).is_some());
+        let mut turns = Turns::default();
+        let mut page = turns.page(1, NOW_MS).unwrap();
+        turns.settle(&mut page, work(5_000), NOW_MS);
+        assert!(turns.page(1, NOW_MS).is_none());
+        assert!(turns.page(1, NOW_MS - 3_600_000).is_some());
     }
 
     /// So many addresses ask for pages of 300 ms as often as they can; one reads pages of 20 ms, two
@@ -717,20 +706,20 @@ mod tests {
         let mut world = World::new(false, 3);
         if attackers > 1 {
             let before_ms = NOW_MS - 5_000;
-            let mut turn = world.admission.page(1, before_ms).unwrap();
-            world.admission.settle(&mut turn, work(20), before_ms);
+            let mut turn = world.turns.page(1, before_ms).unwrap();
+            world.turns.settle(&mut turn, work(20), before_ms);
         }
         for ms in 0..60_000_u64 {
             let now_ms = NOW_MS + ms;
             if ms % every_ms == 0 {
                 let attacker = 1_000 + ms / every_ms % attackers;
-                world.ask(0, 300, now_ms, |admission| admission.page(attacker, now_ms));
+                world.ask(0, 300, now_ms, |turns| turns.page(attacker, now_ms));
             }
             if ms % 500 == 250 {
-                world.ask(1, 20, now_ms, |admission| admission.page(1, now_ms));
+                world.ask(1, 20, now_ms, |turns| turns.page(1, now_ms));
             }
             if ms % 20_000 == 10_000 {
-                world.ask(2, 20, now_ms, |admission| admission.page(2, now_ms));
+                world.ask(2, 20, now_ms, |turns| turns.page(2, now_ms));
             }
             world.run(now_ms);
         }
@@ -763,12 +752,12 @@ mod tests {
 
     #[test]
     fn whoever_rests_while_it_owes_does_not_begin_anew() {
-        let mut admission = Admission::default();
+        let mut turns = Turns::default();
         let mut owed = Vec::new();
         for visit in 0..5 {
             let now_ms = NOW_MS + visit * (WARM_MS + 1_000);
-            if let Some(mut turn) = admission.page(1, now_ms) {
-                admission.settle(&mut turn, work(30_000), now_ms);
+            if let Some(mut turn) = turns.page(1, now_ms) {
+                turns.settle(&mut turn, work(30_000), now_ms);
                 owed.push(visit);
             }
         }

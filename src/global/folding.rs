@@ -1,0 +1,187 @@
+//! Folding what is pending into the ladders, and making it durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::cache::Key;
+use super::live::merge_entries;
+use super::moment::write_apart;
+use super::offsets::ShardName;
+use super::room::Room;
+use super::state::{Global, Stamp};
+use super::{FLUSH_AT_LAST_MS, FOLDED_AT_ONCE_BYTES, ladder, stretches};
+use super::{MAX_PENDING_DECODED_BYTES, SPANS_A_FLUSH};
+use crate::mutants::{self, Mutant};
+use crate::storage::{Storage, StorageError};
+use crate::summary::Summary;
+use crate::topology::{GLOBAL_SCOPE, Region};
+use crate::window::{DAY_MS, HOUR_MS, PaneKey, fold_targets};
+
+/// How often panes that no question can reach are looked for.
+const EXPIRE_EVERY_MS: u64 = HOUR_MS;
+
+/// What was folded when a sync began. See [`Global::synced`].
+pub struct SyncPoint(Vec<(ShardName, u128, u64)>);
+
+impl Global {
+    /// Whether the moment of an export is to be kept now: all of it was taken, or is waited for no more.
+    pub(super) fn moment_is_due(&self, now_ms: u64) -> bool {
+        let cutting = self.cutting.as_ref();
+        cutting.is_some_and(|it| it.is_complete(&self.offsets) || it.is_over(now_ms))
+    }
+
+    /// Whether what is pending should be folded now, or it should be stored that a shard has something
+    /// open.
+    pub fn flush_is_due(&self, now_ms: u64) -> bool {
+        if self.moment_is_due(now_ms) {
+            return true;
+        }
+        let Some(since_ms) = self.live.pending_since_ms else {
+            // What was open first after a quiet time: two rows a region, no pane.
+            let is_a_while_ago =
+                now_ms.saturating_sub(self.flushed_ms) >= self.limits.flush_after_ms;
+            return is_a_while_ago && !self.offsets.newly_open().is_empty();
+        };
+        // Where the clock was set back, its age is not known: nothing waits for as long as that.
+        let age_ms = now_ms.checked_sub(since_ms).unwrap_or(FLUSH_AT_LAST_MS);
+        let (spans, regions) = self.live.pending_spans_and_regions();
+        let is_ordinary = spans <= regions * SPANS_A_FLUSH;
+        self.live.pending_bytes >= self.limits.pending_bytes
+            || self.live.pending_decoded_bytes >= MAX_PENDING_DECODED_BYTES
+            || age_ms >= self.limits.flush_after_ms && is_ordinary
+            || age_ms >= FLUSH_AT_LAST_MS
+    }
+
+    /// Folds everything that is pending into the ladders, together with the offsets: in one
+    /// transaction, and a few panes at a time in memory. Keeps the moment of an export that is due.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn flush(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
+        self.moment.forget_idle(storage, now_ms)?;
+        let read = storage;
+        let storage = &self.moment.guard(storage);
+        let pending = self.live.pending_regions().into_iter();
+        let regions: BTreeSet<String> = pending
+            .chain(self.offsets.newly_open().iter().cloned())
+            .collect();
+        let regions: Vec<String> = regions.into_iter().collect();
+        if mutants::active(Mutant::OffsetsApart) {
+            self.folded_panes += storage.atomically(|| self.fold_pending(storage, now_ms))?;
+            storage.write(&self.offsets.rows(&regions))?;
+        } else {
+            self.folded_panes += storage.atomically(|| {
+                let folded = self.fold_pending(storage, now_ms)?;
+                storage.write(&self.offsets.rows(&regions))?;
+                Ok(folded)
+            })?;
+        }
+        self.folds += 1;
+        self.flushed_ms = now_ms;
+        if now_ms.saturating_sub(self.expired_ms) >= EXPIRE_EVERY_MS {
+            self.expired_ms = now_ms;
+            let keys = self.table.regions.iter().map(Region::key);
+            for scope in keys.chain([GLOBAL_SCOPE.into()]) {
+                let expired = ladder::expired(read, &scope, now_ms)?;
+                storage.atomically(|| write_apart(storage, &expired))?;
+            }
+            self.thin(storage, now_ms)?;
+        }
+        self.offsets.written(&regions);
+        self.live.folded();
+        self.stored_anew();
+        if self.moment_is_due(now_ms)
+            && let Some(cutting) = self.cutting.take()
+        {
+            let is_complete = cutting.is_complete(&self.offsets);
+            self.moment.keep(read, cutting.at_ms, is_complete, now_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Once a day, lets days that are a month old have fewer counters.
+    fn thin(&self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
+        let day = now_ms / DAY_MS;
+        if self.thinned_day.replace(day) == day {
+            return Ok(());
+        }
+        let keys = self.table.regions.iter().map(Region::key);
+        for scope in keys.chain([GLOBAL_SCOPE.into()]) {
+            for (pane, write) in ladder::thinned(storage, &scope, self.seed(), now_ms)? {
+                stretches::forget(&self.cache, &scope, pane);
+                storage.write(&[write])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is pending into the ladders. Returns how many rows that were.
+    fn fold_pending(&self, storage: &impl Storage, now_ms: u64) -> Result<u64, StorageError> {
+        let seed = self.seed();
+        let mut rows = 0;
+        let mut group: Vec<(&str, PaneKey, Rc<Summary>)> = Vec::new();
+        let mut bytes = 0;
+        for ((pane, region_id), entries) in self.live.pending_by_pane() {
+            let merged = merge_entries(&entries, seed);
+            bytes += merged.heap_bytes();
+            group.push((region_id, pane, merged));
+            if bytes > FOLDED_AT_ONCE_BYTES {
+                rows += self.fold(storage, &group, now_ms)?;
+                group.clear();
+                bytes = 0;
+            }
+        }
+        Ok(rows + self.fold(storage, &group, now_ms)?)
+    }
+
+    /// Folds merged panes: each target is read, merged and written once.
+    fn fold(
+        &self,
+        storage: &impl Storage,
+        sealed: &[(&str, PaneKey, Rc<Summary>)],
+        now_ms: u64,
+    ) -> Result<u64, StorageError> {
+        let mut targets: BTreeMap<(&str, PaneKey), Vec<&Summary>> = BTreeMap::new();
+        for (key, pane, summary) in sealed {
+            // What a region had that was deleted counts in the world alone.
+            let here = self.table.find_key(key).map(|_| *key);
+            for target in fold_targets(*pane, now_ms) {
+                for scope in here.into_iter().chain([GLOBAL_SCOPE]) {
+                    targets.entry((scope, target)).or_default().push(summary);
+                }
+            }
+        }
+        let (seed, room) = (self.seed(), Room::of(storage, now_ms)?);
+        let mut rows = 0;
+        for ((scope, target), parts) in targets {
+            stretches::forget(&self.cache, scope, target);
+            let write = ladder::fold(storage, scope, target, &parts, seed, (room, &self.damage))?;
+            rows += u64::from(write.is_some());
+            storage.write(write.as_slice())?;
+        }
+        Ok(rows)
+    }
+
+    /// What charts and pages are made of has changed.
+    pub(super) fn stored_anew(&mut self) {
+        let is_made = |key: &Key| matches!(key, Key::Chart(_) | Key::Page(_));
+        self.cache.forget(is_made);
+        self.stamp = Stamp::default();
+    }
+
+    /// Whether something was folded that is not known to be durable: sync then, however long ago
+    /// it was folded.
+    pub fn sync_is_due(&self) -> bool {
+        self.offsets.is_ahead_of_durable()
+    }
+
+    /// To be taken before a sync and handed to [`Global::synced`] after it.
+    pub fn sync_point(&self) -> SyncPoint {
+        SyncPoint(self.offsets.consumed())
+    }
+
+    /// What was folded before the sync point is durable: replies may say so.
+    pub fn synced(&mut self, point: &SyncPoint) {
+        self.offsets.synced(&point.0);
+    }
+}

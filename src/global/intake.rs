@@ -1,0 +1,266 @@
+//! Taking pushes: each is checked whole before anything of it is kept.
+
+use super::live::{Copies, SentPane};
+use super::offsets::{Entries, ShardName};
+use super::state::Global;
+use crate::codec;
+use crate::mutants::{self, Mutant};
+use crate::storage::Storage;
+use crate::summary::Summary;
+use crate::topology::{GLOBAL_SCOPE, MAX_SHARDS};
+use crate::window::{Level, PaneKey};
+use crate::wire::{MAX_PANE_AHEAD_MS, Push, PushReply, Refusal, SealedPane};
+
+use super::{BUSY_WITHIN_MS, GONE_AFTER_MS, HEARD_AFTER_MS};
+
+/// A push whose every part was found to be sound.
+struct CheckedPush<'a> {
+    shard: ShardName,
+    push: Push<'a>,
+    /// One an offset; `None` for a gap.
+    entries: Vec<Option<SentPane>>,
+    copies: Vec<SentPane>,
+}
+
+impl Global {
+    /// Takes a push, also where memory is short: refusing it would keep what could be freed. `is_short`
+    /// says so, of all that the instance holds and with what the push itself takes.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed, but for [`Refusal::Storage`]: drop this state and load it anew.
+    pub fn take_push_within(
+        &mut self,
+        storage: &impl Storage,
+        push: &[u8],
+        is_short: impl Fn(&Self) -> bool,
+        now_ms: u64,
+    ) -> Result<PushReply, Refusal> {
+        self.end_idle_export(storage, now_ms)?;
+        if is_short(self) {
+            let freed = self.free_memory(storage, now_ms);
+            freed.map_err(|error| Refusal::Storage(error.0))?;
+        }
+        match is_short(self) {
+            true => self.take_entries(push, now_ms),
+            false => self.take_push(push, now_ms),
+        }
+    }
+
+    /// Takes a push. The reply may be sent at once: it promises only what is durable.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed.
+    pub fn take_push(&mut self, push: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
+        self.take_as_checked(push, true, now_ms)
+    }
+
+    /// Takes a push's entries and leaves its copies, for want of memory: charts say that they are
+    /// `incomplete` until the shard pushes again.
+    ///
+    /// # Errors
+    /// As [`Global::take_push`].
+    pub fn take_entries(&mut self, push: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
+        self.take_as_checked(push, false, now_ms)
+    }
+
+    fn take_as_checked(
+        &mut self,
+        push: &[u8],
+        with_copies: bool,
+        now_ms: u64,
+    ) -> Result<PushReply, Refusal> {
+        self.started_ms.set(self.started_ms.get().or(Some(now_ms)));
+        let taken = self
+            .check_push(push, with_copies, now_ms)
+            .map(|push| self.take(push, now_ms));
+        self.refused_pushes += u64::from(taken.is_err());
+        taken
+    }
+
+    /// Whether this keeps what the sender is to keep: see [`PushLimits`](crate::wire::PushLimits).
+    fn is_within_limits(&self, push: &Push<'_>) -> bool {
+        let bytes = |panes: &[&[u8]]| panes.iter().map(|pane| pane.len()).sum::<usize>();
+        let (entries, copies) = (bytes(&push.entries), bytes(&push.copies));
+        let is_one = push.entries.len() == 1;
+        (is_one || entries + copies <= self.limits.push.bytes)
+            && copies <= self.limits.push.copy_bytes
+            && (is_one || push.entries.len() + push.copies.len() <= self.limits.push.panes)
+    }
+
+    fn check_push<'a>(
+        &self,
+        push: &'a [u8],
+        with_copies: bool,
+        now_ms: u64,
+    ) -> Result<CheckedPush<'a>, Refusal> {
+        let invalid = |detail: String| Refusal::Invalid(detail);
+        let push: Push<'_> = codec::decode(push).map_err(|error| invalid(error.to_string()))?;
+        if !self.table.knows_key(push.region_id) {
+            return Err(Refusal::UnknownRegion);
+        }
+        if self.offsets.is_damaged(push.region_id) {
+            return Err(Refusal::Damaged(format!(
+                "offsets of region {}",
+                push.region_id
+            )));
+        }
+        let last = push.first_offset.checked_add(push.entries.len() as u64);
+        let contradicts = push.shard >= MAX_SHARDS
+            || push.first_offset < push.oldest_offset
+            || last.is_none_or(|last| last > push.next_offset);
+        if contradicts {
+            return Err(invalid("offsets contradict each other".into()));
+        }
+        if !self.is_within_limits(&push) {
+            return Err(invalid("more than a push may hold".into()));
+        }
+        let shard = (push.region_id.to_owned(), push.shard);
+        let log = (push.log_id, push.log_began_ms);
+        if self.offsets.is_forgotten(&shard, log) {
+            return Err(invalid("a log that was forgotten".into()));
+        }
+        let mut entries = Vec::with_capacity(push.entries.len());
+        for entry in &push.entries {
+            entries.push(match *entry {
+                [] => None,
+                pane => Some(self.check_pane(pane, now_ms)?),
+            });
+        }
+        let mut copies = Vec::with_capacity(push.copies.len());
+        for copy in push.copies.iter().filter(|_| with_copies) {
+            copies.push(self.check_pane(copy, now_ms)?);
+        }
+        Ok(CheckedPush {
+            shard,
+            push,
+            entries,
+            copies,
+        })
+    }
+
+    fn check_pane(&self, pane: &[u8], now_ms: u64) -> Result<SentPane, Refusal> {
+        let invalid = |detail: String| Refusal::Invalid(detail);
+        let pane: SealedPane<'_> =
+            codec::decode(pane).map_err(|error| invalid(format!("pane: {error}")))?;
+        let key = Level::from_code(pane.level)
+            .and_then(|level| PaneKey::checked(level, pane.start_ms))
+            .filter(|key| key.start_ms <= now_ms.saturating_add(MAX_PANE_AHEAD_MS))
+            .ok_or_else(|| invalid("pane: no such span".into()))?;
+        if pane.first_seq > pane.last_seq {
+            return Err(invalid("pane: no such commits".into()));
+        }
+        let decoded = Summary::decode(pane.summary, self.seed())
+            .map_err(|error| invalid(format!("summary: {error}")))?;
+        Ok(SentPane {
+            key,
+            first_seq: pane.first_seq,
+            last_seq: pane.last_seq,
+            summary: pane.summary.into(),
+            decoded_bytes: decoded.heap_bytes(),
+        })
+    }
+
+    fn take(&mut self, checked: CheckedPush<'_>, now_ms: u64) -> PushReply {
+        let CheckedPush {
+            shard,
+            push,
+            entries,
+            copies,
+        } = checked;
+        if push.epoch_ms < self.table.epoch_ms && !mutants::active(Mutant::OldEpochTaken) {
+            // It was counted before counting began anew: the shard forgets it when it hears of it.
+            return PushReply {
+                wanted_offset: push.first_offset,
+                durable_offset: push.oldest_offset,
+                epoch_ms: self.table.epoch_ms,
+                seed: self.table.seed,
+                push_interval_ms: self.pace.interval_ms(),
+            };
+        }
+        // Until the moment is kept, however late that is.
+        let cutting = self.cutting.as_mut();
+        let limit = cutting.and_then(|cutting| cutting.limit(&shard, &push));
+        let log = self.offsets.log(
+            &shard,
+            (push.log_id, push.log_began_ms),
+            push.oldest_offset,
+            now_ms,
+        );
+        let pause_ms = now_ms.saturating_sub(log.last_heard_ms);
+        self.pace.add(pause_ms, now_ms);
+        log.last_heard_ms = now_ms;
+        let mut gaps = 0;
+        if let Entries::Next { skip } = log.entries(push.first_offset) {
+            let skip = match mutants::active(Mutant::FoldWithoutOffsetCheck) {
+                true => 0,
+                false => skip,
+            };
+            let most = limit.map_or(usize::MAX, |limit| {
+                usize::try_from(limit.saturating_sub(log.accepted)).unwrap_or(usize::MAX)
+            });
+            let taken: Vec<Option<SentPane>> = entries.into_iter().skip(skip).take(most).collect();
+            if !taken.is_empty() {
+                log.accepted += taken.len() as u64;
+                gaps = taken.iter().filter(|pane| pane.is_none()).count() as u64;
+                let panes = taken.into_iter().flatten().collect();
+                self.live.add_pending(&shard, panes, now_ms);
+            }
+        }
+        let are_entries_missing = log.accepted < push.next_offset;
+        let reply = PushReply {
+            wanted_offset: log.accepted,
+            durable_offset: log.durable,
+            // A later one, where this object was set back: the shard stays where it is.
+            epoch_ms: self.table.epoch_ms.max(push.epoch_ms),
+            seed: self.table.seed,
+            push_interval_ms: self.pace.interval_ms(),
+        };
+        self.offsets.gaps += gaps;
+        if mutants::active(Mutant::HeardByOldPushes) {
+            self.unheard.remove(&shard);
+        }
+        if !self.offsets.has_come_late(&shard, &push) {
+            if self.unheard.remove(&shard).is_some() {
+                self.live.nothing_missing_since(&shard, now_ms);
+            }
+            self.offsets.copies_taken(&shard, &push);
+            let silent = mutants::active;
+            let incomplete = push.copies_left_out
+                || copies.len() < push.copies.len() && !silent(Mutant::CopiesLeftInSilence)
+                || are_entries_missing && !silent(Mutant::EntriesMissingInSilence);
+            let copies = Copies {
+                log_id: push.log_id,
+                incomplete,
+                panes: copies,
+                received_ms: now_ms,
+            };
+            self.live.take_copies(&shard, copies, are_entries_missing);
+        }
+        self.make_room();
+        reply
+    }
+
+    /// Whether a shard of a scope was heard of shortly before this state was loaded: then it may have
+    /// something open. A shard that has pushes all the time.
+    fn was_busy(&self, scope: &str, started_ms: u64) -> bool {
+        let mut heard = self.heard_before.iter();
+        heard.any(|(region_id, heard_ms)| {
+            let in_scope = scope == GLOBAL_SCOPE || region_id == scope;
+            in_scope && started_ms.saturating_sub(*heard_ms) < BUSY_WITHIN_MS
+        })
+    }
+
+    /// Whether charts of a scope may lack plays that were in them before: copies did not fit, or this
+    /// state was loaded a moment ago and shards have not told yet what they have open.
+    pub(super) fn lacks_live_plays(&self, scope: &str, now_ms: u64) -> bool {
+        let started_ms = self.started_ms.get().unwrap_or(now_ms);
+        self.started_ms.set(Some(started_ms));
+        let is_new = now_ms.saturating_sub(started_ms) < HEARD_AFTER_MS;
+        let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == scope;
+        is_new && self.was_busy(scope, started_ms)
+            || self.unheard.iter().any(|(shard, heard_ms)| {
+                in_scope(&shard) && now_ms.saturating_sub(*heard_ms) < GONE_AFTER_MS
+            })
+            || self.live.is_incomplete(scope, now_ms)
+    }
+}
