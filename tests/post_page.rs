@@ -4,9 +4,10 @@
 
 mod objects;
 
+use cpu_time::ProcessTime;
 use hitparade::codec;
 use hitparade::global::{
-    ChartRules, Driver, FLUSH_AT_LAST_MS, FirstRegion, Global, GlobalSettings,
+    ChartRules, Done, Driver, FLUSH_AT_LAST_MS, FirstRegion, Global, GlobalSettings,
 };
 use hitparade::leaderboard::Count;
 use hitparade::storage::MemoryStorage;
@@ -411,4 +412,65 @@ fn a_page_is_of_one_moment_whatever_is_taken_and_folded_while_it_is_made() {
         }
     }
     assert!(waits.iter().any(|waits| *waits > 4), "{waits:?}");
+}
+
+#[test]
+fn a_page_of_a_post_that_nobody_played_lately_costs_little_after_a_year() {
+    // Yesterday's day, which still takes plays, is in no window of 24 h.
+    let noon_ms = NOW_MS + DAY_MS / 2;
+    let storage = MemoryStorage::new();
+    let first = PAGE_REGIONS.map(|id| FirstRegion {
+        region_id: id.into(),
+        region_name: id.into(),
+        hint: None,
+    });
+    let mut global = Global::load(&storage, &first, SEED).unwrap();
+    // 4,000 of 9,000 posts a day, in one of three regions.
+    for day in 1..=380_u64 {
+        let mut summary = Summary::new(4_096, Seed::from_bytes(SEED));
+        let ids = (0..4_000).map(|number| (number * 7 + day * 13) % 9_000);
+        ids.for_each(|id| summary.record(&format!("p{id}"), 1 + id % 50));
+        let pane = objects::pane(recording_pane(noon_ms - day * DAY_MS, noon_ms), &summary);
+        let region_id = PAGE_REGIONS[day as usize % 3];
+        let push = objects::first_push((region_id, day as u32), &[pane], &[]);
+        global.take_push(&push, noon_ms).unwrap();
+        if day % 20 == 0 {
+            global.flush(&storage, noon_ms).unwrap();
+        }
+    }
+    let page = |number: u64| {
+        let request = PostRequest {
+            post_id: format!("p{number}"),
+            scope: "global".into(),
+            window: WindowRequest::Sliding { length_ms: DAY_MS },
+            hidden_too: false,
+        };
+        let (before, started) = (global.done(), ProcessTime::now());
+        let report = global.post(
+            &storage,
+            &request,
+            ChartRules::default(),
+            noon_ms + number * 500,
+        );
+        let ms = started.elapsed().as_secs_f64() * 1e3;
+        // The summary of all time has no counter for some of them.
+        let is_told = matches!(
+            report,
+            Ok(_) | Err(Refusal::NotFound | Refusal::NotCounted { .. })
+        );
+        assert!(is_told, "{report:?}");
+        (global.done() - before, ms)
+    };
+    // What the first pages have read is kept for the others.
+    (0..5).for_each(|number| {
+        page(number);
+    });
+    let (costs, ms): (Vec<_>, Vec<_>) = (5..45).map(page).unzip();
+    let average = |of: fn(&Done) -> u64| costs.iter().map(of).sum::<u64>() / costs.len() as u64;
+    let (rows, panes) = (average(|done| done.rows_read), average(|done| done.panes));
+    let (ms, us) = (ms.iter().sum::<f64>() / ms.len() as f64, average(Done::us));
+    println!("{ms:.2} ms a page, charged {us} us; {rows} rows read, {panes} panes looked for");
+    // The pane of all time has 8,192 rows, and a day 96 panes.
+    assert!(rows < 2_000, "{rows} rows are read");
+    assert!(panes < 40, "{panes} panes are looked for");
 }

@@ -129,14 +129,15 @@ impl PostPage {
         let scopes = regions.iter().map(String::as_str).chain([GLOBAL_SCOPE]);
         let live: BTreeMap<String, LiveTally> = scopes
             .map(|scope| {
-                let tally = global.live_tally(scope, post_id, self.now_ms);
+                let asked = (scope, self.window.span, &post_id[..]);
+                let tally = global.live_tally(asked, self.now_ms);
                 (scope.to_owned(), tally)
             })
             .collect();
         let entry = global.catalog.get(storage, post_id).map_err(refused)?;
         let merged = global.merged(storage, scope, self.window.span, self.now_ms)?;
         let bounds = merged.summary.bounds(post_id);
-        if entry.is_none() && bounds.lower == 0 && !self.was_seen(global, storage, &live)? {
+        if entry.is_none() && bounds.lower == 0 && !self.was_seen(global, storage)? {
             return Err(match bounds.upper {
                 0 => Refusal::NotFound,
                 view_count_max => Refusal::NotCounted { view_count_max },
@@ -226,15 +227,12 @@ impl PostPage {
 
     /// Whether a summary of all time lists the post, in whatever region: then it has a page, also
     /// where nobody played it.
-    fn was_seen(
-        &self,
-        global: &Global,
-        storage: &impl Storage,
-        live: &BTreeMap<String, LiveTally>,
-    ) -> Result<bool, Refusal> {
-        let ever = (GLOBAL_SCOPE, Span::ALL);
+    fn was_seen(&self, global: &Global, storage: &impl Storage) -> Result<bool, Refusal> {
+        let asked = (GLOBAL_SCOPE, Span::ALL, &self.request.post_id[..]);
         let how = (Reading::Kept, &mut Absent::default());
-        let (bounds, _) = self.tally(global, storage, ever, how, live.get(GLOBAL_SCOPE))?;
+        let (bounds, _) = global.stored_tally(storage, asked, self.now_ms, how)?;
+        let live = global.live_tally(asked, self.now_ms);
+        let bounds = live.within(Span::ALL, bounds);
         // Whoever has a counter was recorded since it has it.
         Ok(bounds.lower > 0)
     }

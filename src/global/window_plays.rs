@@ -21,7 +21,7 @@ pub struct Merged {
     pub incomplete: bool,
 }
 
-/// What is live of one post in a scope, by pane.
+/// What is live of one post in a scope and span, by pane.
 pub struct LiveTally {
     panes: Vec<(PaneKey, Bounds)>,
     /// As [`Merged::incomplete`].
@@ -115,13 +115,19 @@ impl Global {
         Ok((bounds, damaged))
     }
 
-    /// What is live of one post in a scope.
-    pub(super) fn live_tally(&self, scope: &str, post_id: &str, now_ms: u64) -> LiveTally {
+    /// What is live of one post in a scope and span.
+    pub(super) fn live_tally(
+        &self,
+        (scope, span, post_id): (&str, Span, &str),
+        now_ms: u64,
+    ) -> LiveTally {
         let key = self.key_of(scope);
         let mut panes = Vec::new();
-        let tally = &mut |key, part: Rc<Summary>| {
-            self.work.merged(std::iter::once(&*part));
-            panes.push((key, part.bounds(post_id)));
+        let tally = &mut |key: PaneKey, part: Rc<Summary>| {
+            if span.contains(key.span()) {
+                self.work.merged(std::iter::once(&*part));
+                panes.push((key, part.bounds(post_id)));
+            }
         };
         self.live.visit(&key, self.seed(), now_ms, tally);
         LiveTally {
