@@ -130,7 +130,16 @@ function footnote({ top_posts: posts, unlisted_max: most }) {
   const others = most > 0 ? `No post outside this list has more than ${format.plays(most)}.` : 'No other post was played in this window.';
   const isDescribed = posts.some(({ author, content, url, image }) => author ?? content ?? url ?? image);
   const names = isDescribed ? '' : ' These are the names that senders gave: with a catalog, its posts show, and no others.';
-  return (state.sort === 'views' ? others : '') + names;
+  return (state.sort === 'views' ? `${trust(posts)} ${others}` : '') + names;
+}
+
+/** How far down the places can be trusted. @param {Chart["top_posts"]} posts */
+function trust(posts) {
+  if (posts.every((entry) => entry.view_count_min === entry.view_count_max)) return 'All counts are exact.';
+  const uncertain = posts.findIndex((entry) => !entry.certain);
+  if (uncertain === -1) return 'All places are certain.';
+  if (uncertain === 0) return 'The first place is not certain yet.';
+  return uncertain === 1 ? 'The first place is certain.' : `The first ${format.count(uncertain)} places are certain.`;
 }
 
 /** @param {Chart} shown */

@@ -24,9 +24,12 @@ pub struct Row<'a> {
 }
 
 impl Bounds {
-    /// The single number between the bounds that ranks best.
+    /// The single number between the bounds that ranks best: the lower one, what was counted for
+    /// sure. What is least known does not rank highest so. On the whole way of a day's plays it found
+    /// as many of the first 1,000 as the middle or more on every stream, and its errors were smaller:
+    /// most of an overcount is of others in the same cell.
     pub fn estimate(&self) -> u64 {
-        estimate(self.lower, self.upper)
+        self.lower
     }
 }
 
@@ -39,18 +42,10 @@ impl Row<'_> {
         }
     }
 
-    /// The single number between the bounds that ranks best.
+    /// As [`Bounds::estimate`].
     pub fn estimate(&self) -> u64 {
-        estimate(self.lower, self.upper)
+        self.lower
     }
-}
-
-/// The middle: of lower, upper and the quarters between them it ranked within 1.3 percentage
-/// points of the best on every stream, up to 7 above the worst, and its errors were the smallest
-/// where popularity drifts (top 1,000 of 1,024 counters: Zipf 1.0 and 1.2, uniform, drifting;
-/// recorded at once or merged of 20).
-fn estimate(lower: u64, upper: u64) -> u64 {
-    lower + upper.saturating_sub(lower) / 2
 }
 
 impl Summary {
