@@ -25,9 +25,9 @@ pub struct Row<'a> {
 
 impl Bounds {
     /// The single number between the bounds that ranks best: the lower one, what was counted for
-    /// sure. What is least known does not rank highest so. On the whole way of a day's plays it found
-    /// as many of the first 1,000 as the middle or more on every stream, and its errors were smaller:
-    /// most of an overcount is of others in the same cell.
+    /// sure. What is least known does not rank highest so. Where bounds are narrow it finds as many of
+    /// the first 1,000 as the middle does and errs twice as much, which is little (at most 1.6 against
+    /// 0.8 %, two hours of Zipf 1.0); where they are wide, the middle shows single plays as thousands.
     pub fn estimate(&self) -> u64 {
         self.lower
     }
