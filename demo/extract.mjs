@@ -23,15 +23,28 @@ const source = process.argv[2];
 if (!source) throw new Error("usage: node demo/extract.mjs FOLDER");
 const here = import.meta.dirname ?? new URL(".", import.meta.url).pathname;
 
-const [header, ...rows] = gunzipSync(readFileSync(join(source, "flights.tsv.gz"))).toString("utf8").trimEnd().split("\n");
+const [header, ...rows] = gunzipSync(readFileSync(join(source, "flights.tsv.gz")))
+  .toString("utf8")
+  .trimEnd()
+  .split("\n");
 const extract = rows.filter((row) => row >= FROM && row < TO);
 writeFileSync(join(here, "flights.tsv.gz"), gzipSync(`${[header, ...extract].join("\n")}\n`, { level: 9 }));
 
 const flights = readFlights(join(here, "flights.tsv.gz"));
 const airports = new Map([...readNames(join(source, "airports.csv")), ...MORE_AIRPORTS]);
-writeNames("airports.csv", "faa,name", airports, flights.flatMap(({ origin, dest }) => [origin, dest]));
+writeNames(
+  "airports.csv",
+  "faa,name",
+  airports,
+  flights.flatMap(({ origin, dest }) => [origin, dest]),
+);
 const airlines = readNames(join(source, "airlines.csv"));
-writeNames("airlines.csv", "carrier,name", airlines, flights.map(({ carrier }) => carrier));
+writeNames(
+  "airlines.csv",
+  "carrier,name",
+  airlines,
+  flights.map(({ carrier }) => carrier),
+);
 
 function writeNames(file, heading, names, keys) {
   const quote = (text) => (/[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);

@@ -31,9 +31,7 @@ export async function ensureBuilt() {
 
 /** One build at a time: whoever comes second takes what the first has built. */
 async function buildOnce() {
-  const held = await lock(BUILD_LOCK, (holder) =>
-    say(`▸ waiting for another build (process ${holder})`),
-  );
+  const held = await lock(BUILD_LOCK, (holder) => say(`▸ waiting for another build (process ${holder})`));
   try {
     if (!isBuildCurrent()) await build();
   } finally {
@@ -126,7 +124,9 @@ async function bundle(bindings, folder) {
 /** wasm-bindgen lists a module once for each function of it; later tools warn of names that come twice. */
 function withEachModuleOnce(bindings) {
   const listed = new Set();
-  return bindings.replace(/^\s*"(\.\/snippets\/[^"]+)": import\d+,\n/gm, (line, name) => (listed.has(name) ? "" : listed.add(name) && line));
+  return bindings.replace(/^\s*"(\.\/snippets\/[^"]+)": import\d+,\n/gm, (line, name) =>
+    listed.has(name) ? "" : listed.add(name) && line,
+  );
 }
 
 /** `npm run dev -- build` */

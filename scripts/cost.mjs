@@ -39,7 +39,9 @@ await runMain(async () => {
   };
   const senders = values.batch ? [{ name: `${values.batch} plays a batch`, playsPerBatch: number("batch", 1, 10_000) }] : SENDERS;
   const { source, ...measured } = JSON.parse(readFileSync(join(ROOT, "scripts", "cost", "measured.json"), "utf8"));
-  print(`${workload.regions} regions, ${count(workload.playsPerSecond)} plays/s, ${count(workload.readsPerSecond)} charts/s, ${workload.charts} different charts`);
+  print(
+    `${workload.regions} regions, ${count(workload.playsPerSecond)} plays/s, ${count(workload.readsPerSecond)} charts/s, ${workload.charts} different charts`,
+  );
   print(`measured: ${source}\n`);
   const cases = senders.map(({ name, playsPerBatch }) => ({ name, load: { ...workload, playsPerBatch } }));
   for (const { name, load } of cases) {
@@ -52,7 +54,6 @@ await runMain(async () => {
   }
 });
 
-
 function printSize(size) {
   const row = (name, value, limit = "") => print(`  ${name.padEnd(46)} ${String(value).padStart(14)}  ${limit}`);
   row("requests with plays, /s", count(size.batchesPerSecond));
@@ -61,7 +62,11 @@ function printSize(size) {
   row("requests/s of the global object", count(size.globalRequestsPerSecond), `of ${count(OBJECT_REQUESTS_PER_SECOND)}`);
   row("· pushes/s", count(size.pushesPerSecond));
   row("· charts/s that shards ask for", count(size.chartsPerSecond));
-  row("charts/s that it computes", count(size.chartsComputed), `of ${CHARTS_PER_SECOND}, and of ${count(size.chartsWithRoom)} for which it has time`);
+  row(
+    "charts/s that it computes",
+    count(size.chartsComputed),
+    `of ${CHARTS_PER_SECOND}, and of ${count(size.chartsWithRoom)} for which it has time`,
+  );
   row("its processor: pushes, folds, what is live", `${(100 * size.pushBusy).toFixed(0)} %`, "of one core");
   row("its processor: charts", `${(100 * size.chartBusy).toFixed(0)} %`, "of the same");
   row("its memory, MiB", count(size.globalMemoryMiB), "of 128");
@@ -75,7 +80,8 @@ function printSize(size) {
 function breaksAt(size) {
   const reasons = [];
   if (size.shardsPerRegion > 1_000) reasons.push("more than 1,000 shards a region: make more regions");
-  if (size.chartsComputed > size.chartsWithRoom) reasons.push("more charts are asked for than the global object has time for: charts grow older");
+  if (size.chartsComputed > size.chartsWithRoom)
+    reasons.push("more charts are asked for than the global object has time for: charts grow older");
   if (size.globalMemoryMiB > 96) reasons.push("the global object's memory is short");
   if (size.pushBusy > 0.5 || size.globalRequestsPerSecond > 0.7 * OBJECT_REQUESTS_PER_SECOND) {
     reasons.push("the global object has too many shards: a middle tier, one merging object a region, would push once for all of its own");
@@ -93,7 +99,12 @@ function printBill(title, bill) {
 
 function short(amount) {
   /** @type {[number, string][]} */
-  const units = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+  const units = [
+    [1e12, "T"],
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ];
   const [size, name] = units.find(([size]) => amount >= size) ?? [1, ""];
   return `${Number((amount / size).toPrecision(3))}${name}`;
 }

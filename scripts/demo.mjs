@@ -87,7 +87,7 @@ async function untilShown(url, signal) {
  * @param {(port: number) => Promise<import("./lib/server.mjs").Server>} start
  */
 async function startOnFreePort(start) {
-  for (let from = USUAL_PORT; ; ) {
+  for (let from = USUAL_PORT; ;) {
     const port = await freePortFrom(from);
     if (port === null) throw new Advice(`No port from ${from} on is free.`, "Name one with --port.");
     try {

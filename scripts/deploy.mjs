@@ -57,7 +57,10 @@ function writeConfig({ build: _, ...toml }) {
 /** The folder that `npx hitparade init` made, with the Worker of this release. */
 function prepareFolder() {
   if (!existsSync(join(HOME, "wrangler.toml"))) {
-    throw new Advice(`There is no wrangler.toml in ${HOME}.`, "`npx hitparade init my-charts` makes a folder that can be deployed; call this there.");
+    throw new Advice(
+      `There is no wrangler.toml in ${HOME}.`,
+      "`npx hitparade init my-charts` makes a folder that can be deployed; call this there.",
+    );
   }
   copyRelease(HOME);
 }

@@ -33,10 +33,27 @@ const REGIONS = [
 const MINUTE_MS = 60_000;
 const CHART_TIMEOUT_MS = 30_000;
 
-const SONGS = ["Slow Comet", "Paper Boats", "The Long Way Down", "Marigold", "Static on the Line", "Northern Window", "Blue Hour", "Little Engine", "Salt", "Tidewater", "Kites", "After the Rain"];
+const SONGS = [
+  "Slow Comet",
+  "Paper Boats",
+  "The Long Way Down",
+  "Marigold",
+  "Static on the Line",
+  "Northern Window",
+  "Blue Hour",
+  "Little Engine",
+  "Salt",
+  "Tidewater",
+  "Kites",
+  "After the Rain",
+];
 const AUTHORS = ["Ada Winter", "The Lanterns", "Mori", "Fern & Co.", "Okabe"];
 const NAMES = {
-  LONG: ["Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft und andere Lieder", "https://example.com/articles/2026/11/26/a-title-that-somebody-took-from-an-address-and-that-goes-on-and-on", "A"],
+  LONG: [
+    "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft und andere Lieder",
+    "https://example.com/articles/2026/11/26/a-title-that-somebody-took-from-an-address-and-that-goes-on-and-on",
+    "A",
+  ],
   EG: ["مرحبا بالعالم", "أغنية طويلة جدا عن الصيف والبحر والمدينة القديمة", "ليلى 2026 (live)"],
 };
 
@@ -55,7 +72,12 @@ const PICTURES = [
   { name: "empty", path: "/?region=EMPTY" },
   { name: "no-region", path: "/?region=nowhere" },
   { name: "away", path: "/?region=DE", before: (page) => page.route("**/top-posts*", (route) => route.abort()) },
-  { name: "locked", path: "/?region=DE", before: (page) => page.route("**/top-posts*", (route) => route.fulfill({ status: 401, json: { code: "unauthorized", detail: "a key is needed" } })) },
+  {
+    name: "locked",
+    path: "/?region=DE",
+    before: (page) =>
+      page.route("**/top-posts*", (route) => route.fulfill({ status: 401, json: { code: "unauthorized", detail: "a key is needed" } })),
+  },
   { name: "post", path: "/?post=song-0&timeframe=1h" },
   { name: "post-of-a-day", path: "/?post=song-0&region=DE" },
   { name: "post-long", path: "/?post=LONG-0&region=LONG&timeframe=1h" },
@@ -88,7 +110,13 @@ await runMain(async () => {
   const folder = resolve(to);
   mkdirSync(folder, { recursive: true });
   const state = mkdtempSync(join(tmpdir(), "hitparade-pictures-"));
-  const environment = { PATH: process.env.PATH, ...TOKENS, LIMIT_PER_MINUTE: "0", REQUIRE_KNOWN_POSTS: "auto", REGIONS: JSON.stringify(REGIONS) };
+  const environment = {
+    PATH: process.env.PATH,
+    ...TOKENS,
+    LIMIT_PER_MINUTE: "0",
+    REQUIRE_KNOWN_POSTS: "auto",
+    REGIONS: JSON.stringify(REGIONS),
+  };
   const server = await startServer({ port: 0, state, environment });
   const browser = await launchChromium();
   try {
@@ -131,24 +159,38 @@ function overview(pictures) {
 /** Posts with all sorts of names, played now, an hour ago, and through the last day. */
 async function fill(url) {
   const posts = [
-    ...SONGS.map((content, place) => ({ post_id: `song-${place}`, content, author: AUTHORS[place % AUTHORS.length], url: `https://example.com/${place}` })),
-    ...Object.entries(NAMES).flatMap(([region, names]) => names.map((content, place) => ({ post_id: `${region}-${place}`, content, author: place === 1 ? content : null }))),
+    ...SONGS.map((content, place) => ({
+      post_id: `song-${place}`,
+      content,
+      author: AUTHORS[place % AUTHORS.length],
+      url: `https://example.com/${place}`,
+    })),
+    ...Object.entries(NAMES).flatMap(([region, names]) =>
+      names.map((content, place) => ({ post_id: `${region}-${place}`, content, author: place === 1 ? content : null })),
+    ),
   ];
-  const put = await fetch(`${url}/posts`, { method: "PUT", headers: { authorization: `Bearer ${TOKENS.ADMIN_TOKEN}`, "content-type": "application/x-ndjson" }, body: toNdjson(posts) });
+  const put = await fetch(`${url}/posts`, {
+    method: "PUT",
+    headers: { authorization: `Bearer ${TOKENS.ADMIN_TOKEN}`, "content-type": "application/x-ndjson" },
+    body: toNdjson(posts),
+  });
   if (!put.ok) throw new Error(await put.text());
   const now = Date.now();
   /** @type {import("./lib/client.mjs").Play[]} */
   const plays = [];
-  const add = (post_id, region_id, count, minutes_ago = 1) => count > 0 && plays.push({ post_id, region_id, count, timestamp: now - minutes_ago * MINUTE_MS });
+  const add = (post_id, region_id, count, minutes_ago = 1) =>
+    count > 0 && plays.push({ post_id, region_id, count, timestamp: now - minutes_ago * MINUTE_MS });
   for (const [place] of SONGS.entries()) {
     for (const [region, share] of Object.entries({ DE: 3, FR: 2 })) {
-      for (let ago = 2; ago < 24 * 60; ago += 23) add(`song-${place}`, region, Math.round(share * (14 - place) * (1.5 + Math.sin(ago / 90 + place))), ago);
+      for (let ago = 2; ago < 24 * 60; ago += 23)
+        add(`song-${place}`, region, Math.round(share * (14 - place) * (1.5 + Math.sin(ago / 90 + place))), ago);
     }
     add(`song-${place}`, "FR", place === 5 ? 4_000 : 0);
     for (let ago = 1; ago < 50; ago += 3) add(`song-${place}`, "DE", place === 7 ? 60 : place === 3 ? 25 : 1, ago);
     if (place < 6) add(`song-${place}`, "EVEN", 1);
   }
-  for (const [region, names] of Object.entries(NAMES)) names.forEach((_, place) => add(`${region}-${place}`, region, 1_234_567 >> (4 * place)));
+  for (const [region, names] of Object.entries(NAMES))
+    names.forEach((_, place) => add(`${region}-${place}`, region, 1_234_567 >> (4 * place)));
   await sendPlays(url, { plays, key: "pictures", token: TOKENS.INGEST_TOKEN });
   for (const deadline = Date.now() + CHART_TIMEOUT_MS; ; await sleep(500)) {
     const { top_posts: shown } = await (await fetch(`${url}/top-posts?region=LONG&timeframe=1h`)).json();
@@ -162,7 +204,11 @@ async function ofDocuments() {
   await ensureBuilt();
   const demo = readDemo();
   const state = mkdtempSync(join(tmpdir(), "hitparade-pictures-"));
-  const server = await startServer({ port: 0, state, environment: { PATH: process.env.PATH, ...TOKENS, LIMIT_PER_MINUTE: "0", REGIONS: JSON.stringify(demo.regions) } });
+  const server = await startServer({
+    port: 0,
+    state,
+    environment: { PATH: process.env.PATH, ...TOKENS, LIMIT_PER_MINUTE: "0", REGIONS: JSON.stringify(demo.regions) },
+  });
   const browser = await launchChromium();
   const end = new AbortController();
   const sending = { token: TOKENS.INGEST_TOKEN, signal: end.signal, onRetry: () => {}, onProgress: () => {} };
@@ -173,7 +219,12 @@ async function ofDocuments() {
     await sleep(DEMO_PLAYS_MS);
     /** @param {string} path @param {import("playwright-core").BrowserContextOptions} [options] */
     const shot = async (path, options) => {
-      const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-US", reducedMotion: "reduce", ...options });
+      const context = await browser.newContext({
+        viewport: { width: 1280, height: 900 },
+        locale: "en-US",
+        reducedMotion: "reduce",
+        ...options,
+      });
       const page = await context.newPage();
       await page.goto(server.url + path);
       await sleep(4_000);
@@ -185,9 +236,17 @@ async function ofDocuments() {
     const documents = join(ROOT, "docs");
     writeFileSync(join(documents, "dashboard.png"), await shot("/"));
     writeFileSync(join(documents, "rising.png"), await shot("/?region=JFK&timeframe=1h&sort=rising"));
-    const phones = [await phone("/?region=LGA", "dark"), await phone("/?region=LGA&timeframe=7d&sort=distinctive", "light"), await phone("/?region=JFK&timeframe=1h&post=LAX", "dark")];
-    const page = await (await browser.newContext({ viewport: { width: 3 * PHONE.width + 2 * GAP_PX, height: PHONE.height }, deviceScaleFactor: 1.5 })).newPage();
-    await page.setContent(`<body style="margin:0;display:flex;gap:${GAP_PX}px">${phones.map((picture) => `<img width="${PHONE.width}" src="data:image/png;base64,${picture.toString("base64")}">`).join("")}`);
+    const phones = [
+      await phone("/?region=LGA", "dark"),
+      await phone("/?region=LGA&timeframe=7d&sort=distinctive", "light"),
+      await phone("/?region=JFK&timeframe=1h&post=LAX", "dark"),
+    ];
+    const page = await (
+      await browser.newContext({ viewport: { width: 3 * PHONE.width + 2 * GAP_PX, height: PHONE.height }, deviceScaleFactor: 1.5 })
+    ).newPage();
+    await page.setContent(
+      `<body style="margin:0;display:flex;gap:${GAP_PX}px">${phones.map((picture) => `<img width="${PHONE.width}" src="data:image/png;base64,${picture.toString("base64")}">`).join("")}`,
+    );
     writeFileSync(join(documents, "phone.png"), await page.screenshot());
     end.abort();
     await played;

@@ -60,7 +60,10 @@ async function check({ token, examples, seed }) {
   try {
     const how = ["--checks", CHECKS.join(","), "--max-examples", String(examples), "--seed", String(seed), "--continue-on-failure"];
     const header = token ? ["--header", `Authorization: Bearer ${token}`] : [];
-    const code = await run(PROGRAM, ["run", `${server.url}/openapi.json`, ...how, ...header], { cwd: state, env: { ...process.env, SCHEMATHESIS_HOOKS: HOOKS } });
+    const code = await run(PROGRAM, ["run", `${server.url}/openapi.json`, ...how, ...header], {
+      cwd: state,
+      env: { ...process.env, SCHEMATHESIS_HOOKS: HOOKS },
+    });
     return code === 0;
   } finally {
     await server.stop();
@@ -71,7 +74,11 @@ async function check({ token, examples, seed }) {
 async function ensureSchemathesis() {
   if (isProgram(PROGRAM) && outputOf(PROGRAM, "--version")?.includes(VERSION)) return;
   const python = findOnPath("python3");
-  if (!python) throw new Advice("Schemathesis needs Python 3.10 or newer, and there is no python3.", "Debian and Ubuntu: apt-get install python3-venv");
+  if (!python)
+    throw new Advice(
+      "Schemathesis needs Python 3.10 or newer, and there is no python3.",
+      "Debian and Ubuntu: apt-get install python3-venv",
+    );
   await step({ what: `Schemathesis ${VERSION}, from PyPI`, seconds: 30 }, async () => {
     await mustRun(python, ["-m", "venv", FOLDER], { todo: ["Debian and Ubuntu: apt-get install python3-venv"] });
     await mustRun(join(FOLDER, "bin", "pip"), ["install", "--quiet", "--disable-pip-version-check", `schemathesis==${VERSION}`]);

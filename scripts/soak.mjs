@@ -35,7 +35,9 @@ await runMain(async () => {
   await ensureBuilt();
   if (resets) {
     const { lines, failures } = await soakResets({ resets, seed, onProgress: say });
-    process.stdout.write(`\nnpm run dev -- soak --resets ${resets} --seed ${seed} · ${machine()} · ${new Date().toISOString().slice(0, 10)}\n\n${lines.join("\n")}\n`);
+    process.stdout.write(
+      `\nnpm run dev -- soak --resets ${resets} --seed ${seed} · ${machine()} · ${new Date().toISOString().slice(0, 10)}\n\n${lines.join("\n")}\n`,
+    );
     if (failures.length > 0) throw new Advice("The soak failed:", ...failures);
     return 0;
   }
@@ -44,7 +46,9 @@ await runMain(async () => {
   try {
     await soak.run({ minutes, everyS, onMinute: say });
     const { lines, failures } = soak.report();
-    process.stdout.write(`\nnpm run dev -- soak --minutes ${minutes} --every ${everyS} --senders ${senders} · ${machine()} · ${new Date().toISOString().slice(0, 10)}\n\n${lines.join("\n")}\n`);
+    process.stdout.write(
+      `\nnpm run dev -- soak --minutes ${minutes} --every ${everyS} --senders ${senders} · ${machine()} · ${new Date().toISOString().slice(0, 10)}\n\n${lines.join("\n")}\n`,
+    );
     if (failures.length > 0) throw new Advice("The soak failed:", ...failures);
   } finally {
     await soak.stop();

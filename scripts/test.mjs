@@ -52,10 +52,12 @@ function besides(service, words) {
   let said = "";
   /** @type {(text: string) => unknown} */
   let tell = (text) => void (said += text);
-  const shown = service.catch(() => {}).then(() => {
-    process.stdout.write(`\n▸ tests: rust\n${said}`);
-    tell = (text) => process.stdout.write(text);
-  });
+  const shown = service
+    .catch(() => {})
+    .then(() => {
+      process.stdout.write(`\n▸ tests: rust\n${said}`);
+      tell = (text) => process.stdout.write(text);
+    });
   const tested = inLane("rust, beside them", () => testRust(words, (line) => tell(`${line}\n`)));
   return shown.then(() => tested);
 }

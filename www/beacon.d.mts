@@ -3,7 +3,7 @@ export interface Options {
   /** Where plays go. Default: `plays` beside the beacon's own file. */
   to: string;
   /** `session`: a post counts once in this tab. */
-  once?: 'session' | (string & {});
+  once?: "session" | (string & {});
   /** Any value, `''` too: what could not be sent outlives the tab. */
   persist?: string;
   /** Any value, `''` too: counts nothing for those who ask by Do Not Track or Global Privacy Control. */

@@ -32,17 +32,17 @@
   const HORIZON_MS = 9e5;
   const TIMEOUT_MS = 15e3;
   const SLOWEST_RETRY_MS = 6e4;
-  const KEY = 'hitparade.';
+  const KEY = "hitparade.";
 
   const scope = /** @type {any} */ (window);
   if (scope.hitparade) return;
   const script = /** @type {HTMLScriptElement | null} */ (document.currentScript);
   /** @type {import('./beacon.mjs').Options} */
-  const options = { to: script ? new URL('plays', script.src).href : '', ...script?.dataset };
+  const options = { to: script ? new URL("plays", script.src).href : "", ...script?.dataset };
 
   const name = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(15))));
   /** Where batches are at home that are sealed from now on, in the service's own words. It puts the first into this text. */
-  const known = { home: '' };
+  const known = { home: "" };
   let number = 0;
   /** @type {{ post_id: string, timestamp: number }[]} */
   let open = [];
@@ -66,7 +66,11 @@
     }
   };
   const batches = () =>
-    [memory, storage(options.persist)].flatMap((store) => Object.keys(store).filter((key) => key.startsWith(KEY)).map((key) => [store, key]));
+    [memory, storage(options.persist)].flatMap((store) =>
+      Object.keys(store)
+        .filter((key) => key.startsWith(KEY))
+        .map((key) => [store, key]),
+    );
 
   /** @param {any} store @param {string} key @param {unknown} batch */
   const put = (store, key, batch) => {
@@ -83,7 +87,11 @@
     sealTimer = 0;
     if (open.length && batches().length < OUTBOX_BATCHES) {
       put(storage(options.persist), KEY + name + number, {
-        client: name, seq: number++, home: known.home || undefined, sent: options.persist == null ? Date.now() : 0, plays: open,
+        client: name,
+        seq: number++,
+        home: known.home || undefined,
+        sent: options.persist == null ? Date.now() : 0,
+        plays: open,
       });
     }
     open = [];
@@ -105,11 +113,16 @@
         status = 0;
         const response = await fetch(/** @type {string} */ (options.to), {
           // Text goes without a preflight; what is kept alive goes on when the page does not.
-          method: 'POST', body: JSON.stringify({ ...batch, now }), keepalive: true, credentials: 'omit', referrerPolicy: 'origin', signal: AbortSignal.timeout(TIMEOUT_MS),
+          method: "POST",
+          body: JSON.stringify({ ...batch, now }),
+          keepalive: true,
+          credentials: "omit",
+          referrerPolicy: "origin",
+          signal: AbortSignal.timeout(TIMEOUT_MS),
         });
         status = response.status;
-        known.home = response.headers.get('Hitparade-Home') || known.home;
-        waitMs = 1e3 * Number(response.headers.get('Retry-After')) || 0;
+        known.home = response.headers.get("Hitparade-Home") || known.home;
+        waitMs = 1e3 * Number(response.headers.get("Retry-After")) || 0;
       }
     } catch (error) {
       // What cannot be read is not worth another look.
@@ -142,13 +155,17 @@
 
   /** @param {string} postId */
   const play = (postId, once = options.once) => {
-    if (navigator.webdriver || (options.dnt != null && (navigator.doNotTrack === '1' || /** @type {any} */ (navigator).globalPrivacyControl))) return;
+    if (
+      navigator.webdriver ||
+      (options.dnt != null && (navigator.doNotTrack === "1" || /** @type {any} */ (navigator).globalPrivacyControl))
+    )
+      return;
     if (document.prerendering) {
-      document.addEventListener('prerenderingchange', () => play(postId, once), { once: true });
+      document.addEventListener("prerenderingchange", () => play(postId, once), { once: true });
       return;
     }
     if (once) {
-      const key = 'hitparade once ' + postId;
+      const key = "hitparade once " + postId;
       if (memory[key] || storage()[key]) return;
       put(storage(), key, 1);
     }
@@ -163,8 +180,8 @@
   const heard = (media) => !media.paused && !media.ended && (!document.hidden || (!media.muted && media.volume > 0));
   /** @param {HTMLElement} element */
   const noticed = (element) => {
-    if ('paused' in element) return heard(element);
-    if (element === script) return !document.hidden || [...document.querySelectorAll('audio,video')].some(heard);
+    if ("paused" in element) return heard(element);
+    if (element === script) return !document.hidden || [...document.querySelectorAll("audio,video")].some(heard);
     const { top, bottom } = element.getBoundingClientRect();
     // Its middle is in the window. What is not laid out has its middle at zero.
     return !document.hidden && top + bottom > 0 && top + bottom < 2 * innerHeight;
@@ -174,14 +191,14 @@
     lastTick += passedMs;
     flush();
     if (document.prerendering) return;
-    for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll('[data-post]'))) {
-      const { post = '', after = '0', once } = element.dataset;
+    for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-post]"))) {
+      const { post = "", after = "0", once } = element.dataset;
       let state = states.get(element);
       if (state?.post !== post || /** @type {any} */ (element).ended) states.set(element, (state = { post, ms: 0 }));
       const on = noticed(element);
       if (on && state.on) state.ms += passedMs;
       state.on = on;
-      if (on && !state.done && state.ms >= parseFloat(after) * (after.endsWith('m') ? 6e4 : 1e3)) {
+      if (on && !state.done && state.ms >= parseFloat(after) * (after.endsWith("m") ? 6e4 : 1e3)) {
         state.done = true;
         play(post, once ?? options.once);
       }
@@ -191,10 +208,10 @@
   scope.hitparade = { play, options };
   setInterval(tick, 1e3);
   setTimeout(tick);
-  addEventListener('visibilitychange', () => {
+  addEventListener("visibilitychange", () => {
     tick();
     if (document.hidden) hurry();
   });
-  addEventListener('pagehide', hurry);
-  addEventListener('online', hurry);
+  addEventListener("pagehide", hurry);
+  addEventListener("online", hurry);
 })();

@@ -1,8 +1,8 @@
 /** `beacon.js` as an ES module: `import { play } from 'https://charts.example/beacon.mjs'`. */
-import './beacon.js';
+import "./beacon.js";
 
 const { play: count, options } = /** @type {any} */ (window).hitparade;
-options.to ||= new URL('plays', import.meta.url).href;
+options.to ||= new URL("plays", import.meta.url).href;
 
 /** Counts one play. @type {typeof import('./beacon.mjs').play} */
 export const play = (postId) => count(postId);

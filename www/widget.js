@@ -25,7 +25,7 @@
 
 const REFRESH_MS = 5000;
 const SLOWEST_MS = 60_000;
-const HERE = new URL('.', import.meta.url).href;
+const HERE = new URL(".", import.meta.url).href;
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
@@ -58,15 +58,15 @@ const number = new Intl.NumberFormat();
 const size = (entry) => entry.compared?.times ?? entry.view_count;
 
 class TopPosts extends HTMLElement {
-  static observedAttributes = ['region', 'timeframe', 'k', 'from', 'to', 'sort', 'counts', 'images', 'link', 'server', 'aria-label'];
+  static observedAttributes = ["region", "timeframe", "k", "from", "to", "sort", "counts", "images", "link", "server", "aria-label"];
 
-  #root = this.attachShadow({ mode: 'open' });
-  #list = document.createElement('ol');
-  #note = document.createElement('p');
-  #body = document.createElement('div');
+  #root = this.attachShadow({ mode: "open" });
+  #list = document.createElement("ol");
+  #note = document.createElement("p");
+  #body = document.createElement("div");
   /** @type {Map<string, HTMLElement>} */
   #rows = new Map();
-  #url = '';
+  #url = "";
   /** @type {Entry[]} */
   #entries = [];
   #seen = false;
@@ -75,31 +75,34 @@ class TopPosts extends HTMLElement {
   #timer;
   /** @type {AbortController | undefined} */
   #request;
-  #watcher = new IntersectionObserver((entries) => {
-    this.#seen = entries[entries.length - 1].isIntersecting;
-    this.#load();
-  }, { rootMargin: '200px' });
+  #watcher = new IntersectionObserver(
+    (entries) => {
+      this.#seen = entries[entries.length - 1].isIntersecting;
+      this.#load();
+    },
+    { rootMargin: "200px" },
+  );
   #look = () => this.#load();
 
   constructor() {
     super();
     this.#root.adoptedStyleSheets = [sheet];
-    const title = document.createElement('slot');
-    title.name = 'title';
+    const title = document.createElement("slot");
+    title.name = "title";
     this.#body.append(this.#list, this.#note);
     this.#root.append(title, this.#body);
-    this.#list.part.add('list');
+    this.#list.part.add("list");
   }
 
   connectedCallback() {
     this.#read();
     this.#watcher.observe(this);
-    document.addEventListener('visibilitychange', this.#look);
+    document.addEventListener("visibilitychange", this.#look);
   }
 
   disconnectedCallback() {
     this.#watcher.disconnect();
-    document.removeEventListener('visibilitychange', this.#look);
+    document.removeEventListener("visibilitychange", this.#look);
     this.#seen = false;
     this.#load();
   }
@@ -111,20 +114,20 @@ class TopPosts extends HTMLElement {
   /** Takes over the attributes; another chart than before starts anew. */
   #read() {
     const get = (/** @type {string} */ name, /** @type {string} */ otherwise) => this.getAttribute(name) || otherwise;
-    const k = Math.min(100, Math.max(1, parseInt(get('k', '10'), 10) || 10));
-    const span = ['from', 'to'].filter((name) => this.getAttribute(name)).map((name) => [name, get(name, '')]);
-    const window = span.length ? Object.fromEntries(span) : { timeframe: get('timeframe', '24h') };
-    const query = { region: get('region', 'global'), ...window, k: String(k), sort: get('sort', 'views') };
-    this.#list.style.setProperty('--rows', String(k));
-    this.#list.className = this.getAttribute('counts') === 'off' ? 'quiet' : '';
-    this.#list.ariaLabel = get('aria-label', `Top ${k}`);
-    const server = new URL(get('server', HERE), document.baseURI).href.replace(/\/?$/, '/');
+    const k = Math.min(100, Math.max(1, parseInt(get("k", "10"), 10) || 10));
+    const span = ["from", "to"].filter((name) => this.getAttribute(name)).map((name) => [name, get(name, "")]);
+    const window = span.length ? Object.fromEntries(span) : { timeframe: get("timeframe", "24h") };
+    const query = { region: get("region", "global"), ...window, k: String(k), sort: get("sort", "views") };
+    this.#list.style.setProperty("--rows", String(k));
+    this.#list.className = this.getAttribute("counts") === "off" ? "quiet" : "";
+    this.#list.ariaLabel = get("aria-label", `Top ${k}`);
+    const server = new URL(get("server", HERE), document.baseURI).href.replace(/\/?$/, "/");
     const url = `${server}top-posts?${new URLSearchParams(query)}`;
     if (url === this.#url) return this.#show(this.#entries);
     this.#url = url;
     this.#failures = 0;
     this.#show([]);
-    this.#note.textContent = '';
+    this.#note.textContent = "";
     this.#load();
   }
 
@@ -138,21 +141,21 @@ class TopPosts extends HTMLElement {
     const url = new URL(this.#url);
     // Until now, which goes on: to the full minute, so that all who look ask the same.
     const { searchParams: query } = url;
-    if (query.has('from') && !query.has('to')) query.set('to', new Date(Math.ceil(Date.now() / 60_000) * 60_000).toISOString());
+    if (query.has("from") && !query.has("to")) query.set("to", new Date(Math.ceil(Date.now() / 60_000) * 60_000).toISOString());
     try {
       // No header of our own: a foreign origin would have to ask for leave first, every time.
-      const response = await fetch(url, { signal: mine.signal, credentials: 'omit', referrerPolicy: 'no-referrer' });
+      const response = await fetch(url, { signal: mine.signal, credentials: "omit", referrerPolicy: "no-referrer" });
       if (!response.ok) throw response;
       const { top_posts: entries } = await response.json();
       if (this.#request !== mine) return;
       this.#failures = 0;
       this.#show(entries);
-      this.#note.textContent = entries.length ? '' : 'No plays yet.';
+      this.#note.textContent = entries.length ? "" : "No plays yet.";
     } catch (error) {
       if (this.#request !== mine) return;
       this.#failures += 1;
       const unknown = error instanceof Response && error.status === 404;
-      if (this.#rows.size === 0) this.#note.textContent = unknown ? 'There is no such chart.' : 'The chart cannot be reached.';
+      if (this.#rows.size === 0) this.#note.textContent = unknown ? "There is no such chart." : "The chart cannot be reached.";
     } finally {
       clearTimeout(timeout);
     }
@@ -167,35 +170,35 @@ class TopPosts extends HTMLElement {
     const counts = entries.map(size);
     // Bars that are all the same would tell nothing.
     const top = Math.min(...counts) === Math.max(...counts) ? Infinity : Math.max(...counts);
-    const look = { top, images: this.hasAttribute('images'), link: this.getAttribute('link') };
+    const look = { top, images: this.hasAttribute("images"), link: this.getAttribute("link") };
     const rows = new Map(entries.map((entry) => [entry.post_id, fill(this.#rows.get(entry.post_id) ?? create(), entry, look)]));
     this.#rows = rows;
     if (!entries.length || [...rows.values()].some((row, place) => row !== list.children[place])) list.replaceChildren(...rows.values());
     else while (list.children.length > rows.size) list.lastElementChild?.remove();
-    if (matchMedia('(prefers-reduced-motion: reduce)').matches) return;
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     for (const [id, row] of rows) {
       const moved = (before.get(id) ?? row.offsetTop) - row.offsetTop;
-      if (moved) row.animate([{ transform: `translateY(${moved}px)` }, { transform: 'none' }], { duration: 500, easing: 'ease-out' });
+      if (moved) row.animate([{ transform: `translateY(${moved}px)` }, { transform: "none" }], { duration: 500, easing: "ease-out" });
     }
   }
 }
 
 function create() {
-  const row = document.createElement('li');
+  const row = document.createElement("li");
   const make = (/** @type {string} */ name, /** @type {Element} */ within) => {
-    const made = document.createElement('span');
+    const made = document.createElement("span");
     made.className = name;
     made.part.add(name);
     within.append(made);
     return made;
   };
-  row.part.add('row');
-  make('rank', row);
-  const what = make('what', row);
-  make('title', what).dir = 'auto';
-  make('author', what).dir = 'auto';
-  make('count', row);
-  make('bar', row);
+  row.part.add("row");
+  make("rank", row);
+  const what = make("what", row);
+  make("title", what).dir = "auto";
+  make("author", what).dir = "auto";
+  make("count", row);
+  make("bar", row);
   return row;
 }
 
@@ -206,27 +209,27 @@ function fill(row, entry, { top, images, link }) {
     if (cell.textContent !== text) cell.textContent = text;
     return cell;
   };
-  put('rank', String(entry.rank));
-  put('author', entry.author ?? '').hidden = !entry.author;
-  put('count', number.format(entry.view_count));
-  put('bar', '').style.setProperty('--share', String(size(entry) / top));
+  put("rank", String(entry.rank));
+  put("author", entry.author ?? "").hidden = !entry.author;
+  put("count", number.format(entry.view_count));
+  put("bar", "").style.setProperty("--share", String(size(entry) / top));
   putImage(row, images ? entry.image : null, images);
-  const url = link === 'off' ? null : safe(entry.url) ?? safe(link?.replaceAll('{id}', encodeURIComponent(entry.post_id)));
-  let title = put('title', entry.content || entry.post_id);
-  if ((title.localName === 'a') !== (url !== null)) {
-    const other = document.createElement(url ? 'a' : 'span');
-    other.className = 'title';
-    other.part.add('title');
-    other.dir = 'auto';
+  const url = link === "off" ? null : (safe(entry.url) ?? safe(link?.replaceAll("{id}", encodeURIComponent(entry.post_id))));
+  let title = put("title", entry.content || entry.post_id);
+  if ((title.localName === "a") !== (url !== null)) {
+    const other = document.createElement(url ? "a" : "span");
+    other.className = "title";
+    other.part.add("title");
+    other.dir = "auto";
     other.textContent = title.textContent;
     title.replaceWith(other);
     title = other;
   }
   if (title instanceof HTMLAnchorElement) {
     title.href = /** @type {string} */ (url);
-    title.rel = 'noopener nofollow';
+    title.rel = "noopener nofollow";
     // In a frame the page around is what the reader means.
-    title.target = window === window.top ? '' : '_top';
+    title.target = window === window.top ? "" : "_top";
   }
   return row;
 }
@@ -239,17 +242,25 @@ function safe(url) {
 
 /** Where pictures are wanted, a post without one keeps the place of one. @param {HTMLElement} row @param {string | null} url @param {boolean} wanted */
 function putImage(row, url, wanted) {
-  let image = /** @type {HTMLImageElement | null} */ (row.querySelector('.image'));
+  let image = /** @type {HTMLImageElement | null} */ (row.querySelector(".image"));
   if (!wanted) return image?.remove();
-  const source = safe(url) ?? '';
+  const source = safe(url) ?? "";
   if (image?.dataset.source === source) return;
   image?.remove();
-  image = /** @type {HTMLImageElement} */ (document.createElement(source ? 'img' : 'span'));
-  image.className = 'image';
-  image.part.add('image');
+  image = /** @type {HTMLImageElement} */ (document.createElement(source ? "img" : "span"));
+  image.className = "image";
+  image.part.add("image");
   image.dataset.source = source;
-  if (source) Object.assign(image, { alt: '', loading: 'lazy', decoding: 'async', referrerPolicy: 'no-referrer', onerror: () => putImage(row, null, true), src: source });
-  row.querySelector('.rank')?.after(image);
+  if (source)
+    Object.assign(image, {
+      alt: "",
+      loading: "lazy",
+      decoding: "async",
+      referrerPolicy: "no-referrer",
+      onerror: () => putImage(row, null, true),
+      src: source,
+    });
+  row.querySelector(".rank")?.after(image);
 }
 
-if (!customElements.get('top-posts')) customElements.define('top-posts', TopPosts);
+if (!customElements.get("top-posts")) customElements.define("top-posts", TopPosts);

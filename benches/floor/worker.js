@@ -23,7 +23,9 @@ export class Floor extends DurableObject {
   constructor(state, env) {
     super(state, env);
     this.#sql = state.storage.sql;
-    this.#sql.exec("CREATE TABLE IF NOT EXISTS plays (post_id TEXT, minute INTEGER, plays INTEGER, PRIMARY KEY (post_id, minute)) WITHOUT ROWID");
+    this.#sql.exec(
+      "CREATE TABLE IF NOT EXISTS plays (post_id TEXT, minute INTEGER, plays INTEGER, PRIMARY KEY (post_id, minute)) WITHOUT ROWID",
+    );
     this.#sql.exec("CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY, body TEXT)");
   }
 

@@ -155,7 +155,9 @@ async function measureHot(report, ours, startConstant, notes) {
       if (refused + broken > 0) notes.push(`${name}, turn ${pair}: ${refused} refused, ${broken} broken`);
     }
     results.push(result);
-    const text = Object.entries(result).map(([name, { perSecond, p99Ms }]) => `${name} ${Math.round(perSecond)}/s, p99 ${p99Ms.toFixed(1)} ms`);
+    const text = Object.entries(result).map(
+      ([name, { perSecond, p99Ms }]) => `${name} ${Math.round(perSecond)}/s, p99 ${p99Ms.toFixed(1)} ms`,
+    );
     say(`  pair ${pair} of ${PAIRS}: ${text.join(" · ")}`);
   }
   const ratio = (of) => median(results.map(({ chart, constant }) => chart[of] / constant[of]));
@@ -201,7 +203,12 @@ async function measureReaders(report, server, notes) {
  * Each turn is held against those alone before and after it: they differ by a tenth where others
  * share the machine's caches.
  */
-async function measureBeside(report, server, notes, { name, path, connections, pairs, limits = {}, perSecond = ASKED_A_SECOND, ...numbers }) {
+async function measureBeside(
+  report,
+  server,
+  notes,
+  { name, path, connections, pairs, limits = {}, perSecond = ASKED_A_SECOND, ...numbers },
+) {
   const ingest = async () => {
     const load = { plays: 1, seconds: BEACON_SECONDS, connections: BEACON_CONNECTIONS, token: TOKEN };
     return (await sendBeacons(`${server.url}/plays`, load)).perSecond;
@@ -224,7 +231,9 @@ async function measureBeside(report, server, notes, { name, path, connections, p
     shares.push((2 * beside) / (before + after));
     asked.requests += requests;
     asked.refused += refused;
-    say(`  pair ${pair} of ${pairs}, beacons/s: ${Math.round(beside)} beside ${requests} charts, ${Math.round(before)} and ${Math.round(after)} alone`);
+    say(
+      `  pair ${pair} of ${pairs}, beacons/s: ${Math.round(beside)} beside ${requests} charts, ${Math.round(before)} and ${Math.round(after)} alone`,
+    );
     before = after;
   }
   report.add(name, median(shares), "× its speed", limits);
@@ -265,5 +274,7 @@ async function measurePlayToChart(report, server, notes) {
   times.sort((a, b) => a - b);
   const p99 = times[Math.ceil(times.length * 0.99) - 1] / 1000;
   report.add("play → chart, p99 at default settings", p99, "s", { must: 10, aim: 6 });
-  notes.push(`play → chart, of ${PLAYS} plays: median ${(median(times) / 1000).toFixed(1)} s, longest ${(times.at(-1) / 1000).toFixed(1)} s`);
+  notes.push(
+    `play → chart, of ${PLAYS} plays: median ${(median(times) / 1000).toFixed(1)} s, longest ${(times.at(-1) / 1000).toFixed(1)} s`,
+  );
 }

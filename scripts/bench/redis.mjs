@@ -83,7 +83,10 @@ async function ensureRedis() {
     });
   }
   if (!findOnPath("redis-server")) {
-    throw new Advice("redis-server is not installed, so there is nothing to compare with.", "Debian and Ubuntu: apt-get install redis-server");
+    throw new Advice(
+      "redis-server is not installed, so there is nothing to compare with.",
+      "Debian and Ubuntu: apt-get install redis-server",
+    );
   }
 }
 

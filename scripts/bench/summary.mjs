@@ -6,21 +6,21 @@
 //
 // `npm run bench -- summary` is the same. Exits with 1 if anything is not as it must be.
 
-import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { cpus } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { runMain } from '../lib/say.mjs';
-import { setupToBuild } from '../setup.mjs';
+import { execFileSync, spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { runMain } from "../lib/say.mjs";
+import { setupToBuild } from "../setup.mjs";
 
 /** @typedef {{name: string, value: number, unit: string, must: number | null, aim: number | null, holds: boolean | null}} Line */
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const json = process.argv.includes('--json');
-const wasmOnly = process.argv.includes('--wasm-only');
+const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+const json = process.argv.includes("--json");
+const wasmOnly = process.argv.includes("--wasm-only");
 
-const TARGET = 'wasm32-unknown-unknown';
+const TARGET = "wasm32-unknown-unknown";
 const ROUNDS = 21;
 const PLAYS_A_ROUND = 960_000;
 const MERGE_ROUNDS = 15;
@@ -31,44 +31,44 @@ const PANES = 60;
  * of the same run a play may take.
  */
 const STREAMS = [
-  { name: 'zipf 1.0', must: 6, aim: 4, over: [0.11, 0.08] },
-  { name: 'zipf 1.2', must: 4, aim: 2.5, over: [0.06, 0.05] },
-  { name: 'uniform', must: 8.5, aim: 4, over: [0.13, 0.07] },
+  { name: "zipf 1.0", must: 6, aim: 4, over: [0.11, 0.08] },
+  { name: "zipf 1.2", must: 4, aim: 2.5, over: [0.06, 0.05] },
+  { name: "uniform", must: 8.5, aim: 4, over: [0.13, 0.07] },
 ];
 
 /** @returns {Line[]} */
 function native() {
-  return ['summary', 'equal_bytes'].flatMap(linesOf);
+  return ["summary", "equal_bytes"].flatMap(linesOf);
 }
 
 /** @param {string} bench @returns {Line[]} */
 function linesOf(bench) {
-  const run = spawnSync('cargo', ['bench', '-q', '-p', 'hitparade-summary', '--bench', bench, '--', '--json'], {
+  const run = spawnSync("cargo", ["bench", "-q", "-p", "hitparade-summary", "--bench", bench, "--", "--json"], {
     cwd: root,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
     maxBuffer: 1 << 24,
   });
   if (run.status !== 0) throw new Error(`cargo bench failed with status ${run.status}`);
   return run.stdout
-    .split('\n')
-    .filter((line) => line.startsWith('{'))
+    .split("\n")
+    .filter((line) => line.startsWith("{"))
     .map((line) => JSON.parse(line));
 }
 
 /** Builds the same source for Wasm and gives its exports. */
 function instantiate() {
-  const build = ['build', '-q', '--release', '--target', TARGET, '-p', 'hitparade-summary', '--example', 'summary_wasm'];
-  execFileSync('cargo', build, { cwd: root, stdio: 'inherit' });
-  const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
-  const file = join(target, TARGET, 'release', 'examples', 'summary_wasm.wasm');
+  const build = ["build", "-q", "--release", "--target", TARGET, "-p", "hitparade-summary", "--example", "summary_wasm"];
+  execFileSync("cargo", build, { cwd: root, stdio: "inherit" });
+  const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
+  const file = join(target, TARGET, "release", "examples", "summary_wasm.wasm");
   const module = new WebAssembly.Module(readFileSync(file));
   // What the crate's Workers part imports is never called here.
   /** @type {Record<string, Record<string, any>>} */
   const imports = {};
   for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
     imports[from] ??= {};
-    imports[from][name] = kind === 'function' ? () => 0 : undefined;
+    imports[from][name] = kind === "function" ? () => 0 : undefined;
   }
   return /** @type {any} */ (new WebAssembly.Instance(module, imports).exports);
 }
@@ -113,11 +113,11 @@ function plays(wasm, lines) {
       turns.forEach((_, turn) => turns[(turn + round) % turns.length]());
     }
     const ours = median(unit);
-    lines.push(note(`wasm, ${name}: a play`, ours, 'ns'));
-    lines.push(note(`wasm, ${name}: floor`, median(floor), 'ns'));
-    lines.push(atMost(`wasm, ${name}: against the floor`, ours / median(floor), 'x', must, aim));
-    lines.push(atMost(`wasm, ${name}: weights 1 to 10^6`, median(weighted) / ours, 'x', 1.5, 1.1));
-    lines.push(atMost(`wasm, ${name}: overcount of N/m`, wasm.overcount(), '', ...over));
+    lines.push(note(`wasm, ${name}: a play`, ours, "ns"));
+    lines.push(note(`wasm, ${name}: floor`, median(floor), "ns"));
+    lines.push(atMost(`wasm, ${name}: against the floor`, ours / median(floor), "x", must, aim));
+    lines.push(atMost(`wasm, ${name}: weights 1 to 10^6`, median(weighted) / ours, "x", 1.5, 1.1));
+    lines.push(atMost(`wasm, ${name}: overcount of N/m`, wasm.overcount(), "", ...over));
   });
 }
 
@@ -138,14 +138,12 @@ function merges(wasm, lines) {
       encode.push(time(wasm.encode) / 1e3 / PANES);
       decode.push(time(wasm.decode) / 1e3 / PANES);
     }
-    if (wasm.decode() !== PANES) throw new Error('a pane is not decoded as it was encoded');
-    lines.push(atMost(`wasm, ${name}: merge of 60 panes`, median(kept), 'ms', 6, 3));
-    lines.push(note(`wasm, ${name}: merge, nothing dropped`, median(all), 'ms'));
-    lines.push(
-      atMost(`wasm, ${name}: overcount of N/m, merged`, wasm.overcount(), '', 0.12, over[1]),
-    );
-    lines.push(note(`wasm, ${name}: encode a pane`, median(encode), 'us'));
-    lines.push(note(`wasm, ${name}: decode a pane`, median(decode), 'us'));
+    if (wasm.decode() !== PANES) throw new Error("a pane is not decoded as it was encoded");
+    lines.push(atMost(`wasm, ${name}: merge of 60 panes`, median(kept), "ms", 6, 3));
+    lines.push(note(`wasm, ${name}: merge, nothing dropped`, median(all), "ms"));
+    lines.push(atMost(`wasm, ${name}: overcount of N/m, merged`, wasm.overcount(), "", 0.12, over[1]));
+    lines.push(note(`wasm, ${name}: encode a pane`, median(encode), "us"));
+    lines.push(note(`wasm, ${name}: decode a pane`, median(decode), "us"));
   });
 }
 
@@ -157,14 +155,14 @@ function print(lines) {
   }
   const cpu = cpus();
   console.log(`machine: ${cpu[0]?.model.trim()}, ${cpu.length} cores; Node ${process.version}`);
-  console.log('command: node scripts/bench/summary.mjs');
-  console.log('1,024 counters, 11-byte ids out of a million, 20 million plays, CPU time, medians\n');
+  console.log("command: node scripts/bench/summary.mjs");
+  console.log("1,024 counters, 11-byte ids out of a million, 20 million plays, CPU time, medians\n");
   const row = (name, value, unit, must, aim, holds) =>
     `${name.padEnd(58)}${value.padStart(9)} ${unit.padEnd(6)}${must.padStart(7)}${aim.padStart(7)}  ${holds}`;
-  console.log(row('', 'measured', '', 'must', 'aim', ''));
+  console.log(row("", "measured", "", "must", "aim", ""));
   for (const { name, value, unit, must, aim, holds } of lines) {
-    const verdict = holds === null ? '' : holds ? 'holds' : 'MISSED';
-    const text = (number) => (number === null ? '' : String(number));
+    const verdict = holds === null ? "" : holds ? "holds" : "MISSED";
+    const text = (number) => (number === null ? "" : String(number));
     console.log(row(name, value.toFixed(3), unit, text(must), text(aim), verdict));
   }
 }
@@ -180,6 +178,6 @@ export async function run() {
   return lines.every((line) => line.holds !== false);
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   await runMain(async () => ((await run()) ? 0 : 1));
 }

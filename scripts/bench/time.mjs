@@ -15,7 +15,12 @@ const PUSH_INTERVAL_MS = 5_000;
 const LEVELS = { minute: 0, quarter: 1, twoHours: 2, day: 3 };
 /** Panes that are drawn; the 800 days of the ladder repeat the last of them. */
 const HISTORY = { [LEVELS.day]: 70, [LEVELS.twoHours]: 193, [LEVELS.quarter]: 210, [LEVELS.minute]: 180 };
-const LENGTHS = { [LEVELS.day]: DAY_MS, [LEVELS.twoHours]: 2 * 60 * MINUTE_MS, [LEVELS.quarter]: 15 * MINUTE_MS, [LEVELS.minute]: MINUTE_MS };
+const LENGTHS = {
+  [LEVELS.day]: DAY_MS,
+  [LEVELS.twoHours]: 2 * 60 * MINUTE_MS,
+  [LEVELS.quarter]: 15 * MINUTE_MS,
+  [LEVELS.minute]: MINUTE_MS,
+};
 const DAY_HOURS = 24;
 const MONTH_HOURS = 30 * 24;
 const LONGEST_HOURS = 400 * 24;
@@ -60,7 +65,10 @@ export async function run({ json }) {
     // Without a limit: it comes once for each scope after a start of the object.
     report.add(`· first chart over ${name} of a scope since the start`, median(first), "ms");
   }
-  for (const { name, hours } of [{ name: "24h", hours: DAY_HOURS }, { name: "30d", hours: MONTH_HOURS }]) {
+  for (const { name, hours } of [
+    { name: "24h", hours: DAY_HOURS },
+    { name: "30d", hours: MONTH_HOURS },
+  ]) {
     const { views, rising, distinctive } = hundred.sorts(hours);
     report.add(`cold chart over ${name}, sort=rising against views`, rising / views, "×", { must: 2 });
     report.add(`cold chart over ${name}, sort=distinctive against views`, distinctive / views, "×", { must: 2 });
@@ -102,9 +110,7 @@ class World {
     const minutes = Array.from({ length: 1_440 }, (_, minute) => SOME_DAY_MS + minute * MINUTE_MS);
     const most = (at) => this.instance.panes_of(DAY_HOURS, at + 1) + this.instance.panes_of(MONTH_HOURS, at + 1);
     this.startMs = minutes.reduce((best, at) => (most(at) > most(best) ? at : best));
-    this.panes = Object.fromEntries(
-      [DAY_HOURS, MONTH_HOURS].map((hours) => [hours, this.instance.panes_of(hours, this.startMs + 1)]),
-    );
+    this.panes = Object.fromEntries([DAY_HOURS, MONTH_HOURS].map((hours) => [hours, this.instance.panes_of(hours, this.startMs + 1)]));
   }
 
   /** What was made last, copied out. */

@@ -40,4 +40,7 @@ function write(path, bytes) {
 }
 
 /** @param {string} folder */
-const servedBelow = (folder) => filesBelow(folder).map((path) => relative(folder, path)).filter((name) => !NOT_SERVED.test(name));
+const servedBelow = (folder) =>
+  filesBelow(folder)
+    .map((path) => relative(folder, path))
+    .filter((name) => !NOT_SERVED.test(name));

@@ -4,10 +4,7 @@ import { findOnPath, isProgram } from "./run.mjs";
 import { Advice } from "./say.mjs";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
-const MAC_PROGRAMS = [
-  "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-  "/Applications/Chromium.app/Contents/MacOS/Chromium",
-];
+const MAC_PROGRAMS = ["/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", "/Applications/Chromium.app/Contents/MacOS/Chromium"];
 
 /** @returns {Promise<string>} the program: named by CHROME_PATH, or installed, or installed now */
 export async function ensureBrowser() {

@@ -9,13 +9,25 @@ import { filesBelow } from "./files.mjs";
 import { BUILD_DIR, MODULES, ROOT, TARGET_DIR } from "./paths.mjs";
 
 const recordOf = (folder) => join(folder, "inputs.json");
-const FILES = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "package-lock.json", "scripts/build.mjs", "build.rs", ".cargo/config.toml"];
+const FILES = [
+  "Cargo.toml",
+  "Cargo.lock",
+  "rust-toolchain.toml",
+  "package-lock.json",
+  "scripts/build.mjs",
+  "build.rs",
+  ".cargo/config.toml",
+];
 
 /** @typedef {Record<string, string>} Inputs path below the project to hash of its contents */
 
 /** @returns {Inputs} what a build would be made from now */
 export function buildInputs() {
-  const files = [...FILES.map((name) => join(ROOT, name)), ...["src", "tools"].flatMap((folder) => filesBelow(join(ROOT, folder))), ...includedFiles()];
+  const files = [
+    ...FILES.map((name) => join(ROOT, name)),
+    ...["src", "tools"].flatMap((folder) => filesBelow(join(ROOT, folder))),
+    ...includedFiles(),
+  ];
   const inputs = {};
   for (const file of [...new Set(files)].sort()) {
     if (existsSync(file)) inputs[relative(ROOT, file)] = hashOf(file);

@@ -22,6 +22,8 @@ export function requireBuilt() {
   requireUnix();
   if (IS_PACKAGE) return;
   const missing = [...MODULES.map((name) => join(BUILD_DIR, name)), ...PACKAGES].find((path) => !existsSync(path));
-  if (missing) throw new Advice(`Nothing is built here yet: ${missing} is missing.`, `Run \`${BUILD}\` first, as the user to whom ${ROOT} belongs.`);
-  if (!isBuildCurrent() || !packagesMatchLock()) say(`▸ this serves a build of older sources; \`${BUILD}\` makes it anew, and a restart serves it`);
+  if (missing)
+    throw new Advice(`Nothing is built here yet: ${missing} is missing.`, `Run \`${BUILD}\` first, as the user to whom ${ROOT} belongs.`);
+  if (!isBuildCurrent() || !packagesMatchLock())
+    say(`▸ this serves a build of older sources; \`${BUILD}\` makes it anew, and a restart serves it`);
 }

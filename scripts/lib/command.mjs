@@ -11,7 +11,13 @@ var MIN_NODE = 20;
  */
 export function runCommand(commands, usual, usage) {
   if (Number(process.versions.node.split(".")[0]) < MIN_NODE) {
-    fail("Node " + process.versions.node + " is too old: " + MIN_NODE + " or newer is needed.\n  Get it from https://nodejs.org or your package manager.");
+    fail(
+      "Node " +
+        process.versions.node +
+        " is too old: " +
+        MIN_NODE +
+        " or newer is needed.\n  Get it from https://nodejs.org or your package manager.",
+    );
   }
   var word = process.argv[2];
   if (word === "--help" || word === "-h") {
@@ -20,7 +26,8 @@ export function runCommand(commands, usual, usage) {
   }
   var hasName = word !== undefined && word[0] !== "-";
   var name = hasName ? word : usual;
-  if (!Object.prototype.hasOwnProperty.call(commands, name)) fail((hasName ? "There is no command `" + name + "`." : "Which command?") + "\n" + usage.replace(/^/gm, "  "));
+  if (!Object.prototype.hasOwnProperty.call(commands, name))
+    fail((hasName ? "There is no command `" + name + "`." : "Which command?") + "\n" + usage.replace(/^/gm, "  "));
   // A command reads what stands after its name.
   if (hasName) process.argv.splice(2, 1);
   commands[name]();

@@ -107,7 +107,8 @@ export function cloudflareBill(workload, measured, prices) {
   // A batch is a request to its shard; a push an alarm and a request; a chart that is asked for, two.
   const objectRequests = (size.batchesPerSecond + 2 * size.pushesPerSecond + 2 * size.chartsPerSecond) * MONTH_S;
   const cpuMs = (size.batchesPerSecond * measured.batchCpuMs + size.readsPerSecond * measured.readCpuMs) * MONTH_S;
-  const rows = (size.batchesPerSecond * measured.rowsPerBatch + alarmsPerSecond + (measured.globalRowsPerMinute * workload.regions) / 600) * MONTH_S;
+  const rows =
+    (size.batchesPerSecond * measured.rowsPerBatch + alarmsPerSecond + (measured.globalRowsPerMinute * workload.regions) / 600) * MONTH_S;
   const line = (name, amount, unit, { price, per, included }) => ({
     name,
     amount,
@@ -135,7 +136,7 @@ export function usualBill({ playsPerSecond, playsPerBatch, readsPerSecond }, usu
   const { rates, prices } = usual;
   const hours = MONTH_S / 3_600;
   const requestsPerSecond = playsPerSecond / playsPerBatch + readsPerSecond;
-  const inGbPerHour = ((playsPerSecond / playsPerBatch) * rates.requestBytes + playsPerSecond * rates.playBytes) * 3_600 / GB;
+  const inGbPerHour = (((playsPerSecond / playsPerBatch) * rates.requestBytes + playsPerSecond * rates.playBytes) * 3_600) / GB;
   const outGbPerHour = (readsPerSecond * rates.chartBytes * 3_600) / GB;
   const kafkaMbPerSecond = (playsPerSecond * rates.playBytes) / 1e6;
   const machines = (perSecond, each) => Math.max(3, Math.ceil(perSecond / (HEADROOM * each)));

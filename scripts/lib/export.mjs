@@ -35,7 +35,7 @@ async function exportTo(file, { url, headers }, deadline) {
   let [first, last] = ["", ""];
   try {
     const onRetry = (why) => say(`  the installation asks to wait (${why}); trying again`);
-    for (let next = "/export"; next; ) {
+    for (let next = "/export"; next;) {
       const page = await askUntilDone(url + next, { headers, onRetry });
       writeSync(descriptor, page.text);
       const lines = page.text.trimEnd().split("\n");

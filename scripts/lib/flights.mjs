@@ -18,8 +18,8 @@ import { gunzipSync } from "node:zlib";
 export function readFlights(path) {
   const [header, ...rows] = gunzipSync(readFileSync(path)).toString("utf8").trimEnd().split("\n");
   const columns = header.split("\t");
-  const [time, origin, dest, carrier, tailnum] = ["sched_dep_local", "origin", "dest", "carrier", "tailnum"].map(
-    (name) => columns.indexOf(name),
+  const [time, origin, dest, carrier, tailnum] = ["sched_dep_local", "origin", "dest", "carrier", "tailnum"].map((name) =>
+    columns.indexOf(name),
   );
   return rows.map((row) => {
     const cells = row.split("\t");

@@ -1,7 +1,8 @@
 /** By what `serve` limits visitors, for who starts it: behind a proxy, addresses are not what they seem. */
 
 const DEFAULTS = { LIMIT_PER_MINUTE: 600, VOTES_PER_MINUTE: 60 };
-const HINT = "Behind a proxy all visitors connect from its address: CLIENT_ADDRESS_HEADER and TRUSTED_PROXIES tell them apart (docs/deploy.md).";
+const HINT =
+  "Behind a proxy all visitors connect from its address: CLIENT_ADDRESS_HEADER and TRUSTED_PROXIES tell them apart (docs/deploy.md).";
 
 /** @param {Record<string, string>} settings as the Worker gets them @returns {string} a line or two */
 export function limitsInWords(settings) {

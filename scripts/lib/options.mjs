@@ -15,7 +15,8 @@ export function readOptions(usage, defaults) {
   };
   /** @type {NonNullable<import("node:util").ParseArgsConfig["options"]>} */
   const options = { help: { type: "boolean", short: "h", default: false } };
-  for (const [name, value] of Object.entries(defaults)) options[name] = { type: typeof value === "string" ? "string" : "boolean", default: value };
+  for (const [name, value] of Object.entries(defaults))
+    options[name] = { type: typeof value === "string" ? "string" : "boolean", default: value };
   let values;
   try {
     ({ values } = parseArgs({ options }));

@@ -23,6 +23,4 @@ export const MODULES = ["entry.js", "index_bg.wasm"];
 export const TARGET_DIR = resolve(ROOT, process.env.CARGO_TARGET_DIR || "target");
 
 /** Kept between clones: what the commands for developers install. */
-export const CACHE_DIR =
-  process.env.HITPARADE_CACHE ||
-  join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "hitparade");
+export const CACHE_DIR = process.env.HITPARADE_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "hitparade");

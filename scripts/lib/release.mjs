@@ -21,7 +21,10 @@ export function writeSettings(folder) {
   const text = readFileSync(join(ROOT, "wrangler.toml"), "utf8");
   /** @type {[RegExp, string][]} */
   const changes = [
-    [/^# The Worker on Cloudflare[^]*?(?=^name = )/m, "# The Worker on Cloudflare: `npx hitparade deploy`. `npx hitparade serve` reads it too.\n"],
+    [
+      /^# The Worker on Cloudflare[^]*?(?=^name = )/m,
+      "# The Worker on Cloudflare: `npx hitparade deploy`. `npx hitparade serve` reads it too.\n",
+    ],
     [/^main = .*$/m, `main = "${WORKER_FOLDER}/entry.js"`],
     [/^build\.command = .*\n\n/m, ""],
     [/^assets\.directory = .*$/m, `assets.directory = "${PAGES_FOLDER}"`],

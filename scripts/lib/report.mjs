@@ -27,7 +27,15 @@ export class Report {
     const limit = must ?? atLeast;
     const within = (bound) => (atLeast === undefined ? value <= bound : value >= bound);
     const reached = aim !== undefined && within(aim);
-    this.rows.push({ name, value, unit, must: limit ?? null, aim: aim ?? null, holds: limit === undefined ? null : within(limit), reached });
+    this.rows.push({
+      name,
+      value,
+      unit,
+      must: limit ?? null,
+      aim: aim ?? null,
+      holds: limit === undefined ? null : within(limit),
+      reached,
+    });
   }
 
   /**
@@ -40,7 +48,12 @@ export class Report {
     } else {
       console.log(`\n${title}\n${command} · ${machine()} · ${new Date().toISOString().slice(0, 10)}\n`);
       const line = (cells) =>
-        console.log(`${cells[0].padEnd(58)} ${cells.slice(1, 4).map((cell) => cell.padStart(9)).join(" ")}  ${cells[4]}`);
+        console.log(
+          `${cells[0].padEnd(58)} ${cells
+            .slice(1, 4)
+            .map((cell) => cell.padStart(9))
+            .join(" ")}  ${cells[4]}`,
+        );
       line(["", "measured", "must", "aim", ""]);
       for (const { name, value, unit, must, aim, holds, reached } of this.rows) {
         const judged = holds === null ? "" : holds ? (reached ? "holds, aim reached" : "holds") : "MISSED";

@@ -54,7 +54,8 @@ function reset(port, localAddress, bytes, wait_ms) {
 /** Requests of every route as bytes, some of them in pieces or packed. @returns {((number: number) => Buffer)[]} */
 function routesOf({ ingest, admin }) {
   const post = (number) => `reset ${number % 100}`;
-  const plays = (number, count, more = {}) => JSON.stringify(Array.from({ length: count }, (_, index) => ({ post_id: post(number + index), ...more })));
+  const plays = (number, count, more = {}) =>
+    JSON.stringify(Array.from({ length: count }, (_, index) => ({ post_id: post(number + index), ...more })));
   const token = (word) => ({ authorization: `Bearer ${word}` });
   const lines = { "content-type": "application/x-ndjson" };
   return [
@@ -63,7 +64,13 @@ function routesOf({ ingest, admin }) {
     (number) => message("POST", "/plays", {}, plays(number, 900, { pad: "x".repeat(900) })),
     (number) => inPieces("POST", "/plays", {}, plays(number, 900)),
     (number) => message("POST", "/plays", { "content-encoding": "gzip" }, gzipSync(plays(number, 900))),
-    (number) => message("POST", "/plays", { "idempotency-key": `reset-${number % 100}`, ...token(ingest) }, plays(number, 3_000, { region_id: "EU" })),
+    (number) =>
+      message(
+        "POST",
+        "/plays",
+        { "idempotency-key": `reset-${number % 100}`, ...token(ingest) },
+        plays(number, 3_000, { region_id: "EU" }),
+      ),
     (number) => inPieces("POST", "/plays", { "content-encoding": "deflate" }, gzipSync(plays(number, 100))),
     () => message("POST", "/plays", {}, " ".repeat(2 << 20)),
     (number) => message("GET", `/top-posts?${aDay(1 + (number % 60))}&k=1000`),
@@ -80,7 +87,13 @@ function routesOf({ ingest, admin }) {
     () => message("GET", "/"),
     () => message("GET", "/openapi.json"),
     () => message("GET", "/nowhere"),
-    () => message("GET", "/live", { upgrade: "websocket", connection: "upgrade", "sec-websocket-key": `${"A".repeat(22)}==`, "sec-websocket-version": "13" }),
+    () =>
+      message("GET", "/live", {
+        upgrade: "websocket",
+        connection: "upgrade",
+        "sec-websocket-key": `${"A".repeat(22)}==`,
+        "sec-websocket-version": "13",
+      }),
   ];
 }
 

@@ -49,10 +49,8 @@ async function installToolchain() {
     throw new Advice("`cargo --version` fails in this folder.", "Install Rust with rustup, https://rustup.rs.");
   }
   await step({ what: `Rust ${channel}`, seconds: 60 }, () =>
-    mustRun(
-      "rustup",
-      ["toolchain", "install", channel, "--profile", "minimal", "-c", "rustfmt", "-c", "clippy", "-t", TARGET],
-      { todo: ["Is static.rust-lang.org in reach (or RUSTUP_DIST_SERVER set to a mirror)?"] },
-    ),
+    mustRun("rustup", ["toolchain", "install", channel, "--profile", "minimal", "-c", "rustfmt", "-c", "clippy", "-t", TARGET], {
+      todo: ["Is static.rust-lang.org in reach (or RUSTUP_DIST_SERVER set to a mirror)?"],
+    }),
   );
 }

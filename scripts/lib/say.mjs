@@ -10,7 +10,9 @@ export const say = (text) => void process.stderr.write(`${IS_PACKAGE ? asInstall
 
 /** Commands of a clone by the names that they have where the package is installed. */
 const asInstalled = (text) =>
-  text.replace(/npm run (deploy|serve|export|import|backup|restore)\b( --)?/g, "npx hitparade $1").replace(/npm start( --)?/g, "npx hitparade");
+  text
+    .replace(/npm run (deploy|serve|export|import|backup|restore)\b( --)?/g, "npx hitparade $1")
+    .replace(/npm start( --)?/g, "npx hitparade");
 
 /**
  * A failure that the user can do something about: printed without a stack trace.

@@ -151,11 +151,10 @@ function writeConfig(folder, build, config, variables) {
 
 /** In our own process group, and never longer alive than we are. */
 function spawnWorkerd(configPath, port, variables) {
-  const child = spawn(
-    workerd(),
-    ["serve", configPath, `--socket-addr=http=${HOST}:${port}`, "--control-fd=3"],
-    { env: { PATH: process.env.PATH, ...variables }, stdio: ["ignore", 2, 2, "pipe"] },
-  );
+  const child = spawn(workerd(), ["serve", configPath, `--socket-addr=http=${HOST}:${port}`, "--control-fd=3"], {
+    env: { PATH: process.env.PATH, ...variables },
+    stdio: ["ignore", 2, 2, "pipe"],
+  });
   if (child.pid) {
     // Ends when our end of its input closes, which it does however we end.
     const guard = spawn("/bin/sh", ["-c", `cat; kill -KILL ${child.pid} 2>&-`], { stdio: ["pipe", "ignore", "ignore"] });

@@ -17,7 +17,14 @@ const MAX_HELD_A_RESET = 30;
  */
 export async function soakResets({ resets, seed, onProgress }) {
   const folder = mkdtempSync(join(tmpdir(), "hitparade-soak-"));
-  const environment = { ...process.env, INGEST_TOKEN: TOKENS.ingest, ADMIN_TOKEN: TOKENS.admin, READ_TOKEN: "", LIMIT_PER_MINUTE: "0", VOTES_PER_MINUTE: "0" };
+  const environment = {
+    ...process.env,
+    INGEST_TOKEN: TOKENS.ingest,
+    ADMIN_TOKEN: TOKENS.admin,
+    READ_TOKEN: "",
+    LIMIT_PER_MINUTE: "0",
+    VOTES_PER_MINUTE: "0",
+  };
   const server = await startServer({ port: 0, state: folder, environment });
   try {
     const random = randomNumbers(seed);
@@ -50,7 +57,7 @@ export async function soakResets({ resets, seed, onProgress }) {
 
 /** Held when two looks find the same. */
 async function heldWhenQuiet({ url, pid }) {
-  for (let last = Infinity; ; ) {
+  for (let last = Infinity; ;) {
     const text = await (await fetch(`${url}/metrics`)).text();
     const wasm = Math.max(...[...text.matchAll(/^hitparade_allocated_bytes\{.*\} (\d+)$/gm)].map(([, bytes]) => Number(bytes)));
     if (Math.abs(wasm - last) < 20_000) return { wasm, process: residentBytes(pid) };

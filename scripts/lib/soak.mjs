@@ -61,7 +61,9 @@ export class Soak {
       await this.#launch();
       this.#kills = kill;
       const last = this.#samples.at(-1);
-      onMinute(`  ${Math.round((Date.now() - this.startedMs) / 60_000)} min: ${this.#plays.sent.toLocaleString("en")} plays, ${kill} kills, ${mib(last?.process)} MiB`);
+      onMinute(
+        `  ${Math.round((Date.now() - this.startedMs) / 60_000)} min: ${this.#plays.sent.toLocaleString("en")} plays, ${kill} kills, ${mib(last?.process)} MiB`,
+      );
     }
     this.#running = false;
     await Promise.all(work);
@@ -178,7 +180,11 @@ export class Soak {
   async #read() {
     for (let number = 0; this.#running; number++) {
       const scopes = ["global", ...this.#demo.regions.map(({ id }) => id)];
-      const question = new URLSearchParams({ region: scopes[number % scopes.length], timeframe: ["1h", "24h", "all"][number % 3], k: "100" });
+      const question = new URLSearchParams({
+        region: scopes[number % scopes.length],
+        timeframe: ["1h", "24h", "all"][number % 3],
+        k: "100",
+      });
       try {
         const answer = await fetch(`${this.#url}/top-posts?${question}`, { signal: AbortSignal.timeout(30_000) });
         await answer.arrayBuffer();
@@ -261,7 +267,16 @@ export class Soak {
     const child = spawn(process.execPath, [join(ROOT, "scripts", "serve.mjs"), "--port", port, "--state", this.folder], {
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, END_WITH_PARENT: "1", INGEST_TOKEN: TOKEN, READ_TOKEN: "", METRICS_TOKEN: "", LIMIT_PER_MINUTE: "0", VOTES_PER_MINUTE: "0", REGIONS: regions },
+      env: {
+        ...process.env,
+        END_WITH_PARENT: "1",
+        INGEST_TOKEN: TOKEN,
+        READ_TOKEN: "",
+        METRICS_TOKEN: "",
+        LIMIT_PER_MINUTE: "0",
+        VOTES_PER_MINUTE: "0",
+        REGIONS: regions,
+      },
     });
     this.#child = child;
     child.stderr.on("data", (data) => (this.#log = (this.#log + data).slice(-10_000)));

@@ -1,6 +1,21 @@
 /** The folder of a server's state: held by one process at a time, and copied as a whole. */
 import { createHash } from "node:crypto";
-import { accessSync, closeSync, constants, cpSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  cpSync,
+  createReadStream,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join, relative } from "node:path";
 import { filesBelow } from "./files.mjs";
 import { tryLock } from "./lock.mjs";

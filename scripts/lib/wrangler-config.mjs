@@ -12,7 +12,18 @@ const FILE = "wrangler.toml";
 /** git does not track it. */
 export const OWN_FILE = "hitparade.toml";
 /** What wrangler reads at the top of a file only, and what people add to its end. */
-const TOP_LEVEL = ["name", "main", "routes", "route", "account_id", "workers_dev", "preview_urls", "compatibility_date", "compatibility_flags", "logpush"];
+const TOP_LEVEL = [
+  "name",
+  "main",
+  "routes",
+  "route",
+  "account_id",
+  "workers_dev",
+  "preview_urls",
+  "compatibility_date",
+  "compatibility_flags",
+  "logpush",
+];
 
 /**
  * @typedef {object} WorkerConfig
@@ -57,7 +68,10 @@ export async function readWranglerConfig(own) {
   const over = existsSync(ownPath) ? await readToml(ownPath) : null;
   const toml = over ? merged(base, over) : base;
   if (!toml.compatibility_date || !toml.durable_objects?.bindings || !toml.assets?.directory) {
-    throw new Advice(`${join(folder, FILE)} lacks compatibility_date, or the bindings of durable_objects, or the directory of assets.`, "`npx hitparade init my-charts` makes one that has all of them.");
+    throw new Advice(
+      `${join(folder, FILE)} lacks compatibility_date, or the bindings of durable_objects, or the directory of assets.`,
+      "`npx hitparade init my-charts` makes one that has all of them.",
+    );
   }
   const layers = [...(over ? [{ source: basename(ownPath), vars: textsOf(over.vars) }] : []), { source: FILE, vars: textsOf(base.vars) }];
   const vars = Object.assign({}, ...layers.toReversed().map((layer) => layer.vars));
@@ -107,7 +121,10 @@ function misplaced(toml, file) {
 
 /** @param {string} name @param {string} source @param {string[]} known */
 function oddName(name, source, known) {
-  if (SECRETS.includes(name)) return [`${source}: ${name} is a secret, and this file is uploaded for others to read. Put it into .dev.vars here, and on Cloudflare with \`npx wrangler secret put ${name}\`.`];
+  if (SECRETS.includes(name))
+    return [
+      `${source}: ${name} is a secret, and this file is uploaded for others to read. Put it into .dev.vars here, and on Cloudflare with \`npx wrangler secret put ${name}\`.`,
+    ];
   return known.includes(name) ? [] : [`${source}: there is no setting ${name}.`];
 }
 

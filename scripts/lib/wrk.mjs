@@ -26,11 +26,7 @@ export async function ensureWrk() {
     });
   }
   if (!findOnPath("wrk")) {
-    throw new Advice(
-      "The load generator wrk is not installed.",
-      "Debian and Ubuntu: apt-get install wrk",
-      "macOS: brew install wrk",
-    );
+    throw new Advice("The load generator wrk is not installed.", "Debian and Ubuntu: apt-get install wrk", "macOS: brew install wrk");
   }
 }
 

@@ -99,7 +99,12 @@ const TOO_MANY = JSON.stringify({
   detail: "too many large answers are under way; try again",
   code: "overloaded",
 });
-const TOO_MANY_HEADERS = { "content-type": "application/problem+json", "cache-control": "no-store", "retry-after": "1", "access-control-allow-origin": "*" };
+const TOO_MANY_HEADERS = {
+  "content-type": "application/problem+json",
+  "cache-control": "no-store",
+  "retry-after": "1",
+  "access-control-allow-origin": "*",
+};
 
 /** @param {Uint8Array} text @param {bigint | undefined} asker @returns {boolean} whether one more may hold it */
 function makeRoom(text, asker) {
@@ -138,7 +143,9 @@ function ofLargest(text, asker) {
     if (reader !== asker && bytes > most_bytes) [most, most_bytes] = [reader, bytes];
   }
   if (most === undefined) return undefined;
-  return [...underWay].filter(({ reader }) => reader === most).reduce((largest, answer) => (answer.bytes > largest.bytes ? answer : largest));
+  return [...underWay]
+    .filter(({ reader }) => reader === most)
+    .reduce((largest, answer) => (answer.bytes > largest.bytes ? answer : largest));
 }
 
 /** The oldest of those that take long. */

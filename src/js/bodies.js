@@ -339,7 +339,7 @@ async function drain(body) {
   const { reader } = body;
   if (reader === null || !body.room.take(body, DRAIN_BUFFER_BYTES)) return;
   let buffer = new ArrayBuffer(DRAIN_BUFFER_BYTES);
-  for (let read_bytes = 0; read_bytes < DRAIN_BYTES; ) {
+  for (let read_bytes = 0; read_bytes < DRAIN_BYTES;) {
     const { value, done } = await reader.readAtLeast(DRAIN_BUFFER_BYTES, new Uint8Array(buffer));
     if (done || body.isOver) return;
     buffer = value.buffer;

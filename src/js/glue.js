@@ -74,7 +74,11 @@ export function look(request, more) {
  * composed, without spaces around it.
  * @param {string} text
  */
-export const normalised = (text) => text.replace(/\p{Default_Ignorable_Code_Point}/gu, "").normalize("NFC").trim();
+export const normalised = (text) =>
+  text
+    .replace(/\p{Default_Ignorable_Code_Point}/gu, "")
+    .normalize("NFC")
+    .trim();
 
 /** Batches on their way to one object. There are as many lanes as the region table has shards. */
 class Lane {

@@ -59,7 +59,9 @@ export function goOn() {
 function endIfSpent() {
   if (has_ended || waiting.size > 0 || !isSpent() || Date.now() - spent_ms < SPENT_SPACING_MS) return;
   spent_ms = Date.now();
-  console.error(JSON.stringify({ level: "error", source: "worker", message: "no memory was left and nothing under way: the instance is made anew" }));
+  console.error(
+    JSON.stringify({ level: "error", source: "worker", message: "no memory was left and nothing under way: the instance is made anew" }),
+  );
   end();
 }
 

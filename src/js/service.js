@@ -9,14 +9,7 @@ import { DurableObject } from "cloudflare:workers";
 import { forgetAll } from "./bodies.js";
 import { AWAY } from "./health.js";
 import module from "bindgen/index_bg.wasm";
-import {
-  GlobalBoard as Board,
-  RegionShard as Shard,
-  __wbg_reset_state,
-  fetch as handle,
-  initSync,
-  memoryIsSpent,
-} from "bindgen/index.js";
+import { GlobalBoard as Board, RegionShard as Shard, __wbg_reset_state, fetch as handle, initSync, memoryIsSpent } from "bindgen/index.js";
 import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.js";
 
 /** @import { Env } from "./contract.d.ts" */
@@ -39,7 +32,12 @@ function interrupted(request) {
   const isNamed = request.method !== "POST" || request.headers.has("idempotency-key") || SAFE_TO_REPEAT.test(new URL(request.url).pathname);
   const [status, title, code, detail] = isNamed
     ? [503, "Service Unavailable", "unavailable", "the service was interrupted by an error of its own; send the request again"]
-    : [504, "Gateway Timeout", "outcome_unknown", "the service was interrupted: whether the batch was counted is not known; sent again without a name, it might count twice"];
+    : [
+        504,
+        "Gateway Timeout",
+        "outcome_unknown",
+        "the service was interrupted: whether the batch was counted is not known; sent again without a name, it might count twice",
+      ];
   const headers = { "content-type": "application/problem+json", "cache-control": "no-store", ...(isNamed && { "retry-after": "1" }) };
   return new Response(JSON.stringify({ type: "about:blank", title, status, detail, code }), { status, headers });
 }

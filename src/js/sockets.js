@@ -113,8 +113,7 @@ export function send(context, tag, text, heard_since_ms) {
 }
 
 /** When it sent its last ping, or was opened. @param {DurableObjectState} context @param {WebSocket} socket */
-const heardOf_ms = (context, socket) =>
-  context.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? socket.deserializeAttachment();
+const heardOf_ms = (context, socket) => context.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? socket.deserializeAttachment();
 
 /** @param {WebSocket} socket */
 const isOpen = ({ readyState }) => readyState === WebSocket.OPEN;

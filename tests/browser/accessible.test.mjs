@@ -6,7 +6,18 @@ import { after, before, test } from "node:test";
 import { Service, eventually } from "../runtime/harness.mjs";
 import { launchChromium } from "./chromium.mjs";
 
-const PAGES = ["/", "/?region=NA&timeframe=1h&sort=distinctive", "/?region=AF", "/?region=nowhere", "/?post=one", "/?post=never", "/widget.html", "/beacon.html", "/status", "/no/such/page"];
+const PAGES = [
+  "/",
+  "/?region=NA&timeframe=1h&sort=distinctive",
+  "/?region=AF",
+  "/?region=nowhere",
+  "/?post=one",
+  "/?post=never",
+  "/widget.html",
+  "/beacon.html",
+  "/status",
+  "/no/such/page",
+];
 
 let service;
 let browser;
@@ -32,7 +43,11 @@ for (const path of PAGES) {
         await page.goto(service.url + path, { waitUntil: "networkidle" });
         await page.evaluate(axe);
         const { violations, passes } = await page.evaluate(() => window.axe.run());
-        assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes[0].html]), [], `${colorScheme}, ${width} wide`);
+        assert.deepEqual(
+          violations.map(({ id, nodes }) => [id, nodes[0].html]),
+          [],
+          `${colorScheme}, ${width} wide`,
+        );
         assert.ok(passes.length > 12);
         await context.close();
       }

@@ -179,7 +179,10 @@ for (const attributes of ["", "data-persist"]) {
     const one = await open(attributes);
     const two = await open(attributes, one.context());
     await one.context().setOffline(true);
-    for (const page of [one, two]) await page.evaluate(() => { for (let i = 0; i < 120; i += 1) hitparade.play("tabs"); });
+    for (const page of [one, two])
+      await page.evaluate(() => {
+        for (let i = 0; i < 120; i += 1) hitparade.play("tabs");
+      });
     await one.waitForTimeout(2500);
     service.faults.push({ countThenCut: true }, { status: 503, retryAfter: 1 });
     await one.context().setOffline(false);
@@ -267,8 +270,17 @@ test("a storage that is closed, a storage that is full", async () => {
     service.reset();
     const page = await open("", undefined, "/plain");
     await page.addInitScript((how) => {
-      if (how === "closed") Object.defineProperty(window, "sessionStorage", { get: () => { throw new DOMException("no", "SecurityError"); } });
-      else for (let size = 2 ** 22; size >= 1; size = Math.floor(size / 2)) try { sessionStorage[`fill${size}`] = "x".repeat(size); } catch {}
+      if (how === "closed")
+        Object.defineProperty(window, "sessionStorage", {
+          get: () => {
+            throw new DOMException("no", "SecurityError");
+          },
+        });
+      else
+        for (let size = 2 ** 22; size >= 1; size = Math.floor(size / 2))
+          try {
+            sessionStorage[`fill${size}`] = "x".repeat(size);
+          } catch {}
     }, trouble);
     await page.goto(page.address);
     service.faults.push({ status: 503, retryAfter: 1 });
@@ -301,7 +313,10 @@ test("prerendered pages and automated browsers count nothing", async () => {
 });
 
 test("Do Not Track and Global Privacy Control, when told to", async () => {
-  for (const [property, value] of [["doNotTrack", "1"], ["globalPrivacyControl", true]]) {
+  for (const [property, value] of [
+    ["doNotTrack", "1"],
+    ["globalPrivacyControl", true],
+  ]) {
     for (const attributes of ["data-dnt", ""]) {
       service.reset();
       const page = await open(attributes, undefined, "/plain");
@@ -370,7 +385,10 @@ test("under names of its own, which no block list knows", async () => {
       assert.deepEqual(await (await answered).json(), { accepted: 1, rejected: [], repeated: false });
     }
     assert.ok(paths.includes("/media/s.mjs"), `${paths}`);
-    assert.deepEqual(paths.filter((path) => /beacon|plays/.test(path)), []);
+    assert.deepEqual(
+      paths.filter((path) => /beacon|plays/.test(path)),
+      [],
+    );
     // The usual names stay; what is served under them sends to the new one.
     assert.match(await (await own.fetch("/beacon.js")).text(), /"\/media\/p"/);
     assert.equal((await own.request("POST", "/plays", { post_id: "own" })).status, 202);
@@ -385,7 +403,7 @@ test("the chart says the same as all the answers before", async () => {
     const { top_posts: posts } = await service.upstream.get("/top-posts?timeframe=all&k=1000");
     return Object.fromEntries(posts.map((post) => [post.post_id, post.view_count]));
   };
-  for (const end = Date.now() + CHART_TIMEOUT_MS; Date.now() < end; ) {
+  for (const end = Date.now() + CHART_TIMEOUT_MS; Date.now() < end;) {
     if (JSON.stringify(sorted(await chart())) === JSON.stringify(sorted(service.totals))) break;
     await new Promise((done) => setTimeout(done, 500));
   }
@@ -409,7 +427,7 @@ async function counted(expected, withinMs = RETRIES_MS) {
 const sorted = (counts) => Object.entries(counts).sort();
 
 async function until(holds, withinMs = RETRIES_MS) {
-  for (const end = Date.now() + withinMs; !holds(); ) {
+  for (const end = Date.now() + withinMs; !holds();) {
     if (Date.now() > end) throw new Error("did not happen in time");
     await new Promise((done) => setTimeout(done, 50));
   }
@@ -417,7 +435,11 @@ async function until(holds, withinMs = RETRIES_MS) {
 
 /** The real service, behind a proxy that does to one request after the other what `faults` says. */
 async function startService() {
-  const upstream = await Service.start({ TRUSTED_PROXIES: "127.0.0.1", CLIENT_ADDRESS_HEADER: "X-Forwarded-For", COUNTRY_HEADER: "X-Country" });
+  const upstream = await Service.start({
+    TRUSTED_PROXIES: "127.0.0.1",
+    CLIENT_ADDRESS_HEADER: "X-Forwarded-For",
+    COUNTRY_HEADER: "X-Country",
+  });
   const service = { upstream, faults: [], requests: [], totals: {}, country: "US" };
   let counts = {};
   service.counts = () => ({ ...counts });
@@ -472,10 +494,11 @@ async function startService() {
   await listen(0);
   const { port } = server.address();
   service.url = `http://127.0.0.1:${port}`;
-  service.away = () => new Promise((done) => {
-    server.close(done);
-    server.closeAllConnections();
-  });
+  service.away = () =>
+    new Promise((done) => {
+      server.close(done);
+      server.closeAllConnections();
+    });
   service.back = () => listen(port);
   service.stop = () => Promise.all([service.away(), upstream.dispose()]);
   return service;
@@ -487,9 +510,14 @@ async function startSite(serviceUrl, beacon = "/beacon.js") {
   const server = createServer((request, response) => {
     const { pathname, search } = new URL(request.url, "http://site");
     if (pathname === "/silence.wav") return response.setHeader("Content-Type", "audio/wav").end(silence);
-    response.setHeader("Content-Security-Policy", `default-src 'none'; script-src ${serviceUrl} 'self'; connect-src ${serviceUrl}; media-src 'self'`);
+    response.setHeader(
+      "Content-Security-Policy",
+      `default-src 'none'; script-src ${serviceUrl} 'self'; connect-src ${serviceUrl}; media-src 'self'`,
+    );
     if (pathname === "/module.js") {
-      return response.setHeader("Content-Type", "text/javascript").end(`import { play } from "${serviceUrl}${beacon.replace(".js", ".mjs")}"; play("module");`);
+      return response
+        .setHeader("Content-Type", "text/javascript")
+        .end(`import { play } from "${serviceUrl}${beacon.replace(".js", ".mjs")}"; play("module");`);
     }
     response.setHeader("Content-Type", "text/html");
     const script = `<script async src="${serviceUrl}${beacon}" ${decodeURIComponent(search.slice(1))}></script>`;
@@ -504,10 +532,11 @@ async function startSite(serviceUrl, beacon = "/beacon.js") {
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   return {
     url: `http://localhost:${server.address().port}`,
-    stop: () => new Promise((done) => {
-      server.close(done);
-      server.closeAllConnections();
-    }),
+    stop: () =>
+      new Promise((done) => {
+        server.close(done);
+        server.closeAllConnections();
+      }),
   };
 }
 

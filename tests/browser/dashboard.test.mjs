@@ -16,7 +16,7 @@ const LAYOUT_SHIFT = 0.05;
 /** Titles, authors and links that try to be more than text. */
 const HOSTILE = [
   { post_id: '<img src=x onerror="pwned=1">', content: "<script>pwned=1</script>", author: "<b>bold</b>" },
-  { post_id: 'quotes " and \' and `', content: '" autofocus onfocus="pwned=1', author: "' OR 1=1" },
+  { post_id: "quotes \" and ' and `", content: '" autofocus onfocus="pwned=1', author: "' OR 1=1" },
   { post_id: "rtl", content: "‮مرحبا بالعالم", author: "ليلى" },
   { post_id: "a/b?c=d&e#f", content: "{{constructor.constructor('pwned=1')()}}", author: "\u200f" },
 ];
@@ -31,10 +31,7 @@ before(async () => {
   service = await Service.start();
   browser = await launchChromium();
   await service.addRegions("Mars", "Moon", "Pluto", "Titan");
-  const catalog = [
-    { post_id: "one", content: "First song", author: "Somebody", url: "https://example.com/one" },
-    ...HOSTILE,
-  ];
+  const catalog = [{ post_id: "one", content: "First song", author: "Somebody", url: "https://example.com/one" }, ...HOSTILE];
   for (const { post_id, ...entry } of catalog) {
     assert.equal((await service.put(`/posts/${encodeURIComponent(post_id)}`, entry)).status, 200, post_id);
   }
@@ -44,7 +41,12 @@ before(async () => {
     { post_id: "many", region_id: "Pluto", count: 1_234_567 },
   ]);
   // A play takes its seconds to the charts: the tests start when all are there.
-  for (const [region, posts] of [["Mars", LEADERS.length], ["Moon", HOSTILE.length], ["Pluto", 1], ["global", LEADERS.length + HOSTILE.length + 1]]) {
+  for (const [region, posts] of [
+    ["Mars", LEADERS.length],
+    ["Moon", HOSTILE.length],
+    ["Pluto", 1],
+    ["global", LEADERS.length + HOSTILE.length + 1],
+  ]) {
     for (const timeframe of ["1h", "24h"]) {
       await eventually(async () => assert.equal((await service.topPosts({ region, timeframe })).top_posts.length, posts));
     }
@@ -148,7 +150,9 @@ test("a hostile catalog is text, everywhere", async () => {
   for (const path of ["/?region=Moon", ...HOSTILE.map(({ post_id }) => `/?region=Moon&post=${encodeURIComponent(post_id)}`)]) {
     const page = await open(path);
     await page.evaluate(() => (window.pwned = 0));
-    await eventually(async () => assert.ok((await text(page, "main")).includes(path.includes("post=") ? "Counted exactly" : HOSTILE[0].content)));
+    await eventually(async () =>
+      assert.ok((await text(page, "main")).includes(path.includes("post=") ? "Counted exactly" : HOSTILE[0].content)),
+    );
     assert.equal(await page.evaluate(() => window.pwned), 0, path);
     assert.equal(await page.locator("main :is(script, img, b, [onerror], [onfocus])").count(), 0, path);
     const schemes = await page.locator("main a[href]").evaluateAll((links) => [...new Set(links.map((link) => link.protocol))]);
@@ -209,7 +213,10 @@ test("a region that is deleted says so, and what was shown of it goes", async ()
   await service.send([{ post_id: "last", region_id: "Doomed" }]);
   const page = await open("/?region=Doomed");
   await shows(page, ["last"]);
-  assert.equal((await service.fetch("/regions/Doomed", { method: "DELETE", headers: { authorization: `Bearer ${ADMIN_TOKEN}` } })).status, 200);
+  assert.equal(
+    (await service.fetch("/regions/Doomed", { method: "DELETE", headers: { authorization: `Bearer ${ADMIN_TOKEN}` } })).status,
+    200,
+  );
   await eventually(async () => {
     assert.match(await text(page, "#panel"), /Doomed was deleted/);
     assert.ok(await page.getByTestId("chart").isHidden());
@@ -230,8 +237,17 @@ test("a chart that does not get newer says that it is stale", async () => {
 
 test("rows change places before the reader's eyes, unless motion is unwelcome, and nothing else moves", async () => {
   const entry = (post_id, place) => ({
-    rank: place + 1, previous_rank: null, post_id, author: place % 2 ? "Somebody" : null, content: null, url: null, image: null,
-    view_count: 100 - place, view_count_min: 90 - place, view_count_max: 100 - place, certain: place !== 2,
+    rank: place + 1,
+    previous_rank: null,
+    post_id,
+    author: place % 2 ? "Somebody" : null,
+    content: null,
+    url: null,
+    image: null,
+    view_count: 100 - place,
+    view_count_min: 90 - place,
+    view_count_max: 100 - place,
+    certain: place !== 2,
   });
   for (const reducedMotion of ["no-preference", "reduce"]) {
     for (const width of [390, 1280]) {
@@ -248,10 +264,13 @@ test("rows change places before the reader's eyes, unless motion is unwelcome, a
       });
       await page.goto(`${service.url}/?region=Mars&k=10`);
       await shows(page, order);
-      const places = () => page.evaluate(() => ["controls", "figures", "chart", "footnote", "aside"].map((id) => {
-        const { x, y, width: wide } = document.getElementById(id).getBoundingClientRect();
-        return [id, x, y, wide];
-      }));
+      const places = () =>
+        page.evaluate(() =>
+          ["controls", "figures", "chart", "footnote", "aside"].map((id) => {
+            const { x, y, width: wide } = document.getElementById(id).getBoundingClientRect();
+            return [id, x, y, wide];
+          }),
+        );
       const before = await places();
       order = ["d", "a", "c", "e"];
       await shows(page, order);
@@ -266,15 +285,30 @@ test("links of a scheme that runs are not followed, and uncertain ranks say so",
   const page = await (await browser.newContext()).newPage();
   const urls = ["javascript:pwned=1", "data:text/html,x", "vbscript:x", "//elsewhere.example", "https://example.com/fine"];
   const top_posts = urls.map((url, place) => ({
-    rank: place + 1, previous_rank: [2, 1, null, 4, 9][place], post_id: `p${place}`, author: null, content: null, url, image: url,
-    view_count: 100 - place, view_count_min: 90, view_count_max: 100, certain: place !== 4,
+    rank: place + 1,
+    previous_rank: [2, 1, null, 4, 9][place],
+    post_id: `p${place}`,
+    author: null,
+    content: null,
+    url,
+    image: url,
+    view_count: 100 - place,
+    view_count_min: 90,
+    view_count_max: 100,
+    certain: place !== 4,
   }));
   await changeCharts(page, (chart) => ({ ...chart, top_posts }));
   await page.goto(service.url);
   await shows(page, ["p0", "p1", "p2", "p3", "p4"]);
-  assert.deepEqual(await page.locator("main a.out[href]").evaluateAll((links) => links.map((link) => link.href)), ["https://example.com/fine"]);
+  assert.deepEqual(await page.locator("main a.out[href]").evaluateAll((links) => links.map((link) => link.href)), [
+    "https://example.com/fine",
+  ]);
   assert.deepEqual(await page.locator(`${ROWS} .move`).evaluateAll((moves) => moves.map((move) => move.ariaLabel)), [
-    "Up 1, was 2", "Down 1, was 1", "New", "Unchanged", "Up 4, was 9",
+    "Up 1, was 2",
+    "Down 1, was 1",
+    "New",
+    "Unchanged",
+    "Up 4, was 9",
   ]);
   assert.equal(await page.locator(".bounds:visible").count(), 1);
   assert.equal(await page.locator(".tip:visible").count(), 0);
@@ -359,10 +393,11 @@ test("asks for nothing while nobody looks", async () => {
   await page.goto(`${service.url}/?region=Mars`);
   await shows(page, LEADERS);
   await eventually(async () => assert.equal(sockets.size, 1));
-  const turn = (visibility) => page.evaluate((value) => {
-    Object.defineProperty(document, "visibilityState", { value, configurable: true });
-    document.dispatchEvent(new Event("visibilitychange"));
-  }, visibility);
+  const turn = (visibility) =>
+    page.evaluate((value) => {
+      Object.defineProperty(document, "visibilityState", { value, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, visibility);
   const asked = [];
   page.on("request", (request) => asked.push(request.url()));
   const fiveMinutes = () => page.clock.runFor(300_000);
@@ -436,7 +471,10 @@ test("the page of the widget gives two lines that work when copied", async () =>
   await page.getByLabel("Region").selectOption("Mars");
   await page.getByLabel("Length").selectOption("3");
   const lines = await text(page, "#code");
-  assert.equal(lines, `<script type="module" src="${service.url}/widget.js"></script>\n<top-posts region="Mars" timeframe="7d" k="3"><h2 slot="title">Most played this week</h2></top-posts>`);
+  assert.equal(
+    lines,
+    `<script type="module" src="${service.url}/widget.js"></script>\n<top-posts region="Mars" timeframe="7d" k="3"><h2 slot="title">Most played this week</h2></top-posts>`,
+  );
   await eventually(async () => assert.match(await page.locator("#preview ol").innerText(), /First song/));
 
   const site = await startSite(lines);
@@ -466,10 +504,14 @@ test("everything that the page of the widget offers is in its lines, and in what
     `<top-posts region="Mars" from="${from}" k="10" images counts="off" link="/songs/{id}?a&amp;b"><h2 slot="title">R&amp;B &lt;"now"></h2></top-posts>`,
   );
   assert.equal(await text(page, "#preview-title"), 'R&B <"now">');
-  await eventually(async () => assert.match(await page.locator("#preview ol").innerText(), /^1\s+First song\s+Somebody\s+2\s+two\s+3\s+three$/));
+  await eventually(async () =>
+    assert.match(await page.locator("#preview ol").innerText(), /^1\s+First song\s+Somebody\s+2\s+two\s+3\s+three$/),
+  );
   assert.equal(await page.locator("#preview .image").count(), 3);
   assert.deepEqual(await page.locator("#preview a").evaluateAll((links) => links.map((link) => link.href)), [
-    "https://example.com/one", `${service.url}/songs/two?a&b`, `${service.url}/songs/three?a&b`,
+    "https://example.com/one",
+    `${service.url}/songs/two?a&b`,
+    `${service.url}/songs/three?a&b`,
   ]);
   await page.getByLabel("Titles lead to").selectOption("off");
   await eventually(async () => assert.equal(await page.locator("#preview a").count(), 0));
@@ -479,10 +521,21 @@ test("pictures of a site in the making are taken on the machine that it is made 
   const picture = await startSite('<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>', undefined, "image/svg+xml");
   const image = `${picture.url}cover.svg`;
   try {
-    for (const [address, status] of [[image, 200], ["http://example.com/cover.svg", 400]]) {
+    for (const [address, status] of [
+      [image, 200],
+      ["http://example.com/cover.svg", 400],
+    ]) {
       assert.equal((await service.put("/posts/two", { image: address })).status, status, address);
     }
-    const loaded = (page, selector) => eventually(async () => assert.ok(await page.locator(selector).first().evaluate((shown) => shown.complete && shown.naturalWidth > 0)));
+    const loaded = (page, selector) =>
+      eventually(async () =>
+        assert.ok(
+          await page
+            .locator(selector)
+            .first()
+            .evaluate((shown) => shown.complete && shown.naturalWidth > 0),
+        ),
+      );
     const page = await open("/?region=Mars");
     await loaded(page, ".cover img");
     const widget = await open("/widget.html");

@@ -17,9 +17,19 @@ before(async () => {
   browser = await launchChromium();
   [usual, own] = await Promise.all([
     Service.start({ METRICS_TOKEN, VOTES_PER_MINUTE: "3" }),
-    Service.start({ PAGE_TITLE: "Rock & <Roll>", PAGE_ACCENT: "#0a5bd8 #99ccff", PAGE_REGION: "EU", PAGE_TIMEFRAME: "7d", PAGE_FIGURES: "plays", PAGE_REGIONS: "false" }),
+    Service.start({
+      PAGE_TITLE: "Rock & <Roll>",
+      PAGE_ACCENT: "#0a5bd8 #99ccff",
+      PAGE_REGION: "EU",
+      PAGE_TIMEFRAME: "7d",
+      PAGE_FIGURES: "plays",
+      PAGE_REGIONS: "false",
+    }),
   ]);
-  await own.send([{ post_id: "song", region_id: "EU", count: 3 }, { post_id: "other", region_id: "NA", count: 9 }]);
+  await own.send([
+    { post_id: "song", region_id: "EU", count: 3 },
+    { post_id: "other", region_id: "NA", count: 9 },
+  ]);
   await eventually(async () => assert.equal((await own.topPosts({ timeframe: "7d" })).total_views, 12));
 });
 after(async () => {
@@ -43,7 +53,11 @@ async function open(service, path, options) {
 describe("a dashboard of one's own, from settings alone", () => {
   test("has its title, first view and figures, and no word of regions", async () => {
     const page = await open(own, "/");
-    await eventually(async () => assert.deepEqual(await page.locator('[data-testid="chart"] li').evaluateAll((rows) => rows.map((row) => row.dataset.postId)), ["song"]));
+    await eventually(async () =>
+      assert.deepEqual(await page.locator('[data-testid="chart"] li').evaluateAll((rows) => rows.map((row) => row.dataset.postId)), [
+        "song",
+      ]),
+    );
     assert.equal(await page.title(), "Top 10 \u00b7 Rock & <Roll>");
     assert.equal((await page.locator(".brand").innerText()).trim(), "Rock & <Roll>");
     assert.equal(await page.locator("h1").innerText(), "Top 10");
@@ -58,7 +72,10 @@ describe("a dashboard of one's own, from settings alone", () => {
   });
 
   test("has its colour on light paper and on dark", async () => {
-    for (const [colorScheme, accent] of [["light", "#0a5bd8"], ["dark", "#99ccff"]]) {
+    for (const [colorScheme, accent] of [
+      ["light", "#0a5bd8"],
+      ["dark", "#99ccff"],
+    ]) {
       const page = await open(own, "/widget.html", { colorScheme });
       assert.equal(await page.evaluate(() => getComputedStyle(document.documentElement).getPropertyValue("--accent").trim()), accent);
       assert.match(await page.title(), /Rock & <Roll>$/);
@@ -133,8 +150,14 @@ describe("/status", () => {
 
   test("says what is wrong, and what helps", async () => {
     const page = await (await browser.newContext()).newPage();
-    await page.route("**/healthz", (route) => route.fulfill({ status: 503, json: { status: 503, detail: "a shard of NA cannot store plays" } }));
-    await page.route("**/metrics", (route) => route.fulfill({ body: 'hitparade_global_up 1\nhitparade_push_age_seconds{region="NA",shard="0"} 300\nhitparade_global_gaps_total 0\n' }));
+    await page.route("**/healthz", (route) =>
+      route.fulfill({ status: 503, json: { status: 503, detail: "a shard of NA cannot store plays" } }),
+    );
+    await page.route("**/metrics", (route) =>
+      route.fulfill({
+        body: 'hitparade_global_up 1\nhitparade_push_age_seconds{region="NA",shard="0"} 300\nhitparade_global_gaps_total 0\n',
+      }),
+    );
     await page.goto(`${usual.url}/status`);
     await eventually(async () => assert.equal(await page.locator("#verdict").innerText(), "Something is wrong"));
     assert.match(await page.locator("#explain").innerText(), /plays taken, pushed/);

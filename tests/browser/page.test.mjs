@@ -21,11 +21,9 @@ after(async () => {
 
 /** Waits for a row in the first place. */
 const leads = (page, id) =>
-  page.waitForFunction(
-    ([rows, leader]) => document.querySelector(rows)?.getAttribute("data-post-id") === leader,
-    [ROWS, id],
-    { timeout: CHART_TIMEOUT_MS },
-  );
+  page.waitForFunction(([rows, leader]) => document.querySelector(rows)?.getAttribute("data-post-id") === leader, [ROWS, id], {
+    timeout: CHART_TIMEOUT_MS,
+  });
 
 test("the chart changes when plays arrive", { timeout: 120_000 }, async () => {
   assert.equal((await service.put("/posts/quiet", { content: "A quiet song", author: "Somebody" })).status, 200);

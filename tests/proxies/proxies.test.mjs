@@ -23,8 +23,27 @@ const FIRST_PORT = 18_950;
 
 /** Countries with many addresses, and the regions that are theirs. */
 const REGION_OF = {
-  US: "NA", CA: "NA", MX: "NA", BR: "SA", AR: "SA", ZA: "AF", EG: "AF", MA: "AF", CN: "AS", JP: "AS", KR: "AS", IN: "AS",
-  GB: "EU", FR: "EU", IT: "EU", NL: "EU", ES: "EU", RU: "EU", DE: "DE", AU: "OC", NZ: "OC",
+  US: "NA",
+  CA: "NA",
+  MX: "NA",
+  BR: "SA",
+  AR: "SA",
+  ZA: "AF",
+  EG: "AF",
+  MA: "AF",
+  CN: "AS",
+  JP: "AS",
+  KR: "AS",
+  IN: "AS",
+  GB: "EU",
+  FR: "EU",
+  IT: "EU",
+  NL: "EU",
+  ES: "EU",
+  RU: "EU",
+  DE: "DE",
+  AU: "OC",
+  NZ: "OC",
 };
 const REGIONS = JSON.stringify([
   ...["NA", "SA", "EU", "AF", "AS", "OC"].map((id) => ({ id, continents: [id] })),
@@ -68,7 +87,10 @@ const PROXIES = {
     visitors: visitorsOfTheWorld,
     announces: true,
     start(folder, port, service) {
-      const site = withPorts("nginx.conf", service, ["listen 80;", `listen 127.0.0.1:${port} proxy_protocol;\n  set_real_ip_from 127.0.0.1;\n  real_ip_header proxy_protocol;`]);
+      const site = withPorts("nginx.conf", service, [
+        "listen 80;",
+        `listen 127.0.0.1:${port} proxy_protocol;\n  set_real_ip_from 127.0.0.1;\n  real_ip_header proxy_protocol;`,
+      ]);
       writeFileSync(join(folder, "site.conf"), site);
       const main = `user root root;\nload_module modules/ngx_http_geoip_module.so;\ndaemon off;\npid ${folder}/pid;\nerror_log stderr;\nevents { }\nhttp {\n  access_log off;\n  client_body_temp_path ${folder}/body;\n  proxy_temp_path ${folder}/proxy;\n  include site.conf;\n}\n`;
       writeFileSync(join(folder, "nginx.conf"), main);
@@ -81,7 +103,9 @@ const PROXIES = {
     start(folder, port, service) {
       const site = withPorts("Caddyfile", service, [":80 {", `http://:${port} {\n\tbind 127.0.0.1`]);
       writeFileSync(join(folder, "Caddyfile"), `{\n\tadmin off\n\tauto_https off\n}\n${site}`);
-      const ranges = Object.keys(REGION_OF).map((country, range) => `@${country} remote_ip 127.${10 + range}.0.0/16\nrequest_header @${country} X-Country ${country}\n`);
+      const ranges = Object.keys(REGION_OF).map(
+        (country, range) => `@${country} remote_ip 127.${10 + range}.0.0/16\nrequest_header @${country} X-Country ${country}\n`,
+      );
       writeFileSync(join(folder, "countries.caddy"), ranges.join(""));
       return ["/usr/bin/caddy", "run", "--config", join(folder, "Caddyfile"), "--adapter", "caddyfile"];
     },
@@ -93,7 +117,12 @@ const PROXIES = {
       const map = join(folder, "countries.map");
       const known = visitors.filter(({ country }) => country !== null);
       writeFileSync(map, known.map(({ address, country }) => `${address}/32 ${country}\n`).join(""));
-      const config = withPorts("haproxy.cfg", service, ["bind :80", `bind 127.0.0.1:${port} accept-proxy`], ["/etc/haproxy/countries.map", map]);
+      const config = withPorts(
+        "haproxy.cfg",
+        service,
+        ["bind :80", `bind 127.0.0.1:${port} accept-proxy`],
+        ["/etc/haproxy/countries.map", map],
+      );
       writeFileSync(join(folder, "haproxy.cfg"), config);
       return ["/usr/sbin/haproxy", "-db", "-f", join(folder, "haproxy.cfg")];
     },
@@ -132,7 +161,11 @@ for (const [name, proxy] of Object.entries(PROXIES)) {
       });
       port = await freePortFrom(FIRST_PORT);
       const [program, ...args] = proxy.start(folder, port, service.url.slice("http://".length), visitors);
-      child = spawn(program, args, { cwd: folder, stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env.PATH, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder } });
+      child = spawn(program, args, {
+        cwd: folder,
+        stdio: ["ignore", "pipe", "pipe"],
+        env: { PATH: process.env.PATH, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder },
+      });
       for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => (said += data));
       await eventually(async () => assert.equal((await ask(visitors[0], "GET", "/healthz")).status, 200), 20_000).catch((error) => {
         throw new Error(`${name} does not answer: ${error.message}\n${said}`);
@@ -151,15 +184,21 @@ for (const [name, proxy] of Object.entries(PROXIES)) {
     function ask({ address }, method, path, headers = {}, body) {
       const connection = () => {
         const socket = connect({ port, host: "127.0.0.1", localAddress: proxy.announces ? "127.0.0.1" : address });
-        if (proxy.announces) socket.write(`PROXY ${address.includes(":") ? "TCP6" : "TCP4"} ${address} ${address.includes(":") ? "::1" : "127.0.0.1"} 40000 80\r\n`);
+        if (proxy.announces)
+          socket.write(
+            `PROXY ${address.includes(":") ? "TCP6" : "TCP4"} ${address} ${address.includes(":") ? "::1" : "127.0.0.1"} 40000 80\r\n`,
+          );
         return socket;
       };
       return new Promise((done, fail) => {
-        const asked = request({ createConnection: connection, host: "127.0.0.1", port, method, path, headers, timeout: 30_000 }, (answer) => {
-          let text = "";
-          answer.setEncoding("utf8").on("data", (data) => (text += data));
-          answer.on("end", () => done({ status: answer.statusCode, text }));
-        });
+        const asked = request(
+          { createConnection: connection, host: "127.0.0.1", port, method, path, headers, timeout: 30_000 },
+          (answer) => {
+            let text = "";
+            answer.setEncoding("utf8").on("data", (data) => (text += data));
+            answer.on("end", () => done({ status: answer.statusCode, text }));
+          },
+        );
         asked.on("error", fail).on("timeout", () => asked.destroy(new Error("no answer")));
         asked.on("upgrade", (answer, socket, head) => {
           const end = (data) => {
@@ -174,7 +213,8 @@ for (const [name, proxy] of Object.entries(PROXIES)) {
       });
     }
 
-    const play = (visitor, post_id, forged = {}) => ask(visitor, "POST", "/plays", { "content-type": "text/plain", ...forged }, [{ post_id }]);
+    const play = (visitor, post_id, forged = {}) =>
+      ask(visitor, "POST", "/plays", { "content-type": "text/plain", ...forged }, [{ post_id }]);
 
     test("a thousand visitors count where they are, each for itself, whatever they claim to be", async () => {
       const model = new Model();
@@ -185,7 +225,14 @@ for (const [name, proxy] of Object.entries(PROXIES)) {
           for (const [index, visitor] of left) {
             // Some claim nothing; others to be elsewhere and somebody else, in whatever header.
             const claimed = ["198.51.100.7", "127.0.0.1", "not an address", "198.51.100.7, 127.0.0.1"][index % 4];
-            const forged = { "x-forwarded-for": claimed, "x-country": "FR", "x-real-ip": claimed, "cf-connecting-ip": claimed, "cf-ipcountry": "FR", forwarded: `for=${claimed}` };
+            const forged = {
+              "x-forwarded-for": claimed,
+              "x-country": "FR",
+              "x-real-ip": claimed,
+              "cf-connecting-ip": claimed,
+              "cf-ipcountry": "FR",
+              forwarded: `for=${claimed}`,
+            };
             for (let time = 0; time < VOTES; time++) {
               const { status, text } = await play(visitor, "hit", index % 5 === 0 ? {} : forged);
               statuses.set(status === 202 ? status : text, (statuses.get(status) ?? 0) + 1);
@@ -202,14 +249,25 @@ for (const [name, proxy] of Object.entries(PROXIES)) {
       for (const visitor of visitors.slice(0, 3)) {
         const codes = [];
         for (let time = 0; time < VOTES + 3; time++) {
-          codes.push((await play(visitor, "stuffed", { "x-forwarded-for": time % 2 ? `198.51.100.${time}` : [`198.51.100.${time}`, `192.0.2.${time}`] })).status);
+          codes.push(
+            (
+              await play(visitor, "stuffed", {
+                "x-forwarded-for": time % 2 ? `198.51.100.${time}` : [`198.51.100.${time}`, `192.0.2.${time}`],
+              })
+            ).status,
+          );
         }
         assert.deepEqual(codes, [202, 202, 400, 400, 400]);
       }
     });
 
     test("a chart comes over a socket, too", async () => {
-      const headers = { connection: "upgrade", upgrade: "websocket", "sec-websocket-version": "13", "sec-websocket-key": Buffer.alloc(16).toString("base64") };
+      const headers = {
+        connection: "upgrade",
+        upgrade: "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": Buffer.alloc(16).toString("base64"),
+      };
       const { status, text } = await ask(visitors[5], "GET", "/live", headers);
       assert.equal(status, 101);
       assert.match(text, /"top_posts"/);

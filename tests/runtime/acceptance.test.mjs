@@ -34,43 +34,49 @@ const { flights, whole } = readData();
 
 describe(`${flights.length} departures`, () => {
   test("by destination", { timeout: 600_000 }, async (t) => {
-    await withPlays((flight) => flight.dest, async (service, truth) => {
-      for (const scope of ["global", ...REGIONS]) {
-        const chart = await service.topPosts({ region: scope, timeframe: TIMEFRAME, k: 1000 });
-        assertBounds(chart, truth.get(scope));
-        const listed = chart.top_posts.map(({ post_id, view_count }) => `${post_id} ${view_count}`);
-        if (whole) {
-          const published = PUBLISHED[scope].split(", ");
-          assert.deepEqual(listed.slice(0, published.length), published, `the published answer for ${scope}`);
+    await withPlays(
+      (flight) => flight.dest,
+      async (service, truth) => {
+        for (const scope of ["global", ...REGIONS]) {
+          const chart = await service.topPosts({ region: scope, timeframe: TIMEFRAME, k: 1000 });
+          assertBounds(chart, truth.get(scope));
+          const listed = chart.top_posts.map(({ post_id, view_count }) => `${post_id} ${view_count}`);
+          if (whole) {
+            const published = PUBLISHED[scope].split(", ");
+            assert.deepEqual(listed.slice(0, published.length), published, `the published answer for ${scope}`);
+          }
+          // 105 destinations: counted exactly, down to the last one.
+          assert.deepEqual(
+            listed,
+            truth.get(scope).map(([id, count]) => `${id} ${count}`),
+          );
+          t.diagnostic(`${scope}: ${listed.slice(0, 5).join(", ")}, …`);
         }
-        // 105 destinations: counted exactly, down to the last one.
-        assert.deepEqual(
-          listed,
-          truth.get(scope).map(([id, count]) => `${id} ${count}`),
-        );
-        t.diagnostic(`${scope}: ${listed.slice(0, 5).join(", ")}, …`);
-      }
-    });
+      },
+    );
   });
 
   test("by aircraft", { timeout: 900_000 }, async (t) => {
-    await withPlays((flight) => flight.tailnum, async (service, truth) => {
-      for (const scope of ["global", ...REGIONS]) {
-        const counts = truth.get(scope);
-        const chart = await service.topPosts({ region: scope, timeframe: TIMEFRAME, k: 1000 });
-        assertBounds(chart, counts);
-        const top = chart.top_posts.slice(0, 10).map(({ post_id }) => post_id);
-        assertTop(top, counts, scope);
-        t.diagnostic(`${scope}: ${chart.top_posts.slice(0, 5).map(({ post_id, view_count }) => `${post_id} ${view_count}`)}, …`);
-      }
-      const counts = truth.get("global");
-      const chart = await service.topPosts({ timeframe: TIMEFRAME, k: 1000 });
-      const { asked, widest } = await assertUnlistedPosts(service, counts, chart);
-      t.diagnostic(
-        `${counts.length} aircraft within their bounds, ${chart.top_posts.length} of them listed; ` +
-          `${asked} others asked for one by one, their bounds at most ${widest} apart`,
-      );
-    });
+    await withPlays(
+      (flight) => flight.tailnum,
+      async (service, truth) => {
+        for (const scope of ["global", ...REGIONS]) {
+          const counts = truth.get(scope);
+          const chart = await service.topPosts({ region: scope, timeframe: TIMEFRAME, k: 1000 });
+          assertBounds(chart, counts);
+          const top = chart.top_posts.slice(0, 10).map(({ post_id }) => post_id);
+          assertTop(top, counts, scope);
+          t.diagnostic(`${scope}: ${chart.top_posts.slice(0, 5).map(({ post_id, view_count }) => `${post_id} ${view_count}`)}, …`);
+        }
+        const counts = truth.get("global");
+        const chart = await service.topPosts({ timeframe: TIMEFRAME, k: 1000 });
+        const { asked, widest } = await assertUnlistedPosts(service, counts, chart);
+        t.diagnostic(
+          `${counts.length} aircraft within their bounds, ${chart.top_posts.length} of them listed; ` +
+            `${asked} others asked for one by one, their bounds at most ${widest} apart`,
+        );
+      },
+    );
   });
 });
 

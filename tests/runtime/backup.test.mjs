@@ -9,14 +9,16 @@ import { ROOT } from "../../scripts/lib/paths.mjs";
 import { Model, Service } from "./harness.mjs";
 
 /** @returns {{status: number, stderr: string}} */
-const command = (name, ...words) =>
-  spawnSync(process.execPath, [join(ROOT, "scripts", `${name}.mjs`), ...words], { encoding: "utf8" });
+const command = (name, ...words) => spawnSync(process.execPath, [join(ROOT, "scripts", `${name}.mjs`), ...words], { encoding: "utf8" });
 
 describe("a backup", { timeout: 240_000 }, () => {
   let service;
   let folder;
   const model = new Model();
-  const kept = [{ post_id: "kept", region_id: "EU" }, { post_id: "also kept", region_id: "NA", timestamp: Date.now() - 9e8 }];
+  const kept = [
+    { post_id: "kept", region_id: "EU" },
+    { post_id: "also kept", region_id: "NA", timestamp: Date.now() - 9e8 },
+  ];
   const paths = {};
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), "hitparade-backup-"));

@@ -38,12 +38,18 @@ class Sender {
   }
 }
 
-const announced = (length, sent) => `POST /plays HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: ${length}\r\n\r\n${" ".repeat(sent)}`;
-const inPieces = (sent) => `POST /plays HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n${sent.toString(16)}\r\n${" ".repeat(sent)}\r\n`;
+const announced = (length, sent) =>
+  `POST /plays HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: ${length}\r\n\r\n${" ".repeat(sent)}`;
+const inPieces = (sent) =>
+  `POST /plays HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n${sent.toString(16)}\r\n${" ".repeat(sent)}\r\n`;
 
 /** A play of somebody else, complete: its status. @param {(body: string) => string} form */
 async function play(service, address, form = (body) => `content-length: ${body.length}\r\n\r\n${body}`) {
-  const sender = new Sender(service, address, `POST /plays HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/plain\r\n${form('{"post_id":"a"}')}`);
+  const sender = new Sender(
+    service,
+    address,
+    `POST /plays HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/plain\r\n${form('{"post_id":"a"}')}`,
+  );
   await Promise.race([sender.closed, sleep(10_000)]);
   sender.socket.destroy();
   return sender.status;
@@ -124,7 +130,9 @@ describe("bodies that come slowly", () => {
   ]) {
     test(`${what}, of one address, are refused beyond what there is room for, and others go on`, { timeout: 60_000 }, async () => {
       send(100, "127.0.0.20", bytes);
-      const neighbours = await Promise.all(Array.from({ length: 30 }, (_, index) => play(service, "127.0.0.21", index % 2 ? chunked : undefined)));
+      const neighbours = await Promise.all(
+        Array.from({ length: 30 }, (_, index) => play(service, "127.0.0.21", index % 2 ? chunked : undefined)),
+      );
       assert.deepEqual(new Set(neighbours), new Set([202]));
       await eventually(() => {
         const waiting = statuses().get(0) ?? 0;
@@ -146,7 +154,9 @@ describe("bodies that come slowly", () => {
     // Each holds what one holds that has just begun: no one holds more than another.
     send(1_000, (index) => `127.0.2.${1 + (index % 250)}`, announced(1_000, 1));
     await sleep(SLOW_MS);
-    const neighbours = await Promise.all(Array.from({ length: 30 }, (_, index) => play(service, `127.0.3.${1 + index}`, index % 2 ? chunked : undefined)));
+    const neighbours = await Promise.all(
+      Array.from({ length: 30 }, (_, index) => play(service, `127.0.3.${1 + index}`, index % 2 ? chunked : undefined)),
+    );
     assert.deepEqual(new Set(neighbours), new Set([202]));
     assert.ok((statuses().get(0) ?? 0) > 500, "they are under way");
     await endAll();
@@ -162,7 +172,11 @@ describe("bodies that come slowly", () => {
 
   test("make no way for an address that holds more", { timeout: 60_000 }, async () => {
     const text = JSON.stringify({ post_id: "a", pad: "x".repeat(16_000) });
-    const honest = new Sender(service, "127.0.0.30", `POST /plays HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${text.length}\r\n\r\n${text.slice(0, -10)}`);
+    const honest = new Sender(
+      service,
+      "127.0.0.30",
+      `POST /plays HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: ${text.length}\r\n\r\n${text.slice(0, -10)}`,
+    );
     await sleep(SLOW_MS);
     send(20, "127.0.0.31", announced(MIB - 10, MIB - 20));
     await eventually(() => assert.ok((statuses().get(429) ?? 0) >= 14, "the room is full"));
@@ -185,7 +199,12 @@ describe("bodies of senders with a token", () => {
 
   const plays = Array.from({ length: 7_000 }, (_, index) => ({ post_id: `post ${index % 100}`, region_id: "EU", pad: "x".repeat(500) }));
   const batch = JSON.stringify(plays);
-  const begin = (token, path, length) => new Sender(service, "127.0.0.40", `POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n `);
+  const begin = (token, path, length) =>
+    new Sender(
+      service,
+      "127.0.0.40",
+      `POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n `,
+    );
   const sendBatch = async (name) => {
     const headers = { authorization: `Bearer ${INGEST_TOKEN}`, "content-type": "application/json", "idempotency-key": name };
     const answer = await service.fetch("/plays", { method: "POST", headers, body: batch });
@@ -203,7 +222,10 @@ describe("bodies of senders with a token", () => {
     await sleep(500);
     const waiting = Array.from({ length: 32 }, () => begin(INGEST_TOKEN, "/plays", 4 * MIB - 10));
     await sleep(500);
-    assert.ok([importing, ...waiting].every(({ status }) => status === 0), "they wait");
+    assert.ok(
+      [importing, ...waiting].every(({ status }) => status === 0),
+      "they wait",
+    );
     const one_more = begin(INGEST_TOKEN, "/plays", 4 * MIB - 10);
     await eventually(() => assert.equal(one_more.status, 503));
     assert.match(one_more.answer, /^retry-after: 1\r$/im);
@@ -254,7 +276,9 @@ describe("answers of the largest kind", () => {
   /** Of one address, which takes nothing of them: behind each other, as the first ones fit into what the system keeps for a socket. */
   const fill = async () => {
     const asked = (k) => `GET /top-posts?k=${k} HTTP/1.1\r\nhost: x\r\n\r\n`;
-    const readers = [900, 850, 600, 300].map((k) => new Sender(service, "127.0.8.1", Array.from({ length: 12 }, (_, more) => asked(k + more)).join("")));
+    const readers = [900, 850, 600, 300].map(
+      (k) => new Sender(service, "127.0.8.1", Array.from({ length: 12 }, (_, more) => asked(k + more)).join("")),
+    );
     for (const { socket } of readers) socket.pause();
     await sleep(500);
     return () => readers.forEach(({ socket }) => socket.destroy());
@@ -264,7 +288,10 @@ describe("answers of the largest kind", () => {
     for (let round = 0; round < 3; round++) {
       const readers = [get("127.0.9.1", "/top-posts?k=1000"), get("127.0.9.2", "/top-posts?k=999")];
       await Promise.all(readers.map(({ closed }) => closed));
-      assert.deepEqual(readers.map(({ status }) => status), [200, 200]);
+      assert.deepEqual(
+        readers.map(({ status }) => status),
+        [200, 200],
+      );
       for (const { answer } of readers) assert.ok(JSON.parse(answer.split("\r\n\r\n")[1]).top_posts.length >= 999);
     }
   });
@@ -279,7 +306,10 @@ describe("answers of the largest kind", () => {
   });
 
   test("do not keep a sender from the answer that its plays were counted", { timeout: 60_000 }, async () => {
-    const plays = [{ post_id: "counted once", region_id: "NA" }, ...Array.from({ length: 9_990 }, () => ({ post_id: "x", region_id: "NA", count: 0 }))];
+    const plays = [
+      { post_id: "counted once", region_id: "NA" },
+      ...Array.from({ length: 9_990 }, () => ({ post_id: "x", region_id: "NA", count: 0 })),
+    ];
     const headers = { authorization: `Bearer ${INGEST_TOKEN}`, "content-type": "application/json" };
     const end = await fill();
     const answer = await service.fetch("/plays", { method: "POST", headers, body: JSON.stringify(plays) });
@@ -315,7 +345,10 @@ describe("answers that are read slowly", () => {
   before(async () => {
     service = await Service.start();
     const ids = Array.from({ length: 1_000 }, (_, index) => `post ${index}`);
-    const stored = await service.put("/posts", ids.map((post_id) => ({ post_id, content: "x".repeat(1_000) })));
+    const stored = await service.put(
+      "/posts",
+      ids.map((post_id) => ({ post_id, content: "x".repeat(1_000) })),
+    );
     assert.equal(stored.status, 200);
     await service.send(ids.map((post_id) => ({ post_id, region_id: "NA" })));
     await eventually(async () => {
@@ -367,6 +400,9 @@ describe("answers that are read slowly", () => {
 /** Of workerd. @param {Service} service */
 function residentBytes({ state }) {
   const { stdout } = spawnSync("pgrep", ["-f", `serve ${state}`], { encoding: "utf8" });
-  const sizes = stdout.split("\n").filter(Boolean).map((pid) => Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0));
+  const sizes = stdout
+    .split("\n")
+    .filter(Boolean)
+    .map((pid) => Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0));
   return Math.max(...sizes) * 1024;
 }

@@ -303,12 +303,7 @@ describe("POST /plays refuses whole", SIDE_BY_SIDE, () => {
     "a client without seq": [envelope({ seq: undefined }), {}, 400],
     "a key of 257 bytes": [{ post_id: "refused" }, { "idempotency-key": "x".repeat(257) }, 400],
     "a batch first sent 16 minutes ago": [envelope({ sent: ago(16 * 60_000), now: ago(0) }), {}, 400, "too_old_to_repeat"],
-    "the same by a clock that is ahead": [
-      envelope({ sent: ago(-DAY_MS + 16 * 60_000), now: ago(-DAY_MS) }),
-      {},
-      400,
-      "too_old_to_repeat",
-    ],
+    "the same by a clock that is ahead": [envelope({ sent: ago(-DAY_MS + 16 * 60_000), now: ago(-DAY_MS) }), {}, 400, "too_old_to_repeat"],
     "several regions without a key": [
       [
         { post_id: "refused", region_id: "one" },
@@ -374,7 +369,9 @@ describe("POST /plays refuses whole", SIDE_BY_SIDE, () => {
   });
 
   test("a form, and shows the header to add", async () => {
-    const answer = await service.request("POST", "/plays", '{"post_id":"refused"}', { "content-type": "application/x-www-form-urlencoded" });
+    const answer = await service.request("POST", "/plays", '{"post_id":"refused"}', {
+      "content-type": "application/x-www-form-urlencoded",
+    });
     const { detail } = await assertProblem(answer, 415);
     assert.match(detail, /-H 'Content-Type: application\/json'/);
   });
@@ -449,9 +446,7 @@ describe("a repeat is counted once", SIDE_BY_SIDE, () => {
   test("when both arrive at once", async () => {
     const id = newPost();
     const headers = { "idempotency-key": randomKey() };
-    const answers = await Promise.all(
-      Array.from({ length: 8 }, () => service.request("POST", "/plays", { post_id: id }, headers)),
-    );
+    const answers = await Promise.all(Array.from({ length: 8 }, () => service.request("POST", "/plays", { post_id: id }, headers)));
     const bodies = await Promise.all(answers.map((answer) => answer.json()));
     assert.deepEqual(
       answers.map(({ status }) => status),
@@ -796,7 +791,10 @@ describe("the catalog", SIDE_BY_SIDE, () => {
       }
     };
     const steps = [
-      [{ author: "A", content: "text" }, { author: "A", content: "text", hidden: false }],
+      [
+        { author: "A", content: "text" },
+        { author: "A", content: "text", hidden: false },
+      ],
       ["", { author: "A", content: "text", hidden: true }],
       [{ content: "routine" }, { author: "A", content: "routine", hidden: true }],
       [{ hidden: false }, { author: "A", content: "routine", hidden: false }],
@@ -927,7 +925,11 @@ describe("every route", SIDE_BY_SIDE, () => {
     ["DELETE", "/posts/x", undefined],
     ["PUT", "/regions/x", { region_name: "X" }],
   ]) {
-    for (const [who, headers] of Object.entries({ nobody: {}, "the ingest token": TRUSTED, "a wrong token": { authorization: "Bearer x" } })) {
+    for (const [who, headers] of Object.entries({
+      nobody: {},
+      "the ingest token": TRUSTED,
+      "a wrong token": { authorization: "Bearer x" },
+    })) {
       test(`${method} ${path} is not for ${who}`, async () => {
         await assertProblem(await service.request(method, path, body, headers), 401);
       });
@@ -981,7 +983,11 @@ describe("settings", SIDE_BY_SIDE, () => {
   });
 
   test("each of two tokens of a secret is valid, and nothing else is", async () => {
-    const other = await Service.start({ INGEST_TOKEN: "new-ingest, old-ingest", ADMIN_TOKEN: "new-admin,old-admin", READ_TOKEN: "new-read,old-read" });
+    const other = await Service.start({
+      INGEST_TOKEN: "new-ingest, old-ingest",
+      ADMIN_TOKEN: "new-admin,old-admin",
+      READ_TOKEN: "new-read,old-read",
+    });
     try {
       const as = (token) => ({ authorization: `Bearer ${token}` });
       const routes = {
@@ -991,7 +997,16 @@ describe("settings", SIDE_BY_SIDE, () => {
       };
       for (const [name, ask] of Object.entries(routes)) {
         for (const token of [`new-${name}`, `old-${name}`]) assert.ok((await ask(token)).ok, token);
-        const wrong = ["", ",", `new-${name},old-${name}`, `new-${name}, old-${name}`, `new-${name},`, `new-${name}old-${name}`, "new", "new-other"];
+        const wrong = [
+          "",
+          ",",
+          `new-${name},old-${name}`,
+          `new-${name}, old-${name}`,
+          `new-${name},`,
+          `new-${name}old-${name}`,
+          "new",
+          "new-other",
+        ];
         for (const token of wrong) await assertProblem(await ask(token), 401, "unauthorized");
       }
     } finally {
@@ -1024,7 +1039,14 @@ describe("settings", SIDE_BY_SIDE, () => {
     const alike = ["Beyonc\u00e9", "Beyonce\u0301", " Beyonc\u00e9", "Beyonc\u00e9\u200b", "\u00a0Bey\u00adonce\u0301\ufeff"];
     const other = await Service.start({ NORMALISE_IDS: "true" });
     try {
-      await assertCounted(await other.request("POST", "/plays", [...alike, " plain "].map((post_id) => ({ post_id }))), 6);
+      await assertCounted(
+        await other.request(
+          "POST",
+          "/plays",
+          [...alike, " plain "].map((post_id) => ({ post_id })),
+        ),
+        6,
+      );
       await assertProblem(await other.request("POST", "/plays", { post_id: " \u200b" }), 400, "no_good_play");
       assert.equal((await other.put(`/posts/${encodeURIComponent(alike[1])}`, { post_id: alike[3], content: "C" })).status, 200);
       await eventually(async () => {
@@ -1040,7 +1062,14 @@ describe("settings", SIDE_BY_SIDE, () => {
     // A service of their own, too: where few posts are counted, all are counted exactly.
     const apart = await Service.start();
     try {
-      await assertCounted(await apart.request("POST", "/plays", alike.map((post_id) => ({ post_id }))), alike.length);
+      await assertCounted(
+        await apart.request(
+          "POST",
+          "/plays",
+          alike.map((post_id) => ({ post_id })),
+        ),
+        alike.length,
+      );
       await eventually(async () => {
         for (const id of alike) assert.equal((await apart.post(id, { timeframe: "1h" })).view_count, 1);
       });
@@ -1056,10 +1085,11 @@ describe("settings", SIDE_BY_SIDE, () => {
         { post_id: "BUY CHEAP PILLS at evil.example", region_id: "NA", count: 2 },
         { post_id: "known", region_id: "NA" },
       ]);
-      const shows = (...ids) => eventually(async () => {
-        const { top_posts: posts, total_views: total } = await other.topPosts({ region: "NA", timeframe: "1h" });
-        assert.deepEqual([posts.map(({ post_id }) => post_id), total], [ids, 3]);
-      });
+      const shows = (...ids) =>
+        eventually(async () => {
+          const { top_posts: posts, total_views: total } = await other.topPosts({ region: "NA", timeframe: "1h" });
+          assert.deepEqual([posts.map(({ post_id }) => post_id), total], [ids, 3]);
+        });
       await shows("BUY CHEAP PILLS at evil.example", "known");
       assert.equal((await other.request("DELETE", "/posts/else", undefined, { authorization: `Bearer ${ADMIN_TOKEN}` })).status, 200);
       await shows("BUY CHEAP PILLS at evil.example", "known");
@@ -1073,7 +1103,11 @@ describe("settings", SIDE_BY_SIDE, () => {
   test("the catalog in pages, for who keeps it", async () => {
     const other = await Service.start();
     try {
-      const posts = Array.from({ length: 1_500 }, (_, number) => ({ post_id: `p\u00e9 ${number}`, content: `Song ${number}`, hidden: number % 100 === 0 }));
+      const posts = Array.from({ length: 1_500 }, (_, number) => ({
+        post_id: `p\u00e9 ${number}`,
+        content: `Song ${number}`,
+        hidden: number % 100 === 0,
+      }));
       assert.equal((await other.put("/posts", posts)).status, 200);
       const admin = { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } };
       const listed = [];
@@ -1088,7 +1122,10 @@ describe("settings", SIDE_BY_SIDE, () => {
       }
       assert.equal(pages, 2);
       const byId = (a, b) => Buffer.compare(Buffer.from(a.post_id), Buffer.from(b.post_id));
-      assert.deepEqual(listed.map(({ post_id, content, hidden }) => ({ post_id, content, hidden })), posts.sort(byId));
+      assert.deepEqual(
+        listed.map(({ post_id, content, hidden }) => ({ post_id, content, hidden })),
+        posts.sort(byId),
+      );
       const lines = await other.fetch("/posts?format=ndjson&after=p%C3%A9%20997", admin);
       assert.equal(lines.headers.get("content-type"), "application/x-ndjson");
       const again = await other.request("PUT", "/posts", await lines.text(), { ...admin.headers, "content-type": "application/x-ndjson" });

@@ -17,7 +17,10 @@ const measured = {
   playsPerSecondOfShard: 100_000,
   rowsPerBatch: 0.01,
   globalRowsPerMinute: 60,
-  memory: [{ shards: 100, mib: 40 }, { shards: 1_000, mib: 85 }],
+  memory: [
+    { shards: 100, mib: 40 },
+    { shards: 1_000, mib: 85 },
+  ],
   storageMbPerRegion: 20,
   batchCpuMs: 0.5,
   readCpuMs: 0.1,
@@ -43,7 +46,8 @@ test("sizes by requests where batches are small, and by plays where they are lar
 
 test("bills each line by its price beyond what is included", () => {
   const bill = cloudflareBill(load, measured, CLOUDFLARE);
-  const near = (index, dollars) => assert.ok(Math.abs(bill[index].dollars - dollars) < 0.01, `${bill[index].name}: ${bill[index].dollars}, not ${dollars}`);
+  const near = (index, dollars) =>
+    assert.ok(Math.abs(bill[index].dollars - dollars) < 0.01, `${bill[index].name}: ${bill[index].dollars}, not ${dollars}`);
   near(0, 5);
   near(1, ((8_000 * MONTH_S - 10e6) / 1e6) * 0.3);
   near(2, (((7_000 * 0.5 + 1_000 * 0.1) * MONTH_S - 30e6) / 1e6) * 0.02);

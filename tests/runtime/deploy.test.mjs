@@ -1,7 +1,20 @@
 /** `npm run deploy` up to the upload, offline: what is uploaded is whole, and small enough. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { appendFileSync, chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -44,19 +57,29 @@ describe("npm run deploy", () => {
     assert.deepEqual(readFileSync(join(outdir, wasm)), readFileSync(join(BUILD_DIR, "index_bg.wasm")));
     const bytes = files.reduce((sum, name) => sum + gzipSync(readFileSync(join(outdir, name))).length, 0);
     assert.ok(bytes < MAX_UPLOAD_BYTES, `${bytes} bytes compressed`);
-    assert.ok(readdirSync(home).every((name) => !name.startsWith("hitparade-secrets-")), "no file with tokens is left");
+    assert.ok(
+      readdirSync(home).every((name) => !name.startsWith("hitparade-secrets-")),
+      "no file with tokens is left",
+    );
   });
 
-  test("takes the installation's own settings over the release's, and warns of a line that nothing reads", { timeout: 180_000 }, async () => {
-    const own = join(home, "own.toml");
-    writeFileSync(own, 'name = "charts-of-mine"\nvars.LIMIT_PER_MINUTE = 321\n\n[observability]\nenabled = false\nroutes = ["charts.example.com/*"]\n');
-    const { code, stderr } = await deploy(home, "--dry-run", "--settings", own);
-    assert.equal(code, 0, stderr);
-    assert.match(stderr, /warning: own\.toml: `routes` stands under \[observability\]/);
-    assert.match(stderr, /LIMIT_PER_MINUTE \("321"\)/);
-    for (const binding of ["SHARD (RegionShard)", "ASSETS", "RATE_LIMITER"]) assert.ok(stderr.includes(binding), stderr);
-    assert.equal(JSON.parse(readFileSync(join(ROOT, ".wrangler", "hitparade.json"), "utf8")).name, "charts-of-mine");
-  });
+  test(
+    "takes the installation's own settings over the release's, and warns of a line that nothing reads",
+    { timeout: 180_000 },
+    async () => {
+      const own = join(home, "own.toml");
+      writeFileSync(
+        own,
+        'name = "charts-of-mine"\nvars.LIMIT_PER_MINUTE = 321\n\n[observability]\nenabled = false\nroutes = ["charts.example.com/*"]\n',
+      );
+      const { code, stderr } = await deploy(home, "--dry-run", "--settings", own);
+      assert.equal(code, 0, stderr);
+      assert.match(stderr, /warning: own\.toml: `routes` stands under \[observability\]/);
+      assert.match(stderr, /LIMIT_PER_MINUTE \("321"\)/);
+      for (const binding of ["SHARD (RegionShard)", "ASSETS", "RATE_LIMITER"]) assert.ok(stderr.includes(binding), stderr);
+      assert.equal(JSON.parse(readFileSync(join(ROOT, ".wrangler", "hitparade.json"), "utf8")).name, "charts-of-mine");
+    },
+  );
 
   test("says what to do where nobody is logged in, and leaves no token behind", { timeout: 180_000 }, async () => {
     const { code, stdout, stderr } = await deploy(home, "--secrets", "INGEST_TOKEN");
@@ -90,7 +113,12 @@ function unitCommand(root, state) {
 /** Starts it; what it says until it is ready, or ends. */
 async function startUnit(root, state, options = {}) {
   const [program, ...words] = unitCommand(root, state);
-  const child = spawn(program, words, { cwd: root, stdio: ["ignore", "pipe", "pipe"], ...options, env: { ...process.env, END_WITH_PARENT: "1", ...options.env } });
+  const child = spawn(program, words, {
+    cwd: root,
+    stdio: ["ignore", "pipe", "pipe"],
+    ...options,
+    env: { ...process.env, END_WITH_PARENT: "1", ...options.env },
+  });
   const ended = new Promise((done) => child.on("exit", (code, signal) => done({ code, signal })));
   const said = { stdout: "", stderr: "" };
   child.stderr.on("data", (data) => (said.stderr += data));
@@ -128,9 +156,22 @@ describe("the systemd unit", () => {
       home = mkdtempSync(join(tmpdir(), "hitparade-unit-"));
       root = join(home, "opt");
       mkdirSync(join(root, "node_modules", "@cloudflare"), { recursive: true });
-      for (const name of ["scripts", "deploy", "src", "tools", "package.json", "package-lock.json", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "wrangler.toml"]) copy(name);
+      for (const name of [
+        "scripts",
+        "deploy",
+        "src",
+        "tools",
+        "package.json",
+        "package-lock.json",
+        "Cargo.toml",
+        "Cargo.lock",
+        "rust-toolchain.toml",
+        "wrangler.toml",
+      ])
+        copy(name);
       for (const name of ["workerd", "smol-toml", ".package-lock.json"]) copy(join("node_modules", name));
-      for (const name of readdirSync(join(ROOT, "node_modules", "@cloudflare")).filter((name) => name.startsWith("workerd"))) copy(join("node_modules", "@cloudflare", name));
+      for (const name of readdirSync(join(ROOT, "node_modules", "@cloudflare")).filter((name) => name.startsWith("workerd")))
+        copy(join("node_modules", "@cloudflare", name));
       // Where the clone is may be for its owner alone.
       cpSync(realpathSync(process.execPath), join(home, "bin", "node"));
       chmodSync(home, 0o755);
@@ -194,7 +235,11 @@ describe("the systemd unit", () => {
       const { mode, size } = statSync(file);
       return [(mode & 0o777).toString(8), size > 0];
     });
-    assert.deepEqual(modes, [["600", false], ["600", true], ["600", true]]);
+    assert.deepEqual(modes, [
+      ["600", false],
+      ["600", true],
+      ["600", true],
+    ]);
     for (const name of ["INGEST_TOKEN", "ADMIN_TOKEN"]) assert.match(readFileSync(file, "utf8"), new RegExp(`^${name}=\\S{32}$`, "m"));
     rmSync(folder, { recursive: true, force: true });
   });

@@ -27,7 +27,14 @@ function documents(folder = ROOT) {
 /** As GitHub makes them of headings. */
 function anchors(path) {
   const headings = readFileSync(path, "utf8").matchAll(/^#+ (.+)$/gm);
-  return new Set([...headings].map(([, text]) => text.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")));
+  return new Set(
+    [...headings].map(([, text]) =>
+      text
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N} _-]/gu, "")
+        .replaceAll(" ", "-"),
+    ),
+  );
 }
 
 for (const path of documents()) {
@@ -59,7 +66,9 @@ for (const path of documents()) {
 
 test("every command is in a document", () => {
   const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
-  const all = documents().map((path) => readFileSync(path, "utf8")).join("\n");
+  const all = documents()
+    .map((path) => readFileSync(path, "utf8"))
+    .join("\n");
   for (const command of DEV) {
     const called = ["test", "bench", "simulate"].includes(command) ? command : `npm run dev -- ${command}`;
     assert.ok(all.includes(called), `no document says what ${called} is for`);

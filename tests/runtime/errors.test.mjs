@@ -66,7 +66,14 @@ const PROBLEMS = {
   disabled: [403, () => strict.fetch("/posts/x", { method: "DELETE", headers: ADMIN })],
   export_over: [410, readAnExportThatAnotherFollows],
   incomplete_body: [400, () => raw("content-length: 100", '{"post_id":', { ends: true })],
-  key_required: [400, () => play(["NA", "EU"].map((region_id) => ({ ...A_PLAY, region_id })), TRUSTED)],
+  key_required: [
+    400,
+    () =>
+      play(
+        ["NA", "EU"].map((region_id) => ({ ...A_PLAY, region_id })),
+        TRUSTED,
+      ),
+  ],
   key_reused: [422, reuseKey],
   malformed_body: [400, () => play("{")],
   method_not_allowed: [405, () => open.fetch("/plays", { method: "DELETE" })],
@@ -80,10 +87,16 @@ const PROBLEMS = {
   rate_limited: [429, () => firstOf("rate_limited", 50, () => strict.fetch("/regions"))],
   region_deleted: [410, () => deleted().then((id) => open.fetch(`/top-posts?region=${id}`))],
   too_large: [413, () => play([{ ...A_PLAY, pad: "x".repeat(2 ** 20) }])],
-  too_many_bodies: [429, () => firstOf("too_many_bodies", 8, () => raw(`content-length: ${2 ** 20}`, " ".repeat(2 ** 20 - 1), { service: misread }))],
+  too_many_bodies: [
+    429,
+    () => firstOf("too_many_bodies", 8, () => raw(`content-length: ${2 ** 20}`, " ".repeat(2 ** 20 - 1), { service: misread })),
+  ],
   too_many_plays: [413, () => play(Array(1_001).fill(A_PLAY))],
   too_many_posts: [413, () => putPost("", Array(10_001).fill({ post_id: "x" }))],
-  too_many_rows: [413, () => open.request("POST", `/import?seed=${"0".repeat(32)}&id=${"0".repeat(32)}&row=0`, '{"kind":"end"}\n'.repeat(10_001), ADMIN)],
+  too_many_rows: [
+    413,
+    () => open.request("POST", `/import?seed=${"0".repeat(32)}&id=${"0".repeat(32)}&row=0`, '{"kind":"end"}\n'.repeat(10_001), ADMIN),
+  ],
   too_many_sockets: [429, () => withSocket(narrow, () => upgrade(narrow))],
   too_old_to_repeat: [400, () => play({ ...NAMED, sent: Date.now() - 16 * MINUTE_MS, now: Date.now(), plays: [A_PLAY] })],
   too_slow: [408, () => raw("content-length: 100", "{")],
@@ -149,7 +162,10 @@ describe("the contract's code of an error", { concurrency: 16 }, () => {
   for (const [code, request] of Object.entries(REJECTED)) {
     test(`${code}, of one in a batch`, async () => {
       const { rejected } = await readProblem(await request(), 400);
-      assert.deepEqual(rejected.map(({ index, code: word }) => [index, word]), [[0, code]]);
+      assert.deepEqual(
+        rejected.map(({ index, code: word }) => [index, word]),
+        [[0, code]],
+      );
     });
   }
 });
@@ -184,7 +200,9 @@ async function reuseKey() {
 async function upgrade(service) {
   const { port, host } = new URL(service.url);
   const socket = connect({ port: Number(port), host: "127.0.0.1" });
-  socket.write(`GET /live HTTP/1.1\r\nhost: ${host}\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: ${"A".repeat(22)}==\r\nsec-websocket-version: 13\r\n\r\n`);
+  socket.write(
+    `GET /live HTTP/1.1\r\nhost: ${host}\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: ${"A".repeat(22)}==\r\nsec-websocket-version: 13\r\n\r\n`,
+  );
   return readAnswer(socket);
 }
 

@@ -105,7 +105,9 @@ class Fuzz {
 const pick = (random, list) => list[Math.floor(random() * list.length)];
 const upTo = (random, most) => Math.floor(random() * (most + 1));
 const show = ({ body, raw, headers, path }) =>
-  `${path ?? "/plays"} ${JSON.stringify(headers ?? {})} ${Buffer.from(body ?? raw ?? "").subarray(0, 300).toString("latin1")}`;
+  `${path ?? "/plays"} ${JSON.stringify(headers ?? {})} ${Buffer.from(body ?? raw ?? "")
+    .subarray(0, 300)
+    .toString("latin1")}`;
 
 function goodPlay(random) {
   const play = { post_id: `post ${upTo(random, POSTS - 1)}`, region_id: REGION };
@@ -160,7 +162,21 @@ const BAD = [
 ];
 
 /** Lines that are not even JSON. */
-const BROKEN_LINES = ["{", "}", "NaN", '{"post_id":"a","timestamp":NaN}', '{"post_id":"a"', "\u0000", "\ufeff", "[", '"', "{'post_id':'a'}", "\\", "-", "\x01\x02"];
+const BROKEN_LINES = [
+  "{",
+  "}",
+  "NaN",
+  '{"post_id":"a","timestamp":NaN}',
+  '{"post_id":"a"',
+  "\u0000",
+  "\ufeff",
+  "[",
+  '"',
+  "{'post_id':'a'}",
+  "\\",
+  "-",
+  "\x01\x02",
+];
 
 const deep = (depth) => "[".repeat(depth) + "]".repeat(depth);
 
@@ -181,7 +197,8 @@ function mixed(random) {
     return { headers: { ...key, "Content-Type": "application/x-ndjson" }, body, good };
   }
   const list = `[${elements.join(random() < 0.5 ? "," : " ,\r\n\t")}]`;
-  if (form < 0.7) return { headers: { ...key, "Content-Type": "application/json" }, body: Buffer.concat([bom(random), Buffer.from(list)]), good };
+  if (form < 0.7)
+    return { headers: { ...key, "Content-Type": "application/json" }, body: Buffer.concat([bom(random), Buffer.from(list)]), good };
   const now = Date.now();
   const envelope = `{"client":"c${random()}","seq":${upTo(random, 1e6)},"sent":${now},"now":${now},"else":${deep(100)},"plays":${list}}`;
   return { headers: { "Content-Type": "text/plain" }, body: chunked(random, envelope), good };
@@ -252,7 +269,10 @@ function mutated(random) {
   const list = Array.from({ length: upTo(random, 5) }, () => ({ post_id: `m ${upTo(random, 9)}`, timestamp: Date.now() }));
   const body = Buffer.from(JSON.stringify(random() < 0.5 ? list : { client: `m${random()}`, seq: 1, sent: Date.now(), plays: list }));
   for (let changes = 1 + upTo(random, 4); changes > 0; changes--) body[upTo(random, body.length - 1)] = upTo(random, 255);
-  return { headers: { Authorization: null, "Content-Type": pick(random, ["text/plain", "application/json", "application/x-ndjson"]) }, body };
+  return {
+    headers: { Authorization: null, "Content-Type": pick(random, ["text/plain", "application/json", "application/x-ndjson"]) },
+    body,
+  };
 }
 
 /** Over the limits: refused whole. */

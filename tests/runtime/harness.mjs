@@ -124,7 +124,7 @@ export class Service {
    * @param {string} path @param {RequestInit} [init]
    */
   async get(path, init) {
-    for (const deadline = Date.now() + TURN_TIMEOUT_MS; ; ) {
+    for (const deadline = Date.now() + TURN_TIMEOUT_MS; ;) {
       const answer = await this.fetch(path, init);
       const text = await answer.text();
       if (answer.status === 503 && JSON.parse(text).code === "overloaded" && Date.now() < deadline) {

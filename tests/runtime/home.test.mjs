@@ -55,7 +55,12 @@ describe("the home of batches", { timeout: 120_000 }, () => {
   }
 
   test("is in every answer, that of refusals too, for pages as well", async () => {
-    for (const [country, home] of [["US", "NA/1"], ["DE", "EU/1"], ["FJ", "a%20%C3%A9/1"], ["", "NA/1"]]) {
+    for (const [country, home] of [
+      ["US", "NA/1"],
+      ["DE", "EU/1"],
+      ["FJ", "a%20%C3%A9/1"],
+      ["", "NA/1"],
+    ]) {
       for (const [status, body, headers] of [
         [202, [{ post_id: "homes" }], {}],
         [400, "{", {}],
@@ -73,7 +78,11 @@ describe("the home of batches", { timeout: 120_000 }, () => {
   });
 
   test("lets a batch count once that is sent again from another country, whatever the first one knew", async () => {
-    const travels = [["US", "NA"], ["DE", "EU"], ["FJ", ISLANDS]];
+    const travels = [
+      ["US", "NA"],
+      ["DE", "EU"],
+      ["FJ", ISLANDS],
+    ];
     for (const home of [undefined, "NA/1", "EU/1", "a%20%C3%A9/1"]) {
       for (const [first, region] of travels) {
         const sent = batch({ home, plays: [{ post_id: `from ${first}` }] });
@@ -88,7 +97,9 @@ describe("the home of batches", { timeout: 120_000 }, () => {
     for (const shards of [3, 1, 4, 2]) {
       const known = await from("DE", "{");
       const home = known.headers.get("hitparade-home");
-      const sent = Array.from({ length: 12 }, (_, seq) => batch({ client: `sender ${seq}`, home, plays: [{ post_id: `either ${sequence}` }] }));
+      const sent = Array.from({ length: 12 }, (_, seq) =>
+        batch({ client: `sender ${seq}`, home, plays: [{ post_id: `either ${sequence}` }] }),
+      );
       // Sent by a page that is closing: nobody waits for these.
       const lost = sent.slice(0, 8).map((body) => from("DE", body).then((answer) => answer.text()));
       await reshard("EU", shards);
@@ -125,7 +136,10 @@ describe("the home of batches", { timeout: 120_000 }, () => {
   });
 
   test("of servers may be a header, and a number alone where each play names its region", async () => {
-    const plays = [{ post_id: "lines", region_id: "NA" }, { post_id: "lines", region_id: "EU" }];
+    const plays = [
+      { post_id: "lines", region_id: "NA" },
+      { post_id: "lines", region_id: "EU" },
+    ];
     for (const home of ["/8", "EU/2", "NA/1"]) {
       const headers = { ...TRUSTED, "idempotency-key": randomKey(), "hitparade-home": home, "content-type": "application/x-ndjson" };
       await assertCounted("DE", toNdjson(plays), false, headers);
@@ -205,7 +219,10 @@ describe("the home of batches", { timeout: 120_000 }, () => {
     await assertCounted("US", anew, true);
     await eventually(async () => {
       const world = await counts("global");
-      assert.deepEqual(["gone", "late", "anew"].map((post) => world.get(post)), [2, 1, 1]);
+      assert.deepEqual(
+        ["gone", "late", "anew"].map((post) => world.get(post)),
+        [2, 1, 1],
+      );
       assert.equal((await counts("EU")).get("late"), 1);
       assert.deepEqual(await counts(ISLANDS), new Map([["anew", 1]]));
     });

@@ -32,7 +32,9 @@ function run(commands) {
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (data) => (stdout += data));
   child.stderr.on("data", (data) => (stderr += data));
-  return new Promise((done, fail) => child.on("close", (code) => (code === 0 ? done(stdout) : fail(new Error(`${commands}\n${stdout}${stderr}`)))));
+  return new Promise((done, fail) =>
+    child.on("close", (code) => (code === 0 ? done(stdout) : fail(new Error(`${commands}\n${stdout}${stderr}`)))),
+  );
 }
 
 /** What is to be seen after the commands of a section. */
@@ -42,12 +44,15 @@ const SEEN = {
   "A spreadsheet": async () => assert.match(readFileSync(join(folder, "week.csv"), "utf8"), /^rank,[^]*slow-comet/),
   "Correct a name": async () => assert.equal((await service.post("slow-comet")).content, "Slow Comet (live)"),
   "Hide a post, and show it again": async () => assert.equal((await service.post("slow-comet")).hidden, false),
-  "A list of the catalog": async () => assert.match(readFileSync(join(folder, "catalog.ndjson"), "utf8"), /^\{"post_id":"slow-comet"[^\n]*comet\.jpg[^\n]*\}\n$/),
+  "A list of the catalog": async () =>
+    assert.match(readFileSync(join(folder, "catalog.ndjson"), "utf8"), /^\{"post_id":"slow-comet"[^\n]*comet\.jpg[^\n]*\}\n$/),
   "Start again from zero": async () => eventually(async () => assert.equal((await service.topPosts({ timeframe: "all" })).total_views, 0)),
   "Undo an import": async () => eventually(async () => assert.equal((await service.topPosts({ timeframe: "all" })).total_views, 5)),
 };
 
-const sections = readFileSync(join(ROOT, "docs", "howto.md"), "utf8").split(/^## /m).slice(1);
+const sections = readFileSync(join(ROOT, "docs", "howto.md"), "utf8")
+  .split(/^## /m)
+  .slice(1);
 for (const section of sections) {
   const [title] = section.split("\n");
   const blocks = [...section.matchAll(/^```sh\n([^]*?)^```/gm)].map(([, commands]) => commands);

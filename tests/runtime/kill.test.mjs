@@ -202,7 +202,9 @@ class Load {
       const post = Math.floor(POSTS * this.random() ** 3);
       const isPlaced = number % 5 === 0 || (number % 3 === 0 && this.random() < 0.2);
       return {
-        ...(isPlaced ? { post_id: `somewhere-${post}` } : { post_id: `post-${post}`, region_id: number % 3 === 0 ? pick(REGIONS) : region }),
+        ...(isPlaced
+          ? { post_id: `somewhere-${post}` }
+          : { post_id: `post-${post}`, region_id: number % 3 === 0 ? pick(REGIONS) : region }),
         timestamp: now - pick(AGES_MINUTES) * MINUTE_MS,
         count: 1 + Math.floor(this.random() * 3),
       };

@@ -33,7 +33,10 @@ describe("limits", () => {
     assert.equal(response.status, 400);
     const problem = await response.json();
     assert.equal(problem.code, "no_good_play");
-    assert.deepEqual(problem.rejected.map(({ code }) => code), ["bot"]);
+    assert.deepEqual(
+      problem.rejected.map(({ code }) => code),
+      ["bot"],
+    );
   });
 
   it("takes plays from the pages that are allowed, and from senders that are no pages", async () => {
@@ -76,7 +79,10 @@ describe("limits", () => {
     assert.equal(first.status, 202, "beacons have a bucket of their own");
     // One comes back every three seconds.
     const beacons = await Promise.all(Array.from({ length: 2 * LIMIT }, () => play()));
-    assert.ok(beacons.some(({ status }) => status === 429), "which has a bottom too");
+    assert.ok(
+      beacons.some(({ status }) => status === 429),
+      "which has a bottom too",
+    );
     assert.equal((await play({ Authorization: `Bearer ${INGEST_TOKEN}` })).status, 202);
     assert.equal((await service.fetch("/healthz")).status, 200);
   });

@@ -63,7 +63,12 @@ async function open(service, address, query = "timeframe=1h") {
 }
 
 function ask(service, address, query) {
-  const headers = { upgrade: "websocket", connection: "upgrade", "sec-websocket-key": randomBytes(16).toString("base64"), "sec-websocket-version": "13" };
+  const headers = {
+    upgrade: "websocket",
+    connection: "upgrade",
+    "sec-websocket-key": randomBytes(16).toString("base64"),
+    "sec-websocket-version": "13",
+  };
   return request(`${service.url}/live?${query}`, { localAddress: address, headers, agent: false }).end();
 }
 
@@ -178,7 +183,13 @@ describe("/live", () => {
         if (socket) sockets.push(socket);
         statuses.set(status, (statuses.get(status) ?? 0) + 1);
       }
-      assert.deepEqual([...statuses], [[101, MAX_CHARTS_OF_ADDRESS], [429, 300 - MAX_CHARTS_OF_ADDRESS]]);
+      assert.deepEqual(
+        [...statuses],
+        [
+          [101, MAX_CHARTS_OF_ADDRESS],
+          [429, 300 - MAX_CHARTS_OF_ADDRESS],
+        ],
+      );
       for (const query of ["timeframe=24h&k=10", "timeframe=1h&k=123"]) {
         const other = await open(limited, "127.0.0.17", query);
         assert.ok(other.socket, `another reader: ${JSON.stringify(other)}`);
@@ -222,7 +233,10 @@ describe("/live", () => {
       // Two of them have given one up, and get none for it.
       const greedy = await Promise.all([1, 2, 3].map((number) => open(limited, `127.0.1.${number}`, "timeframe=7h")));
       const codes = greedy.map(({ problem }) => problem?.code);
-      assert.ok(codes.includes("too_many_sockets") && codes.every((code) => ["too_many_sockets", "overloaded"].includes(code)), codes.join());
+      assert.ok(
+        codes.includes("too_many_sockets") && codes.every((code) => ["too_many_sockets", "overloaded"].includes(code)),
+        codes.join(),
+      );
     } finally {
       for (const socket of sockets) socket.destroy();
       await limited.dispose();
@@ -277,7 +291,10 @@ describe("/live, when things go wrong", () => {
         assert.match(head, /^HTTP\/1\.1 503 /);
         waits.add(Number(/^retry-after: (\d+)$/im.exec(head)[1]));
       }
-      assert.ok([...waits].every((seconds) => seconds >= 10 && seconds < 30), [...waits].join());
+      assert.ok(
+        [...waits].every((seconds) => seconds >= 10 && seconds < 30),
+        [...waits].join(),
+      );
       assert.ok(waits.size > 3, "not all at once");
       await readers(CHARTS[0]).open(1);
       await readers(CHARTS[0].replace("k=10", "k=7")).open(1);
@@ -382,9 +399,15 @@ describe("/live, when things go wrong", () => {
       await service.connection.cut();
       await service.send([{ post_id: "meanwhile", count: 7 }]);
       const aged = await listener.until((chart) => chart.stale);
-      assert.deepEqual(aged.top_posts.map(({ post_id }) => post_id), ["before"]);
+      assert.deepEqual(
+        aged.top_posts.map(({ post_id }) => post_id),
+        ["before"],
+      );
       const newcomer = new Listener(service, QUERY);
-      assert.deepEqual((await newcomer.until(() => true)).top_posts.map(({ post_id }) => post_id), ["before"]);
+      assert.deepEqual(
+        (await newcomer.until(() => true)).top_posts.map(({ post_id }) => post_id),
+        ["before"],
+      );
 
       await service.restartGlobal();
       await service.connection.mend();
@@ -402,7 +425,13 @@ describe("/live, when things go wrong", () => {
 
   it("our own readers come back spread over the whole wait, and ever later", () => {
     const limits = { baseMs: 15_000, mostMs: 600_000 };
-    for (const [failures, mostMs] of [[0, 15_000], [1, 30_000], [3, 120_000], [40, 600_000], [5_000, 600_000]]) {
+    for (const [failures, mostMs] of [
+      [0, 15_000],
+      [1, 30_000],
+      [3, 120_000],
+      [40, 600_000],
+      [5_000, 600_000],
+    ]) {
       const tenths = new Array(10).fill(0);
       // 10,000 readers, drawn evenly: a tenth of them in each tenth of the time.
       for (let reader = 0; reader < 10_000; reader++) {
@@ -459,7 +488,7 @@ function closeOf(socket) {
 
 /** RFC 6455, as servers send it: without a mask. */
 function* framesOf(bytes) {
-  for (let at = 0; at + 2 <= bytes.length; ) {
+  for (let at = 0; at + 2 <= bytes.length;) {
     const opcode = bytes[at] & 15;
     let length = bytes[at + 1] & 127;
     let header = 2;

@@ -59,12 +59,23 @@ function checkHistogram(name, samples) {
   for (const own of series.values()) {
     const buckets = own.filter((sample) => sample.name === `${name}_bucket`);
     const bounds = buckets.map(({ labels }) => (labels.get("le") === "+Inf" ? Infinity : Number(labels.get("le"))));
-    assert.deepEqual(bounds, [...bounds].sort((a, b) => a - b), name);
+    assert.deepEqual(
+      bounds,
+      [...bounds].sort((a, b) => a - b),
+      name,
+    );
     assert.equal(bounds.at(-1), Infinity, name);
     const counts = buckets.map(({ value }) => value);
-    assert.deepEqual(counts, [...counts].sort((a, b) => a - b), name);
+    assert.deepEqual(
+      counts,
+      [...counts].sort((a, b) => a - b),
+      name,
+    );
     assert.equal(own.find((sample) => sample.name === `${name}_count`).value, counts.at(-1), name);
-    assert.ok(own.some((sample) => sample.name === `${name}_sum`), name);
+    assert.ok(
+      own.some((sample) => sample.name === `${name}_sum`),
+      name,
+    );
   }
 }
 
@@ -72,7 +83,9 @@ function checkHistogram(name, samples) {
 function total(families, name, labels = {}) {
   const [base] = /^(.*?)(?:_sum|_count)?$/.exec(name).slice(1);
   const family = families.get(name) ?? families.get(base) ?? assert.fail(`no ${name}`);
-  const own = family.samples.filter((sample) => sample.name === name && Object.entries(labels).every(([key, value]) => sample.labels.get(key) === value));
+  const own = family.samples.filter(
+    (sample) => sample.name === name && Object.entries(labels).every(([key, value]) => sample.labels.get(key) === value),
+  );
   return own.reduce((sum, { value }) => sum + value, 0);
 }
 
@@ -158,21 +171,32 @@ describe("/metrics", { timeout: 180_000 }, () => {
     await eventually(async () => {
       const said = await metrics();
       const started = said.get("hitparade_shard_started_seconds").samples;
-      assert.ok(started.every(({ value }) => value > before), "nothing is shown that was told before");
+      assert.ok(
+        started.every(({ value }) => value > before),
+        "nothing is shown that was told before",
+      );
       assert.equal(total(said, "hitparade_plays_total", { region: "NA" }), 1);
     });
   });
 
   test("has everything that the dashboard asks for", async () => {
     const said = await metrics();
-    const served = new Set([...said.values()].flatMap(({ name, kind }) => (kind === "histogram" ? ["_bucket", "_sum", "_count"].map((end) => name + end) : [name])));
+    const served = new Set(
+      [...said.values()].flatMap(({ name, kind }) =>
+        kind === "histogram" ? ["_bucket", "_sum", "_count"].map((end) => name + end) : [name],
+      ),
+    );
     const { panels } = JSON.parse(readFileSync(join(ROOT, "deploy", "grafana.json"), "utf8"));
     const queries = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr));
     assert.ok(queries.length > 15);
     const asked = new Set(queries.flatMap((query) => query.match(/\bhitparade_\w+/g) ?? assert.fail(query)));
     for (const name of asked) assert.ok(served.has(name), `${name} is not served`);
     const words = readFileSync(join(ROOT, "docs", "operate.md"), "utf8").match(/\bhitparade_\w+/g);
-    for (const name of words) assert.ok([...served].some((known) => known.startsWith(name)), `${name} of docs/operate.md is not served`);
+    for (const name of words)
+      assert.ok(
+        [...served].some((known) => known.startsWith(name)),
+        `${name} of docs/operate.md is not served`,
+      );
   });
 
   test("gives each request an id, which its line in the log has too", async () => {
@@ -183,7 +207,10 @@ describe("/metrics", { timeout: 180_000 }, () => {
       const found = service.log.split("\n").find((line) => line.includes(`"${ids[1]}"`));
       return JSON.parse(found.slice(found.indexOf("{")));
     });
-    assert.deepEqual([line.level, line.source, line.method, line.path, line.status, line.code], ["info", "request", "GET", "/nowhere", 404, "not_found"]);
+    assert.deepEqual(
+      [line.level, line.source, line.method, line.path, line.status, line.code],
+      ["info", "request", "GET", "/nowhere", 404, "not_found"],
+    );
     assert.ok(!service.log.includes("secret=1"), "queries are not logged");
   });
 });

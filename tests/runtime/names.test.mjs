@@ -20,7 +20,8 @@ describe("the same name with other plays", () => {
   });
   after(() => service?.dispose());
 
-  const send = (plays, key) => service.request("POST", "/plays", toNdjson(plays), { ...TRUSTED, "content-type": "application/x-ndjson", "idempotency-key": key });
+  const send = (plays, key) =>
+    service.request("POST", "/plays", toNdjson(plays), { ...TRUSTED, "content-type": "application/x-ndjson", "idempotency-key": key });
   const assertReused = async (answer) => {
     const { code, detail } = await readProblem(answer, 422);
     assert.equal(code, "key_reused");
@@ -31,8 +32,14 @@ describe("the same name with other plays", () => {
     assert.equal(answer.status, 202, text);
     assert.deepEqual(JSON.parse(text), { accepted, rejected: [], repeated });
   };
-  const day1 = (region_id = "EU") => [{ post_id: "day1", region_id }, { post_id: "day1", region_id }];
-  const day2 = (region_id = "EU") => [{ post_id: "day2", region_id }, { post_id: "day2", region_id }];
+  const day1 = (region_id = "EU") => [
+    { post_id: "day1", region_id },
+    { post_id: "day1", region_id },
+  ];
+  const day2 = (region_id = "EU") => [
+    { post_id: "day2", region_id },
+    { post_id: "day2", region_id },
+  ];
 
   test("is refused, and the batch can be sent under a name of its own", async () => {
     const key = "access.log batch-aa";
@@ -45,7 +52,14 @@ describe("the same name with other plays", () => {
   });
 
   test("is refused also by client and seq, whatever the clocks and the region say", async () => {
-    const envelope = (more) => ({ client: "sender", seq: 1, sent: Date.now() - 5_000, now: Date.now(), plays: [{ post_id: "named" }], ...more });
+    const envelope = (more) => ({
+      client: "sender",
+      seq: 1,
+      sent: Date.now() - 5_000,
+      now: Date.now(),
+      plays: [{ post_id: "named" }],
+      ...more,
+    });
     const post = (body, headers = {}) => service.request("POST", "/plays", body, headers);
     await assertCounted(await post(envelope({})), 1, false);
     await assertCounted(await post(envelope({ now: Date.now() + 3_000 })), 1, true);
@@ -59,7 +73,12 @@ describe("the same name with other plays", () => {
     const key = randomKey();
     const plays = (post_id, regions) => regions.map((region_id) => ({ post_id, region_id }));
     await assertCounted(await send(plays("first", ["EU", "NA"]), key), 2, false);
-    for (const regions of [["EU", "SA"], ["SA", "EU"], ["AF", "AS", "SA", "NA"]]) await assertReused(await send(plays("second", regions), key));
+    for (const regions of [
+      ["EU", "SA"],
+      ["SA", "EU"],
+      ["AF", "AS", "SA", "NA"],
+    ])
+      await assertReused(await send(plays("second", regions), key));
     await assertCounted(await send(plays("first", ["EU", "NA"]), key), 2, true);
     model.add(plays("first", ["EU", "NA"]));
   });
@@ -99,7 +118,9 @@ describe("the script of docs/ingest.md", () => {
     const [, year, month, day, time] = /^(\d+)-(\d+)-(\d+)T([\d:]+)/.exec(at);
     const name = "JanFebMarAprMayJunJulAugSepOctNovDec".slice(3 * month - 3, 3 * month);
     const line = (song) => `192.0.2.1 - - [${day}/${name}/${year}:${time} +0000] "GET /songs/${song}/stream HTTP/1.1" 200 1 "-" "-"\n`;
-    return Object.entries(songs).map(([song, count]) => line(song).repeat(count)).join("");
+    return Object.entries(songs)
+      .map(([song, count]) => line(song).repeat(count))
+      .join("");
   };
   const run = () => {
     const text = readFileSync(join(ROOT, "docs", "ingest.md"), "utf8");
@@ -107,7 +128,11 @@ describe("the script of docs/ingest.md", () => {
     const env = { PATH: process.env.PATH, URL: service.url, INGEST_TOKEN };
     const { stdout, stderr, status } = spawnSync("sh", ["-c", script], { cwd: folder, env, encoding: "utf8", timeout: 60_000 });
     assert.equal(status, 0, stderr);
-    return stdout.trim().split("\n").filter(Boolean).map((line) => JSON.parse(line));
+    return stdout
+      .trim()
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line));
   };
 
   test("counts each log once, the second one too", async () => {
@@ -118,8 +143,14 @@ describe("the script of docs/ingest.md", () => {
       const total = Object.values(songs).reduce((sum, count) => sum + count, 0);
       for (const repeated of [false, true]) {
         const answers = run();
-        assert.ok(answers.every((answer) => answer.repeated === repeated), JSON.stringify(answers));
-        assert.equal(answers.reduce((sum, { accepted }) => sum + accepted, 0), total);
+        assert.ok(
+          answers.every((answer) => answer.repeated === repeated),
+          JSON.stringify(answers),
+        );
+        assert.equal(
+          answers.reduce((sum, { accepted }) => sum + accepted, 0),
+          total,
+        );
       }
       model.add(Object.entries(songs).map(([post_id, count]) => ({ post_id, count, region_id: "EU" })));
     }

@@ -29,7 +29,10 @@ describe("/openapi.json", () => {
     for (const [path, operations] of Object.entries(contract.paths)) {
       const answer = await service.fetch(path.replace(/\{\w+\}/, "x"), { method: "OPTIONS" });
       assert.equal(answer.status, 204, path);
-      const allowed = answer.headers.get("allow").split(", ").filter((method) => !["HEAD", "OPTIONS"].includes(method));
+      const allowed = answer.headers
+        .get("allow")
+        .split(", ")
+        .filter((method) => !["HEAD", "OPTIONS"].includes(method));
       const named = Object.keys(operations).filter((key) => METHODS.includes(key));
       assert.deepEqual(allowed.map((method) => method.toLowerCase()).sort(), named.sort(), path);
     }
@@ -53,7 +56,9 @@ describe("/openapi.json", () => {
   test("names every code of what is rejected in a batch, and no other", () => {
     const { enum: codes } = contract.components.schemas.Rejected.properties.code;
     const [catalog, routing] = [["http", "catalog.rs"], ["routing.rs"]].map((path) => readFileSync(join(ROOT, "src", ...path), "utf8"));
-    const given = (edge + catalog.split("#[cfg(test)]")[0] + routing + read("src", "play")).matchAll(/(?:Refused::new\(\s*|\bcode: |(?<!bad)\((?="\w+", error))"([a-z_]+)"/g);
+    const given = (edge + catalog.split("#[cfg(test)]")[0] + routing + read("src", "play")).matchAll(
+      /(?:Refused::new\(\s*|\bcode: |(?<!bad)\((?="\w+", error))"([a-z_]+)"/g,
+    );
     assert.deepEqual([...new Set([...given].map(([, code]) => code))].sort(), codes);
   });
 

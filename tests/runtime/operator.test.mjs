@@ -40,7 +40,10 @@ async function counts(service, region = "global") {
   const { total_views, top_posts } = await service.topPosts({ region, timeframe: "all", k: 1000 });
   for (const post of top_posts) assert.equal(post.view_count_min, post.view_count_max, post.post_id);
   const found = new Map(top_posts.map((post) => [post.post_id, post.view_count]));
-  assert.equal([...found.values()].reduce((sum, count) => sum + count, 0), total_views);
+  assert.equal(
+    [...found.values()].reduce((sum, count) => sum + count, 0),
+    total_views,
+  );
   return found;
 }
 
@@ -147,7 +150,10 @@ describe("while senders go on", { timeout: 600_000 }, () => {
     await sleep(1_000);
     await senders.stop();
     assert.equal(code, 0, stderr);
-    const lines = readFileSync(file, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line));
+    const lines = readFileSync(file, "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
     const [head, end] = [lines[0], lines.at(-1)];
     assert.deepEqual([end.kind, end.complete, end.rows], ["end", true, lines.length - 1]);
     const momentMs = Date.parse(head.as_of);
@@ -164,7 +170,10 @@ describe("while senders go on", { timeout: 600_000 }, () => {
         const of = ({ region }) => scope === "global" || region === scope;
         const bounds = senders.between(0, momentMs, { of });
         assertWithin(found, bounds);
-        assert.ok([...bounds.values()].every(([least, most]) => least > 20 && most - least <= 1), "exact but for what was under way");
+        assert.ok(
+          [...bounds.values()].every(([least, most]) => least > 20 && most - least <= 1),
+          "exact but for what was under way",
+        );
       }
     }
     // Nothing is lost of what came later.
@@ -213,7 +222,10 @@ describe("while senders go on", { timeout: 600_000 }, () => {
       }
       await sleep(500);
       const late = senders.all.filter(({ region }) => region === id).flatMap(({ plays }) => plays);
-      assert.ok(late.every(({ sentMs, ackedMs }) => ackedMs === Infinity || sentMs <= deletedMs), "none is taken any more");
+      assert.ok(
+        late.every(({ sentMs, ackedMs }) => ackedMs === Infinity || sentMs <= deletedMs),
+        "none is taken any more",
+      );
       assert.ok(late.some(({ code }) => code === "region_deleted"));
     }
     await senders.stop();
@@ -246,7 +258,10 @@ describe("while senders go on", { timeout: 600_000 }, () => {
     const askedMs = Date.now();
     const answers = await Promise.all([reset(service, id), reset(service, id)]);
     const doneMs = Date.now();
-    assert.deepEqual(answers.map(({ status }) => status), [200, 200]);
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      [200, 200],
+    );
     const said = await Promise.all(answers.map((answer) => answer.json()));
     assert.deepEqual(said.map(({ repeated }) => repeated).sort(), [false, true]);
     assert.notEqual(said[0].installation_id, id);
@@ -312,7 +327,11 @@ describe("more shards than one request may tell", { timeout: 120_000 }, () => {
       const answer = await send();
       if (answer.status === 200) return told;
       const problem = await readProblem(answer, 503);
-      assert.deepEqual([problem.code, problem.of > SHARDS - 1, answer.headers.get("retry-after")], ["not_announced", true, "1"], problem.detail);
+      assert.deepEqual(
+        [problem.code, problem.of > SHARDS - 1, answer.headers.get("retry-after")],
+        ["not_announced", true, "1"],
+        problem.detail,
+      );
       told.push(problem.told);
       await between();
     }
@@ -323,7 +342,10 @@ describe("more shards than one request may tell", { timeout: 120_000 }, () => {
     const file = join(service.state, "many.ndjson");
     const { code, stderr } = await command("backup", "--url", service.url, "--to", file);
     assert.equal(code, 0, stderr);
-    const lines = readFileSync(file, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line));
+    const lines = readFileSync(file, "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
     assert.equal(lines.at(-1).complete, true);
     const all = lines.find((line) => line.kind === "pane" && line.scope === MANY && line.level === "all");
     assert.equal(all.total_views, 200);
@@ -331,10 +353,13 @@ describe("more shards than one request may tell", { timeout: 120_000 }, () => {
 
   test("counting begins anew for all of them, the same request after the other, also where the server is killed in between", async () => {
     const { installation_id: id } = await installation(service);
-    const told = await untilTold(() => reset(service, id), async () => {
-      await service.kill();
-      await service.launch();
-    });
+    const told = await untilTold(
+      () => reset(service, id),
+      async () => {
+        await service.kill();
+        await service.launch();
+      },
+    );
     assert.deepEqual(told, [40, 80], "it goes on, and none is told twice");
     assert.equal((await (await reset(service, id)).json()).repeated, true);
     await service.send([{ post_id: "anew", region_id: MANY }]);
@@ -353,7 +378,12 @@ describe("a batch that is sent again after its region was deleted", { timeout: 6
     try {
       const batch = (client, region_id) => ({ client, seq: 1, sent: Date.now(), plays: [{ post_id: client, region_id }] });
       const send = async (batch, token) => {
-        const answer = await service.request("POST", "/plays", { ...batch, now: Date.now() }, token && { authorization: `Bearer ${token}` });
+        const answer = await service.request(
+          "POST",
+          "/plays",
+          { ...batch, now: Date.now() },
+          token && { authorization: `Bearer ${token}` },
+        );
         return { status: answer.status, ...(await answer.json()) };
       };
       const named = batch("named", WIDE);

@@ -101,7 +101,14 @@ describe("the npm package", () => {
   test("is small, and holds what is served and nothing to build with", () => {
     assert.ok(packed.size < MAX_PACKAGE_BYTES, `${packed.size} bytes`);
     const names = packed.files.map(({ path }) => path);
-    for (const name of ["build/entry.js", "build/index_bg.wasm", "build/www/beacon.js", "build/bin/hitparade.mjs", "www/beacon.d.mts", "wrangler.toml"]) {
+    for (const name of [
+      "build/entry.js",
+      "build/index_bg.wasm",
+      "build/www/beacon.js",
+      "build/bin/hitparade.mjs",
+      "www/beacon.d.mts",
+      "wrangler.toml",
+    ]) {
       assert.ok(names.includes(name), `${name} is missing`);
     }
     const strange = names.filter((name) => /\.rs$|tsconfig\.json$|^(src|tests|scripts|target)\//.test(name));
@@ -143,7 +150,10 @@ describe("the npm package", () => {
     }
     assert.deepEqual(await demo.ended, { code: 0, signal: null }, demo.log());
     assert.deepEqual(readdirSync(where), []);
-    assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith("hitparade-demo-")), []);
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => name.startsWith("hitparade-demo-")),
+      [],
+    );
     await assert.rejects(fetch(demo.url), "the server has ended");
   });
 
@@ -183,7 +193,11 @@ describe("the npm package", () => {
     writeFileSync(join(bin, "npx"), `#!/bin/sh\nshift\nexec "${program}" "$@"\n`, { mode: 0o755 });
     symlinkSync(findOnPath("curl"), join(bin, "curl"));
     const shell = (commands, cwd) => {
-      const { status, stdout, stderr } = spawnSync("sh", ["-e", "-c", commands], { cwd, env: { ...environment, PATH: `${bin}:${environment.PATH}` }, encoding: "utf8" });
+      const { status, stdout, stderr } = spawnSync("sh", ["-e", "-c", commands], {
+        cwd,
+        env: { ...environment, PATH: `${bin}:${environment.PATH}` },
+        encoding: "utf8",
+      });
       assert.equal(status, 0, `${commands}\n${stdout}${stderr}`);
       return stdout;
     };
@@ -198,11 +212,17 @@ describe("the npm package", () => {
       assert.match(shell(here(play), charts), /"accepted":1/);
       const shows = async () => {
         const { top_posts: posts } = await (await fetch(`${server.url}/top-posts?timeframe=7d&k=10`)).json();
-        assert.deepEqual(posts.map(({ content, view_count: plays }) => [content, plays]), [["Slow Comet", 1]]);
+        assert.deepEqual(
+          posts.map(({ content, view_count: plays }) => [content, plays]),
+          [["Slow Comet", 1]],
+        );
       };
       await eventually(shows);
       const page = await (await fetch(`${server.url}/example.html`)).text();
-      for (const line of ['<script type="module" src="/widget.js"></script>', '<top-posts timeframe="7d" k="10"><h2 slot="title">Most played this week</h2></top-posts>']) {
+      for (const line of [
+        '<script type="module" src="/widget.js"></script>',
+        '<top-posts timeframe="7d" k="10"><h2 slot="title">Most played this week</h2></top-posts>',
+      ]) {
         assert.ok(page.includes(line), line);
         assert.ok(readme.includes(line.replace('src="', 'src="http://127.0.0.1:8787')), line);
       }

@@ -107,26 +107,30 @@ for (const [point, when] of Object.entries(POINTS)) {
   });
 }
 
-test("an instance without memory says so while something is under way in it, and is made anew when nothing is", { timeout: 60_000 }, async () => {
-  const before = await instance();
-  const { port } = new URL(service.url);
-  const slow = connect({ port: Number(port), host: "127.0.0.1" });
-  slow.write("POST /plays HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{");
-  await service.panicAt("memory");
-  // The first one loses it all.
-  await service.fetch("/regions");
-  const problem = await readProblem(await service.fetch("/healthz"), 503);
-  assert.equal(problem.code, "unhealthy");
-  assert.deepEqual(problem.wrong, [{ what: "memory" }]);
-  const refused = await service.request("POST", "/plays", { post_id: "no room", pad: "x".repeat(600_000) });
-  assert.equal((await readProblem(refused, 503)).code, "overloaded");
-  slow.destroy();
-  await eventually(async () => {
-    assert.notEqual(await instance(), before);
-    assert.equal((await service.fetch("/healthz")).status, 200);
-  });
-  await model.assertExactly(service);
-});
+test(
+  "an instance without memory says so while something is under way in it, and is made anew when nothing is",
+  { timeout: 60_000 },
+  async () => {
+    const before = await instance();
+    const { port } = new URL(service.url);
+    const slow = connect({ port: Number(port), host: "127.0.0.1" });
+    slow.write("POST /plays HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{");
+    await service.panicAt("memory");
+    // The first one loses it all.
+    await service.fetch("/regions");
+    const problem = await readProblem(await service.fetch("/healthz"), 503);
+    assert.equal(problem.code, "unhealthy");
+    assert.deepEqual(problem.wrong, [{ what: "memory" }]);
+    const refused = await service.request("POST", "/plays", { post_id: "no room", pad: "x".repeat(600_000) });
+    assert.equal((await readProblem(refused, 503)).code, "overloaded");
+    slow.destroy();
+    await eventually(async () => {
+      assert.notEqual(await instance(), before);
+      assert.equal((await service.fetch("/healthz")).status, 200);
+    });
+    await model.assertExactly(service);
+  },
+);
 
 test("a batch without a name is not asked for again: it might count twice", { timeout: 60_000 }, async () => {
   await service.panicAt("durable");

@@ -14,9 +14,38 @@ const BUDGET_MS = 3_000;
 const RENEWAL_MS = 1_000;
 
 const ODD_IDS = [
-  'say "hi"', "it's", "a/b/c", "/", "100%", "%2F", "%", "a\\b", "🎵🎶", "👩‍👩‍👧", "ü", "u\u0308", "日本語",
-  "שלום", "مرحبا", "\u202Ertl", "a b", " a", "a,b", "a;b", "=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("x","y")',
-  "<script>", "&amp;", "?q=1&r=2#s", "__proto__", "null", "a\u00a0b", "\ufeffx",
+  'say "hi"',
+  "it's",
+  "a/b/c",
+  "/",
+  "100%",
+  "%2F",
+  "%",
+  "a\\b",
+  "🎵🎶",
+  "👩‍👩‍👧",
+  "ü",
+  "u\u0308",
+  "日本語",
+  "שלום",
+  "مرحبا",
+  "\u202Ertl",
+  "a b",
+  " a",
+  "a,b",
+  "a;b",
+  "=1+1",
+  "+1",
+  "-1",
+  "@SUM(A1)",
+  '=HYPERLINK("x","y")',
+  "<script>",
+  "&amp;",
+  "?q=1&r=2#s",
+  "__proto__",
+  "null",
+  "a\u00a0b",
+  "\ufeffx",
 ];
 
 describe("charts", () => {
@@ -38,13 +67,25 @@ describe("charts", () => {
 
   test("give ids back byte for byte, as JSON, as lines and as CSV", async () => {
     const { top_posts } = await service.get(ODD);
-    assert.deepEqual(top_posts.map(({ post_id }) => post_id), ODD_IDS);
+    assert.deepEqual(
+      top_posts.map(({ post_id }) => post_id),
+      ODD_IDS,
+    );
     const lines = await (await as("application/x-ndjson")).text();
-    assert.deepEqual(lines.trimEnd().split("\n").map((line) => JSON.parse(line).post_id), ODD_IDS);
+    assert.deepEqual(
+      lines
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line).post_id),
+      ODD_IDS,
+    );
     const rows = parseCsv(Buffer.from(await (await as("text/csv")).arrayBuffer()).toString("utf8"));
     const column = rows[0].indexOf("post_id");
     // A formula is shown and does not run: an apostrophe stands before it.
-    assert.deepEqual(rows.slice(1).map((row) => row[column].replace(/^'(?=[=+\-@])/, "")), ODD_IDS);
+    assert.deepEqual(
+      rows.slice(1).map((row) => row[column].replace(/^'(?=[=+\-@])/, "")),
+      ODD_IDS,
+    );
     for (const cell of rows.slice(1).flat()) assert.doesNotMatch(cell, /^[=+\-@\t\r]/);
   });
 
@@ -99,7 +140,11 @@ describe("charts", () => {
       [path, { headers: { "if-none-match": '"other"' } }, 200],
       [path, { headers: { authorization: "Bearer wrong" } }, 401],
       [path, { headers: { authorization: "Basic eDp5" } }, 401],
-      [path, { headers: { origin: "https://page.example", cookie: "a=b", "x-forwarded-host": "evil.example", "x-forwarded-proto": "ftp" } }, 200],
+      [
+        path,
+        { headers: { origin: "https://page.example", cookie: "a=b", "x-forwarded-host": "evil.example", "x-forwarded-proto": "ftp" } },
+        200,
+      ],
       [path, { headers: { range: "bytes=0-3", "accept-language": "de", "accept-encoding": "br" } }, 200],
       [path, { method: "HEAD" }, 200],
       [path, { method: "OPTIONS" }, 204],
@@ -247,7 +292,9 @@ test("charts go on while the global object is away, and heal when it is back", a
     await eventually(async () => assert.equal((await service.topPosts(question)).total_views, 3));
 
     await service.connection.cut();
-    const accepted = await service.request("POST", "/plays", [{ post_id: "meanwhile", count: 2 }], { authorization: `Bearer ${INGEST_TOKEN}` });
+    const accepted = await service.request("POST", "/plays", [{ post_id: "meanwhile", count: 2 }], {
+      authorization: `Bearer ${INGEST_TOKEN}`,
+    });
     assert.equal(accepted.status, 202, await accepted.text());
     let stale = 0;
     for (const end = Date.now() + 60_000; stale < 10; await sleep(250)) {
@@ -257,7 +304,10 @@ test("charts go on while the global object is away, and heal when it is back", a
       const text = await answer.text();
       assert.equal(answer.status, 200, text);
       const chart = JSON.parse(text);
-      assert.deepEqual(chart.top_posts.map(({ post_id }) => post_id), ["before"]);
+      assert.deepEqual(
+        chart.top_posts.map(({ post_id }) => post_id),
+        ["before"],
+      );
       const age_ms = asked - Date.parse(chart.as_of);
       if (chart.stale) stale++;
       else assert.ok(age_ms < 8_000, `${age_ms} ms old and does not say so`);
@@ -270,7 +320,13 @@ test("charts go on while the global object is away, and heal when it is back", a
     await eventually(async () => {
       const chart = await service.topPosts(question);
       assert.equal(chart.stale, undefined);
-      assert.deepEqual(chart.top_posts.map(({ post_id, view_count }) => [post_id, view_count]), [["before", 3], ["meanwhile", 2]]);
+      assert.deepEqual(
+        chart.top_posts.map(({ post_id, view_count }) => [post_id, view_count]),
+        [
+          ["before", 3],
+          ["meanwhile", 2],
+        ],
+      );
     });
     await service.topPosts({ region: "NA", timeframe: "2h" });
   } finally {
@@ -292,7 +348,10 @@ test("with the shards away the global object answers, and a batch that none of t
     // Nobody asked for these before, so nothing keeps them, and none of them is old.
     for (const timeframe of ["2h", "3h", "7d", "all"]) {
       const { top_posts, stale } = await chart({ timeframe });
-      assert.deepEqual(top_posts.map(({ post_id, view_count }) => [post_id, view_count]), [["before", 3]]);
+      assert.deepEqual(
+        top_posts.map(({ post_id, view_count }) => [post_id, view_count]),
+        [["before", 3]],
+      );
       assert.equal(stale, undefined);
     }
     assert.equal((await service.post("before", { region: "NA" })).view_count, 3);

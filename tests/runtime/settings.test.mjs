@@ -70,7 +70,10 @@ test("what is added at the end of wrangler.toml belongs to no table", () => {
 
 test("a line that nothing reads is warned of: a misplaced one, an unknown name, a secret for all to read", async () => {
   const { warnings } = await readWranglerConfig(
-    file("wrong.toml", '[vars]\nREQUIRED_KNOWN_POSTS = "true"\nADMIN_TOKEN = "x"\n[observability]\nenabled = true\nroutes = ["charts.example.com"]\n'),
+    file(
+      "wrong.toml",
+      '[vars]\nREQUIRED_KNOWN_POSTS = "true"\nADMIN_TOKEN = "x"\n[observability]\nenabled = true\nroutes = ["charts.example.com"]\n',
+    ),
   );
   assert.equal(warnings.length, 3, warnings.join("\n"));
   assert.match(warnings[0], /^wrong\.toml: `routes` stands under \[observability\]/);

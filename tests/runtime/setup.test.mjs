@@ -18,7 +18,21 @@ beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), "hitparade-setup-"));
   clone = join(home, "clone");
   mkdirSync(clone);
-  for (const name of ["scripts", "src", "tools", "benches", "demo", "www", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "package.json", "package-lock.json", ".npmrc", "wrangler.toml"]) {
+  for (const name of [
+    "scripts",
+    "src",
+    "tools",
+    "benches",
+    "demo",
+    "www",
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    "package.json",
+    "package-lock.json",
+    ".npmrc",
+    "wrangler.toml",
+  ]) {
     cpSync(join(ROOT, name), join(clone, name), { recursive: true });
   }
 });
@@ -67,11 +81,15 @@ test("a port that is taken is refused with the next free one", { timeout: 60_000
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   try {
     const { port } = server.address();
-    const { status, stderr } = spawnSync(process.execPath, [join(ROOT, "scripts", "hitparade.mjs"), "serve", "--port", String(port), "--state", join(home, "state")], {
-      cwd: ROOT,
-      encoding: "utf8",
-      timeout: 30_000,
-    });
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [join(ROOT, "scripts", "hitparade.mjs"), "serve", "--port", String(port), "--state", join(home, "state")],
+      {
+        cwd: ROOT,
+        encoding: "utf8",
+        timeout: 30_000,
+      },
+    );
     assert.equal(status, 1);
     assert.match(stderr, new RegExp(`Port ${port} is taken`));
     const [, free] = /Port (\d+) is free: --port \1/.exec(stderr) ?? [];

@@ -17,7 +17,9 @@ const flights = { NA: 0, EU: 0 };
 
 before(async () => {
   service = await Service.start();
-  const [, ...rows] = readFileSync(join(ROOT, "tests", "global_windows", "flights.tsv"), "utf8").trimEnd().split("\n");
+  const [, ...rows] = readFileSync(join(ROOT, "tests", "global_windows", "flights.tsv"), "utf8")
+    .trimEnd()
+    .split("\n");
   const from = Date.now() - 2 * 24 * HOUR_MS;
   const plays = rows.map((row) => {
     const [minute, origin, post_id] = row.split("\t");
@@ -45,7 +47,9 @@ test("a planted riser comes first, with the figures that put it there, and only 
     });
     const [{ previous_rank, view_count, compared }] = top_posts;
     assert.deepEqual([previous_rank, view_count, compared.view_count, compared.view_count_max], [null, 120, 0, 0]);
-    assert.ok(compared.times > 1 && top_posts.every((row, index) => index === 0 || row.compared.times <= top_posts[index - 1].compared.times));
+    assert.ok(
+      compared.times > 1 && top_posts.every((row, index) => index === 0 || row.compared.times <= top_posts[index - 1].compared.times),
+    );
   }
   assert.ok(!ids(await chart({ region: "EU", sort: "rising" })).includes("riser"));
 });

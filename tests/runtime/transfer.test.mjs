@@ -80,13 +80,25 @@ describe("an export", { timeout: 600_000 }, () => {
   test("holds everything, in lines that people can read", async () => {
     const { code, stderr } = await command("export", "--url", old.url, "--file", file, "--wait", "0");
     assert.equal(code, 0, stderr);
-    const lines = readFileSync(file, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line));
+    const lines = readFileSync(file, "utf8")
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
     const of = (kind) => lines.filter((line) => line.kind === kind);
     assert.deepEqual(of("end"), [{ kind: "end", rows: lines.length - 1, damaged_rows: 0, complete: true }]);
     assert.equal(of("region").length, 7);
-    assert.deepEqual(of("post").map(({ post_id, hidden }) => [post_id, hidden]), [["post 1", false], ["post 2", true]]);
+    assert.deepEqual(
+      of("post").map(({ post_id, hidden }) => [post_id, hidden]),
+      [
+        ["post 1", false],
+        ["post 2", true],
+      ],
+    );
     const all = of("pane").find(({ scope, level }) => scope === "NA" && level === "all");
-    assert.equal(all.total_views, all.posts.reduce((sum, { view_count_max }) => sum + view_count_max, 0));
+    assert.equal(
+      all.total_views,
+      all.posts.reduce((sum, { view_count_max }) => sum + view_count_max, 0),
+    );
     assert.equal(all.posts.length, 30);
   });
 
@@ -109,7 +121,10 @@ describe("an export", { timeout: 600_000 }, () => {
       assert.equal(code, 0, stderr);
     }
     const [was, is] = [await charts(old), await charts(next)];
-    assert.ok(was.some(({ chart }) => chart.unlisted_max > 0), "some bounds are apart");
+    assert.ok(
+      was.some(({ chart }) => chart.unlisted_max > 0),
+      "some bounds are apart",
+    );
     assert.deepEqual(is, was);
     const post = await next.post("post 1", { timeframe: "all" });
     assert.deepEqual([post.author, post.url, post.timestamp], ["A", "https://example.com/1", "2026-01-02T03:04:05Z"]);

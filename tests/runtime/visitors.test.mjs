@@ -64,7 +64,10 @@ describe("behind a proxy", () => {
       const headers = [
         [["X-Forwarded-For", `${forged}, ${address}`]],
         [["X-Forwarded-For", address]],
-        [["X-Forwarded-For", forged], ["X-Forwarded-For", address]],
+        [
+          ["X-Forwarded-For", forged],
+          ["X-Forwarded-For", address],
+        ],
         [["X-Forwarded-For", `${forged}, ${address.includes(":") ? `[${address}]` : address}:${40_000 + index}, 10.1.2.3`]],
       ][index % 4];
       if (country) headers.push(["X-Country", country]);
@@ -74,7 +77,7 @@ describe("behind a proxy", () => {
     const statuses = new Map();
     await Promise.all(
       Array.from({ length: 40 }, async () => {
-        for (let headers; (headers = visitors.pop()); ) {
+        for (let headers; (headers = visitors.pop());) {
           const { status, text } = await ask(service, "POST", "/plays", { headers, body: [{ post_id: "hit" }] });
           statuses.set(status === 202 ? status : text, (statuses.get(status) ?? 0) + 1);
         }
@@ -100,7 +103,13 @@ describe("behind a proxy", () => {
     const codes = [];
     for (let attempt = 0; attempt < 5; attempt++) {
       const forged = `198.51.100.${attempt}`;
-      const headers = { "x-forwarded-for": forged, "x-country": "JP", "x-real-ip": forged, "cf-connecting-ip": forged, forwarded: `for=${forged}` };
+      const headers = {
+        "x-forwarded-for": forged,
+        "x-country": "JP",
+        "x-real-ip": forged,
+        "cf-connecting-ip": forged,
+        forwarded: `for=${forged}`,
+      };
       codes.push((await play("from a stranger", { from: STRANGER, headers })).status);
     }
     assert.deepEqual(codes, [202, 202, 400, 400, 400]);
@@ -112,7 +121,8 @@ describe("behind a proxy", () => {
   });
 
   test("the visitors that the Worker's door answers are counted one by one", async () => {
-    const chart = (address) => ask(service, "GET", "/top-posts?timeframe=24h", { headers: { "x-forwarded-for": `198.51.100.9, ${address}` } });
+    const chart = (address) =>
+      ask(service, "GET", "/top-posts?timeframe=24h", { headers: { "x-forwarded-for": `198.51.100.9, ${address}` } });
     for (const address of ["192.0.2.30", "192.0.2.31"]) {
       const statuses = [];
       const started = performance.now();
@@ -129,9 +139,18 @@ describe("behind a proxy", () => {
     const sockets = [];
     const open = (address) =>
       new Promise((done, fail) => {
-        const headers = { connection: "upgrade", upgrade: "websocket", "sec-websocket-version": "13", "sec-websocket-key": Buffer.alloc(16).toString("base64"), "x-forwarded-for": `198.51.100.${sockets.length}, ${address}` };
+        const headers = {
+          connection: "upgrade",
+          upgrade: "websocket",
+          "sec-websocket-version": "13",
+          "sec-websocket-key": Buffer.alloc(16).toString("base64"),
+          "x-forwarded-for": `198.51.100.${sockets.length}, ${address}`,
+        };
         const asked = request(`${service.url}/live`, { headers, agent: false });
-        asked.on("response", (answer) => done(answer.resume().statusCode)).on("error", fail).end();
+        asked
+          .on("response", (answer) => done(answer.resume().statusCode))
+          .on("error", fail)
+          .end();
         asked.on("upgrade", (answer, socket) => done(sockets.push(socket) && answer.statusCode));
       });
     try {
@@ -146,7 +165,20 @@ describe("behind a proxy", () => {
   });
 
   test("headers of any length and of any content cost one request, and say nothing", async () => {
-    for (const [number, header] of ["10.0.0.1,".repeat(1_000), `${"9".repeat(8_000)}`, ",".repeat(8_000), "::%eth0", "[", "]:80", "\u00ff\u00fe", "fe80::1%25", "1.2.3.4.5", "0x7f.1", "127.1", "2130706433"].entries()) {
+    for (const [number, header] of [
+      "10.0.0.1,".repeat(1_000),
+      `${"9".repeat(8_000)}`,
+      ",".repeat(8_000),
+      "::%eth0",
+      "[",
+      "]:80",
+      "\u00ff\u00fe",
+      "fe80::1%25",
+      "1.2.3.4.5",
+      "0x7f.1",
+      "127.1",
+      "2130706433",
+    ].entries()) {
       const { status, text } = await play(`odd ${number}`, { headers: { "x-forwarded-for": `${header}, 192.0.2.${100 + number}` } });
       assert.equal(status, 202, text);
     }
@@ -155,7 +187,10 @@ describe("behind a proxy", () => {
 
 describe("a region that REGIONS names", () => {
   test("is made at the next start, and while one is not made, its plays count on its continent and it is said", async () => {
-    const service = await Service.start({ ...BEHIND_PROXIES, REGIONS: '[{"id":"NA","continents":["NA"]},{"id":"EU","continents":["EU"]}]' });
+    const service = await Service.start({
+      ...BEHIND_PROXIES,
+      REGIONS: '[{"id":"NA","continents":["NA"]},{"id":"EU","continents":["EU"]}]',
+    });
     try {
       assert.equal((await service.get("/regions")).regions.length, 2);
       await service.terminate();
@@ -193,7 +228,10 @@ describe("without a proxy that is trusted", () => {
     try {
       const plays = await Promise.all(
         Array.from({ length: 200 }, (_, index) =>
-          ask(service, "POST", "/plays", { headers: { "content-type": "text/plain", "x-forwarded-for": `192.0.2.${index}` }, body: { post_id: "hit" } }),
+          ask(service, "POST", "/plays", {
+            headers: { "content-type": "text/plain", "x-forwarded-for": `192.0.2.${index}` },
+            body: { post_id: "hit" },
+          }),
         ),
       );
       assert.deepEqual(new Set(plays.map(({ status }) => status)), new Set([202]));
@@ -205,8 +243,14 @@ describe("without a proxy that is trusted", () => {
 
   test("the server says at its start by what it limits, and what to set behind a proxy", async () => {
     const starts = [
-      [{ LIMIT_PER_MINUTE: "600", VOTES_PER_MINUTE: "" }, /600 requests and 60 plays of a post a minute from one address.*\n.*CLIENT_ADDRESS_HEADER and TRUSTED_PROXIES/],
-      [{ ...BEHIND_PROXIES, LIMIT_PER_MINUTE: "600", VOTES_PER_MINUTE: "5" }, /600 requests and 5 plays of a post a minute from one address, which 127\.0\.0\.1, 10\.0\.0\.0\/8 say in X-Forwarded-For/],
+      [
+        { LIMIT_PER_MINUTE: "600", VOTES_PER_MINUTE: "" },
+        /600 requests and 60 plays of a post a minute from one address.*\n.*CLIENT_ADDRESS_HEADER and TRUSTED_PROXIES/,
+      ],
+      [
+        { ...BEHIND_PROXIES, LIMIT_PER_MINUTE: "600", VOTES_PER_MINUTE: "5" },
+        /600 requests and 5 plays of a post a minute from one address, which 127\.0\.0\.1, 10\.0\.0\.0\/8 say in X-Forwarded-For/,
+      ],
       [{ LIMIT_PER_MINUTE: "0", VOTES_PER_MINUTE: "7" }, /any number of requests and 7 plays of a post a minute from one address/],
     ];
     for (const [environment, said] of starts) {

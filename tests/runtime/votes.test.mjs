@@ -39,14 +39,21 @@ describe("vote stuffing", () => {
     }
     assert.deepEqual(verdicts[0], {
       accepted: 11,
-      rejected: [[9, "bad_post_id"], [12, "too_many_votes"], [13, "too_many_votes"]],
+      rejected: [
+        [9, "bad_post_id"],
+        [12, "too_many_votes"],
+        [13, "too_many_votes"],
+      ],
     });
     assert.deepEqual(verdicts[1], verdicts[0]);
     model.add([{ post_id: "other" }, ...plays("stuffed", 10)]);
 
     const full = await service.request("POST", "/plays", { client: "stuffer", seq: 2, plays: plays("stuffed", 2) });
     assert.equal(full.status, 400);
-    assert.deepEqual((await full.json()).rejected.map(({ code }) => code), ["too_many_votes", "too_many_votes"]);
+    assert.deepEqual(
+      (await full.json()).rejected.map(({ code }) => code),
+      ["too_many_votes", "too_many_votes"],
+    );
 
     const trusted = plays("stuffed", 100).map((play) => ({ ...play, region_id: "NA" }));
     await service.send(trusted);

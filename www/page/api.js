@@ -29,12 +29,12 @@ let skewMs = 0;
 export const serverNow = () => Date.now() + skewMs;
 
 /** The key that a service with closed charts asks for; lives as long as the tab. */
-let readToken = sessionStorage.getItem('hitparade-read-token') ?? '';
-export const hasReadToken = () => readToken !== '';
+let readToken = sessionStorage.getItem("hitparade-read-token") ?? "";
+export const hasReadToken = () => readToken !== "";
 /** @param {string} token */
 export function setReadToken(token) {
   readToken = token;
-  sessionStorage.setItem('hitparade-read-token', token);
+  sessionStorage.setItem("hitparade-read-token", token);
 }
 
 /**
@@ -43,23 +43,23 @@ export function setReadToken(token) {
  * @returns {Promise<{ body: any, etag: string | null }>} `body` is null on 304
  */
 export async function get(path, { etag = null, signal } = {}) {
-  const headers = new Headers({ Accept: 'application/json' });
-  if (etag) headers.set('If-None-Match', etag);
-  if (readToken) headers.set('Authorization', `Bearer ${readToken}`);
+  const headers = new Headers({ Accept: "application/json" });
+  if (etag) headers.set("If-None-Match", etag);
+  if (readToken) headers.set("Authorization", `Bearer ${readToken}`);
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);
-  signal?.addEventListener('abort', () => timeout.abort(), { once: true });
+  signal?.addEventListener("abort", () => timeout.abort(), { once: true });
   let response;
   try {
     response = await fetch(path, { headers, signal: timeout.signal });
     learnClock(response);
     if (response.status === 304) return { body: null, etag };
     if (!response.ok) throw await failure(response);
-    return { body: await response.json(), etag: response.headers.get('ETag') };
+    return { body: await response.json(), etag: response.headers.get("ETag") };
   } catch (error) {
     if (error instanceof RequestFailed) throw error;
-    const detail = response ? 'The answer could not be read.' : 'No answer from the service.';
-    throw new RequestFailed(0, 'unreachable', detail, 0);
+    const detail = response ? "The answer could not be read." : "No answer from the service.";
+    throw new RequestFailed(0, "unreachable", detail, 0);
   } finally {
     clearTimeout(timer);
   }
@@ -67,8 +67,8 @@ export async function get(path, { etag = null, signal } = {}) {
 
 /** @param {Response} response */
 function learnClock(response) {
-  const date = Date.parse(response.headers.get('Date') ?? '');
-  if (!Number.isNaN(date) && !response.headers.has('Age')) {
+  const date = Date.parse(response.headers.get("Date") ?? "");
+  if (!Number.isNaN(date) && !response.headers.has("Age")) {
     // The header is cut to the second. Within two of ours, ours is the finer one.
     const difference = date + 500 - Date.now();
     skewMs = Math.abs(difference) < 2000 ? 0 : difference;
@@ -78,19 +78,19 @@ function learnClock(response) {
 /** @param {Response} response */
 async function failure(response) {
   const problem = await response.json().catch(() => ({}));
-  const retryAfter = Number(response.headers.get('Retry-After'));
+  const retryAfter = Number(response.headers.get("Retry-After"));
   return new RequestFailed(
     response.status,
-    String(problem.code ?? 'error'),
+    String(problem.code ?? "error"),
     String(problem.detail ?? problem.title ?? `The service answered ${response.status}.`),
     Number.isFinite(retryAfter) ? Math.min(retryAfter, 300) * 1000 : 0,
   );
 }
 
 /** @param {{ region: string, timeframe: string, k: number, sort?: string }} query */
-export function chartQuery({ region, timeframe, k, sort = 'views' }) {
+export function chartQuery({ region, timeframe, k, sort = "views" }) {
   const query = new URLSearchParams({ region, timeframe, k: String(k) });
-  if (sort !== 'views') query.set('sort', sort);
+  if (sort !== "views") query.set("sort", sort);
   return query.toString();
 }
 

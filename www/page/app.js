@@ -1,16 +1,16 @@
 /**
  * The dashboard: reads the address, watches one chart, and hands what arrives to its parts.
  */
-import { chartQuery, get, hasReadToken, setReadToken } from './api.js';
-import { showAside } from './aside.js';
-import { createChart } from './chart.js';
-import { createControls } from './controls.js';
-import * as format from './format.js';
-import { watch } from './live.js';
-import { OWN } from './own.js';
-import { GLOBAL, SORTS, hrefOf, readState, timeframeWords } from './state.js';
-import { createStatus } from './status.js';
-import { whyOf } from './why.js';
+import { chartQuery, get, hasReadToken, setReadToken } from "./api.js";
+import { showAside } from "./aside.js";
+import { createChart } from "./chart.js";
+import { createControls } from "./controls.js";
+import * as format from "./format.js";
+import { watch } from "./live.js";
+import { OWN } from "./own.js";
+import { GLOBAL, SORTS, hrefOf, readState, timeframeWords } from "./state.js";
+import { createStatus } from "./status.js";
+import { whyOf } from "./why.js";
 
 /** @typedef {import('./api.js').Chart} Chart */
 
@@ -30,25 +30,29 @@ let watching;
 let aside;
 let leavePost = () => {};
 
-for (const [name, figure] of [['plays', 'total'], ['rate', 'rate'], ['window', 'window']]) {
+for (const [name, figure] of [
+  ["plays", "total"],
+  ["rate", "rate"],
+  ["window", "window"],
+]) {
   /** @type {HTMLElement} */ (element(figure).parentElement).hidden = !OWN.figures.includes(name);
 }
-element('figures').hidden = OWN.figures.length === 0;
-element('region-choice').hidden = !OWN.regions;
+element("figures").hidden = OWN.figures.length === 0;
+element("region-choice").hidden = !OWN.regions;
 
 const status = createStatus();
 const controls = createControls((change) => go({ ...state, ...change }));
 const chart = createChart(
-  /** @type {HTMLOListElement} */ (element('chart')),
-  /** @type {HTMLTemplateElement} */ (element('row')),
+  /** @type {HTMLOListElement} */ (element("chart")),
+  /** @type {HTMLTemplateElement} */ (element("row")),
   (postId) => hrefOf({ ...state, post: postId }),
 );
 
 /** @param {import('./state.js').State} next */
 function go(next) {
   // Read back, since a choice may rule out another: no rising of all time.
-  const href = hrefOf(readState(hrefOf(next).replace('./', '')));
-  history.pushState(null, '', href === './' ? location.pathname : href);
+  const href = hrefOf(readState(hrefOf(next).replace("./", "")));
+  history.pushState(null, "", href === "./" ? location.pathname : href);
   open();
 }
 
@@ -63,9 +67,9 @@ function open() {
   leavePost = () => {};
   status.reset();
   const post = state.post;
-  if (post !== null) element('toast').hidden = true;
-  element('board').hidden = post !== null;
-  element('post').hidden = post === null;
+  if (post !== null) element("toast").hidden = true;
+  element("board").hidden = post !== null;
+  element("post").hidden = post === null;
   if (post === null) openBoard();
   else openPost(post);
 }
@@ -74,14 +78,14 @@ function openBoard() {
   current = null;
   controls.show(state, regions);
   headline();
-  element('chart').classList.toggle('reasoned', state.sort !== 'views');
+  element("chart").classList.toggle("reasoned", state.sort !== "views");
   chart.skeleton(state.k);
   hidePanel();
   // What is not known of this chart is not that of the last one.
-  for (const figure of ['total', 'rate', 'window']) element(figure).textContent = '–';
-  element('footnote').textContent = '\u00a0';
-  /** @type {HTMLAnchorElement} */ (element('as-json')).href = `./top-posts?${chartQuery(state)}`;
-  /** @type {HTMLAnchorElement} */ (element('as-csv')).href = `./top-posts?${chartQuery(state)}&format=csv`;
+  for (const figure of ["total", "rate", "window"]) element(figure).textContent = "–";
+  element("footnote").textContent = "\u00a0";
+  /** @type {HTMLAnchorElement} */ (element("as-json")).href = `./top-posts?${chartQuery(state)}`;
+  /** @type {HTMLAnchorElement} */ (element("as-csv")).href = `./top-posts?${chartQuery(state)}&format=csv`;
   aside = showAside(state, regions);
   watching = watch(chartQuery(state), { data: arrived, failed, alive: status.alive });
 }
@@ -89,20 +93,20 @@ function openBoard() {
 /** @param {string} postId */
 async function openPost(postId) {
   document.title = OWN.title;
-  const { showPost } = await import('./post.js');
-  if (state.post === postId) leavePost = showPost(element('post'), { ...state, post: postId }, () => regions, status, go);
+  const { showPost } = await import("./post.js");
+  if (state.post === postId) leavePost = showPost(element("post"), { ...state, post: postId }, () => regions, status, go);
 }
 
 const regionName = () =>
-  state.region === GLOBAL ? 'Worldwide' : (regions.find((region) => region.region_id === state.region)?.region_name ?? state.region);
+  state.region === GLOBAL ? "Worldwide" : (regions.find((region) => region.region_id === state.region)?.region_name ?? state.region);
 
 function headline() {
-  const place = !OWN.regions ? '' : state.region === GLOBAL ? ' worldwide' : ` in ${regionName()}`;
-  const start = { views: `Top ${state.k}`, rising: 'Rising', distinctive: 'Distinctive' }[state.sort];
-  element('headline').textContent = `${start}${place}`;
+  const place = !OWN.regions ? "" : state.region === GLOBAL ? " worldwide" : ` in ${regionName()}`;
+  const start = { views: `Top ${state.k}`, rising: "Rising", distinctive: "Distinctive" }[state.sort];
+  element("headline").textContent = `${start}${place}`;
   const what = SORTS.find(([value]) => value === state.sort)?.[2];
   const words = timeframeWords(state.timeframe);
-  element('explain').textContent = what || `Most played ${words}`;
+  element("explain").textContent = what || `Most played ${words}`;
   document.title = `${start}${place} · ${OWN.title}`;
 }
 
@@ -113,33 +117,33 @@ function arrived(answer, over) {
   status.fresh(answer.as_of, over);
   const from = new Date(answer.window.from);
   const to = new Date(answer.window.to);
-  element('total').textContent = format.count(answer.total_views);
-  element('window').textContent = from.getTime() === 0 ? 'Since the first play' : format.span(from, to);
+  element("total").textContent = format.count(answer.total_views);
+  element("window").textContent = from.getTime() === 0 ? "Since the first play" : format.span(from, to);
   if (answer.top_posts.length === 0) {
     showEmpty();
     return;
   }
   hidePanel();
-  element('aside').hidden = !OWN.regions;
+  element("aside").hidden = !OWN.regions;
   showRows(answer);
-  element('footnote').textContent = footnote(answer);
+  element("footnote").textContent = footnote(answer);
 }
 
 /** @param {Chart} answer */
 function footnote({ top_posts: posts, unlisted_max: most }) {
-  const others = most > 0 ? `No post outside this list has more than ${format.plays(most)}.` : 'No other post was played in this window.';
+  const others = most > 0 ? `No post outside this list has more than ${format.plays(most)}.` : "No other post was played in this window.";
   const isDescribed = posts.some(({ author, content, url, image }) => author ?? content ?? url ?? image);
-  const names = isDescribed ? '' : ' These are the names that senders gave: with a catalog, its posts show, and no others.';
-  return (state.sort === 'views' ? `${trust(posts)} ${others}` : '') + names;
+  const names = isDescribed ? "" : " These are the names that senders gave: with a catalog, its posts show, and no others.";
+  return (state.sort === "views" ? `${trust(posts)} ${others}` : "") + names;
 }
 
 /** How far down the places can be trusted. @param {Chart["top_posts"]} posts */
 function trust(posts) {
-  if (posts.every((entry) => entry.view_count_min === entry.view_count_max)) return 'All counts are exact.';
+  if (posts.every((entry) => entry.view_count_min === entry.view_count_max)) return "All counts are exact.";
   const uncertain = posts.findIndex((entry) => !entry.certain);
-  if (uncertain === -1) return 'All places are certain.';
-  if (uncertain === 0) return 'The first place is not certain yet.';
-  return uncertain === 1 ? 'The first place is certain.' : `The first ${format.count(uncertain)} places are certain.`;
+  if (uncertain === -1) return "All places are certain.";
+  if (uncertain === 0) return "The first place is not certain yet.";
+  return uncertain === 1 ? "The first place is certain." : `The first ${format.count(uncertain)} places are certain.`;
 }
 
 /** @param {Chart} shown */
@@ -151,7 +155,7 @@ function showRows(shown) {
 
 /** @param {import('./api.js').RequestFailed} error @param {number} retryInMs */
 function failed(error, retryInMs) {
-  if (error.code === 'region_deleted') {
+  if (error.code === "region_deleted") {
     // What is shown is nobody's chart any more.
     current = null;
     status.reset();
@@ -164,104 +168,122 @@ function failed(error, retryInMs) {
 
 /** @param {string} kind @param {string} title @param {string} text @param {HTMLElement[]} more */
 function showPanel(kind, title, text, ...more) {
-  const panel = element('panel');
+  const panel = element("panel");
   const key = JSON.stringify([kind, title, text]);
-  element('chart').hidden = true;
-  element('data').hidden = true;
-  element('footnote').textContent = '\u00a0';
+  element("chart").hidden = true;
+  element("data").hidden = true;
+  element("footnote").textContent = "\u00a0";
   panel.hidden = false;
   if (panel.dataset.key === key) return;
   panel.dataset.key = key;
   panel.dataset.kind = kind;
-  const heading = document.createElement('h2');
+  const heading = document.createElement("h2");
   heading.textContent = title;
-  const words = document.createElement('p');
+  const words = document.createElement("p");
   words.textContent = text;
   panel.replaceChildren(heading, words, ...more);
 }
 
 function hidePanel() {
-  const panel = element('panel');
+  const panel = element("panel");
   panel.hidden = true;
   delete panel.dataset.key;
-  element('chart').hidden = false;
+  element("chart").hidden = false;
   // A link shows no key.
-  element('data').hidden = hasReadToken();
+  element("data").hidden = hasReadToken();
 }
 
 /** @param {string} label @param {() => void} act */
 function button(label, act) {
-  const made = document.createElement('button');
-  made.type = 'button';
-  made.className = 'button';
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = "button";
   made.textContent = label;
-  made.addEventListener('click', act);
+  made.addEventListener("click", act);
   return made;
 }
 
 function showEmpty() {
-  if (state.sort !== 'views' && current && current.total_views > 0) {
-    const back = button('Show the most played', () => go({ ...state, sort: 'views' }));
-    if (state.sort === 'rising') showPanel('empty', 'Nothing rises for sure', 'No post is above the window just before by more than chance.', back);
-    else showPanel('empty', 'Nothing stands out for sure', 'No post is played more here than elsewhere by more than chance.', back);
+  if (state.sort !== "views" && current && current.total_views > 0) {
+    const back = button("Show the most played", () => go({ ...state, sort: "views" }));
+    if (state.sort === "rising")
+      showPanel("empty", "Nothing rises for sure", "No post is above the window just before by more than chance.", back);
+    else showPanel("empty", "Nothing stands out for sure", "No post is played more here than elsewhere by more than chance.", back);
     return;
   }
-  const more = state.timeframe === 'all' ? [] : [button('Look at all time', () => go({ ...state, timeframe: 'all' }))];
-  if (regions.some((region) => region.views_24h > 0)) return showPanel('empty', 'Nothing was played here yet', 'The first play shows up by itself.', ...more);
+  const more = state.timeframe === "all" ? [] : [button("Look at all time", () => go({ ...state, timeframe: "all" }))];
+  if (regions.some((region) => region.views_24h > 0))
+    return showPanel("empty", "Nothing was played here yet", "The first play shows up by itself.", ...more);
   // Whoever sets it up looks at it now, and nobody else.
-  const command = document.createElement('pre');
+  const command = document.createElement("pre");
   command.tabIndex = 0;
-  command.textContent = `curl ${new URL('./plays', document.baseURI)} -H 'Content-Type: application/json' -d '{"post_id": "hello"}'`;
-  showPanel('empty', 'Nothing was played yet', 'The first play shows up by itself. To send one:', command, ...more);
+  command.textContent = `curl ${new URL("./plays", document.baseURI)} -H 'Content-Type: application/json' -d '{"post_id": "hello"}'`;
+  showPanel("empty", "Nothing was played yet", "The first play shows up by itself. To send one:", command, ...more);
 }
 
 /** @param {import('./api.js').RequestFailed} error @param {number} retryInMs */
 function showError(error, retryInMs) {
-  const again = button('Try again now', () => watching?.now());
+  const again = button("Try again now", () => watching?.now());
   // What stands beside it would be as empty.
-  if (error.status !== 404) element('aside').hidden = true;
+  if (error.status !== 404) element("aside").hidden = true;
   if (!navigator.onLine) {
-    showPanel('offline', 'You are offline', 'The chart comes by itself when you are back.', again);
+    showPanel("offline", "You are offline", "The chart comes by itself when you are back.", again);
   } else if (error.status === 404 && state.region !== GLOBAL) {
-    showPanel('error', `There is no region “${state.region}”`, 'The address names one that this service does not have.', button('Show worldwide', () => go({ ...state, region: GLOBAL })));
-  } else if (error.code === 'region_deleted') {
-    showPanel('error', `${regionName()} was deleted`, 'This region has no chart any more. Its plays stay in the worldwide one.', button('Show worldwide', () => go({ ...state, region: GLOBAL })));
+    showPanel(
+      "error",
+      `There is no region “${state.region}”`,
+      "The address names one that this service does not have.",
+      button("Show worldwide", () => go({ ...state, region: GLOBAL })),
+    );
+  } else if (error.code === "region_deleted") {
+    showPanel(
+      "error",
+      `${regionName()} was deleted`,
+      "This region has no chart any more. Its plays stay in the worldwide one.",
+      button("Show worldwide", () => go({ ...state, region: GLOBAL })),
+    );
   } else if (error.status >= 400 && error.status < 500 && error.status !== 429) {
-    showPanel('error', 'The service does not answer this', error.message, button('Back to the first view', () => go(readState(''))));
+    showPanel(
+      "error",
+      "The service does not answer this",
+      error.message,
+      button("Back to the first view", () => go(readState(""))),
+    );
   } else {
     const busy = error.status === 429 || error.status === 503;
-    const soon = retryInMs > 5000 ? 'It is tried again by itself.' : 'It is tried again every few seconds.';
-    showPanel('error', busy ? 'The service is busy' : 'The service cannot be reached', `${error.message} ${soon}`, again);
+    const soon = retryInMs > 5000 ? "It is tried again by itself." : "It is tried again every few seconds.";
+    showPanel("error", busy ? "The service is busy" : "The service cannot be reached", `${error.message} ${soon}`, again);
   }
 }
 
 function showLocked() {
-  element('aside').hidden = true;
-  const form = document.createElement('form');
-  const label = document.createElement('label');
-  label.textContent = 'Key ';
-  const input = document.createElement('input');
-  input.type = 'password';
-  input.autocomplete = 'off';
+  element("aside").hidden = true;
+  const form = document.createElement("form");
+  const label = document.createElement("label");
+  label.textContent = "Key ";
+  const input = document.createElement("input");
+  input.type = "password";
+  input.autocomplete = "off";
   input.required = true;
   label.append(input);
-  const send = button('Show the chart', () => {});
-  send.setAttribute('type', 'submit');
+  const send = button("Show the chart", () => {});
+  send.setAttribute("type", "submit");
   form.append(label, send);
-  form.addEventListener('submit', (event) => {
+  form.addEventListener("submit", (event) => {
     event.preventDefault();
     setReadToken(input.value);
     loadRegions();
     open();
   });
-  showPanel('locked', 'These charts need a key', 'It is kept in this tab only, until you close it.', form);
+  showPanel("locked", "These charts need a key", "It is kept in this tab only, until you close it.", form);
 }
 
 async function loadRegions() {
   try {
-    const { body } = await get('./regions');
+    const { body } = await get("./regions");
     if (!Array.isArray(body?.regions)) return;
-    const ids = (/** @type {import('./api.js').Region[]} */ list) => JSON.stringify(list.map((region) => [region.region_id, region.region_name]));
+    const ids = (/** @type {import('./api.js').Region[]} */ list) =>
+      JSON.stringify(list.map((region) => [region.region_id, region.region_name]));
     const changed = ids(body.regions) !== ids(regions);
     regions = body.regions;
     if (changed && watching) {
@@ -276,17 +298,18 @@ async function loadRegions() {
   }
 }
 
-document.addEventListener('click', (event) => {
-  const link = /** @type {Element} */ (event.target).closest?.('a[data-nav]');
-  if (!(link instanceof HTMLAnchorElement) || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+document.addEventListener("click", (event) => {
+  const link = /** @type {Element} */ (event.target).closest?.("a[data-nav]");
+  if (!(link instanceof HTMLAnchorElement) || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
+    return;
   event.preventDefault();
-  history.pushState(null, '', link.href);
+  history.pushState(null, "", link.href);
   open();
   window.scrollTo(0, 0);
 });
-window.addEventListener('popstate', open);
+window.addEventListener("popstate", open);
 setInterval(() => {
-  if (document.visibilityState === 'visible') loadRegions();
+  if (document.visibilityState === "visible") loadRegions();
 }, REGIONS_MS);
 
 // The headline names a region as people do: its name is worth a moment's wait, but not more.

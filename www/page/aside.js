@@ -2,10 +2,10 @@
  * What stands beside the chart: the number ones of every region,
  * and the worldwide chart next to a region's.
  */
-import { chartQuery, get, titleOf } from './api.js';
-import * as format from './format.js';
-import { OWN } from './own.js';
-import { GLOBAL, hrefOf } from './state.js';
+import { chartQuery, get, titleOf } from "./api.js";
+import * as format from "./format.js";
+import { OWN } from "./own.js";
+import { GLOBAL, hrefOf } from "./state.js";
 
 /**
  * @typedef {import('./state.js').State} State
@@ -24,11 +24,11 @@ const BESIDE = 5;
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 /** @param {string} tag @param {string} className @param {string} [text] */
-function make(tag, className, text = '') {
+function make(tag, className, text = "") {
   const made = document.createElement(tag);
   made.className = className;
   made.textContent = text;
-  if (text) made.dir = 'auto';
+  if (text) made.dir = "auto";
   return made;
 }
 
@@ -36,16 +36,16 @@ function make(tag, className, text = '') {
 function whileVisible(work, everyMs) {
   let stopped = false;
   const run = () => {
-    if (!stopped && document.visibilityState === 'visible') work().catch(() => {});
+    if (!stopped && document.visibilityState === "visible") work().catch(() => {});
   };
   const timer = setInterval(run, everyMs);
-  document.addEventListener('visibilitychange', run);
+  document.addEventListener("visibilitychange", run);
   const first = setTimeout(run, SETTLE_MS);
   return () => {
     stopped = true;
     clearTimeout(first);
     clearInterval(timer);
-    document.removeEventListener('visibilitychange', run);
+    document.removeEventListener("visibilitychange", run);
   };
 }
 
@@ -63,35 +63,45 @@ export function showAside(state, regions) {
   let here = null;
   const inRegion = OWN.regions && state.region !== GLOBAL;
 
-  element('beside').hidden = !inRegion;
+  element("beside").hidden = !inRegion;
   if (inRegion) {
-    placeholders(element('beside-list'), BESIDE);
-    stops.push(whileVisible(async () => {
-      const { body } = await get(`./top-posts?${chartQuery({ ...state, region: GLOBAL, k: BESIDE, sort: 'views' })}`);
-      world = body;
-      if (world) showBeside(world, here, state);
-    }, REFRESH_MS));
+    placeholders(element("beside-list"), BESIDE);
+    stops.push(
+      whileVisible(async () => {
+        const { body } = await get(`./top-posts?${chartQuery({ ...state, region: GLOBAL, k: BESIDE, sort: "views" })}`);
+        world = body;
+        if (world) showBeside(world, here, state);
+      }, REFRESH_MS),
+    );
   }
 
   // Regions that nothing came from are left out, as long as there are others.
   const played = regions.filter((region) => region.views_24h > 0);
-  const asked = !OWN.regions ? [] : [...(played.length ? played : regions)].sort((a, b) => b.views_24h - a.views_24h).slice(0, REGIONS_AT_MOST);
-  element('ones').hidden = asked.length === 0;
-  element('aside').hidden = !OWN.regions;
-  const list = element('ones-list');
+  const asked = !OWN.regions
+    ? []
+    : [...(played.length ? played : regions)].sort((a, b) => b.views_24h - a.views_24h).slice(0, REGIONS_AT_MOST);
+  element("ones").hidden = asked.length === 0;
+  element("aside").hidden = !OWN.regions;
+  const list = element("ones-list");
   const tiles = asked.map((region) => tile(region, state));
   list.replaceChildren(...tiles);
-  stops.push(whileVisible(async () => {
-    await Promise.all(asked.map(async (region, index) => {
-      const { body } = await get(`./top-posts?${chartQuery({ ...state, region: region.region_id, k: 1, sort: 'views' })}`);
-      if (body) fillTile(tiles[index], body);
-    }));
-  }, REFRESH_MS));
+  stops.push(
+    whileVisible(async () => {
+      await Promise.all(
+        asked.map(async (region, index) => {
+          const { body } = await get(`./top-posts?${chartQuery({ ...state, region: region.region_id, k: 1, sort: "views" })}`);
+          if (body) fillTile(tiles[index], body);
+        }),
+      );
+    }, REFRESH_MS),
+  );
 
-  stops.push(whileVisible(async () => {
-    const { body } = await get(`./top-posts?${chartQuery({ region: state.region, timeframe: '1m', k: 1 })}`);
-    if (body) element('rate').textContent = format.rate(ratePerSecond(body));
-  }, RATE_MS));
+  stops.push(
+    whileVisible(async () => {
+      const { body } = await get(`./top-posts?${chartQuery({ region: state.region, timeframe: "1m", k: 1 })}`);
+      if (body) element("rate").textContent = format.rate(ratePerSecond(body));
+    }, RATE_MS),
+  );
 
   return {
     stop: () => stops.forEach((stop) => stop()),
@@ -111,51 +121,57 @@ function ratePerSecond(chart) {
 
 /** @param {HTMLElement} list @param {number} length */
 function placeholders(list, length) {
-  list.replaceChildren(...Array.from({ length }, () => make('li', 'ghost')));
+  list.replaceChildren(...Array.from({ length }, () => make("li", "ghost")));
 }
 
 /** @param {Chart} world @param {Chart | null} here @param {State} state */
 function showBeside(world, here, state) {
-  element('beside-list').replaceChildren(...world.top_posts.map((entry) => {
-    const row = document.createElement('li');
-    const link = /** @type {HTMLAnchorElement} */ (make('a', 'title', titleOf(entry)));
-    link.href = hrefOf({ ...state, region: GLOBAL, post: entry.post_id });
-    link.dataset.nav = '';
-    row.dataset.postId = entry.post_id;
-    row.append(make('span', 'rank', String(entry.rank)), link, make('span', 'note'));
-    return row;
-  }));
+  element("beside-list").replaceChildren(
+    ...world.top_posts.map((entry) => {
+      const row = document.createElement("li");
+      const link = /** @type {HTMLAnchorElement} */ (make("a", "title", titleOf(entry)));
+      link.href = hrefOf({ ...state, region: GLOBAL, post: entry.post_id });
+      link.dataset.nav = "";
+      row.dataset.postId = entry.post_id;
+      row.append(make("span", "rank", String(entry.rank)), link, make("span", "note"));
+      return row;
+    }),
+  );
   if (here) noteRanks(here, state);
 }
 
 /** Beside each of the world's posts, where it stands here. @param {Chart} here @param {State} state */
 function noteRanks(here, state) {
-  if (state.sort !== 'views') return;
+  if (state.sort !== "views") return;
   const ranks = new Map(here.top_posts.map((entry) => [entry.post_id, entry.rank]));
-  for (const row of /** @type {NodeListOf<HTMLElement>} */ (element('beside-list').querySelectorAll('[data-post-id]'))) {
-    const rank = ranks.get(row.dataset.postId ?? '');
-    /** @type {HTMLElement} */ (row.querySelector('.note')).textContent = rank === undefined ? `not in top ${state.k}` : `here ${rank}`;
+  for (const row of /** @type {NodeListOf<HTMLElement>} */ (element("beside-list").querySelectorAll("[data-post-id]"))) {
+    const rank = ranks.get(row.dataset.postId ?? "");
+    /** @type {HTMLElement} */ (row.querySelector(".note")).textContent = rank === undefined ? `not in top ${state.k}` : `here ${rank}`;
   }
 }
 
 /** @param {Region} region @param {State} state */
 function tile(region, state) {
-  const item = document.createElement('li');
-  const link = document.createElement('a');
+  const item = document.createElement("li");
+  const link = document.createElement("a");
   link.href = hrefOf({ ...state, region: region.region_id, post: null });
-  link.dataset.nav = '';
-  if (region.region_id === state.region) link.setAttribute('aria-current', 'true');
-  link.append(make('span', 'place', region.region_name || region.region_id), make('span', 'title', '\u00a0'), make('span', 'note', '\u00a0'));
+  link.dataset.nav = "";
+  if (region.region_id === state.region) link.setAttribute("aria-current", "true");
+  link.append(
+    make("span", "place", region.region_name || region.region_id),
+    make("span", "title", "\u00a0"),
+    make("span", "note", "\u00a0"),
+  );
   item.append(link);
   return item;
 }
 
 /** @param {HTMLElement} item @param {Chart} chart */
 function fillTile(item, chart) {
-  const [title, note] = /** @type {[HTMLElement, HTMLElement]} */ ([item.querySelector('.title'), item.querySelector('.note')]);
+  const [title, note] = /** @type {[HTMLElement, HTMLElement]} */ ([item.querySelector(".title"), item.querySelector(".note")]);
   const [one] = chart.top_posts;
-  title.textContent = one ? titleOf(one) : 'No plays yet';
-  title.dir = 'auto';
-  item.classList.toggle('none', !one);
-  note.textContent = one ? format.playsInShort(one.view_count) : '\u00a0';
+  title.textContent = one ? titleOf(one) : "No plays yet";
+  title.dir = "auto";
+  item.classList.toggle("none", !one);
+  note.textContent = one ? format.playsInShort(one.view_count) : "\u00a0";
 }

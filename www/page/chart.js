@@ -4,15 +4,15 @@
  *
  * Everything that comes from data goes in as text.
  */
-import { titleOf } from './api.js';
-import * as format from './format.js';
-import { safeUrl } from './state.js';
+import { titleOf } from "./api.js";
+import * as format from "./format.js";
+import { safeUrl } from "./state.js";
 
 /** @typedef {import('./api.js').Entry} Entry */
 
 const MOVE_MS = 600;
-const EASE = 'cubic-bezier(.2, .8, .2, 1)';
-const still = matchMedia('(prefers-reduced-motion: reduce)');
+const EASE = "cubic-bezier(.2, .8, .2, 1)";
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** @param {string} selector @param {Element} within @returns {HTMLElement} */
 const find = (selector, within) => /** @type {HTMLElement} */ (within.querySelector(selector));
@@ -29,12 +29,14 @@ export function createChart(list, template, hrefOf) {
   /** @param {number} length */
   function skeleton(length) {
     rows = new Map();
-    list.setAttribute('aria-busy', 'true');
-    list.replaceChildren(...Array.from({ length }, () => {
-      const row = document.createElement('li');
-      row.className = 'entry ghost';
-      return row;
-    }));
+    list.setAttribute("aria-busy", "true");
+    list.replaceChildren(
+      ...Array.from({ length }, () => {
+        const row = document.createElement("li");
+        row.className = "entry ghost";
+        return row;
+      }),
+    );
   }
 
   /**
@@ -57,7 +59,7 @@ export function createChart(list, template, hrefOf) {
     }
     rows = next;
     arrange(list, [...next.values()]);
-    list.setAttribute('aria-busy', 'false');
+    list.setAttribute("aria-busy", "false");
     if (focused instanceof HTMLElement && focused !== document.activeElement && list.contains(focused)) {
       focused.focus({ preventScroll: true });
     }
@@ -80,27 +82,27 @@ export function createChart(list, template, hrefOf) {
  * @param {{ bar: Bar, moves: boolean, covers: boolean, why: string, href: string }} context
  */
 function fill(row, entry, { bar, moves, covers, why, href }) {
-  const title = /** @type {HTMLAnchorElement} */ (find('.title', row));
+  const title = /** @type {HTMLAnchorElement} */ (find(".title", row));
   setText(title, titleOf(entry));
-  title.dir = 'auto';
+  title.dir = "auto";
   title.title = titleOf(entry);
   title.href = href;
-  setText(find('.why', row), why);
-  setText(find('.author', row), entry.author ?? '');
+  setText(find(".why", row), why);
+  setText(find(".author", row), entry.author ?? "");
 
-  const out = /** @type {HTMLAnchorElement} */ (find('.out', row));
+  const out = /** @type {HTMLAnchorElement} */ (find(".out", row));
   const url = safeUrl(entry.url);
   out.hidden = url === null;
   if (url) {
     out.href = url;
     out.ariaLabel = `Open ${titleOf(entry)} on ${new URL(url).host}`;
   } else {
-    out.removeAttribute('href');
+    out.removeAttribute("href");
   }
 
-  setText(find('.rank', row), String(entry.rank));
-  fillMove(find('.move', row), entry, moves);
-  fillCover(find('.cover', row), entry, covers);
+  setText(find(".rank", row), String(entry.rank));
+  fillMove(find(".move", row), entry, moves);
+  fillCover(find(".cover", row), entry, covers);
   fillCount(row, entry, bar);
 }
 
@@ -127,22 +129,25 @@ function barsOf(entries) {
 /** @param {HTMLElement} cell @param {Entry} entry @param {boolean} moves */
 function fillMove(cell, entry, moves) {
   const places = (entry.previous_rank ?? 0) - entry.rank;
-  const kind = !moves ? 'none' : entry.previous_rank === null ? 'new' : places > 0 ? 'up' : places < 0 ? 'down' : 'same';
-  const was = entry.previous_rank === null ? '' : `, was ${entry.previous_rank}`;
+  const kind = !moves ? "none" : entry.previous_rank === null ? "new" : places > 0 ? "up" : places < 0 ? "down" : "same";
+  const was = entry.previous_rank === null ? "" : `, was ${entry.previous_rank}`;
   const words = {
-    none: '', new: 'New', same: 'Unchanged',
-    up: `Up ${places}${was}`, down: `Down ${-places}${was}`,
+    none: "",
+    new: "New",
+    same: "Unchanged",
+    up: `Up ${places}${was}`,
+    down: `Down ${-places}${was}`,
   }[kind];
   cell.dataset.kind = kind;
   cell.title = words;
-  setText(cell, kind === 'new' ? 'New' : kind === 'up' || kind === 'down' ? String(Math.abs(places)) : '');
+  setText(cell, kind === "new" ? "New" : kind === "up" || kind === "down" ? String(Math.abs(places)) : "");
   // The arrow is drawn by the style sheet; who cannot see it hears it.
-  if (kind === 'none') {
-    cell.removeAttribute('role');
-    cell.removeAttribute('aria-label');
+  if (kind === "none") {
+    cell.removeAttribute("role");
+    cell.removeAttribute("aria-label");
   } else {
-    cell.setAttribute('role', 'img');
-    cell.setAttribute('aria-label', words);
+    cell.setAttribute("role", "img");
+    cell.setAttribute("aria-label", words);
   }
 }
 
@@ -150,15 +155,15 @@ function fillMove(cell, entry, moves) {
 function fillCover(cell, entry, covers) {
   cell.hidden = !covers;
   const source = covers ? safeUrl(entry.image) : null;
-  const shown = cell.querySelector('img');
+  const shown = cell.querySelector("img");
   if (source) {
     if (shown?.src === source) return;
-    const image = document.createElement('img');
-    image.alt = '';
+    const image = document.createElement("img");
+    image.alt = "";
     image.width = image.height = 44;
-    image.loading = 'lazy';
-    image.decoding = 'async';
-    image.referrerPolicy = 'no-referrer';
+    image.loading = "lazy";
+    image.decoding = "async";
+    image.referrerPolicy = "no-referrer";
     image.onerror = () => cell.replaceChildren(initial(entry));
     image.src = source;
     cell.replaceChildren(image);
@@ -168,24 +173,24 @@ function fillCover(cell, entry, covers) {
 }
 
 /** @param {Entry} entry the first character a reader would see as one */
-const initial = (entry) => (Array.from(titleOf(entry).trim())[0] ?? '').toLocaleUpperCase();
+const initial = (entry) => (Array.from(titleOf(entry).trim())[0] ?? "").toLocaleUpperCase();
 
 /** @param {HTMLElement} row @param {Entry} entry @param {Bar} length */
 function fillCount(row, entry, { sure, most }) {
   const exact = entry.view_count_min === entry.view_count_max;
-  setText(find('.count', row), format.count(entry.view_count));
-  const bounds = /** @type {HTMLButtonElement} */ (find('.bounds', row));
+  setText(find(".count", row), format.count(entry.view_count));
+  const bounds = /** @type {HTMLButtonElement} */ (find(".bounds", row));
   bounds.hidden = entry.certain;
-  row.classList.toggle('uncertain', !entry.certain);
+  row.classList.toggle("uncertain", !entry.certain);
 
-  const between = exact ? 'Counted exactly' : `Between ${format.count(entry.view_count_min)} and ${format.plays(entry.view_count_max)}`;
+  const between = exact ? "Counted exactly" : `Between ${format.count(entry.view_count_min)} and ${format.plays(entry.view_count_max)}`;
   const words = entry.certain ? between : `${between}. The place is not certain.`;
-  bounds.setAttribute('aria-label', words);
-  setText(find('.tip', row), exact && entry.certain ? '' : words);
+  bounds.setAttribute("aria-label", words);
+  setText(find(".tip", row), exact && entry.certain ? "" : words);
 
-  const bar = find('.bar', row);
-  bar.style.setProperty('--sure', String(sure));
-  bar.style.setProperty('--most', String(most));
+  const bar = find(".bar", row);
+  bar.style.setProperty("--sure", String(sure));
+  bar.style.setProperty("--most", String(most));
 }
 
 /** @param {HTMLElement} element @param {string} text */
@@ -212,19 +217,22 @@ function positions(rows) {
 /** First, last, invert, play. @param {Map<string, HTMLElement>} rows @param {Map<string, number>} before */
 function animate(rows, before) {
   for (const row of rows.values()) {
-    for (const animation of row.getAnimations()) if (animation.id === 'move') animation.cancel();
+    for (const animation of row.getAnimations()) if (animation.id === "move") animation.cancel();
   }
   const after = positions(rows);
   for (const [id, row] of rows) {
     const from = before.get(id);
     const moved = from === undefined ? 0 : from - /** @type {number} */ (after.get(id));
     if (from === undefined) {
-      row.animate([{ opacity: 0 }, { opacity: 1 }], { id: 'move', duration: MOVE_MS, easing: EASE });
+      row.animate([{ opacity: 0 }, { opacity: 1 }], { id: "move", duration: MOVE_MS, easing: EASE });
     } else if (Math.abs(moved) > 1) {
       // What rises passes in front of what it overtakes.
       row.animate(
-        [{ transform: `translateY(${moved}px)`, zIndex: moved > 0 ? 2 : 1 }, { transform: 'none', zIndex: moved > 0 ? 2 : 1 }],
-        { id: 'move', duration: MOVE_MS, easing: EASE },
+        [
+          { transform: `translateY(${moved}px)`, zIndex: moved > 0 ? 2 : 1 },
+          { transform: "none", zIndex: moved > 0 ? 2 : 1 },
+        ],
+        { id: "move", duration: MOVE_MS, easing: EASE },
       );
     }
   }

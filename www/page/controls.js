@@ -2,7 +2,7 @@
  * Region, timeframe, order and length: native radio buttons and selects,
  * so the arrow keys and every assistive tool work as people expect.
  */
-import { GLOBAL, TIMEFRAMES, sortsOf } from './state.js';
+import { GLOBAL, TIMEFRAMES, sortsOf } from "./state.js";
 
 /** Up to so many regions stand side by side; more go into a select. */
 const REGIONS_IN_A_ROW = 12;
@@ -15,12 +15,12 @@ const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (docume
  * @param {(change: Partial<State>) => void} changed
  */
 export function createControls(changed) {
-  const form = /** @type {HTMLFormElement} */ (element('controls'));
-  const pick = /** @type {HTMLSelectElement} */ (element('region-pick'));
-  const length = /** @type {HTMLSelectElement} */ (element('length'));
+  const form = /** @type {HTMLFormElement} */ (element("controls"));
+  const pick = /** @type {HTMLSelectElement} */ (element("region-pick"));
+  const length = /** @type {HTMLSelectElement} */ (element("length"));
 
-  form.addEventListener('submit', (event) => event.preventDefault());
-  form.addEventListener('change', (event) => {
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", (event) => {
     const input = /** @type {HTMLInputElement | HTMLSelectElement} */ (event.target);
     if (input === pick) changed({ region: pick.value });
     else if (input === length) changed({ k: Number(length.value) });
@@ -30,27 +30,40 @@ export function createControls(changed) {
   /** @param {State} state @param {{ region_id: string, region_name: string }[]} regions */
   function show(state, regions) {
     const known = regions.some((region) => region.region_id === state.region);
-    const all = [{ region_id: GLOBAL, region_name: 'Worldwide' }, ...regions];
+    const all = [{ region_id: GLOBAL, region_name: "Worldwide" }, ...regions];
     if (!known && state.region !== GLOBAL) all.push({ region_id: state.region, region_name: state.region });
 
     const many = all.length > REGIONS_IN_A_ROW;
     pick.hidden = !many;
-    element('regions').hidden = many;
+    element("regions").hidden = many;
     if (many) {
-      options(pick, all.map(({ region_id, region_name }) => [region_id, region_name]));
+      options(
+        pick,
+        all.map(({ region_id, region_name }) => [region_id, region_name]),
+      );
       pick.value = state.region;
     } else {
-      radios(element('regions'), 'region', all.map(({ region_id, region_name }) => [region_id, region_name]), state.region);
+      radios(
+        element("regions"),
+        "region",
+        all.map(({ region_id, region_name }) => [region_id, region_name]),
+        state.region,
+      );
     }
 
     /** @type {string[][]} */
     const timeframes = TIMEFRAMES.map(([value, label]) => [value, label]);
     if (!timeframes.some(([value]) => value === state.timeframe)) timeframes.push([state.timeframe, state.timeframe]);
-    radios(element('timeframes'), 'timeframe', timeframes, state.timeframe);
+    radios(element("timeframes"), "timeframe", timeframes, state.timeframe);
 
     const sorts = sortsOf(state);
-    radios(element('sorts'), 'sort', sorts.map(([value, label]) => [value, label]), state.sort);
-    /** @type {HTMLElement} */ (element('sorts').parentElement).hidden = sorts.length < 2;
+    radios(
+      element("sorts"),
+      "sort",
+      sorts.map(([value, label]) => [value, label]),
+      state.sort,
+    );
+    /** @type {HTMLElement} */ (element("sorts").parentElement).hidden = sorts.length < 2;
     length.value = String(state.k);
   }
 
@@ -63,21 +76,23 @@ export function radios(strip, name, choices, chosen) {
   if (strip.dataset.key !== key) {
     const focused = strip.contains(document.activeElement);
     strip.dataset.key = key;
-    strip.replaceChildren(...choices.map(([value, label]) => {
-      const input = document.createElement('input');
-      input.type = 'radio';
-      input.name = name;
-      input.value = value;
-      const text = document.createElement('span');
-      text.textContent = label;
-      text.dataset.label = label;
-      const whole = document.createElement('label');
-      whole.append(input, text);
-      return whole;
-    }));
-    if (focused) queueMicrotask(() => /** @type {HTMLElement | null} */ (strip.querySelector('input:checked'))?.focus());
+    strip.replaceChildren(
+      ...choices.map(([value, label]) => {
+        const input = document.createElement("input");
+        input.type = "radio";
+        input.name = name;
+        input.value = value;
+        const text = document.createElement("span");
+        text.textContent = label;
+        text.dataset.label = label;
+        const whole = document.createElement("label");
+        whole.append(input, text);
+        return whole;
+      }),
+    );
+    if (focused) queueMicrotask(() => /** @type {HTMLElement | null} */ (strip.querySelector("input:checked"))?.focus());
   }
-  for (const input of strip.querySelectorAll('input')) {
+  for (const input of strip.querySelectorAll("input")) {
     const here = input.value === chosen;
     if (here && !input.checked) {
       input.checked = true;

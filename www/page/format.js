@@ -4,17 +4,17 @@
  */
 
 const whole = new Intl.NumberFormat();
-const short = new Intl.NumberFormat(undefined, { notation: 'compact', maximumFractionDigits: 1 });
+const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 const tenth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const hundredth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
-const percent = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
-const weekdayClock = new Intl.DateTimeFormat(undefined, { weekday: 'short', hour: 'numeric', minute: '2-digit' });
-const monthDay = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' });
-const clockSeconds = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
-const dayClock = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit' });
-const day = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short', day: 'numeric' });
-const ago = new Intl.RelativeTimeFormat(undefined, { numeric: 'always' });
+const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
+const weekdayClock = new Intl.DateTimeFormat(undefined, { weekday: "short", hour: "numeric", minute: "2-digit" });
+const monthDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const clockSeconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const dayClock = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
+const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
+const ago = new Intl.RelativeTimeFormat(undefined, { numeric: "always" });
 
 const DAY_MS = 86_400_000;
 
@@ -22,16 +22,16 @@ const DAY_MS = 86_400_000;
 export const count = (value) => whole.format(value);
 
 /** @param {number} plays */
-export const plays = (plays) => `${whole.format(plays)} ${plays === 1 ? 'play' : 'plays'}`;
+export const plays = (plays) => `${whole.format(plays)} ${plays === 1 ? "play" : "plays"}`;
 
 /** The same where the place is small. @param {number} plays */
-export const playsInShort = (plays) => `${short.format(plays)} ${plays === 1 ? 'play' : 'plays'}`;
+export const playsInShort = (plays) => `${short.format(plays)} ${plays === 1 ? "play" : "plays"}`;
 
 /** 15 minutes, 2 hours, 1 day. @param {number} ms */
 export function length(ms) {
-  const [size, name] = ms % DAY_MS === 0 ? [DAY_MS, 'day'] : ms % 3_600_000 === 0 ? [3_600_000, 'hour'] : [60_000, 'minute'];
+  const [size, name] = ms % DAY_MS === 0 ? [DAY_MS, "day"] : ms % 3_600_000 === 0 ? [3_600_000, "hour"] : [60_000, "minute"];
   const number = Math.round(ms / size);
-  return `${whole.format(number)} ${name}${number === 1 ? '' : 's'}`;
+  return `${whole.format(number)} ${name}${number === 1 ? "" : "s"}`;
 }
 
 /** @param {number} share 0 to 1 */
@@ -66,8 +66,8 @@ export function tick(time, spanMs) {
 
 /** @param {number} seconds */
 export function secondsAgo(seconds) {
-  if (seconds < 60) return ago.format(-Math.round(seconds), 'second');
-  if (seconds < 3600) return ago.format(-Math.round(seconds / 60), 'minute');
-  if (seconds < 86_400) return ago.format(-Math.round(seconds / 3600), 'hour');
-  return ago.format(-Math.round(seconds / 86_400), 'day');
+  if (seconds < 60) return ago.format(-Math.round(seconds), "second");
+  if (seconds < 3600) return ago.format(-Math.round(seconds / 60), "minute");
+  if (seconds < 86_400) return ago.format(-Math.round(seconds / 3600), "hour");
+  return ago.format(-Math.round(seconds / 86_400), "day");
 }

@@ -5,9 +5,9 @@
  * A socket that fails is no error to the reader. Polling takes over at once, and the socket is
  * tried again later, ever less often, since a network that blocks sockets goes on doing so.
  */
-import { RequestFailed, get, hasReadToken } from './api.js';
-import { retryInMs } from './backoff.js';
-import { SERVES } from './serves.js';
+import { RequestFailed, get, hasReadToken } from "./api.js";
+import { retryInMs } from "./backoff.js";
+import { SERVES } from "./serves.js";
 
 const POLL_MS = 2000;
 const POLL_SLOWEST_MS = 30_000;
@@ -45,7 +45,7 @@ export function watch(query, handlers) {
   let socket;
   let socketWorks = false;
 
-  const visible = () => document.visibilityState === 'visible';
+  const visible = () => document.visibilityState === "visible";
 
   async function poll() {
     clearTimeout(timer);
@@ -61,7 +61,7 @@ export function watch(query, handlers) {
       etag = answer.etag;
       if (answer.body) {
         wholeAt = performance.now();
-        handlers.data(answer.body, socketWorks ? 'socket' : 'polling');
+        handlers.data(answer.body, socketWorks ? "socket" : "polling");
       }
       handlers.alive?.();
     } catch (error) {
@@ -76,16 +76,16 @@ export function watch(query, handlers) {
   }
 
   function openSocket() {
-    if (!SERVES.has('live') || stopped || socket || !visible() || hasReadToken() || Date.now() < socketRetryAt) return;
+    if (!SERVES.has("live") || stopped || socket || !visible() || hasReadToken() || Date.now() < socketRetryAt) return;
     const url = new URL(`./live?${query}`, document.baseURI);
-    url.protocol = url.protocol.replace('http', 'ws');
+    url.protocol = url.protocol.replace("http", "ws");
     const mine = (socket = new WebSocket(url));
     // The next one goes when the answer to the last has come, after everything that was sent before.
-    const ping = () => setTimeout(() => mine.readyState === WebSocket.OPEN && mine.send('ping'), PING_MS);
+    const ping = () => setTimeout(() => mine.readyState === WebSocket.OPEN && mine.send("ping"), PING_MS);
     mine.onopen = ping;
     mine.onmessage = (event) => {
       if (mine !== socket) return;
-      if (event.data === 'pong') return void ping();
+      if (event.data === "pong") return void ping();
       const chart = parse(event.data);
       if (!chart) return;
       socketWorks = true;
@@ -95,7 +95,7 @@ export function watch(query, handlers) {
       request?.abort();
       clearTimeout(timer);
       timer = setTimeout(poll, SOCKET_SILENT_MS);
-      handlers.data(chart, 'socket');
+      handlers.data(chart, "socket");
       handlers.alive?.();
     };
     mine.onclose = ({ code }) => {
@@ -136,12 +136,12 @@ export function watch(query, handlers) {
     clearTimeout(timer);
     request?.abort();
     closeSocket();
-    document.removeEventListener('visibilitychange', look);
-    window.removeEventListener('online', poll);
+    document.removeEventListener("visibilitychange", look);
+    window.removeEventListener("online", poll);
   }
 
-  document.addEventListener('visibilitychange', look);
-  window.addEventListener('online', poll);
+  document.addEventListener("visibilitychange", look);
+  window.addEventListener("online", poll);
   poll();
   return { stop, now: poll };
 }

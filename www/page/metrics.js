@@ -6,10 +6,13 @@
 
 /** @param {string} text @returns {Sample[]} */
 export function parseMetrics(text) {
-  return text.split('\n').flatMap((line) => {
-    const [, name, labels = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
+  return text.split("\n").flatMap((line) => {
+    const [, name, labels = "", value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
     if (!name) return [];
-    const pairs = [...labels.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, key, text]) => [key, text.replace(/\\(.)/g, (_, letter) => (letter === 'n' ? '\n' : letter))]);
+    const pairs = [...labels.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, key, text]) => [
+      key,
+      text.replace(/\\(.)/g, (_, letter) => (letter === "n" ? "\n" : letter)),
+    ]);
     return [{ name, labels: Object.fromEntries(pairs), value: Number(value) }];
   });
 }
@@ -31,8 +34,10 @@ export function maxOf(samples, name) {
  * @param {Sample[]} samples @param {string} name @param {number} share 0 to 1
  */
 export function quantileOf(samples, name, share) {
-  const buckets = samples.filter((sample) => sample.name === `hitparade_${name}_bucket`).sort((a, b) => Number(a.labels.le.replace('+Inf', 'Infinity')) - Number(b.labels.le.replace('+Inf', 'Infinity')));
+  const buckets = samples
+    .filter((sample) => sample.name === `hitparade_${name}_bucket`)
+    .sort((a, b) => Number(a.labels.le.replace("+Inf", "Infinity")) - Number(b.labels.le.replace("+Inf", "Infinity")));
   const all = buckets.at(-1)?.value ?? 0;
   const bucket = buckets.find(({ value }) => value >= share * all);
-  return all > 0 && bucket ? Number(bucket.labels.le.replace('+Inf', 'Infinity')) : null;
+  return all > 0 && bucket ? Number(bucket.labels.le.replace("+Inf", "Infinity")) : null;
 }

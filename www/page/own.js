@@ -7,4 +7,4 @@
  */
 
 /** @type {Own} */
-export const OWN = { title: 'Hitparade', region: 'global', timeframe: '24h', figures: ['plays', 'rate', 'window'], regions: true };
+export const OWN = { title: "Hitparade", region: "global", timeframe: "24h", figures: ["plays", "rate", "window"], regions: true };

@@ -1,12 +1,12 @@
 /**
  * One post: what it is, how it is doing, when it was played, and where.
  */
-import { get, serverNow, titleOf } from './api.js';
-import { radios } from './controls.js';
-import * as format from './format.js';
-import { OWN } from './own.js';
-import { createSeries } from './series.js';
-import { GLOBAL, TIMEFRAMES, hrefOf, safeUrl, timeframeWords } from './state.js';
+import { get, serverNow, titleOf } from "./api.js";
+import { radios } from "./controls.js";
+import * as format from "./format.js";
+import { OWN } from "./own.js";
+import { createSeries } from "./series.js";
+import { GLOBAL, TIMEFRAMES, hrefOf, safeUrl, timeframeWords } from "./state.js";
 
 /**
  * @typedef {import('./state.js').State} State
@@ -22,7 +22,7 @@ import { GLOBAL, TIMEFRAMES, hrefOf, safeUrl, timeframeWords } from './state.js'
 const REFRESH_MS = 5000;
 
 /** @param {string} tag @param {string} [className] @param {string} [text] */
-function make(tag, className = '', text = '') {
+function make(tag, className = "", text = "") {
   const made = document.createElement(tag);
   if (className) made.className = className;
   if (text) made.textContent = text;
@@ -31,10 +31,10 @@ function make(tag, className = '', text = '') {
 
 /** @param {string} label @param {State} state */
 function link(label, state) {
-  const made = document.createElement('a');
+  const made = document.createElement("a");
   made.textContent = label;
   made.href = hrefOf(state);
-  made.dataset.nav = '';
+  made.dataset.nav = "";
   return made;
 }
 
@@ -48,40 +48,46 @@ function link(label, state) {
  */
 export function showPost(article, state, regions, status, go) {
   const nameOf = (/** @type {string} */ id) =>
-    id === GLOBAL ? 'Worldwide' : (regions().find((region) => region.region_id === id)?.region_name || id);
-  const inPlace = !OWN.regions ? '' : state.region === GLOBAL ? ' worldwide' : ` in ${nameOf(state.region)}`;
+    id === GLOBAL ? "Worldwide" : regions().find((region) => region.region_id === id)?.region_name || id;
+  const inPlace = !OWN.regions ? "" : state.region === GLOBAL ? " worldwide" : ` in ${nameOf(state.region)}`;
 
-  const back = link(!OWN.regions ? 'Chart' : state.region === GLOBAL ? 'Worldwide chart' : `Chart of ${nameOf(state.region)}`, { ...state, post: null });
-  back.className = 'back';
-  const head = make('header', 'head');
-  const strip = make('div', 'strip');
-  const choice = document.createElement('fieldset');
-  choice.className = 'choice';
-  choice.append(make('legend', 'vh', 'Timeframe'), strip);
-  const controls = document.createElement('form');
-  controls.className = 'controls';
+  const back = link(!OWN.regions ? "Chart" : state.region === GLOBAL ? "Worldwide chart" : `Chart of ${nameOf(state.region)}`, {
+    ...state,
+    post: null,
+  });
+  back.className = "back";
+  const head = make("header", "head");
+  const strip = make("div", "strip");
+  const choice = document.createElement("fieldset");
+  choice.className = "choice";
+  choice.append(make("legend", "vh", "Timeframe"), strip);
+  const controls = document.createElement("form");
+  controls.className = "controls";
   controls.append(choice);
   /** @type {string[][]} */
   const timeframes = TIMEFRAMES.map(([value, label]) => [value, label]);
   if (!timeframes.some(([value]) => value === state.timeframe)) timeframes.push([state.timeframe, state.timeframe]);
-  radios(strip, 'timeframe', timeframes, state.timeframe);
-  controls.addEventListener('change', (event) => go({ ...state, timeframe: /** @type {HTMLInputElement} */ (event.target).value }));
+  radios(strip, "timeframe", timeframes, state.timeframe);
+  controls.addEventListener("change", (event) => go({ ...state, timeframe: /** @type {HTMLInputElement} */ (event.target).value }));
 
-  const figures = document.createElement('dl');
-  figures.className = 'figures';
-  const line = make('div', 'series');
-  line.dataset.testid = 'series';
+  const figures = document.createElement("dl");
+  figures.className = "figures";
+  const line = make("div", "series");
+  line.dataset.testid = "series";
   const series = createSeries(line);
-  const where = make('section', 'where');
-  const places = document.createElement('ol');
-  places.dataset.testid = 'by-region';
-  where.append(make('h2', '', 'By region'), places);
-  const body = make('div', 'body');
+  const where = make("section", "where");
+  const places = document.createElement("ol");
+  places.dataset.testid = "by-region";
+  where.append(make("h2", "", "By region"), places);
+  const body = make("div", "body");
   where.hidden = !OWN.regions;
   body.append(controls, figures, line, where);
   article.replaceChildren(back, head, body);
   fillHead(head, { post_id: state.post, author: null, content: null, url: null, image: null, timestamp: null });
-  fillFigures(figures, [['Plays', '–', ''], [`Rank${inPlace}`, '–', '']]);
+  fillFigures(figures, [
+    ["Plays", "–", ""],
+    [`Rank${inPlace}`, "–", ""],
+  ]);
 
   let stopped = false;
   let filled = false;
@@ -89,7 +95,7 @@ export function showPost(article, state, regions, status, go) {
   let etag = null;
 
   async function refresh() {
-    if (stopped || document.visibilityState !== 'visible') return;
+    if (stopped || document.visibilityState !== "visible") return;
     const query = new URLSearchParams({ post_id: state.post, region: state.region, timeframe: state.timeframe });
     try {
       const answer = await get(`./posts?${query}`, { etag });
@@ -99,7 +105,7 @@ export function showPost(article, state, regions, status, go) {
         fill(answer.body);
         filled = true;
       }
-      status.fresh(answer.body?.as_of ?? new Date(serverNow()).toISOString(), 'polling');
+      status.fresh(answer.body?.as_of ?? new Date(serverNow()).toISOString(), "polling");
     } catch (error) {
       if (stopped) return;
       const failure = /** @type {import('./api.js').RequestFailed} */ (error);
@@ -115,9 +121,12 @@ export function showPost(article, state, regions, status, go) {
     fillHead(head, post);
     const exact = post.view_count_min === post.view_count_max;
     fillFigures(figures, [
-      [`Plays${inPlace}, ${timeframeWords(state.timeframe)}`, format.count(post.view_count),
-        exact ? 'Counted exactly' : `between ${format.count(post.view_count_min)} and ${format.count(post.view_count_max)}`],
-      [`Rank${inPlace}`, post.rank === null ? 'Beyond 1,000' : format.count(post.rank), ''],
+      [
+        `Plays${inPlace}, ${timeframeWords(state.timeframe)}`,
+        format.count(post.view_count),
+        exact ? "Counted exactly" : `between ${format.count(post.view_count_min)} and ${format.count(post.view_count_max)}`,
+      ],
+      [`Rank${inPlace}`, post.rank === null ? "Beyond 1,000" : format.count(post.rank), ""],
     ]);
     series.show(post.series ?? [], titleOf(post));
     fillPlaces(places, post.regions ?? [], state, nameOf);
@@ -126,16 +135,22 @@ export function showPost(article, state, regions, status, go) {
   /** @param {import('./api.js').RequestFailed} error */
   function fillMissing(error) {
     body.hidden = true;
-    const panel = make('div', 'panel');
-    panel.dataset.kind = error.status === 404 ? 'empty' : navigator.onLine ? 'error' : 'offline';
+    const panel = make("div", "panel");
+    panel.dataset.kind = error.status === 404 ? "empty" : navigator.onLine ? "error" : "offline";
     const isMissing = error.status === 404;
     panel.append(
-      make('h1', '', isMissing ? `Nobody has played “${state.post}” yet` : 'This post cannot be shown now'),
-      make('p', '', isMissing ? 'It is not in the catalog either: perhaps the address is not quite right.' : `${error.message} It is tried again every few seconds.`),
+      make("h1", "", isMissing ? `Nobody has played “${state.post}” yet` : "This post cannot be shown now"),
+      make(
+        "p",
+        "",
+        isMissing
+          ? "It is not in the catalog either: perhaps the address is not quite right."
+          : `${error.message} It is tried again every few seconds.`,
+      ),
     );
     if (isMissing) {
-      const chart = link('To the chart', { ...state, post: null });
-      chart.className = 'button';
+      const chart = link("To the chart", { ...state, post: null });
+      chart.className = "button";
       panel.append(chart);
     }
     head.replaceChildren(panel);
@@ -143,48 +158,48 @@ export function showPost(article, state, regions, status, go) {
 
   refresh();
   const timer = setInterval(refresh, REFRESH_MS);
-  document.addEventListener('visibilitychange', refresh);
+  document.addEventListener("visibilitychange", refresh);
   return () => {
     stopped = true;
     clearInterval(timer);
     series.stop();
-    document.removeEventListener('visibilitychange', refresh);
+    document.removeEventListener("visibilitychange", refresh);
   };
 }
 
 /** @param {HTMLElement} head @param {Pick<Post, 'post_id' | 'author' | 'content' | 'url' | 'image' | 'timestamp'>} post */
 function fillHead(head, post) {
   const key = JSON.stringify([post.content, post.author, post.url, post.image]);
-  if (head.dataset.key === key && !head.querySelector('.panel')) return;
+  if (head.dataset.key === key && !head.querySelector(".panel")) return;
   head.dataset.key = key;
-  const text = make('div', 'text');
-  const title = make('h1', '', titleOf(post));
-  title.dir = 'auto';
-  title.classList.toggle('long', titleOf(post).length > 40);
-  const under = make('p', 'explain');
+  const text = make("div", "text");
+  const title = make("h1", "", titleOf(post));
+  title.dir = "auto";
+  title.classList.toggle("long", titleOf(post).length > 40);
+  const under = make("p", "explain");
   if (post.author) {
-    const author = make('bdi', '', post.author);
+    const author = make("bdi", "", post.author);
     under.append(author);
   }
   const url = safeUrl(post.url);
   if (url) {
-    const out = document.createElement('a');
+    const out = document.createElement("a");
     out.href = url;
-    out.target = '_blank';
-    out.rel = 'noopener noreferrer nofollow';
+    out.target = "_blank";
+    out.rel = "noopener noreferrer nofollow";
     out.textContent = `Open on ${new URL(url).host}`;
-    if (post.author) under.append(' · ');
+    if (post.author) under.append(" · ");
     under.append(out);
   }
-  if (!under.hasChildNodes()) under.textContent = '\u00a0';
+  if (!under.hasChildNodes()) under.textContent = "\u00a0";
   text.append(title, under);
   head.replaceChildren();
   const source = safeUrl(post.image);
   if (source) {
-    const image = document.createElement('img');
-    image.alt = '';
+    const image = document.createElement("img");
+    image.alt = "";
     image.width = image.height = 96;
-    image.referrerPolicy = 'no-referrer';
+    image.referrerPolicy = "no-referrer";
     image.onerror = () => image.remove();
     image.src = source;
     head.append(image);
@@ -194,40 +209,54 @@ function fillHead(head, post) {
 
 /** @param {HTMLElement} list @param {string[][]} rows name, value, what else there is to say */
 function fillFigures(list, rows) {
-  list.replaceChildren(...rows.map(([name, value, more]) => {
-    const pair = document.createElement('div');
-    const amount = make('dd', '', value);
-    if (more) amount.append(' ', make('span', 'more', more));
-    pair.append(make('dt', '', name), amount);
-    return pair;
-  }));
+  list.replaceChildren(
+    ...rows.map(([name, value, more]) => {
+      const pair = document.createElement("div");
+      const amount = make("dd", "", value);
+      if (more) amount.append(" ", make("span", "more", more));
+      pair.append(make("dt", "", name), amount);
+      return pair;
+    }),
+  );
 }
 
 /** @param {HTMLElement} list @param {Share[]} shares @param {PostState} state @param {(id: string) => string} nameOf */
 function fillPlaces(list, shares, state, nameOf) {
   const sorted = shares.filter((share) => share.region_id !== GLOBAL).sort((a, b) => b.view_count - a.view_count);
   const top = Math.max(1, ...sorted.map((share) => share.view_count));
-  const total = Math.max(1, sorted.reduce((sum, share) => sum + share.view_count, 0));
+  const total = Math.max(
+    1,
+    sorted.reduce((sum, share) => sum + share.view_count, 0),
+  );
   const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.region;
-  const world = document.createElement('li');
-  world.className = 'world';
-  world.append(placeLink(GLOBAL), make('span', 'count', format.count(total === 1 && sorted.length === 0 ? 0 : total)));
-  list.replaceChildren(world, ...sorted.map((share) => {
-    const row = document.createElement('li');
-    const bar = make('span', 'bar');
-    bar.style.setProperty('--sure', String((share.view_count_min ?? share.view_count) / top));
-    bar.style.setProperty('--most', String((share.view_count_max ?? share.view_count) / top));
-    row.append(placeLink(share.region_id), make('span', 'note', format.share(share.view_count / total)), make('span', 'count', format.count(share.view_count)), bar);
-    return row;
-  }));
-  if (focused) /** @type {HTMLElement | null} */ (list.querySelector(`[data-region="${CSS.escape(focused)}"]`))?.focus({ preventScroll: true });
+  const world = document.createElement("li");
+  world.className = "world";
+  world.append(placeLink(GLOBAL), make("span", "count", format.count(total === 1 && sorted.length === 0 ? 0 : total)));
+  list.replaceChildren(
+    world,
+    ...sorted.map((share) => {
+      const row = document.createElement("li");
+      const bar = make("span", "bar");
+      bar.style.setProperty("--sure", String((share.view_count_min ?? share.view_count) / top));
+      bar.style.setProperty("--most", String((share.view_count_max ?? share.view_count) / top));
+      row.append(
+        placeLink(share.region_id),
+        make("span", "note", format.share(share.view_count / total)),
+        make("span", "count", format.count(share.view_count)),
+        bar,
+      );
+      return row;
+    }),
+  );
+  if (focused)
+    /** @type {HTMLElement | null} */ (list.querySelector(`[data-region="${CSS.escape(focused)}"]`))?.focus({ preventScroll: true });
 
   /** @param {string} region */
   function placeLink(region) {
     const made = link(nameOf(region), { ...state, region });
     made.dataset.region = region;
-    made.dir = 'auto';
-    if (region === state.region) made.setAttribute('aria-current', 'true');
+    made.dir = "auto";
+    if (region === state.region) made.setAttribute("aria-current", "true");
     return made;
   }
 }

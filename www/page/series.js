@@ -5,8 +5,8 @@
  * A point is what was counted in one span. All are of one length, which stands beside them; the first
  * and the last may be cut short by the window.
  */
-import { serverNow } from './api.js';
-import * as format from './format.js';
+import { serverNow } from "./api.js";
+import * as format from "./format.js";
 
 /** @typedef {{ from: string, to: string, view_count: number, view_count_min: number, view_count_max: number }} Span */
 /** @typedef {{ from: number, to: number, until: number, count: number, min: number, max: number }} Point */
@@ -16,7 +16,7 @@ const PAD = { top: 16, right: 4, bottom: 28, left: 4 };
 
 /** @param {string} tag @param {Record<string, string | number>} attributes */
 function svg(tag, attributes) {
-  const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
   return made;
 }
@@ -25,17 +25,17 @@ function svg(tag, attributes) {
 export function createSeries(box) {
   /** @type {Point[]} */
   let points = [];
-  let title = '';
+  let title = "";
   /** @type {number | null} the point that is read */
   let read = null;
 
-  const drawing = svg('svg', { height: HEIGHT, width: '100%', 'aria-hidden': 'true' });
-  const readout = document.createElement('p');
-  readout.className = 'readout';
-  readout.setAttribute('aria-live', 'polite');
+  const drawing = svg("svg", { height: HEIGHT, width: "100%", "aria-hidden": "true" });
+  const readout = document.createElement("p");
+  readout.className = "readout";
+  readout.setAttribute("aria-live", "polite");
   box.replaceChildren(readout, drawing);
   box.tabIndex = 0;
-  box.setAttribute('role', 'group');
+  box.setAttribute("role", "group");
 
   const scale = () => {
     const width = box.clientWidth;
@@ -56,7 +56,7 @@ export function createSeries(box) {
     drawing.replaceChildren();
     if (points.length === 0 || box.clientWidth === 0) return;
     const { width, x, y } = scale();
-    drawing.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
+    drawing.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const first = points[0];
     const last = points[points.length - 1];
 
@@ -66,32 +66,32 @@ export function createSeries(box) {
       ...points.map((point) => /** @type {[number, number]} */ ([x(middle(point)), y(value(point))])),
       [x(last.until), y(value(last))],
     ];
-    const path = (/** @type {[number, number][]} */ places) => places.map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join('L');
+    const path = (/** @type {[number, number][]} */ places) => places.map(([a, b]) => `${a.toFixed(1)} ${b.toFixed(1)}`).join("L");
 
     const lower = line((point) => point.min);
     const upper = line((point) => point.max);
     const middleLine = path(line((point) => point.count));
     const floor = HEIGHT - PAD.bottom;
 
-    drawing.append(svg('path', { class: 'axis', d: `M0 ${floor + 0.5}H${width}` }));
+    drawing.append(svg("path", { class: "axis", d: `M0 ${floor + 0.5}H${width}` }));
     const ticks = Math.max(2, Math.min(6, Math.floor(width / 130)));
     for (let index = 0; index < ticks; index += 1) {
       const time = first.from + ((last.until - first.from) * index) / (ticks - 1);
-      const anchor = index === 0 ? 'start' : index === ticks - 1 ? 'end' : 'middle';
-      const label = svg('text', { class: 'tick', x: x(time), y: HEIGHT - 8, 'text-anchor': anchor });
+      const anchor = index === 0 ? "start" : index === ticks - 1 ? "end" : "middle";
+      const label = svg("text", { class: "tick", x: x(time), y: HEIGHT - 8, "text-anchor": anchor });
       label.textContent = format.tick(new Date(time), last.until - first.from);
       drawing.append(label);
     }
     drawing.append(
-      svg('path', { class: 'area', d: `M${middleLine}L${x(last.until)} ${floor}L${x(first.from)} ${floor}Z` }),
-      svg('path', { class: 'band', d: `M${path(upper)}L${path(lower.reverse())}Z` }),
-      svg('path', { class: 'line', d: `M${middleLine}` }),
+      svg("path", { class: "area", d: `M${middleLine}L${x(last.until)} ${floor}L${x(first.from)} ${floor}Z` }),
+      svg("path", { class: "band", d: `M${path(upper)}L${path(lower.reverse())}Z` }),
+      svg("path", { class: "line", d: `M${middleLine}` }),
     );
     if (read !== null && points[read]) {
       const point = points[read];
       drawing.append(
-        svg('path', { class: 'cross', d: `M${x(middle(point)).toFixed(1)} ${PAD.top}V${floor}` }),
-        svg('circle', { class: 'spot', r: 5, cx: x(middle(point)), cy: y(point.count) }),
+        svg("path", { class: "cross", d: `M${x(middle(point)).toFixed(1)} ${PAD.top}V${floor}` }),
+        svg("circle", { class: "spot", r: 5, cx: x(middle(point)), cy: y(point.count) }),
       );
     }
   }
@@ -103,7 +103,7 @@ export function createSeries(box) {
       return;
     }
     const exact = point.min === point.max;
-    const bounds = exact ? '' : ` (${format.count(point.min)} to ${format.count(point.max)})`;
+    const bounds = exact ? "" : ` (${format.count(point.min)} to ${format.count(point.max)})`;
     const when = format.span(new Date(point.from), new Date(point.to));
     readout.textContent = `${when}: ${format.plays(point.count)}${bounds}`;
   }
@@ -116,16 +116,16 @@ export function createSeries(box) {
     draw();
   }
 
-  box.addEventListener('pointermove', (event) => {
+  box.addEventListener("pointermove", (event) => {
     if (points.length === 0) return;
     const { x } = scale();
     const place = event.clientX - box.getBoundingClientRect().left;
     const after = points.findIndex((candidate) => x(candidate.until) >= place);
     point(after === -1 ? points.length - 1 : after);
   });
-  box.addEventListener('pointerleave', () => point(null));
-  box.addEventListener('blur', () => point(null));
-  box.addEventListener('keydown', (event) => {
+  box.addEventListener("pointerleave", () => point(null));
+  box.addEventListener("blur", () => point(null));
+  box.addEventListener("keydown", (event) => {
     const end = points.length - 1;
     const to = { ArrowLeft: (read ?? end + 1) - 1, ArrowRight: (read ?? -1) + 1, Home: 0, End: end, Escape: null }[event.key];
     if (to === undefined || points.length === 0) return;
@@ -141,8 +141,13 @@ export function createSeries(box) {
       points = toPoints(series);
       const length = Math.max(0, ...points.map(({ from, to }) => to - from));
       const peak = Math.max(0, ...points.map(({ count }) => count));
-      title = peak === 0 ? 'No plays in this window' : points.length === 1 ? format.plays(peak) : `Each point is ${format.length(length)}; at most ${format.plays(peak)}`;
-      box.setAttribute('aria-label', `${name}: ${title}. Arrow keys read single spans.`);
+      title =
+        peak === 0
+          ? "No plays in this window"
+          : points.length === 1
+            ? format.plays(peak)
+            : `Each point is ${format.length(length)}; at most ${format.plays(peak)}`;
+      box.setAttribute("aria-label", `${name}: ${title}. Arrow keys read single spans.`);
       if (read !== null && read >= points.length) read = null;
       say();
       draw();

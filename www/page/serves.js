@@ -4,4 +4,4 @@
  *
  * @type {Set<'live' | 'rising' | 'distinctive'>}
  */
-export const SERVES = new Set(['live', 'rising', 'distinctive']);
+export const SERVES = new Set(["live", "rising", "distinctive"]);

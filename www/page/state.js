@@ -5,68 +5,68 @@
  * @typedef {{ region: string, timeframe: string, sort: Sort, k: number, post: string | null }} State
  */
 
-import { OWN } from './own.js';
-import { SERVES } from './serves.js';
+import { OWN } from "./own.js";
+import { SERVES } from "./serves.js";
 
 /** Value, label, and how the headline says it. */
 export const TIMEFRAMES = /** @type {const} */ ([
-  ['15m', '15 min', 'in the last 15 minutes'],
-  ['1h', '1 hour', 'in the last hour'],
-  ['24h', '24 hours', 'in the last 24 hours'],
-  ['7d', '7 days', 'in the last 7 days'],
-  ['30d', '30 days', 'in the last 30 days'],
-  ['all', 'All time', 'of all time'],
+  ["15m", "15 min", "in the last 15 minutes"],
+  ["1h", "1 hour", "in the last hour"],
+  ["24h", "24 hours", "in the last 24 hours"],
+  ["7d", "7 days", "in the last 7 days"],
+  ["30d", "30 days", "in the last 30 days"],
+  ["all", "All time", "of all time"],
 ]);
 
 /** Value, label, and what the order means. */
 const ALL_SORTS = /** @type {const} */ ([
-  ['views', 'Most played', ''],
-  ['rising', 'Rising', 'What grows fastest against the window just before.'],
-  ['distinctive', 'Distinctive', 'What is played more here than in the rest of the world.'],
+  ["views", "Most played", ""],
+  ["rising", "Rising", "What grows fastest against the window just before."],
+  ["distinctive", "Distinctive", "What is played more here than in the rest of the world."],
 ]);
-export const SORTS = ALL_SORTS.filter(([value]) => value === 'views' || SERVES.has(value));
+export const SORTS = ALL_SORTS.filter(([value]) => value === "views" || SERVES.has(value));
 
-export const GLOBAL = 'global';
-const DEFAULTS = { region: OWN.region, timeframe: OWN.timeframe, sort: 'views', k: 10 };
+export const GLOBAL = "global";
+const DEFAULTS = { region: OWN.region, timeframe: OWN.timeframe, sort: "views", k: 10 };
 const LENGTHS = [10, 25, 50, 100];
 
 /** @param {string} search @returns {State} */
 export function readState(search) {
   const query = new URLSearchParams(search);
-  const timeframe = query.get('timeframe') ?? '';
-  const k = Number(query.get('k'));
-  const region = query.get('region') || DEFAULTS.region;
+  const timeframe = query.get("timeframe") ?? "";
+  const k = Number(query.get("k"));
+  const region = query.get("region") || DEFAULTS.region;
   const state = {
     region,
     timeframe: /^([1-9]\d{0,5}[mhd]|all)$/.test(timeframe) ? timeframe : DEFAULTS.timeframe,
-    sort: /** @type {Sort} */ ('views'),
+    sort: /** @type {Sort} */ ("views"),
     k: LENGTHS.includes(k) ? k : DEFAULTS.k,
-    post: query.get('post'),
+    post: query.get("post"),
   };
-  state.sort = sortsOf(state).find(([value]) => value === query.get('sort'))?.[0] ?? 'views';
+  state.sort = sortsOf(state).find(([value]) => value === query.get("sort"))?.[0] ?? "views";
   return state;
 }
 
 /** Worldwide has nothing to differ from, all time nothing before it. @param {{ region: string, timeframe: string }} shown */
 export const sortsOf = ({ region, timeframe }) =>
-  SORTS.filter(([value]) => (value !== 'distinctive' || region !== GLOBAL) && (value !== 'rising' || timeframe !== 'all'));
+  SORTS.filter(([value]) => (value !== "distinctive" || region !== GLOBAL) && (value !== "rising" || timeframe !== "all"));
 
 /** The address of a state: only what differs from the first view. @param {State} state */
 export function hrefOf(state) {
   const query = new URLSearchParams();
-  if (state.post !== null) query.set('post', state.post);
-  for (const key of /** @type {const} */ (['region', 'timeframe', 'sort', 'k'])) {
+  if (state.post !== null) query.set("post", state.post);
+  for (const key of /** @type {const} */ (["region", "timeframe", "sort", "k"])) {
     if (state[key] !== DEFAULTS[key]) query.set(key, String(state[key]));
   }
   const search = query.toString();
-  return search ? `?${search}` : './';
+  return search ? `?${search}` : "./";
 }
 
 /** @param {string} timeframe */
 export function timeframeWords(timeframe) {
   const known = TIMEFRAMES.find(([value]) => value === timeframe);
   if (known) return known[2];
-  const unit = { m: 'minutes', h: 'hours', d: 'days' }[timeframe.slice(-1)];
+  const unit = { m: "minutes", h: "hours", d: "days" }[timeframe.slice(-1)];
   return `in the last ${timeframe.slice(0, -1)} ${unit}`;
 }
 
@@ -75,7 +75,7 @@ export function safeUrl(url) {
   if (!url) return null;
   try {
     const parsed = new URL(url);
-    return parsed.protocol === 'https:' || parsed.protocol === 'http:' ? parsed.href : null;
+    return parsed.protocol === "https:" || parsed.protocol === "http:" ? parsed.href : null;
   } catch {
     return null;
   }

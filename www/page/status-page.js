@@ -3,8 +3,8 @@
  * each means and what helps; what was refused, by reason. It reads `/healthz` and `/metrics`, and
  * nothing else.
  */
-import * as format from './format.js';
-import { maxOf, parseMetrics, quantileOf, sumOf } from './metrics.js';
+import * as format from "./format.js";
+import { maxOf, parseMetrics, quantileOf, sumOf } from "./metrics.js";
 
 /** @typedef {import('./metrics.js').Sample} Sample */
 /** @typedef {'good' | 'watch' | 'bad' | 'unknown'} Level */
@@ -13,7 +13,7 @@ import { maxOf, parseMetrics, quantileOf, sumOf } from './metrics.js';
 const EVERY_MS = 10_000;
 const TIMEOUT_MS = 10_000;
 const MEMORY_BYTES = 96 * 2 ** 20;
-const TOKEN = 'hitparade-metrics-token';
+const TOKEN = "hitparade-metrics-token";
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -24,180 +24,203 @@ let last = null;
 
 /** Reasons that say something of whoever sends or reads, and what to think of them. @type {Record<string, string>} */
 const REASONS = {
-  too_many_votes: 'One address plays one post more often than VOTES_PER_MINUTE allows: mostly somebody who games the chart. Behind a proxy, is the service told who a visitor is?',
-  timestamp_out_of_range: 'Plays over a day old without the token, or ahead of the clock: a device with a wrong clock, or a sender that needs the token.',
-  rate_limited: 'One address comes more often than LIMIT_PER_MINUTE allows.',
-  too_many_sockets: 'One address holds all the sockets that it may have. Its readers poll meanwhile.',
-  too_many_bodies: 'One address sends too many large bodies side by side.',
-  robot: 'Programs that say what they are; their plays do not count.',
-  bad_post_id: 'An id that is empty, too long, or has characters that nobody sees.',
-  unknown_region: 'A region that is not made: PUT /regions makes one.',
-  region_deleted: 'A region that was deleted.',
-  unauthorized: 'A token that is not valid for what it was shown for.',
-  disabled: 'A route whose token is not set here.',
-  origin_not_allowed: 'A page that ALLOWED_ORIGINS does not name.',
+  too_many_votes:
+    "One address plays one post more often than VOTES_PER_MINUTE allows: mostly somebody who games the chart. Behind a proxy, is the service told who a visitor is?",
+  timestamp_out_of_range:
+    "Plays over a day old without the token, or ahead of the clock: a device with a wrong clock, or a sender that needs the token.",
+  rate_limited: "One address comes more often than LIMIT_PER_MINUTE allows.",
+  too_many_sockets: "One address holds all the sockets that it may have. Its readers poll meanwhile.",
+  too_many_bodies: "One address sends too many large bodies side by side.",
+  robot: "Programs that say what they are; their plays do not count.",
+  bad_post_id: "An id that is empty, too long, or has characters that nobody sees.",
+  unknown_region: "A region that is not made: PUT /regions makes one.",
+  region_deleted: "A region that was deleted.",
+  unauthorized: "A token that is not valid for what it was shown for.",
+  disabled: "A route whose token is not set here.",
+  origin_not_allowed: "A page that ALLOWED_ORIGINS does not name.",
   unsupported_media_type: 'A body that does not say it is JSON: with curl, -H "Content-Type: application/json".',
-  malformed_body: 'A body that is no JSON.',
-  not_found: 'Addresses that are none: mostly programs that look for others.',
-  key_reused: 'One name for two batches: nothing of the second was counted.',
-  too_old_to_repeat: 'A batch that was repeated for over 15 minutes: the sender drops it.',
-  overloaded: 'Too much to do at once: a region with more shards, or fewer different charts.',
-  unavailable: 'An object or its storage was away. Senders repeat; nothing acknowledged is lost.',
+  malformed_body: "A body that is no JSON.",
+  not_found: "Addresses that are none: mostly programs that look for others.",
+  key_reused: "One name for two batches: nothing of the second was counted.",
+  too_old_to_repeat: "A batch that was repeated for over 15 minutes: the sender drops it.",
+  overloaded: "Too much to do at once: a region with more shards, or fewer different charts.",
+  unavailable: "An object or its storage was away. Senders repeat; nothing acknowledged is lost.",
 };
 
 /** @param {string} path */
 async function ask(path) {
   const token = sessionStorage.getItem(TOKEN);
   const headers = token ? { Authorization: `Bearer ${token}` } : undefined;
-  return fetch(path, { headers, cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
+  return fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
 }
 
 async function look() {
-  if (document.visibilityState !== 'visible') return;
+  if (document.visibilityState !== "visible") return;
   try {
-    const [health, metrics] = await Promise.all([ask('./healthz'), ask('./metrics')]);
+    const [health, metrics] = await Promise.all([ask("./healthz"), ask("./metrics")]);
     if (metrics.status === 401) return lock();
     if (!metrics.ok) throw new Error((await metrics.json().catch(() => ({}))).detail ?? `The service answered ${metrics.status}.`);
     show(await health.json().catch(() => ({})), parseMetrics(await metrics.text()));
-    say('live', `As of ${format.timeOfDay(new Date())}`);
+    say("live", `As of ${format.timeOfDay(new Date())}`);
   } catch (error) {
-    say('error', 'Not reachable');
-    if (!before) verdict('The service does not answer', error instanceof Error && error.name === 'Error' ? error.message : 'It is tried again every few seconds.');
+    say("error", "Not reachable");
+    if (!before)
+      verdict(
+        "The service does not answer",
+        error instanceof Error && error.name === "Error" ? error.message : "It is tried again every few seconds.",
+      );
   }
 }
 
 /** @param {string} kind @param {string} words */
 function say(kind, words) {
-  element('asked').dataset.kind = kind;
-  element('asked-text').textContent = words;
+  element("asked").dataset.kind = kind;
+  element("asked-text").textContent = words;
 }
 
 /** @param {string} title @param {string} words */
 function verdict(title, words) {
-  element('verdict').textContent = title;
-  element('explain').textContent = words;
+  element("verdict").textContent = title;
+  element("explain").textContent = words;
 }
 
 function lock() {
-  say('error', 'Locked');
-  verdict('Status', '');
-  element('locked').hidden = false;
-  element('figures').hidden = true;
+  say("error", "Locked");
+  verdict("Status", "");
+  element("locked").hidden = false;
+  element("figures").hidden = true;
 }
 
 /** @param {{ status?: unknown, detail?: string }} health @param {Sample[]} samples */
 function show(health, samples) {
-  element('locked').hidden = true;
-  element('figures').hidden = false;
+  element("locked").hidden = true;
+  element("figures").hidden = false;
   const checks = checksOf(health, samples);
-  const wrong = checks.filter(({ level }) => level === 'bad' || level === 'watch');
-  const titles = wrong.map(({ title }) => title.toLowerCase()).join(', ');
-  if (wrong.length === 0) verdict('All is well', 'Plays are taken, pushed, and in charts within seconds.');
-  else verdict(wrong.some(({ level }) => level === 'bad') ? 'Something is wrong' : 'Something to watch', `Look at: ${titles}.`);
-  element('checks').replaceChildren(...checks.map(drawn));
+  const wrong = checks.filter(({ level }) => level === "bad" || level === "watch");
+  const titles = wrong.map(({ title }) => title.toLowerCase()).join(", ");
+  if (wrong.length === 0) verdict("All is well", "Plays are taken, pushed, and in charts within seconds.");
+  else verdict(wrong.some(({ level }) => level === "bad") ? "Something is wrong" : "Something to watch", `Look at: ${titles}.`);
+  element("checks").replaceChildren(...checks.map(drawn));
   showRefused(samples);
 }
 
 /** @param {number | null} value @param {number} watch from there on @param {number} bad @returns {Level} */
-const levelOf = (value, watch, bad) => (value === null ? 'unknown' : value >= bad ? 'bad' : value >= watch ? 'watch' : 'good');
+const levelOf = (value, watch, bad) => (value === null ? "unknown" : value >= bad ? "bad" : value >= watch ? "watch" : "good");
 
 /** @param {{ status?: unknown, detail?: string }} health @param {Sample[]} samples @returns {Check[]} */
 function checksOf(health, samples) {
-  const plays = sumOf(samples, 'plays_total');
+  const plays = sumOf(samples, "plays_total");
   const at = performance.now() / 1000;
   const perSecond = last && plays >= last.plays ? (plays - last.plays) / Math.max(1, at - last.at) : null;
   last = { at, plays };
-  const pushed = maxOf(samples, 'push_age_seconds');
-  const waits = maxOf(samples, 'outbox_age_seconds');
-  const isUp = maxOf(samples, 'global_up') !== 0;
-  const age = quantileOf(samples, 'chart_age_seconds', 0.99);
-  const lost = sumOf(samples, 'global_gaps_total') + sumOf(samples, 'damaged_rows') + sumOf(samples, 'global_damaged_rows') + sumOf(samples, 'global_damaged_regions');
-  const memory = (maxOf(samples, 'allocated_bytes') ?? 0) / MEMORY_BYTES;
-  const stored = maxOf(samples, 'global_stored_share') ?? 0;
-  const catalog = maxOf(samples, 'global_catalog_share') ?? 0;
+  const pushed = maxOf(samples, "push_age_seconds");
+  const waits = maxOf(samples, "outbox_age_seconds");
+  const isUp = maxOf(samples, "global_up") !== 0;
+  const age = quantileOf(samples, "chart_age_seconds", 0.99);
+  const lost =
+    sumOf(samples, "global_gaps_total") +
+    sumOf(samples, "damaged_rows") +
+    sumOf(samples, "global_damaged_rows") +
+    sumOf(samples, "global_damaged_regions");
+  const memory = (maxOf(samples, "allocated_bytes") ?? 0) / MEMORY_BYTES;
+  const stored = maxOf(samples, "global_stored_share") ?? 0;
+  const catalog = maxOf(samples, "global_catalog_share") ?? 0;
   const fullest = Math.max(memory, stored / 0.42, catalog);
-  const seconds = (/** @type {number} */ value) => (value < 120 ? `${format.count(Math.round(value))} s` : `${format.count(Math.round(value / 60))} min`);
+  const seconds = (/** @type {number} */ value) =>
+    value < 120 ? `${format.count(Math.round(value))} s` : `${format.count(Math.round(value / 60))} min`;
   return [
     {
-      title: 'Plays taken',
-      value: health.status === 'ok' ? (perSecond === null ? `${format.count(plays)} so far` : `${format.rate(perSecond)} a second`) : 'Refused',
-      level: health.status === 'ok' ? 'good' : 'bad',
-      means: health.status === 'ok' ? 'Acknowledged plays are on disk. So far: since the shards started.' : String(health.detail ?? ''),
+      title: "Plays taken",
+      value:
+        health.status === "ok" ? (perSecond === null ? `${format.count(plays)} so far` : `${format.rate(perSecond)} a second`) : "Refused",
+      level: health.status === "ok" ? "good" : "bad",
+      means: health.status === "ok" ? "Acknowledged plays are on disk. So far: since the shards started." : String(health.detail ?? ""),
       helps: 'curl -i ./healthz says why; the log says more. A region that is busy takes more shards: PUT /regions/NA {"shards": 4}.',
     },
     {
-      title: 'Pushed',
-      value: pushed === null ? 'Nothing to push' : seconds(pushed),
+      title: "Pushed",
+      value: pushed === null ? "Nothing to push" : seconds(pushed),
       level: levelOf(Math.max(pushed ?? 0, (waits ?? 0) / 60), 30, 60),
-      means: `How long ago a shard with plays last reached the charts, the slowest of all: 5 to 10 s are usual.${waits !== null && waits > 120 ? ` The oldest play that waited: ${seconds(waits)}.` : ''} What waits is kept for 7 days.`,
-      helps: 'One shard: its log says why. All shards: the global object is away or too slow.',
+      means: `How long ago a shard with plays last reached the charts, the slowest of all: 5 to 10 s are usual.${waits !== null && waits > 120 ? ` The oldest play that waited: ${seconds(waits)}.` : ""} What waits is kept for 7 days.`,
+      helps: "One shard: its log says why. All shards: the global object is away or too slow.",
     },
     {
-      title: 'Charts fresh',
-      value: !isUp ? 'Stale' : age === null ? 'No chart yet' : age === Infinity ? 'Over a minute' : `${format.count(age)} s or less`,
-      level: isUp ? levelOf(age, 10, 60) : 'bad',
-      means: 'How old 99 of 100 charts are when they are shown, since the start: under 3 s is usual.',
-      helps: 'If they grow old, too much is asked for at once: fewer different charts, or ones that are asked for again.',
+      title: "Charts fresh",
+      value: !isUp ? "Stale" : age === null ? "No chart yet" : age === Infinity ? "Over a minute" : `${format.count(age)} s or less`,
+      level: isUp ? levelOf(age, 10, 60) : "bad",
+      means: "How old 99 of 100 charts are when they are shown, since the start: under 3 s is usual.",
+      helps: "If they grow old, too much is asked for at once: fewer different charts, or ones that are asked for again.",
     },
     {
-      title: 'Lost or damaged',
+      title: "Lost or damaged",
       value: format.count(lost),
-      level: lost > 0 ? 'bad' : 'good',
-      means: 'Panes that cannot be filled any more, and stored rows that cannot be read. Always 0.',
-      helps: 'Was a release rolled back by more than one? Forward again, and all is read. Else restore a backup: npm run restore.',
+      level: lost > 0 ? "bad" : "good",
+      means: "Panes that cannot be filled any more, and stored rows that cannot be read. Always 0.",
+      helps: "Was a release rolled back by more than one? Forward again, and all is read. Else restore a backup: npm run restore.",
     },
     {
-      title: 'Room',
+      title: "Room",
       value: `${format.share(fullest)} used`,
       level: levelOf(fullest, 0.7, 0.9),
       means: `The fullest of memory (${format.share(memory)}), storage (${format.share(stored / 0.42)}) and catalog (${format.share(catalog)}).`,
-      helps: 'Memory: fewer large batches side by side. Storage: shorter ids, or fewer days (RETENTION_DAYS). Catalog: shorter texts.',
+      helps: "Memory: fewer large batches side by side. Storage: shorter ids, or fewer days (RETENTION_DAYS). Catalog: shorter texts.",
     },
   ];
 }
 
 /** @param {Check} check */
 function drawn({ title, value, level, means, helps }) {
-  const item = document.createElement('li');
+  const item = document.createElement("li");
   item.dataset.level = level;
-  const words = { good: 'Well', watch: 'Watch', bad: 'Wrong', unknown: 'Not known yet' }[level];
+  const words = { good: "Well", watch: "Watch", bad: "Wrong", unknown: "Not known yet" }[level];
   const make = (/** @type {string} */ tag, /** @type {string} */ className, /** @type {string} */ text) => {
     const made = document.createElement(tag);
     made.className = className;
     made.textContent = text;
     return made;
   };
-  item.append(make('h2', '', title), make('p', 'value', value), make('p', 'level', words), make('p', 'means', means));
-  if (level === 'bad' || level === 'watch') item.append(make('p', 'helps', helps));
+  item.append(make("h2", "", title), make("p", "value", value), make("p", "level", words), make("p", "means", means));
+  if (level === "bad" || level === "watch") item.append(make("p", "helps", helps));
   return item;
 }
 
 /** @param {Sample[]} samples */
 function showRefused(samples) {
-  const counted = samples.filter(({ name }) => name === 'hitparade_problems_total' || name === 'hitparade_rejected_plays_total');
-  const now = new Map(counted.map(({ name, labels, value }) => [`${name.includes('plays') ? 'play' : 'request'} ${labels.code}`, value]));
+  const counted = samples.filter(({ name }) => name === "hitparade_problems_total" || name === "hitparade_rejected_plays_total");
+  const now = new Map(counted.map(({ name, labels, value }) => [`${name.includes("plays") ? "play" : "request"} ${labels.code}`, value]));
   before ??= now;
-  const rows = [...now].map(([key, all]) => ({ key, all, lately: Math.max(0, all - (before?.get(key) ?? 0)) })).filter(({ all }) => all > 0);
+  const rows = [...now]
+    .map(([key, all]) => ({ key, all, lately: Math.max(0, all - (before?.get(key) ?? 0)) }))
+    .filter(({ all }) => all > 0);
   rows.sort((a, b) => b.lately - a.lately || b.all - a.all);
-  element('refused-note').textContent = rows.length ? 'Counted by the instance that answers: all there is on one machine, a sample on Cloudflare.' : 'Nothing was refused since the start.';
-  element('refused').replaceChildren(...rows.map(({ key, all, lately }) => {
-    const [kind, code] = key.split(' ');
-    const row = document.createElement('tr');
-    const reason = document.createElement('th');
-    reason.scope = 'row';
-    reason.append(Object.assign(document.createElement('code'), { textContent: code }), kind === 'play' ? ' (plays)' : '');
-    row.append(reason, ...[format.count(lately), format.count(all), REASONS[code] ?? 'docs/api.md says what it means.'].map((text) => Object.assign(document.createElement('td'), { textContent: text })));
-    return row;
-  }));
-  /** @type {HTMLElement} */ (element('refused').closest('.scroll')).hidden = rows.length === 0;
+  element("refused-note").textContent = rows.length
+    ? "Counted by the instance that answers: all there is on one machine, a sample on Cloudflare."
+    : "Nothing was refused since the start.";
+  element("refused").replaceChildren(
+    ...rows.map(({ key, all, lately }) => {
+      const [kind, code] = key.split(" ");
+      const row = document.createElement("tr");
+      const reason = document.createElement("th");
+      reason.scope = "row";
+      reason.append(Object.assign(document.createElement("code"), { textContent: code }), kind === "play" ? " (plays)" : "");
+      row.append(
+        reason,
+        ...[format.count(lately), format.count(all), REASONS[code] ?? "docs/api.md says what it means."].map((text) =>
+          Object.assign(document.createElement("td"), { textContent: text }),
+        ),
+      );
+      return row;
+    }),
+  );
+  /** @type {HTMLElement} */ (element("refused").closest(".scroll")).hidden = rows.length === 0;
 }
 
-element('key').addEventListener('submit', (event) => {
+element("key").addEventListener("submit", (event) => {
   event.preventDefault();
   const form = /** @type {HTMLFormElement} */ (event.target);
-  sessionStorage.setItem(TOKEN, String(new FormData(form).get('token')));
+  sessionStorage.setItem(TOKEN, String(new FormData(form).get("token")));
   look();
 });
-document.addEventListener('visibilitychange', look);
+document.addEventListener("visibilitychange", look);
 setInterval(look, EVERY_MS);
 look();

@@ -101,7 +101,10 @@ export class CuttableService extends Service {
       path,
       workerdConfig(config, { objects, assets: null, variables: Object.keys(variables) })
         .replace("modules = [", 'modules = [\n    (name = "worker.js", esModule = embed "worker.js"),')
-        .replace("services = [", `services = [\n    (name = "connection", external = (address = "127.0.0.1:${this.connection.port}", http = ())),`)
+        .replace(
+          "services = [",
+          `services = [\n    (name = "connection", external = (address = "127.0.0.1:${this.connection.port}", http = ())),`,
+        )
         .replace("bindings = [", 'bindings = [\n    (name = "CONNECTION", service = "connection"),')
         .replace("sockets = [", `sockets = [${moreSockets}`),
     );

@@ -51,7 +51,10 @@ export class Shards extends WorkerEntrypoint {
   }
 }
 
-const cut = (env) => ({ ...env, GLOBAL: new DurableObjectNamespace((name) => ({ fetch: (request) => overConnection(env, name, request) })) });
+const cut = (env) => ({
+  ...env,
+  GLOBAL: new DurableObjectNamespace((name) => ({ fetch: (request) => overConnection(env, name, request) })),
+});
 
 function overConnection(env, name, request) {
   const headers = new Headers(request.headers);
