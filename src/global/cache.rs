@@ -13,6 +13,20 @@
 //! What was asked for once goes first, then what was asked for again, each the longest ago first
 //! (segmented LRU; what was asked for again has [`AGAIN_FIFTHS`] of the room). So whoever asks for any
 //! number of different windows, each once, makes nobody else's charts costly.
+//!
+//! # What pays
+//! `cargo bench --bench cache`, processor time on 2 x Intel Xeon shared with other work, 2026-11-26, with
+//! a limit and a rule for each of these before, and with one for all:
+//!
+//! | | before | now |
+//! |---|---|---|
+//! | 10 regions of 100 shards: charts of all scopes, a second | 263 ms | 109 ms |
+//! | 10 regions of 10 shards | 32 ms | 34 ms |
+//! | 1 region of 100 shards | 6 ms | 10 ms |
+//! | 3 regions: a warm chart of a day or a month | 5.5 ms | 2.8 ms |
+//!
+//! What was decoded to check a push is not kept until it is merged: that would save the 4 ms of the third
+//! row. Nor is anything kept encoded: a stretch that has gone is merged anew.
 
 use std::any::Any;
 use std::cell::RefCell;
