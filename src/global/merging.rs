@@ -17,8 +17,6 @@ const MERGING_BYTES: usize = 8 << 20;
 /// there are more, [`Summary::MAX_CAPACITY`] are kept, which is more than any part has that is not
 /// exact: so the guarantee N/m stays what the parts make it.
 const MERGED_BYTES: usize = 6 << 20;
-/// What a stretch takes at most that is exact: 35,000 counters of short ids. Each chart merges it again.
-const EXACT_STRETCH_BYTES: usize = 2 << 20;
 
 /// Merges any number of summaries a few at a time. Besides what it is given it holds
 /// [`MERGING_BYTES`] and makes as much.
@@ -61,8 +59,8 @@ impl Merging {
         self.merge()
     }
 
-    /// Everything in one that is kept as a stretch: where it is not exact, or takes more than
-    /// [`EXACT_STRETCH_BYTES`], at most as many counters as two days have.
+    /// Everything in one that is kept as a stretch: where it is not exact, at most as many counters as two
+    /// days have.
     ///
     /// Thirty days list 50,000 posts, of which a chart shows a thousand: kept all, a month of one
     /// scope would have three times as many rows, and each chart would merge them again. What is
@@ -71,7 +69,7 @@ impl Merging {
     pub fn finish_stretch(self) -> Summary {
         let most = 2 * counters(Level::Day);
         let mut merged = self.merge();
-        if merged.is_full() || merged.heap_bytes() > EXACT_STRETCH_BYTES {
+        if merged.is_full() {
             merged.truncate(most);
         }
         merged
