@@ -174,7 +174,8 @@ async fn is_too_much_here(call: &Call, sender: u64) -> bool {
 /// 429 where they are more than the address has left; nothing of the beacon is counted then.
 pub async fn count_bytes(call: &Call, sender: Option<u64>, bytes: usize) -> Result<(), Problem> {
     let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
-    let more = (bytes / BYTES_A_REQUEST) as u32;
+    // Whoever sends nothing else may send the largest body: the request itself has taken one.
+    let more = ((bytes / BYTES_A_REQUEST) as u32).min(limit.saturating_sub(1));
     let Some(sender) = sender.filter(|_| limit > 0 && more > 0) else {
         return Ok(());
     };
