@@ -3,6 +3,8 @@
 //! All three give rows in their order and a bound for what is not among them. A row of the last
 //! two carries what it was compared with.
 
+use std::cell::Cell;
+
 use super::contrast::{Exposed, Times, times};
 use super::state::Global;
 use super::window_plays::{Merged, refused};
@@ -75,6 +77,7 @@ impl Global {
             catalog: &self.catalog,
             storage,
             rules,
+            looks_left: Cell::new(MAX_LOOKS),
         }
     }
 
@@ -138,24 +141,50 @@ struct Visible<'a, S> {
     catalog: &'a Catalog,
     storage: &'a S,
     rules: ChartRules,
+    looks_left: Cell<u32>,
+}
+
+/// Posts that are looked for in a large catalog, for one chart and in vain: whoever plays made-up ids
+/// would make each chart look for all of them, 10 us each.
+const MAX_LOOKS: u32 = 2_000;
+
+/// Whether a post may be listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visibility {
+    Yes,
+    No,
+    /// Nobody looks for it any more: it is not listed, and may be one of those that are not.
+    Unknown,
 }
 
 impl<S: Storage> Visible<'_, S> {
-    fn is_visible(&self, post_id: &str) -> Result<bool, Refusal> {
+    fn of(&self, post_id: &str) -> Result<Visibility, Refusal> {
         if self.catalog.is_hidden(post_id) {
-            return Ok(false);
+            return Ok(Visibility::No);
         }
         let every_post = match self.rules.visible {
             VisiblePosts::All => true,
             VisiblePosts::KnownIfAny => !self.catalog.describes_posts(),
             VisiblePosts::Known => false,
         };
-        Ok(every_post
-            || self
-                .catalog
-                .get(self.storage, post_id)
-                .map_err(refused)?
-                .is_some())
+        if every_post {
+            return Ok(Visibility::Yes);
+        }
+        let known = self.catalog.knows(self.storage, post_id);
+        let is_known = match known.map_err(refused)? {
+            Some(is_known) => is_known,
+            None if self.looks_left.get() == 0 => return Ok(Visibility::Unknown),
+            None => {
+                let entry = self.catalog.get(self.storage, post_id).map_err(refused)?;
+                let looks = u32::from(entry.is_none());
+                self.looks_left.set(self.looks_left.get() - looks);
+                entry.is_some()
+            }
+        };
+        Ok(match is_known {
+            true => Visibility::Yes,
+            false => Visibility::No,
+        })
     }
 
     fn by_views(&self, merged: Merged, k: usize) -> Result<Ranking, Refusal> {
@@ -167,8 +196,13 @@ impl<S: Storage> Visible<'_, S> {
         while rows.len() < k && looked_at < summary.len() {
             let top = summary.top(asked);
             for row in top.get(looked_at..).unwrap_or_default() {
-                if rows.len() < k && self.is_visible(row.id)? {
-                    rows.push(*row);
+                if rows.len() == k {
+                    break;
+                }
+                match self.of(row.id)? {
+                    Visibility::Yes => rows.push(*row),
+                    Visibility::No => {}
+                    Visibility::Unknown => unlisted_max = unlisted_max.max(row.upper),
                 }
             }
             looked_at = top.len();
@@ -181,7 +215,7 @@ impl<S: Storage> Visible<'_, S> {
         for row in summary.rows() {
             if row.upper > unlisted_max
                 && last.as_ref().is_none_or(|last| place(last) < place(&row))
-                && self.is_visible(row.id)?
+                && self.of(row.id)? != Visibility::No
             {
                 unlisted_max = row.upper;
             }
@@ -228,10 +262,14 @@ impl<S: Storage> Visible<'_, S> {
         for (times, row, there) in compared {
             let is_listed = times.is_more() && rows.len() < asked.k;
             let is_news = row.upper > unlisted_max || times.max > unlisted_times_max;
-            if !(is_listed || is_news) || !self.is_visible(row.id)? {
+            if !(is_listed || is_news) {
                 continue;
             }
-            if is_listed {
+            let visibility = self.of(row.id)?;
+            if visibility == Visibility::No {
+                continue;
+            }
+            if is_listed && visibility == Visibility::Yes {
                 rows.push(RankedRow {
                     post_id: row.id.to_owned(),
                     count: count(row.bounds()),
@@ -283,5 +321,78 @@ pub(super) fn count(bounds: Bounds) -> Count {
         view_count: bounds.estimate(),
         view_count_min: bounds.lower,
         view_count_max: bounds.upper,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+    use crate::summary::Seed;
+    use crate::wire::PostPatch;
+
+    /// A catalog of a hundred songs, a summary of them and of many made-up ids that were played more.
+    fn flooded(made_up: u64) -> (Catalog, MemoryStorage, Summary) {
+        let (storage, mut catalog) = (MemoryStorage::new(), Catalog::default());
+        let mut summary = Summary::new(16_384, Seed::from_bytes([7; 16]));
+        let mut patches = Vec::new();
+        for song in 0..100 {
+            let post_id = format!("song {song}");
+            summary.record(&post_id, 1_000 - song);
+            patches.push(PostPatch {
+                post_id,
+                content: Some(Some("A song".into())),
+                ..PostPatch::default()
+            });
+        }
+        for number in 0..made_up {
+            summary.record(&format!("pills {number}"), 2_000);
+        }
+        catalog.put(&storage, &patches).unwrap();
+        (catalog, storage, summary)
+    }
+
+    fn ranked(catalog: &Catalog, storage: &MemoryStorage, summary: Summary) -> Ranking {
+        let visible = Visible {
+            catalog,
+            storage,
+            rules: ChartRules {
+                visible: VisiblePosts::KnownIfAny,
+            },
+            looks_left: Cell::new(MAX_LOOKS),
+        };
+        let incomplete = false;
+        let merged = Merged {
+            summary,
+            incomplete,
+        };
+        visible.by_views(merged, 1_000).unwrap()
+    }
+
+    #[test]
+    fn made_up_ids_cost_a_small_catalog_no_look_into_storage() {
+        let (catalog, storage, summary) = flooded(10_000);
+        let reads = catalog.reads.get();
+        let ranking = ranked(&catalog, &storage, summary);
+        assert_eq!(catalog.reads.get(), reads);
+        let ids: Vec<&str> = ranking.rows.iter().map(|row| &row.post_id[..]).collect();
+        let songs: Vec<String> = (0..100).map(|song| format!("song {song}")).collect();
+        assert_eq!(ids, songs);
+    }
+
+    #[test]
+    fn of_a_large_catalog_they_cost_so_many_looks_and_the_bound_of_others_holds() {
+        let (mut catalog, storage, summary) = flooded(10_000);
+        catalog.size.posts = u64::MAX;
+        let reads = catalog.reads.get();
+        let ranking = ranked(&catalog, &storage, summary);
+        assert_eq!(catalog.reads.get(), reads + u64::from(MAX_LOOKS));
+        let strangers = ranking.rows.iter();
+        let strangers = strangers.filter(|row| row.post_id.starts_with("pills"));
+        assert_eq!(strangers.count(), 0);
+        assert!(
+            ranking.unlisted_max >= 1_000,
+            "a song may be among the rest"
+        );
     }
 }
