@@ -580,12 +580,15 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         },
     });
     all.add_owned(&Noted(Ok(())));
-    let up_to = Some(("NA".to_owned(), 39));
+    let progress = Some(ToldSoFar {
+        up_to: Some(("NA".to_owned(), 39)),
+        silent: vec![("EU".to_owned(), 3)],
+    });
     all.add_owned(&Telling {
         news: "began 7".into(),
-        up_to: up_to.clone(),
+        progress: progress.clone(),
     });
-    all.add_owned(&TellingReply(Ok(up_to)));
+    all.add_owned(&TellingReply(Ok(progress)));
     let deleted = DeletedRegion {
         region: Region {
             incarnation: 1,

@@ -1,8 +1,8 @@
 //! Telling shards what they must know, all of them, whatever it is: this is the only place that does.
 //!
 //! The platform lets one request ask so many others (50 on its free plan), and an installation may have
-//! 10,000 shards. So one request tells [`SHARDS_A_REQUEST`] of them, the global object remembers up to
-//! which, and the same request sent again goes on from there; its answer says how many know. Fewer
+//! 10,000 shards. So one request tells [`SHARDS_A_REQUEST`] of them, the global object remembers
+//! which ([`ToldSoFar`]), and the same request sent again goes on from there; its answer says how many know. Fewer
 //! shards than that cost no message more. What is remembered is of the last news alone: where two
 //! requests tell of different ones in turn, each begins at the front again, and who knows already is
 //! told once more.
@@ -19,7 +19,10 @@ use crate::http::Problem;
 use crate::log::report;
 use crate::objects::{call as ask, global_stub, shard_stub};
 use crate::topology::{Epoch, Region};
-use crate::wire::{BeginEpoch, CutRequest, Noted, SHARDS_A_REQUEST, Telling, TellingReply, ToCut};
+use crate::wire::{
+    BeginEpoch, CutRequest, Noted, SHARDS_A_REQUEST, ShardName, Telling, TellingReply, ToCut,
+    ToldSoFar,
+};
 
 /// How long a shard may take, and how many are told at once: the platform opens at most six connections
 /// for a request.
@@ -80,35 +83,29 @@ impl<'a> Teller<'a> {
         let mut shards: Vec<Shard<'_>> = shards.collect();
         // An order that holds when regions are made or deleted in between.
         shards.sort();
+        let names: Vec<ShardName> = shards.iter().map(name_of).collect();
         let (of, is_long) = (shards.len(), shards.len() > self.left);
         let known = match is_long {
             true => self.remembered(&name, None).await.unwrap_or_default(),
             false => None,
         };
-        let is_told = |(key, shard, _): &Shard<'_>| {
-            let known = known.as_ref();
-            known.is_some_and(|(up_to, number)| (&**key, *shard) <= (&**up_to, *number))
-        };
-        shards.retain(|shard| !is_told(shard));
-        let known = of - shards.len();
-        let batch = &shards[..shards.len().min(self.left)];
-        self.left -= batch.len();
+        let mut so_far = known.unwrap_or_default();
+        let next = so_far.next(&names, self.left);
+        self.left -= next.len();
+        shards.retain(|shard| next.contains(&name_of(shard)));
         let heard = self
-            .tell("/begin-epoch", batch, |region_id, shard| BeginEpoch {
+            .tell("/begin-epoch", &shards, |region_id, shard| BeginEpoch {
                 region_id,
                 shard,
                 epoch,
             })
             .await;
-        let told = heard.iter().take_while(|heard| **heard).count();
-        let last = told.checked_sub(1).and_then(|last| batch.get(last));
-        if let Some((key, shard, _)) = last.filter(|_| is_long) {
-            let up_to = Some((key.clone().into_owned(), *shard));
-            if let Err(error) = self.remembered(&name, up_to).await {
-                report!("worker", "telling shards: {error}");
-            }
+        let tried: Vec<ShardName> = shards.iter().map(name_of).collect();
+        so_far.told(&tried, &heard);
+        let told = so_far.count(&names);
+        if is_long && let Err(error) = self.remembered(&name, Some(so_far)).await {
+            report!("worker", "telling shards: {error}");
         }
-        let told = known + told;
         if told == of {
             Ok(())
         } else {
@@ -155,16 +152,25 @@ impl<'a> Teller<'a> {
         stream::iter(told).buffered(AT_ONCE).collect().await
     }
 
-    /// Up to which shard news were told, as the global object remembers; `up_to` is to be remembered.
+    /// Which shards news were told, as the global object remembers; `progress` is to be remembered.
     async fn remembered(
         &self,
         name: &str,
-        up_to: Option<(String, u32)>,
-    ) -> worker::Result<Option<(String, u32)>> {
+        progress: Option<ToldSoFar>,
+    ) -> worker::Result<Option<ToldSoFar>> {
         let stub = global_stub(self.env)?;
         let news = name.to_owned();
-        let TellingReply(reply) =
-            ask(&stub, "/telling", &Telling { news, up_to }, ASK_TIMEOUT_MS).await?;
+        let TellingReply(reply) = ask(
+            &stub,
+            "/telling",
+            &Telling { news, progress },
+            ASK_TIMEOUT_MS,
+        )
+        .await?;
         reply.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))
     }
+}
+
+fn name_of((key, shard, _): &Shard<'_>) -> ShardName {
+    (key.clone().into_owned(), *shard)
 }

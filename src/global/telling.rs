@@ -4,12 +4,12 @@
 use super::Global;
 use crate::codec;
 use crate::storage::{Storage, StorageError, Table, Write};
-use crate::wire::{Refusal, Telling};
+use crate::wire::{Refusal, Telling, ToldSoFar};
 
 const KEY: &[u8] = b"telling";
 
 impl Global {
-    /// Remembers up to which shard news were told, where a message says so. Returns up to which they were.
+    /// Remembers which shards news were told, where a message says so. Returns which they were.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -17,24 +17,21 @@ impl Global {
         &self,
         storage: &impl Storage,
         telling: Telling,
-    ) -> Result<Option<(String, u32)>, Refusal> {
+    ) -> Result<Option<ToldSoFar>, Refusal> {
         remembered(storage, telling).map_err(|error| Refusal::Storage(error.0))
     }
 }
 
-fn remembered(
-    storage: &impl Storage,
-    telling: Telling,
-) -> Result<Option<(String, u32)>, StorageError> {
-    if telling.up_to.is_some() {
+fn remembered(storage: &impl Storage, telling: Telling) -> Result<Option<ToldSoFar>, StorageError> {
+    if telling.progress.is_some() {
         let row = codec::encode(&telling);
         storage.write(&[Write::put(Table::Meta, KEY.to_vec(), row)])?;
-        return Ok(telling.up_to);
+        return Ok(telling.progress);
     }
     let row = storage.get(Table::Meta, KEY)?;
     let known = row.and_then(|row| codec::decode::<Telling>(&row).ok());
     let known = known.filter(|known| known.news == telling.news);
-    Ok(known.and_then(|known| known.up_to))
+    Ok(known.and_then(|known| known.progress))
 }
 
 #[cfg(test)]
@@ -47,8 +44,12 @@ mod tests {
         let storage = MemoryStorage::new();
         let ask = |news: &str, up_to: Option<(&str, u32)>| {
             let news = news.to_owned();
-            let up_to = up_to.map(|(key, shard)| (key.to_owned(), shard));
-            remembered(&storage, Telling { news, up_to }).unwrap()
+            let progress = up_to.map(|(key, shard)| ToldSoFar {
+                up_to: Some((key.to_owned(), shard)),
+                silent: Vec::new(),
+            });
+            let progress = remembered(&storage, Telling { news, progress }).unwrap();
+            progress.and_then(|told| told.up_to)
         };
         assert_eq!(ask("reset 1", None), None);
         let up_to = Some(("NA".to_owned(), 39));

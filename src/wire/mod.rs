@@ -10,9 +10,11 @@ use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, MAX_K, class_of_k}
 use crate::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 
 mod metrics;
+mod telling;
 mod votes;
 
 pub use metrics::{Counted, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes};
+pub use telling::{ShardName, Telling, TellingReply, ToldSoFar};
 pub use votes::Voter;
 
 pub use crate::leaderboard::Sort;
@@ -208,20 +210,6 @@ pub const LIVE_HEADER: &str = "X-Hitparade-Live";
 /// addresses are not limited.
 pub const LIVE_ADDRESS_HEADER: &str = "X-Hitparade-Live-Address";
 pub const LIVE_LIMIT_HEADER: &str = "X-Hitparade-Live-Limit";
-
-/// Worker → global: how far telling shards some news has come, which takes more than one request.
-/// Remembered as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Telling {
-    /// No other news have this name.
-    pub news: String,
-    /// The last of those that know, by its region's key and its number; none to ask.
-    pub up_to: Option<(String, u32)>,
-}
-
-/// Global → Worker: the last shard that is known to know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TellingReply(pub Result<Option<(String, u32)>, Refusal>);
 
 /// What one push may be. The shard that fills a push and the global object that checks it keep
 /// these same limits, so whatever a shard has to tell goes out.
