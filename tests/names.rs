@@ -35,7 +35,11 @@ impl Node {
     }
 
     fn of(storage: MemoryStorage) -> Self {
-        let mut shard = Shard::load(&storage, [3; 32], NOW_MS).unwrap();
+        Self::loaded_at(storage, NOW_MS)
+    }
+
+    fn loaded_at(storage: MemoryStorage, now_ms: u64) -> Self {
+        let mut shard = Shard::load(&storage, [3; 32], now_ms).unwrap();
         shard.synced(shard.sync_point());
         Node { storage, shard }
     }
@@ -44,7 +48,20 @@ impl Node {
         Self::of(self.storage)
     }
 
+    fn begin_anew(&mut self, now_ms: u64) {
+        let epoch = Epoch {
+            began_ms: now_ms,
+            seed: [8; 16],
+        };
+        let follows = self.shard.follow(&self.storage, epoch, [9; 16]);
+        follows.unwrap();
+    }
+
     fn admit(&mut self, message: &(impl Record + Serialize)) -> Admission {
+        self.admit_at(message, NOW_MS)
+    }
+
+    fn admit_at(&mut self, message: &(impl Record + Serialize), now_ms: u64) -> Admission {
         let request = RecordRequest {
             region_id: "NA",
             shard: 0,
@@ -52,7 +69,7 @@ impl Node {
             seed: [7; 16],
             batch: &codec::encode(message),
         };
-        self.shard.admit(&request, NOW_MS)
+        self.shard.admit(&request, now_ms)
     }
 
     fn commit(&mut self) {
@@ -62,7 +79,11 @@ impl Node {
 
     /// Admits and commits.
     fn tell(&mut self, message: &(impl Record + Serialize)) -> RecordReply {
-        match self.admit(message) {
+        self.tell_at(message, NOW_MS)
+    }
+
+    fn tell_at(&mut self, message: &(impl Record + Serialize), now_ms: u64) -> RecordReply {
+        match self.admit_at(message, now_ms) {
             Admission::Answer(reply) => reply,
             Admission::Wait { reply, .. } => {
                 self.commit();
@@ -244,27 +265,61 @@ fn what_was_sent_before_what_cannot_be_read_was_stored_is_counted_and_claimed_no
     for begins_anew in [false, true] {
         let mut decider = Node::new();
         assert_moved(&mut decider, "at once");
-        let (storage, shard) = (&decider.storage, &mut decider.shard);
         if begins_anew {
-            let epoch = Epoch {
-                began_ms: NOW_MS,
-                seed: [8; 16],
-            };
-            shard.follow(storage, epoch, [9; 16]).unwrap();
+            decider.begin_anew(NOW_MS);
         } else {
+            let (storage, shard) = (&decider.storage, &mut decider.shard);
             shard.checkpoint(storage, NOW_MS).unwrap();
         }
-        assert_refused(decider);
+        damage(&decider.storage, Table::Seen);
+        assert_refused(&mut decider.restarted());
     }
 }
 
-fn assert_refused(decider: Node) {
-    let rows = decider.storage.scan(Table::Seen, &[], &[], 10).unwrap();
-    for (key, _) in rows {
-        let damage = Write::put(Table::Seen, key, b"damaged".to_vec());
-        decider.storage.write(&[damage]).unwrap();
+/// No row of the table can be read any more.
+fn damage(storage: &MemoryStorage, table: Table) {
+    for (key, _) in storage.scan(table, &[], &[], 10).unwrap() {
+        let damage = Write::put(table, key, b"damaged".to_vec());
+        storage.write(&[damage]).unwrap();
     }
-    let mut decider = decider.restarted();
+}
+
+fn assert_refused(decider: &mut Node) {
     assert_eq!(decider.tell(&claim(DAY_1, 2)), RecordReply::TooOld);
     assert_eq!(decider.tell(&batch(DAY_1, 2)), RecordReply::TooOld);
+}
+
+#[test]
+fn what_was_sent_before_the_journal_was_damaged_is_counted_and_claimed_no_more() {
+    let mut decider = Node::new();
+    assert_moved(&mut decider, "at once");
+    damage(&decider.storage, Table::Journal);
+    assert_refused(&mut Node::of(decider.storage));
+}
+
+#[test]
+fn a_damaged_journal_row_refuses_once_and_hides_no_later_damage() {
+    let later_ms = NOW_MS + 60_000;
+    let late = |node: &mut Node, key| {
+        let batch = Batch {
+            key: Some(key),
+            sent_ms: later_ms,
+            ..batch(DAY_1, 2)
+        };
+        node.tell_at(&batch, later_ms)
+    };
+    let mut node = Node::new();
+    assert_moved(&mut node, "at once");
+    damage(&node.storage, Table::Journal);
+    // Nothing was taken in between: that it refuses was stored nevertheless.
+    let node = node.restarted();
+    let mut node = Node::loaded_at(node.storage, later_ms);
+    assert_refused(&mut node);
+    assert_eq!(late(&mut node, b"late"), COUNTED);
+    // A new epoch forgets the row, and the next one that is damaged is not taken for it.
+    node.begin_anew(later_ms);
+    assert_eq!(late(&mut node, b"later"), COUNTED);
+    damage(&node.storage, Table::Journal);
+    let mut node = Node::loaded_at(node.storage, later_ms);
+    assert_eq!(late(&mut node, b"later"), RecordReply::TooOld);
 }

@@ -42,6 +42,10 @@ pub struct Journal {
     /// Everything up to here is covered by the last checkpoint.
     covered_seq: u64,
     uncovered_bytes: u64,
+    /// Rows that cannot be read.
+    unread_rows: u64,
+    /// Commits that cannot be read though all their rows can: their last numbers.
+    unread_commits: Vec<u64>,
 }
 
 /// A commit as a restart finds it.
@@ -51,8 +55,7 @@ pub struct FoundCommit {
 }
 
 impl Journal {
-    /// Reads the ring. Returns the commits after `covered_seq` in their order, and how many rows
-    /// could not be read.
+    /// Reads the ring. Returns the commits after `covered_seq` in their order.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -60,11 +63,11 @@ impl Journal {
         storage: &impl Storage,
         covered_seq: u64,
         ring_rows: u64,
-    ) -> Result<(Self, Vec<FoundCommit>, u64), StorageError> {
+    ) -> Result<(Self, Vec<FoundCommit>), StorageError> {
         let mut readable: Vec<u64> = (0..ring_rows).collect();
         let mut parts = std::collections::BTreeMap::new();
         let mut last_seq = covered_seq;
-        let mut damaged = 0;
+        let mut unread_rows = 0;
         for (key, value) in storage.scan(Table::Journal, &[], &[], usize::MAX)? {
             let slot = key.try_into().map(u64::from_be_bytes).unwrap_or(u64::MAX);
             match codec::decode::<JournalRow<'_>>(&value) {
@@ -77,12 +80,12 @@ impl Journal {
                 }
                 Err(_) => {
                     readable.retain(|readable| *readable != slot);
-                    damaged += 1;
+                    unread_rows += 1;
                 }
             }
         }
         let mut uncovered_bytes = 0;
-        let mut commits = Vec::new();
+        let (mut commits, mut unread_commits) = (Vec::new(), Vec::new());
         let firsts = parts.iter().filter(|(seq, part)| **seq == part.0);
         for (first_seq, (_, rows, _)) in firsts {
             let past_last = first_seq.saturating_add(*rows);
@@ -100,9 +103,9 @@ impl Journal {
                     last_seq: past_last - 1,
                     batches: batches.into_iter().map(<[u8]>::to_vec).collect(),
                 }),
-                // A row of it is among the damaged ones that were counted already, or the disk
-                // gave back less than it was given.
-                _ => damaged += u64::from(whole),
+                // Of one that is not whole a row is among the unread ones, or the disk gave back
+                // less than it was given.
+                _ => unread_commits.extend(whole.then_some(past_last - 1)),
             }
         }
         let journal = Journal {
@@ -110,8 +113,17 @@ impl Journal {
             next_seq: last_seq.saturating_add(1),
             covered_seq,
             uncovered_bytes,
+            unread_rows,
+            unread_commits,
         };
-        Ok((journal, commits, damaged))
+        Ok((journal, commits))
+    }
+
+    /// How many rows and commits are stored that cannot be read, but for commits that a checkpoint of
+    /// everything up to `covered_seq` covers. Nobody knows of a row that cannot be read whether one does.
+    pub fn unread_after(&self, covered_seq: u64) -> u64 {
+        let commits = self.unread_commits.iter();
+        self.unread_rows + commits.filter(|seq| **seq > covered_seq).count() as u64
     }
 
     /// The rows of a commit, with the number of its last one. They are not part of the journal
@@ -151,6 +163,7 @@ impl Journal {
     /// # Errors
     /// When the disk refuses.
     pub fn clear(&mut self, storage: &impl Storage, seq: u64) -> Result<Vec<Write>, StorageError> {
+        self.unread_rows = 0;
         let rows = storage.scan(Table::Journal, &[], &[], usize::MAX)?;
         let is_later = |value: &[u8]| {
             let row = codec::decode::<JournalRow<'_>>(value);
@@ -218,7 +231,7 @@ mod tests {
     #[test]
     fn commits_come_back_in_order_and_covered_ones_do_not() {
         let storage = MemoryStorage::new();
-        let (mut journal, found, _) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
+        let (mut journal, found) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
         assert!(found.is_empty());
         let mut covered = 0;
         for turn in 0..1_000_u32 {
@@ -229,10 +242,10 @@ mod tests {
             }
         }
         commit(&mut journal, &storage, &[b"last"]);
-        let (_, found, damaged) = Journal::load(&storage, covered, JOURNAL_ROWS).unwrap();
-        assert_eq!((found.len(), damaged), (1, 0));
+        let (loaded, found) = Journal::load(&storage, covered, JOURNAL_ROWS).unwrap();
+        assert_eq!((found.len(), loaded.unread_after(covered)), (1, 0));
         assert_eq!(found[0].batches, [b"last"]);
-        let (_, found, _) = Journal::load(&storage, covered - 3, JOURNAL_ROWS).unwrap();
+        let (_, found) = Journal::load(&storage, covered - 3, JOURNAL_ROWS).unwrap();
         assert_eq!(found.len(), 4);
         assert_eq!(found[0].batches[0], 997_u32.to_be_bytes());
         assert!(storage.len(Table::Journal) as u64 <= JOURNAL_ROWS);
@@ -241,18 +254,18 @@ mod tests {
     #[test]
     fn a_commit_larger_than_a_value_is_split_and_comes_back_whole_or_not_at_all() {
         let storage = MemoryStorage::new();
-        let (mut journal, _, _) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
+        let (mut journal, _) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
         let large = vec![7; 3 * MAX_PART_BYTES];
         let last_seq = commit(&mut journal, &storage, &[&large, b"small"]);
         assert_eq!(last_seq, 4);
-        let (_, found, _) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
+        let (_, found) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
         assert_eq!(found[0].batches[0], large);
         let third = storage.keys(Table::Journal, &[]).unwrap()[2].clone();
         storage
             .write(&[Write::put(Table::Journal, third, b"damaged".to_vec())])
             .unwrap();
-        let (journal, found, damaged) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
-        assert_eq!((found.len(), damaged), (0, 1));
+        let (journal, found) = Journal::load(&storage, 0, JOURNAL_ROWS).unwrap();
+        assert_eq!((found.len(), journal.unread_after(u64::MAX)), (0, 1));
         assert_eq!(
             journal.slots.len() as u64,
             JOURNAL_ROWS - 1,

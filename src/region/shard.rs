@@ -107,6 +107,8 @@ pub struct Shard {
     open_rows: BTreeSet<u64>,
     unread_open_rows: BTreeSet<u64>,
     seen: Seen,
+    /// Rows of it that cannot be read.
+    unread_seen_rows: u64,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     pending: BTreeMap<Fingerprint, Pending>,

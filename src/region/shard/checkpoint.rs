@@ -33,7 +33,7 @@ pub(in crate::region) struct Checkpoint {
     pub written_ms: u64,
     /// Fingerprints were lost: a batch that was first sent before this may have been counted.
     pub refuse_before_ms: u64,
-    /// Rows of fingerprints that cannot be read and that are reckoned with already.
+    /// Rows of fingerprints and of the journal that cannot be read and that are reckoned with already.
     pub damaged_seen: u64,
 }
 
@@ -126,6 +126,7 @@ impl Shard {
                 self.checkpoint.written_ms = now_ms;
                 self.header_dirty = true;
             }
+            self.reckon_with_unread();
             let mut header = Vec::new();
             self.write_header(&mut header);
             storage.write(&header)
@@ -133,6 +134,15 @@ impl Shard {
         self.header_dirty = false;
         self.journal.cover(self.applied_seq);
         Ok(())
+    }
+
+    /// Notes how much is stored that may hold fingerprints and cannot be read: no more than there is, or
+    /// what is damaged later would be taken for what was damaged before.
+    pub(super) fn reckon_with_unread(&mut self) {
+        let in_journal = self.journal.unread_after(self.checkpoint.covered_seq);
+        let unread = self.unread_seen_rows + in_journal;
+        self.header_dirty |= unread != self.checkpoint.damaged_seen;
+        self.checkpoint.damaged_seen = unread;
     }
 
     /// Moves what is sealed into the outbox.

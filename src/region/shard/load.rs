@@ -42,8 +42,8 @@ impl Shard {
         } else {
             checkpoint.covered_seq
         };
-        let (journal, mut commits, damaged_journal) =
-            Journal::load(storage, covered_seq, limits.journal_rows)?;
+        let (journal, mut commits) = Journal::load(storage, covered_seq, limits.journal_rows)?;
+        let damaged_rows = stored.damaged + journal.unread_after(covered_seq);
         let mut shard = Shard {
             applied_seq: checkpoint.covered_seq,
             applied_ms: now_ms,
@@ -59,13 +59,14 @@ impl Shard {
             open_rows: BTreeSet::new(),
             unread_open_rows: BTreeSet::new(),
             seen: Seen::new(),
+            unread_seen_rows: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             pending: BTreeMap::new(),
             in_flight: None,
             next_ticket: 1,
             outbox: Outbox::default(),
-            damaged_rows: stored.damaged + damaged_journal,
+            damaged_rows,
             load_id: random.first_chunk().map_or(0, |id| u64::from_be_bytes(*id)),
             settled: false,
             cut_at_ms: None,
@@ -80,7 +81,8 @@ impl Shard {
         shard.outbox = outbox;
         shard.damaged_rows += damaged_keys;
         shard.wanted_offset = shard.oldest_offset();
-        shard.load_seen(storage, lost_header, now_ms)?;
+        shard.load_seen(storage, now_ms)?;
+        let damaged_rows = shard.damaged_rows;
         for commit in &commits {
             let seq = commit.last_seq;
             for batch in &commit.batches {
@@ -91,8 +93,11 @@ impl Shard {
         // What the journal had was counted before.
         shard.counted = Counted::default();
         shard.seal_over_the_limits();
-        if !commits.is_empty() {
-            // Which slot a row goes to depends on the readable ones: start with a free ring.
+        let lost_batches = shard.damaged_rows > damaged_rows;
+        let refuses = shard.refuse_what_may_be_lost(lost_header, lost_batches, now_ms);
+        if refuses || !commits.is_empty() {
+            // Which slot a row goes to depends on the readable ones: start with a free ring. And what
+            // is refused is refused once, not anew from each start on until something is taken.
             shard.checkpoint(storage, now_ms)?;
         }
         Ok(shard)
@@ -130,36 +135,49 @@ impl Shard {
     pub(super) fn load_seen(
         &mut self,
         storage: &impl Storage,
-        lost_header: bool,
         now_ms: u64,
     ) -> Result<(), StorageError> {
         if mutants::active(Mutant::FingerprintsForgotten) {
             return Ok(());
         }
-        let mut damaged = 0;
         for (key, value) in storage.scan(Table::Seen, &[], &[], usize::MAX)? {
-            damaged += u64::from(!self.seen.load_row(&key, &value));
+            self.unread_seen_rows += u64::from(!self.seen.load_row(&key, &value));
         }
-        self.damaged_rows += damaged;
+        self.damaged_rows += self.unread_seen_rows;
+        self.seen.loaded(now_ms);
+        Ok(())
+    }
+
+    /// What was sent before fingerprints were lost may have been counted or claimed: from now on it is
+    /// refused. Says whether that is news. `lost_batches`: some of the journal cannot be read.
+    fn refuse_what_may_be_lost(
+        &mut self,
+        lost_header: bool,
+        lost_batches: bool,
+        now_ms: u64,
+    ) -> bool {
+        let known = self.checkpoint.damaged_seen;
+        self.reckon_with_unread();
         if mutants::active(Mutant::DamagedClaimsForgotten) {
-            damaged = 0;
+            return false;
         }
         // Without the header's secret no fingerprint says anything.
         let newest_ms = self.seen.newest_row_ms().filter(|_| lost_header);
-        let last_ms = match lost_header {
+        // A row of the journal may be as young as the last answer.
+        let in_journal = self.journal.unread_after(self.checkpoint.covered_seq);
+        let last_ms = match lost_header || lost_batches || in_journal > 0 {
             true => now_ms,
             false => self.checkpoint.written_ms,
         };
-        let damaged_ms = (damaged > self.checkpoint.damaged_seen).then_some(last_ms);
-        if let Some(lost_ms) = newest_ms.max(damaged_ms) {
-            let refuse_before_ms = lost_ms.saturating_add(REFUSE_MARGIN_MS);
-            let before_ms = &mut self.checkpoint.refuse_before_ms;
-            *before_ms = refuse_before_ms.max(*before_ms);
-            self.checkpoint.damaged_seen = damaged;
-            self.header_dirty = true;
-        }
-        self.seen.loaded(now_ms);
-        Ok(())
+        let is_more = lost_batches || self.checkpoint.damaged_seen > known;
+        let Some(lost_ms) = newest_ms.max(is_more.then_some(last_ms)) else {
+            return false;
+        };
+        let refuse_before_ms = lost_ms.saturating_add(REFUSE_MARGIN_MS);
+        let before_ms = &mut self.checkpoint.refuse_before_ms;
+        *before_ms = refuse_before_ms.max(*before_ms);
+        self.header_dirty = true;
+        true
     }
 
     /// Takes back what the last checkpoint left open: what every row there holds, with a header or

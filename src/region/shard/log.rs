@@ -71,6 +71,7 @@ impl Shard {
             *written_ms = self.applied_ms.max(*written_ms);
             storage.write(&writes)?;
             self.save_open(storage)?;
+            self.reckon_with_unread();
             let mut header = Vec::new();
             self.write_header(&mut header);
             storage.write(&header)
