@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use hitparade::codec::{self, Record};
-use hitparade::region::{Admission, Shard};
+use hitparade::region::{Admission, Limits, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::{Epoch, ShardId};
 use hitparade::window::DAY_MS;
@@ -322,4 +322,27 @@ fn a_damaged_journal_row_refuses_once_and_hides_no_later_damage() {
     damage(&node.storage, Table::Journal);
     let mut node = Node::loaded_at(node.storage, later_ms);
     assert_eq!(late(&mut node, b"later"), RecordReply::TooOld);
+}
+
+#[test]
+fn a_shard_whose_outbox_is_full_still_takes_claims() {
+    let limits = Limits {
+        outbox_bytes: 0,
+        ..Limits::default()
+    };
+    let storage = MemoryStorage::new();
+    let mut shard = Shard::load_within(&storage, [3; 32], NOW_MS, limits).unwrap();
+    shard.synced(shard.sync_point());
+    let mut node = Node { storage, shard };
+    let first = Batch {
+        key: Some(b"first"),
+        ..batch(DAY_1, 2)
+    };
+    assert_eq!(node.tell(&first), COUNTED);
+    let sealed_ms = NOW_MS + DAY_MS;
+    node.shard.checkpoint(&node.storage, sealed_ms).unwrap();
+    let busy = node.tell(&batch(DAY_1, 2));
+    assert!(matches!(busy, RecordReply::Busy { .. }), "{busy:?}");
+    let moved = RecordReply::Moved { to: target(1) };
+    assert_eq!(node.tell(&claim(DAY_1, 1)), moved);
 }

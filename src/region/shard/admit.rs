@@ -103,7 +103,7 @@ impl Shard {
         if wanted.is_ahead_of(now_ms) || wanted.is_for(request.region_id, request.shard) {
             return Admission::Answer(RecordReply::Invalid);
         }
-        if let Some(retry_after_s) = self.overload(request.batch.len(), now_ms) {
+        if let Some(retry_after_s) = self.overload(&wanted, request.batch.len(), now_ms) {
             return Admission::Answer(RecordReply::Busy { retry_after_s });
         }
         self.introduce(request.region_id, request.shard, request.seed);
@@ -208,12 +208,16 @@ impl Shard {
         }
     }
 
-    /// Why nothing more can be taken, as seconds after which to try again.
-    pub(super) fn overload(&self, bytes: usize, now_ms: u64) -> Option<u32> {
+    /// Why nothing more can be taken, as seconds after which to try again. A claim needs no room in
+    /// the outbox: what it is about is counted elsewhere.
+    fn overload(&self, wanted: &Wanted<'_>, bytes: usize, now_ms: u64) -> Option<u32> {
         if self.waiting.len() >= self.limits.waiting_requests
             || self.waiting_bytes + bytes > MAX_WAITING_BYTES
         {
             return Some(1);
+        }
+        if matches!(wanted, Wanted::Claim(_)) {
+            return None;
         }
         let oldest = self.oldest_sealed_ms();
         let too_old = oldest
