@@ -21,6 +21,7 @@
 //!   does not answer, or is of a region that this Worker does not know, nobody else is asked.
 //! - Nobody but the decider counts a part without the decider's durable word that it never will.
 //! - A sender is told that all is counted when each shard that counts a part has said so.
+//! - A shard hears of no epoch older than the table in which it stands first.
 //!
 //! # Cost
 //! One message a part where sender and home agree, two where they do not.
@@ -144,7 +145,8 @@ pub enum NotCounted<E> {
     KeyRequired,
     /// Its home names no region, and plays of it name none either.
     HomeWithoutRegion,
-    /// Its home is of a region, or of a number of shards, that this Worker does not know.
+    /// Its home, or the shard that it was claimed for, is of a region, or of a number of shards, that
+    /// this Worker does not know.
     UnknownHome,
     TooOld,
     KeyReused,
@@ -248,6 +250,11 @@ fn knows_home(table: &RegionTable, batch: &Batch<'_>, plays: &[Result<Play<'_>, 
     let matters = batch.name.is_some() && plays.iter().flatten().any(is_placed);
     let known = table.ever_had_key(key);
     !matters || known.is_some_and(|region| home.shards <= region.most_shards)
+}
+
+fn knows_shard(table: &RegionTable, to: &ShardId) -> bool {
+    let region = table.ever_had_key(&to.key);
+    region.is_some_and(|region| to.shard < region.most_shards)
 }
 
 fn by_region<'a>(
@@ -412,7 +419,21 @@ impl<N: Network> Routing<'_, N> {
             return counted(reply, plays);
         };
         let key = key.filter(|_| !mutants::active(Mutant::TargetForgets));
-        counted(self.count_at(&to, &route, &key, plays).await?, plays)
+        if knows_shard(self.table, &to) {
+            return counted(self.count_at(&to, &route, &key, plays).await?, plays);
+        }
+        // It was made after this table. Counting may have begun anew before, of which nobody told it:
+        // it would count what comes with this table's epoch, and drop that with its next message.
+        let newer = self.network.newer_table().await;
+        let Some(table) = newer.filter(|table| knows_shard(table, &to)) else {
+            return Err(NotCounted::UnknownHome);
+        };
+        let routing = Routing {
+            table: &table,
+            network: self.network,
+            batch,
+        };
+        counted(routing.count_at(&to, &route, &key, plays).await?, plays)
     }
 
     async fn count_at(
