@@ -344,8 +344,15 @@ impl<N: Network> Routing<'_, N> {
         } else {
             at(&self.table.origin, 0)
         };
-        // A home without a region may have more shards than this region ever had: those only decide.
-        let is_of_region = decider.key == key && decider.shard < region.most_shards;
+        // Those beyond only decide: a home without a region may have more shards than this region ever
+        // had; and each shard that counts has its own limit on what an address adds to a post, so that
+        // an old home would reach as many as there were. What does not say when it was first sent may
+        // come again after its claim is forgotten: it counts where it always did.
+        let counting = match self.batch.says_sent {
+            true => region.shards,
+            false => region.most_shards,
+        };
+        let is_of_region = decider.key == key && decider.shard < counting;
         let is_told_to = home.is_some() || decider == target || !self.batch.says_sent;
         Some(Route {
             region,

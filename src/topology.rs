@@ -36,8 +36,8 @@ pub struct Region {
     pub hint: Option<String>,
     /// Where batches without a home of this region go.
     pub shards: u32,
-    /// The most shards that it ever had. All of them may hold plays, and take more from senders whose
-    /// home is as old.
+    /// The most shards that it ever had. All of them may hold plays, decide about batches whose home is
+    /// as old, and count those that do not say when they were first sent.
     pub most_shards: u32,
 }
 

@@ -182,3 +182,24 @@ fn nothing_is_sent_to_a_shard_with_a_table_that_is_older_than_the_shard() {
         assert_eq!(world.plays(), 1);
     }
 }
+
+#[test]
+fn an_old_home_of_more_shards_reaches_no_more_that_count() {
+    let mut na = region("NA", 50);
+    na.reshard(1);
+    let table = table(0, &[na]);
+    let decider = place("NA", shard_of(hash_of(CLIENT.as_bytes()), 50));
+    assert_ne!(decider.shard, 0);
+    let world = World::default();
+    world.attempt(&table, "NA/50", true).unwrap();
+    let went = [
+        (decider.clone(), Kind::Claim, 0),
+        (place("NA", 0), Kind::Count, 0),
+    ];
+    assert_eq!(world.sent(), went);
+    assert_eq!(world.plays(), 1);
+    // What does not say when it was first sent may come again when its claim is forgotten.
+    let world = World::default();
+    world.attempt(&table, "NA/50", false).unwrap();
+    assert_eq!(world.sent(), [(decider, Kind::Count, 0)]);
+}
