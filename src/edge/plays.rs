@@ -64,7 +64,9 @@ enum Sender {
 
 pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
     let outcome = admit(call, cors).await;
-    let Some(home) = home_of_sender(call) else {
+    // As far as this isolate knows.
+    let home = table::known().and_then(|table| home_of_sender(call, &table));
+    let Some(home) = home else {
         return outcome;
     };
     match outcome {
@@ -76,10 +78,9 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
     }
 }
 
-/// The home of batches that are sealed where a request comes from, as far as this isolate knows.
-pub fn home_of_sender(call: &Call) -> Option<String> {
-    let table = table::known()?;
-    let region = table.find(&region_of_request(call, &table)?)?;
+/// The home of batches that are sealed where a request comes from.
+pub fn home_of_sender(call: &Call, table: &RegionTable) -> Option<String> {
+    let region = table.find(&region_of_request(call, table)?)?;
     Some(Home::of(region).to_string())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It is at most [`FRESH_MS`] old when it is used; if the global object is away, an older one
 //! serves. At most once in [`REFETCH_MS`] an isolate asks for a new one, so that whoever names
-//! unknown regions cannot make it ask more often.
+//! unknown regions cannot make it ask more often. Who can do without takes a copy of any age.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use worker::Env;
 
 use super::isolate::here;
 use super::request::Call;
-use crate::clock::now_ms;
+use crate::clock::{now_ms, within};
 use crate::codec;
 use crate::http::Problem;
 use crate::log::report;
@@ -39,6 +39,8 @@ pub struct Memory {
     copy: Option<Copy>,
     /// When it was asked for in vain.
     failed_ms: u64,
+    /// When somebody asked for it who can do without.
+    tried_ms: u64,
     /// Names of no region, and until when that is believed.
     unknown: HashMap<String, u64>,
 }
@@ -58,6 +60,23 @@ pub async fn table(env: &Env) -> Result<Rc<RegionTable>, Problem> {
 /// The table as this isolate knows it, without asking.
 pub fn known() -> Option<Rc<RegionTable>> {
     memory(|memory| memory.copy.as_ref().map(|copy| Rc::clone(&copy.table)))
+}
+
+/// The table of any age, for whoever can do without. Where there is none it is asked for, within
+/// `limit_ms`, and not again for [`REFETCH_MS`]: that it was asked for is noted before there is an
+/// answer, since who waits no longer hears of none.
+pub async fn any(env: &Env, limit_ms: u64) -> Option<Rc<RegionTable>> {
+    let is_tried = memory(|memory| {
+        let is_tried = now_ms().saturating_sub(memory.tried_ms) < REFETCH_MS;
+        if memory.copy.is_none() && !is_tried {
+            memory.tried_ms = now_ms();
+        }
+        is_tried
+    });
+    if known().is_none() && !is_tried {
+        within(limit_ms, table(env)).await;
+    }
+    known()
 }
 
 /// The table as it is now, as far as the limit on asking allows: for a region that the copy does

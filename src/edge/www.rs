@@ -9,7 +9,6 @@ use super::answer::Answer;
 use super::plays::home_of_sender;
 use super::request::Call;
 use super::table;
-use crate::clock::within;
 use crate::environment::setting;
 use crate::http::{Method, Problem, cache_control, content_type, decoded, lists_etag, page_policy};
 use crate::log::report;
@@ -116,9 +115,10 @@ impl Own {
             let names = beacon_names(&call.env);
             let mut home = None;
             if path == BEACON {
-                // Without a table it has none yet, and learns it from the first answer.
-                within(TABLE_WITHIN_MS, table::table(&call.env)).await;
-                home = home_of_sender(call);
+                // An old home is no less right. Without a table it has none yet, and learns it from the
+                // first answer.
+                let table = table::any(&call.env, TABLE_WITHIN_MS).await;
+                home = table.and_then(|table| home_of_sender(call, &table));
             }
             let is_as_stored = names == BeaconNames::default() && home.is_none();
             return (!is_as_stored).then_some(Own::Beacon(names, home));
