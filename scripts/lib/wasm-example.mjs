@@ -1,4 +1,4 @@
-/** The library in an example of its own, compiled to Wasm, for benchmarks in Node. */
+/** The library in an example of its own, compiled to Wasm, for benchmarks and tests in Node. */
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setupToBuild } from "../setup.mjs";
@@ -13,7 +13,7 @@ import { step } from "./steps.mjs";
 export async function buildExample(name) {
   await setupToBuild();
   const target = "wasm32-unknown-unknown";
-  await step({ what: `the benchmark ${name} in WebAssembly`, seconds: 60 }, () =>
+  await step({ what: `the example ${name} in WebAssembly`, seconds: 60 }, () =>
     mustRun("cargo", ["build", "--quiet", "--profile", "worker", "--target", target, "--example", name]),
   );
   const folder = resolve(ROOT, process.env.CARGO_TARGET_DIR ?? "target");
