@@ -17,10 +17,89 @@ use serde::{Deserialize, Serialize};
 
 const HEADER_BYTES: usize = 6;
 
+macro_rules! kinds {
+    ($($name:ident = $number:literal;)*) => {
+        /// Every kind of record there is, with the number that its bytes begin with.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum RecordKind {
+            $($name = $number,)*
+        }
+
+        impl RecordKind {
+            pub const ALL: &[RecordKind] = &[$(RecordKind::$name,)*];
+        }
+    };
+}
+
+// A number is never used again for another kind.
+kinds! {
+    Region = 1;
+    RegionTable = 2;
+    Leaderboard = 3;
+    RecordRequest = 16;
+    RecordReply = 17;
+    Batch = 18;
+    SealedPane = 19;
+    Push = 20;
+    PushReplyOrRefusal = 21;
+    ChartRequest = 22;
+    ChartReply = 23;
+    PostQuestion = 24;
+    PostReply = 25;
+    PutPosts = 26;
+    PutRegion = 27;
+    TableReply = 28;
+    RegionsReply = 29;
+    CatalogEntry = 30;
+    PutPostsReply = 31;
+    SeenRow = 32;
+    JournalRow = 33;
+    Commit = 34;
+    Checkpoint = 35;
+    PutRegionReply = 37;
+    KeptChart = 38;
+    LiveRequest = 39;
+    OutboxRow = 40;
+    OpenPanesRow = 41;
+    Claim = 44;
+    BeginEpoch = 45;
+    Noted = 46;
+    PaneRow = 48;
+    OffsetsRow = 49;
+    SeedRow = 50;
+    Voter = 51;
+    ShardMetrics = 53;
+    ExportRequest = 56;
+    ExportReply = 57;
+    ImportRequest = 58;
+    ImportReply = 59;
+    ImportMark = 60;
+    ExportCursor = 61;
+    GlobalMetrics = 62;
+    NameCheck = 63;
+    CatalogSize = 64;
+    DeleteRegion = 65;
+    DeleteRegionReply = 66;
+    Reset = 67;
+    ResetReply = 68;
+    BeginExport = 69;
+    BeginExportReply = 70;
+    CutRequest = 71;
+    DeletedRegion = 72;
+    Installation = 73;
+    Head = 74;
+    ShardReport = 75;
+    Telling = 76;
+    TellingReply = 77;
+    ListPosts = 78;
+    ListPostsReply = 79;
+}
+
 /// A type with a stored or sent form.
 pub trait Record {
-    /// Tells records apart; never reused for another type.
-    const KIND: u8;
+    /// Tells records apart.
+    const KIND: RecordKind;
     /// Grows when the form changes. A new version is read one release before it is written.
     const VERSION: u8;
 }
@@ -52,7 +131,7 @@ impl std::error::Error for DecodeError {}
 
 /// Encodes a record with its envelope.
 pub fn encode<T: Record + Serialize>(record: &T) -> Vec<u8> {
-    let mut bytes = vec![T::KIND, T::VERSION, 0, 0, 0, 0];
+    let mut bytes = vec![T::KIND as u8, T::VERSION, 0, 0, 0, 0];
     // Serializing plain data into a growing vector cannot fail; were it to, the record would be
     // refused at its first reading as damaged instead of taking the instance down.
     if let Ok(mut whole) = postcard::to_extend(record, bytes.clone()) {
@@ -79,7 +158,7 @@ pub fn decode<'a, T: Record + Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Dec
         .split_first_chunk::<HEADER_BYTES>()
         .ok_or(DecodeError::Damaged)?;
     let [kind, version, checksum @ ..] = *header;
-    if kind != T::KIND {
+    if kind != T::KIND as u8 {
         return Err(DecodeError::OtherKind { found: kind });
     }
     if u32::from_le_bytes(checksum) != crc32fast::hash(payload) {
@@ -107,7 +186,7 @@ mod tests {
     }
 
     impl Record for Example<'_> {
-        const KIND: u8 = 250;
+        const KIND: crate::codec::RecordKind = crate::codec::RecordKind::Region;
         const VERSION: u8 = 3;
     }
 

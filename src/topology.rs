@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Record;
+use crate::codec::{Record, RecordKind};
 use crate::text::looks_empty;
 
 /// The only board that is open today. Names of objects, rows and messages carry it.
@@ -42,7 +42,7 @@ pub struct Region {
 }
 
 impl Record for Region {
-    const KIND: u8 = 1;
+    const KIND: RecordKind = RecordKind::Region;
     const VERSION: u8 = 1;
 }
 
@@ -134,7 +134,7 @@ pub struct DeletedRegion {
 }
 
 impl Record for DeletedRegion {
-    const KIND: u8 = 72;
+    const KIND: RecordKind = RecordKind::DeletedRegion;
     const VERSION: u8 = 1;
 }
 
@@ -165,7 +165,7 @@ pub struct RegionTable {
 }
 
 impl Record for RegionTable {
-    const KIND: u8 = 2;
+    const KIND: RecordKind = RecordKind::RegionTable;
     const VERSION: u8 = 1;
 }
 

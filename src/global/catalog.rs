@@ -12,7 +12,7 @@ use ahash::RandomState;
 
 use super::damage::Damage;
 use super::{MAX_CATALOG_BYTES, MAX_CATALOG_POSTS, MAX_HIDDEN_BYTES, MAX_HIDDEN_POSTS};
-use crate::codec::{self, Record};
+use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::wire::{CatalogEntry, PostList, PostPatch, Refusal};
 
@@ -50,7 +50,7 @@ pub struct CatalogSize {
 }
 
 impl Record for CatalogSize {
-    const KIND: u8 = 64;
+    const KIND: RecordKind = RecordKind::CatalogSize;
     const VERSION: u8 = 1;
 }
 

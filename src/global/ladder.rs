@@ -6,7 +6,7 @@
 use super::damage::Damage;
 use super::room::Room;
 use crate::capacity::{self, THINNED_AFTER_DAYS, THINNED_BYTES};
-use crate::codec::{self, Record};
+use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
 use crate::window::{DAY_MS, Level, PaneKey, expires_before_ms};
@@ -25,7 +25,7 @@ const MAX_GENERATIONS: u8 = 8;
 struct PaneRow<'a>(#[serde(borrow)] &'a [u8]);
 
 impl Record for PaneRow<'_> {
-    const KIND: u8 = 48;
+    const KIND: RecordKind = RecordKind::PaneRow;
     const VERSION: u8 = 1;
 }
 

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::offsets::{Offsets, ShardName};
-use crate::codec::{self, Record};
+use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, StoredRow, Table, Write};
 use crate::window::HOUR_MS;
 use crate::wire::{Cut, Push};
@@ -116,7 +116,7 @@ struct Head {
 }
 
 impl Record for Head {
-    const KIND: u8 = 74;
+    const KIND: RecordKind = RecordKind::Head;
     const VERSION: u8 = 1;
 }
 

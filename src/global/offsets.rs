@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::MAX_LOGS_A_SHARD;
-use crate::codec::{self, Record};
+use crate::codec::{self, Record, RecordKind};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::topology::GLOBAL_SCOPE;
@@ -58,7 +58,7 @@ struct OffsetsRow {
 }
 
 impl Record for OffsetsRow {
-    const KIND: u8 = 49;
+    const KIND: RecordKind = RecordKind::OffsetsRow;
     const VERSION: u8 = 1;
 }
 

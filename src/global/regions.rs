@@ -2,7 +2,7 @@
 //! compared with it: those that it does not have are made, what differs else is said.
 
 use super::MAX_SHARDS_IN_ALL;
-use crate::codec::{self, Record};
+use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::text::looks_empty;
 use crate::topology::{
@@ -41,7 +41,7 @@ pub struct Installation {
 }
 
 impl Record for Installation {
-    const KIND: u8 = 73;
+    const KIND: RecordKind = RecordKind::Installation;
     const VERSION: u8 = 1;
 }
 
@@ -54,7 +54,7 @@ impl RegionRows {
 }
 
 impl Record for SeedRow {
-    const KIND: u8 = 50;
+    const KIND: RecordKind = RecordKind::SeedRow;
     const VERSION: u8 = 1;
 }
 

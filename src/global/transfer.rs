@@ -24,7 +24,7 @@ use super::moment::{CUT_AHEAD_A_SHARD_MS, CUT_AHEAD_MS, Cutting, TABLES};
 use super::offsets::ShardName;
 use super::room::Room;
 use super::{Global, ladder, regions, stretches};
-use crate::codec::{self, Record};
+use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
 use crate::topology::{DeletedRegion, Region, parts_of_key};
@@ -59,7 +59,7 @@ struct ImportMark {
 }
 
 impl Record for ImportMark {
-    const KIND: u8 = 60;
+    const KIND: RecordKind = RecordKind::ImportMark;
     const VERSION: u8 = 1;
 }
 

@@ -7,7 +7,7 @@ mod format;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Record;
+use crate::codec::{Record, RecordKind};
 use crate::window::Span;
 
 pub use format::{Chart, ChartForm, Format, NamedWindow, Rendered};
@@ -118,7 +118,7 @@ pub struct Leaderboard {
 }
 
 impl Record for Leaderboard {
-    const KIND: u8 = 3;
+    const KIND: RecordKind = RecordKind::Leaderboard;
     const VERSION: u8 = 1;
 }
 

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Record};
+use crate::codec::{self, Record, RecordKind};
 use crate::storage::{MAX_PART_BYTES, Storage, StorageError, Table, Write};
 
 #[derive(Serialize, Deserialize)]
@@ -21,7 +21,7 @@ struct JournalRow<'a> {
 }
 
 impl Record for JournalRow<'_> {
-    const KIND: u8 = 33;
+    const KIND: RecordKind = RecordKind::JournalRow;
     const VERSION: u8 = 1;
 }
 
@@ -30,7 +30,7 @@ impl Record for JournalRow<'_> {
 struct Commit<'a>(#[serde(borrow)] Vec<&'a [u8]>);
 
 impl Record for Commit<'_> {
-    const KIND: u8 = 34;
+    const KIND: RecordKind = RecordKind::Commit;
     const VERSION: u8 = 1;
 }
 

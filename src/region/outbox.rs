@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Record};
+use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::wire::SealedPane;
 
@@ -20,7 +20,7 @@ const DAMAGED: &[u8] = b"damaged/outbox/";
 struct OutboxRow<'a>(#[serde(borrow)] Vec<&'a [u8]>);
 
 impl Record for OutboxRow<'_> {
-    const KIND: u8 = 40;
+    const KIND: RecordKind = RecordKind::OutboxRow;
     const VERSION: u8 = 1;
 }
 

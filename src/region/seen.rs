@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::REMEMBER_MS;
-use crate::codec::{self, Record};
+use crate::codec::{self, Record, RecordKind};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Table, Write};
 use crate::topology::ShardId;
@@ -74,7 +74,7 @@ struct SeenRow<'a> {
 }
 
 impl Record for SeenRow<'_> {
-    const KIND: u8 = 32;
+    const KIND: RecordKind = RecordKind::SeenRow;
     const VERSION: u8 = 1;
 }
 

@@ -91,7 +91,7 @@ mod tests {
     struct Number(u64);
 
     impl Record for Number {
-        const KIND: u8 = 251;
+        const KIND: crate::codec::RecordKind = crate::codec::RecordKind::Region;
         const VERSION: u8 = 1;
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Record;
+use crate::codec::{Record, RecordKind};
 
 /// An instance of Wasm, as an object in it sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ pub struct ShardMetrics {
 }
 
 impl Record for ShardMetrics {
-    const KIND: u8 = 53;
+    const KIND: RecordKind = RecordKind::ShardMetrics;
     const VERSION: u8 = 2;
 }
 
@@ -140,7 +140,7 @@ pub struct GlobalMetrics {
 }
 
 impl Record for GlobalMetrics {
-    const KIND: u8 = 62;
+    const KIND: RecordKind = RecordKind::GlobalMetrics;
     const VERSION: u8 = 1;
 }
 

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Record};
+use crate::codec::{self, Record, RecordKind};
 use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, MAX_K, class_of_k};
 use crate::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 
@@ -19,57 +19,57 @@ pub use votes::Voter;
 
 pub use crate::leaderboard::Sort;
 
-/// Gives message types their kind and version in one readable table.
+/// Gives message types their kind and version.
 macro_rules! records {
-    ($($name:ident $(<$life:lifetime>)? = $kind:literal v $version:literal;)*) => {
+    ($($name:ident $(<$life:lifetime>)? v $version:literal;)*) => {
         $(impl $(<$life>)? Record for $name $(<$life>)? {
-            const KIND: u8 = $kind;
+            const KIND: RecordKind = RecordKind::$name;
             const VERSION: u8 = $version;
         })*
     };
 }
 
 records! {
-    RecordRequest<'a> = 16 v 1;
-    RecordReply = 17 v 1;
-    Batch<'a> = 18 v 1;
-    SealedPane<'a> = 19 v 1;
-    Push<'a> = 20 v 1;
-    PushReplyOrRefusal = 21 v 1;
-    ChartRequest = 22 v 1;
-    ChartReply = 23 v 1;
-    PostQuestion = 24 v 1;
-    PostReply = 25 v 1;
-    PutPosts = 26 v 1;
-    PutRegion = 27 v 1;
-    TableReply = 28 v 1;
-    RegionsReply = 29 v 1;
-    CatalogEntry = 30 v 1;
-    PutPostsReply = 31 v 1;
-    PutRegionReply = 37 v 1;
-    KeptChart<'a> = 38 v 1;
-    LiveRequest = 39 v 1;
-    Claim<'a> = 44 v 1;
-    BeginEpoch<'a> = 45 v 1;
-    Noted = 46 v 1;
-    ExportRequest = 56 v 1;
-    ExportReply = 57 v 1;
-    ImportRequest = 58 v 1;
-    ImportReply = 59 v 1;
-    ExportCursor = 61 v 1;
-    NameCheck<'a> = 63 v 1;
-    DeleteRegion = 65 v 1;
-    DeleteRegionReply = 66 v 1;
-    Reset = 67 v 1;
-    ResetReply = 68 v 1;
-    BeginExport = 69 v 1;
-    BeginExportReply = 70 v 1;
-    CutRequest<'a> = 71 v 1;
-    ShardReport<'a> = 75 v 1;
-    Telling = 76 v 1;
-    TellingReply = 77 v 1;
-    ListPosts = 78 v 1;
-    ListPostsReply = 79 v 1;
+    RecordRequest<'a> v 1;
+    RecordReply v 1;
+    Batch<'a> v 1;
+    SealedPane<'a> v 1;
+    Push<'a> v 1;
+    PushReplyOrRefusal v 1;
+    ChartRequest v 1;
+    ChartReply v 1;
+    PostQuestion v 1;
+    PostReply v 1;
+    PutPosts v 1;
+    PutRegion v 1;
+    TableReply v 1;
+    RegionsReply v 1;
+    CatalogEntry v 1;
+    PutPostsReply v 1;
+    PutRegionReply v 1;
+    KeptChart<'a> v 1;
+    LiveRequest v 1;
+    Claim<'a> v 1;
+    BeginEpoch<'a> v 1;
+    Noted v 1;
+    ExportRequest v 1;
+    ExportReply v 1;
+    ImportRequest v 1;
+    ImportReply v 1;
+    ExportCursor v 1;
+    NameCheck<'a> v 1;
+    DeleteRegion v 1;
+    DeleteRegionReply v 1;
+    Reset v 1;
+    ResetReply v 1;
+    BeginExport v 1;
+    BeginExportReply v 1;
+    CutRequest<'a> v 1;
+    ShardReport<'a> v 1;
+    Telling v 1;
+    TellingReply v 1;
+    ListPosts v 1;
+    ListPostsReply v 1;
 }
 
 /// One play of a batch.

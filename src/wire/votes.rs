@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Record;
+use crate::codec::{Record, RecordKind};
 
 /// Worker → shard, beside a batch: who sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,6 @@ pub struct Voter {
 }
 
 impl Record for Voter {
-    const KIND: u8 = 51;
+    const KIND: RecordKind = RecordKind::Voter;
     const VERSION: u8 = 1;
 }

@@ -1,6 +1,7 @@
 //! A checkpoint: what the journal holds goes to its final place, and what is due is sealed.
 
 use super::*;
+use crate::codec::RecordKind;
 
 /// The two copies of the checkpoint's header: without it the journal would be counted again.
 pub(super) const CHECKPOINT_NAME: &[u8] = b"checkpoint/";
@@ -38,7 +39,7 @@ pub(in crate::region) struct Checkpoint {
 }
 
 impl Record for Checkpoint {
-    const KIND: u8 = 35;
+    const KIND: RecordKind = RecordKind::Checkpoint;
     const VERSION: u8 = 1;
 }
 
@@ -77,7 +78,7 @@ pub(super) struct OpenPanesRow<'a> {
 }
 
 impl Record for OpenPanesRow<'_> {
-    const KIND: u8 = 41;
+    const KIND: RecordKind = RecordKind::OpenPanesRow;
     const VERSION: u8 = 1;
 }
 
