@@ -460,8 +460,13 @@ describe("sending", { timeout: 300_000 }, () => {
     }));
     const file = join(folder, "plays.ndjson");
     writeFileSync(file, plays.map(lineOf).join(""));
-    for (const spool of ["one", "two"]) {
-      const { code, said } = await send(["--spool", spool], readFileSync(file)).ended;
+    // What the service names as home in between is another one.
+    for (const [spool, shards] of [
+      ["one", 1],
+      ["two", 4],
+    ]) {
+      assert.equal((await service.put("/regions/NA", { shards })).status, 200);
+      const { code, said } = await send(["--spool", spool, "--connections", "1"], readFileSync(file)).ended;
       assert.equal(code, 0, said);
       assert.match(said, spool === "one" ? /12000 plays counted, of 12000 lines\.$/m : /\(12000 of them had been counted already\)/);
     }
@@ -539,7 +544,7 @@ describe("sending", { timeout: 300_000 }, () => {
   });
 
   test("sends batches with the home that the service named before, also after its shards changed", async () => {
-    const words = ["--region", "OC", "--spool", "homes", "--stream"];
+    const words = ["--spool", "homes", "--stream"];
     /** @type {string | undefined} */
     let before;
     for (const [shards, id] of [
@@ -547,7 +552,7 @@ describe("sending", { timeout: 300_000 }, () => {
       [4, "second"],
       [4, "third"],
     ]) {
-      assert.equal((await service.put("/regions/OC", { shards })).status, 200);
+      assert.equal((await service.put("/regions/NA", { shards })).status, 200);
       homes.length = 0;
       const { code, said } = await send(words, `{"post_id":"home ${id}"}\n`).ended;
       assert.equal(code, 0, said);
@@ -558,10 +563,7 @@ describe("sending", { timeout: 300_000 }, () => {
       assert.equal(home, before);
       before = next;
     }
-    model.add(
-      ["first", "second", "third"].map((id) => ({ post_id: `home ${id}` })),
-      "OC",
-    );
+    model.add(["first", "second", "third"].map((id) => ({ post_id: `home ${id}` })));
   });
 
   test("brings days along as weighted plays, once, and shows before what would come in", async () => {
@@ -738,10 +740,21 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
     assert.match(said, /1 plays wait in .*away: the next start sends them/);
   });
 
-  test("gets the home that its last answer named, in batches that are sealed later", async () => {
+  test("gets the home that its last answer named, in batches that are sealed later and have plays without a region", async () => {
     answers = (body) => [...counted(body), { "hitparade-home": "EU/4" }];
-    for (const id of ["a", "b"])
-      await run(["--spool", "home", "--stream"], `{"post_id":"${id}"}\n`).ended.then(({ code, said }) => assert.equal(code, 0, said));
-    assert.equal(bodies[0].home, "EU/4");
+    const all = '{"post_id":"a","region_id":"NA"}\n';
+    for (const [input, home] of [
+      ['{"post_id":"a"}\n', undefined],
+      ['{"post_id":"b"}\n', "EU/4"],
+      [all, undefined],
+      [`${all}{"post_id":"c"}\n`, "EU/4"],
+    ]) {
+      const { code, said } = await run(["--spool", "home", "--stream"], input).ended;
+      assert.equal(code, 0, said);
+      assert.equal(bodies[0].home, home, input);
+    }
+    const { code, said } = await run(["--spool", "home", "--stream", "--region", "NA"], '{"post_id":"d"}\n').ended;
+    assert.equal(code, 0, said);
+    assert.equal(bodies[0].home, undefined);
   });
 });

@@ -187,6 +187,9 @@ export class Spool {
 
   /**
    * Makes a batch of plays. Its name is a hash of them and of their place: the same again where the same is read again.
+   * Its home is kept with it, since the same name with another home may be counted twice. Where each play names its
+   * region the batch has none, so that it is known again though the folder is lost; else it has the one that was learned
+   * last.
    * @param {string[]} plays each as JSON
    * @param {any} place of the input after them
    * @param {string} where what tells these plays from the same ones at another place
@@ -194,7 +197,8 @@ export class Spool {
   seal(plays, place, where) {
     const key = keyOf(this.#next++);
     const text = `[${plays.join(",")}]`;
-    this.#writeBatch(key, { client: nameOf(where, text), count: plays.length, place }, text);
+    const home = this.home && !plays.every(namesRegion) ? this.home : null;
+    this.#writeBatch(key, { client: nameOf(where, text), count: plays.length, place, home }, text);
     this.place = place;
     if (this.#open !== null) closeSync(this.#open);
     this.#open = null;
@@ -202,7 +206,7 @@ export class Spool {
   }
 
   #writeBatch(key, head, text) {
-    const whole = { ...head, bytes: Buffer.byteLength(text), home: this.home };
+    const whole = { ...head, bytes: Buffer.byteLength(text) };
     this.#write(`${key}.batch`, `${JSON.stringify(whole)}\n${text}`);
     this.#push({ key, client: whole.client, count: whole.count, bytes: whole.bytes, home: whole.home, sent: 0 });
   }
@@ -259,7 +263,7 @@ export class Spool {
       ["b", plays.slice(middle)],
     ]) {
       const text = `[${part.join(",")}]`;
-      this.#writeBatch(`${batch.key}.${half}`, { client: nameOf(`${batch.client} ${half}`, text), count: part.length, place }, text);
+      this.#writeBatch(`${batch.key}.${half}`, { client: nameOf(`${batch.client} ${half}`, text), count: part.length, place, home: batch.home }, text);
     }
     this.waiting.push(...rest);
     this.#remove(batch);
@@ -334,6 +338,8 @@ function syncFolder(path) {
   closeSync(folder);
 }
 
+/** @param {string} play as JSON */
+const namesRegion = (play) => typeof JSON.parse(play).region_id === "string";
 /** @param {number} number so that names sort as numbers do */
 const keyOf = (number) => String(number).padStart(10, "0");
 /** @param {string} key of a batch, or of a part of it */
