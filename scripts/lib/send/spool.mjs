@@ -263,7 +263,11 @@ export class Spool {
       ["b", plays.slice(middle)],
     ]) {
       const text = `[${part.join(",")}]`;
-      this.#writeBatch(`${batch.key}.${half}`, { client: nameOf(`${batch.client} ${half}`, text), count: part.length, place, home: batch.home }, text);
+      this.#writeBatch(
+        `${batch.key}.${half}`,
+        { client: nameOf(`${batch.client} ${half}`, text), count: part.length, place, home: batch.home },
+        text,
+      );
     }
     this.waiting.push(...rest);
     this.#remove(batch);
