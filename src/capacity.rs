@@ -29,8 +29,11 @@ pub const OPEN_COUNTERS: usize = 16_384;
 /// What a copy of an open pane has at most: it is sent again and again, and shown for a minute and a
 /// half.
 pub const COPY_COUNTERS: usize = 4_096;
-/// A copy of 4,096 posts with short ids takes 15 kB; where ids are longer, it has fewer counters.
+/// A copy of a pane with more posts: 4,096 with short ids take 15 kB; where ids are longer, it has fewer.
 pub const COPY_BYTES: usize = 24 << 10;
+/// A copy of a pane that has no more posts than a copy may have: 1,100 of the longest ids, or 4,096 of 65
+/// bytes. At a thousand plays a second a pane is so small for its first seconds only.
+pub const SMALL_COPY_BYTES: usize = 288 << 10;
 /// No stored pane takes more: values are at most 1 MiB.
 pub const MOST_PANE_BYTES: usize = 1_000_000;
 /// Memory of a pane of a ladder up to which it is exact: of 65,536 posts with ids of up to 35 bytes.
@@ -71,9 +74,11 @@ fn exact_rows(level: Level) -> usize {
     }
 }
 
-/// Bytes of a sealed pane: it is sent once. What is imported is sealed in coarser panes.
-pub const fn sealed_bytes(level: Level) -> usize {
+/// Bytes of a sealed pane of so many posts: it is sent once, and a small one whole, whatever its ids. What
+/// is imported is sealed in coarser panes.
+pub const fn sealed_bytes(level: Level, posts: usize) -> usize {
     match level {
+        Level::Minute if posts <= COPY_COUNTERS => SMALL_COPY_BYTES,
         Level::Minute => 128 << 10,
         Level::Quarter => 256 << 10,
         Level::TwoHours => 512 << 10,
@@ -138,7 +143,7 @@ fn scaled(number: usize, by: usize, of: usize) -> usize {
 /// A copy of an open pane, encoded.
 pub fn encode_copy(pane: &Summary) -> Vec<u8> {
     if pane.len() <= COPY_COUNTERS {
-        return encode_within(pane, COPY_BYTES);
+        return encode_within(pane, SMALL_COPY_BYTES);
     }
     let copy = Summary::merge([pane], COPY_COUNTERS, pane.seed());
     encode_within(&copy, COPY_BYTES)
@@ -219,7 +224,7 @@ mod tests {
     fn a_minute_of_a_thousand_plays_a_second_is_sent_exactly_and_copied_in_part() {
         let (pane, plays) = minute(24_600, |number| format!("song-{number:06}"));
         assert!(pane.heap_bytes() <= OPEN_BYTES / 2, "{}", pane.heap_bytes());
-        let sealed = encode_within(&pane, sealed_bytes(Level::Minute));
+        let sealed = encode_within(&pane, sealed_bytes(Level::Minute, pane.len()));
         assert!(check(&sealed, &plays).is_exact());
         assert!(sealed.len() < 70_000, "{}", sealed.len());
         let copy = encode_copy(&pane);

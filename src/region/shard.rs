@@ -42,7 +42,7 @@ struct SealedInMemory {
 
 impl SealedInMemory {
     fn encode(&self) -> Vec<u8> {
-        let most_bytes = capacity::sealed_bytes(self.key.level);
+        let most_bytes = capacity::sealed_bytes(self.key.level, self.pane.summary.len());
         let summary = capacity::encode_within(&self.pane.summary, most_bytes);
         encode_pane(self.key, &self.pane, self.last_seq, &summary)
     }

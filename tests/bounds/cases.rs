@@ -150,7 +150,7 @@ pub fn the_largest_filters_are_folded() {
 /// Panes that were cut have filters of any size, and are folded with all others.
 pub fn filters_of_any_sizes_are_folded_together() {
     let open = Pane::open(TOO_MANY, 0);
-    let sealed = open.cut(sealed_bytes(Level::Minute));
+    let sealed = open.cut(sealed_bytes(Level::Minute, usize::MAX));
     let copy = Pane::of("copy", &[&open], decoded(&encode_copy(&open.summary)));
     let day = Pane::folded("day", &[&open, &sealed], Level::Day);
     let thinned = day.cut(THINNED_BYTES);
@@ -169,8 +169,8 @@ pub fn a_large_exact_pane_is_cut_to_nearly_what_it_may_take() {
     let limits = [
         COPY_BYTES,
         THINNED_BYTES,
-        sealed_bytes(Level::Minute),
-        sealed_bytes(Level::Quarter),
+        sealed_bytes(Level::Minute, usize::MAX),
+        sealed_bytes(Level::Quarter, usize::MAX),
         EXACT_BYTES,
         MOST_PANE_BYTES,
     ];

@@ -1,12 +1,7 @@
 /** The name of a batch: other plays under it are refused and counted nowhere, on the real runtime. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { toNdjson } from "../../scripts/lib/client.mjs";
-import { ROOT } from "../../scripts/lib/paths.mjs";
 import { INGEST_TOKEN, Model, Service, randomKey, readProblem } from "./harness.mjs";
 
 const TRUSTED = { authorization: `Bearer ${INGEST_TOKEN}` };
@@ -96,64 +91,6 @@ describe("the same name with other plays", () => {
   });
 
   test("and nothing was lost or counted twice", async () => {
-    await model.assertExactly(service);
-  });
-});
-
-describe("the script of docs/ingest.md", () => {
-  let service;
-  let folder;
-  before(async () => {
-    service = await Service.start();
-    folder = mkdtempSync(join(tmpdir(), "hitparade-test-"));
-  });
-  after(async () => {
-    await service?.dispose();
-    rmSync(folder, { recursive: true, force: true });
-  });
-
-  /** The lines of an access log, so many a song. */
-  const log = (songs) => {
-    const at = new Date(Date.now() - 60_000).toISOString();
-    const [, year, month, day, time] = /^(\d+)-(\d+)-(\d+)T([\d:]+)/.exec(at);
-    const name = "JanFebMarAprMayJunJulAugSepOctNovDec".slice(3 * month - 3, 3 * month);
-    const line = (song) => `192.0.2.1 - - [${day}/${name}/${year}:${time} +0000] "GET /songs/${song}/stream HTTP/1.1" 200 1 "-" "-"\n`;
-    return Object.entries(songs)
-      .map(([song, count]) => line(song).repeat(count))
-      .join("");
-  };
-  const run = () => {
-    const text = readFileSync(join(ROOT, "docs", "ingest.md"), "utf8");
-    const [, script] = /```sh\n(awk [^]*?)```/.exec(text);
-    const env = { PATH: process.env.PATH, URL: service.url, INGEST_TOKEN };
-    const { stdout, stderr, status } = spawnSync("sh", ["-c", script], { cwd: folder, env, encoding: "utf8", timeout: 60_000 });
-    assert.equal(status, 0, stderr);
-    return stdout
-      .trim()
-      .split("\n")
-      .filter(Boolean)
-      .map((line) => JSON.parse(line));
-  };
-
-  test("counts each log once, the second one too", async () => {
-    const model = new Model();
-    const days = [{ one: 12_000, two: 3 }, { three: 2 }];
-    for (const songs of days) {
-      writeFileSync(join(folder, "access.log"), log(songs));
-      const total = Object.values(songs).reduce((sum, count) => sum + count, 0);
-      for (const repeated of [false, true]) {
-        const answers = run();
-        assert.ok(
-          answers.every((answer) => answer.repeated === repeated),
-          JSON.stringify(answers),
-        );
-        assert.equal(
-          answers.reduce((sum, { accepted }) => sum + accepted, 0),
-          total,
-        );
-      }
-      model.add(Object.entries(songs).map(([post_id, count]) => ({ post_id, count, region_id: "EU" })));
-    }
     await model.assertExactly(service);
   });
 });

@@ -40,6 +40,8 @@ export class FarEnd extends WorkerEntrypoint {
 export class Shards extends WorkerEntrypoint {
   async fetch(request) {
     const { pathname, searchParams } = new URL(request.url);
+    const name = searchParams.get("name");
+    if (name !== null) return this.env.SHARD.getByName(name).fetch(request);
     if (pathname === "/later") {
       const later_ms = Number(searchParams.get("ms"));
       Date.now = () => now() + later_ms;
