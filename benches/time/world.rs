@@ -74,7 +74,7 @@ impl World {
                 self.play(region, weight, &mut summary);
             }
             let start_ms = end_ms - pane * level.length_ms();
-            let summary = encode_within(&summary, sealed_bytes(level));
+            let summary = encode_within(&summary, sealed_bytes(level, summary.len()));
             entries.push(sealed(PaneKey::of(level, start_ms), 1, &summary));
         }
         // A log of its own, so that the shard's begins with its first push; each after the one before.
@@ -95,7 +95,7 @@ impl World {
                 self.copies
                     .insert((region, shard, step), encode_copy(&summary));
             }
-            let sealed = encode_within(&summary, sealed_bytes(Level::Minute));
+            let sealed = encode_within(&summary, sealed_bytes(Level::Minute, summary.len()));
             self.sealed.insert((region, shard), sealed);
         }
         self.copies
