@@ -50,6 +50,7 @@
     reason = "these pages are for whoever works on it, and made with private items"
 )]
 
+pub mod board;
 pub mod capacity;
 #[cfg(target_arch = "wasm32")]
 mod clock;

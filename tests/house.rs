@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The three of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 26] = [
+const ORDER: [&[&str]; 27] = [
     &["summary"],
     &["mutants"],
     &["panics"],
@@ -18,6 +18,7 @@ const ORDER: [&[&str]; 26] = [
     &["codec"],
     &["window"],
     &["topology"],
+    &["board"],
     &["home"],
     &["play"],
     &["leaderboard"],

@@ -1,0 +1,405 @@
+//! Boards: sets of charts, each with shards and a global object of its own.
+//!
+//! `main` is always there; others are made and deleted by name. A board that is made again under a name
+//! is another board: its incarnation is 64 random bits, and everything that is its own (objects, messages,
+//! rows, keys of caches) is known by its [`Board::key`], which carries them. A counter would not do: a
+//! registry that was restored from a backup would hand out a number twice.
+//!
+//! Regions, and the seed of all summaries, are the installation's ([`RegionTable`]); how many shards a board has in
+//! a region is the board's. `main`'s numbers of shards stand in [`Region`], with all that is set by `PUT /regions`.
+//!
+//! # Size
+//! A board takes about 60 bytes as it is sent and 250 in memory ([`Directory`]): 10,000 of them are 600 kB
+//! once and 2.5 MB in each isolate that knows them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::topology::{Region, RegionTable};
+
+/// The board that is always there.
+pub const MAIN: &str = "main";
+/// Boards and those whose deletion is not done, together. What a Worker knows of them is 2.5 MB.
+pub const MAX_BOARDS: usize = 10_000;
+/// A board's id, and its name, in bytes.
+pub const MAX_BOARD_ID_BYTES: usize = 64;
+pub const MAX_BOARD_NAME_BYTES: usize = 256;
+/// Digits of an incarnation in a key.
+const INCARNATION_DIGITS: usize = 16;
+
+/// Checks a board's id. All that may be in it is plain in an address, a file's name and a header.
+///
+/// # Errors
+/// What is allowed, as a sentence.
+pub fn check_board_id(board_id: &str) -> Result<(), &'static str> {
+    let is_allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    match (1..=MAX_BOARD_ID_BYTES).contains(&board_id.len()) && board_id.bytes().all(is_allowed) {
+        true => Ok(()),
+        false => Err("a board's id has 1 to 64 of a-z, 0-9, \"-\" and \"_\""),
+    }
+}
+
+/// Whose cards and hidden posts a board shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CatalogKind {
+    /// The installation's.
+    #[default]
+    Shared,
+    /// Its own: for tenants who must not see each other's posts.
+    Own,
+}
+
+/// How many shards a board has in a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardShards {
+    /// Where batches without a home go.
+    pub shards: u32,
+    /// The most that it ever had there: see [`Region::most_shards`].
+    pub most_shards: u32,
+}
+
+impl Default for BoardShards {
+    fn default() -> Self {
+        BoardShards {
+            shards: 1,
+            most_shards: 1,
+        }
+    }
+}
+
+/// A board as the registry knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Board {
+    pub board_id: String,
+    /// 64 random bits; 0 is `main`'s alone.
+    pub incarnation: u64,
+    pub board_name: String,
+    /// Whether browsers may send plays here.
+    pub beacons: bool,
+    /// Whether its charts are for everybody who may read charts at all; else they need the read token.
+    pub public: bool,
+    pub catalog: CatalogKind,
+    /// 0 is `main`'s: there was nothing before it.
+    pub made_ms: u64,
+    /// By the key of the region, where it is not one shard that never was more. Of `main`: none.
+    pub shards: BTreeMap<String, BoardShards>,
+}
+
+impl Board {
+    /// A board of these settings' defaults, with its id as its name.
+    pub fn new(board_id: impl Into<String>, incarnation: u64, made_ms: u64) -> Self {
+        let board_id = board_id.into();
+        Board {
+            board_name: board_id.clone(),
+            board_id,
+            incarnation,
+            beacons: true,
+            public: true,
+            catalog: CatalogKind::default(),
+            made_ms,
+            shards: BTreeMap::new(),
+        }
+    }
+
+    /// `main`, before anybody changes anything of it.
+    pub fn main() -> Self {
+        Board::new(MAIN, 0, 0)
+    }
+
+    pub fn is_main(&self) -> bool {
+        self.incarnation == 0
+    }
+
+    /// What its objects are named by, and what messages, rows and keys of caches carry: `main`, or
+    /// `jazz.0123456789abcdef`. No id has a dot or a slash in it.
+    pub fn key(&self) -> Cow<'_, str> {
+        board_key(&self.board_id, self.incarnation)
+    }
+
+    /// Has another number of shards in a region from now on. Of `main`, [`Region::reshard`] does it.
+    pub fn reshard(&mut self, region_key: &str, shards: u32) {
+        let of_region = self.shards.entry(region_key.to_owned()).or_default();
+        of_region.shards = shards;
+        of_region.most_shards = of_region.most_shards.max(shards);
+        if *of_region == BoardShards::default() {
+            self.shards.remove(region_key);
+        }
+    }
+}
+
+/// A [`Board::key`].
+pub fn board_key(board_id: &str, incarnation: u64) -> Cow<'_, str> {
+    match incarnation {
+        0 => Cow::Borrowed(board_id),
+        _ => Cow::Owned(format!("{board_id}.{incarnation:016x}")),
+    }
+}
+
+/// The id and the incarnation of the board that has this key; `None` of what is no key.
+pub fn parts_of_board_key(key: &str) -> Option<(&str, u64)> {
+    let (board_id, incarnation) = match key.split_once('.') {
+        Some((board_id, digits)) => {
+            let is_written_so = digits.len() == INCARNATION_DIGITS
+                && digits
+                    .bytes()
+                    .all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+            let incarnation = u64::from_str_radix(digits, 16).ok()?;
+            (
+                board_id,
+                (is_written_so && incarnation != 0).then_some(incarnation)?,
+            )
+        }
+        None => (key, 0),
+    };
+    let is_main = board_id == MAIN;
+    (check_board_id(board_id).is_ok() && is_main == (incarnation == 0))
+        .then_some((board_id, incarnation))
+}
+
+/// What a Worker knows of the installation: its regions and its boards, of one version.
+///
+/// A version is 64 random bits and says nothing but which one it is: the registry knows which came
+/// after which, and tells of one that it does not know everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    pub table: RegionTable,
+    pub version: u64,
+    /// By their ids; `main` is always there.
+    boards: BTreeMap<String, Board>,
+}
+
+/// Registry → Worker: what changed since the version that it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryNews {
+    /// The version that a Worker has from now on.
+    pub version: u64,
+    /// Where anything of it changed.
+    pub table: Option<RegionTable>,
+    /// Forget all boards first: these are all there are.
+    pub is_whole: bool,
+    pub boards: Vec<Board>,
+    /// Ids of boards that are no more.
+    pub gone: Vec<String>,
+}
+
+impl Directory {
+    /// `main` is added where it is not among the boards.
+    pub fn new(table: RegionTable, boards: impl IntoIterator<Item = Board>, version: u64) -> Self {
+        let mut directory = Directory {
+            table,
+            version,
+            boards: BTreeMap::new(),
+        };
+        directory.put_all(boards);
+        directory
+    }
+
+    fn put_all(&mut self, boards: impl IntoIterator<Item = Board>) {
+        let with_ids = boards
+            .into_iter()
+            .map(|board| (board.board_id.clone(), board));
+        self.boards.extend(with_ids);
+        self.boards
+            .entry(MAIN.to_owned())
+            .or_insert_with(Board::main);
+    }
+
+    /// Of nothing known before; `None` where the news are not of everything.
+    pub fn of_news(news: DirectoryNews) -> Option<Self> {
+        let table = news.table.filter(|_| news.is_whole)?;
+        Some(Directory::new(table, news.boards, news.version))
+    }
+
+    /// Takes what changed.
+    pub fn take(&mut self, news: DirectoryNews) {
+        if news.is_whole {
+            self.boards.clear();
+        }
+        for board_id in &news.gone {
+            self.boards.remove(board_id);
+        }
+        self.put_all(news.boards);
+        if let Some(table) = news.table {
+            self.table = table;
+        }
+        self.version = news.version;
+    }
+
+    pub fn board(&self, board_id: &str) -> Option<&Board> {
+        self.boards.get(board_id)
+    }
+
+    /// The board of a [`Board::key`]: none where it was deleted, or made again since.
+    pub fn board_of_key(&self, key: &str) -> Option<&Board> {
+        let (board_id, incarnation) = parts_of_board_key(key)?;
+        self.board(board_id)
+            .filter(|board| board.incarnation == incarnation)
+    }
+
+    /// In the order of their ids.
+    pub fn boards(&self) -> impl ExactSizeIterator<Item = &Board> {
+        self.boards.values()
+    }
+
+    /// How many shards a board has in a region that there is or was.
+    pub fn shards(&self, board: &Board, region: &Region) -> BoardShards {
+        if board.is_main() {
+            return BoardShards {
+                shards: region.shards,
+                most_shards: region.most_shards,
+            };
+        }
+        let shards = board.shards.get(region.key().as_ref());
+        shards.copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> RegionTable {
+        RegionTable {
+            installation_id: [1; 16],
+            epoch_ms: 0,
+            seed: [2; 16],
+            origin: "NA".into(),
+            regions: vec![Region::new("NA", "North America", 4)],
+            deleted: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_id_is_of_letters_that_are_plain_everywhere() {
+        let longest = "a".repeat(MAX_BOARD_ID_BYTES);
+        for good in [
+            "main",
+            "jazz",
+            "a",
+            "0",
+            "-",
+            "_",
+            "new-york_2",
+            longest.as_str(),
+        ] {
+            assert_eq!(check_board_id(good), Ok(()), "{good}");
+        }
+        let too_long = "a".repeat(MAX_BOARD_ID_BYTES + 1);
+        let bad = [
+            "",
+            "Jazz",
+            "ja zz",
+            "jazz.1",
+            "a/b",
+            "é",
+            "a\n",
+            "a\0",
+            "..",
+            "%61",
+            too_long.as_str(),
+        ];
+        for bad in bad {
+            assert!(check_board_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_says_which_board_it_is_of_and_nothing_else_is_one() {
+        let jazz = Board::new("jazz", 0x0123_4567_89ab_cdef, 5);
+        assert_eq!(jazz.key(), "jazz.0123456789abcdef");
+        assert_eq!(Board::main().key(), "main");
+        assert_eq!(Board::new("a", 1, 5).key(), "a.0000000000000001");
+        for board in [jazz, Board::main(), Board::new("-", u64::MAX, 5)] {
+            let parts = (board.board_id.as_str(), board.incarnation);
+            assert_eq!(parts_of_board_key(&board.key()), Some(parts));
+        }
+        let bad = [
+            "",
+            "jazz",
+            "jazz.",
+            "jazz.1",
+            "jazz.0123456789ABCDEF",
+            "jazz.+123456789abcdef",
+            "jazz.0000000000000000",
+            "main.0123456789abcdef",
+            "JAZZ.0123456789abcdef",
+            "jazz.0123456789abcdef/NA",
+            "a.b.0123456789abcdef",
+        ];
+        for bad in bad {
+            assert_eq!(parts_of_board_key(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn shards_are_a_boards_own_and_mains_are_those_of_the_region() {
+        let mut jazz = Board::new("jazz", 7, 5);
+        let eu = Region::new("EU", "Europe", 2);
+        let again = Region {
+            incarnation: 1,
+            ..eu.clone()
+        };
+        jazz.reshard("EU", 3);
+        jazz.reshard("EU", 2);
+        let of = |shards, most_shards| BoardShards {
+            shards,
+            most_shards,
+        };
+        jazz.reshard("NA", 1);
+        let directory = Directory::new(table(), [jazz.clone()], 1);
+        let jazz = directory.board("jazz").unwrap();
+        assert_eq!(directory.shards(jazz, &eu), of(2, 3));
+        assert_eq!(
+            directory.shards(jazz, &again),
+            of(1, 1),
+            "its shards are new"
+        );
+        let na = &directory.table.regions[0];
+        assert_eq!(directory.shards(jazz, na), of(1, 1));
+        assert_eq!(jazz.shards.len(), 1, "what is as usual takes no room");
+        let main = directory.board(MAIN).unwrap();
+        assert_eq!(directory.shards(main, na), of(4, 4));
+    }
+
+    #[test]
+    fn a_directory_that_takes_the_changes_is_the_one_that_is_told_whole() {
+        let (jazz, rock) = (Board::new("jazz", 7, 5), Board::new("rock", 8, 6));
+        let mut directory = Directory::new(table(), [jazz.clone(), rock.clone()], 1);
+        let again = Board::new("jazz", 9, 7);
+        let mut changed = table();
+        changed.regions[0].reshard(8);
+        let news = DirectoryNews {
+            version: 2,
+            table: Some(changed.clone()),
+            is_whole: false,
+            boards: vec![again.clone()],
+            gone: vec!["rock".into()],
+        };
+        directory.take(news.clone());
+        let whole = Directory::new(changed, [again.clone()], 2);
+        assert_eq!(directory, whole);
+        assert_eq!(
+            directory.board_of_key(&jazz.key()),
+            None,
+            "it was made again"
+        );
+        assert_eq!(directory.board_of_key(&again.key()), Some(&again));
+        assert_eq!(directory.board_of_key(&rock.key()), None);
+        assert_eq!(directory.board_of_key(MAIN), Some(&Board::main()));
+        assert_eq!(
+            Directory::of_news(news.clone()),
+            None,
+            "there is more than that"
+        );
+        let all = DirectoryNews {
+            is_whole: true,
+            ..news
+        };
+        directory.take(all.clone());
+        assert_eq!(Directory::of_news(all), Some(whole));
+        let ids: Vec<&str> = directory.boards().map(|it| it.board_id.as_str()).collect();
+        assert_eq!(ids, ["jazz", MAIN]);
+    }
+}
