@@ -14,6 +14,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -164,7 +165,7 @@ pub fn parts_of_board_key(key: &str) -> Option<(&str, u64)> {
 /// after which, and tells of one that it does not know everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
-    pub table: RegionTable,
+    pub table: Rc<RegionTable>,
     pub version: u64,
     /// By their ids; `main` is always there.
     boards: BTreeMap<String, Board>,
@@ -188,7 +189,7 @@ impl Directory {
     /// `main` is added where it is not among the boards.
     pub fn new(table: RegionTable, boards: impl IntoIterator<Item = Board>, version: u64) -> Self {
         let mut directory = Directory {
-            table,
+            table: Rc::new(table),
             version,
             boards: BTreeMap::new(),
         };
@@ -222,7 +223,7 @@ impl Directory {
         }
         self.put_all(news.boards);
         if let Some(table) = news.table {
-            self.table = table;
+            self.table = Rc::new(table);
         }
         self.version = news.version;
     }

@@ -5,17 +5,27 @@
 //! region's id is percent-encoded; of a region that was made again, its number stands between
 //! (`NA/1/4`), since the shards of the one before are others. A server that names the region of each
 //! play needs the number alone (`/4`).
+//!
+//! The number is that of `main`. Other boards have their own, behind it, by their keys:
+//! `NA/4 jazz.0123456789abcdef=2`. Of a board that is not among them, or is there with another
+//! incarnation, it is one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hasher;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use siphasher::sip::SipHasher13;
 
+use crate::board::{Board, Directory, MAIN, MAX_BOARD_ID_BYTES, parts_of_board_key};
 use crate::topology::{MAX_SHARDS, Region, check_region_id, key_of, parts_of_key};
 
-/// An id of 64 bytes, three characters each, two numbers, and what stands between them.
-const MAX_HOME_BYTES: usize = 3 * 64 + 10 + 4 + 2;
+/// Boards that a home names besides `main`: as many as a batch has parts ([`crate::routing`]).
+const MAX_BOARDS_OF_HOME: usize = 24;
+/// A key of a board, its number, and what stands before, between and behind.
+const MAX_BOARD_BYTES: usize = 1 + MAX_BOARD_ID_BYTES + 1 + 16 + 1 + 4;
+/// An id of 64 bytes, three characters each, two numbers, and what stands between them; and boards.
+const MAX_HOME_BYTES: usize = 3 * 64 + 10 + 4 + 2 + MAX_BOARDS_OF_HOME * MAX_BOARD_BYTES;
 /// What addresses leave as it is (RFC 3986). The text stands in headers and in scripts.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -28,16 +38,40 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 pub struct Home {
     /// [`Region::key`]. None where each play of the batch names its region.
     pub key: Option<String>,
-    /// How many shards it had.
+    /// How many shards `main` had there.
     pub shards: u32,
+    /// How many other boards had, by [`Board::key`], where it was not one.
+    pub boards: BTreeMap<String, u32>,
 }
 
 impl Home {
-    /// The home of batches that are sealed now, by the region of their sender.
-    pub fn of(region: &Region) -> Self {
+    /// The home of batches that are sealed now, by the region of their sender. Of `boards` the first
+    /// with more than one shard are named.
+    pub fn of<'a>(
+        directory: &Directory,
+        region: &Region,
+        boards: impl IntoIterator<Item = &'a Board>,
+    ) -> Self {
+        let others = boards.into_iter().filter(|board| !board.is_main());
+        let shards = others.map(|board| {
+            let shards = directory.shards(board, region).shards;
+            (board.key().into_owned(), shards)
+        });
         Home {
             key: Some(region.key().into_owned()),
             shards: region.shards,
+            boards: shards
+                .filter(|(_, shards)| *shards > 1)
+                .take(MAX_BOARDS_OF_HOME)
+                .collect(),
+        }
+    }
+
+    /// How many shards of a board there are to choose from.
+    pub fn shards_of(&self, board_key: &str) -> u32 {
+        match board_key {
+            MAIN => self.shards,
+            key => self.boards.get(key).copied().unwrap_or(1),
         }
     }
 
@@ -46,21 +80,45 @@ impl Home {
         if text.len() > MAX_HOME_BYTES {
             return None;
         }
-        let (region, shards) = text.rsplit_once('/')?;
-        let shards = read_number(shards).filter(|shards| *shards <= MAX_SHARDS)?;
-        if region.is_empty() {
-            return Some(Home { key: None, shards });
+        let mut words = text.split(' ');
+        let (region, shards) = words.next()?.rsplit_once('/')?;
+        let shards = read_shards(shards)?;
+        let mut boards = BTreeMap::new();
+        for word in words {
+            let (key, shards) = word.split_once('=')?;
+            let is_next = boards
+                .last_key_value()
+                .is_none_or(|(last, _): (&String, _)| last.as_str() < key);
+            let (board_id, _) = parts_of_board_key(key).filter(|_| is_next)?;
+            if board_id == MAIN {
+                return None;
+            }
+            boards.insert(key.to_owned(), read_shards(shards)?);
         }
-        let (region_id, incarnation) = match region.split_once('/') {
-            Some((region_id, incarnation)) => (region_id, read_number(incarnation)?),
-            None => (region, 0),
+        if boards.len() > MAX_BOARDS_OF_HOME {
+            return None;
+        }
+        let key = match region {
+            "" => None,
+            region => Some(read_region(region)?),
         };
-        let region_id = percent_decode_str(region_id).decode_utf8().ok()?;
-        check_region_id(&region_id).ok()?;
-        let key = key_of(&region_id, incarnation).into_owned();
-        let key = Some(key);
-        Some(Home { key, shards })
+        Some(Home {
+            key,
+            shards,
+            boards,
+        })
     }
+}
+
+/// The key of the region that a home names.
+fn read_region(region: &str) -> Option<String> {
+    let (region_id, incarnation) = match region.split_once('/') {
+        Some((region_id, incarnation)) => (region_id, read_number(incarnation)?),
+        None => (region, 0),
+    };
+    let region_id = percent_decode_str(region_id).decode_utf8().ok()?;
+    check_region_id(&region_id).ok()?;
+    Some(key_of(&region_id, incarnation).into_owned())
 }
 
 impl fmt::Display for Home {
@@ -72,7 +130,9 @@ impl fmt::Display for Home {
                 write!(f, "/{incarnation}")?;
             }
         }
-        write!(f, "/{}", self.shards)
+        write!(f, "/{}", self.shards)?;
+        let mut boards = self.boards.iter();
+        boards.try_for_each(|(key, shards)| write!(f, " {key}={shards}"))
     }
 }
 
@@ -80,6 +140,10 @@ impl fmt::Display for Home {
 fn read_number(text: &str) -> Option<u32> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|_| is_plain)
+}
+
+fn read_shards(text: &str) -> Option<u32> {
+    read_number(text).filter(|shards| *shards <= MAX_SHARDS)
 }
 
 /// Spreads senders over the shards of a region.
@@ -98,6 +162,19 @@ pub fn hash_of(name: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::RegionTable;
+
+    fn directory(boards: impl IntoIterator<Item = Board>) -> Directory {
+        let table = RegionTable {
+            installation_id: [1; 16],
+            epoch_ms: 0,
+            seed: [2; 16],
+            origin: "NA".into(),
+            regions: Vec::new(),
+            deleted: Vec::new(),
+        };
+        Directory::new(table, boards, 1)
+    }
 
     #[test]
     fn a_home_is_read_as_it_is_written() {
@@ -106,6 +183,8 @@ mod tests {
             ("NA/1/4", Some("NA/1"), 4),
             ("/1000", None, 1_000),
             ("a%20%C3%A9%22%3C%27/2/1", Some("a é\"<'/2"), 1),
+            ("NA/4 jazz.0123456789abcdef=2", Some("NA"), 4),
+            ("/4 a.0000000000000001=1000 b.0000000000000001=1", None, 4),
         ] {
             let home = Home::read(text).unwrap();
             assert_eq!((home.key.as_deref(), home.shards), (key, shards), "{text}");
@@ -115,8 +194,30 @@ mod tests {
             incarnation: u32::MAX,
             ..Region::new("\u{e9}".repeat(32), "", MAX_SHARDS)
         };
-        let longest = Home::of(&longest);
+        let boards = (0..30).map(|number| {
+            let board_id = format!("{number:0MAX_BOARD_ID_BYTES$}");
+            let mut board = Board::new(board_id, u64::MAX, 1);
+            board.reshard(&longest.key(), MAX_SHARDS);
+            board
+        });
+        let directory = directory(boards);
+        let longest = Home::of(&directory, &longest, directory.boards());
+        assert_eq!(longest.boards.len(), MAX_BOARDS_OF_HOME);
         assert_eq!(Home::read(&longest.to_string()), Some(longest));
+    }
+
+    #[test]
+    fn a_board_has_its_own_number_and_one_where_none_is_said_of_this_incarnation() {
+        let mut jazz = Board::new("jazz", 7, 1);
+        jazz.reshard("NA", 3);
+        let directory = directory([jazz.clone(), Board::new("rock", 8, 1)]);
+        let home = Home::of(&directory, &Region::new("NA", "", 4), directory.boards());
+        assert_eq!(home.to_string(), "NA/4 jazz.0000000000000007=3");
+        let again = Board::new("jazz", 9, 1);
+        for (board, shards) in [(&Board::main(), 4), (&jazz, 3), (&again, 1)] {
+            assert_eq!(home.shards_of(&board.key()), shards);
+        }
+        assert_eq!(home.shards_of("rock.0000000000000008"), 1);
     }
 
     #[test]
@@ -146,6 +247,17 @@ mod tests {
             "%0A/1",
             "NA/99999999999",
             "../1",
+            " NA/4",
+            "NA/4  jazz.0123456789abcdef=2",
+            "NA/4 jazz.0123456789abcdef",
+            "NA/4 jazz.0123456789abcdef=0",
+            "NA/4 jazz.0123456789abcdef=1001",
+            "NA/4 jazz=2",
+            "NA/4 main=2",
+            "NA/4 main.0000000000000000=2",
+            "NA/4 __proto__=2",
+            "NA/4 jazz.0123456789abcdef=2 jazz.0123456789abcdef=2",
+            "NA/4 jazz.0123456789abcdef=2 a.0123456789abcdef=2",
         ] {
             assert_eq!(Home::read(text), None, "{text:?}");
         }

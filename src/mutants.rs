@@ -39,6 +39,10 @@ pub enum Mutant {
     AbsentHomeByCountry,
     /// A home that a Worker does not know is taken for none.
     UnknownHomeTakenForNone,
+    /// A batch's home is taken to say of all its boards what it says of one of them.
+    HomeOfOneBoardForAll,
+    /// A Worker says that a batch is counted when the first of its parts is.
+    FirstPartAnswers,
     /// Where a decider does not answer, the batch is counted elsewhere.
     AwayDeciderSkipped,
     /// Plays that name a region are decided by the region of today, whichever there was before.
@@ -124,7 +128,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 52] = [
+        pub const ALL: [Mutant; 53] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
@@ -141,6 +145,7 @@ mod switch {
             Mutant::HomeAtAttempt,
             Mutant::AbsentHomeByCountry,
             Mutant::UnknownHomeTakenForNone,
+            Mutant::FirstPartAnswers,
             Mutant::AwayDeciderSkipped,
             Mutant::DeciderOfToday,
             Mutant::PartsShareAKey,

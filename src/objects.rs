@@ -5,27 +5,33 @@ use worker::{Env, Headers, Request, RequestInit, Response, Stub};
 
 use crate::clock::within;
 use crate::codec::{self, Record};
-use crate::topology::{BOARD, shard_object_name};
+use crate::topology::shard_object_name;
 
-/// The object of a shard, by the key of its region.
+/// The object of a shard, by the keys of its board and its region.
 ///
 /// # Errors
 /// When the binding is missing.
-pub fn shard_stub(env: &Env, key: &str, shard: u32, hint: Option<&str>) -> worker::Result<Stub> {
+pub fn shard_stub(
+    env: &Env,
+    board_key: &str,
+    key: &str,
+    shard: u32,
+    hint: Option<&str>,
+) -> worker::Result<Stub> {
     let namespace = env.durable_object("SHARD")?;
-    let name = shard_object_name(key, shard);
+    let name = shard_object_name(board_key, key, shard);
     match hint {
         Some(hint) => namespace.get_by_name_with_location_hint(&name, hint),
         None => namespace.get_by_name(&name),
     }
 }
 
-/// The global object.
+/// The global object of a board, by its key.
 ///
 /// # Errors
 /// When the binding is missing.
-pub fn global_stub(env: &Env) -> worker::Result<Stub> {
-    env.durable_object("GLOBAL")?.get_by_name(BOARD)
+pub fn global_stub(env: &Env, board_key: &str) -> worker::Result<Stub> {
+    env.durable_object("GLOBAL")?.get_by_name(board_key)
 }
 
 /// Sends a message to an object and returns the bytes of its answer.

@@ -1,14 +1,17 @@
 //! The way of a batch from the Worker to the shard that counts it: once, whatever the Workers know.
 //!
-//! A batch comes apart into *parts*: its plays that name one region, and those that name none, which
-//! are *placed* where the sender is. Of each part one shard decides, the *decider*, which follows from
-//! what the sender sent and from nothing else:
+//! A batch comes apart into *parts*: on each board the plays that name one region, and those that name
+//! none, which are *placed* where the sender is. Of each part one shard of its board decides, the
+//! *decider*, which follows from what the sender sent and from nothing else:
 //!
-//! - of placed plays it is a shard of the batch's [`Home`], which is fixed when the batch is sealed; of
-//!   a batch without one, the first shard of the region that was made first of all;
-//! - of plays that name a region, a shard of the *first* region of that id: one that was deleted and
-//!   made again is another region under the same name. How many shards to choose from, the home says,
-//!   or else there is one.
+//! - of placed plays it is a shard in the region of the batch's [`Home`], which is fixed when the batch is
+//!   sealed; of a batch without one, the first shard in the region that was made first of all;
+//! - of plays that name a region, a shard in the *first* region of that id: one that was deleted and
+//!   made again is another region under the same name. How many shards of the board there are to choose
+//!   from, the home says, or else there is one.
+//!
+//! A board that is deleted and made again under its name is another board, whose shards have nothing of
+//! what the one before counted: a part that comes again then is counted there for the first time.
 //!
 //! Where the plays are to be counted is another matter: in the region that they name, or in the
 //! sender's, at the *target*, a shard by the table that this Worker has. Where the decider is a shard
@@ -20,46 +23,58 @@
 //! - All attempts of a part ask one decider: nothing of the table is in it, nor of the time. Where it
 //!   does not answer, or is of a region that this Worker does not know, nobody else is asked.
 //! - Nobody but the decider counts a part without the decider's durable word that it never will.
-//! - A sender is told that all is counted when each shard that counts a part has said so.
+//! - A sender is told that all is counted when each shard that counts a part has said so, or that its
+//!   board is gone: those plays are rejected on that board.
 //! - A shard hears of no epoch older than the table in which it stands first.
 //!
 //! # Cost
-//! One message a part where sender and home agree, two where they do not.
+//! One message a part where sender and home agree, two where they do not. Names of senders with a token, whose
+//! batches are large, are looked at before anything of them counts: two messages for each of several
+//! parts. At most [`MAX_PARTS`] parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use futures_util::{StreamExt, stream};
 
+use crate::board::{Board, Directory, MAIN, check_board_id};
 use crate::codec;
 use crate::home::{Home, hash_of, shard_of};
 use crate::mutants::{self, Mutant};
-use crate::play::{Play, Refused};
+use crate::play::{Boards, Play, Refused};
 use crate::topology::{Region, RegionTable, ShardId};
 use crate::wire::{self, BatchPlay, Claim, NameCheck, RecordReply, RecordRequest};
 
 /// The platform opens at most six connections at once for a request.
 const SHARDS_AT_ONCE: usize = 6;
+/// The most parts of a batch. On its free plan the platform lets a request ask 50 others: two of each part,
+/// and twice for what is known of the installation.
+pub const MAX_PARTS: usize = 24;
+/// A batch that was first sent so long before a board was made is of a time without it, and is not counted
+/// there when it comes again: it may have been told to be rejected, or have been for a board of that name that
+/// was deleted. The clocks of a Worker and of the registry may differ by this.
+const BEFORE_BOARD_MS: u64 = 180_000;
 
 /// What this needs of the platform.
 pub trait Network {
     /// Why a shard did not answer.
     type Error;
 
-    /// Sends an encoded [`RecordRequest`] to a shard. `hint`: where the shard should live.
+    /// Sends an encoded [`RecordRequest`] to a shard of a board. `hint`: where the shard should live.
     ///
     /// # Errors
     /// When there is no answer that can be read.
     fn send(
         &self,
+        board_key: &str,
         to: &ShardId,
         hint: Option<&str>,
         kind: Kind,
         request: &[u8],
     ) -> impl Future<Output = Result<RecordReply, Self::Error>>;
 
-    /// The table as it is now, as far as asking is allowed; none where it cannot be had.
-    fn newer_table(&self) -> impl Future<Output = Option<Rc<RegionTable>>>;
+    /// The directory as it is now, as far as asking is allowed; none where it cannot be had.
+    fn newer_directory(&self) -> impl Future<Output = Option<Rc<Directory>>>;
 
     /// The id of the region where the sender is.
     fn here(&self, table: &RegionTable) -> Option<String>;
@@ -121,16 +136,29 @@ pub struct Batch<'a> {
     pub says_sent: bool,
     /// [`crate::play::Body::plays_hash`].
     pub plays_hash: u32,
+    /// Where plays count that name no board of their own; none: on `main`.
+    pub boards: Option<Boards>,
     /// In their order.
     pub plays: Vec<Result<Play<'a>, Refused>>,
 }
 
-/// Plays that are not counted, by their places in the batch.
-pub type Rejected = Vec<(usize, Refused)>;
+/// A play that is not counted: nowhere, or not on one of its boards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Its place in the batch.
+    pub index: usize,
+    /// None where it is no play for any board.
+    pub board: Option<Rc<str>>,
+    pub refused: Refused,
+}
+
+/// In the order of the plays.
+pub type Rejected = Vec<Rejection>;
 
 /// What the sender is told.
 #[derive(Debug)]
 pub struct Verdict {
+    /// Plays that are counted on one board at least.
     pub accepted: usize,
     pub rejected: Rejected,
     /// All of it had been counted before.
@@ -141,6 +169,8 @@ pub struct Verdict {
 #[derive(Debug)]
 pub enum NotCounted<E> {
     NoGoodPlay(Rejected),
+    /// Over [`MAX_PARTS`].
+    TooManyParts,
     /// A batch without a name has several parts.
     KeyRequired,
     /// Its home names no region, and plays of it name none either.
@@ -161,8 +191,17 @@ pub enum NotCounted<E> {
     Refused(RecordReply),
 }
 
-/// Parts of a batch: by the id of the region that they are to count in, and whether they are placed.
-type Parts<'a> = BTreeMap<(String, bool), Vec<(usize, Play<'a>)>>;
+/// A part of a batch: plays that count together, on one board and in one region.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Part {
+    board_id: Rc<str>,
+    region_id: String,
+    /// Its plays name no region.
+    is_placed: bool,
+}
+
+/// The plays of each part, with their places in the batch.
+type Parts<'p, 'a> = BTreeMap<Part, Vec<(usize, &'p Play<'a>)>>;
 
 /// Counts a batch.
 ///
@@ -170,125 +209,263 @@ type Parts<'a> = BTreeMap<(String, bool), Vec<(usize, Play<'a>)>>;
 /// [`NotCounted`]. Where the batch has a name, it may be sent again.
 pub async fn count<N: Network>(
     network: &N,
-    mut table: Rc<RegionTable>,
+    mut directory: Rc<Directory>,
     mut batch: Batch<'_>,
 ) -> Result<Verdict, NotCounted<N::Error>> {
     let plays = std::mem::take(&mut batch.plays);
-    if names_unknown_region(&table, &plays) || !knows_home(&table, &batch, &plays) {
-        table = network.newer_table().await.unwrap_or(table);
+    let names = Named::of(&batch, &plays);
+    if !names.are_known(&directory) || !knows_home(&directory, &batch, &names) {
+        directory = network.newer_directory().await.unwrap_or(directory);
     }
-    if !knows_home(&table, &batch, &plays) {
+    if !knows_home(&directory, &batch, &names) {
         if !mutants::active(Mutant::UnknownHomeTakenForNone) {
             return Err(NotCounted::UnknownHome);
         }
         batch.home = None;
     }
-    let here = network.here(&table);
-    let is_named = batch.name.is_some();
-    let (parts, mut rejected) = by_region(plays, &table, here.as_deref(), is_named);
+    let here = network.here(&directory.table);
+    let (parts, mut rejected) = apart(&batch, &plays, &directory, here.as_deref());
     if parts.is_empty() {
         return Err(NotCounted::NoGoodPlay(rejected));
     }
-    if parts.len() > 1 && !is_named {
+    if parts.len() > MAX_PARTS {
+        return Err(NotCounted::TooManyParts);
+    }
+    if parts.len() > 1 && batch.name.is_none() {
         return Err(NotCounted::KeyRequired);
     }
-    let is_placed = parts.keys().any(|(_, is_placed)| *is_placed);
+    let is_placed = parts.keys().any(|part| part.is_placed);
     if is_placed && batch.home.is_some_and(|home| home.key.is_none()) {
         return Err(NotCounted::HomeWithoutRegion);
     }
+    let first = parts
+        .keys()
+        .next()
+        .and_then(|part| directory.board(&part.board_id));
     let routing = Routing {
         network,
-        table: &table,
+        directory: &directory,
         batch: &batch,
+        first_board: first,
     };
-    if parts.len() > 1 {
-        routing.check_names(parts.keys()).await?;
-    }
-    let replies = parts
-        .iter()
-        .map(|(part, plays)| routing.count_part(part, plays));
-    let replies: Vec<_> = stream::iter(replies)
-        .buffer_unordered(SHARDS_AT_ONCE)
-        .collect()
-        .await;
-    let mut accepted: usize = parts.values().map(Vec::len).sum();
+    let claimed = match parts.len() > 1 && batch.is_trusted {
+        true => routing.prepare(parts.keys()).await?,
+        false => BTreeMap::new(),
+    };
+    let replies = parts.iter().map(async |(part, plays)| {
+        let counted = routing.count_part(part, plays, claimed.get(part)).await;
+        (part, plays, counted)
+    });
+    let mut replies = stream::iter(replies).buffer_unordered(SHARDS_AT_ONCE);
+    let mut counted_plays = BTreeSet::new();
     let mut repeated = true;
-    for reply in replies {
-        let counted = reply?;
-        repeated &= counted.repeated;
-        accepted = accepted.saturating_sub(counted.too_many.len());
-        rejected.extend(counted.too_many.into_iter().map(|index| {
-            let detail = "one address may add only so many plays to one post a minute";
-            (index, Refused::new("too_many_votes", detail))
-        }));
+    let mut is_any_gone = false;
+    // All are waited for: a part whose answer nobody hears is counted nevertheless.
+    let mut failed = None;
+    while let Some((part, plays, counted)) = replies.next().await {
+        let reject = |index: &usize, refused| Rejection {
+            index: *index,
+            board: Some(Rc::clone(&part.board_id)),
+            refused,
+        };
+        match counted {
+            Ok(Counted::Gone) => {
+                is_any_gone = true;
+                let indices = plays.iter().map(|(index, _)| index);
+                rejected.extend(indices.map(|index| reject(index, unknown_board())));
+            }
+            Ok(Counted::Here {
+                repeated: again,
+                too_many,
+            }) => {
+                repeated &= again;
+                let is_over = |index: &usize| too_many.contains(index);
+                let indices = plays.iter().map(|(index, _)| *index);
+                counted_plays.extend(indices.filter(|index| !is_over(index)));
+                let detail = "one address may add only so many plays to one post a minute";
+                let over = too_many.iter();
+                rejected.extend(
+                    over.map(|index| reject(index, Refused::new("too_many_votes", detail))),
+                );
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+        if mutants::active(Mutant::FirstPartAnswers) {
+            break;
+        }
     }
-    if accepted == 0 {
-        return Err(NotCounted::NoGoodPlay(rejected));
+    drop(replies);
+    if is_any_gone {
+        // What comes next finds it in the directory.
+        network.newer_directory().await;
     }
-    rejected.sort_by_key(|(index, _)| *index);
-    Ok(Verdict {
-        accepted,
-        rejected,
-        repeated,
-    })
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    rejected.sort_by(|a, b| (a.index, &a.board).cmp(&(b.index, &b.board)));
+    match counted_plays.len() {
+        0 => Err(NotCounted::NoGoodPlay(rejected)),
+        accepted => Ok(Verdict {
+            accepted,
+            rejected,
+            repeated,
+        }),
+    }
 }
 
-fn names_unknown_region(table: &RegionTable, plays: &[Result<Play<'_>, Refused>]) -> bool {
-    let named = plays
-        .iter()
-        .flatten()
-        .filter_map(|play| play.region_id.as_ref());
-    named.into_iter().any(|id| table.find(id).is_none())
+/// Of a board that is none, is deleted, or is not for this sender: which of these it is, is nobody's business.
+fn unknown_board() -> Refused {
+    Refused::new(
+        "unknown_board",
+        "there is no such board for plays; PUT /boards makes one",
+    )
+}
+
+/// The boards that a play is for: its own, those of its envelope, or `main`.
+pub fn boards_of<'p>(
+    own: Option<&'p Boards>,
+    envelope: Option<&'p Boards>,
+) -> impl Iterator<Item = &'p str> {
+    let named = own.or(envelope);
+    let names = named.map_or(&[][..], |boards| boards);
+    let main = named.is_none().then_some(MAIN);
+    names.iter().map(String::as_str).chain(main)
+}
+
+/// What the plays of a batch name, each once.
+struct Named<'p> {
+    regions: BTreeSet<&'p str>,
+    boards: BTreeSet<&'p str>,
+    /// Of plays that name no region.
+    placed_on: BTreeSet<&'p str>,
+}
+
+impl<'p> Named<'p> {
+    fn of(batch: &'p Batch<'_>, plays: &'p [Result<Play<'_>, Refused>]) -> Self {
+        let mut named = Named {
+            regions: BTreeSet::new(),
+            boards: BTreeSet::new(),
+            placed_on: BTreeSet::new(),
+        };
+        for play in plays.iter().flatten() {
+            let boards = || boards_of(play.boards.as_ref(), batch.boards.as_ref());
+            named.boards.extend(boards());
+            match &play.region_id {
+                Some(region_id) => {
+                    named.regions.insert(region_id);
+                }
+                None => named.placed_on.extend(boards()),
+            }
+        }
+        named
+    }
+
+    /// Whether there is everything that has a name which one may have.
+    fn are_known(&self, directory: &Directory) -> bool {
+        let mut regions = self.regions.iter();
+        let mut boards = self.boards.iter().filter(|id| check_board_id(id).is_ok());
+        regions.all(|id| directory.table.find(id).is_some())
+            && boards.all(|id| directory.board(id).is_some())
+    }
 }
 
 /// Whether this Worker knows of a batch's home, where it matters.
-fn knows_home(table: &RegionTable, batch: &Batch<'_>, plays: &[Result<Play<'_>, Refused>]) -> bool {
+fn knows_home(directory: &Directory, batch: &Batch<'_>, named: &Named<'_>) -> bool {
     let Some((home, key)) = batch.home.and_then(|home| Some((home, home.key.as_ref()?))) else {
         return true;
     };
-    let is_placed = |play: &Play<'_>| play.region_id.is_none();
-    let matters = batch.name.is_some() && plays.iter().flatten().any(is_placed);
-    let known = table.ever_had_key(key);
-    !matters || known.is_some_and(|region| home.shards <= region.most_shards)
+    if batch.name.is_none() || named.placed_on.is_empty() {
+        return true;
+    }
+    let known = directory.table.ever_had_key(key);
+    known.is_some_and(|region| {
+        let mut boards = named.placed_on.iter().filter_map(|id| directory.board(id));
+        boards.all(|board| {
+            home.shards_of(&board.key()) <= directory.shards(board, region).most_shards
+        })
+    })
 }
 
-fn knows_shard(table: &RegionTable, to: &ShardId) -> bool {
-    let region = table.ever_had_key(&to.key);
-    region.is_some_and(|region| to.shard < region.most_shards)
+fn knows_shard(directory: &Directory, board: &Board, to: &ShardId) -> bool {
+    let region = directory.table.ever_had_key(&to.key);
+    region.is_some_and(|region| to.shard < directory.shards(board, region).most_shards)
 }
 
-fn by_region<'a>(
-    plays: Vec<Result<Play<'a>, Refused>>,
-    table: &RegionTable,
+/// Takes a batch apart.
+fn apart<'p, 'a>(
+    batch: &Batch<'_>,
+    plays: &'p [Result<Play<'a>, Refused>],
+    directory: &Directory,
     here: Option<&str>,
-    is_named: bool,
-) -> (Parts<'a>, Rejected) {
+) -> (Parts<'p, 'a>, Rejected) {
     let mut parts = Parts::new();
     let mut rejected = Vec::new();
-    for (index, play) in plays.into_iter().enumerate() {
-        let part = play.and_then(|play| {
-            let region_id = play.region_id.as_deref().or(here).unwrap_or_default();
-            if table.is_deleted(region_id) {
-                return Err(Refused::new("region_deleted", "this region was deleted"));
+    // A name stands with each of its plays.
+    let mut names: BTreeMap<String, Rc<str>> = BTreeMap::new();
+    for (index, play) in plays.iter().enumerate() {
+        let reject = |board, refused| Rejection {
+            index,
+            board,
+            refused,
+        };
+        let play = match play {
+            Ok(play) => play,
+            Err(refused) => {
+                rejected.push(reject(None, refused.clone()));
+                continue;
             }
-            if table.find(region_id).is_none() {
-                let detail = "there is no such region; PUT /regions makes one";
-                return Err(Refused::new("unknown_region", detail));
+        };
+        let region_id = play.region_id.as_deref().or(here).unwrap_or_default();
+        if let Err(refused) = check_region(&directory.table, region_id) {
+            rejected.push(reject(None, refused));
+            continue;
+        }
+        for board_id in boards_of(play.boards.as_ref(), batch.boards.as_ref()) {
+            let name = names.entry(board_id.to_owned());
+            let name = name.or_insert_with_key(|name| name.as_str().into());
+            if let Err(refused) = check_board(batch, directory.board(board_id)) {
+                rejected.push(reject(Some(Rc::clone(name)), refused));
+                continue;
             }
-            // Nobody decides about a batch without a name, as it cannot come again.
-            let is_placed = is_named && play.region_id.is_none();
-            Ok(((region_id.to_owned(), is_placed), play))
-        });
-        match part {
-            Ok((part, play)) => parts.entry(part).or_default().push((index, play)),
-            Err(refused) => rejected.push((index, refused)),
+            let part = Part {
+                board_id: Rc::clone(name),
+                region_id: region_id.to_owned(),
+                // Nobody decides about a batch without a name, as it cannot come again.
+                is_placed: batch.name.is_some() && play.region_id.is_none(),
+            };
+            parts.entry(part).or_default().push((index, play));
         }
     }
     (parts, rejected)
 }
 
+fn check_region(table: &RegionTable, region_id: &str) -> Result<(), Refused> {
+    if table.is_deleted(region_id) {
+        return Err(Refused::new("region_deleted", "this region was deleted"));
+    }
+    match table.find(region_id) {
+        Some(_) => Ok(()),
+        None => {
+            let detail = "there is no such region; PUT /regions makes one";
+            Err(Refused::new("unknown_region", detail))
+        }
+    }
+}
+
+/// Whether plays of a batch count on a board.
+fn check_board(batch: &Batch<'_>, board: Option<&Board>) -> Result<(), Refused> {
+    let is_open = |board: &&Board| batch.is_trusted || board.beacons;
+    let board = board.filter(is_open).ok_or_else(unknown_board)?;
+    if batch.sent_ms.saturating_add(BEFORE_BOARD_MS) < board.made_ms {
+        let detail = "this board was made after the batch was first sent";
+        return Err(Refused::new("unknown_board", detail));
+    }
+    Ok(())
+}
+
 /// The shards that a part concerns.
 struct Route<'a> {
+    board: &'a Board,
     region: &'a Region,
     decider: ShardId,
     /// It counts the part itself, where it has not been claimed.
@@ -296,23 +473,33 @@ struct Route<'a> {
     target: ShardId,
 }
 
-/// What a shard did.
-struct Counted {
-    repeated: bool,
-    /// The places in the batch of plays that it rejected.
-    too_many: Vec<usize>,
+/// What became of a part.
+enum Counted {
+    /// A shard counted it.
+    Here {
+        repeated: bool,
+        /// The places in the batch of plays that it rejected.
+        too_many: Vec<usize>,
+    },
+    /// Its board is no more.
+    Gone,
 }
 
 /// What all parts of a batch have in common.
 struct Routing<'a, N> {
     network: &'a N,
-    table: &'a RegionTable,
+    directory: &'a Directory,
     batch: &'a Batch<'a>,
+    /// The board of its first part.
+    first_board: Option<&'a Board>,
 }
 
 impl<N: Network> Routing<'_, N> {
-    fn route(&self, (region_id, is_placed): &(String, bool)) -> Option<Route<'_>> {
-        let region = self.table.find(region_id)?;
+    fn route(&self, part: &Part) -> Option<Route<'_>> {
+        let table = &self.directory.table;
+        let board = self.directory.board(&part.board_id)?;
+        let region = table.find(&part.region_id)?;
+        let shards = self.directory.shards(board, region);
         let key = region.key();
         let at = |key: &str, shard| ShardId {
             key: key.to_owned(),
@@ -321,6 +508,7 @@ impl<N: Network> Routing<'_, N> {
         let Some(name) = self.batch.name else {
             let first = at(&key, 0);
             return Some(Route {
+                board,
                 region,
                 decider: first.clone(),
                 decider_counts: true,
@@ -328,33 +516,39 @@ impl<N: Network> Routing<'_, N> {
             });
         };
         let hash = name.hash();
-        let target = at(&key, shard_of(hash, region.shards));
+        let target = at(&key, shard_of(hash, shards.shards));
         let home = self.batch.home;
-        let shard_at_home = home.map_or(0, |home| shard_of(hash, home.shards));
+        let home_board = match self.first_board {
+            Some(first) if mutants::active(Mutant::HomeOfOneBoardForAll) => first,
+            _ => board,
+        };
+        let shard_at_home =
+            home.map_or(0, |home| shard_of(hash, home.shards_of(&home_board.key())));
         let decider = if mutants::active(Mutant::HomeIgnored) {
             target.clone()
-        } else if !is_placed && mutants::active(Mutant::DeciderOfToday) {
+        } else if !part.is_placed && mutants::active(Mutant::DeciderOfToday) {
             at(&key, shard_at_home)
-        } else if !is_placed {
-            at(region_id, shard_at_home)
+        } else if !part.is_placed {
+            at(&part.region_id, shard_at_home)
         } else if let Some(home_key) = home.and_then(|home| home.key.as_ref()) {
             at(home_key, shard_at_home)
         } else if mutants::active(Mutant::AbsentHomeByCountry) {
             at(&key, 0)
         } else {
-            at(&self.table.origin, 0)
+            at(&table.origin, 0)
         };
         // Those beyond only decide: a home without a region may have more shards than this region ever
         // had; and each shard that counts has its own limit on what an address adds to a post, so that
         // an old home would reach as many as there were. What does not say when it was first sent may
         // come again after its claim is forgotten: it counts where it always did.
         let counting = match self.batch.says_sent {
-            true => region.shards,
-            false => region.most_shards,
+            true => shards.shards,
+            false => shards.most_shards,
         };
         let is_of_region = decider.key == key && decider.shard < counting;
         let is_told_to = home.is_some() || decider == target || !self.batch.says_sent;
         Some(Route {
+            board,
             region,
             decider_counts: is_of_region && is_told_to,
             decider,
@@ -362,83 +556,109 @@ impl<N: Network> Routing<'_, N> {
         })
     }
 
-    /// Before any part of a batch is decided: a shard that refuses its name refuses all of it. Costs a
-    /// message a part, to senders of up to 10,000 plays a batch.
-    async fn check_names(
+    fn key(&self, part: &Part) -> Option<Vec<u8>> {
+        let name = self.batch.name?;
+        Some(name.key(self.batch.is_trusted, part.is_placed))
+    }
+
+    /// Before any part of a batch counts: a shard that refuses its name refuses all of it. Deciders that
+    /// don't count the part themselves are told where it goes, which is as good a question; what they say
+    /// is returned.
+    async fn prepare(
         &self,
-        parts: impl Iterator<Item = &(String, bool)>,
-    ) -> Result<(), NotCounted<N::Error>> {
-        let checks = parts.map(async |part| {
-            let (Some(route), Some(name)) = (self.route(part), self.batch.name) else {
-                return Ok(RecordReply::NameFree);
+        parts: impl Iterator<Item = &Part>,
+    ) -> Result<BTreeMap<Part, RecordReply>, NotCounted<N::Error>> {
+        let asked = parts.map(async |part| {
+            let (Some(route), Some(key)) = (self.route(part), self.key(part)) else {
+                return (part, Ok(RecordReply::NameFree));
             };
+            if !route.decider_counts {
+                return (part, self.claim(&route, &key).await);
+            }
             let check = codec::encode(&NameCheck {
-                key: &name.key(self.batch.is_trusted, part.1),
+                key: &key,
                 plays_hash: self.batch.plays_hash,
             });
-            self.send(&route.decider, route.region, Kind::CheckName, &check)
-                .await
+            let reply = self.send(&route.decider, &route, Kind::CheckName, &check);
+            (part, reply.await)
         });
-        let mut replies = stream::iter(checks).buffer_unordered(SHARDS_AT_ONCE);
-        while let Some(reply) = replies.next().await {
+        let mut replies = stream::iter(asked).buffer_unordered(SHARDS_AT_ONCE);
+        let mut claimed = BTreeMap::new();
+        while let Some((part, reply)) = replies.next().await {
             match reply? {
                 RecordReply::NameFree => {}
+                reply @ (RecordReply::Moved { .. }
+                | RecordReply::Counted { .. }
+                | RecordReply::Gone) => {
+                    claimed.insert(part.clone(), reply);
+                }
                 reply => {
                     counted(reply, &[])?;
                 }
             }
         }
-        Ok(())
+        Ok(claimed)
     }
 
-    /// Has a part counted, by its decider or where its decider says.
+    /// Tells the decider of a part that another shard is to count it.
+    async fn claim(
+        &self,
+        route: &Route<'_>,
+        key: &[u8],
+    ) -> Result<RecordReply, NotCounted<N::Error>> {
+        let claim = codec::encode(&Claim {
+            key,
+            plays_hash: self.batch.plays_hash,
+            sent_ms: self.batch.sent_ms,
+            to: route.target.clone(),
+        });
+        let reply = self.send(&route.decider, route, Kind::Claim, &claim).await;
+        match reply {
+            Err(_) if mutants::active(Mutant::AwayDeciderSkipped) => {
+                let to = route.target.clone();
+                Ok(RecordReply::Moved { to })
+            }
+            reply => reply,
+        }
+    }
+
+    /// Has a part counted, by its decider or where its decider says; `said` is what it said already.
     async fn count_part(
         &self,
-        part: &(String, bool),
-        plays: &[(usize, Play<'_>)],
+        part: &Part,
+        plays: &[(usize, &Play<'_>)],
+        said: Option<&RecordReply>,
     ) -> Result<Counted, NotCounted<N::Error>> {
         let Some(route) = self.route(part) else {
             return Err(NotCounted::Refused(RecordReply::Invalid));
         };
-        let batch = self.batch;
-        let key = batch.name.map(|name| name.key(batch.is_trusted, part.1));
+        let key = self.key(part);
         let claim = key.as_ref().filter(|_| !route.decider_counts);
-        let reply = match claim {
-            None => self.count_at(&route.decider, &route, &key, plays).await?,
-            Some(key) => {
-                let claim = codec::encode(&Claim {
-                    key,
-                    plays_hash: batch.plays_hash,
-                    sent_ms: batch.sent_ms,
-                    to: route.target.clone(),
-                });
-                let reply = self.send(&route.decider, route.region, Kind::Claim, &claim);
-                match reply.await {
-                    Err(_) if mutants::active(Mutant::AwayDeciderSkipped) => {
-                        let to = route.target.clone();
-                        RecordReply::Moved { to }
-                    }
-                    reply => reply?,
-                }
-            }
+        let reply = match (said, claim) {
+            (Some(said), _) => said.clone(),
+            (None, Some(key)) => self.claim(&route, key).await?,
+            (None, None) => self.count_at(&route.decider, &route, &key, plays).await?,
         };
         let RecordReply::Moved { to } = reply else {
             return counted(reply, plays);
         };
         let key = key.filter(|_| !mutants::active(Mutant::TargetForgets));
-        if knows_shard(self.table, &to) {
+        if knows_shard(self.directory, route.board, &to) {
             return counted(self.count_at(&to, &route, &key, plays).await?, plays);
         }
         // It was made after this table. Counting may have begun anew before, of which nobody told it:
         // it would count what comes with this table's epoch, and drop that with its next message.
-        let newer = self.network.newer_table().await;
-        let Some(table) = newer.filter(|table| knows_shard(table, &to)) else {
+        let newer = self.network.newer_directory().await;
+        let knows_it = |directory: &Rc<Directory>| {
+            let board = directory.board_of_key(&route.board.key());
+            board.is_some_and(|board| knows_shard(directory, board, &to))
+        };
+        let Some(directory) = newer.filter(knows_it) else {
             return Err(NotCounted::UnknownHome);
         };
         let routing = Routing {
-            table: &table,
-            network: self.network,
-            batch,
+            directory: &directory,
+            ..*self
         };
         counted(routing.count_at(&to, &route, &key, plays).await?, plays)
     }
@@ -448,7 +668,7 @@ impl<N: Network> Routing<'_, N> {
         shard: &ShardId,
         route: &Route<'_>,
         key: &Option<Vec<u8>>,
-        plays: &[(usize, Play<'_>)],
+        plays: &[(usize, &Play<'_>)],
     ) -> Result<RecordReply, NotCounted<N::Error>> {
         let batch_plays = plays.iter().map(|(_, play)| BatchPlay {
             post_id: &play.post_id,
@@ -465,44 +685,48 @@ impl<N: Network> Routing<'_, N> {
             Some(_) => Kind::Count,
             None => Kind::CountUnnamed,
         };
-        self.send(shard, route.region, kind, &batch).await
+        self.send(shard, route, kind, &batch).await
     }
 
     async fn send(
         &self,
         to: &ShardId,
-        region: &Region,
+        route: &Route<'_>,
         kind: Kind,
         batch: &[u8],
     ) -> Result<RecordReply, NotCounted<N::Error>> {
+        let table = &self.directory.table;
+        let board_key = route.board.key();
         let request = codec::encode(&RecordRequest {
+            board: &board_key,
             region_id: &to.key,
             shard: to.shard,
-            epoch_ms: self.table.epoch_ms,
-            seed: self.table.seed,
+            epoch_ms: table.epoch_ms,
+            seed: table.seed,
             batch,
         });
-        let region = match to.key == region.key() {
-            true => Some(region),
-            false => self.table.ever_had_key(&to.key),
+        let region = match to.key == route.region.key() {
+            true => Some(route.region),
+            false => table.ever_had_key(&to.key),
         };
         let hint = region.and_then(|region| region.hint.as_deref());
-        let reply = self.network.send(to, hint, kind, &request).await;
-        reply.map_err(NotCounted::Unanswered)
+        let reply = self.network.send(&board_key, to, hint, kind, &request);
+        reply.await.map_err(NotCounted::Unanswered)
     }
 }
 
 /// What became of a part, by what the shard said that counts it.
-fn counted<E>(reply: RecordReply, plays: &[(usize, Play<'_>)]) -> Result<Counted, NotCounted<E>> {
+fn counted<E>(reply: RecordReply, plays: &[(usize, &Play<'_>)]) -> Result<Counted, NotCounted<E>> {
     match reply {
         RecordReply::Counted { repeated, too_many } => {
             let places = too_many.iter();
             let places = places.filter_map(|place| plays.get(usize::from(*place)));
-            Ok(Counted {
+            Ok(Counted::Here {
                 repeated,
                 too_many: places.map(|(index, _)| *index).collect(),
             })
         }
+        RecordReply::Gone => Ok(Counted::Gone),
         RecordReply::TooOld => Err(NotCounted::TooOld),
         RecordReply::Busy { retry_after_s } => Err(NotCounted::Busy { retry_after_s }),
         RecordReply::InDoubt => Err(NotCounted::InDoubt),

@@ -227,9 +227,9 @@ pub struct ShardId {
     pub shard: u32,
 }
 
-/// The name of a shard's object, by the key of its region.
-pub fn shard_object_name(key: &str, shard: u32) -> String {
-    format!("{BOARD}/{key}/{shard}")
+/// The name of a shard's object, by the keys of its board and its region.
+pub fn shard_object_name(board_key: &str, key: &str, shard: u32) -> String {
+    format!("{board_key}/{key}/{shard}")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use wasm_bindgen_futures::spawn_local;
 use worker::{Delay, Env, State};
 
+use crate::board::MAIN;
 use crate::clock::now_ms;
 use crate::host::{Host, SendError};
 use crate::instance::{instance_metrics, memory_is_short, random_bytes};
@@ -79,7 +80,7 @@ impl Host for WorkerHost {
         limit_ms: u64,
     ) -> Result<Vec<u8>, SendError> {
         let failed = |error: worker::Error| SendError(error.to_string());
-        let stub = global_stub(&self.env).map_err(failed)?;
+        let stub = global_stub(&self.env, MAIN).map_err(failed)?;
         call_raw(&stub, path, message, limit_ms)
             .await
             .map_err(failed)

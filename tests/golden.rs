@@ -13,6 +13,7 @@ use std::fmt::{Debug, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hitparade::board::MAIN;
 use hitparade::codec::{self, Record, RecordKind};
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::{Card, ChartForm, Compared, ComparedWith, Count, Leaderboard, Place};
@@ -87,6 +88,7 @@ fn load(dumped: &str) -> MemoryStorage {
 
 fn record(shard: &mut Shard, storage: &MemoryStorage, message: &[u8], now_ms: u64) -> RecordReply {
     let request = RecordRequest {
+        board: MAIN,
         region_id: "NA",
         shard: 3,
         epoch_ms: 0,
@@ -363,6 +365,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     let mut all = Messages::default();
     let batch = batch("key", NOW_MS);
     all.add(&RecordRequest {
+        board: MAIN,
         region_id: "NA",
         shard: 1,
         epoch_ms: 0,
@@ -378,6 +381,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         RecordReply::InDoubt,
         RecordReply::KeyReused,
         RecordReply::NameFree,
+        RecordReply::Gone,
     ] {
         all.add_owned(&reply);
     }
@@ -513,6 +517,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add_owned(&LiveRequest {
         window: WindowRequest::All,
         form: ChartForm {
+            board: MAIN.into(),
             scope: "NA".into(),
             timeframe: Some("24h".into()),
             sort: Sort::Rising,
@@ -709,6 +714,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         complete: true,
     }))));
     all.add_owned(&ExportCursor {
+        board: MAIN.into(),
         at_ms: NOW_MS,
         position,
         rows: 1,

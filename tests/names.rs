@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use hitparade::board::MAIN;
 use hitparade::codec::{self, Record};
 use hitparade::region::{Admission, Limits, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
@@ -63,6 +64,7 @@ impl Node {
 
     fn admit_at(&mut self, message: &(impl Record + Serialize), now_ms: u64) -> Admission {
         let request = RecordRequest {
+            board: MAIN,
             region_id: "NA",
             shard: 0,
             epoch_ms: 0,

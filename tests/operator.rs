@@ -7,6 +7,7 @@ mod objects;
 
 use std::collections::BTreeMap;
 
+use hitparade::board::MAIN;
 use hitparade::codec;
 use hitparade::global::Global;
 use hitparade::region::Shard;
@@ -440,6 +441,7 @@ fn a_commit_that_is_under_way_while_counting_begins_anew_counts_once_or_not_at_a
             }],
         });
         let request = RecordRequest {
+            board: MAIN,
             region_id: "NA",
             shard: 0,
             epoch_ms: 0,

@@ -1,19 +1,19 @@
-//! Where a batch goes that was claimed, or whose home is older than the number of shards: by Workers whose
-//! tables are old, to real shards.
+//! Where a batch goes that was claimed, whose home is older than the number of shards, or that is for several
+//! boards: by Workers whose directories are old, to real shards.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use futures_util::FutureExt;
+use hitparade::board::{Board, Directory, MAIN};
 use hitparade::codec;
 use hitparade::home::{Home, hash_of, shard_of};
-use hitparade::play::Play;
+use hitparade::play::{Boards, Play};
 use hitparade::region::{Admission, Shard};
-use hitparade::routing::{self, Kind, Name, Network, NotCounted, Verdict};
+use hitparade::routing::{self, Kind, MAX_PARTS, Name, Network, NotCounted, Rejection, Verdict};
 use hitparade::storage::MemoryStorage;
 use hitparade::topology::{Region, RegionTable, ShardId};
 use hitparade::window::DAY_MS;
@@ -22,30 +22,51 @@ use hitparade::wire::{RecordReply, RecordRequest};
 const NOW_MS: u64 = 20_000 * DAY_MS;
 const CLIENT: &str = "k3J9";
 
+/// A shard: the key of its board, and which it is.
+type Address = (String, ShardId);
+
+/// A shard does not answer.
+#[derive(Debug)]
+struct Away;
+
 #[derive(Default)]
 struct World {
-    shards: RefCell<BTreeMap<ShardId, (MemoryStorage, Shard)>>,
+    shards: RefCell<BTreeMap<Address, (MemoryStorage, Shard)>>,
     /// What was sent: to whom, what for, and the epoch that it names.
-    sent: RefCell<Vec<(ShardId, Kind, u64)>>,
-    /// What the global object says, where it is reached.
-    newest: RefCell<Option<Rc<RegionTable>>>,
+    sent: RefCell<Vec<(Address, Kind, u64)>>,
+    /// What the registry says, where it is reached.
+    newest: RefCell<Option<Rc<Directory>>>,
+    /// How often it was asked.
+    asked: RefCell<u32>,
+    /// Keys of boards whose shards do not answer, and of those that were deleted.
+    away: RefCell<BTreeSet<String>>,
+    gone: RefCell<BTreeSet<String>>,
 }
 
 impl Network for World {
-    type Error = Infallible;
+    type Error = Away;
 
     async fn send(
         &self,
+        board_key: &str,
         to: &ShardId,
         _hint: Option<&str>,
         kind: Kind,
         request: &[u8],
-    ) -> Result<RecordReply, Infallible> {
+    ) -> Result<RecordReply, Away> {
         let request: RecordRequest<'_> = codec::decode(request).unwrap();
-        let sent = (to.clone(), kind, request.epoch_ms);
+        assert_eq!(request.board, board_key);
+        let address = (board_key.to_owned(), to.clone());
+        let sent = (address.clone(), kind, request.epoch_ms);
         self.sent.borrow_mut().push(sent);
+        if self.away.borrow().contains(board_key) {
+            return Err(Away);
+        }
+        if self.gone.borrow().contains(board_key) && kind != Kind::CheckName {
+            return Ok(RecordReply::Gone);
+        }
         let mut shards = self.shards.borrow_mut();
-        let (storage, shard) = shards.entry(to.clone()).or_insert_with(|| {
+        let (storage, shard) = shards.entry(address).or_insert_with(|| {
             let storage = MemoryStorage::new();
             let mut shard = Shard::load(&storage, [3; 32], NOW_MS).unwrap();
             shard.synced(shard.sync_point());
@@ -61,7 +82,8 @@ impl Network for World {
         })
     }
 
-    async fn newer_table(&self) -> Option<Rc<RegionTable>> {
+    async fn newer_directory(&self) -> Option<Rc<Directory>> {
+        *self.asked.borrow_mut() += 1;
         self.newest.borrow().clone()
     }
 
@@ -70,74 +92,147 @@ impl Network for World {
     }
 }
 
-impl World {
-    /// An attempt at the batch `seq` of a sender in the first region of the Worker's table.
-    fn attempt(
-        &self,
-        table: &Rc<RegionTable>,
-        home: &str,
-        says_sent: bool,
-    ) -> Result<Verdict, NotCounted<Infallible>> {
-        self.sent.borrow_mut().clear();
-        let name = Name::ClientSeq(CLIENT.into(), 1);
-        let home = Home::read(home).unwrap();
-        let play = Play {
-            post_id: "post".into(),
-            region_id: None,
-            timestamp_ms: NOW_MS,
-            count: 1,
-        };
-        let batch = routing::Batch {
-            name: Some(&name),
+/// What a sender sends.
+struct Sent {
+    has_key: bool,
+    is_trusted: bool,
+    home: Option<&'static str>,
+    says_sent: bool,
+    sent_ms: u64,
+    boards: &'static [&'static str],
+    plays: Vec<Play<'static>>,
+}
+
+impl Default for Sent {
+    fn default() -> Self {
+        Sent {
+            has_key: true,
             is_trusted: false,
-            home: Some(&home),
+            home: None,
+            says_sent: true,
             sent_ms: NOW_MS,
-            says_sent,
-            plays_hash: 1,
-            plays: vec![Ok(play)],
-        };
-        let outcome = routing::count(self, Rc::clone(table), batch);
-        outcome.now_or_never().unwrap()
-    }
-
-    fn sent(&self) -> Vec<(ShardId, Kind, u64)> {
-        self.sent.borrow().clone()
-    }
-
-    fn plays(&self) -> u64 {
-        let shards = self.shards.borrow();
-        let plays = shards
-            .values()
-            .map(|(_, shard)| shard.health().counted.plays);
-        plays.sum()
+            boards: &[],
+            plays: vec![play("post", None, &[])],
+        }
     }
 }
 
-fn table(epoch_ms: u64, regions: &[Region]) -> Rc<RegionTable> {
-    Rc::new(RegionTable {
+fn names(boards: &[&str]) -> Option<Boards> {
+    let names = boards.iter().map(|&name| name.to_owned());
+    (!boards.is_empty()).then(|| names.collect())
+}
+
+fn play(post_id: &'static str, region: Option<&'static str>, boards: &[&str]) -> Play<'static> {
+    Play {
+        post_id: post_id.into(),
+        region_id: region.map(Into::into),
+        boards: names(boards),
+        timestamp_ms: NOW_MS,
+        count: 1,
+    }
+}
+
+impl World {
+    /// An attempt at a batch of a sender in the first region of the Worker's directory.
+    fn attempt(&self, directory: &Rc<Directory>, sent: &Sent) -> Result<Verdict, NotCounted<Away>> {
+        self.sent.borrow_mut().clear();
+        let name = Name::ClientSeq(CLIENT.into(), 1);
+        let home = sent.home.map(|home| Home::read(home).unwrap());
+        let batch = routing::Batch {
+            name: sent.has_key.then_some(&name),
+            is_trusted: sent.is_trusted,
+            home: home.as_ref(),
+            sent_ms: sent.sent_ms,
+            says_sent: sent.says_sent,
+            plays_hash: 1,
+            boards: names(sent.boards),
+            plays: sent.plays.iter().cloned().map(Ok).collect(),
+        };
+        let outcome = routing::count(self, Rc::clone(directory), batch);
+        outcome.now_or_never().unwrap()
+    }
+
+    fn sent(&self) -> Vec<(Address, Kind, u64)> {
+        self.sent.borrow().clone()
+    }
+
+    /// To whom messages of a kind went, without their order.
+    fn met(&self, kind: Kind) -> BTreeSet<Address> {
+        let sent = self.sent();
+        let of_kind = sent.into_iter().filter(|(_, it, _)| *it == kind);
+        of_kind.map(|(address, ..)| address).collect()
+    }
+
+    /// How many plays each board counted, by its key.
+    fn plays(&self) -> BTreeMap<String, u64> {
+        let mut plays = BTreeMap::new();
+        for ((board, _), (_, shard)) in self.shards.borrow().iter() {
+            *plays.entry(board.clone()).or_default() += shard.health().counted.plays;
+        }
+        plays.retain(|_, plays| *plays > 0);
+        plays
+    }
+}
+
+fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    of.iter()
+        .map(|&(key, plays)| (key.to_owned(), plays))
+        .collect()
+}
+
+fn directory(epoch_ms: u64, regions: &[Region], boards: &[Board]) -> Rc<Directory> {
+    let table = RegionTable {
         installation_id: [1; 16],
         epoch_ms,
         seed: [7; 16],
         origin: "NA".into(),
         regions: regions.to_vec(),
         deleted: Vec::new(),
-    })
+    };
+    Rc::new(Directory::new(table, boards.to_vec(), 1))
+}
+
+/// Of `main` alone.
+fn table(epoch_ms: u64, regions: &[Region]) -> Rc<Directory> {
+    directory(epoch_ms, regions, &[])
 }
 
 fn region(region_id: &str, shards: u32) -> Region {
     Region::new(region_id, region_id, shards)
 }
 
-fn place(key: &str, shard: u32) -> ShardId {
-    ShardId {
-        key: key.into(),
-        shard,
-    }
+fn place_on(board: &Board, key: &str, shard: u32) -> Address {
+    let key = key.into();
+    (board.key().into_owned(), ShardId { key, shard })
+}
+
+fn place(key: &str, shard: u32) -> Address {
+    place_on(&Board::main(), key, shard)
+}
+
+fn jazz() -> Board {
+    Board::new("jazz", 7, NOW_MS - DAY_MS)
+}
+
+fn rock() -> Board {
+    Board::new("rock", 8, NOW_MS - DAY_MS)
+}
+
+/// What was rejected: of which play, on which board, and why.
+fn rejections(rejected: &[Rejection]) -> Vec<(usize, Option<&str>, &str)> {
+    rejected
+        .iter()
+        .map(|it| (it.index, it.board.as_deref(), it.refused.code))
+        .collect()
 }
 
 #[test]
 fn nothing_is_sent_to_a_shard_with_a_table_that_is_older_than_the_shard() {
     let decider = place("NA", 0);
+    let at_home = Sent {
+        home: Some("NA/1"),
+        ..Sent::default()
+    };
     let beyond = shard_of(hash_of(CLIENT.as_bytes()), 50);
     assert!(beyond > 0);
     for (newer, target) in [
@@ -162,24 +257,24 @@ fn nothing_is_sent_to_a_shard_with_a_table_that_is_older_than_the_shard() {
         let newer = table(NOW_MS - 1, &newer);
         let world = World::default();
         // Its answer was lost; where it was claimed is what the decider remembers.
-        assert!(!world.attempt(&newer, "NA/1", true).unwrap().repeated);
+        assert!(!world.attempt(&newer, &at_home).unwrap().repeated);
         assert_eq!(world.sent().last().unwrap().0, target);
 
-        let away = world.attempt(&old, "NA/1", true);
+        let away = world.attempt(&old, &at_home);
         assert!(matches!(away, Err(NotCounted::UnknownHome)), "{away:?}");
         *world.newest.borrow_mut() = Some(Rc::clone(&old));
-        let as_old = world.attempt(&old, "NA/1", true);
+        let as_old = world.attempt(&old, &at_home);
         assert!(matches!(as_old, Err(NotCounted::UnknownHome)), "{as_old:?}");
         assert_eq!(world.sent(), [(decider.clone(), Kind::Claim, 0)]);
 
         *world.newest.borrow_mut() = Some(newer);
-        assert!(world.attempt(&old, "NA/1", true).unwrap().repeated);
+        assert!(world.attempt(&old, &at_home).unwrap().repeated);
         let went = [
             (decider.clone(), Kind::Claim, 0),
             (target, Kind::Count, NOW_MS - 1),
         ];
         assert_eq!(world.sent(), went);
-        assert_eq!(world.plays(), 1);
+        assert_eq!(world.plays(), counts(&[(MAIN, 1)]));
     }
 }
 
@@ -189,17 +284,307 @@ fn an_old_home_of_more_shards_reaches_no_more_that_count() {
     na.reshard(1);
     let table = table(0, &[na]);
     let decider = place("NA", shard_of(hash_of(CLIENT.as_bytes()), 50));
-    assert_ne!(decider.shard, 0);
+    assert_ne!(decider.1.shard, 0);
     let world = World::default();
-    world.attempt(&table, "NA/50", true).unwrap();
+    let of_fifty = Sent {
+        home: Some("NA/50"),
+        ..Sent::default()
+    };
+    world.attempt(&table, &of_fifty).unwrap();
     let went = [
         (decider.clone(), Kind::Claim, 0),
         (place("NA", 0), Kind::Count, 0),
     ];
     assert_eq!(world.sent(), went);
-    assert_eq!(world.plays(), 1);
+    assert_eq!(world.plays(), counts(&[(MAIN, 1)]));
     // What does not say when it was first sent may come again when its claim is forgotten.
     let world = World::default();
-    world.attempt(&table, "NA/50", false).unwrap();
+    let says_nothing = Sent {
+        says_sent: false,
+        ..of_fifty
+    };
+    world.attempt(&table, &says_nothing).unwrap();
     assert_eq!(world.sent(), [(decider, Kind::Count, 0)]);
+}
+
+#[test]
+fn a_play_for_several_boards_counts_on_each_once_whatever_fails_where() {
+    let (jazz, rock) = (jazz(), rock());
+    let directory = directory(0, &[region("NA", 1)], &[jazz.clone(), rock.clone()]);
+    let world = World::default();
+    let sent = Sent {
+        home: Some("NA/1"),
+        boards: &["jazz", "rock"],
+        plays: vec![play("a", None, &[]), play("b", None, &[MAIN])],
+        ..Sent::default()
+    };
+    let all = counts(&[(&jazz.key(), 1), (MAIN, 1), (&rock.key(), 1)]);
+    for away in [&rock, &jazz] {
+        let key = away.key().into_owned();
+        world.away.borrow_mut().insert(key.clone());
+        let outcome = world.attempt(&directory, &sent);
+        assert!(matches!(outcome, Err(NotCounted::Unanswered(Away))));
+        world.away.borrow_mut().remove(&key);
+        assert!(world.plays().contains_key(MAIN), "the others count");
+    }
+    let verdict = world.attempt(&directory, &sent).unwrap();
+    assert!(verdict.repeated, "all of it was counted, a part each time");
+    assert_eq!((verdict.accepted, verdict.rejected), (2, Vec::new()));
+    assert_eq!(world.plays(), all);
+    let places = [&jazz, &Board::main(), &rock].map(|board| place_on(board, "NA", 0));
+    assert_eq!(world.met(Kind::Count), places.into());
+    assert_eq!(world.sent().len(), 3, "a message for each board");
+}
+
+#[test]
+fn a_repeat_says_so_only_when_each_board_had_counted_it() {
+    let jazz = jazz();
+    let directory = directory(0, &[region("NA", 1)], &[jazz.clone()]);
+    let world = World::default();
+    let sent = Sent {
+        home: Some("NA/1"),
+        boards: &["jazz", MAIN],
+        ..Sent::default()
+    };
+    world.away.borrow_mut().insert(jazz.key().into_owned());
+    assert!(world.attempt(&directory, &sent).is_err());
+    world.away.borrow_mut().clear();
+    assert!(!world.attempt(&directory, &sent).unwrap().repeated);
+    assert!(world.attempt(&directory, &sent).unwrap().repeated);
+    assert_eq!(world.plays(), counts(&[(&jazz.key(), 1), (MAIN, 1)]));
+}
+
+#[test]
+fn unknown_boards_and_those_that_are_closed_to_browsers_are_rejected_alike_and_lose_no_other() {
+    let closed = Board {
+        beacons: false,
+        ..rock()
+    };
+    let directory = directory(0, &[region("NA", 1)], &[closed.clone(), jazz()]);
+    let boards: &[&str] = &["__proto__", "jazz", "rock", "Rock", "deleted"];
+    for is_trusted in [false, true] {
+        let world = World::default();
+        let sent = Sent {
+            is_trusted,
+            boards,
+            ..Sent::default()
+        };
+        let verdict = world.attempt(&directory, &sent).unwrap();
+        let mut unknown = vec!["Rock", "__proto__", "deleted"];
+        if !is_trusted {
+            unknown.push("rock");
+        }
+        let unknown: Vec<_> = unknown
+            .into_iter()
+            .map(|board| (0, Some(board), "unknown_board"))
+            .collect();
+        assert_eq!(rejections(&verdict.rejected), unknown);
+        let details: BTreeSet<_> = verdict
+            .rejected
+            .iter()
+            .map(|it| &it.refused.detail)
+            .collect();
+        assert_eq!(details.len(), 1, "nobody learns which it is");
+        assert_eq!(verdict.accepted, 1);
+        assert_eq!(*world.asked.borrow(), 1, "once for all of them");
+        assert_eq!(world.plays().contains_key(&*closed.key()), is_trusted);
+    }
+    let world = World::default();
+    let sent = Sent {
+        boards: &["__proto__", "ROCK"],
+        ..Sent::default()
+    };
+    let outcome = world.attempt(&directory, &sent);
+    assert!(matches!(outcome, Err(NotCounted::NoGoodPlay(rejected)) if rejected.len() == 2));
+    assert!(world.sent().is_empty(), "no object is touched for a name");
+}
+
+#[test]
+fn names_that_no_board_can_have_are_looked_up_nowhere() {
+    let directory = directory(0, &[region("NA", 1)], &[]);
+    let world = World::default();
+    let sent = Sent {
+        boards: &["ROCK", "", "a/b", MAIN],
+        ..Sent::default()
+    };
+    assert_eq!(world.attempt(&directory, &sent).unwrap().accepted, 1);
+    assert_eq!(*world.asked.borrow(), 0);
+}
+
+#[test]
+fn a_board_that_was_made_since_the_directory_was_fetched_is_found() {
+    let old = directory(0, &[region("NA", 1)], &[]);
+    let world = World::default();
+    let newest = directory(0, &[region("NA", 1)], &[jazz()]);
+    *world.newest.borrow_mut() = Some(newest);
+    let sent = Sent {
+        boards: &["jazz"],
+        ..Sent::default()
+    };
+    assert_eq!(world.attempt(&old, &sent).unwrap().accepted, 1);
+    assert_eq!(world.plays(), counts(&[(&jazz().key(), 1)]));
+}
+
+#[test]
+fn a_part_whose_board_is_gone_is_rejected_and_the_others_count() {
+    let (jazz, rock) = (jazz(), rock());
+    let old = directory(0, &[region("NA", 1)], &[jazz.clone(), rock.clone()]);
+    for is_trusted in [false, true] {
+        for home in [None, Some("NA/1"), Some("NA/2")] {
+            let world = World::default();
+            world.gone.borrow_mut().insert(jazz.key().into_owned());
+            let regions = [Region {
+                most_shards: 2,
+                ..region("NA", 1)
+            }];
+            let newest = directory(0, &regions, &[rock.clone()]);
+            *world.newest.borrow_mut() = Some(newest);
+            let sent = Sent {
+                is_trusted,
+                home,
+                boards: &["jazz", "rock"],
+                plays: vec![play("a", None, &[]), play("b", None, &["jazz"])],
+                ..Sent::default()
+            };
+            let verdict = world.attempt(&old, &sent).unwrap();
+            let gone = (Some("jazz"), "unknown_board");
+            let gone = [(0, gone.0, gone.1), (1, gone.0, gone.1)];
+            assert_eq!(rejections(&verdict.rejected), gone);
+            assert_eq!(verdict.accepted, 1);
+            assert_eq!(world.plays(), counts(&[(&rock.key(), 1)]));
+            assert!(*world.asked.borrow() > 0, "the next batch finds it gone");
+        }
+    }
+}
+
+#[test]
+fn what_was_first_sent_before_a_board_was_made_is_not_counted_there() {
+    let directory = directory(0, &[region("NA", 1)], &[Board::new("jazz", 7, NOW_MS)]);
+    for (ago_ms, accepted) in [(180_000, 1), (180_001, 0)] {
+        let world = World::default();
+        let sent = Sent {
+            boards: &["jazz", MAIN],
+            sent_ms: NOW_MS - ago_ms,
+            ..Sent::default()
+        };
+        let verdict = world.attempt(&directory, &sent).unwrap();
+        assert_eq!(verdict.rejected.len(), 1 - accepted);
+        assert_eq!(world.plays().len(), 1 + accepted);
+    }
+}
+
+#[test]
+fn each_board_has_its_own_decider_by_what_the_home_says_of_it() {
+    let mut jazz = jazz();
+    jazz.reshard("NA", 50);
+    let mut rock = rock();
+    rock.reshard("NA", 50);
+    let directory = directory(0, &[region("NA", 1)], &[jazz.clone(), rock.clone()]);
+    let of_fifty = shard_of(hash_of(CLIENT.as_bytes()), 50);
+    assert!(of_fifty > 0);
+    let world = World::default();
+    // Another jazz had nine of them, and of rock nothing is said.
+    let sent = Sent {
+        home: Some("NA/1 jazz.0000000000000006=9 jazz.0000000000000007=50"),
+        boards: &["jazz", MAIN, "rock"],
+        ..Sent::default()
+    };
+    world.attempt(&directory, &sent).unwrap();
+    // Each is one of today's shards, and counts itself.
+    let counting = [
+        place_on(&jazz, "NA", of_fifty),
+        place("NA", 0),
+        place_on(&rock, "NA", 0),
+    ];
+    assert_eq!(world.met(Kind::Count), counting.into());
+    assert!(world.met(Kind::Claim).is_empty());
+}
+
+#[test]
+fn a_home_of_more_shards_than_a_board_had_is_unknown_for_that_board_alone() {
+    let (jazz, rock) = (jazz(), rock());
+    let directory = directory(0, &[region("NA", 1)], &[jazz.clone(), rock]);
+    let world = World::default();
+    let home = Some("NA/1 jazz.0000000000000007=2");
+    let sent = |boards| Sent {
+        home,
+        boards,
+        ..Sent::default()
+    };
+    let outcome = world.attempt(&directory, &sent(&["jazz", MAIN]));
+    assert!(matches!(outcome, Err(NotCounted::UnknownHome)));
+    assert!(world.sent().is_empty(), "nothing of it is counted");
+    assert_eq!(
+        world
+            .attempt(&directory, &sent(&[MAIN, "rock"]))
+            .unwrap()
+            .accepted,
+        1
+    );
+    // Where plays name their region, it is one of those that only decide.
+    let named = Sent {
+        is_trusted: true,
+        plays: vec![play("a", Some("NA"), &[])],
+        ..sent(&["jazz"])
+    };
+    assert_eq!(world.attempt(&directory, &named).unwrap().accepted, 1);
+}
+
+#[test]
+fn the_names_of_a_trusted_sender_are_asked_about_before_anything_counts_in_two_messages_a_part() {
+    let jazz = jazz();
+    let regions = [region("NA", 4), region("EU", 4)];
+    let directory = directory(0, &regions, &[jazz.clone()]);
+    for home in [None, Some("/4"), Some("NA/4")] {
+        let world = World::default();
+        let sent = Sent {
+            is_trusted: true,
+            home,
+            boards: &["jazz", MAIN],
+            plays: vec![play("a", Some("NA"), &[]), play("b", Some("EU"), &[])],
+            ..Sent::default()
+        };
+        let verdict = world.attempt(&directory, &sent).unwrap();
+        assert!(!verdict.repeated);
+        let sent = world.sent();
+        assert!(sent.len() <= 8, "{home:?}: {sent:?}");
+        let is_count = |(_, kind, _): &(Address, Kind, u64)| *kind == Kind::Count;
+        let first = sent.iter().position(is_count).unwrap();
+        assert!(sent.iter().skip(first).all(is_count), "{home:?}: {sent:?}");
+        assert_eq!(world.plays(), counts(&[(&jazz.key(), 2), (MAIN, 2)]));
+    }
+}
+
+#[test]
+fn a_batch_has_at_most_so_many_parts_and_several_need_a_name() {
+    let boards: Vec<Board> = (0..MAX_PARTS)
+        .map(|number| Board::new(format!("b{number}"), number as u64 + 1, 1))
+        .collect();
+    let directory = directory(0, &[region("NA", 1), region("EU", 1)], &boards);
+    let everywhere = |region| {
+        let ids: Vec<&str> = boards.iter().map(|it| it.board_id.as_str()).collect();
+        ids.chunks(8)
+            .map(|ids| play("a", region, ids))
+            .collect::<Vec<_>>()
+    };
+    let world = World::default();
+    let mut sent = Sent {
+        is_trusted: true,
+        plays: everywhere(None),
+        ..Sent::default()
+    };
+    let verdict = world.attempt(&directory, &sent).unwrap();
+    assert_eq!(verdict.accepted, 3);
+    assert_eq!(world.plays().len(), MAX_PARTS);
+    sent.plays.extend(everywhere(Some("EU")));
+    let outcome = world.attempt(&directory, &sent);
+    assert!(matches!(outcome, Err(NotCounted::TooManyParts)));
+    let unnamed = Sent {
+        has_key: false,
+        boards: &["b1", "b2"],
+        ..Sent::default()
+    };
+    let outcome = world.attempt(&directory, &unnamed);
+    assert!(matches!(outcome, Err(NotCounted::KeyRequired)));
+    assert!(world.sent().is_empty());
 }

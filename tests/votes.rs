@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use hitparade::board::MAIN;
 use hitparade::codec;
 use hitparade::limiter::MAX_EXACT;
 use hitparade::region::{MAX_VOTES_OF_ADDRESS, Taken, Votes};
@@ -189,6 +190,7 @@ impl World {
             plays: plays.collect(),
         });
         let request = RecordRequest {
+            board: MAIN,
             region_id: "NA",
             shard: 0,
             seed: [0; 16],

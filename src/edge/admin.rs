@@ -8,6 +8,7 @@ use super::answer::Answer;
 use super::request::Call;
 use super::telling::{Teller, shards_of};
 use super::{ASK_TIMEOUT_MS, body, leaderboards, table};
+use crate::board::MAIN;
 use crate::http::{Problem, hex, read_hex};
 use crate::objects::{call as ask, global_stub};
 use crate::topology::RegionTable;
@@ -61,7 +62,7 @@ pub async fn reset(call: &Call) -> Result<Answer, Problem> {
         Problem::bad("bad_reset", detail)
     })?;
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, MAIN).map_err(away)?;
     let request = Reset { installation_id };
     let ResetReply(reply) = ask(&stub, "/reset", &request, ASK_TIMEOUT_MS)
         .await

@@ -1,8 +1,8 @@
 //! The platform's cache of this place (`caches.default`), where there is one: the bare runtime has
 //! none, and says so by throwing.
 //!
-//! Entries are the global object's replies, by the question as it is sent: board, scope, window,
-//! sort and class of k, never what a reader wrote.
+//! Entries are the global object's replies, by the key of its board and the question as it is sent:
+//! scope, window, sort and class of k, never what a reader wrote.
 
 use std::fmt::Write;
 
@@ -12,7 +12,6 @@ use wasm_bindgen_futures::JsFuture;
 use worker::{Context, Headers, Response};
 
 use super::isolate::here;
-use crate::topology::BOARD;
 
 /// When the reply was computed, in milliseconds since 1970.
 const COMPUTED: &str = "X-Computed-Ms";
@@ -24,8 +23,8 @@ pub struct Cached {
 }
 
 /// The reply to a question, where this place has it.
-pub async fn get(question: &[u8]) -> Option<Cached> {
-    let found = call("match", &[address(question).into()]).await?;
+pub async fn get(board_key: &str, question: &[u8]) -> Option<Cached> {
+    let found = call("match", &[address(board_key, question).into()]).await?;
     let mut response = Response::from(found.dyn_into::<web_sys::Response>().ok()?);
     let computed_ms = response.headers().get(COMPUTED).ok()??.parse().ok()?;
     let reply = response.bytes().await.ok()?;
@@ -33,11 +32,18 @@ pub async fn get(question: &[u8]) -> Option<Cached> {
 }
 
 /// Keeps a reply for so long, without letting anybody wait.
-pub fn put(context: &Context, question: &[u8], reply: Vec<u8>, computed_ms: u64, left_ms: u64) {
+pub fn put(
+    context: &Context,
+    board_key: &str,
+    question: &[u8],
+    reply: Vec<u8>,
+    computed_ms: u64,
+    left_ms: u64,
+) {
     if is_absent() {
         return;
     }
-    let address = address(question);
+    let address = address(board_key, question);
     let store = async move {
         let response = response(reply, computed_ms, left_ms)?;
         call("put", &[address.into(), response.into()]).await
@@ -79,8 +85,8 @@ fn is_absent() -> bool {
     here(|isolate| isolate.has_no_cache.get())
 }
 
-fn address(question: &[u8]) -> String {
-    let mut address = format!("https://charts.invalid/{BOARD}/");
+fn address(board_key: &str, question: &[u8]) -> String {
+    let mut address = format!("https://charts.invalid/{board_key}/");
     for byte in question {
         // Writing to a string cannot fail.
         let _ = write!(address, "{byte:02x}");

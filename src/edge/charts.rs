@@ -1,20 +1,19 @@
 //! `GET /top-posts`.
 
-use super::access::may_read;
 use super::answer::{Answer, Kept};
 use super::leaderboards::{BUDGET_MS, Known, MEMORY_MS, leaderboard};
 use super::request::Call;
-use super::{counters, limits};
+use super::{boards, counters, limits};
 use crate::clock::now_ms;
 use crate::http::{ChartQuery, Problem, format_asked, lists_etag};
 use crate::leaderboard::{Chart, Rendered};
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
-    may_read(call)?;
     let query = ChartQuery::read(&call.query)?;
+    let board = boards::to_read(call).await?;
     let accept = call.header("Accept");
     let format = format_asked(&call.query, accept.as_deref())?;
-    let known = leaderboard(call, &query).await?;
+    let known = leaderboard(call, &board, &query).await?;
     counters::shown(now_ms().saturating_sub(known.computed_ms));
     let chart = Chart::new(&query.form, &known.leaderboard, known.stale);
     let rendered = chart.render(format);

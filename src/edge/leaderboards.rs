@@ -19,6 +19,7 @@ use super::isolate::here;
 use super::plays::region_of_request;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, cache, counters, limits, table};
+use crate::board::Board;
 use crate::clock::now_ms;
 use crate::codec;
 use crate::http::{ChartQuery, Problem, Source};
@@ -41,9 +42,16 @@ const BUSY_MS: u64 = 250;
 /// What this isolate was told.
 #[derive(Default)]
 pub struct Memory {
-    entries: HashMap<ChartRequest, Entry>,
+    entries: HashMap<Question, Entry>,
     /// Until then the global object has too much to do.
     busy_until_ms: u64,
+}
+
+/// A board's key, and what it is asked for.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Question {
+    board_key: String,
+    request: ChartRequest,
 }
 
 fn memory<T>(run: impl FnOnce(&mut Memory) -> T) -> T {
@@ -79,39 +87,43 @@ enum Recalled {
 /// # Errors
 /// 404 for an unknown region, 400 for a window that cannot be answered, 503 where there is none
 /// and nobody to ask.
-pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Problem> {
+pub async fn leaderboard(call: &Call, board: &Board, query: &ChartQuery) -> Result<Known, Problem> {
     let request = ChartRequest {
         scope: query.form.scope.clone(),
         window: query.window,
         sort: query.form.sort,
         k_class: class_of_k(query.form.k) as u32,
     };
-    let known = match recall(&request, now_ms()) {
+    let message = codec::encode(&request);
+    let question = Question {
+        board_key: board.key().into_owned(),
+        request,
+    };
+    let known = match recall(&question, now_ms()) {
         Recalled::Answer(known) => {
             counters::found(Source::Memory);
             return Ok(known);
         }
         Recalled::Ask(known) => known,
     };
-    let message = codec::encode(&request);
     // Whoever looked at it in this place keeps it warm for all isolates: it costs nobody's time, and
     // nobody is refused it.
-    if let Some(cached) = cached(call, &message).await {
+    if let Some(cached) = cached(call, board, &message).await {
         counters::found(Source::Cache);
-        remember(request, cached.clone());
+        remember(question, cached.clone());
         return Ok(cached);
     }
     if known.is_none() {
-        table::require_scope(call, &request.scope).await?;
+        table::require_scope(call, &question.request.scope).await?;
         if memory(|memory| memory.busy_until_ms) > now_ms() {
             // Not at the door, which stands before the caches: what lies there nobody is refused.
             return Err(Problem::refused(Refusal::Busy { retry_after_s: 1 }, ""));
         }
         limits::count_cold_chart(call).await?;
     }
-    match ask(call, &message).await {
+    match ask(call, board, &message).await {
         Ok(fresh) => {
-            remember(request, fresh.clone());
+            remember(question, fresh.clone());
             Ok(fresh)
         }
         // Whatever is known goes on being shown while nobody can be asked.
@@ -132,9 +144,9 @@ pub async fn leaderboard(call: &Call, query: &ChartQuery) -> Result<Known, Probl
     }
 }
 
-fn recall(request: &ChartRequest, now_ms: u64) -> Recalled {
+fn recall(question: &Question, now_ms: u64) -> Recalled {
     memory(|Memory { entries, .. }| {
-        let Some(entry) = entries.get_mut(request) else {
+        let Some(entry) = entries.get_mut(question) else {
             return Recalled::Ask(None);
         };
         if now_ms.saturating_sub(entry.known.received_ms) < MEMORY_MS {
@@ -159,52 +171,69 @@ fn aged(known: Known) -> Known {
     Known { stale, ..known }
 }
 
-fn remember(request: ChartRequest, known: Known) {
+fn remember(question: Question, known: Known) {
     memory(|Memory { entries, .. }| {
-        if entries.len() >= MEMORY_ENTRIES && !entries.contains_key(&request) {
+        if entries.len() >= MEMORY_ENTRIES && !entries.contains_key(&question) {
             let oldest = entries
                 .iter()
                 .min_by_key(|(_, entry)| entry.known.received_ms)
-                .map(|(request, _)| request.clone());
+                .map(|(question, _)| question.clone());
             if let Some(oldest) = oldest {
                 entries.remove(&oldest);
             }
         }
         let entry = Entry { known, asked_ms: 0 };
-        entries.insert(request, entry);
+        entries.insert(question, entry);
     });
 }
 
 /// What the cache of this place has. What needs a token to be seen stays out of a cache that others
 /// read.
-async fn cached(call: &Call, message: &[u8]) -> Option<Known> {
-    if needs_token(&call.env) {
+async fn cached(call: &Call, board: &Board, message: &[u8]) -> Option<Known> {
+    if !is_for_all(call, board) {
         return None;
     }
-    let cached = cache::get(message).await?;
+    let cached = cache::get(&board.key(), message).await?;
     let age_ms = now_ms().saturating_sub(cached.computed_ms);
     let known = (age_ms < BUDGET_MS).then(|| decoded(&cached.reply, age_ms, false));
     known?.ok()
 }
 
+fn is_for_all(call: &Call, board: &Board) -> bool {
+    board.public && !needs_token(&call.env)
+}
+
 /// Asks whoever is nearest, and leaves the answer to the others of this place.
-async fn ask(call: &Call, message: &[u8]) -> Result<Known, Problem> {
+async fn ask(call: &Call, board: &Board, message: &[u8]) -> Result<Known, Problem> {
     counters::found(Source::Object);
-    let (reply, age_ms, stale) = ask_nearest(call, message).await?;
+    let (reply, age_ms, stale) = ask_nearest(call, board, message).await?;
     let known = decoded(&reply, age_ms, stale)?;
     let left_ms = BUDGET_MS.saturating_sub(age_ms);
-    if !needs_token(&call.env) && !stale && left_ms > 0 {
-        cache::put(&call.context, message, reply, known.computed_ms, left_ms);
+    if is_for_all(call, board) && !stale && left_ms > 0 {
+        let computed_ms = known.computed_ms;
+        cache::put(
+            &call.context,
+            &board.key(),
+            message,
+            reply,
+            computed_ms,
+            left_ms,
+        );
     }
     Ok(known)
 }
 
 /// Asks the shard next to the reader, which asks once for all; the global object itself where
 /// that shard is away.
-async fn ask_nearest(call: &Call, message: &[u8]) -> Result<(Vec<u8>, u64, bool), Problem> {
+async fn ask_nearest(
+    call: &Call,
+    board: &Board,
+    message: &[u8],
+) -> Result<(Vec<u8>, u64, bool), Problem> {
+    let board_key = board.key();
     let table = table::table(&call.env).await?;
     if let Some(here) = region_of_request(call, &table).and_then(|here| table.find(&here)) {
-        let stub = shard_stub(&call.env, &here.key(), 0, here.hint.as_deref());
+        let stub = shard_stub(&call.env, &board_key, &here.key(), 0, here.hint.as_deref());
         if let Ok(stub) = stub
             && let Ok(answer) = call_raw(&stub, "/chart", message, ASK_TIMEOUT_MS).await
             && let Ok(kept) = codec::decode::<KeptChart<'_>>(&answer)
@@ -213,7 +242,7 @@ async fn ask_nearest(call: &Call, message: &[u8]) -> Result<(Vec<u8>, u64, bool)
         }
     }
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, &board_key).map_err(away)?;
     let answer = call_raw(&stub, "/chart", message, ASK_TIMEOUT_MS)
         .await
         .map_err(away)?;

@@ -173,19 +173,38 @@ async fn is_too_much_here(call: &Call, sender: u64) -> bool {
 /// # Errors
 /// 429 where they are more than the address has left; nothing of the beacon is counted then.
 pub async fn count_bytes(call: &Call, sender: Option<u64>, bytes: usize) -> Result<(), Problem> {
+    let more = (bytes / BYTES_A_REQUEST) as u32;
+    count_more(call, sender, more, too_large).await
+}
+
+/// Counts a beacon once more for each board beyond the first, as each is a message to another object.
+///
+/// # Errors
+/// As [`count_bytes`].
+pub async fn count_boards(call: &Call, sender: Option<u64>, boards: usize) -> Result<(), Problem> {
+    let more = boards.saturating_sub(1) as u32;
+    count_more(call, sender, more, for_too_many_boards).await
+}
+
+async fn count_more(
+    call: &Call,
+    sender: Option<u64>,
+    more: u32,
+    problem: fn(u32, u32) -> Problem,
+) -> Result<(), Problem> {
     let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
     // Whoever sends nothing else may send the largest body: the request itself has taken one.
-    let more = ((bytes / BYTES_A_REQUEST) as u32).min(limit.saturating_sub(1));
+    let more = more.min(limit.saturating_sub(1));
     let Some(sender) = sender.filter(|_| limit > 0 && more > 0) else {
         return Ok(());
     };
     let sender = Bucket::Beacons.of(sender);
     let rate = Rate::a_minute(limit);
     with_limiter(|limiter| limiter.take(more, sender, rate, now_ms()))
-        .map_err(|wait_ms| too_large(limit, seconds(wait_ms)))?;
+        .map_err(|wait_ms| problem(limit, seconds(wait_ms)))?;
     for _ in 0..more {
         if is_too_much_here(call, sender).await {
-            return Err(too_large(limit, 60));
+            return Err(problem(limit, 60));
         }
     }
     Ok(())
@@ -265,6 +284,13 @@ fn too_large(limit: u32, retry_after_s: u32) -> Problem {
     let detail = format!(
         "at most {limit} beacons a minute from one address; each further {kib} KiB of plays count as \
          one: send fewer at once"
+    );
+    rate_limited(limit, retry_after_s, detail)
+}
+
+fn for_too_many_boards(limit: u32, retry_after_s: u32) -> Problem {
+    let detail = format!(
+        "at most {limit} beacons a minute from one address, where one for several boards is as many"
     );
     rate_limited(limit, retry_after_s, detail)
 }

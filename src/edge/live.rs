@@ -2,12 +2,12 @@
 
 use worker::{Headers, Request, RequestInit};
 
-use super::access::may_read;
 use super::answer::Answer;
 use super::plays::region_of_request;
 use super::request::Call;
-use super::{leaderboards, limits, table};
-use crate::http::{ChartQuery, Cors, Problem};
+use super::{boards, leaderboards, limits, table};
+use crate::codec;
+use crate::http::{ChartQuery, Cors, Problem, hex};
 use crate::objects::shard_stub;
 use crate::wire::{
     LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, MAX_CUTS_OF_ADDRESS,
@@ -17,12 +17,12 @@ use crate::wire::{
 const RETRY_AFTER_S: [u32; 2] = [10, 30];
 
 pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
-    may_read(call)?;
     if !cors.allows_origin() {
         let detail = "pages of this origin may not read charts here (ALLOWED_ORIGINS)";
         return Err(Problem::new(403, "origin_not_allowed", detail));
     }
     let query = ChartQuery::read(&call.query)?;
+    let board = boards::to_read(call).await?;
     let upgrades = call.header("Upgrade");
     if !upgrades.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
         let mut problem = Problem::new(426, "upgrade_required", "this is a WebSocket");
@@ -30,26 +30,22 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
         return Err(problem);
     }
     // What cannot be answered is refused here, where a reader can be told why.
-    leaderboards::leaderboard(call, &query).await?;
+    leaderboards::leaderboard(call, &board, &query).await?;
     let request = LiveRequest {
         window: query.window,
         form: query.form,
     };
-    let tag = request.tag().ok_or_else(|| {
-        Problem::bad(
-            "bad_region",
-            "the name of this region is too long for /live",
-        )
-    })?;
     let away = |error: worker::Error| Problem::away("the shard", &error);
     let table = table::table(&call.env).await?;
     let here = region_of_request(call, &table);
     let region = here.as_deref().and_then(|here| table.find(here));
     let region = region.ok_or_else(Problem::unknown_region)?;
-    let stub = shard_stub(&call.env, &region.key(), 0, region.hint.as_deref()).map_err(away)?;
+    let hint = region.hint.as_deref();
+    let stub = shard_stub(&call.env, &board.key(), &region.key(), 0, hint).map_err(away)?;
     let headers = Headers::new();
     headers.set("Upgrade", "websocket").map_err(away)?;
-    headers.set(LIVE_HEADER, &tag).map_err(away)?;
+    let asks = hex(&codec::encode(&request));
+    headers.set(LIVE_HEADER, &asks).map_err(away)?;
     let most = limits::sockets_per_address(call);
     if let Some((sender, most)) = limits::sender_of(call).await.zip(most) {
         let fields = [

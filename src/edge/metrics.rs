@@ -7,14 +7,17 @@
 //! it told last, with their age. What the Worker itself has seen is that of the isolate that answers:
 //! the only one on bare workerd, one of many on Cloudflare.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use worker::Env;
 
 use super::access::may_read_metrics;
 use super::answer::{Answer, repeated_at_the_door};
+use super::boards;
 use super::isolate::here;
 use super::request::Call;
+use crate::board::Board;
 use crate::clock::now_ms;
 use crate::codec;
 use crate::http::{Figures, Problem, metrics_text};
@@ -26,9 +29,16 @@ const TIMEOUT_MS: u64 = 5_000;
 /// What was told serves for so long.
 const KEPT_MS: u64 = 1_000;
 
-/// What this isolate knows of the figures of others.
+/// Boards whose figures an isolate remembers: some 10 KB each. Of more, those that were asked for longest ago
+/// are forgotten.
+const MAX_BOARDS: usize = 16;
+
+/// What this isolate knows of the figures of others, by the key of the board.
 #[derive(Default)]
-pub struct Known {
+pub struct Known(BTreeMap<String, OfBoard>);
+
+#[derive(Default)]
+struct OfBoard {
     told: Option<Told>,
     /// When a request last set out to ask.
     asked_ms: u64,
@@ -44,12 +54,26 @@ struct Told {
     is_up: bool,
 }
 
+impl Known {
+    fn of(&mut self, board_key: &str) -> &mut OfBoard {
+        let Known(boards) = self;
+        if boards.len() >= MAX_BOARDS && !boards.contains_key(board_key) {
+            let oldest = boards.iter().min_by_key(|(_, known)| known.asked_ms);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                boards.remove(&oldest);
+            }
+        }
+        boards.entry(board_key.to_owned()).or_default()
+    }
+}
+
 /// What is known, asked anew where that is over a second old. While one request asks, the others get
 /// what is there.
-async fn told(env: &Env) -> Option<Told> {
+async fn told(env: &Env, board_key: &str) -> Option<Told> {
     let now_ms = now_ms();
     let (known, is_due) = here(|isolate| {
         let mut known = isolate.figures.borrow_mut();
+        let known = known.of(board_key);
         let passed_ms = now_ms.saturating_sub(known.asked_ms);
         let is_asked = known.is_asking && passed_ms < TIMEOUT_MS;
         let is_due = !is_asked && passed_ms >= KEPT_MS;
@@ -62,7 +86,7 @@ async fn told(env: &Env) -> Option<Told> {
     if !is_due {
         return known;
     }
-    let told = match (ask_global(env).await, known) {
+    let told = match (ask_global(env, board_key).await, known) {
         (Some(global), _) => Some(Told {
             global: Rc::new(global),
             told_ms: now_ms,
@@ -76,22 +100,32 @@ async fn told(env: &Env) -> Option<Told> {
     };
     here(|isolate| {
         let mut known = isolate.figures.borrow_mut();
+        let known = known.of(board_key);
         known.is_asking = false;
         known.told.clone_from(&told);
     });
     told
 }
 
-async fn ask_global(env: &Env) -> Option<GlobalMetrics> {
-    let stub = global_stub(env).ok()?;
+async fn ask_global(env: &Env, board_key: &str) -> Option<GlobalMetrics> {
+    let stub = global_stub(env, board_key).ok()?;
     let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
     codec::decode(&answer).ok()
 }
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
     may_read_metrics(call)?;
+    let board = boards::of_query(call).await;
+    let board = match board {
+        Ok(board) => boards::open_to(call, board)?,
+        // An operator needs the figures of what is there most of all where something is away.
+        Err(problem) if problem.status == 503 && call.query.first("board").is_none() => {
+            Board::main()
+        }
+        Err(problem) => return Err(problem),
+    };
     // An operator needs the rest most of all where something is away.
-    let told = told(&call.env).await;
+    let told = told(&call.env, &board.key()).await;
     let older_ms = |told: &Told| now_ms().saturating_sub(told.told_ms);
     let text = here(|isolate| {
         metrics_text(&Figures {

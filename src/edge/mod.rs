@@ -6,6 +6,7 @@
 mod access;
 mod admin;
 mod answer;
+mod boards;
 mod body;
 mod cache;
 mod charts;

@@ -1,7 +1,7 @@
 //! `POST /plays`: reads, checks, has each part of a batch counted ([`crate::routing`]).
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -12,6 +12,7 @@ use super::limits::Bucket;
 use super::request::Call;
 use super::shards::{Told, tell_shard};
 use super::{body, counters, ids, limits, table};
+use crate::board::{Directory, parts_of_board_key};
 use crate::clock::{now_ms, within, within_or_rest};
 use crate::codec;
 use crate::environment::setting;
@@ -19,10 +20,10 @@ use crate::home::Home;
 use crate::http::{Cors, Problem, announces_lines, is_bot};
 use crate::log::report;
 use crate::play::{
-    Body, BodyError, Clock, ClockError, Envelope, MAX_BODY_BYTES, MAX_BODY_BYTES_TRUSTED,
+    Boards, Body, BodyError, Clock, ClockError, Envelope, MAX_BODY_BYTES, MAX_BODY_BYTES_TRUSTED,
     MAX_IDEMPOTENCY_KEY_BYTES, MAX_PLAYS, MAX_PLAYS_TRUSTED, Play, Refused, Rules, read_body,
 };
-use crate::routing::{self, Kind, Name, Network, NotCounted, Rejected};
+use crate::routing::{self, Kind, MAX_PARTS, Name, Network, NotCounted, Rejected, boards_of};
 use crate::settings::{RegionSetting, place, read_regions};
 use crate::topology::{RegionTable, ShardId};
 use crate::wire::{COUNTED, REPEATED, RecordReply, Voter};
@@ -48,6 +49,16 @@ struct RejectedPlay<'a> {
     index: usize,
     code: &'static str,
     detail: &'a str,
+    /// The one on which it is not counted; none: on no board.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    board: Option<&'a str>,
+}
+
+/// What is known of a request while it is under way.
+struct Attempt {
+    progress: Cell<Progress>,
+    /// The ids of the boards that it is about.
+    boards: RefCell<BTreeSet<String>>,
 }
 
 /// Who sends a batch.
@@ -63,9 +74,15 @@ enum Sender {
 }
 
 pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
-    let outcome = admit(call, cors).await;
+    let attempt = Attempt {
+        progress: Cell::new(Progress::Reading),
+        boards: RefCell::default(),
+    };
+    let outcome = admit(call, cors, &attempt).await;
     // As far as this isolate knows.
-    let home = table::known().and_then(|table| home_of_sender(call, &table));
+    let boards = attempt.boards.take();
+    let home =
+        table::known_directory().and_then(|directory| home_of_sender(call, &directory, &boards));
     let Some(home) = home else {
         return outcome;
     };
@@ -78,34 +95,40 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
     }
 }
 
-/// The home of batches that are sealed where a request comes from.
-pub fn home_of_sender(call: &Call, table: &RegionTable) -> Option<String> {
+/// The home of batches for some boards that are sealed where a request comes from.
+pub fn home_of_sender(
+    call: &Call,
+    directory: &Directory,
+    boards: &BTreeSet<String>,
+) -> Option<String> {
+    let table = &directory.table;
     let region = table.find(&region_of_request(call, table)?)?;
-    Some(Home::of(region).to_string())
+    let boards = boards.iter().filter_map(|id| directory.board(id));
+    Some(Home::of(directory, region, boards).to_string())
 }
 
-async fn admit(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
+async fn admit(call: &Call, cors: &Cors, attempt: &Attempt) -> Result<Answer, Problem> {
     let trusted = shows(call, Token::Ingest)?;
     if !cors.allows_origin() {
         let detail = "pages of this origin may not send plays here (ALLOWED_ORIGINS)";
         return Err(Problem::new(403, "origin_not_allowed", detail));
     }
     if trusted {
-        return count_in_time(call, Sender::Trusted).await;
+        return count_in_time(call, Sender::Trusted, attempt).await;
     }
     let address = limits::sender_of(call).await;
     let limit = limits::count(call, Bucket::Beacons, address).await?;
     let voter = limits::votes_per_minute(call).zip(address);
     let voter = voter.map(|(limit, sender)| Voter { sender, limit });
-    let answer = count_in_time(call, Sender::Anybody { address, voter }).await?;
+    let answer = count_in_time(call, Sender::Anybody { address, voter }, attempt).await?;
     Ok(limit.tell(answer))
 }
 
 /// One timer for the body and the shards, as each costs as much as a message's tenth: the body has
 /// [`body::DEADLINE_MS`], the shards what is left of it and [`RECORD_TIMEOUT_MS`] more.
-async fn count_in_time(call: &Call, sender: Sender) -> Result<Answer, Problem> {
-    let progress = Cell::new(Progress::Reading);
-    let counting = std::pin::pin!(count(call, sender, &progress));
+async fn count_in_time(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer, Problem> {
+    let Attempt { progress, .. } = attempt;
+    let counting = std::pin::pin!(count(call, sender, attempt));
     let counting = match within_or_rest(body::DEADLINE_MS, counting).await {
         Ok(answer) => return answer,
         Err(_) if progress.get() == Progress::Reading => return Err(body::too_slow()),
@@ -127,7 +150,8 @@ enum Progress {
     SentWithoutKey,
 }
 
-async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result<Answer, Problem> {
+async fn count(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer, Problem> {
+    let Attempt { progress, boards } = attempt;
     let (trusted, voter, owner) = match sender {
         Sender::Trusted => (true, None, body::Owner::Ingest),
         Sender::Anybody { address, voter } => (false, voter, body::Owner::Address(address)),
@@ -159,7 +183,7 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
     let header_home = header_home.map(|text| Home::read(text).ok_or_else(bad_home));
     let home = body.envelope.home.clone();
     let home = home.map_or_else(|| header_home.transpose(), |home| Ok(Some(home)))?;
-    let table = table::table(&call.env).await?;
+    let directory = table::directory(&call.env).await?;
     let from_bot = !trusted && call.seen.user_agent.as_deref().is_some_and(is_bot);
     let plays = if from_bot {
         let refused = || Refused::new("bot", "this user agent says that it is no person");
@@ -173,6 +197,19 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
         };
         check(&body, rules)
     };
+    let named = boards_named(&body.envelope.boards, &plays);
+    if named.plays > max_plays {
+        return Err(too_many_plays(max_plays));
+    }
+    if named.boards.len() > MAX_PARTS {
+        return Err(too_many_parts());
+    }
+    if let Sender::Anybody { address, .. } = sender {
+        limits::count_boards(call, address, named.boards.len()).await?;
+    }
+    let at_home = home.iter().flat_map(|home| home.boards.keys());
+    let at_home = at_home.filter_map(|key| Some(parts_of_board_key(key)?.0.to_owned()));
+    boards.replace(named.boards.into_iter().chain(at_home).collect());
     let shards = Shards {
         call,
         trusted,
@@ -186,9 +223,10 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
         sent_ms: clock.sent_ms,
         says_sent: body.envelope.sent_ms.is_some(),
         plays_hash: body.plays_hash(),
+        boards: body.envelope.boards.clone(),
         plays,
     };
-    let verdict = routing::count(&shards, table, batch).await;
+    let verdict = routing::count(&shards, directory, batch).await;
     let verdict = verdict.map_err(|error| not_counted(error, name.is_some()))?;
     count_rejected(&verdict.rejected);
     Ok(Answer::json(&Verdict {
@@ -200,12 +238,36 @@ async fn count(call: &Call, sender: Sender, progress: &Cell<Progress>) -> Result
 }
 
 fn rejected_plays(rejected: &Rejected) -> impl Iterator<Item = RejectedPlay<'_>> {
-    let plays = rejected.iter();
-    plays.map(|(index, Refused { code, detail })| RejectedPlay {
-        index: *index,
-        code,
-        detail,
+    rejected.iter().map(|rejection| RejectedPlay {
+        index: rejection.index,
+        code: rejection.refused.code,
+        detail: &rejection.refused.detail,
+        board: rejection.board.as_deref(),
     })
+}
+
+/// What the plays of a batch come to on all their boards.
+struct NamedBoards {
+    /// On each board of its own.
+    plays: usize,
+    boards: BTreeSet<String>,
+}
+
+fn boards_named(envelope: &Option<Boards>, plays: &[Result<Play<'_>, Refused>]) -> NamedBoards {
+    let mut named = NamedBoards {
+        plays: 0,
+        boards: BTreeSet::new(),
+    };
+    for play in plays {
+        let own = play.as_ref().ok().and_then(|play| play.boards.as_ref());
+        for board_id in boards_of(own, envelope.as_ref()) {
+            named.plays += 1;
+            if !named.boards.contains(board_id) {
+                named.boards.insert(board_id.to_owned());
+            }
+        }
+    }
+    named
 }
 
 fn no_good_play(rejected: &Rejected) -> Problem {
@@ -218,8 +280,8 @@ fn no_good_play(rejected: &Rejected) -> Problem {
 }
 
 fn count_rejected(rejected: &Rejected) {
-    for (_, refused) in rejected {
-        counters::rejected(refused.code);
+    for rejection in rejected {
+        counters::rejected(rejection.refused.code);
     }
 }
 
@@ -335,6 +397,7 @@ impl Network for Shards<'_> {
 
     async fn send(
         &self,
+        board_key: &str,
         to: &ShardId,
         hint: Option<&str>,
         kind: Kind,
@@ -347,7 +410,7 @@ impl Network for Shards<'_> {
         let voter = self.voter.filter(|_| counts);
         let voter = voter.map(|voter| codec::encode(&voter));
         let env = &self.call.env;
-        let told = tell_shard(env, &to.key, to.shard, hint, request, voter.as_deref());
+        let told = tell_shard(env, board_key, to, hint, request, voter.as_deref());
         match told.await? {
             Told::Common(COUNTED) => Ok(RecordReply::counted(false)),
             Told::Common(REPEATED) => Ok(RecordReply::counted(true)),
@@ -358,8 +421,8 @@ impl Network for Shards<'_> {
         }
     }
 
-    async fn newer_table(&self) -> Option<Rc<RegionTable>> {
-        table::newer_table(&self.call.env).await.ok()
+    async fn newer_directory(&self) -> Option<Rc<Directory>> {
+        table::newer_directory(&self.call.env).await.ok()
     }
 
     fn here(&self, table: &RegionTable) -> Option<String> {
@@ -387,8 +450,10 @@ fn unanswered(has_key: bool, error: &worker::Error) -> Problem {
 fn not_counted(error: NotCounted<worker::Error>, has_key: bool) -> Problem {
     match error {
         NotCounted::NoGoodPlay(rejected) => no_good_play(&rejected),
+        NotCounted::TooManyParts => too_many_parts(),
         NotCounted::KeyRequired => {
-            let detail = "a batch over several regions needs client and seq, or an Idempotency-Key";
+            let detail = "a batch over several boards or regions needs client and seq, or an \
+                          Idempotency-Key";
             Problem::bad("key_required", detail)
         }
         NotCounted::HomeWithoutRegion => {
@@ -406,8 +471,9 @@ fn not_counted(error: NotCounted<worker::Error>, has_key: bool) -> Problem {
         NotCounted::KeyReused => Problem::new(
             422,
             "key_reused",
-            "other plays were sent under this name within the last 20 minutes; nothing of this \
-             batch was counted; if it is a new one, send it under a name of its own",
+            "other plays, or the same for other boards, were sent under this name within the last 20 \
+             minutes; nothing of this batch was counted where that name is known; if it is a new one, send \
+             it under a name of its own",
         ),
         NotCounted::Busy { retry_after_s } => {
             let again = "not counted; send the whole batch again under the same key";
@@ -440,8 +506,18 @@ fn body_problem(error: BodyError) -> Problem {
 }
 
 fn too_many_plays(limit: usize) -> Problem {
-    let detail = format!("at most {limit} plays a request; nothing was counted");
+    let detail = format!(
+        "at most {limit} plays a request, where one for several boards is as many; nothing was counted"
+    );
     Problem::new(413, "too_many_plays", detail)
+}
+
+fn too_many_parts() -> Problem {
+    let detail = format!(
+        "a batch is for at most {MAX_PARTS} boards, each with its regions; nothing was counted; send its \
+         plays in several batches"
+    );
+    Problem::new(413, "too_many_parts", detail)
 }
 
 fn clock_problem(error: ClockError) -> Problem {

@@ -12,7 +12,8 @@ use super::access::{Token, may_read_or_moderate, require};
 use super::answer::Answer;
 use super::isolate::here;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, body, ids, limits, table};
+use super::{ASK_TIMEOUT_MS, boards, body, ids, limits, table};
+use crate::board::MAIN;
 use crate::clock::now_ms;
 use crate::http::{
     ChartQuery, Problem, elements, entry_json, format_asked, list_page, page_json, read_post,
@@ -34,9 +35,12 @@ const MAX_KEPT_BYTES: usize = 4 << 20;
 /// Pages that were shown a moment ago, by what was asked.
 #[derive(Default)]
 pub struct Kept {
-    pages: HashMap<(PostRequest, Option<String>), KeptPage>,
+    pages: HashMap<Asked, KeptPage>,
     bytes: usize,
 }
+
+/// The key of a board, what was asked of it, and the timeframe as it was asked for.
+type Asked = (String, PostRequest, Option<String>);
 
 struct KeptPage {
     body: Rc<[u8]>,
@@ -44,13 +48,13 @@ struct KeptPage {
 }
 
 impl Kept {
-    fn get(&self, asked: &(PostRequest, Option<String>), now_ms: u64) -> Option<Rc<[u8]>> {
+    fn get(&self, asked: &Asked, now_ms: u64) -> Option<Rc<[u8]>> {
         let page = self.pages.get(asked)?;
         let is_fresh = now_ms.checked_sub(page.made_ms)? < KEPT_MS;
         is_fresh.then(|| Rc::clone(&page.body))
     }
 
-    fn put(&mut self, asked: (PostRequest, Option<String>), body: Rc<[u8]>, made_ms: u64) {
+    fn put(&mut self, asked: Asked, body: Rc<[u8]>, made_ms: u64) {
         if self.pages.len() >= MAX_KEPT || self.bytes + body.len() > MAX_KEPT_BYTES {
             *self = Kept::default();
         }
@@ -62,6 +66,7 @@ impl Kept {
 
 pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     let is_moderator = may_read_or_moderate(call)?;
+    let board = boards::open_to(call, boards::of_query(call).await?)?;
     let query = ChartQuery::read(&call.query)?;
     let post_id = checked_id(call, post_id)?;
     table::require_scope(call, &query.form.scope).await?;
@@ -71,12 +76,13 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
         window: query.window,
         hidden_too: is_moderator,
     };
-    let asked = (page, query.form.timeframe.clone());
+    let board_key = board.key().into_owned();
+    let asked = (board_key, page, query.form.timeframe.clone());
     let body = match here(|isolate| isolate.pages.borrow().get(&asked, now_ms())) {
         Some(kept) => kept,
         None => {
             let made_ms = now_ms();
-            let body: Rc<[u8]> = made(call, &asked.0, &query).await?.into();
+            let body: Rc<[u8]> = made(call, &asked, &query).await?.into();
             here(|isolate| {
                 let mut pages = isolate.pages.borrow_mut();
                 pages.put(asked, Rc::clone(&body), made_ms);
@@ -97,7 +103,7 @@ pub async fn list(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let format = format_asked(&call.query, call.header("Accept").as_deref())?;
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, MAIN).map_err(away)?;
     let request = ListPosts {
         after: call.query.first("after").map(str::to_owned),
     };
@@ -114,9 +120,10 @@ pub async fn list(call: &Call) -> Result<Answer, Problem> {
 }
 
 /// A page as the global object makes it.
-async fn made(call: &Call, page: &PostRequest, query: &ChartQuery) -> Result<Vec<u8>, Problem> {
+async fn made(call: &Call, asked: &Asked, query: &ChartQuery) -> Result<Vec<u8>, Problem> {
+    let (board_key, page, _) = asked;
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, board_key).map_err(away)?;
     let question = PostQuestion {
         asker: limits::sender_of(call).await.unwrap_or_default(),
         page: page.clone(),
@@ -192,7 +199,7 @@ async fn put_patches(
     patches: Vec<PostPatch>,
 ) -> Result<Option<CatalogEntry>, Problem> {
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, MAIN).map_err(away)?;
     let request = PutPosts { patches };
     here(|isolate| isolate.pages.take());
     let reply = ask(&stub, "/put-posts", &request, ASK_TIMEOUT_MS).await;

@@ -3,10 +3,11 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::access::{Token, may_read, require};
+use super::access::{Token, require};
 use super::answer::Answer;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, body, table};
+use super::{ASK_TIMEOUT_MS, boards, body, table};
+use crate::board::MAIN;
 use crate::codec;
 use crate::http::{Problem, given};
 use crate::objects::{call as ask, call_raw, global_stub};
@@ -31,9 +32,9 @@ struct RegionBody {
 }
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
-    may_read(call)?;
+    let board = boards::to_read(call).await?;
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
     let reply = call_raw(&stub, "/regions", &[], ASK_TIMEOUT_MS)
         .await
         .map_err(away)?;
@@ -50,7 +51,15 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
             "push_age_ms": region.push_age_ms,
         })
     });
-    let body = json!({ "regions": regions.collect::<Vec<Value>>() });
+    let directory = table::directory(&call.env).await?;
+    let others = directory.boards().cloned();
+    let readable = others.filter(|board| boards::open_to(call, board.clone()).is_ok());
+    let body = json!({
+        "board": board.board_id,
+        "regions": regions.collect::<Vec<Value>>(),
+        // So a page knows whether there is anything to choose from.
+        "boards": readable.count(),
+    });
     Ok(Answer::json(&body).with_header("Cache-Control", "public, max-age=1"))
 }
 
@@ -77,7 +86,7 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
         hint: given.hint,
     };
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, MAIN).map_err(away)?;
     let reply = ask(&stub, "/put-region", &request, ASK_TIMEOUT_MS).await;
     let PutRegionReply(reply) = reply.map_err(away)?;
     let region = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
@@ -89,7 +98,7 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
 pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, MAIN).map_err(away)?;
     let request = DeleteRegion { region_id };
     let reply = ask(&stub, "/delete-region", &request, ASK_TIMEOUT_MS).await;
     let DeleteRegionReply(reply) = reply.map_err(away)?;

@@ -5,7 +5,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 
-use crate::topology::shard_object_name;
+use crate::topology::{ShardId, shard_object_name};
 
 #[wasm_bindgen(module = "/src/js/glue.js")]
 extern "C" {
@@ -31,13 +31,13 @@ pub enum Told {
 /// When the shard is away.
 pub async fn tell_shard(
     env: &Env,
-    key: &str,
-    shard: u32,
+    board_key: &str,
+    to: &ShardId,
     hint: Option<&str>,
     batch: &[u8],
     voter: Option<&[u8]>,
 ) -> worker::Result<Told> {
-    let name = shard_object_name(key, shard);
+    let name = shard_object_name(board_key, &to.key, to.shard);
     let (batch, voter) = (Uint8Array::from(batch), voter.map(Uint8Array::from));
     let told = tell(env, &name, hint, batch, voter).await?;
     Ok(match told.as_f64() {

@@ -11,6 +11,7 @@ use worker::Env;
 
 use super::isolate::here;
 use super::request::Call;
+use crate::board::{Directory, MAIN};
 use crate::clock::{now_ms, within};
 use crate::codec;
 use crate::http::Problem;
@@ -55,6 +56,31 @@ fn memory<T>(run: impl FnOnce(&mut Memory) -> T) -> T {
 /// 503 where there is none and the global object is away.
 pub async fn table(env: &Env) -> Result<Rc<RegionTable>, Problem> {
     table_of_age(env, FRESH_MS).await
+}
+
+/// As [`table`], with the boards.
+///
+/// # Errors
+/// As [`table`].
+pub async fn directory(env: &Env) -> Result<Rc<Directory>, Problem> {
+    Ok(with_boards(&*table(env).await?))
+}
+
+/// As [`newer_table`], with the boards.
+///
+/// # Errors
+/// As [`table`].
+pub async fn newer_directory(env: &Env) -> Result<Rc<Directory>, Problem> {
+    Ok(with_boards(&*newer_table(env).await?))
+}
+
+/// As [`known`], with the boards.
+pub fn known_directory() -> Option<Rc<Directory>> {
+    known().map(|table| with_boards(&table))
+}
+
+fn with_boards(table: &RegionTable) -> Rc<Directory> {
+    Rc::new(Directory::new(table.clone(), [], 0))
 }
 
 /// The table as this isolate knows it, without asking.
@@ -180,7 +206,7 @@ async fn table_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<RegionTable>, Pro
 /// # Errors
 /// When it is away.
 pub async fn fetch(env: &Env) -> worker::Result<RegionTable> {
-    let answer = call_raw(&global_stub(env)?, "/table", &[], TIMEOUT_MS).await?;
+    let answer = call_raw(&global_stub(env, MAIN)?, "/table", &[], TIMEOUT_MS).await?;
     match codec::decode::<TableReply>(&answer) {
         Ok(TableReply(Ok(table))) => Ok(table),
         Ok(TableReply(Err(refusal))) => Err(worker::Error::from(format!("{refusal:?}"))),

@@ -14,6 +14,7 @@ use serde::Serialize;
 use worker::Env;
 
 use super::ASK_TIMEOUT_MS;
+use crate::board::MAIN;
 use crate::codec::Record;
 use crate::http::Problem;
 use crate::log::report;
@@ -94,10 +95,12 @@ impl<'a> Teller<'a> {
         self.left -= next.len();
         shards.retain(|shard| next.contains(&name_of(shard)));
         let heard = self
-            .tell("/begin-epoch", &shards, |region_id, shard| BeginEpoch {
-                region_id,
-                shard,
-                epoch,
+            .tell(MAIN, "/begin-epoch", &shards, |region_id, shard| {
+                BeginEpoch {
+                    region_id,
+                    shard,
+                    epoch,
+                }
             })
             .await;
         let tried: Vec<ShardName> = shards.iter().map(name_of).collect();
@@ -115,12 +118,12 @@ impl<'a> Teller<'a> {
 
     /// Tells shards of the moment of an export. One that does not hear of it does not cut its log: then
     /// the export says that plays are missing.
-    pub async fn cut(&mut self, to_cut: &ToCut) {
+    pub async fn cut(&mut self, board_key: &str, to_cut: &ToCut) {
         let shards = to_cut.shards.iter();
         let shards: Vec<Shard<'_>> = shards
             .map(|(key, shard, hint)| (Cow::from(key), *shard, hint.as_deref()))
             .collect();
-        self.tell("/cut", &shards, |region_id, shard| CutRequest {
+        self.tell(board_key, "/cut", &shards, |region_id, shard| CutRequest {
             region_id,
             shard,
             epoch: to_cut.epoch,
@@ -132,12 +135,13 @@ impl<'a> Teller<'a> {
     /// Whether each of some shards has taken note.
     async fn tell<'b, Q: Record + Serialize + 'b>(
         &self,
+        board_key: &str,
         path: &str,
         shards: &'b [Shard<'b>],
         message: impl Fn(&'b str, u32) -> Q,
     ) -> Vec<bool> {
         let tell = async |(key, shard, hint): &'b Shard<'b>| {
-            let stub = shard_stub(self.env, key, *shard, *hint)?;
+            let stub = shard_stub(self.env, board_key, key, *shard, *hint)?;
             let message = message(key, *shard);
             let Noted(reply) = ask(&stub, path, &message, TIMEOUT_MS).await?;
             reply.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))
@@ -158,7 +162,7 @@ impl<'a> Teller<'a> {
         name: &str,
         progress: Option<ToldSoFar>,
     ) -> worker::Result<Option<ToldSoFar>> {
-        let stub = global_stub(self.env)?;
+        let stub = global_stub(self.env, MAIN)?;
         let news = name.to_owned();
         let TellingReply(reply) = ask(
             &stub,

@@ -4,7 +4,9 @@
 //! An export is of one moment, which it names, and is read page by page while senders go on; the
 //! address of the next page is in `Link`. The last line says how many lines there are and whether the
 //! export is complete: whether every shard has told what it had by then. An import sends the same lines back in
-//! order, any number at a time; each is taken once (`src/global/transfer.rs`).
+//! order, any number at a time; each is taken once (`src/global/transfer.rs`). Both are of one board, and of
+//! no other that is made under its name meanwhile: an export's address has its key, and who goes on with an
+//! import says the key that the first answer named.
 
 use std::time::Duration;
 
@@ -15,7 +17,8 @@ use super::access::{Token, require};
 use super::answer::Answer;
 use super::request::Call;
 use super::telling::Teller;
-use super::{ASK_TIMEOUT_MS, body, table};
+use super::{ASK_TIMEOUT_MS, boards, body, table};
+use crate::board::Board;
 use crate::clock::now_ms;
 use crate::codec;
 use crate::http::{Problem, end_line, head_line, hex, line_of, push_line, read_hex, read_lines};
@@ -39,6 +42,11 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
         let cursor = bytes.and_then(|bytes| codec::decode::<ExportCursor>(&bytes).ok());
         cursor.ok_or_else(|| Problem::bad("bad_cursor", "take the address from Link as it is"))
     });
+    let cursor = cursor.transpose()?;
+    let board = match &cursor {
+        Some(cursor) => boards::of_key(call, &cursor.board).await?,
+        None => boards::of_query(call).await?,
+    };
     let answer = |text: String| {
         Answer::bytes("application/x-ndjson", text.into_bytes())
             .with_header("Cache-Control", "no-store")
@@ -48,12 +56,13 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
         format!("</export?cursor={next}>; rel=\"next\"")
     };
     let mut text = String::new();
-    let Some(before) = cursor.transpose()? else {
-        let begun = begin(call).await?;
+    let Some(before) = cursor else {
+        let begun = begin(call, &board).await?;
         let id = random_bytes();
         let head = head_line(&id, &begun.epoch.seed, begun.at_ms);
         push_line(&mut text, &head);
         let first = ExportCursor {
+            board: board.key().into_owned(),
             at_ms: begun.at_ms,
             position: ExportPosition {
                 table: 0,
@@ -64,7 +73,7 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
         };
         return Ok(answer(text).with_header("Link", link(&first)));
     };
-    let Some(page) = page(call, &before).await? else {
+    let Some(page) = page(call, &board, &before).await? else {
         return Ok(answer(text).with_header("Link", link(&before)));
     };
     let seed = Seed::from_bytes(page.seed);
@@ -87,21 +96,25 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
 }
 
 /// Sets the moment, and tells the first shards of it.
-async fn begin(call: &Call) -> Result<ToCut, Problem> {
+async fn begin(call: &Call, board: &Board) -> Result<ToCut, Problem> {
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
     let reply = ask(&stub, "/begin-export", &BeginExport, ASK_TIMEOUT_MS).await;
     let BeginExportReply(reply) = reply.map_err(away)?;
     let begun = reply.map_err(|refusal| Problem::refused(refusal, "bad_cursor"))?;
-    Teller::new(&call.env).cut(&begun).await;
+    Teller::new(&call.env).cut(&board.key(), &begun).await;
     Ok(begun)
 }
 
 /// The page at a cursor; none as long as there are shards to be told. Who comes too early waits a little,
 /// and then comes again.
-async fn page(call: &Call, cursor: &ExportCursor) -> Result<Option<ExportPage>, Problem> {
+async fn page(
+    call: &Call,
+    board: &Board,
+    cursor: &ExportCursor,
+) -> Result<Option<ExportPage>, Problem> {
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
     let request = ExportRequest {
         at_ms: cursor.at_ms,
         position: cursor.position.clone(),
@@ -113,7 +126,7 @@ async fn page(call: &Call, cursor: &ExportCursor) -> Result<Option<ExportPage>, 
         match reply.map_err(|refusal| Problem::refused(refusal, "bad_cursor"))? {
             ExportAnswer::Page(page) => return Ok(Some(page)),
             ExportAnswer::Tell(to_cut) => {
-                Teller::new(&call.env).cut(&to_cut).await;
+                Teller::new(&call.env).cut(&board.key(), &to_cut).await;
                 return Ok(None);
             }
             ExportAnswer::Wait { ms } => Delay::from(Duration::from_millis(ms)).await,
@@ -126,6 +139,7 @@ async fn page(call: &Call, cursor: &ExportCursor) -> Result<Option<ExportPage>, 
 
 pub async fn import(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
+    let board = boards::of_id_or_key(call).await?;
     let bytes = body::read(call, MAX_IMPORT_BYTES).await?;
     let name = |parameter: &str| {
         let bytes = call.query.first(parameter).and_then(read_hex);
@@ -143,10 +157,12 @@ pub async fn import(call: &Call) -> Result<Answer, Problem> {
         rows: read_lines(&bytes)?,
     };
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env).map_err(away)?;
+    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
     let reply = ask(&stub, "/import", &request, ASK_TIMEOUT_MS).await;
     let ImportReply(reply) = reply.map_err(away)?;
     let imported = reply.map_err(|refusal| Problem::refused(refusal, "bad_import"))?;
     table::forget();
-    Ok(Answer::json(&json!({ "next_row": imported.next_row })))
+    Ok(Answer::json(
+        &json!({ "board": board.key(), "next_row": imported.next_row }),
+    ))
 }

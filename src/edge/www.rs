@@ -2,6 +2,8 @@
 //!
 //! The bare runtime gives files without a type, so types are set here (`src/http/files.rs`).
 
+use std::collections::BTreeSet;
+
 use siphasher::sip::SipHasher13;
 use worker::{Env, Headers, RequestInit};
 
@@ -117,8 +119,10 @@ impl Own {
             if path == BEACON {
                 // An old home is no less right. Without a table it has none yet, and learns it from the
                 // first answer.
-                let table = table::any(&call.env, TABLE_WITHIN_MS).await;
-                home = table.and_then(|table| home_of_sender(call, &table));
+                table::any(&call.env, TABLE_WITHIN_MS).await;
+                let directory = table::known_directory();
+                home = directory
+                    .and_then(|directory| home_of_sender(call, &directory, &BTreeSet::new()));
             }
             let is_as_stored = names == BeaconNames::default() && home.is_none();
             return (!is_as_stored).then_some(Own::Beacon(names, home));

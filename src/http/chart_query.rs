@@ -3,6 +3,7 @@
 use super::parameters::{Misnamed, misnamed};
 use super::problem::Problem;
 use super::query::Query;
+use crate::board::{MAIN, check_board_id};
 use crate::leaderboard::{ChartForm, MAX_K, Sort};
 use crate::topology::{GLOBAL_SCOPE, check_region_id};
 use crate::window::{Kind, MINUTE_MS, Timeframe, parse_rfc3339_of_query_ms};
@@ -26,12 +27,22 @@ impl ChartQuery {
         Ok(ChartQuery {
             window,
             form: ChartForm {
+                board: read_board(query)?,
                 sort: read_sort(query)?,
                 scope: read_scope(query)?,
                 timeframe,
                 k: read_k(query)?,
             },
         })
+    }
+}
+
+/// What may be a board, as with regions.
+fn read_board(query: &Query) -> Result<String, Problem> {
+    let board_id = query.first("board").unwrap_or(MAIN);
+    match check_board_id(board_id) {
+        Ok(()) => Ok(board_id.to_owned()),
+        Err(_) => Err(Problem::unknown_board()),
     }
 }
 
@@ -180,11 +191,22 @@ mod tests {
             let refused = read(&format!("region={region}")).unwrap_err();
             assert_eq!(refused, (404, "unknown_region"), "{region}");
         }
+        for board in [
+            "",
+            "Jazz",
+            "a%2Fb",
+            "jazz.0123456789abcdef",
+            &"x".repeat(65),
+        ] {
+            let refused = read(&format!("board={board}")).unwrap_err();
+            assert_eq!(refused, (404, "unknown_board"), "{board}");
+        }
+        assert_eq!(read("board=__proto__").unwrap().form.board, "__proto__");
     }
 
     proptest! {
         #[test]
-        fn any_query_is_read_or_refused(query: String, names in "(k|from|to|region|sort|window|timeframe)=.{0,20}") {
+        fn any_query_is_read_or_refused(query: String, names in "(board|k|from|to|region|sort|window|timeframe)=.{0,20}") {
             let _ = (read(&query), read(&names));
         }
     }

@@ -57,6 +57,12 @@ impl Problem {
         )
     }
 
+    /// Of a board that is none, or that is not for who asks: which of these it is, is nobody's business.
+    pub fn unknown_board() -> Self {
+        let detail = "there is no such board, or it needs the read token; GET /boards lists them";
+        Problem::new(404, "unknown_board", detail)
+    }
+
     pub fn region_deleted() -> Self {
         Problem::new(
             410,

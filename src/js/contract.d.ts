@@ -131,11 +131,12 @@ export interface Instance {
 /** What Rust imports of src/js/sockets.js (src/region/live.rs). */
 export interface Sockets {
   answerPings(context: DurableObjectState): void;
-  accept(context: DurableObjectState, tag: string, address: string | undefined, text: string): WebSocket;
+  accept(context: DurableObjectState, tag: string, address: string | undefined, asks: Uint8Array, text: string): WebSocket;
   count(context: DurableObjectState, tag: string | undefined): number;
   countOf(context: DurableObjectState, address: string): number;
   tagsOf(context: DurableObjectState, address: string): string[];
   census(context: DurableObjectState): string[];
+  asksOf(context: DurableObjectState, tag: string): Uint8Array | undefined;
   giveUp(context: DurableObjectState, tag: string): void;
   endDeleted(context: DurableObjectState, tag: string): void;
   closeUnheard(context: DurableObjectState, heard_since_ms: number): void;

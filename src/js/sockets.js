@@ -21,13 +21,13 @@ export function answerPings(context) {
 
 /**
  * @param {DurableObjectState} context @param {string} tag @param {string | undefined} address whose it is
- * @param {string} text its first message
+ * @param {Uint8Array} asks what it asks for, which is given back as it is @param {string} text its first message
  * @returns {WebSocket} the reader's end
  */
-export function accept(context, tag, address, text) {
+export function accept(context, tag, address, asks, text) {
   const [readers, ours] = Object.values(new WebSocketPair());
   context.acceptWebSocket(ours, address === undefined ? [tag] : [tag, ADDRESS + address]);
-  ours.serializeAttachment(Date.now());
+  ours.serializeAttachment({ opened_ms: Date.now(), asks });
   ours.send(text);
   return readers;
 }
@@ -49,6 +49,12 @@ export function tagsOf(context, address) {
   const open = context.getWebSockets(ADDRESS + address).filter(isOpen);
   return [...new Set(open.map((socket) => context.getTags(socket)[0]))];
 }
+
+/**
+ * What the sockets of a tag ask for.
+ * @param {DurableObjectState} context @param {string} tag @returns {Uint8Array | undefined}
+ */
+export const asksOf = (context, tag) => context.getWebSockets(tag)[0]?.deserializeAttachment().asks;
 
 /**
  * A look at every socket: to be asked rarely.
@@ -113,7 +119,8 @@ export function send(context, tag, text, heard_since_ms) {
 }
 
 /** When it sent its last ping, or was opened. @param {DurableObjectState} context @param {WebSocket} socket */
-const heardOf_ms = (context, socket) => context.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? socket.deserializeAttachment();
+const heardOf_ms = (context, socket) =>
+  context.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? socket.deserializeAttachment().opened_ms;
 
 /** @param {WebSocket} socket */
 const isOpen = ({ readyState }) => readyState === WebSocket.OPEN;

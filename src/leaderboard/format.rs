@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
 use super::{Leaderboard, Sort};
-use crate::topology::BOARD;
 use crate::window::{Span, rfc3339};
 
 /// What a reader asked for, as far as the answer repeats it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChartForm {
+    /// A board's id.
+    pub board: String,
     /// A region's id or `global`.
     pub scope: String,
     /// As it was asked for; `None` for `from` and `to`.
@@ -55,7 +56,7 @@ impl From<Span> for NamedWindow {
 /// The answer of `/top-posts`.
 #[derive(Serialize)]
 pub struct Chart<'a> {
-    board: &'static str,
+    board: &'a str,
     region: &'a str,
     timeframe: Option<&'a str>,
     sort: &'static str,
@@ -139,7 +140,7 @@ impl<'a> Chart<'a> {
                 }),
             });
         Chart {
-            board: BOARD,
+            board: &asked.board,
             region: &asked.scope,
             timeframe: asked.timeframe.as_deref(),
             sort: asked.sort.name(),
@@ -295,6 +296,7 @@ mod tests {
 
     fn asked(k: usize) -> ChartForm {
         ChartForm {
+            board: "main".into(),
             scope: "NA".into(),
             timeframe: Some("24h".into()),
             sort: Sort::Views,

@@ -13,6 +13,7 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use siphasher::sip::SipHasher13;
 
+use super::boards::{Boards, read_boards};
 use super::value::{read_moment, read_text};
 use super::{MAX_CLIENT_BYTES, MAX_PLAYS_TRUSTED, MAX_SEQ};
 use crate::home::Home;
@@ -28,6 +29,8 @@ pub struct Envelope {
     pub now_ms: Option<u64>,
     /// Where the batch was at home when it was sealed.
     pub home: Option<Home>,
+    /// Where plays count that name no board of their own; none: on `main`.
+    pub boards: Option<Boards>,
 }
 
 /// A body taken apart. Plays are still raw; `Err` holds why an element is no JSON at all.
@@ -61,6 +64,10 @@ pub struct RawPlay<'a> {
     pub timestamp: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub count: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub board: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub boards: Option<&'a RawValue>,
 }
 
 /// An object at the top: an envelope if it has `plays`, otherwise a play.
@@ -77,14 +84,18 @@ struct RawEnvelope<'a> {
     #[serde(borrow, default)]
     home: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    board: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    boards: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     plays: Option<Elements<'a>>,
 }
 
 impl Body<'_> {
     /// Tells other plays under the name of a batch from a repeat of it. It is the same at each
     /// attempt: made of what the fields of the plays say as they were sent, before times are
-    /// corrected and plays go their ways by region. `sent`, `now`, the order of fields and those that
-    /// nobody reads are not in it.
+    /// corrected and plays go their ways by board and region. `sent`, `now`, the order of fields and those
+    /// that nobody reads are not in it.
     ///
     /// The hash has no key: who makes two bodies with the same one loses the second.
     pub fn plays_hash(&self) -> u32 {
@@ -94,11 +105,16 @@ impl Body<'_> {
             hasher.write_u64(text.map_or(u64::MAX, |text| text.len() as u64));
             hasher.write(text.unwrap_or_default().as_bytes());
         };
+        for board in self.envelope.boards.iter().flat_map(|boards| boards.iter()) {
+            add(Some(board));
+        }
+        add(None);
         for play in &self.plays {
             match play {
                 Err(detail) => add(Some(detail)),
                 Ok(raw) => {
-                    for field in [raw.post_id, raw.region_id, raw.timestamp, raw.count] {
+                    let where_and_when = [raw.region_id, raw.timestamp, raw.board, raw.boards];
+                    for field in [raw.post_id, raw.count].into_iter().chain(where_and_when) {
                         add(field.map(RawValue::get));
                     }
                 }
@@ -230,6 +246,7 @@ fn read_object(object: &RawValue) -> Result<Body<'_>, BodyError> {
             sent_ms: moment(raw.sent, "sent must be milliseconds since 1970")?,
             now_ms: moment(raw.now, "now must be milliseconds since 1970")?,
             home: home.transpose()?,
+            boards: read_boards(raw.board, raw.boards).map_err(BodyError::BadEnvelope)?,
         },
         plays: elements.into_iter().map(read_play).collect(),
     })
@@ -401,6 +418,9 @@ mod tests {
             br#"{"client":"c","seq":9007199254740992,"plays":[]}"#,
             br#"{"client":7,"seq":1,"plays":[]}"#,
             br#"{"sent":"yesterday","plays":[]}"#,
+            br#"{"boards":[],"plays":[]}"#,
+            br#"{"board":"a","boards":["a"],"plays":[]}"#,
+            br#"{"boards":["a","b","c","d","e","f","g","h","i"],"plays":[]}"#,
         ] {
             assert!(matches!(
                 read_body(bad, false),
@@ -430,6 +450,10 @@ mod tests {
             r#"[{"post_id":"a","timestamp":7},{"post_id":"a","timestamp":7}]"#,
             r#"[{"post_id":"a","timestamp":7},5]"#,
             r#"[{"post_id":"a","count":7}]"#,
+            r#"[{"post_id":"a","timestamp":7,"board":"jazz"}]"#,
+            r#"[{"post_id":"a","timestamp":7,"boards":["jazz"]}]"#,
+            r#"{"board":"jazz","plays":[{"post_id":"a","timestamp":7}]}"#,
+            r#"{"boards":["jazz","main"],"plays":[{"post_id":"a","timestamp":7}]}"#,
         ];
         let mut hashes: Vec<u32> = others.map(hash).to_vec();
         hashes.push(sent);

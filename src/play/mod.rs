@@ -1,12 +1,15 @@
 //! A play: what it is, its limits, and how it is read from what senders post.
 //!
 //! [`body`] finds the plays in a request body whatever its form; [`rules`] decides about each of
-//! them on its own, so that one bad play does not lose the good ones.
+//! them on its own, so that one bad play does not lose the good ones; [`boards`] reads on which boards
+//! they count.
 
+mod boards;
 mod body;
 mod rules;
 mod value;
 
+pub use boards::{Boards, MAX_BOARDS_A_PLAY};
 pub use body::{
     Body, BodyError, Envelope, RawPlay, lines, other_unicode_form, read_body, without_marks,
 };
@@ -28,7 +31,8 @@ pub const MAX_SEQ: u64 = (1 << 53) - 1;
 pub const MAX_NUMBER_ID: u64 = (1 << 53) - 1;
 /// The largest `count` of one play.
 pub const MAX_COUNT: u64 = u32::MAX as u64;
-/// Plays in one request of a browser, and of a trusted sender.
+/// Plays in one request of a browser, and of a trusted sender. One that counts on several boards is as
+/// many plays: each of them is journaled, and may be answered for, by itself.
 pub const MAX_PLAYS: usize = 1_000;
 pub const MAX_PLAYS_TRUSTED: usize = 10_000;
 /// Bytes in one request of a browser, and of a trusted sender.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::boards::{Boards, read_boards};
 use super::body::{Envelope, RawPlay};
 use super::value::{read_moment, read_text};
 use super::{
@@ -18,6 +19,8 @@ pub struct Play<'a> {
     pub post_id: Cow<'a, str>,
     /// The region that a trusted sender named.
     pub region_id: Option<Cow<'a, str>>,
+    /// The boards that it names itself; none: those of its envelope.
+    pub boards: Option<Boards>,
     pub timestamp_ms: u64,
     pub count: u32,
 }
@@ -122,6 +125,8 @@ impl Rules {
         Ok(Play {
             post_id,
             region_id: self.region(raw.region_id)?,
+            boards: read_boards(raw.board, raw.boards)
+                .map_err(|detail| Refused::new("bad_boards", detail))?,
             timestamp_ms: self.timestamp_ms(raw.timestamp)?,
             count: self.count(raw.count)?,
         })
@@ -477,12 +482,26 @@ mod tests {
     }
 
     #[test]
+    fn who_names_boards_in_another_way_is_told_so_for_that_play_alone() {
+        let boards = |boards: &str| verdict(&format!(r#"{{"post_id":"a",{boards}}}"#), false);
+        assert!(boards(r#""board":"jazz""#).is_ok());
+        assert!(boards(r#""boards":["jazz","main"]"#).is_ok());
+        for bad in [
+            r#""board":7"#,
+            r#""boards":[]"#,
+            r#""board":"a","boards":["a"]"#,
+        ] {
+            assert_eq!(boards(bad), Err("bad_boards"), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_wrong_clock_is_corrected_by_what_it_says_now() {
         let envelope = Envelope {
             client_seq: None,
             sent_ms: Some(NOW_MS + 600_000 - 30_000),
             now_ms: Some(NOW_MS + 600_000),
-            home: None,
+            ..Envelope::default()
         };
         let clock = Clock::new(&envelope, NOW_MS).unwrap();
         assert_eq!(clock.sent_ms, NOW_MS - 30_000);

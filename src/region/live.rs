@@ -1,7 +1,8 @@
 //! `/live`: a chart over a WebSocket, now and whenever it changes.
 //!
 //! Sockets hibernate: between two looks the object holds nothing for them. What a socket wants is
-//! written in its tag: the chart for a class of k, and the k that it is cut for. Sockets of a chart share
+//! written in what is attached to it, and named by its tag: the chart for a class of k, and the k that it
+//! is cut for. Sockets of a chart share
 //! one question a look, those of a cut one rendering and one comparison; only the sends grow with their
 //! number.
 //!
@@ -15,6 +16,7 @@
 //! dropped (see [`Backlog`] and `sockets.js`), and so is one that says nothing for [`UNHEARD_MS`].
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -50,6 +52,7 @@ extern "C" {
         context: &JsValue,
         tag: &str,
         address: Option<&str>,
+        asks: Vec<u8>,
         text: &str,
     ) -> Result<web_sys::WebSocket, JsValue>;
 
@@ -62,6 +65,9 @@ extern "C" {
     fn tags_of(context: &JsValue, address: &str) -> Vec<String>;
 
     fn census(context: &JsValue) -> Vec<String>;
+
+    #[wasm_bindgen(js_name = asksOf)]
+    fn asks_of(context: &JsValue, tag: &str) -> Option<Vec<u8>>;
 
     #[wasm_bindgen(js_name = giveUp)]
     fn give_up(context: &JsValue, tag: &str);
@@ -77,11 +83,11 @@ extern "C" {
 
 /// Which charts the sockets of this object show, and what was sent last.
 ///
-/// It is empty after the object slept; the sockets' tags bring it back.
+/// It is empty after the object slept; the sockets bring it back.
 pub struct Shown {
     /// The object's context, which has the sockets.
     context: JsValue,
-    /// By tag: those of a chart come together.
+    /// By [`LiveRequest::tag`]: those of a chart come together.
     cuts: BTreeMap<String, ShownCut>,
     /// Those that closed since the last look are still in it.
     sockets: usize,
@@ -104,10 +110,27 @@ pub enum NoPlace {
     OfObject,
 }
 
-#[derive(Default)]
+/// A cut of a chart that sockets show.
+#[derive(Clone)]
+pub struct Cut {
+    pub request: Rc<LiveRequest>,
+    pub tag: String,
+}
+
 struct ShownCut {
+    request: Rc<LiveRequest>,
     etag: Option<String>,
     backlog: Backlog,
+}
+
+impl ShownCut {
+    fn new(request: LiveRequest) -> Self {
+        ShownCut {
+            request: Rc::new(request),
+            etag: None,
+            backlog: Backlog::default(),
+        }
+    }
 }
 
 impl Shown {
@@ -125,9 +148,17 @@ impl Shown {
     /// Finds the charts of the sockets that outlived the memory of this object.
     pub fn restore(&mut self) {
         if self.cuts.is_empty() {
-            let held = self.held().into_iter();
-            self.cuts
-                .extend(held.map(|(tag, _)| (tag, ShownCut::default())));
+            for (tag, _) in self.held() {
+                let asks = asks_of(&self.context, &tag);
+                let request = asks.and_then(|asks| codec::decode(&asks).ok());
+                match request {
+                    Some(request) => {
+                        self.cuts.insert(tag, ShownCut::new(request));
+                    }
+                    // Of another release: who reads on comes again.
+                    None => give_up(&self.context, &tag),
+                }
+            }
             self.sockets = count(&self.context, None);
         }
     }
@@ -143,8 +174,8 @@ impl Shown {
         held.collect()
     }
 
-    /// The tags of all cuts that are shown, by chart; those that nobody looks at any more are forgotten.
-    pub fn tags(&mut self) -> Vec<Vec<String>> {
+    /// All cuts that are shown, by chart; those that nobody looks at any more are forgotten.
+    pub fn charts(&mut self) -> Vec<Vec<Cut>> {
         let now_ms = now_ms();
         if now_ms.abs_diff(self.unheard_ms) >= UNHEARD_INTERVAL_MS {
             self.unheard_ms = now_ms;
@@ -153,18 +184,18 @@ impl Shown {
         self.cuts
             .retain(|tag, _| count(&self.context, Some(tag)) > 0);
         self.sockets = count(&self.context, None);
-        let mut charts: Vec<Vec<String>> = Vec::new();
-        for tag in self.cuts.keys() {
-            let chart = places::chart_of(tag);
+        let mut charts: Vec<Vec<Cut>> = Vec::new();
+        for (tag, shown) in &self.cuts {
+            let cut = Cut {
+                request: Rc::clone(&shown.request),
+                tag: tag.clone(),
+            };
+            let last = charts.last().and_then(|cuts| cuts.last());
+            let is_same =
+                last.is_some_and(|last| places::chart_of(&last.tag) == places::chart_of(tag));
             match charts.last_mut() {
-                Some(tags)
-                    if tags
-                        .last()
-                        .is_some_and(|tag| places::chart_of(tag) == chart) =>
-                {
-                    tags.push(tag.clone());
-                }
-                _ => charts.push(vec![tag.clone()]),
+                Some(cuts) if is_same => cuts.push(cut),
+                _ => charts.push(vec![cut]),
             }
         }
         charts
@@ -188,14 +219,14 @@ impl Shown {
     }
 
     /// Closes the sockets of a chart that is no more, where a reply says that its region was deleted.
-    pub fn end_deleted(&mut self, tags: &[String], reply: &[u8]) {
+    pub fn end_deleted(&mut self, cuts: &[Cut], reply: &[u8]) {
         if !matches!(
             codec::decode(reply),
             Ok(ChartReply(Err(Refusal::RegionDeleted)))
         ) {
             return;
         }
-        for tag in tags {
+        for Cut { tag, .. } in cuts {
             end_deleted(&self.context, tag);
             self.cuts.remove(tag);
         }
@@ -262,17 +293,18 @@ impl Shown {
     /// When the platform has no more sockets.
     pub fn accept(
         &mut self,
-        tag: &str,
+        request: &LiveRequest,
         reader: Option<&Reader>,
         rendered: &Rendered,
     ) -> worker::Result<worker::WebSocket> {
         let text = String::from_utf8_lossy(&rendered.body);
         let address = reader.map(|reader| reader.address.as_str());
-        let reader = accept(&self.context, tag, address, &text)?;
+        let (tag, asks) = (request.tag(), codec::encode(request));
+        let reader = accept(&self.context, &tag, address, asks, &text)?;
         self.sockets += 1;
-        self.cuts.entry(tag.to_owned()).or_insert_with(|| ShownCut {
+        self.cuts.entry(tag).or_insert_with(|| ShownCut {
             etag: Some(rendered.etag.clone()),
-            backlog: Backlog::default(),
+            ..ShownCut::new(request.clone())
         });
         Ok(reader.into())
     }

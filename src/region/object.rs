@@ -13,10 +13,11 @@ use super::sockets::Sockets;
 use super::{Driver, Limits};
 use crate::codec;
 use crate::environment::keep_as_set;
+use crate::http::read_hex;
 use crate::objects::answer;
 use crate::wire::{
-    COUNTED, LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, Noted, REPEATED, RecordReply,
-    Voter,
+    COUNTED, LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, Noted, REPEATED,
+    RecordReply, Voter,
 };
 use crate::worker_host::WorkerHost;
 
@@ -82,7 +83,12 @@ impl DurableObject for RegionShard {
             }
             "/live" => {
                 let headers = request.headers();
-                let tag = headers.get(LIVE_HEADER)?.unwrap_or_default();
+                let asks = headers
+                    .get(LIVE_HEADER)?
+                    .and_then(|digits| read_hex(&digits));
+                let Some(Ok(asks)) = asks.map(|asks| codec::decode::<LiveRequest>(&asks)) else {
+                    return Response::error("no such chart", 400);
+                };
                 let limit = headers.get(LIVE_LIMIT_HEADER)?;
                 let limit = limit.and_then(|limit| limit.parse().ok());
                 let reader = headers.get(LIVE_ADDRESS_HEADER)?.zip(limit);
@@ -90,7 +96,7 @@ impl DurableObject for RegionShard {
                     address,
                     max_sockets,
                 });
-                self.sockets.watch(&tag, reader.as_ref()).await
+                self.sockets.watch(&asks, reader.as_ref()).await
             }
             _ => Response::error("no such message", 404),
         }

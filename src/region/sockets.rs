@@ -7,7 +7,7 @@ use wasm_bindgen::JsValue;
 use worker::Response;
 
 use super::Driver;
-use super::live::{self, LOOK_INTERVAL_MS, NoPlace, Reader, Shown};
+use super::live::{self, Cut, LOOK_INTERVAL_MS, NoPlace, Reader, Shown};
 use crate::codec;
 use crate::host::Host;
 use crate::wire::LiveRequest;
@@ -35,17 +35,19 @@ impl Sockets {
     pub fn wake_in_ms(&self) -> Option<u64> {
         let mut shown = self.shown.borrow_mut();
         shown.restore();
-        (!shown.tags().is_empty()).then_some(LOOK_INTERVAL_MS)
+        (!shown.charts().is_empty()).then_some(LOOK_INTERVAL_MS)
     }
 
     /// Takes a socket for a chart and sends it the chart as it is now.
     ///
     /// # Errors
     /// When the platform refuses.
-    pub async fn watch(&self, tag: &str, reader: Option<&Reader>) -> worker::Result<Response> {
-        let Some(request) = LiveRequest::of_tag(tag) else {
-            return Response::error("no such chart", 400);
-        };
+    pub async fn watch(
+        &self,
+        request: &LiveRequest,
+        reader: Option<&Reader>,
+    ) -> worker::Result<Response> {
+        let tag = &request.tag();
         self.shown.borrow_mut().restore();
         if let Err(refused) = self.make_room(tag, reader) {
             return refused;
@@ -62,12 +64,12 @@ impl Sockets {
             // The Worker asked for the same chart before it sent the reader here.
             return Response::error("no such chart", 400);
         };
-        let rendered = live::render(&request, &leaderboard, kept.stale);
+        let rendered = live::render(request, &leaderboard, kept.stale);
         // Nothing waits between this and the next step: many at once do not pass it together.
         if let Err(refused) = self.make_room(tag, reader) {
             return refused;
         }
-        let reader = self.shown.borrow_mut().accept(tag, reader, &rendered)?;
+        let reader = self.shown.borrow_mut().accept(request, reader, &rendered)?;
         self.driver.ensure_alarm(LOOK_INTERVAL_MS).await;
         Response::from_websocket(reader)
     }
@@ -89,31 +91,28 @@ impl Sockets {
     /// Sends what has changed to whoever looks at it.
     pub async fn look(&self) {
         self.shown.borrow_mut().restore();
-        let charts = self.shown.borrow_mut().tags();
-        let looked = stream::iter(charts).for_each_concurrent(CHARTS_AT_ONCE, async |tags| {
-            self.look_at(&tags).await;
+        let charts = self.shown.borrow_mut().charts();
+        let looked = stream::iter(charts).for_each_concurrent(CHARTS_AT_ONCE, async |cuts| {
+            self.look_at(&cuts).await;
         });
         looked.await;
     }
 
     /// The cuts of one chart.
-    async fn look_at(&self, tags: &[String]) {
-        let cuts = tags.iter();
-        let cuts = cuts.filter_map(|tag| Some((LiveRequest::of_tag(tag)?, tag)));
-        let cuts: Vec<(LiveRequest, &String)> = cuts.collect();
-        let Some((request, _)) = cuts.first() else {
+    async fn look_at(&self, cuts: &[Cut]) {
+        let Some(cut) = cuts.first() else {
             return;
         };
-        let question = codec::encode(&request.chart_request());
+        let question = codec::encode(&cut.request.chart_request());
         let kept = self.driver.chart(&question).await;
-        self.shown.borrow_mut().end_deleted(tags, &kept.reply);
+        self.shown.borrow_mut().end_deleted(cuts, &kept.reply);
         let Some(leaderboard) = live::leaderboard(&kept.reply) else {
             return;
         };
         let host = self.driver.host();
         let mut rows = 0;
-        for (request, tag) in cuts {
-            let rendered = live::render(&request, &leaderboard, kept.stale);
+        for Cut { request, tag } in cuts {
+            let rendered = live::render(request, &leaderboard, kept.stale);
             self.shown.borrow_mut().send(tag, &rendered, host.now_ms());
             rows += request.form.k.min(leaderboard.places.len());
             if rows > ROWS_AT_ONCE {

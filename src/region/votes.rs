@@ -199,6 +199,7 @@ impl Votes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::MAIN;
     use crate::wire::BatchPlay;
 
     const NOW_MS: u64 = 100 * 60_000;
@@ -216,6 +217,7 @@ mod tests {
             plays: posts.iter().copied().map(play).collect(),
         });
         let request = RecordRequest {
+            board: MAIN,
             region_id: "NA",
             shard: 0,
             epoch_ms: 0,

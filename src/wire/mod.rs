@@ -4,9 +4,10 @@
 //! check what they are told; a message that does not decode changes nothing.
 
 use serde::{Deserialize, Serialize};
+use siphasher::sip128::SipHasher13;
 
 use crate::codec::{self, Record, RecordKind};
-use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, MAX_K, class_of_k};
+use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, class_of_k};
 use crate::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 
 mod metrics;
@@ -124,7 +125,9 @@ pub struct NameCheck<'a> {
 /// Worker → shard: count this.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordRequest<'a> {
-    /// Who the shard is; it learns its own name from its first request. The key of the region.
+    /// Who the shard is; it learns its own name from its first request: the key of its board, the key of
+    /// its region, and its number.
+    pub board: &'a str,
     pub region_id: &'a str,
     pub shard: u32,
     /// [`Epoch::began_ms`]: a shard of an earlier one begins anew.
@@ -164,6 +167,8 @@ pub enum RecordReply {
     KeyReused,
     /// To a [`NameCheck`]: no other plays had this key here.
     NameFree,
+    /// Not counted: its board was deleted, and so is everything here.
+    Gone,
 }
 
 impl RecordReply {
@@ -204,7 +209,8 @@ pub struct Noted(pub Result<(), Refusal>);
 /// of a few tenths of a second.
 pub const SHARDS_A_REQUEST: usize = 40;
 
-/// The header in which the Worker tells a shard which chart a socket is for.
+/// The header in which the Worker tells a shard which chart a socket is for: an encoded [`LiveRequest`], in
+/// hexadecimal digits.
 pub const LIVE_HEADER: &str = "X-Hitparade-Live";
 /// The headers that tell it whose socket it is, and how many its address may have there; none where
 /// addresses are not limited.
@@ -433,39 +439,14 @@ pub struct LiveRequest {
     pub form: ChartForm,
 }
 
-/// The platform takes tags of up to 256 characters; two of them encode a byte.
-const MAX_TAG_CHARACTERS: usize = 256;
-
 impl LiveRequest {
-    /// The tag of a socket that asks for this, so that it survives the object's sleep: the encoded
-    /// request for the whole class of k in hexadecimal digits, which names the chart, and behind a
-    /// colon the k that it is cut for. `None` for a scope with a very long name.
-    pub fn tag(&self) -> Option<String> {
-        use std::fmt::Write;
+    /// The tag of the sockets that ask for this, by which the platform finds them after the object's sleep:
+    /// a name of the chart for the whole class of k, and behind a colon the k that it is cut for.
+    pub fn tag(&self) -> String {
         let mut chart = self.clone();
         chart.form.k = class_of_k(self.form.k);
-        let mut tag = String::new();
-        for byte in codec::encode(&chart) {
-            let _ = write!(tag, "{byte:02x}");
-        }
-        let _ = write!(tag, ":{}", self.form.k);
-        (tag.len() <= MAX_TAG_CHARACTERS).then_some(tag)
-    }
-
-    /// What a tag asks for.
-    pub fn of_tag(tag: &str) -> Option<Self> {
-        let (chart, k) = tag.split_once(':')?;
-        let digits = chart.as_bytes().chunks_exact(2);
-        let bytes: Option<Vec<u8>> = digits
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-        let mut request: LiveRequest = codec::decode(&bytes?).ok()?;
-        let k = k.parse().ok().filter(|k| (1..=MAX_K).contains(k))?;
-        if request.form.k != class_of_k(k) {
-            return None;
-        }
-        request.form.k = k;
-        Some(request)
+        let name = SipHasher13::new().hash(&codec::encode(&chart)).as_u128();
+        format!("{name:032x}:{}", self.form.k)
     }
 
     /// The leaderboard that the chart is cut from.
@@ -748,6 +729,8 @@ pub enum ExportAnswer {
 /// What an export remembers from page to page; readers hand it back as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportCursor {
+    /// The key of the board.
+    pub board: String,
     /// [`ToCut::at_ms`].
     pub at_ms: u64,
     pub position: ExportPosition,
@@ -791,33 +774,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_asks_for_what_it_was_made_of() {
+    fn a_tag_names_the_chart_for_a_class_of_k_and_the_k_it_is_cut_for() {
         let request = LiveRequest {
             window: WindowRequest::Sliding {
                 length_ms: 86_400_000,
             },
             form: ChartForm {
-                scope: "é".repeat(32),
+                board: "b".repeat(64),
+                scope: "\u{e9}".repeat(32),
                 timeframe: Some("24h".into()),
                 sort: Sort::Rising,
                 k: 1_000,
             },
         };
-        let tag = request.tag().unwrap();
-        assert_eq!(LiveRequest::of_tag(&tag), Some(request.clone()));
-        let bad_k = tag.replace(":1000", ":10");
-        for bad in [
-            "",
-            "0",
-            "zz",
-            "00ff",
-            ":1000",
-            &tag[2..],
-            &tag[..tag.len() - 5],
-            &bad_k,
-        ] {
-            assert_eq!(LiveRequest::of_tag(bad), None, "{bad}");
-        }
+        assert!(request.tag().len() <= 256, "as long as the platform takes");
+        assert!(request.tag().ends_with(":1000"));
         let chart = |k| {
             let form = ChartForm {
                 k,
@@ -827,8 +798,7 @@ mod tests {
                 form,
                 ..request.clone()
             }
-            .tag()
-            .unwrap();
+            .tag();
             tag.split_once(':').unwrap().0.to_owned()
         };
         assert_eq!(chart(101), chart(1_000), "one chart for a class of k");

@@ -4,6 +4,7 @@
 
 pub mod host;
 
+use hitparade::board::MAIN;
 use hitparade::codec;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::Leaderboard;
@@ -54,6 +55,7 @@ pub fn record(
         plays: plays.to_vec(),
     });
     let request = RecordRequest {
+        board: MAIN,
         region_id,
         shard: number,
         epoch_ms: 0,

@@ -134,11 +134,13 @@ impl World {
                 Some(Home {
                     key: Some(region_key(region, incarnation)),
                     shards: random.between(1, most_shards + 1) as u32,
+                    boards: BTreeMap::new(),
                 })
             }
             kind if kind >= 800 && names_regions => Some(Home {
                 key: None,
                 shards: random.between(1, most_shards + 1) as u32,
+                boards: BTreeMap::new(),
             }),
             _ => self.clients[client].home.clone(),
         }

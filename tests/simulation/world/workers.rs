@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures_channel::oneshot::{self, Sender};
+use hitparade::board::Directory;
 use hitparade::play;
 use hitparade::routing::{self, Kind, Name, Network, NotCounted, Verdict};
 use hitparade::topology::{ShardId, parts_of_key};
@@ -23,7 +24,7 @@ enum Outgoing {
         request: Vec<u8>,
         reply: Sender<Reply>,
     },
-    Table(Sender<Option<Rc<RegionTable>>>),
+    Directory(Sender<Option<Rc<Directory>>>),
 }
 
 /// The network as an attempt sees it.
@@ -35,7 +36,14 @@ struct Wires {
 impl Network for Wires {
     type Error = ();
 
-    async fn send(&self, to: &ShardId, _: Option<&str>, kind: Kind, request: &[u8]) -> Reply {
+    async fn send(
+        &self,
+        _: &str,
+        to: &ShardId,
+        _: Option<&str>,
+        kind: Kind,
+        request: &[u8],
+    ) -> Reply {
         let (reply, answered) = oneshot::channel();
         self.outgoing.borrow_mut().push(Outgoing::Message {
             to: to.clone(),
@@ -46,9 +54,10 @@ impl Network for Wires {
         answered.await.unwrap_or(Err(()))
     }
 
-    async fn newer_table(&self) -> Option<Rc<RegionTable>> {
-        let (table, answered) = oneshot::channel();
-        self.outgoing.borrow_mut().push(Outgoing::Table(table));
+    async fn newer_directory(&self) -> Option<Rc<Directory>> {
+        let (directory, answered) = oneshot::channel();
+        let outgoing = Outgoing::Directory(directory);
+        self.outgoing.borrow_mut().push(outgoing);
         answered.await.ok().flatten()
     }
 
@@ -61,6 +70,10 @@ impl Network for Wires {
 fn region_of(table: &RegionTable, here: usize) -> Option<&Region> {
     let named = table.find(region_name(here));
     named.or(table.regions.first())
+}
+
+fn with_boards(table: &RegionTable) -> Rc<Directory> {
+    Rc::new(Directory::new(table.clone(), [], 0))
 }
 
 type Task = Pin<Box<dyn Future<Output = Result<Verdict, NotCounted<()>>>>>;
@@ -143,6 +156,7 @@ impl World {
             .map(|play| play::Play {
                 post_id: Cow::Owned(self.posts[play.post].clone()),
                 region_id: play.region.map(|region| region_name(region).into()),
+                boards: None,
                 timestamp_ms: shifted(play.timestamp_ms, correction_ms),
                 count: play.count,
             })
@@ -164,9 +178,10 @@ impl World {
                 sent_ms: clock.sent_ms,
                 says_sent,
                 plays_hash: number as u32,
+                boards: None,
                 plays: plays.into_iter().map(Ok).collect(),
             };
-            routing::count(&network, table, batch).await
+            routing::count(&network, with_boards(&table), batch).await
         }));
         self.after(RECORD_TIMEOUT_MS, Event::RecordTimeout { rpc });
         self.go_on(rpc);
@@ -186,10 +201,11 @@ impl World {
             let mut asks_for_table = false;
             for outgoing in outgoing {
                 match outgoing {
-                    Outgoing::Table(answer) => {
+                    Outgoing::Directory(answer) => {
                         let worker = self.rpcs[rpc].worker;
+                        let table = self.table(worker, TABLE_REFETCH_MS);
                         // Nobody hangs up here.
-                        let _ = answer.send(self.table(worker, TABLE_REFETCH_MS));
+                        let _ = answer.send(table.map(|table| with_boards(&table)));
                         asks_for_table = true;
                     }
                     Outgoing::Message {
@@ -321,7 +337,7 @@ impl World {
         let has_key = self.batches[batch].has_key;
         let (answer, is_certain) = match outcome {
             Ok(verdict) => {
-                let rejected = verdict.rejected.iter().map(|(place, _)| *place);
+                let rejected = verdict.rejected.iter().map(|it| it.index);
                 (self.batches[batch].rejected).extend(rejected.map(|place| (attempt, place)));
                 (Answer::Accepted, false)
             }
@@ -364,8 +380,10 @@ impl World {
             return;
         }
         let table = self.workers[worker].table.as_ref();
-        let region = table.and_then(|(table, _)| region_of(table, here));
-        let home = region.map(Home::of);
+        let home = table.and_then(|(table, _)| {
+            let region = region_of(table, here)?;
+            Some(Home::of(&with_boards(table), region, []))
+        });
         for delay_ms in self.deliveries(5 * MINUTE_MS) {
             let outcome = Event::Outcome {
                 batch,
