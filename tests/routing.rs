@@ -339,7 +339,7 @@ fn a_play_for_several_boards_counts_on_each_once_whatever_fails_where() {
 #[test]
 fn a_repeat_says_so_only_when_each_board_had_counted_it() {
     let jazz = jazz();
-    let directory = directory(0, &[region("NA", 1)], &[jazz.clone()]);
+    let directory = directory(0, &[region("NA", 1)], std::slice::from_ref(&jazz));
     let world = World::default();
     let sent = Sent {
         home: Some("NA/1"),
@@ -437,7 +437,7 @@ fn a_part_whose_board_is_gone_is_rejected_and_the_others_count() {
                 most_shards: 2,
                 ..region("NA", 1)
             }];
-            let newest = directory(0, &regions, &[rock.clone()]);
+            let newest = directory(0, &regions, std::slice::from_ref(&rock));
             *world.newest.borrow_mut() = Some(newest);
             let sent = Sent {
                 is_trusted,
@@ -534,7 +534,7 @@ fn a_home_of_more_shards_than_a_board_had_is_unknown_for_that_board_alone() {
 fn the_names_of_a_trusted_sender_are_asked_about_before_anything_counts_in_two_messages_a_part() {
     let jazz = jazz();
     let regions = [region("NA", 4), region("EU", 4)];
-    let directory = directory(0, &regions, &[jazz.clone()]);
+    let directory = directory(0, &regions, std::slice::from_ref(&jazz));
     for home in [None, Some("/4"), Some("NA/4")] {
         let world = World::default();
         let sent = Sent {

@@ -6,6 +6,7 @@
  *
  * | attribute | what | default |
  * |---|---|---|
+ * | `board` | a board's id | `main` |
  * | `region` | a region's id, or `global` | `global` |
  * | `timeframe` | `15m`, `1h`, `24h`, `7d`, `30d`, `all`, any that the service takes | `24h` |
  * | `from`, `to` | RFC 3339: that span in its place; without `to`, until now | |
@@ -58,7 +59,20 @@ const number = new Intl.NumberFormat();
 const size = (entry) => entry.compared?.times ?? entry.view_count;
 
 class TopPosts extends HTMLElement {
-  static observedAttributes = ["region", "timeframe", "k", "from", "to", "sort", "counts", "images", "link", "server", "aria-label"];
+  static observedAttributes = [
+    "board",
+    "region",
+    "timeframe",
+    "k",
+    "from",
+    "to",
+    "sort",
+    "counts",
+    "images",
+    "link",
+    "server",
+    "aria-label",
+  ];
 
   #root = this.attachShadow({ mode: "open" });
   #list = document.createElement("ol");
@@ -117,7 +131,8 @@ class TopPosts extends HTMLElement {
     const k = Math.min(100, Math.max(1, parseInt(get("k", "10"), 10) || 10));
     const span = ["from", "to"].filter((name) => this.getAttribute(name)).map((name) => [name, get(name, "")]);
     const window = span.length ? Object.fromEntries(span) : { timeframe: get("timeframe", "24h") };
-    const query = { region: get("region", "global"), ...window, k: String(k), sort: get("sort", "views") };
+    const board = this.getAttribute("board");
+    const query = { ...(board && { board }), region: get("region", "global"), ...window, k: String(k), sort: get("sort", "views") };
     this.#list.style.setProperty("--rows", String(k));
     this.#list.className = this.getAttribute("counts") === "off" ? "quiet" : "";
     this.#list.ariaLabel = get("aria-label", `Top ${k}`);

@@ -9,7 +9,11 @@
  *   as_of: string, total_views: number, unlisted_max: number, top_posts: Entry[],
  *   compared_with?: { elsewhere: boolean, total_views: number } | null }} Chart
  * @typedef {{ region_id: string, region_name: string, views_24h: number }} Region
+ * @typedef {{ board_id: string, board_name: string }} Board
  */
+
+/** The board that is always there. */
+export const MAIN = "main";
 
 const TIMEOUT_MS = 10_000;
 
@@ -87,12 +91,15 @@ async function failure(response) {
   );
 }
 
-/** @param {{ region: string, timeframe: string, k: number, sort?: string }} query */
-export function chartQuery({ region, timeframe, k, sort = "views" }) {
-  const query = new URLSearchParams({ region, timeframe, k: String(k) });
+/** @param {{ board: string, region: string, timeframe: string, k: number, sort?: string }} query */
+export function chartQuery({ board, region, timeframe, k, sort = "views" }) {
+  const query = new URLSearchParams({ ...boardQuery(board), region, timeframe, k: String(k) });
   if (sort !== "views") query.set("sort", sort);
   return query.toString();
 }
+
+/** What asks for a board; nothing does for the usual one. @param {string} board @returns {Record<string, string>} */
+export const boardQuery = (board) => (board === MAIN ? {} : { board });
 
 /** The title of a post, or its id where the catalog does not know it. @param {{ content: string | null, post_id: string }} post */
 export const titleOf = (post) => post.content || post.post_id;

@@ -1,7 +1,7 @@
 /**
  * The dashboard: reads the address, watches one chart, and hands what arrives to its parts.
  */
-import { chartQuery, get, hasReadToken, setReadToken } from "./api.js";
+import { MAIN, boardQuery, chartQuery, get, hasReadToken, setReadToken } from "./api.js";
 import { showAside } from "./aside.js";
 import { createChart } from "./chart.js";
 import { createControls } from "./controls.js";
@@ -22,6 +22,10 @@ const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (docume
 let state = readState(location.search);
 /** @type {import('./api.js').Region[]} */
 let regions = [];
+/** Asked for only where there are several. @type {import('./api.js').Board[]} */
+let boards = [];
+/** How many there were when they were asked for. */
+let boardsAsked = 1;
 /** @type {Chart | null} */
 let current = null;
 /** @type {ReturnType<typeof watch> | undefined} */
@@ -58,7 +62,9 @@ function go(next) {
 
 /** Shows what the address says. */
 function open() {
+  const { board } = state;
   state = readState(location.search);
+  if (state.board !== board) loadRegions();
   watching?.stop();
   watching = undefined;
   aside?.stop();
@@ -76,7 +82,7 @@ function open() {
 
 function openBoard() {
   current = null;
-  controls.show(state, regions);
+  controls.show(state, regions, boards);
   headline();
   element("chart").classList.toggle("reasoned", state.sort !== "views");
   chart.skeleton(state.k);
@@ -100,14 +106,17 @@ async function openPost(postId) {
 const regionName = () =>
   state.region === GLOBAL ? "Worldwide" : (regions.find((region) => region.region_id === state.region)?.region_name ?? state.region);
 
+const boardName = () => boards.find(({ board_id }) => board_id === state.board)?.board_name ?? state.board;
+
 function headline() {
   const place = !OWN.regions ? "" : state.region === GLOBAL ? " worldwide" : ` in ${regionName()}`;
+  const of = state.board === MAIN ? "" : `${boardName()}: `;
   const start = { views: `Top ${state.k}`, rising: "Rising", distinctive: "Distinctive" }[state.sort];
-  element("headline").textContent = `${start}${place}`;
+  element("headline").textContent = `${of}${start}${place}`;
   const what = SORTS.find(([value]) => value === state.sort)?.[2];
   const words = timeframeWords(state.timeframe);
   element("explain").textContent = what || `Most played ${words}`;
-  document.title = `${start}${place} · ${OWN.title}`;
+  document.title = `${of}${start}${place} · ${OWN.title}`;
 }
 
 /** @param {Chart} answer @param {string} over */
@@ -228,6 +237,13 @@ function showError(error, retryInMs) {
   if (error.status !== 404) element("aside").hidden = true;
   if (!navigator.onLine) {
     showPanel("offline", "You are offline", "The chart comes by itself when you are back.", again);
+  } else if (error.code === "unknown_board") {
+    showPanel(
+      "error",
+      `There is no board “${state.board}”`,
+      "The address names one that this service does not have, or that needs a key.",
+      button("Show the main chart", () => go({ ...state, board: MAIN })),
+    );
   } else if (error.status === 404 && state.region !== GLOBAL) {
     showPanel(
       "error",
@@ -279,15 +295,17 @@ function showLocked() {
 }
 
 async function loadRegions() {
+  const board = state.board;
   try {
-    const { body } = await get("./regions");
-    if (!Array.isArray(body?.regions)) return;
-    const ids = (/** @type {import('./api.js').Region[]} */ list) =>
-      JSON.stringify(list.map((region) => [region.region_id, region.region_name]));
-    const changed = ids(body.regions) !== ids(regions);
+    const { body } = await get(`./regions?${new URLSearchParams(boardQuery(board))}`);
+    if (!Array.isArray(body?.regions) || board !== state.board) return;
+    const shown = () =>
+      JSON.stringify([regions.map((region) => [region.region_id, region.region_name]), boards.map((it) => [it.board_id, it.board_name])]);
+    const before = shown();
     regions = body.regions;
-    if (changed && watching) {
-      controls.show(state, regions);
+    await loadBoards(body.boards ?? 1);
+    if (shown() !== before && watching) {
+      controls.show(state, regions, boards);
       headline();
       aside?.stop();
       aside = showAside(state, regions);
@@ -296,6 +314,14 @@ async function loadRegions() {
   } catch {
     // The chart itself says when the service is away; the choice of regions stays as it was.
   }
+}
+
+/** @param {number} count how many there are now */
+async function loadBoards(count) {
+  if (count === boardsAsked) return;
+  const { body } = await get("./boards");
+  boards = Array.isArray(body?.boards) ? body.boards : [];
+  boardsAsked = count;
 }
 
 document.addEventListener("click", (event) => {

@@ -98,7 +98,7 @@ export function showAside(state, regions) {
 
   stops.push(
     whileVisible(async () => {
-      const { body } = await get(`./top-posts?${chartQuery({ region: state.region, timeframe: "1m", k: 1 })}`);
+      const { body } = await get(`./top-posts?${chartQuery({ board: state.board, region: state.region, timeframe: "1m", k: 1 })}`);
       if (body) element("rate").textContent = format.rate(ratePerSecond(body));
     }, RATE_MS),
   );

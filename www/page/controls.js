@@ -1,7 +1,8 @@
 /**
- * Region, timeframe, order and length: native radio buttons and selects,
+ * Board, region, timeframe, order and length: native radio buttons and selects,
  * so the arrow keys and every assistive tool work as people expect.
  */
+import { MAIN } from "./api.js";
 import { GLOBAL, TIMEFRAMES, sortsOf } from "./state.js";
 
 /** Up to so many regions stand side by side; more go into a select. */
@@ -17,18 +18,29 @@ const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (docume
 export function createControls(changed) {
   const form = /** @type {HTMLFormElement} */ (element("controls"));
   const pick = /** @type {HTMLSelectElement} */ (element("region-pick"));
+  const board = /** @type {HTMLSelectElement} */ (element("board-pick"));
   const length = /** @type {HTMLSelectElement} */ (element("length"));
 
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", (event) => {
     const input = /** @type {HTMLInputElement | HTMLSelectElement} */ (event.target);
     if (input === pick) changed({ region: pick.value });
+    else if (input === board) changed({ board: board.value });
     else if (input === length) changed({ k: Number(length.value) });
     else changed({ [input.name]: input.value });
   });
 
-  /** @param {State} state @param {{ region_id: string, region_name: string }[]} regions */
-  function show(state, regions) {
+  /** @param {State} state @param {{ region_id: string, region_name: string }[]} regions @param {import('./api.js').Board[]} boards */
+  function show(state, regions, boards) {
+    const hasSeveral = boards.length > 1 || state.board !== MAIN;
+    element("board-choice").hidden = !hasSeveral;
+    if (hasSeveral) {
+      const choices = boards.map(({ board_id, board_name }) => [board_id, board_name]);
+      if (!boards.some(({ board_id }) => board_id === state.board)) choices.push([state.board, state.board]);
+      options(board, choices);
+      board.value = state.board;
+    }
+
     const known = regions.some((region) => region.region_id === state.region);
     const all = [{ region_id: GLOBAL, region_name: "Worldwide" }, ...regions];
     if (!known && state.region !== GLOBAL) all.push({ region_id: state.region, region_name: state.region });

@@ -1,7 +1,7 @@
 /**
  * One post: what it is, how it is doing, when it was played, and where.
  */
-import { get, serverNow, titleOf } from "./api.js";
+import { boardQuery, get, serverNow, titleOf } from "./api.js";
 import { radios } from "./controls.js";
 import * as format from "./format.js";
 import { OWN } from "./own.js";
@@ -96,7 +96,12 @@ export function showPost(article, state, regions, status, go) {
 
   async function refresh() {
     if (stopped || document.visibilityState !== "visible") return;
-    const query = new URLSearchParams({ post_id: state.post, region: state.region, timeframe: state.timeframe });
+    const query = new URLSearchParams({
+      post_id: state.post,
+      ...boardQuery(state.board),
+      region: state.region,
+      timeframe: state.timeframe,
+    });
     try {
       const answer = await get(`./posts?${query}`, { etag });
       if (stopped) return;

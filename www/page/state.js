@@ -2,9 +2,10 @@
  * What the page shows, kept in its address: a link to a view is the view.
  *
  * @typedef {'views' | 'rising' | 'distinctive'} Sort
- * @typedef {{ region: string, timeframe: string, sort: Sort, k: number, post: string | null }} State
+ * @typedef {{ board: string, region: string, timeframe: string, sort: Sort, k: number, post: string | null }} State
  */
 
+import { MAIN } from "./api.js";
 import { OWN } from "./own.js";
 import { SERVES } from "./serves.js";
 
@@ -27,7 +28,7 @@ const ALL_SORTS = /** @type {const} */ ([
 export const SORTS = ALL_SORTS.filter(([value]) => value === "views" || SERVES.has(value));
 
 export const GLOBAL = "global";
-const DEFAULTS = { region: OWN.region, timeframe: OWN.timeframe, sort: "views", k: 10 };
+const DEFAULTS = { board: MAIN, region: OWN.region, timeframe: OWN.timeframe, sort: "views", k: 10 };
 const LENGTHS = [10, 25, 50, 100];
 
 /** @param {string} search @returns {State} */
@@ -37,6 +38,7 @@ export function readState(search) {
   const k = Number(query.get("k"));
   const region = query.get("region") || DEFAULTS.region;
   const state = {
+    board: query.get("board") || DEFAULTS.board,
     region,
     timeframe: /^([1-9]\d{0,5}[mhd]|all)$/.test(timeframe) ? timeframe : DEFAULTS.timeframe,
     sort: /** @type {Sort} */ ("views"),
@@ -55,7 +57,7 @@ export const sortsOf = ({ region, timeframe }) =>
 export function hrefOf(state) {
   const query = new URLSearchParams();
   if (state.post !== null) query.set("post", state.post);
-  for (const key of /** @type {const} */ (["region", "timeframe", "sort", "k"])) {
+  for (const key of /** @type {const} */ (["board", "region", "timeframe", "sort", "k"])) {
     if (state[key] !== DEFAULTS[key]) query.set(key, String(state[key]));
   }
   const search = query.toString();

@@ -1,7 +1,7 @@
 /**
  * The page of the widget: choices on one side, the widget itself on the other, and the two lines to copy.
  */
-import { get } from "./api.js";
+import { MAIN, get } from "./api.js";
 import { SORTS, TIMEFRAMES, sortsOf } from "./state.js";
 
 const ACCENT = "#c93a17";
@@ -45,6 +45,7 @@ function show() {
   // What is not chosen yet is the last week.
   const from = moment("from") ?? new Date(Math.floor(Date.now() / DAY_MS - 7) * DAY_MS).toISOString();
   const attributes = {
+    board: control("board").value || null,
     region: control("region").value,
     timeframe: isSpan ? null : control("timeframe").value,
     from: isSpan ? from : null,
@@ -92,6 +93,14 @@ show();
 get("./regions").then(
   ({ body }) => {
     for (const { region_id, region_name } of body.regions) control("region").append(new Option(region_name || region_id, region_id));
+    if (body.boards > 1) return addBoards();
   },
   () => {},
 );
+
+async function addBoards() {
+  const { body } = await get("./boards");
+  const others = body.boards.filter((/** @type {import('./api.js').Board} */ board) => board.board_id !== MAIN);
+  for (const { board_id, board_name } of others) control("board").append(new Option(board_name, board_id));
+  /** @type {HTMLElement} */ (control("board").parentElement).hidden = others.length === 0;
+}
