@@ -8,6 +8,10 @@ export interface Play {
   timestamp?: number | string;
   /** Default 1; more only with the ingest token. */
   count?: number;
+  /** The board where it counts. Default: `main`. */
+  board?: string;
+  /** Or several, at most 8: it counts once on each. */
+  boards?: string[];
 }
 
 export interface Rejected {
@@ -17,6 +21,8 @@ export interface Rejected {
   code: string;
   /** For people. */
   detail: string;
+  /** The board that does not count it; others may. Left out where none does. */
+  board?: string;
 }
 
 export interface Options {
@@ -33,6 +39,8 @@ export interface Options {
 }
 
 export interface Question {
+  /** A board's id. Default: `main`. */
+  board?: string;
   /** A region's id. Default: `global`. */
   region?: string;
   /** `15m`, `1h`, `24h`, `7d`, `30d`, `all`, …. Default: `24h`. */
@@ -132,7 +140,8 @@ export class Hitparade {
    *
    * At most 100,000 plays wait in a client; beyond that, the promise is rejected with `full`. What waits goes with the
    * program: where it must not, `npx hitparade send` keeps it in a file.
-   * @returns when all of these are durable, or were rejected one by one
+   * @returns when all of these are durable, or were rejected one by one; `accepted` are those that count on one board at
+   *   least
    */
   send(plays: Play | Play[]): Promise<{ accepted: number; rejected: Rejected[] }>;
 
@@ -148,6 +157,15 @@ export const HORIZON_MS: number;
 
 /** How long to wait after so many failures in a row (from 1), drawn by chance, in milliseconds. */
 export function retryInMs(failures: number): number;
+
+/** How much fits into a batch, of plays for several boards and regions. `send` sees to it by itself. */
+export class Extent {
+  /** @param most plays; default: what the service takes at once with the ingest token */
+  constructor(most?: number);
+  /** Whether there is room for one more. */
+  has(play: Play): boolean;
+  add(play: Play): void;
+}
 
 /** A batch that never changes any more. `send` makes them by itself; for senders that keep them elsewhere. */
 export interface SealedBatch {

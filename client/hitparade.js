@@ -10,11 +10,12 @@
  * Types and what each thing means: hitparade.d.ts.
  */
 
-/** The service takes so much at once: MAX_PLAYS and MAX_BODY_BYTES of src/play/mod.rs. */
+/** The service takes so much at once: MAX_PLAYS and MAX_BODY_BYTES of src/play/mod.rs, MAX_PARTS of src/routing.rs. */
 const MOST = { plays: 1_000, bytes: 1 << 20 };
 const MOST_TRUSTED = { plays: 10_000, bytes: 4 << 20 };
-/** What stands around the plays of a body: names, three times and a home are under 400 bytes. */
-const ENVELOPE_BYTES = 1_024;
+const MOST_PARTS = 24;
+/** What stands around the plays of a body: names, three times and a home of 24 boards are under 2,600 bytes. */
+const ENVELOPE_BYTES = 4_096;
 /** How long after its first attempt the service takes a batch again (REPEAT_HORIZON_MS). */
 export const HORIZON_MS = 15 * 60_000;
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -29,6 +30,38 @@ const WAITING_PLAYS = 100_000;
 const POLL_MS = 5_000;
 /** The service closes a socket that was sent 1 MiB and did not say for 30 s how far it has read. */
 const PING_MS = 15_000;
+
+/** @type {(play: { board?: string, boards?: string[] }) => string[]} */
+const boardsOf = ({ board = "main", boards = [board] }) => (Array.isArray(boards) ? boards : []);
+
+/**
+ * What a batch comes to: a play is one on each of its boards, and boards in their regions are parts.
+ * @type {typeof import("./hitparade.js").Extent}
+ */
+export class Extent {
+  #plays = 0;
+  /** @type {Set<string>} */
+  #parts = new Set();
+  #most;
+
+  constructor(most = MOST_TRUSTED.plays) {
+    this.#most = most;
+  }
+
+  /** @param {import("./hitparade.js").Play} play @returns {boolean} */
+  has(play) {
+    const boards = boardsOf(play);
+    const added = boards.filter((board) => !this.#parts.has(`${board} ${play.region_id}`));
+    return this.#plays + boards.length <= this.#most && this.#parts.size + added.length <= MOST_PARTS;
+  }
+
+  /** @param {import("./hitparade.js").Play} play */
+  add(play) {
+    const boards = boardsOf(play);
+    this.#plays += boards.length;
+    for (const board of boards) this.#parts.add(`${board} ${play.region_id}`);
+  }
+}
 
 /** An answer that is not the one that was asked for. */
 export class HitparadeError extends Error {
@@ -110,7 +143,7 @@ export async function attempt(url, { client, seq, sent, home, plays }, { token, 
 }
 
 /** @typedef {import("./hitparade.js").Play} Play */
-/** @typedef {{plays: string[], places: {receipt: Receipt, index: number}[], bytes: number, client: string, seq: number, home: string | null}} Batch */
+/** @typedef {{plays: string[], places: {receipt: Receipt, index: number, boards: number}[], extent: Extent, bytes: number, client: string, seq: number, home: string | null}} Batch */
 /** @typedef {{left: number, accepted: number, rejected: import("./hitparade.js").Rejected[], done: (value: any) => void, fail: (error: Error) => void}} Receipt */
 
 export class Hitparade {
@@ -201,7 +234,7 @@ export class Hitparade {
       if (list.length === 0) return done({ accepted: 0, rejected: [] });
       this.#waiting += list.length;
       const now = Date.now();
-      list.forEach((play, index) => this.#add(JSON.stringify({ timestamp: now, ...play }), { receipt, index }));
+      list.forEach((play, index) => this.#add({ timestamp: now, ...play }, { receipt, index, boards: boardsOf(play).length }));
       this.#sealTimer ??= setTimeout(() => this.#seal(), BATCH_MS);
     });
   }
@@ -218,14 +251,17 @@ export class Hitparade {
     this.#closed.abort();
   }
 
-  /** @param {string} play @param {{receipt: Receipt, index: number}} place */
+  /** @param {Play} play @param {Batch["places"][0]} place */
   #add(play, place) {
-    const bytes = new TextEncoder().encode(play).length + 1;
+    const text = JSON.stringify(play);
+    const bytes = new TextEncoder().encode(text).length + 1;
     const open = this.#open;
-    if (open && (open.plays.length >= this.#most.plays || open.bytes + bytes > this.#most.bytes - ENVELOPE_BYTES)) this.#seal();
-    const batch = (this.#open ??= { plays: [], places: [], bytes: 0, client: "", seq: 0, home: null });
-    batch.plays.push(play);
+    if (open && (!open.extent.has(play) || open.bytes + bytes > this.#most.bytes - ENVELOPE_BYTES)) this.#seal();
+    const extent = new Extent(this.#most.plays);
+    const batch = (this.#open ??= { plays: [], places: [], extent, bytes: 0, client: "", seq: 0, home: null });
+    batch.plays.push(text);
     batch.places.push(place);
+    batch.extent.add(play);
     batch.bytes += bytes;
   }
 
@@ -243,17 +279,20 @@ export class Hitparade {
       const { plays, places } = batch;
       /** @type {Error | null} */
       let lost = null;
-      let rejected = /** @type {{index: number, code: string, detail: string}[]} */ ([]);
+      let rejected = /** @type {import("./hitparade.js").Rejected[]} */ ([]);
       const answer = await this.#deliver(batch);
       if (answer.outcome === "counted" || answer.code === "no_good_play") rejected = answer.rejected;
       else lost = new HitparadeError(`${this.#url}/plays: ${answer.why}`, { status: answer.status, code: answer.code });
       this.#waiting -= plays.length;
-      const bad = new Map(rejected.map((rejection) => [rejection.index, rejection]));
-      for (const [place, { receipt, index }] of places.entries()) {
-        const { code, detail } = bad.get(place) ?? {};
+      /** @type {Map<number, import("./hitparade.js").Rejected[]>} */
+      const bad = new Map();
+      for (const rejection of rejected) bad.set(rejection.index, [...(bad.get(rejection.index) ?? []), rejection]);
+      for (const [place, { receipt, index, boards }] of places.entries()) {
+        const of = bad.get(place) ?? [];
         if (lost) receipt.fail(lost);
-        else if (code !== undefined) receipt.rejected.push({ index, code, detail: detail ?? "" });
-        else receipt.accepted++;
+        receipt.rejected.push(...of.map((rejection) => ({ ...rejection, index })));
+        // What is rejected on one board counts on the others.
+        if (of.every(({ board }) => board !== undefined) && of.length < boards) receipt.accepted++;
         if (--receipt.left === 0) receipt.done({ accepted: receipt.accepted, rejected: receipt.rejected });
       }
     }
