@@ -5,22 +5,23 @@ import { adminOf } from "./lib/installation.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
 import { runMain, say } from "./lib/say.mjs";
 
-const USAGE = `usage: npm run export -- --file FILE [--url http://127.0.0.1:8787] [--wait 180]
+const USAGE = `usage: npm run export -- --file FILE [--url http://127.0.0.1:8787] [--board main] [--wait 180]
 
   --file FILE  where the lines go; replaced only when all of them are there
   --url URL    the installation; ADMIN_TOKEN is taken from the environment or from .dev.vars
+  --board ID   the board whose counts they are
   --wait N     for so many seconds, try again where a shard does not say what it has (docs/deploy.md)
 
 All lines are of one moment, a second or two from now. Senders may go on.`;
 
 await runMain(async () => {
-  const options = readOptions(USAGE, { url: "http://127.0.0.1:8787", file: "", wait: "180" });
+  const options = readOptions(USAGE, { url: "http://127.0.0.1:8787", file: "", board: "main", wait: "180" });
   if (!options) return 0;
   const { values, refuse } = options;
   const file = values.file || refuse("--file needs the name of a file.");
   const waitS = numberOption("wait", values.wait, { min: 0, max: 86_400 }, refuse);
   await setupToServe();
   const admin = await adminOf(values.url, refuse);
-  const { rows, asOf } = await exportWhole(file, admin, waitS);
+  const { rows, asOf } = await exportWhole(file, { ...admin, board: values.board }, waitS);
   say(`${file}: ${rows} rows, everything that was accepted by ${asOf}.`);
 });

@@ -7,10 +7,11 @@ import { readOptions } from "./lib/options.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { importFrom } from "./lib/send/command.mjs";
 
-const USAGE = `usage: npm run import -- --file FILE [--url http://127.0.0.1:8787]
+const USAGE = `usage: npm run import -- --file FILE [--url http://127.0.0.1:8787] [--board main]
 
   --file FILE  what \`npm run export\` wrote
   --url URL    the installation; ADMIN_TOKEN is taken from the environment or from .dev.vars
+  --board ID   the board that the counts go to, whichever they come from
 
 Broken off, it may be started again: what was taken is not taken twice.
 What another system counted: --from plausible|matomo|goatcounter|csv, of which --from csv --help tells more.`;
@@ -21,7 +22,7 @@ const MAX_LINES = 5_000;
 
 await runMain(async () => {
   if (process.argv.some((word) => word === "--from" || word.startsWith("--from="))) return importFrom();
-  const options = readOptions(USAGE, { url: "http://127.0.0.1:8787", file: "" });
+  const options = readOptions(USAGE, { url: "http://127.0.0.1:8787", file: "", board: "main" });
   if (!options) return 0;
   const { values, refuse } = options;
   const file = values.file || refuse("--file needs the name of a file.");
@@ -30,8 +31,10 @@ await runMain(async () => {
   const { head, end } = await endsOf(file);
   if (!end.complete) say(`! ${file} says that some plays are not in it (docs/deploy.md).`);
   let row = 0;
+  let board = values.board;
   for await (const lines of batches(file)) {
-    row = await importRows(admin, head, row, lines);
+    // The rest is for no other board that is made under its name meanwhile.
+    ({ row, board } = await importRows(admin, { head, board }, row, lines));
   }
   say(`${values.url}: ${row} rows of ${file} are there.`);
 });
@@ -78,10 +81,10 @@ async function* batches(file) {
   if (lines.length > 0) yield lines;
 }
 
-/** @returns {Promise<number>} the row that comes next */
-async function importRows({ url, headers }, head, first, lines) {
-  const query = new URLSearchParams({ seed: head.seed, id: head.id, row: String(first) });
-  const { next_row: next } = await sendUntilDone(`${url}/import?${query}`, {
+/** @returns {Promise<{row: number, board: string}>} the row that comes next, and the key of the board */
+async function importRows({ url, headers }, { head, board }, first, lines) {
+  const query = new URLSearchParams({ board, seed: head.seed, id: head.id, row: String(first) });
+  const { next_row: next, board: key } = await sendUntilDone(`${url}/import?${query}`, {
     method: "POST",
     headers: { ...headers, "content-type": "application/x-ndjson" },
     body: lines.join("\n"),
@@ -90,5 +93,5 @@ async function importRows({ url, headers }, head, first, lines) {
   const wanted = first + lines.length;
   // Further than that where it was imported before.
   if (next < wanted) throw new Advice(`The installation has rows up to ${next} only; import the whole file again.`);
-  return wanted;
+  return { row: wanted, board: key };
 }

@@ -9,7 +9,7 @@ const PAUSE_MS = 5_000;
 /**
  * Exports, again and again for a while, as long as some shard does not tell what it has.
  * @param {string} file replaced only when all lines are there
- * @param {{url: string, headers: Record<string, string>}} admin
+ * @param {{url: string, headers: Record<string, string>, board?: string}} admin
  * @param {number} waitS
  * @returns {Promise<{rows: number, asOf: string}>}
  */
@@ -29,13 +29,14 @@ export async function exportWhole(file, admin, waitS) {
 }
 
 /** One export; begun again where it was over before its last page. */
-async function exportTo(file, { url, headers }, deadline) {
+async function exportTo(file, admin, deadline) {
+  const { url, headers, board = "main" } = admin;
   const fresh = `${file}.${process.pid}.new`;
   const descriptor = openSync(fresh, "w", 0o600);
   let [first, last] = ["", ""];
   try {
     const onRetry = (why) => say(`  the installation asks to wait (${why}); trying again`);
-    for (let next = "/export"; next;) {
+    for (let next = `/export?${new URLSearchParams({ board })}`; next;) {
       const page = await askUntilDone(url + next, { headers, onRetry });
       writeSync(descriptor, page.text);
       const lines = page.text.trimEnd().split("\n");
@@ -48,7 +49,7 @@ async function exportTo(file, { url, headers }, deadline) {
     rmSync(fresh, { force: true });
     if (!(error instanceof RefusedError && error.message.includes("export_over")) || Date.now() > deadline) throw error;
     say("  another export was begun meanwhile; beginning again");
-    return exportTo(file, { url, headers }, deadline);
+    return exportTo(file, admin, deadline);
   } finally {
     closeSync(descriptor);
   }

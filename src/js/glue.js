@@ -80,7 +80,7 @@ export const normalised = (text) =>
     .normalize("NFC")
     .trim();
 
-/** Batches on their way to one object. There are as many lanes as the region table has shards. */
+/** Batches on their way to one object. */
 class Lane {
   /** @type {{batch: Uint8Array, voter?: Uint8Array, resolve: Function, reject: Function}[]} */
   waiting = [];
@@ -94,6 +94,22 @@ class Lane {
 
 /** @type {Map<string, Lane>} by the object's name */
 const lanes = new Map();
+/** A lane is some 300 bytes; an isolate may send to all shards of 10,000 boards. */
+const MAX_LANES = 1_000;
+
+/** @param {string} name of the object */
+function laneTo(name) {
+  const known = lanes.get(name);
+  if (known) return known;
+  if (lanes.size >= MAX_LANES) {
+    // One in which nobody waits is no other than a new one, once its spacing is over.
+    const since_ms = Date.now() - SPACING_MS;
+    for (const [idle, { waiting, departed_ms }] of lanes) if (waiting.length === 0 && departed_ms <= since_ms) lanes.delete(idle);
+  }
+  const lane = new Lane();
+  lanes.set(name, lane);
+  return lane;
+}
 
 /**
  * A batch to a shard. Batches that come within a moment of each other share a call, whoever sent
@@ -107,8 +123,7 @@ const lanes = new Map();
  * @returns {Promise<number | Uint8Array>} one of the common answers, or a message
  */
 export function tell(env, name, hint, batch, voter) {
-  let lane = lanes.get(name);
-  if (!lane) lanes.set(name, (lane = new Lane()));
+  const lane = laneTo(name);
   // Not `new Promise`: once that is compiled to machine code, the runtime no longer sees whose
   // promise it is, and goes on with everybody's requests in that of the sender who made the call.
   const { promise, resolve, reject } = Promise.withResolvers();

@@ -25,6 +25,7 @@ const MAX_CONNECTIONS = 32;
 
 const SHARED = `  --url URL         the installation (http://127.0.0.1:8787); INGEST_TOKEN is taken from the environment or from .dev.vars
   --region ID       of plays that name none; without it they count where this machine is
+  --board ID        of plays that name none; without it they count on \`main\`
   --post PATTERN    which part of an address is the post's id:
 ${PATTERN_HELP}
   --columns NAMES   where the fields have other names: post_id=slug,timestamp=date
@@ -34,7 +35,7 @@ ${PATTERN_HELP}
   --connections N   batches at a time (4)
   --dry-run         shows what would come in, and sends nothing`;
 
-const USAGE = `usage: … | npx hitparade send [--url URL] [--region ID] [--from FORM]
+const USAGE = `usage: … | npx hitparade send [--url URL] [--region ID] [--board ID] [--from FORM]
 
 Reads plays from standard input and sends them until they are counted, each once, also when it is killed and
 started again: what was read before is passed over (docs/ingest.md).
@@ -48,7 +49,7 @@ started again: what was read before is passed over (docs/ingest.md).
   --where PARTITION of Kafka, such as plays/0: only prints where \`kcat -o\` has to go on, by the spool
 ${SHARED}`;
 
-const IMPORT_USAGE = `usage: npx hitparade import --from plausible|matomo|goatcounter|csv --file FILE [--url URL] [--region ID]
+const IMPORT_USAGE = `usage: npx hitparade import --from plausible|matomo|goatcounter|csv --file FILE [--url URL] [--region ID] [--board ID]
 
 Brings the views of another system along, at their days. Broken off, it may be started again: what was taken is not
 taken twice (docs/ingest.md).
@@ -60,6 +61,7 @@ ${SHARED}`;
 const DEFAULTS = {
   url: "http://127.0.0.1:8787",
   region: "",
+  board: "",
   from: "",
   post: "",
   columns: "",
@@ -132,7 +134,7 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
   const encoding = encodingOf(values.encoding, refuse);
   const reader = READERS[values.from](values, refuse);
   const leftOut = new LeftOut();
-  const take = takerOf({ reader, encoding, region: values.region, leftOut });
+  const take = takerOf({ reader, encoding, region: values.region, board: values.board, leftOut });
   if (values["dry-run"]) return preview(input ?? createReadStream(values.follow), take, leftOut);
 
   const token = workerVariables(readSettings([])).INGEST_TOKEN;

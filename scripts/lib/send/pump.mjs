@@ -1,5 +1,6 @@
 /** From the lines of an input to batches in the spool, as fast as they are answered. */
 import { randomBytes } from "node:crypto";
+import { Extent } from "../../../client/hitparade.js";
 import { Advice } from "../say.mjs";
 import { Confirmed } from "./confirm.mjs";
 import { MAX_LINE_BYTES, textOf } from "./lines.mjs";
@@ -63,10 +64,11 @@ export class LeftOut {
  * @param {import("./readers.mjs").Reader} options.reader
  * @param {string} options.encoding
  * @param {string} options.region of plays that name none
+ * @param {string} options.board of plays that name none
  * @param {LeftOut} options.leftOut
  * @returns {(line: import("./lines.mjs").Line) => {plays: any[], isTaken: boolean}} `isTaken`: reading may go on behind it
  */
-export function takerOf({ reader, encoding, region, leftOut }) {
+export function takerOf({ reader, encoding, region, board, leftOut }) {
   let number = 0;
   let isOpen = false;
   return (line) => {
@@ -89,6 +91,7 @@ export function takerOf({ reader, encoding, region, leftOut }) {
     if (said.plays.length > MAX_PLAYS) return none(`over ${MAX_PLAYS} plays in one line`);
     for (const play of said.plays) {
       if (region && play.region_id === undefined) play.region_id = region;
+      if (board && play.board === undefined && play.boards === undefined) play.board = board;
       play.timestamp ??= Date.now();
     }
     return { plays: said.plays, isTaken: true };
@@ -133,6 +136,7 @@ export async function pump({
   let end = 0;
   let state = reader.state;
   let sealed = 0;
+  let extent = new Extent();
   const confirmed = new Confirmed(spool, confirm);
 
   const seal = () => {
@@ -143,17 +147,24 @@ export async function pump({
     spool.seal(plays, place, where);
     sealed++;
     [plays, bytes, since] = [[], 0, 0];
+    extent = new Extent();
     delivery.wake();
   };
-  const add = (texts) => {
+  /** @param {string[]} texts the plays of a line @param {any[]} said what they say */
+  const add = (texts, said) => {
     const more = texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0);
-    if (plays.length + texts.length > MAX_PLAYS || bytes + more > Math.min(MAX_BYTES, delivery.mostBytes)) seal();
+    const hasRoom = plays.length + texts.length <= MAX_PLAYS && bytes + more <= Math.min(MAX_BYTES, delivery.mostBytes);
+    if (!hasRoom || !extent.has(said[0])) seal();
+    for (const play of said) extent.add(play);
     for (const text of texts) plays.push(text);
     bytes += more;
     since ||= Date.now();
   };
 
-  for (const texts of confirmed.begin()) if (texts.length > 0) add(texts);
+  for (const texts of confirmed.begin()) {
+    const said = texts.map((text) => JSON.parse(text));
+    if (said.length > 0) add(texts, said);
+  }
   /** What was read, or why nothing more can be. @type {{lines?: import("./lines.mjs").Line[] | null, error?: unknown} | null} */
   let come = /** @type {any} */ (null);
   let isReading = false;
@@ -198,7 +209,7 @@ export async function pump({
       if (confirmed.isOver(line)) continue;
       const { plays: taken, isTaken } = take(line);
       const texts = taken.map((play) => JSON.stringify(play));
-      if (texts.length > 0) add(texts);
+      if (texts.length > 0) add(texts, taken);
       read.plays += texts.length;
       confirmed.taken(texts);
       state = reader.state;

@@ -7,7 +7,8 @@ import { Table } from "./csv.mjs";
 import { momentOf, timestampOf } from "./times.mjs";
 
 /**
- * @typedef {{post_id: string | number, region_id?: string, timestamp?: number | string, count?: number}} Play
+ * @typedef {{post_id: string | number, region_id?: string, timestamp?: number | string, count?: number, board?: string,
+ *   boards?: string[]}} Play
  * @typedef {{plays: Play[]} | {leftOut: string} | "more" | null} Said `more`: the line goes on in the next one; null: a
  *   line that is no record, such as a header
  * @typedef {{read: (text: string) => Said, state: any}} Reader
@@ -15,7 +16,7 @@ import { momentOf, timestampOf } from "./times.mjs";
  */
 
 /** What the service reads of a play. Other fields may tell of people; they stay here. */
-const PLAY_FIELDS = ["post_id", "region_id", "timestamp", "count"];
+const PLAY_FIELDS = ["post_id", "region_id", "timestamp", "count", "board", "boards"];
 
 /** Programs that say that they are no browser of a person. */
 const BOT =
@@ -43,9 +44,9 @@ export const READERS = {
   csv: ({ columns, dates }, refuse) => {
     const names = columnsOf(columns, refuse);
     return new TableReader((row, head) => {
-      const [id, region, time, count] = PLAY_FIELDS.map((field) => names.get(field) ?? columnNamed(head, field));
+      const [id, region, time, count, board] = PLAY_FIELDS.map((field) => names.get(field) ?? columnNamed(head, field));
       if (!(id in row)) return { fatal: `There is no column \`${id}\`; its columns are ${head.join(", ")}. Name it: --columns post_id=…` };
-      return playOfRow({ id: row[id], region: row[region], time: row[time], count: row[count] }, { dates });
+      return playOfRow({ id: row[id], region: row[region], time: row[time], count: row[count], board: row[board] }, { dates });
     });
   },
 
@@ -115,6 +116,9 @@ const USUAL = {
   region_id: ["region_id", "region"],
   timestamp: ["timestamp", "time", "date", "day"],
   count: ["count", "plays", "views"],
+  board: ["board"],
+  // A list is nothing for a table.
+  boards: [],
 };
 
 /** @param {string[]} head @param {string} field */
@@ -138,6 +142,10 @@ function playsOf(text, rename) {
   for (const object of list) {
     /** @type {any} */
     const play = {};
+    // An envelope says it of those plays that don't say it themselves.
+    if (object !== value && object?.board == null && object?.boards == null) {
+      for (const field of ["board", "boards"]) if (value?.[field] != null) play[field] = value[field];
+    }
     for (const field of PLAY_FIELDS) {
       const found = object?.[rename.get(field) ?? field];
       if (found !== undefined && found !== null) play[field] = found;
@@ -148,8 +156,8 @@ function playsOf(text, rename) {
   return { plays };
 }
 
-/** @param {{id: string | null, region?: string, time?: string, count?: string}} row @returns {Said} */
-function playOfRow({ id, region, time, count }, { dates }) {
+/** @param {{id: string | null, region?: string, time?: string, count?: string, board?: string}} row @returns {Said} */
+function playOfRow({ id, region, time, count, board }, { dates }) {
   if (id === null) return leftOut("an address of no post");
   if (id === "") return leftOut("no id");
   const moment = time === undefined ? null : momentOf(time, dates);
@@ -166,6 +174,7 @@ function playOfRow({ id, region, time, count }, { dates }) {
       {
         post_id: id,
         ...(region ? { region_id: region } : {}),
+        ...(board ? { board } : {}),
         ...(moment ? { timestamp: timestampOf(moment) } : {}),
         ...(plays > 1 ? { count: plays } : {}),
       },
