@@ -46,6 +46,9 @@ after(() => Promise.all([open, strict, cuttable, misread, narrow].map((service) 
 const play = (body, headers = {}) => open.request("POST", "/plays", body, headers);
 const putPost = (path, body) => open.put(`/posts${path}`, body);
 
+/** Names of boards, from one on. */
+const boardsFrom = (first, count = 8) => Array.from({ length: count }, (_, number) => `board-${first + number}`);
+
 /** How each comes about: the status, and a request that gets it. */
 const PROBLEMS = {
   bad_cursor: [400, () => open.fetch("/export?cursor=made-up", { headers: ADMIN })],
@@ -91,6 +94,7 @@ const PROBLEMS = {
     429,
     () => firstOf("too_many_bodies", 8, () => raw(`content-length: ${2 ** 20}`, " ".repeat(2 ** 20 - 1), { service: misread })),
   ],
+  too_many_parts: [413, () => play({ ...NAMED, plays: [0, 1, 2, 3].map((play) => ({ ...A_PLAY, boards: boardsFrom(8 * play) })) })],
   too_many_plays: [413, () => play(Array(1_001).fill(A_PLAY))],
   too_many_posts: [413, () => putPost("", Array(10_001).fill({ post_id: "x" }))],
   too_many_rows: [
@@ -103,6 +107,7 @@ const PROBLEMS = {
   unauthorized: [401, () => play(A_PLAY, { authorization: "Bearer wrong" })],
   unavailable: [503, () => withoutShards(() => cuttable.request("POST", "/plays", { ...NAMED, plays: [A_PLAY] }))],
   unhealthy: [503, () => withoutShards(failAndAskForHealth)],
+  unknown_board: [404, () => open.fetch("/top-posts?board=nowhere")],
   unknown_home: [503, () => play({ ...NAMED, home: "NA/2", plays: [A_PLAY] })],
   unknown_region: [404, () => open.fetch("/top-posts?region=nowhere")],
   unsupported_media_type: [415, () => play("post_id=refused", { "content-type": "application/x-www-form-urlencoded" })],
@@ -127,6 +132,7 @@ const HEADERS = {
 
 /** Plays and posts that are rejected while the others of their batch are stored. */
 const REJECTED = {
+  bad_boards: () => play([{ post_id: "a", boards: boardsFrom(0, 9) }]),
   bad_count: () => play([{ post_id: "a", count: 0 }]),
   bad_play: () => play([5]),
   bad_post: () => putPost("", [{ post_id: "a", author: 5 }]),
@@ -139,6 +145,7 @@ const REJECTED = {
   region_needs_token: () => play([{ post_id: "a", region_id: "NA" }]),
   timestamp_out_of_range: () => play([{ post_id: "a", timestamp: 0 }]),
   too_many_votes: stuffVotes,
+  unknown_board: () => play([{ post_id: "a", board: "__proto__" }]),
   unknown_region: () => play([{ post_id: "a", region_id: "nowhere" }], TRUSTED),
 };
 
