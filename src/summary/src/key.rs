@@ -172,6 +172,51 @@ impl StoredKey {
     }
 }
 
+/// What stands for an id wherever its text is too long: its bytes, and its length in the last of them, where
+/// it has up to 16; otherwise its length and a keyed hash of 64 bits, which of two different ids at most one
+/// pair in 2^32 shares, over the seeds. Keys are compared under one seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdKey([u8; IdKey::BYTES]);
+
+impl IdKey {
+    /// Bytes of a key.
+    pub const BYTES: usize = 16;
+
+    /// Takes what [`to_bytes`](Self::to_bytes) gave.
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// To be stored, or sent.
+    pub const fn to_bytes(self) -> [u8; Self::BYTES] {
+        self.0
+    }
+
+    pub(super) fn of(key: &StoredKey) -> Self {
+        Self(key.0)
+    }
+
+    pub(super) fn key(self) -> Key {
+        StoredKey(self.0).key()
+    }
+}
+
+/// Makes the keys of ids as summaries of a seed have them.
+#[derive(Clone)]
+pub struct IdKeys(LongKeys);
+
+impl IdKeys {
+    /// Of summaries of this seed.
+    pub fn new(seed: Seed) -> Self {
+        Self(LongKeys::new(seed))
+    }
+
+    /// The key of an id of 1 to 256 bytes.
+    pub fn key_of(&self, id: &str) -> IdKey {
+        IdKey::of(&StoredKey::new(self.0.key_of(id)))
+    }
+}
+
 /// The first and the last `N` bytes, which may overlap.
 #[inline(always)]
 fn ends<const N: usize>(id: &[u8]) -> Option<([u8; N], [u8; N])> {

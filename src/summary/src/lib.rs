@@ -98,8 +98,8 @@ mod table;
 mod texts;
 
 pub use bytes::DecodeError;
-pub use key::MAX_ID_BYTES;
-pub use rows::{Bounds, Row};
+pub use key::{IdKey, IdKeys, MAX_ID_BYTES};
+pub use rows::{Bounds, Known, Row};
 pub use seed::Seed;
 
 use filter::Filter;

@@ -1,7 +1,7 @@
 //! Reading a summary: bounds, rows, the top.
 
 use super::Summary;
-use super::key::{Key, StoredKey};
+use super::key::{IdKey, Key, StoredKey};
 
 /// `lower ≤ true count ≤ upper`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,28 @@ pub struct Row<'a> {
     pub lower: u64,
     /// The id was played at most this often.
     pub upper: u64,
+}
+
+/// What a summary knows of the ids of a key, which are one but for very few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known<'a> {
+    /// One that has a counter.
+    Row(Row<'a>),
+    /// None has a counter: each was played so often at most.
+    AtMost(u64),
+}
+
+impl Known<'_> {
+    /// Both bounds.
+    pub fn bounds(&self) -> Bounds {
+        match self {
+            Known::Row(row) => row.bounds(),
+            Known::AtMost(upper) => Bounds {
+                lower: 0,
+                upper: *upper,
+            },
+        }
+    }
 }
 
 impl Bounds {
@@ -63,6 +85,22 @@ impl Summary {
                 upper: self.filter.bound(hash),
             },
         }
+    }
+
+    /// What is known of a key under this summary's seed.
+    pub fn by_key(&self, key: IdKey) -> Known<'_> {
+        let key = key.key();
+        let hash = self.hasher.hash(&key);
+        match self.table.find(&key, hash, |_| true) {
+            Some(slot) => Known::Row(self.row(slot)),
+            None => Known::AtMost(self.filter.bound(hash)),
+        }
+    }
+
+    /// All counters with their keys, in any order.
+    pub fn keyed_rows(&self) -> impl Iterator<Item = (IdKey, Row<'_>)> {
+        let keys = self.table.keys().iter().enumerate();
+        keys.map(|(slot, key)| (IdKey::of(key), self.row(slot)))
     }
 
     /// The group of the table and the cell of the filter that an id belongs to: for tests that

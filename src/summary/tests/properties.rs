@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use hitparade_summary::{Seed, Summary};
+use hitparade_summary::{IdKey, IdKeys, Seed, Summary};
 use proptest::prelude::*;
 
 /// One summary with what it should know.
@@ -138,6 +138,8 @@ impl Known {
             saturated(total / self.smallest as u128)
         };
         assert!(summary.unlisted_max() <= allowed, "unlisted above N/m");
+        let keys = IdKeys::new(summary.seed());
+        let key_of = |id: &str| IdKey::from_bytes(keys.key_of(id).to_bytes());
         for (id, &count) in &self.exact {
             let bounds = summary.bounds(id);
             let count = saturated(count);
@@ -148,6 +150,7 @@ impl Known {
                 "overcount of {id:?} above N/m"
             );
             assert!((bounds.lower..=bounds.upper).contains(&bounds.estimate()));
+            assert_eq!(summary.by_key(key_of(id)).bounds(), bounds);
         }
         for absent in [
             "never played",
@@ -158,6 +161,7 @@ impl Known {
                 let bounds = summary.bounds(absent);
                 assert_eq!(bounds.lower, 0);
                 assert!(bounds.upper <= summary.unlisted_max());
+                assert_eq!(summary.by_key(key_of(absent)).bounds(), bounds);
             }
         }
         self.check_rows();
@@ -166,9 +170,11 @@ impl Known {
     fn check_rows(&self) {
         let summary = &self.summary;
         let mut listed = 0;
-        for row in summary.rows() {
+        let keys = IdKeys::new(summary.seed());
+        for (key, row) in summary.keyed_rows() {
             let bounds = summary.bounds(row.id);
             assert_eq!((row.lower, row.upper), (bounds.lower, bounds.upper));
+            assert_eq!(key, keys.key_of(row.id));
             assert!(self.exact.contains_key(row.id), "a row of no play");
             listed += 1;
         }
