@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use cpu_time::ProcessTime;
 use hitparade::capacity::counters;
 use hitparade::codec;
+use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
@@ -85,6 +86,7 @@ fn chart(
         window,
         sort: Sort::Views,
         k_class: 1_000,
+        filter: Filter::default(),
     };
     (global.chart(storage, &request, ChartRules::default(), now_ms)).unwrap();
 }

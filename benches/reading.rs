@@ -7,6 +7,7 @@
 
 use cpu_time::ProcessTime;
 use hitparade::codec;
+use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
@@ -107,6 +108,7 @@ fn main() {
                         },
                         sort,
                         k_class: 1_000 - round as u32,
+                        filter: Filter::default(),
                     };
                     let rules = ChartRules::default();
                     global.chart(&storage, &request, rules, NOW_MS).unwrap();

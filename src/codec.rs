@@ -94,6 +94,10 @@ kinds! {
     TellingReply = 77;
     ListPosts = 78;
     ListPostsReply = 79;
+    MatchRequest = 96;
+    MatchReply = 97;
+    PostingsBlock = 98;
+    PostingsHead = 99;
 }
 
 /// A type with a stored or sent form.

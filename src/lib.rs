@@ -59,6 +59,7 @@ pub mod codec;
 mod edge;
 #[cfg(target_arch = "wasm32")]
 mod environment;
+pub mod filter;
 pub mod global;
 pub mod home;
 pub mod host;

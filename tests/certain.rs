@@ -6,6 +6,7 @@ mod objects;
 
 use std::collections::BTreeMap;
 
+use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::storage::MemoryStorage;
@@ -64,6 +65,7 @@ fn chart((global, storage): &(Global, MemoryStorage), sort: Sort) -> Leaderboard
         window: WindowRequest::Sliding { length_ms: HOUR_MS },
         sort,
         k_class: 100,
+        filter: Filter::default(),
     };
     global
         .chart(storage, &request, ChartRules::default(), NOW_MS)

@@ -4,6 +4,7 @@
 
 mod objects;
 
+use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
@@ -51,6 +52,7 @@ impl World {
             },
             sort,
             k_class: 10,
+            filter: Filter::default(),
         }
     }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use hitparade::board::MAIN;
 use hitparade::codec::{self, Record, RecordKind};
+use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::{Card, ChartForm, Compared, ComparedWith, Count, Leaderboard, Place};
 use hitparade::region::{Admission, Shard};
@@ -280,6 +281,7 @@ fn seen_of_global(storage: &MemoryStorage) -> String {
                 window,
                 sort: Sort::Views,
                 k_class: 10,
+                filter: Filter::default(),
             };
             let rules = ChartRules::default();
             let chart = global
@@ -447,6 +449,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         Refusal::RegionDeleted,
         Refusal::WrongInstallation,
         Refusal::ExportIsOver,
+        Refusal::FilterTooWide,
     ] {
         all.add_owned(&PushReplyOrRefusal(Err(refusal)));
     }
@@ -467,7 +470,27 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             window,
             sort,
             k_class: 10,
+            filter: Filter::default(),
         });
+    }
+    let filter = Filter {
+        tags: vec!["a".into(), "b".into()],
+        excluded_tags: vec!["c".into()],
+        author: Some("d".into()),
+        published_hours: Some(168),
+    };
+    let request = MatchRequest {
+        filter: filter.clone(),
+        hour: 480_000,
+    };
+    all.add_owned(&request);
+    for all_but in [false, true] {
+        let matches = Matches {
+            at: CatalogMark { number: 1, mark: 2 },
+            all_but,
+            keys: b"0123456789abcdef",
+        };
+        all.add(&MatchReply(Ok(matches)));
     }
     let count = Count {
         view_count: 2,
@@ -479,6 +502,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         content: Some("c".into()),
         url: Some("u".into()),
         image: Some("i".into()),
+        tags: vec!["t".into(), "u".into()],
     };
     let span = Span::new(1, 2);
     let leaderboard = Leaderboard {
@@ -522,6 +546,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             timeframe: Some("24h".into()),
             sort: Sort::Rising,
             k: 10,
+            filter,
         },
     });
     all.add_owned(&PostQuestion {
@@ -554,6 +579,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             post_id: "post".into(),
             author: Some(None),
             content: Some(Some("c".into())),
+            tags: Some(vec!["t".into()]),
             timestamp_ms: Some(Some(1)),
             hidden: Some(true),
             ..PostPatch::default()

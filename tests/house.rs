@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The three of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 27] = [
+const ORDER: [&[&str]; 28] = [
     &["summary"],
     &["mutants"],
     &["panics"],
@@ -21,6 +21,7 @@ const ORDER: [&[&str]; 27] = [
     &["board"],
     &["home"],
     &["play"],
+    &["filter"],
     &["leaderboard"],
     &["capacity"],
     &["pages"],

@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use hitparade::codec;
+use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Storage, StorageError, StoredRow, Table, Write};
@@ -172,6 +173,7 @@ fn ask_for_charts(global: &Global, disk: &Disk, scopes: &[&str], now_ms: u64) {
                     window,
                     sort,
                     k_class: 1_000,
+                    filter: Filter::default(),
                 };
                 // Some are refused: nothing rises in all time.
                 let _ = global.chart(disk, &request, ChartRules::default(), now_ms);
@@ -419,6 +421,7 @@ fn copies_of_any_number_of_shards_stay_within_memory_and_charts_say_what_they_la
             window: day,
             sort: Sort::Views,
             k_class: 10,
+            filter: Filter::default(),
         };
         let chart = global.chart(&disk, &request, ChartRules::default(), NOW_MS + 5_000);
         assert!(chart.unwrap().incomplete);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use hitparade::board::MAIN;
 use hitparade::codec;
+use hitparade::filter::Filter;
 use hitparade::global::Global;
 use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
@@ -191,6 +192,7 @@ impl World {
             window: WindowRequest::All,
             sort: Sort::Views,
             k_class: 1_000,
+            filter: Filter::default(),
         };
         let rules = hitparade::global::ChartRules::default();
         let chart = self.global.chart(&self.storage, &request, rules, now_ms)?;
@@ -778,6 +780,7 @@ fn panes_older_than_is_asked_for_go_and_no_window_reaches_them() {
             },
             sort: Sort::Views,
             k_class: 10,
+            filter: Filter::default(),
         };
         let rules = hitparade::global::ChartRules::default();
         let chart = world.global.chart(&world.storage, &request, rules, now_ms);

@@ -6,6 +6,7 @@ mod objects;
 
 use cpu_time::ProcessTime;
 use hitparade::codec;
+use hitparade::filter::Filter;
 use hitparade::global::{
     ChartRules, Done, Driver, FLUSH_AT_LAST_MS, FirstRegion, Global, GlobalSettings,
 };
@@ -53,6 +54,7 @@ fn question(scope: &str, window: WindowRequest) -> ChartRequest {
         window,
         sort: Sort::Views,
         k_class: 10,
+        filter: Filter::default(),
     }
 }
 

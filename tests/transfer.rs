@@ -7,6 +7,7 @@ mod objects;
 use std::collections::BTreeMap;
 
 use hitparade::capacity::set_counters;
+use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::storage::{MemoryStorage, Storage, Table};
@@ -130,6 +131,7 @@ impl World {
             window,
             sort: Sort::Views,
             k_class: 1_000,
+            filter: Filter::default(),
         };
         let rules = ChartRules::default();
         self.global

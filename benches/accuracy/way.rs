@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use cpu_time::ThreadTime;
+use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::{Leaderboard, MAX_K};
 use hitparade::region::Shard;
@@ -173,6 +174,7 @@ impl Way {
             window,
             sort: Sort::Views,
             k_class: MAX_K as u32,
+            filter: Filter::default(),
         };
         let rules = ChartRules::default();
         let started = ThreadTime::now();

@@ -14,6 +14,7 @@ mod world;
 
 use std::cell::RefCell;
 
+use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::window::{Level, Timeframe, Unit, Window, sliding, tiles};
 use hitparade::wire::{ChartRequest, PostRequest, Sort, WindowRequest};
@@ -129,6 +130,7 @@ pub extern "C" fn chart(scope_number: u32, minutes: u32, k: u32, sort: u32, now_
                 _ => Sort::Views,
             },
             k_class: k,
+            filter: Filter::default(),
         };
         let chart = global.chart(&HostStorage, &request, ChartRules::default(), now_ms as u64);
         let chart = chart.ok().filter(|chart| !chart.incomplete)?;

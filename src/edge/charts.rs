@@ -3,13 +3,13 @@
 use super::answer::{Answer, Kept};
 use super::leaderboards::{BUDGET_MS, Known, MEMORY_MS, leaderboard};
 use super::request::Call;
-use super::{boards, counters, limits};
+use super::{boards, counters, ids, limits};
 use crate::clock::now_ms;
 use crate::http::{ChartQuery, Problem, format_asked, lists_etag};
 use crate::leaderboard::{Chart, Rendered};
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
-    let query = ChartQuery::read(&call.query)?;
+    let query = ChartQuery::read(&call.query, ids::normaliser(&call.env))?;
     let board = boards::to_read(call).await?;
     let accept = call.header("Accept");
     let format = format_asked(&call.query, accept.as_deref())?;

@@ -93,6 +93,7 @@ pub async fn leaderboard(call: &Call, board: &Board, query: &ChartQuery) -> Resu
         window: query.window,
         sort: query.form.sort,
         k_class: class_of_k(query.form.k) as u32,
+        filter: query.form.filter.clone(),
     };
     let message = codec::encode(&request);
     let question = Question {

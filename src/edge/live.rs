@@ -5,7 +5,7 @@ use worker::{Headers, Request, RequestInit};
 use super::answer::Answer;
 use super::plays::region_of_request;
 use super::request::Call;
-use super::{boards, leaderboards, limits, table};
+use super::{boards, ids, leaderboards, limits, table};
 use crate::codec;
 use crate::http::{ChartQuery, Cors, Problem, hex};
 use crate::objects::shard_stub;
@@ -21,7 +21,7 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
         let detail = "pages of this origin may not read charts here (ALLOWED_ORIGINS)";
         return Err(Problem::new(403, "origin_not_allowed", detail));
     }
-    let query = ChartQuery::read(&call.query)?;
+    let query = ChartQuery::read(&call.query, ids::normaliser(&call.env))?;
     let board = boards::to_read(call).await?;
     let upgrades = call.header("Upgrade");
     if !upgrades.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {

@@ -67,7 +67,7 @@ impl Kept {
 pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     let is_moderator = may_read_or_moderate(call)?;
     let board = boards::open_to(call, boards::of_query(call).await?)?;
-    let query = ChartQuery::read(&call.query)?;
+    let query = ChartQuery::read(&call.query, ids::normaliser(&call.env))?;
     let post_id = checked_id(call, post_id)?;
     table::require_scope(call, &query.form.scope).await?;
     let page = PostRequest {

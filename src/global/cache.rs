@@ -7,6 +7,7 @@
 //! | what is live in a scope ([`super::live`]) | entries, and the copies of its shards | it is a second old, or folded |
 //! | the copies of some shards ([`super::live`]) | what they sent | one of them pushes |
 //! | a chart ([`super::chart`]) | stretches, and what is live | it would come out otherwise |
+//! | the posts of a filter ([`super::members`]) | the catalog | its hour is over, or the catalog changes |
 //! | a post's page ([`super::post`]) | stretches, and what is live | it is a second old, or something is stored |
 //!
 //! # Rule
@@ -35,7 +36,7 @@ use std::rc::Rc;
 
 use super::MOST_CACHE_BYTES;
 use super::stretches::Stretch;
-use crate::wire::{ChartRequest, PostRequest};
+use crate::wire::{ChartRequest, MatchRequest, PostRequest};
 
 /// What an entry takes besides what it holds: its key twice, and its places in two maps.
 const ENTRY_BYTES: usize = 400;
@@ -51,6 +52,7 @@ pub enum Key {
     /// Of some shards, by the number of their group.
     Copies(u64),
     Chart(ChartRequest),
+    Members(MatchRequest),
     Page(PostRequest),
 }
 

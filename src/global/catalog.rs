@@ -11,10 +11,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use ahash::RandomState;
 
 use super::damage::Damage;
+use super::postings::{Changes, Postings};
 use super::{MAX_CATALOG_BYTES, MAX_CATALOG_POSTS, MAX_HIDDEN_BYTES, MAX_HIDDEN_POSTS};
 use crate::codec::{self, Record, RecordKind};
+use crate::filter::Members;
 use crate::storage::{Storage, StorageError, Table, Write};
-use crate::wire::{CatalogEntry, PostList, PostPatch, Refusal};
+use crate::summary::Seed;
+use crate::wire::{CatalogEntry, MatchRequest, PostList, PostPatch, Refusal};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +58,6 @@ impl Record for CatalogSize {
 }
 
 /// The catalog: entries in storage, hidden ids in memory.
-#[derive(Default)]
 pub struct Catalog {
     pub(super) size: CatalogSize,
     hidden: BTreeSet<String>,
@@ -66,6 +68,9 @@ pub struct Catalog {
     /// Entries that were read from storage so far.
     pub(super) reads: Cell<u64>,
     pub(super) damage: Damage,
+    pub(super) postings: Postings,
+    /// How often entries were changed since the start.
+    pub(super) changes: u64,
 }
 
 /// The ids of all entries.
@@ -118,7 +123,7 @@ struct Cache {
 impl Catalog {
     /// # Errors
     /// When the disk refuses.
-    pub fn load(storage: &impl Storage) -> Result<Self, StorageError> {
+    pub fn load(storage: &impl Storage, seed: Seed) -> Result<Self, StorageError> {
         let keys = storage.keys(Table::Meta, HIDDEN_PREFIX)?;
         let ids = keys
             .iter()
@@ -129,7 +134,12 @@ impl Catalog {
             size: read_size(storage)?,
             hidden_bytes: hidden.iter().map(|id| held_bytes(id)).sum(),
             hidden,
-            ..Catalog::default()
+            cache: RefCell::default(),
+            ids: RefCell::default(),
+            reads: Cell::default(),
+            damage: Damage::default(),
+            postings: Postings::load(storage, seed)?,
+            changes: 0,
         })
     }
 
@@ -196,7 +206,7 @@ impl Catalog {
             read
         });
         let mut cache = self.cache.borrow_mut();
-        let texts = post_id.len() + entry.as_ref().map_or(0, text_bytes);
+        let texts = post_id.len() + entry.as_ref().map_or(0, |entry| entry.card.text_bytes());
         cache.bytes += texts + size_of::<(String, Option<CatalogEntry>)>() + 32;
         if cache.bytes > CACHE_BYTES {
             *cache = Cache::default();
@@ -267,6 +277,7 @@ impl Catalog {
         }
         let mut size = self.size;
         let mut writes = Vec::with_capacity(changed.len() + 1);
+        let mut postings = Changes::default();
         for (post_id, entry) in &changed {
             let key = post_id.as_bytes();
             let hidden_key = [HIDDEN_PREFIX, key].concat();
@@ -278,13 +289,19 @@ impl Catalog {
             let value = codec::encode(entry);
             let before = storage.get(Table::Posts, key).map_err(refused)?;
             size.replace(key, before.as_deref(), &value);
+            let known = before
+                .as_deref()
+                .map(codec::decode::<CatalogEntry>)
+                .transpose();
+            match &known {
+                Ok(known) => self.postings.note(&mut postings, known.as_ref(), entry),
+                Err(_) => postings.lose(),
+            }
             // What cannot be read is kept beside what is written in its place, unless it is to go.
             let damaged_key = [DAMAGED_PREFIX, key].concat();
             if erased.contains(post_id) {
                 writes.push(Write::delete(Table::Meta, damaged_key));
-            } else if let Some(bytes) = before
-                && codec::decode::<CatalogEntry>(&bytes).is_err()
-            {
+            } else if let Some(bytes) = before.filter(|_| known.is_err()) {
                 writes.push(Write::put(Table::Meta, damaged_key, bytes));
             }
             writes.push(Write::put(Table::Posts, key, value));
@@ -298,7 +315,11 @@ impl Catalog {
         if size != self.size {
             writes.push(Write::put(Table::Meta, SIZE_KEY, codec::encode(&size)));
         }
+        let mut built = self.postings.writes(storage, &postings).map_err(refused)?;
+        writes.append(&mut built.writes);
         storage.write(&writes).map_err(refused)?;
+        self.postings.written(built);
+        self.changes += 1;
         self.size = size;
         *self.cache.borrow_mut() = Cache::default();
         for (post_id, entry) in &changed {
@@ -314,6 +335,18 @@ impl Catalog {
         }
         let last = patches.last();
         Ok(last.and_then(|last| changed.remove(last.post_id.as_str())))
+    }
+
+    /// The posts of a filter.
+    ///
+    /// # Errors
+    /// As [`Postings::matching`].
+    pub fn matching(
+        &self,
+        storage: &impl Storage,
+        request: &MatchRequest,
+    ) -> Result<Members, Refusal> {
+        self.postings.matching(storage, request)
     }
 
     fn check_size(&self, size: CatalogSize) -> Result<(), Refusal> {
@@ -411,19 +444,18 @@ fn patched(mut entry: CatalogEntry, patch: &PostPatch) -> CatalogEntry {
     set(&mut entry.card.url, &patch.url);
     set(&mut entry.card.image, &patch.image);
     set(&mut entry.timestamp_ms, &patch.timestamp_ms);
+    if let Some(tags) = &patch.tags {
+        entry.card.tags.clone_from(tags);
+    }
     entry
-}
-
-fn text_bytes(entry: &CatalogEntry) -> usize {
-    let card = &entry.card;
-    let texts = [&card.author, &card.content, &card.url, &card.image];
-    texts.into_iter().flatten().map(String::len).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::storage::MemoryStorage;
+
+    const SEED: Seed = Seed::from_bytes([7; 16]);
 
     fn patch(post_id: String, hidden: bool) -> PostPatch {
         PostPatch {
@@ -465,7 +497,7 @@ mod tests {
     #[test]
     fn its_size_is_known_whatever_is_put_and_after_a_restart() {
         let storage = MemoryStorage::new();
-        let mut catalog = Catalog::load(&storage).unwrap();
+        let mut catalog = Catalog::load(&storage, SEED).unwrap();
         for round in 0..50_usize {
             let patches: Vec<PostPatch> = (0..20)
                 .map(|number| PostPatch {
@@ -475,20 +507,23 @@ mod tests {
                 .collect();
             put(&mut catalog, &storage, &patches).unwrap();
             assert_eq!(catalog.size, counted(&storage));
-            catalog = Catalog::load(&storage).unwrap();
+            catalog = Catalog::load(&storage, SEED).unwrap();
             assert_eq!(catalog.size, counted(&storage));
         }
         storage
             .write(&[Write::delete(Table::Meta, SIZE_KEY)])
             .unwrap();
-        assert_eq!(Catalog::load(&storage).unwrap().size, counted(&storage));
+        assert_eq!(
+            Catalog::load(&storage, SEED).unwrap().size,
+            counted(&storage)
+        );
     }
 
     #[test]
     fn a_list_has_every_entry_once_in_pages_of_their_order() {
         for (posts, content_bytes) in [(0, 1), (1, 1), (2 * LISTED_POSTS, 1), (700, 1_000)] {
             let storage = MemoryStorage::new();
-            let mut catalog = Catalog::load(&storage).unwrap();
+            let mut catalog = Catalog::load(&storage, SEED).unwrap();
             let patches: Vec<PostPatch> = (0..posts)
                 .map(|number| PostPatch {
                     content: Some(Some("x".repeat(content_bytes))),
@@ -499,7 +534,7 @@ mod tests {
             let (mut listed, mut pages, mut after) = (Vec::new(), 0, None);
             loop {
                 let page = catalog.list(&storage, after.as_deref()).unwrap();
-                let bytes: usize = page.entries.iter().map(text_bytes).sum();
+                let bytes: usize = page.entries.iter().map(|it| it.card.text_bytes()).sum();
                 assert!(page.entries.len() <= LISTED_POSTS && bytes <= LISTED_BYTES + 1_000);
                 pages += 1;
                 listed.extend(page.entries);
@@ -522,7 +557,7 @@ mod tests {
     #[test]
     fn only_who_says_so_hides_a_post_or_brings_it_back() {
         let storage = MemoryStorage::new();
-        let mut catalog = Catalog::load(&storage).unwrap();
+        let mut catalog = Catalog::load(&storage, SEED).unwrap();
         let text = |content: &str| PostPatch {
             post_id: "x".into(),
             content: Some(Some(content.into())),
@@ -561,7 +596,7 @@ mod tests {
         for (step, (patch, hidden)) in steps.into_iter().enumerate() {
             let stored = catalog.put(&storage, &[patch]).unwrap().unwrap();
             assert_eq!(stored.hidden, hidden, "step {step}");
-            catalog = Catalog::load(&storage).unwrap();
+            catalog = Catalog::load(&storage, SEED).unwrap();
             assert_eq!(catalog.is_hidden("x"), hidden, "step {step}");
             assert_eq!(catalog.get(&storage, "x").unwrap(), Some(stored));
             assert_eq!(catalog.size, counted(&storage));
@@ -571,7 +606,7 @@ mod tests {
     #[test]
     fn what_is_erased_is_nowhere_in_the_storage_also_where_it_could_not_be_read() {
         let storage = MemoryStorage::new();
-        let mut catalog = Catalog::load(&storage).unwrap();
+        let mut catalog = Catalog::load(&storage, SEED).unwrap();
         let everything = PostPatch {
             author: Some(Some("Somebody".into())),
             content: Some(Some("a secret".into())),
@@ -607,7 +642,7 @@ mod tests {
         for kept_beside in [false, true] {
             let damaged = Write::put(Table::Posts, b"x".to_vec(), b"\x00 a secret".to_vec());
             storage.write(&[damaged]).unwrap();
-            catalog = Catalog::load(&storage).unwrap();
+            catalog = Catalog::load(&storage, SEED).unwrap();
             if kept_beside {
                 let routine = PostPatch {
                     author: Some(Some("A".into())),
@@ -638,7 +673,7 @@ mod tests {
             let storage = MemoryStorage::new();
             let size = Write::put(Table::Meta, SIZE_KEY, codec::encode(&full));
             storage.write(&[size]).unwrap();
-            let mut catalog = Catalog::load(&storage).unwrap();
+            let mut catalog = Catalog::load(&storage, SEED).unwrap();
             let one = patch("one".into(), false);
             put(&mut catalog, &storage, std::slice::from_ref(&one)).unwrap();
             let large = PostPatch {
@@ -665,7 +700,7 @@ mod tests {
     fn hidden_posts_are_bounded_by_number_and_by_bytes() {
         for (id_bytes, at_most) in [(16, MAX_HIDDEN_POSTS), (256, MAX_HIDDEN_BYTES / 304)] {
             let storage = MemoryStorage::new();
-            let mut catalog = Catalog::load(&storage).unwrap();
+            let mut catalog = Catalog::load(&storage, SEED).unwrap();
             let all: Vec<PostPatch> = (0..=at_most)
                 .map(|number| patch(format!("{number:0>id_bytes$}"), true))
                 .collect();
@@ -686,7 +721,7 @@ mod tests {
             )
             .unwrap();
             put(&mut catalog, &storage, over).unwrap();
-            let again = Catalog::load(&storage).unwrap();
+            let again = Catalog::load(&storage, SEED).unwrap();
             assert_eq!(
                 (again.hidden_bytes, again.hidden.len()),
                 (catalog.hidden_bytes, at_most)

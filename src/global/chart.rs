@@ -86,7 +86,7 @@ impl Global {
             merged_ms,
             leaderboard: leaderboard.clone(),
         };
-        let bytes = leaderboard.heap_bytes();
+        let bytes = leaderboard.heap_bytes() + 2 * request.filter.heap_bytes();
         (self.cache).put(Key::Chart(request.clone()), Rc::new(kept), bytes);
         Ok(leaderboard)
     }
@@ -99,8 +99,11 @@ impl Global {
         now_ms: u64,
     ) -> Result<Leaderboard, Refusal> {
         let window = self.window(&request.scope, request.window, now_ms)?;
+        // Of the posts that match today, also in the window before.
+        let members = self.members(storage, &request.filter, now_ms)?;
         let mut asked = Ranked {
             scope: &request.scope,
+            members: members.as_deref(),
             window,
             sort: request.sort,
             k: (request.k_class as usize).min(MAX_K),

@@ -12,6 +12,7 @@
 //! not in it: syncs of pushes are tasks of the object ([`pushes`]), and who waits for a page that somebody
 //! else was making makes it ([`reading`]).
 
+mod building;
 mod pushes;
 mod reading;
 
@@ -56,6 +57,7 @@ struct Inner<H: Host> {
     settings: GlobalSettings,
     loaded: RefCell<Option<(Global, H::Storage)>>,
     is_syncing: Cell<bool>,
+    is_building: Cell<bool>,
     turns: RefCell<Turns>,
     /// The plays of a day of each region, as they were counted last.
     regions: RefCell<CountedRegions>,
@@ -76,6 +78,7 @@ impl<H: Host> Driver<H> {
             settings,
             loaded: RefCell::new(None),
             is_syncing: Cell::new(false),
+            is_building: Cell::new(false),
             turns: RefCell::default(),
             regions: RefCell::default(),
             counters: RefCell::new(counters),
@@ -117,6 +120,7 @@ impl<H: Host> Driver<H> {
                 global.end_idle_export(storage, now_ms)?;
                 global.put_posts(storage, &request.patches)
             });
+        self.build_postings();
         codec::encode(&PutPostsReply(put))
     }
 

@@ -20,6 +20,7 @@
 //! | taking pushes: offsets, what is pending or open | [`intake`], [`offsets`], [`live`], [`pace`] |
 //! | folding into the ladders, within the room there is | [`folding`], [`ladder`], [`room`], [`moment`] |
 //! | charts, pages of posts, the list of regions | [`chart`], [`ranking`], [`contrast`], [`post`], [`region_list`] |
+//! | which posts a chart is of | [`members`], [`postings`] |
 //! | what they are made of | [`window_plays`], [`stretches`], [`merging`] |
 //! | whose turn it is to read, and what that costs | [`turns`], [`work`] |
 //! | memory | [`memory`], [`cache`] |
@@ -59,6 +60,7 @@ mod intake;
 mod ladder;
 mod limits;
 mod live;
+mod members;
 mod memory;
 mod merging;
 mod metrics;
@@ -69,6 +71,7 @@ mod offsets;
 mod pace;
 mod pages;
 mod post;
+mod postings;
 mod ranking;
 mod region_list;
 mod regions;

@@ -6,9 +6,11 @@
 use std::cell::Cell;
 
 use super::contrast::{Exposed, Times, times};
+use super::members::{Absent, Found, find};
 use super::state::Global;
 use super::window_plays::{Merged, refused};
 use super::{ChartRules, catalog::Catalog};
+use crate::filter::Members;
 use crate::leaderboard::{Compared, ComparedWith, Count};
 use crate::settings::VisiblePosts;
 use crate::storage::Storage;
@@ -37,6 +39,8 @@ pub struct RankedRow {
 /// What a ranking is asked for.
 pub struct Ranked<'a> {
     pub scope: &'a str,
+    /// The posts that it is of; `None` for all.
+    pub members: Option<&'a Members>,
     pub window: Window,
     pub sort: Sort,
     pub k: usize,
@@ -53,9 +57,12 @@ impl Global {
     ) -> Result<Ranking, Refusal> {
         let merged = self.merged(storage, asked.scope, asked.window.span, now_ms)?;
         match self.other_side(storage, asked, now_ms)? {
-            None => self.by_views(storage, merged, asked.k, rules),
+            None => {
+                let visible = self.visible(storage, rules, asked.members);
+                visible.by_views(merged, asked.k)
+            }
             Some(other) => {
-                let visible = self.visible(storage, rules);
+                let visible = self.visible(storage, rules, asked.members);
                 visible.by_times(merged, &other, asked, now_ms)
             }
         }
@@ -69,11 +76,17 @@ impl Global {
         k: usize,
         rules: ChartRules,
     ) -> Result<Ranking, Refusal> {
-        self.visible(storage, rules).by_views(merged, k)
+        self.visible(storage, rules, None).by_views(merged, k)
     }
 
-    fn visible<'a, S: Storage>(&'a self, storage: &'a S, rules: ChartRules) -> Visible<'a, S> {
+    fn visible<'a, S: Storage>(
+        &'a self,
+        storage: &'a S,
+        rules: ChartRules,
+        members: Option<&'a Members>,
+    ) -> Visible<'a, S> {
         Visible {
+            members,
             catalog: &self.catalog,
             storage,
             rules,
@@ -124,8 +137,7 @@ struct Other {
 
 impl Other {
     /// The bounds of a post there: elsewhere is worldwide without here.
-    fn bounds(&self, post_id: &str, here: Bounds) -> Bounds {
-        let there = self.merged.summary.bounds(post_id);
+    fn elsewhere(&self, there: Bounds, here: Bounds) -> Bounds {
         if !self.including_here {
             return there;
         }
@@ -138,6 +150,7 @@ impl Other {
 
 /// Which posts may be listed.
 struct Visible<'a, S> {
+    members: Option<&'a Members>,
     catalog: &'a Catalog,
     storage: &'a S,
     rules: ChartRules,
@@ -163,6 +176,8 @@ impl<S: Storage> Visible<'_, S> {
             return Ok(Visibility::No);
         }
         let every_post = match self.rules.visible {
+            // The catalog knows what it has found.
+            _ if matches!(self.members, Some(Members::Only(_))) => true,
             VisiblePosts::All => true,
             VisiblePosts::KnownIfAny => !self.catalog.describes_posts(),
             VisiblePosts::Known => false,
@@ -189,38 +204,31 @@ impl<S: Storage> Visible<'_, S> {
 
     fn by_views(&self, merged: Merged, k: usize) -> Result<Ranking, Refusal> {
         let summary = &merged.summary;
-        let mut rows: Vec<Row<'_>> = Vec::with_capacity(k.min(summary.len()));
-        let mut unlisted_max = summary.unlisted_max();
-        let (mut asked, mut looked_at) = ((2 * k).max(100), 0);
-        // Mostly nothing is hidden, and the first slice is enough.
-        while rows.len() < k && looked_at < summary.len() {
-            let top = summary.top(asked);
-            for row in top.get(looked_at..).unwrap_or_default() {
-                if rows.len() == k {
+        let Found { mut rows, absent } = find(summary, self.members);
+        let mut unlisted_max = absent.most();
+        let mut listed: Vec<Row<'_>> = Vec::with_capacity(k.min(rows.len()));
+        let (mut sorted, mut looked_at) = (0, 0);
+        while listed.len() < k && looked_at < rows.len() {
+            // Mostly nothing is hidden, and the first slice is enough.
+            sorted = sort_next(&mut rows, sorted, (2 * k).max(100).max(8 * sorted));
+            for row in rows.get(looked_at..sorted).unwrap_or_default() {
+                if listed.len() == k {
                     break;
                 }
+                looked_at += 1;
                 match self.of(row.id)? {
-                    Visibility::Yes => rows.push(*row),
+                    Visibility::Yes => listed.push(*row),
                     Visibility::No => {}
                     Visibility::Unknown => unlisted_max = unlisted_max.max(row.upper),
                 }
             }
-            looked_at = top.len();
-            asked *= 8;
         }
-        fn place<'a>(row: &Row<'a>) -> (std::cmp::Reverse<u64>, &'a str) {
-            (std::cmp::Reverse(row.estimate()), row.id)
-        }
-        let last = rows.last().copied();
-        for row in summary.rows() {
-            if row.upper > unlisted_max
-                && last.as_ref().is_none_or(|last| place(last) < place(&row))
-                && self.of(row.id)? != Visibility::No
-            {
+        for row in rows.get(looked_at..).unwrap_or_default() {
+            if row.upper > unlisted_max && self.of(row.id)? != Visibility::No {
                 unlisted_max = row.upper;
             }
         }
-        let rows = rows.into_iter().map(|row| RankedRow {
+        let rows = listed.into_iter().map(|row| RankedRow {
             post_id: row.id.to_owned(),
             count: count(row.bounds()),
             compared: None,
@@ -248,16 +256,28 @@ impl<S: Storage> Visible<'_, S> {
             let exposed = |bounds, exposure| Exposed { bounds, exposure };
             times(exposed(here, exposure), exposed(there, other_exposure))
         };
-        let mut compared: Vec<(Times, Row<'_>, Bounds)> = Vec::with_capacity(summary.len());
-        for row in summary.rows() {
-            let there = other.bounds(row.id, row.bounds());
+        let Found { rows, absent } = find(summary, self.members);
+        let mut compared: Vec<(Times, Row<'_>, Bounds)> = Vec::with_capacity(rows.len());
+        for row in rows {
+            let there = other.merged.summary.bounds(row.id);
+            let there = other.elsewhere(there, row.bounds());
             compared.push((compare(row.bounds(), there), row, there));
         }
         compared.sort_by(|a, b| b.0.min.total_cmp(&a.0.min).then_with(|| a.1.id.cmp(b.1.id)));
-        // What has no counter here may have had so much, and nothing there.
-        let mut unlisted_max = summary.unlisted_max();
-        let between = |lower, upper| Bounds { lower, upper };
-        let mut unlisted_times_max = compare(between(0, unlisted_max), between(0, 0)).max;
+        let mut unlisted_max = absent.most();
+        let up_to = |upper| Bounds { lower: 0, upper };
+        let mut unlisted_times_max = match absent {
+            // What has no counter here may have had so much, and nothing there.
+            Absent::Any(most) => compare(up_to(most), up_to(0)).max,
+            Absent::Each(each) => {
+                let each = each.into_iter().map(|(key, most)| {
+                    let there = other.merged.summary.by_key(key).bounds();
+                    let there = other.elsewhere(there, up_to(most));
+                    compare(up_to(most), there).max
+                });
+                each.fold(0.0, f64::max)
+            }
+        };
         let mut rows = Vec::new();
         for (times, row, there) in compared {
             let is_listed = times.is_more() && rows.len() < asked.k;
@@ -306,6 +326,24 @@ impl<S: Storage> Visible<'_, S> {
     }
 }
 
+/// Sorts the rows behind those that are sorted, up to so many: most plays first, then by the bytes of
+/// their ids. Returns how many are sorted now.
+fn sort_next(rows: &mut [Row<'_>], sorted: usize, up_to: usize) -> usize {
+    let order = |a: &Row<'_>, b: &Row<'_>| {
+        let by_estimate = b.estimate().cmp(&a.estimate());
+        by_estimate.then_with(|| a.id.cmp(b.id))
+    };
+    let up_to = up_to.min(rows.len());
+    let rest = rows.get_mut(sorted..).unwrap_or_default();
+    let next = up_to.saturating_sub(sorted);
+    if next > 0 && next < rest.len() {
+        rest.select_nth_unstable_by(next - 1, order);
+    }
+    let next = rest.get_mut(..next).unwrap_or_default();
+    next.sort_unstable_by(order);
+    up_to.max(sorted)
+}
+
 /// Time passed in both windows, or plays on both sides.
 fn exposures(summary: &Summary, other: &Other, span: Span, now_ms: u64) -> (u64, u64) {
     if other.including_here {
@@ -333,8 +371,9 @@ mod tests {
 
     /// A catalog of a hundred songs, a summary of them and of many made-up ids that were played more.
     fn flooded(made_up: u64) -> (Catalog, MemoryStorage, Summary) {
-        let (storage, mut catalog) = (MemoryStorage::new(), Catalog::default());
-        let mut summary = Summary::new(16_384, Seed::from_bytes([7; 16]));
+        let (storage, seed) = (MemoryStorage::new(), Seed::from_bytes([7; 16]));
+        let mut catalog = Catalog::load(&storage, seed).unwrap();
+        let mut summary = Summary::new(16_384, seed);
         let mut patches = Vec::new();
         for song in 0..100 {
             let post_id = format!("song {song}");
@@ -354,6 +393,7 @@ mod tests {
 
     fn ranked(catalog: &Catalog, storage: &MemoryStorage, summary: Summary) -> Ranking {
         let visible = Visible {
+            members: None,
             catalog,
             storage,
             rules: ChartRules {

@@ -118,7 +118,7 @@ impl Global {
                 .collect(),
             heard_before: offsets.heard_by_region(),
             offsets,
-            catalog: Catalog::load(storage)?,
+            catalog: Catalog::load(storage, Seed::from_bytes(table.seed))?,
             table,
             live: Live::new(cache.clone()),
             cache,
@@ -174,6 +174,20 @@ impl Global {
     ) -> Result<Option<CatalogEntry>, Refusal> {
         self.stored_anew();
         self.catalog.put(&self.moment.guard(storage), patches)
+    }
+
+    /// Whether [`Global::build_postings`] has something to do.
+    pub fn is_to_be_built(&self) -> bool {
+        self.catalog.postings.is_to_be_built()
+    }
+
+    /// Builds a little more of what filters are answered from. Says whether all is built.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing was changed.
+    pub fn build_postings(&mut self, storage: &impl Storage) -> Result<bool, Refusal> {
+        let built = self.catalog.postings.build_step(storage);
+        built.map_err(|error| Refusal::Storage(error.0))
     }
 
     /// A page of the catalog.

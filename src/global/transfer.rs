@@ -382,7 +382,8 @@ fn bytes_of_line(row: &TransferRow, seed: Seed) -> usize {
         TransferRow::Region(region) => string(&region.region_id) + field(&region.region_name),
         TransferRow::Post(CatalogEntry { post_id, card, .. }) => {
             let fields = [&card.author, &card.content, &card.url, &card.image];
-            string(post_id) + fields.into_iter().map(field).sum::<usize>()
+            let tags = card.tags.iter().map(|tag| string(tag) + 1);
+            string(post_id) + fields.into_iter().map(field).sum::<usize>() + tags.sum::<usize>()
         }
         TransferRow::Pane(pane) => {
             let listed_bytes = Summary::decode(&pane.summary, seed).map_or(0, |summary| {
@@ -402,6 +403,7 @@ fn patch_of(entry: &CatalogEntry) -> PostPatch {
         content: Some(entry.card.content.clone()),
         url: Some(entry.card.url.clone()),
         image: Some(entry.card.image.clone()),
+        tags: Some(entry.card.tags.clone()),
         timestamp_ms: Some(entry.timestamp_ms),
         hidden: Some(entry.hidden),
     }

@@ -155,6 +155,7 @@ impl Global {
         let done = self.work.done();
         Done {
             entries: self.catalog.reads.get(),
+            postings: self.catalog.postings.entries_read(),
             ..done
         }
     }

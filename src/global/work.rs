@@ -25,6 +25,8 @@ pub struct Done {
     pub long_id_bytes: u64,
     /// Entries of the catalog that were read from storage.
     pub entries: u64,
+    /// Posts of terms of its postings that were read.
+    pub postings: u64,
 }
 
 impl Work {
@@ -70,6 +72,7 @@ impl Sub for Done {
             rows_merged: self.rows_merged - before.rows_merged,
             long_id_bytes: self.long_id_bytes - before.long_id_bytes,
             entries: self.entries - before.entries,
+            postings: self.postings - before.postings,
         }
     }
 }

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::files::is_local;
 use super::problem::Problem;
+use crate::filter::{MAX_AUTHOR_BYTES, check_tags};
 use crate::leaderboard::{Count, Format, NamedWindow};
 use crate::play::{
     MAX_PLAYS_TRUSTED, NormaliseId, Refused, check_post_id, lines, normalised_id,
@@ -16,7 +17,6 @@ use crate::play::{
 use crate::window::{parse_rfc3339_ms, rfc3339};
 use crate::wire::{CatalogEntry, PostList, PostPatch, PostReport};
 
-const MAX_AUTHOR_BYTES: usize = 256;
 const MAX_CONTENT_BYTES: usize = 1 << 10;
 const MAX_LINK_BYTES: usize = 1 << 10;
 /// A body's text without marks at its start.
@@ -67,7 +67,8 @@ pub fn read_post(
     let post_id = read_post_id(given.post_id).map_err(refused)?;
     let post_id = normalised_id(post_id, normalise).into_owned();
     check_post_id(&post_id).map_err(refused)?;
-    given.patch(post_id).map_err(|detail| ("bad_post", detail))
+    let patch = given.patch(post_id, normalise);
+    patch.map_err(|detail| ("bad_post", detail))
 }
 
 /// A post that the path names.
@@ -91,7 +92,7 @@ pub fn read_post_of(
             ));
         }
     }
-    let patch = given.patch(post_id);
+    let patch = given.patch(post_id, normalise);
     patch.map_err(|detail| Problem::bad("bad_post", detail))
 }
 
@@ -109,6 +110,8 @@ struct PostBody<'a> {
     url: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
     image: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    tags: Option<Option<Vec<String>>>,
     #[serde(default, deserialize_with = "given")]
     timestamp: Option<Option<Moment>>,
     /// Not `null`, which an export of a database without such a column may say of every post.
@@ -135,7 +138,7 @@ fn yes_or_no<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option
 }
 
 impl PostBody<'_> {
-    fn patch(self, post_id: String) -> Result<PostPatch, String> {
+    fn patch(self, post_id: String, normalise: Option<NormaliseId>) -> Result<PostPatch, String> {
         let [author, content, url, image] =
             [&self.author, &self.content, &self.url, &self.image].map(|field| field.as_ref());
         check_card(
@@ -159,10 +162,34 @@ impl PostBody<'_> {
             content: self.content,
             url: self.url,
             image: self.image,
+            tags: match self.tags {
+                None => None,
+                Some(tags) => Some(read_tags(tags.unwrap_or_default(), normalise)?),
+            },
             timestamp_ms,
             hidden: self.hidden,
         })
     }
+}
+
+/// The tags of a post in their one form. `normalise` makes one of those that look alike.
+///
+/// # Errors
+/// What is wrong with them, as a sentence.
+pub fn read_tags(
+    given: Vec<String>,
+    normalise: Option<NormaliseId>,
+) -> Result<Vec<String>, String> {
+    let mut tags: Vec<String> = given.iter().map(|tag| read_tag(tag, normalise)).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    check_tags(&tags).map(|()| tags)
+}
+
+/// A tag as it is kept: without spaces around it.
+pub fn read_tag(given: &str, normalise: Option<NormaliseId>) -> String {
+    let normal = normalise.map_or_else(|| given.to_owned(), |normalise| normalise(given));
+    normal.trim().to_owned()
 }
 
 /// Checks what an entry of the catalog says.
@@ -212,6 +239,7 @@ pub fn entry_json(entry: &CatalogEntry) -> Value {
         "content": entry.card.content,
         "url": entry.card.url,
         "image": entry.card.image,
+        "tags": entry.card.tags,
         "timestamp": entry.timestamp_ms.map(rfc3339),
         "hidden": entry.hidden,
     })
@@ -352,6 +380,37 @@ mod tests {
             assert!(refused.1.contains(detail), "{text}: {}", refused.1);
         }
         assert!(read(&long("author", 256)).is_ok());
+    }
+
+    #[test]
+    fn tags_are_kept_in_one_form_and_those_that_cannot_be_are_refused() {
+        let tags = |tags: &str| read(&format!(r#"{{"post_id": "a", "tags": {tags}}}"#));
+        let kept = |given: &str| tags(given).unwrap().tags;
+        assert_eq!(read(r#"{"post_id": "a"}"#).unwrap().tags, None);
+        assert_eq!(kept("null"), Some(Vec::new()));
+        assert_eq!(kept("[]"), Some(Vec::new()));
+        let sorted = ["blues", "jazz"].map(String::from).to_vec();
+        assert_eq!(kept(r#"[" jazz", "blues", "jazz"]"#), Some(sorted));
+        let many = |count| {
+            format!(
+                "{:?}",
+                (0..count).map(|tag| format!("t{tag}")).collect::<Vec<_>>()
+            )
+        };
+        assert_eq!(kept(&many(16)).unwrap().len(), 16);
+        assert!(tags(&many(17)).unwrap_err().1.contains("at most 16 tags"));
+        for bad in [
+            r#"["a,b"]"#.to_owned(),
+            r#"[""]"#.into(),
+            r#"["\u200b"]"#.into(),
+            r#"["a\nb"]"#.into(),
+            format!("[{:?}]", "x".repeat(65)),
+            r#""jazz""#.into(),
+            "[7]".into(),
+            "[null]".into(),
+        ] {
+            assert_eq!(tags(&bad).unwrap_err().0, "bad_post", "{bad}");
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The query of a chart: region, timeframe, k and the rest, with what is allowed where not.
 
+use super::catalog::read_tag;
 use super::parameters::{Misnamed, misnamed};
 use super::problem::Problem;
 use super::query::Query;
 use crate::board::{MAIN, check_board_id};
+use crate::filter::{Filter, read_published};
 use crate::leaderboard::{ChartForm, MAX_K, Sort};
+use crate::play::NormaliseId;
 use crate::topology::{GLOBAL_SCOPE, check_region_id};
 use crate::window::{Kind, MINUTE_MS, Timeframe, parse_rfc3339_of_query_ms};
 use crate::wire::WindowRequest;
@@ -17,9 +20,11 @@ pub struct ChartQuery {
 }
 
 impl ChartQuery {
+    /// `normalise` makes one tag of those that look alike.
+    ///
     /// # Errors
     /// 400 with what is allowed.
-    pub fn read(query: &Query) -> Result<Self, Problem> {
+    pub fn read(query: &Query, normalise: Option<NormaliseId>) -> Result<Self, Problem> {
         if let Some(Misnamed { code, detail }) = misnamed(query.names()) {
             return Err(Problem::bad(code, detail));
         }
@@ -32,6 +37,7 @@ impl ChartQuery {
                 scope: read_scope(query)?,
                 timeframe,
                 k: read_k(query)?,
+                filter: read_filter(query, normalise)?,
             },
         })
     }
@@ -77,6 +83,22 @@ fn read_k(query: &Query) -> Result<usize, Problem> {
         .ok()
         .filter(|k| digits && (1..=MAX_K).contains(k));
     k.ok_or_else(|| Problem::bad("bad_k", "k is a whole number from 1 to 1000"))
+}
+
+/// Tags are listed with commas, or the parameter is repeated.
+fn read_filter(query: &Query, normalise: Option<NormaliseId>) -> Result<Filter, Problem> {
+    let bad = |detail: String| Problem::bad("bad_filter", detail);
+    let tags = |name: &'static str| {
+        let listed = query.all(name).flat_map(|listed| listed.split(','));
+        listed.map(|tag| read_tag(tag, normalise)).collect()
+    };
+    if query.all("author").count() > 1 {
+        return Err(bad("a post has one author: author is given once".into()));
+    }
+    let author = query.first("author").map(str::to_owned);
+    let published = query.first("published").map(read_published).transpose();
+    let published = published.map_err(|detail| bad(detail.to_owned()))?;
+    Filter::new(tags("tag"), tags("exclude_tag"), author, published).map_err(bad)
 }
 
 fn read_window(query: &Query) -> Result<(WindowRequest, Option<String>), Problem> {
@@ -137,7 +159,7 @@ mod tests {
 
     fn read(query: &str) -> Result<ChartQuery, (u16, &'static str)> {
         let query = Query::of(&format!("https://charts.example/top-posts?{query}"));
-        ChartQuery::read(&query).map_err(|problem| (problem.status, problem.code))
+        ChartQuery::read(&query, None).map_err(|problem| (problem.status, problem.code))
     }
 
     #[test]
@@ -171,6 +193,19 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_is_the_same_however_it_is_written() {
+        let filter = |query: &str| read(query).unwrap().form.filter;
+        assert!(filter("").is_empty());
+        let two = filter("tag=blues,jazz&exclude_tag=live&author=A,%20B&published=7d");
+        assert_eq!(two.tags, ["blues", "jazz"]);
+        assert_eq!(two.excluded_tags, ["live"]);
+        assert_eq!(two.author.as_deref(), Some("A, B"));
+        assert_eq!(two.published_hours, Some(168));
+        let again = "published=168h&tag=jazz&author=A,+B&tag=+blues%20,jazz&exclude_tag=live";
+        assert_eq!(filter(again), two);
+    }
+
+    #[test]
     fn what_cannot_be_answered_is_refused_by_what_is_wrong_with_it() {
         for (query, code) in [
             ("k=0", "bad_k"),
@@ -184,9 +219,21 @@ mod tests {
             ("window=sideways", "bad_window"),
             ("from=2026-11-23T12:00:00Z", "bad_window"),
             ("from=yesterday&to=today", "bad_window"),
+            ("tag=", "bad_filter"),
+            ("tag=a,,b", "bad_filter"),
+            ("tag=a&exclude_tag=b,a", "bad_filter"),
+            ("tag=a,b,c,d,e", "bad_filter"),
+            ("exclude_tag=a&exclude_tag=b&exclude_tag=c", "bad_filter"),
+            ("author=", "bad_filter"),
+            ("author=a&author=b", "bad_filter"),
+            ("published=", "bad_filter"),
+            ("published=30m", "bad_filter"),
+            ("tags=jazz", "bad_filter"),
         ] {
             assert_eq!(read(query).unwrap_err(), (400, code), "{query}");
         }
+        let long = format!("tag={}", "x".repeat(65));
+        assert_eq!(read(&long).unwrap_err(), (400, "bad_filter"));
         for region in ["", "a%2Fb", "%00", &"x".repeat(65)] {
             let refused = read(&format!("region={region}")).unwrap_err();
             assert_eq!(refused, (404, "unknown_region"), "{region}");
@@ -206,7 +253,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_query_is_read_or_refused(query: String, names in "(board|k|from|to|region|sort|window|timeframe)=.{0,20}") {
+        fn any_query_is_read_or_refused(query: String, names in "(board|k|from|to|region|sort|window|timeframe|tag|exclude_tag|author|published)=.{0,20}") {
             let _ = (read(&query), read(&names));
         }
     }

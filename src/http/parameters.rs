@@ -10,7 +10,7 @@ struct Parameter {
     others: &'static [&'static str],
 }
 
-const PARAMETERS: [Parameter; 5] = [
+const PARAMETERS: [Parameter; 9] = [
     Parameter {
         name: "k",
         code: "bad_k",
@@ -57,6 +57,30 @@ const PARAMETERS: [Parameter; 5] = [
         code: "bad_sort",
         like: "sort=rising",
         others: &["order", "order_by", "orderby", "sort_by", "sortby"],
+    },
+    Parameter {
+        name: "tag",
+        code: "bad_filter",
+        like: "tag=jazz",
+        others: &["tags", "category", "categories", "genre"],
+    },
+    Parameter {
+        name: "exclude_tag",
+        code: "bad_filter",
+        like: "exclude_tag=live",
+        others: &["exclude", "exclude_tags", "not_tag", "tag_not"],
+    },
+    Parameter {
+        name: "author",
+        code: "bad_filter",
+        like: "author=Artist1",
+        others: &["authors", "artist", "creator", "by"],
+    },
+    Parameter {
+        name: "published",
+        code: "bad_filter",
+        like: "published=7d",
+        others: &["age", "max_age", "published_within", "published_since"],
     },
 ];
 

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use serde_json::{Map, Value, json};
 
 use super::method::{Method, method_list};
+use crate::filter::MAX_MEMBERS;
 use crate::wire::Refusal;
 
 /// An error that its reader can do something about.
@@ -130,6 +131,13 @@ impl Problem {
                 "this export is over: another one was begun, or nobody asked for its next page for ten \
                  minutes; begin again with GET /export",
             ),
+            Refusal::FilterTooWide => {
+                let detail = format!(
+                    "this filter matches more than {MAX_MEMBERS} posts; ask for one that is narrower, or \
+                     count these posts on a board of their own"
+                );
+                Problem::bad("filter_too_wide", detail)
+            }
             Refusal::NotFound => Problem::not_found(
                 "no play of this post in this window, and it is not in the catalog",
             ),
@@ -196,6 +204,7 @@ mod tests {
             (Refusal::RegionDeleted, 410),
             (Refusal::WrongInstallation, 409),
             (Refusal::ExportIsOver, 410),
+            (Refusal::FilterTooWide, 400),
             (Refusal::NotFound, 404),
             (Refusal::NotCounted { view_count_max: 7 }, 404),
             (Refusal::Invalid("no".into()), 400),

@@ -25,6 +25,12 @@ impl Query {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// All values of a parameter that may be given more than once.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let found = self.0.iter().filter(move |(given, _)| given == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// The names of all of them.
     pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.iter().map(|(name, _)| name.as_str())
@@ -67,6 +73,7 @@ mod tests {
             (Some(""), Some(""))
         );
         assert_eq!(query.first("K"), None);
+        assert_eq!(query.all("k").collect::<Vec<_>>(), ["5", "9"]);
         assert_eq!(query.names().count(), 5);
         assert_eq!(
             Query::of("https://charts.example/top-posts"),

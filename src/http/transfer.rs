@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::catalog::{check_card, entry_json, merged};
+use super::catalog::{check_card, entry_json, merged, read_tags};
 use super::hex::hex;
 use super::problem::Problem;
 use crate::leaderboard::Card;
@@ -105,6 +105,8 @@ enum Line {
         content: Option<String>,
         url: Option<String>,
         image: Option<String>,
+        #[serde(default)]
+        tags: Vec<String>,
         timestamp: Option<String>,
         #[serde(default)]
         hidden: bool,
@@ -162,10 +164,12 @@ fn row_of(line: Line) -> Result<ImportRow, String> {
             content,
             url,
             image,
+            tags,
             timestamp,
             hidden,
         } => {
             check_card(&author, &content, &url, &image)?;
+            let tags = read_tags(tags, None)?;
             check_post_id(&post_id).map_err(|refused| refused.detail.into_owned())?;
             ImportRow::Row(TransferRow::Post(CatalogEntry {
                 post_id,
@@ -174,6 +178,7 @@ fn row_of(line: Line) -> Result<ImportRow, String> {
                     content,
                     url,
                     image,
+                    tags,
                 },
                 timestamp_ms: timestamp.as_deref().map(moment).transpose()?,
                 hidden,
@@ -230,6 +235,7 @@ mod tests {
                 card: Card {
                     author: Some("somebody".into()),
                     url: Some("https://x.example/".into()),
+                    tags: vec!["jazz".into(), "日本".into()],
                     ..Card::default()
                 },
                 timestamp_ms: Some(1_500),
@@ -272,6 +278,10 @@ mod tests {
             (
                 r#"{"kind": "post", "post_id": "a", "url": "ftp://x"}"#,
                 "https://",
+            ),
+            (
+                r#"{"kind": "post", "post_id": "a", "tags": ["a,b"]}"#,
+                "comma",
             ),
             ("{", ""),
         ] {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
 use super::{Leaderboard, Sort};
+use crate::filter::{Filter, published_text};
 use crate::window::{Span, rfc3339};
 
 /// What a reader asked for, as far as the answer repeats it.
@@ -19,6 +20,7 @@ pub struct ChartForm {
     pub timeframe: Option<String>,
     pub sort: Sort,
     pub k: usize,
+    pub filter: Filter,
 }
 
 /// The format of a list.
@@ -60,6 +62,9 @@ pub struct Chart<'a> {
     region: &'a str,
     timeframe: Option<&'a str>,
     sort: &'static str,
+    /// Only where it is not of all posts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter: Option<NamedFilter<'a>>,
     window: NamedWindow,
     as_of: String,
     total_views: u64,
@@ -74,6 +79,30 @@ pub struct Chart<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stale: bool,
     top_posts: Vec<Row<'a>>,
+}
+
+/// Which posts a chart is of, as queries name it.
+#[derive(Serialize)]
+struct NamedFilter<'a> {
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tag: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    exclude_tag: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    author: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<String>,
+}
+
+impl<'a> NamedFilter<'a> {
+    fn new(filter: &'a Filter) -> Option<Self> {
+        (!filter.is_empty()).then(|| NamedFilter {
+            tag: &filter.tags,
+            exclude_tag: &filter.excluded_tags,
+            author: filter.author.as_deref(),
+            published: filter.published_hours.map(published_text),
+        })
+    }
 }
 
 /// What a chart that is not sorted by plays compares with.
@@ -104,6 +133,8 @@ struct Row<'a> {
     content: Option<&'a str>,
     url: Option<&'a str>,
     image: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tags: &'a [String],
     view_count: u64,
     view_count_min: u64,
     view_count_max: u64,
@@ -128,6 +159,7 @@ impl<'a> Chart<'a> {
                 content: place.card.content.as_deref(),
                 url: place.card.url.as_deref(),
                 image: place.card.image.as_deref(),
+                tags: &place.card.tags,
                 view_count: place.count.view_count,
                 view_count_min: place.count.view_count_min,
                 view_count_max: place.count.view_count_max,
@@ -144,6 +176,7 @@ impl<'a> Chart<'a> {
             region: &asked.scope,
             timeframe: asked.timeframe.as_deref(),
             sort: asked.sort.name(),
+            filter: NamedFilter::new(&asked.filter),
             window: leaderboard.span.into(),
             as_of: rfc3339(leaderboard.as_of_ms),
             total_views: leaderboard.total_views,
@@ -169,6 +202,7 @@ impl<'a> Chart<'a> {
                 self.region,
                 self.timeframe,
                 self.sort,
+                &self.filter,
                 &self.window,
             ),
             (
@@ -301,6 +335,7 @@ mod tests {
             timeframe: Some("24h".into()),
             sort: Sort::Views,
             k,
+            filter: Filter::default(),
         }
     }
 
@@ -326,6 +361,32 @@ mod tests {
                 }],
             })
         );
+    }
+
+    #[test]
+    fn an_answer_says_which_filter_it_is_of_and_rows_have_their_tags() {
+        let mut asked = asked(1);
+        asked.filter = Filter {
+            tags: vec!["a".into(), "b".into()],
+            published_hours: Some(168),
+            ..Filter::default()
+        };
+        let mut leaderboard = leaderboard("post", 0);
+        leaderboard.places[0].card.tags = vec!["a".into(), "b".into(), "c".into()];
+        let chart = Chart::new(&asked, &leaderboard, false);
+        let json: serde_json::Value = serde_json::from_slice(&to_json(&chart)).unwrap();
+        let filter = serde_json::json!({"tag": ["a", "b"], "published": "7d"});
+        assert_eq!(json["filter"], filter);
+        assert_eq!(
+            json["top_posts"][0]["tags"],
+            serde_json::json!(["a", "b", "c"])
+        );
+        let of_all = ChartForm {
+            filter: Filter::default(),
+            ..asked.clone()
+        };
+        let of_all = Chart::new(&of_all, &leaderboard, false);
+        assert_ne!(chart.etag(Format::Csv), of_all.etag(Format::Csv));
     }
 
     #[test]

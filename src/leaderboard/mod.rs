@@ -54,6 +54,8 @@ pub struct Card {
     pub content: Option<String>,
     pub url: Option<String>,
     pub image: Option<String>,
+    /// In order, each once.
+    pub tags: Vec<String>,
 }
 
 /// Plays of one post in one scope and span.
@@ -123,9 +125,11 @@ impl Record for Leaderboard {
 }
 
 impl Card {
+    /// What its texts hold.
     pub fn text_bytes(&self) -> usize {
         let texts = [&self.author, &self.content, &self.url, &self.image];
-        texts.into_iter().flatten().map(String::len).sum()
+        let tags = self.tags.iter().map(|tag| size_of::<String>() + tag.len());
+        texts.into_iter().flatten().map(String::len).sum::<usize>() + tags.sum::<usize>()
     }
 }
 

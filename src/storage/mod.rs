@@ -44,11 +44,13 @@ pub enum Table {
     Regions,
     /// The catalog: what is known about a post besides its plays.
     Posts,
+    /// Which posts of the catalog have a tag, an author, a day of publication.
+    Postings,
 }
 
 impl Table {
     /// Every table, in the order in which they are created.
-    pub const ALL: [Table; 9] = [
+    pub const ALL: [Table; 10] = [
         Table::Meta,
         Table::Journal,
         Table::OpenPanes,
@@ -58,6 +60,7 @@ impl Table {
         Table::Offsets,
         Table::Regions,
         Table::Posts,
+        Table::Postings,
     ];
 
     /// The name of the table in SQL.
@@ -72,6 +75,7 @@ impl Table {
             Table::Offsets => "offsets",
             Table::Regions => "regions",
             Table::Posts => "posts",
+            Table::Postings => "postings",
         }
     }
 }

@@ -7,13 +7,16 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip128::SipHasher13;
 
 use crate::codec::{self, Record, RecordKind};
+use crate::filter::Filter;
 use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, class_of_k};
 use crate::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 
+mod matching;
 mod metrics;
 mod telling;
 mod votes;
 
+pub use matching::{CatalogMark, MatchReply, MatchRequest, Matches};
 pub use metrics::{Counted, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes};
 pub use telling::{ShardName, Telling, TellingReply, ToldSoFar};
 pub use votes::Voter;
@@ -71,6 +74,8 @@ records! {
     TellingReply v 1;
     ListPosts v 1;
     ListPostsReply v 1;
+    MatchRequest v 1;
+    MatchReply<'a> v 1;
 }
 
 /// One play of a batch.
@@ -384,6 +389,8 @@ pub enum Refusal {
     WrongInstallation,
     /// To a page of an export that ended, or whose moment is kept no more.
     ExportIsOver,
+    /// A filter matches more posts than [`crate::filter::MAX_MEMBERS`].
+    FilterTooWide,
 }
 
 /// Which window is asked for.
@@ -414,6 +421,7 @@ pub struct ChartRequest {
     pub sort: Sort,
     /// One of [`crate::leaderboard::K_CLASSES`].
     pub k_class: u32,
+    pub filter: Filter,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -456,6 +464,7 @@ impl LiveRequest {
             window: self.window,
             sort: self.form.sort,
             k_class: class_of_k(self.form.k) as u32,
+            filter: self.form.filter.clone(),
         }
     }
 }
@@ -483,7 +492,7 @@ pub struct PostRequest {
 pub struct CatalogEntry {
     pub post_id: String,
     pub card: Card,
-    /// When the post was made, in milliseconds since 1970.
+    /// When the post was published, in milliseconds since 1970.
     pub timestamp_ms: Option<u64>,
     pub hidden: bool,
 }
@@ -521,6 +530,8 @@ pub struct PostPatch {
     pub content: Option<Option<String>>,
     pub url: Option<Option<String>>,
     pub image: Option<Option<String>>,
+    /// In order, each once; none at all clears them.
+    pub tags: Option<Vec<String>>,
     pub timestamp_ms: Option<Option<u64>>,
     /// `None` leaves it hidden, or not.
     pub hidden: Option<bool>,
@@ -543,6 +554,7 @@ impl PostPatch {
             content: Some(None),
             url: Some(None),
             image: Some(None),
+            tags: Some(Vec::new()),
             timestamp_ms: Some(None),
             ..PostPatch::hiding(post_id)
         }
@@ -551,7 +563,9 @@ impl PostPatch {
     /// Whether nothing that was known stays.
     pub fn erases(&self) -> bool {
         let texts = [&self.author, &self.content, &self.url, &self.image];
-        texts.into_iter().all(|text| *text == Some(None)) && self.timestamp_ms == Some(None)
+        texts.into_iter().all(|text| *text == Some(None))
+            && self.tags.as_ref().is_some_and(Vec::is_empty)
+            && self.timestamp_ms == Some(None)
     }
 }
 
@@ -785,6 +799,7 @@ mod tests {
                 timeframe: Some("24h".into()),
                 sort: Sort::Rising,
                 k: 1_000,
+                filter: Filter::default(),
             },
         };
         assert!(request.tag().len() <= 256, "as long as the platform takes");

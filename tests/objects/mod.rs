@@ -6,6 +6,7 @@ pub mod host;
 
 use hitparade::board::MAIN;
 use hitparade::codec;
+use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{Admission, Shard};
@@ -119,6 +120,7 @@ pub fn chart(
         window,
         sort,
         k_class: 1_000,
+        filter: Filter::default(),
     };
     let chart = global.chart(storage, &request, ChartRules::default(), now_ms);
     chart.ok()

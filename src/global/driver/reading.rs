@@ -25,7 +25,9 @@ const LOOK_MS: u64 = 1;
 impl<H: Host> Driver<H> {
     /// `/chart`: [`ChartRequest`] → [`ChartReply`]
     pub async fn chart(&self, message: &[u8]) -> Vec<u8> {
-        codec::encode(&ChartReply(self.0.chart(message).await))
+        let chart = self.0.chart(message).await;
+        self.build_postings();
+        codec::encode(&ChartReply(chart))
     }
 
     /// `/post`: [`PostQuestion`] → [`PostReply`]

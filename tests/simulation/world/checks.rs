@@ -47,6 +47,7 @@ impl World {
             window,
             sort: Sort::Views,
             k_class: 1_000,
+            filter: Filter::default(),
         };
         let message = codec::encode(&request);
         self.ask_for_a_while(

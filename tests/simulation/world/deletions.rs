@@ -46,6 +46,7 @@ impl World {
             window,
             sort: Sort::Views,
             k_class: 10,
+            filter: Filter::default(),
         };
         let message = codec::encode(&request);
         self.ask_for_a_while(

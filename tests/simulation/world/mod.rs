@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 
 use hitparade::codec;
+use hitparade::filter::Filter;
 use hitparade::global::Global;
 use hitparade::home::Home;
 use hitparade::leaderboard::{Count, Leaderboard};

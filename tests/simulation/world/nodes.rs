@@ -199,7 +199,7 @@ pub struct GlobalNode {
 }
 
 pub struct Backup {
-    pub rows: [BTreeMap<Vec<u8>, Vec<u8>>; 9],
+    pub rows: [BTreeMap<Vec<u8>, Vec<u8>>; Table::ALL.len()],
     /// Of each ledger, what it was known to keep.
     pub kept: Vec<Vec<usize>>,
     pub reshards: u64,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use futures_channel::oneshot::Sender;
+use hitparade::filter::Filter;
 use hitparade::host::SendError;
 use hitparade::region::Kept;
 
@@ -34,6 +35,7 @@ impl World {
             window: WindowRequest::All,
             sort: Sort::Views,
             k_class: 1_000,
+            filter: Filter::default(),
         });
         for _ in 0..self.random.between(1, 3) {
             if self.shards[shard].down_until_ms > self.now_ms {
