@@ -12,6 +12,7 @@ const USAGE = `usage: npm run dev -- NAME [OPTIONS]
   fuzz          bad input of every kind
   proxies       a thousand visitors through nginx, Caddy and HAProxy
   pipelines     logs, rsyslog, Kafka, Prometheus and WordPress with the service
+  engines       the beacon in Firefox and WebKit, or in Chromium many times
   react         hitparade/react in an application of Vite, in Chromium
   schemathesis  requests made from /openapi.json
   pictures      every page in every state, as Chromium shows it
@@ -32,6 +33,7 @@ const COMMANDS = {
   fuzz: () => import("./fuzz.mjs"),
   proxies: () => import("./proxies.mjs"),
   pipelines: () => import("./pipelines.mjs"),
+  engines: () => import("./engines.mjs"),
   react: () => import("./react.mjs"),
   schemathesis: () => import("./schemathesis.mjs"),
   pictures: () => import("./pictures.mjs"),

@@ -152,15 +152,13 @@ impl BeaconNames {
     }
 
     /// The usual path of what is at this one, where it has a name of its own.
-    pub fn usual_path(&self, path: &str) -> Option<&'static str> {
+    pub fn usual_path(&self, path: &str) -> Option<String> {
         if self.plays.as_deref() == Some(path) {
-            return Some("/plays");
+            return Some("/plays".to_owned());
         }
-        match path.strip_prefix(self.stem.as_deref()?)? {
-            ".js" => Some("/beacon.js"),
-            ".mjs" => Some("/beacon.mjs"),
-            _ => None,
-        }
+        let rest = path.strip_prefix(self.stem.as_deref()?)?;
+        let is_ours = matches!(rest, ".js" | ".mjs") || rest.starts_with("-elements.");
+        (is_ours && rest.ends_with("js")).then(|| format!("/beacon{rest}"))
     }
 
     /// The text of the beacon, or of its module, with these names in it, and a home.
@@ -177,7 +175,7 @@ impl BeaconNames {
             .as_deref()
             .and_then(|stem| stem.rsplit('/').next())
         {
-            script = script.replace("\"./beacon.js\"", &format!("\"./{file}.js\""));
+            script = script.replace("\"./beacon", &format!("\"./{file}"));
         }
         script
     }
@@ -389,13 +387,20 @@ mod tests {
     #[test]
     fn the_beacon_has_its_usual_names_and_those_of_the_settings() {
         let names = BeaconNames::read(Some("/media/s.js"), Some("/media/p")).unwrap();
-        assert_eq!(names.usual_path("/media/p"), Some("/plays"));
-        assert_eq!(names.usual_path("/media/s.js"), Some("/beacon.js"));
-        assert_eq!(names.usual_path("/media/s.mjs"), Some("/beacon.mjs"));
+        for (own, usual) in [
+            ("/media/p", "/plays"),
+            ("/media/s.js", "/beacon.js"),
+            ("/media/s.mjs", "/beacon.mjs"),
+            ("/media/s-elements.0.2.0.js", "/beacon-elements.0.2.0.js"),
+        ] {
+            assert_eq!(names.usual_path(own).as_deref(), Some(usual), "{own}");
+        }
         for other in [
             "/",
             "/media/s",
             "/media/s.js.map",
+            "/media/s-elements.0.2.0.css",
+            "/media/s.0.2.0.js",
             "/media/p/",
             "/p",
             "/plays",
@@ -404,10 +409,10 @@ mod tests {
         }
         assert_eq!(
             names.put_into(
-                r#"import"./beacon.js";new URL("plays",x),{home:""}"#,
+                r#"import"./beacon.js";"./beacon-elements.0.2.0.js";new URL("plays",x),{home:""}"#,
                 Some("NA/4")
             ),
-            r#"import"./s.js";new URL("/media/p",x),{home:"NA/4"}"#
+            r#"import"./s.js";"./s-elements.0.2.0.js";new URL("/media/p",x),{home:"NA/4"}"#
         );
         let none = BeaconNames::read(None, None).unwrap();
         assert_eq!(none.usual_path("/"), None);

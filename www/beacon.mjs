@@ -1,11 +1,14 @@
 /** `beacon.js` as an ES module: `import { play } from 'https://charts.example/beacon.mjs'`. */
 import "./beacon.js";
+import "./beacon-elements.js";
 
 const { play: count, options } = /** @type {any} */ (window).hitparade;
-options.to ||= new URL("plays", import.meta.url).href;
+// What a bundler has taken in is from the page's own host, which takes no plays: `configure({ to })` says who does.
+const own = new URL("./beacon.mjs", import.meta.url);
+if (own.pathname === new URL(import.meta.url).pathname) options.to ||= new URL("plays", own).href;
 
 /** Counts one play. @type {typeof import('./beacon.mjs').play} */
-export const play = (postId) => count(postId);
+export const play = (postId, how) => void count(postId, how);
 
 /** Sets options; before the first play. @type {typeof import('./beacon.mjs').configure} */
 export const configure = (changes) => void Object.assign(options, changes);

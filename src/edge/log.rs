@@ -108,6 +108,6 @@ fn request_id() -> String {
 /// The first word of the path where it is one of ours, by whatever name: a label that nobody outside
 /// can invent.
 fn route_of(path: &str, env: &Env) -> &'static str {
-    let usual = || route_word(www::beacon_names(env).usual_path(path)?);
+    let usual = || route_word(&www::beacon_names(env).usual_path(path)?);
     route_word(path).or_else(usual).unwrap_or("file")
 }

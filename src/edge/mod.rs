@@ -94,7 +94,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     if route_word(&call.path).is_none()
         && let Some(usual) = www::beacon_names(&call.env).usual_path(&call.path)
     {
-        call.path = usual.to_owned();
+        call.path = usual;
     }
     let path = call.path.clone();
     let segments: Vec<&str> = path.split('/').skip(1).collect();

@@ -110,7 +110,8 @@ pub fn home_of_sender(
 async fn admit(call: &Call, cors: &Cors, attempt: &Attempt) -> Result<Answer, Problem> {
     let trusted = shows(call, Token::Ingest)?;
     if !cors.allows_origin() {
-        let detail = "pages of this origin may not send plays here (ALLOWED_ORIGINS)";
+        let detail =
+            "pages of this origin may not send plays here: the operator adds it to ALLOWED_ORIGINS";
         return Err(Problem::new(403, "origin_not_allowed", detail));
     }
     if trusted {

@@ -12,7 +12,9 @@ use super::plays::home_of_sender;
 use super::request::Call;
 use super::table;
 use crate::environment::setting;
-use crate::http::{Method, Problem, cache_control, content_type, decoded, lists_etag, page_policy};
+use crate::http::{
+    Method, Problem, cache_control, content_type, decoded, has_version, lists_etag, page_policy,
+};
 use crate::log::report;
 use crate::pages::{OwnPages, may_be_own};
 use crate::settings::BeaconNames;
@@ -20,6 +22,8 @@ use crate::settings::BeaconNames;
 const HTML: &str = "text/html";
 const NOT_FOUND_PAGE: &str = "/404.html";
 const BEACON: &str = "/beacon.js";
+/// Its text is the same everywhere, so its home goes beside it.
+const BEACON_OF_VERSION: &str = "/beacon.";
 /// How long a page may wait for its beacon to know its home.
 const TABLE_WITHIN_MS: u64 = 1_000;
 
@@ -94,6 +98,14 @@ async fn file(call: &Call, path: &str, method: &Method) -> Result<Answer, Proble
     if let Some(etag) = etag {
         answer = answer.with_header("ETag", etag);
     }
+    if path.starts_with(BEACON_OF_VERSION)
+        && has_version(path)
+        && let Some(home) = home_of_page(call).await
+    {
+        answer = answer
+            .with_header("Server-Timing", format!("home;desc=\"{home}\""))
+            .with_header("Timing-Allow-Origin", "*");
+    }
     if content_type.starts_with(HTML) {
         return Ok(answer
             .with_header("Content-Security-Policy", page_policy(&call.seen.url))
@@ -115,15 +127,10 @@ impl Own {
     async fn of(call: &Call, path: &str) -> Option<Self> {
         if matches!(path, BEACON | "/beacon.mjs") {
             let names = beacon_names(&call.env);
-            let mut home = None;
-            if path == BEACON {
-                // An old home is no less right. Without a table it has none yet, and learns it from the
-                // first answer.
-                table::any(&call.env, TABLE_WITHIN_MS).await;
-                let directory = table::known_directory();
-                home = directory
-                    .and_then(|directory| home_of_sender(call, &directory, &BTreeSet::new()));
-            }
+            let home = match path {
+                BEACON => home_of_page(call).await,
+                _ => None,
+            };
             let is_as_stored = names == BeaconNames::default() && home.is_none();
             return (!is_as_stored).then_some(Own::Beacon(names, home));
         }
@@ -143,6 +150,14 @@ impl Own {
             Own::Pages(pages) => pages.put_into(path, &text).unwrap_or(text),
         }
     }
+}
+
+/// The home of batches that a page seals where it is asked for. An old one is no less right; without a
+/// table there is none yet, and the beacon learns it from the first answer.
+async fn home_of_page(call: &Call) -> Option<String> {
+    table::any(&call.env, TABLE_WITHIN_MS).await;
+    let directory = table::known_directory()?;
+    home_of_sender(call, &directory, &BTreeSet::new())
 }
 
 /// What the settings call the beacon; its usual names where they are wrong.

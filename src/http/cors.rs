@@ -21,6 +21,7 @@ const EXPOSED: (&str, &str) = (
 pub struct Cors {
     /// Other origins' pages may read and send plays; the rest is not theirs to change.
     for_pages: bool,
+    method: Method,
     origin: Option<String>,
     allowed: Rc<Origins>,
 }
@@ -33,6 +34,7 @@ impl Cors {
                 .any(|theirs| path.starts_with(theirs));
         Cors {
             for_pages: !changes,
+            method,
             origin,
             allowed,
         }
@@ -54,7 +56,9 @@ impl Cors {
         if matches!(*self.allowed, Origins::All) {
             return vec![("Access-Control-Allow-Origin", "*"), EXPOSED];
         }
-        let origin = self.origin.as_deref().filter(|_| self.allows_origin());
+        // Who may not send plays may read that, and what to do about it.
+        let may_read = self.allows_origin() || self.method == Method::Post;
+        let origin = self.origin.as_deref().filter(|_| may_read);
         let mut headers = vec![("Vary", "Origin")];
         headers.extend(origin.map(|origin| ("Access-Control-Allow-Origin", origin)));
         headers.extend(origin.map(|_| EXPOSED));
@@ -93,6 +97,15 @@ mod tests {
             assert!(!cors.allows_origin(), "{other}");
             assert_eq!(cors.headers(), [("Vary", "Origin")], "{other}");
         }
+        let refused = cors(
+            these(),
+            Method::Post,
+            "/plays",
+            Some("https://other.example"),
+        );
+        assert!(!refused.allows_origin());
+        let told = ("Access-Control-Allow-Origin", "https://other.example");
+        assert_eq!(refused.headers(), [("Vary", "Origin"), told, EXPOSED]);
         assert!(cors(these(), Method::Post, "/plays", None).allows_origin());
         let misread = cors(Origins::These(Vec::new()), Method::Get, "/", Some(OURS));
         assert!(!misread.allows_origin());

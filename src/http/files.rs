@@ -22,11 +22,20 @@ pub fn is_local(url: &str) -> bool {
     matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
+/// Whether a file carries its version in its name (`/beacon.0.2.0.js`): it never changes.
+pub fn has_version(path: &str) -> bool {
+    let mut parts = path.rsplit('.').skip(1);
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (0..3).all(|_| parts.next().is_some_and(is_number))
+}
+
 /// The modules of a page must be of one release, so they are asked about each time. What other
-/// sites embed may be an hour old; the beacon is another one in each region.
+/// sites embed may be an hour old; the beacon is another one in each region, be it in its text or in
+/// the home that goes with it.
 pub fn cache_control(path: &str) -> &'static str {
     match path {
         "/beacon.js" | "/beacon.mjs" => "private, max-age=3600",
+        _ if has_version(path) => "private, max-age=31536000, immutable",
         "/widget.js" | "/icon.svg" => "public, max-age=3600",
         _ => "no-cache",
     }
@@ -86,5 +95,20 @@ mod tests {
         }
         assert_eq!(cache_control("/widget.js"), "public, max-age=3600");
         assert_eq!(cache_control("/page/app.js"), "no-cache");
+    }
+
+    #[test]
+    fn what_has_a_version_in_its_name_never_changes() {
+        for (path, is_so) in [
+            ("/beacon.0.2.0.js", true),
+            ("/beacon-elements.10.20.30.js", true),
+            ("/beacon.js", false),
+            ("/beacon.2.0.js", false),
+            ("/beacon.0.2.x.js", false),
+            ("/beacon.0..0.js", false),
+        ] {
+            assert_eq!(has_version(path), is_so, "{path}");
+            assert_eq!(cache_control(path).contains("immutable"), is_so, "{path}");
+        }
     }
 }

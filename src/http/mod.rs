@@ -27,7 +27,7 @@ pub use chart_query::ChartQuery;
 pub use conditional::lists_etag;
 pub use cors::{Cors, Origins};
 pub use counters::{Counters, Source};
-pub use files::{cache_control, content_type, page_policy};
+pub use files::{cache_control, content_type, has_version, page_policy};
 pub use hex::{hex, read_hex};
 pub use method::{Method, method_list};
 pub use metrics::{Figures, metrics_text};
