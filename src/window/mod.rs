@@ -33,6 +33,7 @@
 //! panes, or as many points as were asked for. Any input is answered: arithmetic saturates,
 //! and a `now` later than the year 9999 counts as its end.
 
+mod calendar;
 mod level;
 mod pane;
 mod question;
@@ -41,6 +42,9 @@ mod span;
 mod tiling;
 mod timeframe;
 
+pub use calendar::{
+    CalendarFrame, Change, MAX_CHANGES, Period, PeriodError, PeriodKind, Zone, is_zone_name,
+};
 pub use level::{Level, MAX_DAYS, expires_before_ms, keep_days, kept_days};
 pub use pane::{PaneKey, fold_targets, recording_pane};
 pub use question::{Window, WindowError, between, previous, sliding, tumbling, window};
