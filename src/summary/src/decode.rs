@@ -60,8 +60,7 @@ impl Summary {
                 return Err(DecodeError::Damaged("highest bound"));
             }
             least = input.number()?;
-            let shift = input.length(MAX_SHIFT, "unit of overcounts")?;
-            summary.overcounts.shift = shift as u32;
+            summary.overcounts.shift = take_shift(&mut input, "unit of overcounts")?;
         }
         summary.take_rows(&mut input, &head, least)?;
         if input.left() > 0 {
@@ -84,7 +83,7 @@ impl Summary {
     ) -> Result<(), DecodeError> {
         let rows = head.rows;
         let shared: Vec<u16> = take_numbers(input, rows, COUNTS)?;
-        let following: Vec<u16> = take_numbers(input, rows, COUNTS)?;
+        let following = take_lengths(input, rows)?;
         let mut uppers: Vec<u64> = take_numbers(input, rows, COUNTS)?;
         for upper in &mut uppers {
             *upper = least
@@ -103,9 +102,6 @@ impl Summary {
         }
         self.uppers = uppers;
         let lengths = following.iter().map(|&length| usize::from(length));
-        if lengths.clone().any(|length| length > MAX_ID_BYTES) {
-            return Err(DecodeError::Damaged("length of an id"));
-        }
         let bytes: Vec<u8> = take_numbers(input, lengths.sum(), BYTES)?;
         self.take_ids(&shared, &following, &bytes)
     }
@@ -171,16 +167,16 @@ impl Summary {
 }
 
 /// What an encoding begins with.
-struct Head {
-    full: bool,
-    seed_id: u64,
+pub(super) struct Head {
+    pub full: bool,
+    pub seed_id: u64,
     capacity: usize,
     total: u64,
-    rows: usize,
+    pub rows: usize,
 }
 
 impl Head {
-    fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
         // The version, which was looked at.
         input.byte()?;
         let flags = input.byte()?;
@@ -202,8 +198,22 @@ impl Head {
     }
 }
 
+/// How many bytes of each row's id follow those that it shares.
+pub(super) fn take_lengths(input: &mut Input<'_>, rows: usize) -> Result<Vec<u16>, DecodeError> {
+    let following: Vec<u16> = take_numbers(input, rows, COUNTS)?;
+    let mut lengths = following.iter().map(|&length| usize::from(length));
+    match lengths.any(|length| length > MAX_ID_BYTES) {
+        true => Err(DecodeError::Damaged("length of an id")),
+        false => Ok(following),
+    }
+}
+
+pub(super) fn take_shift(input: &mut Input<'_>, what: &'static str) -> Result<u32, DecodeError> {
+    Ok(input.length(MAX_SHIFT, what)? as u32)
+}
+
 /// All but the checksum, if this build reads the version.
-fn checked_body(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+pub(super) fn checked_body(bytes: &[u8]) -> Result<&[u8], DecodeError> {
     match bytes.first() {
         None => Err(DecodeError::Truncated),
         Some(&VERSION) => match bytes.split_last_chunk::<4>() {
@@ -222,25 +232,49 @@ fn checksum_of(bytes: &[u8]) -> u32 {
 
 impl Filter {
     fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
+        let head = FilterHead::take(input)?;
+        head.read(input)
+    }
+}
+
+/// A filter of which the cells are still to be read.
+pub(super) struct FilterHead {
+    base: u64,
+    pub highest: u64,
+    shift: u32,
+    pub cells: List,
+}
+
+impl FilterHead {
+    pub(super) fn take(input: &mut Input<'_>) -> Result<Self, DecodeError> {
         let base = input.number()?;
         let highest = input.number()?;
         if highest < base {
             return Err(DecodeError::Damaged("highest bound"));
         }
-        let shift = input.length(MAX_SHIFT, "unit of cells")? as u32;
+        let shift = take_shift(input, "unit of cells")?;
         let most = Summary::MAX_CAPACITY * CELLS_PER_COUNTER;
         let cells = input.length(most, "number of cells")?;
-        let units = List::open(input, cells, COUNTS)?;
-        let cells = if shift == 0 && units.most() <= u64::from(u16::MAX) {
-            Cells::Narrow(units.read(input)?)
-        } else {
-            Cells::Wide(units.read(input)?)
-        };
+        let cells = List::open(input, cells, COUNTS)?;
         Ok(Self {
             base,
-            cells,
-            shift,
             highest,
+            shift,
+            cells,
+        })
+    }
+
+    pub(super) fn read(&self, input: &mut Input<'_>) -> Result<Filter, DecodeError> {
+        let is_narrow = self.shift == 0 && self.cells.most() <= u64::from(u16::MAX);
+        let cells = match is_narrow {
+            true => Cells::Narrow(self.cells.read(input)?),
+            false => Cells::Wide(self.cells.read(input)?),
+        };
+        Ok(Filter {
+            base: self.base,
+            cells,
+            shift: self.shift,
+            highest: self.highest,
         })
     }
 }

@@ -83,6 +83,7 @@ mod decode;
 mod encode;
 mod filter;
 mod key;
+mod look_up;
 mod merge;
 #[cfg(feature = "testing")]
 pub mod mutants;

@@ -196,12 +196,12 @@ impl List {
     }
 
     /// Reads the numbers.
-    pub(super) fn read<T: Number>(self, input: &mut Input<'_>) -> Result<Vec<T>, DecodeError> {
+    pub(super) fn read<T: Number>(&self, input: &mut Input<'_>) -> Result<Vec<T>, DecodeError> {
         if self.most() > T::MAX {
             return Err(DecodeError::Damaged("size of a number"));
         }
-        let decoder = match self.body {
-            Body::Plain(numbers) => return Ok(numbers.into_iter().map(T::of).collect()),
+        let decoder = match &self.body {
+            Body::Plain(numbers) => return Ok(numbers.iter().copied().map(T::of).collect()),
             Body::Coded(decoder) => decoder,
         };
         let mut numbers = vec![T::default(); self.count];
@@ -210,20 +210,37 @@ impl List {
             input.take(used)?;
             return Ok(numbers);
         }
-        let mut lengths = [0; LANES];
-        for length in &mut lengths {
-            let most = input.left();
-            *length = input.length(most, "length of a lane")?;
-        }
-        let mut lanes: [&[u8]; LANES] = [&[]; LANES];
-        for (lane, &length) in lanes.iter_mut().zip(&lengths) {
-            *lane = input.take(length)?;
-        }
+        let (lanes, lengths) = take_lanes(input)?;
         if decoder.fill(lanes, &mut numbers)? != lengths {
             return Err(DecodeError::Damaged("length of a lane"));
         }
         Ok(numbers)
     }
+
+    /// Passes the numbers over: for as many bytes as there are lanes where it is a long list.
+    pub(super) fn pass(&self, input: &mut Input<'_>) -> Result<(), DecodeError> {
+        match &self.body {
+            Body::Plain(_) => Ok(()),
+            Body::Coded(_) if self.lanes == 1 => self.read::<u64>(input).map(drop),
+            Body::Coded(_) => take_lanes(input).map(drop),
+        }
+    }
+}
+
+type Lanes<'a> = ([&'a [u8]; LANES], [usize; LANES]);
+
+/// The lanes of a long list, and how long each is.
+fn take_lanes<'a>(input: &mut Input<'a>) -> Result<Lanes<'a>, DecodeError> {
+    let mut lengths = [0; LANES];
+    for length in &mut lengths {
+        let most = input.left();
+        *length = input.length(most, "length of a lane")?;
+    }
+    let mut lanes: [&[u8]; LANES] = [&[]; LANES];
+    for (lane, &length) in lanes.iter_mut().zip(&lengths) {
+        *lane = input.take(length)?;
+    }
+    Ok((lanes, lengths))
 }
 
 /// Reads a list of `count` numbers.

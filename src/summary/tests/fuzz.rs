@@ -135,9 +135,15 @@ fn try_bytes(bytes: &[u8], probe: &Summary) -> bool {
     // What the documentation of `decode` promises, with the texts of long ids.
     let allowed = 20_000 + (200 + 256) * bytes.len();
     assert!(taken <= allowed, "{taken} bytes for {}", bytes.len());
+    let probes = ["new", "17", "é"];
+    let looked_up = probes.map(|id| Summary::bounds_in(bytes, id, SEED));
     let Ok(mut summary) = decoded else {
         return false;
     };
+    assert_eq!(looked_up, probes.map(|id| Ok(summary.bounds(id))));
+    if let Some(row) = summary.rows().nth(summary.len() / 2) {
+        assert_eq!(Summary::bounds_in(bytes, row.id, SEED), Ok(row.bounds()));
+    }
     let again = summary.encode();
     assert_eq!(Summary::decode(&again, SEED).unwrap().encode(), again);
     assert!(

@@ -210,13 +210,21 @@ impl Known {
         assert_eq!(again.is_full(), self.summary.is_full());
         assert_eq!(again.unlisted_max(), self.summary.unlisted_max());
         assert_eq!(again.top(usize::MAX), self.summary.top(usize::MAX));
-        for id in self
-            .exact
-            .keys()
-            .map(String::as_str)
-            .chain(["never played"])
-        {
-            assert_eq!(again.bounds(id), self.summary.bounds(id));
+        for id in self.exact.keys().map(String::as_str).chain([
+            "never played",
+            "",
+            "song-0",
+            "\u{10ffff}",
+            "a rather long id, never played",
+        ]) {
+            let bounds = again.bounds(id);
+            assert_eq!(bounds, self.summary.bounds(id));
+            // Without decoding all of it, also under another seed.
+            let looked_up = Summary::bounds_in(&bytes, id, seed(seed_number)).unwrap();
+            assert_eq!(looked_up, bounds, "{id:?}");
+            let other = seed(seed_number + 1);
+            let foreign = Summary::decode(&bytes, other).unwrap().bounds(id);
+            assert_eq!(Summary::bounds_in(&bytes, id, other), Ok(foreign), "{id:?}");
         }
     }
 }
@@ -342,5 +350,6 @@ proptest! {
     #[test]
     fn bytes_that_are_no_summary_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = Summary::decode(&bytes, seed(1));
+        let _ = Summary::bounds_in(&bytes, "song", seed(1));
     }
 }
