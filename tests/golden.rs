@@ -518,6 +518,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             unlisted_times_max: 0.5,
         }),
         incomplete: true,
+        exact: true,
         places: vec![Place {
             post_id: "post".into(),
             count,

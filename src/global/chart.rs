@@ -138,6 +138,7 @@ impl Global {
             unlisted_max: ranking.unlisted_max,
             compared_with: ranking.compared_with,
             incomplete,
+            exact: ranking.exact && !incomplete,
             places,
         })
     }
@@ -160,6 +161,7 @@ mod tests {
                 unlisted_max: 0,
                 compared_with: None,
                 incomplete: false,
+                exact: true,
                 places: Vec::new(),
             },
         };

@@ -28,6 +28,8 @@ pub struct Ranking {
     pub compared_with: Option<ComparedWith>,
     /// As [`Merged::incomplete`].
     pub incomplete: bool,
+    /// All counts are exact that the order is made of, and of every post it is known whether it shows.
+    pub exact: bool,
 }
 
 pub struct RankedRow {
@@ -206,6 +208,7 @@ impl<S: Storage> Visible<'_, S> {
         let summary = &merged.summary;
         let Found { mut rows, absent } = find(summary, self.members);
         let mut unlisted_max = absent.most();
+        let mut exact = summary.is_exact();
         let mut listed: Vec<Row<'_>> = Vec::with_capacity(k.min(rows.len()));
         let (mut sorted, mut looked_at) = (0, 0);
         while listed.len() < k && looked_at < rows.len() {
@@ -219,7 +222,10 @@ impl<S: Storage> Visible<'_, S> {
                 match self.of(row.id)? {
                     Visibility::Yes => listed.push(*row),
                     Visibility::No => {}
-                    Visibility::Unknown => unlisted_max = unlisted_max.max(row.upper),
+                    Visibility::Unknown => {
+                        unlisted_max = unlisted_max.max(row.upper);
+                        exact = false;
+                    }
                 }
             }
         }
@@ -239,6 +245,7 @@ impl<S: Storage> Visible<'_, S> {
             total_views: summary.total(),
             compared_with: None,
             incomplete: merged.incomplete,
+            exact,
         })
     }
 
@@ -265,6 +272,7 @@ impl<S: Storage> Visible<'_, S> {
         }
         compared.sort_by(|a, b| b.0.min.total_cmp(&a.0.min).then_with(|| a.1.id.cmp(b.1.id)));
         let mut unlisted_max = absent.most();
+        let mut exact = summary.is_exact() && other.merged.summary.is_exact();
         let up_to = |upper| Bounds { lower: 0, upper };
         let mut unlisted_times_max = match absent {
             // What has no counter here may have had so much, and nothing there.
@@ -302,6 +310,7 @@ impl<S: Storage> Visible<'_, S> {
             } else {
                 unlisted_max = unlisted_max.max(row.upper);
                 unlisted_times_max = unlisted_times_max.max(times.max);
+                exact &= visibility == Visibility::Yes;
             }
         }
         let total_elsewhere = other.merged.summary.total();
@@ -322,6 +331,7 @@ impl<S: Storage> Visible<'_, S> {
                 unlisted_times_max,
             }),
             incomplete: merged.incomplete || other.merged.incomplete,
+            exact,
         })
     }
 }

@@ -324,6 +324,7 @@ mod tests {
             unlisted_max: 2,
             compared_with: None,
             incomplete: false,
+            exact: false,
             places: vec![place, last],
         }
     }

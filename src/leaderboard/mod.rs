@@ -115,6 +115,8 @@ pub struct Leaderboard {
     /// Plays may be missing: a stored row that belongs to the window could not be read, or the global
     /// object does not know yet, or could not hold, what shards have open.
     pub incomplete: bool,
+    /// Nothing is missing, and every count is exact, also of what is not listed: the order is the true one.
+    pub exact: bool,
     /// By `view_count` or `times` down, then `post_id` up by bytes.
     pub places: Vec<Place>,
 }
@@ -149,8 +151,12 @@ impl Leaderboard {
     }
 
     /// For each of the first k places, whether it belongs to the Top k for sure: were all counts
-    /// exact, nothing outside of them could come before it, not even by a tie.
+    /// exact, nothing outside of them could come before it, not even by a tie. Where they are exact, who
+    /// ties stands in the order of ids already.
     pub fn certain(&self, k: usize) -> Vec<bool> {
+        if self.exact {
+            return vec![true; k.min(self.places.len())];
+        }
         match &self.compared_with {
             None => certain(&self.places, k, self.unlisted_max, |place| {
                 (place.count.view_count_min, place.count.view_count_max)
@@ -218,6 +224,7 @@ mod tests {
             unlisted_max,
             compared_with: None,
             incomplete: false,
+            exact: false,
             places,
         }
     }
@@ -248,6 +255,11 @@ mod tests {
         assert_eq!(ties.certain(2), [true, true], "ties are broken by id");
         let unknown = leaderboard(vec![place("a", 5, 5)], 5);
         assert_eq!(unknown.certain(10), [false], "an unknown id may come first");
+        let exact = Leaderboard {
+            exact: true,
+            ..unknown
+        };
+        assert_eq!(exact.certain(10), [true], "it comes later by its id");
     }
 
     #[test]
