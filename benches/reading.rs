@@ -1,5 +1,6 @@
 //! What reading costs the global object: processor time of a row that is read from storage and of
-//! one that is merged, by sort and by length of the ids. `src/global/turns.rs` has the sums.
+//! one that is merged, by sort and by length of the ids, and of looking one post up in what is stored.
+//! `src/global/turns.rs` has the sums.
 //!
 //! `cargo bench --bench reading`
 
@@ -127,5 +128,44 @@ fn main() {
                 );
             }
         }
+    }
+    looking_up();
+}
+
+/// Looking one post up in stored panes, beside decoding them.
+fn looking_up() {
+    let seed = Seed::from_bytes(SEED);
+    println!("\n| posts | counters | bytes an id | bytes | look up | ns a byte | decode |");
+    println!("|---|---|---|---|---|---|---|");
+    for (posts, counters, bytes) in [
+        (4_000, 16_384, 17),
+        (4_000, 16_384, 36),
+        (16_000, 16_384, 17),
+        (60_000, 8_192, 17),
+        (20_000, 4_096, 256),
+    ] {
+        let mut pane = Summary::new(counters, seed);
+        (0..posts).for_each(|number| pane.record(&id(number, bytes), 1 + number % 7 * number % 5));
+        let encoded = pane.encode();
+        let rounds = 400;
+        let timed = |look: &dyn Fn(&str)| {
+            let started = ProcessTime::now();
+            // Every other one is absent.
+            (0..rounds).for_each(|round| look(&id(round * posts / rounds * 2, bytes)));
+            started.elapsed().as_secs_f64() * 1e6 / rounds as f64
+        };
+        let look_up_us = timed(&|post| {
+            Summary::bounds_in(&encoded, post, seed).unwrap();
+        });
+        let decode_us = timed(&|post| {
+            Summary::decode_checked(&encoded, seed)
+                .unwrap()
+                .bounds(post);
+        });
+        println!(
+            "| {posts} | {counters} | {bytes} | {} | {look_up_us:.0} us | {:.1} | {decode_us:.0} us |",
+            encoded.len(),
+            look_up_us * 1e3 / encoded.len() as f64
+        );
     }
 }

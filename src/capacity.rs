@@ -51,8 +51,8 @@ pub const THINNED_BYTES: usize = 72 << 10;
 /// Counters of a pane of a ladder that is not exact.
 pub fn counters(level: Level) -> usize {
     #[cfg(feature = "simulation")]
-    if let Some(counters) = simulated::COUNTERS.get() {
-        return counters << level.code();
+    if let Some(simulated) = simulated::PANES.get() {
+        return simulated.counters << level.code();
     }
     match level {
         Level::Minute | Level::Quarter => 4_096,
@@ -65,7 +65,7 @@ pub fn counters(level: Level) -> usize {
 /// an hour would be 4 million rows to merge.
 fn exact_rows(level: Level) -> usize {
     #[cfg(feature = "simulation")]
-    if simulated::COUNTERS.get().is_some() {
+    if simulated::PANES.get().is_some() {
         return counters(level);
     }
     match level {
@@ -88,17 +88,27 @@ pub const fn sealed_bytes(level: Level, posts: usize) -> usize {
 
 /// A pane that takes plays, empty.
 pub fn open_pane(level: Level, seed: Seed) -> Summary {
-    if is_simulated() {
-        return Summary::new(counters(level), seed);
+    match open_limits(level) {
+        (Some(bytes), counters) => Summary::growing(bytes, counters, seed),
+        (None, counters) => Summary::new(counters, seed),
     }
-    Summary::growing(OPEN_BYTES, OPEN_COUNTERS, seed)
 }
 
 /// Lets an open pane go on that was stored meanwhile.
-pub fn reopen(pane: &mut Summary) {
-    if !is_simulated() {
-        pane.grow_within(OPEN_BYTES, OPEN_COUNTERS);
+pub fn reopen(pane: &mut Summary, level: Level) {
+    if let (Some(bytes), counters) = open_limits(level) {
+        pane.grow_within(bytes, counters);
     }
+}
+
+/// Bytes up to which an open pane is exact, if it grows, and its counters once it is not.
+fn open_limits(level: Level) -> (Option<usize>, usize) {
+    #[cfg(feature = "simulation")]
+    if let Some(simulated) = simulated::PANES.get() {
+        return (simulated.open_bytes, counters(level));
+    }
+    let _ = level;
+    (Some(OPEN_BYTES), OPEN_COUNTERS)
 }
 
 /// What a pane of a ladder keeps of those that are folded into it.
@@ -140,23 +150,17 @@ fn scaled(number: usize, by: usize, of: usize) -> usize {
     (number as u64 * by as u64 / (of as u64).max(1)) as usize
 }
 
-/// A copy of an open pane, encoded.
-pub fn encode_copy(pane: &Summary) -> Vec<u8> {
+/// A copy of an open pane, encoded, and whether it holds all that the pane does.
+pub fn encode_copy(pane: &Summary) -> (Vec<u8>, bool) {
     if pane.len() <= COPY_COUNTERS {
-        return encode_within(pane, SMALL_COPY_BYTES);
+        let whole = pane.encode();
+        return match whole.len() <= SMALL_COPY_BYTES {
+            true => (whole, true),
+            false => (encode_within(pane, SMALL_COPY_BYTES), false),
+        };
     }
     let copy = Summary::merge([pane], COPY_COUNTERS, pane.seed());
-    encode_within(&copy, COPY_BYTES)
-}
-
-#[cfg(feature = "simulation")]
-fn is_simulated() -> bool {
-    simulated::COUNTERS.get().is_some()
-}
-
-#[cfg(not(feature = "simulation"))]
-const fn is_simulated() -> bool {
-    false
+    (encode_within(&copy, COPY_BYTES), false)
 }
 
 /// Small summaries for the simulation: they are full after a handful of plays.
@@ -164,18 +168,34 @@ const fn is_simulated() -> bool {
 mod simulated {
     use std::cell::Cell;
 
-    thread_local! {
-        pub static COUNTERS: Cell<Option<usize>> = const { Cell::new(None) };
+    #[derive(Clone, Copy, Debug)]
+    pub struct SmallPanes {
+        /// Of a minute's pane; each coarser level has twice as many.
+        pub counters: usize,
+        /// An open pane is exact within so much memory.
+        pub open_bytes: Option<usize>,
     }
 
-    /// Gives a minute's pane so many counters in this thread, each coarser level twice as many.
+    thread_local! {
+        pub static PANES: Cell<Option<SmallPanes>> = const { Cell::new(None) };
+    }
+
+    /// Makes panes small in this thread.
+    pub fn simulate(panes: Option<SmallPanes>) {
+        PANES.set(panes);
+    }
+
+    /// Gives a minute's pane so many counters in this thread.
     pub fn set_counters(of_a_minute: Option<usize>) {
-        COUNTERS.set(of_a_minute);
+        simulate(of_a_minute.map(|counters| SmallPanes {
+            counters,
+            open_bytes: None,
+        }));
     }
 }
 
 #[cfg(feature = "simulation")]
-pub use simulated::set_counters;
+pub use simulated::{SmallPanes, set_counters, simulate};
 
 #[cfg(test)]
 mod tests {
@@ -227,7 +247,8 @@ mod tests {
         let sealed = encode_within(&pane, sealed_bytes(Level::Minute, pane.len()));
         assert!(check(&sealed, &plays).is_exact());
         assert!(sealed.len() < 70_000, "{}", sealed.len());
-        let copy = encode_copy(&pane);
+        let (copy, is_whole) = encode_copy(&pane);
+        assert!(!is_whole);
         assert_eq!(check(&copy, &plays).len(), COPY_COUNTERS);
         assert!(copy.len() < COPY_BYTES, "{}", copy.len());
     }
@@ -244,7 +265,7 @@ mod tests {
             );
             check(&encoded, &plays);
         }
-        assert!(encode_copy(&pane).len() <= COPY_BYTES);
+        assert!(encode_copy(&pane).0.len() <= COPY_BYTES);
         assert_eq!(
             check(&encode_within(&pane, 100), &plays).len(),
             FEWEST_COUNTERS
@@ -271,7 +292,7 @@ mod tests {
     fn an_open_pane_goes_on_where_it_was_stored() {
         let (pane, mut plays) = minute(20_000, uuid);
         let mut again = Summary::decode(&pane.encode(), SEED).unwrap();
-        reopen(&mut again);
+        reopen(&mut again, Level::Minute);
         for number in 100_000..104_000 {
             again.record(&uuid(number), 3);
             plays.push((uuid(number), 3));

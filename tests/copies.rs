@@ -581,3 +581,50 @@ fn after_a_start_charts_say_that_they_lack_what_a_backlog_had_shown_as_copies() 
     let lacking = chart(&global, &storage, started_ms + HEARD_AFTER_MS + 2_000);
     assert_eq!((lacking.total_views, lacking.incomplete), (60, true));
 }
+
+#[test]
+fn a_copy_is_made_anew_only_where_a_play_has_come_since() {
+    let storage = MemoryStorage::new();
+    let mut shard = Shard::load(&storage, [1; 32], NOW_MS).unwrap();
+    let copies = |shard: &mut Shard, now_ms| {
+        let push = push_of((&storage, shard), now_ms);
+        let push: Push<'_> = codec::decode(&push).unwrap();
+        let copies = push.copies.iter().map(|copy| copy.to_vec());
+        copies.collect::<Vec<Vec<u8>>>()
+    };
+    // A day a month ago, and the minute under way.
+    let play = |shard: &mut Shard, timestamp_ms, now_ms: u64| {
+        let play = BatchPlay {
+            post_id: "x",
+            timestamp_ms,
+            count: 1,
+        };
+        let key = now_ms.to_be_bytes();
+        let of = (&storage, shard);
+        assert_eq!(
+            objects::record(of, ("NA", 0), &key, &[play], now_ms),
+            RecordReply::counted(false)
+        );
+    };
+    play(&mut shard, NOW_MS - 31 * DAY_MS, NOW_MS);
+    play(&mut shard, NOW_MS, NOW_MS + 1);
+    let first = copies(&mut shard, NOW_MS + 5_000);
+    play(&mut shard, NOW_MS, NOW_MS + 5_001);
+    let second = copies(&mut shard, NOW_MS + 10_000);
+    assert_eq!(first.len(), 2);
+    let (same, other): (Vec<_>, Vec<_>) = second.iter().partition(|copy| first.contains(copy));
+    assert_eq!((same.len(), other.len()), (1, 1));
+    let minute: SealedPane<'_> = codec::decode(other[0]).unwrap();
+    let plays = Summary::decode(minute.summary, Seed::from_bytes(SEED)).unwrap();
+    assert_eq!((minute.level, plays.total()), (0, 2));
+    // What is stored is the same, and comes back.
+    shard.checkpoint(&storage, NOW_MS + 11_000).unwrap();
+    let mut again = Shard::load(&storage, [1; 32], NOW_MS + 12_000).unwrap();
+    let third = copies(&mut again, NOW_MS + 15_000);
+    let totals = third.iter().map(|copy| {
+        let pane: SealedPane<'_> = codec::decode(copy).unwrap();
+        let plays = Summary::decode(pane.summary, Seed::from_bytes(SEED));
+        plays.unwrap().total()
+    });
+    assert_eq!(totals.sum::<u64>(), 3);
+}

@@ -672,13 +672,14 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     };
     all.add_owned(&ShardMetrics {
         rows_written: 1,
-        counted: Counted {
+        committed: Committed {
             plays: 2,
+            claims: 3,
             batch_sizes: Sizes {
                 counts: [1, 2, 3, 4, 5, 6, 7],
                 sum: 8,
             },
-            ..Counted::default()
+            ..Committed::default()
         },
         instance,
         ..ShardMetrics::default()

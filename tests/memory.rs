@@ -16,7 +16,7 @@ use hitparade::codec;
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, FirstRegion, Global};
 use hitparade::region::Shard;
-use hitparade::storage::{MemoryStorage, Storage, StorageError, StoredRow, Table, Write};
+use hitparade::storage::{MemoryStorage, Storage, StorageError, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{BatchPlay, ChartRequest, Push, PushReply, SealedPane, Sort, WindowRequest};
@@ -96,27 +96,7 @@ impl Drop for Disk {
 }
 
 impl Storage for Disk {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.0.get(table, key)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        from: &[u8],
-        max_bytes: usize,
-    ) -> Result<Vec<StoredRow>, StorageError> {
-        self.0.scan(table, prefix, from, max_bytes)
-    }
-
-    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
-        self.0.keys(table, prefix)
-    }
-
-    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
-        self.0.bytes(table)
-    }
+    hitparade::pass_reads_on!(self => &self.0);
 
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
         self.uncounted(|| self.0.write(batch))
@@ -342,7 +322,7 @@ fn tiny_panes_stay_within_memory() {
     let peak = peak_of(base, || {
         for shard in 0..60 {
             let entries: Vec<Vec<u8>> = (0..10_000).map(pane).collect();
-            let push = push_of(("R0", shard), &entries, &[]);
+            let push = objects::first_push(("R0", shard), &entries, &[]);
             drop(entries);
             take(&mut global, &disk, &push, NOW_MS);
         }
@@ -364,24 +344,6 @@ fn full_pane(
         first_seq: 1,
         last_seq: 2,
         summary: &summary.encode(),
-    })
-}
-
-fn push_of((region_id, shard): (&str, u32), entries: &[Vec<u8>], copies: &[Vec<u8>]) -> Vec<u8> {
-    codec::encode(&Push {
-        region_id,
-        shard,
-        epoch_ms: 0,
-        log_id: 7 + u128::from(shard),
-        log_began_ms: 1,
-        oldest_offset: 0,
-        first_offset: 0,
-        entries: entries.iter().map(Vec::as_slice).collect(),
-        next_offset: entries.len() as u64,
-        journal_seq: 2,
-        copies: copies.iter().map(Vec::as_slice).collect(),
-        copies_left_out: false,
-        cut: None,
     })
 }
 
@@ -408,7 +370,7 @@ fn copies_of_any_number_of_shards_stay_within_memory_and_charts_say_what_they_la
             for region in 0..regions {
                 let region_id = format!("R{region}");
                 for shard in 0..shards {
-                    let push = push_of((&region_id, shard), &[], &copies);
+                    let push = objects::first_push((&region_id, shard), &[], &copies);
                     take(&mut global, &disk, &push, NOW_MS);
                 }
             }
@@ -455,7 +417,11 @@ fn a_backlog_of_many_shards_stays_within_memory() {
                             bytes < 4 << 20
                         })
                         .collect();
-                    let push = push_of((&region_id, shard + 100 * round as u32), &entries, &[]);
+                    let push = objects::first_push(
+                        (&region_id, shard + 100 * round as u32),
+                        &entries,
+                        &[],
+                    );
                     drop(entries);
                     take(&mut global, &disk, &push, NOW_MS);
                 }
@@ -487,7 +453,7 @@ fn charts_over_days_of_the_longest_ids_stay_within_memory() {
         take(
             &mut global,
             &disk,
-            &push_of(("R0", day as u32), &[entry], &[]),
+            &objects::first_push(("R0", day as u32), &[entry], &[]),
             NOW_MS,
         );
     }

@@ -95,7 +95,7 @@ impl Node {
     }
 
     fn plays(&self) -> u64 {
-        self.shard.health().counted.plays
+        self.shard.health().committed.plays
     }
 }
 
@@ -215,7 +215,10 @@ fn assert_moved(decider: &mut Node, when: &str) {
 fn a_batch_that_was_claimed_is_for_the_shard_of_the_first_claim_also_after_restarts() {
     let mut decider = Node::new();
     assert_moved(&mut decider, "at once");
+    let claims = |node: &Node| node.shard.health().committed.claims;
+    assert_eq!(claims(&decider), 1, "the one that decided");
     let mut decider = decider.restarted();
+    assert_eq!(claims(&decider), 0, "since the start");
     assert_moved(&mut decider, "from the journal");
     decider.shard.checkpoint(&decider.storage, NOW_MS).unwrap();
     let mut decider = decider.restarted();

@@ -135,9 +135,10 @@ fn a_page_keeps_what_charts_need_too_and_nothing_of_its_series() {
     assert!(report.series.len() <= 100);
 
     let (_, again) = read_for(&global, || page(&global, &storage));
-    let series = 2 * DAYS;
+    // Its panes are looked into, not decoded.
+    let series = DAYS;
     assert!(
-        first > 3 * series,
+        first > series + 2 * 2 * DAYS,
         "{first}: the series, its scope, a region"
     );
     assert!(
@@ -301,7 +302,9 @@ fn a_hidden_post_has_no_page_but_for_who_may_see_hidden_ones() {
 
 const PAGE_REGIONS: [&str; 3] = ["NA", "EU", "AS"];
 
-/// A driver with 60 days of 400 posts in each region: reading any of them takes a turn of its own.
+const POSTS_A_DAY: usize = 800;
+
+/// A driver with 60 days of many posts in each region: reading any of them takes a turn of its own.
 fn driver(host: &TestHost) -> Driver<TestHost> {
     let names = PAGE_REGIONS.map(|id| format!(r#"{{"id":"{id}"}}"#));
     let settings = GlobalSettings {
@@ -309,12 +312,16 @@ fn driver(host: &TestHost) -> Driver<TestHost> {
         ..GlobalSettings::default()
     };
     let driver = Driver::new(host.clone(), settings);
-    let mut summary = Summary::new(400, Seed::from_bytes(SEED));
-    (0..400).for_each(|number| summary.record(&format!("post {number}"), 3));
+    let mut summary = Summary::new(POSTS_A_DAY, Seed::from_bytes(SEED));
+    (0..POSTS_A_DAY).for_each(|number| summary.record(&format!("post {number}"), 3));
     let days = (1..=60).map(|day| recording_pane(NOW_MS - day * DAY_MS, NOW_MS));
     let panes: Vec<Vec<u8>> = days.map(|key| objects::pane(key, &summary)).collect();
     for region_id in PAGE_REGIONS {
-        push(&driver, (region_id, 0), 0, &panes, &[]);
+        let mut taken = 0;
+        // Some of them are folded before others are taken.
+        while taken < panes.len() {
+            taken = push(&driver, (region_id, 0), taken as u64, &panes[taken..], &[]) as usize;
+        }
     }
     // All of it is folded by the next push.
     host.now_ms.set(NOW_MS + FLUSH_AT_LAST_MS);
@@ -323,14 +330,14 @@ fn driver(host: &TestHost) -> Driver<TestHost> {
     driver
 }
 
-/// What a shard sends from an offset on.
+/// Sends what a shard has from an offset on. Returns the offset that is wanted next.
 fn push(
     driver: &Driver<TestHost>,
     (region_id, shard): (&str, u32),
     first_offset: u64,
     entries: &[Vec<u8>],
     copies: &[Vec<u8>],
-) {
+) -> u64 {
     let next_offset = first_offset + entries.len() as u64;
     let push = codec::encode(&Push {
         region_id,
@@ -354,7 +361,7 @@ fn push(
         figures: &[],
     });
     let reply = codec::decode::<PushReplyOrRefusal>(&driver.push(&report));
-    reply.unwrap().0.unwrap();
+    reply.unwrap().0.unwrap().wanted_offset
 }
 
 #[test]
@@ -413,7 +420,7 @@ fn a_page_is_of_one_moment_whatever_is_taken_and_folded_while_it_is_made() {
             assert_eq!(by_region, count, "{only:?}, {scope}: by region");
         }
     }
-    assert!(waits.iter().any(|waits| *waits > 4), "{waits:?}");
+    assert!(waits.iter().any(|waits| *waits > 3), "{waits:?}");
 }
 
 #[test]
@@ -472,8 +479,9 @@ fn a_page_of_a_post_that_nobody_played_lately_costs_little_after_a_year() {
     let (rows, panes) = (average(|done| done.rows_read), average(|done| done.panes));
     let (ms, us) = (ms.iter().sum::<f64>() / ms.len() as f64, average(Done::us));
     println!("{ms:.2} ms a page, charged {us} us; {rows} rows read, {panes} panes looked for");
-    // The pane of all time has 9,000 rows, one day 4,000, and a day of the series has 96 panes: one day is
-    // read, and nothing of all time.
-    assert!(rows <= 4_000, "{rows} rows are read");
+    // The pane of all time has 9,000 rows, one day 4,000, and a day of the series has 96 panes: nothing of
+    // them is decoded.
+    assert_eq!(rows, 0, "rows are read");
+    assert!(us < 3_000, "charged {us} us");
     assert!(panes < 40, "{panes} panes are looked for");
 }

@@ -167,7 +167,7 @@ impl World {
     fn plays(&self) -> BTreeMap<String, u64> {
         let mut plays = BTreeMap::new();
         for ((board, _), (_, shard)) in self.shards.borrow().iter() {
-            *plays.entry(board.clone()).or_default() += shard.health().counted.plays;
+            *plays.entry(board.clone()).or_default() += shard.health().committed.plays;
         }
         plays.retain(|_, plays| *plays > 0);
         plays

@@ -9,9 +9,7 @@ use std::cell::Cell;
 
 use hitparade::global::Global;
 use hitparade::region::{PUSHES_AN_ALARM, Shard};
-use hitparade::storage::{
-    MAX_PART_BYTES, MemoryStorage, Storage, StorageError, StoredRow, Table, Write,
-};
+use hitparade::storage::{MAX_PART_BYTES, MemoryStorage, Storage, StorageError, Write};
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use hitparade::wire::{BatchPlay, RecordReply};
 use objects::{first_regions, record, sync_both};
@@ -20,33 +18,13 @@ const NOW_MS: u64 = 20_000 * DAY_MS + 12 * HOUR_MS;
 
 /// Counts rows written.
 #[derive(Default)]
-struct Counted {
+struct CountedRows {
     rows: Cell<usize>,
     inner: MemoryStorage,
 }
 
-impl Storage for Counted {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.inner.get(table, key)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        from: &[u8],
-        max_bytes: usize,
-    ) -> Result<Vec<StoredRow>, StorageError> {
-        self.inner.scan(table, prefix, from, max_bytes)
-    }
-
-    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
-        self.inner.keys(table, prefix)
-    }
-
-    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
-        self.inner.bytes(table)
-    }
+impl Storage for CountedRows {
+    hitparade::pass_reads_on!(self => &self.inner);
 
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
         let rows = batch.iter().map(|write| match write {
@@ -78,7 +56,7 @@ fn a_day_back(now_ms: u64) -> Vec<u64> {
 /// Lets beacons come to a shard for four minutes, each with the plays that `plays` gives it: ids and
 /// times. Returns the rows a beacon.
 fn rows_a_beacon(a_second: u64, plays: impl Fn(u64, u64) -> Vec<(String, u64)>) -> f64 {
-    let (disk, storage) = (Counted::default(), Counted::default());
+    let (disk, storage) = (CountedRows::default(), CountedRows::default());
     let mut shard = Shard::load(&disk, [1; 32], NOW_MS).unwrap();
     let mut global = Global::load(&storage, &first_regions(), objects::SEED).unwrap();
     let (mut beacons, mut alarms) = (0, 0);

@@ -93,7 +93,7 @@ impl World {
                     self.play(region, 1, &mut summary);
                 }
                 self.copies
-                    .insert((region, shard, step), encode_copy(&summary));
+                    .insert((region, shard, step), encode_copy(&summary).0);
             }
             let sealed = encode_within(&summary, sealed_bytes(Level::Minute, summary.len()));
             self.sealed.insert((region, shard), sealed);

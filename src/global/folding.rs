@@ -48,6 +48,7 @@ impl Global {
         let is_ordinary = spans <= regions * SPANS_A_FLUSH;
         self.live.pending_bytes >= self.limits.pending_bytes
             || self.live.pending_decoded_bytes >= MAX_PENDING_DECODED_BYTES
+            || self.live.pending_late_bytes >= self.limits.late_bytes
             || age_ms >= self.limits.flush_after_ms && is_ordinary
             || age_ms >= FLUSH_AT_LAST_MS
     }

@@ -1,5 +1,7 @@
 //! Taking pushes: each is checked whole before anything of it is kept.
 
+use std::collections::BTreeMap;
+
 use super::live::{Copies, SentPane};
 use super::offsets::{Entries, ShardName};
 use super::state::Global;
@@ -123,12 +125,13 @@ impl Global {
         for entry in &push.entries {
             entries.push(match *entry {
                 [] => None,
-                pane => Some(self.check_pane(pane, now_ms)?),
+                pane => Some(self.check_pane(pane, &BTreeMap::new(), now_ms)?),
             });
         }
+        let known = self.live.last_copies(&shard);
         let mut copies = Vec::with_capacity(push.copies.len());
         for copy in push.copies.iter().filter(|_| with_copies) {
-            copies.push(self.check_pane(copy, now_ms)?);
+            copies.push(self.check_pane(copy, &known, now_ms)?);
         }
         Ok(CheckedPush {
             shard,
@@ -138,7 +141,14 @@ impl Global {
         })
     }
 
-    fn check_pane(&self, pane: &[u8], now_ms: u64) -> Result<SentPane, Refusal> {
+    /// `known`: what its shard has sent before, by pane and first commit. The same need not be looked at
+    /// again.
+    fn check_pane(
+        &self,
+        pane: &[u8],
+        known: &BTreeMap<(PaneKey, u64), &SentPane>,
+        now_ms: u64,
+    ) -> Result<SentPane, Refusal> {
         let invalid = |detail: String| Refusal::Invalid(detail);
         let pane: SealedPane<'_> =
             codec::decode(pane).map_err(|error| invalid(format!("pane: {error}")))?;
@@ -149,14 +159,18 @@ impl Global {
         if pane.first_seq > pane.last_seq {
             return Err(invalid("pane: no such commits".into()));
         }
-        let decoded = Summary::decode(pane.summary, self.seed())
-            .map_err(|error| invalid(format!("summary: {error}")))?;
+        let decoded_bytes = match known.get(&(key, pane.first_seq)) {
+            Some(known) if *known.summary == *pane.summary => known.decoded_bytes,
+            _ => Summary::decode(pane.summary, self.seed())
+                .map_err(|error| invalid(format!("summary: {error}")))?
+                .heap_bytes(),
+        };
         Ok(SentPane {
             key,
             first_seq: pane.first_seq,
             last_seq: pane.last_seq,
             summary: pane.summary.into(),
-            decoded_bytes: decoded.heap_bytes(),
+            decoded_bytes,
         })
     }
 
@@ -198,7 +212,15 @@ impl Global {
             let most = limit.map_or(usize::MAX, |limit| {
                 usize::try_from(limit.saturating_sub(log.accepted)).unwrap_or(usize::MAX)
             });
-            let taken: Vec<Option<SentPane>> = entries.into_iter().skip(skip).take(most).collect();
+            // What is folded at once is bounded: the shard sends the rest again when it hears of it.
+            let mut late_bytes = self.live.pending_late_bytes;
+            let entries = entries.into_iter().skip(skip).take(most);
+            let entries = entries.take_while(|entry| {
+                let has_room = late_bytes < self.limits.late_bytes;
+                late_bytes += entry.as_ref().map_or(0, SentPane::late_bytes);
+                has_room
+            });
+            let taken: Vec<Option<SentPane>> = entries.collect();
             if !taken.is_empty() {
                 log.accepted += taken.len() as u64;
                 gaps = taken.iter().filter(|pane| pane.is_none()).count() as u64;

@@ -29,17 +29,11 @@ impl Record for PaneRow<'_> {
     const VERSION: u8 = 1;
 }
 
-/// A pane as it is stored: usually one summary; more where rows are damaged.
-#[derive(Default)]
+/// What there is of a pane: usually one row; more where rows are damaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoredPane {
-    pub summaries: Vec<Summary>,
+    pub is_absent: bool,
     pub damaged: bool,
-}
-
-impl StoredPane {
-    pub fn is_absent(&self) -> bool {
-        self.summaries.is_empty() && !self.damaged
-    }
 }
 
 /// Scope, level, start: the rows of a level lie together in order of time.
@@ -73,7 +67,7 @@ pub fn stored_pane(key: &[u8], value: &[u8], seed: Seed) -> Option<(String, Pane
     Some((scope, pane, summary.to_vec()))
 }
 
-/// Reads a pane; an absent one has no summaries.
+/// Hands the encoded summaries of a pane to `read`, which says whether it could read them.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -81,17 +75,19 @@ pub fn read_pane(
     storage: &impl Storage,
     scope: &str,
     pane: PaneKey,
-    seed: Seed,
     damage: &Damage,
+    read: &mut impl FnMut(&[u8]) -> bool,
 ) -> Result<StoredPane, StorageError> {
-    let mut stored = StoredPane::default();
-    for (key, value) in storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)? {
-        match read_row(&value, seed) {
-            Some(summary) => stored.summaries.push(summary),
-            None => {
-                damage.note(&key);
-                stored.damaged = true;
-            }
+    let rows = storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)?;
+    let mut stored = StoredPane {
+        is_absent: rows.is_empty(),
+        damaged: false,
+    };
+    for (key, value) in rows {
+        let summary = codec::decode::<PaneRow<'_>>(&value);
+        if !summary.is_ok_and(|PaneRow(bytes)| read(bytes)) {
+            damage.note(&key);
+            stored.damaged = true;
         }
     }
     Ok(stored)

@@ -13,6 +13,8 @@ pub struct GlobalLimits {
     /// Pending bytes at which a push makes them folded at once, and where memory is short.
     pub pending_bytes: usize,
     pub worth_flushing_bytes: usize,
+    /// Decoded bytes of pending days at which a push makes them folded, and no more of it is taken.
+    pub late_bytes: usize,
     /// How long entries may be pending before a push makes them folded.
     pub flush_after_ms: u64,
     /// A push can be taken every so many milliseconds, of whatever shard.
@@ -26,6 +28,7 @@ impl Default for GlobalLimits {
             copy_bytes: MAX_COPY_BYTES,
             pending_bytes: MAX_PENDING_BYTES,
             worth_flushing_bytes: WORTH_FLUSHING_BYTES,
+            late_bytes: LATE_BYTES,
             flush_after_ms: FLUSH_AFTER_MS,
             push_gap_ms: 1_000 / PUSHES_A_SECOND,
         }

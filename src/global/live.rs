@@ -3,8 +3,10 @@
 //!
 //! Both stay encoded as they came. Charts need them merged by region and pane; that is done at
 //! most once in [`LIVE_MAX_AGE_MS`], and copies by groups of shards ([`by_shards`]), so
-//! the cost of a chart does not grow with the number of shards. Where a scope's merged panes would
-//! take more than [`MAX_SCOPE_BYTES`], they are not kept: each chart decodes them one by one.
+//! the cost of a chart does not grow with the number of shards. What is not merged each question decodes
+//! that reaches it, and pays for: days and all of time, which only hold what is sent two weeks late, and
+//! a scope whose merged panes would take more than [`MAX_SCOPE_BYTES`]. So who imports a year makes
+//! nobody's chart of today costly.
 //!
 //! # No play is in it twice
 //! An entry and a copy can hold the same play only where their spans and their ranges of commits
@@ -25,7 +27,7 @@ use super::offsets::ShardName;
 use crate::mutants::{self, Mutant};
 use crate::summary::{Seed, Summary};
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::PaneKey;
+use crate::window::{Level, PaneKey};
 use by_shards::ByShards;
 
 /// Memory of a scope's merged panes: usually two minutes' with 8,192 counters each, 1 MB.
@@ -49,6 +51,20 @@ impl SentPane {
         size_of::<Self>() + self.summary.len() + 16
     }
 
+    /// What it takes decoded, where it is a day or all time.
+    pub fn late_bytes(&self) -> usize {
+        match is_merged(self) {
+            true => 0,
+            false => self.decoded_bytes,
+        }
+    }
+
+    /// Whether it was sent as the other was.
+    fn is_same(&self, other: &SentPane) -> bool {
+        let of = |pane: &SentPane| (pane.key, pane.first_seq, pane.last_seq);
+        of(self) == of(other) && self.summary == other.summary
+    }
+
     /// Whether a play may be in both: its time is in both spans, its commit in both ranges.
     pub fn overlaps(&self, other: &SentPane) -> bool {
         let (a, b) = (self.key.span(), other.key.span());
@@ -62,6 +78,17 @@ impl SentPane {
     pub fn decode(&self, seed: Seed) -> Option<Rc<Summary>> {
         Summary::decode(&self.summary, seed).ok().map(Rc::new)
     }
+}
+
+/// Whether live panes of this kind are merged before anybody asks for them.
+fn is_merged(pane: &SentPane) -> bool {
+    pane.key.level < Level::Day
+}
+
+/// What is live of a pane, or a part of it.
+pub enum LivePart<'a> {
+    Merged(&'a Rc<Summary>),
+    Sent(&'a SentPane),
 }
 
 /// The copies of what a shard has not sealed, as its last push brought them.
@@ -105,6 +132,8 @@ pub struct Live {
     /// Bytes held of it, and what it would take decoded.
     pub pending_bytes: usize,
     pub pending_decoded_bytes: usize,
+    /// The same of what is not merged: days, and all time.
+    pub pending_late_bytes: usize,
     pub pending_since_ms: Option<u64>,
     pending_spans: BTreeSet<PaneKey>,
     copies: BTreeMap<ShardName, Held>,
@@ -135,6 +164,7 @@ impl Live {
         for pane in &panes {
             self.pending_bytes += pane.held_bytes();
             self.pending_decoded_bytes += pane.decoded_bytes;
+            self.pending_late_bytes += pane.late_bytes();
         }
         self.pending_spans.extend(panes.iter().map(|pane| pane.key));
         self.pending
@@ -181,12 +211,16 @@ impl Live {
         let added = mutants::active(Mutant::ProvisionalAdded);
         let last = self.copies.remove(shard);
         let was_incomplete = last.as_ref().is_some_and(|last| last.copies.incomplete);
+        let (new, mut is_same) = (copies.panes.len(), false);
         self.copy_bytes -= last.as_ref().map_or(0, |last| last.bytes);
+        if let Some(Held { copies: last, .. }) = &last {
+            let mut pairs = last.panes.iter().zip(&copies.panes);
+            is_same = last.panes.len() == new && pairs.all(|(was, is)| was.is_same(is));
+        }
         if let Some(Held { copies: last, .. }) = last
             && (last.log_id == copies.log_id && are_entries_missing || added)
         {
             copies.incomplete |= last.incomplete;
-            let new = copies.panes.len();
             for pane in last.panes {
                 let mut fresh = copies.panes.iter().take(new);
                 if added || !fresh.any(|copy| copy.overlaps(&pane)) {
@@ -197,10 +231,14 @@ impl Live {
         if was_incomplete && !copies.incomplete {
             self.nothing_missing_since(shard, copies.received_ms);
         }
+        is_same &= copies.panes.len() == new;
         let held = Held::new(copies);
         self.copy_bytes += held.bytes;
         self.copies.insert(shard.clone(), held);
-        self.changed(shard);
+        // What was merged of them serves on.
+        if !is_same {
+            self.changed(shard);
+        }
     }
 
     /// Drops copies until they take at most so much: of the shard that has most of them first.
@@ -253,6 +291,7 @@ impl Live {
         self.pending.clear();
         self.pending_bytes = 0;
         self.pending_decoded_bytes = 0;
+        self.pending_late_bytes = 0;
         self.pending_spans.clear();
         self.pending_since_ms = None;
         // Merged panes that hold what is in the ladders too would count it twice.
@@ -291,33 +330,47 @@ impl Live {
         in_scope.map(|(shard, held)| (shard, &held.copies))
     }
 
-    /// Hands the live panes of a scope to `add`.
+    /// Hands what is live in a scope to `add`.
     pub fn visit(
         &self,
         scope: &str,
         seed: Seed,
         now_ms: u64,
-        add: &mut impl FnMut(PaneKey, Rc<Summary>),
+        add: &mut impl FnMut(PaneKey, LivePart<'_>),
     ) {
-        if let Some(panes) = &self.merged(scope, seed, now_ms).panes {
-            panes
-                .iter()
-                .for_each(|(key, pane)| add(*key, Rc::clone(pane)));
-            return;
+        let merged = self.merged(scope, seed, now_ms);
+        for (key, pane) in merged.panes.iter().flatten() {
+            add(*key, LivePart::Merged(pane));
         }
-        if scope == GLOBAL_SCOPE {
-            for region_id in self.regions() {
+        let are_apart = |pane: &SentPane| merged.panes.is_none() || !is_merged(pane);
+        if scope != GLOBAL_SCOPE {
+            let apart = self.sent_of(scope).filter(|pane| are_apart(pane));
+            return apart.for_each(|pane| add(pane.key, LivePart::Sent(pane)));
+        }
+        for region_id in self.regions() {
+            if merged.panes.is_none() {
                 self.visit(&region_id, seed, now_ms, add);
+                continue;
             }
-            return;
+            let apart = self.sent_of(&region_id).filter(|pane| are_apart(pane));
+            apart.for_each(|pane| add(pane.key, LivePart::Sent(pane)));
         }
-        let pending = self.pending.get(scope).into_iter().flatten();
-        let copies = self.copies_of(scope).flat_map(|(_, copies)| &copies.panes);
-        for pane in pending.chain(copies) {
-            if let Some(summary) = pane.decode(seed) {
-                add(pane.key, summary);
-            }
+    }
+
+    /// Everything of a region as it was sent.
+    fn sent_of<'a>(&'a self, region_id: &'a str) -> impl Iterator<Item = &'a SentPane> {
+        let pending = self.pending.get(region_id).into_iter().flatten();
+        pending.chain((self.copies_of(region_id)).flat_map(|(_, copies)| &copies.panes))
+    }
+
+    /// What a region's panes take merged, about: each as much as its largest part, or more.
+    fn merged_bytes(&self, region_id: &str) -> usize {
+        let mut largest: BTreeMap<PaneKey, usize> = BTreeMap::new();
+        for pane in self.sent_of(region_id).filter(|pane| is_merged(pane)) {
+            let bytes = largest.entry(pane.key).or_default();
+            *bytes = pane.decoded_bytes.max(*bytes);
         }
+        largest.into_values().sum()
     }
 
     /// What is live in a scope, merged from all shards of its regions at most [`LIVE_MAX_AGE_MS`] ago.
@@ -335,7 +388,10 @@ impl Live {
         let merged = if scope == GLOBAL_SCOPE {
             self.merge_regions(&mut merging, &mut regions, seed, now_ms)
         } else {
-            self.merge_region(&mut merging, scope, seed)
+            match self.merged_bytes(scope) > limit {
+                true => Err(TooLarge),
+                false => self.merge_region(&mut merging, scope, seed),
+            }
         };
         let panes = merged.is_ok().then(|| merging.finish());
         let (panes, bytes) = panes.unzip();
@@ -357,7 +413,8 @@ impl Live {
         region_id: &str,
         seed: Seed,
     ) -> Result<(), TooLarge> {
-        for pane in self.pending.get(region_id).into_iter().flatten() {
+        let pending = self.pending.get(region_id).into_iter().flatten();
+        for pane in pending.filter(|pane| is_merged(pane)) {
             if let Some(summary) = pane.decode(seed) {
                 merging.add(pane.key, summary)?;
             }
@@ -417,6 +474,15 @@ impl Live {
     fn copies_of_shard(&self, region_id: &str, shard: u32) -> &[SentPane] {
         let copies = self.copies.get(&(region_id.to_owned(), shard));
         copies.map_or(&[], |held| &held.copies.panes)
+    }
+
+    /// A shard's last copies, by pane and first commit.
+    pub fn last_copies(&self, shard: &ShardName) -> BTreeMap<(PaneKey, u64), &SentPane> {
+        let held = self.copies.get(shard).into_iter();
+        let panes = held.flat_map(|held| &held.copies.panes);
+        panes
+            .map(|pane| ((pane.key, pane.first_seq), pane))
+            .collect()
     }
 
     fn regions(&self) -> Vec<String> {

@@ -361,31 +361,7 @@ impl<S: Storage> Guarded<'_, S> {
 }
 
 impl<S: Storage> Storage for Guarded<'_, S> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.storage.get(table, key)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        from: &[u8],
-        max_bytes: usize,
-    ) -> Result<Vec<StoredRow>, StorageError> {
-        self.storage.scan(table, prefix, from, max_bytes)
-    }
-
-    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
-        self.storage.keys(table, prefix)
-    }
-
-    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
-        self.storage.bytes(table)
-    }
-
-    fn size(&self) -> Result<u64, StorageError> {
-        self.storage.size()
-    }
+    crate::pass_reads_on!(self => self.storage);
 
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
         let mut aside = self.put_aside(batch)?;

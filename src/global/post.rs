@@ -3,15 +3,14 @@
 //! # Steps
 //! A page over a year reads thousands of panes, so it is made in steps, and others have their turns in
 //! between. What is live of the post is read in the first step, of every scope at once: two numbers a
-//! pane. Should what is stored change before the last step, the page is begun anew: what it has read
-//! of regions is kept by then. At the [`MAX_BEGINNINGS`]th time it is made at once. Where open
+//! pane. Should what is stored change before the last step, or a region be made, the page is begun anew:
+//! what it has read of regions is kept by then. At the [`MAX_BEGINNINGS`]th time it is made at once. Where open
 //! panes take more memory than is kept merged, regions may be up to a second older than the world.
 //!
 //! # Cost
-//! Panes of the series are decoded one by one, those of each region only where no stretch of them is
-//! kept (`npm run bench -- time`).
+//! The post is looked up in the panes of the series as they are stored, and in those of each region where
+//! no stretch of them is kept: a tenth of what decoding them would take (`cargo bench --bench reading`).
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::cache::Key;
@@ -52,13 +51,14 @@ pub struct PostPage {
 struct Parts {
     /// What was stored when it was begun.
     stamp: Stamp,
-    /// What was live of the post then, by scope.
-    live: BTreeMap<String, LiveTally>,
+    /// What was live of the post then, in the scope that is asked for.
+    live: LiveTally,
     report: PostReport,
     /// Points of the series that are still to be read, the last one first.
     points: Vec<Span>,
     absent: Absent,
-    regions: Vec<String>,
+    /// The regions that are still to be read, with what was live of the post then.
+    regions: Vec<(String, LiveTally)>,
 }
 
 impl PostPage {
@@ -124,16 +124,9 @@ impl PostPage {
         require_visible(global, &self.request)?;
         global.require(scope)?;
         global.live.align(global.seed(), self.now_ms);
-        let regions = global.table.regions.iter();
-        let regions: Vec<String> = regions.map(|region| region.region_id.clone()).collect();
-        let scopes = regions.iter().map(String::as_str).chain([GLOBAL_SCOPE]);
-        let live: BTreeMap<String, LiveTally> = scopes
-            .map(|scope| {
-                let asked = (scope, self.window.span, &post_id[..]);
-                let tally = global.live_tally(asked, self.now_ms);
-                (scope.to_owned(), tally)
-            })
-            .collect();
+        let live = |scope| global.live_tally((scope, self.window.span, post_id), self.now_ms);
+        let regions = global.table.regions.iter().map(|region| &region.region_id);
+        let regions: Vec<(String, LiveTally)> = regions.map(|id| (id.clone(), live(id))).collect();
         let entry = global.catalog.get(storage, post_id).map_err(refused)?;
         let merged = global.merged(storage, scope, self.window.span, self.now_ms)?;
         let bounds = merged.summary.bounds(post_id);
@@ -153,7 +146,7 @@ impl PostPage {
         points.reverse();
         Ok(Parts {
             stamp: global.stamp.clone(),
-            live,
+            live: live(scope),
             report: PostReport {
                 entry: CatalogEntry {
                     post_id: post_id.clone(),
@@ -184,15 +177,14 @@ impl PostPage {
         if let Some(span) = parts.points.pop() {
             let scope = &self.request.scope;
             let how = (Reading::Apart, &mut parts.absent);
-            let live = parts.live.get(scope);
-            let (bounds, incomplete) = self.tally(global, storage, (scope, span), how, live)?;
+            let asked = (&scope[..], span);
+            let (bounds, incomplete) = self.tally(global, storage, asked, how, &parts.live)?;
             report.incomplete |= incomplete;
             report.series.push((span, count(bounds)));
-        } else if let Some(region_id) = parts.regions.pop() {
+        } else if let Some((region_id, live)) = parts.regions.pop() {
             let how = (Reading::Kept, &mut Absent::default());
-            let live = parts.live.get(&region_id);
             let asked = (&region_id[..], self.window.span);
-            let (bounds, incomplete) = self.tally(global, storage, asked, how, live)?;
+            let (bounds, incomplete) = self.tally(global, storage, asked, how, &live)?;
             report.incomplete |= incomplete;
             report.regions.push((region_id, count(bounds)));
         }
@@ -213,28 +205,23 @@ impl PostPage {
         storage: &impl Storage,
         (scope, span): (&str, Span),
         how: (Reading, &mut Absent),
-        live: Option<&LiveTally>,
+        live: &LiveTally,
     ) -> Result<(Bounds, bool), Refusal> {
         let asked = (scope, span, &self.request.post_id[..]);
         let stored = global.stored_tally(storage, asked, self.now_ms, how)?;
         let (bounds, damaged) = stored;
-        Ok(match live {
-            Some(live) => (live.within(span, bounds), damaged || live.incomplete),
-            // A region that is made in one step is there in the next: then the page is begun anew.
-            None => (bounds, true),
-        })
+        Ok((live.within(span, bounds), damaged || live.incomplete))
     }
 
     /// Whether a summary of all time lists the post, in whatever region: then it has a page, also
-    /// where nobody played it.
+    /// where nobody played it. A post of which only the past is sent has one when that is folded, a minute
+    /// later at most.
     fn was_seen(&self, global: &Global, storage: &impl Storage) -> Result<bool, Refusal> {
         let asked = (GLOBAL_SCOPE, Span::ALL, &self.request.post_id[..]);
         let how = (Reading::Kept, &mut Absent::default());
-        let (bounds, _) = global.stored_tally(storage, asked, self.now_ms, how)?;
-        let live = global.live_tally(asked, self.now_ms);
-        let bounds = live.within(Span::ALL, bounds);
+        let (stored, _) = global.stored_tally(storage, asked, self.now_ms, how)?;
         // Whoever has a counter was recorded since it has it.
-        Ok(bounds.lower > 0)
+        Ok(stored.lower > 0 || global.is_live(asked.0, asked.2, self.now_ms))
     }
 }
 

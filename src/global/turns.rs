@@ -76,6 +76,9 @@ const ROW_NS: u64 = 250;
 /// Nanoseconds of a byte of an id that is too long for a key: such ids lie apart in memory, and each
 /// is made anew. Measured, native: 2 to 6; an id of 256 bytes costs seven times a short one.
 const LONG_ID_BYTE_NS: u64 = 6;
+/// Nanoseconds of a byte of a stored pane, or of a row of a merged one, that is gone through to find one
+/// post. Measured, native: TODO (`cargo bench --bench reading`).
+const SEARCHED_NS: u64 = 15;
 /// Nanoseconds of looking for a pane in storage.
 const PANE_NS: u64 = 10_000;
 /// Nanoseconds of an entry of the catalog from storage: a query as well.
@@ -90,7 +93,8 @@ impl Done {
         let rows = (self.rows_read + self.rows_merged) * ROW_NS;
         let long_ids = self.long_id_bytes * LONG_ID_BYTE_NS;
         let catalog = self.entries * ENTRY_NS + self.postings * POSTING_NS;
-        (rows + long_ids + self.panes * PANE_NS + catalog) / 1_000
+        let searched = self.searched * SEARCHED_NS;
+        (rows + long_ids + searched + self.panes * PANE_NS + catalog) / 1_000
     }
 }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::cache::Key;
 use super::ladder::{next_stored_ms, read_pane};
+use super::live::LivePart;
 use super::merging::Merging;
 use super::state::Global;
 use super::stretches::{Stretch, stretches};
@@ -86,7 +87,7 @@ impl Global {
     ) -> Result<Merged, Refusal> {
         let mut merging = Merging::new(self.seed());
         let add = &mut |part: Rc<Summary>| {
-            self.work.merged(std::iter::once(&*part));
+            self.work.merged(&part);
             merging.add(part);
         };
         let incomplete = self.visit(storage, scope, span, now_ms, add)?;
@@ -103,16 +104,26 @@ impl Global {
         storage: &impl Storage,
         (scope, span, post_id): (&str, Span, &str),
         now_ms: u64,
-        how: (Reading, &mut Absent),
+        (reading, absent): (Reading, &mut Absent),
     ) -> Result<(Bounds, bool), Refusal> {
-        let mut bounds = Bounds { lower: 0, upper: 0 };
-        let tally = &mut |part: Rc<Summary>| {
-            self.work.merged(std::iter::once(&*part));
-            bounds = add(bounds, part.bounds(post_id));
-        };
         let key = self.key_of(scope);
-        let damaged = self.visit_stored(storage, (&key, span), now_ms, how, tally)?;
-        Ok((bounds, damaged))
+        let (mut sum, mut damaged) = (Bounds { lower: 0, upper: 0 }, false);
+        for panes in stretches(&tiles(span, now_ms), now_ms) {
+            let stretch = Stretch::of(&key, panes, now_ms).filter(|_| reading == Reading::Kept);
+            if let Some(stretch) = stretch {
+                let (plays, is_damaged) = self.stretch(storage, (&key, panes), absent, stretch)?;
+                sum = add(sum, plays.bounds(post_id));
+                damaged |= is_damaged;
+                continue;
+            }
+            let read = &mut |row: &[u8]| {
+                self.work.searched(row.len());
+                let bounds = Summary::bounds_in(row, post_id, self.seed());
+                bounds.map(|more| sum = add(sum, more)).is_ok()
+            };
+            damaged |= self.visit_panes(storage, (&key, panes), absent, read)?;
+        }
+        Ok((sum, damaged))
     }
 
     /// What is live of one post in a scope and span.
@@ -121,19 +132,44 @@ impl Global {
         (scope, span, post_id): (&str, Span, &str),
         now_ms: u64,
     ) -> LiveTally {
-        let key = self.key_of(scope);
+        let (key, seed) = (self.key_of(scope), self.seed());
         let mut panes = Vec::new();
-        let tally = &mut |key: PaneKey, part: Rc<Summary>| {
-            if span.contains(key.span()) {
-                self.work.merged(std::iter::once(&*part));
-                panes.push((key, part.bounds(post_id)));
+        let tally = &mut |key: PaneKey, part: LivePart<'_>| {
+            if !span.contains(key.span()) {
+                return;
             }
+            let bounds = match part {
+                LivePart::Merged(plays) => {
+                    self.work.searched(plays.len());
+                    Some(plays.bounds(post_id))
+                }
+                LivePart::Sent(pane) => {
+                    self.work.searched(pane.summary.len());
+                    // It was decoded when it was taken: this cannot fail, and must not panic.
+                    Summary::bounds_in(&pane.summary, post_id, seed).ok()
+                }
+            };
+            panes.extend(bounds.map(|bounds| (key, bounds)));
         };
-        self.live.visit(&key, self.seed(), now_ms, tally);
+        self.live.visit(&key, seed, now_ms, tally);
         LiveTally {
             panes,
             incomplete: self.may_lack_plays(&key, now_ms),
         }
+    }
+
+    /// Whether a post has plays in the merged live panes of a scope.
+    pub(super) fn is_live(&self, scope: &str, post_id: &str, now_ms: u64) -> bool {
+        let mut is_live = false;
+        let look = &mut |_, part: LivePart<'_>| {
+            if let LivePart::Merged(plays) = part {
+                self.work.searched(plays.len());
+                is_live |= plays.bounds(post_id).lower > 0;
+            }
+        };
+        self.live
+            .visit(&self.key_of(scope), self.seed(), now_ms, look);
+        is_live
     }
 
     /// All plays in a scope and span, exact.
@@ -170,15 +206,22 @@ impl Global {
         now_ms: u64,
         add: &mut impl FnMut(Rc<Summary>),
     ) -> Result<bool, Refusal> {
-        let key = &*self.key_of(scope);
-        let how = (Reading::Kept, &mut Absent::default());
-        let damaged = self.visit_stored(storage, (key, span), now_ms, how, add)?;
-        self.live
-            .visit(key, self.seed(), now_ms, &mut |pane, part| {
-                if span.contains(pane.span()) {
-                    add(part);
+        let (key, seed) = (&*self.key_of(scope), self.seed());
+        let damaged = self.visit_stored(storage, (key, span), now_ms, add)?;
+        self.live.visit(key, seed, now_ms, &mut |pane, part| {
+            if !span.contains(pane.span()) {
+                return;
+            }
+            match part {
+                LivePart::Merged(plays) => add(Rc::clone(plays)),
+                LivePart::Sent(pane) => {
+                    if let Some(plays) = pane.decode(seed) {
+                        self.work.read(&plays);
+                        add(plays);
+                    }
                 }
-            });
+            }
+        });
         Ok(damaged || self.may_lack_plays(key, now_ms))
     }
 
@@ -187,72 +230,92 @@ impl Global {
         self.offsets.is_scope_damaged(key) || self.lacks_live_plays(key, now_ms)
     }
 
-    /// Hands what is stored of a scope in a span to `add`. Says whether a row could not be read.
+    /// Hands what is stored of a scope in a span to `add`: stretches that are kept, or merged once and
+    /// kept, and other panes one by one. Says whether a row could not be read.
     fn visit_stored(
         &self,
         storage: &impl Storage,
         (key, span): (&str, Span),
         now_ms: u64,
-        (reading, absent): (Reading, &mut Absent),
         add: &mut impl FnMut(Rc<Summary>),
     ) -> Result<bool, Refusal> {
-        let mut damaged = false;
+        let (mut damaged, absent) = (false, &mut Absent::default());
         for panes in stretches(&tiles(span, now_ms), now_ms) {
-            let stretch = Stretch::of(key, panes, now_ms).filter(|_| reading == Reading::Kept);
-            damaged |= self.visit_stretch(storage, (key, panes), absent, stretch, add)?;
+            if let Some(stretch) = Stretch::of(key, panes, now_ms) {
+                let (plays, is_damaged) = self.stretch(storage, (key, panes), absent, stretch)?;
+                add(plays);
+                damaged |= is_damaged;
+            } else {
+                damaged |= self.decode_panes(storage, (key, panes), absent, add)?;
+            }
         }
         Ok(damaged)
     }
 
-    /// Hands panes that lie in a row to `add`, as one where they are kept as a stretch. Says whether a row
+    /// Panes that lie in a row as one, which is kept. Says whether a row could not be read.
+    fn stretch(
+        &self,
+        storage: &impl Storage,
+        of: (&str, &[PaneKey]),
+        absent: &mut Absent,
+        stretch: Stretch,
+    ) -> Result<(Rc<Summary>, bool), Refusal> {
+        let key = Key::Stretch(stretch);
+        if let Some(kept) = self.cache.get(&key) {
+            return Ok((kept, false));
+        }
+        let mut merging = Merging::new(self.seed());
+        let damaged = self.decode_panes(storage, of, absent, &mut |plays| {
+            self.work.merged(&plays);
+            merging.add(plays);
+        })?;
+        let merged = Rc::new(merging.finish_stretch());
+        if !damaged {
+            self.cache.put(key, Rc::clone(&merged), merged.heap_bytes());
+        }
+        Ok((merged, damaged))
+    }
+
+    /// Hands each of these panes to `add`. Says whether a row could not be read.
+    fn decode_panes(
+        &self,
+        storage: &impl Storage,
+        of: (&str, &[PaneKey]),
+        absent: &mut Absent,
+        add: &mut impl FnMut(Rc<Summary>),
+    ) -> Result<bool, Refusal> {
+        let read = &mut |row: &[u8]| {
+            let plays = Summary::decode_checked(row, self.seed());
+            let plays = plays.inspect(|it| self.work.read(it)).map(Rc::new);
+            plays.map(&mut *add).is_ok()
+        };
+        self.visit_panes(storage, of, absent, read)
+    }
+
+    /// Hands the rows of these panes to `read`, which says whether it could read them. Says whether one
     /// could not be read.
-    fn visit_stretch(
+    fn visit_panes(
         &self,
         storage: &impl Storage,
         (scope, panes): (&str, &[PaneKey]),
         absent: &mut Absent,
-        stretch: Option<Stretch>,
-        add: &mut impl FnMut(Rc<Summary>),
+        read: &mut impl FnMut(&[u8]) -> bool,
     ) -> Result<bool, Refusal> {
-        let seed = self.seed();
-        let key = stretch.map(Key::Stretch);
-        if let Some(summary) = key.as_ref().and_then(|key| self.cache.get(key)) {
-            add(summary);
-            return Ok(false);
-        }
-        let mut merging = key.is_some().then(|| Merging::new(seed));
         let mut damaged = false;
         for pane in panes {
             let absent_before_ms = absent.before_ms(pane.level);
             if absent_before_ms.is_some_and(|before_ms| pane.start_ms < *before_ms) {
                 continue;
             }
-            let stored = read_pane(storage, scope, *pane, seed, &self.damage).map_err(refused)?;
+            let stored = read_pane(storage, scope, *pane, &self.damage, read).map_err(refused)?;
+            self.work.looked_for();
             damaged |= stored.damaged;
-            if stored.is_absent() {
+            if stored.is_absent {
                 let next_ms = next_stored_ms(storage, scope, *pane).map_err(refused)?;
                 if let Some(before_ms) = absent.before_ms(pane.level) {
                     *before_ms = next_ms.unwrap_or(u64::MAX);
                 }
             }
-            self.work.read(&stored.summaries);
-            for summary in stored.summaries.into_iter().map(Rc::new) {
-                match &mut merging {
-                    Some(merging) => {
-                        self.work.merged(std::iter::once(&*summary));
-                        merging.add(summary);
-                    }
-                    None => add(summary),
-                }
-            }
-        }
-        if let Some((merging, key)) = merging.zip(key) {
-            let merged = Rc::new(merging.finish_stretch());
-            if !damaged {
-                let bytes = merged.heap_bytes();
-                self.cache.put(key, Rc::clone(&merged), bytes);
-            }
-            add(merged);
         }
         Ok(damaged)
     }

@@ -19,8 +19,10 @@ pub struct Done {
     pub panes: u64,
     /// Their rows, decoded.
     pub rows_read: u64,
-    /// Rows that were merged, ranked, or looked through.
+    /// Rows that were merged or ranked.
     pub rows_merged: u64,
+    /// What was gone through to find one post: bytes of stored panes, rows of merged ones.
+    pub searched: u64,
     /// Bytes of the ids of both that do not fit into keys.
     pub long_id_bytes: u64,
     /// Entries of the catalog that were read from storage.
@@ -30,25 +32,30 @@ pub struct Done {
 }
 
 impl Work {
-    /// A pane was read from storage, or found to be absent.
-    pub fn read(&self, summaries: &[Summary]) {
+    /// A pane was looked for in storage.
+    pub fn looked_for(&self) {
+        self.add(|done| done.panes += 1);
+    }
+
+    /// A pane was decoded.
+    pub fn read(&self, summary: &Summary) {
         self.add(|done| {
-            done.panes += 1;
-            for summary in summaries {
-                done.rows_read += summary.len() as u64;
-                done.long_id_bytes += summary.long_id_bytes() as u64;
-            }
+            done.rows_read += summary.len() as u64;
+            done.long_id_bytes += summary.long_id_bytes() as u64;
         });
     }
 
-    /// These are merged into one.
-    pub fn merged<'a>(&self, parts: impl Iterator<Item = &'a Summary>) {
+    /// A pane is merged with others.
+    pub fn merged(&self, part: &Summary) {
         self.add(|done| {
-            for part in parts {
-                done.rows_merged += part.len() as u64;
-                done.long_id_bytes += part.long_id_bytes() as u64;
-            }
+            done.rows_merged += part.len() as u64;
+            done.long_id_bytes += part.long_id_bytes() as u64;
         });
+    }
+
+    /// So much was gone through to find one post.
+    pub fn searched(&self, bytes_or_rows: usize) {
+        self.add(|done| done.searched += bytes_or_rows as u64);
     }
 
     pub fn done(&self) -> Done {
@@ -70,6 +77,7 @@ impl Sub for Done {
             panes: self.panes - before.panes,
             rows_read: self.rows_read - before.rows_read,
             rows_merged: self.rows_merged - before.rows_merged,
+            searched: self.searched - before.searched,
             long_id_bytes: self.long_id_bytes - before.long_id_bytes,
             entries: self.entries - before.entries,
             postings: self.postings - before.postings,

@@ -35,9 +35,10 @@ macro_rules! metrics {
 
 metrics! {
     OF_SHARDS: ShardMetrics;
-    "plays_total", "Plays counted, each as often as its count says.", |m| m.counted.plays;
+    "plays_total", "Plays counted, each as often as its count says.", |m| m.committed.plays;
     "batches_total", "Batches made durable and counted.", |m| m.batches;
     "repeated_batches_total", "Batches that had been counted before.", |m| m.repeated_batches;
+    "claimed_batches_total", "Batches that came to another shard, and count there.", |m| m.committed.claims;
     "busy_batches_total", "Batches that were told to come back.", |m| m.busy_batches;
     "rows_written_total", "Rows written, as billed.", |m| m.rows_written;
     "pushes_total", "Pushes that the global object took.", |m| m.pushes;
@@ -177,10 +178,10 @@ fn of_shards(text: &mut Text, shards: &[Shard<'_>]) {
         (
             "batch_plays",
             "Entries of the batches that were counted.",
-            |m| m.counted.batch_sizes,
+            |m| m.committed.batch_sizes,
         ),
         ("commit_batches", "Batches of each commit.", |m| {
-            m.counted.commit_sizes
+            m.committed.commit_sizes
         }),
     ];
     for (name, help, value) in sizes {

@@ -13,7 +13,7 @@ impl ShardMetrics {
             outbox_panes: health.outbox_panes,
             outbox_bytes: health.outbox_bytes,
             remembered_batches: health.remembered_batches as u64,
-            counted: health.counted,
+            committed: health.committed,
             outbox_age_ms: health
                 .oldest_sealed_ms
                 .map_or(0, |sealed_ms| now_ms.saturating_sub(sealed_ms)),

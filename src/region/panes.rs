@@ -1,6 +1,7 @@
 //! The panes of a shard that still take plays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use crate::capacity::open_pane;
 use crate::summary::{Seed, Summary};
@@ -15,6 +16,25 @@ pub struct OpenPane {
     pub opened_ms: u64,
     /// The commit that opened it.
     pub first_seq: u64,
+    /// Its copy as it was encoded last, where no play has come since: making the copies of a year that
+    /// is imported anew with each push would take a tenth of a second.
+    pub copy: Option<Copied>,
+}
+
+/// A copy of an open pane, as it is sent.
+#[derive(Clone)]
+pub struct Copied {
+    /// An encoded [`SealedPane`](crate::wire::SealedPane).
+    pub bytes: Rc<[u8]>,
+    /// It holds all that the pane does.
+    pub is_whole: bool,
+}
+
+impl Copied {
+    /// The copy, where it may be stored and sealed in place of its pane.
+    pub fn whole(&self) -> Option<&[u8]> {
+        self.is_whole.then_some(&*self.bytes)
+    }
 }
 
 impl OpenPane {
@@ -65,8 +85,10 @@ impl OpenPanes {
             summary: open_pane(key.level, seed),
             opened_ms: applied.now_ms,
             first_seq: applied.seq,
+            copy: None,
         });
         pane.summary.record(post_id, u64::from(count));
+        pane.copy = None;
         self.changed = true;
     }
 

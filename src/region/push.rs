@@ -1,10 +1,10 @@
 //! Telling the global object: what is sent, and what its reply changes.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::outbox::Outbox;
-use super::shard::{Shard, encode_pane};
-use crate::capacity;
+use super::shard::{Shard, copy_of};
 use crate::codec;
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError};
@@ -36,7 +36,7 @@ impl Shard {
             panes: self.limits.push.panes / 2,
         };
         let (copies, copies_left_out) = self.copies(storage, next_offset, &mut room)?;
-        let copied: usize = copies.iter().map(Vec::len).sum();
+        let copied: usize = copies.iter().map(|copy| copy.len()).sum();
         room.bytes = self.limits.push.bytes.saturating_sub(copied);
         room.panes = self.limits.push.panes.saturating_sub(copies.len());
         if mutants::active(Mutant::PushWithoutLimits) {
@@ -54,7 +54,7 @@ impl Shard {
             entries: entries.iter().map(Vec::as_slice).collect(),
             next_offset,
             journal_seq: self.applied_seq,
-            copies: copies.iter().map(Vec::as_slice).collect(),
+            copies: copies.iter().map(|copy| &**copy).collect(),
             copies_left_out: copies_left_out && !mutants::active(Mutant::CopiesLeftOutInSilence),
             // One that is not durable here may be lost, and with it what was sealed for it.
             cut: self.checkpoint.cut.filter(|cut| cut.offset <= next_offset),
@@ -106,10 +106,10 @@ impl Shard {
         storage: &impl Storage,
         next_offset: u64,
         room: &mut Room,
-    ) -> Result<(Vec<Vec<u8>>, bool), StorageError> {
+    ) -> Result<(Vec<Rc<[u8]>>, bool), StorageError> {
         let mut copies = Vec::new();
         let mut left_out = false;
-        let mut add = |copy: Vec<u8>| {
+        let mut add = |copy: Rc<[u8]>| {
             let fits = room.take(&copy);
             left_out |= !fits;
             if fits {
@@ -124,15 +124,17 @@ impl Shard {
         let by_age: Vec<_> = live.chain(late.iter().rev()).copied().collect();
         // What is on its way into the outbox already; what is sealed below was looked at.
         for copy in self.sealed_in_memory() {
-            add(copy);
+            add(copy.into());
         }
         for key in by_age {
-            let Some(pane) = self.open.panes.get(&key) else {
+            let Some(pane) = self.open.panes.get_mut(&key) else {
                 continue;
             };
-            let summary = capacity::encode_copy(&pane.summary);
-            let copy = encode_pane(key, pane, self.applied_seq, &summary);
-            if !add(copy) && is_late.contains(&key) {
+            let copy = pane.copy.take();
+            let copy = copy.unwrap_or_else(|| copy_of(key, pane, self.applied_seq));
+            if add(Rc::clone(&copy.bytes)) {
+                pane.copy = Some(copy);
+            } else if is_late.contains(&key) {
                 self.seal(key);
             }
         }
@@ -140,7 +142,7 @@ impl Shard {
         for row in rows {
             let panes = Outbox::read(storage, row, row.first_offset)?;
             for copy in panes.into_iter().flatten() {
-                add(copy);
+                add(copy.into());
             }
         }
         Ok((copies, left_out))

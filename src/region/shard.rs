@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::{FoundCommit, Journal};
 use super::outbox::{Outbox, rows_of};
-use super::panes::{Applied, OpenPane, OpenPanes};
+use super::panes::{Applied, Copied, OpenPane, OpenPanes};
 use super::seen::{Fate, Fingerprint, Seen};
 use super::*;
 use crate::capacity;
@@ -25,13 +25,14 @@ use crate::summary::{Seed, Summary};
 use crate::topology::{Epoch, ShardId};
 use crate::window::{Level, PaneKey};
 use crate::wire::{
-    Batch, BeginEpoch, Claim, Counted, Cut, CutRequest, MAX_PANE_AHEAD_MS, NameCheck, RecordReply,
-    RecordRequest, SealedPane,
+    Batch, BeginEpoch, Claim, Committed, Cut, CutRequest, MAX_PANE_AHEAD_MS, NameCheck,
+    RecordReply, RecordRequest, SealedPane,
 };
 pub use admit::Admission;
 use admit::Wanted;
+use checkpoint::encode_pane;
 use checkpoint::{CHECKPOINT_NAME, OpenPanesRow};
-pub(super) use checkpoint::{Checkpoint, encode_pane};
+pub(super) use checkpoint::{Checkpoint, copy_of};
 
 /// A pane that takes no more plays and is not in the outbox yet.
 struct SealedInMemory {
@@ -43,6 +44,10 @@ struct SealedInMemory {
 impl SealedInMemory {
     fn encode(&self) -> Vec<u8> {
         let most_bytes = capacity::sealed_bytes(self.key.level, self.pane.summary.len());
+        let copy = self.pane.copy.as_ref().and_then(Copied::whole);
+        if let Some(whole) = copy.filter(|copy| copy.len() <= most_bytes) {
+            return whole.to_vec();
+        }
         let summary = capacity::encode_within(&self.pane.summary, most_bytes);
         encode_pane(self.key, &self.pane, self.last_seq, &summary)
     }
@@ -87,7 +92,7 @@ pub struct Health {
     pub remembered_batches: usize,
     /// When the oldest entry of the outbox was sealed.
     pub oldest_sealed_ms: Option<u64>,
-    pub counted: Counted,
+    pub committed: Committed,
 }
 
 /// The state machine of a shard. Storage and clock are handed in.
@@ -130,7 +135,7 @@ pub struct Shard {
     settled: bool,
     /// The log is to be cut then.
     cut_at_ms: Option<u64>,
-    counted: Counted,
+    committed: Committed,
     pub(super) limits: Limits,
 }
 
@@ -232,7 +237,7 @@ impl Shard {
             outbox_bytes: self.outbox.bytes(),
             remembered_batches: self.seen.len(),
             oldest_sealed_ms: self.oldest_sealed_ms(),
-            counted: self.counted,
+            committed: self.committed,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! ([`MAX_PART_BYTES`]) and write the parts in the same atomic batch.
 
 use std::fmt;
+use std::rc::Rc;
 
 mod memory;
 #[cfg(target_arch = "wasm32")]
@@ -221,4 +222,63 @@ pub trait Storage {
         &self,
         change: impl FnOnce() -> Result<T, StorageError>,
     ) -> Result<T, StorageError>;
+}
+
+/// The methods of [`Storage`] that only read, passed on by a storage that stands before another: the
+/// expression, of `self`, is the other.
+#[macro_export]
+macro_rules! pass_reads_on {
+    ($self:ident => $inner:expr) => {
+        fn get(
+            &$self,
+            table: $crate::storage::Table,
+            key: &[u8],
+        ) -> Result<Option<Vec<u8>>, $crate::storage::StorageError> {
+            $crate::storage::Storage::get($inner, table, key)
+        }
+
+        fn scan(
+            &$self,
+            table: $crate::storage::Table,
+            prefix: &[u8],
+            from: &[u8],
+            max_bytes: usize,
+        ) -> Result<Vec<$crate::storage::StoredRow>, $crate::storage::StorageError> {
+            $crate::storage::Storage::scan($inner, table, prefix, from, max_bytes)
+        }
+
+        fn keys(
+            &$self,
+            table: $crate::storage::Table,
+            prefix: &[u8],
+        ) -> Result<Vec<Vec<u8>>, $crate::storage::StorageError> {
+            $crate::storage::Storage::keys($inner, table, prefix)
+        }
+
+        fn bytes(
+            &$self,
+            table: $crate::storage::Table,
+        ) -> Result<u64, $crate::storage::StorageError> {
+            $crate::storage::Storage::bytes($inner, table)
+        }
+
+        fn size(&$self) -> Result<u64, $crate::storage::StorageError> {
+            $crate::storage::Storage::size($inner)
+        }
+    };
+}
+
+impl<S: Storage> Storage for Rc<S> {
+    pass_reads_on!(self => &**self);
+
+    fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
+        (**self).write(batch)
+    }
+
+    fn atomically<T>(
+        &self,
+        change: impl FnOnce() -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        (**self).atomically(change)
+    }
 }

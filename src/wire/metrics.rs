@@ -41,11 +41,13 @@ impl Sizes {
     }
 }
 
-/// What went into panes since the state was loaded.
+/// What commits brought since the state was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counted {
+pub struct Committed {
     /// Every play, each as often as its `count` says.
     pub plays: u64,
+    /// Batches that other shards count: who asked claimed them here first.
+    pub claims: u64,
     /// Entries of each batch.
     pub batch_sizes: Sizes,
     /// Batches and claims of each commit.
@@ -69,7 +71,7 @@ pub struct ShardMetrics {
     pub remembered_batches: u64,
     /// Leaderboards that the global object was asked for.
     pub charts_asked: u64,
-    pub counted: Counted,
+    pub committed: Committed,
     /// Pushes that the global object took, their bytes, and those that failed.
     pub pushes: u64,
     pub pushed_bytes: u64,
@@ -86,8 +88,6 @@ impl Record for ShardMetrics {
     const KIND: RecordKind = RecordKind::ShardMetrics;
     const VERSION: u8 = 2;
 }
-
-impl ShardMetrics {}
 
 /// What a shard said of itself last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

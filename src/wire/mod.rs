@@ -17,7 +17,7 @@ mod telling;
 mod votes;
 
 pub use matching::{CatalogMark, MatchReply, MatchRequest, Matches};
-pub use metrics::{Counted, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes};
+pub use metrics::{Committed, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes};
 pub use telling::{ShardName, Telling, TellingReply, ToldSoFar};
 pub use votes::Voter;
 

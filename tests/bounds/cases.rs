@@ -151,7 +151,7 @@ pub fn the_largest_filters_are_folded() {
 pub fn filters_of_any_sizes_are_folded_together() {
     let open = Pane::open(TOO_MANY, 0);
     let sealed = open.cut(sealed_bytes(Level::Minute, usize::MAX));
-    let copy = Pane::of("copy", &[&open], decoded(&encode_copy(&open.summary)));
+    let copy = Pane::of("copy", &[&open], decoded(&encode_copy(&open.summary).0));
     let day = Pane::folded("day", &[&open, &sealed], Level::Day);
     let thinned = day.cut(THINNED_BYTES);
     let rows = [&sealed, &copy, &thinned].map(Pane::rows);

@@ -8,47 +8,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use hitparade::host::{Host, SendError};
-use hitparade::storage::{MemoryStorage, Storage, StorageError, StoredRow, Table, Write};
+use hitparade::storage::{MemoryStorage, StorageError};
 use hitparade::wire::InstanceMetrics;
 
 /// A disk that outlives its object.
-#[derive(Clone, Default)]
-pub struct SharedStorage(pub Rc<MemoryStorage>);
-
-impl Storage for SharedStorage {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.0.get(table, key)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        from: &[u8],
-        max_bytes: usize,
-    ) -> Result<Vec<StoredRow>, StorageError> {
-        self.0.scan(table, prefix, from, max_bytes)
-    }
-
-    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
-        self.0.keys(table, prefix)
-    }
-
-    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
-        self.0.bytes(table)
-    }
-
-    fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
-        self.0.write(batch)
-    }
-
-    fn atomically<T>(
-        &self,
-        change: impl FnOnce() -> Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
-        self.0.atomically(change)
-    }
-}
+pub type SharedStorage = Rc<MemoryStorage>;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 

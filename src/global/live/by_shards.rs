@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::SentPane;
+use super::{SentPane, is_merged};
 use crate::global::cache::{Cache, Key};
 use crate::global::merging::{PaneMerging, TooLarge};
 use crate::summary::{Seed, Summary};
@@ -103,7 +103,7 @@ impl ByShards {
     ) -> Group {
         let mut decoded_bytes = 0;
         let fit = fresh.iter().take(SHARDS_A_GROUP).take_while(|shard| {
-            let panes = copies(**shard).iter();
+            let panes = copies(**shard).iter().filter(|pane| is_merged(pane));
             decoded_bytes += panes.map(|pane| pane.decoded_bytes).sum::<usize>();
             decoded_bytes <= DECODED_A_GROUP
         });
@@ -123,7 +123,8 @@ fn merged<'a>(
     copies: &impl Fn(u32) -> &'a [SentPane],
 ) -> (Panes, usize) {
     let mut merging = PaneMerging::new(seed, usize::MAX);
-    for pane in shards.iter().flat_map(|shard| copies(*shard)) {
+    let panes = shards.iter().flat_map(|shard| copies(*shard));
+    for pane in panes.filter(|pane| is_merged(pane)) {
         if let Some(summary) = pane.decode(seed) {
             // There is no limit.
             let _ = merging.add(pane.key, summary);

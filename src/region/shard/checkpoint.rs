@@ -128,9 +128,7 @@ impl Shard {
                 self.header_dirty = true;
             }
             self.reckon_with_unread();
-            let mut header = Vec::new();
-            self.write_header(&mut header);
-            storage.write(&header)
+            self.store_header(storage)
         })?;
         self.header_dirty = false;
         self.journal.cover(self.applied_seq);
@@ -174,11 +172,24 @@ impl Shard {
             return Ok(());
         }
         let last_seq = self.applied_seq;
-        let panes = self.open.panes.iter();
+        let mut room = self.limits.push.copy_bytes;
+        let panes = self.open.panes.iter_mut();
         let panes = panes.map(|(key, pane)| {
-            // Only ids that are very long take more: after a restart they have fewer counters.
-            let summary = capacity::encode_within(&pane.summary, capacity::MOST_PANE_BYTES);
-            encode_pane(*key, pane, last_seq, &summary)
+            let is_small = pane.summary.len() <= capacity::COPY_COUNTERS;
+            if pane.copy.is_none() && is_small {
+                pane.copy = Some(copy_of(*key, pane, last_seq));
+            }
+            let copy = pane.copy.take();
+            let whole = copy.as_ref().and_then(Copied::whole);
+            let stored = whole.map(<[u8]>::to_vec).unwrap_or_else(|| {
+                // Only ids that are very long take more: after a restart they have fewer counters.
+                let summary = capacity::encode_within(&pane.summary, capacity::MOST_PANE_BYTES);
+                encode_pane(*key, pane, last_seq, &summary)
+            });
+            // What fits into no push is not kept.
+            room = room.saturating_sub(copy.as_ref().map_or(0, |copy| copy.bytes.len()));
+            pane.copy = copy.filter(|_| room > 0);
+            stored
         });
         let panes: Vec<Vec<u8>> = panes.collect();
         let mut opened_ms = self.open.panes.values().map(|pane| pane.opened_ms);
@@ -202,6 +213,13 @@ impl Shard {
         storage.write(&deletes)
     }
 
+    /// Writes the header, if it changed.
+    pub(super) fn store_header(&self, storage: &impl Storage) -> Result<(), StorageError> {
+        let mut header = Vec::new();
+        self.write_header(&mut header);
+        storage.write(&header)
+    }
+
     pub(super) fn write_header(&self, writes: &mut Vec<Write>) {
         if self.header_dirty {
             let header = codec::encode(&self.checkpoint);
@@ -213,6 +231,15 @@ impl Shard {
                 &header,
             ));
         }
+    }
+}
+
+/// A copy of an open pane.
+pub(in crate::region) fn copy_of(key: PaneKey, pane: &OpenPane, last_seq: u64) -> Copied {
+    let (summary, is_whole) = capacity::encode_copy(&pane.summary);
+    Copied {
+        bytes: encode_pane(key, pane, last_seq, &summary).into(),
+        is_whole,
     }
 }
 

@@ -47,7 +47,7 @@ impl Shard {
     /// The commit's rows are durable: counts its plays. Returns the tickets that may be answered.
     pub fn committed(&mut self, now_ms: u64) -> Option<RangeInclusive<u64>> {
         let commit = self.in_flight.take()?;
-        self.counted.commit_sizes.add(commit.batches.len() as u64);
+        self.committed.commit_sizes.add(commit.batches.len() as u64);
         let seq = commit.last_seq;
         for waiting in &commit.batches {
             self.apply(&waiting.batch, Applied { seq, now_ms });
@@ -80,12 +80,13 @@ impl Shard {
             self.seen.insert(fingerprint, fate, applied.now_ms);
         }
         let Wanted::Plays(batch) = wanted else {
+            self.committed.claims += 1;
             return;
         };
         let seed = self.seed();
-        self.counted.batch_sizes.add(batch.plays.len() as u64);
+        self.committed.batch_sizes.add(batch.plays.len() as u64);
         for play in &batch.plays {
-            self.counted.plays = self.counted.plays.saturating_add(u64::from(play.count));
+            self.committed.plays = self.committed.plays.saturating_add(u64::from(play.count));
             self.open
                 .record(play.post_id, play.timestamp_ms, play.count, seed, applied);
         }

@@ -70,7 +70,7 @@ impl Shard {
             load_id: random.first_chunk().map_or(0, |id| u64::from_be_bytes(*id)),
             settled: false,
             cut_at_ms: None,
-            counted: Counted::default(),
+            committed: Committed::default(),
             limits,
         };
         if lost_header {
@@ -91,7 +91,7 @@ impl Shard {
             shard.applied_seq = seq;
         }
         // What the journal had was counted before.
-        shard.counted = Counted::default();
+        shard.committed = Committed::default();
         shard.seal_over_the_limits();
         let lost_batches = shard.damaged_rows > damaged_rows;
         let refuses = shard.refuse_what_may_be_lost(lost_header, lost_batches, now_ms);
@@ -228,11 +228,12 @@ fn read_open_pane(pane: &[u8], opened_ms: u64, seed: Seed) -> Option<(PaneKey, O
     let pane: SealedPane<'_> = codec::decode(pane).ok()?;
     let key = PaneKey::checked(Level::from_code(pane.level)?, pane.start_ms)?;
     let mut summary = Summary::decode(pane.summary, seed).ok()?;
-    capacity::reopen(&mut summary);
+    capacity::reopen(&mut summary, key.level);
     let open = OpenPane {
         summary,
         opened_ms,
         first_seq: pane.first_seq,
+        copy: None,
     };
     Some((key, open))
 }

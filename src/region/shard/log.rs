@@ -42,9 +42,7 @@ impl Shard {
         if known_ms.is_none() {
             // What is stored and cannot be read may be of this epoch: nothing goes.
             self.header_dirty = true;
-            let mut header = Vec::new();
-            self.write_header(&mut header);
-            storage.write(&header)?;
+            self.store_header(storage)?;
             self.header_dirty = false;
             return Ok(());
         }
@@ -72,9 +70,7 @@ impl Shard {
             storage.write(&writes)?;
             self.save_open(storage)?;
             self.reckon_with_unread();
-            let mut header = Vec::new();
-            self.write_header(&mut header);
-            storage.write(&header)
+            self.store_header(storage)
         })?;
         self.header_dirty = false;
         self.journal.cover(self.applied_seq);

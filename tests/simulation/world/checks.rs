@@ -84,7 +84,8 @@ impl World {
         // object was set back goes with the next one.
         let lost_storage = self.shards.iter().any(|node| node.lost_storage);
         let was_set_back = self.global.was_set_back;
-        let may_go = lost_storage || self.profile.damage_outbox || was_set_back;
+        let loses_rows = self.profile.damage_outbox || self.profile.damage_journal;
+        let may_go = lost_storage || loses_rows || was_set_back;
         if window == WindowRequest::All && self.profile.is_roomy && !may_go {
             let shown = self.shown.insert(scope, board.total_views).unwrap_or(0);
             if board.total_views < shown {

@@ -65,6 +65,7 @@ impl World {
             }
             Event::DamageOutbox if has_shard => self.damage_outbox(some_shard),
             Event::DamageSeen if has_shard => self.damage_seen(some_shard),
+            Event::DamageJournal if has_shard => self.damage_journal(some_shard),
             Event::RefuseCheckpoint {
                 shard,
                 life,
@@ -156,48 +157,62 @@ impl World {
 
     /// A row of a shard's sealed panes cannot be read any more.
     pub(super) fn damage_outbox(&mut self, shard: usize) {
-        let node = &mut self.shards[shard];
-        let written = node.drive.written();
-        node.drive.sync(written);
-        node.drive.disk.clear_fault();
-        let keys = node.drive.disk.keys(Table::Outbox, &[]).unwrap_or_default();
-        if keys.is_empty() {
+        if !self.damage_row(shard, Table::Outbox) {
             return;
         }
-        let key = keys[self.random.below(keys.len() as u64) as usize].clone();
-        let damage = Write::put(Table::Outbox, key, b"damaged".to_vec());
-        let node = &mut self.shards[shard];
-        if node.drive.disk.write(&[damage]).is_err() {
-            return;
-        }
-        node.drive.disk.take_recent();
-        node.drive.disk.make_durable(1);
         // Nobody says which plays were in it.
+        let node = &mut self.shards[shard];
         let kept = node.ledger().kept_plays();
         node.ledger().lost_after(kept);
         self.shown.clear();
     }
 
-    /// A row of what a shard remembers of batches cannot be read any more, which it finds at its next
-    /// start.
-    fn damage_seen(&mut self, shard: usize) {
+    /// A row of a shard cannot be read any more. Says whether it has one.
+    fn damage_row(&mut self, shard: usize, table: Table) -> bool {
         let node = &mut self.shards[shard];
         let written = node.drive.written();
         node.drive.sync(written);
         node.drive.disk.clear_fault();
-        let keys = node.drive.disk.keys(Table::Seen, &[]).unwrap_or_default();
+        let keys = node.drive.disk.keys(table, &[]).unwrap_or_default();
         if keys.is_empty() {
-            return;
+            return false;
         }
         let key = keys[self.random.below(keys.len() as u64) as usize].clone();
-        let damage = Write::put(Table::Seen, key, b"damaged".to_vec());
+        let damage = Write::put(table, key, b"damaged".to_vec());
         let node = &mut self.shards[shard];
         if node.drive.disk.write(&[damage]).is_err() {
-            return;
+            return false;
         }
         node.drive.disk.take_recent();
         node.drive.disk.make_durable(1);
-        self.say(|| format!("shard {shard} forgets batches"));
+        true
+    }
+
+    /// A row of a shard's journal cannot be read any more, which it finds at its next start: the plays of
+    /// a commit are lost where no checkpoint covers it.
+    fn damage_journal(&mut self, shard: usize) {
+        if !self.damage_row(shard, Table::Journal) {
+            return;
+        }
+        self.say(|| format!("shard {shard} loses a row of its journal"));
+        let node = &mut self.shards[shard];
+        let kept = node.ledger().kept_plays();
+        node.ledger().lost_after(kept);
+        self.shown.clear();
+        self.forget_batches(shard);
+    }
+
+    /// A row of what a shard remembers of batches cannot be read any more, which it finds at its next
+    /// start.
+    fn damage_seen(&mut self, shard: usize) {
+        if self.damage_row(shard, Table::Seen) {
+            self.say(|| format!("shard {shard} forgets batches"));
+            self.forget_batches(shard);
+        }
+    }
+
+    /// A shard is to start again, and will not know some of the batches that it met.
+    fn forget_batches(&mut self, shard: usize) {
         // One that does not say when it was first sent cannot be refused for that.
         for batch in &mut self.batches {
             batch.excused |= !batch.says_sent && batch.met.contains(&shard);

@@ -232,6 +232,7 @@ enum Event {
     Foreign,
     DamageOutbox,
     DamageSeen,
+    DamageJournal,
     Chart,
     /// A chart of a region.
     LookAt(usize),
@@ -338,9 +339,9 @@ pub fn region_key(region: usize, incarnation: u32) -> String {
 /// What was violated.
 pub fn run(seed: u64, trace: bool) -> Result<Figures, String> {
     let mut world = World::new(seed, trace);
-    hitparade::capacity::set_counters(Some(world.profile.counters));
+    hitparade::capacity::simulate(Some(world.profile.panes));
     world.run();
-    hitparade::capacity::set_counters(None);
+    hitparade::capacity::simulate(None);
     match world.violation {
         None => Ok(world.figures),
         Some(violation) => Err(format!("seed {seed}: {violation}")),
@@ -502,11 +503,12 @@ impl World {
         every(profile.export_every_ms, || Event::Export, random);
         every(profile.foreign_every_ms, || Event::Foreign, random);
         every(profile.cut_off_every_ms, || Event::CutOff, random);
-        let once: [(bool, fn() -> Event); 5] = [
+        let once: [(bool, fn() -> Event); 6] = [
             (profile.storage_loss, || Event::LoseStorage),
             (profile.outage, || Event::Outage),
             (profile.damage_outbox, || Event::DamageOutbox),
             (profile.damage_seen, || Event::DamageSeen),
+            (profile.damage_journal, || Event::DamageJournal),
             (profile.set_back, || Event::SetBack),
         ];
         for (happens, make) in once {

@@ -1,5 +1,6 @@
 //! What a seed is made of.
 
+use hitparade::capacity::SmallPanes;
 use hitparade::global::GlobalLimits;
 use hitparade::region::Limits;
 use hitparade::window::MINUTE_MS;
@@ -46,6 +47,7 @@ pub struct Profile {
     pub cut_off_every_ms: u64,
     pub damage_outbox: bool,
     pub damage_seen: bool,
+    pub damage_journal: bool,
     /// How often a client is in another region at its next attempt.
     pub travel: u64,
     /// How many of the batches have no home.
@@ -59,7 +61,7 @@ pub struct Profile {
     pub old_pushes: u64,
     /// How often a shard is not heard of for a while after a push that could not hold everything.
     pub silence: u64,
-    pub counters: usize,
+    pub panes: SmallPanes,
     /// No limit is reached: charts never lack what they have been told.
     pub is_roomy: bool,
     pub limits: Limits,
@@ -102,6 +104,7 @@ impl Profile {
             on_global.copy_bytes = random.between(100, 10_000) as usize;
             on_global.pending_bytes = random.between(100, 10_000) as usize;
             on_global.worth_flushing_bytes = random.between(0, 1_000) as usize;
+            on_global.late_bytes = random.between(1, 10_000) as usize;
             global_memory_is_short = random.between(50, 800);
         }
         if random.chance(100) {
@@ -149,6 +152,7 @@ impl Profile {
             cut_off_every_ms: often(random, 8 * MINUTE_MS),
             damage_outbox: random.chance(100),
             damage_seen: random.chance(150),
+            damage_journal: random.chance(100),
             travel: rate(random, 800),
             homeless: rate(random, 400),
             trusted: rate(random, 600),
@@ -166,9 +170,14 @@ impl Profile {
             },
             old_pushes: rate(random, 300),
             silence: rate(random, 500),
-            counters: match random.chance(600) {
-                true => random.between(2, 8) as usize,
-                false => 1_024,
+            panes: SmallPanes {
+                counters: match random.chance(600) {
+                    true => random.between(2, 8) as usize,
+                    false => 1_024,
+                },
+                open_bytes: random
+                    .chance(500)
+                    .then(|| random.between(300, 6_000) as usize),
             },
             is_roomy,
             limits,
@@ -178,7 +187,7 @@ impl Profile {
         if random.chance(200) {
             profile.move_batches(random);
         }
-        if profile.damage_seen {
+        if profile.damage_seen || profile.damage_journal {
             // What a shard forgets it refuses by the clock of its Worker, with a margin of 15 s.
             profile.skew_ms = profile.skew_ms.min(7_000);
             profile.slow = 0;

@@ -113,7 +113,8 @@ impl World {
         }
         let (all, kept) = (node.ledger().len(), node.ledger().kept_plays());
         let may_be_kept = node.lost_storage || self.global.was_set_back || self.epoch_ms > 0;
-        let may_be_kept = may_be_kept || self.profile.damage_outbox;
+        let loses_rows = self.profile.damage_outbox || self.profile.damage_journal;
+        let may_be_kept = may_be_kept || loses_rows;
         if all > kept && !node.alarm_is_lost && !may_be_kept {
             self.fail(format!(
                 "shard {shard} has {all} plays, {kept} are taken, and nothing wakes it"
