@@ -56,6 +56,13 @@ export interface ChartQuestion extends Question {
   /** 1 to 1,000. Default: 10. */
   k?: number;
   sort?: "views" | "rising" | "distinctive";
+  /** Of posts that have all of these tags, at most 4. */
+  tag?: string | string[];
+  /** Of posts that have none of these, at most 2. */
+  exclude_tag?: string | string[];
+  author?: string;
+  /** Of posts published in the last `24h`, `7d`, …. */
+  published?: string;
 }
 
 export interface ListedPost {
@@ -66,6 +73,8 @@ export interface ListedPost {
   content: string | null;
   url: string | null;
   image: string | null;
+  /** Absent where it has none. */
+  tags?: string[];
   view_count: number;
   view_count_min: number;
   view_count_max: number;
@@ -78,6 +87,8 @@ export interface Chart {
   region: string;
   timeframe: string;
   sort: string;
+  /** Absent where the chart is of all posts. */
+  filter?: { tag?: string[]; exclude_tag?: string[]; author?: string; published?: string };
   window: { from: string; to: string };
   as_of: string;
   total_views: number;
@@ -92,6 +103,7 @@ export interface Post {
   content: string | null;
   url: string | null;
   image: string | null;
+  tags: string[];
   timestamp: string | null;
   hidden: boolean;
   region: string;

@@ -32,13 +32,13 @@ function usual({ rank, post_id, content, author, url, view_count }) {
 }
 
 /** @type {typeof import("./react.js").useTopPosts} */
-export function useTopPosts({ server, region, timeframe, k, sort, initial, readToken }) {
-  const name = JSON.stringify([server, region, timeframe, k, sort, readToken]);
+export function useTopPosts({ server, region, timeframe, k, sort, tag, author, published, initial, readToken }) {
+  const name = JSON.stringify([server, region, timeframe, k, sort, tag, author, published, readToken]);
   const [state, setState] = useState({ name, chart: initial ?? null, error: /** @type {unknown} */ (null) });
   useEffect(() => {
     const hitparade = new Hitparade(new URL(server, document.baseURI), { readToken });
     return hitparade.live(
-      { region, timeframe, k, sort },
+      { region, timeframe, k, sort, tag, author, published },
       (chart) => setState({ name, chart, error: null }),
       (error) => setState((before) => ({ name, chart: before.name === name ? before.chart : null, error })),
     );
@@ -48,8 +48,22 @@ export function useTopPosts({ server, region, timeframe, k, sort, initial, readT
 }
 
 /** @type {typeof import("./react.js").TopPosts} */
-export function TopPosts({ server, region, timeframe, k = 10, sort, initial, readToken, renderPost = usual, empty = null, ...rest }) {
-  const { chart } = useTopPosts({ server, region, timeframe, k, sort, initial, readToken });
+export function TopPosts({
+  server,
+  region,
+  timeframe,
+  k = 10,
+  sort,
+  tag,
+  author,
+  published,
+  initial,
+  readToken,
+  renderPost = usual,
+  empty = null,
+  ...rest
+}) {
+  const { chart } = useTopPosts({ server, region, timeframe, k, sort, tag, author, published, initial, readToken });
   const posts = chart?.top_posts ?? [];
   if (posts.length === 0 && empty) return h("div", rest, empty);
   return h(

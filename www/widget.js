@@ -12,6 +12,8 @@
  * | `from`, `to` | RFC 3339: that span in its place; without `to`, until now | |
  * | `k` | how many, 1 to 100 | 10 |
  * | `sort` | `views`, `rising`, `distinctive` | `views` |
+ * | `tag`, `exclude-tag` | of posts that have these tags, and none of those, with commas between them | |
+ * | `author`, `published` | of posts of an author; published in the last `24h`, `7d`, … | |
  * | `counts` | `off` leaves out counts and bars | |
  * | `images` | the catalog's pictures | |
  * | `link` | where a title leads for which the catalog has no `url`: `/songs/{id}`; `off`: titles are no links | |
@@ -67,6 +69,10 @@ class TopPosts extends HTMLElement {
     "from",
     "to",
     "sort",
+    "tag",
+    "exclude-tag",
+    "author",
+    "published",
     "counts",
     "images",
     "link",
@@ -133,6 +139,8 @@ class TopPosts extends HTMLElement {
     const window = span.length ? Object.fromEntries(span) : { timeframe: get("timeframe", "24h") };
     const board = this.getAttribute("board");
     const query = { ...(board && { board }), region: get("region", "global"), ...window, k: String(k), sort: get("sort", "views") };
+    const filter = ["tag", "exclude-tag", "author", "published"].filter((name) => this.getAttribute(name));
+    for (const name of filter) Object.assign(query, { [name.replace("-", "_")]: get(name, "") });
     this.#list.style.setProperty("--rows", String(k));
     this.#list.className = this.getAttribute("counts") === "off" ? "quiet" : "";
     this.#list.ariaLabel = get("aria-label", `Top ${k}`);

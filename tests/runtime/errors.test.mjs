@@ -53,6 +53,7 @@ const boardsFrom = (first, count = 8) => Array.from({ length: count }, (_, numbe
 const PROBLEMS = {
   bad_cursor: [400, () => open.fetch("/export?cursor=made-up", { headers: ADMIN })],
   bad_envelope: [400, () => play({ client: "x".repeat(65), seq: 0, plays: [A_PLAY] })],
+  bad_filter: [400, () => open.fetch("/top-posts?tag=a&exclude_tag=a")],
   bad_format: [400, () => open.fetch("/top-posts?format=xml")],
   bad_home: [400, () => play({ ...NAMED, home: "NA", plays: [A_PLAY] })],
   bad_import: [400, () => open.request("POST", "/import?seed=1&id=2&row=0", '{"kind":"end"}', ADMIN)],
@@ -68,6 +69,7 @@ const PROBLEMS = {
   bad_window: [400, () => open.fetch("/top-posts?window=sideways")],
   disabled: [403, () => strict.fetch("/posts/x", { method: "DELETE", headers: ADMIN })],
   export_over: [410, readAnExportThatAnotherFollows],
+  filter_too_wide: [400, () => tagged(131_073).then(() => open.fetch("/top-posts?tag=wide"))],
   incomplete_body: [400, () => raw("content-length: 100", '{"post_id":', { ends: true })],
   key_required: [
     400,
@@ -211,6 +213,14 @@ async function upgrade(service) {
     `GET /live HTTP/1.1\r\nhost: ${host}\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: ${"A".repeat(22)}==\r\nsec-websocket-version: 13\r\n\r\n`,
   );
   return readAnswer(socket);
+}
+
+/** Gives so many posts one tag. @param {number} posts */
+async function tagged(posts) {
+  for (let from = 0; from < posts; from += 10_000) {
+    const some = Array.from({ length: Math.min(10_000, posts - from) }, (_, place) => ({ post_id: `w${from + place}`, tags: ["wide"] }));
+    assert.equal((await putPost("", some)).status, 200);
+  }
 }
 
 async function withSocket(service, request) {

@@ -46,6 +46,13 @@ const SEEN = {
   "Hide a post, and show it again": async () => assert.equal((await service.post("slow-comet")).hidden, false),
   "A list of the catalog": async () =>
     assert.match(readFileSync(join(folder, "catalog.ndjson"), "utf8"), /^\{"post_id":"slow-comet"[^\n]*comet\.jpg[^\n]*\}\n$/),
+  "A chart for a section": async () => {
+    const { top_posts } = await service.topPosts({ tag: "jazz", timeframe: "7d" });
+    assert.deepEqual(
+      top_posts.map(({ post_id, tags }) => [post_id, tags]),
+      [["slow-comet", ["jazz", "live"]]],
+    );
+  },
   "Start again from zero": async () => eventually(async () => assert.equal((await service.topPosts({ timeframe: "all" })).total_views, 0)),
   "Undo an import": async () => eventually(async () => assert.equal((await service.topPosts({ timeframe: "all" })).total_views, 5)),
 };

@@ -1,8 +1,9 @@
 /**
  * The service, as this page reads it.
  *
+ * @typedef {{ tags: string[], excluded: string[], author: string, published: string }} Filter which posts a chart is of
  * @typedef {{ rank: number, previous_rank: number | null, post_id: string,
- *   author: string | null, content: string | null, url: string | null, image: string | null,
+ *   author: string | null, content: string | null, url: string | null, image: string | null, tags?: string[],
  *   view_count: number, view_count_min: number, view_count_max: number, certain: boolean,
  *   compared?: { times: number, view_count: number, view_count_min: number, view_count_max: number } | null }} Entry
  * @typedef {{ region: string, timeframe: string, sort: string, window: { from: string, to: string },
@@ -14,6 +15,8 @@
 
 /** The board that is always there. */
 export const MAIN = "main";
+/** @type {Filter} */
+export const ALL_POSTS = { tags: [], excluded: [], author: "", published: "" };
 
 const TIMEOUT_MS = 10_000;
 
@@ -91,11 +94,17 @@ async function failure(response) {
   );
 }
 
-/** @param {{ board: string, region: string, timeframe: string, k: number, sort?: string }} query */
-export function chartQuery({ board, region, timeframe, k, sort = "views" }) {
-  const query = new URLSearchParams({ ...boardQuery(board), region, timeframe, k: String(k) });
+/** @param {{ board: string, region: string, timeframe: string, k: number, sort?: string, filter?: Filter }} query */
+export function chartQuery({ board, region, timeframe, k, sort = "views", filter = ALL_POSTS }) {
+  const query = new URLSearchParams({ ...boardQuery(board), region, timeframe, k: String(k), ...filterQuery(filter) });
   if (sort !== "views") query.set("sort", sort);
   return query.toString();
+}
+
+/** What asks for some posts; nothing does for all. @param {Filter} filter @returns {Record<string, string>} */
+export function filterQuery({ tags, excluded, author, published }) {
+  const all = { tag: tags.join(","), exclude_tag: excluded.join(","), author, published };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value));
 }
 
 /** What asks for a board; nothing does for the usual one. @param {string} board @returns {Record<string, string>} */

@@ -1,14 +1,14 @@
 /**
  * The dashboard: reads the address, watches one chart, and hands what arrives to its parts.
  */
-import { MAIN, boardQuery, chartQuery, get, hasReadToken, setReadToken } from "./api.js";
+import { ALL_POSTS, MAIN, boardQuery, chartQuery, filterQuery, get, hasReadToken, setReadToken } from "./api.js";
 import { showAside } from "./aside.js";
 import { createChart } from "./chart.js";
 import { createControls } from "./controls.js";
 import * as format from "./format.js";
 import { watch } from "./live.js";
 import { OWN } from "./own.js";
-import { GLOBAL, SORTS, hrefOf, readState, timeframeWords } from "./state.js";
+import { GLOBAL, SORTS, filterWords, hrefOf, readState, timeframeWords } from "./state.js";
 import { createStatus } from "./status.js";
 import { whyOf } from "./why.js";
 
@@ -32,6 +32,8 @@ let current = null;
 let watching;
 /** @type {ReturnType<typeof showAside> | undefined} */
 let aside;
+/** @type {ReturnType<typeof import('./filters.js').createFilters> | undefined} */
+let filters;
 let leavePost = () => {};
 
 for (const [name, figure] of [
@@ -83,6 +85,7 @@ function open() {
 function openBoard() {
   current = null;
   controls.show(state, regions, boards);
+  showFilters(null);
   headline();
   element("chart").classList.toggle("reasoned", state.sort !== "views");
   chart.skeleton(state.k);
@@ -108,15 +111,32 @@ const regionName = () =>
 
 const boardName = () => boards.find(({ board_id }) => board_id === state.board)?.board_name ?? state.board;
 
+const isFiltered = () => Object.keys(filterQuery(state.filter)).length > 0;
+
+/** Loaded where there is something to choose. @param {Chart["top_posts"] | null} posts */
+async function showFilters(posts) {
+  if (!filters && !isFiltered() && !posts?.some(({ tags }) => tags)) return;
+  const { createFilters } = await import("./filters.js");
+  filters ??= createFilters(element("filters"), (filter) => go({ ...state, filter }));
+  filters.show(state.filter, posts);
+}
+
 function headline() {
   const place = !OWN.regions ? "" : state.region === GLOBAL ? " worldwide" : ` in ${regionName()}`;
   const of = state.board === MAIN ? "" : `${boardName()}: `;
   const start = { views: `Top ${state.k}`, rising: "Rising", distinctive: "Distinctive" }[state.sort];
-  element("headline").textContent = `${of}${start}${place}`;
+  const which = filterWords(state.filter);
+  const posts = which && ` · ${which}`;
+  element("headline").textContent = `${of}${start}${place}${posts}`;
   const what = SORTS.find(([value]) => value === state.sort)?.[2];
   const words = timeframeWords(state.timeframe);
-  element("explain").textContent = what || `Most played ${words}`;
-  document.title = `${of}${start}${place} · ${OWN.title}`;
+  const { published } = state.filter;
+  const isNew = published && ` Of posts published ${timeframeWords(published)}.`;
+  element("explain").textContent = (what || `Most played ${words}${isNew && "."}`) + isNew;
+  /** @type {HTMLElement} */ (element("total").previousElementSibling).textContent = isFiltered()
+    ? "Plays of all posts"
+    : "Plays in this window";
+  document.title = `${of}${start}${place}${posts} · ${OWN.title}`;
 }
 
 /** @param {Chart} answer @param {string} over */
@@ -127,6 +147,7 @@ function arrived(answer, over) {
   const from = new Date(answer.window.from);
   const to = new Date(answer.window.to);
   element("total").textContent = format.count(answer.total_views);
+  showFilters(answer.top_posts);
   element("window").textContent = from.getTime() === 0 ? "Since the first play" : format.span(from, to);
   if (answer.top_posts.length === 0) {
     showEmpty();
@@ -140,8 +161,9 @@ function arrived(answer, over) {
 
 /** @param {Chart} answer */
 function footnote({ top_posts: posts, unlisted_max: most }) {
-  const others = most > 0 ? `No post outside this list has more than ${format.plays(most)}.` : "No other post was played in this window.";
-  const isDescribed = posts.some(({ author, content, url, image }) => author ?? content ?? url ?? image);
+  const other = isFiltered() ? "other one of these posts" : most > 0 ? "post outside this list" : "other post";
+  const others = most > 0 ? `No ${other} has more than ${format.plays(most)}.` : `No ${other} was played in this window.`;
+  const isDescribed = posts.some(({ author, content, url, image, tags }) => author ?? content ?? url ?? image ?? tags);
   const names = isDescribed ? "" : " These are the names that senders gave: with a catalog, its posts show, and no others.";
   return (state.sort === "views" ? `${trust(posts)} ${others}` : "") + names;
 }
@@ -213,6 +235,11 @@ function button(label, act) {
 }
 
 function showEmpty() {
+  if (isFiltered() && current && current.total_views > 0) {
+    const all = button("Show all posts", () => go({ ...state, filter: ALL_POSTS }));
+    const words = state.sort === "views" ? "None of these posts was played in this window." : "None of these posts stands out for sure.";
+    return showPanel("empty", "No post to show", words, all);
+  }
   if (state.sort !== "views" && current && current.total_views > 0) {
     const back = button("Show the most played", () => go({ ...state, sort: "views" }));
     if (state.sort === "rising")

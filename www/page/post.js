@@ -1,7 +1,7 @@
 /**
  * One post: what it is, how it is doing, when it was played, and where.
  */
-import { boardQuery, get, serverNow, titleOf } from "./api.js";
+import { ALL_POSTS, boardQuery, get, serverNow, titleOf } from "./api.js";
 import { radios } from "./controls.js";
 import * as format from "./format.js";
 import { OWN } from "./own.js";
@@ -13,7 +13,7 @@ import { GLOBAL, TIMEFRAMES, hrefOf, safeUrl, timeframeWords } from "./state.js"
  * @typedef {State & { post: string }} PostState
  * @typedef {import('./api.js').Region} Region
  * @typedef {{ region_id: string, view_count: number, view_count_min: number, view_count_max: number }} Share
- * @typedef {{ post_id: string, author: string | null, content: string | null, url: string | null, image: string | null,
+ * @typedef {{ post_id: string, author: string | null, content: string | null, url: string | null, image: string | null, tags?: string[],
  *   timestamp: string | null, window: { from: string, to: string }, as_of?: string, rank: number | null,
  *   view_count: number, view_count_min: number, view_count_max: number,
  *   series: import('./series.js').Span[], regions: Share[] }} Post
@@ -83,7 +83,7 @@ export function showPost(article, state, regions, status, go) {
   where.hidden = !OWN.regions;
   body.append(controls, figures, line, where);
   article.replaceChildren(back, head, body);
-  fillHead(head, { post_id: state.post, author: null, content: null, url: null, image: null, timestamp: null });
+  fillHead(head, { post_id: state.post, author: null, content: null, url: null, image: null, timestamp: null }, state);
   fillFigures(figures, [
     ["Plays", "–", ""],
     [`Rank${inPlace}`, "–", ""],
@@ -123,7 +123,7 @@ export function showPost(article, state, regions, status, go) {
   function fill(post) {
     document.title = `${titleOf(post)} · ${OWN.title}`;
     body.hidden = false;
-    fillHead(head, post);
+    fillHead(head, post, state);
     const exact = post.view_count_min === post.view_count_max;
     fillFigures(figures, [
       [
@@ -172,9 +172,13 @@ export function showPost(article, state, regions, status, go) {
   };
 }
 
-/** @param {HTMLElement} head @param {Pick<Post, 'post_id' | 'author' | 'content' | 'url' | 'image' | 'timestamp'>} post */
-function fillHead(head, post) {
-  const key = JSON.stringify([post.content, post.author, post.url, post.image]);
+/**
+ * @param {HTMLElement} head
+ * @param {Pick<Post, 'post_id' | 'author' | 'content' | 'url' | 'image' | 'timestamp' | 'tags'>} post
+ * @param {State} state
+ */
+function fillHead(head, post, state) {
+  const key = JSON.stringify([post.content, post.author, post.url, post.image, post.tags]);
   if (head.dataset.key === key && !head.querySelector(".panel")) return;
   head.dataset.key = key;
   const text = make("div", "text");
@@ -183,7 +187,8 @@ function fillHead(head, post) {
   title.classList.toggle("long", titleOf(post).length > 40);
   const under = make("p", "explain");
   if (post.author) {
-    const author = make("bdi", "", post.author);
+    const author = link("", { ...state, post: null, filter: { ...ALL_POSTS, author: post.author } });
+    author.append(make("bdi", "", post.author));
     under.append(author);
   }
   const url = safeUrl(post.url);
@@ -198,6 +203,16 @@ function fillHead(head, post) {
   }
   if (!under.hasChildNodes()) under.textContent = "\u00a0";
   text.append(title, under);
+  if (post.tags?.length) {
+    const chips = make("p", "chips");
+    for (const tag of post.tags) {
+      const chip = link(tag, { ...state, post: null, filter: { ...ALL_POSTS, tags: [tag] } });
+      chip.className = "chip";
+      chip.dir = "auto";
+      chips.append(chip);
+    }
+    text.append(chips);
+  }
   head.replaceChildren();
   const source = safeUrl(post.image);
   if (source) {

@@ -2,10 +2,11 @@
  * What the page shows, kept in its address: a link to a view is the view.
  *
  * @typedef {'views' | 'rising' | 'distinctive'} Sort
- * @typedef {{ board: string, region: string, timeframe: string, sort: Sort, k: number, post: string | null }} State
+ * @typedef {{ board: string, region: string, timeframe: string, sort: Sort, k: number, post: string | null,
+ *   filter: import('./api.js').Filter }} State
  */
 
-import { MAIN } from "./api.js";
+import { MAIN, filterQuery } from "./api.js";
 import { OWN } from "./own.js";
 import { SERVES } from "./serves.js";
 
@@ -44,10 +45,26 @@ export function readState(search) {
     sort: /** @type {Sort} */ ("views"),
     k: LENGTHS.includes(k) ? k : DEFAULTS.k,
     post: query.get("post"),
+    filter: readFilter(query),
   };
   state.sort = sortsOf(state).find(([value]) => value === query.get("sort"))?.[0] ?? "views";
   return state;
 }
+
+/** @param {URLSearchParams} query @returns {import('./api.js').Filter} */
+function readFilter(query) {
+  const listed = (/** @type {string} */ name) => [...new Set(query.getAll(name).flatMap((tags) => tags.split(",")))].filter(Boolean);
+  return {
+    tags: listed("tag"),
+    excluded: listed("exclude_tag"),
+    author: query.get("author") ?? "",
+    published: query.get("published") ?? "",
+  };
+}
+
+/** What a headline says of the posts; when they were published stands elsewhere. @param {import('./api.js').Filter} filter */
+export const filterWords = ({ tags, excluded, author }) =>
+  [...tags, ...excluded.map((tag) => `not ${tag}`), ...(author ? [`by ${author}`] : [])].join(", ");
 
 /** Worldwide has nothing to differ from, all time nothing before it. @param {{ region: string, timeframe: string }} shown */
 export const sortsOf = ({ region, timeframe }) =>
@@ -60,6 +77,7 @@ export function hrefOf(state) {
   for (const key of /** @type {const} */ (["board", "region", "timeframe", "sort", "k"])) {
     if (state[key] !== DEFAULTS[key]) query.set(key, String(state[key]));
   }
+  for (const [name, value] of Object.entries(filterQuery(state.filter))) query.set(name, value);
   const search = query.toString();
   return search ? `?${search}` : "./";
 }
