@@ -1,4 +1,4 @@
-/** Charts of a tag, of an author, of what is new: a real stream of departures by region against exact counts. */
+/** Charts of a tag, of an author, of what is new: real departures by tag and region against exact counts. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
@@ -27,15 +27,14 @@ before(async () => {
     .split("\n");
   const from = Date.now() - 2 * 24 * HOUR_MS;
   plays = rows.map((row) => {
-    const [minute, origin, flight] = row.split("\t");
-    // Half of the ids are too long to be held in a counter.
-    const post_id = Number(flight.slice(2)) % 2 ? flight : `a flight with the number ${flight}`;
+    const [minute, origin, destination] = row.split("\t");
+    // About half of the ids are too long to be held in a counter.
+    const post_id = destination < "M" ? destination : `a flight to the airport ${destination}`;
     return { post_id, region_id: REGION_OF[origin], timestamp: from + Number(minute) * MINUTE_MS };
   });
   for (const [place, post_id] of [...new Set(plays.map((play) => play.post_id))].entries()) {
-    const carrier = post_id.slice(-6).match(/[A-Z0-9]{2}/)[0];
     const published = [null, Date.now() - 30 * MINUTE_MS, Date.now() - 3 * 24 * HOUR_MS, Date.now() - 100 * 24 * HOUR_MS][place % 4];
-    const tags = [carrier, place % 3 ? "even" : "third", ODD_TAGS[place % ODD_TAGS.length]].sort();
+    const tags = [`letter ${post_id.at(-3)}`, place % 3 ? "even" : "third", ODD_TAGS[place % ODD_TAGS.length]].sort();
     catalog.set(post_id, { tags, author: `captain ${place % 7}`, timestamp: published });
   }
   const posts = [...catalog].map(([post_id, entry]) => ({ post_id, ...entry }));
@@ -46,7 +45,7 @@ before(async () => {
 });
 after(() => service?.dispose());
 
-const carriers = () => [...new Set([...catalog.values()].map(({ tags }) => tags.find((tag) => /^[A-Z0-9]{2}$/.test(tag))))];
+const letters = () => [...new Set([...catalog.values()].map(({ tags }) => tags.find((tag) => tag.startsWith("letter "))))];
 
 /** What the chart should be. @param {string} region @param {(entry: { tags: string[], author: string, timestamp: number | null }) => boolean} isOne */
 function expected(region, isOne) {
@@ -72,17 +71,17 @@ async function check(filter, isOne) {
   }
 }
 
-test("the chart of each carrier, in each region, has exactly its flights with exactly their counts", async () => {
-  for (const carrier of carriers()) await check({ tag: carrier }, ({ tags }) => tags.includes(carrier));
+test("the chart of each tag, in each region, has exactly its posts with exactly their counts", async () => {
+  for (const letter of letters()) await check({ tag: letter }, ({ tags }) => tags.includes(letter));
 });
 
 test("what is asked for together holds together, and odd tags are told apart byte for byte", async () => {
   for (const odd of ODD_TAGS) await check({ tag: odd }, ({ tags }) => tags.includes(odd));
-  await check({ tag: "UA,third" }, ({ tags }) => tags.includes("UA") && tags.includes("third"));
-  await check({ exclude_tag: "UA,third" }, ({ tags }) => !tags.includes("UA") && !tags.includes("third"));
+  await check({ tag: "letter M,third" }, ({ tags }) => tags.includes("letter M") && tags.includes("third"));
+  await check({ exclude_tag: "letter M,third" }, ({ tags }) => !tags.includes("letter M") && !tags.includes("third"));
   await check(
-    { tag: "even", exclude_tag: "UA", author: "captain 3" },
-    ({ tags, author }) => tags.includes("even") && !tags.includes("UA") && author === "captain 3",
+    { tag: "even", exclude_tag: "letter M", author: "captain 3" },
+    ({ tags, author }) => tags.includes("even") && !tags.includes("letter M") && author === "captain 3",
   );
   const isNew = ({ timestamp }) => timestamp !== null && timestamp > Date.now() - 7 * 24 * HOUR_MS;
   await check({ published: "7d" }, isNew);
@@ -97,29 +96,31 @@ test("the answer says which filter it is of, whatever order it was asked in, and
     const answer = await service.fetch(`${url}&${query}`);
     return { etag: answer.headers.get("etag"), chart: await answer.json() };
   };
-  const one = await ask("tag=third,UA&published=7d&exclude_tag=x");
-  assert.deepEqual(one.chart.filter, { tag: ["UA", "third"], exclude_tag: ["x"], published: "7d" });
-  const again = await ask("exclude_tag=x&tag=UA&published=168h&tag=%20third");
+  const one = await ask("tag=third,letter%20M&published=7d&exclude_tag=x");
+  assert.deepEqual(one.chart.filter, { tag: ["letter M", "third"], exclude_tag: ["x"], published: "7d" });
+  const again = await ask("exclude_tag=x&tag=letter%20M&published=168h&tag=%20third");
   assert.deepEqual([again.etag, again.chart.filter], [one.etag, one.chart.filter]);
   const all = await ask("");
   assert.equal(all.chart.filter, undefined);
   assert.notEqual(all.etag, one.etag);
-  const unchanged = await service.fetch(`${url}&tag=third,UA&published=7d&exclude_tag=x`, { headers: { "if-none-match": one.etag } });
+  const unchanged = await service.fetch(`${url}&tag=third,letter%20M&published=7d&exclude_tag=x`, {
+    headers: { "if-none-match": one.etag },
+  });
   assert.equal(unchanged.status, 304);
 });
 
 test("every order and every form has the filter's posts alone", async () => {
-  const isOne = (post_id) => catalog.get(post_id)?.tags.includes("UA");
+  const isOne = (post_id) => catalog.get(post_id)?.tags.includes("letter M");
   for (const sort of ["views", "rising", "distinctive"]) {
-    const { top_posts } = await service.topPosts({ region: "NA", timeframe: "24h", sort, tag: "UA", k: 100 });
+    const { top_posts } = await service.topPosts({ region: "NA", timeframe: "24h", sort, tag: "letter M", k: 100 });
     assert.ok(sort !== "views" || top_posts.length > 0);
     for (const { post_id } of top_posts) assert.ok(isOne(post_id), `${sort}: ${post_id}`);
   }
-  const lines = await (await service.fetch("/top-posts?timeframe=7d&tag=UA&format=ndjson")).text();
+  const lines = await (await service.fetch("/top-posts?timeframe=7d&tag=letter%20M&format=ndjson")).text();
   for (const line of lines.trimEnd().split("\n")) assert.ok(isOne(JSON.parse(line).post_id));
-  const csv = await (await service.fetch("/top-posts?timeframe=7d&tag=UA&format=csv")).text();
+  const csv = await (await service.fetch("/top-posts?timeframe=7d&tag=letter%20M&format=csv")).text();
   const [, ...rows] = csv.trimEnd().split("\r\n");
-  assert.equal(rows.length, 10);
+  assert.ok(rows.length > 3);
   for (const row of rows) assert.ok(isOne(row.split(",")[2]), row);
 });
 
@@ -131,7 +132,7 @@ test("a socket shows the filter's chart, also one with the longest filter there 
     author: long("g", 256),
     published: "400d",
   };
-  for (const filter of [{ tag: "UA" }, longest]) {
+  for (const filter of [{ tag: "letter M" }, longest]) {
     const query = new URLSearchParams({ timeframe: "7d", ...filter });
     const socket = new WebSocket(`${service.url.replace("http", "ws")}/live?${query}`);
     const [{ data }] = await once(socket, "message");
@@ -143,7 +144,7 @@ test("a socket shows the filter's chart, also one with the longest filter there 
 });
 
 test("a changed tag, a hidden post and an erased one are in charts within 10 s, and after a restart", async () => {
-  const first = async () => (await service.topPosts({ timeframe: "7d", tag: "UA", k: 3 })).top_posts.map(({ post_id }) => post_id);
+  const first = async () => (await service.topPosts({ timeframe: "7d", tag: "letter M", k: 3 })).top_posts.map(({ post_id }) => post_id);
   const [one, two, three] = await first();
   assert.equal((await service.put(`/posts/${encodeURIComponent(one)}`, { tags: ["moved"] })).status, 200);
   const remove = (id, query = "") =>
@@ -170,10 +171,10 @@ test("after counting began anew filters are built anew", async () => {
   const headers = { authorization: `Bearer ${ADMIN_TOKEN}`, "content-type": "application/json" };
   const { installation_id } = await service.get("/admin", { headers });
   assert.equal((await service.request("POST", "/admin/reset", { installation_id }, headers)).status, 200);
-  const [long] = [...catalog].find(([post_id, { tags }]) => post_id.length > 16 && tags.includes("B6"));
+  const [long] = [...catalog].find(([post_id, { tags }]) => post_id.length > 16 && tags.includes("letter S"));
   await service.send([{ post_id: long, region_id: "NA", count: 3 }]);
   await eventually(async () => {
-    const { top_posts } = await service.topPosts({ timeframe: "1h", tag: "B6" });
+    const { top_posts } = await service.topPosts({ timeframe: "1h", tag: "letter S" });
     assert.deepEqual(
       top_posts.map(({ post_id, view_count }) => [post_id, view_count]),
       [[long, 3]],
