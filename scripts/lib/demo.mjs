@@ -29,7 +29,10 @@ export function readDemo() {
   };
 }
 
-/** A destination's name, and the airline that flies there most. */
+/** As people call it, without what kind of company it is. @param {string} airline */
+const shortName = (airline) => airline.replace(/ (Inc\.|Co\.|Corporation)$/, "");
+
+/** A destination's name, the airline that flies there most, and all that do as its tags. */
 function catalogOf(flights, airports, airlines) {
   const carriersTo = new Map();
   for (const { dest, carrier } of flights) {
@@ -38,7 +41,9 @@ function catalogOf(flights, airports, airlines) {
   }
   return [...carriersTo].map(([dest, carriers]) => {
     const [[carrier]] = countKeys(carriers);
-    return { post_id: dest, content: airports.get(dest) ?? dest, author: airlines.get(carrier) ?? carrier };
+    const nameOf = (/** @type {string} */ code) => airlines.get(code) ?? code;
+    const tags = [...new Set(carriers)].map((code) => shortName(nameOf(code)));
+    return { post_id: dest, content: airports.get(dest) ?? dest, author: nameOf(carrier), tags };
   });
 }
 

@@ -184,9 +184,9 @@ describe("the npm package", () => {
     const readme = readFileSync(join(ROOT, "README.md"), "utf8");
     const [section] = readme.split("## Most played this week, in ten minutes\n")[1].split(/^## /m);
     const blocks = [...section.matchAll(/^```sh\n([^]*?)^```/gm)].map(([, commands]) => commands);
-    const [begin, names, play, deploy] = blocks;
+    const [begin, names, play, ofSection, deploy] = blocks;
     assert.match(deploy, /npx hitparade deploy/);
-    assert.equal(blocks.length, 4);
+    assert.equal(blocks.length, 5);
     const where = emptyFolder("ten-minutes");
     // As if it were published: npx would fetch what is installed here.
     const bin = emptyFolder("ten-minutes-bin");
@@ -218,6 +218,15 @@ describe("the npm package", () => {
         );
       };
       await eventually(shows);
+      const { chart } = /(?<chart>\{"board".*)$/.exec(shell(`. ./.dev.vars\n${here(ofSection)}`, charts)).groups;
+      assert.deepEqual(JSON.parse(chart).filter, { tag: ["jazz"] });
+      await eventually(async () => {
+        const { top_posts: posts } = await (await fetch(`${server.url}/top-posts?tag=jazz&timeframe=7d`)).json();
+        assert.deepEqual(
+          posts.map(({ content, tags }) => [content, tags]),
+          [["Slow Comet", ["jazz"]]],
+        );
+      });
       const page = await (await fetch(`${server.url}/example.html`)).text();
       for (const line of [
         '<script type="module" src="/widget.js"></script>',
