@@ -38,7 +38,7 @@ await runMain(async () => {
   if (wanted.length > missing.length) await installDrivers();
   const { CANNOT } = await import("../tests/browser/engines.mjs");
   for (const engine of asked.filter((each) => !missing.includes(each))) {
-    for (const [what, why] of Object.entries(CANNOT[engine])) say(`${engine}: nothing about ${what} is tested: it ${why}`);
+    for (const [what, why] of Object.entries(CANNOT[engine])) say(`${engine}: not tested is ${what}: ${why}`);
     const env = { ...process.env, ENGINE: engine, SHORT: values.short ? "1" : "0", CHROME_PATH: await ensureBrowser() };
     for (let number = 1; number <= runs; number++) {
       say(`\n▸ ${engine}, run ${number} of ${runs}`);

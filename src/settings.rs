@@ -170,12 +170,9 @@ impl BeaconNames {
         if let Some(plays) = &self.plays {
             script = script.replace("\"plays\"", &format!("\"{plays}\""));
         }
-        if let Some(file) = self
-            .stem
-            .as_deref()
-            .and_then(|stem| stem.rsplit('/').next())
-        {
-            script = script.replace("\"./beacon", &format!("\"./{file}"));
+        // Whole paths: the usual ones, whose files are in another folder, stay.
+        if let Some(stem) = &self.stem {
+            script = script.replace("\"./beacon", &format!("\"{stem}"));
         }
         script
     }
@@ -412,7 +409,7 @@ mod tests {
                 r#"import"./beacon.js";"./beacon-elements.0.2.0.js";new URL("plays",x),{home:""}"#,
                 Some("NA/4")
             ),
-            r#"import"./s.js";"./s-elements.0.2.0.js";new URL("/media/p",x),{home:"NA/4"}"#
+            r#"import"/media/s.js";"/media/s-elements.0.2.0.js";new URL("/media/p",x),{home:"NA/4"}"#
         );
         let none = BeaconNames::read(None, None).unwrap();
         assert_eq!(none.usual_path("/"), None);

@@ -201,13 +201,13 @@
       (options.dnt != null && (navigator.doNotTrack == "1" || /** @type {any} */ (navigator).globalPrivacyControl))
     )
       return;
-    if (!options.to || !scope.fetch) return say("needs data-to and fetch");
+    if (!options.to || !scope.fetch) return say("data-to? fetch?");
     if (
       /off/.test(storage("")[OFF]) ||
       // Who tries the service out on one machine is counted there.
       words(options.ignore ?? (/\/\/(localhost|127)/.test(options.to) ? "" : "localhost"))?.includes(host)
     )
-      return say("data-ignore, or ?hitparade=off");
+      return say("data-ignore or ?hitparade=off");
     // Dispatched once in a page's life.
     if (document.prerendering) return document.addEventListener("prerenderingchange", () => play(postId, how));
     const key = ONCE + [postId, board];

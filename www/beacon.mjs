@@ -3,9 +3,8 @@ import "./beacon.js";
 import "./beacon-elements.js";
 
 const { play: count, options } = /** @type {any} */ (window).hitparade;
-// What a bundler has taken in is from the page's own host, which takes no plays: `configure({ to })` says who does.
-const own = new URL("./beacon.mjs", import.meta.url);
-if (own.pathname === new URL(import.meta.url).pathname) options.to ||= new URL("plays", own).href;
+// What a bundler has taken in, a `.js`, is from the page's own host, which takes no plays: `configure({ to })` says who does.
+if (new URL(import.meta.url).pathname.endsWith(".mjs")) options.to ||= new URL("plays", import.meta.url).href;
 
 /** Counts one play. @type {typeof import('./beacon.mjs').play} */
 export const play = (postId, how) => void count(postId, how);

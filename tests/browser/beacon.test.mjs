@@ -20,6 +20,7 @@ import { ROOT } from "../../scripts/lib/paths.mjs";
 import { readPackage } from "../../scripts/lib/release.mjs";
 import { CHART_TIMEOUT_MS, Service, eventually } from "../runtime/harness.mjs";
 import { CANNOT, launch } from "./engines.mjs";
+import { silentWav } from "./sound.mjs";
 
 const GZIPPED_BYTES = 1900;
 /** Two failures, their pauses and a slow machine; nothing waits longer than it must. */
@@ -54,14 +55,15 @@ after(async () => {
 
 beforeEach(() => service.reset());
 const visitors = new Set();
-afterEach(async () => {
+const allLeave = async () => {
   for (const visitor of visitors) await visitor.leave().catch(() => {});
   visitors.clear();
-});
+};
+afterEach(allLeave);
 
-ifTime(`is at most ${GZIPPED_BYTES} bytes, gzipped, as it is served`, async () => {
-  const served = Buffer.from(await (await service.upstream.fetch("/beacon.js")).arrayBuffer());
-  const bytes = gzipSync(served, { level: 9 }).length;
+ifTime(`is at most ${GZIPPED_BYTES} bytes, gzipped, as it is served, but for the home in it`, async () => {
+  const served = await (await service.upstream.fetch("/beacon.js")).text();
+  const bytes = gzipSync(served.replace(/home:"[^"]*"/, 'home:""'), { level: 9 }).length;
   assert.ok(bytes <= GZIPPED_BYTES, `${bytes} bytes`);
 });
 
@@ -130,7 +132,7 @@ ifTime("429 and 503: waits as told, comes again under the same name", async () =
   }
 });
 
-everywhere("a hanging answer is given up and asked for again", async () => {
+ifTime("a hanging answer is given up and asked for again", async () => {
   const tab = await open("");
   service.faults.push({ hang: true });
   await tab.evaluate(() => hitparade.play("hang"));
@@ -300,7 +302,8 @@ where("bfcache", "back out of the page cache: what waited is sent, what was coun
   await tab.back();
   await holds(tab, "window.cached");
   await tab.evaluate(() => hitparade.play("cache"));
-  await counted({ page: 1, cache: 2 });
+  // Firefox lets a request that the cache has broken off hang until it is given up.
+  await counted({ page: 1, cache: 2 }, 2 * RETRIES_MS);
   await sleep(SETTLED_MS);
   await counted({ page: 1, cache: 2 });
 });
@@ -349,10 +352,10 @@ everywhere("a browser without AbortSignal.timeout, or that cannot abort at all, 
 ifTime("a browser that has no fetch says so on the console, once, and throws nothing", async () => {
   const tab = await open("data-post=page", { before: () => delete window.fetch });
   await sleep(SETTLED_MS);
-  assert.deepEqual(await tab.evaluate("said"), ["hitparade: needs data-to and fetch"]);
+  assert.deepEqual(await tab.evaluate("said"), ["hitparade: data-to? fetch?"]);
 });
 
-everywhere("navigator.onLine is a hint: who is online and said not to be counts, after a question that counts nothing", async () => {
+ifTime("navigator.onLine is a hint: who is online and said not to be counts, after a question that counts nothing", async () => {
   const tab = await open("", { before: () => Object.defineProperty(Navigator.prototype, "onLine", { get: () => false }) });
   await tab.evaluate(() => hitparade.play("vpn"));
   await counted({ vpn: 1 });
@@ -372,7 +375,7 @@ ifTime("who is said to be offline and is begins no attempt", async () => {
   await counted({ tunnel: 1 });
 });
 
-everywhere("prerendered pages and automated browsers count nothing", async () => {
+ifTime("prerendered pages and automated browsers count nothing", async () => {
   const tab = await open("data-post=page", {
     before: () => {
       Object.defineProperty(Document.prototype, "prerendering", { get: () => !window.shown });
@@ -445,7 +448,7 @@ everywhere("data-post, data-after: a play after so long of visible time, once in
   assert.deepEqual(service.counts(), { article: 1 });
 });
 
-everywhere("data-after knows 500ms, 1s and 0.01m, and says of other words that they are none", async () => {
+ifTime("data-after knows 500ms, 1s and 0.01m, and says of other words that they are none", async () => {
   const times = { half: "500ms", second: "1s", minute: "0.01m", number: "1", none: "", never: "60m", words: "soon" };
   const tab = await open("", { path: "/empty" });
   await tab.evaluate((all) => {
@@ -461,7 +464,7 @@ everywhere("data-after knows 500ms, 1s and 0.01m, and says of other words that t
   assert.deepEqual(await tab.evaluate("said"), ["hitparade: data-after=soon?"]);
 });
 
-everywhere("a machine that slept has seen nothing meanwhile", async () => {
+ifTime("a machine that slept has seen nothing meanwhile", async () => {
   const tab = await open("data-post=page data-after=30s", {
     path: "/empty",
     before: () => {
@@ -517,7 +520,7 @@ ifTime("an element that is replaced while it is looked at has been seen all the 
   await counted({ list: 1 });
 });
 
-everywhere("calls for one post within a second are one play, later ones are another", async () => {
+ifTime("calls for one post within a second are one play, later ones are another", async () => {
   const tab = await open("");
   const twice = () =>
     tab.evaluate(() => {
@@ -607,7 +610,7 @@ everywhere("put into the page by another script, plays go to the service", async
 ifTime("taken in by a bundler it says what it needs, and counts nothing at the page's own host", async () => {
   const tab = await open("", { path: "/bundle" });
   await sleep(SETTLED_MS);
-  assert.deepEqual(await tab.evaluate("said"), ["hitparade: needs data-to and fetch"]);
+  assert.deepEqual(await tab.evaluate("said"), ["hitparade: data-to? fetch?"]);
   assert.deepEqual(site.posted, []);
   assert.deepEqual(service.counts(), {});
   await tab.evaluate((to) => {
@@ -617,7 +620,7 @@ ifTime("taken in by a bundler it says what it needs, and counts nothing at the p
   await counted({ bundled: 1 });
 });
 
-everywhere("data-ignore: hosts that count nothing, and say so", async () => {
+ifTime("data-ignore: hosts that count nothing, and say so", async () => {
   for (const [attributes, isCounted] of [
     ["data-ignore=localhost", false],
     ['data-ignore="staging.example.com, localhost"', false],
@@ -632,7 +635,7 @@ everywhere("data-ignore: hosts that count nothing, and say so", async () => {
     await tab.evaluate(() => hitparade.play("own"));
     if (isCounted) await counted({ own: 1 });
     else {
-      assert.deepEqual(await tab.evaluate("said"), ["hitparade: data-ignore, or ?hitparade=off"], attributes);
+      assert.deepEqual(await tab.evaluate("said"), ["hitparade: data-ignore or ?hitparade=off"], attributes);
       assert.equal(await tab.evaluate("sessionStorage.length"), 0);
     }
     await tab.visitor.leave();
@@ -662,7 +665,7 @@ where("files", "a page that is a file counts nothing, but where data-ignore says
   }
 });
 
-everywhere("?hitparade=off keeps a browser from being counted by a site, until ?hitparade=on", async () => {
+ifTime("?hitparade=off keeps a browser from being counted by a site, until ?hitparade=on", async () => {
   const tab = await open("");
   const play = async (choice) => {
     await tab.goto(tab.address + choice);
@@ -750,7 +753,11 @@ const many = (number, times = 1) => Object.fromEntries(Array.from({ length: numb
  * the beacon then finds at `address`. `before` runs there before any script of the page.
  */
 async function open(attributes, { visitor, path = "/page", before, argument, site: at = site } = {}) {
-  if (!visitor) visitors.add((visitor = await browser.newVisitor()));
+  if (!visitor) {
+    // One at a time is what all drivers can.
+    await allLeave();
+    visitors.add((visitor = await browser.newVisitor()));
+  }
   const tab = await visitor.newTab();
   tab.visitor = visitor;
   const query = new URLSearchParams({ attributes });
@@ -926,23 +933,4 @@ async function startSite(serviceUrl, beacon = "/beacon.js") {
       server.closeAllConnections();
     });
   return site;
-}
-
-/** A sound without sound: 8 kHz, 8 bit, one channel. */
-function silentWav(seconds) {
-  const samples = 8000 * seconds;
-  const wav = Buffer.alloc(44 + samples, 128);
-  wav.write("RIFF", 0);
-  wav.writeUInt32LE(36 + samples, 4);
-  wav.write("WAVEfmt ", 8);
-  wav.writeUInt32LE(16, 16);
-  wav.writeUInt16LE(1, 20);
-  wav.writeUInt16LE(1, 22);
-  wav.writeUInt32LE(8000, 24);
-  wav.writeUInt32LE(8000, 28);
-  wav.writeUInt16LE(1, 32);
-  wav.writeUInt16LE(8, 34);
-  wav.write("data", 36);
-  wav.writeUInt32LE(samples, 40);
-  return wav;
 }

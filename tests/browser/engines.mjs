@@ -33,7 +33,7 @@ import { launchChromium } from "./chromium.mjs";
 export const CANNOT = {
   chromium: {},
   firefox: {},
-  webkit: { offline: "its driver cannot cut the network" },
+  webkit: { offline: "its driver cannot cut the network", timing: "it shows pages no Server-Timing" },
 };
 
 /** @type {Record<keyof typeof CANNOT, () => Promise<Browser>>} */
