@@ -11,6 +11,7 @@ const USAGE = `usage: hitparade [COMMAND] [OPTIONS]
   init     a folder for an installation of your own: settings, a page, all that is uploaded
   serve    the service on this machine
   deploy   the service on Cloudflare
+  doctor   what of an installation works, what does not, and what to do
   send     plays from logs, files and pipes, each counted once
   export   everything that an installation keeps, into a file
   import   such a file into another installation; or the views that another system counted
@@ -24,6 +25,7 @@ const COMMANDS = {
   init: () => import("./init.mjs"),
   serve: () => import("./serve.mjs"),
   deploy: () => import("./deploy.mjs"),
+  doctor: () => import("./doctor.mjs"),
   send: () => import("./send.mjs"),
   export: () => import("./export.mjs"),
   import: () => import("./import.mjs"),

@@ -1,11 +1,14 @@
 /** `hitparade/client` against the real service, and against one that loses answers. */
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { Hitparade, HitparadeError, attempt } from "../../client/hitparade.js";
+import { workerd } from "../../scripts/lib/npm-packages.mjs";
 import { ROOT } from "../../scripts/lib/paths.mjs";
 import { INGEST_TOKEN, Model, Service, eventually } from "./harness.mjs";
 
@@ -188,4 +191,76 @@ describe("a service that loses answers", { timeout: 60_000 }, () => {
     answer = () => [202, "<html>"];
     assert.deepEqual(await said(), ["refused", null, 202, ""]);
   });
+});
+
+test("the client inside a Worker sends, reads, and hears what comes over a socket", { timeout: 90_000 }, async () => {
+  const service = await Service.start();
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-worker-"));
+  try {
+    copyFileSync(join(ROOT, "client", "hitparade.js"), join(folder, "hitparade.js"));
+    writeFileSync(
+      join(folder, "worker.js"),
+      `import { Hitparade } from "./hitparade.js";
+      export default {
+        async fetch(request, { URL, INGEST_TOKEN }) {
+          const hitparade = new Hitparade(URL, { ingestToken: INGEST_TOKEN });
+          const sent = await hitparade.send([{ post_id: "from a Worker", region_id: "EU", count: 7 }]);
+          const shown = new Promise((done) => {
+            const stop = hitparade.live({ region: "EU", timeframe: "1h" }, ({ top_posts }) => {
+              if (!top_posts.some(({ post_id }) => post_id === "from a Worker")) return;
+              stop();
+              done(top_posts);
+            });
+          });
+          const live = await shown;
+          const { top_posts } = await hitparade.topPosts({ region: "EU", timeframe: "1h" });
+          await hitparade.close();
+          return Response.json({ sent, live, top_posts });
+        },
+      };`,
+    );
+    writeFileSync(
+      join(folder, "config.capnp"),
+      `using Workerd = import "/workerd/workerd.capnp";
+      const config :Workerd.Config = (
+        services = [
+          (name = "main", worker = (
+            modules = [(name = "worker.js", esModule = embed "worker.js"), (name = "hitparade.js", esModule = embed "hitparade.js")],
+            compatibilityDate = "2026-11-17",
+            bindings = [(name = "URL", text = "${service.url}"), (name = "INGEST_TOKEN", text = "${INGEST_TOKEN}")],
+          )),
+          (name = "internet", network = (allow = ["local"])),
+        ],
+        sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")],
+      );`,
+    );
+    const runtime = spawn(workerd(), ["serve", join(folder, "config.capnp"), "--control-fd=3"], {
+      stdio: ["ignore", "inherit", "inherit", "pipe"],
+    });
+    try {
+      const port = await new Promise((done, fail) => {
+        runtime.on("exit", (code) => fail(new Error(`workerd ended with ${code}`)));
+        runtime.stdio[3].on("data", (data) => {
+          const said = /"port":(\d+)/.exec(String(data));
+          if (said) done(said[1]);
+        });
+      });
+      const answer = await fetch(`http://127.0.0.1:${port}/`);
+      const text = await answer.text();
+      assert.equal(answer.status, 200, text);
+      const { sent, live, top_posts } = JSON.parse(text);
+      assert.deepEqual(sent, { accepted: 1, rejected: [] });
+      for (const posts of [live, top_posts]) {
+        assert.deepEqual(
+          posts.map(({ post_id, view_count }) => [post_id, view_count]),
+          [["from a Worker", 7]],
+        );
+      }
+    } finally {
+      runtime.kill("SIGKILL");
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+    await service.dispose();
+  }
 });

@@ -1,0 +1,74 @@
+/** `npx hitparade doctor`: what of an installation works, what does not, and what to do about it. */
+import { CHECKS } from "./lib/doctor/checks.mjs";
+import { Patient } from "./lib/doctor/patient.mjs";
+import { readOptions } from "./lib/options.mjs";
+import { messageOf, runMain, say } from "./lib/say.mjs";
+import { SECRETS, newestOf, readSettings, workerVariables } from "./lib/variables.mjs";
+import { readWranglerConfig } from "./lib/wrangler-config.mjs";
+
+const USAGE = `usage: npx hitparade doctor [--url http://127.0.0.1:8787]
+
+Looks at an installation as its visitors, senders and operators use it: sends a play, repeats it, waits for it in charts
+and on a socket; looks at tokens, headers, caching, clock, limits. Says line by line what works, what does not and what to
+do; the exit code is 1 if anything is wrong.
+
+  --url URL  the installation; tokens are taken from the environment or from .dev.vars
+
+With ADMIN_TOKEN it looks on a board of its own and deletes that again; where there is none, on main, by a post that it
+hides at the end. Two plays of it stay in main's totals then.`;
+
+const SIGNS = { works: "✔", wrong: "✖", unknown: "?" };
+
+await runMain(async () => {
+  const options = readOptions(USAGE, { url: "http://127.0.0.1:8787" });
+  if (!options) return 0;
+  const { values, refuse } = options;
+  if (!URL.canParse(values.url)) refuse(`--url ${values.url}: the address of an installation is needed, such as http://127.0.0.1:8787.`);
+  const settings = workerVariables(readSettings((await readWranglerConfig()).layers));
+  const tokens = Object.fromEntries(SECRETS.map((name) => [name, settings[name] && newestOf(settings[name])]));
+  const patient = new Patient(new URL(values.url).origin, tokens);
+
+  const numbers = { works: 0, wrong: 0, unknown: 0 };
+  const tell = (/** @type {string} */ name, /** @type {import("./lib/doctor/checks.mjs").Finding} */ { state, said, todo }) => {
+    numbers[state]++;
+    process.stdout.write(`${SIGNS[state]} ${name}: ${said}\n${todo ? `    ${todo}\n` : ""}`);
+  };
+  say(`${patient.url}:`);
+  try {
+    for (const [name, check] of CHECKS) {
+      tell(
+        name,
+        await check(patient).catch((error) => ({
+          state: "wrong",
+          said: messageOf(error),
+          todo: "This is a mistake of the doctor's: please tell.",
+        })),
+      );
+      // Whoever does not answer at all has nothing else to say.
+      if (name === "the service" && numbers.wrong > 0 && (await patient.ask("GET", "/healthz")).status === 0) break;
+    }
+  } finally {
+    const left = await cleanUp(patient);
+    if (left) tell("what is left of this look", left);
+  }
+  say(`\n${numbers.works} work, ${numbers.wrong} ${numbers.wrong === 1 ? "is" : "are"} wrong, ${numbers.unknown} unknown`);
+  return numbers.wrong > 0 ? 1 : 0;
+});
+
+/**
+ * Takes back what the look has left.
+ * @param {Patient} patient @returns {Promise<import("./lib/doctor/checks.mjs").Finding | null>} null: there is nothing
+ */
+async function cleanUp(patient) {
+  const { board, postId } = patient;
+  const token = patient.tokens.ADMIN_TOKEN;
+  if (board) {
+    const { status, why } = await patient.ask("DELETE", `/boards/${board}?confirm=${board}`, { token });
+    if ([200, 202, 404].includes(status)) return { state: "works", said: `nothing: the board ${board} is deleted` };
+    return { state: "wrong", said: `the board ${board}: ${why}`, todo: `DELETE /boards/${board}?confirm=${board}` };
+  }
+  if (!token) return { state: "unknown", said: `plays of ${postId} on main, which DELETE /posts/${postId} hides` };
+  const { status, why } = await patient.ask("DELETE", `/posts/${postId}`, { token });
+  if ([200, 204, 404].includes(status)) return { state: "works", said: `plays of ${postId} in main's totals; the post is hidden` };
+  return { state: "wrong", said: `plays of ${postId} on main: ${why}`, todo: `DELETE /posts/${postId}` };
+}
