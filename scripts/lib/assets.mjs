@@ -18,13 +18,16 @@ const BEACON = /^beacon[^/]*js$/;
 const RELEASED = /\.\d+\.\d+\.\d+\.js$/;
 
 /** Brings `build/www` up to date: a fraction of a second, and nothing is touched that is so. */
-export async function buildAssets() {
+export const buildAssets = () => buildAssetsOf(SOURCE, TARGET);
+
+/** @param {string} from @param {string} to folders */
+export async function buildAssetsOf(from, to) {
   const { transform } = await import("esbuild");
   /** @type {Map<string, Buffer>} */
   const served = new Map();
   await Promise.all(
-    servedBelow(SOURCE).map(async (name) => {
-      const source = readFileSync(join(SOURCE, name));
+    servedBelow(from).map(async (name) => {
+      const source = readFileSync(join(from, name));
       const loader = RELEASED.test(name) ? undefined : LOADERS[extname(name)];
       // Paths stay, so that modules find each other: nothing is bundled.
       /** @type {import("esbuild").TransformOptions} */
@@ -33,9 +36,9 @@ export async function buildAssets() {
     }),
   );
   versionBeacon(served, readPackage().version);
-  for (const [name, bytes] of served) write(join(TARGET, name), bytes);
-  for (const name of servedBelow(TARGET)) {
-    if (!served.has(name)) rmSync(join(TARGET, name));
+  for (const [name, bytes] of served) write(join(to, name), bytes);
+  for (const name of servedBelow(to)) {
+    if (!served.has(name)) rmSync(join(to, name));
   }
 }
 
