@@ -15,9 +15,10 @@ use cpu_time::ProcessTime;
 use hitparade::capacity::counters;
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
+use hitparade::topology::{Region, RegionTable};
 use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{ChartRequest, Push, SealedPane, Sort, WindowRequest};
 use objects::SEED;
@@ -64,14 +65,9 @@ fn pane(key: PaneKey, plays: usize, weight: u64, random: &mut u64) -> Vec<u8> {
 }
 
 fn load(storage: &MemoryStorage, regions: u32) -> Global {
-    let first: Vec<FirstRegion> = (0..regions)
-        .map(|region| FirstRegion {
-            region_id: format!("R{region}"),
-            region_name: format!("R{region}"),
-            hint: None,
-        })
-        .collect();
-    Global::load(storage, &first, SEED).unwrap()
+    let region = |region| Region::new(format!("R{region}"), format!("R{region}"), 1);
+    let table = RegionTable::new((0..regions).map(region).collect(), SEED);
+    Global::load(storage, &table).unwrap()
 }
 
 fn chart(

@@ -7,9 +7,10 @@
 use cpu_time::ProcessTime;
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
+use hitparade::topology::{Region, RegionTable};
 use hitparade::window::{DAY_MS, HOUR_MS, Level, PaneKey};
 use hitparade::wire::{ChartRequest, PostPatch, Push, SealedPane, Sort, WindowRequest};
 
@@ -20,12 +21,8 @@ const ROUNDS: u32 = 20;
 const POSTS_A_PUT: u64 = 10_000;
 
 fn load(storage: &MemoryStorage) -> Global {
-    let first = FirstRegion {
-        region_id: "NA".into(),
-        region_name: "NA".into(),
-        hint: None,
-    };
-    Global::load(storage, &[first], SEED).unwrap()
+    let regions = vec![Region::new("NA", "NA", 1)];
+    Global::load(storage, &RegionTable::new(regions, SEED)).unwrap()
 }
 
 /// Half of them longer than what a counter holds.

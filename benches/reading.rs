@@ -9,9 +9,10 @@
 use cpu_time::ProcessTime;
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
+use hitparade::topology::{Region, RegionTable};
 use hitparade::window::{DAY_MS, Level, PaneKey};
 use hitparade::wire::{ChartRequest, Push, SealedPane, Sort, WindowRequest};
 
@@ -73,12 +74,8 @@ fn world(bytes: usize, ids_a_day: u64) -> MemoryStorage {
 }
 
 fn load(storage: &MemoryStorage) -> Global {
-    let first = REGIONS.map(|id| FirstRegion {
-        region_id: id.into(),
-        region_name: id.into(),
-        hint: None,
-    });
-    Global::load(storage, &first, SEED).unwrap()
+    let regions = REGIONS.map(|id| Region::new(id, id, 1));
+    Global::load(storage, &RegionTable::new(regions.into(), SEED)).unwrap()
 }
 
 fn main() {

@@ -18,7 +18,8 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::topology::{Region, RegionTable};
+use crate::codec::{Record, RecordKind};
+use crate::topology::{Region, RegionTable, ShardId};
 
 /// The board that is always there.
 pub const MAIN: &str = "main";
@@ -86,6 +87,11 @@ pub struct Board {
     pub made_ms: u64,
     /// By the key of the region, where it is not one shard that never was more. Of `main`: none.
     pub shards: BTreeMap<String, BoardShards>,
+}
+
+impl Record for Board {
+    const KIND: RecordKind = RecordKind::Board;
+    const VERSION: u8 = 1;
 }
 
 impl Board {
@@ -157,6 +163,58 @@ pub fn parts_of_board_key(key: &str) -> Option<(&str, u64)> {
     let is_main = board_id == MAIN;
     (check_board_id(board_id).is_ok() && is_main == (incarnation == 0))
         .then_some((board_id, incarnation))
+}
+
+/// A Durable Object, by what it is named by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ObjectName {
+    /// A part of a board's plays of a region. Before the others: they are deleted in this order.
+    Shard { board: String, id: ShardId },
+    /// What folds a board's plays and answers its charts.
+    Global { board: String },
+    /// A catalog of a board's own.
+    Catalog { board: String },
+    /// What all boards share.
+    Registry,
+}
+
+impl ObjectName {
+    pub fn shard(board: &str, region_key: &str, shard: u32) -> Self {
+        ObjectName::Shard {
+            board: board.to_owned(),
+            id: ShardId {
+                key: region_key.to_owned(),
+                shard,
+            },
+        }
+    }
+
+    pub fn global(board: &str) -> Self {
+        ObjectName::Global {
+            board: board.to_owned(),
+        }
+    }
+
+    /// The key of the board whose it is; `None` of what all share.
+    pub fn board(&self) -> Option<&str> {
+        match self {
+            ObjectName::Registry => None,
+            ObjectName::Shard { board, .. }
+            | ObjectName::Global { board }
+            | ObjectName::Catalog { board } => Some(board),
+        }
+    }
+
+    /// What the platform knows it by, among those of its class.
+    pub fn as_named(&self) -> Cow<'_, str> {
+        match self {
+            ObjectName::Registry => Cow::Borrowed("shared"),
+            ObjectName::Shard { board, id } => {
+                Cow::Owned(format!("{board}/{}/{}", id.key, id.shard))
+            }
+            ObjectName::Global { board } | ObjectName::Catalog { board } => Cow::Borrowed(board),
+        }
+    }
 }
 
 /// What a Worker knows of the installation: its regions and its boards, of one version.
@@ -263,12 +321,8 @@ mod tests {
 
     fn table() -> RegionTable {
         RegionTable {
-            installation_id: [1; 16],
-            epoch_ms: 0,
-            seed: [2; 16],
-            origin: "NA".into(),
             regions: vec![Region::new("NA", "North America", 4)],
-            deleted: Vec::new(),
+            ..RegionTable::default()
         }
     }
 
@@ -332,6 +386,27 @@ mod tests {
         for bad in bad {
             assert_eq!(parts_of_board_key(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn objects_of_two_boards_or_of_one_that_was_made_again_never_share_a_name() {
+        let of = |board: &str| {
+            let board = board.to_owned();
+            [
+                ObjectName::shard(&board, "EU", 0),
+                ObjectName::shard(&board, "EU/1", 0),
+                ObjectName::shard(&board, "EU", 1),
+                ObjectName::global(&board),
+            ]
+        };
+        let boards = ["main", "jazz.0123456789abcdef", "jazz.0123456789abcdee"];
+        let names: Vec<ObjectName> = boards.into_iter().flat_map(of).collect();
+        let mut named: Vec<_> = names.iter().map(ObjectName::as_named).collect();
+        assert_eq!(named[0], "main/EU/0");
+        assert_eq!(named[7], "jazz.0123456789abcdef");
+        named.sort();
+        named.dedup();
+        assert_eq!(named.len(), names.len());
     }
 
     #[test]

@@ -49,7 +49,6 @@ kinds! {
     PostReply = 25;
     PutPosts = 26;
     PutRegion = 27;
-    TableReply = 28;
     RegionsReply = 29;
     CatalogEntry = 30;
     PutPostsReply = 31;
@@ -98,6 +97,15 @@ kinds! {
     MatchReply = 97;
     PostingsBlock = 98;
     PostingsHead = 99;
+    Board = 100;
+    ChangeRow = 101;
+    Enlist = 102;
+    EnlistReply = 103;
+    DirectoryQuestion = 104;
+    DirectoryReply = 105;
+    Learn = 106;
+    AdoptSeed = 107;
+    AdoptSeedReply = 108;
 }
 
 /// A type with a stored or sent form.

@@ -166,6 +166,7 @@ mod tests {
 
     fn directory(boards: impl IntoIterator<Item = Board>) -> Directory {
         let table = RegionTable {
+            number: 1,
             installation_id: [1; 16],
             epoch_ms: 0,
             seed: [2; 16],

@@ -18,6 +18,7 @@ use std::pin::pin;
 
 use futures_util::future::{Either, select};
 
+use crate::board::ObjectName;
 use crate::storage::{Storage, StorageError};
 use crate::wire::InstanceMetrics;
 
@@ -74,12 +75,13 @@ pub trait Host: 'static {
     /// When it is not set.
     fn set_alarm(&self, delay_ms: u64) -> impl Future<Output = Result<(), StorageError>>;
 
-    /// Sends a message to the global object, and waits for its answer as long as it may take.
+    /// Sends a message to another object, and waits for its answer as long as it may take.
     ///
     /// # Errors
     /// When it is away, fails, or does not answer in time.
-    fn ask_global(
+    fn ask(
         &self,
+        object: &ObjectName,
         path: &'static str,
         message: &[u8],
         limit_ms: u64,

@@ -10,8 +10,9 @@
 //! | the **Worker** | one in each city, stateless | `src/edge/` |
 //! | a **shard**, a Durable Object | one or more a region | [`region`], on the platform by `src/region/object.rs` |
 //! | the **global object**, a Durable Object | one | [`global`], on the platform by `src/global/object.rs` |
+//! | the **registry**, a Durable Object | one | [`registry`], on the platform by `src/registry/object.rs` |
 //!
-//! All three are this crate, compiled to WebAssembly, and share an instance where the platform puts
+//! All four are this crate, compiled to WebAssembly, and share an instance where the platform puts
 //! them together. The objects know nothing of the platform: their state machines are handed clock and
 //! [`storage`], and their drivers, which bring the changes of a state into their order, ask a [`host`]
 //! for whatever else there is. So the same code runs in native tests, in the simulation
@@ -42,7 +43,7 @@
 //!
 //! # The rules of the house
 //!
-//! `edge`, `region` and `global` use what is not one of them, and never each other. Whatever is
+//! `edge`, `region`, `global` and `registry` use what is not one of them, and never each other. Whatever is
 //! stored or sent goes through [`codec`]. Limits are constants beside their arithmetic. What each
 //! folder is for stands in the first line of its documentation, and in `CONTRIBUTING.md`.
 #![allow(
@@ -80,6 +81,7 @@ pub mod pages;
 mod panics;
 pub mod play;
 pub mod region;
+pub mod registry;
 pub mod routing;
 pub mod settings;
 pub mod storage;

@@ -3,9 +3,26 @@
 use serde::{Deserialize, Serialize};
 use worker::{Env, Headers, Request, RequestInit, Response, Stub};
 
+use crate::board::ObjectName;
 use crate::clock::within;
 use crate::codec::{self, Record};
-use crate::topology::shard_object_name;
+
+/// An object. The hint says where the platform is to make it, where it has none yet.
+///
+/// # Errors
+/// When the binding is missing.
+pub fn stub(env: &Env, object: &ObjectName, hint: Option<&str>) -> worker::Result<Stub> {
+    let namespace = env.durable_object(match object {
+        ObjectName::Shard { .. } => "SHARD",
+        ObjectName::Global { .. } => "GLOBAL",
+        ObjectName::Catalog { .. } | ObjectName::Registry => "REGISTRY",
+    })?;
+    let name = object.as_named();
+    match hint {
+        Some(hint) => namespace.get_by_name_with_location_hint(&name, hint),
+        None => namespace.get_by_name(&name),
+    }
+}
 
 /// The object of a shard, by the keys of its board and its region.
 ///
@@ -18,12 +35,7 @@ pub fn shard_stub(
     shard: u32,
     hint: Option<&str>,
 ) -> worker::Result<Stub> {
-    let namespace = env.durable_object("SHARD")?;
-    let name = shard_object_name(board_key, key, shard);
-    match hint {
-        Some(hint) => namespace.get_by_name_with_location_hint(&name, hint),
-        None => namespace.get_by_name(&name),
-    }
+    stub(env, &ObjectName::shard(board_key, key, shard), hint)
 }
 
 /// The global object of a board, by its key.
@@ -31,7 +43,15 @@ pub fn shard_stub(
 /// # Errors
 /// When the binding is missing.
 pub fn global_stub(env: &Env, board_key: &str) -> worker::Result<Stub> {
-    env.durable_object("GLOBAL")?.get_by_name(board_key)
+    stub(env, &ObjectName::global(board_key), None)
+}
+
+/// The registry.
+///
+/// # Errors
+/// When the binding is missing.
+pub fn registry_stub(env: &Env) -> worker::Result<Stub> {
+    stub(env, &ObjectName::Registry, None)
 }
 
 /// Sends a message to an object and returns the bytes of its answer.

@@ -1,7 +1,7 @@
 //! Which regions there are, and how many shards each has.
 //!
-//! The global object owns the table; Workers hold a copy that is seconds old, or days where they do
-//! not reach it. Nothing that must be right depends on how old a copy is: which shard counts a batch
+//! The registry owns the table; Workers and global objects hold copies that are seconds or minutes old,
+//! or days where they do not reach it. Nothing that must be right depends on how old a copy is: which shard counts a batch
 //! is decided by the batch itself and by what its decider remembers ([`crate::routing`]).
 
 use std::borrow::Cow;
@@ -11,11 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{Record, RecordKind};
 use crate::text::looks_empty;
 
-/// The only board that is open today. Names of objects, rows and messages carry it.
-pub const BOARD: &str = "main";
 /// The scope of worldwide charts; no region may take the name.
 pub const GLOBAL_SCOPE: &str = "global";
-/// With 100 regions of 5 levels a flush of the global object writes about 500 rows.
+/// With 100 regions of 5 levels a flush of a global object writes about 500 rows.
 pub const MAX_REGIONS: usize = 100;
 /// A region's id, and its name, in bytes.
 pub const MAX_REGION_ID_BYTES: usize = 64;
@@ -24,6 +22,8 @@ pub const MAX_REGION_NAME_BYTES: usize = 256;
 pub const MAX_DELETED_REGIONS: usize = 1_000;
 /// At the platform's 1,000 requests a second an object, a region then takes a million beacons/s.
 pub const MAX_SHARDS: u32 = 1_000;
+/// Shards of all regions together: with a kilobyte of each, a global object holds 10 MB.
+pub const MAX_SHARDS_IN_ALL: u32 = 10_000;
 
 /// A region as the table knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +141,7 @@ impl Record for DeletedRegion {
 /// Since when an installation counts. Where counting begins anew, so does this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
-    /// When counting began anew, by the clock of the global object; later than each one before. 0 is
+    /// When counting began anew, by the clock of the registry; later than each one before. 0 is
     /// the first.
     pub began_ms: u64,
     /// What all summaries of the installation share.
@@ -149,8 +149,11 @@ pub struct Epoch {
 }
 
 /// Every region, and what all objects of the installation share.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionTable {
+    /// Grows with each change: of two tables that come in any order, the one with the larger number is
+    /// the later one.
+    pub number: u64,
     /// Names the installation, and changes where counting begins anew. No secret.
     pub installation_id: [u8; 16],
     pub epoch_ms: u64,
@@ -170,6 +173,18 @@ impl Record for RegionTable {
 }
 
 impl RegionTable {
+    /// Of an installation that has just been made.
+    pub fn new(regions: Vec<Region>, seed: [u8; 16]) -> Self {
+        let origin = regions.first().map(|region| region.key().into_owned());
+        RegionTable {
+            number: 1,
+            seed,
+            origin: origin.unwrap_or_default(),
+            regions,
+            ..RegionTable::default()
+        }
+    }
+
     pub fn epoch(&self) -> Epoch {
         Epoch {
             began_ms: self.epoch_ms,
@@ -225,11 +240,6 @@ impl RegionTable {
 pub struct ShardId {
     pub key: String,
     pub shard: u32,
-}
-
-/// The name of a shard's object, by the keys of its board and its region.
-pub fn shard_object_name(board_key: &str, key: &str, shard: u32) -> String {
-    format!("{board_key}/{key}/{shard}")
 }
 
 #[cfg(test)]

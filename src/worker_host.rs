@@ -6,12 +6,12 @@ use std::time::Duration;
 use wasm_bindgen_futures::spawn_local;
 use worker::{Delay, Env, State};
 
-use crate::board::MAIN;
+use crate::board::ObjectName;
 use crate::clock::now_ms;
 use crate::host::{Host, SendError};
 use crate::instance::{instance_metrics, memory_is_short, random_bytes};
 use crate::log;
-use crate::objects::{call_raw, global_stub};
+use crate::objects::{call_raw, stub};
 use crate::storage::{SqlStorage, StorageError};
 use crate::wire::InstanceMetrics;
 
@@ -73,14 +73,15 @@ impl Host for WorkerHost {
         set.map_err(refused)
     }
 
-    async fn ask_global(
+    async fn ask(
         &self,
+        object: &ObjectName,
         path: &'static str,
         message: &[u8],
         limit_ms: u64,
     ) -> Result<Vec<u8>, SendError> {
         let failed = |error: worker::Error| SendError(error.to_string());
-        let stub = global_stub(&self.env, MAIN).map_err(failed)?;
+        let stub = stub(&self.env, object, None).map_err(failed)?;
         call_raw(&stub, path, message, limit_ms)
             .await
             .map_err(failed)

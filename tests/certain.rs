@@ -7,7 +7,7 @@ mod objects;
 use std::collections::BTreeMap;
 
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
@@ -26,12 +26,7 @@ type Plays = BTreeMap<(usize, bool), Vec<u64>>;
 
 fn global(plays: &Plays, capacity: usize) -> (Global, MemoryStorage) {
     let storage = MemoryStorage::new();
-    let first = REGIONS.map(|id| FirstRegion {
-        region_id: id.into(),
-        region_name: id.into(),
-        hint: None,
-    });
-    let mut global = Global::load(&storage, &first, SEED).unwrap();
+    let mut global = Global::load(&storage, &objects::table_of(&REGIONS, SEED)).unwrap();
     for (region, region_id) in REGIONS.into_iter().enumerate() {
         let entries = [false, true].map(|is_now| {
             let mut summary = Summary::new(capacity, Seed::from_bytes(SEED));

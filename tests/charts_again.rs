@@ -5,7 +5,7 @@
 mod objects;
 
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
@@ -23,13 +23,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let storage = MemoryStorage::new();
-        let first = FirstRegion {
-            region_id: "NA".into(),
-            region_name: "NA".into(),
-            hint: None,
-        };
         World {
-            global: Global::load(&storage, &[first], SEED).unwrap(),
+            global: Global::load(&storage, &objects::table_of(&["NA"], SEED)).unwrap(),
             storage,
         }
     }
@@ -155,7 +150,7 @@ fn a_catalog_decides_at_once_which_posts_show_and_hiding_makes_no_catalog() {
             .put_posts(&world.storage, std::slice::from_ref(&patch))
             .unwrap();
         assert_eq!(all(&world), shown, "{patch:?}");
-        world.global = Global::load(&world.storage, &[], SEED).unwrap();
+        world.global = Global::load(&world.storage, &objects::table_of(&["NA"], SEED)).unwrap();
         world.push(3, NOW_MS);
         assert_eq!(all(&world), shown, "{patch:?}, after a restart");
     }

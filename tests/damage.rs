@@ -15,7 +15,7 @@ use hitparade::summary::{Seed, Summary};
 use hitparade::topology::Epoch;
 use hitparade::window::{DAY_MS, MINUTE_MS};
 use hitparade::wire::*;
-use objects::load_global;
+use objects::{Registered, load_global};
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 
@@ -431,13 +431,7 @@ fn used_global() -> (MemoryStorage, Global, MemoryStorage, Shard, u64) {
 
 #[test]
 fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read() {
-    for table in [
-        Table::Meta,
-        Table::Regions,
-        Table::Offsets,
-        Table::Panes,
-        Table::Posts,
-    ] {
+    for table in [Table::Meta, Table::Offsets, Table::Panes, Table::Posts] {
         for spoil in SPOILS {
             let (storage, _, on_shard, mut shard, now_ms) = used_global();
             storage.damage(table, spoil);
@@ -446,7 +440,6 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
             let health = global.health();
             let taken = global.take_push(&push(&mut shard, &on_shard), now_ms);
             match table {
-                Table::Regions => assert_eq!(taken, Err(Refusal::UnknownRegion)),
                 Table::Offsets => {
                     assert!(matches!(taken, Err(Refusal::Damaged(_))));
                     assert_eq!(health.damaged_regions, 1);
@@ -454,16 +447,13 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
                 }
                 _ => assert!(taken.is_ok()),
             }
-            if matches!(table, Table::Meta | Table::Regions | Table::Offsets) {
+            if matches!(table, Table::Meta | Table::Offsets) {
                 assert!(health.damaged_rows > 0, "{table:?}");
             }
-            let put = |shards| PutRegion {
-                region_id: "NA".into(),
-                region_name: None,
-                shards: Some(shards),
-                hint: None,
-            };
-            global.put_region(&storage, &put(2)).unwrap();
+            let mut heard = global.table().clone();
+            heard.number += 1;
+            heard.regions[0].reshard(2);
+            global.hear(&storage, heard).unwrap();
             let patch = PostPatch {
                 post_id: "post".into(),
                 ..PostPatch::default()
@@ -482,7 +472,7 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
                 matches!(table, Table::Panes | Table::Offsets)
             );
             assert!(global.health().damaged_rows > 0, "{table:?} is reported");
-            if matches!(table, Table::Meta | Table::Regions | Table::Posts) {
+            if matches!(table, Table::Meta | Table::Posts) {
                 assert_eq!(board.total_views, 6, "{table:?}: none twice, none lost");
             }
             assert_kept(&storage, table, &spoilt);
@@ -500,14 +490,10 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
 /// Made anew it would begin at epoch 0, for good, and every reset that names the old id be refused.
 #[test]
 fn an_installation_that_cannot_be_read_is_not_written_over_and_is_not_reset_until_it_can() {
-    let (storage, mut global, on_shard, mut shard, now_ms) = used_global();
-    let reset = |global: &mut Global, number: u8, now_ms| {
-        let request = Reset {
-            installation_id: global.table().installation_id,
-        };
-        global.reset(&storage, &request, [number; 32], now_ms)
-    };
-    let began = reset(&mut global, 9, now_ms).unwrap().table;
+    let mut registered = Registered::new(&objects::REGIONS, objects::SEED);
+    let id = registered.table().installation_id;
+    let began = registered.reset(id, 9, NOW_MS).unwrap().table;
+    let storage = registered.storage.clone();
     let rows = storage
         .scan(Table::Meta, b"installation/", &[], usize::MAX)
         .unwrap();
@@ -518,25 +504,30 @@ fn an_installation_that_cannot_be_read_is_not_written_over_and_is_not_reset_unti
         });
         spoilt.collect::<Vec<Write>>()
     };
+    let reset = |registered: &mut Registered, number| {
+        let id = registered.table().installation_id;
+        registered.reset(id, number, NOW_MS + 1)
+    };
     for spoil in SPOILS {
-        storage.write(&puts(spoil)).unwrap();
-        let spoilt = storage.scan(Table::Meta, &[], &[], usize::MAX).unwrap();
+        registered.storage.write(&puts(spoil)).unwrap();
+        let stored = |registered: &Registered| {
+            let rows = registered.storage.scan(Table::Meta, &[], &[], usize::MAX);
+            rows.unwrap()
+        };
+        let spoilt = stored(&registered);
         for _ in 0..2 {
-            let mut global = load_global(&storage);
-            assert_eq!(global.health().damaged_rows, 2);
-            let refused = reset(&mut global, 10, now_ms + 1);
+            registered.start_again();
+            assert_eq!(registered.registry.damaged_rows(), 2);
+            let refused = reset(&mut registered, 10);
             assert!(matches!(refused, Err(Refusal::Damaged(_))), "{refused:?}");
-            let push = push(&mut shard, &on_shard);
-            assert!(global.take_push(&push, now_ms).is_ok());
         }
-        let now = storage.scan(Table::Meta, &[], &[], usize::MAX).unwrap();
-        assert_eq!(now, spoilt, "nothing is written");
+        assert_eq!(stored(&registered), spoilt, "nothing is written");
     }
     // Repaired: it is as it was, and may be reset.
-    storage.write(&puts(|_| ())).unwrap();
-    let mut global = load_global(&storage);
-    assert_eq!(*global.table(), began);
-    assert!(reset(&mut global, 10, now_ms + 1).is_ok());
+    registered.storage.write(&puts(|_| ())).unwrap();
+    registered.start_again();
+    assert_eq!(registered.table(), began);
+    assert!(reset(&mut registered, 10).is_ok());
 }
 
 /// A summary that lies, with a checksum that is right: one of its first numbers (capacity, total,

@@ -8,7 +8,7 @@ mod objects;
 use std::collections::BTreeMap;
 
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
@@ -52,12 +52,7 @@ fn id(post: usize) -> String {
 
 fn loaded(plays: &Plays, entries: &Entries, capacity: usize) -> (Global, MemoryStorage) {
     let storage = MemoryStorage::new();
-    let first = REGIONS.map(|id| FirstRegion {
-        region_id: id.into(),
-        region_name: id.into(),
-        hint: None,
-    });
-    let mut global = Global::load(&storage, &first, SEED).unwrap();
+    let mut global = Global::load(&storage, &objects::table_of(&REGIONS, SEED)).unwrap();
     for (region, region_id) in REGIONS.into_iter().enumerate() {
         let sealed = [false, true].map(|is_now| {
             let mut summary = Summary::new(capacity, Seed::from_bytes(SEED));

@@ -13,12 +13,13 @@ use std::fmt::{Debug, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hitparade::board::MAIN;
+use hitparade::board::{Board, CatalogKind, DirectoryNews, MAIN, ObjectName};
 use hitparade::codec::{self, Record, RecordKind};
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::{Card, ChartForm, Compared, ComparedWith, Count, Leaderboard, Place};
 use hitparade::region::{Admission, Shard};
+use hitparade::registry::{FirstRegion, Registry};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 use hitparade::window::{DAY_MS, MINUTE_MS, Span};
@@ -201,24 +202,21 @@ fn seen_of_shard(storage: &MemoryStorage) -> String {
 }
 
 fn load_global(storage: &MemoryStorage) -> Global {
-    let regions = ["NA", "EU"].map(|id| FirstRegion {
-        region_id: id.into(),
-        region_name: format!("name of {id}"),
+    Global::load(storage, &table()).unwrap()
+}
+
+fn table() -> RegionTable {
+    let region = |id: &str| Region {
         hint: Some("weur".into()),
-    });
-    Global::load(storage, &regions, SEED).unwrap()
+        ..Region::new(id, format!("name of {id}"), 1)
+    };
+    let south = Region::new("Südsee 🏝", "South", 4);
+    RegionTable::new(vec![region("NA"), region("EU"), south], SEED)
 }
 
 fn stored_global() -> MemoryStorage {
     let storage = MemoryStorage::new();
     let mut global = load_global(&storage);
-    let region = PutRegion {
-        region_id: "Südsee 🏝".into(),
-        region_name: Some("South".into()),
-        shards: Some(4),
-        hint: None,
-    };
-    global.put_region(&storage, &region).unwrap();
     let patch = |post_id: &str, hidden| PostPatch {
         post_id: post_id.into(),
         author: Some(Some("someone".into())),
@@ -248,6 +246,7 @@ fn stored_global() -> MemoryStorage {
         first_row: 0,
         rows: vec![ImportRow::Nothing],
     };
+    global.begin_import(&storage, &import).unwrap();
     global.import(&storage, &import, NOW_MS).unwrap();
     // An export of a moment that its shards do not tell of.
     let begun = global.begin_export(&storage, NOW_MS).unwrap();
@@ -260,7 +259,6 @@ fn stored_global() -> MemoryStorage {
     };
     let late_ms = NOW_MS + 5 * MINUTE_MS;
     global.export(&storage, &request, late_ms).unwrap();
-    global.put_region(&storage, &region).unwrap();
     storage
 }
 
@@ -300,6 +298,49 @@ fn seen_of_global(storage: &MemoryStorage) -> String {
     text
 }
 
+fn load_registry(storage: &MemoryStorage) -> Registry {
+    let regions = ["NA", "EU"].map(|id| FirstRegion {
+        region_id: id.into(),
+        region_name: format!("name of {id}"),
+        hint: Some("weur".into()),
+    });
+    Registry::load(storage, &regions, SEED).unwrap()
+}
+
+fn stored_registry() -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    let mut registry = load_registry(&storage);
+    let region = |region_id: &str| PutRegion {
+        region_id: region_id.into(),
+        region_name: Some("South".into()),
+        shards: Some(4),
+        hint: None,
+    };
+    for (version, region_id) in ["Südsee 🏝", "MOON"].into_iter().enumerate() {
+        let put = registry.put_region(&storage, &region(region_id), version as u64);
+        put.unwrap();
+    }
+    let moon = DeleteRegion {
+        region_id: "MOON".into(),
+    };
+    registry.delete_region(&storage, &moon, 3, NOW_MS).unwrap();
+    let told = Telling {
+        news: "began 7".into(),
+        progress: Some(ToldSoFar::default()),
+    };
+    registry.telling(&storage, told).unwrap();
+    storage
+}
+
+fn seen_of_registry(storage: &MemoryStorage) -> String {
+    let registry = load_registry(storage);
+    assert_eq!(registry.damaged_rows(), 0);
+    let mut text = format!("{:?}\n", registry.table());
+    writeln!(text, "{:?}", registry.directory_news(Some(1))).unwrap();
+    writeln!(text, "{:?}", registry.directory_news(None)).unwrap();
+    text
+}
+
 #[test]
 fn the_storage_of_every_release_loads_and_todays_is_written_as_it_was() {
     type Of = (
@@ -307,11 +348,12 @@ fn the_storage_of_every_release_loads_and_todays_is_written_as_it_was() {
         fn() -> MemoryStorage,
         fn(&MemoryStorage) -> String,
     );
-    let both: [Of; 2] = [
+    let all: [Of; 3] = [
         ("shard", stored_shard, seen_of_shard),
         ("global", stored_global, seen_of_global),
+        ("registry", stored_registry, seen_of_registry),
     ];
-    for (name, stored, seen) in both {
+    for (name, stored, seen) in all {
         let storage = stored();
         let folder = folder().join("storage");
         let rows = golden(
@@ -634,6 +676,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     });
     all.add_owned(&DeleteRegionReply(Ok(deleted.clone())));
     let table = RegionTable {
+        number: 5,
         installation_id: [3; 16],
         epoch_ms: NOW_MS,
         seed: SEED,
@@ -651,7 +694,25 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add_owned(&PutRegionReply(Ok(region.clone())));
     all.add_owned(&region);
     all.add_owned(&table);
-    all.add_owned(&TableReply(Ok(table)));
+    all.add_owned(&Enlist {
+        object: ObjectName::shard("jazz.0123456789abcdef", "NA/1", 2),
+    });
+    all.add_owned(&EnlistReply(Ok(table.clone())));
+    all.add_owned(&DirectoryQuestion { version: Some(7) });
+    let mut board = Board::new("jazz", 0x0123_4567_89ab_cdef, NOW_MS);
+    board.catalog = CatalogKind::Own;
+    board.reshard("NA/1", 3);
+    all.add_owned(&board);
+    all.add_owned(&DirectoryReply(Ok(DirectoryNews {
+        version: 8,
+        table: Some(table.clone()),
+        is_whole: false,
+        boards: vec![board],
+        gone: vec!["rock".into()],
+    })));
+    all.add_owned(&Learn { table });
+    all.add_owned(&AdoptSeed { seed: SEED });
+    all.add_owned(&AdoptSeedReply(Err(Refusal::Busy { retry_after_s: 1 })));
     all.add_owned(&RegionsReply(Ok(vec![RegionStatus {
         region_id: "NA".into(),
         region_name: "North".into(),
@@ -779,7 +840,7 @@ const INSIDE: [(u8, &str); 1] = [(34, "a commit, in the rows of the journal")];
 #[test]
 fn every_kind_of_record_has_a_golden_one() {
     let mut golden: BTreeSet<u8> = messages().iter().map(|(_, bytes)| bytes[0]).collect();
-    for storage in [stored_shard(), stored_global()] {
+    for storage in [stored_shard(), stored_global(), stored_registry()] {
         for table in Table::ALL {
             let rows = storage.scan(table, &[], &[], usize::MAX).unwrap();
             golden.extend(rows.iter().filter_map(|(_, value)| value.first()));

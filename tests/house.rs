@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each may use those before it. The three of the last line may use all others, but not each other.
+/// Each may use those before it. The four of the last line may use all others, but not each other.
 const ORDER: [&[&str]; 28] = [
     &["summary"],
     &["mutants"],
@@ -35,7 +35,7 @@ const ORDER: [&[&str]; 28] = [
     &["storage"],
     &["host"],
     &["worker_host"],
-    &["edge", "global", "region"],
+    &["edge", "global", "region", "registry"],
 ];
 
 fn root() -> PathBuf {

@@ -6,7 +6,7 @@
 mod objects;
 
 use cpu_time::ProcessTime;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::region::Shard;
 use hitparade::storage::MemoryStorage;
 use hitparade::window::{DAY_MS, HOUR_MS};
@@ -64,13 +64,8 @@ fn timed<T>(sum: &mut f64, longest: &mut f64, run: impl FnOnce() -> T) -> T {
 
 impl World {
     fn new() -> Self {
-        let first = REGIONS.map(|id| FirstRegion {
-            region_id: id.into(),
-            region_name: id.into(),
-            hint: None,
-        });
         let storage = MemoryStorage::new();
-        let global = Global::load(&storage, &first, SEED).unwrap();
+        let global = Global::load(&storage, &objects::table_of(&REGIONS, SEED)).unwrap();
         let shards = (0..).zip(REGIONS).map(|(number, region_id)| {
             let storage = MemoryStorage::new();
             let shard = Shard::load(&storage, [number; 32], START_MS).unwrap();

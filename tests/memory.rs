@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Storage, StorageError, Write};
 use hitparade::summary::{Seed, Summary};
+use hitparade::topology::{Region, RegionTable};
 use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{BatchPlay, ChartRequest, Push, PushReply, SealedPane, Sort, WindowRequest};
 use objects::SEED;
@@ -127,13 +128,12 @@ fn scrambled_id(number: usize) -> String {
 }
 
 fn global_of(disk: &Disk, regions: usize) -> Global {
-    let region = |number: usize| FirstRegion {
-        region_id: format!("R{number}"),
-        region_name: format!("R{number}"),
-        hint: None,
+    let region = |number: usize| {
+        let id = format!("R{number}");
+        Region::new(id.clone(), id, 1)
     };
-    let first: Vec<FirstRegion> = (0..regions).map(region).collect();
-    Global::load(disk, &first, SEED).unwrap()
+    let table = RegionTable::new((0..regions).map(region).collect(), SEED);
+    Global::load(disk, &table).unwrap()
 }
 
 /// Asks for every kind of chart there is over windows that reach what was sent.

@@ -17,7 +17,7 @@ use hitparade::summary::{Seed, Summary};
 use hitparade::topology::Epoch;
 use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, keep_days};
 use hitparade::wire::*;
-use objects::{SEED, load_global, record};
+use objects::{Registered, SEED, load_global, record};
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 
@@ -128,6 +128,7 @@ impl Node {
 }
 
 struct World {
+    registered: Registered,
     global: Global,
     storage: MemoryStorage,
 }
@@ -136,6 +137,7 @@ impl World {
     fn new() -> Self {
         let storage = MemoryStorage::new();
         World {
+            registered: Registered::new(&objects::REGIONS, SEED),
             global: load_global(&storage),
             storage,
         }
@@ -147,7 +149,12 @@ impl World {
             let Some(message) = node.message(now_ms) else {
                 return;
             };
-            let reply = self.global.take_push(&message, now_ms).unwrap();
+            let mut taken = self.global.take_push(&message, now_ms);
+            if taken == Err(Refusal::LaterEpoch) {
+                self.hear();
+                taken = self.global.take_push(&message, now_ms);
+            }
+            let reply = taken.unwrap();
             if self.global.flush_is_due(now_ms) {
                 self.flush(now_ms);
             }
@@ -207,10 +214,8 @@ impl World {
     }
 
     fn delete(&mut self, region_id: &str, now_ms: u64) -> Result<String, Refusal> {
-        let request = DeleteRegion {
-            region_id: region_id.into(),
-        };
-        let deleted = self.global.delete_region(&self.storage, &request, now_ms)?;
+        let deleted = self.registered.delete(region_id, now_ms)?;
+        self.hear();
         Ok(deleted.region.key().into_owned())
     }
 
@@ -221,16 +226,20 @@ impl World {
             shards,
             hint: None,
         };
-        let put = self.global.put_region(&self.storage, &request);
-        put.unwrap();
+        self.registered.put(&request).unwrap();
+        self.hear();
+    }
+
+    /// The global object hears of what the registry knows.
+    fn hear(&mut self) {
+        let table = self.registered.table();
+        self.global.hear(&self.storage, table).unwrap();
     }
 
     fn reset(&mut self, id: [u8; 16], random: u8, now_ms: u64) -> Result<ResetDone, Refusal> {
-        let request = Reset {
-            installation_id: id,
-        };
-        self.global
-            .reset(&self.storage, &request, [random; 32], now_ms)
+        let done = self.registered.reset(id, random, now_ms)?;
+        self.hear();
+        Ok(done)
     }
 }
 
@@ -314,13 +323,7 @@ fn a_region_that_is_made_again_begins_with_nothing_whatever_comes_of_the_one_bef
         now_ms += MINUTE_MS;
         if round < 2 {
             assert_eq!(world.delete("NA", now_ms).unwrap(), key);
-            let again = PutRegion {
-                region_id: "NA".into(),
-                region_name: None,
-                shards: None,
-                hint: None,
-            };
-            world.global.put_region(&world.storage, &again).unwrap();
+            world.put("NA", None);
             assert_eq!(world.counts("NA", now_ms), counted([]));
         }
         nodes.push(node);
@@ -341,7 +344,7 @@ fn a_region_that_is_made_again_begins_with_nothing_whatever_comes_of_the_one_bef
 #[test]
 fn counting_begins_anew_and_nothing_of_before_comes_back() {
     let mut world = World::new();
-    let id = world.global.table().installation_id;
+    let id = world.registered.table().installation_id;
     let (mut told, mut asleep) = (Node::new("NA", 0, 1), Node::new("EU", 0, 2));
     for node in [&mut told, &mut asleep] {
         node.play("folded", NOW_MS);
@@ -410,7 +413,7 @@ fn a_shard_that_hears_of_the_new_epoch_from_a_batch_counts_that_batch() {
     let mut world = World::new();
     let mut node = Node::new("NA", 0, 1);
     node.play("before", NOW_MS);
-    let id = world.global.table().installation_id;
+    let id = world.registered.table().installation_id;
     let epoch = world.reset(id, 7, NOW_MS).unwrap().table.epoch();
     let random = node.random();
     node.shard.follow(&node.storage, epoch, random).unwrap();
@@ -452,7 +455,7 @@ fn a_commit_that_is_under_way_while_counting_begins_anew_counts_once_or_not_at_a
         };
         node.shard.admit(&request, NOW_MS);
         assert!(node.shard.commit(&node.storage, NOW_MS).unwrap());
-        let id = world.global.table().installation_id;
+        let id = world.registered.table().installation_id;
         let epoch = world.reset(id, 7, NOW_MS).unwrap().table.epoch();
         node.hear(epoch);
         if crashes {
@@ -468,23 +471,22 @@ fn a_commit_that_is_under_way_while_counting_begins_anew_counts_once_or_not_at_a
 }
 
 #[test]
-fn a_global_object_that_is_set_back_to_before_goes_on_with_the_shards_as_they_are() {
+fn a_global_object_that_is_set_back_to_before_hears_that_counting_began_anew() {
     let mut world = World::new();
     let mut node = Node::new("NA", 0, 1);
     node.play("before", NOW_MS);
     let now_ms = world.drain(&mut [&mut node], NOW_MS);
     let backup = world.storage.clone();
-    let id = world.global.table().installation_id;
+    let id = world.registered.table().installation_id;
     let epoch = world.reset(id, 7, now_ms).unwrap().table.epoch();
     node.hear(epoch);
     node.play("after", now_ms);
     world.storage = backup;
     world.global = load_global(&world.storage);
     let now_ms = world.drain(&mut [&mut node], now_ms);
-    let both = counted([("before", 1), ("after", 1)]);
-    assert_eq!(world.counts("global", now_ms), both);
-    // And begins anew once more.
-    let id = world.global.table().installation_id;
+    assert_eq!(world.counts("global", now_ms), counted([("after", 1)]));
+    // And once more.
+    let id = world.registered.table().installation_id;
     let again = world.reset(id, 9, now_ms).unwrap().table.epoch();
     assert!(again.began_ms > epoch.began_ms);
     node.play("old", now_ms);
@@ -821,24 +823,21 @@ fn panes_older_than_is_asked_for_go_and_no_window_reaches_them() {
 #[test]
 fn of_a_deleted_region_and_of_the_first_of_all_it_is_known_for_ever_what_batches_are_decided_by() {
     let mut world = World::new();
-    assert_eq!(world.global.table().origin, "NA");
+    assert_eq!(world.registered.table().origin, "NA");
     world.put("NA", Some(3));
     world.put("NA", Some(2));
     world.delete("NA", NOW_MS).unwrap();
-    let (key, _) = world
-        .storage
-        .scan(Table::Meta, b"deleted/", &[], 1)
-        .unwrap()[0]
-        .clone();
+    let stored = world.registered.storage.clone();
+    let (key, _) = stored.scan(Table::Meta, b"deleted/", &[], 1).unwrap()[0].clone();
     world.put("NA", Some(1));
     for damaged in [false, true] {
         if damaged {
             let damage = Write::put(Table::Meta, key.clone(), b"damaged".to_vec());
-            world.storage.write(&[damage]).unwrap();
+            world.registered.storage.write(&[damage]).unwrap();
         }
-        world.global = load_global(&world.storage);
-        assert_eq!(world.global.health().damaged_rows > 0, damaged);
-        let table = world.global.table();
+        world.registered.start_again();
+        assert_eq!(world.registered.registry.damaged_rows() > 0, damaged);
+        let table = world.registered.table();
         let most = |key: &str| table.ever_had_key(key).map(|region| region.most_shards);
         assert_eq!((most("NA"), most("NA/1")), (Some(3), Some(1)));
         assert_eq!(table.find("NA").unwrap().key(), "NA/1");
@@ -850,14 +849,20 @@ fn of_a_deleted_region_and_of_the_first_of_all_it_is_known_for_ever_what_batches
     // A region that is deleted next has a place of its own.
     world.put("MOON", None);
     world.delete("MOON", NOW_MS).unwrap();
-    world.global = load_global(&world.storage);
-    let ids = world.global.table().deleted.iter();
+    world.registered.start_again();
+    let table = world.registered.table();
+    let ids = table.deleted.iter();
     let ids: Vec<&str> = ids.map(|it| it.region.region_id.as_str()).collect();
     assert_eq!(ids, ["NA", "MOON"]);
-    let kept = world.storage.get(Table::Meta, &key).unwrap().unwrap();
+    let kept = world
+        .registered
+        .storage
+        .get(Table::Meta, &key)
+        .unwrap()
+        .unwrap();
     assert_eq!(kept, b"damaged", "kept");
     let again = world
-        .reset(world.global.table().installation_id, 9, NOW_MS)
+        .reset(world.registered.table().installation_id, 9, NOW_MS)
         .unwrap();
     assert_eq!(again.table.origin, "NA", "whatever is counted");
 }
@@ -1060,8 +1065,9 @@ fn shards_that_are_more_than_one_request_may_tell_of_an_export_are_handed_out_un
         shards: Some(100),
         hint: Some(Some("enam".into())),
     };
+    world.registered.put(&wide).unwrap();
+    world.hear();
     let (global, storage) = (&mut world.global, &world.storage);
-    global.put_region(storage, &wide).unwrap();
     let regions = &global.table().regions;
     let in_all: u32 = regions.iter().map(|region| region.most_shards).sum();
     let mut batches = vec![global.begin_export(storage, NOW_MS).unwrap()];

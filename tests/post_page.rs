@@ -7,9 +7,7 @@ mod objects;
 use cpu_time::ProcessTime;
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{
-    ChartRules, Done, Driver, FLUSH_AT_LAST_MS, FirstRegion, Global, GlobalSettings,
-};
+use hitparade::global::{ChartRules, Done, Driver, FLUSH_AT_LAST_MS, Global, GlobalSettings};
 use hitparade::leaderboard::Count;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
@@ -28,12 +26,8 @@ const WINDOW: WindowRequest = WindowRequest::Sliding {
 /// A region with a play of one post each day.
 fn world() -> (Global, MemoryStorage) {
     let storage = MemoryStorage::new();
-    let first = FirstRegion {
-        region_id: "NA".into(),
-        region_name: "NA".into(),
-        hint: None,
-    };
-    let mut global = Global::load(&storage, &[first], SEED).unwrap();
+    let table = objects::table_of(&["NA"], SEED);
+    let mut global = Global::load(&storage, &table).unwrap();
     let entries: Vec<Vec<u8>> = (1..=DAYS)
         .map(|day| {
             let key = recording_pane(NOW_MS - day * DAY_MS, NOW_MS);
@@ -306,12 +300,11 @@ const POSTS_A_DAY: usize = 800;
 
 /// A driver with 60 days of many posts in each region: reading any of them takes a turn of its own.
 fn driver(host: &TestHost) -> Driver<TestHost> {
-    let names = PAGE_REGIONS.map(|id| format!(r#"{{"id":"{id}"}}"#));
-    let settings = GlobalSettings {
-        regions: Some(format!("[{}]", names.join(","))),
-        ..GlobalSettings::default()
-    };
-    let driver = Driver::new(host.clone(), settings);
+    let driver = Driver::new(host.clone(), GlobalSettings::default());
+    let learn = codec::encode(&Learn {
+        table: objects::table_of(&PAGE_REGIONS, SEED),
+    });
+    host.run(driver.learn(&learn), || {});
     let mut summary = Summary::new(POSTS_A_DAY, Seed::from_bytes(SEED));
     (0..POSTS_A_DAY).for_each(|number| summary.record(&format!("post {number}"), 3));
     let days = (1..=60).map(|day| recording_pane(NOW_MS - day * DAY_MS, NOW_MS));
@@ -360,7 +353,8 @@ fn push(
         push: &push,
         figures: &[],
     });
-    let reply = codec::decode::<PushReplyOrRefusal>(&driver.push(&report));
+    let reply =
+        codec::decode::<PushReplyOrRefusal>(&driver.host().run(driver.push(&report), || {}));
     reply.unwrap().0.unwrap().wanted_offset
 }
 
@@ -428,12 +422,8 @@ fn a_page_of_a_post_that_nobody_played_lately_costs_little_after_a_year() {
     // Yesterday's day, which still takes plays, is in no window of 24 h.
     let noon_ms = NOW_MS + DAY_MS / 2;
     let storage = MemoryStorage::new();
-    let first = PAGE_REGIONS.map(|id| FirstRegion {
-        region_id: id.into(),
-        region_name: id.into(),
-        hint: None,
-    });
-    let mut global = Global::load(&storage, &first, SEED).unwrap();
+    let table = objects::table_of(&PAGE_REGIONS, SEED);
+    let mut global = Global::load(&storage, &table).unwrap();
     // 4,000 of 9,000 posts a day, in one of three regions.
     for day in 1..=380_u64 {
         let mut summary = Summary::new(4_096, Seed::from_bytes(SEED));

@@ -29,7 +29,7 @@ struct World {
 impl World {
     fn new(limits: Limits) -> Self {
         let (disk, storage) = (MemoryStorage::new(), MemoryStorage::new());
-        let first = objects::first_regions();
+        let table = objects::table_of(&objects::REGIONS, objects::SEED);
         let on_global = GlobalLimits {
             push: limits.push,
             ..GlobalLimits::default()
@@ -38,7 +38,7 @@ impl World {
             now_ms: NOW_MS,
             shard: Shard::load_within(&disk, [1; 32], NOW_MS, limits).unwrap(),
             disk,
-            global: Global::load_within(&storage, &first, objects::SEED, on_global).unwrap(),
+            global: Global::load_within(&storage, &table, on_global).unwrap(),
             storage,
             batches: 0,
             plays: 0,

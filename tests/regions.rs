@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use hitparade::global::{FirstRegion, Global};
+use hitparade::registry::{FirstRegion, Registry};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::MAX_REGIONS;
 use hitparade::wire::PutRegion;
@@ -15,12 +15,12 @@ fn named(id: &str, name: &str) -> FirstRegion {
     }
 }
 
-fn start(storage: &MemoryStorage, first: &[FirstRegion]) -> Global {
-    Global::load(storage, first, [7; 16]).unwrap()
+fn start(storage: &MemoryStorage, first: &[FirstRegion]) -> Registry {
+    Registry::load(storage, first, [7; 16]).unwrap()
 }
 
-fn ids(global: &Global) -> Vec<&str> {
-    let regions = global.table().regions.iter();
+fn ids(registry: &Registry) -> Vec<&str> {
+    let regions = registry.table().regions.iter();
     regions.map(|region| region.region_id.as_str()).collect()
 }
 
@@ -29,26 +29,26 @@ fn one_that_the_settings_name_later_is_made_behind_the_others_and_stays() {
     let storage = MemoryStorage::new();
     let first = [named("NA", "North America"), named("EU", "Europe")];
     assert!(start(&storage, &first).region_differences().is_empty());
-    let mut global = start(&storage, &first);
+    let mut registry = start(&storage, &first);
     let moon = PutRegion {
         region_id: "MOON".into(),
         region_name: None,
         shards: Some(3),
         hint: None,
     };
-    global.put_region(&storage, &moon).unwrap();
-    assert!(global.region_differences().is_empty());
+    registry.put_region(&storage, &moon, 1).unwrap();
+    assert!(registry.region_differences().is_empty());
 
     let more = [named("DE", "Germany"), first[0].clone(), first[1].clone()];
-    let global = start(&storage, &more);
-    assert_eq!(ids(&global), ["NA", "EU", "MOON", "DE"]);
+    let registry = start(&storage, &more);
+    assert_eq!(ids(&registry), ["NA", "EU", "MOON", "DE"]);
     let said = "REGIONS names DE, which was not made; now it is";
-    assert_eq!(global.region_differences(), [said]);
+    assert_eq!(registry.region_differences(), [said]);
     // From then on there is nothing to say, and a region that the settings no longer name stays.
     assert!(start(&storage, &more).region_differences().is_empty());
-    let global = start(&storage, &first);
-    assert_eq!(ids(&global), ["NA", "EU", "MOON", "DE"]);
-    assert!(global.region_differences().is_empty());
+    let registry = start(&storage, &first);
+    assert_eq!(ids(&registry), ["NA", "EU", "MOON", "DE"]);
+    assert!(registry.region_differences().is_empty());
 }
 
 #[test]
@@ -59,15 +59,15 @@ fn a_name_or_a_hint_that_differs_is_said_and_the_table_has_the_last_word() {
         hint: Some("enam".into()),
         ..named("NA", "The North")
     };
-    let global = start(&storage, &[hinted, named("EU", "EU")]);
+    let registry = start(&storage, &[hinted, named("EU", "EU")]);
     assert_eq!(
-        global.region_differences(),
+        registry.region_differences(),
         [
             "REGIONS gives NA the name \"The North\", and is \"North America\"; the hint Some(\"enam\"), \
           and has None; PUT /regions/NA changes it"
         ]
     );
-    assert_eq!(global.table().regions[0].region_name, "North America");
+    assert_eq!(registry.table().regions[0].region_name, "North America");
 }
 
 #[test]
@@ -78,8 +78,8 @@ fn a_region_whose_row_cannot_be_read_is_not_made_a_second_time() {
     let keys = storage.keys(Table::Regions, &[]).unwrap();
     let damage = Write::put(Table::Regions, keys[1].clone(), b"damaged".to_vec());
     storage.write(&[damage]).unwrap();
-    let global = start(&storage, &first);
-    assert_eq!(ids(&global), ["NA"]);
+    let registry = start(&storage, &first);
+    assert_eq!(ids(&registry), ["NA"]);
     assert_eq!(storage.keys(Table::Regions, &[]).unwrap(), keys);
 }
 
@@ -89,8 +89,8 @@ fn more_regions_than_there_may_be_are_said_and_not_made() {
     let all: Vec<FirstRegion> = (0..=MAX_REGIONS)
         .map(|number| named(&format!("R{number}"), "R"))
         .collect();
-    let global = start(&storage, &all);
-    assert_eq!(global.table().regions.len(), MAX_REGIONS);
-    assert_eq!(global.region_differences().len(), 1);
-    assert!(global.region_differences()[0].starts_with("REGIONS names R100, which is not made"));
+    let registry = start(&storage, &all);
+    assert_eq!(registry.table().regions.len(), MAX_REGIONS);
+    assert_eq!(registry.region_differences().len(), 1);
+    assert!(registry.region_differences()[0].starts_with("REGIONS names R100, which is not made"));
 }

@@ -182,6 +182,7 @@ fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
 
 fn directory(epoch_ms: u64, regions: &[Region], boards: &[Board]) -> Rc<Directory> {
     let table = RegionTable {
+        number: 1,
         installation_id: [1; 16],
         epoch_ms,
         seed: [7; 16],

@@ -12,7 +12,7 @@ use hitparade::region::{PUSHES_AN_ALARM, Shard};
 use hitparade::storage::{MAX_PART_BYTES, MemoryStorage, Storage, StorageError, Write};
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use hitparade::wire::{BatchPlay, RecordReply};
-use objects::{first_regions, record, sync_both};
+use objects::{record, sync_both};
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 12 * HOUR_MS;
 
@@ -58,7 +58,11 @@ fn a_day_back(now_ms: u64) -> Vec<u64> {
 fn rows_a_beacon(a_second: u64, plays: impl Fn(u64, u64) -> Vec<(String, u64)>) -> f64 {
     let (disk, storage) = (CountedRows::default(), CountedRows::default());
     let mut shard = Shard::load(&disk, [1; 32], NOW_MS).unwrap();
-    let mut global = Global::load(&storage, &first_regions(), objects::SEED).unwrap();
+    let mut global = Global::load(
+        &storage,
+        &objects::table_of(&objects::REGIONS, objects::SEED),
+    )
+    .unwrap();
     let (mut beacons, mut alarms) = (0, 0);
     // What was written to begin with is written once.
     let begin = disk.rows.get() + storage.rows.get();

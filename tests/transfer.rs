@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use hitparade::capacity::set_counters;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::storage::{MemoryStorage, Storage, Table};
 use hitparade::summary::{Seed, Summary};
@@ -26,6 +26,7 @@ const AGES_MS: [u64; 6] = [
 ];
 
 struct World {
+    registered: objects::Registered,
     global: Global,
     storage: MemoryStorage,
     seed: [u8; 16],
@@ -41,6 +42,7 @@ impl World {
         let storage = MemoryStorage::new();
         let seed = [seed; 16];
         World {
+            registered: objects::Registered::new(&["NA", "EU"], seed),
             global: load(&storage, seed),
             storage,
             seed,
@@ -120,9 +122,27 @@ impl World {
             first_row,
             rows: rows.iter().cloned().map(ImportRow::Row).collect(),
         };
-        let imported = self.global.import(&self.storage, &request, NOW_MS)?;
+        self.take(&request, NOW_MS)
+    }
+
+    /// Takes rows as the driver does: the registry is asked for what they need.
+    fn take(&mut self, request: &ImportRequest, now_ms: u64) -> Result<u64, Refusal> {
+        let needs = self.global.begin_import(&self.storage, request)?;
+        if let Some(seed) = needs.seed {
+            self.registered.adopt_seed(seed);
+        }
+        for region in &needs.regions {
+            self.registered.put(region)?;
+        }
+        self.hear();
+        let imported = self.global.import(&self.storage, request, now_ms)?;
         self.seed = self.global.table().seed;
         Ok(imported.next_row)
+    }
+
+    fn hear(&mut self) {
+        let table = self.registered.table();
+        self.global.hear(&self.storage, table).unwrap();
     }
 
     fn chart(&self, scope: &str, window: WindowRequest) -> Leaderboard {
@@ -176,12 +196,7 @@ impl World {
 }
 
 fn load(storage: &MemoryStorage, seed: [u8; 16]) -> Global {
-    let regions = ["NA", "EU"].map(|id| FirstRegion {
-        region_id: id.into(),
-        region_name: id.into(),
-        hint: None,
-    });
-    Global::load(storage, &regions, seed).unwrap()
+    Global::load(storage, &objects::table_of(&["NA", "EU"], seed)).unwrap()
 }
 
 fn region(region_id: &str) -> PutRegion {
@@ -195,9 +210,8 @@ fn region(region_id: &str) -> PutRegion {
 
 fn old_installation() -> World {
     let mut old = World::new(1);
-    old.global
-        .put_region(&old.storage, &region("MOON"))
-        .unwrap();
+    old.registered.put(&region("MOON")).unwrap();
+    old.hear();
     let post = |number: usize, hidden| PostPatch {
         post_id: format!("post {number}"),
         author: Some(Some("someone".into())),
@@ -335,8 +349,7 @@ fn panes_that_no_question_can_reach_any_more_are_left_out() {
         first_row: 0,
         rows: rows.iter().cloned().map(ImportRow::Row).collect(),
     };
-    new.global.import(&new.storage, &request, later_ms).unwrap();
-    new.seed = new.global.table().seed;
+    new.take(&request, later_ms).unwrap();
     let kept = new.export();
     let is_kept = |level: Level| {
         kept.iter()

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use cpu_time::ThreadTime;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::{Leaderboard, MAX_K};
 use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Storage, Table};
+use hitparade::topology::{Region, RegionTable};
 use hitparade::window::{Level, MINUTE_MS};
 use hitparade::wire::{BatchPlay, ChartRequest, RecordReply, Sort, WindowRequest};
 
@@ -49,16 +50,10 @@ pub struct Way {
 impl Way {
     /// So many regions with so many shards each, all empty.
     pub fn new(regions: &[&str], shards_a_region: u32, now_ms: u64) -> Self {
-        let first: Vec<FirstRegion> = regions
-            .iter()
-            .map(|id| FirstRegion {
-                region_id: (*id).into(),
-                region_name: (*id).into(),
-                hint: None,
-            })
-            .collect();
+        let made = regions.iter().map(|id| Region::new(*id, *id, 1));
+        let table = RegionTable::new(made.collect(), SEED);
         let storage = MemoryStorage::new();
-        let global = Global::load(&storage, &first, SEED).unwrap();
+        let global = Global::load(&storage, &table).unwrap();
         let mut shards = Vec::new();
         for region in 0..regions.len() {
             for number in 0..shards_a_region {

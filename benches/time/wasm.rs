@@ -15,7 +15,8 @@ mod world;
 use std::cell::RefCell;
 
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
+use hitparade::topology::{Region, RegionTable};
 use hitparade::window::{Level, Timeframe, Unit, Window, sliding, tiles};
 use hitparade::wire::{ChartRequest, PostRequest, Sort, WindowRequest};
 use host::HostStorage;
@@ -58,14 +59,9 @@ pub extern "C" fn made() -> *const u8 {
 /// Loads the state from the storage, with so many regions where there are none.
 #[unsafe(no_mangle)]
 pub extern "C" fn load(regions: u32) -> f64 {
-    let first: Vec<FirstRegion> = (0..regions)
-        .map(|region| FirstRegion {
-            region_id: region_id(region),
-            region_name: region_id(region),
-            hint: None,
-        })
-        .collect();
-    let loaded = Global::load(&HostStorage, &first, SEED);
+    let made = |region| Region::new(region_id(region), region_id(region), 1);
+    let table = RegionTable::new((0..regions).map(made).collect(), SEED);
+    let loaded = Global::load(&HostStorage, &table);
     with(|bench| bench.global = loaded.ok());
     with(|bench| if bench.global.is_some() { 0.0 } else { FAILED })
 }

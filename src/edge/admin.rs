@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 
 use super::access::{Token, require};
 use super::answer::Answer;
+use super::regions::tell_main_of;
 use super::request::Call;
 use super::telling::{Teller, shards_of};
 use super::{ASK_TIMEOUT_MS, body, leaderboards, table};
 use crate::board::MAIN;
 use crate::http::{Problem, hex, read_hex};
-use crate::objects::{call as ask, global_stub};
+use crate::objects::{call as ask, registry_stub};
 use crate::topology::RegionTable;
 use crate::window::{kept_days, rfc3339};
 use crate::wire::{Reset, ResetReply};
@@ -25,9 +26,8 @@ struct ResetBody {
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let table = table::fetch(&call.env).await;
-    let table = table.map_err(|error| Problem::away("the global object", &error))?;
-    Ok(Answer::json(&about(&table)).with_header("Cache-Control", "no-store"))
+    let directory = table::fetch(&call.env).await?;
+    Ok(Answer::json(&about(&directory.table)).with_header("Cache-Control", "no-store"))
 }
 
 /// What is to be known of an installation.
@@ -47,8 +47,8 @@ fn about(table: &RegionTable) -> Value {
     })
 }
 
-/// Begins counting anew. The global object does so at once; the answer says that every shard has been
-/// told, so that no play that is acknowledged from then on is among what goes.
+/// Begins counting anew. The registry decides so; the answer says that the global object and every shard
+/// have been told, so that no play that is acknowledged from then on is among what goes.
 pub async fn reset(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let bytes = body::read(call, MAX_BYTES).await?;
@@ -61,14 +61,15 @@ pub async fn reset(call: &Call) -> Result<Answer, Problem> {
         let detail = format!("installation_id has 32 hexadecimal digits; {wanted}");
         Problem::bad("bad_reset", detail)
     })?;
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, MAIN).map_err(away)?;
+    let away = |error| Problem::away("the registry", &error);
+    let stub = registry_stub(&call.env).map_err(away)?;
     let request = Reset { installation_id };
     let ResetReply(reply) = ask(&stub, "/reset", &request, ASK_TIMEOUT_MS)
         .await
         .map_err(away)?;
     let done = reply.map_err(|refusal| Problem::refused(refusal, "bad_reset"))?;
     table::forget();
+    tell_main_of(call, done.table.clone()).await?;
     leaderboards::forget();
     // Those of deleted regions, too: a Worker that has not heard of it sends them plays.
     let deleted = done.table.deleted.iter().map(|deleted| &deleted.region);

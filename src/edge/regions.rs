@@ -10,10 +10,13 @@ use super::{ASK_TIMEOUT_MS, boards, body, table};
 use crate::board::MAIN;
 use crate::codec;
 use crate::http::{Problem, given};
-use crate::objects::{call as ask, call_raw, global_stub};
-use crate::topology::Region;
+use crate::log::report;
+use crate::objects::{call as ask, call_raw, global_stub, registry_stub};
+use crate::topology::{Region, RegionTable};
 use crate::window::rfc3339;
-use crate::wire::{DeleteRegion, DeleteRegionReply, PutRegion, PutRegionReply, RegionsReply};
+use crate::wire::{
+    DeleteRegion, DeleteRegionReply, Learn, Noted, PutRegion, PutRegionReply, RegionsReply,
+};
 
 /// A region's fields are few and short.
 const MAX_BYTES: usize = 16 << 10;
@@ -85,29 +88,57 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
         shards: given.shards,
         hint: given.hint,
     };
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, MAIN).map_err(away)?;
+    let away = |error| Problem::away("the registry", &error);
+    let stub = registry_stub(&call.env).map_err(away)?;
     let reply = ask(&stub, "/put-region", &request, ASK_TIMEOUT_MS).await;
     let PutRegionReply(reply) = reply.map_err(away)?;
     let region = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
     table::forget();
+    if let Err(problem) = tell_main(call).await {
+        // It hears of it with the first push or question.
+        report!("worker", "{}", problem.detail);
+    }
     Ok(Answer::json(&region_json(&region)))
 }
 
 /// Deletes a region. Again and again, the answer is the same.
 pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, MAIN).map_err(away)?;
+    let away = |error| Problem::away("the registry", &error);
+    let stub = registry_stub(&call.env).map_err(away)?;
     let request = DeleteRegion { region_id };
     let reply = ask(&stub, "/delete-region", &request, ASK_TIMEOUT_MS).await;
     let DeleteRegionReply(reply) = reply.map_err(away)?;
     let deleted = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
     table::forget();
+    tell_main(call).await?;
     Ok(Answer::json(&json!({
         "region_id": deleted.region.region_id,
         "deleted": rfc3339(deleted.deleted_ms),
     })))
+}
+
+/// Tells `main`'s global object of the regions as they are now. Those of other boards hear of them when they
+/// meet one that they do not know, or after minutes.
+///
+/// # Errors
+/// 503 where the registry or the global object is away.
+async fn tell_main(call: &Call) -> Result<(), Problem> {
+    let directory = table::fetch(&call.env).await?;
+    tell_main_of(call, RegionTable::clone(&directory.table)).await
+}
+
+/// Tells it of a table that the registry has just answered with.
+///
+/// # Errors
+/// 503 where the global object is away.
+pub async fn tell_main_of(call: &Call, table: RegionTable) -> Result<(), Problem> {
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env, MAIN).map_err(away)?;
+    let Noted(noted) = ask(&stub, "/learn", &Learn { table }, ASK_TIMEOUT_MS)
+        .await
+        .map_err(away)?;
+    noted.map_err(|refusal| Problem::refused(refusal, "bad_region"))
 }
 
 fn region_json(region: &Region) -> Value {

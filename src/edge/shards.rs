@@ -5,7 +5,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Env;
 
-use crate::topology::{ShardId, shard_object_name};
+use crate::board::ObjectName;
+use crate::topology::ShardId;
 
 #[wasm_bindgen(module = "/src/js/glue.js")]
 extern "C" {
@@ -37,9 +38,9 @@ pub async fn tell_shard(
     batch: &[u8],
     voter: Option<&[u8]>,
 ) -> worker::Result<Told> {
-    let name = shard_object_name(board_key, &to.key, to.shard);
+    let name = ObjectName::shard(board_key, &to.key, to.shard);
     let (batch, voter) = (Uint8Array::from(batch), voter.map(Uint8Array::from));
-    let told = tell(env, &name, hint, batch, voter).await?;
+    let told = tell(env, &name.as_named(), hint, batch, voter).await?;
     Ok(match told.as_f64() {
         Some(common) => Told::Common(common as u16),
         None => Told::Message(told.unchecked_into::<Uint8Array>().to_vec()),

@@ -1,7 +1,7 @@
 //! Telling shards what they must know, all of them, whatever it is: this is the only place that does.
 //!
 //! The platform lets one request ask so many others (50 on its free plan), and an installation may have
-//! 10,000 shards. So one request tells [`SHARDS_A_REQUEST`] of them, the global object remembers
+//! 10,000 shards. So one request tells [`SHARDS_A_REQUEST`] of them, the registry remembers
 //! which ([`ToldSoFar`]), and the same request sent again goes on from there; its answer says how many know. Fewer
 //! shards than that cost no message more. What is remembered is of the last news alone: where two
 //! requests tell of different ones in turn, each begins at the front again, and who knows already is
@@ -18,7 +18,7 @@ use crate::board::MAIN;
 use crate::codec::Record;
 use crate::http::Problem;
 use crate::log::report;
-use crate::objects::{call as ask, global_stub, shard_stub};
+use crate::objects::{call as ask, registry_stub, shard_stub};
 use crate::topology::{Epoch, Region};
 use crate::wire::{
     BeginEpoch, CutRequest, Noted, SHARDS_A_REQUEST, ShardName, Telling, TellingReply, ToCut,
@@ -156,13 +156,13 @@ impl<'a> Teller<'a> {
         stream::iter(told).buffered(AT_ONCE).collect().await
     }
 
-    /// Which shards news were told, as the global object remembers; `progress` is to be remembered.
+    /// Which shards news were told, as the registry remembers; `progress` is to be remembered.
     async fn remembered(
         &self,
         name: &str,
         progress: Option<ToldSoFar>,
     ) -> worker::Result<Option<ToldSoFar>> {
-        let stub = global_stub(self.env, MAIN)?;
+        let stub = registry_stub(self.env)?;
         let news = name.to_owned();
         let TellingReply(reply) = ask(
             &stub,

@@ -13,6 +13,7 @@
 //! else was making makes it ([`reading`]).
 
 mod building;
+mod hearing;
 mod pushes;
 mod reading;
 
@@ -26,19 +27,17 @@ use super::figures::Figures;
 use super::pages::{Answered, Pages};
 use super::region_list::CountedRegions;
 use super::turns::Turns;
-use super::{ChartRules, FirstRegion, Global, GlobalLimits};
+use super::{ChartRules, Global, GlobalLimits};
 use crate::codec::{self, Record};
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
-use crate::settings::read_regions;
-use crate::storage::{Storage, StorageError, Table};
+use crate::storage::{Storage, StorageError};
 use crate::wire::*;
+use hearing::Hearing;
 
 /// What the installation's settings say to the global object.
 #[derive(Clone, Debug, Default)]
 pub struct GlobalSettings {
-    /// `REGIONS`.
-    pub regions: Option<String>,
     pub rules: ChartRules,
     pub limits: GlobalLimits,
 }
@@ -64,6 +63,7 @@ struct Inner<H: Host> {
     counters: RefCell<GlobalMetrics>,
     figures: RefCell<Figures>,
     pages: RefCell<Pages<oneshot::Sender<Answered>>>,
+    hearing: Hearing,
 }
 
 impl<H: Host> Driver<H> {
@@ -84,6 +84,7 @@ impl<H: Host> Driver<H> {
             counters: RefCell::new(counters),
             figures: RefCell::default(),
             pages: RefCell::default(),
+            hearing: Hearing::default(),
         }))
     }
 
@@ -106,100 +107,52 @@ impl<H: Host> Driver<H> {
         self.0.counters.borrow().loads - is_loaded
     }
 
-    /// `/table` → [`TableReply`]
-    pub fn table(&self) -> Vec<u8> {
-        let table = self.0.with_global(|global, _| Ok(global.table().clone()));
-        codec::encode(&TableReply(table))
+    /// `/learn`: [`Learn`] → [`Noted`], when it is durable.
+    pub async fn learn(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&Noted(self.0.learn(message).await))
     }
 
     /// `/put-posts`: [`PutPosts`] → [`PutPostsReply`]
-    pub fn put_posts(&self, message: &[u8]) -> Vec<u8> {
+    pub async fn put_posts(&self, message: &[u8]) -> Vec<u8> {
         let put = self
             .0
             .ask(message, |global, storage, request: PutPosts, now_ms| {
                 global.end_idle_export(storage, now_ms)?;
                 global.put_posts(storage, &request.patches)
             });
+        let put = put.await;
         self.build_postings();
         codec::encode(&PutPostsReply(put))
     }
 
     /// `/list-posts`: [`ListPosts`] → [`ListPostsReply`]
-    pub fn list_posts(&self, message: &[u8]) -> Vec<u8> {
-        codec::encode(&ListPostsReply(self.0.ask(
-            message,
-            |global, storage, request: ListPosts, _| {
+    pub async fn list_posts(&self, message: &[u8]) -> Vec<u8> {
+        let listed = self
+            .0
+            .ask(message, |global, storage, request: ListPosts, _| {
                 global.list_posts(storage, request.after.as_deref())
-            },
-        )))
-    }
-
-    /// `/put-region`: [`PutRegion`] → [`PutRegionReply`]
-    pub fn put_region(&self, message: &[u8]) -> Vec<u8> {
-        let put = self.0.ask(message, |global, storage, request, _| {
-            global.put_region(storage, &request)
-        });
-        codec::encode(&PutRegionReply(put))
-    }
-
-    /// `/telling`: [`Telling`] → [`TellingReply`].
-    pub fn telling(&self, message: &[u8]) -> Vec<u8> {
-        codec::encode(&TellingReply(
-            self.0.ask(message, |global, storage, request: Telling, _| {
-                global.telling(storage, request)
-            }),
-        ))
-    }
-
-    /// `/delete-region`: [`DeleteRegion`] → [`DeleteRegionReply`], when it is durable.
-    pub async fn delete_region(&self, message: &[u8]) -> Vec<u8> {
-        let deleted = self.0.change(message, |global, storage, request, now_ms| {
-            global.delete_region(storage, &request, now_ms)
-        });
-        codec::encode(&DeleteRegionReply(deleted.await))
-    }
-
-    /// `/reset`: [`Reset`] → [`ResetReply`], when it is durable that counting begins anew.
-    pub async fn reset(&self, message: &[u8]) -> Vec<u8> {
-        let inner = &self.0;
-        let done = inner.change(message, |global, storage, request, now_ms| {
-            global.reset(storage, &request, inner.host.random(), now_ms)
-        });
-        let done = done.await.inspect(|done| {
-            if !done.repeated {
-                *inner.regions.borrow_mut() = CountedRegions::default();
-                inner.host.report(format_args!("counting begins anew"));
-            }
-        });
-        codec::encode(&ResetReply(done))
+            });
+        codec::encode(&ListPostsReply(listed.await))
     }
 
     /// `/begin-export`: [`BeginExport`] → [`BeginExportReply`]
-    pub fn begin_export(&self, message: &[u8]) -> Vec<u8> {
-        let begun = self.0.ask(message, |global, storage, BeginExport, now_ms| {
-            global.begin_export(storage, now_ms)
-        });
-        codec::encode(&BeginExportReply(begun))
+    pub async fn begin_export(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&BeginExportReply(self.0.begin_export(message).await))
     }
 
     /// `/export`: [`ExportRequest`] → [`ExportReply`]
-    pub fn export(&self, message: &[u8]) -> Vec<u8> {
+    pub async fn export(&self, message: &[u8]) -> Vec<u8> {
         let page = self.0.ask(message, |global, storage, request, now_ms| {
             global.export(storage, &request, now_ms)
         });
-        codec::encode(&ExportReply(page))
+        codec::encode(&ExportReply(page.await))
     }
 
     /// `/import`: [`ImportRequest`] → [`ImportReply`], when the rows are durable.
     pub async fn import(&self, message: &[u8]) -> Vec<u8> {
         let imported = match self.0.host.memory_is_short(4 * message.len()) {
             true => Err(Refusal::Busy { retry_after_s: 1 }),
-            false => {
-                let imported = self.0.change(message, |global, storage, request, now_ms| {
-                    global.import(storage, &request, now_ms)
-                });
-                imported.await
-            }
+            false => self.0.import(message).await,
         };
         codec::encode(&ImportReply(imported))
     }
@@ -234,11 +187,7 @@ impl<H: Host> Inner<H> {
     ) -> Result<T, Refusal> {
         let mut loaded = self.loaded.borrow_mut();
         if loaded.is_none() {
-            let fresh = self.load().map_err(|error| {
-                self.host.report(format_args!("{error}"));
-                Refusal::Storage(error.0)
-            })?;
-            *loaded = Some(fresh);
+            *loaded = Some(self.load()?);
             self.counters.borrow_mut().loads += 1;
         }
         let Some((global, storage)) = loaded.as_mut() else {
@@ -262,56 +211,47 @@ impl<H: Host> Inner<H> {
         outcome
     }
 
-    fn load(&self) -> Result<(Global, H::Storage), StorageError> {
+    fn load(&self) -> Result<(Global, H::Storage), Refusal> {
         let (host, settings) = (&self.host, &self.settings);
-        let storage = host.open()?;
-        let regions = read_regions(settings.regions.as_deref()).or_else(|error| {
-            // Those that are there stay; without any, no play could be taken.
+        let refused = |error: StorageError| {
             host.report(format_args!("{error}"));
-            match storage.keys(Table::Regions, &[])?.is_empty() {
-                true => read_regions(None).map_err(StorageError),
-                false => Ok(Vec::new()),
-            }
-        });
-        let first: Vec<FirstRegion> = regions?
-            .into_iter()
-            .map(|region| FirstRegion {
-                region_name: region.name.unwrap_or_else(|| region.id.clone()),
-                region_id: region.id,
-                hint: region.hint,
-            })
-            .collect();
-        let global = Global::load_within(&storage, &first, host.random(), settings.limits)?;
+            Refusal::Storage(error.0)
+        };
+        let storage = host.open().map_err(refused)?;
+        let heard = Global::heard(&storage).map_err(refused)?;
+        let Some(table) = heard.or_else(|| self.hearing.told()) else {
+            // Nobody has said yet which regions there are.
+            return Err(Refusal::Busy { retry_after_s: 1 });
+        };
+        let global = Global::load_within(&storage, &table, settings.limits).map_err(refused)?;
         let health = global.health();
         if health.damaged_rows > 0 || health.damaged_regions > 0 {
             host.report(format_args!(
                 "stored rows cannot be read; they are kept: {health:?}"
             ));
         }
-        for difference in global.region_differences() {
-            host.report(format_args!("{difference}"));
-        }
         Ok((global, storage))
     }
 
     /// Decodes a question and answers it.
-    fn ask<Q: Record + for<'de> Deserialize<'de>, A>(
-        &self,
+    async fn ask<Q: Record + for<'de> Deserialize<'de>, A>(
+        self: &Rc<Self>,
         message: &[u8],
         run: impl FnOnce(&mut Global, &H::Storage, Q, u64) -> Result<A, Refusal>,
     ) -> Result<A, Refusal> {
         let question = decode::<Q>(message)?;
+        self.ready().await?;
         let now_ms = self.host.now_ms();
         self.with_global(|global, storage| run(global, storage, question, now_ms))
     }
 
     /// Asks for a change, and answers when it is durable.
     async fn change<Q: Record + for<'de> Deserialize<'de>, A>(
-        &self,
+        self: &Rc<Self>,
         message: &[u8],
         run: impl FnOnce(&mut Global, &H::Storage, Q, u64) -> Result<A, Refusal>,
     ) -> Result<A, Refusal> {
-        let changed = self.ask(message, run)?;
+        let changed = self.ask(message, run).await?;
         self.sync()
             .await
             .map_err(|error| Refusal::Storage(error.0))?;

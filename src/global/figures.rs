@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::MAX_SHARDS_IN_ALL;
 use super::offsets::ShardName;
+use crate::topology::MAX_SHARDS_IN_ALL;
 use crate::wire::ShardFigures;
 
 /// More are no figures, and not kept.

@@ -95,7 +95,8 @@ impl Global {
             && let Some(cutting) = self.cutting.take()
         {
             let is_complete = cutting.is_complete(&self.offsets);
-            self.moment.keep(read, cutting.at_ms, is_complete, now_ms)?;
+            let regions = &self.table.regions;
+            (self.moment).keep(read, (cutting.at_ms, is_complete), regions, now_ms)?;
         }
         Ok(())
     }

@@ -75,7 +75,9 @@ impl Global {
         let taken = self
             .check_push(push, with_copies, now_ms)
             .map(|push| self.take(push, now_ms));
-        self.refused_pushes += u64::from(taken.is_err());
+        // Of a later epoch it is asked for first.
+        let is_refused = !matches!(taken, Ok(_) | Err(Refusal::LaterEpoch));
+        self.refused_pushes += u64::from(is_refused);
         taken
     }
 
@@ -99,6 +101,9 @@ impl Global {
         let push: Push<'_> = codec::decode(push).map_err(|error| invalid(error.to_string()))?;
         if !self.table.knows_key(push.region_id) {
             return Err(Refusal::UnknownRegion);
+        }
+        if push.epoch_ms > self.table.epoch_ms && !self.takes_later_epochs {
+            return Err(Refusal::LaterEpoch);
         }
         if self.offsets.is_damaged(push.region_id) {
             return Err(Refusal::Damaged(format!(

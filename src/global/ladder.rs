@@ -38,9 +38,7 @@ pub struct StoredPane {
 
 /// Scope, level, start: the rows of a level lie together in order of time.
 fn pane_prefix(scope: &str, level: Level) -> Vec<u8> {
-    let mut key = crate::topology::BOARD.as_bytes().to_vec();
-    key.push(0);
-    key.extend_from_slice(scope.as_bytes());
+    let mut key = scope.as_bytes().to_vec();
     key.extend_from_slice(&[0, level.code()]);
     key
 }
@@ -54,8 +52,7 @@ fn pane_key(scope: &str, pane: PaneKey) -> Vec<u8> {
 /// A stored row as what it is: its scope, its pane, and the encoded summary. `None` where it cannot
 /// be read.
 pub fn stored_pane(key: &[u8], value: &[u8], seed: Seed) -> Option<(String, PaneKey, Vec<u8>)> {
-    let rest = key.strip_prefix(crate::topology::BOARD.as_bytes())?;
-    let (rest, _generation) = rest.strip_prefix(&[0])?.split_last_chunk::<1>()?;
+    let (rest, _generation) = key.split_last_chunk::<1>()?;
     let (rest, start) = rest.split_last_chunk::<8>()?;
     let (scope, [0, level]) = rest.split_last_chunk::<2>()? else {
         return None;

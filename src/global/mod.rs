@@ -16,7 +16,8 @@
 //! | what | where |
 //! |---|---|
 //! | what the platform calls, and what happens when something fails | [`driver`] (`object.rs` on the platform) |
-//! | the state, and changes of it that operators ask for | [`state`], [`regions`], [`catalog`], [`transfer`] |
+//! | the state, and changes of it that operators ask for | [`state`], [`catalog`], [`transfer`] |
+//! | what it hears of regions, and of counting that begins anew | [`hearing`] |
 //! | taking pushes: offsets, what is pending or open | [`intake`], [`offsets`], [`live`], [`pace`] |
 //! | folding into the ladders, within the room there is | [`folding`], [`ladder`], [`room`], [`moment`] |
 //! | charts, pages of posts, the list of regions | [`chart`], [`ranking`], [`contrast`], [`post`], [`region_list`] |
@@ -56,6 +57,7 @@ mod damage;
 mod driver;
 mod figures;
 mod folding;
+mod hearing;
 mod intake;
 mod ladder;
 mod limits;
@@ -74,11 +76,9 @@ mod post;
 mod postings;
 mod ranking;
 mod region_list;
-mod regions;
 mod room;
 mod state;
 mod stretches;
-mod telling;
 mod transfer;
 mod turns;
 mod window_plays;
@@ -88,9 +88,9 @@ pub use chart::ChartRules;
 pub use driver::{Driver, GlobalSettings};
 pub use folding::SyncPoint;
 pub use limits::GlobalLimits;
-pub use regions::FirstRegion;
 pub use room::{DATABASE_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
 pub use state::{Global, Health};
+pub use transfer::ImportNeeds;
 pub use work::Done;
 
 /// Memory of copies as they came, of all shards together. Those of 1,000 busy shards are 36 MB.
@@ -133,8 +133,6 @@ pub const HEARD_AFTER_MS: u64 = 10_000;
 pub const BUSY_WITHIN_MS: u64 = 180_000;
 /// Pending bytes that are folded where memory is short in the instance.
 pub const WORTH_FLUSHING_BYTES: usize = 1 << 20;
-/// Shards of all regions together: with a kilobyte of each, 10 MB are held.
-pub const MAX_SHARDS_IN_ALL: u32 = 10_000;
 /// How long the merged copies of open panes serve charts before they are merged again.
 pub const LIVE_MAX_AGE_MS: u64 = 1_000;
 /// Logs remembered for one shard: a new one begins only where a shard lost its storage. At the limit

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::offsets::{Offsets, ShardName};
 use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, StoredRow, Table, Write};
+use crate::topology::Region;
 use crate::window::HOUR_MS;
 use crate::wire::{Cut, Push};
 
@@ -54,8 +55,8 @@ const KEY_OVERHEAD: usize = 48;
 const PREFIX: &[u8] = b"export/";
 const HEAD_KEY: &[u8] = b"export/head";
 const ROW_PREFIX: &[u8] = b"export/row/";
-/// The tables that are exported, in their order.
-pub const TABLES: [Table; 3] = [Table::Regions, Table::Posts, Table::Panes];
+/// The tables that are exported, in their order, behind the regions.
+pub const TABLES: [Table; 2] = [Table::Posts, Table::Panes];
 
 /// Rows, and the key up to which they are all there.
 pub type RowsUpTo = (Vec<StoredRow>, Vec<u8>);
@@ -109,10 +110,12 @@ impl Cutting {
 }
 
 /// What is known of a moment whose rows are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Head {
     at_ms: u64,
     complete: bool,
+    /// As they were.
+    regions: Vec<Region>,
 }
 
 impl Record for Head {
@@ -201,12 +204,16 @@ impl Moment {
     pub fn keep(
         &self,
         storage: &impl Storage,
-        at_ms: u64,
-        complete: bool,
+        (at_ms, complete): (u64, bool),
+        regions: &[Region],
         now_ms: u64,
     ) -> Result<(), StorageError> {
         self.forget(storage)?;
-        let head = Head { at_ms, complete };
+        let head = Head {
+            at_ms,
+            complete,
+            regions: regions.to_vec(),
+        };
         storage.write(&[Write::put(Table::Meta, HEAD_KEY, codec::encode(&head))])?;
         *self.kept.borrow_mut() = Some(Kept {
             head,
@@ -260,10 +267,19 @@ impl Moment {
 
     /// Whether this moment is kept, and every shard had told what it had by then.
     pub fn is_kept(&self, at_ms: u64) -> Option<bool> {
+        self.look(at_ms, |head| head.complete)
+    }
+
+    /// The regions as they were at that moment.
+    pub fn regions(&self, at_ms: u64) -> Vec<Region> {
+        let regions = self.look(at_ms, |head| head.regions.clone());
+        regions.unwrap_or_default()
+    }
+
+    fn look<T>(&self, at_ms: u64, look: impl FnOnce(&Head) -> T) -> Option<T> {
         let kept = self.kept.borrow();
-        let head = kept.as_ref().map(|kept| kept.head);
-        head.filter(|head| head.at_ms == at_ms)
-            .map(|head| head.complete)
+        let head = kept.as_ref().map(|kept| &kept.head);
+        head.filter(|head| head.at_ms == at_ms).map(look)
     }
 
     /// It is being read. After the last page it is kept for a while only.

@@ -16,7 +16,6 @@ impl DurableObject for GlobalBoard {
     fn new(state: State, env: Env) -> Self {
         keep_as_set(&env);
         let settings = GlobalSettings {
-            regions: setting(&env, "REGIONS"),
             rules: ChartRules {
                 visible: VisiblePosts::read(setting(&env, "REQUIRE_KNOWN_POSTS").as_deref()),
             },
@@ -32,20 +31,16 @@ impl DurableObject for GlobalBoard {
         let message = request.bytes().await?;
         let driver = &self.driver;
         let reply = match request.path().as_str() {
-            "/push" => driver.push(&message),
+            "/push" => driver.push(&message).await,
             "/chart" => driver.chart(&message).await,
             "/post" => driver.post(&message).await,
             "/regions" => driver.regions().await,
-            "/table" => driver.table(),
+            "/learn" => driver.learn(&message).await,
             "/metrics" => driver.metrics(),
-            "/put-posts" => driver.put_posts(&message),
-            "/list-posts" => driver.list_posts(&message),
-            "/put-region" => driver.put_region(&message),
-            "/telling" => driver.telling(&message),
-            "/delete-region" => driver.delete_region(&message).await,
-            "/reset" => driver.reset(&message).await,
-            "/begin-export" => driver.begin_export(&message),
-            "/export" => driver.export(&message),
+            "/put-posts" => driver.put_posts(&message).await,
+            "/list-posts" => driver.list_posts(&message).await,
+            "/begin-export" => driver.begin_export(&message).await,
+            "/export" => driver.export(&message).await,
             "/import" => driver.import(&message).await,
             _ => return Response::error("no such message", 404),
         };

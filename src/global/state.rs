@@ -5,28 +5,26 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::GlobalLimits;
 use super::cache::Cache;
 use super::catalog::Catalog;
 use super::damage::Damage;
+use super::hearing::{Heard, HeardRows};
 use super::live::Live;
-use super::moment::{Cutting, Moment, write_apart};
+use super::moment::{Cutting, Moment};
 use super::offsets::{Offsets, ShardName};
 use super::pace::Pace;
-use super::regions::{self, FirstRegion, Installation, RegionRows};
 use super::work::Work;
-use super::{GlobalLimits, ladder, transfer};
 use crate::mutants::{self, Mutant};
-use crate::storage::{Storage, StorageError, Table};
+use crate::storage::{Storage, StorageError};
 use crate::summary::Seed;
-use crate::topology::{DeletedRegion, GLOBAL_SCOPE, Region, RegionTable};
-use crate::wire::{
-    CatalogEntry, DeleteRegion, PostList, PostPatch, PutRegion, Refusal, Reset, ResetDone,
-};
+use crate::topology::{GLOBAL_SCOPE, RegionTable};
+use crate::wire::{CatalogEntry, PostList, PostPatch, Refusal};
 
 /// Figures for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Rows that could not be read: those of the regions, the seed, the offsets and an export's at the start,
+    /// Rows that could not be read: those of the regions, the offsets and an export's at the start,
     /// those of panes and posts when they were asked for.
     pub damaged_rows: u64,
     pub damaged_regions: usize,
@@ -48,7 +46,9 @@ impl PartialEq for Stamp {
 /// The state machine of the global object. Storage and clock are handed in.
 pub struct Global {
     pub(super) table: RegionTable,
-    pub(super) region_rows: RegionRows,
+    pub(super) heard: HeardRows,
+    /// The registry itself knows of no later epoch than this one: it was set back.
+    pub(super) takes_later_epochs: bool,
     pub(super) offsets: Offsets,
     pub(super) cache: Cache,
     pub(super) live: Live,
@@ -81,16 +81,12 @@ pub struct Global {
 }
 
 impl Global {
-    /// Makes the state from what is stored, and at the first start the seed and the regions.
+    /// Makes the state from what is stored; where nothing is, it begins with these regions.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn load(
-        storage: &impl Storage,
-        first_regions: &[FirstRegion],
-        random: [u8; 16],
-    ) -> Result<Self, StorageError> {
-        Self::load_within(storage, first_regions, random, GlobalLimits::default())
+    pub fn load(storage: &impl Storage, table: &RegionTable) -> Result<Self, StorageError> {
+        Self::load_within(storage, table, GlobalLimits::default())
     }
 
     /// [`Global::load`] with limits of one's own.
@@ -99,14 +95,17 @@ impl Global {
     /// When the disk refuses.
     pub fn load_within(
         storage: &impl Storage,
-        first_regions: &[FirstRegion],
-        random: [u8; 16],
+        table: &RegionTable,
         limits: GlobalLimits,
     ) -> Result<Self, StorageError> {
-        let (table, region_rows, writes) = regions::load(storage, first_regions, random)?;
-        if !writes.is_empty() {
-            storage.write(&writes)?;
-        }
+        let heard = Heard::load(storage)?;
+        let table = match heard.table {
+            Some(table) => table,
+            None => {
+                storage.write(&heard.rows.writes(table))?;
+                table.clone()
+            }
+        };
         let keys: Vec<String> = table.keys().map(Cow::into_owned).collect();
         let offsets = Offsets::load(storage, &keys)?;
         let cache = Cache::default();
@@ -123,7 +122,8 @@ impl Global {
             live: Live::new(cache.clone()),
             cache,
             work: Work::default(),
-            region_rows,
+            heard: heard.rows,
+            takes_later_epochs: false,
             damage: Damage::default(),
             refused_pushes: 0,
             expired_ms: 0,
@@ -140,12 +140,7 @@ impl Global {
         })
     }
 
-    /// What the settings said of regions at the start and the table did not, a sentence each.
-    pub fn region_differences(&self) -> &[String] {
-        &self.region_rows.differences
-    }
-
-    /// The regions and the seed, for Workers.
+    /// The regions and the seed, as far as this object has heard.
     pub fn table(&self) -> &RegionTable {
         &self.table
     }
@@ -203,128 +198,6 @@ impl Global {
         listed.map_err(|error| Refusal::Storage(error.0))
     }
 
-    /// Makes or changes a region.
-    ///
-    /// # Errors
-    /// [`Refusal`]: nothing was changed.
-    pub fn put_region(
-        &mut self,
-        storage: &impl Storage,
-        request: &PutRegion,
-    ) -> Result<Region, Refusal> {
-        let refused = |error: StorageError| Refusal::Storage(error.0);
-        let (position, region, write) = regions::put(&self.table, &self.region_rows, request)?;
-        if position == self.table.regions.len() {
-            self.offsets
-                .load_region(storage, &region.key())
-                .map_err(refused)?;
-        }
-        let guarded = self.moment.guard(storage);
-        guarded
-            .write(std::slice::from_ref(&write))
-            .map_err(refused)?;
-        if position == self.table.regions.len() {
-            self.region_rows.made(write.key());
-        }
-        self.stored_anew();
-        match self.table.regions.get_mut(position) {
-            Some(existing) => existing.clone_from(&region),
-            None => self.table.regions.push(region.clone()),
-        }
-        Ok(region)
-    }
-
-    /// Deletes a region with its panes; its plays stay in the world's. What its shards still have is
-    /// taken into the world's, too. Returns what is remembered of it; also where it was deleted before.
-    ///
-    /// # Errors
-    /// [`Refusal`]: nothing was changed.
-    pub fn delete_region(
-        &mut self,
-        storage: &impl Storage,
-        request: &DeleteRegion,
-        now_ms: u64,
-    ) -> Result<DeletedRegion, Refusal> {
-        let refused = |error: StorageError| Refusal::Storage(error.0);
-        let region_id = request.region_id.as_str();
-        if self.table.is_deleted(region_id) {
-            let mut deleted = self.table.deleted.iter().rev();
-            let deleted = deleted.find(|deleted| deleted.region.region_id == region_id);
-            return deleted.cloned().ok_or(Refusal::UnknownRegion);
-        }
-        let (position, deleted, writes) =
-            regions::delete(&self.table, &self.region_rows, region_id, now_ms)?;
-        // What is pending of it goes into the world's panes with the next flush.
-        let guarded = self.moment.guard(storage);
-        let key = deleted.region.key().into_owned();
-        let change = || {
-            guarded.write(&writes)?;
-            write_apart(&guarded, &ladder::all_of(storage, &key)?)
-        };
-        guarded.atomically(change).map_err(refused)?;
-        self.table.regions.remove(position);
-        self.region_rows.keys.remove(position);
-        self.table.deleted.push(deleted.clone());
-        self.region_rows.next_deleted += 1;
-        self.stored_anew();
-        Ok(deleted)
-    }
-
-    /// Begins counting anew: every pane and offset goes, and with them the marks of imports and an
-    /// export under way. Catalog and regions stay. Who asks again with the id of before changes
-    /// nothing.
-    ///
-    /// # Errors
-    /// [`Refusal`]: nothing was changed.
-    pub fn reset(
-        &mut self,
-        storage: &impl Storage,
-        request: &Reset,
-        random: [u8; 32],
-        now_ms: u64,
-    ) -> Result<ResetDone, Refusal> {
-        let refused = |error: StorageError| Refusal::Storage(error.0);
-        if self.region_rows.is_installation_lost {
-            // Nobody knows which epoch a new one has to be later than.
-            return Err(Refusal::Damaged("the installation's rows".into()));
-        }
-        let was = self.region_rows.installation.clone();
-        if was.previous_id == Some(request.installation_id) {
-            return Ok(ResetDone {
-                table: self.table.clone(),
-                repeated: true,
-            });
-        }
-        if was.id != request.installation_id {
-            return Err(Refusal::WrongInstallation);
-        }
-        let (id, seed) = random.split_at(16);
-        let installation = Installation {
-            id: id.try_into().unwrap_or_default(),
-            previous_id: Some(was.id),
-            epoch_ms: now_ms.max(was.epoch_ms.saturating_add(1)),
-            origin: was.origin,
-        };
-        let seed = seed.try_into().unwrap_or_default();
-        let change = || {
-            storage.clear(Table::Panes)?;
-            storage.clear(Table::Offsets)?;
-            self.moment.forget(storage)?;
-            storage.write(&transfer::marks_of_imports(storage)?)?;
-            storage.write(&regions::epoch_writes(
-                &self.region_rows,
-                &installation,
-                seed,
-            ))
-        };
-        storage.atomically(change).map_err(refused)?;
-        *self = Self::load_within(storage, &[], seed, self.limits).map_err(refused)?;
-        Ok(ResetDone {
-            table: self.table.clone(),
-            repeated: false,
-        })
-    }
-
     /// The key of a region by which its panes and shards are known; the world is itself.
     pub(super) fn key_of(&self, scope: &str) -> String {
         let region = self.table.find(scope);
@@ -344,7 +217,7 @@ impl Global {
 
     pub fn health(&self) -> Health {
         Health {
-            damaged_rows: self.region_rows.damaged
+            damaged_rows: self.heard.damaged
                 + self.offsets.damaged_rows
                 + self.moment.damaged_rows
                 + self.damage.rows()

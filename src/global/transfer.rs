@@ -14,7 +14,8 @@
 //!
 //! Panes are merged into those that are there: bounds hold, totals add up. An installation that
 //! has no plays yet takes the seed as well; then filters merge cell by cell, and bounds are the
-//! same as they were. Regions and entries of the catalog that are there already stay as they are.
+//! same as they were. Seed and regions are the registry's: it is asked for them before rows are taken
+//! ([`Global::begin_import`]). Regions and entries of the catalog that are there already stay as they are.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::moment::{CUT_AHEAD_A_SHARD_MS, CUT_AHEAD_MS, Cutting, TABLES};
 use super::offsets::ShardName;
 use super::room::Room;
-use super::{Global, ladder, regions, stretches};
+use super::{Global, ladder, stretches};
 use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
@@ -61,6 +62,15 @@ struct ImportMark {
 impl Record for ImportMark {
     const KIND: RecordKind = RecordKind::ImportMark;
     const VERSION: u8 = 1;
+}
+
+/// What the registry is asked for an import.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ImportNeeds {
+    /// That of the installation where the rows come from, if nothing was counted here.
+    pub seed: Option<[u8; 16]>,
+    /// Regions that are not known here.
+    pub regions: Vec<PutRegion>,
 }
 
 /// The deletes of what is known of imports.
@@ -154,7 +164,18 @@ impl Global {
         let Some(complete) = self.moment.is_kept(request.at_ms) else {
             return Err(Refusal::ExportIsOver);
         };
-        let index = usize::from(request.position.table);
+        let Some(index) = usize::from(request.position.table).checked_sub(1) else {
+            return Ok(ExportAnswer::Page(ExportPage {
+                seed: self.table.seed,
+                rows: rows_of_regions(&self.moment.regions(request.at_ms)),
+                damaged_rows: 0,
+                next: Some(ExportPosition {
+                    table: 1,
+                    key: Vec::new(),
+                }),
+                complete,
+            }));
+        };
         let table = *TABLES
             .get(index)
             .ok_or_else(|| invalid("no such position"))?;
@@ -197,19 +218,60 @@ impl Global {
             rows,
             damaged_rows,
             next: next.map(|(index, key)| ExportPosition {
-                table: index as u8,
+                table: index as u8 + 1,
                 key,
             }),
             complete,
         }))
     }
 
-    /// Takes rows of an export, once. They are durable after the next sync.
+    /// An import begins, or goes on: what the registry is to be asked for before rows of it are taken.
     ///
     /// # Errors
-    /// [`Refusal`] for rows that make no sense, for a second export of the same installation, and
-    /// when the disk refuses. Then nothing was counted, and no row is marked as taken; regions and
-    /// entries of the catalog that stood before the wrong row may be there.
+    /// [`Refusal`] for a second export of the same installation, and when the disk refuses.
+    pub fn begin_import(
+        &mut self,
+        storage: &impl Storage,
+        request: &ImportRequest,
+    ) -> Result<ImportNeeds, Refusal> {
+        let mark_key = [IMPORT_PREFIX, &request.source[..]].concat();
+        let is_empty = self.has_no_plays(storage).map_err(refused)?;
+        match read_mark(storage, &mark_key)? {
+            Some(mark) if mark.export_id != request.export_id => {
+                return Err(invalid(
+                    "another export of the same installation was imported: it holds the same plays",
+                ));
+            }
+            Some(_) => {}
+            None if self.table.seed == request.source && !is_empty => {
+                return Err(invalid("this is where the export comes from"));
+            }
+            None => {
+                // Before the seed is taken: where this breaks off in between, it can go on.
+                let mark = ImportMark {
+                    export_id: request.export_id,
+                    next_row: 0,
+                };
+                let write = Write::put(Table::Meta, mark_key, codec::encode(&mark));
+                storage.write(&[write]).map_err(refused)?;
+            }
+        }
+        let regions = request.rows.iter().filter_map(|row| match row {
+            ImportRow::Row(TransferRow::Region(region)) => Some(region),
+            _ => None,
+        });
+        let is_unknown = |region: &&PutRegion| self.table.find(&region.region_id).is_none();
+        Ok(ImportNeeds {
+            seed: (is_empty && self.table.seed != request.source).then_some(request.source),
+            regions: regions.filter(is_unknown).cloned().collect(),
+        })
+    }
+
+    /// Takes rows of an export that was begun, once. They are durable after the next sync.
+    ///
+    /// # Errors
+    /// [`Refusal`] for rows that make no sense, and when the disk refuses. Then nothing was counted, and
+    /// no row is marked as taken; entries of the catalog that stood before the wrong row may be there.
     pub fn import(
         &mut self,
         storage: &impl Storage,
@@ -217,30 +279,10 @@ impl Global {
         now_ms: u64,
     ) -> Result<Imported, Refusal> {
         let mark_key = [IMPORT_PREFIX, &request.source[..]].concat();
-        let mark = storage.get(Table::Meta, &mark_key).map_err(refused)?;
-        let mark = mark
-            .map(|bytes| codec::decode::<ImportMark>(&bytes))
-            .transpose()
-            .map_err(|error| Refusal::Damaged(format!("the mark of the import: {error}")))?;
-        let mut writes = Vec::new();
-        let mut seed = self.table.seed;
-        match &mark {
-            Some(mark) if mark.export_id != request.export_id => {
-                return Err(invalid(
-                    "another export of the same installation was imported: it holds the same plays",
-                ));
-            }
-            Some(_) => {}
-            None if seed == request.source => {
-                return Err(invalid("this is where the export comes from"));
-            }
-            None if self.has_no_plays(storage).map_err(refused)? => {
-                seed = request.source;
-                writes.extend(regions::seed_writes(&self.region_rows, seed));
-            }
-            None => {}
-        }
-        let next_row = mark.map_or(0, |mark| mark.next_row);
+        let Some(mark) = read_mark(storage, &mark_key)? else {
+            return Err(invalid("this import was not begun"));
+        };
+        let next_row = mark.next_row;
         let taken = Imported { next_row };
         let Some(skip) = next_row.checked_sub(request.first_row) else {
             return Ok(taken);
@@ -251,11 +293,9 @@ impl Global {
             return Ok(taken);
         }
         self.end_idle_export(storage, now_ms)?;
-        self.import_regions(storage, rows)?;
         self.import_posts(storage, rows)?;
         let guarded = self.moment.guard(storage);
-        let (panes, folded) = self.import_panes(&guarded, rows, Seed::from_bytes(seed), now_ms)?;
-        writes.extend(panes);
+        let (mut writes, folded) = self.import_panes(&guarded, rows, self.seed(), now_ms)?;
         let next_row = next_row.saturating_add(rows.len() as u64);
         let mark = ImportMark {
             export_id: request.export_id,
@@ -263,7 +303,6 @@ impl Global {
         };
         writes.push(Write::put(Table::Meta, mark_key, codec::encode(&mark)));
         self.moment.guard(storage).write(&writes).map_err(refused)?;
-        self.table.seed = seed;
         self.stored_anew();
         for (scope, pane) in folded {
             stretches::forget(&self.cache, &scope, pane);
@@ -274,21 +313,6 @@ impl Global {
     fn has_no_plays(&self, storage: &impl Storage) -> Result<bool, StorageError> {
         let nothing_sent = self.offsets.consumed().is_empty();
         Ok(nothing_sent && storage.scan(Table::Panes, &[], &[], 0)?.is_empty())
-    }
-
-    fn import_regions(
-        &mut self,
-        storage: &impl Storage,
-        rows: &[ImportRow],
-    ) -> Result<(), Refusal> {
-        for row in rows {
-            if let ImportRow::Row(TransferRow::Region(region)) = row
-                && self.table.find(&region.region_id).is_none()
-            {
-                self.put_region(storage, region)?;
-            }
-        }
-        Ok(())
     }
 
     fn import_posts(&mut self, storage: &impl Storage, rows: &[ImportRow]) -> Result<(), Refusal> {
@@ -348,17 +372,28 @@ impl Global {
     }
 }
 
+fn read_mark(storage: &impl Storage, key: &[u8]) -> Result<Option<ImportMark>, Refusal> {
+    let mark = storage.get(Table::Meta, key).map_err(refused)?;
+    let mark = mark.map(|bytes| codec::decode::<ImportMark>(&bytes));
+    mark.transpose()
+        .map_err(|error| Refusal::Damaged(format!("the mark of the import: {error}")))
+}
+
+/// The regions as rows of an export.
+fn rows_of_regions(regions: &[Region]) -> Vec<TransferRow> {
+    let row = |region: &Region| {
+        TransferRow::Region(PutRegion {
+            shards: Some(region.shards),
+            region_id: region.region_id.clone(),
+            region_name: Some(region.region_name.clone()),
+            hint: region.hint.clone().map(Some),
+        })
+    };
+    regions.iter().map(row).collect()
+}
+
 fn read_row(table: Table, key: &[u8], value: &[u8], seed: Seed) -> Option<TransferRow> {
     match table {
-        Table::Regions => {
-            let region = codec::decode::<Region>(value).ok()?;
-            Some(TransferRow::Region(PutRegion {
-                shards: Some(region.shards),
-                region_id: region.region_id,
-                region_name: Some(region.region_name),
-                hint: region.hint.map(Some),
-            }))
-        }
         Table::Posts => codec::decode::<CatalogEntry>(value)
             .ok()
             .map(TransferRow::Post),

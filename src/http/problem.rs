@@ -120,6 +120,10 @@ impl Problem {
         match refusal {
             Refusal::UnknownRegion => Problem::unknown_region(),
             Refusal::RegionDeleted => Problem::region_deleted(),
+            Refusal::Gone => Problem::unknown_board(),
+            Refusal::LaterEpoch => {
+                Problem::busy("overloaded", 1, "it has not heard of it; try again")
+            }
             Refusal::WrongInstallation => Problem::new(
                 409,
                 "wrong_installation",

@@ -45,6 +45,12 @@ export class GlobalBoard {
   fetch(request: Request): Promise<Response>;
 }
 
+/** The registry's half in Wasm (src/registry/object.rs). */
+export class SharedRegistry {
+  constructor(context: DurableObjectState, env: Env);
+  fetch(request: Request): Promise<Response>;
+}
+
 /** A shard's half in Wasm (src/region/object.rs). */
 export class RegionShard {
   constructor(context: DurableObjectState, env: Env);

@@ -2,7 +2,7 @@
 import { again } from "./door.js";
 import { serve } from "./service.js";
 
-export { GlobalBoard, RegionShard } from "./service.js";
+export { GlobalBoard, RegionShard, Registry } from "./service.js";
 
 /** @import { Env } from "./contract.d.ts" */
 

@@ -9,7 +9,15 @@ import { DurableObject } from "cloudflare:workers";
 import { forgetAll } from "./bodies.js";
 import { AWAY } from "./health.js";
 import module from "bindgen/index_bg.wasm";
-import { GlobalBoard as Board, RegionShard as Shard, __wbg_reset_state, fetch as handle, initSync, memoryIsSpent } from "bindgen/index.js";
+import {
+  GlobalBoard as Board,
+  RegionShard as Shard,
+  SharedRegistry as Shared,
+  __wbg_reset_state,
+  fetch as handle,
+  initSync,
+  memoryIsSpent,
+} from "bindgen/index.js";
 import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.js";
 
 /** @import { Env } from "./contract.d.ts" */
@@ -106,6 +114,13 @@ export class GlobalBoard extends ObjectInWasm {
   /** @param {DurableObjectState} ctx @param {Env} env */
   constructor(ctx, env) {
     super(ctx, env, Board);
+  }
+}
+
+export class Registry extends ObjectInWasm {
+  /** @param {DurableObjectState} ctx @param {Env} env */
+  constructor(ctx, env) {
+    super(ctx, env, Shared);
   }
 }
 

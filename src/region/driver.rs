@@ -35,6 +35,7 @@ use futures_channel::oneshot;
 use super::arrivals::Arrivals;
 use super::votes::Votes;
 use super::{Alarm, Limits, PushTimer, Shard};
+use crate::board::{MAIN, ObjectName};
 use crate::codec;
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
@@ -139,6 +140,8 @@ impl<H: Host> Driver<H> {
         if !is_ours.map_err(refused)? {
             return Err(Refusal::Invalid("meant for another shard".into()));
         }
+        // Where a batch told of it first, the global object may have answered as before since.
+        self.charts.borrow_mut().forget();
         if mutants::active(Mutant::ToldBeforeDurable) {
             return Ok(());
         }
@@ -209,6 +212,11 @@ impl<H: Host> Inner<H> {
 
     pub fn host(&self) -> &H {
         &self.host
+    }
+
+    /// The global object of this shard's board.
+    fn global(&self) -> ObjectName {
+        ObjectName::global(MAIN)
     }
 
     fn loaded(&self) -> Result<Rc<H::Storage>, StorageError> {

@@ -1,4 +1,4 @@
-//! What the Worker, the shards and the global object say to each other.
+//! What the Worker, the shards, the global objects and the registry say to each other.
 //!
 //! Every message is a [`Record`] of [`crate::codec`]: kind, version, checksum, postcard. Receivers
 //! check what they are told; a message that does not decode changes nothing.
@@ -13,11 +13,15 @@ use crate::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 
 mod matching;
 mod metrics;
+mod registry;
 mod telling;
 mod votes;
 
 pub use matching::{CatalogMark, MatchReply, MatchRequest, Matches};
 pub use metrics::{Committed, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes};
+pub use registry::{
+    AdoptSeed, AdoptSeedReply, DirectoryQuestion, DirectoryReply, Enlist, EnlistReply, Learn,
+};
 pub use telling::{ShardName, Telling, TellingReply, ToldSoFar};
 pub use votes::Voter;
 
@@ -46,7 +50,6 @@ records! {
     PostReply v 1;
     PutPosts v 1;
     PutRegion v 1;
-    TableReply v 1;
     RegionsReply v 1;
     CatalogEntry v 1;
     PutPostsReply v 1;
@@ -76,6 +79,13 @@ records! {
     ListPostsReply v 1;
     MatchRequest v 1;
     MatchReply<'a> v 1;
+    Enlist v 1;
+    EnlistReply v 1;
+    DirectoryQuestion v 1;
+    DirectoryReply v 1;
+    Learn v 1;
+    AdoptSeed v 1;
+    AdoptSeedReply v 1;
 }
 
 /// One play of a batch.
@@ -368,6 +378,10 @@ pub struct PushReplyOrRefusal(pub Result<PushReply, Refusal>);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     UnknownRegion,
+    /// The board was deleted, or made again since.
+    Gone,
+    /// To a push: it is of an epoch that this global object has not heard of.
+    LaterEpoch,
     /// The message contradicts itself or its limits.
     Invalid(String),
     /// A stored row that is needed cannot be read; the operator must look at it.
@@ -597,11 +611,11 @@ pub struct PostList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListPostsReply(pub Result<PostList, Refusal>);
 
-/// Global → Worker: the region as it is stored now, or why it is not.
+/// Registry → Worker or global: the region as it is stored now, or why it is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutRegionReply(pub Result<Region, Refusal>);
 
-/// Worker → global: make or change a region. Fields left out stay as they are.
+/// Worker or global → registry: make or change a region. Fields left out stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutRegion {
     pub region_id: String,
@@ -611,24 +625,24 @@ pub struct PutRegion {
     pub hint: Option<Option<String>>,
 }
 
-/// Worker → global: delete a region, or say when it was deleted.
+/// Worker → registry: delete a region, or say when it was deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRegion {
     pub region_id: String,
 }
 
-/// Global → Worker: what is remembered of it.
+/// Registry → Worker: what is remembered of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRegionReply(pub Result<DeletedRegion, Refusal>);
 
-/// Worker → global: begin counting anew.
+/// Worker → registry: begin counting anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reset {
     /// [`RegionTable::installation_id`]; that of before says that this is a repeat.
     pub installation_id: [u8; 16],
 }
 
-/// Global → Worker: what is so now, and whether it was before.
+/// Registry → Worker: what is so now, and whether it was before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResetReply(pub Result<ResetDone, Refusal>);
 
@@ -652,10 +666,6 @@ pub struct RegionStatus {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionsReply(pub Result<Vec<RegionStatus>, Refusal>);
-
-/// Global → Worker: which regions and shards there are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableReply(pub Result<RegionTable, Refusal>);
 
 /// A row that leaves one installation and may arrive in another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

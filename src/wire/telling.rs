@@ -10,7 +10,7 @@ const MAX_SILENT: usize = 200;
 /// A shard: its region's key, and its number.
 pub type ShardName = (String, u32);
 
-/// Worker → global: asks what is remembered, or says what is to be. Remembered as it is.
+/// Worker → registry: asks what is remembered, or says what is to be. Remembered as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Telling {
     /// No other news have this name.
@@ -19,7 +19,7 @@ pub struct Telling {
     pub progress: Option<ToldSoFar>,
 }
 
-/// Global → Worker: what is remembered of these news.
+/// Registry → Worker: what is remembered of these news.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TellingReply(pub Result<Option<ToldSoFar>, Refusal>);
 

@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use hitparade::board::ObjectName;
 use hitparade::host::{Host, SendError};
 use hitparade::storage::{MemoryStorage, StorageError};
 use hitparade::wire::InstanceMetrics;
@@ -94,8 +95,9 @@ impl Host for TestHost {
         Ok(())
     }
 
-    async fn ask_global(
+    async fn ask(
         &self,
+        _object: &ObjectName,
         _path: &'static str,
         _message: &[u8],
         _limit_ms: u64,

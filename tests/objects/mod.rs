@@ -7,32 +7,96 @@ pub mod host;
 use hitparade::board::MAIN;
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, FirstRegion, Global};
+use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{Admission, Shard};
+use hitparade::registry::{FirstRegion, Registry};
 use hitparade::storage::{MemoryStorage, Storage};
 use hitparade::summary::Summary;
+use hitparade::topology::{DeletedRegion, Region, RegionTable};
 use hitparade::window::PaneKey;
 use hitparade::wire::{
-    Batch, BatchPlay, ChartRequest, Push, RecordReply, RecordRequest, SealedPane, Sort,
-    WindowRequest,
+    Batch, BatchPlay, ChartRequest, DeleteRegion, Push, PutRegion, RecordReply, RecordRequest,
+    Refusal, Reset, ResetDone, SealedPane, Sort, WindowRequest,
 };
 
 pub const REGIONS: [&str; 2] = ["NA", "EU"];
 pub const SEED: [u8; 16] = *b"sixteen byte key";
 
-/// [`REGIONS`] as they are made.
-pub fn first_regions() -> [FirstRegion; 2] {
-    REGIONS.map(|id| FirstRegion {
-        region_id: id.into(),
-        region_name: id.into(),
-        hint: None,
-    })
+/// A table of these regions, of one shard each.
+pub fn table_of(region_ids: &[&str], seed: [u8; 16]) -> RegionTable {
+    let regions = region_ids.iter().map(|id| Region::new(*id, *id, 1));
+    RegionTable::new(regions.collect(), seed)
 }
 
 /// The global object of [`REGIONS`], from what is stored.
 pub fn load_global(storage: &MemoryStorage) -> Global {
-    Global::load(storage, &first_regions(), SEED).unwrap()
+    Global::load(storage, &table_of(&REGIONS, SEED)).unwrap()
+}
+
+/// A registry, and what it has stored.
+pub struct Registered {
+    pub registry: Registry,
+    pub storage: MemoryStorage,
+    version: u64,
+}
+
+impl Registered {
+    /// Of these regions.
+    pub fn new(region_ids: &[&str], seed: [u8; 16]) -> Self {
+        let first: Vec<FirstRegion> = region_ids
+            .iter()
+            .map(|id| FirstRegion {
+                region_id: (*id).into(),
+                region_name: (*id).into(),
+                hint: None,
+            })
+            .collect();
+        let storage = MemoryStorage::new();
+        let registry = Registry::load(&storage, &first, seed).unwrap();
+        Registered {
+            registry,
+            storage,
+            version: 0,
+        }
+    }
+
+    /// Its instance ended; what is stored is there.
+    pub fn start_again(&mut self) {
+        self.registry = Registry::load(&self.storage, &[], SEED).unwrap();
+    }
+
+    fn version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    pub fn table(&self) -> RegionTable {
+        self.registry.table().clone()
+    }
+
+    pub fn put(&mut self, request: &PutRegion) -> Result<Region, Refusal> {
+        let version = self.version();
+        self.registry.put_region(&self.storage, request, version)
+    }
+
+    pub fn delete(&mut self, region_id: &str, now_ms: u64) -> Result<DeletedRegion, Refusal> {
+        let (version, region_id) = (self.version(), region_id.to_owned());
+        let request = DeleteRegion { region_id };
+        (self.registry).delete_region(&self.storage, &request, version, now_ms)
+    }
+
+    pub fn reset(&mut self, id: [u8; 16], random: u8, now_ms: u64) -> Result<ResetDone, Refusal> {
+        let (version, installation_id) = (self.version(), id);
+        let request = Reset { installation_id };
+        (self.registry).reset(&self.storage, &request, [random; 32], version, now_ms)
+    }
+
+    pub fn adopt_seed(&mut self, seed: [u8; 16]) -> RegionTable {
+        let version = self.version();
+        let adopted = self.registry.adopt_seed(&self.storage, seed, version);
+        adopted.unwrap()
+    }
 }
 
 /// Everything that both have written is durable.

@@ -12,15 +12,21 @@ use crate::wire::{PushReply, PushReplyOrRefusal, Refusal, ShardReport};
 
 impl<H: Host> Driver<H> {
     /// `/push`: [`ShardReport`] → [`PushReplyOrRefusal`]. Takes a push, and keeps what its shard says of
-    /// itself. Waits for no disk: the reply promises what is durable already.
-    pub fn push(&self, message: &[u8]) -> Vec<u8> {
-        codec::encode(&PushReplyOrRefusal(self.take_report(message)))
+    /// itself. Waits for no disk, and for the registry only where it meets what it has not heard of: the reply promises what is durable already.
+    pub async fn push(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&PushReplyOrRefusal(self.take_report(message).await))
     }
 
-    fn take_report(&self, message: &[u8]) -> Result<PushReply, Refusal> {
+    async fn take_report(&self, message: &[u8]) -> Result<PushReply, Refusal> {
         let report = decode::<ShardReport<'_>>(message)?;
+        self.0.ready().await?;
+        let take = async || self.take_push(report.push, self.0.host.now_ms());
+        let reply = self.0.having_heard(take).await;
+        let reply = reply.inspect_err(|refusal| {
+            (self.0.host).report(format_args!("push refused: {refusal:?}"));
+        })?;
+        self.0.ask_registry_now_and_then();
         let now_ms = self.0.host.now_ms();
-        let reply = self.take_push(report.push, now_ms)?;
         let shard = (report.region_id.to_owned(), report.shard);
         (self.0.figures.borrow_mut()).put(shard, report.figures, now_ms);
         Ok(reply)
@@ -33,9 +39,7 @@ impl<H: Host> Driver<H> {
         let is_short = |_: &Global| inner.host.memory_is_short(4 * message.len());
         let (reply, is_sync_due) = inner.with_global(|global, storage| {
             let reply = global.take_push_within(storage, message, is_short, now_ms);
-            let reply = reply.inspect_err(|refusal| {
-                inner.host.report(format_args!("push refused: {refusal:?}"));
-            })?;
+            let reply = reply?;
             panics::point("taken");
             if global.flush_is_due(now_ms) {
                 global

@@ -3,6 +3,8 @@
 //!
 //! [`Turns`]: crate::global::turns::Turns
 
+use std::rc::Rc;
+
 use futures_channel::oneshot;
 
 use super::{Driver, Inner, decode};
@@ -25,14 +27,16 @@ const LOOK_MS: u64 = 1;
 impl<H: Host> Driver<H> {
     /// `/chart`: [`ChartRequest`] → [`ChartReply`]
     pub async fn chart(&self, message: &[u8]) -> Vec<u8> {
-        let chart = self.0.chart(message).await;
+        let chart = self.0.having_heard(async || self.0.chart(message).await);
+        let chart = chart.await;
         self.build_postings();
         codec::encode(&ChartReply(chart))
     }
 
     /// `/post`: [`PostQuestion`] → [`PostReply`]
     pub async fn post(&self, message: &[u8]) -> Vec<u8> {
-        codec::encode(&PostReply(self.0.post(message).await))
+        let post = self.0.having_heard(async || self.0.post(message).await);
+        codec::encode(&PostReply(post.await))
     }
 
     /// `/regions` → [`RegionsReply`]
@@ -43,8 +47,9 @@ impl<H: Host> Driver<H> {
 
 impl<H: Host> Inner<H> {
     /// A leaderboard, in its turn.
-    async fn chart(&self, message: &[u8]) -> Result<Leaderboard, Refusal> {
+    async fn chart(self: &Rc<Self>, message: &[u8]) -> Result<Leaderboard, Refusal> {
         let request = decode::<ChartRequest>(message)?;
+        self.ready().await?;
         self.counters.borrow_mut().charts += 1;
         panics::point("chart");
         let rules = self.settings.rules;
@@ -66,8 +71,9 @@ impl<H: Host> Inner<H> {
     }
 
     /// One post's numbers, in their turn.
-    async fn post(&self, message: &[u8]) -> Result<PostReport, Refusal> {
+    async fn post(self: &Rc<Self>, message: &[u8]) -> Result<PostReport, Refusal> {
         let PostQuestion { asker, page } = decode::<PostQuestion>(message)?;
+        self.ready().await?;
         if let Some(known) = self.known_page(&page).await {
             return known;
         }
@@ -120,7 +126,8 @@ impl<H: Host> Inner<H> {
 
     /// Every region. Their plays are counted at most once a second, in turns; who finds none gets
     /// those that were counted last.
-    async fn regions(&self) -> Result<Vec<RegionStatus>, Refusal> {
+    async fn regions(self: &Rc<Self>) -> Result<Vec<RegionStatus>, Refusal> {
+        self.ready().await?;
         let known =
             |global: &Global| global.known_regions(&self.regions.borrow(), self.host.now_ms());
         if let Some(known) =

@@ -139,7 +139,8 @@ impl<H: Host> Inner<H> {
         self.count(|counters| counters.charts_asked += 1);
         let asked_ms = self.host.now_ms();
         let times_forgot = self.charts.borrow().times_forgot;
-        let answer = self.host.ask_global("/chart", question, CHART_TIMEOUT_MS);
+        let global = self.global();
+        let answer = (self.host).ask(&global, "/chart", question, CHART_TIMEOUT_MS);
         let answer = answer.await;
         let mut charts = self.charts.borrow_mut();
         let refusal = match answer {

@@ -93,7 +93,8 @@ impl<H: Host> Inner<H> {
         let Some(report) = report.map_err(|error| error.0)? else {
             return Ok(false);
         };
-        let reply = self.host.ask_global("/push", &report, PUSH_TIMEOUT_MS);
+        let global = self.global();
+        let reply = (self.host).ask(&global, "/push", &report, PUSH_TIMEOUT_MS);
         let reply = reply.await.map_err(|error| error.0)?;
         panics::point("pushed");
         let reply = codec::decode::<PushReplyOrRefusal>(&reply);

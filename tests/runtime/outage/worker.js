@@ -1,12 +1,12 @@
 /**
- * The service with one difference: whatever goes to the global object goes over a connection that
- * the test can cut, and so does what its Worker asks of the shards. They see what they would see if
+ * The service with one difference: whatever goes to the global object and to the registry goes over a
+ * connection that the test can cut, and so does what its Worker asks of the shards. They see what they would see if
  * the objects were away.
  */
 import { WorkerEntrypoint } from "cloudflare:workers";
-import service, { GlobalBoard, RegionShard as Shard } from "./entry.js";
+import service, { GlobalBoard, RegionShard as Shard, Registry } from "./entry.js";
 
-export { GlobalBoard };
+export { GlobalBoard, Registry };
 
 let shards_are_away = false;
 let disk_is_broken = false;
@@ -32,7 +32,8 @@ export class RegionShard extends Shard {
 /** The far end of the connection. */
 export class FarEnd extends WorkerEntrypoint {
   fetch(request) {
-    return this.env.GLOBAL.getByName(request.headers.get("object-name")).fetch(request);
+    const { headers } = request;
+    return this.env[headers.get("object-binding")].getByName(headers.get("object-name")).fetch(request);
   }
 }
 
@@ -53,13 +54,13 @@ export class Shards extends WorkerEntrypoint {
   }
 }
 
-const cut = (env) => ({
-  ...env,
-  GLOBAL: new DurableObjectNamespace((name) => ({ fetch: (request) => overConnection(env, name, request) })),
-});
+const cut = (env) => ({ ...env, GLOBAL: farOff(env, "GLOBAL"), REGISTRY: farOff(env, "REGISTRY") });
 
-function overConnection(env, name, request) {
+const farOff = (env, binding) => new DurableObjectNamespace((name) => ({ fetch: (request) => overConnection(env, [binding, name], request) }));
+
+function overConnection(env, [binding, name], request) {
   const headers = new Headers(request.headers);
+  headers.set("object-binding", binding);
   headers.set("object-name", name);
   return env.CONNECTION.fetch(new Request(request, { headers }));
 }

@@ -5,10 +5,13 @@ use super::*;
 impl World {
     /// An operator deletes a region, or makes it again. One is left at any time.
     pub(super) fn delete(&mut self) {
-        if !self.global_is_up() || self.profile.regions < 2 {
+        if self.profile.regions < 2 {
             return;
         }
-        match self.incarnations.iter().position(|(_, is_there)| !is_there) {
+        let Some(table) = self.region_table() else {
+            return;
+        };
+        match (0..2).find(|region| table.find(region_name(*region)).is_none()) {
             Some(region) => self.make_again(region),
             None => self.delete_one(),
         }
@@ -21,9 +24,9 @@ impl World {
         };
         self.say(|| format!("region {region} is deleted"));
         let message = codec::encode(&request);
-        self.ask_for_a_while(
+        self.ask_registry(
             |driver| async move { driver.delete_region(&message).await },
-            |_, _| {},
+            |world, _| world.tell_global(),
         );
     }
 
@@ -36,7 +39,7 @@ impl World {
             hint: None,
         };
         self.say(|| format!("region {region} is made again"));
-        self.ask_global(|driver| driver.put_region(&codec::encode(&request)));
+        self.put_region(&request);
     }
 
     /// There are no charts of a region that was deleted.

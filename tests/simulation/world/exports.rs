@@ -28,11 +28,18 @@ impl World {
             return;
         }
         let least = self.expected(None, Span::ALL, true).total.0;
-        let begun = self.ask_global(|driver| driver.begin_export(&codec::encode(&BeginExport)));
-        let begun = begun.and_then(|begun| codec::decode::<BeginExportReply>(&begun).ok());
-        let Some(BeginExportReply(Ok(begun))) = begun else {
-            return;
-        };
+        let message = codec::encode(&BeginExport);
+        self.ask_for_a_while(
+            |driver| async move { driver.begin_export(&message).await },
+            move |world, begun| {
+                if let Ok(BeginExportReply(Ok(begun))) = codec::decode(begun) {
+                    world.export_begun(&begun, least);
+                }
+            },
+        );
+    }
+
+    fn export_begun(&mut self, begun: &ToCut, least: u64) {
         self.say(|| format!("an export of {}", begun.at_ms));
         for (key, shard, _) in &begun.shards {
             let (region, incarnation) = region_of(key);
@@ -96,7 +103,7 @@ impl World {
             at_ms: exporting.at_ms,
             position: exporting.position.clone(),
         });
-        let reply = self.ask_global(|driver| driver.export(&request));
+        let reply = self.ask_global(|driver| async move { driver.export(&request).await });
         let reply = reply.and_then(|reply| codec::decode::<ExportReply>(&reply).ok());
         match reply {
             Some(ExportReply(Ok(ExportAnswer::Wait { ms }))) => {

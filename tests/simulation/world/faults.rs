@@ -10,12 +10,16 @@ impl World {
             Event::ShardCrash if has_shard => self.crash_shard(some_shard),
             Event::Move if has_shard => self.move_shard(some_shard),
             Event::GlobalCrash => self.crash_global(),
+            Event::RegistryCrash => self.crash_registry(),
+            Event::RegistryMove => self.move_registry(),
             Event::WriteFault => {
                 let kinds = [Fault::Refuse, Fault::CrashBefore, Fault::CrashAfter];
                 let kind = kinds[self.random.below(3) as usize];
                 let writes = self.random.below(4);
                 if has_shard && self.random.chance(600) {
                     self.shards[some_shard].drive.disk.set_fault(writes, kind);
+                } else if self.random.chance(200) {
+                    self.registry.drive.disk.set_fault(writes, kind);
                 } else {
                     self.global.drive.disk.set_fault(writes, kind);
                 }
@@ -125,6 +129,7 @@ impl World {
         node.moments.clear();
         node.applied = 0;
         node.died_at = 0;
+        node.followed = Followed::default();
         node.lost_storage = true;
         self.shown.clear();
     }

@@ -37,13 +37,7 @@ impl World {
                 random: RefCell::new(Random::new(random.next())),
                 memory_is_short: Rc::clone(&node.memory_is_short),
             };
-            let regions = (0..profile.regions).map(|region| {
-                let id = region_name(region);
-                format!(r#"{{"id":"{id}"}}"#)
-            });
-            let regions: Vec<String> = regions.collect();
             let settings = GlobalSettings {
-                regions: Some(format!("[{}]", regions.join(","))),
                 limits: profile.on_global,
                 ..GlobalSettings::default()
             };
@@ -52,25 +46,32 @@ impl World {
         made.clone()
     }
 
-    /// Asks what the global object answers at once; `None` where it did not live through it.
-    fn ask_at_once(&mut self, ask: impl FnOnce(&GlobalDriver) -> Vec<u8>) -> Option<Vec<u8>> {
-        let life = self.global.life;
-        let driver = self.global_driver();
-        let reply = ask(&driver);
-        self.see_global();
-        self.serve_calls();
-        (self.global.life == life).then_some(reply)
-    }
-
-    /// As [`World::ask_at_once`], through the platform's output gate: nobody sees what is not durable.
-    pub(super) fn ask_global(
+    /// Asks what the global object answers at once; `None` where it did not live through it, or has to
+    /// ask the registry first.
+    pub(super) fn ask_global<F: Future<Output = Vec<u8>> + 'static>(
         &mut self,
-        ask: impl FnOnce(&GlobalDriver) -> Vec<u8>,
+        ask: impl FnOnce(GlobalDriver) -> F,
     ) -> Option<Vec<u8>> {
-        let reply = self.ask_at_once(ask);
+        let reply: Rc<RefCell<Option<Vec<u8>>>> = Rc::default();
+        let answered = Rc::clone(&reply);
+        let work = ask(self.global_driver());
+        let owner = Owner {
+            instance: self.global_instance(),
+            errand: Errand::Other,
+        };
+        let work = async move {
+            *answered.borrow_mut() = Some(work.await);
+            None
+        };
+        let task = self.start(owner, Box::pin(work));
+        let life = self.global.life;
+        self.poll(task);
+        self.executor.drop_task(task);
+        // Through the platform's output gate: nobody sees what is not durable.
         let drive = &mut self.global.drive;
         drive.sync(drive.written());
-        reply
+        let is_alive = self.global.life == life;
+        reply.take().filter(|_| is_alive)
     }
 
     /// Asks what takes a while. Who asks hears nothing where the global object does not live through it.
@@ -96,13 +97,6 @@ impl World {
             let in_ms = self.random.skewed(2_000);
             self.after(in_ms, Event::Then(Box::new(gone)));
         }
-    }
-
-    /// The regions as a Worker is told of them.
-    pub(super) fn region_table(&mut self) -> Option<RegionTable> {
-        let reply = self.ask_global(GlobalDriver::table)?;
-        let table = codec::decode::<TableReply>(&reply).ok()?;
-        table.0.ok()
     }
 
     /// What a task of the global object has done.
@@ -250,26 +244,54 @@ impl World {
         // Whatever becomes of it, charts may have what it holds.
         self.shards[shard].ledgers[ledger].heard(moment);
         let refused_before = self.look_at_global(|global| global.health().refused_pushes);
-        let reply = self.ask_at_once(|driver| driver.push(&report));
-        let Some(reply) = reply else {
-            return self.after(
-                1,
-                Event::PushAnswer {
-                    number,
-                    reply: None,
-                },
-            );
+        // Where it has to ask the registry first, others may be refused meanwhile.
+        let is_at_once = Rc::new(Cell::new(true));
+        let at_once = Rc::clone(&is_at_once);
+        let driver = self.global_driver();
+        let owner = Owner {
+            instance: self.global_instance(),
+            errand: Errand::Other,
         };
-        let reply = codec::decode::<PushReplyOrRefusal>(&reply);
+        let sent = sent.clone();
+        let work = async move {
+            let reply = driver.push(&report).await;
+            let before = refused_before.filter(|_| at_once.get());
+            let taken = move |world: &mut World| world.push_taken(&sent, &reply, before);
+            Some(Box::new(taken) as Then)
+        };
+        let life = self.global.life;
+        let task = self.start(owner, Box::pin(work));
+        self.poll(task);
+        is_at_once.set(false);
+        if self.global.life != life {
+            let died = Event::PushAnswer {
+                number,
+                reply: None,
+            };
+            self.after(1, died);
+        }
+    }
+
+    /// The global object has answered a push.
+    fn push_taken(&mut self, sent: &Sent, reply: &[u8], refused_before: Option<u64>) {
+        let Sent {
+            shard,
+            number,
+            moment,
+            ref message,
+            ..
+        } = *sent;
+        let reply = codec::decode::<PushReplyOrRefusal>(reply);
         let Ok(PushReplyOrRefusal(taken)) = reply else {
             return self.fail("an answer to a push that cannot be read");
         };
         let times_forgot = self.global.times_forgot;
         let health = self.look_at_global(Global::health);
         if let (Some(before), Some(after)) = (refused_before, health.map(|it| it.refused_pushes)) {
-            let is_refused = taken
-                .as_ref()
-                .is_err_and(|it| !matches!(it, Refusal::Storage(_)));
+            let is_refused = taken.as_ref().is_err_and(|it| {
+                let is_away = matches!(it, Refusal::Storage(_) | Refusal::Busy { .. });
+                !is_away && *it != Refusal::LaterEpoch
+            });
             if is_refused != (after > before) {
                 return self.fail(format!("a refusal is counted: {taken:?}"));
             }
@@ -278,6 +300,8 @@ impl World {
         let mut reply = match taken {
             Ok(reply) => Some(reply),
             Err(Refusal::Storage(_)) => None,
+            // The registry is away.
+            Err(Refusal::Busy { .. } | Refusal::UnknownRegion | Refusal::LaterEpoch) => None,
             Err(refusal) if is_sound => {
                 return self.fail(format!("a sound push was refused: {refusal:?}"));
             }

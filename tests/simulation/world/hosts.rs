@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Arguments;
 
 use futures_channel::oneshot::{self, Receiver, Sender};
+use hitparade::board::ObjectName;
 use hitparade::host::{Host, SendError};
 use hitparade::storage::StoredRow;
 
@@ -17,8 +18,8 @@ pub type Then = Box<dyn FnOnce(&mut World)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Node {
     Shard(usize),
-    #[allow(dead_code, reason = "nothing drives it yet but `world/global.rs`")]
     Global,
+    Registry,
 }
 
 /// An object as it is in memory, from one start to its end.
@@ -51,7 +52,8 @@ pub enum Call {
     Sync(Sender<Result<(), StorageError>>),
     Sleep(u64, Sender<()>),
     SetAlarm(u64, Sender<Result<(), StorageError>>),
-    AskGlobal {
+    Ask {
+        object: ObjectName,
         path: &'static str,
         message: Vec<u8>,
         limit_ms: u64,
@@ -212,14 +214,16 @@ impl Host for SimHost {
         self.ask(|done| Call::SetAlarm(delay_ms, done)).await
     }
 
-    async fn ask_global(
+    async fn ask(
         &self,
+        object: &ObjectName,
         path: &'static str,
         message: &[u8],
         limit_ms: u64,
     ) -> Result<Vec<u8>, SendError> {
-        let message = message.to_vec();
-        let ask = |answer| Call::AskGlobal {
+        let (object, message) = (object.clone(), message.to_vec());
+        let ask = |answer| Call::Ask {
+            object,
             path,
             message,
             limit_ms,
@@ -315,9 +319,17 @@ impl World {
             Call::Report(what) => self.say(|| format!("{instance:?}: {what}")),
             _ if !self.is_there(instance) => {}
             Call::Sleep(ms, done) => self.then_send(ms, done, ()),
+            Call::Ask {
+                object: ObjectName::Registry,
+                path,
+                message,
+                limit_ms,
+                answer,
+            } => self.registry_asked(path, message, (limit_ms, answer)),
             call => match instance.node {
                 Node::Shard(shard) => self.serve_shard(shard, instance, called.task, call),
                 Node::Global => self.serve_global(instance, call),
+                Node::Registry => self.serve_registry(instance, call),
             },
         }
     }
@@ -339,6 +351,11 @@ impl World {
                 node.life == instance.life || node.old.as_ref().is_some_and(is_old)
             }
             Node::Global => self.global.life == instance.life,
+            Node::Registry => {
+                let old = self.registry.old.as_ref();
+                let is_old = old.is_some_and(|(life, _)| *life == instance.life);
+                self.registry.life == instance.life || is_old
+            }
         }
     }
 
@@ -352,6 +369,7 @@ impl World {
         match owner.instance.node {
             Node::Shard(shard) => self.after_shard(shard, owner),
             Node::Global => self.see_global(),
+            Node::Registry => self.see_registry(),
         }
     }
 }

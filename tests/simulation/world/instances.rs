@@ -147,13 +147,14 @@ impl World {
             }
             Call::Sync(done) => self.sync_shard(shard, task, done),
             Call::SetAlarm(delay_ms, done) => self.set_alarm(shard, delay_ms, done),
-            Call::AskGlobal {
+            Call::Ask {
                 path: "/push",
                 message,
                 limit_ms,
                 answer,
+                ..
             } => self.push(instance, task, message, (limit_ms, answer)),
-            Call::AskGlobal {
+            Call::Ask {
                 message,
                 limit_ms,
                 answer,

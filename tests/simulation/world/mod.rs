@@ -17,6 +17,7 @@ mod profile;
 mod pushes;
 mod readers;
 mod regional;
+mod registry;
 mod resets;
 mod resharding;
 mod shards;
@@ -47,16 +48,17 @@ use crate::random::Random;
 use checks::CHART_AGE_MS;
 use clients::POPULAR_POSTS;
 use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, Then};
-use nodes::{Backup, Drive, GlobalNode, OldInstance, Sent, ShardNode, Worker};
+use nodes::{Backup, Drive, Followed, GlobalNode, OldInstance, Sent, ShardNode, Worker};
 use profile::Profile;
 use pushes::PushAsked;
 use regional::Made;
+use registry::RegistryNode;
 use resets::Telling;
 use shards::VotesInModel;
 use workers::Rpc;
 
 const RECORD_TIMEOUT_MS: u64 = 10_000;
-const TABLE_FRESH_MS: u64 = 10_000;
+const TABLE_FRESH_MS: u64 = 60_000;
 const TABLE_REFETCH_MS: u64 = 1_000;
 /// The clocks of two nodes differ by at most twice this.
 const MAX_SKEW_MS: u64 = 75_000;
@@ -219,6 +221,9 @@ enum Event {
     /// A shard begins elsewhere while it is alive still.
     Move,
     GlobalCrash,
+    RegistryCrash,
+    /// The registry begins elsewhere while it is alive still.
+    RegistryMove,
     WriteFault,
     Reshard,
     Reset,
@@ -255,6 +260,7 @@ pub struct World {
     workers: Vec<Worker>,
     shards: Vec<ShardNode>,
     global: GlobalNode,
+    registry: RegistryNode,
     platform: Rc<Platform>,
     executor: Executor<Owner, Option<Then>>,
     /// How many of a thousand times memory is short in an instance.
@@ -356,7 +362,7 @@ impl World {
         let mut skew = |most_ms: u64| random.below(2 * most_ms + 1) as i64 - most_ms as i64;
         let worker = |skew_ms| Worker {
             skew_ms,
-            table: None,
+            directory: None,
             foreign_until_ms: 0,
             cut_off_until_ms: 0,
         };
@@ -381,6 +387,7 @@ impl World {
             was_set_back: false,
             times_forgot: 0,
         };
+        let registry = RegistryNode::new(skew(profile.skew_ms));
         let clients = skews_ms.into_iter().map(|skew_ms| Client {
             skew_ms,
             here: random.below(profile.regions as u64) as usize,
@@ -403,6 +410,7 @@ impl World {
             workers,
             shards: Vec::new(),
             global,
+            registry,
             platform: Rc::default(),
             executor: Executor::new(),
             memory_is_short: Rc::new(Cell::new(profile.memory_is_short)),
@@ -496,6 +504,16 @@ impl World {
         every(profile.shard_crash_every_ms, || Event::ShardCrash, random);
         every(profile.move_every_ms, || Event::Move, random);
         every(profile.global_crash_every_ms, || Event::GlobalCrash, random);
+        every(
+            profile.registry_crash_every_ms,
+            || Event::RegistryCrash,
+            random,
+        );
+        every(
+            profile.registry_crash_every_ms,
+            || Event::RegistryMove,
+            random,
+        );
         every(profile.write_fault_every_ms, || Event::WriteFault, random);
         every(profile.reshard_every_ms, || Event::Reshard, random);
         every(profile.reset_every_ms, || Event::Reset, random);
@@ -533,6 +551,8 @@ impl World {
         self.global.down_until_ms = 0;
         self.global.foreign_until_ms = 0;
         self.global.drive.disk.clear_fault();
+        self.registry.down_until_ms = 0;
+        self.registry.drive.disk.clear_fault();
         for worker in &mut self.workers {
             worker.foreign_until_ms = 0;
             worker.cut_off_until_ms = 0;

@@ -1,5 +1,7 @@
 //! Machines: a disk, what is in memory, and what the model says of both.
 
+use hitparade::board::Directory;
+
 use super::global::GlobalDriver;
 use super::*;
 
@@ -50,6 +52,14 @@ impl<D: Clone + Default> Drive<D> {
     }
 }
 
+/// Where a shard took note of its epoch: what it had counted then, as far as it was seen.
+#[derive(Clone, Copy, Default)]
+pub struct Followed {
+    pub epoch_ms: u64,
+    pub from: usize,
+    pub to: usize,
+}
+
 pub struct ShardNode {
     pub region: usize,
     pub incarnation: u32,
@@ -65,6 +75,7 @@ pub struct ShardNode {
     /// What its panes show, and what they showed when it died.
     pub applied: usize,
     pub died_at: usize,
+    pub followed: Followed,
     /// What it had counted after each commit, by the commit's number.
     pub moments: BTreeMap<u64, usize>,
     /// One for each storage that it had; the last is that of `drive`.
@@ -113,6 +124,7 @@ impl ShardNode {
             old: None,
             applied: 0,
             died_at: 0,
+            followed: Followed::default(),
             moments: BTreeMap::new(),
             ledgers: vec![Ledger::new(is_late)],
             votes: VotesInModel::default(),
@@ -207,8 +219,8 @@ pub struct Backup {
 
 pub struct Worker {
     pub skew_ms: i64,
-    pub table: Option<(Rc<RegionTable>, u64)>,
+    pub directory: Option<(Rc<Directory>, u64)>,
     pub foreign_until_ms: u64,
-    /// It does not reach the global object.
+    /// It does not reach the registry.
     pub cut_off_until_ms: u64,
 }

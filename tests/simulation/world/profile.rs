@@ -34,6 +34,7 @@ pub struct Profile {
     /// What an address may add to a post a minute.
     pub votes_limit: Option<u32>,
     pub global_crash_every_ms: u64,
+    pub registry_crash_every_ms: u64,
     pub write_fault_every_ms: u64,
     pub reshard_every_ms: u64,
     pub storage_loss: bool,
@@ -140,6 +141,7 @@ impl Profile {
             },
             votes_limit: random.chance(300).then(|| random.between(1, 4) as u32),
             global_crash_every_ms: often(random, 2 * MINUTE_MS),
+            registry_crash_every_ms: often(random, 2 * MINUTE_MS),
             write_fault_every_ms: often(random, MINUTE_MS),
             reshard_every_ms: often(random, 4 * MINUTE_MS),
             storage_loss: random.chance(150),

@@ -120,7 +120,7 @@ impl World {
     }
 
     /// What a reader gets was made by the global object, no longer ago than it says, and in no epoch
-    /// before the one that the shard knows of.
+    /// before the one that the shard knows of, if the global object was told of that one.
     fn read_in_region(&mut self, instance: Instance, question: &[u8], kept: &Kept) {
         let Ok(ChartReply(Ok(_))) = codec::decode(&kept.reply) else {
             return;
@@ -131,6 +131,7 @@ impl World {
         let node = &self.shards[shard];
         let is_current = node.life == instance.life;
         let epoch_ms = node.look(Shard::epoch_ms).filter(|_| is_current);
+        let epoch_ms = epoch_ms.map(|epoch_ms| epoch_ms.min(self.told_epoch_ms));
         let since_ms = self.now_ms.saturating_sub(kept.age_ms);
         let may_be = |made: &Made| {
             let is_it = made.question == question && made.reply == kept.reply;
@@ -138,8 +139,14 @@ impl World {
         };
         if kept.age_ms < REMEMBERED_MS && !self.made.iter().any(may_be) {
             let age_ms = kept.age_ms;
+            let made = self.made.iter();
+            let epochs: Vec<u64> = made
+                .filter(|made| made.question == question && made.reply == kept.reply)
+                .map(|made| made.epoch_ms)
+                .collect();
             self.fail(format!(
-                "a reader of shard {shard} gets a chart of {age_ms} ms ago that was not made since"
+                "a reader of shard {shard}, which knows of epoch {epoch_ms:?}, gets a chart of {age_ms} ms \
+                 ago that was not made since: it was in {epochs:?}"
             ));
         }
     }

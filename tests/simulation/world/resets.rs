@@ -14,28 +14,25 @@ impl World {
     /// An operator lets counting begin anew, and every shard is told; messages may be lost, and come late
     /// or twice.
     pub(super) fn reset(&mut self) {
-        if !self.global_is_up() {
-            return;
-        }
-        let Some(RegionTable {
-            installation_id, ..
-        }) = self.region_table()
-        else {
+        let Some(table) = self.region_table() else {
             return;
         };
+        let installation_id = table.installation_id;
         self.say(|| "counting begins anew".into());
         let message = codec::encode(&Reset { installation_id });
-        self.ask_for_a_while(
+        self.ask_registry(
             |driver| async move { driver.reset(&message).await },
-            World::begun_anew,
+            |world, reply| {
+                if let Ok(ResetReply(Ok(done))) = codec::decode(reply) {
+                    let table = done.table.clone();
+                    world.tell_global_of(&table, move |world| world.begun_anew(&done));
+                }
+            },
         );
     }
 
-    /// The operator hears that counting begins anew, durably, and tells the shards.
-    fn begun_anew(&mut self, reply: &[u8]) {
-        let Ok(ResetReply(Ok(done))) = codec::decode(reply) else {
-            return;
-        };
+    /// The global object knows that counting begins anew, durably; now the shards are told.
+    fn begun_anew(&mut self, done: &ResetDone) {
         let deleted = done.table.deleted.iter().map(|deleted| &deleted.region);
         let mut nodes = BTreeSet::new();
         for region in done.table.regions.iter().chain(deleted) {
@@ -99,21 +96,42 @@ impl World {
         self.shown.clear();
         for node in &mut self.shards {
             node.ledgers.iter_mut().for_each(Ledger::is_over);
+            let Followed {
+                epoch_ms: followed_ms,
+                from,
+                to,
+            } = node.followed;
+            if followed_ms >= epoch_ms {
+                node.ledger().begins_anew(from, to);
+            }
         }
     }
 
     /// A shard that is loaded may not know of an epoch that it knew of; one that follows has forgotten all
-    /// that its panes showed.
+    /// that its panes showed. It may follow before the global object does, whose charts go on showing what
+    /// they had.
     pub(super) fn follow_in_model(&mut self, shard: usize, from: usize) {
         let node = &mut self.shards[shard];
         let Some(epoch_ms) = node.look(Shard::epoch_ms) else {
             return;
         };
         let applied = node.applied;
+        if node.followed.epoch_ms != epoch_ms {
+            node.followed = Followed {
+                epoch_ms,
+                from: from.min(applied),
+                to: applied,
+            };
+            if epoch_ms > self.epoch_ms {
+                let kept = node.ledger().kept_plays();
+                node.ledger().lost_after(kept);
+            }
+        }
         if epoch_ms < self.epoch_ms {
             node.ledger().is_over();
         } else {
-            node.ledger().begins_anew(from.min(applied), applied);
+            let Followed { from, to, .. } = node.followed;
+            node.ledger().begins_anew(from, to);
         }
     }
 }

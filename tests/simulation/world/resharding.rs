@@ -5,9 +5,6 @@ use super::*;
 impl World {
     /// An operator asks for another number of shards.
     pub(super) fn reshard(&mut self) {
-        if !self.global_is_up() {
-            return;
-        }
         let region = self.random.below(self.profile.regions as u64) as usize;
         let id = region_name(region);
         let is_there = self
@@ -24,6 +21,6 @@ impl World {
             hint: None,
         };
         self.say(|| format!("reshard {region} to {shards}"));
-        self.ask_global(|driver| driver.put_region(&codec::encode(&request)));
+        self.put_region(&request);
     }
 }

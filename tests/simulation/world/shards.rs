@@ -79,11 +79,12 @@ impl World {
         if !was_loaded {
             node.votes = VotesInModel::default();
         }
+        self.follow_in_model(shard, before);
+        let node = &mut self.shards[shard];
         if node.look(Shard::has_work) == Some(false) {
             let applied = node.applied;
             node.ledger().kept(applied);
         }
-        self.follow_in_model(shard, before);
         self.check_limits(shard);
     }
 

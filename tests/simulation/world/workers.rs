@@ -72,10 +72,6 @@ fn region_of(table: &RegionTable, here: usize) -> Option<&Region> {
     named.or(table.regions.first())
 }
 
-fn with_boards(table: &RegionTable) -> Rc<Directory> {
-    Rc::new(Directory::new(table.clone(), [], 0))
-}
-
 type Task = Pin<Box<dyn Future<Output = Result<Verdict, NotCounted<()>>>>>;
 
 /// An attempt at a Worker.
@@ -94,26 +90,25 @@ pub struct Rpc {
 }
 
 impl World {
-    fn table(&mut self, worker: usize, fresh_ms: u64) -> Option<Rc<RegionTable>> {
+    fn known_directory(&mut self, worker: usize, fresh_ms: u64) -> Option<Rc<Directory>> {
         let now_ms = self.now_ms;
-        let copy = self.workers[worker].table.clone();
-        if let Some((table, fetched_ms)) = &copy
+        let copy = self.workers[worker].directory.clone();
+        if let Some((directory, fetched_ms)) = &copy
             && now_ms - fetched_ms < fresh_ms
         {
-            return Some(Rc::clone(table));
+            return Some(Rc::clone(directory));
         }
-        let reaches = self.workers[worker].cut_off_until_ms <= now_ms && self.global_is_up();
+        let reaches = self.workers[worker].cut_off_until_ms <= now_ms && self.registry_is_up();
+        let known = copy.map(|(directory, _)| directory);
         let fresh = match reaches {
-            true => self.region_table(),
+            true => self.directory(known.as_deref()),
             false => None,
         };
-        if let Some(table) = fresh {
-            self.workers[worker].table = Some((Rc::new(table), now_ms));
+        if let Some(directory) = fresh {
+            self.workers[worker].directory = Some((Rc::new(directory), now_ms));
         }
-        self.workers[worker]
-            .table
-            .as_ref()
-            .map(|(table, _)| Rc::clone(table))
+        let directory = self.workers[worker].directory.as_ref();
+        directory.map(|(directory, _)| Rc::clone(directory))
     }
 
     pub(super) fn arrive(&mut self, arrival: Arrival) {
@@ -136,7 +131,7 @@ impl World {
             asking: BTreeMap::new(),
             messages: 0,
         });
-        let Some(table) = self.table(worker, TABLE_FRESH_MS) else {
+        let Some(directory) = self.known_directory(worker, TABLE_FRESH_MS) else {
             return self.worker_answers(rpc, Answer::TryAgain);
         };
         let batch = &self.batches[number];
@@ -181,7 +176,7 @@ impl World {
                 boards: None,
                 plays: plays.into_iter().map(Ok).collect(),
             };
-            routing::count(&network, with_boards(&table), batch).await
+            routing::count(&network, directory, batch).await
         }));
         self.after(RECORD_TIMEOUT_MS, Event::RecordTimeout { rpc });
         self.go_on(rpc);
@@ -203,9 +198,9 @@ impl World {
                 match outgoing {
                     Outgoing::Directory(answer) => {
                         let worker = self.rpcs[rpc].worker;
-                        let table = self.table(worker, TABLE_REFETCH_MS);
+                        let table = self.known_directory(worker, TABLE_REFETCH_MS);
                         // Nobody hangs up here.
-                        let _ = answer.send(table.map(|table| with_boards(&table)));
+                        let _ = answer.send(table);
                         asks_for_table = true;
                     }
                     Outgoing::Message {
@@ -379,10 +374,10 @@ impl World {
         if !self.calm && self.random.chance(self.profile.answer_lost) {
             return;
         }
-        let table = self.workers[worker].table.as_ref();
-        let home = table.and_then(|(table, _)| {
-            let region = region_of(table, here)?;
-            Some(Home::of(&with_boards(table), region, []))
+        let directory = self.workers[worker].directory.as_ref();
+        let home = directory.and_then(|(directory, _)| {
+            let region = region_of(&directory.table, here)?;
+            Some(Home::of(directory, region, []))
         });
         for delay_ms in self.deliveries(5 * MINUTE_MS) {
             let outcome = Event::Outcome {

@@ -1,14 +1,14 @@
 //! How far telling shards some news has come: for news that take more than one request. One row, of the
 //! news that were told last; it may be lost, then shards are told again.
 
-use super::Global;
+use super::Registry;
 use crate::codec;
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::wire::{Refusal, Telling, ToldSoFar};
 
 const KEY: &[u8] = b"telling";
 
-impl Global {
+impl Registry {
     /// Remembers which shards news were told, where a message says so. Returns which they were.
     ///
     /// # Errors

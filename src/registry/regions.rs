@@ -1,13 +1,12 @@
 //! The region table: made from the settings, changed by `PUT /regions`. At each start the settings' are
 //! compared with it: those that it does not have are made, what differs else is said.
 
-use super::MAX_SHARDS_IN_ALL;
 use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::text::looks_empty;
 use crate::topology::{
-    DeletedRegion, MAX_DELETED_REGIONS, MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS, Region,
-    RegionTable, check_hint, check_region_id, parts_of_key,
+    DeletedRegion, MAX_DELETED_REGIONS, MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS,
+    MAX_SHARDS_IN_ALL, Region, RegionTable, check_hint, check_region_id, parts_of_key,
 };
 use crate::wire::{PutRegion, Refusal};
 
@@ -282,6 +281,7 @@ pub fn load(
         made
     });
     let table = RegionTable {
+        number: 0,
         installation_id: rows.installation.id,
         epoch_ms: rows.installation.epoch_ms,
         seed,

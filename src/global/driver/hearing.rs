@@ -1,0 +1,221 @@
+//! Asking the registry: which regions there are, and whether this object may count at all. One question
+//! serves all who wait for its answer; it belongs to the object, not to who asked first.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use serde::{Deserialize, Serialize};
+
+use super::{Inner, decode};
+use crate::board::{MAIN, ObjectName};
+use crate::codec::{self, Record};
+use crate::global::region_list::CountedRegions;
+use crate::host::Host;
+use crate::storage::StorageError;
+use crate::topology::RegionTable;
+use crate::wire::*;
+
+const TIMEOUT_MS: u64 = 5_000;
+/// Asked again at most so often, whatever comes that is not known.
+const ASK_AGAIN_MS: u64 = 1_000;
+/// While it is pushed to, an object hears so late of a region that was deleted: 10,000 boards are 17
+/// questions a second.
+const HEARD_MAX_AGE_MS: u64 = 600_000;
+
+/// What is known of what the registry says.
+#[derive(Default)]
+pub struct Hearing {
+    /// What it said to an object that has nothing stored yet.
+    told: RefCell<Option<RegionTable>>,
+    is_asking: Cell<bool>,
+    asked_ms: Cell<u64>,
+    /// Whether it answered when it was asked last.
+    has_answered: Cell<bool>,
+    /// Who waits for the answer; dropping them wakes them.
+    waiters: RefCell<Vec<oneshot::Sender<()>>>,
+}
+
+impl Hearing {
+    pub fn told(&self) -> Option<RegionTable> {
+        self.told.borrow().clone()
+    }
+}
+
+impl<H: Host> Inner<H> {
+    /// Loads the state, asking the registry where nothing is stored yet.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] where the registry is away, and when the disk refuses.
+    pub async fn ready(self: &Rc<Self>) -> Result<(), Refusal> {
+        match self.with_global(|_, _| Ok(())) {
+            Err(Refusal::Busy { .. }) => {}
+            ready => return ready,
+        }
+        self.ask_registry().await;
+        self.with_global(|_, _| Ok(()))
+    }
+
+    /// Runs something, and where it meets what this object has not heard of, once more after asking.
+    pub async fn having_heard<T>(
+        self: &Rc<Self>,
+        mut run: impl AsyncFnMut() -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let outcome = run().await;
+        let is_unheard = matches!(outcome, Err(Refusal::UnknownRegion | Refusal::LaterEpoch));
+        if !is_unheard || !self.ask_registry().await {
+            return outcome;
+        }
+        self.with_global(|global, _| {
+            global.takes_later_epochs();
+            Ok(())
+        })?;
+        run().await
+    }
+
+    /// Asks the registry which regions there are, unless it was asked a moment ago. `true` when it has
+    /// answered since this was called.
+    pub async fn ask_registry(self: &Rc<Self>) -> bool {
+        let hearing = &self.hearing;
+        let now_ms = self.host.now_ms();
+        if !hearing.is_asking.get() {
+            if now_ms.abs_diff(hearing.asked_ms.get()) < ASK_AGAIN_MS {
+                return false;
+            }
+            hearing.is_asking.set(true);
+            hearing.asked_ms.set(now_ms);
+            let inner = Rc::clone(self);
+            self.host.spawn(async move {
+                let heard = inner.hear_registry().await;
+                let hearing = &inner.hearing;
+                hearing.has_answered.set(heard.is_ok());
+                if let Err(error) = heard {
+                    inner.host.report(format_args!("the registry: {error}"));
+                }
+                hearing.is_asking.set(false);
+                hearing.waiters.borrow_mut().clear();
+            });
+        }
+        let (waiter, answered) = oneshot::channel::<()>();
+        hearing.waiters.borrow_mut().push(waiter);
+        // Nobody sends anything: the answer is that it is dropped.
+        let _ = answered.await;
+        hearing.has_answered.get()
+    }
+
+    /// Hears of changes that nothing else tells of, now and then, without waiting for them.
+    pub fn ask_registry_now_and_then(self: &Rc<Self>) {
+        let age_ms = self.host.now_ms().abs_diff(self.hearing.asked_ms.get());
+        if age_ms > HEARD_MAX_AGE_MS {
+            let inner = Rc::clone(self);
+            self.host.spawn(async move {
+                inner.ask_registry().await;
+            });
+        }
+    }
+
+    async fn hear_registry(&self) -> Result<(), String> {
+        let known = |inner: &Self| {
+            let loaded = inner.loaded.borrow();
+            loaded.as_ref().map(|(global, _)| global.table().number)
+        };
+        let before = known(self);
+        let question = Enlist {
+            object: ObjectName::global(MAIN),
+        };
+        let EnlistReply(reply) = self.ask_for("/enlist", &question).await?;
+        let table = reply.map_err(|refusal| format!("{refusal:?}"))?;
+        // Somebody may have told of a later one meanwhile. Else this one counts, also where the registry
+        // was set back.
+        if known(self) != before && known(self) > Some(table.number) {
+            return Ok(());
+        }
+        self.hear(table)
+            .await
+            .map_err(|refusal| format!("{refusal:?}"))
+    }
+
+    /// Asks the registry for something.
+    async fn ask_for<Q: Record + Serialize, A: Record + for<'de> Deserialize<'de>>(
+        &self,
+        path: &'static str,
+        question: &Q,
+    ) -> Result<A, String> {
+        let question = codec::encode(question);
+        let answer = (self.host).ask(&ObjectName::Registry, path, &question, TIMEOUT_MS);
+        let answer = answer.await.map_err(|error| error.0)?;
+        codec::decode(&answer).map_err(|error| error.to_string())
+    }
+
+    /// Takes the regions as they are now; durable when this is done.
+    async fn hear(&self, table: RegionTable) -> Result<(), Refusal> {
+        *self.hearing.told.borrow_mut() = Some(table.clone());
+        let refused = |error: StorageError| Refusal::Storage(error.0);
+        let began_anew = self.with_global(|global, storage| {
+            let epoch_ms = global.table().epoch_ms;
+            global.hear(storage, table).map_err(refused)?;
+            Ok(global.table().epoch_ms > epoch_ms)
+        })?;
+        if began_anew {
+            *self.regions.borrow_mut() = CountedRegions::default();
+            self.host.report(format_args!("counting begins anew"));
+        }
+        self.sync().await.map_err(refused)
+    }
+
+    /// The regions are these now, unless later ones are known.
+    pub async fn learn(&self, message: &[u8]) -> Result<(), Refusal> {
+        let Learn { table } = decode::<Learn>(message)?;
+        let known = self.with_global(|global, _| Ok(global.table().number));
+        match known {
+            Ok(number) if number > table.number => Ok(()),
+            Ok(_) | Err(Refusal::Busy { .. }) => self.hear(table).await,
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// There is to be an export: of the shards that there are now.
+    pub async fn begin_export(self: &Rc<Self>, message: &[u8]) -> Result<ToCut, Refusal> {
+        let since_ms = self.host.now_ms();
+        self.ready().await?;
+        let asked_ms = || self.hearing.asked_ms.get();
+        if !self.ask_registry().await
+            && (asked_ms() + ASK_AGAIN_MS < since_ms || !self.hearing.has_answered.get())
+        {
+            // Shards that it does not know of would be missing, and nobody would say so.
+            return Err(Refusal::Busy { retry_after_s: 1 });
+        }
+        self.ask(message, |global, storage, BeginExport, now_ms| {
+            global.begin_export(storage, now_ms)
+        })
+        .await
+    }
+
+    /// Takes rows of an export, when the registry has the seed and the regions that they need.
+    pub async fn import(self: &Rc<Self>, message: &[u8]) -> Result<Imported, Refusal> {
+        let needs = self.change(message, |global, storage, request, _| {
+            global.begin_import(storage, &request)
+        });
+        let needs = needs.await?;
+        let away = |error: String| {
+            self.host.report(format_args!("the registry: {error}"));
+            Refusal::Busy { retry_after_s: 1 }
+        };
+        if let Some(seed) = needs.seed {
+            let AdoptSeedReply(table) =
+                (self.ask_for("/adopt-seed", &AdoptSeed { seed }).await).map_err(away)?;
+            self.hear(table?).await?;
+        }
+        for region in &needs.regions {
+            let PutRegionReply(put) = self.ask_for("/put-region", region).await.map_err(away)?;
+            put?;
+        }
+        if !needs.regions.is_empty() {
+            self.hear_registry().await.map_err(away)?;
+        }
+        self.change(message, |global, storage, request, now_ms| {
+            global.import(storage, &request, now_ms)
+        })
+        .await
+    }
+}

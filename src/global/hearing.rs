@@ -1,0 +1,116 @@
+//! What the global object hears from the registry: which regions there are, and since when is counted.
+//!
+//! It stores the table that it saw last, so that it starts without the registry, and goes on without it.
+//! It hears of changes late: a region that it does not know comes with a push or a question, which make
+//! it ask; a region that was deleted stays in its own tables until then, and nobody asks for it, as
+//! Workers know.
+
+use super::moment::write_apart;
+use super::state::Global;
+use super::{ladder, transfer};
+use crate::storage::{Storage, StorageError, Table, Write, twin};
+use crate::topology::RegionTable;
+
+/// Two copies: without it nothing is taken while the registry is away.
+const TABLE_NAME: &[u8] = b"heard/";
+
+/// What was heard last, and where it is stored.
+pub struct Heard {
+    pub table: Option<RegionTable>,
+    pub rows: HeardRows,
+}
+
+#[derive(Clone, Copy)]
+pub struct HeardRows {
+    generation: u8,
+    /// Copies that cannot be read.
+    pub damaged: u64,
+}
+
+impl Heard {
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load(storage: &impl Storage) -> Result<Self, StorageError> {
+        let stored = twin::load::<RegionTable>(storage, Table::Meta, TABLE_NAME)?;
+        Ok(Heard {
+            table: stored.record,
+            rows: HeardRows {
+                generation: stored.generation,
+                damaged: stored.damaged,
+            },
+        })
+    }
+}
+
+impl HeardRows {
+    /// The writes that store a table.
+    pub fn writes(self, table: &RegionTable) -> [Write; 2] {
+        let row = crate::codec::encode(table);
+        twin::writes(Table::Meta, TABLE_NAME, self.generation, &row)
+    }
+}
+
+impl Global {
+    /// The regions that were heard of last, of an object that is not loaded; `None` where it heard of
+    /// none, or nobody can read of which.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn heard(storage: &impl Storage) -> Result<Option<RegionTable>, StorageError> {
+        Ok(Heard::load(storage)?.table)
+    }
+
+    /// Takes the regions as they are now. Panes of regions that were deleted go; where counting began
+    /// anew, every pane and offset goes, and with them the marks of imports and an export under way.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn hear(
+        &mut self,
+        storage: &impl Storage,
+        mut table: RegionTable,
+    ) -> Result<(), StorageError> {
+        self.takes_later_epochs = false;
+        let begins_anew = table.epoch_ms > self.table.epoch_ms;
+        // The registry may have been set back. What was counted since stays.
+        table.epoch_ms = table.epoch_ms.max(self.table.epoch_ms);
+        if table == self.table {
+            return Ok(());
+        }
+        let writes = self.heard.writes(&table);
+        if begins_anew {
+            storage.atomically(|| {
+                storage.clear(Table::Panes)?;
+                storage.clear(Table::Offsets)?;
+                self.moment.forget(storage)?;
+                storage.write(&transfer::marks_of_imports(storage)?)?;
+                storage.write(&writes)
+            })?;
+            *self = Self::load_within(storage, &table, self.limits)?;
+            return Ok(());
+        }
+        for key in table.keys().filter(|key| !self.table.knows_key(key)) {
+            self.offsets.load_region(storage, &key)?;
+        }
+        let regions = self.table.regions.iter().map(|region| region.key());
+        let is_deleted = |key: &str| table.find_key(key).is_none() && table.knows_key(key);
+        let deleted = regions.filter(|key| is_deleted(key));
+        // What is pending of them goes into the world's panes with the next flush.
+        let guarded = self.moment.guard(storage);
+        guarded.atomically(|| {
+            guarded.write(&writes)?;
+            for key in deleted {
+                write_apart(&guarded, &ladder::all_of(storage, &key)?)?;
+            }
+            Ok(())
+        })?;
+        self.table = table;
+        self.stored_anew();
+        Ok(())
+    }
+
+    /// The registry has told what it knows: no later epoch.
+    pub fn takes_later_epochs(&mut self) {
+        self.takes_later_epochs = true;
+    }
+}

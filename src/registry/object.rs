@@ -1,0 +1,41 @@
+//! The Durable Object of the registry: a table of routes. [`Driver`] does what they say.
+
+use worker::{DurableObject, Env, Headers, Request, Response, State, durable_object};
+
+use super::Driver;
+use crate::environment::{keep_as_set, setting};
+use crate::worker_host::WorkerHost;
+
+#[durable_object(fetch)]
+pub struct SharedRegistry {
+    driver: Driver<WorkerHost>,
+}
+
+impl DurableObject for SharedRegistry {
+    fn new(state: State, env: Env) -> Self {
+        keep_as_set(&env);
+        let regions = setting(&env, "REGIONS");
+        let host = WorkerHost::new(state, env, "registry");
+        SharedRegistry {
+            driver: Driver::new(host, regions),
+        }
+    }
+
+    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
+        let message = request.bytes().await?;
+        let driver = &self.driver;
+        let reply = match request.path().as_str() {
+            "/directory" => driver.directory(&message).await,
+            "/enlist" => driver.enlist(&message).await,
+            "/put-region" => driver.put_region(&message).await,
+            "/delete-region" => driver.delete_region(&message).await,
+            "/reset" => driver.reset(&message).await,
+            "/adopt-seed" => driver.adopt_seed(&message).await,
+            "/telling" => driver.telling(&message).await,
+            _ => return Response::error("no such message", 404),
+        };
+        let headers = Headers::new();
+        headers.set("Content-Type", "application/octet-stream")?;
+        Ok(Response::from_bytes(reply)?.with_headers(headers))
+    }
+}

@@ -1,0 +1,246 @@
+//! The state of the registry, and every change of it. See the folder's introduction.
+
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::changes::{Change, Changed, Changes};
+use super::regions::{self, FirstRegion, Installation, RegionRows};
+use crate::board::{Board, DirectoryNews, ObjectName};
+use crate::storage::{Storage, StorageError, Write};
+use crate::topology::{DeletedRegion, Region, RegionTable};
+use crate::wire::{DeleteRegion, PutRegion, Refusal, Reset, ResetDone};
+
+/// The state machine of the registry. Storage and clock are handed in.
+pub struct Registry {
+    table: RegionTable,
+    rows: RegionRows,
+    changes: Changes,
+    /// How often anything was written that an answer may tell of.
+    writes: u64,
+}
+
+fn refused(error: StorageError) -> Refusal {
+    Refusal::Storage(error.0)
+}
+
+impl Registry {
+    /// Makes the state from what is stored, and at the first start the seed and the regions.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load(
+        storage: &impl Storage,
+        first_regions: &[FirstRegion],
+        random: [u8; 16],
+    ) -> Result<Self, StorageError> {
+        let (mut table, rows, mut writes) = regions::load(storage, first_regions, random)?;
+        let mut changes = Changes::load(storage)?;
+        let is_new = changes.number() == 0;
+        if is_new || !writes.is_empty() {
+            let change = changes.next(Changed::Everything, version_of(&random));
+            writes.push(change.write());
+            storage.write(&writes)?;
+            changes.stored(change);
+        }
+        table.number = changes.number();
+        Ok(Registry {
+            table,
+            rows,
+            changes,
+            writes: 0,
+        })
+    }
+
+    /// The regions and the seed.
+    pub fn table(&self) -> &RegionTable {
+        &self.table
+    }
+
+    /// What the settings said of regions at the start and the table did not, a sentence each.
+    pub fn region_differences(&self) -> &[String] {
+        &self.rows.differences
+    }
+
+    /// Rows that could not be read at the start.
+    pub fn damaged_rows(&self) -> u64 {
+        self.rows.damaged
+    }
+
+    /// Grows with each write of which an answer may tell.
+    pub fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// What is new to a Worker with this version of the directory.
+    pub fn directory_news(&self, version: Option<u64>) -> DirectoryNews {
+        let new = version.and_then(|version| self.changes.since(version));
+        let is_whole = new.is_none();
+        let regions = new.is_none_or(|new| new.regions);
+        DirectoryNews {
+            version: self.changes.version(),
+            table: regions.then(|| self.table.clone()),
+            is_whole,
+            boards: if is_whole {
+                vec![Board::main()]
+            } else {
+                Vec::new()
+            },
+            gone: Vec::new(),
+        }
+    }
+
+    /// Lists an object of a board, and tells it of the regions. Of `main`, which is never deleted,
+    /// nobody needs a list.
+    ///
+    /// # Errors
+    /// [`Refusal::Gone`] where there is no such board any more.
+    pub fn enlist(&self, object: &ObjectName) -> Result<RegionTable, Refusal> {
+        match object.board() {
+            Some(crate::board::MAIN) => Ok(self.table.clone()),
+            _ => Err(Refusal::Gone),
+        }
+    }
+
+    /// Stores what a change is made of, with the change itself.
+    fn store(
+        &mut self,
+        storage: &impl Storage,
+        mut writes: Vec<Write>,
+        change: Change,
+    ) -> Result<(), Refusal> {
+        writes.push(change.write());
+        storage.write(&writes).map_err(refused)?;
+        self.changes.stored(change);
+        self.writes += 1;
+        self.table.number = self.changes.number();
+        Ok(())
+    }
+
+    /// Makes or changes a region.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed.
+    pub fn put_region(
+        &mut self,
+        storage: &impl Storage,
+        request: &PutRegion,
+        version: u64,
+    ) -> Result<Region, Refusal> {
+        let (position, region, write) = regions::put(&self.table, &self.rows, request)?;
+        let key = write.key().to_vec();
+        let change = self.changes.next(Changed::Regions, version);
+        self.store(storage, vec![write], change)?;
+        match self.table.regions.get_mut(position) {
+            Some(existing) => existing.clone_from(&region),
+            None => {
+                self.rows.made(&key);
+                self.table.regions.push(region.clone());
+            }
+        }
+        Ok(region)
+    }
+
+    /// Deletes a region. Its plays stay in the world's; global objects that hear of it delete its panes.
+    /// Returns what is remembered of it; also where it was deleted before.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed.
+    pub fn delete_region(
+        &mut self,
+        storage: &impl Storage,
+        request: &DeleteRegion,
+        version: u64,
+        now_ms: u64,
+    ) -> Result<DeletedRegion, Refusal> {
+        let region_id = request.region_id.as_str();
+        if self.table.is_deleted(region_id) {
+            let mut deleted = self.table.deleted.iter().rev();
+            let deleted = deleted.find(|deleted| deleted.region.region_id == region_id);
+            return deleted.cloned().ok_or(Refusal::UnknownRegion);
+        }
+        let (position, deleted, writes) =
+            regions::delete(&self.table, &self.rows, region_id, now_ms)?;
+        let change = self.changes.next(Changed::Regions, version);
+        self.store(storage, writes.into(), change)?;
+        self.table.regions.remove(position);
+        self.rows.keys.remove(position);
+        self.table.deleted.push(deleted.clone());
+        self.rows.next_deleted += 1;
+        Ok(deleted)
+    }
+
+    /// Begins counting anew: with another id, epoch and seed. Regions stay. Who asks again with the id
+    /// of before changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed.
+    pub fn reset(
+        &mut self,
+        storage: &impl Storage,
+        request: &Reset,
+        random: [u8; 32],
+        version: u64,
+        now_ms: u64,
+    ) -> Result<ResetDone, Refusal> {
+        if self.rows.is_installation_lost {
+            // Nobody knows which epoch a new one has to be later than.
+            return Err(Refusal::Damaged("the installation's rows".into()));
+        }
+        let was = self.rows.installation.clone();
+        if was.previous_id == Some(request.installation_id) {
+            return Ok(ResetDone {
+                table: self.table.clone(),
+                repeated: true,
+            });
+        }
+        if was.id != request.installation_id {
+            return Err(Refusal::WrongInstallation);
+        }
+        let (id, seed) = random.split_at(16);
+        let installation = Installation {
+            id: id.try_into().unwrap_or_default(),
+            previous_id: Some(was.id),
+            epoch_ms: now_ms.max(was.epoch_ms.saturating_add(1)),
+            origin: was.origin,
+        };
+        let seed = seed.try_into().unwrap_or_default();
+        let writes = regions::epoch_writes(&self.rows, &installation, seed);
+        let change = self.changes.next(Changed::Everything, version);
+        self.store(storage, writes, change)?;
+        // Rows of another generation may have been begun.
+        let writes = self.writes;
+        *self = Self::load(storage, &[], seed).map_err(refused)?;
+        self.writes = writes;
+        Ok(ResetDone {
+            table: self.table.clone(),
+            repeated: false,
+        })
+    }
+
+    /// Takes the seed of an installation that is imported into this one, which has no plays yet.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn adopt_seed(
+        &mut self,
+        storage: &impl Storage,
+        seed: [u8; 16],
+        version: u64,
+    ) -> Result<RegionTable, Refusal> {
+        if self.table.seed != seed {
+            let writes = regions::seed_writes(&self.rows, seed).into();
+            let change = self.changes.next(Changed::Regions, version);
+            self.store(storage, writes, change)?;
+            self.table.seed = seed;
+        }
+        Ok(self.table.clone())
+    }
+}
+
+/// A version from the random bytes of a start, from which the seed cannot be found.
+fn version_of(random: &[u8; 16]) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(random);
+    hasher.write(b"version");
+    hasher.finish128().h1
+}
