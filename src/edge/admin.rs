@@ -9,7 +9,6 @@ use super::regions::tell_main_of;
 use super::request::Call;
 use super::telling::{Teller, shards_of};
 use super::{ASK_TIMEOUT_MS, body, leaderboards, table};
-use crate::board::MAIN;
 use crate::http::{Problem, hex, read_hex};
 use crate::objects::{call as ask, registry_stub};
 use crate::topology::RegionTable;
