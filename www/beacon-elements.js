@@ -47,7 +47,8 @@
     return /** @type {View} */ (view);
   };
 
-  const tick = () => {
+  /** @param {unknown} [stopped] a player that played until now, or whatever else brings a look about */
+  const tick = (stopped) => {
     const now = performance.now();
     const passedMs = Math.min(now - lastTick, LONGEST_TICK_MS);
     lastTick = now;
@@ -64,7 +65,7 @@
       // What the page itself is a play of is counted with the page.
       if (!isMedia && post === page?.dataset.post) continue;
       const view = viewBy(element, isMedia + post);
-      if (view.done || !isNoticed(element)) continue;
+      if (view.done || !(isNoticed(element) || (element === stopped && view.turn === turn - 1))) continue;
       // Several elements of a post are one view of it.
       if (view.turn === turn - 1) view.ms += passedMs;
       view.turn = turn;
@@ -83,10 +84,12 @@
   document.addEventListener("visibilitychange", tick);
   // Before a short sound is over; and before it begins again.
   document.addEventListener("playing", tick, true);
+  document.addEventListener("pause", ({ target }) => tick(target), true);
   document.addEventListener(
     "ended",
     ({ target }) => {
       const media = /** @type {Element} */ (target);
+      tick(media);
       const view = viewOf.get(media);
       if (view) views.delete(view.key);
       viewOf.delete(media);
