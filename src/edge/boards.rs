@@ -1,6 +1,6 @@
 //! Which board a request is about, and whether who asks may read it.
 
-use super::access::may_read;
+use super::access::{Token, may_read, shows};
 use super::request::Call;
 use super::table;
 use crate::board::{Board, MAIN, check_board_id, parts_of_board_key};
@@ -11,14 +11,23 @@ pub async fn of_query(call: &Call) -> Result<Board, Problem> {
     find(call, call.query.first("board").unwrap_or(MAIN)).await
 }
 
-/// The board of a request for what it shows.
+/// The board of a request for what it shows. What is not for everybody shows itself to the read token; and to
+/// the admin token, since an installation whose other charts are open has no read token.
 ///
 /// # Errors
 /// 401 without the read token, where all charts need one; 404 for a board that is none, or that is not
 /// for everybody.
 pub async fn to_read(call: &Call) -> Result<Board, Problem> {
-    may_read(call)?;
-    open_to(call, of_query(call).await?)
+    let Err(problem) = may_read(call) else {
+        return open_to(call, of_query(call).await?);
+    };
+    if call.seen.authorization.is_none() || shows(call, Token::Admin).is_err() {
+        return Err(problem);
+    }
+    match of_query(call).await? {
+        board if board.public => Err(problem),
+        board => Ok(board),
+    }
 }
 
 /// A board, where who asks may read it.
