@@ -1,4 +1,4 @@
--- Beacons for wrk: `wrk -s beacons.lua URL -- NAME PLAYS [TOKEN]`. Every one is a batch of its own, so that
+-- Beacons for wrk: `wrk -s beacons.lua URL -- NAME PLAYS [TOKEN [BOARD]]`. Every one is a batch of its own, so that
 -- none is a repeat; posts follow a power law, so that the summaries work as they do in life.
 -- NAME makes this run's senders differ from those of every other run.
 dofile("totals.lua")
@@ -21,14 +21,15 @@ function init(args)
   end
   batch = 0
   headers = { ["Content-Type"] = "text/plain;charset=UTF-8" }
-  if args[3] then headers["Authorization"] = "Bearer " .. args[3] end
+  if (args[3] or "") ~= "" then headers["Authorization"] = "Bearer " .. args[3] end
+  board = (args[4] or "") ~= "" and ',"board":"' .. args[4] .. '"' or ""
 end
 
 function request()
   batch = batch + 1
   local now = os.time() .. "000"
   local parts = {
-    '{"client":"', name, batch % SENDERS, '","seq":', batch, ',"sent":', now, ',"now":', now, ',"plays":[',
+    '{"client":"', name, batch % SENDERS, '","seq":', batch, ',"sent":', now, ',"now":', now, board, ',"plays":[',
   }
   for i = 1, plays do
     if i > 1 then parts[#parts + 1] = "," end

@@ -20,6 +20,8 @@ const SECONDS = 2;
 const PLAYS = 20;
 const STEADY_SECONDS = 20;
 const SINGLES = 100;
+const BOARDS = 1_000;
+const BOARDS_AT_ONCE = 16;
 const MEMORY_MINUTES = 10;
 /** Two push intervals and some. */
 const PUSHED_MS = 12_000;
@@ -33,6 +35,11 @@ export function run({ json }) {
     await measureLoad(report, floor, ours, notes);
     await measureSteady(report, ours);
     await measureSingles(report, floor, ours, notes);
+    await measureBoards(
+      report,
+      await serve("boards", { LIMIT_PER_MINUTE: NO_LIMIT, VOTES_PER_MINUTE: NO_LIMIT, ADMIN_TOKEN: TOKEN }),
+      notes,
+    );
     await measureMemory(report, ours, notes);
   });
 }
@@ -107,6 +114,31 @@ async function measureSingles(report, floor, ours, notes) {
   const [one, least] = [median(times.ours), median(times.floor)];
   report.add("202 of one beacon, to a hop with one insert and sync()", one / least, "×", { must: 1.5, aim: 1.1 });
   notes.push(`one beacon on an idle shard: ${one.toFixed(2)} ms; hop, insert and sync(): ${least.toFixed(2)} ms (medians of ${SINGLES})`);
+}
+
+/** Beacons to one board of a thousand that have plays, against beacons to `main`, in turn. */
+async function measureBoards(report, server, notes) {
+  const ids = Array.from({ length: BOARDS }, (_, number) => `board-${number}`);
+  const headers = { authorization: `Bearer ${TOKEN}`, "content-type": "application/json" };
+  const left = ids.values();
+  const make = async () => {
+    for (const id of left) {
+      const made = await fetch(`${server.url}/boards/${id}`, { method: "PUT", headers, body: "{}" });
+      if (!made.ok) throw new Error(`${id}: ${made.status} ${await made.text()}`);
+      await made.arrayBuffer();
+      await sendPlays(server.url, { plays: [{ post_id: "first", board: id }], key: id, token: TOKEN });
+    }
+  };
+  await Promise.all(Array.from({ length: BOARDS_AT_ONCE }, make));
+  const load = (board) => sendBeacons(`${server.url}/plays`, { plays: 1, seconds: SECONDS, connections: CONNECTIONS, board });
+  const ratios = [];
+  for (let pair = 0; pair <= PAIRS; pair++) {
+    const [ofMain, ofOne] = [await load(""), await load(ids[pair * 7])];
+    // The first is to warm up.
+    if (pair > 0) ratios.push(ofOne.perSecond / ofMain.perSecond);
+    if (ofOne.refused + ofOne.broken > 0) notes.push(`boards, turn ${pair}: ${ofOne.refused} refused, ${ofOne.broken} broken`);
+  }
+  report.add(`beacons/s to one board of ${BOARDS} that have plays, to \`main\``, median(ratios), "×", { atLeast: 0.8, aim: 0.95 });
 }
 
 async function beacon(url, client, seq) {

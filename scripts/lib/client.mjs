@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "./say.mjs";
 
-/** @typedef {{post_id: string, region_id?: string, timestamp?: number | string, count?: number}} Play */
+/** @typedef {{post_id: string, region_id?: string, timestamp?: number | string, count?: number, board?: string, boards?: string[]}} Play */
 
 const REQUEST_TIMEOUT_MS = 30_000;
 const MAX_PAUSE_MS = 30_000;

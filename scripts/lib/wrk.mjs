@@ -45,13 +45,12 @@ let run_number = 0;
 /**
  * Beacons for some seconds, each a batch of its own.
  * @param {string} url
- * @param {{plays: number, seconds: number, connections: number, token?: string}} load
+ * @param {{plays: number, seconds: number, connections: number, token?: string, board?: string}} load
  * @returns {Promise<Load>}
  */
-export async function sendBeacons(url, { plays, seconds, connections, token }) {
+export async function sendBeacons(url, { plays, seconds, connections, token = "", board = "" }) {
   const name = (Date.now() * 100 + (run_number++ % 100)).toString(36).slice(-8);
-  const more = token ? [token] : [];
-  return wrk(url, { seconds, connections, script: BEACONS, args: [name, String(plays), ...more] });
+  return wrk(url, { seconds, connections, script: BEACONS, args: [name, String(plays), token, board] });
 }
 
 /**
