@@ -13,8 +13,6 @@ use crate::window::{DAY_MS, Level, PaneKey, expires_before_ms};
 
 use serde::{Deserialize, Serialize};
 
-/// What a row has besides its summary, and more.
-const ENVELOPE_BYTES: usize = 64;
 /// Days that are looked at for being thinned: an object that slept for two days misses none. What is
 /// folded into an older one thins it, too.
 const THINNED_A_DAY: u64 = 3;
@@ -159,11 +157,12 @@ pub fn thinned(
     for day in THINNED_AFTER_DAYS + 1..=THINNED_AFTER_DAYS + THINNED_A_DAY {
         let pane = PaneKey::of(Level::Day, now_ms.saturating_sub(day * DAY_MS));
         for (key, value) in storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)? {
-            // One that cannot be read stays as it is.
-            if value.len() > THINNED_BYTES
+            // One that cannot be read stays as it is, as does what was cut when it was folded.
+            let row = codec::decode::<PaneRow<'_>>(&value);
+            if row.is_ok_and(|PaneRow(summary)| summary.len() > THINNED_BYTES)
                 && let Some(summary) = read_row(&value, seed)
             {
-                let thin = capacity::encode_within(&summary, THINNED_BYTES - ENVELOPE_BYTES);
+                let thin = capacity::encode_within(&summary, THINNED_BYTES);
                 let value = codec::encode(&PaneRow(&thin));
                 writes.push((pane, Write::put(Table::Panes, key, value)));
             }

@@ -108,7 +108,10 @@ impl Room {
 mod tests {
     use super::*;
     use crate::capacity::counters;
+    use crate::global::damage::Damage;
+    use crate::global::ladder;
     use crate::global::moment::MAX_KEPT_BYTES;
+    use crate::storage::{MemoryStorage, Table};
     use crate::summary::Seed;
     use crate::topology::MAX_REGIONS;
     use std::collections::HashMap;
@@ -210,6 +213,37 @@ mod tests {
         };
         assert!(stored(THINNED_AFTER_DAYS - 1) > 10 * THINNED_BYTES);
         assert!(stored(THINNED_AFTER_DAYS) <= THINNED_BYTES);
+    }
+
+    #[test]
+    fn a_day_that_was_cut_when_it_was_folded_is_not_cut_again() {
+        let (storage, damage) = (MemoryStorage::new(), Damage::default());
+        let day = PaneKey::of(Level::Day, 20_000 * DAY_MS);
+        let now_ms = day.end_ms() + (THINNED_AFTER_DAYS + 1) * DAY_MS;
+        let mut nearly = Summary::new(1_000, SEED);
+        let mut numbers = 0..;
+        while nearly.encode().len() + 300 < THINNED_BYTES {
+            nearly.record(&long_id(numbers.next().unwrap()), 1);
+        }
+        // Byte by byte over the limit.
+        let last = long_id(numbers.next().unwrap()).repeat(2);
+        for bytes in (20..=256).chain(257..=500) {
+            let mut pane = nearly.clone();
+            let (one, two) = last.split_at(bytes.min(256));
+            pane.record(one, 1);
+            if bytes > 256 {
+                pane.record(&two[..bytes - 256], 1);
+            }
+            let room = Room {
+                stored_bytes: 0,
+                now_ms,
+            };
+            let write = ladder::fold(&storage, "NA", day, &[&pane], SEED, (room, &damage));
+            storage.write(write.unwrap().as_slice()).unwrap();
+            let again = ladder::thinned(&storage, "NA", SEED, now_ms).unwrap();
+            assert!(again.is_empty(), "{} bytes", pane.encode().len());
+            storage.clear(Table::Panes).unwrap();
+        }
     }
 
     #[test]
