@@ -116,6 +116,7 @@ async function bundle(bindings, folder) {
     format: "esm",
     target: "es2024",
     external: ["cloudflare:*"],
+    inject: [join(ROOT, "src", "js", "microtasks.js")],
     plugins: [ours],
     logLevel: "warning",
   });

@@ -6,7 +6,6 @@
 import { waitUntil } from "cloudflare:workers";
 import { answerWith } from "./answers.js";
 import { AWAY, heard } from "./health.js";
-import { hasEnded, note } from "./instance.js";
 
 /** @import { Env } from "./contract.d.ts" */
 
@@ -27,29 +26,6 @@ const SPACING_MS = 5;
 /** As many as a shard makes durable together. */
 const CALL_BATCHES = 64;
 const CALL_BYTES = 64 << 10;
-
-// Wasm's futures are woken through queueMicrotask, several times a request. The runtime's own makes
-// a native function at each call, which took 8 % of a beacon's time; this one makes nothing.
-const settled = Promise.resolve();
-/** @type {Function | null} */
-let known = null;
-/** @type {(() => void) | undefined} */
-let guarded;
-globalThis.queueMicrotask = (work) => {
-  if (work !== known) {
-    known = work;
-    guarded = () => {
-      if (hasEnded()) return;
-      try {
-        work();
-      } catch (error) {
-        note(error);
-        reportError(error);
-      }
-    };
-  }
-  settled.then(guarded);
-};
 
 /** @type {Map<string, Headers>} headers that come again and again, by their text */
 const bases = new Map();
