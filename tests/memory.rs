@@ -199,8 +199,7 @@ impl Filled {
 
     /// A beacon of as many plays as fit into one.
     fn beacon(&mut self, id: impl Fn(usize) -> String, timestamp_ms: u64, now_ms: u64) {
-        self.batches += 1;
-        let first = (self.batches as usize) * 1_000;
+        let first = (self.batches as usize + 1) * 1_000;
         let ids: Vec<String> = (first..first + 1_000).map(id).collect();
         let plays = ids.iter().map(|post_id| BatchPlay {
             post_id,
@@ -208,9 +207,14 @@ impl Filled {
             count: 1,
         });
         let plays: Vec<BatchPlay<'_>> = plays.collect();
+        self.record(&plays, now_ms);
+    }
+
+    fn record(&mut self, plays: &[BatchPlay<'_>], now_ms: u64) {
+        self.batches += 1;
         let key = self.batches.to_be_bytes();
         let name = (&self.region_id[..], self.number);
-        objects::record((&self.disk, &mut self.shard), name, &key, &plays, now_ms);
+        objects::record((&self.disk, &mut self.shard), name, &key, plays, now_ms);
         if self.shard.checkpoint_is_needed() {
             self.shard.checkpoint(&self.disk, now_ms).unwrap();
         }
@@ -463,4 +467,66 @@ fn charts_over_days_of_the_longest_ids_stay_within_memory() {
         ask_for_charts(&global, &disk, &["global", "R0"], NOW_MS + 1)
     });
     assert_fits("charts over 45 days of 8,192 long ids", peak);
+}
+
+/// A thousand plays a second of a million posts (Zipf 1.0), in all, for three minutes: what a hundred
+/// shards push of them, in the order of time.
+fn pushes_of_a_hundred_shards(regions: usize) -> Vec<(u64, Vec<u8>)> {
+    let mut shards: Vec<Filled> = (0..100)
+        .map(|number| Filled::new(number % regions, (number / regions) as u32))
+        .collect();
+    let mut state = 7_u64;
+    let mut post = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let share = (state >> 11) as f64 / (1_u64 << 53) as f64;
+        format!("song-{:06}", 1_000_000_f64.powf(share) as u64)
+    };
+    let mut pushes = Vec::new();
+    for step in 1..=36 {
+        let now_ms = NOW_MS + step * 5_000;
+        for shard in &mut shards {
+            let ids: Vec<String> = (0..50).map(|_| post()).collect();
+            let plays = ids.iter().map(|post_id| BatchPlay {
+                post_id,
+                timestamp_ms: now_ms - 2_500,
+                count: 1,
+            });
+            let plays: Vec<BatchPlay<'_>> = plays.collect();
+            shard.record(&plays, now_ms);
+            let made = shard.pushes(now_ms);
+            pushes.extend(made.into_iter().map(|push| (now_ms, push)));
+        }
+    }
+    pushes
+}
+
+#[test]
+fn a_hundred_shards_leave_room_for_charts_of_all_their_scopes() {
+    let _one = MEASURING.lock().unwrap();
+    for (regions, most_mib) in [(10, 64), (100, 88)] {
+        let disk = Disk::default();
+        let mut global = global_of(&disk, regions);
+        let pushes = pushes_of_a_hundred_shards(regions);
+        let scopes: Vec<String> = (0..regions).map(|number| format!("R{number}")).collect();
+        let scopes = scopes.iter().map(String::as_str).chain(["global"]);
+        let scopes: Vec<&str> = scopes.collect();
+        let base = now();
+        let mut asked_ms = NOW_MS;
+        let peak = peak_of(base, || {
+            for (now_ms, push) in &pushes {
+                if now_ms - asked_ms >= 30_000 {
+                    asked_ms = *now_ms;
+                    ask_for_charts(&global, &disk, &scopes, *now_ms);
+                }
+                take(&mut global, &disk, push, *now_ms);
+            }
+        });
+        println!(
+            "{regions} regions: {:.1} MiB",
+            peak as f64 / f64::from(1 << 20)
+        );
+        assert!(peak <= most_mib << 20, "{regions} regions: {peak} bytes");
+    }
 }
