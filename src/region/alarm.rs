@@ -2,17 +2,17 @@ use super::ALARM_OVERDUE_MS;
 
 /// Whether the object will wake up by itself.
 ///
-/// There is one alarm at a time. It is set before anything is written that somebody must push
-/// later, and again, first of all, whenever it fires and there is work left. Should one be lost
-/// nevertheless, the next request notices.
+/// An object has one alarm at a time. The alarm is set before anything is written that must be pushed
+/// later. When it fires and work is left, the next alarm is set before anything else is done. Should an
+/// alarm be lost nevertheless, the next request notices that and sets another.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Alarm {
     due_ms: Option<u64>,
 }
 
 impl Alarm {
-    /// What the alarm is to be set to, so that it fires within `delay_ms`; `None` where it will.
-    /// Setting it anew each time would put it off for as long as somebody comes.
+    /// The time to set the alarm to, so that it fires within `delay_ms`; `None` where the alarm that is
+    /// set already does. Setting it anew with each request would put it off for as long as requests come.
     pub fn sets_to(self, now_ms: u64, delay_ms: u64) -> Option<u64> {
         let latest_ms = now_ms.saturating_add(delay_ms);
         let is_set = self.due_ms.is_some_and(|due_ms| {
@@ -21,12 +21,12 @@ impl Alarm {
         (!is_set).then_some(latest_ms)
     }
 
-    /// It is set.
+    /// Notes that the alarm is set.
     pub fn was_set(&mut self, due_ms: u64) {
         self.due_ms = Some(due_ms);
     }
 
-    /// It fired: it is not set any more.
+    /// Notes that the alarm fired: none is set any more.
     pub fn fired(&mut self) {
         self.due_ms = None;
     }

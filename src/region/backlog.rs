@@ -2,19 +2,19 @@
 
 use std::collections::VecDeque;
 
-/// What may have been sent to a reader since it was last heard of. A chart of ten posts is 2.5 kB
-/// and comes every 2 s at most: a quarter of an hour of them.
+/// Bytes that may be sent to a reader between two signs of life. A chart of ten posts is 2.5 kB and is
+/// sent every 2 s at most, so this is a quarter of an hour of charts.
 pub const MAX_UNHEARD_BYTES: usize = 1 << 20;
-/// However much that is, a reader has so long to be heard of again.
+/// A reader is given at least so long to show a sign of life, however much was sent to it.
 pub const MIN_UNHEARD_MS: u64 = 30_000;
-/// Messages that are remembered: of more of them, the unread ones are less than the limit anyway
-/// or half an hour old.
+/// Messages that are remembered. The limit above is reached within fewer messages, unless they are small:
+/// then the oldest remembered one is half an hour old.
 const MAX_MESSAGES: usize = 1_024;
 
 /// The messages of one chart: the same for all its readers, so their number does not matter.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    /// When they were sent, and their bytes; the newest last.
+    /// When each message was sent, and its bytes; the newest last.
     sent: VecDeque<(u64, usize)>,
 }
 
@@ -26,8 +26,8 @@ impl Backlog {
         self.sent.push_back((now_ms, bytes));
     }
 
-    /// The moment since which a reader must have been heard of, or more than
-    /// [`MAX_UNHEARD_BYTES`] were sent to it since; 0 where there was not so much.
+    /// The time after which a reader must have shown a sign of life: since then, more than
+    /// [`MAX_UNHEARD_BYTES`] were sent to it. 0 where less was sent in all.
     pub fn heard_since_ms(&self, now_ms: u64) -> u64 {
         let mut unheard = 0;
         let passes_limit = |(_, bytes): &&(u64, usize)| {

@@ -1,15 +1,15 @@
-//! Leaderboards that readers of this region asked for: one question to the global object serves
-//! all who ask within [`FRESH_MS`], and the last answer serves while the global object is away.
+//! Leaderboards that readers of this region asked for. One question to the global object serves all
+//! readers who ask within [`FRESH_MS`]; while the global object is away, its last answer serves.
 //!
-//! Questions and answers are kept as they are sent: what they say is no matter of a shard.
+//! Questions and answers are kept encoded, as they were sent: a shard does not look into them.
 
 use std::collections::BTreeMap;
 
-/// An answer is fresh for so long. With a second in the Worker's memory, all caches together keep
-/// a leaderboard at most the 3 s that are planned for them.
+/// An answer is fresh for so long. The Worker keeps it for another second: together that is the 3 s that
+/// caches may add to the age of a leaderboard.
 pub const FRESH_MS: u64 = 2_000;
-/// The global object had no turn for a question: the last answer serves for so long, unasked. Being
-/// asked costs a loaded thread a hundredth of what a costly chart does, 60 times a second.
+/// Where the global object had no turn for a question, the last answer serves for so long before it is
+/// asked again. Each question costs a loaded thread a hundredth of a costly chart, and 60 may come a second.
 const PUT_OFF_MS: u64 = 4_000;
 /// Answers that are kept, and their bytes: 256 leaderboards of 100 places are 3 MB.
 const MAX_ENTRIES: usize = 256;
@@ -18,11 +18,12 @@ const MAX_BYTES: usize = 4 << 20;
 struct Entry {
     answer: Vec<u8>,
     asked_ms: u64,
-    /// Nobody asks again before.
+    /// The global object is not asked again before.
     put_off_until_ms: u64,
 }
 
-/// The last answers, by question. Readers choose the questions, so they are compared and not hashed.
+/// The last answers, by question. Readers choose the questions, so the map compares and does not hash:
+/// nobody can make them collide.
 #[derive(Default)]
 pub struct ChartCache {
     entries: BTreeMap<Vec<u8>, Entry>,
@@ -36,7 +37,8 @@ impl ChartCache {
         Some((&entry.answer, now_ms.saturating_sub(entry.asked_ms)))
     }
 
-    /// Keeps an answer to a question of that time; the oldest others go where room is short.
+    /// Keeps an answer to a question that was asked at that time. Where room is short, the oldest
+    /// answers go.
     pub fn put(&mut self, question: &[u8], answer: Vec<u8>, asked_ms: u64) {
         self.remove(&question.to_vec());
         let size = question.len() + answer.len();
@@ -59,14 +61,14 @@ impl ChartCache {
         }
     }
 
-    /// There was no turn for this question: its last answer serves for a while.
+    /// Notes that the global object had no turn for a question: the last answer serves for a while.
     pub fn put_off(&mut self, question: &[u8], now_ms: u64) {
         if let Some(entry) = self.entries.get_mut(question) {
             entry.put_off_until_ms = now_ms + PUT_OFF_MS;
         }
     }
 
-    /// Whether a question was put off: there is an answer, and it serves as it is.
+    /// Whether a question was put off, so that its last answer serves, however old.
     pub fn is_put_off(&self, question: &[u8], now_ms: u64) -> bool {
         let entry = self.entries.get(question);
         entry.is_some_and(|entry| {

@@ -1,18 +1,19 @@
-//! Whose the charts are that sockets show, and who gives one up where there is no room for another.
+//! Which addresses have the charts that an object's sockets show, and which gives one up where there is
+//! no room for another.
 //!
-//! A chart is looked at for a class of k, and cut for each k that somebody reads: what cuts share is the
-//! question to the global object, what each costs is a rendering. Both are limited, for an object and for
-//! an address; where an object is full, somebody who has many gives one up for somebody who has none
-//! (max-min fairness), so that a few addresses cannot take all of it.
+//! The object asks for a chart by its class of k, and cuts it for each k that somebody reads. All cuts of
+//! a chart share one question to the global object; each cut is rendered by itself. The object limits
+//! both charts and cuts, in all and for each address. Where it is full, an address that has many gives
+//! one up for an address that has none (max-min fairness), so a few addresses cannot take all places.
 
 use std::collections::BTreeMap;
 
 /// Charts that sockets of one object show: as many as a shard keeps.
 pub const MAX_CHARTS: usize = 256;
-/// Cuts of them. Each is rendered once a look where its chart has changed: 20 µs for ten posts, 2 ms for
-/// a thousand.
+/// Cuts of these charts. Each is rendered once whenever its chart has changed: 20 µs for ten posts, 2 ms
+/// for a thousand.
 pub const MAX_CUTS: usize = 512;
-/// A cut that is shown: its tag, and the address of all its sockets where that is one.
+/// A cut that is shown: its tag, and the address of its sockets where all have the same one.
 pub type Held = (String, Option<String>);
 
 /// The part of a tag that names the chart.
@@ -20,7 +21,7 @@ pub fn chart_of(tag: &str) -> &str {
     tag.split_once(':').map_or(tag, |(chart, _)| chart)
 }
 
-/// Whether there is a place for a cut.
+/// Whether an object that shows these cuts has room for another.
 pub fn has_room<'a>(shown: impl Iterator<Item = &'a str> + Clone, tag: &str) -> bool {
     if shown.clone().any(|other| other == tag) {
         return true;
@@ -36,8 +37,8 @@ pub fn has_room<'a>(shown: impl Iterator<Item = &'a str> + Clone, tag: &str) -> 
     shown.count() < MAX_CUTS && (is_shown || charts < MAX_CHARTS)
 }
 
-/// The cuts whose sockets are to be closed so that somebody of an address can read another one. None
-/// where nobody has so many more that it would be fair.
+/// The cuts whose sockets are to be closed so that the address of a newcomer can read another one. None
+/// where no other address has so many more that taking one from it would be fair.
 pub fn to_give_up(held: &[Held], newcomer: &str) -> Vec<String> {
     let charts: std::collections::BTreeSet<&str> =
         held.iter().map(|(tag, _)| chart_of(tag)).collect();
@@ -48,7 +49,7 @@ pub fn to_give_up(held: &[Held], newcomer: &str) -> Vec<String> {
     }
 }
 
-/// As above, where it is units of this kind that are short.
+/// The same, counted in units: charts where charts are short, else cuts.
 fn given_up(held: &[Held], newcomer: &str, unit_of: impl Fn(&str) -> &str) -> Vec<String> {
     let mut owners: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     for (tag, address) in held {

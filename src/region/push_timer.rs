@@ -2,11 +2,11 @@ use super::FIRST_PUSH_MS;
 use crate::mutants::{self, Mutant};
 use crate::wire::PUSH_INTERVAL_MS;
 
-/// An alarm may come so much too early.
+/// An alarm may fire so much too early.
 const EARLY_MS: u64 = 500;
 
-/// When a shard pushes: as often as the global object told it last. Not stored: after a start it
-/// pushes as often as any, until it is told again.
+/// When a shard pushes: at the interval that the global object asked for in its last reply. The interval
+/// is not stored: a shard that starts takes the usual one until the first reply.
 #[derive(Clone, Copy, Debug)]
 pub struct PushTimer {
     interval_ms: u64,
@@ -28,8 +28,8 @@ impl PushTimer {
         self.interval_ms
     }
 
-    /// How long what was just counted may wait. What comes first after a start need not wait for
-    /// others to come: it is in charts soon.
+    /// How long plays that were just counted may wait for their push. The first ones after a start wait
+    /// less: nobody else's are expected, and they are to be in charts soon.
     pub fn delay_ms(&self) -> u64 {
         self.pushed_ms.map_or(FIRST_PUSH_MS, |_| self.interval_ms)
     }
@@ -49,12 +49,12 @@ impl PushTimer {
         is_due
     }
 
-    /// What there is to tell cannot wait: the next push is due.
+    /// Makes the next push due at once.
     pub fn hurry(&mut self) {
         self.pushed_ms = None;
     }
 
-    /// A reply says how long to wait from now on.
+    /// Takes the interval that a reply asks for.
     pub fn told(&mut self, interval_ms: u64) {
         self.interval_ms = interval_ms.max(PUSH_INTERVAL_MS);
     }

@@ -1,12 +1,13 @@
-//! What became of batches that have a name: fingerprints of those that were counted, so that a repeat
-//! is not counted again, and of those that were claimed, with the shard that they are to go to. Beside
-//! each is a hash of its plays, so that other plays under the same name are not taken for a repeat.
+//! What became of batches that have a name. A batch that was counted leaves a fingerprint, so that a
+//! repeat is not counted again; one that was claimed leaves a fingerprint and the shard that counts it.
+//! Beside each fingerprint is a hash of the batch's plays, so that other plays under the same name are
+//! not taken for a repeat.
 //!
 //! A fingerprint is 96 bits of SipHash under a key that only this shard has. Among 1.2 million of
-//! them (1,000 batches/s for [`REMEMBER_MS`]) a new batch meets a foreign one with a probability of
+//! them (1,000 batches/s for [`REMEMBER_MS`]) a new batch collides with another one with a probability of
 //! 1.5 · 10⁻²³. Other plays under the same name have the same hash of 32 bits once in 4 billion
-//! times; who aims at that loses plays of its own. Each checkpoint stores the new ones as one row; a row whose youngest is older than
-//! [`REMEMBER_MS`] is overwritten by a later one.
+//! times; a sender that aims at that loses plays of its own. Each checkpoint stores the new fingerprints
+//! as one row. A row whose youngest fingerprint is older than [`REMEMBER_MS`] is overwritten.
 //!
 //! In memory: a hash map for the current minute, sorted arrays for each minute before, 16 bytes
 //! a batch, 20 a claim (the shards that claims name are shared). A lookup searches at most 21 arrays
@@ -50,9 +51,9 @@ impl Fingerprint {
 /// What became of a batch, for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// Of the plays that it had.
+    /// The hash of its plays.
     pub plays_hash: u32,
-    /// It was claimed, and is for that shard to count. None where it was counted here.
+    /// The shard that counts it, where it was claimed; `None` where it was counted here.
     pub moved_to: Option<Rc<ShardId>>,
 }
 
@@ -136,7 +137,7 @@ pub struct Seen {
     current: HashMap<Fingerprint, Fate, RandomState>,
     current_since_ms: u64,
     older: VecDeque<Generation>,
-    /// Not in storage yet.
+    /// Fingerprints that are not in storage yet.
     unsaved: Vec<(Fingerprint, Fate)>,
     /// Every shard that a claim names, once: at most as many as there are.
     shards: BTreeSet<Rc<ShardId>>,

@@ -1,28 +1,27 @@
 //! Vote stuffing: what one address can add to one post a minute.
 //!
-//! Plays over the limit come back as rejected, with their places in the batch; the others count.
-//! An address is a hash that changes daily ([`crate::visitor::sender`]), its votes for a post one
-//! under a key that only this object in memory has. Nothing of it is stored.
+//! Plays over the limit are answered as rejected, with their places in the batch; the others count.
+//! An address is known by a hash that changes daily ([`crate::visitor::sender`]), a pair of address and
+//! post by a hash under a key that this object has in memory alone. Nothing of either is stored.
 //!
 //! Votes are taken when a batch is looked at, so that batches which wait for their commit together
-//! do not pass the limit together. Those of a batch that is not counted after all are given back:
-//! it comes again. So are those of one that may have been counted, which costs a sender nothing and
-//! gains it nothing that it could bring about.
+//! do not pass the limit together. The votes of a batch that is not counted after all are given back, as
+//! its sender sends it again. So are those of a batch of which nobody knows whether it was counted: a
+//! sender loses nothing by that, and can do nothing to make it happen.
 //!
 //! # Limits
-//! An address adds to a post what its limit says at once, and from then on as much a minute, one after
-//! the other; so in 60 seconds that begin anywhere less than twice that: whatever is sent, and however
-//! many pairs of address and post there are ([`Limiter`], and `tests/votes.rs` against an exact model).
-//! So that one address cannot make others be taken for more than they are, it adds
-//! [`MAX_VOTES_OF_ADDRESS`] a minute to all posts together.
+//! An address may add to a post as many votes at once as its limit says, and from then on as many a
+//! minute, one after the other. So within any 60 seconds it adds less than twice its limit, whatever is
+//! sent, and however many pairs of address and post there are ([`Limiter`]; `tests/votes.rs` compares it
+//! with an exact model). All posts together get at most [`MAX_VOTES_OF_ADDRESS`] a minute of one address:
+//! otherwise it could fill the sketch of pairs, and others would be limited for votes that they never cast.
 //!
 //! All of it is in memory: an object that sleeps or restarts begins anew. It sleeps when nobody has
 //! asked it anything for 10 s and it has nothing to push.
 //!
-//! Verdicts are remembered for [`MAX_VERDICTS`] batches and [`MAX_INDEXES`]
-//! plays (under 1 MB), oldest dropped first, and not across a restart: a repeat of a batch whose
-//! verdict is forgotten is told that all of it was accepted. What was counted is not touched by
-//! that.
+//! Verdicts are remembered for [`MAX_VERDICTS`] batches and [`MAX_INDEXES`] plays (under 1 MB), and not
+//! across a restart; the oldest are dropped first. A repeat of a batch whose verdict is forgotten is told
+//! that all of it was accepted. That changes nothing about what was counted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
@@ -50,7 +49,7 @@ pub struct Sifted {
     pub batch: Option<Vec<u8>>,
     /// The places of these plays.
     pub too_many: Rc<[u16]>,
-    /// Nothing is left to count.
+    /// Whether nothing is left to count.
     pub is_empty: bool,
     /// The votes of the plays that are left, until they are counted.
     pub taken: Taken,
@@ -68,7 +67,7 @@ pub struct Taken {
     taken_ms: u64,
 }
 
-/// The votes that a shard has seen lately.
+/// The votes that a shard has taken lately.
 pub struct Votes {
     secret: [u8; 16],
     limiter: Limiter,

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use super::{Storage, StorageError, StoredRow, Table, Write};
 
 type RowKey = (Table, Vec<u8>);
-/// Keys with what stood under them before.
+/// The keys that a transaction has changed, each with the value that it had before.
 type Undo = Vec<(RowKey, Option<Vec<u8>>)>;
 
 /// Tables in memory, for tests, benchmarks and the simulation.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
     rows: RefCell<BTreeMap<RowKey, Vec<u8>>>,
-    /// What takes back the transaction under way, oldest change first.
+    /// The changes of the transaction under way, the oldest first, to be taken back should it fail.
     undo: RefCell<Option<Undo>>,
 }
 

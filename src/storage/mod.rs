@@ -1,10 +1,10 @@
 //! What the shard and the global object need of a disk: ordered tables of byte strings.
 //!
-//! Writes of one [`Storage::write`] are atomic, as are all within one [`Storage::atomically`], and
-//! batches become durable in order: a crash may
-//! lose the latest of them, never an earlier one without the later. *When* they are durable is
-//! the business of whoever owns the object (`storage().sync()` on Workers): the state machines
-//! tell apart what is written from what is known to be durable.
+//! The writes of one [`Storage::write`] are atomic, as are all writes within one
+//! [`Storage::atomically`]. Batches become durable in order: a crash may lose the latest ones, never an
+//! earlier one without those after it. *When* a batch is durable only the driver of an object knows, which
+//! waits for it (`storage().sync()` on Workers); the state machines tell apart what is written from what
+//! is known to be durable.
 //!
 //! A value may have any size. Implementations split what their platform refuses in one piece
 //! ([`MAX_PART_BYTES`]) and write the parts in the same atomic batch.
@@ -27,7 +27,7 @@ pub const MAX_PART_BYTES: usize = 1 << 20;
 /// The tables of a shard and of the global object.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Table {
-    /// Few small rows: who this object is, where its log stands.
+    /// A few small rows: who this object is, where its log stands.
     Meta,
     /// A shard's ring of commits that no checkpoint covers yet.
     Journal,
@@ -81,7 +81,7 @@ impl Table {
     }
 }
 
-/// One change of a batch.
+/// One change of an atomic batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Stores `value` under `key`, replacing what was there.
@@ -224,8 +224,8 @@ pub trait Storage {
     ) -> Result<T, StorageError>;
 }
 
-/// The methods of [`Storage`] that only read, passed on by a storage that stands before another: the
-/// expression, of `self`, is the other.
+/// The methods of [`Storage`] that only read, for a storage that wraps another one: each is passed on to
+/// the wrapped storage, which the expression names.
 #[macro_export]
 macro_rules! pass_reads_on {
     ($self:ident => $inner:expr) => {

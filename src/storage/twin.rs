@@ -1,8 +1,8 @@
-//! Rows without which nothing can be counted, stored twice.
+//! Rows without which nothing can be counted, each stored as two copies.
 //!
-//! Where one copy cannot be read, the other serves, and the next write goes to a new *generation*
-//! of both beside them: what is damaged, or of a release that this one does not know, stays as
-//! it is.
+//! Where one copy cannot be read, the other serves. The next write then begins a new *generation* of both
+//! copies beside the old ones: a copy that is damaged, or was written by a release that this one does not
+//! know, stays as it is.
 
 use serde::de::DeserializeOwned;
 
@@ -10,7 +10,7 @@ use super::{Storage, StorageError, Table, Write};
 use crate::codec::{self, Record};
 
 const COPIES: [u8; 2] = *b"ab";
-/// Generations that are begun; the last one is overwritten even where it is damaged.
+/// So many generations are begun at most. The last one is overwritten even where it is damaged.
 const MAX_GENERATIONS: u8 = 64;
 
 /// A row's two copies as they were found.
@@ -24,7 +24,7 @@ pub struct Twin<T> {
 }
 
 impl<T> Twin<T> {
-    /// There are rows, and none can be read.
+    /// Whether there are copies, and none can be read.
     pub fn is_lost(&self) -> bool {
         self.record.is_none() && self.damaged > 0
     }

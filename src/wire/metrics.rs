@@ -14,11 +14,11 @@ pub struct InstanceMetrics {
     pub allocated_bytes: u64,
 }
 
-/// How many of each size there were, for a histogram.
+/// A histogram of sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
-    /// So many were at most as large as the bound at this place, and larger than the one before;
-    /// the last ones were larger than every bound.
+    /// For each bound, how many sizes were at most as large and larger than the bound before; behind
+    /// them, how many were larger than every bound.
     pub counts: [u64; Sizes::BOUNDS.len() + 1],
     pub sum: u64,
 }
@@ -35,7 +35,7 @@ impl Sizes {
         self.sum = self.sum.saturating_add(size);
     }
 
-    /// How many there were.
+    /// How many sizes were added.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -44,13 +44,13 @@ impl Sizes {
 /// What commits brought since the state was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
-    /// Every play, each as often as its `count` says.
+    /// Plays that were counted, each as often as its `count` says.
     pub plays: u64,
-    /// Batches that other shards count: who asked claimed them here first.
+    /// Batches that were claimed: another shard counts them, and this one never will.
     pub claims: u64,
-    /// Entries of each batch.
+    /// The plays of each batch, whatever their `count`.
     pub batch_sizes: Sizes,
-    /// Batches and claims of each commit.
+    /// The batches and claims of each commit.
     pub commit_sizes: Sizes,
 }
 
@@ -89,7 +89,7 @@ impl Record for ShardMetrics {
     const VERSION: u8 = 2;
 }
 
-/// What a shard said of itself last.
+/// The figures that a shard sent with its last push.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardFigures {
     pub region_id: String,
@@ -103,17 +103,17 @@ pub struct ShardFigures {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GlobalMetrics {
     pub rows_written: u64,
-    /// Flushes: what was pending went into the ladders.
+    /// Flushes, each of which folds all pending entries into the ladders.
     pub folds: u64,
-    /// Rows of ladders that these wrote.
+    /// Rows of the ladders that flushes wrote.
     pub folded_panes: u64,
-    /// Offsets that no shard could send any more.
+    /// Offsets of sealed panes that no shard could send any more: their plays are lost.
     pub gaps: u64,
     pub pushes: u64,
     pub refused_pushes: u64,
     pub damaged_rows: u64,
     pub damaged_regions: u64,
-    /// Taken and not folded yet.
+    /// Bytes of entries that were taken and are not folded yet.
     pub pending_bytes: u64,
     /// Bytes of the database, and how many it may have.
     pub stored_bytes: u64,

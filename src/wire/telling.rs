@@ -1,40 +1,41 @@
-//! How far telling shards some news has come, which takes more than one request.
+//! Telling all shards some news, which takes more than one request: how far that has come.
 
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
 
-/// Shards that did not answer and are remembered: while there are so many, no others are told.
+/// The most shards that are remembered because they did not answer. While there are so many, no further
+/// shards are told.
 const MAX_SILENT: usize = 200;
 
 /// A shard: its region's key, and its number.
 pub type ShardName = (String, u32);
 
-/// Worker → registry: asks what is remembered, or says what is to be. Remembered as it is.
+/// Worker → registry: asks how far some news has come, or says what is to be remembered of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Telling {
-    /// No other news have this name.
+    /// The name of the news, which no other news has.
     pub news: String,
-    /// To be remembered; none to ask.
+    /// What is to be remembered; `None` to ask.
     pub progress: Option<ToldSoFar>,
 }
 
-/// Registry → Worker: what is remembered of these news.
+/// Registry → Worker: how far the news has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TellingReply(pub Result<Option<ToldSoFar>, Refusal>);
 
-/// Which shards know: all up to one, but for some.
+/// Which shards know the news: all up to a place in the order of shards, but for the silent ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToldSoFar {
-    /// None of them yet.
+    /// No shard knows yet.
     pub up_to: Option<ShardName>,
-    /// Those that did not answer, the one that was tried last behind the others.
+    /// The shards that did not answer, the one that was tried last behind the others.
     pub silent: Vec<ShardName>,
 }
 
 impl ToldSoFar {
-    /// Which of all shards, in their order, the next request tells. Those that were silent have half of
-    /// it at most, so that one which never answers keeps the news from nobody behind it.
+    /// The shards that the next request tells, out of all in their order. At most half of them are ones
+    /// that were silent before, so a shard that never answers keeps the news from no other.
     pub fn next(&self, shards: &[ShardName], most: usize) -> Vec<ShardName> {
         let mut behind = shards
             .iter()
@@ -52,7 +53,7 @@ impl ToldSoFar {
         next
     }
 
-    /// Some shards were told, and have taken note or not.
+    /// Notes which of the shards that were told have answered.
     pub fn told(&mut self, shards: &[ShardName], heard: &[bool]) {
         self.silent.retain(|name| !shards.contains(name));
         let failed = shards.iter().zip(heard).filter(|(_, heard)| !**heard);
@@ -60,7 +61,7 @@ impl ToldSoFar {
         self.up_to = self.up_to.take().max(shards.iter().max().cloned());
     }
 
-    /// How many of the shards that there are now know.
+    /// How many of the present shards know.
     pub fn count(&self, shards: &[ShardName]) -> usize {
         let knows =
             |name: &&ShardName| Some(*name) <= self.up_to.as_ref() && !self.silent.contains(name);
@@ -76,7 +77,7 @@ mod tests {
         (0..count).map(|shard| ("NA".into(), shard)).collect()
     }
 
-    /// Requests until all know, or none can be added.
+    /// Tells shards, request by request, until all know or no further one can be told.
     fn requests(count: u32, is_silent: impl Fn(&ShardName, usize) -> bool) -> (usize, usize) {
         let (all, mut so_far) = (shards(count), ToldSoFar::default());
         for request in 0..100 {

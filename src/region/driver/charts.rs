@@ -12,14 +12,14 @@ use crate::codec;
 use crate::host::Host;
 use crate::wire::{ChartReply, KeptChart, Refusal};
 
-/// How long readers wait for the global object before they get what is there.
+/// How long readers wait for the global object before they get the last answer that there is.
 const CHART_TIMEOUT_MS: u64 = 3_000;
 
-/// What is known, and what is being asked.
+/// The answers that are known, and the questions that are under way.
 #[derive(Default)]
 pub struct Charts {
     kept: ChartCache,
-    /// Counts how often all was forgotten: what was asked before is not kept after it.
+    /// How often everything was forgotten: an answer to a question that was asked before is not kept.
     times_forgot: u64,
     /// Questions that are under way.
     questions: BTreeMap<Vec<u8>, Question>,
@@ -31,7 +31,7 @@ struct Question {
     waiters: Vec<oneshot::Sender<Answered>>,
 }
 
-/// What waiters are told: the refusal, where there was one; else they look for themselves.
+/// What waiters are told: a refusal, where there was one; otherwise they look among the known answers.
 type Answered = Option<Rc<[u8]>>;
 
 /// A leaderboard as this object knows it.
@@ -43,7 +43,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Says that the global object is away: then nobody needs to ask it again.
+    /// The answer where there is none: the global object is away, and is not asked again at once.
     fn nothing() -> Self {
         let refusal = Refusal::Storage("the global object does not answer".into());
         Kept {
@@ -63,7 +63,7 @@ impl Kept {
 }
 
 impl Charts {
-    /// Forgets what is known: it is of another time.
+    /// Forgets all answers: counting has begun anew.
     pub fn forget(&mut self) {
         self.kept = ChartCache::default();
         self.times_forgot += 1;
@@ -127,7 +127,7 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    /// The last answer to a question, where it is no older.
+    /// The last answer to a question, if it is no older than that.
     pub fn kept_chart(&self, question: &[u8], max_age_ms: u64) -> Option<Kept> {
         let charts = self.charts.borrow();
         charts.kept(question, self.host.now_ms(), max_age_ms)

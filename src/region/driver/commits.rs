@@ -15,7 +15,7 @@ use crate::storage::StorageError;
 use crate::topology::Epoch;
 use crate::wire::{RecordReply, RecordRequest, Voter};
 
-/// What an error costs a sender: the time a restarted object needs.
+/// After an error senders are told to wait so long: until the object has started again.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
 
 /// What was decided about a batch.
@@ -23,7 +23,7 @@ struct Admitted {
     admission: Admission,
     too_many: Rc<[u16]>,
     taken: Taken,
-    /// The requests and bytes that wait for a commit.
+    /// How many requests and bytes wait for a commit.
     waiting: (usize, usize),
 }
 
@@ -137,8 +137,8 @@ impl<H: Host> Inner<H> {
         })
     }
 
-    /// Comes when the commit of a ticket is durable and counted; fails where nobody knows whether it
-    /// ever is.
+    /// Waits until the commit of a ticket is durable and counted. Fails where nobody knows whether it
+    /// ever will be.
     fn committed(&self, ticket: u64) -> oneshot::Receiver<()> {
         let (sender, committed) = oneshot::channel();
         let mut waiters = self.waiters.borrow_mut();
@@ -161,7 +161,7 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    /// One group: written, durable, counted, answered. `false` when nothing waits any more.
+    /// Commits one group: it is written, durable, counted, answered. `false` when nothing waits any more.
     async fn commit_once(&self) -> bool {
         let written = self.with_shard(|shard, storage| {
             self.cut_if_due(shard, storage)?;
@@ -216,7 +216,7 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    /// Cuts the log where it is time, and pushes then however short ago the last push was.
+    /// Cuts the log if it is time, and then pushes, however recent the last push is.
     pub(super) fn cut_if_due(
         &self,
         shard: &mut Shard,

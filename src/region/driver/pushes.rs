@@ -9,8 +9,8 @@ use crate::panics;
 use crate::wire::{PushReplyOrRefusal, ShardReport};
 
 impl<H: Host> Inner<H> {
-    /// The alarm came: pushes what there is. `wake_in_ms`: somebody else in the object wants to be
-    /// woken again so soon.
+    /// Runs when the alarm has fired: pushes what there is. `wake_in_ms`: the time after which something
+    /// else in the object, such as its sockets, wants the next alarm.
     pub async fn alarm(&self, wake_in_ms: Option<u64>) {
         panics::point("alarm");
         self.alarm_fired();
