@@ -129,7 +129,8 @@ pub extern "C" fn chart(scope_number: u32, minutes: u32, k: u32, sort: u32, now_
             filter: Filter::default(),
         };
         let chart = global.chart(&HostStorage, &request, ChartRules::default(), now_ms as u64);
-        let chart = chart.ok().filter(|chart| !chart.incomplete)?;
+        // A chart calls itself incomplete after a load, until all shards were heard of again.
+        let chart = chart.ok().filter(|chart| !chart.places.is_empty())?;
         Some(chart.places.len() as f64)
     })
 }
