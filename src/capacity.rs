@@ -26,10 +26,13 @@ use crate::window::Level;
 pub const OPEN_BYTES: usize = 3 << 20;
 /// Counters of a shard's open pane that is not exact: twice what any pane of a ladder has.
 pub const OPEN_COUNTERS: usize = 16_384;
-/// What a copy of an open pane has at most: it is sent again and again, and shown for a minute and a
-/// half.
-pub const COPY_COUNTERS: usize = 4_096;
-/// A copy of a pane with more posts: 4,096 with short ids take 15 kB; where ids are longer, it has fewer.
+/// Posts up to which a copy of an open pane has all of them.
+pub const SMALL_COPY_POSTS: usize = 4_096;
+/// What a copy of a pane with more has: it is sent again and again, and shown for a minute and a half. So
+/// many are the first 2,048 of a shard's minute, twice what a chart shows; twice as many would make what is
+/// live twice as costly to merge, which the global object does each second.
+pub const COPY_COUNTERS: usize = 2_048;
+/// So many with short ids take 8 kB; where ids are longer, it has fewer.
 pub const COPY_BYTES: usize = 24 << 10;
 /// A copy of a pane that has no more posts than a copy may have: 1,100 of the longest ids, or 4,096 of 65
 /// bytes. At a thousand plays a second a pane is so small for its first seconds only.
@@ -63,7 +66,7 @@ pub fn counters(level: Level) -> usize {
 /// Posts up to which a pane of a ladder is exact. A day of 24h has 28 minutes, 14 quarters and 12 panes
 /// of two hours at most, and a chart of it is exact with 65,536 posts; where the minutes had as many,
 /// an hour would be 4 million rows to merge.
-fn exact_rows(level: Level) -> usize {
+pub fn exact_rows(level: Level) -> usize {
     #[cfg(feature = "simulation")]
     if simulated::PANES.get().is_some() {
         return counters(level);
@@ -78,7 +81,7 @@ fn exact_rows(level: Level) -> usize {
 /// is imported is sealed in coarser panes.
 pub const fn sealed_bytes(level: Level, posts: usize) -> usize {
     match level {
-        Level::Minute if posts <= COPY_COUNTERS => SMALL_COPY_BYTES,
+        Level::Minute if posts <= SMALL_COPY_POSTS => SMALL_COPY_BYTES,
         Level::Minute => 128 << 10,
         Level::Quarter => 256 << 10,
         Level::TwoHours => 512 << 10,
@@ -152,7 +155,7 @@ fn scaled(number: usize, by: usize, of: usize) -> usize {
 
 /// A copy of an open pane, encoded, and whether it holds all that the pane does.
 pub fn encode_copy(pane: &Summary) -> (Vec<u8>, bool) {
-    if pane.len() <= COPY_COUNTERS {
+    if pane.len() <= SMALL_COPY_POSTS {
         let whole = pane.encode();
         return match whole.len() <= SMALL_COPY_BYTES {
             true => (whole, true),

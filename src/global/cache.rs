@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | a stretch of stored panes ([`super::stretches`]) | their rows | one of them is folded into |
 //! | what is live in a scope ([`super::live`]) | entries, and the copies of its shards | it is a second old, or folded |
+//! | the entries of a region that are in no ladder yet ([`super::live`]) | what was sent | they are folded |
 //! | the copies of some shards ([`super::live`]) | what they sent | one of them pushes |
 //! | a chart ([`super::chart`]) | stretches, and what is live | it would come out otherwise |
 //! | the posts of a filter ([`super::members`]) | the catalog | its hour is over, or the catalog changes |
@@ -49,6 +50,8 @@ pub enum Key {
     Stretch(Stretch),
     /// Of a scope.
     Live(String),
+    /// Of the entries of a region that are in no ladder yet.
+    Pending(String),
     /// Of some shards, by the number of their group.
     Copies(u64),
     Chart(ChartRequest),

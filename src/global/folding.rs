@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::cache::Key;
-use super::live::merge_entries;
+use super::merging::merge_sealed;
 use super::moment::write_apart;
 use super::offsets::ShardName;
 use super::room::Room;
@@ -124,7 +124,7 @@ impl Global {
         let mut group: Vec<(&str, PaneKey, Rc<Summary>)> = Vec::new();
         let mut bytes = 0;
         for ((pane, region_id), entries) in self.live.pending_by_pane() {
-            let merged = merge_entries(&entries, seed);
+            let merged = self.live.merged_entries((region_id, pane), &entries, seed);
             bytes += merged.heap_bytes();
             group.push((region_id, pane, merged));
             if bytes > FOLDED_AT_ONCE_BYTES {
@@ -143,17 +143,31 @@ impl Global {
         sealed: &[(&str, PaneKey, Rc<Summary>)],
         now_ms: u64,
     ) -> Result<u64, StorageError> {
+        let seed = self.seed();
+        // Once for all levels.
+        let mut world: BTreeMap<PaneKey, Vec<Rc<Summary>>> = BTreeMap::new();
+        for (_, pane, summary) in sealed {
+            world.entry(*pane).or_default().push(Rc::clone(summary));
+        }
+        let world = world.into_iter();
+        let world: Vec<(PaneKey, Rc<Summary>)> = world
+            .map(|(pane, parts)| (pane, merge_sealed(pane, &parts, seed)))
+            .collect();
+        // What a region had that was deleted counts in the world alone.
+        let regions = sealed
+            .iter()
+            .filter(|(key, ..)| self.table.find_key(key).is_some());
+        let regions = regions.map(|(key, pane, summary)| (*key, pane, summary));
+        let world = world
+            .iter()
+            .map(|(pane, summary)| (GLOBAL_SCOPE, pane, summary));
         let mut targets: BTreeMap<(&str, PaneKey), Vec<&Summary>> = BTreeMap::new();
-        for (key, pane, summary) in sealed {
-            // What a region had that was deleted counts in the world alone.
-            let here = self.table.find_key(key).map(|_| *key);
+        for (scope, pane, summary) in regions.chain(world) {
             for target in fold_targets(*pane, now_ms) {
-                for scope in here.into_iter().chain([GLOBAL_SCOPE]) {
-                    targets.entry((scope, target)).or_default().push(summary);
-                }
+                targets.entry((scope, target)).or_default().push(summary);
             }
         }
-        let (seed, room) = (self.seed(), Room::of(storage, now_ms)?);
+        let room = Room::of(storage, now_ms)?;
         let mut rows = 0;
         for ((scope, target), parts) in targets {
             stretches::forget(&self.cache, scope, target);

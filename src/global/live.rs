@@ -124,18 +124,28 @@ struct LiveScope {
     regions: BTreeMap<String, u64>,
 }
 
+/// What is pending of a region, merged by pane.
+struct MergedPending {
+    /// How many of its entries are in it: the first.
+    entries: usize,
+    panes: Vec<(PaneKey, Rc<Summary>)>,
+}
+
 /// Everything that charts need besides the ladders.
 #[derive(Default)]
 pub struct Live {
     /// By region, in the order in which they came.
     pending: BTreeMap<String, Vec<SentPane>>,
-    /// Bytes held of it, and what it would take decoded.
+    /// Bytes held of it, and what it would take merged by region and pane, about: of each as much as the
+    /// largest part.
     pub pending_bytes: usize,
     pub pending_decoded_bytes: usize,
     /// The same of what is not merged: days, and all time.
     pub pending_late_bytes: usize,
     pub pending_since_ms: Option<u64>,
     pending_spans: BTreeSet<PaneKey>,
+    /// What the largest part of each takes decoded.
+    pending_panes: BTreeMap<(PaneKey, String), usize>,
     copies: BTreeMap<ShardName, Held>,
     /// Since when nothing is missing of a region's shard of which something was.
     whole_since_ms: BTreeMap<String, u64>,
@@ -163,7 +173,10 @@ impl Live {
         }
         for pane in &panes {
             self.pending_bytes += pane.held_bytes();
-            self.pending_decoded_bytes += pane.decoded_bytes;
+            let spanned = (pane.key, shard.0.clone());
+            let largest = self.pending_panes.entry(spanned).or_default();
+            self.pending_decoded_bytes += pane.decoded_bytes.saturating_sub(*largest);
+            *largest = pane.decoded_bytes.max(*largest);
             self.pending_late_bytes += pane.late_bytes();
         }
         self.pending_spans.extend(panes.iter().map(|pane| pane.key));
@@ -293,13 +306,15 @@ impl Live {
         self.pending_decoded_bytes = 0;
         self.pending_late_bytes = 0;
         self.pending_spans.clear();
+        self.pending_panes.clear();
         self.pending_since_ms = None;
         // Merged panes that hold what is in the ladders too would count it twice.
         self.forget_merged();
     }
 
     fn forget_merged(&self) {
-        self.cache.forget(|key| matches!(key, Key::Live(_)));
+        self.cache
+            .forget(|key| matches!(key, Key::Live(_) | Key::Pending(_)));
     }
 
     /// Notes that nothing of a shard is missing any more that was missing until now.
@@ -407,17 +422,66 @@ impl Live {
         merged
     }
 
+    /// What is pending of a region, by pane. Each entry is decoded and merged once, however often charts
+    /// are asked for until all of it is folded, and not again for that.
+    fn merged_pending(&self, region_id: &str, seed: Seed) -> Result<Rc<MergedPending>, TooLarge> {
+        let key = Key::Pending(region_id.to_owned());
+        let pending = self.pending.get(region_id).map_or(&[][..], Vec::as_slice);
+        let known = self.cache.get::<MergedPending>(&key);
+        if let Some(known) = &known
+            && known.entries == pending.len()
+        {
+            return Ok(Rc::clone(known));
+        }
+        let mut merging = PaneMerging::of_sealed(seed, MAX_SCOPE_BYTES);
+        let (merged, new) = match &known {
+            Some(known) => (&known.panes[..], pending.get(known.entries..)),
+            None => (&[][..], Some(pending)),
+        };
+        for (key, summary) in merged {
+            merging.add(*key, Rc::clone(summary))?;
+        }
+        for pane in new.unwrap_or_default().iter().filter(|pane| is_merged(pane)) {
+            if let Some(summary) = pane.decode(seed) {
+                merging.add(pane.key, summary)?;
+            }
+        }
+        let (panes, bytes) = merging.finish();
+        let entries = pending.len();
+        let merged = Rc::new(MergedPending { entries, panes });
+        self.cache.put(key, Rc::clone(&merged), bytes);
+        Ok(merged)
+    }
+
+    /// What is pending of a region and pane, in one, to be folded.
+    pub fn merged_entries(
+        &self,
+        (region_id, pane): (&str, PaneKey),
+        entries: &[&SentPane],
+        seed: Seed,
+    ) -> Rc<Summary> {
+        let key = Key::Pending(region_id.to_owned());
+        let known = self.cache.peek::<MergedPending>(&key);
+        let pending = self.pending.get(region_id).map_or(0, Vec::len);
+        if let Some(known) = known.filter(|known| known.entries == pending)
+            && let Some((_, merged)) = known.panes.iter().find(|(key, _)| *key == pane)
+        {
+            return Rc::clone(merged);
+        }
+        let mut merging = Merging::new(seed);
+        let decoded = entries.iter().filter_map(|entry| entry.decode(seed));
+        decoded.for_each(|summary| merging.add(summary));
+        merging.finish_sealed(pane)
+    }
+
     fn merge_region(
         &self,
         merging: &mut PaneMerging,
         region_id: &str,
         seed: Seed,
     ) -> Result<(), TooLarge> {
-        let pending = self.pending.get(region_id).into_iter().flatten();
-        for pane in pending.filter(|pane| is_merged(pane)) {
-            if let Some(summary) = pane.decode(seed) {
-                merging.add(pane.key, summary)?;
-            }
+        for (key, summary) in &self.merged_pending(region_id, seed)?.panes {
+            merging.add(*key, Rc::clone(summary))?;
         }
         let copies = |shard| self.copies_of_shard(region_id, shard);
         let add = |key, summary| merging.add(key, summary);
@@ -492,15 +556,4 @@ impl Live {
         regions.dedup();
         regions
     }
-}
-
-/// Merges entries of one region and pane.
-pub fn merge_entries(entries: &[&SentPane], seed: Seed) -> Rc<Summary> {
-    let mut merging = Merging::new(seed);
-    for entry in entries {
-        if let Some(summary) = entry.decode(seed) {
-            merging.add(summary);
-        }
-    }
-    Rc::new(merging.finish())
 }

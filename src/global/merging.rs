@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::capacity::counters;
+use crate::capacity::{counters, exact_rows};
 use crate::summary::{Seed, Summary};
 use crate::window::{Level, PaneKey};
 
@@ -59,15 +59,20 @@ impl Merging {
         self.merge()
     }
 
-    /// Everything in one that is kept as a stretch: where it is not exact, at most as many counters as two
-    /// days have.
+    /// Sealed panes of the same span in one, as [`merge_sealed`] does it.
+    pub fn finish_sealed(self, key: PaneKey) -> Rc<Summary> {
+        merge_sealed(key, &self.parts, self.seed)
+    }
+
+    /// Everything in one that is kept as a stretch: where it is not exact, at most as many counters as a
+    /// day has.
     ///
     /// Thirty days list 50,000 posts, of which a chart shows a thousand: kept all, a month of one
-    /// scope would have three times as many rows, and each chart would merge them again. What is
-    /// dropped has no say in the bounds of what stays; a post behind the first 16,384 has its cell's
+    /// scope would have six times as many rows, and each chart would merge them again. What is
+    /// dropped has no say in the bounds of what stays; a post behind the first 8,192 has its cell's
     /// bound from here instead of its own.
     pub fn finish_stretch(self) -> Summary {
-        let most = 2 * counters(Level::Day);
+        let most = counters(Level::Day);
         let mut merged = self.merge();
         if merged.is_full() {
             merged.truncate(most);
@@ -82,6 +87,7 @@ pub struct PaneMerging {
     panes: BTreeMap<PaneKey, Vec<Rc<Summary>>>,
     bytes: usize,
     limit: usize,
+    are_sealed: bool,
 }
 
 /// All panes together take too much memory.
@@ -95,6 +101,15 @@ impl PaneMerging {
             panes: BTreeMap::new(),
             bytes: 0,
             limit,
+            are_sealed: false,
+        }
+    }
+
+    /// Of sealed panes, as [`merge_sealed`] does it.
+    pub fn of_sealed(seed: Seed, limit: usize) -> Self {
+        PaneMerging {
+            are_sealed: true,
+            ..Self::new(seed, limit)
         }
     }
 
@@ -116,7 +131,10 @@ impl PaneMerging {
     fn merge(&mut self) {
         self.bytes = 0;
         for (key, parts) in &mut self.panes {
-            let merged = merge_live(*key, parts, self.seed);
+            let merged = match self.are_sealed {
+                true => merge_sealed(*key, parts, self.seed),
+                false => merge_live(*key, parts, self.seed),
+            };
             self.bytes += merged.heap_bytes();
             *parts = vec![merged];
         }
@@ -131,19 +149,26 @@ impl PaneMerging {
     }
 }
 
-/// Merges what is live of a pane. Where a part is exact no longer, twice the counters that the
-/// pane will have once it is stored are enough: more than any of the parts has, so that the
-/// guarantee stays what the parts make it, as nothing that is dropped was above N/m of them.
+/// Merges what is live of a pane. Where it is exact no longer, twice the counters that the pane will have
+/// once it is stored are enough: more than any of the parts has that is full, so that the guarantee stays
+/// what the parts make it, as nothing that is dropped was above N/m of them.
 fn merge_live(key: PaneKey, parts: &[Rc<Summary>], seed: Seed) -> Rc<Summary> {
+    merge_pane(key, parts, 2 * counters(key.level), seed)
+}
+
+/// Merges sealed panes of the same span that are to be folded: where that is exact no longer, twice the
+/// counters of any pane of a ladder are enough, as above.
+pub fn merge_sealed(key: PaneKey, parts: &[Rc<Summary>], seed: Seed) -> Rc<Summary> {
+    merge_pane(key, parts, 2 * counters(Level::Day), seed)
+}
+
+fn merge_pane(key: PaneKey, parts: &[Rc<Summary>], most: usize, seed: Seed) -> Rc<Summary> {
     if let [only] = parts {
         return Rc::clone(only);
     }
-    let all = parts.iter().map(|part| &**part);
-    Rc::new(if parts.iter().any(|part| part.is_full()) {
-        Summary::merge(all, 2 * counters(key.level), seed)
-    } else {
-        Summary::merge_all(all, seed)
-    })
+    let parts = parts.iter().map(|part| &**part);
+    let exact = (exact_rows(key.level), MERGED_BYTES);
+    Rc::new(Summary::merge_within(parts, exact, most, seed))
 }
 
 #[cfg(test)]
@@ -199,7 +224,7 @@ mod tests {
         let mut merging = Merging::new(SEED);
         (0..20).for_each(|part| merging.add(long_ids(part * 1_000, (part + 1) * 1_000)));
         let stretch = merging.finish_stretch();
-        assert_eq!(stretch.len(), 2 * counters(Level::Day));
+        assert_eq!(stretch.len(), counters(Level::Day));
         assert!(!stretch.is_exact());
     }
 
