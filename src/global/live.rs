@@ -441,7 +441,11 @@ impl Live {
         for (key, summary) in merged {
             merging.add(*key, Rc::clone(summary))?;
         }
-        for pane in new.unwrap_or_default().iter().filter(|pane| is_merged(pane)) {
+        for pane in new
+            .unwrap_or_default()
+            .iter()
+            .filter(|pane| is_merged(pane))
+        {
             if let Some(summary) = pane.decode(seed) {
                 merging.add(pane.key, summary)?;
             }
