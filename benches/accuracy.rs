@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use hitparade::leaderboard::Leaderboard;
-use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, parse_rfc3339_ms};
+use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, parse_rfc3339_ms};
 use hitparade::wire::{BatchPlay, WindowRequest};
 use judge::{FIRST, Judged, judge};
 use streams::{Source, Stream};
@@ -424,7 +424,9 @@ fn run_drawn(case: &Case, drawn: Drawn, hours: u64) -> Result<Row, String> {
     let regions: Vec<String> = (0..drawn.regions).map(|at| format!("R{at}")).collect();
     let regions: Vec<&str> = regions.iter().map(String::as_str).collect();
     let timeframe = hitparade::window::Timeframe::default();
-    let window_from_ms = hitparade::window::sliding(timeframe, END_MS).span.from_ms;
+    let window_from_ms = hitparade::window::sliding(timeframe, END_MS, &Days::default())
+        .span
+        .from_ms;
     let from_ms = window_from_ms.max(END_MS / MINUTE_MS * MINUTE_MS - hours * HOUR_MS);
     let is_live = drawn.arrival == Arrival::Live;
     let mut way = Way::new(
@@ -527,7 +529,9 @@ fn run_new(case: &Case, a_day: u32, days: u64) -> Result<Row, String> {
         ms: length_ms,
         unit: hitparade::window::Unit::Days,
     };
-    let from_ms = hitparade::window::sliding(minutes, END_MS).span.from_ms;
+    let from_ms = hitparade::window::sliding(minutes, END_MS, &Days::default())
+        .span
+        .from_ms;
     let mut plays: Vec<(u64, u32)> = Vec::new();
     let mut source = Source::over(Stream::Uniform, 1_000, 3);
     // All over the one day, or in the first hour of each.

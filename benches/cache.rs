@@ -19,7 +19,7 @@ use hitparade::global::{ChartRules, Global};
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::{Region, RegionTable};
-use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, PaneKey};
+use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{ChartRequest, Push, SealedPane, Sort, WindowRequest};
 use objects::SEED;
 
@@ -58,6 +58,7 @@ fn pane(key: PaneKey, plays: usize, weight: u64, random: &mut u64) -> Vec<u8> {
     codec::encode(&SealedPane {
         level: key.level.code(),
         start_ms: key.start_ms,
+        end_ms: key.end_ms,
         first_seq: 1,
         last_seq: 1,
         summary: &summary.encode(),
@@ -101,7 +102,8 @@ fn live(regions: u32, shards: u32) {
     let storage = MemoryStorage::new();
     let mut global = load(&storage, regions);
     let mut random = 7;
-    let minutes = [0, 1].map(|ago| PaneKey::of(Level::Minute, NOW_MS - ago * MINUTE_MS));
+    let minutes =
+        [0, 1].map(|ago| PaneKey::of(Level::Minute, NOW_MS - ago * MINUTE_MS, &Days::default()));
     let copies: Vec<Vec<Vec<u8>>> = (0..20)
         .map(|_| {
             minutes
@@ -174,8 +176,14 @@ fn history(regions: u32) -> MemoryStorage {
     let mut log = 0;
     for region in 0..regions {
         let panes = (1..=60)
-            .map(|ago| PaneKey::of(Level::Day, NOW_MS - ago * DAY_MS))
-            .chain((1..160).map(|ago| PaneKey::of(Level::Quarter, NOW_MS - ago * 15 * MINUTE_MS)));
+            .map(|ago| PaneKey::of(Level::Day, NOW_MS - ago * DAY_MS, &Days::default()))
+            .chain((1..160).map(|ago| {
+                PaneKey::of(
+                    Level::Quarter,
+                    NOW_MS - ago * 15 * MINUTE_MS,
+                    &Days::default(),
+                )
+            }));
         for key in panes {
             log += 1;
             let entry = pane(key, 20_000, 50, &mut random);

@@ -11,7 +11,7 @@ use hitparade::global::{ChartRules, Global};
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::{Region, RegionTable};
-use hitparade::window::{DAY_MS, HOUR_MS, Level, PaneKey};
+use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, PaneKey};
 use hitparade::wire::{ChartRequest, PostPatch, Push, SealedPane, Sort, WindowRequest};
 
 const SEED: [u8; 16] = *b"benchmark secret";
@@ -46,10 +46,15 @@ fn world(posts: u64) -> MemoryStorage {
                 1 + 100_000 / (1 + (number * 7 + hour) % posts.min(100_000)),
             );
         }
-        let key = PaneKey::of(Level::TwoHours, NOW_MS - (2 * hour + 2) * HOUR_MS);
+        let key = PaneKey::of(
+            Level::TwoHours,
+            NOW_MS - (2 * hour + 2) * HOUR_MS,
+            &Days::default(),
+        );
         let entry = codec::encode(&SealedPane {
             level: key.level.code(),
             start_ms: key.start_ms,
+            end_ms: key.end_ms,
             first_seq: 1,
             last_seq: 1,
             summary: &summary.encode(),

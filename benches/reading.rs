@@ -13,7 +13,7 @@ use hitparade::global::{ChartRules, Global};
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::{Region, RegionTable};
-use hitparade::window::{DAY_MS, Level, PaneKey};
+use hitparade::window::{DAY_MS, Days, Level, PaneKey};
 use hitparade::wire::{ChartRequest, Push, SealedPane, Sort, WindowRequest};
 
 const SEED: [u8; 16] = *b"benchmark secret";
@@ -35,10 +35,11 @@ fn day(day: u64, region: u64, bytes: usize, ids: u64) -> Vec<u8> {
         let number = (day * 2 + region) * IDS_A_DAY + number;
         summary.record(&id(number, bytes), 1 + number % 7);
     }
-    let key = PaneKey::of(Level::Day, NOW_MS - (day + 1) * DAY_MS);
+    let key = PaneKey::of(Level::Day, NOW_MS - (day + 1) * DAY_MS, &Days::default());
     codec::encode(&SealedPane {
         level: key.level.code(),
         start_ms: key.start_ms,
+        end_ms: key.end_ms,
         first_seq: 1,
         last_seq: 1,
         summary: &summary.encode(),

@@ -93,6 +93,7 @@ kinds! {
     TellingReply = 77;
     ListPosts = 78;
     ListPostsReply = 79;
+    DaysRow = 80;
     MatchRequest = 96;
     MatchReply = 97;
     PostingsBlock = 98;

@@ -20,6 +20,7 @@ use futures_util::future::{Either, select};
 
 use crate::board::ObjectName;
 use crate::storage::{Storage, StorageError};
+use crate::window::Zone;
 use crate::wire::InstanceMetrics;
 
 /// An object did not answer, in words for the operator.
@@ -40,6 +41,10 @@ pub trait Host: 'static {
 
     /// Milliseconds since 1970. Stands still between two awaits.
     fn now_ms(&self) -> u64;
+
+    /// What the clocks of `TIME_ZONE` show, as the platform knows it today. None where there is no such
+    /// zone.
+    fn zone(&self) -> Option<Zone>;
 
     /// Random bytes that nobody can guess.
     fn random<const N: usize>(&self) -> [u8; N];

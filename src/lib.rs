@@ -92,5 +92,7 @@ pub mod window;
 pub mod wire;
 #[cfg(target_arch = "wasm32")]
 mod worker_host;
+#[cfg(target_arch = "wasm32")]
+mod zones;
 
 pub use hitparade_summary as summary;

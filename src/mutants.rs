@@ -115,6 +115,11 @@ pub enum Mutant {
     PanesSurviveTheirEpoch,
     /// A shard sends all that it has sealed at once, whatever the global object takes.
     PushWithoutLimits,
+    /// Another zone's days begin at once, not at the next midnight. This one and the next take days to be
+    /// seen: `tests/window_model.rs` finds them.
+    ZoneChangesAtOnce,
+    /// A shard takes the days that it knew last for those of today.
+    DaysTakenForKnown,
 }
 
 #[cfg(feature = "simulation")]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::topology::{GLOBAL_SCOPE, check_region_id};
-use crate::window::Timeframe;
+use crate::window::{CalendarFrame, Timeframe};
 
 /// What the pages are called where nobody calls them otherwise; it stands in them nowhere but where a
 /// title does.
@@ -149,6 +149,9 @@ fn read_region(setting: Option<String>) -> Result<String, String> {
 
 fn read_timeframe(setting: Option<String>) -> Result<String, String> {
     let timeframe = setting.unwrap_or_else(|| "24h".to_owned());
+    if CalendarFrame::of_name(&timeframe).is_some() {
+        return Ok(timeframe);
+    }
     let read = Timeframe::from_str(&timeframe);
     let timeframe = read.map_err(|error| format!("PAGE_TIMEFRAME: {error}"))?;
     Ok(timeframe.to_string())
@@ -228,7 +231,10 @@ mod tests {
             own.put_into("/page/own.js", "").unwrap()
         };
         assert!(script("PAGE_REGION", "DE").contains(r#""region":"DE""#));
-        assert!(script("PAGE_TIMEFRAME", "7d").contains(r#""timeframe":"7d""#));
+        for timeframe in ["7d", "this-week"] {
+            let text = format!(r#""timeframe":"{timeframe}""#);
+            assert!(script("PAGE_TIMEFRAME", timeframe).contains(&text));
+        }
         assert!(script("PAGE_FIGURES", "window, plays").contains(r#"["window","plays"]"#));
         assert!(script("PAGE_FIGURES", "none").contains(r#""figures":[]"#));
         assert!(script("PAGE_REGIONS", "False").contains(r#""regions":false"#));

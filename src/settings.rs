@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::pages::OwnPages;
 use crate::topology::{check_hint, check_region_id};
 use crate::visitor::{Proxies, continent_of, continents};
-use crate::window::MAX_DAYS;
+use crate::window::{MAX_DAYS, is_zone_name};
 
 /// A region of the `REGIONS` setting.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -40,6 +40,10 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
         }
     }
     read_retention_days(setting("RETENTION_DAYS").as_deref())?;
+    let zone = setting("TIME_ZONE");
+    if !is_zone_name(time_zone(zone.as_deref())) {
+        return Err(NO_ZONE.into());
+    }
     for name in ["LIMIT_PER_MINUTE", "VOTES_PER_MINUTE"] {
         if setting(name).is_some_and(|number| number.parse::<u32>().is_err()) {
             return Err(format!("{name} must be a whole number, 0 for any number"));
@@ -102,6 +106,15 @@ pub fn read_tokens<'a>(name: &str, secret: &'a str) -> Result<Vec<&'a str>, Stri
         return Err(format!("{name} has more than {MAX_TOKENS} tokens"));
     }
     Ok(tokens)
+}
+
+/// What is wrong with a `TIME_ZONE` that is none.
+pub const NO_ZONE: &str =
+    "TIME_ZONE must be the name of a zone in the tz database, such as Europe/Berlin, or UTC";
+
+/// The zone by whose midnights days are kept: `TIME_ZONE`.
+pub fn time_zone(setting: Option<&str>) -> &str {
+    setting.unwrap_or("UTC")
 }
 
 /// For how many days panes are kept, all time apart.
@@ -450,6 +463,7 @@ mod tests {
             ("METRICS_TOKEN", "new,old", "new,"),
             ("RETENTION_DAYS", "30", "801"),
             ("RETENTION_DAYS", "1", "0"),
+            ("TIME_ZONE", "Europe/Berlin", "+01:00"),
             ("RETENTION_DAYS", "800", "a year"),
             ("LOG_REQUESTS", "all", "yes"),
             ("PAGE_TIMEFRAME", "7d", "a week"),

@@ -13,7 +13,9 @@ use crate::instance::{instance_metrics, memory_is_short, random_bytes};
 use crate::log;
 use crate::objects::{call_raw, stub};
 use crate::storage::{SqlStorage, StorageError};
+use crate::window::Zone;
 use crate::wire::InstanceMetrics;
+use crate::zones::own_zone;
 
 /// The platform, for one object.
 pub struct WorkerHost {
@@ -38,6 +40,10 @@ impl Host for WorkerHost {
 
     fn now_ms(&self) -> u64 {
         now_ms()
+    }
+
+    fn zone(&self) -> Option<Zone> {
+        own_zone(&self.env)
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {

@@ -11,7 +11,7 @@ use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
-use hitparade::window::{HOUR_MS, Level, MINUTE_MS, PaneKey};
+use hitparade::window::{Days, HOUR_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{ChartRequest, Sort, WindowRequest};
 use proptest::prelude::*;
 
@@ -44,7 +44,7 @@ fn global(plays: &Plays, capacity: usize) -> (Global, MemoryStorage) {
             } else {
                 HOUR_MS + 5 * MINUTE_MS
             };
-            let key = PaneKey::of(Level::Minute, NOW_MS - ago_ms);
+            let key = PaneKey::of(Level::Minute, NOW_MS - ago_ms, &Days::default());
             objects::pane(key, &summary)
         });
         let push = objects::first_push((region_id, 0), &entries, &[]);

@@ -9,7 +9,7 @@ use hitparade::global::{ChartRules, Global};
 use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
-use hitparade::window::{DAY_MS, recording_pane};
+use hitparade::window::DAY_MS;
 use hitparade::wire::*;
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
@@ -31,7 +31,7 @@ impl World {
 
     /// The shard's open pane has so many plays of one post.
     fn push(&mut self, plays: u64, now_ms: u64) {
-        let key = recording_pane(NOW_MS, now_ms);
+        let key = objects::recording_pane(NOW_MS, now_ms);
         let mut summary = Summary::new(10, Seed::from_bytes(SEED));
         summary.record("post", plays);
         let pane = objects::pane(key, &summary);

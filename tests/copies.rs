@@ -27,6 +27,7 @@ fn pane(minute: u64, (first_seq, last_seq): (u64, u64), plays: &[(&str, u64)]) -
     codec::encode(&SealedPane {
         level: 0,
         start_ms: NOW_MS + minute * MINUTE_MS,
+        end_ms: NOW_MS + (minute + 1) * MINUTE_MS,
         first_seq,
         last_seq,
         summary: &summary.encode(),

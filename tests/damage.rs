@@ -628,6 +628,7 @@ fn a_bad_push_is_refused_with_a_reason_counted_and_changes_nothing() {
             "between panes",
             with_pane(SealedPane {
                 start_ms: 7,
+                end_ms: 60_007,
                 ..pane.clone()
             }),
         ),
@@ -635,6 +636,7 @@ fn a_bad_push_is_refused_with_a_reason_counted_and_changes_nothing() {
             "from the future",
             with_pane(SealedPane {
                 start_ms: NOW_MS - 30_000 + 400 * DAY_MS,
+                end_ms: NOW_MS + 30_000 + 400 * DAY_MS,
                 ..pane.clone()
             }),
         ),

@@ -13,7 +13,7 @@ use hitparade::leaderboard::Leaderboard;
 use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
-use hitparade::window::{HOUR_MS, Level, MINUTE_MS, PaneKey};
+use hitparade::window::{Days, HOUR_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{ChartRequest, PostPatch, Refusal, Sort, WindowRequest};
 use proptest::prelude::*;
 
@@ -70,7 +70,7 @@ fn loaded(plays: &Plays, entries: &Entries, capacity: usize) -> (Global, MemoryS
             } else {
                 HOUR_MS + 5 * MINUTE_MS
             };
-            let key = PaneKey::of(Level::Minute, NOW_MS - ago_ms);
+            let key = PaneKey::of(Level::Minute, NOW_MS - ago_ms, &Days::default());
             objects::pane(key, &summary)
         });
         let push = objects::first_push((region_id, 0), &sealed, &[]);

@@ -22,7 +22,7 @@ use hitparade::region::{Admission, Shard};
 use hitparade::registry::{FirstRegion, Registry};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
-use hitparade::window::{DAY_MS, MINUTE_MS, Span};
+use hitparade::window::{Change, DAY_MS, Days, HOUR_MS, MINUTE_MS, Span, Zone};
 use hitparade::wire::*;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,16 @@ fn golden(path: &Path, wanted: &str) -> String {
 }
 
 /// Every row: table, key, value.
+/// Of a zone that was UTC before.
+fn days() -> Days {
+    let change = Change {
+        at_ms: NOW_MS + 2 * DAY_MS,
+        offset_s: 7_200,
+    };
+    let zone = Zone::new("Europe/Berlin", 3_600, vec![change]).unwrap();
+    Days::default().changed(&zone, NOW_MS).unwrap()
+}
+
 fn dump(storage: &MemoryStorage) -> String {
     let mut text = String::new();
     for table in Table::ALL {
@@ -202,7 +212,10 @@ fn seen_of_shard(storage: &MemoryStorage) -> String {
 }
 
 fn load_global(storage: &MemoryStorage) -> Global {
-    Global::load(storage, &table()).unwrap()
+    let mut global = Global::load(storage, &table()).unwrap();
+    let zone = || days().zone().cloned();
+    global.keep_days(storage, zone, NOW_MS).unwrap();
+    global
 }
 
 fn table() -> RegionTable {
@@ -443,6 +456,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     let pane = SealedPane {
         level: 2,
         start_ms: NOW_MS,
+        end_ms: NOW_MS + 2 * HOUR_MS,
         first_seq: 3,
         last_seq: 300,
         summary: b"summary",
@@ -479,6 +493,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         epoch_ms: NOW_MS,
         seed: SEED,
         push_interval_ms: 5_000,
+        days: Some(days().told(NOW_MS)),
     })));
     for refusal in [
         Refusal::UnknownRegion,
@@ -583,10 +598,12 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     });
     all.add_owned(&LiveRequest {
         window: WindowRequest::All,
+        ends_ms: Some(NOW_MS),
         form: ChartForm {
             board: MAIN.into(),
             scope: "NA".into(),
             timeframe: Some("24h".into()),
+            time_zone: Some("Europe/Berlin".into()),
             sort: Sort::Rising,
             k: 10,
             filter,
@@ -789,6 +806,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         scope: "NA".into(),
         level: 4,
         start_ms: 0,
+        end_ms: u64::MAX,
         summary: vec![1],
     });
     all.add_owned(&ExportReply(Ok(ExportAnswer::Page(ExportPage {
@@ -796,6 +814,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         rows: vec![
             TransferRow::Region(put_region),
             TransferRow::Post(entry),
+            TransferRow::Days(days()),
             pane.clone(),
         ],
         damaged_rows: 1,

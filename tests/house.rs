@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The four of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 28] = [
+const ORDER: [&[&str]; 29] = [
     &["summary"],
     &["mutants"],
     &["panics"],
@@ -30,6 +30,7 @@ const ORDER: [&[&str]; 28] = [
     &["routing"],
     &["http"],
     &["clock", "environment"],
+    &["zones"],
     &["instance"],
     &["objects"],
     &["storage"],

@@ -19,7 +19,7 @@ use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Storage, StorageError, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::{Region, RegionTable};
-use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, PaneKey};
+use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{BatchPlay, ChartRequest, Push, PushReply, SealedPane, Sort, WindowRequest};
 use objects::SEED;
 
@@ -236,6 +236,7 @@ impl Filled {
                 epoch_ms: 0,
                 seed: SEED,
                 push_interval_ms: 5_000,
+                days: None,
             };
             pushes.push(push);
             self.shard.pushed(&self.disk, &reply, [1; 16]).unwrap();
@@ -317,6 +318,7 @@ fn tiny_panes_stay_within_memory() {
         codec::encode(&SealedPane {
             level: 0,
             start_ms: NOW_MS - (1 + minute % 160) * MINUTE_MS,
+            end_ms: NOW_MS - minute % 160 * MINUTE_MS,
             first_seq: minute,
             last_seq: minute,
             summary: &tiny,
@@ -345,6 +347,7 @@ fn full_pane(
     codec::encode(&SealedPane {
         level: 0,
         start_ms,
+        end_ms: start_ms + MINUTE_MS,
         first_seq: 1,
         last_seq: 2,
         summary: &summary.encode(),
@@ -446,10 +449,11 @@ fn charts_over_days_of_the_longest_ids_stay_within_memory() {
         let mut summary = Summary::new(8_192, Seed::from_bytes(SEED));
         let ids = (0..8_192).map(|number| scrambled_id(day * 8_192 + number));
         ids.for_each(|id| summary.record(&id, 1 + day as u64));
-        let key = PaneKey::of(Level::Day, NOW_MS - day as u64 * DAY_MS);
+        let key = PaneKey::of(Level::Day, NOW_MS - day as u64 * DAY_MS, &Days::default());
         let entry = codec::encode(&SealedPane {
             level: key.level.code(),
             start_ms: key.start_ms,
+            end_ms: key.end_ms,
             first_seq: day as u64,
             last_seq: day as u64,
             summary: &summary.encode(),

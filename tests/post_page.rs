@@ -11,7 +11,7 @@ use hitparade::global::{ChartRules, Done, Driver, FLUSH_AT_LAST_MS, Global, Glob
 use hitparade::leaderboard::Count;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
-use hitparade::window::{DAY_MS, recording_pane};
+use hitparade::window::DAY_MS;
 use hitparade::wire::*;
 use objects::host::TestHost;
 
@@ -30,7 +30,7 @@ fn world() -> (Global, MemoryStorage) {
     let mut global = Global::load(&storage, &table).unwrap();
     let entries: Vec<Vec<u8>> = (1..=DAYS)
         .map(|day| {
-            let key = recording_pane(NOW_MS - day * DAY_MS, NOW_MS);
+            let key = objects::recording_pane(NOW_MS - day * DAY_MS, NOW_MS);
             let mut summary = Summary::new(10, Seed::from_bytes(SEED));
             summary.record("post", 1);
             objects::pane(key, &summary)
@@ -158,7 +158,7 @@ fn a_page_says_the_same_again() {
 /// A page in a world of one region, of which a pane of the last minute has these plays.
 fn page_of(post_id: &str, plays: &Summary, catalog: &[&str]) -> Result<PostReport, Refusal> {
     let (mut global, storage) = (world().0, MemoryStorage::new());
-    let key = recording_pane(NOW_MS - 60_000, NOW_MS);
+    let key = objects::recording_pane(NOW_MS - 60_000, NOW_MS);
     let pane = objects::pane(key, plays);
     let push = objects::first_push(("NA", 1), &[pane], &[]);
     global.take_push(&push, NOW_MS).unwrap();
@@ -244,7 +244,7 @@ fn what_is_merged_is_counted_wherever_it_comes_from() {
     let mut live = Summary::new(1_024, Seed::from_bytes(SEED));
     let long = |number: u64| format!("{number:0>100}");
     (0..POSTS).for_each(|number| live.record(&long(number), 1));
-    let key = recording_pane(NOW_MS, NOW_MS);
+    let key = objects::recording_pane(NOW_MS, NOW_MS);
     let pane = objects::pane(key, &live);
     let push = objects::first_push(("NA", 1), &[], &[pane]);
     global.take_push(&push, NOW_MS + 2_000).unwrap();
@@ -307,7 +307,7 @@ fn driver(host: &TestHost) -> Driver<TestHost> {
     host.run(driver.learn(&learn), || {});
     let mut summary = Summary::new(POSTS_A_DAY, Seed::from_bytes(SEED));
     (0..POSTS_A_DAY).for_each(|number| summary.record(&format!("post {number}"), 3));
-    let days = (1..=60).map(|day| recording_pane(NOW_MS - day * DAY_MS, NOW_MS));
+    let days = (1..=60).map(|day| objects::recording_pane(NOW_MS - day * DAY_MS, NOW_MS));
     let panes: Vec<Vec<u8>> = days.map(|key| objects::pane(key, &summary)).collect();
     for region_id in PAGE_REGIONS {
         let mut taken = 0;
@@ -365,8 +365,8 @@ fn a_page_is_of_one_moment_whatever_is_taken_and_folded_while_it_is_made() {
     for only in [None].into_iter().chain((0..8).map(Some)) {
         let mut one = Summary::new(10, Seed::from_bytes(SEED));
         one.record("post 7", 1);
-        let yesterday = objects::pane(recording_pane(NOW_MS - DAY_MS, NOW_MS), &one);
-        let open = objects::pane(recording_pane(NOW_MS, NOW_MS), &one);
+        let yesterday = objects::pane(objects::recording_pane(NOW_MS - DAY_MS, NOW_MS), &one);
+        let open = objects::pane(objects::recording_pane(NOW_MS, NOW_MS), &one);
         for scope in ["global", "EU"] {
             let host = TestHost::at(NOW_MS);
             let driver = driver(&host);
@@ -429,7 +429,10 @@ fn a_page_of_a_post_that_nobody_played_lately_costs_little_after_a_year() {
         let mut summary = Summary::new(4_096, Seed::from_bytes(SEED));
         let ids = (0..4_000).map(|number| (number * 7 + day * 13) % 9_000);
         ids.for_each(|id| summary.record(&format!("p{id}"), 1 + id % 50));
-        let pane = objects::pane(recording_pane(noon_ms - day * DAY_MS, noon_ms), &summary);
+        let pane = objects::pane(
+            objects::recording_pane(noon_ms - day * DAY_MS, noon_ms),
+            &summary,
+        );
         let region_id = PAGE_REGIONS[day as usize % 3];
         let push = objects::first_push((region_id, day as u32), &[pane], &[]);
         global.take_push(&push, noon_ms).unwrap();

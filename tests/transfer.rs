@@ -12,7 +12,7 @@ use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::storage::{MemoryStorage, Storage, Table};
 use hitparade::summary::{Seed, Summary};
-use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, recording_pane};
+use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS};
 use hitparade::wire::*;
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
@@ -55,7 +55,7 @@ impl World {
     fn play(&mut self, region_id: &str, posts: u64) {
         let mut entries = Vec::new();
         for age_ms in AGES_MS {
-            let key = recording_pane(NOW_MS - age_ms, NOW_MS);
+            let key = objects::recording_pane(NOW_MS - age_ms, NOW_MS);
             let capacity = hitparade::capacity::counters(key.level);
             let mut summary = Summary::new(capacity, Seed::from_bytes(self.seed));
             for post in 0..posts {
@@ -308,20 +308,24 @@ fn what_would_be_counted_twice_is_refused() {
 fn a_wrong_row_is_refused_and_none_of_its_request_is_counted() {
     let mut old = old_installation();
     let rows = old.export();
-    let pane = |scope: &str, level: u8, start_ms: u64, summary: &[u8]| {
+    let day = |start_ms: u64| (Level::Day.code(), start_ms, start_ms + DAY_MS);
+    let all = (Level::All.code(), 0, u64::MAX);
+    let pane = |scope: &str, (level, start_ms, end_ms): (u8, u64, u64), summary: &[u8]| {
         TransferRow::Pane(TransferPane {
             scope: scope.into(),
             level,
             start_ms,
+            end_ms,
             summary: summary.to_vec(),
         })
     };
     let good = Summary::new(4, Seed::from_bytes(old.seed)).encode();
     for bad in [
-        pane("NOWHERE", 4, 0, &good),
-        pane("NA", 9, 0, &good),
-        pane("NA", Level::Day.code(), 1, &good),
-        pane("NA", 4, 0, b"no summary"),
+        pane("NOWHERE", all, &good),
+        pane("NA", (9, 0, u64::MAX), &good),
+        pane("NA", day(1), &good),
+        pane("NA", day(HOUR_MS), &good),
+        pane("NA", all, b"no summary"),
         TransferRow::Region(region("global")),
     ] {
         let mut new = World::new(2);

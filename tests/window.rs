@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod utc;
+
 use hitparade::window::*;
+use utc::{
+    between, expires_before_ms, fold_targets, previous, series, sliding, steps, tiles, tumbling,
+    window,
+};
 
 fn at(text: &str) -> u64 {
     parse_rfc3339_ms(text).unwrap()
@@ -64,7 +70,7 @@ fn a_bad_timeframe_is_an_error_that_says_what_is_allowed() {
     ] {
         assert_eq!(asked.parse::<Timeframe>(), Err(error), "{asked}");
         let detail = error.to_string();
-        assert!(detail.contains("from 1m to 400d, or all"), "{detail}");
+        assert!(detail.contains("from 1m to 400d, all"), "{detail}");
     }
 }
 
@@ -141,13 +147,16 @@ fn a_play_is_recorded_at_the_finest_level_kept_and_folded_there_and_in_every_coa
         (802 * DAY_MS, Level::All),
         (u64::MAX, Level::All),
     ] {
-        let pane = recording_pane(now_ms.saturating_sub(age_ms), now_ms);
+        let pane = utc::recording_pane(now_ms.saturating_sub(age_ms), now_ms);
         assert_eq!(pane.level, level, "{age_ms}");
-        let folded: Vec<_> = fold_targets(pane, now_ms).map(|pane| pane.level).collect();
+        let folded: Vec<_> = fold_targets(pane, now_ms)
+            .iter()
+            .map(|pane| pane.level)
+            .collect();
         assert_eq!(folded, Level::LADDER[usize::from(level.code())..]);
     }
     assert_eq!(
-        recording_pane(now_ms + MINUTE_MS, now_ms).level,
+        utc::recording_pane(now_ms + MINUTE_MS, now_ms).level,
         Level::Minute
     );
 }
@@ -421,7 +430,7 @@ fn the_edges_of_the_ladder_are_where_the_documentation_says() {
 fn the_import_of_a_year_is_one_pane_a_day_before_the_last_two_weeks() {
     let now_ms = at(NOW);
     let mut panes: Vec<PaneKey> = (0..400 * 24 * 60)
-        .map(|minute| recording_pane(now_ms - minute * MINUTE_MS, now_ms))
+        .map(|minute| utc::recording_pane(now_ms - minute * MINUTE_MS, now_ms))
         .collect();
     panes.sort_unstable();
     panes.dedup();

@@ -7,9 +7,12 @@
 
 use std::collections::BTreeMap;
 
+mod zones;
+
 use hitparade::window::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
+use zones::{Drawn, drawn};
 
 /// Every reading of a clock is the true time and up to this much more, each time anew: clocks
 /// differ by as much as the module allows, and go back by as much.
@@ -22,6 +25,9 @@ type Panes = BTreeMap<PaneKey, Vec<usize>>;
 #[derive(Default)]
 struct World {
     true_now_ms: u64,
+    /// Where days begin, as the global object has it, and as each shard was told last.
+    days: Days,
+    known: [KnownDays; SHARDS],
     /// The timestamp of each play ever accepted, by its number.
     plays: Vec<u64>,
     /// The exact model: the plays that have been folded.
@@ -51,6 +57,16 @@ enum Step {
     Expire {
         skew_ms: u64,
     },
+    /// The installation has another zone, or the platform tells more of one.
+    Move {
+        zone: Drawn,
+        skew_ms: u64,
+    },
+    /// A shard is told where days begin.
+    Tell {
+        shard: usize,
+        skew_ms: u64,
+    },
     Ask {
         question: Question,
         reader_skew_ms: u64,
@@ -66,6 +82,7 @@ enum Question {
     Sliding(Timeframe),
     Tumbling(Timeframe),
     Between(Age, Age),
+    Calendar(&'static str, Drawn),
 }
 
 fn before(now_ms: u64, age: Age) -> u64 {
@@ -89,11 +106,34 @@ impl World {
                 let sealed = std::mem::take(&mut self.open[*shard]);
                 self.outbox[*shard].extend(sealed);
             }
-            Step::Fold { shard, skew_ms } => self.fold(*shard, *skew_ms),
+            Step::Fold { shard, skew_ms } => self.fold(*shard, *skew_ms)?,
             Step::Expire { skew_ms } => {
                 let now_ms = self.clock(*skew_ms);
+                let days = &self.days;
                 self.ladder
-                    .retain(|pane, _| pane.end_ms() > expires_before_ms(pane.level, now_ms));
+                    .retain(|pane, _| pane.end_ms > expires_before_ms(pane.level, now_ms, days));
+            }
+            Step::Move { zone, skew_ms } => {
+                let now_ms = self.clock(*skew_ms);
+                if let Some(days) = self.days.changed(&zone.around(now_ms), now_ms) {
+                    prop_assert!(days.is_sound());
+                    self.days = days;
+                }
+                // What was folded before stays what it is, but that today may become longer or shorter.
+                // What has expired waits for being dropped.
+                for (pane, plays) in std::mem::take(&mut self.ladder) {
+                    if pane.end_ms <= expires_before_ms(pane.level, now_ms, &self.days) {
+                        continue;
+                    }
+                    let same = PaneKey::of(pane.level, pane.start_ms, &self.days);
+                    prop_assert_eq!(same.start_ms, pane.start_ms);
+                    let is_under_way = pane.end_ms.min(same.end_ms) > now_ms;
+                    prop_assert!(is_under_way || same == pane, "{pane:?} is {same:?}");
+                    self.ladder.insert(same, plays);
+                }
+            }
+            Step::Tell { shard, skew_ms } => {
+                self.known[*shard] = self.days.told(self.clock(*skew_ms));
             }
             Step::Ask {
                 question,
@@ -107,7 +147,7 @@ impl World {
     fn record(&mut self, shard: usize, age: Age, skew_ms: u64) {
         let now_ms = self.clock(skew_ms);
         let timestamp_ms = before(now_ms, age);
-        let pane = recording_pane(timestamp_ms, now_ms);
+        let pane = self.known[shard].recording_pane(timestamp_ms, now_ms);
         self.open[shard]
             .entry(pane)
             .or_default()
@@ -115,24 +155,43 @@ impl World {
         self.plays.push(timestamp_ms);
     }
 
-    fn fold(&mut self, shard: usize, skew_ms: u64) {
+    fn fold(&mut self, shard: usize, skew_ms: u64) -> TestCaseResult {
         let now_ms = self.clock(skew_ms);
         for (pane, plays) in std::mem::take(&mut self.outbox[shard]) {
-            for target in fold_targets(pane, now_ms) {
+            for target in fold_targets(pane, now_ms, &self.days) {
+                prop_assert!(
+                    target.span().contains(pane.span()),
+                    "{pane:?} straddles {target:?}"
+                );
                 self.ladder.entry(target).or_default().extend(&plays);
             }
             self.folded.extend(plays);
         }
+        Ok(())
     }
 
     fn ask(&self, question: &Question, reader_skew_ms: u64, global_skew_ms: u64) -> TestCaseResult {
         let reader_ms = self.clock(reader_skew_ms);
         let global_ms = self.clock(global_skew_ms);
+        let days = &self.days;
         let window = match question {
-            Question::Sliding(timeframe) => sliding(*timeframe, reader_ms),
-            Question::Tumbling(timeframe) => tumbling(*timeframe, reader_ms),
+            Question::Sliding(timeframe) => sliding(*timeframe, reader_ms, days),
+            Question::Tumbling(timeframe) => tumbling(*timeframe, reader_ms, days),
             Question::Between(from, to) => {
-                match between(before(reader_ms, *from), before(reader_ms, *to), reader_ms) {
+                let [from_ms, to_ms] = [from, to].map(|age| before(reader_ms, *age));
+                match between(from_ms, to_ms, reader_ms, days) {
+                    Ok(window) => window,
+                    Err(_) => return Ok(()),
+                }
+            }
+            Question::Calendar(name, zone) => {
+                let zone = zone.around(reader_ms);
+                let period = CalendarFrame::of_name(name)
+                    .unwrap()
+                    .period(reader_ms, &zone);
+                let Span { from_ms, to_ms } = period.span(&zone);
+                let before_ms = Some(period.last_before(&zone).span(&zone).from_ms);
+                match since(from_ms, to_ms, before_ms, reader_ms, days) {
                     Ok(window) => window,
                     Err(_) => return Ok(()),
                 }
@@ -140,7 +199,7 @@ impl World {
         };
         self.check(&window, global_ms)?;
         self.check_sum_of_parts(&window, global_ms)?;
-        if let Some(previous) = previous(&window, reader_ms) {
+        if let Some(previous) = previous(&window, reader_ms, days) {
             prop_assert_eq!(previous.span.to_ms, window.span.from_ms);
             self.check(&previous, global_ms)?;
         }
@@ -177,18 +236,18 @@ impl World {
     /// step of its series holds what lies in it.
     fn check_sum_of_parts(&self, window: &Window, global_ms: u64) -> TestCaseResult {
         let Span { from_ms, to_ms } = window.span;
-        let panes = tiles(window.span, global_ms);
+        let panes = tiles(window.span, global_ms, &self.days);
         if let Some(pane) = panes.get(panes.len() / 3) {
-            let cut_ms = pane.end_ms();
+            let cut_ms = pane.end_ms;
             let mut parts = self.charted(Span::new(from_ms, cut_ms), global_ms);
             parts.extend(self.charted(Span::new(cut_ms, to_ms), global_ms));
             parts.sort_unstable();
             prop_assert_eq!(parts, self.expected(window.span));
         }
-        for step in steps(window.span, global_ms, 50) {
+        for step in steps(window.span, global_ms, 50, &self.days) {
             prop_assert_eq!(self.charted(step, global_ms), self.expected(step));
         }
-        let mut series_plays: Vec<usize> = series(window.span, global_ms, 100)
+        let mut series_plays: Vec<usize> = series(window.span, global_ms, 100, &self.days)
             .iter()
             .filter_map(|pane| self.ladder.get(pane))
             .flatten()
@@ -200,7 +259,7 @@ impl World {
     }
 
     fn charted(&self, span: Span, global_ms: u64) -> Vec<usize> {
-        let mut plays: Vec<usize> = tiles(span, global_ms)
+        let mut plays: Vec<usize> = tiles(span, global_ms, &self.days)
             .iter()
             .filter_map(|pane| self.ladder.get(pane))
             .flatten()
@@ -262,6 +321,17 @@ fn timeframe() -> impl Strategy<Value = Timeframe> {
     ]
 }
 
+const FRAMES: [&str; 8] = [
+    "today",
+    "yesterday",
+    "this-week",
+    "last-week",
+    "this-month",
+    "last-month",
+    "this-year",
+    "last-year",
+];
+
 fn question() -> impl Strategy<Value = Question> {
     let ahead_or_ago = || prop_oneof![9 => age(), 1 => -400 * DAY..0];
     prop_oneof![
@@ -269,6 +339,8 @@ fn question() -> impl Strategy<Value = Question> {
         timeframe().prop_map(Question::Tumbling),
         (ahead_or_ago(), ahead_or_ago())
             .prop_map(|(one, other)| Question::Between(one.max(other), one.min(other))),
+        (prop::sample::select(&FRAMES[..]), drawn())
+            .prop_map(|(name, zone)| Question::Calendar(name, zone)),
     ]
 }
 
@@ -285,6 +357,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => shard().prop_map(|shard| Step::Seal { shard }),
         3 => (shard(), skew_ms()).prop_map(|(shard, skew_ms)| Step::Fold { shard, skew_ms }),
         2 => skew_ms().prop_map(|skew_ms| Step::Expire { skew_ms }),
+        1 => (drawn(), skew_ms()).prop_map(|(zone, skew_ms)| Step::Move { zone, skew_ms }),
+        1 => (shard(), skew_ms()).prop_map(|(shard, skew_ms)| Step::Tell { shard, skew_ms }),
         4 => (question(), skew_ms(), skew_ms()).prop_map(
             |(question, reader_skew_ms, global_skew_ms)| Step::Ask {
                 question,
@@ -331,8 +405,11 @@ proptest! {
         start_ms in start_ms(),
         steps in prop::collection::vec(step(), 1..80),
         questions in prop::collection::vec(question(), 4),
+        zone in drawn(),
     ) {
-        let mut world = World { true_now_ms: start_ms, ..World::default() };
+        let days = Days::of(zone.around(start_ms));
+        let known = std::array::from_fn(|_| days.told(start_ms));
+        let mut world = World { true_now_ms: start_ms, days, known, ..World::default() };
         for step in &steps {
             world.apply(step)?;
         }
@@ -347,11 +424,14 @@ proptest! {
         wait_ms in 5 * DAY_MS..799 * DAY_MS,
         skews in prop::collection::vec(skew_ms(), 3),
         question in question(),
+        zone in drawn(),
     ) {
         let asked_at_ms = start_ms + wait_ms;
+        let days = Days::of(zone.around(asked_at_ms));
+        let known = days.told(u64::MAX);
         let mut charts = Vec::new();
         for way in ["live", "late", "imported"] {
-            let mut world = World { plays: plays.iter().map(|play| start_ms + play.0).collect(), ..World::default() };
+            let mut world = World { plays: plays.iter().map(|play| start_ms + play.0).collect(), days: days.clone(), ..World::default() };
             for (number, (offset_ms, late_ms, fold_later_ms)) in plays.iter().enumerate() {
                 let timestamp_ms = start_ms + offset_ms;
                 let (recorded_ms, folded_ms) = match way {
@@ -359,15 +439,15 @@ proptest! {
                     "late" => (timestamp_ms + late_ms, timestamp_ms + late_ms + fold_later_ms),
                     _ => (asked_at_ms, asked_at_ms),
                 };
-                let pane = recording_pane(timestamp_ms, recorded_ms + skews[0]);
-                for target in fold_targets(pane, folded_ms + skews[1]) {
+                let pane = known.recording_pane(timestamp_ms, recorded_ms + skews[0]);
+                for target in fold_targets(pane, folded_ms + skews[1], &days) {
                     world.ladder.entry(target).or_default().push(number);
                 }
                 world.folded.push(number);
             }
             world.true_now_ms = asked_at_ms;
             world.ask(&question, skews[2], skews[1])?;
-            let window = sliding(Timeframe::new(400, Unit::Days).unwrap(), asked_at_ms);
+            let window = sliding(Timeframe::new(400, Unit::Days).unwrap(), asked_at_ms, &days);
             charts.push(world.charted(window.span, asked_at_ms));
         }
         prop_assert_eq!(&charts[0], &charts[1]);

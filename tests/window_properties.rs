@@ -4,9 +4,15 @@
 
 use std::collections::BTreeSet;
 
+mod utc;
+
 use hitparade::window::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
+use utc::{
+    between, expires_before_ms, fold_targets, pane_of, previous, series, sliding, steps, tiles,
+    tumbling, window,
+};
 
 /// The contract's words: how far an end of this age may be off, exclusive.
 fn snap_ms(age_ms: u64) -> u64 {
@@ -74,9 +80,12 @@ fn assert_tiled(span: Span, now_ms: u64) -> TestCaseResult {
     let panes = tiles(span, now_ms);
     assert_partition(&spans(&panes), span)?;
     for pane in panes {
-        prop_assert_eq!(PaneKey::checked(pane.level, pane.start_ms), Some(pane));
-        prop_assert!(pane.end_ms() > expires_before_ms(pane.level, now_ms));
-        let fits = coarser(pane.level).map(|level| pane.enclosing(level));
+        prop_assert_eq!(
+            PaneKey::checked(pane.level, pane.start_ms, pane.end_ms),
+            Some(pane)
+        );
+        prop_assert!(pane.end_ms > expires_before_ms(pane.level, now_ms));
+        let fits = coarser(pane.level).map(|level| pane.enclosing(level, &Days::default()));
         prop_assert!(!fits.is_some_and(|coarser| span.contains(coarser.span())));
     }
     Ok(())
@@ -200,17 +209,17 @@ proptest! {
         prop_assert!(series(span, now_ms, max_points).len() <= max_points.max(1_300));
         prop_assert!(steps(span, now_ms, max_points % 2_000).len() <= 2_000);
         let level = Level::from_code(code % 5).unwrap();
-        let pane = PaneKey::of(level, a);
+        let pane = pane_of(level, a);
         prop_assert!(pane.start_ms <= a);
-        prop_assert!(fold_targets(pane, now_ms).count() <= 5);
-        prop_assert_eq!(fold_targets(pane, now_ms).last(), Some(PaneKey::ALL));
+        prop_assert!(fold_targets(pane, now_ms).len() <= 5);
+        prop_assert_eq!(fold_targets(pane, now_ms).pop(), Some(PaneKey::ALL));
         for target in fold_targets(pane, now_ms) {
             prop_assert!(target.level >= level && target.span().from_ms <= pane.start_ms);
-            prop_assert!(target.end_ms() > expires_before_ms(target.level, now_ms));
+            prop_assert!(target.end_ms > expires_before_ms(target.level, now_ms));
         }
         prop_assert!(expires_before_ms(level, now_ms) <= now_ms);
-        let recorded = recording_pane(a, now_ms);
-        prop_assert!(recorded.span().contains_ms(a) || recorded.end_ms() == u64::MAX);
+        let recorded = utc::recording_pane(a, now_ms);
+        prop_assert!(recorded.span().contains_ms(a) || recorded.end_ms == u64::MAX);
         for unit in [Unit::Minutes, Unit::Hours, Unit::Days] {
             for timeframe in [Timeframe::new(count, unit), Timeframe::new(count % 401, unit)] {
                 let Ok(timeframe) = timeframe else { continue };

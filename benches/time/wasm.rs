@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
 use hitparade::topology::{Region, RegionTable};
-use hitparade::window::{Level, Timeframe, Unit, Window, sliding, tiles};
+use hitparade::window::{Days, Level, Timeframe, Unit, Window, sliding, tiles};
 use hitparade::wire::{ChartRequest, PostRequest, Sort, WindowRequest};
 use host::HostStorage;
 use world::{World, region_id};
@@ -199,8 +199,8 @@ pub extern "C" fn panes_of(hours: u32, now_ms: f64) -> f64 {
     let Ok(timeframe) = Timeframe::new(u64::from(hours), Unit::Hours) else {
         return FAILED;
     };
-    let count = |window: &Window| tiles(window.span, now_ms).len() as f64;
-    let asked = sliding(timeframe, now_ms);
+    let count = |window: &Window| tiles(window.span, now_ms, &Days::default()).len() as f64;
+    let asked = sliding(timeframe, now_ms, &Days::default());
     let before = hitparade::window::previous(&asked, now_ms);
     count(&asked) + before.as_ref().map_or(0.0, count)
 }

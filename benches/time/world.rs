@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use hitparade::capacity::{encode_copy, encode_within, open_pane, sealed_bytes};
 use hitparade::codec;
 use hitparade::summary::{Seed, Summary};
-use hitparade::window::{Level, MINUTE_MS, PaneKey};
+use hitparade::window::{Days, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{Push, SealedPane};
 
 use super::streams::{ID_BYTES, IDS, Source, Stream, write_id};
@@ -75,7 +75,11 @@ impl World {
             }
             let start_ms = end_ms - pane * level.length_ms();
             let summary = encode_within(&summary, sealed_bytes(level, summary.len()));
-            entries.push(sealed(PaneKey::of(level, start_ms), 1, &summary));
+            entries.push(sealed(
+                PaneKey::of(level, start_ms, &Days::default()),
+                1,
+                &summary,
+            ));
         }
         // A log of its own, so that the shard's begins with its first push; each after the one before.
         self.histories += 1;
@@ -114,8 +118,8 @@ impl World {
         step: u32,
     ) -> Vec<u8> {
         let minute_ms = start_ms + u64::from(minute - 1) * MINUTE_MS;
-        let this = PaneKey::of(Level::Minute, minute_ms);
-        let before = PaneKey::of(Level::Minute, minute_ms - MINUTE_MS);
+        let this = PaneKey::of(Level::Minute, minute_ms, &Days::default());
+        let before = PaneKey::of(Level::Minute, minute_ms - MINUTE_MS, &Days::default());
         let sealed_before = step > STEPS / 2;
         // The commits of each minute are numbered by its steps.
         let first_seq = u64::from(minute * STEPS) + 1;

@@ -5,11 +5,14 @@ use super::leaderboards::{BUDGET_MS, Known, MEMORY_MS, leaderboard};
 use super::request::Call;
 use super::{boards, counters, ids, limits};
 use crate::clock::now_ms;
-use crate::http::{ChartQuery, Problem, format_asked, lists_etag};
+use crate::environment::setting;
+use crate::http::{ChartQuery, Clocks, Problem, format_asked, lists_etag};
 use crate::leaderboard::{Chart, Rendered};
+use crate::settings::time_zone;
+use crate::zones::zone_named;
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
-    let query = ChartQuery::read(&call.query, ids::normaliser(&call.env))?;
+    let query = read_query(call)?;
     let board = boards::to_read(call).await?;
     let accept = call.header("Accept");
     let format = format_asked(&call.query, accept.as_deref())?;
@@ -38,6 +41,20 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
         .with_header("Vary", "Accept")
         .with_header("Cache-Control", format!("public, max-age={left_s}"))
         .with_kept(kept))
+}
+
+/// What a request asks for.
+///
+/// # Errors
+/// 400 with what is allowed.
+pub fn read_query(call: &Call) -> Result<ChartQuery, Problem> {
+    let own_zone = setting(&call.env, "TIME_ZONE");
+    let clocks = Clocks {
+        now_ms: now_ms(),
+        own_zone: time_zone(own_zone.as_deref()),
+        zone: &zone_named,
+    };
+    ChartQuery::read(&call.query, &clocks, ids::normaliser(&call.env))
 }
 
 /// Whole seconds of the budget that are left.

@@ -11,7 +11,8 @@ use super::request::Call;
 use crate::environment::setting;
 use crate::http::Problem;
 use crate::instance::memory_is_spent;
-use crate::settings;
+use crate::settings::{self, NO_ZONE};
+use crate::zones::own_zone;
 
 #[wasm_bindgen(module = "/src/js/health.js")]
 extern "C" {
@@ -38,6 +39,7 @@ struct Wrong {
 /// with it refuses to start.
 pub fn get(call: &Call) -> Result<Answer, Problem> {
     settings::check(|name| setting(&call.env, name))
+        .and_then(|()| own_zone(&call.env).map(drop).ok_or(NO_ZONE.into()))
         .map_err(|detail| Problem::new(500, "bad_setting", detail))?;
     let known: Known = serde_json::from_str(&known_of_shards()).unwrap_or_default();
     let mut wrong: Vec<Value> = Vec::new();

@@ -3,11 +3,12 @@
 use worker::{Headers, Request, RequestInit};
 
 use super::answer::Answer;
+use super::charts::read_query;
 use super::plays::region_of_request;
 use super::request::Call;
-use super::{boards, ids, leaderboards, limits, table};
+use super::{boards, leaderboards, limits, table};
 use crate::codec;
-use crate::http::{ChartQuery, Cors, Problem, hex};
+use crate::http::{Cors, Problem, hex};
 use crate::objects::shard_stub;
 use crate::wire::{
     LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, MAX_CUTS_OF_ADDRESS,
@@ -21,7 +22,7 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
         let detail = "pages of this origin may not read charts here (ALLOWED_ORIGINS)";
         return Err(Problem::new(403, "origin_not_allowed", detail));
     }
-    let query = ChartQuery::read(&call.query, ids::normaliser(&call.env))?;
+    let query = read_query(call)?;
     let board = boards::to_read(call).await?;
     let upgrades = call.header("Upgrade");
     if !upgrades.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
@@ -33,6 +34,7 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
     leaderboards::leaderboard(call, &board, &query).await?;
     let request = LiveRequest {
         window: query.window,
+        ends_ms: query.ends_ms,
         form: query.form,
     };
     let away = |error: worker::Error| Problem::away("the shard", &error);

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::access::{Token, may_read_or_moderate, require};
 use super::answer::Answer;
+use super::charts::read_query;
 use super::isolate::here;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, boards, body, ids, limits, table};
@@ -39,8 +40,8 @@ pub struct Kept {
     bytes: usize,
 }
 
-/// The key of a board, what was asked of it, and the timeframe as it was asked for.
-type Asked = (String, PostRequest, Option<String>);
+/// The key of a board, what was asked of it, and the timeframe and its zone as they were asked for.
+type Asked = (String, PostRequest, (Option<String>, Option<String>));
 
 struct KeptPage {
     body: Rc<[u8]>,
@@ -67,7 +68,7 @@ impl Kept {
 pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     let is_moderator = may_read_or_moderate(call)?;
     let board = boards::open_to(call, boards::of_query(call).await?)?;
-    let query = ChartQuery::read(&call.query, ids::normaliser(&call.env))?;
+    let query = read_query(call)?;
     let post_id = checked_id(call, post_id)?;
     table::require_scope(call, &query.form.scope).await?;
     let page = PostRequest {
@@ -76,8 +77,9 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
         window: query.window,
         hidden_too: is_moderator,
     };
-    let board_key = board.key().into_owned();
-    let asked = (board_key, page, query.form.timeframe.clone());
+    let (board_key, form) = (board.key().into_owned(), &query.form);
+    let words = (form.timeframe.clone(), form.time_zone.clone());
+    let asked = (board_key, page, words);
     let body = match here(|isolate| isolate.pages.borrow().get(&asked, now_ms())) {
         Some(kept) => kept,
         None => {
@@ -132,7 +134,7 @@ async fn made(call: &Call, asked: &Asked, query: &ChartQuery) -> Result<Vec<u8>,
         .await
         .map_err(away)?;
     let report = reply.map_err(|refusal| Problem::refused(refusal, "bad_window"))?;
-    let body = page_json(&report, &query.form.scope, query.form.timeframe.as_deref());
+    let body = page_json(&report, &query.form);
     // What is made of our own types always serializes.
     Ok(serde_json::to_vec(&body).unwrap_or_default())
 }

@@ -111,10 +111,12 @@ impl Global {
         let ranking = self.ranking(storage, &asked, rules, now_ms)?;
         let mut incomplete = ranking.incomplete;
         let mut previous_ranks: BTreeMap<String, u32> = BTreeMap::new();
-        if let Some(before) = window::previous(&window, now_ms) {
+        if let Some(before) = window::previous(&window, now_ms, self.days()) {
             (asked.window, asked.k) = (before, MAX_K);
             // A window before without one before it has no risers.
-            if asked.sort != Sort::Rising || window::previous(&before, now_ms).is_some() {
+            if asked.sort != Sort::Rising
+                || window::previous(&before, now_ms, self.days()).is_some()
+            {
                 let before = self.ranking(storage, &asked, rules, now_ms)?;
                 incomplete |= before.incomplete;
                 previous_ranks.extend(before.rows.into_iter().map(|row| row.post_id).zip(1..));

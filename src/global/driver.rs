@@ -193,6 +193,11 @@ impl<H: Host> Inner<H> {
         let Some((global, storage)) = loaded.as_mut() else {
             return Err(Refusal::Storage("the state is not loaded".into()));
         };
+        let kept = global.keep_days(storage, || self.host.zone(), self.host.now_ms());
+        let run = |global: &mut Global, storage: &H::Storage| {
+            kept.map_err(|error| Refusal::Storage(error.0))?;
+            run(global, storage)
+        };
         let damaged_before = global.health().damaged_rows;
         let outcome = run(global, storage);
         let damaged_rows = global.health().damaged_rows;

@@ -21,7 +21,10 @@ use crate::window::{DAY_MS, HOUR_MS, PaneKey, fold_targets};
 const EXPIRE_EVERY_MS: u64 = HOUR_MS;
 
 /// What was folded when a sync began. See [`Global::synced`].
-pub struct SyncPoint(Vec<(ShardName, u128, u64)>);
+pub struct SyncPoint {
+    consumed: Vec<(ShardName, u128, u64)>,
+    days_writes: u64,
+}
 
 impl Global {
     /// Whether the moment of an export is to be kept now: all of it was taken, or is waited for no more.
@@ -83,7 +86,7 @@ impl Global {
             self.expired_ms = now_ms;
             let keys = self.table.regions.iter().map(Region::key);
             for scope in keys.chain([GLOBAL_SCOPE.into()]) {
-                let expired = ladder::expired(read, &scope, now_ms)?;
+                let expired = ladder::expired(read, &scope, now_ms, self.days())?;
                 storage.atomically(|| write_apart(storage, &expired))?;
             }
             self.thin(storage, now_ms)?;
@@ -109,7 +112,8 @@ impl Global {
         }
         let keys = self.table.regions.iter().map(Region::key);
         for scope in keys.chain([GLOBAL_SCOPE.into()]) {
-            for (pane, write) in ladder::thinned(storage, &scope, self.seed(), now_ms)? {
+            let thinned = ladder::thinned(storage, &scope, self.seed(), now_ms, self.days())?;
+            for (pane, write) in thinned {
                 stretches::forget(&self.cache, &scope, pane);
                 storage.write(&[write])?;
             }
@@ -163,7 +167,7 @@ impl Global {
             .map(|(pane, summary)| (GLOBAL_SCOPE, pane, summary));
         let mut targets: BTreeMap<(&str, PaneKey), Vec<&Summary>> = BTreeMap::new();
         for (scope, pane, summary) in regions.chain(world) {
-            for target in fold_targets(*pane, now_ms) {
+            for target in fold_targets(*pane, now_ms, self.days()) {
                 targets.entry((scope, target)).or_default().push(summary);
             }
         }
@@ -188,16 +192,20 @@ impl Global {
     /// Whether something was folded that is not known to be durable: sync then, however long ago
     /// it was folded.
     pub fn sync_is_due(&self) -> bool {
-        self.offsets.is_ahead_of_durable()
+        self.offsets.is_ahead_of_durable() || !self.kept_days.are_durable()
     }
 
     /// To be taken before a sync and handed to [`Global::synced`] after it.
     pub fn sync_point(&self) -> SyncPoint {
-        SyncPoint(self.offsets.consumed())
+        SyncPoint {
+            consumed: self.offsets.consumed(),
+            days_writes: self.kept_days.writes_so_far(),
+        }
     }
 
     /// What was folded before the sync point is durable: replies may say so.
     pub fn synced(&mut self, point: &SyncPoint) {
-        self.offsets.synced(&point.0);
+        self.offsets.synced(&point.consumed);
+        self.kept_days.synced(point.days_writes);
     }
 }

@@ -158,7 +158,7 @@ impl Global {
         let pane: SealedPane<'_> =
             codec::decode(pane).map_err(|error| invalid(format!("pane: {error}")))?;
         let key = Level::from_code(pane.level)
-            .and_then(|level| PaneKey::checked(level, pane.start_ms))
+            .and_then(|level| PaneKey::checked(level, pane.start_ms, pane.end_ms))
             .filter(|key| key.start_ms <= now_ms.saturating_add(MAX_PANE_AHEAD_MS))
             .ok_or_else(|| invalid("pane: no such span".into()))?;
         if pane.first_seq > pane.last_seq {
@@ -194,6 +194,7 @@ impl Global {
                 epoch_ms: self.table.epoch_ms,
                 seed: self.table.seed,
                 push_interval_ms: self.pace.interval_ms(),
+                days: self.kept_days.told(now_ms),
             };
         }
         // Until the moment is kept, however late that is.
@@ -241,6 +242,7 @@ impl Global {
             epoch_ms: self.table.epoch_ms.max(push.epoch_ms),
             seed: self.table.seed,
             push_interval_ms: self.pace.interval_ms(),
+            days: self.kept_days.told(now_ms),
         };
         self.offsets.gaps += gaps;
         if mutants::active(Mutant::HeardByOldPushes) {

@@ -9,7 +9,7 @@ use crate::capacity::{self, THINNED_AFTER_DAYS, THINNED_BYTES};
 use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
-use crate::window::{DAY_MS, Level, PaneKey, expires_before_ms};
+use crate::window::{DAY_MS, Days, Level, PaneKey, expires_before_ms};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,14 +49,23 @@ fn pane_key(scope: &str, pane: PaneKey) -> Vec<u8> {
 
 /// A stored row as what it is: its scope, its pane, and the encoded summary. `None` where it cannot
 /// be read.
-pub fn stored_pane(key: &[u8], value: &[u8], seed: Seed) -> Option<(String, PaneKey, Vec<u8>)> {
+pub fn stored_pane(
+    key: &[u8],
+    value: &[u8],
+    seed: Seed,
+    days: &Days,
+) -> Option<(String, PaneKey, Vec<u8>)> {
     let (rest, _generation) = key.split_last_chunk::<1>()?;
     let (rest, start) = rest.split_last_chunk::<8>()?;
     let (scope, [0, level]) = rest.split_last_chunk::<2>()? else {
         return None;
     };
     let scope = String::from_utf8(scope.to_vec()).ok()?;
-    let pane = PaneKey::checked(Level::from_code(*level)?, u64::from_be_bytes(*start))?;
+    let start_ms = u64::from_be_bytes(*start);
+    let pane = PaneKey::of(Level::from_code(*level)?, start_ms, days);
+    if pane.start_ms != start_ms {
+        return None;
+    }
     read_row(value, seed)?;
     let PaneRow(summary) = codec::decode(value).ok()?;
     Some((scope, pane, summary.to_vec()))
@@ -152,10 +161,13 @@ pub fn thinned(
     scope: &str,
     seed: Seed,
     now_ms: u64,
+    days: &Days,
 ) -> Result<Vec<(PaneKey, Write)>, StorageError> {
     let mut writes = Vec::new();
-    for day in THINNED_AFTER_DAYS + 1..=THINNED_AFTER_DAYS + THINNED_A_DAY {
-        let pane = PaneKey::of(Level::Day, now_ms.saturating_sub(day * DAY_MS));
+    let mut old_ms = now_ms.saturating_sub((THINNED_AFTER_DAYS + 1) * DAY_MS);
+    for _ in 0..THINNED_A_DAY {
+        let pane = PaneKey::of(Level::Day, old_ms, days);
+        old_ms = pane.start_ms.saturating_sub(1);
         for (key, value) in storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)? {
             // One that cannot be read stays as it is, as does what was cut when it was folded.
             let row = codec::decode::<PaneRow<'_>>(&value);
@@ -179,6 +191,7 @@ pub fn expired(
     storage: &impl Storage,
     scope: &str,
     now_ms: u64,
+    days: &Days,
 ) -> Result<Vec<Write>, StorageError> {
     let mut deletes = Vec::new();
     for level in Level::LADDER {
@@ -186,13 +199,12 @@ pub fn expired(
             continue;
         }
         let prefix = pane_prefix(scope, level);
-        let edge_ms = expires_before_ms(level, now_ms);
+        let edge_ms = expires_before_ms(level, now_ms, days);
         for key in storage.keys(Table::Panes, &prefix)? {
             let start_ms = key.get(prefix.len()..prefix.len() + 8);
             let start_ms = start_ms.and_then(|bytes| bytes.try_into().ok());
             let start_ms = start_ms.map_or(u64::MAX, u64::from_be_bytes);
-            let pane = PaneKey { level, start_ms };
-            if pane.end_ms() > edge_ms {
+            if PaneKey::of(level, start_ms, days).end_ms > edge_ms {
                 break;
             }
             deletes.push(Write::delete(Table::Panes, key));

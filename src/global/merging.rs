@@ -174,7 +174,7 @@ fn merge_pane(key: PaneKey, parts: &[Rc<Summary>], most: usize, seed: Seed) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::window::DAY_MS;
+    use crate::window::{DAY_MS, Days};
 
     const SEED: Seed = Seed::from_bytes([5; 16]);
 
@@ -230,7 +230,13 @@ mod tests {
 
     #[test]
     fn panes_that_take_too_much_together_are_given_up() {
-        let pane = |day: u64| PaneKey::of(Level::Minute, 20_000 * DAY_MS + day * 60_000);
+        let pane = |day: u64| {
+            PaneKey::of(
+                Level::Minute,
+                20_000 * DAY_MS + day * 60_000,
+                &Days::default(),
+            )
+        };
         let mut merging = PaneMerging::new(SEED, 4 << 20);
         let same = (0..200).try_for_each(|_| merging.add(pane(1), long_ids(0, 1_000)));
         assert_eq!(same, Ok(()));

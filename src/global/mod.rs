@@ -54,6 +54,7 @@ mod catalog;
 mod chart;
 mod contrast;
 mod damage;
+mod days;
 mod driver;
 mod figures;
 mod folding;

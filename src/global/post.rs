@@ -142,7 +142,7 @@ impl PostPage {
             .filter(|(row, _)| row.post_id == *post_id)
             .map(|(_, rank)| rank)
             .next();
-        let mut points = steps(self.window.span, self.now_ms, SERIES_POINTS);
+        let mut points = steps(self.window.span, self.now_ms, SERIES_POINTS, global.days());
         points.reverse();
         Ok(Parts {
             stamp: global.stamp.clone(),

@@ -106,11 +106,12 @@ impl Global {
         let (scope, span, including_here) = match asked.sort {
             Sort::Views => return Ok(None),
             Sort::Rising => {
-                let before = window::previous(&asked.window, now_ms).ok_or_else(|| {
-                    Refusal::Invalid(
-                        "rising needs a window with one of its length before it".into(),
-                    )
-                })?;
+                let before =
+                    window::previous(&asked.window, now_ms, self.days()).ok_or_else(|| {
+                        Refusal::Invalid(
+                            "rising needs a window with one of its length before it".into(),
+                        )
+                    })?;
                 (asked.scope, before.span, false)
             }
             Sort::Distinctive if asked.scope == GLOBAL_SCOPE => {

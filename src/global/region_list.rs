@@ -43,7 +43,11 @@ impl RegionList {
     /// # Errors
     /// None that is known.
     pub fn begin(global: &Global, now_ms: u64) -> Result<Self, Refusal> {
-        let day = window_of(WindowRequest::Sliding { length_ms: DAY_MS }, now_ms)?;
+        let day = window_of(
+            WindowRequest::Sliding { length_ms: DAY_MS },
+            now_ms,
+            global.days(),
+        )?;
         let regions = global.table.regions.iter();
         Ok(RegionList {
             counted: CountedRegions {

@@ -89,7 +89,7 @@ impl Room {
     pub fn encode(self, pane: &Summary, key: PaneKey) -> Vec<u8> {
         let most = usize::try_from(self.pane_bytes(key.level)).unwrap_or(usize::MAX);
         let is_old = key.level == Level::Day
-            && key.end_ms() <= self.now_ms.saturating_sub(THINNED_AFTER_DAYS * DAY_MS);
+            && key.end_ms <= self.now_ms.saturating_sub(THINNED_AFTER_DAYS * DAY_MS);
         let most = if is_old {
             most.min(THINNED_BYTES)
         } else {
@@ -114,6 +114,7 @@ mod tests {
     use crate::storage::{MemoryStorage, Table};
     use crate::summary::Seed;
     use crate::topology::MAX_REGIONS;
+    use crate::window::Days;
     use std::collections::HashMap;
 
     const SEED: Seed = Seed::from_bytes([3; 16]);
@@ -143,7 +144,7 @@ mod tests {
     }
 
     fn newest(level: Level) -> PaneKey {
-        PaneKey::of(level, u64::from(u32::MAX))
+        PaneKey::of(level, u64::from(u32::MAX), &Days::default())
     }
 
     fn full(level: Level) -> (Summary, HashMap<String, u64>) {
@@ -203,11 +204,11 @@ mod tests {
     #[test]
     fn a_day_that_is_a_month_old_has_room_for_fewer_bytes() {
         let (pane, _) = full(Level::Day);
-        let day = PaneKey::of(Level::Day, 20_000 * DAY_MS);
+        let day = PaneKey::of(Level::Day, 20_000 * DAY_MS, &Days::default());
         let stored = |days_later| {
             let room = Room {
                 stored_bytes: 0,
-                now_ms: day.end_ms() + days_later * DAY_MS,
+                now_ms: day.end_ms + days_later * DAY_MS,
             };
             room.encode(&pane, day).len()
         };
@@ -218,8 +219,9 @@ mod tests {
     #[test]
     fn a_day_that_was_cut_when_it_was_folded_is_not_cut_again() {
         let (storage, damage) = (MemoryStorage::new(), Damage::default());
-        let day = PaneKey::of(Level::Day, 20_000 * DAY_MS);
-        let now_ms = day.end_ms() + (THINNED_AFTER_DAYS + 1) * DAY_MS;
+        let days = Days::default();
+        let day = PaneKey::of(Level::Day, 20_000 * DAY_MS, &days);
+        let now_ms = day.end_ms + (THINNED_AFTER_DAYS + 1) * DAY_MS;
         let mut nearly = Summary::new(1_000, SEED);
         let mut numbers = 0..;
         while nearly.encode().len() + 300 < THINNED_BYTES {
@@ -240,7 +242,7 @@ mod tests {
             };
             let write = ladder::fold(&storage, "NA", day, &[&pane], SEED, (room, &damage));
             storage.write(write.unwrap().as_slice()).unwrap();
-            let again = ladder::thinned(&storage, "NA", SEED, now_ms).unwrap();
+            let again = ladder::thinned(&storage, "NA", SEED, now_ms, &days).unwrap();
             assert!(again.is_empty(), "{} bytes", pane.encode().len());
             storage.clear(Table::Panes).unwrap();
         }

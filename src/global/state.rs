@@ -9,6 +9,7 @@ use super::GlobalLimits;
 use super::cache::Cache;
 use super::catalog::Catalog;
 use super::damage::Damage;
+use super::days::KeptDays;
 use super::hearing::{Heard, HeardRows};
 use super::live::Live;
 use super::moment::{Cutting, Moment};
@@ -74,6 +75,7 @@ pub struct Global {
     pub(super) cutting: Option<Cutting>,
     /// The moment of an export that is read.
     pub(super) moment: Moment,
+    pub(super) kept_days: KeptDays,
     /// What is stored now: another wherever pages are to be begun anew.
     pub(super) stamp: Stamp,
     /// When a shard of each region was heard of last before this state was loaded.
@@ -136,6 +138,7 @@ impl Global {
             started_ms: Cell::default(),
             cutting: None,
             moment: Moment::load(storage)?,
+            kept_days: KeptDays::load(storage)?,
             stamp: Stamp::default(),
         })
     }
@@ -220,6 +223,7 @@ impl Global {
             damaged_rows: self.heard.damaged
                 + self.offsets.damaged_rows
                 + self.moment.damaged_rows
+                + self.kept_days.damaged_rows
                 + self.damage.rows()
                 + self.catalog.damage.rows(),
             damaged_regions: self.offsets.damaged_regions(),

@@ -35,7 +35,7 @@ impl Stretch {
         is_worth_it.then(|| Stretch {
             scope: scope.to_owned(),
             level: first.level,
-            span: Span::new(first.start_ms, last.end_ms()),
+            span: Span::new(first.start_ms, last.end_ms),
         })
     }
 
@@ -50,7 +50,7 @@ pub fn stretches(panes: &[PaneKey], now_ms: u64) -> impl Iterator<Item = &[PaneK
 }
 
 fn is_settled(pane: &PaneKey, now_ms: u64) -> bool {
-    pane.level != Level::Day || pane.end_ms().saturating_add(SETTLED_AFTER_MS) <= now_ms
+    pane.level != Level::Day || pane.end_ms.saturating_add(SETTLED_AFTER_MS) <= now_ms
 }
 
 /// Something is folded into a pane.
@@ -63,11 +63,12 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::window::Days;
 
     const NOW_MS: u64 = 20_000 * DAY_MS;
 
     fn days(count: u64) -> Vec<PaneKey> {
-        let start = |day| PaneKey::of(Level::Day, NOW_MS - day * DAY_MS);
+        let start = |day| PaneKey::of(Level::Day, NOW_MS - day * DAY_MS, &Days::default());
         (1..=count).rev().map(start).collect()
     }
 
@@ -82,7 +83,7 @@ mod tests {
         forget(
             &cache,
             "NA",
-            PaneKey::of(Level::TwoHours, panes[4].start_ms),
+            PaneKey::of(Level::TwoHours, panes[4].start_ms, &Days::default()),
         );
         assert_eq!(cache.get::<i32>(&key).as_deref(), Some(&3));
         forget(&cache, "NA", panes[4]);

@@ -29,7 +29,7 @@ use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
 use crate::topology::{DeletedRegion, Region, parts_of_key};
-use crate::window::{DAY_MS, Level, PaneKey, expires_before_ms};
+use crate::window::{DAY_MS, Days, Level, PaneKey, expires_before_ms};
 use crate::wire::{
     CatalogEntry, ExportAnswer, ExportPage, ExportPosition, ExportRequest, ImportRequest,
     ImportRow, Imported, PostPatch, PutRegion, Refusal, SHARDS_A_REQUEST, ToCut, TransferPane,
@@ -184,11 +184,14 @@ impl Global {
             .scan(storage, index, &request.position.key, PAGE_BYTES)
             .map_err(refused)?;
         let (mut damaged_rows, mut rows) = (0, Vec::new());
+        if index == 0 && request.position.key.is_empty() {
+            rows.push(TransferRow::Days(self.days().clone()));
+        }
         let mut text_bytes = 0;
         let mut last = None;
         let mut is_cut = false;
         for (key, value) in found.iter().flat_map(|(stored, _)| stored) {
-            let row = read_row(table, key, value, self.seed());
+            let row = read_row(table, key, value, self.seed(), self.days());
             text_bytes += row
                 .as_ref()
                 .map_or(0, |row| bytes_of_line(row, self.seed()));
@@ -295,7 +298,18 @@ impl Global {
         self.end_idle_export(storage, now_ms)?;
         self.import_posts(storage, rows)?;
         let guarded = self.moment.guard(storage);
-        let (mut writes, folded) = self.import_panes(&guarded, rows, self.seed(), now_ms)?;
+        // Into what has no plays yet an export brings its own days.
+        let is_empty = self.has_no_plays(storage).map_err(refused)?;
+        let adopted = rows.iter().find_map(|row| match row {
+            ImportRow::Row(TransferRow::Days(days)) if is_empty => Some(days.clone()),
+            _ => None,
+        });
+        let days = adopted.as_ref().unwrap_or(self.days());
+        let (mut writes, folded) =
+            self.import_panes(&guarded, rows, (self.seed(), days), now_ms)?;
+        if let Some(days) = &adopted {
+            writes.extend(self.kept_days.writes(days));
+        }
         let next_row = next_row.saturating_add(rows.len() as u64);
         let mark = ImportMark {
             export_id: request.export_id,
@@ -303,6 +317,9 @@ impl Global {
         };
         writes.push(Write::put(Table::Meta, mark_key, codec::encode(&mark)));
         self.moment.guard(storage).write(&writes).map_err(refused)?;
+        if let Some(days) = adopted {
+            self.kept_days.adopted(days);
+        }
         self.stored_anew();
         for (scope, pane) in folded {
             stretches::forget(&self.cache, &scope, pane);
@@ -337,7 +354,7 @@ impl Global {
         &self,
         storage: &impl Storage,
         rows: &[ImportRow],
-        seed: Seed,
+        (seed, days): (Seed, &Days),
         now_ms: u64,
     ) -> Result<(Vec<Write>, Vec<(String, PaneKey)>), Refusal> {
         let mut targets: BTreeMap<(String, PaneKey), Vec<Summary>> = BTreeMap::new();
@@ -346,14 +363,19 @@ impl Global {
                 continue;
             };
             let key = Level::from_code(pane.level)
-                .and_then(|level| PaneKey::checked(level, pane.start_ms))
+                .and_then(|level| PaneKey::checked(level, pane.start_ms, pane.end_ms))
                 .ok_or_else(|| invalid("a pane of no such span"))?;
+            if key != PaneKey::of(key.level, key.start_ms, days) {
+                let detail = "its days begin at other hours than those that are kept here: import it \
+                              before anything is counted, and it brings its own";
+                return Err(invalid(detail));
+            }
             if self.require(&pane.scope).is_err() {
                 return Err(invalid(format!("there is no region {:?}", pane.scope)));
             }
             let summary = Summary::decode(&pane.summary, seed)
                 .map_err(|error| invalid(format!("summary: {error}")))?;
-            if key.end_ms() > expires_before_ms(key.level, now_ms) {
+            if key.end_ms > expires_before_ms(key.level, now_ms, days) {
                 let target = (self.key_of(&pane.scope), key);
                 targets.entry(target).or_default().push(summary);
             }
@@ -392,17 +414,24 @@ fn rows_of_regions(regions: &[Region]) -> Vec<TransferRow> {
     regions.iter().map(row).collect()
 }
 
-fn read_row(table: Table, key: &[u8], value: &[u8], seed: Seed) -> Option<TransferRow> {
+fn read_row(
+    table: Table,
+    key: &[u8],
+    value: &[u8],
+    seed: Seed,
+    days: &Days,
+) -> Option<TransferRow> {
     match table {
         Table::Posts => codec::decode::<CatalogEntry>(value)
             .ok()
             .map(TransferRow::Post),
         _ => {
-            let (scope, pane, summary) = ladder::stored_pane(key, value, seed)?;
+            let (scope, pane, summary) = ladder::stored_pane(key, value, seed, days)?;
             Some(TransferRow::Pane(TransferPane {
                 scope: parts_of_key(&scope).0.to_owned(),
                 level: pane.level.code(),
                 start_ms: pane.start_ms,
+                end_ms: pane.end_ms,
                 summary,
             }))
         }
@@ -420,6 +449,8 @@ fn bytes_of_line(row: &TransferRow, seed: Seed) -> usize {
             let tags = card.tags.iter().map(|tag| string(tag) + 1);
             string(post_id) + fields.into_iter().map(field).sum::<usize>() + tags.sum::<usize>()
         }
+        // A line for itself, as the first of a page.
+        TransferRow::Days(_) => 0,
         TransferRow::Pane(pane) => {
             let listed_bytes = Summary::decode(&pane.summary, seed).map_or(0, |summary| {
                 let listed = summary.top(usize::MAX).into_iter();

@@ -11,7 +11,9 @@ use super::stretches::{Stretch, stretches};
 use super::work::Done;
 use crate::storage::{Storage, StorageError};
 use crate::summary::{Bounds, Summary};
-use crate::window::{self, Kind, Level, PaneKey, Span, Timeframe, Unit, Window, tiles};
+use crate::window::{
+    self, Days, Kind, Level, PaneKey, Span, Timeframe, Unit, Window, WindowError, tiles,
+};
 use crate::wire::{Refusal, WindowRequest};
 
 /// The plays of a window in one summary.
@@ -74,7 +76,7 @@ impl Global {
         now_ms: u64,
     ) -> Result<Window, Refusal> {
         self.require(scope)?;
-        window_of(request, now_ms)
+        window_of(request, now_ms, self.days())
     }
 
     /// Merges stored and live panes.
@@ -108,7 +110,7 @@ impl Global {
     ) -> Result<(Bounds, bool), Refusal> {
         let key = self.key_of(scope);
         let (mut sum, mut damaged) = (Bounds { lower: 0, upper: 0 }, false);
-        for panes in stretches(&tiles(span, now_ms), now_ms) {
+        for panes in stretches(&tiles(span, now_ms, self.days()), now_ms) {
             let stretch = Stretch::of(&key, panes, now_ms).filter(|_| reading == Reading::Kept);
             if let Some(stretch) = stretch {
                 let (plays, is_damaged) = self.stretch(storage, (&key, panes), absent, stretch)?;
@@ -240,7 +242,7 @@ impl Global {
         add: &mut impl FnMut(Rc<Summary>),
     ) -> Result<bool, Refusal> {
         let (mut damaged, absent) = (false, &mut Absent::default());
-        for panes in stretches(&tiles(span, now_ms), now_ms) {
+        for panes in stretches(&tiles(span, now_ms, self.days()), now_ms) {
             if let Some(stretch) = Stretch::of(key, panes, now_ms) {
                 let (plays, is_damaged) = self.stretch(storage, (key, panes), absent, stretch)?;
                 add(plays);
@@ -321,17 +323,30 @@ impl Global {
     }
 }
 
-pub(super) fn window_of(request: WindowRequest, now_ms: u64) -> Result<Window, Refusal> {
+pub(super) fn window_of(
+    request: WindowRequest,
+    now_ms: u64,
+    days: &Days,
+) -> Result<Window, Refusal> {
+    let invalid = |error: WindowError| Refusal::Invalid(error.to_string());
     let timeframe = |length_ms| Timeframe::Length {
         ms: length_ms,
         unit: Unit::Minutes,
     };
     Ok(match request {
-        WindowRequest::All => window::window(Kind::Sliding, Timeframe::All, now_ms),
-        WindowRequest::Sliding { length_ms } => window::sliding(timeframe(length_ms), now_ms),
-        WindowRequest::Tumbling { length_ms } => window::tumbling(timeframe(length_ms), now_ms),
-        WindowRequest::Between { from_ms, to_ms } => window::between(from_ms, to_ms, now_ms)
-            .map_err(|error| Refusal::Invalid(error.to_string()))?,
+        WindowRequest::All => window::window(Kind::Sliding, Timeframe::All, now_ms, days),
+        WindowRequest::Sliding { length_ms } => window::sliding(timeframe(length_ms), now_ms, days),
+        WindowRequest::Tumbling { length_ms } => {
+            window::tumbling(timeframe(length_ms), now_ms, days)
+        }
+        WindowRequest::Between { from_ms, to_ms } => {
+            window::between(from_ms, to_ms, now_ms, days).map_err(invalid)?
+        }
+        WindowRequest::Since {
+            from_ms,
+            to_ms,
+            before_ms,
+        } => window::since(from_ms, to_ms, before_ms, now_ms, days).map_err(invalid)?,
     })
 }
 

@@ -9,7 +9,7 @@ use url::Url;
 use super::files::is_local;
 use super::problem::Problem;
 use crate::filter::{MAX_AUTHOR_BYTES, check_tags};
-use crate::leaderboard::{Count, Format, NamedWindow};
+use crate::leaderboard::{ChartForm, Count, Format, NamedWindow};
 use crate::play::{
     MAX_PLAYS_TRUSTED, NormaliseId, Refused, check_post_id, lines, normalised_id,
     other_unicode_form, read_post_id, without_marks,
@@ -282,7 +282,7 @@ pub fn list_page(list: &PostList, format: Format) -> ListPage {
 }
 
 /// A page as it is shown: the entry, and its plays in a window.
-pub fn page_json(report: &PostReport, scope: &str, timeframe: Option<&str>) -> Value {
+pub fn page_json(report: &PostReport, asked: &ChartForm) -> Value {
     let series = report.series.iter().map(|(span, count)| {
         let window = NamedWindow::from(*span);
         merged(json!(window), count_json(*count))
@@ -291,11 +291,11 @@ pub fn page_json(report: &PostReport, scope: &str, timeframe: Option<&str>) -> V
         .regions
         .iter()
         .map(|(region_id, count)| merged(json!({ "region_id": region_id }), count_json(*count)));
-    let asked = json!({
-        "region": scope,
-        "timeframe": timeframe,
-        "window": NamedWindow::from(report.span),
-    });
+    let zone = asked.time_zone.as_ref();
+    let zone = zone.map_or_else(|| json!({}), |zone| json!({ "time_zone": zone }));
+    let window = json!({ "window": NamedWindow::from(report.span) });
+    let asked = json!({ "region": asked.scope, "timeframe": asked.timeframe });
+    let asked = merged(merged(asked, zone), window);
     let parts = json!({
         "rank": report.rank,
         "series": series.collect::<Vec<Value>>(),

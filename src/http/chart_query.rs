@@ -9,14 +9,42 @@ use crate::filter::{Filter, read_published};
 use crate::leaderboard::{ChartForm, MAX_K, Sort};
 use crate::play::NormaliseId;
 use crate::topology::{GLOBAL_SCOPE, check_region_id};
-use crate::window::{Kind, MINUTE_MS, Timeframe, parse_rfc3339_of_query_ms};
+use crate::window::{
+    CalendarFrame, Kind, MINUTE_MS, Period, PeriodError, PeriodKind, Timeframe, Zone,
+    parse_rfc3339_of_query_ms,
+};
 use crate::wire::WindowRequest;
 
 /// What a reader asks for.
 #[derive(Debug)]
 pub struct ChartQuery {
     pub window: WindowRequest,
+    /// From then on the same question is of another period: today, of another day.
+    pub ends_ms: Option<u64>,
     pub form: ChartForm,
+}
+
+/// By what periods of the calendar are read.
+pub struct Clocks<'a> {
+    pub now_ms: u64,
+    /// `TIME_ZONE`: whose periods they are where a question does not say.
+    pub own_zone: &'a str,
+    /// What the platform knows of a zone, if there is one of this name.
+    pub zone: &'a dyn Fn(&str) -> Option<Zone>,
+}
+
+impl Clocks<'_> {
+    fn zone(&self, name: &str) -> Result<Zone, Problem> {
+        (self.zone)(name).ok_or_else(|| {
+            let detail = "tz is the name of a zone in the tz database, such as Europe/Berlin";
+            Problem::bad("bad_tz", detail)
+        })
+    }
+
+    /// UTC where the setting names none: `/healthz` tells that.
+    fn own_zone(&self) -> Result<Zone, Problem> {
+        Ok((self.zone)(self.own_zone).unwrap_or_else(Zone::utc))
+    }
 }
 
 impl ChartQuery {
@@ -24,18 +52,24 @@ impl ChartQuery {
     ///
     /// # Errors
     /// 400 with what is allowed.
-    pub fn read(query: &Query, normalise: Option<NormaliseId>) -> Result<Self, Problem> {
+    pub fn read(
+        query: &Query,
+        clocks: &Clocks<'_>,
+        normalise: Option<NormaliseId>,
+    ) -> Result<Self, Problem> {
         if let Some(Misnamed { code, detail }) = misnamed(query.names()) {
             return Err(Problem::bad(code, detail));
         }
-        let (window, timeframe) = read_window(query)?;
+        let asked = read_window(query, clocks)?;
         Ok(ChartQuery {
-            window,
+            window: asked.window,
+            ends_ms: asked.ends_ms,
             form: ChartForm {
                 board: read_board(query)?,
                 sort: read_sort(query)?,
                 scope: read_scope(query)?,
-                timeframe,
+                timeframe: asked.timeframe,
+                time_zone: asked.time_zone,
                 k: read_k(query)?,
                 filter: read_filter(query, normalise)?,
             },
@@ -101,29 +135,62 @@ fn read_filter(query: &Query, normalise: Option<NormaliseId>) -> Result<Filter, 
     Filter::new(tags("tag"), tags("exclude_tag"), author, published).map_err(bad)
 }
 
-fn read_window(query: &Query) -> Result<(WindowRequest, Option<String>), Problem> {
-    let moment = |name: &'static str| {
-        query
-            .first(name)
-            .map(|text| {
-                let detail = format!("{name} is a time in RFC 3339, like 2026-11-23T12:00:00Z");
-                parse_rfc3339_of_query_ms(text).ok_or_else(|| Problem::bad("bad_window", detail))
-            })
-            .transpose()
-    };
+/// What a question is of, and until when it is of that.
+#[derive(Debug)]
+struct Asked {
+    window: WindowRequest,
+    timeframe: Option<String>,
+    time_zone: Option<String>,
+    ends_ms: Option<u64>,
+}
+
+impl Asked {
+    fn of(window: WindowRequest) -> Self {
+        Asked {
+            window,
+            timeframe: None,
+            time_zone: None,
+            ends_ms: None,
+        }
+    }
+}
+
+fn read_window(query: &Query, clocks: &Clocks<'_>) -> Result<Asked, Problem> {
+    let bad = |detail: String| Problem::bad("bad_window", detail);
+    // Whether or not it is needed: who asks for a zone that is none learns it.
+    let zone = query
+        .first("tz")
+        .map(|name| clocks.zone(name))
+        .transpose()?;
+    let zone = || zone.clone().map_or_else(|| clocks.own_zone(), Ok);
     let kind = match query.first("window") {
         None => Kind::Sliding,
-        Some(text) => text
-            .parse::<Kind>()
-            .map_err(|error| Problem::bad("bad_window", error.to_string()))?,
+        Some(text) => (text.parse::<Kind>()).map_err(|error| bad(error.to_string()))?,
     };
     let text = query.first("timeframe").unwrap_or("24h");
-    let timeframe = text
-        .parse::<Timeframe>()
-        .map_err(|error| Problem::bad("bad_timeframe", error.to_string()))?;
-    match (moment("from")?, moment("to")?) {
-        (Some(from_ms), Some(to_ms)) => Ok((snapped(from_ms, to_ms), None)),
-        (None, None) => {
+    let frame = CalendarFrame::of_name(text);
+    let timeframe = match frame {
+        Some(_) => Timeframe::All,
+        None => (text.parse::<Timeframe>())
+            .map_err(|error| Problem::bad("bad_timeframe", error.to_string()))?,
+    };
+    let moment = |name: &'static str| {
+        let read = query.first(name).map(|text| read_moment(name, text, &zone));
+        read.transpose()
+    };
+    match (moment("from")?, moment("to")?, frame) {
+        (Some(from_ms), Some(to_ms), _) => Ok(Asked::of(snapped(from_ms, to_ms))),
+        (Some(from_ms), None, _) if from_ms >= clocks.now_ms => Err(bad(
+            "from is ahead of now, and without to a window ends now".into(),
+        )),
+        (Some(from_ms), None, _) => Ok(Asked::of(WindowRequest::Since {
+            from_ms: from_ms - from_ms % MINUTE_MS,
+            to_ms: u64::MAX,
+            before_ms: None,
+        })),
+        (None, Some(_), _) => Err(bad("to needs a from; from alone means until now".into())),
+        (None, None, Some(frame)) => Ok(asked_frame(frame, text, &zone()?, clocks.now_ms)),
+        (None, None, None) => {
             let window = match (timeframe, kind) {
                 (Timeframe::All, _) => WindowRequest::All,
                 (Timeframe::Length { ms, .. }, Kind::Sliding) => {
@@ -133,9 +200,53 @@ fn read_window(query: &Query) -> Result<(WindowRequest, Option<String>), Problem
                     WindowRequest::Tumbling { length_ms: ms }
                 }
             };
-            Ok((window, Some(timeframe.to_string())))
+            Ok(Asked {
+                timeframe: Some(timeframe.to_string()),
+                ..Asked::of(window)
+            })
         }
-        _ => Err(Problem::bad("bad_window", "from and to go together")),
+    }
+}
+
+/// A period of the calendar as a span: whoever asks for the same hours asks the same, in whatever zone.
+fn asked_frame(frame: CalendarFrame, name: &str, zone: &Zone, now_ms: u64) -> Asked {
+    let period = frame.period(now_ms, zone);
+    let span = period.span(zone);
+    let running = Period::of(now_ms, frame.kind, zone);
+    Asked {
+        window: WindowRequest::Since {
+            from_ms: span.from_ms,
+            to_ms: span.to_ms,
+            before_ms: Some(period.last_before(zone).span(zone).from_ms),
+        },
+        timeframe: Some(name.to_owned()),
+        time_zone: Some(zone.name().to_owned()),
+        ends_ms: Some(running.span(zone).to_ms),
+    }
+}
+
+/// A moment, or the begin of a day.
+fn read_moment(
+    name: &str,
+    text: &str,
+    zone: &impl Fn() -> Result<Zone, Problem>,
+) -> Result<u64, Problem> {
+    if let Some(ms) = parse_rfc3339_of_query_ms(text) {
+        return Ok(ms);
+    }
+    let bad = |detail: &str| Err(Problem::bad("bad_window", format!("{name}: {detail}")));
+    let says = "a time is to be written in RFC 3339, like 2026-11-23T12:00:00Z, or as a day, like \
+                2026-11-23";
+    match text.parse::<Period>() {
+        Ok(day) if day.kind() == PeriodKind::Day => {
+            let span = day.span(&zone()?);
+            match span.is_empty() {
+                true => bad("this zone left that day out"),
+                false => Ok(span.from_ms),
+            }
+        }
+        Err(error @ PeriodError::NoneSuch) => bad(&error.to_string()),
+        _ => bad(says),
     }
 }
 
@@ -154,17 +265,118 @@ fn snapped(from_ms: u64, to_ms: u64) -> WindowRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::window::{DAY_MS, HOUR_MS};
+    use crate::window::{DAY_MS, HOUR_MS, rfc3339};
     use proptest::prelude::*;
+
+    /// 2026-11-26T12:00:00Z, a Thursday.
+    const NOW_MS: u64 = 1_795_694_400_000;
 
     fn read(query: &str) -> Result<ChartQuery, (u16, &'static str)> {
         let query = Query::of(&format!("https://charts.example/top-posts?{query}"));
-        ChartQuery::read(&query, None).map_err(|problem| (problem.status, problem.code))
+        let clocks = Clocks {
+            now_ms: NOW_MS,
+            own_zone: "UTC",
+            zone: &|name| match name {
+                "UTC" => Some(Zone::utc()),
+                "Asia/Kathmandu" => Zone::read(name, "20700"),
+                "Pacific/Apia" => Zone::read(name, "-36000\n1325239200000 50400"),
+                _ => None,
+            },
+        };
+        ChartQuery::read(&query, &clocks, None).map_err(|problem| (problem.status, problem.code))
+    }
+
+    #[test]
+    fn a_period_of_the_calendar_is_a_span_of_its_zone_with_the_one_before_it() {
+        let asked = |query: &str| {
+            let ChartQuery {
+                window,
+                form,
+                ends_ms,
+            } = read(query).unwrap();
+            let WindowRequest::Since {
+                from_ms,
+                to_ms,
+                before_ms,
+            } = window
+            else {
+                unreachable!("{query}")
+            };
+            let [from, to, before, ends] =
+                [from_ms, to_ms, before_ms.unwrap(), ends_ms.unwrap()].map(rfc3339);
+            (
+                form.time_zone.unwrap(),
+                format!("{before} {from} {to} {ends}"),
+            )
+        };
+        for (query, zone, spans) in [
+            (
+                "timeframe=today",
+                "UTC",
+                "2026-11-25T00:00:00Z 2026-11-26T00:00:00Z 2026-11-27T00:00:00Z 2026-11-27T00:00:00Z",
+            ),
+            (
+                "timeframe=yesterday&tz=Asia/Kathmandu",
+                "Asia/Kathmandu",
+                "2026-11-23T18:15:00Z 2026-11-24T18:15:00Z 2026-11-25T18:15:00Z 2026-11-26T18:15:00Z",
+            ),
+            (
+                "timeframe=this-week",
+                "UTC",
+                "2026-11-16T00:00:00Z 2026-11-23T00:00:00Z 2026-11-30T00:00:00Z 2026-11-30T00:00:00Z",
+            ),
+            (
+                "timeframe=last-month",
+                "UTC",
+                "2026-09-01T00:00:00Z 2026-10-01T00:00:00Z 2026-11-01T00:00:00Z 2026-12-01T00:00:00Z",
+            ),
+            (
+                "timeframe=last-year&window=tumbling",
+                "UTC",
+                "2024-01-01T00:00:00Z 2025-01-01T00:00:00Z 2026-01-01T00:00:00Z 2027-01-01T00:00:00Z",
+            ),
+        ] {
+            assert_eq!(asked(query), (zone.into(), spans.into()), "{query}");
+        }
+        assert_eq!(
+            read("timeframe=this-year")
+                .unwrap()
+                .form
+                .timeframe
+                .as_deref(),
+            Some("this-year")
+        );
+    }
+
+    #[test]
+    fn from_alone_is_until_now_and_a_day_is_one_of_the_zone() {
+        let window = |query: &str| read(query).unwrap().window;
+        let from_ms = NOW_MS - HOUR_MS;
+        let since = WindowRequest::Since {
+            from_ms,
+            to_ms: u64::MAX,
+            before_ms: None,
+        };
+        assert_eq!(window("from=2026-11-26T11:00:30Z"), since);
+        let from_ms = NOW_MS - 12 * HOUR_MS - 20_700_000;
+        let to_ms = from_ms + DAY_MS;
+        assert_eq!(
+            window("from=2026-11-26&to=2026-11-27&tz=Asia/Kathmandu"),
+            WindowRequest::Between { from_ms, to_ms }
+        );
+        assert_eq!(
+            window("from=2026-11-26"),
+            WindowRequest::Since {
+                from_ms: NOW_MS - 12 * HOUR_MS,
+                to_ms: u64::MAX,
+                before_ms: None,
+            }
+        );
     }
 
     #[test]
     fn what_is_left_out_has_its_default_and_what_nobody_knows_is_ignored() {
-        let ChartQuery { window, form } = read("colour=red&utm_source=x").unwrap();
+        let ChartQuery { window, form, .. } = read("colour=red&utm_source=x").unwrap();
         assert_eq!(window, WindowRequest::Sliding { length_ms: DAY_MS });
         assert_eq!((form.scope.as_str(), form.k), ("global", 10));
         assert_eq!(
@@ -217,7 +429,19 @@ mod tests {
             ("timeframe=401d", "bad_timeframe"),
             ("timeframe=", "bad_timeframe"),
             ("window=sideways", "bad_window"),
-            ("from=2026-11-23T12:00:00Z", "bad_window"),
+            ("to=2026-11-23T12:00:00Z", "bad_window"),
+            ("from=2026-11-26T12:00:00Z", "bad_window"),
+            ("from=2026-11-27", "bad_window"),
+            ("from=2026-02-30", "bad_window"),
+            ("from=2026-W47", "bad_window"),
+            (
+                "from=2011-12-30&to=2012-01-01&tz=Pacific/Apia",
+                "bad_window",
+            ),
+            ("tz=Mars/Olympus", "bad_tz"),
+            ("timeframe=today&tz=", "bad_tz"),
+            ("zone=UTC", "bad_tz"),
+            ("timeframe=next-week", "bad_timeframe"),
             ("from=yesterday&to=today", "bad_window"),
             ("tag=", "bad_filter"),
             ("tag=a,,b", "bad_filter"),
@@ -253,7 +477,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_query_is_read_or_refused(query: String, names in "(board|k|from|to|region|sort|window|timeframe|tag|exclude_tag|author|published)=.{0,20}") {
+        fn any_query_is_read_or_refused(query: String, names in "(board|k|from|to|tz|region|sort|window|timeframe|tag|exclude_tag|author|published)=.{0,20}") {
             let _ = (read(&query), read(&names));
         }
     }

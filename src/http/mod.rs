@@ -23,7 +23,7 @@ mod transfer;
 pub use agent::is_bot;
 pub use body::{Coding, UnpackError, announces_lines, coding};
 pub use catalog::{elements, entry_json, given, list_page, page_json, read_post, read_post_of};
-pub use chart_query::ChartQuery;
+pub use chart_query::{ChartQuery, Clocks};
 pub use conditional::lists_etag;
 pub use cors::{Cors, Origins};
 pub use counters::{Counters, Source};

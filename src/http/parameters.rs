@@ -10,7 +10,7 @@ struct Parameter {
     others: &'static [&'static str],
 }
 
-const PARAMETERS: [Parameter; 9] = [
+const PARAMETERS: [Parameter; 10] = [
     Parameter {
         name: "k",
         code: "bad_k",
@@ -51,6 +51,12 @@ const PARAMETERS: [Parameter; 9] = [
         code: "bad_window",
         like: "to=2026-11-23T12:00:00Z",
         others: &["end", "until", "end_time", "end_date"],
+    },
+    Parameter {
+        name: "tz",
+        code: "bad_tz",
+        like: "tz=Europe/Berlin",
+        others: &["timezone", "time_zone", "zone"],
     },
     Parameter {
         name: "sort",

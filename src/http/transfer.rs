@@ -13,7 +13,7 @@ use super::problem::Problem;
 use crate::leaderboard::Card;
 use crate::play::{check_post_id, lines};
 use crate::summary::{Seed, Summary};
-use crate::window::{Level, PaneKey, parse_rfc3339_ms, rfc3339};
+use crate::window::{Days, Level, PaneKey, parse_rfc3339_ms, rfc3339};
 use crate::wire::{CatalogEntry, ImportRow, PutRegion, TransferPane, TransferRow};
 
 /// The version of the lines.
@@ -56,6 +56,7 @@ pub fn line_of(row: &TransferRow, seed: Seed) -> Value {
             "hint": region.hint,
         }),
         TransferRow::Post(entry) => merged(json!({"kind": "post"}), entry_json(entry)),
+        TransferRow::Days(days) => merged(json!({"kind": "days"}), json!(days)),
         TransferRow::Pane(pane) => pane_line(pane, seed),
     }
 }
@@ -66,6 +67,7 @@ fn pane_line(pane: &TransferPane, seed: Seed) -> Value {
         "scope": pane.scope,
         "level": Level::from_code(pane.level).map(Level::name),
         "from": rfc3339(pane.start_ms),
+        "to": (pane.end_ms < u64::MAX).then(|| rfc3339(pane.end_ms)),
     });
     // The global object has decoded it a moment ago.
     if let Ok(summary) = Summary::decode(&pane.summary, seed) {
@@ -111,10 +113,12 @@ enum Line {
         #[serde(default)]
         hidden: bool,
     },
+    Days(Days),
     Pane {
         scope: String,
         level: String,
         from: String,
+        to: Option<String>,
         summary: String,
     },
     End {},
@@ -184,20 +188,25 @@ fn row_of(line: Line) -> Result<ImportRow, String> {
                 hidden,
             }))
         }
+        Line::Days(days) if days.is_sound() => ImportRow::Row(TransferRow::Days(days)),
+        Line::Days(_) => return Err("no days that follow each other".into()),
         Line::Pane {
             scope,
             level,
             from,
+            to,
             summary,
         } => {
             let start_ms = moment(&from)?;
+            let end_ms = to.as_deref().map_or(Ok(u64::MAX), moment)?;
             let level = Level::of_name(&level).ok_or_else(|| format!("no level {level:?}"))?;
-            let pane = PaneKey::checked(level, start_ms).ok_or("no pane begins there")?;
+            let pane = PaneKey::checked(level, start_ms, end_ms).ok_or("no pane has this span")?;
             let summary = STANDARD.decode(summary);
             ImportRow::Row(TransferRow::Pane(TransferPane {
                 scope,
                 level: pane.level.code(),
                 start_ms,
+                end_ms,
                 summary: summary.map_err(|error| format!("summary: {error}"))?,
             }))
         }
@@ -245,6 +254,7 @@ mod tests {
                 scope: "NA".into(),
                 level: Level::Day.code(),
                 start_ms: 86_400_000,
+                end_ms: 172_800_000,
                 summary: vec![1, 2, 3],
             }),
         ];
@@ -267,11 +277,11 @@ mod tests {
                 "no level",
             ),
             (
-                r#"{"kind": "pane", "scope": "NA", "level": "1d", "from": "1970-01-01T00:01:00Z", "summary": ""}"#,
-                "no pane begins there",
+                r#"{"kind": "pane", "scope": "NA", "level": "1d", "from": "1970-01-01T00:01:00Z", "to": "1970-01-02T00:01:00Z", "summary": ""}"#,
+                "no pane has this span",
             ),
             (
-                r#"{"kind": "pane", "scope": "NA", "level": "1d", "from": "1970-01-01T00:00:00Z", "summary": "?"}"#,
+                r#"{"kind": "pane", "scope": "NA", "level": "1d", "from": "1970-01-01T00:00:00Z", "to": "1970-01-02T00:00:00Z", "summary": "?"}"#,
                 "summary",
             ),
             (r#"{"kind": "post", "post_id": ""}"#, ""),

@@ -145,8 +145,14 @@ export interface Sockets {
   asksOf(context: DurableObjectState, tag: string): Uint8Array | undefined;
   giveUp(context: DurableObjectState, tag: string): void;
   endDeleted(context: DurableObjectState, tag: string): void;
+  endPeriod(context: DurableObjectState, tag: string): void;
   closeUnheard(context: DurableObjectState, heard_since_ms: number): void;
   send(context: DurableObjectState, tag: string, text: string, heard_since_ms: number): void;
+}
+
+/** What Rust imports of src/js/zones.js (src/zones.rs). */
+export interface Zones {
+  zone(name: string, now_ms: number): string | undefined;
 }
 
 type Held<Contract, Module extends Contract> = Module;
@@ -159,4 +165,5 @@ export type Modules = [
   Held<Health, typeof import("./health.js")>,
   Held<Instance, typeof import("./instance.js")>,
   Held<Sockets, typeof import("./sockets.js")>,
+  Held<Zones, typeof import("./zones.js")>,
 ];

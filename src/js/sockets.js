@@ -79,6 +79,9 @@ export const giveUp = (context, tag) => closeAll(context.getWebSockets(tag), TRY
 /** Closes all sockets of a tag, whose region is no more. @param {DurableObjectState} context @param {string} tag */
 export const endDeleted = (context, tag) => closeAll(context.getWebSockets(tag), REGION_DELETED, "region_deleted");
 
+/** Closes all sockets of a tag, whose period is over. @param {DurableObjectState} context @param {string} tag */
+export const endPeriod = (context, tag) => closeAll(context.getWebSockets(tag), TRY_AGAIN_LATER, "the period is over");
+
 /**
  * Closes the sockets that were heard of last before a moment, whether or not anything was sent to them:
  * whoever goes away before the 101 arrives leaves one that is open for ever, as the runtime tells nobody.

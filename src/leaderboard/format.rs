@@ -18,6 +18,8 @@ pub struct ChartForm {
     pub scope: String,
     /// As it was asked for; `None` for `from` and `to`.
     pub timeframe: Option<String>,
+    /// Whose days, weeks, months and years they are, where it is a period of the calendar.
+    pub time_zone: Option<String>,
     pub sort: Sort,
     pub k: usize,
     pub filter: Filter,
@@ -61,6 +63,9 @@ pub struct Chart<'a> {
     board: &'a str,
     region: &'a str,
     timeframe: Option<&'a str>,
+    /// Where it is a period of the calendar.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_zone: Option<&'a str>,
     sort: &'static str,
     /// Only where it is not of all posts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,6 +180,7 @@ impl<'a> Chart<'a> {
             board: &asked.board,
             region: &asked.scope,
             timeframe: asked.timeframe.as_deref(),
+            time_zone: asked.time_zone.as_deref(),
             sort: asked.sort.name(),
             filter: NamedFilter::new(&asked.filter),
             window: leaderboard.span.into(),
@@ -334,6 +340,7 @@ mod tests {
             board: "main".into(),
             scope: "NA".into(),
             timeframe: Some("24h".into()),
+            time_zone: None,
             sort: Sort::Views,
             k,
             filter: Filter::default(),

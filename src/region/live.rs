@@ -75,6 +75,9 @@ extern "C" {
     #[wasm_bindgen(js_name = endDeleted)]
     fn end_deleted(context: &JsValue, tag: &str);
 
+    #[wasm_bindgen(js_name = endPeriod)]
+    fn end_period(context: &JsValue, tag: &str);
+
     #[wasm_bindgen(js_name = closeUnheard)]
     fn close_unheard(context: &JsValue, heard_since_ms: f64);
 
@@ -228,6 +231,14 @@ impl Shown {
         }
         for Cut { tag, .. } in cuts {
             end_deleted(&self.context, tag);
+            self.cuts.remove(tag);
+        }
+    }
+
+    /// Closes the sockets of a chart whose period is over: their readers ask anew.
+    pub fn end_period(&mut self, cuts: &[Cut]) {
+        for Cut { tag, .. } in cuts {
+            end_period(&self.context, tag);
             self.cuts.remove(tag);
         }
     }

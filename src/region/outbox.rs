@@ -249,6 +249,7 @@ mod tests {
         codec::encode(&SealedPane {
             level: 0,
             start_ms: 60_000,
+            end_ms: 120_000,
             first_seq: 1,
             last_seq: 2,
             summary: &vec![7; bytes],

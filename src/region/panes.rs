@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::capacity::open_pane;
 use crate::summary::{Seed, Summary};
-use crate::window::{Level, PaneKey, recording_pane};
+use crate::window::{KnownDays, Level, PaneKey};
 
 use super::{Limits, SEAL_AFTER_END_MS, SEAL_LATE_AFTER_MS};
 
@@ -41,7 +41,7 @@ impl OpenPane {
     /// When no more plays are waited for: a while after the pane's end, or after its opening
     /// where it was opened later than that.
     fn seal_at_ms(&self, key: PaneKey) -> u64 {
-        let live_until_ms = key.end_ms().saturating_add(SEAL_AFTER_END_MS);
+        let live_until_ms = key.end_ms.saturating_add(SEAL_AFTER_END_MS);
         if self.is_late(key) {
             self.opened_ms.saturating_add(SEAL_LATE_AFTER_MS)
         } else {
@@ -51,7 +51,7 @@ impl OpenPane {
 
     fn is_late(&self, key: PaneKey) -> bool {
         // What is older than any day that is kept is in the pane of all time, which has no end.
-        key.level == Level::All || self.opened_ms >= key.end_ms().saturating_add(SEAL_AFTER_END_MS)
+        key.level == Level::All || self.opened_ms >= key.end_ms.saturating_add(SEAL_AFTER_END_MS)
     }
 }
 
@@ -78,9 +78,10 @@ impl OpenPanes {
         timestamp_ms: u64,
         count: u32,
         seed: Seed,
+        days: &KnownDays,
         applied: Applied,
     ) {
-        let key = recording_pane(timestamp_ms, applied.now_ms);
+        let key = days.recording_pane(timestamp_ms, applied.now_ms);
         let pane = self.panes.entry(key).or_insert_with(|| OpenPane {
             summary: open_pane(key.level, seed),
             opened_ms: applied.now_ms,
@@ -166,8 +167,21 @@ mod tests {
     const SEED: Seed = Seed::from_bytes([1; 16]);
     const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 
+    /// UTC's, for ever.
+    fn known_days() -> KnownDays {
+        KnownDays {
+            until_ms: u64::MAX,
+            ..KnownDays::default()
+        }
+    }
+
+    fn recording_pane(timestamp_ms: u64, now_ms: u64) -> PaneKey {
+        known_days().recording_pane(timestamp_ms, now_ms)
+    }
+
     fn record(open: &mut OpenPanes, post_id: &str, timestamp_ms: u64, now_ms: u64) {
-        open.record(post_id, timestamp_ms, 1, SEED, Applied { seq: 1, now_ms });
+        let applied = Applied { seq: 1, now_ms };
+        open.record(post_id, timestamp_ms, 1, SEED, &known_days(), applied);
     }
 
     #[test]

@@ -164,6 +164,9 @@ impl Shard {
         reply: &PushReply,
         random: [u8; 16],
     ) -> Result<(), StorageError> {
+        if let Some(days) = &reply.days {
+            self.set_days(days);
+        }
         if reply.epoch_ms != self.epoch_ms() {
             // To a push of before counting began anew, or it begins now.
             let (began_ms, seed) = (reply.epoch_ms, reply.seed);

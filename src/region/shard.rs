@@ -23,7 +23,7 @@ use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::summary::{Seed, Summary};
 use crate::topology::{Epoch, ShardId};
-use crate::window::{Level, PaneKey};
+use crate::window::{KnownDays, Level, PaneKey};
 use crate::wire::{
     Batch, BeginEpoch, Claim, Committed, Cut, CutRequest, MAX_PANE_AHEAD_MS, NameCheck,
     RecordReply, RecordRequest, SealedPane,
@@ -215,6 +215,14 @@ impl Shard {
         if self.checkpoint.seed != Some(seed) {
             self.checkpoint.seed = Some(seed);
             self.header_dirty = true;
+        }
+    }
+
+    /// Where days begin, for late plays from now on.
+    pub(super) fn set_days(&mut self, days: &KnownDays) {
+        if days.days.is_sound() {
+            self.header_dirty |= self.checkpoint.days.days != days.days;
+            self.checkpoint.days.clone_from(days);
         }
     }
 

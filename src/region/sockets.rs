@@ -103,6 +103,11 @@ impl Sockets {
         let Some(cut) = cuts.first() else {
             return;
         };
+        let now_ms = self.driver.host().now_ms();
+        if (cut.request.ends_ms).is_some_and(|ends_ms| ends_ms <= now_ms) {
+            self.shown.borrow_mut().end_period(cuts);
+            return;
+        }
         let question = codec::encode(&cut.request.chart_request());
         let kept = self.driver.chart(&question).await;
         self.shown.borrow_mut().end_deleted(cuts, &kept.reply);

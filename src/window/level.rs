@@ -1,9 +1,6 @@
 use std::cell::Cell;
 
-use super::{
-    CLOCK_MARGIN_MS, DAY_MS, END_OF_TIME_MS, HOUR_MS, MINUTE_MS, ceil_to_multiple,
-    floor_to_multiple,
-};
+use super::{CLOCK_MARGIN_MS, DAY_MS, Days, END_OF_TIME_MS, HOUR_MS, MINUTE_MS};
 
 /// Days that are kept at most: twice the longest timeframe.
 pub const MAX_DAYS: u32 = 800;
@@ -26,7 +23,8 @@ pub fn kept_days() -> u32 {
 
 /// One rung of the ladder: panes of one length, kept for one retention. Finest first.
 ///
-/// Each length divides the next, so a pane lies in exactly one pane of every coarser level.
+/// A pane lies in exactly one pane of every coarser level. Of the two coarsest that end, [`Days`] says
+/// where they do: a day has the hours of its zone, and two hours are counted from its begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
@@ -36,7 +34,7 @@ pub enum Level {
     Quarter = 1,
     /// 2 hours, for 15 days: twice a week, and one day to snap in.
     TwoHours = 2,
-    /// 1 day, for [`MAX_DAYS`].
+    /// A day of the installation's zone, for [`MAX_DAYS`].
     Day = 3,
     /// One pane of all time. It is folded with each play like the others, so nothing has to
     /// move when panes of the other levels expire.
@@ -55,7 +53,7 @@ impl Level {
     /// The levels whose panes end, finest first.
     pub(super) const FINITE: [Self; 4] = [Self::Minute, Self::Quarter, Self::TwoHours, Self::Day];
 
-    /// The length of a pane in milliseconds; `u64::MAX` for `All`.
+    /// The usual length of a pane in milliseconds; `u64::MAX` for `All`.
     pub const fn length_ms(self) -> u64 {
         match self {
             Self::Minute => MINUTE_MS,
@@ -63,6 +61,14 @@ impl Level {
             Self::TwoHours => 2 * HOUR_MS,
             Self::Day => DAY_MS,
             Self::All => u64::MAX,
+        }
+    }
+
+    /// No pane is longer: a day that a zone has twice, as it moves over the date line, has three.
+    pub(super) const fn longest_ms(self) -> u64 {
+        match self {
+            Self::Day => 3 * DAY_MS,
+            level => level.length_ms(),
         }
     }
 
@@ -122,12 +128,12 @@ impl Level {
 
     /// What this level's edges are aligned to: the pane of the next coarser level. `All` has
     /// no boundaries, so a day's edges are aligned to days.
-    const fn edge_alignment_ms(self) -> u64 {
+    const fn edge_level(self) -> Self {
         match self {
-            Self::Minute => Self::Quarter.length_ms(),
-            Self::Quarter => Self::TwoHours.length_ms(),
-            Self::TwoHours | Self::Day => DAY_MS,
-            Self::All => u64::MAX,
+            Self::Minute => Self::Quarter,
+            Self::Quarter => Self::TwoHours,
+            Self::TwoHours | Self::Day => Self::Day,
+            Self::All => Self::All,
         }
     }
 }
@@ -146,7 +152,7 @@ pub(super) enum Edge {
 
 impl Edge {
     /// The time from which on `level` is good for this edge's purpose at `now_ms`; 0 for `All`.
-    pub(super) fn of(self, level: Level, now_ms: u64) -> u64 {
+    pub(super) fn of(self, level: Level, now_ms: u64, days: &Days) -> u64 {
         let margins_ms = match self {
             Self::Query => 0,
             Self::Tile => CLOCK_MARGIN_MS,
@@ -156,31 +162,34 @@ impl Edge {
             .min(END_OF_TIME_MS)
             .saturating_sub(level.retention_ms())
             .saturating_sub(margins_ms);
-        floor_to_multiple(oldest_ms, level.edge_alignment_ms())
+        days.pane(level.edge_level(), oldest_ms).from_ms
     }
 
     /// The finest level that is good at `timestamp_ms`; `All` where no other is.
-    pub(super) fn finest_level(self, timestamp_ms: u64, now_ms: u64) -> Level {
+    pub(super) fn finest_level(self, timestamp_ms: u64, now_ms: u64, days: &Days) -> Level {
         Level::FINITE
             .into_iter()
-            .find(|level| self.of(*level, now_ms) <= timestamp_ms)
+            .find(|level| self.of(*level, now_ms, days) <= timestamp_ms)
             .unwrap_or(Level::All)
     }
 
     /// The last pane boundary at or before `timestamp_ms`; before the day level, its edge.
-    pub(super) fn snap_down(self, timestamp_ms: u64, now_ms: u64) -> u64 {
-        match self.finest_level(timestamp_ms, now_ms) {
-            Level::All => self.of(Level::Day, now_ms),
-            level => floor_to_multiple(timestamp_ms, level.length_ms()),
+    pub(super) fn snap_down(self, timestamp_ms: u64, now_ms: u64, days: &Days) -> u64 {
+        match self.finest_level(timestamp_ms, now_ms, days) {
+            Level::All => self.of(Level::Day, now_ms, days),
+            level => days.pane(level, timestamp_ms).from_ms,
         }
     }
 
     /// The first pane boundary at or after `timestamp_ms`; before the day level, its edge.
     /// It does not pass the edge of a finer level, as that edge is a boundary of this one.
-    pub(super) fn snap_up(self, timestamp_ms: u64, now_ms: u64) -> u64 {
-        match self.finest_level(timestamp_ms, now_ms) {
-            Level::All => self.of(Level::Day, now_ms),
-            level => ceil_to_multiple(timestamp_ms, level.length_ms()),
+    pub(super) fn snap_up(self, timestamp_ms: u64, now_ms: u64, days: &Days) -> u64 {
+        match self.finest_level(timestamp_ms, now_ms, days) {
+            Level::All => self.of(Level::Day, now_ms, days),
+            level => match days.pane(level, timestamp_ms) {
+                pane if pane.from_ms == timestamp_ms => timestamp_ms,
+                pane => pane.to_ms,
+            },
         }
     }
 }
@@ -189,6 +198,6 @@ impl Edge {
 /// it never expires.
 ///
 /// A pane that may be dropped is folded no more either, see [`fold_targets`](super::fold_targets).
-pub fn expires_before_ms(level: Level, now_ms: u64) -> u64 {
-    Edge::Keep.of(level, now_ms)
+pub fn expires_before_ms(level: Level, now_ms: u64, days: &Days) -> u64 {
+    Edge::Keep.of(level, now_ms, days)
 }

@@ -34,6 +34,7 @@
 //! and a `now` later than the year 9999 counts as its end.
 
 mod calendar;
+mod days;
 mod level;
 mod pane;
 mod question;
@@ -45,15 +46,17 @@ mod timeframe;
 pub use calendar::{
     CalendarFrame, Change, MAX_CHANGES, Period, PeriodError, PeriodKind, Zone, is_zone_name,
 };
+pub use days::{Days, KnownDays};
 pub use level::{Level, MAX_DAYS, expires_before_ms, keep_days, kept_days};
-pub use pane::{PaneKey, fold_targets, recording_pane};
-pub use question::{Window, WindowError, between, previous, sliding, tumbling, window};
+pub use pane::{PaneKey, fold_targets};
+pub use question::{Window, WindowError, between, previous, since, sliding, tumbling, window};
 pub use rfc3339::{parse_rfc3339_ms, parse_rfc3339_of_query_ms, rfc3339};
 pub use span::Span;
 pub use tiling::{series, steps, tiles};
 pub use timeframe::{Kind, KindError, Timeframe, TimeframeError, Unit};
 
 use level::Edge;
+use pane::recording_level;
 
 pub const MINUTE_MS: u64 = 60 * 1000;
 pub const HOUR_MS: u64 = 60 * MINUTE_MS;

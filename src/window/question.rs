@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{AHEAD_MAX_MS, DAY_MS, END_OF_TIME_MS, MINUTE_MS, PLAY_AHEAD_MAX_MS};
+use super::{AHEAD_MAX_MS, DAY_MS, Days, END_OF_TIME_MS, MINUTE_MS, PLAY_AHEAD_MAX_MS};
 use super::{Edge, Kind, Level, Span, Timeframe, ceil_to_multiple, floor_to_multiple, rfc3339};
 
 /// The span that answers a question.
@@ -11,22 +11,30 @@ pub struct Window {
     pub span: Span,
     /// What was asked for, to the millisecond. `[0, now)` for `all`.
     pub requested: Span,
+    /// Where the window begins that this one is compared with, which ends where this one begins; None
+    /// for one of the same length.
+    pub before_ms: Option<u64>,
 }
 
 impl Window {
     /// `requested` snapped outward. Times before the day level's edge are cut off.
-    fn snapped(requested: Span, now_ms: u64) -> Self {
+    fn snapped(requested: Span, now_ms: u64, days: &Days) -> Self {
         let span = Span::new(
-            Edge::Query.snap_down(requested.from_ms, now_ms),
-            Edge::Query.snap_up(requested.to_ms, now_ms),
+            Edge::Query.snap_down(requested.from_ms, now_ms, days),
+            Edge::Query.snap_up(requested.to_ms, now_ms, days),
         );
-        Self { span, requested }
+        Self {
+            span,
+            requested,
+            before_ms: None,
+        }
     }
 
     fn all(now_ms: u64) -> Self {
         Self {
             span: Span::ALL,
             requested: Span::new(0, now_ms),
+            before_ms: None,
         }
     }
 
@@ -46,25 +54,25 @@ impl Window {
 }
 
 /// The window of a timeframe, of either kind.
-pub fn window(kind: Kind, timeframe: Timeframe, now_ms: u64) -> Window {
+pub fn window(kind: Kind, timeframe: Timeframe, now_ms: u64, days: &Days) -> Window {
     match kind {
-        Kind::Sliding => sliding(timeframe, now_ms),
-        Kind::Tumbling => tumbling(timeframe, now_ms),
+        Kind::Sliding => sliding(timeframe, now_ms, days),
+        Kind::Tumbling => tumbling(timeframe, now_ms, days),
     }
 }
 
 /// The window that ends now: `[now − length, now)`, snapped outward.
-pub fn sliding(timeframe: Timeframe, now_ms: u64) -> Window {
+pub fn sliding(timeframe: Timeframe, now_ms: u64, days: &Days) -> Window {
     let now_ms = now_ms.min(END_OF_TIME_MS);
     let Timeframe::Length { ms, .. } = timeframe else {
         return Window::all(now_ms);
     };
-    Window::snapped(Span::new(now_ms.saturating_sub(ms), now_ms), now_ms)
+    Window::snapped(Span::new(now_ms.saturating_sub(ms), now_ms), now_ms, days)
 }
 
 /// The last complete span of that length, aligned to multiples of it since 1970 UTC; multiples
 /// of a week to the first Monday, 1970-01-05. Empty before the first such span is complete.
-pub fn tumbling(timeframe: Timeframe, now_ms: u64) -> Window {
+pub fn tumbling(timeframe: Timeframe, now_ms: u64, days: &Days) -> Window {
     let now_ms = now_ms.min(END_OF_TIME_MS);
     let Timeframe::Length { ms, .. } = timeframe else {
         return Window::all(now_ms);
@@ -82,7 +90,7 @@ pub fn tumbling(timeframe: Timeframe, now_ms: u64) -> Window {
         let to_ms = first_ms + elapsed_ms;
         Span::new(to_ms.saturating_sub(ms), to_ms)
     };
-    Window::snapped(requested, now_ms)
+    Window::snapped(requested, now_ms, days)
 }
 
 /// The window of a given span, snapped outward.
@@ -94,7 +102,7 @@ pub fn tumbling(timeframe: Timeframe, now_ms: u64) -> Window {
 /// # Errors
 /// When the span is empty, ends before it begins, ends before the oldest day that is kept, or
 /// ends more than 400 days ahead.
-pub fn between(from_ms: u64, to_ms: u64, now_ms: u64) -> Result<Window, WindowError> {
+pub fn between(from_ms: u64, to_ms: u64, now_ms: u64, days: &Days) -> Result<Window, WindowError> {
     let now_ms = now_ms.min(END_OF_TIME_MS);
     if from_ms == to_ms {
         return Err(WindowError::Empty);
@@ -105,7 +113,7 @@ pub fn between(from_ms: u64, to_ms: u64, now_ms: u64) -> Result<Window, WindowEr
     if from_ms == 0 && to_ms >= now_ms {
         return Ok(Window::all(now_ms));
     }
-    let oldest_ms = Edge::Query.of(Level::Day, now_ms);
+    let oldest_ms = Edge::Query.of(Level::Day, now_ms, days);
     if to_ms <= oldest_ms {
         return Err(WindowError::BeforeRetention { oldest_ms });
     }
@@ -113,27 +121,55 @@ pub fn between(from_ms: u64, to_ms: u64, now_ms: u64) -> Result<Window, WindowEr
     if to_ms > latest_ms {
         return Err(WindowError::TooFarAhead { latest_ms });
     }
-    Ok(Window::snapped(Span::new(from_ms, to_ms), now_ms))
+    Ok(Window::snapped(Span::new(from_ms, to_ms), now_ms, days))
 }
 
-/// The window of the same requested length just before: it ends where `window` begins.
+/// The window from a moment until now, `to_ms` at the latest: a period of the calendar that may be under
+/// way. It is compared with what began at `before_ms` and ended where it begins, the whole last period;
+/// without one, with a window of its length.
+///
+/// The clock of who asks may be ahead of this one: of what has just begun, the first minute is shown.
+///
+/// # Errors
+/// As [`between`].
+pub fn since(
+    from_ms: u64,
+    to_ms: u64,
+    before_ms: Option<u64>,
+    now_ms: u64,
+    days: &Days,
+) -> Result<Window, WindowError> {
+    let begun_ms = now_ms.max(from_ms.saturating_add(1));
+    let window = between(from_ms, to_ms.min(begun_ms), now_ms, days)?;
+    Ok(Window {
+        before_ms,
+        ..window
+    })
+}
+
+/// The window just before, which ends where `window` begins: of the same requested length, or from
+/// [`Window::before_ms`] on.
 ///
 /// None for `all`, for an empty window, and where it would begin before the oldest day kept.
 /// Every sliding timeframe has one, 400 days included: 800 days are kept.
-pub fn previous(window: &Window, now_ms: u64) -> Option<Window> {
+pub fn previous(window: &Window, now_ms: u64, days: &Days) -> Option<Window> {
     let length_ms = window.requested.length_ms();
     if window.is_all() || length_ms == 0 {
         return None;
     }
     let to_ms = window.span.from_ms;
-    let from_ms = to_ms.checked_sub(length_ms)?;
-    if from_ms < Edge::Query.of(Level::Day, now_ms) {
+    let from_ms = match window.before_ms {
+        Some(before_ms) => before_ms,
+        None => to_ms.checked_sub(length_ms)?,
+    };
+    if from_ms >= to_ms || from_ms < Edge::Query.of(Level::Day, now_ms, days) {
         return None;
     }
     Some(Window {
         // The end is the boundary that `window` was snapped to.
-        span: Span::new(Edge::Query.snap_down(from_ms, now_ms), to_ms),
+        span: Span::new(Edge::Query.snap_down(from_ms, now_ms, days), to_ms),
         requested: Span::new(from_ms, to_ms),
+        before_ms: None,
     })
 }
 

@@ -1,5 +1,5 @@
-use super::{AHEAD_MAX_MS, CLOCK_MARGIN_MS, DAY_MS, END_OF_TIME_MS, HOUR_MS, MINUTE_MS};
-use super::{Edge, Level, PaneKey, Span, ceil_to_multiple, floor_to_multiple};
+use super::{AHEAD_MAX_MS, CLOCK_MARGIN_MS, END_OF_TIME_MS, HOUR_MS, MINUTE_MS};
+use super::{Days, Edge, Level, PaneKey, Span, floor_to_multiple};
 
 /// The fewest panes that partition `span`, a snapped one, in order of time. The span of `all`
 /// is the one pane of all time.
@@ -8,8 +8,8 @@ use super::{Edge, Level, PaneKey, Span, ceil_to_multiple, floor_to_multiple};
 /// ahead, at most 1,300. `now_ms` is the clock of whoever holds the panes: it may differ by
 /// 15 minutes from the clock that the window was snapped with. A span that was not snapped,
 /// or too long ago, is widened to what panes can tell, and cut where no level reaches.
-pub fn tiles(span: Span, now_ms: u64) -> Vec<PaneKey> {
-    tiles_up_to(Level::Day, span, now_ms)
+pub fn tiles(span: Span, now_ms: u64, days: &Days) -> Vec<PaneKey> {
+    tiles_up_to(Level::Day, span, now_ms, days)
 }
 
 /// The panes of a time series: like [`tiles`], with the finest panes that are still kept for
@@ -17,112 +17,147 @@ pub fn tiles(span: Span, now_ms: u64) -> Vec<PaneKey> {
 ///
 /// The ends of the span may need finer panes than the rest. Where even day panes are more
 /// than `max_points`, day panes they are. For steps of one length, see [`steps`].
-pub fn series(span: Span, now_ms: u64, max_points: usize) -> Vec<PaneKey> {
-    let finest = Edge::Tile.finest_level(span.from_ms, now_ms);
+pub fn series(span: Span, now_ms: u64, max_points: usize, days: &Days) -> Vec<PaneKey> {
+    let finest = Edge::Tile.finest_level(span.from_ms, now_ms, days);
     for level in Level::FINITE {
         if level < finest {
             continue;
         }
-        let panes = tiles_up_to(level, span, now_ms);
+        let panes = tiles_up_to(level, span, now_ms, days);
         if panes.len() <= max_points {
             return panes;
         }
     }
-    tiles(span, now_ms)
+    tiles(span, now_ms, days)
 }
 
 /// The steps of a time series: `span`, a snapped one, cut at the multiples of one step length,
 /// the shortest that makes at most `max_points` (at least 2; the first and last step may be
 /// shorter). Each step is a span that [`tiles`] partitions.
 ///
-/// Steps are 1, 5, 15 minutes, 1, 2, 6, 12 hours, 1 day, or a power of two of days; never
-/// shorter than what is still kept at the span's start. `all` is one step.
-pub fn steps(span: Span, now_ms: u64, max_points: usize) -> Vec<Span> {
+/// Steps are 1, 5, 15 minutes, 1, 2, 6, 12 hours of a day, of which the last may be shorter where the
+/// clocks change, 1 day, or a power of two of days; never shorter than what is still kept at the span's
+/// start. `all` is one step.
+pub fn steps(span: Span, now_ms: u64, max_points: usize, days: &Days) -> Vec<Span> {
     if span == Span::ALL {
         return vec![span];
     }
-    let span = clipped(span, now_ms);
-    let shortest_ms = match Edge::Tile.finest_level(span.from_ms, now_ms) {
-        Level::All => DAY_MS,
-        level => level.length_ms(),
+    let span = clipped(span, now_ms, days);
+    let finest = Edge::Tile.finest_level(span.from_ms, now_ms, days);
+    let is_kept = |step: &Step| match (finest, step) {
+        (Level::All | Level::Day, Step::Hours(_)) => false,
+        (finest, Step::Hours(length_ms)) => finest.length_ms() <= *length_ms,
+        (_, Step::Days(_)) => true,
     };
-    let max_points = u64::try_from(max_points).unwrap_or(u64::MAX).max(2);
-    let step_ms = step_lengths_ms()
-        .filter(|step_ms| *step_ms >= shortest_ms)
-        .find(|step_ms| count_steps(span, *step_ms) <= max_points)
-        .unwrap_or(u64::MAX);
-    let mut steps = Vec::new();
+    let cut = |step: Step| cut(span, step, max_points.max(2), days);
+    let mut steps = STEPS.into_iter().filter(is_kept);
+    steps.find_map(cut).unwrap_or_else(|| vec![span])
+}
+
+/// How a series is cut: at multiples of a length within each day, or by so many days, of which the
+/// logarithm is given.
+#[derive(Clone, Copy)]
+enum Step {
+    Hours(u64),
+    Days(u32),
+}
+
+/// Shortest first. Each is a multiple of the longest level that is not longer than it. 2^11 days are more
+/// than the longest span: 1,202 days.
+const STEPS: [Step; 19] = [
+    Step::Hours(MINUTE_MS),
+    Step::Hours(5 * MINUTE_MS),
+    Step::Hours(15 * MINUTE_MS),
+    Step::Hours(HOUR_MS),
+    Step::Hours(2 * HOUR_MS),
+    Step::Hours(6 * HOUR_MS),
+    Step::Hours(12 * HOUR_MS),
+    Step::Days(0),
+    Step::Days(1),
+    Step::Days(2),
+    Step::Days(3),
+    Step::Days(4),
+    Step::Days(5),
+    Step::Days(6),
+    Step::Days(7),
+    Step::Days(8),
+    Step::Days(9),
+    Step::Days(10),
+    Step::Days(11),
+];
+
+/// The steps of a span, if they are no more than `max_points`.
+fn cut(span: Span, step: Step, max_points: usize, days: &Days) -> Option<Vec<Span>> {
+    let mut steps: Vec<Span> = Vec::new();
+    let mut begun = None;
     let mut from_ms = span.from_ms;
     while from_ms < span.to_ms {
-        let next_ms = floor_to_multiple(from_ms, step_ms).saturating_add(step_ms);
-        let to_ms = next_ms.min(span.to_ms);
-        steps.push(Span::new(from_ms, to_ms));
-        from_ms = to_ms;
+        let day = days.day(from_ms);
+        let to_ms = match step {
+            Step::Hours(length_ms) => {
+                let begun_ms = floor_to_multiple(from_ms - day.from_ms, length_ms);
+                (day.from_ms + begun_ms + length_ms).min(day.to_ms)
+            }
+            Step::Days(_) => day.to_ms,
+        };
+        let next = Span::new(from_ms, to_ms.min(span.to_ms));
+        from_ms = next.to_ms;
+        if let Step::Days(power) = step {
+            let number = Some(days.number(next.from_ms) >> power);
+            if number == begun
+                && let Some(last) = steps.last_mut()
+            {
+                last.to_ms = next.to_ms;
+                continue;
+            }
+            begun = number;
+        }
+        if steps.len() >= max_points {
+            return None;
+        }
+        steps.push(next);
     }
-    steps
-}
-
-/// Shortest first. Each is a multiple of the longest level that is not longer than it.
-fn step_lengths_ms() -> impl Iterator<Item = u64> {
-    let within_a_day = [
-        MINUTE_MS,
-        5 * MINUTE_MS,
-        15 * MINUTE_MS,
-        HOUR_MS,
-        2 * HOUR_MS,
-        6 * HOUR_MS,
-        12 * HOUR_MS,
-    ];
-    // 2^11 days are more than the longest span: 1,202 days.
-    within_a_day
-        .into_iter()
-        .chain((0..=11).map(|power| DAY_MS << power))
-}
-
-fn count_steps(span: Span, step_ms: u64) -> u64 {
-    if span.is_empty() {
-        return 0;
-    }
-    span.to_ms.div_ceil(step_ms) - span.from_ms / step_ms
+    Some(steps)
 }
 
 /// `span` widened to the panes that are kept at `now_ms`, cut where no level reaches.
-fn clipped(span: Span, now_ms: u64) -> Span {
-    let latest_ms = ceil_to_multiple(
-        now_ms
-            .min(END_OF_TIME_MS)
-            .saturating_add(AHEAD_MAX_MS + CLOCK_MARGIN_MS),
-        DAY_MS,
-    );
+fn clipped(span: Span, now_ms: u64, days: &Days) -> Span {
+    let ahead_ms = now_ms.min(END_OF_TIME_MS) + AHEAD_MAX_MS + CLOCK_MARGIN_MS;
+    let latest_ms = days.day(ahead_ms).to_ms;
     Span::new(
-        Edge::Tile.snap_down(span.from_ms, now_ms),
-        Edge::Tile.snap_up(span.to_ms.min(latest_ms), now_ms),
+        Edge::Tile.snap_down(span.from_ms, now_ms, days),
+        Edge::Tile.snap_up(span.to_ms.min(latest_ms), now_ms, days),
     )
 }
 
 /// Going from left to right, always the longest pane that starts here, ends within the span,
-/// is no coarser than `coarsest` and still kept. As each length divides the next, no other
+/// is no coarser than `coarsest` and still kept. As each pane lies in one of the next level, no other
 /// partition has fewer panes.
-fn tiles_up_to(coarsest: Level, span: Span, now_ms: u64) -> Vec<PaneKey> {
+fn tiles_up_to(coarsest: Level, span: Span, now_ms: u64, days: &Days) -> Vec<PaneKey> {
     if span == Span::ALL {
         return vec![PaneKey::ALL];
     }
-    let span = clipped(span, now_ms);
-    let edges = Level::FINITE.map(|level| (level, Edge::Tile.of(level, now_ms)));
+    let span = clipped(span, now_ms, days);
+    let edges = Level::FINITE.map(|level| (level, Edge::Tile.of(level, now_ms, days)));
     let mut panes = Vec::new();
     let mut start_ms = span.from_ms;
+    let mut day = days.day(start_ms);
     while start_ms < span.to_ms {
-        let fitting = edges.iter().rev().find(|(level, edge_ms)| {
-            *level <= coarsest
+        if day.to_ms <= start_ms {
+            day = days.day(start_ms);
+        }
+        let fitting = edges.iter().rev().find_map(|(level, edge_ms)| {
+            let pane = PaneKey::in_day(*level, start_ms, day);
+            let fits = *level <= coarsest
                 && *edge_ms <= start_ms
-                && start_ms.is_multiple_of(level.length_ms())
-                && start_ms.saturating_add(level.length_ms()) <= span.to_ms
+                && pane.start_ms == start_ms
+                && pane.end_ms <= span.to_ms;
+            fits.then_some(pane)
         });
         // Both ends were snapped, so a pane fits; were there none, the rest stays untiled.
-        let Some((level, _)) = fitting else { break };
-        let pane = PaneKey::of(*level, start_ms);
+        let Some(pane) = fitting else { break };
         panes.push(pane);
-        start_ms = pane.end_ms();
+        start_ms = pane.end_ms;
     }
     panes
 }

@@ -126,7 +126,8 @@ impl fmt::Display for TimeframeError {
             Self::TooShort => "the timeframe is shorter than a minute",
             Self::TooLong => "the timeframe is longer than 400 days",
         })?;
-        formatter.write_str(": use <n>m, <n>h or <n>d from 1m to 400d, or all")
+        formatter.write_str(": use <n>m, <n>h or <n>d from 1m to 400d, all, or a \
+                              period of the calendar, such as today, yesterday, this-week or last-month")
     }
 }
 

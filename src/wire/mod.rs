@@ -10,6 +10,7 @@ use crate::codec::{self, Record, RecordKind};
 use crate::filter::Filter;
 use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, class_of_k};
 use crate::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
+use crate::window::{Days, KnownDays};
 
 mod matching;
 mod metrics;
@@ -275,6 +276,7 @@ pub struct SealedPane<'a> {
     /// [`crate::window::Level::code`].
     pub level: u8,
     pub start_ms: u64,
+    pub end_ms: u64,
     /// The journal's number of the commit that opened the pane.
     pub first_seq: u64,
     /// The last commit that was applied when the pane was sealed or copied.
@@ -369,6 +371,9 @@ pub struct PushReply {
     pub seed: [u8; 16],
     /// How long the shard is to wait before it pushes again.
     pub push_interval_ms: u64,
+    /// Where days begin, for plays that come late: 120 bytes where clocks change, 10 in UTC. None where
+    /// that is not known to be durable yet.
+    pub days: Option<KnownDays>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -424,6 +429,14 @@ pub enum WindowRequest {
         from_ms: u64,
         to_ms: u64,
     },
+    /// Until now, `to_ms` at the latest: a period of the calendar, which may be under way.
+    Since {
+        from_ms: u64,
+        to_ms: u64,
+        /// Where the period before begins, which ends at `from_ms`; None where it is compared with a
+        /// window of the same length.
+        before_ms: Option<u64>,
+    },
 }
 
 /// Worker → global: a leaderboard, please.
@@ -458,6 +471,8 @@ pub const MAX_CUTS_OF_ADDRESS: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveRequest {
     pub window: WindowRequest,
+    /// From then on who asks the same asks for another period: this one's sockets are closed, to ask anew.
+    pub ends_ms: Option<u64>,
     pub form: ChartForm,
 }
 
@@ -672,6 +687,8 @@ pub struct RegionsReply(pub Result<Vec<RegionStatus>, Refusal>);
 pub enum TransferRow {
     Region(PutRegion),
     Post(CatalogEntry),
+    /// Where days begin: before all panes.
+    Days(Days),
     Pane(TransferPane),
 }
 
@@ -683,6 +700,7 @@ pub struct TransferPane {
     /// [`crate::window::Level::code`].
     pub level: u8,
     pub start_ms: u64,
+    pub end_ms: u64,
     /// An encoded [`crate::summary::Summary`].
     pub summary: Vec<u8>,
 }
@@ -800,13 +818,17 @@ mod tests {
     #[test]
     fn a_tag_names_the_chart_for_a_class_of_k_and_the_k_it_is_cut_for() {
         let request = LiveRequest {
-            window: WindowRequest::Sliding {
-                length_ms: 86_400_000,
+            window: WindowRequest::Since {
+                from_ms: 1_795_694_400_000,
+                to_ms: 1_795_694_400_000,
+                before_ms: Some(1_795_694_400_000),
             },
+            ends_ms: Some(1_795_694_400_000),
             form: ChartForm {
                 board: "b".repeat(64),
                 scope: "\u{e9}".repeat(32),
-                timeframe: Some("24h".into()),
+                timeframe: Some("last-month".into()),
+                time_zone: Some("America/Argentina/ComodRivadavia".into()),
                 sort: Sort::Rising,
                 k: 1_000,
                 filter: Filter::default(),

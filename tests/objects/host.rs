@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use hitparade::board::ObjectName;
 use hitparade::host::{Host, SendError};
 use hitparade::storage::{MemoryStorage, StorageError};
+use hitparade::window::Zone;
 use hitparade::wire::InstanceMetrics;
 
 /// A disk that outlives its object.
@@ -22,6 +23,8 @@ type Task = Pin<Box<dyn Future<Output = ()>>>;
 pub struct TestHost {
     pub storage: SharedStorage,
     pub now_ms: Rc<Cell<u64>>,
+    /// None: `TIME_ZONE` names none.
+    pub zone: Rc<RefCell<Option<Zone>>>,
     tasks: Rc<RefCell<Vec<Task>>>,
 }
 
@@ -54,6 +57,10 @@ impl Host for TestHost {
 
     fn now_ms(&self) -> u64 {
         self.now_ms.get()
+    }
+
+    fn zone(&self) -> Option<Zone> {
+        self.zone.borrow().clone()
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {

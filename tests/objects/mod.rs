@@ -14,7 +14,7 @@ use hitparade::registry::{FirstRegion, Registry};
 use hitparade::storage::{MemoryStorage, Storage};
 use hitparade::summary::Summary;
 use hitparade::topology::{DeletedRegion, Region, RegionTable};
-use hitparade::window::PaneKey;
+use hitparade::window::{KnownDays, PaneKey, Zone};
 use hitparade::wire::{
     Batch, BatchPlay, ChartRequest, DeleteRegion, Push, PutRegion, RecordReply, RecordRequest,
     Refusal, Reset, ResetDone, SealedPane, Sort, WindowRequest,
@@ -31,7 +31,9 @@ pub fn table_of(region_ids: &[&str], seed: [u8; 16]) -> RegionTable {
 
 /// The global object of [`REGIONS`], from what is stored.
 pub fn load_global(storage: &MemoryStorage) -> Global {
-    Global::load(storage, &table_of(&REGIONS, SEED)).unwrap()
+    let mut global = Global::load(storage, &table_of(&REGIONS, SEED)).unwrap();
+    global.keep_days(storage, || Some(Zone::utc()), 0).unwrap();
+    global
 }
 
 /// A registry, and what it has stored.
@@ -137,11 +139,21 @@ pub fn record(
     }
 }
 
+/// The pane in which a shard records a play that knows of days in UTC, for ever.
+pub fn recording_pane(timestamp_ms: u64, now_ms: u64) -> PaneKey {
+    let known = KnownDays {
+        until_ms: u64::MAX,
+        ..KnownDays::default()
+    };
+    known.recording_pane(timestamp_ms, now_ms)
+}
+
 /// A pane as a shard sends it, of one commit.
 pub fn pane(key: PaneKey, plays: &Summary) -> Vec<u8> {
     codec::encode(&SealedPane {
         level: key.level.code(),
         start_ms: key.start_ms,
+        end_ms: key.end_ms,
         first_seq: 1,
         last_seq: 1,
         summary: &plays.encode(),

@@ -2,7 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
-use hitparade::window::Zone;
+use hitparade::window::{Change, DAY_MS, MINUTE_MS, Zone};
+use proptest::prelude::*;
 
 /// A name and what `src/js/zones.js` wrote.
 pub type Told = (&'static str, &'static str);
@@ -94,4 +95,56 @@ pub fn written(zone: &Zone) -> String {
         text.push_str(&format!("\n{at_ms} {offset_s}"));
     }
     text
+}
+
+/// A zone whose clocks are set ahead and back twice a year, or never.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    base_quarters: i32,
+    ahead_quarters: i32,
+    ahead_at_ms: u64,
+    back_after_days: u64,
+}
+
+pub fn drawn() -> impl Strategy<Value = Drawn> {
+    let base = prop_oneof![2 => Just(0), 3 => -48..=56_i32];
+    let ahead =
+        prop_oneof![1 => Just(0), 3 => Just(4), 1 => Just(2), 1 => Just(-4), 1 => -96..=96_i32];
+    let day = 96_u64;
+    (base, ahead, 0..365 * day, 20..340_u64).prop_map(
+        |(base_quarters, ahead_quarters, quarter, back_after_days)| Drawn {
+            base_quarters,
+            ahead_quarters,
+            ahead_at_ms: quarter * 15 * MINUTE_MS,
+            back_after_days,
+        },
+    )
+}
+
+impl Drawn {
+    /// What the platform tells of it around a moment.
+    pub fn around(&self, ms: u64) -> Zone {
+        let year_ms = 365 * DAY_MS;
+        let offset_s = |quarters: i32| quarters.clamp(-96, 96) * 900;
+        let year = ms / year_ms;
+        let years = year.saturating_sub(4)..=year + 4;
+        let changes = years.flat_map(|year| {
+            let at_ms = year * year_ms + self.ahead_at_ms + 15 * MINUTE_MS;
+            let ahead = Change {
+                at_ms,
+                offset_s: offset_s(self.base_quarters + self.ahead_quarters),
+            };
+            let back = Change {
+                at_ms: at_ms + self.back_after_days * DAY_MS,
+                offset_s: offset_s(self.base_quarters),
+            };
+            [ahead, back]
+        });
+        Zone::new(
+            "Drawn/Zone",
+            offset_s(self.base_quarters),
+            changes.collect(),
+        )
+        .unwrap()
+    }
 }

@@ -17,6 +17,9 @@ pub(in crate::region) struct Checkpoint {
     /// Who this shard is, once it was told.
     pub name: Option<(String, u32)>,
     pub seed: Option<[u8; 16]>,
+    /// Where days begin, as the global object told it last. What comes with each of its replies alone, up
+    /// to when that is known, may be older here.
+    pub days: KnownDays,
     /// [`Epoch::began_ms`] of what is counted here. None where the header was lost and no open pane
     /// says it: nothing is counted then, until somebody does.
     pub epoch_ms: Option<u64>,
@@ -52,6 +55,7 @@ impl Checkpoint {
             secret: secret.try_into().unwrap_or_default(),
             name: None,
             seed: None,
+            days: KnownDays::default(),
             epoch_ms: Some(0),
             cut: None,
             covered_seq: match mutants::active(Mutant::CommitsNumberedAnew) {
@@ -253,6 +257,7 @@ pub(in crate::region) fn encode_pane(
     codec::encode(&SealedPane {
         level: key.level.code(),
         start_ms: key.start_ms,
+        end_ms: key.end_ms,
         first_seq: pane.first_seq,
         // Where a clock was set back before a header was lost, the open panes are of later commits.
         last_seq: last_seq.max(pane.first_seq),

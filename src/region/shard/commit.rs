@@ -87,8 +87,10 @@ impl Shard {
         self.committed.batch_sizes.add(batch.plays.len() as u64);
         for play in &batch.plays {
             self.committed.plays = self.committed.plays.saturating_add(u64::from(play.count));
+            let (post_id, timestamp_ms) = (play.post_id, play.timestamp_ms);
+            let days = &self.checkpoint.days;
             self.open
-                .record(play.post_id, play.timestamp_ms, play.count, seed, applied);
+                .record(post_id, timestamp_ms, play.count, seed, days, applied);
         }
     }
 

@@ -226,7 +226,7 @@ fn read_open_row(row: &[u8], seed: Seed) -> Option<(u64, Vec<(PaneKey, OpenPane)
 
 fn read_open_pane(pane: &[u8], opened_ms: u64, seed: Seed) -> Option<(PaneKey, OpenPane)> {
     let pane: SealedPane<'_> = codec::decode(pane).ok()?;
-    let key = PaneKey::checked(Level::from_code(pane.level)?, pane.start_ms)?;
+    let key = PaneKey::checked(Level::from_code(pane.level)?, pane.start_ms, pane.end_ms)?;
     let mut summary = Summary::decode(pane.summary, seed).ok()?;
     capacity::reopen(&mut summary, key.level);
     let open = OpenPane {

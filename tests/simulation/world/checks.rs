@@ -19,7 +19,7 @@ impl World {
             0 => None,
             _ => Some(random.below(self.profile.regions as u64) as usize),
         };
-        let window = match random.below(6) {
+        let window = match random.below(8) {
             0 | 1 => WindowRequest::All,
             2 => WindowRequest::Sliding {
                 length_ms: random.between(1, 90) * MINUTE_MS,
@@ -28,6 +28,21 @@ impl World {
                 length_ms: random.between(1, 80) * HOUR_MS,
             },
             4 => WindowRequest::Tumbling { length_ms: HOUR_MS },
+            5 | 6 => {
+                let frame = CalendarFrame {
+                    kind: PeriodKind::EVERY[random.below(3) as usize],
+                    is_last: random.chance(500),
+                };
+                let own = self.zone.borrow().clone().filter(|_| random.chance(500));
+                let zone = own.unwrap_or_else(|| drawn_zone(random, now_ms));
+                let period = frame.period(now_ms, &zone);
+                let span = period.span(&zone);
+                WindowRequest::Since {
+                    from_ms: span.from_ms,
+                    to_ms: span.to_ms,
+                    before_ms: Some(period.last_before(&zone).span(&zone).from_ms),
+                }
+            }
             _ => {
                 let from_ms = now_ms - random.skewed(30 * HOUR_MS) - MINUTE_MS;
                 let to_ms = from_ms + random.skewed(10 * HOUR_MS) + MINUTE_MS;

@@ -35,6 +35,7 @@ impl World {
                 skew_ms: node.skew_ms,
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
+                zone: Rc::clone(&self.zone),
                 memory_is_short: Rc::clone(&node.memory_is_short),
             };
             let settings = GlobalSettings {
@@ -215,6 +216,11 @@ impl World {
     pub(super) fn end_global(&mut self, keep: usize) {
         let dead = self.global_instance();
         self.executor.drop_owned(|owner| owner.instance == dead);
+        if self.random.chance(200) {
+            let zone = drawn_zone(&mut self.random, self.now_ms);
+            self.say(|| format!("TIME_ZONE is another: {zone:?}"));
+            *self.zone.borrow_mut() = Some(zone);
+        }
         let node = &mut self.global;
         node.drive.crash(keep);
         node.driver = None;

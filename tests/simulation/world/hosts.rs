@@ -146,6 +146,8 @@ pub struct SimHost {
     pub skew_ms: i64,
     pub handle: DiskHandle,
     pub random: RefCell<Random>,
+    /// What `TIME_ZONE` says to this instance.
+    pub zone: Rc<RefCell<Option<Zone>>>,
     /// How many of a thousand times memory is short.
     pub memory_is_short: Rc<Cell<u64>>,
 }
@@ -178,6 +180,10 @@ impl Host for SimHost {
 
     fn now_ms(&self) -> u64 {
         shifted(self.platform.now_ms.get(), self.skew_ms)
+    }
+
+    fn zone(&self) -> Option<Zone> {
+        self.zone.borrow().clone()
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {

@@ -29,6 +29,7 @@ impl World {
                 skew_ms: node.skew_ms,
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
+                zone: Rc::clone(&self.zone),
                 memory_is_short: Rc::clone(&self.memory_is_short),
             };
             Driver::new(host, limits)

@@ -23,7 +23,7 @@ mod resharding;
 mod shards;
 mod workers;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
@@ -38,7 +38,9 @@ use hitparade::play::{Clock, Envelope};
 use hitparade::region::{self, Driver, PUSH_TIMEOUT_MS, Shard};
 use hitparade::storage::{Storage, StorageError, Table, Write};
 use hitparade::topology::{Epoch, Region, RegionTable, parts_of_key};
-use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};
+use hitparade::window::{
+    CalendarFrame, Change, DAY_MS, HOUR_MS, MINUTE_MS, PeriodKind, Span, Zone,
+};
 use hitparade::wire::*;
 
 use crate::disk::{Disk, Fault};
@@ -263,6 +265,8 @@ pub struct World {
     registry: RegistryNode,
     platform: Rc<Platform>,
     executor: Executor<Owner, Option<Then>>,
+    /// What `TIME_ZONE` says.
+    zone: Rc<RefCell<Option<Zone>>>,
     /// How many of a thousand times memory is short in an instance.
     memory_is_short: Rc<Cell<u64>>,
     /// Pushes that wait for their answers, by number.
@@ -339,6 +343,22 @@ pub fn region_key(region: usize, incarnation: u32) -> String {
     table_region.key().into_owned()
 }
 
+/// A zone whose clocks change in the days around a moment, by a part of an hour or by several.
+fn drawn_zone(random: &mut Random, ms: u64) -> Zone {
+    let offset_s = |random: &mut Random| random.below(105) as i32 * 900 - 48 * 900;
+    let first_s = offset_s(random);
+    let mut changes = Vec::new();
+    let mut at_ms = ms - 4 * DAY_MS;
+    for _ in 0..random.below(3) {
+        at_ms += random.between(1, 3 * 96) * 15 * MINUTE_MS;
+        changes.push(Change {
+            at_ms,
+            offset_s: offset_s(random),
+        });
+    }
+    Zone::new("Drawn/Zone", first_s, changes).unwrap_or_else(Zone::utc)
+}
+
 /// Runs one seed.
 ///
 /// # Errors
@@ -359,6 +379,7 @@ impl World {
         let mut random = Random::new(seed);
         let profile = Profile::new(&mut random);
         let start_ms = 20_000 * DAY_MS + random.below(3 * DAY_MS);
+        let zone = drawn_zone(&mut random, start_ms);
         let mut skew = |most_ms: u64| random.below(2 * most_ms + 1) as i64 - most_ms as i64;
         let worker = |skew_ms| Worker {
             skew_ms,
@@ -413,6 +434,7 @@ impl World {
             registry,
             platform: Rc::default(),
             executor: Executor::new(),
+            zone: Rc::new(RefCell::new(Some(zone))),
             memory_is_short: Rc::new(Cell::new(profile.memory_is_short)),
             pushes: BTreeMap::new(),
             made: Vec::new(),

@@ -70,6 +70,7 @@ impl World {
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
                 memory_is_short: Rc::default(),
+                zone: Rc::clone(&self.zone),
             };
             let regions = (0..regions).map(|region| {
                 let id = region_name(region);
