@@ -8,8 +8,9 @@
  * |---|---|---|
  * | `board` | a board's id | `main` |
  * | `region` | a region's id, or `global` | `global` |
- * | `timeframe` | `15m`, `1h`, `24h`, `7d`, `30d`, `all`, any that the service takes | `24h` |
- * | `from`, `to` | RFC 3339: that span in its place; without `to`, until now | |
+ * | `timeframe` | `1h`, `24h`, `7d`, `all`, `today`, `this-week`, `last-month`, any that the service takes | `24h` |
+ * | `tz` | whose days, weeks and months: `Europe/Berlin` | the service's |
+ * | `from`, `to` | RFC 3339, or days as `2026-11-23`: that span in its place; without `to`, until now | |
  * | `k` | how many, 1 to 100 | 10 |
  * | `sort` | `views`, `rising`, `distinctive` | `views` |
  * | `tag`, `exclude-tag` | of posts that have these tags, and none of those, with commas between them | |
@@ -65,6 +66,7 @@ class TopPosts extends HTMLElement {
     "board",
     "region",
     "timeframe",
+    "tz",
     "k",
     "from",
     "to",
@@ -137,10 +139,9 @@ class TopPosts extends HTMLElement {
     const k = Math.min(100, Math.max(1, parseInt(get("k", "10"), 10) || 10));
     const span = ["from", "to"].filter((name) => this.getAttribute(name)).map((name) => [name, get(name, "")]);
     const window = span.length ? Object.fromEntries(span) : { timeframe: get("timeframe", "24h") };
-    const board = this.getAttribute("board");
-    const query = { ...(board && { board }), region: get("region", "global"), ...window, k: String(k), sort: get("sort", "views") };
-    const filter = ["tag", "exclude-tag", "author", "published"].filter((name) => this.getAttribute(name));
-    for (const name of filter) Object.assign(query, { [name.replace("-", "_")]: get(name, "") });
+    const query = { region: get("region", "global"), ...window, k: String(k), sort: get("sort", "views") };
+    const others = ["board", "tz", "tag", "exclude-tag", "author", "published"].filter((name) => this.getAttribute(name));
+    for (const name of others) Object.assign(query, { [name.replace("-", "_")]: get(name, "") });
     this.#list.style.setProperty("--rows", String(k));
     this.#list.className = this.getAttribute("counts") === "off" ? "quiet" : "";
     this.#list.ariaLabel = get("aria-label", `Top ${k}`);
@@ -161,13 +162,9 @@ class TopPosts extends HTMLElement {
     if (!this.isConnected || !this.#seen || document.hidden) return;
     const mine = (this.#request = new AbortController());
     const timeout = setTimeout(() => mine.abort(), 10_000);
-    const url = new URL(this.#url);
-    // Until now, which goes on: to the full minute, so that all who look ask the same.
-    const { searchParams: query } = url;
-    if (query.has("from") && !query.has("to")) query.set("to", new Date(Math.ceil(Date.now() / 60_000) * 60_000).toISOString());
     try {
       // No header of our own: a foreign origin would have to ask for leave first, every time.
-      const response = await fetch(url, { signal: mine.signal, credentials: "omit", referrerPolicy: "no-referrer" });
+      const response = await fetch(this.#url, { signal: mine.signal, credentials: "omit", referrerPolicy: "no-referrer" });
       if (!response.ok) throw response;
       const { top_posts: entries } = await response.json();
       if (this.#request !== mine) return;

@@ -58,6 +58,7 @@ const PROBLEMS = {
   bad_home: [400, () => play({ ...NAMED, home: "NA", plays: [A_PLAY] })],
   bad_import: [400, () => open.request("POST", "/import?seed=1&id=2&row=0", '{"kind":"end"}', ADMIN)],
   bad_k: [400, () => open.fetch("/top-posts?k=1001")],
+  bad_tz: [400, () => open.fetch("/top-posts?timeframe=today&tz=Mars/Olympus")],
   bad_key: [400, () => play(A_PLAY, { "idempotency-key": "x".repeat(257) })],
   bad_post: [400, () => putPost("/x", { url: "javascript:alert(1)" })],
   bad_post_id: [400, () => open.fetch("/posts?post_id=%00")],

@@ -96,7 +96,7 @@ async function failure(response) {
 
 /** @param {{ board: string, region: string, timeframe: string, k: number, sort?: string, filter?: Filter }} query */
 export function chartQuery({ board, region, timeframe, k, sort = "views", filter = ALL_POSTS }) {
-  const query = new URLSearchParams({ ...boardQuery(board), region, timeframe, k: String(k), ...filterQuery(filter) });
+  const query = new URLSearchParams({ ...boardQuery(board), region, ...timeframeQuery(timeframe), k: String(k), ...filterQuery(filter) });
   if (sort !== "views") query.set("sort", sort);
   return query.toString();
 }
@@ -106,6 +106,13 @@ export function filterQuery({ tags, excluded, author, published }) {
   const all = { tag: tags.join(","), exclude_tag: excluded.join(","), author, published };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value));
 }
+
+/** Whether a timeframe is a period of the calendar, which is one of a zone. @param {string} timeframe */
+export const isCalendar = (timeframe) => /^(today|yesterday|(this|last)-(week|month|year))$/.test(timeframe);
+
+/** What asks for a timeframe: days, weeks and months are the reader's. @param {string} timeframe @returns {Record<string, string>} */
+export const timeframeQuery = (timeframe) =>
+  isCalendar(timeframe) ? { timeframe, tz: Intl.DateTimeFormat().resolvedOptions().timeZone } : { timeframe };
 
 /** What asks for a board; nothing does for the usual one. @param {string} board @returns {Record<string, string>} */
 export const boardQuery = (board) => (board === MAIN ? {} : { board });

@@ -1,7 +1,7 @@
 /**
  * One post: what it is, how it is doing, when it was played, and where.
  */
-import { ALL_POSTS, boardQuery, get, serverNow, titleOf } from "./api.js";
+import { ALL_POSTS, boardQuery, get, serverNow, timeframeQuery, titleOf } from "./api.js";
 import { radios } from "./controls.js";
 import * as format from "./format.js";
 import { OWN } from "./own.js";
@@ -100,7 +100,7 @@ export function showPost(article, state, regions, status, go) {
       post_id: state.post,
       ...boardQuery(state.board),
       region: state.region,
-      timeframe: state.timeframe,
+      ...timeframeQuery(state.timeframe),
     });
     try {
       const answer = await get(`./posts?${query}`, { etag });

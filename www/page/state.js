@@ -6,7 +6,7 @@
  *   filter: import('./api.js').Filter }} State
  */
 
-import { MAIN, filterQuery } from "./api.js";
+import { MAIN, filterQuery, isCalendar } from "./api.js";
 import { OWN } from "./own.js";
 import { SERVES } from "./serves.js";
 
@@ -17,7 +17,19 @@ export const TIMEFRAMES = /** @type {const} */ ([
   ["24h", "24 hours", "in the last 24 hours"],
   ["7d", "7 days", "in the last 7 days"],
   ["30d", "30 days", "in the last 30 days"],
+  ["today", "Today", "today"],
+  ["this-week", "Week", "this week"],
+  ["this-month", "Month", "this month"],
   ["all", "All time", "of all time"],
+]);
+
+/** Other periods of the calendar, which have no button, and how the headline says them. */
+const PERIODS = new Map([
+  ["yesterday", "yesterday"],
+  ["last-week", "last week"],
+  ["last-month", "last month"],
+  ["this-year", "this year"],
+  ["last-year", "last year"],
 ]);
 
 /** Value, label, and what the order means. */
@@ -32,6 +44,9 @@ export const GLOBAL = "global";
 const DEFAULTS = { board: MAIN, region: OWN.region, timeframe: OWN.timeframe, sort: "views", k: 10 };
 const LENGTHS = [10, 25, 50, 100];
 
+/** @param {string} text */
+const isTimeframe = (text) => /^([1-9]\d{0,5}[mhd]|all)$/.test(text) || isCalendar(text);
+
 /** @param {string} search @returns {State} */
 export function readState(search) {
   const query = new URLSearchParams(search);
@@ -41,7 +56,7 @@ export function readState(search) {
   const state = {
     board: query.get("board") || DEFAULTS.board,
     region,
-    timeframe: /^([1-9]\d{0,5}[mhd]|all)$/.test(timeframe) ? timeframe : DEFAULTS.timeframe,
+    timeframe: isTimeframe(timeframe) ? timeframe : DEFAULTS.timeframe,
     sort: /** @type {Sort} */ ("views"),
     k: LENGTHS.includes(k) ? k : DEFAULTS.k,
     post: query.get("post"),
@@ -85,7 +100,8 @@ export function hrefOf(state) {
 /** @param {string} timeframe */
 export function timeframeWords(timeframe) {
   const known = TIMEFRAMES.find(([value]) => value === timeframe);
-  if (known) return known[2];
+  const words = known?.[2] ?? PERIODS.get(timeframe);
+  if (words) return words;
   const unit = { m: "minutes", h: "hours", d: "days" }[timeframe.slice(-1)];
   return `in the last ${timeframe.slice(0, -1)} ${unit}`;
 }

@@ -1,13 +1,15 @@
 /**
  * The page of the widget: choices on one side, the widget itself on the other, and the two lines to copy.
  */
-import { MAIN, get } from "./api.js";
+import { MAIN, get, isCalendar } from "./api.js";
 import { SORTS, TIMEFRAMES, sortsOf } from "./state.js";
 
 const ACCENT = "#c93a17";
 /** In place of a timeframe: from one moment to another. */
 const SPAN = "span";
 const DAY_MS = 86_400_000;
+/** Where the one who makes it is. */
+const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const form = /** @type {HTMLFormElement} */ (element("maker"));
 const preview = element("preview");
@@ -16,7 +18,8 @@ const control = (/** @type {string} */ name) => /** @type {HTMLInputElement & HT
 for (const [value, label] of TIMEFRAMES) control("timeframe").append(new Option(label, value));
 for (const [value, label] of SORTS) control("sort").append(new Option(label, value));
 control("timeframe").append(new Option("From … to …", SPAN));
-control("timeframe").value = "7d";
+control("timeframe").value = "this-week";
+control("tz").append(new Option(`in ${ZONE.replaceAll("_", " ")}`, ZONE));
 /** @type {HTMLElement} */ (control("sort").parentElement).hidden = SORTS.length < 2;
 element("origin").textContent = location.origin;
 
@@ -38,9 +41,12 @@ function show() {
   if (!possible.includes(control("sort").value)) control("sort").value = "views";
 
   const isSpan = control("timeframe").value === SPAN;
+  const isPeriod = isCalendar(control("timeframe").value);
   const isOwnLink = control("link").value === "own";
+  /** @type {Record<string, boolean>} */
+  const needed = { [SPAN]: isSpan, calendar: isPeriod, link: isOwnLink };
   for (const label of form.querySelectorAll("label")) {
-    if (label.dataset.for) label.hidden = !(label.dataset.for === SPAN ? isSpan : isOwnLink);
+    if (label.dataset.for) label.hidden = !needed[label.dataset.for];
   }
   // What is not chosen yet is the last week.
   const from = moment("from") ?? new Date(Math.floor(Date.now() / DAY_MS - 7) * DAY_MS).toISOString();
@@ -48,6 +54,7 @@ function show() {
     board: control("board").value || null,
     region: control("region").value,
     timeframe: isSpan ? null : control("timeframe").value,
+    tz: (isPeriod && control("tz").value) || null,
     from: isSpan ? from : null,
     to: isSpan ? moment("to") : null,
     k: control("k").value,
