@@ -10,12 +10,14 @@
 mod objects;
 #[path = "global_windows/world.rs"]
 mod world;
+mod zones;
 
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use hitparade::wire::{BatchPlay, Sort, WindowRequest};
 use objects::REGIONS;
 use proptest::prelude::*;
 use world::{SHARDS, START_MS, World};
+use zones::{Drawn, drawn};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -39,6 +41,10 @@ enum Step {
         shard: usize,
     },
     RestartGlobal,
+    /// The installation has another zone.
+    Move {
+        zone: Drawn,
+    },
     Ask {
         scope: usize,
         window: WindowRequest,
@@ -71,6 +77,11 @@ fn window() -> impl Strategy<Value = WindowRequest> {
             let from_ms = START_MS - age_ms;
             WindowRequest::Between { from_ms, to_ms: from_ms + length_ms }
         }),
+        1 => (age_ms(), 1..30 * DAY_MS, 1..30 * DAY_MS).prop_map(|(age_ms, length_ms, before_ms)| {
+            let from_ms = START_MS - age_ms;
+            let before_ms = Some(from_ms - before_ms);
+            WindowRequest::Since { from_ms, to_ms: from_ms + length_ms, before_ms }
+        }),
     ]
 }
 
@@ -84,6 +95,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (region(), shard()).prop_map(|(region, shard)| Step::Push { region, shard }),
         1 => (region(), shard()).prop_map(|(region, shard)| Step::RestartShard { region, shard }),
         1 => Just(Step::RestartGlobal),
+        1 => drawn().prop_map(|zone| Step::Move { zone }),
         3 => (0..=REGIONS.len(), window()).prop_map(|(scope, window)| Step::Ask { scope, window }),
     ]
 }
@@ -109,6 +121,7 @@ fn take(world: &mut World, step: &Step) {
         Step::Push { region, shard } => world.push(region, shard),
         Step::RestartShard { region, shard } => world.restart_shard(region, shard),
         Step::RestartGlobal => world.restart_global(),
+        Step::Move { ref zone } => world.move_to(zone.around(world.now_ms)),
         Step::Ask { scope, window } => {
             // Provisional panes are merged at most once a second, and for two after a shard told what
             // was missing, charts say `incomplete`.
@@ -130,8 +143,9 @@ proptest! {
     fn every_chart_is_right_whatever_happened_before(
         steps in prop::collection::vec(step(), 1..120),
         windows in prop::collection::vec(window(), 3),
+        zone in drawn(),
     ) {
-        let mut world = World::new();
+        let mut world = World::in_zone(zone.around(START_MS));
         steps.iter().for_each(|step| take(&mut world, step));
         world.settle();
         for window in windows {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 mod zones;
 
+use hitparade::mutants::{self, Mutant};
 use hitparade::window::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
@@ -452,5 +453,55 @@ proptest! {
         }
         prop_assert_eq!(&charts[0], &charts[1]);
         prop_assert_eq!(&charts[0], &charts[2]);
+    }
+}
+
+/// A shard records a play of each quarter of a day that it learns of late, and all is folded.
+fn late_day(steps: Vec<Step>) -> TestCaseResult {
+    let start_ms = 20_000 * DAY_MS + 17 * HOUR_MS;
+    let days = Days::default();
+    let known = std::array::from_fn(|_| days.told(start_ms));
+    let mut world = World {
+        true_now_ms: start_ms,
+        days,
+        known,
+        ..World::default()
+    };
+    let skew_ms = 0;
+    let quarters = (0..96).map(|quarter| Step::Record {
+        shard: 0,
+        age: 3 * DAY + quarter * 15 * MINUTE,
+        skew_ms,
+    });
+    let folded = [Step::Seal { shard: 0 }, Step::Fold { shard: 0, skew_ms }];
+    let moved = Step::Move {
+        zone: Drawn::of(13),
+        skew_ms,
+    };
+    let before = [Step::Record {
+        shard: 0,
+        age: 0,
+        skew_ms,
+    }];
+    let all = before.into_iter().chain(folded.clone()).chain([moved]);
+    let all = all.chain(steps).chain(quarters).chain(folded);
+    for step in all {
+        world.apply(&step)?;
+    }
+    finish(
+        &mut world,
+        &[Question::Calendar("last-week", Drawn::of(13))],
+    )
+}
+
+#[test]
+fn days_that_change_at_once_or_are_taken_for_known_are_found_out() {
+    let eight_days = || vec![Step::Wait { ms: 8 * DAY_MS }];
+    assert_eq!(late_day(eight_days()), Ok(()));
+    for mutant in [Mutant::ZoneChangesAtOnce, Mutant::DaysTakenForKnown] {
+        mutants::set(Some(mutant));
+        let found = late_day(eight_days());
+        mutants::set(None);
+        assert!(found.is_err(), "{mutant:?}");
     }
 }

@@ -7,10 +7,10 @@ use hitparade::leaderboard::Leaderboard;
 use hitparade::region::Shard;
 use hitparade::storage::MemoryStorage;
 use hitparade::topology::GLOBAL_SCOPE;
-use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span};
+use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span, Zone};
 use hitparade::wire::{BatchPlay, PostRequest, RecordReply, Sort, WindowRequest};
 
-use super::objects::{self, REGIONS, load_global};
+use super::objects::{self, REGIONS, load_global_in};
 
 pub const SHARDS: usize = 2;
 pub const START_MS: u64 = 20_000 * DAY_MS + 13 * HOUR_MS + 47 * MINUTE_MS + 12_345;
@@ -24,6 +24,7 @@ struct Play {
 
 pub struct World {
     pub now_ms: u64,
+    zone: Zone,
     plays: Vec<Play>,
     shards: BTreeMap<(usize, usize), (MemoryStorage, Shard)>,
     storage: MemoryStorage,
@@ -34,8 +35,13 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::in_zone(Zone::utc())
+    }
+
+    /// Of an installation whose days are those of this zone.
+    pub fn in_zone(zone: Zone) -> Self {
         let storage = MemoryStorage::new();
-        let global = load_global(&storage);
+        let global = load_global_in(&storage, &zone, START_MS);
         let mut shards = BTreeMap::new();
         for region in 0..REGIONS.len() {
             for shard in 0..SHARDS {
@@ -48,6 +54,7 @@ impl World {
         }
         World {
             now_ms: START_MS,
+            zone,
             plays: Vec::new(),
             shards,
             storage,
@@ -142,8 +149,14 @@ impl World {
     }
 
     /// What was pending and every copy of an open pane is lost; the shards send it again.
+    /// `TIME_ZONE` is another from now on.
+    pub fn move_to(&mut self, zone: Zone) {
+        self.zone = zone;
+        self.restart_global();
+    }
+
     pub fn restart_global(&mut self) {
-        self.global = load_global(&self.storage);
+        self.global = load_global_in(&self.storage, &self.zone, self.now_ms);
         self.restarted_ms = self.now_ms;
         // A message makes an object load its state.
         self.chart(0, WindowRequest::All, Sort::Views);

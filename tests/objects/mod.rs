@@ -31,8 +31,14 @@ pub fn table_of(region_ids: &[&str], seed: [u8; 16]) -> RegionTable {
 
 /// The global object of [`REGIONS`], from what is stored.
 pub fn load_global(storage: &MemoryStorage) -> Global {
+    load_global_in(storage, &Zone::utc(), 0)
+}
+
+/// The same, where `TIME_ZONE` says this.
+pub fn load_global_in(storage: &MemoryStorage, zone: &Zone, now_ms: u64) -> Global {
     let mut global = Global::load(storage, &table_of(&REGIONS, SEED)).unwrap();
-    global.keep_days(storage, || Some(Zone::utc()), 0).unwrap();
+    let zone = || Some(zone.clone());
+    global.keep_days(storage, zone, now_ms).unwrap();
     global
 }
 

@@ -122,6 +122,16 @@ pub fn drawn() -> impl Strategy<Value = Drawn> {
 }
 
 impl Drawn {
+    /// A zone that is so many quarters of an hour ahead, all the year.
+    pub fn of(base_quarters: i32) -> Self {
+        Drawn {
+            base_quarters,
+            ahead_quarters: 0,
+            ahead_at_ms: 0,
+            back_after_days: 20,
+        }
+    }
+
     /// What the platform tells of it around a moment.
     pub fn around(&self, ms: u64) -> Zone {
         let year_ms = 365 * DAY_MS;
