@@ -43,9 +43,12 @@ export interface Question {
   board?: string;
   /** A region's id. Default: `global`. */
   region?: string;
-  /** `15m`, `1h`, `24h`, `7d`, `30d`, `all`, …. Default: `24h`. */
+  /** `15m`, `1h`, `24h`, `7d`, `30d`, `all`, …, or a period of the calendar: `today`, `last-week`, …. Default: `24h`. */
   timeframe?: string;
+  /** Whose days, weeks and months these are: `Europe/Berlin`. */
+  tz?: string;
   window?: "tumbling";
+  /** Without `to`, until now. A day, `2026-11-23`, is its midnight in `tz`. */
   from?: Date | string;
   to?: Date | string;
   /** Gives up. */
@@ -86,6 +89,8 @@ export interface Chart {
   board: string;
   region: string;
   timeframe: string;
+  /** Of a period of the calendar. */
+  time_zone?: string;
   sort: string;
   /** Absent where the chart is of all posts. */
   filter?: { tag?: string[]; exclude_tag?: string[]; author?: string; published?: string };
@@ -108,6 +113,8 @@ export interface Post {
   hidden: boolean;
   region: string;
   timeframe: string;
+  /** Of a period of the calendar. */
+  time_zone?: string;
   window: { from: string; to: string };
   view_count: number;
   view_count_min: number;

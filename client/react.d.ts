@@ -3,7 +3,7 @@ import type { Chart, ChartQuestion, ListedPost } from "./hitparade.js";
 
 export type { Chart, ListedPost } from "./hitparade.js";
 
-export interface ChartOptions extends Pick<ChartQuestion, "region" | "timeframe" | "k" | "sort" | "tag" | "author" | "published"> {
+export interface ChartOptions extends Pick<ChartQuestion, "region" | "timeframe" | "tz" | "k" | "sort" | "tag" | "author" | "published"> {
   /** The address of the installation; in the browser it may be relative to the page. */
   server: string;
   /** What the server loaded, by `new Hitparade(server).topPosts(…)` with the same question. */

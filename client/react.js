@@ -32,13 +32,13 @@ function usual({ rank, post_id, content, author, url, view_count }) {
 }
 
 /** @type {typeof import("./react.js").useTopPosts} */
-export function useTopPosts({ server, region, timeframe, k, sort, tag, author, published, initial, readToken }) {
-  const name = JSON.stringify([server, region, timeframe, k, sort, tag, author, published, readToken]);
+export function useTopPosts({ server, region, timeframe, tz, k, sort, tag, author, published, initial, readToken }) {
+  const name = JSON.stringify([server, region, timeframe, tz, k, sort, tag, author, published, readToken]);
   const [state, setState] = useState({ name, chart: initial ?? null, error: /** @type {unknown} */ (null) });
   useEffect(() => {
     const hitparade = new Hitparade(new URL(server, document.baseURI), { readToken });
     return hitparade.live(
-      { region, timeframe, k, sort, tag, author, published },
+      { region, timeframe, tz, k, sort, tag, author, published },
       (chart) => setState({ name, chart, error: null }),
       (error) => setState((before) => ({ name, chart: before.name === name ? before.chart : null, error })),
     );
@@ -52,6 +52,7 @@ export function TopPosts({
   server,
   region,
   timeframe,
+  tz,
   k = 10,
   sort,
   tag,
@@ -63,7 +64,7 @@ export function TopPosts({
   empty = null,
   ...rest
 }) {
-  const { chart } = useTopPosts({ server, region, timeframe, k, sort, tag, author, published, initial, readToken });
+  const { chart } = useTopPosts({ server, region, timeframe, tz, k, sort, tag, author, published, initial, readToken });
   const posts = chart?.top_posts ?? [];
   if (posts.length === 0 && empty) return h("div", rest, empty);
   return h(

@@ -12,7 +12,7 @@ use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::storage::{MemoryStorage, Storage, Table};
 use hitparade::summary::{Seed, Summary};
-use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS};
+use hitparade::window::{DAY_MS, HOUR_MS, KnownDays, Level, MINUTE_MS, Zone};
 use hitparade::wire::*;
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
@@ -51,11 +51,22 @@ impl World {
         }
     }
 
+    /// `TIME_ZONE` says this.
+    fn move_to(&mut self, zone: &Zone) {
+        let zone = || Some(zone.clone());
+        let kept = self.global.keep_days(&self.storage, zone, NOW_MS);
+        kept.unwrap();
+    }
+
     /// One sealed pane of a region for each age, with so many different posts.
     fn play(&mut self, region_id: &str, posts: u64) {
         let mut entries = Vec::new();
+        let known = KnownDays {
+            days: self.global.days().clone(),
+            until_ms: u64::MAX,
+        };
         for age_ms in AGES_MS {
-            let key = objects::recording_pane(NOW_MS - age_ms, NOW_MS);
+            let key = known.recording_pane(NOW_MS - age_ms, NOW_MS);
             let capacity = hitparade::capacity::counters(key.level);
             let mut summary = Summary::new(capacity, Seed::from_bytes(self.seed));
             for post in 0..posts {
@@ -302,6 +313,34 @@ fn what_would_be_counted_twice_is_refused() {
         "another export of the same plays"
     );
     assert_eq!(new.charts(), before);
+}
+
+#[test]
+fn days_come_along_where_nothing_was_counted_yet_and_others_are_refused() {
+    let zone = Zone::read("Asia/Kathmandu", "20700").unwrap();
+    let in_zone = |seed, zone: &Zone| {
+        let mut world = World::new(seed);
+        world.move_to(zone);
+        world
+    };
+    let mut old = in_zone(1, &zone);
+    old.play("NA", 5);
+    let before = old.charts();
+    let rows = old.export();
+    assert!(matches!(&rows[0], TransferRow::Days(days) if days == old.global.days()));
+    let mut new = in_zone(2, &Zone::utc());
+    new.import(&old, 1, 0, &rows).unwrap();
+    assert_eq!(new.global.days(), old.global.days());
+    assert_eq!(new.charts(), before);
+    // Its own zone goes on from the next midnight.
+    new.move_to(&Zone::utc());
+    assert_eq!(new.global.days().zone(), Some(&Zone::utc()));
+    assert_eq!(new.charts(), before);
+    let mut played = in_zone(3, &Zone::utc());
+    played.play("NA", 1);
+    let as_played = played.charts();
+    assert!(played.import(&old, 1, 0, &rows).is_err());
+    assert_eq!(played.charts(), as_played);
 }
 
 #[test]

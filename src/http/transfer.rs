@@ -250,6 +250,7 @@ mod tests {
                 timestamp_ms: Some(1_500),
                 hidden: true,
             }),
+            TransferRow::Days(Days::default()),
             TransferRow::Pane(TransferPane {
                 scope: "NA".into(),
                 level: Level::Day.code(),

@@ -473,7 +473,7 @@ test("the page of the widget gives two lines that work when copied", async () =>
   const lines = await text(page, "#code");
   assert.equal(
     lines,
-    `<script type="module" src="${service.url}/widget.js"></script>\n<top-posts region="Mars" timeframe="7d" k="3"><h2 slot="title">Most played this week</h2></top-posts>`,
+    `<script type="module" src="${service.url}/widget.js"></script>\n<top-posts region="Mars" timeframe="this-week" k="3"><h2 slot="title">Most played this week</h2></top-posts>`,
   );
   await eventually(async () => assert.match(await page.locator("#preview ol").innerText(), /First song/));
 
@@ -562,3 +562,37 @@ async function startSite(html, policy, type = "text/html") {
   };
   return { url: `http://localhost:${server.address().port}/`, stop };
 }
+
+test("today, week and month are those of where the reader is, wherever the service is", async () => {
+  for (const timezoneId of ["Asia/Kathmandu", "America/New_York"]) {
+    const page = await open("/?region=Mars", { timezoneId });
+    for (const [label, timeframe, words] of [
+      ["Today", "today", /^Most played today$/],
+      ["Week", "this-week", /^Most played this week$/],
+      ["Month", "this-month", /^Most played this month$/],
+    ]) {
+      await page.getByText(label, { exact: true }).click();
+      await shows(page, LEADERS);
+      assert.equal(new URL(page.url()).searchParams.get("timeframe"), timeframe);
+      assert.match(await text(page, "#explain"), words);
+      const href = await page.locator("#as-json").getAttribute("href");
+      const { time_zone, window } = await service.get(href.replace("./", "/"));
+      assert.equal(time_zone, timezoneId);
+      // The browser's own clock is the oracle.
+      const begins = await page.evaluate((timeframe) => {
+        const first = new Date();
+        first.setHours(0, 0, 0, 0);
+        if (timeframe === "this-week") first.setDate(first.getDate() - ((first.getDay() + 6) % 7));
+        if (timeframe === "this-month") first.setDate(1);
+        return first.getTime();
+      }, timeframe);
+      // The service keeps days of UTC: what lies further back begins up to a day before.
+      const early_ms = begins - Date.parse(window.from);
+      assert.ok(early_ms >= 0 && early_ms < 86_400_000, `${timeframe} begins ${early_ms} ms early`);
+      if (timeframe === "today") assert.equal(early_ms, 0, timezoneId);
+    }
+    const month = await open("/?region=Mars&timeframe=last-month&post=one", { timezoneId });
+    await eventually(async () => assert.match(await text(month, "#post .figures"), /Plays.*last month/));
+    await page.close();
+  }
+});

@@ -102,7 +102,7 @@ describe("the calendar of an installation in Kathmandu", { timeout: 240_000 }, (
   });
 
   test("another zone's days are exact for two days, and what was before then says what it covers", async () => {
-    for (const tz of ["America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "UTC"]) {
+    for (const tz of ["America/New_York", "Australia/Lord_Howe", "America/St_Johns", "UTC"]) {
       const today = clock(tz)(Date.now());
       for (const timeframe of ["today", "yesterday"]) {
         const [, from, to] = dates(timeframe, today).map((date) => midnight(date, tz));
@@ -168,18 +168,28 @@ describe("the calendar of an installation in Kathmandu", { timeout: 240_000 }, (
     await service.terminate();
     service.environment.TIME_ZONE = "America/New_York";
     await service.launch();
-    const after = await eventually(() => service.topPosts({ timeframe: "last-month", region: "EU", tz: KATHMANDU }));
-    assert.deepEqual([after.window, after.total_views], [before.window, before.total_views]);
-    assert.equal(after.total_views, count(from, to));
+    assert.equal(before.total_views, count(from, to));
+    // What was not folded yet comes with the next pushes.
+    await eventually(async () => {
+      const after = await service.topPosts({ timeframe: "last-month", region: "EU", tz: KATHMANDU });
+      assert.deepEqual([after.window, after.total_views], [before.window, before.total_views]);
+    });
     const own = await service.topPosts({ timeframe: "today", region: "EU" });
     assert.equal(own.time_zone, "America/New_York");
     assert.equal(Date.parse(own.window.from), midnight(clock("America/New_York")(Date.now()), "America/New_York"));
   });
 
   test("an export says where its days begin", async () => {
-    const exported = await service.fetch("/export", { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
-    const days = (await exported.text()).split("\n").find((line) => line.includes('"kind":"days"'));
-    const { eras } = JSON.parse(days ?? "{}");
+    const lines = [];
+    for (let page = "/export"; page;) {
+      const exported = await service.fetch(page, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+      assert.equal(exported.status, 200);
+      lines.push(...(await exported.text()).split("\n"));
+      page = /<([^>]*)>; rel="next"/.exec(exported.headers.get("link") ?? "")?.[1] ?? "";
+    }
+    const days = lines.findIndex((line) => line.includes('"kind":"days"'));
+    assert.ok(days > 0 && days < lines.findIndex((line) => line.includes('"kind":"pane"')), "before the panes");
+    const { eras } = JSON.parse(lines[days]);
     assert.deepEqual(
       eras.map((/** @type {any} */ era) => era.zone.name),
       [KATHMANDU, "America/New_York"],
