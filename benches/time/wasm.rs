@@ -201,6 +201,6 @@ pub extern "C" fn panes_of(hours: u32, now_ms: f64) -> f64 {
     };
     let count = |window: &Window| tiles(window.span, now_ms, &Days::default()).len() as f64;
     let asked = sliding(timeframe, now_ms, &Days::default());
-    let before = hitparade::window::previous(&asked, now_ms);
+    let before = hitparade::window::previous(&asked, now_ms, &Days::default());
     count(&asked) + before.as_ref().map_or(0.0, count)
 }

@@ -156,6 +156,7 @@ fn sealed(pane: PaneKey, first_seq: u64, summary: &[u8]) -> Vec<u8> {
     codec::encode(&SealedPane {
         level: pane.level.code(),
         start_ms: pane.start_ms,
+        end_ms: pane.end_ms,
         first_seq,
         last_seq: first_seq + u64::from(STEPS) - 1,
         summary,
