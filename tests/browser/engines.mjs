@@ -35,7 +35,6 @@ export const CANNOT = {
   firefox: { burst: "of the twenty requests of a tab that is closed at once it lost one in two runs of three" },
   webkit: {
     offline: "its driver cannot cut the network",
-    sound: "Debian's package comes without decoders of sounds",
     timing: "it shows pages no Server-Timing",
   },
 };
@@ -134,7 +133,7 @@ async function launchWebKit() {
     newVisitor: async () => {
       const capabilities = {
         browserName: "MiniBrowser",
-        "webkitgtk:browserOptions": { binary: miniBrowser, args: ["--automation"] },
+        "webkitgtk:browserOptions": { binary: miniBrowser, args: ["--automation", "--autoplay-policy=allow"] },
       };
       const session = await new selenium.Builder().usingServer(`http://127.0.0.1:${port}`).withCapabilities(capabilities).build();
       await session.manage().setTimeouts({ script: 60_000 });

@@ -46,7 +46,15 @@ describe("npm run deploy", () => {
     const outdir = join(home, "out");
     const { code, stdout, stderr } = await deploy(home, "--dry-run", "--outdir", outdir, "--secrets", "ADMIN_TOKEN");
     assert.equal(code, 0, stderr);
-    for (const binding of ["SHARD (RegionShard)", "GLOBAL (GlobalBoard)", "REGISTRY (Registry)", "ASSETS", "RATE_LIMITER", "LIMIT_PER_MINUTE", "ADMIN_TOKEN"]) {
+    for (const binding of [
+      "SHARD (RegionShard)",
+      "GLOBAL (GlobalBoard)",
+      "REGISTRY (Registry)",
+      "ASSETS",
+      "RATE_LIMITER",
+      "LIMIT_PER_MINUTE",
+      "ADMIN_TOKEN",
+    ]) {
       assert.ok(stderr.includes(binding), `${binding} is missing:\n${stderr}`);
     }
     assert.equal(stdout, "", "a token that was not put is not shown");

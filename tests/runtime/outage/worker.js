@@ -56,7 +56,8 @@ export class Shards extends WorkerEntrypoint {
 
 const cut = (env) => ({ ...env, GLOBAL: farOff(env, "GLOBAL"), REGISTRY: farOff(env, "REGISTRY") });
 
-const farOff = (env, binding) => new DurableObjectNamespace((name) => ({ fetch: (request) => overConnection(env, [binding, name], request) }));
+const farOff = (env, binding) =>
+  new DurableObjectNamespace((name) => ({ fetch: (request) => overConnection(env, [binding, name], request) }));
 
 function overConnection(env, [binding, name], request) {
   const headers = new Headers(request.headers);
