@@ -119,5 +119,12 @@ const tests = {
     await page.getByText("Most played this week").waitFor();
     await page.locator("top-posts").getByText("slow-comet").first().waitFor();
   },
+  "a section's chart on a page": async () => {
+    assert.equal((await service.put("/posts/slow-comet", { tags: ["jazz"] })).status, 200);
+    const [widget] = snippet("README.md", "the chart on a page, in ten minutes").split("\n");
+    const page = await show(widget + snippet("README.md", "a section's chart on a page"));
+    await page.locator("top-posts").getByText("slow-comet").first().waitFor();
+    assert.equal(await page.locator("top-posts").getByText("article-42").count(), 0);
+  },
 };
 for (const [name, work] of Object.entries(tests)) test(name, { timeout: 90_000 }, work);
