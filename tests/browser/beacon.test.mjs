@@ -26,7 +26,7 @@ const GZIPPED_BYTES = 1900;
 /** Two failures, their pauses and a slow machine; nothing waits longer than it must. */
 const RETRIES_MS = 30_000;
 /** What comes by itself has come by then: two ticks, a batch, its way. */
-const SETTLED_MS = 6_000;
+const SETTLED_MS = 4_500;
 const ENGINE = process.env.ENGINE ?? "chromium";
 /** The few tests that say most about an engine, for who has three minutes. */
 const IS_SHORT = process.env.SHORT === "1";
