@@ -9,7 +9,7 @@
 //!
 //! # Cost
 //! The post is looked up in the panes of the series as they are stored, and in those of each region where
-//! no stretch of them is kept: a tenth of what decoding them would take (`cargo bench --bench reading`).
+//! no stretch of them is kept: nothing of them is decoded (`cargo bench --bench reading` compares the two).
 
 use std::rc::Rc;
 
