@@ -133,7 +133,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 53] = [
+        pub const ALL: [Mutant; 54] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
@@ -150,6 +150,7 @@ mod switch {
             Mutant::HomeAtAttempt,
             Mutant::AbsentHomeByCountry,
             Mutant::UnknownHomeTakenForNone,
+            Mutant::HomeOfOneBoardForAll,
             Mutant::FirstPartAnswers,
             Mutant::AwayDeciderSkipped,
             Mutant::DeciderOfToday,

@@ -19,8 +19,8 @@ const PROMISED_FOR_MS: u64 = 23 * HOUR_MS;
 #[derive(Clone, Copy, Debug)]
 pub struct Play {
     pub batch: usize,
-    /// Of the batch: 0 is what is placed, or all of one that has no name; the others are of regions
-    /// that plays name.
+    /// Of the batch: of each board what is placed, or all of one that has no name, and then what is of
+    /// each region that plays name.
     pub part: usize,
     /// It is the first of its part.
     pub begins_part: bool,

@@ -118,7 +118,7 @@ impl World {
             is_complete,
             is_roomy: self.profile.is_roomy,
         };
-        for node in &self.shards {
+        for node in self.shards.iter().filter(|node| node.board == 0) {
             let is_in_scope = |scope: usize| {
                 (node.region, node.incarnation) == (scope, self.incarnations[scope].0)
             };
@@ -170,8 +170,8 @@ impl World {
         Ok(())
     }
 
-    /// Each part of an acknowledged batch is counted by exactly one shard, any other by at most one; and of
-    /// its plays those that its sender was told of.
+    /// Each part of an acknowledged batch is counted by exactly one shard of its board, any other by at most
+    /// one; and of its plays those that its sender was told of.
     pub(super) fn check_batches(&mut self) {
         let mut found: BTreeMap<(usize, usize), (u32, usize)> = BTreeMap::new();
         let ledgers = self.shards.iter().flat_map(|node| &node.ledgers);
@@ -185,13 +185,18 @@ impl World {
             if batch.excused {
                 continue;
             }
-            for part in 0..=2 {
+            for part in 0..3 * BOARDS {
                 let (times, plays) = found.get(&(number, part)).copied().unwrap_or_default();
                 let is_accepted = |attempt: &u64| {
                     let mut plays = batch.plays.iter().enumerate();
                     plays.any(|(place, play)| {
-                        let is_rejected = batch.rejected.contains(&(*attempt, place));
-                        batch.part_of(play) == part && !is_rejected
+                        let is_rejected =
+                            |board| batch.rejected.contains(&(*attempt, place, board));
+                        let mut boards = batch.boards_of(play);
+                        !is_rejected(None)
+                            && boards.any(|board| {
+                                batch.part_of(play, board) == part && !is_rejected(Some(board))
+                            })
                     })
                 };
                 let least = batch.acknowledged.iter().any(is_accepted);

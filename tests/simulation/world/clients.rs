@@ -31,7 +31,20 @@ impl World {
             true => 24,
             false => 4,
         };
+        // Without a name it is for one board.
+        let boards = self.profile.boards as u64;
+        let several = if has_key { 400 } else { 0 };
         let random = &mut self.random;
+        let of_boards = |random: &mut Random| {
+            let mut named = [false; BOARDS];
+            named[random.below(boards) as usize] = true;
+            for board in named.iter_mut().take(boards as usize) {
+                *board |= random.chance(several);
+            }
+            named
+        };
+        let all_name = of_boards(random);
+        let names_boards = random.chance(600);
         let mut plays = Vec::new();
         for _ in 0..random.between(1, most_plays) {
             let late = random.chance(self.profile.late);
@@ -59,6 +72,10 @@ impl World {
             plays.push(SentPlay {
                 post,
                 region,
+                boards: match names_boards && has_key && random.chance(300) {
+                    true => of_boards(random),
+                    false => [false; BOARDS],
+                },
                 timestamp_ms: sent_ms.saturating_sub(ago_ms),
                 count: count as u32,
             });
@@ -75,6 +92,10 @@ impl World {
             says_sent: !random.chance(50),
             home,
             sent_ms,
+            boards: match names_boards {
+                true => all_name,
+                false => [false; BOARDS],
+            },
             first_ms: self.now_ms,
             plays,
             attempts: 0,
@@ -115,8 +136,10 @@ impl World {
             batch.first_ms = named.first_ms;
             // Names are known where they are decided about: of parts that have nothing in common, nobody
             // can say that they have one name.
+            batch.boards = named.boards;
             for (play, of) in batch.plays.iter_mut().zip(named.plays.iter().cycle()) {
                 play.region = of.region;
+                play.boards = of.boards;
             }
         }
     }
@@ -125,6 +148,13 @@ impl World {
     fn home_of(&mut self, client: usize, names_regions: bool) -> Option<Home> {
         let random = &mut self.random;
         let most_shards = self.profile.most_shards;
+        let boards = &self.boards;
+        let numbers = |random: &mut Random| {
+            let known = boards.iter().skip(1).filter(|_| random.chance(500));
+            let known: Vec<String> = known.map(|board| board.key().into_owned()).collect();
+            let number = |key| (key, random.between(1, most_shards + 1) as u32);
+            known.into_iter().map(number).collect()
+        };
         match random.below(1_000) {
             kind if kind < self.profile.homeless => None,
             // One of long ago, or of nobody.
@@ -134,13 +164,13 @@ impl World {
                 Some(Home {
                     key: Some(region_key(region, incarnation)),
                     shards: random.between(1, most_shards + 1) as u32,
-                    boards: BTreeMap::new(),
+                    boards: numbers(random),
                 })
             }
             kind if kind >= 800 && names_regions => Some(Home {
                 key: None,
                 shards: random.between(1, most_shards + 1) as u32,
-                boards: BTreeMap::new(),
+                boards: numbers(random),
             }),
             _ => self.clients[client].home.clone(),
         }

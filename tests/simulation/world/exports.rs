@@ -43,7 +43,7 @@ impl World {
         self.say(|| format!("an export of {}", begun.at_ms));
         for (key, shard, _) in &begun.shards {
             let (region, incarnation) = region_of(key);
-            let node = self.shard_node(region, incarnation, *shard);
+            let node = self.shard_node(0, (region, incarnation, *shard));
             for delay_ms in self.deliveries(2_000) {
                 let (epoch, at_ms) = (begun.epoch, begun.at_ms);
                 let cut = move |world: &mut World| world.tell_cut(node, epoch, at_ms);

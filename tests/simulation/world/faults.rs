@@ -25,6 +25,7 @@ impl World {
                 }
             }
             Event::Reshard => self.reshard(),
+            Event::MakeBoard => self.make_board(),
             Event::Reset => self.reset(),
             Event::Delete => self.delete(),
             Event::Export => self.export(),

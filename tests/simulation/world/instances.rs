@@ -154,6 +154,15 @@ impl World {
                 limit_ms,
                 answer,
                 ..
+            } if self.shards[shard].board > 0 => {
+                self.push_elsewhere(shard, &message, (limit_ms, answer));
+            }
+            Call::Ask {
+                path: "/push",
+                message,
+                limit_ms,
+                answer,
+                ..
             } => self.push(instance, task, message, (limit_ms, answer)),
             Call::Ask {
                 message,

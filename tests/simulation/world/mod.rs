@@ -4,6 +4,7 @@
 //! on a platform that does all that a platform may. Around these, Workers do what `edge/plays.rs` and
 //! `edge/table.rs` do, step by step; between any two steps anything may happen.
 
+mod boards;
 mod checks;
 mod clients;
 mod deletions;
@@ -28,6 +29,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 
+use hitparade::board::{Board, Directory};
 use hitparade::codec;
 use hitparade::filter::Filter;
 use hitparade::global::Global;
@@ -47,6 +49,7 @@ use crate::disk::{Disk, Fault};
 use crate::executor::Executor;
 use crate::model::*;
 use crate::random::Random;
+use boards::{BOARDS, NamedBoards, board_name, part_of};
 use checks::CHART_AGE_MS;
 use clients::POPULAR_POSTS;
 use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, Then};
@@ -96,12 +99,14 @@ struct Batch {
     home: Option<Home>,
     /// By the client's clock.
     sent_ms: u64,
+    /// Of plays that name none of their own.
+    boards: NamedBoards,
     first_ms: u64,
     plays: Vec<SentPlay>,
     attempts: u64,
     fate: Fate,
-    /// Plays that attempts were told to be rejected.
-    rejected: BTreeSet<(u64, usize)>,
+    /// Plays that attempts were told to be rejected: by all boards, or by one.
+    rejected: BTreeSet<(u64, usize, Option<usize>)>,
     /// The attempts that were acknowledged.
     acknowledged: BTreeSet<u64>,
     /// It has no key, and its Worker knows that it was not counted.
@@ -115,10 +120,17 @@ struct Batch {
 }
 
 impl Batch {
-    /// The part of a play.
-    fn part_of(&self, play: &SentPlay) -> usize {
-        let named = play.region.filter(|_| self.has_key);
-        named.map_or(0, |region| region + 1)
+    /// The boards of a play, in their order.
+    fn boards_of(&self, play: &SentPlay) -> impl Iterator<Item = usize> {
+        let named = [play.boards, self.boards];
+        let named = named.into_iter().find(|named| *named != [false; BOARDS]);
+        let named = named.unwrap_or([true, false, false]);
+        (0..BOARDS).filter(move |board| named[*board])
+    }
+
+    /// The part of a play on a board.
+    fn part_of(&self, play: &SentPlay, board: usize) -> usize {
+        part_of(board, play.region.filter(|_| self.has_key))
     }
 }
 
@@ -128,6 +140,7 @@ struct SentPlay {
     post: usize,
     /// The region that it names.
     region: Option<usize>,
+    boards: NamedBoards,
     /// By the client's clock; the Worker corrects it.
     timestamp_ms: u64,
     count: u32,
@@ -228,6 +241,7 @@ enum Event {
     RegistryMove,
     WriteFault,
     Reshard,
+    MakeBoard,
     Reset,
     Delete,
     Export,
@@ -260,6 +274,8 @@ pub struct World {
     rpcs: Vec<Rpc>,
     clients: Vec<Client>,
     workers: Vec<Worker>,
+    /// Those that were made, `main` first.
+    boards: Vec<Board>,
     shards: Vec<ShardNode>,
     global: GlobalNode,
     registry: RegistryNode,
@@ -429,6 +445,7 @@ impl World {
             batches: Vec::new(),
             rpcs: Vec::new(),
             workers,
+            boards: vec![Board::main()],
             shards: Vec::new(),
             global,
             registry,
@@ -558,6 +575,9 @@ impl World {
         }
         if profile.set_back {
             planned.push((random.below(profile.active_ms), Event::Backup));
+        }
+        for _ in 1..profile.boards {
+            planned.push((random.below(profile.active_ms / 2), Event::MakeBoard));
         }
         for (delay_ms, event) in planned {
             self.after(delay_ms, event);

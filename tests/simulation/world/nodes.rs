@@ -61,6 +61,7 @@ pub struct Followed {
 }
 
 pub struct ShardNode {
+    pub board: usize,
     pub region: usize,
     pub incarnation: u32,
     pub shard: u32,
@@ -112,8 +113,10 @@ pub struct OldInstance {
 }
 
 impl ShardNode {
-    pub fn new(region: usize, incarnation: u32, shard: u32, skew_ms: i64, is_late: bool) -> Self {
+    pub fn new(board: usize, place: (usize, u32, u32), skew_ms: i64, is_late: bool) -> Self {
+        let (region, incarnation, shard) = place;
         ShardNode {
+            board,
             region,
             incarnation,
             shard,

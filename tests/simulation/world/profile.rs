@@ -12,6 +12,8 @@ use crate::random::Random;
 /// they meet in all combinations.
 pub struct Profile {
     pub regions: usize,
+    /// How many there are in the end.
+    pub boards: usize,
     pub most_shards: u64,
     pub workers: usize,
     pub clients: usize,
@@ -121,6 +123,7 @@ impl Profile {
         }
         let mut profile = Profile {
             regions: random.between(1, 2) as usize,
+            boards: [1, 2, 3][random.below(3) as usize],
             most_shards: random.between(1, 4),
             workers: random.between(1, 3) as usize,
             clients: random.between(1, 5) as usize,
@@ -201,6 +204,7 @@ impl Profile {
     /// once.
     fn move_batches(&mut self, random: &mut Random) {
         self.regions = random.between(1, 2) as usize;
+        self.boards = random.between(1, 3) as usize;
         self.most_shards = random.between(2, 4);
         self.workers = random.between(2, 3) as usize;
         self.travel = random.below(1_000);

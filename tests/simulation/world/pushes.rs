@@ -242,7 +242,8 @@ impl World {
             state.push(disk)
         });
         let moment = self.shards[shard].applied;
-        if let Some(push) = push.flatten() {
+        let of_main = |_: &Vec<u8>| self.shards[shard].board == 0;
+        if let Some(push) = push.flatten().filter(of_main) {
             let last = self.sent(shard, moment, push);
             let delay_ms = self.random.skewed(5 * MINUTE_MS);
             self.after(delay_ms, Event::Push(last));

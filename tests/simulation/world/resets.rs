@@ -40,7 +40,7 @@ impl World {
             let number = (0..2).find(|number| region_name(*number) == id);
             for shard in 0..region.most_shards {
                 let number = number.unwrap_or_default();
-                nodes.insert(self.shard_node(number, region.incarnation, shard));
+                nodes.insert(self.shard_node(0, (number, region.incarnation, shard)));
             }
         }
         let untold = nodes;
@@ -72,7 +72,8 @@ impl World {
     /// From the answer to the operator on, no shard takes plays that would go with those of before.
     pub(super) fn check_epoch(&mut self, shard: usize) {
         let node = &self.shards[shard];
-        let epoch_ms = node.look(Shard::epoch_ms);
+        // Only shards of `main` are told.
+        let epoch_ms = node.look(Shard::epoch_ms).filter(|_| node.board == 0);
         let told_ms = self.told_epoch_ms;
         if epoch_ms.is_some_and(|epoch_ms| epoch_ms < told_ms) && !node.lost_storage {
             self.fail(format!("shard {shard} counts in an epoch that is over"));

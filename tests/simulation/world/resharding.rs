@@ -5,6 +5,9 @@ use super::*;
 impl World {
     /// An operator asks for another number of shards.
     pub(super) fn reshard(&mut self) {
+        if self.random.chance(300) {
+            self.reshard_board();
+        }
         let region = self.random.below(self.profile.regions as u64) as usize;
         let id = region_name(region);
         let is_there = self

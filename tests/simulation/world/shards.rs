@@ -7,15 +7,16 @@ use super::*;
 const MOST_PANE_BYTES: u64 = 1_000;
 
 impl World {
-    pub(super) fn shard_node(&mut self, region: usize, incarnation: u32, shard: u32) -> usize {
+    /// The node of a shard, by its board, its region and which of its name that is, and its number.
+    pub(super) fn shard_node(&mut self, board: usize, place: (usize, u32, u32)) -> usize {
         let found = self.shards.iter().position(|node| {
-            (node.region, node.incarnation, node.shard) == (region, incarnation, shard)
+            node.board == board && (node.region, node.incarnation, node.shard) == place
         });
         found.unwrap_or_else(|| {
             let most_ms = self.profile.skew_ms;
             let skew_ms = self.random.below(2 * most_ms + 1) as i64 - most_ms as i64;
             let began_anew = self.epoch_ms > 0;
-            let node = ShardNode::new(region, incarnation, shard, skew_ms, began_anew);
+            let node = ShardNode::new(board, place, skew_ms, began_anew);
             self.shards.push(node);
             self.shards.len() - 1
         })
@@ -95,7 +96,7 @@ impl World {
             if let Some((seq, batches)) = region::journaled(&writes) {
                 let plays = batches
                     .iter()
-                    .flat_map(|batch| plays_of(batch, node.region));
+                    .flat_map(|batch| plays_of(batch, node.board, node.region));
                 let plays: Vec<Play> = plays.collect();
                 too_many = too_many.or(node.votes.journaled(&plays, &self.batches));
                 let moment = node.ledger().journaled(&plays);
@@ -243,8 +244,8 @@ impl World {
     }
 }
 
-/// The plays of a part as it was journaled at a shard of a region; a claim has none.
-fn plays_of(batch: &[u8], region: usize) -> Vec<Play> {
+/// The plays of a part as it was journaled at a shard of a board and a region; a claim has none.
+fn plays_of(batch: &[u8], board: usize, region: usize) -> Vec<Play> {
     let Ok(batch) = codec::decode::<hitparade::wire::Batch<'_>>(batch) else {
         return Vec::new();
     };
@@ -254,7 +255,7 @@ fn plays_of(batch: &[u8], region: usize) -> Vec<Play> {
         let number = play.post_id.split('-').next_back();
         Play {
             batch: batch.plays_hash as usize,
-            part: if names_region { region + 1 } else { 0 },
+            part: part_of(board, names_region.then_some(region)),
             begins_part: place == 0,
             post: number.and_then(|number| number.parse().ok()).unwrap_or(0),
             timestamp_ms: play.timestamp_ms,

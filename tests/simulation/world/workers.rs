@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use futures_channel::oneshot::{self, Sender};
-use hitparade::board::Directory;
 use hitparade::play;
 use hitparade::routing::{self, Kind, Name, Network, NotCounted, Verdict};
 use hitparade::topology::{ShardId, parts_of_key};
@@ -19,6 +18,7 @@ type Reply = Result<RecordReply, ()>;
 /// What the routing of an attempt asks of the world.
 enum Outgoing {
     Message {
+        board_key: String,
         to: ShardId,
         kind: Kind,
         request: Vec<u8>,
@@ -38,7 +38,7 @@ impl Network for Wires {
 
     async fn send(
         &self,
-        _: &str,
+        board_key: &str,
         to: &ShardId,
         _: Option<&str>,
         kind: Kind,
@@ -46,6 +46,7 @@ impl Network for Wires {
     ) -> Reply {
         let (reply, answered) = oneshot::channel();
         self.outgoing.borrow_mut().push(Outgoing::Message {
+            board_key: board_key.to_owned(),
             to: to.clone(),
             kind,
             request: request.to_vec(),
@@ -70,6 +71,12 @@ impl Network for Wires {
 fn region_of(table: &RegionTable, here: usize) -> Option<&Region> {
     let named = table.find(region_name(here));
     named.or(table.regions.first())
+}
+
+fn names_of(boards: NamedBoards) -> Option<play::Boards> {
+    let named = (0..BOARDS).filter(|board| boards[*board]);
+    let names: Vec<String> = named.map(|board| board_name(board).to_owned()).collect();
+    (!names.is_empty()).then(|| names.into())
 }
 
 type Task = Pin<Box<dyn Future<Output = Result<Verdict, NotCounted<()>>>>>;
@@ -104,7 +111,8 @@ impl World {
             true => self.directory(known.as_deref()),
             false => None,
         };
-        if let Some(directory) = fresh {
+        if let Some(mut directory) = fresh {
+            self.add_boards(&mut directory);
             self.workers[worker].directory = Some((Rc::new(directory), now_ms));
         }
         let directory = self.workers[worker].directory.as_ref();
@@ -151,7 +159,7 @@ impl World {
             .map(|play| play::Play {
                 post_id: Cow::Owned(self.posts[play.post].clone()),
                 region_id: play.region.map(|region| region_name(region).into()),
-                boards: None,
+                boards: names_of(play.boards),
                 timestamp_ms: shifted(play.timestamp_ms, correction_ms),
                 count: play.count,
             })
@@ -163,6 +171,7 @@ impl World {
         };
         let name = batch.has_key.then_some(name);
         let home = batch.home.clone();
+        let boards = names_of(batch.boards);
         let (is_trusted, says_sent) = (batch.is_trusted, batch.says_sent);
         let network = Wires { here, outgoing };
         self.rpcs[rpc].task = Some(Box::pin(async move {
@@ -173,7 +182,7 @@ impl World {
                 sent_ms: clock.sent_ms,
                 says_sent,
                 plays_hash: number as u32,
-                boards: None,
+                boards,
                 plays: plays.into_iter().map(Ok).collect(),
             };
             routing::count(&network, directory, batch).await
@@ -204,6 +213,7 @@ impl World {
                         asks_for_table = true;
                     }
                     Outgoing::Message {
+                        board_key,
                         to,
                         kind,
                         request,
@@ -211,7 +221,7 @@ impl World {
                     } => {
                         let stage = self.rpcs[rpc].messages;
                         self.rpcs[rpc].messages += 1;
-                        let asked = self.send(rpc, stage, &to, kind, request);
+                        let asked = self.send((rpc, stage), (&board_key, &to), kind, request);
                         self.rpcs[rpc].asking.insert(stage, (reply, asked));
                     }
                 }
@@ -223,23 +233,27 @@ impl World {
     }
 
     /// The shard of a place.
-    pub(super) fn node_of(&mut self, place: &ShardId) -> usize {
+    pub(super) fn node_of(&mut self, board: usize, place: &ShardId) -> usize {
         let (region_id, incarnation) = parts_of_key(&place.key);
         let region = (0..2).find(|region| region_name(*region) == region_id);
-        self.shard_node(region.unwrap_or_default(), incarnation, place.shard)
+        self.shard_node(
+            board,
+            (region.unwrap_or_default(), incarnation, place.shard),
+        )
     }
 
     fn send(
         &mut self,
-        rpc: usize,
-        stage: u32,
-        to: &ShardId,
+        (rpc, stage): (usize, u32),
+        (board_key, to): (&str, &ShardId),
         kind: Kind,
         mut request: Vec<u8>,
     ) -> Rc<Asked> {
         let number = self.rpcs[rpc].batch;
-        let node = self.node_of(to);
-        self.say(|| format!("batch {number}: {kind:?} to {}/{}", to.key, to.shard));
+        let board = self.board_of(board_key);
+        let node = self.node_of(board, to);
+        let (key, shard) = (&to.key, to.shard);
+        self.say(|| format!("batch {number}: {kind:?} to {board_key}/{key}/{shard}"));
         self.figures.claims += u64::from(kind == Kind::Claim);
         let counts = codec::decode::<RecordRequest<'_>>(&request)
             .ok()
@@ -247,7 +261,8 @@ impl World {
                 let batch = codec::decode::<hitparade::wire::Batch<'_>>(request.batch).ok()?;
                 let names_region = batch.key.and_then(<[u8]>::first) == Some(&1);
                 let region = self.shards[node].region;
-                Some((if names_region { region + 1 } else { 0 }, batch.plays.len()))
+                let part = part_of(board, names_region.then_some(region));
+                Some((part, batch.plays.len()))
             });
         let (part, plays) = counts.unwrap_or_default();
         let asked = Rc::new(Asked {
@@ -332,8 +347,12 @@ impl World {
         let has_key = self.batches[batch].has_key;
         let (answer, is_certain) = match outcome {
             Ok(verdict) => {
-                let rejected = verdict.rejected.iter().map(|it| it.index);
-                (self.batches[batch].rejected).extend(rejected.map(|place| (attempt, place)));
+                let rejected = verdict.rejected.iter().map(|rejection| {
+                    let board = rejection.board.as_deref();
+                    let board = board.and_then(|id| (0..BOARDS).find(|it| board_name(*it) == id));
+                    (attempt, rejection.index, board)
+                });
+                self.batches[batch].rejected.extend(rejected);
                 (Answer::Accepted, false)
             }
             Err(NotCounted::NoGoodPlay(_) | NotCounted::TooOld | NotCounted::KeyReused) => {
@@ -377,7 +396,7 @@ impl World {
         let directory = self.workers[worker].directory.as_ref();
         let home = directory.and_then(|(directory, _)| {
             let region = region_of(&directory.table, here)?;
-            Some(Home::of(directory, region, []))
+            Some(Home::of(directory, region, directory.boards()))
         });
         for delay_ms in self.deliveries(5 * MINUTE_MS) {
             let outcome = Event::Outcome {
