@@ -110,12 +110,12 @@ describe("an export", { timeout: 600_000 }, () => {
     const part = Math.ceil(lines.length / 3);
     for (const first of [0, part]) {
       const answer = await send(first, lines.slice(first, first + part));
-      assert.deepEqual(await answer.json(), { next_row: first + part });
+      assert.deepEqual(await answer.json(), { board: "main", next_row: first + part });
       await next.kill();
       await next.launch();
     }
     const gap = await send(lines.length + 5, lines.slice(0, 1));
-    assert.deepEqual(await gap.json(), { next_row: 2 * part });
+    assert.deepEqual(await gap.json(), { board: "main", next_row: 2 * part });
     for (let time = 0; time < 2; time++) {
       const { code, stderr } = await command("import", "--url", next.url, "--file", file);
       assert.equal(code, 0, stderr);
