@@ -678,7 +678,7 @@ describe("GET /posts/{post_id}", SIDE_BY_SIDE, () => {
       return answer;
     });
     const counts = "view_count view_count_min view_count_max";
-    const fields = `post_id author content url image timestamp hidden region timeframe window ${counts} rank series regions`;
+    const fields = `post_id author content url image tags timestamp hidden region timeframe window ${counts} rank series regions`;
     assert.equal(Object.keys(post).join(" "), fields, "in the order of the contract");
     assert.equal(Object.keys(post.series[0]).join(" "), `from to ${counts}`);
     assert.equal(Object.keys(post.regions[0]).join(" "), `region_id ${counts}`);
