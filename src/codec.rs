@@ -94,8 +94,9 @@ kinds! {
     ListPosts = 78;
     ListPostsReply = 79;
     DaysRow = 80;
-    MatchRequest = 96;
-    MatchReply = 97;
+    CatalogQuestion = 90;
+    CatalogAnswer = 91;
+    CatalogLogRow = 92;
     PostingsBlock = 98;
     PostingsHead = 99;
     Board = 100;

@@ -15,6 +15,7 @@
 
 use std::fmt;
 use std::pin::pin;
+use std::rc::Rc;
 
 use futures_util::future::{Either, select};
 
@@ -107,5 +108,64 @@ pub trait Host: 'static {
                 Either::Right(_) => None,
             }
         }
+    }
+}
+
+/// Two drivers of one object share its host.
+impl<H: Host> Host for Rc<H> {
+    type Storage = H::Storage;
+
+    fn now_ms(&self) -> u64 {
+        (**self).now_ms()
+    }
+
+    fn zone(&self) -> Option<Zone> {
+        (**self).zone()
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        (**self).random()
+    }
+
+    fn open(&self) -> Result<Self::Storage, StorageError> {
+        (**self).open()
+    }
+
+    fn memory_is_short(&self, more: usize) -> bool {
+        (**self).memory_is_short(more)
+    }
+
+    fn instance(&self) -> InstanceMetrics {
+        (**self).instance()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        (**self).spawn(task);
+    }
+
+    fn sync(&self) -> impl Future<Output = Result<(), StorageError>> {
+        (**self).sync()
+    }
+
+    fn sleep(&self, ms: u64) -> impl Future<Output = ()> {
+        (**self).sleep(ms)
+    }
+
+    fn set_alarm(&self, delay_ms: u64) -> impl Future<Output = Result<(), StorageError>> {
+        (**self).set_alarm(delay_ms)
+    }
+
+    fn ask(
+        &self,
+        object: &ObjectName,
+        path: &'static str,
+        message: &[u8],
+        limit_ms: u64,
+    ) -> impl Future<Output = Result<Vec<u8>, SendError>> {
+        (**self).ask(object, path, message, limit_ms)
+    }
+
+    fn report(&self, what: fmt::Arguments<'_>) {
+        (**self).report(what);
     }
 }

@@ -38,6 +38,7 @@
 //! 2. The global object tiles the window with the coarsest panes that fit ([`window`]), merges them
 //!    with the copies of open panes, and ranks (`src/global/ranking.rs`). Reading has its share of the
 //!    time and no more (`src/global/turns.rs`).
+//!    Which posts may show, and what is said of them, a board knows from its [`catalog`].
 //! 3. What comes out is a [`leaderboard`]: places, counts with their bounds, and the exact window
 //!    that they are of. It goes out as JSON, CSV or NDJSON.
 //!
@@ -52,7 +53,9 @@
 )]
 
 pub mod board;
+pub mod cache;
 pub mod capacity;
+pub mod catalog;
 #[cfg(target_arch = "wasm32")]
 mod clock;
 pub mod codec;

@@ -120,6 +120,8 @@ pub enum Mutant {
     ZoneChangesAtOnce,
     /// A shard takes the days that it knew last for those of today.
     DaysTakenForKnown,
+    /// A board takes the catalog's number for the same state, whatever its mark.
+    NumberWithoutMark,
 }
 
 #[cfg(feature = "simulation")]
@@ -133,7 +135,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 54] = [
+        pub const ALL: [Mutant; 55] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
@@ -188,6 +190,7 @@ mod switch {
             Mutant::OldEpochTaken,
             Mutant::PanesSurviveTheirEpoch,
             Mutant::PushWithoutLimits,
+            Mutant::NumberWithoutMark,
         ];
     }
 

@@ -100,7 +100,7 @@ fn what_is_folded_or_hidden_is_seen_at_once() {
     world.push(1, NOW_MS);
     world.ask("NA", Sort::Views, NOW_MS);
     let patch = PostPatch::hiding("post".into());
-    world.global.put_posts(&world.storage, &[patch]).unwrap();
+    objects::put_posts(&world.global, &world.storage, &[patch]);
     assert!(!world.ask("NA", Sort::Views, NOW_MS + 1).1);
     assert!(world.ask("NA", Sort::Views, NOW_MS + 2).1);
     world.global.flush(&world.storage, NOW_MS + 3).unwrap();
@@ -145,12 +145,10 @@ fn a_catalog_decides_at_once_which_posts_show_and_hiding_makes_no_catalog() {
         (describing("another", Some("A song")), [1, 1, 1]),
         (PostPatch::erasing("another".into()), [1, 1, 1]),
     ] {
-        world
-            .global
-            .put_posts(&world.storage, std::slice::from_ref(&patch))
-            .unwrap();
+        objects::put_posts(&world.global, &world.storage, std::slice::from_ref(&patch));
         assert_eq!(all(&world), shown, "{patch:?}");
         world.global = Global::load(&world.storage, &objects::table_of(&["NA"], SEED)).unwrap();
+        objects::hear_of_catalog(&world.global, &world.storage);
         world.push(3, NOW_MS);
         assert_eq!(all(&world), shown, "{patch:?}, after a restart");
     }

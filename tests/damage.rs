@@ -418,20 +418,12 @@ fn used_global() -> (MemoryStorage, Global, MemoryStorage, Shard, u64) {
         .take_push(&push(&mut shard, &on_shard), now_ms)
         .unwrap();
     global.flush(&storage, now_ms).unwrap();
-    let patch = PostPatch {
-        post_id: "post".into(),
-        author: Some(Some("somebody".into())),
-        ..PostPatch::default()
-    };
-    global
-        .put_posts(&storage, std::slice::from_ref(&patch))
-        .unwrap();
     (storage, global, on_shard, shard, now_ms)
 }
 
 #[test]
 fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read() {
-    for table in [Table::Meta, Table::Offsets, Table::Panes, Table::Posts] {
+    for table in [Table::Meta, Table::Offsets, Table::Panes] {
         for spoil in SPOILS {
             let (storage, _, on_shard, mut shard, now_ms) = used_global();
             storage.damage(table, spoil);
@@ -454,13 +446,6 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
             heard.number += 1;
             heard.regions[0].reshard(2);
             global.hear(&storage, heard).unwrap();
-            let patch = PostPatch {
-                post_id: "post".into(),
-                ..PostPatch::default()
-            };
-            global
-                .put_posts(&storage, std::slice::from_ref(&patch))
-                .unwrap();
             let later_ms = now_ms + 2 * MINUTE_MS;
             record(&mut shard, &on_shard, "later", later_ms);
             shard.checkpoint(&on_shard, later_ms).unwrap();
@@ -472,7 +457,7 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
                 matches!(table, Table::Panes | Table::Offsets)
             );
             assert!(global.health().damaged_rows > 0, "{table:?} is reported");
-            if matches!(table, Table::Meta | Table::Posts) {
+            if matches!(table, Table::Meta) {
                 assert_eq!(board.total_views, 6, "{table:?}: none twice, none lost");
             }
             assert_kept(&storage, table, &spoilt);

@@ -92,7 +92,7 @@ fn loaded(plays: &Plays, entries: &Entries, capacity: usize) -> (Global, MemoryS
         })
     });
     let patches: Vec<PostPatch> = patches.collect();
-    global.put_posts(&storage, &patches).unwrap();
+    objects::put_posts(&global, &storage, &patches);
     (global, storage)
 }
 
@@ -110,7 +110,7 @@ fn ask(
         filter: filter.clone(),
     };
     let rules = ChartRules { visible };
-    global.chart(storage, &request, rules, NOW_MS).unwrap()
+    objects::chart_of(global, storage, &request, rules, NOW_MS).unwrap()
 }
 
 /// Whether a post is one of a filter's that may be shown.
@@ -406,7 +406,7 @@ fn a_post_that_changes_its_tag_or_is_hidden_changes_its_charts_at_once() {
         })
     };
     let entries: Entries = (0..POSTS).map(|post| tagged(TAGS[post % 2])).collect();
-    let (mut global, storage) = loaded(&falling(), &entries, EXACT);
+    let (global, storage) = loaded(&falling(), &entries, EXACT);
     let first = |global: &Global, tag| {
         let request = ChartRequest {
             scope: "NA".into(),
@@ -415,9 +415,8 @@ fn a_post_that_changes_its_tag_or_is_hidden_changes_its_charts_at_once() {
             k_class: 10,
             filter: of_tags(&[tag], &[]),
         };
-        let chart = global
-            .chart(&storage, &request, ChartRules::default(), NOW_MS)
-            .unwrap();
+        let rules = ChartRules::default();
+        let chart = objects::chart_of(global, &storage, &request, rules, NOW_MS).unwrap();
         (
             chart.places[0].post_id.clone(),
             chart.places[0].card.tags.clone(),
@@ -429,15 +428,11 @@ fn a_post_that_changes_its_tag_or_is_hidden_changes_its_charts_at_once() {
         tags: Some(vec!["live".into()]),
         ..PostPatch::default()
     };
-    global.put_posts(&storage, &[moved]).unwrap();
+    objects::put_posts(&global, &storage, &[moved]);
     assert_eq!(first(&global, "jazz").0, id(2));
     assert_eq!(first(&global, "live"), (id(0), vec!["live".into()]));
-    global
-        .put_posts(
-            &storage,
-            &[PostPatch::hiding(id(2)), PostPatch::erasing(id(4))],
-        )
-        .unwrap();
+    let hidden = [PostPatch::hiding(id(2)), PostPatch::erasing(id(4))];
+    objects::put_posts(&global, &storage, &hidden);
     assert_eq!(first(&global, "jazz").0, id(6));
 }
 
@@ -456,6 +451,7 @@ fn a_question_that_no_worker_asks_is_refused() {
         k_class: 10,
         filter: contradicting,
     };
-    let refused = global.chart(&storage, &request, ChartRules::default(), NOW_MS);
+    let rules = ChartRules::default();
+    let refused = objects::chart_of(&global, &storage, &request, rules, NOW_MS);
     assert!(matches!(refused, Err(Refusal::Invalid(_))));
 }

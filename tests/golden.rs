@@ -14,6 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hitparade::board::{Board, CatalogKind, DirectoryNews, MAIN, ObjectName};
+use hitparade::catalog::{CatalogLimits, Keeper};
 use hitparade::codec::{self, Record, RecordKind};
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
@@ -21,6 +22,7 @@ use hitparade::leaderboard::{Card, ChartForm, Compared, ComparedWith, Count, Lea
 use hitparade::region::{Admission, Shard};
 use hitparade::registry::{FirstRegion, Registry};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
+use hitparade::summary::Seed;
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 use hitparade::window::{Change, DAY_MS, Days, HOUR_MS, MINUTE_MS, Span, Zone};
 use hitparade::wire::*;
@@ -230,16 +232,6 @@ fn table() -> RegionTable {
 fn stored_global() -> MemoryStorage {
     let storage = MemoryStorage::new();
     let mut global = load_global(&storage);
-    let patch = |post_id: &str, hidden| PostPatch {
-        post_id: post_id.into(),
-        author: Some(Some("someone".into())),
-        timestamp_ms: Some(Some(NOW_MS)),
-        hidden: Some(hidden),
-        ..PostPatch::default()
-    };
-    global
-        .put_posts(&storage, &[patch("post 1", false), patch("é", true)])
-        .unwrap();
     let shard = stored_shard();
     let mut shard = (
         Shard::load(&shard, [4; 32], NOW_MS + 5 * MINUTE_MS).unwrap(),
@@ -354,6 +346,56 @@ fn seen_of_registry(storage: &MemoryStorage) -> String {
     text
 }
 
+fn request_of(tag: &str) -> MatchRequest {
+    MatchRequest {
+        filter: Filter {
+            tags: vec![tag.into()],
+            ..Filter::default()
+        },
+        hour: 0,
+    }
+}
+
+fn stored_catalog() -> MemoryStorage {
+    let storage = MemoryStorage::new();
+    let mut keeper = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
+    keeper
+        .index_under(&storage, Seed::from_bytes(SEED))
+        .unwrap();
+    let patch = |post_id: &str, hidden| PostPatch {
+        post_id: post_id.into(),
+        author: Some(Some("someone".into())),
+        timestamp_ms: Some(Some(NOW_MS)),
+        hidden: Some(hidden),
+        tags: Some(vec!["jazz".into()]),
+        ..PostPatch::default()
+    };
+    let both = vec![patch("post 1", false), patch("é", true)];
+    for (patches, mark) in [(both, 2), (vec![PostPatch::erasing("post 2".into())], 3)] {
+        let request = PutPosts {
+            patches,
+            only_new: false,
+        };
+        keeper.put(&storage, &request, mark).unwrap();
+    }
+    storage
+}
+
+fn seen_of_catalog(storage: &MemoryStorage) -> String {
+    let keeper = Keeper::load(storage, CatalogLimits::default(), 1).unwrap();
+    let question = CatalogQuestion {
+        since: Some(CatalogPosition { number: 1, mark: 2 }),
+        kept: vec![PostSet::Hidden],
+        sets: vec![PostSet::Hidden, PostSet::Known],
+        entries: vec!["é".into(), "nothing".into()],
+        known: vec!["post 1".into()],
+        matching: vec![request_of("jazz")],
+        seed: SEED,
+    };
+    let news = keeper.answer(storage, &question).unwrap();
+    format!("{news:?}\n{:?}\n", keeper.list(storage, None).unwrap())
+}
+
 #[test]
 fn the_storage_of_every_release_loads_and_todays_is_written_as_it_was() {
     type Of = (
@@ -361,10 +403,11 @@ fn the_storage_of_every_release_loads_and_todays_is_written_as_it_was() {
         fn() -> MemoryStorage,
         fn(&MemoryStorage) -> String,
     );
-    let all: [Of; 3] = [
+    let all: [Of; 4] = [
         ("shard", stored_shard, seen_of_shard),
         ("global", stored_global, seen_of_global),
         ("registry", stored_registry, seen_of_registry),
+        ("catalog", stored_catalog, seen_of_catalog),
     ];
     for (name, stored, seen) in all {
         let storage = stored();
@@ -536,19 +579,6 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         author: Some("d".into()),
         published_hours: Some(168),
     };
-    let request = MatchRequest {
-        filter: filter.clone(),
-        hour: 480_000,
-    };
-    all.add_owned(&request);
-    for all_but in [false, true] {
-        let matches = Matches {
-            at: CatalogMark { number: 1, mark: 2 },
-            all_but,
-            keys: b"0123456789abcdef",
-        };
-        all.add(&MatchReply(Ok(matches)));
-    }
     let count = Count {
         view_count: 2,
         view_count_min: 1,
@@ -644,7 +674,43 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             hidden: Some(true),
             ..PostPatch::default()
         }],
+        only_new: true,
     });
+    let at = CatalogPosition { number: 7, mark: 9 };
+    all.add_owned(&CatalogQuestion {
+        since: Some(at),
+        kept: vec![PostSet::Hidden],
+        sets: vec![PostSet::Known],
+        entries: vec!["post".into()],
+        known: vec!["another".into()],
+        matching: vec![request_of("jazz")],
+        seed: SEED,
+    });
+    all.add_owned(&CatalogAnswer(Ok(CatalogNews {
+        position: at,
+        size: CatalogSize {
+            posts: 3,
+            bytes: 400,
+            described: 2,
+        },
+        hidden_posts: 1,
+        damaged_rows: 1,
+        changes: Some(vec![PostChange {
+            post_id: "post".into(),
+            is_of: 1,
+        }]),
+        sets: vec![None, Some(vec![7; 16])],
+        entries: vec![Some(entry.clone()), None],
+        known: vec![true, false],
+        matching: vec![
+            Ok(Matches {
+                all_but: true,
+                keys: vec![7; 16],
+            }),
+            Err(Refusal::FilterTooWide),
+        ],
+        postings_read: 3,
+    })));
     all.add_owned(&PutPostsReply(Ok(Some(entry.clone()))));
     all.add_owned(&ListPosts {
         after: Some("before".into()),
@@ -652,6 +718,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add_owned(&ListPostsReply(Ok(PostList {
         entries: vec![entry.clone()],
         next_after: Some("post".into()),
+        damaged_rows: 1,
     })));
     let put_region = PutRegion {
         region_id: "NA".into(),
@@ -859,7 +926,12 @@ const INSIDE: [(u8, &str); 1] = [(34, "a commit, in the rows of the journal")];
 #[test]
 fn every_kind_of_record_has_a_golden_one() {
     let mut golden: BTreeSet<u8> = messages().iter().map(|(_, bytes)| bytes[0]).collect();
-    for storage in [stored_shard(), stored_global(), stored_registry()] {
+    for storage in [
+        stored_shard(),
+        stored_global(),
+        stored_registry(),
+        stored_catalog(),
+    ] {
         for table in Table::ALL {
             let rows = storage.scan(table, &[], &[], usize::MAX).unwrap();
             golden.extend(rows.iter().filter_map(|(_, value)| value.first()));

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The four of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 29] = [
+const ORDER: [&[&str]; 31] = [
     &["summary"],
     &["mutants"],
     &["panics"],
@@ -34,7 +34,9 @@ const ORDER: [&[&str]; 29] = [
     &["instance"],
     &["objects"],
     &["storage"],
+    &["cache"],
     &["host"],
+    &["catalog"],
     &["worker_host"],
     &["edge", "global", "region", "registry"],
 ];

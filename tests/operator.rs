@@ -15,7 +15,7 @@ use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::Epoch;
-use hitparade::window::{DAY_MS, HOUR_MS, Level, MINUTE_MS, keep_days};
+use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, PaneKey, keep_days};
 use hitparade::wire::*;
 use objects::{Registered, SEED, load_global, record};
 
@@ -678,7 +678,7 @@ fn an_export_that_nobody_reads_or_that_another_follows_is_over_and_leaves_nothin
     let request = |at_ms| ExportRequest {
         at_ms,
         position: ExportPosition {
-            table: 2,
+            table: 1,
             key: Vec::new(),
         },
     };
@@ -703,32 +703,16 @@ fn an_export_that_nobody_reads_or_that_another_follows_is_over_and_leaves_nothin
 }
 
 #[test]
-fn an_export_has_regions_and_posts_as_they_were() {
+fn an_export_has_regions_as_they_were() {
     let mut world = World::new();
     let mut node = Node::new("NA", 0, 1);
     node.play("post", NOW_MS);
     let now_ms = world.drain(&mut [&mut node], NOW_MS);
-    let post = |author: &str| PostPatch {
-        post_id: "post".into(),
-        author: Some(Some(author.into())),
-        ..PostPatch::default()
-    };
-    let put = |world: &mut World, patch| {
-        let storage = &world.storage;
-        world.global.put_posts(storage, &[patch]).unwrap();
-    };
-    put(&mut world, post("then"));
+    name_region(&mut world, "then");
     let begun = world.global.begin_export(&world.storage, now_ms).unwrap();
     let now_ms = begun.at_ms + 30_000;
     let (before, _) = export(&mut world, begun.at_ms, now_ms, |_| ()).unwrap();
-    put(&mut world, post("now"));
-    put(
-        &mut world,
-        PostPatch {
-            post_id: "another".into(),
-            ..post("now")
-        },
-    );
+    name_region(&mut world, "now");
     world.delete("NA", now_ms).unwrap();
     let (after, _) = export(&mut world, begun.at_ms, now_ms, |_| ()).unwrap();
     assert_eq!(after, before);
@@ -737,25 +721,54 @@ fn an_export_has_regions_and_posts_as_they_were() {
 
 #[test]
 fn an_export_during_which_too_much_changes_is_over_and_what_changes_is_stored() {
+    const REGIONS: usize = 90;
+    const DAYS: u64 = 700;
     let mut world = World::new();
+    for number in 0..REGIONS {
+        let region = PutRegion {
+            region_id: format!("{number} {}", "x".repeat(50)),
+            region_name: None,
+            shards: None,
+            hint: None,
+        };
+        world.registered.put(&region).unwrap();
+    }
+    world.hear();
     let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
     let now_ms = begun.at_ms + 30_000;
     export(&mut world, begun.at_ms, now_ms, |_| ()).unwrap();
-    let mut most = 0;
-    for number in 0..3 {
-        let posts: Vec<PostPatch> = (0..10_000)
-            .map(|post| PostPatch {
-                post_id: format!("{number} {post} {}", "x".repeat(200)),
-                ..PostPatch::default()
-            })
-            .collect();
-        world.global.put_posts(&world.storage, &posts).unwrap();
+    let mut summary = Summary::new(4, Seed::from_bytes([8; 16]));
+    summary.record("post", 1);
+    let (mut most, summary) = (0, summary.encode());
+    for number in 0..REGIONS {
+        let rows = (1..=DAYS).map(|day| {
+            ImportRow::Row(TransferRow::Pane(TransferPane {
+                scope: format!("{number} {}", "x".repeat(50)),
+                level: Level::Day.code(),
+                start_ms: NOW_MS / DAY_MS * DAY_MS - day * DAY_MS,
+                end_ms: NOW_MS / DAY_MS * DAY_MS - (day - 1) * DAY_MS,
+                summary: summary.clone(),
+            }))
+        });
+        let request = ImportRequest {
+            source: [8; 16],
+            export_id: [9; 16],
+            first_row: number as u64 * DAYS,
+            rows: rows.collect(),
+        };
+        (world.global)
+            .begin_import(&world.storage, &request)
+            .unwrap();
+        world
+            .global
+            .import(&world.storage, &request, now_ms)
+            .unwrap();
         most = most.max(aside(&world));
     }
-    assert!((5_000..15_000).contains(&most), "{most}");
+    assert!((25_000..60_000).contains(&most), "{most}");
     assert_eq!(
-        (aside(&world), world.storage.len(Table::Posts)),
-        (0, 30_000)
+        (aside(&world), world.storage.len(Table::Panes)),
+        (0, REGIONS * DAYS as usize)
     );
     let over = export(&mut world, begun.at_ms, now_ms, |_| ());
     assert_eq!(over, Err(Refusal::ExportIsOver));
@@ -971,13 +984,25 @@ fn aside(world: &World) -> usize {
     world.storage.keys(Table::Meta, b"export/").unwrap().len()
 }
 
-fn write_post(world: &mut World, author: &str) {
-    let patch = PostPatch {
-        post_id: "post".into(),
-        author: Some(Some(author.into())),
-        ..PostPatch::default()
+fn name_region(world: &mut World, name: &str) {
+    let region = PutRegion {
+        region_id: "EU".into(),
+        region_name: Some(name.into()),
+        shards: None,
+        hint: None,
     };
-    world.global.put_posts(&world.storage, &[patch]).unwrap();
+    world.registered.put(&region).unwrap();
+    world.hear();
+}
+
+/// A play of a post is folded, of a shard that never pushed before.
+fn fold(world: &mut World, post_id: &str, shard: u32) {
+    let mut summary = Summary::new(4, Seed::from_bytes(SEED));
+    summary.record(post_id, 1);
+    let key = PaneKey::of(Level::Minute, NOW_MS - 2 * MINUTE_MS, &Days::default());
+    let push = objects::first_push(("NA", shard), &[objects::pane(key, &summary)], &[]);
+    world.global.take_push(&push, NOW_MS).unwrap();
+    world.global.flush(&world.storage, NOW_MS).unwrap();
 }
 
 /// An export is begun, and its first page read; its moment and when that was.
@@ -1005,10 +1030,10 @@ fn an_export_whose_head_cannot_be_read_is_over_is_counted_and_leaves_nothing_to_
         Write::delete(Table::Meta, head),
     ] {
         let mut world = World::new();
-        write_post(&mut world, "before");
+        fold(&mut world, "post", 7);
         let (at_ms, kept_ms) = begin_to_read(&mut world, NOW_MS);
-        write_post(&mut world, "after");
-        assert_eq!(aside(&world), 2);
+        fold(&mut world, "post", 8);
+        assert!(aside(&world) > 1);
         world.storage.write(&[damage]).unwrap();
         world.global = load_global(&world.storage);
         assert_eq!(world.global.health().damaged_rows, 1);
@@ -1017,11 +1042,7 @@ fn an_export_whose_head_cannot_be_read_is_over_is_counted_and_leaves_nothing_to_
         assert_eq!(over, Err(Refusal::ExportIsOver));
         let (at_ms, kept_ms) = begin_to_read(&mut world, kept_ms);
         let (rows, _) = export(&mut world, at_ms, kept_ms, |_| ()).unwrap();
-        let mut authors = rows.iter().filter_map(|row| match row {
-            TransferRow::Post(post) => post.card.author.as_deref(),
-            _ => None,
-        });
-        assert_eq!(authors.next(), Some("after"));
+        assert_eq!(exported(&rows, "NA"), counted([("post", 2)]));
     }
 }
 
@@ -1049,7 +1070,6 @@ fn an_export_that_nobody_reads_is_over_an_hour_after_its_moment_however_often_th
                 (world.global)
                     .end_idle_export(&world.storage, now_ms)
                     .unwrap();
-                write_post(&mut world, "somebody");
             }
         }
         assert!(now_ms > at_ms + 40 * MINUTE_MS, "it outlives a start");

@@ -168,7 +168,7 @@ fn page_of(post_id: &str, plays: &Summary, catalog: &[&str]) -> Result<PostRepor
             content: Some(Some("known".into())),
             ..PostPatch::default()
         };
-        global.put_posts(&storage, &[patch]).unwrap();
+        objects::put_posts(&global, &storage, &[patch]);
     }
     let request = PostRequest {
         post_id: post_id.into(),
@@ -263,7 +263,7 @@ fn what_is_merged_is_counted_wherever_it_comes_from() {
 
 #[test]
 fn a_hidden_post_has_no_page_but_for_who_may_see_hidden_ones() {
-    let (mut global, storage) = world();
+    let (global, storage) = world();
     let asked = |hidden_too| PostRequest {
         post_id: "post".into(),
         scope: "global".into(),
@@ -281,7 +281,7 @@ fn a_hidden_post_has_no_page_but_for_who_may_see_hidden_ones() {
         (text, true, Some("known")),
         (PostPatch::erasing("post".into()), true, None),
     ] {
-        global.put_posts(&storage, &[patch]).unwrap();
+        objects::put_posts(&global, &storage, &[patch]);
         let page = |hidden_too| {
             let request = asked(hidden_too);
             global.post(&storage, &request, ChartRules::default(), NOW_MS)

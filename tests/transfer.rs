@@ -7,6 +7,7 @@ mod objects;
 use std::collections::BTreeMap;
 
 use hitparade::capacity::set_counters;
+use hitparade::catalog::{CatalogLimits, Keeper};
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
@@ -115,9 +116,17 @@ impl World {
             rows.extend(page.rows);
             match page.next {
                 Some(next) => request.position = next,
-                None => return rows,
+                None => break,
             }
         }
+        let keeper = self.keeper();
+        let posts = keeper.list(&self.storage, None).unwrap().entries;
+        rows.extend(posts.into_iter().map(TransferRow::Post));
+        rows
+    }
+
+    fn keeper(&self) -> Keeper {
+        Keeper::load(&self.storage, CatalogLimits::default(), 1).unwrap()
     }
 
     fn import(
@@ -148,6 +157,20 @@ impl World {
         self.hear();
         let imported = self.global.import(&self.storage, request, now_ms)?;
         self.seed = self.global.table().seed;
+        let posts = request.rows.iter().filter_map(|row| match row {
+            ImportRow::Row(TransferRow::Post(entry)) => Some(PostPatch {
+                post_id: entry.post_id.clone(),
+                author: Some(entry.card.author.clone()),
+                hidden: Some(entry.hidden),
+                ..PostPatch::default()
+            }),
+            _ => None,
+        });
+        let put = PutPosts {
+            patches: posts.collect(),
+            only_new: true,
+        };
+        self.keeper().put(&self.storage, &put, 1).unwrap();
         Ok(imported.next_row)
     }
 
@@ -165,6 +188,7 @@ impl World {
             filter: Filter::default(),
         };
         let rules = ChartRules::default();
+        objects::hear_of_catalog(&self.global, &self.storage);
         self.global
             .chart(&self.storage, &request, rules, NOW_MS)
             .unwrap()
@@ -230,7 +254,7 @@ fn old_installation() -> World {
         ..PostPatch::default()
     };
     let posts = [post(3, false), post(5, true)];
-    old.global.put_posts(&old.storage, &posts).unwrap();
+    objects::put_posts(&old.global, &old.storage, &posts);
     // More posts than counters: these panes are not exact.
     for (region_id, posts) in [("NA", 200), ("EU", 5), ("MOON", 90), ("NA", 30)] {
         old.play(region_id, posts);

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde_json::json;
+use worker::Stub;
 
 use super::access::{Token, may_read_or_moderate, require};
 use super::answer::Answer;
@@ -14,13 +15,13 @@ use super::charts::read_query;
 use super::isolate::here;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, boards, body, ids, limits, table};
-use crate::board::MAIN;
+use crate::board::{Board, CatalogKind, ObjectName};
 use crate::clock::now_ms;
 use crate::http::{
     ChartQuery, Problem, elements, entry_json, format_asked, list_page, page_json, read_post,
     read_post_of,
 };
-use crate::objects::{call as ask, global_stub};
+use crate::objects::{call as ask, global_stub, stub};
 use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
 use crate::wire::{
     CatalogEntry, ListPosts, ListPostsReply, PostPatch, PostQuestion, PostReply, PostRequest,
@@ -100,19 +101,21 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     Ok(Answer::bytes("application/json", body.to_vec()).with_header("Cache-Control", caching))
 }
 
-/// The catalog in pages, for who keeps it.
+/// The catalog of a board in pages, for who keeps it.
 pub async fn list(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
+    let board = boards::of_query(call).await?;
     let format = format_asked(&call.query, call.header("Accept").as_deref())?;
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, MAIN).map_err(away)?;
+    let away = |error| Problem::away("the catalog", &error);
+    let keeper = catalog_stub(call, &board).map_err(away)?;
     let request = ListPosts {
         after: call.query.first("after").map(str::to_owned),
     };
-    let reply = ask(&stub, "/list-posts", &request, ASK_TIMEOUT_MS).await;
+    let reply = ask(&keeper, "/list-posts", &request, ASK_TIMEOUT_MS).await;
     let ListPostsReply(reply) = reply.map_err(away)?;
     let list = reply.map_err(|refusal| Problem::refused(refusal, "bad_post_id"))?;
-    let page = list_page(&list, format);
+    let named = call.query.first("board");
+    let page = list_page(&list, format, named);
     let answer = Answer::bytes(page.content_type, page.body)
         .with_header("Cache-Control", "private, no-store");
     Ok(match page.next {
@@ -200,14 +203,29 @@ async fn put_patches(
     call: &Call,
     patches: Vec<PostPatch>,
 ) -> Result<Option<CatalogEntry>, Problem> {
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, MAIN).map_err(away)?;
-    let request = PutPosts { patches };
+    let board = boards::of_query(call).await?;
+    let away = |error| Problem::away("the catalog", &error);
+    let keeper = catalog_stub(call, &board).map_err(away)?;
+    let request = PutPosts {
+        patches,
+        only_new: false,
+    };
     here(|isolate| isolate.pages.take());
-    let reply = ask(&stub, "/put-posts", &request, ASK_TIMEOUT_MS).await;
+    let reply = ask(&keeper, "/put-posts", &request, ASK_TIMEOUT_MS).await;
     here(|isolate| isolate.pages.take());
     let PutPostsReply(reply) = reply.map_err(away)?;
     reply.map_err(|refusal| Problem::refused(refusal, "bad_post"))
+}
+
+/// The object that keeps a board's catalog.
+fn catalog_stub(call: &Call, board: &Board) -> worker::Result<Stub> {
+    let catalog = match board.catalog {
+        CatalogKind::Shared => ObjectName::Registry,
+        CatalogKind::Own => ObjectName::Catalog {
+            board: board.key().into_owned(),
+        },
+    };
+    stub(&call.env, &catalog, None)
 }
 
 /// An id in the form in which its plays count.

@@ -2,7 +2,8 @@
 //!
 //! Charts are made of ladders, which change with a flush, and of what is merged of live panes, which
 //! serves for [`LIVE_MAX_AGE_MS`]. Until either changes, another shard that asks for the same chart gets
-//! the one that is there: with ten regions whose readers look at the same charts, a tenth of the work.
+//! the one that is there: with ten regions whose readers look at the same charts, a tenth of the work. What
+//! the catalog says of a place is filled in when the chart is given.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -11,13 +12,12 @@ use super::LIVE_MAX_AGE_MS;
 use super::cache::Key;
 use super::ranking::Ranked;
 use super::state::Global;
-use super::window_plays::refused;
-use crate::leaderboard::{Leaderboard, MAX_K, Place};
+use crate::leaderboard::{Card, Leaderboard, MAX_K, Place};
 use crate::settings::VisiblePosts;
 use crate::storage::Storage;
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{self, Span};
-use crate::wire::{ChartRequest, Refusal, Sort};
+use crate::wire::{CatalogPosition, ChartRequest, Refusal, Sort};
 
 /// Settings that change what a chart shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,19 +25,27 @@ pub struct ChartRules {
     pub visible: VisiblePosts,
 }
 
-/// A chart that was given.
+/// A chart that was given, without what the catalog says of its places.
 struct KeptChart {
     rules: ChartRules,
+    /// Which posts are hidden or known was looked up there.
+    catalog: Option<CatalogPosition>,
     /// When the oldest live panes that it is made of were merged.
     merged_ms: u64,
     leaderboard: Leaderboard,
 }
 
 impl KeptChart {
-    /// Whether it would come out the same: of the same window, from the same live panes.
-    fn is_same(&self, rules: ChartRules, span: Span, now_ms: u64) -> bool {
+    /// Whether it would come out the same: of the same window, from the same live panes and catalog.
+    fn is_same(
+        &self,
+        (rules, catalog): (ChartRules, Option<CatalogPosition>),
+        span: Span,
+        now_ms: u64,
+    ) -> bool {
         let age_ms = now_ms.checked_sub(self.merged_ms);
         self.rules == rules
+            && self.catalog == catalog
             && self.leaderboard.span == span
             && age_ms.is_some_and(|age_ms| age_ms < LIVE_MAX_AGE_MS)
     }
@@ -53,11 +61,25 @@ impl Global {
     ) -> Option<Leaderboard> {
         let window = self.window(&request.scope, request.window, now_ms).ok()?;
         let known = self.cache.get::<KeptChart>(&Key::Chart(request.clone()))?;
-        let is_same = known.is_same(rules, window.named(), now_ms);
-        is_same.then(|| known.leaderboard.clone())
+        let by = (rules, self.catalog.position());
+        let is_same = known.is_same(by, window.named(), now_ms);
+        is_same.then(|| self.with_cards(known.leaderboard.clone()))
     }
 
-    /// The leaderboard of a scope and window.
+    /// A leaderboard with what the catalog says of its posts.
+    fn with_cards(&self, mut leaderboard: Leaderboard) -> Leaderboard {
+        for place in &mut leaderboard.places {
+            if let Some(entry) = self.catalog.entry(&place.post_id)
+                && let Some(entry) = &*entry
+            {
+                place.card.clone_from(&entry.card);
+            }
+        }
+        leaderboard
+    }
+
+    /// The leaderboard of a scope and window, as far as the catalog is known: where something of it was
+    /// missing ([`crate::catalog::Follower::misses`]), places or their cards may be.
     ///
     /// # Errors
     /// [`Refusal`] for an unknown region, a window that cannot be answered, or a failing disk.
@@ -76,19 +98,24 @@ impl Global {
         if request.sort == Sort::Distinctive {
             self.live.align(self.seed(), now_ms);
         }
+        let misses = self.catalog.misses();
         let leaderboard = self.new_chart(storage, request, rules, now_ms)?;
+        if self.catalog.misses() > misses {
+            return Ok(self.with_cards(leaderboard));
+        }
         let mut merged_ms = self.live.merged_ms(&key, now_ms);
         if request.sort == Sort::Distinctive {
             merged_ms = merged_ms.min(self.live.merged_ms(GLOBAL_SCOPE, now_ms));
         }
         let kept = KeptChart {
             rules,
+            catalog: self.catalog.position(),
             merged_ms,
             leaderboard: leaderboard.clone(),
         };
         let bytes = leaderboard.heap_bytes() + 2 * request.filter.heap_bytes();
         (self.cache).put(Key::Chart(request.clone()), Rc::new(kept), bytes);
-        Ok(leaderboard)
+        Ok(self.with_cards(leaderboard))
     }
 
     fn new_chart(
@@ -100,7 +127,7 @@ impl Global {
     ) -> Result<Leaderboard, Refusal> {
         let window = self.window(&request.scope, request.window, now_ms)?;
         // Of the posts that match today, also in the window before.
-        let members = self.members(storage, &request.filter, now_ms)?;
+        let members = self.members(&request.filter, now_ms)?;
         let mut asked = Ranked {
             scope: &request.scope,
             members: members.as_deref(),
@@ -124,13 +151,12 @@ impl Global {
         }
         let mut places = Vec::with_capacity(ranking.rows.len());
         for row in ranking.rows {
-            let entry = self.catalog.get(storage, &row.post_id).map_err(refused)?;
             places.push(Place {
                 previous_rank: previous_ranks.get(&row.post_id).copied(),
                 post_id: row.post_id,
                 count: row.count,
                 compared: row.compared,
-                card: entry.unwrap_or_default().card,
+                card: Card::default(),
             });
         }
         Ok(Leaderboard {
@@ -155,6 +181,7 @@ mod tests {
         let (rules, span) = (ChartRules::default(), Span::new(1, 2));
         let kept = KeptChart {
             rules,
+            catalog: None,
             merged_ms: 5_000,
             leaderboard: Leaderboard {
                 span,
@@ -167,19 +194,27 @@ mod tests {
                 places: Vec::new(),
             },
         };
-        assert!(kept.is_same(rules, span, 5_999));
+        assert!(kept.is_same((rules, None), span, 5_999));
         assert!(
-            !kept.is_same(rules, span, 6_000),
+            !kept.is_same((rules, None), span, 6_000),
             "live panes are merged anew"
         );
-        assert!(!kept.is_same(rules, span, 4_999), "the clock went back");
         assert!(
-            !kept.is_same(rules, Span::new(1, 3), 5_500),
+            !kept.is_same((rules, None), span, 4_999),
+            "the clock went back"
+        );
+        assert!(
+            !kept.is_same((rules, None), Span::new(1, 3), 5_500),
             "another window"
+        );
+        let changed = Some(CatalogPosition { number: 1, mark: 2 });
+        assert!(
+            !kept.is_same((rules, changed), span, 5_500),
+            "the catalog changed"
         );
         let stricter = ChartRules {
             visible: crate::settings::VisiblePosts::Known,
         };
-        assert!(!kept.is_same(stricter, span, 5_500));
+        assert!(!kept.is_same((stricter, None), span, 5_500));
     }
 }

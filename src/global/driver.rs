@@ -12,7 +12,7 @@
 //! not in it: syncs of pushes are tasks of the object ([`pushes`]), and who waits for a page that somebody
 //! else was making makes it ([`reading`]).
 
-mod building;
+mod catalog;
 mod hearing;
 mod pushes;
 mod reading;
@@ -28,6 +28,8 @@ use super::pages::{Answered, Pages};
 use super::region_list::CountedRegions;
 use super::turns::Turns;
 use super::{ChartRules, Global, GlobalLimits};
+use crate::board::ObjectName;
+use crate::catalog::{Catalogs, Follower};
 use crate::codec::{self, Record};
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
@@ -36,10 +38,29 @@ use crate::wire::*;
 use hearing::Hearing;
 
 /// What the installation's settings say to the global object.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct GlobalSettings {
     pub rules: ChartRules,
     pub limits: GlobalLimits,
+    /// Who keeps the catalog whose posts the board shows.
+    pub catalog: ObjectName,
+    /// Whether its entries go with the board's exports.
+    pub exports_posts: bool,
+    /// What is known in this instance of catalogs.
+    pub catalogs: Catalogs,
+}
+
+impl Default for GlobalSettings {
+    /// `main`'s.
+    fn default() -> Self {
+        GlobalSettings {
+            rules: ChartRules::default(),
+            limits: GlobalLimits::default(),
+            catalog: ObjectName::Registry,
+            exports_posts: true,
+            catalogs: Catalogs::default(),
+        }
+    }
 }
 
 /// See the module's introduction. A clone is another handle of the same.
@@ -56,7 +77,6 @@ struct Inner<H: Host> {
     settings: GlobalSettings,
     loaded: RefCell<Option<(Global, H::Storage)>>,
     is_syncing: Cell<bool>,
-    is_building: Cell<bool>,
     turns: RefCell<Turns>,
     /// The plays of a day of each region, as they were counted last.
     regions: RefCell<CountedRegions>,
@@ -64,6 +84,11 @@ struct Inner<H: Host> {
     figures: RefCell<Figures>,
     pages: RefCell<Pages<oneshot::Sender<Answered>>>,
     hearing: Hearing,
+    catalog: Rc<Follower>,
+    catalog_waiters: RefCell<Vec<oneshot::Sender<()>>>,
+    is_asking_catalog: Cell<bool>,
+    /// When the catalog did not answer last.
+    catalog_away_ms: Cell<Option<u64>>,
 }
 
 impl<H: Host> Driver<H> {
@@ -74,11 +99,17 @@ impl<H: Host> Driver<H> {
             ..GlobalMetrics::default()
         };
         Driver(Rc::new(Inner {
+            catalog: Rc::new(Follower::new(
+                &settings.catalogs,
+                &settings.catalog.as_named(),
+            )),
+            catalog_waiters: RefCell::default(),
+            is_asking_catalog: Cell::default(),
+            catalog_away_ms: Cell::default(),
             host,
             settings,
             loaded: RefCell::new(None),
             is_syncing: Cell::new(false),
-            is_building: Cell::new(false),
             turns: RefCell::default(),
             regions: RefCell::default(),
             counters: RefCell::new(counters),
@@ -112,29 +143,6 @@ impl<H: Host> Driver<H> {
         codec::encode(&Noted(self.0.learn(message).await))
     }
 
-    /// `/put-posts`: [`PutPosts`] → [`PutPostsReply`]
-    pub async fn put_posts(&self, message: &[u8]) -> Vec<u8> {
-        let put = self
-            .0
-            .ask(message, |global, storage, request: PutPosts, now_ms| {
-                global.end_idle_export(storage, now_ms)?;
-                global.put_posts(storage, &request.patches)
-            });
-        let put = put.await;
-        self.build_postings();
-        codec::encode(&PutPostsReply(put))
-    }
-
-    /// `/list-posts`: [`ListPosts`] → [`ListPostsReply`]
-    pub async fn list_posts(&self, message: &[u8]) -> Vec<u8> {
-        let listed = self
-            .0
-            .ask(message, |global, storage, request: ListPosts, _| {
-                global.list_posts(storage, request.after.as_deref())
-            });
-        codec::encode(&ListPostsReply(listed.await))
-    }
-
     /// `/begin-export`: [`BeginExport`] → [`BeginExportReply`]
     pub async fn begin_export(&self, message: &[u8]) -> Vec<u8> {
         codec::encode(&BeginExportReply(self.0.begin_export(message).await))
@@ -142,10 +150,7 @@ impl<H: Host> Driver<H> {
 
     /// `/export`: [`ExportRequest`] → [`ExportReply`]
     pub async fn export(&self, message: &[u8]) -> Vec<u8> {
-        let page = self.0.ask(message, |global, storage, request, now_ms| {
-            global.export(storage, &request, now_ms)
-        });
-        codec::encode(&ExportReply(page.await))
+        codec::encode(&ExportReply(self.0.export(message).await))
     }
 
     /// `/import`: [`ImportRequest`] → [`ImportReply`], when the rows are durable.
@@ -158,7 +163,8 @@ impl<H: Host> Driver<H> {
     }
 
     /// `/metrics` → [`GlobalMetrics`]
-    pub fn metrics(&self) -> Vec<u8> {
+    pub async fn metrics(&self) -> Vec<u8> {
+        self.0.hear_of_catalog(true).await;
         let (inner, now_ms) = (&self.0, self.0.host.now_ms());
         let counters = GlobalMetrics {
             instance: inner.host.instance(),
@@ -228,7 +234,8 @@ impl<H: Host> Inner<H> {
             // Nobody has said yet which regions there are.
             return Err(Refusal::Busy { retry_after_s: 1 });
         };
-        let global = Global::load_within(&storage, &table, settings.limits).map_err(refused)?;
+        let mut global = Global::load_within(&storage, &table, settings.limits).map_err(refused)?;
+        global.follow(Rc::clone(&self.catalog));
         let health = global.health();
         if health.damaged_rows > 0 || health.damaged_regions > 0 {
             host.report(format_args!(

@@ -3,11 +3,10 @@
 //! One row a scope, level, span and *generation*. The generation is 0, unless a row cannot be
 //! read: it is left as it is, and what is new goes into the next generation beside it.
 
-use super::damage::Damage;
 use super::room::Room;
 use crate::capacity::{self, THINNED_AFTER_DAYS, THINNED_BYTES};
 use crate::codec::{self, Record, RecordKind};
-use crate::storage::{Storage, StorageError, Table, Write};
+use crate::storage::{Damage, Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
 use crate::window::{DAY_MS, Days, Level, PaneKey, expires_before_ms};
 

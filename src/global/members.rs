@@ -8,18 +8,10 @@
 
 use std::rc::Rc;
 
-use super::cache::Key;
 use super::state::Global;
 use crate::filter::{Filter, Members, hour_of};
-use crate::storage::Storage;
 use crate::summary::{IdKey, Known, Row, Summary};
 use crate::wire::{MatchRequest, Refusal};
-
-/// The posts of a filter, as the catalog was after so many changes.
-struct KeptMembers {
-    changes: u64,
-    members: Rc<Members>,
-}
 
 /// What a summary knows of the posts that a chart is of.
 pub struct Found<'a> {
@@ -70,11 +62,16 @@ pub fn find<'a>(summary: &'a Summary, members: Option<&Members>) -> Found<'a> {
     Found { rows, absent }
 }
 
+/// The catalog is away, or is asked for the posts.
+const NOT_TOLD: Refusal = Refusal::Busy { retry_after_s: 5 };
+
 impl Global {
     /// The posts of a filter; `None` where it is of all.
+    ///
+    /// # Errors
+    /// [`Refusal::FilterTooWide`]; [`Refusal::Busy`] where the catalog has not told them.
     pub(super) fn members(
         &self,
-        storage: &impl Storage,
         filter: &Filter,
         now_ms: u64,
     ) -> Result<Option<Rc<Members>>, Refusal> {
@@ -85,20 +82,7 @@ impl Global {
             filter: filter.clone(),
             hour: filter.published_hours.map_or(0, |_| hour_of(now_ms)),
         };
-        let changes = self.catalog.changes;
-        let key = Key::Members(request.clone());
-        if let Some(kept) = self.cache.get::<KeptMembers>(&key)
-            && kept.changes == changes
-        {
-            return Ok(Some(Rc::clone(&kept.members)));
-        }
-        let members = Rc::new(self.catalog.matching(storage, &request)?);
-        let bytes = members.heap_bytes() + 2 * filter.heap_bytes();
-        let kept = KeptMembers {
-            changes,
-            members: Rc::clone(&members),
-        };
-        self.cache.put(key, Rc::new(kept), bytes);
-        Ok(Some(members))
+        let members = self.catalog.members(&request, self.table.seed);
+        members.unwrap_or(Err(NOT_TOLD)).map(Some)
     }
 }

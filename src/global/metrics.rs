@@ -1,13 +1,14 @@
 //! What the global object tells the operator.
 
-use super::{DATABASE_BYTES, Global, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
+use super::{DATABASE_BYTES, Global};
+use crate::catalog::{MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
 use crate::topology::{GLOBAL_SCOPE, parts_of_key};
 use crate::wire::GlobalMetrics;
 
 impl Global {
     /// Adds what the state knows.
     pub fn tell(&self, metrics: GlobalMetrics, now_ms: u64) -> GlobalMetrics {
-        let health = self.health();
+        let (health, catalog) = (self.health(), self.catalog.stands());
         let copies = self.live.copies_of(GLOBAL_SCOPE);
         let open = copies.filter(|(_, copies)| !copies.panes.is_empty());
         let push_ages_ms = open.map(|((region_id, shard), copies)| {
@@ -19,13 +20,13 @@ impl Global {
             folded_panes: self.folded_panes,
             gaps: health.gaps,
             refused_pushes: health.refused_pushes,
-            damaged_rows: health.damaged_rows,
+            damaged_rows: health.damaged_rows + catalog.damaged_rows,
             damaged_regions: health.damaged_regions as u64,
             pending_bytes: health.pending_bytes as u64,
-            catalog_posts: self.catalog.size.posts,
+            catalog_posts: catalog.posts,
             most_stored_bytes: DATABASE_BYTES,
             most_catalog_posts: MAX_CATALOG_POSTS,
-            catalog_bytes: self.catalog.size.bytes,
+            catalog_bytes: catalog.bytes,
             most_catalog_bytes: MAX_CATALOG_BYTES,
             push_ages_ms: push_ages_ms.collect(),
             ..metrics

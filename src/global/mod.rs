@@ -16,12 +16,12 @@
 //! | what | where |
 //! |---|---|
 //! | what the platform calls, and what happens when something fails | [`driver`] (`object.rs` on the platform) |
-//! | the state, and changes of it that operators ask for | [`state`], [`catalog`], [`transfer`] |
+//! | the state, and changes of it that operators ask for | [`state`], [`transfer`] |
 //! | what it hears of regions, and of counting that begins anew | [`hearing`] |
 //! | taking pushes: offsets, what is pending or open | [`intake`], [`offsets`], [`live`], [`pace`] |
 //! | folding into the ladders, within the room there is | [`folding`], [`ladder`], [`room`], [`moment`] |
 //! | charts, pages of posts, the list of regions | [`chart`], [`ranking`], [`contrast`], [`post`], [`region_list`] |
-//! | which posts a chart is of | [`members`], [`postings`] |
+//! | which posts a chart is of | [`members`] |
 //! | what they are made of | [`window_plays`], [`stretches`], [`merging`] |
 //! | whose turn it is to read, and what that costs | [`turns`], [`work`] |
 //! | memory | [`memory`], [`cache`] |
@@ -41,8 +41,9 @@
 //! `npm run bench -- time` measures all of it: a push is a third of a millisecond, a chart of a
 //! day or a month under 8 ms; 17 ms and 57 ms where its panes were not merged before.
 //!
-//! In memory: what shards have open, encoded (40 MiB), pending entries (8 MiB), the catalog's cache
-//! (4 MiB), and with what is left of [`HELD_BYTES`] one [`cache`] of all that is merged.
+//! In memory: what shards have open, encoded (40 MiB), pending entries (8 MiB), what is known of catalogs
+//! (12 MiB, of all boards of the instance together), and with what is left of [`HELD_BYTES`] one [`cache`] of
+//! all that is merged.
 //! `tests/memory.rs` counts it with the worst that the limits allow.
 //!
 //! # At its limits
@@ -50,10 +51,8 @@
 //! that cannot be read is left alone: what is new goes beside it, charts say `incomplete`.
 
 mod cache;
-mod catalog;
 mod chart;
 mod contrast;
-mod damage;
 mod days;
 mod driver;
 mod figures;
@@ -74,7 +73,6 @@ mod offsets;
 mod pace;
 mod pages;
 mod post;
-mod postings;
 mod ranking;
 mod region_list;
 mod room;
@@ -89,7 +87,7 @@ pub use chart::ChartRules;
 pub use driver::{Driver, GlobalSettings};
 pub use folding::SyncPoint;
 pub use limits::GlobalLimits;
-pub use room::{DATABASE_BYTES, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS};
+pub use room::DATABASE_BYTES;
 pub use state::{Global, Health};
 pub use transfer::ImportNeeds;
 pub use work::Done;
@@ -116,7 +114,7 @@ pub const LATE_BYTES: usize = 4 << 20;
 /// Merged panes that a flush has in memory at once.
 pub const FOLDED_AT_ONCE_BYTES: usize = 8 << 20;
 /// Everything that is held between two messages: copies of what shards have open (40 MiB at
-/// most), pending entries (8 MiB), offsets and catalog, and caches with the rest. A message, and
+/// most), pending entries (8 MiB), offsets, what is known of catalogs, and caches with the rest. A message, and
 /// what a chart or a flush has in hand, come on top: 4 MiB, and 26 MiB at most (two sides of
 /// [`merging`], 8 MiB of parts and as much of what is made of them). `tests/memory.rs` holds the
 /// sum to 96 MiB, with an allocator that counts.
@@ -140,9 +138,3 @@ pub const LIVE_MAX_AGE_MS: u64 = 1_000;
 /// the one that began first is forgotten, and what comes of it, or began before it, is refused: it
 /// may have been folded.
 pub const MAX_LOGS_A_SHARD: usize = 16;
-/// Entries of the catalog in one message.
-pub const MAX_PUT_POSTS: usize = 10_000;
-/// Hidden posts, all of them in memory: 100,000 of up to 35 bytes.
-pub const MAX_HIDDEN_POSTS: usize = 100_000;
-/// Bytes that they hold: of ids of 256 bytes 27,000 fit.
-pub const MAX_HIDDEN_BYTES: usize = 8 << 20;

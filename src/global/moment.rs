@@ -46,7 +46,7 @@ const AFTER_LAST_MS: u64 = 60_000;
 /// What may be put aside: with the ladders, the catalog and the offsets it fits into the database
 /// ([`super::room`]). Half an hour of ten regions is 10 MB, an import of two years 130 MB.
 pub const MAX_KEPT_BYTES: u64 = 256 << 20;
-/// What the keys of it may take in memory: those of 50,000 panes, or of 13,000 posts with the longest ids.
+/// What the keys of it may take in memory: those of 50,000 panes.
 pub const MAX_KEY_BYTES: usize = 4 << 20;
 /// What a key takes besides its bytes, in the tree and for the allocator.
 const KEY_OVERHEAD: usize = 48;
@@ -56,7 +56,7 @@ const PREFIX: &[u8] = b"export/";
 const HEAD_KEY: &[u8] = b"export/head";
 const ROW_PREFIX: &[u8] = b"export/row/";
 /// The tables that are exported, in their order, behind the regions.
-pub const TABLES: [Table; 2] = [Table::Posts, Table::Panes];
+pub const TABLES: [Table; 1] = [Table::Panes];
 
 /// Rows, and the key up to which they are all there.
 pub type RowsUpTo = (Vec<StoredRow>, Vec<u8>);

@@ -3,9 +3,15 @@
 use worker::{DurableObject, Env, Headers, Request, Response, State, durable_object};
 
 use super::{ChartRules, Driver, GlobalSettings};
+use crate::catalog::Catalogs;
 use crate::environment::{keep_as_set, setting};
 use crate::settings::VisiblePosts;
 use crate::worker_host::WorkerHost;
+
+thread_local! {
+    /// What all boards of this instance know of catalogs.
+    static CATALOGS: Catalogs = Catalogs::default();
+}
 
 #[durable_object(fetch)]
 pub struct GlobalBoard {
@@ -19,6 +25,7 @@ impl DurableObject for GlobalBoard {
             rules: ChartRules {
                 visible: VisiblePosts::read(setting(&env, "REQUIRE_KNOWN_POSTS").as_deref()),
             },
+            catalogs: CATALOGS.with(Catalogs::clone),
             ..GlobalSettings::default()
         };
         let host = WorkerHost::new(state, env, "global");
@@ -36,9 +43,7 @@ impl DurableObject for GlobalBoard {
             "/post" => driver.post(&message).await,
             "/regions" => driver.regions().await,
             "/learn" => driver.learn(&message).await,
-            "/metrics" => driver.metrics(),
-            "/put-posts" => driver.put_posts(&message).await,
-            "/list-posts" => driver.list_posts(&message).await,
+            "/metrics" => driver.metrics().await,
             "/begin-export" => driver.begin_export(&message).await,
             "/export" => driver.export(&message).await,
             "/import" => driver.import(&message).await,

@@ -17,14 +17,14 @@ use super::cache::Key;
 use super::pages::Answered;
 use super::ranking::count;
 use super::state::{Global, Stamp};
-use super::window_plays::{Absent, LiveTally, Reading, refused};
+use super::window_plays::{Absent, LiveTally, Reading};
 use super::{ChartRules, LIVE_MAX_AGE_MS};
 use crate::leaderboard::{Count, MAX_K};
 use crate::storage::Storage;
 use crate::summary::Bounds;
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{Span, Window, steps};
-use crate::wire::{CatalogEntry, PostReport, PostRequest, Refusal};
+use crate::wire::{CatalogEntry, CatalogPosition, PostReport, PostRequest, Refusal};
 
 /// Points of a post's series: a day in quarters of an hour, a week in twos of hours.
 const SERIES_POINTS: usize = 100;
@@ -32,9 +32,13 @@ const SERIES_POINTS: usize = 100;
 /// while much is folded.
 const MAX_BEGINNINGS: u32 = 3;
 
+/// The catalog is away, and what it says of a post decides.
+const NOBODY_KNOWS: Refusal = Refusal::Busy { retry_after_s: 5 };
+
 /// What somebody was told a moment ago.
 struct KeptPage {
     made_ms: u64,
+    catalog: Option<CatalogPosition>,
     answered: Answered,
 }
 
@@ -64,7 +68,8 @@ struct Parts {
 impl PostPage {
     /// # Errors
     /// [`Refusal`] for an unknown region and a window that cannot be answered; [`Refusal::NotFound`]
-    /// for a hidden post, where it is not asked for too.
+    /// for a hidden post, where it is not asked for too; [`Refusal::Busy`] where nobody knows whether it
+    /// is hidden.
     pub fn begin(global: &Global, request: PostRequest, now_ms: u64) -> Result<Self, Refusal> {
         require_visible(global, &request)?;
         let window = global.window(&request.scope, request.window, now_ms)?;
@@ -127,16 +132,19 @@ impl PostPage {
         let live = |scope| global.live_tally((scope, self.window.span, post_id), self.now_ms);
         let regions = global.table.regions.iter().map(|region| &region.region_id);
         let regions: Vec<(String, LiveTally)> = regions.map(|id| (id.clone(), live(id))).collect();
-        let entry = global.catalog.get(storage, post_id).map_err(refused)?;
+        let entry = global.catalog.entry(post_id);
+        let is_told = entry.is_some();
+        let entry = entry.and_then(|entry| (*entry).clone());
         let merged = global.merged(storage, scope, self.window.span, self.now_ms)?;
         let bounds = merged.summary.bounds(post_id);
         if entry.is_none() && bounds.lower == 0 && !self.was_seen(global, storage)? {
             return Err(match bounds.upper {
+                _ if !is_told => NOBODY_KNOWS,
                 0 => Refusal::NotFound,
                 view_count_max => Refusal::NotCounted { view_count_max },
             });
         }
-        let ranking = global.by_views(storage, merged, MAX_K, rules)?;
+        let ranking = global.by_views(merged, MAX_K, rules);
         let ranked = ranking.rows.iter().zip(1..);
         let rank = ranked
             .filter(|(row, _)| row.post_id == *post_id)
@@ -150,7 +158,7 @@ impl PostPage {
             report: PostReport {
                 entry: CatalogEntry {
                     post_id: post_id.clone(),
-                    hidden: global.catalog.is_hidden(post_id),
+                    hidden: global.catalog.is_hidden(post_id) == Some(true),
                     ..entry.unwrap_or_default()
                 },
                 span: self.window.named(),
@@ -158,7 +166,7 @@ impl PostPage {
                 rank,
                 series: Vec::with_capacity(points.len()),
                 regions: Vec::with_capacity(regions.len()),
-                incomplete: ranking.incomplete,
+                incomplete: ranking.incomplete || !is_told,
             },
             points,
             absent: Absent::default(),
@@ -234,9 +242,11 @@ fn held_bytes(report: &PostReport) -> usize {
 }
 
 fn require_visible(global: &Global, request: &PostRequest) -> Result<(), Refusal> {
-    match global.catalog.is_hidden(&request.post_id) && !request.hidden_too {
-        true => Err(Refusal::NotFound),
-        false => Ok(()),
+    match global.catalog.is_hidden(&request.post_id) {
+        _ if request.hidden_too => Ok(()),
+        Some(false) => Ok(()),
+        Some(true) => Err(Refusal::NotFound),
+        None => Err(NOBODY_KNOWS),
     }
 }
 
@@ -245,7 +255,8 @@ impl Global {
     pub fn known_page(&self, request: &PostRequest, now_ms: u64) -> Option<Answered> {
         let known = self.cache.get::<KeptPage>(&Key::Page(request.clone()))?;
         let age_ms = now_ms.checked_sub(known.made_ms)?;
-        (age_ms < LIVE_MAX_AGE_MS).then(|| known.answered.clone())
+        let is_same = known.catalog == self.catalog.position() && age_ms < LIVE_MAX_AGE_MS;
+        is_same.then(|| known.answered.clone())
     }
 
     /// Keeps an answer that others would get too.
@@ -257,7 +268,11 @@ impl Global {
             Err(_) => return,
         };
         let answered = answered.clone();
-        let kept = Rc::new(KeptPage { made_ms, answered });
+        let kept = Rc::new(KeptPage {
+            made_ms,
+            catalog: self.catalog.position(),
+            answered,
+        });
         self.cache.put(Key::Page(request.clone()), kept, bytes);
     }
 

@@ -3,13 +3,12 @@
 //! All three give rows in their order and a bound for what is not among them. A row of the last
 //! two carries what it was compared with.
 
-use std::cell::Cell;
-
+use super::ChartRules;
 use super::contrast::{Exposed, Times, times};
 use super::members::{Absent, Found, find};
 use super::state::Global;
-use super::window_plays::{Merged, refused};
-use super::{ChartRules, catalog::Catalog};
+use super::window_plays::Merged;
+use crate::catalog::Follower;
 use crate::filter::Members;
 use crate::leaderboard::{Compared, ComparedWith, Count};
 use crate::settings::VisiblePosts;
@@ -60,39 +59,26 @@ impl Global {
         let merged = self.merged(storage, asked.scope, asked.window.span, now_ms)?;
         match self.other_side(storage, asked, now_ms)? {
             None => {
-                let visible = self.visible(storage, rules, asked.members);
-                visible.by_views(merged, asked.k)
+                let visible = self.visible(rules, asked.members);
+                Ok(visible.by_views(merged, asked.k))
             }
             Some(other) => {
-                let visible = self.visible(storage, rules, asked.members);
-                visible.by_times(merged, &other, asked, now_ms)
+                let visible = self.visible(rules, asked.members);
+                Ok(visible.by_times(merged, &other, asked, now_ms))
             }
         }
     }
 
     /// The first k visible posts of what was merged, by plays.
-    pub(super) fn by_views(
-        &self,
-        storage: &impl Storage,
-        merged: Merged,
-        k: usize,
-        rules: ChartRules,
-    ) -> Result<Ranking, Refusal> {
-        self.visible(storage, rules, None).by_views(merged, k)
+    pub(super) fn by_views(&self, merged: Merged, k: usize, rules: ChartRules) -> Ranking {
+        self.visible(rules, None).by_views(merged, k)
     }
 
-    fn visible<'a, S: Storage>(
-        &'a self,
-        storage: &'a S,
-        rules: ChartRules,
-        members: Option<&'a Members>,
-    ) -> Visible<'a, S> {
+    fn visible<'a>(&'a self, rules: ChartRules, members: Option<&'a Members>) -> Visible<'a> {
         Visible {
             members,
             catalog: &self.catalog,
-            storage,
             rules,
-            looks_left: Cell::new(MAX_LOOKS),
         }
     }
 
@@ -152,60 +138,48 @@ impl Other {
 }
 
 /// Which posts may be listed.
-struct Visible<'a, S> {
+struct Visible<'a> {
     members: Option<&'a Members>,
-    catalog: &'a Catalog,
-    storage: &'a S,
+    catalog: &'a Follower,
     rules: ChartRules,
-    looks_left: Cell<u32>,
 }
-
-/// Posts that are looked for in a large catalog, for one chart and in vain: whoever plays made-up ids
-/// would make each chart look for all of them, 10 us each.
-const MAX_LOOKS: u32 = 2_000;
 
 /// Whether a post may be listed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Visibility {
     Yes,
     No,
-    /// Nobody looks for it any more: it is not listed, and may be one of those that are not.
+    /// The catalog was not asked, or is away: it is not listed, and may be one of those that are not.
     Unknown,
 }
 
-impl<S: Storage> Visible<'_, S> {
-    fn of(&self, post_id: &str) -> Result<Visibility, Refusal> {
-        if self.catalog.is_hidden(post_id) {
-            return Ok(Visibility::No);
+impl ChartRules {
+    /// Whether only posts show that the catalog knows; `None` where nobody knows.
+    pub(super) fn only_known(self, catalog: &Follower) -> Option<bool> {
+        match self.visible {
+            VisiblePosts::All => Some(false),
+            VisiblePosts::KnownIfAny => catalog.describes_posts(),
+            VisiblePosts::Known => Some(true),
         }
-        let every_post = match self.rules.visible {
+    }
+}
+
+impl Visible<'_> {
+    fn of(&self, post_id: &str) -> Visibility {
+        let is_known = || match self.rules.only_known(self.catalog)? {
             // The catalog knows what it has found.
-            _ if matches!(self.members, Some(Members::Only(_))) => true,
-            VisiblePosts::All => true,
-            VisiblePosts::KnownIfAny => !self.catalog.describes_posts(),
-            VisiblePosts::Known => false,
+            _ if matches!(self.members, Some(Members::Only(_))) => Some(true),
+            true => self.catalog.is_known(post_id),
+            false => Some(true),
         };
-        if every_post {
-            return Ok(Visibility::Yes);
+        match (self.catalog.is_hidden(post_id), is_known()) {
+            (Some(false), Some(true)) => Visibility::Yes,
+            (Some(true), _) | (_, Some(false)) => Visibility::No,
+            _ => Visibility::Unknown,
         }
-        let known = self.catalog.knows(self.storage, post_id);
-        let is_known = match known.map_err(refused)? {
-            Some(is_known) => is_known,
-            None if self.looks_left.get() == 0 => return Ok(Visibility::Unknown),
-            None => {
-                let entry = self.catalog.get(self.storage, post_id).map_err(refused)?;
-                let looks = u32::from(entry.is_none());
-                self.looks_left.set(self.looks_left.get() - looks);
-                entry.is_some()
-            }
-        };
-        Ok(match is_known {
-            true => Visibility::Yes,
-            false => Visibility::No,
-        })
     }
 
-    fn by_views(&self, merged: Merged, k: usize) -> Result<Ranking, Refusal> {
+    fn by_views(&self, merged: Merged, k: usize) -> Ranking {
         let summary = &merged.summary;
         let Found { mut rows, absent } = find(summary, self.members);
         let mut unlisted_max = absent.most();
@@ -220,7 +194,7 @@ impl<S: Storage> Visible<'_, S> {
                     break;
                 }
                 looked_at += 1;
-                match self.of(row.id)? {
+                match self.of(row.id) {
                     Visibility::Yes => listed.push(*row),
                     Visibility::No => {}
                     Visibility::Unknown => {
@@ -231,7 +205,7 @@ impl<S: Storage> Visible<'_, S> {
             }
         }
         for row in rows.get(looked_at..).unwrap_or_default() {
-            if row.upper > unlisted_max && self.of(row.id)? != Visibility::No {
+            if row.upper > unlisted_max && self.of(row.id) != Visibility::No {
                 unlisted_max = row.upper;
             }
         }
@@ -240,24 +214,18 @@ impl<S: Storage> Visible<'_, S> {
             count: count(row.bounds()),
             compared: None,
         });
-        Ok(Ranking {
+        Ranking {
             rows: rows.collect(),
             unlisted_max,
             total_views: summary.total(),
             compared_with: None,
             incomplete: merged.incomplete,
             exact,
-        })
+        }
     }
 
     /// Posts that are above the other side for sure, by how much.
-    fn by_times(
-        &self,
-        merged: Merged,
-        other: &Other,
-        asked: &Ranked<'_>,
-        now_ms: u64,
-    ) -> Result<Ranking, Refusal> {
+    fn by_times(&self, merged: Merged, other: &Other, asked: &Ranked<'_>, now_ms: u64) -> Ranking {
         let summary = &merged.summary;
         let (exposure, other_exposure) = exposures(summary, other, asked.window.span, now_ms);
         let compare = |here: Bounds, there: Bounds| {
@@ -294,7 +262,7 @@ impl<S: Storage> Visible<'_, S> {
             if !(is_listed || is_news) {
                 continue;
             }
-            let visibility = self.of(row.id)?;
+            let visibility = self.of(row.id);
             if visibility == Visibility::No {
                 continue;
             }
@@ -320,7 +288,7 @@ impl<S: Storage> Visible<'_, S> {
         } else {
             0
         };
-        Ok(Ranking {
+        Ranking {
             rows,
             unlisted_max,
             total_views: summary.total(),
@@ -333,7 +301,7 @@ impl<S: Storage> Visible<'_, S> {
             }),
             incomplete: merged.incomplete || other.merged.incomplete,
             exact,
-        })
+        }
     }
 }
 
@@ -376,15 +344,16 @@ pub(super) fn count(bounds: Bounds) -> Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{CatalogLimits, Catalogs, Keeper};
     use crate::storage::MemoryStorage;
     use crate::summary::Seed;
-    use crate::wire::PostPatch;
+    use crate::wire::{MAX_ASKED_IDS, PostPatch, PutPosts};
 
     /// A catalog of a hundred songs, a summary of them and of many made-up ids that were played more.
-    fn flooded(made_up: u64) -> (Catalog, MemoryStorage, Summary) {
-        let (storage, seed) = (MemoryStorage::new(), Seed::from_bytes([7; 16]));
-        let mut catalog = Catalog::load(&storage, seed).unwrap();
-        let mut summary = Summary::new(16_384, seed);
+    fn flooded(made_up: u64, limits: CatalogLimits) -> (Keeper, MemoryStorage, Summary) {
+        let storage = MemoryStorage::new();
+        let mut keeper = Keeper::load(&storage, limits, 1).unwrap();
+        let mut summary = Summary::new(16_384, Seed::from_bytes([7; 16]));
         let mut patches = Vec::new();
         for song in 0..100 {
             let post_id = format!("song {song}");
@@ -398,52 +367,75 @@ mod tests {
         for number in 0..made_up {
             summary.record(&format!("pills {number}"), 2_000);
         }
-        catalog.put(&storage, &patches).unwrap();
-        (catalog, storage, summary)
+        let request = PutPosts {
+            patches,
+            only_new: false,
+        };
+        keeper.put(&storage, &request, 2).unwrap();
+        (keeper, storage, summary)
     }
 
-    fn ranked(catalog: &Catalog, storage: &MemoryStorage, summary: Summary) -> Ranking {
+    /// The ranking, after so many questions at most, and how many there were.
+    fn ranked(
+        (keeper, storage, summary): (&Keeper, &MemoryStorage, Summary),
+        most_questions: u32,
+    ) -> (Ranking, u32) {
+        let catalog = Follower::new(&Catalogs::default(), "shared");
         let visible = Visible {
             members: None,
-            catalog,
-            storage,
-            rules: ChartRules {
-                visible: VisiblePosts::KnownIfAny,
-            },
-            looks_left: Cell::new(MAX_LOOKS),
+            catalog: &catalog,
+            rules: ChartRules::default(),
         };
-        let incomplete = false;
-        let merged = Merged {
-            summary,
-            incomplete,
-        };
-        visible.by_views(merged, 1_000).unwrap()
+        for questions in 0.. {
+            let misses = catalog.misses();
+            let merged = Merged {
+                summary: summary.clone(),
+                incomplete: false,
+            };
+            let ranking = visible.by_views(merged, 1_000);
+            if catalog.misses() == misses || questions == most_questions {
+                return (ranking, questions);
+            }
+            let question = catalog.question();
+            let news = keeper.answer(storage, &question).unwrap();
+            assert!(catalog.take(&question, news, 1));
+        }
+        unreachable!()
     }
 
     #[test]
-    fn made_up_ids_cost_a_small_catalog_no_look_into_storage() {
-        let (catalog, storage, summary) = flooded(10_000);
-        let reads = catalog.reads.get();
-        let ranking = ranked(&catalog, &storage, summary);
-        assert_eq!(catalog.reads.get(), reads);
+    fn made_up_ids_cost_a_small_catalog_one_question_for_all_its_posts() {
+        let (keeper, storage, summary) = flooded(10_000, CatalogLimits::default());
+        let (ranking, questions) = ranked((&keeper, &storage, summary), 9);
+        assert_eq!(questions, 2, "how large it is, and which posts it has");
         let ids: Vec<&str> = ranking.rows.iter().map(|row| &row.post_id[..]).collect();
         let songs: Vec<String> = (0..100).map(|song| format!("song {song}")).collect();
         assert_eq!(ids, songs);
     }
 
     #[test]
-    fn of_a_large_catalog_they_cost_so_many_looks_and_the_bound_of_others_holds() {
-        let (mut catalog, storage, summary) = flooded(10_000);
-        catalog.size.posts = u64::MAX;
-        let reads = catalog.reads.get();
-        let ranking = ranked(&catalog, &storage, summary);
-        assert_eq!(catalog.reads.get(), reads + u64::from(MAX_LOOKS));
-        let strangers = ranking.rows.iter();
-        let strangers = strangers.filter(|row| row.post_id.starts_with("pills"));
-        assert_eq!(strangers.count(), 0);
+    fn of_a_large_catalog_they_cost_so_many_questions_and_the_bound_of_others_holds() {
+        let limits = CatalogLimits {
+            set_posts: 99,
+            ..CatalogLimits::default()
+        };
+        let (keeper, storage, summary) = flooded(10_000, limits);
+        let (ranking, _) = ranked((&keeper, &storage, summary.clone()), 5);
+        assert!(ranking.rows.is_empty());
         assert!(
             ranking.unlisted_max >= 1_000,
             "a song may be among the rest"
         );
+        let (ranking, questions) = ranked((&keeper, &storage, summary), 9);
+        assert_eq!((ranking.rows.len(), ranking.unlisted_max), (100, 0));
+        assert_eq!(questions as usize, 2 + 10_100_usize.div_ceil(MAX_ASKED_IDS));
+    }
+
+    #[test]
+    fn who_never_heard_from_the_catalog_lists_nothing() {
+        let (keeper, storage, summary) = flooded(0, CatalogLimits::default());
+        let (ranking, _) = ranked((&keeper, &storage, summary), 0);
+        assert!(ranking.rows.is_empty());
+        assert_eq!(ranking.unlisted_max, 1_000);
     }
 }

@@ -7,7 +7,6 @@
 //! |---|---|
 //! | ladders before panes are bounded | 4.0 GB |
 //! | panes that are stored from then on, at their least | 3.8 GB |
-//! | catalog ([`MAX_CATALOG_BYTES`]) | 1 GB |
 //! | what is put aside for an export ([`super::moment`]), with a flush of all panes | 0.77 GB |
 //! | offsets of 100 regions × 1,000 shards × 16 logs of 40 bytes | 0.06 GB |
 //!
@@ -32,9 +31,6 @@ use crate::window::{DAY_MS, Level, PaneKey};
 
 /// What the platform gives a database.
 pub const DATABASE_BYTES: u64 = 10_000_000_000;
-/// Entries of the catalog and their bytes, keys included.
-pub const MAX_CATALOG_POSTS: u64 = 2_000_000;
-pub const MAX_CATALOG_BYTES: u64 = 1_000_000_000;
 /// Stored bytes below which a pane may take what it needs.
 const FREE_BYTES: u64 = 3_000_000_000;
 /// Stored bytes from which on it may take its least only.
@@ -108,9 +104,9 @@ impl Room {
 mod tests {
     use super::*;
     use crate::capacity::counters;
-    use crate::global::damage::Damage;
     use crate::global::ladder;
     use crate::global::moment::MAX_KEPT_BYTES;
+    use crate::storage::Damage;
     use crate::storage::{MemoryStorage, Table};
     use crate::summary::Seed;
     use crate::topology::MAX_REGIONS;
@@ -181,7 +177,7 @@ mod tests {
         // A flush of all panes as they are now may be the one that passes.
         let one_flush = scopes * PANES.len() as u64 * 1_000_000;
         let aside = MAX_KEPT_BYTES + one_flush;
-        let all = TIGHT_BYTES + at_most + one_flush + aside + MAX_CATALOG_BYTES + 60_000_000;
+        let all = TIGHT_BYTES + at_most + one_flush + aside + 60_000_000;
         assert!(all <= DATABASE_BYTES, "{all}");
     }
 

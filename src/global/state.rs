@@ -7,8 +7,6 @@ use std::rc::Rc;
 
 use super::GlobalLimits;
 use super::cache::Cache;
-use super::catalog::Catalog;
-use super::damage::Damage;
 use super::days::KeptDays;
 use super::hearing::{Heard, HeardRows};
 use super::live::Live;
@@ -16,17 +14,18 @@ use super::moment::{Cutting, Moment};
 use super::offsets::{Offsets, ShardName};
 use super::pace::Pace;
 use super::work::Work;
+use crate::catalog::Follower;
 use crate::mutants::{self, Mutant};
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Damage, Storage, StorageError};
 use crate::summary::Seed;
 use crate::topology::{GLOBAL_SCOPE, RegionTable};
-use crate::wire::{CatalogEntry, PostList, PostPatch, Refusal};
+use crate::wire::Refusal;
 
 /// Figures for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// Rows that could not be read: those of the regions, the offsets and an export's at the start,
-    /// those of panes and posts when they were asked for.
+    /// those of panes when they were asked for.
     pub damaged_rows: u64,
     pub damaged_regions: usize,
     pub gaps: u64,
@@ -53,7 +52,8 @@ pub struct Global {
     pub(super) offsets: Offsets,
     pub(super) cache: Cache,
     pub(super) live: Live,
-    pub(super) catalog: Catalog,
+    /// What is known of the catalog.
+    pub(super) catalog: Rc<Follower>,
     pub(super) work: Work,
     /// Rows of the ladders.
     pub(super) damage: Damage,
@@ -119,7 +119,7 @@ impl Global {
                 .collect(),
             heard_before: offsets.heard_by_region(),
             offsets,
-            catalog: Catalog::load(storage, Seed::from_bytes(table.seed))?,
+            catalog: Rc::new(Follower::of_nothing()),
             table,
             live: Live::new(cache.clone()),
             cache,
@@ -161,44 +161,14 @@ impl Global {
         ended.map_err(|error| Refusal::Storage(error.0))
     }
 
-    /// Changes entries of the catalog. Returns the last as it is stored now.
-    ///
-    /// # Errors
-    /// [`Refusal`]: nothing was changed.
-    pub fn put_posts(
-        &mut self,
-        storage: &impl Storage,
-        patches: &[PostPatch],
-    ) -> Result<Option<CatalogEntry>, Refusal> {
-        self.stored_anew();
-        self.catalog.put(&self.moment.guard(storage), patches)
+    /// Shows posts as this catalog says. Before, there is none: every post shows.
+    pub fn follow(&mut self, catalog: Rc<Follower>) {
+        self.catalog = catalog;
     }
 
-    /// Whether [`Global::build_postings`] has something to do.
-    pub fn is_to_be_built(&self) -> bool {
-        self.catalog.postings.is_to_be_built()
-    }
-
-    /// Builds a little more of what filters are answered from. Says whether all is built.
-    ///
-    /// # Errors
-    /// When the disk refuses; nothing was changed.
-    pub fn build_postings(&mut self, storage: &impl Storage) -> Result<bool, Refusal> {
-        let built = self.catalog.postings.build_step(storage);
-        built.map_err(|error| Refusal::Storage(error.0))
-    }
-
-    /// A page of the catalog.
-    ///
-    /// # Errors
-    /// [`Refusal`] when the disk refuses.
-    pub fn list_posts(
-        &self,
-        storage: &impl Storage,
-        after: Option<&str>,
-    ) -> Result<PostList, Refusal> {
-        let listed = self.catalog.list(storage, after);
-        listed.map_err(|error| Refusal::Storage(error.0))
+    /// What is known of the catalog.
+    pub fn catalog(&self) -> &Follower {
+        &self.catalog
     }
 
     /// The key of a region by which its panes and shards are known; the world is itself.
@@ -224,8 +194,7 @@ impl Global {
                 + self.offsets.damaged_rows
                 + self.moment.damaged_rows
                 + self.kept_days.damaged_rows
-                + self.damage.rows()
-                + self.catalog.damage.rows(),
+                + self.damage.rows(),
             damaged_regions: self.offsets.damaged_regions(),
             gaps: self.offsets.gaps,
             pending_bytes: self.live.pending_bytes,

@@ -2,9 +2,11 @@
 //! another.
 //!
 //! # Export
-//! Regions, catalog and ladders in the order of their keys, a page at a time, all of one moment
+//! Regions and ladders in the order of their keys, a page at a time, all of one moment
 //! ([`super::moment`]): every play that was durable by then, and none that became so later, while
-//! senders go on. [`ExportPage::complete`] says whether all shards have told what they had.
+//! senders go on. [`ExportPage::complete`] says whether all shards have told what they had. The entries of
+//! the catalog come last, each page as they are when it is read: they say nothing of plays
+//! (`driver/catalog.rs`).
 //!
 //! # Import
 //! An export is a log: its rows are numbered, and the number of the next one is stored together
@@ -160,10 +162,7 @@ impl Global {
             }
             self.flush(storage, now_ms).map_err(refused)?;
         }
-        self.moment.forget_idle(storage, now_ms).map_err(refused)?;
-        let Some(complete) = self.moment.is_kept(request.at_ms) else {
-            return Err(Refusal::ExportIsOver);
-        };
+        let complete = self.export_goes_on(storage, request.at_ms, now_ms)?;
         let Some(index) = usize::from(request.position.table).checked_sub(1) else {
             return Ok(ExportAnswer::Page(ExportPage {
                 seed: self.table.seed,
@@ -274,7 +273,7 @@ impl Global {
     ///
     /// # Errors
     /// [`Refusal`] for rows that make no sense, and when the disk refuses. Then nothing was counted, and
-    /// no row is marked as taken; entries of the catalog that stood before the wrong row may be there.
+    /// no row is marked as taken. Entries of the catalog are not taken here.
     pub fn import(
         &mut self,
         storage: &impl Storage,
@@ -296,7 +295,6 @@ impl Global {
             return Ok(taken);
         }
         self.end_idle_export(storage, now_ms)?;
-        self.import_posts(storage, rows)?;
         let guarded = self.moment.guard(storage);
         // Into what has no plays yet an export brings its own days.
         let is_empty = self.has_no_plays(storage).map_err(refused)?;
@@ -327,25 +325,46 @@ impl Global {
         Ok(Imported { next_row })
     }
 
+    /// What the rows of an import that was begun, and that are still to be taken, say of posts.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn posts_of_import(
+        &self,
+        storage: &impl Storage,
+        request: &ImportRequest,
+    ) -> Result<Vec<PostPatch>, Refusal> {
+        let mark_key = [IMPORT_PREFIX, &request.source[..]].concat();
+        let next_row = read_mark(storage, &mark_key)?.map_or(0, |mark| mark.next_row);
+        let skip = next_row.saturating_sub(request.first_row);
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let rows = request.rows.iter().skip(skip);
+        let patches = rows.filter_map(|row| match row {
+            ImportRow::Row(TransferRow::Post(entry)) => Some(patch_of(entry)),
+            _ => None,
+        });
+        Ok(patches.collect())
+    }
+
+    /// Whether an export goes on, and every shard had told what it had by its moment.
+    ///
+    /// # Errors
+    /// [`Refusal::ExportIsOver`], and when the disk refuses.
+    pub(super) fn export_goes_on(
+        &self,
+        storage: &impl Storage,
+        at_ms: u64,
+        now_ms: u64,
+    ) -> Result<bool, Refusal> {
+        self.moment.forget_idle(storage, now_ms).map_err(refused)?;
+        let complete = self.moment.is_kept(at_ms).ok_or(Refusal::ExportIsOver)?;
+        self.moment.asked(false, now_ms);
+        Ok(complete)
+    }
+
     fn has_no_plays(&self, storage: &impl Storage) -> Result<bool, StorageError> {
         let nothing_sent = self.offsets.consumed().is_empty();
         Ok(nothing_sent && storage.scan(Table::Panes, &[], &[], 0)?.is_empty())
-    }
-
-    fn import_posts(&mut self, storage: &impl Storage, rows: &[ImportRow]) -> Result<(), Refusal> {
-        let mut patches = Vec::new();
-        for row in rows {
-            if let ImportRow::Row(TransferRow::Post(entry)) = row {
-                let known = storage.get(Table::Posts, entry.post_id.as_bytes());
-                if known.map_err(refused)?.is_none() {
-                    patches.push(patch_of(entry));
-                }
-            }
-        }
-        if !patches.is_empty() {
-            self.put_posts(storage, &patches)?;
-        }
-        Ok(())
     }
 
     /// The writes that fold panes into those that are there, and which ones they are.
@@ -422,9 +441,6 @@ fn read_row(
     days: &Days,
 ) -> Option<TransferRow> {
     match table {
-        Table::Posts => codec::decode::<CatalogEntry>(value)
-            .ok()
-            .map(TransferRow::Post),
         _ => {
             let (scope, pane, summary) = ladder::stored_pane(key, value, seed, days)?;
             Some(TransferRow::Pane(TransferPane {
@@ -462,7 +478,8 @@ fn bytes_of_line(row: &TransferRow, seed: Seed) -> usize {
     LINE_BYTES + content
 }
 
-fn patch_of(entry: &CatalogEntry) -> PostPatch {
+/// What puts an entry as it is.
+pub(super) fn patch_of(entry: &CatalogEntry) -> PostPatch {
     PostPatch {
         post_id: entry.post_id.clone(),
         author: Some(entry.card.author.clone()),

@@ -82,8 +82,6 @@ const LONG_ID_BYTE_NS: u64 = 6;
 const SEARCHED_NS: u64 = 15;
 /// Nanoseconds of looking for a pane in storage.
 const PANE_NS: u64 = 10_000;
-/// Nanoseconds of an entry of the catalog from storage: a query as well.
-const ENTRY_NS: u64 = 10_000;
 
 /// Nanoseconds of a post of a filter's term, in a block of many.
 const POSTING_NS: u64 = 20;
@@ -93,9 +91,9 @@ impl Done {
     pub fn us(&self) -> u64 {
         let rows = (self.rows_read + self.rows_merged) * ROW_NS;
         let long_ids = self.long_id_bytes * LONG_ID_BYTE_NS;
-        let catalog = self.entries * ENTRY_NS + self.postings * POSTING_NS;
+        let postings = self.postings * POSTING_NS;
         let searched = self.searched * SEARCHED_NS;
-        (rows + long_ids + searched + self.panes * PANE_NS + catalog) / 1_000
+        (rows + long_ids + searched + self.panes * PANE_NS + postings) / 1_000
     }
 }
 

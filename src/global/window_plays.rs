@@ -190,12 +190,7 @@ impl Global {
 
     /// What was done so far, to tell what a question cost.
     pub fn done(&self) -> Done {
-        let done = self.work.done();
-        Done {
-            entries: self.catalog.reads.get(),
-            postings: self.catalog.postings.entries_read(),
-            ..done
-        }
+        self.work.done()
     }
 
     /// Hands stored and live plays to `add`, each in one of the summaries, one summary at a time.

@@ -25,9 +25,7 @@ pub struct Done {
     pub searched: u64,
     /// Bytes of the ids of both that do not fit into keys.
     pub long_id_bytes: u64,
-    /// Entries of the catalog that were read from storage.
-    pub entries: u64,
-    /// Posts of terms of its postings that were read.
+    /// Posts of terms that the catalog read.
     pub postings: u64,
 }
 
@@ -79,7 +77,6 @@ impl Sub for Done {
             rows_merged: self.rows_merged - before.rows_merged,
             searched: self.searched - before.searched,
             long_id_bytes: self.long_id_bytes - before.long_id_bytes,
-            entries: self.entries - before.entries,
             postings: self.postings - before.postings,
         }
     }

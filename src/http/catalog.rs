@@ -253,14 +253,18 @@ pub struct ListPage {
     pub next: Option<String>,
 }
 
-/// Hidden posts too, and nothing of plays. Lines may be put back as they are.
-pub fn list_page(list: &PostList, format: Format) -> ListPage {
+/// Hidden posts too, and nothing of plays. Lines may be put back as they are. `board` is the one that was
+/// named.
+pub fn list_page(list: &PostList, format: Format, board: Option<&str>) -> ListPage {
     let next = list.next_after.as_deref().map(|id| {
-        let id = utf8_percent_encode(id, NON_ALPHANUMERIC);
-        match format {
-            Format::Lines => format!("/posts?format=ndjson&after={id}"),
-            Format::Json | Format::Csv => format!("/posts?after={id}"),
-        }
+        let escaped = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+        let form = match format {
+            Format::Lines => "format=ndjson&",
+            Format::Json | Format::Csv => "",
+        };
+        let board = board.map(|board| format!("board={}&", escaped(board)));
+        let board = board.unwrap_or_default();
+        format!("/posts?{form}{board}after={}", escaped(id))
     });
     let entries = list.entries.iter().map(entry_json);
     let (content_type, body) = match format {

@@ -1,22 +1,27 @@
 //! The Durable Object of the registry: a table of routes. [`Driver`] does what they say.
 
+use std::rc::Rc;
+
 use worker::{DurableObject, Env, Headers, Request, Response, State, durable_object};
 
 use super::Driver;
+use crate::catalog::{self, CatalogLimits};
 use crate::environment::{keep_as_set, setting};
 use crate::worker_host::WorkerHost;
 
 #[durable_object(fetch)]
 pub struct SharedRegistry {
-    driver: Driver<WorkerHost>,
+    driver: Driver<Rc<WorkerHost>>,
+    catalog: catalog::Driver<Rc<WorkerHost>>,
 }
 
 impl DurableObject for SharedRegistry {
     fn new(state: State, env: Env) -> Self {
         keep_as_set(&env);
         let regions = setting(&env, "REGIONS");
-        let host = WorkerHost::new(state, env, "registry");
+        let host = Rc::new(WorkerHost::new(state, env, "registry"));
         SharedRegistry {
+            catalog: catalog::Driver::new(Rc::clone(&host), CatalogLimits::default()),
             driver: Driver::new(host, regions),
         }
     }
@@ -32,6 +37,9 @@ impl DurableObject for SharedRegistry {
             "/reset" => driver.reset(&message).await,
             "/adopt-seed" => driver.adopt_seed(&message).await,
             "/telling" => driver.telling(&message).await,
+            "/catalog" => self.catalog.answer(&message),
+            "/put-posts" => self.catalog.put_posts(&message).await,
+            "/list-posts" => self.catalog.list_posts(&message),
             _ => return Response::error("no such message", 404),
         };
         let headers = Headers::new();

@@ -12,11 +12,13 @@
 use std::fmt;
 use std::rc::Rc;
 
+mod damage;
 mod memory;
 #[cfg(target_arch = "wasm32")]
 mod sql;
 pub(crate) mod twin;
 
+pub use damage::Damage;
 pub use memory::MemoryStorage;
 #[cfg(target_arch = "wasm32")]
 pub use sql::SqlStorage;
@@ -47,11 +49,13 @@ pub enum Table {
     Posts,
     /// Which posts of the catalog have a tag, an author, a day of publication.
     Postings,
+    /// The catalog's changes, by number.
+    CatalogLog,
 }
 
 impl Table {
     /// Every table, in the order in which they are created.
-    pub const ALL: [Table; 10] = [
+    pub const ALL: [Table; 11] = [
         Table::Meta,
         Table::Journal,
         Table::OpenPanes,
@@ -62,6 +66,7 @@ impl Table {
         Table::Regions,
         Table::Posts,
         Table::Postings,
+        Table::CatalogLog,
     ];
 
     /// The name of the table in SQL.
@@ -77,6 +82,7 @@ impl Table {
             Table::Regions => "regions",
             Table::Posts => "posts",
             Table::Postings => "postings",
+            Table::CatalogLog => "catalog_log",
         }
     }
 }
@@ -176,6 +182,25 @@ pub trait Storage {
         Ok(found.into_iter().next().map(|(key, _)| key))
     }
 
+    /// The values under keys, in the order of the keys: one question for all of them.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn get_all(&self, table: Table, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
+        let keys = keys.iter();
+        keys.map(|key| self.get(table, key.as_bytes())).collect()
+    }
+
+    /// Whether there are rows under keys, in the order of the keys: one question for all of them, and no
+    /// values.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn has_all(&self, table: Table, keys: &[&str]) -> Result<Vec<bool>, StorageError> {
+        let found = self.get_all(table, keys)?.into_iter();
+        Ok(found.map(|value| value.is_some()).collect())
+    }
+
     /// The number of bytes of all values of a table.
     ///
     /// # Errors
@@ -253,6 +278,22 @@ macro_rules! pass_reads_on {
             prefix: &[u8],
         ) -> Result<Vec<Vec<u8>>, $crate::storage::StorageError> {
             $crate::storage::Storage::keys($inner, table, prefix)
+        }
+
+        fn get_all(
+            &$self,
+            table: $crate::storage::Table,
+            keys: &[&str],
+        ) -> Result<Vec<Option<Vec<u8>>>, $crate::storage::StorageError> {
+            $crate::storage::Storage::get_all($inner, table, keys)
+        }
+
+        fn has_all(
+            &$self,
+            table: $crate::storage::Table,
+            keys: &[&str],
+        ) -> Result<Vec<bool>, $crate::storage::StorageError> {
+            $crate::storage::Storage::has_all($inner, table, keys)
         }
 
         fn bytes(

@@ -5,6 +5,7 @@
 //! `transactionSync`: should one of them fail, none of them happened.
 
 use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -115,6 +116,13 @@ fn blob(bytes: &[u8]) -> JsValue {
     Uint8Array::from(bytes).into()
 }
 
+/// The keys of a list in JSON, which a statement takes as one value, however many there are.
+const THESE: &str = "SELECT CAST(value AS BLOB) FROM json_each(?)";
+
+fn these(keys: &[&str]) -> JsValue {
+    serde_json::json!(keys).to_string().into()
+}
+
 fn bytes_of(value: Option<SqlStorageValue>) -> Result<Vec<u8>, StorageError> {
     match value {
         Some(SqlStorageValue::Blob(bytes)) => Ok(bytes),
@@ -213,6 +221,38 @@ impl Storage for SqlStorage {
         let cursor = self.exec(&query, &bindings)?;
         let next = rows(&cursor).next().transpose()?;
         next.map(|mut row| bytes_of(row.next())).transpose()
+    }
+
+    fn get_all(&self, table: Table, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
+        let query = format!(
+            "SELECT key, value FROM {} WHERE key IN ({THESE}) ORDER BY key, part",
+            table.name()
+        );
+        let cursor = self.exec(&query, &[these(keys)])?;
+        let mut found: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+        for row in rows(&cursor) {
+            let mut row = row?;
+            let (key, part) = (bytes_of(row.next())?, bytes_of(row.next())?);
+            found.entry(key).or_default().extend(part);
+        }
+        // A key may be asked for twice.
+        let values = keys.iter().map(|key| found.get(key.as_bytes()).cloned());
+        Ok(values.collect())
+    }
+
+    fn has_all(&self, table: Table, keys: &[&str]) -> Result<Vec<bool>, StorageError> {
+        let query = format!(
+            "SELECT key FROM {} WHERE part = 0 AND key IN ({THESE})",
+            table.name()
+        );
+        let cursor = self.exec(&query, &[these(keys)])?;
+        let found: Result<HashSet<Vec<u8>>, StorageError> =
+            rows(&cursor).map(|row| bytes_of(row?.next())).collect();
+        let found = found?;
+        Ok(keys
+            .iter()
+            .map(|key| found.contains(key.as_bytes()))
+            .collect())
     }
 
     fn bytes(&self, table: Table) -> Result<u64, StorageError> {

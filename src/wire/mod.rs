@@ -12,13 +12,18 @@ use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, class_of_k};
 use crate::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 use crate::window::{Days, KnownDays};
 
+mod catalog;
 mod matching;
 mod metrics;
 mod registry;
 mod telling;
 mod votes;
 
-pub use matching::{CatalogMark, MatchReply, MatchRequest, Matches};
+pub use catalog::{
+    CatalogAnswer, CatalogNews, CatalogPosition, CatalogQuestion, CatalogSize, MAX_ASKED_ENTRIES,
+    MAX_ASKED_IDS, MAX_ENTRIES_BYTES, MAX_KEPT_SETS, PostChange, PostSet,
+};
+pub use matching::{MatchRequest, Matches};
 pub use metrics::{Committed, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes};
 pub use registry::{
     AdoptSeed, AdoptSeedReply, DirectoryQuestion, DirectoryReply, Enlist, EnlistReply, Learn,
@@ -78,8 +83,6 @@ records! {
     TellingReply v 1;
     ListPosts v 1;
     ListPostsReply v 1;
-    MatchRequest v 1;
-    MatchReply<'a> v 1;
     Enlist v 1;
     EnlistReply v 1;
     DirectoryQuestion v 1;
@@ -598,17 +601,19 @@ impl PostPatch {
     }
 }
 
-/// Worker → global: change these entries.
+/// Worker → catalog: change these entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutPosts {
     pub patches: Vec<PostPatch>,
+    /// Those that are there already stay as they are.
+    pub only_new: bool,
 }
 
-/// Global → Worker: the last of the entries as it is stored now, or why none is.
+/// Catalog → Worker: the last of the entries as it is stored now, or why none is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutPostsReply(pub Result<Option<CatalogEntry>, Refusal>);
 
-/// Worker → global: entries of the catalog behind this id, from the first one where there is none.
+/// Worker → catalog: its entries behind this id, from the first one where there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListPosts {
     pub after: Option<String>,
@@ -620,9 +625,11 @@ pub struct PostList {
     pub entries: Vec<CatalogEntry>,
     /// The id behind which the next page begins; none where this one is the last.
     pub next_after: Option<String>,
+    /// Entries that cannot be read, and are left out.
+    pub damaged_rows: u64,
 }
 
-/// Global → Worker.
+/// Catalog → Worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListPostsReply(pub Result<PostList, Refusal>);
 

@@ -8,10 +8,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use hitparade::board::ObjectName;
+use hitparade::catalog::{self, CatalogLimits};
+use hitparade::codec;
 use hitparade::host::{Host, SendError};
 use hitparade::storage::{MemoryStorage, StorageError};
 use hitparade::window::Zone;
-use hitparade::wire::InstanceMetrics;
+use hitparade::wire::{EnlistReply, InstanceMetrics};
 
 /// A disk that outlives its object.
 pub type SharedStorage = Rc<MemoryStorage>;
@@ -26,6 +28,9 @@ pub struct TestHost {
     /// None: `TIME_ZONE` names none.
     pub zone: Rc<RefCell<Option<Zone>>>,
     tasks: Rc<RefCell<Vec<Task>>>,
+    pub catalog_is_away: Rc<Cell<bool>>,
+    /// How often a board asked what is so.
+    pub catalog_questions: Rc<Cell<u64>>,
 }
 
 impl TestHost {
@@ -102,14 +107,29 @@ impl Host for TestHost {
         Ok(())
     }
 
+    /// The catalog that lies in the same storage.
     async fn ask(
         &self,
         _object: &ObjectName,
-        _path: &'static str,
-        _message: &[u8],
+        path: &'static str,
+        message: &[u8],
         _limit_ms: u64,
     ) -> Result<Vec<u8>, SendError> {
-        Err(SendError("there is nobody else".into()))
+        if self.catalog_is_away.get() {
+            self.sleep(0).await;
+            return Err(SendError("it is away".into()));
+        }
+        let catalog = catalog::Driver::new(self.clone(), CatalogLimits::default());
+        Ok(match path {
+            "/catalog" => {
+                self.catalog_questions.set(self.catalog_questions.get() + 1);
+                catalog.answer(message)
+            }
+            "/list-posts" => catalog.list_posts(message),
+            "/put-posts" => catalog.put_posts(message).await,
+            "/enlist" => codec::encode(&EnlistReply(Ok(super::table_of(&["NA"], super::SEED)))),
+            _ => return Err(SendError("there is nobody else".into())),
+        })
     }
 
     fn report(&self, _what: Arguments<'_>) {}

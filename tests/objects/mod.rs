@@ -5,6 +5,7 @@
 pub mod host;
 
 use hitparade::board::MAIN;
+use hitparade::catalog::{CatalogLimits, Keeper};
 use hitparade::codec;
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
@@ -12,12 +13,12 @@ use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{Admission, Shard};
 use hitparade::registry::{FirstRegion, Registry};
 use hitparade::storage::{MemoryStorage, Storage};
-use hitparade::summary::Summary;
+use hitparade::summary::{Seed, Summary};
 use hitparade::topology::{DeletedRegion, Region, RegionTable};
 use hitparade::window::{KnownDays, PaneKey, Zone};
 use hitparade::wire::{
-    Batch, BatchPlay, ChartRequest, DeleteRegion, Push, PutRegion, RecordReply, RecordRequest,
-    Refusal, Reset, ResetDone, SealedPane, Sort, WindowRequest,
+    Batch, BatchPlay, ChartRequest, DeleteRegion, PostPatch, Push, PutPosts, PutRegion,
+    RecordReply, RecordRequest, Refusal, Reset, ResetDone, SealedPane, Sort, WindowRequest,
 };
 
 pub const REGIONS: [&str; 2] = ["NA", "EU"];
@@ -104,6 +105,64 @@ impl Registered {
         let version = self.version();
         let adopted = self.registry.adopt_seed(&self.storage, seed, version);
         adopted.unwrap()
+    }
+}
+
+/// Puts posts into the catalog that lies in a storage, and tells a global object of it.
+pub fn put_posts(global: &Global, storage: &impl Storage, patches: &[PostPatch]) {
+    let mut keeper = Keeper::load(storage, CatalogLimits::default(), 1).unwrap();
+    let request = PutPosts {
+        patches: patches.to_vec(),
+        only_new: false,
+    };
+    let mark = keeper.position().number;
+    keeper.put(storage, &request, mark).unwrap();
+    hear_of_catalog(global, storage);
+}
+
+/// Tells a global object all that the catalog in a storage says.
+pub fn hear_of_catalog(global: &Global, storage: &impl Storage) {
+    let mut keeper = Keeper::load(storage, CatalogLimits::default(), 1).unwrap();
+    let seed = Seed::from_bytes(global.table().seed);
+    keeper.index_under(storage, seed).unwrap();
+    while !keeper.build_step(storage).unwrap() {}
+    let catalog = global.catalog();
+    let listed = keeper.list(storage, None).unwrap();
+    // The first question tells where it stands, the next ones ask for what is there.
+    for _ in 0..4 {
+        catalog.look_at_sets(true);
+        for entry in &listed.entries {
+            catalog.entry(&entry.post_id);
+        }
+        let question = catalog.question();
+        let news = keeper.answer(storage, &question).unwrap();
+        assert!(catalog.take(&question, news, 1));
+    }
+    assert!(!catalog.wants());
+}
+
+/// A chart with all that the catalog in the same storage says.
+pub fn chart_of(
+    global: &Global,
+    storage: &impl Storage,
+    request: &ChartRequest,
+    rules: ChartRules,
+    now_ms: u64,
+) -> Result<Leaderboard, Refusal> {
+    let mut keeper = Keeper::load(storage, CatalogLimits::default(), 1).unwrap();
+    let seed = Seed::from_bytes(global.table().seed);
+    keeper.index_under(storage, seed).unwrap();
+    while !keeper.build_step(storage).unwrap() {}
+    let catalog = global.catalog();
+    loop {
+        let misses = catalog.misses();
+        let chart = global.chart(storage, request, rules, now_ms);
+        if catalog.misses() == misses {
+            return chart;
+        }
+        let question = catalog.question();
+        let news = keeper.answer(storage, &question).unwrap();
+        assert!(catalog.take(&question, news, 1));
     }
 }
 

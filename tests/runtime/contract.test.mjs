@@ -718,7 +718,11 @@ describe("GET /posts/{post_id}", SIDE_BY_SIDE, () => {
     assert.ok(Number.isInteger(most) && most >= 1 && most < 9_020, `${most}`);
     assert.equal(problem.detail, `not among those counted; at most ${most} plays`);
     await service.put(`/posts/${id}`, { content: "C" });
-    const post = await (await get(id)).json();
+    const post = await eventually(async () => {
+      const answer = await get(id);
+      assert.equal(answer.status, 200);
+      return answer.json();
+    });
     assert.deepEqual([post.content, post.view_count_min, post.view_count_max], ["C", 0, most]);
     // In another region nobody played anything.
     await service.addRegions("silent");

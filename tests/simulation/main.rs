@@ -57,12 +57,13 @@ fn no_fault_loses_an_acknowledged_play_or_counts_one_twice() {
         charts,
         pages,
         exports,
+        puts,
         ..
     } = figures;
     println!(
         "{seeds} seeds from {first}: nothing found in {} s. {batches} batches, {acknowledged} \
          acknowledged; {events} events, {crashes} crashes, {claims} claims, {charts} charts, \
-         {pages} pages, {exports} exports",
+         {pages} pages, {exports} exports, {puts} posts hidden or shown",
         started.elapsed().as_secs()
     );
 }

@@ -213,9 +213,13 @@ impl<H: Host> Inner<H> {
         if !needs.regions.is_empty() {
             self.hear_registry().await.map_err(away)?;
         }
-        self.change(message, |global, storage, request, now_ms| {
-            global.import(storage, &request, now_ms)
-        })
-        .await
+        let request = decode::<ImportRequest>(message)?;
+        self.import_posts(&request).await?;
+        let now_ms = self.host.now_ms();
+        let imported =
+            self.with_global(|global, storage| global.import(storage, &request, now_ms))?;
+        let synced = self.sync().await;
+        synced.map_err(|error| Refusal::Storage(error.0))?;
+        Ok(imported)
     }
 }

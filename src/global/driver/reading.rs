@@ -21,6 +21,9 @@ use crate::wire::*;
 
 /// Where a scope took longer, others have their turn before the next.
 const US_AT_ONCE: u64 = 10_000;
+/// How often a chart or a page is made at most, each time with more of the catalog known: of a large one, so
+/// many times [`MAX_ASKED_IDS`] posts are looked for, 8,192 less what is known.
+const MAX_MAKINGS: u32 = 5;
 /// A timer as short as there is.
 const LOOK_MS: u64 = 1;
 
@@ -28,9 +31,7 @@ impl<H: Host> Driver<H> {
     /// `/chart`: [`ChartRequest`] → [`ChartReply`]
     pub async fn chart(&self, message: &[u8]) -> Vec<u8> {
         let chart = self.0.having_heard(async || self.0.chart(message).await);
-        let chart = chart.await;
-        self.build_postings();
-        codec::encode(&ChartReply(chart))
+        codec::encode(&ChartReply(chart.await))
     }
 
     /// `/post`: [`PostQuestion`] → [`PostReply`]
@@ -52,20 +53,39 @@ impl<H: Host> Inner<H> {
         self.ready().await?;
         self.counters.borrow_mut().charts += 1;
         panics::point("chart");
+        let mut makings = 0;
+        loop {
+            makings += 1;
+            let is_fresh = self.hear_of_catalog(false).await;
+            let misses = self.catalog.misses();
+            let made = self.chart_as_known(&request).await;
+            let is_whole = self.catalog.misses() == misses;
+            if is_whole || makings == MAX_MAKINGS || self.catalog_is_away(self.host.now_ms()) {
+                // What is made while the catalog is away may lack something.
+                return made.map(|leaderboard| Leaderboard {
+                    incomplete: leaderboard.incomplete || !(is_fresh && is_whole),
+                    ..leaderboard
+                });
+            }
+        }
+    }
+
+    /// A leaderboard of what is known of the catalog, in its turn.
+    async fn chart_as_known(&self, request: &ChartRequest) -> Result<Leaderboard, Refusal> {
         let rules = self.settings.rules;
         // What another shard has just asked for needs no turn.
         let known = self
-            .with_global(|global, _| Ok(global.known_chart(&request, rules, self.host.now_ms())))?;
+            .with_global(|global, _| Ok(global.known_chart(request, rules, self.host.now_ms())))?;
         if let Some(known) = known {
             return Ok(known);
         }
-        let turn = (self.turns.borrow_mut()).chart(&request, self.host.now_ms());
+        let turn = (self.turns.borrow_mut()).chart(request, self.host.now_ms());
         if turn.is_none() {
             self.counters.borrow_mut().refused_charts += 1;
         }
         let mut turn = self.wait_for(turn).await?;
         self.in_turn(&mut turn, |global, storage| {
-            global.chart(storage, &request, rules, self.host.now_ms())
+            global.chart(storage, request, rules, self.host.now_ms())
         })
         .0
     }
@@ -74,6 +94,10 @@ impl<H: Host> Inner<H> {
     async fn post(self: &Rc<Self>, message: &[u8]) -> Result<PostReport, Refusal> {
         let PostQuestion { asker, page } = decode::<PostQuestion>(message)?;
         self.ready().await?;
+        if page.hidden_too {
+            // A moderator has mostly just changed something.
+            self.hear_of_catalog(true).await;
+        }
         if let Some(known) = self.known_page(&page).await {
             return known;
         }
@@ -83,10 +107,7 @@ impl<H: Host> Inner<H> {
             // Others who ask the same wait from now on: their turns are not needed.
             self.pages.borrow_mut().begin(&page, began_ms);
         }
-        let answered = match self.wait_for(turn).await {
-            Ok(turn) => self.make_page(turn, page.clone()).await,
-            Err(busy) => Err(busy),
-        };
+        let answered = self.page_in_turn(turn, asker, &page).await;
         // A state that was dropped has nothing to keep it in.
         if let Some((global, _)) = self.loaded.borrow().as_ref() {
             global.keep_page(&page, &answered, began_ms);
@@ -97,6 +118,31 @@ impl<H: Host> Inner<H> {
             let _ = waiter.send(answered.clone());
         }
         answered
+    }
+
+    async fn page_in_turn(
+        self: &Rc<Self>,
+        mut turn: Option<Turn>,
+        asker: u64,
+        page: &PostRequest,
+    ) -> Result<PostReport, Refusal> {
+        let mut makings = 0;
+        loop {
+            makings += 1;
+            let begun = self.wait_for(turn).await?;
+            self.catalog.entry(&page.post_id);
+            let is_fresh = self.hear_of_catalog(false).await;
+            let misses = self.catalog.misses();
+            let made = self.make_page(begun, page.clone()).await;
+            let is_whole = self.catalog.misses() == misses;
+            if is_whole || makings == MAX_MAKINGS || self.catalog_is_away(self.host.now_ms()) {
+                return made.map(|report| PostReport {
+                    incomplete: report.incomplete || !(is_fresh && is_whole),
+                    ..report
+                });
+            }
+            turn = self.turns.borrow_mut().page(asker, self.host.now_ms());
+        }
     }
 
     async fn make_page(&self, turn: Turn, page: PostRequest) -> Result<PostReport, Refusal> {
@@ -212,6 +258,8 @@ impl<H: Host> Inner<H> {
             let before = global.done();
             let outcome = run(global, storage);
             done = global.done() - before;
+            // What the catalog did for whoever asked before is paid with the turn that follows.
+            done.postings += self.catalog.postings_to_pay();
             outcome
         });
         let mut turns = self.turns.borrow_mut();

@@ -103,8 +103,17 @@ impl World {
             at_ms: exporting.at_ms,
             position: exporting.position.clone(),
         });
-        let reply = self.ask_global(|driver| async move { driver.export(&request).await });
-        let reply = reply.and_then(|reply| codec::decode::<ExportReply>(&reply).ok());
+        self.ask_for_a_while(
+            |driver| async move { driver.export(&request).await },
+            move |world, reply| world.export_answered(exporting, reply),
+        );
+    }
+
+    fn export_answered(&mut self, exporting: Exporting, reply: &[u8]) {
+        // Through the platform's output gate: nobody sees what is not durable.
+        let written = self.global.drive.written();
+        self.global.drive.sync(written);
+        let reply = codec::decode::<ExportReply>(reply).ok();
         match reply {
             Some(ExportReply(Ok(ExportAnswer::Wait { ms }))) => {
                 self.ask_for_export_page(ms, exporting);

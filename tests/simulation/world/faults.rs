@@ -12,6 +12,10 @@ impl World {
             Event::GlobalCrash => self.crash_global(),
             Event::RegistryCrash => self.crash_registry(),
             Event::RegistryMove => self.move_registry(),
+            Event::PutPost => self.put_post(),
+            Event::CatalogCrash => self.crash_catalog(),
+            Event::CatalogFault => self.fault_of_catalog(),
+            Event::CatalogSetBack => self.restore_catalog(),
             Event::WriteFault => {
                 let kinds = [Fault::Refuse, Fault::CrashBefore, Fault::CrashAfter];
                 let kind = kinds[self.random.below(3) as usize];

@@ -47,34 +47,6 @@ impl World {
         made.clone()
     }
 
-    /// Asks what the global object answers at once; `None` where it did not live through it, or has to
-    /// ask the registry first.
-    pub(super) fn ask_global<F: Future<Output = Vec<u8>> + 'static>(
-        &mut self,
-        ask: impl FnOnce(GlobalDriver) -> F,
-    ) -> Option<Vec<u8>> {
-        let reply: Rc<RefCell<Option<Vec<u8>>>> = Rc::default();
-        let answered = Rc::clone(&reply);
-        let work = ask(self.global_driver());
-        let owner = Owner {
-            instance: self.global_instance(),
-            errand: Errand::Other,
-        };
-        let work = async move {
-            *answered.borrow_mut() = Some(work.await);
-            None
-        };
-        let task = self.start(owner, Box::pin(work));
-        let life = self.global.life;
-        self.poll(task);
-        self.executor.drop_task(task);
-        // Through the platform's output gate: nobody sees what is not durable.
-        let drive = &mut self.global.drive;
-        drive.sync(drive.written());
-        let is_alive = self.global.life == life;
-        reply.take().filter(|_| is_alive)
-    }
-
     /// Asks what takes a while. Who asks hears nothing where the global object does not live through it.
     pub(super) fn ask_for_a_while<F: Future<Output = Vec<u8>> + 'static>(
         &mut self,

@@ -20,6 +20,7 @@ pub enum Node {
     Shard(usize),
     Global,
     Registry,
+    Catalog,
 }
 
 /// An object as it is in memory, from one start to its end.
@@ -331,11 +332,15 @@ impl World {
                 message,
                 limit_ms,
                 answer,
-            } => self.registry_asked(path, message, (limit_ms, answer)),
+            } => match path {
+                "/catalog" | "/list-posts" => self.asked_catalog(path, message, limit_ms, answer),
+                _ => self.registry_asked(path, message, (limit_ms, answer)),
+            },
             call => match instance.node {
                 Node::Shard(shard) => self.serve_shard(shard, instance, called.task, call),
                 Node::Global => self.serve_global(instance, call),
                 Node::Registry => self.serve_registry(instance, call),
+                Node::Catalog => self.serve_catalog(instance, call),
             },
         }
     }
@@ -362,6 +367,7 @@ impl World {
                 let is_old = old.is_some_and(|(life, _)| *life == instance.life);
                 self.registry.life == instance.life || is_old
             }
+            Node::Catalog => self.catalog.life == instance.life,
         }
     }
 
@@ -376,6 +382,7 @@ impl World {
             Node::Shard(shard) => self.after_shard(shard, owner),
             Node::Global => self.see_global(),
             Node::Registry => self.see_registry(),
+            Node::Catalog => self.see_catalog(),
         }
     }
 }

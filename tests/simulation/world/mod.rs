@@ -5,6 +5,7 @@
 //! `edge/table.rs` do, step by step; between any two steps anything may happen.
 
 mod boards;
+mod catalog;
 mod checks;
 mod clients;
 mod deletions;
@@ -50,6 +51,7 @@ use crate::executor::Executor;
 use crate::model::*;
 use crate::random::Random;
 use boards::{BOARDS, NamedBoards, board_name, part_of};
+use catalog::CatalogNode;
 use checks::CHART_AGE_MS;
 use clients::POPULAR_POSTS;
 use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, Then};
@@ -239,6 +241,12 @@ enum Event {
     RegistryCrash,
     /// The registry begins elsewhere while it is alive still.
     RegistryMove,
+    /// An operator hides a post or shows it.
+    PutPost,
+    CatalogCrash,
+    CatalogFault,
+    /// A backup of the catalog is made, or put back.
+    CatalogSetBack,
     WriteFault,
     Reshard,
     MakeBoard,
@@ -279,6 +287,7 @@ pub struct World {
     shards: Vec<ShardNode>,
     global: GlobalNode,
     registry: RegistryNode,
+    catalog: CatalogNode,
     platform: Rc<Platform>,
     executor: Executor<Owner, Option<Then>>,
     /// What `TIME_ZONE` says.
@@ -313,6 +322,7 @@ pub struct Figures {
     pub charts: u64,
     pub pages: u64,
     pub exports: u64,
+    pub puts: u64,
     pub crashes: u64,
     pub claims: u64,
     pub unknown_homes: u64,
@@ -328,6 +338,7 @@ impl Figures {
         self.charts += other.charts;
         self.pages += other.pages;
         self.exports += other.exports;
+        self.puts += other.puts;
         self.crashes += other.crashes;
         self.claims += other.claims;
         self.unknown_homes += other.unknown_homes;
@@ -449,6 +460,7 @@ impl World {
             shards: Vec::new(),
             global,
             registry,
+            catalog: CatalogNode::new(),
             platform: Rc::default(),
             executor: Executor::new(),
             zone: Rc::new(RefCell::new(Some(zone))),
@@ -553,6 +565,10 @@ impl World {
             || Event::RegistryMove,
             random,
         );
+        every(profile.put_every_ms, || Event::PutPost, random);
+        every(4 * profile.put_every_ms, || Event::CatalogCrash, random);
+        every(6 * profile.put_every_ms, || Event::CatalogFault, random);
+        every(8 * profile.put_every_ms, || Event::CatalogSetBack, random);
         every(profile.write_fault_every_ms, || Event::WriteFault, random);
         every(profile.reshard_every_ms, || Event::Reshard, random);
         every(profile.reset_every_ms, || Event::Reset, random);
@@ -592,6 +608,7 @@ impl World {
         self.say(|| "calm".into());
         self.global.down_until_ms = 0;
         self.global.foreign_until_ms = 0;
+        self.catalog_comes_back();
         self.global.drive.disk.clear_fault();
         self.registry.down_until_ms = 0;
         self.registry.drive.disk.clear_fault();

@@ -1,11 +1,13 @@
 //! What a seed is made of.
 
 use hitparade::capacity::SmallPanes;
+use hitparade::catalog::CatalogLimits;
 use hitparade::global::GlobalLimits;
 use hitparade::region::Limits;
 use hitparade::window::MINUTE_MS;
 
 use super::MAX_SKEW_MS;
+use super::catalog::small_limits;
 use crate::random::Random;
 
 /// What goes wrong in a run, and how large it is. Each fault is there in half of the runs, so that
@@ -60,6 +62,9 @@ pub struct Profile {
     pub reset_every_ms: u64,
     pub delete_every_ms: u64,
     pub export_every_ms: u64,
+    /// How often posts are hidden or shown; 0 where the catalog is empty and always there.
+    pub put_every_ms: u64,
+    pub on_catalog: CatalogLimits,
     /// How many of the pushes that are remembered come again after a start.
     pub old_pushes: u64,
     /// How often a shard is not heard of for a while after a push that could not hold everything.
@@ -173,6 +178,11 @@ impl Profile {
                 true => random.between(MINUTE_MS, 4 * MINUTE_MS),
                 false => 0,
             },
+            put_every_ms: match random.chance(200) {
+                true => random.between(5_000, 60_000),
+                false => 0,
+            },
+            on_catalog: small_limits(random),
             old_pushes: rate(random, 300),
             silence: rate(random, 500),
             panes: SmallPanes {

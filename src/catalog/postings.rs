@@ -96,8 +96,8 @@ enum Built {
 
 #[derive(Serialize, Deserialize)]
 struct PostingsHead {
-    /// [`Seed::id`]: under another one, keys are others.
-    seed_id: u64,
+    /// Under another one, keys are others.
+    seed: [u8; 16],
     built: Built,
 }
 
@@ -131,7 +131,7 @@ impl From<Unusable> for Refusal {
 /// See the module's introduction.
 pub struct Postings {
     keys: IdKeys,
-    seed_id: u64,
+    seed: [u8; 16],
     built: Built,
     is_head_stored: bool,
     /// A block could not be read.
@@ -154,13 +154,29 @@ pub struct Written {
     built: Built,
 }
 
+fn read_head(storage: &impl Storage) -> Result<Option<PostingsHead>, StorageError> {
+    let head = storage.get(Table::Meta, HEAD_KEY)?;
+    Ok(head.and_then(|head| codec::decode::<PostingsHead>(&head).ok()))
+}
+
 impl Postings {
+    /// Those that are stored, under the seed that they are of.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn stored(storage: &impl Storage) -> Result<Option<Self>, StorageError> {
+        let head = read_head(storage)?;
+        let seed = head.map(|head| Seed::from_bytes(head.seed));
+        seed.map(|seed| Self::load(storage, seed)).transpose()
+    }
+
+    /// Those of a seed, which are to be built where those of another one are stored, or none.
+    ///
     /// # Errors
     /// When the disk refuses.
     pub fn load(storage: &impl Storage, seed: Seed) -> Result<Self, StorageError> {
-        let head = storage.get(Table::Meta, HEAD_KEY)?;
-        let head = head.and_then(|head| codec::decode::<PostingsHead>(&head).ok());
-        let head = head.filter(|head| head.seed_id == seed.id());
+        let head = read_head(storage)?;
+        let head = head.filter(|head| head.seed == seed.to_bytes());
         let is_head_stored = head.is_some();
         let is_empty = || -> Result<bool, StorageError> {
             let mut is_empty = true;
@@ -176,13 +192,17 @@ impl Postings {
         };
         Ok(Postings {
             keys: IdKeys::new(seed),
-            seed_id: seed.id(),
+            seed: seed.to_bytes(),
             built,
             is_head_stored,
             is_damaged: Cell::new(false),
             entries_read: Cell::new(0),
             block_entries: BLOCK_ENTRIES,
         })
+    }
+
+    pub fn is_under(&self, seed: Seed) -> bool {
+        self.seed == seed.to_bytes()
     }
 
     /// Whether [`Postings::build_step`] has something to do.
@@ -259,7 +279,7 @@ impl Postings {
 
     fn head(&self, built: &Built) -> Write {
         let head = PostingsHead {
-            seed_id: self.seed_id,
+            seed: self.seed,
             built: built.clone(),
         };
         Write::put(Table::Meta, HEAD_KEY, codec::encode(&head))

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::catalog::{CatalogLimits, Keeper};
 use crate::filter::hour_of;
-use crate::global::catalog::Catalog;
 use crate::storage::MemoryStorage;
-use crate::wire::PostPatch;
+use crate::wire::{PostPatch, PutPosts};
 
 const SEED: Seed = Seed::from_bytes([5; 16]);
 const NOW_MS: u64 = 20_000 * 24 * 3_600_000 + 5_000;
@@ -17,7 +17,7 @@ const HOUR_MS: u64 = 3_600_000;
 /// The entries as they should be, and a catalog of them.
 struct World {
     storage: MemoryStorage,
-    catalog: Catalog,
+    catalog: Keeper,
     entries: BTreeMap<String, CatalogEntry>,
     block_entries: usize,
 }
@@ -35,32 +35,43 @@ fn id(number: usize) -> String {
 impl World {
     fn new(block_entries: usize) -> Self {
         let storage = MemoryStorage::new();
-        let mut catalog = Catalog::load(&storage, SEED).unwrap();
-        catalog.postings.block_entries = block_entries;
-        World {
+        let catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
+        let mut world = World {
             storage,
             catalog,
             entries: BTreeMap::new(),
             block_entries,
-        }
+        };
+        world.load(SEED);
+        world
+    }
+
+    fn postings(&mut self) -> &mut Postings {
+        self.catalog.postings.as_mut().unwrap()
     }
 
     fn load(&mut self, seed: Seed) {
-        self.catalog = Catalog::load(&self.storage, seed).unwrap();
-        self.catalog.postings.block_entries = self.block_entries;
+        self.catalog = Keeper::load(&self.storage, CatalogLimits::default(), 1).unwrap();
+        self.catalog.index_under(&self.storage, seed).unwrap();
+        self.postings().block_entries = self.block_entries;
     }
 
     fn put(&mut self, patches: Vec<PostPatch>) {
-        self.catalog.put(&self.storage, &patches).unwrap();
-        for patch in patches {
-            let entry = self.catalog.get(&self.storage, &patch.post_id).unwrap();
-            self.entries.insert(patch.post_id, entry.unwrap());
+        let request = PutPosts {
+            patches,
+            only_new: false,
+        };
+        self.catalog.put(&self.storage, &request, 1).unwrap();
+        for patch in request.patches {
+            let entry = self.storage.get(Table::Posts, patch.post_id.as_bytes());
+            let entry = codec::decode(&entry.unwrap().unwrap()).unwrap();
+            self.entries.insert(patch.post_id, entry);
         }
     }
 
     fn build(&mut self) {
         for _ in 0..1_000 {
-            if self.catalog.postings.build_step(&self.storage).unwrap() {
+            if self.catalog.build_step(&self.storage).unwrap() {
                 return;
             }
         }
@@ -70,7 +81,7 @@ impl World {
     fn matching(&self, filter: &Filter) -> Result<Members, Refusal> {
         let (filter, hour) = (filter.clone(), hour_of(NOW_MS));
         self.catalog
-            .matching(&self.storage, &MatchRequest { filter, hour })
+            .matching(&self.storage, SEED, &MatchRequest { filter, hour })
     }
 
     /// Looks through all entries.
@@ -256,7 +267,7 @@ proptest! {
         for filter in filters.iter().chain([&every_term]) {
             let _ = world.matching(filter);
         }
-        if world.catalog.postings.is_to_be_built() {
+        if world.catalog.is_to_be_built() {
             prop_assert_eq!(world.matching(&every_term), Err(Refusal::Busy { retry_after_s: 2 }));
         }
         world.build();
@@ -305,7 +316,7 @@ proptest! {
         world.load(SEED);
         for patch in during {
             for _ in 0..stops {
-                world.catalog.postings.build_step(&world.storage).unwrap();
+                world.catalog.build_step(&world.storage).unwrap();
             }
             world.put(vec![patch]);
         }
@@ -342,9 +353,9 @@ fn a_filter_of_too_many_posts_is_refused_and_one_of_fewer_of_them_is_not() {
     }
     world.check(&of_tags(&["all", "some"], &[]));
     world.check(&of_tags(&["all"], &["some"]));
-    let read = world.catalog.postings.entries_read();
+    let read = world.postings().entries_read();
     world.check(&of_tags(&["some"], &["all"]));
-    let read = world.catalog.postings.entries_read() - read;
+    let read = world.postings().entries_read() - read;
     assert!(
         read < 100 + 101 * BLOCK_ENTRIES as u64,
         "{read}: not all blocks of the larger one"
@@ -372,12 +383,12 @@ fn a_hundred_thousand_tags_are_a_row_each_and_found() {
         world.put(patches.collect());
     }
     assert_eq!(world.storage.len(Table::Postings), 100_000);
-    let read = world.catalog.postings.entries_read();
+    let read = world.postings().entries_read();
     world.check(&of_tags(&["tag 99999"], &[]));
     world.check(&of_tags(&["tag 99995", "tag 99999"], &[]));
     world.check(&of_tags(&["tag 7"], &["tag 99999"]));
     world.check(&of_tags(&["nobody has it"], &[]));
-    assert!(world.catalog.postings.entries_read() - read < 10);
+    assert!(world.postings().entries_read() - read < 10);
 }
 
 #[test]
@@ -385,18 +396,12 @@ fn what_changes_nothing_of_its_terms_writes_no_block() {
     let mut world = World::new(BLOCK_ENTRIES);
     let patches = tagged(0..1_000, &["a", "b"]);
     world.put(patches.clone());
-    world.catalog.postings.is_head_stored = true;
+    world.postings().is_head_stored = true;
     let mut changes = Changes::default();
     let entry = world.entries[&id(7)].clone();
-    world
-        .catalog
-        .postings
-        .note(&mut changes, Some(&entry), &entry);
-    let written = world
-        .catalog
-        .postings
-        .writes(&world.storage, &changes)
-        .unwrap();
+    let postings = world.catalog.postings.as_ref().unwrap();
+    postings.note(&mut changes, Some(&entry), &entry);
+    let written = postings.writes(&world.storage, &changes).unwrap();
     assert!(written.writes.is_empty());
 }
 
@@ -414,7 +419,7 @@ fn an_erased_post_is_in_no_block_also_where_its_entry_could_not_be_read() {
     world.storage.write(&[damaged]).unwrap();
     world.load(SEED);
     world.put(vec![PostPatch::erasing(id(5))]);
-    assert!(world.catalog.postings.is_to_be_built());
+    assert!(world.catalog.is_to_be_built());
     world.build();
     assert!(!holds(&world.storage));
     world.check(&of_tags(&["a"], &[]));

@@ -1,25 +1,23 @@
-//! What is known about posts besides their plays, and which of them are hidden.
-//!
-//! # At its limits
-//! So many posts and bytes and no more ([`MAX_CATALOG_POSTS`], [`MAX_CATALOG_BYTES`]), and so many
-//! hidden ones ([`MAX_HIDDEN_POSTS`], [`MAX_HIDDEN_BYTES`]): what would pass them is refused whole.
-//! What is there can be changed all the same, as long as it grows by nothing; and hidden.
+//! The catalog's own side: every entry, which posts are hidden, and the log of what changed.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use ahash::RandomState;
-
-use super::damage::Damage;
+use super::log::Log;
 use super::postings::{Changes, Postings};
-use super::{MAX_CATALOG_BYTES, MAX_CATALOG_POSTS, MAX_HIDDEN_BYTES, MAX_HIDDEN_POSTS};
+use super::set::{KeySet, PostKey, post_key};
+use super::{
+    CatalogLimits, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS, MAX_HIDDEN_BYTES, MAX_HIDDEN_POSTS,
+    MAX_SETS_AT_ONCE,
+};
 use crate::codec::{self, Record, RecordKind};
 use crate::filter::Members;
-use crate::storage::{Storage, StorageError, Table, Write};
+use crate::storage::{Damage, Storage, StorageError, Table, Write};
 use crate::summary::Seed;
-use crate::wire::{CatalogEntry, MatchRequest, PostList, PostPatch, Refusal};
-
-use serde::{Deserialize, Serialize};
+use crate::wire::{
+    CatalogEntry, CatalogNews, CatalogPosition, CatalogQuestion, CatalogSize, MAX_ASKED_ENTRIES,
+    MAX_ASKED_IDS, MAX_ENTRIES_BYTES, MAX_KEPT_SETS, MatchRequest, Matches, PostChange, PostList,
+    PostPatch, PostSet, PutPosts, Refusal,
+};
 
 /// Hidden ids have keys of their own in [`Table::Meta`]: charts need all of them.
 const HIDDEN_PREFIX: &[u8] = b"hidden/";
@@ -29,190 +27,261 @@ const DAMAGED_PREFIX: &[u8] = b"damaged/posts/";
 const SIZE_KEY: &[u8] = b"catalog";
 /// Bytes that a hidden id holds besides its own: a string and its part of a node.
 const HIDDEN_ID_BYTES: usize = 48;
-/// Entries that charts asked for lately, in memory: at most this many bytes of text.
-const CACHE_BYTES: usize = 4 << 20;
-/// Where only its posts show, a chart asks of every id that was played, made-up ones too. So the ids of a
-/// catalog of so many posts are in memory, if they take no more than so many bytes: a question takes
-/// 50 ns there, and 10 us in storage.
-const MAX_IDS_HELD: u64 = 20_000;
-const MAX_ID_BYTES_HELD: usize = 2 << 20;
 /// A page of the list: so many entries, or bytes of them and one more. In an answer they take twice as
 /// much, where every letter is escaped six times: under 2 MiB.
 const LISTED_POSTS: usize = 1_000;
 const LISTED_BYTES: usize = 256 << 10;
 /// Bytes of entries that are read at a time where all are counted.
 const COUNTED_BYTES: usize = 1 << 20;
-
-/// How large the catalog is, keys included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CatalogSize {
-    pub posts: u64,
-    pub bytes: u64,
-    /// Posts of which something is said: more than that they are hidden, or no longer.
-    pub described: u64,
-}
-
 impl Record for CatalogSize {
     const KIND: RecordKind = RecordKind::CatalogSize;
     const VERSION: u8 = 1;
 }
 
-/// The catalog: entries in storage, hidden ids in memory.
-pub struct Catalog {
-    pub(super) size: CatalogSize,
+/// The catalog: entries and log in storage, hidden ids in memory. Storage is handed in.
+pub struct Keeper {
+    limits: CatalogLimits,
+    size: CatalogSize,
     hidden: BTreeSet<String>,
     /// Bytes that they hold.
     hidden_bytes: usize,
-    cache: RefCell<Cache>,
-    ids: RefCell<Ids>,
-    /// Entries that were read from storage so far.
-    pub(super) reads: Cell<u64>,
-    pub(super) damage: Damage,
-    pub(super) postings: Postings,
-    /// How often entries were changed since the start.
-    pub(super) changes: u64,
+    log: Log,
+    damage: Damage,
+    /// What filters are answered from, once a board has asked for one.
+    pub(super) postings: Option<Postings>,
 }
 
-/// The ids of all entries.
-#[derive(Default)]
-enum Ids {
-    #[default]
-    NotRead,
-    All {
-        ids: HashSet<String, RandomState>,
-        bytes: usize,
-    },
-    /// They take too much.
-    TooMany,
-}
-
-impl Ids {
-    fn read(storage: &impl Storage, size: CatalogSize) -> Result<Self, StorageError> {
-        if size.posts > MAX_IDS_HELD {
-            return Ok(Ids::TooMany);
-        }
-        let mut all = Ids::All {
-            ids: HashSet::with_hasher(RandomState::with_seeds(13, 14, 15, 16)),
-            bytes: 0,
-        };
-        for key in storage.keys(Table::Posts, &[])? {
-            all.add(&String::from_utf8_lossy(&key));
-        }
-        Ok(all)
-    }
-
-    fn add(&mut self, post_id: &str) {
-        let Ids::All { ids, bytes } = self else {
-            return;
-        };
-        if ids.insert(post_id.to_owned()) {
-            *bytes += held_bytes(post_id);
-        }
-        if *bytes > MAX_ID_BYTES_HELD {
-            *self = Ids::TooMany;
-        }
-    }
-}
-
-#[derive(Default)]
-struct Cache {
-    entries: BTreeMap<String, Option<CatalogEntry>>,
-    bytes: usize,
-}
-
-impl Catalog {
+impl Keeper {
+    /// The catalog as it is stored. `mark` is random: it is needed where the end of the log cannot be read.
+    ///
     /// # Errors
     /// When the disk refuses.
-    pub fn load(storage: &impl Storage, seed: Seed) -> Result<Self, StorageError> {
+    pub fn load(
+        storage: &impl Storage,
+        limits: CatalogLimits,
+        mark: u64,
+    ) -> Result<Self, StorageError> {
         let keys = storage.keys(Table::Meta, HIDDEN_PREFIX)?;
         let ids = keys
             .iter()
             .filter_map(|key| key.strip_prefix(HIDDEN_PREFIX))
             .filter_map(|id| String::from_utf8(id.to_vec()).ok());
         let hidden: BTreeSet<String> = ids.collect();
-        Ok(Catalog {
+        let damage = Damage::default();
+        let (log, writes) = Log::load(storage, &damage, mark)?;
+        if !writes.is_empty() {
+            storage.write(&writes)?;
+        }
+        Ok(Keeper {
+            limits,
             size: read_size(storage)?,
             hidden_bytes: hidden.iter().map(|id| held_bytes(id)).sum(),
             hidden,
-            cache: RefCell::default(),
-            ids: RefCell::default(),
-            reads: Cell::default(),
-            damage: Damage::default(),
-            postings: Postings::load(storage, seed)?,
-            changes: 0,
+            log,
+            damage,
+            postings: Postings::stored(storage)?,
         })
     }
 
-    /// Whether it says something of any post. Hiding one in an installation without a catalog makes
-    /// none.
-    pub fn describes_posts(&self) -> bool {
-        self.size.described > 0
+    /// Answers filters by the keys of this seed from now on: it takes a while until it can.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn index_under(&mut self, storage: &impl Storage, seed: Seed) -> Result<(), StorageError> {
+        if !(self.postings.as_ref()).is_some_and(|postings| postings.is_under(seed)) {
+            self.postings = Some(Postings::load(storage, seed)?);
+        }
+        Ok(())
+    }
+
+    /// Whether [`Keeper::build_step`] has something to do.
+    pub fn is_to_be_built(&self) -> bool {
+        (self.postings.as_ref()).is_some_and(Postings::is_to_be_built)
+    }
+
+    /// Builds a little more of what filters are answered from. Says whether all is built.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing was changed.
+    pub fn build_step(&mut self, storage: &impl Storage) -> Result<bool, StorageError> {
+        match &mut self.postings {
+            Some(postings) => postings.build_step(storage),
+            None => Ok(true),
+        }
+    }
+
+    /// The posts of a filter.
+    ///
+    /// # Errors
+    /// [`Refusal::FilterTooWide`]; [`Refusal::Busy`] while what filters are answered from is built, or is
+    /// under another seed; when the disk refuses.
+    pub fn matching(
+        &self,
+        storage: &impl Storage,
+        seed: Seed,
+        request: &MatchRequest,
+    ) -> Result<Members, Refusal> {
+        let postings = self.postings.as_ref().filter(|it| it.is_under(seed));
+        let postings = postings.ok_or(Refusal::Busy { retry_after_s: 2 })?;
+        postings.matching(storage, request)
+    }
+
+    pub fn limits(&self) -> CatalogLimits {
+        self.limits
+    }
+
+    pub fn position(&self) -> CatalogPosition {
+        self.log.position()
+    }
+
+    pub fn size(&self) -> CatalogSize {
+        self.size
     }
 
     pub fn is_hidden(&self, post_id: &str) -> bool {
         self.hidden.contains(post_id)
     }
 
-    /// Bytes that are held: the cache, and hidden ids.
-    pub fn held_bytes(&self) -> usize {
-        let ids = match &*self.ids.borrow() {
-            Ids::All { bytes, .. } => *bytes,
-            Ids::NotRead | Ids::TooMany => 0,
-        };
-        self.cache.borrow().bytes + self.hidden_bytes + ids
+    /// Rows that were met and cannot be read.
+    pub fn damaged_rows(&self) -> u64 {
+        self.damage.rows()
     }
 
-    /// Whether it has an entry of a post, where that is known without a look into storage.
+    /// Bytes that are held: hidden ids.
+    pub fn held_bytes(&self) -> usize {
+        self.hidden_bytes
+    }
+
+    /// What is so, of what a board asks for.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub fn knows(
+    /// [`Refusal`] for a question that asks for more than there can be in an answer, and when the disk
+    /// refuses.
+    pub fn answer(
         &self,
         storage: &impl Storage,
-        post_id: &str,
-    ) -> Result<Option<bool>, StorageError> {
-        let mut ids = self.ids.borrow_mut();
-        if matches!(*ids, Ids::NotRead) {
-            *ids = Ids::read(storage, self.size)?;
+        question: &CatalogQuestion,
+    ) -> Result<CatalogNews, Refusal> {
+        if question.kept.len() > MAX_KEPT_SETS
+            || question.sets.len() > MAX_SETS_AT_ONCE
+            || question.entries.len() > MAX_ASKED_ENTRIES
+            || question.known.len() > MAX_ASKED_IDS
+            || question.matching.len() > MAX_SETS_AT_ONCE
+        {
+            return Err(Refusal::Invalid("a question for too much".into()));
         }
-        Ok(match &*ids {
-            Ids::All { ids, .. } => Some(ids.contains(post_id)),
-            Ids::NotRead | Ids::TooMany => {
-                let cached = &self.cache.borrow().entries;
-                cached.get(post_id).map(Option::is_some)
+        let changed = match question.since {
+            None => None,
+            Some(since) => {
+                let at_most = self.limits.most_behind;
+                (self.log)
+                    .since(storage, &self.damage, since, at_most)
+                    .map_err(refused)?
             }
+        };
+        let changes = changed.map(|ids| {
+            let change = |post_id: String| PostChange {
+                is_of: self.sets_of(&post_id, &question.kept),
+                post_id,
+            };
+            ids.into_iter().map(change).collect()
+        });
+        let mut sets = Vec::with_capacity(question.sets.len());
+        for set in &question.sets {
+            let keys = self.set(storage, set).map_err(refused)?;
+            sets.push(keys.map(|keys| KeySet::new(keys).to_bytes()));
+        }
+        let postings_read = || self.postings.as_ref().map_or(0, Postings::entries_read);
+        let read_before = postings_read();
+        let mut matching = Vec::with_capacity(question.matching.len());
+        for request in &question.matching {
+            let found = self.matching(storage, Seed::from_bytes(question.seed), request);
+            if let Err(Refusal::Storage(error)) = found {
+                return Err(Refusal::Storage(error));
+            }
+            matching.push(found.map(|members| Matches::of(&members)));
+        }
+        let known = match question.known.is_empty() {
+            true => Vec::new(),
+            false => {
+                let ids: Vec<&str> = question.known.iter().map(String::as_str).collect();
+                storage.has_all(Table::Posts, &ids).map_err(refused)?
+            }
+        };
+        Ok(CatalogNews {
+            position: self.log.position(),
+            size: self.size,
+            hidden_posts: self.hidden.len() as u64,
+            changes,
+            sets,
+            entries: self.entries(storage, &question.entries).map_err(refused)?,
+            known,
+            matching,
+            postings_read: postings_read() - read_before,
+            damaged_rows: self.damage.rows(),
         })
     }
 
-    /// The entry of a post. One that cannot be read is answered as absent.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn get(
+    /// Of which sets a post is that has an entry, as bits.
+    fn sets_of(&self, post_id: &str, sets: &[PostSet]) -> u32 {
+        let is_of = |set: &PostSet| match set {
+            PostSet::Hidden => self.is_hidden(post_id),
+            PostSet::Known => true,
+        };
+        let bits = (0..u32::BITS).zip(sets);
+        bits.fold(0, |bits, (bit, set)| bits | u32::from(is_of(set)) << bit)
+    }
+
+    /// The posts of a set; `None` where these are too many.
+    fn set(
         &self,
         storage: &impl Storage,
-        post_id: &str,
-    ) -> Result<Option<CatalogEntry>, StorageError> {
-        if let Some(entry) = self.cache.borrow().entries.get(post_id) {
-            return Ok(entry.clone());
+        set: &PostSet,
+    ) -> Result<Option<Vec<PostKey>>, StorageError> {
+        // Hidden posts are never more than can be sent ([`MAX_HIDDEN_POSTS`]).
+        if *set == PostSet::Known && self.size.posts > self.limits.set_posts as u64 {
+            return Ok(None);
         }
-        self.reads.set(self.reads.get() + 1);
-        let bytes = storage.get(Table::Posts, post_id.as_bytes())?;
-        let entry = bytes.and_then(|bytes| {
-            let read = codec::decode::<CatalogEntry>(&bytes).ok();
-            if read.is_none() {
-                self.damage.note(post_id.as_bytes());
+        Ok(Some(match set {
+            PostSet::Hidden => self.hidden.iter().map(|id| post_key(id)).collect(),
+            PostSet::Known => {
+                let ids = storage.keys(Table::Posts, &[])?.into_iter();
+                ids.filter_map(|id| String::from_utf8(id).ok())
+                    .map(|id| post_key(&id))
+                    .collect()
             }
-            read
-        });
-        let mut cache = self.cache.borrow_mut();
-        let texts = post_id.len() + entry.as_ref().map_or(0, |entry| entry.card.text_bytes());
-        cache.bytes += texts + size_of::<(String, Option<CatalogEntry>)>() + 32;
-        if cache.bytes > CACHE_BYTES {
-            *cache = Cache::default();
+        }))
+    }
+
+    /// The first of these entries, as many as fit into an answer. One that cannot be read is answered as
+    /// absent.
+    fn entries(
+        &self,
+        storage: &impl Storage,
+        post_ids: &[String],
+    ) -> Result<Vec<Option<CatalogEntry>>, StorageError> {
+        if post_ids.is_empty() {
+            return Ok(Vec::new());
         }
-        cache.entries.insert(post_id.to_owned(), entry.clone());
-        Ok(entry)
+        let ids: Vec<&str> = post_ids.iter().map(String::as_str).collect();
+        let stored = storage.get_all(Table::Posts, &ids)?;
+        let (mut entries, mut bytes) = (Vec::with_capacity(stored.len()), 0);
+        for (post_id, value) in ids.into_iter().zip(stored) {
+            if bytes > MAX_ENTRIES_BYTES {
+                break;
+            }
+            bytes += value.as_ref().map_or(0, Vec::len);
+            entries.push(value.and_then(|value| self.decoded(post_id, &value)));
+        }
+        Ok(entries)
+    }
+
+    fn decoded(&self, post_id: &str, value: &[u8]) -> Option<CatalogEntry> {
+        let entry = codec::decode(value).ok();
+        if entry.is_none() {
+            self.damage.note(post_id.as_bytes());
+        }
+        entry
     }
 
     /// The entries behind an id, as many as fit into a page. One that cannot be read is left out.
@@ -230,22 +299,25 @@ impl Catalog {
         rows.truncate(LISTED_POSTS);
         let mut list = PostList::default();
         if let Some((last, _)) = rows.last() {
-            let further = storage.scan(Table::Posts, &[], &behind(last), 0)?;
-            if !further.is_empty() {
+            let further = storage.next_key(Table::Posts, &[], &behind(last))?;
+            if further.is_some() {
                 list.next_after = String::from_utf8(last.clone()).ok();
             }
         }
         for (key, value) in rows {
             match codec::decode::<CatalogEntry>(&value) {
                 Ok(entry) => list.entries.push(entry),
-                Err(_) => self.damage.note(&key),
+                Err(_) => {
+                    self.damage.note(&key);
+                    list.damaged_rows += 1;
+                }
             }
         }
         Ok(list)
     }
 
-    /// Changes entries: those that say so hide their posts, or bring them back. Returns the last as
-    /// it is stored now.
+    /// Changes entries, all of them or none: those that say so hide their posts, or bring them back. What
+    /// would change nothing is not written. Returns the last as it is stored now. `mark` is random.
     ///
     /// # Errors
     /// [`Refusal`] when there are too many, or too many hidden, or the disk refuses; nothing is
@@ -253,77 +325,129 @@ impl Catalog {
     pub fn put(
         &mut self,
         storage: &impl Storage,
-        patches: &[PostPatch],
+        request: &PutPosts,
+        mark: u64,
     ) -> Result<Option<CatalogEntry>, Refusal> {
-        let refused = |error: StorageError| Refusal::Storage(error.0);
+        let patches = &request.patches;
+        let ids: Vec<&str> = patches.iter().map(|patch| &patch.post_id[..]).collect();
+        let stored = storage.get_all(Table::Posts, &ids).map_err(refused)?;
+        let stored: BTreeMap<&str, Vec<u8>> = (ids.into_iter().zip(stored))
+            .filter_map(|(id, value)| Some((id, value?)))
+            .collect();
         let mut changed: BTreeMap<&str, CatalogEntry> = BTreeMap::new();
         let mut erased: BTreeSet<&str> = BTreeSet::new();
         for patch in patches {
-            let entry = match changed.remove(patch.post_id.as_str()) {
+            let post_id = patch.post_id.as_str();
+            let before = stored.get(post_id);
+            if request.only_new && before.is_some() {
+                continue;
+            }
+            let entry = match changed.remove(post_id) {
                 Some(entry) => entry,
                 None => CatalogEntry {
                     // Also where the entry cannot be read.
-                    hidden: self.is_hidden(&patch.post_id),
-                    ..self
-                        .get(storage, &patch.post_id)
-                        .map_err(refused)?
+                    hidden: self.is_hidden(post_id),
+                    ..before
+                        .and_then(|value| self.decoded(post_id, value))
                         .unwrap_or_default()
                 },
             };
-            changed.insert(&patch.post_id, patched(entry, patch));
+            changed.insert(post_id, patched(entry, patch));
             if patch.erases() {
-                erased.insert(&patch.post_id);
+                erased.insert(post_id);
             }
         }
+        let last = patches.last().and_then(|last| {
+            let entry = changed.get(&last.post_id[..]);
+            entry.cloned()
+        });
+        self.write(storage, (&changed, &stored, &erased), mark)?;
+        Ok(last)
+    }
+
+    fn write(
+        &mut self,
+        storage: &impl Storage,
+        (changed, stored, erased): (
+            &BTreeMap<&str, CatalogEntry>,
+            &BTreeMap<&str, Vec<u8>>,
+            &BTreeSet<&str>,
+        ),
+        mark: u64,
+    ) -> Result<(), Refusal> {
         let mut size = self.size;
-        let mut writes = Vec::with_capacity(changed.len() + 1);
-        let mut postings = Changes::default();
-        for (post_id, entry) in &changed {
+        let mut writes = Vec::with_capacity(changed.len() + 3);
+        let (mut ids, mut terms) = (Vec::new(), Changes::default());
+        for (post_id, entry) in changed {
             let key = post_id.as_bytes();
+            let value = codec::encode(entry);
+            let before = stored.get(post_id);
+            let is_damaged =
+                before.is_some_and(|bytes| codec::decode::<CatalogEntry>(bytes).is_err());
+            // What cannot be read is kept beside what is written in its place, unless it is to go.
+            let damaged_key = [DAMAGED_PREFIX, key].concat();
+            if erased.contains(post_id) {
+                writes.push(Write::delete(Table::Meta, damaged_key));
+            } else if let Some(bytes) = before.filter(|_| is_damaged) {
+                writes.push(Write::put(Table::Meta, damaged_key, bytes.clone()));
+            }
+            if before == Some(&value) && entry.hidden == self.is_hidden(post_id) {
+                continue;
+            }
             let hidden_key = [HIDDEN_PREFIX, key].concat();
             if entry.hidden {
                 writes.push(Write::put(Table::Meta, hidden_key, Vec::new()));
             } else if self.is_hidden(post_id) {
                 writes.push(Write::delete(Table::Meta, hidden_key));
             }
-            let value = codec::encode(entry);
-            let before = storage.get(Table::Posts, key).map_err(refused)?;
-            size.replace(key, before.as_deref(), &value);
-            let known = before
-                .as_deref()
-                .map(codec::decode::<CatalogEntry>)
-                .transpose();
-            match &known {
-                Ok(known) => self.postings.note(&mut postings, known.as_ref(), entry),
-                Err(_) => postings.lose(),
-            }
-            // What cannot be read is kept beside what is written in its place, unless it is to go.
-            let damaged_key = [DAMAGED_PREFIX, key].concat();
-            if erased.contains(post_id) {
-                writes.push(Write::delete(Table::Meta, damaged_key));
-            } else if let Some(bytes) = before.filter(|_| known.is_err()) {
-                writes.push(Write::put(Table::Meta, damaged_key, bytes));
+            replace(&mut size, key, before.map(Vec::as_slice), &value);
+            if let Some(postings) = &self.postings {
+                let known = before.map(|bytes| codec::decode::<CatalogEntry>(bytes));
+                match known.transpose() {
+                    Ok(known) => postings.note(&mut terms, known.as_ref(), entry),
+                    Err(_) => terms.lose(),
+                }
             }
             writes.push(Write::put(Table::Posts, key, value));
+            ids.push((*post_id).to_owned());
         }
         // Whatever there is, a post can be hidden: there are not so many of these.
         let are_hidden = changed.values().all(|entry| entry.hidden);
         if !are_hidden {
             self.check_size(size)?;
         }
-        self.check_hidden(&changed)?;
+        self.check_hidden(changed)?;
         if size != self.size {
             writes.push(Write::put(Table::Meta, SIZE_KEY, codec::encode(&size)));
         }
-        let mut built = self.postings.writes(storage, &postings).map_err(refused)?;
-        writes.append(&mut built.writes);
-        storage.write(&writes).map_err(refused)?;
-        self.postings.written(built);
-        self.changes += 1;
+        let mut log = None;
+        let ids_are_none = ids.is_empty();
+        if !ids_are_none {
+            let most_ids = self.limits.log_ids;
+            let added = self.log.add(storage, &self.damage, ids, mark, most_ids);
+            let added = added.map_err(refused)?;
+            writes.extend(added.writes);
+            log = Some(added.log);
+        }
+        let built = match &self.postings {
+            Some(postings) if !ids_are_none => {
+                let mut built = postings.writes(storage, &terms).map_err(refused)?;
+                writes.append(&mut built.writes);
+                Some(built)
+            }
+            _ => None,
+        };
+        if !writes.is_empty() {
+            storage.write(&writes).map_err(refused)?;
+        }
+        if let (Some(postings), Some(built)) = (&mut self.postings, built) {
+            postings.written(built);
+        }
         self.size = size;
-        *self.cache.borrow_mut() = Cache::default();
-        for (post_id, entry) in &changed {
-            self.ids.get_mut().add(post_id);
+        if let Some(log) = log {
+            self.log = log;
+        }
+        for (post_id, entry) in changed {
             let bytes = held_bytes(post_id);
             if entry.hidden {
                 if self.hidden.insert((*post_id).to_owned()) {
@@ -333,20 +457,7 @@ impl Catalog {
                 self.hidden_bytes = self.hidden_bytes.saturating_sub(bytes);
             }
         }
-        let last = patches.last();
-        Ok(last.and_then(|last| changed.remove(last.post_id.as_str())))
-    }
-
-    /// The posts of a filter.
-    ///
-    /// # Errors
-    /// As [`Postings::matching`].
-    pub fn matching(
-        &self,
-        storage: &impl Storage,
-        request: &MatchRequest,
-    ) -> Result<Members, Refusal> {
-        self.postings.matching(storage, request)
+        Ok(())
     }
 
     fn check_size(&self, size: CatalogSize) -> Result<(), Refusal> {
@@ -392,19 +503,17 @@ impl Catalog {
     }
 }
 
-impl CatalogSize {
-    /// An entry is put in the place of what was there.
-    fn replace(&mut self, key: &[u8], before: Option<&[u8]>, value: &[u8]) {
-        let bytes = |value: &[u8]| (key.len() + value.len()) as u64;
-        let described = |value: &[u8]| {
-            let entry = codec::decode::<CatalogEntry>(value);
-            u64::from(entry.is_ok_and(|entry| entry.describes()))
-        };
-        self.posts += u64::from(before.is_none());
-        self.bytes = (self.bytes + bytes(value)).saturating_sub(before.map_or(0, bytes));
-        self.described =
-            (self.described + described(value)).saturating_sub(before.map_or(0, described));
-    }
+/// An entry is put in the place of what was there.
+fn replace(size: &mut CatalogSize, key: &[u8], before: Option<&[u8]>, value: &[u8]) {
+    let bytes = |value: &[u8]| (key.len() + value.len()) as u64;
+    let described = |value: &[u8]| {
+        let entry = codec::decode::<CatalogEntry>(value);
+        u64::from(entry.is_ok_and(|entry| entry.describes()))
+    };
+    size.posts += u64::from(before.is_none());
+    size.bytes = (size.bytes + bytes(value)).saturating_sub(before.map_or(0, bytes));
+    size.described =
+        (size.described + described(value)).saturating_sub(before.map_or(0, described));
 }
 
 /// The size that is stored; where none is or it cannot be read, everything is counted once.
@@ -417,7 +526,7 @@ fn read_size(storage: &impl Storage) -> Result<CatalogSize, StorageError> {
     loop {
         let rows = storage.scan(Table::Posts, &[], &from, COUNTED_BYTES)?;
         for (key, value) in &rows {
-            size.replace(key, None, value);
+            replace(&mut size, key, None, value);
         }
         let Some((last, _)) = rows.last() else {
             return Ok(size);
@@ -450,12 +559,14 @@ fn patched(mut entry: CatalogEntry, patch: &PostPatch) -> CatalogEntry {
     entry
 }
 
+fn refused(error: StorageError) -> Refusal {
+    Refusal::Storage(error.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::storage::MemoryStorage;
-
-    const SEED: Seed = Seed::from_bytes([7; 16]);
 
     fn patch(post_id: String, hidden: bool) -> PostPatch {
         PostPatch {
@@ -465,12 +576,24 @@ mod tests {
         }
     }
 
+    fn request(patches: &[PostPatch]) -> PutPosts {
+        PutPosts {
+            patches: patches.to_vec(),
+            only_new: false,
+        }
+    }
+
+    fn get(catalog: &Keeper, storage: &MemoryStorage, post_id: &str) -> Option<CatalogEntry> {
+        let entries = catalog.entries(storage, &[post_id.to_owned()]).unwrap();
+        entries.into_iter().next().flatten()
+    }
+
     fn put(
-        catalog: &mut Catalog,
+        catalog: &mut Keeper,
         storage: &MemoryStorage,
         patches: &[PostPatch],
     ) -> Result<(), String> {
-        match catalog.put(storage, patches) {
+        match catalog.put(storage, &request(patches), 1) {
             Ok(_) => Ok(()),
             Err(Refusal::Invalid(detail)) => Err(detail),
             Err(other) => Err(format!("{other:?}")),
@@ -497,7 +620,7 @@ mod tests {
     #[test]
     fn its_size_is_known_whatever_is_put_and_after_a_restart() {
         let storage = MemoryStorage::new();
-        let mut catalog = Catalog::load(&storage, SEED).unwrap();
+        let mut catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
         for round in 0..50_usize {
             let patches: Vec<PostPatch> = (0..20)
                 .map(|number| PostPatch {
@@ -507,14 +630,16 @@ mod tests {
                 .collect();
             put(&mut catalog, &storage, &patches).unwrap();
             assert_eq!(catalog.size, counted(&storage));
-            catalog = Catalog::load(&storage, SEED).unwrap();
+            catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
             assert_eq!(catalog.size, counted(&storage));
         }
         storage
             .write(&[Write::delete(Table::Meta, SIZE_KEY)])
             .unwrap();
         assert_eq!(
-            Catalog::load(&storage, SEED).unwrap().size,
+            Keeper::load(&storage, CatalogLimits::default(), 1)
+                .unwrap()
+                .size,
             counted(&storage)
         );
     }
@@ -523,7 +648,7 @@ mod tests {
     fn a_list_has_every_entry_once_in_pages_of_their_order() {
         for (posts, content_bytes) in [(0, 1), (1, 1), (2 * LISTED_POSTS, 1), (700, 1_000)] {
             let storage = MemoryStorage::new();
-            let mut catalog = Catalog::load(&storage, SEED).unwrap();
+            let mut catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
             let patches: Vec<PostPatch> = (0..posts)
                 .map(|number| PostPatch {
                     content: Some(Some("x".repeat(content_bytes))),
@@ -557,7 +682,7 @@ mod tests {
     #[test]
     fn only_who_says_so_hides_a_post_or_brings_it_back() {
         let storage = MemoryStorage::new();
-        let mut catalog = Catalog::load(&storage, SEED).unwrap();
+        let mut catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
         let text = |content: &str| PostPatch {
             post_id: "x".into(),
             content: Some(Some(content.into())),
@@ -594,11 +719,12 @@ mod tests {
             (patch("x".into(), false), false),
         ];
         for (step, (patch, hidden)) in steps.into_iter().enumerate() {
-            let stored = catalog.put(&storage, &[patch]).unwrap().unwrap();
+            let stored = catalog.put(&storage, &request(&[patch]), 1);
+            let stored = stored.unwrap().unwrap();
             assert_eq!(stored.hidden, hidden, "step {step}");
-            catalog = Catalog::load(&storage, SEED).unwrap();
+            catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
             assert_eq!(catalog.is_hidden("x"), hidden, "step {step}");
-            assert_eq!(catalog.get(&storage, "x").unwrap(), Some(stored));
+            assert_eq!(get(&catalog, &storage, "x"), Some(stored));
             assert_eq!(catalog.size, counted(&storage));
         }
     }
@@ -606,7 +732,7 @@ mod tests {
     #[test]
     fn what_is_erased_is_nowhere_in_the_storage_also_where_it_could_not_be_read() {
         let storage = MemoryStorage::new();
-        let mut catalog = Catalog::load(&storage, SEED).unwrap();
+        let mut catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
         let everything = PostPatch {
             author: Some(Some("Somebody".into())),
             content: Some(Some("a secret".into())),
@@ -615,7 +741,7 @@ mod tests {
             timestamp_ms: Some(Some(1)),
             ..patch("x".into(), false)
         };
-        let erase = [PostPatch::erasing("x".into())];
+        let erase = request(&[PostPatch::erasing("x".into())]);
         let secrets = |storage: &MemoryStorage| {
             let rows = [Table::Posts, Table::Meta]
                 .map(|table| storage.scan(table, &[], &[], usize::MAX).unwrap());
@@ -625,11 +751,10 @@ mod tests {
                 text.contains("secret") || text.contains("Somebody")
             })
         };
-        catalog
-            .put(&storage, std::slice::from_ref(&everything))
-            .unwrap();
+        let everything = request(std::slice::from_ref(&everything));
+        catalog.put(&storage, &everything, 1).unwrap();
         assert!(secrets(&storage));
-        let stored = catalog.put(&storage, &erase).unwrap().unwrap();
+        let stored = catalog.put(&storage, &erase, 1).unwrap().unwrap();
         let empty = CatalogEntry {
             post_id: "x".into(),
             hidden: true,
@@ -642,16 +767,16 @@ mod tests {
         for kept_beside in [false, true] {
             let damaged = Write::put(Table::Posts, b"x".to_vec(), b"\x00 a secret".to_vec());
             storage.write(&[damaged]).unwrap();
-            catalog = Catalog::load(&storage, SEED).unwrap();
+            catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
             if kept_beside {
                 let routine = PostPatch {
                     author: Some(Some("A".into())),
                     ..PostPatch::hiding("x".into())
                 };
-                catalog.put(&storage, &[routine]).unwrap();
+                catalog.put(&storage, &request(&[routine]), 1).unwrap();
             }
             assert!(secrets(&storage));
-            catalog.put(&storage, &erase).unwrap();
+            catalog.put(&storage, &erase, 1).unwrap();
             assert!(!secrets(&storage), "kept beside: {kept_beside}");
         }
     }
@@ -673,7 +798,7 @@ mod tests {
             let storage = MemoryStorage::new();
             let size = Write::put(Table::Meta, SIZE_KEY, codec::encode(&full));
             storage.write(&[size]).unwrap();
-            let mut catalog = Catalog::load(&storage, SEED).unwrap();
+            let mut catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
             let one = patch("one".into(), false);
             put(&mut catalog, &storage, std::slice::from_ref(&one)).unwrap();
             let large = PostPatch {
@@ -700,7 +825,7 @@ mod tests {
     fn hidden_posts_are_bounded_by_number_and_by_bytes() {
         for (id_bytes, at_most) in [(16, MAX_HIDDEN_POSTS), (256, MAX_HIDDEN_BYTES / 304)] {
             let storage = MemoryStorage::new();
-            let mut catalog = Catalog::load(&storage, SEED).unwrap();
+            let mut catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
             let all: Vec<PostPatch> = (0..=at_most)
                 .map(|number| patch(format!("{number:0>id_bytes$}"), true))
                 .collect();
@@ -721,7 +846,7 @@ mod tests {
             )
             .unwrap();
             put(&mut catalog, &storage, over).unwrap();
-            let again = Catalog::load(&storage, SEED).unwrap();
+            let again = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
             assert_eq!(
                 (again.hidden_bytes, again.hidden.len()),
                 (catalog.hidden_bytes, at_most)

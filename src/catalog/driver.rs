@@ -1,0 +1,198 @@
+//! The driver of a catalog: what stands between messages and the [`Keeper`]. It lives in the object that
+//! keeps the catalog, beside whatever else that object does.
+//!
+//! After an error of the storage the state is dropped, and the next message loads what is stored. What is put
+//! is acknowledged when it is durable; what boards are told may be lost again with the keeper's machine,
+//! and then its mark says so.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use serde::Deserialize;
+
+use super::{CatalogLimits, Keeper, MAX_PUT_POSTS};
+use crate::codec::{self, Record};
+use crate::host::Host;
+use crate::storage::StorageError;
+use crate::summary::Seed;
+use crate::wire::{
+    CatalogAnswer, CatalogEntry, CatalogQuestion, ListPosts, ListPostsReply, PutPosts,
+    PutPostsReply, Refusal,
+};
+
+/// See the module's introduction. A clone is another handle of the same.
+pub struct Driver<H: Host>(Rc<Inner<H>>);
+
+impl<H: Host> Clone for Driver<H> {
+    fn clone(&self) -> Self {
+        Driver(Rc::clone(&self.0))
+    }
+}
+
+struct Inner<H: Host> {
+    host: H,
+    limits: CatalogLimits,
+    loaded: RefCell<Option<(Keeper, H::Storage)>>,
+    is_building: Cell<bool>,
+}
+
+/// Between two steps of building what filters are answered from, each of 500 posts: some 20 ms, or 100 where
+/// each of them has tags of its own.
+const PAUSE_MS: u64 = 20;
+
+impl<H: Host> Driver<H> {
+    /// Loads nothing yet: the first message does.
+    pub fn new(host: H, limits: CatalogLimits) -> Self {
+        Driver(Rc::new(Inner {
+            host,
+            limits,
+            loaded: RefCell::new(None),
+            is_building: Cell::new(false),
+        }))
+    }
+
+    /// Builds all that is to be built, in a task of the object. If it ends before, the next question
+    /// begins it again, from where it was.
+    fn build_postings(&self) {
+        let is_to_be_built = |loaded: &(Keeper, _)| loaded.0.is_to_be_built();
+        let is_to_be_built = self.0.loaded.borrow().as_ref().is_some_and(is_to_be_built);
+        if !is_to_be_built || self.0.is_building.replace(true) {
+            return;
+        }
+        let inner = Rc::clone(&self.0);
+        (self.0.host).report(format_args!("builds what filters are answered from"));
+        self.0.host.spawn(async move {
+            let step = |keeper: &mut Keeper, storage: &H::Storage| {
+                let built = keeper.build_step(storage);
+                built.map_err(|error| Refusal::Storage(error.0))
+            };
+            while let Ok(false) = inner.with_keeper(step) {
+                inner.host.sleep(PAUSE_MS).await;
+            }
+            inner.is_building.set(false);
+        });
+    }
+
+    /// `/catalog`: [`CatalogQuestion`] → [`CatalogAnswer`]
+    pub fn answer(&self, message: &[u8]) -> Vec<u8> {
+        let answer = decode::<CatalogQuestion>(message).and_then(|question| {
+            self.0.with_keeper(|keeper, storage| {
+                if !question.matching.is_empty() {
+                    let indexed = keeper.index_under(storage, Seed::from_bytes(question.seed));
+                    indexed.map_err(|error| Refusal::Storage(error.0))?;
+                }
+                keeper.answer(storage, &question)
+            })
+        });
+        self.build_postings();
+        codec::encode(&CatalogAnswer(answer))
+    }
+
+    /// `/list-posts`: [`ListPosts`] → [`ListPostsReply`]
+    pub fn list_posts(&self, message: &[u8]) -> Vec<u8> {
+        let listed = decode::<ListPosts>(message).and_then(|request| {
+            self.0.with_keeper(|keeper, storage| {
+                let listed = keeper.list(storage, request.after.as_deref());
+                listed.map_err(|error| Refusal::Storage(error.0))
+            })
+        });
+        codec::encode(&ListPostsReply(listed))
+    }
+
+    /// `/put-posts`: [`PutPosts`] → [`PutPostsReply`], when all of it is durable. Others have their turns
+    /// between two slices.
+    pub async fn put_posts(&self, message: &[u8]) -> Vec<u8> {
+        let put = match decode::<PutPosts>(message) {
+            Ok(request) => self.0.put_posts(request).await,
+            Err(refusal) => Err(refusal),
+        };
+        self.build_postings();
+        codec::encode(&PutPostsReply(put))
+    }
+}
+
+impl<H: Host> Inner<H> {
+    async fn put_posts(&self, request: PutPosts) -> Result<Option<CatalogEntry>, Refusal> {
+        let PutPosts {
+            mut patches,
+            only_new,
+        } = request;
+        if patches.len() > MAX_PUT_POSTS {
+            let detail = format!("at most {MAX_PUT_POSTS} posts a message");
+            return Err(Refusal::Invalid(detail));
+        }
+        let (mut stored, mut last) = (0, None);
+        while !patches.is_empty() {
+            let rest = patches.split_off(patches.len().min(self.limits.slice_posts));
+            let slice = PutPosts { patches, only_new };
+            let mark = u64::from_be_bytes(self.host.random());
+            let put = self.with_keeper(|keeper, storage| keeper.put(storage, &slice, mark));
+            last = put.map_err(|refusal| match refusal {
+                Refusal::Invalid(detail) if stored > 0 => Refusal::Invalid(format!(
+                    "{detail}; the first {stored} posts of this request are stored"
+                )),
+                refusal => refusal,
+            })?;
+            stored += slice.patches.len();
+            patches = rest;
+            if !patches.is_empty() {
+                self.host.sleep(0).await;
+            }
+        }
+        self.sync().await?;
+        Ok(last)
+    }
+
+    /// Waits until all that was written is durable. The state goes where nobody knows.
+    async fn sync(&self) -> Result<(), Refusal> {
+        self.host.sync().await.map_err(|error| {
+            self.host
+                .report(format_args!("sync of the catalog: {error}"));
+            *self.loaded.borrow_mut() = None;
+            Refusal::Storage(error.0)
+        })
+    }
+
+    /// Runs something on the state, loading it first where it is not in memory.
+    fn with_keeper<T>(
+        &self,
+        run: impl FnOnce(&mut Keeper, &H::Storage) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let mut loaded = self.loaded.borrow_mut();
+        if loaded.is_none() {
+            *loaded = Some(self.load().map_err(|error| {
+                self.host.report(format_args!("{error}"));
+                Refusal::Storage(error.0)
+            })?);
+        }
+        let Some((keeper, storage)) = loaded.as_mut() else {
+            return Err(Refusal::Storage("the catalog is not loaded".into()));
+        };
+        let damaged_before = keeper.damaged_rows();
+        let outcome = run(keeper, storage);
+        let damaged_rows = keeper.damaged_rows();
+        if damaged_rows > damaged_before {
+            self.host.report(format_args!(
+                "{damaged_rows} stored rows of the catalog cannot be read; they are kept"
+            ));
+        }
+        if let Err(Refusal::Storage(error)) = &outcome {
+            self.host.report(format_args!(
+                "{error}: the catalog is dropped, to be loaded again"
+            ));
+            *loaded = None;
+        }
+        outcome
+    }
+
+    fn load(&self) -> Result<(Keeper, H::Storage), StorageError> {
+        let storage = self.host.open()?;
+        let mark = u64::from_be_bytes(self.host.random());
+        let keeper = Keeper::load(&storage, self.limits, mark)?;
+        Ok((keeper, storage))
+    }
+}
+
+fn decode<'a, Q: Record + Deserialize<'a>>(message: &'a [u8]) -> Result<Q, Refusal> {
+    codec::decode(message).map_err(|error| Refusal::Invalid(error.to_string()))
+}

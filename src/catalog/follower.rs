@@ -1,0 +1,468 @@
+//! What boards know of catalogs.
+//!
+//! Boards of one instance that share a catalog know it together: what one of them was told serves all. Each
+//! asks for itself, though: on the platform an object must not wait for what another one asked.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::set::{KeySet, PostKey, post_key};
+use super::{FOLLOWED_BYTES, MAX_SETS_AT_ONCE, STALE_AFTER_MS};
+use crate::cache::Cache;
+use crate::filter::Members;
+use crate::wire::{
+    CatalogEntry, CatalogNews, CatalogPosition, CatalogQuestion, MAX_ASKED_ENTRIES, MAX_ASKED_IDS,
+    MAX_KEPT_SETS, MatchRequest, PostChange, PostSet, Refusal,
+};
+
+/// Catalogs of which an instance knows something, of some 200 bytes each. At the limit the one that was heard
+/// from the longest ago is forgotten.
+const MAX_CATALOGS: usize = 4_096;
+/// A set that no chart looked at for so long is not kept up to date.
+const SET_IDLE_MS: u64 = 60_000;
+
+/// What all boards of an instance know of all catalogs. A clone is another handle of the same.
+#[derive(Clone)]
+pub struct Catalogs(Rc<Followed>);
+
+struct Followed {
+    known: RefCell<BTreeMap<String, Known>>,
+    cache: Cache<Key>,
+}
+
+impl Default for Catalogs {
+    fn default() -> Self {
+        Catalogs::within(FOLLOWED_BYTES)
+    }
+}
+
+impl Catalogs {
+    /// What is known takes so many bytes at most.
+    pub fn within(most_bytes: usize) -> Self {
+        Catalogs(Rc::new(Followed {
+            known: RefCell::default(),
+            cache: Cache::new(most_bytes),
+        }))
+    }
+}
+
+/// What is kept of a catalog, and can be asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    Entry(String),
+    Set(PostSet),
+    /// Whether there is an entry of a post.
+    IsKnown(PostKey),
+    /// The posts of a filter, by their keys under a seed.
+    Members(MatchRequest, [u8; 16]),
+}
+
+type Key = (Rc<str>, Part);
+
+/// A set; none where it is too large to be sent.
+type KeptSet = Option<KeySet>;
+
+/// The posts of a filter, or why they are not told; and when they were asked for.
+struct KeptMembers {
+    members: Result<Rc<Members>, Refusal>,
+    asked_ms: u64,
+}
+
+/// Up to where a catalog is known, and what of it is small.
+#[derive(Clone, Default)]
+struct Known {
+    position: CatalogPosition,
+    /// When the question was asked that this answered: later changes are not in it.
+    asked_ms: u64,
+    posts: u64,
+    described: u64,
+    hidden_posts: u64,
+    bytes: u64,
+    damaged_rows: u64,
+    /// Sets that were sent, and when a chart looked at each last.
+    sets: BTreeMap<PostSet, u64>,
+}
+
+/// How large a catalog is, as far as a board knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stands {
+    pub posts: u64,
+    pub bytes: u64,
+    pub damaged_rows: u64,
+}
+
+/// What a board knows of its catalog.
+pub struct Follower {
+    catalogs: Catalogs,
+    catalog: Rc<str>,
+    /// What was looked for and was not there: the next question asks for it.
+    wanted: RefCell<Wanted>,
+    /// How often something was not there.
+    misses: Cell<u64>,
+    /// What answers cost the catalog, and nobody has paid for yet.
+    unpaid_postings: Cell<u64>,
+}
+
+#[derive(Default)]
+struct Wanted {
+    sets: BTreeSet<PostSet>,
+    entries: BTreeSet<String>,
+    known: BTreeSet<String>,
+    matching: Vec<MatchRequest>,
+    /// Of what matches.
+    seed: [u8; 16],
+}
+
+impl Follower {
+    pub fn new(catalogs: &Catalogs, catalog: &str) -> Self {
+        Follower {
+            catalogs: catalogs.clone(),
+            catalog: catalog.into(),
+            wanted: RefCell::default(),
+            misses: Cell::new(0),
+            unpaid_postings: Cell::new(0),
+        }
+    }
+
+    /// Of a catalog that has nothing, and never was asked.
+    pub fn of_nothing() -> Self {
+        let follower = Follower::new(&Catalogs::default(), "");
+        let question = CatalogQuestion::default();
+        follower.take(&question, CatalogNews::default(), 0);
+        follower
+    }
+
+    fn with_known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> Option<T> {
+        let mut known = self.catalogs.0.known.borrow_mut();
+        known.get_mut(&*self.catalog).map(look)
+    }
+
+    fn key(&self, part: Part) -> Key {
+        (Rc::clone(&self.catalog), part)
+    }
+
+    fn cache(&self) -> &Cache<Key> {
+        &self.catalogs.0.cache
+    }
+
+    /// Up to where the catalog is known; none where it was never heard from.
+    pub fn position(&self) -> Option<CatalogPosition> {
+        self.with_known(|known| known.position)
+    }
+
+    /// Whether what is known was asked for at this time, or later.
+    pub fn was_asked_since(&self, since_ms: u64) -> bool {
+        let asked_ms = self.with_known(|known| known.asked_ms);
+        asked_ms.is_some_and(|asked_ms| asked_ms >= since_ms)
+    }
+
+    /// Whether what is known was asked for a moment ago.
+    pub fn is_fresh(&self, now_ms: u64) -> bool {
+        let asked_ms = self.with_known(|known| known.asked_ms);
+        let age_ms = asked_ms.and_then(|asked_ms| now_ms.checked_sub(asked_ms));
+        age_ms.is_some_and(|age_ms| age_ms < STALE_AFTER_MS)
+    }
+
+    /// Bytes that are held, of all boards of the instance.
+    pub fn held_bytes(&self) -> usize {
+        self.cache().bytes()
+    }
+
+    /// How often something was not there so far. Whoever sees it grow has not seen everything.
+    pub fn misses(&self) -> u64 {
+        self.misses.get()
+    }
+
+    /// Posts of terms that the catalog has read for this board since this was asked last.
+    pub fn postings_to_pay(&self) -> u64 {
+        self.unpaid_postings.take()
+    }
+
+    /// Whether something is to be asked for.
+    pub fn wants(&self) -> bool {
+        let wanted = self.wanted.borrow();
+        let is_empty = wanted.sets.is_empty() && wanted.entries.is_empty();
+        !(is_empty && wanted.known.is_empty() && wanted.matching.is_empty())
+    }
+
+    fn miss(&self, note: impl FnOnce(&mut Wanted)) {
+        self.misses.set(self.misses.get() + 1);
+        note(&mut self.wanted.borrow_mut());
+    }
+
+    /// How large the catalog was when it was heard from last.
+    pub fn stands(&self) -> Stands {
+        let stands = self.with_known(|known| Stands {
+            posts: known.posts,
+            bytes: known.bytes,
+            damaged_rows: known.damaged_rows,
+        });
+        stands.unwrap_or_default()
+    }
+
+    /// Whether the catalog says something of any post: hiding one in an installation without a catalog makes
+    /// none. `None` where nobody knows.
+    pub fn describes_posts(&self) -> Option<bool> {
+        let describes = self.with_known(|known| known.described > 0);
+        if describes.is_none() {
+            self.miss(|_| ());
+        }
+        describes
+    }
+
+    /// Whether a post is hidden; `None` where nobody knows.
+    pub fn is_hidden(&self, post_id: &str) -> Option<bool> {
+        let hidden_posts = self.with_known(|known| known.hidden_posts);
+        if hidden_posts == Some(0) {
+            return Some(false);
+        }
+        let set = self.set(PostSet::Hidden)?;
+        // Of more than can be sent, which there are never, none shows.
+        let keys = set.as_ref().as_ref();
+        Some(keys.is_none_or(|keys| keys.has(&post_key(post_id))))
+    }
+
+    /// Whether there is an entry of a post; `None` where nobody knows.
+    pub fn is_known(&self, post_id: &str) -> Option<bool> {
+        let posts = self.with_known(|known| known.posts);
+        match posts {
+            Some(0) => return Some(false),
+            Some(_) => {}
+            None => {
+                self.miss(|_| ());
+                return None;
+            }
+        }
+        let set = self.set(PostSet::Known)?;
+        if let Some(keys) = &*set {
+            return Some(keys.has(&post_key(post_id)));
+        }
+        // There are too many: each is asked for.
+        let key = self.key(Part::IsKnown(post_key(post_id)));
+        if let Some(is_known) = self.cache().get::<bool>(&key) {
+            return Some(*is_known);
+        }
+        self.miss(|wanted| {
+            if wanted.known.len() < MAX_ASKED_IDS {
+                wanted.known.insert(post_id.to_owned());
+            }
+        });
+        None
+    }
+
+    /// The entry of a post, if there is one; the outer `None` where nobody knows.
+    pub fn entry(&self, post_id: &str) -> Option<Rc<Option<CatalogEntry>>> {
+        if self.with_known(|known| known.posts) == Some(0) {
+            return Some(Rc::new(None));
+        }
+        let key = self.key(Part::Entry(post_id.to_owned()));
+        let entry = self.cache().get(&key);
+        if entry.is_none() {
+            self.miss(|wanted| {
+                if wanted.entries.len() < MAX_ASKED_ENTRIES {
+                    wanted.entries.insert(post_id.to_owned());
+                }
+            });
+        }
+        entry
+    }
+
+    /// The posts of a filter, by their keys under a seed; `None` where nobody knows.
+    ///
+    /// # Errors
+    /// [`Refusal::FilterTooWide`]; [`Refusal::Busy`] where the catalog did not know them a moment ago.
+    pub fn members(
+        &self,
+        request: &MatchRequest,
+        seed: [u8; 16],
+    ) -> Option<Result<Rc<Members>, Refusal>> {
+        let key = self.key(Part::Members(request.clone(), seed));
+        let asked_ms = self.with_known(|known| known.asked_ms);
+        if let Some(kept) = self.cache().get::<KeptMembers>(&key) {
+            let is_busy = matches!(kept.members, Err(Refusal::Busy { .. }));
+            if !is_busy || Some(kept.asked_ms) == asked_ms {
+                return Some(kept.members.clone());
+            }
+        }
+        self.miss(|wanted| {
+            if wanted.seed != seed {
+                wanted.matching.clear();
+                wanted.seed = seed;
+            }
+            if wanted.matching.len() < MAX_SETS_AT_ONCE && !wanted.matching.contains(request) {
+                wanted.matching.push(request.clone());
+            }
+        });
+        None
+    }
+
+    /// Looks whether the sets are there that tell which posts may show, so that the next question asks for
+    /// those that are not.
+    pub fn look_at_sets(&self, only_known: bool) {
+        let posts = self.with_known(|known| (known.hidden_posts, known.posts));
+        let (hidden, posts) = posts.unwrap_or((1, 1));
+        if hidden > 0 {
+            self.set(PostSet::Hidden);
+        }
+        if only_known && posts > 0 {
+            self.set(PostSet::Known);
+        }
+    }
+
+    /// A set; the outer `None` where it is not there, the inner where it is too large to be sent.
+    fn set(&self, set: PostSet) -> Option<Rc<KeptSet>> {
+        let kept = self.cache().get(&self.key(Part::Set(set.clone())));
+        match kept.is_some() {
+            true => {
+                self.with_known(|known| known.sets.insert(set, known.asked_ms));
+            }
+            false => self.miss(|wanted| {
+                wanted.sets.insert(set);
+            }),
+        }
+        kept
+    }
+
+    /// What is to be asked now, of all that is wanted as much as one question may ask for.
+    pub fn question(&self) -> CatalogQuestion {
+        let mut wanted = self.wanted.take();
+        let sets: Vec<PostSet> = (0..MAX_SETS_AT_ONCE)
+            .map_while(|_| wanted.sets.pop_first())
+            .collect();
+        self.wanted.borrow_mut().sets = wanted.sets;
+        let is_kept = |set: &PostSet| {
+            let key = self.key(Part::Set(set.clone()));
+            self.cache().peek::<KeptSet>(&key).is_some()
+        };
+        let known = self.with_known(|known| {
+            let in_use = known.sets.iter().filter(|(set, looked_ms)| {
+                known.asked_ms.saturating_sub(**looked_ms) < SET_IDLE_MS && is_kept(set)
+            });
+            let in_use = in_use.take(MAX_KEPT_SETS).map(|(set, _)| set.clone());
+            (known.position, in_use.collect())
+        });
+        let (since, kept) = known.map_or((None, Vec::new()), |(since, kept)| (Some(since), kept));
+        CatalogQuestion {
+            since,
+            kept,
+            sets,
+            entries: wanted.entries.into_iter().collect(),
+            known: wanted.known.into_iter().collect(),
+            matching: wanted.matching,
+            seed: wanted.seed,
+        }
+    }
+
+    /// Takes an answer, to a question that was asked at this time. One that says nothing of what is known by
+    /// now is dropped, and says so: it was overtaken by another.
+    pub fn take(&self, question: &CatalogQuestion, news: CatalogNews, asked_ms: u64) -> bool {
+        let unpaid = self.unpaid_postings.get();
+        self.unpaid_postings
+            .set(unpaid.saturating_add(news.postings_read));
+        let before = self.with_known(|known| (known.position, known.asked_ms));
+        let position = before.map(|(position, _)| position);
+        if position != Some(news.position) {
+            let is_overtaken = before.is_some_and(|(_, heard_ms)| asked_ms < heard_ms);
+            if question.since != position || is_overtaken {
+                return false;
+            }
+            match news.changes.as_ref().filter(|_| position.is_some()) {
+                Some(changes) => self.change(&question.kept, changes),
+                None => self.forget(),
+            }
+        }
+        self.put_known(&news, asked_ms);
+        for (set, keys) in question.sets.iter().zip(&news.sets) {
+            let keys: KeptSet = keys.as_deref().map(KeySet::of_bytes);
+            self.put_set(set.clone(), keys);
+        }
+        for (post_id, entry) in question.entries.iter().zip(news.entries) {
+            let texts = entry
+                .as_ref()
+                .map_or(0, |entry| entry.post_id.len() + entry.card.text_bytes());
+            let bytes = size_of::<CatalogEntry>() + post_id.len() * 2 + texts;
+            let key = self.key(Part::Entry(post_id.clone()));
+            self.cache().put(key, Rc::new(entry), bytes);
+        }
+        for (request, matches) in question.matching.iter().zip(news.matching) {
+            let damaged = Refusal::Invalid("keys of a filter that are none".into());
+            let members = matches.and_then(|matches| matches.members().ok_or(damaged));
+            let members = members.map(Rc::new);
+            let bytes = members.as_ref().map_or(0, |members| members.heap_bytes());
+            let bytes = bytes + 2 * request.filter.heap_bytes();
+            let key = self.key(Part::Members(request.clone(), question.seed));
+            let kept = KeptMembers { members, asked_ms };
+            self.cache().put(key, Rc::new(kept), bytes);
+        }
+        for (post_id, is_known) in question.known.iter().zip(news.known) {
+            let key = self.key(Part::IsKnown(post_key(post_id)));
+            self.cache().put(key, Rc::new(is_known), 0);
+        }
+        true
+    }
+
+    fn put_known(&self, news: &CatalogNews, asked_ms: u64) {
+        let mut catalogs = self.catalogs.0.known.borrow_mut();
+        if !catalogs.contains_key(&*self.catalog) && catalogs.len() >= MAX_CATALOGS {
+            let oldest = catalogs.iter().min_by_key(|(_, known)| known.asked_ms);
+            if let Some(oldest) = oldest.map(|(catalog, _)| catalog.clone()) {
+                catalogs.remove(&oldest);
+                self.cache().forget(|(catalog, _)| **catalog == *oldest);
+            }
+        }
+        let known = catalogs.entry(self.catalog.to_string()).or_default();
+        known.position = news.position;
+        known.asked_ms = known.asked_ms.max(asked_ms);
+        known.posts = news.size.posts;
+        known.bytes = news.size.bytes;
+        known.described = news.size.described;
+        known.hidden_posts = news.hidden_posts;
+        known.damaged_rows = news.damaged_rows;
+    }
+
+    fn put_set(&self, set: PostSet, keys: KeptSet) {
+        let bytes = keys.as_ref().map_or(0, KeySet::held_bytes);
+        let key = self.key(Part::Set(set.clone()));
+        self.cache().put(key, Rc::new(keys), bytes);
+        self.with_known(|known| known.sets.insert(set, known.asked_ms));
+    }
+
+    /// Nothing is known any more but up to where.
+    fn forget(&self) {
+        self.cache().forget(|(catalog, _)| *catalog == self.catalog);
+        self.with_known(|known| known.sets.clear());
+    }
+
+    /// These posts changed. Sets that are not among the kept ones were not told, and go, as do the posts of
+    /// filters.
+    fn change(&self, kept: &[PostSet], changes: &[PostChange]) {
+        self.cache().forget(|(catalog, part)| {
+            *catalog == self.catalog && matches!(part, Part::Members(..))
+        });
+        let sets = self.with_known(|known| std::mem::take(&mut known.sets));
+        for (set, looked_ms) in sets.unwrap_or_default() {
+            let key = self.key(Part::Set(set.clone()));
+            let bit = kept.iter().position(|it| *it == set);
+            let had = self.cache().peek::<KeptSet>(&key);
+            let (Some(bit), Some(had)) = (bit, had) else {
+                self.cache().remove(&key);
+                continue;
+            };
+            if let Some(keys) = &*had {
+                let changed = keys.changed(changes, 1 << bit);
+                self.put_set(set.clone(), Some(changed));
+            }
+            self.with_known(|known| known.sets.insert(set, looked_ms));
+        }
+        for change in changes {
+            let post_id = &change.post_id;
+            self.cache().remove(&self.key(Part::Entry(post_id.clone())));
+            // There are no changes of posts without an entry, and no entry ever goes.
+            let key = self.key(Part::IsKnown(post_key(post_id)));
+            if self.cache().peek::<bool>(&key).is_some() {
+                self.cache().put(key, Rc::new(true), 0);
+            }
+        }
+    }
+}

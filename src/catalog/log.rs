@@ -1,0 +1,208 @@
+//! The numbered log of a catalog's changes: which posts, not what changed of them.
+//!
+//! A row is one slice that was put. The oldest go where the log would keep more ids than it may. Rows that
+//! cannot be read stay, and nobody is told what changed across one.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Record, RecordKind};
+use crate::mutants::{self, Mutant};
+use crate::storage::{Damage, Storage, StorageError, Table, Write};
+use crate::wire::CatalogPosition;
+
+/// Bytes of rows that are read at a time.
+const READ_BYTES: usize = 64 << 10;
+
+#[derive(Serialize, Deserialize)]
+struct LogRow {
+    mark: u64,
+    /// Ids of all rows up to this one, since the first.
+    ids_so_far: u64,
+    ids: Vec<String>,
+}
+
+impl Record for LogRow {
+    const KIND: RecordKind = RecordKind::CatalogLogRow;
+    const VERSION: u8 = 1;
+}
+
+/// The log: its rows in storage, its ends in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    position: CatalogPosition,
+    ids_so_far: u64,
+    /// The number of the oldest row, and the ids up to it. Of one that cannot be read it is as if it were
+    /// the very first.
+    oldest: Option<(u64, u64)>,
+}
+
+/// A row that is to be added, and the log with it.
+pub struct Added {
+    pub log: Log,
+    pub writes: Vec<Write>,
+}
+
+impl Log {
+    /// The log as it is stored. Where its last row cannot be read, `mark` begins a row behind it, which
+    /// is to be written: nobody knows what that change was.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load(
+        storage: &impl Storage,
+        damage: &Damage,
+        mark: u64,
+    ) -> Result<(Self, Vec<Write>), StorageError> {
+        let keys = storage.keys(Table::CatalogLog, &[])?;
+        let Some(last_key) = keys.last() else {
+            return Ok((Log::default(), Vec::new()));
+        };
+        let mut log = Log {
+            oldest: oldest(storage, damage, &[])?,
+            ..Log::default()
+        };
+        log.position.number = number_of(last_key);
+        if let Some(last) = read(storage, damage, log.position.number)? {
+            log.position.mark = last.mark;
+            log.ids_so_far = last.ids_so_far;
+            return Ok((log, Vec::new()));
+        }
+        // What is known of the ids up to there.
+        for key in keys.iter().rev().skip(1).take(100) {
+            if let Some(row) = read(storage, damage, number_of(key))? {
+                log.ids_so_far = row.ids_so_far;
+                break;
+            }
+        }
+        let added = log.add(storage, damage, Vec::new(), mark, u64::MAX)?;
+        Ok((added.log, added.writes))
+    }
+
+    pub fn position(&self) -> CatalogPosition {
+        self.position
+    }
+
+    /// The log with one row more, and without those that it has no room for.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn add(
+        &self,
+        storage: &impl Storage,
+        damage: &Damage,
+        ids: Vec<String>,
+        mark: u64,
+        most_ids: u64,
+    ) -> Result<Added, StorageError> {
+        let mut log = self.clone();
+        let number = self.position.number + 1;
+        log.position = CatalogPosition { number, mark };
+        log.ids_so_far += ids.len() as u64;
+        log.oldest = self.oldest.or(Some((number, log.ids_so_far)));
+        let row = LogRow {
+            mark,
+            ids_so_far: log.ids_so_far,
+            ids,
+        };
+        let mut writes = vec![Write::put(
+            Table::CatalogLog,
+            key_of(number),
+            codec::encode(&row),
+        )];
+        while let Some((oldest_number, ids_up_to)) = log.oldest
+            && oldest_number < number
+            && log.ids_so_far.saturating_sub(ids_up_to) >= most_ids
+        {
+            writes.push(Write::delete(Table::CatalogLog, key_of(oldest_number)));
+            let next = oldest(storage, damage, &key_of(oldest_number + 1))?;
+            log.oldest = next.or(Some((number, log.ids_so_far)));
+        }
+        Ok(Added { log, writes })
+    }
+
+    /// The posts that changed since a position; `None` where they are more than so many, or the log cannot
+    /// tell.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn since(
+        &self,
+        storage: &impl Storage,
+        damage: &Damage,
+        since: CatalogPosition,
+        at_most: usize,
+    ) -> Result<Option<BTreeSet<String>>, StorageError> {
+        let looks_at_mark = !mutants::active(Mutant::NumberWithoutMark);
+        if since.number == self.position.number {
+            let is_same = since == self.position || !looks_at_mark;
+            return Ok(is_same.then(BTreeSet::new));
+        }
+        if since.number > self.position.number {
+            return Ok(None);
+        }
+        if since.number > 0 || since.mark > 0 {
+            let row = read(storage, damage, since.number)?;
+            if !row.is_some_and(|row| row.mark == since.mark || !looks_at_mark) {
+                return Ok(None);
+            }
+        }
+        let (mut ids, mut next) = (BTreeSet::new(), since.number + 1);
+        while next <= self.position.number {
+            let rows = storage.scan(Table::CatalogLog, &[], &key_of(next), READ_BYTES)?;
+            for (key, value) in &rows {
+                let row = decoded(damage, key, value).filter(|_| number_of(key) == next);
+                let Some(row) = row else { return Ok(None) };
+                ids.extend(row.ids);
+                if ids.len() > at_most {
+                    return Ok(None);
+                }
+                next += 1;
+            }
+            if rows.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(ids))
+    }
+}
+
+fn key_of(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// Keys that are none of ours come before all others.
+fn number_of(key: &[u8]) -> u64 {
+    key.try_into().map_or(0, u64::from_be_bytes)
+}
+
+fn decoded(damage: &Damage, key: &[u8], value: &[u8]) -> Option<LogRow> {
+    let row = codec::decode(value).ok();
+    if row.is_none() {
+        damage.note(key);
+    }
+    row
+}
+
+fn read(
+    storage: &impl Storage,
+    damage: &Damage,
+    number: u64,
+) -> Result<Option<LogRow>, StorageError> {
+    let value = storage.get(Table::CatalogLog, &key_of(number))?;
+    Ok(value.and_then(|value| decoded(damage, &key_of(number), &value)))
+}
+
+/// The first row from a key on: its number, and the ids up to it.
+fn oldest(
+    storage: &impl Storage,
+    damage: &Damage,
+    from: &[u8],
+) -> Result<Option<(u64, u64)>, StorageError> {
+    let rows = storage.scan(Table::CatalogLog, &[], from, 0)?;
+    Ok(rows.first().map(|(key, value)| {
+        let ids = decoded(damage, key, value).map_or(0, |row| row.ids_so_far);
+        (number_of(key), ids)
+    }))
+}
