@@ -82,6 +82,7 @@ impl World {
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
                 memory_is_short: Rc::default(),
+                zone: Rc::clone(                memory_is_short: Rc::default(),self.zone),
             };
             catalog::Driver::new(host, limits)
         });
