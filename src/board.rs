@@ -53,6 +53,16 @@ pub enum CatalogKind {
     Own,
 }
 
+impl CatalogKind {
+    /// As requests and answers name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CatalogKind::Shared => "shared",
+            CatalogKind::Own => "own",
+        }
+    }
+}
+
 /// How many shards a board has in a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoardShards {
@@ -193,6 +203,26 @@ impl ObjectName {
         ObjectName::Global {
             board: board.to_owned(),
         }
+    }
+
+    /// The object that is named so, of those of a kind: `shard`, `global` or `registry`.
+    pub fn of_name(kind: &str, name: &str) -> Self {
+        let shard = || {
+            let (board, rest) = name.split_once('/')?;
+            let (key, shard) = rest.rsplit_once('/')?;
+            Some(ObjectName::shard(board, key, shard.parse().ok()?))
+        };
+        match kind {
+            "shard" => shard().unwrap_or_else(|| ObjectName::shard(MAIN, name, 0)),
+            "global" => ObjectName::global(name),
+            _ if name == ObjectName::Registry.as_named() => ObjectName::Registry,
+            _ => ObjectName::Catalog { board: name.into() },
+        }
+    }
+
+    /// Whether it is of a board that can be deleted: then it asks before its first write.
+    pub fn is_to_enlist(&self) -> bool {
+        self.board().is_some_and(|board| board != MAIN)
     }
 
     /// The key of the board whose it is; `None` of what all share.
@@ -402,6 +432,10 @@ mod tests {
         let boards = ["main", "jazz.0123456789abcdef", "jazz.0123456789abcdee"];
         let names: Vec<ObjectName> = boards.into_iter().flat_map(of).collect();
         let mut named: Vec<_> = names.iter().map(ObjectName::as_named).collect();
+        for name in &names[..3] {
+            assert_eq!(ObjectName::of_name("shard", &name.as_named()), *name);
+        }
+        assert_eq!(ObjectName::of_name("global", "main"), names[3]);
         assert_eq!(named[0], "main/EU/0");
         assert_eq!(named[7], "jazz.0123456789abcdef");
         named.sort();

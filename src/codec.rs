@@ -108,6 +108,12 @@ kinds! {
     Learn = 106;
     AdoptSeed = 107;
     AdoptSeedReply = 108;
+    Close = 109;
+    PutBoard = 110;
+    PutBoardReply = 111;
+    DeleteBoard = 112;
+    DeleteBoardReply = 113;
+    Tombstone = 114;
 }
 
 /// A type with a stored or sent form.

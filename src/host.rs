@@ -40,6 +40,21 @@ impl std::error::Error for SendError {}
 pub trait Host: 'static {
     type Storage: Storage;
 
+    /// Which object this is.
+    fn object(&self) -> &ObjectName;
+
+    /// Whether nothing was ever stored, or everything was deleted. Looking makes nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn is_empty(&self) -> Result<bool, StorageError>;
+
+    /// Deletes everything that is stored, the alarm included; durable when this is done.
+    ///
+    /// # Errors
+    /// When it is not known to be deleted.
+    fn delete_all(&self) -> impl Future<Output = Result<(), StorageError>>;
+
     /// Milliseconds since 1970. Stands still between two awaits.
     fn now_ms(&self) -> u64;
 
@@ -121,6 +136,18 @@ impl<H: Host> Host for Rc<H> {
 
     fn zone(&self) -> Option<Zone> {
         (**self).zone()
+    }
+
+    fn object(&self) -> &ObjectName {
+        (**self).object()
+    }
+
+    fn is_empty(&self) -> Result<bool, StorageError> {
+        (**self).is_empty()
+    }
+
+    async fn delete_all(&self) -> Result<(), StorageError> {
+        (**self).delete_all().await
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {

@@ -23,11 +23,19 @@ pub struct WorkerHost {
     env: Env,
     /// The object's name in the log.
     source: &'static str,
+    object: ObjectName,
 }
 
 impl WorkerHost {
     pub fn new(state: State, env: Env, source: &'static str) -> Self {
-        WorkerHost { state, env, source }
+        let name = state.id().name().unwrap_or_default();
+        let object = ObjectName::of_name(source, &name);
+        WorkerHost {
+            state,
+            env,
+            source,
+            object,
+        }
     }
 }
 
@@ -37,6 +45,21 @@ fn refused(error: worker::Error) -> StorageError {
 
 impl Host for WorkerHost {
     type Storage = SqlStorage;
+
+    fn object(&self) -> &ObjectName {
+        &self.object
+    }
+
+    fn is_empty(&self) -> Result<bool, StorageError> {
+        SqlStorage::is_empty(&self.state.storage())
+    }
+
+    async fn delete_all(&self) -> Result<(), StorageError> {
+        let storage = self.state.storage();
+        storage.delete_alarm().await.map_err(refused)?;
+        storage.delete_all().await.map_err(refused)?;
+        self.sync().await
+    }
 
     fn now_ms(&self) -> u64 {
         now_ms()

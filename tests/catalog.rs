@@ -15,7 +15,7 @@ use hitparade::leaderboard::Leaderboard;
 use hitparade::settings::VisiblePosts;
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
-use hitparade::window::{DAY_MS, recording_pane};
+use hitparade::window::DAY_MS;
 use hitparade::wire::*;
 use objects::host::TestHost;
 use proptest::prelude::*;
@@ -486,7 +486,7 @@ impl Board {
         for post in 0..20 {
             summary.record(&format!("post {post}"), 100 - post);
         }
-        let pane = objects::pane(recording_pane(NOW_MS, NOW_MS), &summary);
+        let pane = objects::pane(objects::recording_pane(NOW_MS, NOW_MS), &summary);
         let report = codec::encode(&ShardReport {
             region_id: "NA",
             shard: 0,

@@ -334,6 +334,16 @@ fn stored_registry() -> MemoryStorage {
         progress: Some(ToldSoFar::default()),
     };
     registry.telling(&storage, told).unwrap();
+    for (board_id, incarnation) in [("jazz", 7), ("rock", 8)] {
+        let board = PutBoard {
+            board_id: board_id.into(),
+            ..PutBoard::default()
+        };
+        let put = registry.put_board(&storage, &board, (incarnation, incarnation), NOW_MS);
+        let object = ObjectName::shard(&put.unwrap().key(), "NA", 0);
+        registry.enlist(&storage, &object).unwrap();
+    }
+    registry.delete_board(&storage, "rock", 9, NOW_MS).unwrap();
     storage
 }
 
@@ -343,6 +353,7 @@ fn seen_of_registry(storage: &MemoryStorage) -> String {
     let mut text = format!("{:?}\n", registry.table());
     writeln!(text, "{:?}", registry.directory_news(Some(1))).unwrap();
     writeln!(text, "{:?}", registry.directory_news(None)).unwrap();
+    writeln!(text, "{:?}", registry.to_wipe()).unwrap();
     text
 }
 
@@ -796,6 +807,22 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     })));
     all.add_owned(&Learn { table });
     all.add_owned(&AdoptSeed { seed: SEED });
+    all.add_owned(&Close {
+        object: ObjectName::global("jazz.0123456789abcdef"),
+    });
+    all.add_owned(&PutBoard {
+        board_id: "jazz".into(),
+        shards: [("NA".to_owned(), 3)].into(),
+        ..PutBoard::default()
+    });
+    all.add_owned(&PutBoardReply(Ok(Board::new("jazz", 7, NOW_MS))));
+    all.add_owned(&DeleteBoard {
+        board_id: "jazz".into(),
+    });
+    all.add_owned(&DeleteBoardReply(Ok(Deletion {
+        deleted_ms: NOW_MS,
+        objects_left: 1,
+    })));
     all.add_owned(&AdoptSeedReply(Err(Refusal::Busy { retry_after_s: 1 })));
     all.add_owned(&RegionsReply(Ok(vec![RegionStatus {
         region_id: "NA".into(),

@@ -1,10 +1,25 @@
-//! Which board a request is about, and whether who asks may read it.
+//! Which board a request is about, and whether who asks may read it; and `/boards`: which there are, making,
+//! changing and deleting one.
 
-use super::access::{Token, may_read, shows};
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::access::{Token, may_read, require, shows};
+use super::answer::Answer;
 use super::request::Call;
-use super::table;
-use crate::board::{Board, MAIN, check_board_id, parts_of_board_key};
+use super::{ASK_TIMEOUT_MS, body, table};
+use crate::board::{Board, CatalogKind, Directory, MAIN, check_board_id, parts_of_board_key};
 use crate::http::Problem;
+use crate::objects::{call as ask, registry_stub};
+use crate::window::rfc3339;
+use crate::wire::{DeleteBoard, DeleteBoardReply, PutBoard, PutBoardReply};
+
+/// A board's fields are few, and at most a number for each of 100 regions.
+const MAX_BYTES: usize = 16 << 10;
+/// A deletion has 40 objects emptied, six at once, 5 s each at most.
+const DELETE_TIMEOUT_MS: u64 = 60_000;
 
 /// The board that a request names by its `board=`; `main` where it names none.
 pub async fn of_query(call: &Call) -> Result<Board, Problem> {
@@ -78,4 +93,122 @@ pub async fn of_id_or_key(call: &Call) -> Result<Board, Problem> {
         Some(key) if parts_of_board_key(key).is_some() => of_key(call, key).await,
         _ => of_query(call).await,
     }
+}
+
+#[derive(Deserialize)]
+struct BoardBody {
+    board_id: Option<String>,
+    board_name: Option<String>,
+    beacons: Option<bool>,
+    public: Option<bool>,
+    catalog: Option<Catalog>,
+    #[serde(default)]
+    shards: BTreeMap<String, u32>,
+    incarnation: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Catalog {
+    Shared,
+    Own,
+}
+
+/// The boards that who asks may read.
+pub async fn list(call: &Call) -> Result<Answer, Problem> {
+    may_read(call)?;
+    let directory = table::newer_directory(&call.env).await?;
+    let boards = directory.boards().cloned();
+    let readable = boards.filter_map(|board| open_to(call, board).ok());
+    let boards: Vec<Value> = readable.map(|board| json_of(&board, &directory)).collect();
+    let answer = Answer::json(&json!({ "boards": boards }));
+    Ok(answer.with_header("Cache-Control", "public, max-age=1"))
+}
+
+/// Makes or changes a board.
+pub async fn put(call: &mut Call, board_id: String) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    let bytes = body::read(call, MAX_BYTES).await?;
+    let bytes = match bytes.trim_ascii().is_empty() {
+        true => b"{}".to_vec(),
+        false => bytes,
+    };
+    let given: BoardBody = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::bad("malformed_body", error.to_string()))?;
+    let bad = |detail: &str| Problem::bad("bad_board", detail);
+    if given.board_id.is_some_and(|given| given != board_id) {
+        return Err(bad("board_id differs from the path's"));
+    }
+    let incarnation = given
+        .incarnation
+        .map(|digits| u64::from_str_radix(&digits, 16));
+    let incarnation = incarnation
+        .transpose()
+        .map_err(|_| bad("incarnation has 16 hexadecimal digits, as GET /boards shows it"))?;
+    let request = PutBoard {
+        board_id,
+        board_name: given.board_name,
+        beacons: given.beacons,
+        public: given.public,
+        catalog: given.catalog.map(|catalog| match catalog {
+            Catalog::Shared => CatalogKind::Shared,
+            Catalog::Own => CatalogKind::Own,
+        }),
+        shards: given.shards,
+        incarnation,
+    };
+    let away = |error| Problem::away("the registry", &error);
+    let stub = registry_stub(&call.env).map_err(away)?;
+    let PutBoardReply(reply) = ask(&stub, "/put-board", &request, ASK_TIMEOUT_MS)
+        .await
+        .map_err(away)?;
+    let board = reply.map_err(|refusal| Problem::refused(refusal, "bad_board"))?;
+    table::forget();
+    let directory = table::directory(&call.env).await?;
+    Ok(Answer::json(&json_of(&board, &directory)))
+}
+
+/// Deletes a board with all its counts. 200 when all of it is gone from every object, 202 while some are
+/// away: the registry goes on by itself, and who asks again hears how far it is.
+pub async fn delete(call: &Call, board_id: String) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    if call.query.first("confirm") != Some(board_id.as_str()) {
+        let detail = "all counts of the board go, for good: say so with confirm= and its id";
+        return Err(Problem::bad("not_confirmed", detail));
+    }
+    let away = |error| Problem::away("the registry", &error);
+    let stub = registry_stub(&call.env).map_err(away)?;
+    let request = DeleteBoard {
+        board_id: board_id.clone(),
+    };
+    let DeleteBoardReply(reply) = ask(&stub, "/delete-board", &request, DELETE_TIMEOUT_MS)
+        .await
+        .map_err(away)?;
+    let deletion = reply.map_err(|refusal| Problem::refused(refusal, "bad_board"))?;
+    table::forget();
+    let body = json!({
+        "board_id": board_id,
+        "deleted": rfc3339(deletion.deleted_ms),
+        "objects_left": deletion.objects_left,
+    });
+    let status = if deletion.objects_left == 0 { 200 } else { 202 };
+    Ok(Answer::json(&body).with_status(status))
+}
+
+fn json_of(board: &Board, directory: &Directory) -> Value {
+    let regions = directory.table.regions.iter();
+    let shards = regions.map(|region| {
+        let shards = directory.shards(board, region).shards;
+        (region.region_id.clone(), Value::from(shards))
+    });
+    json!({
+        "board_id": board.board_id,
+        "board_name": board.board_name,
+        "beacons": board.beacons,
+        "public": board.public,
+        "catalog": board.catalog.name(),
+        "made": (board.made_ms > 0).then(|| rfc3339(board.made_ms)),
+        "incarnation": format!("{:016x}", board.incarnation),
+        "shards": shards.collect::<serde_json::Map<String, Value>>(),
+    })
 }

@@ -44,7 +44,8 @@ use request::Seen;
 const ASK_TIMEOUT_MS: u64 = 10_000;
 
 /// The first words of paths that are no files.
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 11] = [
+    "boards",
     "plays",
     "top-posts",
     "posts",
@@ -100,10 +101,13 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let allowed: &[Method] = match *segments.as_slice() {
         ["plays" | "import"] => &[Post],
-        ["top-posts" | "regions" | "live" | "healthz" | "metrics" | "export" | "admin"] => &[Get],
+        [
+            "top-posts" | "regions" | "boards" | "live" | "healthz" | "metrics" | "export"
+            | "admin",
+        ] => &[Get],
         ["posts"] => &[Get, Put],
         ["posts", _] => &[Get, Put, Delete],
-        ["regions", _] => &[Put, Delete],
+        ["regions" | "boards", _] => &[Put, Delete],
         ["admin", "reset"] => &[Post],
         _ => &[Get],
     };
@@ -122,7 +126,13 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
         return Err(Problem::method_not_allowed(allowed));
     }
     let limit = match (&method, segments.as_slice()) {
-        (Get, ["top-posts" | "posts" | "regions" | "live" | "metrics", ..]) => {
+        (
+            Get,
+            [
+                "top-posts" | "posts" | "regions" | "boards" | "live" | "metrics",
+                ..,
+            ],
+        ) => {
             let reader = limits::sender_of(&call).await;
             Some(limits::count(&call, Bucket::Reads, reader).await?)
         }
@@ -164,6 +174,9 @@ async fn answer(
         (Get, ["regions"]) => regions::get(call).await,
         (Put, ["regions", id]) => regions::put(call, decoded(id)?).await,
         (Delete, ["regions", id]) => regions::delete(call, decoded(id)?).await,
+        (Get, ["boards"]) => boards::list(call).await,
+        (Put, ["boards", id]) => boards::put(call, decoded(id)?).await,
+        (Delete, ["boards", id]) => boards::delete(call, decoded(id)?).await,
         (Get, ["admin"]) => admin::get(call).await,
         (Post, ["admin", "reset"]) => admin::reset(call).await,
         (Get, ["export"]) => transfer::export(call).await,

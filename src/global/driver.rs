@@ -143,6 +143,11 @@ impl<H: Host> Driver<H> {
         codec::encode(&Noted(self.0.learn(message).await))
     }
 
+    /// `/close`: [`Close`] → [`Noted`], when nothing is stored any more.
+    pub async fn close(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&Noted(self.0.close(message).await))
+    }
+
     /// `/begin-export`: [`BeginExport`] → [`BeginExportReply`]
     pub async fn begin_export(&self, message: &[u8]) -> Vec<u8> {
         codec::encode(&BeginExportReply(self.0.begin_export(message).await))
@@ -228,6 +233,14 @@ impl<H: Host> Inner<H> {
             host.report(format_args!("{error}"));
             Refusal::Storage(error.0)
         };
+        if self.hearing.is_over() {
+            return Err(Refusal::Gone);
+        }
+        let is_listed = self.hearing.told().is_some();
+        if !is_listed && host.object().is_to_enlist() && host.is_empty().map_err(refused)? {
+            // Opening it would store something.
+            return Err(Refusal::Busy { retry_after_s: 1 });
+        }
         let storage = host.open().map_err(refused)?;
         let heard = Global::heard(&storage).map_err(refused)?;
         let Some(table) = heard.or_else(|| self.hearing.told()) else {

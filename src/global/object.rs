@@ -42,6 +42,7 @@ impl DurableObject for GlobalBoard {
             "/chart" => driver.chart(&message).await,
             "/post" => driver.post(&message).await,
             "/regions" => driver.regions().await,
+            "/close" => driver.close(&message).await,
             "/learn" => driver.learn(&message).await,
             "/metrics" => driver.metrics().await,
             "/begin-export" => driver.begin_export(&message).await,

@@ -49,6 +49,7 @@ export class GlobalBoard {
 export class SharedRegistry {
   constructor(context: DurableObjectState, env: Env);
   fetch(request: Request): Promise<Response>;
+  alarm(): Promise<Response>;
 }
 
 /** A shard's half in Wasm (src/region/object.rs). */
@@ -146,6 +147,7 @@ export interface Sockets {
   giveUp(context: DurableObjectState, tag: string): void;
   endDeleted(context: DurableObjectState, tag: string): void;
   endPeriod(context: DurableObjectState, tag: string): void;
+  endAll(context: DurableObjectState): void;
   closeUnheard(context: DurableObjectState, heard_since_ms: number): void;
   send(context: DurableObjectState, tag: string, text: string, heard_since_ms: number): void;
 }

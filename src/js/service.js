@@ -122,6 +122,10 @@ export class Registry extends ObjectInWasm {
   constructor(ctx, env) {
     super(ctx, env, Shared);
   }
+
+  alarm() {
+    return this[inWasm]("alarm");
+  }
 }
 
 export class RegionShard extends ObjectInWasm {

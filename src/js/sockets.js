@@ -82,6 +82,9 @@ export const endDeleted = (context, tag) => closeAll(context.getWebSockets(tag),
 /** Closes all sockets of a tag, whose period is over. @param {DurableObjectState} context @param {string} tag */
 export const endPeriod = (context, tag) => closeAll(context.getWebSockets(tag), TRY_AGAIN_LATER, "the period is over");
 
+/** Closes all sockets of a board that was deleted. @param {DurableObjectState} context */
+export const endAll = (context) => closeAll(context.getWebSockets(), REGION_DELETED, "board_deleted");
+
 /**
  * Closes the sockets that were heard of last before a moment, whether or not anything was sent to them:
  * whoever goes away before the 101 arrives leaves one that is open for ever, as the runtime tells nobody.

@@ -20,6 +20,7 @@
 //! loads it again. What was loaded is promised to nobody before a sync ([`Inner::settle`]): the state
 //! that was dropped may have written it a moment ago.
 
+mod birth;
 mod charts;
 mod commits;
 mod pushes;
@@ -42,6 +43,7 @@ use crate::mutants::{self, Mutant};
 use crate::play::MAX_BODY_BYTES;
 use crate::storage::{Storage, StorageError};
 use crate::wire::{BeginEpoch, CutRequest, Refusal, ShardMetrics};
+use birth::Life;
 use charts::Charts;
 pub use charts::Kept;
 
@@ -66,6 +68,9 @@ impl<H: Host> Deref for Driver<H> {
 pub struct Inner<H: Host> {
     host: H,
     limits: Limits,
+    life: Cell<Life>,
+    /// Who waits for the registry's word.
+    unborn: RefCell<Vec<oneshot::Sender<()>>>,
     storage: RefCell<Option<Rc<H::Storage>>>,
     shard: RefCell<Option<Shard>>,
     /// Who waits for a commit, by ticket.
@@ -109,6 +114,8 @@ impl<H: Host> Driver<H> {
         Driver(Rc::new(Inner {
             host,
             limits,
+            life: Cell::default(),
+            unborn: RefCell::default(),
             storage: RefCell::default(),
             shard: RefCell::default(),
             waiters: RefCell::default(),
@@ -135,6 +142,7 @@ impl<H: Host> Driver<H> {
     pub async fn begin_epoch(&self, message: &[u8]) -> Result<(), Refusal> {
         let news = codec::decode::<BeginEpoch<'_>>(message)
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        self.be_listed().await?;
         let random = self.host.random();
         let is_ours = self.with_shard(|shard, storage| shard.begin_epoch(storage, &news, random));
         if !is_ours.map_err(refused)? {
@@ -156,6 +164,7 @@ impl<H: Host> Driver<H> {
     pub async fn cut(&self, message: &[u8]) -> Result<(), Refusal> {
         let request = codec::decode::<CutRequest<'_>>(message)
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        self.be_listed().await?;
         let (random, now_ms) = (self.host.random(), self.host.now_ms());
         let cut = self.with_shard(|shard, storage| {
             let is_ours = shard.cut_at(storage, &request, random)?;
@@ -216,10 +225,15 @@ impl<H: Host> Inner<H> {
 
     /// The global object of this shard's board.
     fn global(&self) -> ObjectName {
-        ObjectName::global(MAIN)
+        ObjectName::global(self.host.object().board().unwrap_or(MAIN))
     }
 
     fn loaded(&self) -> Result<Rc<H::Storage>, StorageError> {
+        if !self.may_load() {
+            return Err(StorageError(
+                "its board is deleted, or nobody listed it".into(),
+            ));
+        }
         let mut storage = self.storage.borrow_mut();
         let storage = match &*storage {
             Some(storage) => Rc::clone(storage),

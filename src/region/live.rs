@@ -66,6 +66,9 @@ extern "C" {
 
     fn census(context: &JsValue) -> Vec<String>;
 
+    #[wasm_bindgen(js_name = endAll)]
+    fn end_all(context: &JsValue);
+
     #[wasm_bindgen(js_name = asksOf)]
     fn asks_of(context: &JsValue, tag: &str) -> Option<Vec<u8>>;
 
@@ -241,6 +244,12 @@ impl Shown {
             end_period(&self.context, tag);
             self.cuts.remove(tag);
         }
+    }
+
+    /// Closes all sockets: the board is deleted.
+    pub fn end_all(&mut self) {
+        end_all(&self.context);
+        self.cuts.clear();
     }
 
     /// Whether a chart is shown to somebody, whatever its k: it is looked at regularly.

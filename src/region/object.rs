@@ -76,6 +76,14 @@ impl DurableObject for RegionShard {
                 let message = request.bytes().await?;
                 answer(&Noted(driver.cut(&message).await))
             }
+            "/close" => {
+                let message = request.bytes().await?;
+                let closed = driver.close(&message).await;
+                if closed.is_ok() {
+                    self.sockets.close_all();
+                }
+                answer(&Noted(closed))
+            }
             "/metrics" => answer(&driver.metrics()),
             "/chart" => {
                 let question = request.bytes().await?;

@@ -31,6 +31,11 @@ impl Sockets {
         }
     }
 
+    /// The board is deleted: nobody is shown anything any more.
+    pub fn close_all(&self) {
+        self.shown.borrow_mut().end_all();
+    }
+
     /// When the object is to wake up for its readers, if it has any.
     pub fn wake_in_ms(&self) -> Option<u64> {
         let mut shown = self.shown.borrow_mut();

@@ -9,14 +9,24 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::{FirstRegion, Registry};
+use crate::board::ObjectName;
 use crate::codec::{self, Record};
 use crate::host::Host;
 use crate::settings::read_regions;
 use crate::storage::{Storage, StorageError, Table};
 use crate::wire::*;
+
+/// Objects that one request has emptied: the platform lets it ask 50 others on its free plan.
+const CLOSED_A_REQUEST: usize = 40;
+/// How many at once: the platform opens six connections for a request. And how long each may take.
+const AT_ONCE: usize = 6;
+const CLOSE_TIMEOUT_MS: u64 = 5_000;
+/// What is not wiped is tried again so much later.
+const WIPE_AGAIN_MS: u64 = 30_000;
 
 /// See the module's introduction. A clone is another handle of the same.
 pub struct Driver<H: Host>(Rc<Inner<H>>);
@@ -70,9 +80,11 @@ impl<H: Host> Driver<H> {
 
     /// `/enlist`: [`Enlist`] → [`EnlistReply`]
     pub async fn enlist(&self, message: &[u8]) -> Vec<u8> {
-        self.answer(message, EnlistReply, |registry, _, request: Enlist| {
-            registry.enlist(&request.object)
-        })
+        self.answer(
+            message,
+            EnlistReply,
+            |registry, storage, request: Enlist| registry.enlist(storage, &request.object),
+        )
         .await
     }
 
@@ -116,6 +128,55 @@ impl<H: Host> Driver<H> {
             registry.adopt_seed(storage, seed, version)
         })
         .await
+    }
+
+    /// `/put-board`: [`PutBoard`] → [`PutBoardReply`]
+    pub async fn put_board(&self, message: &[u8]) -> Vec<u8> {
+        let (random, now_ms) = ((self.0.version(), self.0.version()), self.0.host.now_ms());
+        self.answer(message, PutBoardReply, |registry, storage, request| {
+            registry.put_board(storage, &request, random, now_ms)
+        })
+        .await
+    }
+
+    /// `/delete-board`: [`DeleteBoard`] → [`DeleteBoardReply`], when it is durable that the board is
+    /// deleted, and as much of it is wiped as can be in one go.
+    pub async fn delete_board(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&DeleteBoardReply(self.delete(message).await))
+    }
+
+    async fn delete(&self, message: &[u8]) -> Result<Deletion, Refusal> {
+        let inner = &self.0;
+        let DeleteBoard { board_id } =
+            codec::decode(message).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        // First of all: whatever happens below, it will go on.
+        inner.wake_in(WIPE_AGAIN_MS).await?;
+        let (version, now_ms) = (inner.version(), inner.host.now_ms());
+        let key = inner.with_registry(|registry, storage| {
+            registry.delete_board(storage, &board_id, version, now_ms)
+        })?;
+        inner.settle().await?;
+        let mut left = CLOSED_A_REQUEST;
+        inner.wipe(&key, &mut left).await
+    }
+
+    /// The alarm came: goes on wiping what is deleted.
+    pub async fn alarm(&self) {
+        let inner = &self.0;
+        let to_wipe = inner.with_registry(|registry, _| Ok(registry.to_wipe()));
+        let to_wipe = to_wipe.unwrap_or_default();
+        if to_wipe.is_empty() || inner.wake_in(WIPE_AGAIN_MS).await.is_err() {
+            return;
+        }
+        let mut left = CLOSED_A_REQUEST;
+        for key in to_wipe {
+            if left == 0 {
+                return;
+            }
+            if let Err(error) = inner.wipe(&key, &mut left).await {
+                inner.host.report(format_args!("wiping {key}: {error:?}"));
+            }
+        }
     }
 
     /// `/telling`: [`Telling`] → [`TellingReply`]
@@ -214,6 +275,59 @@ impl<H: Host> Inner<H> {
             host.report(format_args!("{difference}"));
         }
         Ok((registry, storage))
+    }
+
+    async fn wake_in(&self, ms: u64) -> Result<(), Refusal> {
+        let set = self.host.set_alarm(ms).await;
+        set.map_err(|error| Refusal::Storage(error.0))
+    }
+
+    /// Has objects of a deleted board delete what they have, so many at most. Returns how far that is.
+    async fn wipe(&self, key: &str, most: &mut usize) -> Result<Deletion, Refusal> {
+        loop {
+            let (objects, deletion) =
+                self.with_registry(|registry, storage| registry.to_close(storage, key, *most))?;
+            if objects.is_empty() && deletion.objects_left > 0 {
+                return Ok(deletion);
+            }
+            *most -= objects.len();
+            let closes = objects.iter().map(async |object| self.close(object).await);
+            let told: Vec<Option<ObjectName>> =
+                stream::iter(closes).buffered(AT_ONCE).collect().await;
+            let closed: Vec<ObjectName> = told.into_iter().flatten().collect();
+            let objects_left = self.with_registry(|registry, storage| {
+                registry.closed(storage, key, &closed)?;
+                Ok(registry.to_close(storage, key, 0)?.1.objects_left)
+            })?;
+            self.settle().await?;
+            if objects_left == 0 || closed.len() < objects.len() {
+                return Ok(Deletion {
+                    objects_left,
+                    ..deletion
+                });
+            }
+        }
+    }
+
+    /// An object, when it is empty.
+    async fn close(&self, object: &ObjectName) -> Option<ObjectName> {
+        let close = codec::encode(&Close {
+            object: object.clone(),
+        });
+        let told = self.host.ask(object, "/close", &close, CLOSE_TIMEOUT_MS);
+        let told = told
+            .await
+            .map_err(|error| error.0)
+            .and_then(|reply| codec::decode::<Noted>(&reply).map_err(|error| error.to_string()));
+        let name = object.as_named();
+        match told {
+            Ok(Noted(Ok(()))) => return Some(object.clone()),
+            Ok(Noted(Err(refusal))) => {
+                (self.host).report(format_args!("closing {name}: {refusal:?}"));
+            }
+            Err(error) => self.host.report(format_args!("closing {name}: {error}")),
+        }
+        None
     }
 
     /// Waits until all that was written or loaded is durable. The state goes where nobody knows.

@@ -21,6 +21,7 @@
 //! A question for the directory that is up to date reads nothing and writes nothing. A change writes its
 //! row and one of [`changes`].
 
+mod boards;
 mod changes;
 mod driver;
 #[cfg(target_arch = "wasm32")]

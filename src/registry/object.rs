@@ -9,7 +9,7 @@ use crate::catalog::{self, CatalogLimits};
 use crate::environment::{keep_as_set, setting};
 use crate::worker_host::WorkerHost;
 
-#[durable_object(fetch)]
+#[durable_object(alarm)]
 pub struct SharedRegistry {
     driver: Driver<Rc<WorkerHost>>,
     catalog: catalog::Driver<Rc<WorkerHost>>,
@@ -36,6 +36,8 @@ impl DurableObject for SharedRegistry {
             "/delete-region" => driver.delete_region(&message).await,
             "/reset" => driver.reset(&message).await,
             "/adopt-seed" => driver.adopt_seed(&message).await,
+            "/put-board" => driver.put_board(&message).await,
+            "/delete-board" => driver.delete_board(&message).await,
             "/telling" => driver.telling(&message).await,
             "/catalog" => self.catalog.answer(&message),
             "/put-posts" => self.catalog.put_posts(&message).await,
@@ -45,5 +47,10 @@ impl DurableObject for SharedRegistry {
         let headers = Headers::new();
         headers.set("Content-Type", "application/octet-stream")?;
         Ok(Response::from_bytes(reply)?.with_headers(headers))
+    }
+
+    async fn alarm(&self) -> worker::Result<Response> {
+        self.driver.alarm().await;
+        Response::empty()
     }
 }

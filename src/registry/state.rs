@@ -4,18 +4,20 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use super::boards::{self, Boards};
 use super::changes::{Change, Changed, Changes};
 use super::regions::{self, FirstRegion, Installation, RegionRows};
 use crate::board::{Board, DirectoryNews, ObjectName};
 use crate::storage::{Storage, StorageError, Write};
 use crate::topology::{DeletedRegion, Region, RegionTable};
-use crate::wire::{DeleteRegion, PutRegion, Refusal, Reset, ResetDone};
+use crate::wire::{DeleteRegion, Deletion, PutBoard, PutRegion, Refusal, Reset, ResetDone};
 
 /// The state machine of the registry. Storage and clock are handed in.
 pub struct Registry {
     table: RegionTable,
     rows: RegionRows,
     changes: Changes,
+    boards: Boards,
     /// How often anything was written that an answer may tell of.
     writes: u64,
 }
@@ -48,6 +50,7 @@ impl Registry {
             table,
             rows,
             changes,
+            boards: Boards::load(storage)?,
             writes: 0,
         })
     }
@@ -64,7 +67,7 @@ impl Registry {
 
     /// Rows that could not be read at the start.
     pub fn damaged_rows(&self) -> u64 {
-        self.rows.damaged
+        self.rows.damaged + self.boards.damaged
     }
 
     /// Grows with each write of which an answer may tell.
@@ -76,17 +79,21 @@ impl Registry {
     pub fn directory_news(&self, version: Option<u64>) -> DirectoryNews {
         let new = version.and_then(|version| self.changes.since(version));
         let is_whole = new.is_none();
-        let regions = new.is_none_or(|new| new.regions);
+        let regions = new.as_ref().is_none_or(|new| new.regions);
+        let changed = new.map(|new| new.boards).unwrap_or_default();
+        let (there, gone): (Vec<String>, Vec<String>) = changed
+            .into_iter()
+            .partition(|board_id| self.boards.live.contains_key(board_id));
+        let there = there.iter().filter_map(|id| self.boards.live.get(id));
         DirectoryNews {
             version: self.changes.version(),
             table: regions.then(|| self.table.clone()),
             is_whole,
-            boards: if is_whole {
-                vec![Board::main()]
-            } else {
-                Vec::new()
+            boards: match is_whole {
+                true => self.boards.all(),
+                false => there.cloned().collect(),
             },
-            gone: Vec::new(),
+            gone,
         }
     }
 
@@ -95,11 +102,116 @@ impl Registry {
     ///
     /// # Errors
     /// [`Refusal::Gone`] where there is no such board any more.
-    pub fn enlist(&self, object: &ObjectName) -> Result<RegionTable, Refusal> {
-        match object.board() {
-            Some(crate::board::MAIN) => Ok(self.table.clone()),
-            _ => Err(Refusal::Gone),
+    pub fn enlist(
+        &mut self,
+        storage: &impl Storage,
+        object: &ObjectName,
+    ) -> Result<RegionTable, Refusal> {
+        if object.is_to_enlist() {
+            let key = object.board().unwrap_or_default();
+            self.boards.of_key(key).ok_or(Refusal::Gone)?;
+            if boards::enlist(storage, object).map_err(refused)? {
+                self.writes += 1;
+            }
         }
+        Ok(self.table.clone())
+    }
+
+    /// Makes or changes a board. `random` is its incarnation where it is made.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed.
+    pub fn put_board(
+        &mut self,
+        storage: &impl Storage,
+        request: &PutBoard,
+        (random, version): (u64, u64),
+        now_ms: u64,
+    ) -> Result<Board, Refusal> {
+        let (board, write) = self.boards.put(&self.table, request, random, now_ms)?;
+        if self.boards.live.get(&board.board_id) != Some(&board) {
+            let changed = Changed::Board(board.board_id.clone());
+            let change = self.changes.next(changed, version);
+            self.store(storage, vec![write], change)?;
+            let board_id = board.board_id.clone();
+            self.boards.live.insert(board_id, board.clone());
+        }
+        Ok(board)
+    }
+
+    /// Deletes a board: its name is free, and what it has stored is to be wiped. Returns its key; also
+    /// where it is deleted and not wiped yet.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was changed.
+    pub fn delete_board(
+        &mut self,
+        storage: &impl Storage,
+        board_id: &str,
+        version: u64,
+        now_ms: u64,
+    ) -> Result<String, Refusal> {
+        if !self.boards.live.contains_key(board_id)
+            && let Some((key, _)) = self.boards.dying(board_id)
+        {
+            return Ok(key.clone());
+        }
+        let (key, tombstone, writes) = self.boards.delete(board_id, now_ms)?;
+        let changed = Changed::Board(board_id.to_owned());
+        let change = self.changes.next(changed, version);
+        self.store(storage, writes.into(), change)?;
+        self.boards.live.remove(board_id);
+        self.boards.tombstones.insert(key.clone(), tombstone);
+        Ok(key)
+    }
+
+    /// The keys of boards that are deleted and not wiped yet.
+    pub fn to_wipe(&self) -> Vec<String> {
+        self.boards.tombstones.keys().cloned().collect()
+    }
+
+    /// The objects of a deleted board that are to be emptied next, and how far its deletion is.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn to_close(
+        &self,
+        storage: &impl Storage,
+        key: &str,
+        most: usize,
+    ) -> Result<(Vec<ObjectName>, Deletion), Refusal> {
+        let (objects, objects_left) = boards::listed(storage, key, most).map_err(refused)?;
+        let tombstone = self.boards.tombstones.get(key);
+        let deleted_ms = tombstone.map_or(0, |tombstone| tombstone.deleted_ms);
+        let deletion = Deletion {
+            deleted_ms,
+            objects_left,
+        };
+        Ok((objects, deletion))
+    }
+
+    /// Some objects of a deleted board are empty. Where they were the last, nothing of it is left.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn closed(
+        &mut self,
+        storage: &impl Storage,
+        key: &str,
+        objects: &[ObjectName],
+    ) -> Result<(), Refusal> {
+        let mut writes: Vec<Write> = objects.iter().map(boards::strike).collect();
+        let (_, left) = boards::listed(storage, key, 0).map_err(refused)?;
+        let is_last = left <= objects.len() as u64;
+        if is_last {
+            writes.push(boards::bury(key));
+        }
+        storage.write(&writes).map_err(refused)?;
+        self.writes += 1;
+        if is_last {
+            self.boards.tombstones.remove(key);
+        }
+        Ok(())
     }
 
     /// Stores what a change is made of, with the change itself.
@@ -205,7 +317,11 @@ impl Registry {
             origin: was.origin,
         };
         let seed = seed.try_into().unwrap_or_default();
-        let writes = regions::epoch_writes(&self.rows, &installation, seed);
+        let mut writes = regions::epoch_writes(&self.rows, &installation, seed);
+        // Other boards are made again, which costs no shard of theirs a message.
+        let random_of = |board_id: &str| hash_of(&seed, board_id.as_bytes());
+        let mut anew = Boards::load(storage).map_err(refused)?;
+        writes.extend(anew.begin_anew(random_of, now_ms));
         let change = self.changes.next(Changed::Everything, version);
         self.store(storage, writes, change)?;
         // Rows of another generation may have been begun.
@@ -218,7 +334,8 @@ impl Registry {
         })
     }
 
-    /// Takes the seed of an installation that is imported into this one, which has no plays yet.
+    /// Takes the seed of an installation that is imported into this one, whose `main` has no plays yet. With
+    /// other boards, which may have some, it keeps its own.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -228,7 +345,8 @@ impl Registry {
         seed: [u8; 16],
         version: u64,
     ) -> Result<RegionTable, Refusal> {
-        if self.table.seed != seed {
+        let has_others = self.boards.live.values().any(|board| !board.is_main());
+        if self.table.seed != seed && !has_others {
             let writes = regions::seed_writes(&self.rows, seed).into();
             let change = self.changes.next(Changed::Regions, version);
             self.store(storage, writes, change)?;
@@ -240,7 +358,11 @@ impl Registry {
 
 /// A version from the random bytes of a start, from which the seed cannot be found.
 fn version_of(random: &[u8; 16]) -> u64 {
+    hash_of(random, b"version")
+}
+
+fn hash_of(random: &[u8; 16], what: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_key(random);
-    hasher.write(b"version");
+    hasher.write(what);
     hasher.finish128().h1
 }

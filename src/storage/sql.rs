@@ -72,6 +72,17 @@ impl SqlStorage {
         Ok(storage)
     }
 
+    /// Whether there is no table: nothing was ever stored, or everything was deleted.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn is_empty(storage: &worker::Storage) -> Result<bool, StorageError> {
+        let query = "SELECT 1 FROM sqlite_master WHERE name = 'meta'";
+        let cursor = storage.sql().exec_raw(query, Vec::new());
+        let cursor = cursor.map_err(|error| StorageError(error.to_string()))?;
+        Ok(rows(&cursor).next().transpose()?.is_none())
+    }
+
     fn exec(&self, query: &str, bindings: &[JsValue]) -> Result<SqlCursor, StorageError> {
         self.sql
             .exec_raw(query, bindings.to_vec())

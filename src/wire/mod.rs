@@ -26,7 +26,8 @@ pub use catalog::{
 pub use matching::{MatchRequest, Matches};
 pub use metrics::{Committed, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes};
 pub use registry::{
-    AdoptSeed, AdoptSeedReply, DirectoryQuestion, DirectoryReply, Enlist, EnlistReply, Learn,
+    AdoptSeed, AdoptSeedReply, Close, DeleteBoard, DeleteBoardReply, Deletion, DirectoryQuestion,
+    DirectoryReply, Enlist, EnlistReply, Learn, PutBoard, PutBoardReply,
 };
 pub use telling::{ShardName, Telling, TellingReply, ToldSoFar};
 pub use votes::Voter;
@@ -90,6 +91,11 @@ records! {
     Learn v 1;
     AdoptSeed v 1;
     AdoptSeedReply v 1;
+    Close v 1;
+    PutBoard v 1;
+    PutBoardReply v 1;
+    DeleteBoard v 1;
+    DeleteBoardReply v 1;
 }
 
 /// One play of a batch.

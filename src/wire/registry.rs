@@ -1,9 +1,11 @@
 //! What the registry is asked, and what it answers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
-use crate::board::{DirectoryNews, ObjectName};
+use crate::board::{Board, CatalogKind, DirectoryNews, ObjectName};
 use crate::topology::RegionTable;
 
 /// An object of a board → registry: whether it may count, and for which regions. An object asks before
@@ -35,6 +37,51 @@ pub struct DirectoryReply(pub Result<DirectoryNews, Refusal>);
 pub struct Learn {
     pub table: RegionTable,
 }
+
+/// Registry → object of a board that was deleted: delete all that you have. Answered by
+/// [`super::Noted`] when nothing is stored any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Close {
+    /// Whom it is for.
+    pub object: ObjectName,
+}
+
+/// Worker → registry: make or change a board. Fields left out stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutBoard {
+    pub board_id: String,
+    pub board_name: Option<String>,
+    pub beacons: Option<bool>,
+    pub public: Option<bool>,
+    /// Only where it is made.
+    pub catalog: Option<CatalogKind>,
+    /// By the ids of regions.
+    pub shards: BTreeMap<String, u32>,
+    /// Of a board that a registry does not know any more which was restored from a backup: its objects
+    /// are taken as they are.
+    pub incarnation: Option<u64>,
+}
+
+/// Registry → Worker: the board as it is stored now, or why it is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutBoardReply(pub Result<Board, Refusal>);
+
+/// Worker → registry: delete a board with all its counts, for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteBoard {
+    pub board_id: String,
+}
+
+/// Registry → Worker: how far that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletion {
+    pub deleted_ms: u64,
+    /// Objects that have not said yet that they are empty; an alarm of the registry goes on.
+    pub objects_left: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteBoardReply(pub Result<Deletion, Refusal>);
 
 /// Global → registry: the seed of an installation that this one, which has no plays yet, imports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,26 +11,52 @@ use hitparade::board::ObjectName;
 use hitparade::catalog::{self, CatalogLimits};
 use hitparade::codec;
 use hitparade::host::{Host, SendError};
-use hitparade::storage::{MemoryStorage, StorageError};
+use hitparade::storage::{MemoryStorage, Storage, StorageError, Table};
 use hitparade::window::Zone;
 use hitparade::wire::{EnlistReply, InstanceMetrics};
 
 /// A disk that outlives its object.
 pub type SharedStorage = Rc<MemoryStorage>;
 
-type Task = Pin<Box<dyn Future<Output = ()>>>;
+pub type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What the test holds of the platform; a clone is another handle.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct TestHost {
     pub storage: SharedStorage,
     pub now_ms: Rc<Cell<u64>>,
     /// None: `TIME_ZONE` names none.
     pub zone: Rc<RefCell<Option<Zone>>>,
-    tasks: Rc<RefCell<Vec<Task>>>,
+    pub object: Rc<ObjectName>,
+    /// What the registry answers to whoever would count.
+    pub enlisted: Rc<RefCell<Option<Vec<u8>>>>,
+    /// How often it was asked.
+    pub times_enlisted: Rc<Cell<u64>>,
+    /// How often an alarm was set.
+    pub alarms: Rc<Cell<u64>>,
+    pub tasks: Rc<RefCell<Vec<Task>>>,
     pub catalog_is_away: Rc<Cell<bool>>,
     /// How often a board asked what is so.
     pub catalog_questions: Rc<Cell<u64>>,
+}
+
+impl Default for TestHost {
+    fn default() -> Self {
+        TestHost {
+            storage: SharedStorage::default(),
+            now_ms: Rc::default(),
+            zone: Rc::default(),
+            object: Rc::new(ObjectName::global("main")),
+            enlisted: Rc::new(RefCell::new(Some(codec::encode(&EnlistReply(Ok(
+                super::table_of(&["NA"], super::SEED),
+            )))))),
+            times_enlisted: Rc::default(),
+            alarms: Rc::default(),
+            tasks: Rc::default(),
+            catalog_is_away: Rc::default(),
+            catalog_questions: Rc::default(),
+        }
+    }
 }
 
 impl TestHost {
@@ -59,6 +85,20 @@ impl TestHost {
 
 impl Host for TestHost {
     type Storage = SharedStorage;
+
+    fn object(&self) -> &ObjectName {
+        &self.object
+    }
+
+    fn is_empty(&self) -> Result<bool, StorageError> {
+        Ok(self.storage.size()? == 0)
+    }
+
+    async fn delete_all(&self) -> Result<(), StorageError> {
+        Table::ALL
+            .into_iter()
+            .try_for_each(|table| self.storage.clear(table))
+    }
 
     fn now_ms(&self) -> u64 {
         self.now_ms.get()
@@ -104,6 +144,7 @@ impl Host for TestHost {
     }
 
     async fn set_alarm(&self, _delay_ms: u64) -> Result<(), StorageError> {
+        self.alarms.set(self.alarms.get() + 1);
         Ok(())
     }
 
@@ -127,7 +168,10 @@ impl Host for TestHost {
             }
             "/list-posts" => catalog.list_posts(message),
             "/put-posts" => catalog.put_posts(message).await,
-            "/enlist" => codec::encode(&EnlistReply(Ok(super::table_of(&["NA"], super::SEED)))),
+            "/enlist" => {
+                self.times_enlisted.set(self.times_enlisted.get() + 1);
+                (self.enlisted.borrow().clone()).ok_or_else(|| SendError("it is away".into()))?
+            }
             _ => return Err(SendError("there is nobody else".into())),
         })
     }

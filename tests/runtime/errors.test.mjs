@@ -51,6 +51,7 @@ const boardsFrom = (first, count = 8) => Array.from({ length: count }, (_, numbe
 
 /** How each comes about: the status, and a request that gets it. */
 const PROBLEMS = {
+  bad_board: [400, () => open.put("/boards/Jazz", {})],
   bad_cursor: [400, () => open.fetch("/export?cursor=made-up", { headers: ADMIN })],
   bad_envelope: [400, () => play({ client: "x".repeat(65), seq: 0, plays: [A_PLAY] })],
   bad_filter: [400, () => open.fetch("/top-posts?tag=a&exclude_tag=a")],
@@ -86,6 +87,7 @@ const PROBLEMS = {
   no_good_play: [400, () => play([{ post_id: "" }])],
   no_good_post: [400, () => putPost("", [{ post_id: "" }])],
   not_announced: [503, () => withoutShards(resetCuttable)],
+  not_confirmed: [400, () => open.fetch("/boards/jazz", { method: "DELETE", headers: ADMIN })],
   not_found: [404, () => open.fetch("/nowhere")],
   origin_not_allowed: [403, () => strict.request("POST", "/plays", A_PLAY, { origin: "https://b.example" })],
   outcome_unknown: [504, () => withoutShards(() => cuttable.request("POST", "/plays", A_PLAY))],

@@ -8,7 +8,7 @@ use futures_channel::oneshot;
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, decode};
-use crate::board::{MAIN, ObjectName};
+use crate::board::ObjectName;
 use crate::codec::{self, Record};
 use crate::global::region_list::CountedRegions;
 use crate::host::Host;
@@ -28,6 +28,8 @@ const HEARD_MAX_AGE_MS: u64 = 600_000;
 pub struct Hearing {
     /// What it said to an object that has nothing stored yet.
     told: RefCell<Option<RegionTable>>,
+    /// Its board was deleted.
+    is_over: Cell<bool>,
     is_asking: Cell<bool>,
     asked_ms: Cell<u64>,
     /// Whether it answered when it was asked last.
@@ -37,6 +39,10 @@ pub struct Hearing {
 }
 
 impl Hearing {
+    pub fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
     pub fn told(&self) -> Option<RegionTable> {
         self.told.borrow().clone()
     }
@@ -121,9 +127,17 @@ impl<H: Host> Inner<H> {
         };
         let before = known(self);
         let question = Enlist {
-            object: ObjectName::global(MAIN),
+            object: self.host.object().clone(),
         };
         let EnlistReply(reply) = self.ask_for("/enlist", &question).await?;
+        if reply == Err(Refusal::Gone) {
+            self.hearing.is_over.set(true);
+            *self.loaded.borrow_mut() = None;
+        }
+        if self.hearing.is_over() {
+            // Also where it was told so while it waited: an answer of before does not count.
+            return Err("its board is deleted".into());
+        }
         let table = reply.map_err(|refusal| format!("{refusal:?}"))?;
         // Somebody may have told of a later one meanwhile. Else this one counts, also where the registry
         // was set back.
@@ -163,9 +177,25 @@ impl<H: Host> Inner<H> {
         self.sync().await.map_err(refused)
     }
 
+    /// The board is deleted: answers nothing more, and deletes all that is stored. Repeated, it does so
+    /// again.
+    pub async fn close(&self, message: &[u8]) -> Result<(), Refusal> {
+        let Close { object } = decode::<Close>(message)?;
+        if object != *self.host.object() || !object.is_to_enlist() {
+            return Err(Refusal::Invalid("meant for another object".into()));
+        }
+        self.hearing.is_over.set(true);
+        *self.loaded.borrow_mut() = None;
+        let deleted = self.host.delete_all().await;
+        deleted.map_err(|error| Refusal::Storage(error.0))
+    }
+
     /// The regions are these now, unless later ones are known.
     pub async fn learn(&self, message: &[u8]) -> Result<(), Refusal> {
         let Learn { table } = decode::<Learn>(message)?;
+        if self.host.object().is_to_enlist() {
+            return Err(Refusal::Invalid("boards ask for themselves".into()));
+        }
         let known = self.with_global(|global, _| Ok(global.table().number));
         match known {
             Ok(number) if number > table.number => Ok(()),

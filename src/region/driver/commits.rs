@@ -13,7 +13,7 @@ use crate::mutants::{self, Mutant};
 use crate::panics;
 use crate::storage::StorageError;
 use crate::topology::Epoch;
-use crate::wire::{RecordReply, RecordRequest, Voter};
+use crate::wire::{RecordReply, RecordRequest, Refusal, Voter};
 
 /// After an error senders are told to wait so long: until the object has started again.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
@@ -36,7 +36,11 @@ impl<H: Host> Driver<H> {
         } else {
             match codec::decode::<RecordRequest<'_>>(message) {
                 Err(_) => RecordReply::Invalid,
-                Ok(request) => self.record_batch(&request, voter).await,
+                Ok(request) => match self.be_listed().await {
+                    Ok(()) => self.record_batch(&request, voter).await,
+                    Err(Refusal::Gone) => RecordReply::Gone,
+                    Err(_) => RecordReply::Busy { retry_after_s: 1 },
+                },
             }
         };
         self.count(|counters| match reply {

@@ -13,6 +13,10 @@ impl<H: Host> Inner<H> {
     /// else in the object, such as its sockets, wants the next alarm.
     pub async fn alarm(&self, wake_in_ms: Option<u64>) {
         panics::point("alarm");
+        if !self.may_load() {
+            // What was stored is deleted; an alarm may come late.
+            return;
+        }
         self.alarm_fired();
         let found = self.with_shard(|shard, storage| {
             self.cut_if_due(shard, storage)?;

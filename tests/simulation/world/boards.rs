@@ -89,6 +89,7 @@ impl World {
             epoch_ms: push.epoch_ms,
             seed: [7; 16],
             push_interval_ms: PUSH_INTERVAL_MS,
+            days: None,
         };
         self.shards[shard].told_interval_ms = PUSH_INTERVAL_MS;
         let reply = codec::encode(&PushReplyOrRefusal(Ok(reply)));

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use futures_channel::oneshot::Sender;
+use hitparade::board::ObjectName;
 use hitparade::catalog::{self, CatalogLimits, STALE_AFTER_MS};
 use hitparade::host::SendError;
 
@@ -82,7 +83,8 @@ impl World {
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
                 memory_is_short: Rc::default(),
-                zone: Rc::clone(                memory_is_short: Rc::default(),self.zone),
+                object: ObjectName::Registry,
+                zone: Rc::clone(&self.zone),
             };
             catalog::Driver::new(host, limits)
         });

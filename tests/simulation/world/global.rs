@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use futures_channel::oneshot::Sender;
+use hitparade::board::{MAIN, ObjectName};
 use hitparade::global::{self, GlobalSettings};
 
 use super::*;
@@ -32,6 +33,7 @@ impl World {
             let host = SimHost {
                 platform: Rc::clone(&self.platform),
                 instance,
+                object: ObjectName::global(MAIN),
                 skew_ms: node.skew_ms,
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),

@@ -144,6 +144,7 @@ impl Storage for DiskHandle {
 pub struct SimHost {
     pub platform: Rc<Platform>,
     pub instance: Instance,
+    pub object: ObjectName,
     pub skew_ms: i64,
     pub handle: DiskHandle,
     pub random: RefCell<Random>,
@@ -178,6 +179,20 @@ impl SimHost {
 
 impl Host for SimHost {
     type Storage = DiskHandle;
+
+    fn object(&self) -> &ObjectName {
+        &self.object
+    }
+
+    fn is_empty(&self) -> Result<bool, StorageError> {
+        Ok(self.handle.size()? == 0)
+    }
+
+    async fn delete_all(&self) -> Result<(), StorageError> {
+        let clear = |table| self.handle.clear(table);
+        Table::ALL.into_iter().try_for_each(clear)?;
+        self.sync().await
+    }
 
     fn now_ms(&self) -> u64 {
         shifted(self.platform.now_ms.get(), self.skew_ms)

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use futures_channel::oneshot::Sender;
+use hitparade::board::{MAIN, ObjectName};
 
 use super::*;
 
@@ -21,11 +22,13 @@ impl World {
         let instance = self.instance(shard);
         let limits = self.profile.limits;
         let node = &mut self.shards[shard];
+        let key = node.key();
         let random = &mut self.random;
         let made = node.driver.get_or_insert_with(|| {
             let host = SimHost {
                 platform: Rc::clone(&self.platform),
                 instance,
+                object: ObjectName::shard(MAIN, &key, node.shard),
                 skew_ms: node.skew_ms,
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),

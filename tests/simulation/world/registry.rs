@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use futures_channel::oneshot::Sender;
-use hitparade::board::Directory;
+use hitparade::board::{Directory, ObjectName};
 use hitparade::host::SendError;
 use hitparade::registry;
 
@@ -66,6 +66,7 @@ impl World {
             let host = SimHost {
                 platform: Rc::clone(&self.platform),
                 instance,
+                object: ObjectName::Registry,
                 skew_ms: node.skew_ms,
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),

@@ -1,0 +1,118 @@
+//! The beginning and the end of a shard of a board that can be deleted.
+//!
+//! Before its first write it asks the registry, which lists it or says that the board is gone. So the
+//! registry knows of all that a board has stored. When the board is deleted, the registry says so, and
+//! everything here goes.
+
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+
+use super::{Driver, Inner, refused};
+use crate::board::ObjectName;
+use crate::codec;
+use crate::host::Host;
+use crate::wire::{Close, Enlist, EnlistReply, Refusal};
+
+const TIMEOUT_MS: u64 = 5_000;
+
+/// What is known of whether this object may count.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Life {
+    /// It was not asked yet, or nobody answered.
+    #[default]
+    Unknown,
+    Listed,
+    /// Its board was deleted.
+    Over,
+}
+
+impl<H: Host> Driver<H> {
+    /// Sees to it that the registry knows of this object, where something is stored for the first time.
+    ///
+    /// # Errors
+    /// [`Refusal::Gone`] where its board is no more; [`Refusal::Busy`] where the registry is away.
+    pub async fn be_listed(&self) -> Result<(), Refusal> {
+        if self.life.get() == Life::Unknown {
+            let is_stored = || self.host.is_empty().map(|is_empty| !is_empty);
+            if !self.host.object().is_to_enlist() || is_stored().map_err(refused)? {
+                self.life.set(Life::Listed);
+            } else {
+                self.enlist().await;
+            }
+        }
+        match self.life.get() {
+            Life::Listed => Ok(()),
+            Life::Over => Err(Refusal::Gone),
+            Life::Unknown => Err(Refusal::Busy { retry_after_s: 1 }),
+        }
+    }
+
+    /// Asks once for all who wait: the question belongs to the object.
+    async fn enlist(&self) {
+        let (waiter, answered) = oneshot::channel::<()>();
+        self.unborn.borrow_mut().push(waiter);
+        if self.unborn.borrow().len() == 1 {
+            let inner = Rc::clone(&self.0);
+            self.host.spawn(async move {
+                let question = codec::encode(&Enlist {
+                    object: inner.host.object().clone(),
+                });
+                let registry = ObjectName::Registry;
+                let answer = inner.host.ask(&registry, "/enlist", &question, TIMEOUT_MS);
+                let answer = answer.await.ok();
+                let reply = answer.and_then(|it| codec::decode::<EnlistReply>(&it).ok());
+                // It may have been told meanwhile that its board is deleted: an answer of before does
+                // not count.
+                if inner.life.get() == Life::Unknown {
+                    inner.life.set(match reply {
+                        Some(EnlistReply(Ok(_))) => Life::Listed,
+                        Some(EnlistReply(Err(Refusal::Gone))) => Life::Over,
+                        _ => Life::Unknown,
+                    });
+                }
+                // Dropping them wakes them.
+                inner.unborn.borrow_mut().clear();
+            });
+        }
+        let _ = answered.await;
+    }
+
+    /// The board is deleted: stops taking, fails what waits, and deletes all that is stored. Repeated, it
+    /// does so again.
+    ///
+    /// # Errors
+    /// Where the message is not for this object, or the disk refuses: then it is to be told again.
+    pub async fn close(&self, message: &[u8]) -> Result<(), Refusal> {
+        let invalid = |error: codec::DecodeError| Refusal::Invalid(error.to_string());
+        let Close { object } = codec::decode(message).map_err(invalid)?;
+        if object != *self.host.object() || !object.is_to_enlist() {
+            return Err(Refusal::Invalid("meant for another object".into()));
+        }
+        self.life.set(Life::Over);
+        self.forget();
+        self.host.delete_all().await.map_err(refused)
+    }
+}
+
+impl<H: Host> Inner<H> {
+    /// Whether its board is deleted.
+    pub fn is_over(&self) -> bool {
+        self.life.get() == Life::Over
+    }
+
+    /// Whether anything may be loaded: of an object that nobody has listed nothing is stored.
+    pub(super) fn may_load(&self) -> bool {
+        let is_known = self.life.get() == Life::Listed || !self.host.object().is_to_enlist();
+        is_known || (!self.is_over() && self.host.is_empty() == Ok(false))
+    }
+
+    /// All that is in memory goes; who waits is told to try again.
+    fn forget(&self) {
+        *self.storage.borrow_mut() = None;
+        *self.shard.borrow_mut() = None;
+        self.waiters.borrow_mut().clear();
+        self.charts.borrow_mut().forget();
+        self.unpushed_since_ms.set(0);
+    }
+}

@@ -1,0 +1,395 @@
+//! The life of boards: made, changed, deleted for good, made again; and what their objects make of it.
+
+#![allow(clippy::unwrap_used)]
+
+mod objects;
+
+use std::rc::Rc;
+
+use hitparade::board::{Board, MAIN, MAX_BOARDS, ObjectName};
+use hitparade::codec;
+use hitparade::region::{Driver, Limits};
+use hitparade::registry::Registry;
+use hitparade::storage::{MemoryStorage, Storage};
+use hitparade::window::DAY_MS;
+use hitparade::wire::*;
+use objects::host::TestHost;
+use objects::{REGIONS, Registered, SEED, table_of};
+
+const NOW_MS: u64 = 20_000 * DAY_MS;
+
+fn named(board_id: &str) -> PutBoard {
+    PutBoard {
+        board_id: board_id.into(),
+        ..PutBoard::default()
+    }
+}
+
+struct World {
+    registered: Registered,
+    random: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        World {
+            registered: Registered::new(&REGIONS, SEED),
+            random: 100,
+        }
+    }
+
+    fn put(&mut self, request: &PutBoard) -> Result<Board, Refusal> {
+        self.random += 1;
+        let Registered {
+            registry, storage, ..
+        } = &mut self.registered;
+        registry.put_board(storage, request, (self.random, self.random), NOW_MS)
+    }
+
+    fn delete(&mut self, board_id: &str) -> Result<String, Refusal> {
+        self.random += 1;
+        let Registered {
+            registry, storage, ..
+        } = &mut self.registered;
+        registry.delete_board(storage, board_id, self.random, NOW_MS)
+    }
+
+    fn enlist(&mut self, object: &ObjectName) -> Result<(), Refusal> {
+        let Registered {
+            registry, storage, ..
+        } = &mut self.registered;
+        registry.enlist(storage, object).map(|_| ())
+    }
+
+    fn to_close(&self, key: &str) -> (Vec<ObjectName>, u64) {
+        let Registered {
+            registry, storage, ..
+        } = &self.registered;
+        let (objects, deletion) = registry.to_close(storage, key, 40).unwrap();
+        (objects, deletion.objects_left)
+    }
+
+    fn closed(&mut self, key: &str, objects: &[ObjectName]) {
+        let Registered {
+            registry, storage, ..
+        } = &mut self.registered;
+        registry.closed(storage, key, objects).unwrap();
+    }
+}
+
+#[test]
+fn a_board_is_made_and_changed_and_what_is_no_board_is_refused_with_a_reason() {
+    let mut world = World::new();
+    let jazz = world.put(&named("jazz")).unwrap();
+    assert!(jazz.beacons && jazz.public && jazz.incarnation > 0);
+    let change = PutBoard {
+        board_name: Some("Jazz".into()),
+        public: Some(false),
+        shards: [("EU".to_owned(), 3)].into(),
+        ..named("jazz")
+    };
+    let changed = world.put(&change).unwrap();
+    assert_eq!(changed.incarnation, jazz.incarnation);
+    assert_eq!(
+        (changed.board_name.as_str(), changed.public),
+        ("Jazz", false)
+    );
+    assert_eq!(changed.shards["EU"].shards, 3);
+    assert_eq!(
+        world.put(&named("jazz")).unwrap(),
+        changed,
+        "fields that are left out stay"
+    );
+    let main = PutBoard {
+        beacons: Some(false),
+        ..named(MAIN)
+    };
+    assert!(world.put(&main).unwrap().is_main());
+    let bad = [
+        named("Jazz"),
+        named("__proto__!"),
+        named(""),
+        named(&"a".repeat(65)),
+        PutBoard {
+            board_name: Some(" ".into()),
+            ..named("rock")
+        },
+        PutBoard {
+            shards: [("EU".to_owned(), 1_001)].into(),
+            ..named("rock")
+        },
+        PutBoard {
+            catalog: Some(hitparade::board::CatalogKind::Own),
+            ..named("jazz")
+        },
+        PutBoard {
+            shards: [("EU".to_owned(), 2)].into(),
+            ..named(MAIN)
+        },
+        PutBoard {
+            incarnation: Some(7),
+            ..named("jazz")
+        },
+    ];
+    for bad in bad {
+        let refused = world.put(&bad);
+        assert!(matches!(refused, Err(Refusal::Invalid(_))), "{bad:?}");
+    }
+    let nowhere = PutBoard {
+        shards: [("MOON".to_owned(), 2)].into(),
+        ..named("rock")
+    };
+    assert_eq!(world.put(&nowhere), Err(Refusal::UnknownRegion));
+    assert!(matches!(world.delete(MAIN), Err(Refusal::Invalid(_))));
+    assert_eq!(world.delete("rock"), Err(Refusal::Gone));
+    // Every start finds the same.
+    let news = world.registered.registry.directory_news(None);
+    world.registered.start_again();
+    assert_eq!(world.registered.registry.directory_news(None), news);
+    assert_eq!(news.boards.len(), 2);
+}
+
+#[test]
+fn there_are_ten_thousand_boards_at_most_and_those_whose_deletion_is_not_done_count() {
+    let mut world = World::new();
+    for number in 0..MAX_BOARDS {
+        world.put(&named(&format!("b{number}"))).unwrap();
+    }
+    let refused = |world: &mut World| matches!(world.put(&named("more")), Err(Refusal::Invalid(_)));
+    assert!(refused(&mut world));
+    let known = world.registered.registry.directory_news(None);
+    assert!(codec::encode(&DirectoryReply(Ok(known.clone()))).len() < 700_000);
+    world.put(&named("b7")).unwrap();
+    let shard = {
+        let b7 = known.boards.iter().find(|board| board.board_id == "b7");
+        ObjectName::shard(&b7.unwrap().key(), "EU", 0)
+    };
+    world.enlist(&shard).unwrap();
+    let key = world.delete("b7").unwrap();
+    assert!(refused(&mut world), "it is not wiped");
+    world.closed(&key, &[shard]);
+    world.put(&named("more")).unwrap();
+    // Whoever knew all hears of two.
+    let news = world
+        .registered
+        .registry
+        .directory_news(Some(known.version));
+    assert!(!news.is_whole && news.table.is_none());
+    assert_eq!((news.boards.len(), news.gone), (1, vec!["b7".to_owned()]));
+}
+
+#[test]
+fn a_deletion_wipes_what_was_listed_shards_first_and_goes_on_after_every_start() {
+    let mut world = World::new();
+    let jazz = world.put(&named("jazz")).unwrap();
+    let old = jazz.key().into_owned();
+    let objects = [
+        ObjectName::global(&old),
+        ObjectName::shard(&old, "NA", 0),
+        ObjectName::shard(&old, "EU", 2),
+        ObjectName::Catalog { board: old.clone() },
+    ];
+    for object in &objects {
+        // It may ask twice.
+        world.enlist(object).unwrap();
+        world.enlist(object).unwrap();
+    }
+    assert_eq!(world.delete("jazz").unwrap(), old);
+    let again = world.put(&named("jazz")).unwrap();
+    assert_ne!(again.incarnation, jazz.incarnation);
+    world.enlist(&ObjectName::global(&again.key())).unwrap();
+    for object in &objects {
+        assert_eq!(world.enlist(object), Err(Refusal::Gone), "{object:?}");
+    }
+    let mut wiped = Vec::new();
+    while !world.registered.registry.to_wipe().is_empty() {
+        assert_eq!(world.registered.registry.to_wipe(), [old.as_str()]);
+        let (next, left) = world.to_close(&old);
+        assert_eq!(left as usize, objects.len() - wiped.len());
+        // One at a time, and a start after each.
+        wiped.push(next[0].clone());
+        world.closed(&old, &next[..1]);
+        world.registered.start_again();
+    }
+    let is_shard = |object: &ObjectName| matches!(object, ObjectName::Shard { .. });
+    assert!(wiped[..2].iter().all(is_shard));
+    assert_eq!(wiped[2..], [objects[0].clone(), objects[3].clone()]);
+    assert_eq!(world.enlist(&objects[1]), Err(Refusal::Gone), "for ever");
+    // Nothing of it is stored.
+    let storage = &world.registered.storage;
+    let rows = storage.keys(hitparade::storage::Table::Meta, b"").unwrap();
+    let has_old = |key: &Vec<u8>| key.windows(old.len()).any(|part| part == old.as_bytes());
+    assert!(!rows.iter().any(has_old));
+}
+
+#[test]
+fn counting_anew_is_of_all_boards_and_keeps_their_settings() {
+    let mut world = World::new();
+    let jazz = PutBoard {
+        public: Some(false),
+        ..named("jazz")
+    };
+    let before = world.put(&jazz).unwrap();
+    let id = world.registered.table().installation_id;
+    world.registered.reset(id, 7, NOW_MS).unwrap();
+    let news = world.registered.registry.directory_news(None);
+    let after = news.boards.iter().find(|board| board.board_id == "jazz");
+    let after = after.unwrap();
+    assert!(!after.public && after.incarnation != before.incarnation);
+    assert_eq!(world.registered.registry.to_wipe(), [before.key().as_ref()]);
+}
+
+/// A shard of a board, and what its registry says.
+fn shard() -> (TestHost, Driver<TestHost>, Vec<u8>) {
+    let board = "jazz.0123456789abcdef";
+    let host = TestHost {
+        object: Rc::new(ObjectName::shard(board, "NA", 0)),
+        ..TestHost::at(NOW_MS)
+    };
+    *host.enlisted.borrow_mut() = None;
+    let batch = codec::encode(&hitparade::wire::Batch {
+        key: Some(b"key"),
+        plays_hash: 0,
+        sent_ms: NOW_MS,
+        plays: vec![BatchPlay {
+            post_id: "post",
+            timestamp_ms: NOW_MS,
+            count: 1,
+        }],
+    });
+    let request = codec::encode(&RecordRequest {
+        board,
+        region_id: "NA",
+        shard: 0,
+        epoch_ms: 0,
+        seed: SEED,
+        batch: &batch,
+    });
+    let driver = Driver::new(host.clone(), Limits::default());
+    (host, driver, request)
+}
+
+fn listed() -> Option<Vec<u8>> {
+    Some(codec::encode(&EnlistReply(Ok(table_of(&REGIONS, SEED)))))
+}
+
+fn is_empty(storage: &MemoryStorage) -> bool {
+    storage.size().unwrap() == 0
+}
+
+#[test]
+fn a_shard_of_a_board_asks_once_before_its_first_write_and_writes_nothing_until_it_is_listed() {
+    let (host, driver, request) = shard();
+    let record = |driver: &Driver<TestHost>| host.run(driver.record(&request, None), || {});
+    assert_eq!(record(&driver), RecordReply::Busy { retry_after_s: 1 });
+    host.run(driver.alarm(None), || {});
+    assert!(is_empty(&host.storage), "the registry is away");
+    *host.enlisted.borrow_mut() = listed();
+    for _ in 0..3 {
+        assert!(matches!(record(&driver), RecordReply::Counted { .. }));
+    }
+    assert_eq!(host.times_enlisted.get(), 2);
+    // Its instance ends; what is stored says that it was listed.
+    *host.enlisted.borrow_mut() = None;
+    let again = Driver::new(host.clone(), Limits::default());
+    assert_eq!(record(&again), RecordReply::counted(true));
+    assert_eq!(host.times_enlisted.get(), 2);
+}
+
+#[test]
+fn a_shard_whose_board_is_gone_writes_nothing_whatever_comes_late() {
+    let (host, driver, request) = shard();
+    *host.enlisted.borrow_mut() = Some(codec::encode(&EnlistReply(Err(Refusal::Gone))));
+    for _ in 0..2 {
+        let reply = host.run(driver.record(&request, None), || {});
+        assert_eq!(reply, RecordReply::Gone);
+    }
+    host.run(driver.alarm(None), || {});
+    assert!(driver.metrics().batches == 0 && is_empty(&host.storage));
+}
+
+#[test]
+fn a_shard_that_is_closed_has_nothing_left_and_takes_nothing_more() {
+    let close = |object: &ObjectName| {
+        codec::encode(&Close {
+            object: object.clone(),
+        })
+    };
+    let (host, driver, request) = shard();
+    *host.enlisted.borrow_mut() = listed();
+    host.run(driver.record(&request, None), || {});
+    assert!(!is_empty(&host.storage));
+    let other = close(&ObjectName::shard("jazz.0123456789abcdee", "NA", 0));
+    assert!(host.run(driver.close(&other), || {}).is_err());
+    assert!(!is_empty(&host.storage), "it was meant for another");
+    let ours = close(&host.object);
+    for _ in 0..2 {
+        assert_eq!(host.run(driver.close(&ours), || {}), Ok(()));
+        let reply = host.run(driver.record(&request, None), || {});
+        assert_eq!(reply, RecordReply::Gone);
+        host.run(driver.alarm(None), || {});
+        assert!(is_empty(&host.storage));
+    }
+    // The registry's word of before, which comes after the close, does not count.
+    let (host, driver, request) = shard();
+    *host.enlisted.borrow_mut() = listed();
+    let ours = close(&host.object);
+    let mut is_closed = false;
+    let reply = host.run(driver.record(&request, None), || {
+        if !std::mem::replace(&mut is_closed, true) {
+            let closed = host.clone().run(driver.close(&ours), || {});
+            assert_eq!(closed, Ok(()));
+        }
+    });
+    assert_eq!(reply, RecordReply::Gone);
+    assert!(is_empty(&host.storage));
+}
+
+#[test]
+fn objects_of_main_are_never_closed() {
+    let host = TestHost {
+        object: Rc::new(ObjectName::shard(MAIN, "NA", 0)),
+        ..TestHost::at(NOW_MS)
+    };
+    let driver = Driver::new(host.clone(), Limits::default());
+    let close = codec::encode(&Close {
+        object: ObjectName::clone(&host.object),
+    });
+    assert!(host.run(driver.close(&close), || {}).is_err());
+    let registry = Registered::new(&REGIONS, SEED).registry;
+    assert!(Registry::to_wipe(&registry).is_empty());
+}
+
+#[test]
+fn a_board_that_nobody_plays_costs_no_row_no_alarm_and_no_request_a_day() {
+    let host = TestHost {
+        object: Rc::new(ObjectName::Registry),
+        ..TestHost::at(NOW_MS)
+    };
+    let driver = hitparade::registry::Driver::new(host.clone(), None);
+    for number in 0..100 {
+        let put = codec::encode(&named(&format!("board-{number}")));
+        let reply = host.run(driver.put_board(&put), || {});
+        assert!(matches!(codec::decode(&reply), Ok(PutBoardReply(Ok(_)))));
+    }
+    let stored = || {
+        let rows = |table| host.storage.scan(table, &[], &[], usize::MAX).unwrap();
+        hitparade::storage::Table::ALL.map(rows)
+    };
+    let before = stored();
+    let question = codec::encode(&DirectoryQuestion { version: None });
+    let mut version = None;
+    for _ in 0..24 * 60 {
+        host.now_ms.set(host.now_ms.get() + 60_000);
+        let asked = match version {
+            None => question.clone(),
+            version => codec::encode(&DirectoryQuestion { version }),
+        };
+        let reply = host.run(driver.directory(&asked), || {});
+        let DirectoryReply(news) = codec::decode(&reply).unwrap();
+        version = Some(news.unwrap().version);
+    }
+    host.run(driver.alarm(), || {});
+    assert_eq!(stored(), before);
+    assert_eq!((host.alarms.get(), host.times_enlisted.get()), (0, 0));
+}
