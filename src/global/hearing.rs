@@ -5,6 +5,8 @@
 //! it ask; a region that was deleted stays in its own tables until then, and nobody asks for it, as
 //! Workers know.
 
+use std::rc::Rc;
+
 use super::moment::write_apart;
 use super::state::Global;
 use super::{ladder, transfer};
@@ -86,7 +88,9 @@ impl Global {
                 storage.write(&transfer::marks_of_imports(storage)?)?;
                 storage.write(&writes)
             })?;
+            let catalog = Rc::clone(&self.catalog);
             *self = Self::load_within(storage, &table, self.limits)?;
+            self.follow(catalog);
             return Ok(());
         }
         for key in table.keys().filter(|key| !self.table.knows_key(key)) {
