@@ -14,6 +14,9 @@ const EVERY_MS = 10_000;
 const TIMEOUT_MS = 10_000;
 const MEMORY_BYTES = 96 * 2 ** 20;
 const TOKEN = "hitparade-metrics-token";
+/** Of the board that the page's address names. */
+const BOARD = new URLSearchParams(location.search).get("board");
+const METRICS = BOARD ? `./metrics?${new URLSearchParams({ board: BOARD })}` : "./metrics";
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -33,6 +36,8 @@ const REASONS = {
   too_many_bodies: "One address sends too many large bodies side by side.",
   robot: "Programs that say what they are; their plays do not count.",
   bad_post_id: "An id that is empty, too long, or has characters that nobody sees.",
+  unknown_board: "A board that is not made, or that is closed to browsers: PUT /boards makes and opens one.",
+  too_many_parts: "A batch for over 24 boards and regions: its sender has to send it in several.",
   unknown_region: "A region that is not made: PUT /regions makes one.",
   region_deleted: "A region that was deleted.",
   unauthorized: "A token that is not valid for what it was shown for.",
@@ -57,7 +62,7 @@ async function ask(path) {
 async function look() {
   if (document.visibilityState !== "visible") return;
   try {
-    const [health, metrics] = await Promise.all([ask("./healthz"), ask("./metrics")]);
+    const [health, metrics] = await Promise.all([ask("./healthz"), ask(METRICS)]);
     if (metrics.status === 401) return lock();
     if (!metrics.ok) throw new Error((await metrics.json().catch(() => ({}))).detail ?? `The service answered ${metrics.status}.`);
     show(await health.json().catch(() => ({})), parseMetrics(await metrics.text()));
