@@ -216,7 +216,7 @@ fn seen_of_shard(storage: &MemoryStorage) -> String {
 fn load_global(storage: &MemoryStorage) -> Global {
     let mut global = Global::load(storage, &table()).unwrap();
     let zone = || days().zone().cloned();
-    global.keep_days(storage, zone, NOW_MS).unwrap();
+    global.follow_zone(storage, zone, NOW_MS).unwrap();
     global
 }
 

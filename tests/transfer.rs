@@ -55,7 +55,7 @@ impl World {
     /// `TIME_ZONE` says this.
     fn move_to(&mut self, zone: &Zone) {
         let zone = || Some(zone.clone());
-        let kept = self.global.keep_days(&self.storage, zone, NOW_MS);
+        let kept = self.global.follow_zone(&self.storage, zone, NOW_MS);
         kept.unwrap();
     }
 
@@ -344,6 +344,8 @@ fn days_come_along_where_nothing_was_counted_yet_and_others_are_refused() {
     let zone = Zone::read("Asia/Kathmandu", "20700").unwrap();
     let in_zone = |seed, zone: &Zone| {
         let mut world = World::new(seed);
+        world.registered.put(&region("MOON")).unwrap();
+        world.hear();
         world.move_to(zone);
         world
     };

@@ -99,7 +99,7 @@ impl Global {
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
-    pub fn keep_days(
+    pub fn follow_zone(
         &mut self,
         storage: &impl Storage,
         zone: impl FnOnce() -> Option<Zone>,

@@ -204,7 +204,7 @@ impl<H: Host> Inner<H> {
         let Some((global, storage)) = loaded.as_mut() else {
             return Err(Refusal::Storage("the state is not loaded".into()));
         };
-        let kept = global.keep_days(storage, || self.host.zone(), self.host.now_ms());
+        let kept = global.follow_zone(storage, || self.host.zone(), self.host.now_ms());
         let run = |global: &mut Global, storage: &H::Storage| {
             kept.map_err(|error| Refusal::Storage(error.0))?;
             run(global, storage)

@@ -39,7 +39,7 @@ pub fn load_global(storage: &MemoryStorage) -> Global {
 pub fn load_global_in(storage: &MemoryStorage, zone: &Zone, now_ms: u64) -> Global {
     let mut global = Global::load(storage, &table_of(&REGIONS, SEED)).unwrap();
     let zone = || Some(zone.clone());
-    global.keep_days(storage, zone, now_ms).unwrap();
+    global.follow_zone(storage, zone, now_ms).unwrap();
     global
 }
 
