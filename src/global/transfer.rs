@@ -164,9 +164,11 @@ impl Global {
         }
         let complete = self.export_goes_on(storage, request.at_ms, now_ms)?;
         let Some(index) = usize::from(request.position.table).checked_sub(1) else {
+            let mut rows = vec![TransferRow::Days(self.days().clone())];
+            rows.extend(rows_of_regions(&self.moment.regions(request.at_ms)));
             return Ok(ExportAnswer::Page(ExportPage {
                 seed: self.table.seed,
-                rows: rows_of_regions(&self.moment.regions(request.at_ms)),
+                rows,
                 damaged_rows: 0,
                 next: Some(ExportPosition {
                     table: 1,
@@ -183,9 +185,6 @@ impl Global {
             .scan(storage, index, &request.position.key, PAGE_BYTES)
             .map_err(refused)?;
         let (mut damaged_rows, mut rows) = (0, Vec::new());
-        if index == 0 && request.position.key.is_empty() {
-            rows.push(TransferRow::Days(self.days().clone()));
-        }
         let mut text_bytes = 0;
         let mut last = None;
         let mut is_cut = false;
