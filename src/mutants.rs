@@ -122,6 +122,8 @@ pub enum Mutant {
     DaysTakenForKnown,
     /// A board takes the catalog's number for the same state, whatever its mark.
     NumberWithoutMark,
+    /// A board keeps the posts of a filter when the catalog has changed.
+    MembersKept,
 }
 
 #[cfg(feature = "simulation")]
@@ -191,6 +193,7 @@ mod switch {
             Mutant::PanesSurviveTheirEpoch,
             Mutant::PushWithoutLimits,
             Mutant::NumberWithoutMark,
+            Mutant::MembersKept,
         ];
     }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{CatalogLimits, Keeper, MAX_PUT_POSTS};
 use crate::codec::{self, Record};
 use crate::host::Host;
-use crate::storage::StorageError;
+use crate::storage::{Storage, StorageError};
 use crate::summary::Seed;
 use crate::wire::{
     CatalogAnswer, CatalogEntry, CatalogQuestion, ListPosts, ListPostsReply, PutPosts,
@@ -39,6 +39,19 @@ struct Inner<H: Host> {
 /// Between two steps of building what filters are answered from, each of 500 posts: some 20 ms, or 100 where
 /// each of them has tags of its own.
 const PAUSE_MS: u64 = 20;
+/// Steps that the question waits for which asks for a filter: of a catalog of 5,000 posts all.
+const STEPS_AT_ONCE: u32 = 12;
+
+/// Sees to it that filters can be answered: at once, where the catalog is small.
+fn index(keeper: &mut Keeper, storage: &impl Storage, seed: Seed) -> Result<(), StorageError> {
+    keeper.index_under(storage, seed)?;
+    for _ in 0..STEPS_AT_ONCE {
+        if keeper.build_step(storage)? {
+            break;
+        }
+    }
+    Ok(())
+}
 
 impl<H: Host> Driver<H> {
     /// Loads nothing yet: the first message does.
@@ -78,8 +91,8 @@ impl<H: Host> Driver<H> {
         let answer = decode::<CatalogQuestion>(message).and_then(|question| {
             self.0.with_keeper(|keeper, storage| {
                 if !question.matching.is_empty() {
-                    let indexed = keeper.index_under(storage, Seed::from_bytes(question.seed));
-                    indexed.map_err(|error| Refusal::Storage(error.0))?;
+                    index(keeper, storage, Seed::from_bytes(question.seed))
+                        .map_err(|error| Refusal::Storage(error.0))?;
                 }
                 keeper.answer(storage, &question)
             })

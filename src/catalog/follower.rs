@@ -11,6 +11,7 @@ use super::set::{KeySet, PostKey, post_key};
 use super::{FOLLOWED_BYTES, MAX_SETS_AT_ONCE, STALE_AFTER_MS};
 use crate::cache::Cache;
 use crate::filter::Members;
+use crate::mutants::{self, Mutant};
 use crate::wire::{
     CatalogEntry, CatalogNews, CatalogPosition, CatalogQuestion, MAX_ASKED_ENTRIES, MAX_ASKED_IDS,
     MAX_KEPT_SETS, MatchRequest, PostChange, PostSet, Refusal,
@@ -438,7 +439,8 @@ impl Follower {
     /// filters.
     fn change(&self, kept: &[PostSet], changes: &[PostChange]) {
         self.cache().forget(|(catalog, part)| {
-            *catalog == self.catalog && matches!(part, Part::Members(..))
+            let is_of_filter = matches!(part, Part::Members(..));
+            *catalog == self.catalog && is_of_filter && !mutants::active(Mutant::MembersKept)
         });
         let sets = self.with_known(|known| std::mem::take(&mut known.sets));
         for (set, looked_ms) in sets.unwrap_or_default() {

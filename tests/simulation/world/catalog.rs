@@ -12,6 +12,8 @@ use super::*;
 
 /// Posts that are hidden and shown.
 const POSTS: u64 = 4;
+/// What posts have, where charts leave them out by their tag.
+const OUT: &str = "out";
 /// How long what was acknowledged may take into charts that nobody keeps, and a little.
 const SHOWN_WITHIN_MS: u64 = STALE_AFTER_MS + 1_000;
 
@@ -111,9 +113,17 @@ impl World {
             acknowledged_ms: None,
             is_refused: false,
         });
-        let patch = PostPatch {
-            hidden: Some(hides),
-            ..PostPatch::hiding(self.posts[post].clone())
+        let post_id = self.posts[post].clone();
+        let patch = match self.profile.hides_by_tag {
+            true => PostPatch {
+                post_id,
+                tags: Some(if hides { vec![OUT.into()] } else { Vec::new() }),
+                ..PostPatch::default()
+            },
+            false => PostPatch {
+                hidden: Some(hides),
+                ..PostPatch::hiding(post_id)
+            },
         };
         let message = codec::encode(&PutPosts {
             patches: vec![patch],
@@ -145,7 +155,9 @@ impl World {
         let post = self.catalog.puts[number].post;
         let hides = self.catalog.puts[number].hides;
         match codec::decode::<PutPostsReply>(reply) {
-            Ok(PutPostsReply(Ok(Some(entry)))) if entry.hidden == hides => {
+            Ok(PutPostsReply(Ok(Some(entry))))
+                if entry.hidden == hides || self.profile.hides_by_tag =>
+            {
                 self.catalog.puts[number].acknowledged_ms = Some(self.now_ms);
                 self.figures.puts += 1;
                 self.say(|| format!("post {post} hidden: {hides}"));
@@ -154,6 +166,20 @@ impl World {
                 self.catalog.puts[number].is_refused = true;
             }
             answer => self.fail(format!("{answer:?} for a put")),
+        }
+    }
+
+    /// Of which posts charts are, where a tag hides them.
+    pub(super) fn filter(&self) -> Filter {
+        // Where nothing is ever hidden, the catalog has no say in other worlds either.
+        let hides_by_tag = self.profile.hides_by_tag && self.profile.put_every_ms > 0;
+        let excluded_tags = match hides_by_tag {
+            true => vec![OUT.into()],
+            false => Vec::new(),
+        };
+        Filter {
+            excluded_tags,
+            ..Filter::default()
         }
     }
 

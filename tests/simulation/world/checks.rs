@@ -62,7 +62,7 @@ impl World {
             window,
             sort: Sort::Views,
             k_class: 1_000,
-            filter: Filter::default(),
+            filter: self.filter(),
         };
         let (message, asked_ms) = (codec::encode(&request), self.now_ms);
         self.ask_for_a_while(

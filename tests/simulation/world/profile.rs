@@ -64,6 +64,8 @@ pub struct Profile {
     pub export_every_ms: u64,
     /// How often posts are hidden or shown; 0 where the catalog is empty and always there.
     pub put_every_ms: u64,
+    /// They have a tag then, which charts exclude.
+    pub hides_by_tag: bool,
     pub on_catalog: CatalogLimits,
     /// How many of the pushes that are remembered come again after a start.
     pub old_pushes: u64,
@@ -182,6 +184,7 @@ impl Profile {
                 true => random.between(5_000, 60_000),
                 false => 0,
             },
+            hides_by_tag: random.chance(500),
             on_catalog: small_limits(random),
             old_pushes: rate(random, 300),
             silence: rate(random, 500),
