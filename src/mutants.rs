@@ -137,7 +137,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 55] = [
+        pub const ALL: [Mutant; 56] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
