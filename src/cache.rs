@@ -265,8 +265,8 @@ mod tests {
                 let keys = |list: &[(u64, usize)]| -> Vec<u64> {
                     list.iter().map(|(key, _)| *key).collect()
                 };
-                prop_assert_eq!(of(false).map(|(_, key)| key.clone()).collect::<Vec<_>>(), keys(&once));
-                prop_assert_eq!(of(true).map(|(_, key)| key.clone()).collect::<Vec<_>>(), keys(&again));
+                prop_assert_eq!(of(false).map(|(_, key)| *key).collect::<Vec<_>>(), keys(&once));
+                prop_assert_eq!(of(true).map(|(_, key)| *key).collect::<Vec<_>>(), keys(&again));
                 prop_assert_eq!(kept.entries.len(), kept.order.len());
             }
         }

@@ -51,6 +51,14 @@ pub struct Keeper {
     pub(super) postings: Option<Postings>,
 }
 
+/// What a slice of posts changes, by their ids: the entries as they are to be, what is stored of them,
+/// and which of them are to leave nothing.
+struct Slice<'a> {
+    changed: BTreeMap<&'a str, CatalogEntry>,
+    stored: BTreeMap<&'a str, Vec<u8>>,
+    erased: BTreeSet<&'a str>,
+}
+
 impl Keeper {
     /// The catalog as it is stored. `mark` is random: it is needed where the end of the log cannot be read.
     ///
@@ -361,20 +369,26 @@ impl Keeper {
             let entry = changed.get(&last.post_id[..]);
             entry.cloned()
         });
-        self.write(storage, (&changed, &stored, &erased), mark)?;
+        let slice = Slice {
+            changed,
+            stored,
+            erased,
+        };
+        self.write(storage, &slice, mark)?;
         Ok(last)
     }
 
     fn write(
         &mut self,
         storage: &impl Storage,
-        (changed, stored, erased): (
-            &BTreeMap<&str, CatalogEntry>,
-            &BTreeMap<&str, Vec<u8>>,
-            &BTreeSet<&str>,
-        ),
+        slice: &Slice<'_>,
         mark: u64,
     ) -> Result<(), Refusal> {
+        let Slice {
+            changed,
+            stored,
+            erased,
+        } = slice;
         let mut size = self.size;
         let mut writes = Vec::with_capacity(changed.len() + 3);
         let (mut ids, mut terms) = (Vec::new(), Changes::default());

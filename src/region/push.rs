@@ -11,6 +11,9 @@ use crate::storage::{Storage, StorageError};
 use crate::topology::Epoch;
 use crate::wire::{Push, PushReply};
 
+/// A copy of an open pane as it is sent; a pane that did not change since keeps it.
+type EncodedCopy = Rc<[u8]>;
+
 impl Shard {
     /// The message for the global object: sealed panes from the wanted offset on, as many as fit,
     /// and copies of what is not durable in the outbox. `None` while the shard does not know who
@@ -106,7 +109,7 @@ impl Shard {
         storage: &impl Storage,
         next_offset: u64,
         room: &mut Room,
-    ) -> Result<(Vec<Rc<[u8]>>, bool), StorageError> {
+    ) -> Result<(Vec<EncodedCopy>, bool), StorageError> {
         let mut copies = Vec::new();
         let mut left_out = false;
         let mut add = |copy: Rc<[u8]>| {
