@@ -174,6 +174,14 @@ export class Service {
     }
   }
 
+  /** Creates boards. @param {...string} ids */
+  async addBoards(...ids) {
+    for (const id of ids) {
+      const answer = await this.put(`/boards/${id}`, { board_name: id });
+      assert.equal(answer.status, 200, await answer.text());
+    }
+  }
+
   /** The metrics by name with labels. @returns {Promise<Map<string, number>>} */
   async readMetrics() {
     const text = await (await this.fetch("/metrics")).text();
@@ -257,8 +265,9 @@ export class Model {
    * enough that the service counts them exactly.
    * @param {Service} service
    * @param {string} [timeframe]
+   * @param {string} [board]
    */
-  async assertExactly(service, timeframe = "all") {
+  async assertExactly(service, timeframe = "all", board = "main") {
     const somewhere = this.#regions.get(SOMEWHERE) ?? new Map();
     for (const [region, posts] of this.scopes()) {
       const expected = [...posts]
@@ -266,14 +275,14 @@ export class Model {
         .map(([id, count]) => `${id} ${count} ${count} ${count}`);
       const total = [...posts.values()].reduce((sum, count) => sum + count, 0);
       await eventually(async () => {
-        const chart = await service.topPosts({ region, timeframe, k: 1000 });
+        const chart = await service.topPosts({ board, region, timeframe, k: 1000 });
         const isKnown = ({ post_id }) => region === "global" || !somewhere.has(post_id);
         const known = chart.top_posts.filter(isKnown);
         const unknown = chart.top_posts.filter((post) => !isKnown(post));
         const listed = known.map((post) => `${post.post_id} ${post.view_count} ${post.view_count_min} ${post.view_count_max}`);
         const views = chart.total_views - unknown.reduce((sum, post) => sum + post.view_count, 0);
-        assert.equal(views, total, `total_views of ${region}`);
-        assert.deepEqual(listed, expected, `chart of ${region}`);
+        assert.equal(views, total, `total_views of ${region} on ${board}`);
+        assert.deepEqual(listed, expected, `chart of ${region} on ${board}`);
       });
     }
   }

@@ -53,6 +53,7 @@ const SEEN = {
       [["slow-comet", ["jazz", "live"]]],
     );
   },
+  "A board": async (said) => assert.match(said, /"board":"sports"/),
   "Start again from zero": async () => eventually(async () => assert.equal((await service.topPosts({ timeframe: "all" })).total_views, 0)),
   "Undo an import": async () => eventually(async () => assert.equal((await service.topPosts({ timeframe: "all" })).total_views, 5)),
 };

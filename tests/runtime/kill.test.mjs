@@ -1,5 +1,5 @@
 /**
- * Killed at random moments under load, the service counts every play exactly once: batches that
+ * Killed at random moments under load, the service counts every play exactly once on each of its boards: batches that
  * got no answer, for the kill or because their sender hung up, are sent again under the same key,
  * from another country as often as not, while the number of shards changes.
  * KILL_ROUNDS: how often (2); KILL_SEED: which plays. `npm run dev -- kill --rounds 20` sets both.
@@ -18,6 +18,9 @@ const MAX_PLAYS = 40;
 const HANG_UP = { oneIn: 8, afterMs: 40 };
 const LOAD_MS = { min: 150, max: 3_000 };
 const REGIONS = ["NA", "EU", "AS"];
+const BOARDS = ["main", "jazz"];
+/** What plays name: the one board or the other, both, or none. */
+const NAMED_BOARDS = [{}, {}, { board: "jazz" }, { boards: BOARDS }];
 const COUNTRIES = ["US", "DE", "JP"];
 const RESHARD = { everyMs: 300, mostShards: 5 };
 const FROM_A_PROXY = { TRUSTED_PROXIES: "127.0.0.1", CLIENT_ADDRESS_HEADER: "X-Forwarded-For", COUNTRY_HEADER: "X-Country" };
@@ -30,6 +33,7 @@ test(`${ROUNDS} rounds, seed ${SEED}`, { timeout: (60 + ROUNDS * 60) * 1_000 }, 
   const random = randomNumbers(SEED);
   const service = await Service.start(FROM_A_PROXY);
   try {
+    await service.addBoards("jazz");
     const load = new Load(service, random);
     for (let round = 1; round <= ROUNDS; round++) {
       const loadMs = LOAD_MS.min + random() * (LOAD_MS.max - LOAD_MS.min);
@@ -42,7 +46,7 @@ test(`${ROUNDS} rounds, seed ${SEED}`, { timeout: (60 + ROUNDS * 60) * 1_000 }, 
       await service.launch();
       await load.repeatUnanswered();
       await load.repeatSomeAnswered();
-      await load.model.assertExactly(service);
+      for (const [board, model] of load.models) await model.assertExactly(service, "all", board);
       t.diagnostic(
         `round ${round}: killed after ${Math.round(loadMs)} ms, ${load.answered.length} batches counted, ` +
           `${unanswered} unanswered; of all that were sent again, ${load.repeated} had been counted; ${load.reshards} changes of shards`,
@@ -58,7 +62,8 @@ test(`${ROUNDS} rounds, seed ${SEED}`, { timeout: (60 + ROUNDS * 60) * 1_000 }, 
 
 /** Senders that never wait, and what they know of each batch. */
 class Load {
-  model = new Model();
+  /** By board. */
+  models = new Map(BOARDS.map((board) => [board, new Model()]));
   answered = [];
   unanswered = [];
   /** Unanswered batches that turned out to have been counted. */
@@ -140,8 +145,10 @@ class Load {
 
   #counted(batch) {
     for (const play of batch.plays) {
-      if (play.region_id) this.model.add([play]);
-      else this.model.addSomewhere([play]);
+      for (const board of play.boards ?? [play.board ?? "main"]) {
+        if (play.region_id) this.models.get(board).add([play]);
+        else this.models.get(board).addSomewhere([play]);
+      }
     }
     this.answered.push(batch);
   }
@@ -206,6 +213,7 @@ class Load {
           ? { post_id: `somewhere-${post}` }
           : { post_id: `post-${post}`, region_id: number % 3 === 0 ? pick(REGIONS) : region }),
         timestamp: now - pick(AGES_MINUTES) * MINUTE_MS,
+        ...pick(NAMED_BOARDS),
         count: 1 + Math.floor(this.random() * 3),
       };
     });
