@@ -175,7 +175,7 @@ const FAULTS = {
   },
   "takes bodies of 100 bytes": {
     asked: ({ body, headers }) => !headers.authorization && body.length > 100 && [413, { "content-type": "text/html" }, "<h1>413</h1>"],
-    wrong: ["a play of a page", "the same play again", "the region of a play", "a chart, by a push"],
+    wrong: ["a play of a page", "pages of other sites", "the same play again", "the region of a play", "a chart, by a push"],
     maybe: ["a chart over a socket"],
     told: /pass bodies of 1 MiB/,
   },
