@@ -1,7 +1,7 @@
 //! Boards: sets of charts, each with shards and a global object of its own.
 //!
 //! `main` is always there; others are made and deleted by name. A board that is made again under a name
-//! is another board: its incarnation is 64 random bits, and everything that is its own (objects, messages,
+//! is another board: its incarnation is 63 random bits and one, and everything that is its own (objects, messages,
 //! rows, keys of caches) is known by its [`Board::key`], which carries them. A counter would not do: a
 //! registry that was restored from a backup would hand out a number twice.
 //!
@@ -53,7 +53,28 @@ pub enum CatalogKind {
     Own,
 }
 
+/// The highest bit of an incarnation is set where the board's catalog is its own.
+const HAS_OWN_CATALOG: u64 = 1 << 63;
+
 impl CatalogKind {
+    /// Of the board of an incarnation. It is in there so that each object knows by its own name whose posts it
+    /// shows: also while the registry is away, and after it was restored from a backup.
+    pub const fn of_incarnation(incarnation: u64) -> Self {
+        match incarnation & HAS_OWN_CATALOG {
+            0 => CatalogKind::Shared,
+            _ => CatalogKind::Own,
+        }
+    }
+
+    /// An incarnation of a board with such a catalog, from 64 random bits.
+    pub const fn incarnation(self, random: u64) -> u64 {
+        match (self, random & !HAS_OWN_CATALOG) {
+            (CatalogKind::Own, random) => random | HAS_OWN_CATALOG,
+            (CatalogKind::Shared, 0) => 1,
+            (CatalogKind::Shared, random) => random,
+        }
+    }
+
     /// As requests and answers name it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -85,14 +106,13 @@ impl Default for BoardShards {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Board {
     pub board_id: String,
-    /// 64 random bits; 0 is `main`'s alone.
+    /// 63 random bits, and whose its catalog is ([`CatalogKind::of_incarnation`]); 0 is `main`'s alone.
     pub incarnation: u64,
     pub board_name: String,
     /// Whether browsers may send plays here.
     pub beacons: bool,
     /// Whether its charts are for everybody who may read charts at all; else they need the read token.
     pub public: bool,
-    pub catalog: CatalogKind,
     /// 0 is `main`'s: there was nothing before it.
     pub made_ms: u64,
     /// By the key of the region, where it is not one shard that never was more. Of `main`: none.
@@ -114,7 +134,6 @@ impl Board {
             incarnation,
             beacons: true,
             public: true,
-            catalog: CatalogKind::default(),
             made_ms,
             shards: BTreeMap::new(),
         }
@@ -127,6 +146,11 @@ impl Board {
 
     pub fn is_main(&self) -> bool {
         self.incarnation == 0
+    }
+
+    /// Chosen when it is made.
+    pub fn catalog(&self) -> CatalogKind {
+        CatalogKind::of_incarnation(self.incarnation)
     }
 
     /// What its objects are named by, and what messages, rows and keys of caches carry: `main`, or
@@ -175,6 +199,17 @@ pub fn parts_of_board_key(key: &str) -> Option<(&str, u64)> {
         .then_some((board_id, incarnation))
 }
 
+/// What an object of a board knows of whether it may store anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Life {
+    /// It has not asked yet, or nobody answered.
+    #[default]
+    Unknown,
+    Listed,
+    /// Its board was deleted.
+    Over,
+}
+
 /// A Durable Object, by what it is named by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ObjectName {
@@ -186,6 +221,8 @@ pub enum ObjectName {
     Catalog { board: String },
     /// What all boards share.
     Registry,
+    /// The platform does not say which one it is: it must not touch what is stored, which is some board's.
+    Unnamed,
 }
 
 impl ObjectName {
@@ -205,18 +242,32 @@ impl ObjectName {
         }
     }
 
-    /// The object that is named so, of those of a kind: `shard`, `global` or `registry`.
+    /// The catalog whose posts a board shows, by its key.
+    pub fn catalog(board: &str) -> Self {
+        match parts_of_board_key(board).map(|(_, it)| CatalogKind::of_incarnation(it)) {
+            Some(CatalogKind::Own) => ObjectName::Catalog {
+                board: board.to_owned(),
+            },
+            Some(CatalogKind::Shared) | None => ObjectName::Registry,
+        }
+    }
+
+    /// The object that is named so, of those of a kind: `shard`, `global` or `registry`. What is no name is
+    /// nobody's, never `main`'s.
     pub fn of_name(kind: &str, name: &str) -> Self {
+        let is_board = |key: &str| parts_of_board_key(key).is_some();
         let shard = || {
             let (board, rest) = name.split_once('/')?;
             let (key, shard) = rest.rsplit_once('/')?;
-            Some(ObjectName::shard(board, key, shard.parse().ok()?))
+            let shard = ObjectName::shard(board, key, shard.parse().ok()?);
+            (is_board(board) && shard.as_named() == name).then_some(shard)
         };
         match kind {
-            "shard" => shard().unwrap_or_else(|| ObjectName::shard(MAIN, name, 0)),
-            "global" => ObjectName::global(name),
-            _ if name == ObjectName::Registry.as_named() => ObjectName::Registry,
-            _ => ObjectName::Catalog { board: name.into() },
+            "shard" => shard().unwrap_or(ObjectName::Unnamed),
+            "global" if is_board(name) => ObjectName::global(name),
+            "registry" if name == ObjectName::Registry.as_named() => ObjectName::Registry,
+            "registry" if is_board(name) => ObjectName::Catalog { board: name.into() },
+            _ => ObjectName::Unnamed,
         }
     }
 
@@ -225,10 +276,10 @@ impl ObjectName {
         self.board().is_some_and(|board| board != MAIN)
     }
 
-    /// The key of the board whose it is; `None` of what all share.
+    /// The key of the board whose it is; `None` of what all share, and of what is nobody's.
     pub fn board(&self) -> Option<&str> {
         match self {
-            ObjectName::Registry => None,
+            ObjectName::Registry | ObjectName::Unnamed => None,
             ObjectName::Shard { board, .. }
             | ObjectName::Global { board }
             | ObjectName::Catalog { board } => Some(board),
@@ -239,6 +290,7 @@ impl ObjectName {
     pub fn as_named(&self) -> Cow<'_, str> {
         match self {
             ObjectName::Registry => Cow::Borrowed("shared"),
+            ObjectName::Unnamed => Cow::Borrowed(""),
             ObjectName::Shard { board, id } => {
                 Cow::Owned(format!("{board}/{}/{}", id.key, id.shard))
             }
@@ -436,6 +488,25 @@ mod tests {
             assert_eq!(ObjectName::of_name("shard", &name.as_named()), *name);
         }
         assert_eq!(ObjectName::of_name("global", "main"), names[3]);
+        // What the platform does not tell is nobody's, least of all main's.
+        for kind in ["shard", "global", "registry"] {
+            for name in [
+                "",
+                "NA",
+                "EU/0",
+                "/",
+                "main/EU/x",
+                "main/EU/01",
+                "Jazz.1",
+                "jazz/EU/0",
+            ] {
+                assert_eq!(
+                    ObjectName::of_name(kind, name),
+                    ObjectName::Unnamed,
+                    "{name}"
+                );
+            }
+        }
         assert_eq!(named[0], "main/EU/0");
         assert_eq!(named[7], "jazz.0123456789abcdef");
         named.sort();

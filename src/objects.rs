@@ -16,6 +16,7 @@ pub fn stub(env: &Env, object: &ObjectName, hint: Option<&str>) -> worker::Resul
         ObjectName::Shard { .. } => "SHARD",
         ObjectName::Global { .. } => "GLOBAL",
         ObjectName::Catalog { .. } | ObjectName::Registry => "REGISTRY",
+        ObjectName::Unnamed => return Err("nobody can ask an object without a name".into()),
     })?;
     let name = object.as_named();
     match hint {

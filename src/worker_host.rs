@@ -74,6 +74,10 @@ impl Host for WorkerHost {
     }
 
     fn open(&self) -> Result<SqlStorage, StorageError> {
+        if self.object == ObjectName::Unnamed {
+            let detail = "the platform does not say which object this is; the next start may know";
+            return Err(StorageError(detail.into()));
+        }
         SqlStorage::open(&self.state.storage())
     }
 

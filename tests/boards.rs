@@ -6,11 +6,14 @@ mod objects;
 
 use std::rc::Rc;
 
-use hitparade::board::{Board, MAIN, MAX_BOARDS, ObjectName};
+use hitparade::board::{Board, CatalogKind, MAIN, MAX_BOARDS, ObjectName};
+use hitparade::catalog::{self, CatalogLimits};
 use hitparade::codec;
+use hitparade::global::{self, GlobalSettings};
 use hitparade::region::{Driver, Limits};
 use hitparade::registry::Registry;
 use hitparade::storage::{MemoryStorage, Storage};
+use hitparade::summary::{Seed, Summary};
 use hitparade::window::DAY_MS;
 use hitparade::wire::*;
 use objects::host::TestHost;
@@ -119,7 +122,7 @@ fn a_board_is_made_and_changed_and_what_is_no_board_is_refused_with_a_reason() {
             ..named("rock")
         },
         PutBoard {
-            catalog: Some(hitparade::board::CatalogKind::Own),
+            catalog: Some(CatalogKind::Own),
             ..named("jazz")
         },
         PutBoard {
@@ -275,6 +278,264 @@ fn listed() -> Option<Vec<u8>> {
 
 fn is_empty(storage: &MemoryStorage) -> bool {
     storage.size().unwrap() == 0
+}
+
+fn host_of(object: ObjectName) -> TestHost {
+    let host = TestHost {
+        object: Rc::new(object),
+        ..TestHost::at(NOW_MS)
+    };
+    *host.enlisted.borrow_mut() = None;
+    host
+}
+
+fn close_of(host: &TestHost) -> Vec<u8> {
+    codec::encode(&Close {
+        object: ObjectName::clone(&host.object),
+    })
+}
+
+/// Boards whose catalog is the installation's, and its own.
+const SHARES: &str = "jazz.0123456789abcdef";
+const OWNS: &str = "jazz.8123456789abcdef";
+
+/// The global object of a board, and what a shard of it pushes.
+fn global(board: &str) -> (TestHost, global::Driver<TestHost>, Vec<u8>) {
+    let host = host_of(ObjectName::global(board));
+    let driver = global::Driver::new(host.clone(), GlobalSettings::default());
+    let mut summary = Summary::new(100, Seed::from_bytes(SEED));
+    summary.record("post", 7);
+    let pane = objects::pane(objects::recording_pane(NOW_MS, NOW_MS), &summary);
+    let report = codec::encode(&ShardReport {
+        region_id: "NA",
+        shard: 0,
+        push: &objects::first_push(("NA", 0), &[], &[pane]),
+        figures: &[],
+    });
+    (host, driver, report)
+}
+
+fn push(host: &TestHost, driver: &global::Driver<TestHost>, report: &[u8]) -> Result<(), Refusal> {
+    let reply = host.run(driver.push(report), || {
+        host.now_ms.set(host.now_ms.get() + 100)
+    });
+    let PushReplyOrRefusal(reply) = codec::decode(&reply).unwrap();
+    reply.map(|_| ())
+}
+
+#[test]
+fn a_global_object_of_a_board_writes_nothing_until_it_is_listed_and_asks_once() {
+    let (host, driver, report) = global(SHARES);
+    for _ in 0..2 {
+        assert!(matches!(
+            push(&host, &driver, &report),
+            Err(Refusal::Busy { .. })
+        ));
+    }
+    assert!(is_empty(&host.storage), "the registry is away");
+    host.now_ms.set(host.now_ms.get() + 2_000);
+    *host.enlisted.borrow_mut() = listed();
+    let asked = host.times_enlisted.get();
+    assert_eq!(push(&host, &driver, &report), Ok(()));
+    assert_eq!(push(&host, &driver, &report), Ok(()));
+    assert_eq!(host.times_enlisted.get(), asked + 1);
+    assert!(!is_empty(&host.storage));
+    // Its instance ends, and the registry is away: what is stored says that it was listed.
+    *host.enlisted.borrow_mut() = None;
+    let again = global::Driver::new(host.clone(), GlobalSettings::default());
+    assert_eq!(push(&host, &again, &report), Ok(()));
+}
+
+#[test]
+fn a_global_object_whose_board_is_gone_or_is_closed_has_nothing_and_takes_nothing_more() {
+    let (host, driver, report) = global(SHARES);
+    *host.enlisted.borrow_mut() = Some(codec::encode(&EnlistReply(Err(Refusal::Gone))));
+    for _ in 0..2 {
+        assert_eq!(push(&host, &driver, &report), Err(Refusal::Gone));
+        assert!(is_empty(&host.storage));
+    }
+    let (host, driver, report) = global(SHARES);
+    *host.enlisted.borrow_mut() = listed();
+    assert_eq!(push(&host, &driver, &report), Ok(()));
+    let noted = |reply: Vec<u8>| codec::decode::<Noted>(&reply).unwrap().0;
+    let other = codec::encode(&Close {
+        object: ObjectName::global(OWNS),
+    });
+    assert!(noted(host.run(driver.close(&other), || {})).is_err());
+    assert!(!is_empty(&host.storage), "it was meant for another");
+    for _ in 0..2 {
+        assert_eq!(
+            noted(host.run(driver.close(&close_of(&host)), || {})),
+            Ok(())
+        );
+        assert_eq!(push(&host, &driver, &report), Err(Refusal::Gone));
+        assert!(is_empty(&host.storage));
+    }
+    // Another instance, and a push that comes late: it asks, and hears so.
+    *host.enlisted.borrow_mut() = Some(codec::encode(&EnlistReply(Err(Refusal::Gone))));
+    let again = global::Driver::new(host.clone(), GlobalSettings::default());
+    assert_eq!(push(&host, &again, &report), Err(Refusal::Gone));
+    assert!(is_empty(&host.storage));
+}
+
+#[test]
+fn a_board_follows_its_own_catalog_or_the_one_that_is_shared_and_exports_its_own_alone() {
+    let own = ObjectName::Catalog { board: OWNS.into() };
+    for (board, keeper, exports) in [
+        (MAIN, ObjectName::Registry, true),
+        (SHARES, ObjectName::Registry, false),
+        (OWNS, own, true),
+    ] {
+        let (host, driver, report) = global(board);
+        *host.enlisted.borrow_mut() = listed();
+        assert_eq!(push(&host, &driver, &report), Ok(()));
+        host.run(driver.metrics(), || {});
+        assert_eq!(host.catalog_asked.take(), Some(keeper), "{board}");
+        let put = codec::encode(&PutPosts {
+            patches: vec![PostPatch {
+                post_id: "post".into(),
+                ..PostPatch::default()
+            }],
+            only_new: false,
+        });
+        let catalog = catalog::Driver::new(host.clone(), CatalogLimits::default());
+        host.run(catalog.put_posts(&put), || {});
+        assert_eq!(has_posts(&exported(&host, &driver)), exports, "{board}");
+    }
+}
+
+fn has_posts(rows: &[TransferRow]) -> bool {
+    rows.iter().any(|row| matches!(row, TransferRow::Post(_)))
+}
+
+/// All rows of an export.
+fn exported(host: &TestHost, driver: &global::Driver<TestHost>) -> Vec<TransferRow> {
+    let begin = codec::encode(&BeginExport);
+    let begun = host.run(driver.begin_export(&begin), || {});
+    let BeginExportReply(to_cut) = codec::decode(&begun).unwrap();
+    let at_ms = to_cut.unwrap().at_ms;
+    let start = ExportPosition {
+        table: 0,
+        key: Vec::new(),
+    };
+    let (mut rows, mut next) = (Vec::new(), Some(start));
+    while let Some(position) = next {
+        host.now_ms.set(host.now_ms.get() + 60_000);
+        let request = codec::encode(&ExportRequest { at_ms, position });
+        let ExportReply(page) = codec::decode(&host.run(driver.export(&request), || {})).unwrap();
+        let ExportAnswer::Page(page) = page.unwrap() else {
+            panic!("it waits for shards");
+        };
+        rows.extend(page.rows);
+        next = page.next;
+    }
+    rows
+}
+
+#[test]
+fn a_catalog_of_a_boards_own_is_listed_before_its_first_write_and_goes_with_its_board() {
+    let host = host_of(ObjectName::Catalog { board: OWNS.into() });
+    let driver = catalog::Driver::new(host.clone(), CatalogLimits::default());
+    let message = codec::encode(&PutPosts {
+        patches: vec![PostPatch {
+            post_id: "post".into(),
+            ..PostPatch::default()
+        }],
+        only_new: false,
+    });
+    let put = |driver: &catalog::Driver<TestHost>| {
+        let reply = host.run(driver.put_posts(&message), || {});
+        codec::decode::<PutPostsReply>(&reply)
+            .unwrap()
+            .0
+            .map(|_| ())
+    };
+    let list = |driver: &catalog::Driver<TestHost>| {
+        let list = codec::encode(&ListPosts { after: None });
+        let reply = host.run(driver.list_posts(&list), || {});
+        let listed = codec::decode::<ListPostsReply>(&reply).unwrap().0;
+        listed.map(|list| list.entries.len())
+    };
+    let busy = Refusal::Busy { retry_after_s: 1 };
+    assert_eq!(
+        (put(&driver), list(&driver)),
+        (Err(busy.clone()), Err(busy))
+    );
+    assert!(is_empty(&host.storage), "the registry is away");
+    *host.enlisted.borrow_mut() = listed();
+    let asked = host.times_enlisted.get();
+    assert_eq!((put(&driver), list(&driver)), (Ok(()), Ok(1)));
+    assert_eq!(host.times_enlisted.get(), asked + 1);
+    *host.enlisted.borrow_mut() = None;
+    let again = catalog::Driver::new(host.clone(), CatalogLimits::default());
+    assert_eq!(
+        list(&again),
+        Ok(1),
+        "what is stored says that it was listed"
+    );
+
+    let noted = |reply: Vec<u8>| codec::decode::<Noted>(&reply).unwrap().0;
+    let other = codec::encode(&Close {
+        object: ObjectName::Registry,
+    });
+    assert!(noted(host.run(again.close(&other), || {})).is_err());
+    assert_eq!(list(&again), Ok(1), "it was meant for another");
+    for _ in 0..2 {
+        assert_eq!(
+            noted(host.run(again.close(&close_of(&host)), || {})),
+            Ok(())
+        );
+        assert_eq!(
+            (put(&again), list(&again)),
+            (Err(Refusal::Gone), Err(Refusal::Gone))
+        );
+        assert!(is_empty(&host.storage));
+    }
+    // The catalog that all share is never closed.
+    let registry = host_of(ObjectName::Registry);
+    let driver = catalog::Driver::new(registry.clone(), CatalogLimits::default());
+    assert!(noted(registry.run(driver.close(&close_of(&registry)), || {})).is_err());
+}
+
+#[test]
+fn whose_its_catalog_is_a_board_keeps_where_counting_begins_anew_and_where_it_is_adopted() {
+    let mut world = World::new();
+    let own = PutBoard {
+        catalog: Some(CatalogKind::Own),
+        ..named("tenant")
+    };
+    let tenant = world.put(&own).unwrap();
+    let jazz = world.put(&named("jazz")).unwrap();
+    let of = |board: &Board| ObjectName::catalog(&board.key());
+    let object = ObjectName::Catalog {
+        board: tenant.key().into_owned(),
+    };
+    assert_eq!((of(&tenant), of(&jazz)), (object, ObjectName::Registry));
+    let other = PutBoard {
+        catalog: Some(CatalogKind::Shared),
+        ..named("tenant")
+    };
+    assert!(matches!(world.put(&other), Err(Refusal::Invalid(_))));
+    let id = world.registered.table().installation_id;
+    world.registered.reset(id, 7, NOW_MS).unwrap();
+    let news = world.registered.registry.directory_news(None);
+    let kinds = news
+        .boards
+        .iter()
+        .map(|board| (board.board_id.as_str(), board.catalog()));
+    let expected = [
+        (MAIN, CatalogKind::Shared),
+        ("jazz", CatalogKind::Shared),
+        ("tenant", CatalogKind::Own),
+    ];
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
+    // A registry that was restored knows of no board.
+    let mut restored = World::new();
+    let adopt = PutBoard {
+        incarnation: Some(tenant.incarnation),
+        ..named("tenant")
+    };
+    assert_eq!(restored.put(&adopt).unwrap().catalog(), CatalogKind::Own);
 }
 
 #[test]

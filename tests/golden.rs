@@ -13,7 +13,7 @@ use std::fmt::{Debug, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hitparade::board::{Board, CatalogKind, DirectoryNews, MAIN, ObjectName};
+use hitparade::board::{Board, DirectoryNews, MAIN, ObjectName};
 use hitparade::catalog::{CatalogLimits, Keeper};
 use hitparade::codec::{self, Record, RecordKind};
 use hitparade::filter::Filter;
@@ -795,7 +795,6 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add_owned(&EnlistReply(Ok(table.clone())));
     all.add_owned(&DirectoryQuestion { version: Some(7) });
     let mut board = Board::new("jazz", 0x0123_4567_89ab_cdef, NOW_MS);
-    board.catalog = CatalogKind::Own;
     board.reshard("NA/1", 3);
     all.add_owned(&board);
     all.add_owned(&DirectoryReply(Ok(DirectoryNews {

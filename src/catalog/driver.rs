@@ -1,6 +1,8 @@
 //! The driver of a catalog: what stands between messages and the [`Keeper`]. It lives in the object that
 //! keeps the catalog, beside whatever else that object does.
 //!
+//! A catalog of a board's own asks the registry before it stores anything, and goes with its board.
+//!
 //! After an error of the storage the state is dropped, and the next message loads what is stored. What is put
 //! is acknowledged when it is durable; what boards are told may be lost again with the keeper's machine,
 //! and then its mark says so.
@@ -11,14 +13,18 @@ use std::rc::Rc;
 use serde::Deserialize;
 
 use super::{CatalogLimits, Keeper, MAX_PUT_POSTS};
+use crate::board::{Life, ObjectName};
 use crate::codec::{self, Record};
 use crate::host::Host;
 use crate::storage::{Storage, StorageError};
 use crate::summary::Seed;
 use crate::wire::{
-    CatalogAnswer, CatalogEntry, CatalogQuestion, ListPosts, ListPostsReply, PutPosts,
-    PutPostsReply, Refusal,
+    CatalogAnswer, CatalogEntry, CatalogQuestion, Close, Enlist, EnlistReply, ListPosts,
+    ListPostsReply, Noted, PutPosts, PutPostsReply, Refusal,
 };
+
+/// How long the registry may take.
+const TIMEOUT_MS: u64 = 5_000;
 
 /// See the module's introduction. A clone is another handle of the same.
 pub struct Driver<H: Host>(Rc<Inner<H>>);
@@ -32,6 +38,7 @@ impl<H: Host> Clone for Driver<H> {
 struct Inner<H: Host> {
     host: H,
     limits: CatalogLimits,
+    life: Cell<Life>,
     loaded: RefCell<Option<(Keeper, H::Storage)>>,
     is_building: Cell<bool>,
 }
@@ -59,6 +66,7 @@ impl<H: Host> Driver<H> {
         Driver(Rc::new(Inner {
             host,
             limits,
+            life: Cell::default(),
             loaded: RefCell::new(None),
             is_building: Cell::new(false),
         }))
@@ -87,8 +95,9 @@ impl<H: Host> Driver<H> {
     }
 
     /// `/catalog`: [`CatalogQuestion`] → [`CatalogAnswer`]
-    pub fn answer(&self, message: &[u8]) -> Vec<u8> {
-        let answer = decode::<CatalogQuestion>(message).and_then(|question| {
+    pub async fn answer(&self, message: &[u8]) -> Vec<u8> {
+        let answer = self.0.born_to::<CatalogQuestion>(message).await;
+        let answer = answer.and_then(|question| {
             self.0.with_keeper(|keeper, storage| {
                 if !question.matching.is_empty() {
                     index(keeper, storage, Seed::from_bytes(question.seed))
@@ -102,8 +111,9 @@ impl<H: Host> Driver<H> {
     }
 
     /// `/list-posts`: [`ListPosts`] → [`ListPostsReply`]
-    pub fn list_posts(&self, message: &[u8]) -> Vec<u8> {
-        let listed = decode::<ListPosts>(message).and_then(|request| {
+    pub async fn list_posts(&self, message: &[u8]) -> Vec<u8> {
+        let request = self.0.born_to::<ListPosts>(message).await;
+        let listed = request.and_then(|request| {
             self.0.with_keeper(|keeper, storage| {
                 let listed = keeper.list(storage, request.after.as_deref());
                 listed.map_err(|error| Refusal::Storage(error.0))
@@ -115,16 +125,78 @@ impl<H: Host> Driver<H> {
     /// `/put-posts`: [`PutPosts`] → [`PutPostsReply`], when all of it is durable. Others have their turns
     /// between two slices.
     pub async fn put_posts(&self, message: &[u8]) -> Vec<u8> {
-        let put = match decode::<PutPosts>(message) {
+        let put = match self.0.born_to::<PutPosts>(message).await {
             Ok(request) => self.0.put_posts(request).await,
             Err(refusal) => Err(refusal),
         };
         self.build_postings();
         codec::encode(&PutPostsReply(put))
     }
+
+    /// `/close`: [`Close`] → [`Noted`], when nothing is stored any more.
+    pub async fn close(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&Noted(self.0.close(message).await))
+    }
 }
 
 impl<H: Host> Inner<H> {
+    /// A request to an object that may store something.
+    async fn born_to<Q: Record + for<'de> Deserialize<'de>>(
+        &self,
+        message: &[u8],
+    ) -> Result<Q, Refusal> {
+        let request = decode::<Q>(message)?;
+        self.be_listed().await?;
+        Ok(request)
+    }
+
+    /// Sees to it that the registry knows of this object, where something is stored for the first time. Each
+    /// who comes before the answer asks: a catalog has few readers, and they may ask again.
+    async fn be_listed(&self) -> Result<(), Refusal> {
+        if self.life.get() == Life::Unknown {
+            let object = self.host.object();
+            let is_stored = || self.host.is_empty().map(|is_empty| !is_empty);
+            let life = if !object.is_to_enlist()
+                || is_stored().map_err(|error| Refusal::Storage(error.0))?
+            {
+                Life::Listed
+            } else {
+                self.enlist(object.clone()).await
+            };
+            // It may have been told meanwhile that its board is deleted.
+            if self.life.get() == Life::Unknown {
+                self.life.set(life);
+            }
+        }
+        match self.life.get() {
+            Life::Listed => Ok(()),
+            Life::Over => Err(Refusal::Gone),
+            Life::Unknown => Err(Refusal::Busy { retry_after_s: 1 }),
+        }
+    }
+
+    async fn enlist(&self, object: ObjectName) -> Life {
+        let question = codec::encode(&Enlist { object });
+        let registry = ObjectName::Registry;
+        let reply = self.host.ask(&registry, "/enlist", &question, TIMEOUT_MS);
+        let reply = reply.await.ok();
+        let reply = reply.and_then(|reply| codec::decode::<EnlistReply>(&reply).ok());
+        EnlistReply::life(reply.as_ref())
+    }
+
+    /// The board is deleted: answers nothing more, and deletes all that is stored. Repeated, it does so
+    /// again.
+    async fn close(&self, message: &[u8]) -> Result<(), Refusal> {
+        let Close { object } = decode::<Close>(message)?;
+        if object != *self.host.object() || !object.is_to_enlist() {
+            return Err(Refusal::Invalid("meant for another object".into()));
+        }
+        self.life.set(Life::Over);
+        *self.loaded.borrow_mut() = None;
+        let deleted = self.host.delete_all().await;
+        deleted.map_err(|error| Refusal::Storage(error.0))
+    }
+
     async fn put_posts(&self, request: PutPosts) -> Result<Option<CatalogEntry>, Refusal> {
         let PutPosts {
             mut patches,
@@ -171,6 +243,9 @@ impl<H: Host> Inner<H> {
         &self,
         run: impl FnOnce(&mut Keeper, &H::Storage) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
+        if self.life.get() == Life::Over {
+            return Err(Refusal::Gone);
+        }
         let mut loaded = self.loaded.borrow_mut();
         if loaded.is_none() {
             *loaded = Some(self.load().map_err(|error| {

@@ -15,7 +15,7 @@ use super::charts::read_query;
 use super::isolate::here;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, boards, body, ids, limits, table};
-use crate::board::{Board, CatalogKind, ObjectName};
+use crate::board::{Board, ObjectName};
 use crate::clock::now_ms;
 use crate::http::{
     ChartQuery, Problem, elements, entry_json, format_asked, list_page, page_json, read_post,
@@ -219,13 +219,7 @@ async fn put_patches(
 
 /// The object that keeps a board's catalog.
 fn catalog_stub(call: &Call, board: &Board) -> worker::Result<Stub> {
-    let catalog = match board.catalog {
-        CatalogKind::Shared => ObjectName::Registry,
-        CatalogKind::Own => ObjectName::Catalog {
-            board: board.key().into_owned(),
-        },
-    };
-    stub(&call.env, &catalog, None)
+    stub(&call.env, &ObjectName::catalog(&board.key()), None)
 }
 
 /// An id in the form in which its plays count.

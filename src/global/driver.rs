@@ -42,10 +42,6 @@ use hearing::Hearing;
 pub struct GlobalSettings {
     pub rules: ChartRules,
     pub limits: GlobalLimits,
-    /// Who keeps the catalog whose posts the board shows.
-    pub catalog: ObjectName,
-    /// Whether its entries go with the board's exports.
-    pub exports_posts: bool,
     /// What is known in this instance of catalogs.
     pub catalogs: Catalogs,
 }
@@ -56,8 +52,6 @@ impl Default for GlobalSettings {
         GlobalSettings {
             rules: ChartRules::default(),
             limits: GlobalLimits::default(),
-            catalog: ObjectName::Registry,
-            exports_posts: true,
             catalogs: Catalogs::default(),
         }
     }
@@ -75,6 +69,8 @@ impl<H: Host> Clone for Driver<H> {
 struct Inner<H: Host> {
     host: H,
     settings: GlobalSettings,
+    /// Who keeps the catalog whose posts the board shows.
+    catalog_keeper: ObjectName,
     loaded: RefCell<Option<(Global, H::Storage)>>,
     is_syncing: Cell<bool>,
     turns: RefCell<Turns>,
@@ -98,11 +94,11 @@ impl<H: Host> Driver<H> {
             started_ms: host.now_ms(),
             ..GlobalMetrics::default()
         };
+        let catalog_keeper = ObjectName::catalog(host.object().board().unwrap_or_default());
+        let catalog = Follower::new(&settings.catalogs, &catalog_keeper.as_named());
         Driver(Rc::new(Inner {
-            catalog: Rc::new(Follower::new(
-                &settings.catalogs,
-                &settings.catalog.as_named(),
-            )),
+            catalog: Rc::new(catalog),
+            catalog_keeper,
             catalog_waiters: RefCell::default(),
             is_asking_catalog: Cell::default(),
             catalog_away_ms: Cell::default(),

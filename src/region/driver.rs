@@ -36,14 +36,13 @@ use futures_channel::oneshot;
 use super::arrivals::Arrivals;
 use super::votes::Votes;
 use super::{Alarm, Limits, PushTimer, Shard};
-use crate::board::{MAIN, ObjectName};
+use crate::board::{Life, ObjectName};
 use crate::codec;
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
 use crate::play::MAX_BODY_BYTES;
 use crate::storage::{Storage, StorageError};
 use crate::wire::{BeginEpoch, CutRequest, Refusal, ShardMetrics};
-use birth::Life;
 use charts::Charts;
 pub use charts::Kept;
 
@@ -225,7 +224,8 @@ impl<H: Host> Inner<H> {
 
     /// The global object of this shard's board.
     fn global(&self) -> ObjectName {
-        ObjectName::global(self.host.object().board().unwrap_or(MAIN))
+        let board = self.host.object().board();
+        board.map_or(ObjectName::Unnamed, ObjectName::global)
     }
 
     fn loaded(&self) -> Result<Rc<H::Storage>, StorageError> {

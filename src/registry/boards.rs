@@ -153,14 +153,14 @@ impl Boards {
             );
         }
         let mut board = existing.unwrap_or_else(|| {
-            let incarnation = request.incarnation.unwrap_or(incarnation);
-            let mut board = Board::new(board_id, incarnation.max(1), now_ms);
-            board.catalog = request.catalog.unwrap_or_default();
-            board
+            let catalog = request.catalog.unwrap_or_default();
+            let made = || catalog.incarnation(incarnation);
+            let incarnation = request.incarnation.unwrap_or_else(made);
+            Board::new(board_id, incarnation.max(1), now_ms)
         });
         if request
             .catalog
-            .is_some_and(|catalog| catalog != board.catalog)
+            .is_some_and(|catalog| catalog != board.catalog())
         {
             return invalid("catalog is chosen when a board is made, and stays");
         }
@@ -235,7 +235,7 @@ impl Boards {
             let row = codec::encode(&tombstone);
             writes.push(Write::put(Table::Meta, row_of_tombstone(&key), row));
             self.tombstones.insert(key, tombstone);
-            board.incarnation = random(&board.board_id).max(1);
+            board.incarnation = board.catalog().incarnation(random(&board.board_id));
             board.made_ms = now_ms;
             let row = codec::encode(&*board);
             writes.push(Write::put(Table::Meta, row_of_board(&board.board_id), row));

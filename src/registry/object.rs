@@ -1,12 +1,16 @@
-//! The Durable Object of the registry: a table of routes. [`Driver`] does what they say.
+//! The Durable Object of the registry and of what boards share, their catalog: a table of routes. [`Driver`]
+//! does what they say, and [`catalog::Driver`]. One that is named by a board is that board's own catalog, and
+//! nothing else.
 
 use std::rc::Rc;
 
 use worker::{DurableObject, Env, Headers, Request, Response, State, durable_object};
 
 use super::Driver;
+use crate::board::ObjectName;
 use crate::catalog::{self, CatalogLimits};
 use crate::environment::{keep_as_set, setting};
+use crate::host::Host;
 use crate::worker_host::WorkerHost;
 
 #[durable_object(alarm)]
@@ -28,8 +32,14 @@ impl DurableObject for SharedRegistry {
 
     async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
         let message = request.bytes().await?;
-        let driver = &self.driver;
+        let (driver, catalog) = (&self.driver, &self.catalog);
+        let is_registry = *driver.host().object() == ObjectName::Registry;
         let reply = match request.path().as_str() {
+            "/catalog" => catalog.answer(&message).await,
+            "/put-posts" => catalog.put_posts(&message).await,
+            "/list-posts" => catalog.list_posts(&message).await,
+            "/close" => catalog.close(&message).await,
+            _ if !is_registry => return Response::error("a catalog has no such message", 404),
             "/directory" => driver.directory(&message).await,
             "/enlist" => driver.enlist(&message).await,
             "/put-region" => driver.put_region(&message).await,
@@ -39,9 +49,6 @@ impl DurableObject for SharedRegistry {
             "/put-board" => driver.put_board(&message).await,
             "/delete-board" => driver.delete_board(&message).await,
             "/telling" => driver.telling(&message).await,
-            "/catalog" => self.catalog.answer(&message),
-            "/put-posts" => self.catalog.put_posts(&message).await,
-            "/list-posts" => self.catalog.list_posts(&message),
             _ => return Response::error("no such message", 404),
         };
         let headers = Headers::new();

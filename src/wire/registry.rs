@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
-use crate::board::{Board, CatalogKind, DirectoryNews, ObjectName};
+use crate::board::{Board, CatalogKind, DirectoryNews, Life, ObjectName};
 use crate::topology::RegionTable;
 
 /// An object of a board → registry: whether it may count, and for which regions. An object asks before
@@ -19,6 +19,17 @@ pub struct Enlist {
 /// Registry → object: it is listed, durably; or [`Refusal::Gone`], and then it writes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnlistReply(pub Result<RegionTable, Refusal>);
+
+impl EnlistReply {
+    /// What who asked knows of itself now; `None` where nobody answered.
+    pub fn life(reply: Option<&Self>) -> Life {
+        match reply {
+            Some(EnlistReply(Ok(_))) => Life::Listed,
+            Some(EnlistReply(Err(Refusal::Gone))) => Life::Over,
+            _ => Life::Unknown,
+        }
+    }
+}
 
 /// Worker → registry: what has changed since this version of the directory?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

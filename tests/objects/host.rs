@@ -38,6 +38,8 @@ pub struct TestHost {
     pub catalog_is_away: Rc<Cell<bool>>,
     /// How often a board asked what is so.
     pub catalog_questions: Rc<Cell<u64>>,
+    /// Whom it asked last.
+    pub catalog_asked: Rc<RefCell<Option<ObjectName>>>,
 }
 
 impl Default for TestHost {
@@ -55,6 +57,7 @@ impl Default for TestHost {
             tasks: Rc::default(),
             catalog_is_away: Rc::default(),
             catalog_questions: Rc::default(),
+            catalog_asked: Rc::default(),
         }
     }
 }
@@ -151,7 +154,7 @@ impl Host for TestHost {
     /// The catalog that lies in the same storage.
     async fn ask(
         &self,
-        _object: &ObjectName,
+        object: &ObjectName,
         path: &'static str,
         message: &[u8],
         _limit_ms: u64,
@@ -164,10 +167,11 @@ impl Host for TestHost {
         Ok(match path {
             "/catalog" => {
                 self.catalog_questions.set(self.catalog_questions.get() + 1);
-                catalog.answer(message)
+                *self.catalog_asked.borrow_mut() = Some(object.clone());
+                Box::pin(catalog.answer(message)).await
             }
-            "/list-posts" => catalog.list_posts(message),
-            "/put-posts" => catalog.put_posts(message).await,
+            "/list-posts" => Box::pin(catalog.list_posts(message)).await,
+            "/put-posts" => Box::pin(catalog.put_posts(message)).await,
             "/enlist" => {
                 self.times_enlisted.set(self.times_enlisted.get() + 1);
                 (self.enlisted.borrow().clone()).ok_or_else(|| SendError("it is away".into()))?

@@ -7,6 +7,7 @@ use futures_channel::oneshot;
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, decode};
+use crate::board::ObjectName;
 use crate::catalog::MAX_PUT_POSTS;
 use crate::codec::{self, Record};
 use crate::global::moment::TABLES;
@@ -88,14 +89,19 @@ impl<H: Host> Inner<H> {
         message: &Q,
         limit_ms: u64,
     ) -> Result<A, Refusal> {
-        let catalog = &self.settings.catalog;
         let message = codec::encode(message);
-        let reply = (self.host).ask(catalog, path, &message, limit_ms);
+        let reply = (self.host).ask(&self.catalog_keeper, path, &message, limit_ms);
         let reply = reply.await.map_err(|error| {
             self.host.report(format_args!("the catalog: {error}"));
             Refusal::Busy { retry_after_s: 5 }
         })?;
         codec::decode(&reply).map_err(|error| Refusal::Invalid(error.to_string()))
+    }
+
+    /// Whether the catalog's entries go with the board's exports: those of one that boards share go with
+    /// `main`'s.
+    fn exports_posts(&self) -> bool {
+        !self.host.object().is_to_enlist() || self.catalog_keeper != ObjectName::Registry
     }
 
     /// A page of an export.
@@ -108,7 +114,7 @@ impl<H: Host> Inner<H> {
             let answer =
                 self.with_global(|global, storage| global.export(storage, &request, now_ms));
             return answer.map(|answer| match answer {
-                ExportAnswer::Page(page) if page.next.is_none() && self.settings.exports_posts => {
+                ExportAnswer::Page(page) if page.next.is_none() && self.exports_posts() => {
                     ExportAnswer::Page(ExportPage {
                         next: Some(at(Vec::new())),
                         ..page

@@ -9,23 +9,12 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 
 use super::{Driver, Inner, refused};
-use crate::board::ObjectName;
+use crate::board::{Life, ObjectName};
 use crate::codec;
 use crate::host::Host;
 use crate::wire::{Close, Enlist, EnlistReply, Refusal};
 
 const TIMEOUT_MS: u64 = 5_000;
-
-/// What is known of whether this object may count.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub enum Life {
-    /// It was not asked yet, or nobody answered.
-    #[default]
-    Unknown,
-    Listed,
-    /// Its board was deleted.
-    Over,
-}
 
 impl<H: Host> Driver<H> {
     /// Sees to it that the registry knows of this object, where something is stored for the first time.
@@ -65,11 +54,7 @@ impl<H: Host> Driver<H> {
                 // It may have been told meanwhile that its board is deleted: an answer of before does
                 // not count.
                 if inner.life.get() == Life::Unknown {
-                    inner.life.set(match reply {
-                        Some(EnlistReply(Ok(_))) => Life::Listed,
-                        Some(EnlistReply(Err(Refusal::Gone))) => Life::Over,
-                        _ => Life::Unknown,
-                    });
+                    inner.life.set(EnlistReply::life(reply.as_ref()));
                 }
                 // Dropping them wakes them.
                 inner.unborn.borrow_mut().clear();
