@@ -558,6 +558,25 @@ fn a_shard_of_a_board_asks_once_before_its_first_write_and_writes_nothing_until_
 }
 
 #[test]
+fn readers_who_wait_for_a_boards_first_play_wake_its_shard_and_the_play_does_too() {
+    let (host, driver, request) = shard();
+    // Readers came before any play: nobody has listed the shard.
+    host.run(driver.ensure_alarm(1_000), || {});
+    for looks in 2..5 {
+        host.now_ms.set(host.now_ms.get() + 1_000);
+        host.run(driver.alarm(Some(1_000)), || {});
+        assert_eq!(host.alarms.get(), looks, "the next look");
+    }
+    // They are gone when the alarm fires for the last time, and then a play comes.
+    host.now_ms.set(host.now_ms.get() + 1_000);
+    host.run(driver.alarm(None), || {});
+    assert!(host.alarms.get() == 4 && is_empty(&host.storage));
+    *host.enlisted.borrow_mut() = listed();
+    host.run(driver.record(&request, None), || {});
+    assert_eq!(host.alarms.get(), 5, "somebody pushes it");
+}
+
+#[test]
 fn a_shard_whose_board_is_gone_writes_nothing_whatever_comes_late() {
     let (host, driver, request) = shard();
     *host.enlisted.borrow_mut() = Some(codec::encode(&EnlistReply(Err(Refusal::Gone))));

@@ -224,17 +224,18 @@ impl Shown {
         send(&self.context, tag, text, heard_since_ms as f64);
     }
 
-    /// Closes the sockets of a chart that is no more, where a reply says that its region was deleted.
+    /// Closes the sockets of a chart that is no more, where a reply says that its region was deleted, or all
+    /// where the board was: the registry tells so only objects that have something stored.
     pub fn end_deleted(&mut self, cuts: &[Cut], reply: &[u8]) {
-        if !matches!(
-            codec::decode(reply),
-            Ok(ChartReply(Err(Refusal::RegionDeleted)))
-        ) {
-            return;
-        }
-        for Cut { tag, .. } in cuts {
-            end_deleted(&self.context, tag);
-            self.cuts.remove(tag);
+        match codec::decode(reply) {
+            Ok(ChartReply(Err(Refusal::Gone))) => self.end_all(),
+            Ok(ChartReply(Err(Refusal::RegionDeleted))) => {
+                for Cut { tag, .. } in cuts {
+                    end_deleted(&self.context, tag);
+                    self.cuts.remove(tag);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -13,11 +13,15 @@ impl<H: Host> Inner<H> {
     /// else in the object, such as its sockets, wants the next alarm.
     pub async fn alarm(&self, wake_in_ms: Option<u64>) {
         panics::point("alarm");
+        self.alarm_fired();
         if !self.may_load() {
-            // What was stored is deleted; an alarm may come late.
+            // Nothing is stored, or what was is deleted: there is nothing to push. Readers may wait for a
+            // board's first play, though.
+            if let Some(next_ms) = wake_in_ms {
+                self.ensure_alarm(next_ms).await;
+            }
             return;
         }
-        self.alarm_fired();
         let found = self.with_shard(|shard, storage| {
             self.cut_if_due(shard, storage)?;
             let has_work = shard.has_work() || self.cut_is_untold.get();
