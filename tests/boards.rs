@@ -626,6 +626,22 @@ fn a_shard_that_is_closed_has_nothing_left_and_takes_nothing_more() {
 }
 
 #[test]
+fn a_shard_takes_nothing_that_is_for_another_board() {
+    let (host, _, request) = shard();
+    *host.enlisted.borrow_mut() = listed();
+    for name in ["main/NA/0", "jazz.0123456789abcdee/NA/0", "NA/0", ""] {
+        let other = TestHost {
+            object: Rc::new(ObjectName::of_name("shard", name)),
+            ..host.clone()
+        };
+        let driver = Driver::new(other.clone(), Limits::default());
+        let reply = other.run(driver.record(&request, None), || {});
+        assert_eq!(reply, RecordReply::Invalid, "{name:?}");
+        assert!(is_empty(&host.storage), "{name:?}");
+    }
+}
+
+#[test]
 fn objects_of_main_are_never_closed() {
     let host = TestHost {
         object: Rc::new(ObjectName::shard(MAIN, "NA", 0)),

@@ -36,6 +36,10 @@ impl<H: Host> Driver<H> {
         } else {
             match codec::decode::<RecordRequest<'_>>(message) {
                 Err(_) => RecordReply::Invalid,
+                Ok(request) if self.host.object().board() != Some(request.board) => {
+                    self.tell(format_args!("plays for another board: {}", request.board));
+                    RecordReply::Invalid
+                }
                 Ok(request) => match self.be_listed().await {
                     Ok(()) => self.record_batch(&request, voter).await,
                     Err(Refusal::Gone) => RecordReply::Gone,
