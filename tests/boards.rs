@@ -226,6 +226,33 @@ fn a_deletion_wipes_what_was_listed_shards_first_and_goes_on_after_every_start()
 }
 
 #[test]
+fn two_who_close_the_same_objects_of_a_board_leave_the_others_to_be_closed() {
+    let mut world = World::new();
+    let key = world.put(&named("jazz")).unwrap().key().into_owned();
+    for number in 0..60 {
+        world
+            .enlist(&ObjectName::shard(&key, "NA", number))
+            .unwrap();
+    }
+    world.enlist(&ObjectName::global(&key)).unwrap();
+    world.delete("jazz").unwrap();
+    // An operator who asks again beside the alarm.
+    let (first, left) = world.to_close(&key);
+    assert_eq!((first.len(), left), (40, 61));
+    world.closed(&key, &first);
+    world.closed(&key, &first);
+    assert_eq!(world.registered.registry.to_wipe(), [key.as_str()]);
+    let (next, left) = world.to_close(&key);
+    assert_eq!((next.len(), left), (20, 21));
+    world.closed(&key, &next);
+    let (last, _) = world.to_close(&key);
+    assert_eq!(last, [ObjectName::global(&key)]);
+    world.closed(&key, &last);
+    assert!(world.registered.registry.to_wipe().is_empty());
+    world.closed(&key, &last);
+}
+
+#[test]
 fn counting_anew_is_of_all_boards_and_keeps_their_settings() {
     let mut world = World::new();
     let jazz = PutBoard {

@@ -3,7 +3,7 @@
 //! A board is a row. One that is deleted leaves a tombstone until every object that it ever had has said
 //! that it is empty: the list of these is exact, as each was listed before its first write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -289,9 +289,20 @@ pub fn listed(
     Ok((objects.into_iter().filter(is_next).collect(), all))
 }
 
-/// An object of a deleted board is empty.
-pub fn strike(object: &ObjectName) -> Write {
-    Write::delete(Table::Meta, row_of_object(object))
+/// Of objects that are empty those that are still listed, each with the write that strikes it: who closed
+/// one twice, or beside somebody else, has struck it before.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn strikes(storage: &impl Storage, objects: &[ObjectName]) -> Result<Vec<Write>, StorageError> {
+    let rows: BTreeSet<Vec<u8>> = objects.iter().map(row_of_object).collect();
+    let mut strikes = Vec::with_capacity(rows.len());
+    for row in rows {
+        if storage.get(Table::Meta, &row)?.is_some() {
+            strikes.push(Write::delete(Table::Meta, row));
+        }
+    }
+    Ok(strikes)
 }
 
 /// All objects of a deleted board are empty.

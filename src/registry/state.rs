@@ -200,9 +200,9 @@ impl Registry {
         key: &str,
         objects: &[ObjectName],
     ) -> Result<(), Refusal> {
-        let mut writes: Vec<Write> = objects.iter().map(boards::strike).collect();
+        let mut writes = boards::strikes(storage, objects).map_err(refused)?;
         let (_, left) = boards::listed(storage, key, 0).map_err(refused)?;
-        let is_last = left <= objects.len() as u64;
+        let is_last = left <= writes.len() as u64;
         if is_last {
             writes.push(boards::bury(key));
         }
