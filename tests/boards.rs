@@ -684,6 +684,24 @@ fn objects_of_main_are_never_closed() {
 }
 
 #[test]
+fn what_counting_anew_leaves_of_boards_is_wiped_by_an_alarm() {
+    let host = TestHost {
+        object: Rc::new(ObjectName::Registry),
+        ..TestHost::at(NOW_MS)
+    };
+    let driver = hitparade::registry::Driver::new(host.clone(), None);
+    host.run(driver.put_board(&codec::encode(&named("jazz"))), || {});
+    let installation_id = driver.look(|it| it.table().installation_id).unwrap();
+    let reset = codec::encode(&Reset { installation_id });
+    let reply = host.run(driver.reset(&reset), || {});
+    assert!(matches!(codec::decode(&reply), Ok(ResetReply(Ok(_)))));
+    assert_eq!(driver.look(|it| it.to_wipe().len()), Some(1));
+    assert_eq!(host.alarms.get(), 1);
+    host.run(driver.alarm(), || {});
+    assert_eq!(driver.look(|it| it.to_wipe().len()), Some(0));
+}
+
+#[test]
 fn a_board_that_nobody_plays_costs_no_row_no_alarm_and_no_request_a_day() {
     let host = TestHost {
         object: Rc::new(ObjectName::Registry),

@@ -109,6 +109,10 @@ impl<H: Host> Driver<H> {
     /// `/reset`: [`Reset`] → [`ResetReply`]
     pub async fn reset(&self, message: &[u8]) -> Vec<u8> {
         let (inner, version) = (&self.0, self.0.version());
+        // First of all: what it leaves of boards is to be wiped.
+        if let Err(refusal) = inner.wake_in(WIPE_AGAIN_MS).await {
+            return codec::encode(&ResetReply(Err(refusal)));
+        }
         self.answer(message, ResetReply, |registry, storage, request| {
             let (random, now_ms) = (inner.host.random(), inner.host.now_ms());
             let done = registry.reset(storage, &request, random, version, now_ms)?;
@@ -164,10 +168,16 @@ impl<H: Host> Driver<H> {
     pub async fn alarm(&self) {
         let inner = &self.0;
         let to_wipe = inner.with_registry(|registry, _| Ok(registry.to_wipe()));
-        let to_wipe = to_wipe.unwrap_or_default();
-        if to_wipe.is_empty() || inner.wake_in(WIPE_AGAIN_MS).await.is_err() {
+        if to_wipe.as_ref().is_ok_and(Vec::is_empty) {
             return;
         }
+        // Also where nobody can read what is to be wiped.
+        if let Err(refusal) = inner.wake_in(WIPE_AGAIN_MS).await {
+            (inner.host).report(format_args!(
+                "no alarm for what is to be wiped: {refusal:?}"
+            ));
+        }
+        let Ok(to_wipe) = to_wipe else { return };
         let mut left = CLOSED_A_REQUEST;
         for key in to_wipe {
             if left == 0 {
