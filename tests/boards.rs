@@ -12,7 +12,7 @@ use hitparade::codec;
 use hitparade::global::{self, GlobalSettings};
 use hitparade::region::{Driver, Limits};
 use hitparade::registry::Registry;
-use hitparade::storage::{MemoryStorage, Storage};
+use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::DAY_MS;
 use hitparade::wire::*;
@@ -699,6 +699,26 @@ fn what_counting_anew_leaves_of_boards_is_wiped_by_an_alarm() {
     assert_eq!(host.alarms.get(), 1);
     host.run(driver.alarm(), || {});
     assert_eq!(driver.look(|it| it.to_wipe().len()), Some(0));
+}
+
+#[test]
+fn a_board_whose_row_cannot_be_read_is_not_gone_and_no_other_takes_its_place() {
+    let mut world = World::new();
+    let key = world.put(&named("jazz")).unwrap().key().into_owned();
+    let row = [&b"board/"[..], b"jazz"].concat();
+    let damaged = Write::put(Table::Meta, row.clone(), vec![1, 2, 3]);
+    let Registered {
+        registry, storage, ..
+    } = &mut world.registered;
+    storage.write(&[damaged]).unwrap();
+    *registry = Registry::load(storage, &[], SEED).unwrap();
+    assert_eq!(registry.damaged_rows(), 1);
+    let is_damaged = |refused| matches!(refused, Err(Refusal::Damaged(_)));
+    assert!(is_damaged(world.enlist(&ObjectName::shard(&key, "NA", 1))));
+    assert!(is_damaged(world.put(&named("jazz")).map(|_| ())));
+    assert!(is_damaged(world.delete("jazz").map(|_| ())));
+    let stored = world.registered.storage.get(Table::Meta, &row).unwrap();
+    assert_eq!(stored, Some(vec![1, 2, 3]), "it is kept");
 }
 
 #[test]

@@ -39,8 +39,11 @@ pub struct Boards {
     pub live: BTreeMap<String, Board>,
     /// By the keys of their boards.
     pub tombstones: BTreeMap<String, Tombstone>,
-    /// Rows that cannot be read.
-    pub damaged: u64,
+    /// The ids of boards whose rows cannot be read. Nobody knows their incarnations: their objects are neither
+    /// listed nor told that they are of no board, and no other board takes their names.
+    pub unreadable: BTreeSet<String>,
+    /// Tombstones that cannot be read.
+    pub damaged_tombstones: u64,
 }
 
 fn row_of_board(board_id: &str) -> Vec<u8> {
@@ -75,34 +78,55 @@ impl Boards {
     /// When the disk refuses.
     pub fn load(storage: &impl Storage) -> Result<Self, StorageError> {
         let mut boards = Boards::default();
-        for (_, value) in storage.scan(Table::Meta, BOARD_PREFIX, &[], usize::MAX)? {
+        for (row, value) in storage.scan(Table::Meta, BOARD_PREFIX, &[], usize::MAX)? {
             match codec::decode::<Board>(&value) {
                 Ok(board) => {
                     boards.live.insert(board.board_id.clone(), board);
                 }
-                Err(_) => boards.damaged += 1,
+                Err(_) => {
+                    let board_id = row.get(BOARD_PREFIX.len()..).unwrap_or_default();
+                    let board_id = String::from_utf8_lossy(board_id).into_owned();
+                    boards.unreadable.insert(board_id);
+                }
             }
         }
         for (row, value) in storage.scan(Table::Meta, TOMBSTONE_PREFIX, &[], usize::MAX)? {
             let key = row.get(TOMBSTONE_PREFIX.len()..).unwrap_or_default();
             let Ok(key) = std::str::from_utf8(key) else {
-                boards.damaged += 1;
+                boards.damaged_tombstones += 1;
                 continue;
             };
             // Without it, what is left of the board would stay for ever.
             let tombstone = codec::decode::<Tombstone>(&value).ok();
-            boards.damaged += u64::from(tombstone.is_none());
+            boards.damaged_tombstones += u64::from(tombstone.is_none());
             let tombstone = tombstone.unwrap_or(Tombstone { deleted_ms: 0 });
             boards.tombstones.insert(key.to_owned(), tombstone);
         }
         Ok(boards)
     }
 
-    /// The board of this key, if it is not deleted.
-    pub fn of_key(&self, key: &str) -> Option<&Board> {
-        let (board_id, incarnation) = parts_of_board_key(key)?;
+    /// Rows that cannot be read.
+    pub fn damaged(&self) -> u64 {
+        self.unreadable.len() as u64 + self.damaged_tombstones
+    }
+
+    fn check_readable(&self, board_id: &str) -> Result<(), Refusal> {
+        match self.unreadable.contains(board_id) {
+            true => Err(Refusal::Damaged(format!("the row of board {board_id}"))),
+            false => Ok(()),
+        }
+    }
+
+    /// The board of this key.
+    ///
+    /// # Errors
+    /// [`Refusal::Gone`] where it is deleted; [`Refusal::Damaged`] where nobody knows.
+    pub fn of_key(&self, key: &str) -> Result<&Board, Refusal> {
+        let (board_id, incarnation) = parts_of_board_key(key).ok_or(Refusal::Gone)?;
+        self.check_readable(board_id)?;
         let board = self.live.get(board_id);
-        board.filter(|board| board.incarnation == incarnation)
+        let board = board.filter(|board| board.incarnation == incarnation);
+        board.ok_or(Refusal::Gone)
     }
 
     /// All of them, `main` included.
@@ -116,7 +140,7 @@ impl Boards {
     /// How many there are besides `main`, those whose deletion is not done included.
     fn count(&self) -> usize {
         let others = self.live.keys().filter(|board_id| *board_id != MAIN);
-        others.count() + self.tombstones.len()
+        others.count() + self.unreadable.len() + self.tombstones.len()
     }
 
     /// The board as it is to be, and the write that stores it.
@@ -134,6 +158,7 @@ impl Boards {
         if let Err(detail) = check_board_id(board_id) {
             return invalid(detail);
         }
+        self.check_readable(board_id)?;
         let name_is_bad = |name: &String| {
             let has_control = name.chars().any(char::is_control);
             looks_empty(name) || name.len() > MAX_BOARD_NAME_BYTES || has_control
@@ -216,6 +241,7 @@ impl Boards {
         if board_id == MAIN {
             return invalid("main stays; POST /admin/reset lets it count anew");
         }
+        self.check_readable(board_id)?;
         let board = self.live.get(board_id).ok_or(Refusal::Gone)?;
         let (key, tombstone) = (board.key().into_owned(), Tombstone { deleted_ms: now_ms });
         let row = codec::encode(&tombstone);

@@ -67,7 +67,7 @@ impl Registry {
 
     /// Rows that could not be read at the start.
     pub fn damaged_rows(&self) -> u64 {
-        self.rows.damaged + self.boards.damaged
+        self.rows.damaged + self.boards.damaged()
     }
 
     /// Grows with each write of which an answer may tell.
@@ -109,7 +109,7 @@ impl Registry {
     ) -> Result<RegionTable, Refusal> {
         if object.is_to_enlist() {
             let key = object.board().unwrap_or_default();
-            self.boards.of_key(key).ok_or(Refusal::Gone)?;
+            self.boards.of_key(key)?;
             if boards::enlist(storage, object).map_err(refused)? {
                 self.writes += 1;
             }
