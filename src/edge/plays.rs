@@ -12,7 +12,7 @@ use super::limits::Bucket;
 use super::request::Call;
 use super::shards::{Told, tell_shard};
 use super::{body, counters, ids, limits, table};
-use crate::board::{Directory, parts_of_board_key};
+use crate::board::{Board, Directory, parts_of_board_key};
 use crate::clock::{now_ms, within, within_or_rest};
 use crate::codec;
 use crate::environment::setting;
@@ -95,7 +95,8 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
     }
 }
 
-/// The home of batches for some boards that are sealed where a request comes from.
+/// The home of batches for some boards that are sealed where a request comes from. Of those that take no
+/// plays of browsers it tells nobody who shows no token: there seem to be none.
 pub fn home_of_sender(
     call: &Call,
     directory: &Directory,
@@ -103,7 +104,10 @@ pub fn home_of_sender(
 ) -> Option<String> {
     let table = &directory.table;
     let region = table.find(&region_of_request(call, table)?)?;
+    // Who shows one that is not valid names no boards: the request is refused before it is read.
+    let is_told = |board: &&Board| board.beacons || call.seen.authorization.is_some();
     let boards = boards.iter().filter_map(|id| directory.board(id));
+    let boards = boards.filter(is_told);
     Some(Home::of(directory, region, boards).to_string())
 }
 
