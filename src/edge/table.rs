@@ -3,13 +3,15 @@
 //! Each isolate asks the registry what changed since the copy that it has. How old a copy may be is up
 //! to who uses it: what is right of a play never depends on it ([`crate::routing`]), so plays take one
 //! that is [`FRESH_MS`] old; a chart that is computed anew takes one of [`CHART_FRESH_MS`]. If the registry
-//! is away, an older one serves. At most once in [`REFETCH_MS`] an isolate asks anew, so that whoever
-//! names unknown regions and boards cannot make it ask more often.
+//! is away, an older one serves. At most once in [`REFETCH_MS`] an isolate asks anew, and one request at a time
+//! does: whoever names unknown regions and boards cannot make it ask more often, however long the answer
+//! takes.
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
-use worker::Env;
+use worker::{Delay, Env};
 
 use super::isolate::here;
 use super::request::Call;
@@ -26,6 +28,8 @@ const FRESH_MS: u64 = 60_000;
 const CHART_FRESH_MS: u64 = 5_000;
 const REFETCH_MS: u64 = 1_000;
 const TIMEOUT_MS: u64 = 5_000;
+/// While another request asks, one that cannot do with what is known looks so often whether it has heard.
+const LOOK_MS: u64 = 20;
 /// For so long a name is believed to be of no region.
 const UNKNOWN_FOR_MS: u64 = 10_000;
 
@@ -33,6 +37,15 @@ const UNKNOWN_FOR_MS: u64 = 10_000;
 struct Copy {
     directory: Rc<Directory>,
     fetched_ms: u64,
+    asked: Asked,
+}
+
+/// A question to the registry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Asked {
+    /// How often this isolate had changed something itself by then.
+    changes: u64,
+    at_ms: u64,
 }
 
 /// Names that are known to be of no region: 1,000 of what may be a region's, 64 bytes each and as much
@@ -47,8 +60,11 @@ pub struct Memory {
     failed_ms: u64,
     /// When somebody asked for it who can do without.
     tried_ms: u64,
-    /// This isolate has changed something itself: the copy is older than that.
-    is_behind: bool,
+    /// How often this isolate has changed something itself: copies that were asked for before are older than
+    /// that.
+    changes: u64,
+    /// The question that a request waits for.
+    asking: Option<Asked>,
     /// Names of no region, and until when that is believed.
     unknown: HashMap<String, u64>,
 }
@@ -88,10 +104,8 @@ pub async fn newer_directory(env: &Env) -> Result<Rc<Directory>, Problem> {
 /// 503 where the registry is away.
 pub async fn fetch(env: &Env) -> Result<Rc<Directory>, Problem> {
     let known = memory(|memory| memory.copy.as_ref().map(|copy| Rc::clone(&copy.directory)));
-    let fetched = fetch_since(env, known).await;
-    let fetched = fetched.map_err(|error| Problem::away("the registry", &error))?;
-    keep(&fetched);
-    Ok(fetched)
+    let told = ask_registry(env, known).await;
+    told.map_err(|error| Problem::away("the registry", &error))
 }
 
 /// The regions, for plays.
@@ -145,7 +159,7 @@ pub async fn any(env: &Env, limit_ms: u64) -> Option<Rc<RegionTable>> {
 /// This isolate has just changed something: its copy is older than that.
 pub fn forget() {
     memory(|memory| {
-        memory.is_behind = true;
+        memory.changes += 1;
         memory.unknown.clear();
     });
 }
@@ -195,24 +209,39 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
 }
 
 async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, Problem> {
-    let (copy, failed_ms, is_behind) =
-        memory(|memory| (memory.copy.clone(), memory.failed_ms, memory.is_behind));
-    let has_failed = now_ms().saturating_sub(failed_ms) < REFETCH_MS;
-    if let Some(copy) = &copy {
-        let is_fresh = now_ms().saturating_sub(copy.fetched_ms) < max_age_ms && !is_behind;
-        if is_fresh || has_failed {
-            return Ok(Rc::clone(&copy.directory));
+    let known = loop {
+        let (copy, has_failed, is_asked) = memory(|memory| {
+            let has_failed = now_ms().saturating_sub(memory.failed_ms) < REFETCH_MS;
+            // Whoever asks may have gone away. Who asked before a change of ours hears nothing of it.
+            let is_asked = memory.asking.is_some_and(|asked| {
+                asked.changes == memory.changes && now_ms().saturating_sub(asked.at_ms) < TIMEOUT_MS
+            });
+            let copy = memory.copy.clone();
+            let is_behind = |copy: &Copy| copy.asked.changes < memory.changes;
+            (
+                copy.map(|copy| (is_behind(&copy), copy)),
+                has_failed,
+                is_asked,
+            )
+        });
+        if let Some((is_behind, copy)) = &copy {
+            let age_ms = now_ms().saturating_sub(copy.fetched_ms);
+            let serves_meanwhile = is_asked && max_age_ms > REFETCH_MS;
+            let serves = age_ms < max_age_ms || serves_meanwhile;
+            if has_failed || serves && !is_behind {
+                return Ok(Rc::clone(&copy.directory));
+            }
+        } else if has_failed {
+            let error = worker::Error::from("it did not answer a moment ago");
+            return Err(Problem::away("the registry", &error));
         }
-    } else if has_failed {
-        let error = worker::Error::from("it did not answer a moment ago");
-        return Err(Problem::away("the registry", &error));
-    }
-    let known = copy.map(|copy| copy.directory);
-    match (fetch_since(env, known.clone()).await, known) {
-        (Ok(directory), _) => {
-            keep(&directory);
-            Ok(directory)
+        if !is_asked {
+            break copy.map(|(_, copy)| copy.directory);
         }
+        Delay::from(Duration::from_millis(LOOK_MS)).await;
+    };
+    match (ask_registry(env, known.clone()).await, known) {
+        (Ok(directory), _) => Ok(directory),
         (Err(error), old) => {
             memory(|memory| memory.failed_ms = now_ms());
             let Some(old) = old else {
@@ -224,14 +253,31 @@ async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, P
     }
 }
 
-fn keep(directory: &Rc<Directory>) {
-    memory(|memory| {
-        memory.is_behind = false;
-        memory.copy = Some(Copy {
-            directory: Rc::clone(directory),
-            fetched_ms: now_ms(),
-        });
+/// Asks, and keeps what is told, unless what is kept was asked for later.
+async fn ask_registry(env: &Env, known: Option<Rc<Directory>>) -> worker::Result<Rc<Directory>> {
+    let asked = memory(|memory| {
+        let asked = Asked {
+            changes: memory.changes,
+            at_ms: now_ms(),
+        };
+        memory.asking = Some(asked);
+        asked
     });
+    let told = fetch_since(env, known).await;
+    memory(|memory| {
+        if memory.asking == Some(asked) {
+            memory.asking = None;
+        }
+        let is_overtaken = memory.copy.as_ref().is_some_and(|copy| copy.asked > asked);
+        if let Some(directory) = told.as_ref().ok().filter(|_| !is_overtaken) {
+            memory.copy = Some(Copy {
+                directory: Rc::clone(directory),
+                fetched_ms: now_ms(),
+                asked,
+            });
+        }
+    });
+    told
 }
 
 /// What is known, with what changed since.
