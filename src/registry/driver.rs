@@ -27,6 +27,9 @@ const AT_ONCE: usize = 6;
 const CLOSE_TIMEOUT_MS: u64 = 5_000;
 /// What is not wiped is tried again so much later.
 const WIPE_AGAIN_MS: u64 = 30_000;
+/// What counting anew leaves of boards is wiped so soon: until then Workers that have not heard of it have
+/// plays counted that go.
+const WIPE_ANEW_MS: u64 = 1_000;
 
 /// See the module's introduction. A clone is another handle of the same.
 pub struct Driver<H: Host>(Rc<Inner<H>>);
@@ -110,7 +113,7 @@ impl<H: Host> Driver<H> {
     pub async fn reset(&self, message: &[u8]) -> Vec<u8> {
         let (inner, version) = (&self.0, self.0.version());
         // First of all: what it leaves of boards is to be wiped.
-        if let Err(refusal) = inner.wake_in(WIPE_AGAIN_MS).await {
+        if let Err(refusal) = inner.wake_in(WIPE_ANEW_MS).await {
             return codec::encode(&ResetReply(Err(refusal)));
         }
         self.answer(message, ResetReply, |registry, storage, request| {
