@@ -113,7 +113,10 @@ impl<H: Host> Driver<H> {
     pub async fn reset(&self, message: &[u8]) -> Vec<u8> {
         let (inner, version) = (&self.0, self.0.version());
         // First of all: what it leaves of boards is to be wiped.
-        if let Err(refusal) = inner.wake_in(WIPE_ANEW_MS).await {
+        let has_others = inner.with_registry(|registry, _| Ok(registry.has_other_boards()));
+        if has_others != Ok(false)
+            && let Err(refusal) = inner.wake_in(WIPE_ANEW_MS).await
+        {
             return codec::encode(&ResetReply(Err(refusal)));
         }
         self.answer(message, ResetReply, |registry, storage, request| {

@@ -165,6 +165,11 @@ impl Registry {
         Ok(key)
     }
 
+    /// Whether there are boards besides `main`.
+    pub fn has_other_boards(&self) -> bool {
+        self.boards.live.values().any(|board| !board.is_main())
+    }
+
     /// The keys of boards that are deleted and not wiped yet.
     pub fn to_wipe(&self) -> Vec<String> {
         self.boards.tombstones.keys().cloned().collect()
@@ -345,8 +350,7 @@ impl Registry {
         seed: [u8; 16],
         version: u64,
     ) -> Result<RegionTable, Refusal> {
-        let has_others = self.boards.live.values().any(|board| !board.is_main());
-        if self.table.seed != seed && !has_others {
+        if self.table.seed != seed && !self.has_other_boards() {
             let writes = regions::seed_writes(&self.rows, seed).into();
             let change = self.changes.next(Changed::Regions, version);
             self.store(storage, writes, change)?;
