@@ -340,16 +340,17 @@ fn what_would_be_counted_twice_is_refused() {
     assert_eq!(new.charts(), before);
 }
 
+fn in_zone(seed: u8, zone: &Zone) -> World {
+    let mut world = World::new(seed);
+    world.registered.put(&region("MOON")).unwrap();
+    world.hear();
+    world.move_to(zone);
+    world
+}
+
 #[test]
 fn days_come_along_where_nothing_was_counted_yet_and_others_are_refused() {
     let zone = Zone::read("Asia/Kathmandu", "20700").unwrap();
-    let in_zone = |seed, zone: &Zone| {
-        let mut world = World::new(seed);
-        world.registered.put(&region("MOON")).unwrap();
-        world.hear();
-        world.move_to(zone);
-        world
-    };
     let mut old = in_zone(1, &zone);
     old.play("NA", 5);
     let before = old.charts();
@@ -368,6 +369,25 @@ fn days_come_along_where_nothing_was_counted_yet_and_others_are_refused() {
     let as_played = played.charts();
     assert!(played.import(&old, 1, 0, &rows).is_err());
     assert_eq!(played.charts(), as_played);
+}
+
+#[test]
+fn an_import_goes_on_where_the_own_zone_ends_the_day_that_is_under_way_earlier() {
+    let kathmandu = Zone::read("Asia/Kathmandu", "20700").unwrap();
+    let new_york = Zone::read("America/New_York", "-18000").unwrap();
+    let mut old = in_zone(1, &kathmandu);
+    old.play("NA", 5);
+    let before = old.charts();
+    let rows = old.export();
+    let mut new = in_zone(2, &new_york);
+    for (number, row) in (0..).zip(&rows) {
+        new.import(&old, 1, number, std::slice::from_ref(row))
+            .unwrap();
+        new.move_to(&new_york);
+    }
+    assert_eq!(new.global.days().zone(), Some(&new_york));
+    assert_ne!(new.global.days().day(NOW_MS), old.global.days().day(NOW_MS));
+    assert_eq!(new.charts(), before);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
 use crate::topology::{DeletedRegion, Region, parts_of_key};
-use crate::window::{DAY_MS, Days, Level, PaneKey, expires_before_ms};
+use crate::window::{DAY_MS, Days, Level, PLAY_AHEAD_MAX_MS, PaneKey, expires_before_ms};
 use crate::wire::{
     CatalogEntry, ExportAnswer, ExportPage, ExportPosition, ExportRequest, ImportRequest,
     ImportRow, Imported, PostPatch, PutRegion, Refusal, SHARDS_A_REQUEST, ToCut, TransferPane,
@@ -383,7 +383,10 @@ impl Global {
             let key = Level::from_code(pane.level)
                 .and_then(|level| PaneKey::checked(level, pane.start_ms, pane.end_ms))
                 .ok_or_else(|| invalid("a pane of no such span"))?;
-            if key != PaneKey::of(key.level, key.start_ms, days) {
+            let own = PaneKey::of(key.level, key.start_ms, days);
+            // Of the day under way another zone may be about to begin the rest anew: nothing was played then.
+            let latest_ms = now_ms.saturating_add(PLAY_AHEAD_MAX_MS);
+            if key.end_ms > own.end_ms && own.end_ms <= latest_ms {
                 let detail = "its days begin at other hours than those that are kept here: import it \
                               before anything is counted, and it brings its own";
                 return Err(invalid(detail));
@@ -393,8 +396,8 @@ impl Global {
             }
             let summary = Summary::decode(&pane.summary, seed)
                 .map_err(|error| invalid(format!("summary: {error}")))?;
-            if key.end_ms > expires_before_ms(key.level, now_ms, days) {
-                let target = (self.key_of(&pane.scope), key);
+            if own.end_ms > expires_before_ms(own.level, now_ms, days) {
+                let target = (self.key_of(&pane.scope), own);
                 targets.entry(target).or_default().push(summary);
             }
         }
