@@ -114,6 +114,11 @@ kinds! {
     DeleteBoard = 112;
     DeleteBoardReply = 113;
     Tombstone = 114;
+    ClosedChart = 120;
+    ListPublished = 121;
+    ListPublishedReply = 122;
+    CloseHistory = 123;
+    CloseHistoryReply = 124;
 }
 
 /// A type with a stored or sent form.

@@ -113,6 +113,10 @@ pub enum Mutant {
     OldEpochTaken,
     /// A shard that begins anew keeps the panes that it has open.
     PanesSurviveTheirEpoch,
+    /// Plays are folded after a period's time before its chart is closed.
+    FoldedBeforeClosed,
+    /// After a start the last charts are closed again.
+    ClosedTwice,
     /// A shard sends all that it has sealed at once, whatever the global object takes.
     PushWithoutLimits,
     /// Another zone's days begin at once, not at the next midnight. This one and the next take days to be
@@ -137,7 +141,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 56] = [
+        pub const ALL: [Mutant; 58] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
@@ -191,6 +195,8 @@ mod switch {
             Mutant::IntervalIgnored,
             Mutant::OldEpochTaken,
             Mutant::PanesSurviveTheirEpoch,
+            Mutant::FoldedBeforeClosed,
+            Mutant::ClosedTwice,
             Mutant::PushWithoutLimits,
             Mutant::NumberWithoutMark,
             Mutant::MembersKept,

@@ -10,7 +10,7 @@ use crate::window::{CalendarFrame, Timeframe};
 
 /// What the pages are called where nobody calls them otherwise; it stands in them nowhere but where a
 /// title does.
-const TITLE: &str = "Hitparade";
+pub const TITLE: &str = "Hitparade";
 const MAX_TITLE_CHARS: usize = 64;
 /// Figures above the chart.
 const FIGURES: [&str; 3] = ["plays", "rate", "window"];
@@ -70,6 +70,15 @@ impl OwnPages {
         }))
     }
 
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Whether readers see that there are regions.
+    pub fn shows_regions(&self) -> bool {
+        self.regions
+    }
+
     /// The text of a page with this in it; none for a file that has nothing of it.
     pub fn put_into(&self, path: &str, text: &str) -> Option<String> {
         match path {
@@ -103,7 +112,12 @@ pub fn may_be_own(path: &str) -> bool {
 fn has_title(path: &str) -> bool {
     matches!(
         path,
-        "/index.html" | "/widget.html" | "/beacon.html" | "/status.html" | "/404.html"
+        "/index.html"
+            | "/charts.html"
+            | "/widget.html"
+            | "/beacon.html"
+            | "/status.html"
+            | "/404.html"
     )
 }
 
@@ -177,7 +191,7 @@ fn read_figures(setting: Option<&str>) -> Result<Vec<String>, String> {
 }
 
 /// As text of HTML, also between quotes.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::pages::OwnPages;
 use crate::topology::{check_hint, check_region_id};
 use crate::visitor::{Proxies, continent_of, continents};
-use crate::window::{MAX_DAYS, is_zone_name};
+use crate::window::{DAY_MS, HOUR_MS, MAX_DAYS, Timeframe, is_zone_name};
 
 /// A region of the `REGIONS` setting.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -44,6 +44,8 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
     if !is_zone_name(time_zone(zone.as_deref())) {
         return Err(NO_ZONE.into());
     }
+    read_close_after_ms(setting("CLOSE_AFTER").as_deref())?;
+    read_image_origins(setting("IMAGE_ORIGINS").as_deref())?;
     for name in ["LIMIT_PER_MINUTE", "VOTES_PER_MINUTE"] {
         if setting(name).is_some_and(|number| number.parse::<u32>().is_err()) {
             return Err(format!("{name} must be a whole number, 0 for any number"));
@@ -130,6 +132,40 @@ pub fn read_retention_days(setting: Option<&str>) -> Result<u32, String> {
         .ok_or_else(|| format!("RETENTION_DAYS must be a whole number from 1 to {MAX_DAYS}"))
 }
 
+/// How long after its end the chart of a day, a week or a month is closed, where nobody says otherwise.
+pub const CLOSE_AFTER_MS: u64 = 2 * HOUR_MS;
+/// Later, what is kept by the quarter of an hour might not tell the ends of a day any more.
+const MOST_CLOSE_AFTER_MS: u64 = DAY_MS;
+
+/// How long after its end a period's chart is closed, in milliseconds.
+///
+/// # Errors
+/// What is wrong with `CLOSE_AFTER`, as a sentence.
+pub fn read_close_after_ms(setting: Option<&str>) -> Result<u64, String> {
+    let Some(text) = setting else {
+        return Ok(CLOSE_AFTER_MS);
+    };
+    let ms = match text.trim().parse() {
+        Ok(Timeframe::Length { ms, .. }) if ms <= MOST_CLOSE_AFTER_MS => Some(ms),
+        _ => None,
+    };
+    ms.ok_or_else(|| "CLOSE_AFTER must be a time from 1m to 24h, such as 30m or 2h".into())
+}
+
+/// The origins from which pages show pictures of the catalog; none for every one that is encrypted.
+///
+/// # Errors
+/// What is wrong with `IMAGE_ORIGINS`, as a sentence.
+pub fn read_image_origins(setting: Option<&str>) -> Result<Vec<String>, String> {
+    let origins = origins_of("IMAGE_ORIGINS", setting)?;
+    match origins.iter().find(|origin| !origin.starts_with("http")) {
+        None => Ok(origins),
+        Some(other) => Err(format!(
+            "IMAGE_ORIGINS: {other:?} is no origin of pictures; write one like https://img.example.com"
+        )),
+    }
+}
+
 /// Names of your own for the beacon and for where it sends plays, beside the usual ones: block lists
 /// know the usual ones, and a site may have nothing else at these paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -205,9 +241,7 @@ fn is_plain_path(path: &str) -> bool {
 /// # Errors
 /// What is wrong with it and what to write, as a sentence.
 pub fn read_origins(setting: Option<&str>) -> Result<Vec<String>, String> {
-    let words = setting.unwrap_or_default().split([',', ' ', '\t', '\n']);
-    let words = words.map(str::trim).filter(|word| !word.is_empty());
-    let origins: Vec<String> = words.map(read_origin).collect::<Result<_, _>>()?;
+    let origins = origins_of("ALLOWED_ORIGINS", setting)?;
     // All and some others are all.
     if origins.iter().any(|origin| origin == "*") {
         return Ok(Vec::new());
@@ -215,9 +249,15 @@ pub fn read_origins(setting: Option<&str>) -> Result<Vec<String>, String> {
     Ok(origins)
 }
 
+fn origins_of(name: &str, setting: Option<&str>) -> Result<Vec<String>, String> {
+    let words = setting.unwrap_or_default().split([',', ' ', '\t', '\n']);
+    let words = words.map(str::trim).filter(|word| !word.is_empty());
+    words.map(|word| read_origin(name, word)).collect()
+}
+
 /// An origin without what browsers leave out: capitals, a usual port, a slash at the end.
-fn read_origin(word: &str) -> Result<String, String> {
-    let wrong = |hint: &str| Err(format!("ALLOWED_ORIGINS: {word:?} {hint}"));
+fn read_origin(name: &str, word: &str) -> Result<String, String> {
+    let wrong = |hint: &str| Err(format!("{name}: {word:?} {hint}"));
     let text = word.to_ascii_lowercase();
     // `null` is how browsers call a page that has no origin, such as a file.
     if matches!(text.as_str(), "*" | "null") {

@@ -18,13 +18,16 @@ use hitparade::catalog::{CatalogLimits, Keeper};
 use hitparade::codec::{self, Record, RecordKind};
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
-use hitparade::leaderboard::{Card, ChartForm, Compared, ComparedWith, Count, Leaderboard, Place};
+use hitparade::leaderboard::{
+    Card, ChartForm, ClosedChart, ClosedPlace, Compared, ComparedWith, Count, Leaderboard, Listed,
+    Place, Published, Run,
+};
 use hitparade::region::{Admission, Shard};
 use hitparade::registry::{FirstRegion, Registry};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::Seed;
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
-use hitparade::window::{Change, DAY_MS, Days, HOUR_MS, MINUTE_MS, Span, Zone};
+use hitparade::window::{Change, DAY_MS, Days, HOUR_MS, MINUTE_MS, PeriodKind, Span, Zone};
 use hitparade::wire::*;
 use serde::{Deserialize, Serialize};
 
@@ -561,6 +564,10 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         Refusal::WrongInstallation,
         Refusal::ExportIsOver,
         Refusal::FilterTooWide,
+        Refusal::NotPublished {
+            detail: "why".into(),
+            closes_ms: Some(NOW_MS),
+        },
     ] {
         all.add_owned(&PushReplyOrRefusal(Err(refusal)));
     }
@@ -572,6 +579,13 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             WindowRequest::Between {
                 from_ms: 3,
                 to_ms: 4,
+            },
+            Sort::Views,
+        ),
+        (
+            WindowRequest::Published {
+                kind: PeriodKind::Week,
+                period: Some("2024-W40".parse().unwrap()),
             },
             Sort::Views,
         ),
@@ -603,6 +617,13 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         tags: vec!["t".into(), "u".into()],
     };
     let span = Span::new(1, 2);
+    let run = Run {
+        rank: 3,
+        peak_rank: 2,
+        periods: 5,
+        streak: 1,
+        debut: "2024-W30".parse().unwrap(),
+    };
     let leaderboard = Leaderboard {
         span,
         as_of_ms: NOW_MS,
@@ -615,6 +636,12 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             total_views: 8,
             unlisted_times_max: 0.5,
         }),
+        published: Some(Published {
+            period: "2024-W40".parse().unwrap(),
+            time_zone: "Europe/Berlin".into(),
+            earlier: Some("2024-W39".parse().unwrap()),
+            later: None,
+        }),
         incomplete: true,
         exact: true,
         places: vec![Place {
@@ -626,10 +653,36 @@ fn messages() -> Vec<(String, Vec<u8>)> {
                 times_max: 2.5,
             }),
             previous_rank: Some(4),
+            run: Some(run),
             card: card.clone(),
         }],
     };
     all.add_owned(&leaderboard);
+    all.add_owned(&ListPublished {
+        asker: 1,
+        scope: "NA".into(),
+        kind: PeriodKind::Week,
+        before: Some("2024-W41".parse().unwrap()),
+        post_id: Some("post".into()),
+        limit: 50,
+        places: 1,
+    });
+    all.add_owned(&ListPublishedReply(Ok(PublishedList {
+        charts: vec![Listed {
+            period: "2024-W40".parse().unwrap(),
+            time_zone: "Europe/Berlin".into(),
+            span,
+            total_views: 9,
+            closed_ms: NOW_MS,
+            places: leaderboard.places.clone(),
+        }],
+        next_before: Some("2024-W40".parse().unwrap()),
+    })));
+    all.add_owned(&CloseHistory);
+    all.add_owned(&CloseHistoryReply(Ok(HistoryClosed {
+        charts: 7,
+        periods_left: 8,
+    })));
     let reply = ChartReply(Ok(leaderboard));
     all.add_owned(&reply);
     all.add(&KeptChart {
@@ -909,6 +962,26 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             TransferRow::Post(entry),
             TransferRow::Days(days()),
             pane.clone(),
+            TransferRow::Chart(TransferChart {
+                scope: "NA".into(),
+                chart: ClosedChart {
+                    period: "2024-W40".parse().unwrap(),
+                    time_zone: "Europe/Berlin".into(),
+                    span,
+                    closed_ms: NOW_MS,
+                    total_views: 9,
+                    unlisted_max: 1,
+                    incomplete: false,
+                    exact: true,
+                    places: vec![ClosedPlace {
+                        post_id: "post".into(),
+                        view_count_min: 1,
+                        view_count_max: 3,
+                        previous_rank: None,
+                        run: Run { rank: 1, ..run },
+                    }],
+                },
+            }),
         ],
         damaged_rows: 1,
         next: Some(position.clone()),

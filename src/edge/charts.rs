@@ -1,4 +1,4 @@
-//! `GET /top-posts`.
+//! `GET /top-posts`, and every other chart.
 
 use super::answer::{Answer, Kept};
 use super::leaderboards::{BUDGET_MS, Known, MEMORY_MS, leaderboard};
@@ -12,11 +12,15 @@ use crate::settings::time_zone;
 use crate::zones::zone_named;
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
-    let query = read_query(call)?;
+    answer_to(call, &read_query(call)?).await
+}
+
+/// The chart that is asked for, published ones too.
+pub async fn answer_to(call: &Call, query: &ChartQuery) -> Result<Answer, Problem> {
     let board = boards::to_read(call).await?;
     let accept = call.header("Accept");
     let format = format_asked(&call.query, accept.as_deref())?;
-    let known = leaderboard(call, &board, &query).await?;
+    let known = leaderboard(call, &board, query).await?;
     counters::shown(now_ms().saturating_sub(known.computed_ms));
     let chart = Chart::new(&query.form, &known.leaderboard, known.stale);
     let rendered = chart.render(format);

@@ -21,6 +21,7 @@ mod log;
 mod metrics;
 mod plays;
 mod posts;
+mod published;
 mod regions;
 mod request;
 mod shards;
@@ -44,8 +45,9 @@ use request::Seen;
 const ASK_TIMEOUT_MS: u64 = 10_000;
 
 /// The first words of paths that are no files.
-const ROUTES: [&str; 11] = [
+const ROUTES: [&str; 12] = [
     "boards",
+    "charts",
     "plays",
     "top-posts",
     "posts",
@@ -104,11 +106,12 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
         [
             "top-posts" | "regions" | "boards" | "live" | "healthz" | "metrics" | "export"
             | "admin",
-        ] => &[Get],
+        ]
+        | ["charts", ..] => &[Get],
         ["posts"] => &[Get, Put],
         ["posts", _] => &[Get, Put, Delete],
         ["regions" | "boards", _] => &[Put, Delete],
-        ["admin", "reset"] => &[Post],
+        ["admin", "reset" | "close-charts"] => &[Post],
         _ => &[Get],
     };
     let method = match call.seen.method {
@@ -118,7 +121,8 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     if method == Options {
         return Ok(Answer::preflight(allowed));
     }
-    if route_word(&path).is_none() || segments.len() > 2 {
+    let is_chart = matches!(*segments.as_slice(), ["charts", _, _]);
+    if route_word(&path).is_none() || segments.len() > 2 && !is_chart {
         // An unknown path is 404 whatever the method; a file is only ever read.
         return www::serve(&call, method).await;
     }
@@ -129,7 +133,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
         (
             Get,
             [
-                "top-posts" | "posts" | "regions" | "boards" | "live" | "metrics",
+                "top-posts" | "charts" | "posts" | "regions" | "boards" | "live" | "metrics",
                 ..,
             ],
         ) => {
@@ -141,7 +145,9 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     let answer = answer(&mut call, cors, method, &segments).await?;
     Ok(match limit {
         // A chart may be kept on its way and given to others: it says nothing of who asked first.
-        Some(limit) if segments != ["top-posts"] => limit.tell(answer),
+        Some(limit) if !matches!(segments.as_slice(), ["top-posts" | "charts", ..]) => {
+            limit.tell(answer)
+        }
         _ => answer,
     })
 }
@@ -163,6 +169,8 @@ async fn answer(
         (Post, ["plays"]) => plays::post(call, cors).await,
         (Get, ["live"]) => live::get(call, cors).await,
         (Get, ["top-posts"]) => charts::get(call).await,
+        (Get, ["charts", kind]) => published::list(call, kind).await,
+        (Get, ["charts", kind, leaf]) => published::get(call, kind, &decoded(leaf)?).await,
         (Get, ["posts"]) => match call.query.first("post_id").map(str::to_owned) {
             None if call.seen.authorization.is_some() => posts::list(call).await,
             post_id => posts::get(call, post_id.unwrap_or_default()).await,
@@ -178,6 +186,7 @@ async fn answer(
         (Put, ["boards", id]) => boards::put(call, decoded(id)?).await,
         (Delete, ["boards", id]) => boards::delete(call, decoded(id)?).await,
         (Get, ["admin"]) => admin::get(call).await,
+        (Post, ["admin", "close-charts"]) => published::close(call).await,
         (Post, ["admin", "reset"]) => admin::reset(call).await,
         (Get, ["export"]) => transfer::export(call).await,
         (Post, ["import"]) => transfer::import(call).await,

@@ -17,7 +17,7 @@ use crate::http::{
 };
 use crate::log::report;
 use crate::pages::{OwnPages, may_be_own};
-use crate::settings::BeaconNames;
+use crate::settings::{BeaconNames, read_image_origins};
 
 const HTML: &str = "text/html";
 const NOT_FOUND_PAGE: &str = "/404.html";
@@ -82,7 +82,7 @@ async fn file(call: &Call, path: &str, method: &Method) -> Result<Answer, Proble
         Some(own) => {
             let text = response.text().await.map_err(|_| nothing())?;
             let text = own.put_into(path, text);
-            let etag = format!("\"{:016x}\"", SipHasher13::new().hash(text.as_bytes()));
+            let etag = etag_of(text.as_bytes());
             let is_known = known.is_some_and(|known| lists_etag(&known, &etag));
             let answer = match is_known && path != NOT_FOUND_PAGE {
                 true => Answer::empty(304),
@@ -107,9 +107,7 @@ async fn file(call: &Call, path: &str, method: &Method) -> Result<Answer, Proble
             .with_header("Timing-Allow-Origin", "*");
     }
     if content_type.starts_with(HTML) {
-        return Ok(answer
-            .with_header("Content-Security-Policy", page_policy(&call.seen.url))
-            .with_header("Referrer-Policy", "no-referrer"));
+        return Ok(with_page_headers(call, answer));
     }
     Ok(answer)
 }
@@ -137,11 +135,7 @@ impl Own {
         if !may_be_own(path) {
             return None;
         }
-        let pages = OwnPages::read(|name| setting(&call.env, name)).unwrap_or_else(|error| {
-            report!("worker", "{error}");
-            None
-        });
-        pages.map(Own::Pages)
+        own_pages(&call.env).map(Own::Pages)
     }
 
     fn put_into(&self, path: &str, text: String) -> String {
@@ -158,6 +152,68 @@ async fn home_of_page(call: &Call) -> Option<String> {
     table::any(&call.env, TABLE_WITHIN_MS).await;
     let directory = table::known_directory()?;
     home_of_sender(call, &directory, &BTreeSet::new())
+}
+
+/// The pages as the settings have them; none where they stay as they are, or a setting is wrong.
+pub fn own_pages(env: &Env) -> Option<OwnPages> {
+    OwnPages::read(|name| setting(env, name)).unwrap_or_else(|error| {
+        report!("worker", "{error}");
+        None
+    })
+}
+
+/// Where pictures may come from; from nowhere else where that cannot be read.
+fn image_origins(env: &Env) -> Vec<String> {
+    read_image_origins(setting(env, "IMAGE_ORIGINS").as_deref()).unwrap_or_else(|error| {
+        report!("worker", "{error}");
+        vec!["'self'".into()]
+    })
+}
+
+/// A page with something in its head that stands for `<title>`; `status` is the answer's.
+///
+/// # Errors
+/// 404 where the build has no such page.
+pub async fn page(call: &Call, path: &str, head: &str, status: u16) -> Result<Answer, Problem> {
+    const TITLE: &str = "<title>Hitparade</title>\n";
+    let nothing = || Problem::not_found("there is nothing at this path");
+    let assets = call.env.assets("ASSETS").map_err(|_| nothing())?;
+    let response = assets.fetch(format!("http://assets{path}"), None).await;
+    let mut response = response.map_err(|_| nothing())?;
+    if response.status_code() != 200 {
+        return Err(nothing());
+    }
+    let text = response.text().await.map_err(|_| nothing())?;
+    let (before, after) = text.split_once(TITLE).ok_or_else(nothing)?;
+    let own = own_pages(&call.env);
+    let put = |text: &str| {
+        let own = own.as_ref().and_then(|own| own.put_into(path, text));
+        own.unwrap_or_else(|| text.to_owned())
+    };
+    let text = [&put(before), head, &put(after)].concat();
+    let etag = etag_of(text.as_bytes());
+    let known = call.header("If-None-Match");
+    let is_known = status == 200 && known.is_some_and(|known| lists_etag(&known, &etag));
+    let answer = match is_known {
+        true => Answer::empty(304),
+        false => Answer::bytes("text/html; charset=utf-8", text.into_bytes()).with_status(status),
+    };
+    Ok(with_page_headers(call, answer)
+        .with_header("Cache-Control", cache_control(path))
+        .with_header("Vary", "Accept, User-Agent")
+        .with_header("ETag", etag))
+}
+
+/// A name for these very bytes.
+pub fn etag_of(bytes: &[u8]) -> String {
+    format!("\"{:016x}\"", SipHasher13::new().hash(bytes))
+}
+
+fn with_page_headers(call: &Call, answer: Answer) -> Answer {
+    let policy = page_policy(&call.seen.url, &image_origins(&call.env));
+    answer
+        .with_header("Content-Security-Policy", policy)
+        .with_header("Referrer-Policy", "no-referrer")
 }
 
 /// What the settings call the beacon; its usual names where they are wrong.

@@ -17,7 +17,7 @@ use crate::settings::VisiblePosts;
 use crate::storage::Storage;
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{self, Span};
-use crate::wire::{CatalogPosition, ChartRequest, Refusal, Sort};
+use crate::wire::{CatalogPosition, ChartRequest, Refusal, Sort, WindowRequest};
 
 /// Settings that change what a chart shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +90,9 @@ impl Global {
         rules: ChartRules,
         now_ms: u64,
     ) -> Result<Leaderboard, Refusal> {
+        if let WindowRequest::Published { kind, period } = request.window {
+            return self.published(storage, &request.scope, (kind, period), now_ms);
+        }
         if let Some(known) = self.known_chart(request, rules, now_ms) {
             return Ok(known);
         }
@@ -156,6 +159,7 @@ impl Global {
                 post_id: row.post_id,
                 count: row.count,
                 compared: row.compared,
+                run: None,
                 card: Card::default(),
             });
         }
@@ -165,6 +169,7 @@ impl Global {
             total_views: ranking.total_views,
             unlisted_max: ranking.unlisted_max,
             compared_with: ranking.compared_with,
+            published: None,
             incomplete,
             exact: ranking.exact && !incomplete,
             places,
@@ -189,6 +194,7 @@ mod tests {
                 total_views: 3,
                 unlisted_max: 0,
                 compared_with: None,
+                published: None,
                 incomplete: false,
                 exact: true,
                 places: Vec::new(),

@@ -13,6 +13,7 @@
 //! else was making makes it ([`reading`]).
 
 mod catalog;
+mod closing;
 mod hearing;
 mod pushes;
 mod reading;
@@ -27,7 +28,7 @@ use super::figures::Figures;
 use super::pages::{Answered, Pages};
 use super::region_list::CountedRegions;
 use super::turns::Turns;
-use super::{ChartRules, Global, GlobalLimits};
+use super::{ChartRules, ClosingRules, Global, GlobalLimits};
 use crate::board::ObjectName;
 use crate::catalog::{Catalogs, Follower};
 use crate::codec::{self, Record};
@@ -41,6 +42,8 @@ use hearing::Hearing;
 #[derive(Clone)]
 pub struct GlobalSettings {
     pub rules: ChartRules,
+    /// Which charts are published, and when; they show what `rules` says.
+    pub closing: ClosingRules,
     pub limits: GlobalLimits,
     /// What is known in this instance of catalogs.
     pub catalogs: Catalogs,
@@ -51,6 +54,7 @@ impl Default for GlobalSettings {
     fn default() -> Self {
         GlobalSettings {
             rules: ChartRules::default(),
+            closing: ClosingRules::default(),
             limits: GlobalLimits::default(),
             catalogs: Catalogs::default(),
         }
@@ -73,6 +77,7 @@ struct Inner<H: Host> {
     catalog_keeper: ObjectName,
     loaded: RefCell<Option<(Global, H::Storage)>>,
     is_syncing: Cell<bool>,
+    is_closing: Cell<bool>,
     turns: RefCell<Turns>,
     /// The plays of a day of each region, as they were counted last.
     regions: RefCell<CountedRegions>,
@@ -106,6 +111,7 @@ impl<H: Host> Driver<H> {
             settings,
             loaded: RefCell::new(None),
             is_syncing: Cell::new(false),
+            is_closing: Cell::new(false),
             turns: RefCell::default(),
             regions: RefCell::default(),
             counters: RefCell::new(counters),
@@ -245,6 +251,10 @@ impl<H: Host> Inner<H> {
         };
         let mut global = Global::load_within(&storage, &table, settings.limits).map_err(refused)?;
         global.follow(Rc::clone(&self.catalog));
+        global.close_by(ClosingRules {
+            chart: settings.rules,
+            ..settings.closing
+        });
         let health = global.health();
         if health.damaged_rows > 0 || health.damaged_regions > 0 {
             host.report(format_args!(

@@ -49,20 +49,26 @@ impl Global {
         let age_ms = now_ms.checked_sub(since_ms).unwrap_or(FLUSH_AT_LAST_MS);
         let (spans, regions) = self.live.pending_spans_and_regions();
         let is_ordinary = spans <= regions * SPANS_A_FLUSH;
-        self.live.pending_bytes >= self.limits.pending_bytes
-            || self.live.pending_decoded_bytes >= MAX_PENDING_DECODED_BYTES
+        self.is_full_of_pending()
             || self.live.pending_late_bytes >= self.limits.late_bytes
             || age_ms >= self.limits.flush_after_ms && is_ordinary
             || age_ms >= FLUSH_AT_LAST_MS
     }
 
-    /// Folds everything that is pending into the ladders, together with the offsets: in one
+    /// Whether what is pending may wait no longer.
+    pub fn is_full_of_pending(&self) -> bool {
+        self.live.pending_bytes >= self.limits.pending_bytes
+            || self.live.pending_decoded_bytes >= MAX_PENDING_DECODED_BYTES
+    }
+
+    /// Closes the charts that are due, and folds everything that is pending into the ladders, together with the offsets: in one
     /// transaction, and a few panes at a time in memory. Keeps the moment of an export that is due.
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
     pub fn flush(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
         self.moment.forget_idle(storage, now_ms)?;
+        self.close_all(storage, now_ms)?;
         let read = storage;
         let storage = &self.moment.guard(storage);
         let pending = self.live.pending_regions().into_iter();

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::moment::write_apart;
 use super::state::Global;
-use super::{ladder, transfer};
+use super::{closed, ladder, transfer};
 use crate::storage::{Storage, StorageError, Table, Write, twin};
 use crate::topology::RegionTable;
 
@@ -83,14 +83,16 @@ impl Global {
         if begins_anew {
             storage.atomically(|| {
                 storage.clear(Table::Panes)?;
+                storage.clear(Table::Charts)?;
                 storage.clear(Table::Offsets)?;
                 self.moment.forget(storage)?;
                 storage.write(&transfer::marks_of_imports(storage)?)?;
                 storage.write(&writes)
             })?;
-            let catalog = Rc::clone(&self.catalog);
+            let (catalog, rules) = (Rc::clone(&self.catalog), self.closing.rules());
             *self = Self::load_within(storage, &table, self.limits)?;
             self.follow(catalog);
+            self.close_by(rules);
             return Ok(());
         }
         for key in table.keys().filter(|key| !self.table.knows_key(key)) {
@@ -104,6 +106,7 @@ impl Global {
         guarded.atomically(|| {
             guarded.write(&writes)?;
             for key in deleted {
+                write_apart(&guarded, &closed::all_of(storage, &key)?)?;
                 write_apart(&guarded, &ladder::all_of(storage, &key)?)?;
             }
             Ok(())

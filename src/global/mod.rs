@@ -20,6 +20,7 @@
 //! | what it hears of regions, and of counting that begins anew | [`hearing`] |
 //! | taking pushes: offsets, what is pending or open | [`intake`], [`offsets`], [`live`], [`pace`] |
 //! | folding into the ladders, within the room there is | [`folding`], [`ladder`], [`room`], [`moment`] |
+//! | published charts: closing them, showing them | [`closed`] |
 //! | charts, pages of posts, the list of regions | [`chart`], [`ranking`], [`contrast`], [`post`], [`region_list`] |
 //! | which posts a chart is of | [`members`] |
 //! | what they are made of | [`window_plays`], [`stretches`], [`merging`] |
@@ -31,6 +32,7 @@
 //! - Stored offsets and folded panes change together.
 //! - Copies are in charts, never in a ladder, and no play is in a taken entry and in a copy at
 //!   once: see [`live`].
+//! - A period's chart is closed before anything is folded after its time: see [`closed`].
 //! - A pane that is folded goes into every level that still covers its time, and into all time.
 //!
 //! # Cost
@@ -52,6 +54,7 @@
 
 mod cache;
 mod chart;
+mod closed;
 mod contrast;
 mod days;
 mod driver;
@@ -84,6 +87,7 @@ mod window_plays;
 mod work;
 
 pub use chart::ChartRules;
+pub use closed::{ClosingRules, Knowing, Step};
 pub use driver::{Driver, GlobalSettings};
 pub use folding::SyncPoint;
 pub use limits::GlobalLimits;

@@ -56,7 +56,7 @@ const PREFIX: &[u8] = b"export/";
 const HEAD_KEY: &[u8] = b"export/head";
 const ROW_PREFIX: &[u8] = b"export/row/";
 /// The tables that are exported, in their order, behind the regions.
-pub const TABLES: [Table; 1] = [Table::Panes];
+pub const TABLES: [Table; 2] = [Table::Panes, Table::Charts];
 
 /// Rows, and the key up to which they are all there.
 pub type RowsUpTo = (Vec<StoredRow>, Vec<u8>);

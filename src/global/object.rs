@@ -2,10 +2,10 @@
 
 use worker::{DurableObject, Env, Headers, Request, Response, State, durable_object};
 
-use super::{ChartRules, Driver, GlobalSettings};
+use super::{ChartRules, ClosingRules, Driver, GlobalSettings};
 use crate::catalog::Catalogs;
 use crate::environment::{keep_as_set, setting};
-use crate::settings::VisiblePosts;
+use crate::settings::{CLOSE_AFTER_MS, VisiblePosts, read_close_after_ms};
 use crate::worker_host::WorkerHost;
 
 thread_local! {
@@ -26,6 +26,11 @@ impl DurableObject for GlobalBoard {
                 visible: VisiblePosts::read(setting(&env, "REQUIRE_KNOWN_POSTS").as_deref()),
             },
             catalogs: CATALOGS.with(Catalogs::clone),
+            closing: ClosingRules {
+                close_after_ms: read_close_after_ms(setting(&env, "CLOSE_AFTER").as_deref())
+                    .unwrap_or(CLOSE_AFTER_MS),
+                ..ClosingRules::default()
+            },
             ..GlobalSettings::default()
         };
         let host = WorkerHost::new(state, env, "global");
@@ -38,6 +43,8 @@ impl DurableObject for GlobalBoard {
         let message = request.bytes().await?;
         let driver = &self.driver;
         let reply = match request.path().as_str() {
+            "/list-published" => driver.list_published(&message).await,
+            "/close-history" => driver.close_history(&message).await,
             "/push" => driver.push(&message).await,
             "/chart" => driver.chart(&message).await,
             "/post" => driver.post(&message).await,

@@ -33,7 +33,7 @@ const SERIES_POINTS: usize = 100;
 const MAX_BEGINNINGS: u32 = 3;
 
 /// The catalog is away, and what it says of a post decides.
-const NOBODY_KNOWS: Refusal = Refusal::Busy { retry_after_s: 5 };
+pub(super) const NOBODY_KNOWS: Refusal = Refusal::Busy { retry_after_s: 5 };
 
 /// What somebody was told a moment ago.
 struct KeptPage {

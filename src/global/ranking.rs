@@ -74,11 +74,27 @@ impl Global {
         self.visible(rules, None).by_views(merged, k)
     }
 
+    /// The same with posts of which nobody knows whether they show: of what is made once, and looked at
+    /// again whenever it is shown.
+    pub(super) fn by_views_and_unknown(
+        &self,
+        merged: Merged,
+        k: usize,
+        rules: ChartRules,
+    ) -> Ranking {
+        let visible = Visible {
+            lists_unknown: true,
+            ..self.visible(rules, None)
+        };
+        visible.by_views(merged, k)
+    }
+
     fn visible<'a>(&'a self, rules: ChartRules, members: Option<&'a Members>) -> Visible<'a> {
         Visible {
             members,
             catalog: &self.catalog,
             rules,
+            lists_unknown: false,
         }
     }
 
@@ -142,6 +158,7 @@ struct Visible<'a> {
     members: Option<&'a Members>,
     catalog: &'a Follower,
     rules: ChartRules,
+    lists_unknown: bool,
 }
 
 /// Whether a post may be listed.
@@ -197,6 +214,10 @@ impl Visible<'_> {
                 match self.of(row.id) {
                     Visibility::Yes => listed.push(*row),
                     Visibility::No => {}
+                    Visibility::Unknown if self.lists_unknown => {
+                        listed.push(*row);
+                        exact = false;
+                    }
                     Visibility::Unknown => {
                         unlisted_max = unlisted_max.max(row.upper);
                         exact = false;
@@ -385,6 +406,7 @@ mod tests {
             members: None,
             catalog: &catalog,
             rules: ChartRules::default(),
+            lists_unknown: false,
         };
         for questions in 0.. {
             let misses = catalog.misses();

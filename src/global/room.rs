@@ -5,7 +5,7 @@
 //!
 //! | what | most |
 //! |---|---|
-//! | ladders before panes are bounded | 4.0 GB |
+//! | ladders before panes are bounded, with published charts ([`super::closed`]) | 4.0 GB |
 //! | panes that are stored from then on, at their least | 3.8 GB |
 //! | what is put aside for an export ([`super::moment`]), with a flush of all panes | 0.77 GB |
 //! | offsets of 100 regions × 1,000 shards × 16 logs of 40 bytes | 0.06 GB |
@@ -32,7 +32,7 @@ use crate::window::{DAY_MS, Level, PaneKey};
 /// What the platform gives a database.
 pub const DATABASE_BYTES: u64 = 10_000_000_000;
 /// Stored bytes below which a pane may take what it needs.
-const FREE_BYTES: u64 = 3_000_000_000;
+pub const FREE_BYTES: u64 = 3_000_000_000;
 /// Stored bytes from which on it may take its least only.
 const TIGHT_BYTES: u64 = 4_000_000_000;
 
@@ -66,6 +66,11 @@ impl Room {
             stored_bytes,
             now_ms,
         })
+    }
+
+    /// Whether no more may be stored for good than there is.
+    pub fn is_short(self) -> bool {
+        self.stored_bytes >= FREE_BYTES
     }
 
     /// The bytes that a pane may take.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::GlobalLimits;
 use super::cache::Cache;
+use super::closed::Closing;
 use super::days::KeptDays;
 use super::hearing::{Heard, HeardRows};
 use super::live::Live;
@@ -54,6 +55,7 @@ pub struct Global {
     pub(super) live: Live,
     /// What is known of the catalog.
     pub(super) catalog: Rc<Follower>,
+    pub(super) closing: Closing,
     pub(super) work: Work,
     /// Rows of the ladders.
     pub(super) damage: Damage,
@@ -120,6 +122,7 @@ impl Global {
             heard_before: offsets.heard_by_region(),
             offsets,
             catalog: Rc::new(Follower::of_nothing()),
+            closing: Closing::default(),
             table,
             live: Live::new(cache.clone()),
             cache,

@@ -2,7 +2,7 @@
 //! another.
 //!
 //! # Export
-//! Regions and ladders in the order of their keys, a page at a time, all of one moment
+//! Regions, ladders and published charts in the order of their keys, a page at a time, all of one moment
 //! ([`super::moment`]): every play that was durable by then, and none that became so later, while
 //! senders go on. [`ExportPage::complete`] says whether all shards have told what they had. The entries of
 //! the catalog come last, each page as they are when it is read: they say nothing of plays
@@ -17,7 +17,8 @@
 //! Panes are merged into those that are there: bounds hold, totals add up. An installation that
 //! has no plays yet takes the seed as well; then filters merge cell by cell, and bounds are the
 //! same as they were. Seed and regions are the registry's: it is asked for them before rows are taken
-//! ([`Global::begin_import`]). Regions and entries of the catalog that are there already stay as they are.
+//! ([`Global::begin_import`]). Regions, entries of the catalog and published
+//! charts that are there already stay as they are.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::moment::{CUT_AHEAD_A_SHARD_MS, CUT_AHEAD_MS, Cutting, TABLES};
 use super::offsets::ShardName;
 use super::room::Room;
-use super::{Global, ladder, stretches};
+use super::{Global, closed, ladder, stretches};
 use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
@@ -34,8 +35,8 @@ use crate::topology::{DeletedRegion, Region, parts_of_key};
 use crate::window::{DAY_MS, Days, Level, PLAY_AHEAD_MAX_MS, PaneKey, expires_before_ms};
 use crate::wire::{
     CatalogEntry, ExportAnswer, ExportPage, ExportPosition, ExportRequest, ImportRequest,
-    ImportRow, Imported, PostPatch, PutRegion, Refusal, SHARDS_A_REQUEST, ToCut, TransferPane,
-    TransferRow,
+    ImportRow, Imported, PostPatch, PutRegion, Refusal, SHARDS_A_REQUEST, ToCut, TransferChart,
+    TransferPane, TransferRow,
 };
 
 /// Stored bytes of a page; one row may be larger.
@@ -294,7 +295,9 @@ impl Global {
             return Ok(taken);
         }
         self.end_idle_export(storage, now_ms)?;
+        self.close_all(storage, now_ms).map_err(refused)?;
         let guarded = self.moment.guard(storage);
+        let charts = self.import_charts(&guarded, rows, now_ms)?;
         // Into what has no plays yet an export brings its own days.
         let is_empty = self.has_no_plays(storage).map_err(refused)?;
         let adopted = rows.iter().find_map(|row| match row {
@@ -307,6 +310,7 @@ impl Global {
         if let Some(days) = &adopted {
             writes.extend(self.kept_days.writes(days));
         }
+        writes.extend(charts);
         let next_row = next_row.saturating_add(rows.len() as u64);
         let mark = ImportMark {
             export_id: request.export_id,
@@ -364,6 +368,26 @@ impl Global {
     fn has_no_plays(&self, storage: &impl Storage) -> Result<bool, StorageError> {
         let nothing_sent = self.offsets.consumed().is_empty();
         Ok(nothing_sent && storage.scan(Table::Panes, &[], &[], 0)?.is_empty())
+    }
+
+    /// The writes of charts that are not there.
+    fn import_charts(
+        &mut self,
+        storage: &impl Storage,
+        rows: &[ImportRow],
+        now_ms: u64,
+    ) -> Result<Vec<Write>, Refusal> {
+        let mut writes = Vec::new();
+        for row in rows {
+            let ImportRow::Row(TransferRow::Chart(chart)) = row else {
+                continue;
+            };
+            if self.require(&chart.scope).is_err() {
+                return Err(invalid(format!("there is no region {:?}", chart.scope)));
+            }
+            writes.extend(self.import_chart(storage, chart, now_ms)?);
+        }
+        Ok(writes)
     }
 
     /// The writes that fold panes into those that are there, and which ones they are.
@@ -443,6 +467,13 @@ fn read_row(
     days: &Days,
 ) -> Option<TransferRow> {
     match table {
+        Table::Charts => {
+            let (scope, period) = closed::parts_of(key)?;
+            Some(TransferRow::Chart(TransferChart {
+                scope: parts_of_key(scope).0.to_owned(),
+                chart: closed::read(period, value)?,
+            }))
+        }
         _ => {
             let (scope, pane, summary) = ladder::stored_pane(key, value, seed, days)?;
             Some(TransferRow::Pane(TransferPane {
@@ -475,6 +506,12 @@ fn bytes_of_line(row: &TransferRow, seed: Seed) -> usize {
                 listed.map(|row| LISTED_BYTES + string(row.id)).sum()
             });
             pane.summary.len().div_ceil(3) * 4 + listed_bytes
+        }
+        TransferRow::Chart(chart) => {
+            let listed = chart.chart.places.iter();
+            listed
+                .map(|place| 2 * LISTED_BYTES + string(&place.post_id))
+                .sum()
         }
     };
     LINE_BYTES + content

@@ -99,6 +99,29 @@ impl Global {
         })
     }
 
+    /// Merges what is stored, and keeps no part of it.
+    pub(super) fn merged_stored(
+        &self,
+        storage: &impl Storage,
+        key: &str,
+        span: Span,
+        now_ms: u64,
+    ) -> Result<Merged, Refusal> {
+        let mut merging = Merging::new(self.seed());
+        let add = &mut |part: Rc<Summary>| {
+            self.work.merged(&part);
+            merging.add(part);
+        };
+        let (mut damaged, absent) = (false, &mut Absent::default());
+        for pane in tiles(span, now_ms, self.days()) {
+            damaged |= self.decode_panes(storage, (key, &[pane]), absent, add)?;
+        }
+        Ok(Merged {
+            summary: merging.finish(),
+            incomplete: damaged || self.offsets.is_scope_damaged(key),
+        })
+    }
+
     /// What is stored of one post in a scope and span, without merging: its bounds are as tight as those
     /// of the merged window, or tighter. Says whether a row could not be read.
     pub(super) fn stored_tally(
@@ -342,6 +365,9 @@ pub(super) fn window_of(
             to_ms,
             before_ms,
         } => window::since(from_ms, to_ms, before_ms, now_ms, days).map_err(invalid)?,
+        WindowRequest::Published { .. } => {
+            return Err(Refusal::Invalid("a published chart is no window".into()));
+        }
     })
 }
 

@@ -30,7 +30,7 @@ pub struct Done {
 }
 
 impl Work {
-    /// A pane was looked for in storage.
+    /// A pane, or a published chart, was looked for in storage.
     pub fn looked_for(&self) {
         self.add(|done| done.panes += 1);
     }

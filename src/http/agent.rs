@@ -2,7 +2,7 @@
 
 /// Whether a user agent says of itself that no person is behind it.
 pub fn is_bot(user_agent: &str) -> bool {
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 10] = [
         "crawl",
         "spider",
         "slurp",
@@ -12,6 +12,7 @@ pub fn is_bot(user_agent: &str) -> bool {
         "pingdom",
         "preview",
         "scrapy",
+        "whatsapp",
     ];
     let agent = user_agent.to_ascii_lowercase();
     // Cubot makes telephones.

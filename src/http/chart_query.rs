@@ -78,7 +78,7 @@ impl ChartQuery {
 }
 
 /// What may be a board, as with regions.
-fn read_board(query: &Query) -> Result<String, Problem> {
+pub fn read_board(query: &Query) -> Result<String, Problem> {
     let board_id = query.first("board").unwrap_or(MAIN);
     match check_board_id(board_id) {
         Ok(()) => Ok(board_id.to_owned()),
@@ -87,7 +87,7 @@ fn read_board(query: &Query) -> Result<String, Problem> {
 }
 
 /// The world, or what may be a region: nothing behind this holds names that none can have.
-fn read_scope(query: &Query) -> Result<String, Problem> {
+pub fn read_scope(query: &Query) -> Result<String, Problem> {
     let scope = query.first("region").unwrap_or(GLOBAL_SCOPE);
     match scope == GLOBAL_SCOPE || check_region_id(scope).is_ok() {
         true => Ok(scope.to_owned()),
@@ -108,15 +108,20 @@ fn read_sort(query: &Query) -> Result<Sort, Problem> {
 }
 
 fn read_k(query: &Query) -> Result<usize, Problem> {
+    read_k_up_to(query, MAX_K, 10)
+}
+
+/// `k`, or what it is where nobody says.
+pub fn read_k_up_to(query: &Query, most: usize, usual: usize) -> Result<usize, Problem> {
     let Some(text) = query.first("k") else {
-        return Ok(10);
+        return Ok(usual);
     };
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let k = text
         .parse()
         .ok()
-        .filter(|k| digits && (1..=MAX_K).contains(k));
-    k.ok_or_else(|| Problem::bad("bad_k", "k is a whole number from 1 to 1000"))
+        .filter(|k| digits && (1..=most).contains(k));
+    k.ok_or_else(|| Problem::bad("bad_k", format!("k is a whole number from 1 to {most}")))
 }
 
 /// Tags are listed with commas, or the parameter is repeated.

@@ -5,14 +5,20 @@ use url::Url;
 /// Lets pages run and load only what is ours, and images that the catalog names.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
-    frame-ancestors 'self'; img-src 'self' https: data:";
+    frame-ancestors 'self'; img-src 'self' data:";
+/// Pictures of wherever the catalog says, where no setting names their origins.
+const EVERY_PICTURE: &str = " https:";
 /// Pictures of a site in the making, on the machine where both are.
 const LOCAL_PICTURES: &str = " http://localhost:* http://127.0.0.1:*";
 
-/// The policy of a page at this address.
-pub fn page_policy(url: &str) -> String {
+/// The policy of a page at this address, with pictures from these origins; from none, all that are encrypted.
+pub fn page_policy(url: &str, image_origins: &[String]) -> String {
+    let pictures = match image_origins {
+        [] => EVERY_PICTURE.to_owned(),
+        origins => format!(" {}", origins.join(" ")),
+    };
     let local = if is_local(url) { LOCAL_PICTURES } else { "" };
-    format!("{PAGE_POLICY}{local}")
+    format!("{PAGE_POLICY}{pictures}{local}")
 }
 
 /// Whether an address is one of the machine that it is read on.
@@ -36,7 +42,7 @@ pub fn cache_control(path: &str) -> &'static str {
     match path {
         "/beacon.js" | "/beacon.mjs" => "private, max-age=3600",
         _ if has_version(path) => "private, max-age=31536000, immutable",
-        "/widget.js" | "/icon.svg" => "public, max-age=3600",
+        "/widget.js" | "/icon.svg" | "/preview.png" => "public, max-age=3600",
         _ => "no-cache",
     }
 }
@@ -76,8 +82,20 @@ mod tests {
             ("localhost", false),
         ] {
             assert_eq!(super::is_local(url), is_local, "{url}");
-            assert_eq!(page_policy(url).contains("http:"), is_local, "{url}");
+            assert_eq!(page_policy(url, &[]).contains("http:"), is_local, "{url}");
         }
+    }
+
+    #[test]
+    fn pictures_come_from_the_origins_that_are_named_and_no_others() {
+        let url = "https://charts.example/";
+        assert!(page_policy(url, &[]).ends_with("img-src 'self' data: https:"));
+        let origins = [
+            "https://img.example".to_owned(),
+            "https://b.example".to_owned(),
+        ];
+        let policy = page_policy(url, &origins);
+        assert!(policy.ends_with("img-src 'self' data: https://img.example https://b.example"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod metrics;
 mod negotiation;
 mod parameters;
 mod problem;
+mod published;
 mod query;
 mod tokens;
 mod transfer;
@@ -34,6 +35,10 @@ pub use metrics::{Figures, metrics_text};
 pub use negotiation::{format_asked, format_of};
 pub use parameters::{Misnamed, misnamed};
 pub use problem::Problem;
+pub use published::{
+    Feed, Head, Leaf, Named, chart_asked, feed_asked, feed_text, list_asked, next_address,
+    origin_of, published_list, read_kind, read_leaf, wants_page,
+};
 pub use query::{Query, decoded, path_of};
 pub use tokens::{bearer, is_one_of};
 pub use transfer::{end_line, head_line, line_of, push_line, read_lines};

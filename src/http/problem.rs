@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::method::{Method, method_list};
 use crate::filter::MAX_MEMBERS;
+use crate::window::rfc3339;
 use crate::wire::Refusal;
 
 /// An error that its reader can do something about.
@@ -153,6 +154,14 @@ impl Problem {
                     .insert("view_count_max".into(), view_count_max.into());
                 problem
             }
+            Refusal::NotPublished { detail, closes_ms } => {
+                let mut problem = Problem::new(404, "no_chart", detail);
+                if let Some(closes_ms) = closes_ms {
+                    let closes_at = rfc3339(closes_ms).into();
+                    problem.more.insert("closes_at".into(), closes_at);
+                }
+                problem
+            }
             Refusal::Invalid(detail) => Problem::bad(invalid_code, detail),
             Refusal::Busy { retry_after_s } => {
                 Problem::busy("overloaded", retry_after_s, "too much to do; try again")
@@ -209,6 +218,13 @@ mod tests {
             (Refusal::WrongInstallation, 409),
             (Refusal::ExportIsOver, 410),
             (Refusal::FilterTooWide, 400),
+            (
+                Refusal::NotPublished {
+                    detail: "not over".into(),
+                    closes_ms: Some(7),
+                },
+                404,
+            ),
             (Refusal::NotFound, 404),
             (Refusal::NotCounted { view_count_max: 7 }, 404),
             (Refusal::Invalid("no".into()), 400),

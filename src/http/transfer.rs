@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::catalog::{check_card, entry_json, merged, read_tags};
 use super::hex::hex;
 use super::problem::Problem;
-use crate::leaderboard::Card;
+use crate::leaderboard::{Card, ClosedChart, ClosedPlace, Run};
 use crate::play::{check_post_id, lines};
 use crate::summary::{Seed, Summary};
-use crate::window::{Days, Level, PaneKey, parse_rfc3339_ms, rfc3339};
-use crate::wire::{CatalogEntry, ImportRow, PutRegion, TransferPane, TransferRow};
+use crate::window::{Days, Level, PaneKey, Period, PeriodError, Span, parse_rfc3339_ms, rfc3339};
+use crate::wire::{CatalogEntry, ImportRow, PutRegion, TransferChart, TransferPane, TransferRow};
 
 /// The version of the lines.
 const VERSION: u32 = 1;
@@ -58,6 +58,7 @@ pub fn line_of(row: &TransferRow, seed: Seed) -> Value {
         TransferRow::Post(entry) => merged(json!({"kind": "post"}), entry_json(entry)),
         TransferRow::Days(days) => merged(json!({"kind": "days"}), json!(days)),
         TransferRow::Pane(pane) => pane_line(pane, seed),
+        TransferRow::Chart(chart) => chart_line(chart),
     }
 }
 
@@ -86,6 +87,35 @@ fn pane_line(pane: &TransferPane, seed: Seed) -> Value {
         line = merged(line, readable);
     }
     merged(line, json!({"summary": STANDARD.encode(&pane.summary)}))
+}
+
+fn chart_line(TransferChart { scope, chart }: &TransferChart) -> Value {
+    let posts = chart.places.iter().map(|place| {
+        json!({
+            "post_id": place.post_id,
+            "view_count_min": place.view_count_min,
+            "view_count_max": place.view_count_max,
+            "previous_rank": place.previous_rank,
+            "peak_rank": place.run.peak_rank,
+            "periods": place.run.periods,
+            "streak": place.run.streak,
+            "debut": place.run.debut.to_string(),
+        })
+    });
+    json!({
+        "kind": "chart",
+        "scope": scope,
+        "period": chart.period.to_string(),
+        "time_zone": chart.time_zone,
+        "from": rfc3339(chart.span.from_ms),
+        "to": rfc3339(chart.span.to_ms),
+        "as_of": rfc3339(chart.closed_ms),
+        "total_views": chart.total_views,
+        "unlisted_max": chart.unlisted_max,
+        "incomplete": chart.incomplete,
+        "exact": chart.exact,
+        "posts": posts.collect::<Vec<Value>>(),
+    })
 }
 
 /// A line of an export. Of a pane only what is stored is read; the rest is for people.
@@ -121,7 +151,57 @@ enum Line {
         to: Option<String>,
         summary: String,
     },
+    Chart {
+        scope: String,
+        period: String,
+        time_zone: String,
+        from: String,
+        to: String,
+        as_of: String,
+        total_views: u64,
+        unlisted_max: u64,
+        incomplete: bool,
+        exact: bool,
+        posts: Vec<ChartPost>,
+    },
     End {},
+}
+
+/// A place of a published chart, in the order of their ranks.
+#[derive(Deserialize)]
+struct ChartPost {
+    post_id: String,
+    view_count_min: u64,
+    view_count_max: u64,
+    previous_rank: Option<u32>,
+    peak_rank: u32,
+    periods: u32,
+    streak: u32,
+    debut: String,
+}
+
+impl ChartPost {
+    fn place(self, rank: u32) -> Result<ClosedPlace, String> {
+        check_post_id(&self.post_id).map_err(|refused| refused.detail.into_owned())?;
+        Ok(ClosedPlace {
+            post_id: self.post_id,
+            view_count_min: self.view_count_min,
+            view_count_max: self.view_count_max,
+            previous_rank: self.previous_rank,
+            run: Run {
+                rank,
+                peak_rank: self.peak_rank,
+                periods: self.periods,
+                streak: self.streak,
+                debut: period(&self.debut)?,
+            },
+        })
+    }
+}
+
+fn period(text: &str) -> Result<Period, String> {
+    text.parse()
+        .map_err(|error: PeriodError| format!("{text:?}: {error}"))
 }
 
 /// The rows of an import.
@@ -190,6 +270,35 @@ fn row_of(line: Line) -> Result<ImportRow, String> {
         }
         Line::Days(days) if days.is_sound() => ImportRow::Row(TransferRow::Days(days)),
         Line::Days(_) => return Err("no days that follow each other".into()),
+        Line::Chart {
+            scope,
+            period: named,
+            time_zone,
+            from,
+            to,
+            as_of,
+            total_views,
+            unlisted_max,
+            incomplete,
+            exact,
+            posts,
+        } => {
+            let places = (1..).zip(posts).map(|(rank, post)| post.place(rank));
+            ImportRow::Row(TransferRow::Chart(TransferChart {
+                scope,
+                chart: ClosedChart {
+                    period: period(&named)?,
+                    time_zone,
+                    span: Span::new(moment(&from)?, moment(&to)?),
+                    closed_ms: moment(&as_of)?,
+                    total_views,
+                    unlisted_max,
+                    incomplete,
+                    exact,
+                    places: places.collect::<Result<_, String>>()?,
+                },
+            }))
+        }
         Line::Pane {
             scope,
             level,
@@ -257,6 +366,32 @@ mod tests {
                 start_ms: 86_400_000,
                 end_ms: 172_800_000,
                 summary: vec![1, 2, 3],
+            }),
+            TransferRow::Chart(TransferChart {
+                scope: "NA".into(),
+                chart: ClosedChart {
+                    period: "1970-W02".parse().unwrap(),
+                    time_zone: "Europe/Berlin".into(),
+                    span: Span::new(1_000, 2_000),
+                    closed_ms: 3_000,
+                    total_views: 9,
+                    unlisted_max: 1,
+                    incomplete: true,
+                    exact: false,
+                    places: vec![ClosedPlace {
+                        post_id: "\u{e4} \"".into(),
+                        view_count_min: 2,
+                        view_count_max: 3,
+                        previous_rank: None,
+                        run: Run {
+                            rank: 1,
+                            peak_rank: 1,
+                            periods: 2,
+                            streak: 1,
+                            debut: "1970-W01".parse().unwrap(),
+                        },
+                    }],
+                },
             }),
         ];
         let read = read_lines(text(&rows).as_bytes()).unwrap();

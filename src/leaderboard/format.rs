@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-use super::{Leaderboard, Sort};
+use super::{Leaderboard, Run, Sort};
 use crate::filter::{Filter, published_text};
 use crate::window::{Span, rfc3339};
 
@@ -77,6 +77,8 @@ pub struct Chart<'a> {
     /// Only where the order is made of a comparison.
     #[serde(skip_serializing_if = "Option::is_none")]
     compared_with: Option<OtherSide<'a>>,
+    #[serde(flatten)]
+    published: Option<PublishedPart<'a>>,
     /// A stored row of the window cannot be read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
@@ -120,6 +122,37 @@ struct OtherSide<'a> {
     total_views: u64,
 }
 
+/// What only a published chart says.
+#[derive(Serialize)]
+struct PublishedPart<'a> {
+    period: String,
+    time_zone: &'a str,
+    earlier: Option<String>,
+    later: Option<String>,
+}
+
+/// What only a place of a published chart says.
+#[derive(Serialize)]
+struct RunPart {
+    peak_rank: u32,
+    periods: u32,
+    streak: u32,
+    debut: String,
+    re_entry: bool,
+}
+
+impl From<Run> for RunPart {
+    fn from(run: Run) -> Self {
+        RunPart {
+            peak_rank: run.peak_rank,
+            periods: run.periods,
+            streak: run.streak,
+            debut: run.debut.to_string(),
+            re_entry: run.is_re_entry(),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Comparison {
     /// At least so many times as often, allowing for bounds and chance.
@@ -133,6 +166,8 @@ struct Comparison {
 struct Row<'a> {
     rank: usize,
     previous_rank: Option<u32>,
+    #[serde(flatten)]
+    run: Option<RunPart>,
     post_id: &'a str,
     author: Option<&'a str>,
     content: Option<&'a str>,
@@ -151,14 +186,16 @@ struct Row<'a> {
 impl<'a> Chart<'a> {
     /// The first k places of a leaderboard that may have more.
     pub fn new(asked: &'a ChartForm, leaderboard: &'a Leaderboard, stale: bool) -> Self {
-        let certain = leaderboard.certain(asked.k);
-        let places = leaderboard.places.iter().take(asked.k);
+        let k = leaderboard.places_of(asked.k);
+        let certain = leaderboard.certain(k);
+        let places = leaderboard.places.iter().take(k);
         let rows = places
             .zip(certain)
-            .zip(1..)
-            .map(|((place, certain), rank)| Row {
-                rank,
+            .enumerate()
+            .map(|(position, (place, certain))| Row {
+                rank: place.rank_at(position),
                 previous_rank: place.previous_rank,
+                run: place.run.map(RunPart::from),
                 post_id: &place.post_id,
                 author: place.card.author.as_deref(),
                 content: place.card.content.as_deref(),
@@ -186,12 +223,18 @@ impl<'a> Chart<'a> {
             window: leaderboard.span.into(),
             as_of: rfc3339(leaderboard.as_of_ms),
             total_views: leaderboard.total_views,
-            unlisted_max: leaderboard.unlisted_max_at(asked.k),
+            unlisted_max: leaderboard.unlisted_max_at(k),
             compared_with: leaderboard.compared_with.as_ref().map(|other| OtherSide {
                 region: &other.scope,
                 elsewhere: other.elsewhere,
                 window: other.span.into(),
                 total_views: other.total_views,
+            }),
+            published: leaderboard.published.as_ref().map(|it| PublishedPart {
+                period: it.period.to_string(),
+                time_zone: &it.time_zone,
+                earlier: it.earlier.map(|it| it.to_string()),
+                later: it.later.map(|it| it.to_string()),
             }),
             incomplete: leaderboard.incomplete,
             stale,
@@ -215,6 +258,7 @@ impl<'a> Chart<'a> {
                 self.total_views,
                 self.unlisted_max,
                 (self.incomplete, self.stale),
+                &self.published,
                 &self.top_posts,
             ),
             format as u8,
@@ -247,8 +291,12 @@ impl<'a> Chart<'a> {
     fn csv(&self) -> String {
         let mut csv = String::from(
             "rank,previous_rank,post_id,author,content,url,image,\
-             view_count,view_count_min,view_count_max,certain\r\n",
+             view_count,view_count_min,view_count_max,certain",
         );
+        if self.published.is_some() {
+            csv += ",peak_rank,periods,streak,debut,re_entry";
+        }
+        csv += "\r\n";
         for row in &self.top_posts {
             let previous_rank = row.previous_rank.map(|rank| rank.to_string());
             let texts = [
@@ -262,7 +310,7 @@ impl<'a> Chart<'a> {
                 .map(|text| csv_text(text.unwrap_or_default()))
                 .join(",");
             csv += &format!(
-                "{},{},{texts},{},{},{},{}\r\n",
+                "{},{},{texts},{},{},{},{}",
                 row.rank,
                 previous_rank.unwrap_or_default(),
                 row.view_count,
@@ -270,6 +318,17 @@ impl<'a> Chart<'a> {
                 row.view_count_max,
                 row.certain,
             );
+            if let Some(run) = &row.run {
+                let RunPart {
+                    peak_rank,
+                    periods,
+                    streak,
+                    debut,
+                    re_entry,
+                } = run;
+                csv += &format!(",{peak_rank},{periods},{streak},{debut},{re_entry}");
+            }
+            csv += "\r\n";
         }
         csv
     }
@@ -282,7 +341,7 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
 
 /// A cell that a spreadsheet shows and does not run: one that begins like a formula gets an
 /// apostrophe before it.
-fn csv_text(text: &str) -> String {
+pub fn csv_text(text: &str) -> String {
     let runs = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let guard = if runs { "'" } else { "" };
     if runs || text.contains([',', '"', '\n', '\r']) {
@@ -307,6 +366,7 @@ mod tests {
             count,
             compared: None,
             previous_rank: Some(3),
+            run: None,
             card: Card {
                 content: Some("=1+1".into()),
                 ..Card::default()
@@ -329,6 +389,7 @@ mod tests {
             total_views: 13,
             unlisted_max: 2,
             compared_with: None,
+            published: None,
             incomplete: false,
             exact: false,
             places: vec![place, last],

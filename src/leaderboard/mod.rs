@@ -4,13 +4,17 @@
 //! needs no second look at the plays: what is cut off goes into `unlisted_max`.
 
 mod format;
+mod published;
 
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Record, RecordKind};
 use crate::window::Span;
 
-pub use format::{Chart, ChartForm, Format, NamedWindow, Rendered};
+pub use format::{Chart, ChartForm, Format, NamedWindow, Rendered, csv_text};
+pub use published::{
+    ClosedChart, ClosedPlace, Listed, PUBLISHED_KINDS, PUBLISHED_PLACES, Published, Run,
+};
 
 /// The largest k that can be asked for.
 pub const MAX_K: usize = 1_000;
@@ -98,7 +102,16 @@ pub struct Place {
     pub compared: Option<Compared>,
     /// Its rank in the window before, where it was among the first [`MAX_K`].
     pub previous_rank: Option<u32>,
+    /// Of published charts alone.
+    pub run: Option<Run>,
     pub card: Card,
+}
+
+impl Place {
+    /// The rank at this position, counted from 0: of a published chart the one that it was published with.
+    pub fn rank_at(&self, position: usize) -> usize {
+        self.run.map_or(position + 1, |run| run.rank as usize)
+    }
 }
 
 /// The Top K of a scope and window.
@@ -112,6 +125,7 @@ pub struct Leaderboard {
     /// No visible post that is not listed has more plays.
     pub unlisted_max: u64,
     pub compared_with: Option<ComparedWith>,
+    pub published: Option<Published>,
     /// Plays may be missing: a stored row that belongs to the window could not be read, or the global
     /// object does not know yet, or could not hold, what shards have open.
     pub incomplete: bool,
@@ -141,6 +155,14 @@ impl Leaderboard {
         let texts = |place: &Place| place.post_id.len() + place.card.text_bytes();
         let places = self.places.capacity() * size_of::<Place>();
         places + self.places.iter().map(texts).sum::<usize>()
+    }
+
+    /// How many places the Top k has: fewer than k also where posts were hidden since.
+    pub fn places_of(&self, k: usize) -> usize {
+        let places = self.places.iter().enumerate();
+        places
+            .take_while(|(position, place)| place.rank_at(*position) <= k)
+            .count()
     }
 
     /// The bound of everything outside the first k places.
@@ -209,6 +231,7 @@ mod tests {
             },
             compared: None,
             previous_rank: None,
+            run: None,
             card: Card::default(),
         }
     }
@@ -223,6 +246,7 @@ mod tests {
             total_views: 1_000,
             unlisted_max,
             compared_with: None,
+            published: None,
             incomplete: false,
             exact: false,
             places,

@@ -51,11 +51,13 @@ pub enum Table {
     Postings,
     /// The catalog's changes, by number.
     CatalogLog,
+    /// Published charts: one row a scope and period.
+    Charts,
 }
 
 impl Table {
     /// Every table, in the order in which they are created.
-    pub const ALL: [Table; 11] = [
+    pub const ALL: [Table; 12] = [
         Table::Meta,
         Table::Journal,
         Table::OpenPanes,
@@ -67,6 +69,7 @@ impl Table {
         Table::Posts,
         Table::Postings,
         Table::CatalogLog,
+        Table::Charts,
     ];
 
     /// The name of the table in SQL.
@@ -83,6 +86,7 @@ impl Table {
             Table::Posts => "posts",
             Table::Postings => "postings",
             Table::CatalogLog => "catalog_log",
+            Table::Charts => "charts",
         }
     }
 }

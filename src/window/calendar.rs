@@ -401,3 +401,38 @@ impl fmt::Display for PeriodError {
 }
 
 impl std::error::Error for PeriodError {}
+
+/// How a period is stored and sent: its kind, and its [`day_number`](Period::day_number).
+type Written = (PeriodKind, u32);
+/// The Monday of the first week of 1970, as `chrono` counts days: no period begins before it.
+const FIRST_FROM_CE: i32 = EPOCH_FROM_CE - 3;
+
+impl Period {
+    /// The day that it begins with, counted from 1969-12-29.
+    pub fn day_number(self) -> u32 {
+        let day = self.first_day.num_days_from_ce() - FIRST_FROM_CE;
+        day.try_into().unwrap_or(0)
+    }
+
+    /// The one of a kind that begins with this [`day_number`](Self::day_number); none where none does.
+    pub fn of_day_number(kind: PeriodKind, day: u32) -> Option<Self> {
+        let days = i32::try_from(day).ok()?.checked_add(FIRST_FROM_CE)?;
+        let first_day = NaiveDate::from_num_days_from_ce_opt(days)?;
+        let is_one = kind.first_day(first_day) == first_day && first_day.year() <= 9998;
+        is_one.then_some(Self { kind, first_day })
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.kind, self.day_number()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (kind, day) = Written::deserialize(deserializer)?;
+        let period = Self::of_day_number(kind, day);
+        period.ok_or_else(|| serde::de::Error::custom("no period begins there"))
+    }
+}

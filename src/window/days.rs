@@ -69,6 +69,12 @@ impl Days {
         self.eras.last().map(|era| &era.zone)
     }
 
+    /// The zone whose days those around a moment are.
+    pub fn zone_at(&self, ms: u64) -> Zone {
+        self.era(ms)
+            .map_or_else(Zone::utc, |(era, _)| era.zone.clone())
+    }
+
     /// The era that a moment lies in, and where it ends.
     fn era(&self, ms: u64) -> Option<(&Era, u64)> {
         let behind = self.eras.partition_point(|era| era.from_ms <= ms);

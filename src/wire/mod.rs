@@ -8,9 +8,9 @@ use siphasher::sip128::SipHasher13;
 
 use crate::codec::{self, Record, RecordKind};
 use crate::filter::Filter;
-use crate::leaderboard::{Card, ChartForm, Count, Leaderboard, class_of_k};
+use crate::leaderboard::{Card, ChartForm, ClosedChart, Count, Leaderboard, Listed, class_of_k};
 use crate::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
-use crate::window::{Days, KnownDays};
+use crate::window::{Days, KnownDays, Period, PeriodKind};
 
 mod catalog;
 mod matching;
@@ -96,6 +96,10 @@ records! {
     PutBoardReply v 1;
     DeleteBoard v 1;
     DeleteBoardReply v 1;
+    ListPublished v 1;
+    ListPublishedReply v 1;
+    CloseHistory v 1;
+    CloseHistoryReply v 1;
 }
 
 /// One play of a batch.
@@ -419,6 +423,12 @@ pub enum Refusal {
     ExportIsOver,
     /// A filter matches more posts than [`crate::filter::MAX_MEMBERS`].
     FilterTooWide,
+    /// There is no published chart of this period, and why.
+    NotPublished {
+        detail: String,
+        /// When there will be.
+        closes_ms: Option<u64>,
+    },
 }
 
 /// Which window is asked for.
@@ -445,6 +455,11 @@ pub enum WindowRequest {
         /// Where the period before begins, which ends at `from_ms`; None where it is compared with a
         /// window of the same length.
         before_ms: Option<u64>,
+    },
+    /// No window, but the chart that was closed: of this period, or the latest of the kind.
+    Published {
+        kind: PeriodKind,
+        period: Option<Period>,
     },
 }
 
@@ -639,6 +654,54 @@ pub struct PostList {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListPostsReply(pub Result<PostList, Refusal>);
 
+/// Charts of a list: a year and more of weeks, a quarter of days.
+pub const MAX_LISTED_CHARTS: usize = 100;
+
+/// Worker → global: which charts are published, latest first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ListPublished {
+    /// Whose turn it is: see [`PostQuestion::asker`].
+    pub asker: u64,
+    /// A region's id or `global`.
+    pub scope: String,
+    pub kind: PeriodKind,
+    /// Only charts before this one.
+    pub before: Option<Period>,
+    /// Only charts with this post, and its own place of each.
+    pub post_id: Option<String>,
+    /// So many charts, [`MAX_LISTED_CHARTS`] at most, with so many places each.
+    pub limit: u32,
+    pub places: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PublishedList {
+    pub charts: Vec<Listed>,
+    /// What to ask for next; none where these are all.
+    pub next_before: Option<Period>,
+}
+
+/// Global → Worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListPublishedReply(pub Result<PublishedList, Refusal>);
+
+/// Worker → global: close charts of all that was played before the board began, or came with an import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseHistory;
+
+/// How far that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryClosed {
+    /// Charts that this request closed.
+    pub charts: u64,
+    /// Periods that are left: ask again.
+    pub periods_left: u64,
+}
+
+/// Global → Worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseHistoryReply(pub Result<HistoryClosed, Refusal>);
+
 /// Registry → Worker or global: the region as it is stored now, or why it is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutRegionReply(pub Result<Region, Refusal>);
@@ -703,6 +766,15 @@ pub enum TransferRow {
     /// Where days begin: before all panes.
     Days(Days),
     Pane(TransferPane),
+    Chart(TransferChart),
+}
+
+/// A published chart of a scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferChart {
+    /// A region's id or `global`.
+    pub scope: String,
+    pub chart: ClosedChart,
 }
 
 /// One stored pane of a scope.

@@ -27,33 +27,38 @@ pub struct World {
     zone: Zone,
     plays: Vec<Play>,
     shards: BTreeMap<(usize, usize), (MemoryStorage, Shard)>,
-    storage: MemoryStorage,
-    global: Global,
+    pub storage: MemoryStorage,
+    pub global: Global,
     batches: u64,
     restarted_ms: u64,
 }
 
 impl World {
     pub fn new() -> Self {
-        Self::in_zone(Zone::utc())
+        Self::at(START_MS, Zone::utc())
     }
 
     /// Of an installation whose days are those of this zone.
     pub fn in_zone(zone: Zone) -> Self {
+        Self::at(START_MS, zone)
+    }
+
+    /// One that begins at a moment.
+    pub fn at(now_ms: u64, zone: Zone) -> Self {
         let storage = MemoryStorage::new();
-        let global = load_global_in(&storage, &zone, START_MS);
+        let global = load_global_in(&storage, &zone, now_ms);
         let mut shards = BTreeMap::new();
         for region in 0..REGIONS.len() {
             for shard in 0..SHARDS {
                 let disk = MemoryStorage::new();
                 let mut random = [0; 32];
                 random[0] = (region * SHARDS + shard) as u8 + 1;
-                let state = Shard::load(&disk, random, START_MS).unwrap();
+                let state = Shard::load(&disk, random, now_ms).unwrap();
                 shards.insert((region, shard), (disk, state));
             }
         }
         World {
-            now_ms: START_MS,
+            now_ms,
             zone,
             plays: Vec::new(),
             shards,

@@ -42,6 +42,7 @@ const SEEN = {
   "This week in Berlin": async (said) => assert.equal(JSON.parse(said).total_views, 5),
   "Yesterday of one post": async (said) => assert.equal(JSON.parse(said).post_id, "slow-comet"),
   "A spreadsheet": async () => assert.match(readFileSync(join(folder, "week.csv"), "utf8"), /^rank,[^]*slow-comet/),
+  "The chart of last week, to share": async (said) => assert.match(said, /"code":"no_chart"[^]*"done":true/),
   "Correct a name": async () => eventually(async () => assert.equal((await service.post("slow-comet")).content, "Slow Comet (live)")),
   "Hide a post, and show it again": async () => eventually(async () => assert.equal((await service.post("slow-comet")).hidden, false)),
   "A list of the catalog": async () =>

@@ -58,12 +58,14 @@ fn no_fault_loses_an_acknowledged_play_or_counts_one_twice() {
         pages,
         exports,
         puts,
+        published,
         ..
     } = figures;
     println!(
         "{seeds} seeds from {first}: nothing found in {} s. {batches} batches, {acknowledged} \
          acknowledged; {events} events, {crashes} crashes, {claims} claims, {charts} charts, \
-         {pages} pages, {exports} exports, {puts} posts hidden or shown",
+         {pages} pages, {exports} exports, {puts} posts hidden or shown, {published} looks at \
+          published charts",
         started.elapsed().as_secs()
     );
 }

@@ -5,6 +5,7 @@
  * @typedef {{ rank: number, previous_rank: number | null, post_id: string,
  *   author: string | null, content: string | null, url: string | null, image: string | null, tags?: string[],
  *   view_count: number, view_count_min: number, view_count_max: number, certain: boolean,
+ *   peak_rank?: number, periods?: number, streak?: number, debut?: string, re_entry?: boolean,
  *   compared?: { times: number, view_count: number, view_count_min: number, view_count_max: number } | null }} Entry
  * @typedef {{ region: string, timeframe: string, sort: string, window: { from: string, to: string },
  *   as_of: string, total_views: number, unlisted_max: number, top_posts: Entry[],

@@ -129,18 +129,20 @@ function barsOf(entries) {
 /** @param {HTMLElement} cell @param {Entry} entry @param {boolean} moves */
 function fillMove(cell, entry, moves) {
   const places = (entry.previous_rank ?? 0) - entry.rank;
-  const kind = !moves ? "none" : entry.previous_rank === null ? "new" : places > 0 ? "up" : places < 0 ? "down" : "same";
+  const isBack = entry.re_entry === true;
+  const kind = !moves ? "none" : isBack ? "back" : entry.previous_rank === null ? "new" : places > 0 ? "up" : places < 0 ? "down" : "same";
   const was = entry.previous_rank === null ? "" : `, was ${entry.previous_rank}`;
   const words = {
     none: "",
     new: "New",
+    back: "Back on the chart",
     same: "Unchanged",
     up: `Up ${places}${was}`,
     down: `Down ${-places}${was}`,
   }[kind];
   cell.dataset.kind = kind;
   cell.title = words;
-  setText(cell, kind === "new" ? "New" : kind === "up" || kind === "down" ? String(Math.abs(places)) : "");
+  setText(cell, kind === "new" ? "New" : kind === "back" ? "Back" : kind === "up" || kind === "down" ? String(Math.abs(places)) : "");
   // The arrow is drawn by the style sheet; who cannot see it hears it.
   if (kind === "none") {
     cell.removeAttribute("role");

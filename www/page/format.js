@@ -58,6 +58,19 @@ export function span(from, to) {
   return dayClock.formatRange(from, to);
 }
 
+/**
+ * The days of a period as its own zone counts them; the last moment is not one of them.
+ * @param {string} from @param {string} to @param {string} timeZone
+ */
+export function spanOfDays(from, to, timeZone) {
+  const days = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", timeZone });
+  return days.formatRange(new Date(from), new Date(Date.parse(to) - 1));
+}
+
+const dayTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+/** @param {Date} time */
+export const dayAndTime = (time) => dayTime.format(time);
+
 /** @param {Date} time @param {number} spanMs how long the axis is that it stands on */
 export function tick(time, spanMs) {
   if (spanMs > 4 * DAY_MS) return monthDay.format(time);

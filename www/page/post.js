@@ -5,6 +5,7 @@ import { ALL_POSTS, boardQuery, get, serverNow, timeframeQuery, titleOf } from "
 import { radios } from "./controls.js";
 import * as format from "./format.js";
 import { OWN } from "./own.js";
+import { showRun } from "./run.js";
 import { createSeries } from "./series.js";
 import { GLOBAL, TIMEFRAMES, hrefOf, safeUrl, timeframeWords } from "./state.js";
 
@@ -79,9 +80,14 @@ export function showPost(article, state, regions, status, go) {
   const places = document.createElement("ol");
   places.dataset.testid = "by-region";
   where.append(make("h2", "", "By region"), places);
+  const run = make("section", "weeks");
+  run.hidden = true;
+  run.dataset.testid = "run";
+  const runLine = make("div", "series");
+  run.append(make("h2", "", "Weeks on the chart"), runLine);
   const body = make("div", "body");
   where.hidden = !OWN.regions;
-  body.append(controls, figures, line, where);
+  body.append(controls, figures, line, run, where);
   article.replaceChildren(back, head, body);
   fillHead(head, { post_id: state.post, author: null, content: null, url: null, image: null, timestamp: null }, state);
   fillFigures(figures, [
@@ -161,7 +167,24 @@ export function showPost(article, state, regions, status, go) {
     head.replaceChildren(panel);
   }
 
+  /** Its ranks by week: where it was on a chart that was published. */
+  async function showWeeks() {
+    const query = new URLSearchParams({
+      ...boardQuery(state.board),
+      post_id: state.post,
+      region: state.region,
+      limit: "100",
+      format: "json",
+    });
+    const { body } = await get(`./charts/week?${query}`);
+    if (stopped || body.charts.length === 0) return;
+    run.hidden = false;
+    showRun(runLine, body.charts, { ...boardQuery(state.board), ...(state.region === GLOBAL ? {} : { region: state.region }) });
+  }
+
   refresh();
+  // A page without them is a page all the same.
+  showWeeks().catch(() => {});
   const timer = setInterval(refresh, REFRESH_MS);
   document.addEventListener("visibilitychange", refresh);
   return () => {
@@ -219,6 +242,7 @@ function fillHead(head, post, state) {
     const image = document.createElement("img");
     image.alt = "";
     image.width = image.height = 96;
+    image.loading = "lazy";
     image.referrerPolicy = "no-referrer";
     image.onerror = () => image.remove();
     image.src = source;

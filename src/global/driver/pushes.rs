@@ -37,18 +37,27 @@ impl<H: Host> Driver<H> {
         let inner = &self.0;
         inner.counters.borrow_mut().pushes += 1;
         let is_short = |_: &Global| inner.host.memory_is_short(4 * message.len());
-        let (reply, is_sync_due) = inner.with_global(|global, storage| {
+        let (reply, is_sync_due, is_to_close) = inner.with_global(|global, storage| {
             let reply = global.take_push_within(storage, message, is_short, now_ms);
             let reply = reply?;
             panics::point("taken");
-            if global.flush_is_due(now_ms) {
+            // Charts that are due are closed before anything is folded: a few at a time, as long as what is
+            // pending may wait.
+            let is_to_close = global.closing_is_due(now_ms);
+            let may_wait = is_to_close
+                && !global.is_full_of_pending()
+                && !mutants::active(Mutant::FoldedBeforeClosed);
+            if global.flush_is_due(now_ms) && !may_wait {
                 global
                     .flush(storage, now_ms)
                     .map_err(|error| Refusal::Storage(error.0))?;
                 panics::point("folded");
             }
-            Ok((reply, global.sync_is_due()))
+            Ok((reply, global.sync_is_due(), is_to_close))
         })?;
+        if is_to_close {
+            self.close_beside();
+        }
         if is_sync_due && !inner.is_syncing.replace(true) {
             let inner = Rc::clone(inner);
             self.0.host.spawn(async move {

@@ -20,10 +20,10 @@ use crate::panics;
 use crate::wire::*;
 
 /// Where a scope took longer, others have their turn before the next.
-const US_AT_ONCE: u64 = 10_000;
+pub(super) const US_AT_ONCE: u64 = 10_000;
 /// How often a chart or a page is made at most, each time with more of the catalog known: of a large one, so
 /// many times [`MAX_ASKED_IDS`] posts are looked for, 8,192 less what is known.
-const MAX_MAKINGS: u32 = 5;
+pub(super) const MAX_MAKINGS: u32 = 5;
 /// A timer as short as there is.
 const LOOK_MS: u64 = 1;
 
@@ -53,24 +53,38 @@ impl<H: Host> Inner<H> {
         self.ready().await?;
         self.counters.borrow_mut().charts += 1;
         panics::point("chart");
+        if matches!(request.window, WindowRequest::Published { .. }) {
+            self.close_due().await?;
+        }
         // The first question to the catalog asks for the filter's posts, where they are not known.
         self.with_global(|global, _| {
             let _ = global.members(&request.filter, self.host.now_ms());
             Ok(())
         })?;
+        let made = self.as_known(async || self.chart_as_known(&request).await);
+        let (made, is_whole) = made.await;
+        // What is made while the catalog is away may lack something.
+        made.map(|leaderboard| Leaderboard {
+            incomplete: leaderboard.incomplete || !is_whole,
+            ..leaderboard
+        })
+    }
+
+    /// Makes something of what is known of the catalog, again as long as something of it was missing. Also
+    /// says whether in the end nothing was.
+    pub(super) async fn as_known<T>(
+        self: &Rc<Self>,
+        mut make: impl AsyncFnMut() -> Result<T, Refusal>,
+    ) -> (Result<T, Refusal>, bool) {
         let mut makings = 0;
         loop {
             makings += 1;
             let is_fresh = self.hear_of_catalog(false).await;
             let misses = self.catalog.misses();
-            let made = self.chart_as_known(&request).await;
+            let made = make().await;
             let is_whole = self.catalog.misses() == misses;
             if is_whole || makings == MAX_MAKINGS || self.catalog_is_away(self.host.now_ms()) {
-                // What is made while the catalog is away may lack something.
-                return made.map(|leaderboard| Leaderboard {
-                    incomplete: leaderboard.incomplete || !(is_fresh && is_whole),
-                    ..leaderboard
-                });
+                return (made, is_fresh && is_whole);
             }
         }
     }
@@ -208,7 +222,7 @@ impl<H: Host> Inner<H> {
 
     /// Waits for a turn, and where it is time for that, sees whether somebody else waits for the
     /// thread.
-    async fn wait_for(&self, turn: Option<Turn>) -> Result<Turn, Refusal> {
+    pub(super) async fn wait_for(&self, turn: Option<Turn>) -> Result<Turn, Refusal> {
         let busy = Refusal::Busy { retry_after_s: 2 };
         let Some(turn) = turn else { return Err(busy) };
         if turn.wait_ms > 0 {
@@ -253,7 +267,7 @@ impl<H: Host> Inner<H> {
     }
 
     /// Does something in a turn, and settles what it costs. Also says what was done.
-    fn in_turn<T>(
+    pub(super) fn in_turn<T>(
         &self,
         turn: &mut Turn,
         run: impl FnOnce(&mut Global, &H::Storage) -> Result<T, Refusal>,

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use futures_channel::oneshot::Sender;
 use hitparade::board::{MAIN, ObjectName};
-use hitparade::global::{self, GlobalSettings};
+use hitparade::global::{self, ClosingRules, GlobalSettings};
 
 use super::*;
 
@@ -29,6 +29,11 @@ impl World {
         let instance = self.global_instance();
         let (node, random) = (&mut self.global, &mut self.random);
         let profile = &self.profile;
+        let ending = self.ending.as_ref();
+        let closing = ending.map_or_else(ClosingRules::default, |ending| ClosingRules {
+            close_after_ms: ending.close_after_ms,
+            ..ClosingRules::default()
+        });
         let made = node.driver.get_or_insert_with(|| {
             let host = SimHost {
                 platform: Rc::clone(&self.platform),
@@ -42,6 +47,7 @@ impl World {
             };
             let settings = GlobalSettings {
                 limits: profile.on_global,
+                closing: closing.clone(),
                 ..GlobalSettings::default()
             };
             GlobalDriver::new(host, settings)
@@ -190,7 +196,8 @@ impl World {
     pub(super) fn end_global(&mut self, keep: usize) {
         let dead = self.global_instance();
         self.executor.drop_owned(|owner| owner.instance == dead);
-        if self.random.chance(200) {
+        // The day that ends during the run is that of one zone.
+        if self.random.chance(200) && self.ending.is_none() {
             let zone = drawn_zone(&mut self.random, self.now_ms);
             self.say(|| format!("TIME_ZONE is another: {zone:?}"));
             *self.zone.borrow_mut() = Some(zone);
@@ -221,6 +228,7 @@ impl World {
             push: message,
             figures: &[],
         });
+        self.note_due();
         // Whatever becomes of it, charts may have what it holds.
         self.shards[shard].ledgers[ledger].heard(moment);
         let refused_before = self.look_at_global(|global| global.health().refused_pushes);

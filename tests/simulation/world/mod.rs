@@ -16,6 +16,7 @@ mod hosts;
 mod instances;
 mod nodes;
 mod profile;
+mod published;
 mod pushes;
 mod readers;
 mod regional;
@@ -57,6 +58,7 @@ use clients::POPULAR_POSTS;
 use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, Then};
 use nodes::{Backup, Drive, Followed, GlobalNode, OldInstance, Sent, ShardNode, Worker};
 use profile::Profile;
+use published::{Ending, PublishedInModel};
 use pushes::PushAsked;
 use regional::Made;
 use registry::RegistryNode;
@@ -306,6 +308,9 @@ pub struct World {
     told_epoch_ms: u64,
     /// Pushes that were sent, to come again when they are old.
     old_pushes: Vec<Sent>,
+    /// A day that ends during the run, and what is known of its chart.
+    ending: Option<Ending>,
+    published: PublishedInModel,
     /// What charts of all time said of a scope, since the global object last forgot something.
     shown: BTreeMap<Option<usize>, u64>,
     violation: Option<String>,
@@ -323,6 +328,7 @@ pub struct Figures {
     pub pages: u64,
     pub exports: u64,
     pub puts: u64,
+    pub published: u64,
     pub crashes: u64,
     pub claims: u64,
     pub unknown_homes: u64,
@@ -339,6 +345,7 @@ impl Figures {
         self.pages += other.pages;
         self.exports += other.exports;
         self.puts += other.puts;
+        self.published += other.published;
         self.crashes += other.crashes;
         self.claims += other.claims;
         self.unknown_homes += other.unknown_homes;
@@ -405,8 +412,15 @@ impl World {
     fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
         let profile = Profile::new(&mut random);
-        let start_ms = 20_000 * DAY_MS + random.below(3 * DAY_MS);
-        let zone = drawn_zone(&mut random, start_ms);
+        let mut start_ms = 20_000 * DAY_MS + random.below(3 * DAY_MS);
+        let ending = profile.close_after_ms.and_then(|close_after_ms| {
+            // Days end where panes do.
+            let end_ms = start_ms - start_ms % (15 * MINUTE_MS);
+            start_ms = end_ms - random.below(profile.active_ms);
+            Ending::new(end_ms, close_after_ms)
+        });
+        let drawn = drawn_zone(&mut random, start_ms);
+        let zone = ending.as_ref().map_or(drawn, |it: &Ending| it.zone.clone());
         let mut skew = |most_ms: u64| random.below(2 * most_ms + 1) as i64 - most_ms as i64;
         let worker = |skew_ms| Worker {
             skew_ms,
@@ -472,6 +486,8 @@ impl World {
             epoch_ms: 0,
             told_epoch_ms: 0,
             old_pushes: Vec::new(),
+            ending,
+            published: PublishedInModel::default(),
             shown: BTreeMap::new(),
             violation: None,
             figures: Figures::default(),
@@ -679,6 +695,7 @@ impl World {
             Event::Chart => {
                 self.chart();
                 self.read();
+                self.ask_published();
                 if self.random.chance(300) {
                     self.ask_shard();
                 }

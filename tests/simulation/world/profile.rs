@@ -67,6 +67,8 @@ pub struct Profile {
     /// They have a tag then, which charts exclude.
     pub hides_by_tag: bool,
     pub on_catalog: CatalogLimits,
+    /// How long after its end a day is closed that ends during the run; none where no day ends.
+    pub close_after_ms: Option<u64>,
     /// How many of the pushes that are remembered come again after a start.
     pub old_pushes: u64,
     /// How often a shard is not heard of for a while after a push that could not hold everything.
@@ -186,6 +188,7 @@ impl Profile {
             },
             hides_by_tag: random.chance(500),
             on_catalog: small_limits(random),
+            close_after_ms: None,
             old_pushes: rate(random, 300),
             silence: rate(random, 500),
             panes: SmallPanes {
@@ -204,6 +207,9 @@ impl Profile {
         };
         if random.chance(200) {
             profile.move_batches(random);
+        }
+        if random.chance(400) {
+            profile.close_after_ms = Some(random.between(1_000, 3 * MINUTE_MS));
         }
         if profile.damage_seen || profile.damage_journal {
             // What a shard forgets it refuses by the clock of its Worker, with a margin of 15 s.

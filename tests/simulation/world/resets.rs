@@ -95,6 +95,7 @@ impl World {
         // A backup of before would bring it back.
         self.global.reshards += 1;
         self.shown.clear();
+        self.published_nothing();
         for node in &mut self.shards {
             node.ledgers.iter_mut().for_each(Ledger::is_over);
             let Followed {

@@ -1,0 +1,198 @@
+//! `/charts`: the charts of complete days, weeks and months, as they were published; lists of them, feeds,
+//! and a page of each.
+//!
+//! A chart that was published changes no more but for cards and hidden posts, which all charts show within
+//! seconds. So it comes the same way as every other one ([`super::leaderboards`]), and is kept as long.
+//!
+//! Browsers, and whoever makes a preview of a link, get a page at the same address: `www/charts.html`,
+//! with a head that tells of the chart.
+
+use serde_json::json;
+
+use super::access::{Token, needs_token, require};
+use super::answer::Answer;
+use super::leaderboards::{self, leaderboard};
+use super::request::Call;
+use super::{ASK_TIMEOUT_MS, boards, charts, limits, table, www};
+use crate::board::Board;
+use crate::http::{
+    Feed, Head, Leaf, Named, Problem, chart_asked, feed_asked, feed_text, format_asked, list_asked,
+    lists_etag, next_address, origin_of, published_list, read_kind, read_leaf, wants_page,
+};
+use crate::objects::{call as ask, global_stub};
+use crate::pages::TITLE;
+use crate::topology::GLOBAL_SCOPE;
+use crate::window::{Period, PeriodKind};
+use crate::wire::{
+    CloseHistory, CloseHistoryReply, ListPublished, ListPublishedReply, PublishedList,
+};
+
+const PAGE: &str = "/charts.html";
+/// How long a list or a feed may be kept: a post that is hidden is in none 10 s later.
+const LIST_CACHE: &str = "public, max-age=3";
+/// How long a head waits for the names of regions.
+const TABLE_WITHIN_MS: u64 = 1_000;
+
+/// What lies at `/charts/{kind}/{leaf}`.
+pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem> {
+    let kind = read_kind(kind)?;
+    match read_leaf(kind, leaf) {
+        Ok(Leaf::Feed(feed)) => self::feed(call, kind, feed).await,
+        Ok(Leaf::Chart(period)) if is_for_a_person(call) => page_of(call, kind, period).await,
+        Ok(Leaf::Chart(period)) => {
+            let answer = charts::answer_to(call, &chart_asked(kind, period, &call.query)?).await?;
+            // The Worker's door does not see who asks: what is data for everybody says so.
+            let is_told_apart = call.query.first("format").is_some();
+            Ok(match is_told_apart {
+                true => answer,
+                false => answer.with_kept(None),
+            }
+            .with_header("Vary", "Accept, User-Agent"))
+        }
+        // The page says the same in words.
+        Err(problem) if is_for_a_person(call) => page(call, kind, None, problem.status).await,
+        Err(problem) => Err(problem),
+    }
+}
+
+/// `/charts/{kind}`: which there are.
+pub async fn list(call: &Call, kind: &str) -> Result<Answer, Problem> {
+    let kind = read_kind(kind)?;
+    if is_for_a_person(call) && call.query.first("post_id").is_none() {
+        return page(call, kind, None, 200).await;
+    }
+    let board = boards::to_read(call).await?;
+    let asked = list_asked(kind, &call.query)?;
+    let format = format_asked(&call.query, call.header("Accept").as_deref())?;
+    let list = listed(call, &board, &asked).await?;
+    let (content_type, body) = published_list(&board.board_id, &asked, &list, format);
+    let answer = kept_by_tag(call, content_type, body);
+    Ok(match next_address(&board.board_id, &asked, &list) {
+        Some(next) => answer.with_header("Link", format!("<{next}>; rel=\"next\"")),
+        None => answer,
+    })
+}
+
+/// Closes charts of what was played before the board began, or came with an import.
+pub async fn close(call: &Call) -> Result<Answer, Problem> {
+    require(call, Token::Admin)?;
+    let board = boards::of_query(call).await?;
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
+    let reply = ask(&stub, "/close-history", &CloseHistory, 3 * ASK_TIMEOUT_MS).await;
+    let CloseHistoryReply(reply) = reply.map_err(away)?;
+    let closed = reply.map_err(|refusal| Problem::refused(refusal, "bad_period"))?;
+    leaderboards::forget();
+    Ok(Answer::json(&json!({
+        "closed": closed.charts,
+        "periods_left": closed.periods_left,
+        "done": closed.periods_left == 0,
+    }))
+    .with_header("Cache-Control", "no-store"))
+}
+
+fn is_for_a_person(call: &Call) -> bool {
+    let accept = call.header("Accept");
+    let user_agent = call.seen.user_agent.as_deref();
+    wants_page(&call.query, accept.as_deref(), user_agent)
+}
+
+async fn feed(call: &Call, kind: PeriodKind, feed: Feed) -> Result<Answer, Problem> {
+    let board = boards::to_read(call).await?;
+    let asked = feed_asked(kind, &call.query)?;
+    let list = listed(call, &board, &asked).await?;
+    let (content_type, text) = named(call, &board, &asked.scope, |named| {
+        feed_text(named, kind, &list.charts, feed)
+    })
+    .await;
+    Ok(kept_by_tag(call, content_type, text.into_bytes()))
+}
+
+async fn listed(
+    call: &Call,
+    board: &Board,
+    asked: &ListPublished,
+) -> Result<PublishedList, Problem> {
+    table::require_scope(call, &asked.scope).await?;
+    let away = |error| Problem::away("the global object", &error);
+    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
+    let asked = ListPublished {
+        asker: limits::sender_of(call).await.unwrap_or_default(),
+        ..asked.clone()
+    };
+    let reply = ask(&stub, "/list-published", &asked, ASK_TIMEOUT_MS).await;
+    let ListPublishedReply(reply) = reply.map_err(away)?;
+    reply.map_err(|refusal| Problem::refused(refusal, "bad_period"))
+}
+
+/// An answer that its reader may ask about again.
+fn kept_by_tag(call: &Call, content_type: &'static str, body: Vec<u8>) -> Answer {
+    let etag = www::etag_of(&body);
+    let known = call.header("If-None-Match");
+    let answer = match known.is_some_and(|known| lists_etag(&known, &etag)) {
+        true => Answer::empty(304),
+        false => Answer::bytes(content_type, body),
+    };
+    answer
+        .with_header("ETag", etag)
+        .with_header("Vary", "Accept, User-Agent")
+        .with_header("Cache-Control", LIST_CACHE)
+}
+
+/// The page of a chart. The latest one has an address of its own, which is the one to share.
+async fn page_of(call: &Call, kind: PeriodKind, period: Option<Period>) -> Result<Answer, Problem> {
+    // Who needs a token shows it when the page asks.
+    if needs_token(&call.env) {
+        return page(call, kind, None, 200).await;
+    }
+    let asked = chart_asked(kind, period, &call.query)?;
+    let board = boards::to_read(call).await?;
+    let known = match leaderboard(call, &board, &asked).await {
+        Ok(known) => known,
+        Err(problem) => return page(call, kind, None, problem.status).await,
+    };
+    let published = known.leaderboard.published.as_ref();
+    if let (None, Some(latest)) = (period, published) {
+        let query = call.seen.url.split_once('?');
+        let query = query.map_or_else(String::new, |(_, query)| format!("?{query}"));
+        let latest = latest.period;
+        return Ok(Answer::empty(302)
+            .with_header("Location", format!("{latest}{query}"))
+            .with_header("Vary", "Accept, User-Agent")
+            .with_header("Cache-Control", LIST_CACHE));
+    }
+    let head = named(call, &board, &asked.form.scope, |named| {
+        Head::of_chart(named, kind, &known.leaderboard).html(named)
+    });
+    www::page(call, PAGE, &head.await, 200).await
+}
+
+/// The page of no chart: it asks by itself, and says what it is told.
+async fn page(
+    call: &Call,
+    kind: PeriodKind,
+    scope: Option<&str>,
+    status: u16,
+) -> Result<Answer, Problem> {
+    let board = Board::main();
+    let head = named(call, &board, scope.unwrap_or(GLOBAL_SCOPE), |named| {
+        Head::of_list(named, kind).html(named)
+    });
+    www::page(call, PAGE, &head.await, status).await
+}
+
+/// With what the installation and a scope are called.
+async fn named<T>(call: &Call, board: &Board, scope: &str, run: impl FnOnce(&Named<'_>) -> T) -> T {
+    let own = www::own_pages(&call.env);
+    let shows_regions = own.as_ref().is_none_or(|own| own.shows_regions());
+    let table = table::any(&call.env, TABLE_WITHIN_MS).await;
+    let region = table.as_ref().and_then(|table| table.find(scope));
+    let region = region.filter(|_| shows_regions);
+    run(&Named {
+        site: own.as_ref().map_or(TITLE, |own| own.title()),
+        board: (!board.is_main()).then_some((&board.board_id[..], &board.board_name[..])),
+        region: region.map(|region| region.region_name.as_str()),
+        scope,
+        origin: origin_of(&call.seen.url),
+    })
+}

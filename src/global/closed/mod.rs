@@ -1,0 +1,488 @@
+//! Published charts: each complete day, week and month of each scope, as it stood when it was closed.
+//!
+//! A chart is closed once, [`ClosingRules::close_after_ms`] after its period has ended, by the first event
+//! after that and before anything later is folded. So it is made of what was folded by then, and of
+//! nothing else: after a crash it comes out the same, and whatever comes late counts in `/top-posts` and never
+//! here. Boards that sleep set no alarm for it: as nothing is folded meanwhile, their charts are the same
+//! whenever they are closed.
+//!
+//! # The way of a chart
+//! 1. [`Global::closing_is_due`] says that there is one. What is pending then waits, unless memory is short.
+//! 2. [`Global::close_step`] closes the chart of one scope: the world's last. A row that is there stays.
+//! 3. [`Global::flush`] closes all that are still due before it folds.
+//!
+//! The world's last row of a kind says up to where its charts are closed. It has one of every period, an
+//! empty one where nothing was played; the first event of a board writes the one before its first
+//! period. Empty ones are never shown.
+//!
+//! # The catalog
+//! A chart lists what is not hidden when it is closed. The catalog is asked for that first; where it is away, or
+//! memory is too short to wait, a chart has the posts of which nobody knows whether they show: they would be
+//! missing for good, and what is hidden is left out wherever a chart is shown.
+//!
+//! # What was not closed in its time
+//! Plays of a time before the board began, or that came with an import, are in no published chart until
+//! somebody asks for it ([`Global::closing_of_history`]): nobody else knows when such a history is complete. It
+//! closes what no chart is of, oldest first, and changes no chart that is there. Later charts then know of it.
+//!
+//! # Size
+//! A place takes its id and 13 bytes: count 4, all others 1 or 2. So with ids of 11 bytes
+//! a chart has 100 × 24 + 60 = 2.5 KB, and a scope's 365 days, 52 weeks and 12 months are 1.1 MB a
+//! year; with ids of 36 bytes 2.1 MB, of 256 bytes 11.6 MB. They stay, whatever `RETENTION_DAYS` says, as long as
+//! less than [`super::room::FREE_BYTES`] is stored; from then on the oldest of a scope and kind go for what comes.
+//!
+//! # Cost
+//! Closing a chart is a merge of its panes and one pass through the charts before it (3 ms for ten years of
+//! days), and writes a row. Eleven scopes: 4,700 rows a year.
+
+mod reading;
+mod row;
+mod runs;
+
+use crate::leaderboard::{ClosedChart, ClosedPlace, PUBLISHED_KINDS, PUBLISHED_PLACES};
+use crate::mutants::{self, Mutant};
+use crate::settings::CLOSE_AFTER_MS;
+use crate::storage::{Storage, StorageError, Table, Write};
+use crate::topology::{GLOBAL_SCOPE, Region};
+use crate::window::{self, DAY_MS, Level, MAX_DAYS, PaneKey, Period, Span, Window};
+use crate::wire::{Refusal, TransferChart};
+
+use super::chart::ChartRules;
+use super::ladder::next_stored_ms;
+use super::moment::write_apart;
+use super::room::Room;
+use super::state::Global;
+
+pub use row::{all_of, parts_of, read};
+
+/// What is closed when, and what it shows.
+#[derive(Clone, Copy, Debug)]
+pub struct ClosingRules {
+    pub close_after_ms: u64,
+    pub chart: ChartRules,
+}
+
+impl Default for ClosingRules {
+    fn default() -> Self {
+        ClosingRules {
+            close_after_ms: CLOSE_AFTER_MS,
+            chart: ChartRules::default(),
+        }
+    }
+}
+
+/// How far charts are closed.
+#[derive(Default)]
+pub struct Closing {
+    rules: ClosingRules,
+    /// The next one of each of [`PUBLISHED_KINDS`]; none before the first event.
+    next: Option<[Period; PUBLISHED_KINDS.len()]>,
+    /// The scopes whose chart of the period that is under way is closed.
+    done: Vec<String>,
+}
+
+/// A period that is to be closed.
+#[derive(Clone, Copy)]
+struct Due {
+    /// Its place in [`PUBLISHED_KINDS`].
+    kind: usize,
+    period: Period,
+    span: Span,
+    /// By which clock: from then on it is due.
+    at_ms: u64,
+}
+
+/// What a step towards closed charts has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There may be more to do.
+    Done,
+    /// Nothing was closed: the catalog is to be asked first, for what the follower of it wants.
+    Asks,
+    /// There is nothing to close.
+    Over,
+}
+
+/// Whether a chart is closed of which something is not known of the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowing {
+    /// Only if all is known that the chart takes.
+    All,
+    /// As far as it is known. Posts of which nobody knows whether they show are on it.
+    SoFar,
+}
+
+/// A walk through the periods of a history, oldest first.
+pub struct History {
+    /// The last one is the next.
+    left: Vec<Period>,
+    done: Vec<String>,
+    /// Charts that were closed.
+    pub closed: u64,
+}
+
+impl History {
+    pub fn is_over(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// The periods that are left.
+    pub fn left(&self) -> usize {
+        self.left.len()
+    }
+}
+
+impl Closing {
+    pub fn rules(&self) -> ClosingRules {
+        self.rules
+    }
+}
+
+impl Global {
+    /// Closes charts by these rules from now on.
+    pub fn close_by(&mut self, rules: ClosingRules) {
+        self.closing.rules = rules;
+    }
+
+    /// Whether a chart is to be closed before anything is folded.
+    pub fn closing_is_due(&self, now_ms: u64) -> bool {
+        self.closing.next.is_none() || self.next_due(now_ms).is_some()
+    }
+
+    /// Closes the next chart that is due, of one scope.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn close_step(
+        &mut self,
+        storage: &impl Storage,
+        knowing: Knowing,
+        now_ms: u64,
+    ) -> Result<Step, StorageError> {
+        let Some(next) = self.closing.next else {
+            self.closing.next = Some(self.begin_closing(storage, now_ms)?);
+            return Ok(Step::Done);
+        };
+        let Some(due) = self.next_due(now_ms) else {
+            return Ok(Step::Over);
+        };
+        self.moment.forget_idle(storage, now_ms)?;
+        let Some(scope) = self.next_scope(&self.closing.done) else {
+            let mut next = next;
+            if let Some(next) = next.get_mut(due.kind) {
+                // Nothing is kept of what is longer ago.
+                let oldest_ms = now_ms.saturating_sub(u64::from(MAX_DAYS) * DAY_MS);
+                let zone = self.days().zone_at(now_ms);
+                let oldest = Period::of(oldest_ms, due.period.kind(), &zone);
+                *next = due.period.next().max(oldest);
+            }
+            self.closing.next = Some(next);
+            self.closing.done.clear();
+            return Ok(Step::Done);
+        };
+        let of = (due.period, due.span);
+        if self
+            .close(storage, &scope, of, knowing, due.at_ms)?
+            .is_none()
+        {
+            return Ok(Step::Asks);
+        }
+        self.closing.done.push(scope);
+        Ok(Step::Done)
+    }
+
+    /// Closes all charts that are due, with what is known of the catalog.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub(super) fn close_all(
+        &mut self,
+        storage: &impl Storage,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        if mutants::active(Mutant::FoldedBeforeClosed) {
+            return Ok(());
+        }
+        while self.close_step(storage, Knowing::SoFar, now_ms)? != Step::Over {}
+        Ok(())
+    }
+
+    /// The periods of which there are plays and no charts, up to where charts are closed in their time.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn closing_of_history(
+        &self,
+        storage: &impl Storage,
+        now_ms: u64,
+    ) -> Result<History, StorageError> {
+        let (mut left, zone) = (Vec::new(), self.days().zone_at(now_ms));
+        let first = next_stored_ms(
+            storage,
+            GLOBAL_SCOPE,
+            PaneKey::of(Level::Day, 0, self.days()),
+        )?;
+        for next in self.closing.next.into_iter().flatten() {
+            let Some(first_ms) = first else { break };
+            let mut period = Period::of(first_ms, next.kind(), &zone);
+            while period < next {
+                if !self.is_closed(storage, period)? {
+                    left.push(period);
+                }
+                period = period.next();
+            }
+        }
+        left.reverse();
+        Ok(History {
+            left,
+            done: Vec::new(),
+            closed: 0,
+        })
+    }
+
+    /// Closes the next chart of a history, of one scope, as it is now.
+    ///
+    /// # Errors
+    /// When the disk refuses: drop this state and load it anew.
+    pub fn close_history_step(
+        &mut self,
+        storage: &impl Storage,
+        history: &mut History,
+        knowing: Knowing,
+        now_ms: u64,
+    ) -> Result<Step, StorageError> {
+        let Some(period) = history.left.last().copied() else {
+            return Ok(Step::Over);
+        };
+        let Some(scope) = self.next_scope(&history.done) else {
+            history.left.pop();
+            history.done.clear();
+            return Ok(Step::Done);
+        };
+        self.moment.forget_idle(storage, now_ms)?;
+        let span = period.span(&self.days().zone_at(now_ms));
+        let closed = self.close(storage, &scope, (period, span), knowing, now_ms)?;
+        let Some(is_closed) = closed else {
+            return Ok(Step::Asks);
+        };
+        history.closed += u64::from(is_closed);
+        history.done.push(scope);
+        Ok(Step::Done)
+    }
+
+    /// Takes a chart that another installation has published. One that is there stays.
+    ///
+    /// # Errors
+    /// [`Refusal`] for a chart that makes no sense, and when the disk refuses.
+    pub(super) fn import_chart(
+        &mut self,
+        storage: &impl Storage,
+        chart: &TransferChart,
+        now_ms: u64,
+    ) -> Result<Option<Write>, Refusal> {
+        let invalid =
+            |detail: &str| Refusal::Invalid(format!("chart {}: {detail}", chart.chart.period));
+        chart.chart.check(now_ms).map_err(invalid)?;
+        let scope = self.key_of(&chart.scope);
+        let known = storage.get(Table::Charts, &row::key_of(&scope, chart.chart.period));
+        let known = known.map_err(|error| Refusal::Storage(error.0))?;
+        let is_free = known.is_none_or(|value| is_empty(chart.chart.period, &value));
+        if is_free {
+            // Its period may be one that would have been closed here next.
+            self.closing.next = None;
+            self.closing.done.clear();
+        }
+        Ok(is_free.then(|| row::write_of(&scope, &chart.chart)))
+    }
+
+    /// What is to be closed first.
+    fn next_due(&self, now_ms: u64) -> Option<Due> {
+        let rules = &self.closing.rules;
+        let zone = self.days().zone_at(now_ms);
+        let next = self.closing.next.as_ref()?.iter().enumerate();
+        let due = next.map(|(kind, period)| {
+            let span = period.span(&zone);
+            Due {
+                kind,
+                period: *period,
+                span,
+                at_ms: span.to_ms.saturating_add(rules.close_after_ms),
+            }
+        });
+        due.filter(|due| due.at_ms <= now_ms)
+            .min_by_key(|due| (due.at_ms, due.kind))
+    }
+
+    /// The next scope whose chart is to be closed: the world's last.
+    fn next_scope(&self, done: &[String]) -> Option<String> {
+        let regions = self.table.regions.iter().map(Region::key);
+        let mut scopes = regions.chain([GLOBAL_SCOPE.into()]);
+        let next = scopes.find(|scope| done.iter().all(|done| done != scope));
+        next.map(|scope| scope.into_owned())
+    }
+
+    /// Where closing goes on: behind the world's last rows, or with the periods that are under way.
+    fn begin_closing(
+        &self,
+        storage: &impl Storage,
+        now_ms: u64,
+    ) -> Result<[Period; PUBLISHED_KINDS.len()], StorageError> {
+        let zone = &self.days().zone_at(now_ms);
+        let mut next = PUBLISHED_KINDS.map(|kind| Period::of(now_ms, kind, zone));
+        let mut begun = Vec::new();
+        for next in &mut next {
+            if let Some(last) = row::periods(storage, GLOBAL_SCOPE, next.kind())?.last() {
+                let is_forgotten = mutants::active(Mutant::ClosedTwice);
+                *next = if is_forgotten { *last } else { last.next() };
+                continue;
+            }
+            let before = next.last_before(zone);
+            let span = before.span(zone);
+            let empty = ClosedChart::empty(before, zone.name(), span, now_ms);
+            begun.push(row::write_of(GLOBAL_SCOPE, &empty));
+        }
+        if !begun.is_empty() {
+            self.moment.guard(storage).write(&begun)?;
+        }
+        Ok(next)
+    }
+
+    /// Whether a period has charts that were shown, or a row that cannot be read.
+    fn is_closed(&self, storage: &impl Storage, period: Period) -> Result<bool, StorageError> {
+        let known = storage.get(Table::Charts, &row::key_of(GLOBAL_SCOPE, period))?;
+        Ok(known.is_some_and(|value| !is_empty(period, &value)))
+    }
+
+    /// Closes the chart of a scope and period as it is at a moment. Returns whether there is something on
+    /// it and was not before; `None` where the catalog is to be asked first.
+    fn close(
+        &self,
+        storage: &impl Storage,
+        scope: &str,
+        (period, span): (Period, Span),
+        knowing: Knowing,
+        at_ms: u64,
+    ) -> Result<Option<bool>, StorageError> {
+        let known = storage.get(Table::Charts, &row::key_of(scope, period))?;
+        let is_there = known
+            .as_deref()
+            .is_some_and(|value| !is_empty(period, value));
+        if is_there && !mutants::active(Mutant::ClosedTwice) {
+            return Ok(Some(false));
+        }
+        let misses = self.catalog.misses();
+        let chart = self.chart_to_close(storage, scope, (period, span), at_ms)?;
+        if knowing == Knowing::All && self.catalog.misses() > misses {
+            return Ok(None);
+        }
+        let is_of_something = chart.is_some();
+        let chart = match chart {
+            Some(chart) => chart,
+            None if scope == GLOBAL_SCOPE && known.is_none() && !span.is_empty() => {
+                ClosedChart::empty(period, self.days().zone_at(at_ms).name(), span, at_ms)
+            }
+            None => return Ok(Some(false)),
+        };
+        let write = row::write_of(scope, &chart);
+        let guarded = self.moment.guard(storage);
+        let old = self.to_go_for(storage, (scope, period), &write, at_ms)?;
+        guarded.atomically(|| {
+            guarded.write(std::slice::from_ref(&write))?;
+            write_apart(&guarded, &old)
+        })?;
+        Ok(Some(is_of_something))
+    }
+
+    /// The oldest charts of the same scope and kind, as many as there is no room for beside a new one.
+    fn to_go_for(
+        &self,
+        storage: &impl Storage,
+        (scope, period): (&str, Period),
+        write: &Write,
+        now_ms: u64,
+    ) -> Result<Vec<Write>, StorageError> {
+        let mut deletes = Vec::new();
+        let Write::Put { value, .. } = write else {
+            return Ok(deletes);
+        };
+        if !Room::of(storage, now_ms)?.is_short() {
+            return Ok(deletes);
+        }
+        let mut bytes = 0;
+        row::scan(storage, scope, period.kind(), |old, key, value_of_old| {
+            let is_to_go = bytes < value.len() && old < period.previous();
+            if is_to_go {
+                bytes += value_of_old.len();
+                deletes.push(Write::delete(Table::Charts, key));
+            }
+            is_to_go
+        })?;
+        Ok(deletes)
+    }
+
+    /// The window of a whole period; `None` where a part of it is not kept any more.
+    fn whole(&self, span: Span, at_ms: u64) -> Option<Window> {
+        let window = window::between(span.from_ms, span.to_ms, at_ms, self.days()).ok()?;
+        (!window.is_all() && window.span.from_ms <= span.from_ms).then_some(window)
+    }
+
+    /// The chart of a period, made of what is stored, with a clock that shows `at_ms`; `None` where nothing was
+    /// played, or not all of the period is kept any more.
+    fn chart_to_close(
+        &self,
+        storage: &impl Storage,
+        scope: &str,
+        (period, span): (Period, Span),
+        at_ms: u64,
+    ) -> Result<Option<ClosedChart>, StorageError> {
+        let Some(window) = self.whole(span, at_ms) else {
+            return Ok(None);
+        };
+        let merged = self.merged_stored(storage, scope, window.span, at_ms);
+        let merged = merged.map_err(disk_refused)?;
+        if merged.summary.total() == 0 {
+            return Ok(None);
+        }
+        let rules = self.closing.rules.chart;
+        let ranking = self.by_views_and_unknown(merged, PUBLISHED_PLACES, rules);
+        let ids = ranking.rows.iter().map(|row| row.post_id.as_str());
+        let zone = self.days().zone_at(at_ms);
+        let past = runs::before(storage, scope, period, ids, &zone)?;
+        past.damaged.iter().for_each(|key| self.damage.note(key));
+        let places = (1..).zip(&ranking.rows).map(|(rank, row)| {
+            let (run, previous_rank) = past.run(&row.post_id, rank);
+            ClosedPlace {
+                post_id: row.post_id.clone(),
+                view_count_min: row.count.view_count_min,
+                view_count_max: row.count.view_count_max,
+                previous_rank,
+                run,
+            }
+        });
+        let incomplete = ranking.incomplete || !past.damaged.is_empty();
+        Ok(Some(ClosedChart {
+            period,
+            time_zone: zone.name().to_owned(),
+            span: window.span,
+            closed_ms: at_ms,
+            total_views: ranking.total_views,
+            unlisted_max: ranking.unlisted_max,
+            incomplete,
+            exact: ranking.exact && !incomplete,
+            places: places.collect(),
+        }))
+    }
+}
+
+/// Whether a row is of a period in which nothing was played. One that cannot be read is not.
+fn is_empty(period: Period, value: &[u8]) -> bool {
+    row::read(period, value).is_some_and(|chart| chart.is_empty())
+}
+
+/// Of what is stored, nothing but the disk refuses.
+fn disk_refused(refusal: Refusal) -> StorageError {
+    match refusal {
+        Refusal::Storage(error) => StorageError(error),
+        other => StorageError(format!("{other:?}")),
+    }
+}

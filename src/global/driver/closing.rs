@@ -1,0 +1,128 @@
+//! Closing charts a few at a time: pushes and readers have their turns in between.
+
+use std::rc::Rc;
+
+use super::reading::{MAX_MAKINGS, US_AT_ONCE};
+use super::{Driver, Inner, decode};
+use crate::codec;
+use crate::global::Global;
+use crate::global::closed::{Knowing, Step};
+use crate::host::Host;
+use crate::storage::StorageError;
+use crate::wire::*;
+
+/// How long one request closes charts of a history. The next one goes on.
+const HISTORY_AT_ONCE_MS: u64 = 4_000;
+
+impl<H: Host> Driver<H> {
+    /// `/list-published`: [`ListPublished`] → [`ListPublishedReply`]
+    pub async fn list_published(&self, message: &[u8]) -> Vec<u8> {
+        let listed = self
+            .0
+            .having_heard(async || self.0.list_published(message).await);
+        codec::encode(&ListPublishedReply(listed.await))
+    }
+
+    /// `/close-history`: [`CloseHistory`] → [`CloseHistoryReply`], when what was closed is durable.
+    pub async fn close_history(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&CloseHistoryReply(self.0.close_history(message).await))
+    }
+
+    /// Closes what is due as a task of the object.
+    pub(super) fn close_beside(&self) {
+        if self.0.is_closing.replace(true) {
+            return;
+        }
+        let inner = Rc::clone(&self.0);
+        self.0.host.spawn(async move {
+            // A disk that refuses was told of; the next event tries again.
+            let _ = inner.close_due().await;
+            inner.is_closing.set(false);
+        });
+    }
+}
+
+impl<H: Host> Inner<H> {
+    /// Closes what is due.
+    pub(super) async fn close_due(self: &Rc<Self>) -> Result<(), Refusal> {
+        let is_due = |inner: &Self| {
+            let now_ms = inner.host.now_ms();
+            inner.with_global(|global, _| Ok(global.closing_is_due(now_ms)))
+        };
+        while is_due(self)? {
+            let now_ms = self.host.now_ms();
+            self.some_steps(|global, storage, knowing| global.close_step(storage, knowing, now_ms))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes steps until they have taken their time, or there are no more. Then others have their turn.
+    async fn some_steps(
+        self: &Rc<Self>,
+        mut step: impl FnMut(&mut Global, &H::Storage, Knowing) -> Result<Step, StorageError>,
+    ) -> Result<(), Refusal> {
+        let mut knowing = Knowing::All;
+        for asked in 0..=MAX_MAKINGS {
+            let is_fresh = self.hear_of_catalog(false).await;
+            if !is_fresh || asked == MAX_MAKINGS {
+                knowing = Knowing::SoFar;
+            }
+            let come_to = self.with_global(|global, storage| {
+                let before = global.done();
+                loop {
+                    let come_to = step(global, storage, knowing);
+                    let come_to = come_to.map_err(|error| Refusal::Storage(error.0))?;
+                    let is_long = (global.done() - before).us() > US_AT_ONCE;
+                    if come_to != Step::Done || is_long {
+                        return Ok(come_to);
+                    }
+                }
+            })?;
+            if come_to != Step::Asks {
+                break;
+            }
+        }
+        self.host.sleep(0).await;
+        Ok(())
+    }
+
+    async fn list_published(self: &Rc<Self>, message: &[u8]) -> Result<PublishedList, Refusal> {
+        let request = decode::<ListPublished>(message)?;
+        self.ready().await?;
+        self.close_due().await?;
+        let list = async || {
+            let turn = (self.turns.borrow_mut()).page(request.asker, self.host.now_ms());
+            let mut turn = self.wait_for(turn).await?;
+            let list = |global: &mut Global, storage: &H::Storage| {
+                global.list_published(storage, &request)
+            };
+            self.in_turn(&mut turn, list).0
+        };
+        self.as_known(list).await.0
+    }
+
+    async fn close_history(self: &Rc<Self>, message: &[u8]) -> Result<HistoryClosed, Refusal> {
+        let CloseHistory = decode(message)?;
+        self.ready().await?;
+        self.close_due().await?;
+        let mut history = self.with_global(|global, storage| {
+            let history = global.closing_of_history(storage, self.host.now_ms());
+            history.map_err(|error| Refusal::Storage(error.0))
+        })?;
+        let until_ms = self.host.now_ms() + HISTORY_AT_ONCE_MS;
+        while !history.is_over() && self.host.now_ms() < until_ms {
+            let now_ms = self.host.now_ms();
+            self.some_steps(|global, storage, knowing| {
+                global.close_history_step(storage, &mut history, knowing, now_ms)
+            })
+            .await?;
+        }
+        let synced = self.sync().await;
+        synced.map_err(|error| Refusal::Storage(error.0))?;
+        Ok(HistoryClosed {
+            charts: history.closed,
+            periods_left: history.left() as u64,
+        })
+    }
+}
