@@ -610,6 +610,8 @@ fn charts_leave_and_arrive_as_they_were_published() {
     if let ImportRow::Row(TransferRow::Chart(chart)) = &mut wrong {
         chart.chart.span.to_ms = now_ms + DAY_MS;
     }
+    let begun = other.begin_import(&storage, &import(Vec::new(), 0));
+    begun.unwrap();
     let refused = other
         .import(&storage, &import(vec![wrong], 0), now_ms)
         .unwrap_err();

@@ -47,7 +47,7 @@ impl World {
             };
             let settings = GlobalSettings {
                 limits: profile.on_global,
-                closing: closing.clone(),
+                closing,
                 ..GlobalSettings::default()
             };
             GlobalDriver::new(host, settings)
