@@ -14,7 +14,9 @@ mod world;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
+use hitparade::catalog::{Catalogs, Follower};
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global, Knowing, Step};
 use hitparade::leaderboard::{Leaderboard, PUBLISHED_PLACES, Run};
@@ -78,13 +80,14 @@ fn period_of(day: u64, kind: PeriodKind) -> Period {
     Period::of(NEW_YEAR_MS + day * DAY_MS, kind, &Zone::utc())
 }
 
+/// A place of an exact chart: post, plays, run, previous rank.
+type ExactPlace = (String, u64, Run, Option<u32>);
+/// The posts of a period, with their plays.
+type Ranked = (Period, Vec<(&'static str, u64)>);
+
 /// The exact charts of a scope: ranks, counts, and runs by looking at all charts before.
-fn exact(
-    scope: usize,
-    kind: PeriodKind,
-    until_day: u64,
-) -> BTreeMap<Period, Vec<(String, u64, Run, Option<u32>)>> {
-    let mut counts: BTreeMap<Period, BTreeMap<&str, u64>> = BTreeMap::new();
+fn exact(scope: usize, kind: PeriodKind, until_day: u64) -> BTreeMap<Period, Vec<ExactPlace>> {
+    let mut counts: BTreeMap<Period, BTreeMap<&'static str, u64>> = BTreeMap::new();
     for (day, plays) in (0..until_day).zip(days()) {
         let counts = counts.entry(period_of(day, kind)).or_default();
         for (region, post, count) in plays {
@@ -93,10 +96,10 @@ fn exact(
             }
         }
     }
-    let ranks: Vec<(Period, Vec<(&str, u64)>)> = counts
+    let ranks: Vec<Ranked> = counts
         .into_iter()
         .map(|(period, counts)| {
-            let mut ranked: Vec<(&str, u64)> = counts.into_iter().collect();
+            let mut ranked: Vec<(&'static str, u64)> = counts.into_iter().collect();
             ranked.sort_by_key(|(post, count)| (Reverse(*count), *post));
             ranked.truncate(PUBLISHED_PLACES);
             (period, ranked)
@@ -106,7 +109,7 @@ fn exact(
         let place = ranks[at].1.iter().position(|(other, _)| *other == post);
         place.map(|place| place as u32 + 1)
     };
-    let chart = |(at, (period, ranked)): (usize, &(Period, Vec<(&str, u64)>))| {
+    let chart = |(at, (period, ranked)): (usize, &Ranked)| {
         let places = (1..).zip(ranked).map(|(rank, (post, count))| {
             let on: Vec<usize> = (0..=at).filter(|at| rank_of(*at, post).is_some()).collect();
             let streak = (0..=at).rev().take_while(|at| rank_of(*at, post).is_some());
@@ -459,6 +462,52 @@ fn a_post_that_is_hidden_leaves_a_gap_and_cards_are_those_of_today() {
     objects::put_posts(&world.global, &world.storage, &[back]);
     let again = published(&mut world, 0, week).unwrap();
     assert_eq!(again.places[1..], before.places[1..]);
+}
+
+#[test]
+fn a_chart_is_closed_with_what_the_catalog_says_and_loses_nothing_where_that_is_away() {
+    let mut world = some_weeks();
+    let day = period_of(29, PeriodKind::Day);
+    // Nobody has heard from the catalog since the start.
+    world.now_ms = in_utc(30) + 3 * HOUR_MS;
+    let unheard = || Rc::new(Follower::new(&Catalogs::default(), "catalog"));
+    world.global.follow(unheard());
+    let before = dump(&world.storage);
+    let (global, storage, now_ms) = (&mut world.global, &world.storage, world.now_ms);
+    let mut step = |knowing| global.close_step(storage, knowing, now_ms).unwrap();
+    assert_eq!(step(Knowing::All), Step::Asks);
+    assert_eq!(step(Knowing::All), Step::Asks, "and again");
+    assert_eq!(dump(storage), before, "nothing was closed");
+    while step(Knowing::SoFar) != Step::Over {}
+    let of_day = |world: &World| {
+        let of = (PeriodKind::Day, Some(day));
+        chart(&world.global, &world.storage, 0, of, world.now_ms).unwrap()
+    };
+    let unknown = of_day(&world);
+    assert!(!unknown.exact && unknown.places.is_empty());
+    objects::hear_of_catalog(&world.global, &world.storage);
+    let all = of_day(&world);
+    assert_eq!(
+        all.places.len(),
+        PUBLISHED_PLACES.min(exact(0, PeriodKind::Day, 30)[&day].len())
+    );
+    // Where it is heard, what is hidden has no place.
+    let first = all.places[0].post_id.clone();
+    let hiding = [PostPatch::hiding(first.clone())];
+    objects::put_posts(&world.global, &world.storage, &hiding);
+    for (key, _) in dump(&world.storage) {
+        if !before.iter().any(|(known, _)| *known == key) {
+            let delete = Write::delete(Table::Charts, key);
+            world.storage.write(&[delete]).unwrap();
+        }
+    }
+    world.global = load_global(&world.storage);
+    world.global.follow(unheard());
+    objects::hear_of_catalog(&world.global, &world.storage);
+    let without = published(&mut world, 0, day).unwrap();
+    assert_eq!(without.places[0].post_id, all.places[1].post_id);
+    assert_eq!(without.places[0].rank_at(0), 1);
+    assert!(without.places.iter().all(|place| place.post_id != first));
 }
 
 #[test]

@@ -89,7 +89,8 @@ let covers = "";
 
 /** Says which region it is, whose name may come later. */
 function place() {
-  element("explain").textContent = [covers, board === MAIN ? "" : board, OWN.regions ? nameOfRegion() : ""].filter(Boolean).join(" · ") || "\u00a0";
+  element("explain").textContent =
+    [covers, board === MAIN ? "" : board, OWN.regions ? nameOfRegion() : ""].filter(Boolean).join(" · ") || "\u00a0";
 }
 
 async function openChart() {
