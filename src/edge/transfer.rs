@@ -80,8 +80,9 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
     for row in &page.rows {
         push_line(&mut text, &line_of(row, seed));
     }
-    let rows = before.rows + page.rows.len() as u64;
-    let damaged_rows = before.damaged_rows + page.damaged_rows;
+    // A cursor comes from outside.
+    let rows = before.rows.saturating_add(page.rows.len() as u64);
+    let damaged_rows = before.damaged_rows.saturating_add(page.damaged_rows);
     let Some(position) = page.next else {
         push_line(&mut text, &end_line(rows, damaged_rows, page.complete));
         return Ok(answer(text));
