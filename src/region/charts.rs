@@ -3,6 +3,7 @@
 //!
 //! Questions and answers are kept encoded, as they were sent: a shard does not look into them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// An answer is fresh for so long. The Worker keeps it for another second: together that is the 3 s that
@@ -14,6 +15,21 @@ const PUT_OFF_MS: u64 = 4_000;
 /// Answers that are kept, and their bytes: 256 leaderboards of 100 places are 3 MB.
 const MAX_ENTRIES: usize = 256;
 const MAX_BYTES: usize = 4 << 20;
+/// Bytes that all shards of an instance keep, of all boards: over it, a shard that keeps more gives way down to
+/// its part of it; over twice as much, down to the answer that it was asked for last. So who asks for charts
+/// of a hundred boards takes 16 MiB of the 96 of all, and not 400.
+const MAX_INSTANCE_BYTES: usize = 8 << 20;
+
+thread_local! {
+    /// What all caches of this instance hold, and how many hold anything.
+    static HELD: Cell<Held> = const { Cell::new(Held { bytes: 0, caches: 0 }) };
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    bytes: usize,
+    caches: usize,
+}
 
 struct Entry {
     answer: Vec<u8>,
@@ -43,7 +59,7 @@ impl ChartCache {
         self.remove(&question.to_vec());
         let size = question.len() + answer.len();
         while !self.entries.is_empty()
-            && (self.entries.len() >= MAX_ENTRIES || self.bytes + size > MAX_BYTES)
+            && (self.entries.len() >= MAX_ENTRIES || self.bytes + size > most_bytes(size))
         {
             let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.asked_ms);
             if let Some(oldest) = oldest.map(|(question, _)| question.clone()) {
@@ -51,6 +67,11 @@ impl ChartCache {
             }
         }
         if size <= MAX_BYTES {
+            let is_first = self.entries.is_empty();
+            hold(|held| Held {
+                bytes: held.bytes + size,
+                caches: held.caches + usize::from(is_first),
+            });
             self.bytes += size;
             let entry = Entry {
                 answer,
@@ -79,8 +100,37 @@ impl ChartCache {
 
     fn remove(&mut self, question: &Vec<u8>) {
         if let Some(entry) = self.entries.remove(question) {
-            self.bytes -= question.len() + entry.answer.len();
+            let size = question.len() + entry.answer.len();
+            self.bytes -= size;
+            let was_last = self.entries.is_empty();
+            hold(|held| Held {
+                bytes: held.bytes - size,
+                caches: held.caches - usize::from(was_last),
+            });
         }
+    }
+}
+
+impl Drop for ChartCache {
+    fn drop(&mut self) {
+        hold(|held| Held {
+            bytes: held.bytes - self.bytes,
+            caches: held.caches - usize::from(!self.entries.is_empty()),
+        });
+    }
+}
+
+fn hold(change: impl FnOnce(Held) -> Held) {
+    HELD.with(|held| held.set(change(held.get())));
+}
+
+/// What a shard may keep that takes so many bytes more.
+fn most_bytes(more: usize) -> usize {
+    let Held { bytes, caches } = HELD.with(Cell::get);
+    match bytes + more {
+        all if all <= MAX_INSTANCE_BYTES => MAX_BYTES,
+        all if all <= 2 * MAX_INSTANCE_BYTES => MAX_BYTES.min(MAX_INSTANCE_BYTES / caches.max(1)),
+        _ => 0,
     }
 }
 
@@ -110,6 +160,35 @@ mod tests {
         assert!(!cache.is_put_off(b"q", 3_999), "the clock was set back");
         cache.put(b"q", b"second".to_vec(), 5_000);
         assert!(!cache.is_put_off(b"q", 5_000));
+    }
+
+    #[test]
+    fn what_all_shards_of_an_instance_keep_is_bounded_and_each_keeps_its_last_answer() {
+        const BOARDS: usize = 300;
+        let mut caches: Vec<ChartCache> = (0..BOARDS).map(|_| ChartCache::default()).collect();
+        for one_after_another in [true, false] {
+            for step in 0..BOARDS * 50 {
+                let (board, question) = match one_after_another {
+                    true => (step / 50, step % 50),
+                    false => (step % BOARDS, step / BOARDS),
+                };
+                let question = question.to_be_bytes();
+                caches[board].put(&question, vec![0; 100_000], step as u64);
+                assert!(caches[board].get(&question, 0).is_some());
+                let held: usize = caches.iter().map(|cache| cache.bytes).sum();
+                assert!(held <= 2 * MAX_INSTANCE_BYTES + BOARDS * 100_008, "{held}");
+                assert_eq!(HELD.with(Cell::get).bytes, held);
+            }
+        }
+        // One alone has as much as ever.
+        caches.truncate(1);
+        for number in 0..100_u64 {
+            caches[0].put(&number.to_be_bytes(), vec![0; 100_000], number);
+        }
+        assert!(caches[0].bytes > MAX_BYTES - 200_000);
+        caches.clear();
+        let Held { bytes, caches } = HELD.with(Cell::get);
+        assert_eq!((bytes, caches), (0, 0));
     }
 
     #[test]
