@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::access::{Token, may_read, require, shows};
+use super::access::{Token, may_read, may_read_or_moderate, require, shows};
 use super::answer::Answer;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, body, table};
@@ -117,7 +117,7 @@ enum Catalog {
 
 /// The boards that who asks may read.
 pub async fn list(call: &Call) -> Result<Answer, Problem> {
-    may_read(call)?;
+    may_read_or_moderate(call)?;
     let directory = table::newer_directory(&call.env).await?;
     let boards = directory.boards().cloned();
     let readable = boards.filter_map(|board| open_to(call, board).ok());
@@ -207,7 +207,7 @@ fn json_of(board: &Board, directory: &Directory) -> Value {
         "board_name": board.board_name,
         "beacons": board.beacons,
         "public": board.public,
-        "catalog": board.catalog.name(),
+        "catalog": board.catalog().name(),
         "made": (board.made_ms > 0).then(|| rfc3339(board.made_ms)),
         "incarnation": format!("{:016x}", board.incarnation),
         "shards": shards.collect::<serde_json::Map<String, Value>>(),

@@ -162,6 +162,10 @@ async fn count(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer,
         Sender::Anybody { address, voter } => (false, voter, body::Owner::Address(address)),
     };
     let lines = announced_as_lines(call)?;
+    if call.query.first("board").is_some() || call.query.first("boards").is_some() {
+        let detail = "plays name their board in the body: \"board\" or \"boards\", beside the plays or on a play";
+        return Err(Problem::bad("bad_envelope", detail));
+    }
     let header_key = idempotency_key(call)?;
     let limit = if trusted {
         MAX_BODY_BYTES_TRUSTED

@@ -105,6 +105,10 @@ describe("boards", { timeout: 240_000 }, () => {
     ]) {
       assert.equal((await readProblem(await send(envelope), 400)).code, code, JSON.stringify(envelope));
     }
+    for (const name of ["board", "boards"]) {
+      const answer = await service.request("POST", `/plays?${name}=ua`, { post_id: "in the address" });
+      assert.equal((await readProblem(answer, 400)).code, "bad_envelope");
+    }
   });
 
   test("that are unknown are 404 at every question, and wake no object", async () => {
@@ -147,9 +151,73 @@ describe("boards", { timeout: 240_000 }, () => {
       const answer = await service.fetch("/top-posts?board=private");
       assert.equal((await readProblem(answer, 404)).code, "unknown_board");
     });
-    assert.equal((await service.fetch("/top-posts?board=private", { headers: ADMIN })).status, 200);
-    const { boards } = await service.get("/boards");
-    assert.ok(!boards.some(({ board_id }) => board_id === "private"));
+    for (const path of ["/top-posts", "/metrics", "/regions"]) {
+      const answer = await service.fetch(`${path}?board=private`, { headers: ADMIN });
+      assert.equal(answer.status, 200, path);
+      assert.match(answer.headers.get("cache-control"), /^private|^no-store/);
+      assert.equal((await readProblem(await service.fetch(`${path}?board=private`), 404)).code, "unknown_board");
+    }
+    const listed = async (/** @type {RequestInit} */ init) => {
+      const { boards } = await (await service.fetch("/boards", init)).json();
+      return boards.some(({ board_id }) => board_id === "private");
+    };
+    assert.equal(await listed({}), false);
+    assert.equal(await listed({ headers: ADMIN }), true);
+  });
+
+  test("are deleted for good with a catalog of their own, and begin with nothing under the same name", async () => {
+    const make = async () => {
+      const answer = await service.put("/boards/brief", { catalog: "own" });
+      assert.equal(answer.status, 200);
+      return (await answer.json()).incarnation;
+    };
+    const first = await make();
+    const [key, plays] = [
+      randomKey(),
+      [
+        { post_id: "a", region_id: "EWR" },
+        { post_id: "b", region_id: "JFK" },
+      ],
+    ];
+    const batch = { boards: ["brief", "main"], client: key, plays };
+    assert.equal((await verdict(await send(batch, TRUSTED))).repeated, false);
+    const listed = async () => {
+      const { top_posts } = await service.get("/top-posts?board=brief&timeframe=all");
+      return top_posts.map(({ post_id, content }) => [post_id, content]).sort();
+    };
+    assert.equal((await service.put("/posts/a?board=brief", { content: "of the first" })).status, 200);
+    const described = [
+      ["a", "of the first"],
+      ["b", null],
+    ];
+    await eventually(async () => assert.deepEqual(await listed(), described), 15_000);
+    const main = await service.topPosts({ timeframe: "all", k: 1000 });
+    assert.ok(!main.top_posts.some(({ content }) => content === "of the first"), "main shows posts of its own catalog");
+
+    assert.equal(
+      (await readProblem(await service.fetch("/boards/brief", { method: "DELETE", headers: ADMIN }), 400)).code,
+      "not_confirmed",
+    );
+    const remove = () => service.fetch("/boards/brief?confirm=brief", { method: "DELETE", headers: ADMIN });
+    const deleted = await remove();
+    const { objects_left } = await deleted.json();
+    assert.deepEqual([deleted.status, objects_left], [200, 0]);
+    assert.equal((await readProblem(await remove(), 404)).code, "unknown_board");
+    for (const path of ["/top-posts", "/posts/a", "/metrics"]) {
+      assert.equal((await readProblem(await service.fetch(`${path}?board=brief`), 404)).code, "unknown_board");
+    }
+    const late = await verdict(await send({ boards: ["brief", "main"], client: randomKey(), plays }, TRUSTED));
+    assert.deepEqual(
+      late.rejected.map(({ board, code }) => `${board} ${code}`),
+      ["brief unknown_board", "brief unknown_board"],
+    );
+
+    assert.notEqual(await make(), first);
+    await eventually(async () => assert.deepEqual(await listed(), [], "as soon as no cache has the chart of before"));
+    const { posts } = await (await service.fetch("/posts?board=brief", { headers: ADMIN })).json();
+    assert.deepEqual(posts, [], "its catalog is another one, too");
+    await verdict(await send({ board: "brief", client: randomKey(), plays: [{ post_id: "b", region_id: "EWR" }] }, TRUSTED));
+    await eventually(async () => assert.deepEqual(await listed(), [["b", null]]));
   });
 
   test("keep their shards apart, and homes name them", async () => {
