@@ -391,6 +391,19 @@ fn an_import_goes_on_where_the_own_zone_ends_the_day_that_is_under_way_earlier()
 }
 
 #[test]
+fn days_that_were_counted_before_the_setting_named_a_zone_stay_what_they_are() {
+    let kathmandu = Zone::read("Asia/Kathmandu", "20700").unwrap();
+    let mut world = World::new(1);
+    world.registered.put(&region("MOON")).unwrap();
+    world.hear();
+    world.play("NA", 5);
+    let before = world.charts();
+    world.move_to(&kathmandu);
+    assert_eq!(world.global.days().zone(), Some(&kathmandu));
+    assert_eq!(world.charts(), before);
+}
+
+#[test]
 fn a_wrong_row_is_refused_and_none_of_its_request_is_counted() {
     let mut old = old_installation();
     let rows = old.export();

@@ -93,8 +93,8 @@ impl KeptDays {
 }
 
 impl Global {
-    /// Lets days begin at the midnights of `zone`, what `TIME_ZONE` says now: of a board that has none
-    /// yet all days, else those from the next midnight on. Looks once after each start, and once an
+    /// Lets days begin at the midnights of `zone`, what `TIME_ZONE` says now: of a board that has no days and
+    /// no plays yet all days, else those from the next midnight on. Looks once after each start, and once an
     /// hour.
     ///
     /// # Errors
@@ -111,9 +111,14 @@ impl Global {
         }
         self.kept_days.looked_ms = Some(now_ms);
         let Some(zone) = zone() else { return Ok(()) };
+        let changed = self.kept_days.days.changed(&zone, now_ms);
         let changed = match self.kept_days.is_new {
+            false => changed,
+            // What was counted while the setting named no zone was counted by the days of UTC.
+            true if self.kept_days.damaged_rows == 0 && !self.has_no_plays(storage)? => {
+                changed.or_else(|| Some(self.kept_days.days.clone()))
+            }
             true => Some(Days::of(zone)),
-            false => self.kept_days.days.changed(&zone, now_ms),
         };
         if let Some(days) = changed {
             storage.write(&self.kept_days.writes(&days))?;
