@@ -6,6 +6,7 @@
 mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::task::Poll;
 
 use hitparade::catalog::{CatalogLimits, Catalogs, Driver, Follower, Keeper, STALE_AFTER_MS};
 use hitparade::codec;
@@ -639,6 +640,60 @@ fn all_who_wait_for_the_catalog_wait_for_one_question() {
     }
     // How large it is with the sets, which posts there are, and their cards.
     assert!(board.host.catalog_questions.get() <= 3);
+}
+
+#[test]
+fn for_a_chart_that_has_no_turn_the_catalog_looks_for_no_posts_of_its_filter() {
+    let board = Board::new(VisiblePosts::All);
+    let ask = |minutes: u64, tags: Vec<String>| {
+        let request = codec::encode(&ChartRequest {
+            scope: "NA".into(),
+            window: WindowRequest::Sliding {
+                length_ms: minutes * 60_000,
+            },
+            sort: Sort::Views,
+            k_class: 10,
+            filter: Filter::new(tags, vec![], None, None).unwrap(),
+        });
+        let driver = &board.driver;
+        async move {
+            let reply = driver.chart(&request).await;
+            codec::decode::<ChartReply>(&reply).unwrap().0
+        }
+    };
+    let tag = |number: u64| vec![format!("tag {number}")];
+    // Asks the catalog how large it is.
+    board.host.run(board.driver.metrics(), || ());
+    let asked = board.host.catalog_questions.get();
+    // More than have their turns in a second.
+    let flood = (0..400).map(|number| ask(100 + number, vec![]));
+    let filtered = (1..=20).map(|number| ask(60, tag(number)));
+    let mut all: Vec<_> = flood.chain(filtered).map(Box::pin).collect();
+    let mut made: Vec<_> = all.iter().map(|_| None).collect();
+    let all = std::future::poll_fn(|context| {
+        for (chart, made) in all.iter_mut().zip(&mut made) {
+            if made.is_none()
+                && let Poll::Ready(chart) = chart.as_mut().poll(context)
+            {
+                *made = Some(chart);
+            }
+        }
+        match made.iter().all(Option::is_some) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    });
+    board.host.run(all, || ());
+    let made: Vec<_> = made.into_iter().flatten().collect();
+    let (flood, filtered) = made.split_at(400);
+    assert!(flood.iter().any(Result::is_ok) && flood.iter().any(Result::is_err));
+    for chart in filtered {
+        assert!(matches!(chart, Err(Refusal::Busy { .. })), "{chart:?}");
+    }
+    assert_eq!(board.host.catalog_questions.get(), asked);
+    board.pass(60_000);
+    assert!(board.host.run(ask(60, tag(1)), || ()).is_ok());
+    assert!(board.host.catalog_questions.get() > asked);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use cpu_time::ProcessTime;
 use hitparade::global::{ChartRules, Global};
 use hitparade::region::Shard;
 use hitparade::storage::MemoryStorage;
-use hitparade::window::{DAY_MS, HOUR_MS};
+use hitparade::window::{DAY_MS, HOUR_MS, Zone};
 use hitparade::wire::*;
 use objects::SEED;
 
@@ -65,7 +65,8 @@ fn timed<T>(sum: &mut f64, longest: &mut f64, run: impl FnOnce() -> T) -> T {
 impl World {
     fn new() -> Self {
         let storage = MemoryStorage::new();
-        let global = Global::load(&storage, &objects::table_of(&REGIONS, SEED)).unwrap();
+        let mut global = Global::load(&storage, &objects::table_of(&REGIONS, SEED)).unwrap();
+        global.follow_zone(&storage, || Some(Zone::utc()), 0).unwrap();
         let shards = (0..).zip(REGIONS).map(|(number, region_id)| {
             let storage = MemoryStorage::new();
             let shard = Shard::load(&storage, [number; 32], START_MS).unwrap();

@@ -279,12 +279,9 @@ impl Follower {
         seed: [u8; 16],
     ) -> Option<Result<Rc<Members>, Refusal>> {
         let key = self.key(Part::Members(request.clone(), seed));
-        let asked_ms = self.with_known(|known| known.asked_ms);
-        if let Some(kept) = self.cache().get::<KeptMembers>(&key) {
-            let is_busy = matches!(kept.members, Err(Refusal::Busy { .. }));
-            if !is_busy || Some(kept.asked_ms) == asked_ms {
-                return Some(kept.members.clone());
-            }
+        let kept = self.cache().get::<KeptMembers>(&key);
+        if let Some(kept) = kept.filter(|kept| self.still_holds(kept)) {
+            return Some(kept.members.clone());
         }
         self.miss(|wanted| {
             if wanted.seed != seed {
@@ -296,6 +293,19 @@ impl Follower {
             }
         });
         None
+    }
+
+    /// Whether [`Follower::members`] has an answer. Nothing is asked for where it has none.
+    pub fn has_members(&self, request: &MatchRequest, seed: [u8; 16]) -> bool {
+        let key = self.key(Part::Members(request.clone(), seed));
+        let kept = self.cache().peek::<KeptMembers>(&key);
+        kept.is_some_and(|kept| self.still_holds(&kept))
+    }
+
+    /// Whether an answer is not one that the catalog may have found by now.
+    fn still_holds(&self, kept: &KeptMembers) -> bool {
+        let is_busy = matches!(kept.members, Err(Refusal::Busy { .. }));
+        !is_busy || Some(kept.asked_ms) == self.with_known(|known| known.asked_ms)
     }
 
     /// Looks whether the sets are there that tell which posts may show, so that the next question asks for

@@ -78,11 +78,21 @@ impl Global {
         if filter.is_empty() {
             return Ok(None);
         }
-        let request = MatchRequest {
-            filter: filter.clone(),
-            hour: filter.published_hours.map_or(0, |_| hour_of(now_ms)),
-        };
+        let request = request_of(filter, now_ms);
         let members = self.catalog.members(&request, self.table.seed);
         members.unwrap_or(Err(NOT_TOLD)).map(Some)
+    }
+
+    /// Whether [`Global::members`] needs no question to the catalog.
+    pub(super) fn knows_members(&self, filter: &Filter, now_ms: u64) -> bool {
+        let request = || request_of(filter, now_ms);
+        filter.is_empty() || self.catalog.has_members(&request(), self.table.seed)
+    }
+}
+
+fn request_of(filter: &Filter, now_ms: u64) -> MatchRequest {
+    MatchRequest {
+        filter: filter.clone(),
+        hour: filter.published_hours.map_or(0, |_| hour_of(now_ms)),
     }
 }

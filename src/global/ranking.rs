@@ -405,7 +405,9 @@ mod tests {
         let visible = Visible {
             members: None,
             catalog: &catalog,
-            rules: ChartRules::default(),
+            rules: ChartRules {
+                visible: VisiblePosts::KnownIfAny,
+            },
             lists_unknown: false,
         };
         for questions in 0.. {

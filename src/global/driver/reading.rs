@@ -56,12 +56,8 @@ impl<H: Host> Inner<H> {
         if matches!(request.window, WindowRequest::Published { .. }) {
             self.close_due().await?;
         }
-        // The first question to the catalog asks for the filter's posts, where they are not known.
-        self.with_global(|global, _| {
-            let _ = global.members(&request.filter, self.host.now_ms());
-            Ok(())
-        })?;
-        let made = self.as_known(async || self.chart_as_known(&request).await);
+        let mut turn = self.turn_to_filter(&request).await?;
+        let made = self.as_known(async || self.chart_as_known(&request, turn.take()).await);
         let (made, is_whole) = made.await;
         // What is made while the catalog is away may lack something.
         made.map(|leaderboard| Leaderboard {
@@ -89,24 +85,63 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    /// A leaderboard of what is known of the catalog, in its turn.
-    async fn chart_as_known(&self, request: &ChartRequest) -> Result<Leaderboard, Refusal> {
-        let rules = self.settings.rules;
-        // What another shard has just asked for needs no turn.
-        let known = self
-            .with_global(|global, _| Ok(global.known_chart(request, rules, self.host.now_ms())))?;
-        if let Some(known) = known {
-            return Ok(known);
+    /// The turn of a chart whose filter's posts are not known: what the catalog does to find them is done
+    /// for who has one. The next question asks for them.
+    async fn turn_to_filter(&self, request: &ChartRequest) -> Result<Option<Turn>, Refusal> {
+        let (filter, now_ms) = (&request.filter, self.host.now_ms());
+        if self.with_global(|global, _| Ok(global.knows_members(filter, now_ms)))? {
+            return Ok(None);
         }
+        let turn = self.turn_of(request).await?;
+        self.with_global(|global, _| {
+            let _ = global.members(filter, self.host.now_ms());
+            Ok(())
+        })?;
+        Ok(Some(turn))
+    }
+
+    async fn turn_of(&self, request: &ChartRequest) -> Result<Turn, Refusal> {
         let turn = (self.turns.borrow_mut()).chart(request, self.host.now_ms());
         if turn.is_none() {
             self.counters.borrow_mut().refused_charts += 1;
         }
-        let mut turn = self.wait_for(turn).await?;
-        self.in_turn(&mut turn, |global, storage| {
+        self.wait_for(turn).await
+    }
+
+    /// A leaderboard of what is known of the catalog, in its turn: one that has begun, or a new one.
+    async fn chart_as_known(
+        &self,
+        request: &ChartRequest,
+        begun: Option<Turn>,
+    ) -> Result<Leaderboard, Refusal> {
+        let rules = self.settings.rules;
+        let mut turn = match begun {
+            Some(turn) => turn,
+            None => {
+                // What another shard has just asked for needs no turn.
+                let now_ms = self.host.now_ms();
+                let known =
+                    self.with_global(|global, _| Ok(global.known_chart(request, rules, now_ms)))?;
+                if let Some(known) = known {
+                    return Ok(known);
+                }
+                self.turn_of(request).await?
+            }
+        };
+        let (made, _) = self.in_turn(&mut turn, |global, storage| {
             global.chart(storage, request, rules, self.host.now_ms())
-        })
-        .0
+        });
+        if !request.filter.is_empty() {
+            // What the catalog has read for filters, nobody else pays.
+            let postings = self.catalog.postings_to_pay();
+            let done = Done {
+                postings,
+                ..Done::default()
+            };
+            let now_ms = self.host.now_ms();
+            self.turns.borrow_mut().settle(&mut turn, done, now_ms);
+        }
+        made
     }
 
     /// One post's numbers, in their turn.
@@ -277,8 +312,6 @@ impl<H: Host> Inner<H> {
             let before = global.done();
             let outcome = run(global, storage);
             done = global.done() - before;
-            // What the catalog did for whoever asked before is paid with the turn that follows.
-            done.postings += self.catalog.postings_to_pay();
             outcome
         });
         let mut turns = self.turns.borrow_mut();
