@@ -69,7 +69,9 @@ async function* linesOf(file) {
 async function* batches(file) {
   let [lines, bytes] = [/** @type {string[]} */ ([]), 0];
   for await (const line of linesOf(file)) {
-    const { posts: _, ...row } = JSON.parse(line);
+    const row = JSON.parse(line);
+    // A pane's posts are all in its summary.
+    if (row.kind === "pane") delete row.posts;
     const text = JSON.stringify(row);
     if (lines.length > 0 && (lines.length >= MAX_LINES || bytes + text.length > MAX_BYTES)) {
       yield lines;

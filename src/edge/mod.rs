@@ -103,11 +103,9 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let allowed: &[Method] = match *segments.as_slice() {
         ["plays" | "import"] => &[Post],
-        [
-            "top-posts" | "regions" | "boards" | "live" | "healthz" | "metrics" | "export"
-            | "admin",
-        ]
-        | ["charts", ..] => &[Get],
+        ["top-posts" | "regions" | "boards" | "live"] => &[Get],
+        ["healthz" | "metrics" | "export" | "admin"] => &[Get],
+        ["charts", ..] => &[Get],
         ["posts"] => &[Get, Put],
         ["posts", _] => &[Get, Put, Delete],
         ["regions" | "boards", _] => &[Put, Delete],
