@@ -83,6 +83,8 @@ impl World {
         let board = match codec::decode::<ChartReply>(reply) {
             Ok(ChartReply(Ok(board))) if !is_deleted => board,
             Ok(ChartReply(Err(_))) if !self.calm => return,
+            // The catalog was away when it was asked for.
+            Ok(ChartReply(Err(Refusal::Busy { .. }))) if asked_ms < self.end_ms => return,
             answer => return self.fail(format!("{answer:?} to {request:?}")),
         };
         self.global.last_questions = self.global.last_questions.saturating_sub(1);

@@ -38,23 +38,25 @@ impl World {
                 hidden_too: false,
             },
         };
-        let message = codec::encode(&question);
+        let (message, asked_ms) = (codec::encode(&question), self.now_ms);
         self.ask_for_a_while(
             |driver| async move { driver.post(&message).await },
-            move |world, reply| world.page_answered(post, scope, window, reply),
+            move |world, reply| world.page_answered(post, (scope, window), asked_ms, reply),
         );
     }
 
     fn page_answered(
         &mut self,
         post: usize,
-        scope: Option<usize>,
-        window: WindowRequest,
+        (scope, window): (Option<usize>, WindowRequest),
+        asked_ms: u64,
         reply: &[u8],
     ) {
         let report = match codec::decode::<PostReply>(reply) {
             Ok(PostReply(Ok(report))) => report,
             Ok(PostReply(Err(_))) if !self.calm => return,
+            // The catalog was away when it was asked for.
+            Ok(PostReply(Err(Refusal::Busy { .. }))) if asked_ms < self.end_ms => return,
             Ok(PostReply(Err(Refusal::NotFound | Refusal::NotCounted { .. }))) => return,
             Ok(PostReply(Err(Refusal::RegionDeleted))) => return,
             answer => return self.fail(format!("{answer:?} for a page")),
