@@ -11,7 +11,7 @@ use hitparade::catalog::{self, CatalogLimits};
 use hitparade::codec;
 use hitparade::global::{self, GlobalSettings};
 use hitparade::region::{Driver, Limits};
-use hitparade::registry::Registry;
+use hitparade::registry::{self, Registry};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::DAY_MS;
@@ -666,6 +666,75 @@ fn a_shard_takes_nothing_that_is_for_another_board() {
         assert_eq!(reply, RecordReply::Invalid, "{name:?}");
         assert!(is_empty(&host.storage), "{name:?}");
     }
+}
+
+/// The registry as its next instance finds it.
+fn registry_on(host: &TestHost) -> registry::Driver<TestHost> {
+    registry::Driver::new(host.clone(), None)
+}
+
+#[test]
+fn a_deletion_says_how_many_objects_are_away_and_an_alarm_goes_on_after_every_start() {
+    let host = host_of(ObjectName::Registry);
+    let driver = registry_on(&host);
+    let put = host.run(driver.put_board(&codec::encode(&named("jazz"))), || {});
+    let PutBoardReply(jazz) = codec::decode(&put).unwrap();
+    let key = jazz.unwrap().key().into_owned();
+    // More than one request empties.
+    let shards = (0..50).map(|shard| ObjectName::shard(&key, "NA", shard));
+    let objects: Vec<ObjectName> = shards.chain([ObjectName::global(&key)]).collect();
+    let enlist = |object: &ObjectName| {
+        let enlist = codec::encode(&Enlist {
+            object: object.clone(),
+        });
+        let reply = host.run(registry_on(&host).enlist(&enlist), || {});
+        codec::decode::<EnlistReply>(&reply).unwrap().0.map(|_| ())
+    };
+    let delete = || {
+        let delete = codec::encode(&DeleteBoard {
+            board_id: "jazz".into(),
+        });
+        let reply = host.run(registry_on(&host).delete_board(&delete), || {});
+        let DeleteBoardReply(deletion) = codec::decode(&reply).unwrap();
+        deletion.map(|deletion| deletion.objects_left)
+    };
+    for object in &objects {
+        assert_eq!(enlist(object), Ok(()));
+    }
+    *host.away.borrow_mut() = objects.clone();
+    assert_eq!(delete(), Ok(51), "all are away");
+    assert!(host.alarms.get() > 0, "it goes on by itself");
+    for object in &objects {
+        assert_eq!(enlist(object), Err(Refusal::Gone));
+    }
+    // One shard is away for a while: the global object, which it pushes to, waits for it.
+    *host.away.borrow_mut() = vec![objects[7].clone()];
+    host.closed.take();
+    for _ in 0..3 {
+        let alarms = host.alarms.get();
+        host.run(registry_on(&host).alarm(), || {});
+        assert!(host.alarms.get() > alarms, "it comes again");
+    }
+    assert!(host.closed.borrow().contains(&objects[7]));
+    assert!(!host.closed.borrow().contains(&objects[50]));
+    assert_eq!(delete(), Ok(2));
+    host.away.take();
+    host.run(registry_on(&host).alarm(), || {});
+    assert_eq!(
+        host.closed.borrow().last(),
+        Some(&objects[50]),
+        "last of all"
+    );
+    assert_eq!(delete(), Err(Refusal::Gone));
+    assert_eq!(enlist(&objects[0]), Err(Refusal::Gone));
+    let (closed, rows) = (
+        host.closed.borrow().len(),
+        host.storage.keys(Table::Meta, b""),
+    );
+    host.run(registry_on(&host).alarm(), || {});
+    assert_eq!(host.closed.borrow().len(), closed, "nothing is left to do");
+    let has_key = |row: &Vec<u8>| row.windows(key.len()).any(|part| part == key.as_bytes());
+    assert!(!rows.unwrap().iter().any(has_key));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use hitparade::codec;
 use hitparade::host::{Host, SendError};
 use hitparade::storage::{MemoryStorage, Storage, StorageError, Table};
 use hitparade::window::Zone;
-use hitparade::wire::{EnlistReply, InstanceMetrics};
+use hitparade::wire::{EnlistReply, InstanceMetrics, Noted};
 
 /// A disk that outlives its object.
 pub type SharedStorage = Rc<MemoryStorage>;
@@ -40,6 +40,9 @@ pub struct TestHost {
     pub catalog_questions: Rc<Cell<u64>>,
     /// Whom it asked last.
     pub catalog_asked: Rc<RefCell<Option<ObjectName>>>,
+    /// Objects that were told to close, each as often as it was; those that are away answer nothing.
+    pub closed: Rc<RefCell<Vec<ObjectName>>>,
+    pub away: Rc<RefCell<Vec<ObjectName>>>,
 }
 
 impl Default for TestHost {
@@ -58,6 +61,8 @@ impl Default for TestHost {
             catalog_is_away: Rc::default(),
             catalog_questions: Rc::default(),
             catalog_asked: Rc::default(),
+            closed: Rc::default(),
+            away: Rc::default(),
         }
     }
 }
@@ -172,6 +177,13 @@ impl Host for TestHost {
             }
             "/list-posts" => Box::pin(catalog.list_posts(message)).await,
             "/put-posts" => Box::pin(catalog.put_posts(message)).await,
+            "/close" => {
+                self.closed.borrow_mut().push(object.clone());
+                if self.away.borrow().contains(object) {
+                    return Err(SendError("it is away".into()));
+                }
+                codec::encode(&Noted(Ok(())))
+            }
             "/enlist" => {
                 self.times_enlisted.set(self.times_enlisted.get() + 1);
                 (self.enlisted.borrow().clone()).ok_or_else(|| SendError("it is away".into()))?
