@@ -1,6 +1,6 @@
 //! The life of boards: made, changed, deleted for good, made again; and what their objects make of it.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod objects;
 
