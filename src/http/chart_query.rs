@@ -15,6 +15,9 @@ use crate::window::{
 };
 use crate::wire::WindowRequest;
 
+/// Tags that a parameter lists, repeated ones included: each is normalised before it is compared.
+const MAX_LISTED_TAGS: usize = 16;
+
 /// What a reader asks for.
 #[derive(Debug)]
 pub struct ChartQuery {
@@ -128,8 +131,11 @@ pub fn read_k_up_to(query: &Query, most: usize, usual: usize) -> Result<usize, P
 fn read_filter(query: &Query, normalise: Option<NormaliseId>) -> Result<Filter, Problem> {
     let bad = |detail: String| Problem::bad("bad_filter", detail);
     let tags = |name: &'static str| {
-        let listed = query.all(name).flat_map(|listed| listed.split(','));
-        listed.map(|tag| read_tag(tag, normalise)).collect()
+        let listed = || query.all(name).flat_map(|listed| listed.split(','));
+        match listed().nth(MAX_LISTED_TAGS) {
+            Some(_) => Err(bad(format!("{name} lists at most {MAX_LISTED_TAGS} tags"))),
+            None => Ok(listed().map(|tag| read_tag(tag, normalise)).collect()),
+        }
     };
     if query.all("author").count() > 1 {
         return Err(bad("a post has one author: author is given once".into()));
@@ -137,7 +143,7 @@ fn read_filter(query: &Query, normalise: Option<NormaliseId>) -> Result<Filter, 
     let author = query.first("author").map(str::to_owned);
     let published = query.first("published").map(read_published).transpose();
     let published = published.map_err(|detail| bad(detail.to_owned()))?;
-    Filter::new(tags("tag"), tags("exclude_tag"), author, published).map_err(bad)
+    Filter::new(tags("tag")?, tags("exclude_tag")?, author, published).map_err(bad)
 }
 
 /// What a question is of, and until when it is of that.
@@ -461,6 +467,9 @@ mod tests {
         ] {
             assert_eq!(read(query).unwrap_err(), (400, code), "{query}");
         }
+        assert!(read(&format!("tag={}", ["a"; 16].join(","))).is_ok());
+        let many = format!("tag={}", ["a"; 17].join(","));
+        assert_eq!(read(&many).unwrap_err(), (400, "bad_filter"));
         let long = format!("tag={}", "x".repeat(65));
         assert_eq!(read(&long).unwrap_err(), (400, "bad_filter"));
         for region in ["", "a%2Fb", "%00", &"x".repeat(65)] {
