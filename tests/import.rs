@@ -66,7 +66,9 @@ impl World {
     fn new() -> Self {
         let storage = MemoryStorage::new();
         let mut global = Global::load(&storage, &objects::table_of(&REGIONS, SEED)).unwrap();
-        global.follow_zone(&storage, || Some(Zone::utc()), 0).unwrap();
+        global
+            .follow_zone(&storage, || Some(Zone::utc()), 0)
+            .unwrap();
         let shards = (0..).zip(REGIONS).map(|(number, region_id)| {
             let storage = MemoryStorage::new();
             let shard = Shard::load(&storage, [number; 32], START_MS).unwrap();
