@@ -176,6 +176,17 @@ impl World {
 #[test]
 fn a_year_that_is_imported_leaves_pages_of_today_as_cheap_as_they_were() {
     let mut world = World::new();
+    // Shards hear where days begin with the answer to a push.
+    for region in 0..REGIONS.len() {
+        let timestamp_ms = world.now_ms;
+        let play = BatchPlay {
+            post_id: "p0",
+            timestamp_ms,
+            count: 1,
+        };
+        world.record(region, &[play]);
+    }
+    world.pass(START_MS + 2 * PUSH_INTERVAL_MS);
     for day in 1..=DAYS {
         let numbers = (0..POSTS_A_DAY).map(|post| (post, (post * 7 + day * 13) % POSTS));
         let ids: Vec<(u32, String)> = numbers
@@ -218,7 +229,7 @@ fn a_year_that_is_imported_leaves_pages_of_today_as_cheap_as_they_were() {
     assert!(most_us < Some(&15_000), "a page is charged {most_us:?} us");
     // 27 days here and worldwide, all time of a few scopes, and what the last two weeks are folded into.
     assert!(
-        most_folded_panes < 160,
+        most_folded_panes < 200,
         "{most_folded_panes} panes are folded at once"
     );
 }

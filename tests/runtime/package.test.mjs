@@ -16,7 +16,8 @@ import { readWranglerConfig } from "../../scripts/lib/wrangler-config.mjs";
 import { CHART_TIMEOUT_MS, eventually } from "./harness.mjs";
 
 const MAX_PACKAGE_BYTES = 3_000_000;
-const MAX_WORKER_BYTES = 800 << 10;
+/** The free plan takes 3 MB. */
+const MAX_WORKER_BYTES = 1_000_000;
 
 let folder;
 let program;
@@ -115,7 +116,7 @@ describe("the npm package", () => {
     assert.deepEqual(strange, []);
   });
 
-  test("its Worker takes little more than a quarter of what the free plan does", () => {
+  test("its Worker takes a third of what the free plan does", () => {
     const bytes = MODULES.reduce((sum, name) => sum + gzipSync(readFileSync(join(BUILD_DIR, name))).length, 0);
     assert.ok(bytes <= MAX_WORKER_BYTES, `${bytes} bytes compressed`);
   });
