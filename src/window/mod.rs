@@ -2,7 +2,7 @@
 //! since 1970; `now_ms` is handed in.
 //!
 //! A play is recorded in one *pane*, an aligned span of time, by its shard
-//! ([`recording_pane`]), and folded by the global object into one pane of every level of the
+//! ([`KnownDays::recording_pane`]), and folded by the global object into one pane of every level of the
 //! *ladder* that still covers its time ([`fold_targets`]). A question becomes a [`Window`],
 //! whose ends lie on pane boundaries, and the window a list of panes to merge ([`tiles`]).
 //! `docs/windows.md` explains it with drawings.
