@@ -7,7 +7,9 @@ mod objects;
 use cpu_time::ProcessTime;
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, Done, Driver, FLUSH_AT_LAST_MS, Global, GlobalSettings};
+use hitparade::global::{
+    ChartRules, ClosingRules, Done, Driver, FLUSH_AT_LAST_MS, Global, GlobalSettings,
+};
 use hitparade::leaderboard::Count;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
@@ -300,7 +302,17 @@ const POSTS_A_DAY: usize = 800;
 
 /// A driver with 60 days of many posts in each region: reading any of them takes a turn of its own.
 fn driver(host: &TestHost) -> Driver<TestHost> {
-    let driver = Driver::new(host.clone(), GlobalSettings::default());
+    let settings = GlobalSettings {
+        // No chart is published meanwhile, for which folding would wait.
+        closing: ClosingRules {
+            close_after_ms: 400 * DAY_MS,
+            ..ClosingRules::default()
+        },
+        ..GlobalSettings::default()
+    };
+    let table = EnlistReply(Ok(objects::table_of(&PAGE_REGIONS, SEED)));
+    *host.enlisted.borrow_mut() = Some(codec::encode(&table));
+    let driver = Driver::new(host.clone(), settings);
     let learn = codec::encode(&Learn {
         table: objects::table_of(&PAGE_REGIONS, SEED),
     });
@@ -316,6 +328,16 @@ fn driver(host: &TestHost) -> Driver<TestHost> {
             taken = push(&driver, (region_id, 0), taken as u64, &panes[taken..], &[]) as usize;
         }
     }
+    // The first look whether charts are due to be closed is a task, for which folding waits.
+    let mut turns = 0;
+    let pass = std::future::poll_fn(|_| {
+        turns += 1;
+        match turns {
+            ..100 => std::task::Poll::Pending,
+            _ => std::task::Poll::Ready(()),
+        }
+    });
+    host.run(pass, || {});
     // All of it is folded by the next push.
     host.now_ms.set(NOW_MS + FLUSH_AT_LAST_MS);
     push(&driver, ("NA", 1), 0, &[], &[]);

@@ -44,17 +44,20 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     let RegionsReply(reply) =
         codec::decode(&reply).map_err(|error| away(worker::Error::from(error.to_string())))?;
     let regions = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
-    let regions = regions.into_iter().map(|region| {
+    let directory = table::directory(&call.env).await?;
+    let told = |id: &str| regions.iter().find(|region| region.region_id == id);
+    // What the board has heard of is counted there; a region that was made since has no plays yet.
+    let regions = directory.table.regions.iter().map(|region| {
+        let heard = told(&region.region_id);
         json!({
             "region_id": region.region_id,
             "region_name": region.region_name,
-            "shards": region.shards,
+            "shards": directory.shards(&board, region).shards,
             "hint": region.hint,
-            "views_24h": region.views_24h,
-            "push_age_ms": region.push_age_ms,
+            "views_24h": heard.map_or(0, |heard| heard.views_24h),
+            "push_age_ms": heard.and_then(|heard| heard.push_age_ms),
         })
     });
-    let directory = table::directory(&call.env).await?;
     let others = directory.boards().cloned();
     let readable = others.filter(|board| boards::open_to(call, board.clone()).is_ok());
     let body = json!({
