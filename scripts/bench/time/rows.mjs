@@ -8,18 +8,18 @@ const NAMES = ["minute", "15 minutes", "2 hours", "day", "all time"];
 /** Panes kept a year after the first play; `src/window/mod.rs` has the numbers. */
 const KEPT = [180, 210, 193, 365, 1];
 
-/** board, 0, scope, 0, level, start as u64, generation. */
+/** scope, 0, level, start as u64, generation. */
 const partsOf = (key) => {
-  const [board, scope] = key.split("\0", 2);
-  const rest = Buffer.from(key.slice(board.length + scope.length + 2), "latin1");
-  return { board, scope, level: rest[0], start: rest.readBigUInt64BE(1) };
+  const [scope] = key.split("\0", 1);
+  const rest = Buffer.from(key.slice(scope.length + 1), "latin1");
+  return { scope, level: rest[0], start: rest.readBigUInt64BE(1) };
 };
 
-const keyOf = ({ board, scope, level, start }) => {
+const keyOf = ({ scope, level, start }) => {
   const rest = Buffer.alloc(10);
   rest[0] = level;
   rest.writeBigUInt64BE(start, 1);
-  return `${board}\0${scope}\0${rest.toString("latin1")}`;
+  return `${scope}\0${rest.toString("latin1")}`;
 };
 
 /** Stores the last `days` days again, further and further back, up to so many in all. */
