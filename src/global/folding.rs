@@ -9,7 +9,7 @@ use super::moment::write_apart;
 use super::offsets::ShardName;
 use super::room::Room;
 use super::state::{Global, Stamp};
-use super::{FLUSH_AT_LAST_MS, FOLDED_AT_ONCE_BYTES, ladder, stretches};
+use super::{FLUSH_AT_LAST_MS, FOLDED_AT_ONCE_BYTES, ladder};
 use super::{MAX_PENDING_DECODED_BYTES, SPANS_A_FLUSH};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError};
@@ -120,7 +120,7 @@ impl Global {
         for scope in keys.chain([GLOBAL_SCOPE.into()]) {
             let thinned = ladder::thinned(storage, &scope, self.seed(), now_ms, self.days())?;
             for (pane, write) in thinned {
-                stretches::forget(&self.cache, &scope, pane);
+                self.stretches.forget(&scope, pane);
                 storage.write(&[write])?;
             }
         }
@@ -180,7 +180,7 @@ impl Global {
         let room = Room::of(storage, now_ms)?;
         let mut rows = 0;
         for ((scope, target), parts) in targets {
-            stretches::forget(&self.cache, scope, target);
+            self.stretches.forget(scope, target);
             let write = ladder::fold(storage, scope, target, &parts, seed, (room, &self.damage))?;
             rows += u64::from(write.is_some());
             storage.write(write.as_slice())?;

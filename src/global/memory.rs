@@ -1,8 +1,12 @@
 //! What the global object holds, and what it gives up.
 
 use super::state::Global;
+use super::stretches::MOST_ENCODED_BYTES;
 use super::{HELD_BYTES, LEAST_CACHE_BYTES, MOST_CACHE_BYTES};
 use crate::storage::{Storage, StorageError};
+
+/// A part of what caches may take is for encoded stretches.
+const ENCODED_SHARE: usize = 3;
 
 impl Global {
     /// Gives up everything that can be had again, and folds what is pending: for an instance in
@@ -12,6 +16,7 @@ impl Global {
     /// When the disk refuses: drop this state and load it anew.
     pub fn free_memory(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
         self.cache.keep_within(0);
+        self.stretches.keep_within(0);
         self.live.drop_copies_over(0);
         // Less is not worth its rows.
         match self.live.pending_bytes > self.limits.worth_flushing_bytes {
@@ -34,7 +39,9 @@ impl Global {
         let needed = self.fixed_bytes() + self.live.held_bytes();
         let caches = HELD_BYTES.saturating_sub(needed);
         let caches = caches.clamp(LEAST_CACHE_BYTES, MOST_CACHE_BYTES);
-        self.cache.keep_within(caches);
+        let encoded = (caches / ENCODED_SHARE).min(MOST_ENCODED_BYTES);
+        self.stretches.keep_within(encoded);
+        self.cache.keep_within(caches - encoded);
     }
 
     /// What is not given up: offsets, what the catalog keeps, and which rows are put aside.

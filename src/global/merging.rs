@@ -77,6 +77,7 @@ impl Merging {
         if merged.is_full() {
             merged.truncate(most);
         }
+        merged.compact();
         merged
     }
 }
@@ -149,11 +150,11 @@ impl PaneMerging {
     }
 }
 
-/// Merges what is live of a pane. Where it is exact no longer, twice the counters that the pane will have
-/// once it is stored are enough: more than any of the parts has that is full, so that the guarantee stays
-/// what the parts make it, as nothing that is dropped was above N/m of them.
+/// Merges what is live of a pane. Where it is exact no longer, the counters that the pane will have once it
+/// is stored are enough: twice those of a copy, so that the guarantee stays what the copies make it, as
+/// nothing that is dropped was above N/m of them.
 fn merge_live(key: PaneKey, parts: &[Rc<Summary>], seed: Seed) -> Rc<Summary> {
-    merge_pane(key, parts, 2 * counters(key.level), seed)
+    merge_pane(key, parts, counters(key.level), seed)
 }
 
 /// Merges sealed panes of the same span that are to be folded: where that is exact no longer, twice the
@@ -168,7 +169,9 @@ fn merge_pane(key: PaneKey, parts: &[Rc<Summary>], most: usize, seed: Seed) -> R
     }
     let parts = parts.iter().map(|part| &**part);
     let exact = (exact_rows(key.level), MERGED_BYTES);
-    Rc::new(Summary::merge_within(parts, exact, most, seed))
+    let mut merged = Summary::merge_within(parts, exact, most, seed);
+    merged.compact();
+    Rc::new(merged)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::live::Live;
 use super::moment::{Cutting, Moment};
 use super::offsets::{Offsets, ShardName};
 use super::pace::Pace;
+use super::stretches::Stretches;
 use super::work::Work;
 use crate::catalog::Follower;
 use crate::mutants::{self, Mutant};
@@ -52,6 +53,7 @@ pub struct Global {
     pub(super) takes_later_epochs: bool,
     pub(super) offsets: Offsets,
     pub(super) cache: Cache,
+    pub(super) stretches: Stretches,
     pub(super) live: Live,
     /// What is known of the catalog.
     pub(super) catalog: Rc<Follower>,
@@ -125,6 +127,7 @@ impl Global {
             closing: Closing::default(),
             table,
             live: Live::new(cache.clone()),
+            stretches: Stretches::new(cache.clone()),
             cache,
             work: Work::default(),
             heard: heard.rows,

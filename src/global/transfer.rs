@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::moment::{CUT_AHEAD_A_SHARD_MS, CUT_AHEAD_MS, Cutting, TABLES};
 use super::offsets::ShardName;
 use super::room::Room;
-use super::{Global, closed, ladder, stretches};
+use super::{Global, closed, ladder};
 use crate::codec::{self, Record, RecordKind};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
@@ -323,7 +323,7 @@ impl Global {
         }
         self.stored_anew();
         for (scope, pane) in folded {
-            stretches::forget(&self.cache, &scope, pane);
+            self.stretches.forget(&scope, pane);
         }
         Ok(Imported { next_row })
     }

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use super::cache::Key;
 use super::ladder::{next_stored_ms, read_pane};
 use super::live::LivePart;
 use super::merging::Merging;
@@ -134,7 +133,7 @@ impl Global {
         let key = self.key_of(scope);
         let (mut sum, mut damaged) = (Bounds { lower: 0, upper: 0 }, false);
         for panes in stretches(&tiles(span, now_ms, self.days()), now_ms) {
-            let stretch = Stretch::of(&key, panes, now_ms).filter(|_| reading == Reading::Kept);
+            let stretch = Stretch::of(&key, panes).filter(|_| reading == Reading::Kept);
             if let Some(stretch) = stretch {
                 let (plays, is_damaged) = self.stretch(storage, (&key, panes), absent, stretch)?;
                 sum = add(sum, plays.bounds(post_id));
@@ -261,7 +260,7 @@ impl Global {
     ) -> Result<bool, Refusal> {
         let (mut damaged, absent) = (false, &mut Absent::default());
         for panes in stretches(&tiles(span, now_ms, self.days()), now_ms) {
-            if let Some(stretch) = Stretch::of(key, panes, now_ms) {
+            if let Some(stretch) = Stretch::of(key, panes) {
                 let (plays, is_damaged) = self.stretch(storage, (key, panes), absent, stretch)?;
                 add(plays);
                 damaged |= is_damaged;
@@ -280,8 +279,10 @@ impl Global {
         absent: &mut Absent,
         stretch: Stretch,
     ) -> Result<(Rc<Summary>, bool), Refusal> {
-        let key = Key::Stretch(stretch);
-        if let Some(kept) = self.cache.get(&key) {
+        if let Some((kept, was_decoded)) = self.stretches.get(&stretch, self.seed()) {
+            if was_decoded {
+                self.work.read(&kept);
+            }
             return Ok((kept, false));
         }
         let mut merging = Merging::new(self.seed());
@@ -291,7 +292,7 @@ impl Global {
         })?;
         let merged = Rc::new(merging.finish_stretch());
         if !damaged {
-            self.cache.put(key, Rc::clone(&merged), merged.heap_bytes());
+            self.stretches.put(stretch, &merged);
         }
         Ok((merged, damaged))
     }

@@ -15,11 +15,11 @@ use crate::global::merging::{PaneMerging, TooLarge};
 use crate::summary::{Seed, Summary};
 use crate::window::PaneKey;
 
-/// Shards of a group. When one of them pushes, the others are decoded anew: twice 16 are little
-/// beside the 20 that push in a second where a region has a hundred.
-const SHARDS_A_GROUP: usize = 16;
-/// Decoded bytes of a group's copies: a shard with more has its own. Those of 16 busy shards with
-/// short ids are 2 MB.
+/// Shards of a group. When one of them pushes, the others are decoded anew: of a region's hundred shards
+/// 20 push in a second, one after the other, and become one group.
+const SHARDS_A_GROUP: usize = 32;
+/// Decoded bytes of a group's copies: a shard with more has its own. Those of 20 busy shards with
+/// short ids are 5 MB.
 const DECODED_A_GROUP: usize = 6 << 20;
 
 struct Group {

@@ -241,6 +241,16 @@ impl Summary {
         self.texts.used()
     }
 
+    /// Gives up spare room, and the index of its ids: for one that is kept to be merged again, which needs
+    /// neither. The next play recorded makes the index anew; until then [`bounds`](Self::bounds) looks
+    /// through all counters.
+    pub fn compact(&mut self) {
+        self.table.compact();
+        self.uppers.shrink_to_fit();
+        self.overcounts.units.shrink_to_fit();
+        self.texts.shrink_to_fit();
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.table.heap_bytes()

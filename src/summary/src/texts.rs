@@ -33,6 +33,11 @@ impl Texts {
         self.used
     }
 
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.places.shrink_to_fit();
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         self.bytes.capacity() + self.places.capacity() * size_of::<Place>()
     }
