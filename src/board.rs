@@ -19,6 +19,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Record, RecordKind};
+use crate::mutants::{self, Mutant};
 use crate::topology::{Region, RegionTable, ShardId};
 
 /// The board that is always there.
@@ -67,7 +68,11 @@ impl CatalogKind {
     }
 
     /// An incarnation of a board with such a catalog, from 64 random bits.
-    pub const fn incarnation(self, random: u64) -> u64 {
+    pub fn incarnation(self, random: u64) -> u64 {
+        let random = match mutants::active(Mutant::NameWithoutIncarnation) {
+            true => 1,
+            false => random,
+        };
         match (self, random & !HAS_OWN_CATALOG) {
             (CatalogKind::Own, random) => random | HAS_OWN_CATALOG,
             (CatalogKind::Shared, 0) => 1,

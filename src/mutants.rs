@@ -128,6 +128,12 @@ pub enum Mutant {
     NumberWithoutMark,
     /// A board keeps the posts of a filter when the catalog has changed.
     MembersKept,
+    /// A shard of a board writes before the registry has listed it.
+    BirthUnasked,
+    /// What is a board's own has its id in its name, and not which board of that id it is.
+    NameWithoutIncarnation,
+    /// A deletion is forgotten when some of the board's objects are empty.
+    TombstoneGoneEarly,
 }
 
 #[cfg(feature = "simulation")]
@@ -141,7 +147,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 58] = [
+        pub const ALL: [Mutant; 61] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
@@ -200,6 +206,9 @@ mod switch {
             Mutant::PushWithoutLimits,
             Mutant::NumberWithoutMark,
             Mutant::MembersKept,
+            Mutant::BirthUnasked,
+            Mutant::NameWithoutIncarnation,
+            Mutant::TombstoneGoneEarly,
         ];
     }
 

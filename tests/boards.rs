@@ -712,14 +712,14 @@ fn a_deletion_says_how_many_objects_are_away_and_an_alarm_goes_on_after_every_st
     host.closed.take();
     for _ in 0..3 {
         let alarms = host.alarms.get();
-        host.run(registry_on(&host).alarm(), || {});
+        host.run(registry_on(&host).alarm(), || {}).unwrap();
         assert!(host.alarms.get() > alarms, "it comes again");
     }
     assert!(host.closed.borrow().contains(&objects[7]));
     assert!(!host.closed.borrow().contains(&objects[50]));
     assert_eq!(delete(), Ok(2));
     host.away.take();
-    host.run(registry_on(&host).alarm(), || {});
+    host.run(registry_on(&host).alarm(), || {}).unwrap();
     assert_eq!(
         host.closed.borrow().last(),
         Some(&objects[50]),
@@ -731,7 +731,7 @@ fn a_deletion_says_how_many_objects_are_away_and_an_alarm_goes_on_after_every_st
         host.closed.borrow().len(),
         host.storage.keys(Table::Meta, b""),
     );
-    host.run(registry_on(&host).alarm(), || {});
+    host.run(registry_on(&host).alarm(), || {}).unwrap();
     assert_eq!(host.closed.borrow().len(), closed, "nothing is left to do");
     let has_key = |row: &Vec<u8>| row.windows(key.len()).any(|part| part == key.as_bytes());
     assert!(!rows.unwrap().iter().any(has_key));
@@ -766,7 +766,7 @@ fn what_counting_anew_leaves_of_boards_is_wiped_by_an_alarm() {
     assert!(matches!(codec::decode(&reply), Ok(ResetReply(Ok(_)))));
     assert_eq!(driver.look(|it| it.to_wipe().len()), Some(1));
     assert_eq!(host.alarms.get(), 1);
-    host.run(driver.alarm(), || {});
+    host.run(driver.alarm(), || {}).unwrap();
     assert_eq!(driver.look(|it| it.to_wipe().len()), Some(0));
 }
 
@@ -819,7 +819,7 @@ fn a_board_that_nobody_plays_costs_no_row_no_alarm_and_no_request_a_day() {
         let DirectoryReply(news) = codec::decode(&reply).unwrap();
         version = Some(news.unwrap().version);
     }
-    host.run(driver.alarm(), || {});
+    host.run(driver.alarm(), || {}).unwrap();
     assert_eq!(stored(), before);
     assert_eq!((host.alarms.get(), host.times_enlisted.get()), (0, 0));
 }

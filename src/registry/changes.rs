@@ -48,10 +48,13 @@ pub struct Change(ChangeRow);
 
 impl Change {
     pub fn write(&self) -> Write {
-        let slot = (self.0.number % MAX_CHANGES).to_be_bytes();
-        let key = [PREFIX, &slot].concat();
+        let key = row_of_change(self.0.number);
         Write::put(Table::Meta, key, codec::encode(&self.0))
     }
+}
+
+fn row_of_change(number: u64) -> Vec<u8> {
+    [PREFIX, &(number % MAX_CHANGES).to_be_bytes()].concat()
 }
 
 /// What is new to somebody.
@@ -103,6 +106,17 @@ impl Changes {
             self.0.pop_front();
         }
         self.0.push_back(change.0);
+    }
+
+    /// Whether the disk has none that came after these: then another instance has made it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn are_last(&self, storage: &impl Storage) -> Result<bool, StorageError> {
+        let next = self.number() + 1;
+        let row = storage.get(Table::Meta, &row_of_change(next))?;
+        let row = row.and_then(|row| codec::decode::<ChangeRow>(&row).ok());
+        Ok(row.is_none_or(|row| row.number != next))
     }
 
     /// How many there were; 0 before the first.

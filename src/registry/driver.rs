@@ -74,9 +74,13 @@ impl<H: Host> Driver<H> {
 
     /// `/directory`: [`DirectoryQuestion`] → [`DirectoryReply`]
     pub async fn directory(&self, message: &[u8]) -> Vec<u8> {
-        self.answer(message, DirectoryReply, |registry, _, question| {
+        self.answer(message, DirectoryReply, |registry, storage, question| {
             let DirectoryQuestion { version } = question;
-            Ok(registry.directory_news(version))
+            let news = registry.directory_news(version);
+            if news.is_whole {
+                registry.look_again(storage)?;
+            }
+            Ok(news)
         })
         .await
     }
@@ -164,35 +168,35 @@ impl<H: Host> Driver<H> {
         let (version, now_ms) = (inner.version(), inner.host.now_ms());
         let key = inner.with_registry(|registry, storage| {
             registry.delete_board(storage, &board_id, version, now_ms)
-        })?;
-        inner.settle().await?;
+        });
+        let key = inner.settled(key).await?;
         let mut left = CLOSED_A_REQUEST;
         inner.wipe(&key, &mut left).await
     }
 
     /// The alarm came: goes on wiping what is deleted.
-    pub async fn alarm(&self) {
+    ///
+    /// # Errors
+    /// Where no next alarm is set and there may be more to wipe: then this one has to come again.
+    pub async fn alarm(&self) -> Result<(), Refusal> {
         let inner = &self.0;
         let to_wipe = inner.with_registry(|registry, _| Ok(registry.to_wipe()));
         if to_wipe.as_ref().is_ok_and(Vec::is_empty) {
-            return;
+            return Ok(());
         }
         // Also where nobody can read what is to be wiped.
-        if let Err(refusal) = inner.wake_in(WIPE_AGAIN_MS).await {
-            (inner.host).report(format_args!(
-                "no alarm for what is to be wiped: {refusal:?}"
-            ));
-        }
-        let Ok(to_wipe) = to_wipe else { return };
+        inner.wake_in(WIPE_AGAIN_MS).await?;
+        let Ok(to_wipe) = to_wipe else { return Ok(()) };
         let mut left = CLOSED_A_REQUEST;
         for key in to_wipe {
             if left == 0 {
-                return;
+                break;
             }
             if let Err(error) = inner.wipe(&key, &mut left).await {
                 inner.host.report(format_args!("wiping {key}: {error:?}"));
             }
         }
+        Ok(())
     }
 
     /// `/telling`: [`Telling`] → [`TellingReply`]
@@ -216,11 +220,7 @@ impl<H: Host> Driver<H> {
             self.0
                 .with_registry(|registry, storage| run(registry, storage, question))
         });
-        let answer = match answer {
-            Ok(answer) => self.0.settle().await.map(|()| answer),
-            Err(refusal) => Err(refusal),
-        };
-        codec::encode(&reply(answer))
+        codec::encode(&reply(self.0.settled(answer).await))
     }
 }
 
@@ -344,6 +344,15 @@ impl<H: Host> Inner<H> {
             Err(error) => self.host.report(format_args!("closing {name}: {error}")),
         }
         None
+    }
+
+    /// An answer, when all that it may tell of is durable: also one that there is no such board, as its
+    /// deletion may be under way.
+    async fn settled<T>(&self, answer: Result<T, Refusal>) -> Result<T, Refusal> {
+        match answer {
+            Err(Refusal::Storage(error)) => Err(Refusal::Storage(error)),
+            answer => self.settle().await.and(answer),
+        }
     }
 
     /// Waits until all that was written or loaded is durable. The state goes where nobody knows.

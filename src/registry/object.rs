@@ -57,7 +57,9 @@ impl DurableObject for SharedRegistry {
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
-        self.driver.alarm().await;
+        // What fails comes again: the platform sees to that.
+        let done = self.driver.alarm().await;
+        done.map_err(|refusal| worker::Error::RustError(format!("alarm: {refusal:?}")))?;
         Response::empty()
     }
 }

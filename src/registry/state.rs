@@ -8,6 +8,7 @@ use super::boards::{self, Boards};
 use super::changes::{Change, Changed, Changes};
 use super::regions::{self, FirstRegion, Installation, RegionRows};
 use crate::board::{Board, DirectoryNews, ObjectName};
+use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Write};
 use crate::topology::{DeletedRegion, Region, RegionTable};
 use crate::wire::{DeleteRegion, Deletion, PutBoard, PutRegion, Refusal, Reset, ResetDone};
@@ -75,6 +76,19 @@ impl Registry {
         self.writes
     }
 
+    /// Looks whether the disk is still this instance's, and says what this one has in memory. To be asked
+    /// before anybody hears that something is not there: for a moment the platform may have two instances, and
+    /// the one of before knows nothing of what was made since.
+    ///
+    /// # Errors
+    /// Where it is not: drop this state.
+    pub fn look_again(&self, storage: &impl Storage) -> Result<(), Refusal> {
+        match self.changes.are_last(storage).map_err(refused)? {
+            true => Ok(()),
+            false => Err(Refusal::Storage("another instance has taken over".into())),
+        }
+    }
+
     /// What is new to a Worker with this version of the directory.
     pub fn directory_news(&self, version: Option<u64>) -> DirectoryNews {
         let new = version.and_then(|version| self.changes.since(version));
@@ -109,7 +123,11 @@ impl Registry {
     ) -> Result<RegionTable, Refusal> {
         if object.is_to_enlist() {
             let key = object.board().unwrap_or_default();
-            self.boards.of_key(key)?;
+            if let Err(refusal) = self.boards.of_key(key) {
+                // Who hears that its board is gone never asks again.
+                self.look_again(storage)?;
+                return Err(refusal);
+            }
             if boards::enlist(storage, object).map_err(refused)? {
                 self.writes += 1;
             }
@@ -207,7 +225,7 @@ impl Registry {
     ) -> Result<(), Refusal> {
         let mut writes = boards::strikes(storage, objects).map_err(refused)?;
         let (_, left) = boards::listed(storage, key, 0).map_err(refused)?;
-        let is_last = left <= writes.len() as u64;
+        let is_last = left <= writes.len() as u64 || mutants::active(Mutant::TombstoneGoneEarly);
         if is_last {
             writes.push(boards::bury(key));
         }

@@ -63,6 +63,11 @@ impl Disk {
         self.fault.set(None);
     }
 
+    /// Whether nothing is in a table.
+    pub fn is_clear(&self, table: Table) -> bool {
+        self.tables.borrow()[table as usize].is_empty()
+    }
+
     /// A copy of everything, as a backup would have it.
     pub fn backup(&self) -> [Rows; Table::ALL.len()] {
         self.tables.borrow().clone()

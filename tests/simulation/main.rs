@@ -59,13 +59,15 @@ fn no_fault_loses_an_acknowledged_play_or_counts_one_twice() {
         exports,
         puts,
         published,
+        boards,
+        deletions,
         ..
     } = figures;
     println!(
         "{seeds} seeds from {first}: nothing found in {} s. {batches} batches, {acknowledged} \
          acknowledged; {events} events, {crashes} crashes, {claims} claims, {charts} charts, \
          {pages} pages, {exports} exports, {puts} posts hidden or shown, {published} looks at \
-          published charts",
+          published charts, {boards} boards made, {deletions} deleted",
         started.elapsed().as_secs()
     );
 }

@@ -12,6 +12,7 @@ use super::{Driver, Inner, refused};
 use crate::board::{Life, ObjectName};
 use crate::codec;
 use crate::host::Host;
+use crate::mutants::{self, Mutant};
 use crate::wire::{Close, Enlist, EnlistReply, Refusal};
 
 const TIMEOUT_MS: u64 = 5_000;
@@ -24,7 +25,9 @@ impl<H: Host> Driver<H> {
     pub async fn be_listed(&self) -> Result<(), Refusal> {
         if self.life.get() == Life::Unknown {
             let is_stored = || self.host.is_empty().map(|is_empty| !is_empty);
-            if !self.host.object().is_to_enlist() || is_stored().map_err(refused)? {
+            let is_to_ask =
+                self.host.object().is_to_enlist() && !mutants::active(Mutant::BirthUnasked);
+            if !is_to_ask || is_stored().map_err(refused)? {
                 self.life.set(Life::Listed);
             } else {
                 self.enlist().await;

@@ -120,13 +120,24 @@ impl World {
 
     /// What a chart may have, and must have.
     pub(super) fn expected(&self, scope: Option<usize>, span: Span, is_complete: bool) -> Expected {
+        self.expected_of(0, scope, span, is_complete)
+    }
+
+    /// The same of a board.
+    pub(super) fn expected_of(
+        &self,
+        board: usize,
+        scope: Option<usize>,
+        span: Span,
+        is_complete: bool,
+    ) -> Expected {
         let mut expected = Expected::new(self.posts.len());
         let says = Says {
             older_than_ms: self.now_ms.saturating_sub(CHART_AGE_MS),
             is_complete,
             is_roomy: self.profile.is_roomy,
         };
-        for node in self.shards.iter().filter(|node| node.board == 0) {
+        for node in self.shards.iter().filter(|node| node.board == board) {
             let is_in_scope = |scope: usize| {
                 (node.region, node.incarnation) == (scope, self.incarnations[scope].0)
             };
@@ -145,17 +156,26 @@ impl World {
         expected: &Expected,
         asked_ms: u64,
     ) -> Result<(), String> {
-        let (least, most) = expected.total;
-        let total = board.total_views;
-        if !(least..=most).contains(&total) {
-            return Err(format!("{least} to {most} plays, the chart says {total}"));
-        }
         // Where limits are small, copies may not fit into a push; and what lies above a cut is taken when
         // all have cut.
         let is_quiet = self.profile.export_every_ms == 0 && self.profile.put_every_ms == 0;
         let has_all = self.profile.is_roomy && is_quiet;
         if board.incomplete && self.global.times_forgot == 0 && has_all {
             return Err("incomplete, and nothing was forgotten or left out".into());
+        }
+        self.compare_counts(board, expected, asked_ms)
+    }
+
+    pub(super) fn compare_counts(
+        &self,
+        board: &Leaderboard,
+        expected: &Expected,
+        asked_ms: u64,
+    ) -> Result<(), String> {
+        let (least, most) = expected.total;
+        let total = board.total_views;
+        if !(least..=most).contains(&total) {
+            return Err(format!("{least} to {most} plays, the chart says {total}"));
         }
         let listed: HashMap<&str, Count> = board
             .places
@@ -198,23 +218,33 @@ impl World {
             *plays += 1;
         }
         let mut of_name: BTreeMap<(u64, usize), u32> = BTreeMap::new();
+        // Of a board that is deleted nothing counts any more.
+        let boards = (0..self.boards.len()).filter(|board| !self.is_gone(*board));
+        let parts = boards.flat_map(|board| {
+            let first = part_of(board, None);
+            (first..first + PARTS).map(move |part| (board, part))
+        });
+        let parts: Vec<(usize, usize)> = parts.collect();
         for (number, batch) in self.batches.iter().enumerate() {
             if batch.excused {
                 continue;
             }
-            for part in 0..3 * BOARDS {
+            for (board, part) in parts.iter().copied() {
                 let (times, plays) = found.get(&(number, part)).copied().unwrap_or_default();
-                let is_accepted = |attempt: &u64| {
+                let name = self.boards[board].name;
+                // An attempt is about one board of a name.
+                let is_accepted = |rpc: &usize| {
+                    let asked = self.rpcs[*rpc].boards.get(&name);
                     let mut plays = batch.plays.iter().enumerate();
-                    plays.any(|(place, play)| {
-                        let is_rejected =
-                            |board| batch.rejected.contains(&(*attempt, place, board));
-                        let mut boards = batch.boards_of(play);
-                        !is_rejected(None)
-                            && boards.any(|board| {
-                                batch.part_of(play, board) == part && !is_rejected(Some(board))
-                            })
-                    })
+                    (asked == Some(&board) || board == 0)
+                        && plays.any(|(place, play)| {
+                            let is_rejected = |name| batch.rejected.contains(&(*rpc, place, name));
+                            let is_named = batch.boards_of(play).any(|it| it == name);
+                            is_named
+                                && batch.part_of(play, board) == part
+                                && !is_rejected(None)
+                                && !is_rejected(Some(name))
+                        })
                 };
                 let least = batch.acknowledged.iter().any(is_accepted);
                 let most = !batch.not_counted;
@@ -252,6 +282,17 @@ impl World {
             if self.shards[shard].alarm_comes {
                 return self.fail(format!("shard {shard} still has an alarm"));
             }
+            let board = self.shards[shard].board;
+            let disk = &self.shards[shard].drive.disk;
+            let is_clear = Table::ALL.into_iter().all(|table| disk.is_clear(table));
+            if self.is_gone(board) || (board > 0 && is_clear) {
+                // One that stores nothing has counted nothing.
+                let counted = self.shards[shard].ledger().len();
+                if !self.is_gone(board) && counted > 0 {
+                    return self.fail(format!("shard {shard} has lost {counted} plays"));
+                }
+                continue;
+            }
             let left = self.shard_op(shard, |state, _, _| Ok((state.has_work(), state.health())));
             match left {
                 Some((false, _)) => {
@@ -263,10 +304,12 @@ impl World {
             }
         }
         self.check_batches();
+        self.check_boards_at_rest();
         self.after(CHART_AGE_MS, Event::Then(Box::new(World::check_charts)));
         self.run_events();
         // Only what is durable counts.
         self.end_global(0);
+        self.end_objects();
         self.after(1, Event::Then(Box::new(World::check_charts)));
         self.run_events();
         let left = self.global.last_questions;
@@ -284,5 +327,6 @@ impl World {
             let is_there = scope.is_none_or(|region| self.incarnations[region].1);
             self.global.last_questions += if is_there { 2 } else { 0 };
         }
+        self.check_charts_of_boards();
     }
 }

@@ -151,7 +151,7 @@ impl World {
         let boards = &self.boards;
         let numbers = |random: &mut Random| {
             let known = boards.iter().skip(1).filter(|_| random.chance(500));
-            let known: Vec<String> = known.map(|board| board.key().into_owned()).collect();
+            let known: Vec<String> = known.map(|it| it.board.key().into_owned()).collect();
             let number = |key| (key, random.between(1, most_shards + 1) as u32);
             known.into_iter().map(number).collect()
         };
@@ -248,7 +248,6 @@ impl World {
                 self.figures.acknowledged += 1;
             }
             batch.fate = Fate::Acknowledged;
-            batch.acknowledged.insert(attempt);
             return;
         }
         if batch.fate != Fate::Open {

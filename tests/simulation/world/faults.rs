@@ -30,6 +30,7 @@ impl World {
             }
             Event::Reshard => self.reshard(),
             Event::MakeBoard => self.make_board(),
+            Event::Boards => self.operate_boards(),
             Event::Reset => self.reset(),
             Event::Delete => self.delete(),
             Event::Export => self.export(),
@@ -129,7 +130,8 @@ impl World {
         let node = &mut self.shards[shard];
         let kept = node.ledger().kept_plays();
         node.ledger().lost_after(kept);
-        node.ledgers.push(Ledger::new(self.epoch_ms > 0));
+        node.ledgers
+            .push(Ledger::new(self.epoch_ms > 0 && node.board == 0));
         node.drive = Drive::new();
         node.moments.clear();
         node.applied = 0;

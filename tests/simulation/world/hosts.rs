@@ -21,6 +21,8 @@ pub enum Node {
     Global,
     Registry,
     Catalog,
+    /// Of another board than `main`, and no shard.
+    OfBoard(usize),
 }
 
 /// An object as it is in memory, from one start to its end.
@@ -53,6 +55,7 @@ pub enum Call {
     Sync(Sender<Result<(), StorageError>>),
     Sleep(u64, Sender<()>),
     SetAlarm(u64, Sender<Result<(), StorageError>>),
+    DeleteAlarm(Sender<Result<(), StorageError>>),
     Ask {
         object: ObjectName,
         path: &'static str,
@@ -189,6 +192,7 @@ impl Host for SimHost {
     }
 
     async fn delete_all(&self) -> Result<(), StorageError> {
+        self.ask(Call::DeleteAlarm).await?;
         let clear = |table| self.handle.clear(table);
         Table::ALL.into_iter().try_for_each(clear)?;
         self.sync().await
@@ -279,22 +283,35 @@ impl World {
                 );
                 continue;
             }
-            if !self.calm && self.profile.shard_crash_every_ms > 0 && self.random.chance(1) {
+            if !self.calm {
                 self.crash_owner(task);
             }
             self.poll(task);
         }
     }
 
+    /// Now and then the machine of a task dies before it goes on.
     fn crash_owner(&mut self, task: u64) {
-        let instance = self.executor.owner(task).map(|owner| owner.instance);
-        if let Some(Instance {
-            node: Node::Shard(shard),
-            life,
-        }) = instance
-            && self.shards[shard].life == life
-        {
-            self.crash_shard(shard);
+        let Some(Instance { node, life }) = self.executor.owner(task).map(|it| it.instance) else {
+            return;
+        };
+        let profile = &self.profile;
+        let (every_ms, in_a_thousand) = match node {
+            Node::Shard(_) => (profile.shard_crash_every_ms, 1),
+            Node::Registry => (profile.registry_crash_every_ms, 10),
+            Node::OfBoard(_) => (profile.global_crash_every_ms, 5),
+            Node::Global | Node::Catalog => return,
+        };
+        if every_ms == 0 || !self.random.chance(in_a_thousand) {
+            return;
+        }
+        match node {
+            Node::Shard(shard) if self.shards[shard].life == life => self.crash_shard(shard),
+            Node::Registry if self.registry.life == life => self.crash_registry(),
+            Node::OfBoard(object) if self.objects[object].life == life => {
+                self.crash_object(object);
+            }
+            _ => {}
         }
     }
 
@@ -356,6 +373,7 @@ impl World {
                 Node::Global => self.serve_global(instance, call),
                 Node::Registry => self.serve_registry(instance, call),
                 Node::Catalog => self.serve_catalog(instance, call),
+                Node::OfBoard(_) => self.serve_object(instance, call),
             },
         }
     }
@@ -383,6 +401,7 @@ impl World {
                 self.registry.life == instance.life || is_old
             }
             Node::Catalog => self.catalog.life == instance.life,
+            Node::OfBoard(node) => self.objects[node].life == instance.life,
         }
     }
 
@@ -398,6 +417,7 @@ impl World {
             Node::Global => self.see_global(),
             Node::Registry => self.see_registry(),
             Node::Catalog => self.see_catalog(),
+            Node::OfBoard(node) => self.see_object(node),
         }
     }
 }

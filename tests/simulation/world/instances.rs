@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use futures_channel::oneshot::Sender;
-use hitparade::board::{MAIN, ObjectName};
+use hitparade::board::ObjectName;
 
 use super::*;
 
@@ -21,6 +21,7 @@ impl World {
         self.platform.now_ms.set(self.now_ms);
         let instance = self.instance(shard);
         let limits = self.profile.limits;
+        let board_key = self.key_of_board(self.shards[shard].board);
         let node = &mut self.shards[shard];
         let key = node.key();
         let random = &mut self.random;
@@ -28,7 +29,7 @@ impl World {
             let host = SimHost {
                 platform: Rc::clone(&self.platform),
                 instance,
-                object: ObjectName::shard(MAIN, &key, node.shard),
+                object: ObjectName::shard(&board_key, &key, node.shard),
                 skew_ms: node.skew_ms,
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
@@ -145,20 +146,21 @@ impl World {
         let is_old = self.shards[shard].life != instance.life;
         let fenced = || StorageError("another instance has taken over".into());
         match call {
-            Call::Sync(done) | Call::SetAlarm(_, done) if is_old => {
+            Call::Sync(done) | Call::SetAlarm(_, done) | Call::DeleteAlarm(done) if is_old => {
                 let after_ms = self.random.between(1, 20);
                 self.then_send(after_ms, done, Err(fenced()));
             }
             Call::Sync(done) => self.sync_shard(shard, task, done),
             Call::SetAlarm(delay_ms, done) => self.set_alarm(shard, delay_ms, done),
+            Call::DeleteAlarm(done) => self.alarm_is_deleted(shard, done),
             Call::Ask {
-                path: "/push",
+                object,
+                path,
                 message,
                 limit_ms,
                 answer,
-                ..
             } if self.shards[shard].board > 0 => {
-                self.push_elsewhere(shard, &message, (limit_ms, answer));
+                self.send_from_shard(instance, (object, path), message, (limit_ms, answer));
             }
             Call::Ask {
                 path: "/push",

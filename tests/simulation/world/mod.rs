@@ -14,7 +14,9 @@ mod faults;
 mod global;
 mod hosts;
 mod instances;
+mod messages;
 mod nodes;
+mod objects;
 mod profile;
 mod published;
 mod pushes;
@@ -51,12 +53,13 @@ use crate::disk::{Disk, Fault};
 use crate::executor::Executor;
 use crate::model::*;
 use crate::random::Random;
-use boards::{BOARDS, NamedBoards, board_name, part_of};
+use boards::{BOARDS, MadeBoard, NamedBoards, PARTS, StoredBoards, board_name, part_of};
 use catalog::CatalogNode;
 use checks::CHART_AGE_MS;
 use clients::POPULAR_POSTS;
 use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, Then};
 use nodes::{Backup, Drive, Followed, GlobalNode, OldInstance, Sent, ShardNode, Worker};
+use objects::ObjectOfBoard;
 use profile::Profile;
 use published::{Ending, PublishedInModel};
 use pushes::PushAsked;
@@ -109,10 +112,10 @@ struct Batch {
     plays: Vec<SentPlay>,
     attempts: u64,
     fate: Fate,
-    /// Plays that attempts were told to be rejected: by all boards, or by one.
-    rejected: BTreeSet<(u64, usize, Option<usize>)>,
-    /// The attempts that were acknowledged.
-    acknowledged: BTreeSet<u64>,
+    /// Plays that attempts, by their arrivals, were told to be rejected: on all boards, or on those of a name.
+    rejected: BTreeSet<(usize, usize, Option<usize>)>,
+    /// The arrivals whose answers came back, and said that all is counted.
+    acknowledged: BTreeSet<usize>,
     /// It has no key, and its Worker knows that it was not counted.
     not_counted: bool,
     /// Of parts that were counted for sure, how many plays were, as a Worker was told.
@@ -124,12 +127,12 @@ struct Batch {
 }
 
 impl Batch {
-    /// The boards of a play, in their order.
+    /// The names of a play's boards, in their order.
     fn boards_of(&self, play: &SentPlay) -> impl Iterator<Item = usize> {
         let named = [play.boards, self.boards];
         let named = named.into_iter().find(|named| *named != [false; BOARDS]);
         let named = named.unwrap_or([true, false, false]);
-        (0..BOARDS).filter(move |board| named[*board])
+        (0..BOARDS).filter(move |name| named[*name])
     }
 
     /// The part of a play on a board.
@@ -197,6 +200,7 @@ enum Event {
         rpc: usize,
     },
     Outcome {
+        rpc: usize,
         batch: usize,
         attempt: u64,
         answer: Answer,
@@ -251,7 +255,10 @@ enum Event {
     CatalogSetBack,
     WriteFault,
     Reshard,
+    /// An operator makes a board.
     MakeBoard,
+    /// Boards change, or what they consist of.
+    Boards,
     Reset,
     Delete,
     Export,
@@ -284,9 +291,11 @@ pub struct World {
     rpcs: Vec<Rpc>,
     clients: Vec<Client>,
     workers: Vec<Worker>,
-    /// Those that were made, `main` first.
-    boards: Vec<Board>,
+    /// Those that were ever made, `main` first.
+    boards: Vec<MadeBoard>,
     shards: Vec<ShardNode>,
+    /// Of other boards than `main`.
+    objects: Vec<ObjectOfBoard>,
     global: GlobalNode,
     registry: RegistryNode,
     catalog: CatalogNode,
@@ -331,6 +340,8 @@ pub struct Figures {
     pub published: u64,
     pub crashes: u64,
     pub claims: u64,
+    pub boards: u64,
+    pub deletions: u64,
     pub unknown_homes: u64,
     pub events: u64,
 }
@@ -348,6 +359,8 @@ impl Figures {
         self.published += other.published;
         self.crashes += other.crashes;
         self.claims += other.claims;
+        self.boards += other.boards;
+        self.deletions += other.deletions;
         self.unknown_homes += other.unknown_homes;
         self.events += other.events;
     }
@@ -470,8 +483,9 @@ impl World {
             batches: Vec::new(),
             rpcs: Vec::new(),
             workers,
-            boards: vec![Board::main()],
+            boards: vec![MadeBoard::main()],
             shards: Vec::new(),
+            objects: Vec::new(),
             global,
             registry,
             catalog: CatalogNode::new(),
@@ -592,6 +606,7 @@ impl World {
         every(profile.export_every_ms, || Event::Export, random);
         every(profile.foreign_every_ms, || Event::Foreign, random);
         every(profile.cut_off_every_ms, || Event::CutOff, random);
+        every(profile.boards_every_ms, || Event::Boards, random);
         let once: [(bool, fn() -> Event); 6] = [
             (profile.storage_loss, || Event::LoseStorage),
             (profile.outage, || Event::Outage),
@@ -625,6 +640,7 @@ impl World {
         self.global.down_until_ms = 0;
         self.global.foreign_until_ms = 0;
         self.catalog_comes_back();
+        self.objects_come_back();
         self.global.drive.disk.clear_fault();
         self.registry.down_until_ms = 0;
         self.registry.drive.disk.clear_fault();
@@ -668,11 +684,15 @@ impl World {
             Event::RecordFailed { rpc, stage } => self.record_answer(rpc, stage, Err(())),
             Event::RecordTimeout { rpc } => self.record_timeout(rpc),
             Event::Outcome {
+                rpc,
                 batch,
                 attempt,
                 answer,
                 home,
             } => {
+                if answer == Answer::Accepted {
+                    self.batches[batch].acknowledged.insert(rpc);
+                }
                 let client = self.batches[batch].client;
                 self.clients[client].home = home;
                 self.outcome(batch, attempt, answer);
@@ -699,6 +719,8 @@ impl World {
                 if self.random.chance(300) {
                     self.ask_shard();
                 }
+                self.chart_of_some_board();
+                self.check_wiped();
                 self.check_batches();
                 self.check_storage();
                 let next_ms = self.random.between(300, 60_000);

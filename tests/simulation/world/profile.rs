@@ -14,8 +14,10 @@ use crate::random::Random;
 /// they meet in all combinations.
 pub struct Profile {
     pub regions: usize,
-    /// How many there are in the end.
+    /// Names that boards have.
     pub boards: usize,
+    /// How often they are made, changed, deleted.
+    pub boards_every_ms: u64,
     pub most_shards: u64,
     pub workers: usize,
     pub clients: usize,
@@ -133,6 +135,7 @@ impl Profile {
         let mut profile = Profile {
             regions: random.between(1, 2) as usize,
             boards: [1, 2, 3][random.below(3) as usize],
+            boards_every_ms: often(random, 2 * MINUTE_MS),
             most_shards: random.between(1, 4),
             workers: random.between(1, 3) as usize,
             clients: random.between(1, 5) as usize,

@@ -84,6 +84,20 @@ impl World {
         }
     }
 
+    /// With all else that a shard of a deleted board has.
+    pub(super) fn alarm_is_deleted(
+        &mut self,
+        shard: usize,
+        done: Sender<Result<(), StorageError>>,
+    ) {
+        let node = &mut self.shards[shard];
+        node.alarm_number += 1;
+        node.alarm_comes = false;
+        node.alarm_pending = None;
+        let in_ms = self.random.below(10);
+        self.then_send(in_ms, done, Ok(()));
+    }
+
     /// An alarm that was not done with comes again: the platform sees to that. And a shard that has
     /// plays which nobody has taken has an alarm.
     pub(super) fn alarm_survives(&mut self, shard: usize, dead: Instance) {
@@ -114,8 +128,9 @@ impl World {
         let (all, kept) = (node.ledger().len(), node.ledger().kept_plays());
         let may_be_kept = node.lost_storage || self.global.was_set_back || self.epoch_ms > 0;
         let loses_rows = self.profile.damage_outbox || self.profile.damage_journal;
-        let may_be_kept = may_be_kept || loses_rows;
-        if all > kept && !node.alarm_is_lost && !may_be_kept {
+        let (alarm_is_lost, board) = (node.alarm_is_lost, node.board);
+        let may_be_kept = may_be_kept || loses_rows || self.is_gone(board);
+        if all > kept && !alarm_is_lost && !may_be_kept {
             self.fail(format!(
                 "shard {shard} has {all} plays, {kept} are taken, and nothing wakes it"
             ));

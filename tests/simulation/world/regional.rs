@@ -129,6 +129,10 @@ impl World {
             return;
         };
         let node = &self.shards[shard];
+        if node.board > 0 {
+            // It asks another global object.
+            return;
+        }
         let is_current = node.life == instance.life;
         let epoch_ms = node.look(Shard::epoch_ms).filter(|_| is_current);
         let epoch_ms = epoch_ms.map(|epoch_ms| epoch_ms.min(self.told_epoch_ms));

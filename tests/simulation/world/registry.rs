@@ -1,5 +1,5 @@
 //! The registry: the driver of `src/registry/driver.rs`, on a machine that dies, is away, or lives twice for a
-//! while; and its messages, which get lost, come late and come twice.
+//! while; its alarm, which comes late, twice, and again where it was not done with; and its messages.
 
 use std::cell::RefCell;
 
@@ -17,13 +17,17 @@ const POLLS_AT_ONCE: usize = 4;
 
 pub struct RegistryNode {
     pub skew_ms: i64,
-    pub drive: Drive<()>,
+    /// On its disk is which boards there are.
+    pub drive: Drive<StoredBoards>,
     /// The object, where it is in memory.
     pub driver: Option<RegistryDriver>,
     pub life: u64,
     /// One that is alive still, though another has taken over.
     pub old: Option<(u64, RegistryDriver)>,
     pub down_until_ms: u64,
+    alarm_number: u64,
+    /// The last that it set has not come yet.
+    alarm_comes: bool,
 }
 
 impl RegistryNode {
@@ -35,6 +39,8 @@ impl RegistryNode {
             life: 0,
             old: None,
             down_until_ms: 0,
+            alarm_number: 0,
+            alarm_comes: false,
         }
     }
 }
@@ -53,12 +59,17 @@ impl World {
 
     /// Who takes a message: while there are two instances, either may.
     fn registry_taker(&mut self) -> (Instance, RegistryDriver) {
-        self.platform.now_ms.set(self.now_ms);
         if let Some((life, driver)) = self.registry.old.clone()
             && self.random.chance(300)
         {
             return (self.registry_instance(life), driver);
         }
+        self.registry_driver()
+    }
+
+    /// The instance that the platform takes for the registry's.
+    fn registry_driver(&mut self) -> (Instance, RegistryDriver) {
+        self.platform.now_ms.set(self.now_ms);
         let instance = self.registry_instance(self.registry.life);
         let (node, random) = (&mut self.registry, &mut self.random);
         let regions = self.profile.regions;
@@ -187,65 +198,64 @@ impl World {
         &mut self,
         path: &'static str,
         message: Vec<u8>,
-        (limit_ms, answer): (u64, Sender<Result<Vec<u8>, SendError>>),
+        asker: (u64, Sender<Result<Vec<u8>, SendError>>),
     ) {
-        let answer = Rc::new(RefCell::new(Some(answer)));
-        for delay_ms in self.deliveries(2 * limit_ms) {
-            let (message, answer) = (message.clone(), Rc::clone(&answer));
-            let arrives = move |world: &mut World| {
-                if !world.registry_is_up() {
-                    return;
-                }
-                world.ask_registry(
-                    |driver| async move {
-                        match path {
-                            "/enlist" => driver.enlist(&message).await,
-                            _ => Vec::new(),
-                        }
-                    },
-                    move |world, reply| {
-                        let reply = reply.to_vec();
-                        let Some(delay_ms) = world.deliveries(limit_ms).first().copied() else {
-                            return;
-                        };
-                        let answered = move |_: &mut World| {
-                            if let Some(answer) = answer.take() {
-                                let _ = answer.send(Ok(reply));
-                            }
-                        };
-                        world.after(delay_ms, Event::Then(Box::new(answered)));
-                    },
-                );
-            };
-            self.after(delay_ms, Event::Then(Box::new(arrives)));
-        }
-        let is_over = move |_: &mut World| {
-            if let Some(answer) = answer.take() {
-                let _ = answer.send(Err(SendError("no answer".into())));
+        self.carry(asker, move |world, asker| {
+            if !world.registry_is_up() {
+                return;
             }
-        };
-        self.after(limit_ms, Event::Then(Box::new(is_over)));
+            let message = message.clone();
+            world.ask_registry(
+                |driver| async move {
+                    match path {
+                        "/enlist" => driver.enlist(&message).await,
+                        _ => Vec::new(),
+                    }
+                },
+                move |world, reply| world.reply(asker, reply.to_vec()),
+            );
+        });
     }
 
     /// What a task of the registry has done.
     pub(super) fn see_registry(&mut self) {
-        let drive = &mut self.registry.drive;
-        for _ in drive.disk.take_recent() {
-            drive.later.push_back(());
+        for writes in self.registry.drive.disk.take_recent() {
+            let drive = &mut self.registry.drive;
+            let mut stored = drive.latest().clone();
+            let boards = stored.take(&writes);
+            drive.later.push_back(stored);
+            boards
+                .into_iter()
+                .for_each(|board| self.board_stored(board));
         }
-        if drive.disk.crashed.get() {
+        if self.registry.drive.disk.crashed.get() {
             self.crash_registry();
         }
     }
 
     /// Does what the driver asks of the platform.
     pub(super) fn serve_registry(&mut self, instance: Instance, call: Call) {
-        let Call::Sync(done) = call else { return };
-        if self.registry.life != instance.life {
-            let fenced = StorageError("another instance has taken over".into());
-            let after_ms = self.random.between(1, 20);
-            return self.then_send(after_ms, done, Err(fenced));
+        let is_old = self.registry.life != instance.life;
+        match call {
+            Call::Sync(done) | Call::SetAlarm(_, done) if is_old => {
+                let fenced = StorageError("another instance has taken over".into());
+                let after_ms = self.random.between(1, 20);
+                self.then_send(after_ms, done, Err(fenced));
+            }
+            Call::Sync(done) => self.sync_registry(instance, done),
+            Call::SetAlarm(delay_ms, done) => self.set_alarm_of_registry(instance, delay_ms, done),
+            Call::Ask {
+                object,
+                path,
+                message,
+                limit_ms,
+                answer,
+            } => self.send_to_object(object, path, message, (limit_ms, answer)),
+            Call::Sleep(..) | Call::DeleteAlarm(_) | Call::Report(_) => {}
         }
+    }
+
+    fn sync_registry(&mut self, instance: Instance, done: Sender<Result<(), StorageError>>) {
         let written = self.registry.drive.written();
         let has_faults = self.profile.write_fault_every_ms > 0 && !self.calm;
         let fails = has_faults && self.random.chance(20);
@@ -269,6 +279,83 @@ impl World {
         self.after(sync_ms, Event::Then(Box::new(synced)));
     }
 
+    fn set_alarm_of_registry(
+        &mut self,
+        instance: Instance,
+        delay_ms: u64,
+        done: Sender<Result<(), StorageError>>,
+    ) {
+        if !self.calm && self.random.chance(self.profile.alarm_fault / 20) {
+            return self.then_send(1, done, Err(StorageError("no alarm".into())));
+        }
+        // Where it dies before this is done, there is none.
+        let set = move |world: &mut World| {
+            if world.registry.life == instance.life {
+                world.alarm_of_registry_comes(delay_ms);
+                let _ = done.send(Ok(()));
+            }
+        };
+        match self.random.chance(700) {
+            true => set(self),
+            false => {
+                let in_ms = self.random.between(1, 10);
+                self.after(in_ms, Event::Then(Box::new(set)));
+            }
+        }
+    }
+
+    fn alarm_of_registry_comes(&mut self, delay_ms: u64) {
+        let node = &mut self.registry;
+        node.alarm_number += 1;
+        node.alarm_comes = true;
+        let number = node.alarm_number;
+        let is_faulty = !self.calm && self.random.chance(self.profile.alarm_fault);
+        let late_ms = match is_faulty && self.random.chance(500) {
+            true => self.random.skewed(2 * MINUTE_MS),
+            false => 0,
+        };
+        let comes = move |world: &mut World| world.alarm_of_registry(number);
+        self.after(delay_ms + late_ms, Event::Then(Box::new(comes)));
+        if is_faulty && late_ms == 0 {
+            let again_ms = delay_ms + self.random.skewed(1_000);
+            let again = move |world: &mut World| world.alarm_of_registry(number);
+            self.after(again_ms, Event::Then(Box::new(again)));
+        }
+    }
+
+    fn alarm_of_registry(&mut self, number: u64) {
+        if self.registry.alarm_number != number {
+            // Another was set in its place.
+            return;
+        }
+        if !self.registry_is_up() {
+            let comes = move |world: &mut World| world.alarm_of_registry(number);
+            let up_ms = self.registry.down_until_ms;
+            return self.at(up_ms, Event::Then(Box::new(comes)));
+        }
+        self.registry.alarm_comes = false;
+        let (instance, driver) = self.registry_driver();
+        let work = async move {
+            let done = driver.alarm().await;
+            let then: Then = Box::new(move |world| {
+                if done.is_err() {
+                    world.alarm_of_registry_again();
+                }
+            });
+            Some(then)
+        };
+        let errand = Errand::Alarm;
+        self.start(Owner { instance, errand }, Box::pin(work));
+    }
+
+    /// An alarm that was not done with comes again, unless another has been set: the platform sees to that.
+    fn alarm_of_registry_again(&mut self) {
+        if !self.registry.alarm_comes {
+            let in_ms = self.random.between(1, 2_000);
+            self.alarm_of_registry_comes(in_ms);
+        }
+    }
+
     pub(super) fn crash_registry(&mut self) {
         self.figures.crashes += 1;
         self.say(|| "the registry dies".into());
@@ -287,7 +374,13 @@ impl World {
         let node = &mut self.registry;
         let keep = self.random.below(node.drive.later.len() as u64 + 1) as usize;
         node.drive.crash(keep);
-        node.life += 1;
+        let dead = self.registry_instance(self.registry.life);
+        self.registry.life += 1;
+        let is_its_alarm =
+            |owner: &Owner| owner.instance == dead && matches!(owner.errand, Errand::Alarm);
+        if self.executor.owners().any(is_its_alarm) {
+            self.alarm_of_registry_again();
+        }
     }
 
     /// It begins elsewhere while it is alive still.

@@ -96,7 +96,8 @@ impl World {
         self.global.reshards += 1;
         self.shown.clear();
         self.published_nothing();
-        for node in &mut self.shards {
+        // Other boards are made again as others.
+        for node in self.shards.iter_mut().filter(|node| node.board == 0) {
             node.ledgers.iter_mut().for_each(Ledger::is_over);
             let Followed {
                 epoch_ms: followed_ms,
@@ -114,7 +115,7 @@ impl World {
     /// they had.
     pub(super) fn follow_in_model(&mut self, shard: usize, from: usize) {
         let node = &mut self.shards[shard];
-        let Some(epoch_ms) = node.look(Shard::epoch_ms) else {
+        let Some(epoch_ms) = node.look(Shard::epoch_ms).filter(|_| node.board == 0) else {
             return;
         };
         let applied = node.applied;

@@ -6,7 +6,7 @@ impl World {
     /// An operator asks for another number of shards.
     pub(super) fn reshard(&mut self) {
         if self.random.chance(300) {
-            self.reshard_board();
+            self.make_board();
         }
         let region = self.random.below(self.profile.regions as u64) as usize;
         let id = region_name(region);

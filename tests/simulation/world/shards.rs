@@ -15,7 +15,8 @@ impl World {
         found.unwrap_or_else(|| {
             let most_ms = self.profile.skew_ms;
             let skew_ms = self.random.below(2 * most_ms + 1) as i64 - most_ms as i64;
-            let began_anew = self.epoch_ms > 0;
+            // Other boards than main are other boards then.
+            let began_anew = self.epoch_ms > 0 && board == 0;
             let node = ShardNode::new(board, place, skew_ms, began_anew);
             self.shards.push(node);
             self.shards.len() - 1
@@ -67,6 +68,12 @@ impl World {
         if node.drive.disk.crashed.get() {
             return self.crash_shard(shard);
         }
+        let board = node.board;
+        if self.is_gone(board) {
+            // Nothing is promised of what is being deleted.
+            return;
+        }
+        let node = &mut self.shards[shard];
         let was_loaded = node.waiting_before.is_some();
         let Some(applied_seq) = node.look(Shard::applied_seq) else {
             return;

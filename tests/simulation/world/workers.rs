@@ -74,8 +74,8 @@ fn region_of(table: &RegionTable, here: usize) -> Option<&Region> {
 }
 
 fn names_of(boards: NamedBoards) -> Option<play::Boards> {
-    let named = (0..BOARDS).filter(|board| boards[*board]);
-    let names: Vec<String> = named.map(|board| board_name(board).to_owned()).collect();
+    let named = (0..BOARDS).filter(|name| boards[*name]);
+    let names: Vec<String> = named.map(|name| board_name(name).to_owned()).collect();
     (!names.is_empty()).then(|| names.into())
 }
 
@@ -94,6 +94,8 @@ pub struct Rpc {
     /// Messages that wait for their answer, by their number.
     asking: BTreeMap<u32, (Sender<Reply>, Rc<Asked>)>,
     messages: u32,
+    /// The boards whose shards it asked, by their names.
+    pub boards: BTreeMap<usize, usize>,
 }
 
 impl World {
@@ -111,8 +113,8 @@ impl World {
             true => self.directory(known.as_deref()),
             false => None,
         };
-        if let Some(mut directory) = fresh {
-            self.add_boards(&mut directory);
+        if let Some(directory) = fresh {
+            self.check_directory(known.as_deref(), &directory);
             self.workers[worker].directory = Some((Rc::new(directory), now_ms));
         }
         let directory = self.workers[worker].directory.as_ref();
@@ -138,6 +140,7 @@ impl World {
             outgoing: Rc::clone(&outgoing),
             asking: BTreeMap::new(),
             messages: 0,
+            boards: BTreeMap::new(),
         });
         let Some(directory) = self.known_directory(worker, TABLE_FRESH_MS) else {
             return self.worker_answers(rpc, Answer::TryAgain);
@@ -221,7 +224,10 @@ impl World {
                     } => {
                         let stage = self.rpcs[rpc].messages;
                         self.rpcs[rpc].messages += 1;
-                        let asked = self.send((rpc, stage), (&board_key, &to), kind, request);
+                        let Some(board) = self.board_of(&board_key) else {
+                            return;
+                        };
+                        let asked = self.send((rpc, stage), (board, &to), kind, request);
                         self.rpcs[rpc].asking.insert(stage, (reply, asked));
                     }
                 }
@@ -245,15 +251,21 @@ impl World {
     fn send(
         &mut self,
         (rpc, stage): (usize, u32),
-        (board_key, to): (&str, &ShardId),
+        (board, to): (usize, &ShardId),
         kind: Kind,
         mut request: Vec<u8>,
     ) -> Rc<Asked> {
         let number = self.rpcs[rpc].batch;
-        let board = self.board_of(board_key);
         let node = self.node_of(board, to);
         let (key, shard) = (&to.key, to.shard);
+        let board_key = self.key_of_board(board);
         self.say(|| format!("batch {number}: {kind:?} to {board_key}/{key}/{shard}"));
+        let asked = self.rpcs[rpc].boards.insert(self.boards[board].name, board);
+        if asked.is_some_and(|asked| asked != board) {
+            self.fail(format!(
+                "an attempt of batch {number} asks two boards of one name"
+            ));
+        }
         self.figures.claims += u64::from(kind == Kind::Claim);
         let counts = codec::decode::<RecordRequest<'_>>(&request)
             .ok()
@@ -264,7 +276,7 @@ impl World {
                 let part = part_of(board, names_region.then_some(region));
                 Some((part, batch.plays.len()))
             });
-        let (part, plays) = counts.unwrap_or_default();
+        let (part, plays) = counts.unwrap_or((part_of(board, None), 0));
         let asked = Rc::new(Asked {
             batch: number,
             part,
@@ -338,19 +350,26 @@ impl World {
             batch.counted_plays.insert(asked.part, counted);
         }
         // Its sender may have had its answer.
+        let is_gone = reply == Ok(RecordReply::Gone);
         let _ = answer.send(reply);
+        if is_gone && !self.is_gone_for_good(asked.part / PARTS) {
+            let part = asked.part;
+            return self.fail(format!(
+                "part {part} is for a board that is there, and told to be gone"
+            ));
+        }
         self.go_on(rpc);
     }
 
     fn routed(&mut self, rpc: usize, outcome: Result<Verdict, NotCounted<()>>) {
-        let Rpc { batch, attempt, .. } = self.rpcs[rpc];
+        let batch = self.rpcs[rpc].batch;
         let has_key = self.batches[batch].has_key;
         let (answer, is_certain) = match outcome {
             Ok(verdict) => {
                 let rejected = verdict.rejected.iter().map(|rejection| {
-                    let board = rejection.board.as_deref();
-                    let board = board.and_then(|id| (0..BOARDS).find(|it| board_name(*it) == id));
-                    (attempt, rejection.index, board)
+                    let board_id = rejection.board.as_deref();
+                    let name = board_id.and_then(|id| (0..BOARDS).find(|it| board_name(*it) == id));
+                    (rpc, rejection.index, name)
                 });
                 self.batches[batch].rejected.extend(rejected);
                 (Answer::Accepted, false)
@@ -400,6 +419,7 @@ impl World {
         });
         for delay_ms in self.deliveries(5 * MINUTE_MS) {
             let outcome = Event::Outcome {
+                rpc,
                 batch,
                 attempt,
                 answer,
