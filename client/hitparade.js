@@ -29,7 +29,7 @@ const WAITING_PLAYS = 100_000;
 /** A chart is looked at so often where there is no socket. */
 const POLL_MS = 5_000;
 /** The service closes a socket that was sent 1 MiB and did not say for 30 s how far it has read. */
-const PING_MS = 15_000;
+const PING_MS = 25_000;
 
 /** @type {(play: { board?: string, boards?: string[] }) => string[]} */
 const boardsOf = ({ board = "main", boards = [board] }) => (Array.isArray(boards) ? boards : []);
@@ -365,11 +365,17 @@ function queryOf(question) {
 async function follow(url, query, { Socket, look, show, fail, signal }) {
   let socketAt = 0;
   for (let [closed, failures] = [0, 0]; !signal.aborted;) {
+    if (isHidden()) {
+      await seen(signal);
+      socketAt = closed = 0;
+      continue;
+    }
     if (Socket && Date.now() >= socketAt) {
       const opened = await listen(new Socket(`${url.replace(/^http/, "ws")}/live?${query}`), show, signal);
       if (opened) closed = 0;
       socketAt = Date.now() + Math.random() * Math.min(15_000 * 2 ** closed++, 600_000);
       if (signal.aborted) return;
+      if (isHidden()) continue;
     }
     try {
       show(await look());
@@ -382,7 +388,25 @@ async function follow(url, query, { Socket, look, show, fail, signal }) {
   }
 }
 
-/** Until the socket ends. @param {WebSocket} socket @param {(chart: any) => void} show @param {AbortSignal} signal @returns {Promise<boolean>} whether it brought something */
+/** A page that nobody sees needs no chart. In a server or a Worker there is none. */
+const isHidden = () => globalThis.document?.visibilityState === "hidden";
+
+/** Until the page is seen. @param {AbortSignal} signal @returns {Promise<void>} */
+function seen(signal) {
+  return new Promise((done) => {
+    const look = () => {
+      if (!signal.aborted && isHidden()) return;
+      document.removeEventListener("visibilitychange", look);
+      signal.removeEventListener("abort", look);
+      done();
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look);
+    look();
+  });
+}
+
+/** Until the socket ends, or nobody sees the page any more. @param {WebSocket} socket @param {(chart: any) => void} show @param {AbortSignal} signal @returns {Promise<boolean>} whether it brought something */
 function listen(socket, show, signal) {
   return new Promise((done) => {
     let opened = false;
@@ -391,8 +415,10 @@ function listen(socket, show, signal) {
       // The next `ping` only when the `pong` has come: it stands behind all that was sent before.
       if (opened && read) [read] = [false, socket.send("ping")];
     }, PING_MS);
+    const hide = () => isHidden() && close();
     const end = () => {
       clearInterval(timer);
+      globalThis.document?.removeEventListener("visibilitychange", hide);
       signal.removeEventListener("abort", close);
       done(opened);
     };
@@ -401,6 +427,7 @@ function listen(socket, show, signal) {
       end();
     };
     signal.addEventListener("abort", close, { once: true });
+    globalThis.document?.addEventListener("visibilitychange", hide);
     socket.addEventListener("message", ({ data }) => {
       if (data === "pong") return void (read = true);
       opened = true;

@@ -119,6 +119,10 @@ kinds! {
     ListPublishedReply = 122;
     CloseHistory = 123;
     CloseHistoryReply = 124;
+    Watch = 125;
+    WatchReply = 126;
+    Look = 127;
+    WatchersRow = 128;
 }
 
 /// A type with a stored or sent form.

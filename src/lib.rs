@@ -91,6 +91,7 @@ pub mod storage;
 pub mod text;
 pub mod topology;
 pub mod visitor;
+pub mod watchers;
 pub mod window;
 pub mod wire;
 #[cfg(target_arch = "wasm32")]

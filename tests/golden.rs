@@ -27,6 +27,7 @@ use hitparade::registry::{FirstRegion, Registry};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::Seed;
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
+use hitparade::watchers::Watchers;
 use hitparade::window::{Change, DAY_MS, Days, HOUR_MS, MINUTE_MS, PeriodKind, Span, Zone};
 use hitparade::wire::*;
 use serde::{Deserialize, Serialize};
@@ -267,6 +268,8 @@ fn stored_global() -> MemoryStorage {
     };
     let late_ms = NOW_MS + 5 * MINUTE_MS;
     global.export(&storage, &request, late_ms).unwrap();
+    let shard = ObjectName::shard(MAIN, "NA", 0);
+    Watchers::default().add(&storage, shard, NOW_MS).unwrap();
     storage
 }
 
@@ -702,7 +705,16 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             k: 10,
             filter,
         },
+        has_token: true,
     });
+    let look = Look {
+        board_is_public: true,
+    };
+    all.add_owned(&Watch {
+        object: ObjectName::shard(MAIN, "NA", 0),
+    });
+    all.add_owned(&WatchReply(Ok(look)));
+    all.add_owned(&look);
     all.add_owned(&PostQuestion {
         asker: 1,
         page: PostRequest {

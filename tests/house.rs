@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The four of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 31] = [
+const ORDER: [&[&str]; 32] = [
     &["summary"],
     &["mutants"],
     &["panics"],
@@ -36,6 +36,7 @@ const ORDER: [&[&str]; 31] = [
     &["storage"],
     &["cache"],
     &["host"],
+    &["watchers"],
     &["catalog"],
     &["worker_host"],
     &["edge", "global", "region", "registry"],

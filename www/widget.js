@@ -24,11 +24,17 @@
  *
  * Colours and type come from the page around it; `--top-posts-accent`, `--top-posts-soft`, `--top-posts-line`,
  * `--top-posts-radius` and `--top-posts-row` (height of a row) change them, `::part(row|rank|image|title|author|count|bar)`
- * does the rest. It asks for nothing but the chart, while it is in view; what comes from the chart goes in as text.
+ * does the rest. It asks for nothing but the chart, every 5 s while it is in view, once a minute where nobody has touched
+ * the page for two; what comes from the chart goes in as text.
  */
 
 const REFRESH_MS = 5000;
 const SLOWEST_MS = 60_000;
+/** A page that nobody touches may be a forgotten one. */
+const UNTOUCHED_MS = 120_000;
+let touched = 0;
+for (const type of ["pointermove", "pointerdown", "keydown", "wheel", "scroll", "visibilitychange"])
+  document.addEventListener(type, () => (touched = performance.now()), { capture: true, passive: true });
 const HERE = new URL(".", import.meta.url).href;
 
 const sheet = new CSSStyleSheet();
@@ -179,7 +185,8 @@ class TopPosts extends HTMLElement {
     } finally {
       clearTimeout(timeout);
     }
-    this.#timer = setTimeout(() => this.#load(), Math.min(SLOWEST_MS, REFRESH_MS * 2 ** this.#failures));
+    const isTouched = performance.now() - touched < UNTOUCHED_MS;
+    this.#timer = setTimeout(() => this.#load(), isTouched ? Math.min(SLOWEST_MS, REFRESH_MS * 2 ** this.#failures) : SLOWEST_MS);
   }
 
   /** @param {Entry[]} entries */

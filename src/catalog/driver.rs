@@ -18,9 +18,10 @@ use crate::codec::{self, Record};
 use crate::host::Host;
 use crate::storage::{Storage, StorageError};
 use crate::summary::Seed;
+use crate::watchers::Watchers;
 use crate::wire::{
     CatalogAnswer, CatalogEntry, CatalogQuestion, Close, Enlist, EnlistReply, ListPosts,
-    ListPostsReply, Noted, PutPosts, PutPostsReply, Refusal,
+    ListPostsReply, Look, Noted, PutPosts, PutPostsReply, Refusal, Watch, WatchReply,
 };
 
 /// How long the registry may take.
@@ -41,6 +42,8 @@ struct Inner<H: Host> {
     life: Cell<Life>,
     loaded: RefCell<Option<(Keeper, H::Storage)>>,
     is_building: Cell<bool>,
+    /// Boards that show it over sockets.
+    watchers: Watchers,
 }
 
 /// Between two steps of building what filters are answered from, each of 500 posts: some 20 ms, or 100 where
@@ -69,7 +72,35 @@ impl<H: Host> Driver<H> {
             life: Cell::default(),
             loaded: RefCell::new(None),
             is_building: Cell::new(false),
+            watchers: Watchers::default(),
         }))
+    }
+
+    /// `/watch`: [`Watch`] → [`WatchReply`]. `look` is what the board is told now.
+    pub async fn watch(&self, message: &[u8], look: impl Fn(&ObjectName) -> Look) -> Vec<u8> {
+        let watched = self.0.watch(message).await;
+        codec::encode(&WatchReply(watched.map(|object| look(&object))))
+    }
+
+    /// Something changed that boards show: those that show it over sockets are told, soon.
+    pub fn tell_watchers(&self, look: impl Fn(&ObjectName) -> Look + 'static) {
+        // A state that is not loaded knows of none yet.
+        let loaded = self.0.with_keeper(|_, _| Ok(()));
+        if loaded.is_err() || self.0.watchers.is_empty() {
+            return;
+        }
+        let inner = Rc::clone(&self.0);
+        self.0.host.spawn(async move {
+            if inner.watchers.tell(&inner.host, look).await {
+                let stored = inner.with_keeper(|_, storage| {
+                    let stored = inner.watchers.store(storage);
+                    stored.map_err(|error| Refusal::Storage(error.0))
+                });
+                if let Err(refusal) = stored {
+                    (inner.host).report(format_args!("who watches: {refusal:?}"));
+                }
+            }
+        });
     }
 
     /// Builds all that is to be built, in a task of the object. If it ends before, the next question
@@ -197,6 +228,19 @@ impl<H: Host> Inner<H> {
         deleted.map_err(|error| Refusal::Storage(error.0))
     }
 
+    async fn watch(&self, message: &[u8]) -> Result<ObjectName, Refusal> {
+        let Watch { object } = self.born_to::<Watch>(message).await?;
+        let is_board = matches!(object, ObjectName::Global { .. });
+        if !is_board || (self.host.object().board()).is_some_and(|own| object.board() != Some(own))
+        {
+            return Err(Refusal::Invalid("not a board of this catalog".into()));
+        }
+        let now_ms = self.host.now_ms();
+        self.with_keeper(|_, storage| self.watchers.add(storage, object.clone(), now_ms))?;
+        self.sync().await?;
+        Ok(object)
+    }
+
     async fn put_posts(&self, request: PutPosts) -> Result<Option<CatalogEntry>, Refusal> {
         let PutPosts {
             mut patches,
@@ -277,6 +321,7 @@ impl<H: Host> Inner<H> {
         let storage = self.host.open()?;
         let mark = u64::from_be_bytes(self.host.random());
         let keeper = Keeper::load(&storage, self.limits, mark)?;
+        self.watchers.load(&storage)?;
         Ok((keeper, storage))
     }
 }

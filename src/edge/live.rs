@@ -36,6 +36,7 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
         window: query.window,
         ends_ms: query.ends_ms,
         form: query.form,
+        has_token: call.seen.authorization.is_some(),
     };
     let away = |error: worker::Error| Problem::away("the shard", &error);
     let table = table::table(&call.env).await?;

@@ -17,6 +17,7 @@ mod closing;
 mod hearing;
 mod pushes;
 mod reading;
+mod watching;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -35,6 +36,7 @@ use crate::codec::{self, Record};
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError};
+use crate::watchers::Watchers;
 use crate::wire::*;
 use hearing::Hearing;
 
@@ -90,6 +92,10 @@ struct Inner<H: Host> {
     is_asking_catalog: Cell<bool>,
     /// When the catalog did not answer last.
     catalog_away_ms: Cell<Option<u64>>,
+    /// Shards that show charts over sockets, what they are told, and since when this object is told itself.
+    watchers: Watchers,
+    look: Cell<Look>,
+    watching_since_ms: Cell<u64>,
 }
 
 impl<H: Host> Driver<H> {
@@ -107,6 +113,11 @@ impl<H: Host> Driver<H> {
             catalog_waiters: RefCell::default(),
             is_asking_catalog: Cell::default(),
             catalog_away_ms: Cell::default(),
+            watchers: Watchers::default(),
+            look: Cell::new(Look {
+                board_is_public: true,
+            }),
+            watching_since_ms: Cell::default(),
             host,
             settings,
             loaded: RefCell::new(None),
@@ -250,6 +261,7 @@ impl<H: Host> Inner<H> {
             return Err(Refusal::Busy { retry_after_s: 1 });
         };
         let mut global = Global::load_within(&storage, &table, settings.limits).map_err(refused)?;
+        self.watchers.load(&storage).map_err(refused)?;
         global.follow(Rc::clone(&self.catalog));
         global.close_by(ClosingRules {
             chart: settings.rules,

@@ -206,6 +206,8 @@ impl Global {
             push.oldest_offset,
             now_ms,
         );
+        let shown_seq = log.shown_seq();
+        let mut is_news = push.journal_seq > shown_seq;
         let pause_ms = now_ms.saturating_sub(log.last_heard_ms);
         self.pace.add(pause_ms, now_ms);
         log.last_heard_ms = now_ms;
@@ -230,7 +232,8 @@ impl Global {
             if !taken.is_empty() {
                 log.accepted += taken.len() as u64;
                 gaps = taken.iter().filter(|pane| pane.is_none()).count() as u64;
-                let panes = taken.into_iter().flatten().collect();
+                let panes: Vec<SentPane> = taken.into_iter().flatten().collect();
+                is_news |= panes.iter().any(|pane| pane.last_seq > shown_seq);
                 self.live.add_pending(&shard, panes, now_ms);
             }
         }
@@ -245,6 +248,9 @@ impl Global {
             days: self.kept_days.told(now_ms),
         };
         self.offsets.gaps += gaps;
+        // What was missing before may be in any of them.
+        is_news |= self.lacks_live_plays(&shard.0, now_ms);
+        self.news += u64::from(is_news);
         if mutants::active(Mutant::HeardByOldPushes) {
             self.unheard.remove(&shard);
         }
@@ -267,6 +273,11 @@ impl Global {
         }
         self.make_room();
         reply
+    }
+
+    /// Counts pushes that brought plays which no chart of before shows.
+    pub fn news(&self) -> u64 {
+        self.news
     }
 
     /// Whether a shard of a scope was heard of shortly before this state was loaded: then it may have

@@ -47,6 +47,8 @@ impl DurableObject for GlobalBoard {
             "/close-history" => driver.close_history(&message).await,
             "/push" => driver.push(&message).await,
             "/chart" => driver.chart(&message).await,
+            "/watch" => driver.watch(&message).await,
+            "/look" => driver.hear_of_change(&message).await,
             "/post" => driver.post(&message).await,
             "/regions" => driver.regions().await,
             "/close" => driver.close(&message).await,

@@ -51,6 +51,13 @@ impl MadeAt {
     }
 }
 
+impl Log {
+    /// The last commit that charts show.
+    pub fn shown_seq(&self) -> u64 {
+        self.copied.journal_seq
+    }
+}
+
 /// The logs of a region's shards, as one row.
 #[derive(Serialize, Deserialize)]
 struct OffsetsRow {

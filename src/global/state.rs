@@ -62,6 +62,7 @@ pub struct Global {
     /// Rows of the ladders.
     pub(super) damage: Damage,
     pub(super) refused_pushes: u64,
+    pub(super) news: u64,
     pub(super) expired_ms: u64,
     /// When days were thinned last.
     pub(super) thinned_day: Cell<u64>,
@@ -134,6 +135,7 @@ impl Global {
             takes_later_epochs: false,
             damage: Damage::default(),
             refused_pushes: 0,
+            news: 0,
             expired_ms: 0,
             thinned_day: Cell::new(0),
             flushed_ms: 0,

@@ -146,7 +146,8 @@ export interface Sockets {
   asksOf(context: DurableObjectState, tag: string): Uint8Array | undefined;
   giveUp(context: DurableObjectState, tag: string): void;
   endDeleted(context: DurableObjectState, tag: string): void;
-  endPeriod(context: DurableObjectState, tag: string): void;
+  endPrivate(context: DurableObjectState, tag: string): void;
+  endPeriod(context: DurableObjectState, tag: string): boolean;
   endAll(context: DurableObjectState): void;
   closeUnheard(context: DurableObjectState, heard_since_ms: number): void;
   send(context: DurableObjectState, tag: string, text: string, heard_since_ms: number): void;

@@ -10,6 +10,9 @@
 const TRY_AGAIN_LATER = 1013;
 /** Our own: the HTTP status of the chart that was shown, behind 4,000. */
 const REGION_DELETED = 4410;
+const UNKNOWN_BOARD = 4404;
+/** So few need not be spread. */
+const ENDED_AT_ONCE = 50;
 
 /** Begins the second tag, which says whose a socket is and sleeps with it too. */
 const ADDRESS = "address:";
@@ -79,8 +82,21 @@ export const giveUp = (context, tag) => closeAll(context.getWebSockets(tag), TRY
 /** Closes all sockets of a tag, whose region is no more. @param {DurableObjectState} context @param {string} tag */
 export const endDeleted = (context, tag) => closeAll(context.getWebSockets(tag), REGION_DELETED, "region_deleted");
 
-/** Closes all sockets of a tag, whose period is over. @param {DurableObjectState} context @param {string} tag */
-export const endPeriod = (context, tag) => closeAll(context.getWebSockets(tag), TRY_AGAIN_LATER, "the period is over");
+/** Closes all sockets of a tag, whose board is closed to the public. @param {DurableObjectState} context @param {string} tag */
+export const endPrivate = (context, tag) => closeAll(context.getWebSockets(tag), UNKNOWN_BOARD, "unknown_board");
+
+/**
+ * Closes some sockets of a tag, whose period is over: a quarter of them, so that their readers do not all come
+ * back at the same moment.
+ * @param {DurableObjectState} context @param {string} tag
+ * @returns {boolean} whether some are left
+ */
+export function endPeriod(context, tag) {
+  const open = context.getWebSockets(tag).filter(isOpen);
+  const ended = Math.max(ENDED_AT_ONCE, Math.ceil(open.length / 4));
+  closeAll(open.slice(0, ended), TRY_AGAIN_LATER, "the period is over");
+  return open.length > ended;
+}
 
 /** Closes all sockets of a board that was deleted. @param {DurableObjectState} context */
 export const endAll = (context) => closeAll(context.getWebSockets(), REGION_DELETED, "board_deleted");

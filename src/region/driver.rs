@@ -24,6 +24,7 @@ mod birth;
 mod charts;
 mod commits;
 mod pushes;
+mod watching;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -350,6 +351,11 @@ impl<H: Host> Inner<H> {
         } else {
             self.pushes_fail().then_some(Trouble::Pushes)
         }
+    }
+
+    /// Pushes that failed since the start.
+    pub fn failed_pushes(&self) -> u64 {
+        self.counters.get().failed_pushes
     }
 
     fn has_something_to_push(&self) {

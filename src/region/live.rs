@@ -6,8 +6,8 @@
 //! one question a look, those of a cut one rendering and one comparison; only the sends grow with their
 //! number.
 //!
-//! The object looks every [`LOOK_INTERVAL_MS`] while it has sockets, which bounds both the
-//! messages (one a look at most) and the alarms that are billed (a row each).
+//! The object looks when it is told that something changed, at most every 2 s, and where a chart changes with
+//! time alone ([`super::looks`]): while nobody plays it sleeps.
 //!
 //! # At its limits
 //! [`MAX_SOCKETS`] sockets, and the charts and cuts of [`places`]; whoever comes after them is told to
@@ -29,13 +29,11 @@ use crate::leaderboard::{Chart, Format, Leaderboard, Rendered};
 use crate::log::report;
 use crate::wire::{ChartReply, LiveRequest, MAX_CUTS_OF_ADDRESS, Refusal};
 
-/// How often charts are looked at for changes.
-pub const LOOK_INTERVAL_MS: u64 = 2_000;
 /// Sockets of one object: more are told to come back later.
 const MAX_SOCKETS: usize = 10_000;
 /// A socket of which nobody has heard for so long is closed, also where nothing was sent to it: its
 /// reader may have gone before it had its end, and then it would stay for ever, with 78 kB and a place
-/// of its address. Pages say `ping` every 15 s, others are asked to every five minutes (docs/live.md).
+/// of its address. It is noticed when the object wakes for its readers, half an hour later at most. Pages say `ping` every 15 s, others are asked to every five minutes (docs/live.md).
 const UNHEARD_MS: u64 = 15 * 60_000;
 /// How often these are looked for: a look at 10,000 sockets takes 30 ms.
 const UNHEARD_INTERVAL_MS: u64 = 60_000;
@@ -78,8 +76,11 @@ extern "C" {
     #[wasm_bindgen(js_name = endDeleted)]
     fn end_deleted(context: &JsValue, tag: &str);
 
+    #[wasm_bindgen(js_name = endPrivate)]
+    fn end_private(context: &JsValue, tag: &str);
+
     #[wasm_bindgen(js_name = endPeriod)]
-    fn end_period(context: &JsValue, tag: &str);
+    fn end_period(context: &JsValue, tag: &str) -> bool;
 
     #[wasm_bindgen(js_name = closeUnheard)]
     fn close_unheard(context: &JsValue, heard_since_ms: f64);
@@ -239,12 +240,27 @@ impl Shown {
         }
     }
 
-    /// Closes the sockets of a chart whose period is over: their readers ask anew.
-    pub fn end_period(&mut self, cuts: &[Cut]) {
+    /// Closes sockets of a chart whose period is over, some at a time: their readers ask anew. `true` where
+    /// some are left.
+    pub fn end_period(&mut self, cuts: &[Cut]) -> bool {
+        let mut is_some_left = false;
         for Cut { tag, .. } in cuts {
-            end_period(&self.context, tag);
-            self.cuts.remove(tag);
+            match end_period(&self.context, tag) {
+                true => is_some_left = true,
+                false => drop(self.cuts.remove(tag)),
+            }
         }
+        is_some_left
+    }
+
+    /// Closes the sockets of all who showed no token: the board is closed to the public.
+    pub fn end_private(&mut self) {
+        self.cuts.retain(|tag, cut| {
+            if !cut.request.has_token {
+                end_private(&self.context, tag);
+            }
+            cut.request.has_token
+        });
     }
 
     /// Closes all sockets: the board is deleted.
@@ -253,7 +269,7 @@ impl Shown {
         self.cuts.clear();
     }
 
-    /// Whether a chart is shown to somebody, whatever its k: it is looked at regularly.
+    /// Whether a chart is shown to somebody, whatever its k: it is looked at whenever it changes.
     pub fn shows(&self, tag: &str) -> bool {
         let mut tags = self.cuts.keys();
         tags.any(|shown| places::chart_of(shown) == places::chart_of(tag))

@@ -47,6 +47,11 @@ mod journal;
 mod limits;
 #[cfg(target_arch = "wasm32")]
 mod live;
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    allow(dead_code, reason = "only the object uses it")
+)]
+mod looks;
 mod metrics;
 #[cfg(target_arch = "wasm32")]
 mod object;

@@ -17,7 +17,7 @@ use crate::http::read_hex;
 use crate::objects::answer;
 use crate::wire::{
     COUNTED, LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, Noted, REPEATED,
-    RecordReply, Voter,
+    RecordReply, Refusal, Voter,
 };
 use crate::worker_host::WorkerHost;
 
@@ -89,6 +89,14 @@ impl DurableObject for RegionShard {
                 let question = request.bytes().await?;
                 answer(&driver.chart(&question).await.as_sent())
             }
+            "/look" => {
+                let look = codec::decode(&request.bytes().await?);
+                let invalid = |error: codec::DecodeError| Refusal::Invalid(error.to_string());
+                answer(&Noted(match look.map_err(invalid) {
+                    Ok(look) => self.sockets.told(look),
+                    Err(refusal) => Err(refusal),
+                }))
+            }
             "/live" => {
                 let headers = request.headers();
                 let asks = headers
@@ -111,10 +119,13 @@ impl DurableObject for RegionShard {
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
+        let failed_pushes = self.driver.failed_pushes();
         let wake_in_ms = self.sockets.wake_in_ms();
         self.driver.alarm(wake_in_ms).await;
         if wake_in_ms.is_some() {
-            self.sockets.look().await;
+            // Where the global object is away, readers are to see that their chart ages.
+            let is_away = self.driver.failed_pushes() > failed_pushes;
+            self.sockets.look_at_what_is_due(is_away).await;
         }
         Response::empty()
     }

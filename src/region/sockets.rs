@@ -1,16 +1,19 @@
 //! The sockets of an object and its driver: charts now, and whenever they change.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+use std::rc::Rc;
 
 use futures_util::{StreamExt, stream};
 use wasm_bindgen::JsValue;
 use worker::Response;
 
 use super::Driver;
-use super::live::{self, Cut, LOOK_INTERVAL_MS, NoPlace, Reader, Shown};
+use super::live::{self, Cut, NoPlace, Reader, Shown};
+use super::looks::Looks;
 use crate::codec;
 use crate::host::Host;
-use crate::wire::LiveRequest;
+use crate::wire::{LiveRequest, Look, Refusal};
 use crate::worker_host::WorkerHost;
 
 /// Charts that are asked for at once: the platform takes six connections.
@@ -18,29 +21,63 @@ const CHARTS_AT_ONCE: usize = 6;
 /// Rows that are rendered for readers before others have their turn: 5 ms.
 const ROWS_AT_ONCE: usize = 2_500;
 
-pub struct Sockets {
+/// A clone is another handle of the same.
+#[derive(Clone)]
+pub struct Sockets(Rc<Inner>);
+
+impl Deref for Sockets {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+pub struct Inner {
     driver: Driver<WorkerHost>,
     shown: RefCell<Shown>,
+    looks: RefCell<Looks>,
+    /// Whether the global object was asked, since this object woke, to tell of changes, and will.
+    is_watching: Cell<bool>,
+    /// What it was told of is being looked at; and it was told again since.
+    is_looking: Cell<bool>,
+    has_more_to_look_at: Cell<bool>,
+    /// Sockets that are being opened, and how often this object was told: what they are about to be sent may
+    /// be of before.
+    openings: Cell<usize>,
+    times_told: Cell<u64>,
+}
+
+/// A socket that is being opened, until it is there or its reader has gone.
+struct Opening<'a>(&'a Cell<usize>);
+
+impl<'a> Opening<'a> {
+    fn begin(openings: &'a Cell<usize>) -> Self {
+        openings.set(openings.get() + 1);
+        Opening(openings)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 impl Sockets {
     pub fn new(driver: Driver<WorkerHost>, context: JsValue) -> Self {
-        Sockets {
+        let name = driver.host().object().as_named().into_owned();
+        let looks = Looks::new(&name, driver.host().now_ms());
+        Sockets(Rc::new(Inner {
             driver,
             shown: RefCell::new(Shown::new(context)),
-        }
-    }
-
-    /// The board is deleted: nobody is shown anything any more.
-    pub fn close_all(&self) {
-        self.shown.borrow_mut().end_all();
-    }
-
-    /// When the object is to wake up for its readers, if it has any.
-    pub fn wake_in_ms(&self) -> Option<u64> {
-        let mut shown = self.shown.borrow_mut();
-        shown.restore();
-        (!shown.charts().is_empty()).then_some(LOOK_INTERVAL_MS)
+            looks: RefCell::new(looks),
+            is_watching: Cell::default(),
+            is_looking: Cell::default(),
+            has_more_to_look_at: Cell::default(),
+            openings: Cell::default(),
+            times_told: Cell::default(),
+        }))
     }
 
     /// Takes a socket for a chart and sends it the chart as it is now.
@@ -56,6 +93,13 @@ impl Sockets {
         self.shown.borrow_mut().restore();
         if let Err(refused) = self.make_room(tag, reader) {
             return refused;
+        }
+        let _opening = Opening::begin(&self.openings);
+        let times_told = self.times_told.get();
+        // Before the chart: no change is between them.
+        let was_told = self.is_watching.get();
+        if !was_told {
+            self.watch_board().await;
         }
         let question = codec::encode(&request.chart_request());
         // Whoever comes to a chart that others look at gets what they have, and then the next one.
@@ -75,8 +119,74 @@ impl Sockets {
             return refused;
         }
         let reader = self.shown.borrow_mut().accept(request, reader, &rendered)?;
-        self.driver.ensure_alarm(LOOK_INTERVAL_MS).await;
+        // What came just before this object watched may be in no chart that somebody keeps, and is not told.
+        if !was_told || kept.stale || leaderboard.incomplete {
+            let now_ms = self.driver.host().now_ms();
+            self.looks.borrow_mut().looked(now_ms, true, now_ms);
+        }
+        if self.times_told.get() != times_told {
+            self.look_soon();
+        }
+        self.wake().await;
         Response::from_websocket(reader)
+    }
+
+    /// Something may have changed: sends it to whoever looks at it, in a task of the object, so that nobody
+    /// waits for it who tells others too.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] where nobody looks: then it is not told any more.
+    pub fn told(&self, look: Look) -> Result<(), Refusal> {
+        self.shown.borrow_mut().restore();
+        self.take(look);
+        self.times_told.set(self.times_told.get() + 1);
+        if self.charts().is_empty() && self.openings.get() == 0 {
+            self.is_watching.set(false);
+            return Err(Refusal::NotFound);
+        }
+        self.look_soon();
+        Ok(())
+    }
+
+    fn look_soon(&self) {
+        self.has_more_to_look_at.set(true);
+        if !self.is_looking.replace(true) {
+            let sockets = self.clone();
+            self.driver.host().spawn(async move {
+                while sockets.has_more_to_look_at.replace(false) {
+                    sockets.look_at_all(sockets.charts(), true).await;
+                }
+                sockets.is_looking.set(false);
+            });
+        }
+    }
+}
+
+impl Inner {
+    /// The board is deleted: nobody is shown anything any more.
+    pub fn close_all(&self) {
+        self.shown.borrow_mut().end_all();
+    }
+
+    /// In how long the object is to wake up for its readers, if it has any.
+    pub fn wake_in_ms(&self) -> Option<u64> {
+        let charts = self.charts();
+        let requests = charts.iter().flatten().map(|cut| &*cut.request);
+        let now_ms = self.driver.host().now_ms();
+        let looks = self.looks.borrow();
+        (!charts.is_empty()).then(|| looks.wake_in_ms(requests, now_ms))
+    }
+
+    fn charts(&self) -> Vec<Vec<Cut>> {
+        let mut shown = self.shown.borrow_mut();
+        shown.restore();
+        shown.charts()
+    }
+
+    async fn wake(&self) {
+        if let Some(wake_in_ms) = self.wake_in_ms() {
+            self.driver.ensure_alarm(wake_in_ms).await;
+        }
     }
 
     /// A place for a socket, or what is answered instead of one.
@@ -93,33 +203,70 @@ impl Sockets {
         })
     }
 
-    /// Sends what has changed to whoever looks at it.
-    pub async fn look(&self) {
-        self.shown.borrow_mut().restore();
-        let charts = self.shown.borrow_mut().charts();
-        let looked = stream::iter(charts).for_each_concurrent(CHARTS_AT_ONCE, async |cuts| {
-            self.look_at(&cuts).await;
-        });
-        looked.await;
+    /// Has the global object tell of changes. `false` where it won't: then this object looks by itself,
+    /// every [`super::looks::LOOK_AGAIN_MS`].
+    async fn watch_board(&self) -> bool {
+        let began_ms = self.driver.host().now_ms();
+        let watched = self.driver.watch().await;
+        if let Ok(look) = watched {
+            self.looks.borrow_mut().watched(began_ms);
+            self.take(look);
+        }
+        self.is_watching.set(watched.is_ok());
+        watched.is_ok()
     }
 
-    /// The cuts of one chart.
-    async fn look_at(&self, cuts: &[Cut]) {
-        let Some(cut) = cuts.first() else {
-            return;
-        };
-        let now_ms = self.driver.host().now_ms();
-        if (cut.request.ends_ms).is_some_and(|ends_ms| ends_ms <= now_ms) {
-            self.shown.borrow_mut().end_period(cuts);
-            return;
+    fn take(&self, look: Look) {
+        if !look.board_is_public {
+            self.shown.borrow_mut().end_private();
         }
-        let question = codec::encode(&cut.request.chart_request());
-        let kept = self.driver.chart(&question).await;
-        self.shown.borrow_mut().end_deleted(cuts, &kept.reply);
-        let Some(leaderboard) = live::leaderboard(&kept.reply) else {
-            return;
+    }
+
+    /// Looks at what is due, or at everything, and says again that this object watches, where that is due.
+    pub async fn look_at_what_is_due(&self, all: bool) {
+        let mut charts = self.charts();
+        let now_ms = self.driver.host().now_ms();
+        let watch_is_due = self.looks.borrow().watch_is_due(now_ms);
+        let is_told = !watch_is_due || self.watch_board().await;
+        charts.retain(|cuts| {
+            let is_due = |cut: &Cut| self.looks.borrow().is_due(&cut.request, now_ms);
+            all || cuts.iter().any(is_due)
+        });
+        if !charts.is_empty() || !is_told {
+            self.look_at_all(charts, is_told).await;
+        }
+    }
+
+    async fn look_at_all(&self, charts: Vec<Vec<Cut>>, is_told: bool) {
+        let host = self.driver.host();
+        let (began_ms, in_vain) = (host.now_ms(), Cell::new(!is_told));
+        let looked = stream::iter(charts).for_each_concurrent(CHARTS_AT_ONCE, async |cuts| {
+            if !self.look_at(&cuts).await {
+                in_vain.set(true);
+            }
+        });
+        looked.await;
+        let looked_ms = host.now_ms();
+        (self.looks.borrow_mut()).looked(began_ms, in_vain.get(), looked_ms);
+        self.wake().await;
+    }
+
+    /// The cuts of one chart. `false` where it is to be looked at again soon.
+    async fn look_at(&self, cuts: &[Cut]) -> bool {
+        let Some(cut) = cuts.first() else {
+            return true;
         };
         let host = self.driver.host();
+        let began_ms = host.now_ms();
+        if (cut.request.ends_ms).is_some_and(|ends_ms| ends_ms <= began_ms) {
+            return !self.shown.borrow_mut().end_period(cuts);
+        }
+        let question = codec::encode(&cut.request.chart_request());
+        let kept = self.driver.chart_of_now(&question).await;
+        self.shown.borrow_mut().end_deleted(cuts, &kept.reply);
+        let Some(leaderboard) = live::leaderboard(&kept.reply) else {
+            return false;
+        };
         let mut rows = 0;
         for Cut { request, tag } in cuts {
             let rendered = live::render(request, &leaderboard, kept.stale);
@@ -130,5 +277,7 @@ impl Sockets {
                 host.sleep(0).await;
             }
         }
+        // An older one serves where nobody could be asked. What it lacks, no play need bring.
+        !leaderboard.incomplete && kept.age_ms <= host.now_ms().saturating_sub(began_ms)
     }
 }

@@ -72,6 +72,20 @@ impl<H: Host> Driver<H> {
         loaded.as_ref().map(|(registry, _)| look(registry))
     }
 
+    /// What a board is told that shows charts over sockets: this object may be a board's own catalog, which
+    /// does not know who may see them.
+    pub fn looks(&self) -> impl Fn(&ObjectName) -> Look + use<H> {
+        let inner = Rc::clone(&self.0);
+        move |object| {
+            let is_registry = *inner.host.object() == ObjectName::Registry;
+            let board = object.board().unwrap_or_default();
+            let is_public = || inner.with_registry(|registry, _| Ok(registry.is_public(board)));
+            Look {
+                board_is_public: !is_registry || is_public().unwrap_or(true),
+            }
+        }
+    }
+
     /// `/directory`: [`DirectoryQuestion`] → [`DirectoryReply`]
     pub async fn directory(&self, message: &[u8]) -> Vec<u8> {
         self.answer(message, DirectoryReply, |registry, storage, question| {

@@ -13,6 +13,9 @@ use crate::environment::{keep_as_set, setting};
 use crate::host::Host;
 use crate::worker_host::WorkerHost;
 
+/// What changes charts that somebody may show, or who may see them.
+const CHANGES: [&str; 4] = ["/put-posts", "/delete-region", "/reset", "/put-board"];
+
 #[durable_object(alarm)]
 pub struct SharedRegistry {
     driver: Driver<Rc<WorkerHost>>,
@@ -36,6 +39,7 @@ impl DurableObject for SharedRegistry {
         let is_registry = *driver.host().object() == ObjectName::Registry;
         let reply = match request.path().as_str() {
             "/catalog" => catalog.answer(&message).await,
+            "/watch" => catalog.watch(&message, driver.looks()).await,
             "/put-posts" => catalog.put_posts(&message).await,
             "/list-posts" => catalog.list_posts(&message).await,
             "/close" => catalog.close(&message).await,
@@ -51,6 +55,9 @@ impl DurableObject for SharedRegistry {
             "/telling" => driver.telling(&message).await,
             _ => return Response::error("no such message", 404),
         };
+        if CHANGES.contains(&request.path().as_str()) {
+            catalog.tell_watchers(driver.looks());
+        }
         let headers = Headers::new();
         headers.set("Content-Type", "application/octet-stream")?;
         Ok(Response::from_bytes(reply)?.with_headers(headers))

@@ -183,6 +183,12 @@ impl Registry {
         Ok(key)
     }
 
+    /// Whether the board of a key shows itself without a token. One that is no more is told so by whoever
+    /// is asked for its charts.
+    pub fn is_public(&self, key: &str) -> bool {
+        self.boards.of_key(key).map_or(true, |board| board.public)
+    }
+
     /// Whether there are boards besides `main`.
     pub fn has_other_boards(&self) -> bool {
         self.boards.live.values().any(|board| !board.is_main())

@@ -18,6 +18,7 @@ mod metrics;
 mod registry;
 mod telling;
 mod votes;
+mod watch;
 
 pub use catalog::{
     CatalogAnswer, CatalogNews, CatalogPosition, CatalogQuestion, CatalogSize, MAX_ASKED_ENTRIES,
@@ -31,6 +32,7 @@ pub use registry::{
 };
 pub use telling::{ShardName, Telling, TellingReply, ToldSoFar};
 pub use votes::Voter;
+pub use watch::{Look, Watch, WatchReply};
 
 pub use crate::leaderboard::Sort;
 
@@ -100,6 +102,9 @@ records! {
     ListPublishedReply v 1;
     CloseHistory v 1;
     CloseHistoryReply v 1;
+    Watch v 1;
+    WatchReply v 1;
+    Look v 1;
 }
 
 /// One play of a batch.
@@ -498,6 +503,8 @@ pub struct LiveRequest {
     /// From then on who asks the same asks for another period: this one's sockets are closed, to ask anew.
     pub ends_ms: Option<u64>,
     pub form: ChartForm,
+    /// Who asks showed a token: the others' sockets are closed where the board is closed to the public.
+    pub has_token: bool,
 }
 
 impl LiveRequest {
@@ -918,6 +925,7 @@ mod tests {
                 k: 1_000,
                 filter: Filter::default(),
             },
+            has_token: true,
         };
         assert!(request.tag().len() <= 256, "as long as the platform takes");
         assert!(request.tag().ends_with(":1000"));

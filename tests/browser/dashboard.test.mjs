@@ -195,17 +195,21 @@ test("over a socket; by polling while there is none; over a socket again", async
 
 test("a page says that it is there, also while its chart stays as it is", async () => {
   const page = await (await browser.newContext()).newPage();
-  const sent = [];
-  page.on("websocket", (socket) => socket.on("framesent", ({ payload }) => sent.push(payload)));
+  const [sent, received] = [[], []];
+  page.on("websocket", (socket) => {
+    socket.on("framesent", ({ payload }) => sent.push(payload));
+    socket.on("framereceived", ({ payload }) => payload === "pong" && received.push(payload));
+  });
   await page.clock.install();
   await page.goto(`${service.url}/?region=Pluto`);
   await eventually(async () => assert.match(await page.locator("#status").getAttribute("title"), /over socket$/));
   for (let pings = 1; pings <= 2; pings++) {
-    await eventually(async () => {
-      await page.clock.fastForward(16_000);
-      assert.deepEqual(sent, Array(pings).fill("ping"));
-    });
+    await page.clock.fastForward(26_000);
+    await eventually(async () => assert.deepEqual([sent, received], [Array(pings).fill("ping"), Array(pings).fill("pong")]));
   }
+  // Nothing came, and that is how it is now.
+  await page.clock.runFor(1_000);
+  assert.match(await text(page, "#status"), /^Live/);
 });
 
 test("a region that is deleted says so, and what was shown of it goes", async () => {
@@ -410,6 +414,13 @@ test("asks for nothing while nobody looks", async () => {
   await turn("visible");
   await fiveMinutes();
   await eventually(async () => assert.ok(asked.length > 10, `${asked}`));
+  // Left open, and forgotten: what stands around the chart rests. The socket's pings have no answer in a time that
+  // jumps, so the chart is asked for: once a minute.
+  for (let minutes = 0; minutes < 15; minutes += 5) await fiveMinutes();
+  asked.length = 0;
+  await fiveMinutes();
+  assert.deepEqual([...new Set(asked.map((url) => new URL(url).search))], ["?region=Mars&timeframe=24h&k=10"]);
+  assert.ok(asked.length <= 8, `${asked}`);
 });
 
 test(`the first view is under ${FIRST_VIEW_BYTES} bytes gzipped, from one origin, and does not jump`, async () => {

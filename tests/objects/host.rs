@@ -13,7 +13,7 @@ use hitparade::codec;
 use hitparade::host::{Host, SendError};
 use hitparade::storage::{MemoryStorage, Storage, StorageError, Table};
 use hitparade::window::Zone;
-use hitparade::wire::{EnlistReply, InstanceMetrics, Noted};
+use hitparade::wire::{EnlistReply, InstanceMetrics, Look, Noted, Refusal, WatchReply};
 
 /// A disk that outlives its object.
 pub type SharedStorage = Rc<MemoryStorage>;
@@ -43,6 +43,10 @@ pub struct TestHost {
     /// Objects that were told to close, each as often as it was; those that are away answer nothing.
     pub closed: Rc<RefCell<Vec<ObjectName>>>,
     pub away: Rc<RefCell<Vec<ObjectName>>>,
+    /// Objects that were told to look, and when; those that are away say that nobody looks there.
+    pub looks: Rc<RefCell<Vec<(ObjectName, u64)>>>,
+    /// How often somebody was watched.
+    pub watches: Rc<Cell<u64>>,
 }
 
 impl Default for TestHost {
@@ -63,6 +67,8 @@ impl Default for TestHost {
             catalog_asked: Rc::default(),
             closed: Rc::default(),
             away: Rc::default(),
+            looks: Rc::default(),
+            watches: Rc::default(),
         }
     }
 }
@@ -183,6 +189,22 @@ impl Host for TestHost {
                     return Err(SendError("it is away".into()));
                 }
                 codec::encode(&Noted(Ok(())))
+            }
+            "/look" => {
+                let look = (object.clone(), self.now_ms());
+                self.looks.borrow_mut().push(look);
+                let nobody_looks = self.away.borrow().contains(object);
+                codec::encode(&Noted(match nobody_looks {
+                    true => Err(Refusal::NotFound),
+                    false => Ok(()),
+                }))
+            }
+            "/watch" => {
+                self.watches.set(self.watches.get() + 1);
+                let look = Look {
+                    board_is_public: true,
+                };
+                codec::encode(&WatchReply(Ok(look)))
             }
             "/enlist" => {
                 self.times_enlisted.set(self.times_enlisted.get() + 1);

@@ -8,6 +8,7 @@ import { json } from "node:stream/consumers";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Readers } from "../../scripts/lib/readers.mjs";
+import { endPeriod } from "../../src/js/sockets.js";
 import { retryInMs } from "../../www/page/backoff.js";
 import { ADMIN_TOKEN, CHART_TIMEOUT_MS, Service, eventually } from "./harness.mjs";
 import { CuttableService } from "./outage/service.mjs";
@@ -356,11 +357,14 @@ describe("/live, when things go wrong", () => {
       reader.socket.write(Buffer.from([0x81, 0x84, 0, 0, 0, 0, ...Buffer.from("ping")]));
       await pong;
       const closed = closeOf(reader.socket);
-      // All but the one that has just said something were heard of a quarter of an hour ago then.
+      // All but the one that has just said something were heard of a quarter of an hour ago then. A play wakes the
+      // object, which else sleeps for up to half an hour.
       await service.later(UNHEARD_MS - 15_000);
+      await service.send([{ post_id: "a" }]);
       await eventually(async () => assert.equal(await service.sockets(), 1));
       assert.equal(await Promise.race([closed, "open"]), "open");
       await service.later(2 * UNHEARD_MS);
+      await service.send([{ post_id: "a" }]);
       assert.equal(await closed, "1013 not heard of");
     } finally {
       await service.dispose();
@@ -420,6 +424,73 @@ describe("/live, when things go wrong", () => {
       }
     } finally {
       await service.dispose();
+    }
+  });
+
+  it("a chart that stays as it is costs next to nothing, and what changes it without a play is seen all the same", async () => {
+    const service = await CuttableService.start();
+    try {
+      await service.send([
+        { post_id: "a", count: 5 },
+        { post_id: "b", count: 3 },
+      ]);
+      await eventually(() => service.topPosts(QUERY).then((chart) => assert.ok(listed("a", 5)(chart))));
+      const listener = new Listener(service, { ...QUERY, timeframe: "24h" });
+      await listener.until(listed("a", 5));
+      // The minute of these plays is sealed, and told of, 30 s after its end.
+      const quiet = async () => {
+        const before = service.connection.passed;
+        await sleep(10_000);
+        assert.ok(service.connection.passed - before <= 1, `${service.connection.passed - before} messages in 10 s`);
+      };
+      await eventually(quiet, 120_000);
+      await service.send([{ post_id: "a", count: 2 }]);
+      await listener.until(listed("a", 7));
+      await service.request("DELETE", "/posts/a", undefined, { authorization: `Bearer ${ADMIN_TOKEN}` });
+      await listener.until((chart) => chart.top_posts[0]?.post_id === "b");
+      await listener.close();
+    } finally {
+      await service.dispose();
+    }
+  });
+
+  it("a board that is closed to the public closes the sockets of those who showed no token", async () => {
+    const service = await Service.start({ READ_TOKEN: "" });
+    try {
+      await service.addBoards("jazz");
+      const reader = await open(service, "127.0.0.1", "board=jazz&timeframe=24h");
+      assert.ok(reader.socket, JSON.stringify(reader));
+      const closed = closeOf(reader.socket);
+      const other = new Listener(service, QUERY);
+      await other.until(() => true);
+      const put = await service.request("PUT", "/boards/jazz", { public: false }, { authorization: `Bearer ${ADMIN_TOKEN}` });
+      assert.equal(put.status, 200, JSON.stringify(put));
+      assert.equal(await Promise.race([closed, sleep(CHART_TIMEOUT_MS, "still open", { ref: false })]), "4404 unknown_board");
+      reader.socket.destroy();
+      assert.equal(other.socket.readyState, WebSocket.OPEN);
+      await other.close();
+    } finally {
+      await service.dispose();
+    }
+  });
+
+  it("sockets whose period is over end a quarter at a time", () => {
+    for (const [readers, mostSteps] of [
+      [10, 1],
+      [1_000, 12],
+      [10_000, 20],
+    ]) {
+      const open = Array.from({ length: readers }, () => ({ readyState: WebSocket.OPEN, close: () => ended.push(open.splice(0, 1)) }));
+      const ended = [];
+      const context = { getWebSockets: () => [...open] };
+      for (let steps = 1, left = true; left; steps++) {
+        const before = open.length;
+        left = endPeriod(context, "tag");
+        assert.equal(left, open.length > 0);
+        assert.ok(before - open.length <= Math.max(50, Math.ceil(before / 4)));
+        assert.ok(steps <= mostSteps, `${readers}: ${steps}`);
+      }
+      assert.equal(ended.length, readers);
     }
   });
 

@@ -3,6 +3,7 @@
  */
 import { ALL_POSTS, MAIN, boardQuery, chartQuery, filterQuery, get, hasReadToken, setReadToken } from "./api.js";
 import { showAside } from "./aside.js";
+import { isAttended } from "./attention.js";
 import { createChart } from "./chart.js";
 import { createControls } from "./controls.js";
 import * as format from "./format.js";
@@ -14,7 +15,7 @@ import { whyOf } from "./why.js";
 
 /** @typedef {import('./api.js').Chart} Chart */
 
-const REGIONS_MS = 30_000;
+const REGIONS_MS = 300_000;
 const NAMES_WAIT_MS = 400;
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -96,7 +97,7 @@ function openBoard() {
   /** @type {HTMLAnchorElement} */ (element("as-json")).href = `./top-posts?${chartQuery(state)}`;
   /** @type {HTMLAnchorElement} */ (element("as-csv")).href = `./top-posts?${chartQuery(state)}&format=csv`;
   aside = showAside(state, regions);
-  watching = watch(chartQuery(state), { data: arrived, failed, alive: status.alive });
+  watching = watch(chartQuery(state), { data: arrived, failed, alive: status.alive, current: status.current });
 }
 
 /** @param {string} postId */
@@ -362,7 +363,7 @@ document.addEventListener("click", (event) => {
 });
 window.addEventListener("popstate", open);
 setInterval(() => {
-  if (document.visibilityState === "visible") loadRegions();
+  if (isAttended()) loadRegions();
 }, REGIONS_MS);
 
 // The headline names a region as people do: its name is worth a moment's wait, but not more.

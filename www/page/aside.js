@@ -3,6 +3,7 @@
  * and the worldwide chart next to a region's.
  */
 import { chartQuery, get, titleOf } from "./api.js";
+import { isAttended } from "./attention.js";
 import * as format from "./format.js";
 import { OWN } from "./own.js";
 import { GLOBAL, hrefOf } from "./state.js";
@@ -14,7 +15,11 @@ import { GLOBAL, hrefOf } from "./state.js";
  */
 
 const REFRESH_MS = 30_000;
+/** Where the chart beside stays as it is, the others mostly do too. */
+const REFRESH_QUIET_MS = 300_000;
 const RATE_MS = 5_000;
+/** So long after the last news, the last minute has no plays any more. */
+const RATE_QUIET_MS = 120_000;
 /** A view that is only passed on the way to another one, as with the arrow keys, asks for nothing here. */
 const SETTLE_MS = 150;
 /** One small request each: more regions than this are not asked all at once. */
@@ -32,11 +37,17 @@ function make(tag, className, text = "") {
   return made;
 }
 
-/** Calls `work` soon and then every `everyMs`, only while the page is visible. @param {() => Promise<void>} work @param {number} everyMs */
-function whileVisible(work, everyMs) {
+/**
+ * Calls `work` soon and then every `everyMs`, only while somebody looks and `isWanted` says so.
+ * @param {() => Promise<void>} work @param {number} everyMs @param {(sinceMs: number) => boolean} isWanted `sinceMs`: when it was called last
+ */
+function whileAttended(work, everyMs, isWanted) {
   let stopped = false;
+  let ranMs = -Infinity;
   const run = () => {
-    if (!stopped && document.visibilityState === "visible") work().catch(() => {});
+    if (stopped || !isAttended() || !isWanted(ranMs)) return;
+    ranMs = performance.now();
+    work().catch(() => {});
   };
   const timer = setInterval(run, everyMs);
   document.addEventListener("visibilitychange", run);
@@ -62,16 +73,22 @@ export function showAside(state, regions) {
   /** @type {Chart | null} */
   let here = null;
   const inRegion = OWN.regions && state.region !== GLOBAL;
+  let newsMs = performance.now();
+  const isNew = (/** @type {number} */ sinceMs) => newsMs > sinceMs || performance.now() - sinceMs > REFRESH_QUIET_MS;
 
   element("beside").hidden = !inRegion;
   if (inRegion) {
     placeholders(element("beside-list"), BESIDE);
     stops.push(
-      whileVisible(async () => {
-        const { body } = await get(`./top-posts?${chartQuery({ ...state, region: GLOBAL, k: BESIDE, sort: "views" })}`);
-        world = body;
-        if (world) showBeside(world, here, state);
-      }, REFRESH_MS),
+      whileAttended(
+        async () => {
+          const { body } = await get(`./top-posts?${chartQuery({ ...state, region: GLOBAL, k: BESIDE, sort: "views" })}`);
+          world = body;
+          if (world) showBeside(world, here, state);
+        },
+        REFRESH_MS,
+        isNew,
+      ),
     );
   }
 
@@ -86,26 +103,36 @@ export function showAside(state, regions) {
   const tiles = asked.map((region) => tile(region, state));
   list.replaceChildren(...tiles);
   stops.push(
-    whileVisible(async () => {
-      await Promise.all(
-        asked.map(async (region, index) => {
-          const { body } = await get(`./top-posts?${chartQuery({ ...state, region: region.region_id, k: 1, sort: "views" })}`);
-          if (body) fillTile(tiles[index], body);
-        }),
-      );
-    }, REFRESH_MS),
+    whileAttended(
+      async () => {
+        await Promise.all(
+          asked.map(async (region, index) => {
+            const { body } = await get(`./top-posts?${chartQuery({ ...state, region: region.region_id, k: 1, sort: "views" })}`);
+            if (body) fillTile(tiles[index], body);
+          }),
+        );
+      },
+      REFRESH_MS,
+      isNew,
+    ),
   );
 
   stops.push(
-    whileVisible(async () => {
-      const { body } = await get(`./top-posts?${chartQuery({ board: state.board, region: state.region, timeframe: "1m", k: 1 })}`);
-      if (body) element("rate").textContent = format.rate(ratePerSecond(body));
-    }, RATE_MS),
+    whileAttended(
+      async () => {
+        const { body } = await get(`./top-posts?${chartQuery({ board: state.board, region: state.region, timeframe: "1m", k: 1 })}`);
+        if (body) element("rate").textContent = format.rate(ratePerSecond(body));
+      },
+      RATE_MS,
+      (sinceMs) => performance.now() - newsMs < RATE_QUIET_MS || sinceMs < newsMs,
+    ),
   );
 
   return {
     stop: () => stops.forEach((stop) => stop()),
     chart(chart) {
+      // What was computed anew may say the same.
+      if (chart.total_views !== here?.total_views) newsMs = performance.now();
       here = chart;
       if (world) noteRanks(here, state);
     },

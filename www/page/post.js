@@ -2,6 +2,7 @@
  * One post: what it is, how it is doing, when it was played, and where.
  */
 import { ALL_POSTS, boardQuery, get, serverNow, timeframeQuery, titleOf } from "./api.js";
+import { isAttended } from "./attention.js";
 import { radios } from "./controls.js";
 import * as format from "./format.js";
 import { OWN } from "./own.js";
@@ -185,7 +186,7 @@ export function showPost(article, state, regions, status, go) {
   refresh();
   // A page without them is a page all the same.
   showWeeks().catch(() => {});
-  const timer = setInterval(refresh, REFRESH_MS);
+  const timer = setInterval(() => isAttended() && refresh(), REFRESH_MS);
   document.addEventListener("visibilitychange", refresh);
   return () => {
     stopped = true;

@@ -3,6 +3,7 @@
  * each means and what helps; what was refused, by reason. It reads `/healthz` and `/metrics`, and
  * nothing else.
  */
+import { isAttended } from "./attention.js";
 import * as format from "./format.js";
 import { maxOf, parseMetrics, quantileOf, sumOf } from "./metrics.js";
 
@@ -227,5 +228,5 @@ element("key").addEventListener("submit", (event) => {
   look();
 });
 document.addEventListener("visibilitychange", look);
-setInterval(look, EVERY_MS);
+setInterval(() => isAttended() && look(), EVERY_MS);
 look();

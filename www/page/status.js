@@ -90,6 +90,10 @@ export function createStatus() {
       trouble = null;
       show();
     },
+    current() {
+      asOf = serverNow();
+      show();
+    },
     /** @param {import('./api.js').RequestFailed} error */
     failed(error) {
       trouble = error;

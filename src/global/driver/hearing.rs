@@ -120,7 +120,7 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    async fn hear_registry(&self) -> Result<(), String> {
+    async fn hear_registry(self: &Rc<Self>) -> Result<(), String> {
         let known = |inner: &Self| {
             let loaded = inner.loaded.borrow();
             loaded.as_ref().map(|(global, _)| global.table().number)
@@ -162,36 +162,44 @@ impl<H: Host> Inner<H> {
     }
 
     /// Takes the regions as they are now; durable when this is done.
-    async fn hear(&self, table: RegionTable) -> Result<(), Refusal> {
+    async fn hear(self: &Rc<Self>, table: RegionTable) -> Result<(), Refusal> {
         *self.hearing.told.borrow_mut() = Some(table.clone());
         let refused = |error: StorageError| Refusal::Storage(error.0);
-        let began_anew = self.with_global(|global, storage| {
-            let epoch_ms = global.table().epoch_ms;
+        let (is_news, began_anew) = self.with_global(|global, storage| {
+            let (number, epoch_ms) = (global.table().number, global.table().epoch_ms);
             global.hear(storage, table).map_err(refused)?;
-            Ok(global.table().epoch_ms > epoch_ms)
+            let began_anew = global.table().epoch_ms > epoch_ms;
+            Ok((global.table().number != number, began_anew))
         })?;
         if began_anew {
             *self.regions.borrow_mut() = CountedRegions::default();
             self.host.report(format_args!("counting begins anew"));
         }
-        self.sync().await.map_err(refused)
+        self.sync().await.map_err(refused)?;
+        if is_news {
+            self.tell_watchers();
+        }
+        Ok(())
     }
 
     /// The board is deleted: answers nothing more, and deletes all that is stored. Repeated, it does so
     /// again.
-    pub async fn close(&self, message: &[u8]) -> Result<(), Refusal> {
+    pub async fn close(self: &Rc<Self>, message: &[u8]) -> Result<(), Refusal> {
         let Close { object } = decode::<Close>(message)?;
         if object != *self.host.object() || !object.is_to_enlist() {
             return Err(Refusal::Invalid("meant for another object".into()));
         }
+        // What is loaded knows whose sockets are to be closed.
+        let _ = self.with_global(|_, _| Ok(()));
         self.hearing.is_over.set(true);
         *self.loaded.borrow_mut() = None;
+        self.tell_watchers();
         let deleted = self.host.delete_all().await;
         deleted.map_err(|error| Refusal::Storage(error.0))
     }
 
     /// The regions are these now, unless later ones are known.
-    pub async fn learn(&self, message: &[u8]) -> Result<(), Refusal> {
+    pub async fn learn(self: &Rc<Self>, message: &[u8]) -> Result<(), Refusal> {
         let Learn { table } = decode::<Learn>(message)?;
         if self.host.object().is_to_enlist() {
             return Err(Refusal::Invalid("boards ask for themselves".into()));
@@ -250,6 +258,7 @@ impl<H: Host> Inner<H> {
             self.with_global(|global, storage| global.import(storage, &request, now_ms))?;
         let synced = self.sync().await;
         synced.map_err(|error| Refusal::Storage(error.0))?;
+        self.tell_watchers();
         Ok(imported)
     }
 }

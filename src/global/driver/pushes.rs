@@ -37,9 +37,11 @@ impl<H: Host> Driver<H> {
         let inner = &self.0;
         inner.counters.borrow_mut().pushes += 1;
         let is_short = |_: &Global| inner.host.memory_is_short(4 * message.len());
-        let (reply, is_sync_due, is_to_close) = inner.with_global(|global, storage| {
+        let (reply, is_news, is_sync_due, is_to_close) = inner.with_global(|global, storage| {
+            let known = global.news();
             let reply = global.take_push_within(storage, message, is_short, now_ms);
             let reply = reply?;
+            let is_news = global.news() != known;
             panics::point("taken");
             // Charts that are due are closed before anything is folded: a few at a time, as long as what is
             // pending may wait.
@@ -53,8 +55,11 @@ impl<H: Host> Driver<H> {
                     .map_err(|error| Refusal::Storage(error.0))?;
                 panics::point("folded");
             }
-            Ok((reply, global.sync_is_due(), is_to_close))
+            Ok((reply, is_news, global.sync_is_due(), is_to_close))
         })?;
+        if is_news {
+            inner.tell_watchers();
+        }
         if is_to_close {
             self.close_beside();
         }

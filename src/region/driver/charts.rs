@@ -101,11 +101,24 @@ impl Charts {
 impl<H: Host> Inner<H> {
     /// A leaderboard, as the global object answers: one question serves all who wait for it.
     pub async fn chart(&self, question: &[u8]) -> Kept {
+        self.chart_within(question, FRESH_MS).await
+    }
+
+    /// A leaderboard, asked for from now on.
+    pub async fn chart_of_now(&self, question: &[u8]) -> Kept {
+        if self.charts.borrow().questions.contains_key(question) {
+            // The answer to that may be older.
+            self.chart(question).await;
+        }
+        self.chart_within(question, 0).await
+    }
+
+    async fn chart_within(&self, question: &[u8], fresh_ms: u64) -> Kept {
         let is_put_off = {
             let charts = self.charts.borrow();
             charts.kept.is_put_off(question, self.host.now_ms())
         };
-        let serves_ms = if is_put_off { u64::MAX } else { FRESH_MS };
+        let serves_ms = if is_put_off { u64::MAX } else { fresh_ms };
         if let Some(kept) = self.kept_chart(question, serves_ms) {
             return kept;
         }

@@ -6,7 +6,7 @@ use crate::codec;
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
 use crate::panics;
-use crate::wire::{PushReplyOrRefusal, ShardReport};
+use crate::wire::{PUSH_INTERVAL_MS, PushReplyOrRefusal, ShardReport};
 
 impl<H: Host> Inner<H> {
     /// Runs when the alarm has fired: pushes what there is. `wake_in_ms`: the time after which something
@@ -37,9 +37,10 @@ impl<H: Host> Inner<H> {
             return;
         }
         // The next one first: whatever happens below, there will be another try.
-        let next_ms = wake_in_ms.unwrap_or(self.push_timer.get().interval_ms());
-        self.ensure_alarm(next_ms.min(cut_in_ms.unwrap_or(u64::MAX)))
-            .await;
+        let push_in_ms = (has_work != Ok(false)).then(|| self.push_timer.get().interval_ms());
+        let moments_ms = [wake_in_ms, push_in_ms, cut_in_ms];
+        let next_ms = moments_ms.into_iter().flatten().min();
+        self.ensure_alarm(next_ms.unwrap_or(PUSH_INTERVAL_MS)).await;
         if has_work == Ok(true) {
             self.has_something_to_push();
             self.push().await;

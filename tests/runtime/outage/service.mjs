@@ -86,6 +86,9 @@ export class CuttableService extends Service {
     rmSync(this.state, { recursive: true, force: true });
   }
 
+  /** @param {string} name @param {number} port */
+  #external = (name, port) => `\n    (name = "${name}", external = (address = "127.0.0.1:${port}", http = ())),`;
+
   #farEnd() {
     return socketTo("FarEnd", this.connection.to);
   }
@@ -103,9 +106,9 @@ export class CuttableService extends Service {
         .replace("modules = [", 'modules = [\n    (name = "worker.js", esModule = embed "worker.js"),')
         .replace(
           "services = [",
-          `services = [\n    (name = "connection", external = (address = "127.0.0.1:${this.connection.port}", http = ())),`,
+          `services = [${this.#external("connection", this.connection.port)}${this.#external("back", this.shardsPort)}`,
         )
-        .replace("bindings = [", 'bindings = [\n    (name = "CONNECTION", service = "connection"),')
+        .replace("bindings = [", 'bindings = [\n    (name = "CONNECTION", service = "connection"),\n    (name = "BACK", service = "back"),')
         .replace("sockets = [", `sockets = [${moreSockets}`),
     );
     return startWorkerd(path, 0, variables);

@@ -4,9 +4,9 @@
  * the objects were away.
  */
 import { WorkerEntrypoint } from "cloudflare:workers";
-import service, { GlobalBoard, RegionShard as Shard, Registry } from "./entry.js";
+import service, { GlobalBoard as Global, RegionShard as Shard, Registry } from "./entry.js";
 
-export { GlobalBoard, Registry };
+export { Registry };
 
 let shards_are_away = false;
 let disk_is_broken = false;
@@ -26,6 +26,16 @@ export class RegionShard extends Shard {
   fetch(request) {
     if (new URL(request.url).pathname !== "/sockets") return super.fetch(request);
     return Response.json(this.state.getWebSockets().filter(({ readyState }) => readyState === WebSocket.OPEN).length);
+  }
+}
+
+/** What it tells shards goes to the server where they are. */
+export class GlobalBoard extends Global {
+  constructor(state, env) {
+    const shard = (name) => ({
+      fetch: (request) => env.BACK.fetch(new Request(`${request.url}?name=${encodeURIComponent(name)}`, request)),
+    });
+    super(state, { ...env, SHARD: new DurableObjectNamespace(shard) });
   }
 }
 

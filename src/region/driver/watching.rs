@@ -1,0 +1,27 @@
+//! Watching the global object, for who shows charts over sockets.
+
+use super::Inner;
+use crate::codec;
+use crate::host::Host;
+use crate::wire::{Look, Refusal, Watch, WatchReply};
+
+/// How long the global object may take.
+const TIMEOUT_MS: u64 = 10_000;
+
+impl<H: Host> Inner<H> {
+    /// From now on the global object tells when charts may have changed, for
+    /// [`crate::watchers::LEASE_MS`].
+    ///
+    /// # Errors
+    /// Where it is away, or tells others already, as many as it may.
+    pub async fn watch(&self) -> Result<Look, Refusal> {
+        let object = self.host.object().clone();
+        let message = codec::encode(&Watch { object });
+        let global = self.global();
+        let reply = (self.host).ask(&global, "/watch", &message, TIMEOUT_MS);
+        let reply = reply.await.map_err(|error| Refusal::Storage(error.0))?;
+        let reply = codec::decode(&reply);
+        let WatchReply(look) = reply.map_err(|error| Refusal::Invalid(error.to_string()))?;
+        look
+    }
+}

@@ -1,0 +1,153 @@
+//! Who watches an object, to be told when something changed: the shards that show a board's charts over
+//! sockets, and the boards that show what the registry and a catalog know.
+//!
+//! # Cost
+//! Nothing while nobody watches. Otherwise a message to each at a change, at most one in
+//! [`TELL_INTERVAL_MS`]; and a row an hour for all of them, as who watches says so again every
+//! [`WATCH_AGAIN_MS`]. Whoever answers that nobody looks there any more is forgotten.
+//!
+//! # At its limits
+//! [`MAX_WATCHERS`]. More are refused, and look by themselves ([`Refusal::Busy`]).
+//!
+//! What is kept is soft: a row that cannot be read is as none, and is written anew when the next one comes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use crate::board::ObjectName;
+use crate::codec::{self, Record, RecordKind};
+use crate::host::Host;
+use crate::storage::{Storage, StorageError, Table, Write};
+use crate::wire::{Look, Noted, Refusal};
+
+/// Whoever watches says so again so often: 48 messages a day.
+pub const WATCH_AGAIN_MS: u64 = 30 * 60_000;
+/// For so long it is told: one of these messages may be lost.
+pub const LEASE_MS: u64 = 5 * WATCH_AGAIN_MS / 2;
+/// They are told of a change so late, as a chart that somebody asked for just before it serves for so long
+/// ([`crate::global::LIVE_MAX_AGE_MS`]); and at most so often.
+pub const TELL_AFTER_MS: u64 = 1_000;
+pub const TELL_INTERVAL_MS: u64 = 2_000;
+/// The platform lets one request ask 50 others on its free plan. More regions than that, or more boards, are
+/// seldom looked at over sockets at once.
+pub const MAX_WATCHERS: usize = 40;
+/// How many are told at once: the platform opens six connections for a request. And how long each may take.
+const AT_ONCE: usize = 6;
+const TIMEOUT_MS: u64 = 5_000;
+
+const KEY: &[u8] = b"watchers";
+
+/// Until when each is to be told.
+#[derive(Default, Serialize, Deserialize)]
+struct WatchersRow(Vec<(ObjectName, u64)>);
+
+impl Record for WatchersRow {
+    const KIND: RecordKind = RecordKind::WatchersRow;
+    const VERSION: u8 = 1;
+}
+
+/// See the module's introduction.
+#[derive(Default)]
+pub struct Watchers {
+    until_ms: RefCell<BTreeMap<ObjectName, u64>>,
+    is_telling: Cell<bool>,
+    /// Something changed since they were told.
+    has_more_to_tell: Cell<bool>,
+    told_ms: Cell<u64>,
+}
+
+impl Watchers {
+    /// Takes what is stored.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn load(&self, storage: &impl Storage) -> Result<(), StorageError> {
+        let row = storage.get(Table::Meta, KEY)?;
+        let row = row.and_then(|row| codec::decode::<WatchersRow>(&row).ok());
+        *self.until_ms.borrow_mut() = row.unwrap_or_default().0.into_iter().collect();
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.until_ms.borrow().is_empty()
+    }
+
+    /// Notes one. Stores it where what is stored would not do until it comes twice more.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] where there are too many, [`Refusal::Storage`] when the disk refuses.
+    pub fn add(
+        &self,
+        storage: &impl Storage,
+        object: ObjectName,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let mut until_ms = self.until_ms.borrow_mut();
+        let left_ms = |until_ms: &u64| until_ms.saturating_sub(now_ms);
+        // A clock may have been set back.
+        until_ms.retain(|_, until_ms| (1..=LEASE_MS).contains(&left_ms(until_ms)));
+        let known = until_ms.get(&object).map(left_ms);
+        if known.is_none() && until_ms.len() >= MAX_WATCHERS {
+            return Err(Refusal::Busy { retry_after_s: 5 });
+        }
+        if known.is_some_and(|left_ms| left_ms > LEASE_MS / 2) {
+            return Ok(());
+        }
+        until_ms.insert(object, now_ms + LEASE_MS);
+        drop(until_ms);
+        self.store(storage)
+            .map_err(|error| Refusal::Storage(error.0))
+    }
+
+    /// # Errors
+    /// When the disk refuses.
+    pub fn store(&self, storage: &impl Storage) -> Result<(), StorageError> {
+        let until_ms = self.until_ms.borrow();
+        let row = WatchersRow(until_ms.clone().into_iter().collect());
+        storage.write(&[Write::put(Table::Meta, KEY, codec::encode(&row))])
+    }
+
+    /// Tells all of them, soon; if they are being told, once more after that. `true` where some are
+    /// forgotten now, which is to be stored.
+    pub async fn tell<H: Host>(&self, host: &H, look: impl Fn(&ObjectName) -> Look) -> bool {
+        self.has_more_to_tell.set(true);
+        if self.is_telling.replace(true) {
+            return false;
+        }
+        let before = self.until_ms.borrow().len();
+        while self.has_more_to_tell.get() && !self.is_empty() {
+            let since_ms = host.now_ms().abs_diff(self.told_ms.get());
+            let left_ms = TELL_INTERVAL_MS.saturating_sub(since_ms);
+            host.sleep(left_ms.max(TELL_AFTER_MS)).await;
+            self.has_more_to_tell.set(false);
+            self.told_ms.set(host.now_ms());
+            self.tell_now(host, &look).await;
+        }
+        self.is_telling.set(false);
+        self.until_ms.borrow().len() < before
+    }
+
+    async fn tell_now<H: Host>(&self, host: &H, look: impl Fn(&ObjectName) -> Look) {
+        let now_ms = host.now_ms();
+        let names: Vec<ObjectName> = {
+            let until_ms = self.until_ms.borrow();
+            let names = until_ms.iter().filter(|(_, until_ms)| **until_ms >= now_ms);
+            names.map(|(name, _)| name.clone()).collect()
+        };
+        let told = stream::iter(names).for_each_concurrent(AT_ONCE, async |name| {
+            let message = codec::encode(&look(&name));
+            let reply = host.ask(&name, "/look", &message, TIMEOUT_MS).await;
+            match reply.map(|reply| codec::decode::<Noted>(&reply)) {
+                Ok(Ok(Noted(Err(Refusal::NotFound | Refusal::Gone)))) => {
+                    self.until_ms.borrow_mut().remove(&name);
+                }
+                Ok(_) => {}
+                Err(error) => host.report(format_args!("telling {}: {error}", name.as_named())),
+            }
+        });
+        told.await;
+    }
+}
