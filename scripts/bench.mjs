@@ -5,8 +5,8 @@ import { ROOT } from "./lib/paths.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 
 const NAMES = ["summary", "accuracy", "time", "ingest", "read"];
-/** Not among all: inputs of the cost model, and what needs another program or many open files. */
-const BY_NAME = ["cpu", "redis", "live"];
+/** Not among all: what the cost model takes, what lasts twenty minutes, and what needs another program or many open files. */
+const BY_NAME = ["bill", "bill-real", "cpu", "redis", "live"];
 const fileOf = (name) => join(ROOT, "scripts", "bench", `${name}.mjs`);
 const THERE = NAMES.filter((name) => existsSync(fileOf(name)));
 const CALLED = [...THERE, ...BY_NAME];

@@ -5,43 +5,15 @@
 
 mod objects;
 
-use std::cell::Cell;
-
 use hitparade::global::Global;
 use hitparade::region::{PUSHES_AN_ALARM, Shard};
-use hitparade::storage::{MAX_PART_BYTES, MemoryStorage, Storage, StorageError, Write};
+use hitparade::storage::Storage;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use hitparade::wire::{BatchPlay, RecordReply};
+use objects::metered::Metered;
 use objects::{record, sync_both};
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 12 * HOUR_MS;
-
-/// Counts rows written.
-#[derive(Default)]
-struct CountedRows {
-    rows: Cell<usize>,
-    inner: MemoryStorage,
-}
-
-impl Storage for CountedRows {
-    hitparade::pass_reads_on!(self => &self.inner);
-
-    fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
-        let rows = batch.iter().map(|write| match write {
-            Write::Put { value, .. } => value.len().div_ceil(MAX_PART_BYTES).max(1),
-            Write::Delete { .. } => 1,
-        });
-        self.rows.set(self.rows.get() + rows.sum::<usize>());
-        self.inner.write(batch)
-    }
-
-    fn atomically<T>(
-        &self,
-        change: impl FnOnce() -> Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
-        self.inner.atomically(change)
-    }
-}
 
 /// The times that anybody's plays may have, one in each pane: minutes, then quarters of an hour.
 fn a_day_back(now_ms: u64) -> Vec<u64> {
@@ -56,7 +28,7 @@ fn a_day_back(now_ms: u64) -> Vec<u64> {
 /// Lets beacons come to a shard for four minutes, each with the plays that `plays` gives it: ids and
 /// times. Returns the rows a beacon.
 fn rows_a_beacon(a_second: u64, plays: impl Fn(u64, u64) -> Vec<(String, u64)>) -> f64 {
-    let (disk, storage) = (CountedRows::default(), CountedRows::default());
+    let (disk, storage) = (Metered::default(), Metered::default());
     let mut shard = Shard::load(&disk, [1; 32], NOW_MS).unwrap();
     let mut global = Global::load(
         &storage,
@@ -65,7 +37,7 @@ fn rows_a_beacon(a_second: u64, plays: impl Fn(u64, u64) -> Vec<(String, u64)>) 
     .unwrap();
     let (mut beacons, mut alarms) = (0, 0);
     // What was written to begin with is written once.
-    let begin = disk.rows.get() + storage.rows.get();
+    let begin = disk.rows_written() + storage.rows_written();
     for second in 0..240 {
         for number in 0..a_second {
             let now_ms = NOW_MS + second * 1_000 + number * 1_000 / a_second;
@@ -108,12 +80,12 @@ fn rows_a_beacon(a_second: u64, plays: impl Fn(u64, u64) -> Vec<(String, u64)>) 
             }
         }
     }
-    let rows = disk.rows.get() + storage.rows.get() - begin + alarms;
+    let rows = disk.rows_written() + storage.rows_written() - begin + alarms;
     let rows_a_beacon = rows as f64 / beacons as f64;
     println!(
         "{a_second} beacons/s: {rows_a_beacon:.3} rows a beacon ({} of the shard, {} of the global object)",
-        disk.rows.get(),
-        storage.rows.get()
+        disk.rows_written(),
+        storage.rows_written()
     );
     rows_a_beacon
 }
