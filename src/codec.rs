@@ -123,6 +123,8 @@ kinds! {
     WatchReply = 126;
     Look = 127;
     WatchersRow = 128;
+    BlindRequest = 132;
+    Listing = 133;
 }
 
 /// A type with a stored or sent form.

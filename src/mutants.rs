@@ -47,6 +47,8 @@ pub enum Mutant {
     AwayDeciderSkipped,
     /// Plays that name a region are decided by the region of today, whichever there was before.
     DeciderOfToday,
+    /// A Worker without a directory sends batches without their names.
+    BlindForgetsName,
     /// The two parts of a batch that may meet at one shard have one key.
     PartsShareAKey,
     /// A Worker sends a batch without its name to the shard that its decider names.
@@ -147,7 +149,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 61] = [
+        pub const ALL: [Mutant; 62] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
@@ -168,6 +170,7 @@ mod switch {
             Mutant::FirstPartAnswers,
             Mutant::AwayDeciderSkipped,
             Mutant::DeciderOfToday,
+            Mutant::BlindForgetsName,
             Mutant::PartsShareAKey,
             Mutant::TargetForgets,
             Mutant::ClaimsIgnored,

@@ -42,8 +42,10 @@ use crate::codec;
 use crate::home::{Home, hash_of, shard_of};
 use crate::mutants::{self, Mutant};
 use crate::play::{Boards, Play, Refused};
-use crate::topology::{Region, RegionTable, ShardId};
-use crate::wire::{self, BatchPlay, Claim, NameCheck, RecordReply, RecordRequest};
+use crate::topology::{Region, RegionTable, ShardId, parts_of_key};
+use crate::wire::{
+    self, BatchPlay, BlindRequest, Claim, NameCheck, RecordReply, RecordRequest, ShardListing,
+};
 
 /// The platform opens at most six connections at once for a request.
 const SHARDS_AT_ONCE: usize = 6;
@@ -282,11 +284,8 @@ pub async fn count<N: Network>(
                 let is_over = |index: &usize| too_many.contains(index);
                 let indices = plays.iter().map(|(index, _)| *index);
                 counted_plays.extend(indices.filter(|index| !is_over(index)));
-                let detail = "one address may add only so many plays to one post a minute";
-                let over = too_many.iter();
-                rejected.extend(
-                    over.map(|index| reject(index, Refused::new("too_many_votes", detail))),
-                );
+                let over = too_many.into_iter();
+                rejected.extend(over.map(|index| too_many_votes(index, Rc::clone(&part.board_id))));
             }
             Err(error) => failed = failed.or(Some(error)),
         }
@@ -311,6 +310,106 @@ pub async fn count<N: Network>(
             repeated,
         }),
     }
+}
+
+/// Has a batch counted where it is at home, by a Worker that has no directory, or an old one: a browser's, for
+/// `main`, of plays where it is, whose home is that region. `here` is its id by `REGIONS`, if all of them are
+/// made. None where that is not so, or the shard does not know: then [`count`] decides.
+///
+/// # Errors
+/// As [`count`].
+pub async fn count_blind<N: Network>(
+    network: &N,
+    (here, hint): (&str, Option<&str>),
+    batch: &Batch<'_>,
+) -> Option<Result<Verdict, NotCounted<N::Error>>> {
+    let name = batch
+        .name
+        .filter(|_| !batch.is_trusted && batch.says_sent)?;
+    let home = batch.home?;
+    let key = home
+        .key
+        .as_deref()
+        .filter(|key| parts_of_key(key).0 == here)?;
+    let good = batch.plays.iter().enumerate();
+    let good = good.filter_map(|(index, play)| Some((index, play.as_ref().ok()?)));
+    let good: Vec<(usize, &Play<'_>)> = good.collect();
+    let is_plain = |play: &Play<'_>| play.region_id.is_none() && play.boards.is_none();
+    if batch.boards.is_some() || good.is_empty() || !good.iter().all(|(_, play)| is_plain(play)) {
+        return None;
+    }
+    let to = ShardId {
+        key: key.to_owned(),
+        shard: shard_of(name.hash(), home.shards_of(MAIN)),
+    };
+    let key = Some(name.key(false, true));
+    let key = key.filter(|_| !mutants::active(Mutant::BlindForgetsName));
+    let encoded = encoded(batch, &key, &good);
+    let request = codec::encode(&BlindRequest {
+        region_id: &to.key,
+        shard: to.shard,
+        here,
+        batch: &encoded,
+    });
+    let reply = network.send(MAIN, &to, hint, Kind::Count, &request).await;
+    let counted = match reply.map_err(NotCounted::Unanswered) {
+        Ok(RecordReply::Unlisted | RecordReply::Moved { .. }) => return None,
+        Ok(reply) => counted(reply, &good),
+        Err(error) => Err(error),
+    };
+    let (repeated, too_many) = match counted {
+        Ok(Counted::Here { repeated, too_many }) => (repeated, too_many),
+        // `main` is never deleted.
+        Ok(Counted::Gone) => return None,
+        Err(error) => return Some(Err(error)),
+    };
+    let bad = batch.plays.iter().enumerate();
+    let bad = bad.filter_map(|(index, play)| {
+        let refused = play.as_ref().err()?.clone();
+        Some(Rejection {
+            index,
+            board: None,
+            refused,
+        })
+    });
+    let accepted = good.len() - too_many.len();
+    let over = too_many
+        .into_iter()
+        .map(|index| too_many_votes(index, MAIN.into()));
+    let mut rejected: Rejected = bad.chain(over).collect();
+    rejected.sort_by_key(|rejection| rejection.index);
+    Some(match accepted {
+        0 => Err(NotCounted::NoGoodPlay(rejected)),
+        accepted => Ok(Verdict {
+            accepted,
+            rejected,
+            repeated,
+        }),
+    })
+}
+
+fn too_many_votes(index: usize, board: Rc<str>) -> Rejection {
+    let detail = "one address may add only so many plays to one post a minute";
+    Rejection {
+        index,
+        board: Some(board),
+        refused: Refused::new("too_many_votes", detail),
+    }
+}
+
+/// A part of a batch as a shard journals it.
+fn encoded(batch: &Batch<'_>, key: &Option<Vec<u8>>, plays: &[(usize, &Play<'_>)]) -> Vec<u8> {
+    let plays = plays.iter().map(|(_, play)| BatchPlay {
+        post_id: &play.post_id,
+        timestamp_ms: play.timestamp_ms,
+        count: play.count,
+    });
+    codec::encode(&wire::Batch {
+        key: key.as_deref(),
+        plays_hash: batch.plays_hash,
+        sent_ms: batch.sent_ms,
+        plays: plays.collect(),
+    })
 }
 
 /// Of a board that is none, is deleted, or is not for this sender: which of these it is, is nobody's business.
@@ -670,17 +769,7 @@ impl<N: Network> Routing<'_, N> {
         key: &Option<Vec<u8>>,
         plays: &[(usize, &Play<'_>)],
     ) -> Result<RecordReply, NotCounted<N::Error>> {
-        let batch_plays = plays.iter().map(|(_, play)| BatchPlay {
-            post_id: &play.post_id,
-            timestamp_ms: play.timestamp_ms,
-            count: play.count,
-        });
-        let batch = codec::encode(&wire::Batch {
-            key: key.as_deref(),
-            plays_hash: self.batch.plays_hash,
-            sent_ms: self.batch.sent_ms,
-            plays: batch_plays.collect(),
-        });
+        let batch = encoded(self.batch, key, plays);
         let kind = match self.batch.name {
             Some(_) => Kind::Count,
             None => Kind::CountUnnamed,
@@ -697,18 +786,24 @@ impl<N: Network> Routing<'_, N> {
     ) -> Result<RecordReply, NotCounted<N::Error>> {
         let table = &self.directory.table;
         let board_key = route.board.key();
+        let region = match to.key == route.region.key() {
+            true => Some(route.region),
+            false => table.ever_had_key(&to.key),
+        };
+        let is_there =
+            |region: &&Region| route.board.is_main() && table.find_key(&region.key()).is_some();
         let request = codec::encode(&RecordRequest {
             board: &board_key,
             region_id: &to.key,
             shard: to.shard,
             epoch_ms: table.epoch_ms,
             seed: table.seed,
+            listed: region.filter(is_there).map(|region| ShardListing {
+                shards: region.shards,
+                beacons: route.board.beacons,
+            }),
             batch,
         });
-        let region = match to.key == route.region.key() {
-            true => Some(route.region),
-            false => table.ever_had_key(&to.key),
-        };
         let hint = region.and_then(|region| region.hint.as_deref());
         let reply = self.network.send(&board_key, to, hint, kind, &request);
         reply.await.map_err(NotCounted::Unanswered)
@@ -732,8 +827,9 @@ fn counted<E>(reply: RecordReply, plays: &[(usize, &Play<'_>)]) -> Result<Counte
         RecordReply::InDoubt => Err(NotCounted::InDoubt),
         RecordReply::KeyReused => Err(NotCounted::KeyReused),
         // A shard to which a batch was moved has a claim of it: its name was sent with two homes.
-        RecordReply::Moved { .. } | RecordReply::Invalid | RecordReply::NameFree => {
-            Err(NotCounted::Refused(reply))
-        }
+        RecordReply::Moved { .. }
+        | RecordReply::Invalid
+        | RecordReply::NameFree
+        | RecordReply::Unlisted => Err(NotCounted::Refused(reply)),
     }
 }

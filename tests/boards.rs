@@ -293,6 +293,7 @@ fn shard() -> (TestHost, Driver<TestHost>, Vec<u8>) {
         shard: 0,
         epoch_ms: 0,
         seed: SEED,
+        listed: None,
         batch: &batch,
     });
     let driver = Driver::new(host.clone(), Limits::default());

@@ -111,6 +111,10 @@ fn record(shard: &mut Shard, storage: &MemoryStorage, message: &[u8], now_ms: u6
         shard: 3,
         epoch_ms: 0,
         seed: SEED,
+        listed: Some(ShardListing {
+            shards: 2,
+            beacons: true,
+        }),
         batch: message,
     };
     match shard.admit(&request, now_ms) {
@@ -487,6 +491,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         shard: 1,
         epoch_ms: 0,
         seed: SEED,
+        listed: None,
         batch: &batch,
     });
     for reply in [
@@ -499,6 +504,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         RecordReply::KeyReused,
         RecordReply::NameFree,
         RecordReply::Gone,
+        RecordReply::Unlisted,
     ] {
         all.add_owned(&reply);
     }
@@ -508,6 +514,12 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         plays_hash: PLAYS_HASH,
         sent_ms: NOW_MS,
         to: target(),
+    });
+    all.add(&BlindRequest {
+        region_id: "NA",
+        shard: 1,
+        here: "NA",
+        batch: &[1, 2, 3],
     });
     all.add(&NameCheck {
         key: b"key",

@@ -69,6 +69,7 @@ impl Node {
             shard: 0,
             epoch_ms: 0,
             seed: [7; 16],
+            listed: None,
             batch: &codec::encode(message),
         };
         self.shard.admit(&request, now_ms)

@@ -451,6 +451,7 @@ fn a_commit_that_is_under_way_while_counting_begins_anew_counts_once_or_not_at_a
             shard: 0,
             epoch_ms: 0,
             seed: SEED,
+            listed: None,
             batch: &batch,
         };
         node.shard.admit(&request, NOW_MS);

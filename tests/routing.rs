@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -12,15 +12,17 @@ use hitparade::board::{Board, Directory, MAIN};
 use hitparade::codec;
 use hitparade::home::{Home, hash_of, shard_of};
 use hitparade::play::{Boards, Play};
-use hitparade::region::{Admission, Shard};
+use hitparade::region::{Admission, LISTED_FOR_MS, Shard};
 use hitparade::routing::{self, Kind, MAX_PARTS, Name, Network, NotCounted, Rejection, Verdict};
 use hitparade::storage::MemoryStorage;
 use hitparade::topology::{Region, RegionTable, ShardId};
 use hitparade::window::DAY_MS;
-use hitparade::wire::{RecordReply, RecordRequest};
+use hitparade::wire::{BlindRequest, RecordReply, RecordRequest};
 
 const NOW_MS: u64 = 20_000 * DAY_MS;
 const CLIENT: &str = "k3J9";
+/// The epoch that a batch names which was sent without a directory.
+const BLIND: u64 = u64::MAX;
 
 /// A shard: the key of its board, and which it is.
 type Address = (String, ShardId);
@@ -40,6 +42,8 @@ struct World {
     asked: RefCell<u32>,
     /// Keys of boards whose shards do not answer, and of those that were deleted.
     away: RefCell<BTreeSet<String>>,
+    /// How long after the first batch it is.
+    later_ms: Cell<u64>,
     gone: RefCell<BTreeSet<String>>,
 }
 
@@ -54,10 +58,12 @@ impl Network for World {
         kind: Kind,
         request: &[u8],
     ) -> Result<RecordReply, Away> {
-        let request: RecordRequest<'_> = codec::decode(request).unwrap();
-        assert_eq!(request.board, board_key);
+        let blind = codec::decode::<BlindRequest<'_>>(request).ok();
+        let request = codec::decode::<RecordRequest<'_>>(request).ok();
+        let epoch_ms = request.as_ref().map_or(BLIND, |request| request.epoch_ms);
+        assert!(request.as_ref().is_none_or(|it| it.board == board_key));
         let address = (board_key.to_owned(), to.clone());
-        let sent = (address.clone(), kind, request.epoch_ms);
+        let sent = (address.clone(), kind, epoch_ms);
         self.sent.borrow_mut().push(sent);
         if self.away.borrow().contains(board_key) {
             return Err(Away);
@@ -72,11 +78,16 @@ impl Network for World {
             shard.synced(shard.sync_point());
             (storage, shard)
         });
-        Ok(match shard.admit(&request, NOW_MS) {
+        let now_ms = NOW_MS + self.later_ms.get();
+        let seen = || shard.seen(blind.as_ref()?, now_ms);
+        let Some(request) = request.or_else(seen) else {
+            return Ok(RecordReply::Unlisted);
+        };
+        Ok(match shard.admit(&request, now_ms) {
             Admission::Answer(reply) => reply,
             Admission::Wait { reply, .. } => {
-                assert!(shard.commit(storage, NOW_MS).unwrap());
-                shard.committed(NOW_MS).unwrap();
+                assert!(shard.commit(storage, now_ms).unwrap());
+                shard.committed(now_ms).unwrap();
                 reply
             }
         })
@@ -101,6 +112,21 @@ struct Sent {
     sent_ms: u64,
     boards: &'static [&'static str],
     plays: Vec<Play<'static>>,
+}
+
+impl Sent {
+    fn batch<'a>(&self, name: Option<&'a Name>, home: Option<&'a Home>) -> routing::Batch<'a> {
+        routing::Batch {
+            name,
+            is_trusted: self.is_trusted,
+            home,
+            sent_ms: self.sent_ms,
+            says_sent: self.says_sent,
+            plays_hash: 1,
+            boards: names(self.boards),
+            plays: self.plays.iter().cloned().map(Ok).collect(),
+        }
+    }
 }
 
 impl Default for Sent {
@@ -138,17 +164,18 @@ impl World {
         self.sent.borrow_mut().clear();
         let name = Name::ClientSeq(CLIENT.into(), 1);
         let home = sent.home.map(|home| Home::read(home).unwrap());
-        let batch = routing::Batch {
-            name: sent.has_key.then_some(&name),
-            is_trusted: sent.is_trusted,
-            home: home.as_ref(),
-            sent_ms: sent.sent_ms,
-            says_sent: sent.says_sent,
-            plays_hash: 1,
-            boards: names(sent.boards),
-            plays: sent.plays.iter().cloned().map(Ok).collect(),
-        };
+        let batch = sent.batch(sent.has_key.then_some(&name), home.as_ref());
         let outcome = routing::count(self, Rc::clone(directory), batch);
+        outcome.now_or_never().unwrap()
+    }
+
+    /// An attempt of a Worker without a directory, at a sender in a region of `REGIONS`.
+    fn blind(&self, here: &str, sent: &Sent) -> Option<Result<Verdict, NotCounted<Away>>> {
+        self.sent.borrow_mut().clear();
+        let name = Name::ClientSeq(CLIENT.into(), 1);
+        let home = sent.home.map(|home| Home::read(home).unwrap());
+        let batch = sent.batch(sent.has_key.then_some(&name), home.as_ref());
+        let outcome = routing::count_blind(self, (here, None), &batch);
         outcome.now_or_never().unwrap()
     }
 
@@ -200,6 +227,13 @@ fn table(epoch_ms: u64, regions: &[Region]) -> Rc<Directory> {
 
 fn region(region_id: &str, shards: u32) -> Region {
     Region::new(region_id, region_id, shards)
+}
+
+/// It had four shards, and has two.
+fn shrunk() -> Region {
+    let mut region = region("NA", 4);
+    region.reshard(2);
+    region
 }
 
 fn place_on(board: &Board, key: &str, shard: u32) -> Address {
@@ -588,4 +622,113 @@ fn a_batch_has_at_most_so_many_parts_and_several_need_a_name() {
     let outcome = world.attempt(&directory, &unnamed);
     assert!(matches!(outcome, Err(NotCounted::KeyRequired)));
     assert!(world.sent().is_empty());
+}
+
+/// At home in a region of one shard, and a page that was opened there.
+fn at_home() -> Sent {
+    Sent {
+        home: Some("NA/1"),
+        ..Sent::default()
+    }
+}
+
+#[test]
+fn a_worker_without_a_directory_has_plays_counted_on_the_word_of_one_that_had_one() {
+    let world = World::default();
+    let first = Sent {
+        sent_ms: NOW_MS - 1,
+        has_key: false,
+        ..at_home()
+    };
+    assert!(world.blind("NA", &at_home()).is_none(), "the shard is new");
+    let known = table(0, &[region("NA", 1)]);
+    world.attempt(&known, &first).unwrap();
+    let counted = world.blind("NA", &at_home()).unwrap().unwrap();
+    assert_eq!((counted.accepted, counted.repeated), (1, false));
+    // Whatever Worker sees it next, it is the same batch.
+    let again = world.blind("NA", &at_home()).unwrap().unwrap();
+    assert!(again.repeated);
+    assert!(world.attempt(&known, &at_home()).unwrap().repeated);
+    assert_eq!(world.plays(), counts(&[(MAIN, 2)]));
+    // As long as it is believed.
+    world.later_ms.set(LISTED_FOR_MS - 1);
+    let later = Sent {
+        sent_ms: NOW_MS + LISTED_FOR_MS - 1,
+        ..at_home()
+    };
+    assert!(world.blind("NA", &later).is_some());
+    world.later_ms.set(LISTED_FOR_MS);
+    assert!(world.blind("NA", &later).is_none());
+    assert_eq!(world.plays(), counts(&[(MAIN, 2)]));
+}
+
+#[test]
+fn a_batch_whose_way_is_not_plain_goes_by_a_directory_alone() {
+    let world = World::default();
+    let known = table(0, &[shrunk(), region("EU", 1)]);
+    for home in ["NA/1", "NA/4"] {
+        let sent = Sent {
+            home: Some(home),
+            ..Sent::default()
+        };
+        world.attempt(&known, &sent).unwrap();
+    }
+    let plain = at_home();
+    assert!(world.blind("NA", &plain).is_some());
+    assert!(world.blind("EU", &plain).is_none(), "the sender travels");
+    let ways = [
+        Sent {
+            home: None,
+            ..at_home()
+        },
+        Sent {
+            home: Some("/1"),
+            ..at_home()
+        },
+        Sent {
+            has_key: false,
+            ..at_home()
+        },
+        Sent {
+            is_trusted: true,
+            ..at_home()
+        },
+        Sent {
+            says_sent: false,
+            ..at_home()
+        },
+        Sent {
+            boards: &["jazz"],
+            ..at_home()
+        },
+        Sent {
+            plays: vec![play("post", Some("EU"), &[])],
+            ..at_home()
+        },
+        Sent {
+            plays: vec![play("post", None, &["jazz"])],
+            ..at_home()
+        },
+    ];
+    for sent in &ways {
+        assert!(world.blind("NA", sent).is_none());
+    }
+    // A shard that counts no more, as the votes of an address would be counted at each of them.
+    let of_four = Sent {
+        home: Some("NA/4"),
+        ..at_home()
+    };
+    let counts = shard_of(hash_of(CLIENT.as_bytes()), 4) < 2;
+    assert_eq!(world.blind("NA", &of_four).is_some(), counts);
+    let closed = Board {
+        beacons: false,
+        ..Board::main()
+    };
+    let trusted = Sent {
+        is_trusted: true,
+        ..at_home()
+    };
+    let known = directory(0, &[region("NA", 1)], &[closed]);
+    world.attempt(&known, &trusted).unwrap();
+    assert!(world.blind("NA", &plain).is_none(), "closed to browsers");
 }

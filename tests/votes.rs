@@ -195,6 +195,7 @@ impl World {
             shard: 0,
             seed: [0; 16],
             epoch_ms: 0,
+            listed: None,
             batch: &batch,
         };
         let voter = Voter {

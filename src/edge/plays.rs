@@ -192,7 +192,6 @@ async fn count(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer,
     let header_home = header_home.map(|text| Home::read(text).ok_or_else(bad_home));
     let home = body.envelope.home.clone();
     let home = home.map_or_else(|| header_home.transpose(), |home| Ok(Some(home)))?;
-    let directory = table::directory(&call.env).await?;
     let from_bot = !trusted && call.seen.user_agent.as_deref().is_some_and(is_bot);
     let plays = if from_bot {
         let refused = || Refused::new("bot", "this user agent says that it is no person");
@@ -235,7 +234,17 @@ async fn count(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer,
         boards: body.envelope.boards.clone(),
         plays,
     };
-    let verdict = routing::count(&shards, directory, batch).await;
+    let blind = match table::goes_blind() {
+        true => count_blind(&shards, &batch).await,
+        false => None,
+    };
+    let verdict = match blind {
+        Some(verdict) => verdict,
+        None => {
+            let directory = table::directory(&call.env).await?;
+            routing::count(&shards, directory, batch).await
+        }
+    };
     let verdict = verdict.map_err(|error| not_counted(error, name.is_some()))?;
     count_rejected(&verdict.rejected);
     Ok(Answer::json(&Verdict {
@@ -244,6 +253,25 @@ async fn count(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer,
         repeated: verdict.repeated,
     })
     .with_status(202))
+}
+
+/// A batch whose home is where its sender is, if all of `REGIONS` are made.
+async fn count_blind(
+    shards: &Shards<'_>,
+    batch: &routing::Batch<'_>,
+) -> Option<Result<routing::Verdict, NotCounted<worker::Error>>> {
+    let call = shards.call;
+    let (country, continent) = (&call.seen.visitor.country, &call.seen.visitor.continent);
+    if country.is_none() && continent.is_none() {
+        // Where they count, the table alone says.
+        return None;
+    }
+    let regions = regions_of_setting(call);
+    let here = place(&regions, country.as_deref(), continent.as_deref(), |_| true);
+    let here = regions
+        .iter()
+        .find(|region| Some(&region.id[..]) == here.region_id)?;
+    routing::count_blind(shards, (&here.id, here.hint.as_deref()), batch).await
 }
 
 fn rejected_plays(rejected: &Rejected) -> impl Iterator<Item = RejectedPlay<'_>> {
@@ -370,23 +398,28 @@ fn say_missing(missing: &str, here: Option<&str>) {
     }
 }
 
-/// The region of a request, and the one that REGIONS has for it where that is not made.
-fn place_of_request(call: &Call, table: &RegionTable) -> (Option<String>, Option<String>) {
+/// `REGIONS`, read once.
+fn regions_of_setting(call: &Call) -> Rc<Vec<RegionSetting>> {
     thread_local! {
         static REGIONS: RefCell<Option<Rc<Vec<RegionSetting>>>> = RefCell::default();
     }
-    let first = || table.regions.first().map(|region| region.region_id.clone());
-    let (country, continent) = (&call.seen.visitor.country, &call.seen.visitor.continent);
-    if country.is_none() && continent.is_none() {
-        return (first(), None);
-    }
-    let regions = REGIONS.with(|read| {
+    REGIONS.with(|read| {
         let read_once = || {
             let regions = read_regions(setting(&call.env, "REGIONS").as_deref());
             Rc::new(regions.unwrap_or_default())
         };
         Rc::clone(read.borrow_mut().get_or_insert_with(read_once))
-    });
+    })
+}
+
+/// The region of a request, and the one that REGIONS has for it where that is not made.
+fn place_of_request(call: &Call, table: &RegionTable) -> (Option<String>, Option<String>) {
+    let first = || table.regions.first().map(|region| region.region_id.clone());
+    let (country, continent) = (&call.seen.visitor.country, &call.seen.visitor.continent);
+    if country.is_none() && continent.is_none() {
+        return (first(), None);
+    }
+    let regions = regions_of_setting(call);
     let is_made = |region_id: &str| table.find(region_id).is_some();
     let place = place(&regions, country.as_deref(), continent.as_deref(), is_made);
     let here = place.region_id.map(str::to_owned).or_else(first);

@@ -2,7 +2,7 @@
 //!
 //! Each isolate asks the registry what changed since the copy that it has. How old a copy may be is up
 //! to who uses it: what is right of a play never depends on it ([`crate::routing`]), so plays take one
-//! that is [`FRESH_MS`] old; a chart that is computed anew takes one of [`CHART_FRESH_MS`]. If the registry
+//! that is [`FRESH_MS`] old, and the first ones of an isolate that has none go without ([`goes_blind`]); a chart that is computed anew takes one of [`CHART_FRESH_MS`]. If the registry
 //! is away, an older one serves. At most once in [`REFETCH_MS`] an isolate asks anew, and one request at a time
 //! does: whoever names unknown regions and boards cannot make it ask more often, however long the answer
 //! takes.
@@ -48,6 +48,10 @@ struct Asked {
     at_ms: u64,
 }
 
+/// Batches that go to the shards of their homes while an isolate has no fresh copy: one that is hardly used asks
+/// for none, and one that is busy has it after a moment, to tell senders of more shards.
+const BLIND_BATCHES: u32 = 10;
+
 /// Names that are known to be of no region: 1,000 of what may be a region's, 64 bytes each and as much
 /// around them, are 130 KB.
 const MAX_UNKNOWN: usize = 1_000;
@@ -65,6 +69,8 @@ pub struct Memory {
     changes: u64,
     /// The question that a request waits for.
     asking: Option<Asked>,
+    /// Batches that went without a fresh copy since one was asked for.
+    blind: u32,
     /// Names of no region, and until when that is believed.
     unknown: HashMap<String, u64>,
 }
@@ -79,6 +85,21 @@ fn memory<T>(run: impl FnOnce(&mut Memory) -> T) -> T {
 /// 503 where there is none and the registry is away.
 pub async fn directory(env: &Env) -> Result<Rc<Directory>, Problem> {
     directory_of_age(env, FRESH_MS).await
+}
+
+/// Whether a batch is to be tried without a directory ([`crate::routing::count_blind`]), rather than to ask for
+/// one. Not where this isolate itself has changed something since.
+pub fn goes_blind() -> bool {
+    memory(|memory| {
+        let copy = memory.copy.as_ref();
+        let is_fresh = |copy: &Copy| now_ms().saturating_sub(copy.fetched_ms) < FRESH_MS;
+        let has_changed = copy.map_or(0, |copy| copy.asked.changes) < memory.changes;
+        if copy.is_some_and(is_fresh) || has_changed || memory.blind >= BLIND_BATCHES {
+            return false;
+        }
+        memory.blind += 1;
+        true
+    })
 }
 
 /// The directory for a chart that is to be computed.
@@ -261,6 +282,7 @@ async fn ask_registry(env: &Env, known: Option<Rc<Directory>>) -> worker::Result
             at_ms: now_ms(),
         };
         memory.asking = Some(asked);
+        memory.blind = 0;
         asked
     });
     let told = fetch_since(env, known).await;

@@ -76,7 +76,7 @@ pub use driver::{Driver, Inner, Kept, Trouble};
 pub use journal::journaled;
 pub use limits::Limits;
 use push_timer::PushTimer;
-pub use shard::{Admission, Health, Shard, SyncPoint};
+pub use shard::{Admission, Health, LISTED_FOR_MS, LISTING_RENEWED_MS, Shard, SyncPoint};
 pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes};
 
 /// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five

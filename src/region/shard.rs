@@ -3,6 +3,7 @@
 mod admit;
 mod checkpoint;
 mod commit;
+mod listing;
 mod load;
 mod log;
 
@@ -17,6 +18,7 @@ use super::outbox::{Outbox, rows_of};
 use super::panes::{Applied, Copied, OpenPane, OpenPanes};
 use super::seen::{Fate, Fingerprint, Seen};
 use super::*;
+use crate::board::MAIN;
 use crate::capacity;
 use crate::codec::{self, DecodeError, Record};
 use crate::mutants::{self, Mutant};
@@ -33,6 +35,7 @@ use admit::Wanted;
 use checkpoint::encode_pane;
 use checkpoint::{CHECKPOINT_NAME, OpenPanesRow};
 pub(super) use checkpoint::{Checkpoint, copy_of};
+pub use listing::{LISTED_FOR_MS, LISTING_RENEWED_MS};
 
 /// A pane that takes no more plays and is not in the outbox yet.
 struct SealedInMemory {
@@ -136,6 +139,7 @@ pub struct Shard {
     /// The log is to be cut then.
     cut_at_ms: Option<u64>,
     committed: Committed,
+    told: listing::Told,
     pub(super) limits: Limits,
 }
 

@@ -221,6 +221,7 @@ mod tests {
             shard: 0,
             epoch_ms: 0,
             seed: [0; 16],
+            listed: None,
             batch: &batch,
         };
         let voter = Voter { sender, limit: 3 };

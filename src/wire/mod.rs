@@ -74,6 +74,7 @@ records! {
     ImportReply v 1;
     ExportCursor v 1;
     NameCheck<'a> v 1;
+    BlindRequest<'a> v 1;
     DeleteRegion v 1;
     DeleteRegionReply v 1;
     Reset v 1;
@@ -168,6 +169,8 @@ pub struct RecordRequest<'a> {
     pub epoch_ms: u64,
     /// The installation's seed, for a shard that has none yet.
     pub seed: [u8; 16],
+    /// Of shards of `main`, where their region is there.
+    pub listed: Option<ShardListing>,
     /// An encoded [`Batch`] or [`Claim`], passed to the journal as it is, or a [`NameCheck`].
     #[serde(borrow)]
     pub batch: &'a [u8],
@@ -177,6 +180,29 @@ pub struct RecordRequest<'a> {
 /// a repeat.
 pub const COUNTED: u16 = 202;
 pub const REPEATED: u16 = 208;
+
+/// What a Worker with a directory tells a shard of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardListing {
+    /// How many shards of the region count.
+    pub shards: u32,
+    /// Whether browsers may send plays to the board.
+    pub beacons: bool,
+}
+
+/// Worker → shard of `main`, from one without a directory that is fresh: a batch of a browser's that is at home
+/// here, to be counted if this region is the sender's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlindRequest<'a> {
+    /// The key of the region of the batch's home, and the shard that its home names.
+    pub region_id: &'a str,
+    pub shard: u32,
+    /// The id of the region where the sender is, by `REGIONS`, if all of them are made.
+    pub here: &'a str,
+    /// An encoded [`Batch`].
+    #[serde(borrow)]
+    pub batch: &'a [u8],
+}
 
 /// Shard → Worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +229,8 @@ pub enum RecordReply {
     NameFree,
     /// Not counted: its board was deleted, and so is everything here.
     Gone,
+    /// To a [`BlindRequest`]: not counted; whoever has a directory knows where it goes.
+    Unlisted,
 }
 
 impl RecordReply {

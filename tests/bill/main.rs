@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use day::{BLOG, FIRST_DAY_MS, REGIONS, Site};
+use hitparade::board::{MAIN, ObjectName};
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use platform::{AROUND_THE_WORLD, Bill, ONE_MACHINE, Platform};
 use random::Random;
@@ -103,6 +104,7 @@ fn day_of(site: Site, isolates: Isolates) -> Billed {
         }
         platform.run_until(day_ms + DAY_MS);
     }
+    keep_rows(&platform);
     let (bill_before, requests_before, incomplete_before) = before;
     let billed = Billed {
         bill: platform.bill().since(&bill_before),
@@ -111,6 +113,18 @@ fn day_of(site: Site, isolates: Isolates) -> Billed {
     };
     all_is_counted(&platform, &workers, site);
     billed
+}
+
+/// For `scripts/bench/bill.mjs`, which starts the global object on them in WebAssembly.
+fn keep_rows(platform: &Platform) {
+    let Ok(path) = std::env::var("BILL_ROWS") else {
+        return;
+    };
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let rows = platform.rows_of(&ObjectName::global(MAIN)).into_iter();
+    let rows = rows.map(|(table, key, value)| (table as usize, hex(&key), hex(&value)));
+    let rows = json!({ "now_ms": platform.now_ms(), "rows": rows.collect::<Vec<_>>() });
+    std::fs::write(path, rows.to_string()).unwrap();
 }
 
 /// When all has come to rest, the chart of the last 24 hours has the day's plays.

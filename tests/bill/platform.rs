@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use futures_channel::oneshot::{self, Sender};
 use hitparade::board::ObjectName;
-use hitparade::storage::Table;
+use hitparade::storage::{Storage, Table};
 
 use crate::executor::{Executor, Work};
 use crate::host::{BillHost, Object};
@@ -421,6 +421,19 @@ impl Platform {
         }
         bill.rows.retain(|_, rows| *rows > 0);
         bill
+    }
+}
+
+impl Platform {
+    /// Everything that an object has stored: table, key, value.
+    pub fn rows_of(&self, name: &ObjectName) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+        let node = self.node(name);
+        let rows = Table::ALL.into_iter().flat_map(|table| {
+            let rows = node.storage.scan(table, &[], &[], usize::MAX);
+            let rows = rows.unwrap_or_default().into_iter();
+            rows.map(move |(key, value)| (table, key, value))
+        });
+        rows.collect()
     }
 }
 

@@ -193,6 +193,7 @@ pub fn record(
         shard: number,
         epoch_ms: 0,
         seed: SEED,
+        listed: None,
         batch: &batch,
     };
     match shard.admit(&request, now_ms) {

@@ -7,13 +7,14 @@ use futures_channel::oneshot;
 use super::super::votes::{Sifted, Taken};
 use super::super::{Admission, GROUP_BYTES, GROUP_WAIT_MS, Shard};
 use super::{Driver, Inner};
-use crate::codec;
+use crate::board::MAIN;
+use crate::codec::{self, DecodeError};
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
 use crate::panics;
 use crate::storage::StorageError;
 use crate::topology::Epoch;
-use crate::wire::{RecordReply, RecordRequest, Refusal, Voter};
+use crate::wire::{BlindRequest, RecordReply, RecordRequest, Refusal, Voter};
 
 /// After an error senders are told to wait so long: until the object has started again.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
@@ -35,6 +36,7 @@ impl<H: Host> Driver<H> {
             RecordReply::Busy { retry_after_s: 1 }
         } else {
             match codec::decode::<RecordRequest<'_>>(message) {
+                Err(DecodeError::OtherKind { .. }) => self.record_blind(message, voter).await,
                 Err(_) => RecordReply::Invalid,
                 Ok(request) if self.host.object().board() != Some(request.board) => {
                     self.tell(format_args!("plays for another board: {}", request.board));
@@ -56,6 +58,26 @@ impl<H: Host> Driver<H> {
             _ => {}
         });
         reply
+    }
+
+    /// A batch of a Worker that does not know whether it is this shard's to count.
+    async fn record_blind(&self, message: &[u8], voter: Option<Voter>) -> RecordReply {
+        let Ok(blind) = codec::decode::<BlindRequest<'_>>(message) else {
+            return RecordReply::Invalid;
+        };
+        // Whoever has never been told anything stores nothing for that.
+        let is_new = self.look(|_| ()).is_none() && self.host.is_empty() == Ok(true);
+        if is_new || self.host.object().board() != Some(MAIN) || self.be_listed().await.is_err() {
+            return RecordReply::Unlisted;
+        }
+        let now_ms = self.host.now_ms();
+        match self.with_shard(|shard, _| Ok(shard.seen(&blind, now_ms))) {
+            Ok(Some(request)) => self.record_batch(&request, voter).await,
+            Ok(None) => RecordReply::Unlisted,
+            Err(_) => RecordReply::Busy {
+                retry_after_s: RETRY_AFTER_FAILURE_S,
+            },
+        }
     }
 
     async fn record_batch(&self, request: &RecordRequest<'_>, voter: Option<Voter>) -> RecordReply {

@@ -111,6 +111,9 @@ impl Shard {
             self.checkpoint.epoch_ms = Some(request.epoch_ms);
             self.header_dirty = true;
         }
+        if let Some(listed) = request.listed {
+            (self.told).take(listed, request.epoch_ms, now_ms);
+        }
         let fate = wanted.fate(&mut self.seen);
         let reply = reply_of(&fate, false);
         let fingerprint = wanted.fingerprint(&self.checkpoint.secret);

@@ -32,7 +32,9 @@ impl Shard {
         }
         // The header goes first: a journal without it would be counted as another log's.
         self.write_header(&mut writes);
+        self.told.write(&mut writes);
         storage.write(&writes)?;
+        self.told.written();
         self.header_dirty = false;
         self.journal.written(last_seq, bytes as u64);
         self.in_flight = Some(InFlight {

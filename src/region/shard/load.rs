@@ -71,6 +71,7 @@ impl Shard {
             settled: false,
             cut_at_ms: None,
             committed: Committed::default(),
+            told: listing::Told::load(storage)?,
             limits,
         };
         if lost_header {
