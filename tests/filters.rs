@@ -5,30 +5,20 @@
 
 mod objects;
 
-use std::collections::BTreeMap;
-
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
-use hitparade::summary::{Seed, Summary};
-use hitparade::window::{Days, HOUR_MS, Level, MINUTE_MS, PaneKey};
+use hitparade::window::HOUR_MS;
 use hitparade::wire::{ChartRequest, PostPatch, Refusal, Sort, WindowRequest};
+use objects::hours::{EXACT, NOW_MS, Plays, any_plays, falling_plays, fold};
 use proptest::prelude::*;
 
 const DAY_MS: u64 = 24 * HOUR_MS;
-const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
-const SEED: [u8; 16] = [9; 16];
-const REGIONS: [&str; 2] = ["NA", "EU"];
 const SORTS: [Sort; 3] = [Sort::Views, Sort::Rising, Sort::Distinctive];
 const POSTS: usize = 90;
 const TAGS: [&str; 4] = ["jazz", "日本", "a", "live"];
-/// Counters with which nothing is dropped.
-const EXACT: usize = 16_384;
-
-/// Plays of each post by region, and whether they are of now or of an hour ago.
-type Plays = BTreeMap<(usize, bool), Vec<u64>>;
 
 #[derive(Clone, Debug, Default)]
 struct Entry {
@@ -51,32 +41,7 @@ fn id(post: usize) -> String {
 }
 
 fn loaded(plays: &Plays, entries: &Entries, capacity: usize) -> (Global, MemoryStorage) {
-    let storage = MemoryStorage::new();
-    let mut global = Global::load(&storage, &objects::table_of(&REGIONS, SEED)).unwrap();
-    for (region, region_id) in REGIONS.into_iter().enumerate() {
-        let sealed = [false, true].map(|is_now| {
-            let mut summary = Summary::new(capacity, Seed::from_bytes(SEED));
-            // In turns, so that counters change hands.
-            for round in 0..8 {
-                for (post, count) in plays[&(region, is_now)].iter().enumerate() {
-                    let part = count / 8 + u64::from(round < count % 8);
-                    if part > 0 {
-                        summary.record(&id(post), part);
-                    }
-                }
-            }
-            let ago_ms = if is_now {
-                MINUTE_MS
-            } else {
-                HOUR_MS + 5 * MINUTE_MS
-            };
-            let key = PaneKey::of(Level::Minute, NOW_MS - ago_ms, &Days::default());
-            objects::pane(key, &summary)
-        });
-        let push = objects::first_push((region_id, 0), &sealed, &[]);
-        global.take_push(&push, NOW_MS).unwrap();
-    }
-    global.flush(&storage, NOW_MS).unwrap();
+    let (global, storage) = fold(plays, id, capacity);
     let known = entries.iter().enumerate();
     let patches = known.filter_map(|(post, entry)| {
         let entry = entry.as_ref()?;
@@ -285,20 +250,6 @@ impl Case {
     }
 }
 
-fn plays() -> impl Strategy<Value = Plays> {
-    // Many are played little, some much, and each side has others.
-    let count = prop_oneof![4 => 0_u64..40, 2 => 0_u64..400, 1 => 0_u64..20_000];
-    let one = proptest::collection::vec(count, POSTS);
-    (one.clone(), one.clone(), one.clone(), one).prop_map(|(a, b, c, d)| {
-        BTreeMap::from([
-            ((0, false), a),
-            ((0, true), b),
-            ((1, false), c),
-            ((1, true), d),
-        ])
-    })
-}
-
 fn entries() -> impl Strategy<Value = Entries> {
     let tags = proptest::sample::subsequence(TAGS.to_vec(), 0..=TAGS.len());
     let published_ms = (0..10 * DAY_MS).prop_map(|ago_ms| NOW_MS - ago_ms);
@@ -339,7 +290,7 @@ proptest! {
 
     #[test]
     fn the_chart_of_a_filter_is_that_of_its_posts_with_bounds_that_hold_for_every_one(
-        (plays, entries) in (plays(), entries()),
+        (plays, entries) in (any_plays(POSTS), entries()),
         capacity in 8_usize..80,
         visible in prop_oneof![Just(VisiblePosts::All), Just(VisiblePosts::KnownIfAny), Just(VisiblePosts::Known)],
         filters in proptest::collection::vec(filter(), 1..5),
@@ -353,18 +304,8 @@ fn of_tags(tags: &[&str], excluded: &[&str]) -> Filter {
     Filter::new(owned(tags), owned(excluded), None, None).unwrap()
 }
 
-/// Every post has been played more often than the one behind it.
 fn falling() -> Plays {
-    let plays = |most: u64| {
-        (1..=POSTS as u64)
-            .map(|rank| most / rank)
-            .collect::<Vec<u64>>()
-    };
-    let sides = [(0, false), (0, true), (1, false), (1, true)];
-    sides
-        .into_iter()
-        .zip([3_000, 4_000, 1_000, 2_000].map(plays))
-        .collect()
+    falling_plays(POSTS, [3_000, 4_000, 1_000, 2_000])
 }
 
 #[test]

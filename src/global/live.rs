@@ -17,7 +17,7 @@
 mod by_shards;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::LIVE_MAX_AGE_MS;
@@ -143,9 +143,8 @@ pub struct Live {
     /// The same of what is not merged: days, and all time.
     pub pending_late_bytes: usize,
     pub pending_since_ms: Option<u64>,
-    pending_spans: BTreeSet<PaneKey>,
-    /// What the largest part of each takes decoded.
-    pending_panes: BTreeMap<(PaneKey, String), usize>,
+    /// What the largest part of each takes decoded, by pane and region.
+    pending_panes: BTreeMap<PaneKey, BTreeMap<String, usize>>,
     copies: BTreeMap<ShardName, Held>,
     /// Since when nothing is missing of a region's shard of which something was.
     whole_since_ms: BTreeMap<String, u64>,
@@ -173,13 +172,12 @@ impl Live {
         }
         for pane in &panes {
             self.pending_bytes += pane.held_bytes();
-            let spanned = (pane.key, shard.0.clone());
-            let largest = self.pending_panes.entry(spanned).or_default();
+            let regions = self.pending_panes.entry(pane.key).or_default();
+            let largest = regions.entry(shard.0.clone()).or_default();
             self.pending_decoded_bytes += pane.decoded_bytes.saturating_sub(*largest);
             *largest = pane.decoded_bytes.max(*largest);
             self.pending_late_bytes += pane.late_bytes();
         }
-        self.pending_spans.extend(panes.iter().map(|pane| pane.key));
         self.pending
             .entry(shard.0.clone())
             .or_default()
@@ -291,7 +289,7 @@ impl Live {
 
     /// How many different spans are pending, and of how many regions.
     pub fn pending_spans_and_regions(&self) -> (usize, usize) {
-        (self.pending_spans.len(), self.pending.len())
+        (self.pending_panes.len(), self.pending.len())
     }
 
     /// The regions that something is pending of.
@@ -305,7 +303,6 @@ impl Live {
         self.pending_bytes = 0;
         self.pending_decoded_bytes = 0;
         self.pending_late_bytes = 0;
-        self.pending_spans.clear();
         self.pending_panes.clear();
         self.pending_since_ms = None;
         // Merged panes that hold what is in the ladders too would count it twice.

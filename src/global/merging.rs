@@ -88,7 +88,8 @@ pub struct PaneMerging {
     panes: BTreeMap<PaneKey, Vec<Rc<Summary>>>,
     bytes: usize,
     limit: usize,
-    are_sealed: bool,
+    /// Where a merged pane is exact no longer it has the counters of its level, or so many if they are more.
+    least_counters: usize,
 }
 
 /// All panes together take too much memory.
@@ -96,20 +97,23 @@ pub struct PaneMerging {
 pub struct TooLarge;
 
 impl PaneMerging {
+    /// Of what charts show. Where a pane is exact no longer, the counters that it will have once it is stored
+    /// are enough: twice those of a copy, so that the guarantee stays what the copies make it, as nothing
+    /// that is dropped was above N/m of them.
     pub fn new(seed: Seed, limit: usize) -> Self {
         PaneMerging {
             seed,
             panes: BTreeMap::new(),
             bytes: 0,
             limit,
-            are_sealed: false,
+            least_counters: 0,
         }
     }
 
     /// Of sealed panes, as [`merge_sealed`] does it.
     pub fn of_sealed(seed: Seed, limit: usize) -> Self {
         PaneMerging {
-            are_sealed: true,
+            least_counters: sealed_counters(),
             ..Self::new(seed, limit)
         }
     }
@@ -132,10 +136,7 @@ impl PaneMerging {
     fn merge(&mut self) {
         self.bytes = 0;
         for (key, parts) in &mut self.panes {
-            let merged = match self.are_sealed {
-                true => merge_sealed(*key, parts, self.seed),
-                false => merge_live(*key, parts, self.seed),
-            };
+            let merged = merge_pane(*key, parts, self.least_counters, self.seed);
             self.bytes += merged.heap_bytes();
             *parts = vec![merged];
         }
@@ -150,20 +151,19 @@ impl PaneMerging {
     }
 }
 
-/// Merges what is live of a pane. Where it is exact no longer, the counters that the pane will have once it
-/// is stored are enough: twice those of a copy, so that the guarantee stays what the copies make it, as
-/// nothing that is dropped was above N/m of them.
-fn merge_live(key: PaneKey, parts: &[Rc<Summary>], seed: Seed) -> Rc<Summary> {
-    merge_pane(key, parts, counters(key.level), seed)
+/// Sealed panes are folded into coarser ones too, none of which has more counters than a day: twice those are
+/// more than any of the parts has that is full.
+fn sealed_counters() -> usize {
+    2 * counters(Level::Day)
 }
 
-/// Merges sealed panes of the same span that are to be folded: where that is exact no longer, twice the
-/// counters of any pane of a ladder are enough, as above.
+/// Merges sealed panes of the same span that are to be folded.
 pub fn merge_sealed(key: PaneKey, parts: &[Rc<Summary>], seed: Seed) -> Rc<Summary> {
-    merge_pane(key, parts, 2 * counters(Level::Day), seed)
+    merge_pane(key, parts, sealed_counters(), seed)
 }
 
-fn merge_pane(key: PaneKey, parts: &[Rc<Summary>], most: usize, seed: Seed) -> Rc<Summary> {
+fn merge_pane(key: PaneKey, parts: &[Rc<Summary>], least: usize, seed: Seed) -> Rc<Summary> {
+    let most = counters(key.level).max(least);
     if let [only] = parts {
         return Rc::clone(only);
     }

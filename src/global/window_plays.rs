@@ -57,6 +57,9 @@ impl Absent {
     }
 }
 
+/// Takes the plays of a window, one summary at a time.
+type Add<'a> = &'a mut dyn FnMut(Rc<Summary>);
+
 /// How stretches of stored panes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -86,12 +89,8 @@ impl Global {
         span: Span,
         now_ms: u64,
     ) -> Result<Merged, Refusal> {
-        let mut merging = Merging::new(self.seed());
-        let add = &mut |part: Rc<Summary>| {
-            self.work.merged(&part);
-            merging.add(part);
-        };
-        let incomplete = self.visit(storage, scope, span, now_ms, add)?;
+        let (merging, incomplete) =
+            self.merging(|add| self.visit(storage, scope, span, now_ms, add))?;
         Ok(Merged {
             summary: merging.finish(),
             incomplete,
@@ -106,15 +105,10 @@ impl Global {
         span: Span,
         now_ms: u64,
     ) -> Result<Merged, Refusal> {
-        let mut merging = Merging::new(self.seed());
-        let add = &mut |part: Rc<Summary>| {
-            self.work.merged(&part);
-            merging.add(part);
-        };
-        let (mut damaged, absent) = (false, &mut Absent::default());
-        for pane in tiles(span, now_ms, self.days()) {
-            damaged |= self.decode_panes(storage, (key, &[pane]), absent, add)?;
-        }
+        let tiles = tiles(span, now_ms, self.days());
+        let absent = &mut Absent::default();
+        let (merging, damaged) =
+            self.merging(|add| self.decode_panes(storage, (key, &tiles), absent, add))?;
         Ok(Merged {
             summary: merging.finish(),
             incomplete: damaged || self.offsets.is_scope_damaged(key),
@@ -215,6 +209,19 @@ impl Global {
         self.work.done()
     }
 
+    /// Merges what `visit` hands over, and passes on what it says.
+    fn merging(
+        &self,
+        visit: impl FnOnce(Add<'_>) -> Result<bool, Refusal>,
+    ) -> Result<(Merging, bool), Refusal> {
+        let mut merging = Merging::new(self.seed());
+        let said = visit(&mut |plays| {
+            self.work.merged(&plays);
+            merging.add(plays);
+        })?;
+        Ok((merging, said))
+    }
+
     /// Hands stored and live plays to `add`, each in one of the summaries, one summary at a time.
     /// Says whether some may be missing.
     fn visit(
@@ -223,7 +230,7 @@ impl Global {
         scope: &str,
         span: Span,
         now_ms: u64,
-        add: &mut impl FnMut(Rc<Summary>),
+        add: Add<'_>,
     ) -> Result<bool, Refusal> {
         let (key, seed) = (&*self.key_of(scope), self.seed());
         let damaged = self.visit_stored(storage, (key, span), now_ms, add)?;
@@ -256,7 +263,7 @@ impl Global {
         storage: &impl Storage,
         (key, span): (&str, Span),
         now_ms: u64,
-        add: &mut impl FnMut(Rc<Summary>),
+        add: Add<'_>,
     ) -> Result<bool, Refusal> {
         let (mut damaged, absent) = (false, &mut Absent::default());
         for panes in stretches(&tiles(span, now_ms, self.days()), now_ms) {
@@ -285,11 +292,7 @@ impl Global {
             }
             return Ok((kept, false));
         }
-        let mut merging = Merging::new(self.seed());
-        let damaged = self.decode_panes(storage, of, absent, &mut |plays| {
-            self.work.merged(&plays);
-            merging.add(plays);
-        })?;
+        let (merging, damaged) = self.merging(|add| self.decode_panes(storage, of, absent, add))?;
         let merged = Rc::new(merging.finish_stretch());
         if !damaged {
             self.stretches.put(stretch, &merged);
@@ -303,7 +306,7 @@ impl Global {
         storage: &impl Storage,
         of: (&str, &[PaneKey]),
         absent: &mut Absent,
-        add: &mut impl FnMut(Rc<Summary>),
+        add: Add<'_>,
     ) -> Result<bool, Refusal> {
         let read = &mut |row: &[u8]| {
             let plays = Summary::decode_checked(row, self.seed());

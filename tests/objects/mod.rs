@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "no test needs all of it")]
 
 pub mod host;
+pub mod hours;
 pub mod metered;
 
 use hitparade::board::MAIN;
