@@ -31,6 +31,12 @@ pub struct World {
     histories: u64,
 }
 
+pub fn post_id(number: u32) -> String {
+    let mut id = [0; ID_BYTES];
+    write_id(number, &mut id);
+    String::from_utf8_lossy(&id).into_owned()
+}
+
 pub fn region_id(region: u32) -> String {
     format!("R{region}")
 }
@@ -53,9 +59,7 @@ impl World {
         } else {
             (drawn + region * 97_003) % IDS as u32
         };
-        let mut id = [0; ID_BYTES];
-        write_id(number, &mut id);
-        into.record(std::str::from_utf8(&id).unwrap_or_default(), weight);
+        into.record(&post_id(number), weight);
     }
 
     /// Panes of one level that were sealed one after the other, the last ending at `end_ms`, as a

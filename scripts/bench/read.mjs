@@ -23,6 +23,10 @@ const SECONDS = 2;
 const HOT = "/top-posts?region=NA&timeframe=24h&k=10";
 const COLD = "/top-posts?region=global&timeframe=%dm&k=100";
 const POSTS = 1_000;
+/** A day that is over and published, and in the chart of 24h no more. */
+const PUBLISHED_DAYS_AGO = 4;
+/** Its plays are sealed a minute after they came, and then pushed and folded. */
+const PUBLISHED_WITHIN_MS = 150_000;
 const READERS = 1_000;
 const CHARTS = 50;
 const READING_SECONDS = 10;
@@ -46,6 +50,7 @@ export function run({ json }) {
     await play(counting);
     const constant = async (bytes) => keep(await startConstant(join(folder, "constant"), bytes));
     await measureHot(report, counting, constant, notes);
+    await measurePublished(report, await serve("published", { LIMIT_PER_MINUTE: NO_LIMIT, ADMIN_TOKEN: TOKEN }), notes);
     await measureReaders(report, counting, notes);
     const limited = await serve("limited");
     await play(limited);
@@ -126,14 +131,15 @@ async function playDays(server) {
   await Promise.all(charts.map((chart) => askUntilDone(chart, {})));
 }
 
-/** Something to be read, and seen to be in the chart. */
-async function play(server) {
+/** Something to be read, and seen to be in the chart; or of a time before. */
+async function play(server, timestamp = Date.now()) {
   const plays = Array.from({ length: POSTS }, (_, index) => ({
     post_id: `post-${index * 7_919}`,
     region_id: "NA",
     count: Math.ceil(1e6 / (index + 1)),
+    timestamp,
   }));
-  await sendPlays(server.url, { plays, key: "posts", token: TOKEN });
+  await sendPlays(server.url, { plays, key: `posts-${timestamp}`, token: TOKEN });
   for (const deadline = Date.now() + PLAY_TIMEOUT_MS; Date.now() < deadline; await sleep(500)) {
     const answer = await fetch(server.url + HOT);
     if (answer.ok && (await answer.json()).top_posts.length === 10) return;
@@ -146,6 +152,24 @@ async function measureHot(report, ours, startConstant, notes) {
   const HEAD = "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nContent-Type: application/json\r\n\r\n".length;
   const constant = await startConstant(size - HEAD);
   const turns = { constant: constant.url, chart: ours.url + HOT };
+  const results = await byTurns(turns, notes);
+  const ratio = (of) => median(results.map(({ chart, constant }) => chart[of] / constant[of]));
+  report.add("hot chart, k=10: share of the constant's requests/s", ratio("perSecond"), "×", { atLeast: 0.6, aim: 0.85 });
+  report.add("hot chart, k=10: p99 against the constant's", ratio("p99Ms"), "×", { must: 2, aim: 1.3 });
+  const of = (name, what) => median(results.map((result) => result[name][what]));
+  notes.push(
+    `${CONNECTIONS} connections, medians: constant ${Math.round(of("constant", "perSecond"))}/s, p99 ${of("constant", "p99Ms").toFixed(1)} ms; ` +
+      `chart ${Math.round(of("chart", "perSecond"))}/s, p99 ${of("chart", "p99Ms").toFixed(1)} ms; ${size} bytes each, headers and all`,
+  );
+}
+
+/**
+ * So many turns of each address, one after the other.
+ * @param {Record<string, string>} turns
+ * @param {string[]} notes
+ * @returns {Promise<Record<string, import("../lib/wrk.mjs").Load>[]>} of each turn
+ */
+async function byTurns(turns, notes) {
   const load = (url, seconds) => read(url, { seconds, connections: CONNECTIONS });
   for (const url of Object.values(turns)) await load(url, 1);
   const results = [];
@@ -162,14 +186,28 @@ async function measureHot(report, ours, startConstant, notes) {
     );
     say(`  pair ${pair} of ${PAIRS}: ${text.join(" · ")}`);
   }
-  const ratio = (of) => median(results.map(({ chart, constant }) => chart[of] / constant[of]));
-  report.add("hot chart, k=10: share of the constant's requests/s", ratio("perSecond"), "×", { atLeast: 0.6, aim: 0.85 });
-  report.add("hot chart, k=10: p99 against the constant's", ratio("p99Ms"), "×", { must: 2, aim: 1.3 });
-  const of = (name, what) => median(results.map((result) => result[name][what]));
-  notes.push(
-    `${CONNECTIONS} connections, medians: constant ${Math.round(of("constant", "perSecond"))}/s, p99 ${of("constant", "p99Ms").toFixed(1)} ms; ` +
-      `chart ${Math.round(of("chart", "perSecond"))}/s, p99 ${of("chart", "p99Ms").toFixed(1)} ms; ${size} bytes each, headers and all`,
-  );
+  return results;
+}
+
+/** A day's chart that is published, against the hot chart of the same server. */
+async function measurePublished(report, server, notes) {
+  const at = Date.now() - PUBLISHED_DAYS_AGO * DAY_MS;
+  const day = new Date(at).toISOString().slice(0, 10);
+  const path = `/charts/day/${day}?region=NA&k=10`;
+  await play(server);
+  await play(server, at);
+  const close = () => askUntilDone(`${server.url}/admin/close-charts`, { method: "POST", headers: { authorization: `Bearer ${TOKEN}` } });
+  for (const deadline = Date.now() + PUBLISHED_WITHIN_MS; ; await sleep(1_000)) {
+    if (Date.now() > deadline) throw new Error("the day of the benchmark is not published");
+    await close();
+    const answer = await fetch(server.url + path);
+    const chart = await answer.json();
+    if (answer.ok && chart.top_posts.length === 10) break;
+  }
+  const results = await byTurns({ hot: server.url + HOT, published: server.url + path }, notes);
+  const share = median(results.map(({ hot, published }) => published.perSecond / hot.perSecond));
+  report.add("published chart, k=10: share of the hot chart's requests/s", share, "×", { atLeast: 0.8, aim: 0.95 });
+  notes.push(`${await sizeOf(server.url, HOT)} bytes of the hot chart, ${await sizeOf(server.url, path)} of the published one`);
 }
 
 /** Everything that goes over the wire for one answer. */
