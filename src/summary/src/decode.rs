@@ -3,7 +3,7 @@
 use super::bytes::{DecodeError, Input};
 use super::encode::{FLAG_FULL, VERSION};
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter, scaled};
-use super::key::Key;
+use super::key::{Key, spread};
 use super::numbers::{BYTES, COUNTS, List, take_numbers};
 use super::{MAX_ID_BYTES, Seed, Summary};
 
@@ -264,7 +264,17 @@ impl FilterHead {
         })
     }
 
-    pub(super) fn read(&self, input: &mut Input<'_>) -> Result<Filter, DecodeError> {
+    /// What [`Filter::bound`] says of the filter that is read from the cells.
+    pub(super) fn bound(&self, hash: u64, cells: &mut Input<'_>) -> Result<u64, DecodeError> {
+        let cell: u32 = match self.cells.count() {
+            0 => 0,
+            count => self.cells.nth(spread(hash as u32, count), cells)?,
+        };
+        let count = scaled(cell.into(), self.shift);
+        Ok(self.base.saturating_add(count).min(self.highest))
+    }
+
+    fn read(&self, input: &mut Input<'_>) -> Result<Filter, DecodeError> {
         let is_narrow = self.shift == 0 && self.cells.most() <= u64::from(u16::MAX);
         let cells = match is_narrow {
             true => Cells::Narrow(self.cells.read(input)?),

@@ -1,14 +1,14 @@
 //! One id's bounds out of the stored form, without making a summary of it.
 //!
 //! Rows are in the order of their ids' bytes, and each says how many it shares with the id before. So
-//! an id is found by its place: no id is put together, no key is made, nothing is indexed, and columns
-//! that are not needed are passed over where their length is known.
+//! an id is found by its place: no id is put together, no key is made, nothing is indexed. The bytes of ids
+//! are read up to where it is; of the other columns one number is read, and the lane before it.
 
 use super::bytes::{DecodeError, Input};
 use super::decode::{FilterHead, Head, checked_body, take_lengths, take_shift};
 use super::filter::scaled;
 use super::key::{KeyHasher, LongKeys};
-use super::numbers::{BYTES, COUNTS, List, take_numbers};
+use super::numbers::{BYTES, COUNTS, List, Pieces, take_numbers};
 use super::{Bounds, Seed, Summary};
 
 impl Summary {
@@ -34,11 +34,12 @@ impl Summary {
             None => None,
         };
         let lengths = following.iter().map(|&length| usize::from(length));
-        let texts: Vec<u8> = take_numbers(&mut input, lengths.sum(), BYTES)?;
-        let row = match id.is_empty() {
-            true => return Ok(Bounds { lower: 0, upper: 0 }),
-            false => row_of(id.as_bytes(), &shared, &following, &texts)?,
-        };
+        let texts = List::open(&mut input, lengths.sum(), BYTES)?;
+        if id.is_empty() {
+            return Ok(Bounds { lower: 0, upper: 0 });
+        }
+        let texts = texts.pieces(&mut input)?;
+        let row = row_of(id.as_bytes(), &shared, &following, texts)?;
         let Some(row) = row else {
             let upper = match &full {
                 Some(full) => full.bound(&head, id, seed)?,
@@ -88,8 +89,8 @@ impl<'a> Full<'a> {
             return Ok(self.filter.highest);
         }
         let key = LongKeys::new(seed).key_of(id);
-        let filter = self.filter.read(&mut Input::new(self.cells))?;
-        Ok(filter.bound(KeyHasher::new(seed).hash(&key)))
+        let hash = KeyHasher::new(seed).hash(&key);
+        self.filter.bound(hash, &mut Input::new(self.cells))
     }
 }
 
@@ -108,8 +109,7 @@ impl<'a> Column<'a> {
     }
 
     fn get(&self, row: usize) -> Result<u64, DecodeError> {
-        let numbers: Vec<u64> = self.list.read(&mut Input::new(self.body))?;
-        numbers.get(row).copied().ok_or(DecodeError::Truncated)
+        self.list.nth(row, &mut Input::new(self.body))
     }
 }
 
@@ -119,14 +119,14 @@ fn row_of(
     id: &[u8],
     shared: &[u16],
     following: &[u16],
-    mut texts: &[u8],
+    mut texts: Pieces<'_>,
 ) -> Result<Option<usize>, DecodeError> {
+    let (mut read, mut at): (Vec<u8>, _) = (Vec::new(), 0);
     // So many bytes of the id the row before begins with; it goes on with a smaller one, or ends.
     let mut matched = 0;
     for (row, (&shared, &following)) in shared.iter().zip(following).enumerate() {
-        let (more, rest) =
-            (texts.split_at_checked(following.into())).ok_or(DecodeError::Truncated)?;
-        texts = rest;
+        let from = at;
+        at += usize::from(following);
         let shared = usize::from(shared);
         if shared > matched {
             // It goes on as the row before.
@@ -136,6 +136,14 @@ fn row_of(
             // The row before went on as the id does, and this one is larger.
             return Ok(None);
         }
+        while read.len() < at {
+            let length = read.len();
+            texts.next(&mut read)?;
+            if read.len() == length {
+                return Err(DecodeError::Truncated);
+            }
+        }
+        let more = read.get(from..at).unwrap_or_default();
         let left = id.get(matched..).unwrap_or_default();
         let both = more.iter().zip(left).take_while(|(a, b)| a == b).count();
         matched += both;

@@ -187,6 +187,10 @@ impl List {
         })
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
     /// No number of the list is larger.
     pub(super) fn most(&self) -> u64 {
         match &self.body {
@@ -217,6 +221,44 @@ impl List {
         Ok(numbers)
     }
 
+    /// Reads one number: of the others only those are looked at that come before in its lane.
+    pub(super) fn nth<T: Number>(
+        &self,
+        at: usize,
+        input: &mut Input<'_>,
+    ) -> Result<T, DecodeError> {
+        if self.most() > T::MAX {
+            return Err(DecodeError::Damaged("size of a number"));
+        }
+        if at >= self.count {
+            return Err(DecodeError::Truncated);
+        }
+        let number = match &self.body {
+            Body::Plain(numbers) => numbers.get(at).copied().ok_or(DecodeError::Truncated)?,
+            Body::Coded(decoder) if self.lanes == 1 => decoder.nth(input.rest(), at)?,
+            Body::Coded(decoder) => {
+                let (lanes, _) = take_lanes(input)?;
+                let lane = lanes.get(at % LANES).copied().unwrap_or_default();
+                decoder.nth(lane, at / LANES)?
+            }
+        };
+        Ok(T::of(number))
+    }
+
+    /// Reads the numbers a piece at a time.
+    pub(super) fn pieces<'a>(&'a self, input: &mut Input<'a>) -> Result<Pieces<'a>, DecodeError> {
+        let (lanes, _) = match &self.body {
+            Body::Coded(_) if self.lanes > 1 => take_lanes(input)?,
+            _ => ([input.rest(), &[], &[], &[]], [0; LANES]),
+        };
+        Ok(Pieces {
+            list: self,
+            lanes,
+            positions: [0; LANES],
+            read: 0,
+        })
+    }
+
     /// Passes the numbers over: for as many bytes as there are lanes where it is a long list.
     pub(super) fn pass(&self, input: &mut Input<'_>) -> Result<(), DecodeError> {
         match &self.body {
@@ -224,6 +266,48 @@ impl List {
             Body::Coded(_) if self.lanes == 1 => self.read::<u64>(input).map(drop),
             Body::Coded(_) => take_lanes(input).map(drop),
         }
+    }
+}
+
+/// Numbers in a piece of a list, a multiple of its lanes.
+const PIECE: usize = 1_024;
+
+/// A list that is read a piece at a time.
+pub(super) struct Pieces<'a> {
+    list: &'a List,
+    lanes: [&'a [u8]; LANES],
+    /// In bits.
+    positions: [usize; LANES],
+    read: usize,
+}
+
+impl Pieces<'_> {
+    /// Appends the next numbers; none after the last.
+    pub(super) fn next<T: Number>(&mut self, to: &mut Vec<T>) -> Result<(), DecodeError> {
+        if self.list.most() > T::MAX {
+            return Err(DecodeError::Damaged("size of a number"));
+        }
+        let end = self.list.count.min(self.read + PIECE);
+        let length = to.len() + end - self.read;
+        match &self.list.body {
+            Body::Plain(numbers) => {
+                let more = numbers.get(self.read..end).unwrap_or_default();
+                to.extend(more.iter().copied().map(T::of));
+            }
+            Body::Coded(decoder) => {
+                let from = to.len();
+                to.resize(length, T::default());
+                let more = to.get_mut(from..).unwrap_or_default();
+                let [lane, ..] = self.lanes;
+                let [position, ..] = &mut self.positions;
+                match self.list.lanes {
+                    1 => decoder.go_on([lane], std::array::from_mut(position), more)?,
+                    _ => decoder.go_on(self.lanes, &mut self.positions, more)?,
+                }
+            }
+        }
+        self.read = end;
+        Ok(())
     }
 }
 
@@ -392,8 +476,20 @@ impl Decoder {
         lanes: [&[u8]; N],
         numbers: &mut [T],
     ) -> Result<[usize; N], DecodeError> {
-        // In bits. Apart from the lanes, so that they stay in registers.
         let mut positions = [0_usize; N];
+        self.go_on(lanes, &mut positions, numbers)?;
+        Ok(positions.map(|position| position.div_ceil(8)))
+    }
+
+    /// Reads as many numbers, in turn from each lane, from these positions on, which are in bits.
+    fn go_on<T: Number, const N: usize>(
+        &self,
+        lanes: [&[u8]; N],
+        at: &mut [usize; N],
+        numbers: &mut [T],
+    ) -> Result<(), DecodeError> {
+        // Apart from the lanes, so that they stay in registers.
+        let mut positions = *at;
         let mut codes_only = true;
         let (rounds, last) = numbers.as_chunks_mut::<N>();
         for round in rounds {
@@ -411,15 +507,37 @@ impl Decoder {
         if !codes_only {
             return Err(DecodeError::Damaged("code"));
         }
-        let used = positions.map(|position| position.div_ceil(8));
-        match used
-            .iter()
-            .zip(&lanes)
-            .all(|(&used, lane)| used <= lane.len())
-        {
-            true => Ok(used),
+        *at = positions;
+        let mut used = positions.iter().zip(&lanes);
+        match used.all(|(position, lane)| position.div_ceil(8) <= lane.len()) {
+            true => Ok(()),
             false => Err(DecodeError::Truncated),
         }
+    }
+
+    /// The number at a place of a lane.
+    fn nth(&self, lane: &[u8], place: usize) -> Result<u64, DecodeError> {
+        let (mut position, mut codes_only) = (0, true);
+        for _ in 0..place {
+            codes_only &= self.pass(lane, &mut position);
+        }
+        let (number, is_code) = self.next(lane, &mut position);
+        match codes_only && is_code {
+            true if position.div_ceil(8) <= lane.len() => Ok(number),
+            true => Err(DecodeError::Truncated),
+            false => Err(DecodeError::Damaged("code")),
+        }
+    }
+
+    /// Passes a number over. Says whether it is one.
+    #[inline(always)]
+    fn pass(&self, lane: &[u8], position: &mut usize) -> bool {
+        let entry = self
+            .table
+            .get((peek(lane, *position) & self.index_mask) as usize);
+        let entry = entry.copied().unwrap_or(NO_CODE);
+        *position += (entry.length() + entry.rest()) as usize;
+        entry.length() > 0
     }
 
     /// The number at a position, and whether it is one.
@@ -504,15 +622,34 @@ mod tests {
             .flat_map(|bit| [1_u64 << bit, (1 << bit) - 1])
             .collect();
         numbers.extend([u64::MAX, u64::MAX - 1, 0, 0, 0]);
-        numbers.extend_from_within(..);
-        numbers.extend_from_within(..);
-        for count in [0, 1, 23, 24, 100, 255, 256, 257, 258, 259, numbers.len()] {
+        while numbers.len() < 2 * PIECE + 3 {
+            numbers.extend_from_within(..);
+        }
+        let pieces = [PIECE, PIECE + 1, 2 * PIECE, numbers.len()];
+        for count in [0, 1, 23, 24, 100, 255, 256, 257, 258, 259]
+            .into_iter()
+            .chain(pieces)
+        {
             let mut out = Vec::new();
             put_numbers(&mut out, &numbers[..count], COUNTS);
             let mut input = Input::new(&out);
             let again: Vec<u64> = take_numbers(&mut input, count, COUNTS).unwrap();
             assert_eq!(again, numbers[..count]);
             assert_eq!(input.left(), 0);
+            let mut input = Input::new(&out);
+            let list = List::open(&mut input, count, COUNTS).unwrap();
+            let body = input.rest();
+            for (at, number) in numbers[..count].iter().enumerate() {
+                assert_eq!(list.nth(at, &mut Input::new(body)), Ok(*number));
+            }
+            assert!(list.nth::<u64>(count, &mut Input::new(body)).is_err());
+            let mut input = Input::new(body);
+            let (mut pieces, mut again) = (list.pieces(&mut input).unwrap(), Vec::new());
+            for _ in 0..=count / PIECE {
+                pieces.next::<u64>(&mut again).unwrap();
+            }
+            pieces.next::<u64>(&mut again).unwrap();
+            assert_eq!(again, numbers[..count]);
         }
     }
 
