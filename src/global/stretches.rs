@@ -133,7 +133,9 @@ mod tests {
 
     fn plays() -> Rc<Summary> {
         let mut plays = Summary::new(4, SEED);
-        ["a", "b", "c", "d", "e"].map(|id| plays.record(id, 3));
+        for id in ["a", "b", "c", "d", "e"] {
+            plays.record(id, 3);
+        }
         Rc::new(plays)
     }
 

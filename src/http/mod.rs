@@ -8,6 +8,7 @@ mod chart_query;
 mod conditional;
 mod cors;
 mod counters;
+mod export_lines;
 mod exposition;
 mod files;
 mod hex;
@@ -19,7 +20,6 @@ mod problem;
 mod published;
 mod query;
 mod tokens;
-mod transfer;
 
 pub use agent::is_bot;
 pub use body::{Coding, UnpackError, announces_lines, coding};
@@ -28,6 +28,7 @@ pub use chart_query::{ChartQuery, Clocks};
 pub use conditional::lists_etag;
 pub use cors::{Cors, Origins};
 pub use counters::{Counters, Source};
+pub use export_lines::{end_line, head_line, line_of, push_line, read_lines};
 pub use files::{cache_control, content_type, has_version, page_policy};
 pub use hex::{hex, read_hex};
 pub use method::{Method, method_list};
@@ -41,7 +42,6 @@ pub use published::{
 };
 pub use query::{Query, decoded, path_of};
 pub use tokens::{bearer, is_one_of};
-pub use transfer::{end_line, head_line, line_of, push_line, read_lines};
 
 /// The type and subtype of a media type, in small letters, without its parameters.
 fn essence(media_type: &str) -> String {

@@ -170,7 +170,10 @@ impl Object {
     pub async fn alarm(&self) {
         match self {
             Object::Shard(shard) => shard.alarm(None).await,
-            Object::Shared { registry, .. } => registry.alarm().await,
+            Object::Shared { registry, .. } => {
+                let done = registry.alarm().await;
+                done.unwrap_or_else(|refusal| panic!("the registry's alarm: {refusal:?}"));
+            }
             Object::Global(_) => panic!("the global object has no alarm"),
         }
     }
