@@ -125,6 +125,7 @@ kinds! {
     WatchersRow = 128;
     BlindRequest = 132;
     Listing = 133;
+    Spent = 134;
 }
 
 /// A type with a stored or sent form.

@@ -53,6 +53,7 @@
 )]
 
 pub mod board;
+pub mod budget;
 pub mod cache;
 pub mod capacity;
 pub mod catalog;

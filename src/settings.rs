@@ -7,6 +7,9 @@ use crate::topology::{check_hint, check_region_id};
 use crate::visitor::{Proxies, continent_of, continents};
 use crate::window::{DAY_MS, HOUR_MS, MAX_DAYS, Timeframe, is_zone_name};
 
+/// A region that pushes as seldom as there is takes 600 a day, plays or not.
+const LEAST_DAILY_REQUESTS: u64 = 1_000;
+
 /// A region of the `REGIONS` setting.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct RegionSetting {
@@ -45,6 +48,7 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
         return Err(NO_ZONE.into());
     }
     read_close_after_ms(setting("CLOSE_AFTER").as_deref())?;
+    read_daily_requests(setting("DAILY_REQUESTS").as_deref())?;
     read_image_origins(setting("IMAGE_ORIGINS").as_deref())?;
     for name in ["LIMIT_PER_MINUTE", "VOTES_PER_MINUTE"] {
         if setting(name).is_some_and(|number| number.parse::<u32>().is_err()) {
@@ -150,6 +154,22 @@ pub fn read_close_after_ms(setting: Option<&str>) -> Result<u64, String> {
         _ => None,
     };
     ms.ok_or_else(|| "CLOSE_AFTER must be a time from 1m to 24h, such as 30m or 2h".into())
+}
+
+/// The requests that objects may be asked of a day; none for any number.
+///
+/// # Errors
+/// What is wrong with `DAILY_REQUESTS`, as a sentence.
+pub fn read_daily_requests(setting: Option<&str>) -> Result<Option<u64>, String> {
+    let Some(text) = setting else {
+        return Ok(None);
+    };
+    let wrong =
+        "DAILY_REQUESTS must be a whole number from 1000 on, such as 100000; empty for any number";
+    match text.trim().parse() {
+        Ok(requests) if requests >= LEAST_DAILY_REQUESTS => Ok(Some(requests)),
+        _ => Err(wrong.into()),
+    }
 }
 
 /// The origins from which pages show pictures of the catalog; none for every one that is encrypted.
@@ -432,6 +452,16 @@ mod tests {
         assert_eq!(place("BR", &["NA", "EU"]), (Some("NA"), Some("BR")));
         assert_eq!(place("ZA", &["NA"]), (Some("NA"), None));
         assert_eq!(place("ZA", &["EU"]), (None, Some("NA")));
+    }
+
+    #[test]
+    fn a_day_has_any_number_of_requests_or_a_thousand_at_least() {
+        assert_eq!(read_daily_requests(None), Ok(None));
+        assert_eq!(read_daily_requests(Some(" 100000 ")), Ok(Some(100_000)));
+        for wrong in ["0", "999", "-1", "many", "1e5", "100,000"] {
+            let said = read_daily_requests(Some(wrong)).unwrap_err();
+            assert!(said.contains("DAILY_REQUESTS"), "{wrong}");
+        }
     }
 
     #[test]

@@ -932,6 +932,10 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         instance,
         ..ShardMetrics::default()
     });
+    all.add_owned(&Spent {
+        day: 20_000,
+        requests: 300,
+    });
     all.add_owned(&GlobalMetrics {
         folds: 1,
         instance,

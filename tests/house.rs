@@ -24,6 +24,7 @@ const ORDER: [&[&str]; 32] = [
     &["filter"],
     &["leaderboard"],
     &["capacity"],
+    &["budget"],
     &["pages"],
     &["settings"],
     &["wire"],

@@ -17,6 +17,7 @@ mod closing;
 mod hearing;
 mod pushes;
 mod reading;
+mod spending;
 mod watching;
 
 use std::cell::{Cell, RefCell};
@@ -47,6 +48,8 @@ pub struct GlobalSettings {
     /// Which charts are published, and when; they show what `rules` says.
     pub closing: ClosingRules,
     pub limits: GlobalLimits,
+    /// `DAILY_REQUESTS`.
+    pub daily_requests: Option<u64>,
     /// What is known in this instance of catalogs.
     pub catalogs: Catalogs,
 }
@@ -58,6 +61,7 @@ impl Default for GlobalSettings {
             rules: ChartRules::default(),
             closing: ClosingRules::default(),
             limits: GlobalLimits::default(),
+            daily_requests: None,
             catalogs: Catalogs::default(),
         }
     }
@@ -186,6 +190,8 @@ impl<H: Host> Driver<H> {
         let (inner, now_ms) = (&self.0, self.0.host.now_ms());
         let counters = GlobalMetrics {
             instance: inner.host.instance(),
+            daily_requests: inner.settings.daily_requests.unwrap_or_default(),
+            requests_today: inner.requests_today(),
             shards_told: inner.figures.borrow().count() as u64,
             shards: inner.figures.borrow().shown(now_ms),
             reading_ms: (inner.turns.borrow().settled_us() / 1e3) as u64,

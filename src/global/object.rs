@@ -5,7 +5,7 @@ use worker::{DurableObject, Env, Headers, Request, Response, State, durable_obje
 use super::{ChartRules, ClosingRules, Driver, GlobalSettings};
 use crate::catalog::Catalogs;
 use crate::environment::{keep_as_set, setting};
-use crate::settings::{CLOSE_AFTER_MS, VisiblePosts, read_close_after_ms};
+use crate::settings::{CLOSE_AFTER_MS, VisiblePosts, read_close_after_ms, read_daily_requests};
 use crate::worker_host::WorkerHost;
 
 thread_local! {
@@ -31,6 +31,8 @@ impl DurableObject for GlobalBoard {
                     .unwrap_or(CLOSE_AFTER_MS),
                 ..ClosingRules::default()
             },
+            daily_requests: read_daily_requests(setting(&env, "DAILY_REQUESTS").as_deref())
+                .unwrap_or_default(),
             ..GlobalSettings::default()
         };
         let host = WorkerHost::new(state, env, "global");

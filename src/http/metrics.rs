@@ -111,6 +111,11 @@ pub fn metrics_text(figures: &Figures<'_>) -> String {
         for (name, help, value) in OF_GLOBAL {
             text.one(name, help, value(global));
         }
+        if global.daily_requests > 0 {
+            let left = global.daily_requests.saturating_sub(global.requests_today);
+            let help = "Requests to objects that are left of DAILY_REQUESTS today: the fewer, the longer all that may wait takes.";
+            text.one("global_daily_requests_left", help, left);
+        }
         for (name, help, bytes, most) in [
             (
                 "global_stored_share",

@@ -126,6 +126,10 @@ pub struct GlobalMetrics {
     /// Leaderboards that were asked for, and those that had no turn.
     pub charts: u64,
     pub refused_charts: u64,
+    /// What objects may be asked of a day, 0 for any number, and what they were asked of today, as far as this
+    /// one sees it.
+    pub daily_requests: u64,
+    pub requests_today: u64,
     /// What reading was charged: charts, pages, lists of regions.
     pub reading_ms: u64,
     /// How often the state was loaded from storage: once, and after each storage error.
@@ -141,6 +145,19 @@ pub struct GlobalMetrics {
 
 impl Record for GlobalMetrics {
     const KIND: RecordKind = RecordKind::GlobalMetrics;
+    const VERSION: u8 = 1;
+}
+
+/// What objects were asked of in a day, as the global object stores it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Days since 1970, in UTC.
+    pub day: u64,
+    pub requests: u64,
+}
+
+impl Record for Spent {
+    const KIND: RecordKind = RecordKind::Spent;
     const VERSION: u8 = 1;
 }
 

@@ -25,7 +25,9 @@ pub use catalog::{
     MAX_ASKED_IDS, MAX_ENTRIES_BYTES, MAX_KEPT_SETS, PostChange, PostSet,
 };
 pub use matching::{MatchRequest, Matches};
-pub use metrics::{Committed, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes};
+pub use metrics::{
+    Committed, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes, Spent,
+};
 pub use registry::{
     AdoptSeed, AdoptSeedReply, Close, DeleteBoard, DeleteBoardReply, Deletion, DirectoryQuestion,
     DirectoryReply, Enlist, EnlistReply, Learn, PutBoard, PutBoardReply,

@@ -54,7 +54,6 @@ pub struct Site {
     pub charts_a_day: u64,
     /// Posts that are played, the first ones most.
     pub posts: u64,
-    pub days_before: u64,
 }
 
 pub const BLOG: Site = Site {
@@ -62,7 +61,13 @@ pub const BLOG: Site = Site {
     plays_a_day: 10_000,
     charts_a_day: 5_000,
     posts: 300,
-    days_before: 3,
+};
+
+pub const MAGAZINE: Site = Site {
+    regions: 6,
+    plays_a_day: 100_000,
+    charts_a_day: 50_000,
+    posts: 3_000,
 };
 
 /// A post, as likely as its rank is low.

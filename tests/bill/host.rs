@@ -137,7 +137,11 @@ impl Object {
         match host.object() {
             ObjectName::Shard { .. } => Object::Shard(region::Driver::new(host, Limits::default())),
             ObjectName::Global { .. } => {
-                Object::Global(global::Driver::new(host, GlobalSettings::default()))
+                let settings = GlobalSettings {
+                    daily_requests: host.platform.daily_requests(),
+                    ..GlobalSettings::default()
+                };
+                Object::Global(global::Driver::new(host, settings))
             }
             _ => Object::Shared {
                 catalog: catalog::Driver::new(host.clone(), CatalogLimits::default()),

@@ -155,8 +155,9 @@ pub struct Inner {
     executor: RefCell<Executor<Owner, ()>>,
     nodes: RefCell<BTreeMap<ObjectName, Rc<Node>>>,
     bill: RefCell<Bill>,
-    /// `REGIONS`.
+    /// `REGIONS` and `DAILY_REQUESTS`.
     pub regions: String,
+    daily_requests: Cell<Option<u64>>,
 }
 
 impl Platform {
@@ -172,6 +173,7 @@ impl Platform {
             nodes: RefCell::default(),
             bill: RefCell::default(),
             regions,
+            daily_requests: Cell::default(),
         }))
     }
 
@@ -181,6 +183,14 @@ impl Platform {
 
     pub fn pace(&self) -> Pace {
         self.0.pace
+    }
+
+    pub fn daily_requests(&self) -> Option<u64> {
+        self.0.daily_requests.get()
+    }
+
+    pub fn set_daily_requests(&self, requests: Option<u64>) {
+        self.0.daily_requests.set(requests);
     }
 
     pub fn regions(&self) -> &str {

@@ -22,9 +22,10 @@ impl<H: Host> Driver<H> {
         self.0.ready().await?;
         let take = async || self.take_push(report.push, self.0.host.now_ms());
         let reply = self.0.having_heard(take).await;
-        let reply = reply.inspect_err(|refusal| {
+        let mut reply = reply.inspect_err(|refusal| {
             (self.0.host).report(format_args!("push refused: {refusal:?}"));
         })?;
+        self.0.spend_on_push(report.push, &mut reply);
         self.0.ask_registry_now_and_then();
         let now_ms = self.0.host.now_ms();
         let shard = (report.region_id.to_owned(), report.shard);

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 
+use super::spending::REQUESTS_A_CHART;
 use super::{Driver, Inner, decode};
 use crate::codec;
 use crate::global::pages::{Answered, MAX_MAKING_MS};
@@ -52,6 +53,7 @@ impl<H: Host> Inner<H> {
         let request = decode::<ChartRequest>(message)?;
         self.ready().await?;
         self.counters.borrow_mut().charts += 1;
+        self.spend(REQUESTS_A_CHART);
         panics::point("chart");
         if matches!(request.window, WindowRequest::Published { .. }) {
             self.close_due().await?;
