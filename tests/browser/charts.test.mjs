@@ -150,3 +150,25 @@ test("a week that has no chart says why, in words", { timeout: 60_000 }, async (
   await picture(page, "no-week", false);
   await page.close();
 });
+
+test("the charts of boards are chosen where there are several, on a phone too", { timeout: 60_000 }, async () => {
+  const alone = await open("/charts/week/latest");
+  await alone.page.waitForSelector(ROWS);
+  assert.equal(await alone.page.locator("#board-choice").isVisible(), false);
+  await alone.page.close();
+  await service.put("/boards/jazz", { board_name: "Jazz" });
+  await service.put("/regions/LONG", { region_name: "The region of a very long name, which hardly fits anywhere" });
+  const { page } = await open("/charts/week", { viewport: { width: 390, height: 844 } });
+  await eventually(async () => assert.deepEqual(await page.locator("#board-pick option").allInnerTexts(), ["main", "Jazz"]));
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390, "nothing is wider than the page");
+  await page.locator("#board-pick").selectOption("jazz");
+  await page.waitForURL("**/charts/week?board=jazz");
+  await page.waitForSelector("#panel:not([hidden])");
+  assert.match(await page.locator("#panel").innerText(), /No chart was published yet/);
+  await eventually(async () => assert.match(await page.locator("#explain").innerText(), /Jazz/));
+  await eventually(async () => assert.equal(await page.locator("#board-pick").inputValue(), "jazz"));
+  await page.locator("#board-pick").selectOption("main");
+  await page.waitForURL(/\/charts\/week$/);
+  await page.waitForSelector('[data-testid="archive"] li');
+  await page.close();
+});

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ROOT } from "../../scripts/lib/paths.mjs";
+import { REASONS } from "../../www/page/reasons.js";
 import { Service, eventually } from "./harness.mjs";
 
 const METHODS = ["get", "put", "post", "delete"];
@@ -24,6 +25,11 @@ describe("/openapi.json", () => {
     contract = await service.get("/openapi.json");
   });
   after(() => service?.dispose());
+
+  test("the operator's page explains codes that there are", () => {
+    const codes = new Set(JSON.stringify(contract).match(/[a-z]+(_[a-z]+)*/g));
+    for (const code of Object.keys(REASONS)) assert.ok(codes.has(code), code);
+  });
 
   test("names every route with its methods", async () => {
     for (const [path, operations] of Object.entries(contract.paths)) {

@@ -254,7 +254,7 @@ function showEmpty() {
   // Whoever sets it up looks at it now, and nobody else.
   const command = document.createElement("pre");
   command.tabIndex = 0;
-  command.textContent = `curl ${new URL("./plays", document.baseURI)} -H 'Content-Type: application/json' -d '{"post_id": "hello"}'`;
+  command.textContent = `curl ${new URL("./plays", document.baseURI)} -H 'Content-Type: application/json' -d '${JSON.stringify({ post_id: "hello", ...boardQuery(state.board) })}'`;
   showPanel("empty", "Nothing was played yet", "The first play shows up by itself. To send one:", command, ...more);
 }
 

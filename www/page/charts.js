@@ -27,8 +27,11 @@ const kind = /** @type {Kind} */ (["day", "week", "month"].includes(kindName) ? 
 const asked = new URLSearchParams(location.search);
 const region = asked.get("region") || GLOBAL;
 const board = asked.get("board") || MAIN;
-/** What every address here is of. @param {string} [of] a region */
-const placeQuery = (of = region) => ({ ...boardQuery(board), ...(of === GLOBAL ? {} : { region: of }) });
+/** What every address here is of. @param {{ region?: string, board?: string }} [of] */
+const placeQuery = (of = {}) => {
+  const place = { region, board, ...of };
+  return { ...boardQuery(place.board), ...(place.region === GLOBAL ? {} : { region: place.region }) };
+};
 const names = namesOf(kind);
 const chart = createChart(
   /** @type {HTMLOListElement} */ (element("chart")),
@@ -36,8 +39,8 @@ const chart = createChart(
   (postId) => `/?${new URLSearchParams({ post: postId, ...placeQuery() })}`,
 );
 
-/** The address of a chart, of a list where there is no period, or of its data. @param {string} leaf @param {Record<string, string>} [more] @param {string} [of] */
-function addressOf(leaf, more = {}, of = region) {
+/** The address of a chart, of a list where there is no period, or of its data. @param {string} leaf @param {Record<string, string>} [more] @param {{ region?: string, board?: string }} [of] */
+function addressOf(leaf, more = {}, of = {}) {
   const query = new URLSearchParams({ ...placeQuery(of), ...more });
   return `/charts/${kind}${leaf && `/${encodeURIComponent(leaf)}`}${query.size > 0 ? `?${query}` : ""}`;
 }
@@ -56,32 +59,51 @@ anchor("as-atom").href = addressOf("feed.atom");
 /** @type {Map<string, string>} */
 const regionNames = new Map([[GLOBAL, "Worldwide"]]);
 const nameOfRegion = () => regionNames.get(region) ?? region;
+let boardName = board;
 
 async function open() {
   element("panel").hidden = true;
-  const regions = OWN.regions ? showRegions().catch(() => {}) : undefined;
+  // They may be away, or closed to who looks: the chart says so.
+  const places = showPlaces().catch(() => {});
   try {
     if (period === "") await openList();
     else await openChart();
   } catch (error) {
     showProblem(/** @type {import('./api.js').RequestFailed} */ (error));
   }
-  await regions;
+  await places;
 }
 
-async function showRegions() {
-  const pick = /** @type {HTMLSelectElement} */ (element("region"));
-  pick.addEventListener("change", () => location.assign(addressOf(period, {}, pick.value)));
-  const fill = () => {
-    pick.replaceChildren(...[...regionNames].map(([id, name]) => new Option(name, id)));
-    pick.value = region;
-  };
+/** @param {string} id of a select @param {Iterable<[string, string]>} choices values and their names @param {string} chosen */
+function fillPick(id, choices, chosen) {
+  const pick = /** @type {HTMLSelectElement} */ (element(id));
+  pick.replaceChildren(...Array.from(choices, ([value, name]) => new Option(name, value)));
+  pick.value = chosen;
+}
+
+/** The regions and, where there are several, the boards. */
+async function showPlaces() {
   if (region !== GLOBAL) regionNames.set(region, region);
-  fill();
+  fillPick("region", regionNames, region);
   const { body } = await get(`/regions?${new URLSearchParams(boardQuery(board))}`);
   for (const { region_id, region_name } of body.regions) regionNames.set(region_id, region_name);
-  fill();
+  fillPick("region", regionNames, region);
   place();
+  if (board === MAIN && !(body.boards > 1)) return;
+  const boards = /** @type {import('./api.js').Board[]} */ ((await get("/boards")).body.boards);
+  const boardNames = new Map([[board, board], ...boards.map(({ board_id, board_name }) => /** @type {const} */ ([board_id, board_name]))]);
+  boardName = boardNames.get(board) ?? board;
+  fillPick("board-pick", boardNames, board);
+  element("board-choice").hidden = boardNames.size < 2;
+  place();
+}
+
+for (const [id, name] of [
+  ["region", "region"],
+  ["board-pick", "board"],
+]) {
+  const pick = /** @type {HTMLSelectElement} */ (element(id));
+  pick.addEventListener("change", () => location.assign(addressOf(period, {}, { [name]: pick.value })));
 }
 
 /** What the chart covers, once it is known. */
@@ -90,7 +112,7 @@ let covers = "";
 /** Says which region it is, whose name may come later. */
 function place() {
   element("explain").textContent =
-    [covers, board === MAIN ? "" : board, OWN.regions ? nameOfRegion() : ""].filter(Boolean).join(" · ") || "\u00a0";
+    [covers, board === MAIN ? "" : boardName, OWN.regions ? nameOfRegion() : ""].filter(Boolean).join(" · ") || "\u00a0";
 }
 
 async function openChart() {

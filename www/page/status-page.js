@@ -6,6 +6,7 @@
 import { isAttended } from "./attention.js";
 import * as format from "./format.js";
 import { maxOf, parseMetrics, quantileOf, sumOf } from "./metrics.js";
+import { meaningOf } from "./reasons.js";
 
 /** @typedef {import('./metrics.js').Sample} Sample */
 /** @typedef {'good' | 'watch' | 'bad' | 'unknown'} Level */
@@ -25,33 +26,6 @@ const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (docume
 let before = null;
 /** @type {{ at: number, plays: number } | null} */
 let last = null;
-
-/** Reasons that say something of whoever sends or reads, and what to think of them. @type {Record<string, string>} */
-const REASONS = {
-  too_many_votes:
-    "One address plays one post more often than VOTES_PER_MINUTE allows: mostly somebody who games the chart. Behind a proxy, is the service told who a visitor is?",
-  timestamp_out_of_range:
-    "Plays over a day old without the token, or ahead of the clock: a device with a wrong clock, or a sender that needs the token.",
-  rate_limited: "One address comes more often than LIMIT_PER_MINUTE allows.",
-  too_many_sockets: "One address holds all the sockets that it may have. Its readers poll meanwhile.",
-  too_many_bodies: "One address sends too many large bodies side by side.",
-  robot: "Programs that say what they are; their plays do not count.",
-  bad_post_id: "An id that is empty, too long, or has characters that nobody sees.",
-  unknown_board: "A board that is not made, or that is closed to browsers: PUT /boards makes and opens one.",
-  too_many_parts: "A batch for over 24 boards and regions: its sender has to send it in several.",
-  unknown_region: "A region that is not made: PUT /regions makes one.",
-  region_deleted: "A region that was deleted.",
-  unauthorized: "A token that is not valid for what it was shown for.",
-  disabled: "A route whose token is not set here.",
-  origin_not_allowed: "A page that ALLOWED_ORIGINS does not name.",
-  unsupported_media_type: 'A body that does not say it is JSON: with curl, -H "Content-Type: application/json".',
-  malformed_body: "A body that is no JSON.",
-  not_found: "Addresses that are none: mostly programs that look for others.",
-  key_reused: "One name for two batches: nothing of the second was counted.",
-  too_old_to_repeat: "A batch that was repeated for over 15 minutes: the sender drops it.",
-  overloaded: "Too much to do at once: a region with more shards, or fewer different charts.",
-  unavailable: "An object or its storage was away. Senders repeat; nothing acknowledged is lost.",
-};
 
 /** @param {string} path */
 async function ask(path) {
@@ -211,9 +185,16 @@ function showRefused(samples) {
       reason.append(Object.assign(document.createElement("code"), { textContent: code }), kind === "play" ? " (plays)" : "");
       row.append(
         reason,
-        ...[format.count(lately), format.count(all), REASONS[code] ?? "docs/api.md says what it means."].map((text) =>
-          Object.assign(document.createElement("td"), { textContent: text }),
-        ),
+        ...[
+          ["While you look", format.count(lately)],
+          ["Since the start", format.count(all)],
+          ["", meaningOf(code)],
+        ].map(([label, text]) => {
+          const cell = Object.assign(document.createElement("td"), { textContent: text });
+          // On a phone there is no head to read it from.
+          cell.dataset.label = label;
+          return cell;
+        }),
       );
       return row;
     }),
