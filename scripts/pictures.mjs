@@ -32,6 +32,8 @@ const REGIONS = [
 ];
 const MINUTE_MS = 60_000;
 const CHART_TIMEOUT_MS = 30_000;
+/** What was just played is in no chart that is closed for two minutes. */
+const CLOSING_TIMEOUT_MS = 300_000;
 
 const SONGS = [
   "Slow Comet",
@@ -82,6 +84,16 @@ const PICTURES = [
   { name: "post-of-a-day", path: "/?post=song-0&region=DE" },
   { name: "post-long", path: "/?post=LONG-0&region=LONG&timeframe=1h" },
   { name: "post-missing", path: "/?post=never" },
+  { name: "board", path: "/?board=jazz" },
+  { name: "tag", path: "/?tag=live&timeframe=7d" },
+  { name: "week", path: "/charts/week/latest" },
+  { name: "week-of-a-region", path: "/charts/week/latest?region=DE" },
+  { name: "week-of-a-board", path: "/charts/week/latest?board=jazz" },
+  { name: "week-long-names", path: "/charts/week/latest?region=LONG" },
+  { name: "weeks", path: "/charts/week" },
+  { name: "weeks-none", path: "/charts/week?board=new" },
+  { name: "week-missing", path: "/charts/week/2019-W01" },
+  { name: "month", path: "/charts/month/latest" },
   { name: "widget", path: "/widget.html" },
   { name: "beacon", path: "/beacon.html" },
   { name: "status", path: "/status" },
@@ -92,6 +104,7 @@ const LOOKS = [
   { look: "desktop", width: 1280, height: 900 },
   { look: "dark", width: 1280, height: 900, colorScheme: "dark" },
   { look: "phone", width: 390, height: 844 },
+  { look: "dark-phone", width: 390, height: 844, colorScheme: "dark" },
 ];
 
 const PHONE = { width: 390, height: 800 };
@@ -164,22 +177,36 @@ async function fill(url) {
       content,
       author: AUTHORS[place % AUTHORS.length],
       url: `https://example.com/${place}`,
+      ...(place % 3 === 0 && { tags: place % 2 ? ["jazz"] : ["jazz", "live"] }),
     })),
     ...Object.entries(NAMES).flatMap(([region, names]) =>
       names.map((content, place) => ({ post_id: `${region}-${place}`, content, author: place === 1 ? content : null })),
     ),
   ];
-  const put = await fetch(`${url}/posts`, {
-    method: "PUT",
-    headers: { authorization: `Bearer ${TOKENS.ADMIN_TOKEN}`, "content-type": "application/x-ndjson" },
-    body: toNdjson(posts),
-  });
-  if (!put.ok) throw new Error(await put.text());
+  /** @param {string} method @param {string} path @param {string} [body] */
+  const ask = async (method, path, body) => {
+    const headers = { authorization: `Bearer ${TOKENS.ADMIN_TOKEN}`, "content-type": "application/x-ndjson" };
+    const answer = await fetch(url + path, { method, headers, body });
+    if (!answer.ok) throw new Error(await answer.text());
+    return answer.json();
+  };
+  await ask("PUT", "/posts", toNdjson(posts));
+  await ask("PUT", "/boards/jazz", JSON.stringify({ board_name: "Jazz, and what is near it" }));
+  await ask("PUT", "/boards/new", JSON.stringify({ board_name: "New" }));
   const now = Date.now();
   /** @type {import("./lib/client.mjs").Play[]} */
   const plays = [];
-  const add = (post_id, region_id, count, minutes_ago = 1) =>
-    count > 0 && plays.push({ post_id, region_id, count, timestamp: now - minutes_ago * MINUTE_MS });
+  const add = (post_id, region_id, count, minutes_ago = 1, board = "main") =>
+    count > 0 && plays.push({ post_id, region_id, count, timestamp: now - minutes_ago * MINUTE_MS, ...(board !== "main" && { board }) });
+  // Weeks in which places change, and some come later.
+  for (let week = 1; week <= 9; week++) {
+    for (const [place] of SONGS.entries()) {
+      const count = place > week + 4 ? 0 : 100 + Math.round(90 * Math.sin(place * 2 + week / 2));
+      for (const region of ["DE", "FR"]) add(`song-${place}`, region, count, week * 7 * 24 * 60);
+      if (place % 3 === 0) add(`song-${place}`, "DE", count, week * 7 * 24 * 60, "jazz");
+    }
+    for (const place of NAMES.LONG.keys()) add(`LONG-${place}`, "LONG", 1_234_567 >> (4 * place), week * 7 * 24 * 60);
+  }
   for (const [place] of SONGS.entries()) {
     for (const [region, share] of Object.entries({ DE: 3, FR: 2 })) {
       for (let ago = 2; ago < 24 * 60; ago += 23)
@@ -196,6 +223,14 @@ async function fill(url) {
     const { top_posts: shown } = await (await fetch(`${url}/top-posts?region=LONG&timeframe=1h`)).json();
     if (shown?.length === NAMES.LONG.length) break;
     if (Date.now() > deadline) throw new Advice("The plays are in no chart after half a minute; messages of the service are above.");
+  }
+  for (const board of ["main", "jazz"]) {
+    for (const deadline = Date.now() + CLOSING_TIMEOUT_MS; ; await sleep(2_000)) {
+      const { done } = await ask("POST", `/admin/close-charts?board=${board}`);
+      const { charts } = await (await fetch(`${url}/charts/week?format=json&board=${board}`)).json();
+      if (done && charts.length > 0) break;
+      if (Date.now() > deadline) throw new Advice(`No chart of the board ${board} is published after five minutes.`);
+    }
   }
 }
 
