@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBuilt } from "./build.mjs";
-import { PAGES_FOLDER, copyRelease, writeSettings } from "./lib/release.mjs";
+import { PAGES_FOLDER, copyRelease, workerNameOf, writeSettings } from "./lib/release.mjs";
 import { Advice, messageOf, runMain, say } from "./lib/say.mjs";
 
 const USAGE = `usage: npx hitparade init [DIR]
@@ -73,7 +73,7 @@ function tell(folder) {
   say(`${folder}: wrangler.toml has the settings, hitparade.toml those that you want otherwise, ${PAGES_FOLDER} the pages; \`worker\` belongs to the release.
 
   ${way ? `cd ${way}\n  ` : ""}npx hitparade serve     then open ${SERVED_AT}/example.html
-  npx hitparade deploy    the same on Cloudflare
+  npx hitparade deploy    the same on Cloudflare, as the Worker "${workerNameOf(folder)}"
 
 Three lines for any page of yours, as long as it serves here; then with the address that \`deploy\` prints:
 `);

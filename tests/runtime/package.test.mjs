@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { BUILD_DIR, MODULES, ROOT } from "../../scripts/lib/paths.mjs";
+import { workerNameOf } from "../../scripts/lib/release.mjs";
 import { findOnPath } from "../../scripts/lib/run.mjs";
 import { readWranglerConfig } from "../../scripts/lib/wrangler-config.mjs";
 import { CHART_TIMEOUT_MS, eventually } from "./harness.mjs";
@@ -260,6 +261,15 @@ describe("the npm package", () => {
     assert.ok(statSync(join(charts, settings.main)).isFile());
     assert.ok(statSync(join(charts, settings.assets.directory, "index.html")).isFile());
     assert.equal(settings.build, undefined);
+    assert.equal(settings.name, "settings", "no two installations of an account are one Worker");
+    for (const [path, name] of [
+      ["/home/me/My Charts!", "my-charts"],
+      ["/srv/_charts.example.com/", "charts-example-com"],
+      ["/", "hitparade"],
+      ["/srv/ヒット", "hitparade"],
+      [`/srv/${"a".repeat(62)}-b`, "a".repeat(62)],
+    ])
+      assert.equal(workerNameOf(path), name);
     assert.deepEqual({ ...settings.vars }, (await readWranglerConfig()).vars);
   });
 
