@@ -4,12 +4,14 @@
 //! What was asked for once goes first, then what was asked for again, each the longest ago first
 //! (segmented LRU; what was asked for again has [`AGAIN_FIFTHS`] of the room). So whoever asks for any
 //! number of different things, each once, makes nothing costly that others ask for.
+//!
+//! Several caches may share a [`Room`]: where all of them hold too much, the one that holds most gives way.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// What an entry takes besides what it holds: its key twice, and its places in two maps.
 const ENTRY_BYTES: usize = 400;
@@ -25,7 +27,92 @@ impl<K> Clone for Cache<K> {
     }
 }
 
+/// What some caches may hold together. A clone is another handle of the same.
+#[derive(Clone, Default)]
+pub struct Room(Rc<Shared>);
+
+struct Shared {
+    most_bytes: Cell<usize>,
+    bytes: Cell<usize>,
+    caches: RefCell<Vec<Weak<dyn GivesWay>>>,
+}
+
+impl Default for Shared {
+    /// As much as each of them.
+    fn default() -> Self {
+        Shared {
+            most_bytes: Cell::new(usize::MAX),
+            bytes: Cell::default(),
+            caches: RefCell::default(),
+        }
+    }
+}
+
+/// A cache that shares a room.
+trait GivesWay {
+    fn holds(&self) -> usize;
+    fn give_way(&self, down_to_bytes: usize);
+}
+
+impl<K: Clone + Eq + Hash> GivesWay for RefCell<Kept<K>> {
+    fn holds(&self) -> usize {
+        self.borrow().bytes
+    }
+
+    fn give_way(&self, down_to_bytes: usize) {
+        self.borrow_mut().evict_down_to(down_to_bytes);
+    }
+}
+
+impl Room {
+    /// All caches may hold so many bytes from now on.
+    pub fn keep_within(&self, most_bytes: usize) {
+        self.0.most_bytes.set(most_bytes);
+        self.stay_within(most_bytes);
+    }
+
+    /// What all of them hold.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.get()
+    }
+
+    /// All of them forget everything.
+    pub fn give_up(&self) {
+        self.stay_within(0);
+    }
+
+    /// The largest gives way, down to the next one at most, until all have room.
+    fn stay_within(&self, most_bytes: usize) {
+        while let over @ 1.. = self.bytes().saturating_sub(most_bytes) {
+            let mut caches = self.0.caches.borrow_mut();
+            caches.retain(|cache| cache.strong_count() > 0);
+            let (mut largest, mut next_bytes) = (None, 0);
+            for cache in caches.iter().filter_map(Weak::upgrade) {
+                let bytes = cache.holds();
+                match &largest {
+                    Some((most, _)) if bytes <= *most => next_bytes = next_bytes.max(bytes),
+                    _ => {
+                        let before = largest.replace((bytes, cache));
+                        next_bytes = before.map_or(next_bytes, |(bytes, _)| bytes);
+                    }
+                }
+            }
+            let Some((bytes, cache)) = largest.filter(|(bytes, _)| *bytes > 0) else {
+                return;
+            };
+            // Of two that hold as much, one has to.
+            let down_to_bytes = next_bytes.min(bytes - 1).max(bytes.saturating_sub(over));
+            cache.give_way(down_to_bytes);
+        }
+    }
+
+    fn changed(&self, was_bytes: usize, is_bytes: usize) {
+        self.0.bytes.set(self.bytes() - was_bytes + is_bytes);
+    }
+}
+
 struct Kept<K> {
+    room: Room,
     entries: HashMap<K, Entry>,
     /// The keys in the order in which they go.
     order: BTreeMap<Place, K>,
@@ -51,15 +138,32 @@ struct Place {
 
 impl<K: Clone + Eq + Hash> Cache<K> {
     /// A cache that may take so many bytes.
-    pub fn new(most_bytes: usize) -> Self {
-        Cache(Rc::new(RefCell::new(Kept {
+    pub fn new(most_bytes: usize) -> Self
+    where
+        K: 'static,
+    {
+        Cache::within(&Room::default(), most_bytes)
+    }
+
+    /// One that may take so many bytes, and shares a room with others.
+    pub fn within(room: &Room, most_bytes: usize) -> Self
+    where
+        K: 'static,
+    {
+        let kept = Rc::new(RefCell::new(Kept {
+            room: room.clone(),
             entries: HashMap::new(),
             order: BTreeMap::new(),
             turn: 0,
             bytes: 0,
             again_bytes: 0,
             most_bytes,
-        })))
+        }));
+        let shares: Rc<dyn GivesWay> = Rc::<RefCell<Kept<K>>>::clone(&kept);
+        let mut caches = room.0.caches.borrow_mut();
+        caches.retain(|cache| cache.strong_count() > 0);
+        caches.push(Rc::downgrade(&shares));
+        Cache(kept)
     }
 
     /// What is kept under a key, which is asked for.
@@ -89,6 +193,7 @@ impl<K: Clone + Eq + Hash> Cache<K> {
         kept.turn += 1;
         let turn = kept.turn;
         let place = Place { again, turn };
+        kept.room.changed(0, bytes);
         kept.bytes += bytes;
         kept.again_bytes += if again { bytes } else { 0 };
         kept.order.insert(place, key.clone());
@@ -99,6 +204,9 @@ impl<K: Clone + Eq + Hash> Cache<K> {
         };
         kept.entries.insert(key, entry);
         kept.stay_within();
+        let room = kept.room.clone();
+        drop(kept);
+        room.stay_within(room.0.most_bytes.get());
     }
 
     pub fn remove(&self, key: &K) {
@@ -151,6 +259,7 @@ impl<K: Clone + Eq + Hash> Kept<K> {
     fn remove(&mut self, key: &K) -> Option<Place> {
         let entry = self.entries.remove(key)?;
         self.order.remove(&entry.place);
+        self.room.changed(entry.bytes, 0);
         self.bytes -= entry.bytes;
         self.again_bytes -= if entry.place.again { entry.bytes } else { 0 };
         Some(entry.place)
@@ -167,11 +276,21 @@ impl<K: Clone + Eq + Hash> Kept<K> {
             let oldest = oldest.clone();
             self.move_to(&oldest, false);
         }
-        while self.bytes > self.most_bytes
+        self.evict_down_to(self.most_bytes);
+    }
+
+    fn evict_down_to(&mut self, most_bytes: usize) {
+        while self.bytes > most_bytes
             && let Some((_, oldest)) = self.order.pop_first()
         {
             self.remove(&oldest);
         }
+    }
+}
+
+impl<K> Drop for Kept<K> {
+    fn drop(&mut self) {
+        self.room.changed(self.bytes, 0);
     }
 }
 
@@ -202,6 +321,32 @@ mod tests {
             1 => (0..20_u64).prop_map(Step::ForgetBelow),
             1 => (0..40_000_usize).prop_map(Step::KeepWithin),
         ]
+    }
+
+    #[test]
+    fn of_caches_that_share_a_room_the_one_that_holds_most_gives_way() {
+        const BYTES: usize = 1_000 - ENTRY_BYTES;
+        let room = Room::default();
+        let cache = || Cache::<u64>::within(&room, MOST_BYTES);
+        let (busy, other, quiet) = (cache(), cache(), cache());
+        let fill = |cache: &Cache<u64>| (0..100).for_each(|key| cache.put(key, Rc::new(()), BYTES));
+        room.keep_within(10_000);
+        fill(&busy);
+        quiet.put(0, Rc::new(()), BYTES);
+        assert_eq!((busy.bytes(), quiet.bytes()), (9_000, 1_000));
+        fill(&other);
+        let held = (busy.bytes(), other.bytes(), quiet.bytes());
+        assert_eq!(held.2, 1_000, "who holds little keeps it");
+        assert!(held.0.abs_diff(held.1) <= 1_000, "{held:?}");
+        assert_eq!(held.0 + held.1 + held.2, room.bytes());
+        assert!((9_000..=10_000).contains(&room.bytes()));
+        drop(other);
+        fill(&busy);
+        assert_eq!((busy.bytes(), room.bytes()), (9_000, 10_000));
+        room.give_up();
+        assert_eq!((busy.bytes(), quiet.bytes(), room.bytes()), (0, 0, 0));
+        fill(&busy);
+        assert_eq!(busy.bytes(), 10_000, "it may hold as much as before");
     }
 
     proptest! {

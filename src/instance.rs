@@ -1,6 +1,8 @@
 //! The instance of Wasm in which the Worker and all objects of an isolate live: its memory, its name, its
 //! end.
 
+use std::cell::RefCell;
+
 use js_sys::Uint8Array;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -66,9 +68,24 @@ pub fn instance_metrics() -> InstanceMetrics {
     }
 }
 
-/// Whether `more` bytes would pass the budget: then the answer is to come back later.
+thread_local! {
+    /// What gives up what could be had again.
+    static GIVE_UP: RefCell<Vec<Box<dyn Fn()>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where memory is short, this is asked to give up what could be had again, before anybody is refused.
+pub fn when_memory_is_short(give_up: impl Fn() + 'static) {
+    GIVE_UP.with_borrow_mut(|all| all.push(Box::new(give_up)));
+}
+
+/// Whether `more` bytes would pass the budget, though everything was given up that could be had again: then
+/// the answer is to come back later.
 pub fn memory_is_short(more: usize) -> bool {
-    allocated_bytes().saturating_add(more) > INSTANCE_BYTES
+    let is_short = || allocated_bytes().saturating_add(more) > INSTANCE_BYTES;
+    is_short() && {
+        GIVE_UP.with_borrow(|all| all.iter().for_each(|give_up| give_up()));
+        is_short()
+    }
 }
 
 /// Whether memory is short for the largest body that anybody may send: plays are refused.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, Global};
+use hitparade::global::{ChartRules, Global, GlobalLimits, Together};
 use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Storage, StorageError, Write};
 use hitparade::summary::{Seed, Summary};
@@ -395,6 +395,83 @@ fn copies_of_any_number_of_shards_stay_within_memory_and_charts_say_what_they_la
         let chart = global.chart(&disk, &request, ChartRules::default(), NOW_MS + 5_000);
         assert!(chart.unwrap().incomplete);
     }
+}
+
+#[test]
+fn boards_of_an_instance_have_one_budget_and_who_holds_little_keeps_all_of_it() {
+    const LARGE: usize = 3;
+    let _one = MEASURING.lock().unwrap();
+    let together = Together::default();
+    let board = || {
+        let disk = Disk::default();
+        let table = RegionTable::new(vec![Region::new("R0", "R0", 1)], SEED);
+        let limits = GlobalLimits::default();
+        let global = Global::load_beside(&disk, &table, limits, &together).unwrap();
+        (disk, global)
+    };
+    let pane = |first: usize, counters: usize, at: u64| {
+        full_pane(first, counters, NOW_MS - at * MINUTE_MS, scrambled_id)
+    };
+    let copies: Vec<Vec<u8>> = (0..4)
+        .map(|at| pane(at * 1_024, 1_024, at as u64))
+        .collect();
+    let sealed: Vec<Vec<u8>> = (0..4)
+        .map(|at| pane(at * 1_024, 1_024, 10 + at as u64))
+        .collect();
+    let little = vec![pane(0, 10, 0)];
+    let request = ChartRequest {
+        scope: "global".into(),
+        window: WindowRequest::All,
+        sort: Sort::Views,
+        k_class: 10,
+        filter: Filter::default(),
+    };
+    let base = now();
+    let mut boards: Vec<(Disk, Global)> = (0..=LARGE).map(|_| board()).collect();
+    let mut last = None;
+    let peak = peak_of(base, || {
+        for round in 0..3 {
+            let now_ms = NOW_MS + round * 5_000;
+            // Of each large board more than fits, if it were alone.
+            for shard in 0..50 {
+                for (disk, global) in boards.iter_mut().take(LARGE) {
+                    let sealed = if round == 0 { &sealed[..] } else { &[] };
+                    let push = objects::first_push(("R0", shard), sealed, &copies);
+                    // It comes again: a reply was lost.
+                    let _ = global.take_push(&push, now_ms);
+                    if global.flush_is_due(now_ms) {
+                        global.flush(disk, now_ms).unwrap();
+                    }
+                }
+            }
+            let push = objects::first_push(("R0", 0), &[], &little);
+            let (disk, global) = &mut boards[LARGE];
+            take(global, disk, &push, now_ms);
+            for (disk, global) in &boards {
+                ask_for_charts(global, disk, &["global", "R0"], now_ms + 1);
+            }
+            let (disk, global) = &boards[LARGE];
+            let rules = ChartRules::default();
+            last = Some(global.chart(disk, &request, rules, now_ms + 2).unwrap());
+        }
+    });
+    assert_fits(
+        "three boards of 50 shards, 1 MB each, and a small one",
+        peak,
+    );
+    let chart = last.unwrap();
+    assert!(!chart.incomplete && chart.places.len() == 10, "{chart:?}");
+    // Who is left has the room of all.
+    boards.truncate(1);
+    let (disk, global) = &mut boards[0];
+    global.flush(disk, NOW_MS + 20_000).unwrap();
+    for shard in 0..20 {
+        let push = objects::first_push(("R0", 200 + shard), &[], &copies);
+        take(global, disk, &push, NOW_MS + 21_000);
+    }
+    let held = now() - base;
+    assert!(held > 20 << 20, "{held} bytes are held");
+    boards.clear();
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod objects;
 
 use hitparade::codec;
-use hitparade::global::{Global, GlobalLimits};
+use hitparade::global::{Global, GlobalLimits, Together};
 use hitparade::region::{Limits, Shard};
 use hitparade::storage::MemoryStorage;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
@@ -38,7 +38,7 @@ impl World {
             now_ms: NOW_MS,
             shard: Shard::load_within(&disk, [1; 32], NOW_MS, limits).unwrap(),
             disk,
-            global: Global::load_within(&storage, &table, on_global).unwrap(),
+            global: Global::load_beside(&storage, &table, on_global, &Together::default()).unwrap(),
             storage,
             batches: 0,
             plays: 0,

@@ -30,7 +30,7 @@ use super::figures::Figures;
 use super::pages::{Answered, Pages};
 use super::region_list::CountedRegions;
 use super::turns::Turns;
-use super::{ChartRules, ClosingRules, Global, GlobalLimits};
+use super::{ChartRules, ClosingRules, Global, GlobalLimits, Together};
 use crate::board::ObjectName;
 use crate::catalog::{Catalogs, Follower};
 use crate::codec::{self, Record};
@@ -52,6 +52,8 @@ pub struct GlobalSettings {
     pub daily_requests: Option<u64>,
     /// What is known in this instance of catalogs.
     pub catalogs: Catalogs,
+    /// What all global objects of this instance hold.
+    pub together: Together,
 }
 
 impl Default for GlobalSettings {
@@ -63,6 +65,7 @@ impl Default for GlobalSettings {
             limits: GlobalLimits::default(),
             daily_requests: None,
             catalogs: Catalogs::default(),
+            together: Together::default(),
         }
     }
 }
@@ -266,7 +269,8 @@ impl<H: Host> Inner<H> {
             // Nobody has said yet which regions there are.
             return Err(Refusal::Busy { retry_after_s: 1 });
         };
-        let mut global = Global::load_within(&storage, &table, settings.limits).map_err(refused)?;
+        let loaded = Global::load_beside(&storage, &table, settings.limits, &settings.together);
+        let mut global = loaded.map_err(refused)?;
         self.watchers.load(&storage).map_err(refused)?;
         global.follow(Rc::clone(&self.catalog));
         global.close_by(ClosingRules {

@@ -58,6 +58,7 @@ impl Global {
     /// Whether what is pending may wait no longer.
     pub fn is_full_of_pending(&self) -> bool {
         self.live.pending_bytes >= self.limits.pending_bytes
+            || self.pending_is_too_much()
             || self.live.pending_decoded_bytes >= MAX_PENDING_DECODED_BYTES
     }
 

@@ -90,7 +90,8 @@ impl Global {
                 storage.write(&writes)
             })?;
             let (catalog, rules) = (Rc::clone(&self.catalog), self.closing.rules());
-            *self = Self::load_within(storage, &table, self.limits)?;
+            let together = self.share.together().clone();
+            *self = Self::load_beside(storage, &table, self.limits, &together)?;
             self.follow(catalog);
             self.close_by(rules);
             return Ok(());

@@ -271,6 +271,10 @@ impl Live {
         }
     }
 
+    pub fn copy_bytes(&self) -> usize {
+        self.copy_bytes
+    }
+
     /// Bytes of pending entries and copies.
     pub fn held_bytes(&self) -> usize {
         self.pending_bytes + self.copy_bytes

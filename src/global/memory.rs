@@ -1,12 +1,112 @@
-//! What the global object holds, and what it gives up.
+//! What the global objects of an instance hold together, and what they give up.
+//!
+//! All boards of an instance share one budget, [`HELD_BYTES`]. What is merged goes first, of the board that
+//! holds most of it ([`Room`]). Then copies of what shards have open: a board takes what the others leave, and one
+//! that has more than its part gives way with its next push where others want more.
+
+use std::cell::Cell;
+use std::rc::Rc;
 
 use super::state::Global;
 use super::stretches::MOST_ENCODED_BYTES;
 use super::{HELD_BYTES, LEAST_CACHE_BYTES, MOST_CACHE_BYTES};
+use crate::cache::Room;
 use crate::storage::{Storage, StorageError};
 
 /// A part of what caches may take is for encoded stretches.
 const ENCODED_SHARE: usize = 3;
+
+/// What all global objects of an instance hold. A clone is another handle of the same.
+#[derive(Clone, Default)]
+pub struct Together(Rc<Sums>);
+
+#[derive(Default)]
+struct Sums {
+    room: Room,
+    held: Cell<Held>,
+    /// What is known of catalogs, by all of them together.
+    catalog_bytes: Cell<usize>,
+    boards_with_copies: Cell<usize>,
+}
+
+/// What is held besides caches, of one of them or of all.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    /// All of it.
+    bytes: usize,
+    copies: usize,
+    /// What copies took before some were dropped.
+    wanted_copies: usize,
+}
+
+impl Together {
+    /// What all of them have merged, and could merge again.
+    pub fn room(&self) -> &Room {
+        &self.0.room
+    }
+
+    /// What cannot be had again.
+    fn needed_bytes(&self) -> usize {
+        self.0.held.get().bytes + self.0.catalog_bytes.get()
+    }
+}
+
+/// What one of them holds.
+#[derive(Default)]
+pub struct Share {
+    together: Together,
+    held: Cell<Held>,
+}
+
+impl Share {
+    pub fn of(together: &Together) -> Self {
+        Share {
+            together: together.clone(),
+            held: Cell::default(),
+        }
+    }
+
+    pub fn together(&self) -> &Together {
+        &self.together
+    }
+
+    fn holds(&self, held: Held) {
+        let sums = &self.together.0;
+        let (was, all) = (self.held.replace(held), sums.held.get());
+        sums.held.set(Held {
+            bytes: all.bytes - was.bytes + held.bytes,
+            copies: all.copies - was.copies + held.copies,
+            wanted_copies: all.wanted_copies - was.wanted_copies + held.wanted_copies,
+        });
+        let had = usize::from(was.wanted_copies > 0);
+        let has = usize::from(held.wanted_copies > 0);
+        let boards = &sums.boards_with_copies;
+        boards.set(boards.get() - had + has);
+    }
+
+    /// What caches of all may hold.
+    fn cache_bytes(&self) -> usize {
+        let caches = HELD_BYTES.saturating_sub(self.together.needed_bytes());
+        caches.clamp(LEAST_CACHE_BYTES, MOST_CACHE_BYTES)
+    }
+
+    /// What copies of this one may hold, of so many at most that all may.
+    fn copy_bytes(&self, most_bytes: usize) -> usize {
+        let (mine, all) = (self.held.get(), self.together.0.held.get());
+        let needed = self.together.needed_bytes() - all.copies + LEAST_CACHE_BYTES;
+        let copies = HELD_BYTES.saturating_sub(needed).min(most_bytes);
+        let left = copies.saturating_sub(all.copies - mine.copies);
+        let part = copies / self.together.0.boards_with_copies.get().max(1);
+        let wanted_by_others = all.wanted_copies - mine.wanted_copies;
+        left.min(copies.saturating_sub(wanted_by_others).max(part))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.holds(Held::default());
+    }
+}
 
 impl Global {
     /// Gives up everything that can be had again, and folds what is pending: for an instance in
@@ -15,8 +115,7 @@ impl Global {
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
     pub fn free_memory(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
-        self.cache.keep_within(0);
-        self.stretches.keep_within(0);
+        self.share.together.room().give_up();
         self.live.drop_copies_over(0);
         // Less is not worth its rows.
         match self.live.pending_bytes > self.limits.worth_flushing_bytes {
@@ -25,27 +124,42 @@ impl Global {
         }
     }
 
-    /// Sees to it that everything that is held stays within [`HELD_BYTES`]: the cache gives way first,
-    /// then copies, of the shard that has most. A flush frees what is pending.
+    /// Sees to it that everything that is held in the instance stays within [`HELD_BYTES`]: caches give way
+    /// first, then copies, of the shard that has most. A flush frees what is pending.
     pub(super) fn make_room(&mut self) {
+        let wanted_copies = self.live.copy_bytes();
+        self.count_held(wanted_copies);
+        let room = self.share.copy_bytes(self.limits.copy_bytes);
+        self.live.drop_copies_over(room);
         self.fit_cache();
-        let others = self.fixed_bytes() + self.live.pending_bytes + LEAST_CACHE_BYTES;
-        let room = HELD_BYTES.saturating_sub(others);
-        self.live.drop_copies_over(room.min(self.limits.copy_bytes));
     }
 
-    /// The cache may take what nothing else needs.
+    /// Where all of an instance hold so much that cannot be had again that copies and caches have less than half
+    /// of the budget: what is worth its rows is folded at once.
+    pub(super) fn pending_is_too_much(&self) -> bool {
+        let together = &self.share.together;
+        let needed = together.needed_bytes() - together.0.held.get().copies;
+        needed > HELD_BYTES / 2 && self.live.pending_bytes > self.limits.worth_flushing_bytes
+    }
+
+    /// Caches may take what nothing else needs.
     pub(super) fn fit_cache(&self) {
-        let needed = self.fixed_bytes() + self.live.held_bytes();
-        let caches = HELD_BYTES.saturating_sub(needed);
-        let caches = caches.clamp(LEAST_CACHE_BYTES, MOST_CACHE_BYTES);
+        self.count_held(self.share.held.get().wanted_copies);
+        let caches = self.share.cache_bytes();
+        self.share.together.room().keep_within(caches);
         let encoded = (caches / ENCODED_SHARE).min(MOST_ENCODED_BYTES);
         self.stretches.keep_within(encoded);
         self.cache.keep_within(caches - encoded);
     }
 
-    /// What is not given up: offsets, what the catalog keeps, and which rows are put aside.
-    fn fixed_bytes(&self) -> usize {
-        self.offsets.held_bytes() + self.catalog.held_bytes() + self.moment.held_bytes()
+    fn count_held(&self, wanted_copies: usize) {
+        let catalog_bytes = self.catalog.held_bytes();
+        self.share.together.0.catalog_bytes.set(catalog_bytes);
+        let fixed = self.offsets.held_bytes() + self.moment.held_bytes();
+        self.share.holds(Held {
+            bytes: fixed + self.live.held_bytes(),
+            copies: self.live.copy_bytes(),
+            wanted_copies,
+        });
     }
 }

@@ -46,7 +46,8 @@
 //! In memory: what shards have open, encoded (40 MiB), pending entries (8 MiB), what is known of catalogs
 //! (12 MiB, of all boards of the instance together), and with what is left of [`HELD_BYTES`] one [`cache`] of
 //! all that is merged.
-//! `tests/memory.rs` counts it with the worst that the limits allow.
+//! All boards of an instance share the budget ([`memory`]). `tests/memory.rs` counts it with the worst that
+//! the limits allow.
 //!
 //! # At its limits
 //! A push that contradicts itself, or is too large, is refused whole and changes nothing. A row
@@ -91,6 +92,7 @@ pub use closed::{ClosingRules, Knowing, Step};
 pub use driver::{Driver, GlobalSettings};
 pub use folding::SyncPoint;
 pub use limits::GlobalLimits;
+pub use memory::Together;
 pub use room::DATABASE_BYTES;
 pub use state::{Global, Health};
 pub use transfer::ImportNeeds;

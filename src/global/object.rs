@@ -2,15 +2,23 @@
 
 use worker::{DurableObject, Env, Headers, Request, Response, State, durable_object};
 
-use super::{ChartRules, ClosingRules, Driver, GlobalSettings};
+use super::{ChartRules, ClosingRules, Driver, GlobalSettings, Together};
 use crate::catalog::Catalogs;
 use crate::environment::{keep_as_set, setting};
+use crate::instance::when_memory_is_short;
 use crate::settings::{CLOSE_AFTER_MS, VisiblePosts, read_close_after_ms, read_daily_requests};
 use crate::worker_host::WorkerHost;
 
 thread_local! {
     /// What all boards of this instance know of catalogs.
     static CATALOGS: Catalogs = Catalogs::default();
+    /// What all of them hold. What they have merged goes before anything is refused in this instance.
+    static TOGETHER: Together = {
+        let together = Together::default();
+        let room = together.room().clone();
+        when_memory_is_short(move || room.give_up());
+        together
+    };
 }
 
 #[durable_object(fetch)]
@@ -26,6 +34,7 @@ impl DurableObject for GlobalBoard {
                 visible: VisiblePosts::read(setting(&env, "REQUIRE_KNOWN_POSTS").as_deref()),
             },
             catalogs: CATALOGS.with(Catalogs::clone),
+            together: TOGETHER.with(Together::clone),
             closing: ClosingRules {
                 close_after_ms: read_close_after_ms(setting(&env, "CLOSE_AFTER").as_deref())
                     .unwrap_or(CLOSE_AFTER_MS),

@@ -5,17 +5,18 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::GlobalLimits;
 use super::cache::Cache;
 use super::closed::Closing;
 use super::days::KeptDays;
 use super::hearing::{Heard, HeardRows};
 use super::live::Live;
+use super::memory::{Share, Together};
 use super::moment::{Cutting, Moment};
 use super::offsets::{Offsets, ShardName};
 use super::pace::Pace;
 use super::stretches::Stretches;
 use super::work::Work;
+use super::{GlobalLimits, MOST_CACHE_BYTES};
 use crate::catalog::Follower;
 use crate::mutants::{self, Mutant};
 use crate::storage::{Damage, Storage, StorageError};
@@ -54,6 +55,8 @@ pub struct Global {
     pub(super) offsets: Offsets,
     pub(super) cache: Cache,
     pub(super) stretches: Stretches,
+    /// What it holds, of what all of the instance hold.
+    pub(super) share: Share,
     pub(super) live: Live,
     /// What is known of the catalog.
     pub(super) catalog: Rc<Follower>,
@@ -93,17 +96,19 @@ impl Global {
     /// # Errors
     /// When the disk refuses.
     pub fn load(storage: &impl Storage, table: &RegionTable) -> Result<Self, StorageError> {
-        Self::load_within(storage, table, GlobalLimits::default())
+        let limits = GlobalLimits::default();
+        Self::load_beside(storage, table, limits, &Together::default())
     }
 
-    /// [`Global::load`] with limits of one's own.
+    /// [`Global::load`] with limits of one's own, in an instance with others.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn load_within(
+    pub fn load_beside(
         storage: &impl Storage,
         table: &RegionTable,
         limits: GlobalLimits,
+        together: &Together,
     ) -> Result<Self, StorageError> {
         let heard = Heard::load(storage)?;
         let table = match heard.table {
@@ -115,7 +120,7 @@ impl Global {
         };
         let keys: Vec<String> = table.keys().map(Cow::into_owned).collect();
         let offsets = Offsets::load(storage, &keys)?;
-        let cache = Cache::default();
+        let cache = Cache::within(together.room(), MOST_CACHE_BYTES);
         Ok(Global {
             unheard: offsets
                 .with_open()
@@ -128,8 +133,9 @@ impl Global {
             closing: Closing::default(),
             table,
             live: Live::new(cache.clone()),
-            stretches: Stretches::new(cache.clone()),
+            stretches: Stretches::new(cache.clone(), together.room()),
             cache,
+            share: Share::of(together),
             work: Work::default(),
             heard: heard.rows,
             takes_later_epochs: false,

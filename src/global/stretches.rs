@@ -13,6 +13,7 @@
 use std::rc::Rc;
 
 use super::cache::{Cache, Key};
+use crate::cache::Room;
 use crate::summary::{Seed, Summary};
 use crate::window::{DAY_MS, Level, MINUTE_MS, PaneKey, Span};
 
@@ -78,10 +79,10 @@ pub struct Stretches {
 }
 
 impl Stretches {
-    pub fn new(cache: Cache) -> Self {
+    pub fn new(cache: Cache, room: &Room) -> Self {
         Stretches {
             cache,
-            encoded: crate::cache::Cache::new(MOST_ENCODED_BYTES),
+            encoded: crate::cache::Cache::within(room, MOST_ENCODED_BYTES),
         }
     }
 
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_stretch_is_forgotten_when_one_of_its_panes_changes() {
-        let stretches = Stretches::new(Cache::default());
+        let stretches = Stretches::new(Cache::default(), &Room::default());
         let panes = days(10);
         let stretch = Stretch::of("NA", &panes).unwrap();
         stretches.put(stretch.clone(), &plays());
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_pane_of_all_time_is_kept_until_anything_is_folded() {
-        let stretches = Stretches::new(Cache::default());
+        let stretches = Stretches::new(Cache::default(), &Room::default());
         let stretch = Stretch::of("global", &[PaneKey::ALL]).unwrap();
         stretches.put(stretch.clone(), &plays());
         stretches.forget("global", PaneKey::ALL);
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn a_stretch_outlives_the_decoded_one_and_is_the_same() {
         let cache = Cache::default();
-        let stretches = Stretches::new(cache.clone());
+        let stretches = Stretches::new(cache.clone(), &Room::default());
         let stretch = Stretch::of("NA", &days(10)).unwrap();
         stretches.put(stretch.clone(), &plays());
         assert!(stretches.get(&stretch, SEED).is_some_and(|(_, anew)| !anew));

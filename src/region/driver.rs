@@ -35,7 +35,7 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 
 use super::arrivals::Arrivals;
-use super::votes::Votes;
+use super::votes::{Votes, VotesOfInstance};
 use super::{Alarm, Limits, PushTimer, Shard};
 use crate::board::{Life, ObjectName};
 use crate::codec;
@@ -106,7 +106,12 @@ const FAILING_INTERVALS: u64 = 3;
 impl<H: Host> Driver<H> {
     /// Loads nothing: the first event does.
     pub fn new(host: H, limits: Limits) -> Self {
-        let votes = RefCell::new(Votes::new(host.random()));
+        Driver::beside(host, limits, &VotesOfInstance::default())
+    }
+
+    /// [`Driver::new`], in an instance with others.
+    pub fn beside(host: H, limits: Limits, votes: &VotesOfInstance) -> Self {
+        let votes = RefCell::new(Votes::of_instance(votes, host.random()));
         let counters = Cell::new(ShardMetrics {
             started_ms: host.now_ms(),
             ..ShardMetrics::default()

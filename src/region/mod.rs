@@ -77,7 +77,7 @@ pub use journal::journaled;
 pub use limits::Limits;
 use push_timer::PushTimer;
 pub use shard::{Admission, Health, LISTED_FOR_MS, LISTING_RENEWED_MS, Shard, SyncPoint};
-pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes};
+pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes, VotesOfInstance};
 
 /// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five
 /// for messages under way and clocks that differ. At 1,000 batches/s and 16 bytes a batch: 19.2 MB.

@@ -10,7 +10,7 @@ use worker::{
 
 use super::live::Reader;
 use super::sockets::Sockets;
-use super::{Driver, Limits};
+use super::{Driver, Limits, VotesOfInstance};
 use crate::codec;
 use crate::environment::keep_as_set;
 use crate::http::read_hex;
@@ -20,6 +20,11 @@ use crate::wire::{
     RecordReply, Refusal, Voter,
 };
 use crate::worker_host::WorkerHost;
+
+thread_local! {
+    /// What all shards of this instance know of votes.
+    static VOTES: VotesOfInstance = VotesOfInstance::default();
+}
 
 #[durable_object]
 pub struct RegionShard {
@@ -54,7 +59,7 @@ impl DurableObject for RegionShard {
         let state = state._inner();
         let context = JsValue::clone(state.as_ref());
         let host = WorkerHost::new(State::from(state), env, "shard");
-        let driver = Driver::new(host, Limits::default());
+        let driver = VOTES.with(|votes| Driver::beside(host, Limits::default(), votes));
         RegionShard {
             sockets: Sockets::new(driver.clone(), context),
             driver,

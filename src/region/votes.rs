@@ -19,10 +19,15 @@
 //! All of it is in memory: an object that sleeps or restarts begins anew. It sleeps when nobody has
 //! asked it anything for 10 s and it has nothing to push.
 //!
-//! Verdicts are remembered for [`MAX_VERDICTS`] batches and [`MAX_INDEXES`] plays (under 1 MB), and not
-//! across a restart; the oldest are dropped first. A repeat of a batch whose verdict is forgotten is told
+//! All shards of an instance, of whatever boards, have one table and one sketch ([`VotesOfInstance`]):
+//! 3.2 MB, and not as much for each. Their votes are apart, as each has a secret of its own. What one
+//! address adds to all posts is counted over all of them.
+//!
+//! Verdicts are remembered for [`MAX_VERDICTS`] batches and [`MAX_INDEXES`] plays of all of them (under 1 MB),
+//! and not across a restart; the oldest are dropped first. A repeat of a batch whose verdict is forgotten is told
 //! that all of it was accepted. That changes nothing about what was counted.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
 use std::rc::Rc;
@@ -33,7 +38,7 @@ use crate::codec;
 use crate::limiter::{Limiter, Rate};
 use crate::wire::{Batch, Claim, RecordRequest, Voter};
 
-/// What an address adds a minute to all posts of a shard together, however many: a hundred full
+/// What an address adds a minute to all posts of an instance's shards together, however many: a hundred full
 /// batches. Twenty such addresses bring 2 million votes a minute, and only beyond that an address
 /// may be refused a vote while it has many left (a few too early, where it comes near its limit, from
 /// the 57,345th pair on).
@@ -67,24 +72,58 @@ pub struct Taken {
     taken_ms: u64,
 }
 
-/// The votes that a shard has taken lately.
-pub struct Votes {
-    secret: [u8; 16],
+/// The votes that all shards of an instance have taken lately. A clone is another handle of the same.
+#[derive(Clone, Default)]
+pub struct VotesOfInstance(Rc<RefCell<Kept>>);
+
+#[derive(Default)]
+struct Kept {
     limiter: Limiter,
-    /// By the keys of batches. Senders choose these, so they are compared and not hashed.
-    verdicts: BTreeMap<Box<[u8]>, Rc<[u16]>>,
-    order: VecDeque<Box<[u8]>>,
+    /// Under which addresses are known to all shards: the secret of the first.
+    secret: Option<[u8; 16]>,
+    next_shard: u64,
+    verdicts: Verdicts,
+}
+
+/// What was said of batches.
+#[derive(Default)]
+struct Verdicts {
+    of_batches: BTreeMap<BatchKey, Rc<[u16]>>,
+    order: VecDeque<BatchKey>,
     indexes: usize,
 }
 
+/// A shard's number, and the key of a batch. Senders choose these, so they are compared and not hashed.
+type BatchKey = (u64, Box<[u8]>);
+
+/// The votes that a shard has taken lately.
+pub struct Votes {
+    secret: [u8; 16],
+    /// What the instance knows this shard by.
+    shard: u64,
+    instance: VotesOfInstance,
+}
+
+impl Drop for Votes {
+    fn drop(&mut self) {
+        self.instance.0.borrow_mut().verdicts.forget(self.shard);
+    }
+}
+
 impl Votes {
+    /// Of an instance with nobody else in it.
     pub fn new(secret: [u8; 16]) -> Self {
+        Votes::of_instance(&VotesOfInstance::default(), secret)
+    }
+
+    pub fn of_instance(instance: &VotesOfInstance, secret: [u8; 16]) -> Self {
+        let mut kept = instance.0.borrow_mut();
+        kept.secret.get_or_insert(secret);
+        kept.next_shard += 1;
         Votes {
             secret,
-            limiter: Limiter::default(),
-            verdicts: BTreeMap::new(),
-            order: VecDeque::new(),
-            indexes: 0,
+            shard: kept.next_shard,
+            instance: instance.clone(),
         }
     }
 
@@ -97,30 +136,37 @@ impl Votes {
         now_ms: u64,
         is_known: impl FnOnce(&[u8]) -> bool,
     ) -> Option<Sifted> {
-        let said = |key: &[u8]| Sifted {
-            too_many: self.verdicts.get(key).cloned().unwrap_or_default(),
+        let mut kept = self.instance.0.borrow_mut();
+        let Kept {
+            limiter,
+            secret: secret_of_all,
+            verdicts,
+            ..
+        } = &mut *kept;
+        let said = |verdicts: &Verdicts, key: &[u8]| Sifted {
+            too_many: verdicts.of(self.shard, key),
             ..Sifted::default()
         };
         if let Ok(claim) = codec::decode::<Claim<'_>>(request.batch) {
-            return is_known(claim.key).then(|| said(claim.key));
+            return is_known(claim.key).then(|| said(verdicts, claim.key));
         }
         let voter = voter?;
         let mut batch = codec::decode::<Batch<'_>>(request.batch).ok()?;
         if let Some(key) = batch.key.filter(|key| is_known(key)) {
-            return Some(said(key));
+            return Some(said(verdicts, key));
         }
-        let now_ms = self.limiter.moment(now_ms);
+        let now_ms = limiter.moment(now_ms);
         // No post has this id.
-        let of_address = self.vote(voter.sender, "");
-        let left = self.limiter.left(of_address, OF_ADDRESS, now_ms).remaining;
+        let of_address = vote(&secret_of_all.unwrap_or_default(), voter.sender, "");
+        let left = limiter.left(of_address, OF_ADDRESS, now_ms).remaining;
         let of_post = Rate::a_minute(voter.limit);
         let mut votes = Vec::new();
         let mut too_many = Vec::new();
         let mut index: u16 = 0;
         batch.plays.retain(|play| {
-            let vote = self.vote(voter.sender, play.post_id);
+            let vote = vote(&self.secret, voter.sender, play.post_id);
             let allowed =
-                votes.len() < left as usize && self.limiter.take(1, vote, of_post, now_ms).is_ok();
+                votes.len() < left as usize && limiter.take(1, vote, of_post, now_ms).is_ok();
             if allowed {
                 votes.push(vote);
             } else {
@@ -132,11 +178,11 @@ impl Votes {
         let taken = votes.len() as u32;
         if taken > 0 {
             // There are so many left.
-            let _ = self.limiter.take(taken, of_address, OF_ADDRESS, now_ms);
+            let _ = limiter.take(taken, of_address, OF_ADDRESS, now_ms);
         }
         let too_many: Rc<[u16]> = too_many.into();
         if let Some(key) = batch.key.filter(|_| !batch.plays.is_empty()) {
-            self.remember(key, Rc::clone(&too_many));
+            verdicts.remember((self.shard, key.into()), Rc::clone(&too_many));
         }
         Some(Sifted {
             is_empty: batch.plays.is_empty(),
@@ -155,7 +201,8 @@ impl Votes {
     /// themselves.
     pub fn give_back(&mut self, taken: &Taken, now_ms: u64) {
         let of_post = Rate::a_minute(taken.limit);
-        let (limiter, taken_ms) = (&mut self.limiter, taken.taken_ms);
+        let (mut kept, taken_ms) = (self.instance.0.borrow_mut(), taken.taken_ms);
+        let limiter = &mut kept.limiter;
         let mut votes = taken.votes.clone();
         votes.sort_unstable();
         for same in votes.chunk_by(PartialEq::eq) {
@@ -166,32 +213,46 @@ impl Votes {
         let all = votes.len() as u32;
         limiter.give_back(all, taken.of_address, OF_ADDRESS, taken_ms, now_ms);
     }
+}
 
-    fn vote(&self, sender: u64, post_id: &str) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.secret);
-        hasher.write_u64(sender);
-        hasher.write(post_id.as_bytes());
-        hasher.finish()
+fn vote(secret: &[u8; 16], sender: u64, post_id: &str) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(secret);
+    hasher.write_u64(sender);
+    hasher.write(post_id.as_bytes());
+    hasher.finish()
+}
+
+impl Verdicts {
+    fn of(&self, shard: u64, key: &[u8]) -> Rc<[u16]> {
+        let said = self.of_batches.get(&(shard, key.into()));
+        said.cloned().unwrap_or_default()
     }
 
     /// An earlier attempt that was not counted may have left another verdict.
-    fn remember(&mut self, key: &[u8], too_many: Rc<[u16]>) {
-        if too_many.is_empty() && !self.verdicts.contains_key(key) {
+    fn remember(&mut self, key: BatchKey, too_many: Rc<[u16]>) {
+        if too_many.is_empty() && !self.of_batches.contains_key(&key) {
             return;
         }
         self.indexes += too_many.len();
-        if let Some(old) = self.verdicts.insert(key.into(), too_many) {
+        if let Some(old) = self.of_batches.insert(key.clone(), too_many) {
             self.indexes -= old.len();
         } else {
-            self.order.push_back(key.into());
+            self.order.push_back(key);
         }
         while self.order.len() > MAX_VERDICTS || self.indexes > MAX_INDEXES {
             let Some(oldest) = self.order.pop_front() else {
                 break;
             };
-            let dropped = self.verdicts.remove(&oldest);
+            let dropped = self.of_batches.remove(&oldest);
             self.indexes -= dropped.map_or(0, |dropped| dropped.len());
         }
+    }
+
+    /// A shard is gone.
+    fn forget(&mut self, shard: u64) {
+        self.of_batches.retain(|(of, _), _| *of != shard);
+        self.order.retain(|(of, _)| *of != shard);
+        self.indexes = self.of_batches.values().map(|said| said.len()).sum();
     }
 }
 
@@ -254,8 +315,12 @@ mod tests {
         assert_eq!((again.batch, &*again.too_many), (None, &[4, 5][..]));
         assert_eq!(sift(&mut votes, 2, b"other", &["a"], false).batch, None);
         assert!(sift(&mut votes, 1, b"full", &["a"], false).is_empty);
+        let kept = votes.instance.0.borrow();
         assert!(
-            !votes.verdicts.contains_key(&b"full"[..]),
+            !kept
+                .verdicts
+                .of_batches
+                .contains_key(&(1, b"full"[..].into())),
             "it may come again"
         );
     }
@@ -301,9 +366,41 @@ mod tests {
                 false,
             );
         }
+        let Verdicts {
+            of_batches,
+            indexes,
+            ..
+        } = &votes.instance.0.borrow().verdicts;
+        assert_eq!((of_batches.len(), *indexes), (MAX_VERDICTS, MAX_VERDICTS));
+    }
+
+    #[test]
+    fn shards_of_an_instance_have_votes_and_verdicts_apart_and_one_budget() {
+        let instance = VotesOfInstance::default();
+        let shard = |number| Votes::of_instance(&instance, [number; 16]);
+        let (mut first, mut second) = (shard(1), shard(2));
+        let posts = ["a", "a", "a", "a"];
+        assert_eq!(*sift(&mut first, 1, b"same", &posts, false).too_many, [3]);
+        assert!(
+            sift(&mut second, 1, b"same", &["a"], false)
+                .too_many
+                .is_empty()
+        );
+        assert!(
+            sift(&mut second, 1, b"same", &posts, true)
+                .too_many
+                .is_empty()
+        );
+        for batch in 0..MAX_VERDICTS as u64 {
+            sift(&mut second, 2 + batch, &batch.to_be_bytes(), &posts, false);
+        }
+        let remembered = || instance.0.borrow().verdicts.of_batches.len();
+        assert_eq!(remembered(), MAX_VERDICTS, "of all together");
+        drop(second);
+        assert_eq!(remembered(), 0, "those of the first were the oldest");
         assert_eq!(
-            (votes.verdicts.len(), votes.indexes),
-            (MAX_VERDICTS, MAX_VERDICTS)
+            *sift(&mut first, 1, b"last", &posts, false).too_many,
+            [0, 1, 2, 3]
         );
     }
 }
