@@ -114,6 +114,7 @@ kinds! {
     DeleteBoard = 112;
     DeleteBoardReply = 113;
     Tombstone = 114;
+    RegistryMetrics = 115;
     ClosedChart = 120;
     ListPublished = 121;
     ListPublishedReply = 122;

@@ -260,6 +260,7 @@ fn counting_anew_is_of_all_boards_and_keeps_their_settings() {
         ..named("jazz")
     };
     let before = world.put(&jazz).unwrap();
+    world.enlist(&ObjectName::global(&before.key())).unwrap();
     let id = world.registered.table().installation_id;
     world.registered.reset(id, 7, NOW_MS).unwrap();
     let news = world.registered.registry.directory_news(None);
@@ -754,21 +755,43 @@ fn objects_of_main_are_never_closed() {
 }
 
 #[test]
-fn what_counting_anew_leaves_of_boards_is_wiped_by_an_alarm() {
-    let host = TestHost {
-        object: Rc::new(ObjectName::Registry),
-        ..TestHost::at(NOW_MS)
-    };
-    let driver = hitparade::registry::Driver::new(host.clone(), None);
-    host.run(driver.put_board(&codec::encode(&named("jazz"))), || {});
+fn counting_anew_is_done_when_nothing_is_left_of_boards_and_goes_on_by_itself() {
+    let host = host_of(ObjectName::Registry);
+    let driver = registry_on(&host);
+    // Nobody has played most of them: nothing is to be wiped there.
+    let keys = (0..100).map(|number| {
+        let put = codec::encode(&named(&format!("board-{number}")));
+        let PutBoardReply(made) = codec::decode(&host.run(driver.put_board(&put), || {})).unwrap();
+        made.unwrap().key().into_owned()
+    });
+    let keys: Vec<String> = keys.collect();
+    for key in &keys[..50] {
+        let object = ObjectName::shard(key, "NA", 0);
+        host.run(driver.enlist(&codec::encode(&Enlist { object })), || {});
+    }
+    let away = ObjectName::shard(&keys[3], "NA", 0);
+    *host.away.borrow_mut() = vec![away.clone()];
     let installation_id = driver.look(|it| it.table().installation_id).unwrap();
-    let reset = codec::encode(&Reset { installation_id });
-    let reply = host.run(driver.reset(&reset), || {});
-    assert!(matches!(codec::decode(&reply), Ok(ResetReply(Ok(_)))));
-    assert_eq!(driver.look(|it| it.to_wipe().len()), Some(1));
+    let reset = |driver: &registry::Driver<TestHost>| {
+        let reset = codec::encode(&Reset { installation_id });
+        let reply = host.run(driver.reset(&reset), || {});
+        let ResetReply(done) = codec::decode(&reply).unwrap();
+        done.map(|done| (done.repeated, done.boards_left)).unwrap()
+    };
+    assert_eq!(
+        reset(&driver),
+        (false, 11),
+        "one is away, and ten are too many"
+    );
     assert_eq!(host.alarms.get(), 1);
+    // An alarm goes on, and so does the same request.
+    let driver = registry_on(&host);
     host.run(driver.alarm(), || {}).unwrap();
-    assert_eq!(driver.look(|it| it.to_wipe().len()), Some(0));
+    assert_eq!(driver.look(|it| it.to_wipe().len()), Some(1));
+    assert_eq!(reset(&driver), (true, 1));
+    host.away.take();
+    assert_eq!(reset(&driver), (true, 0));
+    assert_eq!(host.closed.borrow().last(), Some(&away));
 }
 
 #[test]

@@ -862,6 +862,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add_owned(&ResetReply(Ok(ResetDone {
         table: table.clone(),
         repeated: true,
+        boards_left: 2,
     })));
     all.add_owned(&PutRegionReply(Ok(region.clone())));
     all.add_owned(&region);
@@ -948,6 +949,12 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             figures: vec![3],
         }],
         ..GlobalMetrics::default()
+    });
+    all.add_owned(&RegistryMetrics {
+        boards: 1,
+        deletions: 2,
+        instance,
+        ..RegistryMetrics::default()
     });
     let position = ExportPosition {
         table: 1,

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use super::access::{Token, require};
 use super::answer::Answer;
+use super::boards::WIPE_TIMEOUT_MS;
 use super::regions::tell_main_of;
 use super::request::Call;
 use super::telling::{Teller, shards_of};
-use super::{ASK_TIMEOUT_MS, body, leaderboards, table};
+use super::{body, leaderboards, table};
 use crate::http::{Problem, hex, read_hex};
 use crate::objects::{call as ask, registry_stub};
 use crate::topology::RegionTable;
@@ -47,7 +48,8 @@ fn about(table: &RegionTable) -> Value {
 }
 
 /// Begins counting anew. The registry decides so; the answer says that the global object and every shard
-/// have been told, so that no play that is acknowledged from then on is among what goes.
+/// have been told, and that nothing is left of other boards, so that no play that is acknowledged from then on is
+/// among what goes.
 pub async fn reset(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let bytes = body::read(call, MAX_BYTES).await?;
@@ -63,7 +65,7 @@ pub async fn reset(call: &Call) -> Result<Answer, Problem> {
     let away = |error| Problem::away("the registry", &error);
     let stub = registry_stub(&call.env).map_err(away)?;
     let request = Reset { installation_id };
-    let ResetReply(reply) = ask(&stub, "/reset", &request, ASK_TIMEOUT_MS)
+    let ResetReply(reply) = ask(&stub, "/reset", &request, WIPE_TIMEOUT_MS)
         .await
         .map_err(away)?;
     let done = reply.map_err(|refusal| Problem::refused(refusal, "bad_reset"))?;
@@ -81,6 +83,13 @@ pub async fn reset(call: &Call) -> Result<Answer, Problem> {
                 "counting begins anew, but what a shard takes until it has been told is lost",
             )
         })?;
+    if done.boards_left > 0 {
+        let detail = format!(
+            "counting begins anew, but what {} boards take until they are emptied is lost; send the same request again",
+            done.boards_left
+        );
+        return Err(Problem::busy("not_announced", 1, &detail));
+    }
     let mut body = about(&done.table);
     if let Value::Object(members) = &mut body {
         members.insert("repeated".into(), done.repeated.into());

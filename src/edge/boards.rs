@@ -18,8 +18,8 @@ use crate::wire::{DeleteBoard, DeleteBoardReply, PutBoard, PutBoardReply};
 
 /// A board's fields are few, and at most a number for each of 100 regions.
 const MAX_BYTES: usize = 16 << 10;
-/// A deletion has 40 objects emptied, six at once, 5 s each at most.
-const DELETE_TIMEOUT_MS: u64 = 60_000;
+/// One request has 40 objects emptied, six at once, 5 s each at most.
+pub const WIPE_TIMEOUT_MS: u64 = 60_000;
 
 /// The board that a request names by its `board=`; `main` where it names none.
 pub async fn of_query(call: &Call) -> Result<Board, Problem> {
@@ -188,7 +188,7 @@ pub async fn delete(call: &Call, board_id: String) -> Result<Answer, Problem> {
     let request = DeleteBoard {
         board_id: board_id.clone(),
     };
-    let DeleteBoardReply(reply) = ask(&stub, "/delete-board", &request, DELETE_TIMEOUT_MS)
+    let DeleteBoardReply(reply) = ask(&stub, "/delete-board", &request, WIPE_TIMEOUT_MS)
         .await
         .map_err(away)?;
     let deletion = reply.map_err(|refusal| Problem::refused(refusal, "bad_board"))?;

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use futures_util::future::join;
 use worker::Env;
 
 use super::access::may_read_metrics;
@@ -17,13 +18,13 @@ use super::answer::{Answer, repeated_at_the_door};
 use super::boards;
 use super::isolate::here;
 use super::request::Call;
-use crate::board::Board;
+use crate::board::{Board, MAIN};
 use crate::clock::now_ms;
 use crate::codec;
 use crate::http::{Figures, Problem, metrics_text};
 use crate::instance::instance_metrics;
-use crate::objects::{call_raw, global_stub};
-use crate::wire::GlobalMetrics;
+use crate::objects::{call_raw, global_stub, registry_stub};
+use crate::wire::{GlobalMetrics, RegistryMetrics};
 
 const TIMEOUT_MS: u64 = 5_000;
 /// What was told serves for so long.
@@ -45,13 +46,15 @@ struct OfBoard {
     is_asking: bool,
 }
 
-/// What the global object told this isolate last.
-#[derive(Clone)]
+/// What this isolate was told last by the global object of a board, and of `main` by the registry.
+#[derive(Clone, Default)]
 struct Told {
-    global: Rc<GlobalMetrics>,
+    global: Option<Rc<GlobalMetrics>>,
     told_ms: u64,
     /// Whether it answered when it was asked last.
     is_up: bool,
+    registry: Option<RegistryMetrics>,
+    registry_is_up: bool,
 }
 
 impl Known {
@@ -86,18 +89,19 @@ async fn told(env: &Env, board_key: &str) -> Option<Told> {
     if !is_due {
         return known;
     }
-    let told = match (ask_global(env, board_key).await, known) {
-        (Some(global), _) => Some(Told {
-            global: Rc::new(global),
-            told_ms: now_ms,
-            is_up: true,
-        }),
-        (None, Some(known)) => Some(Told {
-            is_up: false,
-            ..known
-        }),
-        (None, None) => None,
-    };
+    let (global, registry) = join(ask_global(env, board_key), ask_registry(env, board_key)).await;
+    let known = known.unwrap_or_default();
+    let told = Some(Told {
+        told_ms: if global.is_some() {
+            now_ms
+        } else {
+            known.told_ms
+        },
+        is_up: global.is_some(),
+        global: global.map(Rc::new).or(known.global),
+        registry_is_up: registry.is_some(),
+        registry: registry.or(known.registry),
+    });
     here(|isolate| {
         let mut known = isolate.figures.borrow_mut();
         let known = known.of(board_key);
@@ -105,6 +109,16 @@ async fn told(env: &Env, board_key: &str) -> Option<Told> {
         known.told.clone_from(&told);
     });
     told
+}
+
+/// The registry is nobody's but all boards': its figures are with those of `main`.
+async fn ask_registry(env: &Env, board_key: &str) -> Option<RegistryMetrics> {
+    if board_key != MAIN {
+        return None;
+    }
+    let stub = registry_stub(env).ok()?;
+    let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
+    codec::decode(&answer).ok()
 }
 
 async fn ask_global(env: &Env, board_key: &str) -> Option<GlobalMetrics> {
@@ -126,12 +140,18 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     };
     // An operator needs the rest most of all where something is away.
     let told = told(&call.env, &board.key()).await;
-    let older_ms = |told: &Told| now_ms().saturating_sub(told.told_ms);
+    let older_ms = told.as_ref().filter(|told| told.global.is_some());
+    let older_ms = older_ms.map(|told| now_ms().saturating_sub(told.told_ms));
+    let of_registry = told.as_ref().filter(|_| board.is_main());
     let text = here(|isolate| {
         metrics_text(&Figures {
-            older_ms: told.as_ref().map_or(0, older_ms),
+            older_ms: older_ms.unwrap_or(0),
             is_up: told.as_ref().is_some_and(|told| told.is_up),
-            global: told.as_ref().map(|told| &*told.global),
+            global: told.as_ref().and_then(|told| told.global.as_deref()),
+            registry: of_registry.and_then(|told| told.registry),
+            registry_is_up: board
+                .is_main()
+                .then(|| of_registry.is_some_and(|told| told.registry_is_up)),
             counters: &isolate.counters.borrow(),
             repeated_at_the_door: repeated_at_the_door(),
             instance: instance_metrics(),

@@ -18,6 +18,7 @@ impl Global {
         GlobalMetrics {
             folds: self.folds,
             folded_panes: self.folded_panes,
+            closed_charts: self.closed_charts,
             gaps: health.gaps,
             refused_pushes: health.refused_pushes,
             damaged_rows: health.damaged_rows + catalog.damaged_rows,

@@ -72,6 +72,7 @@ pub struct Global {
     pub(super) flushed_ms: u64,
     pub(super) folds: u64,
     pub(super) folded_panes: u64,
+    pub(super) closed_charts: u64,
     pub(super) limits: GlobalLimits,
     pub(super) pace: Pace,
     /// When this state was first asked for anything.
@@ -147,6 +148,7 @@ impl Global {
             flushed_ms: 0,
             folds: 0,
             folded_panes: 0,
+            closed_charts: 0,
             limits,
             pace: Pace::new(limits.push_gap_ms),
             started_ms: Cell::default(),

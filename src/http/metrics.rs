@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::counters::{AGE_BOUNDS_S, Counters};
 use super::exposition::{Seconds, Text, kind_of};
 use crate::codec;
-use crate::wire::{GlobalMetrics, InstanceMetrics, ShardMetrics, Sizes};
+use crate::wire::{GlobalMetrics, InstanceMetrics, RegistryMetrics, ShardMetrics, Sizes};
 
 /// What `/metrics` is made of.
 pub struct Figures<'a> {
@@ -15,6 +15,10 @@ pub struct Figures<'a> {
     pub older_ms: u64,
     /// Whether it answered when it was asked last.
     pub is_up: bool,
+    /// What the registry told last; none where it never answered, or the figures are of one board.
+    pub registry: Option<RegistryMetrics>,
+    /// Whether it answered when it was asked last; none where nobody asked.
+    pub registry_is_up: Option<bool>,
     /// What the isolate that answers has seen.
     pub counters: &'a Counters,
     /// Charts that its door gave again.
@@ -61,6 +65,7 @@ metrics! {
     "global_rows_written_total", "Rows written, as billed.", |m| m.rows_written;
     "global_folds_total", "How often what was pending went into the ladders.", |m| m.folds;
     "global_folded_panes_total", "Rows of ladders that this wrote.", |m| m.folded_panes;
+    "global_closed_charts_total", "Published charts that were closed with something on them.", |m| m.closed_charts;
     "global_gaps_total", "Sealed panes that no shard could send any more: lost.", |m| m.gaps;
     "global_pushes_total", "Pushes of shards.", |m| m.pushes;
     "global_refused_pushes_total", "Pushes that were refused.", |m| m.refused_pushes;
@@ -76,6 +81,18 @@ metrics! {
     "global_catalog_bytes", "Bytes of these.", |m| m.catalog_bytes;
     "global_shards_told", "Shards that have told their figures since it started; 256 of them are shown.", |m| m.shards_told;
     "global_started_seconds", "When the object started: another value is a restart.", |m| m.started_ms / 1_000;
+}
+
+metrics! {
+    OF_REGISTRY: RegistryMetrics;
+    "registry_boards", "Boards, main among them; 10,000 others at most, with those that are being deleted.", |m| m.boards;
+    "registry_deletions", "Boards that are deleted and not wiped everywhere yet.", |m| m.deletions;
+    "registry_oldest_deletion_seconds", "For how long the oldest of these has been so.", |m| m.oldest_deletion_age_ms / 1_000;
+    "registry_changes_total", "Changes of regions and boards, since the installation began.", |m| m.changes;
+    "registry_damaged_rows", "Stored rows that cannot be read.", |m| m.damaged_rows;
+    "registry_rows_written_total", "Rows written, as billed; those of the catalog among them.", |m| m.rows_written;
+    "registry_stored_bytes", "Bytes of its database, in which the catalog lies that boards share.", |m| m.stored_bytes;
+    "registry_started_seconds", "When the object started: another value is a restart.", |m| m.started_ms / 1_000;
 }
 
 /// A shard's figures, and how old they are.
@@ -150,9 +167,20 @@ pub fn metrics_text(figures: &Figures<'_>) -> String {
             );
         }
     }
+    if let Some(is_up) = figures.registry_is_up {
+        let help = "Whether the registry answers.";
+        text.one("registry_up", help, u64::from(is_up));
+    }
+    let registry = figures.registry;
+    for (name, help, value) in OF_REGISTRY {
+        if let Some(registry) = &registry {
+            text.one(name, help, value(registry));
+        }
+    }
     of_worker(&mut text, figures.counters, figures.repeated_at_the_door);
     let instances = shards.iter().map(|shard| shard.metrics.instance);
     let instances = instances.chain(global.map(|global| global.instance));
+    let instances = instances.chain(registry.map(|registry| registry.instance));
     of_instances(&mut text, instances.chain([figures.instance]));
     text.0
 }
@@ -360,6 +388,12 @@ mod tests {
             global: Some(&global),
             older_ms: 1_000,
             is_up: true,
+            registry: Some(RegistryMetrics {
+                boards: 7,
+                oldest_deletion_age_ms: 61_999,
+                ..RegistryMetrics::default()
+            }),
+            registry_is_up: Some(true),
             counters: &counters,
             repeated_at_the_door: 5,
             instance: InstanceMetrics::default(),
@@ -371,6 +405,9 @@ mod tests {
             ("push_age_seconds{region=\"N\\\"A\",shard=\"4\"}", 1.75),
             ("global_up", 1.0),
             ("global_folds_total", 3.0),
+            ("registry_up", 1.0),
+            ("registry_boards", 7.0),
+            ("registry_oldest_deletion_seconds", 61.0),
             ("requests_total{route=\"plays\",status=\"503\"}", 1.0),
             ("problems_total{code=\"overloaded\"}", 1.0),
             ("rejected_plays_total{code=\"bad_post_id\"}", 1.0),
@@ -395,12 +432,15 @@ mod tests {
             global: None,
             older_ms: 0,
             is_up: false,
+            registry: None,
+            registry_is_up: Some(false),
             counters: &Counters::default(),
             repeated_at_the_door: 0,
             instance: InstanceMetrics::default(),
         };
         let samples = check(&metrics_text(&figures));
         assert_eq!(samples.get("hitparade_global_up"), Some(&0.0));
+        assert_eq!(samples.get("hitparade_registry_up"), Some(&0.0));
         assert!(
             samples
                 .keys()

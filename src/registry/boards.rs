@@ -253,14 +253,21 @@ impl Boards {
     }
 
     /// The boards that are there now as others, with nothing counted and all settings kept: for counting
-    /// that begins anew. Whatever was theirs is deleted.
-    pub fn begin_anew(&mut self, random: impl Fn(&str) -> u64, now_ms: u64) -> Vec<Write> {
+    /// that begins anew. Whatever was theirs is deleted; of most there may be nothing.
+    pub fn begin_anew(
+        &mut self,
+        random: impl Fn(&str) -> u64,
+        has_objects: &BTreeSet<String>,
+        now_ms: u64,
+    ) -> Vec<Write> {
         let mut writes = Vec::new();
         for board in self.live.values_mut().filter(|board| !board.is_main()) {
             let (key, tombstone) = (board.key().into_owned(), Tombstone { deleted_ms: now_ms });
-            let row = codec::encode(&tombstone);
-            writes.push(Write::put(Table::Meta, row_of_tombstone(&key), row));
-            self.tombstones.insert(key, tombstone);
+            if has_objects.contains(&key) {
+                let row = codec::encode(&tombstone);
+                writes.push(Write::put(Table::Meta, row_of_tombstone(&key), row));
+                self.tombstones.insert(key, tombstone);
+            }
             board.incarnation = board.catalog().incarnation(random(&board.board_id));
             board.made_ms = now_ms;
             let row = codec::encode(&*board);
@@ -292,6 +299,20 @@ pub fn enlist(storage: &impl Storage, object: &ObjectName) -> Result<bool, Stora
         codec::encode(&Enlist { object }),
     )])?;
     Ok(true)
+}
+
+/// The keys of boards that have objects.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn with_objects(storage: &impl Storage) -> Result<BTreeSet<String>, StorageError> {
+    let rows = storage.keys(Table::Meta, OBJECT_PREFIX)?.into_iter();
+    let keys = rows.filter_map(|row| {
+        let rest = row.get(OBJECT_PREFIX.len()..)?;
+        let key = rest.split(|byte| *byte == b'/').next()?;
+        String::from_utf8(key.to_vec()).ok()
+    });
+    Ok(keys.collect())
 }
 
 /// The objects of a deleted board that are to be emptied next, of one kind: shards before what they push

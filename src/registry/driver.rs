@@ -27,9 +27,8 @@ const AT_ONCE: usize = 6;
 const CLOSE_TIMEOUT_MS: u64 = 5_000;
 /// What is not wiped is tried again so much later.
 const WIPE_AGAIN_MS: u64 = 30_000;
-/// What counting anew leaves of boards is wiped so soon: until then Workers that have not heard of it have
-/// plays counted that go.
-const WIPE_ANEW_MS: u64 = 1_000;
+/// What one request or one alarm has left to do, and could do, goes on so soon.
+const WIPE_ON_MS: u64 = 1_000;
 
 /// See the module's introduction. A clone is another handle of the same.
 pub struct Driver<H: Host>(Rc<Inner<H>>);
@@ -45,6 +44,7 @@ struct Inner<H: Host> {
     /// `REGIONS`.
     regions: Option<String>,
     loaded: RefCell<Option<(Registry, H::Storage)>>,
+    started_ms: u64,
     /// Counts what was written or loaded, and of that, what is known to be durable.
     written: Cell<u64>,
     durable: Cell<u64>,
@@ -54,6 +54,7 @@ impl<H: Host> Driver<H> {
     /// Loads nothing yet: the first message does. `regions` is the setting `REGIONS`.
     pub fn new(host: H, regions: Option<String>) -> Self {
         Driver(Rc::new(Inner {
+            started_ms: host.now_ms(),
             host,
             regions,
             loaded: RefCell::new(None),
@@ -127,25 +128,35 @@ impl<H: Host> Driver<H> {
         .await
     }
 
-    /// `/reset`: [`Reset`] → [`ResetReply`]
+    /// `/reset`: [`Reset`] → [`ResetReply`], when it is durable, and as much of what boards had is wiped as can
+    /// be in one go.
     pub async fn reset(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&ResetReply(self.begin_anew(message).await))
+    }
+
+    async fn begin_anew(&self, message: &[u8]) -> Result<ResetDone, Refusal> {
         let (inner, version) = (&self.0, self.0.version());
+        let request =
+            codec::decode(message).map_err(|error| Refusal::Invalid(error.to_string()))?;
         // First of all: what it leaves of boards is to be wiped.
         let has_others = inner.with_registry(|registry, _| Ok(registry.has_other_boards()));
-        if has_others != Ok(false)
-            && let Err(refusal) = inner.wake_in(WIPE_ANEW_MS).await
-        {
-            return codec::encode(&ResetReply(Err(refusal)));
+        if has_others != Ok(false) {
+            inner.wake_in(WIPE_AGAIN_MS).await?;
         }
-        self.answer(message, ResetReply, |registry, storage, request| {
+        let done = inner.with_registry(|registry, storage| {
             let (random, now_ms) = (inner.host.random(), inner.host.now_ms());
-            let done = registry.reset(storage, &request, random, version, now_ms)?;
-            if !done.repeated {
-                inner.host.report(format_args!("counting begins anew"));
-            }
-            Ok(done)
+            registry.reset(storage, &request, random, version, now_ms)
+        });
+        let done = inner.settled(done).await?;
+        if !done.repeated {
+            inner.host.report(format_args!("counting begins anew"));
+        }
+        inner.wipe_some().await;
+        let boards_left = inner.with_registry(|registry, _| Ok(registry.to_wipe().len() as u64))?;
+        Ok(ResetDone {
+            boards_left,
+            ..done
         })
-        .await
     }
 
     /// `/adopt-seed`: [`AdoptSeed`] → [`AdoptSeedReply`]
@@ -184,8 +195,7 @@ impl<H: Host> Driver<H> {
             registry.delete_board(storage, &board_id, version, now_ms)
         });
         let key = inner.settled(key).await?;
-        let mut left = CLOSED_A_REQUEST;
-        inner.wipe(&key, &mut left).await
+        inner.wipe(&key, &mut Wiping::default()).await
     }
 
     /// The alarm came: goes on wiping what is deleted.
@@ -200,17 +210,30 @@ impl<H: Host> Driver<H> {
         }
         // Also where nobody can read what is to be wiped.
         inner.wake_in(WIPE_AGAIN_MS).await?;
-        let Ok(to_wipe) = to_wipe else { return Ok(()) };
-        let mut left = CLOSED_A_REQUEST;
-        for key in to_wipe {
-            if left == 0 {
-                break;
-            }
-            if let Err(error) = inner.wipe(&key, &mut left).await {
-                inner.host.report(format_args!("wiping {key}: {error:?}"));
-            }
+        let has_more = inner.wipe_some().await;
+        match has_more {
+            true => inner.wake_in(WIPE_ON_MS).await,
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// `/metrics` → [`RegistryMetrics`]
+    pub async fn metrics(&self) -> Vec<u8> {
+        let inner = &self.0;
+        let metrics = RegistryMetrics {
+            started_ms: inner.started_ms,
+            instance: inner.host.instance(),
+            ..RegistryMetrics::default()
+        };
+        let told = inner.with_registry(|registry, storage| {
+            let metrics = RegistryMetrics {
+                rows_written: storage.rows_written(),
+                stored_bytes: storage.size().unwrap_or_default(),
+                ..metrics
+            };
+            Ok(registry.tell(metrics, inner.host.now_ms()))
+        });
+        codec::encode(&told.unwrap_or(metrics))
     }
 
     /// `/telling`: [`Telling`] → [`TellingReply`]
@@ -235,6 +258,23 @@ impl<H: Host> Driver<H> {
                 .with_registry(|registry, storage| run(registry, storage, question))
         });
         codec::encode(&reply(self.0.settled(answer).await))
+    }
+}
+
+/// What one request does.
+struct Wiping {
+    /// How many more objects it may have emptied.
+    left: usize,
+    /// One did not say that it is empty.
+    has_failed: bool,
+}
+
+impl Default for Wiping {
+    fn default() -> Self {
+        Wiping {
+            left: CLOSED_A_REQUEST,
+            has_failed: false,
+        }
     }
 }
 
@@ -312,19 +352,38 @@ impl<H: Host> Inner<H> {
         set.map_err(|error| Refusal::Storage(error.0))
     }
 
-    /// Has objects of a deleted board delete what they have, so many at most. Returns how far that is.
-    async fn wipe(&self, key: &str, most: &mut usize) -> Result<Deletion, Refusal> {
+    /// Goes on with all deletions, as far as one request can. `true` where it has wiped as much as it may, and
+    /// there is more.
+    async fn wipe_some(&self) -> bool {
+        let to_wipe = self.with_registry(|registry, _| Ok(registry.to_wipe()));
+        let mut wiping = Wiping::default();
+        for key in to_wipe.unwrap_or_default() {
+            if wiping.left == 0 {
+                break;
+            }
+            if let Err(error) = self.wipe(&key, &mut wiping).await {
+                wiping.has_failed = true;
+                self.host.report(format_args!("wiping {key}: {error:?}"));
+            }
+        }
+        wiping.left == 0 && !wiping.has_failed
+    }
+
+    /// Has objects of a deleted board delete what they have. Returns how far that is.
+    async fn wipe(&self, key: &str, wiping: &mut Wiping) -> Result<Deletion, Refusal> {
         loop {
+            let most = wiping.left;
             let (objects, deletion) =
-                self.with_registry(|registry, storage| registry.to_close(storage, key, *most))?;
+                self.with_registry(|registry, storage| registry.to_close(storage, key, most))?;
             if objects.is_empty() && deletion.objects_left > 0 {
                 return Ok(deletion);
             }
-            *most -= objects.len();
+            wiping.left -= objects.len();
             let closes = objects.iter().map(async |object| self.close(object).await);
             let told: Vec<Option<ObjectName>> =
                 stream::iter(closes).buffered(AT_ONCE).collect().await;
             let closed: Vec<ObjectName> = told.into_iter().flatten().collect();
+            wiping.has_failed |= closed.len() < objects.len();
             let objects_left = self.with_registry(|registry, storage| {
                 registry.closed(storage, key, &closed)?;
                 Ok(registry.to_close(storage, key, 0)?.1.objects_left)

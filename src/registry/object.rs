@@ -52,6 +52,7 @@ impl DurableObject for SharedRegistry {
             "/adopt-seed" => driver.adopt_seed(&message).await,
             "/put-board" => driver.put_board(&message).await,
             "/delete-board" => driver.delete_board(&message).await,
+            "/metrics" => driver.metrics().await,
             "/telling" => driver.telling(&message).await,
             _ => return Response::error("no such message", 404),
         };

@@ -11,7 +11,9 @@ use crate::board::{Board, DirectoryNews, ObjectName};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Write};
 use crate::topology::{DeletedRegion, Region, RegionTable};
-use crate::wire::{DeleteRegion, Deletion, PutBoard, PutRegion, Refusal, Reset, ResetDone};
+use crate::wire::{
+    DeleteRegion, Deletion, PutBoard, PutRegion, Refusal, RegistryMetrics, Reset, ResetDone,
+};
 
 /// The state machine of the registry. Storage and clock are handed in.
 pub struct Registry {
@@ -189,6 +191,21 @@ impl Registry {
         self.boards.of_key(key).map_or(true, |board| board.public)
     }
 
+    /// How it stands, for the operator.
+    pub fn tell(&self, metrics: RegistryMetrics, now_ms: u64) -> RegistryMetrics {
+        let others = self.boards.live.values().filter(|board| !board.is_main());
+        let oldest = self.boards.tombstones.values();
+        let oldest_ms = oldest.map(|tombstone| tombstone.deleted_ms).min();
+        RegistryMetrics {
+            boards: 1 + others.count() as u64,
+            deletions: self.boards.tombstones.len() as u64,
+            oldest_deletion_age_ms: oldest_ms.map_or(0, |ms| now_ms.saturating_sub(ms)),
+            changes: self.changes.number(),
+            damaged_rows: self.damaged_rows(),
+            ..metrics
+        }
+    }
+
     /// Whether there are boards besides `main`.
     pub fn has_other_boards(&self) -> bool {
         self.boards.live.values().any(|board| !board.is_main())
@@ -333,6 +350,7 @@ impl Registry {
             return Ok(ResetDone {
                 table: self.table.clone(),
                 repeated: true,
+                boards_left: 0,
             });
         }
         if was.id != request.installation_id {
@@ -347,10 +365,11 @@ impl Registry {
         };
         let seed = seed.try_into().unwrap_or_default();
         let mut writes = regions::epoch_writes(&self.rows, &installation, seed);
-        // Other boards are made again, which costs no shard of theirs a message.
+        // Other boards are made again.
         let random_of = |board_id: &str| hash_of(&seed, board_id.as_bytes());
+        let has_objects = boards::with_objects(storage).map_err(refused)?;
         let mut anew = Boards::load(storage).map_err(refused)?;
-        writes.extend(anew.begin_anew(random_of, now_ms));
+        writes.extend(anew.begin_anew(random_of, &has_objects, now_ms));
         let change = self.changes.next(Changed::Everything, version);
         self.store(storage, writes, change)?;
         // Rows of another generation may have been begun.
@@ -360,6 +379,7 @@ impl Registry {
         Ok(ResetDone {
             table: self.table.clone(),
             repeated: false,
+            boards_left: 0,
         })
     }
 

@@ -107,6 +107,8 @@ pub struct GlobalMetrics {
     pub folds: u64,
     /// Rows of the ladders that flushes wrote.
     pub folded_panes: u64,
+    /// Published charts that were closed, those of a history among them.
+    pub closed_charts: u64,
     /// Offsets of sealed panes that no shard could send any more: their plays are lost.
     pub gaps: u64,
     pub pushes: u64,
@@ -158,6 +160,29 @@ pub struct Spent {
 
 impl Record for Spent {
     const KIND: RecordKind = RecordKind::Spent;
+    const VERSION: u8 = 1;
+}
+
+/// How the registry stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryMetrics {
+    /// Boards, `main` among them.
+    pub boards: u64,
+    /// Boards whose deletion is not done, and for how long the oldest of them has been so.
+    pub deletions: u64,
+    pub oldest_deletion_age_ms: u64,
+    /// Changes of regions and boards since the installation began.
+    pub changes: u64,
+    pub damaged_rows: u64,
+    pub rows_written: u64,
+    /// Of the database in which the catalog lies that boards share.
+    pub stored_bytes: u64,
+    pub started_ms: u64,
+    pub instance: InstanceMetrics,
+}
+
+impl Record for RegistryMetrics {
+    const KIND: RecordKind = RecordKind::RegistryMetrics;
     const VERSION: u8 = 1;
 }
 

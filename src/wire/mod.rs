@@ -26,7 +26,8 @@ pub use catalog::{
 };
 pub use matching::{MatchRequest, Matches};
 pub use metrics::{
-    Committed, GlobalMetrics, InstanceMetrics, ShardFigures, ShardMetrics, Sizes, Spent,
+    Committed, GlobalMetrics, InstanceMetrics, RegistryMetrics, ShardFigures, ShardMetrics, Sizes,
+    Spent,
 };
 pub use registry::{
     AdoptSeed, AdoptSeedReply, Close, DeleteBoard, DeleteBoardReply, Deletion, DirectoryQuestion,
@@ -778,6 +779,8 @@ pub struct ResetReply(pub Result<ResetDone, Refusal>);
 pub struct ResetDone {
     pub table: RegionTable,
     pub repeated: bool,
+    /// Boards of which something is left that was deleted, with this reset or before.
+    pub boards_left: u64,
 }
 
 /// One region with what the global object has seen of it.

@@ -181,12 +181,11 @@ impl Global {
             return Ok(Step::Done);
         };
         let of = (due.period, due.span);
-        if self
-            .close(storage, &scope, of, knowing, due.at_ms)?
-            .is_none()
-        {
+        let closed = self.close(storage, &scope, of, knowing, due.at_ms)?;
+        let Some(is_closed) = closed else {
             return Ok(Step::Asks);
-        }
+        };
+        self.closed_charts += u64::from(is_closed);
         self.closing.done.push(scope);
         Ok(Step::Done)
     }
@@ -266,6 +265,7 @@ impl Global {
             return Ok(Step::Asks);
         };
         history.closed += u64::from(is_closed);
+        self.closed_charts += u64::from(is_closed);
         history.done.push(scope);
         Ok(Step::Done)
     }

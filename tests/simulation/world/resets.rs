@@ -24,6 +24,7 @@ impl World {
             |driver| async move { driver.reset(&message).await },
             |world, reply| {
                 if let Ok(ResetReply(Ok(done))) = codec::decode(reply) {
+                    world.check_wiped();
                     let table = done.table.clone();
                     world.tell_global_of(&table, move |world| world.begun_anew(&done));
                 }
