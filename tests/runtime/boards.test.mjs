@@ -1,7 +1,9 @@
 /** Boards: charts of their own, from plays that name them to every question that does. */
 import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { readFlights } from "../../scripts/lib/flights.mjs";
 import { ROOT } from "../../scripts/lib/paths.mjs";
 import { ADMIN_TOKEN, INGEST_TOKEN, Model, Service, eventually, randomKey, readProblem } from "./harness.mjs";
@@ -112,13 +114,18 @@ describe("boards", { timeout: 240_000 }, () => {
   });
 
   test("that are unknown are 404 at every question, and wake no object", async () => {
+    const stored = async () => (await readdir(service.state, { recursive: true })).filter((file) => file.endsWith(".sqlite")).length;
+    const before = await stored();
+    assert.ok(before > CARRIERS.length, "each object has a file");
     for (const board of ["nowhere", "__proto__", "constructor", "UA", "ua.0123456789abcdef", ""]) {
       const query = new URLSearchParams({ board });
       for (const path of ["/top-posts", "/regions", "/metrics", "/posts/x"]) {
         assert.equal((await readProblem(await service.fetch(`${path}?${query}`), 404)).code, "unknown_board", `${path} of ${board}`);
       }
       assert.equal((await readProblem(await service.fetch(`/export?${query}`, { headers: ADMIN }), 404)).code, "unknown_board");
+      await send({ board, plays: [{ post_id: "nobody's" }] }, TRUSTED);
     }
+    assert.equal(await stored(), before);
   });
 
   test("have figures, regions and exports of their own", async () => {
@@ -220,6 +227,30 @@ describe("boards", { timeout: 240_000 }, () => {
     await eventually(async () => assert.deepEqual(await listed(), [["b", null]]));
   });
 
+  test("begin anew when counting does, with nothing left and all that is acknowledged from then on", async () => {
+    await service.addBoards("anew");
+    const play = { board: "anew", client: randomKey(), plays: [{ post_id: "before", region_id: "EWR" }] };
+    await verdict(await send(play, TRUSTED));
+    const listed = async () => {
+      const { top_posts } = await service.get("/top-posts?board=anew&timeframe=all");
+      return top_posts.map(({ post_id, view_count }) => [post_id, view_count]);
+    };
+    await eventually(async () => assert.deepEqual(await listed(), [["before", 1]]));
+    const { installation_id } = await (await service.fetch("/admin", { headers: ADMIN })).json();
+    const reset = () => service.request("POST", "/admin/reset", { installation_id }, ADMIN);
+    let answer = await reset();
+    // Of all boards of this file there are more objects than one request empties.
+    for (let again = 0; answer.status === 503 && again < 20; again++) {
+      assert.equal((await answer.json()).code, "not_announced");
+      answer = await reset();
+    }
+    assert.equal(answer.status, 200, await answer.text());
+    const figures = await (await service.fetch("/metrics")).text();
+    assert.match(figures, /^hitparade_registry_deletions 0$/m, "nothing is left to be deleted");
+    await verdict(await send({ ...play, client: randomKey(), plays: [{ post_id: "after", region_id: "EWR" }] }, TRUSTED));
+    await eventually(async () => assert.deepEqual(await listed(), [["after", 1]]));
+  });
+
   test("keep their shards apart, and homes name them", async () => {
     await service.addBoards("wide");
     const answer = await service.put("/boards/wide", { shards: { EWR: 3 } });
@@ -230,5 +261,49 @@ describe("boards", { timeout: 240_000 }, () => {
       return sent.headers.get("hitparade-home");
     });
     assert.match(home, /^[\w~.%-]+\/1( wide\.[0-9a-f]{16}=3)?$/);
+  });
+});
+
+describe("a hundred small boards", { timeout: 120_000 }, () => {
+  const BOARDS = 100;
+  const POSTS = 10;
+  /** What a board that is awake and small may take in Wasm, all its objects together. */
+  const MOST_BYTES = 80_000;
+  /** @type {Service} */
+  let service;
+  before(async () => {
+    service = await Service.start();
+    await service.addRegions("EWR");
+  });
+  after(() => service?.dispose());
+
+  /** Bytes that are in use, once all boards have told what they have. */
+  async function allocated() {
+    const text = await (await service.fetch("/metrics")).text();
+    const bytes = [...text.matchAll(/^hitparade_allocated_bytes\{[^}]*\} (\d+)$/gm)].map(([, bytes]) => Number(bytes));
+    return bytes.reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  test("take at most 80 kB each, awake and with a chart", async () => {
+    const boards = Array.from({ length: BOARDS }, (_, number) => `small-${number}`);
+    await service.addBoards(...boards);
+    await service.topPosts({ timeframe: "all" });
+    await sleep(1_100);
+    const before = await allocated();
+    for (const board of boards) {
+      const plays = Array.from({ length: POSTS }, (_, post) => ({ post_id: `post ${post} of ${board}`, region_id: "EWR" }));
+      const envelope = { board, client: randomKey(), seq: 0, sent: Date.now(), plays };
+      assert.equal((await service.request("POST", "/plays", envelope, TRUSTED)).status, 202);
+    }
+    for (const board of boards) {
+      await eventually(async () => {
+        const { total_views } = await service.get(`/top-posts?board=${board}&timeframe=all`);
+        assert.equal(total_views, POSTS);
+      });
+    }
+    await sleep(1_100);
+    const each = ((await allocated()) - before) / BOARDS;
+    console.log(`a small board that is awake takes ${Math.round(each)} bytes`);
+    assert.ok(each > 1_000 && each < MOST_BYTES, `${each} bytes`);
   });
 });

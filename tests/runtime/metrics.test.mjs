@@ -144,6 +144,9 @@ describe("/metrics", { timeout: 180_000 }, () => {
     assert.equal(of("global_up"), 1);
     assert.ok(of("global_pushes_total") >= 1);
     assert.equal(of("global_gaps_total"), 0);
+    assert.deepEqual([of("registry_up"), of("registry_boards"), of("registry_deletions")], [1, 1, 0]);
+    assert.ok(of("registry_changes_total") >= 2 && of("registry_rows_written_total") >= 2 && of("registry_stored_bytes") > 1_000);
+    assert.equal(of("global_closed_charts_total"), 0, "no day has ended");
     assert.equal(of("push_age_seconds", na) < 60, true);
     const stored = of("global_stored_bytes");
     assert.ok(stored > 10_000 && stored < 1e8, `${stored}`);
