@@ -107,7 +107,7 @@ async function startOnFreePort(start) {
  */
 async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed }) {
   const days = demo.spanMs / 86_400_000;
-  const onRetry = (why) => say(`  the service asks to wait (${why}); trying again`);
+  const onRetry = (why) => say(`  not yet (${why}); trying again`);
   const sending = { token: newestOf(tokens.INGEST_TOKEN), signal, onRetry };
   await step(STEPS[1], async (tell) => {
     await loadCatalog(url, demo, { adminToken: newestOf(tokens.ADMIN_TOKEN), signal });

@@ -90,7 +90,7 @@ async function importRows({ url, headers }, { head, board }, first, lines) {
     method: "POST",
     headers: { ...headers, "content-type": "application/x-ndjson" },
     body: lines.join("\n"),
-    onRetry: (why) => say(`  the installation asks to wait (${why}); trying again`),
+    onRetry: (why) => say(`  not yet (${why}); trying again`),
   });
   const wanted = first + lines.length;
   // Further than that where it was imported before.

@@ -61,6 +61,7 @@ function examplePage() {
 <html lang="en">
   <meta charset="utf-8">
   <title>My first page</title>
+  <link rel="icon" href="/icon.svg">
   <h1>My first page</h1>
   <p>Each time that somebody opens it is a play of <em>my-first-page</em>. The chart:</p>
 ${lines.join("\n")}
@@ -70,7 +71,7 @@ ${lines.join("\n")}
 
 function tell(folder) {
   const way = relative(process.cwd(), folder);
-  say(`${folder}: wrangler.toml has the settings, hitparade.toml those that you want otherwise, ${PAGES_FOLDER} the pages; \`worker\` belongs to the release.
+  say(`${folder}: wrangler.toml has the settings with their usual values, and what you want otherwise goes into a file hitparade.toml beside it; ${PAGES_FOLDER} has the pages; \`worker\` belongs to the release.
 
   ${way ? `cd ${way}\n  ` : ""}npx hitparade serve     then open ${SERVED_AT}/example.html
   npx hitparade deploy    the same on Cloudflare, as the Worker "${workerNameOf(folder)}"

@@ -1,6 +1,6 @@
 /** Talking to the service as a sender that must not lose a play. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { messageOf } from "./say.mjs";
+import { Advice, messageOf } from "./say.mjs";
 
 /** @typedef {{post_id: string, region_id?: string, timestamp?: number | string, count?: number, board?: string, boards?: string[]}} Play */
 
@@ -57,7 +57,7 @@ export async function askUntilDone(url, { onRetry = () => {}, signal, ...request
       const text = await answer.text();
       if (answer.ok) return { text, headers: answer.headers };
       if (answer.status !== 429 && answer.status !== 503) {
-        throw new RefusedError(`${request.method ?? "GET"} ${url}: ${answer.status} ${text.slice(0, 500)}`);
+        throw refused(`${request.method ?? "GET"} ${url}`, answer.status, text);
       }
       pauseMs = Math.min((Number(answer.headers.get("retry-after")) || 1) * 1_000, MAX_PAUSE_MS);
       onRetry(`status ${answer.status}`);
@@ -70,7 +70,31 @@ export async function askUntilDone(url, { onRetry = () => {}, signal, ...request
 }
 
 /** Why no answer came: `fetch` puts what the network said below its own error. @param {unknown} error @returns {string} */
-const reasonOf = (error) => /** @type {Error & {cause?: NodeJS.ErrnoException}} */ (error).cause?.code ?? messageOf(error);
+export const reasonOf = (error) => /** @type {Error & {cause?: NodeJS.ErrnoException}} */ (error).cause?.code ?? messageOf(error);
 
 /** An answer that would be the same on a repeat. */
-export class RefusedError extends Error {}
+export class RefusedError extends Advice {}
+
+/** What helps, by the code of a problem. @type {Record<string, string>} */
+const HELPS = {
+  unauthorized: "The token is taken from the environment, else from .dev.vars: is it one of this installation's?",
+  disabled: "The installation itself has no such token: set one there.",
+};
+
+/** @param {string} request @param {number} status @param {string} text */
+function refused(request, status, text) {
+  let problem;
+  try {
+    problem = JSON.parse(text);
+  } catch {
+    // Somebody else's answer.
+  }
+  if (typeof problem?.code !== "string") {
+    return new RefusedError(
+      `${request}: ${status} ${text.slice(0, 200)}`,
+      "This is no answer of Hitparade's: is it the address of an installation?",
+    );
+  }
+  const helps = HELPS[problem.code];
+  return new RefusedError(`${request}: ${status} ${problem.code}: ${problem.detail}`, ...(helps ? [helps] : []));
+}

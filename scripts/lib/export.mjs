@@ -35,7 +35,7 @@ async function exportTo(file, admin, deadline) {
   const descriptor = openSync(fresh, "w", 0o600);
   let [first, last] = ["", ""];
   try {
-    const onRetry = (why) => say(`  the installation asks to wait (${why}); trying again`);
+    const onRetry = (why) => say(`  not yet (${why}); trying again`);
     for (let next = `/export?${new URLSearchParams({ board })}`; next;) {
       const page = await askUntilDone(url + next, { headers, onRetry });
       writeSync(descriptor, page.text);

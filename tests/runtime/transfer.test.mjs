@@ -14,8 +14,12 @@ const admin = { authorization: `Bearer ${ADMIN_TOKEN}` };
 
 /** One of the commands. @returns {Promise<{code: number, stderr: string}>} */
 function command(name, ...words) {
+  return commandAs({ ADMIN_TOKEN }, name, ...words);
+}
+
+function commandAs(environment, name, ...words) {
   const child = spawn(process.execPath, [join(ROOT, "scripts", `${name}.mjs`), ...words], {
-    env: { ...process.env, ADMIN_TOKEN },
+    env: { ...process.env, ...environment },
     stdio: ["ignore", "ignore", "pipe"],
   });
   let stderr = "";
@@ -75,6 +79,18 @@ describe("an export", { timeout: 600_000 }, () => {
     const asked = await old.fetch("/import", { method: "POST", headers: { origin: "https://elsewhere.example" } });
     assert.deepEqual([asked.status, asked.headers.get("access-control-allow-origin")], [401, null]);
     assert.equal((await old.fetch("/export?cursor=00", { headers: admin })).status, 400);
+  });
+
+  test("says at once whose token is wrong, and where nobody is", async () => {
+    const wrong = await commandAs({ ADMIN_TOKEN: "wrong" }, "backup", "--url", old.url, "--to", file);
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.stderr, /401 unauthorized: .*\n {2}The token is taken from the environment/);
+    assert.doesNotMatch(wrong.stderr, /\n {4}at /, "no stack trace");
+    const nobody = await command("export", "--url", "http://127.0.0.1:65001", "--file", file);
+    assert.equal(nobody.code, 1);
+    assert.match(nobody.stderr, /Nobody answers at http:\/\/127\.0\.0\.1:65001 \(ECONNREFUSED\)/);
+    const within = await command("import", "--url", `${old.url}/charts`, "--file", file);
+    assert.match(within.stderr, /the address alone is needed/);
   });
 
   test("holds everything, in lines that people can read", async () => {
