@@ -1,7 +1,7 @@
 /**
  * The service with one difference: whatever goes to the global object and to the registry goes over a
  * connection that the test can cut, and so does what its Worker asks of the shards. They see what they would see if
- * the objects were away.
+ * the objects were away, or what the platform says where a plan's day is used up.
  */
 import { WorkerEntrypoint } from "cloudflare:workers";
 import service, { GlobalBoard as Global, RegionShard as Shard, Registry } from "./entry.js";
@@ -10,6 +10,11 @@ export { Registry };
 
 let shards_are_away = false;
 let disk_is_broken = false;
+/** What the plan has no more of today: "rows", or "requests" too. */
+let used_up = "";
+
+/** As the platform says it. @param {string} what */
+const exceeded = (what) => new Error(`Exceeded allowed ${what} in Durable Objects free tier.`);
 const now = Date.now.bind(Date);
 
 export default {
@@ -26,6 +31,11 @@ export class RegionShard extends Shard {
   fetch(request) {
     if (new URL(request.url).pathname !== "/sockets") return super.fetch(request);
     return Response.json(this.state.getWebSockets().filter(({ readyState }) => readyState === WebSocket.OPEN).length);
+  }
+
+  /** The platform comes again with one that it could not give. */
+  alarm() {
+    return used_up === "requests" ? Promise.reject(exceeded("volume of requests")) : super.alarm();
   }
 }
 
@@ -60,6 +70,7 @@ export class Shards extends WorkerEntrypoint {
     }
     shards_are_away = pathname === "/cut";
     disk_is_broken = pathname === "/break";
+    used_up = pathname === "/use-up" ? searchParams.get("what") : "";
     return new Response();
   }
 }
@@ -79,7 +90,13 @@ function overConnection(env, [binding, name], request) {
 /** What is written does not become durable while the disk is broken. */
 function breakable(state) {
   const sync = (storage) => (disk_is_broken ? Promise.reject(new Error("disk I/O error")) : storage.sync());
-  const storage = instead(state.storage, { sync: () => sync(state.storage) });
+  const { sql } = state.storage;
+  const exec = (...args) => {
+    if (used_up) throw exceeded("rows written");
+    return sql.exec(...args);
+  };
+  const setAlarm = (...args) => (used_up ? Promise.reject(exceeded("rows written")) : state.storage.setAlarm(...args));
+  const storage = instead(state.storage, { sync: () => sync(state.storage), setAlarm, sql: instead(sql, { exec }) });
   return instead(state, { storage });
 }
 
@@ -93,8 +110,9 @@ const instead = (target, members) =>
   });
 
 const shardOf = (env) => (name, options) => {
-  if (!shards_are_away) return env.SHARD.getByName(name, options);
-  const away = () => Promise.reject(new Error("Network connection lost."));
+  const is_refused = used_up === "requests";
+  if (!shards_are_away && !is_refused) return env.SHARD.getByName(name, options);
+  const away = () => Promise.reject(is_refused ? exceeded("volume of requests") : new Error("Network connection lost."));
   return { fetch: away, record: away };
 };
 
