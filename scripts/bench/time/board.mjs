@@ -25,7 +25,8 @@ export class Board {
   now = 0;
 
   /**
-   * @param {WebAssembly.Module} module @param {World} world @param {Storage} stored
+   * @param {WebAssembly.Module} module @param {import("./world.mjs").World} world
+   * @param {import("./storage.mjs").Storage} stored
    * @param {{regions: number, shards: number}} size `shards`: of each region
    */
   constructor(module, world, stored, { regions, shards }) {
