@@ -1,12 +1,12 @@
 //! Boards: sets of charts, each with shards and a global object of its own.
 //!
-//! `main` is always there; others are made and deleted by name. A board that is made again under a name
-//! is another board: its incarnation is 63 random bits and one, and everything that is its own (objects, messages,
-//! rows, keys of caches) is known by its [`Board::key`], which carries them. A counter would not do: a
-//! registry that was restored from a backup would hand out a number twice.
+//! `main` always exists; others are made and deleted by name. A board that is made again under a name is
+//! another board. It has another incarnation, which is random, and its [`Board::key`] carries the
+//! incarnation into the names of all that belongs to it: objects, messages, rows and keys of caches. A
+//! counter would not do: a registry that is restored from a backup would hand out a number twice.
 //!
-//! Regions, and the seed of all summaries, are the installation's ([`RegionTable`]); how many shards a board has in
-//! a region is the board's. `main`'s numbers of shards stand in [`Region`], with all that is set by `PUT /regions`.
+//! Regions, and the seed of all summaries, belong to the installation ([`RegionTable`]). The number of shards in
+//! a region belongs to the board; that of `main` stands in [`Region`], where `PUT /regions` sets it.
 //!
 //! # Size
 //! A board takes about 60 bytes as it is sent and 250 in memory ([`Directory`]): 10,000 of them are 600 kB
@@ -18,13 +18,13 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Record, RecordKind};
+use crate::codec::record;
 use crate::mutants::{self, Mutant};
 use crate::topology::{Region, RegionTable, ShardId};
 
 /// The board that is always there.
 pub const MAIN: &str = "main";
-/// Boards and those whose deletion is not done, together. What a Worker knows of them is 2.5 MB.
+/// Boards, including those whose deletion is under way. A Worker's copy of so many takes 2.5 MB.
 pub const MAX_BOARDS: usize = 10_000;
 /// A board's id, and its name, in bytes.
 pub const MAX_BOARD_ID_BYTES: usize = 64;
@@ -32,7 +32,7 @@ pub const MAX_BOARD_NAME_BYTES: usize = 256;
 /// Digits of an incarnation in a key.
 const INCARNATION_DIGITS: usize = 16;
 
-/// Checks a board's id. All that may be in it is plain in an address, a file's name and a header.
+/// Checks a board's id. Its characters need no escaping in an address, a file's name or a header.
 ///
 /// # Errors
 /// What is allowed, as a sentence.
@@ -50,7 +50,7 @@ pub enum CatalogKind {
     /// The installation's.
     #[default]
     Shared,
-    /// Its own: for tenants who must not see each other's posts.
+    /// The board's own: for tenants who must not see each other's posts.
     Own,
 }
 
@@ -58,8 +58,8 @@ pub enum CatalogKind {
 const HAS_OWN_CATALOG: u64 = 1 << 63;
 
 impl CatalogKind {
-    /// Of the board of an incarnation. It is in there so that each object knows by its own name whose posts it
-    /// shows: also while the registry is away, and after it was restored from a backup.
+    /// The catalog of the board with this incarnation. The incarnation says it so that an object knows from its
+    /// own name whose posts it shows, also while the registry is away, and after a restore from a backup.
     pub const fn of_incarnation(incarnation: u64) -> Self {
         match incarnation & HAS_OWN_CATALOG {
             0 => CatalogKind::Shared,
@@ -116,18 +116,15 @@ pub struct Board {
     pub board_name: String,
     /// Whether browsers may send plays here.
     pub beacons: bool,
-    /// Whether its charts are for everybody who may read charts at all; else they need the read token.
+    /// Whether everybody who may read charts may read this board's; otherwise they need the read token.
     pub public: bool,
     /// 0 is `main`'s: there was nothing before it.
     pub made_ms: u64,
-    /// By the key of the region, where it is not one shard that never was more. Of `main`: none.
+    /// By the key of the region, where the board has or had more than one shard. Empty for `main`.
     pub shards: BTreeMap<String, BoardShards>,
 }
 
-impl Record for Board {
-    const KIND: RecordKind = RecordKind::Board;
-    const VERSION: u8 = 1;
-}
+record!(Board v 1);
 
 impl Board {
     /// A board of these settings' defaults, with its id as its name.
@@ -164,7 +161,7 @@ impl Board {
         board_key(&self.board_id, self.incarnation)
     }
 
-    /// Has another number of shards in a region from now on. Of `main`, [`Region::reshard`] does it.
+    /// Has another number of shards in a region from now on. For `main`, see [`Region::reshard`].
     pub fn reshard(&mut self, region_key: &str, shards: u32) {
         let of_region = self.shards.entry(region_key.to_owned()).or_default();
         of_region.shards = shards;
@@ -204,7 +201,7 @@ pub fn parts_of_board_key(key: &str) -> Option<(&str, u64)> {
         .then_some((board_id, incarnation))
 }
 
-/// What an object of a board knows of whether it may store anything.
+/// Whether an object of a board may store anything, as far as the object knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Life {
     /// It has not asked yet, or nobody answered.
@@ -218,7 +215,7 @@ pub enum Life {
 /// A Durable Object, by what it is named by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ObjectName {
-    /// A part of a board's plays of a region. Before the others: they are deleted in this order.
+    /// A shard of a board in a region. It stands first because objects are deleted in this order.
     Shard { board: String, id: ShardId },
     /// What folds a board's plays and answers its charts.
     Global { board: String },
@@ -226,7 +223,7 @@ pub enum ObjectName {
     Catalog { board: String },
     /// What all boards share.
     Registry,
-    /// The platform does not say which one it is: it must not touch what is stored, which is some board's.
+    /// The platform does not say which object it is. It must not touch storage, which belongs to some board.
     Unnamed,
 }
 
@@ -257,8 +254,8 @@ impl ObjectName {
         }
     }
 
-    /// The object that is named so, of those of a kind: `shard`, `global` or `registry`. What is no name is
-    /// nobody's, never `main`'s.
+    /// The object of this name, in a class: `shard`, `global` or `registry`. A malformed name is
+    /// [`ObjectName::Unnamed`], never `main`'s.
     pub fn of_name(kind: &str, name: &str) -> Self {
         let is_board = |key: &str| parts_of_board_key(key).is_some();
         let shard = || {
@@ -276,18 +273,29 @@ impl ObjectName {
         }
     }
 
-    /// Whether it is of a board that can be deleted: then it asks before its first write.
+    /// Whether its board can be deleted: then it asks the registry before its first write.
     pub fn is_to_enlist(&self) -> bool {
         self.board().is_some_and(|board| board != MAIN)
     }
 
-    /// The key of the board whose it is; `None` of what all share, and of what is nobody's.
+    /// The key of its board; `None` for the registry, and for an object without a name.
     pub fn board(&self) -> Option<&str> {
         match self {
             ObjectName::Registry | ObjectName::Unnamed => None,
             ObjectName::Shard { board, .. }
             | ObjectName::Global { board }
             | ObjectName::Catalog { board } => Some(board),
+        }
+    }
+
+    /// What it is called where it does not answer.
+    pub fn in_words(&self) -> &'static str {
+        match self {
+            ObjectName::Shard { .. } => "the shard",
+            ObjectName::Global { .. } => "the global object",
+            ObjectName::Catalog { .. } => "the catalog",
+            ObjectName::Registry => "the registry",
+            ObjectName::Unnamed => "an object without a name",
         }
     }
 
@@ -306,8 +314,8 @@ impl ObjectName {
 
 /// What a Worker knows of the installation: its regions and its boards, of one version.
 ///
-/// A version is 64 random bits and says nothing but which one it is: the registry knows which came
-/// after which, and tells of one that it does not know everything.
+/// A version is 64 random bits, without an order of its own. The registry knows the order, and answers a
+/// version that it does not know with everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
     pub table: Rc<RegionTable>,
@@ -321,9 +329,9 @@ pub struct Directory {
 pub struct DirectoryNews {
     /// The version that a Worker has from now on.
     pub version: u64,
-    /// Where anything of it changed.
+    /// `None` where it did not change.
     pub table: Option<RegionTable>,
-    /// Forget all boards first: these are all there are.
+    /// `boards` are all that exist: forget all others first.
     pub is_whole: bool,
     pub boards: Vec<Board>,
     /// Ids of boards that are no more.
@@ -352,7 +360,7 @@ impl Directory {
             .or_insert_with(Board::main);
     }
 
-    /// Of nothing known before; `None` where the news are not of everything.
+    /// For a Worker that knows nothing yet; `None` where the news are not of everything.
     pub fn of_news(news: DirectoryNews) -> Option<Self> {
         let table = news.table.filter(|_| news.is_whole)?;
         Some(Directory::new(table, news.boards, news.version))

@@ -4,9 +4,9 @@
 //! kind u8 │ version u8 │ crc32 of the payload, u32 little endian │ payload
 //! ```
 //! The payload is [postcard](https://docs.rs/postcard) of a type that implements [`Record`], or
-//! bytes with an encoding of their own (a summary). `kind` catches a row read as another's,
-//! `version` a row of a release that this one does not know, the checksum a damaged one. Six
-//! bytes a record; the checksum runs at about a gigabyte a second.
+//! bytes with an encoding of their own (a summary). `kind` catches a row that is read as another kind,
+//! `version` a row of an unknown release, the checksum a damaged row. The envelope takes six bytes a
+//! record; the checksum runs at about a gigabyte a second.
 //!
 //! Decoding never panics and allocates no more than a small multiple of the input: postcard
 //! bounds what it reserves by the bytes that are left.
@@ -127,6 +127,7 @@ kinds! {
     BlindRequest = 132;
     Listing = 133;
     Spent = 134;
+    ListRegions = 135;
 }
 
 /// A type with a stored or sent form.
@@ -136,6 +137,19 @@ pub trait Record {
     /// Grows when the form changes. A new version is read one release before it is written.
     const VERSION: u8;
 }
+
+/// Gives types their kind, which has their name or the one behind `as`, and their version.
+macro_rules! record {
+    (@kind $name:ident) => { $crate::codec::RecordKind::$name };
+    (@kind $name:ident $kind:ident) => { $crate::codec::RecordKind::$kind };
+    ($($name:ident $(<$life:lifetime>)? $(as $kind:ident)? v $version:literal);+ $(;)?) => {$(
+        impl $crate::codec::Record for $name $(<$life>)? {
+            const KIND: $crate::codec::RecordKind = $crate::codec::record!(@kind $name $($kind)?);
+            const VERSION: u8 = $version;
+        }
+    )+};
+}
+pub(crate) use record;
 
 /// Why bytes are not the record that was expected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,8 +179,8 @@ impl std::error::Error for DecodeError {}
 /// Encodes a record with its envelope.
 pub fn encode<T: Record + Serialize>(record: &T) -> Vec<u8> {
     let mut bytes = vec![T::KIND as u8, T::VERSION, 0, 0, 0, 0];
-    // Serializing plain data into a growing vector cannot fail; were it to, the record would be
-    // refused at its first reading as damaged instead of taking the instance down.
+    // Serializing plain data into a growing vector cannot fail. If it did, the record would be refused as
+    // damaged when it is read, instead of ending the instance.
     if let Ok(mut whole) = postcard::to_extend(record, bytes.clone()) {
         seal(&mut whole);
         return whole;
@@ -218,10 +232,7 @@ mod tests {
         words: Vec<&'a str>,
     }
 
-    impl Record for Example<'_> {
-        const KIND: crate::codec::RecordKind = crate::codec::RecordKind::Region;
-        const VERSION: u8 = 3;
-    }
+    record!(Example<'_> as Region v 3);
 
     proptest! {
         #[test]

@@ -1,8 +1,8 @@
-//! A chart's filter: which posts it is of. Their tags, their author, and how long ago they were published,
-//! as the catalog has them; what is asked for together holds together.
+//! A chart's filter: which posts it shows, by the tags, author and time of publication in the catalog. A post
+//! must meet all conditions.
 //!
-//! Texts are compared byte for byte. A question has one form, whatever order it was asked in, so it is
-//! one entry of every cache.
+//! Texts are compared byte for byte. A filter has one form, whatever the order of its tags in a query, so that
+//! it is one entry in every cache.
 
 use std::ops::Range;
 
@@ -20,12 +20,12 @@ pub const MAX_AUTHOR_BYTES: usize = 256;
 /// Tags that a filter asks for, and tags that it excludes.
 pub const MAX_WANTED_TAGS: usize = 4;
 pub const MAX_EXCLUDED_TAGS: usize = 2;
-/// How long ago may be asked for: as long as the longest timeframe, 400 days.
+/// The most that `published` may reach back: 400 days, as the longest timeframe.
 pub const MAX_PUBLISHED_HOURS: u32 = 400 * 24;
-/// Posts that a filter may match, or exclude where it names nothing else: their keys take 2 MiB.
+/// Posts that a filter may match, or exclude if it only excludes: their keys take 2 MiB.
 pub const MAX_MEMBERS: usize = 131_072;
 
-/// Which posts a chart is of; of all where it names nothing.
+/// Which posts a chart shows; all where it sets no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Filter {
     /// A post has all of these. In order, each once.
@@ -96,13 +96,13 @@ impl Filter {
         Ok(())
     }
 
-    /// Whether it is of all posts.
+    /// Whether it sets no condition.
     pub fn is_empty(&self) -> bool {
         *self == Filter::default()
     }
 
-    /// The minutes in which a post may have been published: those of the hours asked for and of the hour
-    /// that has begun, so that a question is the same for an hour.
+    /// The minutes in which a post may have been published: those of the hours asked for and of the current
+    /// hour, so that the answer is the same for an hour.
     pub fn published_minutes(&self, hour: u64) -> Option<Range<u32>> {
         let hours = u64::from(self.published_hours?);
         let minutes = |hour: u64| u32::try_from(hour.saturating_mul(60)).unwrap_or(u32::MAX);
@@ -174,10 +174,10 @@ pub fn published_text(hours: u32) -> String {
     }
 }
 
-/// The posts of a filter, as the catalog knows them.
+/// The posts that a filter matches.
 ///
-/// By the keys that summaries have for their ids, never by a hash of these: an id of up to 16 bytes is
-/// its key. Of longer ones, at most one pair in 2³² has equal keys, over the seeds of installations.
+/// They are held by the keys that summaries have for ids. An id of up to 16 bytes is its own key; of longer
+/// ids, at most one pair in 2³² has equal keys, over the seeds of installations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Members {
     /// These, all of which may be shown.

@@ -1,14 +1,15 @@
-//! A batch's home: which shard decides about it, whatever the Workers know that see it.
+//! A batch's home names the shard that decides about the batch, so that every Worker asks the same one,
+//! however old its copy of the region table is.
 //!
-//! A sender fixes it when it seals the batch, and sends the same with each attempt. To senders it is
-//! an opaque text that answers gave them, `NA/4`: a region, and how many shards it had then. The
-//! region's id is percent-encoded; of a region that was made again, its number stands between
-//! (`NA/1/4`), since the shards of the one before are others. A server that names the region of each
-//! play needs the number alone (`/4`).
+//! The sender fixes the home when it seals the batch, and sends it with each attempt. For senders the home
+//! is an opaque text from an earlier answer, such as `NA/4`: a region, and how many shards it had at that
+//! time. The region's id is percent-encoded. A region that was deleted and made again has its incarnation
+//! in the middle (`NA/1/4`), because its shards are not those of the region before. A server that names
+//! the region of each play needs the number of shards alone (`/4`).
 //!
-//! The number is that of `main`. Other boards have their own, behind it, by their keys:
-//! `NA/4 jazz.0123456789abcdef=2`. Of a board that is not among them, or is there with another
-//! incarnation, it is one.
+//! The number of shards is that of `main`. Other boards follow with theirs, by their keys:
+//! `NA/4 jazz.0123456789abcdef=2`. A board that does not stand there, or stands there with another
+//! incarnation, has one shard.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,11 +23,12 @@ use crate::topology::{MAX_SHARDS, Region, check_region_id, key_of, parts_of_key}
 
 /// Boards that a home names besides `main`: as many as a batch has parts ([`crate::routing`]).
 const MAX_BOARDS_OF_HOME: usize = 24;
-/// A key of a board, its number, and what stands before, between and behind.
+/// A space, a board's key, `=` and a number of shards.
 const MAX_BOARD_BYTES: usize = 1 + MAX_BOARD_ID_BYTES + 1 + 16 + 1 + 4;
-/// An id of 64 bytes, three characters each, two numbers, and what stands between them; and boards.
+/// An id of 64 bytes with three characters each, an incarnation, a number of shards, two slashes, and
+/// the boards.
 const MAX_HOME_BYTES: usize = 3 * 64 + 10 + 4 + 2 + MAX_BOARDS_OF_HOME * MAX_BOARD_BYTES;
-/// What addresses leave as it is (RFC 3986). The text stands in headers and in scripts.
+/// All but the unreserved characters of RFC 3986: the text is put into headers and scripts.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -40,13 +42,13 @@ pub struct Home {
     pub key: Option<String>,
     /// How many shards `main` had there.
     pub shards: u32,
-    /// How many other boards had, by [`Board::key`], where it was not one.
+    /// The shards of other boards that had more than one, by [`Board::key`].
     pub boards: BTreeMap<String, u32>,
 }
 
 impl Home {
-    /// The home of batches that are sealed now, by the region of their sender. Of `boards` the first
-    /// with more than one shard are named.
+    /// The home of batches that are sealed now, by the region of their sender. It names the first
+    /// [`MAX_BOARDS_OF_HOME`] of `boards` that have more than one shard.
     pub fn of<'a>(
         directory: &Directory,
         region: &Region,
@@ -75,7 +77,7 @@ impl Home {
         }
     }
 
-    /// Reads what a sender gives; none where no answer of ours can have said it.
+    /// Reads the home that a sender gives; `None` for a text that no answer can have given.
     pub fn read(text: &str) -> Option<Self> {
         if text.len() > MAX_HOME_BYTES {
             return None;
@@ -136,7 +138,7 @@ impl fmt::Display for Home {
     }
 }
 
-/// A number from 1 on, as it is written here: one text for each.
+/// A number from 1 on, without leading zeros: each number has one text.
 fn read_number(text: &str) -> Option<u32> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|_| is_plain)

@@ -15,14 +15,14 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::rc::Rc;
 
 use futures_util::future::{Either, select};
 
 use crate::board::ObjectName;
+use crate::codec;
 use crate::storage::{Storage, StorageError};
 use crate::window::Zone;
-use crate::wire::InstanceMetrics;
+use crate::wire::{AnswerTo, InstanceMetrics, Question, Refusal, Reply};
 
 /// An object did not answer, in words for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +108,24 @@ pub trait Host: 'static {
         limit_ms: u64,
     ) -> impl Future<Output = Result<Vec<u8>, SendError>>;
 
+    /// Asks another object a question, and decodes the reply: an answer, or why there is none.
+    ///
+    /// # Errors
+    /// As [`Host::ask`], and where the reply cannot be read.
+    fn ask_question<Q: Question>(
+        &self,
+        object: &ObjectName,
+        question: &Q,
+        limit_ms: u64,
+    ) -> impl Future<Output = Result<Result<AnswerTo<Q>, Refusal>, SendError>> {
+        async move {
+            let message = codec::encode(question);
+            let reply = self.ask(object, Q::PATH, &message, limit_ms).await?;
+            let reply = codec::decode::<Q::Reply>(&reply);
+            (reply.map(Reply::answer)).map_err(|error| SendError(error.to_string()))
+        }
+    }
+
     /// Tells the operator what went wrong.
     fn report(&self, what: fmt::Arguments<'_>);
 
@@ -123,76 +141,5 @@ pub trait Host: 'static {
                 Either::Right(_) => None,
             }
         }
-    }
-}
-
-/// Two drivers of one object share its host.
-impl<H: Host> Host for Rc<H> {
-    type Storage = H::Storage;
-
-    fn now_ms(&self) -> u64 {
-        (**self).now_ms()
-    }
-
-    fn zone(&self) -> Option<Zone> {
-        (**self).zone()
-    }
-
-    fn object(&self) -> &ObjectName {
-        (**self).object()
-    }
-
-    fn is_empty(&self) -> Result<bool, StorageError> {
-        (**self).is_empty()
-    }
-
-    async fn delete_all(&self) -> Result<(), StorageError> {
-        (**self).delete_all().await
-    }
-
-    fn random<const N: usize>(&self) -> [u8; N] {
-        (**self).random()
-    }
-
-    fn open(&self) -> Result<Self::Storage, StorageError> {
-        (**self).open()
-    }
-
-    fn memory_is_short(&self, more: usize) -> bool {
-        (**self).memory_is_short(more)
-    }
-
-    fn instance(&self) -> InstanceMetrics {
-        (**self).instance()
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        (**self).spawn(task);
-    }
-
-    fn sync(&self) -> impl Future<Output = Result<(), StorageError>> {
-        (**self).sync()
-    }
-
-    fn sleep(&self, ms: u64) -> impl Future<Output = ()> {
-        (**self).sleep(ms)
-    }
-
-    fn set_alarm(&self, delay_ms: u64) -> impl Future<Output = Result<(), StorageError>> {
-        (**self).set_alarm(delay_ms)
-    }
-
-    fn ask(
-        &self,
-        object: &ObjectName,
-        path: &'static str,
-        message: &[u8],
-        limit_ms: u64,
-    ) -> impl Future<Output = Result<Vec<u8>, SendError>> {
-        (**self).ask(object, path, message, limit_ms)
-    }
-
-    fn report(&self, what: fmt::Arguments<'_>) {
-        (**self).report(what);
     }
 }

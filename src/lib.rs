@@ -8,20 +8,21 @@
 //! | what | how many | where it is |
 //! |---|---|---|
 //! | the **Worker** | one in each city, stateless | `src/edge/` |
-//! | a **shard**, a Durable Object | one or more a region | [`region`], on the platform by `src/region/object.rs` |
-//! | the **global object**, a Durable Object | one | [`global`], on the platform by `src/global/object.rs` |
-//! | the **registry**, a Durable Object | one | [`registry`], on the platform by `src/registry/object.rs` |
+//! | a **shard**, a Durable Object | one or more for each board and region | [`region`], on the platform by `src/region/object.rs` |
+//! | a **global object**, a Durable Object | one for each board | [`global`], on the platform by `src/global/object.rs` |
+//! | the **registry**, a Durable Object | one; it also keeps the catalog | [`registry`], on the platform by `src/registry/object.rs` |
 //!
 //! All four are this crate, compiled to WebAssembly, and share an instance where the platform puts
-//! them together. The objects know nothing of the platform: their state machines are handed clock and
-//! [`storage`], and their drivers, which bring the changes of a state into their order, ask a [`host`]
-//! for whatever else there is. So the same code runs in native tests, in the simulation
-//! (`tests/simulation`) and in the objects.
+//! them together. The objects' code does not know the platform. A state machine is handed clock and
+//! [`storage`]; its driver, which orders loading, committing, answering and pushing, asks a [`host`]
+//! for everything else. So the same code runs in native tests, in the simulation
+//! (`tests/simulation`) and in the objects. What they ask each other is a table in [`wire`].
 //!
 //! # The way of a play
 //!
-//! 1. A browser or a server posts a batch to `/plays`. `src/edge/plays.rs` checks the token and the
-//!    limits of the sender and reads the body ([`play`]); [`routing`] sends its parts to their shards.
+//! 1. A browser or a server posts a batch to `/plays` (`src/edge/mod.rs` has the table of routes).
+//!    `src/edge/plays.rs` checks the sender's token and limits and reads the body ([`play`]); [`routing`] sends
+//!    its parts to their shards.
 //! 2. The shard drops a repeat and puts the batch into its journal, one row for many batches. When
 //!    the row is durable, the plays are recorded in open panes, one [`summary`] for each minute of
 //!    event time, and the sender gets 202 ([`region`] has the steps).
@@ -36,17 +37,18 @@
 //!    moment ago; otherwise `src/edge/charts.rs` asks memory, then the platform's cache, then the shard
 //!    nearest to the reader, then the global object (`src/edge/leaderboards.rs`).
 //! 2. The global object tiles the window with the coarsest panes that fit ([`window`]), merges them
-//!    with the copies of open panes, and ranks (`src/global/ranking.rs`). Reading has its share of the
-//!    time and no more (`src/global/turns.rs`).
-//!    Which posts may show, and what is said of them, a board knows from its [`catalog`].
+//!    with the copies of open panes, and ranks (`src/global/ranking.rs`). Readers have a share of the
+//!    object's time, and no more (`src/global/turns.rs`). The [`catalog`] says which posts may show, with their
+//!    titles and links.
 //! 3. What comes out is a [`leaderboard`]: places, counts with their bounds, and the exact window
 //!    that they are of. It goes out as JSON, CSV or NDJSON.
 //!
 //! # The rules of the house
 //!
 //! `edge`, `region`, `global` and `registry` use what is not one of them, and never each other. Whatever is
-//! stored or sent goes through [`codec`]. Limits are constants beside their arithmetic. What each
-//! folder is for stands in the first line of its documentation, and in `CONTRIBUTING.md`.
+//! stored or sent goes through [`codec`]. Limits are constants beside their arithmetic. The first line of
+//! each folder's documentation says what it is for. `CONTRIBUTING.md` has the map of all folders, and a table of
+//! where to change what.
 #![allow(
     rustdoc::private_intra_doc_links,
     reason = "these pages are for whoever works on it, and made with private items"

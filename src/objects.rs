@@ -1,11 +1,11 @@
 //! Messages to Durable Objects, and their answers.
 
-use serde::{Deserialize, Serialize};
 use worker::{Env, Headers, Request, RequestInit, Response, Stub};
 
 use crate::board::ObjectName;
 use crate::clock::within;
-use crate::codec::{self, Record};
+use crate::codec;
+use crate::wire::{AnswerTo, Question, Refusal, Reply};
 
 /// An object. The hint says where the platform is to make it, where it has none yet.
 ///
@@ -23,36 +23,6 @@ pub fn stub(env: &Env, object: &ObjectName, hint: Option<&str>) -> worker::Resul
         Some(hint) => namespace.get_by_name_with_location_hint(&name, hint),
         None => namespace.get_by_name(&name),
     }
-}
-
-/// The object of a shard, by the keys of its board and its region.
-///
-/// # Errors
-/// When the binding is missing.
-pub fn shard_stub(
-    env: &Env,
-    board_key: &str,
-    key: &str,
-    shard: u32,
-    hint: Option<&str>,
-) -> worker::Result<Stub> {
-    stub(env, &ObjectName::shard(board_key, key, shard), hint)
-}
-
-/// The global object of a board, by its key.
-///
-/// # Errors
-/// When the binding is missing.
-pub fn global_stub(env: &Env, board_key: &str) -> worker::Result<Stub> {
-    stub(env, &ObjectName::global(board_key), None)
-}
-
-/// The registry.
-///
-/// # Errors
-/// When the binding is missing.
-pub fn registry_stub(env: &Env) -> worker::Result<Stub> {
-    stub(env, &ObjectName::Registry, None)
 }
 
 /// Sends a message to an object and returns the bytes of its answer.
@@ -85,26 +55,29 @@ pub async fn call_raw(
     }
 }
 
-/// Sends a message to an object and decodes its answer.
+/// Asks an object a question, and decodes the reply: an answer, or why there is none. The hint is as in
+/// [`stub`].
 ///
 /// # Errors
-/// As [`call_raw`], and when the answer is not the record that was expected.
-pub async fn call<Q: Record + Serialize, A: Record + for<'de> Deserialize<'de>>(
-    stub: &Stub,
-    path: &str,
+/// As [`call_raw`], and where the reply cannot be read.
+pub async fn ask<Q: Question>(
+    env: &Env,
+    (object, hint): (&ObjectName, Option<&str>),
     question: &Q,
     limit_ms: u64,
-) -> worker::Result<A> {
-    let answer = call_raw(stub, path, &codec::encode(question), limit_ms).await?;
-    codec::decode(&answer).map_err(|error| worker::Error::from(format!("{path}: {error}")))
+) -> worker::Result<Result<AnswerTo<Q>, Refusal>> {
+    let message = codec::encode(question);
+    let reply = call_raw(&stub(env, object, hint)?, Q::PATH, &message, limit_ms).await?;
+    let reply = codec::decode::<Q::Reply>(&reply).map(Reply::answer);
+    reply.map_err(|error| worker::Error::from(format!("{}: {error}", Q::PATH)))
 }
 
-/// An object's answer.
+/// An object's answer: an encoded message.
 ///
 /// # Errors
 /// When the platform refuses to make a response.
-pub fn answer<A: Record + Serialize>(answer: &A) -> worker::Result<Response> {
+pub fn answer(message: Vec<u8>) -> worker::Result<Response> {
     let headers = Headers::new();
     headers.set("Content-Type", "application/octet-stream")?;
-    Ok(Response::from_bytes(codec::encode(answer))?.with_headers(headers))
+    Ok(Response::from_bytes(message)?.with_headers(headers))
 }

@@ -1,36 +1,37 @@
-//! The way of a batch from the Worker to the shard that counts it: once, whatever the Workers know.
+//! The way of a batch from the Worker to the shard that counts it, once, even where Workers disagree about
+//! regions and shards.
 //!
-//! A batch comes apart into *parts*: on each board the plays that name one region, and those that name
-//! none, which are *placed* where the sender is. Of each part one shard of its board decides, the
-//! *decider*, which follows from what the sender sent and from nothing else:
+//! A batch is divided into *parts*. On each board, plays that name the same region are one part, and plays
+//! that name none are another: they are *placed* where the sender is. One shard of the board decides about
+//! a part, its *decider*. The decider follows from what the sender sent, and from nothing else:
 //!
-//! - of placed plays it is a shard in the region of the batch's [`Home`], which is fixed when the batch is
-//!   sealed; of a batch without one, the first shard in the region that was made first of all;
-//! - of plays that name a region, a shard in the *first* region of that id: one that was deleted and
-//!   made again is another region under the same name. How many shards of the board there are to choose
-//!   from, the home says, or else there is one.
+//! - For placed plays it is a shard in the region of the batch's [`Home`], which is fixed when the batch is
+//!   sealed; for a batch without a home, the first shard in the region that was made first of all.
+//! - For plays that name a region it is a shard in the *first* region of that id: a region that was deleted
+//!   and made again is another one under the same name. The home says among how many shards to choose;
+//!   without a home there is one.
 //!
-//! A board that is deleted and made again under its name is another board, whose shards have nothing of
-//! what the one before counted: a part that comes again then is counted there for the first time.
+//! A board that is deleted and made again under its name is another board, whose shards know nothing of what
+//! the board before counted: a part that is sent again is counted there for the first time.
 //!
-//! Where the plays are to be counted is another matter: in the region that they name, or in the
-//! sender's, at the *target*, a shard by the table that this Worker has. Where the decider is a shard
-//! of that region it counts them itself. Else it is told that they are claimed for the target, and its
-//! answer says what has become of the batch for good: counted, or claimed for that shard, by this
-//! attempt or by one before. The Worker goes where the answer says, whatever its own table does.
+//! The *target* is the shard that should count the plays, by this Worker's table: in the region that they
+//! name, or in the sender's. If the decider is a shard of that region, it counts the plays itself. If not, the
+//! Worker asks the decider to give them up to the target (a [`Claim`]). The decider's answer is
+//! final: counted here, or claimed for a certain shard, by this attempt or by an earlier one. The Worker
+//! goes to the shard that the answer names, even if its own table names another.
 //!
 //! # Invariants
-//! - All attempts of a part ask one decider: nothing of the table is in it, nor of the time. Where it
-//!   does not answer, or is of a region that this Worker does not know, nobody else is asked.
-//! - Nobody but the decider counts a part without the decider's durable word that it never will.
-//! - A sender is told that all is counted when each shard that counts a part has said so, or that its
-//!   board is gone: those plays are rejected on that board.
-//! - A shard hears of no epoch older than the table in which it stands first.
+//! - All attempts of a part ask the same decider: it depends neither on the table nor on the time. Where the
+//!   decider does not answer, or its region is unknown to this Worker, no other shard is asked.
+//! - Another shard counts a part only after the decider has said, durably, that it never will.
+//! - A sender is told that a batch is counted when each part's shard has said so, or has said that its board
+//!   is gone: then those plays are rejected on that board.
+//! - A shard is told of no epoch that is older than the first table in which it stands.
 //!
 //! # Cost
-//! One message a part where sender and home agree, two where they do not. Names of senders with a token, whose
-//! batches are large, are looked at before anything of them counts: two messages for each of several
-//! parts. At most [`MAX_PARTS`] parts.
+//! One message a part where the decider counts it, two where another shard does. Where a sender with a token
+//! sends several parts, the batch's name is checked at all deciders before anything is counted, so that a
+//! reused name loses nothing: two messages a part. At most [`MAX_PARTS`] parts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -41,7 +42,7 @@ use crate::board::{Board, Directory, MAIN, check_board_id};
 use crate::codec;
 use crate::home::{Home, hash_of, shard_of};
 use crate::mutants::{self, Mutant};
-use crate::play::{Boards, Play, Refused};
+use crate::play::{BoardIds, Play, Refused};
 use crate::topology::{Region, RegionTable, ShardId, parts_of_key};
 use crate::wire::{
     self, BatchPlay, BlindRequest, Claim, NameCheck, RecordReply, RecordRequest, ShardListing,
@@ -49,15 +50,15 @@ use crate::wire::{
 
 /// The platform opens at most six connections at once for a request.
 const SHARDS_AT_ONCE: usize = 6;
-/// The most parts of a batch. On its free plan the platform lets a request ask 50 others: two of each part,
-/// and twice for what is known of the installation.
+/// The most parts of a batch. On its free plan the platform lets a request make 50 subrequests: two for each
+/// part, and two for the directory.
 pub const MAX_PARTS: usize = 24;
-/// A batch that was first sent so long before a board was made is of a time without it, and is not counted
-/// there when it comes again: it may have been told to be rejected, or have been for a board of that name that
-/// was deleted. The clocks of a Worker and of the registry may differ by this.
+/// A batch that was first sent longer than this before a board was made is not counted on the board when it
+/// is sent again: its sender may have been told that it was rejected, or it was for a deleted board of the
+/// same name. The clocks of a Worker and of the registry may differ by so much.
 const BEFORE_BOARD_MS: u64 = 180_000;
 
-/// What this needs of the platform.
+/// What routing needs of the platform.
 pub trait Network {
     /// Why a shard did not answer.
     type Error;
@@ -71,11 +72,11 @@ pub trait Network {
         board_key: &str,
         to: &ShardId,
         hint: Option<&str>,
-        kind: Kind,
+        kind: MessageKind,
         request: &[u8],
     ) -> impl Future<Output = Result<RecordReply, Self::Error>>;
 
-    /// The directory as it is now, as far as asking is allowed; none where it cannot be had.
+    /// The directory as it is now, unless the registry was asked a moment ago; `None` where it is away.
     fn newer_directory(&self) -> impl Future<Output = Option<Rc<Directory>>>;
 
     /// The id of the region where the sender is.
@@ -84,15 +85,15 @@ pub trait Network {
 
 /// What a message to a shard wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageKind {
     Count,
-    /// To count a batch that has no name: what became of it is known from the answer alone.
+    /// Count a batch that has no name. Only the answer tells what became of it.
     CountUnnamed,
     Claim,
     CheckName,
 }
 
-/// How a batch is known again.
+/// How a repeat of a batch is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
     ClientSeq(String, u64),
@@ -100,9 +101,10 @@ pub enum Name {
 }
 
 impl Name {
-    /// The bytes under which shards remember a part of a batch. Trusted and untrusted ones, names and
-    /// keys are kept apart, so that nobody can make another's batch look like a repeat; so are the two
-    /// parts of a trusted batch that may meet at one shard.
+    /// The bytes under which a shard remembers a part of a batch. Trusted and untrusted senders, and the two
+    /// kinds of names, have keys of their own, so that nobody can make another sender's batch look like a
+    /// repeat. The placed part of a trusted batch has another key than the others, since two parts may
+    /// meet at one shard.
     fn key(&self, is_trusted: bool, is_placed: bool) -> Vec<u8> {
         let sender = match (is_trusted, is_placed) {
             (false, _) => 0,
@@ -118,7 +120,7 @@ impl Name {
         }
     }
 
-    /// Spreads batches over shards: all of a client go to one.
+    /// Spreads batches over shards; all batches of a client go to one shard.
     fn hash(&self) -> u64 {
         match self {
             Name::ClientSeq(client, _) => hash_of(client.as_bytes()),
@@ -129,32 +131,32 @@ impl Name {
 
 /// A batch as one attempt brings it.
 #[derive(Debug)]
-pub struct Batch<'a> {
+pub struct SentBatch<'a> {
     pub name: Option<&'a Name>,
     pub is_trusted: bool,
     pub home: Option<&'a Home>,
-    /// Its first attempt, by this Worker's clock; its arrival where it does not say.
+    /// When it was first sent, by this Worker's clock; its arrival where the sender does not say.
     pub sent_ms: u64,
     pub says_sent: bool,
     /// [`crate::play::Body::plays_hash`].
     pub plays_hash: u32,
-    /// Where plays count that name no board of their own; none: on `main`.
-    pub boards: Option<Boards>,
+    /// The boards of plays that name none themselves. `None`: `main`.
+    pub boards: Option<BoardIds>,
     /// In their order.
     pub plays: Vec<Result<Play<'a>, Refused>>,
 }
 
-/// A play that is not counted: nowhere, or not on one of its boards.
+/// A play that is not counted at all, or not on one of its boards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// Its place in the batch.
     pub index: usize,
-    /// None where it is no play for any board.
+    /// `None` where it counts on no board.
     pub board: Option<Rc<str>>,
     pub refused: Refused,
 }
 
-/// In the order of the plays.
+/// What is rejected of a batch, in the order of its plays.
 pub type Rejected = Vec<Rejection>;
 
 /// What the sender is told.
@@ -175,17 +177,17 @@ pub enum NotCounted<E> {
     TooManyParts,
     /// A batch without a name has several parts.
     KeyRequired,
-    /// Its home names no region, and plays of it name none either.
+    /// Its home names no region, and some of its plays name none either.
     HomeWithoutRegion,
-    /// Its home, or the shard that it was claimed for, is of a region, or of a number of shards, that
-    /// this Worker does not know.
+    /// This Worker does not know the region or the number of shards of its home, or of the shard that it was
+    /// claimed for.
     UnknownHome,
     TooOld,
     KeyReused,
     Busy {
         retry_after_s: u32,
     },
-    /// Its storage failed while a shard wrote it.
+    /// A shard's storage failed while the batch was being written.
     InDoubt,
     /// A shard did not answer.
     Unanswered(E),
@@ -212,7 +214,7 @@ type Parts<'p, 'a> = BTreeMap<Part, Vec<(usize, &'p Play<'a>)>>;
 pub async fn count<N: Network>(
     network: &N,
     mut directory: Rc<Directory>,
-    mut batch: Batch<'_>,
+    mut batch: SentBatch<'_>,
 ) -> Result<Verdict, NotCounted<N::Error>> {
     let plays = std::mem::take(&mut batch.plays);
     let names = Named::of(&batch, &plays);
@@ -262,7 +264,7 @@ pub async fn count<N: Network>(
     let mut counted_plays = BTreeSet::new();
     let mut repeated = true;
     let mut is_any_gone = false;
-    // All are waited for: a part whose answer nobody hears is counted nevertheless.
+    // Waits for all parts: one whose answer is not heard may be counted nevertheless.
     let mut failed = None;
     while let Some((part, plays, counted)) = replies.next().await {
         let reject = |index: &usize, refused| Rejection {
@@ -271,12 +273,12 @@ pub async fn count<N: Network>(
             refused,
         };
         match counted {
-            Ok(Counted::Gone) => {
+            Ok(PartOutcome::Gone) => {
                 is_any_gone = true;
                 let indices = plays.iter().map(|(index, _)| index);
                 rejected.extend(indices.map(|index| reject(index, unknown_board())));
             }
-            Ok(Counted::Here {
+            Ok(PartOutcome::Here {
                 repeated: again,
                 too_many,
             }) => {
@@ -295,7 +297,7 @@ pub async fn count<N: Network>(
     }
     drop(replies);
     if is_any_gone {
-        // What comes next finds it in the directory.
+        // The next batch finds it in the directory.
         network.newer_directory().await;
     }
     if let Some(error) = failed {
@@ -312,16 +314,16 @@ pub async fn count<N: Network>(
     }
 }
 
-/// Has a batch counted where it is at home, by a Worker that has no directory, or an old one: a browser's, for
-/// `main`, of plays where it is, whose home is that region. `here` is its id by `REGIONS`, if all of them are
-/// made. None where that is not so, or the shard does not know: then [`count`] decides.
+/// Has a batch counted at its home by a Worker that has no directory, or an old one. The batch must come from a
+/// browser, for `main`, with a home in the sender's own region; `here` is that region's id by `REGIONS`, if all
+/// of its regions are made. `None` where that is not so, or where the shard does not know: then [`count`] decides.
 ///
 /// # Errors
 /// As [`count`].
 pub async fn count_blind<N: Network>(
     network: &N,
     (here, hint): (&str, Option<&str>),
-    batch: &Batch<'_>,
+    batch: &SentBatch<'_>,
 ) -> Option<Result<Verdict, NotCounted<N::Error>>> {
     let name = batch
         .name
@@ -351,16 +353,18 @@ pub async fn count_blind<N: Network>(
         here,
         batch: &encoded,
     });
-    let reply = network.send(MAIN, &to, hint, Kind::Count, &request).await;
+    let reply = network
+        .send(MAIN, &to, hint, MessageKind::Count, &request)
+        .await;
     let counted = match reply.map_err(NotCounted::Unanswered) {
         Ok(RecordReply::Unlisted | RecordReply::Moved { .. }) => return None,
         Ok(reply) => counted(reply, &good),
         Err(error) => Err(error),
     };
     let (repeated, too_many) = match counted {
-        Ok(Counted::Here { repeated, too_many }) => (repeated, too_many),
+        Ok(PartOutcome::Here { repeated, too_many }) => (repeated, too_many),
         // `main` is never deleted.
-        Ok(Counted::Gone) => return None,
+        Ok(PartOutcome::Gone) => return None,
         Err(error) => return Some(Err(error)),
     };
     let bad = batch.plays.iter().enumerate();
@@ -398,7 +402,7 @@ fn too_many_votes(index: usize, board: Rc<str>) -> Rejection {
 }
 
 /// A part of a batch as a shard journals it.
-fn encoded(batch: &Batch<'_>, key: &Option<Vec<u8>>, plays: &[(usize, &Play<'_>)]) -> Vec<u8> {
+fn encoded(batch: &SentBatch<'_>, key: &Option<Vec<u8>>, plays: &[(usize, &Play<'_>)]) -> Vec<u8> {
     let plays = plays.iter().map(|(_, play)| BatchPlay {
         post_id: &play.post_id,
         timestamp_ms: play.timestamp_ms,
@@ -412,7 +416,8 @@ fn encoded(batch: &Batch<'_>, key: &Option<Vec<u8>>, plays: &[(usize, &Play<'_>)
     })
 }
 
-/// Of a board that is none, is deleted, or is not for this sender: which of these it is, is nobody's business.
+/// For a board that does not exist, was deleted, or does not take this sender's plays. The answer does not
+/// tell which, so that nobody learns of boards that are not theirs.
 fn unknown_board() -> Refused {
     Refused::new(
         "unknown_board",
@@ -422,8 +427,8 @@ fn unknown_board() -> Refused {
 
 /// The boards that a play is for: its own, those of its envelope, or `main`.
 pub fn boards_of<'p>(
-    own: Option<&'p Boards>,
-    envelope: Option<&'p Boards>,
+    own: Option<&'p BoardIds>,
+    envelope: Option<&'p BoardIds>,
 ) -> impl Iterator<Item = &'p str> {
     let named = own.or(envelope);
     let names = named.map_or(&[][..], |boards| boards);
@@ -435,12 +440,12 @@ pub fn boards_of<'p>(
 struct Named<'p> {
     regions: BTreeSet<&'p str>,
     boards: BTreeSet<&'p str>,
-    /// Of plays that name no region.
+    /// The boards of plays that name no region.
     placed_on: BTreeSet<&'p str>,
 }
 
 impl<'p> Named<'p> {
-    fn of(batch: &'p Batch<'_>, plays: &'p [Result<Play<'_>, Refused>]) -> Self {
+    fn of(batch: &'p SentBatch<'_>, plays: &'p [Result<Play<'_>, Refused>]) -> Self {
         let mut named = Named {
             regions: BTreeSet::new(),
             boards: BTreeSet::new(),
@@ -459,7 +464,7 @@ impl<'p> Named<'p> {
         named
     }
 
-    /// Whether there is everything that has a name which one may have.
+    /// Whether the directory has all regions, and all boards whose ids are well-formed.
     fn are_known(&self, directory: &Directory) -> bool {
         let mut regions = self.regions.iter();
         let mut boards = self.boards.iter().filter(|id| check_board_id(id).is_ok());
@@ -468,8 +473,8 @@ impl<'p> Named<'p> {
     }
 }
 
-/// Whether this Worker knows of a batch's home, where it matters.
-fn knows_home(directory: &Directory, batch: &Batch<'_>, named: &Named<'_>) -> bool {
+/// Whether this Worker knows a batch's home, if the home decides about any of its plays.
+fn knows_home(directory: &Directory, batch: &SentBatch<'_>, named: &Named<'_>) -> bool {
     let Some((home, key)) = batch.home.and_then(|home| Some((home, home.key.as_ref()?))) else {
         return true;
     };
@@ -490,16 +495,16 @@ fn knows_shard(directory: &Directory, board: &Board, to: &ShardId) -> bool {
     region.is_some_and(|region| to.shard < directory.shards(board, region).most_shards)
 }
 
-/// Takes a batch apart.
+/// Divides a batch into its parts.
 fn apart<'p, 'a>(
-    batch: &Batch<'_>,
+    batch: &SentBatch<'_>,
     plays: &'p [Result<Play<'a>, Refused>],
     directory: &Directory,
     here: Option<&str>,
 ) -> (Parts<'p, 'a>, Rejected) {
     let mut parts = Parts::new();
     let mut rejected = Vec::new();
-    // A name stands with each of its plays.
+    // One copy of each name, shared by the plays that have it.
     let mut names: BTreeMap<String, Rc<str>> = BTreeMap::new();
     for (index, play) in plays.iter().enumerate() {
         let reject = |board, refused| Rejection {
@@ -529,7 +534,7 @@ fn apart<'p, 'a>(
             let part = Part {
                 board_id: Rc::clone(name),
                 region_id: region_id.to_owned(),
-                // Nobody decides about a batch without a name, as it cannot come again.
+                // A batch without a name cannot be repeated, so it needs no decider.
                 is_placed: batch.name.is_some() && play.region_id.is_none(),
             };
             parts.entry(part).or_default().push((index, play));
@@ -552,7 +557,7 @@ fn check_region(table: &RegionTable, region_id: &str) -> Result<(), Refused> {
 }
 
 /// Whether plays of a batch count on a board.
-fn check_board(batch: &Batch<'_>, board: Option<&Board>) -> Result<(), Refused> {
+fn check_board(batch: &SentBatch<'_>, board: Option<&Board>) -> Result<(), Refused> {
     let is_open = |board: &&Board| batch.is_trusted || board.beacons;
     let board = board.filter(is_open).ok_or_else(unknown_board)?;
     if batch.sent_ms.saturating_add(BEFORE_BOARD_MS) < board.made_ms {
@@ -567,17 +572,17 @@ struct Route<'a> {
     board: &'a Board,
     region: &'a Region,
     decider: ShardId,
-    /// It counts the part itself, where it has not been claimed.
+    /// The decider counts the part itself, unless it was claimed before.
     decider_counts: bool,
     target: ShardId,
 }
 
 /// What became of a part.
-enum Counted {
+enum PartOutcome {
     /// A shard counted it.
     Here {
         repeated: bool,
-        /// The places in the batch of plays that it rejected.
+        /// The places in the batch of the plays that the shard rejected.
         too_many: Vec<usize>,
     },
     /// Its board is no more.
@@ -588,7 +593,7 @@ enum Counted {
 struct Routing<'a, N> {
     network: &'a N,
     directory: &'a Directory,
-    batch: &'a Batch<'a>,
+    batch: &'a SentBatch<'a>,
     /// The board of its first part.
     first_board: Option<&'a Board>,
 }
@@ -636,10 +641,10 @@ impl<N: Network> Routing<'_, N> {
         } else {
             at(&table.origin, 0)
         };
-        // Those beyond only decide: a home without a region may have more shards than this region ever
-        // had; and each shard that counts has its own limit on what an address adds to a post, so that
-        // an old home would reach as many as there were. What does not say when it was first sent may
-        // come again after its claim is forgotten: it counts where it always did.
+        // Shards beyond these decide, and do not count. A home without a region may name more shards than
+        // this region ever had. And each shard that counts limits what one address adds to a post, so an
+        // old home would multiply that limit. A batch that does not say when it was first sent may be
+        // repeated after its claim is forgotten: it is counted where it was before.
         let counting = match self.batch.says_sent {
             true => shards.shards,
             false => shards.most_shards,
@@ -660,8 +665,8 @@ impl<N: Network> Routing<'_, N> {
         Some(name.key(self.batch.is_trusted, part.is_placed))
     }
 
-    /// Before any part of a batch counts: a shard that refuses its name refuses all of it. Deciders that
-    /// don't count the part themselves are told where it goes, which is as good a question; what they say
+    /// Asks all deciders before any part is counted: if one of them refuses the name, nothing is counted. A
+    /// decider that does not count the part itself is sent the claim at once, which asks the same; its answer
     /// is returned.
     async fn prepare(
         &self,
@@ -678,7 +683,7 @@ impl<N: Network> Routing<'_, N> {
                 key: &key,
                 plays_hash: self.batch.plays_hash,
             });
-            let reply = self.send(&route.decider, &route, Kind::CheckName, &check);
+            let reply = self.send(&route.decider, &route, MessageKind::CheckName, &check);
             (part, reply.await)
         });
         let mut replies = stream::iter(asked).buffer_unordered(SHARDS_AT_ONCE);
@@ -711,7 +716,9 @@ impl<N: Network> Routing<'_, N> {
             sent_ms: self.batch.sent_ms,
             to: route.target.clone(),
         });
-        let reply = self.send(&route.decider, route, Kind::Claim, &claim).await;
+        let reply = self
+            .send(&route.decider, route, MessageKind::Claim, &claim)
+            .await;
         match reply {
             Err(_) if mutants::active(Mutant::AwayDeciderSkipped) => {
                 let to = route.target.clone();
@@ -721,13 +728,14 @@ impl<N: Network> Routing<'_, N> {
         }
     }
 
-    /// Has a part counted, by its decider or where its decider says; `said` is what it said already.
+    /// Has a part counted, by its decider or by the shard that the decider names. `said` is what the decider
+    /// has said already.
     async fn count_part(
         &self,
         part: &Part,
         plays: &[(usize, &Play<'_>)],
         said: Option<&RecordReply>,
-    ) -> Result<Counted, NotCounted<N::Error>> {
+    ) -> Result<PartOutcome, NotCounted<N::Error>> {
         let Some(route) = self.route(part) else {
             return Err(NotCounted::Refused(RecordReply::Invalid));
         };
@@ -745,8 +753,8 @@ impl<N: Network> Routing<'_, N> {
         if knows_shard(self.directory, route.board, &to) {
             return counted(self.count_at(&to, &route, &key, plays).await?, plays);
         }
-        // It was made after this table. Counting may have begun anew before, of which nobody told it:
-        // it would count what comes with this table's epoch, and drop that with its next message.
+        // That shard was made after this table. If counting began anew before that, the shard has not been
+        // told: it would count plays under this table's epoch, and drop them with its next message.
         let newer = self.network.newer_directory().await;
         let knows_it = |directory: &Rc<Directory>| {
             let board = directory.board_of_key(&route.board.key());
@@ -771,8 +779,8 @@ impl<N: Network> Routing<'_, N> {
     ) -> Result<RecordReply, NotCounted<N::Error>> {
         let batch = encoded(self.batch, key, plays);
         let kind = match self.batch.name {
-            Some(_) => Kind::Count,
-            None => Kind::CountUnnamed,
+            Some(_) => MessageKind::Count,
+            None => MessageKind::CountUnnamed,
         };
         self.send(shard, route, kind, &batch).await
     }
@@ -781,7 +789,7 @@ impl<N: Network> Routing<'_, N> {
         &self,
         to: &ShardId,
         route: &Route<'_>,
-        kind: Kind,
+        kind: MessageKind,
         batch: &[u8],
     ) -> Result<RecordReply, NotCounted<N::Error>> {
         let table = &self.directory.table;
@@ -810,18 +818,21 @@ impl<N: Network> Routing<'_, N> {
     }
 }
 
-/// What became of a part, by what the shard said that counts it.
-fn counted<E>(reply: RecordReply, plays: &[(usize, &Play<'_>)]) -> Result<Counted, NotCounted<E>> {
+/// What became of a part, by the answer of the shard that counts it.
+fn counted<E>(
+    reply: RecordReply,
+    plays: &[(usize, &Play<'_>)],
+) -> Result<PartOutcome, NotCounted<E>> {
     match reply {
         RecordReply::Counted { repeated, too_many } => {
             let places = too_many.iter();
             let places = places.filter_map(|place| plays.get(usize::from(*place)));
-            Ok(Counted::Here {
+            Ok(PartOutcome::Here {
                 repeated,
                 too_many: places.map(|(index, _)| *index).collect(),
             })
         }
-        RecordReply::Gone => Ok(Counted::Gone),
+        RecordReply::Gone => Ok(PartOutcome::Gone),
         RecordReply::TooOld => Err(NotCounted::TooOld),
         RecordReply::Busy { retry_after_s } => Err(NotCounted::Busy { retry_after_s }),
         RecordReply::InDoubt => Err(NotCounted::InDoubt),

@@ -367,7 +367,7 @@ pub fn read_regions(setting: Option<&str>) -> Result<Vec<RegionSetting>, String>
 
 /// Where a request without a region's name counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct PlaceOfRequest<'a> {
     /// None where no region that the settings would have for it is made.
     pub region_id: Option<&'a str>,
     /// The region that it should count in, where that is not made.
@@ -381,7 +381,7 @@ pub fn place<'a>(
     country: Option<&str>,
     continent: Option<&str>,
     is_made: impl Fn(&str) -> bool,
-) -> Place<'a> {
+) -> PlaceOfRequest<'a> {
     let has = |codes: &[String], code: Option<&str>| {
         code.is_some_and(|code| codes.iter().any(|listed| listed.eq_ignore_ascii_case(code)))
     };
@@ -391,18 +391,18 @@ pub fn place<'a>(
     let wanted = [by_country, by_continent, regions.first()];
     let mut wanted = wanted.into_iter().flatten().map(|region| &region.id[..]);
     let Some(first) = wanted.next() else {
-        return Place {
+        return PlaceOfRequest {
             region_id: None,
             missing: None,
         };
     };
     if is_made(first) {
-        return Place {
+        return PlaceOfRequest {
             region_id: Some(first),
             missing: None,
         };
     }
-    Place {
+    PlaceOfRequest {
         region_id: wanted.find(|region_id| is_made(region_id)),
         missing: Some(first),
     }

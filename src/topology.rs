@@ -1,14 +1,14 @@
 //! Which regions there are, and how many shards each has.
 //!
-//! The registry owns the table; Workers and global objects hold copies that are seconds or minutes old,
-//! or days where they do not reach it. Nothing that must be right depends on how old a copy is: which shard counts a batch
-//! is decided by the batch itself and by what its decider remembers ([`crate::routing`]).
+//! The registry owns the table. Workers and global objects hold copies, which are seconds or minutes old,
+//! or days where the registry is away. Exactness does not depend on the age of a copy: the batch itself
+//! and what its decider remembers say which shard counts it ([`crate::routing`]).
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Record, RecordKind};
+use crate::codec::record;
 use crate::text::looks_empty;
 
 /// The scope of worldwide charts; no region may take the name.
@@ -34,17 +34,14 @@ pub struct Region {
     pub region_name: String,
     /// Where its objects should live (a location hint of the platform).
     pub hint: Option<String>,
-    /// Where batches without a home of this region go.
+    /// Among so many shards a batch without a home is sent to one.
     pub shards: u32,
-    /// The most shards that it ever had. All of them may hold plays, decide about batches whose home is
-    /// as old, and count those that do not say when they were first sent.
+    /// The most shards that it ever had. Each of them may hold plays, decide about batches whose home is
+    /// from that time, and count batches that do not say when they were first sent.
     pub most_shards: u32,
 }
 
-impl Record for Region {
-    const KIND: RecordKind = RecordKind::Region;
-    const VERSION: u8 = 1;
-}
+record!(Region v 1);
 
 impl Region {
     /// A region, the first of its id.
@@ -59,8 +56,8 @@ impl Region {
         }
     }
 
-    /// What its shards, their logs and its panes are known by: its id; of one that was made again,
-    /// with a number behind it, so that nothing of the one before is taken for its own.
+    /// The name of its shards, logs and panes: its id, and behind it the incarnation of a region that was
+    /// made again, so that nothing of the region before is taken for its own.
     pub fn key(&self) -> Cow<'_, str> {
         key_of(&self.region_id, self.incarnation)
     }
@@ -72,9 +69,9 @@ impl Region {
     }
 }
 
-/// Where the platform can be asked to put an object
-/// (developers.cloudflare.com/durable-objects/reference/data-location). It fails every request to an
-/// object with a hint that it does not know.
+/// The platform's location hints
+/// (developers.cloudflare.com/durable-objects/reference/data-location). With an unknown hint, every request
+/// to the object fails.
 const LOCATION_HINTS: [&str; 9] = [
     "wnam", "enam", "sam", "weur", "eeur", "apac", "oc", "afr", "me",
 ];
@@ -124,8 +121,8 @@ pub fn parts_of_key(key: &str) -> (&str, u32) {
     }
 }
 
-/// A region that was deleted. Its shards decide about batches whose home they are, and what they
-/// have is still taken of them, for the world.
+/// A region that was deleted. Its shards still decide about batches whose home is there, and the global
+/// object still takes what they push, for the worldwide charts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedRegion {
     /// As it was.
@@ -133,16 +130,12 @@ pub struct DeletedRegion {
     pub deleted_ms: u64,
 }
 
-impl Record for DeletedRegion {
-    const KIND: RecordKind = RecordKind::DeletedRegion;
-    const VERSION: u8 = 1;
-}
+record!(DeletedRegion v 1);
 
-/// Since when an installation counts. Where counting begins anew, so does this.
+/// Since when an installation counts. A reset begins a new epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
-    /// When counting began anew, by the clock of the registry; later than each one before. 0 is
-    /// the first.
+    /// When counting began, by the registry's clock; later than any epoch before. 0 is the first epoch.
     pub began_ms: u64,
     /// What all summaries of the installation share.
     pub seed: [u8; 16],
@@ -151,26 +144,22 @@ pub struct Epoch {
 /// Every region, and what all objects of the installation share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionTable {
-    /// Grows with each change: of two tables that come in any order, the one with the larger number is
-    /// the later one.
+    /// Grows with each change: of two tables, the one with the larger number is the later one.
     pub number: u64,
-    /// Names the installation, and changes where counting begins anew. No secret.
+    /// Names the installation; a reset changes it. It is no secret.
     pub installation_id: [u8; 16],
     pub epoch_ms: u64,
     pub seed: [u8; 16],
-    /// The key of the region that was made first, whatever became of it: it decides about batches
-    /// that name neither a region nor a home.
+    /// The key of the region that was made first, even if it was deleted: it decides about batches that
+    /// name neither a region nor a home.
     pub origin: String,
-    /// In the order in which they were made; the first is where plays of unknown origin go.
+    /// In the order in which they were made. Plays whose origin is unknown go to the first.
     pub regions: Vec<Region>,
     /// In the order in which they were deleted.
     pub deleted: Vec<DeletedRegion>,
 }
 
-impl Record for RegionTable {
-    const KIND: RecordKind = RecordKind::RegionTable;
-    const VERSION: u8 = 1;
-}
+record!(RegionTable v 1);
 
 impl RegionTable {
     /// Of an installation that has just been made.
@@ -235,7 +224,7 @@ impl RegionTable {
     }
 }
 
-/// Which shard, by the key of its region.
+/// A shard: its region's key, and its number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ShardId {
     pub key: String,

@@ -18,10 +18,10 @@ use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::board::ObjectName;
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::host::Host;
 use crate::storage::{Storage, StorageError, Table, Write};
-use crate::wire::{Look, Noted, Refusal};
+use crate::wire::{Look, Refusal};
 
 /// Whoever watches says so again so often: 48 messages a day.
 pub const WATCH_AGAIN_MS: u64 = 30 * 60_000;
@@ -44,10 +44,7 @@ const KEY: &[u8] = b"watchers";
 #[derive(Default, Serialize, Deserialize)]
 struct WatchersRow(Vec<(ObjectName, u64)>);
 
-impl Record for WatchersRow {
-    const KIND: RecordKind = RecordKind::WatchersRow;
-    const VERSION: u8 = 1;
-}
+record!(WatchersRow v 1);
 
 /// See the module's introduction.
 #[derive(Default)]
@@ -98,8 +95,7 @@ impl Watchers {
         }
         until_ms.insert(object, now_ms + LEASE_MS);
         drop(until_ms);
-        self.store(storage)
-            .map_err(|error| Refusal::Storage(error.0))
+        Ok(self.store(storage)?)
     }
 
     /// # Errors
@@ -138,10 +134,8 @@ impl Watchers {
             names.map(|(name, _)| name.clone()).collect()
         };
         let told = stream::iter(names).for_each_concurrent(AT_ONCE, async |name| {
-            let message = codec::encode(&look(&name));
-            let reply = host.ask(&name, "/look", &message, TIMEOUT_MS).await;
-            match reply.map(|reply| codec::decode::<Noted>(&reply)) {
-                Ok(Ok(Noted(Err(Refusal::NotFound | Refusal::Gone)))) => {
+            match host.ask_question(&name, &look(&name), TIMEOUT_MS).await {
+                Ok(Err(Refusal::NotFound | Refusal::Gone)) => {
                     self.until_ms.borrow_mut().remove(&name);
                 }
                 Ok(_) => {}

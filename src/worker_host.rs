@@ -1,6 +1,7 @@
 //! A Durable Object as its driver's `Host`.
 
 use std::fmt::Arguments;
+use std::rc::Rc;
 use std::time::Duration;
 
 use wasm_bindgen_futures::spawn_local;
@@ -17,9 +18,10 @@ use crate::window::Zone;
 use crate::wire::InstanceMetrics;
 use crate::zones::own_zone;
 
-/// The platform, for one object.
+/// The platform, for one object. A clone is another handle of it, for another driver of the object.
+#[derive(Clone)]
 pub struct WorkerHost {
-    state: State,
+    state: Rc<State>,
     env: Env,
     /// The object's name in the log.
     source: &'static str,
@@ -31,7 +33,7 @@ impl WorkerHost {
         let name = state.id().name().unwrap_or_default();
         let object = ObjectName::of_name(source, &name);
         WorkerHost {
-            state,
+            state: Rc::new(state),
             env,
             source,
             object,

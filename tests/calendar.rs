@@ -26,7 +26,7 @@ fn zone() -> impl Strategy<Value = Zone> {
     };
     let changes = prop::collection::btree_map(1..WATCHED_DAYS * 1_440, offset_s(), 0..6);
     (offset_s(), changes).prop_map(|(offset_s, changes)| {
-        let changes = changes.into_iter().map(|(minute, offset_s)| Change {
+        let changes = changes.into_iter().map(|(minute, offset_s)| ClockChange {
             at_ms: minute * MINUTE_MS,
             offset_s,
         });
@@ -44,7 +44,7 @@ proptest! {
     #[test]
     fn a_moment_is_of_the_latest_date_that_clocks_have_shown(offset_s in -86_400_i32..=86_400, changes in prop::collection::btree_map(1..WATCHED_DAYS * 1_440, -1_440_i32..=1_440, 0..6)) {
         let offset_s = offset_s / 60 * 60;
-        let listed: Vec<Change> = changes.iter().map(|(minute, offset)| Change { at_ms: minute * MINUTE_MS, offset_s: offset * 60 }).collect();
+        let listed: Vec<ClockChange> = changes.iter().map(|(minute, offset)| ClockChange { at_ms: minute * MINUTE_MS, offset_s: offset * 60 }).collect();
         let zone = Zone::new("Test/Zone", offset_s, listed).unwrap();
         let (mut latest_day, mut shown_s) = (i64::MIN, i64::from(offset_s));
         for minute in 0..WATCHED_DAYS * 1_440 {
@@ -227,7 +227,7 @@ fn a_zone_is_refused_that_none_can_be() {
         assert!(!is_zone_name(name), "{name}");
         assert_eq!(Zone::new(name, 0, Vec::new()), None);
     }
-    let change = |at_ms, offset_s| Change { at_ms, offset_s };
+    let change = |at_ms, offset_s| ClockChange { at_ms, offset_s };
     for changes in [
         vec![change(2, 0), change(1, 0)],
         vec![change(1, 0), change(1, 60)],

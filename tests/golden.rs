@@ -19,8 +19,8 @@ use hitparade::codec::{self, Record, RecordKind};
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::{
-    Card, ChartForm, ClosedChart, ClosedPlace, Compared, ComparedWith, Count, Leaderboard, Listed,
-    Place, Published, Run,
+    Card, ChartForm, ClosedChart, ClosedPlace, Compared, ComparedWith, Count, Leaderboard,
+    ListedChart, Place, Published, Run,
 };
 use hitparade::region::{Admission, Shard};
 use hitparade::registry::{FirstRegion, Registry};
@@ -28,7 +28,7 @@ use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::Seed;
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 use hitparade::watchers::Watchers;
-use hitparade::window::{Change, DAY_MS, Days, HOUR_MS, MINUTE_MS, PeriodKind, Span, Zone};
+use hitparade::window::{ClockChange, DAY_MS, Days, HOUR_MS, MINUTE_MS, PeriodKind, Span, Zone};
 use hitparade::wire::*;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,7 @@ fn golden(path: &Path, wanted: &str) -> String {
 /// Every row: table, key, value.
 /// Of a zone that was UTC before.
 fn days() -> Days {
-    let change = Change {
+    let change = ClockChange {
         at_ms: NOW_MS + 2 * DAY_MS,
         offset_s: 7_200,
     };
@@ -683,7 +683,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         places: 1,
     });
     all.add_owned(&ListPublishedReply(Ok(PublishedList {
-        charts: vec![Listed {
+        charts: vec![ListedChart {
             period: "2024-W40".parse().unwrap(),
             time_zone: "Europe/Berlin".into(),
             span,
@@ -693,6 +693,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         }],
         next_before: Some("2024-W40".parse().unwrap()),
     })));
+    all.add_owned(&ListRegions);
     all.add_owned(&CloseHistory);
     all.add_owned(&CloseHistoryReply(Ok(HistoryClosed {
         charts: 7,

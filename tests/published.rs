@@ -22,7 +22,7 @@ use hitparade::global::{ChartRules, Global, Knowing, Step};
 use hitparade::leaderboard::{Leaderboard, PUBLISHED_PLACES, Run};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::DeletedRegion;
-use hitparade::window::{Change, DAY_MS, HOUR_MS, MINUTE_MS, Period, PeriodKind, Zone};
+use hitparade::window::{ClockChange, DAY_MS, HOUR_MS, MINUTE_MS, Period, PeriodKind, Zone};
 use hitparade::wire::*;
 use objects::{REGIONS, load_global};
 use world::World;
@@ -35,7 +35,7 @@ const SPRING: u64 = 68;
 const AUTUMN: u64 = 306;
 
 fn new_york() -> Zone {
-    let change = |day: u64, hour: u64, offset_s| Change {
+    let change = |day: u64, hour: u64, offset_s| ClockChange {
         at_ms: NEW_YEAR_MS + day * DAY_MS + hour * HOUR_MS,
         offset_s,
     };

@@ -11,9 +11,11 @@ use futures_util::FutureExt;
 use hitparade::board::{Board, Directory, MAIN};
 use hitparade::codec;
 use hitparade::home::{Home, hash_of, shard_of};
-use hitparade::play::{Boards, Play};
+use hitparade::play::{BoardIds, Play};
 use hitparade::region::{Admission, LISTED_FOR_MS, Shard};
-use hitparade::routing::{self, Kind, MAX_PARTS, Name, Network, NotCounted, Rejection, Verdict};
+use hitparade::routing::{
+    self, MAX_PARTS, MessageKind, Name, Network, NotCounted, Rejection, Verdict,
+};
 use hitparade::storage::MemoryStorage;
 use hitparade::topology::{Region, RegionTable, ShardId};
 use hitparade::window::DAY_MS;
@@ -35,7 +37,7 @@ struct Away;
 struct World {
     shards: RefCell<BTreeMap<Address, (MemoryStorage, Shard)>>,
     /// What was sent: to whom, what for, and the epoch that it names.
-    sent: RefCell<Vec<(Address, Kind, u64)>>,
+    sent: RefCell<Vec<(Address, MessageKind, u64)>>,
     /// What the registry says, where it is reached.
     newest: RefCell<Option<Rc<Directory>>>,
     /// How often it was asked.
@@ -55,7 +57,7 @@ impl Network for World {
         board_key: &str,
         to: &ShardId,
         _hint: Option<&str>,
-        kind: Kind,
+        kind: MessageKind,
         request: &[u8],
     ) -> Result<RecordReply, Away> {
         let blind = codec::decode::<BlindRequest<'_>>(request).ok();
@@ -68,7 +70,7 @@ impl Network for World {
         if self.away.borrow().contains(board_key) {
             return Err(Away);
         }
-        if self.gone.borrow().contains(board_key) && kind != Kind::CheckName {
+        if self.gone.borrow().contains(board_key) && kind != MessageKind::CheckName {
             return Ok(RecordReply::Gone);
         }
         let mut shards = self.shards.borrow_mut();
@@ -115,8 +117,8 @@ struct Sent {
 }
 
 impl Sent {
-    fn batch<'a>(&self, name: Option<&'a Name>, home: Option<&'a Home>) -> routing::Batch<'a> {
-        routing::Batch {
+    fn batch<'a>(&self, name: Option<&'a Name>, home: Option<&'a Home>) -> routing::SentBatch<'a> {
+        routing::SentBatch {
             name,
             is_trusted: self.is_trusted,
             home,
@@ -143,7 +145,7 @@ impl Default for Sent {
     }
 }
 
-fn names(boards: &[&str]) -> Option<Boards> {
+fn names(boards: &[&str]) -> Option<BoardIds> {
     let names = boards.iter().map(|&name| name.to_owned());
     (!boards.is_empty()).then(|| names.collect())
 }
@@ -179,12 +181,12 @@ impl World {
         outcome.now_or_never().unwrap()
     }
 
-    fn sent(&self) -> Vec<(Address, Kind, u64)> {
+    fn sent(&self) -> Vec<(Address, MessageKind, u64)> {
         self.sent.borrow().clone()
     }
 
     /// To whom messages of a kind went, without their order.
-    fn met(&self, kind: Kind) -> BTreeSet<Address> {
+    fn met(&self, kind: MessageKind) -> BTreeSet<Address> {
         let sent = self.sent();
         let of_kind = sent.into_iter().filter(|(_, it, _)| *it == kind);
         of_kind.map(|(address, ..)| address).collect()
@@ -300,13 +302,13 @@ fn nothing_is_sent_to_a_shard_with_a_table_that_is_older_than_the_shard() {
         *world.newest.borrow_mut() = Some(Rc::clone(&old));
         let as_old = world.attempt(&old, &at_home);
         assert!(matches!(as_old, Err(NotCounted::UnknownHome)), "{as_old:?}");
-        assert_eq!(world.sent(), [(decider.clone(), Kind::Claim, 0)]);
+        assert_eq!(world.sent(), [(decider.clone(), MessageKind::Claim, 0)]);
 
         *world.newest.borrow_mut() = Some(newer);
         assert!(world.attempt(&old, &at_home).unwrap().repeated);
         let went = [
-            (decider.clone(), Kind::Claim, 0),
-            (target, Kind::Count, NOW_MS - 1),
+            (decider.clone(), MessageKind::Claim, 0),
+            (target, MessageKind::Count, NOW_MS - 1),
         ];
         assert_eq!(world.sent(), went);
         assert_eq!(world.plays(), counts(&[(MAIN, 1)]));
@@ -327,8 +329,8 @@ fn an_old_home_of_more_shards_reaches_no_more_that_count() {
     };
     world.attempt(&table, &of_fifty).unwrap();
     let went = [
-        (decider.clone(), Kind::Claim, 0),
-        (place("NA", 0), Kind::Count, 0),
+        (decider.clone(), MessageKind::Claim, 0),
+        (place("NA", 0), MessageKind::Count, 0),
     ];
     assert_eq!(world.sent(), went);
     assert_eq!(world.plays(), counts(&[(MAIN, 1)]));
@@ -339,7 +341,7 @@ fn an_old_home_of_more_shards_reaches_no_more_that_count() {
         ..of_fifty
     };
     world.attempt(&table, &says_nothing).unwrap();
-    assert_eq!(world.sent(), [(decider, Kind::Count, 0)]);
+    assert_eq!(world.sent(), [(decider, MessageKind::Count, 0)]);
 }
 
 #[test]
@@ -367,7 +369,7 @@ fn a_play_for_several_boards_counts_on_each_once_whatever_fails_where() {
     assert_eq!((verdict.accepted, verdict.rejected), (2, Vec::new()));
     assert_eq!(world.plays(), all);
     let places = [&jazz, &Board::main(), &rock].map(|board| place_on(board, "NA", 0));
-    assert_eq!(world.met(Kind::Count), places.into());
+    assert_eq!(world.met(MessageKind::Count), places.into());
     assert_eq!(world.sent().len(), 3, "a message for each board");
 }
 
@@ -531,8 +533,8 @@ fn each_board_has_its_own_decider_by_what_the_home_says_of_it() {
         place("NA", 0),
         place_on(&rock, "NA", 0),
     ];
-    assert_eq!(world.met(Kind::Count), counting.into());
-    assert!(world.met(Kind::Claim).is_empty());
+    assert_eq!(world.met(MessageKind::Count), counting.into());
+    assert!(world.met(MessageKind::Claim).is_empty());
 }
 
 #[test]
@@ -583,7 +585,7 @@ fn the_names_of_a_trusted_sender_are_asked_about_before_anything_counts_in_two_m
         assert!(!verdict.repeated);
         let sent = world.sent();
         assert!(sent.len() <= 8, "{home:?}: {sent:?}");
-        let is_count = |(_, kind, _): &(Address, Kind, u64)| *kind == Kind::Count;
+        let is_count = |(_, kind, _): &(Address, MessageKind, u64)| *kind == MessageKind::Count;
         let first = sent.iter().position(is_count).unwrap();
         assert!(sent.iter().skip(first).all(is_count), "{home:?}: {sent:?}");
         assert_eq!(world.plays(), counts(&[(&jazz.key(), 2), (MAIN, 2)]));

@@ -77,7 +77,7 @@ fn a_bad_timeframe_is_an_error_that_says_what_is_allowed() {
 #[test]
 fn the_same_length_in_another_unit_is_the_same_window() {
     for now_ms in [at(NOW), at("2026-11-23T12:00:00Z"), 0, u64::MAX] {
-        for kind in [Kind::Sliding, Kind::Tumbling] {
+        for kind in [WindowKind::Sliding, WindowKind::Tumbling] {
             for (one, other) in [("60m", "1h"), ("24h", "1d"), ("168h", "7d")] {
                 assert_eq!(
                     window(kind, frame(one), now_ms),
@@ -443,12 +443,12 @@ fn the_import_of_a_year_is_one_pane_a_day_before_the_last_two_weeks() {
 
 #[test]
 fn a_kind_of_window_is_read_by_its_name() {
-    for kind in [Kind::Sliding, Kind::Tumbling] {
+    for kind in [WindowKind::Sliding, WindowKind::Tumbling] {
         assert_eq!(kind.to_string().parse(), Ok(kind));
     }
-    let error = "hopping".parse::<Kind>().unwrap_err();
+    let error = "hopping".parse::<WindowKind>().unwrap_err();
     assert!(error.to_string().contains("sliding or tumbling"));
-    assert_eq!(Kind::default(), Kind::Sliding);
+    assert_eq!(WindowKind::default(), WindowKind::Sliding);
 }
 
 #[test]

@@ -130,7 +130,7 @@ proptest! {
         timeframe in timeframe(), now_ms in now_ms(), tumble: bool,
         skew_ms in 0..=2 * CLOCK_MARGIN_MS,
     ) {
-        let kind = if tumble { Kind::Tumbling } else { Kind::Sliding };
+        let kind = if tumble { WindowKind::Tumbling } else { WindowKind::Sliding };
         let window = window(kind, timeframe, now_ms);
         let global_ms = now_ms + skew_ms - CLOCK_MARGIN_MS;
         assert_tiled(window.span, global_ms)?;
@@ -224,7 +224,7 @@ proptest! {
             for timeframe in [Timeframe::new(count, unit), Timeframe::new(count % 401, unit)] {
                 let Ok(timeframe) = timeframe else { continue };
                 prop_assert_eq!(timeframe.to_string().parse(), Ok(timeframe));
-                for kind in [Kind::Sliding, Kind::Tumbling] {
+                for kind in [WindowKind::Sliding, WindowKind::Tumbling] {
                     let window = window(kind, timeframe, now_ms);
                     prop_assert!(tiles(window.span, now_ms).len() <= 1_300);
                     prop_assert!(window.named().from_ms <= window.named().to_ms);

@@ -1,11 +1,11 @@
-//! The driver of a catalog: what stands between messages and the [`Keeper`]. It lives in the object that
-//! keeps the catalog, beside whatever else that object does.
+//! The driver of a catalog: it takes messages to the [`Keeper`]. It runs in the object that keeps the catalog,
+//! beside the registry's driver where that is the registry.
 //!
-//! A catalog of a board's own asks the registry before it stores anything, and goes with its board.
+//! A catalog of a board's own asks the registry before it stores anything, and is deleted with its board.
 //!
-//! After an error of the storage the state is dropped, and the next message loads what is stored. What is put
-//! is acknowledged when it is durable; what boards are told may be lost again with the keeper's machine,
-//! and then its mark says so.
+//! After an error of the storage the state is dropped, and the next message loads what is stored. A put is
+//! acknowledged when it is durable. Boards may be told of a change before it is durable; if it is lost with
+//! the keeper's machine, the log's mark tells them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,8 +20,8 @@ use crate::storage::{Storage, StorageError};
 use crate::summary::Seed;
 use crate::watchers::Watchers;
 use crate::wire::{
-    CatalogAnswer, CatalogEntry, CatalogQuestion, Close, Enlist, EnlistReply, ListPosts,
-    ListPostsReply, Look, Noted, PutPosts, PutPostsReply, Refusal, Watch, WatchReply,
+    CatalogAnswer, CatalogEntry, CatalogQuestion, Close, Enlist, ListPosts, ListPostsReply, Look,
+    Noted, PutPosts, PutPostsReply, Refusal, Watch, WatchReply,
 };
 
 /// How long the registry may take.
@@ -46,13 +46,13 @@ struct Inner<H: Host> {
     watchers: Watchers,
 }
 
-/// Between two steps of building what filters are answered from, each of 500 posts: some 20 ms, or 100 where
-/// each of them has tags of its own.
+/// The pause between two steps of building the index of filters. A step reads 500 posts in some 20 ms, or 100
+/// where each of them has tags of its own.
 const PAUSE_MS: u64 = 20;
-/// Steps that the question waits for which asks for a filter: of a catalog of 5,000 posts all.
+/// Steps that a question with a filter waits for: all, for a catalog of 5,000 posts.
 const STEPS_AT_ONCE: u32 = 12;
 
-/// Sees to it that filters can be answered: at once, where the catalog is small.
+/// Begins the index of filters, and completes it where the catalog is small.
 fn index(keeper: &mut Keeper, storage: &impl Storage, seed: Seed) -> Result<(), StorageError> {
     keeper.index_under(storage, seed)?;
     for _ in 0..STEPS_AT_ONCE {
@@ -92,10 +92,7 @@ impl<H: Host> Driver<H> {
         let inner = Rc::clone(&self.0);
         self.0.host.spawn(async move {
             if inner.watchers.tell(&inner.host, look).await {
-                let stored = inner.with_keeper(|_, storage| {
-                    let stored = inner.watchers.store(storage);
-                    stored.map_err(|error| Refusal::Storage(error.0))
-                });
+                let stored = inner.with_keeper(|_, storage| Ok(inner.watchers.store(storage)?));
                 if let Err(refusal) = stored {
                     (inner.host).report(format_args!("who watches: {refusal:?}"));
                 }
@@ -103,8 +100,8 @@ impl<H: Host> Driver<H> {
         });
     }
 
-    /// Builds all that is to be built, in a task of the object. If it ends before, the next question
-    /// begins it again, from where it was.
+    /// Builds the rest of the index in a task of the object. If the object ends before, the next question
+    /// goes on from there.
     fn build_postings(&self) {
         let is_to_be_built = |loaded: &(Keeper, _)| loaded.0.is_to_be_built();
         let is_to_be_built = self.0.loaded.borrow().as_ref().is_some_and(is_to_be_built);
@@ -114,10 +111,7 @@ impl<H: Host> Driver<H> {
         let inner = Rc::clone(&self.0);
         (self.0.host).report(format_args!("builds what filters are answered from"));
         self.0.host.spawn(async move {
-            let step = |keeper: &mut Keeper, storage: &H::Storage| {
-                let built = keeper.build_step(storage);
-                built.map_err(|error| Refusal::Storage(error.0))
-            };
+            let step = |keeper: &mut Keeper, storage: &H::Storage| Ok(keeper.build_step(storage)?);
             while let Ok(false) = inner.with_keeper(step) {
                 inner.host.sleep(PAUSE_MS).await;
             }
@@ -131,8 +125,7 @@ impl<H: Host> Driver<H> {
         let answer = answer.and_then(|question| {
             self.0.with_keeper(|keeper, storage| {
                 if !question.matching.is_empty() {
-                    index(keeper, storage, Seed::from_bytes(question.seed))
-                        .map_err(|error| Refusal::Storage(error.0))?;
+                    index(keeper, storage, Seed::from_bytes(question.seed))?;
                 }
                 keeper.answer(storage, &question)
             })
@@ -145,10 +138,8 @@ impl<H: Host> Driver<H> {
     pub async fn list_posts(&self, message: &[u8]) -> Vec<u8> {
         let request = self.0.born_to::<ListPosts>(message).await;
         let listed = request.and_then(|request| {
-            self.0.with_keeper(|keeper, storage| {
-                let listed = keeper.list(storage, request.after.as_deref());
-                listed.map_err(|error| Refusal::Storage(error.0))
-            })
+            self.0
+                .with_keeper(|keeper, storage| Ok(keeper.list(storage, request.after.as_deref())?))
         });
         codec::encode(&ListPostsReply(listed))
     }
@@ -176,20 +167,18 @@ impl<H: Host> Inner<H> {
         &self,
         message: &[u8],
     ) -> Result<Q, Refusal> {
-        let request = decode::<Q>(message)?;
+        let request = codec::decode::<Q>(message)?;
         self.be_listed().await?;
         Ok(request)
     }
 
-    /// Sees to it that the registry knows of this object, where something is stored for the first time. Each
-    /// who comes before the answer asks: a catalog has few readers, and they may ask again.
+    /// Has the registry list this object before its first write. Requests that come before the registry's
+    /// answer each ask for themselves, since a catalog has few of them.
     async fn be_listed(&self) -> Result<(), Refusal> {
         if self.life.get() == Life::Unknown {
             let object = self.host.object();
             let is_stored = || self.host.is_empty().map(|is_empty| !is_empty);
-            let life = if !object.is_to_enlist()
-                || is_stored().map_err(|error| Refusal::Storage(error.0))?
-            {
+            let life = if !object.is_to_enlist() || is_stored()? {
                 Life::Listed
             } else {
                 self.enlist(object.clone()).await
@@ -207,25 +196,18 @@ impl<H: Host> Inner<H> {
     }
 
     async fn enlist(&self, object: ObjectName) -> Life {
-        let question = codec::encode(&Enlist { object });
-        let registry = ObjectName::Registry;
-        let reply = self.host.ask(&registry, "/enlist", &question, TIMEOUT_MS);
-        let reply = reply.await.ok();
-        let reply = reply.and_then(|reply| codec::decode::<EnlistReply>(&reply).ok());
-        EnlistReply::life(reply.as_ref())
+        let (registry, question) = (ObjectName::Registry, Enlist { object });
+        let answer = (self.host).ask_question(&registry, &question, TIMEOUT_MS);
+        Enlist::life(&answer.await)
     }
 
     /// The board is deleted: answers nothing more, and deletes all that is stored. Repeated, it does so
     /// again.
     async fn close(&self, message: &[u8]) -> Result<(), Refusal> {
-        let Close { object } = decode::<Close>(message)?;
-        if object != *self.host.object() || !object.is_to_enlist() {
-            return Err(Refusal::Invalid("meant for another object".into()));
-        }
+        Close::read(message, self.host.object())?;
         self.life.set(Life::Over);
         *self.loaded.borrow_mut() = None;
-        let deleted = self.host.delete_all().await;
-        deleted.map_err(|error| Refusal::Storage(error.0))
+        Ok(self.host.delete_all().await?)
     }
 
     async fn watch(&self, message: &[u8]) -> Result<ObjectName, Refusal> {
@@ -272,7 +254,7 @@ impl<H: Host> Inner<H> {
         Ok(last)
     }
 
-    /// Waits until all that was written is durable. The state goes where nobody knows.
+    /// Waits until all that was written is durable. Drops the state where that is not known.
     async fn sync(&self) -> Result<(), Refusal> {
         self.host.sync().await.map_err(|error| {
             self.host
@@ -324,8 +306,4 @@ impl<H: Host> Inner<H> {
         self.watchers.load(&storage)?;
         Ok((keeper, storage))
     }
-}
-
-fn decode<'a, Q: Record + Deserialize<'a>>(message: &'a [u8]) -> Result<Q, Refusal> {
-    codec::decode(message).map_err(|error| Refusal::Invalid(error.to_string()))
 }

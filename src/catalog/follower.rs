@@ -17,10 +17,10 @@ use crate::wire::{
     MAX_KEPT_SETS, MatchRequest, PostChange, PostSet, Refusal,
 };
 
-/// Catalogs of which an instance knows something, of some 200 bytes each. At the limit the one that was heard
-/// from the longest ago is forgotten.
+/// Catalogs that an instance has copies of, some 200 bytes each besides what is cached. At the limit the one
+/// that was heard from longest ago is forgotten.
 const MAX_CATALOGS: usize = 4_096;
-/// A set that no chart looked at for so long is not kept up to date.
+/// A set that no chart used for so long is not kept up to date any more.
 const SET_IDLE_MS: u64 = 60_000;
 
 /// What all boards of an instance know of all catalogs. A clone is another handle of the same.
@@ -39,7 +39,7 @@ impl Default for Catalogs {
 }
 
 impl Catalogs {
-    /// What is known takes so many bytes at most.
+    /// With a limit on memory, in bytes.
     pub fn within(most_bytes: usize) -> Self {
         Catalogs(Rc::new(Followed {
             known: RefCell::default(),
@@ -61,27 +61,27 @@ enum Part {
 
 type Key = (Rc<str>, Part);
 
-/// A set; none where it is too large to be sent.
+/// A set; `None` where it is too large to be sent.
 type KeptSet = Option<KeySet>;
 
-/// The posts of a filter, or why they are not told; and when they were asked for.
+/// The posts of a filter, or why the catalog refused; and when it was asked.
 struct KeptMembers {
     members: Result<Rc<Members>, Refusal>,
     asked_ms: u64,
 }
 
-/// Up to where a catalog is known, and what of it is small.
+/// A catalog's position and figures, as it was heard from last.
 #[derive(Clone, Default)]
 struct Known {
     position: CatalogPosition,
-    /// When the question was asked that this answered: later changes are not in it.
+    /// When the answered question was asked: later changes are not in it.
     asked_ms: u64,
     posts: u64,
     described: u64,
     hidden_posts: u64,
     bytes: u64,
     damaged_rows: u64,
-    /// Sets that were sent, and when a chart looked at each last.
+    /// Sets that were sent, and when a chart last used each.
     sets: BTreeMap<PostSet, u64>,
 }
 
@@ -97,11 +97,11 @@ pub struct Stands {
 pub struct Follower {
     catalogs: Catalogs,
     catalog: Rc<str>,
-    /// What was looked for and was not there: the next question asks for it.
+    /// What was looked up in vain: the next question asks for it.
     wanted: RefCell<Wanted>,
-    /// How often something was not there.
+    /// How often something was looked up in vain.
     misses: Cell<u64>,
-    /// What answers cost the catalog, and nobody has paid for yet.
+    /// What answers cost the catalog that no reader's turn was charged for yet.
     unpaid_postings: Cell<u64>,
 }
 
@@ -126,7 +126,7 @@ impl Follower {
         }
     }
 
-    /// Of a catalog that has nothing, and never was asked.
+    /// Of a catalog that is empty.
     pub fn of_nothing() -> Self {
         let follower = Follower::new(&Catalogs::default(), "");
         let question = CatalogQuestion::default();
@@ -147,35 +147,35 @@ impl Follower {
         &self.catalogs.0.cache
     }
 
-    /// Up to where the catalog is known; none where it was never heard from.
+    /// The catalog's position as it is known; `None` where it was never heard from.
     pub fn position(&self) -> Option<CatalogPosition> {
         self.with_known(|known| known.position)
     }
 
-    /// Whether what is known was asked for at this time, or later.
+    /// Whether the copy is at least as new as this time.
     pub fn was_asked_since(&self, since_ms: u64) -> bool {
         let asked_ms = self.with_known(|known| known.asked_ms);
         asked_ms.is_some_and(|asked_ms| asked_ms >= since_ms)
     }
 
-    /// Whether what is known was asked for a moment ago.
+    /// Whether the copy is less than [`STALE_AFTER_MS`] old.
     pub fn is_fresh(&self, now_ms: u64) -> bool {
         let asked_ms = self.with_known(|known| known.asked_ms);
         let age_ms = asked_ms.and_then(|asked_ms| now_ms.checked_sub(asked_ms));
         age_ms.is_some_and(|age_ms| age_ms < STALE_AFTER_MS)
     }
 
-    /// Bytes that are held, of all boards of the instance.
+    /// Memory of the copies of all boards of the instance, in bytes.
     pub fn held_bytes(&self) -> usize {
         self.cache().bytes()
     }
 
-    /// How often something was not there so far. Whoever sees it grow has not seen everything.
+    /// How often something was looked up in vain so far. A chart during which this grows is incomplete.
     pub fn misses(&self) -> u64 {
         self.misses.get()
     }
 
-    /// Posts of terms that the catalog has read for this board since this was asked last.
+    /// Entries of the index that the catalog read for this board, since the last call.
     pub fn postings_to_pay(&self) -> u64 {
         self.unpaid_postings.take()
     }
@@ -202,8 +202,8 @@ impl Follower {
         stands.unwrap_or_default()
     }
 
-    /// Whether the catalog says something of any post: hiding one in an installation without a catalog makes
-    /// none. `None` where nobody knows.
+    /// Whether the catalog describes any post. An entry that only hides its post does not count. `None` where that
+    /// is not known.
     pub fn describes_posts(&self) -> Option<bool> {
         let describes = self.with_known(|known| known.described > 0);
         if describes.is_none() {
@@ -212,19 +212,19 @@ impl Follower {
         describes
     }
 
-    /// Whether a post is hidden; `None` where nobody knows.
+    /// Whether a post is hidden; `None` where that is not known.
     pub fn is_hidden(&self, post_id: &str) -> Option<bool> {
         let hidden_posts = self.with_known(|known| known.hidden_posts);
         if hidden_posts == Some(0) {
             return Some(false);
         }
         let set = self.set(PostSet::Hidden)?;
-        // Of more than can be sent, which there are never, none shows.
+        // Of a set that is too large to be sent, which never happens, no post shows.
         let keys = set.as_ref().as_ref();
         Some(keys.is_none_or(|keys| keys.has(&post_key(post_id))))
     }
 
-    /// Whether there is an entry of a post; `None` where nobody knows.
+    /// Whether a post has an entry; `None` where that is not known.
     pub fn is_known(&self, post_id: &str) -> Option<bool> {
         let posts = self.with_known(|known| known.posts);
         match posts {
@@ -239,7 +239,7 @@ impl Follower {
         if let Some(keys) = &*set {
             return Some(keys.has(&post_key(post_id)));
         }
-        // There are too many: each is asked for.
+        // The set is too large to be sent: each post is asked for.
         let key = self.key(Part::IsKnown(post_key(post_id)));
         if let Some(is_known) = self.cache().get::<bool>(&key) {
             return Some(*is_known);
@@ -252,7 +252,7 @@ impl Follower {
         None
     }
 
-    /// The entry of a post, if there is one; the outer `None` where nobody knows.
+    /// The entry of a post, if it has one; the outer `None` where that is not known.
     pub fn entry(&self, post_id: &str) -> Option<Rc<Option<CatalogEntry>>> {
         if self.with_known(|known| known.posts) == Some(0) {
             return Some(Rc::new(None));
@@ -269,10 +269,10 @@ impl Follower {
         entry
     }
 
-    /// The posts of a filter, by their keys under a seed; `None` where nobody knows.
+    /// The posts of a filter, by their keys under a seed; `None` where they are not known.
     ///
     /// # Errors
-    /// [`Refusal::FilterTooWide`]; [`Refusal::Busy`] where the catalog did not know them a moment ago.
+    /// [`Refusal::FilterTooWide`]; [`Refusal::Busy`] where the catalog was building its index a moment ago.
     pub fn members(
         &self,
         request: &MatchRequest,
@@ -295,21 +295,21 @@ impl Follower {
         None
     }
 
-    /// Whether [`Follower::members`] has an answer. Nothing is asked for where it has none.
+    /// Whether [`Follower::members`] has an answer. Asks for nothing where it has none.
     pub fn has_members(&self, request: &MatchRequest, seed: [u8; 16]) -> bool {
         let key = self.key(Part::Members(request.clone(), seed));
         let kept = self.cache().peek::<KeptMembers>(&key);
         kept.is_some_and(|kept| self.still_holds(&kept))
     }
 
-    /// Whether an answer is not one that the catalog may have found by now.
+    /// Whether a kept answer still counts: a [`Refusal::Busy`] counts until the next answer of the catalog.
     fn still_holds(&self, kept: &KeptMembers) -> bool {
         let is_busy = matches!(kept.members, Err(Refusal::Busy { .. }));
         !is_busy || Some(kept.asked_ms) == self.with_known(|known| known.asked_ms)
     }
 
-    /// Looks whether the sets are there that tell which posts may show, so that the next question asks for
-    /// those that are not.
+    /// Looks up the sets that say which posts may show, so that the next question asks for those that are
+    /// missing.
     pub fn look_at_sets(&self, only_known: bool) {
         let posts = self.with_known(|known| (known.hidden_posts, known.posts));
         let (hidden, posts) = posts.unwrap_or((1, 1));
@@ -321,7 +321,7 @@ impl Follower {
         }
     }
 
-    /// A set; the outer `None` where it is not there, the inner where it is too large to be sent.
+    /// A set; the outer `None` where it is not known, the inner where it is too large to be sent.
     fn set(&self, set: PostSet) -> Option<Rc<KeptSet>> {
         let kept = self.cache().get(&self.key(Part::Set(set.clone())));
         match kept.is_some() {
@@ -335,7 +335,7 @@ impl Follower {
         kept
     }
 
-    /// What is to be asked now, of all that is wanted as much as one question may ask for.
+    /// The next question: as much of what is wanted as one question may ask for.
     pub fn question(&self) -> CatalogQuestion {
         let mut wanted = self.wanted.take();
         let sets: Vec<PostSet> = (0..MAX_SETS_AT_ONCE)
@@ -365,8 +365,8 @@ impl Follower {
         }
     }
 
-    /// Takes an answer, to a question that was asked at this time. One that says nothing of what is known by
-    /// now is dropped, and says so: it was overtaken by another.
+    /// Takes the answer to a question that was asked at this time. Returns `false` and drops an answer that
+    /// another one has overtaken.
     pub fn take(&self, question: &CatalogQuestion, news: CatalogNews, asked_ms: u64) -> bool {
         let unpaid = self.unpaid_postings.get();
         self.unpaid_postings

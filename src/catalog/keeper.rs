@@ -1,17 +1,17 @@
-//! The catalog's own side: every entry, which posts are hidden, and the log of what changed.
+//! The keeper of a catalog: its entries, the hidden posts, and the log of changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::log::Log;
-use super::postings::{Changes, Postings};
+use super::postings::{Postings, TermChanges};
 use super::set::{KeySet, PostKey, post_key};
 use super::{
     CatalogLimits, MAX_CATALOG_BYTES, MAX_CATALOG_POSTS, MAX_HIDDEN_BYTES, MAX_HIDDEN_POSTS,
     MAX_SETS_AT_ONCE,
 };
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::filter::Members;
-use crate::storage::{Damage, Storage, StorageError, Table, Write};
+use crate::storage::{Damage, Storage, StorageError, Table, Write, key_after};
 use crate::summary::Seed;
 use crate::wire::{
     CatalogEntry, CatalogNews, CatalogPosition, CatalogQuestion, CatalogSize, MAX_ASKED_ENTRIES,
@@ -21,38 +21,36 @@ use crate::wire::{
 
 /// Hidden ids have keys of their own in [`Table::Meta`]: charts need all of them.
 const HIDDEN_PREFIX: &[u8] = b"hidden/";
-/// Where entries go that cannot be read, when others are put in their place.
+/// Where an entry that cannot be read is kept when another is put in its place.
 const DAMAGED_PREFIX: &[u8] = b"damaged/posts/";
 /// How large the catalog is: one row, changed with its entries.
 const SIZE_KEY: &[u8] = b"catalog";
 /// Bytes that a hidden id holds besides its own: a string and its part of a node.
 const HIDDEN_ID_BYTES: usize = 48;
-/// A page of the list: so many entries, or bytes of them and one more. In an answer they take twice as
-/// much, where every letter is escaped six times: under 2 MiB.
+/// A page of the list: at most so many entries, and at most so many bytes and one more entry. As JSON, with
+/// every letter escaped in six characters, that is under 2 MiB.
 const LISTED_POSTS: usize = 1_000;
 const LISTED_BYTES: usize = 256 << 10;
 /// Bytes of entries that are read at a time where all are counted.
 const COUNTED_BYTES: usize = 1 << 20;
-impl Record for CatalogSize {
-    const KIND: RecordKind = RecordKind::CatalogSize;
-    const VERSION: u8 = 1;
-}
+
+record!(CatalogSize v 1);
 
 /// The catalog: entries and log in storage, hidden ids in memory. Storage is handed in.
 pub struct Keeper {
     limits: CatalogLimits,
     size: CatalogSize,
     hidden: BTreeSet<String>,
-    /// Bytes that they hold.
+    /// Memory of `hidden`.
     hidden_bytes: usize,
     log: Log,
     damage: Damage,
-    /// What filters are answered from, once a board has asked for one.
+    /// The index of filters, once a board has asked for one.
     pub(super) postings: Option<Postings>,
 }
 
-/// What a slice of posts changes, by their ids: the entries as they are to be, what is stored of them,
-/// and which of them are to leave nothing.
+/// What a slice of posts changes, by their ids: the new entries, the stored ones, and which posts are to be
+/// erased.
 struct Slice<'a> {
     changed: BTreeMap<&'a str, CatalogEntry>,
     stored: BTreeMap<&'a str, Vec<u8>>,
@@ -60,7 +58,7 @@ struct Slice<'a> {
 }
 
 impl Keeper {
-    /// The catalog as it is stored. `mark` is random: it is needed where the end of the log cannot be read.
+    /// Loads the catalog. `mark` is random, and used where the end of the log cannot be read.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -91,7 +89,8 @@ impl Keeper {
         })
     }
 
-    /// Answers filters by the keys of this seed from now on: it takes a while until it can.
+    /// From now on, indexes filters by keys under this seed. The index is built in steps
+    /// ([`Keeper::build_step`]).
     ///
     /// # Errors
     /// When the disk refuses.
@@ -107,7 +106,7 @@ impl Keeper {
         (self.postings.as_ref()).is_some_and(Postings::is_to_be_built)
     }
 
-    /// Builds a little more of what filters are answered from. Says whether all is built.
+    /// Builds a part of the index of filters. Returns whether the index is complete.
     ///
     /// # Errors
     /// When the disk refuses; nothing was changed.
@@ -121,8 +120,8 @@ impl Keeper {
     /// The posts of a filter.
     ///
     /// # Errors
-    /// [`Refusal::FilterTooWide`]; [`Refusal::Busy`] while what filters are answered from is built, or is
-    /// under another seed; when the disk refuses.
+    /// [`Refusal::FilterTooWide`]; [`Refusal::Busy`] while the index is being built, or is under another seed;
+    /// and when the disk refuses.
     pub fn matching(
         &self,
         storage: &impl Storage,
@@ -150,21 +149,20 @@ impl Keeper {
         self.hidden.contains(post_id)
     }
 
-    /// Rows that were met and cannot be read.
+    /// Rows that could not be read so far.
     pub fn damaged_rows(&self) -> u64 {
         self.damage.rows()
     }
 
-    /// Bytes that are held: hidden ids.
+    /// Memory of hidden ids, in bytes.
     pub fn held_bytes(&self) -> usize {
         self.hidden_bytes
     }
 
-    /// What is so, of what a board asks for.
+    /// Answers a board's question.
     ///
     /// # Errors
-    /// [`Refusal`] for a question that asks for more than there can be in an answer, and when the disk
-    /// refuses.
+    /// [`Refusal`] for a question that asks for more than an answer may hold, and when the disk refuses.
     pub fn answer(
         &self,
         storage: &impl Storage,
@@ -182,9 +180,7 @@ impl Keeper {
             None => None,
             Some(since) => {
                 let at_most = self.limits.most_behind;
-                (self.log)
-                    .since(storage, &self.damage, since, at_most)
-                    .map_err(refused)?
+                (self.log).since(storage, &self.damage, since, at_most)?
             }
         };
         let changes = changed.map(|ids| {
@@ -196,7 +192,7 @@ impl Keeper {
         });
         let mut sets = Vec::with_capacity(question.sets.len());
         for set in &question.sets {
-            let keys = self.set(storage, set).map_err(refused)?;
+            let keys = self.set(storage, set)?;
             sets.push(keys.map(|keys| KeySet::new(keys).to_bytes()));
         }
         let postings_read = || self.postings.as_ref().map_or(0, Postings::entries_read);
@@ -213,7 +209,7 @@ impl Keeper {
             true => Vec::new(),
             false => {
                 let ids: Vec<&str> = question.known.iter().map(String::as_str).collect();
-                storage.has_all(Table::Posts, &ids).map_err(refused)?
+                storage.has_all(Table::Posts, &ids)?
             }
         };
         Ok(CatalogNews {
@@ -222,7 +218,7 @@ impl Keeper {
             hidden_posts: self.hidden.len() as u64,
             changes,
             sets,
-            entries: self.entries(storage, &question.entries).map_err(refused)?,
+            entries: self.entries(storage, &question.entries)?,
             known,
             matching,
             postings_read: postings_read() - read_before,
@@ -230,7 +226,7 @@ impl Keeper {
         })
     }
 
-    /// Of which sets a post is that has an entry, as bits.
+    /// The sets that a post with an entry belongs to, as bits.
     fn sets_of(&self, post_id: &str, sets: &[PostSet]) -> u32 {
         let is_of = |set: &PostSet| match set {
             PostSet::Hidden => self.is_hidden(post_id),
@@ -240,13 +236,13 @@ impl Keeper {
         bits.fold(0, |bits, (bit, set)| bits | u32::from(is_of(set)) << bit)
     }
 
-    /// The posts of a set; `None` where these are too many.
+    /// The posts of a set; `None` where they are too many to send.
     fn set(
         &self,
         storage: &impl Storage,
         set: &PostSet,
     ) -> Result<Option<Vec<PostKey>>, StorageError> {
-        // Hidden posts are never more than can be sent ([`MAX_HIDDEN_POSTS`]).
+        // MAX_HIDDEN_POSTS keeps the set of hidden posts small enough to send.
         if *set == PostSet::Known && self.size.posts > self.limits.set_posts as u64 {
             return Ok(None);
         }
@@ -301,13 +297,12 @@ impl Keeper {
         storage: &impl Storage,
         after: Option<&str>,
     ) -> Result<PostList, StorageError> {
-        let behind = |id: &[u8]| [id, &[0]].concat();
-        let from = after.map_or_else(Vec::new, |id| behind(id.as_bytes()));
+        let from = after.map_or_else(Vec::new, |id| key_after(id.as_bytes()));
         let mut rows = storage.scan(Table::Posts, &[], &from, LISTED_BYTES)?;
         rows.truncate(LISTED_POSTS);
         let mut list = PostList::default();
         if let Some((last, _)) = rows.last() {
-            let further = storage.next_key(Table::Posts, &[], &behind(last))?;
+            let further = storage.next_key(Table::Posts, &[], &key_after(last))?;
             if further.is_some() {
                 list.next_after = String::from_utf8(last.clone()).ok();
             }
@@ -324,8 +319,8 @@ impl Keeper {
         Ok(list)
     }
 
-    /// Changes entries, all of them or none: those that say so hide their posts, or bring them back. What
-    /// would change nothing is not written. Returns the last as it is stored now. `mark` is random.
+    /// Changes entries, all or none. A patch may hide its post or show it again. A patch that changes nothing is
+    /// not written. Returns the last entry as it is stored now. `mark` is random.
     ///
     /// # Errors
     /// [`Refusal`] when there are too many, or too many hidden, or the disk refuses; nothing is
@@ -338,7 +333,7 @@ impl Keeper {
     ) -> Result<Option<CatalogEntry>, Refusal> {
         let patches = &request.patches;
         let ids: Vec<&str> = patches.iter().map(|patch| &patch.post_id[..]).collect();
-        let stored = storage.get_all(Table::Posts, &ids).map_err(refused)?;
+        let stored = storage.get_all(Table::Posts, &ids)?;
         let stored: BTreeMap<&str, Vec<u8>> = (ids.into_iter().zip(stored))
             .filter_map(|(id, value)| Some((id, value?)))
             .collect();
@@ -353,7 +348,7 @@ impl Keeper {
             let entry = match changed.remove(post_id) {
                 Some(entry) => entry,
                 None => CatalogEntry {
-                    // Also where the entry cannot be read.
+                    // Known even where the entry cannot be read.
                     hidden: self.is_hidden(post_id),
                     ..before
                         .and_then(|value| self.decoded(post_id, value))
@@ -391,14 +386,14 @@ impl Keeper {
         } = slice;
         let mut size = self.size;
         let mut writes = Vec::with_capacity(changed.len() + 3);
-        let (mut ids, mut terms) = (Vec::new(), Changes::default());
+        let (mut ids, mut terms) = (Vec::new(), TermChanges::default());
         for (post_id, entry) in changed {
             let key = post_id.as_bytes();
             let value = codec::encode(entry);
             let before = stored.get(post_id);
             let is_damaged =
                 before.is_some_and(|bytes| codec::decode::<CatalogEntry>(bytes).is_err());
-            // What cannot be read is kept beside what is written in its place, unless it is to go.
+            // An entry that cannot be read is kept elsewhere, unless the post is to be erased.
             let damaged_key = [DAMAGED_PREFIX, key].concat();
             if erased.contains(post_id) {
                 writes.push(Write::delete(Table::Meta, damaged_key));
@@ -425,7 +420,7 @@ impl Keeper {
             writes.push(Write::put(Table::Posts, key, value));
             ids.push((*post_id).to_owned());
         }
-        // Whatever there is, a post can be hidden: there are not so many of these.
+        // A post can be hidden even in a full catalog; hidden posts have a limit of their own.
         let are_hidden = changed.values().all(|entry| entry.hidden);
         if !are_hidden {
             self.check_size(size)?;
@@ -438,21 +433,20 @@ impl Keeper {
         let ids_are_none = ids.is_empty();
         if !ids_are_none {
             let most_ids = self.limits.log_ids;
-            let added = self.log.add(storage, &self.damage, ids, mark, most_ids);
-            let added = added.map_err(refused)?;
+            let added = self.log.add(storage, &self.damage, ids, mark, most_ids)?;
             writes.extend(added.writes);
             log = Some(added.log);
         }
         let built = match &self.postings {
             Some(postings) if !ids_are_none => {
-                let mut built = postings.writes(storage, &terms).map_err(refused)?;
+                let mut built = postings.writes(storage, &terms)?;
                 writes.append(&mut built.writes);
                 Some(built)
             }
             _ => None,
         };
         if !writes.is_empty() {
-            storage.write(&writes).map_err(refused)?;
+            storage.write(&writes)?;
         }
         if let (Some(postings), Some(built)) = (&mut self.postings, built) {
             postings.written(built);
@@ -517,7 +511,7 @@ impl Keeper {
     }
 }
 
-/// An entry is put in the place of what was there.
+/// Counts an entry in place of the one before.
 fn replace(size: &mut CatalogSize, key: &[u8], before: Option<&[u8]>, value: &[u8]) {
     let bytes = |value: &[u8]| (key.len() + value.len()) as u64;
     let described = |value: &[u8]| {
@@ -530,7 +524,7 @@ fn replace(size: &mut CatalogSize, key: &[u8], before: Option<&[u8]>, value: &[u
         (size.described + described(value)).saturating_sub(before.map_or(0, described));
 }
 
-/// The size that is stored; where none is or it cannot be read, everything is counted once.
+/// The stored size; where it is absent or cannot be read, all entries are counted.
 fn read_size(storage: &impl Storage) -> Result<CatalogSize, StorageError> {
     let stored = storage.get(Table::Meta, SIZE_KEY)?;
     if let Some(size) = stored.and_then(|bytes| codec::decode(&bytes).ok()) {
@@ -545,11 +539,11 @@ fn read_size(storage: &impl Storage) -> Result<CatalogSize, StorageError> {
         let Some((last, _)) = rows.last() else {
             return Ok(size);
         };
-        from = [last, &[0][..]].concat();
+        from = key_after(last);
     }
 }
 
-/// What a hidden id holds in memory.
+/// Memory of a hidden id.
 fn held_bytes(post_id: &str) -> usize {
     post_id.len() + HIDDEN_ID_BYTES
 }
@@ -571,10 +565,6 @@ fn patched(mut entry: CatalogEntry, patch: &PostPatch) -> CatalogEntry {
         entry.card.tags.clone_from(tags);
     }
     entry
-}
-
-fn refused(error: StorageError) -> Refusal {
-    Refusal::Storage(error.0)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! The numbered log of a catalog's changes: which posts, not what changed of them.
 //!
-//! A row is one slice that was put. The oldest go where the log would keep more ids than it may. Rows that
-//! cannot be read stay, and nobody is told what changed across one.
+//! A row is one slice that was put. The oldest rows are deleted where the log would keep more ids than
+//! [`super::CatalogLimits::log_ids`]. A row that cannot be read stays; a follower that is behind it is told to forget
+//! everything.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Damage, Storage, StorageError, Table, Write};
 use crate::wire::CatalogPosition;
@@ -23,18 +24,14 @@ struct LogRow {
     ids: Vec<String>,
 }
 
-impl Record for LogRow {
-    const KIND: RecordKind = RecordKind::CatalogLogRow;
-    const VERSION: u8 = 1;
-}
+record!(LogRow as CatalogLogRow v 1);
 
 /// The log: its rows in storage, its ends in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     position: CatalogPosition,
     ids_so_far: u64,
-    /// The number of the oldest row, and the ids up to it. Of one that cannot be read it is as if it were
-    /// the very first.
+    /// The number of the oldest row, and the number of ids up to it: 0 where the row cannot be read.
     oldest: Option<(u64, u64)>,
 }
 
@@ -45,8 +42,8 @@ pub struct Added {
 }
 
 impl Log {
-    /// The log as it is stored. Where its last row cannot be read, `mark` begins a row behind it, which
-    /// is to be written: nobody knows what that change was.
+    /// The log as it is stored. Where its last row cannot be read, a row with this `mark` is begun behind it
+    /// and returned, to be written.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -69,7 +66,7 @@ impl Log {
             log.ids_so_far = last.ids_so_far;
             return Ok((log, Vec::new()));
         }
-        // What is known of the ids up to there.
+        // The last readable row says how many ids there were.
         for key in keys.iter().rev().skip(1).take(100) {
             if let Some(row) = read(storage, damage, number_of(key))? {
                 log.ids_so_far = row.ids_so_far;
@@ -84,7 +81,7 @@ impl Log {
         self.position
     }
 
-    /// The log with one row more, and without those that it has no room for.
+    /// Adds a row, and deletes the oldest rows over the limit.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -122,8 +119,8 @@ impl Log {
         Ok(Added { log, writes })
     }
 
-    /// The posts that changed since a position; `None` where they are more than so many, or the log cannot
-    /// tell.
+    /// The posts that changed since a position; `None` where there are more than `at_most`, or the log does not
+    /// go back so far.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -172,7 +169,7 @@ fn key_of(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
 
-/// Keys that are none of ours come before all others.
+/// 0 for a key that is not of 8 bytes.
 fn number_of(key: &[u8]) -> u64 {
     key.try_into().map_or(0, u64::from_be_bytes)
 }

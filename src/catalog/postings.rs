@@ -1,31 +1,31 @@
-//! Which posts have a tag, an author, a day of publication: what filters are answered from.
+//! The index of filters: which posts have a tag, an author, a day of publication.
 //!
 //! # What is stored
-//! [`Table::Postings`] has for each term (a tag, an author, a day) the keys of its posts in their order, in
-//! blocks of at most [`BLOCK_ENTRIES`], and with each key the minute in which the post was published: so
-//! `published` needs no other rows beside a tag. A block is found by the greatest key that it may have,
-//! behind its term; the last one of a term by the greatest there is. A block that comes to have few entries goes into
-//! the next one, so a term has no more rows than it needs, whatever was taken away.
+//! [`Table::Postings`] has, for each term (a tag, an author, a day), the keys of its posts in order, in blocks
+//! of at most [`BLOCK_ENTRIES`]. Each key comes with the minute in which the post was published, so that a
+//! filter of a tag and `published` reads the tag's blocks only. A block's row is named by its term and the greatest
+//! key that it may have; the last block of a term is named by the greatest key of all. A block with few
+//! entries left is merged into the next one, so a term never has many small rows.
 //!
 //! | | |
 //! |---|---|
 //! | an entry | 20 bytes |
 //! | a post with 5 tags, an author and a time | 7 entries, 140 bytes |
-//! | a post put that changes none of them | no row |
-//! | a post put that changes all of them | 7 rows, of 10 KB at most |
+//! | a put that changes none of them | no row |
+//! | a put that changes all of them | 7 rows, of 10 KB at most |
 //!
-//! Hidden posts are in no block: what a filter matches may be shown.
+//! Hidden posts are in no block: all posts that a filter matches may be shown.
 //!
-//! # With the entries
-//! Blocks change in the same atomic batch as the entries that they are of. They are made of these, and
-//! can be made again: where a block cannot be read, or an entry whose place another takes, where the
-//! seed is another one or blocks are missing, all are built anew, [`Postings::build_step`] by step. Meanwhile filters
-//! are refused as too much to do, and entries can be changed: those that the building has passed
-//! change their blocks.
+//! # Consistency
+//! Blocks change in the same atomic batch as their entries. They can always be built again from the entries.
+//! That happens, in steps ([`Postings::build_step`]), where a block cannot be read, where an entry that is
+//! replaced cannot be read, and where the blocks are missing or under another seed. Meanwhile filters are refused
+//! with [`Refusal::Busy`], and entries can be changed: a change of an entry that the building has passed changes
+//! its blocks.
 //!
 //! # At its limits
-//! A filter that matches more than [`MAX_MEMBERS`] is [`Refusal::FilterTooWide`]; what it reads until it
-//! knows is counted ([`Postings::entries_read`]).
+//! A filter that matches more than [`MAX_MEMBERS`] posts is refused ([`Refusal::FilterTooWide`]). All entries that
+//! are read are counted ([`Postings::entries_read`]), also for a refused filter.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -34,24 +34,24 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::filter::{Filter, Keys, MAX_MEMBERS, Members};
-use crate::storage::{Storage, StorageError, Table, Write};
+use crate::storage::{Storage, StorageError, Table, Write, key_after};
 use crate::summary::{IdKey, IdKeys, Seed};
 use crate::window::MINUTE_MS;
 use crate::wire::{CatalogEntry, MatchRequest, Refusal};
 
-/// Entries of a block: 10 KB. 100,000 are read in a third of a millisecond, as one row each in 38.
+/// Entries of a block: 10 KB. Reading 100,000 entries takes a third of a millisecond; as one row each, 38 ms.
 const BLOCK_ENTRIES: usize = 512;
-/// A block that has one in so many of its entries goes into the next.
+/// A block with fewer than `BLOCK_ENTRIES / FEW` entries is merged into the next.
 const FEW: usize = 8;
-/// Blocks that are read at once where all of them are needed.
+/// Bytes of blocks that are read at once where all of them are needed.
 const AHEAD_BYTES: usize = 256 << 10;
-/// A batch that answered so many questions is worth a larger one behind it.
+/// After a batch that answered so many look-ups, the next one is larger.
 const WORTH_READING_AHEAD: u32 = 4;
-/// Posts of a span of publication that are looked through, before what is excluded: 10 MiB.
+/// Posts of a span of publication that are read at most: 10 MiB.
 const MAX_PUBLISHED: usize = 4 * MAX_MEMBERS;
-/// Days that may be fewer posts than a tag has.
+/// Up to so many days it is counted whether they have fewer posts than a tag.
 const FEW_DAYS: u32 = 8;
 /// Entries of the catalog that a step of building reads, and their bytes.
 const BUILT_POSTS: usize = 500;
@@ -62,15 +62,15 @@ const TAG: u8 = 1;
 const AUTHOR: u8 = 2;
 const DAY: u8 = 3;
 const DAY_MINUTES: u32 = 24 * 60;
-/// Of a post of which nobody says when it was published.
+/// The minute of a post without a time of publication.
 const NEVER: u32 = u32::MAX;
-/// What the last block of a term is found by.
+/// The name of a term's last block.
 const LAST: IdKey = IdKey::from_bytes([u8::MAX; IdKey::BYTES]);
 const ENTRY_BYTES: usize = IdKey::BYTES + 4;
 
 /// One post of a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
+struct Posting {
     key: IdKey,
     minute: u32,
 }
@@ -79,34 +79,28 @@ struct Entry {
 #[derive(Serialize, Deserialize)]
 struct PostingsBlock<'a>(#[serde(borrow)] &'a [u8]);
 
-impl Record for PostingsBlock<'_> {
-    const KIND: RecordKind = RecordKind::PostingsBlock;
-    const VERSION: u8 = 1;
-}
+record!(PostingsBlock<'_> v 1);
 
-/// How far the blocks are those of the catalog's entries.
+/// How far the blocks are built from the catalog's entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Built {
-    /// Not at all: what is stored is to go.
+    /// Not at all: stored blocks are to be deleted.
     Not,
-    /// Of the entries up to this id.
+    /// From the entries up to this id.
     UpTo(Vec<u8>),
     All,
 }
 
 #[derive(Serialize, Deserialize)]
 struct PostingsHead {
-    /// Under another one, keys are others.
+    /// The seed of the keys.
     seed: [u8; 16],
     built: Built,
 }
 
-impl Record for PostingsHead {
-    const KIND: RecordKind = RecordKind::PostingsHead;
-    const VERSION: u8 = 1;
-}
+record!(PostingsHead v 1);
 
-/// Why a term's blocks are of no use.
+/// Why a term's blocks cannot be used.
 enum Unusable {
     Damaged,
     Storage(StorageError),
@@ -121,7 +115,7 @@ impl From<StorageError> for Unusable {
 impl From<Unusable> for Refusal {
     fn from(unusable: Unusable) -> Self {
         match unusable {
-            // They are being built anew.
+            // Blocks are being built again.
             Unusable::Damaged => Refusal::Busy { retry_after_s: 2 },
             Unusable::Storage(error) => Refusal::Storage(error.0),
         }
@@ -140,16 +134,16 @@ pub struct Postings {
     block_entries: usize,
 }
 
-/// What changes of the terms of posts: for each term, keys with their minutes, or without any where they go.
+/// Changes of terms: for each term, the keys that are added with their minutes, or removed (`None`).
 #[derive(Default)]
-pub struct Changes {
+pub struct TermChanges {
     terms: BTreeMap<Vec<u8>, BTreeMap<IdKey, Option<u32>>>,
-    /// Nobody knows which terms a post had.
+    /// The terms that a post had are not known, so all blocks must be built again.
     is_lost: bool,
 }
 
-/// What is to be written with the entries, and to be told when it is.
-pub struct Written {
+/// What is to be written with the entries. [`Postings::written`] must be told when it is written.
+pub struct IndexWrites {
     pub writes: Vec<Write>,
     built: Built,
 }
@@ -160,7 +154,7 @@ fn read_head(storage: &impl Storage) -> Result<Option<PostingsHead>, StorageErro
 }
 
 impl Postings {
-    /// Those that are stored, under the seed that they are of.
+    /// The stored index, under its own seed.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -170,7 +164,7 @@ impl Postings {
         seed.map(|seed| Self::load(storage, seed)).transpose()
     }
 
-    /// Those of a seed, which are to be built where those of another one are stored, or none.
+    /// The index under a seed. It must be built if there is none, or one under another seed.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -210,13 +204,18 @@ impl Postings {
         self.built != Built::All || self.is_damaged.get()
     }
 
-    /// Entries of blocks that were read so far.
+    /// How many entries of blocks were read so far.
     pub fn entries_read(&self) -> u64 {
         self.entries_read.get()
     }
 
-    /// An entry is put in the place of one that was there.
-    pub fn note(&self, changes: &mut Changes, before: Option<&CatalogEntry>, after: &CatalogEntry) {
+    /// Notes that an entry replaces another.
+    pub fn note(
+        &self,
+        changes: &mut TermChanges,
+        before: Option<&CatalogEntry>,
+        after: &CatalogEntry,
+    ) {
         let has_blocks = match &self.built {
             Built::Not => false,
             Built::UpTo(last) => after.post_id.as_bytes() <= &last[..],
@@ -240,15 +239,15 @@ impl Postings {
         }
     }
 
-    /// What is to be written with the entries. Nothing has changed until [`Postings::written`] is told.
+    /// The writes for these changes. The state changes only with [`Postings::written`].
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn writes(
         &self,
         storage: &impl Storage,
-        changes: &Changes,
-    ) -> Result<Written, StorageError> {
+        changes: &TermChanges,
+    ) -> Result<IndexWrites, StorageError> {
         let mut writes = Vec::new();
         let mut built = self.built.clone();
         if changes.is_lost || self.is_damaged.get() {
@@ -268,11 +267,11 @@ impl Postings {
         if built != self.built || !self.is_head_stored {
             writes.push(self.head(&built));
         }
-        Ok(Written { writes, built })
+        Ok(IndexWrites { writes, built })
     }
 
-    /// What [`Postings::writes`] gave is stored, or will be with the entries.
-    pub fn written(&mut self, built: Written) {
+    /// The result of [`Postings::writes`] was written.
+    pub fn written(&mut self, built: IndexWrites) {
         self.built = built.built;
         self.is_head_stored = true;
     }
@@ -285,7 +284,7 @@ impl Postings {
         Write::put(Table::Meta, HEAD_KEY, codec::encode(&head))
     }
 
-    /// Builds a little more: blocks of the next [`BUILT_POSTS`] entries. Says whether all are built now.
+    /// Builds the blocks of the next [`BUILT_POSTS`] entries. Returns whether all are built.
     ///
     /// # Errors
     /// When the disk refuses; nothing has changed then.
@@ -308,7 +307,7 @@ impl Postings {
         };
         let from = match after.is_empty() {
             true => Vec::new(),
-            false => behind(&after),
+            false => key_after(&after),
         };
         let mut rows = storage.scan(Table::Posts, &[], &from, BUILT_BYTES)?;
         rows.truncate(BUILT_POSTS);
@@ -316,9 +315,9 @@ impl Postings {
             Some((last, _)) => Built::UpTo(last.clone()),
             None => Built::All,
         };
-        let mut changes = Changes::default();
+        let mut changes = TermChanges::default();
         for (_, value) in &rows {
-            // One that cannot be read has no terms that anybody knows.
+            // An entry that cannot be read has no known terms.
             if let Ok(entry) = codec::decode::<CatalogEntry>(value) {
                 let key = self.keys.key_of(&entry.post_id);
                 for term in terms_of(&entry) {
@@ -379,11 +378,11 @@ impl Postings {
         let Some((first, others)) = wanted.split_first_mut() else {
             return Ok(Members::Only(Keys::default()));
         };
-        'posts: while let Some(Entry { key, minute }) = first.current()? {
+        'posts: while let Some(Posting { key, minute }) = first.current()? {
             for other in others.iter_mut() {
                 match other.seek(key)? {
                     Some(found) if found.key == key => {}
-                    // What lies between cannot be of both.
+                    // No post before this key has both terms.
                     Some(found) => {
                         first.seek(found.key)?;
                         continue 'posts;
@@ -413,7 +412,7 @@ impl Postings {
             .ok_or(Refusal::FilterTooWide)
     }
 
-    /// What a post has to be in, the smallest first; `None` where that is nothing.
+    /// The lists that a post must be in, the shortest first; `None` where the filter only excludes.
     fn wanted<'a, S: Storage>(
         &'a self,
         storage: &'a S,
@@ -424,10 +423,7 @@ impl Postings {
         let author = filter.author.iter().map(|author| text_term(AUTHOR, author));
         let terms: Vec<Vec<u8>> = tags.chain(author).collect();
         let count = |term: &[u8]| -> Result<usize, Refusal> {
-            let blocks = storage
-                .keys(Table::Postings, term)
-                .map_err(Unusable::from)?;
-            Ok(blocks.len())
+            Ok(storage.keys(Table::Postings, term)?.len())
         };
         let days = minutes.as_ref().map(days_of);
         let few_days = days.filter(|days| days.len() <= FEW_DAYS as usize);
@@ -465,7 +461,7 @@ impl Postings {
         Ok(Some(published.into_iter().chain(of_terms).collect()))
     }
 
-    /// All that was published in a span of minutes.
+    /// All posts that were published in a span of minutes.
     fn published<'a, S: Storage>(
         &'a self,
         storage: &'a S,
@@ -475,10 +471,9 @@ impl Postings {
         let mut entries = Vec::new();
         let mut from = day_term(days.start);
         'days: loop {
-            let rows = storage.scan(Table::Postings, &[DAY], &from, AHEAD_BYTES);
-            let rows = rows.map_err(Unusable::from)?;
+            let rows = storage.scan(Table::Postings, &[DAY], &from, AHEAD_BYTES)?;
             let Some((last, _)) = rows.last() else { break };
-            from = behind(last);
+            from = key_after(last);
             for (key, value) in rows {
                 let day = key.get(1..5).and_then(|day| day.first_chunk::<4>());
                 if day.is_none_or(|day| u32::from_be_bytes(*day) >= days.end) {
@@ -491,7 +486,7 @@ impl Postings {
                 }
             }
         }
-        entries.sort_unstable_by_key(|entry: &Entry| entry.key);
+        entries.sort_unstable_by_key(|entry: &Posting| entry.key);
         Ok(Cursor {
             batch: entries,
             from: None,
@@ -513,7 +508,7 @@ impl Postings {
     }
 
     /// The entries of a block.
-    fn read(&self, value: &[u8]) -> Result<Vec<Entry>, Unusable> {
+    fn read(&self, value: &[u8]) -> Result<Vec<Posting>, Unusable> {
         let entries = decode(value).ok_or_else(|| {
             self.is_damaged.set(true);
             Unusable::Damaged
@@ -555,7 +550,7 @@ impl Postings {
             let after = changed(&before, &mut changes, name);
             if after.len() < self.block_entries / FEW && name != LAST {
                 writes.push(Write::delete(Table::Postings, row_key.clone()));
-                carried_from = Some(behind(&row_key));
+                carried_from = Some(key_after(&row_key));
                 carried = after;
                 continue;
             }
@@ -568,7 +563,7 @@ impl Postings {
                 continue;
             }
             let pieces = match after.len() > self.block_entries {
-                // Not full, or the next entry would split it.
+                // Three quarters full, so that the next entry does not split it again.
                 true => after.len().div_ceil(self.block_entries * 3 / 4),
                 false => 1,
             };
@@ -585,8 +580,8 @@ impl Postings {
     }
 }
 
-impl Changes {
-    /// What was stored of a post cannot be read: nobody knows its terms.
+impl TermChanges {
+    /// The stored entry of a post cannot be read, so its terms are not known.
     pub fn lose(&mut self) {
         self.is_lost = true;
     }
@@ -603,12 +598,12 @@ impl Changes {
     }
 }
 
-/// A block's entries with the changes of keys up to the greatest that it may have.
+/// A block's entries after the changes of keys up to the block's name.
 fn changed(
-    before: &[Entry],
+    before: &[Posting],
     changes: &mut Peekable<impl Iterator<Item = (IdKey, Option<u32>)>>,
     name: IdKey,
-) -> Vec<Entry> {
+) -> Vec<Posting> {
     let mut after = Vec::with_capacity(before.len() + 1);
     let mut before = before.iter().copied().peekable();
     loop {
@@ -617,7 +612,7 @@ fn changed(
         });
         if let Some((key, minute)) = change {
             before.next_if(|entry| entry.key == key);
-            after.extend(minute.map(|minute| Entry { key, minute }));
+            after.extend(minute.map(|minute| Posting { key, minute }));
         } else if let Some(entry) = before.next() {
             after.push(entry);
         } else {
@@ -631,17 +626,17 @@ struct Cursor<'a, S> {
     postings: &'a Postings,
     storage: &'a S,
     term: Vec<u8>,
-    batch: Vec<Entry>,
+    batch: Vec<Posting>,
     at: usize,
-    /// Where the blocks behind the batch begin; `None` where there are none.
+    /// Where the blocks after the batch begin; `None` where there are none.
     from: Option<Vec<u8>>,
-    /// Questions that this batch answered.
+    /// Look-ups that this batch answered.
     asked: u32,
     ahead_bytes: usize,
 }
 
 impl<S: Storage> Cursor<'_, S> {
-    fn current(&mut self) -> Result<Option<Entry>, Unusable> {
+    fn current(&mut self) -> Result<Option<Posting>, Unusable> {
         while self.at >= self.batch.len() {
             let Some(from) = self.from.take() else {
                 return Ok(None);
@@ -656,8 +651,8 @@ impl<S: Storage> Cursor<'_, S> {
         self.at += 1;
     }
 
-    /// Goes on to the first that is no less than a key.
-    fn seek(&mut self, key: IdKey) -> Result<Option<Entry>, Unusable> {
+    /// Goes on to the first entry whose key is at least this.
+    fn seek(&mut self, key: IdKey) -> Result<Option<Posting>, Unusable> {
         if self.batch.last().is_none_or(|last| last.key < key) {
             self.at = self.batch.len();
             if let Some(from) = &mut self.from {
@@ -679,7 +674,7 @@ impl<S: Storage> Cursor<'_, S> {
         (self.at, self.asked) = (0, 0);
         self.batch.clear();
         let rows = (self.storage).scan(Table::Postings, &self.term, from, self.ahead_bytes)?;
-        self.from = rows.last().map(|(last, _)| behind(last));
+        self.from = rows.last().map(|(last, _)| key_after(last));
         for (_, value) in rows {
             self.batch.extend(self.postings.read(&value)?);
         }
@@ -687,12 +682,7 @@ impl<S: Storage> Cursor<'_, S> {
     }
 }
 
-/// The first key behind another.
-fn behind(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
-}
-
-/// The terms of an entry, as the keys of their blocks begin.
+/// The terms of an entry: how the keys of their blocks begin.
 fn terms_of(entry: &CatalogEntry) -> Vec<Vec<u8>> {
     if entry.hidden {
         return Vec::new();
@@ -715,7 +705,7 @@ fn minute_of(entry: &CatalogEntry) -> u32 {
     })
 }
 
-/// With its length before it, so that no term begins like another.
+/// A term begins with the text's length, so that no term is the beginning of another.
 fn text_term(kind: u8, text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes();
     [&[kind][..], &length, text.as_bytes()].concat()
@@ -729,7 +719,7 @@ fn days_of(minutes: &Range<u32>) -> Range<u32> {
     minutes.start / DAY_MINUTES..minutes.end.div_ceil(DAY_MINUTES)
 }
 
-fn encode(entries: &[Entry]) -> Vec<u8> {
+fn encode(entries: &[Posting]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
     for entry in entries {
         bytes.extend_from_slice(&entry.key.to_bytes());
@@ -738,14 +728,14 @@ fn encode(entries: &[Entry]) -> Vec<u8> {
     codec::encode(&PostingsBlock(&bytes))
 }
 
-fn decode(value: &[u8]) -> Option<Vec<Entry>> {
+fn decode(value: &[u8]) -> Option<Vec<Posting>> {
     let PostingsBlock(bytes) = codec::decode(value).ok()?;
     let (entries, []) = bytes.as_chunks::<ENTRY_BYTES>() else {
         return None;
     };
     let entry = |bytes: &[u8; ENTRY_BYTES]| {
         let (key, minute) = bytes.split_first_chunk()?;
-        Some(Entry {
+        Some(Posting {
             key: IdKey::from_bytes(*key),
             minute: u32::from_le_bytes(*minute.first_chunk()?),
         })

@@ -6,7 +6,7 @@ use worker::Env;
 
 use super::isolate::here;
 use super::request::Call;
-use super::request::Seen;
+use super::request::RequestFields;
 use crate::environment::setting;
 use crate::http::{Cors, Origins, Problem, bearer, is_one_of, path_of};
 use crate::instance::random_bytes;
@@ -87,7 +87,7 @@ fn access(env: &Env) -> Rc<Access> {
 }
 
 /// Which pages may read the answer to a request.
-pub fn cors_of(seen: &Seen, env: &Env) -> Cors {
+pub fn cors_of(seen: &RequestFields, env: &Env) -> Cors {
     let origins = Rc::clone(&access(env).origins);
     Cors::of(
         seen.method,

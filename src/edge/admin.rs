@@ -10,11 +10,11 @@ use super::regions::tell_main_of;
 use super::request::Call;
 use super::telling::{Teller, shards_of};
 use super::{body, leaderboards, table};
+use crate::board::ObjectName;
 use crate::http::{Problem, hex, read_hex};
-use crate::objects::{call as ask, registry_stub};
 use crate::topology::RegionTable;
 use crate::window::{kept_days, rfc3339};
-use crate::wire::{Reset, ResetReply};
+use crate::wire::Reset;
 
 /// An id, and room for spaces.
 const MAX_BYTES: usize = 4 << 10;
@@ -62,13 +62,9 @@ pub async fn reset(call: &Call) -> Result<Answer, Problem> {
         let detail = format!("installation_id has 32 hexadecimal digits; {wanted}");
         Problem::bad("bad_reset", detail)
     })?;
-    let away = |error| Problem::away("the registry", &error);
-    let stub = registry_stub(&call.env).map_err(away)?;
-    let request = Reset { installation_id };
-    let ResetReply(reply) = ask(&stub, "/reset", &request, WIPE_TIMEOUT_MS)
-        .await
-        .map_err(away)?;
-    let done = reply.map_err(|refusal| Problem::refused(refusal, "bad_reset"))?;
+    let (registry, request) = (ObjectName::Registry, Reset { installation_id });
+    let done = call.ask(&registry, &request, WIPE_TIMEOUT_MS, "bad_reset");
+    let done = done.await?;
     table::forget();
     tell_main_of(call, done.table.clone()).await?;
     leaderboards::forget();

@@ -6,7 +6,8 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Headers, Response};
 
-use crate::http::{Method, Problem, method_list};
+use super::request::Call;
+use crate::http::{Method, Problem, lists_etag, method_list};
 
 #[wasm_bindgen(module = "/src/js/door.js")]
 extern "C" {
@@ -38,11 +39,11 @@ pub struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Body,
-    kept: Option<Kept>,
+    kept: Option<DoorCopy>,
 }
 
 /// An answer that the Worker's door (`src/js/door.js`) may give again by itself, to everybody.
-pub struct Kept {
+pub struct DoorCopy {
     /// What it answers, and in which form.
     pub url: String,
     pub accept: Option<String>,
@@ -79,6 +80,16 @@ impl Answer {
             body: Body::Bytes(bytes),
             kept: None,
         }
+    }
+
+    /// Bytes under an entity tag; 304 without them for a reader who has them already.
+    pub fn tagged(call: &Call, content_type: &'static str, bytes: Vec<u8>, etag: String) -> Self {
+        let known = call.header("If-None-Match");
+        let answer = match known.is_some_and(|known| lists_etag(&known, &etag)) {
+            true => Answer::empty(304),
+            false => Answer::bytes(content_type, bytes),
+        };
+        answer.with_header("ETag", etag)
     }
 
     /// Passes on an answer of the platform.
@@ -161,7 +172,7 @@ impl Answer {
         self
     }
 
-    pub fn with_kept(mut self, kept: Option<Kept>) -> Self {
+    pub fn with_kept(mut self, kept: Option<DoorCopy>) -> Self {
         self.kept = kept;
         self
     }
@@ -225,7 +236,7 @@ impl Answer {
     }
 }
 
-impl Kept {
+impl DoorCopy {
     fn into_object(self) -> worker::Result<JsValue> {
         let fields: [(&str, JsValue); 6] = [
             ("body", Uint8Array::from(self.body.as_slice()).into()),

@@ -10,11 +10,12 @@ use super::access::{Token, may_read, may_read_or_moderate, require, shows};
 use super::answer::Answer;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, body, table};
-use crate::board::{Board, CatalogKind, Directory, MAIN, check_board_id, parts_of_board_key};
+use crate::board::{
+    Board, CatalogKind, Directory, MAIN, ObjectName, check_board_id, parts_of_board_key,
+};
 use crate::http::Problem;
-use crate::objects::{call as ask, registry_stub};
 use crate::window::rfc3339;
-use crate::wire::{DeleteBoard, DeleteBoardReply, PutBoard, PutBoardReply};
+use crate::wire::{DeleteBoard, PutBoard};
 
 /// A board's fields are few, and at most a number for each of 100 regions.
 const MAX_BYTES: usize = 16 << 10;
@@ -164,12 +165,9 @@ pub async fn put(call: &mut Call, board_id: String) -> Result<Answer, Problem> {
         shards: given.shards,
         incarnation,
     };
-    let away = |error| Problem::away("the registry", &error);
-    let stub = registry_stub(&call.env).map_err(away)?;
-    let PutBoardReply(reply) = ask(&stub, "/put-board", &request, ASK_TIMEOUT_MS)
-        .await
-        .map_err(away)?;
-    let board = reply.map_err(|refusal| Problem::refused(refusal, "bad_board"))?;
+    let registry = ObjectName::Registry;
+    let board = call.ask(&registry, &request, ASK_TIMEOUT_MS, "bad_board");
+    let board = board.await?;
     table::forget();
     let directory = table::directory(&call.env).await?;
     Ok(Answer::json(&json_of(&board, &directory)))
@@ -183,15 +181,12 @@ pub async fn delete(call: &Call, board_id: String) -> Result<Answer, Problem> {
         let detail = "all counts of the board go, for good: say so with confirm= and its id";
         return Err(Problem::bad("not_confirmed", detail));
     }
-    let away = |error| Problem::away("the registry", &error);
-    let stub = registry_stub(&call.env).map_err(away)?;
     let request = DeleteBoard {
         board_id: board_id.clone(),
     };
-    let DeleteBoardReply(reply) = ask(&stub, "/delete-board", &request, WIPE_TIMEOUT_MS)
-        .await
-        .map_err(away)?;
-    let deletion = reply.map_err(|refusal| Problem::refused(refusal, "bad_board"))?;
+    let registry = ObjectName::Registry;
+    let deletion = call.ask(&registry, &request, WIPE_TIMEOUT_MS, "bad_board");
+    let deletion = deletion.await?;
     table::forget();
     let body = json!({
         "board_id": board_id,

@@ -124,16 +124,12 @@ async fn received(call: &Call, owner: Owner, max_bytes: usize) -> Result<Uint8Ar
 fn too_many_bodies() -> Problem {
     let detail = "too many bodies of this sender are under way, or this one is too slow; send one \
                   after the other";
-    let mut problem = Problem::new(429, "too_many_bodies", detail);
-    problem.headers.push(("Retry-After", "1".into()));
-    problem
+    Problem::new(429, "too_many_bodies", detail).with_header("Retry-After", "1")
 }
 
 fn unknown_coding(detail: String) -> Problem {
-    let mut problem = Problem::new(415, "unsupported_media_type", detail);
-    let accepted = Coding::ACCEPTED.to_owned();
-    problem.headers.push(("Accept-Encoding", accepted));
-    problem
+    let problem = Problem::new(415, "unsupported_media_type", detail);
+    problem.with_header("Accept-Encoding", Coding::ACCEPTED)
 }
 
 fn not_packed(coding: Coding) -> Problem {

@@ -1,12 +1,13 @@
 //! `GET /top-posts`, and every other chart.
 
-use super::answer::{Answer, Kept};
-use super::leaderboards::{BUDGET_MS, Known, MEMORY_MS, leaderboard};
+use super::answer::{Answer, DoorCopy};
+use super::isolate::count_here;
+use super::leaderboards::{BUDGET_MS, KnownChart, MEMORY_MS, leaderboard};
 use super::request::Call;
-use super::{boards, counters, ids, limits};
+use super::{boards, ids, limits};
 use crate::clock::now_ms;
 use crate::environment::setting;
-use crate::http::{ChartQuery, Clocks, Problem, format_asked, lists_etag};
+use crate::http::{ChartQuery, Clocks, Problem, format_asked};
 use crate::leaderboard::{Chart, Rendered};
 use crate::settings::time_zone;
 use crate::zones::zone_named;
@@ -21,27 +22,20 @@ pub async fn answer_to(call: &Call, query: &ChartQuery) -> Result<Answer, Proble
     let accept = call.header("Accept");
     let format = format_asked(&call.query, accept.as_deref())?;
     let known = leaderboard(call, &board, query).await?;
-    counters::shown(now_ms().saturating_sub(known.computed_ms));
+    let age_ms = now_ms().saturating_sub(known.computed_ms);
+    count_here(|counters| counters.shown(age_ms));
     let chart = Chart::new(&query.form, &known.leaderboard, known.stale);
     let rendered = chart.render(format);
-    let unchanged = call
-        .header("If-None-Match")
-        .is_some_and(|known| lists_etag(&known, &rendered.etag));
     let left_s = left_s(&known, now_ms());
     let needed_token = call.header("Authorization").is_some();
     let limit = limits::for_the_door(call).filter(|_| !needed_token);
-    let kept = limit.map(|limit| Kept {
+    let kept = limit.map(|limit| DoorCopy {
         url: call.seen.url.clone(),
         accept,
         ..kept(&known, &rendered, left_s, limit)
     });
-    let answer = if unchanged {
-        Answer::empty(304)
-    } else {
-        Answer::bytes(rendered.content_type, rendered.body)
-    };
+    let answer = Answer::tagged(call, rendered.content_type, rendered.body, rendered.etag);
     Ok(answer
-        .with_header("ETag", rendered.etag)
         .with_header("Vary", "Accept")
         .with_header("Cache-Control", format!("public, max-age={left_s}"))
         .with_kept(kept))
@@ -62,12 +56,12 @@ pub fn read_query(call: &Call) -> Result<ChartQuery, Problem> {
 }
 
 /// Whole seconds of the budget that are left.
-fn left_s(known: &Known, now_ms: u64) -> u64 {
+fn left_s(known: &KnownChart, now_ms: u64) -> u64 {
     (known.computed_ms + BUDGET_MS).saturating_sub(now_ms) / 1_000
 }
 
 /// What the Worker's door may answer by itself: until memory is too old, or `max-age` is wrong.
-fn kept(known: &Known, rendered: &Rendered, left_s: u64, limit: u32) -> Kept {
+fn kept(known: &KnownChart, rendered: &Rendered, left_s: u64, limit: u32) -> DoorCopy {
     let mut renew_ms = known.received_ms + MEMORY_MS;
     let mut expires_ms = known.computed_ms + BUDGET_MS;
     if left_s > 0 {
@@ -77,7 +71,7 @@ fn kept(known: &Known, rendered: &Rendered, left_s: u64, limit: u32) -> Kept {
         renew_ms = now_ms() + MEMORY_MS;
         expires_ms = now_ms() + BUDGET_MS;
     }
-    Kept {
+    DoorCopy {
         url: String::new(),
         accept: None,
         body: rendered.body.clone(),

@@ -22,7 +22,7 @@ extern "C" {
 
 /// What is known of shards.
 #[derive(Default, Deserialize)]
-struct Known {
+struct KnownShards {
     /// How many answered a moment ago.
     shards: u32,
     /// What is wrong, and where: the first few.
@@ -41,7 +41,7 @@ pub fn get(call: &Call) -> Result<Answer, Problem> {
     settings::check(|name| setting(&call.env, name))
         .and_then(|()| own_zone(&call.env).map(drop).ok_or(NO_ZONE.into()))
         .map_err(|detail| Problem::new(500, "bad_setting", detail))?;
-    let known: Known = serde_json::from_str(&known_of_shards()).unwrap_or_default();
+    let known: KnownShards = serde_json::from_str(&known_of_shards()).unwrap_or_default();
     let mut wrong: Vec<Value> = Vec::new();
     if memory_is_spent() {
         wrong.push(json!({"what": "memory"}));
@@ -57,9 +57,8 @@ pub fn get(call: &Call) -> Result<Answer, Problem> {
         })));
     }
     let said: Vec<String> = wrong.iter().map(sentence).collect();
-    let mut problem = Problem::busy("unhealthy", RETRY_AFTER_S, &said.join("; "));
-    problem.more.insert("wrong".into(), wrong.into());
-    Err(problem)
+    let problem = Problem::busy("unhealthy", RETRY_AFTER_S, &said.join("; "));
+    Err(problem.with("wrong", wrong))
 }
 
 /// As long as what came with an answer is believed.

@@ -5,8 +5,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use super::access::Access;
-use super::leaderboards::Memory;
-use super::posts::Kept;
+use super::leaderboards::ChartMemory;
+use super::posts::KeptPages;
 use super::request::Trust;
 use super::{metrics, table};
 use crate::http::Counters;
@@ -22,10 +22,10 @@ pub struct Isolate {
     pub counts_alone: Cell<bool>,
     /// Nor a cache of this place.
     pub has_no_cache: Cell<bool>,
-    pub table: RefCell<table::Memory>,
-    pub leaderboards: RefCell<Memory>,
-    pub pages: RefCell<Kept>,
-    pub figures: RefCell<metrics::Known>,
+    pub table: RefCell<table::DirectoryMemory>,
+    pub leaderboards: RefCell<ChartMemory>,
+    pub pages: RefCell<KeptPages>,
+    pub figures: RefCell<metrics::KnownFigures>,
     pub counters: RefCell<Counters>,
     /// The number of the last request.
     pub requests: Cell<u64>,
@@ -33,6 +33,11 @@ pub struct Isolate {
 
 thread_local! {
     static ISOLATE: Isolate = Isolate::default();
+}
+
+/// Counts something for `/metrics`.
+pub fn count_here(count: impl FnOnce(&mut Counters)) {
+    here(|isolate| count(&mut isolate.counters.borrow_mut()));
 }
 
 /// Uses what this isolate remembers. Nothing may be awaited meanwhile.

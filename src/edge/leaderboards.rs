@@ -15,17 +15,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::access::needs_token;
-use super::isolate::here;
+use super::isolate::{count_here, here};
 use super::plays::region_of_request;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, cache, counters, limits, table};
-use crate::board::Board;
+use super::{ASK_TIMEOUT_MS, cache, limits, table};
+use crate::board::{Board, ObjectName};
 use crate::clock::now_ms;
 use crate::codec;
 use crate::http::{ChartQuery, Problem, Source};
 use crate::leaderboard::{Leaderboard, class_of_k};
 use crate::log::report;
-use crate::objects::{call_raw, global_stub, shard_stub};
+use crate::objects::{call_raw, stub};
 use crate::wire::{ChartReply, ChartRequest, KeptChart, Refusal};
 
 /// How long an isolate answers from its memory.
@@ -41,26 +41,26 @@ const BUSY_MS: u64 = 250;
 
 /// What this isolate was told.
 #[derive(Default)]
-pub struct Memory {
-    entries: HashMap<Question, Entry>,
+pub struct ChartMemory {
+    entries: HashMap<ChartKey, Entry>,
     /// Until then the global object has too much to do.
     busy_until_ms: u64,
 }
 
 /// A board's key, and what it is asked for.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Question {
+struct ChartKey {
     board_key: String,
     request: ChartRequest,
 }
 
-fn memory<T>(run: impl FnOnce(&mut Memory) -> T) -> T {
+fn memory<T>(run: impl FnOnce(&mut ChartMemory) -> T) -> T {
     here(|isolate| run(&mut isolate.leaderboards.borrow_mut()))
 }
 
 /// A leaderboard as this isolate knows it.
 #[derive(Clone)]
-pub struct Known {
+pub struct KnownChart {
     pub leaderboard: Rc<Leaderboard>,
     /// When the global object computed it, by the clock of this isolate.
     pub computed_ms: u64,
@@ -70,16 +70,16 @@ pub struct Known {
 }
 
 struct Entry {
-    known: Known,
+    known: KnownChart,
     /// When a request last set out to ask for a newer one.
     asked_ms: u64,
 }
 
 /// What memory says to a question.
 enum Recalled {
-    Answer(Known),
+    Answer(KnownChart),
     /// Ask; this is known for the case that nobody answers.
-    Ask(Option<Known>),
+    Ask(Option<KnownChart>),
 }
 
 /// The leaderboard that a query asks for.
@@ -87,7 +87,11 @@ enum Recalled {
 /// # Errors
 /// 404 for an unknown region, 400 for a window that cannot be answered, 503 where there is none
 /// and nobody to ask.
-pub async fn leaderboard(call: &Call, board: &Board, query: &ChartQuery) -> Result<Known, Problem> {
+pub async fn leaderboard(
+    call: &Call,
+    board: &Board,
+    query: &ChartQuery,
+) -> Result<KnownChart, Problem> {
     let request = ChartRequest {
         scope: query.form.scope.clone(),
         window: query.window,
@@ -96,13 +100,13 @@ pub async fn leaderboard(call: &Call, board: &Board, query: &ChartQuery) -> Resu
         filter: query.form.filter.clone(),
     };
     let message = codec::encode(&request);
-    let question = Question {
+    let question = ChartKey {
         board_key: board.key().into_owned(),
         request,
     };
     let known = match recall(&question, now_ms()) {
         Recalled::Answer(known) => {
-            counters::found(Source::Memory);
+            count_here(|counters| counters.found(Source::Memory));
             return Ok(known);
         }
         Recalled::Ask(known) => known,
@@ -110,7 +114,7 @@ pub async fn leaderboard(call: &Call, board: &Board, query: &ChartQuery) -> Resu
     // Whoever looked at it in this place keeps it warm for all isolates: it costs nobody's time, and
     // nobody is refused it.
     if let Some(cached) = cached(call, board, &message).await {
-        counters::found(Source::Cache);
+        count_here(|counters| counters.found(Source::Cache));
         remember(question, cached.clone());
         return Ok(cached);
     }
@@ -145,8 +149,8 @@ pub async fn leaderboard(call: &Call, board: &Board, query: &ChartQuery) -> Resu
     }
 }
 
-fn recall(question: &Question, now_ms: u64) -> Recalled {
-    memory(|Memory { entries, .. }| {
+fn recall(question: &ChartKey, now_ms: u64) -> Recalled {
+    memory(|ChartMemory { entries, .. }| {
         let Some(entry) = entries.get_mut(question) else {
             return Recalled::Ask(None);
         };
@@ -167,13 +171,13 @@ pub fn forget() {
 }
 
 /// Says so where it is older than planned.
-fn aged(known: Known) -> Known {
+fn aged(known: KnownChart) -> KnownChart {
     let stale = known.stale || now_ms().saturating_sub(known.computed_ms) > BUDGET_MS;
-    Known { stale, ..known }
+    KnownChart { stale, ..known }
 }
 
-fn remember(question: Question, known: Known) {
-    memory(|Memory { entries, .. }| {
+fn remember(question: ChartKey, known: KnownChart) {
+    memory(|ChartMemory { entries, .. }| {
         if entries.len() >= MEMORY_ENTRIES && !entries.contains_key(&question) {
             let oldest = entries
                 .iter()
@@ -190,7 +194,7 @@ fn remember(question: Question, known: Known) {
 
 /// What the cache of this place has. What needs a token to be seen stays out of a cache that others
 /// read.
-async fn cached(call: &Call, board: &Board, message: &[u8]) -> Option<Known> {
+async fn cached(call: &Call, board: &Board, message: &[u8]) -> Option<KnownChart> {
     if !is_for_all(call, board) {
         return None;
     }
@@ -205,8 +209,8 @@ fn is_for_all(call: &Call, board: &Board) -> bool {
 }
 
 /// Asks whoever is nearest, and leaves the answer to the others of this place.
-async fn ask(call: &Call, board: &Board, message: &[u8]) -> Result<Known, Problem> {
-    counters::found(Source::Object);
+async fn ask(call: &Call, board: &Board, message: &[u8]) -> Result<KnownChart, Problem> {
+    count_here(|counters| counters.found(Source::Object));
     let (reply, age_ms, stale) = ask_nearest(call, board, message).await?;
     let known = decoded(&reply, age_ms, stale)?;
     let left_ms = BUDGET_MS.saturating_sub(age_ms);
@@ -234,8 +238,8 @@ async fn ask_nearest(
     let board_key = board.key();
     let table = table::table(&call.env).await?;
     if let Some(here) = region_of_request(call, &table).and_then(|here| table.find(&here)) {
-        let stub = shard_stub(&call.env, &board_key, &here.key(), 0, here.hint.as_deref());
-        if let Ok(stub) = stub
+        let shard = ObjectName::shard(&board_key, &here.key(), 0);
+        if let Ok(stub) = stub(&call.env, &shard, here.hint.as_deref())
             && let Ok(answer) = call_raw(&stub, "/chart", message, ASK_TIMEOUT_MS).await
             && let Ok(kept) = codec::decode::<KeptChart<'_>>(&answer)
         {
@@ -243,19 +247,19 @@ async fn ask_nearest(
         }
     }
     let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, &board_key).map_err(away)?;
+    let stub = stub(&call.env, &ObjectName::global(&board_key), None).map_err(away)?;
     let answer = call_raw(&stub, "/chart", message, ASK_TIMEOUT_MS)
         .await
         .map_err(away)?;
     Ok((answer, 0, false))
 }
 
-fn decoded(reply: &[u8], age_ms: u64, stale: bool) -> Result<Known, Problem> {
+fn decoded(reply: &[u8], age_ms: u64, stale: bool) -> Result<KnownChart, Problem> {
     let ChartReply(reply) = codec::decode(reply).map_err(|error| {
         Problem::away("the global object", &worker::Error::from(error.to_string()))
     })?;
     let leaderboard = reply.map_err(|refusal| Problem::refused(refusal, "bad_window"))?;
-    Ok(Known {
+    Ok(KnownChart {
         leaderboard: Rc::new(leaderboard),
         computed_ms: now_ms().saturating_sub(age_ms),
         received_ms: now_ms(),

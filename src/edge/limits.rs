@@ -131,9 +131,8 @@ pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
         return Ok(());
     };
     let detail = "too many different charts from one address; those that are looked at go on";
-    let mut problem = Problem::new(429, "rate_limited", detail);
-    problem.headers = vec![("Retry-After", seconds(wait_ms).to_string())];
-    Err(problem)
+    let problem = Problem::new(429, "rate_limited", detail);
+    Err(problem.with_header("Retry-After", seconds(wait_ms).to_string()))
 }
 
 /// Counts a request of an address.
@@ -296,12 +295,8 @@ fn for_too_many_boards(limit: u32, retry_after_s: u32) -> Problem {
 }
 
 fn rate_limited(limit: u32, retry_after_s: u32, detail: String) -> Problem {
-    let mut problem = Problem::new(429, "rate_limited", detail);
-    let left = format!("\"address\";r=0;t={retry_after_s}");
-    problem.headers = vec![
-        ("Retry-After", retry_after_s.to_string()),
-        ("RateLimit", left),
-        ("RateLimit-Policy", policy(limit)),
-    ];
-    problem
+    Problem::new(429, "rate_limited", detail)
+        .with_header("Retry-After", retry_after_s.to_string())
+        .with_header("RateLimit", format!("\"address\";r=0;t={retry_after_s}"))
+        .with_header("RateLimit-Policy", policy(limit))
 }

@@ -7,9 +7,10 @@ use super::charts::read_query;
 use super::plays::region_of_request;
 use super::request::Call;
 use super::{boards, leaderboards, limits, table};
+use crate::board::ObjectName;
 use crate::codec;
 use crate::http::{Cors, Problem, hex};
-use crate::objects::shard_stub;
+use crate::objects::stub;
 use crate::wire::{
     LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, MAX_CUTS_OF_ADDRESS,
 };
@@ -44,7 +45,8 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
     let region = here.as_deref().and_then(|here| table.find(here));
     let region = region.ok_or_else(Problem::unknown_region)?;
     let hint = region.hint.as_deref();
-    let stub = shard_stub(&call.env, &board.key(), &region.key(), 0, hint).map_err(away)?;
+    let shard = ObjectName::shard(&board.key(), &region.key(), 0);
+    let stub = stub(&call.env, &shard, hint).map_err(away)?;
     let headers = Headers::new();
     headers.set("Upgrade", "websocket").map_err(away)?;
     let asks = hex(&codec::encode(&request));

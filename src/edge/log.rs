@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 use worker::Env;
 
 use super::answer::Answer;
-use super::isolate::here;
-use super::request::Seen;
-use super::{counters, route_word, www};
+use super::isolate::{count_here, here};
+use super::request::RequestFields;
+use super::{route_word, www};
 use crate::clock::now_ms;
 use crate::environment::setting;
 use crate::http::{Problem, path_of};
@@ -22,7 +22,7 @@ pub const REQUEST_ID: &str = "X-Request-Id";
 const MAX_PATH_BYTES: usize = 1_024;
 
 /// What is known of a request when it comes.
-pub struct Entry {
+pub struct RequestLine {
     request_id: String,
     method: &'static str,
     path: String,
@@ -38,8 +38,8 @@ enum Wanted {
     None,
 }
 
-impl Entry {
-    pub fn new(seen: &Seen, env: &Env) -> Self {
+impl RequestLine {
+    pub fn new(seen: &RequestFields, env: &Env) -> Self {
         let wanted = match setting(env, "LOG_REQUESTS").as_deref() {
             Some("all") => Wanted::All,
             Some("none") => Wanted::None,
@@ -47,7 +47,7 @@ impl Entry {
         };
         let mut path = path_of(&seen.url).to_owned();
         path.truncate(path.floor_char_boundary(MAX_PATH_BYTES));
-        Entry {
+        RequestLine {
             request_id: request_id(),
             method: seen.method.name(),
             route: route_of(&path, env),
@@ -63,7 +63,7 @@ impl Entry {
             Ok(answer) => (answer.status(), None),
             Err(problem) => (problem.status, Some(problem.code)),
         };
-        counters::answered(self.route, status, code);
+        count_here(|counters| counters.answered(self.route, status, code));
         let is_error = status >= 500;
         let is_wanted = match self.wanted {
             Wanted::Errors => is_error,

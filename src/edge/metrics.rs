@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::future::join;
+use serde::de::DeserializeOwned;
 use worker::Env;
 
 use super::access::may_read_metrics;
@@ -18,12 +19,12 @@ use super::answer::{Answer, repeated_at_the_door};
 use super::boards;
 use super::isolate::here;
 use super::request::Call;
-use crate::board::{Board, MAIN};
+use crate::board::{Board, MAIN, ObjectName};
 use crate::clock::now_ms;
-use crate::codec;
-use crate::http::{Figures, Problem, metrics_text};
+use crate::codec::{self, Record};
+use crate::http::{MetricsInput, Problem, metrics_text};
 use crate::instance::instance_metrics;
-use crate::objects::{call_raw, global_stub, registry_stub};
+use crate::objects::{call_raw, stub};
 use crate::wire::{GlobalMetrics, RegistryMetrics};
 
 const TIMEOUT_MS: u64 = 5_000;
@@ -36,19 +37,19 @@ const MAX_BOARDS: usize = 16;
 
 /// What this isolate knows of the figures of others, by the key of the board.
 #[derive(Default)]
-pub struct Known(BTreeMap<String, OfBoard>);
+pub struct KnownFigures(BTreeMap<String, OfBoard>);
 
 #[derive(Default)]
 struct OfBoard {
-    told: Option<Told>,
+    told: Option<ToldFigures>,
     /// When a request last set out to ask.
     asked_ms: u64,
     is_asking: bool,
 }
 
-/// What this isolate was told last by the global object of a board, and of `main` by the registry.
+/// The figures that a board's global object sent this isolate last, and for `main` those of the registry.
 #[derive(Clone, Default)]
-struct Told {
+struct ToldFigures {
     global: Option<Rc<GlobalMetrics>>,
     told_ms: u64,
     /// Whether it answered when it was asked last.
@@ -57,9 +58,9 @@ struct Told {
     registry_is_up: bool,
 }
 
-impl Known {
+impl KnownFigures {
     fn of(&mut self, board_key: &str) -> &mut OfBoard {
-        let Known(boards) = self;
+        let KnownFigures(boards) = self;
         if boards.len() >= MAX_BOARDS && !boards.contains_key(board_key) {
             let oldest = boards.iter().min_by_key(|(_, known)| known.asked_ms);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
@@ -72,7 +73,7 @@ impl Known {
 
 /// What is known, asked anew where that is over a second old. While one request asks, the others get
 /// what is there.
-async fn told(env: &Env, board_key: &str) -> Option<Told> {
+async fn told(env: &Env, board_key: &str) -> Option<ToldFigures> {
     let now_ms = now_ms();
     let (known, is_due) = here(|isolate| {
         let mut known = isolate.figures.borrow_mut();
@@ -89,9 +90,17 @@ async fn told(env: &Env, board_key: &str) -> Option<Told> {
     if !is_due {
         return known;
     }
-    let (global, registry) = join(ask_global(env, board_key), ask_registry(env, board_key)).await;
+    // The registry serves all boards: its figures are shown with those of `main`.
+    let registry = async {
+        match board_key {
+            MAIN => figures_of(env, ObjectName::Registry).await,
+            _ => None,
+        }
+    };
+    let global = ObjectName::global(board_key);
+    let (global, registry) = join(figures_of(env, global), registry).await;
     let known = known.unwrap_or_default();
-    let told = Some(Told {
+    let told = Some(ToldFigures {
         told_ms: if global.is_some() {
             now_ms
         } else {
@@ -111,18 +120,8 @@ async fn told(env: &Env, board_key: &str) -> Option<Told> {
     told
 }
 
-/// The registry is nobody's but all boards': its figures are with those of `main`.
-async fn ask_registry(env: &Env, board_key: &str) -> Option<RegistryMetrics> {
-    if board_key != MAIN {
-        return None;
-    }
-    let stub = registry_stub(env).ok()?;
-    let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
-    codec::decode(&answer).ok()
-}
-
-async fn ask_global(env: &Env, board_key: &str) -> Option<GlobalMetrics> {
-    let stub = global_stub(env, board_key).ok()?;
+async fn figures_of<M: DeserializeOwned + Record>(env: &Env, object: ObjectName) -> Option<M> {
+    let stub = stub(env, &object, None).ok()?;
     let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
     codec::decode(&answer).ok()
 }
@@ -144,7 +143,7 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     let older_ms = older_ms.map(|told| now_ms().saturating_sub(told.told_ms));
     let of_registry = told.as_ref().filter(|_| board.is_main());
     let text = here(|isolate| {
-        metrics_text(&Figures {
+        metrics_text(&MetricsInput {
             older_ms: older_ms.unwrap_or(0),
             is_up: told.as_ref().is_some_and(|told| told.is_up),
             global: told.as_ref().and_then(|told| told.global.as_deref()),

@@ -10,7 +10,6 @@ mod boards;
 mod body;
 mod cache;
 mod charts;
-mod counters;
 mod health;
 mod ids;
 mod isolate;
@@ -39,7 +38,7 @@ use request::Call;
 use crate::environment::keep_as_set;
 use crate::http::{Cors, Method, Problem, decoded};
 use crate::panics;
-use request::Seen;
+use request::RequestFields;
 
 /// How long a charts or catalog question to the global object may take.
 const ASK_TIMEOUT_MS: u64 = 10_000;
@@ -67,13 +66,13 @@ async fn fetch(
     context: Context,
 ) -> worker::Result<web_sys::Response> {
     keep_as_set(&env);
-    let seen = Seen::of(&request, request::trust(&env).proxies());
+    let seen = RequestFields::of(&request, request::trust(&env).proxies());
     let cors = access::cors_of(&seen, &env);
     let is_head = seen.method == Method::Head;
     let reader = (seen.method == Method::Get)
         .then(|| limits::reader_at_the_door(seen.visitor.address.as_deref().unwrap_or_default()));
     let showed_token = seen.authorization.is_some();
-    let entry = log::Entry::new(&seen, &env);
+    let entry = log::RequestLine::new(&seen, &env);
     let outcome = route(Call::new(request, seen, env, context), &cors).await;
     let request_id = entry.write(&outcome);
     let mut answer = outcome.unwrap_or_else(Answer::from);

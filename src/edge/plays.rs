@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::access::{Token, shows};
 use super::answer::Answer;
+use super::isolate::count_here;
 use super::limits::Bucket;
 use super::request::Call;
-use super::shards::{Told, tell_shard};
-use super::{body, counters, ids, limits, table};
+use super::shards::{ShardAnswer, tell_shard};
+use super::{body, ids, limits, table};
 use crate::board::{Board, Directory, parts_of_board_key};
 use crate::clock::{now_ms, within, within_or_rest};
 use crate::codec;
@@ -20,10 +21,12 @@ use crate::home::Home;
 use crate::http::{Cors, Problem, announces_lines, is_bot};
 use crate::log::report;
 use crate::play::{
-    Boards, Body, BodyError, Clock, ClockError, Envelope, MAX_BODY_BYTES, MAX_BODY_BYTES_TRUSTED,
+    BoardIds, Body, BodyError, Clock, ClockError, Envelope, MAX_BODY_BYTES, MAX_BODY_BYTES_TRUSTED,
     MAX_IDEMPOTENCY_KEY_BYTES, MAX_PLAYS, MAX_PLAYS_TRUSTED, Play, Refused, Rules, read_body,
 };
-use crate::routing::{self, Kind, MAX_PARTS, Name, Network, NotCounted, Rejected, boards_of};
+use crate::routing::{
+    self, MAX_PARTS, MessageKind, Name, Network, NotCounted, Rejected, boards_of,
+};
 use crate::settings::{RegionSetting, place, read_regions};
 use crate::topology::{RegionTable, ShardId};
 use crate::wire::{COUNTED, REPEATED, RecordReply, Voter};
@@ -224,7 +227,7 @@ async fn count(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer,
         voter,
         progress,
     };
-    let batch = routing::Batch {
+    let batch = routing::SentBatch {
         name: name.as_ref(),
         is_trusted: trusted,
         home: home.as_ref(),
@@ -258,7 +261,7 @@ async fn count(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer,
 /// A batch whose home is where its sender is, if all of `REGIONS` are made.
 async fn count_blind(
     shards: &Shards<'_>,
-    batch: &routing::Batch<'_>,
+    batch: &routing::SentBatch<'_>,
 ) -> Option<Result<routing::Verdict, NotCounted<worker::Error>>> {
     let call = shards.call;
     let (country, continent) = (&call.seen.visitor.country, &call.seen.visitor.continent);
@@ -290,7 +293,7 @@ struct NamedBoards {
     boards: BTreeSet<String>,
 }
 
-fn boards_named(envelope: &Option<Boards>, plays: &[Result<Play<'_>, Refused>]) -> NamedBoards {
+fn boards_named(envelope: &Option<BoardIds>, plays: &[Result<Play<'_>, Refused>]) -> NamedBoards {
     let mut named = NamedBoards {
         plays: 0,
         boards: BTreeSet::new(),
@@ -309,16 +312,14 @@ fn boards_named(envelope: &Option<Boards>, plays: &[Result<Play<'_>, Refused>]) 
 
 fn no_good_play(rejected: &Rejected) -> Problem {
     count_rejected(rejected);
-    let mut problem = Problem::bad("no_good_play", "no play of this batch can be counted");
     let rejected: Vec<RejectedPlay<'_>> = rejected_plays(rejected).collect();
     let rejected = serde_json::to_value(rejected).unwrap_or_default();
-    problem.more.insert("rejected".into(), rejected);
-    problem
+    Problem::bad("no_good_play", "no play of this batch can be counted").with("rejected", rejected)
 }
 
 fn count_rejected(rejected: &Rejected) {
     for rejection in rejected {
-        counters::rejected(rejection.refused.code);
+        count_here(|counters| counters.rejected(rejection.refused.code));
     }
 }
 
@@ -375,7 +376,7 @@ fn say_missing(missing: &str, here: Option<&str>) {
     thread_local! {
         static SAID_MS: RefCell<BTreeMap<String, u64>> = RefCell::default();
     }
-    counters::elsewhere(missing);
+    count_here(|counters| counters.elsewhere(missing));
     let now_ms = now_ms();
     let is_due = SAID_MS.with(|said| {
         let mut said = said.borrow_mut();
@@ -442,22 +443,22 @@ impl Network for Shards<'_> {
         board_key: &str,
         to: &ShardId,
         hint: Option<&str>,
-        kind: Kind,
+        kind: MessageKind,
         request: &[u8],
     ) -> worker::Result<RecordReply> {
-        if kind == Kind::CountUnnamed {
+        if kind == MessageKind::CountUnnamed {
             self.progress.set(Progress::SentWithoutKey);
         }
-        let counts = matches!(kind, Kind::Count | Kind::CountUnnamed);
+        let counts = matches!(kind, MessageKind::Count | MessageKind::CountUnnamed);
         let voter = self.voter.filter(|_| counts);
         let voter = voter.map(|voter| codec::encode(&voter));
         let env = &self.call.env;
         let told = tell_shard(env, board_key, to, hint, request, voter.as_deref());
         match told.await? {
-            Told::Common(COUNTED) => Ok(RecordReply::counted(false)),
-            Told::Common(REPEATED) => Ok(RecordReply::counted(true)),
-            Told::Common(other) => Err(worker::Error::from(format!("answer {other}"))),
-            Told::Message(answer) => {
+            ShardAnswer::Common(COUNTED) => Ok(RecordReply::counted(false)),
+            ShardAnswer::Common(REPEATED) => Ok(RecordReply::counted(true)),
+            ShardAnswer::Common(other) => Err(worker::Error::from(format!("answer {other}"))),
+            ShardAnswer::Message(answer) => {
                 codec::decode(&answer).map_err(|error| worker::Error::from(error.to_string()))
             }
         }

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde_json::json;
-use worker::Stub;
 
 use super::access::{Token, may_read_or_moderate, require};
 use super::answer::Answer;
@@ -15,18 +14,14 @@ use super::charts::read_query;
 use super::isolate::here;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, boards, body, ids, limits, table};
-use crate::board::{Board, ObjectName};
+use crate::board::ObjectName;
 use crate::clock::now_ms;
 use crate::http::{
     ChartQuery, Problem, elements, entry_json, format_asked, list_page, page_json, read_post,
     read_post_of,
 };
-use crate::objects::{call as ask, global_stub, stub};
 use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
-use crate::wire::{
-    CatalogEntry, ListPosts, ListPostsReply, PostPatch, PostQuestion, PostReply, PostRequest,
-    PutPosts, PutPostsReply,
-};
+use crate::wire::{CatalogEntry, ListPosts, PostPatch, PostQuestion, PostRequest, PutPosts};
 
 /// A page is shown again for so long, as its `max-age` says.
 const KEPT_MS: u64 = 1_000;
@@ -36,29 +31,29 @@ const MAX_KEPT_BYTES: usize = 4 << 20;
 
 /// Pages that were shown a moment ago, by what was asked.
 #[derive(Default)]
-pub struct Kept {
-    pages: HashMap<Asked, KeptPage>,
+pub struct KeptPages {
+    pages: HashMap<PageKey, KeptPage>,
     bytes: usize,
 }
 
 /// The key of a board, what was asked of it, and the timeframe and its zone as they were asked for.
-type Asked = (String, PostRequest, (Option<String>, Option<String>));
+type PageKey = (String, PostRequest, (Option<String>, Option<String>));
 
 struct KeptPage {
     body: Rc<[u8]>,
     made_ms: u64,
 }
 
-impl Kept {
-    fn get(&self, asked: &Asked, now_ms: u64) -> Option<Rc<[u8]>> {
+impl KeptPages {
+    fn get(&self, asked: &PageKey, now_ms: u64) -> Option<Rc<[u8]>> {
         let page = self.pages.get(asked)?;
         let is_fresh = now_ms.checked_sub(page.made_ms)? < KEPT_MS;
         is_fresh.then(|| Rc::clone(&page.body))
     }
 
-    fn put(&mut self, asked: Asked, body: Rc<[u8]>, made_ms: u64) {
+    fn put(&mut self, asked: PageKey, body: Rc<[u8]>, made_ms: u64) {
         if self.pages.len() >= MAX_KEPT || self.bytes + body.len() > MAX_KEPT_BYTES {
-            *self = Kept::default();
+            *self = KeptPages::default();
         }
         self.bytes += body.len();
         let before = self.pages.insert(asked, KeptPage { body, made_ms });
@@ -106,14 +101,12 @@ pub async fn list(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let board = boards::of_query(call).await?;
     let format = format_asked(&call.query, call.header("Accept").as_deref())?;
-    let away = |error| Problem::away("the catalog", &error);
-    let keeper = catalog_stub(call, &board).map_err(away)?;
     let request = ListPosts {
         after: call.query.first("after").map(str::to_owned),
     };
-    let reply = ask(&keeper, "/list-posts", &request, ASK_TIMEOUT_MS).await;
-    let ListPostsReply(reply) = reply.map_err(away)?;
-    let list = reply.map_err(|refusal| Problem::refused(refusal, "bad_post_id"))?;
+    let keeper = ObjectName::catalog(&board.key());
+    let list = call.ask(&keeper, &request, ASK_TIMEOUT_MS, "bad_post_id");
+    let list = list.await?;
     let named = call.query.first("board");
     let page = list_page(&list, format, named);
     let answer = Answer::bytes(page.content_type, page.body)
@@ -125,19 +118,15 @@ pub async fn list(call: &Call) -> Result<Answer, Problem> {
 }
 
 /// A page as the global object makes it.
-async fn made(call: &Call, asked: &Asked, query: &ChartQuery) -> Result<Vec<u8>, Problem> {
+async fn made(call: &Call, asked: &PageKey, query: &ChartQuery) -> Result<Vec<u8>, Problem> {
     let (board_key, page, _) = asked;
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, board_key).map_err(away)?;
     let question = PostQuestion {
         asker: limits::sender_of(call).await.unwrap_or_default(),
         page: page.clone(),
     };
-    let PostReply(reply) = ask(&stub, "/post", &question, ASK_TIMEOUT_MS)
-        .await
-        .map_err(away)?;
-    let report = reply.map_err(|refusal| Problem::refused(refusal, "bad_window"))?;
-    let body = page_json(&report, &query.form);
+    let global = ObjectName::global(board_key);
+    let report = call.ask(&global, &question, ASK_TIMEOUT_MS, "bad_window");
+    let body = page_json(&report.await?, &query.form);
     // What is made of our own types always serializes.
     Ok(serde_json::to_vec(&body).unwrap_or_default())
 }
@@ -185,9 +174,8 @@ pub async fn put_many(call: &mut Call) -> Result<Answer, Problem> {
     if stored > 0 {
         put_patches(call, patches).await?;
     } else if !rejected.is_empty() {
-        let mut problem = Problem::bad("no_good_post", "no post of this list can be stored");
-        problem.more.insert("rejected".into(), rejected.into());
-        return Err(problem);
+        let problem = Problem::bad("no_good_post", "no post of this list can be stored");
+        return Err(problem.with("rejected", rejected));
     }
     Ok(Answer::json(
         &json!({ "stored": stored, "rejected": rejected }),
@@ -204,22 +192,16 @@ async fn put_patches(
     patches: Vec<PostPatch>,
 ) -> Result<Option<CatalogEntry>, Problem> {
     let board = boards::of_query(call).await?;
-    let away = |error| Problem::away("the catalog", &error);
-    let keeper = catalog_stub(call, &board).map_err(away)?;
+    let keeper = ObjectName::catalog(&board.key());
     let request = PutPosts {
         patches,
         only_new: false,
     };
     here(|isolate| isolate.pages.take());
-    let reply = ask(&keeper, "/put-posts", &request, ASK_TIMEOUT_MS).await;
+    let entry = call.ask(&keeper, &request, ASK_TIMEOUT_MS, "bad_post");
+    let entry = entry.await;
     here(|isolate| isolate.pages.take());
-    let PutPostsReply(reply) = reply.map_err(away)?;
-    reply.map_err(|refusal| Problem::refused(refusal, "bad_post"))
-}
-
-/// The object that keeps a board's catalog.
-fn catalog_stub(call: &Call, board: &Board) -> worker::Result<Stub> {
-    stub(&call.env, &ObjectName::catalog(&board.key()), None)
+    entry
 }
 
 /// An id in the form in which its plays count.

@@ -14,18 +14,15 @@ use super::answer::Answer;
 use super::leaderboards::{self, leaderboard};
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, boards, charts, limits, table, www};
-use crate::board::Board;
+use crate::board::{Board, ObjectName};
 use crate::http::{
-    Feed, Head, Leaf, Named, Problem, chart_asked, feed_asked, feed_text, format_asked, list_asked,
-    lists_etag, next_address, origin_of, published_list, read_kind, read_leaf, wants_page,
+    Feed, Leaf, PageHead, PageNames, Problem, chart_asked, feed_asked, feed_text, format_asked,
+    list_asked, next_address, origin_of, published_list, read_kind, read_leaf, wants_page,
 };
-use crate::objects::{call as ask, global_stub};
 use crate::pages::TITLE;
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{Period, PeriodKind};
-use crate::wire::{
-    CloseHistory, CloseHistoryReply, ListPublished, ListPublishedReply, PublishedList,
-};
+use crate::wire::{CloseHistory, ListPublished, PublishedList};
 
 const PAGE: &str = "/charts.html";
 /// How long a list or a feed may be kept: a post that is hidden is in none 10 s later.
@@ -77,11 +74,9 @@ pub async fn list(call: &Call, kind: &str) -> Result<Answer, Problem> {
 pub async fn close(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let board = boards::of_query(call).await?;
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
-    let reply = ask(&stub, "/close-history", &CloseHistory, 3 * ASK_TIMEOUT_MS).await;
-    let CloseHistoryReply(reply) = reply.map_err(away)?;
-    let closed = reply.map_err(|refusal| Problem::refused(refusal, "bad_period"))?;
+    let global = ObjectName::global(&board.key());
+    let closed = call.ask(&global, &CloseHistory, 3 * ASK_TIMEOUT_MS, "bad_period");
+    let closed = closed.await?;
     leaderboards::forget();
     Ok(Answer::json(&json!({
         "closed": closed.charts,
@@ -114,27 +109,19 @@ async fn listed(
     asked: &ListPublished,
 ) -> Result<PublishedList, Problem> {
     table::require_scope(call, &asked.scope).await?;
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
     let asked = ListPublished {
         asker: limits::sender_of(call).await.unwrap_or_default(),
         ..asked.clone()
     };
-    let reply = ask(&stub, "/list-published", &asked, ASK_TIMEOUT_MS).await;
-    let ListPublishedReply(reply) = reply.map_err(away)?;
-    reply.map_err(|refusal| Problem::refused(refusal, "bad_period"))
+    let global = ObjectName::global(&board.key());
+    call.ask(&global, &asked, ASK_TIMEOUT_MS, "bad_period")
+        .await
 }
 
 /// An answer that its reader may ask about again.
 fn kept_by_tag(call: &Call, content_type: &'static str, body: Vec<u8>) -> Answer {
     let etag = www::etag_of(&body);
-    let known = call.header("If-None-Match");
-    let answer = match known.is_some_and(|known| lists_etag(&known, &etag)) {
-        true => Answer::empty(304),
-        false => Answer::bytes(content_type, body),
-    };
-    answer
-        .with_header("ETag", etag)
+    Answer::tagged(call, content_type, body, etag)
         .with_header("Vary", "Accept, User-Agent")
         .with_header("Cache-Control", LIST_CACHE)
 }
@@ -162,7 +149,7 @@ async fn page_of(call: &Call, kind: PeriodKind, period: Option<Period>) -> Resul
             .with_header("Cache-Control", LIST_CACHE));
     }
     let head = named(call, &board, &asked.form.scope, |named| {
-        Head::of_chart(named, kind, &known.leaderboard).html(named)
+        PageHead::of_chart(named, kind, &known.leaderboard).html(named)
     });
     www::page(call, PAGE, &head.await, 200).await
 }
@@ -176,19 +163,24 @@ async fn page(
 ) -> Result<Answer, Problem> {
     let board = Board::main();
     let head = named(call, &board, scope.unwrap_or(GLOBAL_SCOPE), |named| {
-        Head::of_list(named, kind).html(named)
+        PageHead::of_list(named, kind).html(named)
     });
     www::page(call, PAGE, &head.await, status).await
 }
 
 /// With what the installation and a scope are called.
-async fn named<T>(call: &Call, board: &Board, scope: &str, run: impl FnOnce(&Named<'_>) -> T) -> T {
+async fn named<T>(
+    call: &Call,
+    board: &Board,
+    scope: &str,
+    run: impl FnOnce(&PageNames<'_>) -> T,
+) -> T {
     let own = www::own_pages(&call.env);
     let shows_regions = own.as_ref().is_none_or(|own| own.shows_regions());
     let table = table::any(&call.env, TABLE_WITHIN_MS).await;
     let region = table.as_ref().and_then(|table| table.find(scope));
     let region = region.filter(|_| shows_regions);
-    run(&Named {
+    run(&PageNames {
         site: own.as_ref().map_or(TITLE, |own| own.title()),
         board: (!board.is_main()).then_some((&board.board_id[..], &board.board_name[..])),
         region: region.map(|region| region.region_name.as_str()),

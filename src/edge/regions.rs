@@ -7,16 +7,12 @@ use super::access::{Token, require};
 use super::answer::Answer;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, boards, body, table};
-use crate::board::MAIN;
-use crate::codec;
+use crate::board::{MAIN, ObjectName};
 use crate::http::{Problem, given};
 use crate::log::report;
-use crate::objects::{call as ask, call_raw, global_stub, registry_stub};
 use crate::topology::{Region, RegionTable};
 use crate::window::rfc3339;
-use crate::wire::{
-    DeleteRegion, DeleteRegionReply, Learn, Noted, PutRegion, PutRegionReply, RegionsReply,
-};
+use crate::wire::{DeleteRegion, Learn, ListRegions, PutRegion};
 
 /// A region's fields are few and short.
 const MAX_BYTES: usize = 16 << 10;
@@ -36,14 +32,9 @@ struct RegionBody {
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
     let board = boards::to_read(call).await?;
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
-    let reply = call_raw(&stub, "/regions", &[], ASK_TIMEOUT_MS)
-        .await
-        .map_err(away)?;
-    let RegionsReply(reply) =
-        codec::decode(&reply).map_err(|error| away(worker::Error::from(error.to_string())))?;
-    let regions = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
+    let global = ObjectName::global(&board.key());
+    let regions = call.ask(&global, &ListRegions, ASK_TIMEOUT_MS, "bad_region");
+    let regions = regions.await?;
     let directory = table::directory(&call.env).await?;
     let told = |id: &str| regions.iter().find(|region| region.region_id == id);
     // What the board has heard of is counted there; a region that was made since has no plays yet.
@@ -91,11 +82,9 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
         shards: given.shards,
         hint: given.hint,
     };
-    let away = |error| Problem::away("the registry", &error);
-    let stub = registry_stub(&call.env).map_err(away)?;
-    let reply = ask(&stub, "/put-region", &request, ASK_TIMEOUT_MS).await;
-    let PutRegionReply(reply) = reply.map_err(away)?;
-    let region = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
+    let registry = ObjectName::Registry;
+    let region = call.ask(&registry, &request, ASK_TIMEOUT_MS, "bad_region");
+    let region = region.await?;
     table::forget();
     if let Err(problem) = tell_main(call).await {
         // It hears of it with the first push or question.
@@ -107,12 +96,9 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
 /// Deletes a region. Again and again, the answer is the same.
 pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let away = |error| Problem::away("the registry", &error);
-    let stub = registry_stub(&call.env).map_err(away)?;
-    let request = DeleteRegion { region_id };
-    let reply = ask(&stub, "/delete-region", &request, ASK_TIMEOUT_MS).await;
-    let DeleteRegionReply(reply) = reply.map_err(away)?;
-    let deleted = reply.map_err(|refusal| Problem::refused(refusal, "bad_region"))?;
+    let (registry, request) = (ObjectName::Registry, DeleteRegion { region_id });
+    let deleted = call.ask(&registry, &request, ASK_TIMEOUT_MS, "bad_region");
+    let deleted = deleted.await?;
     table::forget();
     tell_main(call).await?;
     Ok(Answer::json(&json!({
@@ -136,12 +122,9 @@ async fn tell_main(call: &Call) -> Result<(), Problem> {
 /// # Errors
 /// 503 where the global object is away.
 pub async fn tell_main_of(call: &Call, table: RegionTable) -> Result<(), Problem> {
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, MAIN).map_err(away)?;
-    let Noted(noted) = ask(&stub, "/learn", &Learn { table }, ASK_TIMEOUT_MS)
+    let global = ObjectName::global(MAIN);
+    call.ask(&global, &Learn { table }, ASK_TIMEOUT_MS, "bad_region")
         .await
-        .map_err(away)?;
-    noted.map_err(|refusal| Problem::refused(refusal, "bad_region"))
 }
 
 fn region_json(region: &Region) -> Value {

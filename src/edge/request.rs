@@ -6,10 +6,13 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Context, Env};
 
 use super::isolate::here;
+use crate::board::ObjectName;
 use crate::environment::setting;
-use crate::http::{Method, Query, path_of};
+use crate::http::{Method, Problem, Query, path_of};
 use crate::log::report;
+use crate::objects::ask;
 use crate::visitor::{Proxies, Visitor};
+use crate::wire::{AnswerTo, Question};
 
 #[wasm_bindgen(module = "/src/js/glue.js")]
 extern "C" {
@@ -17,7 +20,7 @@ extern "C" {
 }
 
 /// What the Worker looks at in every request, read at once.
-pub struct Seen {
+pub struct RequestFields {
     pub method: Method,
     pub url: String,
     /// Whose it is. The runtime saw the address: Cloudflare sets its header itself, whatever was
@@ -33,7 +36,7 @@ pub struct Seen {
     pub user_agent: Option<String>,
 }
 
-impl Seen {
+impl RequestFields {
     pub fn of(request: &web_sys::Request, proxies: Option<&Proxies>) -> Self {
         let further = proxies.map(|proxies| {
             let names = proxies.headers().map(Option::unwrap_or_default);
@@ -53,7 +56,7 @@ impl Seen {
             country: next(),
             continent: next(),
         };
-        let mut seen = Seen {
+        let mut seen = RequestFields {
             method,
             url,
             visitor,
@@ -124,7 +127,7 @@ pub fn trust(env: &Env) -> Rc<Trust> {
     here(|isolate| Rc::clone(isolate.trust.get_or_init(read)))
 }
 
-/// Whom the Worker's door (`src/js/door.js`) takes a request for: as [`Seen::of`] does. `undefined` as long
+/// Whom the Worker's door (`src/js/door.js`) takes a request for: as [`RequestFields::of`] does. `undefined` as long
 /// as this instance has not read the settings.
 #[wasm_bindgen(js_name = visitorAddress)]
 pub fn visitor_address(peer: &str, addresses: Option<String>) -> Option<String> {
@@ -136,7 +139,7 @@ pub fn visitor_address(peer: &str, addresses: Option<String>) -> Option<String> 
 /// A request with its path and query taken apart.
 pub struct Call {
     raw: web_sys::Request,
-    pub seen: Seen,
+    pub seen: RequestFields,
     pub env: Env,
     pub context: Context,
     /// Still percent-encoded: segments are decoded one by one, so that a slash inside an id stays.
@@ -145,7 +148,7 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn new(raw: web_sys::Request, seen: Seen, env: Env, context: Context) -> Self {
+    pub fn new(raw: web_sys::Request, seen: RequestFields, env: Env, context: Context) -> Self {
         Call {
             path: path_of(&seen.url).to_owned(),
             query: Query::of(&seen.url),
@@ -163,5 +166,21 @@ impl Call {
 
     pub fn header(&self, name: &str) -> Option<String> {
         self.raw.headers().get(name).ok().flatten()
+    }
+
+    /// Asks an object. `invalid_code` is what its caller gets where the object finds the question invalid.
+    ///
+    /// # Errors
+    /// 503 where the object is away; and what it refuses ([`Problem::refused`]).
+    pub async fn ask<Q: Question>(
+        &self,
+        object: &ObjectName,
+        question: &Q,
+        limit_ms: u64,
+        invalid_code: &'static str,
+    ) -> Result<AnswerTo<Q>, Problem> {
+        let answer = ask(&self.env, (object, None), question, limit_ms).await;
+        let answer = answer.map_err(|error| Problem::away(object.in_words(), &error))?;
+        answer.map_err(|refusal| Problem::refused(refusal, invalid_code))
     }
 }

@@ -21,7 +21,7 @@ extern "C" {
 }
 
 /// What a shard answers to a batch.
-pub enum Told {
+pub enum ShardAnswer {
     Common(u16),
     Message(Vec<u8>),
 }
@@ -37,12 +37,12 @@ pub async fn tell_shard(
     hint: Option<&str>,
     batch: &[u8],
     voter: Option<&[u8]>,
-) -> worker::Result<Told> {
+) -> worker::Result<ShardAnswer> {
     let name = ObjectName::shard(board_key, &to.key, to.shard);
     let (batch, voter) = (Uint8Array::from(batch), voter.map(Uint8Array::from));
     let told = tell(env, &name.as_named(), hint, batch, voter).await?;
     Ok(match told.as_f64() {
-        Some(common) => Told::Common(common as u16),
-        None => Told::Message(told.unchecked_into::<Uint8Array>().to_vec()),
+        Some(common) => ShardAnswer::Common(common as u16),
+        None => ShardAnswer::Message(told.unchecked_into::<Uint8Array>().to_vec()),
     })
 }

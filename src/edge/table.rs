@@ -15,13 +15,13 @@ use worker::{Delay, Env};
 
 use super::isolate::here;
 use super::request::Call;
-use crate::board::Directory;
+use crate::board::{Directory, ObjectName};
 use crate::clock::{now_ms, within};
 use crate::http::Problem;
 use crate::log::report;
-use crate::objects::{call as ask, registry_stub};
+use crate::objects::ask;
 use crate::topology::{GLOBAL_SCOPE, RegionTable};
-use crate::wire::{DirectoryQuestion, DirectoryReply};
+use crate::wire::DirectoryQuestion;
 
 const FRESH_MS: u64 = 60_000;
 /// Of charts, caches before and behind take their part of the 10 s after which a change is seen.
@@ -58,7 +58,7 @@ const MAX_UNKNOWN: usize = 1_000;
 
 /// What this isolate knows of regions and boards.
 #[derive(Default)]
-pub struct Memory {
+pub struct DirectoryMemory {
     copy: Option<Copy>,
     /// When it was asked for in vain.
     failed_ms: u64,
@@ -75,7 +75,7 @@ pub struct Memory {
     unknown: HashMap<String, u64>,
 }
 
-fn memory<T>(run: impl FnOnce(&mut Memory) -> T) -> T {
+fn memory<T>(run: impl FnOnce(&mut DirectoryMemory) -> T) -> T {
     here(|isolate| run(&mut isolate.table.borrow_mut()))
 }
 
@@ -220,7 +220,7 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
     if newer.is_ok_and(|table| table.is_deleted(scope)) {
         return Err(Problem::region_deleted());
     }
-    memory(|Memory { unknown, .. }| {
+    memory(|DirectoryMemory { unknown, .. }| {
         if unknown.len() >= MAX_UNKNOWN {
             unknown.clear();
         }
@@ -306,9 +306,8 @@ async fn ask_registry(env: &Env, known: Option<Rc<Directory>>) -> worker::Result
 async fn fetch_since(env: &Env, known: Option<Rc<Directory>>) -> worker::Result<Rc<Directory>> {
     let version = known.as_ref().map(|directory| directory.version);
     let question = DirectoryQuestion { version };
-    let DirectoryReply(reply) =
-        ask(&registry_stub(env)?, "/directory", &question, TIMEOUT_MS).await?;
-    let news = reply.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))?;
+    let news = ask(env, (&ObjectName::Registry, None), &question, TIMEOUT_MS).await?;
+    let news = news.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))?;
     match known {
         Some(mut directory) => {
             Rc::make_mut(&mut directory).take(news);

@@ -10,19 +10,16 @@
 use std::borrow::Cow;
 
 use futures_util::{StreamExt, stream};
-use serde::Serialize;
 use worker::Env;
 
 use super::ASK_TIMEOUT_MS;
-use crate::board::MAIN;
-use crate::codec::Record;
+use crate::board::{MAIN, ObjectName};
 use crate::http::Problem;
 use crate::log::report;
-use crate::objects::{call as ask, registry_stub, shard_stub};
+use crate::objects::ask;
 use crate::topology::{Epoch, Region};
 use crate::wire::{
-    BeginEpoch, CutRequest, Noted, SHARDS_A_REQUEST, ShardName, Telling, TellingReply, ToCut,
-    ToldSoFar,
+    BeginEpoch, CutRequest, Noted, Question, SHARDS_A_REQUEST, ShardName, Telling, ToCut, ToldSoFar,
 };
 
 /// How long a shard may take, and how many are told at once: the platform opens at most six connections
@@ -56,10 +53,8 @@ impl Untold {
     pub fn problem(&self, what: &str) -> Problem {
         let Untold { told, of } = *self;
         let detail = format!("{what}: {told} of {of} shards know; send the same request again");
-        let mut problem = Problem::busy("not_announced", 1, &detail);
-        problem.more.insert("told".into(), told.into());
-        problem.more.insert("of".into(), of.into());
-        problem
+        let problem = Problem::busy("not_announced", 1, &detail);
+        problem.with("told", told).with("of", of)
     }
 }
 
@@ -95,12 +90,10 @@ impl<'a> Teller<'a> {
         self.left -= next.len();
         shards.retain(|shard| next.contains(&name_of(shard)));
         let heard = self
-            .tell(MAIN, "/begin-epoch", &shards, |region_id, shard| {
-                BeginEpoch {
-                    region_id,
-                    shard,
-                    epoch,
-                }
+            .tell(MAIN, &shards, |region_id, shard| BeginEpoch {
+                region_id,
+                shard,
+                epoch,
             })
             .await;
         let tried: Vec<ShardName> = shards.iter().map(name_of).collect();
@@ -123,7 +116,7 @@ impl<'a> Teller<'a> {
         let shards: Vec<Shard<'_>> = shards
             .map(|(key, shard, hint)| (Cow::from(key), *shard, hint.as_deref()))
             .collect();
-        self.tell(board_key, "/cut", &shards, |region_id, shard| CutRequest {
+        self.tell(board_key, &shards, |region_id, shard| CutRequest {
             region_id,
             shard,
             epoch: to_cut.epoch,
@@ -133,23 +126,22 @@ impl<'a> Teller<'a> {
     }
 
     /// Whether each of some shards has taken note.
-    async fn tell<'b, Q: Record + Serialize + 'b>(
+    async fn tell<'b, Q: Question<Reply = Noted> + 'b>(
         &self,
         board_key: &str,
-        path: &str,
         shards: &'b [Shard<'b>],
         message: impl Fn(&'b str, u32) -> Q,
     ) -> Vec<bool> {
         let tell = async |(key, shard, hint): &'b Shard<'b>| {
-            let stub = shard_stub(self.env, board_key, key, *shard, *hint)?;
+            let object = ObjectName::shard(board_key, key, *shard);
             let message = message(key, *shard);
-            let Noted(reply) = ask(&stub, path, &message, TIMEOUT_MS).await?;
-            reply.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))
+            let noted = ask(self.env, (&object, *hint), &message, TIMEOUT_MS).await?;
+            noted.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))
         };
         let told = shards.iter().map(async |shard| {
             let told = tell(shard).await;
             told.inspect_err(|error| {
-                report!("worker", "{path} of {}/{}: {error}", shard.0, shard.1);
+                report!("worker", "{} of {}/{}: {error}", Q::PATH, shard.0, shard.1);
             })
             .is_ok()
         });
@@ -162,16 +154,11 @@ impl<'a> Teller<'a> {
         name: &str,
         progress: Option<ToldSoFar>,
     ) -> worker::Result<Option<ToldSoFar>> {
-        let stub = registry_stub(self.env)?;
         let news = name.to_owned();
-        let TellingReply(reply) = ask(
-            &stub,
-            "/telling",
-            &Telling { news, progress },
-            ASK_TIMEOUT_MS,
-        )
-        .await?;
-        reply.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))
+        let question = Telling { news, progress };
+        let registry = (&ObjectName::Registry, None);
+        let told = ask(self.env, registry, &question, ASK_TIMEOUT_MS).await?;
+        told.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))
     }
 }
 

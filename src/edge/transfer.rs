@@ -18,16 +18,15 @@ use super::answer::Answer;
 use super::request::Call;
 use super::telling::Teller;
 use super::{ASK_TIMEOUT_MS, boards, body, table};
-use crate::board::Board;
+use crate::board::{Board, ObjectName};
 use crate::clock::now_ms;
 use crate::codec;
 use crate::http::{Problem, end_line, head_line, hex, line_of, push_line, read_hex, read_lines};
 use crate::instance::random_bytes;
-use crate::objects::{call as ask, global_stub};
 use crate::summary::Seed;
 use crate::wire::{
-    BeginExport, BeginExportReply, ExportAnswer, ExportCursor, ExportPage, ExportPosition,
-    ExportReply, ExportRequest, ImportReply, ImportRequest, ToCut,
+    BeginExport, ExportAnswer, ExportCursor, ExportPage, ExportPosition, ExportRequest,
+    ImportRequest, ToCut,
 };
 
 /// A pane of 8,192 ids of 256 bytes each is 4 MB as a line without its readable part.
@@ -98,11 +97,9 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
 
 /// Sets the moment, and tells the first shards of it.
 async fn begin(call: &Call, board: &Board) -> Result<ToCut, Problem> {
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
-    let reply = ask(&stub, "/begin-export", &BeginExport, ASK_TIMEOUT_MS).await;
-    let BeginExportReply(reply) = reply.map_err(away)?;
-    let begun = reply.map_err(|refusal| Problem::refused(refusal, "bad_cursor"))?;
+    let global = ObjectName::global(&board.key());
+    let begun = call.ask(&global, &BeginExport, ASK_TIMEOUT_MS, "bad_cursor");
+    let begun = begun.await?;
     Teller::new(&call.env).cut(&board.key(), &begun).await;
     Ok(begun)
 }
@@ -114,17 +111,15 @@ async fn page(
     board: &Board,
     cursor: &ExportCursor,
 ) -> Result<Option<ExportPage>, Problem> {
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
+    let global = ObjectName::global(&board.key());
     let request = ExportRequest {
         at_ms: cursor.at_ms,
         position: cursor.position.clone(),
     };
     let deadline_ms = now_ms() + PAGE_WITHIN_MS;
     while now_ms() < deadline_ms {
-        let reply = ask(&stub, "/export", &request, ASK_TIMEOUT_MS).await;
-        let ExportReply(reply) = reply.map_err(away)?;
-        match reply.map_err(|refusal| Problem::refused(refusal, "bad_cursor"))? {
+        let answer = call.ask(&global, &request, ASK_TIMEOUT_MS, "bad_cursor");
+        match answer.await? {
             ExportAnswer::Page(page) => return Ok(Some(page)),
             ExportAnswer::Tell(to_cut) => {
                 Teller::new(&call.env).cut(&board.key(), &to_cut).await;
@@ -157,11 +152,9 @@ pub async fn import(call: &Call) -> Result<Answer, Problem> {
         })?,
         rows: read_lines(&bytes)?,
     };
-    let away = |error| Problem::away("the global object", &error);
-    let stub = global_stub(&call.env, &board.key()).map_err(away)?;
-    let reply = ask(&stub, "/import", &request, ASK_TIMEOUT_MS).await;
-    let ImportReply(reply) = reply.map_err(away)?;
-    let imported = reply.map_err(|refusal| Problem::refused(refusal, "bad_import"))?;
+    let global = ObjectName::global(&board.key());
+    let imported = call.ask(&global, &request, ASK_TIMEOUT_MS, "bad_import");
+    let imported = imported.await?;
     table::forget();
     Ok(Answer::json(
         &json!({ "board": board.key(), "next_row": imported.next_row }),

@@ -13,7 +13,7 @@ use super::request::Call;
 use super::table;
 use crate::environment::setting;
 use crate::http::{
-    Method, Problem, cache_control, content_type, decoded, has_version, lists_etag, page_policy,
+    Method, Problem, cache_control, content_type, decoded, has_version, page_policy,
 };
 use crate::log::report;
 use crate::pages::{OwnPages, may_be_own};
@@ -83,10 +83,9 @@ async fn file(call: &Call, path: &str, method: &Method) -> Result<Answer, Proble
             let text = response.text().await.map_err(|_| nothing())?;
             let text = own.put_into(path, text);
             let etag = etag_of(text.as_bytes());
-            let is_known = known.is_some_and(|known| lists_etag(&known, &etag));
-            let answer = match is_known && path != NOT_FOUND_PAGE {
-                true => Answer::empty(304),
-                false => Answer::bytes(content_type, text.into_bytes()),
+            let answer = match path {
+                NOT_FOUND_PAGE => Answer::bytes(content_type, text.into_bytes()),
+                _ => Answer::tagged(call, content_type, text.into_bytes(), etag.clone()),
             };
             (answer, Some(etag))
         }
@@ -192,16 +191,14 @@ pub async fn page(call: &Call, path: &str, head: &str, status: u16) -> Result<An
     };
     let text = [&put(before), head, &put(after)].concat();
     let etag = etag_of(text.as_bytes());
-    let known = call.header("If-None-Match");
-    let is_known = status == 200 && known.is_some_and(|known| lists_etag(&known, &etag));
-    let answer = match is_known {
-        true => Answer::empty(304),
-        false => Answer::bytes("text/html; charset=utf-8", text.into_bytes()).with_status(status),
+    let (content_type, bytes) = ("text/html; charset=utf-8", text.into_bytes());
+    let answer = match status {
+        200 => Answer::tagged(call, content_type, bytes, etag),
+        _ => Answer::bytes(content_type, bytes).with_status(status),
     };
     Ok(with_page_headers(call, answer)
         .with_header("Cache-Control", cache_control(path))
-        .with_header("Vary", "Accept, User-Agent")
-        .with_header("ETag", etag))
+        .with_header("Vary", "Accept, User-Agent"))
 }
 
 /// A name for these very bytes.

@@ -26,7 +26,7 @@ pub struct ChartRules {
 }
 
 /// A chart that was given, without what the catalog says of its places.
-struct KeptChart {
+struct CachedChart {
     rules: ChartRules,
     /// Which posts are hidden or known was looked up there.
     catalog: Option<CatalogPosition>,
@@ -35,7 +35,7 @@ struct KeptChart {
     leaderboard: Leaderboard,
 }
 
-impl KeptChart {
+impl CachedChart {
     /// Whether it would come out the same: of the same window, from the same live panes and catalog.
     fn is_same(
         &self,
@@ -60,7 +60,9 @@ impl Global {
         now_ms: u64,
     ) -> Option<Leaderboard> {
         let window = self.window(&request.scope, request.window, now_ms).ok()?;
-        let known = self.cache.get::<KeptChart>(&Key::Chart(request.clone()))?;
+        let known = self
+            .cache
+            .get::<CachedChart>(&Key::Chart(request.clone()))?;
         let by = (rules, self.catalog.position());
         let is_same = known.is_same(by, window.named(), now_ms);
         is_same.then(|| self.with_cards(known.leaderboard.clone()))
@@ -110,7 +112,7 @@ impl Global {
         if request.sort == Sort::Distinctive {
             merged_ms = merged_ms.min(self.live.merged_ms(GLOBAL_SCOPE, now_ms));
         }
-        let kept = KeptChart {
+        let kept = CachedChart {
             rules,
             catalog: self.catalog.position(),
             merged_ms,
@@ -184,7 +186,7 @@ mod tests {
     #[test]
     fn a_chart_is_given_again_as_long_as_it_would_come_out_the_same() {
         let (rules, span) = (ChartRules::default(), Span::new(1, 2));
-        let kept = KeptChart {
+        let kept = CachedChart {
             rules,
             catalog: None,
             merged_ms: 5_000,

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::state::Global;
-use crate::codec::{self, Record, RecordKind};
-use crate::storage::{Storage, StorageError, Table, Write, twin};
+use crate::codec::record;
+use crate::storage::{Storage, StorageError, Table, Write, two_copies};
 use crate::window::{Days, HOUR_MS, KnownDays, Zone};
 
 /// The two copies of the row.
@@ -16,10 +16,7 @@ const LOOK_EVERY_MS: u64 = HOUR_MS;
 #[derive(Serialize, Deserialize)]
 struct DaysRow(Days);
 
-impl Record for DaysRow {
-    const KIND: RecordKind = RecordKind::DaysRow;
-    const VERSION: u8 = 1;
-}
+record!(DaysRow v 1);
 
 /// The days as they are stored.
 #[derive(Default)]
@@ -41,7 +38,7 @@ impl KeptDays {
     /// # Errors
     /// When the disk refuses.
     pub fn load(storage: &impl Storage) -> Result<Self, StorageError> {
-        let stored = twin::load::<DaysRow>(storage, Table::Meta, NAME)?;
+        let stored = two_copies::load::<DaysRow>(storage, Table::Meta, NAME)?;
         Ok(KeptDays {
             is_new: stored.record.is_none(),
             days: stored.record.map_or_else(Days::default, |row| row.0),
@@ -55,8 +52,8 @@ impl KeptDays {
 
     /// The writes that store these in place of them.
     pub fn writes(&self, days: &Days) -> Vec<Write> {
-        let row = codec::encode(&DaysRow(days.clone()));
-        twin::writes(Table::Meta, NAME, self.generation, &row).into()
+        let row = DaysRow(days.clone());
+        two_copies::writes(Table::Meta, NAME, self.generation, &row).into()
     }
 
     /// These were stored.

@@ -228,7 +228,7 @@ impl<H: Host> Inner<H> {
         };
         let kept = global.follow_zone(storage, || self.host.zone(), self.host.now_ms());
         let run = |global: &mut Global, storage: &H::Storage| {
-            kept.map_err(|error| Refusal::Storage(error.0))?;
+            kept?;
             run(global, storage)
         };
         let damaged_before = global.health().damaged_rows;
@@ -292,7 +292,7 @@ impl<H: Host> Inner<H> {
         message: &[u8],
         run: impl FnOnce(&mut Global, &H::Storage, Q, u64) -> Result<A, Refusal>,
     ) -> Result<A, Refusal> {
-        let question = decode::<Q>(message)?;
+        let question = codec::decode::<Q>(message)?;
         self.ready().await?;
         let now_ms = self.host.now_ms();
         self.with_global(|global, storage| run(global, storage, question, now_ms))
@@ -305,9 +305,7 @@ impl<H: Host> Inner<H> {
         run: impl FnOnce(&mut Global, &H::Storage, Q, u64) -> Result<A, Refusal>,
     ) -> Result<A, Refusal> {
         let changed = self.ask(message, run).await?;
-        self.sync()
-            .await
-            .map_err(|error| Refusal::Storage(error.0))?;
+        self.sync().await?;
         Ok(changed)
     }
 
@@ -322,8 +320,4 @@ impl<H: Host> Inner<H> {
             *self.loaded.borrow_mut() = None;
         })
     }
-}
-
-fn decode<'a, Q: Record + Deserialize<'a>>(message: &'a [u8]) -> Result<Q, Refusal> {
-    codec::decode(message).map_err(|error| Refusal::Invalid(error.to_string()))
 }

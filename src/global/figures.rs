@@ -7,9 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::offsets::ShardName;
 use crate::topology::MAX_SHARDS_IN_ALL;
-use crate::wire::ShardFigures;
+use crate::wire::{ShardFigures, ShardName};
 
 /// More are no figures, and not kept.
 const MAX_FIGURES_BYTES: usize = 1 << 10;

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use super::cache::Key;
 use super::merging::merge_sealed;
 use super::moment::write_apart;
-use super::offsets::ShardName;
 use super::room::Room;
 use super::state::{Global, Stamp};
 use super::{FLUSH_AT_LAST_MS, FOLDED_AT_ONCE_BYTES, ladder};
@@ -16,6 +15,7 @@ use crate::storage::{Storage, StorageError};
 use crate::summary::Summary;
 use crate::topology::{GLOBAL_SCOPE, Region};
 use crate::window::{DAY_MS, HOUR_MS, PaneKey, fold_targets};
+use crate::wire::ShardName;
 
 /// How often panes that no question can reach are looked for.
 const EXPIRE_EVERY_MS: u64 = HOUR_MS;

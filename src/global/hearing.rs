@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::moment::write_apart;
 use super::state::Global;
 use super::{closed, ladder, transfer};
-use crate::storage::{Storage, StorageError, Table, Write, twin};
+use crate::storage::{Storage, StorageError, Table, Write, two_copies};
 use crate::topology::RegionTable;
 
 /// Two copies: without it nothing is taken while the registry is away.
@@ -33,7 +33,7 @@ impl Heard {
     /// # Errors
     /// When the disk refuses.
     pub fn load(storage: &impl Storage) -> Result<Self, StorageError> {
-        let stored = twin::load::<RegionTable>(storage, Table::Meta, TABLE_NAME)?;
+        let stored = two_copies::load::<RegionTable>(storage, Table::Meta, TABLE_NAME)?;
         Ok(Heard {
             table: stored.record,
             rows: HeardRows {
@@ -47,8 +47,7 @@ impl Heard {
 impl HeardRows {
     /// The writes that store a table.
     pub fn writes(self, table: &RegionTable) -> [Write; 2] {
-        let row = crate::codec::encode(table);
-        twin::writes(Table::Meta, TABLE_NAME, self.generation, &row)
+        two_copies::writes(Table::Meta, TABLE_NAME, self.generation, table)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::live::{Copies, SentPane};
-use super::offsets::{Entries, ShardName};
+use super::offsets::Entries;
 use super::state::Global;
 use crate::codec;
 use crate::mutants::{self, Mutant};
@@ -11,7 +11,7 @@ use crate::storage::Storage;
 use crate::summary::Summary;
 use crate::topology::{GLOBAL_SCOPE, MAX_SHARDS};
 use crate::window::{Level, PaneKey};
-use crate::wire::{MAX_PANE_AHEAD_MS, Push, PushReply, Refusal, SealedPane};
+use crate::wire::{MAX_PANE_AHEAD_MS, Push, PushReply, Refusal, SealedPane, ShardName};
 
 use super::{BUSY_WITHIN_MS, GONE_AFTER_MS, HEARD_AFTER_MS};
 
@@ -39,8 +39,7 @@ impl Global {
     ) -> Result<PushReply, Refusal> {
         self.end_idle_export(storage, now_ms)?;
         if is_short(self) {
-            let freed = self.free_memory(storage, now_ms);
-            freed.map_err(|error| Refusal::Storage(error.0))?;
+            self.free_memory(storage, now_ms)?;
         }
         match is_short(self) {
             true => self.take_entries(push, now_ms),

@@ -5,7 +5,7 @@
 
 use super::room::Room;
 use crate::capacity::{self, THINNED_AFTER_DAYS, THINNED_BYTES};
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::storage::{Damage, Storage, StorageError, Table, Write};
 use crate::summary::{Seed, Summary};
 use crate::window::{DAY_MS, Days, Level, PaneKey, expires_before_ms};
@@ -21,10 +21,7 @@ const MAX_GENERATIONS: u8 = 8;
 #[derive(Serialize, Deserialize)]
 struct PaneRow<'a>(#[serde(borrow)] &'a [u8]);
 
-impl Record for PaneRow<'_> {
-    const KIND: RecordKind = RecordKind::PaneRow;
-    const VERSION: u8 = 1;
-}
+record!(PaneRow<'_> v 1);
 
 /// What there is of a pane: usually one row; more where rows are damaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

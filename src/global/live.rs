@@ -23,11 +23,11 @@ use std::rc::Rc;
 use super::LIVE_MAX_AGE_MS;
 use super::cache::{Cache, Key};
 use super::merging::{Merging, PaneMerging, TooLarge};
-use super::offsets::ShardName;
 use crate::mutants::{self, Mutant};
 use crate::summary::{Seed, Summary};
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{Level, PaneKey};
+use crate::wire::ShardName;
 use by_shards::ByShards;
 
 /// Memory of a scope's merged panes: usually two minutes' with 8,192 counters each, 1 MB.

@@ -24,12 +24,12 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::offsets::{Offsets, ShardName};
-use crate::codec::{self, Record, RecordKind};
+use super::offsets::Offsets;
+use crate::codec::{self, record};
 use crate::storage::{Storage, StorageError, StoredRow, Table, Write};
 use crate::topology::Region;
 use crate::window::HOUR_MS;
-use crate::wire::{Cut, Push};
+use crate::wire::{Cut, Push, ShardName};
 
 /// From the question to the moment: every shard has to be told before. Six are told at once, the farthest
 /// within a quarter of a second; the more there are, the longer it takes. 100 shards: 6 s.
@@ -118,10 +118,7 @@ struct Head {
     regions: Vec<Region>,
 }
 
-impl Record for Head {
-    const KIND: RecordKind = RecordKind::Head;
-    const VERSION: u8 = 1;
-}
+record!(Head v 1);
 
 /// A moment that is kept.
 pub struct Kept {

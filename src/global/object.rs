@@ -1,11 +1,12 @@
 //! The Durable Object of the global board: a table of routes. [`Driver`] does what they say.
 
-use worker::{DurableObject, Env, Headers, Request, Response, State, durable_object};
+use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
 use super::{ChartRules, ClosingRules, Driver, GlobalSettings, Together};
 use crate::catalog::Catalogs;
 use crate::environment::{keep_as_set, setting};
 use crate::instance::when_memory_is_short;
+use crate::objects::answer;
 use crate::settings::{CLOSE_AFTER_MS, VisiblePosts, read_close_after_ms, read_daily_requests};
 use crate::worker_host::WorkerHost;
 
@@ -70,8 +71,6 @@ impl DurableObject for GlobalBoard {
             "/import" => driver.import(&message).await,
             _ => return Response::error("no such message", 404),
         };
-        let headers = Headers::new();
-        headers.set("Content-Type", "application/octet-stream")?;
-        Ok(Response::from_bytes(reply)?.with_headers(headers))
+        answer(reply)
     }
 }

@@ -5,14 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::MAX_LOGS_A_SHARD;
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::record;
 use crate::mutants::{self, Mutant};
-use crate::storage::{Storage, StorageError, Table, Write, twin};
+use crate::storage::{Storage, StorageError, Table, Write, two_copies};
 use crate::topology::GLOBAL_SCOPE;
-use crate::wire::Push;
-
-/// A shard: its region and number.
-pub type ShardName = (String, u32);
+use crate::wire::{Push, ShardName};
 
 /// One log of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,10 +61,7 @@ struct OffsetsRow {
     shards: Vec<(u32, Vec<Log>)>,
 }
 
-impl Record for OffsetsRow {
-    const KIND: RecordKind = RecordKind::OffsetsRow;
-    const VERSION: u8 = 1;
-}
+record!(OffsetsRow v 1);
 
 /// Two copies a region: without its offsets its panes would be folded again.
 fn row_name(region_id: &str) -> Vec<u8> {
@@ -121,7 +115,7 @@ impl Offsets {
         storage: &impl Storage,
         region_id: &str,
     ) -> Result<(), StorageError> {
-        let stored = twin::load::<OffsetsRow>(storage, Table::Offsets, &row_name(region_id))?;
+        let stored = two_copies::load::<OffsetsRow>(storage, Table::Offsets, &row_name(region_id))?;
         self.damaged_rows += stored.damaged;
         if stored.is_lost() {
             self.damaged_regions.push(region_id.to_owned());
@@ -289,12 +283,12 @@ impl Offsets {
                 });
                 (*shard, folded.collect())
             });
-            let row = codec::encode(&OffsetsRow {
+            let row = OffsetsRow {
                 shards: shards.collect(),
-            });
+            };
             let generation = self.generations.get(region_id).copied().unwrap_or(0);
             let name = row_name(region_id);
-            writes.extend(twin::writes(Table::Offsets, &name, generation, &row));
+            writes.extend(two_copies::writes(Table::Offsets, &name, generation, &row));
         }
         writes
     }

@@ -17,7 +17,7 @@ use super::cache::Key;
 use super::pages::Answered;
 use super::ranking::count;
 use super::state::{Global, Stamp};
-use super::window_plays::{Absent, LiveTally, Reading};
+use super::window_plays::{EmptyBefore, LiveTally, Reading};
 use super::{ChartRules, LIVE_MAX_AGE_MS};
 use crate::leaderboard::{Count, MAX_K};
 use crate::storage::Storage;
@@ -36,7 +36,7 @@ const MAX_BEGINNINGS: u32 = 3;
 pub(super) const NOBODY_KNOWS: Refusal = Refusal::Busy { retry_after_s: 5 };
 
 /// What somebody was told a moment ago.
-struct KeptPage {
+struct CachedPage {
     made_ms: u64,
     catalog: Option<CatalogPosition>,
     answered: Answered,
@@ -60,7 +60,7 @@ struct Parts {
     report: PostReport,
     /// Points of the series that are still to be read, the last one first.
     points: Vec<Span>,
-    absent: Absent,
+    absent: EmptyBefore,
     /// The regions that are still to be read, with what was live of the post then.
     regions: Vec<(String, LiveTally)>,
 }
@@ -169,7 +169,7 @@ impl PostPage {
                 incomplete: ranking.incomplete || !is_told,
             },
             points,
-            absent: Absent::default(),
+            absent: EmptyBefore::default(),
             regions,
         })
     }
@@ -190,7 +190,7 @@ impl PostPage {
             report.incomplete |= incomplete;
             report.series.push((span, count(bounds)));
         } else if let Some((region_id, live)) = parts.regions.pop() {
-            let how = (Reading::Kept, &mut Absent::default());
+            let how = (Reading::Kept, &mut EmptyBefore::default());
             let asked = (&region_id[..], self.window.span);
             let (bounds, incomplete) = self.tally(global, storage, asked, how, &live)?;
             report.incomplete |= incomplete;
@@ -212,7 +212,7 @@ impl PostPage {
         global: &Global,
         storage: &impl Storage,
         (scope, span): (&str, Span),
-        how: (Reading, &mut Absent),
+        how: (Reading, &mut EmptyBefore),
         live: &LiveTally,
     ) -> Result<(Bounds, bool), Refusal> {
         let asked = (scope, span, &self.request.post_id[..]);
@@ -226,7 +226,7 @@ impl PostPage {
     /// later at most.
     fn was_seen(&self, global: &Global, storage: &impl Storage) -> Result<bool, Refusal> {
         let asked = (GLOBAL_SCOPE, Span::ALL, &self.request.post_id[..]);
-        let how = (Reading::Kept, &mut Absent::default());
+        let how = (Reading::Kept, &mut EmptyBefore::default());
         let (stored, _) = global.stored_tally(storage, asked, self.now_ms, how)?;
         // Whoever has a counter was recorded since it has it.
         Ok(stored.lower > 0 || global.is_live(asked.0, asked.2, self.now_ms))
@@ -253,7 +253,7 @@ fn require_visible(global: &Global, request: &PostRequest) -> Result<(), Refusal
 impl Global {
     /// What was answered a moment ago, where others would get the same.
     pub fn known_page(&self, request: &PostRequest, now_ms: u64) -> Option<Answered> {
-        let known = self.cache.get::<KeptPage>(&Key::Page(request.clone()))?;
+        let known = self.cache.get::<CachedPage>(&Key::Page(request.clone()))?;
         let age_ms = now_ms.checked_sub(known.made_ms)?;
         let is_same = known.catalog == self.catalog.position() && age_ms < LIVE_MAX_AGE_MS;
         is_same.then(|| known.answered.clone())
@@ -268,7 +268,7 @@ impl Global {
             Err(_) => return,
         };
         let answered = answered.clone();
-        let kept = Rc::new(KeptPage {
+        let kept = Rc::new(CachedPage {
             made_ms,
             catalog: self.catalog.position(),
             answered,

@@ -12,7 +12,7 @@ use super::hearing::{Heard, HeardRows};
 use super::live::Live;
 use super::memory::{Share, Together};
 use super::moment::{Cutting, Moment};
-use super::offsets::{Offsets, ShardName};
+use super::offsets::Offsets;
 use super::pace::Pace;
 use super::stretches::Stretches;
 use super::work::Work;
@@ -22,7 +22,7 @@ use crate::mutants::{self, Mutant};
 use crate::storage::{Damage, Storage, StorageError};
 use crate::summary::Seed;
 use crate::topology::{GLOBAL_SCOPE, RegionTable};
-use crate::wire::Refusal;
+use crate::wire::{Refusal, ShardName};
 
 /// Figures for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,8 +173,7 @@ impl Global {
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
     pub fn end_idle_export(&self, storage: &impl Storage, now_ms: u64) -> Result<(), Refusal> {
-        let ended = self.moment.forget_idle(storage, now_ms);
-        ended.map_err(|error| Refusal::Storage(error.0))
+        Ok(self.moment.forget_idle(storage, now_ms)?)
     }
 
     /// Shows posts as this catalog says. Before, there is none: every post shows.

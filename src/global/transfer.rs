@@ -25,18 +25,17 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::moment::{CUT_AHEAD_A_SHARD_MS, CUT_AHEAD_MS, Cutting, TABLES};
-use super::offsets::ShardName;
 use super::room::Room;
 use super::{Global, closed, ladder};
-use crate::codec::{self, Record, RecordKind};
-use crate::storage::{Storage, StorageError, Table, Write};
+use crate::codec::{self, record};
+use crate::storage::{Storage, StorageError, Table, Write, key_after};
 use crate::summary::{Seed, Summary};
 use crate::topology::{DeletedRegion, Region, parts_of_key};
 use crate::window::{DAY_MS, Days, Level, PLAY_AHEAD_MAX_MS, PaneKey, expires_before_ms};
 use crate::wire::{
     CatalogEntry, ExportAnswer, ExportPage, ExportPosition, ExportRequest, ImportRequest,
-    ImportRow, Imported, PostPatch, PutRegion, Refusal, SHARDS_A_REQUEST, ToCut, TransferChart,
-    TransferPane, TransferRow,
+    ImportRow, Imported, PostPatch, PutRegion, Refusal, SHARDS_A_REQUEST, ShardName, ToCut,
+    TransferChart, TransferPane, TransferRow,
 };
 
 /// Stored bytes of a page; one row may be larger.
@@ -62,10 +61,7 @@ struct ImportMark {
     next_row: u64,
 }
 
-impl Record for ImportMark {
-    const KIND: RecordKind = RecordKind::ImportMark;
-    const VERSION: u8 = 1;
-}
+record!(ImportMark v 1);
 
 /// What the registry is asked for an import.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,10 +81,6 @@ pub fn marks_of_imports(storage: &impl Storage) -> Result<Vec<Write>, StorageErr
     Ok(keys.map(|key| Write::delete(Table::Meta, key)).collect())
 }
 
-fn refused(error: StorageError) -> Refusal {
-    Refusal::Storage(error.0)
-}
-
 fn invalid(detail: impl Into<String>) -> Refusal {
     Refusal::Invalid(detail.into())
 }
@@ -99,7 +91,7 @@ impl Global {
     /// # Errors
     /// When the disk refuses.
     pub fn begin_export(&mut self, storage: &impl Storage, now_ms: u64) -> Result<ToCut, Refusal> {
-        self.moment.forget(storage).map_err(refused)?;
+        self.moment.forget(storage)?;
         let live = self.table.regions.iter();
         // What a shard has is pushed within days, or its storage is lost.
         let is_recent =
@@ -161,7 +153,7 @@ impl Global {
                 }
                 return Ok(ExportAnswer::Wait { ms: ASK_AGAIN_MS });
             }
-            self.flush(storage, now_ms).map_err(refused)?;
+            self.flush(storage, now_ms)?;
         }
         let complete = self.export_goes_on(storage, request.at_ms, now_ms)?;
         let Some(index) = usize::from(request.position.table).checked_sub(1) else {
@@ -183,8 +175,7 @@ impl Global {
             .ok_or_else(|| invalid("no such position"))?;
         let found = self
             .moment
-            .scan(storage, index, &request.position.key, PAGE_BYTES)
-            .map_err(refused)?;
+            .scan(storage, index, &request.position.key, PAGE_BYTES)?;
         let (mut damaged_rows, mut rows) = (0, Vec::new());
         let mut text_bytes = 0;
         let mut last = None;
@@ -211,7 +202,7 @@ impl Global {
         };
         let next = match end {
             // The next key that there can be.
-            Some(end) => Some((index, [&end[..], &[0]].concat())),
+            Some(end) => Some((index, key_after(end))),
             None => (index + 1 < TABLES.len()).then(|| (index + 1, Vec::new())),
         };
         self.moment.asked(next.is_none(), now_ms);
@@ -237,7 +228,7 @@ impl Global {
         request: &ImportRequest,
     ) -> Result<ImportNeeds, Refusal> {
         let mark_key = [IMPORT_PREFIX, &request.source[..]].concat();
-        let is_empty = self.has_no_plays(storage).map_err(refused)?;
+        let is_empty = self.has_no_plays(storage)?;
         match read_mark(storage, &mark_key)? {
             Some(mark) if mark.export_id != request.export_id => {
                 return Err(invalid(
@@ -255,7 +246,7 @@ impl Global {
                     next_row: 0,
                 };
                 let write = Write::put(Table::Meta, mark_key, codec::encode(&mark));
-                storage.write(&[write]).map_err(refused)?;
+                storage.write(&[write])?;
             }
         }
         let regions = request.rows.iter().filter_map(|row| match row {
@@ -295,11 +286,11 @@ impl Global {
             return Ok(taken);
         }
         self.end_idle_export(storage, now_ms)?;
-        self.close_all(storage, now_ms).map_err(refused)?;
+        self.close_all(storage, now_ms)?;
         let guarded = self.moment.guard(storage);
         let charts = self.import_charts(&guarded, rows, now_ms)?;
         // Into what has no plays yet an export brings its own days.
-        let is_empty = self.has_no_plays(storage).map_err(refused)?;
+        let is_empty = self.has_no_plays(storage)?;
         let adopted = rows.iter().find_map(|row| match row {
             ImportRow::Row(TransferRow::Days(days)) if is_empty => Some(days.clone()),
             _ => None,
@@ -317,7 +308,7 @@ impl Global {
             next_row,
         };
         writes.push(Write::put(Table::Meta, mark_key, codec::encode(&mark)));
-        self.moment.guard(storage).write(&writes).map_err(refused)?;
+        self.moment.guard(storage).write(&writes)?;
         if let Some(days) = adopted {
             self.kept_days.adopted(days);
         }
@@ -359,7 +350,7 @@ impl Global {
         at_ms: u64,
         now_ms: u64,
     ) -> Result<bool, Refusal> {
-        self.moment.forget_idle(storage, now_ms).map_err(refused)?;
+        self.moment.forget_idle(storage, now_ms)?;
         let complete = self.moment.is_kept(at_ms).ok_or(Refusal::ExportIsOver)?;
         self.moment.asked(false, now_ms);
         Ok(complete)
@@ -425,13 +416,12 @@ impl Global {
                 targets.entry(target).or_default().push(summary);
             }
         }
-        let room = Room::of(storage, now_ms).map_err(refused)?;
+        let room = Room::of(storage, now_ms)?;
         let mut writes = Vec::with_capacity(targets.len());
         let mut folded = Vec::with_capacity(targets.len());
         for ((scope, key), parts) in targets {
             let parts: Vec<&Summary> = parts.iter().collect();
-            let write = ladder::fold(storage, &scope, key, &parts, seed, (room, &self.damage))
-                .map_err(refused)?;
+            let write = ladder::fold(storage, &scope, key, &parts, seed, (room, &self.damage))?;
             writes.push(write.ok_or_else(|| Refusal::Damaged("a pane's rows".into()))?);
             folded.push((scope, key));
         }
@@ -440,7 +430,7 @@ impl Global {
 }
 
 fn read_mark(storage: &impl Storage, key: &[u8]) -> Result<Option<ImportMark>, Refusal> {
-    let mark = storage.get(Table::Meta, key).map_err(refused)?;
+    let mark = storage.get(Table::Meta, key)?;
     let mark = mark.map(|bytes| codec::decode::<ImportMark>(&bytes));
     mark.transpose()
         .map_err(|error| Refusal::Damaged(format!("the mark of the import: {error}")))

@@ -8,10 +8,10 @@ use super::merging::Merging;
 use super::state::Global;
 use super::stretches::{Stretch, stretches};
 use super::work::Done;
-use crate::storage::{Storage, StorageError};
+use crate::storage::Storage;
 use crate::summary::{Bounds, Summary};
 use crate::window::{
-    self, Days, Kind, Level, PaneKey, Span, Timeframe, Unit, Window, WindowError, tiles,
+    self, Days, Level, PaneKey, Span, Timeframe, Unit, Window, WindowError, WindowKind, tiles,
 };
 use crate::wire::{Refusal, WindowRequest};
 
@@ -49,9 +49,9 @@ fn add(sum: Bounds, more: Bounds) -> Bounds {
 /// Up to when nothing is stored of each level of a scope, as far as that was found: most of a young
 /// ladder is empty, and what is absent is passed over in one step. For panes in order of time.
 #[derive(Default)]
-pub struct Absent([u64; Level::LADDER.len()]);
+pub struct EmptyBefore([u64; Level::LADDER.len()]);
 
-impl Absent {
+impl EmptyBefore {
     fn before_ms(&mut self, level: Level) -> Option<&mut u64> {
         self.0.get_mut(usize::from(level.code()))
     }
@@ -106,7 +106,7 @@ impl Global {
         now_ms: u64,
     ) -> Result<Merged, Refusal> {
         let tiles = tiles(span, now_ms, self.days());
-        let absent = &mut Absent::default();
+        let absent = &mut EmptyBefore::default();
         let (merging, damaged) =
             self.merging(|add| self.decode_panes(storage, (key, &tiles), absent, add))?;
         Ok(Merged {
@@ -122,7 +122,7 @@ impl Global {
         storage: &impl Storage,
         (scope, span, post_id): (&str, Span, &str),
         now_ms: u64,
-        (reading, absent): (Reading, &mut Absent),
+        (reading, absent): (Reading, &mut EmptyBefore),
     ) -> Result<(Bounds, bool), Refusal> {
         let key = self.key_of(scope);
         let (mut sum, mut damaged) = (Bounds { lower: 0, upper: 0 }, false);
@@ -265,7 +265,7 @@ impl Global {
         now_ms: u64,
         add: Add<'_>,
     ) -> Result<bool, Refusal> {
-        let (mut damaged, absent) = (false, &mut Absent::default());
+        let (mut damaged, absent) = (false, &mut EmptyBefore::default());
         for panes in stretches(&tiles(span, now_ms, self.days()), now_ms) {
             if let Some(stretch) = Stretch::of(key, panes) {
                 let (plays, is_damaged) = self.stretch(storage, (key, panes), absent, stretch)?;
@@ -283,7 +283,7 @@ impl Global {
         &self,
         storage: &impl Storage,
         of: (&str, &[PaneKey]),
-        absent: &mut Absent,
+        absent: &mut EmptyBefore,
         stretch: Stretch,
     ) -> Result<(Rc<Summary>, bool), Refusal> {
         if let Some((kept, was_decoded)) = self.stretches.get(&stretch, self.seed()) {
@@ -305,7 +305,7 @@ impl Global {
         &self,
         storage: &impl Storage,
         of: (&str, &[PaneKey]),
-        absent: &mut Absent,
+        absent: &mut EmptyBefore,
         add: Add<'_>,
     ) -> Result<bool, Refusal> {
         let read = &mut |row: &[u8]| {
@@ -322,7 +322,7 @@ impl Global {
         &self,
         storage: &impl Storage,
         (scope, panes): (&str, &[PaneKey]),
-        absent: &mut Absent,
+        absent: &mut EmptyBefore,
         read: &mut impl FnMut(&[u8]) -> bool,
     ) -> Result<bool, Refusal> {
         let mut damaged = false;
@@ -331,11 +331,11 @@ impl Global {
             if absent_before_ms.is_some_and(|before_ms| pane.start_ms < *before_ms) {
                 continue;
             }
-            let stored = read_pane(storage, scope, *pane, &self.damage, read).map_err(refused)?;
+            let stored = read_pane(storage, scope, *pane, &self.damage, read)?;
             self.work.looked_for();
             damaged |= stored.damaged;
             if stored.is_absent {
-                let next_ms = next_stored_ms(storage, scope, *pane).map_err(refused)?;
+                let next_ms = next_stored_ms(storage, scope, *pane)?;
                 if let Some(before_ms) = absent.before_ms(pane.level) {
                     *before_ms = next_ms.unwrap_or(u64::MAX);
                 }
@@ -356,7 +356,7 @@ pub(super) fn window_of(
         unit: Unit::Minutes,
     };
     Ok(match request {
-        WindowRequest::All => window::window(Kind::Sliding, Timeframe::All, now_ms, days),
+        WindowRequest::All => window::window(WindowKind::Sliding, Timeframe::All, now_ms, days),
         WindowRequest::Sliding { length_ms } => window::sliding(timeframe(length_ms), now_ms, days),
         WindowRequest::Tumbling { length_ms } => {
             window::tumbling(timeframe(length_ms), now_ms, days)
@@ -373,8 +373,4 @@ pub(super) fn window_of(
             return Err(Refusal::Invalid("a published chart is no window".into()));
         }
     })
-}
-
-pub(super) fn refused(error: StorageError) -> Refusal {
-    Refusal::Storage(error.0)
 }

@@ -15,7 +15,7 @@ pub fn is_bot(user_agent: &str) -> bool {
         "whatsapp",
     ];
     let agent = user_agent.to_ascii_lowercase();
-    // Cubot makes telephones.
+    // Cubot is a maker of phones.
     let bot = agent.replace("cubot", "").contains("bot");
     bot || WORDS.iter().any(|word| agent.contains(word))
 }

@@ -6,7 +6,7 @@ use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
 use super::essence;
 
-/// The names under which lines of JSON travel: none is registered.
+/// The media types in use for lines of JSON; none is registered.
 pub(super) const LINES: [&str; 5] = [
     "application/x-ndjson",
     "application/ndjson",
@@ -23,7 +23,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// Those that are unpacked here, as `Accept-Encoding` names them.
+    /// The codings that are unpacked here, as in `Accept-Encoding`.
     pub const ACCEPTED: &str = "gzip, deflate";
 
     pub const fn name(self) -> &'static str {
@@ -33,7 +33,8 @@ impl Coding {
         }
     }
 
-    /// What was packed. Holds `max_bytes` and one more at most: the rest of a bomb is never unpacked.
+    /// Unpacks a body. Holds at most `max_bytes` and one more: the rest of a decompression bomb is never
+    /// unpacked.
     ///
     /// # Errors
     /// [`UnpackError`].
@@ -58,14 +59,14 @@ impl Coding {
 /// Why a packed body cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnpackError {
-    /// It holds more than may be sent at once.
+    /// It unpacks to more bytes than a request may have.
     TooLarge,
-    /// It is not what `Content-Encoding` says, or not all of it.
+    /// It is not packed as `Content-Encoding` says, or cut off.
     Broken,
 }
 
-/// Whether `Content-Type` announces lines of plays. Plays as JSON or as plain text may be lines
-/// too: that is told from the bytes.
+/// Whether `Content-Type` announces lines of plays. A body of JSON or plain text may be lines too; its
+/// bytes tell.
 ///
 /// # Errors
 /// What to write instead, for forms that are no plays.

@@ -1,4 +1,4 @@
-//! Entries of the catalog as they are sent and shown, and the page of a post.
+//! Reading and writing entries of the catalog, and the JSON of a post's page.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -19,7 +19,8 @@ use crate::wire::{CatalogEntry, PostList, PostPatch, PostReport};
 
 const MAX_CONTENT_BYTES: usize = 1 << 10;
 const MAX_LINK_BYTES: usize = 1 << 10;
-/// A body's text without marks at its start.
+
+/// A body as UTF-8 text, without byte order marks at its start.
 fn text_of(bytes: &[u8]) -> Result<&[u8], Problem> {
     match other_unicode_form(bytes) {
         None => Ok(without_marks(bytes)),
@@ -33,6 +34,7 @@ fn text_of(bytes: &[u8]) -> Result<&[u8], Problem> {
 pub type Element<'a> = Result<&'a RawValue, (&'static str, String)>;
 
 /// The elements of an array, or the lines of NDJSON.
+///
 /// # Errors
 /// 400 for a body that is neither.
 pub fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, Problem> {
@@ -53,10 +55,10 @@ pub fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, Problem> {
     Ok(elements.collect())
 }
 
-/// An element of a list of posts. `normalise` makes one id of those that look alike.
+/// Reads an element of a list of posts. `normalise` brings ids that look alike into one form.
 ///
 /// # Errors
-/// The code and the detail of what is wrong with it.
+/// The code and the detail of what is wrong.
 pub fn read_post(
     element: &RawValue,
     normalise: Option<NormaliseId>,
@@ -71,7 +73,7 @@ pub fn read_post(
     patch.map_err(|detail| ("bad_post", detail))
 }
 
-/// A post that the path names.
+/// Reads a post whose id is in the path.
 ///
 /// # Errors
 /// 400 for a body that cannot be read, or names another post.
@@ -99,7 +101,7 @@ pub fn read_post_of(
 /// The fields that a sender may set. One that is left out stays; `null` clears it.
 #[derive(Deserialize)]
 struct PostBody<'a> {
-    /// As plays have it.
+    /// In the same forms as in plays.
     #[serde(borrow, default)]
     post_id: Option<&'a RawValue>,
     #[serde(default, deserialize_with = "given")]
@@ -114,7 +116,7 @@ struct PostBody<'a> {
     tags: Option<Option<Vec<String>>>,
     #[serde(default, deserialize_with = "given")]
     timestamp: Option<Option<Moment>>,
-    /// Not `null`, which an export of a database without such a column may say of every post.
+    /// `null` is an error: an export from a database without this column may write it for every post.
     #[serde(default, deserialize_with = "yes_or_no")]
     hidden: Option<bool>,
 }
@@ -172,7 +174,7 @@ impl PostBody<'_> {
     }
 }
 
-/// The tags of a post in their one form. `normalise` makes one of those that look alike.
+/// Brings the tags of a post into one form: normalised, in order, each once.
 ///
 /// # Errors
 /// What is wrong with them, as a sentence.
@@ -223,7 +225,7 @@ pub fn check_card(
     Ok(())
 }
 
-/// An address that is safe to follow, or one of the machine that it is read on.
+/// Whether a link is https, or http to the same machine (localhost).
 fn is_link(link: &str) -> bool {
     Url::parse(link).is_ok_and(|url| match url.scheme() {
         "https" => url.has_host(),
@@ -249,12 +251,12 @@ pub fn entry_json(entry: &CatalogEntry) -> Value {
 pub struct ListPage {
     pub content_type: &'static str,
     pub body: Vec<u8>,
-    /// The address of the next one.
+    /// The address of the next page.
     pub next: Option<String>,
 }
 
-/// Hidden posts too, and nothing of plays. Lines may be put back as they are. `board` is the one that was
-/// named.
+/// A page of the catalog's list, with hidden posts and without counts. Its lines may be sent to `PUT /posts`
+/// as they are. `board` is the one that the query named.
 pub fn list_page(list: &PostList, format: Format, board: Option<&str>) -> ListPage {
     let next = list.next_after.as_deref().map(|id| {
         let escaped = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
@@ -285,7 +287,7 @@ pub fn list_page(list: &PostList, format: Format, board: Option<&str>) -> ListPa
     }
 }
 
-/// A page as it is shown: the entry, and its plays in a window.
+/// The JSON of a post's page: its entry, and its plays in a window.
 pub fn page_json(report: &PostReport, asked: &ChartForm) -> Value {
     let series = report.series.iter().map(|(span, count)| {
         let window = NamedWindow::from(*span);

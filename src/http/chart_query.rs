@@ -1,4 +1,4 @@
-//! The query of a chart: region, timeframe, k and the rest, with what is allowed where not.
+//! The query parameters of a chart. An error says what is allowed.
 
 use super::catalog::read_tag;
 use super::parameters::{Misnamed, misnamed};
@@ -10,11 +10,13 @@ use crate::leaderboard::{ChartForm, MAX_K, Sort};
 use crate::play::NormaliseId;
 use crate::topology::{GLOBAL_SCOPE, check_region_id};
 use crate::window::{
-    CalendarFrame, Kind, MINUTE_MS, Period, PeriodError, PeriodKind, Timeframe, Zone,
+    CalendarFrame, MINUTE_MS, Period, PeriodError, PeriodKind, Timeframe, WindowKind, Zone,
     parse_rfc3339_of_query_ms,
 };
 use crate::wire::WindowRequest;
 
+/// Places of a chart where the query does not say how many.
+const USUAL_K: usize = 10;
 /// Tags that a parameter lists, repeated ones included: each is normalised before it is compared.
 const MAX_LISTED_TAGS: usize = 16;
 
@@ -22,17 +24,17 @@ const MAX_LISTED_TAGS: usize = 16;
 #[derive(Debug)]
 pub struct ChartQuery {
     pub window: WindowRequest,
-    /// From then on the same question is of another period: today, of another day.
+    /// When the same query begins to mean another period, as `today` does at midnight.
     pub ends_ms: Option<u64>,
     pub form: ChartForm,
 }
 
-/// By what periods of the calendar are read.
+/// The clocks by which calendar periods are read.
 pub struct Clocks<'a> {
     pub now_ms: u64,
-    /// `TIME_ZONE`: whose periods they are where a question does not say.
+    /// The setting `TIME_ZONE`, for queries that name no zone.
     pub own_zone: &'a str,
-    /// What the platform knows of a zone, if there is one of this name.
+    /// The zone of this name, if the platform knows it.
     pub zone: &'a dyn Fn(&str) -> Option<Zone>,
 }
 
@@ -44,14 +46,14 @@ impl Clocks<'_> {
         })
     }
 
-    /// UTC where the setting names none: `/healthz` tells that.
+    /// UTC where the setting names no known zone; `/healthz` reports that.
     fn own_zone(&self) -> Result<Zone, Problem> {
         Ok((self.zone)(self.own_zone).unwrap_or_else(Zone::utc))
     }
 }
 
 impl ChartQuery {
-    /// `normalise` makes one tag of those that look alike.
+    /// `normalise` brings tags that look alike into one form.
     ///
     /// # Errors
     /// 400 with what is allowed.
@@ -73,14 +75,14 @@ impl ChartQuery {
                 scope: read_scope(query)?,
                 timeframe: asked.timeframe,
                 time_zone: asked.time_zone,
-                k: read_k(query)?,
+                k: read_number(query, ("k", "bad_k"), MAX_K, USUAL_K)?,
                 filter: read_filter(query, normalise)?,
             },
         })
     }
 }
 
-/// What may be a board, as with regions.
+/// A well-formed board id, as [`read_scope`] for regions.
 pub fn read_board(query: &Query) -> Result<String, Problem> {
     let board_id = query.first("board").unwrap_or(MAIN);
     match check_board_id(board_id) {
@@ -89,7 +91,7 @@ pub fn read_board(query: &Query) -> Result<String, Problem> {
     }
 }
 
-/// The world, or what may be a region: nothing behind this holds names that none can have.
+/// `global`, or a well-formed region id. Caches and tables behind this never hold malformed names.
 pub fn read_scope(query: &Query) -> Result<String, Problem> {
     let scope = query.first("region").unwrap_or(GLOBAL_SCOPE);
     match scope == GLOBAL_SCOPE || check_region_id(scope).is_ok() {
@@ -110,24 +112,28 @@ fn read_sort(query: &Query) -> Result<Sort, Problem> {
     }
 }
 
-fn read_k(query: &Query) -> Result<usize, Problem> {
-    read_k_up_to(query, MAX_K, 10)
-}
-
-/// `k`, or what it is where nobody says.
-pub fn read_k_up_to(query: &Query, most: usize, usual: usize) -> Result<usize, Problem> {
-    let Some(text) = query.first("k") else {
+/// A parameter that is a whole number from 1 to `most`, or `usual` where it is not given.
+///
+/// # Errors
+/// 400 of this code for anything else.
+pub fn read_number(
+    query: &Query,
+    (name, code): (&str, &'static str),
+    most: usize,
+    usual: usize,
+) -> Result<usize, Problem> {
+    let Some(text) = query.first(name) else {
         return Ok(usual);
     };
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let k = text
-        .parse()
-        .ok()
-        .filter(|k| digits && (1..=most).contains(k));
-    k.ok_or_else(|| Problem::bad("bad_k", format!("k is a whole number from 1 to {most}")))
+    let number: Option<usize> = text.parse().ok();
+    let is_sound = |number: &usize| !text.starts_with('+') && (1..=most).contains(number);
+    number.filter(is_sound).ok_or_else(|| {
+        let detail = format!("{name} is a whole number from 1 to {most}");
+        Problem::bad(code, detail)
+    })
 }
 
-/// Tags are listed with commas, or the parameter is repeated.
+/// Tags are separated by commas, or the parameter is repeated.
 fn read_filter(query: &Query, normalise: Option<NormaliseId>) -> Result<Filter, Problem> {
     let bad = |detail: String| Problem::bad("bad_filter", detail);
     let tags = |name: &'static str| {
@@ -146,7 +152,7 @@ fn read_filter(query: &Query, normalise: Option<NormaliseId>) -> Result<Filter, 
     Filter::new(tags("tag")?, tags("exclude_tag")?, author, published).map_err(bad)
 }
 
-/// What a question is of, and until when it is of that.
+/// The window that a query asks for, with its names.
 #[derive(Debug)]
 struct Asked {
     window: WindowRequest,
@@ -168,15 +174,15 @@ impl Asked {
 
 fn read_window(query: &Query, clocks: &Clocks<'_>) -> Result<Asked, Problem> {
     let bad = |detail: String| Problem::bad("bad_window", detail);
-    // Whether or not it is needed: who asks for a zone that is none learns it.
+    // Checked even where it is not needed, so that an unknown zone is always an error.
     let zone = query
         .first("tz")
         .map(|name| clocks.zone(name))
         .transpose()?;
     let zone = || zone.clone().map_or_else(|| clocks.own_zone(), Ok);
     let kind = match query.first("window") {
-        None => Kind::Sliding,
-        Some(text) => (text.parse::<Kind>()).map_err(|error| bad(error.to_string()))?,
+        None => WindowKind::Sliding,
+        Some(text) => (text.parse::<WindowKind>()).map_err(|error| bad(error.to_string()))?,
     };
     let text = query.first("timeframe").unwrap_or("24h");
     let frame = CalendarFrame::of_name(text);
@@ -204,10 +210,10 @@ fn read_window(query: &Query, clocks: &Clocks<'_>) -> Result<Asked, Problem> {
         (None, None, None) => {
             let window = match (timeframe, kind) {
                 (Timeframe::All, _) => WindowRequest::All,
-                (Timeframe::Length { ms, .. }, Kind::Sliding) => {
+                (Timeframe::Length { ms, .. }, WindowKind::Sliding) => {
                     WindowRequest::Sliding { length_ms: ms }
                 }
-                (Timeframe::Length { ms, .. }, Kind::Tumbling) => {
+                (Timeframe::Length { ms, .. }, WindowKind::Tumbling) => {
                     WindowRequest::Tumbling { length_ms: ms }
                 }
             };
@@ -219,7 +225,7 @@ fn read_window(query: &Query, clocks: &Clocks<'_>) -> Result<Asked, Problem> {
     }
 }
 
-/// A period of the calendar as a span: whoever asks for the same hours asks the same, in whatever zone.
+/// A calendar period as a span of time, so that queries for the same hours are equal, whatever their zones.
 fn asked_frame(frame: CalendarFrame, name: &str, zone: &Zone, now_ms: u64) -> Asked {
     let period = frame.period(now_ms, zone);
     let span = period.span(zone);
@@ -236,7 +242,7 @@ fn asked_frame(frame: CalendarFrame, name: &str, zone: &Zone, now_ms: u64) -> As
     }
 }
 
-/// A moment, or the begin of a day.
+/// A moment, or the beginning of a day.
 fn read_moment(
     name: &str,
     text: &str,
@@ -261,8 +267,8 @@ fn read_moment(
     }
 }
 
-/// Outward to the finest panes: questions with the same answer are one question. A span that
-/// cannot be answered stays as it is.
+/// Widens a span to whole minutes, so that queries with the same answer are equal. A span that is empty or
+/// reversed stays as it is, and is refused later.
 fn snapped(from_ms: u64, to_ms: u64) -> WindowRequest {
     if from_ms >= to_ms {
         return WindowRequest::Between { from_ms, to_ms };

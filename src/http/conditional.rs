@@ -1,14 +1,14 @@
 //! `If-None-Match` (RFC 9110, 13.1.2).
 
-/// Whether the header lists a tag. The comparison is the weak one: `W/` says nothing here, so a
-/// client or a proxy that drops it is understood.
+/// Whether the header lists an entity tag. The comparison is the weak one: it ignores `W/`, which some
+/// clients and proxies drop.
 pub fn lists_etag(if_none_match: &str, etag: &str) -> bool {
     let wanted = etag.strip_prefix("W/").unwrap_or(etag);
     let mut rest = if_none_match.trim();
     if rest == "*" {
         return true;
     }
-    // Tags may contain commas: they end at their quote.
+    // A tag may contain commas; it ends at its quote.
     while let Some(start) = rest.find('"') {
         let tag = rest.get(start..).unwrap_or_default();
         let Some(end) = tag.get(1..).and_then(|inner| inner.find('"')) else {

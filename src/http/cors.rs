@@ -19,7 +19,7 @@ const EXPOSED: (&str, &str) = (
 
 /// What holds for one request.
 pub struct Cors {
-    /// Other origins' pages may read and send plays; the rest is not theirs to change.
+    /// Whether pages of other origins may use this route: to read, or to send plays.
     for_pages: bool,
     method: Method,
     origin: Option<String>,
@@ -40,7 +40,7 @@ impl Cors {
         }
     }
 
-    /// Whether the page that sends this may do so. Senders that are no pages name no origin.
+    /// Whether the origin of the request is allowed. Only browsers send an origin.
     pub fn allows_origin(&self) -> bool {
         match (&*self.allowed, &self.origin) {
             (Origins::All, _) | (_, None) => true,
@@ -56,7 +56,7 @@ impl Cors {
         if matches!(*self.allowed, Origins::All) {
             return vec![("Access-Control-Allow-Origin", "*"), EXPOSED];
         }
-        // Who may not send plays may read that, and what to do about it.
+        // A page that may not send plays may read why.
         let may_read = self.allows_origin() || self.method == Method::Post;
         let origin = self.origin.as_deref().filter(|_| may_read);
         let mut headers = vec![("Vary", "Origin")];

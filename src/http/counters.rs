@@ -1,11 +1,11 @@
 //! What this instance of the Worker has seen, for `/metrics`: each isolate counts for itself.
 //!
-//! Every label is a word of this source or a region of the settings, so there are some hundred numbers
-//! at most.
+//! Every label is a word from the source code or a region from the settings: a few hundred numbers at most.
 
 use std::collections::BTreeMap;
 
-/// Upper bounds of the ages of charts, in seconds; a chart is at most 3 s old unless nobody answers.
+/// Upper bounds of the histogram of charts' ages, in seconds. A chart is older than 3 s only where the objects
+/// do not answer.
 pub const AGE_BOUNDS_S: [u64; 6] = [1, 2, 3, 5, 10, 60];
 
 /// Where a leaderboard came from.
@@ -32,9 +32,9 @@ pub struct Counters {
     pub requests: BTreeMap<(&'static str, u16), u64>,
     /// Answers that are errors, by code.
     pub problems: BTreeMap<&'static str, u64>,
-    /// Plays that were not counted though others of their batch may have been, by code.
+    /// Plays that were rejected, by code.
     pub rejected_plays: BTreeMap<&'static str, u64>,
-    /// Batches that counted in another region, by the one of `REGIONS` that is not made.
+    /// Batches that were counted in another region, by the region of `REGIONS` that was not made.
     pub elsewhere: BTreeMap<String, u64>,
     pub charts: BTreeMap<Source, u64>,
     /// Charts by age, as [`AGE_BOUNDS_S`]; older ones last.

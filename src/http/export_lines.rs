@@ -70,7 +70,7 @@ fn pane_line(pane: &TransferPane, seed: Seed) -> Value {
         "from": rfc3339(pane.start_ms),
         "to": (pane.end_ms < u64::MAX).then(|| rfc3339(pane.end_ms)),
     });
-    // The global object has decoded it a moment ago.
+    // The global object decoded it a moment ago.
     if let Ok(summary) = Summary::decode(&pane.summary, seed) {
         let posts = summary.top(usize::MAX).into_iter().map(|row| {
             json!({
@@ -118,7 +118,7 @@ fn chart_line(TransferChart { scope, chart }: &TransferChart) -> Value {
     })
 }
 
-/// A line of an export. Of a pane only what is stored is read; the rest is for people.
+/// A line of an export. Of a pane, only the encoded summary is read; the rest is for people.
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Line {

@@ -25,7 +25,7 @@ pub fn kind_of(name: &str) -> &'static str {
 pub struct Text(pub String);
 
 impl Text {
-    /// Begins a metric; its samples follow.
+    /// Begins a metric. Its samples follow.
     pub fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(
             self.0,

@@ -2,16 +2,17 @@
 
 use url::Url;
 
-/// Lets pages run and load only what is ours, and images that the catalog names.
+/// Lets pages load and run only our own files, besides images that the catalog names.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
     frame-ancestors 'self'; img-src 'self' data:";
-/// Pictures of wherever the catalog says, where no setting names their origins.
+/// Pictures from any https origin, where no setting names their origins.
 const EVERY_PICTURE: &str = " https:";
-/// Pictures of a site in the making, on the machine where both are.
+/// Pictures from the same machine, for a site under development.
 const LOCAL_PICTURES: &str = " http://localhost:* http://127.0.0.1:*";
 
-/// The policy of a page at this address, with pictures from these origins; from none, all that are encrypted.
+/// The policy of a page at this address, with pictures from these origins; from any https origin where the
+/// list is empty.
 pub fn page_policy(url: &str, image_origins: &[String]) -> String {
     let pictures = match image_origins {
         [] => EVERY_PICTURE.to_owned(),
@@ -21,7 +22,7 @@ pub fn page_policy(url: &str, image_origins: &[String]) -> String {
     format!("{PAGE_POLICY}{pictures}{local}")
 }
 
-/// Whether an address is one of the machine that it is read on.
+/// Whether an address is on the same machine (localhost).
 pub fn is_local(url: &str) -> bool {
     let url = Url::parse(url).ok();
     let host = url.as_ref().and_then(Url::host_str);
@@ -35,9 +36,9 @@ pub fn has_version(path: &str) -> bool {
     (0..3).all(|_| parts.next().is_some_and(is_number))
 }
 
-/// The modules of a page must be of one release, so they are asked about each time. What other
-/// sites embed may be an hour old; the beacon is another one in each region, be it in its text or in
-/// the home that goes with it.
+/// The modules of a page must be from one release, so browsers ask each time whether they changed. What other
+/// sites embed may be an hour old. The beacon differs by region, in its text or in the home that goes with
+/// it, so shared caches must not keep it.
 pub fn cache_control(path: &str) -> &'static str {
     match path {
         "/beacon.js" | "/beacon.mjs" => "private, max-age=3600",

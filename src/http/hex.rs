@@ -10,7 +10,7 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes that digits stand for; `None` for anything else.
+/// The bytes that hexadecimal digits stand for; `None` for any other text.
 pub fn read_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let pairs = text.as_bytes().chunks(2);

@@ -1,6 +1,6 @@
 //! Request methods (RFC 9110, 9).
 
-/// Those that any route takes.
+/// The methods that routes take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Get,
@@ -9,7 +9,7 @@ pub enum Method {
     Put,
     Delete,
     Options,
-    /// No path takes it.
+    /// Any other: no route takes it.
     Other,
 }
 

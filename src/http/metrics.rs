@@ -1,4 +1,4 @@
-//! The text of `/metrics`: every figure of the service, by what it is of.
+//! The text of `/metrics`.
 
 use std::collections::BTreeMap;
 
@@ -8,37 +8,37 @@ use crate::codec;
 use crate::wire::{GlobalMetrics, InstanceMetrics, RegistryMetrics, ShardMetrics, Sizes};
 
 /// What `/metrics` is made of.
-pub struct Figures<'a> {
-    /// What the global object told last, with what shards told it; none where it never answered.
+pub struct MetricsInput<'a> {
+    /// The global object's last figures, with those that shards sent it; `None` where it never answered.
     pub global: Option<&'a GlobalMetrics>,
     /// How long ago that was.
     pub older_ms: u64,
     /// Whether it answered when it was asked last.
     pub is_up: bool,
-    /// What the registry told last; none where it never answered, or the figures are of one board.
+    /// The registry's last figures; `None` where it never answered, or the figures are those of another board.
     pub registry: Option<RegistryMetrics>,
-    /// Whether it answered when it was asked last; none where nobody asked.
+    /// Whether it answered when it was asked last; `None` where nobody asked.
     pub registry_is_up: Option<bool>,
-    /// What the isolate that answers has seen.
+    /// The counters of the isolate that answers.
     pub counters: &'a Counters,
-    /// Charts that its door gave again.
+    /// Charts that its door (`src/js/door.js`) answered by itself.
     pub repeated_at_the_door: u64,
     /// The instance that answers.
     pub instance: InstanceMetrics,
 }
 
-/// A metric: name, what it says, where it is found. A name that ends in `_total` is a counter.
-type Metric<T, V = u64> = (&'static str, &'static str, fn(&T) -> V);
+/// A metric: its name, its help text and how to read its value. A name that ends in `_total` is a counter.
+type Metric<T, V> = (&'static str, &'static str, fn(&T) -> V);
 
 /// A table of metrics, a line each.
 macro_rules! metrics {
-    ($table:ident: $of:ty; $($name:literal, $help:literal, $value:expr;)*) => {
-        const $table: &[Metric<$of>] = &[$(($name, $help, $value)),*];
+    ($table:ident: $of:ty => $value_type:ty; $($name:literal, $help:literal, $value:expr;)*) => {
+        const $table: &[Metric<$of, $value_type>] = &[$(($name, $help, $value)),*];
     };
 }
 
 metrics! {
-    OF_SHARDS: ShardMetrics;
+    OF_SHARDS: ShardMetrics => u64;
     "plays_total", "Plays counted, each as often as its count says.", |m| m.committed.plays;
     "batches_total", "Batches made durable and counted.", |m| m.batches;
     "repeated_batches_total", "Batches that had been counted before.", |m| m.repeated_batches;
@@ -61,7 +61,7 @@ metrics! {
 }
 
 metrics! {
-    OF_GLOBAL: GlobalMetrics;
+    OF_GLOBAL: GlobalMetrics => u64;
     "global_rows_written_total", "Rows written, as billed.", |m| m.rows_written;
     "global_folds_total", "How often what was pending went into the ladders.", |m| m.folds;
     "global_folded_panes_total", "Rows of ladders that this wrote.", |m| m.folded_panes;
@@ -84,7 +84,20 @@ metrics! {
 }
 
 metrics! {
-    OF_REGISTRY: RegistryMetrics;
+    SIZES_OF_SHARDS: ShardMetrics => Sizes;
+    "batch_plays", "Entries of the batches that were counted.", |m| m.committed.batch_sizes;
+    "commit_batches", "Batches of each commit.", |m| m.committed.commit_sizes;
+}
+
+metrics! {
+    OF_INSTANCES: InstanceMetrics => u64;
+    "wasm_memory_bytes", "Memory of an instance of Wasm; it never shrinks.", |m| m.memory_bytes;
+    "allocated_bytes", "What is in use of it.", |m| m.allocated_bytes;
+    "instance_started_seconds", "When an instance started; another id is another instance.", |m| m.started_ms / 1_000;
+}
+
+metrics! {
+    OF_REGISTRY: RegistryMetrics => u64;
     "registry_boards", "Boards, main among them; 10,000 others at most, with those that are being deleted.", |m| m.boards;
     "registry_deletions", "Boards that are deleted and not wiped everywhere yet.", |m| m.deletions;
     "registry_oldest_deletion_seconds", "For how long the oldest of these has been so.", |m| m.oldest_deletion_age_ms / 1_000;
@@ -104,7 +117,7 @@ struct Shard<'a> {
 }
 
 /// The figures in Prometheus' text format.
-pub fn metrics_text(figures: &Figures<'_>) -> String {
+pub fn metrics_text(figures: &MetricsInput<'_>) -> String {
     let global = figures.global;
     let shards = global.iter().flat_map(|global| &global.shards);
     let shards = shards.filter_map(|told| {
@@ -207,17 +220,7 @@ fn of_shards(text: &mut Text, shards: &[Shard<'_>]) {
     for shard in shards {
         text.sample(name, &shard.labels(), Seconds(shard.age_ms));
     }
-    let sizes: [Metric<ShardMetrics, Sizes>; 2] = [
-        (
-            "batch_plays",
-            "Entries of the batches that were counted.",
-            |m| m.committed.batch_sizes,
-        ),
-        ("commit_batches", "Batches of each commit.", |m| {
-            m.committed.commit_sizes
-        }),
-    ];
-    for (name, help, value) in sizes {
+    for (name, help, value) in SIZES_OF_SHARDS {
         text.family(name, "histogram", help);
         for shard in shards {
             let sizes = value(&shard.metrics);
@@ -242,30 +245,20 @@ fn of_worker(text: &mut Text, counters: &Counters, repeated_at_the_door: u64) {
             count,
         );
     }
-    text.family(
-        "problems_total",
-        "counter",
-        "Answers of this instance that are errors, by code.",
+    let errors = "Answers of this instance that are errors, by code.";
+    by_label(text, ("problems_total", errors), "code", &counters.problems);
+    let rejected = "Plays that this instance rejected, by code.";
+    let plays = &counters.rejected_plays;
+    by_label(text, ("rejected_plays_total", rejected), "code", plays);
+    let elsewhere =
+        "Batches that counted in another region, by the one of REGIONS that is not made.";
+    let batches = &counters.elsewhere;
+    by_label(
+        text,
+        ("elsewhere_batches_total", elsewhere),
+        "region",
+        batches,
     );
-    for (code, count) in &counters.problems {
-        text.sample("problems_total", &[("code", code)], count);
-    }
-    text.family(
-        "rejected_plays_total",
-        "counter",
-        "Plays that this instance rejected, by code.",
-    );
-    for (code, count) in &counters.rejected_plays {
-        text.sample("rejected_plays_total", &[("code", code)], count);
-    }
-    text.family(
-        "elsewhere_batches_total",
-        "counter",
-        "Batches that counted in another region, by the one of REGIONS that is not made.",
-    );
-    for (region, count) in &counters.elsewhere {
-        text.sample("elsewhere_batches_total", &[("region", region)], count);
-    }
     text.family(
         "charts_total",
         "counter",
@@ -291,25 +284,23 @@ fn of_worker(text: &mut Text, counters: &Counters, repeated_at_the_door: u64) {
     );
 }
 
+/// A counter with one label.
+fn by_label(
+    text: &mut Text,
+    (name, help): (&str, &str),
+    label: &str,
+    counts: &BTreeMap<impl AsRef<str>, u64>,
+) {
+    text.family(name, "counter", help);
+    for (value, count) in counts {
+        text.sample(name, &[(label, value.as_ref())], count);
+    }
+}
+
 fn of_instances(text: &mut Text, instances: impl Iterator<Item = InstanceMetrics>) {
     let by_id: BTreeMap<u64, InstanceMetrics> =
         instances.map(|instance| (instance.id, instance)).collect();
-    let of: [Metric<InstanceMetrics>; 3] = [
-        (
-            "wasm_memory_bytes",
-            "Memory of an instance of Wasm; it never shrinks.",
-            |m| m.memory_bytes,
-        ),
-        ("allocated_bytes", "What is in use of it.", |m| {
-            m.allocated_bytes
-        }),
-        (
-            "instance_started_seconds",
-            "When an instance started; another id is another instance.",
-            |m| m.started_ms / 1_000,
-        ),
-    ];
-    for (name, help, value) in of {
+    for (name, help, value) in OF_INSTANCES {
         text.family(name, "gauge", help);
         for (id, instance) in &by_id {
             text.sample(
@@ -384,7 +375,7 @@ mod tests {
             push_ages_ms: vec![("N\"A".into(), 4, 750)],
             ..GlobalMetrics::default()
         };
-        let figures = Figures {
+        let figures = MetricsInput {
             global: Some(&global),
             older_ms: 1_000,
             is_up: true,
@@ -428,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_global_object_that_never_answered_leaves_the_rest() {
-        let figures = Figures {
+        let figures = MetricsInput {
             global: None,
             older_ms: 0,
             is_up: false,

@@ -1,5 +1,5 @@
-//! What headers, queries and bodies say, and what is answered in which form. Everything of HTTP that can
-//! be decided without a request of the platform's.
+//! Reads headers, queries and bodies, and makes the text of answers: everything of HTTP that needs no request
+//! object of the platform.
 
 mod agent;
 mod body;
@@ -32,12 +32,12 @@ pub use export_lines::{end_line, head_line, line_of, push_line, read_lines};
 pub use files::{cache_control, content_type, has_version, page_policy};
 pub use hex::{hex, read_hex};
 pub use method::{Method, method_list};
-pub use metrics::{Figures, metrics_text};
+pub use metrics::{MetricsInput, metrics_text};
 pub use negotiation::{format_asked, format_of};
 pub use parameters::{Misnamed, misnamed};
 pub use problem::Problem;
 pub use published::{
-    Feed, Head, Leaf, Named, chart_asked, feed_asked, feed_text, list_asked, next_address,
+    Feed, Leaf, PageHead, PageNames, chart_asked, feed_asked, feed_text, list_asked, next_address,
     origin_of, published_list, read_kind, read_leaf, wants_page,
 };
 pub use query::{Query, decoded, path_of};

@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::leaderboard::Format;
 
-/// In the order in which they are chosen where a reader does not mind.
+/// In order of preference, for a reader who accepts several alike.
 const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Lines];
 
 /// A range of media types that a reader names.
@@ -27,12 +27,12 @@ impl Range {
             .and_then(|(_, weight)| read_weight(weight.trim()));
         Range {
             media_type: essence(text),
-            // What is no number weighs as if it were not there.
+            // An invalid weight is ignored.
             weight: weight.unwrap_or(1_000),
         }
     }
 
-    /// How exactly it names a format: as itself, by its type, as anything; not at all.
+    /// How exactly the range names a format: 3 for the media type itself, 2 for `type/*`, 1 for `*/*`.
     fn names(&self, format: Format) -> Option<u32> {
         let (itself, by_type): (&[&str], _) = match format {
             Format::Json => (&["application/json"], "application/*"),
@@ -48,8 +48,8 @@ impl Range {
     }
 }
 
-/// A weight in thousandths, of which the grammar has three digits. By hand, as the tables to read any
-/// number of fractions are 1 % of the Worker.
+/// A weight in thousandths; the grammar allows three digits. Parsed by hand, because the tables of Rust's
+/// parser for fractions would be 1 % of the Worker.
 fn read_weight(text: &str) -> Option<u32> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let mut thousandths = fraction.bytes().chain(*b"000").take(3);
@@ -64,10 +64,11 @@ fn read_weight(text: &str) -> Option<u32> {
     }
 }
 
-/// What the address says, for links and spreadsheets (`format=csv`); else what the reader accepts.
+/// The format that the query names (`format=csv`), for links and spreadsheets; otherwise the one that `Accept`
+/// asks for.
 ///
 /// # Errors
-/// 400 for a format that is none.
+/// 400 for an unknown format.
 pub fn format_asked(query: &Query, accept: Option<&str>) -> Result<Format, Problem> {
     match query.first("format") {
         None => Ok(format_of(accept)),
@@ -78,9 +79,8 @@ pub fn format_asked(query: &Query, accept: Option<&str>) -> Result<Format, Probl
     }
 }
 
-/// The format that a reader likes best: the one of the greatest weight; among equals the one that
-/// is named most exactly, then the one that is named first. JSON where none is named: a reader that
-/// takes nothing of ours gets something rather than an error.
+/// The format with the greatest weight in `Accept`; among equals the one that is named most exactly, then the
+/// one that is named first. JSON where none is acceptable, which is more useful than an error.
 pub fn format_of(accept: Option<&str>) -> Format {
     let ranges = || accept.unwrap_or_default().split(',').map(Range::read);
     let mut best = None;
@@ -91,7 +91,7 @@ pub fn format_of(accept: Option<&str>) -> Format {
             // The most exact range decides about a format, also where it weighs less.
             .max_by_key(|(exactness, place, _)| (*exactness, *place));
         if let Some((exactness, place, weight)) = named.filter(|(_, _, weight)| *weight > 0) {
-            // Where one range names several, it does so at one place: the first format stays.
+            // Where one range names several formats, the first of them wins.
             let liking = (weight, exactness, place);
             if best.is_none_or(|(most, _)| liking > most) {
                 best = Some((liking, format));

@@ -1,6 +1,6 @@
-//! Names that other services have for what a chart is asked by. An unknown parameter is ignored, so
-//! that a link with one more still works; one of these would be missed, and the chart of the default
-//! taken for the one that was asked for.
+//! Names that other services use for our query parameters. Unknown parameters are ignored, so that a link with
+//! one more still works. But whoever writes `limit` for `k` would get the default chart and take it for the
+//! one asked for: these names are an error that tells ours.
 
 /// Our name for what others call this, the code of an error about it, and an example.
 fn ours(other: &str) -> Option<(&'static str, &'static str, &'static str)> {
@@ -40,7 +40,7 @@ pub struct Misnamed {
     pub detail: String,
 }
 
-/// The first of the given names that stands for one of ours, which is not given itself.
+/// The first given name that is another word for one of ours, where ours is not given.
 pub fn misnamed<'a>(given: impl Iterator<Item = &'a str> + Clone) -> Option<Misnamed> {
     given.clone().find_map(|other| {
         let (name, code, example) = ours(other)?;

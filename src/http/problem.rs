@@ -9,16 +9,16 @@ use crate::filter::MAX_MEMBERS;
 use crate::window::rfc3339;
 use crate::wire::Refusal;
 
-/// An error that its reader can do something about.
+/// An error as the sender of a request is told it, with what to do.
 #[derive(Debug)]
 pub struct Problem {
     pub status: u16,
-    /// A stable word.
+    /// A stable word for programs.
     pub code: &'static str,
     /// What is wrong, and what to do.
     pub detail: String,
     pub headers: Vec<(&'static str, String)>,
-    /// Further members of the body: few problems have any.
+    /// Further members of the body; few problems have any.
     pub more: Box<Map<String, Value>>,
     /// What led to it: for the operator's log, not for the reader.
     pub cause: Option<String>,
@@ -37,7 +37,7 @@ impl Problem {
         }
     }
 
-    /// The same with what led to it.
+    /// Adds the cause.
     pub fn because(mut self, cause: impl Into<String>) -> Self {
         self.cause = Some(cause.into());
         self
@@ -59,7 +59,8 @@ impl Problem {
         )
     }
 
-    /// Of a board that is none, or that is not for who asks: which of these it is, is nobody's business.
+    /// For a board that does not exist, or is not public. The answer does not tell which, so that nobody learns
+    /// of boards that are not public.
     pub fn unknown_board() -> Self {
         let detail = "there is no such board, or it needs the read token; GET /boards lists them";
         Problem::new(404, "unknown_board", detail)
@@ -73,26 +74,30 @@ impl Problem {
         )
     }
 
+    /// Adds a header.
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Adds a member to the body.
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(member.into(), value.into());
+        self
+    }
+
     pub fn unauthorized(detail: &str) -> Self {
-        let mut problem = Problem::new(401, "unauthorized", detail);
-        problem.headers.push(("WWW-Authenticate", "Bearer".into()));
-        problem
+        Problem::new(401, "unauthorized", detail).with_header("WWW-Authenticate", "Bearer")
     }
 
     pub fn busy(code: &'static str, retry_after_s: u32, detail: &str) -> Self {
-        let mut problem = Problem::new(503, code, detail);
-        problem
-            .headers
-            .push(("Retry-After", retry_after_s.to_string()));
-        problem
+        Problem::new(503, code, detail).with_header("Retry-After", retry_after_s.to_string())
     }
 
     pub fn method_not_allowed(allowed: &[Method]) -> Self {
         let allowed = method_list(allowed);
         let detail = format!("this path takes {allowed}");
-        let mut problem = Problem::new(405, "method_not_allowed", detail);
-        problem.headers.push(("Allow", allowed));
-        problem
+        Problem::new(405, "method_not_allowed", detail).with_header("Allow", allowed)
     }
 
     /// An object that is away or failing.
@@ -116,7 +121,8 @@ impl Problem {
         body
     }
 
-    /// What an object refused, to who asked for it.
+    /// What an object's refusal means for the sender of the request. `invalid_code` is the code of
+    /// [`Refusal::Invalid`].
     pub fn refused(refusal: Refusal, invalid_code: &'static str) -> Self {
         match refusal {
             Refusal::UnknownRegion => Problem::unknown_region(),
@@ -148,19 +154,14 @@ impl Problem {
             ),
             Refusal::NotCounted { view_count_max } => {
                 let detail = format!("not among those counted; at most {view_count_max} plays");
-                let mut problem = Problem::not_found(&detail);
-                problem
-                    .more
-                    .insert("view_count_max".into(), view_count_max.into());
-                problem
+                Problem::not_found(&detail).with("view_count_max", view_count_max)
             }
             Refusal::NotPublished { detail, closes_ms } => {
-                let mut problem = Problem::new(404, "no_chart", detail);
-                if let Some(closes_ms) = closes_ms {
-                    let closes_at = rfc3339(closes_ms).into();
-                    problem.more.insert("closes_at".into(), closes_at);
+                let problem = Problem::new(404, "no_chart", detail);
+                match closes_ms {
+                    Some(closes_ms) => problem.with("closes_at", rfc3339(closes_ms)),
+                    None => problem,
                 }
-                problem
             }
             Refusal::Invalid(detail) => Problem::bad(invalid_code, detail),
             Refusal::Busy { retry_after_s } => {
@@ -202,8 +203,7 @@ mod tests {
 
     #[test]
     fn a_problem_says_what_is_wrong_in_the_members_of_rfc_9457_and_more_behind_them() {
-        let mut problem = Problem::new(422, "key_reused", "other plays were sent");
-        problem.more.insert("index".into(), 3.into());
+        let problem = Problem::new(422, "key_reused", "other plays were sent").with("index", 3);
         assert_eq!(
             problem.body().to_string(),
             r#"{"type":"about:blank","title":"Unprocessable Content","status":422,"detail":"other plays were sent","code":"key_reused","index":3}"#

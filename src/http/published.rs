@@ -1,5 +1,5 @@
-//! Published charts: what a path and a query ask for, lists of them, feeds, and what previews of a link
-//! show.
+//! Published charts: reading paths and queries, and making lists, feeds and the heads of pages, which link
+//! previews show.
 
 use std::fmt::Write;
 
@@ -7,14 +7,14 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::agent::is_bot;
-use super::chart_query::{ChartQuery, read_board, read_k_up_to, read_scope};
+use super::chart_query::{ChartQuery, read_board, read_number, read_scope};
 use super::problem::Problem;
 use super::query::Query;
 use crate::board::MAIN;
 use crate::filter::Filter;
 use crate::leaderboard::{
-    ChartForm, Format, Leaderboard, Listed, NamedWindow, PUBLISHED_KINDS, PUBLISHED_PLACES, Place,
-    Sort, csv_text,
+    ChartForm, Format, Leaderboard, ListedChart, NamedWindow, PUBLISHED_KINDS, PUBLISHED_PLACES,
+    Place, Sort, csv_text,
 };
 use crate::pages::escaped;
 use crate::play::check_post_id;
@@ -22,12 +22,12 @@ use crate::topology::GLOBAL_SCOPE;
 use crate::window::{Period, PeriodKind, rfc3339};
 use crate::wire::{ListPublished, MAX_LISTED_CHARTS, PublishedList, WindowRequest};
 
-/// Charts of a list where nobody says how many.
-const USUAL_LIST: u32 = 50;
-/// Charts of a feed, and the places that each tells.
+/// Charts of a list where the query does not say how many.
+const USUAL_LIST: usize = 50;
+/// Charts of a feed, and the places shown of each.
 const FEED_CHARTS: u32 = 20;
 const FEED_PLACES: u32 = 10;
-/// Places that a preview tells.
+/// Places that a link preview shows.
 const PREVIEW_PLACES: usize = 5;
 
 /// A form of feed.
@@ -47,7 +47,7 @@ pub enum Leaf {
 /// The kind of charts that a path names.
 ///
 /// # Errors
-/// 404 for what is none.
+/// 404 for any other word.
 pub fn read_kind(segment: &str) -> Result<PeriodKind, Problem> {
     let kind = PeriodKind::of_name(segment).filter(|kind| PUBLISHED_KINDS.contains(kind));
     kind.ok_or_else(|| {
@@ -58,7 +58,7 @@ pub fn read_kind(segment: &str) -> Result<PeriodKind, Problem> {
 /// A path's last segment.
 ///
 /// # Errors
-/// 400 for what the calendar does not have.
+/// 400 for a period that the calendar does not have, or of another kind.
 pub fn read_leaf(kind: PeriodKind, segment: &str) -> Result<Leaf, Problem> {
     match segment {
         "latest" => return Ok(Leaf::Chart(None)),
@@ -96,7 +96,7 @@ pub fn chart_asked(
             scope: read_scope(query)?,
             timeframe: Some(kind.name().to_owned()),
             sort: Sort::Views,
-            k: read_k_up_to(query, PUBLISHED_PLACES, PUBLISHED_PLACES)?,
+            k: read_number(query, ("k", "bad_k"), PUBLISHED_PLACES, PUBLISHED_PLACES)?,
             filter: Filter::default(),
         },
     })
@@ -116,17 +116,8 @@ pub fn list_asked(kind: PeriodKind, query: &Query) -> Result<ListPublished, Prob
                 "before is a period, such as 2026-W47",
             )),
         });
-    let limit = query.first("limit").map(|text| {
-        let limit = text
-            .parse()
-            .ok()
-            .filter(|_| text.bytes().all(|it| it.is_ascii_digit()));
-        let limit = limit.filter(|limit| (1..=MAX_LISTED_CHARTS as u32).contains(limit));
-        limit.ok_or_else(|| {
-            let detail = format!("limit is a whole number from 1 to {MAX_LISTED_CHARTS}");
-            Problem::bad("bad_limit", detail)
-        })
-    });
+    let limit = ("limit", "bad_limit");
+    let limit = read_number(query, limit, MAX_LISTED_CHARTS, USUAL_LIST)?;
     let post_id = query.first("post_id").map(str::to_owned);
     if let Some(Err(refused)) = post_id.as_deref().map(check_post_id) {
         return Err(Problem::bad(refused.code, refused.detail));
@@ -137,7 +128,7 @@ pub fn list_asked(kind: PeriodKind, query: &Query) -> Result<ListPublished, Prob
         kind,
         before: before.transpose()?,
         post_id,
-        limit: limit.transpose()?.unwrap_or(USUAL_LIST),
+        limit: limit as u32,
         places: 1,
     })
 }
@@ -158,15 +149,15 @@ pub fn feed_asked(kind: PeriodKind, query: &Query) -> Result<ListPublished, Prob
     })
 }
 
-/// Whether a page is wanted rather than data: by a browser, or by whoever makes a preview of a link, most of
-/// whom accept anything.
+/// Whether a request wants a page rather than data: it comes from a browser, or from a maker of link previews,
+/// most of which accept anything.
 pub fn wants_page(query: &Query, accept: Option<&str>, user_agent: Option<&str>) -> bool {
     query.first("format").is_none()
         && (accept.is_some_and(|accept| accept.contains("text/html"))
             || user_agent.is_some_and(is_bot))
 }
 
-/// A list as it is sent: its type, and its bytes.
+/// A list as it is sent: its media type and its bytes.
 pub fn published_list(
     board_id: &str,
     asked: &ListPublished,
@@ -243,7 +234,7 @@ pub fn next_address(board_id: &str, asked: &ListPublished, list: &PublishedList)
     Some(address)
 }
 
-fn list_row(asked: &ListPublished, chart: &Listed) -> Value {
+fn list_row(asked: &ListPublished, chart: &ListedChart) -> Value {
     let mut row = Map::new();
     row.insert("period".into(), chart.period.to_string().into());
     row.insert("time_zone".into(), chart.time_zone.as_str().into());
@@ -281,20 +272,20 @@ fn list_row(asked: &ListPublished, chart: &Listed) -> Value {
     Value::Object(row)
 }
 
-/// What an installation calls itself and a scope, and where it is.
-pub struct Named<'a> {
+/// The names that titles and addresses are made of.
+pub struct PageNames<'a> {
     /// `PAGE_TITLE`.
     pub site: &'a str,
     /// The id and the name of a board that is not `main`.
     pub board: Option<(&'a str, &'a str)>,
-    /// The region's name; none worldwide, or where readers see no regions.
+    /// The region's name; `None` worldwide, or where the pages show no regions.
     pub region: Option<&'a str>,
     pub scope: &'a str,
-    /// Scheme and host of the address that was asked.
+    /// Scheme and host of the request.
     pub origin: &'a str,
 }
 
-impl Named<'_> {
+impl PageNames<'_> {
     fn address(&self, path: &str) -> String {
         let board = self.board.map(|(id, _)| format!("board={id}"));
         let region = (self.scope != GLOBAL_SCOPE).then(|| {
@@ -311,7 +302,7 @@ impl Named<'_> {
         self.address(&format!("{}/{period}", period.kind().name()))
     }
 
-    /// The board and the region, where they are not those that everybody means.
+    /// `, board, region`; without `main`, and without a region worldwide.
     fn in_region(&self) -> String {
         let board = self.board.map(|(_, name)| name);
         let parts = board.into_iter().chain(self.region);
@@ -332,31 +323,17 @@ pub fn origin_of(url: &str) -> &str {
         .unwrap_or(url)
 }
 
-/// A period as a headline says it.
+/// A period as a headline has it: `Week 47 of 2026`.
 pub fn in_words(period: Period) -> String {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
+    const MONTHS: &str =
+        "January February March April May June July August September October November December";
     let text = period.to_string();
     let mut parts = text.split('-');
     let year = parts.next().unwrap_or_default();
     let month = |part: &str| {
         let number: usize = part.parse().unwrap_or(0);
-        MONTHS
-            .get(number.wrapping_sub(1))
-            .copied()
-            .unwrap_or_default()
+        let name = MONTHS.split(' ').nth(number.wrapping_sub(1));
+        name.unwrap_or_default()
     };
     match (parts.next(), parts.next()) {
         (Some(week), None) if period.kind() == PeriodKind::Week => {
@@ -371,7 +348,7 @@ pub fn in_words(period: Period) -> String {
     }
 }
 
-/// A post as text shows it.
+/// A post's title and author, or its id.
 fn name_of(place: &Place) -> String {
     let title = place.card.content.as_deref().unwrap_or(&place.post_id);
     match &place.card.author {
@@ -398,23 +375,23 @@ fn line_of(position: usize, place: &Place, kind: PeriodKind) -> String {
     line
 }
 
-fn text_of(chart: &Listed) -> String {
+fn text_of(chart: &ListedChart) -> String {
     let lines = chart.places.iter().enumerate();
     let lines = lines.map(|(position, place)| line_of(position, place, chart.period.kind()));
     lines.collect::<Vec<String>>().join("\n")
 }
 
 /// The title of one kind's charts: `Hitparade, week by week, Europe`.
-fn title_of_all(named: &Named<'_>, kind: PeriodKind) -> String {
+fn title_of_all(named: &PageNames<'_>, kind: PeriodKind) -> String {
     let kind = kind.name();
     format!("{}, {kind} by {kind}{}", named.site, named.in_region())
 }
 
-/// A feed as it is sent: its type, and its text.
+/// A feed as it is sent: its media type and its text.
 pub fn feed_text(
-    named: &Named<'_>,
+    named: &PageNames<'_>,
     kind: PeriodKind,
-    charts: &[Listed],
+    charts: &[ListedChart],
     feed: Feed,
 ) -> (&'static str, String) {
     match feed {
@@ -429,8 +406,8 @@ pub fn feed_text(
     }
 }
 
-/// JSON Feed 1.1. Texts are texts: nothing of data becomes HTML.
-fn json_feed(named: &Named<'_>, kind: PeriodKind, charts: &[Listed]) -> String {
+/// JSON Feed 1.1. All content is plain text; no data becomes HTML.
+fn json_feed(named: &PageNames<'_>, kind: PeriodKind, charts: &[ListedChart]) -> String {
     let items = charts.iter().map(|chart| {
         let address = named.address_of(chart.period);
         json!({
@@ -453,9 +430,9 @@ fn json_feed(named: &Named<'_>, kind: PeriodKind, charts: &[Listed]) -> String {
 }
 
 /// RFC 4287.
-fn atom_feed(named: &Named<'_>, kind: PeriodKind, charts: &[Listed]) -> String {
+fn atom_feed(named: &PageNames<'_>, kind: PeriodKind, charts: &[ListedChart]) -> String {
     let own = named.address(&format!("{}/feed.atom", kind.name()));
-    // A feed says when it changed; without a chart it never did.
+    // `updated` is required; a feed without charts has never changed.
     let updated = rfc3339(charts.first().map_or(0, |chart| chart.closed_ms));
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<feed xmlns=\"http://www.w3.org/2005/Atom\">\n\
@@ -482,15 +459,15 @@ fn atom_feed(named: &Named<'_>, kind: PeriodKind, charts: &[Listed]) -> String {
     xml + "</feed>\n"
 }
 
-/// Text as XML has it: some characters can be in no document at all.
+/// Escapes text for XML, and drops the characters that no XML document may contain.
 fn xml_text(text: &str) -> String {
     let can_be = |letter: &char| matches!(letter, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     escaped(&text.chars().filter(can_be).collect::<String>())
 }
 
-/// What stands in the head of a page of published charts: for readers, search engines, and previews of links
-/// (Open Graph). All of it is text, also between quotes.
-pub struct Head {
+/// The head of a page of published charts, for browsers, search engines and link previews (Open Graph). All
+/// values are escaped, also inside quotes.
+pub struct PageHead {
     title: String,
     description: String,
     address: String,
@@ -498,14 +475,14 @@ pub struct Head {
     kind: PeriodKind,
 }
 
-impl Head {
+impl PageHead {
     /// Of a chart.
-    pub fn of_chart(named: &Named<'_>, kind: PeriodKind, chart: &Leaderboard) -> Self {
+    pub fn of_chart(named: &PageNames<'_>, kind: PeriodKind, chart: &Leaderboard) -> Self {
         let period = chart.published.as_ref().map(|it| it.period);
         let places = chart.places.iter().enumerate().take(PREVIEW_PLACES);
         let places = places
             .map(|(position, place)| format!("{} {}", place.rank_at(position), name_of(place)));
-        Head {
+        PageHead {
             title: period.map_or_else(|| named.site.to_owned(), |period| named.title_of(period)),
             description: places.collect::<Vec<String>>().join(" · "),
             address: match period {
@@ -516,9 +493,9 @@ impl Head {
         }
     }
 
-    /// Of a list, or a chart that is not told to everybody or not there.
-    pub fn of_list(named: &Named<'_>, kind: PeriodKind) -> Self {
-        Head {
+    /// Of a list; also of a chart that does not exist, or that needs a token.
+    pub fn of_list(named: &PageNames<'_>, kind: PeriodKind) -> Self {
+        PageHead {
             title: title_of_all(named, kind),
             description: format!("The most played of each {}.", kind.name()),
             address: named.address(kind.name()),
@@ -527,7 +504,7 @@ impl Head {
     }
 
     /// As HTML.
-    pub fn html(&self, named: &Named<'_>) -> String {
+    pub fn html(&self, named: &PageNames<'_>) -> String {
         let title = match self.title.starts_with(named.site) {
             true => self.title.clone(),
             false => format!("{} · {}", self.title, named.site),
@@ -577,7 +554,7 @@ mod tests {
     use crate::leaderboard::{Card, Count, Run};
     use crate::window::Span;
 
-    const NAMED: Named<'_> = Named {
+    const NAMED: PageNames<'_> = PageNames {
         site: "R&B <charts>",
         board: None,
         region: Some("Ro\"ck"),
@@ -604,7 +581,7 @@ mod tests {
         }
     }
 
-    fn listed() -> Listed {
+    fn listed() -> ListedChart {
         let run = |rank, peak_rank, periods, streak| Run {
             rank,
             peak_rank,
@@ -612,7 +589,7 @@ mod tests {
             streak,
             debut: period(),
         };
-        Listed {
+        ListedChart {
             period: period(),
             time_zone: "UTC".into(),
             span: Span::new(0, 1_000),
@@ -745,7 +722,7 @@ mod tests {
             incomplete: false,
             places: listed().places,
         };
-        let html = Head::of_chart(&NAMED, PeriodKind::Week, &chart).html(&NAMED);
+        let html = PageHead::of_chart(&NAMED, PeriodKind::Week, &chart).html(&NAMED);
         assert!(
             !html.contains("<b>") && !html.contains("</script>"),
             "{html}"
@@ -754,7 +731,7 @@ mod tests {
             html.contains("<title>Week 47 of 2026, Ro&quot;ck · R&amp;B &lt;charts&gt;</title>")
         );
         assert!(html.contains("content=\"1 &lt;b&gt;&quot;A&quot; – &lt;/script&gt;"));
-        let list = Head::of_list(&NAMED, PeriodKind::Week).html(&NAMED);
+        let list = PageHead::of_list(&NAMED, PeriodKind::Week).html(&NAMED);
         assert!(list.contains("<title>R&amp;B &lt;charts&gt;, week by week, Ro&quot;ck</title>"));
     }
 

@@ -1,4 +1,4 @@
-//! The path and the query of an address, which the runtime gives in its normal form.
+//! The path and the query of an address, which the runtime has normalised.
 
 use std::borrow::Cow;
 
@@ -19,13 +19,13 @@ impl Query {
         Query(pairs.collect())
     }
 
-    /// The first value of a parameter: one that is given twice counts once.
+    /// The first value of a parameter; repetitions are ignored.
     pub fn first(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(given, _)| given == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// All values of a parameter that may be given more than once.
+    /// All values of a parameter that may be repeated.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let found = self.0.iter().filter(move |(given, _)| given == name);
         found.map(|(_, value)| value.as_str())
@@ -37,7 +37,7 @@ impl Query {
     }
 }
 
-/// The path of an address, as it is encoded.
+/// The path of an address, still percent-encoded.
 pub fn path_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or("/", |(_, rest)| rest);
     let path = rest.find('/').and_then(|start| rest.get(start..));
@@ -46,8 +46,8 @@ pub fn path_of(url: &str) -> &str {
     path.get(..end).unwrap_or("/")
 }
 
-/// A segment of a path without its percent encoding: decoded one by one, so that a slash inside an id
-/// stays.
+/// Decodes one segment of a path. Segments are decoded one by one, so that an encoded slash stays inside an
+/// id.
 ///
 /// # Errors
 /// 404 for what is not UTF-8.

@@ -21,8 +21,8 @@ pub fn bearer(authorization: &str) -> Result<&str, Problem> {
         .ok_or_else(|| Problem::unauthorized("the only scheme is Bearer"))
 }
 
-/// Compares in a time that depends on neither content nor common length, nor on which it is: digests
-/// under a key that nobody knows are compared instead of the secrets, with each of them.
+/// Whether a token is one of several. The time depends neither on the tokens' content nor on which of them
+/// matches: digests under a secret key are compared in constant time, with every token.
 pub fn is_one_of(given: &str, secrets: &[&str], key: &[u8; 16]) -> bool {
     let digest = |secret: &str| {
         let mut hasher = SipHasher13::new_with_key(key);

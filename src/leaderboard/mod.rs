@@ -8,12 +8,12 @@ mod published;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Record, RecordKind};
+use crate::codec::record;
 use crate::window::Span;
 
 pub use format::{Chart, ChartForm, Format, NamedWindow, Rendered, csv_text};
 pub use published::{
-    ClosedChart, ClosedPlace, Listed, PUBLISHED_KINDS, PUBLISHED_PLACES, Published, Run,
+    ClosedChart, ClosedPlace, ListedChart, PUBLISHED_KINDS, PUBLISHED_PLACES, Published, Run,
 };
 
 /// The largest k that can be asked for.
@@ -135,10 +135,7 @@ pub struct Leaderboard {
     pub places: Vec<Place>,
 }
 
-impl Record for Leaderboard {
-    const KIND: RecordKind = RecordKind::Leaderboard;
-    const VERSION: u8 = 1;
-}
+record!(Leaderboard v 1);
 
 impl Card {
     /// What its texts hold.

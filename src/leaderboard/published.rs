@@ -133,7 +133,7 @@ impl ClosedChart {
 
 /// A published chart in a list of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Listed {
+pub struct ListedChart {
     pub period: Period,
     /// As [`Published::time_zone`].
     pub time_zone: String,

@@ -1,7 +1,7 @@
 //! Which boards a play counts on: `board` or `boards`, of the play itself or of its envelope.
 //!
-//! Here they are names only: which of them exist is known to who routes the play, and one that
-//! nobody knows does not lose the others.
+//! Only the names are read here. Whether a board exists is decided when the play is routed
+//! ([`crate::routing`]); an unknown board does not lose the play for the other boards.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -11,15 +11,14 @@ use serde_json::value::RawValue;
 use super::value::read_text;
 use crate::board::MAX_BOARD_ID_BYTES;
 
-/// The most boards of one play. A page is on a site, in a section, of an author, in a language: each
-/// board more is a message to another shard.
+/// The most boards of one play: enough for a page's site, section, author and language. Each board is
+/// one more message to a shard.
 pub const MAX_BOARDS_A_PLAY: usize = 8;
-/// A longer list has more boards, or longer names, than any good one: 8 names of 64 bytes, each of
-/// them escaped, and what stands between.
+/// The longest list that can be valid: 8 names of 64 bytes, all escaped, with what stands between them.
 const MAX_LIST_BYTES: usize = 4 << 10;
 
 /// The names of one to [`MAX_BOARDS_A_PLAY`] boards, each once.
-pub type Boards = Rc<[String]>;
+pub type BoardIds = Rc<[String]>;
 
 /// The boards that a play or an envelope names; `None` where it names none.
 ///
@@ -28,7 +27,7 @@ pub type Boards = Rc<[String]>;
 pub(super) fn read_boards(
     board: Option<&RawValue>,
     boards: Option<&RawValue>,
-) -> Result<Option<Boards>, &'static str> {
+) -> Result<Option<BoardIds>, &'static str> {
     let named = match (board, boards) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => return Err("board and boards don't go together; list all in boards"),
@@ -53,8 +52,8 @@ pub(super) fn read_boards(
     Ok(Some(names.into()))
 }
 
-/// A name as it may be repeated to its sender: no longer than any good one, and where it was longer, none
-/// that a board can have.
+/// Cuts a name to the length that a board's id may have, as the sender is told it again. A name that was
+/// cut ends in a character that no id has, so it matches no board.
 fn cut(name: &str) -> String {
     if name.len() <= MAX_BOARD_ID_BYTES {
         return name.to_owned();

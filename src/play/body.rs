@@ -1,9 +1,9 @@
 //! Finding the plays in a request body: one play, an array, lines (NDJSON) or an envelope.
 //!
 //! The form is told from the bytes, because `sendBeacon` announces everything as `text/plain`.
-//! Elements stay unparsed slices of the body here, so that a bad one is found, and refused, alone.
-//! At most [`MAX_PLAYS_TRUSTED`] elements are ever held; nesting is
-//! skipped without recursion, so depth costs nothing.
+//! Elements stay unparsed slices of the body here, so that a bad element is refused without the others.
+//! At most [`MAX_PLAYS_TRUSTED`] elements are ever held. Nested values are skipped without recursion, so
+//! deep nesting costs nothing.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -13,7 +13,7 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use siphasher::sip::SipHasher13;
 
-use super::boards::{Boards, read_boards};
+use super::boards::{BoardIds, read_boards};
 use super::value::{read_moment, read_text};
 use super::{MAX_CLIENT_BYTES, MAX_PLAYS_TRUSTED, MAX_SEQ};
 use crate::home::Home;
@@ -29,8 +29,8 @@ pub struct Envelope {
     pub now_ms: Option<u64>,
     /// Where the batch was at home when it was sealed.
     pub home: Option<Home>,
-    /// Where plays count that name no board of their own; none: on `main`.
-    pub boards: Option<Boards>,
+    /// The boards of plays that name none themselves. `None`: `main`.
+    pub boards: Option<BoardIds>,
 }
 
 /// A body taken apart. Plays are still raw; `Err` holds why an element is no JSON at all.
@@ -47,7 +47,7 @@ pub enum BodyError {
     Malformed(String),
     /// An envelope whose own fields are wrong.
     BadEnvelope(&'static str),
-    /// Its home is no text that an answer gave.
+    /// The home is not a text that any answer could have given.
     BadHome,
     /// More plays than any sender may put in one request.
     TooManyPlays,
@@ -92,16 +92,16 @@ struct RawEnvelope<'a> {
 }
 
 impl Body<'_> {
-    /// Tells other plays under the name of a batch from a repeat of it. It is the same at each
-    /// attempt: made of what the fields of the plays say as they were sent, before times are
-    /// corrected and plays go their ways by board and region. `sent`, `now`, the order of fields and those
-    /// that nobody reads are not in it.
+    /// Tells a repeat of a batch from other plays that were sent under the same name. The hash is the same
+    /// at each attempt: it covers the plays' fields as they were sent, before times are corrected and
+    /// plays are divided by board and region. It does not cover `sent`, `now`, the order of fields, and
+    /// fields that are not read.
     ///
-    /// The hash has no key: who makes two bodies with the same one loses the second.
+    /// The hash has no key: a sender who makes two bodies with the same hash loses the second.
     pub fn plays_hash(&self) -> u32 {
         let mut hasher = SipHasher13::new();
         let mut add = |text: Option<&str>| {
-            // Lengths keep neighbours apart; no text is so long.
+            // The length keeps neighbouring texts apart; no text is as long as the mark of an absent one.
             hasher.write_u64(text.map_or(u64::MAX, |text| text.len() as u64));
             hasher.write(text.unwrap_or_default().as_bytes());
         };
@@ -148,7 +148,7 @@ pub fn read_body(bytes: &[u8], lines_announced: bool) -> Result<Body<'_>, BodyEr
         }
         Some(b'{') => match read_json::<&RawValue>(bytes) {
             Ok(object) => read_object(object),
-            // Not one object: lines, of which some may be good.
+            // Several objects: lines, some of which may be valid.
             Err(_) if several_lines => read_lines(bytes),
             Err(error) => Err(error),
         },
@@ -158,8 +158,8 @@ pub fn read_body(bytes: &[u8], lines_announced: bool) -> Result<Body<'_>, BodyEr
     }
 }
 
-/// A text without spaces around it, and without the byte order marks that editors, and files put
-/// behind each other, leave at its start.
+/// A text without the spaces around it and without byte order marks at its start. Editors write a mark,
+/// and joining files leaves several.
 pub fn without_marks(text: &[u8]) -> &[u8] {
     let mut text = text.trim_ascii();
     while let Some(rest) = text.strip_prefix(b"\xEF\xBB\xBF") {
@@ -174,8 +174,8 @@ pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.filter(|line| !line.is_empty())
 }
 
-/// The name of the form that a text has where it is not UTF-8: every second byte of its first four
-/// is zero, or all but one in four; its mark apart. A line of rubbish before good ones hardly is.
+/// Names the encoding of a text in UTF-16 or UTF-32. Behind the byte order mark, if there is one, every
+/// second of the first four bytes is zero, or all but one; a line of garbage hardly ever looks like that.
 pub fn other_unicode_form(text: &[u8]) -> Option<&'static str> {
     let text = [
         &[0xFF, 0xFE, 0, 0][..],
@@ -186,7 +186,7 @@ pub fn other_unicode_form(text: &[u8]) -> Option<&'static str> {
     .iter()
     .find_map(|mark| text.strip_prefix(*mark))
     .unwrap_or(text);
-    // What JSON begins with, an element or space, is of ASCII.
+    // JSON begins with a character of ASCII.
     match *text {
         [1..0x80, 0, 0, 0, ..] | [0, 0, 0, 1..0x80, ..] => Some("UTF-32"),
         [1..0x80, 0, 1..0x80, 0, ..] | [0, 1..0x80, 0, 1..0x80, ..] => Some("UTF-16"),
@@ -277,7 +277,7 @@ fn read_play(value: &RawValue) -> Result<RawPlay<'_>, String> {
     serde_json::from_str(value.get()).map_err(|error| error.to_string())
 }
 
-/// An element more than allowed is kept as the sign that there were too many.
+/// [`Elements`] holds one element too many where there were more than are allowed.
 fn within_limit(elements: &[&RawValue]) -> Result<(), BodyError> {
     if elements.len() > MAX_PLAYS_TRUSTED {
         return Err(BodyError::TooManyPlays);

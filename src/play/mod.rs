@@ -9,7 +9,7 @@ mod body;
 mod rules;
 mod value;
 
-pub use boards::{Boards, MAX_BOARDS_A_PLAY};
+pub use boards::{BoardIds, MAX_BOARDS_A_PLAY};
 pub use body::{
     Body, BodyError, Envelope, RawPlay, lines, other_unicode_form, read_body, without_marks,
 };
@@ -25,14 +25,14 @@ pub const MAX_POST_ID_BYTES: usize = 256;
 pub const MAX_CLIENT_BYTES: usize = 64;
 /// The longest `Idempotency-Key`, in bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 256;
-/// The largest batch number: what JavaScript counts without gaps.
+/// The largest batch number: up to here JavaScript's numbers are exact.
 pub const MAX_SEQ: u64 = (1 << 53) - 1;
 /// The largest id that may be a number: JavaScript rounds larger ones before they are sent.
 pub const MAX_NUMBER_ID: u64 = (1 << 53) - 1;
 /// The largest `count` of one play.
 pub const MAX_COUNT: u64 = u32::MAX as u64;
-/// Plays in one request of a browser, and of a trusted sender. One that counts on several boards is as
-/// many plays: each of them is journaled, and may be answered for, by itself.
+/// Plays in one request of a browser, and of a trusted sender. A play on several boards counts as that
+/// many plays, since each board journals and answers for its own.
 pub const MAX_PLAYS: usize = 1_000;
 pub const MAX_PLAYS_TRUSTED: usize = 10_000;
 /// Bytes in one request of a browser, and of a trusted sender.
@@ -44,5 +44,5 @@ pub const MAX_AHEAD_MS: u64 = 60_000;
 pub const MAX_AGE_MS: u64 = 24 * 3_600_000;
 pub const MAX_AGE_TRUSTED_MS: u64 = 400 * 24 * 3_600_000;
 /// How long after its first attempt a batch may be sent again. Shards remember batches a little
-/// longer (`region::REMEMBER_MS`), so that nothing accepted here was forgotten there.
+/// longer (`region::REMEMBER_MS`), so that no batch accepted here is one that a shard has forgotten.
 pub const REPEAT_HORIZON_MS: u64 = 15 * 60_000;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::boards::{Boards, read_boards};
+use super::boards::{BoardIds, read_boards};
 use super::body::{Envelope, RawPlay};
 use super::value::{read_moment, read_text};
 use super::{
@@ -20,7 +20,7 @@ pub struct Play<'a> {
     /// The region that a trusted sender named.
     pub region_id: Option<Cow<'a, str>>,
     /// The boards that it names itself; none: those of its envelope.
-    pub boards: Option<Boards>,
+    pub boards: Option<BoardIds>,
     pub timestamp_ms: u64,
     pub count: u32,
 }
@@ -78,7 +78,7 @@ impl Clock {
         };
         if let Some(told_ms) = envelope.sent_ms {
             let sent_ms = clock.corrected_ms(told_ms);
-            // Where both clocks count from something else, the correction mends it.
+            // Where `sent` and `now` are both in seconds, or both wrong alike, the correction mends that.
             let in_seconds =
                 looks_like_seconds(told_ms) != envelope.now_ms.is_some_and(looks_like_seconds);
             let or_in_seconds = |error| match in_seconds {
@@ -107,11 +107,11 @@ pub struct Rules {
     pub clock: Clock,
     /// It showed the ingest token.
     pub trusted: bool,
-    /// What makes one id of those that look alike, where that is wanted.
+    /// Brings ids that look alike into one form; `None` where ids are kept as they are.
     pub normalise_id: Option<NormaliseId>,
 }
 
-/// Brings text into the one form that all texts have which look like it. The platform knows how.
+/// Brings texts that look alike into one form (Unicode's NFC, by the platform).
 pub type NormaliseId = fn(&str) -> String;
 
 impl Rules {
@@ -232,7 +232,7 @@ pub fn read_post_id(raw: Option<&RawValue>) -> Result<Cow<'_, str>, Refused> {
 pub fn normalised_id(post_id: Cow<'_, str>, normalise: Option<NormaliseId>) -> Cow<'_, str> {
     match normalise {
         None => post_id,
-        // Every text of ASCII has this form but for spaces around it.
+        // ASCII has this form already, but for spaces around it.
         Some(_) if post_id.is_ascii() => match post_id {
             Cow::Borrowed(text) => Cow::Borrowed(text.trim_ascii()),
             Cow::Owned(text) => Cow::Owned(text.trim_ascii().to_owned()),
@@ -241,8 +241,8 @@ pub fn normalised_id(post_id: Cow<'_, str>, normalise: Option<NormaliseId>) -> C
     }
 }
 
-/// Whether a time in milliseconds is more likely one in seconds: of the years from 2001 to 2286. As
-/// milliseconds these are days of 1970.
+/// Whether a time that should be in milliseconds is probably in seconds: then it lies between 2001 and
+/// 2286. Read as milliseconds, the same numbers lie in 1970.
 pub fn looks_like_seconds(ms: u64) -> bool {
     (1_000_000_000..10_000_000_000).contains(&ms)
 }

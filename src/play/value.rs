@@ -20,7 +20,7 @@ pub(super) fn read_moment(raw: &RawValue) -> Option<u64> {
         return Some(ms);
     }
     if let Ok(ms) = serde_json::from_str::<f64>(raw.get()) {
-        // Clocks that give fractions of a millisecond; the cast saturates.
+        // Some clocks give fractions of a millisecond. The cast saturates.
         return (ms >= 0.0).then_some(ms as u64);
     }
     parse_rfc3339_ms(&read_text(raw)?)

@@ -145,12 +145,11 @@ impl<H: Host> Driver<H> {
     /// Where the news cannot be read, is meant for another shard, or the disk refuses: then it is to
     /// be told again.
     pub async fn begin_epoch(&self, message: &[u8]) -> Result<(), Refusal> {
-        let news = codec::decode::<BeginEpoch<'_>>(message)
-            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let news = codec::decode::<BeginEpoch<'_>>(message)?;
         self.be_listed().await?;
         let random = self.host.random();
         let is_ours = self.with_shard(|shard, storage| shard.begin_epoch(storage, &news, random));
-        if !is_ours.map_err(refused)? {
+        if !is_ours? {
             return Err(Refusal::Invalid("meant for another shard".into()));
         }
         // Where a batch told of it first, the global object may have answered as before since.
@@ -158,7 +157,7 @@ impl<H: Host> Driver<H> {
         if mutants::active(Mutant::ToldBeforeDurable) {
             return Ok(());
         }
-        self.sync().await.map_err(refused)
+        self.sync().await.map_err(Refusal::from)
     }
 
     /// Is to cut its log at a moment that is about to come, and to push then.
@@ -167,15 +166,14 @@ impl<H: Host> Driver<H> {
     /// Where the request cannot be read, comes too late, is meant for another shard, or the disk
     /// refuses.
     pub async fn cut(&self, message: &[u8]) -> Result<(), Refusal> {
-        let request = codec::decode::<CutRequest<'_>>(message)
-            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let request = codec::decode::<CutRequest<'_>>(message)?;
         self.be_listed().await?;
         let (random, now_ms) = (self.host.random(), self.host.now_ms());
         let cut = self.with_shard(|shard, storage| {
             let is_ours = shard.cut_at(storage, &request, random)?;
             Ok((is_ours, shard.cut_in_ms(now_ms)))
         });
-        let (is_ours, in_ms) = cut.map_err(refused)?;
+        let (is_ours, in_ms) = cut?;
         if !is_ours {
             let detail = "meant for another shard, or for a moment that has passed or that a later one followed";
             return Err(Refusal::Invalid(detail.into()));
@@ -183,10 +181,6 @@ impl<H: Host> Driver<H> {
         self.ensure_alarm(in_ms.unwrap_or(0)).await;
         Ok(())
     }
-}
-
-fn refused(error: StorageError) -> Refusal {
-    Refusal::Storage(error.0)
 }
 
 impl<H: Host> Inner<H> {

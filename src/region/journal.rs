@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::storage::{MAX_PART_BYTES, Storage, StorageError, Table, Write};
 
 #[derive(Serialize, Deserialize)]
@@ -20,19 +20,13 @@ struct JournalRow<'a> {
     part: &'a [u8],
 }
 
-impl Record for JournalRow<'_> {
-    const KIND: RecordKind = RecordKind::JournalRow;
-    const VERSION: u8 = 1;
-}
+record!(JournalRow<'_> v 1);
 
 /// Encoded batches that became durable together.
 #[derive(Serialize, Deserialize)]
 struct Commit<'a>(#[serde(borrow)] Vec<&'a [u8]>);
 
-impl Record for Commit<'_> {
-    const KIND: RecordKind = RecordKind::Commit;
-    const VERSION: u8 = 1;
-}
+record!(Commit<'_> v 1);
 
 /// Where the journal stands.
 pub struct Journal {

@@ -1,6 +1,7 @@
 //! The Durable Object of a shard: a table of routes to its [`Driver`] and its [`Sockets`].
 
 use js_sys::Uint8Array;
+use serde::Serialize;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{
@@ -11,7 +12,7 @@ use worker::{
 use super::live::Reader;
 use super::sockets::Sockets;
 use super::{Driver, Limits, VotesOfInstance};
-use crate::codec;
+use crate::codec::{self, Record};
 use crate::environment::keep_as_set;
 use crate::http::read_hex;
 use crate::objects::answer;
@@ -34,8 +35,7 @@ pub struct RegionShard {
 
 #[wasm_bindgen]
 impl RegionShard {
-    /// What Workers call for each batch: `src/js/service.js` passes it on. Releases before this one
-    /// send the same message to `/record`.
+    /// What Workers call for each batch: `src/js/service.js` passes it on.
     pub async fn record(&self, message: Vec<u8>, voter: Option<Vec<u8>>) -> JsValue {
         let voter = voter.and_then(|voter| codec::decode::<Voter>(&voter).ok());
         match self.driver.record(&message, voter).await {
@@ -67,41 +67,25 @@ impl DurableObject for RegionShard {
     }
 
     async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
+        fn sent(reply: &(impl Record + Serialize)) -> worker::Result<Response> {
+            answer(codec::encode(reply))
+        }
         let driver = &self.driver;
         match request.path().as_str() {
-            "/record" => {
-                let message = request.bytes().await?;
-                answer(&driver.record(&message, None).await)
-            }
-            "/begin-epoch" => {
-                let message = request.bytes().await?;
-                answer(&Noted(driver.begin_epoch(&message).await))
-            }
-            "/cut" => {
-                let message = request.bytes().await?;
-                answer(&Noted(driver.cut(&message).await))
-            }
             "/close" => {
-                let message = request.bytes().await?;
-                let closed = driver.close(&message).await;
+                let closed = driver.close(&request.bytes().await?).await;
                 if closed.is_ok() {
                     self.sockets.close_all();
                 }
-                answer(&Noted(closed))
-            }
-            "/metrics" => answer(&driver.metrics()),
-            "/chart" => {
-                let question = request.bytes().await?;
-                answer(&driver.chart(&question).await.as_sent())
+                sent(&Noted(closed))
             }
             "/look" => {
-                let look = codec::decode(&request.bytes().await?);
-                let invalid = |error: codec::DecodeError| Refusal::Invalid(error.to_string());
-                answer(&Noted(match look.map_err(invalid) {
-                    Ok(look) => self.sockets.told(look),
-                    Err(refusal) => Err(refusal),
-                }))
+                let look = codec::decode(&request.bytes().await?).map_err(Refusal::from);
+                sent(&Noted(look.and_then(|look| self.sockets.told(look))))
             }
+            "/begin-epoch" => sent(&Noted(driver.begin_epoch(&request.bytes().await?).await)),
+            "/cut" => sent(&Noted(driver.cut(&request.bytes().await?).await)),
+            "/chart" => sent(&driver.chart(&request.bytes().await?).await.as_sent()),
             "/live" => {
                 let headers = request.headers();
                 let asks = headers

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::wire::SealedPane;
 
@@ -19,10 +19,7 @@ const DAMAGED: &[u8] = b"damaged/outbox/";
 #[derive(Serialize, Deserialize)]
 struct OutboxRow<'a>(#[serde(borrow)] Vec<&'a [u8]>);
 
-impl Record for OutboxRow<'_> {
-    const KIND: RecordKind = RecordKind::OutboxRow;
-    const VERSION: u8 = 1;
-}
+record!(OutboxRow<'_> v 1);
 
 /// A row, as its key tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

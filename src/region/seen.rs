@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::REMEMBER_MS;
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Table, Write};
 use crate::topology::ShardId;
@@ -74,10 +74,7 @@ struct SeenRow<'a> {
     moved: Vec<(ShardId, &'a [u8])>,
 }
 
-impl Record for SeenRow<'_> {
-    const KIND: RecordKind = RecordKind::SeenRow;
-    const VERSION: u8 = 1;
-}
+record!(SeenRow<'_> v 1);
 
 #[derive(Default)]
 struct Generation {

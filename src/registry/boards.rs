@@ -11,7 +11,7 @@ use crate::board::{
     Board, BoardShards, MAIN, MAX_BOARD_NAME_BYTES, MAX_BOARDS, ObjectName, check_board_id,
     parts_of_board_key,
 };
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::text::looks_empty;
 use crate::topology::{MAX_SHARDS, MAX_SHARDS_IN_ALL, RegionTable};
@@ -27,10 +27,7 @@ pub struct Tombstone {
     pub deleted_ms: u64,
 }
 
-impl Record for Tombstone {
-    const KIND: RecordKind = RecordKind::Tombstone;
-    const VERSION: u8 = 1;
-}
+record!(Tombstone v 1);
 
 /// What is in memory of it: 250 bytes a board.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::storage::{Storage, StorageError, Table, Write};
 
 /// Behind by more than this is as good as new. A script that makes ten boards a second is told of in
@@ -38,10 +38,7 @@ struct ChangeRow {
     changed: Changed,
 }
 
-impl Record for ChangeRow {
-    const KIND: RecordKind = RecordKind::ChangeRow;
-    const VERSION: u8 = 1;
-}
+record!(ChangeRow v 1);
 
 /// A change that is to be stored.
 pub struct Change(ChangeRow);

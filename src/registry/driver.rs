@@ -186,8 +186,7 @@ impl<H: Host> Driver<H> {
 
     async fn delete(&self, message: &[u8]) -> Result<Deletion, Refusal> {
         let inner = &self.0;
-        let DeleteBoard { board_id } =
-            codec::decode(message).map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let DeleteBoard { board_id } = codec::decode(message)?;
         // First of all: whatever happens below, it will go on.
         inner.wake_in(WIPE_AGAIN_MS).await?;
         let (version, now_ms) = (inner.version(), inner.host.now_ms());
@@ -252,7 +251,7 @@ impl<H: Host> Driver<H> {
         run: impl FnOnce(&mut Registry, &H::Storage, Q) -> Result<A, Refusal>,
     ) -> Vec<u8> {
         let question = codec::decode::<Q>(message);
-        let question = question.map_err(|error| Refusal::Invalid(error.to_string()));
+        let question = question.map_err(Refusal::from);
         let answer = question.and_then(|question| {
             self.0
                 .with_registry(|registry, storage| run(registry, storage, question))
@@ -348,8 +347,7 @@ impl<H: Host> Inner<H> {
     }
 
     async fn wake_in(&self, ms: u64) -> Result<(), Refusal> {
-        let set = self.host.set_alarm(ms).await;
-        set.map_err(|error| Refusal::Storage(error.0))
+        Ok(self.host.set_alarm(ms).await?)
     }
 
     /// Goes on with all deletions, as far as one request can. `true` where it has wiped as much as it may, and
@@ -400,20 +398,14 @@ impl<H: Host> Inner<H> {
 
     /// An object, when it is empty.
     async fn close(&self, object: &ObjectName) -> Option<ObjectName> {
-        let close = codec::encode(&Close {
+        let close = Close {
             object: object.clone(),
-        });
-        let told = self.host.ask(object, "/close", &close, CLOSE_TIMEOUT_MS);
-        let told = told
-            .await
-            .map_err(|error| error.0)
-            .and_then(|reply| codec::decode::<Noted>(&reply).map_err(|error| error.to_string()));
+        };
+        let told = self.host.ask_question(object, &close, CLOSE_TIMEOUT_MS);
         let name = object.as_named();
-        match told {
-            Ok(Noted(Ok(()))) => return Some(object.clone()),
-            Ok(Noted(Err(refusal))) => {
-                (self.host).report(format_args!("closing {name}: {refusal:?}"));
-            }
+        match told.await {
+            Ok(Ok(())) => return Some(object.clone()),
+            Ok(Err(refusal)) => (self.host).report(format_args!("closing {name}: {refusal:?}")),
             Err(error) => self.host.report(format_args!("closing {name}: {error}")),
         }
         None

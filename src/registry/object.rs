@@ -2,15 +2,14 @@
 //! does what they say, and [`catalog::Driver`]. One that is named by a board is that board's own catalog, and
 //! nothing else.
 
-use std::rc::Rc;
-
-use worker::{DurableObject, Env, Headers, Request, Response, State, durable_object};
+use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
 use super::Driver;
 use crate::board::ObjectName;
 use crate::catalog::{self, CatalogLimits};
 use crate::environment::{keep_as_set, setting};
 use crate::host::Host;
+use crate::objects::answer;
 use crate::worker_host::WorkerHost;
 
 /// What changes charts that somebody may show, or who may see them.
@@ -18,17 +17,17 @@ const CHANGES: [&str; 4] = ["/put-posts", "/delete-region", "/reset", "/put-boar
 
 #[durable_object(alarm)]
 pub struct SharedRegistry {
-    driver: Driver<Rc<WorkerHost>>,
-    catalog: catalog::Driver<Rc<WorkerHost>>,
+    driver: Driver<WorkerHost>,
+    catalog: catalog::Driver<WorkerHost>,
 }
 
 impl DurableObject for SharedRegistry {
     fn new(state: State, env: Env) -> Self {
         keep_as_set(&env);
         let regions = setting(&env, "REGIONS");
-        let host = Rc::new(WorkerHost::new(state, env, "registry"));
+        let host = WorkerHost::new(state, env, "registry");
         SharedRegistry {
-            catalog: catalog::Driver::new(Rc::clone(&host), CatalogLimits::default()),
+            catalog: catalog::Driver::new(host.clone(), CatalogLimits::default()),
             driver: Driver::new(host, regions),
         }
     }
@@ -59,9 +58,7 @@ impl DurableObject for SharedRegistry {
         if CHANGES.contains(&request.path().as_str()) {
             catalog.tell_watchers(driver.looks());
         }
-        let headers = Headers::new();
-        headers.set("Content-Type", "application/octet-stream")?;
-        Ok(Response::from_bytes(reply)?.with_headers(headers))
+        answer(reply)
     }
 
     async fn alarm(&self) -> worker::Result<Response> {

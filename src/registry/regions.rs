@@ -1,8 +1,8 @@
 //! The region table: made from the settings, changed by `PUT /regions`. At each start the settings' are
 //! compared with it: those that it does not have are made, what differs else is said.
 
-use crate::codec::{self, Record, RecordKind};
-use crate::storage::{Storage, StorageError, Table, Write, twin};
+use crate::codec::{self, record};
+use crate::storage::{Storage, StorageError, Table, Write, two_copies};
 use crate::text::looks_empty;
 use crate::topology::{
     DeletedRegion, MAX_DELETED_REGIONS, MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS,
@@ -28,6 +28,8 @@ const DELETED_PREFIX: &[u8] = b"deleted/";
 #[derive(Serialize, Deserialize)]
 struct SeedRow([u8; 16]);
 
+record!(SeedRow v 1);
+
 /// Which installation this is, and since when it counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Installation {
@@ -39,23 +41,7 @@ pub struct Installation {
     pub origin: String,
 }
 
-impl Record for Installation {
-    const KIND: RecordKind = RecordKind::Installation;
-    const VERSION: u8 = 1;
-}
-
-impl RegionRows {
-    /// A region was made, behind every row there was.
-    pub fn made(&mut self, key: &[u8]) {
-        self.keys.push(key.to_vec());
-        self.next_position = self.next_position.saturating_add(1);
-    }
-}
-
-impl Record for SeedRow {
-    const KIND: RecordKind = RecordKind::SeedRow;
-    const VERSION: u8 = 1;
-}
+record!(Installation v 1);
 
 /// A region that the settings name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +93,14 @@ pub struct RegionRows {
     pub next_deleted: u32,
 }
 
+impl RegionRows {
+    /// A region was made, behind every row there was.
+    pub fn made(&mut self, key: &[u8]) {
+        self.keys.push(key.to_vec());
+        self.next_position = self.next_position.saturating_add(1);
+    }
+}
+
 /// The write that remembers a region that was deleted. Behind its number, in the order of deletion, the
 /// key says when it was deleted, the most shards that it had, and its own key: enough to do without the
 /// row.
@@ -141,22 +135,19 @@ fn read_deleted_key(key: &[u8]) -> Option<(u32, DeletedRegion)> {
 
 /// The writes that begin another epoch, with a seed of its own.
 pub fn epoch_writes(rows: &RegionRows, installation: &Installation, seed: [u8; 16]) -> Vec<Write> {
-    let row = codec::encode(installation);
-    let generation = rows.installation_generation;
     let mut writes = seed_writes(rows, seed).to_vec();
-    writes.extend(twin::writes(
-        Table::Meta,
-        INSTALLATION_NAME,
-        generation,
-        &row,
-    ));
+    writes.extend(installation_writes(rows, installation));
     writes
+}
+
+fn installation_writes(rows: &RegionRows, installation: &Installation) -> [Write; 2] {
+    let generation = rows.installation_generation;
+    two_copies::writes(Table::Meta, INSTALLATION_NAME, generation, installation)
 }
 
 /// The writes that store another seed: for an installation that has no plays yet.
 pub fn seed_writes(rows: &RegionRows, seed: [u8; 16]) -> [Write; 2] {
-    let row = codec::encode(&SeedRow(seed));
-    twin::writes(Table::Meta, SEED_NAME, rows.seed_generation, &row)
+    two_copies::writes(Table::Meta, SEED_NAME, rows.seed_generation, &SeedRow(seed))
 }
 
 /// Reads the table; makes the seed where there is none, and the regions of the settings that it does
@@ -170,19 +161,8 @@ pub fn load(
     random: [u8; 16],
 ) -> Result<(RegionTable, RegionRows, Vec<Write>), StorageError> {
     let mut writes = Vec::new();
-    let stored = twin::load::<SeedRow>(storage, Table::Meta, SEED_NAME)?;
-    let seed = stored.record.map(|SeedRow(seed)| seed);
-    let seed = seed.unwrap_or_else(|| {
-        let row = codec::encode(&SeedRow(random));
-        writes.extend(twin::writes(
-            Table::Meta,
-            SEED_NAME,
-            stored.generation,
-            &row,
-        ));
-        random
-    });
-    let known = twin::load::<Installation>(storage, Table::Meta, INSTALLATION_NAME)?;
+    let stored = two_copies::load::<SeedRow>(storage, Table::Meta, SEED_NAME)?;
+    let known = two_copies::load::<Installation>(storage, Table::Meta, INSTALLATION_NAME)?;
     let mut rows = RegionRows {
         damaged: stored.damaged + known.damaged,
         seed_generation: stored.generation,
@@ -190,6 +170,11 @@ pub fn load(
         installation_generation: known.generation,
         ..RegionRows::default()
     };
+    let seed = stored.record.map(|SeedRow(seed)| seed);
+    let seed = seed.unwrap_or_else(|| {
+        writes.extend(seed_writes(&rows, random));
+        random
+    });
     let mut deleted: Vec<DeletedRegion> = Vec::new();
     for (key, value) in storage.scan(Table::Meta, DELETED_PREFIX, &[], usize::MAX)? {
         let region = codec::decode::<DeletedRegion>(&value).ok();
@@ -270,13 +255,7 @@ pub fn load(
             ..Installation::default()
         };
         if !rows.is_installation_lost {
-            let (row, generation) = (codec::encode(&made), known.generation);
-            writes.extend(twin::writes(
-                Table::Meta,
-                INSTALLATION_NAME,
-                generation,
-                &row,
-            ));
+            writes.extend(installation_writes(&rows, &made));
         }
         made
     });

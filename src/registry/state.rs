@@ -25,10 +25,6 @@ pub struct Registry {
     writes: u64,
 }
 
-fn refused(error: StorageError) -> Refusal {
-    Refusal::Storage(error.0)
-}
-
 impl Registry {
     /// Makes the state from what is stored, and at the first start the seed and the regions.
     ///
@@ -85,7 +81,7 @@ impl Registry {
     /// # Errors
     /// Where it is not: drop this state.
     pub fn look_again(&self, storage: &impl Storage) -> Result<(), Refusal> {
-        match self.changes.are_last(storage).map_err(refused)? {
+        match self.changes.are_last(storage)? {
             true => Ok(()),
             false => Err(Refusal::Storage("another instance has taken over".into())),
         }
@@ -130,7 +126,7 @@ impl Registry {
                 self.look_again(storage)?;
                 return Err(refusal);
             }
-            if boards::enlist(storage, object).map_err(refused)? {
+            if boards::enlist(storage, object)? {
                 self.writes += 1;
             }
         }
@@ -226,7 +222,7 @@ impl Registry {
         key: &str,
         most: usize,
     ) -> Result<(Vec<ObjectName>, Deletion), Refusal> {
-        let (objects, objects_left) = boards::listed(storage, key, most).map_err(refused)?;
+        let (objects, objects_left) = boards::listed(storage, key, most)?;
         let tombstone = self.boards.tombstones.get(key);
         let deleted_ms = tombstone.map_or(0, |tombstone| tombstone.deleted_ms);
         let deletion = Deletion {
@@ -246,13 +242,13 @@ impl Registry {
         key: &str,
         objects: &[ObjectName],
     ) -> Result<(), Refusal> {
-        let mut writes = boards::strikes(storage, objects).map_err(refused)?;
-        let (_, left) = boards::listed(storage, key, 0).map_err(refused)?;
+        let mut writes = boards::strikes(storage, objects)?;
+        let (_, left) = boards::listed(storage, key, 0)?;
         let is_last = left <= writes.len() as u64 || mutants::active(Mutant::TombstoneGoneEarly);
         if is_last {
             writes.push(boards::bury(key));
         }
-        storage.write(&writes).map_err(refused)?;
+        storage.write(&writes)?;
         self.writes += 1;
         if is_last {
             self.boards.tombstones.remove(key);
@@ -268,7 +264,7 @@ impl Registry {
         change: Change,
     ) -> Result<(), Refusal> {
         writes.push(change.write());
-        storage.write(&writes).map_err(refused)?;
+        storage.write(&writes)?;
         self.changes.stored(change);
         self.writes += 1;
         self.table.number = self.changes.number();
@@ -367,14 +363,14 @@ impl Registry {
         let mut writes = regions::epoch_writes(&self.rows, &installation, seed);
         // Other boards are made again.
         let random_of = |board_id: &str| hash_of(&seed, board_id.as_bytes());
-        let has_objects = boards::with_objects(storage).map_err(refused)?;
-        let mut anew = Boards::load(storage).map_err(refused)?;
+        let has_objects = boards::with_objects(storage)?;
+        let mut anew = Boards::load(storage)?;
         writes.extend(anew.begin_anew(random_of, &has_objects, now_ms));
         let change = self.changes.next(Changed::Everything, version);
         self.store(storage, writes, change)?;
         // Rows of another generation may have been begun.
         let writes = self.writes;
-        *self = Self::load(storage, &[], seed).map_err(refused)?;
+        *self = Self::load(storage, &[], seed)?;
         self.writes = writes;
         Ok(ResetDone {
             table: self.table.clone(),

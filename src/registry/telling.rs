@@ -18,7 +18,7 @@ impl Registry {
         storage: &impl Storage,
         telling: Telling,
     ) -> Result<Option<ToldSoFar>, Refusal> {
-        remembered(storage, telling).map_err(|error| Refusal::Storage(error.0))
+        remembered(storage, telling).map_err(Refusal::from)
     }
 }
 

@@ -12,11 +12,13 @@
 use std::fmt;
 use std::rc::Rc;
 
+use crate::wire::Refusal;
+
 mod damage;
 mod memory;
 #[cfg(target_arch = "wasm32")]
 mod sql;
-pub(crate) mod twin;
+pub(crate) mod two_copies;
 
 pub use damage::Damage;
 pub use memory::MemoryStorage;
@@ -91,6 +93,12 @@ impl Table {
     }
 }
 
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// One change of an atomic batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
@@ -141,6 +149,17 @@ impl fmt::Display for StorageError {
 }
 
 impl std::error::Error for StorageError {}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Self {
+        Refusal::Storage(error.0)
+    }
+}
+
+/// The first key after another.
+pub fn key_after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
 
 /// A row as it was stored.
 pub type StoredRow = (Vec<u8>, Vec<u8>);

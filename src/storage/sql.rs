@@ -63,9 +63,8 @@ impl SqlStorage {
         };
         for table in Table::ALL {
             let create = format!(
-                "CREATE TABLE IF NOT EXISTS {} (key BLOB NOT NULL, part INTEGER NOT NULL, \
-                 value BLOB NOT NULL, PRIMARY KEY (key, part)) WITHOUT ROWID",
-                table.name()
+                "CREATE TABLE IF NOT EXISTS {table} (key BLOB NOT NULL, part INTEGER NOT NULL, \
+                 value BLOB NOT NULL, PRIMARY KEY (key, part)) WITHOUT ROWID"
             );
             storage.exec(&create, &[])?;
         }
@@ -102,10 +101,9 @@ impl SqlStorage {
         let (table, key) = match change {
             Write::Put { table, key, .. } | Write::Delete { table, key } => (*table, blob(key)),
         };
-        let name = table.name();
         let mut parts = 0;
         if let Write::Put { value, .. } = change {
-            let put = format!("INSERT OR REPLACE INTO {name} VALUES (?, ?, ?)");
+            let put = format!("INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)");
             // An empty value is one empty part.
             let empty = value.is_empty().then_some(&[][..]);
             for part in value.chunks(MAX_PART_BYTES).chain(empty) {
@@ -118,7 +116,7 @@ impl SqlStorage {
             return Ok(());
         }
         // What is left of a value that had more parts; finding none is not billed.
-        let rest = format!("DELETE FROM {name} WHERE key = ? AND part >= ?");
+        let rest = format!("DELETE FROM {table} WHERE key = ? AND part >= ?");
         self.change(&rest, &[key, parts.into()])
     }
 }
@@ -170,10 +168,7 @@ fn within(prefix: &[u8], from: &[u8]) -> (&'static str, Vec<JsValue>) {
 
 impl Storage for SqlStorage {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        let query = format!(
-            "SELECT value FROM {} WHERE key = ? ORDER BY part",
-            table.name()
-        );
+        let query = format!("SELECT value FROM {table} WHERE key = ? ORDER BY part");
         let cursor = self.exec(&query, &[blob(key)])?;
         let mut found: Option<Vec<u8>> = None;
         for row in rows(&cursor) {
@@ -194,8 +189,7 @@ impl Storage for SqlStorage {
         max_bytes: usize,
     ) -> Result<Vec<StoredRow>, StorageError> {
         let (range, bindings) = within(prefix, from);
-        let name = table.name();
-        let query = format!("SELECT key, value FROM {name} WHERE {range} ORDER BY key, part");
+        let query = format!("SELECT key, value FROM {table} WHERE {range} ORDER BY key, part");
         let cursor = self.exec(&query, &bindings)?;
         let mut found: Vec<StoredRow> = Vec::new();
         let mut bytes = 0;
@@ -214,8 +208,7 @@ impl Storage for SqlStorage {
 
     fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
         let (range, bindings) = within(prefix, prefix);
-        let name = table.name();
-        let query = format!("SELECT key FROM {name} WHERE part = 0 AND {range} ORDER BY key");
+        let query = format!("SELECT key FROM {table} WHERE part = 0 AND {range} ORDER BY key");
         let cursor = self.exec(&query, &bindings)?;
         rows(&cursor).map(|row| bytes_of(row?.next())).collect()
     }
@@ -227,18 +220,15 @@ impl Storage for SqlStorage {
         from: &[u8],
     ) -> Result<Option<Vec<u8>>, StorageError> {
         let (range, bindings) = within(prefix, from);
-        let name = table.name();
-        let query = format!("SELECT key FROM {name} WHERE {range} ORDER BY key LIMIT 1");
+        let query = format!("SELECT key FROM {table} WHERE {range} ORDER BY key LIMIT 1");
         let cursor = self.exec(&query, &bindings)?;
         let next = rows(&cursor).next().transpose()?;
         next.map(|mut row| bytes_of(row.next())).transpose()
     }
 
     fn get_all(&self, table: Table, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
-        let query = format!(
-            "SELECT key, value FROM {} WHERE key IN ({THESE}) ORDER BY key, part",
-            table.name()
-        );
+        let query =
+            format!("SELECT key, value FROM {table} WHERE key IN ({THESE}) ORDER BY key, part");
         let cursor = self.exec(&query, &[these(keys)])?;
         let mut found: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
         for row in rows(&cursor) {
@@ -252,10 +242,7 @@ impl Storage for SqlStorage {
     }
 
     fn has_all(&self, table: Table, keys: &[&str]) -> Result<Vec<bool>, StorageError> {
-        let query = format!(
-            "SELECT key FROM {} WHERE part = 0 AND key IN ({THESE})",
-            table.name()
-        );
+        let query = format!("SELECT key FROM {table} WHERE part = 0 AND key IN ({THESE})");
         let cursor = self.exec(&query, &[these(keys)])?;
         let found: Result<HashSet<Vec<u8>>, StorageError> =
             rows(&cursor).map(|row| bytes_of(row?.next())).collect();
@@ -267,10 +254,7 @@ impl Storage for SqlStorage {
     }
 
     fn bytes(&self, table: Table) -> Result<u64, StorageError> {
-        let query = format!(
-            "SELECT COALESCE(SUM(LENGTH(value)), 0) FROM {}",
-            table.name()
-        );
+        let query = format!("SELECT COALESCE(SUM(LENGTH(value)), 0) FROM {table}");
         let cursor = self.exec(&query, &[])?;
         match rows(&cursor)
             .next()
@@ -290,7 +274,7 @@ impl Storage for SqlStorage {
     }
 
     fn clear(&self, table: Table) -> Result<(), StorageError> {
-        self.change(&format!("DELETE FROM {}", table.name()), &[])
+        self.change(&format!("DELETE FROM {table}"), &[])
     }
 
     fn rows_written(&self) -> u64 {

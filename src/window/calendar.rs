@@ -1,13 +1,12 @@
-//! The calendar of a zone: days, weeks, months and years as its people count them.
+//! The calendar of a time zone: days, weeks, months and years.
 //!
-//! A zone's rules are data, which the platform's `Intl` gives (`src/js/zones.js`): what its clocks
-//! show from which moment on. A *day* begins with the first moment at which they show its date, or a
-//! later one, and ends where the next one begins. So days follow each other without a gap whatever
-//! the clocks do: one has 23 or 25 hours where they change, one that was left out (30 December 2011
-//! in Apia) has none, and a midnight that comes twice begins its day once.
+//! A zone is data from the platform's `Intl` (`src/js/zones.js`): which offset from UTC its clocks show, from
+//! which moment on. A *day* begins at the first moment at which the clocks show its date or a later one, and
+//! ends where the next day begins. So days follow each other without gaps, whatever the clocks do: a day has
+//! 23 or 25 hours where the clocks change, a day that was left out (30 December 2011 in Apia) is empty, and a
+//! midnight that comes twice begins its day once.
 //!
-//! Weeks are those of ISO 8601: they begin on Monday, and the first one of a year has its first
-//! Thursday.
+//! Weeks are those of ISO 8601: they begin on Monday, and the first week of a year has its first Thursday.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,31 +16,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{DAY_MS, END_OF_TIME_MS, Span};
 
-/// Of one zone. The clocks of a place change twice a year, four times at most: eight years of those,
-/// and more than are looked at.
+/// Changes of a zone's clocks. Clocks change twice a year, at most four times: that is eight years, and no
+/// question looks at more.
 pub const MAX_CHANGES: usize = 32;
-/// No clock differs from UTC by more.
+/// The largest offset from UTC.
 const MAX_OFFSET_S: u32 = 24 * 60 * 60;
-/// A name of the tz database has 32 bytes at most.
+/// The longest name; those of the tz database have at most 32 bytes.
 const MAX_NAME_BYTES: usize = 64;
-/// 1970-01-01, as `chrono` counts days.
+/// 1970-01-01 in `chrono`'s numbering of days.
 const EPOCH_FROM_CE: i32 = 719_163;
 
 /// From `at_ms` on, clocks show so many seconds more than UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Change {
+pub struct ClockChange {
     pub at_ms: u64,
     pub offset_s: i32,
 }
 
-/// What the clocks of a zone show, as far as anybody asks.
+/// A time zone: its offsets from UTC, for the years that are asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Zone {
     name: String,
-    /// Before the first change.
+    /// The offset before the first change.
     offset_s: i32,
     /// In order of time.
-    changes: Vec<Change>,
+    changes: Vec<ClockChange>,
 }
 
 impl Zone {
@@ -53,10 +52,9 @@ impl Zone {
         }
     }
 
-    /// A zone whose clocks show `offset_s` more than UTC until the first of its `changes`.
-    /// None for what no zone says: a name that none can have, changes out of order, more than
-    /// [`MAX_CHANGES`], clocks that are more than a day off.
-    pub fn new(name: &str, offset_s: i32, changes: Vec<Change>) -> Option<Self> {
+    /// A zone whose clocks show `offset_s` more than UTC until the first of its `changes`. `None` for an invalid
+    /// name, for changes out of order or more than [`MAX_CHANGES`], and for offsets of more than a day.
+    pub fn new(name: &str, offset_s: i32, changes: Vec<ClockChange>) -> Option<Self> {
         let mut offsets = changes.iter().map(|change| change.offset_s);
         let is_one = is_zone_name(name)
             && changes.len() <= MAX_CHANGES
@@ -70,14 +68,14 @@ impl Zone {
         })
     }
 
-    /// A zone as `src/js/zones.js` writes it: the seconds by which its clocks are ahead of UTC at first,
-    /// and on a line each, when they change, in milliseconds since 1970, and the seconds from then on.
+    /// Reads what `src/js/zones.js` writes: the first offset in seconds, and then a line for each change, with
+    /// its moment in milliseconds since 1970 and the offset from then on.
     pub fn read(name: &str, text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let offset_s = lines.next()?.parse().ok()?;
         let changes = lines.map(|line| {
             let (at_ms, offset_s) = line.split_once(' ')?;
-            Some(Change {
+            Some(ClockChange {
                 at_ms: at_ms.parse().ok()?,
                 offset_s: offset_s.parse().ok()?,
             })
@@ -85,7 +83,7 @@ impl Zone {
         Self::new(name, offset_s, changes.collect::<Option<_>>()?)
     }
 
-    /// Whether this is what [`Zone::new`] makes: for what was sent or stored.
+    /// Whether [`Zone::new`] would accept it: a check of what was sent or stored.
     pub fn is_sound(&self) -> bool {
         Zone::new(&self.name, self.offset_s, self.changes.clone()).is_some()
     }
@@ -94,13 +92,13 @@ impl Zone {
         &self.name
     }
 
-    /// From when on clocks show how many seconds more than UTC, in order of time, from 1970 on.
+    /// The offsets in seconds, each with the moment from which on it holds, from 1970 on.
     pub fn offsets(&self) -> impl Iterator<Item = (u64, i32)> {
         let changes = self.changes.iter().map(|it| (it.at_ms, it.offset_s));
         std::iter::once((0, self.offset_s)).chain(changes)
     }
 
-    /// From when until when which offset is shown, in order of time, the last one without an end.
+    /// The spans of time in which an offset holds, in order; the last one has no end.
     fn stretches(&self) -> impl Iterator<Item = (Span, i32)> {
         let ends = self.offsets().skip(1).map(|(at_ms, _)| at_ms);
         self.offsets()
@@ -112,7 +110,7 @@ impl Zone {
     pub(super) fn day_of(&self, ms: u64) -> i32 {
         let ms = ms.min(END_OF_TIME_MS);
         let begun = self.stretches().filter(|(span, _)| span.from_ms <= ms);
-        // Where clocks were set back over midnight, the day that had begun goes on.
+        // A day that has begun goes on, even if the clocks are set back over midnight.
         let days = begun.map(|(span, offset_s)| {
             shown_ms(ms.min(span.to_ms.saturating_sub(1)), offset_s).div_euclid(DAY_MS as i64)
         });
@@ -137,11 +135,11 @@ impl Zone {
         if begins_ms == ms {
             return ms;
         }
-        // A day that was left out begins where the next one does.
+        // If that day is left out, it begins where the day after it does.
         self.day_begins_ms(day + 1)
     }
 
-    /// Whether its clocks show in `span` what those of another show.
+    /// Whether its clocks and those of another zone show the same in `span`.
     pub fn is_like(&self, other: &Self, span: Span) -> bool {
         let within = |zone: &Self| {
             let shown = zone.stretches().filter_map(|(stretch, offset_s)| {
@@ -156,13 +154,13 @@ impl Zone {
     }
 }
 
-/// What clocks show, in milliseconds since they showed 1970.
+/// The local time, in milliseconds since local 1970.
 fn shown_ms(ms: u64, offset_s: i32) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX - DAY_MS as i64) + i64::from(offset_s) * 1_000
 }
 
-/// Whether a text may be the name of a zone. Whether it is one, the platform knows. `+02:00` is none:
-/// a zone is a place.
+/// Whether a text is well-formed as the name of a zone. Whether the zone exists, the platform knows. `+02:00`
+/// is not well-formed: a zone is a place.
 pub fn is_zone_name(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-/".contains(&byte);
     text.len() <= MAX_NAME_BYTES
@@ -173,7 +171,7 @@ pub fn is_zone_name(text: &str) -> bool {
         && text.bytes().all(is_plain)
 }
 
-/// A length that the calendar knows.
+/// A kind of calendar period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PeriodKind {
     Day,
@@ -214,14 +212,14 @@ impl PeriodKind {
     }
 }
 
-/// A period that is named by now: the one that is under way, or the last complete one.
+/// A period relative to now: the one under way, or the last complete one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CalendarFrame {
     pub kind: PeriodKind,
     pub is_last: bool,
 }
 
-/// Their names, as readers ask for them.
+/// The names by which readers ask for them.
 const FRAMES: [(&str, PeriodKind, bool); 8] = [
     ("today", PeriodKind::Day, false),
     ("yesterday", PeriodKind::Day, true),
@@ -251,8 +249,7 @@ impl CalendarFrame {
     }
 }
 
-/// One day, week, month or year, wherever it is: its name, such as `2026-W47`. A zone says when that
-/// is.
+/// One day, week, month or year by its name, such as `2026-W47`. When it begins and ends depends on the zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Period {
     kind: PeriodKind,
@@ -260,7 +257,7 @@ pub struct Period {
 }
 
 impl Period {
-    /// The one that is under way at a moment.
+    /// The period under way at a moment.
     pub fn of(ms: u64, kind: PeriodKind, zone: &Zone) -> Self {
         let date = NaiveDate::from_num_days_from_ce_opt(zone.day_of(ms) + EPOCH_FROM_CE);
         Self {
@@ -273,14 +270,14 @@ impl Period {
         self.kind
     }
 
-    /// When it is. Empty for a day that a zone left out. Cut at 1970.
+    /// Its span of time in a zone: empty for a day that the zone left out, and cut off at 1970.
     pub fn span(self, zone: &Zone) -> Span {
         let begins_ms =
             |first: NaiveDate| zone.day_begins_ms(first.num_days_from_ce() - EPOCH_FROM_CE);
         Span::new(begins_ms(self.first_day), begins_ms(self.next().first_day))
     }
 
-    /// The one before it in the calendar. A zone may have left it out: see [`Period::last_before`].
+    /// The period before it in the calendar. A zone may have left that out: see [`Period::last_before`].
     pub fn previous(self) -> Self {
         let last_day = self.first_day.pred_opt().unwrap_or(self.first_day);
         Self {
@@ -304,8 +301,8 @@ impl Period {
         }
     }
 
-    /// The one that ended where this one begins in a zone: the one before it which the zone had. This
-    /// one where there was none since 1970.
+    /// The last period before it that the zone did not leave out; this one itself where there was none since
+    /// 1970.
     pub fn last_before(self, zone: &Zone) -> Self {
         match self.span(zone).from_ms.checked_sub(1) {
             Some(ms) => Self::of(ms, self.kind, zone),
@@ -402,19 +399,20 @@ impl fmt::Display for PeriodError {
 
 impl std::error::Error for PeriodError {}
 
-/// How a period is stored and sent: its kind, and its [`day_number`](Period::day_number).
+/// The stored and sent form: the kind, and the [`day_number`](Period::day_number).
 type Written = (PeriodKind, u32);
 /// The Monday of the first week of 1970, as `chrono` counts days: no period begins before it.
 const FIRST_FROM_CE: i32 = EPOCH_FROM_CE - 3;
 
 impl Period {
-    /// The day that it begins with, counted from 1969-12-29.
+    /// The number of its first day, counted from 1969-12-29.
     pub fn day_number(self) -> u32 {
         let day = self.first_day.num_days_from_ce() - FIRST_FROM_CE;
         day.try_into().unwrap_or(0)
     }
 
-    /// The one of a kind that begins with this [`day_number`](Self::day_number); none where none does.
+    /// The period of a kind with this [`day_number`](Self::day_number); `None` where no period begins on that
+    /// day.
     pub fn of_day_number(kind: PeriodKind, day: u32) -> Option<Self> {
         let days = i32::try_from(day).ok()?.checked_add(FIRST_FROM_CE)?;
         let first_day = NaiveDate::from_num_days_from_ce_opt(days)?;

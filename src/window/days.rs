@@ -1,4 +1,4 @@
-//! The days of the ladder: those of the installation's zone, whatever that was at the time.
+//! The days of the ladder: those of the zone that the installation had at the time.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,19 +8,21 @@ use super::{
 };
 use crate::mutants::{self, Mutant};
 
-/// What any level's panes are made of. The clocks of every zone are whole quarters off UTC, today.
+/// All panes of a quarter or longer begin on a quarter of an hour: today every zone's offset from UTC is a
+/// multiple of it.
 const QUARTER_MS: u64 = Level::Quarter.length_ms();
-/// A change begins no earlier than this after it was made: nothing was folded yet of the time behind
-/// it, 60 s of plays ahead of the clock and 15 minutes of clocks that differ included.
+/// A change of the zone takes effect no earlier than this after it was made. Nothing is folded yet so far
+/// ahead: plays may be 60 s ahead of the clock, and clocks may differ by 15 minutes.
 const SETTLED_AHEAD_MS: u64 = HOUR_MS;
-/// What shards are told of it, so that a clock that goes back by 15 minutes breaks no promise.
+/// How far ahead shards are told where days begin. It is less than [`SETTLED_AHEAD_MS`], so that a clock that
+/// is set back by 15 minutes makes nothing of it wrong.
 const KNOWN_AHEAD_MS: u64 = HOUR_MS / 2;
-/// How often the zone, or what is known of it, may change in the time that is kept. At 32 changes of the
-/// clocks each of 9 bytes: 5 KB, where there usually are 13 changes in one zone: 120 bytes.
+/// How often the zone, or its rules, may change within the days that are kept. With 32 changes of the clocks of
+/// 9 bytes in each era, that is 5 KB; usually it is one era with 13 changes, 120 bytes.
 const MAX_ERAS: usize = 16;
 
-/// Where days begin: at the midnights of a zone, and from a moment on at those of another. What was is
-/// never changed, so panes that were folded stay what they are.
+/// Where days begin: at the midnights of a zone, and from a certain moment on at those of another. The past
+/// never changes, so folded panes keep their spans.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Days {
     /// In order of time. The first one begins at 0, each other one with a day.
@@ -34,7 +36,7 @@ struct Era {
 }
 
 impl Era {
-    /// Whether its days up to a moment, of those that are kept, begin where those of a zone do.
+    /// Whether its days between two moments begin where those of another zone do.
     fn is_like(&self, zone: &Zone, oldest_ms: u64, to_ms: u64) -> bool {
         let seen = Span::new(self.from_ms.max(oldest_ms), to_ms);
         self.zone.is_like(zone, seen)
@@ -54,7 +56,7 @@ impl Days {
         }
     }
 
-    /// Whether this is what changes make: for what was sent or stored.
+    /// Whether it is well-formed: a check of what was sent or stored.
     pub fn is_sound(&self) -> bool {
         let begins = |era: &Era| era.from_ms;
         self.eras.first().map(begins) == Some(0)
@@ -64,12 +66,12 @@ impl Days {
                 .all(|era| era.from_ms.is_multiple_of(QUARTER_MS) && era.zone.is_sound())
     }
 
-    /// The zone whose days come next.
+    /// The zone of the days to come.
     pub fn zone(&self) -> Option<&Zone> {
         self.eras.last().map(|era| &era.zone)
     }
 
-    /// The zone whose days those around a moment are.
+    /// The zone of the day at a moment.
     pub fn zone_at(&self, ms: u64) -> Zone {
         self.era(ms)
             .map_or_else(Zone::utc, |(era, _)| era.zone.clone())
@@ -85,16 +87,16 @@ impl Days {
         ))
     }
 
-    /// The number of the day that a moment lies in, as its zone counts days; days that follow each
-    /// other have numbers that do, but where the zone changes.
+    /// The number of the day that a moment lies in, counted in its zone. Consecutive days have consecutive
+    /// numbers, except where the zone changes.
     pub(super) fn number(&self, ms: u64) -> i32 {
-        // A day begins with the quarter in which the clocks say so.
+        // A day begins with the quarter of an hour in which its midnight lies.
         let quarter_ends_ms =
             floor_to_multiple(ms.min(END_OF_TIME_MS), QUARTER_MS) + QUARTER_MS - 1;
         (self.era(ms)).map_or(0, |(era, _)| era.zone.day_of(quarter_ends_ms))
     }
 
-    /// The day that a moment lies in: of 24 hours, or as many as the zone's clocks made of it.
+    /// The day that a moment lies in: 24 hours, or fewer or more where the zone's clocks change.
     pub fn day(&self, ms: u64) -> Span {
         let Some((era, era_ends_ms)) = self.era(ms).filter(|_| ms < END_OF_TIME_MS) else {
             let from_ms = floor_to_multiple(ms, DAY_MS);
@@ -108,9 +110,8 @@ impl Days {
         )
     }
 
-    /// The pane of `level` that a moment lies in. Panes of two hours are counted from the begin of
-    /// their day, and the last one of a day may be shorter: so each lies in one day, whatever a zone's
-    /// clocks are off by.
+    /// The pane of `level` that a moment lies in. Panes of two hours are counted from the beginning of their day,
+    /// and the last one of a day may be shorter, so that each lies in one day, whatever the zone's offset.
     pub(super) fn pane(&self, level: Level, ms: u64) -> Span {
         let day = match level {
             Level::TwoHours | Level::Day => self.day(ms),
@@ -137,15 +138,14 @@ impl Days {
         }
     }
 
-    /// What these become where the setting, or what the platform knows of its zone, has changed; None
-    /// where nothing has. Another zone counts from its next midnight that is an hour away, and so does
-    /// another history of the same. What lies before is not touched. More than [`MAX_ERAS`] changes in
-    /// the days that are kept have to wait.
+    /// The days after a change of the setting or of the zone's rules; `None` where nothing changed. The change
+    /// takes effect at the first midnight that is at least an hour away; the time before is not touched. At
+    /// more than [`MAX_ERAS`] changes within the days that are kept, it has to wait.
     pub fn changed(&self, zone: &Zone, now_ms: u64) -> Option<Self> {
         let settled_ms = ceil_to_multiple(now_ms.saturating_add(SETTLED_AHEAD_MS), QUARTER_MS);
         let oldest_ms = now_ms.saturating_sub((u64::from(MAX_DAYS) + 3) * DAY_MS);
         let mut eras = self.eras.clone();
-        // What is still to come may become another.
+        // Eras that have not begun yet may still be replaced.
         eras.retain(|era| era.from_ms == 0 || era.from_ms < settled_ms);
         let is_over = eras
             .partition_point(|era| era.from_ms <= oldest_ms)
@@ -180,11 +180,11 @@ impl Days {
     }
 }
 
-/// The days as a shard knows them: up to a moment it is so for ever, what comes then may change.
+/// The days as a shard knows them. They are final up to `until_ms`; later days may still change.
 ///
-/// Days matter to a shard for late plays alone, of the day before yesterday and earlier, so it may be
-/// without news for two days. A play of a later time is recorded by the quarter of an hour, which lies in
-/// one day whatever the zone.
+/// A shard needs them for late plays only, of the day before yesterday and earlier, so it may be without
+/// news for two days. A play of a later day is recorded in a pane of 15 minutes, which lies in one day in any
+/// zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct KnownDays {
     pub days: Days,
@@ -195,8 +195,8 @@ impl KnownDays {
     /// The pane in which a shard records a play: of the finest level that is still kept for its
     /// time, `All` for what is older than the day level.
     ///
-    /// That is 30 minutes of clock older than what a window asks for, so a shard whose clock is
-    /// ahead never records coarser than a window will ask. See the module's three edges.
+    /// The levels reach 30 minutes further back than those that a window is tiled with, so that a shard whose
+    /// clock is ahead never records coarser than a window needs. See the three edges in [`crate::window`].
     pub fn recording_pane(&self, timestamp_ms: u64, now_ms: u64) -> PaneKey {
         let level = recording_level(timestamp_ms, now_ms, &self.days);
         let pane = PaneKey::of(level, timestamp_ms, &self.days);

@@ -2,16 +2,16 @@ use std::cell::Cell;
 
 use super::{CLOCK_MARGIN_MS, DAY_MS, Days, END_OF_TIME_MS, HOUR_MS, MINUTE_MS};
 
-/// Days that are kept at most: twice the longest timeframe.
+/// The most days that panes are kept: twice the longest timeframe.
 pub const MAX_DAYS: u32 = 800;
 
 thread_local! {
-    /// Of this instance: a setting, which does not change while one lives.
+    /// The setting `RETENTION_DAYS`, which does not change while an instance lives.
     static DAYS: Cell<u32> = const { Cell::new(MAX_DAYS) };
 }
 
-/// Keeps panes of all levels for so many days at most. Whoever records, folds and asks must be told
-/// the same.
+/// Keeps panes of all levels for at most so many days. Shards, global objects and Workers must be told the
+/// same.
 pub fn keep_days(days: u32) {
     DAYS.set(days.clamp(1, MAX_DAYS));
 }
@@ -23,8 +23,8 @@ pub fn kept_days() -> u32 {
 
 /// One rung of the ladder: panes of one length, kept for one retention. Finest first.
 ///
-/// A pane lies in exactly one pane of every coarser level. Of the two coarsest that end, [`Days`] says
-/// where they do: a day has the hours of its zone, and two hours are counted from its begin.
+/// A pane lies in exactly one pane of every coarser level. [`Days`] says where the panes of a day and of two
+/// hours begin and end: a day is that of the zone, and panes of two hours are counted from its beginning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
@@ -64,7 +64,8 @@ impl Level {
         }
     }
 
-    /// No pane is longer: a day that a zone has twice, as it moves over the date line, has three.
+    /// The longest possible pane: where a zone moves over the date line and has a date twice, a day has up to
+    /// three days.
     pub(super) const fn longest_ms(self) -> u64 {
         match self {
             Self::Day => 3 * DAY_MS,
@@ -72,8 +73,7 @@ impl Level {
         }
     }
 
-    /// How far back a window may ask for this level, where nobody wants less
-    /// ([`keep_days`]); `u64::MAX` for `All`.
+    /// How far back a window may ask for this level, unless [`keep_days`] set less; `u64::MAX` for `All`.
     const fn longest_retention_ms(self) -> u64 {
         match self {
             Self::Minute => 135 * MINUTE_MS,

@@ -44,7 +44,7 @@ mod tiling;
 mod timeframe;
 
 pub use calendar::{
-    CalendarFrame, Change, MAX_CHANGES, Period, PeriodError, PeriodKind, Zone, is_zone_name,
+    CalendarFrame, ClockChange, MAX_CHANGES, Period, PeriodError, PeriodKind, Zone, is_zone_name,
 };
 pub use days::{Days, KnownDays};
 pub use level::{Level, MAX_DAYS, expires_before_ms, keep_days, kept_days};
@@ -53,7 +53,7 @@ pub use question::{Window, WindowError, between, previous, since, sliding, tumbl
 pub use rfc3339::{parse_rfc3339_ms, parse_rfc3339_of_query_ms, rfc3339};
 pub use span::Span;
 pub use tiling::{series, steps, tiles};
-pub use timeframe::{Kind, KindError, Timeframe, TimeframeError, Unit};
+pub use timeframe::{Timeframe, TimeframeError, Unit, WindowKind, WindowKindError};
 
 use level::Edge;
 use pane::recording_level;

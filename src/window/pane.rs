@@ -1,6 +1,6 @@
 use super::{Days, Edge, Level, Span, expires_before_ms};
 
-/// A pane's name: its level, and its span, which is the one of a pane of that level ([`Days`]).
+/// A pane's name: its level, and its span.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct PaneKey {
     pub level: Level,
@@ -22,7 +22,7 @@ impl PaneKey {
         Self::of_span(level, days.pane(level, timestamp_ms))
     }
 
-    /// As [`PaneKey::of`], of a moment whose day is known.
+    /// As [`PaneKey::of`], for a moment whose day is known.
     pub(super) fn in_day(level: Level, timestamp_ms: u64, day: Span) -> Self {
         Self::of_span(level, Days::pane_in(level, timestamp_ms, day))
     }
@@ -35,8 +35,8 @@ impl PaneKey {
         }
     }
 
-    /// The key with this span, if a pane of `level` may have it, whatever the zone: for what is read
-    /// from a message or a stored row.
+    /// The key with this span, if a pane of `level` can have it in any zone: for keys that are read from a
+    /// message or a stored row.
     pub fn checked(level: Level, start_ms: u64, end_ms: u64) -> Option<Self> {
         let pane = Self {
             level,
@@ -74,7 +74,7 @@ impl PaneKey {
     }
 }
 
-/// The finest level that is still kept for a play's time, on the clock of who records it.
+/// The finest level that is still kept for a play's time, by the recorder's clock.
 pub(super) fn recording_level(timestamp_ms: u64, now_ms: u64, days: &Days) -> Level {
     Edge::Keep.finest_level(timestamp_ms, now_ms, days)
 }
@@ -82,9 +82,8 @@ pub(super) fn recording_level(timestamp_ms: u64, now_ms: u64, days: &Days) -> Le
 /// The panes that a sealed pane is folded into: the one of its own level and of every coarser
 /// level that has not expired, finest first, `All` always and last.
 ///
-/// Never finer than `pane`: what was recorded by the day cannot be told apart by the hour. A pane of
-/// other days than `days` counts where it begins: of plays that came before a backup of another zone was
-/// taken in.
+/// Never finer than `pane`: what was recorded by the day cannot be divided into hours. A pane whose days are
+/// not those of `days`, as after the import of a backup from another zone, is folded where it begins.
 pub fn fold_targets(pane: PaneKey, now_ms: u64, days: &Days) -> impl Iterator<Item = PaneKey> {
     Level::LADDER
         .into_iter()

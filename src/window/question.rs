@@ -1,7 +1,9 @@
 use std::fmt;
 
 use super::{AHEAD_MAX_MS, DAY_MS, Days, END_OF_TIME_MS, MINUTE_MS, PLAY_AHEAD_MAX_MS};
-use super::{Edge, Kind, Level, Span, Timeframe, ceil_to_multiple, floor_to_multiple, rfc3339};
+use super::{
+    Edge, Level, Span, Timeframe, WindowKind, ceil_to_multiple, floor_to_multiple, rfc3339,
+};
 
 /// The span that answers a question.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -11,8 +13,8 @@ pub struct Window {
     pub span: Span,
     /// What was asked for, to the millisecond. `[0, now)` for `all`.
     pub requested: Span,
-    /// Where the window begins that this one is compared with, which ends where this one begins; None
-    /// for one of the same length.
+    /// Where the window before begins, which this one is compared with and which ends where this one begins;
+    /// `None`: it has the same length.
     pub before_ms: Option<u64>,
 }
 
@@ -54,10 +56,10 @@ impl Window {
 }
 
 /// The window of a timeframe, of either kind.
-pub fn window(kind: Kind, timeframe: Timeframe, now_ms: u64, days: &Days) -> Window {
+pub fn window(kind: WindowKind, timeframe: Timeframe, now_ms: u64, days: &Days) -> Window {
     match kind {
-        Kind::Sliding => sliding(timeframe, now_ms, days),
-        Kind::Tumbling => tumbling(timeframe, now_ms, days),
+        WindowKind::Sliding => sliding(timeframe, now_ms, days),
+        WindowKind::Tumbling => tumbling(timeframe, now_ms, days),
     }
 }
 

@@ -3,14 +3,14 @@ use chrono::{DateTime, SecondsFormat};
 use super::END_OF_TIME_MS;
 
 /// Milliseconds since 1970 of an RFC 3339 time, of any offset; fractions of a millisecond are
-/// dropped. None for what is no such time, or lies before 1970.
+/// dropped. `None` for any other text, and for times before 1970.
 pub fn parse_rfc3339_ms(text: &str) -> Option<u64> {
     let time = DateTime::parse_from_rfc3339(text).ok()?;
     u64::try_from(time.timestamp_millis()).ok()
 }
 
-/// As [`parse_rfc3339_ms`], of a time that comes in a query. The plus of an offset means a space
-/// there, and is often sent as it is: before an offset, a space is a plus.
+/// As [`parse_rfc3339_ms`], for a time in a query, where an unescaped plus means a space: a space before the
+/// offset is read as a plus.
 pub fn parse_rfc3339_of_query_ms(text: &str) -> Option<u64> {
     parse_rfc3339_ms(text).or_else(|| {
         let (time, offset) = text.rsplit_once(' ')?;

@@ -1,4 +1,4 @@
-use super::{AHEAD_MAX_MS, CLOCK_MARGIN_MS, END_OF_TIME_MS, HOUR_MS, MINUTE_MS};
+use super::{AHEAD_MAX_MS, CLOCK_MARGIN_MS, END_OF_TIME_MS, MINUTE_MS};
 use super::{Days, Edge, Level, PaneKey, Span, floor_to_multiple};
 
 /// The fewest panes that partition `span`, a snapped one, in order of time. The span of `all`
@@ -35,9 +35,9 @@ pub fn series(span: Span, now_ms: u64, max_points: usize, days: &Days) -> Vec<Pa
 /// the shortest that makes at most `max_points` (at least 2; the first and last step may be
 /// shorter). Each step is a span that [`tiles`] partitions.
 ///
-/// Steps are 1, 5, 15 minutes, 1, 2, 6, 12 hours of a day, of which the last may be shorter where the
-/// clocks change, 1 day, or a power of two of days; never shorter than what is still kept at the span's
-/// start. `all` is one step.
+/// Steps are 1, 5, 15 minutes, 1, 2, 6, 12 hours, 1 day, or a power of two of days; never shorter than the
+/// panes that are still kept at the span's start. Where the clocks change, the last step of a day may be
+/// shorter. `all` is one step.
 pub fn steps(span: Span, now_ms: u64, max_points: usize, days: &Days) -> Vec<Span> {
     if span == Span::ALL {
         return vec![span];
@@ -50,41 +50,24 @@ pub fn steps(span: Span, now_ms: u64, max_points: usize, days: &Days) -> Vec<Spa
         (_, Step::Days(_)) => true,
     };
     let cut = |step: Step| cut(span, step, max_points.max(2), days);
-    let mut steps = STEPS.into_iter().filter(is_kept);
+    let hours = STEPS_MINUTES.map(|minutes| Step::Hours(minutes * MINUTE_MS));
+    let days = (0..=MAX_DAYS_POWER).map(Step::Days);
+    let mut steps = hours.into_iter().chain(days).filter(is_kept);
     steps.find_map(cut).unwrap_or_else(|| vec![span])
 }
 
-/// How a series is cut: at multiples of a length within each day, or by so many days, of which the
-/// logarithm is given.
+/// How a series is cut: at multiples of a length within each day, or every 2^n days.
 #[derive(Clone, Copy)]
 enum Step {
     Hours(u64),
     Days(u32),
 }
 
-/// Shortest first. Each is a multiple of the longest level that is not longer than it. 2^11 days are more
-/// than the longest span: 1,202 days.
-const STEPS: [Step; 19] = [
-    Step::Hours(MINUTE_MS),
-    Step::Hours(5 * MINUTE_MS),
-    Step::Hours(15 * MINUTE_MS),
-    Step::Hours(HOUR_MS),
-    Step::Hours(2 * HOUR_MS),
-    Step::Hours(6 * HOUR_MS),
-    Step::Hours(12 * HOUR_MS),
-    Step::Days(0),
-    Step::Days(1),
-    Step::Days(2),
-    Step::Days(3),
-    Step::Days(4),
-    Step::Days(5),
-    Step::Days(6),
-    Step::Days(7),
-    Step::Days(8),
-    Step::Days(9),
-    Step::Days(10),
-    Step::Days(11),
-];
+/// The steps below a day, in minutes, shortest first. Each is a multiple of the longest level that is not
+/// longer than it.
+const STEPS_MINUTES: [u64; 7] = [1, 5, 15, 60, 120, 360, 720];
+/// 2^11 days are more than the longest span: 1,202 days.
+const MAX_DAYS_POWER: u32 = 11;
 
 /// The steps of a span, if they are no more than `max_points`.
 fn cut(span: Span, step: Step, max_points: usize, days: &Days) -> Option<Vec<Span>> {
@@ -154,7 +137,7 @@ fn tiles_up_to(coarsest: Level, span: Span, now_ms: u64, days: &Days) -> Vec<Pan
                 && pane.end_ms <= span.to_ms;
             fits.then_some(pane)
         });
-        // Both ends were snapped, so a pane fits; were there none, the rest stays untiled.
+        // Both ends were snapped, so a pane fits. If none did, the rest would stay untiled.
         let Some(pane) = fitting else { break };
         panes.push(pane);
         start_ms = pane.end_ms;

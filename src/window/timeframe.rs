@@ -70,7 +70,7 @@ impl Timeframe {
     }
 }
 
-/// `24h`, where a reader does not say.
+/// `24h`, for readers who name none.
 impl Default for Timeframe {
     fn default() -> Self {
         Self::Length {
@@ -135,7 +135,7 @@ impl std::error::Error for TimeframeError {}
 
 /// How a timeframe becomes a window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
-pub enum Kind {
+pub enum WindowKind {
     /// Ends now.
     #[default]
     Sliding,
@@ -143,7 +143,7 @@ pub enum Kind {
     Tumbling,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for WindowKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Sliding => "sliding",
@@ -152,25 +152,25 @@ impl fmt::Display for Kind {
     }
 }
 
-impl FromStr for Kind {
-    type Err = KindError;
+impl FromStr for WindowKind {
+    type Err = WindowKindError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "sliding" => Ok(Self::Sliding),
             "tumbling" => Ok(Self::Tumbling),
-            _ => Err(KindError),
+            _ => Err(WindowKindError),
         }
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KindError;
+pub struct WindowKindError;
 
-impl fmt::Display for KindError {
+impl fmt::Display for WindowKindError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("not a kind of window: use sliding or tumbling")
     }
 }
 
-impl std::error::Error for KindError {}
+impl std::error::Error for WindowKindError {}

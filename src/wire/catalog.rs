@@ -1,29 +1,29 @@
 //! What boards and the catalog say to each other.
 //!
-//! The catalog numbers its changes. A board says up to where it knows them, and what it wants besides;
-//! the answer is all of one moment, and says which one. So whatever a board keeps is as the catalog was at
-//! one number, and it is told what changed since.
+//! The catalog numbers its changes. A board's question names the number up to which it knows them, and what it
+//! wants besides. The answer is of one moment, with its number. So a board's copy is the catalog's state at one
+//! number, and the next answer says what changed since.
 
 use serde::{Deserialize, Serialize};
 
 use super::{CatalogEntry, MatchRequest, Matches, Refusal};
-use crate::codec::{Record, RecordKind};
+use crate::codec::record;
 
-/// Posts whose entries are asked for at once: those of one chart.
+/// The most posts whose entries are asked for at once: those of one chart.
 pub const MAX_ASKED_ENTRIES: usize = 1_000;
-/// Bytes of texts of entries in an answer, and one more: what is left out is asked for again.
+/// Bytes of entries in an answer, and at most one entry more; the rest is asked for again.
 pub const MAX_ENTRIES_BYTES: usize = 1 << 20;
-/// Ids of which is asked at once whether they are known: 6.5 ms in SQLite, and 512 KiB of the longest.
+/// The most ids in a question whether they are known: 6.5 ms in SQLite, and 512 KiB with the longest ids.
 pub const MAX_ASKED_IDS: usize = 2_048;
-/// Sets that a board is kept up to date about with one answer: their places are bits of a number.
+/// The most sets that a board keeps up to date: an answer has a bit for each.
 pub const MAX_KEPT_SETS: usize = 32;
 
-/// Where the catalog's log stands.
+/// A position in the catalog's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogPosition {
-    /// Of the last change; 0 where there was none.
+    /// The number of the last change; 0 before the first.
     pub number: u64,
-    /// Random, of this change: where a catalog was set back, the same number comes again, of another
+    /// Random, made with the change: a catalog that was restored from a backup gives the same number to another
     /// change.
     pub mark: u64,
 }
@@ -33,7 +33,7 @@ pub struct CatalogPosition {
 pub struct CatalogSize {
     pub posts: u64,
     pub bytes: u64,
-    /// Posts of which something is said: more than that they are hidden, or no longer.
+    /// Posts whose entries say more than whether they are hidden.
     pub described: u64,
 }
 
@@ -42,16 +42,16 @@ pub struct CatalogSize {
 pub enum PostSet {
     /// Those that are hidden.
     Hidden,
-    /// All of which there is an entry.
+    /// Those with an entry.
     Known,
 }
 
-/// Board → catalog: what is so?
+/// Board → catalog: what changed, and what the board needs besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogQuestion {
-    /// Up to where the board knows the changes; none where it knows nothing.
+    /// The position of the board's copy; `None` where it has none.
     pub since: Option<CatalogPosition>,
-    /// Sets that it has: whether each changed post is of them is told.
+    /// Sets that it has: the answer says for each changed post whether it belongs to them.
     pub kept: Vec<PostSet>,
     /// Sets that it wants.
     pub sets: Vec<PostSet>,
@@ -59,35 +59,31 @@ pub struct CatalogQuestion {
     pub entries: Vec<String>,
     /// Posts of which it wants to know whether there is an entry, at most [`MAX_ASKED_IDS`].
     pub known: Vec<String>,
-    /// Filters of which it wants the posts, by the keys that they have under the seed.
+    /// Filters whose posts it wants, by their keys under the seed.
     pub matching: Vec<MatchRequest>,
     pub seed: [u8; 16],
 }
 
-/// Catalog → board.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CatalogAnswer(pub Result<CatalogNews, Refusal>);
-
-/// What is so, all at one moment.
+/// The catalog's answer, all of one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogNews {
     pub position: CatalogPosition,
     pub size: CatalogSize,
     pub hidden_posts: u64,
-    /// Rows that were met and cannot be read.
+    /// Rows that could not be read so far.
     pub damaged_rows: u64,
-    /// Posts that changed since; `None` where these are too many, or nobody knows: forget everything.
+    /// Posts that changed since; `None` where they are too many or not known any more: forget everything.
     pub changes: Option<Vec<PostChange>>,
     /// Of [`CatalogQuestion::sets`], in their order: keys of 16 bytes; `None` where there are too many.
     pub sets: Vec<Option<Vec<u8>>>,
-    /// Of the first of [`CatalogQuestion::entries`], in their order: as many as fit.
+    /// Of the first of [`CatalogQuestion::entries`], in their order, as many as fit.
     pub entries: Vec<Option<CatalogEntry>>,
     /// Of [`CatalogQuestion::known`], in their order.
     pub known: Vec<bool>,
     /// Of [`CatalogQuestion::matching`], in their order: [`Refusal::FilterTooWide`] where too many match,
-    /// [`Refusal::Busy`] while the catalog does not know yet.
+    /// [`Refusal::Busy`] while the catalog builds its index.
     pub matching: Vec<Result<Matches, Refusal>>,
-    /// Posts of terms that were read for these: who asked pays for it.
+    /// Entries of the index that were read for `matching`, which the readers who asked are charged for.
     pub postings_read: u64,
 }
 
@@ -95,16 +91,8 @@ pub struct CatalogNews {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostChange {
     pub post_id: String,
-    /// One bit for each of [`CatalogQuestion::kept`], the first one lowest: whether it is of that set.
+    /// A bit for each of [`CatalogQuestion::kept`], the first one lowest: whether the post is in that set.
     pub is_of: u32,
 }
 
-impl Record for CatalogQuestion {
-    const KIND: RecordKind = RecordKind::CatalogQuestion;
-    const VERSION: u8 = 1;
-}
-
-impl Record for CatalogAnswer {
-    const KIND: RecordKind = RecordKind::CatalogAnswer;
-    const VERSION: u8 = 1;
-}
+record!(CatalogQuestion v 1);

@@ -8,8 +8,8 @@ use crate::filter::{Filter, Keys, Members};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MatchRequest {
     pub filter: Filter,
-    /// [`crate::filter::hour_of`] the board's now; 0 where the filter says nothing of when posts were
-    /// published, so that its answer is the same for ever.
+    /// [`crate::filter::hour_of`] the board's now; 0 for a filter without `published`, whose answer does not
+    /// depend on the time.
     pub hour: u64,
 }
 
@@ -23,7 +23,7 @@ pub struct Matches {
 }
 
 impl Matches {
-    /// As they are sent.
+    /// In the sent form.
     pub fn of(members: &Members) -> Self {
         let (all_but, keys) = match members {
             Members::AllBut(keys) => (true, keys),
@@ -35,7 +35,7 @@ impl Matches {
         }
     }
 
-    /// `None` where the keys contradict what they should be.
+    /// `None` where the keys are malformed or out of order.
     pub fn members(&self) -> Option<Members> {
         let keys = Keys::of_bytes(&self.keys)?;
         Some(match self.all_but {

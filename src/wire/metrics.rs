@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Record, RecordKind};
+use crate::codec::record;
 
 /// An instance of Wasm, as an object in it sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,16 +41,16 @@ impl Sizes {
     }
 }
 
-/// What commits brought since the state was loaded.
+/// What was committed since the state was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     /// Plays that were counted, each as often as its `count` says.
     pub plays: u64,
-    /// Batches that were claimed: another shard counts them, and this one never will.
+    /// Claims: batches that another shard counts, and this one never will.
     pub claims: u64,
-    /// The plays of each batch, whatever their `count`.
+    /// How many plays each batch had, whatever their `count`.
     pub batch_sizes: Sizes,
-    /// The batches and claims of each commit.
+    /// How many batches and claims each commit had.
     pub commit_sizes: Sizes,
 }
 
@@ -58,7 +58,7 @@ pub struct Committed {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardMetrics {
     pub rows_written: u64,
-    /// Batches that were made durable, repeats not among them.
+    /// Batches that were made durable, without repeats.
     pub batches: u64,
     pub repeated_batches: u64,
     /// Batches that were told to come back.
@@ -84,10 +84,7 @@ pub struct ShardMetrics {
     pub instance: InstanceMetrics,
 }
 
-impl Record for ShardMetrics {
-    const KIND: RecordKind = RecordKind::ShardMetrics;
-    const VERSION: u8 = 2;
-}
+record!(ShardMetrics v 2);
 
 /// The figures that a shard sent with its last push.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +106,7 @@ pub struct GlobalMetrics {
     pub folded_panes: u64,
     /// Published charts that were closed, those of a history among them.
     pub closed_charts: u64,
-    /// Offsets of sealed panes that no shard could send any more: their plays are lost.
+    /// Sealed panes that no shard can send any more: their plays are lost.
     pub gaps: u64,
     pub pushes: u64,
     pub refused_pushes: u64,
@@ -120,7 +117,7 @@ pub struct GlobalMetrics {
     /// Bytes of the database, and how many it may have.
     pub stored_bytes: u64,
     pub most_stored_bytes: u64,
-    /// What the catalog has, and what it may have.
+    /// The size of the catalog, and its limits.
     pub catalog_posts: u64,
     pub most_catalog_posts: u64,
     pub catalog_bytes: u64,
@@ -128,11 +125,10 @@ pub struct GlobalMetrics {
     /// Leaderboards that were asked for, and those that had no turn.
     pub charts: u64,
     pub refused_charts: u64,
-    /// What objects may be asked of a day, 0 for any number, and what they were asked of today, as far as this
-    /// one sees it.
+    /// `DAILY_REQUESTS` (0: no limit), and the requests to objects of today, as far as this object sees them.
     pub daily_requests: u64,
     pub requests_today: u64,
-    /// What reading was charged: charts, pages, lists of regions.
+    /// The processor time that charts, pages and lists of regions were charged.
     pub reading_ms: u64,
     /// How often the state was loaded from storage: once, and after each storage error.
     pub loads: u64,
@@ -140,15 +136,12 @@ pub struct GlobalMetrics {
     pub instance: InstanceMetrics,
     /// How long ago each shard that has panes open pushed last.
     pub push_ages_ms: Vec<(String, u32, u64)>,
-    /// Shards that have told their figures, and the figures of some of them.
+    /// How many shards have sent figures, and the figures of some of them.
     pub shards_told: u64,
     pub shards: Vec<ShardFigures>,
 }
 
-impl Record for GlobalMetrics {
-    const KIND: RecordKind = RecordKind::GlobalMetrics;
-    const VERSION: u8 = 1;
-}
+record!(GlobalMetrics v 1);
 
 /// What objects were asked of in a day, as the global object stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,10 +151,7 @@ pub struct Spent {
     pub requests: u64,
 }
 
-impl Record for Spent {
-    const KIND: RecordKind = RecordKind::Spent;
-    const VERSION: u8 = 1;
-}
+record!(Spent v 1);
 
 /// How the registry stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,10 +171,7 @@ pub struct RegistryMetrics {
     pub instance: InstanceMetrics,
 }
 
-impl Record for RegistryMetrics {
-    const KIND: RecordKind = RecordKind::RegistryMetrics;
-    const VERSION: u8 = 1;
-}
+record!(RegistryMetrics v 1);
 
 #[cfg(test)]
 mod tests {

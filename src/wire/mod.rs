@@ -1,114 +1,86 @@
 //! What the Worker, the shards, the global objects and the registry say to each other.
 //!
-//! Every message is a [`Record`] of [`crate::codec`]: kind, version, checksum, postcard. Receivers
-//! check what they are told; a message that does not decode changes nothing.
+//! Every message is a [`codec::Record`]: kind, version, checksum, postcard. Receivers check
+//! everything; a message that cannot be decoded changes nothing. Which object is asked what, and what it
+//! answers: [`questions`].
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip128::SipHasher13;
 
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, DecodeError, record};
 use crate::filter::Filter;
-use crate::leaderboard::{Card, ChartForm, ClosedChart, Count, Leaderboard, Listed, class_of_k};
-use crate::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
+use crate::leaderboard::{Card, ChartForm, ClosedChart, Count, ListedChart, class_of_k};
+use crate::topology::{Epoch, RegionTable, ShardId};
 use crate::window::{Days, KnownDays, Period, PeriodKind};
 
 mod catalog;
 mod matching;
 mod metrics;
+mod questions;
 mod registry;
 mod telling;
 mod votes;
 mod watch;
 
 pub use catalog::{
-    CatalogAnswer, CatalogNews, CatalogPosition, CatalogQuestion, CatalogSize, MAX_ASKED_ENTRIES,
-    MAX_ASKED_IDS, MAX_ENTRIES_BYTES, MAX_KEPT_SETS, PostChange, PostSet,
+    CatalogNews, CatalogPosition, CatalogQuestion, CatalogSize, MAX_ASKED_ENTRIES, MAX_ASKED_IDS,
+    MAX_ENTRIES_BYTES, MAX_KEPT_SETS, PostChange, PostSet,
 };
 pub use matching::{MatchRequest, Matches};
 pub use metrics::{
     Committed, GlobalMetrics, InstanceMetrics, RegistryMetrics, ShardFigures, ShardMetrics, Sizes,
     Spent,
 };
+pub use questions::*;
 pub use registry::{
-    AdoptSeed, AdoptSeedReply, Close, DeleteBoard, DeleteBoardReply, Deletion, DirectoryQuestion,
-    DirectoryReply, Enlist, EnlistReply, Learn, PutBoard, PutBoardReply,
+    AdoptSeed, Close, DeleteBoard, Deletion, DirectoryQuestion, Enlist, Learn, PutBoard,
 };
-pub use telling::{ShardName, Telling, TellingReply, ToldSoFar};
+pub use telling::{ShardName, Telling, ToldSoFar};
 pub use votes::Voter;
-pub use watch::{Look, Watch, WatchReply};
+pub use watch::{Look, Watch};
 
 pub use crate::leaderboard::Sort;
 
-/// Gives message types their kind and version.
-macro_rules! records {
-    ($($name:ident $(<$life:lifetime>)? v $version:literal;)*) => {
-        $(impl $(<$life>)? Record for $name $(<$life>)? {
-            const KIND: RecordKind = RecordKind::$name;
-            const VERSION: u8 = $version;
-        })*
-    };
-}
-
-records! {
-    RecordRequest<'a> v 1;
+record! {
+    RecordRequest<'_> v 1;
     RecordReply v 1;
-    Batch<'a> v 1;
-    SealedPane<'a> v 1;
-    Push<'a> v 1;
+    Batch<'_> v 1;
+    SealedPane<'_> v 1;
+    Push<'_> v 1;
     PushReplyOrRefusal v 1;
     ChartRequest v 1;
-    ChartReply v 1;
     PostQuestion v 1;
-    PostReply v 1;
     PutPosts v 1;
     PutRegion v 1;
-    RegionsReply v 1;
     CatalogEntry v 1;
-    PutPostsReply v 1;
-    PutRegionReply v 1;
-    KeptChart<'a> v 1;
+    KeptChart<'_> v 1;
     LiveRequest v 1;
-    Claim<'a> v 1;
-    BeginEpoch<'a> v 1;
-    Noted v 1;
+    Claim<'_> v 1;
+    BeginEpoch<'_> v 1;
     ExportRequest v 1;
-    ExportReply v 1;
     ImportRequest v 1;
-    ImportReply v 1;
     ExportCursor v 1;
-    NameCheck<'a> v 1;
-    BlindRequest<'a> v 1;
+    NameCheck<'_> v 1;
+    BlindRequest<'_> v 1;
     DeleteRegion v 1;
-    DeleteRegionReply v 1;
     Reset v 1;
-    ResetReply v 1;
     BeginExport v 1;
-    BeginExportReply v 1;
-    CutRequest<'a> v 1;
-    ShardReport<'a> v 1;
+    CutRequest<'_> v 1;
+    ShardReport<'_> v 1;
     Telling v 1;
-    TellingReply v 1;
     ListPosts v 1;
-    ListPostsReply v 1;
     Enlist v 1;
-    EnlistReply v 1;
     DirectoryQuestion v 1;
-    DirectoryReply v 1;
     Learn v 1;
     AdoptSeed v 1;
-    AdoptSeedReply v 1;
     Close v 1;
     PutBoard v 1;
-    PutBoardReply v 1;
     DeleteBoard v 1;
-    DeleteBoardReply v 1;
     ListPublished v 1;
-    ListPublishedReply v 1;
     CloseHistory v 1;
-    CloseHistoryReply v 1;
     Watch v 1;
-    WatchReply v 1;
     Look v 1;
+    ListRegions v 1;
 }
 
 /// One play of a batch.
@@ -122,21 +94,20 @@ pub struct BatchPlay<'a> {
 /// Plays that are counted together or not at all: what a shard journals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch<'a> {
-    /// What makes two batches the same one; none for a batch that cannot be repeated.
+    /// Batches with the same key are the same batch; `None` for a batch that cannot be repeated.
     #[serde(borrow)]
     pub key: Option<&'a [u8]>,
-    /// A hash of the plays as they were sent, whichever of them are in `plays`
-    /// ([`crate::play::Body::plays_hash`]). Says nothing where there is no key.
+    /// A hash of all plays as they were sent, also of those that are not in `plays`
+    /// ([`crate::play::Body::plays_hash`]). Unused without a key.
     pub plays_hash: u32,
-    /// Its first attempt, by the Worker's clock.
+    /// When it was first sent, by the Worker's clock.
     pub sent_ms: u64,
     #[serde(borrow)]
     pub plays: Vec<BatchPlay<'a>>,
 }
 
-/// Said to the decider of a batch that is to be counted elsewhere: if you have not counted it, you
-/// never will. Journaled and remembered like a batch, with the shard that it is to go to: where the
-/// first claim says, for good.
+/// Asks the decider of a batch to leave it to another shard, if the decider has not counted it. A claim is
+/// journaled and remembered like a batch, with the shard that it names; the first claim decides for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim<'a> {
     /// The batch's [`Batch::key`].
@@ -149,8 +120,8 @@ pub struct Claim<'a> {
     pub to: ShardId,
 }
 
-/// Asked of every decider of a batch of several parts before any of them decides: have other plays had
-/// this name? Changes nothing.
+/// Asks each decider of a batch of several parts, before any part is counted, whether other plays had this
+/// name. Changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameCheck<'a> {
     /// The batch's [`Batch::key`].
@@ -163,8 +134,8 @@ pub struct NameCheck<'a> {
 /// Worker → shard: count this.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordRequest<'a> {
-    /// Who the shard is; it learns its own name from its first request: the key of its board, the key of
-    /// its region, and its number.
+    /// The shard's name, which it learns from its first request: the key of its board, the key of its region,
+    /// and its number.
     pub board: &'a str,
     pub region_id: &'a str,
     pub shard: u32,
@@ -179,8 +150,8 @@ pub struct RecordRequest<'a> {
     pub batch: &'a [u8],
 }
 
-/// A number instead of a message says [`RecordReply::Counted`] of all plays, for the first time and of
-/// a repeat.
+/// Most replies are [`RecordReply::Counted`] without rejected plays: they are sent as one of these numbers, for
+/// a new batch and for a repeat.
 pub const COUNTED: u16 = 202;
 pub const REPEATED: u16 = 208;
 
@@ -210,15 +181,15 @@ pub struct BlindRequest<'a> {
 /// Shard → Worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RecordReply {
-    /// Durable and counted; `repeated` if it was so before. Also to a [`Claim`] that comes too late.
+    /// Counted, durably; `repeated` if it was counted before. Also the answer to a [`Claim`] that comes too late.
     Counted {
         repeated: bool,
-        /// Places in the batch of plays that its sender may not add, ascending: all others count.
+        /// Places in the batch of plays over the sender's limit, ascending: all others are counted.
         too_many: Vec<u16>,
     },
-    /// It was not counted here and never will be, durably: it is for that shard to count, and no other.
+    /// Not counted here, and never will be, durably: that shard is to count it, and no other.
     Moved { to: ShardId },
-    /// Sent first so long ago that the shard may have forgotten it.
+    /// First sent so long ago that the shard may have forgotten it.
     TooOld,
     /// Not counted. Try again later.
     Busy { retry_after_s: u32 },
@@ -230,7 +201,7 @@ pub enum RecordReply {
     KeyReused,
     /// To a [`NameCheck`]: no other plays had this key here.
     NameFree,
-    /// Not counted: its board was deleted, and so is everything here.
+    /// Not counted: the board was deleted, with everything here.
     Gone,
     /// To a [`BlindRequest`]: not counted; whoever has a directory knows where it goes.
     Unlisted,
@@ -245,7 +216,7 @@ impl RecordReply {
         }
     }
 
-    /// Of what is counted, these places are not.
+    /// The same, but for the plays at these places, which are not counted.
     #[must_use]
     pub fn without(mut self, places: &[u16]) -> Self {
         if let RecordReply::Counted { too_many, .. } = &mut self {
@@ -255,8 +226,8 @@ impl RecordReply {
     }
 }
 
-/// Worker → every shard: counting has begun anew; forget what was counted before. The operator is told
-/// so when all know.
+/// Worker → every shard: counting has begun anew; forget what was counted before. The operator's request is
+/// answered when all shards know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BeginEpoch<'a> {
     /// Whom it is for.
@@ -265,20 +236,16 @@ pub struct BeginEpoch<'a> {
     pub epoch: Epoch,
 }
 
-/// Shard → Worker: it knows, durably.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Noted(pub Result<(), Refusal>);
-
-/// Shards that one request tells something. The platform lets a request ask 50 others on its free plan,
-/// 1,000 on the paid one: so many, and ten for what goes before and after. 10,000 shards take 250 requests
-/// of a few tenths of a second.
+/// Shards that one request tells something. The platform allows a request 50 subrequests on its free plan and
+/// 1,000 on the paid one; ten are left for what goes before and after. 10,000 shards take 250 requests of a
+/// few tenths of a second.
 pub const SHARDS_A_REQUEST: usize = 40;
 
 /// The header in which the Worker tells a shard which chart a socket is for: an encoded [`LiveRequest`], in
 /// hexadecimal digits.
 pub const LIVE_HEADER: &str = "X-Hitparade-Live";
-/// The headers that tell it whose socket it is, and how many its address may have there; none where
-/// addresses are not limited.
+/// The headers that tell the shard the address of the socket's reader, and how many sockets an address may
+/// have there; absent where addresses are not limited.
 pub const LIVE_ADDRESS_HEADER: &str = "X-Hitparade-Live-Address";
 pub const LIVE_LIMIT_HEADER: &str = "X-Hitparade-Live-Limit";
 
@@ -306,8 +273,8 @@ impl Default for PushLimits {
     }
 }
 
-/// How often a shard with something to tell tells it, unless it is told to do so less often: half
-/// of the 10 s from 202 to chart.
+/// How often a shard with news pushes, unless the global object asks for less often: half of the 10 s from
+/// 202 to chart.
 pub const PUSH_INTERVAL_MS: u64 = 5_000;
 
 /// A pane that begins later than this from now is refused by the global object. A shard refuses
@@ -316,10 +283,10 @@ pub const MAX_PANE_AHEAD_MS: u64 = crate::window::DAY_MS;
 
 /// Plays of one span as they leave a shard, sealed or as a copy.
 ///
-/// A play of this span whose commit's number is outside `first_seq..=last_seq` is not in it. So
-/// two panes of a shard can hold the same play only where both their spans and their ranges of
-/// numbers overlap. That holds over all its logs: numbers never begin anew, and what was open when a
-/// header was lost keeps its first one.
+/// It holds only plays whose commit's number is in `first_seq..=last_seq`. So two panes of a shard can hold the
+/// same play only where both their spans and their ranges of numbers overlap. That holds across all logs of
+/// the shard: the numbers never begin anew, and a pane that was open when a log's header was lost keeps its
+/// first number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedPane<'a> {
     /// [`crate::window::Level::code`].
@@ -337,8 +304,8 @@ pub struct SealedPane<'a> {
 
 /// Shard → global: all that it has, sealed or not.
 ///
-/// Each play that the shard has applied is either in an entry below `next_offset`, sent or not, or
-/// waits to be sealed: then it is in a copy, unless the copies did not fit.
+/// Each play that the shard has applied is either in an entry below `next_offset`, sent or not, or in an open
+/// pane: then it is in a copy, unless the copies did not fit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Push<'a> {
     /// The key of the region.
@@ -346,20 +313,19 @@ pub struct Push<'a> {
     pub shard: u32,
     /// [`Epoch::began_ms`]: what was counted before the one that the global object knows is not taken.
     pub epoch_ms: u64,
-    /// Names this log: a shard that lost its storage starts another.
+    /// The random name of this log; a shard that lost its storage starts another.
     pub log_id: u128,
-    /// When this log began, by the shard's clock: a later one of the shard began later.
+    /// When this log began, by the shard's clock: later than each earlier log of the shard.
     pub log_began_ms: u64,
     /// The lowest offset that the shard can still send.
     pub oldest_offset: u64,
     /// The offset of the first entry.
     pub first_offset: u64,
-    /// Encoded [`SealedPane`]s, one an offset, in their order. An empty one is lost: its row in the
+    /// Encoded [`SealedPane`]s, one for each offset, in order. An empty entry is lost, because its row in the
     /// shard cannot be read. It is counted as a gap and passed over.
     #[serde(borrow)]
     pub entries: Vec<&'a [u8]>,
-    /// The offset up to which the shard's sealed panes are durable: what lies below is the same
-    /// for ever, and in no copy.
+    /// The offset below which the shard's sealed panes are durable: they never change, and are in no copy.
     pub next_offset: u64,
     /// The last commit that the copies hold.
     pub journal_seq: u64,
@@ -368,21 +334,20 @@ pub struct Push<'a> {
     pub copies: Vec<&'a [u8]>,
     /// There was no room for some of them.
     pub copies_left_out: bool,
-    /// Where the log was cut last.
+    /// The last cut of the log.
     pub cut: Option<Cut>,
 }
 
-/// A moment in a shard's log: what was counted by then lies below the offset, all that was counted
-/// later does not.
+/// A moment in a shard's log: plays that were counted by then lie below the offset, later ones do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
-    /// By the shard's clock. It names the export that asked for it.
+    /// The moment, by the shard's clock. It names the export that asked for the cut.
     pub at_ms: u64,
     pub offset: u64,
 }
 
-/// Worker → every shard: cut your log at this moment, and push at once. Answered by [`Noted`] as soon
-/// as it is known.
+/// Worker → every shard: cut your log at this moment, and push at once. Answered by [`Noted`] as soon as the
+/// shard knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutRequest<'a> {
     /// Whom it is for.
@@ -392,17 +357,17 @@ pub struct CutRequest<'a> {
     pub at_ms: u64,
 }
 
-/// Shard → global: a push, and beside it the shard's figures for the operator, which nobody then has
-/// to wake it for. 250 bytes, to a push of some 10 KB.
+/// Shard → global: a push, with the shard's figures for the operator, so that `/metrics` need not wake the
+/// shard. The figures are 250 bytes, a push is some 10 KB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardReport<'a> {
-    /// Whose they are, as in the push.
+    /// As in the push.
     pub region_id: &'a str,
     pub shard: u32,
     /// An encoded [`Push`].
     #[serde(borrow)]
     pub push: &'a [u8],
-    /// An encoded `ShardMetrics` of the region: whoever shows them reads them.
+    /// Encoded [`ShardMetrics`].
     #[serde(borrow)]
     pub figures: &'a [u8],
 }
@@ -410,7 +375,7 @@ pub struct ShardReport<'a> {
 /// Global → shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushReply {
-    /// The offset that it wants next.
+    /// The offset that the global object wants next.
     pub wanted_offset: u64,
     /// Below this everything is folded and durable; the shard may forget it.
     pub durable_offset: u64,
@@ -420,8 +385,8 @@ pub struct PushReply {
     pub seed: [u8; 16],
     /// How long the shard is to wait before it pushes again.
     pub push_interval_ms: u64,
-    /// Where days begin, for plays that come late: 120 bytes where clocks change, 10 in UTC. None where
-    /// that is not known to be durable yet.
+    /// Where days begin, for late plays: 120 bytes where clocks change, 10 in UTC. `None` while that is not
+    /// known to be durable.
     pub days: Option<KnownDays>,
 }
 
@@ -467,6 +432,13 @@ pub enum Refusal {
     },
 }
 
+/// Of a message that cannot be read.
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        Refusal::Invalid(error.to_string())
+    }
+}
+
 /// Which window is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WindowRequest {
@@ -484,22 +456,22 @@ pub enum WindowRequest {
         from_ms: u64,
         to_ms: u64,
     },
-    /// Until now, `to_ms` at the latest: a period of the calendar, which may be under way.
+    /// Until now, or until `to_ms` if that is earlier: a calendar period, which may be under way.
     Since {
         from_ms: u64,
         to_ms: u64,
-        /// Where the period before begins, which ends at `from_ms`; None where it is compared with a
-        /// window of the same length.
+        /// Where the period before begins, which ends at `from_ms`; `None`: the chart is compared with a window
+        /// of the same length.
         before_ms: Option<u64>,
     },
-    /// No window, but the chart that was closed: of this period, or the latest of the kind.
+    /// No window, but a published chart: of this period, or the latest of the kind.
     Published {
         kind: PeriodKind,
         period: Option<Period>,
     },
 }
 
-/// Worker → global: a leaderboard, please.
+/// Worker → shard or global: a leaderboard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChartRequest {
     /// A region's id or `global`.
@@ -511,27 +483,25 @@ pub struct ChartRequest {
     pub filter: Filter,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChartReply(pub Result<Leaderboard, Refusal>);
-
-/// Shard → Worker: a [`ChartReply`] of the global object, and how long ago it gave it.
+/// Shard → Worker: a [`ChartReply`] of the global object, and its age.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptChart<'a> {
     pub age_ms: u64,
-    /// The global object did not answer: this is the last that it said.
+    /// The global object did not answer, so this is an old reply.
     pub stale: bool,
     #[serde(borrow)]
     pub reply: &'a [u8],
 }
 
-/// Cuts of charts that the sockets of one address may read at a shard: a page shows one or two.
+/// Different charts that the sockets of one address may read at a shard; a page shows one or two.
 pub const MAX_CUTS_OF_ADDRESS: usize = 16;
 
 /// Worker → shard: send this chart, now and whenever it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveRequest {
     pub window: WindowRequest,
-    /// From then on who asks the same asks for another period: this one's sockets are closed, to ask anew.
+    /// When the same query begins to mean another period: then the socket is closed, so that the reader asks
+    /// again.
     pub ends_ms: Option<u64>,
     pub form: ChartForm,
     /// Who asks showed a token: the others' sockets are closed where the board is closed to the public.
@@ -539,8 +509,8 @@ pub struct LiveRequest {
 }
 
 impl LiveRequest {
-    /// The tag of the sockets that ask for this, by which the platform finds them after the object's sleep:
-    /// a name of the chart for the whole class of k, and behind a colon the k that it is cut for.
+    /// The tag of the sockets for this chart, by which the platform finds them after the object's sleep: a name
+    /// of the chart for the whole class of k, a colon, and the k that it is cut for.
     pub fn tag(&self) -> String {
         let mut chart = self.clone();
         chart.form.k = class_of_k(self.form.k);
@@ -560,10 +530,10 @@ impl LiveRequest {
     }
 }
 
-/// Worker → global: one post's numbers, for an address.
+/// Worker → global: one post's numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostQuestion {
-    /// Whose turn it is: a hash of today, as [`crate::visitor::sender`] makes it.
+    /// Whose turn it is: a hash of the reader's address that changes daily ([`crate::visitor::sender`]).
     pub asker: u64,
     pub page: PostRequest,
 }
@@ -574,7 +544,7 @@ pub struct PostRequest {
     pub post_id: String,
     pub scope: String,
     pub window: WindowRequest,
-    /// Also where the post is hidden.
+    /// Whether a hidden post is shown.
     pub hidden_too: bool,
 }
 
@@ -589,7 +559,7 @@ pub struct CatalogEntry {
 }
 
 impl CatalogEntry {
-    /// Whether it says anything of its post, besides whether it is hidden.
+    /// Whether it says more of its post than whether it is hidden.
     pub fn describes(&self) -> bool {
         self.card != Card::default() || self.timestamp_ms.is_some()
     }
@@ -610,10 +580,7 @@ pub struct PostReport {
     pub incomplete: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PostReply(pub Result<PostReport, Refusal>);
-
-/// A change of an entry: fields that are `None` stay, `Some(None)` are cleared.
+/// A change of an entry: `None` leaves a field, `Some(None)` clears it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostPatch {
     pub post_id: String,
@@ -621,10 +588,9 @@ pub struct PostPatch {
     pub content: Option<Option<String>>,
     pub url: Option<Option<String>>,
     pub image: Option<Option<String>>,
-    /// In order, each once; none at all clears them.
+    /// In order, each once; an empty list clears them.
     pub tags: Option<Vec<String>>,
     pub timestamp_ms: Option<Option<u64>>,
-    /// `None` leaves it hidden, or not.
     pub hidden: Option<bool>,
 }
 
@@ -638,7 +604,7 @@ impl PostPatch {
         }
     }
 
-    /// Hides a post and removes all that is known of it.
+    /// Hides a post and clears all its fields.
     pub fn erasing(post_id: String) -> Self {
         PostPatch {
             author: Some(None),
@@ -651,7 +617,7 @@ impl PostPatch {
         }
     }
 
-    /// Whether nothing that was known stays.
+    /// Whether it clears all fields.
     pub fn erases(&self) -> bool {
         let texts = [&self.author, &self.content, &self.url, &self.image];
         texts.into_iter().all(|text| *text == Some(None))
@@ -664,15 +630,11 @@ impl PostPatch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutPosts {
     pub patches: Vec<PostPatch>,
-    /// Those that are there already stay as they are.
+    /// Leave existing entries as they are.
     pub only_new: bool,
 }
 
-/// Catalog → Worker: the last of the entries as it is stored now, or why none is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PutPostsReply(pub Result<Option<CatalogEntry>, Refusal>);
-
-/// Worker → catalog: its entries behind this id, from the first one where there is none.
+/// Worker or global → catalog: list the entries after this id, or from the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListPosts {
     pub after: Option<String>,
@@ -682,17 +644,13 @@ pub struct ListPosts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostList {
     pub entries: Vec<CatalogEntry>,
-    /// The id behind which the next page begins; none where this one is the last.
+    /// The id after which the next page begins; `None` on the last page.
     pub next_after: Option<String>,
-    /// Entries that cannot be read, and are left out.
+    /// Entries that cannot be read and are left out.
     pub damaged_rows: u64,
 }
 
-/// Catalog → Worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListPostsReply(pub Result<PostList, Refusal>);
-
-/// Charts of a list: a year and more of weeks, a quarter of days.
+/// The most charts of a list: weeks of more than a year, days of a quarter.
 pub const MAX_LISTED_CHARTS: usize = 100;
 
 /// Worker → global: which charts are published, latest first.
@@ -705,25 +663,21 @@ pub struct ListPublished {
     pub kind: PeriodKind,
     /// Only charts before this one.
     pub before: Option<Period>,
-    /// Only charts with this post, and its own place of each.
+    /// Only charts with this post, and of each only this post's place.
     pub post_id: Option<String>,
-    /// So many charts, [`MAX_LISTED_CHARTS`] at most, with so many places each.
+    /// At most so many charts, up to [`MAX_LISTED_CHARTS`], with at most so many places each.
     pub limit: u32,
     pub places: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PublishedList {
-    pub charts: Vec<Listed>,
-    /// What to ask for next; none where these are all.
+    pub charts: Vec<ListedChart>,
+    /// `before` of the next page; `None` on the last page.
     pub next_before: Option<Period>,
 }
 
-/// Global → Worker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ListPublishedReply(pub Result<PublishedList, Refusal>);
-
-/// Worker → global: close charts of all that was played before the board began, or came with an import.
+/// Worker → global: publish charts of the time before the board began publishing, and of imported plays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloseHistory;
 
@@ -732,17 +686,9 @@ pub struct CloseHistory;
 pub struct HistoryClosed {
     /// Charts that this request closed.
     pub charts: u64,
-    /// Periods that are left: ask again.
+    /// Periods that are left, for the next request.
     pub periods_left: u64,
 }
-
-/// Global → Worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CloseHistoryReply(pub Result<HistoryClosed, Refusal>);
-
-/// Registry → Worker or global: the region as it is stored now, or why it is not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PutRegionReply(pub Result<Region, Refusal>);
 
 /// Worker or global → registry: make or change a region. Fields left out stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -760,20 +706,12 @@ pub struct DeleteRegion {
     pub region_id: String,
 }
 
-/// Registry → Worker: what is remembered of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeleteRegionReply(pub Result<DeletedRegion, Refusal>);
-
 /// Worker → registry: begin counting anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reset {
-    /// [`RegionTable::installation_id`]; that of before says that this is a repeat.
+    /// [`RegionTable::installation_id`]; the id from before the last reset marks a repeat.
     pub installation_id: [u8; 16],
 }
-
-/// Registry → Worker: what is so now, and whether it was before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResetReply(pub Result<ResetDone, Refusal>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResetDone {
@@ -782,6 +720,10 @@ pub struct ResetDone {
     /// Boards of which something is left that was deleted, with this reset or before.
     pub boards_left: u64,
 }
+
+/// Worker → global: list the regions with their plays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListRegions;
 
 /// One region with what the global object has seen of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -794,9 +736,6 @@ pub struct RegionStatus {
     /// How long ago the quietest of its shards that still has panes open pushed last.
     pub push_age_ms: Option<u64>,
 }
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegionsReply(pub Result<Vec<RegionStatus>, Refusal>);
 
 /// A row that leaves one installation and may arrive in another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -837,26 +776,22 @@ pub struct ExportPosition {
     pub key: Vec<u8>,
 }
 
-/// Worker → global: there is to be an export. One that was under way is over.
+/// Worker → global: begin an export. It ends one that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BeginExport;
 
-/// Global → Worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BeginExportReply(pub Result<ToCut, Refusal>);
-
-/// Shards that are to hear of the moment of an export, which is still to come: [`SHARDS_A_REQUEST`] at
-/// most.
+/// The moment of an export, which is still to come, and the shards to tell of it: at most
+/// [`SHARDS_A_REQUEST`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToCut {
     /// The moment, by the clock of the global object.
     pub at_ms: u64,
     pub epoch: Epoch,
-    /// Who is to cut its log then: the key of a region, the number, and a hint where it lives.
+    /// The shards that are to cut their logs then: region key, number, and location hint.
     pub shards: Vec<(String, u32, Option<String>)>,
 }
 
-/// Worker → global: everything that was kept at a moment, from here on.
+/// Worker → global: the next page of the export of this moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportRequest {
     /// [`ToCut::at_ms`].
@@ -867,33 +802,29 @@ pub struct ExportRequest {
 /// A page of an export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportPage {
-    /// The installation's seed, which its summaries need to be read.
+    /// The installation's seed, without which its summaries cannot be read.
     pub seed: [u8; 16],
     pub rows: Vec<TransferRow>,
     /// Rows of this page that cannot be read and are left out.
     pub damaged_rows: u64,
     /// `None` after the last page.
     pub next: Option<ExportPosition>,
-    /// Every shard has told what it had counted by then.
+    /// Whether every shard has pushed all that it had counted by the export's moment.
     pub complete: bool,
 }
 
-/// Global → Worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExportReply(pub Result<ExportAnswer, Refusal>);
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExportAnswer {
-    /// Its moment is to come, or some shards have not told yet what they had by then.
+    /// The moment is still to come, or some shards have not pushed yet what they had by then.
     Wait {
         ms: u64,
     },
-    /// As long as shards are to hear of it: these are handed out, and to be told.
+    /// These shards are to be told of the moment first.
     Tell(ToCut),
     Page(ExportPage),
 }
 
-/// What an export remembers from page to page; readers hand it back as it is.
+/// What an export remembers from page to page. Readers send it back as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportCursor {
     /// The key of the board.
@@ -909,15 +840,15 @@ pub struct ExportCursor {
 /// One numbered row of an export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImportRow {
-    /// Has a number, and nothing to be stored.
+    /// A line that stores nothing; it has a number like the others.
     Nothing,
     Row(TransferRow),
 }
 
-/// Worker → global: take these rows, unless they were taken before.
+/// Worker → global: store these rows, unless they were stored before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportRequest {
-    /// The seed of the installation that they come from: what it is known by.
+    /// The seed of the installation that they come from, which identifies it.
     pub source: [u8; 16],
     pub export_id: [u8; 16],
     /// The number of the first row.
@@ -928,13 +859,9 @@ pub struct ImportRequest {
 /// How far an import has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
-    /// The row that is wanted next: all below are stored.
+    /// The next row to send: all before it are stored.
     pub next_row: u64,
 }
-
-/// Global → Worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImportReply(pub Result<Imported, Refusal>);
 
 #[cfg(test)]
 mod tests {

@@ -5,27 +5,24 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
-use crate::board::{Board, CatalogKind, DirectoryNews, Life, ObjectName};
+use crate::board::{CatalogKind, Life, ObjectName};
+use crate::codec;
 use crate::topology::RegionTable;
 
-/// An object of a board → registry: whether it may count, and for which regions. An object asks before
-/// its first write, so that the registry knows of all that a board will have stored when it is deleted;
-/// a global object asks again where it meets something of which it has not heard.
+/// Object of a board → registry: may I count, and which regions are there? An object asks before its first write,
+/// so that the registry knows all objects of a board when it is deleted. A global object asks again when it
+/// meets a region or an epoch that it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enlist {
     pub object: ObjectName,
 }
 
-/// Registry → object: it is listed, durably; or [`Refusal::Gone`], and then it writes nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EnlistReply(pub Result<RegionTable, Refusal>);
-
-impl EnlistReply {
-    /// What who asked knows of itself now; `None` where nobody answered.
-    pub fn life(reply: Option<&Self>) -> Life {
-        match reply {
-            Some(EnlistReply(Ok(_))) => Life::Listed,
-            Some(EnlistReply(Err(Refusal::Gone))) => Life::Over,
+impl Enlist {
+    /// What the object that asked knows of itself now. The outer error: nobody answered.
+    pub fn life<E>(answer: &Result<Result<RegionTable, Refusal>, E>) -> Life {
+        match answer {
+            Ok(Ok(_)) => Life::Listed,
+            Ok(Err(Refusal::Gone)) => Life::Over,
             _ => Life::Unknown,
         }
     }
@@ -34,27 +31,35 @@ impl EnlistReply {
 /// Worker → registry: what has changed since this version of the directory?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryQuestion {
-    /// `None` where nothing is known.
+    /// `None` for a Worker that has no directory yet.
     pub version: Option<u64>,
 }
 
-/// Registry → Worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DirectoryReply(pub Result<DirectoryNews, Refusal>);
-
-/// Worker → global: the regions are these now, unless you know later ones. Answered by
-/// [`super::Noted`] when that is durable.
+/// Worker → global: take these regions, unless you know later ones. Answered when that is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learn {
     pub table: RegionTable,
 }
 
-/// Registry → object of a board that was deleted: delete all that you have. Answered by
-/// [`super::Noted`] when nothing is stored any more.
+/// Registry → object of a deleted board: delete everything. Answered when nothing is stored any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Close {
     /// Whom it is for.
     pub object: ObjectName,
+}
+
+impl Close {
+    /// Reads a message to an object that is to be deleted.
+    ///
+    /// # Errors
+    /// Where the message is for another object, or for one that no board's end deletes.
+    pub fn read(message: &[u8], own: &ObjectName) -> Result<(), Refusal> {
+        let Close { object } = codec::decode(message)?;
+        match object == *own && object.is_to_enlist() {
+            true => Ok(()),
+            false => Err(Refusal::Invalid("meant for another object".into())),
+        }
+    }
 }
 
 /// Worker → registry: make or change a board. Fields left out stay as they are.
@@ -64,18 +69,14 @@ pub struct PutBoard {
     pub board_name: Option<String>,
     pub beacons: Option<bool>,
     pub public: Option<bool>,
-    /// Only where it is made.
+    /// Only for a new board.
     pub catalog: Option<CatalogKind>,
     /// By the ids of regions.
     pub shards: BTreeMap<String, u32>,
-    /// Of a board that a registry does not know any more which was restored from a backup: its objects
-    /// are taken as they are.
+    /// The incarnation of a board that is unknown to a registry which was restored from a backup: the board's
+    /// objects are taken up again as they are.
     pub incarnation: Option<u64>,
 }
-
-/// Registry → Worker: the board as it is stored now, or why it is not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PutBoardReply(pub Result<Board, Refusal>);
 
 /// Worker → registry: delete a board with all its counts, for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,19 +88,12 @@ pub struct DeleteBoard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletion {
     pub deleted_ms: u64,
-    /// Objects that have not said yet that they are empty; an alarm of the registry goes on.
+    /// Objects that are not known to be empty yet; the registry's alarm goes on with them.
     pub objects_left: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeleteBoardReply(pub Result<Deletion, Refusal>);
-
-/// Global → registry: the seed of an installation that this one, which has no plays yet, imports.
+/// Global → registry: take this seed, of an installation whose backup is imported, if nothing was counted yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdoptSeed {
     pub seed: [u8; 16],
 }
-
-/// Registry → global: the regions, with this seed where nothing was counted with another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdoptSeedReply(pub Result<RegionTable, Refusal>);

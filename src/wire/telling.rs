@@ -1,41 +1,34 @@
-//! Telling all shards some news, which takes more than one request: how far that has come.
+//! Telling all shards some news, over several requests, and how far that has come.
 
 use serde::{Deserialize, Serialize};
 
-use super::Refusal;
-
-/// The most shards that are remembered because they did not answer. While there are so many, no further
-/// shards are told.
+/// The most silent shards that are remembered. While there are so many, no further shards are told.
 const MAX_SILENT: usize = 200;
 
 /// A shard: its region's key, and its number.
 pub type ShardName = (String, u32);
 
-/// Worker → registry: asks how far some news has come, or says what is to be remembered of it.
+/// Worker → registry: how far has this news come; or, remember that it has come so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Telling {
-    /// The name of the news, which no other news has.
+    /// The name of the news, which is unique.
     pub news: String,
-    /// What is to be remembered; `None` to ask.
+    /// What to remember; `None` to ask.
     pub progress: Option<ToldSoFar>,
 }
 
-/// Registry → Worker: how far the news has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TellingReply(pub Result<Option<ToldSoFar>, Refusal>);
-
-/// Which shards know the news: all up to a place in the order of shards, but for the silent ones.
+/// Which shards know the news: all up to `up_to` in the order of shards, except the silent ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToldSoFar {
     /// No shard knows yet.
     pub up_to: Option<ShardName>,
-    /// The shards that did not answer, the one that was tried last behind the others.
+    /// The shards that did not answer, in the order in which they were tried last.
     pub silent: Vec<ShardName>,
 }
 
 impl ToldSoFar {
-    /// The shards that the next request tells, out of all in their order. At most half of them are ones
-    /// that were silent before, so a shard that never answers keeps the news from no other.
+    /// The shards that the next request tells, out of all in their order. At most half of them were silent
+    /// before, so that shards which never answer do not hold up the others.
     pub fn next(&self, shards: &[ShardName], most: usize) -> Vec<ShardName> {
         let mut behind = shards
             .iter()

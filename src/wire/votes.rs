@@ -1,18 +1,15 @@
-//! Votes of an address: what a Worker says of a sender, and a shard of its plays.
+//! Votes: how many plays one address may add to a post.
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Record, RecordKind};
+use crate::codec::record;
 
 /// Worker → shard, beside a batch: who sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Voter {
     pub sender: u64,
-    /// What it may add to a post a minute.
+    /// Plays that it may add to a post in a minute.
     pub limit: u32,
 }
 
-impl Record for Voter {
-    const KIND: RecordKind = RecordKind::Voter;
-    const VERSION: u8 = 1;
-}
+record!(Voter v 1);

@@ -5,7 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Refusal;
 use crate::board::ObjectName;
 
 /// Shard → global → registry and catalog: tell me when charts may have changed.
@@ -15,12 +14,8 @@ pub struct Watch {
     pub object: ObjectName,
 }
 
-/// The answer: for [`crate::watchers::LEASE_MS`] it will be told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WatchReply(pub Result<Look, Refusal>);
-
 /// Registry, catalog → global → shard: look at your charts. Answered by [`super::Noted`]; by
-/// [`Refusal::NotFound`] where nobody looks any more.
+/// [`super::Refusal::NotFound`] where nobody looks any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Look {
     /// Where it isn't, sockets are closed: who shows a token may come back.

@@ -11,7 +11,7 @@ use hitparade::filter::Filter;
 use hitparade::home::Home;
 use hitparade::leaderboard::Leaderboard;
 use hitparade::play::Play;
-use hitparade::routing::{self, Batch, Kind, Name, Network};
+use hitparade::routing::{self, MessageKind, Name, Network, SentBatch};
 use hitparade::topology::{RegionTable, ShardId};
 use hitparade::wire::{
     ChartReply, ChartRequest, DirectoryQuestion, DirectoryReply, KeptChart, RecordReply, Sort,
@@ -134,7 +134,7 @@ impl Workers {
         };
         let now_ms = self.platform.now_ms();
         let name = Name::ClientSeq(format!("visitor-{visitor:016x}"), 1);
-        let batch = Batch {
+        let batch = SentBatch {
             name: Some(&name),
             is_trusted: false,
             home: Some(&home),
@@ -255,7 +255,7 @@ impl Network for Shards {
         board_key: &str,
         to: &ShardId,
         _: Option<&str>,
-        _: Kind,
+        _: MessageKind,
         request: &[u8],
     ) -> Result<RecordReply, ()> {
         let shard = ObjectName::shard(board_key, &to.key, to.shard);

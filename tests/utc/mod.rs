@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
-use hitparade::window::{self, Days, Kind, Level, PaneKey, Span, Timeframe, Window, WindowError};
+use hitparade::window::{
+    self, Days, Level, PaneKey, Span, Timeframe, Window, WindowError, WindowKind,
+};
 
-pub fn window(kind: Kind, timeframe: Timeframe, now_ms: u64) -> Window {
+pub fn window(kind: WindowKind, timeframe: Timeframe, now_ms: u64) -> Window {
     window::window(kind, timeframe, now_ms, &Days::default())
 }
 

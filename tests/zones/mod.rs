@@ -2,7 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
-use hitparade::window::{Change, DAY_MS, MINUTE_MS, Zone};
+use hitparade::window::{ClockChange, DAY_MS, MINUTE_MS, Zone};
 use proptest::prelude::*;
 
 /// A name and what `src/js/zones.js` wrote.
@@ -140,11 +140,11 @@ impl Drawn {
         let years = year.saturating_sub(4)..=year + 4;
         let changes = years.flat_map(|year| {
             let at_ms = year * year_ms + self.ahead_at_ms + 15 * MINUTE_MS;
-            let ahead = Change {
+            let ahead = ClockChange {
                 at_ms,
                 offset_s: offset_s(self.base_quarters + self.ahead_quarters),
             };
-            let back = Change {
+            let back = ClockChange {
                 at_ms: at_ms + self.back_after_days * DAY_MS,
                 offset_s: offset_s(self.base_quarters),
             };

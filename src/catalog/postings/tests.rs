@@ -397,7 +397,7 @@ fn what_changes_nothing_of_its_terms_writes_no_block() {
     let patches = tagged(0..1_000, &["a", "b"]);
     world.put(patches.clone());
     world.postings().is_head_stored = true;
-    let mut changes = Changes::default();
+    let mut changes = TermChanges::default();
     let entry = world.entries[&id(7)].clone();
     let postings = world.catalog.postings.as_ref().unwrap();
     postings.note(&mut changes, Some(&entry), &entry);

@@ -284,8 +284,7 @@ impl Global {
             |detail: &str| Refusal::Invalid(format!("chart {}: {detail}", chart.chart.period));
         chart.chart.check(now_ms).map_err(invalid)?;
         let scope = self.key_of(&chart.scope);
-        let known = storage.get(Table::Charts, &row::key_of(&scope, chart.chart.period));
-        let known = known.map_err(|error| Refusal::Storage(error.0))?;
+        let known = storage.get(Table::Charts, &row::key_of(&scope, chart.chart.period))?;
         let is_free = known.is_none_or(|value| is_empty(chart.chart.period, &value));
         if is_free {
             // Its period may be one that would have been closed here next.

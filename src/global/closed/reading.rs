@@ -3,15 +3,13 @@
 use super::row;
 use crate::global::Global;
 use crate::global::post::NOBODY_KNOWS;
-use crate::leaderboard::{ClosedChart, ClosedPlace, Count, Leaderboard, Listed, Place, Published};
+use crate::leaderboard::{
+    ClosedChart, ClosedPlace, Count, Leaderboard, ListedChart, Place, Published,
+};
 use crate::storage::{Storage, StorageError, Table};
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{Period, PeriodKind};
 use crate::wire::{ListPublished, MAX_LISTED_CHARTS, PublishedList, Refusal};
-
-fn refused(error: StorageError) -> Refusal {
-    Refusal::Storage(error.0)
-}
 
 impl Global {
     /// The published chart of a period, or the latest of a kind.
@@ -29,18 +27,18 @@ impl Global {
         self.require(scope)?;
         let key = self.key_of(scope);
         let (kind, period) = asked;
-        let periods = row::periods(storage, &key, kind).map_err(refused)?;
+        let periods = row::periods(storage, &key, kind)?;
         self.work.looked_for();
         let near = |periods: &mut dyn Iterator<Item = Period>| {
-            self.first_shown(storage, &key, periods).map_err(refused)
+            self.first_shown(storage, &key, periods)
+                .map_err(Refusal::from)
         };
         let period = match period {
             Some(period) => period,
             None => near(&mut periods.iter().rev().copied())?
                 .ok_or_else(|| self.not_published(None, now_ms))?,
         };
-        let value = storage.get(Table::Charts, &row::key_of(&key, period));
-        let Some(value) = value.map_err(refused)? else {
+        let Some(value) = storage.get(Table::Charts, &row::key_of(&key, period))? else {
             return Err(self.not_published(Some(period), now_ms));
         };
         let Some(chart) = row::read(period, &value) else {
@@ -92,11 +90,11 @@ impl Global {
             Some(Some(true)) => return Ok(PublishedList::default()),
             Some(None) => return Err(NOBODY_KNOWS),
         }
-        let mut periods = row::periods(storage, &key, request.kind).map_err(refused)?;
+        let mut periods = row::periods(storage, &key, request.kind)?;
         periods.retain(|period| request.before.is_none_or(|before| *period < before));
         let mut list = PublishedList::default();
         while let Some(period) = periods.pop() {
-            let Some(chart) = self.shown_chart(storage, &key, period).map_err(refused)? else {
+            let Some(chart) = self.shown_chart(storage, &key, period)? else {
                 continue;
             };
             let listed: Vec<ClosedPlace> = match post_id {
@@ -114,7 +112,7 @@ impl Global {
                 break;
             }
             let places = self.shown_places(&listed, request.places as usize);
-            list.charts.push(Listed {
+            list.charts.push(ListedChart {
                 period,
                 time_zone: chart.time_zone,
                 span: chart.span,

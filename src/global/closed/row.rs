@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Record, RecordKind};
+use crate::codec::{self, record};
 use crate::leaderboard::{ClosedChart, ClosedPlace, Run};
-use crate::storage::{Storage, StorageError, Table, Write};
+use crate::storage::{Storage, StorageError, Table, Write, key_after};
 use crate::window::{Period, PeriodKind, Span};
 
 /// Stored bytes that are read at once.
@@ -39,10 +39,7 @@ struct PlaceRow<'a> {
     days: u32,
 }
 
-impl Record for ChartRow<'_> {
-    const KIND: RecordKind = RecordKind::ClosedChart;
-    const VERSION: u8 = 1;
-}
+record!(ChartRow<'_> as ClosedChart v 1);
 
 /// The write that stores a chart of a scope.
 pub fn write_of(scope: &str, chart: &ClosedChart) -> Write {
@@ -179,7 +176,7 @@ pub fn scan(
         let Some((last, _)) = rows.last() else {
             return Ok(());
         };
-        from = [last, &[0][..]].concat();
+        from = key_after(last);
         for (key, value) in &rows {
             if let Some((_, period)) = parts_of(key)
                 && !see(period, key, value)

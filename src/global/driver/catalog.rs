@@ -4,12 +4,11 @@
 use std::rc::Rc;
 
 use futures_channel::oneshot;
-use serde::{Deserialize, Serialize};
 
-use super::{Inner, decode};
+use super::Inner;
 use crate::board::ObjectName;
 use crate::catalog::MAX_PUT_POSTS;
-use crate::codec::{self, Record};
+use crate::codec;
 use crate::global::moment::TABLES;
 use crate::host::Host;
 use crate::wire::*;
@@ -66,13 +65,13 @@ impl<H: Host> Inner<H> {
     async fn ask_catalog(&self) {
         let question = self.catalog.question();
         let asked_ms = self.host.now_ms();
-        let reply = self.message_catalog("/catalog", &question, ASK_LIMIT_MS);
-        match reply.await {
-            Ok(CatalogAnswer(Ok(news))) => {
+        let news = self.message_catalog(&question, ASK_LIMIT_MS);
+        match news.await {
+            Ok(news) => {
                 self.catalog_away_ms.set(None);
                 self.catalog.take(&question, news, asked_ms);
             }
-            Ok(CatalogAnswer(Err(refusal))) | Err(refusal) => {
+            Err(refusal) => {
                 (self.host).report(format_args!("the catalog does not answer: {refusal:?}"));
                 self.catalog_away_ms.set(Some(self.host.now_ms()));
             }
@@ -83,19 +82,16 @@ impl<H: Host> Inner<H> {
     }
 
     /// Sends the catalog a message.
-    async fn message_catalog<Q: Record + Serialize, A: Record + for<'de> Deserialize<'de>>(
+    async fn message_catalog<Q: Question>(
         &self,
-        path: &'static str,
         message: &Q,
         limit_ms: u64,
-    ) -> Result<A, Refusal> {
-        let message = codec::encode(message);
-        let reply = (self.host).ask(&self.catalog_keeper, path, &message, limit_ms);
-        let reply = reply.await.map_err(|error| {
+    ) -> Result<AnswerTo<Q>, Refusal> {
+        let answer = (self.host).ask_question(&self.catalog_keeper, message, limit_ms);
+        answer.await.unwrap_or_else(|error| {
             self.host.report(format_args!("the catalog: {error}"));
-            Refusal::Busy { retry_after_s: 5 }
-        })?;
-        codec::decode(&reply).map_err(|error| Refusal::Invalid(error.to_string()))
+            Err(Refusal::Busy { retry_after_s: 5 })
+        })
     }
 
     /// Whether the catalog's entries go with the board's exports: those of one that boards share go with
@@ -106,7 +102,7 @@ impl<H: Host> Inner<H> {
 
     /// A page of an export.
     pub(super) async fn export(self: &Rc<Self>, message: &[u8]) -> Result<ExportAnswer, Refusal> {
-        let request = decode::<ExportRequest>(message)?;
+        let request = codec::decode::<ExportRequest>(message)?;
         self.ready().await?;
         let now_ms = self.host.now_ms();
         let at = |key| ExportPosition { table: POSTS, key };
@@ -131,9 +127,7 @@ impl<H: Host> Inner<H> {
         let list = ListPosts {
             after: after.filter(|id| !id.is_empty()),
         };
-        let reply = self.message_catalog("/list-posts", &list, CHANGE_LIMIT_MS);
-        let ListPostsReply(list) = reply.await?;
-        let list = list?;
+        let list = self.message_catalog(&list, CHANGE_LIMIT_MS).await?;
         Ok(ExportAnswer::Page(ExportPage {
             seed,
             rows: list.entries.into_iter().map(TransferRow::Post).collect(),
@@ -153,9 +147,7 @@ impl<H: Host> Inner<H> {
                 patches,
                 only_new: true,
             };
-            let reply = self.message_catalog("/put-posts", &put, CHANGE_LIMIT_MS);
-            let PutPostsReply(put) = reply.await?;
-            put?;
+            self.message_catalog(&put, CHANGE_LIMIT_MS).await?;
             patches = rest;
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::reading::{MAX_MAKINGS, US_AT_ONCE};
-use super::{Driver, Inner, decode};
+use super::{Driver, Inner};
 use crate::codec;
 use crate::global::Global;
 use crate::global::closed::{Knowing, Step};
@@ -71,8 +71,7 @@ impl<H: Host> Inner<H> {
             let come_to = self.with_global(|global, storage| {
                 let before = global.done();
                 loop {
-                    let come_to = step(global, storage, knowing);
-                    let come_to = come_to.map_err(|error| Refusal::Storage(error.0))?;
+                    let come_to = step(global, storage, knowing)?;
                     let is_long = (global.done() - before).us() > US_AT_ONCE;
                     if come_to != Step::Done || is_long {
                         return Ok(come_to);
@@ -88,7 +87,7 @@ impl<H: Host> Inner<H> {
     }
 
     async fn list_published(self: &Rc<Self>, message: &[u8]) -> Result<PublishedList, Refusal> {
-        let request = decode::<ListPublished>(message)?;
+        let request = codec::decode::<ListPublished>(message)?;
         self.ready().await?;
         self.close_due().await?;
         let list = async || {
@@ -103,12 +102,11 @@ impl<H: Host> Inner<H> {
     }
 
     async fn close_history(self: &Rc<Self>, message: &[u8]) -> Result<HistoryClosed, Refusal> {
-        let CloseHistory = decode(message)?;
+        let CloseHistory = codec::decode(message)?;
         self.ready().await?;
         self.close_due().await?;
         let mut history = self.with_global(|global, storage| {
-            let history = global.closing_of_history(storage, self.host.now_ms());
-            history.map_err(|error| Refusal::Storage(error.0))
+            Ok(global.closing_of_history(storage, self.host.now_ms())?)
         })?;
         let until_ms = self.host.now_ms() + HISTORY_AT_ONCE_MS;
         while !history.is_over() && self.host.now_ms() < until_ms {
@@ -118,8 +116,7 @@ impl<H: Host> Inner<H> {
             })
             .await?;
         }
-        let synced = self.sync().await;
-        synced.map_err(|error| Refusal::Storage(error.0))?;
+        self.sync().await?;
         Ok(HistoryClosed {
             charts: history.closed,
             periods_left: history.left() as u64,

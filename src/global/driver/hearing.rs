@@ -5,14 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use futures_channel::oneshot;
-use serde::{Deserialize, Serialize};
 
-use super::{Inner, decode};
+use super::Inner;
 use crate::board::ObjectName;
-use crate::codec::{self, Record};
+use crate::codec;
 use crate::global::region_list::CountedRegions;
 use crate::host::Host;
-use crate::storage::StorageError;
 use crate::topology::RegionTable;
 use crate::wire::*;
 
@@ -129,7 +127,7 @@ impl<H: Host> Inner<H> {
         let question = Enlist {
             object: self.host.object().clone(),
         };
-        let EnlistReply(reply) = self.ask_for("/enlist", &question).await?;
+        let reply = self.ask_for(&question).await?;
         if reply == Err(Refusal::Gone) {
             self.hearing.is_over.set(true);
             *self.loaded.borrow_mut() = None;
@@ -150,24 +148,20 @@ impl<H: Host> Inner<H> {
     }
 
     /// Asks the registry for something.
-    async fn ask_for<Q: Record + Serialize, A: Record + for<'de> Deserialize<'de>>(
+    async fn ask_for<Q: Question>(
         &self,
-        path: &'static str,
         question: &Q,
-    ) -> Result<A, String> {
-        let question = codec::encode(question);
-        let answer = (self.host).ask(&ObjectName::Registry, path, &question, TIMEOUT_MS);
-        let answer = answer.await.map_err(|error| error.0)?;
-        codec::decode(&answer).map_err(|error| error.to_string())
+    ) -> Result<Result<AnswerTo<Q>, Refusal>, String> {
+        let answer = (self.host).ask_question(&ObjectName::Registry, question, TIMEOUT_MS);
+        answer.await.map_err(|error| error.0)
     }
 
     /// Takes the regions as they are now; durable when this is done.
     async fn hear(self: &Rc<Self>, table: RegionTable) -> Result<(), Refusal> {
         *self.hearing.told.borrow_mut() = Some(table.clone());
-        let refused = |error: StorageError| Refusal::Storage(error.0);
         let (is_news, began_anew) = self.with_global(|global, storage| {
             let (number, epoch_ms) = (global.table().number, global.table().epoch_ms);
-            global.hear(storage, table).map_err(refused)?;
+            global.hear(storage, table)?;
             let began_anew = global.table().epoch_ms > epoch_ms;
             Ok((global.table().number != number, began_anew))
         })?;
@@ -175,7 +169,7 @@ impl<H: Host> Inner<H> {
             *self.regions.borrow_mut() = CountedRegions::default();
             self.host.report(format_args!("counting begins anew"));
         }
-        self.sync().await.map_err(refused)?;
+        self.sync().await?;
         if is_news {
             self.tell_watchers();
         }
@@ -185,22 +179,18 @@ impl<H: Host> Inner<H> {
     /// The board is deleted: answers nothing more, and deletes all that is stored. Repeated, it does so
     /// again.
     pub async fn close(self: &Rc<Self>, message: &[u8]) -> Result<(), Refusal> {
-        let Close { object } = decode::<Close>(message)?;
-        if object != *self.host.object() || !object.is_to_enlist() {
-            return Err(Refusal::Invalid("meant for another object".into()));
-        }
+        Close::read(message, self.host.object())?;
         // What is loaded knows whose sockets are to be closed.
         let _ = self.with_global(|_, _| Ok(()));
         self.hearing.is_over.set(true);
         *self.loaded.borrow_mut() = None;
         self.tell_watchers();
-        let deleted = self.host.delete_all().await;
-        deleted.map_err(|error| Refusal::Storage(error.0))
+        Ok(self.host.delete_all().await?)
     }
 
     /// The regions are these now, unless later ones are known.
     pub async fn learn(self: &Rc<Self>, message: &[u8]) -> Result<(), Refusal> {
-        let Learn { table } = decode::<Learn>(message)?;
+        let Learn { table } = codec::decode::<Learn>(message)?;
         if self.host.object().is_to_enlist() {
             return Err(Refusal::Invalid("boards ask for themselves".into()));
         }
@@ -240,24 +230,21 @@ impl<H: Host> Inner<H> {
             Refusal::Busy { retry_after_s: 1 }
         };
         if let Some(seed) = needs.seed {
-            let AdoptSeedReply(table) =
-                (self.ask_for("/adopt-seed", &AdoptSeed { seed }).await).map_err(away)?;
+            let table = self.ask_for(&AdoptSeed { seed }).await.map_err(away)?;
             self.hear(table?).await?;
         }
         for region in &needs.regions {
-            let PutRegionReply(put) = self.ask_for("/put-region", region).await.map_err(away)?;
-            put?;
+            self.ask_for(region).await.map_err(away)??;
         }
         if !needs.regions.is_empty() {
             self.hear_registry().await.map_err(away)?;
         }
-        let request = decode::<ImportRequest>(message)?;
+        let request = codec::decode::<ImportRequest>(message)?;
         self.import_posts(&request).await?;
         let now_ms = self.host.now_ms();
         let imported =
             self.with_global(|global, storage| global.import(storage, &request, now_ms))?;
-        let synced = self.sync().await;
-        synced.map_err(|error| Refusal::Storage(error.0))?;
+        self.sync().await?;
         self.tell_watchers();
         Ok(imported)
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Driver, Inner, decode};
+use super::{Driver, Inner};
 use crate::codec;
 use crate::global::Global;
 use crate::host::Host;
@@ -18,7 +18,7 @@ impl<H: Host> Driver<H> {
     }
 
     async fn take_report(&self, message: &[u8]) -> Result<PushReply, Refusal> {
-        let report = decode::<ShardReport<'_>>(message)?;
+        let report = codec::decode::<ShardReport<'_>>(message)?;
         self.0.ready().await?;
         let take = async || self.take_push(report.push, self.0.host.now_ms());
         let reply = self.0.having_heard(take).await;
@@ -40,8 +40,7 @@ impl<H: Host> Driver<H> {
         let is_short = |_: &Global| inner.host.memory_is_short(4 * message.len());
         let (reply, is_news, is_sync_due, is_to_close) = inner.with_global(|global, storage| {
             let known = global.news();
-            let reply = global.take_push_within(storage, message, is_short, now_ms);
-            let reply = reply?;
+            let reply = global.take_push_within(storage, message, is_short, now_ms)?;
             let is_news = global.news() != known;
             panics::point("taken");
             // Charts that are due are closed before anything is folded: a few at a time, as long as what is
@@ -51,9 +50,7 @@ impl<H: Host> Driver<H> {
                 && !global.is_full_of_pending()
                 && !mutants::active(Mutant::FoldedBeforeClosed);
             if global.flush_is_due(now_ms) && !may_wait {
-                global
-                    .flush(storage, now_ms)
-                    .map_err(|error| Refusal::Storage(error.0))?;
+                global.flush(storage, now_ms)?;
                 panics::point("folded");
             }
             Ok((reply, is_news, global.sync_is_due(), is_to_close))

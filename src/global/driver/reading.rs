@@ -8,7 +8,7 @@ use std::rc::Rc;
 use futures_channel::oneshot;
 
 use super::spending::REQUESTS_A_CHART;
-use super::{Driver, Inner, decode};
+use super::{Driver, Inner};
 use crate::codec;
 use crate::global::pages::{Answered, MAX_MAKING_MS};
 use crate::global::post::PostPage;
@@ -50,7 +50,7 @@ impl<H: Host> Driver<H> {
 impl<H: Host> Inner<H> {
     /// A leaderboard, in its turn.
     async fn chart(self: &Rc<Self>, message: &[u8]) -> Result<Leaderboard, Refusal> {
-        let request = decode::<ChartRequest>(message)?;
+        let request = codec::decode::<ChartRequest>(message)?;
         self.ready().await?;
         self.counters.borrow_mut().charts += 1;
         self.spend(REQUESTS_A_CHART);
@@ -148,7 +148,7 @@ impl<H: Host> Inner<H> {
 
     /// One post's numbers, in their turn.
     async fn post(self: &Rc<Self>, message: &[u8]) -> Result<PostReport, Refusal> {
-        let PostQuestion { asker, page } = decode::<PostQuestion>(message)?;
+        let PostQuestion { asker, page } = codec::decode::<PostQuestion>(message)?;
         self.ready().await?;
         if page.hidden_too {
             // A moderator has mostly just changed something.

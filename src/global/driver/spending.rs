@@ -19,7 +19,7 @@ use crate::global::pace::MAX_PUSH_INTERVAL_MS;
 use crate::host::Host;
 use crate::storage::{Storage, Table, Write};
 use crate::window::DAY_MS;
-use crate::wire::{Push, PushReply, Refusal, SealedPane, Spent};
+use crate::wire::{Push, PushReply, SealedPane, Spent};
 
 /// A Worker asks for the directory, then a shard, which asks here; the catalog is asked.
 pub(super) const REQUESTS_A_CHART: u64 = 4;
@@ -55,8 +55,8 @@ impl<H: Host> Inner<H> {
         let write = Write::put(Table::Meta, SPENT_NAME, row);
         // Where the disk refuses, the state is dropped and it is told: the next event says it.
         let _ = self.with_global(|_, storage| {
-            let written = storage.write(&[write]);
-            written.map_err(|error| Refusal::Storage(error.0))
+            storage.write(&[write])?;
+            Ok(())
         });
     }
 
@@ -68,10 +68,7 @@ impl<H: Host> Inner<H> {
 
     /// The requests of today so far; none where nobody can read them: then nothing waits for them.
     pub(super) fn spent_today(&self) -> Option<u64> {
-        let row = self.with_global(|_, storage| {
-            let row = storage.get(Table::Meta, SPENT_NAME);
-            row.map_err(|error| Refusal::Storage(error.0))
-        });
+        let row = self.with_global(|_, storage| Ok(storage.get(Table::Meta, SPENT_NAME)?));
         let today = self.host.now_ms() / DAY_MS;
         match row.ok()? {
             None => Some(0),

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::{Driver, Inner, decode};
+use super::{Driver, Inner};
 use crate::board::ObjectName;
 use crate::codec;
 use crate::host::Host;
@@ -49,25 +49,24 @@ impl<H: Host> Inner<H> {
     /// Watches the registry, and the catalog where it is kept elsewhere.
     async fn watch_others(&self) -> Result<(), Refusal> {
         let object = self.host.object().clone();
-        let message = codec::encode(&Watch { object });
+        let question = Watch { object };
         let registry = ObjectName::Registry;
         let others = [&self.catalog_keeper, &registry];
         // The registry's answer counts: it knows who may see charts.
         let twice = usize::from(self.catalog_keeper == registry);
         for other in others.into_iter().skip(twice) {
-            let reply = self.host.ask(other, "/watch", &message, TIMEOUT_MS).await;
-            let reply = reply.map_err(|error| {
+            let look = self.host.ask_question(other, &question, TIMEOUT_MS).await;
+            let look = look.map_err(|error| {
                 self.host.report(format_args!("watching: {error}"));
                 Refusal::Busy { retry_after_s: 5 }
             })?;
-            let WatchReply(look) = decode(&reply)?;
             self.look.set(look?);
         }
         Ok(())
     }
 
     async fn hear_of_change(self: &Rc<Self>, message: &[u8]) -> Result<(), Refusal> {
-        self.look.set(decode(message)?);
+        self.look.set(codec::decode(message)?);
         self.ready().await?;
         if self.watchers.is_empty() {
             return Err(Refusal::NotFound);
@@ -86,10 +85,7 @@ impl<H: Host> Inner<H> {
         let inner = Rc::clone(self);
         self.host.spawn(async move {
             if inner.watchers.tell(&inner.host, |_| inner.look.get()).await {
-                let stored = inner.with_global(|_, storage| {
-                    let stored = inner.watchers.store(storage);
-                    stored.map_err(|error| Refusal::Storage(error.0))
-                });
+                let stored = inner.with_global(|_, storage| Ok(inner.watchers.store(storage)?));
                 if let Err(refusal) = stored {
                     (inner.host).report(format_args!("who watches: {refusal:?}"));
                 }

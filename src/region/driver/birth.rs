@@ -8,12 +8,11 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 
-use super::{Driver, Inner, refused};
+use super::{Driver, Inner};
 use crate::board::{Life, ObjectName};
-use crate::codec;
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
-use crate::wire::{Close, Enlist, EnlistReply, Refusal};
+use crate::wire::{Close, Enlist, Refusal};
 
 const TIMEOUT_MS: u64 = 5_000;
 
@@ -27,7 +26,7 @@ impl<H: Host> Driver<H> {
             let is_stored = || self.host.is_empty().map(|is_empty| !is_empty);
             let is_to_ask =
                 self.host.object().is_to_enlist() && !mutants::active(Mutant::BirthUnasked);
-            if !is_to_ask || is_stored().map_err(refused)? {
+            if !is_to_ask || is_stored()? {
                 self.life.set(Life::Listed);
             } else {
                 self.enlist().await;
@@ -47,17 +46,14 @@ impl<H: Host> Driver<H> {
         if self.unborn.borrow().len() == 1 {
             let inner = Rc::clone(&self.0);
             self.host.spawn(async move {
-                let question = codec::encode(&Enlist {
-                    object: inner.host.object().clone(),
-                });
-                let registry = ObjectName::Registry;
-                let answer = inner.host.ask(&registry, "/enlist", &question, TIMEOUT_MS);
-                let answer = answer.await.ok();
-                let reply = answer.and_then(|it| codec::decode::<EnlistReply>(&it).ok());
+                let object = inner.host.object().clone();
+                let (registry, question) = (ObjectName::Registry, Enlist { object });
+                let answer = (inner.host).ask_question(&registry, &question, TIMEOUT_MS);
+                let life = Enlist::life(&answer.await);
                 // It may have been told meanwhile that its board is deleted: an answer of before does
                 // not count.
                 if inner.life.get() == Life::Unknown {
-                    inner.life.set(EnlistReply::life(reply.as_ref()));
+                    inner.life.set(life);
                 }
                 // Dropping them wakes them.
                 inner.unborn.borrow_mut().clear();
@@ -72,14 +68,10 @@ impl<H: Host> Driver<H> {
     /// # Errors
     /// Where the message is not for this object, or the disk refuses: then it is to be told again.
     pub async fn close(&self, message: &[u8]) -> Result<(), Refusal> {
-        let invalid = |error: codec::DecodeError| Refusal::Invalid(error.to_string());
-        let Close { object } = codec::decode(message).map_err(invalid)?;
-        if object != *self.host.object() || !object.is_to_enlist() {
-            return Err(Refusal::Invalid("meant for another object".into()));
-        }
+        Close::read(message, self.host.object())?;
         self.life.set(Life::Over);
         self.forget();
-        self.host.delete_all().await.map_err(refused)
+        self.host.delete_all().await.map_err(Refusal::from)
     }
 }
 

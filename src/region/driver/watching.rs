@@ -1,9 +1,8 @@
 //! Watching the global object, for who shows charts over sockets.
 
 use super::Inner;
-use crate::codec;
 use crate::host::Host;
-use crate::wire::{Look, Refusal, Watch, WatchReply};
+use crate::wire::{Look, Refusal, Watch};
 
 /// How long the global object may take.
 const TIMEOUT_MS: u64 = 10_000;
@@ -16,12 +15,8 @@ impl<H: Host> Inner<H> {
     /// Where it is away, or tells others already, as many as it may.
     pub async fn watch(&self) -> Result<Look, Refusal> {
         let object = self.host.object().clone();
-        let message = codec::encode(&Watch { object });
-        let global = self.global();
-        let reply = (self.host).ask(&global, "/watch", &message, TIMEOUT_MS);
-        let reply = reply.await.map_err(|error| Refusal::Storage(error.0))?;
-        let reply = codec::decode(&reply);
-        let WatchReply(look) = reply.map_err(|error| Refusal::Invalid(error.to_string()))?;
-        look
+        let (global, question) = (self.global(), Watch { object });
+        let look = (self.host).ask_question(&global, &question, TIMEOUT_MS);
+        look.await.map_err(|error| Refusal::Storage(error.0))?
     }
 }

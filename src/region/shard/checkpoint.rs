@@ -1,7 +1,7 @@
 //! A checkpoint: what the journal holds goes to its final place, and what is due is sealed.
 
 use super::*;
-use crate::codec::RecordKind;
+use crate::codec::record;
 
 /// The two copies of the checkpoint's header: without it the journal would be counted again.
 pub(super) const CHECKPOINT_NAME: &[u8] = b"checkpoint/";
@@ -41,10 +41,7 @@ pub(in crate::region) struct Checkpoint {
     pub damaged_seen: u64,
 }
 
-impl Record for Checkpoint {
-    const KIND: RecordKind = RecordKind::Checkpoint;
-    const VERSION: u8 = 1;
-}
+record!(Checkpoint v 1);
 
 impl Checkpoint {
     pub(super) fn new(random: [u8; 32], now_ms: u64) -> Self {
@@ -81,10 +78,7 @@ pub(super) struct OpenPanesRow<'a> {
     pub panes: Vec<(u64, &'a [u8])>,
 }
 
-impl Record for OpenPanesRow<'_> {
-    const KIND: RecordKind = RecordKind::OpenPanesRow;
-    const VERSION: u8 = 1;
-}
+record!(OpenPanesRow<'_> v 1);
 
 impl Shard {
     /// Whether a checkpoint must be written now, after a commit: the journal grows too long, or
@@ -226,14 +220,9 @@ impl Shard {
 
     pub(super) fn write_header(&self, writes: &mut Vec<Write>) {
         if self.header_dirty {
-            let header = codec::encode(&self.checkpoint);
-            let generation = self.header_generation;
-            writes.extend(twin::writes(
-                Table::Meta,
-                CHECKPOINT_NAME,
-                generation,
-                &header,
-            ));
+            let (generation, header) = (self.header_generation, &self.checkpoint);
+            let copies = two_copies::writes(Table::Meta, CHECKPOINT_NAME, generation, header);
+            writes.extend(copies);
         }
     }
 }

@@ -12,7 +12,7 @@
 //! at a start.
 
 use super::*;
-use crate::codec::RecordKind;
+use crate::codec::record;
 use crate::topology::parts_of_key;
 use crate::wire::{BlindRequest, ShardListing};
 
@@ -30,10 +30,7 @@ pub(in crate::region) struct Listing {
     listed: ShardListing,
 }
 
-impl Record for Listing {
-    const KIND: RecordKind = RecordKind::Listing;
-    const VERSION: u8 = 1;
-}
+record!(Listing v 1);
 
 /// What was told last, and whether it is stored.
 #[derive(Clone, Copy, Debug, Default)]

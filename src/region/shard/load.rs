@@ -31,7 +31,7 @@ impl Shard {
         now_ms: u64,
         limits: Limits,
     ) -> Result<Self, StorageError> {
-        let stored = twin::load::<Checkpoint>(storage, Table::Meta, CHECKPOINT_NAME)?;
+        let stored = two_copies::load::<Checkpoint>(storage, Table::Meta, CHECKPOINT_NAME)?;
         let lost_header = stored.is_lost();
         let is_new = stored.record.is_none();
         let checkpoint = stored

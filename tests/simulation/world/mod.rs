@@ -45,7 +45,7 @@ use hitparade::region::{self, Driver, PUSH_TIMEOUT_MS, Shard};
 use hitparade::storage::{Storage, StorageError, Table, Write};
 use hitparade::topology::{Epoch, Region, RegionTable, parts_of_key};
 use hitparade::window::{
-    CalendarFrame, Change, DAY_MS, HOUR_MS, MINUTE_MS, PeriodKind, Span, Zone,
+    CalendarFrame, ClockChange, DAY_MS, HOUR_MS, MINUTE_MS, PeriodKind, Span, Zone,
 };
 use hitparade::wire::*;
 
@@ -398,7 +398,7 @@ fn drawn_zone(random: &mut Random, ms: u64) -> Zone {
     let mut at_ms = ms - 4 * DAY_MS;
     for _ in 0..random.below(3) {
         at_ms += random.between(1, 3 * 96) * 15 * MINUTE_MS;
-        changes.push(Change {
+        changes.push(ClockChange {
             at_ms,
             offset_s: offset_s(random),
         });

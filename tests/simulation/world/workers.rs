@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_channel::oneshot::{self, Sender};
 use hitparade::play;
-use hitparade::routing::{self, Kind, Name, Network, NotCounted, Verdict};
+use hitparade::routing::{self, MessageKind, Name, Network, NotCounted, Verdict};
 use hitparade::topology::{ShardId, parts_of_key};
 
 use super::*;
@@ -20,7 +20,7 @@ enum Outgoing {
     Message {
         board_key: String,
         to: ShardId,
-        kind: Kind,
+        kind: MessageKind,
         request: Vec<u8>,
         reply: Sender<Reply>,
     },
@@ -41,7 +41,7 @@ impl Network for Wires {
         board_key: &str,
         to: &ShardId,
         _: Option<&str>,
-        kind: Kind,
+        kind: MessageKind,
         request: &[u8],
     ) -> Reply {
         let (reply, answered) = oneshot::channel();
@@ -73,7 +73,7 @@ fn region_of(table: &RegionTable, here: usize) -> Option<&Region> {
     named.or(table.regions.first())
 }
 
-fn names_of(boards: NamedBoards) -> Option<play::Boards> {
+fn names_of(boards: NamedBoards) -> Option<play::BoardIds> {
     let named = (0..BOARDS).filter(|name| boards[*name]);
     let names: Vec<String> = named.map(|name| board_name(name).to_owned()).collect();
     (!names.is_empty()).then(|| names.into())
@@ -180,7 +180,7 @@ impl World {
         // A Worker that has just been started, which has no directory yet.
         let is_blind = self.random.chance(300);
         self.rpcs[rpc].task = Some(Box::pin(async move {
-            let batch = routing::Batch {
+            let batch = routing::SentBatch {
                 name: name.as_ref(),
                 is_trusted,
                 home: home.as_ref(),
@@ -261,7 +261,7 @@ impl World {
         &mut self,
         (rpc, stage): (usize, u32),
         (board, to): (usize, &ShardId),
-        kind: Kind,
+        kind: MessageKind,
         mut request: Vec<u8>,
     ) -> Rc<Asked> {
         let number = self.rpcs[rpc].batch;
@@ -275,7 +275,7 @@ impl World {
                 "an attempt of batch {number} asks two boards of one name"
             ));
         }
-        self.figures.claims += u64::from(kind == Kind::Claim);
+        self.figures.claims += u64::from(kind == MessageKind::Claim);
         let routed = codec::decode::<RecordRequest<'_>>(&request).map(|request| request.batch);
         let blind = || codec::decode::<BlindRequest<'_>>(&request).map(|request| request.batch);
         let counts = routed.or_else(|_| blind()).ok().and_then(|batch| {
@@ -289,7 +289,7 @@ impl World {
         let asked = Rc::new(Asked {
             batch: number,
             part,
-            is_claim: kind == Kind::Claim,
+            is_claim: kind == MessageKind::Claim,
             plays,
         });
         let worker = &self.workers[self.rpcs[rpc].worker];

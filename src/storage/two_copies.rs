@@ -4,6 +4,7 @@
 //! copies beside the old ones: a copy that is damaged, or was written by a release that this one does not
 //! know, stays as it is.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Storage, StorageError, Table, Write};
@@ -14,7 +15,7 @@ const COPIES: [u8; 2] = *b"ab";
 const MAX_GENERATIONS: u8 = 64;
 
 /// A row's two copies as they were found.
-pub struct Twin<T> {
+pub struct TwoCopies<T> {
     /// The newest that can be read.
     pub record: Option<T>,
     /// Copies that cannot be read.
@@ -23,7 +24,7 @@ pub struct Twin<T> {
     pub generation: u8,
 }
 
-impl<T> Twin<T> {
+impl<T> TwoCopies<T> {
     /// Whether there are copies, and none can be read.
     pub fn is_lost(&self) -> bool {
         self.record.is_none() && self.damaged > 0
@@ -47,8 +48,8 @@ pub fn load<T: Record + DeserializeOwned>(
     storage: &impl Storage,
     table: Table,
     name: &[u8],
-) -> Result<Twin<T>, StorageError> {
-    let mut twin = Twin {
+) -> Result<TwoCopies<T>, StorageError> {
+    let mut copies = TwoCopies {
         record: None,
         damaged: 0,
         generation: 0,
@@ -70,16 +71,22 @@ pub fn load<T: Record + DeserializeOwned>(
             break;
         }
         let last = generation + 1 == MAX_GENERATIONS;
-        twin.generation = generation + u8::from(damaged > 0 && !last);
-        twin.damaged += damaged;
-        twin.record = record.or(twin.record);
+        copies.generation = generation + u8::from(damaged > 0 && !last);
+        copies.damaged += damaged;
+        copies.record = record.or(copies.record);
     }
-    Ok(twin)
+    Ok(copies)
 }
 
 /// The writes that store both copies.
-pub fn writes(table: Table, name: &[u8], generation: u8, row: &[u8]) -> [Write; 2] {
-    COPIES.map(|copy| Write::put(table, key(name, copy, generation), row.to_vec()))
+pub fn writes<T: Record + Serialize>(
+    table: Table,
+    name: &[u8],
+    generation: u8,
+    record: &T,
+) -> [Write; 2] {
+    let row = codec::encode(record);
+    COPIES.map(|copy| Write::put(table, key(name, copy, generation), row.clone()))
 }
 
 #[cfg(test)]
@@ -90,16 +97,17 @@ mod tests {
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     struct Number(u64);
 
-    impl Record for Number {
-        const KIND: crate::codec::RecordKind = crate::codec::RecordKind::Region;
-        const VERSION: u8 = 1;
-    }
+    crate::codec::record!(Number as Region v 1);
 
     fn store(storage: &MemoryStorage, number: u64) {
-        let twin = load::<Number>(storage, Table::Meta, b"n/").unwrap();
-        let row = codec::encode(&Number(number));
+        let copies = load::<Number>(storage, Table::Meta, b"n/").unwrap();
         storage
-            .write(&writes(Table::Meta, b"n/", twin.generation, &row))
+            .write(&writes(
+                Table::Meta,
+                b"n/",
+                copies.generation,
+                &Number(number),
+            ))
             .unwrap();
     }
 
@@ -112,16 +120,16 @@ mod tests {
         storage
             .write(&[Write::put(Table::Meta, *b"n/a", b"damaged".to_vec())])
             .unwrap();
-        let twin = load::<Number>(&storage, Table::Meta, b"n/").unwrap();
-        assert_eq!((twin.record, twin.damaged), (Some(Number(2)), 1));
+        let copies = load::<Number>(&storage, Table::Meta, b"n/").unwrap();
+        assert_eq!((copies.record, copies.damaged), (Some(Number(2)), 1));
         store(&storage, 3);
         assert_eq!(storage.len(Table::Meta), 4);
         storage.damage(Table::Meta, |value| value[0] ^= 1);
-        let twin = load::<Number>(&storage, Table::Meta, b"n/").unwrap();
-        assert!(twin.is_lost());
+        let copies = load::<Number>(&storage, Table::Meta, b"n/").unwrap();
+        assert!(copies.is_lost());
         store(&storage, 4);
-        let twin = load::<Number>(&storage, Table::Meta, b"n/").unwrap();
-        assert_eq!((twin.record, twin.damaged), (Some(Number(4)), 4));
+        let copies = load::<Number>(&storage, Table::Meta, b"n/").unwrap();
+        assert_eq!((copies.record, copies.damaged), (Some(Number(4)), 4));
         let kept = storage.get(Table::Meta, b"n/a").unwrap().unwrap();
         assert_ne!(kept, b"", "kept");
     }
