@@ -433,7 +433,7 @@ fn boards_of_an_instance_have_one_budget_and_who_holds_little_keeps_all_of_it() 
         for round in 0..3 {
             let now_ms = NOW_MS + round * 5_000;
             // Of each large board more than fits, if it were alone.
-            for shard in 0..50 {
+            for shard in 0..30 {
                 for (disk, global) in boards.iter_mut().take(LARGE) {
                     let sealed = if round == 0 { &sealed[..] } else { &[] };
                     let push = objects::first_push(("R0", shard), sealed, &copies);
@@ -456,7 +456,7 @@ fn boards_of_an_instance_have_one_budget_and_who_holds_little_keeps_all_of_it() 
         }
     });
     assert_fits(
-        "three boards of 50 shards, 1 MB each, and a small one",
+        "three boards of 30 shards, 1 MB each, and a small one",
         peak,
     );
     let chart = last.unwrap();
