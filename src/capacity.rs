@@ -34,9 +34,12 @@ pub const SMALL_COPY_POSTS: usize = 4_096;
 pub const COPY_COUNTERS: usize = 2_048;
 /// So many with short ids take 8 kB; where ids are longer, it has fewer.
 pub const COPY_BYTES: usize = 24 << 10;
-/// A copy of a pane that has no more posts than a copy may have: 1,100 of the longest ids, or 4,096 of 65
-/// bytes. At a thousand plays a second a pane is so small for its first seconds only.
-pub const SMALL_COPY_BYTES: usize = 288 << 10;
+/// A copy of a pane with no more posts than that: 4,096 of up to 13 bytes that share nothing, 2,900 UUIDs, or 220
+/// of the longest ids. A hundred plays of new UUIDs a second fill it after 30 s: with twice as much a shard
+/// would send 800 kB a minute.
+pub const SMALL_COPY_BYTES: usize = 56 << 10;
+/// The same pane sealed, which is sent once: 1,100 of the longest ids, or 4,096 of 65 bytes.
+const SMALL_SEALED_BYTES: usize = 288 << 10;
 /// No stored pane takes more: values are at most 1 MiB.
 pub const MOST_PANE_BYTES: usize = 1_000_000;
 /// Memory of a pane of a ladder up to which it is exact: of 65,536 posts with ids of up to 35 bytes.
@@ -81,7 +84,7 @@ pub fn exact_rows(level: Level) -> usize {
 /// is imported is sealed in coarser panes.
 pub const fn sealed_bytes(level: Level, posts: usize) -> usize {
     match level {
-        Level::Minute if posts <= SMALL_COPY_POSTS => SMALL_COPY_BYTES,
+        Level::Minute if posts <= SMALL_COPY_POSTS => SMALL_SEALED_BYTES,
         Level::Minute => 128 << 10,
         Level::Quarter => 256 << 10,
         Level::TwoHours => 512 << 10,
