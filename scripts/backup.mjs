@@ -10,12 +10,13 @@ import { readOptions } from "./lib/options.mjs";
 import { runMain, say } from "./lib/say.mjs";
 import { backUp } from "./lib/state.mjs";
 
-const USAGE = `usage: npm run backup -- --to FILE --url URL
+const USAGE = `usage: npm run backup -- --to FILE --url URL [--board main]
        npm run backup -- --to DIR [--state .state/serve]
 
   --url URL    an installation that runs: everything that was accepted up to a moment, a second or two
                from now, as lines for \`npm run import\`. Senders may go on. ADMIN_TOKEN is taken from
                the environment or from .dev.vars
+  --board ID   the board whose counts they are; another board needs a file of its own
   --to FILE    where they go; replaced only when all of them are there
 
   --to DIR     folder of a copy for \`npm run restore\`; must not exist yet
@@ -25,15 +26,19 @@ const USAGE = `usage: npm run backup -- --to FILE --url URL
 const WAIT_S = 180;
 
 await runMain(async () => {
-  const options = readOptions(USAGE, { to: "", state: ".state/serve", url: "" });
+  const options = readOptions(USAGE, { to: "", state: ".state/serve", url: "", board: "main" });
   if (!options) return;
   const { values, refuse } = options;
   const to = values.to || refuse("--to needs the name of a folder, or with --url of a file.");
   if (values.url) {
     await setupToServe();
     const admin = await adminOf(values.url, refuse);
-    const { rows, asOf } = await exportWhole(resolve(to), admin, WAIT_S);
-    say(`${to}: ${rows} rows, everything that was accepted by ${asOf}.`);
+    const { board } = values;
+    const { rows, asOf } = await exportWhole(resolve(to), { ...admin, board }, WAIT_S);
+    say(`${to}: ${rows} rows, everything that the board ${board} had accepted by ${asOf}.`);
+    const { boards } = await (await fetch(`${admin.url}/boards`, { headers: admin.headers })).json();
+    const others = boards?.map((other) => other.board_id).filter((id) => id !== board) ?? [];
+    if (others.length > 0) say(`  Not in it: the boards ${others.join(", ")}, each of which needs a file of its own (--board).`);
     return;
   }
   const { files, bytes } = await backUp(resolve(values.state), resolve(to));

@@ -42,6 +42,9 @@ await runMain(async () => {
   process.on("exit", () => rmSync(state, { recursive: true, force: true }));
   const end = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => end.abort());
+  // npm does not pass a SIGTERM on to what it started.
+  const parent = process.ppid;
+  if (process.env.npm_lifecycle_event) setInterval(() => process.ppid !== parent && end.abort(), 250).unref();
 
   const tokens = {
     INGEST_TOKEN: process.env.INGEST_TOKEN || newToken(),

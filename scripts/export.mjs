@@ -23,5 +23,5 @@ await runMain(async () => {
   await setupToServe();
   const admin = await adminOf(values.url, refuse);
   const { rows, asOf } = await exportWhole(file, { ...admin, board: values.board }, waitS);
-  say(`${file}: ${rows} rows, everything that was accepted by ${asOf}.`);
+  say(`${file}: ${rows} rows, everything that the board ${values.board} had accepted by ${asOf}.`);
 });

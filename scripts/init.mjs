@@ -60,6 +60,7 @@ function examplePage() {
   return `<!doctype html>
 <html lang="en">
   <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
   <title>My first page</title>
   <link rel="icon" href="/icon.svg">
   <h1>My first page</h1>

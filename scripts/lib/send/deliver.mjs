@@ -15,7 +15,7 @@ const PROBE_TIMEOUT_MS = 10_000;
 
 /** What to do about answers that each batch would get. */
 const FATAL = {
-  401: "INGEST_TOKEN is not the one of this installation.",
+  401: "INGEST_TOKEN is not one of those that the installation knows: `npm run serve` reads its own when it starts.",
   403: "The installation has no INGEST_TOKEN, or it does not allow this.",
   404: "Is --url the address of an installation?",
   405: "Is --url the address of an installation?",
