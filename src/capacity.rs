@@ -34,10 +34,10 @@ pub const SMALL_COPY_POSTS: usize = 4_096;
 pub const COPY_COUNTERS: usize = 2_048;
 /// So many with short ids take 8 kB; where ids are longer, it has fewer.
 pub const COPY_BYTES: usize = 24 << 10;
-/// A copy of a pane with no more posts than that: 4,096 of up to 13 bytes that share nothing, 2,900 UUIDs, or 220
-/// of the longest ids. A hundred plays of new UUIDs a second fill it after 30 s: with twice as much a shard
+/// A copy of a pane with no more posts than that: 4,096 of up to 11 bytes that share nothing, 2,400 UUIDs, or 180
+/// of the longest ids. A hundred plays of new UUIDs a second fill it after half a minute; without a limit a shard
 /// would send 800 kB a minute.
-pub const SMALL_COPY_BYTES: usize = 56 << 10;
+pub const SMALL_COPY_BYTES: usize = 46 << 10;
 /// The same pane sealed, which is sent once: 1,100 of the longest ids, or 4,096 of 65 bytes.
 const SMALL_SEALED_BYTES: usize = 288 << 10;
 /// No stored pane takes more: values are at most 1 MiB.
