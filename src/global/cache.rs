@@ -25,7 +25,7 @@
 //! | 3 regions: a warm chart of a day or a month | 5.5 ms | 2.8 ms |
 //!
 //! What was decoded to check a push is not kept until it is merged: that would save the 4 ms of the third
-//! row. Nor is anything kept encoded: a stretch that has gone is merged anew.
+//! row. Stretches are kept encoded too, in a cache of their own ([`super::stretches::Stretches`]).
 
 use super::MOST_CACHE_BYTES;
 use super::stretches::Stretch;

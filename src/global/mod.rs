@@ -40,8 +40,8 @@
 //! regions sealing once a minute that is 75 rows, once a minute, and at most 8 times where
 //! something is sealed all the time. Late plays of many spans are folded once a minute
 //! (`tests/rows.rs`).
-//! `npm run bench -- time` measures all of it: a push is a third of a millisecond, a chart of a
-//! day or a month under 8 ms; 17 ms and 57 ms where its panes were not merged before.
+//! `npm run bench -- time` measures all of it: a push is a millisecond, a chart of a day or a month 13 and
+//! 16 ms; 87 and 370 ms where its panes were not merged before.
 //!
 //! In memory: what shards have open, encoded (40 MiB), pending entries (8 MiB), what is known of catalogs
 //! (12 MiB, of all boards of the instance together), and with what is left of [`HELD_BYTES`] one [`cache`] of
