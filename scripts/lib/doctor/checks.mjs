@@ -10,6 +10,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 /** From 202 to chart: the contract's 10 s, and some for the way. */
 const CHART_MS = 20_000;
+/** By then each shard that took the play has pushed it: what counts twice shows it. */
+const PUSHED_MS = 10_000;
 const LOOK_MS = 500;
 /** A page's clock may be wrong, the service's may not: it says what is too old and too new. */
 const CLOCK_MS = 30_000;
@@ -229,15 +231,19 @@ async function region(patient) {
 /** @param {Patient} patient */
 async function chart(patient) {
   const started = Date.now();
-  const { count, reply } = await until(
+  await until(
     () => patient.countIn({}),
     ({ count }) => count > 0,
   );
+  const tookMs = Date.now() - started;
+  // Repeats that were taken for other batches may be at other shards, which push when they do.
+  await sleep(Math.max(0, patient.playedAtMs + PUSHED_MS - Date.now()));
+  const { count, reply } = await patient.countIn({});
   if (reply.status !== 200) return wrong(`answers ${reply.why}`, "docs/operate.md says what to do about each answer.");
   if (count === 0)
     return wrong("does not have the play", "Do alarms run? /status says how long ago shards pushed. Or is an old chart kept on the way?");
   if (count > 1) return wrong(`counts one play ${count} times`, "Bodies must arrive once and as they were sent: what changes them?");
-  return works(`has the play once, ${Math.round((Date.now() - started) / 1_000)} s after it was looked for`);
+  return works(`has the play once, ${Math.round(tookMs / 1_000)} s after it was looked for`);
 }
 
 /** @param {Patient} patient */

@@ -25,6 +25,8 @@ export class Patient {
   postId = `doctor-${randomBytes(6).toString("hex")}`;
   /** @type {{client: string, seq: number, sent: number, home?: string}} */
   batch = { client: this.postId, seq: 0, sent: Date.now() };
+  /** When a play, or a repeat of it, was sent last. */
+  playedAtMs = 0;
 
   /** @param {string} url its origin @param {Record<string, string | undefined>} tokens by the names of their settings */
   constructor(url, tokens) {
@@ -68,7 +70,8 @@ export class Patient {
 
   /** One play as a page sends it; the same again is a repeat. @param {{seq?: number, plays?: object[]}} [other] */
   play({ seq = 0, plays = [{ post_id: this.postId, timestamp: this.batch.sent }] } = {}) {
-    const body = { ...this.batch, seq, now: Date.now(), ...(this.board ? { boards: [this.board] } : {}), plays };
+    this.playedAtMs = Date.now();
+    const body = { ...this.batch, seq, now: this.playedAtMs, ...(this.board ? { boards: [this.board] } : {}), plays };
     return this.ask("POST", "/plays", { headers: { "content-type": "text/plain", origin: "https://a-page.example" }, body });
   }
 
