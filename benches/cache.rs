@@ -134,6 +134,7 @@ fn live(regions: u32, shards: u32) {
                 copies: copies.iter().map(Vec::as_slice).collect(),
                 copies_left_out: false,
                 cut: None,
+                watched_since_ms: None,
             });
             let started = ProcessTime::now();
             global.take_push(&push, now_ms).unwrap();

@@ -66,6 +66,7 @@ fn world(bytes: usize, ids_a_day: u64) -> MemoryStorage {
                 copies: Vec::new(),
                 copies_left_out: false,
                 cut: None,
+                watched_since_ms: None,
             };
             global.take_push(&codec::encode(&push), NOW_MS).unwrap();
             global.flush(&storage, NOW_MS).unwrap();

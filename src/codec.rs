@@ -124,10 +124,13 @@ kinds! {
     WatchReply = 126;
     Look = 127;
     WatchersRow = 128;
+    Pull = 130;
+    PullReply = 131;
     BlindRequest = 132;
     Listing = 133;
     Spent = 134;
     ListRegions = 135;
+    WatchedRow = 136;
 }
 
 /// A type with a stored or sent form.

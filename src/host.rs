@@ -96,6 +96,13 @@ pub trait Host: 'static {
     /// When it is not set.
     fn set_alarm(&self, delay_ms: u64) -> impl Future<Output = Result<(), StorageError>>;
 
+    /// When the object is to be woken, in milliseconds since 1970, as far as the platform knows: what an
+    /// instance before this one has set, too. `None` where no alarm is set, and while one is fired.
+    ///
+    /// # Errors
+    /// When it is not known.
+    fn alarm_ms(&self) -> impl Future<Output = Result<Option<u64>, StorageError>>;
+
     /// Sends a message to another object, and waits for its answer as long as it may take.
     ///
     /// # Errors

@@ -136,6 +136,22 @@ pub enum Mutant {
     NameWithoutIncarnation,
     /// A deletion is forgotten when some of the board's objects are empty.
     TombstoneGoneEarly,
+    /// What is pulled comes on top of what was.
+    PulledAdded,
+    /// What a shard that is told to be quiet has pushed is called durable before it is.
+    QuietBeforeDurable,
+    /// A quiet shard sets no alarm for what it has open.
+    LastPaneWithoutAlarm,
+    /// A quiet shard does not tell that it has something open again.
+    OpenUntold,
+    /// After a start a chart is made of what is there, and nobody is asked or missed.
+    WokenTakenForWhole,
+    /// A shard that was asked a moment ago is not asked again, whatever it has counted since.
+    PulledOnce,
+    /// A chart whose shards do not answer does not say so.
+    SilentTakenForFresh,
+    /// A shard knows in memory alone that somebody watches, and says that it knows for good.
+    WatchedInMemoryAlone,
 }
 
 #[cfg(feature = "simulation")]
@@ -149,7 +165,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 62] = [
+        pub const ALL: [Mutant; 70] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
@@ -212,6 +228,14 @@ mod switch {
             Mutant::BirthUnasked,
             Mutant::NameWithoutIncarnation,
             Mutant::TombstoneGoneEarly,
+            Mutant::PulledAdded,
+            Mutant::QuietBeforeDurable,
+            Mutant::LastPaneWithoutAlarm,
+            Mutant::OpenUntold,
+            Mutant::WokenTakenForWhole,
+            Mutant::PulledOnce,
+            Mutant::SilentTakenForFresh,
+            Mutant::WatchedInMemoryAlone,
         ];
     }
 

@@ -40,9 +40,9 @@ const TIMEOUT_MS: u64 = 5_000;
 
 const KEY: &[u8] = b"watchers";
 
-/// Until when each is to be told.
+/// Since when there are any, and until when each is to be told.
 #[derive(Default, Serialize, Deserialize)]
-struct WatchersRow(Vec<(ObjectName, u64)>);
+struct WatchersRow(u64, Vec<(ObjectName, u64)>);
 
 record!(WatchersRow v 1);
 
@@ -50,10 +50,13 @@ record!(WatchersRow v 1);
 #[derive(Default)]
 pub struct Watchers {
     until_ms: RefCell<BTreeMap<ObjectName, u64>>,
+    since_ms: Cell<u64>,
     is_telling: Cell<bool>,
     /// Something changed since they were told.
     has_more_to_tell: Cell<bool>,
     told_ms: Cell<u64>,
+    /// When the last change was.
+    changed_ms: Cell<u64>,
 }
 
 impl Watchers {
@@ -64,12 +67,19 @@ impl Watchers {
     pub fn load(&self, storage: &impl Storage) -> Result<(), StorageError> {
         let row = storage.get(Table::Meta, KEY)?;
         let row = row.and_then(|row| codec::decode::<WatchersRow>(&row).ok());
-        *self.until_ms.borrow_mut() = row.unwrap_or_default().0.into_iter().collect();
+        let WatchersRow(since_ms, until_ms) = row.unwrap_or_default();
+        *self.until_ms.borrow_mut() = until_ms.into_iter().collect();
+        self.since_ms.set(since_ms);
         Ok(())
     }
 
     pub fn is_empty(&self) -> bool {
         self.until_ms.borrow().is_empty()
+    }
+
+    /// Since when there are any; none where there are not.
+    pub fn since_ms(&self) -> Option<u64> {
+        (!self.is_empty()).then(|| self.since_ms.get())
     }
 
     /// Notes one. Stores it where what is stored would not do until it comes twice more.
@@ -86,6 +96,9 @@ impl Watchers {
         let left_ms = |until_ms: &u64| until_ms.saturating_sub(now_ms);
         // A clock may have been set back.
         until_ms.retain(|_, until_ms| (1..=LEASE_MS).contains(&left_ms(until_ms)));
+        if until_ms.is_empty() {
+            self.since_ms.set(now_ms);
+        }
         let known = until_ms.get(&object).map(left_ms);
         if known.is_none() && until_ms.len() >= MAX_WATCHERS {
             return Err(Refusal::Busy { retry_after_s: 5 });
@@ -102,7 +115,8 @@ impl Watchers {
     /// When the disk refuses.
     pub fn store(&self, storage: &impl Storage) -> Result<(), StorageError> {
         let until_ms = self.until_ms.borrow();
-        let row = WatchersRow(until_ms.clone().into_iter().collect());
+        let until_ms = until_ms.clone().into_iter().collect();
+        let row = WatchersRow(self.since_ms.get(), until_ms);
         storage.write(&[Write::put(Table::Meta, KEY, codec::encode(&row))])
     }
 
@@ -110,6 +124,7 @@ impl Watchers {
     /// forgotten now, which is to be stored.
     pub async fn tell<H: Host>(&self, host: &H, look: impl Fn(&ObjectName) -> Look) -> bool {
         self.has_more_to_tell.set(true);
+        self.changed_ms.set(host.now_ms());
         if self.is_telling.replace(true) {
             return false;
         }
@@ -118,8 +133,11 @@ impl Watchers {
             let since_ms = host.now_ms().abs_diff(self.told_ms.get());
             let left_ms = TELL_INTERVAL_MS.saturating_sub(since_ms);
             host.sleep(left_ms.max(TELL_AFTER_MS)).await;
-            self.has_more_to_tell.set(false);
-            self.told_ms.set(host.now_ms());
+            let now_ms = host.now_ms();
+            // Of what changed less long ago they are told once more.
+            let is_soon = now_ms.abs_diff(self.changed_ms.get()) < TELL_AFTER_MS;
+            self.has_more_to_tell.set(is_soon);
+            self.told_ms.set(now_ms);
             self.tell_now(host, &look).await;
         }
         self.is_telling.set(false);

@@ -108,6 +108,11 @@ impl Host for WorkerHost {
         set.map_err(refused)
     }
 
+    async fn alarm_ms(&self) -> Result<Option<u64>, StorageError> {
+        let alarm = self.state.storage().get_alarm().await.map_err(refused)?;
+        Ok(alarm.and_then(|ms| u64::try_from(ms).ok()))
+    }
+
     async fn ask(
         &self,
         object: &ObjectName,

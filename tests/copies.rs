@@ -81,6 +81,7 @@ impl Sent<'_> {
             copies: self.copies.to_vec(),
             copies_left_out: self.copies_left_out,
             cut: None,
+            watched_since_ms: None,
         })
     }
 

@@ -181,6 +181,7 @@ fn stored_shard() -> MemoryStorage {
     });
     record(&mut shard, &storage, &claim, now_ms);
     record(&mut shard, &storage, &batch("the last", now_ms), now_ms);
+    shard.set_watched(&storage, Some(NOW_MS)).unwrap();
     storage
 }
 
@@ -552,6 +553,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
             at_ms: NOW_MS,
             offset: 6,
         }),
+        watched_since_ms: Some(NOW_MS),
     });
     all.add(&ShardReport {
         region_id: "NA",
@@ -559,12 +561,18 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         push: b"push",
         figures: b"figures",
     });
+    all.add_owned(&Pull {
+        watched_since_ms: Some(NOW_MS),
+    });
+    all.add_owned(&PullReply(Ok(b"report".to_vec())));
     all.add_owned(&PushReplyOrRefusal(Ok(PushReply {
         wanted_offset: 1,
         durable_offset: 2,
         epoch_ms: NOW_MS,
         seed: SEED,
         push_interval_ms: 5_000,
+        is_quiet: true,
+        watched_since_ms: Some(NOW_MS),
         days: Some(days().told(NOW_MS)),
     })));
     for refusal in [

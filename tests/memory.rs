@@ -236,6 +236,8 @@ impl Filled {
                 epoch_ms: 0,
                 seed: SEED,
                 push_interval_ms: 5_000,
+                is_quiet: false,
+                watched_since_ms: None,
                 days: None,
             };
             pushes.push(push);

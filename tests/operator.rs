@@ -816,7 +816,8 @@ fn panes_older_than_is_asked_for_go_and_no_window_reaches_them() {
             (plays, oldest_day),
             "{setting} days"
         );
-        // The next flush finds what is too old; a late play of then counts in all time alone.
+        // The first flush of the next hour finds what is too old; a late play of then counts in all time alone.
+        now_ms += HOUR_MS;
         let name = format!("late {setting}");
         let at = (&node.storage, &mut node.shard);
         record(at, ("NA", 0), name.as_bytes(), &[old(300)], now_ms);

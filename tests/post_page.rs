@@ -368,6 +368,7 @@ fn push(
         copies: copies.iter().map(Vec::as_slice).collect(),
         copies_left_out: false,
         cut: None,
+        watched_since_ms: None,
     });
     let report = codec::encode(&ShardReport {
         region_id,

@@ -6,8 +6,10 @@ mod objects;
 
 use hitparade::board::{MAIN, ObjectName};
 use hitparade::codec;
+use hitparade::filter::Filter;
 use hitparade::global::{Driver, GlobalSettings};
 use hitparade::host::Host;
+use hitparade::region::{self, Limits};
 use hitparade::storage::{Storage, Table};
 use hitparade::summary::{Seed, Summary};
 use hitparade::watchers::{
@@ -15,7 +17,9 @@ use hitparade::watchers::{
 };
 use hitparade::window::{Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{
-    Look, Noted, Push, PushReplyOrRefusal, Refusal, SealedPane, ShardReport, Watch, WatchReply,
+    Batch, BatchPlay, ChartReply, ChartRequest, Look, Noted, PUSH_INTERVAL_MS, Pull, Push,
+    PushReply, PushReplyOrRefusal, QUIET_SEALING_MS, RecordReply, RecordRequest, Refusal,
+    SealedPane, ShardReport, Sort, Watch, WatchReply, WindowRequest,
 };
 use objects::host::TestHost;
 use objects::{SEED, table_of};
@@ -50,7 +54,12 @@ impl World {
     }
 
     /// A push of a shard with so many plays in its open pane, of as many commits.
-    fn push(&self, region_id: &str, plays: u64) {
+    fn push(&self, region_id: &str, plays: u64) -> PushReply {
+        self.push_of(region_id, plays, None)
+    }
+
+    /// The same of one that knows that somebody watches, or does not.
+    fn push_of(&self, region_id: &str, plays: u64, watched_since_ms: Option<u64>) -> PushReply {
         let now_ms = self.host.now_ms();
         let start_ms = now_ms - now_ms % MINUTE_MS;
         let key = PaneKey::checked(Level::Minute, start_ms, start_ms + MINUTE_MS).unwrap();
@@ -78,6 +87,7 @@ impl World {
             copies: vec![&copy],
             copies_left_out: false,
             cut: None,
+            watched_since_ms,
         });
         let report = codec::encode(&ShardReport {
             region_id,
@@ -87,7 +97,31 @@ impl World {
         });
         let reply = self.host.run(self.driver.push(&report), || {});
         let PushReplyOrRefusal(reply) = codec::decode(&reply).unwrap();
-        reply.unwrap();
+        reply.unwrap()
+    }
+
+    /// Somebody looks at a chart. Says which shards were asked for it, and whether they were told that somebody
+    /// watches.
+    fn look(&self) -> Vec<(ObjectName, bool)> {
+        let request = ChartRequest {
+            scope: "global".into(),
+            window: WindowRequest::All,
+            sort: Sort::Views,
+            k_class: 10,
+            filter: Filter::default(),
+        };
+        let message = codec::encode(&request);
+        let reply = self.host.run(self.driver.chart(&message), || {});
+        codec::decode::<ChartReply>(&reply).unwrap().0.unwrap();
+        self.pulled()
+    }
+
+    fn pulled(&self) -> Vec<(ObjectName, bool)> {
+        let pulls = std::mem::take(&mut *self.host.pulls.borrow_mut());
+        let pulls = pulls.into_iter();
+        pulls
+            .map(|(name, pull)| (name, pull.watched_since_ms.is_some()))
+            .collect()
     }
 
     fn pass(&self, ms: u64) {
@@ -140,8 +174,8 @@ fn however_many_pushes_come_shards_are_told_every_two_seconds_and_of_the_last_on
     world.watch(shard("EU")).unwrap();
     let mut last_ms = 0;
     for plays in 1..=200 {
-        world.push("NA", plays);
         last_ms = world.host.now_ms();
+        world.push("NA", plays);
         world.pass(100);
     }
     world.pass(10_000);
@@ -253,4 +287,189 @@ fn what_others_tell_is_passed_on_where_somebody_watches() {
     assert_eq!(hear(), Ok(()));
     world.pass(5_000);
     assert_eq!(names(&world.told()), [shard("NA")]);
+}
+
+#[test]
+fn quiet_shards_are_told_that_somebody_watches_and_are_not_asked_once_they_know() {
+    let world = World::new(&["NA", "EU"]);
+    let reply = world.push("NA", 1);
+    assert!(reply.is_quiet && reply.watched_since_ms.is_none());
+    world.watch(shard("EU")).unwrap();
+    world.pass(100);
+    assert_eq!(world.pulled(), [(shard("NA"), true)]);
+    let since_ms = world.push("NA", 2).watched_since_ms;
+    assert!(since_ms.is_some());
+    world.pass(10_000);
+    assert_eq!(
+        world.look(),
+        [(shard("NA"), true)],
+        "it does not say that it knows"
+    );
+    assert_eq!(world.push_of("NA", 3, since_ms).watched_since_ms, since_ms);
+    world.pass(10_000);
+    assert_eq!(world.look(), []);
+    world.host.away.borrow_mut().push(shard("EU"));
+    world.push_of("NA", 4, since_ms);
+    world.pass(5_000);
+    assert_eq!(world.push_of("NA", 5, since_ms).watched_since_ms, None);
+    world.pass(10_000);
+    assert_eq!(world.look(), [(shard("NA"), false)]);
+}
+
+#[test]
+fn a_push_of_before_does_not_say_that_its_shard_knows_who_watches_now() {
+    let world = World::new(&["NA", "EU"]);
+    world.watch(shard("EU")).unwrap();
+    let before_ms = world.push("NA", 1).watched_since_ms;
+    world.push_of("NA", 2, before_ms);
+    world.host.away.borrow_mut().push(shard("EU"));
+    world.pass(5_000);
+    assert_eq!(world.push_of("NA", 3, before_ms).watched_since_ms, None);
+    world.host.away.borrow_mut().clear();
+    world.watch(shard("EU")).unwrap();
+    assert_ne!(
+        world.push_of("NA", 4, before_ms).watched_since_ms,
+        before_ms
+    );
+    world.pass(10_000);
+    world.pulled();
+    assert_eq!(world.look(), [(shard("NA"), true)]);
+}
+
+/// A quiet shard, and its platform.
+struct Quiet {
+    host: TestHost,
+    driver: region::Driver<TestHost>,
+    plays: u64,
+}
+
+impl Quiet {
+    fn new() -> Self {
+        let host = TestHost {
+            object: std::rc::Rc::new(shard("NA")),
+            ..TestHost::at(NOW_MS)
+        };
+        let driver = region::Driver::new(host.clone(), Limits::default());
+        Quiet {
+            host,
+            driver,
+            plays: 0,
+        }
+    }
+
+    fn sleep(&mut self) {
+        self.host.tasks.borrow_mut().clear();
+        self.driver = region::Driver::new(self.host.clone(), Limits::default());
+    }
+
+    /// Says in how long it is to be woken from then on.
+    fn play_after(&mut self, ms: u64) -> u64 {
+        self.host.now_ms.set(self.host.now_ms() + ms);
+        self.plays += 1;
+        let key = format!("batch {}", self.plays);
+        let batch = Batch {
+            key: Some(key.as_bytes()),
+            sent_ms: self.host.now_ms(),
+            plays_hash: 1,
+            plays: vec![BatchPlay {
+                post_id: "a",
+                timestamp_ms: self.host.now_ms(),
+                count: 1,
+            }],
+        };
+        let message = codec::encode(&RecordRequest {
+            board: MAIN,
+            region_id: "NA",
+            shard: 0,
+            epoch_ms: 0,
+            seed: SEED,
+            listed: None,
+            batch: &codec::encode(&batch),
+        });
+        let reply = self.host.run(self.driver.record(&message, None), || {});
+        assert!(matches!(reply, RecordReply::Counted { .. }), "{reply:?}");
+        self.host.run(self.host.sleep(20), || {});
+        self.host.alarm_ms.get().unwrap() - self.host.now_ms()
+    }
+
+    /// Its alarm fires, and the push is answered. Says what the push knows, and in how long it is to be woken.
+    fn push(&self, is_watched: bool) -> (bool, u64) {
+        let watched_since_ms = is_watched.then_some(NOW_MS);
+        *self.host.push_reply.borrow_mut() =
+            Some(codec::encode(&PushReplyOrRefusal(Ok(PushReply {
+                wanted_offset: 0,
+                durable_offset: 0,
+                epoch_ms: 0,
+                seed: SEED,
+                push_interval_ms: PUSH_INTERVAL_MS,
+                is_quiet: true,
+                watched_since_ms,
+                days: None,
+            }))));
+        self.host.now_ms.set(self.host.alarm_ms.take().unwrap());
+        self.host.run(self.driver.alarm(None), || {});
+        let pushed = std::mem::take(&mut *self.host.pushed.borrow_mut());
+        let report = codec::decode::<ShardReport<'_>>(pushed.last().unwrap()).unwrap();
+        let push = codec::decode::<Push<'_>>(report.push).unwrap();
+        assert_eq!(pushed.len(), 1);
+        (
+            push.watched_since_ms.is_some(),
+            self.host.alarm_ms.get().unwrap() - self.host.now_ms(),
+        )
+    }
+
+    fn pull(&self, is_watched: bool) {
+        let watched_since_ms = is_watched.then_some(NOW_MS);
+        let message = codec::encode(&Pull { watched_since_ms });
+        let report = self.host.run(self.driver.pull(&message), || {});
+        report.unwrap();
+    }
+}
+
+#[test]
+fn a_quiet_shard_pushes_soon_while_somebody_watches_also_when_it_has_slept() {
+    let is_soon = |in_ms| in_ms <= PUSH_INTERVAL_MS;
+    let mut quiet = Quiet::new();
+    assert!(is_soon(quiet.play_after(0)));
+    let (knows, in_ms) = quiet.push(false);
+    assert!(!knows && in_ms > QUIET_SEALING_MS - MINUTE_MS, "{in_ms}");
+    assert!(!is_soon(quiet.play_after(20_000)));
+    quiet.pull(false);
+    assert!(!is_soon(quiet.play_after(20_000)));
+    quiet.pull(true);
+    assert!(is_soon(quiet.play_after(20_000)));
+    let (knows, in_ms) = quiet.push(true);
+    assert!(knows && !is_soon(in_ms), "{in_ms}");
+    assert!(is_soon(quiet.play_after(1_000)));
+    quiet.push(true);
+    quiet.sleep();
+    assert!(is_soon(quiet.play_after(60_000)));
+    let (knows, in_ms) = quiet.push(false);
+    assert!(knows && !is_soon(in_ms), "{in_ms}");
+    quiet.sleep();
+    assert!(!is_soon(quiet.play_after(60_000)));
+}
+
+#[test]
+fn who_begins_to_watch_while_a_push_is_answered_is_not_forgotten() {
+    let mut quiet = Quiet::new();
+    quiet.play_after(0);
+    quiet.push(false);
+    quiet.pull(true);
+    assert!(quiet.play_after(20_000) <= PUSH_INTERVAL_MS);
+    let (host, driver) = (quiet.host.clone(), quiet.driver.clone());
+    host.now_ms.set(host.alarm_ms.take().unwrap());
+    let mut is_asked = false;
+    // The reply was made before.
+    host.run(quiet.driver.alarm(None), || {
+        if !host.pushed.borrow().is_empty() && !std::mem::replace(&mut is_asked, true) {
+            let driver = driver.clone();
+            let message = codec::encode(&Pull {
+                watched_since_ms: Some(NOW_MS),
+            });
+            host.spawn(async move { drop(driver.pull(&message).await) });
+        }
+    });
+    assert!(is_asked);
+    assert!(quiet.play_after(20_000) <= PUSH_INTERVAL_MS);
 }

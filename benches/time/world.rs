@@ -192,5 +192,6 @@ fn push(
         copies: copies.iter().map(Vec::as_slice).collect(),
         copies_left_out: false,
         cut: None,
+        watched_since_ms: None,
     })
 }

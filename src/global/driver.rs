@@ -9,12 +9,13 @@
 //! repeat, and none promises too much.
 //!
 //! A sender that goes away drops the future of its request, at whatever await. What others wait for is
-//! not in it: syncs of pushes are tasks of the object ([`pushes`]), and who waits for a page that somebody
-//! else was making makes it ([`reading`]).
+//! not in it: syncs of pushes are tasks of the object ([`pushes`]), so are questions to shards ([`pulls`]), and who
+//! waits for a page that somebody else was making makes it ([`reading`]).
 
 mod catalog;
 mod closing;
 mod hearing;
+mod pulls;
 mod pushes;
 mod reading;
 mod spending;
@@ -40,6 +41,8 @@ use crate::storage::{Storage, StorageError};
 use crate::watchers::Watchers;
 use crate::wire::*;
 use hearing::Hearing;
+use pulls::Pulls;
+use pushes::Completing;
 
 /// What the installation's settings say to the global object.
 #[derive(Clone)]
@@ -86,6 +89,8 @@ struct Inner<H: Host> {
     catalog_keeper: ObjectName,
     loaded: RefCell<Option<(Global, H::Storage)>>,
     is_syncing: Cell<bool>,
+    completing: Completing,
+    pulls: Pulls,
     is_closing: Cell<bool>,
     turns: RefCell<Turns>,
     /// The plays of a day of each region, as they were counted last.
@@ -129,6 +134,8 @@ impl<H: Host> Driver<H> {
             settings,
             loaded: RefCell::new(None),
             is_syncing: Cell::new(false),
+            completing: Completing::default(),
+            pulls: Pulls::default(),
             is_closing: Cell::new(false),
             turns: RefCell::default(),
             regions: RefCell::default(),

@@ -39,11 +39,13 @@ impl Global {
         if self.moment_is_due(now_ms) {
             return true;
         }
+        // Something is open after a time without, or a shard is quiet now: two rows a region.
+        let is_a_while_ago = now_ms.saturating_sub(self.flushed_ms) >= self.limits.flush_after_ms;
+        if is_a_while_ago && !self.offsets.unsaved().is_empty() {
+            return true;
+        }
         let Some(since_ms) = self.live.pending_since_ms else {
-            // What was open first after a quiet time: two rows a region, no pane.
-            let is_a_while_ago =
-                now_ms.saturating_sub(self.flushed_ms) >= self.limits.flush_after_ms;
-            return is_a_while_ago && !self.offsets.newly_open().is_empty();
+            return false;
         };
         // Where the clock was set back, its age is not known: nothing waits for as long as that.
         let age_ms = now_ms.checked_sub(since_ms).unwrap_or(FLUSH_AT_LAST_MS);
@@ -53,6 +55,11 @@ impl Global {
             || self.live.pending_late_bytes >= self.limits.late_bytes
             || age_ms >= self.limits.flush_after_ms && is_ordinary
             || age_ms >= FLUSH_AT_LAST_MS
+    }
+
+    /// Whether a flush would store anything.
+    pub fn has_to_store(&self) -> bool {
+        self.live.pending_since_ms.is_some() || !self.offsets.unsaved().is_empty()
     }
 
     /// Whether what is pending may wait no longer.
@@ -74,7 +81,7 @@ impl Global {
         let storage = &self.moment.guard(storage);
         let pending = self.live.pending_regions().into_iter();
         let regions: BTreeSet<String> = pending
-            .chain(self.offsets.newly_open().iter().cloned())
+            .chain(self.offsets.unsaved().iter().cloned())
             .collect();
         let regions: Vec<String> = regions.into_iter().collect();
         if mutants::active(Mutant::OffsetsApart) {
@@ -89,7 +96,7 @@ impl Global {
         }
         self.folds += 1;
         self.flushed_ms = now_ms;
-        if now_ms.saturating_sub(self.expired_ms) >= EXPIRE_EVERY_MS {
+        if now_ms / EXPIRE_EVERY_MS != self.expired_ms / EXPIRE_EVERY_MS {
             self.expired_ms = now_ms;
             let keys = self.table.regions.iter().map(Region::key);
             for scope in keys.chain([GLOBAL_SCOPE.into()]) {
@@ -191,9 +198,13 @@ impl Global {
 
     /// What charts and pages are made of has changed.
     pub(super) fn stored_anew(&mut self) {
-        let is_made = |key: &Key| matches!(key, Key::Chart(_) | Key::Page(_));
-        self.cache.forget(is_made);
+        self.forget_made();
         self.stamp = Stamp::default();
+    }
+
+    /// Charts and pages that were made serve no more.
+    pub(super) fn forget_made(&self) {
+        (self.cache).forget(|key| matches!(key, Key::Chart(_) | Key::Page(_)));
     }
 
     /// Whether something was folded that is not known to be durable: sync then, however long ago

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::live::{Copies, SentPane};
-use super::offsets::Entries;
+use super::offsets::{Entries, Log, Taken};
+use super::pace::{Loudness, MAX_PULLED_SHARDS};
 use super::state::Global;
 use crate::codec;
 use crate::mutants::{self, Mutant};
@@ -13,7 +14,7 @@ use crate::topology::{GLOBAL_SCOPE, MAX_SHARDS};
 use crate::window::{Level, PaneKey};
 use crate::wire::{MAX_PANE_AHEAD_MS, Push, PushReply, Refusal, SealedPane, ShardName};
 
-use super::{BUSY_WITHIN_MS, GONE_AFTER_MS, HEARD_AFTER_MS};
+use super::{BUSY_WITHIN_MS, GONE_AFTER_MS, HEARD_AFTER_MS, PUSHED_AFTER_MS};
 
 /// A push whose every part was found to be sound.
 struct CheckedPush<'a> {
@@ -22,6 +23,19 @@ struct CheckedPush<'a> {
     /// One an offset; `None` for a gap.
     entries: Vec<Option<SentPane>>,
     copies: Vec<SentPane>,
+    /// When it was asked for, where it was.
+    pulled_ms: Option<u64>,
+}
+
+impl CheckedPush<'_> {
+    fn loudness(&self) -> Loudness {
+        let panes = || self.entries.iter().flatten().chain(&self.copies);
+        let minutes = panes().filter(|pane| pane.key.level == Level::Minute);
+        Loudness {
+            plays_a_minute: minutes.map(|pane| pane.plays).max().unwrap_or(0),
+            bytes: panes().map(|pane| pane.summary.len()).sum(),
+        }
+    }
 }
 
 impl Global {
@@ -37,14 +51,39 @@ impl Global {
         is_short: impl Fn(&Self) -> bool,
         now_ms: u64,
     ) -> Result<PushReply, Refusal> {
+        self.take_within(storage, push, None, is_short, now_ms)
+    }
+
+    /// Takes what a shard answered when it was asked for it, at that time. Nobody tells it so.
+    ///
+    /// # Errors
+    /// As [`Global::take_push_within`].
+    pub fn take_pulled_within(
+        &mut self,
+        storage: &impl Storage,
+        push: &[u8],
+        asked_ms: u64,
+        is_short: impl Fn(&Self) -> bool,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let taken = self.take_within(storage, push, Some(asked_ms), is_short, now_ms);
+        taken.map(|_| ())
+    }
+
+    fn take_within(
+        &mut self,
+        storage: &impl Storage,
+        push: &[u8],
+        pulled_ms: Option<u64>,
+        is_short: impl Fn(&Self) -> bool,
+        now_ms: u64,
+    ) -> Result<PushReply, Refusal> {
         self.end_idle_export(storage, now_ms)?;
         if is_short(self) {
             self.free_memory(storage, now_ms)?;
         }
-        match is_short(self) {
-            true => self.take_entries(push, now_ms),
-            false => self.take_push(push, now_ms),
-        }
+        let with_copies = !is_short(self);
+        self.take_as_checked(push, with_copies, pulled_ms, now_ms)
     }
 
     /// Takes a push. The reply may be sent at once: it promises only what is durable.
@@ -52,7 +91,7 @@ impl Global {
     /// # Errors
     /// [`Refusal`]: nothing was changed.
     pub fn take_push(&mut self, push: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
-        self.take_as_checked(push, true, now_ms)
+        self.take_as_checked(push, true, None, now_ms)
     }
 
     /// Takes a push's entries and leaves its copies, for want of memory: charts say that they are
@@ -61,19 +100,20 @@ impl Global {
     /// # Errors
     /// As [`Global::take_push`].
     pub fn take_entries(&mut self, push: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
-        self.take_as_checked(push, false, now_ms)
+        self.take_as_checked(push, false, None, now_ms)
     }
 
     fn take_as_checked(
         &mut self,
         push: &[u8],
         with_copies: bool,
+        pulled_ms: Option<u64>,
         now_ms: u64,
     ) -> Result<PushReply, Refusal> {
         self.started_ms.set(self.started_ms.get().or(Some(now_ms)));
         let taken = self
             .check_push(push, with_copies, now_ms)
-            .map(|push| self.take(push, now_ms));
+            .map(|push| self.take(CheckedPush { pulled_ms, ..push }, now_ms));
         // Of a later epoch it is asked for first.
         let is_refused = !matches!(taken, Ok(_) | Err(Refusal::LaterEpoch));
         self.refused_pushes += u64::from(is_refused);
@@ -142,6 +182,7 @@ impl Global {
             push,
             entries,
             copies,
+            pulled_ms: None,
         })
     }
 
@@ -163,11 +204,13 @@ impl Global {
         if pane.first_seq > pane.last_seq {
             return Err(invalid("pane: no such commits".into()));
         }
-        let decoded_bytes = match known.get(&(key, pane.first_seq)) {
-            Some(known) if *known.summary == *pane.summary => known.decoded_bytes,
-            _ => Summary::decode(pane.summary, self.seed())
-                .map_err(|error| invalid(format!("summary: {error}")))?
-                .heap_bytes(),
+        let (decoded_bytes, plays) = match known.get(&(key, pane.first_seq)) {
+            Some(known) if *known.summary == *pane.summary => (known.decoded_bytes, known.plays),
+            _ => {
+                let summary = Summary::decode(pane.summary, self.seed());
+                let summary = summary.map_err(|error| invalid(format!("summary: {error}")))?;
+                (summary.heap_bytes(), summary.total())
+            }
         };
         Ok(SentPane {
             key,
@@ -175,15 +218,18 @@ impl Global {
             last_seq: pane.last_seq,
             summary: pane.summary.into(),
             decoded_bytes,
+            plays,
         })
     }
 
     fn take(&mut self, checked: CheckedPush<'_>, now_ms: u64) -> PushReply {
+        let loudness = checked.loudness();
         let CheckedPush {
             shard,
             push,
             entries,
             copies,
+            pulled_ms,
         } = checked;
         if push.epoch_ms < self.table.epoch_ms && !mutants::active(Mutant::OldEpochTaken) {
             // It was counted before counting began anew: the shard forgets it when it hears of it.
@@ -193,9 +239,14 @@ impl Global {
                 epoch_ms: self.table.epoch_ms,
                 seed: self.table.seed,
                 push_interval_ms: self.pace.interval_ms(),
+                is_quiet: false,
+                watched_since_ms: self.watched_since_ms,
                 days: self.kept_days.told(now_ms),
             };
         }
+        let is_quiet = loudness.is_quiet(self.offsets.is_quiet(&shard));
+        let pulled_shards = self.offsets.quiet_open();
+        let has_turn = pulled_shards.len() < MAX_PULLED_SHARDS || pulled_shards.contains(&shard);
         // Until the moment is kept, however late that is.
         let cutting = self.cutting.as_mut();
         let limit = cutting.and_then(|cutting| cutting.limit(&shard, &push));
@@ -208,7 +259,9 @@ impl Global {
         let shown_seq = log.shown_seq();
         let mut is_news = push.journal_seq > shown_seq;
         let pause_ms = now_ms.saturating_sub(log.last_heard_ms);
-        self.pace.add(pause_ms, now_ms);
+        if pulled_ms.is_none() {
+            self.pace.add(pause_ms, now_ms);
+        }
         log.last_heard_ms = now_ms;
         let mut gaps = 0;
         if let Entries::Next { skip } = log.entries(push.first_offset) {
@@ -237,16 +290,21 @@ impl Global {
             }
         }
         let are_entries_missing = log.accepted < push.next_offset;
-        let reply = PushReply {
+        let mut reply = PushReply {
             wanted_offset: log.accepted,
             durable_offset: log.durable,
             // A later one, where this object was set back: the shard stays where it is.
             epoch_ms: self.table.epoch_ms.max(push.epoch_ms),
             seed: self.table.seed,
             push_interval_ms: self.pace.interval_ms(),
+            is_quiet: false,
+            watched_since_ms: self.watched_since_ms,
             days: self.kept_days.told(now_ms),
         };
         self.offsets.gaps += gaps;
+        if let Some(asked_ms) = pulled_ms {
+            self.offsets.told(&shard, asked_ms);
+        }
         // What was missing before may be in any of them.
         is_news |= self.lacks_live_plays(&shard.0, now_ms);
         self.news += u64::from(is_news);
@@ -254,24 +312,46 @@ impl Global {
             self.unheard.remove(&shard);
         }
         if !self.offsets.has_come_late(&shard, &push) {
-            if self.unheard.remove(&shard).is_some() {
+            let was_missed = self.unheard.remove(&shard).is_some();
+            if was_missed && pulled_ms.is_none() {
                 self.live.nothing_missing_since(&shard, now_ms);
             }
-            self.offsets.copies_taken(&shard, &push);
             let silent = mutants::active;
             let incomplete = push.copies_left_out
                 || copies.len() < push.copies.len() && !silent(Mutant::CopiesLeftInSilence)
                 || are_entries_missing && !silent(Mutant::EntriesMissingInSilence);
+            let is_whole = !incomplete && copies.len() == push.copies.len();
+            reply.is_quiet = is_quiet && has_turn && is_whole && pulled_ms.is_none();
+            let taken = match pulled_ms {
+                Some(_) => Taken::Pulled,
+                None => Taken::Pushed {
+                    is_quiet: reply.is_quiet,
+                    watched_since_ms: reply.watched_since_ms,
+                },
+            };
+            self.offsets.copies_taken(&shard, &push, taken);
             let copies = Copies {
                 log_id: push.log_id,
                 incomplete,
                 panes: copies,
                 received_ms: now_ms,
             };
-            self.live.take_copies(&shard, copies, are_entries_missing);
+            let is_pulled = pulled_ms.is_some();
+            let are_others =
+                (self.live).take_copies(&shard, copies, are_entries_missing, is_pulled);
+            if is_pulled && (are_others || was_missed) {
+                // Somebody waits for it, and is to have it.
+                self.live.forget_scopes();
+                self.forget_made();
+            }
         }
         self.make_room();
         reply
+    }
+
+    /// Shards are told from now on since when somebody watches, if anybody does.
+    pub fn set_watched(&mut self, since_ms: Option<u64>) {
+        self.watched_since_ms = since_ms;
     }
 
     /// Counts pushes that brought plays which no chart of before shows.
@@ -279,14 +359,62 @@ impl Global {
         self.news
     }
 
-    /// Whether a shard of a scope was heard of shortly before this state was loaded: then it may have
+    /// How a shard's log stands: what a reply to its last push may say.
+    pub fn standing(&self, shard: &ShardName, log_id: u128) -> Option<&Log> {
+        self.offsets.find(shard, log_id)
+    }
+
+    /// The shards of a scope that are to be asked what they have, since nobody knows that since a moment:
+    /// quiet ones with something open, and after a start those that are missed.
+    pub fn to_pull(&self, scope: &str, since_ms: u64, now_ms: u64) -> Vec<ShardName> {
+        let key = self.key_of(scope);
+        let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == key;
+        let is_old = |shard: &&ShardName| !self.is_told(shard, since_ms);
+        let quiet = self.offsets.quiet_open().iter().filter(in_scope);
+        let missed = self.unheard.iter().filter(|(shard, heard_ms)| {
+            let is_quiet = self.offsets.quiet_open().contains(*shard);
+            !is_quiet && now_ms.saturating_sub(**heard_ms) < GONE_AFTER_MS
+        });
+        let missed = missed.map(|(shard, _)| shard).filter(in_scope);
+        let shards = quiet.filter(is_old).chain(missed);
+        shards.take(MAX_PULLED_SHARDS).cloned().collect()
+    }
+
+    /// The oldest of the moments at which quiet shards of a scope were asked what they have, of those since one:
+    /// what was counted by then is in charts. None where there are none.
+    pub fn told_by_ms(&self, scope: &str, since_ms: u64) -> Option<u64> {
+        let key = self.key_of(scope);
+        let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == key;
+        let quiet = self.offsets.quiet_open().iter().filter(in_scope);
+        let told_ms = quiet.map(|shard| self.offsets.told_ms(shard));
+        told_ms.filter(|told_ms| *told_ms >= since_ms).min()
+    }
+
+    /// Whether a shard has told what it has when it was asked since a moment. One that has nothing open tells
+    /// by itself, and so does a busy one, and one that knows that somebody watches.
+    pub fn is_told(&self, shard: &ShardName, since_ms: u64) -> bool {
+        let told_ms = self.offsets.told_ms(shard);
+        let is_told = match mutants::active(Mutant::PulledOnce) {
+            true => told_ms > 0,
+            false => told_ms >= since_ms,
+        };
+        let is_quiet = self.offsets.quiet_open().contains(shard);
+        let is_to_tell = !is_quiet || self.offsets.tells_soon(shard);
+        is_told || is_to_tell && !self.unheard.contains_key(shard)
+    }
+
+    /// Whether a busy shard of a scope was heard of shortly before this state was loaded: then it may have
     /// something open. A shard that has pushes all the time.
     fn was_busy(&self, scope: &str, started_ms: u64) -> bool {
         let mut heard = self.heard_before.iter();
-        heard.any(|(region_id, heard_ms)| {
+        let was_busy = heard.any(|(region_id, heard_ms)| {
             let in_scope = scope == GLOBAL_SCOPE || region_id == scope;
             in_scope && started_ms.saturating_sub(*heard_ms) < BUSY_WITHIN_MS
-        })
+        });
+        // What was heard after the last flush was not stored yet, if that was so shortly before. An object
+        // that was asleep had nothing of it.
+        let unsaved_ms = self.limits.flush_after_ms + PUSHED_AFTER_MS;
+        was_busy || started_ms.saturating_sub(self.saved_ms) < unsaved_ms
     }
 
     /// Whether charts of a scope may lack plays that were in them before: copies did not fit, or this

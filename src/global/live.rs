@@ -43,6 +43,8 @@ pub struct SentPane {
     pub summary: Box<[u8]>,
     /// What it takes decoded.
     pub decoded_bytes: usize,
+    /// How many plays it has.
+    pub plays: u64,
 }
 
 impl SentPane {
@@ -212,14 +214,16 @@ impl Live {
     /// Takes the copies of a push in place of the last ones, after its entries.
     ///
     /// Of the last copies those stay that no new one overlaps, as long as entries are missing: their
-    /// panes are sealed meanwhile and not taken yet.
+    /// panes are sealed meanwhile and not taken yet. Says whether they are others than before.
     pub fn take_copies(
         &mut self,
         shard: &ShardName,
         mut copies: Copies,
         are_entries_missing: bool,
-    ) {
-        let added = mutants::active(Mutant::ProvisionalAdded);
+        is_pulled: bool,
+    ) -> bool {
+        let added = mutants::active(Mutant::ProvisionalAdded)
+            || is_pulled && mutants::active(Mutant::PulledAdded);
         let last = self.copies.remove(shard);
         let was_incomplete = last.as_ref().is_some_and(|last| last.copies.incomplete);
         let (new, mut is_same) = (copies.panes.len(), false);
@@ -250,6 +254,7 @@ impl Live {
         if !is_same {
             self.changed(shard);
         }
+        !is_same
     }
 
     /// Drops copies until they take at most so much: of the shard that has most of them first.
@@ -311,6 +316,11 @@ impl Live {
         self.pending_since_ms = None;
         // Merged panes that hold what is in the ladders too would count it twice.
         self.forget_merged();
+    }
+
+    /// What is live of scopes is merged anew for the next that ask: they waited for what has come.
+    pub fn forget_scopes(&self) {
+        self.cache.forget(|key| matches!(key, Key::Live(_)));
     }
 
     fn forget_merged(&self) {

@@ -133,6 +133,8 @@ pub const MOST_CACHE_BYTES: usize = 40 << 20;
 pub const GONE_AFTER_MS: u64 = 24 * 3_600_000;
 /// After a start, shards that have something open have told so by then: two push intervals.
 pub const HEARD_AFTER_MS: u64 = 10_000;
+/// A flush comes so long after the push that makes it due was heard of, at most.
+pub const PUSHED_AFTER_MS: u64 = 2_000;
 /// A region one of whose shards was heard of so shortly before a start may have something open. Offsets,
 /// and when a shard was heard of, are stored once a minute while it has plays.
 pub const BUSY_WITHIN_MS: u64 = 180_000;

@@ -28,8 +28,18 @@ pub struct Log {
     pub last_heard_ms: u64,
     /// [`MadeAt::of`] the last push whose copies were taken.
     copied: MadeAt,
-    /// By then the shard had plays that no entry holds which was taken.
+    /// By then the shard had plays that no entry holds which was taken. A pull never says that it has none:
+    /// the shard does not know that it was said.
     pub has_open: bool,
+    /// The shard was told to be quiet: what it has open is asked for.
+    pub is_quiet: bool,
+    /// When it was asked for what it has, and has told since. Not stored.
+    #[serde(skip)]
+    pub told_ms: u64,
+    /// The shard pushes what is new soon, as somebody watches, and knows that for good: it need not be asked. Not
+    /// stored.
+    #[serde(skip)]
+    pub tells_soon: bool,
 }
 
 /// When a push of a log was made, as its shard counts: its last commit, then what it had sealed.
@@ -80,10 +90,24 @@ pub struct Offsets {
     /// Copies that cannot be read.
     pub damaged_rows: u64,
     is_ahead_of_durable: bool,
-    /// Regions with a shard that has something open and whose stored row says that it has not.
-    newly_open: BTreeSet<String>,
+    /// Regions with a shard that has something open, or is quiet, and whose stored row says otherwise.
+    unsaved: BTreeSet<String>,
+    /// Quiet shards with something open.
+    quiet_open: BTreeSet<ShardName>,
     /// Offsets that were passed over because no shard could send them any more.
     pub gaps: u64,
+}
+
+/// How the copies of a push came.
+#[derive(Clone, Copy, Debug)]
+pub enum Taken {
+    /// The shard sent them, and is told this.
+    Pushed {
+        is_quiet: bool,
+        watched_since_ms: Option<u64>,
+    },
+    /// They were asked for.
+    Pulled,
 }
 
 /// Where the entries of a push are in their log.
@@ -125,14 +149,18 @@ impl Offsets {
         for (shard, mut shard_logs) in stored.record.into_iter().flat_map(|row| row.shards) {
             for log in &mut shard_logs {
                 log.accepted = log.consumed;
+                if mutants::active(Mutant::WokenTakenForWhole) {
+                    log.told_ms = u64::MAX;
+                }
                 // What is read may have been written a moment ago, by a state that was dropped.
                 log.durable = match mutants::active(Mutant::LoadedTakenForDurable) {
                     true => log.consumed,
                     false => 0,
                 };
             }
-            self.shards
-                .insert((region_id.to_owned(), shard), shard_logs);
+            let shard = (region_id.to_owned(), shard);
+            self.shards.insert(shard.clone(), shard_logs);
+            self.note_quiet_open(&shard);
             self.is_ahead_of_durable = true;
         }
         Ok(())
@@ -180,6 +208,9 @@ impl Offsets {
                 last_heard_ms: now_ms,
                 copied: MadeAt::default(),
                 has_open: false,
+                is_quiet: false,
+                told_ms: 0,
+                tells_soon: false,
             });
             logs.len() - 1
         });
@@ -218,49 +249,116 @@ impl Offsets {
         })
     }
 
-    /// When a shard of each region was heard of last.
+    /// When a shard of each region was heard of last that pushes by itself.
     pub fn heard_by_region(&self) -> BTreeMap<String, u64> {
         let mut heard: BTreeMap<String, u64> = BTreeMap::new();
         for ((region_id, _), logs) in &self.shards {
-            let last_ms = logs.iter().map(|log| log.last_heard_ms).max();
+            // What is stored of the others says whether they have something open.
+            let busy = logs.iter().filter(|log| !log.is_quiet);
+            let last_ms = busy.map(|log| log.last_heard_ms).max();
             let known_ms = heard.entry(region_id.clone()).or_default();
             *known_ms = last_ms.unwrap_or(0).max(*known_ms);
         }
         heard
     }
 
+    /// When any shard was heard of last.
+    pub fn last_heard_ms(&self) -> u64 {
+        let logs = self.shards.values().flatten();
+        logs.map(|log| log.last_heard_ms).max().unwrap_or(0)
+    }
+
     /// Up to where entries of a log were taken.
     pub fn accepted(&self, shard: &ShardName, log_id: u128) -> Option<u64> {
-        let logs = self.shards.get(shard)?;
-        let log = logs.iter().find(|log| log.log_id == log_id)?;
-        Some(log.accepted)
+        Some(self.find(shard, log_id)?.accepted)
     }
 
     /// The copies of a push are taken, and its entries as far as they are next: notes when it was made,
-    /// and whether its shard has more.
-    pub fn copies_taken(&mut self, shard: &ShardName, push: &Push<'_>) {
+    /// whether its shard has more, and how it was taken.
+    pub fn copies_taken(&mut self, shard: &ShardName, push: &Push<'_>, taken: Taken) {
         let logs = self.shards.get_mut(shard).into_iter().flatten();
         for log in logs.filter(|log| log.log_id == push.log_id) {
             log.copied = MadeAt::of(push);
             let are_entries_missing = log.accepted < push.next_offset;
-            let had_open = log.has_open;
-            log.has_open = !push.copies.is_empty() || push.copies_left_out || are_entries_missing;
-            if log.has_open && !had_open {
-                self.newly_open.insert(shard.0.clone());
+            let before = (log.has_open, log.is_quiet);
+            let has_open = !push.copies.is_empty() || push.copies_left_out || are_entries_missing;
+            match taken {
+                Taken::Pushed {
+                    is_quiet,
+                    watched_since_ms,
+                } => {
+                    log.has_open = has_open;
+                    log.is_quiet = is_quiet;
+                    // One that comes again may be of before the shard was told that nobody watches any more.
+                    let knows = push.watched_since_ms == watched_since_ms;
+                    log.tells_soon = watched_since_ms.is_some() && knows;
+                }
+                Taken::Pulled => log.has_open |= has_open,
             }
+            if log.has_open && !before.0 || log.is_quiet && !before.1 {
+                self.unsaved.insert(shard.0.clone());
+            }
+        }
+        self.note_quiet_open(shard);
+    }
+
+    fn newest(&self, shard: &ShardName) -> Option<&Log> {
+        let logs = self.shards.get(shard)?;
+        logs.iter().max_by_key(|log| log.began_ms)
+    }
+
+    fn note_quiet_open(&mut self, shard: &ShardName) {
+        let is_it = |log: &Log| log.is_quiet && log.has_open;
+        match self.newest(shard).is_some_and(is_it) {
+            true => self.quiet_open.insert(shard.clone()),
+            false => self.quiet_open.remove(shard),
+        };
+    }
+
+    /// Whether a shard was told to be quiet.
+    pub fn is_quiet(&self, shard: &ShardName) -> bool {
+        self.newest(shard).is_some_and(|log| log.is_quiet)
+    }
+
+    /// Quiet shards with something open, which is to be asked for.
+    pub fn quiet_open(&self) -> &BTreeSet<ShardName> {
+        &self.quiet_open
+    }
+
+    /// A shard has told what it had when it was asked, or one of its pushes that was made later.
+    pub fn told(&mut self, shard: &ShardName, asked_ms: u64) {
+        let logs = self.shards.get_mut(shard).into_iter().flatten();
+        if let Some(log) = logs.max_by_key(|log| log.began_ms) {
+            log.told_ms = log.told_ms.max(asked_ms);
         }
     }
 
+    /// Whether a quiet shard pushes by itself what is new.
+    pub fn tells_soon(&self, shard: &ShardName) -> bool {
+        self.newest(shard).is_some_and(|log| log.tells_soon)
+    }
+
+    /// Since when it is not known what a shard has.
+    pub fn told_ms(&self, shard: &ShardName) -> u64 {
+        self.newest(shard).map_or(0, |log| log.told_ms)
+    }
+
+    /// How a log stands.
+    pub fn find(&self, shard: &ShardName, log_id: u128) -> Option<&Log> {
+        let logs = self.shards.get(shard)?;
+        logs.iter().find(|log| log.log_id == log_id)
+    }
+
     /// The regions whose rows are to be stored so that a state that is loaded knows what it lacks.
-    pub fn newly_open(&self) -> &BTreeSet<String> {
-        &self.newly_open
+    pub fn unsaved(&self) -> &BTreeSet<String> {
+        &self.unsaved
     }
 
     /// The shards that had more than what was taken when their offsets were stored, and when they were
     /// heard last.
     pub fn with_open(&self) -> impl Iterator<Item = (&ShardName, u64)> {
-        self.shards.iter().filter_map(|(shard, logs)| {
-            let newest = logs.iter().max_by_key(|log| log.began_ms)?;
+        self.shards.keys().filter_map(|shard| {
+            let newest = self.newest(shard)?;
             newest.has_open.then_some((shard, newest.last_heard_ms))
         })
     }
@@ -296,7 +394,7 @@ impl Offsets {
     /// Those rows are written: everything that was accepted is consumed.
     pub fn written(&mut self, regions: &[String]) {
         for region_id in regions {
-            self.newly_open.remove(region_id);
+            self.unsaved.remove(region_id);
             let shards = self.shards.range_mut((region_id.clone(), 0)..);
             let shards = shards.take_while(|(shard, _)| shard.0 == *region_id);
             for log in shards.flat_map(|(_, logs)| logs) {

@@ -5,12 +5,47 @@
 //! every 5 s. Where more have something to tell, each reply asks for longer intervals, and charts
 //! follow later: 10,000 shards, as many as there may be, push every 20 s.
 
-use crate::wire::PUSH_INTERVAL_MS;
+//! # Quiet shards
+//! A shard with little to tell is told to be quiet: it pushes by the quarter, and whoever looks in between
+//! asks it ([`MAX_PULLED_SHARDS`] at once at most). What makes a shard quiet is what it really pushes.
+
+use crate::wire::{MOST_QUIET_PLAYS, PUSH_INTERVAL_MS};
 
 /// Pushes that are taken a second once shards keep to what they are told.
 pub const PUSHES_A_SECOND: u64 = 500;
 /// The longest interval that is asked for.
 pub const MAX_PUSH_INTERVAL_MS: u64 = 300_000;
+/// Plays of a minute, and bytes of all panes of a push, up to which a shard becomes quiet: one play a second.
+/// It stays so up to four times as much ([`MOST_QUIET_PLAYS`]), so that it does not go to and fro.
+/// A site of 1,700 plays a day and region has one a minute, and ten in its best; a quarter of it is a few
+/// kilobytes. A region of 1,000 plays/s has 60,000 a minute.
+const QUIET_PLAYS: u64 = MOST_QUIET_PLAYS / 4;
+const QUIET_BYTES: usize = 64 << 10;
+const MOST_QUIET_BYTES: usize = 4 * QUIET_BYTES;
+/// Shards that are asked at once, and so how many quiet ones with something open a board may have: on its free
+/// plan the platform lets an event ask 50 others. Further shards are busy ones, however little they have.
+pub const MAX_PULLED_SHARDS: usize = 40;
+
+/// What a push brought.
+#[derive(Clone, Copy, Debug)]
+pub struct Loudness {
+    /// The plays of the fullest of its minutes.
+    pub plays_a_minute: u64,
+    /// Of all its panes.
+    pub bytes: usize,
+}
+
+impl Loudness {
+    /// Whether a shard that pushes this is quiet, or stays so.
+    pub fn is_quiet(self, was_quiet: bool) -> bool {
+        let (plays, bytes) = match was_quiet {
+            true => (MOST_QUIET_PLAYS, MOST_QUIET_BYTES),
+            false => (QUIET_PLAYS, QUIET_BYTES),
+        };
+        self.plays_a_minute <= plays && self.bytes <= bytes
+    }
+}
+
 /// How many shards push, and the interval that follows from it.
 #[derive(Debug)]
 pub struct Pace {
@@ -78,6 +113,21 @@ mod tests {
             next.push(Reverse((now_ms + pause_ms, pause_ms)));
         }
         (pace.interval_ms(), last_second)
+    }
+
+    #[test]
+    fn a_shard_becomes_quiet_and_stays_so_until_it_has_four_times_as_much() {
+        let loudness = |plays_a_minute, bytes| Loudness {
+            plays_a_minute,
+            bytes,
+        };
+        for (was_quiet, most_plays, most_bytes) in
+            [(false, 60, 64 << 10), (true, MOST_QUIET_PLAYS, 256 << 10)]
+        {
+            assert!(loudness(most_plays, most_bytes).is_quiet(was_quiet));
+            assert!(!loudness(most_plays + 1, 0).is_quiet(was_quiet));
+            assert!(!loudness(0, most_bytes + 1).is_quiet(was_quiet));
+        }
     }
 
     #[test]

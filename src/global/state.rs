@@ -22,6 +22,7 @@ use crate::mutants::{self, Mutant};
 use crate::storage::{Damage, Storage, StorageError};
 use crate::summary::Seed;
 use crate::topology::{GLOBAL_SCOPE, RegionTable};
+use crate::window::DAY_MS;
 use crate::wire::{Refusal, ShardName};
 
 /// Figures for the operator.
@@ -66,6 +67,8 @@ pub struct Global {
     pub(super) damage: Damage,
     pub(super) refused_pushes: u64,
     pub(super) news: u64,
+    /// Since when somebody watches charts over sockets.
+    pub(super) watched_since_ms: Option<u64>,
     pub(super) expired_ms: u64,
     /// When days were thinned last.
     pub(super) thinned_day: Cell<u64>,
@@ -87,8 +90,10 @@ pub struct Global {
     pub(super) kept_days: KeptDays,
     /// What is stored now: another wherever pages are to be begun anew.
     pub(super) stamp: Stamp,
-    /// When a shard of each region was heard of last before this state was loaded.
+    /// When a busy shard of each region was heard of last before this state was loaded.
     pub(super) heard_before: BTreeMap<String, u64>,
+    /// When any shard was: about the time of the last flush.
+    pub(super) saved_ms: u64,
 }
 
 impl Global {
@@ -122,10 +127,14 @@ impl Global {
         let keys: Vec<String> = table.keys().map(Cow::into_owned).collect();
         let offsets = Offsets::load(storage, &keys)?;
         let cache = Cache::within(together.room(), MOST_CACHE_BYTES);
+        // With the last flush: an object that is woken for each does not look again each time for what is
+        // too old.
+        let last_ms = offsets.last_heard_ms();
         Ok(Global {
             unheard: offsets
                 .with_open()
                 .filter(|_| !mutants::active(Mutant::NobodyMissed))
+                .filter(|_| !mutants::active(Mutant::WokenTakenForWhole))
                 .map(|(shard, heard_ms)| (shard.clone(), heard_ms))
                 .collect(),
             heard_before: offsets.heard_by_region(),
@@ -143,8 +152,10 @@ impl Global {
             damage: Damage::default(),
             refused_pushes: 0,
             news: 0,
-            expired_ms: 0,
-            thinned_day: Cell::new(0),
+            watched_since_ms: None,
+            saved_ms: last_ms,
+            expired_ms: last_ms,
+            thinned_day: Cell::new(last_ms / DAY_MS),
             flushed_ms: 0,
             folds: 0,
             folded_panes: 0,

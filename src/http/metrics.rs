@@ -69,6 +69,8 @@ metrics! {
     "global_gaps_total", "Sealed panes that no shard could send any more: lost.", |m| m.gaps;
     "global_pushes_total", "Pushes of shards.", |m| m.pushes;
     "global_refused_pushes_total", "Pushes that were refused.", |m| m.refused_pushes;
+    "global_pulls_total", "Quiet shards that were asked what they have.", |m| m.pulls;
+    "global_failed_pulls_total", "Quiet shards that did not answer.", |m| m.failed_pulls;
     "global_charts_total", "Leaderboards that were asked for.", |m| m.charts;
     "global_refused_charts_total", "Those that had no turn.", |m| m.refused_charts;
     "global_reading_milliseconds_total", "What charts, pages and lists of regions were charged, by what was read and merged.", |m| m.reading_ms;

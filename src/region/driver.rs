@@ -6,7 +6,8 @@
 //! table of what the simulation finds when one of them is missing.
 //! - *A batch*: settled, admitted, alarm set, written, **durable**, counted, answered.
 //! - *A push*: next alarm set, checkpoint written, **durable**, sent, and what the reply frees
-//!   forgotten.
+//!   forgotten. A quiet shard sets its next alarm last: until then the platform fires this one again.
+//! - *A pull*: **durable**, answered. It writes nothing but that somebody watches.
 //! - *A new epoch*: taken note of, **durable**, confirmed.
 //!
 //! # Who waits for whom
@@ -33,10 +34,11 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
+use siphasher::sip::SipHasher13;
 
 use super::arrivals::Arrivals;
 use super::votes::{Votes, VotesOfInstance};
-use super::{Alarm, Limits, PushTimer, Shard};
+use super::{Alarm, Limits, PUSH_SPREAD_MS, PushTimer, QUIET_MARGIN_MS, Shard, ToPush};
 use crate::board::{Life, ObjectName};
 use crate::codec;
 use crate::host::Host;
@@ -78,12 +80,15 @@ pub struct Inner<H: Host> {
     group_is_full: RefCell<Option<oneshot::Sender<()>>>,
     committing: Cell<bool>,
     pushing: Cell<bool>,
+    /// What a pull has told of who watches since the last push began.
+    watched_by_pull: Cell<Option<u64>>,
     /// The log was cut, and no push has told of it.
     cut_is_untold: Cell<bool>,
     alarm: Cell<Alarm>,
     arrivals: Cell<Arrivals>,
     push_timer: Cell<PushTimer>,
-    /// Since when there is something that the global object has not taken; 0 where there is nothing.
+    /// Since when there is something that is to be pushed and was not: 0 where there is nothing; later than
+    /// now where it is to be pushed later.
     unpushed_since_ms: Cell<u64>,
     /// What was to be stored last was not.
     storage_fails: Cell<bool>,
@@ -127,6 +132,7 @@ impl<H: Host> Driver<H> {
             group_is_full: RefCell::default(),
             committing: Cell::default(),
             pushing: Cell::default(),
+            watched_by_pull: Cell::default(),
             cut_is_untold: Cell::default(),
             alarm: Cell::default(),
             arrivals: Cell::default(),
@@ -203,6 +209,7 @@ impl<H: Host> Inner<H> {
             if shard.epoch_ms() != epoch_ms {
                 // No chart of before is shown any more.
                 self.charts.borrow_mut().forget();
+                self.change_timer(PushTimer::begins_anew);
             }
             outcome
         });
@@ -248,6 +255,9 @@ impl<H: Host> Inner<H> {
                 self.tell(format_args!(
                     "{damaged_rows} stored rows cannot be read; they are kept"
                 ));
+            }
+            if self.counters.get().loads == 0 {
+                self.change_timer(|timer| timer.loaded(loaded.has_open()));
             }
             *shard = Some(loaded);
             self.count(|counters| counters.loads += 1);
@@ -295,6 +305,7 @@ impl<H: Host> Inner<H> {
     /// Sees to it that the object wakes up in time: before anything is written, so that no crash
     /// leaves plays that nobody pushes.
     pub async fn ensure_alarm(&self, delay_ms: u64) {
+        self.know_alarm().await;
         let mut alarm = self.alarm.get();
         let Some(due_ms) = alarm.sets_to(self.host.now_ms(), delay_ms) else {
             return;
@@ -308,10 +319,74 @@ impl<H: Host> Inner<H> {
         }
     }
 
+    /// Sees to it that what is to be pushed is, in time.
+    async fn ensure_push(&self) {
+        self.know_alarm().await;
+        if let Some(delay_ms) = self.next_push_in_ms() {
+            self.owes_push(delay_ms);
+            self.ensure_alarm(delay_ms).await;
+        }
+    }
+
+    /// When what there is is to be pushed; `None` where there is nothing.
+    fn next_push_in_ms(&self) -> Option<u64> {
+        if self.is_over() {
+            return None;
+        }
+        let timer = self.push_timer.get();
+        let Some((has_work, to_push)) = self.look(|shard| (shard.has_work(), shard.to_push()))
+        else {
+            // Whoever loads it knows.
+            return Some(timer.interval_ms());
+        };
+        let delay_ms = || timer.delay_ms(self.spread(to_push), self.host.now_ms());
+        // While one is under way, no other begins.
+        let least_ms = if self.pushing.get() {
+            timer.interval_ms()
+        } else {
+            0
+        };
+        has_work.then(|| delay_ms().max(least_ms))
+    }
+
+    /// What there is to push, as much later as this board pushes.
+    fn spread(&self, to_push: ToPush) -> ToPush {
+        let board = self.host.object().board().unwrap_or_default();
+        let spread_ms = SipHasher13::new().hash(board.as_bytes()) % PUSH_SPREAD_MS;
+        let later = |at_ms: u64| at_ms.saturating_add(QUIET_MARGIN_MS + spread_ms);
+        ToPush {
+            seals_at_ms: to_push.seals_at_ms.map(later),
+            ..to_push
+        }
+    }
+
+    /// Reads when the alarm fires that an instance before this one has set. What is open was to be told
+    /// then; where there is none, it is told soon.
+    async fn know_alarm(&self) {
+        if self.alarm.get().is_known() {
+            return;
+        }
+        let due_ms = self.host.alarm_ms().await.ok().flatten();
+        let mut alarm = self.alarm.get();
+        if !alarm.is_known() {
+            alarm.was_found(due_ms);
+            self.alarm.set(alarm);
+            if alarm.sets_to(self.host.now_ms(), u64::MAX).is_some() {
+                self.change_timer(PushTimer::begins_anew);
+            }
+        }
+    }
+
     fn alarm_fired(&self) {
         let mut alarm = self.alarm.get();
         alarm.fired();
         self.alarm.set(alarm);
+    }
+
+    fn change_timer(&self, change: impl FnOnce(&mut PushTimer)) {
+        let mut timer = self.push_timer.get();
+        change(&mut timer);
+        self.push_timer.set(timer);
     }
 
     fn count(&self, change: impl FnOnce(&mut ShardMetrics)) {
@@ -357,11 +432,14 @@ impl<H: Host> Inner<H> {
         self.counters.get().failed_pushes
     }
 
-    fn has_something_to_push(&self) {
-        let (since_ms, now_ms) = (self.unpushed_since_ms.get(), self.host.now_ms());
+    /// Something is to be pushed within this time.
+    fn owes_push(&self, delay_ms: u64) {
+        let now_ms = self.host.now_ms();
+        let later_ms = delay_ms.saturating_sub(self.push_timer.get().interval_ms());
+        let (since_ms, from_ms) = (self.unpushed_since_ms.get(), now_ms + later_ms);
         // A clock may have been set back.
-        if since_ms == 0 || since_ms > now_ms {
-            self.unpushed_since_ms.set(now_ms);
+        if since_ms == 0 || since_ms > from_ms {
+            self.unpushed_since_ms.set(from_ms);
         }
     }
 

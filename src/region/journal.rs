@@ -24,7 +24,12 @@ record!(JournalRow<'_> v 1);
 
 /// Encoded batches that became durable together.
 #[derive(Serialize, Deserialize)]
-struct Commit<'a>(#[serde(borrow)] Vec<&'a [u8]>);
+struct Commit<'a> {
+    /// When they are counted, now and by a start that finds them here: their plays get into the same panes.
+    counted_ms: u64,
+    #[serde(borrow)]
+    batches: Vec<&'a [u8]>,
+}
 
 record!(Commit<'_> v 1);
 
@@ -40,11 +45,15 @@ pub struct Journal {
     unread_rows: u64,
     /// Commits that cannot be read though all their rows can: their last numbers.
     unread_commits: Vec<u64>,
+    /// Each row that no checkpoint covers lies in the slot that its number says. It may lie elsewhere where
+    /// other slots could be read when it was written.
+    are_in_place: bool,
 }
 
 /// A commit as a restart finds it.
 pub struct FoundCommit {
     pub last_seq: u64,
+    pub counted_ms: u64,
     pub batches: Vec<Vec<u8>>,
 }
 
@@ -60,6 +69,7 @@ impl Journal {
     ) -> Result<(Self, Vec<FoundCommit>), StorageError> {
         let mut readable: Vec<u64> = (0..ring_rows).collect();
         let mut parts = std::collections::BTreeMap::new();
+        let mut slots = Vec::new();
         let mut last_seq = covered_seq;
         let mut unread_rows = 0;
         for (key, value) in storage.scan(Table::Journal, &[], &[], usize::MAX)? {
@@ -70,6 +80,7 @@ impl Journal {
                     if row.seq > covered_seq {
                         let part = (row.first_seq, row.rows, row.part.to_vec());
                         parts.insert(row.seq, part);
+                        slots.push((row.seq, slot));
                     }
                 }
                 Err(_) => {
@@ -93,16 +104,21 @@ impl Journal {
                 .collect();
             uncovered_bytes += bytes.len() as u64;
             match codec::decode::<Commit<'_>>(&bytes) {
-                Ok(Commit(batches)) if whole => commits.push(FoundCommit {
+                Ok(commit) if whole => commits.push(FoundCommit {
                     last_seq: past_last - 1,
-                    batches: batches.into_iter().map(<[u8]>::to_vec).collect(),
+                    counted_ms: commit.counted_ms,
+                    batches: commit.batches.into_iter().map(<[u8]>::to_vec).collect(),
                 }),
                 // Of one that is not whole a row is among the unread ones, or the disk gave back
                 // less than it was given.
                 _ => unread_commits.extend(whole.then_some(past_last - 1)),
             }
         }
+        let count = readable.len().max(1) as u64;
+        let slot_of = |seq: u64| readable.get((seq % count) as usize);
+        let are_in_place = slots.iter().all(|(seq, slot)| slot_of(*seq) == Some(slot));
         let journal = Journal {
+            are_in_place,
             slots: readable,
             next_seq: last_seq.saturating_add(1),
             covered_seq,
@@ -120,10 +136,19 @@ impl Journal {
         self.unread_rows + commits.filter(|seq| **seq > covered_seq).count() as u64
     }
 
-    /// The rows of a commit, with the number of its last one. They are not part of the journal
-    /// until they were [`Journal::written`].
-    pub fn rows_of(&self, batches: &[&[u8]]) -> (Vec<Write>, u64) {
-        let commit = codec::encode(&Commit(batches.to_vec()));
+    /// Whether it can go on as it was found. Otherwise rows would be written over that are needed still:
+    /// cover all first.
+    pub fn can_go_on(&self) -> bool {
+        self.are_in_place
+    }
+
+    /// The rows of a commit that is counted at this time, with the number of its last one. They are not part
+    /// of the journal until they were [`Journal::written`].
+    pub fn rows_of(&self, batches: &[&[u8]], counted_ms: u64) -> (Vec<Write>, u64) {
+        let commit = codec::encode(&Commit {
+            counted_ms,
+            batches: batches.to_vec(),
+        });
         // Room for the row's own header.
         let parts: Vec<&[u8]> = commit.chunks(MAX_PART_BYTES - 64).collect();
         let rows = parts.len() as u64;
@@ -204,8 +229,11 @@ pub fn journaled(writes: &[Write]) -> Option<(u64, Vec<Vec<u8>>)> {
     let last_seq = rows.last()?.seq;
     let commit = rows.iter().flat_map(|row| row.part).copied();
     let commit: Vec<u8> = commit.collect();
-    let Commit(batches) = codec::decode(&commit).ok()?;
-    Some((last_seq, batches.into_iter().map(<[u8]>::to_vec).collect()))
+    let commit: Commit<'_> = codec::decode(&commit).ok()?;
+    Some((
+        last_seq,
+        commit.batches.into_iter().map(<[u8]>::to_vec).collect(),
+    ))
 }
 
 #[cfg(test)]
@@ -215,7 +243,7 @@ mod tests {
     use crate::storage::MemoryStorage;
 
     fn commit(journal: &mut Journal, storage: &MemoryStorage, batches: &[&[u8]]) -> u64 {
-        let (writes, last_seq) = journal.rows_of(batches);
+        let (writes, last_seq) = journal.rows_of(batches, 7);
         assert!(journal.has_room_for(writes.len()));
         storage.write(&writes).unwrap();
         journal.written(last_seq, 1);
@@ -239,6 +267,7 @@ mod tests {
         let (loaded, found) = Journal::load(&storage, covered, JOURNAL_ROWS).unwrap();
         assert_eq!((found.len(), loaded.unread_after(covered)), (1, 0));
         assert_eq!(found[0].batches, [b"last"]);
+        assert_eq!(found[0].counted_ms, 7);
         let (_, found) = Journal::load(&storage, covered - 3, JOURNAL_ROWS).unwrap();
         assert_eq!(found.len(), 4);
         assert_eq!(found[0].batches[0], 997_u32.to_be_bytes());
@@ -265,5 +294,27 @@ mod tests {
             JOURNAL_ROWS - 1,
             "its slot is left alone"
         );
+    }
+
+    #[test]
+    fn a_start_goes_on_where_the_last_one_stood_unless_other_slots_can_be_read_now() {
+        let storage = MemoryStorage::new();
+        let (mut journal, _) = Journal::load(&storage, 0, 4).unwrap();
+        for turn in 0..3_u8 {
+            commit(&mut journal, &storage, &[&[turn]]);
+            let (found, commits) = Journal::load(&storage, 0, 4).unwrap();
+            journal = found;
+            assert!(journal.can_go_on());
+            assert_eq!(commits.len(), usize::from(turn) + 1);
+        }
+        let (writes, _) = journal.rows_of(&[b"fourth", b"fifth"], 7);
+        assert!(journal.has_room_for(writes.len()) && !journal.has_room_for(2));
+        let (smaller, _) = Journal::load(&storage, 0, 3).unwrap();
+        assert!(!smaller.can_go_on());
+        let first = storage.keys(Table::Journal, &[]).unwrap()[0].clone();
+        let damage = Write::put(Table::Journal, first, b"damaged".to_vec());
+        storage.write(&[damage]).unwrap();
+        let (damaged, _) = Journal::load(&storage, 0, 4).unwrap();
+        assert!(!damaged.can_go_on());
     }
 }

@@ -27,7 +27,7 @@
 //!   count ([`Shard::admit`]).
 //!
 //! # Cost
-//! Rows written: one a commit; 4 a checkpoint (header twice, open panes, fingerprints) and one
+//! Rows written: one a commit, none for a start; 4 a checkpoint (header twice, open panes, fingerprints) and one
 //! more for each further megabyte of these or of the last time, which comes every [`CHECKPOINT_ROWS`] commits and before a push
 //! that has something to seal; two for what that checkpoint seals, however many panes. At 100
 //! beacons/s and a commit each 100 ms: 10 + 4 × 10/128 + 0.2 alarms + 0.1 ≈ 10.6 rows/s, 0.106 a
@@ -75,7 +75,7 @@ pub use driver::{Driver, Inner, Kept, Trouble};
 #[cfg(feature = "simulation")]
 pub use journal::journaled;
 pub use limits::Limits;
-use push_timer::PushTimer;
+use push_timer::{PushTimer, ToPush};
 pub use shard::{Admission, Health, LISTED_FOR_MS, LISTING_RENEWED_MS, Shard, SyncPoint};
 pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes, VotesOfInstance};
 
@@ -115,6 +115,11 @@ pub const PUSHES_AN_ALARM: usize = 8;
 /// A live pane is sealed so long after its end; a late one so long after it was opened.
 pub const SEAL_AFTER_END_MS: u64 = 30_000;
 pub const SEAL_LATE_AFTER_MS: u64 = 60_000;
+/// A quiet shard pushes so much later than its panes are to be sealed, as alarms come early, and as much
+/// later again as its board's name says: up to [`PUSH_SPREAD_MS`], so that the boards of an instance do not
+/// push all at once. The shards of one board do: what they push is folded together.
+pub const QUIET_MARGIN_MS: u64 = 5_000;
+pub const PUSH_SPREAD_MS: u64 = 2_000;
 /// Late panes that are open at once; the one opened first is sealed early. The panes of 400 days
 /// are 870: 135 minutes, 192 quarters, 157 of two hours, 385 days. So no order of plays makes a
 /// shard seal a pane twice a minute for their number; small panes take a kilobyte each.

@@ -17,8 +17,8 @@ use crate::environment::keep_as_set;
 use crate::http::read_hex;
 use crate::objects::answer;
 use crate::wire::{
-    COUNTED, LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, Noted, REPEATED,
-    RecordReply, Refusal, Voter,
+    COUNTED, LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, Noted, PullReply,
+    REPEATED, RecordReply, Refusal, Voter,
 };
 use crate::worker_host::WorkerHost;
 
@@ -85,6 +85,7 @@ impl DurableObject for RegionShard {
             }
             "/begin-epoch" => sent(&Noted(driver.begin_epoch(&request.bytes().await?).await)),
             "/cut" => sent(&Noted(driver.cut(&request.bytes().await?).await)),
+            "/pull" => sent(&PullReply(driver.pull(&request.bytes().await?).await)),
             "/chart" => sent(&driver.chart(&request.bytes().await?).await.as_sent()),
             "/live" => {
                 let headers = request.headers();

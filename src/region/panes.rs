@@ -8,6 +8,7 @@ use crate::summary::{Seed, Summary};
 use crate::window::{KnownDays, Level, PaneKey};
 
 use super::{Limits, SEAL_AFTER_END_MS, SEAL_LATE_AFTER_MS};
+use crate::wire::{MOST_QUIET_PLAYS, QUIET_SEALING_MS};
 
 /// A pane that takes plays.
 #[derive(Clone)]
@@ -47,6 +48,15 @@ impl OpenPane {
         } else {
             live_until_ms
         }
+    }
+
+    /// When a quiet shard seals it: all panes of a quarter together, so that they share a push and its rows.
+    fn seal_quietly_at_ms(&self, key: PaneKey) -> u64 {
+        if self.is_late(key) {
+            return self.seal_at_ms(key);
+        }
+        let quarters = key.end_ms.div_ceil(QUIET_SEALING_MS);
+        (quarters.saturating_mul(QUIET_SEALING_MS)).saturating_add(SEAL_AFTER_END_MS)
     }
 
     fn is_late(&self, key: PaneKey) -> bool {
@@ -113,6 +123,20 @@ impl OpenPanes {
             .iter()
             .filter(|(key, pane)| pane.seal_at_ms(**key) <= now_ms);
         due.map(|(key, _)| *key).collect()
+    }
+
+    /// When a quiet shard seals the first of them.
+    pub fn sealed_quietly_at_ms(&self) -> Option<u64> {
+        let panes = self.panes.iter();
+        panes.map(|(key, pane)| pane.seal_quietly_at_ms(*key)).min()
+    }
+
+    /// Whether a minute has more plays than a quiet shard has.
+    pub fn are_busy(&self) -> bool {
+        let mut panes = self.panes.iter();
+        panes.any(|(key, pane)| {
+            key.level == Level::Minute && pane.summary.total() > MOST_QUIET_PLAYS
+        })
     }
 
     /// The panes to seal before their time: of too many late ones those opened first, and where
@@ -193,6 +217,48 @@ mod tests {
         assert_eq!(open.due(NOW_MS + 60_000).len(), 2);
         let pane = |timestamp_ms| recording_pane(timestamp_ms, NOW_MS);
         assert_eq!(open.late(), [pane(NOW_MS - 10 * MINUTE_MS)]);
+    }
+
+    #[test]
+    fn a_quiet_shard_seals_the_panes_of_a_quarter_together_and_late_ones_as_ever() {
+        let mut open = OpenPanes::default();
+        assert_eq!(open.sealed_quietly_at_ms(), None);
+        let sealed_ms = NOW_MS - 30_000 + QUIET_SEALING_MS + SEAL_AFTER_END_MS;
+        for minute in [0, 7, 14] {
+            let now_ms = NOW_MS + minute * MINUTE_MS;
+            record(&mut open, "a", now_ms, now_ms);
+            assert_eq!(open.sealed_quietly_at_ms(), Some(sealed_ms));
+        }
+        let next_ms = NOW_MS - 20_000 + QUIET_SEALING_MS;
+        record(&mut open, "a", next_ms, next_ms);
+        assert_eq!(open.sealed_quietly_at_ms(), Some(sealed_ms));
+        for key in open.due(sealed_ms) {
+            open.remove(key);
+        }
+        assert_eq!(open.panes.len(), 1);
+        assert_eq!(
+            open.sealed_quietly_at_ms(),
+            Some(sealed_ms + QUIET_SEALING_MS)
+        );
+        record(&mut open, "a", next_ms - DAY_MS, next_ms);
+        assert_eq!(
+            open.sealed_quietly_at_ms(),
+            Some(next_ms + SEAL_LATE_AFTER_MS)
+        );
+    }
+
+    #[test]
+    fn a_minute_with_more_plays_than_a_quiet_shard_has_makes_it_busy() {
+        let mut open = OpenPanes::default();
+        for _ in 0..MOST_QUIET_PLAYS {
+            record(&mut open, "a", NOW_MS, NOW_MS);
+            record(&mut open, "a", NOW_MS + MINUTE_MS, NOW_MS);
+            record(&mut open, "a", NOW_MS - 9 * DAY_MS, NOW_MS);
+            record(&mut open, "a", NOW_MS - 9 * DAY_MS, NOW_MS);
+        }
+        assert!(!open.are_busy());
+        record(&mut open, "b", NOW_MS, NOW_MS);
+        assert!(open.are_busy());
     }
 
     #[test]

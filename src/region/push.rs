@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::ToPush;
 use super::outbox::Outbox;
 use super::shard::{Shard, copy_of};
 use crate::codec;
@@ -25,6 +26,23 @@ impl Shard {
     /// # Errors
     /// When the disk refuses.
     pub fn push(&mut self, storage: &impl Storage) -> Result<Option<Vec<u8>>, StorageError> {
+        self.news_is_sent();
+        self.push_from(storage, self.wanted_offset)
+    }
+
+    /// What is pulled: a push of all that is not known to be durable elsewhere.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn pulled(&mut self, storage: &impl Storage) -> Result<Option<Vec<u8>>, StorageError> {
+        self.push_from(storage, 0)
+    }
+
+    fn push_from(
+        &mut self,
+        storage: &impl Storage,
+        first_offset: u64,
+    ) -> Result<Option<Vec<u8>>, StorageError> {
         if !self.is_settled() {
             return Ok(None);
         }
@@ -32,7 +50,7 @@ impl Shard {
             return Ok(None);
         };
         let oldest_offset = self.oldest_offset();
-        let first_offset = self.wanted_offset.max(oldest_offset);
+        let first_offset = first_offset.max(oldest_offset);
         let next_offset = self.sendable_offset().max(first_offset);
         let mut room = Room {
             bytes: self.limits.push.copy_bytes,
@@ -61,7 +79,21 @@ impl Shard {
             copies_left_out: copies_left_out && !mutants::active(Mutant::CopiesLeftOutInSilence),
             // One that is not durable here may be lost, and with it what was sealed for it.
             cut: self.checkpoint.cut.filter(|cut| cut.offset <= next_offset),
+            watched_since_ms: self.watched_for_good(),
         })))
+    }
+
+    /// Whether something is open: then a push says so, also where its copies did not fit.
+    pub fn has_open(&self) -> bool {
+        !self.open.panes.is_empty()
+    }
+
+    /// What there is to push, for whoever sets the alarm.
+    pub fn to_push(&self) -> ToPush {
+        ToPush {
+            is_urgent: self.has_sealed() || self.open.are_busy() || self.has_watched_news(),
+            seals_at_ms: self.open.sealed_quietly_at_ms(),
+        }
     }
 
     /// What the outbox holds of these offsets, as much as there is room for: one item an offset,
@@ -170,6 +202,8 @@ impl Shard {
         if let Some(days) = &reply.days {
             self.set_days(days);
         }
+        self.news_is_told();
+        self.set_watched(storage, reply.watched_since_ms)?;
         if reply.epoch_ms != self.epoch_ms() {
             // To a push of before counting began anew, or it begins now.
             let (began_ms, seed) = (reply.epoch_ms, reply.seed);

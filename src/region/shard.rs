@@ -6,6 +6,7 @@ mod commit;
 mod listing;
 mod load;
 mod log;
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -73,6 +74,8 @@ struct InFlight {
     first_ticket: u64,
     last_ticket: u64,
     last_seq: u64,
+    /// As its rows say.
+    counted_ms: u64,
     batches: Vec<Waiting>,
 }
 
@@ -81,6 +84,7 @@ struct InFlight {
 pub struct SyncPoint {
     load_id: u64,
     next_offset: u64,
+    watched_since_ms: Option<u64>,
 }
 
 /// Figures for the operator.
@@ -140,6 +144,7 @@ pub struct Shard {
     cut_at_ms: Option<u64>,
     committed: Committed,
     told: listing::Told,
+    watched: watched::Watched,
     pub(super) limits: Limits,
 }
 
@@ -169,7 +174,13 @@ impl Shard {
         SyncPoint {
             load_id: self.load_id,
             next_offset: self.checkpoint.next_offset,
+            watched_since_ms: self.watched.since_ms,
         }
+    }
+
+    /// Names the log of what it counts.
+    pub fn log_id(&self) -> u128 {
+        self.checkpoint.log_id
     }
 
     /// What was written before the sync point is durable.
@@ -179,6 +190,7 @@ impl Shard {
         }
         self.settled = true;
         self.sendable_offset = self.sendable_offset.max(point.next_offset);
+        self.watched.synced(point.watched_since_ms);
     }
 
     /// Whether what was loaded is known to be durable: one sync after the load. Until then nothing
@@ -198,11 +210,12 @@ impl Shard {
     /// Whether there is anything that the global object does not have for good: if not, the shard
     /// needs no alarm and may hibernate.
     pub fn has_work(&self) -> bool {
-        !self.waiting.is_empty()
-            || self.in_flight.is_some()
-            || !self.open.panes.is_empty()
-            || !self.sealed.is_empty()
-            || !self.outbox.is_empty()
+        !self.waiting.is_empty() || self.in_flight.is_some() || self.has_open() || self.has_sealed()
+    }
+
+    /// Whether something is sealed that is not forgotten yet.
+    pub(super) fn has_sealed(&self) -> bool {
+        !self.sealed.is_empty() || !self.outbox.is_empty()
     }
 
     pub(super) fn seed(&self) -> Seed {

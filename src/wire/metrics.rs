@@ -110,6 +110,9 @@ pub struct GlobalMetrics {
     pub gaps: u64,
     pub pushes: u64,
     pub refused_pushes: u64,
+    /// Quiet shards that were asked what they have, and those that did not answer.
+    pub pulls: u64,
+    pub failed_pulls: u64,
     pub damaged_rows: u64,
     pub damaged_regions: u64,
     /// Bytes of entries that were taken and are not folded yet.
@@ -134,7 +137,7 @@ pub struct GlobalMetrics {
     pub loads: u64,
     pub started_ms: u64,
     pub instance: InstanceMetrics,
-    /// How long ago each shard that has panes open pushed last.
+    /// For how long each shard that has panes open has not pushed; a quiet one, since it was to.
     pub push_ages_ms: Vec<(String, u32, u64)>,
     /// How many shards have sent figures, and the figures of some of them.
     pub shards_told: u64,

@@ -81,6 +81,7 @@ record! {
     Watch v 1;
     Look v 1;
     ListRegions v 1;
+    Pull v 1;
 }
 
 /// One play of a batch.
@@ -273,9 +274,20 @@ impl Default for PushLimits {
     }
 }
 
-/// How often a shard with news pushes, unless the global object asks for less often: half of the 10 s from
+/// How often a busy shard with news pushes, unless the global object asks for less often: half of the 10 s from
 /// 202 to chart.
 pub const PUSH_INTERVAL_MS: u64 = 5_000;
+
+/// A quiet shard with more plays than this in a minute pushes soon, and is told that it is busy: 4 plays a
+/// second. Until then 15 minutes of it, each with as many posts of 30 bytes, are 108 KB to whoever pulls
+/// them; of ids of 256 bytes 900 KB, less than half of what a push may have of copies.
+pub const MOST_QUIET_PLAYS: u64 = 240;
+
+/// A quiet shard seals all panes of a quarter together. Of six regions with a play a minute each, sealed minute
+/// by minute, a day would take 6 × 1,440 × (7 rows of the shard, 12 of the global object) = 160,000 rows;
+/// the free plan has 100,000. By the quarter the levels above a minute, the offsets and the shard's rows are
+/// written once for all of its minutes: 27,000. Days end where quarters do.
+pub const QUIET_SEALING_MS: u64 = 15 * 60_000;
 
 /// A pane that begins later than this from now is refused by the global object. A shard refuses
 /// plays that are half as far ahead, so their clocks may differ by the other half.
@@ -336,6 +348,8 @@ pub struct Push<'a> {
     pub copies_left_out: bool,
     /// The last cut of the log.
     pub cut: Option<Cut>,
+    /// What the shard knows, durably, of [`PushReply::watched_since_ms`]: where that is so still, it need not be asked.
+    pub watched_since_ms: Option<u64>,
 }
 
 /// A moment in a shard's log: plays that were counted by then lie below the offset, later ones do not.
@@ -383,8 +397,15 @@ pub struct PushReply {
     pub epoch_ms: u64,
     /// The installation's seed, for the summaries that the shard opens next.
     pub seed: [u8; 16],
-    /// How long the shard is to wait before it pushes again.
+    /// How long the shard is to wait before it pushes again; a quiet one, where a push failed.
     pub push_interval_ms: u64,
+    /// What it has is asked for when somebody looks ([`Pull`]): it is to push when something is to be sealed,
+    /// and when it has something open for the first time after it had not. Said of what is durable here:
+    /// all that it has sealed, and whether it has something open.
+    pub is_quiet: bool,
+    /// Since when somebody watches the board's charts over sockets, by the global object's clock; none where nobody
+    /// does. Otherwise a quiet shard, too, is to push what is new soon.
+    pub watched_since_ms: Option<u64>,
     /// Where days begin, for late plays: 120 bytes where clocks change, 10 in UTC. `None` while that is not
     /// known to be durable.
     pub days: Option<KnownDays>,
@@ -392,6 +413,13 @@ pub struct PushReply {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushReplyOrRefusal(pub Result<PushReply, Refusal>);
+
+/// Global → quiet shard: somebody looks; what have you that I have not folded?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// As in a [`PushReply`]. Only that says that nobody does any more: this may come late.
+    pub watched_since_ms: Option<u64>,
+}
 
 /// Why a push or a question was refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

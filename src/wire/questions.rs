@@ -12,8 +12,8 @@ use super::watch::{Look, Watch};
 use super::{
     BeginEpoch, BeginExport, CatalogEntry, CloseHistory, CutRequest, DeleteRegion, ExportAnswer,
     ExportRequest, HistoryClosed, ImportRequest, Imported, ListPosts, ListPublished, ListRegions,
-    PostList, PostQuestion, PostReport, PublishedList, PutPosts, PutRegion, Refusal, RegionStatus,
-    Reset, ResetDone, ToCut,
+    PostList, PostQuestion, PostReport, PublishedList, Pull, PutPosts, PutRegion, Refusal,
+    RegionStatus, Reset, ResetDone, ToCut,
 };
 use crate::board::{Board, DirectoryNews};
 use crate::codec::{Record, record};
@@ -95,6 +95,9 @@ replies! {
     DeleteBoardReply(Deletion);
     /// How far the news has come.
     TellingReply(Option<ToldSoFar>);
+    /// An encoded [`super::ShardReport`], as it would be pushed. Nobody says that it has arrived: the next push
+    /// has all of it.
+    PullReply(Vec<u8>);
     /// For [`crate::watchers::LEASE_MS`] whoever asked will be told of changes.
     WatchReply(Look);
 }
@@ -115,6 +118,11 @@ questions! {
 questions! {
     BeginEpoch<'a> "/begin-epoch" => Noted;
     CutRequest<'a> "/cut" => Noted;
+}
+
+// Global → quiet shard.
+questions! {
+    Pull "/pull" => PullReply;
 }
 
 // Worker or global → catalog.

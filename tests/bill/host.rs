@@ -13,7 +13,7 @@ use hitparade::region::{self, Limits};
 use hitparade::registry;
 use hitparade::storage::{Storage, StorageError, Table};
 use hitparade::window::Zone;
-use hitparade::wire::InstanceMetrics;
+use hitparade::wire::{InstanceMetrics, PullReply};
 
 use crate::objects::metered::Metered;
 use crate::platform::{Node, Platform};
@@ -95,6 +95,10 @@ impl Host for BillHost {
         Ok(())
     }
 
+    async fn alarm_ms(&self) -> Result<Option<u64>, StorageError> {
+        Ok(self.node.alarm_ms())
+    }
+
     async fn ask(
         &self,
         object: &ObjectName,
@@ -161,6 +165,7 @@ impl Object {
             (Object::Shard(shard), "/chart") => {
                 codec::encode(&shard.chart(message).await.as_sent())
             }
+            (Object::Shard(shard), "/pull") => codec::encode(&PullReply(shard.pull(message).await)),
             (Object::Global(global), "/push") => global.push(message).await,
             (Object::Global(global), "/chart") => global.chart(message).await,
             (Object::Global(global), "/learn") => global.learn(message).await,

@@ -131,6 +131,10 @@ pub struct Node {
 }
 
 impl Node {
+    pub fn alarm_ms(&self) -> Option<u64> {
+        self.alarm.get().map(|(due_ms, _)| due_ms)
+    }
+
     fn kind(&self) -> &'static str {
         match self.name {
             ObjectName::Shard { .. } => "shard",

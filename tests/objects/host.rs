@@ -13,7 +13,7 @@ use hitparade::codec;
 use hitparade::host::{Host, SendError};
 use hitparade::storage::{MemoryStorage, Storage, StorageError, Table};
 use hitparade::window::Zone;
-use hitparade::wire::{EnlistReply, InstanceMetrics, Look, Noted, Refusal, WatchReply};
+use hitparade::wire::{EnlistReply, InstanceMetrics, Look, Noted, Pull, Refusal, WatchReply};
 
 /// A disk that outlives its object.
 pub type SharedStorage = Rc<MemoryStorage>;
@@ -32,8 +32,9 @@ pub struct TestHost {
     pub enlisted: Rc<RefCell<Option<Vec<u8>>>>,
     /// How often it was asked.
     pub times_enlisted: Rc<Cell<u64>>,
-    /// How often an alarm was set.
+    /// How often an alarm was set, and when the last one is due; none once the test has fired it.
     pub alarms: Rc<Cell<u64>>,
+    pub alarm_ms: Rc<Cell<Option<u64>>>,
     pub tasks: Rc<RefCell<Vec<Task>>>,
     pub catalog_is_away: Rc<Cell<bool>>,
     /// How often a board asked what is so.
@@ -47,7 +48,18 @@ pub struct TestHost {
     pub looks: Rc<RefCell<Vec<(ObjectName, u64)>>>,
     /// How often somebody was watched.
     pub watches: Rc<Cell<u64>>,
+    /// What shards were asked, and what they answer; nothing where there is nothing.
+    pub pulls: Rc<RefCell<Vec<(ObjectName, Pull)>>>,
+    pub pulled: Rc<RefCell<Option<Vec<u8>>>>,
+    /// What was pushed, and what is answered; nothing where there is nothing.
+    pub pushed: Rc<RefCell<Vec<Vec<u8>>>>,
+    pub push_reply: Rc<RefCell<Option<Vec<u8>>>>,
+    /// The next moment that somebody waits for.
+    pub next_ms: Rc<Cell<Option<u64>>>,
 }
+
+/// Whoever waits for something else than time has it after so many turns.
+const TURNS_A_MOMENT: u32 = 4;
 
 impl Default for TestHost {
     fn default() -> Self {
@@ -61,6 +73,7 @@ impl Default for TestHost {
             )))))),
             times_enlisted: Rc::default(),
             alarms: Rc::default(),
+            alarm_ms: Rc::default(),
             tasks: Rc::default(),
             catalog_is_away: Rc::default(),
             catalog_questions: Rc::default(),
@@ -69,6 +82,11 @@ impl Default for TestHost {
             away: Rc::default(),
             looks: Rc::default(),
             watches: Rc::default(),
+            pulls: Rc::default(),
+            pulled: Rc::default(),
+            pushed: Rc::default(),
+            push_reply: Rc::default(),
+            next_ms: Rc::default(),
         }
     }
 }
@@ -85,7 +103,8 @@ impl TestHost {
     pub fn run<T>(&self, future: impl Future<Output = T>, mut between: impl FnMut()) -> T {
         let mut future = pin!(future);
         let mut context = Context::from_waker(Waker::noop());
-        loop {
+        for turn in 1.. {
+            self.next_ms.set(None);
             if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
                 return done;
             }
@@ -93,7 +112,13 @@ impl TestHost {
             tasks.retain_mut(|task| task.as_mut().poll(&mut context).is_pending());
             self.tasks.borrow_mut().extend(tasks);
             between();
+            if let Some(next_ms) = self.next_ms.get()
+                && turn % TURNS_A_MOMENT == 0
+            {
+                self.now_ms.set(self.now_ms.get().max(next_ms));
+            }
         }
+        unreachable!("it never ends otherwise")
     }
 }
 
@@ -148,18 +173,27 @@ impl Host for TestHost {
     }
 
     async fn sleep(&self, ms: u64) {
+        let until_ms = self.now_ms.get() + ms;
         let mut has_waited = false;
-        std::future::poll_fn(|_| match std::mem::replace(&mut has_waited, true) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        std::future::poll_fn(|_| {
+            if std::mem::replace(&mut has_waited, true) && self.now_ms.get() >= until_ms {
+                return Poll::Ready(());
+            }
+            let next_ms = self.next_ms.get().unwrap_or(u64::MAX);
+            self.next_ms.set(Some(next_ms.min(until_ms)));
+            Poll::Pending
         })
         .await;
-        self.now_ms.set(self.now_ms.get() + ms);
     }
 
-    async fn set_alarm(&self, _delay_ms: u64) -> Result<(), StorageError> {
+    async fn set_alarm(&self, delay_ms: u64) -> Result<(), StorageError> {
         self.alarms.set(self.alarms.get() + 1);
+        self.alarm_ms.set(Some(self.now_ms.get() + delay_ms));
         Ok(())
+    }
+
+    async fn alarm_ms(&self) -> Result<Option<u64>, StorageError> {
+        Ok(self.alarm_ms.get())
     }
 
     /// The catalog that lies in the same storage.
@@ -209,6 +243,18 @@ impl Host for TestHost {
             "/enlist" => {
                 self.times_enlisted.set(self.times_enlisted.get() + 1);
                 (self.enlisted.borrow().clone()).ok_or_else(|| SendError("it is away".into()))?
+            }
+            "/pull" => {
+                let pulled = (object.clone(), codec::decode(message).unwrap());
+                self.pulls.borrow_mut().push(pulled);
+                let answer = self.pulled.borrow().clone();
+                answer.ok_or_else(|| SendError("it is away".into()))?
+            }
+            "/push" => {
+                self.pushed.borrow_mut().push(message.to_vec());
+                self.sleep(20).await;
+                let answer = self.push_reply.borrow().clone();
+                answer.ok_or_else(|| SendError("it is away".into()))?
             }
             _ => return Err(SendError("there is nobody else".into())),
         })

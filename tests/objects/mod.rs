@@ -248,6 +248,7 @@ pub fn first_push(
         copies: copies.iter().map(Vec::as_slice).collect(),
         copies_left_out: false,
         cut: None,
+        watched_since_ms: None,
     })
 }
 

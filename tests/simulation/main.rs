@@ -54,6 +54,7 @@ fn no_fault_loses_an_acknowledged_play_or_counts_one_twice() {
         events,
         crashes,
         claims,
+        pulls,
         charts,
         pages,
         exports,
@@ -65,7 +66,7 @@ fn no_fault_loses_an_acknowledged_play_or_counts_one_twice() {
     } = figures;
     println!(
         "{seeds} seeds from {first}: nothing found in {} s. {batches} batches, {acknowledged} \
-         acknowledged; {events} events, {crashes} crashes, {claims} claims, {charts} charts, \
+         acknowledged; {events} events, {crashes} crashes, {claims} claims, {pulls} pulls, {charts} charts, \
          {pages} pages, {exports} exports, {puts} posts hidden or shown, {published} looks at \
           published charts, {boards} boards made, {deletions} deleted",
         started.elapsed().as_secs()

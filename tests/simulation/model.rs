@@ -6,6 +6,9 @@
 //! arrived, and when the global object stores what it has taken of a region. So it can't be wrong in
 //! the same way as the protocol.
 //!
+//! When nothing goes wrong any more it also watches when shards answer: what they had counted by then is in
+//! every chart some seconds later.
+//!
 //! A chart that lacks plays of which the shard was told that they have arrived says that it is
 //! incomplete. There is one exception: a global object that starts again knows of what it stored
 //! last, and of nothing that a shard told it since.
@@ -53,6 +56,8 @@ pub struct Ledger {
     told: Vec<Arrived>,
     /// What it had counted when nothing was left to do: charts have it for good.
     kept: usize,
+    /// What it had counted when it answered a sender, and when: from some time on charts have no less.
+    answered: Vec<Arrived>,
     /// What it had told when the global object stored last what it took of the region, and when it
     /// was told so: a global object that starts again misses it aloud.
     promised: Arrived,
@@ -78,6 +83,7 @@ impl Ledger {
             heard: 0,
             told: Vec::new(),
             kept: 0,
+            answered: Vec::new(),
             promised: (0, 0),
         }
     }
@@ -114,6 +120,7 @@ impl Ledger {
         self.heard = self.heard.min(to);
         self.kept = self.kept.min(to);
         self.told.retain(|(_, moment)| *moment <= to);
+        self.answered.retain(|(_, moment)| *moment <= to);
         self.promised.1 = self.promised.1.min(to);
     }
 
@@ -134,6 +141,11 @@ impl Ledger {
     /// belongs to.
     pub fn told(&mut self, now_ms: u64, moment: usize) {
         self.told.push((now_ms, moment));
+    }
+
+    /// The shard answers a sender, in a time in which nothing goes wrong: whoever looks is to see it.
+    pub fn answered(&mut self, now_ms: u64, moment: usize) {
+        self.answered.push((now_ms, moment));
     }
 
     /// The shard has nothing left to do.
@@ -180,7 +192,12 @@ impl Ledger {
         } else {
             0
         };
-        (self.kept.max(told).max(promised), self.heard)
+        let answered = self.answered.iter();
+        let answered = answered.filter(|(at_ms, _)| *at_ms <= says.answered_before_ms);
+        let answered = answered.map(|(_, moment)| *moment).max();
+        let answered = answered.filter(|_| says.is_complete).unwrap_or(0);
+        let least = self.kept.max(told).max(promised).max(answered);
+        (least, self.heard)
     }
 
     /// Adds what a chart over a span must have, and what it may have.
@@ -201,6 +218,8 @@ impl Ledger {
 pub struct Says {
     /// It may be so old.
     pub older_than_ms: u64,
+    /// What was answered by then is in it, unless it says that it is incomplete.
+    pub answered_before_ms: u64,
     /// It doesn't say that it is incomplete.
     pub is_complete: bool,
     /// No limit is reached that would make it so.

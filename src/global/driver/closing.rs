@@ -36,7 +36,10 @@ impl<H: Host> Driver<H> {
         let inner = Rc::clone(&self.0);
         self.0.host.spawn(async move {
             // A disk that refuses was told of; the next event tries again.
-            let _ = inner.close_due().await;
+            if inner.close_due().await.is_ok() {
+                // What waited for it: no other push may come before this object is out of memory.
+                inner.flush_due().await;
+            }
             inner.is_closing.set(false);
         });
     }

@@ -1,6 +1,11 @@
-//! Pushes: taken in one go, answered at once, and made durable for many of them together.
+//! Pushes: taken in one go, answered at once, and made durable for many of them together. A quiet shard's is
+//! complete in itself: it is folded and durable before it is answered, as nothing else may come for a long
+//! time, and both objects may be out of memory then.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
+use futures_channel::oneshot;
 
 use super::{Driver, Inner};
 use crate::codec;
@@ -8,11 +13,26 @@ use crate::global::Global;
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
 use crate::panics;
-use crate::wire::{PushReply, PushReplyOrRefusal, Refusal, ShardReport};
+use crate::wire::{Push, PushReply, PushReplyOrRefusal, Refusal, ShardReport};
+
+/// What quiet shards have sealed waits so long for what the others seal at the same moment, to be folded
+/// together: the panes of the world are written once for all of them.
+const QUIET_GROUP_MS: u64 = 1_000;
+/// A disk that takes longer has the shard push again, as a busy one does.
+const COMPLETE_MS: u64 = 3_000;
+
+/// Pushes of quiet shards that are to be durable before they are answered.
+#[derive(Default)]
+pub struct Completing {
+    /// Who waits, for those that come next; dropping them says that it failed.
+    waiters: RefCell<Vec<oneshot::Sender<()>>>,
+    is_running: Cell<bool>,
+}
 
 impl<H: Host> Driver<H> {
     /// `/push`: [`ShardReport`] → [`PushReplyOrRefusal`]. Takes a push, and keeps what its shard says of
-    /// itself. Waits for no disk, and for the registry only where it meets what it has not heard of: the reply promises what is durable already.
+    /// itself. Waits for the registry only where it meets what it has not heard of, and for the disk only where
+    /// the shard is quiet: to others the reply promises what is durable already.
     pub async fn push(&self, message: &[u8]) -> Vec<u8> {
         codec::encode(&PushReplyOrRefusal(self.take_report(message).await))
     }
@@ -27,10 +47,18 @@ impl<H: Host> Driver<H> {
         })?;
         self.0.spend_on_push(report.push, &mut reply);
         self.0.ask_registry_now_and_then();
-        let now_ms = self.0.host.now_ms();
-        let shard = (report.region_id.to_owned(), report.shard);
-        (self.0.figures.borrow_mut()).put(shard, report.figures, now_ms);
+        self.keep_figures(&report);
+        if reply.is_quiet {
+            self.complete(report.push, &mut reply).await?;
+        }
         Ok(reply)
+    }
+
+    /// Keeps what a shard says of itself.
+    pub(super) fn keep_figures(&self, report: &ShardReport<'_>) {
+        let shard = (report.region_id.to_owned(), report.shard);
+        let now_ms = self.0.host.now_ms();
+        (self.0.figures.borrow_mut()).put(shard, report.figures, now_ms);
     }
 
     /// Takes a push, also where memory is short: refusing it would keep what could be freed.
@@ -39,6 +67,7 @@ impl<H: Host> Driver<H> {
         inner.counters.borrow_mut().pushes += 1;
         let is_short = |_: &Global| inner.host.memory_is_short(4 * message.len());
         let (reply, is_news, is_sync_due, is_to_close) = inner.with_global(|global, storage| {
+            global.set_watched(inner.watchers.since_ms());
             let known = global.news();
             let reply = global.take_push_within(storage, message, is_short, now_ms)?;
             let is_news = global.news() != known;
@@ -70,21 +99,112 @@ impl<H: Host> Driver<H> {
         }
         Ok(reply)
     }
+
+    /// Waits until a push of a quiet shard is folded and durable, and what is known of the shard with it.
+    ///
+    /// # Errors
+    /// Where it is not: the shard is to come again soon.
+    async fn complete(&self, push: &[u8], reply: &mut PushReply) -> Result<(), Refusal> {
+        let push = codec::decode::<Push<'_>>(push)?;
+        if mutants::active(Mutant::QuietBeforeDurable) {
+            reply.durable_offset = reply.wanted_offset;
+            return Ok(());
+        }
+        let (waiter, completed) = oneshot::channel();
+        let completing = &self.0.completing;
+        completing.waiters.borrow_mut().push(waiter);
+        if !completing.is_running.replace(true) {
+            let inner = Rc::clone(&self.0);
+            self.0.host.spawn(async move {
+                while !inner.completing.waiters.borrow().is_empty() {
+                    inner.complete_all().await;
+                }
+                inner.completing.is_running.set(false);
+            });
+        }
+        match self.0.host.within(COMPLETE_MS, completed).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => {
+                let failed = "what was pushed is not known to be durable";
+                return Err(Refusal::Storage(failed.into()));
+            }
+            None => {
+                // What it has got since is not to wait for the disk.
+                reply.is_quiet = false;
+                return Ok(());
+            }
+        }
+        let shard = (push.region_id.to_owned(), push.shard);
+        // The state may have been dropped meanwhile, or have taken a later push of the shard.
+        let standing = self.0.with_global(|global, _| {
+            let log = global.standing(&shard, push.log_id);
+            Ok(log.map(|log| (log.accepted, log.durable, log.is_quiet)))
+        })?;
+        let Some((accepted, durable, is_quiet)) = standing else {
+            reply.is_quiet = false;
+            return Ok(());
+        };
+        reply.wanted_offset = accepted;
+        reply.durable_offset = durable;
+        reply.is_quiet = is_quiet && durable >= push.next_offset;
+        Ok(())
+    }
 }
 
 impl<H: Host> Inner<H> {
+    /// Folds what is to be folded by now, and waits until that is durable.
+    pub(super) async fn flush_due(&self) {
+        let now_ms = self.host.now_ms();
+        let is_sync_due = self.with_global(|global, storage| {
+            if global.flush_is_due(now_ms) {
+                global.flush(storage, now_ms)?;
+            }
+            Ok(global.sync_is_due())
+        });
+        if is_sync_due == Ok(true) && !self.is_syncing.replace(true) {
+            self.sync_folded().await;
+            self.is_syncing.set(false);
+        }
+    }
+
+    /// Folds what was taken, and waits until that is durable; then tells who waits for it.
+    async fn complete_all(self: &Rc<Self>) {
+        let is_pending = self.with_global(|global, _| Ok(global.health().pending_bytes > 0));
+        if is_pending == Ok(true) {
+            self.host.sleep(QUIET_GROUP_MS).await;
+        }
+        // Charts that are due are closed before anything is folded. Where that fails, folding does, too.
+        let _ = self.close_due().await;
+        let waiters = self.completing.waiters.take();
+        let now_ms = self.host.now_ms();
+        let folded = self.with_global(|global, storage| {
+            if global.has_to_store() {
+                global.flush(storage, now_ms)?;
+            }
+            Ok(())
+        });
+        if folded.is_ok() && self.sync_folded().await {
+            for waiter in waiters {
+                // A shard that has gone does not wait any more.
+                let _ = waiter.send(());
+            }
+        }
+    }
+
     /// Waits until what was folded is durable; from then on replies say so. What is folded meanwhile is
-    /// of the sync that the next push begins.
-    async fn sync_folded(&self) {
+    /// of the sync that the next push begins. `false` where nobody knows.
+    async fn sync_folded(&self) -> bool {
         let Ok(point) = self.with_global(|global, _| Ok(global.sync_point())) else {
-            return;
+            return false;
         };
-        if mutants::active(Mutant::FoldedTakenForDurable) || self.sync().await.is_ok() {
+        let is_synced = mutants::active(Mutant::FoldedTakenForDurable) || self.sync().await.is_ok();
+        if is_synced {
             // The state may have been dropped meanwhile: a fresh one knows no such log yet.
             let _ = self.with_global(|global, _| {
                 global.synced(&point);
                 Ok(())
             });
         }
+        is_synced
     }
 }

@@ -18,6 +18,7 @@ use crate::global::{Done, Global};
 use crate::host::Host;
 use crate::leaderboard::Leaderboard;
 use crate::panics;
+use crate::topology::GLOBAL_SCOPE;
 use crate::wire::*;
 
 /// Where a scope took longer, others have their turn before the next.
@@ -55,16 +56,26 @@ impl<H: Host> Inner<H> {
         self.counters.borrow_mut().charts += 1;
         self.spend(REQUESTS_A_CHART);
         panics::point("chart");
-        if matches!(request.window, WindowRequest::Published { .. }) {
-            self.close_due().await?;
-        }
+        let is_published = matches!(request.window, WindowRequest::Published { .. });
+        let fresh = match is_published {
+            true => {
+                self.close_due().await?;
+                None
+            }
+            false => Some(self.refresh(&request.scope).await),
+        };
         let mut turn = self.turn_to_filter(&request).await?;
         let made = self.as_known(async || self.chart_as_known(&request, turn.take()).await);
         let (made, is_whole) = made.await;
         // What is made while the catalog is away may lack something.
-        made.map(|leaderboard| Leaderboard {
-            incomplete: leaderboard.incomplete || !is_whole,
-            ..leaderboard
+        made.map(|mut leaderboard| {
+            leaderboard.incomplete |= !is_whole;
+            if let Some(fresh) = fresh {
+                leaderboard.incomplete |= fresh.is_lacking;
+                leaderboard.as_of_ms = leaderboard.as_of_ms.min(fresh.as_of_ms);
+            }
+            leaderboard.exact &= !leaderboard.incomplete;
+            leaderboard
         })
     }
 
@@ -154,6 +165,7 @@ impl<H: Host> Inner<H> {
             // A moderator has mostly just changed something.
             self.hear_of_catalog(true).await;
         }
+        let fresh = self.refresh(&page.scope).await;
         if let Some(known) = self.known_page(&page).await {
             return known;
         }
@@ -164,6 +176,10 @@ impl<H: Host> Inner<H> {
             self.pages.borrow_mut().begin(&page, began_ms);
         }
         let answered = self.page_in_turn(turn, asker, &page).await;
+        let answered = answered.map(|report| PostReport {
+            incomplete: report.incomplete || fresh.is_lacking,
+            ..report
+        });
         // A state that was dropped has nothing to keep it in.
         if let Some((global, _)) = self.loaded.borrow().as_ref() {
             global.keep_page(&page, &answered, began_ms);
@@ -237,6 +253,7 @@ impl<H: Host> Inner<H> {
         {
             return Ok(known.regions);
         }
+        self.refresh(GLOBAL_SCOPE).await;
         let turn = self.turns.borrow_mut().list(self.host.now_ms());
         let turn = match self.wait_for(turn).await {
             Ok(turn) => turn,

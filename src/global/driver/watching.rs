@@ -28,16 +28,20 @@ impl<H: Host> Driver<H> {
 impl<H: Host> Inner<H> {
     async fn watch(self: &Rc<Self>, message: &[u8]) -> Result<Look, Refusal> {
         let own = self.host.object().board().unwrap_or_default().to_owned();
-        self.change(message, |global, storage, Watch { object }, now_ms| {
+        let watching = self.change(message, |global, storage, Watch { object }, now_ms| {
             let ObjectName::Shard { board, id } = &object else {
                 return Err(Refusal::Invalid("not a shard".into()));
             };
             if *board != own || !global.table().knows_key(&id.key) {
                 return Err(Refusal::Invalid("not a shard of this board".into()));
             }
-            self.watchers.add(storage, object, now_ms)
-        })
-        .await?;
+            let known = self.watchers.since_ms();
+            self.watchers.add(storage, object, now_ms)?;
+            Ok(self.watchers.since_ms() != known)
+        });
+        if watching.await? {
+            self.tell_quiet_shards();
+        }
         let now_ms = self.host.now_ms();
         if self.watching_since_ms.get().abs_diff(now_ms) >= WATCH_AGAIN_MS / 2 {
             self.watch_others().await?;

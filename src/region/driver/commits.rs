@@ -178,14 +178,17 @@ impl<H: Host> Inner<H> {
 
     /// Commits until nothing waits.
     async fn commit_all(&self) {
-        self.has_something_to_push();
-        let delay_ms = self.push_timer.get().delay_ms();
-        self.ensure_alarm(delay_ms).await;
+        self.ensure_push().await;
         loop {
             if self.arrivals.get().reach(self.limits.group_after_a_second) {
                 self.wait_for_group().await;
             }
-            if !self.commit_once().await {
+            let is_more = self.commit_once().await;
+            if !self.push_timer.get().is_busy() {
+                // It may have begun what is to be sealed sooner, or have made the shard a busy one.
+                self.ensure_push().await;
+            }
+            if !is_more {
                 return;
             }
         }

@@ -1,12 +1,22 @@
-//! What an alarm does: the next alarm set, a checkpoint written, durable, sent.
+//! What an alarm does: the next alarm set, a checkpoint written, durable, sent. And what a shard answers that
+//! is asked for what it has.
 
-use super::super::{PUSH_TIMEOUT_MS, PUSHES_AN_ALARM};
+use super::super::{PUSH_TIMEOUT_MS, PUSHES_AN_ALARM, PushTimer, Shard, SyncPoint};
 use super::Inner;
 use crate::codec;
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
 use crate::panics;
-use crate::wire::{PUSH_INTERVAL_MS, PushReplyOrRefusal, ShardReport};
+use crate::storage::StorageError;
+use crate::wire::{Pull, PushReplyOrRefusal, Refusal, ShardReport};
+
+/// What a shard has, as it is sent.
+struct Report {
+    /// An encoded [`ShardReport`].
+    message: Vec<u8>,
+    /// Something of it is open.
+    has_open: bool,
+}
 
 impl<H: Host> Inner<H> {
     /// Runs when the alarm has fired: pushes what there is. `wake_in_ms`: the time after which something
@@ -14,6 +24,7 @@ impl<H: Host> Inner<H> {
     pub async fn alarm(&self, wake_in_ms: Option<u64>) {
         panics::point("alarm");
         self.alarm_fired();
+        self.change_timer(PushTimer::fired);
         if !self.may_load() {
             // Nothing is stored, or what was is deleted: there is nothing to push. Readers may wait for a
             // board's first play, though.
@@ -25,26 +36,41 @@ impl<H: Host> Inner<H> {
         let found = self.with_shard(|shard, storage| {
             self.cut_if_due(shard, storage)?;
             let has_work = shard.has_work() || self.cut_is_untold.get();
-            Ok((has_work, shard.cut_in_ms(self.host.now_ms())))
+            Ok((has_work, shard.to_push()))
         });
-        let has_work = found.as_ref().map(|(has_work, _)| *has_work);
-        let cut_in_ms = found.as_ref().ok().and_then(|(_, cut_in_ms)| *cut_in_ms);
-        if has_work == Ok(false) {
+        let Ok((has_work, to_push)) = found else {
+            let next_ms = wake_in_ms.unwrap_or(u64::MAX);
+            let interval_ms = self.push_timer.get().interval_ms();
+            return self.ensure_alarm(next_ms.min(interval_ms)).await;
+        };
+        if !has_work {
             // What was committed last may have been claims alone, which nobody pushes.
             self.unpushed_since_ms.set(0);
         }
-        if has_work == Ok(false) && wake_in_ms.is_none() && cut_in_ms.is_none() {
-            return;
+        let timer = self.push_timer.get();
+        if timer.is_busy() && has_work {
+            // The next one first: whatever happens below, there will be another try.
+            let others_ms = self.wakes_in_ms(wake_in_ms).unwrap_or(u64::MAX);
+            self.ensure_alarm(others_ms.min(timer.interval_ms())).await;
         }
-        // The next one first: whatever happens below, there will be another try.
-        let push_in_ms = (has_work != Ok(false)).then(|| self.push_timer.get().interval_ms());
-        let moments_ms = [wake_in_ms, push_in_ms, cut_in_ms];
-        let next_ms = moments_ms.into_iter().flatten().min();
-        self.ensure_alarm(next_ms.unwrap_or(PUSH_INTERVAL_MS)).await;
-        if has_work == Ok(true) {
-            self.has_something_to_push();
+        let is_due = timer.is_due(self.spread(to_push), self.host.now_ms());
+        if has_work && (is_due || self.cut_is_untold.get()) {
+            self.owes_push(0);
             self.push().await;
         }
+        // Where the shard ends before this is set, the alarm that has fired is fired again.
+        let next_ms = self.next_push_in_ms();
+        let next_ms = next_ms.filter(|_| !mutants::active(Mutant::LastPaneWithoutAlarm));
+        let others_ms = self.wakes_in_ms(wake_in_ms);
+        if let Some(next_ms) = next_ms.into_iter().chain(others_ms).min() {
+            self.ensure_alarm(next_ms).await;
+        }
+    }
+
+    /// When something else than a push wants an alarm.
+    fn wakes_in_ms(&self, wake_in_ms: Option<u64>) -> Option<u64> {
+        let cut_in_ms = self.look(|shard| shard.cut_in_ms(self.host.now_ms()));
+        wake_in_ms.into_iter().chain(cut_in_ms.flatten()).min()
     }
 
     /// Pushes what there is, if it is time and no push is under way.
@@ -77,7 +103,11 @@ impl<H: Host> Inner<H> {
     async fn push_once(&self) -> Result<bool, String> {
         let point = self.with_shard(|shard, storage| {
             let now_ms = self.host.now_ms();
-            if shard.checkpoint_is_due(now_ms) {
+            let is_due = match self.push_timer.get().is_busy() {
+                true => shard.checkpoint_is_due(now_ms),
+                false => shard.quiet_checkpoint_is_due(now_ms),
+            };
+            if is_due {
                 shard.checkpoint(storage, now_ms)?;
             }
             Ok(shard.sync_point())
@@ -86,43 +116,91 @@ impl<H: Host> Inner<H> {
         if !mutants::active(Mutant::SentBeforeDurable) {
             self.sync().await.map_err(|error| error.0)?;
         }
-        let figures = codec::encode(&self.metrics());
-        let report = self.with_shard(|shard, storage| {
-            shard.synced(point);
-            let push = shard.push(storage)?;
-            Ok(push.zip(shard.name()).map(|(push, (region_id, shard))| {
-                codec::encode(&ShardReport {
-                    region_id,
-                    shard,
-                    push: &push,
-                    figures: &figures,
-                })
-            }))
-        });
-        let Some(report) = report.map_err(|error| error.0)? else {
+        let report = self.report(point, Shard::push);
+        let report = report.map_err(|error| error.0)?;
+        let Some(Report { message, has_open }) = report else {
             return Ok(false);
         };
         let global = self.global();
-        let reply = (self.host).ask(&global, "/push", &report, PUSH_TIMEOUT_MS);
+        self.watched_by_pull.set(None);
+        let reply = (self.host).ask(&global, "/push", &message, PUSH_TIMEOUT_MS);
         let reply = reply.await.map_err(|error| error.0)?;
         panics::point("pushed");
         let reply = codec::decode::<PushReplyOrRefusal>(&reply);
         let PushReplyOrRefusal(reply) = reply.map_err(|error| error.to_string())?;
-        let reply = reply.map_err(|refusal| format!("{refusal:?}"))?;
-        let mut timer = self.push_timer.get();
-        timer.told(reply.push_interval_ms);
-        self.push_timer.set(timer);
+        let mut reply = reply.map_err(|refusal| format!("{refusal:?}"))?;
+        // Somebody may have begun to watch since the reply was made.
+        reply.watched_since_ms = reply.watched_since_ms.or(self.watched_by_pull.get());
         self.count(|counters| {
             counters.pushes += 1;
-            counters.pushed_bytes += report.len() as u64;
+            counters.pushed_bytes += message.len() as u64;
         });
+        self.change_timer(|timer| timer.told(reply.push_interval_ms, reply.is_quiet, has_open));
         let more = self.with_shard(|shard, storage| {
+            let log_id = shard.log_id();
             shard.pushed(storage, &reply, self.host.random())?;
-            let now_ms = self.host.now_ms();
-            self.unpushed_since_ms
-                .set(if shard.has_work() { now_ms } else { 0 });
+            if shard.log_id() != log_id {
+                self.change_timer(PushTimer::begins_anew);
+            }
             Ok(shard.has_more_to_send())
         });
-        more.map_err(|error| error.0)
+        let more = more.map_err(|error| error.0)?;
+        self.unpushed_since_ms.set(0);
+        if let Some(next_ms) = self.next_push_in_ms() {
+            self.owes_push(next_ms);
+        }
+        Ok(more)
+    }
+
+    /// What there is, in a message to the global object. `point` was taken before the last sync.
+    fn report(
+        &self,
+        point: SyncPoint,
+        push: impl FnOnce(&mut Shard, &H::Storage) -> Result<Option<Vec<u8>>, StorageError>,
+    ) -> Result<Option<Report>, StorageError> {
+        let figures = codec::encode(&self.metrics());
+        self.with_shard(|shard, storage| {
+            shard.synced(point);
+            let (has_open, push) = (shard.has_open(), push(shard, storage)?);
+            Ok(push.zip(shard.name()).map(|(push, (region_id, shard))| {
+                let message = codec::encode(&ShardReport {
+                    region_id,
+                    shard,
+                    push: &push,
+                    figures: &figures,
+                });
+                Report { message, has_open }
+            }))
+        })
+    }
+
+    /// What there is, as an encoded [`ShardReport`], for whoever looks. Nobody says whether it has arrived, and
+    /// nothing is written for it, but that somebody watches.
+    ///
+    /// # Errors
+    /// Where the shard cannot tell: it stores nothing yet, its board is deleted, or the disk refuses.
+    pub async fn pull(&self, message: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let Pull { watched_since_ms } = codec::decode(message)?;
+        // Loading what was never stored would make it.
+        if self.shard.borrow().is_none() && self.host.is_empty()? {
+            return Err(Refusal::NotFound);
+        }
+        if !self.may_load() {
+            return Err(Refusal::Gone);
+        }
+        let point = self.with_shard(|shard, storage| {
+            if watched_since_ms.is_some() {
+                shard.set_watched(storage, watched_since_ms)?;
+                self.watched_by_pull.set(watched_since_ms);
+            }
+            Ok(shard.sync_point())
+        })?;
+        // What was loaded may not be durable; and where another instance has taken over, this fails, and
+        // nobody takes what is in this memory for the news.
+        self.sync().await?;
+        let report = self.report(point, Shard::pulled)?;
+        // It was dropped and loaded again meanwhile, and is not known to be durable.
+        let report = report.ok_or(Refusal::Busy { retry_after_s: 1 })?;
+        Ok(report.message)
     }
 }

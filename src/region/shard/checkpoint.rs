@@ -96,6 +96,13 @@ impl Shard {
         self.checkpoint_is_needed() || !self.sealed.is_empty() || !self.open.due(now_ms).is_empty()
     }
 
+    /// The same of a quiet shard, which seals the panes of a quarter together however often it pushes.
+    pub fn quiet_checkpoint_is_due(&self, now_ms: u64) -> bool {
+        let seals_at_ms = self.open.sealed_quietly_at_ms();
+        let seals_now = seals_at_ms.is_some_and(|at_ms| at_ms <= now_ms);
+        self.checkpoint_is_needed() || !self.sealed.is_empty() || seals_now
+    }
+
     /// Writes everything that the journal holds into its final place, atomically, and seals what
     /// is due. What is in flight stays in the journal.
     ///

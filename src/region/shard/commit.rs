@@ -25,10 +25,10 @@ impl Shard {
         }
         self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
         let encoded: Vec<&[u8]> = batches.iter().map(|waiting| &waiting.batch[..]).collect();
-        let (mut writes, mut last_seq) = self.journal.rows_of(&encoded);
+        let (mut writes, mut last_seq) = self.journal.rows_of(&encoded, now_ms);
         if !self.journal.has_room_for(writes.len()) {
             self.checkpoint(storage, now_ms)?;
-            (writes, last_seq) = self.journal.rows_of(&encoded);
+            (writes, last_seq) = self.journal.rows_of(&encoded, now_ms);
         }
         // The header goes first: a journal without it would be counted as another log's.
         self.write_header(&mut writes);
@@ -41,6 +41,7 @@ impl Shard {
             first_ticket: batches.first().map_or(0, |first| first.ticket),
             last_ticket: batches.last().map_or(0, |last| last.ticket),
             last_seq,
+            counted_ms: now_ms,
             batches,
         });
         Ok(true)
@@ -51,8 +52,12 @@ impl Shard {
         let commit = self.in_flight.take()?;
         self.committed.commit_sizes.add(commit.batches.len() as u64);
         let seq = commit.last_seq;
+        let applied = Applied {
+            seq,
+            now_ms: commit.counted_ms,
+        };
         for waiting in &commit.batches {
-            self.apply(&waiting.batch, Applied { seq, now_ms });
+            self.apply(&waiting.batch, applied);
             if let Some(fingerprint) = &waiting.fingerprint {
                 self.pending.remove(fingerprint);
             }

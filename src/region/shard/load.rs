@@ -72,6 +72,7 @@ impl Shard {
             cut_at_ms: None,
             committed: Committed::default(),
             told: listing::Told::load(storage)?,
+            watched: watched::Watched::load(storage)?,
             limits,
         };
         if lost_header {
@@ -85,7 +86,7 @@ impl Shard {
         shard.load_seen(storage, now_ms)?;
         let damaged_rows = shard.damaged_rows;
         for commit in &commits {
-            let seq = commit.last_seq;
+            let (seq, now_ms) = (commit.last_seq, commit.counted_ms);
             for batch in &commit.batches {
                 shard.apply(batch, Applied { seq, now_ms });
             }
@@ -96,9 +97,9 @@ impl Shard {
         shard.seal_over_the_limits();
         let lost_batches = shard.damaged_rows > damaged_rows;
         let refuses = shard.refuse_what_may_be_lost(lost_header, lost_batches, now_ms);
-        if refuses || !commits.is_empty() {
-            // Which slot a row goes to depends on the readable ones: start with a free ring. And what
-            // is refused is refused once, not anew from each start on until something is taken.
+        if refuses || !shard.journal.can_go_on() {
+            // What is refused is refused once, not anew from each start on until something is taken. Nothing
+            // else is written: a shard may be woken for each of its plays.
             shard.checkpoint(storage, now_ms)?;
         }
         Ok(shard)

@@ -305,6 +305,11 @@ impl World {
         self.catalog.drive.disk.clear_fault();
     }
 
+    /// Whether the catalog or the registry may have been away for whoever asked then.
+    pub(super) fn may_miss_others(&self, asked_ms: u64) -> bool {
+        asked_ms < self.end_ms + MISSED_FOR_MS
+    }
+
     /// Whether a chart may leave a post out, whatever it was played. One that was made while the catalog
     /// was away is as the catalog was at whatever time.
     pub(super) fn may_be_hidden(&self, board: &Leaderboard, post: usize, asked_ms: u64) -> bool {

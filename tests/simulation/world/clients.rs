@@ -15,6 +15,44 @@ impl World {
         }
         let next_ms = self.random.below(2 * self.profile.batch_every_ms);
         self.after(next_ms, Event::NewBatch);
+        self.send_batch();
+    }
+
+    /// When nothing goes wrong any more: somebody plays, and somebody looks, so long after that that every
+    /// play must be there.
+    pub(super) fn play_and_look(&mut self) {
+        if self.random.chance(500) {
+            self.open_or_close_sockets();
+        }
+        self.send_batch();
+        self.after(2_000, Event::Then(Box::new(World::send_batch)));
+        if self.random.chance(300) {
+            self.after(3_500, Event::Then(Box::new(World::hide_quiet_shards)));
+        }
+        for within_ms in [1_000, 2_000, 10_000] {
+            let in_ms = PROMISED_WITHIN_MS + self.random.between(50, within_ms);
+            let region = self.random.below(self.profile.regions as u64) as usize;
+            let look = move |world: &mut World| {
+                world.check_chart(None, WindowRequest::All);
+                world.check_chart(Some(region), WindowRequest::All);
+            };
+            self.after(in_ms, Event::Then(Box::new(look)));
+        }
+    }
+
+    /// For a while nobody reaches the shards that are to be asked for what they have: charts say that they lack
+    /// it.
+    fn hide_quiet_shards(&mut self) {
+        let now_ms = shifted(self.now_ms, self.global.skew_ms);
+        let quiet = self.look_at_global(|global| global.to_pull("global", u64::MAX, now_ms));
+        for (key, number) in quiet.unwrap_or_default() {
+            let (region, incarnation) = region_of(&key);
+            let shard = self.shard_node(0, (region, incarnation, number));
+            self.shards[shard].down_until_ms = self.now_ms + PROMISED_WITHIN_MS + 3_000;
+        }
+    }
+
+    fn send_batch(&mut self) {
         let client = self.random.below(self.profile.clients as u64) as usize;
         let sent_ms = shifted(self.now_ms, self.clients[client].skew_ms);
         let is_trusted = self.random.chance(self.profile.trusted);

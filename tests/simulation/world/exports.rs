@@ -27,7 +27,7 @@ impl World {
         if !self.global_is_up() {
             return;
         }
-        let least = self.expected(None, Span::ALL, true).total.0;
+        let least = self.expected(None, Span::ALL, true, 0).total.0;
         let message = codec::encode(&BeginExport);
         self.ask_for_a_while(
             |driver| async move { driver.begin_export(&message).await },
@@ -166,7 +166,7 @@ impl World {
             return self.fail(format!("an export of {world} plays, {regions} by region"));
         }
         // Less, where a row or a storage was lost meanwhile.
-        let (still_least, most) = self.expected(None, Span::ALL, true).total;
+        let (still_least, most) = self.expected(None, Span::ALL, true, 0).total;
         let forgot_nothing = self.global.times_forgot == exporting.times_forgot
             && self.epoch_ms == exporting.epoch_ms;
         let least = if is_complete && forgot_nothing {

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use futures_channel::oneshot::Sender;
 use hitparade::board::{MAIN, ObjectName};
 use hitparade::global::{self, ClosingRules, GlobalSettings};
+use hitparade::summary::{Seed, Summary};
 
 use super::*;
 
@@ -106,10 +107,26 @@ impl World {
 
     /// Does what the driver asks of the platform.
     pub(super) fn serve_global(&mut self, instance: Instance, call: Call) {
-        let Call::Sync(done) = call else { return };
+        let done = match call {
+            Call::Sync(done) => done,
+            Call::Ask {
+                object,
+                message,
+                limit_ms,
+                answer,
+                path: "/pull",
+            } => return self.pull_asked(instance, &object, message, (limit_ms, answer)),
+            Call::Ask {
+                limit_ms,
+                answer,
+                path: "/look",
+                ..
+            } => return self.look_asked((limit_ms, answer)),
+            _ => return,
+        };
         self.global.syncs += 1;
         let written = self.global.drive.written();
-        let is_slow = self.random.chance(150);
+        let is_slow = !self.calm && self.random.chance(150);
         let sync_ms = match is_slow {
             true => self.random.between(50, 20_000),
             false => self.random.between(1, 20),
@@ -192,16 +209,21 @@ impl World {
         self.repeat_old_pushes(up_ms);
     }
 
-    /// The object goes, with so many of the batches that were not durable kept.
+    /// The object goes, with so many of the batches that were not durable kept. The next one may have another
+    /// zone.
     pub(super) fn end_global(&mut self, keep: usize) {
-        let dead = self.global_instance();
-        self.executor.drop_owned(|owner| owner.instance == dead);
         // The day that ends during the run is that of one zone.
         if self.random.chance(200) && self.ending.is_none() {
             let zone = drawn_zone(&mut self.random, self.now_ms);
             self.say(|| format!("TIME_ZONE is another: {zone:?}"));
             *self.zone.borrow_mut() = Some(zone);
         }
+        self.forget_global(keep);
+    }
+
+    pub(super) fn forget_global(&mut self, keep: usize) {
+        let dead = self.global_instance();
+        self.executor.drop_owned(|owner| owner.instance == dead);
         let node = &mut self.global;
         node.drive.crash(keep);
         node.driver = None;
@@ -231,6 +253,8 @@ impl World {
         self.note_due();
         // Whatever becomes of it, charts may have what it holds.
         self.shards[shard].ledgers[ledger].heard(moment);
+        // What is forgotten from now on, it does not have.
+        let times_forgot = self.global.times_forgot;
         let refused_before = self.look_at_global(|global| global.health().refused_pushes);
         // Where it has to ask the registry first, others may be refused meanwhile.
         let is_at_once = Rc::new(Cell::new(true));
@@ -244,6 +268,7 @@ impl World {
         let work = async move {
             let reply = driver.push(&report).await;
             let before = refused_before.filter(|_| at_once.get());
+            let before = (before, times_forgot);
             let taken = move |world: &mut World| world.push_taken(&sent, &reply, before);
             Some(Box::new(taken) as Then)
         };
@@ -261,7 +286,12 @@ impl World {
     }
 
     /// The global object has answered a push.
-    fn push_taken(&mut self, sent: &Sent, reply: &[u8], refused_before: Option<u64>) {
+    fn push_taken(
+        &mut self,
+        sent: &Sent,
+        reply: &[u8],
+        (refused_before, times_forgot): (Option<u64>, u64),
+    ) {
         let Sent {
             shard,
             number,
@@ -273,7 +303,6 @@ impl World {
         let Ok(PushReplyOrRefusal(taken)) = reply else {
             return self.fail("an answer to a push that cannot be read");
         };
-        let times_forgot = self.global.times_forgot;
         let health = self.look_at_global(Global::health);
         if let (Some(before), Some(after)) = (refused_before, health.map(|it| it.refused_pushes)) {
             let is_refused = taken.as_ref().is_err_and(|it| {
@@ -296,6 +325,9 @@ impl World {
             Err(_) => None,
         };
         if let Some(reply) = &reply {
+            if !reply.is_quiet {
+                self.global.busy_ms = self.now_ms;
+            }
             let said = (reply.wanted_offset, reply.durable_offset);
             self.say(|| {
                 let held = told_by(message);
@@ -325,14 +357,19 @@ impl World {
 }
 
 /// What a push says, for whoever looks into a violation.
-fn told_by(push: &[u8]) -> String {
+pub(super) fn told_by(push: &[u8]) -> String {
     let Ok(push) = codec::decode::<Push<'_>>(push) else {
         return String::new();
     };
     let pane = |pane: &&[u8]| match codec::decode::<SealedPane<'_>>(pane) {
         Ok(pane) => {
+            let plays = Summary::decode(pane.summary, Seed::from_bytes([7; 16]));
+            let plays = plays.map_or(0, |plays| plays.total());
             let (level, start_s) = (pane.level, pane.start_ms / 1_000 % 1_000_000);
-            format!("{level}@{start_s}s:{}-{}", pane.first_seq, pane.last_seq)
+            format!(
+                "{level}@{start_s}s:{}-{}:{plays}",
+                pane.first_seq, pane.last_seq
+            )
         }
         Err(_) => "?".into(),
     };

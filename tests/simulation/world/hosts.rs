@@ -56,6 +56,7 @@ pub enum Call {
     Sleep(u64, Sender<()>),
     SetAlarm(u64, Sender<Result<(), StorageError>>),
     DeleteAlarm(Sender<Result<(), StorageError>>),
+    ReadAlarm(Sender<Result<Option<u64>, StorageError>>),
     Ask {
         object: ObjectName,
         path: &'static str,
@@ -238,6 +239,11 @@ impl Host for SimHost {
 
     async fn set_alarm(&self, delay_ms: u64) -> Result<(), StorageError> {
         self.ask(|done| Call::SetAlarm(delay_ms, done)).await
+    }
+
+    async fn alarm_ms(&self) -> Result<Option<u64>, StorageError> {
+        let due_ms = self.ask(Call::ReadAlarm).await?;
+        Ok(due_ms.map(|due_ms| shifted(due_ms, self.skew_ms)))
     }
 
     async fn ask(

@@ -8,6 +8,9 @@ use hitparade::board::ObjectName;
 
 use super::*;
 
+/// An object that has had nothing to do for so long goes out of memory.
+const ASLEEP_AFTER_MS: u64 = 10_000;
+
 impl World {
     pub(super) fn instance(&self, shard: usize) -> Instance {
         Instance {
@@ -90,6 +93,37 @@ impl World {
         node.votes = VotesInModel::default();
     }
 
+    /// Objects that have nothing to do go out of memory, with all that they have there; what they have written
+    /// is durable by then.
+    pub(super) fn let_sleep(&mut self) {
+        if self.profile.sleeps == 0 || !self.random.chance(self.profile.sleeps) {
+            return;
+        }
+        let has_work = |world: &World, node: Node| {
+            let mut owners = world.executor.owners();
+            owners.any(|owner| owner.instance.node == node)
+        };
+        for shard in 0..self.shards.len() {
+            let node = &self.shards[shard];
+            let is_idle = node.driver.is_some() && node.old.is_none();
+            if is_idle && node.alarm_pending.is_none() && !has_work(self, Node::Shard(shard)) {
+                self.say(|| format!("shard {shard} sleeps"));
+                let drive = &mut self.shards[shard].drive;
+                drive.sync(drive.written());
+                self.end_instance(shard);
+                self.shards[shard].driver = None;
+            }
+        }
+        // What busy shards push is stored, and promised, with the next of their pushes.
+        let is_idle = self.now_ms > self.global.busy_ms + ASLEEP_AFTER_MS;
+        if self.global.driver.is_some() && is_idle && !has_work(self, Node::Global) {
+            self.say(|| "global sleeps".into());
+            let drive = &mut self.global.drive;
+            drive.sync(drive.written());
+            self.forget_global(0);
+        }
+    }
+
     /// A new instance of an object begins while another is alive still: that one may send, and answer
     /// from memory, but its storage is not its own any more.
     pub(super) fn move_shard(&mut self, shard: usize) {
@@ -153,6 +187,13 @@ impl World {
             Call::Sync(done) => self.sync_shard(shard, task, done),
             Call::SetAlarm(delay_ms, done) => self.set_alarm(shard, delay_ms, done),
             Call::DeleteAlarm(done) => self.alarm_is_deleted(shard, done),
+            Call::ReadAlarm(done) => {
+                let is_told = !is_old && (self.calm || !self.random.chance(10));
+                let due_ms = self.shards[shard].alarm_due_ms;
+                let found = is_told.then_some(due_ms).ok_or_else(fenced);
+                let after_ms = self.random.below(3);
+                self.then_send(after_ms, done, found);
+            }
             Call::Ask {
                 object,
                 path,
@@ -185,7 +226,7 @@ impl World {
             self.push_began(shard, task);
         }
         let random = &mut self.random;
-        let is_slow = random.chance(100);
+        let is_slow = !self.calm && random.chance(100);
         let sync_ms = match is_slow {
             true => random.between(50, 5_000),
             false => random.between(1, 20),

@@ -19,6 +19,7 @@ mod nodes;
 mod objects;
 mod profile;
 mod published;
+mod pulls;
 mod pushes;
 mod readers;
 mod regional;
@@ -26,6 +27,7 @@ mod registry;
 mod resets;
 mod resharding;
 mod shards;
+mod watching;
 mod workers;
 
 use std::cell::{Cell, RefCell};
@@ -55,7 +57,7 @@ use crate::model::*;
 use crate::random::Random;
 use boards::{BOARDS, MadeBoard, NamedBoards, PARTS, StoredBoards, board_name, part_of};
 use catalog::CatalogNode;
-use checks::CHART_AGE_MS;
+use checks::{CHART_AGE_MS, PROMISED_WITHIN_MS};
 use clients::POPULAR_POSTS;
 use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, Then};
 use nodes::{Backup, Drive, Followed, GlobalNode, OldInstance, Sent, ShardNode, Worker};
@@ -309,6 +311,10 @@ pub struct World {
     pushes: BTreeMap<u64, PushAsked>,
     /// Charts that the global object gave to shards.
     made: Vec<Made>,
+    /// When a shard did not answer last that was asked what it has.
+    unanswered_ms: u64,
+    /// Somebody looks at charts of `main` over sockets.
+    are_sockets_open: bool,
     telling: Vec<Telling>,
     /// How many regions of each name were deleted, and whether there is one.
     incarnations: [(u32, bool); 2],
@@ -327,12 +333,17 @@ pub struct World {
     trace: bool,
 }
 
+/// A question to the catalog that was lost before nothing went wrong any more is missed 2 s later, and from then
+/// on nobody asks for 5 s; one to the registry is missed 5 s later.
+const MISSED_FOR_MS: u64 = 7_500;
+
 /// What a run did, to see that it did something.
 #[derive(Default, Debug, Clone, Copy)]
 pub struct Figures {
     pub batches: u64,
     pub acknowledged: u64,
     pub pushes: u64,
+    pub pulls: u64,
     pub charts: u64,
     pub pages: u64,
     pub exports: u64,
@@ -352,6 +363,7 @@ impl Figures {
         self.batches += other.batches;
         self.acknowledged += other.acknowledged;
         self.pushes += other.pushes;
+        self.pulls += other.pulls;
         self.charts += other.charts;
         self.pages += other.pages;
         self.exports += other.exports;
@@ -460,6 +472,7 @@ impl World {
             backup: None,
             reshards: 0,
             was_set_back: false,
+            busy_ms: 0,
             times_forgot: 0,
         };
         let registry = RegistryNode::new(skew(profile.skew_ms));
@@ -495,6 +508,8 @@ impl World {
             memory_is_short: Rc::new(Cell::new(profile.memory_is_short)),
             pushes: BTreeMap::new(),
             made: Vec::new(),
+            unanswered_ms: 0,
+            are_sockets_open: false,
             telling: Vec::new(),
             incarnations: [(0, true); 2],
             epoch_ms: 0,
@@ -564,6 +579,7 @@ impl World {
                 self.figures.events += 1;
                 self.handle(event);
                 self.run_ready();
+                self.let_sleep();
             }
         }
     }
@@ -648,10 +664,15 @@ impl World {
             worker.foreign_until_ms = 0;
             worker.cut_off_until_ms = 0;
         }
+        for _ in 0..self.random.between(2, 8) {
+            let in_ms = self.random.between(40_000, 40 * MINUTE_MS);
+            self.after(in_ms, Event::Then(Box::new(World::play_and_look)));
+        }
         for shard in 0..self.shards.len() {
             let node = &mut self.shards[shard];
             node.down_until_ms = 0;
             node.foreign_until_ms = 0;
+            node.silent_until_ms = 0;
             node.drive.disk.clear_fault();
             // Alarms that were lost come with the next request; here it comes.
             node.alarm_number += 1;

@@ -95,6 +95,8 @@ pub struct ShardNode {
     pub silent_until_ms: u64,
     pub alarm_number: u64,
     pub alarm_comes: bool,
+    /// When the last that it set is due, until it fires: what the platform says of it.
+    pub alarm_due_ms: Option<u64>,
     /// The last that it set gets lost: that is a fault of the platform's.
     pub alarm_is_lost: bool,
     /// An alarm that is being set, and what was written before it.
@@ -140,6 +142,7 @@ impl ShardNode {
             silent_until_ms: 0,
             alarm_number: 0,
             alarm_comes: false,
+            alarm_due_ms: None,
             alarm_is_lost: false,
             alarm_pending: None,
             lost_storage: false,
@@ -209,6 +212,8 @@ pub struct GlobalNode {
     pub backup: Option<Backup>,
     pub reshards: u64,
     pub was_set_back: bool,
+    /// When a shard pushed last that will push again by itself.
+    pub busy_ms: u64,
     /// How often it lost what it had in memory alone.
     pub times_forgot: u64,
 }

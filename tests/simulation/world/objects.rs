@@ -221,12 +221,19 @@ impl World {
             Call::SetAlarm(_, done) | Call::DeleteAlarm(done) => self.then_send(1, done, Ok(())),
             Call::Ask {
                 object,
+                message,
+                limit_ms,
+                answer,
+                path: "/pull",
+            } => self.pull_asked(instance, &object, message, (limit_ms, answer)),
+            Call::Ask {
+                object,
                 path,
                 message,
                 limit_ms,
                 answer,
             } => self.send_to_object(object, path, message, (limit_ms, answer)),
-            Call::Sleep(..) | Call::Report(_) => {}
+            Call::ReadAlarm(_) | Call::Sleep(..) | Call::Report(_) => {}
         }
     }
 

@@ -82,6 +82,10 @@ pub struct Profile {
     pub on_global: GlobalLimits,
     /// How many of a thousand times the global object finds that memory is short.
     pub global_memory_is_short: u64,
+    /// More pushes come than it takes: shards push less often.
+    pub slow_pace: bool,
+    /// How many of a thousand events objects without anything to do are put to sleep after.
+    pub sleeps: u64,
 }
 
 impl Profile {
@@ -121,7 +125,8 @@ impl Profile {
             on_global.late_bytes = random.between(1, 10_000) as usize;
             global_memory_is_short = random.between(50, 800);
         }
-        if random.chance(100) {
+        let slow_pace = random.chance(100);
+        if slow_pace {
             on_global.push_gap_ms = random.between(2_000, 20_000);
         }
         if !is_roomy && random.chance(300) {
@@ -207,6 +212,13 @@ impl Profile {
             limits,
             on_global,
             global_memory_is_short,
+            slow_pace,
+            // Where there is so much to take, it has always something to do.
+            sleeps: match if slow_pace { 2 } else { random.below(3) } {
+                0 => 1_000,
+                1 => random.below(300),
+                _ => 0,
+            },
         };
         if random.chance(200) {
             profile.move_batches(random);

@@ -54,7 +54,7 @@ impl World {
         }
         let span = ending.day().span(&ending.zone);
         let scopes = (0..self.profile.regions).map(Some).chain([None]);
-        let heard = scopes.map(|scope| (scope, self.expected(scope, span, false)));
+        let heard = scopes.map(|scope| (scope, self.expected(scope, span, false, 0)));
         self.published.heard = Some(heard.collect());
     }
 

@@ -50,10 +50,12 @@ impl World {
     }
 
     fn alarm_is_set(&mut self, shard: usize, mut delay_ms: u64) {
+        self.say(|| format!("shard {shard} is to be woken in {delay_ms} ms"));
         let node = &mut self.shards[shard];
         node.alarm_number += 1;
         node.alarm_comes = true;
         node.alarm_is_lost = false;
+        node.alarm_due_ms = Some(self.now_ms + delay_ms);
         let number = node.alarm_number;
         // What happens every 5 s happens less often while the global object is away for days.
         let away_ms = self.global.down_until_ms.saturating_sub(self.now_ms);
@@ -93,6 +95,7 @@ impl World {
         let node = &mut self.shards[shard];
         node.alarm_number += 1;
         node.alarm_comes = false;
+        node.alarm_due_ms = None;
         node.alarm_pending = None;
         let in_ms = self.random.below(10);
         self.then_send(in_ms, done, Ok(()));
@@ -154,7 +157,9 @@ impl World {
         }
         if node.alarm_number == number {
             node.alarm_comes = false;
+            node.alarm_due_ms = None;
         }
+        self.say(|| format!("shard {shard} is woken"));
         let driver = self.driver(shard);
         let instance = Instance {
             node: Node::Shard(shard),

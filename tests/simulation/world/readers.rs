@@ -7,6 +7,9 @@ impl World {
         if !self.global_is_up() {
             return;
         }
+        if self.random.chance(60) {
+            self.open_or_close_sockets();
+        }
         match self.random.chance(700) {
             true => self.ask_for_page(),
             false => self.ask_for_a_while(
@@ -55,8 +58,7 @@ impl World {
         let report = match codec::decode::<PostReply>(reply) {
             Ok(PostReply(Ok(report))) => report,
             Ok(PostReply(Err(_))) if !self.calm => return,
-            // The catalog was away when it was asked for.
-            Ok(PostReply(Err(Refusal::Busy { .. }))) if asked_ms < self.end_ms => return,
+            Ok(PostReply(Err(Refusal::Busy { .. }))) if self.may_miss_others(asked_ms) => return,
             Ok(PostReply(Err(Refusal::NotFound | Refusal::NotCounted { .. }))) => return,
             Ok(PostReply(Err(Refusal::RegionDeleted))) => return,
             answer => return self.fail(format!("{answer:?} for a page")),
@@ -70,7 +72,7 @@ impl World {
                 WindowRequest::All => Span::ALL,
                 _ => report.span,
             };
-            let (_, most) = self.expected(scope, span, false).posts[post];
+            let (_, most) = self.expected(scope, span, false, self.now_ms).posts[post];
             let count = report.count;
             if count.view_count_min > most {
                 return self.fail(format!("{name}: {count:?}, and {most} at most"));
@@ -104,7 +106,9 @@ impl World {
             if found.is_some() != self.incarnations[region].1 {
                 return self.fail(format!("region {region} in the list: {found:?}"));
             }
-            let (_, most) = self.expected(Some(region), Span::ALL, false).total;
+            let (_, most) = self
+                .expected(Some(region), Span::ALL, false, self.now_ms)
+                .total;
             // Its plays may have been counted before it was deleted and made again.
             let is_first = self.incarnations[region].0 == 0 && self.epoch_ms == 0;
             if found.is_some_and(|it| it.views_24h > most) && is_first {

@@ -209,6 +209,9 @@ impl World {
                 |driver| async move {
                     match path {
                         "/enlist" => driver.enlist(&message).await,
+                        "/watch" => codec::encode(&WatchReply(Ok(Look {
+                            board_is_public: true,
+                        }))),
                         _ => Vec::new(),
                     }
                 },
@@ -251,7 +254,7 @@ impl World {
                 limit_ms,
                 answer,
             } => self.send_to_object(object, path, message, (limit_ms, answer)),
-            Call::Sleep(..) | Call::DeleteAlarm(_) | Call::Report(_) => {}
+            Call::Sleep(..) | Call::DeleteAlarm(_) | Call::ReadAlarm(_) | Call::Report(_) => {}
         }
     }
 

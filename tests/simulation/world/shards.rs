@@ -3,6 +3,8 @@
 
 use super::*;
 
+/// When nothing has gone wrong for so long, what went wrong before is over.
+const SETTLED_AFTER_MS: u64 = 60_000;
 /// A pane of the posts that are played in a minute takes less.
 const MOST_PANE_BYTES: u64 = 1_000;
 
@@ -99,6 +101,7 @@ impl World {
     fn shard_written(&mut self, shard: usize) {
         let node = &mut self.shards[shard];
         let mut too_many = None;
+        let mut journaled = Vec::new();
         for writes in node.drive.disk.take_recent() {
             if let Some((seq, batches)) = region::journaled(&writes) {
                 let plays = batches
@@ -107,10 +110,20 @@ impl World {
                 let plays: Vec<Play> = plays.collect();
                 too_many = too_many.or(node.votes.journaled(&plays, &self.batches));
                 let moment = node.ledger().journaled(&plays);
+                journaled.push((seq, plays, moment));
                 node.moments.insert(seq, moment);
             }
             let counted = node.ledger().len();
             node.drive.later.push_back(counted);
+        }
+        for (seq, plays, moment) in journaled {
+            self.say(|| {
+                let posts = plays
+                    .iter()
+                    .map(|play| (self.posts[play.post].as_str(), play.count));
+                let posts: Vec<_> = posts.collect();
+                format!("shard {shard} writes {posts:?} as {seq}, its first {moment}")
+            });
         }
         // So many at once, and as many again come back until the minute is over, but for the last.
         let limit = (self.profile.votes_limit).map_or(u32::MAX, |limit| 2 * limit - 1);
@@ -202,6 +215,13 @@ impl World {
 
     fn answer_record(&mut self, shard: usize, rpc: usize, stage: u32, reply: &RecordReply) {
         self.say(|| format!("shard {shard} says {reply:?}"));
+        let keeps_pace = !self.profile.slow_pace;
+        let is_counted = matches!(reply, RecordReply::Counted { .. });
+        if is_counted && keeps_pace && self.now_ms > self.end_ms + SETTLED_AFTER_MS {
+            let (now_ms, node) = (self.now_ms, &mut self.shards[shard]);
+            let moment = node.applied;
+            node.ledger().answered(now_ms, moment);
+        }
         if self.shards[shard].foreign_until_ms > self.now_ms {
             // The Worker cannot read it: no answer.
             return;

@@ -1,0 +1,183 @@
+//! Asking quiet shards what they have, when somebody looks: once for all who wait. Also after a start, of
+//! which the copies of open panes did not get over.
+//!
+//! # Cost and limits
+//! One request a shard, and at most one in [`PULL_AFTER_MS`], however many look; [`MAX_PULLED_SHARDS`] shards at
+//! once. A shard that has nothing open is not asked: it tells when it has. A busy one tells by itself. Nobody
+//! waits longer than [`PULL_WAIT_MS`] for a shard that does not answer: the chart says that it is `incomplete`.
+//! While somebody watches charts over sockets, shards that know that tell by themselves.
+//!
+//! [`MAX_PULLED_SHARDS`]: crate::global::pace::MAX_PULLED_SHARDS
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use futures_util::future::join_all;
+
+use super::{Driver, Inner};
+use crate::board::ObjectName;
+use crate::codec;
+use crate::global::Global;
+use crate::host::Host;
+use crate::mutants::{self, Mutant};
+use crate::topology::GLOBAL_SCOPE;
+use crate::wire::*;
+
+/// What a shard has is known for so long after it was asked: with what its plays may wait elsewhere, in
+/// caches 3 s, they are in charts within 10 s.
+pub(super) const PULL_AFTER_MS: u64 = 5_000;
+/// A reader waits so long: half of what it waits for a chart in all.
+const PULL_WAIT_MS: u64 = 1_500;
+/// A shard may take so long: what comes late serves the next reader.
+const PULL_TIMEOUT_MS: u64 = 5_000;
+
+/// The shards that are asked, or were a moment ago and have not answered.
+#[derive(Default)]
+pub struct Pulls(RefCell<BTreeMap<ShardName, Asked>>);
+
+struct Asked {
+    at_ms: u64,
+    /// Who waits for the answer; dropping them wakes them. None where there was none.
+    waiters: Option<Vec<oneshot::Sender<()>>>,
+}
+
+/// Until when everything is in a chart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fresh {
+    /// Everything that was counted by then.
+    pub as_of_ms: u64,
+    /// A shard did not answer.
+    pub is_lacking: bool,
+}
+
+impl<H: Host> Inner<H> {
+    /// Sees to it that what shards of a scope have is known, for who looks at it.
+    pub(super) async fn refresh(self: &Rc<Self>, scope: &str) -> Fresh {
+        let now_ms = self.host.now_ms();
+        // Where the day's requests are short, what is known serves longer, and of readers for whom this object
+        // was woken, only one of so many has the shards asked: the others' charts say that they lack something.
+        let stretch = self.stretch();
+        let asks = u64::from(u32::from_le_bytes(self.host.random())).is_multiple_of(stretch);
+        let since_ms = now_ms.saturating_sub(PULL_AFTER_MS.saturating_mul(stretch));
+        let whole = Fresh {
+            as_of_ms: now_ms,
+            is_lacking: false,
+        };
+        // An error comes again where the chart is made.
+        let shards = self.with_global(|global, _| Ok(global.to_pull(scope, since_ms, now_ms)));
+        let shards = shards.unwrap_or_default();
+        let answers: Vec<_> = shards
+            .iter()
+            .filter(|_| asks)
+            .filter_map(|shard| self.pull(shard, now_ms))
+            .collect();
+        if !answers.is_empty() {
+            self.host.within(PULL_WAIT_MS, join_all(answers)).await;
+        }
+        let told = self.with_global(|global, _| {
+            let are_told = shards.iter().all(|shard| global.is_told(shard, since_ms));
+            Ok((are_told, global.told_by_ms(scope, since_ms)))
+        });
+        let Ok((are_told, told_by_ms)) = told else {
+            return whole;
+        };
+        Fresh {
+            as_of_ms: told_by_ms.map_or(whole.as_of_ms, |told_ms| told_ms.min(now_ms)),
+            is_lacking: !are_told && !mutants::active(Mutant::SilentTakenForFresh),
+        }
+    }
+
+    /// Tells quiet shards with something open that somebody watches now, as pulls do. Others hear it in the
+    /// replies to their pushes; who does not answer makes the next chart incomplete, and is asked for that.
+    pub(super) fn tell_quiet_shards(self: &Rc<Self>) {
+        let now_ms = self.host.now_ms();
+        let shards =
+            self.with_global(|global, _| Ok(global.to_pull(GLOBAL_SCOPE, u64::MAX, now_ms)));
+        let inner = Rc::clone(self);
+        self.host.spawn(async move {
+            let shards = shards.unwrap_or_default();
+            let is_under_way = |shard: &&ShardName| inner.pulls.0.borrow().contains_key(*shard);
+            // A question that is under way says nothing of it.
+            let again: Vec<_> = shards.iter().filter(is_under_way).collect();
+            join_all(shards.iter().filter_map(|shard| inner.pull(shard, now_ms))).await;
+            let now_ms = inner.host.now_ms();
+            for shard in again {
+                // Nobody waits for the answer.
+                let _ = inner.pull(shard, now_ms);
+            }
+        });
+    }
+
+    /// Asks a shard, or waits with those who do. `None` where it was asked a moment ago and did not answer.
+    fn pull(self: &Rc<Self>, shard: &ShardName, now_ms: u64) -> Option<oneshot::Receiver<()>> {
+        let (waiter, answered) = oneshot::channel();
+        let mut pulls = self.pulls.0.borrow_mut();
+        pulls.retain(|_, asked| {
+            asked.waiters.is_some() || now_ms.abs_diff(asked.at_ms) < PULL_AFTER_MS
+        });
+        if let Some(asked) = pulls.get_mut(shard) {
+            asked.waiters.as_mut()?.push(waiter);
+            return Some(answered);
+        }
+        let asked = Asked {
+            at_ms: now_ms,
+            waiters: Some(vec![waiter]),
+        };
+        pulls.insert(shard.clone(), asked);
+        let (driver, shard) = (Driver(Rc::clone(self)), shard.clone());
+        self.host.spawn(async move {
+            let pulled = driver.pull_once(&shard, now_ms).await;
+            let inner = &driver.0;
+            let mut pulls = inner.pulls.0.borrow_mut();
+            match pulled {
+                Ok(()) => drop(pulls.remove(&shard)),
+                Err(error) => {
+                    let (region_id, number) = &shard;
+                    let what = format_args!("pull of {region_id}/{number}: {error}");
+                    inner.host.report(what);
+                    inner.counters.borrow_mut().failed_pulls += 1;
+                    if let Some(asked) = pulls.get_mut(&shard) {
+                        asked.waiters = None;
+                    }
+                }
+            }
+        });
+        Some(answered)
+    }
+}
+
+impl<H: Host> Driver<H> {
+    async fn pull_once(&self, shard: &ShardName, asked_ms: u64) -> Result<(), String> {
+        let host = &self.0.host;
+        self.0.counters.borrow_mut().pulls += 1;
+        self.0.spend(1);
+        let (key, number) = shard;
+        let board = host.object().board().unwrap_or_default();
+        let object = ObjectName::shard(board, key, *number);
+        let question = Pull {
+            watched_since_ms: self.0.watchers.since_ms(),
+        };
+        let answer = host.ask_question(&object, &question, PULL_TIMEOUT_MS).await;
+        let report = answer.map_err(|error| error.0)?;
+        let report = report.map_err(|refusal| format!("{refusal:?}"))?;
+        let report = codec::decode::<ShardReport<'_>>(&report);
+        let report = report.map_err(|error| error.to_string())?;
+        if (report.region_id, report.shard) != (key.as_str(), *number) {
+            return Err("it is another shard".into());
+        }
+        let now_ms = host.now_ms();
+        let is_short = |_: &Global| host.memory_is_short(4 * report.push.len());
+        let taken = self.0.with_global(|global, storage| {
+            let known = global.news();
+            global.take_pulled_within(storage, report.push, asked_ms, is_short, now_ms)?;
+            Ok(global.news() != known)
+        });
+        if taken.map_err(|refusal| format!("{refusal:?}"))? {
+            self.0.tell_watchers();
+        }
+        self.keep_figures(&report);
+        Ok(())
+    }
+}

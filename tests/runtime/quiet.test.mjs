@@ -1,0 +1,72 @@
+/** Quiet shards on the real runtime: nothing is pushed for a quarter of an hour, and whoever looks sees every play. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Service, eventually } from "./harness.mjs";
+
+/** The runtime puts an object to sleep that had nothing to do for 10 s. */
+const ASLEEP_MS = 15_000;
+/** From 202 to chart. */
+const PROMISED_MS = 10_000;
+const QUARTER_MS = 15 * 60_000;
+const SEALED_AFTER_MS = 30_000;
+const QUERY = { region: "global", timeframe: "24h", k: "3" };
+
+/** @param {any} chart @param {string} post */
+const viewsOf = (chart, post) => chart.top_posts.find(({ post_id }) => post_id === post)?.view_count ?? 0;
+
+describe("quiet shards", () => {
+  /** @type {Service} */
+  let service;
+  before(async () => {
+    service = await Service.start();
+    await service.send([{ post_id: "a", count: 5 }]);
+    await eventually(() => service.topPosts(QUERY).then((chart) => assert.equal(viewsOf(chart, "a"), 5)));
+  });
+  after(() => service.dispose());
+
+  it("a chart that slept becomes fresh when it is looked at", async () => {
+    await awayFromSealing();
+    await sleep(ASLEEP_MS);
+    await service.send([{ post_id: "a", count: 2 }]);
+    const pushes = await pushesOf(service);
+    await sleep(PROMISED_MS);
+    assert.equal(await pushesOf(service), pushes, "pushed, though nobody looks");
+    const chart = await service.topPosts(QUERY);
+    assert.equal(viewsOf(chart, "a"), 7);
+    assert.ok(!chart.incomplete);
+  });
+
+  it("a socket on a quiet board gets each play within 10 s, also of a shard that sleeps meanwhile", async () => {
+    const url = new URL(`/live?${new URLSearchParams(QUERY)}`, service.url);
+    url.protocol = "ws:";
+    const socket = new WebSocket(url);
+    let last;
+    socket.addEventListener("message", ({ data }) => (last = JSON.parse(data)));
+    await once(socket, "open");
+    for (const views of [1, 2]) {
+      await sleep(ASLEEP_MS);
+      await service.send([{ post_id: "b", count: 1 }]);
+      const late = Date.now() + PROMISED_MS;
+      while (viewsOf(last, "b") < views) {
+        assert.ok(Date.now() < late, `not there in time: ${JSON.stringify(last)}`);
+        await sleep(50);
+      }
+    }
+    socket.close();
+  });
+});
+
+/** How many pushes the global object has taken. @param {Service} service */
+async function pushesOf(service) {
+  const metrics = await service.readMetrics();
+  return metrics.get("hitparade_global_pushes_total");
+}
+
+/** Waits where a quarter's panes are pushed soon, or were a moment ago: 35 to 37 s after its end. */
+async function awayFromSealing() {
+  const since = (Date.now() - SEALED_AFTER_MS) % QUARTER_MS;
+  if (since < 15_000) await sleep(15_000 - since);
+  else if (since > QUARTER_MS - 45_000) await sleep(QUARTER_MS - since + 15_000);
+}
