@@ -6,7 +6,8 @@
 //!
 //! # The rule
 //! What was used an hour so far, against what may be used an hour from now on. Where the first is more, all
-//! that may wait takes longer by the square of that. The last [`FOR_BEACONS`] of the budget is for what cannot
+//! that may wait takes longer by the fourth power of that: what comes each 5 s where readers are rarer than that
+//! saves nothing before it is several times as seldom. The last [`FOR_BEACONS`] of the budget is for what cannot
 //! wait: once it is begun, everything else comes as seldom as it ever does. Who sends more than that in a day's
 //! last hour, after a quiet day, may find it used up.
 
@@ -38,8 +39,8 @@ pub fn stretch(budget: u64, used: u64, now_ms: u64) -> u64 {
         return 1;
     }
     let sixteenths = u64::try_from(is * 16 / may_be).unwrap_or(u64::MAX);
-    let square = sixteenths.saturating_mul(sixteenths).div_ceil(16 * 16);
-    square.clamp(1, MOST_STRETCHED)
+    let power = sixteenths.saturating_pow(4).div_ceil(16_u64.pow(4));
+    power.clamp(1, MOST_STRETCHED)
 }
 
 #[cfg(test)]
@@ -56,7 +57,7 @@ mod tests {
         assert_eq!(stretch(BUDGET, 0, noon_ms), 1);
         assert_eq!(stretch(BUDGET, BUDGET * 9 / 20, noon_ms), 1);
         // Two thirds are used at noon, and as much an hour as may be used in the next three.
-        assert_eq!(stretch(BUDGET, BUDGET * 27 / 40, noon_ms), 9);
+        assert_eq!(stretch(BUDGET, BUDGET * 27 / 40, noon_ms), 81);
         assert_eq!(stretch(BUDGET, BUDGET * 9 / 10, noon_ms), MOST_STRETCHED);
         assert_eq!(stretch(BUDGET, u64::MAX, noon_ms), MOST_STRETCHED);
         assert_eq!(stretch(0, 0, noon_ms), MOST_STRETCHED);

@@ -31,7 +31,7 @@ export async function run({ json }) {
     report.add("· off by", Math.abs(ours - theirs) / theirs, "×", { must: WITHIN });
   };
   off("requests to objects", sum(virtual.requests), sum(real.requests));
-  off("rows written", sum(virtual.rows), sum(real.rows) - (real.rows.schema ?? 0));
+  off("rows written, but for the tables themselves", sum(virtual.rows), sum(real.rows) - sum(schemaOf(real.rows)));
   for (const what of new Set([...Object.keys(virtual.requests), ...Object.keys(real.requests)])) {
     report.add(`${what}: virtual, workerd`, virtual.requests[what] ?? 0, "");
     report.add("·", real.requests[what] ?? 0, "");
@@ -42,6 +42,9 @@ export async function run({ json }) {
   }
   return report.print({ json, title: "Twenty minutes of a blog, real and virtual", command: "npm run bench -- bill-real" });
 }
+
+/** What making the tables of a new object writes, once. @param {Record<string, number>} rows */
+const schemaOf = (rows) => Object.fromEntries(Object.entries(rows).filter(([what]) => what.endsWith(" schema")));
 
 /** @param {Planned[]} plan @param {number} length_ms */
 async function runReal(plan, length_ms) {

