@@ -15,6 +15,8 @@ import { meaningOf } from "./reasons.js";
 const EVERY_MS = 10_000;
 const TIMEOUT_MS = 10_000;
 const MEMORY_BYTES = 96 * 2 ** 20;
+/** From there on panes have the least room that there is (`TIGHT_BYTES` in src/global/room.rs). */
+const MOST_STORED_SHARE = 0.4;
 const TOKEN = "hitparade-metrics-token";
 /** Of the board that the page's address names. */
 const BOARD = new URLSearchParams(location.search).get("board");
@@ -105,7 +107,7 @@ function checksOf(health, samples) {
   const memory = (maxOf(samples, "allocated_bytes") ?? 0) / MEMORY_BYTES;
   const stored = maxOf(samples, "global_stored_share") ?? 0;
   const catalog = maxOf(samples, "global_catalog_share") ?? 0;
-  const fullest = Math.max(memory, stored / 0.42, catalog);
+  const fullest = Math.max(memory, stored / MOST_STORED_SHARE, catalog);
   const seconds = (/** @type {number} */ value) =>
     value < 120 ? `${format.count(Math.round(value))} s` : `${format.count(Math.round(value / 60))} min`;
   return [
@@ -142,7 +144,7 @@ function checksOf(health, samples) {
       title: "Room",
       value: `${format.share(fullest)} used`,
       level: levelOf(fullest, 0.7, 0.9),
-      means: `The fullest of memory (${format.share(memory)}), storage (${format.share(stored / 0.42)}) and catalog (${format.share(catalog)}).`,
+      means: `The fullest of memory (${format.share(memory)}), storage (${format.share(stored / MOST_STORED_SHARE)}) and catalog (${format.share(catalog)}).`,
       helps: "Memory: fewer large batches side by side. Storage: shorter ids, or fewer days (RETENTION_DAYS). Catalog: shorter texts.",
     },
   ];
