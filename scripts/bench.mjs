@@ -1,5 +1,4 @@
 /** `npm run bench`: measures, prints the tables, and exits 1 where a limit is missed. */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ROWS } from "./bench/time.mjs";
 import { ROOT } from "./lib/paths.mjs";
@@ -9,8 +8,7 @@ const NAMES = ["summary", "accuracy", "time", "ingest", "read"];
 /** Not among all: what the cost model takes, what lasts twenty minutes, and what needs another program or many open files. */
 const BY_NAME = ["bill", "bill-real", "cpu", "redis", "live"];
 const fileOf = (name) => join(ROOT, "scripts", "bench", `${name}.mjs`);
-const THERE = NAMES.filter((name) => existsSync(fileOf(name)));
-const CALLED = [...THERE, ...BY_NAME];
+const CALLED = [...NAMES, ...BY_NAME];
 
 const USAGE = `usage: npm run bench [-- ${CALLED.join("|")}] [--json] [--rows NAMES]
 
@@ -31,7 +29,7 @@ await runMain(async () => {
   if (unknown) throw new Advice(`There is no benchmark \`${unknown}\`.`, ...USAGE.split("\n"));
 
   let held = true;
-  for (const name of names.length > 0 ? names : THERE) {
+  for (const name of names.length > 0 ? names : NAMES) {
     const { run } = await import(fileOf(name));
     held = (await run({ json, ...(rows && { rows: rows.split(",") }) })) && held;
   }

@@ -2,7 +2,7 @@
 //! must not change without a version.
 //!
 //! `tests/golden/storage` holds the whole storage of a shard and of a global object, row by row,
-//! with what charts said; `tests/golden/messages.txt` one of each message. A form that changes
+//! with what charts said; `tests/golden/messages` one of each message. A form that changes
 //! gets a new version and new files beside the old ones: `UPDATE_GOLDEN=1 cargo test --test golden`
 //! writes files and lines that are missing, never one that is there.
 

@@ -1,5 +1,5 @@
 //! A storage that lives outside of the instance, as the database of a Durable Object does: what
-//! the instance's memory is measured as holds no stored row. `scripts/bench/time/host.mjs` is the
+//! the instance's memory is measured as holds no stored row. `scripts/bench/time/instance.mjs` is the
 //! other side.
 
 use hitparade::storage::{Storage, StorageError, StoredRow, Table, Write};

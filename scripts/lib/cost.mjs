@@ -40,7 +40,7 @@ const CACHES_S = 3;
 const LIVE_S = 1;
 /** A shard asks for a chart that readers look at this often (`FRESH_MS` of src/region/charts.rs). */
 const CHART_INTERVAL_S = 2;
-/** Warm charts that the global object computes a second (src/global/cold.rs). */
+/** Warm charts that the global object computes a second (src/global/turns.rs). */
 export const CHARTS_PER_SECOND = 60;
 
 /**

@@ -33,7 +33,8 @@ use crate::wire::{ChartReply, LiveRequest, MAX_CUTS_OF_ADDRESS, Refusal};
 const MAX_SOCKETS: usize = 10_000;
 /// A socket of which nobody has heard for so long is closed, also where nothing was sent to it: its
 /// reader may have gone before it had its end, and then it would stay for ever, with 78 kB and a place
-/// of its address. It is noticed when the object wakes for its readers, half an hour later at most. Pages say `ping` every 15 s, others are asked to every five minutes (docs/live.md).
+/// of its address. It is noticed when the object wakes for its readers, half an hour later at most. Pages
+/// say `ping` every 25 s, others are asked to every five minutes (docs/live.md).
 const UNHEARD_MS: u64 = 15 * 60_000;
 /// How often these are looked for: a look at 10,000 sockets takes 30 ms.
 const UNHEARD_INTERVAL_MS: u64 = 60_000;
