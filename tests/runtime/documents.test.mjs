@@ -1,4 +1,4 @@
-/** What the documents name is there: links, commands, files. */
+/** What the documents name is there: links, commands, files, tests, settings, attributes, alerts, mutants. And what is there is named. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -37,6 +37,30 @@ function anchors(path) {
   );
 }
 
+const read = (...path) => readFileSync(join(ROOT, ...path), "utf8");
+/** @param {string} text @param {RegExp} pattern with one group */
+const all = (text, pattern) => new Set([...text.matchAll(pattern)].map(([, found]) => found));
+/** Both in one order. @param {Iterable<string>} left @param {Iterable<string>} right @param {string} [why] */
+const assertSame = (left, right, why) => assert.deepEqual([...new Set(left)].sort(), [...new Set(right)].sort(), why);
+
+/** Native tests by their whole names, as `cargo test` filters them, and the file of each. */
+const TESTS = filesIn("src", "tests")
+  .filter((path) => path.endsWith(".rs"))
+  .flatMap((path) => {
+    const rooms = path.startsWith("src/") ? path.slice(4, -3).split("/") : [];
+    return [...all(read(path), /\bfn (\w+)/g)].map((name) => ({ path, name: [...rooms, name].join("::") }));
+  });
+
+/** @param {string[]} folders of the repository @returns {string[]} paths in it */
+function filesIn(...folders) {
+  return folders.flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { withFileTypes: true }).flatMap((entry) => {
+      const path = `${folder}/${entry.name}`;
+      return entry.isDirectory() ? filesIn(path) : [path];
+    }),
+  );
+}
+
 for (const path of documents()) {
   const name = relative(ROOT, path);
   const text = readFileSync(path, "utf8");
@@ -57,9 +81,36 @@ for (const path of documents()) {
     for (const [, script] of text.matchAll(/npm run ([a-z-]+)/g)) assert.ok(script in scripts, `npm run ${script}`);
     for (const [, command] of text.matchAll(/npm run dev -- ([a-z-]+)/g)) assert.ok(DEV.includes(command), `npm run dev -- ${command}`);
     for (const [, command] of text.matchAll(/npx hitparade ([a-z]+)/g)) assert.ok(HITPARADE.includes(command), `npx hitparade ${command}`);
-    for (const [, words, file] of text.matchAll(/(?:cargo test|--test) ([^`\n]*?)--test ([a-z_]+)/g)) {
-      const folder = words.includes("-p hitparade-summary") ? join(ROOT, "src", "summary", "tests") : join(ROOT, "tests");
-      assert.ok(existsSync(join(folder, `${file}.rs`)) || existsSync(join(folder, file)), `--test ${file}`);
+  });
+
+  test(`${name}: every test is there`, () => {
+    for (const [, group, words] of text.matchAll(/npm test -- (runtime|browser)((?: [a-z-]+)+)/g)) {
+      for (const word of words.trim().split(" ")) assert.ok(existsSync(join(ROOT, "tests", group, `${word}.test.mjs`)), `${group} ${word}`);
+    }
+    for (const [command, line] of text.matchAll(/(?:cargo|npm) test (?:-- rust )?((?:[-\w=]+ ?)+)/g)) {
+      if (command.startsWith("npm") && !command.includes("rust ")) continue;
+      const words = line.split(" -- ")[0].trim().split(" ");
+      const files = words.filter((_, at) => words[at - 1] === "--test");
+      const folder = words.includes("hitparade-summary") ? "src/summary/tests" : "tests";
+      for (const file of files)
+        assert.ok(
+          ["", ".rs"].some((end) => existsSync(join(ROOT, folder, file + end))),
+          command,
+        );
+      const there = TESTS.filter(({ path }) => files.length === 0 || files.some((file) => path.startsWith(`${folder}/${file}`)));
+      for (const word of words.filter((word, at) => !/^-/.test(word) && !/^(--test|-p)$/.test(words[at - 1])))
+        assert.ok(
+          there.some(({ name }) => name.includes(word)),
+          `${command}: no test's name contains ${word}`,
+        );
+    }
+  });
+
+  test(`${name}: every file is there`, () => {
+    const named = /(?<![\w/.@-])((?:src|tests|benches|scripts|www|client|deploy|docs|demo|tools|integrations)\/[\w./*-]*\w)/g;
+    for (const [, file] of text.replace(/https?:\S+/g, "").matchAll(named)) {
+      if (/\*|NAME|VERSION/.test(file)) continue;
+      assert.ok(existsSync(join(ROOT, file)) || existsSync(join(dirname(path), file)), file);
     }
   });
 }
@@ -80,4 +131,42 @@ test("every command is in a document", () => {
     const called = ["start", "test"].includes(script) ? `npm ${script}` : `npm run ${script}`;
     assert.ok(all.includes(called), `no document says what ${called} is for`);
   }
+});
+
+test("every setting is read, explained in wrangler.toml and in a document", () => {
+  const written = all(read("wrangler.toml"), /^vars\.([A-Z_]+) = /gm);
+  const sources = filesIn("src").filter((path) => path.endsWith(".rs"));
+  const code = sources.map((path) => read(path).split("#[cfg(test)]")[0]).join("\n");
+  const asked = all(code, /\bsetting\(\s*(?:&?[\w.]+,\s*)?"([A-Z_]+)"/g);
+  for (const name of asked) assert.ok(written.has(name), `wrangler.toml says nothing of ${name}`);
+  const [, settings] = read("docs", "deploy.md").split(/^### Settings$/m);
+  const [section] = settings.split(/^### /m);
+  for (const name of written) {
+    assert.ok(code.includes(`"${name}"`), `nothing reads ${name}`);
+    assert.ok(section.includes(`\`${name}\``), `docs/deploy.md#settings says nothing of ${name}`);
+  }
+});
+
+test("every attribute of the beacon and of the widget is in its document, and no other", () => {
+  const ofBeacon = all(read("www", "beacon.js"), /^ \* \| `([a-z]+)` \|/gm);
+  const named = (text) => all(text, /\bdata-([a-z]+)/g);
+  assertSame(named(read("docs", "beacon.md")), ofBeacon, "docs/beacon.md");
+  assertSame(named(read("www", "beacon.html").replaceAll("data-nav", "")), ofBeacon, "www/beacon.html");
+  const [, attributes] = /observedAttributes = \[([^\]]+)\]/.exec(read("www", "widget.js"));
+  const [, section] = /^## The chart on a page\n([^]*?)^## /m.exec(read("docs", "howto.md"));
+  const rows = section.split("\n").filter((line) => line.startsWith("| `"));
+  const told = rows.flatMap((row) => [...all(row.split("|")[1], /`([a-z-]+)`/g)]);
+  assertSame([...told, "aria-label"], all(attributes, /"([a-z-]+)"/g), "docs/howto.md");
+});
+
+test("what one should be woken for is what the rules of Prometheus alert of", () => {
+  const [, section] = read("docs", "operate.md").split(/^## Every morning.*$/m);
+  const figure = /\b(hitparade_[a-z_]+)/g;
+  assertSame(all(section.split(/^## /m)[0], figure), all(read("deploy", "alerts.yml").replace(/^ +summary: .*|^#.*/gm, ""), figure));
+});
+
+test("every mutant is in the table of the step that it leaves out", () => {
+  const [, variants] = /pub enum Mutant \{\n([^]*?)\n\}/.exec(read("src", "mutants.rs"));
+  const told = read("docs", "inside", "how-it-works.md");
+  for (const mutant of all(variants, /^ {4}([A-Z]\w+),/gm)) assert.ok(told.includes(`\`${mutant}\``), mutant);
 });
