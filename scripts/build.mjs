@@ -8,11 +8,16 @@ import { join } from "node:path";
 import { buildAssets } from "./lib/assets.mjs";
 import { buildInputs, isBuildCurrent, recordBuild } from "./lib/build-inputs.mjs";
 import { lock } from "./lib/lock.mjs";
+import { readOptions } from "./lib/options.mjs";
 import { BUILD_DIR, IS_PACKAGE, ROOT, TARGET_DIR } from "./lib/paths.mjs";
 import { mustRun } from "./lib/run.mjs";
 import { runMain, say } from "./lib/say.mjs";
 import { expectSteps, step } from "./lib/steps.mjs";
 import { setupToBuild, setupToServe } from "./setup.mjs";
+
+const USAGE = `usage: npm run dev -- build
+
+Makes the Worker in \`build\` and the static files in \`build/www\`, if a source has changed; does the set-up that is missing.`;
 
 const COMPILED = join(TARGET_DIR, "wasm32-unknown-unknown", "worker", "hitparade.wasm");
 const isFirst = !existsSync(COMPILED);
@@ -133,6 +138,7 @@ function withEachModuleOnce(bindings) {
 /** `npm run dev -- build` */
 export const main = () =>
   runMain(async () => {
+    if (!readOptions(USAGE, {})) return;
     await ensureBuilt();
     say("the build is up to date");
   });

@@ -56,7 +56,7 @@ async function measure(folder, withTests) {
   const packed = await pack(clone, folder, own);
   add("size of the packed file", statSync(packed).size / 1e6, "MB", 3, 2);
   const modules = ["entry.js", "index_bg.wasm"].map((name) => gzipSync(readFileSync(join(clone, "build", name))).length);
-  add("Worker, compressed", (modules[0] + modules[1]) / 1024, "KiB", 650, 500);
+  add("Worker, compressed", (modules[0] + modules[1]) / 1024, "KiB", 1_024, 900);
 
   const site = join(folder, "site");
   mkdirSync(site);

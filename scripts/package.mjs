@@ -9,10 +9,16 @@
 import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ensureBuilt } from "./build.mjs";
+import { readOptions } from "./lib/options.mjs";
 import { BUILD_DIR, ROOT } from "./lib/paths.mjs";
 import { runMain, say } from "./lib/say.mjs";
 
+const USAGE = `usage: npm run dev -- package
+
+Makes what \`npm pack\` packs, which calls it by itself: the build, and the program in build/bin.`;
+
 await runMain(async () => {
+  if (!readOptions(USAGE, {})) return;
   await ensureBuilt();
   const { build } = await import("esbuild");
   const outdir = join(BUILD_DIR, "bin");

@@ -4,9 +4,14 @@
  */
 import { requireUnix } from "./lib/built.mjs";
 import { ensureNpmPackages } from "./lib/npm-packages.mjs";
+import { readOptions } from "./lib/options.mjs";
 import { IS_PACKAGE } from "./lib/paths.mjs";
 import { ensureRust, ensureWasmTarget } from "./lib/rust.mjs";
 import { runMain, say } from "./lib/say.mjs";
+
+const USAGE = `usage: npm run dev -- setup
+
+Installs what building and testing need: npm packages, Rust for this project, its WebAssembly target.`;
 
 /** The npm packages: what starting an existing build needs. */
 export async function setupToServe() {
@@ -24,6 +29,7 @@ export async function setupToBuild() {
 /** `npm run dev -- setup` */
 export const main = () =>
   runMain(async () => {
+    if (!readOptions(USAGE, {})) return;
     await setupToBuild();
     say("everything is set up");
   });

@@ -9,11 +9,11 @@ import { findOnPath, run } from "./lib/run.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { setupToBuild } from "./setup.mjs";
 
-const USAGE = `usage: npm test -- [rust|runtime|browser] [word]
+const USAGE = `usage: npm test -- [rust|runtime|browser] [words]
 
   rust     native tests; a word goes on to \`cargo test\`
-  runtime  tests of the service on workerd; a word chooses files, such as \`contract\`
-  browser  tests of the page in Chromium; a word chooses files`;
+  runtime  tests of the service on workerd; words choose files, such as \`contract openapi\`
+  browser  tests of the page in Chromium; words choose files`;
 
 const GROUPS = ["rust", "runtime", "browser"];
 
