@@ -3,7 +3,7 @@ import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from "no
 import { basename, join, resolve } from "node:path";
 import { BUILD_DIR, MODULES, ROOT } from "./paths.mjs";
 
-export const WORKER_FOLDER = "worker";
+const WORKER_FOLDER = "worker";
 export const PAGES_FOLDER = "www";
 /** It begins a name of the DNS, which has 63 letters at most between two points. */
 const MAX_WORKER_NAME = 63;

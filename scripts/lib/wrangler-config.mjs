@@ -10,7 +10,7 @@ import { SECRETS } from "./variables.mjs";
 
 const FILE = "wrangler.toml";
 /** git does not track it. */
-export const OWN_FILE = "hitparade.toml";
+const OWN_FILE = "hitparade.toml";
 /** What wrangler reads at the top of a file only, and what people add to its end. */
 const TOP_LEVEL = [
   "name",

@@ -18,7 +18,7 @@ import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { ROOT } from "../../scripts/lib/paths.mjs";
 import { readPackage } from "../../scripts/lib/release.mjs";
-import { CHART_TIMEOUT_MS, Service, eventually } from "../runtime/harness.mjs";
+import { Service, eventually } from "../runtime/harness.mjs";
 import { CANNOT, launch } from "./engines.mjs";
 import { silentWav } from "./sound.mjs";
 

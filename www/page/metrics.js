@@ -18,7 +18,7 @@ export function parseMetrics(text) {
 }
 
 /** @param {Sample[]} samples @param {string} name without `hitparade_` */
-export const valuesOf = (samples, name) => samples.filter((sample) => sample.name === `hitparade_${name}`).map(({ value }) => value);
+const valuesOf = (samples, name) => samples.filter((sample) => sample.name === `hitparade_${name}`).map(({ value }) => value);
 
 /** @param {Sample[]} samples @param {string} name */
 export const sumOf = (samples, name) => valuesOf(samples, name).reduce((sum, value) => sum + value, 0);

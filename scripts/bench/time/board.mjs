@@ -1,7 +1,7 @@
 /** The global object of the benchmark of time, with its shards. */
 import { cpuMs, median } from "../../lib/report.mjs";
 import { check, send, start } from "./instance.mjs";
-import { DAY_MS, MINUTE_MS } from "./rows.mjs";
+import { MINUTE_MS } from "./rows.mjs";
 import { DAY_HOURS, LENGTHS, MONTH_HOURS } from "./world.mjs";
 
 const PUSH_INTERVAL_MS = 5_000;

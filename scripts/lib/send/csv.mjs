@@ -8,7 +8,7 @@ const separatorOf = (line) =>
   [",", ";", "\t"].map((mark) => ({ mark, times: line.split(mark).length })).sort((a, b) => b.times - a.times)[0].mark;
 
 /** @param {string} record @param {string} separator @returns {string[]} */
-export function fieldsOf(record, separator) {
+function fieldsOf(record, separator) {
   if (!record.includes('"')) return record.split(separator);
   const fields = [];
   let [field, isQuoted] = ["", false];
