@@ -2,7 +2,7 @@
 //!
 //! Lines are written for answers of 5xx; for all or for none as `LOG_REQUESTS` says ("all",
 //! "none"). They hold no address and no query. The id goes out as `X-Request-Id`; a chart that is
-//! repeated from memory carries the id of the request that it was made for, a refusal none.
+//! repeated from memory carries the id of the request that it was made for.
 
 use serde_json::{Map, Value};
 use worker::Env;

@@ -170,3 +170,17 @@ test("every mutant is in the table of the step that it leaves out", () => {
   const told = read("docs", "inside", "how-it-works.md");
   for (const mutant of all(variants, /^ {4}([A-Z]\w+),/gm)) assert.ok(told.includes(`\`${mutant}\``), mutant);
 });
+
+test("every route, parameter and code of a rejected play of the contract is in docs/api.md", () => {
+  const { paths, components } = JSON.parse(read("www", "openapi.json"));
+  const told = read("docs", "api.md");
+  for (const [path, operations] of Object.entries(paths))
+    for (const [method, { parameters = [] }] of Object.entries(operations)) {
+      assert.ok(told.includes(`${method.toUpperCase()} ${path}`), `${method} ${path}`);
+      for (const { name, $ref } of parameters) {
+        const parameter = name ?? components.parameters[$ref.split("/").at(-1)].name;
+        assert.match(told, new RegExp(`\\b${parameter}\\b`), parameter);
+      }
+    }
+  for (const code of components.schemas.Rejected.properties.code.enum) assert.ok(told.includes(`\`${code}\``), code);
+});
