@@ -27,7 +27,7 @@ const MERGE_ROUNDS = 15;
 const PANES = 60;
 
 /**
- * The streams of the table, as `start` of benches/parts/wasm.rs numbers them, and how many times the floor
+ * The streams of the table, as `start` of src/summary/benches/parts/wasm.rs numbers them, and how many times the floor
  * of the same run a play may take.
  */
 const STREAMS = [
