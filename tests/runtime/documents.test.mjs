@@ -171,7 +171,7 @@ test("every mutant is in the table of the step that it leaves out", () => {
   for (const mutant of all(variants, /^ {4}([A-Z]\w+),/gm)) assert.ok(told.includes(`\`${mutant}\``), mutant);
 });
 
-test("every route, parameter and code of a rejected play of the contract is in docs/api.md", () => {
+test("every route, parameter and code of the contract is in docs/api.md", () => {
   const { paths, components } = JSON.parse(read("www", "openapi.json"));
   const told = read("docs", "api.md");
   for (const [path, operations] of Object.entries(paths))
@@ -183,4 +183,12 @@ test("every route, parameter and code of a rejected play of the contract is in d
       }
     }
   for (const code of components.schemas.Rejected.properties.code.enum) assert.ok(told.includes(`\`${code}\``), code);
+  const rows = told
+    .split(/^## Codes$/m)[1]
+    .split("\n")
+    .filter((line) => /^\| \d/.test(line));
+  assertSame(
+    rows.flatMap((row) => [...all(row.split("|")[2], /`([a-z_]+)`/g)]),
+    components.schemas.Problem.properties.code.enum,
+  );
 });
