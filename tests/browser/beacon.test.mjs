@@ -558,10 +558,10 @@ where("sound", "audio counts when it has played long enough, and again when it i
   const tab = await open("", { path: "/song" });
   await sleep(2500);
   assert.deepEqual(service.counts(), {});
-  await tab.evaluate(() => document.querySelector("audio").play());
+  await playAudio(tab);
   await counted({ song: 1 });
   await holds(tab, `document.querySelector("audio").ended`);
-  await tab.evaluate(() => document.querySelector("audio").play());
+  await playAudio(tab);
   await counted({ song: 2 });
   // Another post in the same player, and the first one again.
   for (const [post, expected] of [
@@ -572,8 +572,8 @@ where("sound", "audio counts when it has played long enough, and again when it i
       const audio = document.querySelector("audio");
       audio.dataset.post = id;
       audio.currentTime = 0;
-      return audio.play();
     }, post);
+    await playAudio(tab);
     await counted(expected);
   }
 });
@@ -582,9 +582,9 @@ where("sound", "a sound of half a second counts, when it is played again too", a
   const tab = await open("", { path: "/jingle" });
   await holds(tab, "window.hitparade?.isHeard");
   for (const times of [1, 2]) {
-    await tab.evaluate(() => document.querySelector("audio").play());
+    await playAudio(tab);
     await counted({ jingle: times });
-    await sleep(1500);
+    await holds(tab, `document.querySelector("audio").ended`);
   }
 });
 
@@ -743,6 +743,11 @@ everywhere("the charts say the same as all the answers before", async () => {
   }
 });
 
+/**
+ * Starts the sound of a page. What `play()` promises is not waited for: in WebKitGTK a sound that is set back to its
+ * beginning goes on without another `playing`, and such a promise stays open for ever.
+ */
+const playAudio = (tab) => tab.evaluate(() => void document.querySelector("audio").play());
 /** @param {any} tab @param {number} number of plays, each of another post */
 const playMany = (tab, number) =>
   tab.evaluate((most) => {
