@@ -105,38 +105,63 @@ async function launchFirefox() {
   };
 }
 
+/** Where all cores are busy a browser is there after 2 s; one that is not by then does not come. */
+const START_MS = 20_000;
+/** What a page is waited for; the driver's own 300 s are more than a test has. */
+const PAGE_MS = 60_000;
+
 async function launchWebKit() {
   const [{ default: selenium }, [driver, xvfb, miniBrowser]] = await Promise.all([
     importDriver("selenium-webdriver"),
     programsOf("webkit"),
   ]);
-  const display = spawn(xvfb, ["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"], {
-    stdio: ["ignore", "pipe", "ignore"],
-  });
-  const number = await new Promise((done, fail) => {
-    display.stdout.once("data", (data) => done(String(data).trim()));
-    display.once("exit", () => fail(new Error("Xvfb did not start")));
-  });
-  const port = 20_000 + (process.pid % 20_000);
-  const env = { ...process.env, DISPLAY: `:${number}`, WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS: "1" };
-  const server = spawn(driver, [`--port=${port}`], { env, stdio: "ignore" });
-  const end = async () => {
-    server.kill();
-    display.kill();
+  // Below those that systems give to whoever asks for any port.
+  let port = 20_000 + (process.pid % 12_000);
+  const start = async () => {
+    const display = spawn(xvfb, ["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    const number = await new Promise((done, fail) => {
+      display.stdout.once("data", (data) => done(String(data).trim()));
+      display.once("exit", () => fail(new Error("Xvfb did not start")));
+    });
+    port++;
+    const url = `http://127.0.0.1:${port}`;
+    const env = { ...process.env, DISPLAY: `:${number}`, WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS: "1" };
+    const server = spawn(driver, [`--port=${port}`], { env, stdio: "ignore" });
+    const end = () => {
+      server.kill();
+      display.kill();
+    };
+    for (const last = Date.now() + START_MS; !(await fetch(`${url}/status`).catch(() => null))?.ok; await sleep(100)) {
+      if (Date.now() < last) continue;
+      end();
+      throw new Error("WebKitWebDriver did not start");
+    }
+    return { url, end };
   };
-  for (let tries = 0; !(await fetch(`http://127.0.0.1:${port}/status`).catch(() => null))?.ok; tries++) {
-    if (tries > 100) throw new Error("WebKitWebDriver did not start");
-    await sleep(100);
-  }
+  let running = await start();
+
+  const capabilities = {
+    browserName: "MiniBrowser",
+    "webkitgtk:browserOptions": { binary: miniBrowser, args: ["--automation", "--autoplay-policy=allow"] },
+  };
+  // The driver tells its browser to listen on a port that was free a moment ago. Where another program has it by then, and
+  // where the browser ends at once, the driver waits for ever: then it is ended, with its display and the browser there.
+  const newSession = async (tries = 3) => {
+    const session = Promise.resolve(new selenium.Builder().usingServer(running.url).withCapabilities(capabilities).build());
+    const started = await Promise.race([session.catch((error) => error), sleep(START_MS, null, { ref: false })]);
+    if (started && !(started instanceof Error)) return started;
+    running.end();
+    if (tries === 1) throw started ?? new Error("WebKit did not start");
+    running = await start();
+    return newSession(tries - 1);
+  };
   return {
-    close: end,
+    close: async () => running.end(),
     newVisitor: async () => {
-      const capabilities = {
-        browserName: "MiniBrowser",
-        "webkitgtk:browserOptions": { binary: miniBrowser, args: ["--automation", "--autoplay-policy=allow"] },
-      };
-      const session = await new selenium.Builder().usingServer(`http://127.0.0.1:${port}`).withCapabilities(capabilities).build();
-      await session.manage().setTimeouts({ script: 60_000 });
+      const session = await newSession();
+      await session.manage().setTimeouts({ script: PAGE_MS, pageLoad: PAGE_MS });
       let isFirst = true;
       // One question after the other: each is asked of the tab that the session is turned to.
       let last = Promise.resolve();
