@@ -706,6 +706,7 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add_owned(&CloseHistoryReply(Ok(HistoryClosed {
         charts: 7,
         periods_left: 8,
+        periods_waiting: 2,
     })));
     let reply = ChartReply(Ok(leaderboard));
     all.add_owned(&reply);

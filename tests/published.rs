@@ -284,6 +284,42 @@ fn what_comes_late_counts_in_charts_of_now_and_never_in_one_that_was_published()
 }
 
 #[test]
+fn a_period_of_which_plays_are_on_their_way_waits_for_them_and_so_do_those_after_it() {
+    let mut world = World::at(in_utc(20), Zone::utc());
+    world.settle();
+    let close = |world: &mut World| {
+        let (global, now_ms) = (&mut world.global, world.now_ms);
+        let mut history = global.closing_of_history(&world.storage, now_ms).unwrap();
+        while !history.is_over() {
+            global
+                .close_history_step(&world.storage, &mut history, Knowing::All, now_ms)
+                .unwrap();
+        }
+        (history.left(), history.waiting)
+    };
+    assert_eq!(close(&mut world), (0, 0));
+    world.play(0, 0, "first", in_utc(3), 7);
+    world.settle();
+    world.play(0, 0, "second", in_utc(5), 9);
+    world.play(1, 0, "first", in_utc(3), 20);
+    world.push(0, 0);
+    world.push(1, 0);
+    // What shards have open is a copy here, and in no chart that may not change.
+    let (left, waiting) = close(&mut world);
+    assert_eq!(left, waiting);
+    let day = |day| period_of(day, PeriodKind::Day);
+    assert!(published(&mut world, 0, day(3)).is_err());
+    assert!(published(&mut world, 0, period_of(3, PeriodKind::Week)).is_err());
+    assert!(waiting >= 20, "{waiting}");
+    world.settle();
+    assert_eq!(close(&mut world), (0, 0));
+    assert_eq!(published(&mut world, 0, day(3)).unwrap().total_views, 27);
+    let later = published(&mut world, 0, day(5)).unwrap();
+    assert_eq!(later.total_views, 9);
+    assert_eq!(later.published.unwrap().earlier, Some(day(3)));
+}
+
+#[test]
 fn an_object_that_crashes_while_it_closes_goes_on_and_makes_the_same_charts() {
     let mut world = some_weeks();
     // Days, weeks and months have passed before somebody comes.

@@ -81,6 +81,7 @@ pub async fn close(call: &Call) -> Result<Answer, Problem> {
     Ok(Answer::json(&json!({
         "closed": closed.charts,
         "periods_left": closed.periods_left,
+        "periods_waiting": closed.periods_waiting,
         "done": closed.periods_left == 0,
     }))
     .with_header("Cache-Control", "no-store"))

@@ -26,7 +26,7 @@ use super::merging::{Merging, PaneMerging, TooLarge};
 use crate::mutants::{self, Mutant};
 use crate::summary::{Seed, Summary};
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::{Level, PaneKey};
+use crate::window::{Level, PaneKey, Span};
 use crate::wire::ShardName;
 use by_shards::ByShards;
 
@@ -299,6 +299,15 @@ impl Live {
     /// How many different spans are pending, and of how many regions.
     pub fn pending_spans_and_regions(&self) -> (usize, usize) {
         (self.pending_panes.len(), self.pending.len())
+    }
+
+    /// The spans of all that is live; without all of time, in which no part of it is found.
+    pub fn spans(&self) -> impl Iterator<Item = Span> {
+        let held = self.copies.values();
+        let copies = held.flat_map(|held| held.copies.panes.iter().map(|pane| &pane.key));
+        let keys = self.pending_panes.keys().chain(copies);
+        keys.filter(|key| key.level != Level::All)
+            .map(|key| key.span())
     }
 
     /// The regions that something is pending of.

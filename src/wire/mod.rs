@@ -716,6 +716,8 @@ pub struct HistoryClosed {
     pub charts: u64,
     /// Periods that are left, for the next request.
     pub periods_left: u64,
+    /// Those of them that wait for plays that were accepted and are not folded yet.
+    pub periods_waiting: u64,
 }
 
 /// Worker or global → registry: make or change a region. Fields left out stay as they are.

@@ -32,7 +32,11 @@ before(async () => {
     ...week(1, { first: 30, second: 20, third: 10, hidden: 25 }),
     ...week(1, { third: 7 }, "EU"),
   ]);
-  // An export has every shard tell what it has, and all of it folded.
+  // What was acknowledged a moment ago is waited for: nobody is told that all is done before.
+  const first = await closeCharts(service);
+  assert.equal(first.done, false);
+  assert.deepEqual([first.closed, first.periods_waiting], [0, first.periods_left]);
+  // Every shard tells an export what it has, and all of it is folded.
   await exportAll(service);
   await eventually(async () => assert.equal((await closeCharts(service)).done, true), 60_000);
 });
@@ -215,7 +219,7 @@ test("what is not there says why, and what is wrong how it is right", async () =
 test("late plays change nothing of it, and a post that is hidden leaves a gap", async () => {
   await service.send([{ post_id: "second", region_id: "NA", count: 1_000, timestamp: WEDNESDAY_MS - 7 * DAY_MS }]);
   await exportAll(service);
-  assert.deepEqual(await closeCharts(service), { closed: 0, periods_left: 0, done: true });
+  assert.deepEqual(await closeCharts(service), { closed: 0, periods_left: 0, periods_waiting: 0, done: true });
   await service.request("DELETE", "/posts/hidden", "", ADMIN);
   await eventually(async () => {
     const chart = await service.get(`/charts/week/${WEEK}`);

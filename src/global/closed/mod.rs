@@ -23,7 +23,8 @@
 //! # What was not closed in its time
 //! Plays of a time before the board began, or that came with an import, are in no published chart until
 //! somebody asks for it ([`Global::closing_of_history`]): nobody else knows when such a history is complete. It
-//! closes what no chart is of, oldest first, and changes no chart that is there. Later charts then know of it.
+//! closes what no chart is of, oldest first, and changes no chart that is there. Later charts then know of it. A
+//! period with plays that are not folded yet waits for them, and what is after it for its chart.
 //!
 //! # Size
 //! A place takes its id and 13 bytes: count 4, all others 1 or 2. So with ids of 11 bytes
@@ -119,6 +120,8 @@ pub struct History {
     done: Vec<String>,
     /// Charts that were closed.
     pub closed: u64,
+    /// Periods that wait for plays, or for the chart of a period that does.
+    pub waiting: u64,
 }
 
 impl History {
@@ -126,9 +129,17 @@ impl History {
         self.left.is_empty()
     }
 
-    /// The periods that are left.
-    pub fn left(&self) -> usize {
-        self.left.len()
+    /// The periods that are left, with those that wait.
+    pub fn left(&self) -> u64 {
+        self.left.len() as u64 + self.waiting
+    }
+
+    /// The next period is not closed now, nor what is after it of its kind: their charts tell of its chart.
+    fn wait_for(&mut self, period: Period) {
+        let is_next = |next: &mut Period| next.kind() == period.kind();
+        while self.left.pop_if(is_next).is_some() {
+            self.waiting += 1;
+        }
     }
 }
 
@@ -216,11 +227,10 @@ impl Global {
         now_ms: u64,
     ) -> Result<History, StorageError> {
         let (mut left, zone) = (Vec::new(), self.days().zone_at(now_ms));
-        let first = next_stored_ms(
-            storage,
-            GLOBAL_SCOPE,
-            PaneKey::of(Level::Day, 0, self.days()),
-        )?;
+        let all_days = PaneKey::of(Level::Day, 0, self.days());
+        let stored = next_stored_ms(storage, GLOBAL_SCOPE, all_days)?;
+        let live = self.live.spans().map(|span| span.from_ms);
+        let first = live.chain(stored).min();
         for next in self.closing.next.into_iter().flatten() {
             let Some(first_ms) = first else { break };
             let mut period = Period::of(first_ms, next.kind(), &zone);
@@ -236,6 +246,7 @@ impl Global {
             left,
             done: Vec::new(),
             closed: 0,
+            waiting: 0,
         })
     }
 
@@ -258,8 +269,13 @@ impl Global {
             history.done.clear();
             return Ok(Step::Done);
         };
-        self.moment.forget_idle(storage, now_ms)?;
         let span = period.span(&self.days().zone_at(now_ms));
+        if self.is_to_come(span, now_ms) {
+            history.wait_for(period);
+            history.done.clear();
+            return Ok(Step::Done);
+        }
+        self.moment.forget_idle(storage, now_ms)?;
         let closed = self.close(storage, &scope, (period, span), knowing, now_ms)?;
         let Some(is_closed) = closed else {
             return Ok(Step::Asks);
@@ -344,6 +360,12 @@ impl Global {
             self.moment.guard(storage).write(&begun)?;
         }
         Ok(next)
+    }
+
+    /// Whether plays of a span are still to be folded, or nobody knows whether some are.
+    fn is_to_come(&self, span: Span, now_ms: u64) -> bool {
+        self.lacks_live_plays(GLOBAL_SCOPE, now_ms)
+            || (self.live.spans()).any(|it| it.from_ms < span.to_ms && span.from_ms < it.to_ms)
     }
 
     /// Whether a period has charts that were shown, or a row that cannot be read.
