@@ -19,7 +19,7 @@ const ENTRY_BYTES: usize = 400;
 const AGAIN_FIFTHS: usize = 4;
 
 /// The cache; a clone is another handle of the same.
-pub struct Cache<K>(Rc<RefCell<Kept<K>>>);
+pub struct Cache<K>(Rc<RefCell<CacheEntries<K>>>);
 
 impl<K> Clone for Cache<K> {
     fn clone(&self) -> Self {
@@ -54,7 +54,7 @@ trait GivesWay {
     fn give_way(&self, down_to_bytes: usize);
 }
 
-impl<K: Clone + Eq + Hash> GivesWay for RefCell<Kept<K>> {
+impl<K: Clone + Eq + Hash> GivesWay for RefCell<CacheEntries<K>> {
     fn holds(&self) -> usize {
         self.borrow().bytes
     }
@@ -111,11 +111,11 @@ impl Room {
     }
 }
 
-struct Kept<K> {
+struct CacheEntries<K> {
     room: Room,
-    entries: HashMap<K, Entry>,
+    entries: HashMap<K, CacheEntry>,
     /// The keys in the order in which they go.
-    order: BTreeMap<Place, K>,
+    order: BTreeMap<Standing, K>,
     turn: u64,
     bytes: usize,
     /// Of what was asked for again.
@@ -123,15 +123,15 @@ struct Kept<K> {
     most_bytes: usize,
 }
 
-struct Entry {
+struct CacheEntry {
     value: Rc<dyn Any>,
     bytes: usize,
-    place: Place,
+    place: Standing,
 }
 
 /// Whether it was asked for again, and when it was asked for last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct Standing {
     again: bool,
     turn: u64,
 }
@@ -150,7 +150,7 @@ impl<K: Clone + Eq + Hash> Cache<K> {
     where
         K: 'static,
     {
-        let kept = Rc::new(RefCell::new(Kept {
+        let kept = Rc::new(RefCell::new(CacheEntries {
             room: room.clone(),
             entries: HashMap::new(),
             order: BTreeMap::new(),
@@ -159,7 +159,7 @@ impl<K: Clone + Eq + Hash> Cache<K> {
             again_bytes: 0,
             most_bytes,
         }));
-        let shares: Rc<dyn GivesWay> = Rc::<RefCell<Kept<K>>>::clone(&kept);
+        let shares: Rc<dyn GivesWay> = Rc::<RefCell<CacheEntries<K>>>::clone(&kept);
         let mut caches = room.0.caches.borrow_mut();
         caches.retain(|cache| cache.strong_count() > 0);
         caches.push(Rc::downgrade(&shares));
@@ -192,12 +192,12 @@ impl<K: Clone + Eq + Hash> Cache<K> {
         }
         kept.turn += 1;
         let turn = kept.turn;
-        let place = Place { again, turn };
+        let place = Standing { again, turn };
         kept.room.changed(0, bytes);
         kept.bytes += bytes;
         kept.again_bytes += if again { bytes } else { 0 };
         kept.order.insert(place, key.clone());
-        let entry = Entry {
+        let entry = CacheEntry {
             value,
             bytes,
             place,
@@ -240,7 +240,7 @@ impl<K: Clone + Eq + Hash> Cache<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> Kept<K> {
+impl<K: Clone + Eq + Hash> CacheEntries<K> {
     /// Makes an entry the last to go of those that were asked for again, or once.
     fn move_to(&mut self, key: &K, again: bool) {
         let Some(entry) = self.entries.get_mut(key) else {
@@ -248,15 +248,15 @@ impl<K: Clone + Eq + Hash> Kept<K> {
         };
         self.turn += 1;
         let turn = self.turn;
-        let before = std::mem::replace(&mut entry.place, Place { again, turn });
+        let before = std::mem::replace(&mut entry.place, Standing { again, turn });
         self.again_bytes -= if before.again { entry.bytes } else { 0 };
         self.again_bytes += if again { entry.bytes } else { 0 };
         if let Some(key) = self.order.remove(&before) {
-            self.order.insert(Place { again, turn }, key);
+            self.order.insert(Standing { again, turn }, key);
         }
     }
 
-    fn remove(&mut self, key: &K) -> Option<Place> {
+    fn remove(&mut self, key: &K) -> Option<Standing> {
         let entry = self.entries.remove(key)?;
         self.order.remove(&entry.place);
         self.room.changed(entry.bytes, 0);
@@ -266,7 +266,7 @@ impl<K: Clone + Eq + Hash> Kept<K> {
     }
 
     fn stay_within(&mut self) {
-        const FIRST_AGAIN: Place = Place {
+        const FIRST_AGAIN: Standing = Standing {
             again: true,
             turn: 0,
         };
@@ -288,7 +288,7 @@ impl<K: Clone + Eq + Hash> Kept<K> {
     }
 }
 
-impl<K> Drop for Kept<K> {
+impl<K> Drop for CacheEntries<K> {
     fn drop(&mut self) {
         self.room.changed(self.bytes, 0);
     }

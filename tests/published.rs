@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use hitparade::catalog::{Catalogs, Follower};
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, Global, Knowing, Step};
+use hitparade::global::{ChartRules, ClosingStep, Global, Knowing};
 use hitparade::leaderboard::{Leaderboard, PUBLISHED_PLACES, Run};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::DeletedRegion;
@@ -165,7 +165,7 @@ fn play(zone: &Zone, midnight: Midnight, until_day: u64) -> World {
 fn published(world: &mut World, scope: usize, period: Period) -> Result<Leaderboard, Refusal> {
     let now_ms = world.now_ms;
     let (global, storage) = (&mut world.global, &world.storage);
-    while global.close_step(storage, Knowing::All, now_ms).unwrap() != Step::Over {}
+    while global.close_step(storage, Knowing::All, now_ms).unwrap() != ClosingStep::Over {}
     chart(
         global,
         storage,
@@ -328,7 +328,7 @@ fn an_object_that_crashes_while_it_closes_goes_on_and_makes_the_same_charts() {
     world.now_ms = now_ms;
     let closed = |storage: &MemoryStorage| {
         let mut global = load_global(storage);
-        while global.close_step(storage, Knowing::All, now_ms).unwrap() != Step::Over {}
+        while global.close_step(storage, Knowing::All, now_ms).unwrap() != ClosingStep::Over {}
         dump(storage)
     };
     let copy = |storage: &MemoryStorage| {
@@ -347,8 +347,9 @@ fn an_object_that_crashes_while_it_closes_goes_on_and_makes_the_same_charts() {
     loop {
         // A new object for each step: all that the last one had in memory is gone.
         let mut global = load_global(&storage);
-        let is_all = (0..=step % 7)
-            .all(|_| global.close_step(&storage, Knowing::All, now_ms).unwrap() != Step::Over);
+        let is_all = (0..=step % 7).all(|_| {
+            global.close_step(&storage, Knowing::All, now_ms).unwrap() != ClosingStep::Over
+        });
         step += 1;
         if !is_all {
             break;
@@ -511,10 +512,10 @@ fn a_chart_is_closed_with_what_the_catalog_says_and_loses_nothing_where_that_is_
     let before = dump(&world.storage);
     let (global, storage, now_ms) = (&mut world.global, &world.storage, world.now_ms);
     let mut step = |knowing| global.close_step(storage, knowing, now_ms).unwrap();
-    assert_eq!(step(Knowing::All), Step::Asks);
-    assert_eq!(step(Knowing::All), Step::Asks, "and again");
+    assert_eq!(step(Knowing::All), ClosingStep::Asks);
+    assert_eq!(step(Knowing::All), ClosingStep::Asks, "and again");
     assert_eq!(dump(storage), before, "nothing was closed");
-    while step(Knowing::SoFar) != Step::Over {}
+    while step(Knowing::SoFar) != ClosingStep::Over {}
     let of_day = |world: &World| {
         let of = (PeriodKind::Day, Some(day));
         chart(&world.global, &world.storage, 0, of, world.now_ms).unwrap()
@@ -709,7 +710,7 @@ fn charts_leave_and_arrive_as_they_were_published() {
         .import(&storage, &import(charts, count), now_ms)
         .unwrap();
     assert_eq!(dump(&storage), stored, "those that are there stay");
-    while other.close_step(&storage, Knowing::All, now_ms).unwrap() != Step::Over {}
+    while other.close_step(&storage, Knowing::All, now_ms).unwrap() != ClosingStep::Over {}
     let arrived = chart(&other, &storage, 1, (PeriodKind::Week, Some(week)), now_ms).unwrap();
     assert_eq!(arrived, was);
     let latest = chart(&other, &storage, 0, (PeriodKind::Week, None), now_ms).unwrap();

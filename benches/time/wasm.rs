@@ -18,7 +18,7 @@ use std::rc::Rc;
 use hitparade::catalog::{CatalogLimits, Catalogs, Follower, Keeper, SHARED};
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, Global, Knowing, Step};
+use hitparade::global::{ChartRules, ClosingStep, Global, Knowing};
 use hitparade::summary::Seed;
 use hitparade::topology::{Region, RegionTable};
 use hitparade::window::{
@@ -226,7 +226,7 @@ fn chart_of(request: ChartRequest, now_ms: f64) -> f64 {
 pub extern "C" fn close_step(now_ms: f64) -> f64 {
     with_global(|global, _| {
         let step = global.close_step(&HostStorage, Knowing::SoFar, now_ms as u64);
-        Some(f64::from(u8::from(step.ok()? != Step::Over)))
+        Some(f64::from(u8::from(step.ok()? != ClosingStep::Over)))
     })
 }
 

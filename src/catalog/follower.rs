@@ -28,8 +28,8 @@ const SET_IDLE_MS: u64 = 60_000;
 pub struct Catalogs(Rc<Followed>);
 
 struct Followed {
-    known: RefCell<BTreeMap<String, Known>>,
-    cache: Cache<Key>,
+    known: RefCell<BTreeMap<String, KnownCatalog>>,
+    cache: Cache<PartKey>,
 }
 
 impl Default for Catalogs {
@@ -50,7 +50,7 @@ impl Catalogs {
 
 /// What is kept of a catalog, and can be asked for again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Part {
+enum CatalogPart {
     Entry(String),
     Set(PostSet),
     /// Whether there is an entry of a post.
@@ -59,7 +59,7 @@ enum Part {
     Members(MatchRequest, [u8; 16]),
 }
 
-type Key = (Rc<str>, Part);
+type PartKey = (Rc<str>, CatalogPart);
 
 /// A set; `None` where it is too large to be sent.
 type KeptSet = Option<KeySet>;
@@ -72,7 +72,7 @@ struct KeptMembers {
 
 /// A catalog's position and figures, as it was heard from last.
 #[derive(Clone, Default)]
-struct Known {
+struct KnownCatalog {
     position: CatalogPosition,
     /// When the answered question was asked: later changes are not in it.
     asked_ms: u64,
@@ -98,7 +98,7 @@ pub struct Follower {
     catalogs: Catalogs,
     catalog: Rc<str>,
     /// What was looked up in vain: the next question asks for it.
-    wanted: RefCell<Wanted>,
+    wanted: RefCell<WantedParts>,
     /// How often something was looked up in vain.
     misses: Cell<u64>,
     /// What answers cost the catalog that no reader's turn was charged for yet.
@@ -106,7 +106,7 @@ pub struct Follower {
 }
 
 #[derive(Default)]
-struct Wanted {
+struct WantedParts {
     sets: BTreeSet<PostSet>,
     entries: BTreeSet<String>,
     known: BTreeSet<String>,
@@ -134,16 +134,16 @@ impl Follower {
         follower
     }
 
-    fn with_known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> Option<T> {
+    fn with_known<T>(&self, look: impl FnOnce(&mut KnownCatalog) -> T) -> Option<T> {
         let mut known = self.catalogs.0.known.borrow_mut();
         known.get_mut(&*self.catalog).map(look)
     }
 
-    fn key(&self, part: Part) -> Key {
+    fn key(&self, part: CatalogPart) -> PartKey {
         (Rc::clone(&self.catalog), part)
     }
 
-    fn cache(&self) -> &Cache<Key> {
+    fn cache(&self) -> &Cache<PartKey> {
         &self.catalogs.0.cache
     }
 
@@ -187,7 +187,7 @@ impl Follower {
         !(is_empty && wanted.known.is_empty() && wanted.matching.is_empty())
     }
 
-    fn miss(&self, note: impl FnOnce(&mut Wanted)) {
+    fn miss(&self, note: impl FnOnce(&mut WantedParts)) {
         self.misses.set(self.misses.get() + 1);
         note(&mut self.wanted.borrow_mut());
     }
@@ -240,7 +240,7 @@ impl Follower {
             return Some(keys.has(&post_key(post_id)));
         }
         // The set is too large to be sent: each post is asked for.
-        let key = self.key(Part::IsKnown(post_key(post_id)));
+        let key = self.key(CatalogPart::IsKnown(post_key(post_id)));
         if let Some(is_known) = self.cache().get::<bool>(&key) {
             return Some(*is_known);
         }
@@ -257,7 +257,7 @@ impl Follower {
         if self.with_known(|known| known.posts) == Some(0) {
             return Some(Rc::new(None));
         }
-        let key = self.key(Part::Entry(post_id.to_owned()));
+        let key = self.key(CatalogPart::Entry(post_id.to_owned()));
         let entry = self.cache().get(&key);
         if entry.is_none() {
             self.miss(|wanted| {
@@ -278,7 +278,7 @@ impl Follower {
         request: &MatchRequest,
         seed: [u8; 16],
     ) -> Option<Result<Rc<Members>, Refusal>> {
-        let key = self.key(Part::Members(request.clone(), seed));
+        let key = self.key(CatalogPart::Members(request.clone(), seed));
         let kept = self.cache().get::<KeptMembers>(&key);
         if let Some(kept) = kept.filter(|kept| self.still_holds(kept)) {
             return Some(kept.members.clone());
@@ -297,7 +297,7 @@ impl Follower {
 
     /// Whether [`Follower::members`] has an answer. Asks for nothing where it has none.
     pub fn has_members(&self, request: &MatchRequest, seed: [u8; 16]) -> bool {
-        let key = self.key(Part::Members(request.clone(), seed));
+        let key = self.key(CatalogPart::Members(request.clone(), seed));
         let kept = self.cache().peek::<KeptMembers>(&key);
         kept.is_some_and(|kept| self.still_holds(&kept))
     }
@@ -323,7 +323,7 @@ impl Follower {
 
     /// A set; the outer `None` where it is not known, the inner where it is too large to be sent.
     fn set(&self, set: PostSet) -> Option<Rc<KeptSet>> {
-        let kept = self.cache().get(&self.key(Part::Set(set.clone())));
+        let kept = self.cache().get(&self.key(CatalogPart::Set(set.clone())));
         match kept.is_some() {
             true => {
                 self.with_known(|known| known.sets.insert(set, known.asked_ms));
@@ -343,7 +343,7 @@ impl Follower {
             .collect();
         self.wanted.borrow_mut().sets = wanted.sets;
         let is_kept = |set: &PostSet| {
-            let key = self.key(Part::Set(set.clone()));
+            let key = self.key(CatalogPart::Set(set.clone()));
             self.cache().peek::<KeptSet>(&key).is_some()
         };
         let known = self.with_known(|known| {
@@ -393,7 +393,7 @@ impl Follower {
                 .as_ref()
                 .map_or(0, |entry| entry.post_id.len() + entry.card.text_bytes());
             let bytes = size_of::<CatalogEntry>() + post_id.len() * 2 + texts;
-            let key = self.key(Part::Entry(post_id.clone()));
+            let key = self.key(CatalogPart::Entry(post_id.clone()));
             self.cache().put(key, Rc::new(entry), bytes);
         }
         for (request, matches) in question.matching.iter().zip(news.matching) {
@@ -402,12 +402,12 @@ impl Follower {
             let members = members.map(Rc::new);
             let bytes = members.as_ref().map_or(0, |members| members.heap_bytes());
             let bytes = bytes + 2 * request.filter.heap_bytes();
-            let key = self.key(Part::Members(request.clone(), question.seed));
+            let key = self.key(CatalogPart::Members(request.clone(), question.seed));
             let kept = KeptMembers { members, asked_ms };
             self.cache().put(key, Rc::new(kept), bytes);
         }
         for (post_id, is_known) in question.known.iter().zip(news.known) {
-            let key = self.key(Part::IsKnown(post_key(post_id)));
+            let key = self.key(CatalogPart::IsKnown(post_key(post_id)));
             self.cache().put(key, Rc::new(is_known), 0);
         }
         true
@@ -434,7 +434,7 @@ impl Follower {
 
     fn put_set(&self, set: PostSet, keys: KeptSet) {
         let bytes = keys.as_ref().map_or(0, KeySet::held_bytes);
-        let key = self.key(Part::Set(set.clone()));
+        let key = self.key(CatalogPart::Set(set.clone()));
         self.cache().put(key, Rc::new(keys), bytes);
         self.with_known(|known| known.sets.insert(set, known.asked_ms));
     }
@@ -449,12 +449,12 @@ impl Follower {
     /// filters.
     fn change(&self, kept: &[PostSet], changes: &[PostChange]) {
         self.cache().forget(|(catalog, part)| {
-            let is_of_filter = matches!(part, Part::Members(..));
+            let is_of_filter = matches!(part, CatalogPart::Members(..));
             *catalog == self.catalog && is_of_filter && !mutants::active(Mutant::MembersKept)
         });
         let sets = self.with_known(|known| std::mem::take(&mut known.sets));
         for (set, looked_ms) in sets.unwrap_or_default() {
-            let key = self.key(Part::Set(set.clone()));
+            let key = self.key(CatalogPart::Set(set.clone()));
             let bit = kept.iter().position(|it| *it == set);
             let had = self.cache().peek::<KeptSet>(&key);
             let (Some(bit), Some(had)) = (bit, had) else {
@@ -469,9 +469,10 @@ impl Follower {
         }
         for change in changes {
             let post_id = &change.post_id;
-            self.cache().remove(&self.key(Part::Entry(post_id.clone())));
+            self.cache()
+                .remove(&self.key(CatalogPart::Entry(post_id.clone())));
             // There are no changes of posts without an entry, and no entry ever goes.
-            let key = self.key(Part::IsKnown(post_key(post_id)));
+            let key = self.key(CatalogPart::IsKnown(post_key(post_id)));
             if self.cache().peek::<bool>(&key).is_some() {
                 self.cache().put(key, Rc::new(true), 0);
             }

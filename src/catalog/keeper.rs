@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::log::Log;
+use super::log::ChangeLog;
 use super::postings::{Postings, TermChanges};
 use super::set::{KeySet, PostKey, post_key};
 use super::{
@@ -43,7 +43,7 @@ pub struct Keeper {
     hidden: BTreeSet<String>,
     /// Memory of `hidden`.
     hidden_bytes: usize,
-    log: Log,
+    log: ChangeLog,
     damage: Damage,
     /// The index of filters, once a board has asked for one.
     pub(super) postings: Option<Postings>,
@@ -74,7 +74,7 @@ impl Keeper {
             .filter_map(|id| String::from_utf8(id.to_vec()).ok());
         let hidden: BTreeSet<String> = ids.collect();
         let damage = Damage::default();
-        let (log, writes) = Log::load(storage, &damage, mark)?;
+        let (log, writes) = ChangeLog::load(storage, &damage, mark)?;
         if !writes.is_empty() {
             storage.write(&writes)?;
         }

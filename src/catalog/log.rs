@@ -28,7 +28,7 @@ record!(LogRow as CatalogLogRow v 1);
 
 /// The log: its rows in storage, its ends in memory.
 #[derive(Clone, Debug, Default)]
-pub struct Log {
+pub struct ChangeLog {
     position: CatalogPosition,
     ids_so_far: u64,
     /// The number of the oldest row, and the number of ids up to it: 0 where the row cannot be read.
@@ -37,11 +37,11 @@ pub struct Log {
 
 /// A row that is to be added, and the log with it.
 pub struct Added {
-    pub log: Log,
+    pub log: ChangeLog,
     pub writes: Vec<Write>,
 }
 
-impl Log {
+impl ChangeLog {
     /// The log as it is stored. Where its last row cannot be read, a row with this `mark` is begun behind it
     /// and returned, to be written.
     ///
@@ -54,11 +54,11 @@ impl Log {
     ) -> Result<(Self, Vec<Write>), StorageError> {
         let keys = storage.keys(Table::CatalogLog, &[])?;
         let Some(last_key) = keys.last() else {
-            return Ok((Log::default(), Vec::new()));
+            return Ok((ChangeLog::default(), Vec::new()));
         };
-        let mut log = Log {
+        let mut log = ChangeLog {
             oldest: oldest(storage, damage, &[])?,
-            ..Log::default()
+            ..ChangeLog::default()
         };
         log.position.number = number_of(last_key);
         if let Some(last) = read(storage, damage, log.position.number)? {

@@ -38,7 +38,7 @@ pub fn repeated_at_the_door() -> u64 {
 pub struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
-    body: Body,
+    body: AnswerBody,
     kept: Option<DoorCopy>,
 }
 
@@ -58,7 +58,7 @@ pub struct DoorCopy {
     pub expires_ms: u64,
 }
 
-enum Body {
+enum AnswerBody {
     Empty,
     Bytes(Vec<u8>),
     Passed(Response),
@@ -77,7 +77,7 @@ impl Answer {
         Answer {
             status: 200,
             headers: vec![("Content-Type", content_type.to_owned())],
-            body: Body::Bytes(bytes),
+            body: AnswerBody::Bytes(bytes),
             kept: None,
         }
     }
@@ -97,7 +97,7 @@ impl Answer {
         Answer {
             status: response.status_code(),
             headers: Vec::new(),
-            body: Body::Passed(response),
+            body: AnswerBody::Passed(response),
             kept: None,
         }
     }
@@ -105,7 +105,7 @@ impl Answer {
     /// Passes on a WebSocket.
     pub fn upgraded(response: Response) -> Self {
         Answer {
-            body: Body::Upgraded(response),
+            body: AnswerBody::Upgraded(response),
             ..Answer::empty(101)
         }
     }
@@ -114,7 +114,7 @@ impl Answer {
         Answer {
             status,
             headers: Vec::new(),
-            body: Body::Empty,
+            body: AnswerBody::Empty,
             kept: None,
         }
     }
@@ -201,8 +201,8 @@ impl Answer {
         let own = own.map(|(name, value)| (*name, value.as_str()));
         let headers = own.chain([("X-Content-Type-Options", "nosniff")]);
         match self.body {
-            Body::Upgraded(response) => Ok(response.into()),
-            Body::Passed(response) if !is_head => {
+            AnswerBody::Upgraded(response) => Ok(response.into()),
+            AnswerBody::Passed(response) if !is_head => {
                 let copies = Headers::new();
                 for (name, value) in headers {
                     copies.append(name, value)?;
@@ -224,7 +224,7 @@ impl Answer {
                     list.extend([gap, name, "\n", value]);
                 }
                 let bytes = match &body {
-                    Body::Bytes(bytes) if !is_head && !matches!(self.status, 204 | 304) => {
+                    AnswerBody::Bytes(bytes) if !is_head && !matches!(self.status, 204 | 304) => {
                         Some(&bytes[..])
                     }
                     _ => None,

@@ -42,7 +42,7 @@ const BUSY_MS: u64 = 250;
 /// What this isolate was told.
 #[derive(Default)]
 pub struct ChartMemory {
-    entries: HashMap<ChartKey, Entry>,
+    entries: HashMap<ChartKey, RememberedChart>,
     /// Until then the global object has too much to do.
     busy_until_ms: u64,
 }
@@ -69,7 +69,7 @@ pub struct KnownChart {
     pub stale: bool,
 }
 
-struct Entry {
+struct RememberedChart {
     known: KnownChart,
     /// When a request last set out to ask for a newer one.
     asked_ms: u64,
@@ -187,7 +187,7 @@ fn remember(question: ChartKey, known: KnownChart) {
                 entries.remove(&oldest);
             }
         }
-        let entry = Entry { known, asked_ms: 0 };
+        let entry = RememberedChart { known, asked_ms: 0 };
         entries.insert(question, entry);
     });
 }

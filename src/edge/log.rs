@@ -28,11 +28,11 @@ pub struct RequestLine {
     path: String,
     route: &'static str,
     started_ms: u64,
-    wanted: Wanted,
+    wanted: WhichLines,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum WhichLines {
     Errors,
     All,
     None,
@@ -41,9 +41,9 @@ enum Wanted {
 impl RequestLine {
     pub fn new(seen: &RequestFields, env: &Env) -> Self {
         let wanted = match setting(env, "LOG_REQUESTS").as_deref() {
-            Some("all") => Wanted::All,
-            Some("none") => Wanted::None,
-            _ => Wanted::Errors,
+            Some("all") => WhichLines::All,
+            Some("none") => WhichLines::None,
+            _ => WhichLines::Errors,
         };
         let mut path = path_of(&seen.url).to_owned();
         path.truncate(path.floor_char_boundary(MAX_PATH_BYTES));
@@ -66,9 +66,9 @@ impl RequestLine {
         count_here(|counters| counters.answered(self.route, status, code));
         let is_error = status >= 500;
         let is_wanted = match self.wanted {
-            Wanted::Errors => is_error,
-            Wanted::All => true,
-            Wanted::None => false,
+            WhichLines::Errors => is_error,
+            WhichLines::All => true,
+            WhichLines::None => false,
         };
         if !is_wanted {
             return self.request_id;

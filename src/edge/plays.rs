@@ -41,7 +41,7 @@ const MISSING_SAID_MS: u64 = 3_600_000;
 
 /// What the sender is told.
 #[derive(Serialize)]
-struct Verdict<'a> {
+struct PlaysAnswer<'a> {
     accepted: usize,
     rejected: Vec<RejectedPlay<'a>>,
     repeated: bool,
@@ -250,7 +250,7 @@ async fn count(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer,
     };
     let verdict = verdict.map_err(|error| not_counted(error, name.is_some()))?;
     count_rejected(&verdict.rejected);
-    Ok(Answer::json(&Verdict {
+    Ok(Answer::json(&PlaysAnswer {
         accepted: verdict.accepted,
         rejected: rejected_plays(&verdict.rejected).collect(),
         repeated: verdict.repeated,

@@ -37,12 +37,12 @@ const UNKNOWN_FOR_MS: u64 = 10_000;
 struct Copy {
     directory: Rc<Directory>,
     fetched_ms: u64,
-    asked: Asked,
+    asked: AskedAt,
 }
 
 /// A question to the registry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Asked {
+struct AskedAt {
     /// How often this isolate had changed something itself by then.
     changes: u64,
     at_ms: u64,
@@ -68,7 +68,7 @@ pub struct DirectoryMemory {
     /// that.
     changes: u64,
     /// The question that a request waits for.
-    asking: Option<Asked>,
+    asking: Option<AskedAt>,
     /// Batches that went without a fresh copy since one was asked for.
     blind: u32,
     /// Names of no region, and until when that is believed.
@@ -277,7 +277,7 @@ async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, P
 /// Asks, and keeps what is told, unless what is kept was asked for later.
 async fn ask_registry(env: &Env, known: Option<Rc<Directory>>) -> worker::Result<Rc<Directory>> {
     let asked = memory(|memory| {
-        let asked = Asked {
+        let asked = AskedAt {
             changes: memory.changes,
             at_ms: now_ms(),
         };

@@ -28,10 +28,10 @@ const TIMEOUT_MS: u64 = 5_000;
 const AT_ONCE: usize = 6;
 
 /// A shard: the key of its region, its number, and a hint where it lives.
-type Shard<'a> = (Cow<'a, str>, u32, Option<&'a str>);
+type ShardAddress<'a> = (Cow<'a, str>, u32, Option<&'a str>);
 
 /// All shards that a region ever had.
-pub fn shards_of(region: &Region) -> impl Iterator<Item = Shard<'_>> {
+pub fn shards_of(region: &Region) -> impl Iterator<Item = ShardAddress<'_>> {
     (0..region.most_shards).map(|shard| (region.key(), shard, region.hint.as_deref()))
 }
 
@@ -73,10 +73,10 @@ impl<'a> Teller<'a> {
     pub async fn begin_epoch(
         &mut self,
         epoch: Epoch,
-        shards: impl Iterator<Item = Shard<'_>>,
+        shards: impl Iterator<Item = ShardAddress<'_>>,
     ) -> Result<(), Untold> {
         let name = format!("began {}", epoch.began_ms);
-        let mut shards: Vec<Shard<'_>> = shards.collect();
+        let mut shards: Vec<ShardAddress<'_>> = shards.collect();
         // An order that holds when regions are made or deleted in between.
         shards.sort();
         let names: Vec<ShardName> = shards.iter().map(name_of).collect();
@@ -113,7 +113,7 @@ impl<'a> Teller<'a> {
     /// the export says that plays are missing.
     pub async fn cut(&mut self, board_key: &str, to_cut: &ToCut) {
         let shards = to_cut.shards.iter();
-        let shards: Vec<Shard<'_>> = shards
+        let shards: Vec<ShardAddress<'_>> = shards
             .map(|(key, shard, hint)| (Cow::from(key), *shard, hint.as_deref()))
             .collect();
         self.tell(board_key, &shards, |region_id, shard| CutRequest {
@@ -129,10 +129,10 @@ impl<'a> Teller<'a> {
     async fn tell<'b, Q: Question<Reply = Noted> + 'b>(
         &self,
         board_key: &str,
-        shards: &'b [Shard<'b>],
+        shards: &'b [ShardAddress<'b>],
         message: impl Fn(&'b str, u32) -> Q,
     ) -> Vec<bool> {
-        let tell = async |(key, shard, hint): &'b Shard<'b>| {
+        let tell = async |(key, shard, hint): &'b ShardAddress<'b>| {
             let object = ObjectName::shard(board_key, key, *shard);
             let message = message(key, *shard);
             let noted = ask(self.env, (&object, *hint), &message, TIMEOUT_MS).await?;
@@ -162,6 +162,6 @@ impl<'a> Teller<'a> {
     }
 }
 
-fn name_of((key, shard, _): &Shard<'_>) -> ShardName {
+fn name_of((key, shard, _): &ShardAddress<'_>) -> ShardName {
     (key.clone().into_owned(), *shard)
 }

@@ -28,7 +28,7 @@ use futures_channel::oneshot;
 use serde::Deserialize;
 
 use super::figures::Figures;
-use super::pages::{Answered, Pages};
+use super::pages::{PageAnswer, Pages};
 use super::region_list::CountedRegions;
 use super::turns::Turns;
 use super::{ChartRules, ClosingRules, Global, GlobalLimits, Together};
@@ -97,7 +97,7 @@ struct Inner<H: Host> {
     regions: RefCell<CountedRegions>,
     counters: RefCell<GlobalMetrics>,
     figures: RefCell<Figures>,
-    pages: RefCell<Pages<oneshot::Sender<Answered>>>,
+    pages: RefCell<Pages<oneshot::Sender<PageAnswer>>>,
     hearing: Hearing,
     catalog: Rc<Follower>,
     catalog_waiters: RefCell<Vec<oneshot::Sender<()>>>,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::cache::Key;
 use super::merging::merge_sealed;
 use super::moment::write_apart;
-use super::room::Room;
+use super::room::PaneRoom;
 use super::state::{Global, Stamp};
 use super::{FLUSH_AT_LAST_MS, FOLDED_AT_ONCE_BYTES, ladder};
 use super::{MAX_PENDING_DECODED_BYTES, SPANS_A_FLUSH};
@@ -21,7 +21,7 @@ use crate::wire::ShardName;
 const EXPIRE_EVERY_MS: u64 = HOUR_MS;
 
 /// What was folded when a sync began. See [`Global::synced`].
-pub struct SyncPoint {
+pub struct FoldPoint {
     consumed: Vec<(ShardName, u128, u64)>,
     days_writes: u64,
 }
@@ -185,7 +185,7 @@ impl Global {
                 targets.entry((scope, target)).or_default().push(summary);
             }
         }
-        let room = Room::of(storage, now_ms)?;
+        let room = PaneRoom::of(storage, now_ms)?;
         let mut rows = 0;
         for ((scope, target), parts) in targets {
             self.stretches.forget(scope, target);
@@ -214,15 +214,15 @@ impl Global {
     }
 
     /// To be taken before a sync and handed to [`Global::synced`] after it.
-    pub fn sync_point(&self) -> SyncPoint {
-        SyncPoint {
+    pub fn sync_point(&self) -> FoldPoint {
+        FoldPoint {
             consumed: self.offsets.consumed(),
             days_writes: self.kept_days.writes_so_far(),
         }
     }
 
     /// What was folded before the sync point is durable: replies may say so.
-    pub fn synced(&mut self, point: &SyncPoint) {
+    pub fn synced(&mut self, point: &FoldPoint) {
         self.offsets.synced(&point.consumed);
         self.kept_days.synced(point.days_writes);
     }

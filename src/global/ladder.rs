@@ -3,7 +3,7 @@
 //! One row a scope, level, span and *generation*. The generation is 0, unless a row cannot be
 //! read: it is left as it is, and what is new goes into the next generation beside it.
 
-use super::room::Room;
+use super::room::PaneRoom;
 use crate::capacity::{self, THINNED_AFTER_DAYS, THINNED_BYTES};
 use crate::codec::{self, record};
 use crate::storage::{Damage, Storage, StorageError, Table, Write};
@@ -124,7 +124,7 @@ pub fn fold(
     pane: PaneKey,
     parts: &[&Summary],
     seed: Seed,
-    (room, damage): (Room, &Damage),
+    (room, damage): (PaneRoom, &Damage),
 ) -> Result<Option<Write>, StorageError> {
     let key = pane_key(scope, pane);
     for generation in 0..MAX_GENERATIONS {

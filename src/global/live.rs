@@ -103,15 +103,15 @@ pub struct Copies {
 }
 
 /// Copies with what they take.
-struct Held {
+struct HeldCopies {
     copies: Copies,
     bytes: usize,
 }
 
-impl Held {
+impl HeldCopies {
     fn new(copies: Copies) -> Self {
         let bytes = copies.panes.iter().map(SentPane::held_bytes).sum();
-        Held { copies, bytes }
+        HeldCopies { copies, bytes }
     }
 }
 
@@ -147,7 +147,7 @@ pub struct Live {
     pub pending_since_ms: Option<u64>,
     /// What the largest part of each takes decoded, by pane and region.
     pending_panes: BTreeMap<PaneKey, BTreeMap<String, usize>>,
-    copies: BTreeMap<ShardName, Held>,
+    copies: BTreeMap<ShardName, HeldCopies>,
     /// Since when nothing is missing of a region's shard of which something was.
     whole_since_ms: BTreeMap<String, u64>,
     copy_bytes: usize,
@@ -228,11 +228,11 @@ impl Live {
         let was_incomplete = last.as_ref().is_some_and(|last| last.copies.incomplete);
         let (new, mut is_same) = (copies.panes.len(), false);
         self.copy_bytes -= last.as_ref().map_or(0, |last| last.bytes);
-        if let Some(Held { copies: last, .. }) = &last {
+        if let Some(HeldCopies { copies: last, .. }) = &last {
             let mut pairs = last.panes.iter().zip(&copies.panes);
             is_same = last.panes.len() == new && pairs.all(|(was, is)| was.is_same(is));
         }
-        if let Some(Held { copies: last, .. }) = last
+        if let Some(HeldCopies { copies: last, .. }) = last
             && (last.log_id == copies.log_id && are_entries_missing || added)
         {
             copies.incomplete |= last.incomplete;
@@ -247,7 +247,7 @@ impl Live {
             self.nothing_missing_since(shard, copies.received_ms);
         }
         is_same &= copies.panes.len() == new;
-        let held = Held::new(copies);
+        let held = HeldCopies::new(copies);
         self.copy_bytes += held.bytes;
         self.copies.insert(shard.clone(), held);
         // What was merged of them serves on.

@@ -23,7 +23,7 @@ pub struct Together(Rc<Sums>);
 #[derive(Default)]
 struct Sums {
     room: Room,
-    held: Cell<Held>,
+    held: Cell<HeldSum>,
     /// What is known of catalogs, by all of them together.
     catalog_bytes: Cell<usize>,
     boards_with_copies: Cell<usize>,
@@ -31,7 +31,7 @@ struct Sums {
 
 /// What is held besides caches, of one of them or of all.
 #[derive(Clone, Copy, Default)]
-struct Held {
+struct HeldSum {
     /// All of it.
     bytes: usize,
     copies: usize,
@@ -55,7 +55,7 @@ impl Together {
 #[derive(Default)]
 pub struct Share {
     together: Together,
-    held: Cell<Held>,
+    held: Cell<HeldSum>,
 }
 
 impl Share {
@@ -70,10 +70,10 @@ impl Share {
         &self.together
     }
 
-    fn holds(&self, held: Held) {
+    fn holds(&self, held: HeldSum) {
         let sums = &self.together.0;
         let (was, all) = (self.held.replace(held), sums.held.get());
-        sums.held.set(Held {
+        sums.held.set(HeldSum {
             bytes: all.bytes - was.bytes + held.bytes,
             copies: all.copies - was.copies + held.copies,
             wanted_copies: all.wanted_copies - was.wanted_copies + held.wanted_copies,
@@ -104,7 +104,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.holds(Held::default());
+        self.holds(HeldSum::default());
     }
 }
 
@@ -156,7 +156,7 @@ impl Global {
         let catalog_bytes = self.catalog.held_bytes();
         self.share.together.0.catalog_bytes.set(catalog_bytes);
         let fixed = self.offsets.held_bytes() + self.moment.held_bytes();
-        self.share.holds(Held {
+        self.share.holds(HeldSum {
             bytes: fixed + self.live.held_bytes(),
             copies: self.live.copy_bytes(),
             wanted_copies,

@@ -88,9 +88,9 @@ mod window_plays;
 mod work;
 
 pub use chart::ChartRules;
-pub use closed::{ClosingRules, Knowing, Step};
+pub use closed::{ClosingRules, ClosingStep, Knowing};
 pub use driver::{Driver, GlobalSettings};
-pub use folding::SyncPoint;
+pub use folding::FoldPoint;
 pub use limits::GlobalLimits;
 pub use memory::Together;
 pub use room::DATABASE_BYTES;

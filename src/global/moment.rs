@@ -6,7 +6,7 @@
 //!    as ever.
 //! 2. *Keeping.* Once all have, or are waited for no more, what was taken is folded, before anything
 //!    later is, whether or not somebody asks for it already; that is the moment. From then on, before a row changes, the
-//!    row as it was is put aside, once ([`Kept`]). Pages are read from the tables with what was put
+//!    row as it was is put aside, once ([`KeptMoment`]). Pages are read from the tables with what was put
 //!    aside in its place. So nothing waits for who reads, and who breaks off holds nothing up.
 //!
 //! # Limits
@@ -121,7 +121,7 @@ struct Head {
 record!(Head v 1);
 
 /// A moment that is kept.
-pub struct Kept {
+pub struct KeptMoment {
     head: Head,
     /// The rows that were put aside: the table's place in [`TABLES`], and the key.
     rows: BTreeSet<Vec<u8>>,
@@ -130,7 +130,7 @@ pub struct Kept {
     until_ms: Cell<u64>,
 }
 
-impl Kept {
+impl KeptMoment {
     fn is_full(&self) -> bool {
         self.bytes > MAX_KEPT_BYTES || self.key_bytes > MAX_KEY_BYTES
     }
@@ -151,7 +151,7 @@ fn deletes_of_stored(storage: &impl Storage) -> Result<Vec<Write>, StorageError>
 /// The moment that is kept, shared with what writes.
 #[derive(Clone, Default)]
 pub struct Moment {
-    kept: Rc<RefCell<Option<Kept>>>,
+    kept: Rc<RefCell<Option<KeptMoment>>>,
     /// Heads that could not be read, or were not there, at the start.
     pub damaged_rows: u64,
 }
@@ -180,7 +180,7 @@ impl Moment {
             });
         };
         let rows = storage.keys(Table::Meta, ROW_PREFIX)?;
-        let kept = Kept {
+        let kept = KeptMoment {
             head,
             key_bytes: rows.iter().map(|key| key.len() + KEY_OVERHEAD).sum(),
             rows: rows.into_iter().collect(),
@@ -212,7 +212,7 @@ impl Moment {
             regions: regions.to_vec(),
         };
         storage.write(&[Write::put(Table::Meta, HEAD_KEY, codec::encode(&head))])?;
-        *self.kept.borrow_mut() = Some(Kept {
+        *self.kept.borrow_mut() = Some(KeptMoment {
             head,
             rows: BTreeSet::new(),
             bytes: 0,
@@ -366,7 +366,7 @@ impl<S: Storage> Guarded<'_, S> {
             kept.rows.insert(key.clone());
             aside.push(Write::put(Table::Meta, key, was));
             if kept.is_full() {
-                return Ok(moment.take().map(Kept::deletes).unwrap_or_default());
+                return Ok(moment.take().map(KeptMoment::deletes).unwrap_or_default());
             }
         }
         Ok(aside)

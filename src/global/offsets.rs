@@ -13,7 +13,7 @@ use crate::wire::{Push, ShardName};
 
 /// One log of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Log {
+pub struct ShardLog {
     pub log_id: u128,
     /// [`crate::wire::Push::log_began_ms`].
     pub began_ms: u64,
@@ -58,7 +58,7 @@ impl MadeAt {
     }
 }
 
-impl Log {
+impl ShardLog {
     /// The last commit that charts show.
     pub fn shown_seq(&self) -> u64 {
         self.copied.journal_seq
@@ -68,7 +68,7 @@ impl Log {
 /// The logs of a region's shards, as one row.
 #[derive(Serialize, Deserialize)]
 struct OffsetsRow {
-    shards: Vec<(u32, Vec<Log>)>,
+    shards: Vec<(u32, Vec<ShardLog>)>,
 }
 
 record!(OffsetsRow v 1);
@@ -83,7 +83,7 @@ fn row_name(region_id: &str) -> Vec<u8> {
 /// Where every shard's logs stand.
 #[derive(Default)]
 pub struct Offsets {
-    shards: BTreeMap<ShardName, Vec<Log>>,
+    shards: BTreeMap<ShardName, Vec<ShardLog>>,
     /// Regions whose offsets cannot be read: their pushes are refused, nothing is lost.
     damaged_regions: Vec<String>,
     generations: BTreeMap<String, u8>,
@@ -189,7 +189,7 @@ impl Offsets {
         (log_id, began_ms): (u128, u64),
         oldest: u64,
         now_ms: u64,
-    ) -> &mut Log {
+    ) -> &mut ShardLog {
         let logs = self.shards.entry(shard.clone()).or_default();
         let any_log = mutants::active(Mutant::OffsetsWithoutLogId);
         let position = logs.iter().position(|log| log.log_id == log_id || any_log);
@@ -199,7 +199,7 @@ impl Offsets {
                 let oldest = ages.min_by_key(|(_, log)| log.began_ms);
                 oldest.map(|(at, _)| at).map(|at| logs.remove(at));
             }
-            logs.push(Log {
+            logs.push(ShardLog {
                 log_id,
                 began_ms,
                 consumed: oldest,
@@ -412,7 +412,7 @@ impl Offsets {
     fn shards_of<'a>(
         &'a self,
         region_id: &'a str,
-    ) -> impl Iterator<Item = (&'a ShardName, &'a Vec<Log>)> {
+    ) -> impl Iterator<Item = (&'a ShardName, &'a Vec<ShardLog>)> {
         let shards = self.shards.range((region_id.to_owned(), 0)..);
         shards.take_while(move |(shard, _)| shard.0 == region_id)
     }
@@ -440,7 +440,7 @@ impl Offsets {
     }
 }
 
-impl Log {
+impl ShardLog {
     /// Where entries that begin at `first_offset` are.
     pub fn entries(&self, first_offset: u64) -> Entries {
         if first_offset > self.accepted {

@@ -10,7 +10,7 @@ use crate::wire::{PostReport, PostRequest, Refusal};
 /// One that takes longer is made again by whoever asks: who began it may have gone.
 pub const MAX_MAKING_MS: u64 = 5_000;
 
-pub type Answered = Result<PostReport, Refusal>;
+pub type PageAnswer = Result<PostReport, Refusal>;
 
 /// `W` is what wakes somebody who waits.
 pub struct Pages<W>(HashMap<PostRequest, Making<W>>);

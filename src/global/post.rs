@@ -14,7 +14,7 @@
 use std::rc::Rc;
 
 use super::cache::Key;
-use super::pages::Answered;
+use super::pages::PageAnswer;
 use super::ranking::count;
 use super::state::{Global, Stamp};
 use super::window_plays::{EmptyBefore, LiveTally, Reading};
@@ -39,7 +39,7 @@ pub(super) const NOBODY_KNOWS: Refusal = Refusal::Busy { retry_after_s: 5 };
 struct CachedPage {
     made_ms: u64,
     catalog: Option<CatalogPosition>,
-    answered: Answered,
+    answered: PageAnswer,
 }
 
 /// A page in the making.
@@ -47,12 +47,12 @@ pub struct PostPage {
     request: PostRequest,
     window: Window,
     now_ms: u64,
-    parts: Option<Parts>,
+    parts: Option<PageParts>,
     beginnings: u32,
 }
 
 /// What there is of a page, and what is still to be read.
-struct Parts {
+struct PageParts {
     /// What was stored when it was begun.
     stamp: Stamp,
     /// What was live of the post then, in the scope that is asked for.
@@ -124,7 +124,7 @@ impl PostPage {
         global: &Global,
         storage: &impl Storage,
         rules: ChartRules,
-    ) -> Result<Parts, Refusal> {
+    ) -> Result<PageParts, Refusal> {
         let PostRequest { post_id, scope, .. } = &self.request;
         require_visible(global, &self.request)?;
         global.require(scope)?;
@@ -152,7 +152,7 @@ impl PostPage {
             .next();
         let mut points = steps(self.window.span, self.now_ms, SERIES_POINTS, global.days());
         points.reverse();
-        Ok(Parts {
+        Ok(PageParts {
             stamp: global.stamp.clone(),
             live: live(scope),
             report: PostReport {
@@ -179,7 +179,7 @@ impl PostPage {
         &self,
         global: &Global,
         storage: &impl Storage,
-        parts: &mut Parts,
+        parts: &mut PageParts,
     ) -> Result<bool, Refusal> {
         let report = &mut parts.report;
         if let Some(span) = parts.points.pop() {
@@ -252,7 +252,7 @@ fn require_visible(global: &Global, request: &PostRequest) -> Result<(), Refusal
 
 impl Global {
     /// What was answered a moment ago, where others would get the same.
-    pub fn known_page(&self, request: &PostRequest, now_ms: u64) -> Option<Answered> {
+    pub fn known_page(&self, request: &PostRequest, now_ms: u64) -> Option<PageAnswer> {
         let known = self.cache.get::<CachedPage>(&Key::Page(request.clone()))?;
         let age_ms = now_ms.checked_sub(known.made_ms)?;
         let is_same = known.catalog == self.catalog.position() && age_ms < LIVE_MAX_AGE_MS;
@@ -260,7 +260,7 @@ impl Global {
     }
 
     /// Keeps an answer that others would get too.
-    pub fn keep_page(&self, request: &PostRequest, answered: &Answered, made_ms: u64) {
+    pub fn keep_page(&self, request: &PostRequest, answered: &PageAnswer, made_ms: u64) {
         use Refusal::{NotCounted, NotFound};
         let bytes = match answered {
             Ok(report) => held_bytes(report),

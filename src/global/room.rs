@@ -52,17 +52,17 @@ const MOST_BYTES: u64 = MOST_PANE_BYTES as u64;
 
 /// The room that panes have, as it is now.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct PaneRoom {
     stored_bytes: u64,
     now_ms: u64,
 }
 
-impl Room {
+impl PaneRoom {
     /// # Errors
     /// When the disk refuses.
     pub fn of(storage: &impl Storage, now_ms: u64) -> Result<Self, StorageError> {
         let stored_bytes = storage.size()?;
-        Ok(Room {
+        Ok(PaneRoom {
             stored_bytes,
             now_ms,
         })
@@ -127,7 +127,7 @@ mod tests {
         (Level::Day, 801),
         (Level::All, 1),
     ];
-    const TIGHT: Room = Room {
+    const TIGHT: PaneRoom = PaneRoom {
         stored_bytes: TIGHT_BYTES,
         now_ms: 0,
     };
@@ -164,7 +164,7 @@ mod tests {
         let (mut at_most, mut worst) = (0, 0);
         for (level, panes) in PANES {
             let (pane, _) = full(level);
-            let free = Room {
+            let free = PaneRoom {
                 stored_bytes: 0,
                 now_ms: 0,
             }
@@ -190,7 +190,7 @@ mod tests {
     fn the_less_room_there_is_the_less_a_pane_may_take() {
         for (level, _) in PANES {
             let at = |stored_bytes| {
-                Room {
+                PaneRoom {
                     stored_bytes,
                     now_ms: 0,
                 }
@@ -207,7 +207,7 @@ mod tests {
         let (pane, _) = full(Level::Day);
         let day = PaneKey::of(Level::Day, 20_000 * DAY_MS, &Days::default());
         let stored = |days_later| {
-            let room = Room {
+            let room = PaneRoom {
                 stored_bytes: 0,
                 now_ms: day.end_ms + days_later * DAY_MS,
             };
@@ -237,7 +237,7 @@ mod tests {
             if bytes > 256 {
                 pane.record(&two[..bytes - 256], 1);
             }
-            let room = Room {
+            let room = PaneRoom {
                 stored_bytes: 0,
                 now_ms,
             };

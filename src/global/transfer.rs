@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::moment::{CUT_AHEAD_A_SHARD_MS, CUT_AHEAD_MS, Cutting, TABLES};
-use super::room::Room;
+use super::room::PaneRoom;
 use super::{Global, closed, ladder};
 use crate::codec::{self, record};
 use crate::storage::{Storage, StorageError, Table, Write, key_after};
@@ -416,7 +416,7 @@ impl Global {
                 targets.entry(target).or_default().push(summary);
             }
         }
-        let room = Room::of(storage, now_ms)?;
+        let room = PaneRoom::of(storage, now_ms)?;
         let mut writes = Vec::with_capacity(targets.len());
         let mut folded = Vec::with_capacity(targets.len());
         for ((scope, key), parts) in targets {

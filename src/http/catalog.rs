@@ -115,7 +115,7 @@ struct PostBody<'a> {
     #[serde(default, deserialize_with = "given")]
     tags: Option<Option<Vec<String>>>,
     #[serde(default, deserialize_with = "given")]
-    timestamp: Option<Option<Moment>>,
+    timestamp: Option<Option<GivenTime>>,
     /// `null` is an error: an export from a database without this column may write it for every post.
     #[serde(default, deserialize_with = "yes_or_no")]
     hidden: Option<bool>,
@@ -123,7 +123,7 @@ struct PostBody<'a> {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Moment {
+enum GivenTime {
     Milliseconds(u64),
     Text(String),
 }
@@ -152,8 +152,8 @@ impl PostBody<'_> {
         let timestamp_ms = match self.timestamp {
             None => None,
             Some(None) => Some(None),
-            Some(Some(Moment::Milliseconds(ms))) => Some(Some(ms)),
-            Some(Some(Moment::Text(text))) => Some(Some(
+            Some(Some(GivenTime::Milliseconds(ms))) => Some(Some(ms)),
+            Some(Some(GivenTime::Text(text))) => Some(Some(
                 parse_rfc3339_ms(&text)
                     .ok_or("timestamp is milliseconds since 1970 or RFC 3339")?,
             )),

@@ -154,16 +154,16 @@ fn read_filter(query: &Query, normalise: Option<NormaliseId>) -> Result<Filter, 
 
 /// The window that a query asks for, with its names.
 #[derive(Debug)]
-struct Asked {
+struct AskedWindow {
     window: WindowRequest,
     timeframe: Option<String>,
     time_zone: Option<String>,
     ends_ms: Option<u64>,
 }
 
-impl Asked {
+impl AskedWindow {
     fn of(window: WindowRequest) -> Self {
-        Asked {
+        AskedWindow {
             window,
             timeframe: None,
             time_zone: None,
@@ -172,7 +172,7 @@ impl Asked {
     }
 }
 
-fn read_window(query: &Query, clocks: &Clocks<'_>) -> Result<Asked, Problem> {
+fn read_window(query: &Query, clocks: &Clocks<'_>) -> Result<AskedWindow, Problem> {
     let bad = |detail: String| Problem::bad("bad_window", detail);
     // Checked even where it is not needed, so that an unknown zone is always an error.
     let zone = query
@@ -196,11 +196,11 @@ fn read_window(query: &Query, clocks: &Clocks<'_>) -> Result<Asked, Problem> {
         read.transpose()
     };
     match (moment("from")?, moment("to")?, frame) {
-        (Some(from_ms), Some(to_ms), _) => Ok(Asked::of(snapped(from_ms, to_ms))),
+        (Some(from_ms), Some(to_ms), _) => Ok(AskedWindow::of(snapped(from_ms, to_ms))),
         (Some(from_ms), None, _) if from_ms >= clocks.now_ms => Err(bad(
             "from is ahead of now, and without to a window ends now".into(),
         )),
-        (Some(from_ms), None, _) => Ok(Asked::of(WindowRequest::Since {
+        (Some(from_ms), None, _) => Ok(AskedWindow::of(WindowRequest::Since {
             from_ms: from_ms - from_ms % MINUTE_MS,
             to_ms: u64::MAX,
             before_ms: None,
@@ -217,20 +217,20 @@ fn read_window(query: &Query, clocks: &Clocks<'_>) -> Result<Asked, Problem> {
                     WindowRequest::Tumbling { length_ms: ms }
                 }
             };
-            Ok(Asked {
+            Ok(AskedWindow {
                 timeframe: Some(timeframe.to_string()),
-                ..Asked::of(window)
+                ..AskedWindow::of(window)
             })
         }
     }
 }
 
 /// A calendar period as a span of time, so that queries for the same hours are equal, whatever their zones.
-fn asked_frame(frame: CalendarFrame, name: &str, zone: &Zone, now_ms: u64) -> Asked {
+fn asked_frame(frame: CalendarFrame, name: &str, zone: &Zone, now_ms: u64) -> AskedWindow {
     let period = frame.period(now_ms, zone);
     let span = period.span(zone);
     let running = Period::of(now_ms, frame.kind, zone);
-    Asked {
+    AskedWindow {
         window: WindowRequest::Since {
             from_ms: span.from_ms,
             to_ms: span.to_ms,

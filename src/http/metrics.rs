@@ -111,7 +111,7 @@ metrics! {
 }
 
 /// A shard's figures, and how old they are.
-struct Shard<'a> {
+struct ReportedShard<'a> {
     region: &'a str,
     shard: String,
     age_ms: u64,
@@ -123,14 +123,14 @@ pub fn metrics_text(figures: &MetricsInput<'_>) -> String {
     let global = figures.global;
     let shards = global.iter().flat_map(|global| &global.shards);
     let shards = shards.filter_map(|told| {
-        Some(Shard {
+        Some(ReportedShard {
             region: &told.region_id,
             shard: told.shard.to_string(),
             age_ms: told.age_ms + figures.older_ms,
             metrics: codec::decode(&told.figures).ok()?,
         })
     });
-    let shards: Vec<Shard<'_>> = shards.collect();
+    let shards: Vec<ReportedShard<'_>> = shards.collect();
 
     let mut text = Text::default();
     of_shards(&mut text, &shards);
@@ -200,13 +200,13 @@ pub fn metrics_text(figures: &MetricsInput<'_>) -> String {
     text.0
 }
 
-impl Shard<'_> {
+impl ReportedShard<'_> {
     fn labels(&self) -> [(&str, &str); 2] {
         [("region", self.region), ("shard", &self.shard)]
     }
 }
 
-fn of_shards(text: &mut Text, shards: &[Shard<'_>]) {
+fn of_shards(text: &mut Text, shards: &[ReportedShard<'_>]) {
     for (name, help, value) in OF_SHARDS {
         text.family(name, kind_of(name), help);
         for shard in shards {

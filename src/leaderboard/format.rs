@@ -85,7 +85,7 @@ pub struct Chart<'a> {
     /// Nobody could be asked for a newer one; `as_of` says how old it is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stale: bool,
-    top_posts: Vec<Row<'a>>,
+    top_posts: Vec<ChartLine<'a>>,
 }
 
 /// Which posts a chart is of, as queries name it.
@@ -163,7 +163,7 @@ struct Comparison {
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct ChartLine<'a> {
     rank: usize,
     previous_rank: Option<u32>,
     #[serde(flatten)]
@@ -192,7 +192,7 @@ impl<'a> Chart<'a> {
         let rows = places
             .zip(certain)
             .enumerate()
-            .map(|(position, (place, certain))| Row {
+            .map(|(position, (place, certain))| ChartLine {
                 rank: place.rank_at(position),
                 previous_rank: place.previous_rank,
                 run: place.run.map(RunPart::from),

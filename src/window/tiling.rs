@@ -44,21 +44,21 @@ pub fn steps(span: Span, now_ms: u64, max_points: usize, days: &Days) -> Vec<Spa
     }
     let span = clipped(span, now_ms, days);
     let finest = Edge::Tile.finest_level(span.from_ms, now_ms, days);
-    let is_kept = |step: &Step| match (finest, step) {
-        (Level::All | Level::Day, Step::Hours(_)) => false,
-        (finest, Step::Hours(length_ms)) => finest.length_ms() <= *length_ms,
-        (_, Step::Days(_)) => true,
+    let is_kept = |step: &SeriesStep| match (finest, step) {
+        (Level::All | Level::Day, SeriesStep::Hours(_)) => false,
+        (finest, SeriesStep::Hours(length_ms)) => finest.length_ms() <= *length_ms,
+        (_, SeriesStep::Days(_)) => true,
     };
-    let cut = |step: Step| cut(span, step, max_points.max(2), days);
-    let hours = STEPS_MINUTES.map(|minutes| Step::Hours(minutes * MINUTE_MS));
-    let days = (0..=MAX_DAYS_POWER).map(Step::Days);
+    let cut = |step: SeriesStep| cut(span, step, max_points.max(2), days);
+    let hours = STEPS_MINUTES.map(|minutes| SeriesStep::Hours(minutes * MINUTE_MS));
+    let days = (0..=MAX_DAYS_POWER).map(SeriesStep::Days);
     let mut steps = hours.into_iter().chain(days).filter(is_kept);
     steps.find_map(cut).unwrap_or_else(|| vec![span])
 }
 
 /// How a series is cut: at multiples of a length within each day, or every 2^n days.
 #[derive(Clone, Copy)]
-enum Step {
+enum SeriesStep {
     Hours(u64),
     Days(u32),
 }
@@ -70,22 +70,22 @@ const STEPS_MINUTES: [u64; 7] = [1, 5, 15, 60, 120, 360, 720];
 const MAX_DAYS_POWER: u32 = 11;
 
 /// The steps of a span, if they are no more than `max_points`.
-fn cut(span: Span, step: Step, max_points: usize, days: &Days) -> Option<Vec<Span>> {
+fn cut(span: Span, step: SeriesStep, max_points: usize, days: &Days) -> Option<Vec<Span>> {
     let mut steps: Vec<Span> = Vec::new();
     let mut begun = None;
     let mut from_ms = span.from_ms;
     while from_ms < span.to_ms {
         let day = days.day(from_ms);
         let to_ms = match step {
-            Step::Hours(length_ms) => {
+            SeriesStep::Hours(length_ms) => {
                 let begun_ms = floor_to_multiple(from_ms - day.from_ms, length_ms);
                 (day.from_ms + begun_ms + length_ms).min(day.to_ms)
             }
-            Step::Days(_) => day.to_ms,
+            SeriesStep::Days(_) => day.to_ms,
         };
         let next = Span::new(from_ms, to_ms.min(span.to_ms));
         from_ms = next.to_ms;
-        if let Step::Days(power) = step {
+        if let SeriesStep::Days(power) = step {
             let number = Some(days.number(next.from_ms) >> power);
             if number == begun
                 && let Some(last) = steps.last_mut()

@@ -51,7 +51,7 @@ use crate::wire::{Refusal, TransferChart};
 use super::chart::ChartRules;
 use super::ladder::next_stored_ms;
 use super::moment::write_apart;
-use super::room::Room;
+use super::room::PaneRoom;
 use super::state::Global;
 
 pub use row::{all_of, parts_of, read};
@@ -95,7 +95,7 @@ struct Due {
 
 /// What a step towards closed charts has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ClosingStep {
     /// There may be more to do.
     Done,
     /// Nothing was closed: the catalog is to be asked first, for what the follower of it wants.
@@ -169,13 +169,13 @@ impl Global {
         storage: &impl Storage,
         knowing: Knowing,
         now_ms: u64,
-    ) -> Result<Step, StorageError> {
+    ) -> Result<ClosingStep, StorageError> {
         let Some(next) = self.closing.next else {
             self.closing.next = Some(self.begin_closing(storage, now_ms)?);
-            return Ok(Step::Done);
+            return Ok(ClosingStep::Done);
         };
         let Some(due) = self.next_due(now_ms) else {
-            return Ok(Step::Over);
+            return Ok(ClosingStep::Over);
         };
         self.moment.forget_idle(storage, now_ms)?;
         let Some(scope) = self.next_scope(&self.closing.done) else {
@@ -189,16 +189,16 @@ impl Global {
             }
             self.closing.next = Some(next);
             self.closing.done.clear();
-            return Ok(Step::Done);
+            return Ok(ClosingStep::Done);
         };
         let of = (due.period, due.span);
         let closed = self.close(storage, &scope, of, knowing, due.at_ms)?;
         let Some(is_closed) = closed else {
-            return Ok(Step::Asks);
+            return Ok(ClosingStep::Asks);
         };
         self.closed_charts += u64::from(is_closed);
         self.closing.done.push(scope);
-        Ok(Step::Done)
+        Ok(ClosingStep::Done)
     }
 
     /// Closes all charts that are due, with what is known of the catalog.
@@ -213,7 +213,7 @@ impl Global {
         if mutants::active(Mutant::FoldedBeforeClosed) {
             return Ok(());
         }
-        while self.close_step(storage, Knowing::SoFar, now_ms)? != Step::Over {}
+        while self.close_step(storage, Knowing::SoFar, now_ms)? != ClosingStep::Over {}
         Ok(())
     }
 
@@ -260,14 +260,14 @@ impl Global {
         history: &mut History,
         knowing: Knowing,
         now_ms: u64,
-    ) -> Result<Step, StorageError> {
+    ) -> Result<ClosingStep, StorageError> {
         let Some(period) = history.left.last().copied() else {
-            return Ok(Step::Over);
+            return Ok(ClosingStep::Over);
         };
         let Some(scope) = self.next_scope(&history.done) else {
             history.left.pop();
             history.done.clear();
-            return Ok(Step::Done);
+            return Ok(ClosingStep::Done);
         };
         let span = period.span(&self.days().zone_at(now_ms));
         if self.is_to_come(span, now_ms) {
@@ -278,12 +278,12 @@ impl Global {
         self.moment.forget_idle(storage, now_ms)?;
         let closed = self.close(storage, &scope, (period, span), knowing, now_ms)?;
         let Some(is_closed) = closed else {
-            return Ok(Step::Asks);
+            return Ok(ClosingStep::Asks);
         };
         history.closed += u64::from(is_closed);
         self.closed_charts += u64::from(is_closed);
         history.done.push(scope);
-        Ok(Step::Done)
+        Ok(ClosingStep::Done)
     }
 
     /// Takes a chart that another installation has published. One that is there stays.
@@ -426,7 +426,7 @@ impl Global {
         let Write::Put { value, .. } = write else {
             return Ok(deletes);
         };
-        if !Room::of(storage, now_ms)?.is_short() {
+        if !PaneRoom::of(storage, now_ms)?.is_short() {
             return Ok(deletes);
         }
         let mut bytes = 0;

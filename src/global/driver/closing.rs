@@ -6,7 +6,7 @@ use super::reading::{MAX_MAKINGS, US_AT_ONCE};
 use super::{Driver, Inner};
 use crate::codec;
 use crate::global::Global;
-use crate::global::closed::{Knowing, Step};
+use crate::global::closed::{ClosingStep, Knowing};
 use crate::host::Host;
 use crate::storage::StorageError;
 use crate::wire::*;
@@ -66,7 +66,7 @@ impl<H: Host> Inner<H> {
     /// Takes steps until they have taken their time, or there are no more. Then others have their turn.
     async fn some_steps(
         self: &Rc<Self>,
-        mut step: impl FnMut(&mut Global, &H::Storage, Knowing) -> Result<Step, StorageError>,
+        mut step: impl FnMut(&mut Global, &H::Storage, Knowing) -> Result<ClosingStep, StorageError>,
     ) -> Result<(), Refusal> {
         let mut knowing = Knowing::All;
         for asked in 0..=MAX_MAKINGS {
@@ -79,12 +79,12 @@ impl<H: Host> Inner<H> {
                 loop {
                     let come_to = step(global, storage, knowing)?;
                     let is_long = (global.done() - before).us() > US_AT_ONCE;
-                    if come_to != Step::Done || is_long {
+                    if come_to != ClosingStep::Done || is_long {
                         return Ok(come_to);
                     }
                 }
             })?;
-            if come_to != Step::Asks {
+            if come_to != ClosingStep::Asks {
                 break;
             }
         }

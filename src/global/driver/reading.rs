@@ -10,7 +10,7 @@ use futures_channel::oneshot;
 use super::spending::REQUESTS_A_CHART;
 use super::{Driver, Inner};
 use crate::codec;
-use crate::global::pages::{Answered, MAX_MAKING_MS};
+use crate::global::pages::{MAX_MAKING_MS, PageAnswer};
 use crate::global::post::PostPage;
 use crate::global::region_list::RegionList;
 use crate::global::turns::Turn;
@@ -228,7 +228,7 @@ impl<H: Host> Inner<H> {
 
     /// A page that was made a moment ago, or that somebody makes now. `None` where nobody does, or
     /// whoever did could not.
-    async fn known_page(&self, page: &PostRequest) -> Option<Answered> {
+    async fn known_page(&self, page: &PostRequest) -> Option<PageAnswer> {
         let now_ms = self.host.now_ms();
         let known = self.with_global(|global, _| Ok(global.known_page(page, now_ms)));
         if let Ok(Some(known)) = known {

@@ -22,14 +22,14 @@ const SHARDS_A_GROUP: usize = 32;
 /// short ids are 5 MB.
 const DECODED_A_GROUP: usize = 6 << 20;
 
-struct Group {
+struct ShardGroup {
     number: u64,
     shards: Vec<u32>,
 }
 
 #[derive(Default)]
-struct Region {
-    groups: Vec<Group>,
+struct RegionGroups {
+    groups: Vec<ShardGroup>,
     /// Shards that are in no group, in the order in which they pushed.
     fresh: Vec<u32>,
 }
@@ -37,7 +37,7 @@ struct Region {
 /// The groups of all regions.
 #[derive(Default)]
 pub struct ByShards {
-    regions: RefCell<BTreeMap<String, Region>>,
+    regions: RefCell<BTreeMap<String, RegionGroups>>,
     groups_made: Cell<u64>,
 }
 
@@ -49,7 +49,7 @@ impl ByShards {
         let mut regions = self.regions.borrow_mut();
         let region = regions.entry(region_id.to_owned()).or_default();
         region.fresh.retain(|fresh| *fresh != shard);
-        let is_of = |group: &Group| group.shards.contains(&shard);
+        let is_of = |group: &ShardGroup| group.shards.contains(&shard);
         if let Some(at) = region.groups.iter().position(is_of) {
             let group = region.groups.remove(at);
             cache.remove(&Key::Copies(group.number));
@@ -100,7 +100,7 @@ impl ByShards {
         &self,
         fresh: &mut Vec<u32>,
         copies: &impl Fn(u32) -> &'a [SentPane],
-    ) -> Group {
+    ) -> ShardGroup {
         let mut decoded_bytes = 0;
         let fit = fresh.iter().take(SHARDS_A_GROUP).take_while(|shard| {
             let panes = copies(**shard).iter().filter(|pane| is_merged(pane));
@@ -109,7 +109,7 @@ impl ByShards {
         });
         let fit = fit.count().max(1).min(fresh.len());
         self.groups_made.set(self.groups_made.get() + 1);
-        Group {
+        ShardGroup {
             number: self.groups_made.get(),
             shards: fresh.drain(..fit).collect(),
         }
