@@ -59,7 +59,7 @@ impl OwnPages {
         Ok(Some(OwnPages {
             title: read_title(title)?,
             accent: accent.as_deref().map(read_accent).transpose()?,
-            region: read_region(region)?,
+            region: read_region_setting(region)?,
             timeframe: read_timeframe(timeframe)?,
             figures: read_figures(figures.as_deref())?,
             regions: match regions.map(|word| word.to_ascii_lowercase()).as_deref() {
@@ -153,7 +153,7 @@ fn read_accent(setting: &str) -> Result<Accent, String> {
     }
 }
 
-fn read_region(setting: Option<String>) -> Result<String, String> {
+fn read_region_setting(setting: Option<String>) -> Result<String, String> {
     let region = setting.unwrap_or_else(|| GLOBAL_SCOPE.to_owned());
     if region != GLOBAL_SCOPE {
         check_region_id(&region).map_err(|detail| format!("PAGE_REGION: {detail}"))?;

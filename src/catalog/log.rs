@@ -61,14 +61,14 @@ impl ChangeLog {
             ..ChangeLog::default()
         };
         log.position.number = number_of(last_key);
-        if let Some(last) = read(storage, damage, log.position.number)? {
+        if let Some(last) = read_rows(storage, damage, log.position.number)? {
             log.position.mark = last.mark;
             log.ids_so_far = last.ids_so_far;
             return Ok((log, Vec::new()));
         }
         // The last readable row says how many ids there were.
         for key in keys.iter().rev().skip(1).take(100) {
-            if let Some(row) = read(storage, damage, number_of(key))? {
+            if let Some(row) = read_rows(storage, damage, number_of(key))? {
                 log.ids_so_far = row.ids_so_far;
                 break;
             }
@@ -140,7 +140,7 @@ impl ChangeLog {
             return Ok(None);
         }
         if since.number > 0 || since.mark > 0 {
-            let row = read(storage, damage, since.number)?;
+            let row = read_rows(storage, damage, since.number)?;
             if !row.is_some_and(|row| row.mark == since.mark || !looks_at_mark) {
                 return Ok(None);
             }
@@ -149,7 +149,7 @@ impl ChangeLog {
         while next <= self.position.number {
             let rows = storage.scan(Table::CatalogLog, &[], &key_of(next), READ_BYTES)?;
             for (key, value) in &rows {
-                let row = decoded(damage, key, value).filter(|_| number_of(key) == next);
+                let row = decode_row(damage, key, value).filter(|_| number_of(key) == next);
                 let Some(row) = row else { return Ok(None) };
                 ids.extend(row.ids);
                 if ids.len() > at_most {
@@ -174,7 +174,7 @@ fn number_of(key: &[u8]) -> u64 {
     key.try_into().map_or(0, u64::from_be_bytes)
 }
 
-fn decoded(damage: &Damage, key: &[u8], value: &[u8]) -> Option<LogRow> {
+fn decode_row(damage: &Damage, key: &[u8], value: &[u8]) -> Option<LogRow> {
     let row = codec::decode(value).ok();
     if row.is_none() {
         damage.note(key);
@@ -182,13 +182,13 @@ fn decoded(damage: &Damage, key: &[u8], value: &[u8]) -> Option<LogRow> {
     row
 }
 
-fn read(
+fn read_rows(
     storage: &impl Storage,
     damage: &Damage,
     number: u64,
 ) -> Result<Option<LogRow>, StorageError> {
     let value = storage.get(Table::CatalogLog, &key_of(number))?;
-    Ok(value.and_then(|value| decoded(damage, &key_of(number), &value)))
+    Ok(value.and_then(|value| decode_row(damage, &key_of(number), &value)))
 }
 
 /// The first row from a key on: its number, and the ids up to it.
@@ -199,7 +199,7 @@ fn oldest(
 ) -> Result<Option<(u64, u64)>, StorageError> {
     let rows = storage.scan(Table::CatalogLog, &[], from, 0)?;
     Ok(rows.first().map(|(key, value)| {
-        let ids = decoded(damage, key, value).map_or(0, |row| row.ids_so_far);
+        let ids = decode_row(damage, key, value).map_or(0, |row| row.ids_so_far);
         (number_of(key), ids)
     }))
 }

@@ -26,7 +26,7 @@ struct ResetBody {
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let directory = table::fetch(&call.env).await?;
+    let directory = table::fetch_directory(&call.env).await?;
     Ok(Answer::json(&about(&directory.table)).with_header("Cache-Control", "no-store"))
 }
 

@@ -24,7 +24,7 @@ pub const WIPE_TIMEOUT_MS: u64 = 60_000;
 
 /// The board that a request names by its `board=`; `main` where it names none.
 pub async fn of_query(call: &Call) -> Result<Board, Problem> {
-    find(call, call.query.first("board").unwrap_or(MAIN)).await
+    find_board(call, call.query.first("board").unwrap_or(MAIN)).await
 }
 
 /// The board of a request for what it shows. What is not for everybody shows itself to the read token; and to
@@ -67,7 +67,7 @@ pub fn open_to(call: &Call, board: Board) -> Result<Board, Problem> {
 /// The board of an id, as fresh as charts need it: one that was closed to the public shows to nobody for
 /// long, and of one that was made anew nobody reads what was counted before. It touches no object of a board,
 /// and asks about a name that is not known at most once a second.
-async fn find(call: &Call, board_id: &str) -> Result<Board, Problem> {
+async fn find_board(call: &Call, board_id: &str) -> Result<Board, Problem> {
     if check_board_id(board_id).is_err() {
         return Err(Problem::unknown_board());
     }
@@ -88,7 +88,7 @@ async fn find(call: &Call, board_id: &str) -> Result<Board, Problem> {
 /// 404 where it is no more.
 pub async fn of_key(call: &Call, key: &str) -> Result<Board, Problem> {
     let (board_id, incarnation) = parts_of_board_key(key).ok_or_else(Problem::unknown_board)?;
-    let board = find(call, board_id).await?;
+    let board = find_board(call, board_id).await?;
     match board.incarnation == incarnation {
         true => Ok(board),
         false => Err(Problem::unknown_board()),

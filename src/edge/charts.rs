@@ -32,7 +32,7 @@ pub async fn answer_to(call: &Call, query: &ChartQuery) -> Result<Answer, Proble
     let kept = limit.map(|limit| DoorCopy {
         url: call.seen.url.clone(),
         accept,
-        ..kept(&known, &rendered, left_s, limit)
+        ..door_copy(&known, &rendered, left_s, limit)
     });
     let answer = Answer::tagged(call, rendered.content_type, rendered.body, rendered.etag);
     Ok(answer
@@ -61,7 +61,7 @@ fn left_s(known: &KnownChart, now_ms: u64) -> u64 {
 }
 
 /// What the Worker's door may answer by itself: until memory is too old, or `max-age` is wrong.
-fn kept(known: &KnownChart, rendered: &Rendered, left_s: u64, limit: u32) -> DoorCopy {
+fn door_copy(known: &KnownChart, rendered: &Rendered, left_s: u64, limit: u32) -> DoorCopy {
     let mut renew_ms = known.received_ms + MEMORY_MS;
     let mut expires_ms = known.computed_ms + BUDGET_MS;
     if left_s > 0 {

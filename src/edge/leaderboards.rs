@@ -126,7 +126,7 @@ pub async fn leaderboard(
         }
         limits::count_cold_chart(call).await?;
     }
-    match ask(call, board, &message).await {
+    match ask_for_chart(call, board, &message).await {
         Ok(fresh) => {
             remember(question, fresh.clone());
             Ok(fresh)
@@ -200,7 +200,7 @@ async fn cached(call: &Call, board: &Board, message: &[u8]) -> Option<KnownChart
     }
     let cached = cache::get(&board.key(), message).await?;
     let age_ms = now_ms().saturating_sub(cached.computed_ms);
-    let known = (age_ms < BUDGET_MS).then(|| decoded(&cached.reply, age_ms, false));
+    let known = (age_ms < BUDGET_MS).then(|| decode_chart(&cached.reply, age_ms, false));
     known?.ok()
 }
 
@@ -209,10 +209,10 @@ fn is_for_all(call: &Call, board: &Board) -> bool {
 }
 
 /// Asks whoever is nearest, and leaves the answer to the others of this place.
-async fn ask(call: &Call, board: &Board, message: &[u8]) -> Result<KnownChart, Problem> {
+async fn ask_for_chart(call: &Call, board: &Board, message: &[u8]) -> Result<KnownChart, Problem> {
     count_here(|counters| counters.found(Source::Object));
     let (reply, age_ms, stale) = ask_nearest(call, board, message).await?;
-    let known = decoded(&reply, age_ms, stale)?;
+    let known = decode_chart(&reply, age_ms, stale)?;
     let left_ms = BUDGET_MS.saturating_sub(age_ms);
     if is_for_all(call, board) && !stale && left_ms > 0 {
         let computed_ms = known.computed_ms;
@@ -254,7 +254,7 @@ async fn ask_nearest(
     Ok((answer, 0, false))
 }
 
-fn decoded(reply: &[u8], age_ms: u64, stale: bool) -> Result<KnownChart, Problem> {
+fn decode_chart(reply: &[u8], age_ms: u64, stale: bool) -> Result<KnownChart, Problem> {
     let ChartReply(reply) = codec::decode(reply).map_err(|error| {
         Problem::away("the global object", &worker::Error::from(error.to_string()))
     })?;

@@ -173,7 +173,7 @@ async fn is_too_much_here(call: &Call, sender: u64) -> bool {
 /// 429 where they are more than the address has left; nothing of the beacon is counted then.
 pub async fn count_bytes(call: &Call, sender: Option<u64>, bytes: usize) -> Result<(), Problem> {
     let more = (bytes / BYTES_A_REQUEST) as u32;
-    count_more(call, sender, more, too_large).await
+    count_more(call, sender, more, too_large_for_sender).await
 }
 
 /// Counts a beacon once more for each board beyond the first, as each is a message to another object.
@@ -278,7 +278,7 @@ fn too_many(bucket: Bucket, limit: u32, retry_after_s: u32) -> Problem {
 }
 
 /// Others of the address go on: what was too much is this one.
-fn too_large(limit: u32, retry_after_s: u32) -> Problem {
+fn too_large_for_sender(limit: u32, retry_after_s: u32) -> Problem {
     let kib = BYTES_A_REQUEST >> 10;
     let detail = format!(
         "at most {limit} beacons a minute from one address; each further {kib} KiB of plays count as \

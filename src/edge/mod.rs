@@ -139,7 +139,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
         }
         _ => None,
     };
-    let answer = answer(&mut call, cors, method, &segments).await?;
+    let answer = answer_request(&mut call, cors, method, &segments).await?;
     Ok(match limit {
         // A chart may be kept on its way and given to others: it says nothing of who asked first.
         Some(limit) if !matches!(segments.as_slice(), ["top-posts" | "charts", ..]) => {
@@ -155,7 +155,7 @@ fn route_word(path: &str) -> Option<&'static str> {
     ROUTES.into_iter().find(|word| *word == first)
 }
 
-async fn answer(
+async fn answer_request(
     call: &mut Call,
     cors: &Cors,
     method: Method,

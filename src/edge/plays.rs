@@ -81,7 +81,7 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
         progress: Cell::new(Progress::Reading),
         boards: RefCell::default(),
     };
-    let outcome = admit(call, cors, &attempt).await;
+    let outcome = admit_plays(call, cors, &attempt).await;
     // As far as this isolate knows.
     let boards = attempt.boards.take();
     let home =
@@ -114,7 +114,7 @@ pub fn home_of_sender(
     Some(Home::of(directory, region, boards).to_string())
 }
 
-async fn admit(call: &Call, cors: &Cors, attempt: &Attempt) -> Result<Answer, Problem> {
+async fn admit_plays(call: &Call, cors: &Cors, attempt: &Attempt) -> Result<Answer, Problem> {
     let trusted = shows(call, Token::Ingest)?;
     if !cors.allows_origin() {
         let detail =
@@ -136,7 +136,7 @@ async fn admit(call: &Call, cors: &Cors, attempt: &Attempt) -> Result<Answer, Pr
 /// [`body::DEADLINE_MS`], the shards what is left of it and [`RECORD_TIMEOUT_MS`] more.
 async fn count_in_time(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer, Problem> {
     let Attempt { progress, .. } = attempt;
-    let counting = std::pin::pin!(count(call, sender, attempt));
+    let counting = std::pin::pin!(count_plays(call, sender, attempt));
     let counting = match within_or_rest(body::DEADLINE_MS, counting).await {
         Ok(answer) => return answer,
         Err(_) if progress.get() == Progress::Reading => return Err(body::too_slow()),
@@ -158,7 +158,7 @@ enum Progress {
     SentWithoutKey,
 }
 
-async fn count(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer, Problem> {
+async fn count_plays(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer, Problem> {
     let Attempt { progress, boards } = attempt;
     let (trusted, voter, owner) = match sender {
         Sender::Trusted => (true, None, body::Owner::Ingest),
@@ -206,7 +206,7 @@ async fn count(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer,
             trusted,
             normalise_id,
         };
-        check(&body, rules)
+        check_plays(&body, rules)
     };
     let named = boards_named(&body.envelope.boards, &plays);
     if named.plays > max_plays {
@@ -347,7 +347,7 @@ fn batch_name(envelope: &Envelope, header_key: Option<String>) -> Option<Name> {
     }
 }
 
-fn check<'a>(body: &Body<'a>, rules: Rules) -> Vec<Result<Play<'a>, Refused>> {
+fn check_plays<'a>(body: &Body<'a>, rules: Rules) -> Vec<Result<Play<'a>, Refused>> {
     let checked = body.plays.iter().map(|raw| match raw {
         Ok(raw) => rules.check(raw),
         Err(detail) => Err(Refused::new("bad_play", detail.clone())),

@@ -47,7 +47,9 @@ pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem>
             .with_header("Vary", "Accept, User-Agent"))
         }
         // The page says the same in words.
-        Err(problem) if is_for_a_person(call) => page(call, kind, None, problem.status).await,
+        Err(problem) if is_for_a_person(call) => {
+            closed_page(call, kind, None, problem.status).await
+        }
         Err(problem) => Err(problem),
     }
 }
@@ -56,12 +58,12 @@ pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem>
 pub async fn list(call: &Call, kind: &str) -> Result<Answer, Problem> {
     let kind = read_kind(kind)?;
     if is_for_a_person(call) && call.query.first("post_id").is_none() {
-        return page(call, kind, None, 200).await;
+        return closed_page(call, kind, None, 200).await;
     }
     let board = boards::to_read(call).await?;
     let asked = list_asked(kind, &call.query)?;
     let format = format_asked(&call.query, call.header("Accept").as_deref())?;
-    let list = listed(call, &board, &asked).await?;
+    let list = list_closed(call, &board, &asked).await?;
     let (content_type, body) = published_list(&board.board_id, &asked, &list, format);
     let answer = kept_by_tag(call, content_type, body);
     Ok(match next_address(&board.board_id, &asked, &list) {
@@ -96,7 +98,7 @@ fn is_for_a_person(call: &Call) -> bool {
 async fn feed(call: &Call, kind: PeriodKind, feed: Feed) -> Result<Answer, Problem> {
     let board = boards::to_read(call).await?;
     let asked = feed_asked(kind, &call.query)?;
-    let list = listed(call, &board, &asked).await?;
+    let list = list_closed(call, &board, &asked).await?;
     let (content_type, text) = named(call, &board, &asked.scope, |named| {
         feed_text(named, kind, &list.charts, feed)
     })
@@ -104,7 +106,7 @@ async fn feed(call: &Call, kind: PeriodKind, feed: Feed) -> Result<Answer, Probl
     Ok(kept_by_tag(call, content_type, text.into_bytes()))
 }
 
-async fn listed(
+async fn list_closed(
     call: &Call,
     board: &Board,
     asked: &ListPublished,
@@ -131,13 +133,13 @@ fn kept_by_tag(call: &Call, content_type: &'static str, body: Vec<u8>) -> Answer
 async fn page_of(call: &Call, kind: PeriodKind, period: Option<Period>) -> Result<Answer, Problem> {
     // Who needs a token shows it when the page asks.
     if needs_token(&call.env) {
-        return page(call, kind, None, 200).await;
+        return closed_page(call, kind, None, 200).await;
     }
     let asked = chart_asked(kind, period, &call.query)?;
     let board = boards::to_read(call).await?;
     let known = match leaderboard(call, &board, &asked).await {
         Ok(known) => known,
-        Err(problem) => return page(call, kind, None, problem.status).await,
+        Err(problem) => return closed_page(call, kind, None, problem.status).await,
     };
     let published = known.leaderboard.published.as_ref();
     if let (None, Some(latest)) = (period, published) {
@@ -156,7 +158,7 @@ async fn page_of(call: &Call, kind: PeriodKind, period: Option<Period>) -> Resul
 }
 
 /// The page of no chart: it asks by itself, and says what it is told.
-async fn page(
+async fn closed_page(
     call: &Call,
     kind: PeriodKind,
     scope: Option<&str>,

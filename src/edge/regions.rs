@@ -113,7 +113,7 @@ pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
 /// # Errors
 /// 503 where the registry or the global object is away.
 async fn tell_main(call: &Call) -> Result<(), Problem> {
-    let directory = table::fetch(&call.env).await?;
+    let directory = table::fetch_directory(&call.env).await?;
     tell_main_of(call, RegionTable::clone(&directory.table)).await
 }
 

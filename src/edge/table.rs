@@ -123,7 +123,7 @@ pub async fn newer_directory(env: &Env) -> Result<Rc<Directory>, Problem> {
 ///
 /// # Errors
 /// 503 where the registry is away.
-pub async fn fetch(env: &Env) -> Result<Rc<Directory>, Problem> {
+pub async fn fetch_directory(env: &Env) -> Result<Rc<Directory>, Problem> {
     let known = memory(|memory| memory.copy.as_ref().map(|copy| Rc::clone(&copy.directory)));
     let told = ask_registry(env, known).await;
     told.map_err(|error| Problem::away("the registry", &error))

@@ -72,7 +72,7 @@ pub async fn export(call: &Call) -> Result<Answer, Problem> {
         };
         return Ok(answer(text).with_header("Link", link(&first)));
     };
-    let Some(page) = page(call, &board, &before).await? else {
+    let Some(page) = export_page(call, &board, &before).await? else {
         return Ok(answer(text).with_header("Link", link(&before)));
     };
     let seed = Seed::from_bytes(page.seed);
@@ -106,7 +106,7 @@ async fn begin(call: &Call, board: &Board) -> Result<ToCut, Problem> {
 
 /// The page at a cursor; none as long as there are shards to be told. Who comes too early waits a little,
 /// and then comes again.
-async fn page(
+async fn export_page(
     call: &Call,
     board: &Board,
     cursor: &ExportCursor,

@@ -181,7 +181,7 @@ impl Global {
         let mut last = None;
         let mut is_cut = false;
         for (key, value) in found.iter().flat_map(|(stored, _)| stored) {
-            let row = read_row(table, key, value, self.seed(), self.days());
+            let row = read_table_row(table, key, value, self.seed(), self.days());
             text_bytes += row
                 .as_ref()
                 .map_or(0, |row| bytes_of_line(row, self.seed()));
@@ -449,7 +449,7 @@ fn rows_of_regions(regions: &[Region]) -> Vec<TransferRow> {
     regions.iter().map(row).collect()
 }
 
-fn read_row(
+fn read_table_row(
     table: Table,
     key: &[u8],
     value: &[u8],

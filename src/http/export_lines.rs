@@ -219,12 +219,12 @@ pub fn read_lines(bytes: &[u8]) -> Result<Vec<ImportRow>, Problem> {
             Problem::bad("bad_import", format!("line {index} of the body: {detail}"))
         };
         let line: Line = serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
-        rows.push(row_of(line).map_err(bad)?);
+        rows.push(import_row(line).map_err(bad)?);
     }
     Ok(rows)
 }
 
-fn row_of(line: Line) -> Result<ImportRow, String> {
+fn import_row(line: Line) -> Result<ImportRow, String> {
     let moment = |text: &str| parse_rfc3339_ms(text).ok_or_else(|| format!("{text} is no time"));
     Ok(match line {
         Line::Export { version } if version > VERSION => {

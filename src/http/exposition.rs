@@ -36,7 +36,7 @@ impl Text {
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         let labels: Vec<String> = labels
             .iter()
-            .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+            .map(|(label, value)| format!("{label}=\"{}\"", escaped_label(value)))
             .collect();
         let labels = match labels.is_empty() {
             true => String::new(),
@@ -72,7 +72,7 @@ impl Text {
 }
 
 /// A label's value.
-fn escaped(text: &str) -> String {
+fn escaped_label(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('"', "\\\"")
         .replace('\n', "\\n")

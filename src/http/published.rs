@@ -358,7 +358,7 @@ fn name_of(place: &Place) -> String {
 }
 
 /// A place in a line of a feed.
-fn line_of(position: usize, place: &Place, kind: PeriodKind) -> String {
+fn place_line(position: usize, place: &Place, kind: PeriodKind) -> String {
     let mut line = format!("{}. {}", place.rank_at(position), name_of(place));
     let Some(run) = place.run else { return line };
     let told = match (run.periods, run.is_re_entry()) {
@@ -375,9 +375,9 @@ fn line_of(position: usize, place: &Place, kind: PeriodKind) -> String {
     line
 }
 
-fn text_of(chart: &ListedChart) -> String {
+fn text_of_chart(chart: &ListedChart) -> String {
     let lines = chart.places.iter().enumerate();
-    let lines = lines.map(|(position, place)| line_of(position, place, chart.period.kind()));
+    let lines = lines.map(|(position, place)| place_line(position, place, chart.period.kind()));
     lines.collect::<Vec<String>>().join("\n")
 }
 
@@ -414,7 +414,7 @@ fn json_feed(named: &PageNames<'_>, kind: PeriodKind, charts: &[ListedChart]) ->
             "id": address,
             "url": address,
             "title": named.title_of(chart.period),
-            "content_text": text_of(chart),
+            "content_text": text_of_chart(chart),
             "date_published": rfc3339(chart.closed_ms),
         })
     });
@@ -452,7 +452,7 @@ fn atom_feed(named: &PageNames<'_>, kind: PeriodKind, charts: &[ListedChart]) ->
              <published>{closed}</published>\n<updated>{closed}</updated>\n\
              <content type=\"text\">{}</content>\n</entry>\n",
             xml_text(&named.title_of(chart.period)),
-            xml_text(&text_of(chart)),
+            xml_text(&text_of_chart(chart)),
             address = xml_text(&address),
         );
     }

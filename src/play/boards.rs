@@ -44,7 +44,7 @@ pub(super) fn read_boards(
         return Err("a play has 1 to 8 boards");
     }
     let mut names: Vec<String> = Vec::with_capacity(named.len());
-    for name in named.iter().map(|name| cut(name)) {
+    for name in named.iter().map(|name| shortened(name)) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -54,7 +54,7 @@ pub(super) fn read_boards(
 
 /// Cuts a name to the length that a board's id may have, as the sender is told it again. A name that was
 /// cut ends in a character that no id has, so it matches no board.
-fn cut(name: &str) -> String {
+fn shortened(name: &str) -> String {
     if name.len() <= MAX_BOARD_ID_BYTES {
         return name.to_owned();
     }

@@ -137,7 +137,7 @@ pub fn read_body(bytes: &[u8], lines_announced: bool) -> Result<Body<'_>, BodyEr
     let several_lines = bytes.contains(&b'\n');
     match bytes.first() {
         None => Err(BodyError::Malformed("the body is empty".into())),
-        Some(_) if lines_announced => read_lines(bytes),
+        Some(_) if lines_announced => read_ndjson(bytes),
         Some(b'[') => {
             let Elements(elements) = read_json(bytes)?;
             within_limit(&elements)?;
@@ -149,7 +149,7 @@ pub fn read_body(bytes: &[u8], lines_announced: bool) -> Result<Body<'_>, BodyEr
         Some(b'{') => match read_json::<&RawValue>(bytes) {
             Ok(object) => read_object(object),
             // Several objects: lines, some of which may be valid.
-            Err(_) if several_lines => read_lines(bytes),
+            Err(_) if several_lines => read_ndjson(bytes),
             Err(error) => Err(error),
         },
         Some(_) => Err(BodyError::Malformed(
@@ -252,7 +252,7 @@ fn read_object(object: &RawValue) -> Result<Body<'_>, BodyError> {
     })
 }
 
-fn read_lines(bytes: &[u8]) -> Result<Body<'_>, BodyError> {
+fn read_ndjson(bytes: &[u8]) -> Result<Body<'_>, BodyError> {
     let mut plays = Vec::new();
     for line in lines(bytes) {
         if plays.len() == MAX_PLAYS_TRUSTED {

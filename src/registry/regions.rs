@@ -22,7 +22,7 @@ const POSITION_BYTES: usize = 4;
 const SEED_NAME: &[u8] = b"seed/";
 /// Two copies: an earlier epoch would let in what was counted before.
 const INSTALLATION_NAME: &[u8] = b"installation/";
-/// Regions that were deleted, by their number: see [`remember`].
+/// Regions that were deleted, by their number: see [`note_deleted`].
 const DELETED_PREFIX: &[u8] = b"deleted/";
 
 #[derive(Serialize, Deserialize)]
@@ -104,7 +104,7 @@ impl RegionRows {
 /// The write that remembers a region that was deleted. Behind its number, in the order of deletion, the
 /// key says when it was deleted, the most shards that it had, and its own key: enough to do without the
 /// row.
-fn remember(number: u32, deleted: &DeletedRegion) -> Write {
+fn note_deleted(number: u32, deleted: &DeletedRegion) -> Write {
     let region_key = deleted.region.key();
     let key = [
         DELETED_PREFIX,
@@ -390,7 +390,7 @@ pub fn delete(
     };
     let writes = [
         Write::delete(Table::Regions, key.clone()),
-        remember(rows.next_deleted, &deleted),
+        note_deleted(rows.next_deleted, &deleted),
     ];
     Ok((position, deleted, writes))
 }

@@ -362,7 +362,7 @@ impl Registry {
         let seed = seed.try_into().unwrap_or_default();
         let mut writes = regions::epoch_writes(&self.rows, &installation, seed);
         // Other boards are made again.
-        let random_of = |board_id: &str| hash_of(&seed, board_id.as_bytes());
+        let random_of = |board_id: &str| hash_with_random(&seed, board_id.as_bytes());
         let has_objects = boards::with_objects(storage)?;
         let mut anew = Boards::load(storage)?;
         writes.extend(anew.begin_anew(random_of, &has_objects, now_ms));
@@ -402,10 +402,10 @@ impl Registry {
 
 /// A version from the random bytes of a start, from which the seed cannot be found.
 fn version_of(random: &[u8; 16]) -> u64 {
-    hash_of(random, b"version")
+    hash_with_random(random, b"version")
 }
 
-fn hash_of(random: &[u8; 16], what: &[u8]) -> u64 {
+fn hash_with_random(random: &[u8; 16], what: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_key(random);
     hasher.write(what);
     hasher.finish128().h1

@@ -158,7 +158,7 @@ fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// `WHERE` for the keys from `from` on that start with `prefix`.
-fn within(prefix: &[u8], from: &[u8]) -> (&'static str, Vec<JsValue>) {
+fn range_of(prefix: &[u8], from: &[u8]) -> (&'static str, Vec<JsValue>) {
     let start = blob(if from > prefix { from } else { prefix });
     match after_prefix(prefix) {
         Some(after) => ("key >= ? AND key < ?", vec![start, blob(&after)]),
@@ -188,7 +188,7 @@ impl Storage for SqlStorage {
         from: &[u8],
         max_bytes: usize,
     ) -> Result<Vec<StoredRow>, StorageError> {
-        let (range, bindings) = within(prefix, from);
+        let (range, bindings) = range_of(prefix, from);
         let query = format!("SELECT key, value FROM {table} WHERE {range} ORDER BY key, part");
         let cursor = self.exec(&query, &bindings)?;
         let mut found: Vec<StoredRow> = Vec::new();
@@ -207,7 +207,7 @@ impl Storage for SqlStorage {
     }
 
     fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
-        let (range, bindings) = within(prefix, prefix);
+        let (range, bindings) = range_of(prefix, prefix);
         let query = format!("SELECT key FROM {table} WHERE part = 0 AND {range} ORDER BY key");
         let cursor = self.exec(&query, &bindings)?;
         rows(&cursor).map(|row| bytes_of(row?.next())).collect()
@@ -219,7 +219,7 @@ impl Storage for SqlStorage {
         prefix: &[u8],
         from: &[u8],
     ) -> Result<Option<Vec<u8>>, StorageError> {
-        let (range, bindings) = within(prefix, from);
+        let (range, bindings) = range_of(prefix, from);
         let query = format!("SELECT key FROM {table} WHERE {range} ORDER BY key LIMIT 1");
         let cursor = self.exec(&query, &bindings)?;
         let next = rows(&cursor).next().transpose()?;

@@ -31,7 +31,7 @@ impl<T> TwoCopies<T> {
     }
 }
 
-fn key(name: &[u8], copy: u8, generation: u8) -> Vec<u8> {
+fn copy_key(name: &[u8], copy: u8, generation: u8) -> Vec<u8> {
     let mut key = name.to_vec();
     key.push(copy);
     if generation > 0 {
@@ -59,7 +59,7 @@ pub fn load<T: Record + DeserializeOwned>(
         let mut damaged = 0;
         let mut record = None;
         for copy in COPIES {
-            if let Some(bytes) = storage.get(table, &key(name, copy, generation))? {
+            if let Some(bytes) = storage.get(table, &copy_key(name, copy, generation))? {
                 found = true;
                 match codec::decode::<T>(&bytes) {
                     Ok(readable) => record = record.or(Some(readable)),
@@ -86,7 +86,7 @@ pub fn writes<T: Record + Serialize>(
     record: &T,
 ) -> [Write; 2] {
     let row = codec::encode(record);
-    COPIES.map(|copy| Write::put(table, key(name, copy, generation), row.clone()))
+    COPIES.map(|copy| Write::put(table, copy_key(name, copy, generation), row.clone()))
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub fn steps(span: Span, now_ms: u64, max_points: usize, days: &Days) -> Vec<Spa
         (finest, SeriesStep::Hours(length_ms)) => finest.length_ms() <= *length_ms,
         (_, SeriesStep::Days(_)) => true,
     };
-    let cut = |step: SeriesStep| cut(span, step, max_points.max(2), days);
+    let cut = |step: SeriesStep| cut_series(span, step, max_points.max(2), days);
     let hours = STEPS_MINUTES.map(|minutes| SeriesStep::Hours(minutes * MINUTE_MS));
     let days = (0..=MAX_DAYS_POWER).map(SeriesStep::Days);
     let mut steps = hours.into_iter().chain(days).filter(is_kept);
@@ -70,7 +70,7 @@ const STEPS_MINUTES: [u64; 7] = [1, 5, 15, 60, 120, 360, 720];
 const MAX_DAYS_POWER: u32 = 11;
 
 /// The steps of a span, if they are no more than `max_points`.
-fn cut(span: Span, step: SeriesStep, max_points: usize, days: &Days) -> Option<Vec<Span>> {
+fn cut_series(span: Span, step: SeriesStep, max_points: usize, days: &Days) -> Option<Vec<Span>> {
     let mut steps: Vec<Span> = Vec::new();
     let mut begun = None;
     let mut from_ms = span.from_ms;

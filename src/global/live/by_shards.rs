@@ -83,7 +83,7 @@ impl ByShards {
         for group in &region.groups {
             let key = Key::Copies(group.number);
             let panes = cache.get::<Panes>(&key).unwrap_or_else(|| {
-                let (panes, bytes) = merged(&group.shards, seed, &copies);
+                let (panes, bytes) = merge_copies(&group.shards, seed, &copies);
                 let panes = Rc::new(panes);
                 cache.put(key, Rc::clone(&panes), bytes);
                 panes
@@ -117,7 +117,7 @@ impl ByShards {
 }
 
 /// Merges the copies of some shards. Also says how many bytes they hold.
-fn merged<'a>(
+fn merge_copies<'a>(
     shards: &[u32],
     seed: Seed,
     copies: &impl Fn(u32) -> &'a [SentPane],
