@@ -27,7 +27,7 @@ use crate::wire::{Refusal, ShardName};
 
 /// Figures for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Health {
+pub struct GlobalHealth {
     /// Rows that could not be read: those of the regions, the offsets and an export's at the start,
     /// those of panes when they were asked for.
     pub damaged_rows: u64,
@@ -214,8 +214,8 @@ impl Global {
         }
     }
 
-    pub fn health(&self) -> Health {
-        Health {
+    pub fn health(&self) -> GlobalHealth {
+        GlobalHealth {
             damaged_rows: self.heard.damaged
                 + self.offsets.damaged_rows
                 + self.moment.damaged_rows

@@ -22,16 +22,16 @@ const MAX_INSTANCE_BYTES: usize = 8 << 20;
 
 thread_local! {
     /// What all caches of this instance hold, and how many hold anything.
-    static HELD: Cell<Held> = const { Cell::new(Held { bytes: 0, caches: 0 }) };
+    static HELD: Cell<HeldByCaches> = const { Cell::new(HeldByCaches { bytes: 0, caches: 0 }) };
 }
 
 #[derive(Clone, Copy)]
-struct Held {
+struct HeldByCaches {
     bytes: usize,
     caches: usize,
 }
 
-struct Entry {
+struct KeptAnswer {
     answer: Vec<u8>,
     asked_ms: u64,
     /// The global object is not asked again before.
@@ -42,7 +42,7 @@ struct Entry {
 /// nobody can make them collide.
 #[derive(Default)]
 pub struct ChartCache {
-    entries: BTreeMap<Vec<u8>, Entry>,
+    entries: BTreeMap<Vec<u8>, KeptAnswer>,
     bytes: usize,
 }
 
@@ -68,12 +68,12 @@ impl ChartCache {
         }
         if size <= MAX_BYTES {
             let is_first = self.entries.is_empty();
-            hold(|held| Held {
+            hold(|held| HeldByCaches {
                 bytes: held.bytes + size,
                 caches: held.caches + usize::from(is_first),
             });
             self.bytes += size;
-            let entry = Entry {
+            let entry = KeptAnswer {
                 answer,
                 asked_ms,
                 put_off_until_ms: 0,
@@ -103,7 +103,7 @@ impl ChartCache {
             let size = question.len() + entry.answer.len();
             self.bytes -= size;
             let was_last = self.entries.is_empty();
-            hold(|held| Held {
+            hold(|held| HeldByCaches {
                 bytes: held.bytes - size,
                 caches: held.caches - usize::from(was_last),
             });
@@ -113,20 +113,20 @@ impl ChartCache {
 
 impl Drop for ChartCache {
     fn drop(&mut self) {
-        hold(|held| Held {
+        hold(|held| HeldByCaches {
             bytes: held.bytes - self.bytes,
             caches: held.caches - usize::from(!self.entries.is_empty()),
         });
     }
 }
 
-fn hold(change: impl FnOnce(Held) -> Held) {
+fn hold(change: impl FnOnce(HeldByCaches) -> HeldByCaches) {
     HELD.with(|held| held.set(change(held.get())));
 }
 
 /// What a shard may keep that takes so many bytes more.
 fn most_bytes(more: usize) -> usize {
-    let Held { bytes, caches } = HELD.with(Cell::get);
+    let HeldByCaches { bytes, caches } = HELD.with(Cell::get);
     match bytes + more {
         all if all <= MAX_INSTANCE_BYTES => MAX_BYTES,
         all if all <= 2 * MAX_INSTANCE_BYTES => MAX_BYTES.min(MAX_INSTANCE_BYTES / caches.max(1)),
@@ -187,7 +187,7 @@ mod tests {
         }
         assert!(caches[0].bytes > MAX_BYTES - 200_000);
         caches.clear();
-        let Held { bytes, caches } = HELD.with(Cell::get);
+        let HeldByCaches { bytes, caches } = HELD.with(Cell::get);
         assert_eq!((bytes, caches), (0, 0));
     }
 

@@ -47,7 +47,7 @@ use crate::play::MAX_BODY_BYTES;
 use crate::storage::{Storage, StorageError};
 use crate::wire::{BeginEpoch, CutRequest, Refusal, ShardMetrics};
 use charts::Charts;
-pub use charts::Kept;
+pub use charts::KeptReply;
 
 /// A shard's driver. Cheap to clone: all of them are of one object.
 pub struct Driver<H: Host>(Rc<Inner<H>>);

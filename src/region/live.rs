@@ -22,7 +22,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::backlog::Backlog;
-use super::places::{self, Held};
+use super::places::{self, HeldCut};
 use crate::clock::now_ms;
 use crate::codec;
 use crate::leaderboard::{Chart, Format, Leaderboard, Rendered};
@@ -104,7 +104,7 @@ pub struct Shown {
 }
 
 /// Whose a socket is, and how many that address may have here.
-pub struct Reader {
+pub struct SocketOwner {
     /// A hash of today: see [`crate::visitor::sender`].
     pub address: String,
     pub max_sockets: usize,
@@ -120,7 +120,7 @@ pub enum NoPlace {
 
 /// A cut of a chart that sockets show.
 #[derive(Clone)]
-pub struct Cut {
+pub struct ChartCut {
     pub request: Rc<LiveRequest>,
     pub tag: String,
 }
@@ -172,7 +172,7 @@ impl Shown {
     }
 
     /// What every socket shows, and whose it is.
-    fn held(&self) -> Vec<Held> {
+    fn held(&self) -> Vec<HeldCut> {
         let held = census(&self.context).into_iter();
         let held = held.filter_map(|line| {
             let (tag, address) = line.split_once(' ')?;
@@ -183,7 +183,7 @@ impl Shown {
     }
 
     /// All cuts that are shown, by chart; those that nobody looks at any more are forgotten.
-    pub fn charts(&mut self) -> Vec<Vec<Cut>> {
+    pub fn charts(&mut self) -> Vec<Vec<ChartCut>> {
         let now_ms = now_ms();
         if now_ms.abs_diff(self.unheard_ms) >= UNHEARD_INTERVAL_MS {
             self.unheard_ms = now_ms;
@@ -192,9 +192,9 @@ impl Shown {
         self.cuts
             .retain(|tag, _| count(&self.context, Some(tag)) > 0);
         self.sockets = count(&self.context, None);
-        let mut charts: Vec<Vec<Cut>> = Vec::new();
+        let mut charts: Vec<Vec<ChartCut>> = Vec::new();
         for (tag, shown) in &self.cuts {
-            let cut = Cut {
+            let cut = ChartCut {
                 request: Rc::clone(&shown.request),
                 tag: tag.clone(),
             };
@@ -228,11 +228,11 @@ impl Shown {
 
     /// Closes the sockets of a chart that is no more, where a reply says that its region was deleted, or all
     /// where the board was: the registry tells so only objects that have something stored.
-    pub fn end_deleted(&mut self, cuts: &[Cut], reply: &[u8]) {
+    pub fn end_deleted(&mut self, cuts: &[ChartCut], reply: &[u8]) {
         match codec::decode(reply) {
             Ok(ChartReply(Err(Refusal::Gone))) => self.end_all(),
             Ok(ChartReply(Err(Refusal::RegionDeleted))) => {
-                for Cut { tag, .. } in cuts {
+                for ChartCut { tag, .. } in cuts {
                     end_deleted(&self.context, tag);
                     self.cuts.remove(tag);
                 }
@@ -243,9 +243,9 @@ impl Shown {
 
     /// Closes sockets of a chart whose period is over, some at a time: their readers ask anew. `true` where
     /// some are left.
-    pub fn end_period(&mut self, cuts: &[Cut]) -> bool {
+    pub fn end_period(&mut self, cuts: &[ChartCut]) -> bool {
         let mut is_some_left = false;
-        for Cut { tag, .. } in cuts {
+        for ChartCut { tag, .. } in cuts {
             match end_period(&self.context, tag) {
                 true => is_some_left = true,
                 false => drop(self.cuts.remove(tag)),
@@ -283,7 +283,7 @@ impl Shown {
     pub fn make_room(
         &mut self,
         tag: &str,
-        reader: Option<&Reader>,
+        reader: Option<&SocketOwner>,
         now_ms: u64,
     ) -> Result<(), NoPlace> {
         if let Some(reader) = reader {
@@ -332,7 +332,7 @@ impl Shown {
     pub fn accept(
         &mut self,
         request: &LiveRequest,
-        reader: Option<&Reader>,
+        reader: Option<&SocketOwner>,
         rendered: &Rendered,
     ) -> worker::Result<worker::WebSocket> {
         let text = String::from_utf8_lossy(&rendered.body);

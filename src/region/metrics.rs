@@ -1,11 +1,11 @@
 //! What a shard tells the operator of how full it is.
 
-use super::Health;
+use super::ShardHealth;
 use crate::wire::ShardMetrics;
 
 impl ShardMetrics {
     /// Adds how full the shard is.
-    pub fn with_health(self, health: &Health, now_ms: u64) -> Self {
+    pub fn with_health(self, health: &ShardHealth, now_ms: u64) -> Self {
         ShardMetrics {
             damaged_rows: health.damaged_rows,
             waiting_batches: health.waiting as u64,

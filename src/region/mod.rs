@@ -71,12 +71,12 @@ mod sockets;
 mod votes;
 
 use alarm::Alarm;
-pub use driver::{Driver, Inner, Kept, Trouble};
+pub use driver::{Driver, Inner, KeptReply, Trouble};
 #[cfg(feature = "simulation")]
 pub use journal::journaled;
 pub use limits::Limits;
 use push_timer::{PushTimer, ToPush};
-pub use shard::{Admission, Health, LISTED_FOR_MS, LISTING_RENEWED_MS, Shard, SyncPoint};
+pub use shard::{Admission, LISTED_FOR_MS, LISTING_RENEWED_MS, Shard, ShardHealth, SyncPoint};
 pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes, VotesOfInstance};
 
 /// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five

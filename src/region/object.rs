@@ -9,7 +9,7 @@ use worker::{
     durable_object,
 };
 
-use super::live::Reader;
+use super::live::SocketOwner;
 use super::sockets::Sockets;
 use super::{Driver, Limits, VotesOfInstance};
 use crate::codec::{self, Record};
@@ -98,7 +98,7 @@ impl DurableObject for RegionShard {
                 let limit = headers.get(LIVE_LIMIT_HEADER)?;
                 let limit = limit.and_then(|limit| limit.parse().ok());
                 let reader = headers.get(LIVE_ADDRESS_HEADER)?.zip(limit);
-                let reader = reader.map(|(address, max_sockets)| Reader {
+                let reader = reader.map(|(address, max_sockets)| SocketOwner {
                     address,
                     max_sockets,
                 });

@@ -23,7 +23,7 @@ record!(OutboxRow<'_> v 1);
 
 /// A row, as its key tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowKey {
+pub struct OutboxKey {
     pub first_offset: u64,
     pub panes: u64,
     pub sealed_ms: u64,
@@ -31,7 +31,7 @@ pub struct RowKey {
     pub bytes: u64,
 }
 
-impl RowKey {
+impl OutboxKey {
     fn end_offset(&self) -> u64 {
         self.first_offset.saturating_add(self.panes)
     }
@@ -47,7 +47,7 @@ impl RowKey {
             return None;
         };
         let [first_offset, panes, sealed_ms, bytes] = *<&[[u8; 8]; 4]>::try_from(words).ok()?;
-        Some(RowKey {
+        Some(OutboxKey {
             first_offset: u64::from_be_bytes(first_offset),
             panes: u64::from_be_bytes(panes),
             sealed_ms: u64::from_be_bytes(sealed_ms),
@@ -59,7 +59,7 @@ impl RowKey {
 /// What is known of the rows. The panes themselves are in storage alone.
 #[derive(Default)]
 pub struct Outbox {
-    rows: BTreeMap<u64, RowKey>,
+    rows: BTreeMap<u64, OutboxKey>,
     bytes: u64,
 }
 
@@ -73,7 +73,7 @@ impl Outbox {
         let mut outbox = Outbox::default();
         let mut damaged = 0;
         for key in storage.keys(Table::Outbox, &[])? {
-            match RowKey::decode(&key) {
+            match OutboxKey::decode(&key) {
                 Some(row) if row.first_offset >= log_start => outbox.insert(row),
                 Some(_) => {}
                 None => damaged += 1,
@@ -88,16 +88,16 @@ impl Outbox {
     /// When the disk refuses.
     pub fn next_free_offset(storage: &impl Storage) -> Result<u64, StorageError> {
         let keys = storage.keys(Table::Outbox, &[])?;
-        let rows = keys.iter().filter_map(|key| RowKey::decode(key));
+        let rows = keys.iter().filter_map(|key| OutboxKey::decode(key));
         Ok(rows.map(|row| row.end_offset()).max().unwrap_or(0))
     }
 
-    fn insert(&mut self, row: RowKey) {
+    fn insert(&mut self, row: OutboxKey) {
         self.bytes = self.bytes.saturating_add(row.bytes);
         self.rows.insert(row.first_offset, row);
     }
 
-    fn remove(&mut self, row: RowKey) {
+    fn remove(&mut self, row: OutboxKey) {
         self.bytes = self.bytes.saturating_sub(row.bytes);
         self.rows.remove(&row.first_offset);
     }
@@ -117,7 +117,7 @@ impl Outbox {
     ) -> Result<(), StorageError> {
         for panes in rows_of(panes, row_bytes) {
             let value = codec::encode(&OutboxRow(panes.iter().map(Vec::as_slice).collect()));
-            let row = RowKey {
+            let row = OutboxKey {
                 first_offset: offset,
                 panes: panes.len() as u64,
                 sealed_ms: now_ms,
@@ -131,7 +131,7 @@ impl Outbox {
     }
 
     /// The row that an offset is in.
-    pub fn row_of(&self, offset: u64) -> Option<RowKey> {
+    pub fn row_of(&self, offset: u64) -> Option<OutboxKey> {
         let (_, row) = self.rows.range(..=offset).next_back()?;
         (offset < row.end_offset()).then_some(*row)
     }
@@ -142,7 +142,7 @@ impl Outbox {
     /// When the disk refuses.
     pub fn read(
         storage: &impl Storage,
-        row: RowKey,
+        row: OutboxKey,
         from_offset: u64,
     ) -> Result<Option<Vec<Vec<u8>>>, StorageError> {
         let Some(value) = storage.get(Table::Outbox, &row.encode())? else {
@@ -164,7 +164,11 @@ impl Outbox {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn put_aside(&mut self, storage: &impl Storage, row: RowKey) -> Result<(), StorageError> {
+    pub fn put_aside(
+        &mut self,
+        storage: &impl Storage,
+        row: OutboxKey,
+    ) -> Result<(), StorageError> {
         self.remove(row);
         let key = row.encode();
         let Some(value) = storage.get(Table::Outbox, &key)? else {
@@ -188,7 +192,7 @@ impl Outbox {
     /// Forgets the rows that end at or before an offset, and returns the writes that say so.
     pub fn forget_below(&mut self, offset: u64) -> Vec<Write> {
         let rows = self.rows.range(..offset).map(|(_, row)| *row);
-        let below: Vec<RowKey> = rows.filter(|row| row.end_offset() <= offset).collect();
+        let below: Vec<OutboxKey> = rows.filter(|row| row.end_offset() <= offset).collect();
         below
             .into_iter()
             .map(|row| {
@@ -199,11 +203,11 @@ impl Outbox {
     }
 
     /// The rows that begin at or after an offset.
-    pub fn rows_from(&self, offset: u64) -> impl Iterator<Item = RowKey> + '_ {
+    pub fn rows_from(&self, offset: u64) -> impl Iterator<Item = OutboxKey> + '_ {
         self.rows.range(offset..).map(|(_, row)| *row)
     }
 
-    pub fn first(&self) -> Option<RowKey> {
+    pub fn first(&self) -> Option<OutboxKey> {
         self.rows.first_key_value().map(|(_, row)| *row)
     }
 

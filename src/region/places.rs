@@ -14,7 +14,7 @@ pub const MAX_CHARTS: usize = 256;
 /// for a thousand.
 pub const MAX_CUTS: usize = 512;
 /// A cut that is shown: its tag, and the address of its sockets where all have the same one.
-pub type Held = (String, Option<String>);
+pub type HeldCut = (String, Option<String>);
 
 /// The part of a tag that names the chart.
 pub fn chart_of(tag: &str) -> &str {
@@ -39,7 +39,7 @@ pub fn has_room<'a>(shown: impl Iterator<Item = &'a str> + Clone, tag: &str) -> 
 
 /// The cuts whose sockets are to be closed so that the address of a newcomer can read another one. None
 /// where no other address has so many more that taking one from it would be fair.
-pub fn to_give_up(held: &[Held], newcomer: &str) -> Vec<String> {
+pub fn to_give_up(held: &[HeldCut], newcomer: &str) -> Vec<String> {
     let charts: std::collections::BTreeSet<&str> =
         held.iter().map(|(tag, _)| chart_of(tag)).collect();
     if charts.len() >= MAX_CHARTS {
@@ -50,7 +50,7 @@ pub fn to_give_up(held: &[Held], newcomer: &str) -> Vec<String> {
 }
 
 /// The same, counted in units: charts where charts are short, else cuts.
-fn given_up(held: &[Held], newcomer: &str, unit_of: impl Fn(&str) -> &str) -> Vec<String> {
+fn given_up(held: &[HeldCut], newcomer: &str, unit_of: impl Fn(&str) -> &str) -> Vec<String> {
     let mut owners: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     for (tag, address) in held {
         let address = address.as_deref();
@@ -79,7 +79,7 @@ fn given_up(held: &[Held], newcomer: &str, unit_of: impl Fn(&str) -> &str) -> Ve
 mod tests {
     use super::*;
 
-    fn held(cuts: impl IntoIterator<Item = (usize, usize, &'static str)>) -> Vec<Held> {
+    fn held(cuts: impl IntoIterator<Item = (usize, usize, &'static str)>) -> Vec<HeldCut> {
         let cuts = cuts.into_iter().map(|(chart, k, address)| {
             let address = (!address.is_empty()).then(|| address.to_owned());
             (format!("{chart:04}:{k}"), address)
@@ -87,7 +87,7 @@ mod tests {
         cuts.collect()
     }
 
-    fn room(held: &[Held], tag: &str) -> bool {
+    fn room(held: &[HeldCut], tag: &str) -> bool {
         has_room(held.iter().map(|(tag, _)| tag.as_str()), tag)
     }
 
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn sixteen_attackers_leave_room_for_everybody_else() {
         let attackers: Vec<String> = (0..16).map(|number| format!("attacker {number}")).collect();
-        let mut all: Vec<Held> = (0..MAX_CHARTS)
+        let mut all: Vec<HeldCut> = (0..MAX_CHARTS)
             .map(|chart| {
                 (
                     format!("{chart:04}:10"),

@@ -52,7 +52,7 @@ impl Shard {
         let oldest_offset = self.oldest_offset();
         let first_offset = first_offset.max(oldest_offset);
         let next_offset = self.sendable_offset().max(first_offset);
-        let mut room = Room {
+        let mut room = PushRoom {
             bytes: self.limits.push.copy_bytes,
             panes: self.limits.push.panes / 2,
         };
@@ -103,7 +103,7 @@ impl Shard {
         &mut self,
         storage: &impl Storage,
         offsets: std::ops::Range<u64>,
-        room: &mut Room,
+        room: &mut PushRoom,
     ) -> Result<Vec<Vec<u8>>, StorageError> {
         let mut entries: Vec<Vec<u8>> = Vec::new();
         let mut offset = offsets.start;
@@ -140,7 +140,7 @@ impl Shard {
         &mut self,
         storage: &impl Storage,
         next_offset: u64,
-        room: &mut Room,
+        room: &mut PushRoom,
     ) -> Result<(Vec<EncodedCopy>, bool), StorageError> {
         let mut copies = Vec::new();
         let mut left_out = false;
@@ -228,12 +228,12 @@ impl Shard {
 }
 
 /// What a push has left of its limits.
-struct Room {
+struct PushRoom {
     bytes: usize,
     panes: usize,
 }
 
-impl Room {
+impl PushRoom {
     /// Takes the room of a pane, if there is enough.
     fn take(&mut self, pane: &[u8]) -> bool {
         let Some((bytes, panes)) =

@@ -89,7 +89,7 @@ pub struct SyncPoint {
 
 /// Figures for the operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Health {
+pub struct ShardHealth {
     /// Rows that could not be read when the shard was loaded.
     pub damaged_rows: u64,
     pub waiting: usize,
@@ -253,8 +253,8 @@ impl Shard {
         first.map_or(self.checkpoint.next_offset, |row| row.first_offset)
     }
 
-    pub fn health(&self) -> Health {
-        Health {
+    pub fn health(&self) -> ShardHealth {
+        ShardHealth {
             damaged_rows: self.damaged_rows,
             waiting: self.waiting.len(),
             open_panes: self.open.panes.len(),

@@ -9,7 +9,7 @@ use wasm_bindgen::JsValue;
 use worker::Response;
 
 use super::Driver;
-use super::live::{self, Cut, NoPlace, Reader, Shown};
+use super::live::{self, ChartCut, NoPlace, Shown, SocketOwner};
 use super::looks::Looks;
 use crate::codec;
 use crate::host::Host;
@@ -87,7 +87,7 @@ impl Sockets {
     pub async fn watch(
         &self,
         request: &LiveRequest,
-        reader: Option<&Reader>,
+        reader: Option<&SocketOwner>,
     ) -> worker::Result<Response> {
         let tag = &request.tag();
         self.shown.borrow_mut().restore();
@@ -177,7 +177,7 @@ impl Inner {
         (!charts.is_empty()).then(|| looks.wake_in_ms(requests, now_ms))
     }
 
-    fn charts(&self) -> Vec<Vec<Cut>> {
+    fn charts(&self) -> Vec<Vec<ChartCut>> {
         let mut shown = self.shown.borrow_mut();
         shown.restore();
         shown.charts()
@@ -193,7 +193,7 @@ impl Inner {
     fn make_room(
         &self,
         tag: &str,
-        reader: Option<&Reader>,
+        reader: Option<&SocketOwner>,
     ) -> Result<(), worker::Result<Response>> {
         let now_ms = self.driver.host().now_ms();
         let made = self.shown.borrow_mut().make_room(tag, reader, now_ms);
@@ -229,7 +229,7 @@ impl Inner {
         let watch_is_due = self.looks.borrow().watch_is_due(now_ms);
         let is_told = !watch_is_due || self.watch_board().await;
         charts.retain(|cuts| {
-            let is_due = |cut: &Cut| self.looks.borrow().is_due(&cut.request, now_ms);
+            let is_due = |cut: &ChartCut| self.looks.borrow().is_due(&cut.request, now_ms);
             all || cuts.iter().any(is_due)
         });
         if !charts.is_empty() || !is_told {
@@ -237,7 +237,7 @@ impl Inner {
         }
     }
 
-    async fn look_at_all(&self, charts: Vec<Vec<Cut>>, is_told: bool) {
+    async fn look_at_all(&self, charts: Vec<Vec<ChartCut>>, is_told: bool) {
         let host = self.driver.host();
         let (began_ms, in_vain) = (host.now_ms(), Cell::new(!is_told));
         let looked = stream::iter(charts).for_each_concurrent(CHARTS_AT_ONCE, async |cuts| {
@@ -252,7 +252,7 @@ impl Inner {
     }
 
     /// The cuts of one chart. `false` where it is to be looked at again soon.
-    async fn look_at(&self, cuts: &[Cut]) -> bool {
+    async fn look_at(&self, cuts: &[ChartCut]) -> bool {
         let Some(cut) = cuts.first() else {
             return true;
         };
@@ -268,7 +268,7 @@ impl Inner {
             return false;
         };
         let mut rows = 0;
-        for Cut { request, tag } in cuts {
+        for ChartCut { request, tag } in cuts {
             let rendered = live::render(request, &leaderboard, kept.stale);
             self.shown.borrow_mut().send(tag, &rendered, host.now_ms());
             rows += request.form.k.min(leaderboard.places.len());

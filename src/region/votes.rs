@@ -74,10 +74,10 @@ pub struct Taken {
 
 /// The votes that all shards of an instance have taken lately. A clone is another handle of the same.
 #[derive(Clone, Default)]
-pub struct VotesOfInstance(Rc<RefCell<Kept>>);
+pub struct VotesOfInstance(Rc<RefCell<InstanceVotes>>);
 
 #[derive(Default)]
-struct Kept {
+struct InstanceVotes {
     limiter: Limiter,
     /// Under which addresses are known to all shards: the secret of the first.
     secret: Option<[u8; 16]>,
@@ -137,7 +137,7 @@ impl Votes {
         is_known: impl FnOnce(&[u8]) -> bool,
     ) -> Option<Sifted> {
         let mut kept = self.instance.0.borrow_mut();
-        let Kept {
+        let InstanceVotes {
             limiter,
             secret: secret_of_all,
             verdicts,

@@ -22,31 +22,31 @@ pub struct Charts {
     /// How often everything was forgotten: an answer to a question that was asked before is not kept.
     times_forgot: u64,
     /// Questions that are under way.
-    questions: BTreeMap<Vec<u8>, Question>,
+    questions: BTreeMap<Vec<u8>, OpenQuestion>,
 }
 
 /// A question to the global object, and who waits for its answer.
-struct Question {
+struct OpenQuestion {
     asked_ms: u64,
-    waiters: Vec<oneshot::Sender<Answered>>,
+    waiters: Vec<oneshot::Sender<WaiterAnswer>>,
 }
 
 /// What waiters are told: a refusal, where there was one; otherwise they look among the known answers.
-type Answered = Option<Rc<[u8]>>;
+type WaiterAnswer = Option<Rc<[u8]>>;
 
 /// A leaderboard as this object knows it.
-pub struct Kept {
+pub struct KeptReply {
     /// An encoded [`ChartReply`].
     pub reply: Vec<u8>,
     pub age_ms: u64,
     pub stale: bool,
 }
 
-impl Kept {
+impl KeptReply {
     /// The answer where there is none: the global object is away, and is not asked again at once.
     fn nothing() -> Self {
         let refusal = Refusal::Storage("the global object does not answer".into());
-        Kept {
+        KeptReply {
             reply: codec::encode(&ChartReply(Err(refusal))),
             age_ms: 0,
             stale: true,
@@ -71,7 +71,7 @@ impl Charts {
 
     /// Waits with whoever asks already; `None` where the caller is the one to ask. A question
     /// whose answer is overdue is asked again.
-    fn join(&mut self, question: &[u8], now_ms: u64) -> Option<oneshot::Receiver<Answered>> {
+    fn join(&mut self, question: &[u8], now_ms: u64) -> Option<oneshot::Receiver<WaiterAnswer>> {
         if let Some(under_way) = self.questions.get_mut(question)
             && now_ms.saturating_sub(under_way.asked_ms) < 2 * CHART_TIMEOUT_MS
         {
@@ -79,7 +79,7 @@ impl Charts {
             under_way.waiters.push(sender);
             return Some(answered);
         }
-        let asked = Question {
+        let asked = OpenQuestion {
             asked_ms: now_ms,
             waiters: Vec::new(),
         };
@@ -87,10 +87,10 @@ impl Charts {
         None
     }
 
-    fn kept(&self, question: &[u8], now_ms: u64, max_age_ms: u64) -> Option<Kept> {
+    fn kept(&self, question: &[u8], now_ms: u64, max_age_ms: u64) -> Option<KeptReply> {
         let (reply, age_ms) = self.kept.get(question, now_ms)?;
         let stale = age_ms > FRESH_MS + CHART_TIMEOUT_MS;
-        (age_ms <= max_age_ms).then(|| Kept {
+        (age_ms <= max_age_ms).then(|| KeptReply {
             reply: reply.to_vec(),
             age_ms,
             stale,
@@ -100,12 +100,12 @@ impl Charts {
 
 impl<H: Host> Inner<H> {
     /// A leaderboard, as the global object answers: one question serves all who wait for it.
-    pub async fn chart(&self, question: &[u8]) -> Kept {
+    pub async fn chart(&self, question: &[u8]) -> KeptReply {
         self.chart_within(question, FRESH_MS).await
     }
 
     /// A leaderboard, asked for from now on.
-    pub async fn chart_of_now(&self, question: &[u8]) -> Kept {
+    pub async fn chart_of_now(&self, question: &[u8]) -> KeptReply {
         if self.charts.borrow().questions.contains_key(question) {
             // The answer to that may be older.
             self.chart(question).await;
@@ -113,7 +113,7 @@ impl<H: Host> Inner<H> {
         self.chart_within(question, 0).await
     }
 
-    async fn chart_within(&self, question: &[u8], fresh_ms: u64) -> Kept {
+    async fn chart_within(&self, question: &[u8], fresh_ms: u64) -> KeptReply {
         let is_put_off = {
             let charts = self.charts.borrow();
             charts.kept.is_put_off(question, self.host.now_ms())
@@ -131,24 +131,24 @@ impl<H: Host> Inner<H> {
         let kept = self.kept_chart(question, u64::MAX);
         match refusal {
             // Where there is too much to do, the last that is known serves.
-            Some(Ok(Some(refusal))) if kept.is_none() || !is_busy(&refusal) => Kept {
+            Some(Ok(Some(refusal))) if kept.is_none() || !is_busy(&refusal) => KeptReply {
                 reply: refusal.to_vec(),
                 age_ms: 0,
                 stale: false,
             },
-            _ => kept.unwrap_or_else(Kept::nothing),
+            _ => kept.unwrap_or_else(KeptReply::nothing),
         }
     }
 
     /// The last answer to a question, if it is no older than that.
-    pub fn kept_chart(&self, question: &[u8], max_age_ms: u64) -> Option<Kept> {
+    pub fn kept_chart(&self, question: &[u8], max_age_ms: u64) -> Option<KeptReply> {
         let charts = self.charts.borrow();
         charts.kept(question, self.host.now_ms(), max_age_ms)
     }
 
     /// Asks the global object, keeps a leaderboard, and tells whoever waits. A refusal is for
     /// those who asked; it is not kept.
-    async fn ask_for_chart(&self, question: &[u8]) -> Answered {
+    async fn ask_for_chart(&self, question: &[u8]) -> WaiterAnswer {
         self.count(|counters| counters.charts_asked += 1);
         let asked_ms = self.host.now_ms();
         let times_forgot = self.charts.borrow().times_forgot;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use futures_channel::oneshot::Sender;
 use hitparade::filter::Filter;
 use hitparade::host::SendError;
-use hitparade::region::Kept;
+use hitparade::region::KeptReply;
 
 use super::*;
 
@@ -121,7 +121,7 @@ impl World {
 
     /// What a reader gets was made by the global object, no longer ago than it says, and in no epoch
     /// before the one that the shard knows of, if the global object was told of that one.
-    fn read_in_region(&mut self, instance: Instance, question: &[u8], kept: &Kept) {
+    fn read_in_region(&mut self, instance: Instance, question: &[u8], kept: &KeptReply) {
         let Ok(ChartReply(Ok(_))) = codec::decode(&kept.reply) else {
             return;
         };
