@@ -24,6 +24,11 @@ use crate::storage::{Storage, StorageError};
 use crate::window::Zone;
 use crate::wire::{AnswerTo, InstanceMetrics, Question, Refusal, Reply};
 
+/// How long a question between objects may wait for its answer, where nothing else is said.
+pub const QUESTION_TIMEOUT_MS: u64 = 5_000;
+/// The platform opens six connections for a request: how many objects are asked at once.
+pub const ASKED_AT_ONCE: usize = 6;
+
 /// An object did not answer, in words for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendError(pub String);

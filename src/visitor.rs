@@ -16,13 +16,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 
+use crate::window::DAY_MS;
+
 /// Ranges of proxies. The large networks that sit in front of others publish some twenty each.
 const MAX_RANGES: usize = 256;
 /// Trusted proxies in a row.
 const MAX_HOPS: usize = 16;
-
-/// How long a sender is known by one hash.
-const DAY_MS: u64 = 24 * 3_600_000;
 
 /// The names of the settings.
 const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";

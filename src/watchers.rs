@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::ObjectName;
 use crate::codec::{self, record};
-use crate::host::Host;
+use crate::host::{ASKED_AT_ONCE, Host, QUESTION_TIMEOUT_MS};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::wire::{Look, Refusal};
 
@@ -34,11 +34,8 @@ pub const TELL_INTERVAL_MS: u64 = 2_000;
 /// The platform lets one request ask 50 others on its free plan. More regions than that, or more boards, are
 /// seldom looked at over sockets at once.
 pub const MAX_WATCHERS: usize = 40;
-/// How many are told at once: the platform opens six connections for a request. And how long each may take.
-const AT_ONCE: usize = 6;
-const TIMEOUT_MS: u64 = 5_000;
 
-const KEY: &[u8] = b"watchers";
+const WATCHERS_KEY: &[u8] = b"watchers";
 
 /// Since when there are any, and until when each is to be told.
 #[derive(Default, Serialize, Deserialize)]
@@ -65,7 +62,7 @@ impl Watchers {
     /// # Errors
     /// When the disk refuses.
     pub fn load(&self, storage: &impl Storage) -> Result<(), StorageError> {
-        let row = storage.get(Table::Meta, KEY)?;
+        let row = storage.get(Table::Meta, WATCHERS_KEY)?;
         let row = row.and_then(|row| codec::decode::<WatchersRow>(&row).ok());
         let WatchersRow(since_ms, until_ms) = row.unwrap_or_default();
         *self.until_ms.borrow_mut() = until_ms.into_iter().collect();
@@ -117,7 +114,7 @@ impl Watchers {
         let until_ms = self.until_ms.borrow();
         let until_ms = until_ms.clone().into_iter().collect();
         let row = WatchersRow(self.since_ms.get(), until_ms);
-        storage.write(&[Write::put(Table::Meta, KEY, codec::encode(&row))])
+        storage.write(&[Write::put(Table::Meta, WATCHERS_KEY, codec::encode(&row))])
     }
 
     /// Tells all of them, soon; if they are being told, once more after that. `true` where some are
@@ -151,14 +148,15 @@ impl Watchers {
             let names = until_ms.iter().filter(|(_, until_ms)| **until_ms >= now_ms);
             names.map(|(name, _)| name.clone()).collect()
         };
-        let told = stream::iter(names).for_each_concurrent(AT_ONCE, async |name| {
-            match host.ask_question(&name, &look(&name), TIMEOUT_MS).await {
-                Ok(Err(Refusal::NotFound | Refusal::Gone)) => {
-                    self.until_ms.borrow_mut().remove(&name);
-                }
-                Ok(_) => {}
-                Err(error) => host.report(format_args!("telling {}: {error}", name.as_named())),
+        let told = stream::iter(names).for_each_concurrent(ASKED_AT_ONCE, async |name| match host
+            .ask_question(&name, &look(&name), QUESTION_TIMEOUT_MS)
+            .await
+        {
+            Ok(Err(Refusal::NotFound | Refusal::Gone)) => {
+                self.until_ms.borrow_mut().remove(&name);
             }
+            Ok(_) => {}
+            Err(error) => host.report(format_args!("telling {}: {error}", name.as_named())),
         });
         told.await;
     }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::{CatalogLimits, Keeper, MAX_PUT_POSTS};
 use crate::board::{Life, ObjectName};
 use crate::codec::{self, Record};
-use crate::host::Host;
+use crate::host::{Host, QUESTION_TIMEOUT_MS};
 use crate::storage::{Storage, StorageError};
 use crate::summary::Seed;
 use crate::watchers::Watchers;
@@ -23,9 +23,6 @@ use crate::wire::{
     CatalogAnswer, CatalogEntry, CatalogQuestion, Close, Enlist, ListPosts, ListPostsReply, Look,
     Noted, PutPosts, PutPostsReply, Refusal, Watch, WatchReply,
 };
-
-/// How long the registry may take.
-const TIMEOUT_MS: u64 = 5_000;
 
 /// See the module's introduction. A clone is another handle of the same.
 pub struct Driver<H: Host>(Rc<Inner<H>>);
@@ -197,7 +194,7 @@ impl<H: Host> Inner<H> {
 
     async fn enlist(&self, object: ObjectName) -> Life {
         let (registry, question) = (ObjectName::Registry, Enlist { object });
-        let answer = (self.host).ask_question(&registry, &question, TIMEOUT_MS);
+        let answer = (self.host).ask_question(&registry, &question, QUESTION_TIMEOUT_MS);
         Enlist::life(&answer.await)
     }
 

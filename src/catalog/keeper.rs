@@ -30,7 +30,7 @@ const HIDDEN_ID_BYTES: usize = 48;
 /// A page of the list: at most so many entries, and at most so many bytes and one more entry. As JSON, with
 /// every letter escaped in six characters, that is under 2 MiB.
 const LISTED_POSTS: usize = 1_000;
-const LISTED_BYTES: usize = 256 << 10;
+const LISTED_POST_BYTES: usize = 256 << 10;
 /// Bytes of entries that are read at a time where all are counted.
 const COUNTED_BYTES: usize = 1 << 20;
 
@@ -298,7 +298,7 @@ impl Keeper {
         after: Option<&str>,
     ) -> Result<PostList, StorageError> {
         let from = after.map_or_else(Vec::new, |id| key_after(id.as_bytes()));
-        let mut rows = storage.scan(Table::Posts, &[], &from, LISTED_BYTES)?;
+        let mut rows = storage.scan(Table::Posts, &[], &from, LISTED_POST_BYTES)?;
         rows.truncate(LISTED_POSTS);
         let mut list = PostList::default();
         if let Some((last, _)) = rows.last() {
@@ -664,7 +664,7 @@ mod tests {
             loop {
                 let page = catalog.list(&storage, after.as_deref()).unwrap();
                 let bytes: usize = page.entries.iter().map(|it| it.card.text_bytes()).sum();
-                assert!(page.entries.len() <= LISTED_POSTS && bytes <= LISTED_BYTES + 1_000);
+                assert!(page.entries.len() <= LISTED_POSTS && bytes <= LISTED_POST_BYTES + 1_000);
                 pages += 1;
                 listed.extend(page.entries);
                 after = page.next_after;

@@ -57,7 +57,7 @@ const FEW_DAYS: u32 = 8;
 const BUILT_POSTS: usize = 500;
 const BUILT_BYTES: usize = 256 << 10;
 
-const HEAD_KEY: &[u8] = b"postings";
+const POSTINGS_HEAD_KEY: &[u8] = b"postings";
 const TAG: u8 = 1;
 const AUTHOR: u8 = 2;
 const DAY: u8 = 3;
@@ -66,7 +66,7 @@ const DAY_MINUTES: u32 = 24 * 60;
 const NEVER: u32 = u32::MAX;
 /// The name of a term's last block.
 const LAST: IdKey = IdKey::from_bytes([u8::MAX; IdKey::BYTES]);
-const ENTRY_BYTES: usize = IdKey::BYTES + 4;
+const POSTING_BYTES: usize = IdKey::BYTES + 4;
 
 /// One post of a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ struct Posting {
     minute: u32,
 }
 
-/// A block as it is stored: [`ENTRY_BYTES`] an entry.
+/// A block as it is stored: [`POSTING_BYTES`] an entry.
 #[derive(Serialize, Deserialize)]
 struct PostingsBlock<'a>(#[serde(borrow)] &'a [u8]);
 
@@ -149,7 +149,7 @@ pub struct IndexWrites {
 }
 
 fn read_head(storage: &impl Storage) -> Result<Option<PostingsHead>, StorageError> {
-    let head = storage.get(Table::Meta, HEAD_KEY)?;
+    let head = storage.get(Table::Meta, POSTINGS_HEAD_KEY)?;
     Ok(head.and_then(|head| codec::decode::<PostingsHead>(&head).ok()))
 }
 
@@ -281,7 +281,7 @@ impl Postings {
             seed: self.seed,
             built: built.clone(),
         };
-        Write::put(Table::Meta, HEAD_KEY, codec::encode(&head))
+        Write::put(Table::Meta, POSTINGS_HEAD_KEY, codec::encode(&head))
     }
 
     /// Builds the blocks of the next [`BUILT_POSTS`] entries. Returns whether all are built.
@@ -720,7 +720,7 @@ fn days_of(minutes: &Range<u32>) -> Range<u32> {
 }
 
 fn encode(entries: &[Posting]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
+    let mut bytes = Vec::with_capacity(entries.len() * POSTING_BYTES);
     for entry in entries {
         bytes.extend_from_slice(&entry.key.to_bytes());
         bytes.extend_from_slice(&entry.minute.to_le_bytes());
@@ -730,10 +730,10 @@ fn encode(entries: &[Posting]) -> Vec<u8> {
 
 fn decode(value: &[u8]) -> Option<Vec<Posting>> {
     let PostingsBlock(bytes) = codec::decode(value).ok()?;
-    let (entries, []) = bytes.as_chunks::<ENTRY_BYTES>() else {
+    let (entries, []) = bytes.as_chunks::<POSTING_BYTES>() else {
         return None;
     };
-    let entry = |bytes: &[u8; ENTRY_BYTES]| {
+    let entry = |bytes: &[u8; POSTING_BYTES]| {
         let (key, minute) = bytes.split_first_chunk()?;
         Some(Posting {
             key: IdKey::from_bytes(*key),

@@ -17,7 +17,7 @@ use crate::window::{kept_days, rfc3339};
 use crate::wire::Reset;
 
 /// An id, and room for spaces.
-const MAX_BYTES: usize = 4 << 10;
+const MAX_RESET_BODY_BYTES: usize = 4 << 10;
 
 #[derive(Deserialize)]
 struct ResetBody {
@@ -52,7 +52,7 @@ fn about(table: &RegionTable) -> Value {
 /// among what goes.
 pub async fn reset(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let bytes = body::read(call, MAX_BYTES).await?;
+    let bytes = body::read(call, MAX_RESET_BODY_BYTES).await?;
     let wanted = "send {\"installation_id\": \"…\"}, which GET /admin says";
     let given: ResetBody = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::bad("bad_reset", format!("{error}; {wanted}")))?;

@@ -18,7 +18,7 @@ use crate::window::rfc3339;
 use crate::wire::{DeleteBoard, PutBoard};
 
 /// A board's fields are few, and at most a number for each of 100 regions.
-const MAX_BYTES: usize = 16 << 10;
+const MAX_BOARD_BODY_BYTES: usize = 16 << 10;
 /// One request has 40 objects emptied, six at once, 5 s each at most.
 pub const WIPE_TIMEOUT_MS: u64 = 60_000;
 
@@ -136,7 +136,7 @@ pub async fn list(call: &Call) -> Result<Answer, Problem> {
 /// Makes or changes a board.
 pub async fn put(call: &mut Call, board_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let bytes = body::read(call, MAX_BYTES).await?;
+    let bytes = body::read(call, MAX_BOARD_BODY_BYTES).await?;
     let bytes = match bytes.trim_ascii().is_empty() {
         true => b"{}".to_vec(),
         false => bytes,

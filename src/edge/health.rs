@@ -57,12 +57,12 @@ pub fn get(call: &Call) -> Result<Answer, Problem> {
         })));
     }
     let said: Vec<String> = wrong.iter().map(sentence).collect();
-    let problem = Problem::busy("unhealthy", RETRY_AFTER_S, &said.join("; "));
+    let problem = Problem::busy("unhealthy", UNHEALTHY_RETRY_S, &said.join("; "));
     Err(problem.with("wrong", wrong))
 }
 
 /// As long as what came with an answer is believed.
-const RETRY_AFTER_S: u32 = 15;
+const UNHEALTHY_RETRY_S: u32 = 15;
 
 fn sentence(wrong: &Value) -> String {
     let text = |name: &str| wrong.get(name).and_then(Value::as_str).unwrap_or_default();

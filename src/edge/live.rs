@@ -16,7 +16,7 @@ use crate::wire::{
 };
 
 /// Readers who are sent away come back spread over some time, from so many seconds to so many.
-const RETRY_AFTER_S: [u32; 2] = [10, 30];
+const SOCKET_RETRY_S: [u32; 2] = [10, 30];
 
 pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
     if !cors.allows_origin() {
@@ -87,6 +87,6 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
 }
 
 fn retry_after_s() -> u32 {
-    let [from_s, to_s] = RETRY_AFTER_S;
+    let [from_s, to_s] = SOCKET_RETRY_S;
     from_s + (js_sys::Math::random() * f64::from(to_s - from_s)) as u32
 }

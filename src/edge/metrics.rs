@@ -22,18 +22,18 @@ use super::request::Call;
 use crate::board::{Board, MAIN, ObjectName};
 use crate::clock::now_ms;
 use crate::codec::{self, Record};
+use crate::host::QUESTION_TIMEOUT_MS;
 use crate::http::{MetricsInput, Problem, metrics_text};
 use crate::instance::instance_metrics;
 use crate::objects::{call_raw, stub};
 use crate::wire::{GlobalMetrics, RegistryMetrics};
 
-const TIMEOUT_MS: u64 = 5_000;
 /// What was told serves for so long.
-const KEPT_MS: u64 = 1_000;
+const FIGURES_KEPT_MS: u64 = 1_000;
 
 /// Boards whose figures an isolate remembers: some 10 KB each. Of more, those that were asked for longest ago
 /// are forgotten.
-const MAX_BOARDS: usize = 16;
+const MAX_KNOWN_BOARDS: usize = 16;
 
 /// What this isolate knows of the figures of others, by the key of the board.
 #[derive(Default)]
@@ -61,7 +61,7 @@ struct ToldFigures {
 impl KnownFigures {
     fn of(&mut self, board_key: &str) -> &mut OfBoard {
         let KnownFigures(boards) = self;
-        if boards.len() >= MAX_BOARDS && !boards.contains_key(board_key) {
+        if boards.len() >= MAX_KNOWN_BOARDS && !boards.contains_key(board_key) {
             let oldest = boards.iter().min_by_key(|(_, known)| known.asked_ms);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 boards.remove(&oldest);
@@ -79,8 +79,8 @@ async fn told(env: &Env, board_key: &str) -> Option<ToldFigures> {
         let mut known = isolate.figures.borrow_mut();
         let known = known.of(board_key);
         let passed_ms = now_ms.saturating_sub(known.asked_ms);
-        let is_asked = known.is_asking && passed_ms < TIMEOUT_MS;
-        let is_due = !is_asked && passed_ms >= KEPT_MS;
+        let is_asked = known.is_asking && passed_ms < QUESTION_TIMEOUT_MS;
+        let is_due = !is_asked && passed_ms >= FIGURES_KEPT_MS;
         if is_due {
             known.asked_ms = now_ms;
             known.is_asking = true;
@@ -122,7 +122,9 @@ async fn told(env: &Env, board_key: &str) -> Option<ToldFigures> {
 
 async fn figures_of<M: DeserializeOwned + Record>(env: &Env, object: ObjectName) -> Option<M> {
     let stub = stub(env, &object, None).ok()?;
-    let answer = call_raw(&stub, "/metrics", &[], TIMEOUT_MS).await.ok()?;
+    let answer = call_raw(&stub, "/metrics", &[], QUESTION_TIMEOUT_MS)
+        .await
+        .ok()?;
     codec::decode(&answer).ok()
 }
 

@@ -1,7 +1,7 @@
 //! `/posts`: one post's numbers, and the catalog.
 //!
 //! A page costs the global object 15 ms to seconds. It is in the turn of the address that asks, and what
-//! one was told serves everybody who asks the same within [`KEPT_MS`].
+//! one was told serves everybody who asks the same within [`PAGE_KEPT_MS`].
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -24,10 +24,10 @@ use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
 use crate::wire::{CatalogEntry, ListPosts, PostPatch, PostQuestion, PostRequest, PutPosts};
 
 /// A page is shown again for so long, as its `max-age` says.
-const KEPT_MS: u64 = 1_000;
+const PAGE_KEPT_MS: u64 = 1_000;
 /// Pages in the memory of an isolate: of 10 KB usually. At either limit all are forgotten together.
-const MAX_KEPT: usize = 256;
-const MAX_KEPT_BYTES: usize = 4 << 20;
+const MAX_KEPT_PAGES: usize = 256;
+const MAX_KEPT_PAGE_BYTES: usize = 4 << 20;
 
 /// Pages that were shown a moment ago, by what was asked.
 #[derive(Default)]
@@ -47,12 +47,12 @@ struct KeptPage {
 impl KeptPages {
     fn get(&self, asked: &PageKey, now_ms: u64) -> Option<Rc<[u8]>> {
         let page = self.pages.get(asked)?;
-        let is_fresh = now_ms.checked_sub(page.made_ms)? < KEPT_MS;
+        let is_fresh = now_ms.checked_sub(page.made_ms)? < PAGE_KEPT_MS;
         is_fresh.then(|| Rc::clone(&page.body))
     }
 
     fn put(&mut self, asked: PageKey, body: Rc<[u8]>, made_ms: u64) {
-        if self.pages.len() >= MAX_KEPT || self.bytes + body.len() > MAX_KEPT_BYTES {
+        if self.pages.len() >= MAX_KEPT_PAGES || self.bytes + body.len() > MAX_KEPT_PAGE_BYTES {
             *self = KeptPages::default();
         }
         self.bytes += body.len();

@@ -27,8 +27,6 @@ use crate::wire::{CloseHistory, ListPublished, PublishedList};
 const PAGE: &str = "/charts.html";
 /// How long a list or a feed may be kept: a post that is hidden is in none 10 s later.
 const LIST_CACHE: &str = "public, max-age=3";
-/// How long a head waits for the names of regions.
-const TABLE_WITHIN_MS: u64 = 1_000;
 
 /// What lies at `/charts/{kind}/{leaf}`.
 pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem> {
@@ -180,7 +178,7 @@ async fn named<T>(
 ) -> T {
     let own = www::own_pages(&call.env);
     let shows_regions = own.as_ref().is_none_or(|own| own.shows_regions());
-    let table = table::any(&call.env, TABLE_WITHIN_MS).await;
+    let table = table::any(&call.env).await;
     let region = table.as_ref().and_then(|table| table.find(scope));
     let region = region.filter(|_| shows_regions);
     run(&PageNames {

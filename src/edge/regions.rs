@@ -15,7 +15,7 @@ use crate::window::rfc3339;
 use crate::wire::{DeleteRegion, Learn, ListRegions, PutRegion};
 
 /// A region's fields are few and short.
-const MAX_BYTES: usize = 16 << 10;
+const MAX_REGION_BODY_BYTES: usize = 16 << 10;
 
 #[derive(Deserialize)]
 struct RegionBody {
@@ -62,7 +62,7 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
 
 pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let bytes = body::read(call, MAX_BYTES).await?;
+    let bytes = body::read(call, MAX_REGION_BODY_BYTES).await?;
     let bytes = if bytes.trim_ascii().is_empty() {
         b"{}".to_vec()
     } else {

@@ -2,7 +2,7 @@
 //!
 //! Each isolate asks the registry what changed since the copy that it has. How old a copy may be is up
 //! to who uses it: what is right of a play never depends on it ([`crate::routing`]), so plays take one
-//! that is [`FRESH_MS`] old, and the first ones of an isolate that has none go without ([`goes_blind`]); a chart that is computed anew takes one of [`CHART_FRESH_MS`]. If the registry
+//! that is [`TABLE_FRESH_MS`] old, and the first ones of an isolate that has none go without ([`goes_blind`]); a chart that is computed anew takes one of [`CHART_FRESH_MS`]. If the registry
 //! is away, an older one serves. At most once in [`REFETCH_MS`] an isolate asks anew, and one request at a time
 //! does: whoever names unknown regions and boards cannot make it ask more often, however long the answer
 //! takes.
@@ -17,19 +17,21 @@ use super::isolate::here;
 use super::request::Call;
 use crate::board::{Directory, ObjectName};
 use crate::clock::{now_ms, within};
+use crate::host::QUESTION_TIMEOUT_MS;
 use crate::http::Problem;
 use crate::log::report;
 use crate::objects::ask;
 use crate::topology::{GLOBAL_SCOPE, RegionTable};
 use crate::wire::DirectoryQuestion;
 
-const FRESH_MS: u64 = 60_000;
+const TABLE_FRESH_MS: u64 = 60_000;
 /// Of charts, caches before and behind take their part of the 10 s after which a change is seen.
 const CHART_FRESH_MS: u64 = 5_000;
+/// How long a page may wait for the names of regions, or for its beacon's home.
+const ANY_WITHIN_MS: u64 = 1_000;
 const REFETCH_MS: u64 = 1_000;
-const TIMEOUT_MS: u64 = 5_000;
 /// While another request asks, one that cannot do with what is known looks so often whether it has heard.
-const LOOK_MS: u64 = 20;
+const HEARD_LOOK_MS: u64 = 20;
 /// For so long a name is believed to be of no region.
 const UNKNOWN_FOR_MS: u64 = 10_000;
 
@@ -84,7 +86,7 @@ fn memory<T>(run: impl FnOnce(&mut DirectoryMemory) -> T) -> T {
 /// # Errors
 /// 503 where there is none and the registry is away.
 pub async fn directory(env: &Env) -> Result<Rc<Directory>, Problem> {
-    directory_of_age(env, FRESH_MS).await
+    directory_of_age(env, TABLE_FRESH_MS).await
 }
 
 /// Whether a batch is to be tried without a directory ([`crate::routing::count_blind`]), rather than to ask for
@@ -92,7 +94,7 @@ pub async fn directory(env: &Env) -> Result<Rc<Directory>, Problem> {
 pub fn goes_blind() -> bool {
     memory(|memory| {
         let copy = memory.copy.as_ref();
-        let is_fresh = |copy: &Copy| now_ms().saturating_sub(copy.fetched_ms) < FRESH_MS;
+        let is_fresh = |copy: &Copy| now_ms().saturating_sub(copy.fetched_ms) < TABLE_FRESH_MS;
         let has_changed = copy.map_or(0, |copy| copy.asked.changes) < memory.changes;
         if copy.is_some_and(is_fresh) || has_changed || memory.blind >= BLIND_BATCHES {
             return false;
@@ -161,9 +163,9 @@ pub fn known() -> Option<Rc<RegionTable>> {
 }
 
 /// The regions of any age, for whoever can do without. Where there are none they are asked for, within
-/// `limit_ms`, and not again for [`REFETCH_MS`]: that they were asked for is noted before there is an
+/// [`ANY_WITHIN_MS`], and not again for [`REFETCH_MS`]: that they were asked for is noted before there is an
 /// answer, since who waits no longer hears of none.
-pub async fn any(env: &Env, limit_ms: u64) -> Option<Rc<RegionTable>> {
+pub async fn any(env: &Env) -> Option<Rc<RegionTable>> {
     let is_tried = memory(|memory| {
         let is_tried = now_ms().saturating_sub(memory.tried_ms) < REFETCH_MS;
         if memory.copy.is_none() && !is_tried {
@@ -172,7 +174,7 @@ pub async fn any(env: &Env, limit_ms: u64) -> Option<Rc<RegionTable>> {
         is_tried
     });
     if known().is_none() && !is_tried {
-        within(limit_ms, table(env)).await;
+        within(ANY_WITHIN_MS, table(env)).await;
     }
     known()
 }
@@ -235,7 +237,8 @@ async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, P
             let has_failed = now_ms().saturating_sub(memory.failed_ms) < REFETCH_MS;
             // Whoever asks may have gone away. Who asked before a change of ours hears nothing of it.
             let is_asked = memory.asking.is_some_and(|asked| {
-                asked.changes == memory.changes && now_ms().saturating_sub(asked.at_ms) < TIMEOUT_MS
+                asked.changes == memory.changes
+                    && now_ms().saturating_sub(asked.at_ms) < QUESTION_TIMEOUT_MS
             });
             let copy = memory.copy.clone();
             let is_behind = |copy: &Copy| copy.asked.changes < memory.changes;
@@ -259,7 +262,7 @@ async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, P
         if !is_asked {
             break copy.map(|(_, copy)| copy.directory);
         }
-        Delay::from(Duration::from_millis(LOOK_MS)).await;
+        Delay::from(Duration::from_millis(HEARD_LOOK_MS)).await;
     };
     match (ask_registry(env, known.clone()).await, known) {
         (Ok(directory), _) => Ok(directory),
@@ -306,7 +309,13 @@ async fn ask_registry(env: &Env, known: Option<Rc<Directory>>) -> worker::Result
 async fn fetch_since(env: &Env, known: Option<Rc<Directory>>) -> worker::Result<Rc<Directory>> {
     let version = known.as_ref().map(|directory| directory.version);
     let question = DirectoryQuestion { version };
-    let news = ask(env, (&ObjectName::Registry, None), &question, TIMEOUT_MS).await?;
+    let news = ask(
+        env,
+        (&ObjectName::Registry, None),
+        &question,
+        QUESTION_TIMEOUT_MS,
+    )
+    .await?;
     let news = news.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))?;
     match known {
         Some(mut directory) => {

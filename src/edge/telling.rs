@@ -14,6 +14,7 @@ use worker::Env;
 
 use super::ASK_TIMEOUT_MS;
 use crate::board::{MAIN, ObjectName};
+use crate::host::{ASKED_AT_ONCE, QUESTION_TIMEOUT_MS};
 use crate::http::Problem;
 use crate::log::report;
 use crate::objects::ask;
@@ -21,11 +22,6 @@ use crate::topology::{Epoch, Region};
 use crate::wire::{
     BeginEpoch, CutRequest, Noted, Question, SHARDS_A_REQUEST, ShardName, Telling, ToCut, ToldSoFar,
 };
-
-/// How long a shard may take, and how many are told at once: the platform opens at most six connections
-/// for a request.
-const TIMEOUT_MS: u64 = 5_000;
-const AT_ONCE: usize = 6;
 
 /// A shard: the key of its region, its number, and a hint where it lives.
 type ShardAddress<'a> = (Cow<'a, str>, u32, Option<&'a str>);
@@ -135,7 +131,7 @@ impl<'a> Teller<'a> {
         let tell = async |(key, shard, hint): &'b ShardAddress<'b>| {
             let object = ObjectName::shard(board_key, key, *shard);
             let message = message(key, *shard);
-            let noted = ask(self.env, (&object, *hint), &message, TIMEOUT_MS).await?;
+            let noted = ask(self.env, (&object, *hint), &message, QUESTION_TIMEOUT_MS).await?;
             noted.map_err(|refusal| worker::Error::from(format!("{refusal:?}")))
         };
         let told = shards.iter().map(async |shard| {
@@ -145,7 +141,7 @@ impl<'a> Teller<'a> {
             })
             .is_ok()
         });
-        stream::iter(told).buffered(AT_ONCE).collect().await
+        stream::iter(told).buffered(ASKED_AT_ONCE).collect().await
     }
 
     /// Which shards news were told, as the registry remembers; `progress` is to be remembered.

@@ -24,8 +24,6 @@ const NOT_FOUND_PAGE: &str = "/404.html";
 const BEACON: &str = "/beacon.js";
 /// Its text is the same everywhere, so its home goes beside it.
 const BEACON_OF_VERSION: &str = "/beacon.";
-/// How long a page may wait for its beacon to know its home.
-const TABLE_WITHIN_MS: u64 = 1_000;
 
 pub async fn serve(call: &Call, method: Method) -> Result<Answer, Problem> {
     let path = match decoded(&call.path)?.as_str() {
@@ -148,7 +146,7 @@ impl Own {
 /// The home of batches that a page seals where it is asked for. An old one is no less right; without a
 /// table there is none yet, and the beacon learns it from the first answer.
 async fn home_of_page(call: &Call) -> Option<String> {
-    table::any(&call.env, TABLE_WITHIN_MS).await;
+    table::any(&call.env).await;
     let directory = table::known_directory()?;
     home_of_sender(call, &directory, &BTreeSet::new())
 }

@@ -52,8 +52,8 @@ pub const MAX_KEY_BYTES: usize = 4 << 20;
 const KEY_OVERHEAD: usize = 48;
 
 /// What the keys of both begin with.
-const PREFIX: &[u8] = b"export/";
-const HEAD_KEY: &[u8] = b"export/head";
+const EXPORT_PREFIX: &[u8] = b"export/";
+const EXPORT_HEAD_KEY: &[u8] = b"export/head";
 const ROW_PREFIX: &[u8] = b"export/row/";
 /// The tables that are exported, in their order, behind the regions.
 pub const TABLES: [Table; 2] = [Table::Panes, Table::Charts];
@@ -137,14 +137,14 @@ impl KeptMoment {
 
     /// The deletes of all that was put aside, and of the moment.
     fn deletes(self) -> Vec<Write> {
-        let rows = self.rows.into_iter().chain([HEAD_KEY.to_vec()]);
+        let rows = self.rows.into_iter().chain([EXPORT_HEAD_KEY.to_vec()]);
         rows.map(|key| Write::delete(Table::Meta, key)).collect()
     }
 }
 
 /// The deletes of all that is stored of any moment.
 fn deletes_of_stored(storage: &impl Storage) -> Result<Vec<Write>, StorageError> {
-    let keys = storage.keys(Table::Meta, PREFIX)?.into_iter();
+    let keys = storage.keys(Table::Meta, EXPORT_PREFIX)?.into_iter();
     Ok(keys.map(|key| Write::delete(Table::Meta, key)).collect())
 }
 
@@ -167,7 +167,7 @@ impl Moment {
     /// # Errors
     /// When the disk refuses.
     pub fn load(storage: &impl Storage) -> Result<Self, StorageError> {
-        let head = storage.get(Table::Meta, HEAD_KEY)?;
+        let head = storage.get(Table::Meta, EXPORT_HEAD_KEY)?;
         let head = head.and_then(|head| codec::decode::<Head>(&head).ok());
         let Some(head) = head else {
             let deletes = deletes_of_stored(storage)?;
@@ -211,7 +211,11 @@ impl Moment {
             complete,
             regions: regions.to_vec(),
         };
-        storage.write(&[Write::put(Table::Meta, HEAD_KEY, codec::encode(&head))])?;
+        storage.write(&[Write::put(
+            Table::Meta,
+            EXPORT_HEAD_KEY,
+            codec::encode(&head),
+        )])?;
         *self.kept.borrow_mut() = Some(KeptMoment {
             head,
             rows: BTreeSet::new(),

@@ -14,7 +14,7 @@ pub const FRESH_MS: u64 = 2_000;
 const PUT_OFF_MS: u64 = 4_000;
 /// Answers that are kept, and their bytes: 256 leaderboards of 100 places are 3 MB.
 const MAX_ENTRIES: usize = 256;
-const MAX_BYTES: usize = 4 << 20;
+const MAX_CHART_CACHE_BYTES: usize = 4 << 20;
 /// Bytes that all shards of an instance keep, of all boards: over it, a shard that keeps more gives way down to
 /// its part of it; over twice as much, down to the answer that it was asked for last. So who asks for charts
 /// of a hundred boards takes 16 MiB of the 96 of all, and not 400.
@@ -66,7 +66,7 @@ impl ChartCache {
                 self.remove(&oldest);
             }
         }
-        if size <= MAX_BYTES {
+        if size <= MAX_CHART_CACHE_BYTES {
             let is_first = self.entries.is_empty();
             hold(|held| HeldByCaches {
                 bytes: held.bytes + size,
@@ -128,8 +128,10 @@ fn hold(change: impl FnOnce(HeldByCaches) -> HeldByCaches) {
 fn most_bytes(more: usize) -> usize {
     let HeldByCaches { bytes, caches } = HELD.with(Cell::get);
     match bytes + more {
-        all if all <= MAX_INSTANCE_BYTES => MAX_BYTES,
-        all if all <= 2 * MAX_INSTANCE_BYTES => MAX_BYTES.min(MAX_INSTANCE_BYTES / caches.max(1)),
+        all if all <= MAX_INSTANCE_BYTES => MAX_CHART_CACHE_BYTES,
+        all if all <= 2 * MAX_INSTANCE_BYTES => {
+            MAX_CHART_CACHE_BYTES.min(MAX_INSTANCE_BYTES / caches.max(1))
+        }
         _ => 0,
     }
 }
@@ -185,7 +187,7 @@ mod tests {
         for number in 0..100_u64 {
             caches[0].put(&number.to_be_bytes(), vec![0; 100_000], number);
         }
-        assert!(caches[0].bytes > MAX_BYTES - 200_000);
+        assert!(caches[0].bytes > MAX_CHART_CACHE_BYTES - 200_000);
         caches.clear();
         let HeldByCaches { bytes, caches } = HELD.with(Cell::get);
         assert_eq!((bytes, caches), (0, 0));
@@ -196,7 +198,7 @@ mod tests {
         let mut cache = ChartCache::default();
         for number in 0..10_000_u64 {
             cache.put(&number.to_be_bytes(), vec![0; 50_000], number);
-            assert!(cache.bytes <= MAX_BYTES && cache.entries.len() <= MAX_ENTRIES);
+            assert!(cache.bytes <= MAX_CHART_CACHE_BYTES && cache.entries.len() <= MAX_ENTRIES);
         }
         assert!(cache.get(&9_999_u64.to_be_bytes(), 0).is_some());
         assert!(cache.get(&0_u64.to_be_bytes(), 0).is_none());
@@ -204,7 +206,7 @@ mod tests {
             cache.put(&number.to_be_bytes(), vec![0; 10], 20_000 + number);
         }
         assert_eq!(cache.entries.len(), MAX_ENTRIES);
-        cache.put(b"huge", vec![0; MAX_BYTES + 1], 99_999);
+        cache.put(b"huge", vec![0; MAX_CHART_CACHE_BYTES + 1], 99_999);
         assert!(cache.get(b"huge", 0).is_none());
     }
 }

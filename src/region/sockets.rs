@@ -12,14 +12,12 @@ use super::Driver;
 use super::live::{self, ChartCut, NoPlace, Shown, SocketOwner};
 use super::looks::Looks;
 use crate::codec;
-use crate::host::Host;
+use crate::host::{ASKED_AT_ONCE, Host};
 use crate::wire::{LiveRequest, Look, Refusal};
 use crate::worker_host::WorkerHost;
 
-/// Charts that are asked for at once: the platform takes six connections.
-const CHARTS_AT_ONCE: usize = 6;
 /// Rows that are rendered for readers before others have their turn: 5 ms.
-const ROWS_AT_ONCE: usize = 2_500;
+const RENDERED_AT_ONCE: usize = 2_500;
 
 /// A clone is another handle of the same.
 #[derive(Clone)]
@@ -240,7 +238,7 @@ impl Inner {
     async fn look_at_all(&self, charts: Vec<Vec<ChartCut>>, is_told: bool) {
         let host = self.driver.host();
         let (began_ms, in_vain) = (host.now_ms(), Cell::new(!is_told));
-        let looked = stream::iter(charts).for_each_concurrent(CHARTS_AT_ONCE, async |cuts| {
+        let looked = stream::iter(charts).for_each_concurrent(ASKED_AT_ONCE, async |cuts| {
             if !self.look_at(&cuts).await {
                 in_vain.set(true);
             }
@@ -272,7 +270,7 @@ impl Inner {
             let rendered = live::render(request, &leaderboard, kept.stale);
             self.shown.borrow_mut().send(tag, &rendered, host.now_ms());
             rows += request.form.k.min(leaderboard.places.len());
-            if rows > ROWS_AT_ONCE {
+            if rows > RENDERED_AT_ONCE {
                 rows = 0;
                 host.sleep(0).await;
             }

@@ -5,7 +5,7 @@
 //! before: who comes with one that it does not know is told everything.
 //!
 //! # Limit
-//! The last [`MAX_CHANGES`] are kept, a row each, overwritten in a ring: 100 bytes each in memory. Who is
+//! The last [`MAX_BOARD_CHANGES`] are kept, a row each, overwritten in a ring: 100 bytes each in memory. Who is
 //! farther behind is told everything.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,8 +17,8 @@ use crate::storage::{Storage, StorageError, Table, Write};
 
 /// Behind by more than this is as good as new. A script that makes ten boards a second is told of in
 /// full by each isolate that asks less often than every 100 s: as often as Workers must.
-pub const MAX_CHANGES: u64 = 1_024;
-const PREFIX: &[u8] = b"change/";
+pub const MAX_BOARD_CHANGES: u64 = 1_024;
+const CHANGE_PREFIX: &[u8] = b"change/";
 
 /// What a change was of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl Change {
 }
 
 fn row_of_change(number: u64) -> Vec<u8> {
-    [PREFIX, &(number % MAX_CHANGES).to_be_bytes()].concat()
+    [CHANGE_PREFIX, &(number % MAX_BOARD_CHANGES).to_be_bytes()].concat()
 }
 
 /// What is new to somebody.
@@ -70,7 +70,7 @@ impl Changes {
     /// # Errors
     /// When the disk refuses. Of rows that cannot be read, and of what was before them, nothing is known.
     pub fn load(storage: &impl Storage) -> Result<Self, StorageError> {
-        let rows = storage.scan(Table::Meta, PREFIX, &[], usize::MAX)?;
+        let rows = storage.scan(Table::Meta, CHANGE_PREFIX, &[], usize::MAX)?;
         let rows = rows
             .iter()
             .filter_map(|(_, row)| codec::decode::<ChangeRow>(row).ok());
@@ -99,7 +99,7 @@ impl Changes {
 
     /// It is stored.
     pub fn stored(&mut self, change: Change) {
-        if self.0.len() as u64 >= MAX_CHANGES {
+        if self.0.len() as u64 >= MAX_BOARD_CHANGES {
             self.0.pop_front();
         }
         self.0.push_back(change.0);
@@ -184,18 +184,18 @@ mod tests {
     fn so_many_are_kept_and_what_cannot_be_read_ends_them() {
         let storage = MemoryStorage::new();
         let mut changes = Changes::default();
-        for number in 1..=3 * MAX_CHANGES {
+        for number in 1..=3 * MAX_BOARD_CHANGES {
             add(&mut changes, &storage, board(number % 10), number);
         }
-        let rows = |storage: &MemoryStorage| storage.keys(Table::Meta, PREFIX).unwrap();
-        assert_eq!(rows(&storage).len() as u64, MAX_CHANGES);
+        let rows = |storage: &MemoryStorage| storage.keys(Table::Meta, CHANGE_PREFIX).unwrap();
+        assert_eq!(rows(&storage).len() as u64, MAX_BOARD_CHANGES);
         let loaded = Changes::load(&storage).unwrap();
-        let oldest = 2 * MAX_CHANGES + 1;
+        let oldest = 2 * MAX_BOARD_CHANGES + 1;
         for changes in [&changes, &loaded] {
             assert_eq!(changes.since(oldest).unwrap().boards.len(), 10);
             assert_eq!(changes.since(oldest - 1), None);
         }
-        let damaged = 3 * MAX_CHANGES - 10;
+        let damaged = 3 * MAX_BOARD_CHANGES - 10;
         let key = changes.0.iter().find(|row| row.number == damaged).cloned();
         let key = Change(key.unwrap()).write().key().to_vec();
         storage

@@ -15,16 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::{FirstRegion, Registry};
 use crate::board::ObjectName;
 use crate::codec::{self, Record};
-use crate::host::Host;
+use crate::host::{ASKED_AT_ONCE, Host, QUESTION_TIMEOUT_MS};
 use crate::settings::read_regions;
 use crate::storage::{Storage, StorageError, Table};
 use crate::wire::*;
 
 /// Objects that one request has emptied: the platform lets it ask 50 others on its free plan.
 const CLOSED_A_REQUEST: usize = 40;
-/// How many at once: the platform opens six connections for a request. And how long each may take.
-const AT_ONCE: usize = 6;
-const CLOSE_TIMEOUT_MS: u64 = 5_000;
 /// What is not wiped is tried again so much later.
 const WIPE_AGAIN_MS: u64 = 30_000;
 /// What one request or one alarm has left to do, and could do, goes on so soon.
@@ -379,7 +376,7 @@ impl<H: Host> Inner<H> {
             wiping.left -= objects.len();
             let closes = objects.iter().map(async |object| self.close(object).await);
             let told: Vec<Option<ObjectName>> =
-                stream::iter(closes).buffered(AT_ONCE).collect().await;
+                stream::iter(closes).buffered(ASKED_AT_ONCE).collect().await;
             let closed: Vec<ObjectName> = told.into_iter().flatten().collect();
             wiping.has_failed |= closed.len() < objects.len();
             let objects_left = self.with_registry(|registry, storage| {
@@ -401,7 +398,7 @@ impl<H: Host> Inner<H> {
         let close = Close {
             object: object.clone(),
         };
-        let told = self.host.ask_question(object, &close, CLOSE_TIMEOUT_MS);
+        let told = self.host.ask_question(object, &close, QUESTION_TIMEOUT_MS);
         let name = object.as_named();
         match told.await {
             Ok(Ok(())) => return Some(object.clone()),

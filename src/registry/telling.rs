@@ -6,7 +6,7 @@ use crate::codec;
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::wire::{Refusal, Telling, ToldSoFar};
 
-const KEY: &[u8] = b"telling";
+const TELLING_KEY: &[u8] = b"telling";
 
 impl Registry {
     /// Remembers which shards news were told, where a message says so. Returns which they were.
@@ -25,10 +25,10 @@ impl Registry {
 fn remembered(storage: &impl Storage, telling: Telling) -> Result<Option<ToldSoFar>, StorageError> {
     if telling.progress.is_some() {
         let row = codec::encode(&telling);
-        storage.write(&[Write::put(Table::Meta, KEY.to_vec(), row)])?;
+        storage.write(&[Write::put(Table::Meta, TELLING_KEY.to_vec(), row)])?;
         return Ok(telling.progress);
     }
-    let row = storage.get(Table::Meta, KEY)?;
+    let row = storage.get(Table::Meta, TELLING_KEY)?;
     let known = row.and_then(|row| codec::decode::<Telling>(&row).ok());
     let known = known.filter(|known| known.news == telling.news);
     Ok(known.and_then(|known| known.progress))
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(ask("reset 2", None), None);
         ask("deleted EU", Some(("EU", 3)));
         assert_eq!(ask("reset 1", None), None, "told again from the front");
-        let damaged = Write::put(Table::Meta, KEY.to_vec(), vec![1, 2, 3]);
+        let damaged = Write::put(Table::Meta, TELLING_KEY.to_vec(), vec![1, 2, 3]);
         storage.write(&[damaged]).unwrap();
         assert_eq!(ask("deleted EU", None), None);
     }

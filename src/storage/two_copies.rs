@@ -12,7 +12,7 @@ use crate::codec::{self, Record};
 
 const COPIES: [u8; 2] = *b"ab";
 /// So many generations are begun at most. The last one is overwritten even where it is damaged.
-const MAX_GENERATIONS: u8 = 64;
+const MAX_COPY_GENERATIONS: u8 = 64;
 
 /// A row's two copies as they were found.
 pub struct TwoCopies<T> {
@@ -54,7 +54,7 @@ pub fn load<T: Record + DeserializeOwned>(
         damaged: 0,
         generation: 0,
     };
-    for generation in 0..MAX_GENERATIONS {
+    for generation in 0..MAX_COPY_GENERATIONS {
         let mut found = false;
         let mut damaged = 0;
         let mut record = None;
@@ -70,7 +70,7 @@ pub fn load<T: Record + DeserializeOwned>(
         if !found {
             break;
         }
-        let last = generation + 1 == MAX_GENERATIONS;
+        let last = generation + 1 == MAX_COPY_GENERATIONS;
         copies.generation = generation + u8::from(damaged > 0 && !last);
         copies.damaged += damaged;
         copies.record = record.or(copies.record);

@@ -312,7 +312,7 @@ proptest! {
             ..PostPatch::default()
         });
         world.put(many.chain(before).collect());
-        world.storage.write(&[Write::delete(Table::Meta, HEAD_KEY)]).unwrap();
+        world.storage.write(&[Write::delete(Table::Meta, POSTINGS_HEAD_KEY)]).unwrap();
         world.load(SEED);
         for patch in during {
             for _ in 0..stops {

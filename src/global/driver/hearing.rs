@@ -10,13 +10,12 @@ use super::Inner;
 use crate::board::ObjectName;
 use crate::codec;
 use crate::global::region_list::CountedRegions;
-use crate::host::Host;
+use crate::host::{Host, QUESTION_TIMEOUT_MS};
 use crate::topology::RegionTable;
 use crate::wire::*;
 
-const TIMEOUT_MS: u64 = 5_000;
 /// Asked again at most so often, whatever comes that is not known.
-const ASK_AGAIN_MS: u64 = 1_000;
+const HEAR_AGAIN_MS: u64 = 1_000;
 /// While it is pushed to, an object hears so late of a region that was deleted: 10,000 boards are 17
 /// questions a second.
 const HEARD_MAX_AGE_MS: u64 = 600_000;
@@ -83,7 +82,7 @@ impl<H: Host> Inner<H> {
         let hearing = &self.hearing;
         let now_ms = self.host.now_ms();
         if !hearing.is_asking.get() {
-            if now_ms.abs_diff(hearing.asked_ms.get()) < ASK_AGAIN_MS {
+            if now_ms.abs_diff(hearing.asked_ms.get()) < HEAR_AGAIN_MS {
                 return false;
             }
             hearing.is_asking.set(true);
@@ -152,7 +151,7 @@ impl<H: Host> Inner<H> {
         &self,
         question: &Q,
     ) -> Result<Result<AnswerTo<Q>, Refusal>, String> {
-        let answer = (self.host).ask_question(&ObjectName::Registry, question, TIMEOUT_MS);
+        let answer = (self.host).ask_question(&ObjectName::Registry, question, QUESTION_TIMEOUT_MS);
         answer.await.map_err(|error| error.0)
     }
 
@@ -208,7 +207,7 @@ impl<H: Host> Inner<H> {
         self.ready().await?;
         let asked_ms = || self.hearing.asked_ms.get();
         if !self.ask_registry().await
-            && (asked_ms() + ASK_AGAIN_MS < since_ms || !self.hearing.has_answered.get())
+            && (asked_ms() + HEAR_AGAIN_MS < since_ms || !self.hearing.has_answered.get())
         {
             // Shards that it does not know of would be missing, and nobody would say so.
             return Err(Refusal::Busy { retry_after_s: 1 });

@@ -27,7 +27,7 @@ pub(super) const US_AT_ONCE: u64 = 10_000;
 /// many times [`MAX_ASKED_IDS`] posts are looked for, 8,192 less what is known.
 pub(super) const MAX_MAKINGS: u32 = 5;
 /// A timer as short as there is.
-const LOOK_MS: u64 = 1;
+const READER_LOOK_MS: u64 = 1;
 
 impl<H: Host> Driver<H> {
     /// `/chart`: [`ChartRequest`] → [`ChartReply`]
@@ -292,8 +292,8 @@ impl<H: Host> Inner<H> {
     /// Sees by a timer whether somebody waits for the thread.
     async fn look(&self) {
         let settled_us = self.turns.borrow().settled_us();
-        let due_ms = self.host.now_ms() + LOOK_MS;
-        self.host.sleep(LOOK_MS).await;
+        let due_ms = self.host.now_ms() + READER_LOOK_MS;
+        self.host.sleep(READER_LOOK_MS).await;
         let now_ms = self.host.now_ms();
         let late_ms = now_ms.saturating_sub(due_ms);
         let mut turns = self.turns.borrow_mut();

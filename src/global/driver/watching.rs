@@ -6,12 +6,9 @@ use std::rc::Rc;
 use super::{Driver, Inner};
 use crate::board::ObjectName;
 use crate::codec;
-use crate::host::Host;
+use crate::host::{Host, QUESTION_TIMEOUT_MS};
 use crate::watchers::WATCH_AGAIN_MS;
 use crate::wire::{Look, Noted, Refusal, Watch, WatchReply};
-
-/// How long the registry and the catalog may take.
-const TIMEOUT_MS: u64 = 5_000;
 
 impl<H: Host> Driver<H> {
     /// `/watch`: [`Watch`] → [`WatchReply`], when it is durable.
@@ -59,7 +56,10 @@ impl<H: Host> Inner<H> {
         // The registry's answer counts: it knows who may see charts.
         let twice = usize::from(self.catalog_keeper == registry);
         for other in others.into_iter().skip(twice) {
-            let look = self.host.ask_question(other, &question, TIMEOUT_MS).await;
+            let look = self
+                .host
+                .ask_question(other, &question, QUESTION_TIMEOUT_MS)
+                .await;
             let look = look.map_err(|error| {
                 self.host.report(format_args!("watching: {error}"));
                 Refusal::Busy { retry_after_s: 5 }

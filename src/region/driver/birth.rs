@@ -10,11 +10,9 @@ use futures_channel::oneshot;
 
 use super::{Driver, Inner};
 use crate::board::{Life, ObjectName};
-use crate::host::Host;
+use crate::host::{Host, QUESTION_TIMEOUT_MS};
 use crate::mutants::{self, Mutant};
 use crate::wire::{Close, Enlist, Refusal};
-
-const TIMEOUT_MS: u64 = 5_000;
 
 impl<H: Host> Driver<H> {
     /// Sees to it that the registry knows of this object, where something is stored for the first time.
@@ -48,7 +46,7 @@ impl<H: Host> Driver<H> {
             self.host.spawn(async move {
                 let object = inner.host.object().clone();
                 let (registry, question) = (ObjectName::Registry, Enlist { object });
-                let answer = (inner.host).ask_question(&registry, &question, TIMEOUT_MS);
+                let answer = (inner.host).ask_question(&registry, &question, QUESTION_TIMEOUT_MS);
                 let life = Enlist::life(&answer.await);
                 // It may have been told meanwhile that its board is deleted: an answer of before does
                 // not count.

@@ -5,7 +5,7 @@ use crate::host::Host;
 use crate::wire::{Look, Refusal, Watch};
 
 /// How long the global object may take.
-const TIMEOUT_MS: u64 = 10_000;
+const LOOK_TIMEOUT_MS: u64 = 10_000;
 
 impl<H: Host> Inner<H> {
     /// From now on the global object tells when charts may have changed, for
@@ -16,7 +16,7 @@ impl<H: Host> Inner<H> {
     pub async fn watch(&self) -> Result<Look, Refusal> {
         let object = self.host.object().clone();
         let (global, question) = (self.global(), Watch { object });
-        let look = (self.host).ask_question(&global, &question, TIMEOUT_MS);
+        let look = (self.host).ask_question(&global, &question, LOOK_TIMEOUT_MS);
         look.await.map_err(|error| Refusal::Storage(error.0))?
     }
 }
