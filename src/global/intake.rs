@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::live::{Copies, SentPane};
-use super::offsets::{Entries, Log, Taken};
+use super::offsets::{Entries, ShardLog, Taken};
 use super::pace::{Loudness, MAX_PULLED_SHARDS};
 use super::state::Global;
 use crate::codec;
@@ -360,7 +360,7 @@ impl Global {
     }
 
     /// How a shard's log stands: what a reply to its last push may say.
-    pub fn standing(&self, shard: &ShardName, log_id: u128) -> Option<&Log> {
+    pub fn standing(&self, shard: &ShardName, log_id: u128) -> Option<&ShardLog> {
         self.offsets.find(shard, log_id)
     }
 

@@ -302,13 +302,13 @@ impl Offsets {
         self.note_quiet_open(shard);
     }
 
-    fn newest(&self, shard: &ShardName) -> Option<&Log> {
+    fn newest(&self, shard: &ShardName) -> Option<&ShardLog> {
         let logs = self.shards.get(shard)?;
         logs.iter().max_by_key(|log| log.began_ms)
     }
 
     fn note_quiet_open(&mut self, shard: &ShardName) {
-        let is_it = |log: &Log| log.is_quiet && log.has_open;
+        let is_it = |log: &ShardLog| log.is_quiet && log.has_open;
         match self.newest(shard).is_some_and(is_it) {
             true => self.quiet_open.insert(shard.clone()),
             false => self.quiet_open.remove(shard),
@@ -344,7 +344,7 @@ impl Offsets {
     }
 
     /// How a log stands.
-    pub fn find(&self, shard: &ShardName, log_id: u128) -> Option<&Log> {
+    pub fn find(&self, shard: &ShardName, log_id: u128) -> Option<&ShardLog> {
         let logs = self.shards.get(shard)?;
         logs.iter().find(|log| log.log_id == log_id)
     }

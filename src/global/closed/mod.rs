@@ -273,7 +273,7 @@ impl Global {
         if self.is_to_come(span, now_ms) {
             history.wait_for(period);
             history.done.clear();
-            return Ok(Step::Done);
+            return Ok(ClosingStep::Done);
         }
         self.moment.forget_idle(storage, now_ms)?;
         let closed = self.close(storage, &scope, (period, span), knowing, now_ms)?;
