@@ -11,6 +11,7 @@ use hitparade::global::{
     ChartRules, ClosingRules, Done, Driver, FLUSH_AT_LAST_MS, Global, GlobalSettings,
 };
 use hitparade::leaderboard::Count;
+use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::DAY_MS;
@@ -294,6 +295,37 @@ fn a_hidden_post_has_no_page_but_for_who_may_see_hidden_ones() {
         assert_eq!(entry.hidden, is_hidden);
         assert_eq!(entry.card.content.as_deref(), content);
     }
+}
+
+#[test]
+fn where_only_posts_of_the_catalog_show_others_have_no_page_but_for_the_operator() {
+    let (global, storage) = world();
+    let page = |visible, hidden_too| {
+        let request = PostRequest {
+            post_id: "post".into(),
+            scope: "global".into(),
+            window: WINDOW,
+            hidden_too,
+        };
+        // As a driver does, where the entry is not known.
+        global.catalog().entry("post");
+        objects::hear_of_catalog(&global, &storage);
+        let page = global.post(&storage, &request, ChartRules { visible }, NOW_MS);
+        page.is_ok()
+    };
+    let pages = |visible| [page(visible, false), page(visible, true)];
+    assert_eq!(pages(VisiblePosts::KnownIfAny), [true, true]);
+    assert_eq!(pages(VisiblePosts::Known), [false, true]);
+    let patch = |post_id: &str| PostPatch {
+        post_id: post_id.into(),
+        content: Some(Some("known".into())),
+        ..PostPatch::default()
+    };
+    objects::put_posts(&global, &storage, &[patch("other")]);
+    assert_eq!(pages(VisiblePosts::KnownIfAny), [false, true]);
+    assert_eq!(pages(VisiblePosts::All), [true, true]);
+    objects::put_posts(&global, &storage, &[patch("post")]);
+    assert_eq!(pages(VisiblePosts::KnownIfAny), [true, true]);
 }
 
 const PAGE_REGIONS: [&str; 3] = ["NA", "EU", "AS"];

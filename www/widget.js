@@ -172,11 +172,11 @@ class TopPosts extends HTMLElement {
       // No header of our own: a foreign origin would have to ask for leave first, every time.
       const response = await fetch(this.#url, { signal: mine.signal, credentials: "omit", referrerPolicy: "no-referrer" });
       if (!response.ok) throw response;
-      const { top_posts: entries } = await response.json();
+      const { top_posts: entries, total_views: plays } = await response.json();
       if (this.#request !== mine) return;
       this.#failures = 0;
       this.#show(entries);
-      this.#note.textContent = entries.length ? "" : "No plays yet.";
+      this.#note.textContent = entries.length ? "" : plays ? "No post to show." : "No plays in this time.";
     } catch (error) {
       if (this.#request !== mine) return;
       this.#failures += 1;

@@ -135,6 +135,11 @@ impl PostPage {
         let entry = global.catalog.entry(post_id);
         let is_told = entry.is_some();
         let entry = entry.and_then(|entry| (*entry).clone());
+        // What strangers called a post shows nowhere: a link to its page would say it in our name.
+        let shows_known_only = rules.only_known(&global.catalog) == Some(true);
+        if is_told && entry.is_none() && shows_known_only && !self.request.hidden_too {
+            return Err(Refusal::NotFound);
+        }
         let merged = global.merged(storage, scope, self.window.span, self.now_ms)?;
         let bounds = merged.summary.bounds(post_id);
         if entry.is_none() && bounds.lower == 0 && !self.was_seen(global, storage)? {

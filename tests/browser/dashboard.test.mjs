@@ -143,7 +143,9 @@ test("a post's page: counts, spans that the arrow keys read, regions", async () 
   await shows(page, LEADERS);
 
   const none = await open("/?post=never");
-  await eventually(async () => assert.match(await text(none, "#post"), /Nobody has played “never” yet[^]*To the chart/));
+  await eventually(async () =>
+    assert.match(await text(none, "#post"), /There is no such post[^]*Nobody has played it yet[^]*To the chart/),
+  );
 });
 
 test("a hostile catalog is text, everywhere", async () => {
@@ -383,7 +385,17 @@ test("one play is one play, and a chart without a catalog says whose names it sh
   const chart = await open("/?region=Titan&timeframe=1h");
   await eventually(async () => assert.match(await text(chart, "#footnote"), /the names that senders gave/));
   const described = await open("/?region=Mars");
-  await eventually(async () => assert.match(await text(described, "#footnote"), /No other post was played in this window\.$/));
+  await eventually(async () =>
+    assert.match(await text(described, "#footnote"), /No other post of the catalog was played in this window\.$/),
+  );
+});
+
+test("a chart says why it is empty where plays came of posts that do not show", async () => {
+  await service.addRegions("Io");
+  await service.put("/posts/unshown", { hidden: true });
+  await service.send([{ post_id: "unshown", region_id: "Io", count: 2 }]);
+  const page = await open("/?region=Io");
+  await eventually(async () => assert.match(await text(page, "#panel"), /Plays came, but of no post that shows/), 20_000);
 });
 
 test("asks for nothing while nobody looks", async () => {

@@ -143,6 +143,6 @@ test("the widget shows the chart of a tag, and its page writes the line", async 
   await eventually(async () => assert.match(await page.locator("#preview ol").innerText(), /^1\s+Jazz\s+Nobody & Co\s+30$/));
   await page.locator("#preview").evaluate((widget) => widget.setAttribute("exclude-tag", "jazz"));
   await page.locator("#preview").evaluate((widget) => widget.removeAttribute("tag"));
-  await eventually(async () => assert.match(await page.locator("#preview p").innerText(), /No plays yet/));
+  await eventually(async () => assert.match(await page.locator("#preview p").innerText(), /^No post to show\.$/));
   await page.close();
 });

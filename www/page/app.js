@@ -162,9 +162,10 @@ function arrived(answer, over) {
 
 /** @param {Chart} answer */
 function footnote({ top_posts: posts, unlisted_max: most }) {
-  const other = isFiltered() ? "other one of these posts" : most > 0 ? "post outside this list" : "other post";
-  const others = most > 0 ? `No ${other} has more than ${format.plays(most)}.` : `No ${other} was played in this window.`;
   const isDescribed = posts.some(({ author, content, url, image, tags }) => author ?? content ?? url ?? image ?? tags);
+  const ofThese = isDescribed ? "post of the catalog" : "post";
+  const other = isFiltered() ? "other one of these posts" : most > 0 ? `${ofThese} outside this list` : `other ${ofThese}`;
+  const others = most > 0 ? `No ${other} has more than ${format.plays(most)}.` : `No ${other} was played in this window.`;
   const names = isDescribed ? "" : " These are the names that senders gave: with a catalog, its posts show, and no others.";
   return (state.sort === "views" ? `${trust(posts)} ${others}` : "") + names;
 }
@@ -247,6 +248,10 @@ function showEmpty() {
       showPanel("empty", "Nothing rises for sure", "No post is above the window just before by more than chance.", back);
     else showPanel("empty", "Nothing stands out for sure", "No post is played more here than elsewhere by more than chance.", back);
     return;
+  }
+  if (current && current.total_views > 0) {
+    const words = "A play shows where it names a post as the catalog does, letter by letter, and the post is not hidden.";
+    return showPanel("empty", "Plays came, but of no post that shows", words);
   }
   const more = state.timeframe === "all" ? [] : [button("Look at all time", () => go({ ...state, timeframe: "all" }))];
   if (regions.some((region) => region.views_24h > 0))

@@ -197,7 +197,7 @@ function tile(region, state) {
 function fillTile(item, chart) {
   const [title, note] = /** @type {[HTMLElement, HTMLElement]} */ ([item.querySelector(".title"), item.querySelector(".note")]);
   const [one] = chart.top_posts;
-  title.textContent = one ? titleOf(one) : "No plays yet";
+  title.textContent = one ? titleOf(one) : chart.total_views > 0 ? "No post to show" : "No plays";
   title.dir = "auto";
   item.classList.toggle("none", !one);
   note.textContent = one ? format.playsInShort(one.view_count) : "\u00a0";

@@ -138,7 +138,7 @@ export function showPost(article, state, regions, status, go) {
         format.count(post.view_count),
         exact ? "Counted exactly" : `between ${format.count(post.view_count_min)} and ${format.count(post.view_count_max)}`,
       ],
-      [`Rank${inPlace}`, post.rank === null ? "Beyond 1,000" : format.count(post.rank), ""],
+      [`Rank${inPlace}`, post.rank === null ? "Not among the first 1,000" : format.count(post.rank), ""],
     ]);
     series.show(post.series ?? [], titleOf(post));
     fillPlaces(places, post.regions ?? [], state, nameOf);
@@ -151,12 +151,12 @@ export function showPost(article, state, regions, status, go) {
     panel.dataset.kind = error.status === 404 ? "empty" : navigator.onLine ? "error" : "offline";
     const isMissing = error.status === 404;
     panel.append(
-      make("h1", "", isMissing ? `Nobody has played “${state.post}” yet` : "This post cannot be shown now"),
+      make("h1", "", isMissing ? "There is no such post" : "This post cannot be shown now"),
       make(
         "p",
         "",
         isMissing
-          ? "It is not in the catalog either: perhaps the address is not quite right."
+          ? "Nobody has played it yet, or it is not in the catalog: perhaps the address is not quite right."
           : `${error.message} It is tried again every few seconds.`,
       ),
     );

@@ -187,7 +187,7 @@ impl Global {
     fn not_published(&self, period: Option<Period>, now_ms: u64) -> Refusal {
         let rules = &self.closing.rules;
         let Some(period) = period else {
-            let detail = "no chart was published yet: the first one is, when its period is over";
+            let detail = "no chart was published yet: the first one comes when its period is over";
             return Refusal::NotPublished {
                 detail: detail.into(),
                 closes_ms: None,
