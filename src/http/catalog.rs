@@ -2,6 +2,7 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
@@ -65,6 +66,7 @@ pub fn read_post(
 ) -> Result<PostPatch, (&'static str, String)> {
     let given: PostBody<'_> =
         serde_json::from_str(element.get()).map_err(|error| ("bad_post", error.to_string()))?;
+    given.check_names().map_err(|detail| ("bad_post", detail))?;
     let refused = |refused: Refused| (refused.code, refused.detail.into_owned());
     let post_id = read_post_id(given.post_id).map_err(refused)?;
     let post_id = normalised_id(post_id, normalise).into_owned();
@@ -84,6 +86,8 @@ pub fn read_post_of(
 ) -> Result<PostPatch, Problem> {
     let given: PostBody<'_> = serde_json::from_slice(text_of(body)?)
         .map_err(|error| Problem::bad("malformed_body", error.to_string()))?;
+    let bad_post = |detail| Problem::bad("bad_post", detail);
+    given.check_names().map_err(bad_post)?;
     if given.post_id.is_some() {
         let refused = |refused: Refused| Problem::bad(refused.code, refused.detail);
         let named = read_post_id(given.post_id).map_err(refused)?;
@@ -94,8 +98,7 @@ pub fn read_post_of(
             ));
         }
     }
-    let patch = given.patch(post_id, normalise);
-    patch.map_err(|detail| Problem::bad("bad_post", detail))
+    given.patch(post_id, normalise).map_err(bad_post)
 }
 
 /// The fields that a sender may set. One that is left out stays; `null` clears it.
@@ -119,6 +122,13 @@ struct PostBody<'a> {
     /// `null` is an error: an export from a database without this column may write it for every post.
     #[serde(default, deserialize_with = "yes_or_no")]
     hidden: Option<bool>,
+    // What others call these fields.
+    id: Option<IgnoredAny>,
+    title: Option<IgnoredAny>,
+    name: Option<IgnoredAny>,
+    link: Option<IgnoredAny>,
+    picture: Option<IgnoredAny>,
+    tag: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -140,6 +150,22 @@ fn yes_or_no<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option
 }
 
 impl PostBody<'_> {
+    /// Whoever writes `title` must not be told that all is well. Columns that mean nothing here may stay.
+    fn check_names(&self) -> Result<(), String> {
+        let names = [
+            (&self.id, "id", "post_id"),
+            (&self.title, "title", "content"),
+            (&self.name, "name", "content"),
+            (&self.link, "link", "url"),
+            (&self.picture, "picture", "image"),
+            (&self.tag, "tag", "tags"),
+        ];
+        match names.iter().find(|(given, ..)| given.is_some()) {
+            Some((_, other, ours)) => Err(format!("a post has no {other}: write {ours} instead")),
+            None => Ok(()),
+        }
+    }
+
     fn patch(self, post_id: String, normalise: Option<NormaliseId>) -> Result<PostPatch, String> {
         let [author, content, url, image] =
             [&self.author, &self.content, &self.url, &self.image].map(|field| field.as_ref());
@@ -386,6 +412,31 @@ mod tests {
             assert!(refused.1.contains(detail), "{text}: {}", refused.1);
         }
         assert!(read(&long("author", 256)).is_ok());
+    }
+
+    #[test]
+    fn a_field_by_another_name_is_refused_with_ours_and_other_columns_are_passed_over() {
+        for (other, ours) in [
+            ("id", "post_id"),
+            ("title", "content"),
+            ("name", "content"),
+            ("link", "url"),
+            ("picture", "image"),
+            ("tag", "tags"),
+        ] {
+            let says = format!("a post has no {other}: write {ours} instead");
+            // Also where nothing but that is wrong, or the id is missing for it.
+            for text in [
+                format!(r#"{{"post_id": "a", "{other}": "x", "author": "y"}}"#),
+                format!(r#"{{"{other}": ["x"]}}"#),
+            ] {
+                assert_eq!(read(&text).unwrap_err(), ("bad_post", says.clone()));
+                let refused = read_post_of(text.as_bytes(), "a".into(), None).unwrap_err();
+                assert_eq!((refused.code, &refused.detail), ("bad_post", &says));
+            }
+        }
+        let patch = read(r#"{"post_id": "a", "album": "Comets", "author": "y"}"#).unwrap();
+        assert_eq!(patch.author, Some(Some("y".into())));
     }
 
     #[test]
