@@ -17,7 +17,7 @@ const USAGE = `usage: npm run backup -- --to FILE --url URL [--board main]
                from now, as lines for \`npm run import\`. Senders may go on. ADMIN_TOKEN is taken from
                the environment or from .dev.vars
   --board ID   the board whose counts they are; another board needs a file of its own
-  --to FILE    where they go; replaced only when all of them are there
+  --to FILE    where they go; replaced only by a whole copy, one that lacks something is in FILE.incomplete
 
   --to DIR     folder of a copy for \`npm run restore\`; must not exist yet
   --state DIR  what \`npm run serve\` was given; the server must be stopped`;

@@ -7,7 +7,7 @@ import { runMain, say } from "./lib/say.mjs";
 
 const USAGE = `usage: npm run export -- --file FILE [--url http://127.0.0.1:8787] [--board main] [--wait 180]
 
-  --file FILE  where the lines go; replaced only when all of them are there
+  --file FILE  where the lines go; replaced only by a whole export, one that lacks something is in FILE.incomplete
   --url URL    the installation; ADMIN_TOKEN is taken from the environment or from .dev.vars
   --board ID   the board whose counts they are
   --wait N     for so many seconds, try again where a shard does not say what it has (docs/deploy.md)

@@ -8,7 +8,7 @@ const PAUSE_MS = 5_000;
 
 /**
  * Exports, again and again for a while, as long as some shard does not tell what it has.
- * @param {string} file replaced only when all lines are there
+ * @param {string} file replaced only when everything is there; what lacks something is in FILE.incomplete
  * @param {{url: string, headers: Record<string, string>, board?: string}} admin
  * @param {number} waitS
  * @returns {Promise<{rows: number, asOf: string}>}
@@ -16,17 +16,23 @@ const PAUSE_MS = 5_000;
 export async function exportWhole(file, admin, waitS) {
   for (const deadline = Date.now() + 1_000 * waitS; ; await sleep(PAUSE_MS)) {
     const { asOf, end } = await exportTo(file, admin, deadline);
-    if (end.damaged_rows > 0) throw new Advice(`${end.damaged_rows} stored rows cannot be read and are not in ${file}.`);
-    if (end.complete) return { rows: end.rows, asOf };
+    if (end.complete) {
+      rmSync(lacking(file), { force: true });
+      return { rows: end.rows, asOf };
+    }
+    if (end.damaged_rows > 0) throw new Advice(`${end.damaged_rows} stored rows cannot be read. All others are in ${lacking(file)}.`);
     if (Date.now() > deadline) {
       throw new Advice(
-        `${file}: ${end.rows} rows, but some plays are not in it: a shard did not say what it had.`,
+        `${lacking(file)}: ${end.rows} rows, but some plays are not in it: a shard did not say what it had.`,
         "Look at the log (docs/operate.md), and export again.",
       );
     }
     say("  a shard did not say what it had; trying again");
   }
 }
+
+/** Where an export goes that lacks something: one of before may be whole. @param {string} file */
+const lacking = (file) => `${file}.incomplete`;
 
 /** One export; begun again where it was over before its last page. */
 async function exportTo(file, admin, deadline) {
@@ -53,6 +59,7 @@ async function exportTo(file, admin, deadline) {
   } finally {
     closeSync(descriptor);
   }
-  renameSync(fresh, file);
-  return { asOf: JSON.parse(first).as_of, end: JSON.parse(last) };
+  const end = JSON.parse(last);
+  renameSync(fresh, end.complete ? file : lacking(file));
+  return { asOf: JSON.parse(first).as_of, end };
 }

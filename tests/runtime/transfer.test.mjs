@@ -1,9 +1,12 @@
 /** Leaving: everything goes out as lines, and into another installation, each once. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { exportWhole } from "../../scripts/lib/export.mjs";
 import { ROOT } from "../../scripts/lib/paths.mjs";
 import { ADMIN_TOKEN, Service, eventually } from "./harness.mjs";
 
@@ -38,6 +41,34 @@ async function charts(service) {
   }
   return found;
 }
+
+test("an export that lacks something leaves a whole one of before as it was", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-export-"));
+  const file = join(folder, "everything.ndjson");
+  const lines = (end) =>
+    `{"kind":"export","as_of":"2026-11-26T00:00:00Z"}\n${JSON.stringify({ kind: "end", rows: 1, damaged_rows: 0, ...end })}\n`;
+  let said = "";
+  const server = createServer((_, response) => response.end(said)).listen(0, "127.0.0.1");
+  await new Promise((done) => server.once("listening", done));
+  const whole = () => exportWhole(file, { url: `http://127.0.0.1:${server.address().port}`, headers: {} }, -1);
+  try {
+    said = lines({ complete: true });
+    await whole();
+    const before = readFileSync(file, "utf8");
+    for (const end of [{ complete: false }, { complete: false, damaged_rows: 3 }]) {
+      said = lines(end);
+      await assert.rejects(whole, /everything\.ndjson\.incomplete/);
+      assert.equal(readFileSync(file, "utf8"), before);
+      assert.equal(readFileSync(`${file}.incomplete`, "utf8"), said);
+    }
+    said = lines({ complete: true });
+    await whole();
+    assert.ok(!existsSync(`${file}.incomplete`), "it is there no more once there is a whole one");
+  } finally {
+    server.close();
+    rmSync(folder, { recursive: true });
+  }
+});
 
 describe("an export", { timeout: 600_000 }, () => {
   /** @type {Service} */
