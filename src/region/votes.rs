@@ -17,7 +17,7 @@
 //! otherwise it could fill the sketch of pairs, and others would be limited for votes that they never cast.
 //!
 //! All of it is in memory: an object that sleeps or restarts begins anew. It sleeps when nobody has
-//! asked it anything for 10 s and it has nothing to push.
+//! asked it anything for 10 s, unless it is busy and has something to push.
 //!
 //! All shards of an instance, of whatever boards, have one table and one sketch ([`VotesOfInstance`]):
 //! 3.2 MB, and not as much for each. Their votes are apart, as each has a secret of its own. What one
