@@ -44,7 +44,3 @@ test("a released beacon is served as it was, byte by byte, whatever becomes of t
   for (const [name, text] of Object.entries(kept)) assert.equal(served(name), text);
   assert.ok(served("beacon.html").includes(hashOf("let c")));
 });
-
-test("the version is the same in Cargo.toml, which /healthz tells", () => {
-  assert.match(readFileSync(join(ROOT, "Cargo.toml"), "utf8"), new RegExp(`^version = "${version.replaceAll(".", "\\.")}"$`, "m"));
-});

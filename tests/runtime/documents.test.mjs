@@ -192,3 +192,19 @@ test("every route, parameter and code of the contract is in docs/api.md", () => 
     components.schemas.Problem.properties.code.enum,
   );
 });
+
+test("whatever names the version of the release names that of package.json", () => {
+  const { version } = JSON.parse(read("package.json"));
+  /** Where else it stands; /healthz tells that of Cargo.toml. @type {[string, RegExp][]} */
+  const places = [
+    ["Cargo.toml", /^version = "(.+)"$/gm],
+    ["src/summary/Cargo.toml", /^version = "(.+)"$/gm],
+    ["Cargo.lock", /^name = "hitparade(?:-summary)?"\nversion = "(.+)"$/gm],
+    ["package-lock.json", /"name": "hitparade",\s+"version": "(.+)"/g],
+    ["www/openapi.json", /^ {2}"version": "(.+)"/gm],
+    ["integrations/wordpress/hitparade.php", /(?:Version: +|\), ')(\d+\.\d+\.\d+)/g],
+  ];
+  for (const [file, pattern] of places) assert.deepEqual([...all(read(file), pattern)], [version], file);
+  for (const path of documents())
+    for (const named of all(readFileSync(path, "utf8"), /(?:hitparade-|beacon\.)(\d+\.\d+\.\d+)\./g)) assert.equal(named, version, path);
+});
