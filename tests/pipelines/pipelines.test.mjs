@@ -16,6 +16,7 @@ import { gzipSync } from "node:zlib";
 import { ROOT } from "../../scripts/lib/paths.mjs";
 import { freePortFrom } from "../../scripts/lib/server.mjs";
 import { INGEST_TOKEN, Model, Service, eventually, randomNumbers } from "../runtime/harness.mjs";
+import { snippetsOf } from "../snippets.mjs";
 
 const FIRST_PORT = 18_700;
 const LINES = Number(process.env.PIPELINE_LINES ?? 100_000);
@@ -67,6 +68,19 @@ function kill(child, signal = "SIGKILL") {
   } catch {}
 }
 const send = (words) => `${HITPARADE} send --url ${service.url} ${words}`;
+/** Puts what is here in place of what an example names. @param {string} text @param {Record<string, string>} here */
+function put(text, here) {
+  for (const [there, instead] of Object.entries(here)) {
+    assert.ok(text.includes(there), `${there} is not in\n${text}`);
+    text = text.replaceAll(there, instead);
+  }
+  return text;
+}
+/** What docs/ingest.md shows beside a test's name. @param {string} name @param {Record<string, string>} here */
+const examples = (name, here) =>
+  snippetsOf("docs/ingest.md")
+    .filter((each) => each.name === name)
+    .map(({ text }) => put(text, { ...here, "https://charts.example": service.url, "npx hitparade": HITPARADE }).trimEnd());
 const playsTo = (region, counts) =>
   model.add(
     Object.entries(counts).map(([post_id, count]) => ({ post_id, count })),
@@ -205,20 +219,22 @@ test("CloudFront's logs, packed, one more each time, killed in the middle", { ti
   playsTo("AS", played);
 });
 
-test("rsyslog's omprog, its program killed in the middle", { timeout: 200_000 }, async () => {
+const BY_RSYSLOG = "rsyslog's omprog, its program killed in the middle";
+test(BY_RSYSLOG, { timeout: 200_000 }, async () => {
   const port = await freePortFrom(FIRST_PORT + 100);
   const played = {};
   mkdirSync(join(folder, "rsyslog"));
+  const [action] = examples(BY_RSYSLOG, {
+    "--region EU": "--region SA",
+    "/usr/bin/npx": "npx",
+    "/var/spool/hitparade": `${folder}/rsyslog/spool`,
+  });
   writeFileSync(
     join(folder, "rsyslog.conf"),
     `global(workDirectory="${folder}/rsyslog")
-     module(load="imptcp") module(load="omprog")
-     template(name="play" type="string" string="%rawmsg% %uuid%\\n")
-     ruleset(name="plays") {
-       action(type="omprog" template="play" confirmMessages="on" action.resumeRetryCount="-1" action.resumeInterval="1"
-         queue.type="LinkedList" queue.size="100000" queue.timeoutShutdown="60000" binary="${send(`--region SA --from access-log --post /songs/{post} --confirm --spool ${folder}/rsyslog/spool`)}" output="${folder}/rsyslog/said")
-     }
-     input(type="imptcp" address="127.0.0.1" supportOctetCountedFraming="off" port="${port}" ruleset="plays")`,
+     module(load="imptcp")
+     input(type="imptcp" address="127.0.0.1" supportOctetCountedFraming="off" port="${port}")
+     ${action}`,
   );
   const rsyslog = shell(`exec /usr/sbin/rsyslogd -n -f ${folder}/rsyslog.conf -i ${folder}/rsyslog.pid`);
   const programs = () =>
@@ -251,7 +267,8 @@ test("rsyslog's omprog, its program killed in the middle", { timeout: 200_000 },
   playsTo("SA", played);
 });
 
-test("Kafka by kcat, killed in the middle", { timeout: 200_000 }, async () => {
+const BY_KCAT = "Kafka by kcat, killed in the middle";
+test(BY_KCAT, { timeout: 200_000 }, async () => {
   const cluster = shell("sleep 1000 | exec kcat -P -t unused -b mock -X test.mock.num.brokers=1 -d mock");
   const broker = await eventually(async () => {
     const [, address] = /bootstrap\.servers=(127\.0\.0\.1:\d+)/.exec(cluster.said()) ?? [];
@@ -259,13 +276,15 @@ test("Kafka by kcat, killed in the middle", { timeout: 200_000 }, async () => {
     return address;
   });
   const played = {};
-  const kcat = (words) => `kcat -C -q -u -b ${broker} -X auto.offset.reset=earliest -J ${words}`;
-  const whole = `${kcat("-t plays -o beginning")} | ${send("--from kcat --region AF --spool kafka")}`;
-  const parts = [0, 1, 2, 3].map((partition) => {
-    const spool = `kafka-${partition}`;
-    const from = `"$(${HITPARADE} send --spool ${spool} --where parts/${partition})"`;
-    return `${kcat(`-t parts -p ${partition} -o ${from}`)} | ${send(`--from kcat --region AF --spool ${spool}`)} &`;
-  });
+  const [whole, part] = examples(BY_KCAT, { "broker:9092": broker, "--region EU": "--region AF", "/var/spool/hitparade": "kafka" });
+  const parts = [0, 1, 2, 3].map((partition) =>
+    put(`${part} &`, {
+      "-t plays": "-t parts",
+      "-p 0": `-p ${partition}`,
+      "plays/0": `parts/${partition}`,
+      "kafka-0": `kafka-${partition}`,
+    }),
+  );
   const start = () => [shell(whole), shell(`${parts.join("\n")}\nwait`)];
   for (let round = 0; round < 5; round++) {
     const pipes = start();
