@@ -616,8 +616,12 @@ describe("sending", { timeout: 300_000 }, () => {
     assert.equal(unknown.code, 1);
     assert.match(unknown.said, /2 plays were rejected: unknown_region/);
     assert.match(readFileSync(join(folder, "unknown", "rejected.ndjson"), "utf8"), /"post_id":"b".*"unknown_region"/);
-    const latin = await send(["--spool", "latin"], Buffer.from('{"post_id":"caf\xe9","region_id":"NA"}\n', "latin1")).ended;
+    const text = Buffer.from('{"post_id":"caf\xe9","region_id":"NA"}\n', "latin1");
+    const latin = await send(["--spool", "latin"], text).ended;
     assert.match(latin.said, /1 left out: not UTF-8: --encoding/);
+    const told = await send(["--spool", "told", "--encoding", "latin1"], text).ended;
+    assert.equal(told.code, 0, told.said);
+    model.add([{ post_id: "café", region_id: "NA" }]);
   });
 
   test("has counted each play once, in the charts", () => model.assertExactly(service));
