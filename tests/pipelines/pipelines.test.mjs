@@ -14,6 +14,7 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { ROOT } from "../../scripts/lib/paths.mjs";
+import { Spool } from "../../scripts/lib/send/spool.mjs";
 import { freePortFrom } from "../../scripts/lib/server.mjs";
 import { INGEST_TOKEN, Model, Service, eventually, randomNumbers } from "../runtime/harness.mjs";
 import { snippetsOf } from "../snippets.mjs";
@@ -156,6 +157,8 @@ describe("nginx", { timeout: 300_000 }, () => {
     const line = `exec ${send(`--from access-log --post '/songs/{post}/stream' --region NA --spool follow --follow ${log}`)}`;
     for (let round = 0; round < 4; round++) {
       const pipe = shell(line);
+      // It follows from the moment on at which it has begun.
+      await eventually(() => assert.ok(Spool.placeOf(join(folder, "follow"))));
       const rotated = sleep(random() * 1_500).then(() => {
         for (let number = round; number > 0; number--) renameSync(`${log}.${number}`, `${log}.${number + 1}`);
         renameSync(log, `${log}.1`);

@@ -543,6 +543,27 @@ describe("sending", { timeout: 300_000 }, () => {
     model.add(Array.from({ length: written }, () => ({ post_id: "followed" })));
   });
 
+  test("follows a log from the moment on at which it was begun, though it was rotated before anything was sent", async () => {
+    const log = join(folder, "begun.log");
+    const spool = join(folder, "begun");
+    const words = ["--region", "NA", "--follow", log, "--spool", spool];
+    writeFileSync(log, "");
+    let run = send(words, null);
+    await eventually(() => assert.ok(Spool.placeOf(spool)));
+    run.child.kill("SIGKILL");
+    await run.ended;
+    for (const name of [`${log}.1`, ""]) {
+      appendFileSync(log, lineOf({ post_id: "begun" }));
+      if (name) renameSync(log, name);
+    }
+    run = send(words, null);
+    await isAnswered("begun", 2);
+    run.child.kill("SIGTERM");
+    const { code, said } = await run.ended;
+    assert.equal(code, 0, said);
+    model.add([{ post_id: "begun", region_id: "NA", count: 2 }]);
+  });
+
   test("sends batches with the home that the service named before, also after its shards changed", async () => {
     const words = ["--spool", "homes", "--stream"];
     /** @type {string | undefined} */

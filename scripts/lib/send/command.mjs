@@ -152,11 +152,13 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     const before = spool.waiting.reduce((sum, { count }) => sum + count, 0);
     if (before > 0) progress.say(`▸ ${before} plays wait in ${folder} from before`);
     delivery.wake();
-    const source = input ? new Lines(unpacked(input)) : new Follow(values.follow, { stop, tell: (text) => progress.say(text) });
+    const tell = (text) => progress.say(text);
+    const begun = (place) => spool.begunAt({ input: place, reader: reader.state });
+    const source = input ? new Lines(unpacked(input)) : new Follow(values.follow, { stop, tell, begun: isStream ? () => {} : begun });
     if (!isStream && spool.place?.input) {
       const found = await Promise.race([source.passOver(spool.place.input), aborted(stop)]);
       if (found === "again") reader.state = spool.place.reader;
-      if (found === "again" || found === "short")
+      if (found === "short" || (found === "again" && spool.place.input.bytes > 0))
         progress.say(`▸ what was read of this input before is passed over (${spool.place.input.bytes} bytes)`);
       if (found === "short") return await finish();
     } else if (values.from === "kcat") reader.state = spool.place?.reader ?? {};

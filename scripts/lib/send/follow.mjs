@@ -25,6 +25,7 @@ export class Follow {
   #path;
   #stop;
   #tell;
+  #begun;
   /** @type {import("node:fs/promises").FileHandle | null} */
   #handle = null;
   /** @type {File} */
@@ -35,9 +36,15 @@ export class Follow {
   #tooLong = false;
   #grewAt = 0;
 
-  /** @param {string} path @param {{stop: AbortSignal, tell: (text: string) => void}} options */
-  constructor(path, { stop, tell }) {
-    [this.#path, this.#stop, this.#tell] = [path, stop, tell];
+  /**
+   * @param {string} path
+   * @param {object} options
+   * @param {AbortSignal} options.stop
+   * @param {(text: string) => void} options.tell
+   * @param {(place: any) => void} options.begun told the beginning of each file, before its first line is read
+   */
+  constructor(path, { stop, tell, begun }) {
+    [this.#path, this.#stop, this.#tell, this.#begun] = [path, stop, tell, begun];
   }
 
   /** @param {{inode: string, bytes: number, head: string}} place @returns {Promise<"new" | "again">} */
@@ -94,6 +101,7 @@ export class Follow {
     const { ino, dev } = await this.#handle.stat({ bigint: true });
     this.#file = { inode: `${dev}:${ino}`, head: Buffer.alloc(0) };
     [this.#at, this.#rest, this.#tooLong] = [0, Buffer.alloc(0), false];
+    this.#begun(this.placeAt({ file: this.#file, bytes: 0 }));
     return true;
   }
 

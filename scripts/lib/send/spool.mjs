@@ -185,6 +185,13 @@ export class Spool {
     this.waitingBytes += batch.bytes;
   }
 
+  /** Where the input was begun, before anything of it is sealed: it may have another name when it is looked for again. @param {any} place */
+  begunAt(place) {
+    if (this.place) return;
+    this.place = place;
+    this.#saveState();
+  }
+
   /**
    * Makes a batch of plays. Its name is a hash of them and of their place: the same again where the same is read again.
    * Its home is kept with it, since the same name with another home may be counted twice. Where each play names its
