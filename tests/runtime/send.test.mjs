@@ -375,6 +375,8 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
   }
 });
 
+/** Those that a test that fails leaves behind. @type {Set<import("node:child_process").ChildProcess>} */
+const running = new Set();
 /** The command. @param {string} url @param {string[]} words */
 function start(url, words, { cwd, program = "send", input = null } = {}) {
   const child = spawn(process.execPath, [join(ROOT, "scripts", "hitparade.mjs"), program, "--url", url, ...words], {
@@ -382,11 +384,12 @@ function start(url, words, { cwd, program = "send", input = null } = {}) {
     env: { ...process.env, INGEST_TOKEN },
     stdio: ["pipe", "pipe", "pipe"],
   });
+  running.add(child);
   let [said, out] = ["", ""];
   child.stderr.on("data", (data) => (said += data));
   child.stdout.on("data", (data) => (out += data));
   child.stdin.on("error", () => {});
-  const ended = once(child, "close").then(([code]) => ({ code, said, out }));
+  const ended = once(child, "close").then(([code]) => (running.delete(child), { code, said, out }));
   if (input !== null) child.stdin.end(input);
   return { child, ended, said: () => said, out: () => out };
 }
@@ -418,6 +421,7 @@ describe("sending", { timeout: 300_000 }, () => {
   });
   after(async () => {
     front.close();
+    for (const child of running) child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true });
     await service?.dispose();
   });
@@ -426,7 +430,8 @@ describe("sending", { timeout: 300_000 }, () => {
   const answered = new Map();
   /** Of each request: the home that it named, and the one that its answer named. */
   const homes = [];
-  const isAnswered = (id, times) => eventually(async () => assert.equal(answered.get(id), times));
+  const isAnswered = (id, times, run) =>
+    eventually(async () => assert.equal(answered.get(id), times, `${id}: ${answered.get(id)}, not ${times}. ${run?.said() ?? ""}`));
   const send = (words, input, options = {}) => start(`http://127.0.0.1:${front.address().port}`, words, { cwd: folder, input, ...options });
 
   test("counts each line once, though it was killed at any moment and started again, and the input has grown", async () => {
@@ -512,8 +517,8 @@ describe("sending", { timeout: 300_000 }, () => {
       for (let index = 0; index < times; index++)
         appendFileSync(file, `${access("/songs/followed", { time, rest: ` "-" "Mozilla/5.0 number ${written++}"` })}\n`);
     };
-    const counted = () => isAnswered("followed", written);
     let run = send(words, null);
+    const counted = () => isAnswered("followed", written, run);
     write(log, 3);
     await counted();
     renameSync(log, `${log}.1`);
@@ -557,7 +562,7 @@ describe("sending", { timeout: 300_000 }, () => {
       if (name) renameSync(log, name);
     }
     run = send(words, null);
-    await isAnswered("begun", 2);
+    await isAnswered("begun", 2, run);
     run.child.kill("SIGTERM");
     const { code, said } = await run.ended;
     assert.equal(code, 0, said);
