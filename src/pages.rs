@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::topology::{GLOBAL_SCOPE, check_region_id};
+use crate::topology::GLOBAL_SCOPE;
 use crate::window::{CalendarFrame, Timeframe};
 
 /// What the pages are called where nobody calls them otherwise; it stands in them nowhere but where a
@@ -22,6 +22,9 @@ pub struct OwnPages {
     /// What the first view shows.
     region: String,
     timeframe: String,
+    /// Whose days and times the pages show; none for each reader's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
     /// Some of [`FIGURES`].
     figures: Vec<String>,
     /// Whether readers see that there are regions.
@@ -38,29 +41,36 @@ struct Accent {
 }
 
 impl OwnPages {
-    /// None where nothing is set.
+    /// None where nothing is set. `check_region` says what is wrong with a region that is not the world.
     ///
     /// # Errors
     /// What is wrong with a setting, as a sentence.
-    pub fn read(setting: impl Fn(&'static str) -> Option<String>) -> Result<Option<Self>, String> {
-        let [title, accent, region, timeframe, figures, regions] = [
+    pub fn read(
+        setting: impl Fn(&'static str) -> Option<String>,
+        check_region: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<Option<Self>, String> {
+        let [title, accent, region, timeframe, zone, figures, regions] = [
             "PAGE_TITLE",
             "PAGE_ACCENT",
             "PAGE_REGION",
             "PAGE_TIMEFRAME",
+            "TIME_ZONE",
             "PAGE_FIGURES",
             "PAGE_REGIONS",
         ]
         .map(setting);
-        let all = [&title, &accent, &region, &timeframe, &figures, &regions];
+        let all = [
+            &title, &accent, &region, &timeframe, &zone, &figures, &regions,
+        ];
         if all.iter().all(|given| given.is_none()) {
             return Ok(None);
         }
         Ok(Some(OwnPages {
             title: read_title(title)?,
             accent: accent.as_deref().map(read_accent).transpose()?,
-            region: read_region_setting(region)?,
+            region: read_region_setting(region, check_region)?,
             timeframe: read_timeframe(timeframe)?,
+            zone,
             figures: read_figures(figures.as_deref())?,
             regions: match regions.map(|word| word.to_ascii_lowercase()).as_deref() {
                 None | Some("true" | "1") => true,
@@ -153,10 +163,13 @@ fn read_accent(setting: &str) -> Result<Accent, String> {
     }
 }
 
-fn read_region_setting(setting: Option<String>) -> Result<String, String> {
+fn read_region_setting(
+    setting: Option<String>,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<String, String> {
     let region = setting.unwrap_or_else(|| GLOBAL_SCOPE.to_owned());
     if region != GLOBAL_SCOPE {
-        check_region_id(&region).map_err(|detail| format!("PAGE_REGION: {detail}"))?;
+        check(&region).map_err(|detail| format!("PAGE_REGION: {detail}"))?;
     }
     Ok(region)
 }
@@ -211,12 +224,16 @@ mod tests {
     use super::*;
 
     fn read(name: &'static str, value: &str) -> Result<Option<OwnPages>, String> {
-        OwnPages::read(|asked| (asked == name).then(|| value.to_owned()))
+        let setting = |asked| (asked == name).then(|| value.to_owned());
+        OwnPages::read(setting, |region| match region {
+            "EU" => Ok(()),
+            _ => Err("there is none".into()),
+        })
     }
 
     #[test]
     fn without_settings_the_pages_stay_as_they_are() {
-        assert_eq!(OwnPages::read(|_| None), Ok(None));
+        assert_eq!(read("ANOTHER", "x"), Ok(None));
         assert!(!may_be_own("/page/app.js"));
     }
 
@@ -244,7 +261,9 @@ mod tests {
             let own = read(name, value).unwrap().unwrap();
             own.put_into("/page/own.js", "").unwrap()
         };
-        assert!(script("PAGE_REGION", "DE").contains(r#""region":"DE""#));
+        assert!(script("PAGE_REGION", "EU").contains(r#""region":"EU""#));
+        assert!(script("PAGE_REGION", "global").contains(r#""region":"global""#));
+        assert!(script("TIME_ZONE", "Europe/Berlin").contains(r#""zone":"Europe/Berlin""#));
         for timeframe in ["7d", "this-week"] {
             let text = format!(r#""timeframe":"{timeframe}""#);
             assert!(script("PAGE_TIMEFRAME", timeframe).contains(&text));
@@ -265,7 +284,7 @@ mod tests {
             ("PAGE_ACCENT", "#12345"),
             ("PAGE_ACCENT", "#123456;}"),
             ("PAGE_ACCENT", "#123456 #123456 #123456"),
-            ("PAGE_REGION", "a/b"),
+            ("PAGE_REGION", "DE"),
             ("PAGE_TIMEFRAME", "a week"),
             ("PAGE_FIGURES", "plays likes"),
             ("PAGE_REGIONS", "no"),

@@ -36,7 +36,7 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
     let [beacon, plays] = ["BEACON_PATH", "PLAYS_PATH"].map(&setting);
     BeaconNames::read(beacon.as_deref(), plays.as_deref())?;
     Proxies::read(&setting)?;
-    OwnPages::read(&setting)?;
+    read_own_pages(&setting)?;
     for name in TOKENS {
         if let Some(secret) = setting(name) {
             read_tokens(name, &secret)?;
@@ -67,6 +67,27 @@ pub fn check(setting: impl Fn(&'static str) -> Option<String>) -> Result<(), Str
         }
     }
     Ok(())
+}
+
+/// The pages as the installation's own; none where nothing is set. The region of the first view is one of
+/// `REGIONS`, also where it was made by a request: so a slip is told at the start, and not by an empty page.
+///
+/// # Errors
+/// What is wrong with a setting, as a sentence.
+pub fn read_own_pages(
+    setting: impl Fn(&'static str) -> Option<String>,
+) -> Result<Option<OwnPages>, String> {
+    OwnPages::read(&setting, |region| {
+        let regions = read_regions(setting("REGIONS").as_deref())?;
+        if regions.iter().any(|known| known.id == region) {
+            return Ok(());
+        }
+        let known: Vec<&str> = regions.iter().map(|known| &known.id[..]).collect();
+        Err(format!(
+            "{region:?} is no region of REGIONS; write global, or one of {}",
+            known.join(", ")
+        ))
+    })
 }
 
 /// Which posts charts show: `REQUIRE_KNOWN_POSTS`. All plays count in totals, whatever it says.
@@ -537,6 +558,7 @@ mod tests {
             ("RETENTION_DAYS", "800", "a year"),
             ("LOG_REQUESTS", "all", "yes"),
             ("PAGE_TIMEFRAME", "7d", "a week"),
+            ("PAGE_REGION", "EU", "DE"),
             ("PAGE_REGIONS", "false", "no"),
             ("NORMALISE_IDS", "TRUE", "yes"),
             ("REQUIRE_KNOWN_POSTS", "1", "on"),
@@ -547,6 +569,22 @@ mod tests {
             assert!(error.starts_with(name), "{name}: {error}");
         }
         assert_eq!(check("ANOTHER", "x"), Ok(()));
+    }
+
+    #[test]
+    fn the_first_view_is_of_a_region_that_the_settings_have() {
+        let check = |region: &str, regions: &str| {
+            check(|asked| match asked {
+                "PAGE_REGION" => Some(region.to_owned()),
+                "REGIONS" => Some(regions.to_owned()),
+                _ => None,
+            })
+        };
+        let regions = r#"[{"id": "DE"}, {"id": "FR"}]"#;
+        assert_eq!(check("FR", regions), Ok(()));
+        assert_eq!(check("global", regions), Ok(()));
+        let says = "PAGE_REGION: \"EU\" is no region of REGIONS; write global, or one of DE, FR";
+        assert_eq!(check("EU", regions), Err(says.into()));
     }
 
     #[test]

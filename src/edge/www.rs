@@ -17,7 +17,7 @@ use crate::http::{
 };
 use crate::log::report;
 use crate::pages::{OwnPages, may_be_own};
-use crate::settings::{BeaconNames, read_image_origins};
+use crate::settings::{BeaconNames, read_image_origins, read_own_pages};
 
 const HTML: &str = "text/html";
 const NOT_FOUND_PAGE: &str = "/404.html";
@@ -153,7 +153,7 @@ async fn home_of_page(call: &Call) -> Option<String> {
 
 /// The pages as the settings have them; none where they stay as they are, or a setting is wrong.
 pub fn own_pages(env: &Env) -> Option<OwnPages> {
-    OwnPages::read(|name| setting(env, name)).unwrap_or_else(|error| {
+    read_own_pages(|name| setting(env, name)).unwrap_or_else(|error| {
         report!("worker", "{error}");
         None
     })

@@ -24,6 +24,7 @@ before(async () => {
       PAGE_TIMEFRAME: "7d",
       PAGE_FIGURES: "plays",
       PAGE_REGIONS: "false",
+      TIME_ZONE: "Asia/Tokyo",
     }),
   ]);
   await own.send([
@@ -69,6 +70,23 @@ describe("a dashboard of one's own, from settings alone", () => {
     assert.ok(await page.locator(".where").isHidden());
     assert.equal(new URL(page.url()).search, "?post=song");
     assert.deepEqual(page.errors, []);
+  });
+
+  test("has its zone's days and times, and without a zone each reader his own", async () => {
+    const [today, abroad] = ["/?timeframe=today", { timezoneId: "America/New_York", locale: "en-US" }];
+    const asked = (page) => page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name));
+    const window = (page) => page.locator("#window").innerText();
+    const page = await open(own, today, abroad);
+    await eventually(async () => assert.match(await window(page), /^12:00 AM – .* GMT\+9$|^12:00 – .* AM GMT\+9$/));
+    const charts = (await asked(page)).filter((url) => /timeframe=today/.test(url));
+    assert.ok(charts.length > 0 && charts.every((url) => !/tz=/.test(url)), String(charts));
+    // Whose clock shows the same needs no word of it.
+    const there = await open(own, today, { ...abroad, timezoneId: "Asia/Tokyo" });
+    await eventually(async () => assert.match(await window(there), /^12:00[^G]*$/));
+    const usually = await open(usual, today, abroad);
+    await eventually(async () => assert.match(String(await asked(usually)), /timeframe=today&tz=America%2FNew_York/));
+    await eventually(async () => assert.match(await window(usually), /^12:00[^G]*$/));
+    for (const { errors } of [page, there, usually]) assert.deepEqual(errors, []);
   });
 
   test("has its colour on light paper and on dark", async () => {

@@ -14,6 +14,8 @@
  * @typedef {{ board_id: string, board_name: string }} Board
  */
 
+import { OWN } from "./own.js";
+
 /** The board that is always there. */
 export const MAIN = "main";
 /** @type {Filter} */
@@ -111,9 +113,12 @@ export function filterQuery({ tags, excluded, author, published }) {
 /** Whether a timeframe is a period of the calendar, which is one of a zone. @param {string} timeframe */
 export const isCalendar = (timeframe) => /^(today|yesterday|(this|last)-(week|month|year))$/.test(timeframe);
 
-/** What asks for a timeframe: days, weeks and months are the reader's. @param {string} timeframe @returns {Record<string, string>} */
+/**
+ * What asks for a timeframe: days, weeks and months are the installation's where it has set a zone, else the reader's.
+ * @param {string} timeframe @returns {Record<string, string>}
+ */
 export const timeframeQuery = (timeframe) =>
-  isCalendar(timeframe) ? { timeframe, tz: Intl.DateTimeFormat().resolvedOptions().timeZone } : { timeframe };
+  isCalendar(timeframe) && !OWN.zone ? { timeframe, tz: Intl.DateTimeFormat().resolvedOptions().timeZone } : { timeframe };
 
 /** What asks for a board; nothing does for the usual one. @param {string} board @returns {Record<string, string>} */
 export const boardQuery = (board) => (board === MAIN ? {} : { board });

@@ -1,19 +1,39 @@
 /**
- * Numbers and times in the reader's own locale. One formatter of each kind,
- * since making one costs more than using it a thousand times.
+ * Numbers and times in the reader's own locale, by the clocks of the installation's zone where it has set one. One
+ * formatter of each kind, since making one costs more than using it a thousand times.
  */
+import { OWN } from "./own.js";
+
+/** @param {string} [timeZone] the reader's where it is left out */
+const zoneOf = (timeZone) => new Intl.DateTimeFormat(undefined, { timeZone }).resolvedOptions().timeZone;
+
+/** A reader whose clock shows other times is told whose these are. @returns {Intl.DateTimeFormatOptions} */
+function clocks() {
+  try {
+    return OWN.zone && zoneOf(OWN.zone) !== zoneOf() ? { timeZone: OWN.zone, timeZoneName: "short" } : {};
+  } catch {
+    // A browser that does not know the zone shows its own.
+    return {};
+  }
+}
+
+const inZone = clocks();
+const { timeZone } = inZone;
 
 const whole = new Intl.NumberFormat();
 const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 const tenth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const hundredth = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
 const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
-const weekdayClock = new Intl.DateTimeFormat(undefined, { weekday: "short", hour: "numeric", minute: "2-digit" });
-const monthDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
-const clockSeconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const dayClock = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
-const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
+/** @param {Intl.DateTimeFormatOptions} options */
+const time = (options) => new Intl.DateTimeFormat(undefined, options);
+const tickClock = time({ hour: "numeric", minute: "2-digit", timeZone });
+const weekdayClock = time({ weekday: "short", hour: "numeric", minute: "2-digit", timeZone });
+const monthDay = time({ month: "short", day: "numeric", timeZone });
+const clock = time({ hour: "numeric", minute: "2-digit", ...inZone });
+const clockSeconds = time({ hour: "numeric", minute: "2-digit", second: "2-digit", ...inZone });
+const dayClock = time({ month: "short", day: "numeric", hour: "numeric", minute: "2-digit", ...inZone });
+const day = time({ year: "numeric", month: "short", day: "numeric", timeZone });
 const ago = new Intl.RelativeTimeFormat(undefined, { numeric: "always" });
 
 const DAY_MS = 86_400_000;
@@ -54,7 +74,7 @@ export const timeOfDay = (time) => clockSeconds.format(time);
 export function span(from, to) {
   const length = to.getTime() - from.getTime();
   if (length > 4 * DAY_MS) return day.formatRange(from, to);
-  if (from.toDateString() === to.toDateString()) return clock.formatRange(from, to);
+  if (day.format(from) === day.format(to)) return clock.formatRange(from, to);
   return dayClock.formatRange(from, to);
 }
 
@@ -67,14 +87,14 @@ export function spanOfDays(from, to, timeZone) {
   return days.formatRange(new Date(from), new Date(Date.parse(to) - 1));
 }
 
-const dayTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const dayTime = time({ year: "numeric", month: "short", day: "numeric", hour: "numeric", minute: "2-digit", ...inZone });
 /** @param {Date} time */
 export const dayAndTime = (time) => dayTime.format(time);
 
 /** @param {Date} time @param {number} spanMs how long the axis is that it stands on */
 export function tick(time, spanMs) {
   if (spanMs > 4 * DAY_MS) return monthDay.format(time);
-  return (spanMs > DAY_MS / 2 ? weekdayClock : clock).format(time);
+  return (spanMs > DAY_MS / 2 ? weekdayClock : tickClock).format(time);
 }
 
 /** @param {number} seconds */
