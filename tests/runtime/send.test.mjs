@@ -753,6 +753,20 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
     assert.equal(new Set(bodies.map(({ client, plays }) => `${client} ${plays.length}`)).size, 5);
   });
 
+  test("that refuses the token hides nothing of what was left out of its input", async () => {
+    answers = () => [401, { code: "unauthorized" }];
+    const input = '{"post_id":"a"}\nno play\n{"post_id":"b"}\n';
+    const { code, said } = await run(["--spool", "token"], input).ended;
+    assert.equal(code, 1, said);
+    assert.match(said, /0 plays counted, of 3 lines\.\n {2}1 left out: [^\n]*\(line 2\)\n[^]*2 plays wait in [^]*INGEST_TOKEN is not one/);
+    // What is passed over then was told of.
+    answers = counted;
+    const again = await run(["--spool", "token"], input).ended;
+    assert.equal(again.code, 0, again.said);
+    assert.match(again.said, /2 plays counted, of 0 lines/);
+    assert.doesNotMatch(again.said, /left out/);
+  });
+
   test("that is not there begins no clock", async () => {
     const free = createServer();
     await new Promise((done) => free.listen(0, "127.0.0.1", done));

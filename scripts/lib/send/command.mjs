@@ -144,6 +144,7 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
   const progress = new Progress(() => inWords());
   const delivery = new Delivery(spool, { url, token: newestOf(token), connections, tell: (text) => progress.say(text) });
   const read = { lines: 0, plays: 0 };
+  let isReported = false;
   const inWords = () => {
     const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);
     return `${read.lines} lines read, ${delivery.counts.accepted} plays counted${waiting ? `, ${waiting} wait` : ""}${delivery.trouble ? ` (${delivery.trouble})` : ""}`;
@@ -186,6 +187,10 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     const code = await finish();
     if (trouble) throw trouble;
     return code;
+  } catch (error) {
+    // The next start passes over what was read: nobody else would say what was left out of it.
+    if (!isReported && read.lines > 0) await tellAll();
+    throw error;
   } finally {
     await delivery.stop();
     progress.end();
@@ -199,8 +204,13 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     const over = AbortSignal.timeout(END_MS);
     while (stop.aborted && spool.waiting.length > 0 && !delivery.trouble && !over.aborted)
       await Promise.race([delivery.changed(), sleep(100)]);
+    return tellAll();
+  }
+
+  async function tellAll() {
     await delivery.stop();
     progress.end();
+    isReported = true;
     return report({ url, folder, read, delivery, spool, leftOut });
   }
 }
