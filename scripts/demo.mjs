@@ -1,5 +1,4 @@
 /** `npm start`, and `npx hitparade`: the whole service on this machine, with a demo of real data. */
-import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +10,7 @@ import { openPage } from "./lib/open.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { freePortFrom, refuseTakenPort, startServer } from "./lib/server.mjs";
 import { expectSteps, step } from "./lib/steps.mjs";
+import { newToken } from "./lib/tokens.mjs";
 import { newestOf } from "./lib/variables.mjs";
 
 const USAGE = `usage: npm start -- [--port 8787] [--speed 1800] [--no-open]
@@ -141,10 +141,6 @@ async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed })
       say(`  ${sent.toLocaleString("en").padStart(9)} live plays sent; in the demo it is ${day} ${time}`);
     },
   });
-}
-
-function newToken() {
-  return randomBytes(18).toString("base64url");
 }
 
 function describeSpeed(speed) {

@@ -1,5 +1,4 @@
 /** `npm run deploy`: sets up, builds, and puts the Worker on Cloudflare. Nothing is to be provisioned. */
-import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -10,6 +9,7 @@ import { HOME, IS_PACKAGE } from "./lib/paths.mjs";
 import { copyRelease, readPackage } from "./lib/release.mjs";
 import { mustRun } from "./lib/run.mjs";
 import { Advice, messageOf, runMain, say } from "./lib/say.mjs";
+import { newToken } from "./lib/tokens.mjs";
 import { SECRETS } from "./lib/variables.mjs";
 import { readWranglerConfig } from "./lib/wrangler-config.mjs";
 
@@ -26,7 +26,7 @@ await runMain(async () => {
   if (values.help) return void say(USAGE);
   await ensureBuilt();
   if (IS_PACKAGE) prepareFolder();
-  const tokens = Object.fromEntries(secrets.map((name) => [name, randomBytes(24).toString("base64url")]));
+  const tokens = Object.fromEntries(secrets.map((name) => [name, newToken()]));
   const config = await readWranglerConfig(values.settings || undefined);
   for (const warning of config.warnings) say(`warning: ${warning}`);
   const args = ["deploy", ...(config.isOwn ? ["--config", writeConfig(config.toml)] : [])];

@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { ensureBuilt } from "./build.mjs";
 import { PAGES_FOLDER, copyRelease, workerNameOf, writeSettings } from "./lib/release.mjs";
 import { Advice, messageOf, runMain, say } from "./lib/say.mjs";
+import { newToken } from "./lib/tokens.mjs";
 
 const USAGE = `usage: npx hitparade init [DIR]
 
@@ -12,7 +13,8 @@ const USAGE = `usage: npx hitparade init [DIR]
 
 /** What may be there before: npm's own, and the package itself. */
 const HARMLESS = /^(\..*|node_modules|package\.json|package-lock\.json|hitparade-.*\.tgz)$/;
-const IGNORED = ".state/\n.dev.vars\n.wrangler/\nnode_modules/\n";
+const TOKENS = ".dev.vars";
+const IGNORED = `.state/\n${TOKENS}\n.wrangler/\nnode_modules/\n`;
 const SERVED_AT = "http://127.0.0.1:8787";
 
 /** @param {string} origin of the installation; empty on a page of its own */
@@ -37,6 +39,9 @@ await runMain(async () => {
   writeSettings(folder);
   writeFileSync(join(folder, PAGES_FOLDER, "example.html"), examplePage());
   if (!existsSync(join(folder, ".gitignore"))) writeFileSync(join(folder, ".gitignore"), IGNORED);
+  // On Cloudflare they are others: `deploy --secrets` makes those.
+  const tokens = ["ADMIN_TOKEN", "INGEST_TOKEN"].map((name) => `${name}=${newToken()}\n`);
+  if (!existsSync(join(folder, TOKENS))) writeFileSync(join(folder, TOKENS), tokens.join(""), { mode: 0o600 });
   tell(folder);
 });
 
@@ -72,7 +77,7 @@ ${lines.join("\n")}
 
 function tell(folder) {
   const way = relative(process.cwd(), folder);
-  say(`${folder}: wrangler.toml has the settings with their usual values, and what you want otherwise goes into a file hitparade.toml beside it; ${PAGES_FOLDER} has the pages; \`worker\` belongs to the release.
+  say(`${folder}: wrangler.toml has the settings with their usual values, and what you want otherwise goes into a file hitparade.toml beside it; ${TOKENS} has its tokens; ${PAGES_FOLDER} has the pages; \`worker\` belongs to the release.
 
   ${way ? `cd ${way}\n  ` : ""}npx hitparade serve     then open ${SERVED_AT}/example.html
   npx hitparade deploy    the same on Cloudflare, as the Worker "${workerNameOf(folder)}"

@@ -164,6 +164,11 @@ describe("the npm package", () => {
     assert.equal(status, 0, stderr);
     const [beacon, widget, chart] = stdout.trim().split("\n");
     const charts = join(folder, "charts");
+    const tokens = readFileSync(join(charts, ".dev.vars"), "utf8");
+    assert.match(tokens, /^ADMIN_TOKEN=[\w-]{32}\nINGEST_TOKEN=[\w-]{32}\n$/);
+    assert.equal(statSync(join(charts, ".dev.vars")).mode & 0o077, 0, "nobody else reads them");
+    const [admin, ingest] = tokens.match(/[\w-]{32}/g) ?? [];
+    assert.notEqual(admin, ingest);
     const server = await start(["serve", "--port", "0"], charts);
     try {
       for (const line of [beacon, widget]) {
@@ -175,6 +180,8 @@ describe("the npm package", () => {
       assert.match(page, /<script async src="\/beacon.js"/);
       const play = await fetch(`${server.url}/plays`, { method: "POST", body: JSON.stringify({ post_id: "my-first-page" }) });
       assert.equal(play.status, 202, await play.text());
+      const catalog = await fetch(`${server.url}/posts`, { headers: { authorization: `Bearer ${admin}` } });
+      assert.equal(catalog.status, 200);
     } finally {
       server.child.kill("SIGTERM");
       await server.ended;
@@ -238,6 +245,7 @@ describe("the npm package", () => {
         assert.ok(readme.includes(line.replace('src="', 'src="http://127.0.0.1:8787')), line);
       }
       assert.match(server.log(), /ADMIN_TOKEN +set \(\.dev\.vars\)/);
+      assert.match(server.log(), /INGEST_TOKEN +set \(\.dev\.vars\)/);
     } finally {
       server.child.kill("SIGTERM");
       await server.ended;
