@@ -9,6 +9,7 @@ use crate::global::Global;
 use crate::global::closed::{ClosingStep, Knowing};
 use crate::host::Host;
 use crate::storage::StorageError;
+use crate::topology::GLOBAL_SCOPE;
 use crate::wire::*;
 
 /// How long one request closes charts of a history. The next one goes on.
@@ -113,6 +114,7 @@ impl<H: Host> Inner<H> {
         let began_ms = self.host.now_ms();
         let mut charts = 0;
         loop {
+            let fresh = self.refresh(GLOBAL_SCOPE).await;
             self.close_due().await?;
             let mut history = self.with_global(|global, storage| {
                 Ok(global.closing_of_history(storage, self.host.now_ms())?)
@@ -132,6 +134,10 @@ impl<H: Host> Inner<H> {
                 continue;
             }
             self.sync().await?;
+            if history.left() == 0 && fresh.is_lacking {
+                // Nobody knows what a shard has that does not answer.
+                return Err(Refusal::Busy { retry_after_s: 5 });
+            }
             return Ok(HistoryClosed {
                 charts,
                 periods_left: history.left(),
