@@ -150,7 +150,7 @@ impl Problem {
                 Problem::bad("filter_too_wide", detail)
             }
             Refusal::NotFound => Problem::not_found(
-                "no play of this post in this window, and it is not in the catalog",
+                "nobody played this post in this window, or it is not in the catalog",
             ),
             Refusal::NotCounted { view_count_max } => {
                 let detail = format!("not among those counted; at most {view_count_max} plays");

@@ -438,7 +438,7 @@ pub enum Refusal {
         retry_after_s: u32,
     },
     Storage(String),
-    /// Nobody played this post in this window, and it is not in the catalog.
+    /// Nobody played this post in this window and it is not in the catalog, or only what is in the catalog shows.
     NotFound,
     /// This post is not in the catalog and not among those that were counted in this window: it was
     /// played so often at most.
