@@ -6,8 +6,7 @@ mod utc;
 
 use hitparade::window::*;
 use utc::{
-    between, expires_before_ms, fold_targets, previous, series, sliding, steps, tiles, tumbling,
-    window,
+    between, expires_before_ms, fold_targets, previous, sliding, steps, tiles, tumbling, window,
 };
 
 fn at(text: &str) -> u64 {
@@ -467,5 +466,4 @@ fn steps_of_a_series_are_round() {
     }
     let all = sliding(Timeframe::All, at(NOW));
     assert_eq!(steps(all.span, at(NOW), 100), [Span::ALL]);
-    assert_eq!(series(all.span, at(NOW), 100), [PaneKey::ALL]);
 }

@@ -10,8 +10,8 @@ use hitparade::window::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use utc::{
-    between, expires_before_ms, fold_targets, pane_of, previous, series, sliding, steps, tiles,
-    tumbling, window,
+    between, expires_before_ms, fold_targets, pane_of, previous, sliding, steps, tiles, tumbling,
+    window,
 };
 
 /// The contract's words: how far an end of this age may be off, exclusive.
@@ -85,7 +85,8 @@ fn assert_tiled(span: Span, now_ms: u64) -> TestCaseResult {
             Some(pane)
         );
         prop_assert!(pane.end_ms > expires_before_ms(pane.level, now_ms));
-        let fits = coarser(pane.level).map(|level| pane.enclosing(level, &Days::default()));
+        let fits =
+            coarser(pane.level).map(|level| PaneKey::of(level, pane.start_ms, &Days::default()));
         prop_assert!(!fits.is_some_and(|coarser| span.contains(coarser.span())));
     }
     Ok(())
@@ -175,13 +176,10 @@ proptest! {
     }
 
     #[test]
-    fn series_and_steps_partition_the_window_within_their_number_of_points(
+    fn steps_partition_the_window_within_their_number_of_points(
         timeframe in timeframe(), now_ms in now_ms(), max_points in 0..2_000usize,
     ) {
         let span = sliding(timeframe, now_ms).span;
-        let panes = series(span, now_ms, max_points);
-        assert_partition(&spans(&panes), span)?;
-        prop_assert!(panes.len() <= max_points || panes == tiles(span, now_ms));
         let steps = steps(span, now_ms, max_points);
         assert_partition(&steps, span)?;
         prop_assert!(steps.len() <= max_points.max(2));
@@ -206,7 +204,6 @@ proptest! {
     ) {
         let span = Span::new(a, b);
         prop_assert!(tiles(span, now_ms).len() <= 1_300);
-        prop_assert!(series(span, now_ms, max_points).len() <= max_points.max(1_300));
         prop_assert!(steps(span, now_ms, max_points % 2_000).len() <= 2_000);
         let level = Level::from_code(code % 5).unwrap();
         let pane = pane_of(level, a);

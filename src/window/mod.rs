@@ -29,7 +29,7 @@
 //! # Cost and limits
 //! Panes kept a scope, at most, up to now: 180 of a minute, 210 of 15 minutes, 193 of 2 hours,
 //! 802 of a day and the one of all time; plays ahead of the clock add a few minutes. A play is
-//! folded into at most 5. Only [`tiles`], [`series`] and [`steps`] allocate: at most 1,300
+//! folded into at most 5. Only [`tiles`] and [`steps`] allocate: at most 1,300
 //! panes, or as many points as were asked for. Any input is answered: arithmetic saturates,
 //! and a `now` later than the year 9999 counts as its end.
 
@@ -52,7 +52,7 @@ pub use pane::{PaneKey, fold_targets};
 pub use question::{Window, WindowError, between, previous, since, sliding, tumbling, window};
 pub use rfc3339::{parse_rfc3339_ms, parse_rfc3339_of_query_ms, rfc3339};
 pub use span::Span;
-pub use tiling::{series, steps, tiles};
+pub use tiling::{steps, tiles};
 pub use timeframe::{Timeframe, TimeframeError, Unit, WindowKind, WindowKindError};
 
 use level::Edge;

@@ -63,15 +63,6 @@ impl PaneKey {
     pub const fn span(self) -> Span {
         Span::new(self.start_ms, self.end_ms)
     }
-
-    /// The pane of a coarser level that this one lies in. Asked for a level that is not
-    /// coarser, the pane itself.
-    pub fn enclosing(self, coarser: Level, days: &Days) -> Self {
-        if coarser <= self.level {
-            return self;
-        }
-        Self::of(coarser, self.start_ms, days)
-    }
 }
 
 /// The finest level that is still kept for a play's time, by the recorder's clock.

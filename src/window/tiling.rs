@@ -9,26 +9,32 @@ use super::{Days, Edge, Level, PaneKey, Span, floor_to_multiple};
 /// 15 minutes from the clock that the window was snapped with. A span that was not snapped,
 /// or too long ago, is widened to what panes can tell, and cut where no level reaches.
 pub fn tiles(span: Span, now_ms: u64, days: &Days) -> Vec<PaneKey> {
-    tiles_up_to(Level::Day, span, now_ms, days)
-}
-
-/// The panes of a time series: like [`tiles`], with the finest panes that are still kept for
-/// the whole of `span` and make at most `max_points`.
-///
-/// The ends of the span may need finer panes than the rest. Where even day panes are more
-/// than `max_points`, day panes they are. For steps of one length, see [`steps`].
-pub fn series(span: Span, now_ms: u64, max_points: usize, days: &Days) -> Vec<PaneKey> {
-    let finest = Edge::Tile.finest_level(span.from_ms, now_ms, days);
-    for level in Level::FINITE {
-        if level < finest {
-            continue;
-        }
-        let panes = tiles_up_to(level, span, now_ms, days);
-        if panes.len() <= max_points {
-            return panes;
-        }
+    // From left to right, always the longest pane that starts here, ends within the span and is still kept. As
+    // each pane lies in one of the next level, no other partition has fewer panes.
+    if span == Span::ALL {
+        return vec![PaneKey::ALL];
     }
-    tiles(span, now_ms, days)
+    let span = clipped(span, now_ms, days);
+    let edges = Level::FINITE.map(|level| (level, Edge::Tile.of(level, now_ms, days)));
+    let mut panes = Vec::new();
+    let mut start_ms = span.from_ms;
+    let mut day = days.day(start_ms);
+    while start_ms < span.to_ms {
+        if day.to_ms <= start_ms {
+            day = days.day(start_ms);
+        }
+        let fitting = edges.iter().rev().find_map(|(level, edge_ms)| {
+            let pane = PaneKey::in_day(*level, start_ms, day);
+            let fits =
+                *edge_ms <= start_ms && pane.start_ms == start_ms && pane.end_ms <= span.to_ms;
+            fits.then_some(pane)
+        });
+        // Both ends were snapped, so a pane fits. If none did, the rest would stay untiled.
+        let Some(pane) = fitting else { break };
+        panes.push(pane);
+        start_ms = pane.end_ms;
+    }
+    panes
 }
 
 /// The steps of a time series: `span`, a snapped one, cut at the multiples of one step length,
@@ -111,36 +117,4 @@ fn clipped(span: Span, now_ms: u64, days: &Days) -> Span {
         Edge::Tile.snap_down(span.from_ms, now_ms, days),
         Edge::Tile.snap_up(span.to_ms.min(latest_ms), now_ms, days),
     )
-}
-
-/// Going from left to right, always the longest pane that starts here, ends within the span,
-/// is no coarser than `coarsest` and still kept. As each pane lies in one of the next level, no other
-/// partition has fewer panes.
-fn tiles_up_to(coarsest: Level, span: Span, now_ms: u64, days: &Days) -> Vec<PaneKey> {
-    if span == Span::ALL {
-        return vec![PaneKey::ALL];
-    }
-    let span = clipped(span, now_ms, days);
-    let edges = Level::FINITE.map(|level| (level, Edge::Tile.of(level, now_ms, days)));
-    let mut panes = Vec::new();
-    let mut start_ms = span.from_ms;
-    let mut day = days.day(start_ms);
-    while start_ms < span.to_ms {
-        if day.to_ms <= start_ms {
-            day = days.day(start_ms);
-        }
-        let fitting = edges.iter().rev().find_map(|(level, edge_ms)| {
-            let pane = PaneKey::in_day(*level, start_ms, day);
-            let fits = *level <= coarsest
-                && *edge_ms <= start_ms
-                && pane.start_ms == start_ms
-                && pane.end_ms <= span.to_ms;
-            fits.then_some(pane)
-        });
-        // Both ends were snapped, so a pane fits. If none did, the rest would stay untiled.
-        let Some(pane) = fitting else { break };
-        panes.push(pane);
-        start_ms = pane.end_ms;
-    }
-    panes
 }

@@ -30,10 +30,6 @@ pub fn tiles(span: Span, now_ms: u64) -> Vec<PaneKey> {
     window::tiles(span, now_ms, &Days::default())
 }
 
-pub fn series(span: Span, now_ms: u64, max_points: usize) -> Vec<PaneKey> {
-    window::series(span, now_ms, max_points, &Days::default())
-}
-
 pub fn steps(span: Span, now_ms: u64, max_points: usize) -> Vec<Span> {
     window::steps(span, now_ms, max_points, &Days::default())
 }
