@@ -247,3 +247,47 @@ fn the_contract_with_javascript_names_what_rust_takes_and_gives() {
     }
     assert_eq!(taken, promised, "Rust, and src/js/contract.d.ts");
 }
+
+/// What every page of the build has in its head, in this order. What only some have stands between.
+const HEAD: [&str; 7] = [
+    "<meta charset=\"utf-8\">",
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">",
+    "<meta name=\"color-scheme\" content=\"light dark\">",
+    "<title>",
+    "<link rel=\"icon\" href=\"/icon.svg\" type=\"image/svg+xml\">",
+    "<link rel=\"stylesheet\" href=\"/page/style.css\">",
+    "<link rel=\"stylesheet\" href=\"/page/own.css\">",
+];
+const THEME: [&str; 2] = [
+    "<meta name=\"theme-color\" content=\"#faf8f4\" media=\"(prefers-color-scheme: light)\">",
+    "<meta name=\"theme-color\" content=\"#131211\" media=\"(prefers-color-scheme: dark)\">",
+];
+
+#[test]
+fn the_pages_have_one_head_and_what_some_have_besides_is_the_same_in_each() {
+    let mut pages = 0;
+    for entry in fs::read_dir(root().join("www")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "html") {
+            continue;
+        }
+        pages += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("<!doctype html>\n<html lang=\"en\">\n<head>\n"),
+            "{path:?}"
+        );
+        // Pages that lie at one address only name files beside them.
+        let head = between(&text, "<head>\n", "</head>")[0].replace("=\"./", "=\"/");
+        let is_of = |line: &&str, lines: &[&str]| lines.iter().any(|known| line.starts_with(known));
+        let lines: Vec<&str> = head.lines().collect();
+        let common = lines.iter().filter(|line| is_of(line, &HEAD));
+        assert_eq!(common.count(), HEAD.len(), "{path:?}");
+        let places = HEAD.map(|known| lines.iter().position(|line| line.starts_with(known)));
+        assert!(places.is_sorted() && places[0] == Some(0), "{path:?}");
+        let themes = lines.iter().filter(|line| line.contains("theme-color"));
+        let themes: Vec<&str> = themes.copied().collect();
+        assert!(themes.is_empty() || themes == THEME, "{path:?}");
+    }
+    assert_eq!(pages, 6);
+}
