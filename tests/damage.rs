@@ -14,6 +14,8 @@ use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::Epoch;
 use hitparade::window::{DAY_MS, MINUTE_MS};
+use hitparade::wire::GlobalMetrics;
+use hitparade::wire::ShardMetrics;
 use hitparade::wire::*;
 use objects::{Registered, load_global};
 
@@ -121,7 +123,7 @@ fn a_shard_starts_with_any_table_damaged_and_keeps_what_it_cannot_read() {
                 }
             }
             assert!(
-                shard.health().damaged_rows > 0 || table == Table::Outbox,
+                shard.damaged_rows() > 0 || table == Table::Outbox,
                 "{table:?}"
             );
             assert_kept(&storage, table, &spoilt);
@@ -204,7 +206,11 @@ fn a_damaged_pane_in_the_outbox_is_a_gap_and_blocks_nothing() {
         let mut shard = load_shard(&storage, now_ms);
         let reply = global.take_push(&push(&mut shard, &storage), now_ms);
         assert_eq!(reply.unwrap().wanted_offset, offsets.len() as u64);
-        assert_eq!(global.health().gaps, 1, "offset {position}");
+        assert_eq!(
+            global.tell(GlobalMetrics::default(), 0).gaps,
+            1,
+            "offset {position}"
+        );
         global.flush(&on_global, now_ms).unwrap();
         // Five plays, one of them lost.
         assert_eq!(chart(&global, &on_global, now_ms).total_views, 4);
@@ -214,7 +220,7 @@ fn a_damaged_pane_in_the_outbox_is_a_gap_and_blocks_nothing() {
             .unwrap();
         assert_eq!(reply.durable_offset, offsets.len() as u64);
         shard.pushed(&storage, &reply, [1; 16]).unwrap();
-        assert_eq!(shard.health().outbox_panes, 0);
+        assert_eq!(shard.tell(ShardMetrics::default(), 0).outbox_panes, 0);
     }
 }
 
@@ -360,7 +366,7 @@ fn a_lost_header_loses_nothing_that_is_open_in_an_epoch_that_began_later() {
         let mut shard = load_shard(&disk, NOW_MS + 2_000);
         assert_eq!(shard.epoch_ms(), NOW_MS, "as its panes say");
         shard.follow(&disk, epoch(NOW_MS), [2; 16]).unwrap();
-        assert_eq!(shard.health().open_panes, 1);
+        assert_eq!(shard.tell(ShardMetrics::default(), 0).open_panes, 1);
 
         // Where no pane can be read, either, what there is stays, and the epoch is that of who asks first.
         disk.damage(Table::Meta, spoil);
@@ -373,14 +379,14 @@ fn a_lost_header_loses_nothing_that_is_open_in_an_epoch_that_began_later() {
         shard.checkpoint(&disk, NOW_MS + 21_000).unwrap();
         let mut shard = load_shard(&disk, NOW_MS + 22_000);
         assert_eq!(shard.epoch_ms(), NOW_MS);
-        assert_eq!(shard.health().open_panes, 1);
+        assert_eq!(shard.tell(ShardMetrics::default(), 0).open_panes, 1);
         assert_kept(&disk, Table::OpenPanes, &spoilt);
 
         // Counting begins anew all the same.
         shard
             .follow(&disk, epoch(NOW_MS + 23_000), [4; 16])
             .unwrap();
-        assert_eq!(shard.health().open_panes, 0);
+        assert_eq!(shard.tell(ShardMetrics::default(), 0).open_panes, 0);
         assert_eq!(disk.len(Table::OpenPanes), 0);
     }
 }
@@ -402,7 +408,7 @@ fn a_shard_without_its_header_adopts_the_epoch_of_its_first_batch_and_then_follo
     };
     shard.follow(&disk, epoch, [2; 16]).unwrap();
     assert_eq!(
-        shard.health().open_panes,
+        shard.tell(ShardMetrics::default(), 0).open_panes,
         0,
         "what was counted before is over"
     );
@@ -429,7 +435,7 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
             storage.damage(table, spoil);
             let spoilt = storage.scan(table, &[], &[], usize::MAX).unwrap();
             let mut global = load_global(&storage);
-            let health = global.health();
+            let health = global.tell(GlobalMetrics::default(), 0);
             let taken = global.take_push(&push(&mut shard, &on_shard), now_ms);
             match table {
                 Table::Offsets => {
@@ -456,7 +462,7 @@ fn the_global_object_starts_with_any_table_damaged_and_keeps_what_it_cannot_read
                 board.incomplete,
                 matches!(table, Table::Panes | Table::Offsets)
             );
-            assert!(global.health().damaged_rows > 0, "{table:?} is reported");
+            assert!(global.damaged_rows() > 0, "{table:?} is reported");
             if matches!(table, Table::Meta) {
                 assert_eq!(board.total_views, 6, "{table:?}: none twice, none lost");
             }
@@ -642,7 +648,11 @@ fn a_bad_push_is_refused_with_a_reason_counted_and_changes_nothing() {
     ];
     for (number, (what, push)) in bad.iter().enumerate() {
         assert!(global.take_push(push, now_ms).is_err(), "{what}");
-        assert_eq!(global.health().refused_pushes, number as u64 + 1, "{what}");
+        assert_eq!(
+            global.tell(GlobalMetrics::default(), 0).refused_pushes,
+            number as u64 + 1,
+            "{what}"
+        );
         assert_eq!(chart(&global, &storage, now_ms).total_views, 0, "{what}");
     }
     // A gap is no error: the reply says what is missing, and that the shard is to send it soon.

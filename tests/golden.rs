@@ -29,6 +29,8 @@ use hitparade::summary::Seed;
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 use hitparade::watchers::Watchers;
 use hitparade::window::{ClockChange, DAY_MS, Days, HOUR_MS, MINUTE_MS, PeriodKind, Span, Zone};
+use hitparade::wire::GlobalMetrics;
+use hitparade::wire::ShardMetrics;
 use hitparade::wire::*;
 use serde::{Deserialize, Serialize};
 
@@ -189,7 +191,7 @@ fn stored_shard() -> MemoryStorage {
 fn seen_of_shard(storage: &MemoryStorage) -> String {
     let now_ms = NOW_MS + 2 * MINUTE_MS;
     let mut shard = Shard::load(storage, [4; 32], now_ms).unwrap();
-    assert_eq!(shard.health().damaged_rows, 0);
+    assert_eq!(shard.damaged_rows(), 0);
     shard.synced(shard.sync_point());
     let push = shard.push(storage).unwrap().unwrap();
     let push: Push<'_> = codec::decode(&push).unwrap();
@@ -280,7 +282,7 @@ fn stored_global() -> MemoryStorage {
 
 fn seen_of_global(storage: &MemoryStorage) -> String {
     let mut global = load_global(storage);
-    let health = global.health();
+    let health = global.tell(GlobalMetrics::default(), 0);
     assert_eq!((health.damaged_rows, health.damaged_regions), (0, 0));
     let mut text = format!("{:?}\n", global.table());
     for scope in ["NA", "global"] {

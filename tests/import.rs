@@ -10,6 +10,8 @@ use hitparade::global::{ChartRules, Global};
 use hitparade::region::Shard;
 use hitparade::storage::MemoryStorage;
 use hitparade::window::{DAY_MS, HOUR_MS, Zone};
+use hitparade::wire::GlobalMetrics;
+use hitparade::wire::ShardMetrics;
 use hitparade::wire::*;
 use objects::SEED;
 
@@ -217,10 +219,11 @@ fn a_year_that_is_imported_leaves_pages_of_today_as_cheap_as_they_were() {
         most_folded_panes = spent.most_folded_panes.max(most_folded_panes);
         all.extend(charged);
     }
-    let held = world.shards.iter().map(|held| held.shard.health());
-    let held: usize = held
-        .map(|health| health.open_panes + health.outbox_panes as usize)
-        .sum();
+    let held = world
+        .shards
+        .iter()
+        .map(|held| held.shard.tell(ShardMetrics::default(), 0));
+    let held: u64 = held.map(|told| told.open_panes + told.outbox_panes).sum();
     assert_eq!(held, 0, "all of it is folded");
     let average_us = all.iter().sum::<u64>() / all.len() as u64;
     assert!(average_us < 3_500, "a page is charged {average_us} us");

@@ -8,6 +8,7 @@ use hitparade::region::{Admission, Limits, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::{Epoch, ShardId};
 use hitparade::window::DAY_MS;
+use hitparade::wire::ShardMetrics;
 use hitparade::wire::*;
 use serde::Serialize;
 
@@ -96,7 +97,7 @@ impl Node {
     }
 
     fn plays(&self) -> u64 {
-        self.shard.health().committed.plays
+        self.shard.tell(ShardMetrics::default(), 0).committed.plays
     }
 }
 
@@ -216,7 +217,7 @@ fn assert_moved(decider: &mut Node, when: &str) {
 fn a_batch_that_was_claimed_is_for_the_shard_of_the_first_claim_also_after_restarts() {
     let mut decider = Node::new();
     assert_moved(&mut decider, "at once");
-    let claims = |node: &Node| node.shard.health().committed.claims;
+    let claims = |node: &Node| node.shard.tell(ShardMetrics::default(), 0).committed.claims;
     assert_eq!(claims(&decider), 1, "the one that decided");
     let mut decider = decider.restarted();
     assert_eq!(claims(&decider), 0, "since the start");

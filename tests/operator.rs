@@ -16,6 +16,7 @@ use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::Epoch;
 use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, PaneKey, keep_days};
+use hitparade::wire::GlobalMetrics;
 use hitparade::wire::*;
 use objects::{Registered, SEED, load_global, record};
 
@@ -405,7 +406,7 @@ fn counting_begins_anew_and_nothing_of_before_comes_back() {
     );
     let left = world.storage.keys(Table::Meta, b"export/").unwrap();
     assert!(left.is_empty(), "nothing of the export");
-    assert_eq!(world.global.health().gaps, 0);
+    assert_eq!(world.global.tell(GlobalMetrics::default(), 0).gaps, 0);
 }
 
 #[test]
@@ -1038,7 +1039,7 @@ fn an_export_whose_head_cannot_be_read_is_over_is_counted_and_leaves_nothing_to_
         assert!(aside(&world) > 1);
         world.storage.write(&[damage]).unwrap();
         world.global = load_global(&world.storage);
-        assert_eq!(world.global.health().damaged_rows, 1);
+        assert_eq!(world.global.damaged_rows(), 1);
         assert_eq!(aside(&world), 0);
         let over = export(&mut world, at_ms, kept_ms, |_| ());
         assert_eq!(over, Err(Refusal::ExportIsOver));

@@ -15,6 +15,7 @@ use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::DAY_MS;
+use hitparade::wire::GlobalMetrics;
 use hitparade::wire::*;
 use objects::host::TestHost;
 
@@ -373,7 +374,10 @@ fn driver(host: &TestHost) -> Driver<TestHost> {
     // All of it is folded by the next push.
     host.now_ms.set(NOW_MS + FLUSH_AT_LAST_MS);
     push(&driver, ("NA", 1), 0, &[], &[]);
-    assert_eq!(driver.look(|global| global.health().pending_bytes), Some(0));
+    assert_eq!(
+        driver.look(|global| global.tell(GlobalMetrics::default(), 0).pending_bytes),
+        Some(0)
+    );
     driver
 }
 

@@ -10,6 +10,8 @@ use hitparade::global::{Global, GlobalLimits, Together};
 use hitparade::region::{Limits, Shard};
 use hitparade::storage::MemoryStorage;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
+use hitparade::wire::GlobalMetrics;
+use hitparade::wire::ShardMetrics;
 use hitparade::wire::{BatchPlay, Push, PushLimits, RecordReply, Sort, WindowRequest};
 use objects::{chart, record, sync_both};
 use proptest::prelude::*;
@@ -99,11 +101,18 @@ impl World {
             sync_both(&mut self.global, &mut self.shard);
         }
         self.push();
-        assert!(!self.shard.has_work(), "{:?}", self.shard.health());
+        assert!(
+            !self.shard.has_work(),
+            "{:?}",
+            self.shard.tell(ShardMetrics::default(), 0)
+        );
         let all = (WindowRequest::All, Sort::Views);
         let chart = chart(&self.global, &self.storage, "NA", all, self.now_ms + 20_000).unwrap();
         assert_eq!((chart.total_views, chart.incomplete), (self.plays, false));
-        assert_eq!(self.global.health().refused_pushes, 0);
+        assert_eq!(
+            self.global.tell(GlobalMetrics::default(), 0).refused_pushes,
+            0
+        );
     }
 }
 

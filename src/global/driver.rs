@@ -238,9 +238,9 @@ impl<H: Host> Inner<H> {
             kept?;
             run(global, storage)
         };
-        let damaged_before = global.health().damaged_rows;
+        let damaged_before = global.damaged_rows();
         let outcome = run(global, storage);
-        let damaged_rows = global.health().damaged_rows;
+        let damaged_rows = global.damaged_rows();
         if damaged_rows > damaged_before {
             self.host.report(format_args!(
                 "{damaged_rows} stored rows cannot be read; they are kept"
@@ -284,10 +284,12 @@ impl<H: Host> Inner<H> {
             chart: settings.rules,
             ..settings.closing
         });
-        let health = global.health();
-        if health.damaged_rows > 0 || health.damaged_regions > 0 {
+        let damaged_regions = global.offsets.damaged_regions();
+        let damaged_rows = global.damaged_rows();
+        if damaged_rows > 0 || damaged_regions > 0 {
             host.report(format_args!(
-                "stored rows cannot be read; they are kept: {health:?}"
+                "{damaged_rows} stored rows and the offsets of {damaged_regions} regions cannot be read; \
+                 they are kept"
             ));
         }
         Ok((global, storage))

@@ -24,7 +24,7 @@ fn quiet_until_ms(copies: &Copies) -> u64 {
 impl Global {
     /// Adds what the state knows.
     pub fn tell(&self, metrics: GlobalMetrics, now_ms: u64) -> GlobalMetrics {
-        let (health, catalog) = (self.health(), self.catalog.stands());
+        let catalog = self.catalog.stands();
         let copies = self.live.copies_of(GLOBAL_SCOPE);
         let open = copies.filter(|(_, copies)| !copies.panes.is_empty());
         let push_ages_ms = open.map(|(name @ (region_id, shard), copies)| {
@@ -39,11 +39,11 @@ impl Global {
             folds: self.folds,
             folded_panes: self.folded_panes,
             closed_charts: self.closed_charts,
-            gaps: health.gaps,
-            refused_pushes: health.refused_pushes,
-            damaged_rows: health.damaged_rows + catalog.damaged_rows,
-            damaged_regions: health.damaged_regions as u64,
-            pending_bytes: health.pending_bytes as u64,
+            gaps: self.offsets.gaps,
+            refused_pushes: self.refused_pushes,
+            damaged_rows: self.damaged_rows() + catalog.damaged_rows,
+            damaged_regions: self.offsets.damaged_regions() as u64,
+            pending_bytes: self.live.pending_bytes as u64,
             catalog_posts: catalog.posts,
             most_stored_bytes: DATABASE_BYTES,
             most_catalog_posts: MAX_CATALOG_POSTS,

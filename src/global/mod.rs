@@ -94,7 +94,7 @@ pub use folding::FoldPoint;
 pub use limits::GlobalLimits;
 pub use memory::Together;
 pub use room::DATABASE_BYTES;
-pub use state::{Global, GlobalHealth};
+pub use state::Global;
 pub use transfer::ImportNeeds;
 pub use work::Done;
 

@@ -25,18 +25,6 @@ use crate::topology::{GLOBAL_SCOPE, RegionTable};
 use crate::window::DAY_MS;
 use crate::wire::{Refusal, ShardName};
 
-/// Figures for the operator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GlobalHealth {
-    /// Rows that could not be read: those of the regions, the offsets and an export's at the start,
-    /// those of panes when they were asked for.
-    pub damaged_rows: u64,
-    pub damaged_regions: usize,
-    pub gaps: u64,
-    pub pending_bytes: usize,
-    pub refused_pushes: u64,
-}
-
 /// Tells what is stored at one moment from what is at the next.
 #[derive(Clone, Default)]
 pub struct Stamp(Rc<()>);
@@ -214,17 +202,10 @@ impl Global {
         }
     }
 
-    pub fn health(&self) -> GlobalHealth {
-        GlobalHealth {
-            damaged_rows: self.heard.damaged
-                + self.offsets.damaged_rows
-                + self.moment.damaged_rows
-                + self.kept_days.damaged_rows
-                + self.damage.rows(),
-            damaged_regions: self.offsets.damaged_regions(),
-            gaps: self.offsets.gaps,
-            pending_bytes: self.live.pending_bytes,
-            refused_pushes: self.refused_pushes,
-        }
+    /// Rows that could not be read: those of the regions, the offsets and an export's at the start, those of
+    /// panes when they were asked for.
+    pub fn damaged_rows(&self) -> u64 {
+        let at_start = self.heard.damaged + self.offsets.damaged_rows + self.moment.damaged_rows;
+        at_start + self.kept_days.damaged_rows + self.damage.rows()
     }
 }

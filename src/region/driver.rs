@@ -250,7 +250,7 @@ impl<H: Host> Inner<H> {
         if shard.is_none() {
             let (random, now_ms) = (self.host.random(), self.host.now_ms());
             let loaded = Shard::load_within(&*storage, random, now_ms, self.limits)?;
-            let damaged_rows = loaded.health().damaged_rows;
+            let damaged_rows = loaded.damaged_rows();
             if damaged_rows > 0 {
                 self.tell(format_args!(
                     "{damaged_rows} stored rows cannot be read; they are kept"
@@ -401,18 +401,17 @@ impl<H: Host> Inner<H> {
 
     /// Figures for the operator.
     pub fn metrics(&self) -> ShardMetrics {
-        let health = self.with_shard(|shard, storage| Ok((shard.health(), storage.rows_written())));
         let counters = ShardMetrics {
             instance: self.host.instance(),
             ..self.counters.get()
         };
-        match health {
-            Ok((health, rows_written)) => ShardMetrics {
-                rows_written,
-                ..counters.with_health(&health, self.host.now_ms())
-            },
-            Err(_) => counters,
-        }
+        let told = self.with_shard(|shard, storage| {
+            Ok(ShardMetrics {
+                rows_written: storage.rows_written(),
+                ..shard.tell(counters, self.host.now_ms())
+            })
+        });
+        told.unwrap_or(counters)
     }
 
     /// What a Worker is told with each answer, whose `/healthz` wakes no object.

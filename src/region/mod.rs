@@ -52,7 +52,6 @@ mod live;
     allow(dead_code, reason = "only the object uses it")
 )]
 mod looks;
-mod metrics;
 #[cfg(target_arch = "wasm32")]
 mod object;
 mod outbox;
@@ -76,7 +75,7 @@ pub use driver::{Driver, Inner, KeptReply, Trouble};
 pub use journal::journaled;
 pub use limits::Limits;
 use push_timer::{PushTimer, ToPush};
-pub use shard::{Admission, LISTED_FOR_MS, LISTING_RENEWED_MS, Shard, ShardHealth, SyncPoint};
+pub use shard::{Admission, LISTED_FOR_MS, LISTING_RENEWED_MS, Shard, SyncPoint};
 pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes, VotesOfInstance};
 
 /// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five

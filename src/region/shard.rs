@@ -29,7 +29,7 @@ use crate::topology::{Epoch, ShardId};
 use crate::window::{KnownDays, Level, PaneKey};
 use crate::wire::{
     Batch, BeginEpoch, Claim, Committed, Cut, CutRequest, MAX_PANE_AHEAD_MS, NameCheck,
-    RecordReply, RecordRequest, SealedPane,
+    RecordReply, RecordRequest, SealedPane, ShardMetrics,
 };
 pub use admit::Admission;
 use admit::Wanted;
@@ -85,21 +85,6 @@ pub struct SyncPoint {
     load_id: u64,
     next_offset: u64,
     watched_since_ms: Option<u64>,
-}
-
-/// Figures for the operator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardHealth {
-    /// Rows that could not be read when the shard was loaded.
-    pub damaged_rows: u64,
-    pub waiting: usize,
-    pub open_panes: usize,
-    pub outbox_panes: u64,
-    pub outbox_bytes: u64,
-    pub remembered_batches: usize,
-    /// When the oldest entry of the outbox was sealed.
-    pub oldest_sealed_ms: Option<u64>,
-    pub committed: Committed,
 }
 
 /// The state machine of a shard. Storage and clock are handed in.
@@ -253,16 +238,24 @@ impl Shard {
         first.map_or(self.checkpoint.next_offset, |row| row.first_offset)
     }
 
-    pub fn health(&self) -> ShardHealth {
-        ShardHealth {
+    /// Rows that could not be read when the shard was loaded.
+    pub fn damaged_rows(&self) -> u64 {
+        self.damaged_rows
+    }
+
+    /// Adds to figures for the operator what the state knows.
+    pub fn tell(&self, metrics: ShardMetrics, now_ms: u64) -> ShardMetrics {
+        let age_ms = |sealed_ms| now_ms.saturating_sub(sealed_ms);
+        ShardMetrics {
             damaged_rows: self.damaged_rows,
-            waiting: self.waiting.len(),
-            open_panes: self.open.panes.len(),
+            waiting_batches: self.waiting.len() as u64,
+            open_panes: self.open.panes.len() as u64,
             outbox_panes: self.outbox.panes(),
             outbox_bytes: self.outbox.bytes(),
-            remembered_batches: self.seen.len(),
-            oldest_sealed_ms: self.oldest_sealed_ms(),
+            remembered_batches: self.seen.len() as u64,
             committed: self.committed,
+            outbox_age_ms: self.oldest_sealed_ms().map_or(0, age_ms),
+            ..metrics
         }
     }
 }

@@ -8,6 +8,7 @@ use hitparade::region::Shard;
 use hitparade::storage::MemoryStorage;
 use hitparade::topology::GLOBAL_SCOPE;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span, Zone};
+use hitparade::wire::ShardMetrics;
 use hitparade::wire::{BatchPlay, PostRequest, RecordReply, Sort, WindowRequest};
 
 use super::objects::{self, REGIONS, load_global_in};
@@ -168,7 +169,10 @@ impl World {
     }
 
     pub fn open_panes(&self, region: usize, shard: usize) -> usize {
-        self.shards[&(region, shard)].1.health().open_panes
+        self.shards[&(region, shard)]
+            .1
+            .tell(ShardMetrics::default(), 0)
+            .open_panes as usize
     }
 
     /// 0 is worldwide, then the regions.

@@ -169,7 +169,7 @@ impl<H: Host> Inner<H> {
 
     /// Folds what was taken, and waits until that is durable; then tells who waits for it.
     async fn complete_all(self: &Rc<Self>) {
-        let is_pending = self.with_global(|global, _| Ok(global.health().pending_bytes > 0));
+        let is_pending = self.with_global(|global, _| Ok(global.live.pending_bytes > 0));
         if is_pending == Ok(true) {
             self.host.sleep(QUIET_GROUP_MS).await;
         }

@@ -319,7 +319,9 @@ impl World {
                 }
                 continue;
             }
-            let left = self.shard_op(shard, |state, _, _| Ok((state.has_work(), state.health())));
+            let left = self.shard_op(shard, |state, _, _| {
+                Ok((state.has_work(), state.tell(ShardMetrics::default(), 0)))
+            });
             match left {
                 Some((false, _)) => {
                     let node = &mut self.shards[shard];

@@ -7,10 +7,15 @@ use futures_channel::oneshot::Sender;
 use hitparade::board::{MAIN, ObjectName};
 use hitparade::global::{self, ClosingRules, GlobalSettings};
 use hitparade::summary::{Seed, Summary};
+use hitparade::wire::GlobalMetrics;
 
 use super::*;
 
 pub type GlobalDriver = global::Driver<SimHost>;
+
+fn told(global: &Global) -> GlobalMetrics {
+    global.tell(GlobalMetrics::default(), 0)
+}
 
 impl World {
     pub(super) fn global_is_up(&self) -> bool {
@@ -255,7 +260,7 @@ impl World {
         self.shards[shard].ledgers[ledger].heard(moment);
         // What is forgotten from now on, it does not have.
         let times_forgot = self.global.times_forgot;
-        let refused_before = self.look_at_global(|global| global.health().refused_pushes);
+        let refused_before = self.look_at_global(told).map(|told| told.refused_pushes);
         // Where it has to ask the registry first, others may be refused meanwhile.
         let is_at_once = Rc::new(Cell::new(true));
         let at_once = Rc::clone(&is_at_once);
@@ -303,8 +308,9 @@ impl World {
         let Ok(PushReplyOrRefusal(taken)) = reply else {
             return self.fail("an answer to a push that cannot be read");
         };
-        let health = self.look_at_global(Global::health);
-        if let (Some(before), Some(after)) = (refused_before, health.map(|it| it.refused_pushes)) {
+        let told = self.look_at_global(told);
+        let refused_after = told.as_ref().map(|told| told.refused_pushes);
+        if let (Some(before), Some(after)) = (refused_before, refused_after) {
             let is_refused = taken.as_ref().is_err_and(|it| {
                 let is_away = matches!(it, Refusal::Storage(_) | Refusal::Busy { .. });
                 !is_away && *it != Refusal::LaterEpoch
@@ -333,7 +339,7 @@ impl World {
                 let held = told_by(message);
                 format!("push of {shard} with its first {moment} plays: {held}; {said:?}")
             });
-            let gaps = health.map_or(0, |health| health.gaps);
+            let gaps = told.map_or(0, |told| told.gaps);
             if gaps > 0 && !self.global.was_set_back && !self.profile.damage_outbox {
                 return self.fail(format!("{gaps} gaps where nothing was lost"));
             }

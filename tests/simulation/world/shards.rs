@@ -146,13 +146,14 @@ impl World {
 
     fn check_limits(&mut self, shard: usize) {
         let limits = self.profile.limits;
-        let Some(health) = self.shards[shard].look(Shard::health) else {
+        let tell = |shard: &Shard| shard.tell(hitparade::wire::ShardMetrics::default(), 0);
+        let Some(told) = self.shards[shard].look(tell) else {
             return;
         };
         // Live panes: the minutes between the slowest and the fastest clock, and two to seal.
-        let most_open = limits.late_panes + 16;
-        if health.open_panes > most_open || health.waiting > limits.waiting_requests {
-            self.fail(format!("shard {shard} is over its limits: {health:?}"));
+        let most_open = limits.late_panes as u64 + 16;
+        if told.open_panes > most_open || told.waiting_batches > limits.waiting_requests as u64 {
+            self.fail(format!("shard {shard} is over its limits: {told:?}"));
         }
     }
 
