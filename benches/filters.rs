@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use cpu_time::ProcessTime;
-use hitparade::catalog::{CatalogLimits, Catalogs, Follower, Keeper, SHARED};
+use hitparade::catalog::{CatalogLimits, Catalogs, Follower, Keeper};
 use hitparade::codec;
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
@@ -150,7 +150,7 @@ fn ms(storage: &MemoryStorage, filter: &Filter, sort: Sort) -> [f64; 2] {
     };
     let keeper = keeper(storage);
     let follow = |mut global: Global| {
-        global.follow(Rc::new(Follower::new(&Catalogs::default(), SHARED)));
+        global.follow(Rc::new(Follower::new(&Catalogs::default(), "shared")));
         global
     };
     let warm = follow(warm);

@@ -26,9 +26,8 @@ use crate::topology::{Region, RegionTable, ShardId};
 pub const MAIN: &str = "main";
 /// Boards, including those whose deletion is under way. A Worker's copy of so many takes 2.5 MB.
 pub const MAX_BOARDS: usize = 10_000;
-/// A board's id, and its name, in bytes.
+/// Bytes of a board's id.
 pub const MAX_BOARD_ID_BYTES: usize = 64;
-pub const MAX_BOARD_NAME_BYTES: usize = 256;
 /// Digits of an incarnation in a key.
 const INCARNATION_DIGITS: usize = 16;
 
@@ -46,6 +45,7 @@ pub fn check_board_id(board_id: &str) -> Result<(), &'static str> {
 
 /// Whose cards and hidden posts a board shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum CatalogKind {
     /// The installation's.
     #[default]

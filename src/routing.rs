@@ -303,8 +303,16 @@ pub async fn count<N: Network>(
     if let Some(error) = failed {
         return Err(error);
     }
+    verdict(counted_plays.len(), rejected, repeated)
+}
+
+fn verdict<E>(
+    accepted: usize,
+    mut rejected: Rejected,
+    repeated: bool,
+) -> Result<Verdict, NotCounted<E>> {
     rejected.sort_by(|a, b| (a.index, &a.board).cmp(&(b.index, &b.board)));
-    match counted_plays.len() {
+    match accepted {
         0 => Err(NotCounted::NoGoodPlay(rejected)),
         accepted => Ok(Verdict {
             accepted,
@@ -380,16 +388,7 @@ pub async fn count_blind<N: Network>(
     let over = too_many
         .into_iter()
         .map(|index| too_many_votes(index, MAIN.into()));
-    let mut rejected: Rejected = bad.chain(over).collect();
-    rejected.sort_by_key(|rejection| rejection.index);
-    Some(match accepted {
-        0 => Err(NotCounted::NoGoodPlay(rejected)),
-        accepted => Ok(Verdict {
-            accepted,
-            rejected,
-            repeated,
-        }),
-    })
+    Some(verdict(accepted, bad.chain(over).collect(), repeated))
 }
 
 fn too_many_votes(index: usize, board: Rc<str>) -> Rejection {

@@ -11,7 +11,7 @@ use crate::window::{DAY_MS, HOUR_MS, MAX_DAYS, Timeframe, is_zone_name};
 const LEAST_DAILY_REQUESTS: u64 = 1_000;
 
 /// A region of the `REGIONS` setting.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct RegionSetting {
     pub id: String,
     #[serde(default)]
@@ -411,21 +411,11 @@ pub fn place<'a>(
     let by_continent = regions.iter().find(|it| has(&it.continents, continent));
     let wanted = [by_country, by_continent, regions.first()];
     let mut wanted = wanted.into_iter().flatten().map(|region| &region.id[..]);
-    let Some(first) = wanted.next() else {
-        return PlaceOfRequest {
-            region_id: None,
-            missing: None,
-        };
-    };
-    if is_made(first) {
-        return PlaceOfRequest {
-            region_id: Some(first),
-            missing: None,
-        };
-    }
+    let first = wanted.next();
+    let made = first.filter(|first| is_made(first));
     PlaceOfRequest {
-        region_id: wanted.find(|region_id| is_made(region_id)),
-        missing: Some(first),
+        region_id: made.or_else(|| wanted.find(|region_id| is_made(region_id))),
+        missing: first.filter(|_| made.is_none()),
     }
 }
 

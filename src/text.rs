@@ -18,6 +18,23 @@ fn has_no_shape(c: char) -> bool {
     )
 }
 
+/// The longest name that people read, of a region or a board.
+const MAX_NAME_BYTES: usize = 256;
+
+/// Whether people can read a name, which is given as this field.
+///
+/// # Errors
+/// What names are like, as a sentence.
+pub fn check_name(field: &str, name: &str) -> Result<(), String> {
+    let has_control = name.chars().any(char::is_control);
+    match looks_empty(name) || name.len() > MAX_NAME_BYTES || has_control {
+        true => Err(format!(
+            "{field} has 1 to {MAX_NAME_BYTES} bytes, something to see, and no control characters"
+        )),
+        false => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

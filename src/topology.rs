@@ -15,9 +15,8 @@ use crate::text::looks_empty;
 pub const GLOBAL_SCOPE: &str = "global";
 /// With 100 regions of 5 levels a flush of a global object writes about 500 rows.
 pub const MAX_REGIONS: usize = 100;
-/// A region's id, and its name, in bytes.
+/// Bytes of a region's id.
 pub const MAX_REGION_ID_BYTES: usize = 64;
-pub const MAX_REGION_NAME_BYTES: usize = 256;
 /// Regions that were deleted and are remembered: a hundred bytes each in every Worker's table.
 pub const MAX_DELETED_REGIONS: usize = 1_000;
 /// At the platform's 1,000 requests a second an object, a region then takes a million beacons/s.

@@ -23,7 +23,8 @@ use hitparade::leaderboard::{
     ListedChart, Place, Published, Run,
 };
 use hitparade::region::{Admission, Shard};
-use hitparade::registry::{FirstRegion, Registry};
+use hitparade::registry::Registry;
+use hitparade::settings::RegionSetting;
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::Seed;
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
@@ -317,10 +318,11 @@ fn seen_of_global(storage: &MemoryStorage) -> String {
 }
 
 fn load_registry(storage: &MemoryStorage) -> Registry {
-    let regions = ["NA", "EU"].map(|id| FirstRegion {
-        region_id: id.into(),
-        region_name: format!("name of {id}"),
+    let regions = ["NA", "EU"].map(|id| RegionSetting {
+        id: id.into(),
+        name: Some(format!("name of {id}")),
         hint: Some("weur".into()),
+        ..RegionSetting::default()
     });
     Registry::load(storage, &regions, SEED).unwrap()
 }

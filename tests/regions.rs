@@ -2,20 +2,21 @@
 
 #![allow(clippy::unwrap_used)]
 
-use hitparade::registry::{FirstRegion, Registry};
+use hitparade::registry::Registry;
+use hitparade::settings::RegionSetting;
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::MAX_REGIONS;
 use hitparade::wire::PutRegion;
 
-fn named(id: &str, name: &str) -> FirstRegion {
-    FirstRegion {
-        region_id: id.into(),
-        region_name: name.into(),
-        hint: None,
+fn named(id: &str, name: &str) -> RegionSetting {
+    RegionSetting {
+        id: id.into(),
+        name: Some(name.into()),
+        ..RegionSetting::default()
     }
 }
 
-fn start(storage: &MemoryStorage, first: &[FirstRegion]) -> Registry {
+fn start(storage: &MemoryStorage, first: &[RegionSetting]) -> Registry {
     Registry::load(storage, first, [7; 16]).unwrap()
 }
 
@@ -55,7 +56,7 @@ fn one_that_the_settings_name_later_is_made_behind_the_others_and_stays() {
 fn a_name_or_a_hint_that_differs_is_said_and_the_table_has_the_last_word() {
     let storage = MemoryStorage::new();
     start(&storage, &[named("NA", "North America"), named("EU", "EU")]);
-    let hinted = FirstRegion {
+    let hinted = RegionSetting {
         hint: Some("enam".into()),
         ..named("NA", "The North")
     };
@@ -86,7 +87,7 @@ fn a_region_whose_row_cannot_be_read_is_not_made_a_second_time() {
 #[test]
 fn more_regions_than_there_may_be_are_said_and_not_made() {
     let storage = MemoryStorage::new();
-    let all: Vec<FirstRegion> = (0..=MAX_REGIONS)
+    let all: Vec<RegionSetting> = (0..=MAX_REGIONS)
         .map(|number| named(&format!("R{number}"), "R"))
         .collect();
     let registry = start(&storage, &all);

@@ -15,7 +15,7 @@ mod world;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use hitparade::catalog::{CatalogLimits, Catalogs, Follower, Keeper, SHARED};
+use hitparade::catalog::{CatalogLimits, Catalogs, Follower, Keeper};
 use hitparade::codec;
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, ClosingStep, Global, Knowing};
@@ -278,7 +278,7 @@ pub extern "C" fn put_posts(from: u32, to: u32) -> f64 {
 /// Forgets what the global object knows of the catalog: it follows it from now on.
 #[unsafe(no_mangle)]
 pub extern "C" fn follow() {
-    let follower = Rc::new(Follower::new(&Catalogs::default(), SHARED));
+    let follower = Rc::new(Follower::new(&Catalogs::default(), "shared"));
     with(|bench| {
         if let Some(global) = &mut bench.global {
             global.follow(follower);

@@ -13,8 +13,8 @@ use crate::cache::Cache;
 use crate::filter::Members;
 use crate::mutants::{self, Mutant};
 use crate::wire::{
-    CatalogEntry, CatalogNews, CatalogPosition, CatalogQuestion, MAX_ASKED_ENTRIES, MAX_ASKED_IDS,
-    MAX_KEPT_SETS, MatchRequest, PostChange, PostSet, Refusal,
+    CatalogEntry, CatalogNews, CatalogPosition, CatalogQuestion, CatalogSize, MAX_ASKED_ENTRIES,
+    MAX_ASKED_IDS, MAX_KEPT_SETS, MatchRequest, PostChange, PostSet, Refusal,
 };
 
 /// Catalogs that an instance has copies of, some 200 bytes each besides what is cached. At the limit the one
@@ -76,21 +76,11 @@ struct KnownCatalog {
     position: CatalogPosition,
     /// When the answered question was asked: later changes are not in it.
     asked_ms: u64,
-    posts: u64,
-    described: u64,
+    size: CatalogSize,
     hidden_posts: u64,
-    bytes: u64,
     damaged_rows: u64,
     /// Sets that were sent, and when a chart last used each.
     sets: BTreeMap<PostSet, u64>,
-}
-
-/// How large a catalog is, as far as a board knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stands {
-    pub posts: u64,
-    pub bytes: u64,
-    pub damaged_rows: u64,
 }
 
 /// What a board knows of its catalog.
@@ -192,20 +182,16 @@ impl Follower {
         note(&mut self.wanted.borrow_mut());
     }
 
-    /// How large the catalog was when it was heard from last.
-    pub fn stands(&self) -> Stands {
-        let stands = self.with_known(|known| Stands {
-            posts: known.posts,
-            bytes: known.bytes,
-            damaged_rows: known.damaged_rows,
-        });
+    /// How large the catalog was when it was heard from last, and how many rows it could not read.
+    pub fn stands(&self) -> (CatalogSize, u64) {
+        let stands = self.with_known(|known| (known.size, known.damaged_rows));
         stands.unwrap_or_default()
     }
 
     /// Whether the catalog describes any post. An entry that only hides its post does not count. `None` where that
     /// is not known.
     pub fn describes_posts(&self) -> Option<bool> {
-        let describes = self.with_known(|known| known.described > 0);
+        let describes = self.with_known(|known| known.size.described > 0);
         if describes.is_none() {
             self.miss(|_| ());
         }
@@ -226,7 +212,7 @@ impl Follower {
 
     /// Whether a post has an entry; `None` where that is not known.
     pub fn is_known(&self, post_id: &str) -> Option<bool> {
-        let posts = self.with_known(|known| known.posts);
+        let posts = self.with_known(|known| known.size.posts);
         match posts {
             Some(0) => return Some(false),
             Some(_) => {}
@@ -254,7 +240,7 @@ impl Follower {
 
     /// The entry of a post, if it has one; the outer `None` where that is not known.
     pub fn entry(&self, post_id: &str) -> Option<Rc<Option<CatalogEntry>>> {
-        if self.with_known(|known| known.posts) == Some(0) {
+        if self.with_known(|known| known.size.posts) == Some(0) {
             return Some(Rc::new(None));
         }
         let key = self.key(CatalogPart::Entry(post_id.to_owned()));
@@ -311,7 +297,7 @@ impl Follower {
     /// Looks up the sets that say which posts may show, so that the next question asks for those that are
     /// missing.
     pub fn look_at_sets(&self, only_known: bool) {
-        let posts = self.with_known(|known| (known.hidden_posts, known.posts));
+        let posts = self.with_known(|known| (known.hidden_posts, known.size.posts));
         let (hidden, posts) = posts.unwrap_or((1, 1));
         if hidden > 0 {
             self.set(PostSet::Hidden);
@@ -425,9 +411,7 @@ impl Follower {
         let known = catalogs.entry(self.catalog.to_string()).or_default();
         known.position = news.position;
         known.asked_ms = known.asked_ms.max(asked_ms);
-        known.posts = news.size.posts;
-        known.bytes = news.size.bytes;
-        known.described = news.size.described;
+        known.size = news.size;
         known.hidden_posts = news.hidden_posts;
         known.damaged_rows = news.damaged_rows;
     }

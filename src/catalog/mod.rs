@@ -48,8 +48,6 @@ pub use follower::{Catalogs, Follower};
 pub use keeper::Keeper;
 pub use set::{KeySet, PostKey, post_key};
 
-/// The key of the catalog that boards share.
-pub const SHARED: &str = "shared";
 /// The size of a catalog, keys included: 1,000,000 posts of 4 KiB.
 pub const MAX_CATALOG_POSTS: u64 = 1_000_000;
 pub const MAX_CATALOG_BYTES: u64 = 4_000_000_000;

@@ -109,17 +109,10 @@ struct BoardBody {
     board_name: Option<String>,
     beacons: Option<bool>,
     public: Option<bool>,
-    catalog: Option<Catalog>,
+    catalog: Option<CatalogKind>,
     #[serde(default)]
     shards: BTreeMap<String, u32>,
     incarnation: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Catalog {
-    Shared,
-    Own,
 }
 
 /// The boards that who asks may read.
@@ -158,10 +151,7 @@ pub async fn put(call: &mut Call, board_id: String) -> Result<Answer, Problem> {
         board_name: given.board_name,
         beacons: given.beacons,
         public: given.public,
-        catalog: given.catalog.map(|catalog| match catalog {
-            Catalog::Shared => CatalogKind::Shared,
-            Catalog::Own => CatalogKind::Own,
-        }),
+        catalog: given.catalog,
         shards: given.shards,
         incarnation,
     };

@@ -24,7 +24,7 @@ fn quiet_until_ms(copies: &Copies) -> u64 {
 impl Global {
     /// Adds what the state knows.
     pub fn tell(&self, metrics: GlobalMetrics, now_ms: u64) -> GlobalMetrics {
-        let catalog = self.catalog.stands();
+        let (catalog, damaged_rows) = self.catalog.stands();
         let copies = self.live.copies_of(GLOBAL_SCOPE);
         let open = copies.filter(|(_, copies)| !copies.panes.is_empty());
         let push_ages_ms = open.map(|(name @ (region_id, shard), copies)| {
@@ -41,7 +41,7 @@ impl Global {
             closed_charts: self.closed_charts,
             gaps: self.offsets.gaps,
             refused_pushes: self.refused_pushes,
-            damaged_rows: self.damaged_rows() + catalog.damaged_rows,
+            damaged_rows: self.damaged_rows() + damaged_rows,
             damaged_regions: self.offsets.damaged_regions() as u64,
             pending_bytes: self.live.pending_bytes as u64,
             catalog_posts: catalog.posts,

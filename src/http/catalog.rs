@@ -10,7 +10,7 @@ use url::Url;
 use super::files::is_local;
 use super::problem::Problem;
 use crate::filter::{MAX_AUTHOR_BYTES, check_tags};
-use crate::leaderboard::{ChartForm, Count, Format, NamedWindow};
+use crate::leaderboard::{ChartForm, Format, NamedWindow};
 use crate::play::{
     MAX_PLAYS_TRUSTED, NormaliseId, Refused, check_post_id, lines, normalised_id,
     other_unicode_form, read_post_id, without_marks,
@@ -317,12 +317,12 @@ pub fn list_page(list: &PostList, format: Format, board: Option<&str>) -> ListPa
 pub fn page_json(report: &PostReport, asked: &ChartForm) -> Value {
     let series = report.series.iter().map(|(span, count)| {
         let window = NamedWindow::from(*span);
-        merged(json!(window), count_json(*count))
+        merged(json!(window), json!(count))
     });
     let regions = report
         .regions
         .iter()
-        .map(|(region_id, count)| merged(json!({ "region_id": region_id }), count_json(*count)));
+        .map(|(region_id, count)| merged(json!({ "region_id": region_id }), json!(count)));
     let zone = asked.time_zone.as_ref();
     let zone = zone.map_or_else(|| json!({}), |zone| json!({ "time_zone": zone }));
     let window = json!({ "window": NamedWindow::from(report.span) });
@@ -333,20 +333,12 @@ pub fn page_json(report: &PostReport, asked: &ChartForm) -> Value {
         "series": series.collect::<Vec<Value>>(),
         "regions": regions.collect::<Vec<Value>>(),
     });
-    let more = [asked, count_json(report.count), parts];
+    let more = [asked, json!(report.count), parts];
     let mut body = more.into_iter().fold(entry_json(&report.entry), merged);
     if report.incomplete {
         body = merged(body, json!({ "incomplete": true }));
     }
     body
-}
-
-fn count_json(count: Count) -> Value {
-    json!({
-        "view_count": count.view_count,
-        "view_count_min": count.view_count_min,
-        "view_count_max": count.view_count_max,
-    })
 }
 
 pub fn merged(mut object: Value, more: Value) -> Value {

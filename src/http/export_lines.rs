@@ -48,13 +48,7 @@ pub fn push_line(text: &mut String, line: &Value) {
 
 pub fn line_of(row: &TransferRow, seed: Seed) -> Value {
     match row {
-        TransferRow::Region(region) => json!({
-            "kind": "region",
-            "region_id": region.region_id,
-            "region_name": region.region_name,
-            "shards": region.shards,
-            "hint": region.hint,
-        }),
+        TransferRow::Region(region) => merged(json!({"kind": "region"}), json!(region)),
         TransferRow::Post(entry) => merged(json!({"kind": "post"}), entry_json(entry)),
         TransferRow::Days(days) => merged(json!({"kind": "days"}), json!(days)),
         TransferRow::Pane(pane) => pane_line(pane, seed),
@@ -125,12 +119,7 @@ enum Line {
     Export {
         version: u32,
     },
-    Region {
-        region_id: String,
-        region_name: Option<String>,
-        shards: Option<u32>,
-        hint: Option<String>,
-    },
+    Region(PutRegion),
     Post {
         post_id: String,
         author: Option<String>,
@@ -231,17 +220,7 @@ fn import_row(line: Line) -> Result<ImportRow, String> {
             return Err(format!("this release reads version {VERSION}"));
         }
         Line::Export { .. } | Line::End {} => ImportRow::Nothing,
-        Line::Region {
-            region_id,
-            region_name,
-            shards,
-            hint,
-        } => ImportRow::Row(TransferRow::Region(PutRegion {
-            region_id,
-            region_name,
-            shards,
-            hint: hint.map(Some),
-        })),
+        Line::Region(region) => ImportRow::Row(TransferRow::Region(region)),
         Line::Post {
             post_id,
             author,

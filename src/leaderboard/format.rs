@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-use super::{Leaderboard, Run, Sort};
+use super::{Count, Leaderboard, Run, Sort};
 use crate::filter::{Filter, published_text};
 use crate::window::{Span, rfc3339};
 
@@ -157,9 +157,8 @@ impl From<Run> for RunPart {
 struct Comparison {
     /// At least so many times as often, allowing for bounds and chance.
     times: f64,
-    view_count: u64,
-    view_count_min: u64,
-    view_count_max: u64,
+    #[serde(flatten)]
+    count: Count,
 }
 
 #[derive(Serialize)]
@@ -175,9 +174,8 @@ struct ChartLine<'a> {
     image: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     tags: &'a [String],
-    view_count: u64,
-    view_count_min: u64,
-    view_count_max: u64,
+    #[serde(flatten)]
+    count: Count,
     certain: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     compared: Option<Comparison>,
@@ -202,15 +200,11 @@ impl<'a> Chart<'a> {
                 url: place.card.url.as_deref(),
                 image: place.card.image.as_deref(),
                 tags: &place.card.tags,
-                view_count: place.count.view_count,
-                view_count_min: place.count.view_count_min,
-                view_count_max: place.count.view_count_max,
+                count: place.count,
                 certain,
                 compared: place.compared.map(|compared| Comparison {
                     times: (compared.times * 1e3).floor() / 1e3,
-                    view_count: compared.count.view_count,
-                    view_count_min: compared.count.view_count_min,
-                    view_count_max: compared.count.view_count_max,
+                    count: compared.count,
                 }),
             });
         Chart {
@@ -313,9 +307,9 @@ impl<'a> Chart<'a> {
                 "{},{},{texts},{},{},{},{}",
                 row.rank,
                 previous_rank.unwrap_or_default(),
-                row.view_count,
-                row.view_count_min,
-                row.view_count_max,
+                row.count.view_count,
+                row.count.view_count_min,
+                row.count.view_count_max,
                 row.certain,
             );
             if let Some(run) = &row.run {

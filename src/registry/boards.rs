@@ -8,12 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::board::{
-    Board, BoardShards, MAIN, MAX_BOARD_NAME_BYTES, MAX_BOARDS, ObjectName, check_board_id,
-    parts_of_board_key,
+    Board, BoardShards, MAIN, MAX_BOARDS, ObjectName, check_board_id, parts_of_board_key,
 };
 use crate::codec::{self, record};
 use crate::storage::{Storage, StorageError, Table, Write};
-use crate::text::looks_empty;
+use crate::text::check_name;
 use crate::topology::{MAX_SHARDS, MAX_SHARDS_IN_ALL, RegionTable};
 use crate::wire::{Enlist, PutBoard, Refusal};
 
@@ -156,14 +155,8 @@ impl Boards {
             return invalid(detail);
         }
         self.check_readable(board_id)?;
-        let name_is_bad = |name: &String| {
-            let has_control = name.chars().any(char::is_control);
-            looks_empty(name) || name.len() > MAX_BOARD_NAME_BYTES || has_control
-        };
-        if request.board_name.as_ref().is_some_and(name_is_bad) {
-            return invalid(
-                "board_name has 1 to 256 bytes, something to see, and no control characters",
-            );
+        if let Some(name) = &request.board_name {
+            check_name("board_name", name).map_err(Refusal::Invalid)?;
         }
         let is_main = board_id == MAIN;
         let existing = self.live.get(board_id).cloned();

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{FirstRegion, Registry};
+use super::Registry;
 use crate::board::ObjectName;
 use crate::codec::{self, Record};
 use crate::host::{ASKED_AT_ONCE, Host, QUESTION_TIMEOUT_MS};
@@ -322,15 +322,7 @@ impl<H: Host> Inner<H> {
                 false => Ok(Vec::new()),
             }
         });
-        let first: Vec<FirstRegion> = regions?
-            .into_iter()
-            .map(|region| FirstRegion {
-                region_name: region.name.unwrap_or_else(|| region.id.clone()),
-                region_id: region.id,
-                hint: region.hint,
-            })
-            .collect();
-        let registry = Registry::load(&storage, &first, host.random())?;
+        let registry = Registry::load(&storage, &regions?, host.random())?;
         let damaged_rows = registry.damaged_rows();
         if damaged_rows > 0 {
             host.report(format_args!(

@@ -31,5 +31,4 @@ mod state;
 mod telling;
 
 pub use driver::Driver;
-pub use regions::FirstRegion;
 pub use state::Registry;

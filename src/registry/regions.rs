@@ -2,11 +2,12 @@
 //! compared with it: those that it does not have are made, what differs else is said.
 
 use crate::codec::{self, record};
+use crate::settings::RegionSetting;
 use crate::storage::{Storage, StorageError, Table, Write, two_copies};
-use crate::text::looks_empty;
+use crate::text::check_name;
 use crate::topology::{
-    DeletedRegion, MAX_DELETED_REGIONS, MAX_REGION_NAME_BYTES, MAX_REGIONS, MAX_SHARDS,
-    MAX_SHARDS_IN_ALL, Region, RegionTable, check_hint, check_region_id, parts_of_key,
+    DeletedRegion, MAX_DELETED_REGIONS, MAX_REGIONS, MAX_SHARDS, MAX_SHARDS_IN_ALL, Region,
+    RegionTable, check_hint, check_region_id, parts_of_key,
 };
 use crate::wire::{PutRegion, Refusal};
 
@@ -43,34 +44,24 @@ pub struct Installation {
 
 record!(Installation v 1);
 
-/// A region that the settings name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FirstRegion {
-    pub region_id: String,
-    /// Its id, where the settings give it no name.
-    pub region_name: String,
-    pub hint: Option<String>,
-}
-
-impl FirstRegion {
-    /// What the settings say of it and the table does not: `PUT /regions` has the last word, and who
-    /// changes the settings should know.
-    fn difference(&self, made: &Region) -> Option<String> {
-        let id = &self.region_id;
-        let mut fields = Vec::new();
-        if self.region_name != *id && self.region_name != made.region_name {
-            fields.push(format!(
-                "the name {:?}, and is {:?}",
-                self.region_name, made.region_name
-            ));
-        }
-        if self.hint.is_some() && self.hint != made.hint {
-            fields.push(format!("the hint {:?}, and has {:?}", self.hint, made.hint));
-        }
-        let fields = fields.join("; ");
-        (!fields.is_empty())
-            .then(|| format!("REGIONS gives {id} {fields}; PUT /regions/{id} changes it"))
+/// What the settings say of a region and the table does not: `PUT /regions` has the last word, and who
+/// changes the settings should know.
+fn difference(first: &RegionSetting, made: &Region) -> Option<String> {
+    let id = &first.id;
+    let mut fields = Vec::new();
+    let name = first.name.as_ref().filter(|name| *name != id);
+    if let Some(name) = name.filter(|name| **name != made.region_name) {
+        fields.push(format!("the name {name:?}, and is {:?}", made.region_name));
     }
+    if first.hint.is_some() && first.hint != made.hint {
+        fields.push(format!(
+            "the hint {:?}, and has {:?}",
+            first.hint, made.hint
+        ));
+    }
+    let fields = fields.join("; ");
+    (!fields.is_empty())
+        .then(|| format!("REGIONS gives {id} {fields}; PUT /regions/{id} changes it"))
 }
 
 /// Where the regions are stored.
@@ -157,7 +148,7 @@ pub fn seed_writes(rows: &RegionRows, seed: [u8; 16]) -> [Write; 2] {
 /// When the disk refuses.
 pub fn load(
     storage: &impl Storage,
-    first: &[FirstRegion],
+    first: &[RegionSetting],
     random: [u8; 16],
 ) -> Result<(RegionTable, RegionRows, Vec<Write>), StorageError> {
     let mut writes = Vec::new();
@@ -205,11 +196,11 @@ pub fn load(
     }
     let is_first_start = rows.next_position == 0;
     for first in first {
-        let id = &first.region_id;
+        let id = &first.id;
         if ids.contains(id.as_bytes()) {
             let made = regions.iter().find(|region| region.region_id == *id);
             rows.differences
-                .extend(made.and_then(|made| first.difference(made)));
+                .extend(made.and_then(|made| difference(first, made)));
             continue;
         }
         if deleted
@@ -235,7 +226,7 @@ pub fn load(
             rows.differences
                 .push(format!("REGIONS names {id}, which was not made; now it is"));
         }
-        let mut region = Region::new(id, &first.region_name, 1);
+        let mut region = Region::new(id, first.name.as_ref().unwrap_or(id), 1);
         region.hint.clone_from(&first.hint);
         let key = row_key(rows.next_position, &region);
         writes.push(Write::put(
@@ -299,14 +290,8 @@ pub fn put(
     if let Err(detail) = check_region_id(&request.region_id) {
         return invalid(detail);
     }
-    let name_is_bad = |name: &String| {
-        let has_control = name.chars().any(char::is_control);
-        looks_empty(name) || name.len() > MAX_REGION_NAME_BYTES || has_control
-    };
-    if request.region_name.as_ref().is_some_and(name_is_bad) {
-        return invalid(
-            "region_name has 1 to 256 bytes, something to see, and no control characters",
-        );
+    if let Some(name) = &request.region_name {
+        check_name("region_name", name).map_err(Refusal::Invalid)?;
     }
     if let Some(Some(hint)) = &request.hint
         && let Err(detail) = check_hint(hint)

@@ -6,9 +6,10 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::boards::{self, Boards};
 use super::changes::{Change, Changed, Changes};
-use super::regions::{self, FirstRegion, Installation, RegionRows};
+use super::regions::{self, Installation, RegionRows};
 use crate::board::{Board, DirectoryNews, ObjectName};
 use crate::mutants::{self, Mutant};
+use crate::settings::RegionSetting;
 use crate::storage::{Storage, StorageError, Write};
 use crate::topology::{DeletedRegion, Region, RegionTable};
 use crate::wire::{
@@ -32,7 +33,7 @@ impl Registry {
     /// When the disk refuses.
     pub fn load(
         storage: &impl Storage,
-        first_regions: &[FirstRegion],
+        first_regions: &[RegionSetting],
         random: [u8; 16],
     ) -> Result<Self, StorageError> {
         let (mut table, rows, mut writes) = regions::load(storage, first_regions, random)?;

@@ -28,69 +28,53 @@ pub use sql::SqlStorage;
 /// The largest piece handed to the platform at once. Durable Objects refuse values over 2 MB.
 pub const MAX_PART_BYTES: usize = 1 << 20;
 
-/// The tables of a shard and of the global object.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub enum Table {
-    /// A few small rows: who this object is, where its log stands.
-    Meta,
-    /// A shard's ring of commits that no checkpoint covers yet.
-    Journal,
-    /// A shard's panes that still take plays.
-    OpenPanes,
-    /// A shard's sealed panes, by offset.
-    Outbox,
-    /// A shard's fingerprints of batches it has counted.
-    Seen,
-    /// The global object's ladders: one row a scope, level and span.
-    Panes,
-    /// The global object's consumed offsets: one row a region.
-    Offsets,
-    /// The region table.
-    Regions,
-    /// The catalog: what is known about a post besides its plays.
-    Posts,
-    /// Which posts of the catalog have a tag, an author, a day of publication.
-    Postings,
-    /// The catalog's changes, by number.
-    CatalogLog,
-    /// Published charts: one row a scope and period.
-    Charts,
+macro_rules! tables {
+    ($($(#[$doc:meta])* $table:ident $name:literal;)*) => {
+        /// The tables of a shard, of the global object, of a catalog and of the registry.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+        pub enum Table {
+            $($(#[$doc])* $table,)*
+        }
+
+        impl Table {
+            /// Every table, in the order in which they are created.
+            pub const ALL: [Table; [$($name),*].len()] = [$(Table::$table),*];
+
+            /// The name of the table in SQL.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Table::$table => $name,)*
+                }
+            }
+        }
+    };
 }
 
-impl Table {
-    /// Every table, in the order in which they are created.
-    pub const ALL: [Table; 12] = [
-        Table::Meta,
-        Table::Journal,
-        Table::OpenPanes,
-        Table::Outbox,
-        Table::Seen,
-        Table::Panes,
-        Table::Offsets,
-        Table::Regions,
-        Table::Posts,
-        Table::Postings,
-        Table::CatalogLog,
-        Table::Charts,
-    ];
-
-    /// The name of the table in SQL.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Table::Meta => "meta",
-            Table::Journal => "journal",
-            Table::OpenPanes => "open_panes",
-            Table::Outbox => "outbox",
-            Table::Seen => "seen",
-            Table::Panes => "panes",
-            Table::Offsets => "offsets",
-            Table::Regions => "regions",
-            Table::Posts => "posts",
-            Table::Postings => "postings",
-            Table::CatalogLog => "catalog_log",
-            Table::Charts => "charts",
-        }
-    }
+tables! {
+    /// A few small rows: who this object is, where its log stands.
+    Meta "meta";
+    /// A shard's ring of commits that no checkpoint covers yet.
+    Journal "journal";
+    /// A shard's panes that still take plays.
+    OpenPanes "open_panes";
+    /// A shard's sealed panes, by offset.
+    Outbox "outbox";
+    /// A shard's fingerprints of batches it has counted.
+    Seen "seen";
+    /// The global object's ladders: one row a scope, level and span.
+    Panes "panes";
+    /// The global object's consumed offsets: one row a region.
+    Offsets "offsets";
+    /// The region table.
+    Regions "regions";
+    /// The catalog: what is known about a post besides its plays.
+    Posts "posts";
+    /// Which posts of the catalog have a tag, an author, a day of publication.
+    Postings "postings";
+    /// The catalog's changes, by number.
+    CatalogLog "catalog_log";
+    /// Published charts: one row a scope and period.
+    Charts "charts";
 }
 
 impl fmt::Display for Table {

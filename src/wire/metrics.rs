@@ -34,11 +34,6 @@ impl Sizes {
         }
         self.sum = self.sum.saturating_add(size);
     }
-
-    /// How many sizes were added.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
 }
 
 /// What was committed since the state was loaded.
@@ -187,6 +182,6 @@ mod tests {
             sizes.add(size);
         }
         assert_eq!(sizes.counts, [2, 2, 1, 0, 0, 1, 2]);
-        assert_eq!((sizes.count(), sizes.sum), (8, u64::MAX));
+        assert_eq!((sizes.counts.iter().sum::<u64>(), sizes.sum), (8, u64::MAX));
     }
 }

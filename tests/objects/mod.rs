@@ -13,7 +13,8 @@ use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{Admission, Shard};
-use hitparade::registry::{FirstRegion, Registry};
+use hitparade::registry::Registry;
+use hitparade::settings::RegionSetting;
 use hitparade::storage::{MemoryStorage, Storage};
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::{DeletedRegion, Region, RegionTable};
@@ -55,14 +56,11 @@ pub struct Registered {
 impl Registered {
     /// Of these regions.
     pub fn new(region_ids: &[&str], seed: [u8; 16]) -> Self {
-        let first: Vec<FirstRegion> = region_ids
-            .iter()
-            .map(|id| FirstRegion {
-                region_id: (*id).into(),
-                region_name: (*id).into(),
-                hint: None,
-            })
-            .collect();
+        let first = region_ids.iter().map(|id| RegionSetting {
+            id: (*id).into(),
+            ..RegionSetting::default()
+        });
+        let first: Vec<RegionSetting> = first.collect();
         let storage = MemoryStorage::new();
         let registry = Registry::load(&storage, &first, seed).unwrap();
         Registered {
