@@ -9,16 +9,17 @@ use hitparade::codec;
 use hitparade::filter::Filter;
 use hitparade::global::{Driver, GlobalSettings};
 use hitparade::host::Host;
+use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{self, Limits};
 use hitparade::storage::{Storage, Table};
 use hitparade::summary::{Seed, Summary};
 use hitparade::watchers::{
     LEASE_MS, MAX_WATCHERS, TELL_AFTER_MS, TELL_INTERVAL_MS, WATCH_AGAIN_MS,
 };
-use hitparade::window::{Level, MINUTE_MS, PaneKey};
+use hitparade::window::{DAY_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{
-    Batch, BatchPlay, ChartReply, ChartRequest, Look, Noted, PUSH_INTERVAL_MS, Pull, Push,
-    PushReply, PushReplyOrRefusal, QUIET_SEALING_MS, RecordReply, RecordRequest, Refusal,
+    Batch, BatchPlay, ChartReply, ChartRequest, Look, Noted, PUSH_INTERVAL_MS, Pull, PullReply,
+    Push, PushReply, PushReplyOrRefusal, QUIET_SEALING_MS, RecordReply, RecordRequest, Refusal,
     SealedPane, ShardReport, Sort, Watch, WatchReply, WindowRequest,
 };
 use objects::host::TestHost;
@@ -60,6 +61,25 @@ impl World {
 
     /// The same of one that knows that somebody watches, or does not.
     fn push_of(&self, region_id: &str, plays: u64, watched_since_ms: Option<u64>) -> PushReply {
+        let report = self.report(region_id, 1, plays, watched_since_ms);
+        let reply = self.host.run(self.driver.push(&report), || {});
+        let PushReplyOrRefusal(reply) = codec::decode(&reply).unwrap();
+        reply.unwrap()
+    }
+
+    /// Shards answer that they have so many plays in their open pane, in the log of this number.
+    fn answers(&self, region_id: &str, log: u64, plays: u64) {
+        let reply = PullReply(Ok(self.report(region_id, log, plays, None)));
+        *self.host.pulled.borrow_mut() = Some(codec::encode(&reply));
+    }
+
+    fn report(
+        &self,
+        region_id: &str,
+        log: u64,
+        plays: u64,
+        watched_since_ms: Option<u64>,
+    ) -> Vec<u8> {
         let now_ms = self.host.now_ms();
         let start_ms = now_ms - now_ms % MINUTE_MS;
         let key = PaneKey::checked(Level::Minute, start_ms, start_ms + MINUTE_MS).unwrap();
@@ -77,8 +97,8 @@ impl World {
             region_id,
             shard: 0,
             epoch_ms: 0,
-            log_id: 1,
-            log_began_ms: 1,
+            log_id: u128::from(log),
+            log_began_ms: log,
             oldest_offset: 0,
             first_offset: 0,
             entries: Vec::new(),
@@ -89,31 +109,25 @@ impl World {
             cut: None,
             watched_since_ms,
         });
-        let report = codec::encode(&ShardReport {
+        codec::encode(&ShardReport {
             region_id,
             shard: 0,
             push: &push,
             figures: &[],
-        });
-        let reply = self.host.run(self.driver.push(&report), || {});
-        let PushReplyOrRefusal(reply) = codec::decode(&reply).unwrap();
-        reply.unwrap()
+        })
     }
 
     /// Somebody looks at a chart. Says which shards were asked for it, and whether they were told that somebody
     /// watches.
     fn look(&self) -> Vec<(ObjectName, bool)> {
-        let request = ChartRequest {
-            scope: "global".into(),
-            window: WindowRequest::All,
-            sort: Sort::Views,
-            k_class: 10,
-            filter: Filter::default(),
-        };
-        let message = codec::encode(&request);
-        let reply = self.host.run(self.driver.chart(&message), || {});
-        codec::decode::<ChartReply>(&reply).unwrap().0.unwrap();
+        self.chart();
         self.pulled()
+    }
+
+    fn chart(&self) -> Leaderboard {
+        let message = codec::encode(&everything());
+        let reply = self.host.run(self.driver.chart(&message), || {});
+        codec::decode::<ChartReply>(&reply).unwrap().0.unwrap()
     }
 
     fn pulled(&self) -> Vec<(ObjectName, bool)> {
@@ -134,6 +148,17 @@ impl World {
     /// When shards were told since this was asked last.
     fn told(&self) -> Vec<(ObjectName, u64)> {
         std::mem::take(&mut *self.host.looks.borrow_mut())
+    }
+}
+
+/// The chart of all time.
+fn everything() -> ChartRequest {
+    ChartRequest {
+        scope: "global".into(),
+        window: WindowRequest::All,
+        sort: Sort::Views,
+        k_class: 10,
+        filter: Filter::default(),
     }
 }
 
@@ -472,4 +497,39 @@ fn who_begins_to_watch_while_a_push_is_answered_is_not_forgotten() {
     });
     assert!(is_asked);
     assert!(quiet.play_after(20_000) <= PUSH_INTERVAL_MS);
+}
+
+#[test]
+fn a_shard_that_has_begun_a_new_log_when_it_is_asked_is_asked_again() {
+    let world = World::new(&["NA"]);
+    assert!(world.push("NA", 1).is_quiet);
+    world.pass(10_000);
+    world.answers("NA", 2, 5);
+    assert_eq!(world.look(), [(shard("NA"), false)]);
+    world.pass(10_000);
+    assert_eq!(world.look(), [(shard("NA"), false)]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nobody_wait_for_what_shards_have() {
+    let world = World::new(&["NA"]);
+    assert!(world.push("NA", 1).is_quiet);
+    world.answers("NA", 1, 1);
+    world.look();
+    world.host.now_ms.set(NOW_MS - 60 * MINUTE_MS);
+    assert_eq!(world.look(), [(shard("NA"), false)]);
+    assert_eq!(world.look(), [], "it has just told");
+}
+
+#[test]
+fn a_quiet_shard_that_is_gone_is_missed_for_a_day() {
+    let world = World::new(&["NA"]);
+    assert!(world.push("NA", 1).is_quiet);
+    world.pass(10_000);
+    assert!(world.chart().incomplete);
+    world.host.now_ms.set(world.host.now_ms() + DAY_MS);
+    assert!(!world.chart().incomplete);
+    world.pass(10_000);
+    world.answers("NA", 1, 3);
+    assert_eq!(world.chart().total_views, 3, "it is back");
 }

@@ -303,7 +303,7 @@ impl Global {
         };
         self.offsets.gaps += gaps;
         if let Some(asked_ms) = pulled_ms {
-            self.offsets.told(&shard, asked_ms);
+            self.offsets.told(&shard, asked_ms, now_ms);
         }
         // What was missing before may be in any of them.
         is_news |= self.lacks_live_plays(&shard.0, now_ms);
@@ -369,7 +369,7 @@ impl Global {
     pub fn to_pull(&self, scope: &str, since_ms: u64, now_ms: u64) -> Vec<ShardName> {
         let key = self.key_of(scope);
         let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == key;
-        let is_old = |shard: &&ShardName| !self.is_told(shard, since_ms);
+        let is_old = |shard: &&ShardName| !self.is_told(shard, since_ms, now_ms);
         let quiet = self.offsets.quiet_open().iter().filter(in_scope);
         let missed = self.unheard.iter().filter(|(shard, heard_ms)| {
             let is_quiet = self.offsets.quiet_open().contains(*shard);
@@ -382,25 +382,33 @@ impl Global {
 
     /// The oldest of the moments at which quiet shards of a scope were asked what they have, of those since one:
     /// what was counted by then is in charts. None where there are none.
-    pub fn told_by_ms(&self, scope: &str, since_ms: u64) -> Option<u64> {
+    pub fn told_by_ms(&self, scope: &str, since_ms: u64, now_ms: u64) -> Option<u64> {
         let key = self.key_of(scope);
         let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == key;
         let quiet = self.offsets.quiet_open().iter().filter(in_scope);
         let told_ms = quiet.map(|shard| self.offsets.told_ms(shard));
-        told_ms.filter(|told_ms| *told_ms >= since_ms).min()
+        told_ms
+            .filter(|told_ms| (since_ms..=now_ms).contains(told_ms))
+            .min()
     }
 
     /// Whether a shard has told what it has when it was asked since a moment. One that has nothing open tells
     /// by itself, and so does a busy one, and one that knows that somebody watches.
-    pub fn is_told(&self, shard: &ShardName, since_ms: u64) -> bool {
+    pub fn is_told(&self, shard: &ShardName, since_ms: u64, now_ms: u64) -> bool {
         let told_ms = self.offsets.told_ms(shard);
         let is_told = match mutants::active(Mutant::PulledOnce) {
             true => told_ms > 0,
-            false => told_ms >= since_ms,
+            // Where the clock was set back, nobody knows how long ago that is.
+            false => (since_ms..=now_ms).contains(&told_ms),
         };
         let is_quiet = self.offsets.quiet_open().contains(shard);
         let is_to_tell = !is_quiet || self.offsets.tells_soon(shard);
         is_told || is_to_tell && !self.unheard.contains_key(shard)
+    }
+
+    /// Whether a shard was not heard of for so long that no chart lacks what it may have.
+    pub fn is_gone(&self, shard: &ShardName, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.offsets.heard_ms(shard)) >= GONE_AFTER_MS
     }
 
     /// Whether a busy shard of a scope was heard of shortly before this state was loaded: then it may have

@@ -190,6 +190,8 @@ impl Offsets {
         oldest: u64,
         now_ms: u64,
     ) -> &mut ShardLog {
+        // Of a new log that was pulled the shard was told nothing: it goes on as before.
+        let is_quiet = self.is_quiet(shard);
         let logs = self.shards.entry(shard.clone()).or_default();
         let any_log = mutants::active(Mutant::OffsetsWithoutLogId);
         let position = logs.iter().position(|log| log.log_id == log_id || any_log);
@@ -208,7 +210,7 @@ impl Offsets {
                 last_heard_ms: now_ms,
                 copied: MadeAt::default(),
                 has_open: false,
-                is_quiet: false,
+                is_quiet,
                 told_ms: 0,
                 tells_soon: false,
             });
@@ -325,11 +327,18 @@ impl Offsets {
         &self.quiet_open
     }
 
+    /// When a shard was heard of last.
+    pub fn heard_ms(&self, shard: &ShardName) -> u64 {
+        self.newest(shard).map_or(0, |log| log.last_heard_ms)
+    }
+
     /// A shard has told what it had when it was asked, or one of its pushes that was made later.
-    pub fn told(&mut self, shard: &ShardName, asked_ms: u64) {
+    pub fn told(&mut self, shard: &ShardName, asked_ms: u64, now_ms: u64) {
         let logs = self.shards.get_mut(shard).into_iter().flatten();
         if let Some(log) = logs.max_by_key(|log| log.began_ms) {
-            log.told_ms = log.told_ms.max(asked_ms);
+            // What is later than now is of a clock that was set back.
+            let known_ms = Some(log.told_ms).filter(|told_ms| *told_ms <= now_ms);
+            log.told_ms = known_ms.map_or(asked_ms, |told_ms| told_ms.max(asked_ms));
         }
     }
 

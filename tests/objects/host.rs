@@ -35,6 +35,8 @@ pub struct TestHost {
     /// How often an alarm was set, and when the last one is due; none once the test has fired it.
     pub alarms: Rc<Cell<u64>>,
     pub alarm_ms: Rc<Cell<Option<u64>>>,
+    /// The platform refuses to set any.
+    pub refuses_alarms: Rc<Cell<bool>>,
     pub tasks: Rc<RefCell<Vec<Task>>>,
     pub catalog_is_away: Rc<Cell<bool>>,
     /// How often a board asked what is so.
@@ -51,6 +53,8 @@ pub struct TestHost {
     /// What shards were asked, and what they answer; nothing where there is nothing.
     pub pulls: Rc<RefCell<Vec<(ObjectName, Pull)>>>,
     pub pulled: Rc<RefCell<Option<Vec<u8>>>>,
+    /// How long that takes.
+    pub pull_takes_ms: Rc<Cell<u64>>,
     /// What was pushed, and what is answered; nothing where there is nothing.
     pub pushed: Rc<RefCell<Vec<Vec<u8>>>>,
     pub push_reply: Rc<RefCell<Option<Vec<u8>>>>,
@@ -74,6 +78,7 @@ impl Default for TestHost {
             times_enlisted: Rc::default(),
             alarms: Rc::default(),
             alarm_ms: Rc::default(),
+            refuses_alarms: Rc::default(),
             tasks: Rc::default(),
             catalog_is_away: Rc::default(),
             catalog_questions: Rc::default(),
@@ -84,6 +89,7 @@ impl Default for TestHost {
             watches: Rc::default(),
             pulls: Rc::default(),
             pulled: Rc::default(),
+            pull_takes_ms: Rc::default(),
             pushed: Rc::default(),
             push_reply: Rc::default(),
             next_ms: Rc::default(),
@@ -187,6 +193,9 @@ impl Host for TestHost {
     }
 
     async fn set_alarm(&self, delay_ms: u64) -> Result<(), StorageError> {
+        if self.refuses_alarms.get() {
+            return Err(StorageError("no alarm".into()));
+        }
         self.alarms.set(self.alarms.get() + 1);
         self.alarm_ms.set(Some(self.now_ms.get() + delay_ms));
         Ok(())
@@ -202,7 +211,7 @@ impl Host for TestHost {
         object: &ObjectName,
         path: &'static str,
         message: &[u8],
-        _limit_ms: u64,
+        limit_ms: u64,
     ) -> Result<Vec<u8>, SendError> {
         if self.catalog_is_away.get() {
             self.sleep(0).await;
@@ -247,7 +256,12 @@ impl Host for TestHost {
             "/pull" => {
                 let pulled = (object.clone(), codec::decode(message).unwrap());
                 self.pulls.borrow_mut().push(pulled);
+                let takes_ms = self.pull_takes_ms.get();
+                if takes_ms > 0 {
+                    self.sleep(takes_ms.min(limit_ms)).await;
+                }
                 let answer = self.pulled.borrow().clone();
+                let answer = answer.filter(|_| takes_ms <= limit_ms);
                 answer.ok_or_else(|| SendError("it is away".into()))?
             }
             "/push" => {

@@ -77,8 +77,12 @@ impl<H: Host> Inner<H> {
             self.host.within(PULL_WAIT_MS, join_all(answers)).await;
         }
         let told = self.with_global(|global, _| {
-            let are_told = shards.iter().all(|shard| global.is_told(shard, since_ms));
-            Ok((are_told, global.told_by_ms(scope, since_ms)))
+            let answered_ms = self.host.now_ms();
+            let is_told = |shard: &ShardName| {
+                global.is_told(shard, since_ms, answered_ms) || global.is_gone(shard, answered_ms)
+            };
+            let told_by_ms = global.told_by_ms(scope, since_ms, answered_ms);
+            Ok((shards.iter().all(is_told), told_by_ms))
         });
         let Ok((are_told, told_by_ms)) = told else {
             return whole;
