@@ -4,10 +4,13 @@
 
 mod objects;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use hitparade::board::{MAIN, ObjectName};
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{Driver, GlobalSettings};
+use hitparade::global::{Driver, GlobalSettings, MAX_WAITING_READERS};
 use hitparade::host::Host;
 use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{self, Limits};
@@ -522,6 +525,26 @@ fn a_clock_that_is_set_back_makes_nobody_wait_for_what_shards_have() {
 }
 
 #[test]
+fn a_shard_that_does_not_answer_holds_readers_up_once_each_time_that_it_is_asked() {
+    let world = World::new(&["NA"]);
+    assert!(world.push("NA", 1).is_quiet);
+    world.host.pull_takes_ms.set(60_000);
+    let until_ms = world.host.now_ms() + 20_000;
+    let mut waits_ms = Vec::new();
+    while world.host.now_ms() < until_ms {
+        world.pass(500);
+        let began_ms = world.host.now_ms();
+        assert!(world.chart().incomplete);
+        waits_ms.push(world.host.now_ms() - began_ms);
+    }
+    let asked = world.pulled().len();
+    assert!((3..=5).contains(&asked), "{asked}");
+    let waited = waits_ms.iter().filter(|ms| **ms > 100).count();
+    assert!(waited <= asked, "{waits_ms:?}");
+    assert!(waits_ms.iter().all(|ms| *ms <= 1_600), "{waits_ms:?}");
+}
+
+#[test]
 fn a_quiet_shard_that_is_gone_is_missed_for_a_day() {
     let world = World::new(&["NA"]);
     assert!(world.push("NA", 1).is_quiet);
@@ -532,4 +555,35 @@ fn a_quiet_shard_that_is_gone_is_missed_for_a_day() {
     world.pass(10_000);
     world.answers("NA", 1, 3);
     assert_eq!(world.chart().total_views, 3, "it is back");
+}
+
+#[test]
+fn of_very_many_readers_only_so_many_wait_for_a_shard_that_does_not_answer() {
+    let world = World::new(&["NA"]);
+    assert!(world.push("NA", 1).is_quiet);
+    world.pass(10_000);
+    world.host.pull_takes_ms.set(1_400);
+    world.answers("NA", 1, 2);
+    let answered = Rc::new(RefCell::new(Vec::new()));
+    for _ in 0..2 * MAX_WAITING_READERS {
+        let message = codec::encode(&everything());
+        let (driver, answered) = (world.driver.clone(), Rc::clone(&answered));
+        world.host.spawn(async move {
+            let reply = driver.chart(&message).await;
+            let ChartReply(chart) = codec::decode(&reply).unwrap();
+            answered.borrow_mut().push(chart.map(|it| it.incomplete));
+        });
+    }
+    // Their turns come meanwhile.
+    world.pass(1_200);
+    let waiting = 2 * MAX_WAITING_READERS - answered.borrow().len();
+    assert_eq!(waiting, MAX_WAITING_READERS);
+    assert_eq!(world.pulled().len(), 1);
+    world.pass(10_000);
+    let answered = answered.borrow();
+    let (first, last) = answered.split_at(MAX_WAITING_READERS);
+    let is_whole = |chart: &&Result<bool, Refusal>| **chart == Ok(false);
+    assert!(!first.iter().any(|chart| is_whole(&chart)));
+    assert_eq!(last.len(), MAX_WAITING_READERS);
+    assert!(last.iter().any(|chart| is_whole(&chart)));
 }

@@ -41,6 +41,7 @@ use crate::storage::{Storage, StorageError};
 use crate::watchers::Watchers;
 use crate::wire::*;
 use hearing::Hearing;
+pub use pulls::MAX_WAITING_READERS;
 use pulls::Pulls;
 use pushes::Completing;
 

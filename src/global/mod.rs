@@ -89,7 +89,7 @@ mod work;
 
 pub use chart::ChartRules;
 pub use closed::{ClosingRules, ClosingStep, Knowing};
-pub use driver::{Driver, GlobalSettings};
+pub use driver::{Driver, GlobalSettings, MAX_WAITING_READERS};
 pub use folding::FoldPoint;
 pub use limits::GlobalLimits;
 pub use memory::Together;

@@ -4,7 +4,8 @@
 //! # Cost and limits
 //! One request a shard, and at most one in [`PULL_AFTER_MS`], however many look; [`MAX_PULLED_SHARDS`] shards at
 //! once. A shard that has nothing open is not asked: it tells when it has. A busy one tells by itself. Nobody
-//! waits longer than [`PULL_WAIT_MS`] for a shard that does not answer: the chart says that it is `incomplete`.
+//! waits longer than [`PULL_WAIT_MS`] for a shard that does not answer, nor after others have: the chart says that
+//! it is `incomplete`. So it does where [`MAX_WAITING_READERS`] wait already.
 //! While somebody watches charts over sockets, shards that know that tell by themselves.
 //!
 //! [`MAX_PULLED_SHARDS`]: crate::global::pace::MAX_PULLED_SHARDS
@@ -33,9 +34,29 @@ const PULL_WAIT_MS: u64 = 1_500;
 /// A shard may take so long: what comes late serves the next reader.
 const PULL_TIMEOUT_MS: u64 = 5_000;
 
+/// Readers who wait at once, each for as many shards as are asked: about 6 kB a reader, 3 MB in all. Charts of
+/// those who come after them say that they lack something.
+pub const MAX_WAITING_READERS: usize = 500;
+
 /// The shards that are asked, or were a moment ago and have not answered.
 #[derive(Default)]
-pub struct Pulls(RefCell<BTreeMap<ShardName, Asked>>);
+pub struct Pulls {
+    asked: RefCell<BTreeMap<ShardName, Asked>>,
+    /// Each reader who waits has one more handle of it.
+    readers: Rc<()>,
+}
+
+impl Pulls {
+    /// Whether a shard is being asked, and a reader is not to wait with the others: these wait no more, or are
+    /// too many.
+    fn is_in_vain(&self, shard: &ShardName, may_wait: bool, now_ms: u64) -> bool {
+        let asked = self.asked.borrow();
+        asked.get(shard).is_some_and(|asked| {
+            let waits_no_more = now_ms.abs_diff(asked.at_ms) >= PULL_WAIT_MS;
+            asked.waiters.is_some() && (!may_wait || waits_no_more)
+        })
+    }
+}
 
 struct Asked {
     at_ms: u64,
@@ -68,14 +89,17 @@ impl<H: Host> Inner<H> {
         // An error comes again where the chart is made.
         let shards = self.with_global(|global, _| Ok(global.to_pull(scope, since_ms, now_ms)));
         let shards = shards.unwrap_or_default();
+        let reader = Rc::clone(&self.pulls.readers);
+        let may_wait = Rc::strong_count(&reader) <= MAX_WAITING_READERS + 1;
         let answers: Vec<_> = shards
             .iter()
-            .filter(|_| asks)
+            .filter(|shard| asks && !self.pulls.is_in_vain(shard, may_wait, now_ms))
             .filter_map(|shard| self.pull(shard, now_ms))
             .collect();
-        if !answers.is_empty() {
+        if !answers.is_empty() && may_wait {
             self.host.within(PULL_WAIT_MS, join_all(answers)).await;
         }
+        drop(reader);
         let told = self.with_global(|global, _| {
             let answered_ms = self.host.now_ms();
             let is_told = |shard: &ShardName| {
@@ -102,7 +126,7 @@ impl<H: Host> Inner<H> {
         let inner = Rc::clone(self);
         self.host.spawn(async move {
             let shards = shards.unwrap_or_default();
-            let is_under_way = |shard: &&ShardName| inner.pulls.0.borrow().contains_key(*shard);
+            let is_under_way = |shard: &&ShardName| inner.pulls.asked.borrow().contains_key(*shard);
             // A question that is under way says nothing of it.
             let again: Vec<_> = shards.iter().filter(is_under_way).collect();
             join_all(shards.iter().filter_map(|shard| inner.pull(shard, now_ms))).await;
@@ -117,7 +141,7 @@ impl<H: Host> Inner<H> {
     /// Asks a shard, or waits with those who do. `None` where it was asked a moment ago and did not answer.
     fn pull(self: &Rc<Self>, shard: &ShardName, now_ms: u64) -> Option<oneshot::Receiver<()>> {
         let (waiter, answered) = oneshot::channel();
-        let mut pulls = self.pulls.0.borrow_mut();
+        let mut pulls = self.pulls.asked.borrow_mut();
         pulls.retain(|_, asked| {
             asked.waiters.is_some() || now_ms.abs_diff(asked.at_ms) < PULL_AFTER_MS
         });
@@ -134,7 +158,7 @@ impl<H: Host> Inner<H> {
         self.host.spawn(async move {
             let pulled = driver.pull_once(&shard, now_ms).await;
             let inner = &driver.0;
-            let mut pulls = inner.pulls.0.borrow_mut();
+            let mut pulls = inner.pulls.asked.borrow_mut();
             match pulled {
                 Ok(()) => drop(pulls.remove(&shard)),
                 Err(error) => {
