@@ -38,10 +38,14 @@ struct World {
 
 impl World {
     fn new(regions: &[&str]) -> Self {
+        World::with(regions, GlobalSettings::default())
+    }
+
+    fn with(regions: &[&str], settings: GlobalSettings) -> Self {
         let host = TestHost::at(NOW_MS);
         let table = hitparade::wire::EnlistReply(Ok(table_of(regions, SEED)));
         *host.enlisted.borrow_mut() = Some(codec::encode(&table));
-        let driver = Driver::new(host.clone(), GlobalSettings::default());
+        let driver = Driver::new(host.clone(), settings);
         World { host, driver }
     }
 
@@ -93,7 +97,7 @@ impl World {
             start_ms: key.start_ms,
             end_ms: key.end_ms,
             first_seq: 1,
-            last_seq: plays,
+            last_seq: plays.max(1),
             summary: &summary.encode(),
         });
         let push = codec::encode(&Push {
@@ -107,7 +111,7 @@ impl World {
             entries: Vec::new(),
             next_offset: 0,
             journal_seq: plays,
-            copies: vec![&copy],
+            copies: Some(&copy[..]).filter(|_| plays > 0).into_iter().collect(),
             copies_left_out: false,
             cut: None,
             watched_since_ms,
@@ -586,4 +590,24 @@ fn of_very_many_readers_only_so_many_wait_for_a_shard_that_does_not_answer() {
     assert!(!first.iter().any(|chart| is_whole(&chart)));
     assert_eq!(last.len(), MAX_WAITING_READERS);
     assert!(last.iter().any(|chart| is_whole(&chart)));
+}
+
+#[test]
+fn a_chart_is_as_old_as_shards_may_wait_with_what_is_new_where_the_days_requests_are_used_up() {
+    let settings = GlobalSettings {
+        daily_requests: Some(0),
+        ..GlobalSettings::default()
+    };
+    let world = World::with(&["NA"], settings);
+    let reply = world.push("NA", 0);
+    assert!(reply.is_quiet && reply.push_interval_ms > PUSH_INTERVAL_MS);
+    world.pass(10_000);
+    let chart = world.chart();
+    // It has nothing open as far as anybody knows, and tells otherwise after so long.
+    assert_eq!((chart.incomplete, world.pulled()), (false, Vec::new()));
+    let late_ms = reply.push_interval_ms - PUSH_INTERVAL_MS;
+    assert!(chart.as_of_ms + late_ms <= world.host.now_ms());
+    let world = World::new(&["NA"]);
+    world.push("NA", 0);
+    assert!(world.host.now_ms() - world.chart().as_of_ms < 100);
 }

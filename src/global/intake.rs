@@ -359,6 +359,11 @@ impl Global {
         self.news
     }
 
+    /// How long shards are told to wait between two pushes.
+    pub fn push_interval_ms(&self) -> u64 {
+        self.pace.interval_ms()
+    }
+
     /// How a shard's log stands: what a reply to its last push may say.
     pub fn standing(&self, shard: &ShardName, log_id: u128) -> Option<&ShardLog> {
         self.offsets.find(shard, log_id)

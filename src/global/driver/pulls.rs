@@ -67,7 +67,7 @@ struct Asked {
 /// Until when everything is in a chart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fresh {
-    /// Everything that was counted by then.
+    /// Everything that was counted by then; of who pushes by itself, what was counted [`PUSH_INTERVAL_MS`] before.
     pub as_of_ms: u64,
     /// A shard did not answer.
     pub is_lacking: bool,
@@ -82,13 +82,20 @@ impl<H: Host> Inner<H> {
         let stretch = self.stretch();
         let asks = u64::from(u32::from_le_bytes(self.host.random())).is_multiple_of(stretch);
         let since_ms = now_ms.saturating_sub(PULL_AFTER_MS.saturating_mul(stretch));
+        // An error comes again where the chart is made.
+        let found = self.with_global(|global, _| {
+            let shards = global.to_pull(scope, since_ms, now_ms);
+            Ok((shards, global.push_interval_ms()))
+        });
+        let (shards, interval_ms) = found.unwrap_or_default();
+        // Of those who push by themselves, and of one that has nothing open as far as is known.
+        let late_ms = self
+            .stretched_ms(interval_ms, stretch)
+            .saturating_sub(PUSH_INTERVAL_MS);
         let whole = Fresh {
-            as_of_ms: now_ms,
+            as_of_ms: now_ms.saturating_sub(late_ms),
             is_lacking: false,
         };
-        // An error comes again where the chart is made.
-        let shards = self.with_global(|global, _| Ok(global.to_pull(scope, since_ms, now_ms)));
-        let shards = shards.unwrap_or_default();
         let reader = Rc::clone(&self.pulls.readers);
         let may_wait = Rc::strong_count(&reader) <= MAX_WAITING_READERS + 1;
         let answers: Vec<_> = shards
@@ -112,7 +119,7 @@ impl<H: Host> Inner<H> {
             return whole;
         };
         Fresh {
-            as_of_ms: told_by_ms.map_or(whole.as_of_ms, |told_ms| told_ms.min(now_ms)),
+            as_of_ms: told_by_ms.map_or(whole.as_of_ms, |told_ms| told_ms.min(whole.as_of_ms)),
             is_lacking: !are_told && !mutants::active(Mutant::SilentTakenForFresh),
         }
     }

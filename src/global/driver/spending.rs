@@ -96,8 +96,12 @@ impl<H: Host> Inner<H> {
         }
         let beacons = codec::decode::<Push<'_>>(push).map_or(0, |push| beacons_of(&push));
         self.spend(REQUESTS_A_PUSH + beacons);
-        let interval_ms = reply.push_interval_ms.saturating_mul(self.stretch());
-        let most_ms = MAX_PUSH_INTERVAL_MS.max(reply.push_interval_ms);
-        reply.push_interval_ms = interval_ms.min(most_ms);
+        reply.push_interval_ms = self.stretched_ms(reply.push_interval_ms, self.stretch());
+    }
+
+    /// How long shards wait with what is new that would wait so long otherwise.
+    pub(super) fn stretched_ms(&self, interval_ms: u64, stretch: u64) -> u64 {
+        let most_ms = MAX_PUSH_INTERVAL_MS.max(interval_ms);
+        interval_ms.saturating_mul(stretch).min(most_ms)
     }
 }
