@@ -572,7 +572,7 @@ fn a_shard_of_a_board_asks_once_before_its_first_write_and_writes_nothing_until_
     let (host, driver, request) = shard();
     let record = |driver: &Driver<TestHost>| host.run(driver.record(&request, None), || {});
     assert_eq!(record(&driver), RecordReply::Busy { retry_after_s: 1 });
-    host.run(driver.alarm(None), || {});
+    host.run(driver.alarm(None), || {}).unwrap();
     assert!(is_empty(&host.storage), "the registry is away");
     *host.enlisted.borrow_mut() = listed();
     for _ in 0..3 {
@@ -593,12 +593,12 @@ fn readers_who_wait_for_a_boards_first_play_wake_its_shard_and_the_play_does_too
     host.run(driver.ensure_alarm(1_000), || {});
     for looks in 2..5 {
         host.now_ms.set(host.now_ms.get() + 1_000);
-        host.run(driver.alarm(Some(1_000)), || {});
+        host.run(driver.alarm(Some(1_000)), || {}).unwrap();
         assert_eq!(host.alarms.get(), looks, "the next look");
     }
     // They are gone when the alarm fires for the last time, and then a play comes.
     host.now_ms.set(host.now_ms.get() + 1_000);
-    host.run(driver.alarm(None), || {});
+    host.run(driver.alarm(None), || {}).unwrap();
     assert!(host.alarms.get() == 4 && is_empty(&host.storage));
     *host.enlisted.borrow_mut() = listed();
     host.run(driver.record(&request, None), || {});
@@ -613,7 +613,7 @@ fn a_shard_whose_board_is_gone_writes_nothing_whatever_comes_late() {
         let reply = host.run(driver.record(&request, None), || {});
         assert_eq!(reply, RecordReply::Gone);
     }
-    host.run(driver.alarm(None), || {});
+    host.run(driver.alarm(None), || {}).unwrap();
     assert!(driver.metrics().batches == 0 && is_empty(&host.storage));
 }
 
@@ -636,7 +636,7 @@ fn a_shard_that_is_closed_has_nothing_left_and_takes_nothing_more() {
         assert_eq!(host.run(driver.close(&ours), || {}), Ok(()));
         let reply = host.run(driver.record(&request, None), || {});
         assert_eq!(reply, RecordReply::Gone);
-        host.run(driver.alarm(None), || {});
+        host.run(driver.alarm(None), || {}).unwrap();
         assert!(is_empty(&host.storage));
     }
     // The registry's word of before, which comes after the close, does not count.

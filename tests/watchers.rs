@@ -397,17 +397,29 @@ impl Quiet {
     /// Says in how long it is to be woken from then on.
     fn play_after(&mut self, ms: u64) -> u64 {
         self.host.now_ms.set(self.host.now_ms() + ms);
+        self.play();
+        self.host.run(self.host.sleep(20), || {});
+        self.host.alarm_ms.get().unwrap() - self.host.now_ms()
+    }
+
+    fn play(&mut self) {
+        self.play_of(&["a".into()], 0);
+    }
+
+    /// A play of each of these posts, so long ago.
+    fn play_of(&mut self, posts: &[String], ago_ms: u64) {
         self.plays += 1;
+        let plays = posts.iter().map(|post_id| BatchPlay {
+            post_id,
+            timestamp_ms: self.host.now_ms() - ago_ms,
+            count: 1,
+        });
         let key = format!("batch {}", self.plays);
         let batch = Batch {
             key: Some(key.as_bytes()),
             sent_ms: self.host.now_ms(),
             plays_hash: 1,
-            plays: vec![BatchPlay {
-                post_id: "a",
-                timestamp_ms: self.host.now_ms(),
-                count: 1,
-            }],
+            plays: plays.collect(),
         };
         let message = codec::encode(&RecordRequest {
             board: MAIN,
@@ -420,26 +432,29 @@ impl Quiet {
         });
         let reply = self.host.run(self.driver.record(&message, None), || {});
         assert!(matches!(reply, RecordReply::Counted { .. }), "{reply:?}");
-        self.host.run(self.host.sleep(20), || {});
-        self.host.alarm_ms.get().unwrap() - self.host.now_ms()
+    }
+
+    /// Pushes are answered so from now on: everything is durable below that offset.
+    fn answers(&self, durable_offset: u64, is_watched: bool) {
+        let watched_since_ms = is_watched.then_some(NOW_MS);
+        let reply = PushReplyOrRefusal(Ok(PushReply {
+            wanted_offset: durable_offset,
+            durable_offset,
+            epoch_ms: 0,
+            seed: SEED,
+            push_interval_ms: PUSH_INTERVAL_MS,
+            is_quiet: true,
+            watched_since_ms,
+            days: None,
+        }));
+        *self.host.push_reply.borrow_mut() = Some(codec::encode(&reply));
     }
 
     /// Its alarm fires, and the push is answered. Says what the push knows, and in how long it is to be woken.
     fn push(&self, is_watched: bool) -> (bool, u64) {
-        let watched_since_ms = is_watched.then_some(NOW_MS);
-        *self.host.push_reply.borrow_mut() =
-            Some(codec::encode(&PushReplyOrRefusal(Ok(PushReply {
-                wanted_offset: 0,
-                durable_offset: 0,
-                epoch_ms: 0,
-                seed: SEED,
-                push_interval_ms: PUSH_INTERVAL_MS,
-                is_quiet: true,
-                watched_since_ms,
-                days: None,
-            }))));
+        self.answers(0, is_watched);
         self.host.now_ms.set(self.host.alarm_ms.take().unwrap());
-        self.host.run(self.driver.alarm(None), || {});
+        self.host.run(self.driver.alarm(None), || {}).unwrap();
         let pushed = std::mem::take(&mut *self.host.pushed.borrow_mut());
         let report = codec::decode::<ShardReport<'_>>(pushed.last().unwrap()).unwrap();
         let push = codec::decode::<Push<'_>>(report.push).unwrap();
@@ -493,7 +508,7 @@ fn who_begins_to_watch_while_a_push_is_answered_is_not_forgotten() {
     host.now_ms.set(host.alarm_ms.take().unwrap());
     let mut is_asked = false;
     // The reply was made before.
-    host.run(quiet.driver.alarm(None), || {
+    let alarm = host.run(quiet.driver.alarm(None), || {
         if !host.pushed.borrow().is_empty() && !std::mem::replace(&mut is_asked, true) {
             let driver = driver.clone();
             let message = codec::encode(&Pull {
@@ -502,8 +517,35 @@ fn who_begins_to_watch_while_a_push_is_answered_is_not_forgotten() {
             host.spawn(async move { drop(driver.pull(&message).await) });
         }
     });
-    assert!(is_asked);
+    assert!(is_asked && alarm.is_ok());
     assert!(quiet.play_after(20_000) <= PUSH_INTERVAL_MS);
+}
+
+#[test]
+fn an_alarm_is_not_done_with_where_the_next_could_not_be_set() {
+    let mut quiet = Quiet::new();
+    quiet.play_after(0);
+    quiet.answers(0, false);
+    let host = quiet.host.clone();
+    host.now_ms.set(host.alarm_ms.take().unwrap());
+    host.refuses_alarms.set(true);
+    let refused = host.run(quiet.driver.alarm(None), || {});
+    assert!(refused.is_err());
+    host.refuses_alarms.set(false);
+    host.run(quiet.driver.alarm(None), || {}).unwrap();
+    assert!(host.alarm_ms.get().is_some());
+}
+
+#[test]
+fn whoever_asks_a_shard_whose_alarm_was_lost_sees_to_it_that_there_is_one() {
+    let mut quiet = Quiet::new();
+    quiet.play_after(0);
+    quiet.push(false);
+    quiet.host.alarm_ms.take();
+    quiet.sleep();
+    quiet.pull(false);
+    quiet.host.run(quiet.host.sleep(20), || {});
+    assert!(quiet.host.alarm_ms.get().is_some());
 }
 
 #[test]

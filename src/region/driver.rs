@@ -305,18 +305,28 @@ impl<H: Host> Inner<H> {
     /// Sees to it that the object wakes up in time: before anything is written, so that no crash
     /// leaves plays that nobody pushes.
     pub async fn ensure_alarm(&self, delay_ms: u64) {
+        // It is told, and the next event tries again.
+        let _ = self.set_alarm(delay_ms).await;
+    }
+
+    /// [`Inner::ensure_alarm`], for whom no other event need come.
+    ///
+    /// # Errors
+    /// Where the platform refuses.
+    async fn set_alarm(&self, delay_ms: u64) -> Result<(), StorageError> {
         self.know_alarm().await;
         let mut alarm = self.alarm.get();
         let Some(due_ms) = alarm.sets_to(self.host.now_ms(), delay_ms) else {
-            return;
+            return Ok(());
         };
         // Whoever comes while this waits need not set it too.
         alarm.was_set(due_ms);
         self.alarm.set(alarm);
-        if let Err(error) = self.host.set_alarm(delay_ms).await {
+        let set = self.host.set_alarm(delay_ms).await;
+        set.inspect_err(|error| {
             self.tell(format_args!("alarm: {error}"));
             self.alarm_fired();
-        }
+        })
     }
 
     /// Sees to it that what is to be pushed is, in time.

@@ -111,12 +111,14 @@ impl DurableObject for RegionShard {
     async fn alarm(&self) -> worker::Result<Response> {
         let failed_pushes = self.driver.failed_pushes();
         let wake_in_ms = self.sockets.wake_in_ms();
-        self.driver.alarm(wake_in_ms).await;
+        let done = self.driver.alarm(wake_in_ms).await;
         if wake_in_ms.is_some() {
             // Where the global object is away, readers are to see that their chart ages.
             let is_away = self.driver.failed_pushes() > failed_pushes;
             self.sockets.look_at_what_is_due(is_away).await;
         }
+        // The platform fires it again.
+        done.map_err(|error| worker::Error::RustError(format!("alarm: {error}")))?;
         Response::empty()
     }
 

@@ -178,7 +178,10 @@ impl Object {
 
     pub async fn alarm(&self) {
         match self {
-            Object::Shard(shard) => shard.alarm(None).await,
+            Object::Shard(shard) => {
+                let done = shard.alarm(None).await;
+                done.unwrap_or_else(|error| panic!("a shard's alarm: {error}"));
+            }
             Object::Shared { registry, .. } => {
                 let done = registry.alarm().await;
                 done.unwrap_or_else(|refusal| panic!("the registry's alarm: {refusal:?}"));

@@ -21,17 +21,20 @@ struct Report {
 impl<H: Host> Inner<H> {
     /// Runs when the alarm has fired: pushes what there is. `wake_in_ms`: the time after which something
     /// else in the object, such as its sockets, wants the next alarm.
-    pub async fn alarm(&self, wake_in_ms: Option<u64>) {
+    ///
+    /// # Errors
+    /// Where the next alarm could not be set: then this one is to fire again.
+    pub async fn alarm(&self, wake_in_ms: Option<u64>) -> Result<(), StorageError> {
         panics::point("alarm");
         self.alarm_fired();
         self.change_timer(PushTimer::fired);
         if !self.may_load() {
             // Nothing is stored, or what was is deleted: there is nothing to push. Readers may wait for a
             // board's first play, though.
-            if let Some(next_ms) = wake_in_ms {
-                self.ensure_alarm(next_ms).await;
-            }
-            return;
+            return match wake_in_ms {
+                Some(next_ms) => self.set_alarm(next_ms).await,
+                None => Ok(()),
+            };
         }
         let found = self.with_shard(|shard, storage| {
             self.cut_if_due(shard, storage)?;
@@ -41,7 +44,7 @@ impl<H: Host> Inner<H> {
         let Ok((has_work, to_push)) = found else {
             let next_ms = wake_in_ms.unwrap_or(u64::MAX);
             let interval_ms = self.push_timer.get().interval_ms();
-            return self.ensure_alarm(next_ms.min(interval_ms)).await;
+            return self.set_alarm(next_ms.min(interval_ms)).await;
         };
         if !has_work {
             // What was committed last may have been claims alone, which nobody pushes.
@@ -58,12 +61,13 @@ impl<H: Host> Inner<H> {
             self.owes_push(0);
             self.push().await;
         }
-        // Where the shard ends before this is set, the alarm that has fired is fired again.
+        // Where the shard ends before this is set, or it cannot be, the alarm that has fired is fired again.
         let next_ms = self.next_push_in_ms();
         let next_ms = next_ms.filter(|_| !mutants::active(Mutant::LastPaneWithoutAlarm));
         let others_ms = self.wakes_in_ms(wake_in_ms);
-        if let Some(next_ms) = next_ms.into_iter().chain(others_ms).min() {
-            self.ensure_alarm(next_ms).await;
+        match next_ms.into_iter().chain(others_ms).min() {
+            Some(next_ms) => self.set_alarm(next_ms).await,
+            None => Ok(()),
         }
     }
 
@@ -198,6 +202,17 @@ impl<H: Host> Inner<H> {
         // What was loaded may not be durable; and where another instance has taken over, this fails, and
         // nobody takes what is in this memory for the news.
         self.sync().await?;
+        self.know_alarm().await;
+        if !self.pushing.get()
+            && self
+                .alarm
+                .get()
+                .sets_to(self.host.now_ms(), u64::MAX)
+                .is_some()
+        {
+            // It was lost, and nothing else may wake this object before its next play.
+            self.ensure_push().await;
+        }
         let report = self.report(point, Shard::pulled)?;
         // It was dropped and loaded again meanwhile, and is not known to be durable.
         let report = report.ok_or(Refusal::Busy { retry_after_s: 1 })?;

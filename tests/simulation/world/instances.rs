@@ -155,7 +155,7 @@ impl World {
         // It has been woken before it learns anything.
         let alarm = move |world: &mut World| {
             let work = async move {
-                driver.alarm(None).await;
+                drop(driver.alarm(None).await);
                 None
             };
             if world.is_there(instance) {

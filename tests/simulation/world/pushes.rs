@@ -118,15 +118,7 @@ impl World {
         let is_its_alarm =
             |owner: &Owner| owner.instance == dead && matches!(owner.errand, Errand::Alarm);
         if self.executor.owners().any(is_its_alarm) {
-            node.alarm_number += 1;
-            node.alarm_comes = true;
-            let again = Event::Alarm {
-                shard,
-                number: node.alarm_number,
-                is_again: true,
-            };
-            let in_ms = self.random.between(1, 2_000);
-            return self.after(in_ms, again);
+            return self.alarm_comes_again(shard);
         }
         let (all, kept) = (node.ledger().len(), node.ledger().kept_plays());
         let may_be_kept = node.lost_storage || self.global.was_set_back || self.epoch_ms > 0;
@@ -138,6 +130,23 @@ impl World {
                 "shard {shard} has {all} plays, {kept} are taken, and nothing wakes it"
             ));
         }
+    }
+
+    fn alarm_comes_again(&mut self, shard: usize) {
+        let node = &mut self.shards[shard];
+        if node.alarm_comes {
+            return;
+        }
+        node.alarm_number += 1;
+        node.alarm_comes = true;
+        node.alarm_is_lost = false;
+        let again = Event::Alarm {
+            shard,
+            number: node.alarm_number,
+            is_again: true,
+        };
+        let in_ms = self.random.between(1, 2_000);
+        self.after(in_ms, again);
     }
 
     pub(super) fn alarm(&mut self, shard: usize, number: u64, is_again: bool) {
@@ -166,8 +175,13 @@ impl World {
             life: self.shards[shard].life,
         };
         let work = async move {
-            driver.alarm(None).await;
-            None
+            let done = driver.alarm(None).await;
+            let then: Then = Box::new(move |world| {
+                if done.is_err() {
+                    world.alarm_comes_again(shard);
+                }
+            });
+            Some(then)
         };
         let errand = Errand::Alarm;
         self.start(Owner { instance, errand }, Box::pin(work));
