@@ -653,3 +653,20 @@ fn a_chart_is_as_old_as_shards_may_wait_with_what_is_new_where_the_days_requests
     world.push("NA", 0);
     assert!(world.host.now_ms() - world.chart().as_of_ms < 100);
 }
+
+#[test]
+fn a_quiet_shard_with_more_bytes_than_one_may_have_pushes_soon() {
+    let mut quiet = Quiet::new();
+    quiet.play_after(0);
+    quiet.push(false);
+    let mut in_ms = 0;
+    for minute in 0..14 {
+        let posts = |number: u64| format!("{:030}", minute * 240 + number);
+        quiet.play_of(&(0..239).map(posts).collect::<Vec<_>>(), 0);
+        in_ms = quiet.play_after(MINUTE_MS);
+    }
+    assert!(in_ms > PUSH_INTERVAL_MS, "as much as it may have: {in_ms}");
+    let posts = |number: u64| format!("{number:0256}");
+    quiet.play_of(&(0..2_000).map(posts).collect::<Vec<_>>(), 30 * MINUTE_MS);
+    assert!(quiet.play_after(0) <= PUSH_INTERVAL_MS);
+}

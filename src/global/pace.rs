@@ -9,19 +9,18 @@
 //! A shard with little to tell is told to be quiet: it pushes by the quarter, and whoever looks in between
 //! asks it ([`MAX_PULLED_SHARDS`] at once at most). What makes a shard quiet is what it really pushes.
 
-use crate::wire::{MOST_QUIET_PLAYS, PUSH_INTERVAL_MS};
+use crate::wire::{MOST_QUIET_BYTES, MOST_QUIET_PLAYS, PUSH_INTERVAL_MS};
 
 /// Pushes that are taken a second once shards keep to what they are told.
 pub const PUSHES_A_SECOND: u64 = 500;
 /// The longest interval that is asked for.
 pub const MAX_PUSH_INTERVAL_MS: u64 = 300_000;
 /// Plays of a minute, and bytes of all panes of a push, up to which a shard becomes quiet: one play a second.
-/// It stays so up to four times as much ([`MOST_QUIET_PLAYS`]), so that it does not go to and fro.
+/// It stays so up to four times as much ([`MOST_QUIET_PLAYS`], [`MOST_QUIET_BYTES`]), so that it does not go to and fro.
 /// A site of 1,700 plays a day and region has one a minute, and ten in its best; a quarter of it is a few
 /// kilobytes. A region of 1,000 plays/s has 60,000 a minute.
 const QUIET_PLAYS: u64 = MOST_QUIET_PLAYS / 4;
-const QUIET_BYTES: usize = 64 << 10;
-const MOST_QUIET_BYTES: usize = 4 * QUIET_BYTES;
+const QUIET_BYTES: usize = MOST_QUIET_BYTES / 4;
 /// Shards that are asked at once, and so how many quiet ones with something open a board may have: on its free
 /// plan the platform lets an event ask 50 others. Further shards are busy ones, however little they have.
 pub const MAX_PULLED_SHARDS: usize = 40;
@@ -121,9 +120,10 @@ mod tests {
             plays_a_minute,
             bytes,
         };
-        for (was_quiet, most_plays, most_bytes) in
-            [(false, 60, 64 << 10), (true, MOST_QUIET_PLAYS, 256 << 10)]
-        {
+        for (was_quiet, most_plays, most_bytes) in [
+            (false, 60, 64 << 10),
+            (true, MOST_QUIET_PLAYS, MOST_QUIET_BYTES),
+        ] {
             assert!(loudness(most_plays, most_bytes).is_quiet(was_quiet));
             assert!(!loudness(most_plays + 1, 0).is_quiet(was_quiet));
             assert!(!loudness(0, most_bytes + 1).is_quiet(was_quiet));

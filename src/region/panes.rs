@@ -8,7 +8,10 @@ use crate::summary::{Seed, Summary};
 use crate::window::{KnownDays, Level, PaneKey};
 
 use super::{Limits, SEAL_AFTER_END_MS, SEAL_LATE_AFTER_MS};
-use crate::wire::{MOST_QUIET_PLAYS, QUIET_SEALING_MS};
+use crate::wire::{MOST_QUIET_BYTES, MOST_QUIET_PLAYS, QUIET_SEALING_MS};
+
+/// Short ids take so many times more in memory than as they are sent, long ones less.
+const HELD_A_BYTE: usize = 4;
 
 /// A pane that takes plays.
 #[derive(Clone)]
@@ -131,12 +134,14 @@ impl OpenPanes {
         panes.map(|(key, pane)| pane.seal_quietly_at_ms(*key)).min()
     }
 
-    /// Whether a minute has more plays than a quiet shard has.
+    /// Whether a minute has more plays than a quiet shard has, or all of them more bytes.
     pub fn are_busy(&self) -> bool {
         let mut panes = self.panes.iter();
-        panes.any(|(key, pane)| {
+        let has_many = |(key, pane): (&PaneKey, &OpenPane)| {
             key.level == Level::Minute && pane.summary.total() > MOST_QUIET_PLAYS
-        })
+        };
+        let held = self.panes.values().map(|pane| pane.summary.heap_bytes());
+        panes.any(has_many) || held.sum::<usize>() > HELD_A_BYTE * MOST_QUIET_BYTES
     }
 
     /// The panes to seal before their time: of too many late ones those opened first, and where
