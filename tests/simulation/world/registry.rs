@@ -60,6 +60,7 @@ impl World {
     /// Who takes a message: while there are two instances, either may.
     fn registry_taker(&mut self) -> (Instance, RegistryDriver) {
         if let Some((life, driver)) = self.registry.old.clone()
+            && !self.calm
             && self.random.chance(300)
         {
             return (self.registry_instance(life), driver);
