@@ -13,7 +13,7 @@ const USAGE = `usage: npm run dev -- NAME [OPTIONS]
   proxies       a thousand visitors through nginx, Caddy and HAProxy
   pipelines     logs, rsyslog, Kafka, Prometheus and WordPress with the service
   engines       the beacon in Firefox and WebKit, or in Chromium many times
-  react         hitparade/react in an application of Vite, the beacon in one of Next.js
+  react         hitparade/react in an application of Vite, the beacon in one of Next.js, the client in Deno
   schemathesis  requests made from /openapi.json
   pictures      every page in every state, as Chromium shows it
   types         TypeScript reads all JavaScript
