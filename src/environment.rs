@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use worker::Env;
 
+use crate::log::report;
 use crate::settings::read_retention_days;
 use crate::window::{MAX_DAYS, keep_days};
 
@@ -36,4 +37,12 @@ pub fn keep_as_set(env: &Env) {
 /// Whether a setting says yes.
 pub fn setting_is_true(env: &Env, name: &'static str) -> bool {
     setting(env, name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
+}
+
+/// What was read of a setting. What is wrong with it is reported, and `otherwise` is so.
+pub fn or_report<T>(read: Result<T, String>, otherwise: impl FnOnce() -> T) -> T {
+    read.unwrap_or_else(|error| {
+        report!("worker", "{error}");
+        otherwise()
+    })
 }

@@ -7,10 +7,9 @@ use worker::Env;
 use super::isolate::here;
 use super::request::Call;
 use super::request::RequestFields;
-use crate::environment::setting;
+use crate::environment::{or_report, setting};
 use crate::http::{Cors, Origins, Problem, bearer, is_one_of, path_of};
 use crate::instance::random_bytes;
-use crate::log::report;
 use crate::settings::{read_origins, read_tokens};
 
 /// The routes that a token opens.
@@ -70,14 +69,12 @@ pub struct Access {
 /// Where `ALLOWED_ORIGINS` cannot be read, no page is allowed; `/healthz` says what is wrong.
 fn access(env: &Env) -> Rc<Access> {
     let read = || {
-        let origins = match read_origins(setting(env, "ALLOWED_ORIGINS").as_deref()) {
-            Ok(origins) if origins.is_empty() => Origins::All,
-            Ok(origins) => Origins::These(origins),
-            Err(error) => {
-                report!("worker", "{error}");
-                Origins::These(Vec::new())
-            }
-        };
+        let origins = read_origins(setting(env, "ALLOWED_ORIGINS").as_deref());
+        let origins = origins.map(|origins| match origins.is_empty() {
+            true => Origins::All,
+            false => Origins::These(origins),
+        });
+        let origins = or_report(origins, || Origins::These(Vec::new()));
         Rc::new(Access {
             origins: Rc::new(origins),
             key: random_bytes(),

@@ -19,8 +19,14 @@ extern "C" {
 
 #[wasm_bindgen(module = "/src/js/glue.js")]
 extern "C" {
-    #[wasm_bindgen(catch, js_name = respond)]
-    fn respond_with(
+    /// An answer of ours. `fixed` are headers that many answers have; each list is lines of name and
+    /// value in turn. `reader` may be told to ask again where too many large answers are under way; where it
+    /// is none, the answer is given.
+    ///
+    /// # Errors
+    /// When the platform refuses a header.
+    #[wasm_bindgen(catch)]
+    fn respond(
         status: u16,
         body: Option<Uint8Array>,
         fixed: &str,
@@ -75,10 +81,9 @@ impl Answer {
 
     pub fn bytes(content_type: &'static str, bytes: Vec<u8>) -> Self {
         Answer {
-            status: 200,
             headers: vec![("Content-Type", content_type.to_owned())],
             body: AnswerBody::Bytes(bytes),
-            kept: None,
+            ..Answer::empty(200)
         }
     }
 
@@ -96,9 +101,8 @@ impl Answer {
     pub fn passed(response: Response) -> Self {
         Answer {
             status: response.status_code(),
-            headers: Vec::new(),
             body: AnswerBody::Passed(response),
-            kept: None,
+            ..Answer::empty(200)
         }
     }
 
@@ -121,11 +125,8 @@ impl Answer {
 
     /// What may be done at a path; pages of other origins may read, and send plays.
     pub fn preflight(allowed: &[Method]) -> Self {
-        let for_pages: Vec<Method> = allowed
-            .iter()
-            .filter(|method| matches!(method, Method::Get | Method::Post))
-            .copied()
-            .collect();
+        let mut for_pages = allowed.to_vec();
+        for_pages.retain(|method| matches!(method, Method::Get | Method::Post));
         Answer::empty(204)
             .with_header("Allow", method_list(allowed))
             .with_header("Access-Control-Allow-Methods", method_list(&for_pages))
@@ -230,7 +231,8 @@ impl Answer {
                     _ => None,
                 };
                 let [fixed, varying] = lines;
-                respond(self.status, bytes, &fixed, &varying, reader)
+                let body = bytes.map(Uint8Array::from);
+                Ok(respond(self.status, body, &fixed, &varying, reader)?)
             }
         }
     }
@@ -265,26 +267,4 @@ impl From<Problem> for Answer {
         }
         answer
     }
-}
-
-/// An answer of ours. `fixed` are headers that many answers have; each list is lines of name and
-/// value in turn. `reader` may be told to ask again where too many large answers are under way; where it
-/// is none, the answer is given.
-///
-/// # Errors
-/// When the platform refuses a header.
-fn respond(
-    status: u16,
-    body: Option<&[u8]>,
-    fixed: &str,
-    varying: &str,
-    reader: Option<u64>,
-) -> worker::Result<web_sys::Response> {
-    Ok(respond_with(
-        status,
-        body.map(Uint8Array::from),
-        fixed,
-        varying,
-        reader,
-    )?)
 }

@@ -129,13 +129,7 @@ pub async fn list(call: &Call) -> Result<Answer, Problem> {
 /// Makes or changes a board.
 pub async fn put(call: &mut Call, board_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let bytes = body::read(call, MAX_BOARD_BODY_BYTES).await?;
-    let bytes = match bytes.trim_ascii().is_empty() {
-        true => b"{}".to_vec(),
-        false => bytes,
-    };
-    let given: BoardBody = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::bad("malformed_body", error.to_string()))?;
+    let given: BoardBody = body::read_object(call, MAX_BOARD_BODY_BYTES).await?;
     let bad = |detail: &str| Problem::bad("bad_board", detail);
     if given.board_id.is_some_and(|given| given != board_id) {
         return Err(bad("board_id differs from the path's"));

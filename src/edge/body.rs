@@ -2,6 +2,7 @@
 //! (`src/js/bodies.js`), which bounds what all bodies under way hold together.
 
 use js_sys::{Promise, Uint8Array};
+use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -50,6 +51,20 @@ pub enum Owner {
 pub async fn read(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
     let reading = within(DEADLINE_MS, read_all(call, Owner::Admin, max_bytes));
     reading.await.unwrap_or_else(|| Err(too_slow()))
+}
+
+/// As [`read`], of an object with fields that may all be left out: an empty body has none.
+///
+/// # Errors
+/// As [`read`]; 400 `malformed_body`.
+pub async fn read_object<T: DeserializeOwned>(call: &Call, max_bytes: usize) -> Result<T, Problem> {
+    let bytes = read(call, max_bytes).await?;
+    let object = match bytes.trim_ascii() {
+        b"" => b"{}",
+        object => object,
+    };
+    serde_json::from_slice(object)
+        .map_err(|error| Problem::bad("malformed_body", error.to_string()))
 }
 
 /// As [`read`], for a caller that keeps the deadline itself: to drop this gives the body up.

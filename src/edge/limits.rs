@@ -88,7 +88,7 @@ pub async fn sender_of(call: &Call) -> Option<u64> {
 /// not known who asks. The platform's binding is not asked there: what an isolate repeats costs nobody
 /// anything.
 pub fn for_the_door(call: &Call) -> Option<u32> {
-    let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
+    let limit = limit_per_minute(call);
     let knows_visitors = !matches!(*trust(&call.env), Trust::Misread);
     (knows_visitors && is_open_to_all(&call.env)).then_some(limit)
 }
@@ -117,7 +117,7 @@ pub fn count_at_the_door(address: &str, limit: u32) -> bool {
 /// # Errors
 /// 429 where an address asks for too many different ones.
 pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
-    let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
+    let limit = limit_per_minute(call);
     let Some(sender) = sender_of(call).await.filter(|_| limit > 0) else {
         return Ok(());
     };
@@ -140,7 +140,7 @@ pub async fn count_cold_chart(call: &Call) -> Result<(), Problem> {
 /// # Errors
 /// 429 where it came too often.
 pub async fn count(call: &Call, bucket: Bucket, sender: Option<u64>) -> Result<Limit, Problem> {
-    let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
+    let limit = limit_per_minute(call);
     let Some(sender) = sender.filter(|_| limit > 0) else {
         return Ok(Limit { limit, left: None });
     };
@@ -191,7 +191,7 @@ async fn count_more(
     more: u32,
     problem: fn(u32, u32) -> Problem,
 ) -> Result<(), Problem> {
-    let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
+    let limit = limit_per_minute(call);
     // Whoever sends nothing else may send the largest body: the request itself has taken one.
     let more = more.min(limit.saturating_sub(1));
     let Some(sender) = sender.filter(|_| limit > 0 && more > 0) else {
@@ -211,19 +211,23 @@ async fn count_more(
 
 /// How many sockets an address may have at one object; none for any number.
 pub fn sockets_per_address(call: &Call) -> Option<u32> {
-    let limit = number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT);
+    let limit = limit_per_minute(call);
     (limit > 0).then(|| (limit / REQUESTS_A_SOCKET).max(1))
 }
 
 /// What an address may add to a post a minute; none for any number.
 pub fn votes_per_minute(call: &Call) -> Option<u32> {
     // Who does not limit addresses has said that they are not those of visitors.
-    let default = match number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT) {
+    let default = match limit_per_minute(call) {
         0 => 0,
         _ => DEFAULT_VOTES,
     };
     let limit = number_setting(call, "VOTES_PER_MINUTE", default);
     (limit > 0).then_some(limit)
+}
+
+fn limit_per_minute(call: &Call) -> u32 {
+    number_setting(call, "LIMIT_PER_MINUTE", DEFAULT_LIMIT)
 }
 
 fn number_setting(call: &Call, name: &'static str, default: u32) -> u32 {

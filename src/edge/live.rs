@@ -27,9 +27,8 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
     let board = boards::to_read(call).await?;
     let upgrades = call.header("Upgrade");
     if !upgrades.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
-        let mut problem = Problem::new(426, "upgrade_required", "this is a WebSocket");
-        problem.headers.push(("Upgrade", "websocket".into()));
-        return Err(problem);
+        let problem = Problem::new(426, "upgrade_required", "this is a WebSocket");
+        return Err(problem.with_header("Upgrade", "websocket"));
     }
     // What cannot be answered is refused here, where a reader can be told why.
     leaderboards::leaderboard(call, &board, &query).await?;
@@ -73,11 +72,8 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
                 "at most {most} sockets of one address, of {MAX_CUTS_OF_ADDRESS} different charts; \
                  close one, or ask /top-posts"
             );
-            let mut problem = Problem::new(429, "too_many_sockets", detail);
-            problem
-                .headers
-                .push(("Retry-After", retry_after_s().to_string()));
-            Err(problem)
+            let problem = Problem::new(429, "too_many_sockets", detail);
+            Err(problem.with_header("Retry-After", retry_after_s().to_string()))
         }
         _ => {
             let detail = "no room for this socket; try again";

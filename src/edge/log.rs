@@ -4,7 +4,7 @@
 //! "none"). They hold no address and no query. The id goes out as `X-Request-Id`; a chart that is
 //! repeated from memory carries the id of the request that it was made for.
 
-use serde_json::{Map, Value};
+use serde_json::json;
 use worker::Env;
 
 use super::answer::Answer;
@@ -73,24 +73,23 @@ impl RequestLine {
         if !is_wanted {
             return self.request_id;
         }
-        let mut fields = Map::new();
-        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        put("request_id", self.request_id.as_str().into());
-        put("method", self.method.into());
-        put("path", self.path.into());
-        put("status", status.into());
-        put(
-            "duration_ms",
-            now_ms().saturating_sub(self.started_ms).into(),
-        );
+        let mut fields = json!({
+            "level": if is_error { "error" } else { "info" },
+            "source": "request",
+            "request_id": self.request_id,
+            "method": self.method,
+            "path": self.path,
+            "status": status,
+            "duration_ms": now_ms().saturating_sub(self.started_ms),
+        });
         if let Err(problem) = outcome {
-            put("code", problem.code.into());
-            put("detail", problem.detail.as_str().into());
+            fields["code"] = problem.code.into();
+            fields["detail"] = problem.detail.as_str().into();
             if let Some(cause) = &problem.cause {
-                put("cause", cause.as_str().into());
+                fields["cause"] = cause.as_str().into();
             }
         }
-        log::request(is_error, fields);
+        log::line(is_error, &fields);
         self.request_id
     }
 }

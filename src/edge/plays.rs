@@ -91,10 +91,7 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
     };
     match outcome {
         Ok(answer) => Ok(answer.with_header(HOME, home)),
-        Err(mut problem) => {
-            problem.headers.push((HOME, home));
-            Err(problem)
-        }
+        Err(problem) => Err(problem.with_header(HOME, home)),
     }
 }
 

@@ -62,14 +62,7 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
 
 pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let bytes = body::read(call, MAX_REGION_BODY_BYTES).await?;
-    let bytes = if bytes.trim_ascii().is_empty() {
-        b"{}".to_vec()
-    } else {
-        bytes
-    };
-    let given: RegionBody = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::bad("malformed_body", error.to_string()))?;
+    let given: RegionBody = body::read_object(call, MAX_REGION_BODY_BYTES).await?;
     if given.region_id.is_some_and(|given| given != region_id) {
         return Err(Problem::bad(
             "bad_region",

@@ -7,9 +7,8 @@ use worker::{Context, Env};
 
 use super::isolate::here;
 use crate::board::ObjectName;
-use crate::environment::setting;
+use crate::environment::{or_report, setting};
 use crate::http::{Method, Problem, Query, path_of};
-use crate::log::report;
 use crate::objects::ask;
 use crate::visitor::{Proxies, Visitor};
 use crate::wire::{AnswerTo, Question};
@@ -114,15 +113,9 @@ impl Trust {
 /// Who is believed about visitors.
 pub fn trust(env: &Env) -> Rc<Trust> {
     let read = || {
-        let trust = match Proxies::read(|name| setting(env, name)) {
-            Ok(None) => Trust::Nobody,
-            Ok(Some(proxies)) => Trust::Proxies(proxies),
-            Err(error) => {
-                report!("worker", "{error}");
-                Trust::Misread
-            }
-        };
-        Rc::new(trust)
+        let proxies = Proxies::read(|name| setting(env, name));
+        let trust = proxies.map(|proxies| proxies.map_or(Trust::Nobody, Trust::Proxies));
+        Rc::new(or_report(trust, || Trust::Misread))
     };
     here(|isolate| Rc::clone(isolate.trust.get_or_init(read)))
 }

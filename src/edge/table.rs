@@ -126,8 +126,7 @@ pub async fn newer_directory(env: &Env) -> Result<Rc<Directory>, Problem> {
 /// # Errors
 /// 503 where the registry is away.
 pub async fn fetch_directory(env: &Env) -> Result<Rc<Directory>, Problem> {
-    let known = memory(|memory| memory.copy.as_ref().map(|copy| Rc::clone(&copy.directory)));
-    let told = ask_registry(env, known).await;
+    let told = ask_registry(env, known_directory()).await;
     told.map_err(|error| Problem::away("the registry", &error))
 }
 
@@ -154,12 +153,7 @@ pub fn known_directory() -> Option<Rc<Directory>> {
 
 /// The regions as this isolate knows them, without asking.
 pub fn known() -> Option<Rc<RegionTable>> {
-    memory(|memory| {
-        memory
-            .copy
-            .as_ref()
-            .map(|copy| Rc::clone(&copy.directory.table))
-    })
+    known_directory().map(|directory| Rc::clone(&directory.table))
 }
 
 /// The regions of any age, for whoever can do without. Where there are none they are asked for, within

@@ -5,17 +5,16 @@
 use std::collections::BTreeSet;
 
 use siphasher::sip::SipHasher13;
-use worker::{Env, Headers, RequestInit};
+use worker::{Env, Headers, RequestInit, Response};
 
 use super::answer::Answer;
 use super::plays::home_of_sender;
 use super::request::Call;
 use super::table;
-use crate::environment::setting;
+use crate::environment::{or_report, setting};
 use crate::http::{
     Method, Problem, cache_control, content_type, decoded, has_version, page_policy,
 };
-use crate::log::report;
 use crate::pages::{OwnPages, may_be_own};
 use crate::settings::{BeaconNames, read_image_origins, read_own_pages};
 
@@ -50,25 +49,10 @@ async fn file(call: &Call, path: &str, method: &Method) -> Result<Answer, Proble
         return Err(nothing());
     }
     let own = Own::of(call, path).await;
-    let assets = call.env.assets("ASSETS").map_err(|_| nothing())?;
-    let headers = Headers::new();
     // The tag of the file says nothing about what is put into it.
     let known = call.header("If-None-Match");
-    if let Some(known) = known
-        .as_deref()
-        .filter(|_| own.is_none() && path != NOT_FOUND_PAGE)
-    {
-        headers.set("If-None-Match", known).map_err(|_| nothing())?;
-    }
-    let mut init = RequestInit::new();
-    init.with_headers(headers);
-    let response = assets
-        .fetch(format!("http://assets{path}"), Some(init))
-        .await;
-    let mut response = response.map_err(|_| nothing())?;
-    if !matches!(response.status_code(), 200 | 304) {
-        return Err(nothing());
-    }
+    let known = known.filter(|_| own.is_none() && path != NOT_FOUND_PAGE);
+    let mut response = asset(call, path, known).await.ok_or_else(nothing)?;
     if *method != Method::Get {
         return Err(Problem::method_not_allowed(&[Method::Get]));
     }
@@ -153,18 +137,27 @@ async fn home_of_page(call: &Call) -> Option<String> {
 
 /// The pages as the settings have them; none where they stay as they are, or a setting is wrong.
 pub fn own_pages(env: &Env) -> Option<OwnPages> {
-    read_own_pages(|name| setting(env, name)).unwrap_or_else(|error| {
-        report!("worker", "{error}");
-        None
-    })
+    or_report(read_own_pages(|name| setting(env, name)), || None)
+}
+
+/// A file of the build, or that it is still the one of the tag that is `known`.
+async fn asset(call: &Call, path: &str, known: Option<String>) -> Option<Response> {
+    let headers = Headers::new();
+    if let Some(known) = known {
+        headers.set("If-None-Match", &known).ok()?;
+    }
+    let mut init = RequestInit::new();
+    init.with_headers(headers);
+    let assets = call.env.assets("ASSETS").ok()?;
+    let asked = assets.fetch(format!("http://assets{path}"), Some(init));
+    let response = asked.await.ok()?;
+    matches!(response.status_code(), 200 | 304).then_some(response)
 }
 
 /// Where pictures may come from; from nowhere else where that cannot be read.
 fn image_origins(env: &Env) -> Vec<String> {
-    read_image_origins(setting(env, "IMAGE_ORIGINS").as_deref()).unwrap_or_else(|error| {
-        report!("worker", "{error}");
-        vec!["'self'".into()]
-    })
+    let origins = read_image_origins(setting(env, "IMAGE_ORIGINS").as_deref());
+    or_report(origins, || vec!["'self'".into()])
 }
 
 /// A page with something in its head that stands for `<title>`; `status` is the answer's.
@@ -174,12 +167,7 @@ fn image_origins(env: &Env) -> Vec<String> {
 pub async fn page(call: &Call, path: &str, head: &str, status: u16) -> Result<Answer, Problem> {
     const TITLE: &str = "<title>Hitparade</title>\n";
     let nothing = || Problem::not_found("there is nothing at this path");
-    let assets = call.env.assets("ASSETS").map_err(|_| nothing())?;
-    let response = assets.fetch(format!("http://assets{path}"), None).await;
-    let mut response = response.map_err(|_| nothing())?;
-    if response.status_code() != 200 {
-        return Err(nothing());
-    }
+    let mut response = asset(call, path, None).await.ok_or_else(nothing)?;
     let text = response.text().await.map_err(|_| nothing())?;
     let (before, after) = text.split_once(TITLE).ok_or_else(nothing)?;
     let own = own_pages(&call.env);
@@ -214,8 +202,6 @@ fn with_page_headers(call: &Call, answer: Answer) -> Answer {
 /// What the settings call the beacon; its usual names where they are wrong.
 pub fn beacon_names(env: &Env) -> BeaconNames {
     let [beacon, plays] = ["BEACON_PATH", "PLAYS_PATH"].map(|name| setting(env, name));
-    BeaconNames::read(beacon.as_deref(), plays.as_deref()).unwrap_or_else(|error| {
-        report!("worker", "{error}");
-        BeaconNames::default()
-    })
+    let names = BeaconNames::read(beacon.as_deref(), plays.as_deref());
+    or_report(names, BeaconNames::default)
 }
