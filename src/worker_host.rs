@@ -4,7 +4,6 @@ use std::fmt::Arguments;
 use std::rc::Rc;
 use std::time::Duration;
 
-use wasm_bindgen_futures::spawn_local;
 use worker::{Delay, Env, State};
 
 use crate::board::ObjectName;
@@ -92,7 +91,8 @@ impl Host for WorkerHost {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        spawn_local(task);
+        // A task of `spawn_local` alone does not keep an object awake.
+        self.state.wait_until(task);
     }
 
     async fn sync(&self) -> Result<(), StorageError> {

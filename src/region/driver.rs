@@ -94,6 +94,8 @@ pub struct Inner<H: Host> {
     storage_fails: Cell<bool>,
     counters: Cell<ShardMetrics>,
     votes: RefCell<Votes>,
+    /// As long as votes are to be remembered.
+    staying_awake: Cell<bool>,
     charts: RefCell<Charts>,
 }
 
@@ -141,6 +143,7 @@ impl<H: Host> Driver<H> {
             storage_fails: Cell::default(),
             counters,
             votes,
+            staying_awake: Cell::default(),
             charts: RefCell::default(),
         }))
     }

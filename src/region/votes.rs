@@ -35,7 +35,7 @@ use std::rc::Rc;
 use siphasher::sip::SipHasher13;
 
 use crate::codec;
-use crate::limiter::{Limiter, Rate};
+use crate::limiter::{Limiter, MAX_BACK_MS, Rate};
 use crate::wire::{Batch, Claim, RecordRequest, Voter};
 
 /// What an address adds a minute to all posts of an instance's shards together, however many: a hundred full
@@ -99,6 +99,8 @@ type BatchKey = (u64, Box<[u8]>);
 /// The votes that a shard has taken lately.
 pub struct Votes {
     secret: [u8; 16],
+    /// When all votes have come back.
+    needed_until_ms: u64,
     /// What the instance knows this shard by.
     shard: u64,
     instance: VotesOfInstance,
@@ -122,6 +124,7 @@ impl Votes {
         kept.next_shard += 1;
         Votes {
             secret,
+            needed_until_ms: 0,
             shard: kept.next_shard,
             instance: instance.clone(),
         }
@@ -163,11 +166,14 @@ impl Votes {
         let mut votes = Vec::new();
         let mut too_many = Vec::new();
         let mut index: u16 = 0;
+        let mut back_in_ms = 0;
         batch.plays.retain(|play| {
             let vote = vote(&self.secret, voter.sender, play.post_id);
-            let allowed =
-                votes.len() < left as usize && limiter.take(1, vote, of_post, now_ms).is_ok();
-            if allowed {
+            let taken =
+                (votes.len() < left as usize).then(|| limiter.take(1, vote, of_post, now_ms));
+            let allowed = matches!(taken, Some(Ok(_)));
+            if let Some(Ok(left)) = taken {
+                back_in_ms = left.full_in_ms.max(back_in_ms);
                 votes.push(vote);
             } else {
                 too_many.push(index);
@@ -178,8 +184,10 @@ impl Votes {
         let taken = votes.len() as u32;
         if taken > 0 {
             // There are so many left.
-            let _ = limiter.take(taken, of_address, OF_ADDRESS, now_ms);
+            let left = limiter.take(taken, of_address, OF_ADDRESS, now_ms);
+            back_in_ms = left.map_or(0, |left| left.full_in_ms).max(back_in_ms);
         }
+        self.needed_until_ms = self.needed_until_ms.max(now_ms + back_in_ms);
         let too_many: Rc<[u16]> = too_many.into();
         if let Some(key) = batch.key.filter(|_| !batch.plays.is_empty()) {
             verdicts.remember((self.shard, key.into()), Rc::clone(&too_many));
@@ -195,6 +203,17 @@ impl Votes {
                 taken_ms: now_ms,
             },
         })
+    }
+
+    /// In how many milliseconds all votes have come back, so that they may be forgotten.
+    pub fn needed_ms(&self, now_ms: u64) -> u64 {
+        let needed_ms = self.needed_until_ms.saturating_sub(now_ms);
+        // A clock that was set back has the limits begin anew.
+        if needed_ms > MAX_BACK_MS {
+            0
+        } else {
+            needed_ms
+        }
     }
 
     /// Gives back the votes of a batch that was not counted, as far as they have not come back by

@@ -9,6 +9,8 @@ import { Service, eventually } from "./harness.mjs";
 const ASLEEP_MS = 15_000;
 /** From 202 to chart. */
 const PROMISED_MS = 10_000;
+/** What an address may add to a post a minute. */
+const VOTES = 60;
 const QUARTER_MS = 15 * 60_000;
 const SEALED_AFTER_MS = 30_000;
 const QUERY = { region: "global", timeframe: "24h", k: "3" };
@@ -20,7 +22,7 @@ describe("quiet shards", () => {
   /** @type {Service} */
   let service;
   before(async () => {
-    service = await Service.start();
+    service = await Service.start({ VOTES_PER_MINUTE: String(VOTES) });
     await service.send([{ post_id: "a", count: 5 }]);
     await eventually(() => service.topPosts(QUERY).then((chart) => assert.equal(viewsOf(chart, "a"), 5)));
   });
@@ -55,6 +57,19 @@ describe("quiet shards", () => {
       }
     }
     socket.close();
+  });
+
+  it("an address may add no more to a post because the shard has nothing else to do", async () => {
+    const plays = Array.from({ length: VOTES }, () => ({ post_id: "stuffed" }));
+    const started = Date.now();
+    const vote = async (/** @type {number} */ seq) => {
+      const answer = await service.request("POST", "/plays", { client: "stuffer-of-quiet-shards", seq, plays });
+      return { accepted: (await answer.json()).accepted ?? 0, seconds: (Date.now() - started) / 1_000 };
+    };
+    assert.equal((await vote(1)).accepted, VOTES);
+    await sleep(2 * ASLEEP_MS);
+    const { accepted, seconds } = await vote(2);
+    assert.ok(accepted > 0 && accepted <= seconds, `${accepted} more after ${seconds} s, of one a second`);
   });
 });
 

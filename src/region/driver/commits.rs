@@ -19,6 +19,9 @@ use crate::wire::{BlindRequest, RecordReply, RecordRequest, Refusal, Voter};
 /// After an error senders are told to wait so long: until the object has started again.
 const RETRY_AFTER_FAILURE_S: u32 = 2;
 
+/// The platform puts an object to sleep that nobody has asked anything for so long.
+const SLEEPS_AFTER_MS: u64 = 10_000;
+
 /// What was decided about a batch.
 struct Admitted {
     admission: Admission,
@@ -60,6 +63,23 @@ impl<H: Host> Driver<H> {
         reply
     }
 
+    /// Stays awake until no address has votes that are to be remembered: more than ten of one post, where
+    /// sixty a minute are allowed.
+    fn stay_awake(&self) {
+        let needed_ms = |driver: &Self| driver.votes.borrow().needed_ms(driver.host.now_ms());
+        if needed_ms(self) < SLEEPS_AFTER_MS || self.staying_awake.replace(true) {
+            return;
+        }
+        let driver = self.clone();
+        self.host.spawn(async move {
+            // Votes that came meanwhile take longer.
+            while let ms @ 1.. = needed_ms(&driver) {
+                driver.host.sleep(ms).await;
+            }
+            driver.staying_awake.set(false);
+        });
+    }
+
     /// A batch of a Worker that does not know whether it is this shard's to count.
     async fn record_blind(&self, message: &[u8], voter: Option<Voter>) -> RecordReply {
         let Ok(blind) = codec::decode::<BlindRequest<'_>>(message) else {
@@ -93,6 +113,7 @@ impl<H: Host> Driver<H> {
         let Ok(admitted) = self.admit(request, voter) else {
             return busy;
         };
+        self.stay_awake();
         let Admitted {
             admission,
             too_many,
