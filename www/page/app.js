@@ -249,11 +249,11 @@ function showEmpty() {
     else showPanel("empty", "Nothing stands out for sure", "No post is played more here than elsewhere by more than chance.", back);
     return;
   }
+  const more = state.timeframe === "all" ? [] : [button("Look at all time", () => go({ ...state, timeframe: "all" }))];
   if (current && current.total_views > 0) {
     const words = "A play shows where it names a post as the catalog does, letter by letter, and the post is not hidden.";
-    return showPanel("empty", "Plays came, but of no post that shows", words);
+    return showPanel("empty", "Plays came, but of no post that shows", words, ...more);
   }
-  const more = state.timeframe === "all" ? [] : [button("Look at all time", () => go({ ...state, timeframe: "all" }))];
   if (regions.some((region) => region.views_24h > 0))
     return showPanel("empty", "Nothing was played here yet", "The first play shows up by itself.", ...more);
   // Whoever sets it up looks at it now, and nobody else.

@@ -114,9 +114,18 @@ function checksOf(health, samples) {
     {
       title: "Plays taken",
       value:
-        health.status === "ok" ? (perSecond === null ? `${format.count(plays)} so far` : `${format.rate(perSecond)} a second`) : "Refused",
+        health.status !== "ok"
+          ? "Refused"
+          : perSecond !== null
+            ? `${format.rate(perSecond)} a second`
+            : plays > 0
+              ? `${format.count(plays)} so far`
+              : "None lately",
       level: health.status === "ok" ? "good" : "bad",
-      means: health.status === "ok" ? "Acknowledged plays are on disk. So far: since the shards started." : String(health.detail ?? ""),
+      means:
+        health.status === "ok"
+          ? "Acknowledged plays are on disk. Counted since each shard woke: one to which none come sleeps."
+          : String(health.detail ?? ""),
       helps: 'curl -i ./healthz says why; the log says more. A region that is busy takes more shards: PUT /regions/NA {"shards": 4}.',
     },
     {

@@ -19,7 +19,7 @@ for (const [value, label] of TIMEFRAMES) control("timeframe").append(new Option(
 for (const [value, label] of SORTS) control("sort").append(new Option(label, value));
 control("timeframe").append(new Option("From … to …", SPAN));
 control("timeframe").value = "this-week";
-control("tz").append(new Option(`in ${ZONE.replaceAll("_", " ")}`, ZONE));
+control("tz").append(new Option(ZONE.replaceAll("_", " "), ZONE));
 /** @type {HTMLElement} */ (control("sort").parentElement).hidden = SORTS.length < 2;
 element("origin").textContent = location.origin;
 
