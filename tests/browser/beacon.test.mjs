@@ -493,7 +493,7 @@ everywhere("elements count when they are seen", async () => {
   await counted({ first: 1, second: 1, third: 1 });
 });
 
-everywhere("what is seen counts once a page view, whatever becomes of its element", async () => {
+ifTime("what is seen counts once a page view, whatever becomes of its element", async () => {
   const tab = await open("", { path: "/feed" });
   const replace = () =>
     tab.evaluate(() => {
@@ -547,7 +547,7 @@ ifTime("calls for one post within a second are one play, later ones are another"
   ]);
 });
 
-everywhere("data-board: what is said on the script is said of the batch, on an element of its play", async () => {
+ifTime("data-board: what is said on the script is said of the batch, on an element of its play", async () => {
   // Boards of these names are nowhere: what is asked of them matters here.
   service.refuses = true;
   await open('data-board="jazz,  main" data-post=page', { path: "/board" });
