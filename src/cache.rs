@@ -181,6 +181,11 @@ impl<K: Clone + Eq + Hash> Cache<K> {
         value.downcast().ok()
     }
 
+    /// Whether something is kept under a key.
+    pub fn has(&self, key: &K) -> bool {
+        self.0.borrow().entries.contains_key(key)
+    }
+
     /// Keeps something that holds so many bytes, if there is room for it at all.
     pub fn put<T: 'static>(&self, key: K, value: Rc<T>, bytes: usize) {
         let mut kept = self.0.borrow_mut();

@@ -132,16 +132,23 @@ fn a_page_keeps_what_charts_need_too_and_nothing_of_its_series() {
     assert_eq!(sum, DAYS);
     assert!(report.series.len() <= 100);
 
-    let (_, again) = read_for(&global, || page(&global, &storage));
-    // Its panes are looked into, not decoded.
-    let series = DAYS;
+    // The panes of its series and of the region are looked into, not decoded; those of its scope are, once.
+    let (series, region) = (DAYS, DAYS);
     assert!(
-        first > series + 2 * 2 * DAYS,
-        "{first}: the series, its scope, a region"
+        (series + region + 2 * DAYS..series + region + 3 * DAYS).contains(&first),
+        "{first}: the series, a region, its scope"
     );
+    let again = || read_for(&global, || page(&global, &storage)).1;
+    let second = again();
     assert!(
-        (series..series * 5 / 4).contains(&again),
-        "{again}: the series alone"
+        (series + region..(series + region) * 5 / 4).contains(&second),
+        "{second}: the series and the region"
+    );
+    // What many pages look into is merged, and serves all further ones.
+    let last = (0..30).fold(0, |_, _| again());
+    assert!(
+        (series..series * 5 / 4).contains(&last),
+        "{last}: the series alone"
     );
     // The days of a point: had they been kept, nothing would be read for them.
     let (step, _) = report.series[report.series.len() / 2];

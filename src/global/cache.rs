@@ -4,6 +4,7 @@
 //! | what | made of | goes, besides, when |
 //! |---|---|---|
 //! | a stretch of stored panes ([`super::stretches`]) | their rows | one of them is folded into |
+//! | how often a stretch that is not kept was looked into ([`super::stretches`]) | pages of posts | one of them is folded into |
 //! | what is live in a scope ([`super::live`]) | entries, and the copies of its shards | it is a second old, or folded |
 //! | the entries of a region that are in no ladder yet ([`super::live`]) | what was sent | they are folded |
 //! | the copies of some shards ([`super::live`]) | what they sent | one of them pushes |
@@ -43,6 +44,8 @@ impl Default for Cache {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     Stretch(Stretch),
+    /// How often one that is not kept was looked into.
+    LookedInto(Stretch),
     /// Of a scope.
     Live(String),
     /// Of the entries of a region that are in no ladder yet.

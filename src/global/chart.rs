@@ -12,11 +12,12 @@ use super::LIVE_MAX_AGE_MS;
 use super::cache::Key;
 use super::ranking::Ranked;
 use super::state::Global;
+use super::window_plays::Ahead;
 use crate::leaderboard::{Card, Leaderboard, MAX_K, Place};
 use crate::settings::VisiblePosts;
 use crate::storage::Storage;
 use crate::topology::GLOBAL_SCOPE;
-use crate::window::{self, Span};
+use crate::window::{self, Span, Window};
 use crate::wire::{CatalogPosition, ChartRequest, Refusal, Sort, WindowRequest};
 
 /// Settings that change what a chart shows.
@@ -121,6 +122,17 @@ impl Global {
         let bytes = leaderboard.heap_bytes() + 2 * request.filter.heap_bytes();
         (self.cache).put(Key::Chart(request.clone()), Rc::new(kept), bytes);
         Ok(self.with_cards(leaderboard))
+    }
+
+    /// What is to be merged before [`Global::chart`] is asked, a stretch at a time: most of what a chart costs that
+    /// nobody asked for since the start. Nothing where the chart is known, or refused.
+    pub fn ahead_of_chart(&self, request: &ChartRequest, now_ms: u64) -> Vec<Ahead> {
+        let Ok(window) = self.window(&request.scope, request.window, now_ms) else {
+            return Vec::new();
+        };
+        let before = window::previous(&window, now_ms, self.days());
+        let windows: Vec<Window> = before.into_iter().chain([window]).collect();
+        self.ahead(&request.scope, &windows, now_ms)
     }
 
     fn new_chart(

@@ -8,8 +8,10 @@
 //! panes take more memory than is kept merged, regions may be up to a second older than the world.
 //!
 //! # Cost
-//! The post is looked up in the panes of the series as they are stored, and in those of each region where
-//! no stretch of them is kept: nothing of them is decoded (`cargo bench --bench reading` compares the two).
+//! The rank is that of a chart: what it needs of the scope is merged a stretch a step, and kept. Besides, the post
+//! is looked up in what is kept merged, or in panes as they are stored: nothing of them is decoded
+//! (`cargo bench --bench reading` compares the two). What pages look into often is merged, of one region a
+//! page: so the first page costs little where nobody has looked at regions, and the twentieth less.
 
 use std::rc::Rc;
 
@@ -17,7 +19,7 @@ use super::cache::Key;
 use super::pages::PageAnswer;
 use super::ranking::count;
 use super::state::{Global, Stamp};
-use super::window_plays::{EmptyBefore, LiveTally, Reading};
+use super::window_plays::{Ahead, EmptyBefore, LiveTally, LookUp};
 use super::{ChartRules, LIVE_MAX_AGE_MS};
 use crate::leaderboard::{Count, MAX_K};
 use crate::storage::Storage;
@@ -47,6 +49,8 @@ pub struct PostPage {
     request: PostRequest,
     window: Window,
     now_ms: u64,
+    /// What is merged first, the last one first.
+    ahead: Vec<Ahead>,
     parts: Option<PageParts>,
     beginnings: u32,
 }
@@ -73,7 +77,14 @@ impl PostPage {
     pub fn begin(global: &Global, request: PostRequest, now_ms: u64) -> Result<Self, Refusal> {
         require_visible(global, &request)?;
         let window = global.window(&request.scope, request.window, now_ms)?;
+        // Of one region at most: so that no page costs much more than others.
+        let regions = global.table.regions.iter();
+        let often =
+            regions.map(|region| global.often_looked_into(&region.region_id, window, now_ms));
+        let mut ahead = { often }.find(|it| !it.is_empty()).unwrap_or_default();
+        ahead.extend(global.ahead(&request.scope, &[window], now_ms));
         Ok(PostPage {
+            ahead,
             request,
             window,
             now_ms,
@@ -82,8 +93,8 @@ impl PostPage {
         })
     }
 
-    /// Reads one part more: everything but series and regions first, then a point or a region. The page,
-    /// when it was the last.
+    /// Reads one part more: first what is to be merged, then everything but series and regions, then a point or a
+    /// region. The page, when it was the last.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] for a post that nobody played and that is not in the
@@ -94,6 +105,10 @@ impl PostPage {
         storage: &impl Storage,
         rules: ChartRules,
     ) -> Result<Option<PostReport>, Refusal> {
+        if let Some(ahead) = self.ahead.pop() {
+            global.merge_ahead(storage, ahead)?;
+            return Ok(None);
+        }
         let parts = self.parts.take().filter(|it| it.stamp == global.stamp);
         let mut parts = match parts {
             Some(parts) => parts,
@@ -189,14 +204,14 @@ impl PostPage {
         let report = &mut parts.report;
         if let Some(span) = parts.points.pop() {
             let scope = &self.request.scope;
-            let how = (Reading::Apart, &mut parts.absent);
             let asked = (&scope[..], span);
+            let how = (LookUp::Once, &mut parts.absent);
             let (bounds, incomplete) = self.tally(global, storage, asked, how, &parts.live)?;
             report.incomplete |= incomplete;
             report.series.push((span, count(bounds)));
         } else if let Some((region_id, live)) = parts.regions.pop() {
-            let how = (Reading::Kept, &mut EmptyBefore::default());
             let asked = (&region_id[..], self.window.span);
+            let how = (LookUp::Often, &mut EmptyBefore::default());
             let (bounds, incomplete) = self.tally(global, storage, asked, how, &live)?;
             report.incomplete |= incomplete;
             report.regions.push((region_id, count(bounds)));
@@ -217,7 +232,7 @@ impl PostPage {
         global: &Global,
         storage: &impl Storage,
         (scope, span): (&str, Span),
-        how: (Reading, &mut EmptyBefore),
+        how: (LookUp, &mut EmptyBefore),
         live: &LiveTally,
     ) -> Result<(Bounds, bool), Refusal> {
         let asked = (scope, span, &self.request.post_id[..]);
@@ -231,7 +246,7 @@ impl PostPage {
     /// later at most.
     fn was_seen(&self, global: &Global, storage: &impl Storage) -> Result<bool, Refusal> {
         let asked = (GLOBAL_SCOPE, Span::ALL, &self.request.post_id[..]);
-        let how = (Reading::Kept, &mut EmptyBefore::default());
+        let how = (LookUp::Once, &mut EmptyBefore::default());
         let (stored, _) = global.stored_tally(storage, asked, self.now_ms, how)?;
         // Whoever has a counter was recorded since it has it.
         Ok(stored.lower > 0 || global.is_live(asked.0, asked.2, self.now_ms))

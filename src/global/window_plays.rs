@@ -6,7 +6,7 @@ use super::ladder::{next_stored_ms, read_pane};
 use super::live::LivePart;
 use super::merging::Merging;
 use super::state::Global;
-use super::stretches::{Stretch, stretches};
+use super::stretches::{Stretch, blocks, stretches};
 use super::work::Done;
 use crate::storage::Storage;
 use crate::summary::{Bounds, Summary};
@@ -60,13 +60,20 @@ impl EmptyBefore {
 /// Takes the plays of a window, one summary at a time.
 type Add<'a> = &'a mut dyn FnMut(Rc<Summary>);
 
-/// How stretches of stored panes are read.
+/// A stretch of stored panes that a question needs, to be merged ahead of it.
+pub struct Ahead {
+    stretch: Stretch,
+    key: String,
+    panes: Vec<PaneKey>,
+}
+
+/// Who else looks posts up in a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// Merged once and kept.
-    Kept,
-    /// Pane by pane, keeping nothing: for a span that only one question asks about.
-    Apart,
+pub enum LookUp {
+    /// Nobody.
+    Once,
+    /// Pages of other posts: what they look into often is to be merged in the end.
+    Often,
 }
 
 impl Global {
@@ -115,24 +122,86 @@ impl Global {
         })
     }
 
+    /// What is to be merged for windows of a scope and is not kept, the last first. Whoever merges one after the
+    /// other, and lets others have their turns in between, then finds all of it kept.
+    pub(super) fn ahead(&self, scope: &str, windows: &[Window], now_ms: u64) -> Vec<Ahead> {
+        self.ahead_where(scope, windows, now_ms, |stretch| {
+            !self.stretches.has(stretch)
+        })
+    }
+
+    /// What pages have looked into so often in a window of a scope that it is to be merged, as [`Global::ahead`].
+    pub(super) fn often_looked_into(&self, scope: &str, window: Window, now_ms: u64) -> Vec<Ahead> {
+        self.ahead_where(scope, &[window], now_ms, |it| {
+            self.stretches.is_worth_merging(it)
+        })
+    }
+
+    fn ahead_where(
+        &self,
+        scope: &str,
+        windows: &[Window],
+        now_ms: u64,
+        is_wanted: impl Fn(&Stretch) -> bool,
+    ) -> Vec<Ahead> {
+        let key = self.key_of(scope);
+        let ahead = |stretch, panes: &[PaneKey]| Ahead {
+            stretch,
+            key: key.clone(),
+            panes: panes.to_vec(),
+        };
+        let mut all = Vec::new();
+        for window in windows {
+            for panes in stretches(&tiles(window.span, now_ms, self.days()), now_ms) {
+                let Some(whole) = Stretch::of(&key, panes).filter(&is_wanted) else {
+                    continue;
+                };
+                all.push(ahead(whole, panes));
+                for block in blocks(panes).filter(|block| block.len() < panes.len()) {
+                    all.extend(Stretch::of(&key, block).map(|it| ahead(it, block)));
+                }
+            }
+        }
+        all
+    }
+
+    /// Merges a stretch, unless somebody has meanwhile.
+    pub(super) fn merge_ahead(&self, storage: &impl Storage, ahead: Ahead) -> Result<(), Refusal> {
+        let Ahead {
+            stretch,
+            key,
+            panes,
+        } = ahead;
+        if !self.stretches.has(&stretch) {
+            let absent = &mut EmptyBefore::default();
+            self.stretch(storage, (&key, &panes), absent, stretch)?;
+        }
+        Ok(())
+    }
+
     /// What is stored of one post in a scope and span, without merging: its bounds are as tight as those
-    /// of the merged window, or tighter. Says whether a row could not be read.
+    /// of the merged window, or tighter. It is looked up in what is kept merged, and else in the panes as they
+    /// are stored. Says whether a row could not be read.
     pub(super) fn stored_tally(
         &self,
         storage: &impl Storage,
         (scope, span, post_id): (&str, Span, &str),
         now_ms: u64,
-        (reading, absent): (Reading, &mut EmptyBefore),
+        (how, absent): (LookUp, &mut EmptyBefore),
     ) -> Result<(Bounds, bool), Refusal> {
         let key = self.key_of(scope);
         let (mut sum, mut damaged) = (Bounds { lower: 0, upper: 0 }, false);
         for panes in stretches(&tiles(span, now_ms, self.days()), now_ms) {
-            let stretch = Stretch::of(&key, panes).filter(|_| reading == Reading::Kept);
-            if let Some(stretch) = stretch {
-                let (plays, is_damaged) = self.stretch(storage, (&key, panes), absent, stretch)?;
-                sum = add(sum, plays.bounds(post_id));
-                damaged |= is_damaged;
+            let stretch = Stretch::of(&key, panes);
+            let kept =
+                (stretch.as_ref()).and_then(|it| self.stretches.bounds(it, post_id, self.seed()));
+            if let Some((bounds, searched)) = kept {
+                self.work.searched(searched);
+                sum = add(sum, bounds);
                 continue;
+            }
+            if let Some(stretch) = stretch.filter(|_| how == LookUp::Often) {
+                self.stretches.looked_into(&stretch);
             }
             let read = &mut |row: &[u8]| {
                 self.work.searched(row.len());
@@ -292,12 +361,36 @@ impl Global {
             }
             return Ok((kept, false));
         }
-        let (merging, damaged) = self.merging(|add| self.decode_panes(storage, of, absent, add))?;
+        let (merging, damaged) = self.merging(|add| self.blocks(storage, of, absent, add))?;
         let merged = Rc::new(merging.finish_stretch());
         if !damaged {
             self.stretches.put(stretch, &merged);
         }
         Ok((merged, damaged))
+    }
+
+    /// Hands the panes of a stretch to `add`: those of a long one merged a block at a time, each of which is kept
+    /// too. Says whether a row could not be read.
+    fn blocks(
+        &self,
+        storage: &impl Storage,
+        (key, panes): (&str, &[PaneKey]),
+        absent: &mut EmptyBefore,
+        add: Add<'_>,
+    ) -> Result<bool, Refusal> {
+        let mut damaged = false;
+        for block in blocks(panes) {
+            match Stretch::of(key, block).filter(|_| block.len() < panes.len()) {
+                Some(stretch) => {
+                    let of = (key, block);
+                    let (plays, is_damaged) = self.stretch(storage, of, absent, stretch)?;
+                    add(plays);
+                    damaged |= is_damaged;
+                }
+                None => damaged |= self.decode_panes(storage, (key, block), absent, add)?,
+            }
+        }
+        Ok(damaged)
     }
 
     /// Hands each of these panes to `add`. Says whether a row could not be read.

@@ -21,7 +21,7 @@ use crate::panics;
 use crate::topology::GLOBAL_SCOPE;
 use crate::wire::*;
 
-/// Where a scope took longer, others have their turn before the next.
+/// Where a part took longer, others have their turn before the next.
 pub(super) const US_AT_ONCE: u64 = 10_000;
 /// How often a chart or a page is made at most, each time with more of the catalog known: of a large one, so
 /// many times [`MAX_ASKED_IDS`] posts are looked for, 8,192 less what is known.
@@ -141,9 +141,16 @@ impl<H: Host> Inner<H> {
                 self.turn_of(request).await?
             }
         };
-        let (made, _) = self.in_turn(&mut turn, |global, storage| {
-            global.chart(storage, request, rules, self.host.now_ms())
+        let mut ahead = None;
+        let made = self.in_steps(&mut turn, |global, storage| {
+            let now_ms = self.host.now_ms();
+            let ahead = ahead.get_or_insert_with(|| global.ahead_of_chart(request, now_ms));
+            match ahead.pop() {
+                Some(next) => global.merge_ahead(storage, next).map(|()| None),
+                None => global.chart(storage, request, rules, now_ms).map(Some),
+            }
         });
+        let made = made.await;
         if !request.filter.is_empty() {
             // What the catalog has read for filters, nobody else pays.
             let postings = self.catalog.postings_to_pay();
@@ -217,10 +224,10 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    async fn make_page(&self, turn: Turn, page: PostRequest) -> Result<PostReport, Refusal> {
+    async fn make_page(&self, mut turn: Turn, page: PostRequest) -> Result<PostReport, Refusal> {
         let now_ms = self.host.now_ms();
         let mut page = self.with_global(|global, _| PostPage::begin(global, page, now_ms))?;
-        self.in_steps(turn, |global, storage| {
+        self.in_steps(&mut turn, |global, storage| {
             page.step(global, storage, self.settings.rules)
         })
         .await
@@ -255,7 +262,7 @@ impl<H: Host> Inner<H> {
         }
         self.refresh(GLOBAL_SCOPE).await;
         let turn = self.turns.borrow_mut().list(self.host.now_ms());
-        let turn = match self.wait_for(turn).await {
+        let mut turn = match self.wait_for(turn).await {
             Ok(turn) => turn,
             Err(busy) => {
                 let last = self.with_global(|global, _| Ok(known(global)))?;
@@ -265,7 +272,7 @@ impl<H: Host> Inner<H> {
         let now_ms = self.host.now_ms();
         let mut list = self.with_global(|global, _| RegionList::begin(global, now_ms))?;
         let counted = self
-            .in_steps(turn, |global, storage| list.step(global, storage))
+            .in_steps(&mut turn, |global, storage| list.step(global, storage))
             .await?;
         *self.regions.borrow_mut() = counted;
         let all = self.with_global(|global, _| Ok(known(global)))?;
@@ -300,15 +307,15 @@ impl<H: Host> Inner<H> {
         turns.looked(late_ms, settled_us, now_ms);
     }
 
-    /// Does something in a turn, a scope at a time: others have theirs in between.
+    /// Does something in a turn, a part at a time: others have theirs in between.
     async fn in_steps<T>(
         &self,
-        mut turn: Turn,
+        turn: &mut Turn,
         mut step: impl FnMut(&mut Global, &H::Storage) -> Result<Option<T>, Refusal>,
     ) -> Result<T, Refusal> {
         let mut us = 0;
         loop {
-            let (outcome, done) = self.in_turn(&mut turn, &mut step);
+            let (outcome, done) = self.in_turn(turn, &mut step);
             if let Some(whole) = outcome? {
                 return Ok(whole);
             }
