@@ -667,6 +667,6 @@ fn a_quiet_shard_with_more_bytes_than_one_may_have_pushes_soon() {
     }
     assert!(in_ms > PUSH_INTERVAL_MS, "as much as it may have: {in_ms}");
     let posts = |number: u64| format!("{number:0256}");
-    quiet.play_of(&(0..2_000).map(posts).collect::<Vec<_>>(), 30 * MINUTE_MS);
+    quiet.play_of(&(0..2_500).map(posts).collect::<Vec<_>>(), DAY_MS);
     assert!(quiet.play_after(0) <= PUSH_INTERVAL_MS);
 }

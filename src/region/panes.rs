@@ -10,8 +10,8 @@ use crate::window::{KnownDays, Level, PaneKey};
 use super::{Limits, SEAL_AFTER_END_MS, SEAL_LATE_AFTER_MS};
 use crate::wire::{MOST_QUIET_BYTES, MOST_QUIET_PLAYS, QUIET_SEALING_MS};
 
-/// Short ids take so many times more in memory than as they are sent, long ones less.
-const HELD_A_BYTE: usize = 4;
+/// Short ids take about so many times more in memory than as they are sent, long ones no more.
+const HELD_A_BYTE: usize = 2;
 
 /// A pane that takes plays.
 #[derive(Clone)]

@@ -282,7 +282,8 @@ pub const PUSH_INTERVAL_MS: u64 = 5_000;
 /// second. Until then 15 minutes of it, each with as many posts of 30 bytes, are 108 KB to whoever pulls
 /// them; of ids of 256 bytes 900 KB, less than half of what a push may have of copies.
 pub const MOST_QUIET_PLAYS: u64 = 240;
-/// The same of the bytes of all that it has open: 40 such shards answer who looks with 10 MB.
+/// The same of the bytes of all that it has open: 40 such shards answer who looks with 10 MB, and with 20 where
+/// their ids are long, until they have pushed.
 pub const MOST_QUIET_BYTES: usize = 256 << 10;
 
 /// A quiet shard seals all panes of a quarter together. Of six regions with a play a minute each, sealed minute
