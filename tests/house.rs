@@ -13,10 +13,10 @@ const ORDER: [&[&str]; 33] = [
     &["panics"],
     &["log"],
     &["text"],
-    &["visitor"],
     &["limiter"],
     &["codec"],
     &["window"],
+    &["visitor"],
     &["topology"],
     &["board"],
     &["home"],
@@ -246,6 +246,44 @@ fn the_contract_with_javascript_names_what_rust_takes_and_gives() {
         }
     }
     assert_eq!(taken, promised, "Rust, and src/js/contract.d.ts");
+}
+
+/// The name that a line at a file's margin gives to a type, a trait or a limit.
+fn named_at(line: &str) -> Option<&str> {
+    let line = match line.strip_prefix("pub") {
+        Some(rest) => rest.trim_start_matches(|letter| letter != ' ').trim_start(),
+        None => line,
+    };
+    let (kind, rest) = line.split_once(' ')?;
+    let is_named = matches!(
+        kind,
+        "struct" | "enum" | "trait" | "type" | "const" | "static"
+    );
+    let name = word(rest);
+    (is_named && !matches!(name, "_" | "fn")).then_some(name)
+}
+
+#[test]
+fn a_type_or_a_limit_has_its_name_alone_in_the_whole_house() {
+    // Each object has a driver, which is a handle of what is inner; the global object's cache is everybody's.
+    const OF_SEVERAL: [&str; 3] = ["Cache", "Driver", "Inner"];
+    let mut places: BTreeMap<String, BTreeSet<PathBuf>> = BTreeMap::new();
+    // What is private to a crate may be called as in any other.
+    for (_, files) in rooms().into_iter().filter(|(room, _)| room != "summary") {
+        for file in files.into_iter().filter(|file| !file.ends_with("tests.rs")) {
+            let source = fs::read_to_string(&file).unwrap();
+            let source = source.split("\n#[cfg(test)]\nmod tests").next().unwrap();
+            for name in source.lines().filter_map(named_at) {
+                places
+                    .entry(name.to_owned())
+                    .or_default()
+                    .insert(file.clone());
+            }
+        }
+    }
+    assert!(places.len() > 700, "{}", places.len());
+    places.retain(|name, files| files.len() > 1 && !OF_SEVERAL.contains(&&name[..]));
+    assert!(places.is_empty(), "{places:#?}");
 }
 
 /// What every page of the build has in its head, in this order. What only some have stands between.
