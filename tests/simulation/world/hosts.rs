@@ -7,7 +7,6 @@ use std::fmt::Arguments;
 use futures_channel::oneshot::{self, Receiver, Sender};
 use hitparade::board::ObjectName;
 use hitparade::host::{Host, SendError};
-use hitparade::storage::StoredRow;
 
 use super::*;
 use crate::executor::Work;
@@ -109,28 +108,7 @@ impl DiskHandle {
 }
 
 impl Storage for DiskHandle {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.of_this_instance()?.get(table, key)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        from: &[u8],
-        max_bytes: usize,
-    ) -> Result<Vec<StoredRow>, StorageError> {
-        self.of_this_instance()?
-            .scan(table, prefix, from, max_bytes)
-    }
-
-    fn keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
-        self.of_this_instance()?.keys(table, prefix)
-    }
-
-    fn bytes(&self, table: Table) -> Result<u64, StorageError> {
-        self.of_this_instance()?.bytes(table)
-    }
+    hitparade::pass_reads_on!(self => self.of_this_instance()?);
 
     fn write(&self, batch: &[Write]) -> Result<(), StorageError> {
         self.of_this_instance()?.write(batch)
