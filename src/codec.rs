@@ -156,7 +156,7 @@ pub(crate) use record;
 
 /// Why bytes are not the record that was expected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DecodeError {
+pub enum RecordError {
     /// Cut off, damaged, or never a record.
     Damaged,
     /// Another kind of record than the one asked for.
@@ -165,19 +165,19 @@ pub enum DecodeError {
     UnknownVersion { found: u8 },
 }
 
-impl fmt::Display for DecodeError {
+impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DecodeError::Damaged => write!(f, "damaged or cut off"),
-            DecodeError::OtherKind { found } => write!(f, "another kind of record ({found})"),
-            DecodeError::UnknownVersion { found } => {
+            RecordError::Damaged => write!(f, "damaged or cut off"),
+            RecordError::OtherKind { found } => write!(f, "another kind of record ({found})"),
+            RecordError::UnknownVersion { found } => {
                 write!(f, "version {found}, which this release does not read")
             }
         }
     }
 }
 
-impl std::error::Error for DecodeError {}
+impl std::error::Error for RecordError {}
 
 /// Encodes a record with its envelope.
 pub fn encode<T: Record + Serialize>(record: &T) -> Vec<u8> {
@@ -202,24 +202,24 @@ fn seal(bytes: &mut [u8]) {
 /// Decodes what [`encode`] made. The record may borrow from `bytes`.
 ///
 /// # Errors
-/// [`DecodeError`]: nothing of the record is to be trusted then.
-pub fn decode<'a, T: Record + Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+/// [`RecordError`]: nothing of the record is to be trusted then.
+pub fn decode<'a, T: Record + Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, RecordError> {
     let (header, payload) = bytes
         .split_first_chunk::<HEADER_BYTES>()
-        .ok_or(DecodeError::Damaged)?;
+        .ok_or(RecordError::Damaged)?;
     let [kind, version, checksum @ ..] = *header;
     if kind != T::KIND as u8 {
-        return Err(DecodeError::OtherKind { found: kind });
+        return Err(RecordError::OtherKind { found: kind });
     }
     if u32::from_le_bytes(checksum) != crc32fast::hash(payload) {
-        return Err(DecodeError::Damaged);
+        return Err(RecordError::Damaged);
     }
     if version != T::VERSION {
-        return Err(DecodeError::UnknownVersion { found: version });
+        return Err(RecordError::UnknownVersion { found: version });
     }
     match postcard::take_from_bytes(payload) {
         Ok((record, [])) => Ok(record),
-        _ => Err(DecodeError::Damaged),
+        _ => Err(RecordError::Damaged),
     }
 }
 

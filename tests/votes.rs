@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use hitparade::board::MAIN;
 use hitparade::codec;
 use hitparade::limiter::MAX_EXACT;
-use hitparade::region::{MAX_VOTES_OF_ADDRESS, Taken, Votes};
+use hitparade::region::{MAX_VOTES_OF_ADDRESS, TakenVotes, Votes};
 use hitparade::wire::{Batch, BatchPlay, RecordRequest, Voter};
 use proptest::prelude::*;
 
@@ -154,7 +154,7 @@ struct World {
     /// The latest that was ever asked.
     clock_ms: u64,
     /// Batches that may be given back, with what of them was let through.
-    taken: Vec<(Taken, Vec<Pair>, u64)>,
+    taken: Vec<(TakenVotes, Vec<Pair>, u64)>,
     flooded: u32,
 }
 

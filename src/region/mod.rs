@@ -76,7 +76,7 @@ pub use journal::journaled;
 pub use limits::Limits;
 use push_timer::{PushTimer, ToPush};
 pub use shard::{Admission, LISTED_FOR_MS, LISTING_RENEWED_MS, Shard, SyncPoint};
-pub use votes::{MAX_VOTES_OF_ADDRESS, Taken, Votes, VotesOfInstance};
+pub use votes::{MAX_VOTES_OF_ADDRESS, TakenVotes, Votes, VotesOfInstance};
 
 /// How long batches are remembered: the 15 minutes in which a batch may be sent again, and five
 /// for messages under way and clocks that differ. At 1,000 batches/s and 16 bytes a batch: 19.2 MB.

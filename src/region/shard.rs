@@ -21,7 +21,7 @@ use super::seen::{Fate, Fingerprint, Seen};
 use super::*;
 use crate::board::MAIN;
 use crate::capacity;
-use crate::codec::{self, DecodeError};
+use crate::codec::{self, RecordError};
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, two_copies};
 use crate::summary::{Seed, Summary};

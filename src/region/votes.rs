@@ -57,12 +57,12 @@ pub struct Sifted {
     /// Whether nothing is left to count.
     pub is_empty: bool,
     /// The votes of the plays that are left, until they are counted.
-    pub taken: Taken,
+    pub taken: TakenVotes,
 }
 
 /// Votes that were taken, so that they can be given back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct TakenVotes {
     /// One a play: 8 KB of a batch with 1,000.
     votes: Vec<u64>,
     /// Under which all votes of the address are counted.
@@ -196,7 +196,7 @@ impl Votes {
             is_empty: batch.plays.is_empty(),
             batch: (!too_many.is_empty()).then(|| codec::encode(&batch)),
             too_many,
-            taken: Taken {
+            taken: TakenVotes {
                 votes,
                 of_address,
                 limit: voter.limit,
@@ -218,7 +218,7 @@ impl Votes {
 
     /// Gives back the votes of a batch that was not counted, as far as they have not come back by
     /// themselves.
-    pub fn give_back(&mut self, taken: &Taken, now_ms: u64) {
+    pub fn give_back(&mut self, taken: &TakenVotes, now_ms: u64) {
         let of_post = Rate::a_minute(taken.limit);
         let (mut kept, taken_ms) = (self.instance.0.borrow_mut(), taken.taken_ms);
         let limiter = &mut kept.limiter;

@@ -22,7 +22,7 @@ pub const MAX_CHANGES: usize = 32;
 /// The largest offset from UTC.
 const MAX_OFFSET_S: u32 = 24 * 60 * 60;
 /// The longest name; those of the tz database have at most 32 bytes.
-const MAX_NAME_BYTES: usize = 64;
+const MAX_ZONE_NAME_BYTES: usize = 64;
 /// 1970-01-01 in `chrono`'s numbering of days.
 const EPOCH_FROM_CE: i32 = 719_163;
 
@@ -163,7 +163,7 @@ fn shown_ms(ms: u64, offset_s: i32) -> i64 {
 /// is not well-formed: a zone is a place.
 pub fn is_zone_name(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-/".contains(&byte);
-    text.len() <= MAX_NAME_BYTES
+    text.len() <= MAX_ZONE_NAME_BYTES
         && text
             .bytes()
             .next()

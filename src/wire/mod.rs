@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use siphasher::sip128::SipHasher13;
 
-use crate::codec::{self, DecodeError, record};
+use crate::codec::{self, RecordError, record};
 use crate::filter::Filter;
 use crate::leaderboard::{Card, ChartForm, ClosedChart, Count, ListedChart, class_of_k};
 use crate::topology::{Epoch, RegionTable, ShardId};
@@ -464,8 +464,8 @@ pub enum Refusal {
 }
 
 /// Of a message that cannot be read.
-impl From<DecodeError> for Refusal {
-    fn from(error: DecodeError) -> Self {
+impl From<RecordError> for Refusal {
+    fn from(error: RecordError) -> Self {
         Refusal::Invalid(error.to_string())
     }
 }

@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use futures_channel::oneshot;
 
-use super::super::votes::{Sifted, Taken};
+use super::super::votes::{Sifted, TakenVotes};
 use super::super::{Admission, GROUP_BYTES, GROUP_WAIT_MS, Shard};
 use super::{Driver, Inner};
 use crate::board::MAIN;
-use crate::codec::{self, DecodeError};
+use crate::codec::{self, RecordError};
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
 use crate::panics;
@@ -26,7 +26,7 @@ const SLEEPS_AFTER_MS: u64 = 10_000;
 struct Admitted {
     admission: Admission,
     too_many: Rc<[u16]>,
-    taken: Taken,
+    taken: TakenVotes,
     /// How many requests and bytes wait for a commit.
     waiting: (usize, usize),
 }
@@ -39,7 +39,7 @@ impl<H: Host> Driver<H> {
             RecordReply::Busy { retry_after_s: 1 }
         } else {
             match codec::decode::<RecordRequest<'_>>(message) {
-                Err(DecodeError::OtherKind { .. }) => self.record_blind(message, voter).await,
+                Err(RecordError::OtherKind { .. }) => self.record_blind(message, voter).await,
                 Err(_) => RecordReply::Invalid,
                 Ok(request) if self.host.object().board() != Some(request.board) => {
                     self.tell(format_args!("plays for another board: {}", request.board));

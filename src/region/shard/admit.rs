@@ -21,7 +21,7 @@ impl<'a> Wanted<'a> {
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
         match codec::decode::<Batch<'a>>(bytes) {
             Ok(batch) => Some(Wanted::Plays(batch)),
-            Err(DecodeError::OtherKind { .. }) => codec::decode(bytes).ok().map(Wanted::Claim),
+            Err(RecordError::OtherKind { .. }) => codec::decode(bytes).ok().map(Wanted::Claim),
             Err(_) => None,
         }
     }
