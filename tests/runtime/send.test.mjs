@@ -569,6 +569,25 @@ describe("sending", { timeout: 300_000 }, () => {
     model.add([{ post_id: "begun", region_id: "NA", count: 2 }]);
   });
 
+  test("reads a log on that was rotated while its writer has not heard of it, however quiet it was before", async () => {
+    const log = join(folder, "quiet.log");
+    writeFileSync(log, lineOf({ post_id: "quiet" }));
+    const run = send(["--region", "NA", "--follow", log, "--spool", "quiet"], null);
+    await isAnswered("quiet", 1, run);
+    // Longer than it is waited for after the last line.
+    await sleep(1_200);
+    renameSync(log, `${log}.1`);
+    writeFileSync(log, "");
+    await sleep(400);
+    appendFileSync(`${log}.1`, lineOf({ post_id: "quiet" }));
+    await isAnswered("quiet", 2, run);
+    appendFileSync(log, lineOf({ post_id: "quiet" }));
+    await isAnswered("quiet", 3, run);
+    run.child.kill("SIGTERM");
+    assert.equal((await run.ended).code, 0, run.said());
+    model.add([{ post_id: "quiet", region_id: "NA", count: 3 }]);
+  });
+
   test("sends batches with the home that the service named before, also after its shards changed", async () => {
     const words = ["--spool", "homes", "--stream"];
     /** @type {string | undefined} */

@@ -35,6 +35,8 @@ export class Follow {
   #rest = Buffer.alloc(0);
   #tooLong = false;
   #grewAt = 0;
+  /** When another file was first seen in its place; 0 while there is none. */
+  #replacedAt = 0;
 
   /**
    * @param {string} path
@@ -100,7 +102,7 @@ export class Follow {
     if (!this.#handle) return false;
     const { ino, dev } = await this.#handle.stat({ bigint: true });
     this.#file = { inode: `${dev}:${ino}`, head: Buffer.alloc(0) };
-    [this.#at, this.#rest, this.#tooLong] = [0, Buffer.alloc(0), false];
+    [this.#at, this.#rest, this.#tooLong, this.#replacedAt] = [0, Buffer.alloc(0), false, 0];
     this.#begun(this.placeAt({ file: this.#file, bytes: 0 }));
     return true;
   }
@@ -140,8 +142,9 @@ export class Follow {
       return this.#begin();
     }
     if (!there || `${there.dev}:${there.ino}` === this.#file.inode) return false;
-    // Whoever writes may not have heard yet that it was renamed.
-    if (Date.now() - this.#grewAt < GRACE_MS || size > this.#at + this.#rest.length) return false;
+    // Whoever writes may not have heard yet that it was renamed, however long it wrote nothing before.
+    this.#replacedAt ||= Date.now();
+    if (Date.now() - Math.max(this.#grewAt, this.#replacedAt) < GRACE_MS || size > this.#at + this.#rest.length) return false;
     if (this.#rest.length > 0) this.#tell(`! half a line at the end of the file that ${this.#path} was is left out`);
     return this.#begin(await this.#after(mtimeNs));
   }
