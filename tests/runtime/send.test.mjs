@@ -21,6 +21,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { postOfAddress } from "../../scripts/lib/send/address.mjs";
 import { Lines, unpacked } from "../../scripts/lib/send/lines.mjs";
+import { Progress } from "../../scripts/lib/send/progress.mjs";
 import { READERS, kcatOffset } from "../../scripts/lib/send/readers.mjs";
 import { Spool } from "../../scripts/lib/send/spool.mjs";
 import { momentOf } from "../../scripts/lib/send/times.mjs";
@@ -316,6 +317,32 @@ describe("the lines of an input", () => {
   });
 });
 
+for (const isTerminal of [true, false]) {
+  test(`progress is ${isTerminal ? "one line that changes, at a terminal" : "a line every 30 s in which it changed, in a log"}`, ({
+    mock,
+  }) => {
+    mock.timers.enable({ apis: ["setInterval"] });
+    const { isTTY, columns } = process.stderr;
+    Object.assign(process.stderr, { isTTY: isTerminal, columns: 20 });
+    let written = "";
+    try {
+      mock.method(process.stderr, "write", (text) => ((written += text), true));
+      let lines = 0;
+      const progress = new Progress(() => `${lines} lines read, of very many`);
+      for (lines of isTerminal ? [1, 2] : [1, 1, 2]) mock.timers.tick(isTerminal ? 500 : 30_000);
+      progress.say("said between");
+      progress.end();
+      mock.timers.tick(60_000);
+    } finally {
+      mock.restoreAll();
+      Object.assign(process.stderr, { isTTY, columns });
+    }
+    const shown = ["1", "2"].map((lines) => (isTerminal ? `\r\x1b[K▸ ${lines} lines read, of v` : `▸ ${lines} lines read, of very many\n`));
+    const clear = isTerminal ? "\r\x1b[K" : "";
+    assert.equal(written, `${shown.join("")}${clear}said between\n${clear}`);
+  });
+}
+
 test("a spool holds what was sealed, and the place after it, at every moment", () => {
   const folder = mkdtempSync(join(tmpdir(), "hitparade-spool-"));
   try {
@@ -376,7 +403,7 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
 });
 
 /** Those that a test that fails leaves behind. @type {Set<import("node:child_process").ChildProcess>} */
-const running = new Set();
+const children = new Set();
 /** The command. @param {string} url @param {string[]} words */
 function start(url, words, { cwd, program = "send", input = null } = {}) {
   const child = spawn(process.execPath, [join(ROOT, "scripts", "hitparade.mjs"), program, "--url", url, ...words], {
@@ -384,12 +411,12 @@ function start(url, words, { cwd, program = "send", input = null } = {}) {
     env: { ...process.env, INGEST_TOKEN },
     stdio: ["pipe", "pipe", "pipe"],
   });
-  running.add(child);
+  children.add(child);
   let [said, out] = ["", ""];
   child.stderr.on("data", (data) => (said += data));
   child.stdout.on("data", (data) => (out += data));
   child.stdin.on("error", () => {});
-  const ended = once(child, "close").then(([code]) => (running.delete(child), { code, said, out }));
+  const ended = once(child, "close").then(([code]) => (children.delete(child), { code, said, out }));
   if (input !== null) child.stdin.end(input);
   return { child, ended, said: () => said, out: () => out };
 }
@@ -421,7 +448,7 @@ describe("sending", { timeout: 300_000 }, () => {
   });
   after(async () => {
     front.close();
-    for (const child of running) child.kill("SIGKILL");
+    for (const child of children) child.kill("SIGKILL");
     rmSync(folder, { recursive: true, force: true });
     await service?.dispose();
   });
