@@ -322,6 +322,30 @@ fn what_others_tell_is_passed_on_where_somebody_watches() {
 }
 
 #[test]
+fn whoever_has_said_that_nobody_watches_watches_again_when_somebody_does() {
+    let world = World::new(&["NA"]);
+    let message = codec::encode(&Look {
+        board_is_public: true,
+    });
+    let hear = || {
+        let reply = world.host.run(world.driver.hear_of_change(&message), || {});
+        codec::decode::<Noted>(&reply).unwrap().0
+    };
+    world.watch(shard("NA")).unwrap();
+    assert_eq!(world.host.watches.get(), 1, "the registry's");
+    world.watch(shard("NA")).unwrap();
+    assert_eq!(world.host.watches.get(), 1, "it knows");
+    world.host.away.borrow_mut().push(shard("NA"));
+    assert_eq!(hear(), Ok(()));
+    world.pass(5_000);
+    world.host.away.borrow_mut().clear();
+    // The registry forgets who says so.
+    assert_eq!(hear(), Err(Refusal::NotFound));
+    world.watch(shard("NA")).unwrap();
+    assert_eq!(world.host.watches.get(), 2);
+}
+
+#[test]
 fn quiet_shards_are_told_that_somebody_watches_and_are_not_asked_once_they_know() {
     let world = World::new(&["NA", "EU"]);
     let reply = world.push("NA", 1);

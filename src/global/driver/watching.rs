@@ -73,6 +73,8 @@ impl<H: Host> Inner<H> {
         self.look.set(codec::decode(message)?);
         self.ready().await?;
         if self.watchers.is_empty() {
+            // Who hears this tells no more, until it is asked to again.
+            self.watching_since_ms.set(0);
             return Err(Refusal::NotFound);
         }
         self.ask_registry().await;
