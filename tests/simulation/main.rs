@@ -14,8 +14,8 @@ mod random;
 mod world;
 
 use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use hitparade::mutants::{self, Mutant};
@@ -73,6 +73,10 @@ fn no_fault_loses_an_acknowledged_play_or_counts_one_twice() {
     );
 }
 
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs so many seeds, in several threads; stops at the first violation, and returns it with its
 /// seed.
 fn run_all(first: u64, seeds: u64, threads: u64) -> Result<Figures, (u64, String)> {
@@ -88,7 +92,7 @@ fn run_all(first: u64, seeds: u64, threads: u64) -> Result<Figures, (u64, String
             // A panic is a violation, too, and its seed must be known.
             let run = catch_unwind(|| world::run(seed, false));
             let run = run.unwrap_or_else(|_| Err(format!("seed {seed}: a panic, told above")));
-            let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut outcome = lock(&outcome);
             match (outcome.as_mut(), run) {
                 (Ok(sum), Ok(figures)) => sum.add(&figures),
                 (Ok(_), Err(violation)) => *outcome = Err((seed, violation)),
@@ -113,21 +117,36 @@ fn every_mutant_is_found() {
     if number("SEED").is_some() || number("SEEDS").is_some() {
         return;
     }
-    let mut survivors = Vec::new();
     let only = std::env::var("MUTANT").ok();
     let is_asked = |mutant: &Mutant| only.as_ref().is_none_or(|it| format!("{mutant:?}") == *it);
-    for mutant in Mutant::ALL.into_iter().filter(is_asked) {
-        mutants::set(Some(mutant));
-        let found = (1..=SEEDS_A_MUTANT).find_map(|seed| {
-            let violation = world::run(seed, false).err()?;
-            Some((seed, violation))
-        });
-        mutants::set(None);
-        match found {
-            Some((seed, violation)) => println!("{mutant:?}: found at seed {seed}: {violation}"),
-            None => survivors.push(mutant),
+    let asked: Vec<Mutant> = Mutant::ALL.into_iter().filter(is_asked).collect();
+    let next = AtomicUsize::new(0);
+    let survivors = Mutex::new(Vec::new());
+    // A mutant is its thread's.
+    let work = || {
+        while let Some(mutant) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
+            mutants::set(Some(*mutant));
+            let mut seeds = (1..=SEEDS_A_MUTANT).filter(|seed| world::may_show(*seed, *mutant));
+            let found = seeds.find_map(|seed| {
+                let violation = world::run(seed, false).err()?;
+                Some((seed, violation))
+            });
+            mutants::set(None);
+            match found {
+                Some((seed, violation)) => {
+                    println!("{mutant:?}: found at seed {seed}: {violation}");
+                }
+                None => lock(&survivors).push(*mutant),
+            }
         }
-    }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    let survivors = lock(&survivors);
     assert!(
         survivors.is_empty(),
         "not found in {SEEDS_A_MUTANT} seeds: {survivors:?}"

@@ -236,14 +236,17 @@ impl World {
     /// Each part of an acknowledged batch is counted by exactly one shard of its board, any other by at most
     /// one; and of its plays those that its sender was told of.
     pub(super) fn check_batches(&mut self) {
-        let mut found: BTreeMap<(usize, usize), (u32, usize)> = BTreeMap::new();
+        // By batch and part: it is asked at every chart, so these are tables.
+        let all_parts = part_of(self.boards.len(), None);
+        let mut found = vec![(0_u32, 0_usize); self.batches.len() * all_parts];
         let ledgers = self.shards.iter().flat_map(|node| &node.ledgers);
         for play in ledgers.flat_map(Ledger::plays) {
-            let (times, plays) = found.entry((play.batch, play.part)).or_default();
+            let (times, plays) = &mut found[play.batch * all_parts + play.part];
             *times += u32::from(play.begins_part);
             *plays += 1;
         }
-        let mut of_name: BTreeMap<(u64, usize), u32> = BTreeMap::new();
+        // By the first batch of a name, and part.
+        let mut of_name = vec![0_u32; found.len()];
         // Of a board that is deleted nothing counts any more.
         let boards = (0..self.boards.len()).filter(|board| !self.is_gone(*board));
         let parts = boards.flat_map(|board| {
@@ -256,7 +259,7 @@ impl World {
                 continue;
             }
             for (board, part) in parts.iter().copied() {
-                let (times, plays) = found.get(&(number, part)).copied().unwrap_or_default();
+                let (times, plays) = found[number * all_parts + part];
                 let name = self.boards[board].name;
                 // An attempt is about one board of a name.
                 let is_accepted = |rpc: &usize| {
@@ -272,11 +275,11 @@ impl World {
                                 && !is_rejected(Some(name))
                         })
                 };
-                let least = batch.acknowledged.iter().any(is_accepted);
+                let is_missing = times == 0 && batch.acknowledged.iter().any(is_accepted);
                 let most = !batch.not_counted;
                 let told = batch.counted_plays.get(&part);
                 let is_as_told = told.is_none_or(|told| *told == plays);
-                if times < u32::from(least) || times > u32::from(most) || !is_as_told {
+                if is_missing || times > u32::from(most) || !is_as_told {
                     let fate = batch.fate;
                     let what = format!(
                         "part {part} of batch {number} ({fate:?}) is counted {times} times, {plays} of \
@@ -285,7 +288,7 @@ impl World {
                     self.violation.get_or_insert(what);
                     return;
                 }
-                let of_name = of_name.entry((batch.seq, part)).or_default();
+                let of_name = &mut of_name[batch.seq as usize * all_parts + part];
                 *of_name += times;
                 if batch.has_key && *of_name > 1 {
                     let first = batch.seq;

@@ -433,6 +433,11 @@ pub fn run(seed: u64, trace: bool) -> Result<Figures, String> {
     }
 }
 
+/// Whether a mistake may be seen in a seed's run.
+pub fn may_show(seed: u64, mutant: Mutant) -> bool {
+    Profile::new(&mut Random::new(seed)).may_show(mutant)
+}
+
 impl World {
     fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);

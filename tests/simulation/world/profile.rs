@@ -3,6 +3,7 @@
 use hitparade::capacity::SmallPanes;
 use hitparade::catalog::CatalogLimits;
 use hitparade::global::GlobalLimits;
+use hitparade::mutants::Mutant;
 use hitparade::region::Limits;
 use hitparade::window::MINUTE_MS;
 
@@ -232,6 +233,24 @@ impl Profile {
             profile.slow = 0;
         }
         profile
+    }
+
+    /// Whether a mistake may be seen in such a run: some need what is in a run of ten.
+    pub fn may_show(&self, mutant: Mutant) -> bool {
+        use Mutant::*;
+        let crashes = self.shard_crash_every_ms > 0;
+        match mutant {
+            VotesIgnored => self.votes_limit.is_some(),
+            NamesReused => self.reused_keys > 0,
+            ToldBeforeDurable => self.reset_every_ms > 0 && crashes,
+            OldEpochTaken | PanesSurviveTheirEpoch => self.reset_every_ms > 0,
+            DeciderOfToday => self.delete_every_ms > 0,
+            DamagedClaimsForgotten => self.damage_seen,
+            FoldedBeforeClosed | ClosedTwice => self.close_after_ms.is_some(),
+            NumberWithoutMark | MembersKept => self.put_every_ms > 0,
+            BirthUnasked | NameWithoutIncarnation | TombstoneGoneEarly => self.boards_every_ms > 0,
+            _ => true,
+        }
     }
 
     /// What senders that travel and changes of the number of shards can break takes several things at
