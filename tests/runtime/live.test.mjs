@@ -256,7 +256,8 @@ describe("/live", () => {
   });
 });
 
-describe("/live, when things go wrong", () => {
+// They wait, each for a service of its own.
+describe("/live, when things go wrong", { concurrency: 4 }, () => {
   it("readers who keep coming do not hold up the plays", async () => {
     const service = await Service.start();
     try {
