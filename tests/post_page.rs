@@ -539,8 +539,8 @@ fn a_page_of_a_post_that_nobody_played_lately_costs_little_after_a_year() {
     let (ms, us) = (ms.iter().sum::<f64>() / ms.len() as f64, average(Done::us));
     println!("{ms:.2} ms a page, charged {us} us; {rows} rows read, {panes} panes looked for");
     // The pane of all time has 9,000 rows, one day 4,000, and a day of the series has 96 panes: nothing of
-    // them is decoded.
-    assert_eq!(rows, 0, "rows are read");
+    // them is decoded, but the day of the region once, when many pages have looked into it.
+    assert!(rows <= 4_000 / 40, "{rows} rows are read");
     assert!(us < 3_000, "charged {us} us");
     assert!(panes < 40, "{panes} panes are looked for");
 }
