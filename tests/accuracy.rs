@@ -1,12 +1,9 @@
 //! Charts beside exact counts of every id, on the whole way: shards, pushes, folds, charts. The
 //! long form, which says how good they are, is `npm run bench -- accuracy`.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 #[allow(dead_code)]
 #[path = "../benches/accuracy/judge.rs"]
 mod judge;
-mod objects;
 #[path = "../src/summary/benches/parts/streams.rs"]
 #[allow(dead_code)]
 mod streams;
@@ -14,6 +11,7 @@ mod streams;
 #[path = "../benches/accuracy/way.rs"]
 mod way;
 
+use crate::objects;
 use hitparade::capacity::set_counters;
 use hitparade::global::ChartRules;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};

@@ -1,11 +1,9 @@
 //! The life of boards: made, changed, deleted for good, made again; and what their objects make of it.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod objects;
-
 use std::rc::Rc;
 
+use crate::objects::host::TestHost;
+use crate::objects::{self, REGIONS, Registered, SEED, table_of};
 use hitparade::board::{Board, CatalogKind, MAIN, MAX_BOARDS, ObjectName};
 use hitparade::catalog::{self, CatalogLimits};
 use hitparade::codec;
@@ -16,8 +14,6 @@ use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::DAY_MS;
 use hitparade::wire::*;
-use objects::host::TestHost;
-use objects::{REGIONS, Registered, SEED, table_of};
 
 const NOW_MS: u64 = 20_000 * DAY_MS;
 

@@ -1,15 +1,12 @@
 //! The calendar against clocks that are looked at minute by minute, and against what really happened.
 //!
-//! `PROPTEST_CASES=100000 cargo test --release --test calendar` runs 100,000 cases.
-
-#![allow(clippy::unwrap_used)]
+//! `PROPTEST_CASES=100000 cargo test --release --test native calendar` runs 100,000 cases.
 
 use hitparade::window::*;
 use proptest::prelude::*;
 
-mod zones;
-use zones::{
-    APIA_2011, CASABLANCA_2026, HAVANA_2013, KATHMANDU, LORD_HOWE_2013, NEW_YORK_2013,
+use crate::zones::{
+    self, APIA_2011, CASABLANCA_2026, HAVANA_2013, KATHMANDU, LORD_HOWE_2013, NEW_YORK_2013,
     ST_JOHNS_2010,
 };
 

@@ -1,13 +1,11 @@
 //! The catalog and those who follow it: whatever gets lost, late or twice, and whoever starts anew, what a
 //! board has is as the catalog was at the number that it says.
 
-#![allow(clippy::unwrap_used)]
-
-mod objects;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Poll;
 
+use crate::objects;
+use crate::objects::host::TestHost;
 use hitparade::catalog::{CatalogLimits, Catalogs, Driver, Follower, Keeper, STALE_AFTER_MS};
 use hitparade::codec;
 use hitparade::filter::Filter;
@@ -18,7 +16,6 @@ use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::DAY_MS;
 use hitparade::wire::*;
-use objects::host::TestHost;
 use proptest::prelude::*;
 
 const POSTS: u8 = 6;

@@ -1,16 +1,12 @@
 //! A place that is certain is in the chart of exact counts too, in every order.
 
-#![allow(clippy::unwrap_used)]
-
-mod objects;
-
+use crate::objects::hours::{EXACT, NOW_MS, Plays, any_plays, falling_plays, fold};
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
 use hitparade::storage::MemoryStorage;
 use hitparade::window::HOUR_MS;
 use hitparade::wire::{ChartRequest, Sort, WindowRequest};
-use objects::hours::{EXACT, NOW_MS, Plays, any_plays, falling_plays, fold};
 use proptest::prelude::*;
 
 /// Fewer than a minute's pane has counters, so that it can be exact.

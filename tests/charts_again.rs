@@ -1,9 +1,6 @@
 //! Charts that are asked for again a moment later are given again, and are never older than that.
 
-#![allow(clippy::unwrap_used)]
-
-mod objects;
-
+use crate::objects;
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
 use hitparade::settings::VisiblePosts;

@@ -1,10 +1,7 @@
 //! Copies of what shards have not sealed: never beside entries with the same plays, from one
 //! moment where two scopes are compared, and missed aloud after a start.
 
-#![allow(clippy::unwrap_used)]
-
-mod objects;
-
+use crate::objects::{self, SEED, load_global};
 use hitparade::codec;
 use hitparade::global::{Global, HEARD_AFTER_MS, MAX_LOGS_A_SHARD};
 use hitparade::leaderboard::Leaderboard;
@@ -13,7 +10,6 @@ use hitparade::storage::{MemoryStorage, Table};
 use hitparade::summary::{Seed, Summary};
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use hitparade::wire::{BatchPlay, Push, RecordReply, SealedPane, Sort, WindowRequest};
-use objects::{SEED, load_global};
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 12 * HOUR_MS;
 const HOUR: WindowRequest = WindowRequest::Sliding { length_ms: HOUR_MS };

@@ -1,11 +1,8 @@
 //! What cannot be read, or does not make sense: refused, reported, kept, and never in the way.
 
-#![allow(clippy::unwrap_used)]
-
-mod objects;
-
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::objects::{self, Registered, load_global};
 use hitparade::codec;
 use hitparade::global::Global;
 use hitparade::leaderboard::Leaderboard;
@@ -17,7 +14,6 @@ use hitparade::window::{DAY_MS, MINUTE_MS};
 use hitparade::wire::GlobalMetrics;
 use hitparade::wire::ShardMetrics;
 use hitparade::wire::*;
-use objects::{Registered, load_global};
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 

@@ -1,10 +1,8 @@
 //! Charts of a filter against exact counts of every id: bounds, what is not listed, what is certain, in
 //! every order, over random catalogs and streams.
 
-#![allow(clippy::unwrap_used)]
-
-mod objects;
-
+use crate::objects;
+use crate::objects::hours::{EXACT, NOW_MS, Plays, any_plays, falling_plays, fold};
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
 use hitparade::leaderboard::Leaderboard;
@@ -12,7 +10,6 @@ use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
 use hitparade::window::HOUR_MS;
 use hitparade::wire::{ChartRequest, PostPatch, Refusal, Sort, WindowRequest};
-use objects::hours::{EXACT, NOW_MS, Plays, any_plays, falling_plays, fold};
 use proptest::prelude::*;
 
 const DAY_MS: u64 = 24 * HOUR_MS;

@@ -1,23 +1,18 @@
 //! Real shards and the real global object against a plain list of plays: random plays of any
 //! lateness, in several regions and shards, restarts of both, questions of every kind.
 //!
-//! `PROPTEST_CASES=10000 cargo test --release --test global_windows` runs 10,000 cases;
-//! `NOISE_SEEDS=1000 cargo test --release --test global_windows noise` looks for risers in the
+//! `PROPTEST_CASES=10000 cargo test --release --test native global_windows` runs 10,000 cases;
+//! `NOISE_SEEDS=1000 cargo test --release --test native nothing_rises_in_stationary_noise` looks for risers in the
 //! noise of 1,000 seeds, which takes a minute.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+pub mod world;
 
-mod objects;
-#[path = "global_windows/world.rs"]
-mod world;
-mod zones;
-
+use crate::objects::REGIONS;
+use crate::zones::{Drawn, drawn};
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use hitparade::wire::{BatchPlay, Sort, WindowRequest};
-use objects::REGIONS;
 use proptest::prelude::*;
 use world::{SHARDS, START_MS, World};
-use zones::{Drawn, drawn};
 
 #[derive(Clone, Debug)]
 enum Step {

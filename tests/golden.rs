@@ -3,10 +3,8 @@
 //!
 //! `tests/golden/storage` holds the whole storage of a shard and of a global object, row by row,
 //! with what charts said; `tests/golden/messages` one of each message. A form that changes
-//! gets a new version and new files beside the old ones: `UPDATE_GOLDEN=1 cargo test --test golden`
+//! gets a new version and new files beside the old ones: `UPDATE_GOLDEN=1 cargo test --test native golden`
 //! writes files and lines that are missing, never one that is there.
-
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Write as _};

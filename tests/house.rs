@@ -1,7 +1,5 @@
 //! The house is as CONTRIBUTING.md shows it, and what is below does not know what is above.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,8 @@
 //! A year of the past that is sent at once: what shards and the global object do for it, and what pages
 //! cost that are asked for meanwhile.
 
-#![allow(clippy::unwrap_used)]
-
-mod objects;
-
-use cpu_time::ProcessTime;
+use crate::objects::{self, SEED};
+use cpu_time::ThreadTime;
 use hitparade::global::{ChartRules, Global};
 use hitparade::region::Shard;
 use hitparade::storage::MemoryStorage;
@@ -13,7 +10,6 @@ use hitparade::window::{DAY_MS, HOUR_MS, Zone};
 use hitparade::wire::GlobalMetrics;
 use hitparade::wire::ShardMetrics;
 use hitparade::wire::*;
-use objects::SEED;
 
 const REGIONS: [&str; 3] = ["NA", "EU", "AS"];
 const DAYS: u64 = 380;
@@ -56,7 +52,7 @@ struct Spent {
 }
 
 fn timed<T>(sum: &mut f64, longest: &mut f64, run: impl FnOnce() -> T) -> T {
-    let started = ProcessTime::now();
+    let started = ThreadTime::now();
     let done = run();
     let ms = started.elapsed().as_secs_f64() * 1e3;
     *sum += ms;

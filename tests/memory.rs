@@ -4,14 +4,12 @@
 //! What storage holds is not counted: on the platform it lies outside. A test's messages are made
 //! beforehand, so 4 MiB for the one that is being taken are added to what is measured.
 
-#![allow(clippy::unwrap_used, clippy::panic, unsafe_code)]
-
-mod objects;
+#![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::cell::Cell;
 
+use crate::objects::{self, SEED};
 use hitparade::codec;
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global, GlobalLimits, Together};
@@ -21,46 +19,58 @@ use hitparade::summary::{Seed, Summary};
 use hitparade::topology::{Region, RegionTable};
 use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{BatchPlay, ChartRequest, Push, PushReply, SealedPane, Sort, WindowRequest};
-use objects::SEED;
 
 /// What an instance may take, and what a message takes while it is looked at.
 const INSTANCE_BYTES: usize = 96 << 20;
 const MESSAGE_BYTES: usize = 4 << 20;
 
-/// Counts what is allocated, without what [`Disk`] stores.
+/// Counts what each thread allocates, and so each test.
 struct Counting;
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-static STORED: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static NOW: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+    /// What [`Disk`]s store.
+    static STORED: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    NOW.set(NOW.get() + bytes);
+    PEAK.set(PEAK.get().max(now()));
+}
 
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(now.saturating_sub(STORED.load(Relaxed)), Relaxed);
+        count(layout.size() as isize);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
+        count(-(layout.size() as isize));
         unsafe { System.dealloc(pointer, layout) }
+    }
+
+    /// Both are there while one is copied to the other.
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(new_size as isize);
+        let moved = unsafe { System.realloc(pointer, layout, new_size) };
+        count(-(layout.size() as isize));
+        moved
     }
 }
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// One measurement at a time: the counters are the process's.
-static MEASURING: Mutex<()> = Mutex::new(());
-
-fn now() -> usize {
-    NOW.load(Relaxed) - STORED.load(Relaxed)
+fn now() -> isize {
+    NOW.get() - STORED.get()
 }
 
 /// The most that was held above `base` while something ran.
-fn peak_of(base: usize, run: impl FnOnce()) -> usize {
-    PEAK.store(now(), Relaxed);
+fn peak_of(base: isize, run: impl FnOnce()) -> usize {
+    PEAK.set(now());
     run();
-    PEAK.load(Relaxed).saturating_sub(base)
+    usize::try_from(PEAK.get() - base).unwrap()
 }
 
 #[track_caller]
@@ -81,10 +91,10 @@ struct Disk(MemoryStorage);
 
 impl Disk {
     fn uncounted<T>(&self, change: impl FnOnce() -> T) -> T {
-        let before = NOW.load(Relaxed);
+        let (before, peak) = (NOW.get(), PEAK.get());
         let done = change();
-        let after = NOW.load(Relaxed);
-        STORED.fetch_add(after.wrapping_sub(before), Relaxed);
+        STORED.set(STORED.get() + NOW.get() - before);
+        PEAK.set(peak);
         done
     }
 }
@@ -261,7 +271,6 @@ fn a_day_back(now_ms: u64) -> Vec<u64> {
 
 #[test]
 fn a_shard_under_the_worst_beacons_stays_within_its_memory() {
-    let _one = MEASURING.lock().unwrap();
     for id in [long_id, scrambled_id] {
         let base = now();
         let mut filled = Filled::new(0, 0);
@@ -281,7 +290,6 @@ fn a_shard_under_the_worst_beacons_stays_within_its_memory() {
 
 #[test]
 fn beacons_of_the_longest_ids_to_six_regions_stay_within_memory() {
-    let _one = MEASURING.lock().unwrap();
     for id in [long_id, scrambled_id] {
         let disk = Disk::default();
         let mut global = global_of(&disk, 6);
@@ -310,7 +318,6 @@ fn beacons_of_the_longest_ids_to_six_regions_stay_within_memory() {
 
 #[test]
 fn tiny_panes_stay_within_memory() {
-    let _one = MEASURING.lock().unwrap();
     let disk = Disk::default();
     let mut global = global_of(&disk, 1);
     let mut tiny = Summary::new(1_024, Seed::from_bytes(SEED));
@@ -358,7 +365,6 @@ fn full_pane(
 
 #[test]
 fn copies_of_any_number_of_shards_stay_within_memory_and_charts_say_what_they_lack() {
-    let _one = MEASURING.lock().unwrap();
     // Ten times what fits, of one region and of a hundred.
     for (regions, shards) in [(1, 200), (100, 2)] {
         let disk = Disk::default();
@@ -402,7 +408,6 @@ fn copies_of_any_number_of_shards_stay_within_memory_and_charts_say_what_they_la
 #[test]
 fn boards_of_an_instance_have_one_budget_and_who_holds_little_keeps_all_of_it() {
     const LARGE: usize = 3;
-    let _one = MEASURING.lock().unwrap();
     let together = Together::default();
     let board = || {
         let disk = Disk::default();
@@ -478,7 +483,6 @@ fn boards_of_an_instance_have_one_budget_and_who_holds_little_keeps_all_of_it() 
 
 #[test]
 fn a_backlog_of_many_shards_stays_within_memory() {
-    let _one = MEASURING.lock().unwrap();
     for id in [long_id, scrambled_id] {
         let disk = Disk::default();
         let mut global = global_of(&disk, 2);
@@ -521,7 +525,6 @@ fn a_backlog_of_many_shards_stays_within_memory() {
 
 #[test]
 fn charts_over_days_of_the_longest_ids_stay_within_memory() {
-    let _one = MEASURING.lock().unwrap();
     let disk = Disk::default();
     let mut global = global_of(&disk, 1);
     for day in 1..=45 {
@@ -587,7 +590,6 @@ fn pushes_of_a_hundred_shards(regions: usize) -> Vec<(u64, Vec<u8>)> {
 
 #[test]
 fn a_hundred_shards_leave_room_for_charts_of_all_their_scopes() {
-    let _one = MEASURING.lock().unwrap();
     for regions in [10, 100] {
         let disk = Disk::default();
         let mut global = global_of(&disk, regions);

@@ -1,7 +1,5 @@
 //! The name of a batch: other plays under it are refused, whatever happened in between.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use hitparade::board::MAIN;
 use hitparade::codec::{self, Record};
 use hitparade::region::{Admission, Limits, Shard};

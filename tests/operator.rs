@@ -1,12 +1,9 @@
 //! An operator's day: regions go and come, counting begins anew, a moment is copied while plays go on.
 //! Whatever is done, no acknowledged play is lost but by what was asked for, and none counts twice.
 
-#![allow(clippy::unwrap_used)]
-
-mod objects;
-
 use std::collections::BTreeMap;
 
+use crate::objects::{self, Registered, SEED, load_global, record};
 use hitparade::board::MAIN;
 use hitparade::codec;
 use hitparade::filter::Filter;
@@ -18,7 +15,6 @@ use hitparade::topology::Epoch;
 use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, PaneKey, keep_days};
 use hitparade::wire::GlobalMetrics;
 use hitparade::wire::*;
-use objects::{Registered, SEED, load_global, record};
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 

@@ -1,10 +1,8 @@
 //! What is read for charts and for a post's page, and what is kept of it.
 
-#![allow(clippy::unwrap_used)]
-
-mod objects;
-
-use cpu_time::ProcessTime;
+use crate::objects;
+use crate::objects::host::TestHost;
+use cpu_time::ThreadTime;
 use hitparade::codec;
 use hitparade::filter::Filter;
 use hitparade::global::{
@@ -17,7 +15,6 @@ use hitparade::summary::{Seed, Summary};
 use hitparade::window::DAY_MS;
 use hitparade::wire::GlobalMetrics;
 use hitparade::wire::*;
-use objects::host::TestHost;
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 const SEED: [u8; 16] = [9; 16];
@@ -513,7 +510,7 @@ fn a_page_of_a_post_that_nobody_played_lately_costs_little_after_a_year() {
             window: WindowRequest::Sliding { length_ms: DAY_MS },
             hidden_too: false,
         };
-        let (before, started) = (global.done(), ProcessTime::now());
+        let (before, started) = (global.done(), ThreadTime::now());
         let report = global.post(
             &storage,
             &request,

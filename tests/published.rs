@@ -5,17 +5,12 @@
 //! The model counts by the dates of the data and knows nothing of zones. The plays of each day stand at its first
 //! and its last moments in New York, so a chart whose ends are off by a minute is another one.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod objects;
-#[path = "global_windows/world.rs"]
-#[allow(dead_code, reason = "the tests of windows use what these do not")]
-mod world;
-
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::global_windows::world::World;
+use crate::objects::{self, REGIONS, load_global};
 use hitparade::catalog::{Catalogs, Follower};
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, ClosingStep, Global, Knowing};
@@ -24,8 +19,6 @@ use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::DeletedRegion;
 use hitparade::window::{ClockChange, DAY_MS, HOUR_MS, MINUTE_MS, Period, PeriodKind, Zone};
 use hitparade::wire::*;
-use objects::{REGIONS, load_global};
-use world::World;
 
 const YEAR: &str = include_str!("published/year.tsv");
 /// 2013-01-01, a Tuesday, in UTC.

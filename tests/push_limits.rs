@@ -1,10 +1,7 @@
 //! Whatever a shard has to tell goes out: no push of a shard is refused, however it was filled,
 //! and its pushes end.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod objects;
-
+use crate::objects::{self, chart, record, sync_both};
 use hitparade::codec;
 use hitparade::global::{Global, GlobalLimits, Together};
 use hitparade::region::{Limits, Shard};
@@ -13,7 +10,6 @@ use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use hitparade::wire::GlobalMetrics;
 use hitparade::wire::ShardMetrics;
 use hitparade::wire::{BatchPlay, Push, PushLimits, RecordReply, Sort, WindowRequest};
-use objects::{chart, record, sync_both};
 use proptest::prelude::*;
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 12 * HOUR_MS;

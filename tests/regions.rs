@@ -1,7 +1,5 @@
 //! The regions that the settings name, compared with those that there are, at each start.
 
-#![allow(clippy::unwrap_used)]
-
 use hitparade::registry::Registry;
 use hitparade::settings::RegionSetting;
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};

@@ -1,8 +1,6 @@
 //! Where a batch goes that was claimed, whose home is older than the number of shards, or that is for several
 //! boards: by Workers whose directories are old, to real shards.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

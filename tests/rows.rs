@@ -1,17 +1,13 @@
 //! What beacons cost in rows written, whatever their plays' times: rows are what is billed. Both
 //! objects together, as many as SQLite writes: parts of a megabyte, deletes, alarms.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod objects;
-
+use crate::objects::metered::Metered;
+use crate::objects::{self, record, sync_both};
 use hitparade::global::Global;
 use hitparade::region::{PUSHES_AN_ALARM, Shard};
 use hitparade::storage::Storage;
 use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 use hitparade::wire::{BatchPlay, RecordReply};
-use objects::metered::Metered;
-use objects::{record, sync_both};
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 12 * HOUR_MS;
 

@@ -1,11 +1,8 @@
 //! What leaves one installation arrives in another: every count and bound, once.
 
-#![allow(clippy::unwrap_used)]
-
-mod objects;
-
 use std::collections::BTreeMap;
 
+use crate::objects;
 use hitparade::capacity::set_counters;
 use hitparade::catalog::{CatalogLimits, Keeper};
 use hitparade::filter::Filter;

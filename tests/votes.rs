@@ -1,8 +1,6 @@
 //! What an address adds to a post a minute, for any sequence of requests: an exact model counts along
 //! with the real structure, through floods that fill every table of it.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::{HashMap, HashSet};
 
 use hitparade::board::MAIN;

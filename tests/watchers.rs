@@ -1,12 +1,10 @@
 //! Who shows charts over sockets is told when they may have changed, and only then.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod objects;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::objects::host::TestHost;
+use crate::objects::{SEED, table_of};
 use hitparade::board::{MAIN, ObjectName};
 use hitparade::codec;
 use hitparade::filter::Filter;
@@ -25,8 +23,6 @@ use hitparade::wire::{
     Push, PushReply, PushReplyOrRefusal, QUIET_SEALING_MS, RecordReply, RecordRequest, Refusal,
     SealedPane, ShardReport, Sort, Watch, WatchReply, WindowRequest,
 };
-use objects::host::TestHost;
-use objects::{SEED, table_of};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 

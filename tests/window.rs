@@ -1,13 +1,10 @@
 //! Windows by example: timeframes, calendars, edges, what snaps to what.
 
-#![allow(clippy::unwrap_used)]
-
-mod utc;
-
-use hitparade::window::*;
-use utc::{
-    between, expires_before_ms, fold_targets, previous, sliding, steps, tiles, tumbling, window,
+use crate::utc::{
+    self, between, expires_before_ms, fold_targets, previous, sliding, steps, tiles, tumbling,
+    window,
 };
+use hitparade::window::*;
 
 fn at(text: &str) -> u64 {
     parse_rfc3339_ms(text).unwrap()

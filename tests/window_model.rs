@@ -1,19 +1,15 @@
 //! The ladder against an exact model: shards that record, a global object that folds and
 //! expires, readers that ask, each with a clock of its own; beside them a plain list of plays.
 //!
-//! `PROPTEST_CASES=100000 cargo test --release --test window_model` runs 100,000 cases.
-
-#![allow(clippy::unwrap_used)]
+//! `PROPTEST_CASES=100000 cargo test --release --test native window_model` runs 100,000 cases.
 
 use std::collections::BTreeMap;
 
-mod zones;
-
+use crate::zones::{Drawn, drawn};
 use hitparade::mutants::{self, Mutant};
 use hitparade::window::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
-use zones::{Drawn, drawn};
 
 /// Every reading of a clock is the true time and up to this much more, each time anew: clocks
 /// differ by as much as the module allows, and go back by as much.

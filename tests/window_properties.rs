@@ -1,18 +1,14 @@
 //! What holds for every window, every clock and every input.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeSet;
 
-mod utc;
-
+use crate::utc::{
+    self, between, expires_before_ms, fold_targets, pane_of, previous, sliding, steps, tiles,
+    tumbling, window,
+};
 use hitparade::window::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
-use utc::{
-    between, expires_before_ms, fold_targets, pane_of, previous, sliding, steps, tiles, tumbling,
-    window,
-};
 
 /// The contract's words: how far an end of this age may be off, exclusive.
 fn snap_ms(age_ms: u64) -> u64 {

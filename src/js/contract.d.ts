@@ -1,6 +1,6 @@
 /**
  * What passes between the Worker's JavaScript and Wasm. Each side is compiled without seeing the other:
- * `npm run dev -- types` holds the JavaScript to this file, and `cargo test --test house` the names
+ * `npm run dev -- types` holds the JavaScript to this file, and `cargo test --test native house` the names
  * that Rust gives and takes.
  *
  * As a module it is what the build makes of the crate, which src/js/service.js starts: the bindings, and

@@ -1,7 +1,7 @@
 //! Panes on their way through the service, as large as they get, with the bounds of every id.
 //!
 //! A length has 64 bits in native tests and 32 in Wasm, and the product of two may have more. So the
-//! same cases run in both: natively from `main.rs`, in Wasm from `wasm.rs`. How many rows are kept
+//! same cases run in both: natively from `mod.rs`, in Wasm from `wasm.rs`. How many rows are kept
 //! stands in the cases, so both keep as many.
 
 use std::collections::BTreeMap;

@@ -11,7 +11,7 @@ use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS, Span, Zone};
 use hitparade::wire::ShardMetrics;
 use hitparade::wire::{BatchPlay, PostRequest, RecordReply, Sort, WindowRequest};
 
-use super::objects::{self, REGIONS, load_global_in};
+use crate::objects::{self, REGIONS, load_global_in};
 
 pub const SHARDS: usize = 2;
 pub const START_MS: u64 = 20_000 * DAY_MS + 13 * HOUR_MS + 47 * MINUTE_MS + 12_345;

@@ -15,6 +15,12 @@ const commandsOf = (file) => {
 const DEV = commandsOf("dev.mjs");
 const HITPARADE = commandsOf("hitparade.mjs");
 
+/** The files of native tests, and what is tested in them. */
+const NATIVE = readdirSync(join(ROOT, "tests"))
+  .filter((name) => name.endsWith(".rs"))
+  .map((name) => readFileSync(join(ROOT, "tests", name), "utf8"))
+  .join("\n");
+
 function documents(folder = ROOT) {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     if (LEFT_OUT.includes(entry.name)) return [];
@@ -111,6 +117,9 @@ for (const path of documents()) {
     for (const [, file] of text.replace(/https?:\S+/g, "").matchAll(named)) {
       if (/\*|NAME|VERSION/.test(file)) continue;
       assert.ok(existsSync(join(ROOT, file)) || existsSync(join(dirname(path), file)), file);
+    }
+    for (const [, names] of text.matchAll(/--test native(?: --)?((?: [a-z_]+)+)/g)) {
+      for (const name of names.trim().split(" ")) assert.match(NATIVE, new RegExp(`^(mod|fn) ${name}[;(]`, "m"), `--test native ${name}`);
     }
   });
 }
