@@ -15,12 +15,6 @@ const commandsOf = (file) => {
 const DEV = commandsOf("dev.mjs");
 const HITPARADE = commandsOf("hitparade.mjs");
 
-/** The files of native tests, and what is tested in them. */
-const NATIVE = readdirSync(join(ROOT, "tests"))
-  .filter((name) => name.endsWith(".rs"))
-  .map((name) => readFileSync(join(ROOT, "tests", name), "utf8"))
-  .join("\n");
-
 function documents(folder = ROOT) {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     if (LEFT_OUT.includes(entry.name)) return [];
@@ -49,12 +43,17 @@ const all = (text, pattern) => new Set([...text.matchAll(pattern)].map(([, found
 /** Both in one order. @param {Iterable<string>} left @param {Iterable<string>} right @param {string} [why] */
 const assertSame = (left, right, why) => assert.deepEqual([...new Set(left)].sort(), [...new Set(right)].sort(), why);
 
-/** Native tests by their whole names, as `cargo test` filters them, and the file of each. */
+const CARGO = read("Cargo.toml");
+
+/** Native tests by their whole names, as `cargo test` filters them, and the program of each. */
 const TESTS = filesIn("src", "tests")
   .filter((path) => path.endsWith(".rs"))
   .flatMap((path) => {
-    const rooms = path.startsWith("src/") ? path.slice(4, -3).split("/") : [];
-    return [...all(read(path), /\bfn (\w+)/g)].map((name) => ({ path, name: [...rooms, name].join("::") }));
+    const [folder, ...rooms] = path.slice(0, -3).split("/");
+    // What is not for itself is a room of `tests/native.rs`.
+    const own = [rooms[0], `${rooms[0]}/main`].find((name) => CARGO.includes(`path = "tests/${name}.rs"`));
+    const program = folder === "src" ? "lib" : own ? rooms[0] : "native";
+    return [...all(read(path), /\bfn (\w+)/g)].map((name) => ({ program, name: [...rooms, name].join("::") }));
   });
 
 /** @param {string[]} folders of the repository @returns {string[]} paths in it */
@@ -95,15 +94,17 @@ for (const path of documents()) {
     }
     for (const [command, line] of text.matchAll(/(?:cargo|npm) test (?:-- rust )?((?:[-\w=]+ ?)+)/g)) {
       if (command.startsWith("npm") && !command.includes("rust ")) continue;
-      const words = line.split(" -- ")[0].trim().split(" ");
-      const files = words.filter((_, at) => words[at - 1] === "--test");
-      const folder = words.includes("hitparade-summary") ? "src/summary/tests" : "tests";
-      for (const file of files)
-        assert.ok(
-          ["", ".rs"].some((end) => existsSync(join(ROOT, folder, file + end))),
-          command,
-        );
-      const there = TESTS.filter(({ path }) => files.length === 0 || files.some((file) => path.startsWith(`${folder}/${file}`)));
+      const words = line.replace(" -- ", " ").trim().split(" ");
+      const programs = words.filter((_, at) => words[at - 1] === "--test");
+      const ofSummary = words.includes("hitparade-summary");
+      for (const program of programs) {
+        const there = ofSummary
+          ? existsSync(join(ROOT, "src/summary/tests", `${program}.rs`))
+          : TESTS.some((test) => test.program === program);
+        assert.ok(there, command);
+      }
+      if (ofSummary) continue;
+      const there = TESTS.filter(({ program }) => programs.length === 0 || programs.includes(program));
       for (const word of words.filter((word, at) => !/^-/.test(word) && !/^(--test|-p)$/.test(words[at - 1])))
         assert.ok(
           there.some(({ name }) => name.includes(word)),
@@ -117,9 +118,6 @@ for (const path of documents()) {
     for (const [, file] of text.replace(/https?:\S+/g, "").matchAll(named)) {
       if (/\*|NAME|VERSION/.test(file)) continue;
       assert.ok(existsSync(join(ROOT, file)) || existsSync(join(dirname(path), file)), file);
-    }
-    for (const [, names] of text.matchAll(/--test native(?: --)?((?: [a-z_]+)+)/g)) {
-      for (const name of names.trim().split(" ")) assert.match(NATIVE, new RegExp(`^(mod|fn) ${name}[;(]`, "m"), `--test native ${name}`);
     }
   });
 }
