@@ -17,7 +17,7 @@
 mod by_shards;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::LIVE_MAX_AGE_MS;
@@ -192,23 +192,22 @@ impl Live {
         let Some(held) = self.copies.get_mut(shard) else {
             return;
         };
-        if !held.copies.panes.iter().any(is_taken) {
-            return;
-        }
-        let mut taken = 0;
-        held.copies.panes.retain(|copy| {
-            let keep = !is_taken(copy);
-            taken += if keep { 0 } else { copy.held_bytes() };
-            keep
-        });
-        held.bytes -= taken;
-        self.copy_bytes -= taken;
-        self.changed(shard);
+        let taken = held.copies.panes.extract_if(.., |copy| is_taken(copy));
+        let taken: Vec<SentPane> = taken.collect();
+        let bytes = taken.iter().map(SentPane::held_bytes).sum::<usize>();
+        held.bytes -= bytes;
+        self.copy_bytes -= bytes;
+        self.changed(shard, taken.iter().map(|copy| copy.key));
     }
 
-    /// A shard's plays that were in a copy are pending now, or are there anew.
-    fn changed(&self, shard: &ShardName) {
-        self.by_shards.replaced(&self.cache, &shard.0, shard.1);
+    /// A shard's copies of these panes have gone, or are others.
+    fn changed(&self, shard: &ShardName, panes: impl IntoIterator<Item = PaneKey>) {
+        let copies = self.copies_of_shard(&shard.0, shard.1);
+        let merged = panes.into_iter().filter(|pane| pane.level < Level::Day);
+        for pane in merged {
+            let has_some = copies.iter().any(|copy| copy.key == pane);
+            (self.by_shards).replaced(&self.cache, shard, pane, has_some);
+        }
     }
 
     /// Takes the copies of a push in place of the last ones, after its entries.
@@ -226,35 +225,36 @@ impl Live {
             || is_pulled && mutants::active(Mutant::PulledAdded);
         let last = self.copies.remove(shard);
         let was_incomplete = last.as_ref().is_some_and(|last| last.copies.incomplete);
-        let (new, mut is_same) = (copies.panes.len(), false);
-        self.copy_bytes -= last.as_ref().map_or(0, |last| last.bytes);
-        if let Some(HeldCopies { copies: last, .. }) = &last {
-            let mut pairs = last.panes.iter().zip(&copies.panes);
-            is_same = last.panes.len() == new && pairs.all(|(was, is)| was.is_same(is));
-        }
-        if let Some(HeldCopies { copies: last, .. }) = last
-            && (last.log_id == copies.log_id && are_entries_missing || added)
-        {
-            copies.incomplete |= last.incomplete;
-            for pane in last.panes {
-                let mut fresh = copies.panes.iter().take(new);
-                if added || !fresh.any(|copy| copy.overlaps(&pane)) {
-                    copies.panes.push(pane);
-                }
+        let new = copies.panes.len();
+        let last_bytes = last.as_ref().map_or(0, |last| last.bytes);
+        let stays = last.as_ref().is_some_and(|last| {
+            last.copies.log_id == copies.log_id && are_entries_missing || added
+        });
+        let last = last.map(|last| last.copies);
+        copies.incomplete |= stays && was_incomplete;
+        let last = last.map_or(Vec::new(), |last| last.panes);
+        let is_in = |panes: &[SentPane], copy: &SentPane| panes.iter().any(|it| it.is_same(copy));
+        let others = copies.panes.iter().filter(|copy| !is_in(&last, copy));
+        let mut changed: BTreeSet<PaneKey> = others.map(|copy| copy.key).collect();
+        for pane in last {
+            let fresh = copies.panes.get(..new).unwrap_or_default();
+            if stays && (added || !fresh.iter().any(|copy| copy.overlaps(&pane))) {
+                copies.panes.push(pane);
+            } else if !is_in(fresh, &pane) {
+                changed.insert(pane.key);
             }
         }
+        self.copy_bytes -= last_bytes;
         if was_incomplete && !copies.incomplete {
             self.nothing_missing_since(shard, copies.received_ms);
         }
-        is_same &= copies.panes.len() == new;
         let held = HeldCopies::new(copies);
         self.copy_bytes += held.bytes;
         self.copies.insert(shard.clone(), held);
-        // What was merged of them serves on.
-        if !is_same {
-            self.changed(shard);
-        }
-        !is_same
+        // What was merged of the others serves on.
+        let are_others = !changed.is_empty();
+        self.changed(shard, changed);
+        are_others
     }
 
     /// Drops copies until they take at most so much: of the shard that has most of them first.
@@ -269,10 +269,10 @@ impl Live {
                 return;
             }
             self.copy_bytes -= bytes;
-            largest.copies.panes = Vec::new();
+            let dropped = std::mem::take(&mut largest.copies.panes);
             largest.copies.incomplete = !mutants::active(Mutant::CopiesDroppedInSilence);
             let shard = shard.clone();
-            self.changed(&shard);
+            self.changed(&shard, dropped.iter().map(|copy| copy.key));
         }
     }
 

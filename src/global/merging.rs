@@ -162,6 +162,11 @@ pub fn merge_sealed(key: PaneKey, parts: &[Rc<Summary>], seed: Seed) -> Rc<Summa
     merge_pane(key, parts, sealed_counters(), seed)
 }
 
+/// Merges panes of the same span that charts show, as [`PaneMerging::new`] does it.
+pub fn merge_live(key: PaneKey, parts: &[Rc<Summary>], seed: Seed) -> Rc<Summary> {
+    merge_pane(key, parts, 0, seed)
+}
+
 fn merge_pane(key: PaneKey, parts: &[Rc<Summary>], least: usize, seed: Seed) -> Rc<Summary> {
     let most = counters(key.level).max(least);
     if let [only] = parts {
