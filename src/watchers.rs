@@ -12,7 +12,7 @@
 //! What is kept is soft: a row that cannot be read is as none, and is written anew when the next one comes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,8 @@ pub struct Watchers {
     until_ms: RefCell<BTreeMap<ObjectName, u64>>,
     since_ms: Cell<u64>,
     is_telling: Cell<bool>,
+    /// Who came while they were being told: an answer that nobody looks there may be older.
+    came: RefCell<BTreeSet<ObjectName>>,
     /// Something changed since they were told.
     has_more_to_tell: Cell<bool>,
     told_ms: Cell<u64>,
@@ -100,6 +102,9 @@ impl Watchers {
         if known.is_none() && until_ms.len() >= MAX_WATCHERS {
             return Err(Refusal::Busy { retry_after_s: 5 });
         }
+        if self.is_telling.get() {
+            self.came.borrow_mut().insert(object.clone());
+        }
         if known.is_some_and(|left_ms| left_ms > LEASE_MS / 2) {
             return Ok(());
         }
@@ -143,6 +148,7 @@ impl Watchers {
 
     async fn tell_now<H: Host>(&self, host: &H, look: impl Fn(&ObjectName) -> Look) {
         let now_ms = host.now_ms();
+        self.came.borrow_mut().clear();
         let names: Vec<ObjectName> = {
             let until_ms = self.until_ms.borrow();
             let names = until_ms.iter().filter(|(_, until_ms)| **until_ms >= now_ms);
@@ -152,7 +158,7 @@ impl Watchers {
             .ask_question(&name, &look(&name), QUESTION_TIMEOUT_MS)
             .await
         {
-            Ok(Err(Refusal::NotFound | Refusal::Gone)) => {
+            Ok(Err(Refusal::NotFound | Refusal::Gone)) if !self.came.borrow().contains(&name) => {
                 self.until_ms.borrow_mut().remove(&name);
             }
             Ok(_) => {}

@@ -15,7 +15,7 @@ use hitparade::region::{self, Limits};
 use hitparade::storage::{Storage, Table};
 use hitparade::summary::{Seed, Summary};
 use hitparade::watchers::{
-    LEASE_MS, MAX_WATCHERS, TELL_AFTER_MS, TELL_INTERVAL_MS, WATCH_AGAIN_MS,
+    LEASE_MS, MAX_WATCHERS, TELL_AFTER_MS, TELL_INTERVAL_MS, WATCH_AGAIN_MS, Watchers,
 };
 use hitparade::window::{DAY_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{
@@ -339,6 +339,31 @@ fn whoever_has_said_that_nobody_watches_watches_again_when_somebody_does() {
     assert_eq!(hear(), Err(Refusal::NotFound));
     world.watch(shard("NA")).unwrap();
     assert_eq!(world.host.watches.get(), 2);
+}
+
+#[test]
+fn who_says_that_nobody_looks_and_comes_again_at_once_is_not_forgotten() {
+    let host = TestHost::at(NOW_MS);
+    let (watchers, na) = (Watchers::default(), shard("NA"));
+    watchers.add(&host.storage, na.clone(), NOW_MS).unwrap();
+    host.away.borrow_mut().push(na.clone());
+    let tell = |between: &dyn Fn()| {
+        let look = |_: &ObjectName| Look {
+            board_is_public: true,
+        };
+        host.looks.borrow_mut().clear();
+        host.run(watchers.tell(&host, look), between)
+    };
+    // Its answer is on the way when the next reader comes.
+    let come_again = || {
+        if !host.looks.borrow().is_empty() {
+            watchers.add(&host.storage, na.clone(), NOW_MS).unwrap();
+        }
+    };
+    assert!(!tell(&come_again), "nobody is forgotten");
+    assert_eq!(names(&host.looks.borrow()), std::slice::from_ref(&na));
+    assert!(tell(&|| {}), "it has said so and not come again");
+    assert!(watchers.is_empty());
 }
 
 #[test]

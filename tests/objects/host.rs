@@ -181,12 +181,14 @@ impl Host for TestHost {
     async fn sleep(&self, ms: u64) {
         let until_ms = self.now_ms.get() + ms;
         let mut has_waited = false;
-        std::future::poll_fn(|_| {
+        std::future::poll_fn(|context| {
             if std::mem::replace(&mut has_waited, true) && self.now_ms.get() >= until_ms {
                 return Poll::Ready(());
             }
             let next_ms = self.next_ms.get().unwrap_or(u64::MAX);
             self.next_ms.set(Some(next_ms.min(until_ms)));
+            // Time passes for all: whoever waits among others is to be polled again.
+            context.waker().wake_by_ref();
             Poll::Pending
         })
         .await;
@@ -237,6 +239,10 @@ impl Host for TestHost {
                 let look = (object.clone(), self.now_ms());
                 self.looks.borrow_mut().push(look);
                 let nobody_looks = self.away.borrow().contains(object);
+                if nobody_looks {
+                    // The answer is on its way for a moment.
+                    self.sleep(1).await;
+                }
                 codec::encode(&Noted(match nobody_looks {
                     true => Err(Refusal::NotFound),
                     false => Ok(()),
