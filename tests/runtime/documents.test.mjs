@@ -215,3 +215,11 @@ test("whatever names the version of the release names that of package.json", () 
   for (const path of documents())
     for (const named of all(readFileSync(path, "utf8"), /(?:hitparade-|beacon\.)(\d+\.\d+\.\d+)\./g)) assert.equal(named, version, path);
 });
+
+test("every file of native tests is in their program", () => {
+  const program = readFileSync(join(ROOT, "tests", "native.rs"), "utf8");
+  for (const file of readdirSync(join(ROOT, "tests"))) {
+    const [, name] = /^(.*)\.rs$/.exec(file) ?? [];
+    if (name && name !== "native") assert.ok(program.includes(`\nmod ${name};\n`), `tests/native.rs lacks ${name}`);
+  }
+});
