@@ -13,6 +13,7 @@ use crate::global::Global;
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
 use crate::panics;
+use crate::storage::{Storage, StorageError};
 use crate::wire::{Push, PushReply, PushReplyOrRefusal, Refusal, ShardReport};
 
 /// What quiet shards have sealed waits so long for what the others seal at the same moment, to be folded
@@ -79,8 +80,7 @@ impl<H: Host> Driver<H> {
                 && !global.is_full_of_pending()
                 && !mutants::active(Mutant::FoldedBeforeClosed);
             if global.flush_is_due(now_ms) && !may_wait {
-                global.flush(storage, now_ms)?;
-                panics::point("folded");
+                fold(global, storage, now_ms)?;
             }
             Ok((reply, is_news, global.sync_is_due(), is_to_close))
         })?;
@@ -157,7 +157,7 @@ impl<H: Host> Inner<H> {
         let now_ms = self.host.now_ms();
         let is_sync_due = self.with_global(|global, storage| {
             if global.flush_is_due(now_ms) {
-                global.flush(storage, now_ms)?;
+                fold(global, storage, now_ms)?;
             }
             Ok(global.sync_is_due())
         });
@@ -179,7 +179,7 @@ impl<H: Host> Inner<H> {
         let now_ms = self.host.now_ms();
         let folded = self.with_global(|global, storage| {
             if global.has_to_store() {
-                global.flush(storage, now_ms)?;
+                fold(global, storage, now_ms)?;
             }
             Ok(())
         });
@@ -207,4 +207,11 @@ impl<H: Host> Inner<H> {
         }
         is_synced
     }
+}
+
+/// Folds what is pending, and stores it.
+fn fold(global: &mut Global, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
+    global.flush(storage, now_ms)?;
+    panics::point("folded");
+    Ok(())
 }
