@@ -29,6 +29,9 @@ const POINTS = {
 /** Comes with what is sealed only: late plays are sealed a minute after they came, and folded 8 s later. */
 const SEALED = ["transaction", "folded"];
 const SEALED_AND_FOLDED_MS = 110_000;
+/** Comes with a push: a quiet shard may wait a quarter of an hour with it, one with so many plays does not. */
+const PUSHED = ["taken", "pushed"];
+const PUSHED_COUNT = 30;
 const SENDERS = 12;
 const PLAYS = 10;
 const MINUTE_MS = 60_000;
@@ -81,6 +84,7 @@ for (const [point, when] of Object.entries(POINTS)) {
       plays: Array.from({ length: PLAYS }, (_, index) => ({
         post_id: `${point} ${(sender + index) % 7}`,
         region_id: index % 2 ? "NA" : "EU",
+        ...(PUSHED.includes(point) && { count: PUSHED_COUNT }),
         ...(SEALED.includes(point) && { region_id: "NA", timestamp: Date.now() - 10 * MINUTE_MS }),
       })),
     }));
