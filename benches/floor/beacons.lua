@@ -1,6 +1,7 @@
 -- Beacons for wrk: `wrk -s beacons.lua URL -- NAME PLAYS [TOKEN [BOARD]]`. Every one is a batch of its own, so that
 -- none is a repeat; posts follow a power law, so that the summaries work as they do in life.
--- NAME makes this run's senders differ from those of every other run.
+-- NAME makes this run's senders differ from those of every other run. Each sender has an address of its own, which
+-- counts where the service trusts this machine as a proxy: what one address may add is limited.
 dofile("totals.lua")
 
 local POSTS, SENDERS, IDS = 200000, 5000, 65536
@@ -27,9 +28,11 @@ end
 
 function request()
   batch = batch + 1
+  local sender = batch % SENDERS
+  headers["X-Forwarded-For"] = "203." .. number .. "." .. math.floor(sender / 250) .. "." .. sender % 250
   local now = os.time() .. "000"
   local parts = {
-    '{"client":"', name, batch % SENDERS, '","seq":', batch, ',"sent":', now, ',"now":', now, board, ',"plays":[',
+    '{"client":"', name, sender, '","seq":', batch, ',"sent":', now, ',"now":', now, board, ',"plays":[',
   }
   for i = 1, plays do
     if i > 1 then parts[#parts + 1] = "," end

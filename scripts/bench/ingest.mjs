@@ -23,6 +23,8 @@ const SINGLES = 100;
 const BOARDS = 1_000;
 const BOARDS_AT_ONCE = 16;
 const MEMORY_MINUTES = 10;
+/** Senders are as many as they say: the load comes from one address. */
+const BY_ADDRESS = { TRUSTED_PROXIES: "127.0.0.1", CLIENT_ADDRESS_HEADER: "X-Forwarded-For" };
 /** Two push intervals and some. */
 const PUSHED_MS = 12_000;
 
@@ -31,7 +33,7 @@ export function run({ json }) {
   const title = "Ingest: beacons and plays on bare workerd, against the runtime's own floor in the same run";
   return benchmark({ json, title, command: "npm run bench -- ingest" }, async ({ report, notes, folder, keep, serve }) => {
     const floor = keep(await startFloor(join(folder, "floor")));
-    const ours = await serve("ours", { LIMIT_PER_MINUTE: NO_LIMIT, VOTES_PER_MINUTE: NO_LIMIT });
+    const ours = await serve("ours", { LIMIT_PER_MINUTE: NO_LIMIT, VOTES_PER_MINUTE: NO_LIMIT, ...BY_ADDRESS });
     await measureLoad(report, floor, ours, notes);
     await measureSteady(report, ours);
     await measureSingles(report, floor, ours, notes);

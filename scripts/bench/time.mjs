@@ -135,7 +135,7 @@ async function filters({ report, world, stored, module }) {
   for (const posts of [POSTS.few, POSTS.most]) {
     const board = new Board(module, world, stored, SIZES.ten);
     board.askEverything();
-    board.second(0);
+    board.minute();
     say(`  a catalog of ${posts} posts`);
     board.catalog(posts);
     if (posts === POSTS.few) {

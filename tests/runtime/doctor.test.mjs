@@ -207,6 +207,7 @@ describe("the doctor", { concurrency: true, timeout: 300_000 }, () => {
     const nobody = await examine("http://127.0.0.1:9");
     assert.deepEqual([nobody.code, named(nobody.findings, "✖")[0]], [1, "the service"], nobody.said);
     assert.match(nobody.said, /Is the address right/);
+    assert.ok(!nobody.findings.has("what is left of this look"), nobody.said);
     const other = createServer((_, response) => response.setHeader("content-type", "text/html").end("<h1>It works!</h1>"));
     await new Promise((done) => other.listen(0, "127.0.0.1", done));
     const { code, said, findings } = await examine(`http://127.0.0.1:${other.address().port}`);

@@ -27,6 +27,8 @@ export class Patient {
   batch = { client: this.postId, seq: 0, sent: Date.now() };
   /** When a play, or a repeat of it, was sent last. */
   playedAtMs = 0;
+  /** Whether a play was taken, so that there is something to take back. */
+  hasPlayed = false;
 
   /** @param {string} url its origin @param {Record<string, string | undefined>} tokens by the names of their settings */
   constructor(url, tokens) {
@@ -69,10 +71,12 @@ export class Patient {
   }
 
   /** One play as a page sends it; the same again is a repeat. @param {{seq?: number, plays?: object[]}} [other] */
-  play({ seq = 0, plays = [{ post_id: this.postId, timestamp: this.batch.sent }] } = {}) {
+  async play({ seq = 0, plays = [{ post_id: this.postId, timestamp: this.batch.sent }] } = {}) {
     this.playedAtMs = Date.now();
     const body = { ...this.batch, seq, now: this.playedAtMs, ...(this.board ? { boards: [this.board] } : {}), plays };
-    return this.ask("POST", "/plays", { headers: { "content-type": "text/plain", origin: "https://a-page.example" }, body });
+    const reply = await this.ask("POST", "/plays", { headers: { "content-type": "text/plain", origin: "https://a-page.example" }, body });
+    this.hasPlayed ||= reply.json.accepted > 0;
+    return reply;
   }
 
   /**
