@@ -16,7 +16,8 @@
  * - The block "Top posts" (and the shortcode [hitparade]) renders the chart on the server, from a cache of one minute. While
  *   the installation does not answer, the last chart stays, for a week.
  *
- * Options: `hitparade`. Transients: `hitparade_chart_…`. Both go when the plugin is deleted.
+ * Options: `hitparade`. Post meta: `_hitparade`. Transients: `hitparade_chart_…`. All go when the plugin is deleted, on every
+ * site of a network.
  *
  * @package Hitparade
  */
@@ -81,7 +82,12 @@ add_action( 'wp_enqueue_scripts', 'hitparade_enqueue' );
 /** The beacon, on the pages of single posts. */
 function hitparade_enqueue() {
 	$settings = hitparade_settings();
-	if ( '' === $settings['url'] || ! is_singular( $settings['types'] ) || is_preview() || ! hitparade_is_public( get_queried_object() ) ) {
+	// Of no types, is_singular() would say yes to all.
+	if ( '' === $settings['url'] || empty( $settings['types'] ) || ! is_singular( $settings['types'] ) || is_preview() ) {
+		return;
+	}
+	$post = get_queried_object();
+	if ( ! $post instanceof WP_Post || ! hitparade_is_public( $post ) ) {
 		return;
 	}
 	// The version is the installation's: it serves one file, and says itself how long it is fresh.
@@ -102,7 +108,8 @@ function hitparade_script_tag( $tag, $handle ) {
 	}
 	$settings   = hitparade_settings();
 	$attributes = sprintf( ' data-post="%s" data-after="%s"%s', esc_attr( hitparade_id( get_queried_object_id() ) ), esc_attr( $settings['after'] ), $settings['dnt'] ? ' data-dnt' : '' );
-	return preg_replace( '/<script\b/', '<script' . addcslashes( $attributes, '\\$' ), $tag, 1 );
+	// Inline scripts of others may stand before it.
+	return preg_replace( '/<script\b(?=[^>]*\ssrc=)/', '<script' . addcslashes( $attributes, '\\$' ), $tag, 1 );
 }
 
 /* ---------- Cards ---------- */
@@ -190,12 +197,12 @@ function hitparade_card( $post ) {
 	$image = get_the_post_thumbnail_url( $post, 'medium' );
 	$card  = array(
 		'post_id'   => $id,
-		'content'   => html_entity_decode( wp_strip_all_tags( get_the_title( $post ) ), ENT_QUOTES, 'UTF-8' ),
-		'author'    => wp_strip_all_tags( (string) get_the_author_meta( 'display_name', (int) $post->post_author ) ),
+		'content'   => hitparade_plain( get_the_title( $post ) ),
+		'author'    => hitparade_plain( (string) get_the_author_meta( 'display_name', (int) $post->post_author ) ),
 		'url'       => (string) get_permalink( $post ),
 		'image'     => $image ? (string) $image : null,
 		'timestamp' => (string) get_post_time( 'Y-m-d\TH:i:s\Z', true, $post ),
-		'tags'      => is_array( $tags ) ? array_slice( array_map( 'strval', $tags ), 0, 8 ) : array(),
+		'tags'      => is_array( $tags ) ? array_slice( array_values( array_filter( array_map( 'hitparade_plain', $tags ), 'hitparade_is_tag' ) ), 0, 8 ) : array(),
 	);
 	// Only what this plugin has hidden: somebody else may have hidden a post from the charts for good.
 	if ( 'hidden' === get_post_meta( $post->ID, '_hitparade', true ) ) {
@@ -211,6 +218,26 @@ function hitparade_card( $post ) {
 		}
 	}
 	return (array) apply_filters( 'hitparade_card', $card, $post );
+}
+
+/**
+ * WordPress keeps titles and names with entities; the installation takes text.
+ *
+ * @param string $html As WordPress has it.
+ * @return string
+ */
+function hitparade_plain( $html ) {
+	return html_entity_decode( wp_strip_all_tags( $html ), ENT_QUOTES, 'UTF-8' );
+}
+
+/**
+ * Whether the installation takes a tag: one that it does not take would cost the whole card.
+ *
+ * @param string $tag Plain text.
+ * @return bool
+ */
+function hitparade_is_tag( $tag ) {
+	return '' !== $tag && strlen( $tag ) <= 64 && false === strpos( $tag, ',' );
 }
 
 /**
@@ -238,7 +265,10 @@ function hitparade_cut( $text, $bytes ) {
  */
 function hitparade_put( $cards ) {
 	$settings = hitparade_settings();
-	$answer   = wp_remote_request(
+	if ( '' === $settings['url'] || '' === $settings['admin_token'] ) {
+		return 401; // Not set up, or not any more: trying again would not help.
+	}
+	$answer = wp_remote_request(
 		$settings['url'] . '/posts',
 		array(
 			'method'      => 'PUT',
@@ -248,7 +278,14 @@ function hitparade_put( $cards ) {
 			'body'        => wp_json_encode( $cards ),
 		)
 	);
-	return is_wp_error( $answer ) ? 0 : (int) wp_remote_retrieve_response_code( $answer );
+	if ( is_wp_error( $answer ) ) {
+		return 0;
+	}
+	$code = (int) wp_remote_retrieve_response_code( $answer );
+	$said = json_decode( wp_remote_retrieve_body( $answer ), true );
+	// Of many cards the others are stored; one that is refused by itself is not.
+	$is_refused = 1 === count( $cards ) && is_array( $said ) && ! empty( $said['rejected'] );
+	return 200 === $code && $is_refused ? 400 : $code;
 }
 
 /* ---------- The chart ---------- */
@@ -330,20 +367,20 @@ function hitparade_register() {
 	register_block_type(
 		'hitparade/top-posts',
 		array(
-			'api_version'     => 3,
-			'title'           => __( 'Top posts', 'hitparade' ),
-			'description'     => __( 'Which posts are played most.', 'hitparade' ),
-			'category'        => 'widgets',
-			'icon'            => 'chart-bar',
-			'attributes'      => array(
+			'api_version'           => 3,
+			'title'                 => __( 'Top posts', 'hitparade' ),
+			'description'           => __( 'Which posts are played most.', 'hitparade' ),
+			'category'              => 'widgets',
+			'icon'                  => 'chart-bar',
+			'attributes'            => array(
 				'region'    => array( 'type' => 'string', 'default' => 'global' ),
 				'timeframe' => array( 'type' => 'string', 'default' => '24h' ),
 				'k'         => array( 'type' => 'number', 'default' => 10 ),
 				'sort'      => array( 'type' => 'string', 'default' => 'views' ),
 				'counts'    => array( 'type' => 'boolean', 'default' => true ),
 			),
-			'editor_script'   => 'hitparade-block',
-			'render_callback' => 'hitparade_render',
+			'editor_script_handles' => array( 'hitparade-block' ),
+			'render_callback'       => 'hitparade_render',
 		)
 	);
 }
@@ -439,23 +476,26 @@ function hitparade_page() {
 	echo '<div class="wrap"><h1>Hitparade</h1><form action="' . esc_url( admin_url( 'options.php' ) ) . '" method="post">';
 	settings_fields( 'hitparade' );
 	echo '<table class="form-table" role="presentation">';
-	hitparade_row( 'url', __( 'Address of the installation', 'hitparade' ), '<input type="url" class="regular-text" id="hitparade-url" name="hitparade[url]" value="' . esc_attr( $settings['url'] ) . '" placeholder="https://charts.example">' );
+	hitparade_row( __( 'Address of the installation', 'hitparade' ), 'hitparade-url' );
+	echo '<input type="url" class="regular-text" id="hitparade-url" name="hitparade[url]" value="' . esc_attr( $settings['url'] ) . '" placeholder="https://charts.example"></td></tr>';
 	foreach ( array( 'admin_token' => __( 'Admin token (sends titles and pictures)', 'hitparade' ), 'read_token' => __( 'Read token (where charts need one)', 'hitparade' ) ) as $name => $label ) {
 		$is_set = '' !== $settings[ $name ];
-		hitparade_row(
-			$name,
-			$label,
-			'<input type="password" class="regular-text" autocomplete="off" id="hitparade-' . esc_attr( $name ) . '" name="hitparade[' . esc_attr( $name ) . ']" value="" placeholder="' . esc_attr( $is_set ? __( 'stored', 'hitparade' ) : '' ) . '">'
-				. ( $is_set ? ' <label><input type="checkbox" name="hitparade[forget_' . esc_attr( $name ) . ']" value="1"> ' . esc_html__( 'forget it', 'hitparade' ) . '</label>' : '' )
-		);
+		hitparade_row( $label, 'hitparade-' . $name );
+		echo '<input type="password" class="regular-text" autocomplete="off" id="hitparade-' . esc_attr( $name ) . '" name="hitparade[' . esc_attr( $name ) . ']" value="" placeholder="' . esc_attr( $is_set ? __( 'stored', 'hitparade' ) : '' ) . '">';
+		if ( $is_set ) {
+			echo ' <label><input type="checkbox" name="hitparade[forget_' . esc_attr( $name ) . ']" value="1"> ' . esc_html__( 'forget it', 'hitparade' ) . '</label>';
+		}
+		echo '</td></tr>';
 	}
-	$boxes = '';
+	hitparade_row( __( 'What counts', 'hitparade' ) );
 	foreach ( get_post_types( array( 'public' => true ), 'objects' ) as $type ) {
-		$boxes .= '<label><input type="checkbox" name="hitparade[types][]" value="' . esc_attr( $type->name ) . '"' . checked( in_array( $type->name, $settings['types'], true ), true, false ) . '> ' . esc_html( $type->label ) . '</label> ';
+		echo '<label><input type="checkbox" name="hitparade[types][]" value="' . esc_attr( $type->name ) . '"' . checked( in_array( $type->name, $settings['types'], true ), true, false ) . '> ' . esc_html( $type->label ) . '</label> ';
 	}
-	hitparade_row( 'types', __( 'What counts', 'hitparade' ), $boxes );
-	hitparade_row( 'after', __( 'After so long in view', 'hitparade' ), '<input type="text" class="small-text" id="hitparade-after" name="hitparade[after]" value="' . esc_attr( $settings['after'] ) . '" pattern="\d{1,4}[sm]">' );
-	hitparade_row( 'dnt', __( 'Do Not Track', 'hitparade' ), '<label><input type="checkbox" id="hitparade-dnt" name="hitparade[dnt]" value="1"' . checked( $settings['dnt'], true, false ) . '> ' . esc_html__( 'Count nobody who asks for that', 'hitparade' ) . '</label>' );
+	echo '</td></tr>';
+	hitparade_row( __( 'After so long in view', 'hitparade' ), 'hitparade-after' );
+	echo '<input type="text" class="small-text" id="hitparade-after" name="hitparade[after]" value="' . esc_attr( $settings['after'] ) . '" pattern="\d{1,4}[sm]"></td></tr>';
+	hitparade_row( __( 'Do Not Track', 'hitparade' ) );
+	echo '<label><input type="checkbox" name="hitparade[dnt]" value="1"' . checked( $settings['dnt'], true, false ) . '> ' . esc_html__( 'Count nobody who asks for that', 'hitparade' ) . '</label></td></tr>';
 	echo '</table>';
 	submit_button();
 	echo '</form><h2>' . esc_html__( 'Posts that are there already', 'hitparade' ) . '</h2><form action="' . esc_url( admin_url( 'admin-post.php' ) ) . '" method="post">';
@@ -466,14 +506,19 @@ function hitparade_page() {
 }
 
 /**
- * A row of the settings.
+ * The beginning of a row of the settings; its field follows.
  *
- * @param string $name  Of the field.
  * @param string $label Plain text.
- * @param string $field HTML, escaped where it was made.
+ * @param string $for   The field's id, where there is one field without a label of its own.
  */
-function hitparade_row( $name, $label, $field ) {
-	echo '<tr><th scope="row"><label for="hitparade-' . esc_attr( $name ) . '">' . esc_html( $label ) . '</label></th><td>' . $field . '</td></tr>'; // phpcs:ignore WordPress.Security.EscapeOutput.OutputNotEscaped
+function hitparade_row( $label, $for = '' ) {
+	echo '<tr><th scope="row">';
+	if ( '' !== $for ) {
+		echo '<label for="' . esc_attr( $for ) . '">' . esc_html( $label ) . '</label>';
+	} else {
+		echo esc_html( $label );
+	}
+	echo '</th><td>';
 }
 
 add_action( 'admin_post_hitparade_send_all', 'hitparade_send_all' );
@@ -530,8 +575,28 @@ function hitparade_deactivate() {
 }
 
 register_uninstall_hook( __FILE__, 'hitparade_uninstall' );
-/** What it stored goes. Cached charts expire. */
+/** What it stored goes, on every site of a network. */
 function hitparade_uninstall() {
+	if ( ! is_multisite() ) {
+		hitparade_forget();
+		return;
+	}
+	foreach ( get_sites( array( 'fields' => 'ids', 'number' => 0 ) ) as $site_id ) {
+		switch_to_blog( $site_id );
+		hitparade_forget();
+		restore_current_blog();
+	}
+}
+
+/** What it stored for this site goes. Charts in an object cache expire. */
+function hitparade_forget() {
+	global $wpdb;
+	hitparade_deactivate();
 	delete_option( 'hitparade' );
 	delete_post_meta_by_key( '_hitparade' );
+	// phpcs:ignore WordPress.DB
+	$names = $wpdb->get_col( $wpdb->prepare( "SELECT option_name FROM {$wpdb->options} WHERE option_name LIKE %s", $wpdb->esc_like( '_transient_hitparade_chart_' ) . '%' ) );
+	foreach ( $names as $name ) {
+		delete_transient( substr( $name, strlen( '_transient_' ) ) );
+	}
 }
