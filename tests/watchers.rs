@@ -57,6 +57,15 @@ impl World {
         codec::decode::<WatchReply>(&reply).unwrap().0
     }
 
+    /// Hears of a change from another object.
+    fn hear(&self) -> Result<(), Refusal> {
+        let message = codec::encode(&Look {
+            board_is_public: true,
+        });
+        let reply = self.host.run(self.driver.hear_of_change(&message), || {});
+        codec::decode::<Noted>(&reply).unwrap().0
+    }
+
     /// A push of a shard with so many plays in its open pane, of as many commits.
     fn push(&self, region_id: &str, plays: u64) -> PushReply {
         self.push_of(region_id, plays, None)
@@ -303,16 +312,9 @@ fn only_shards_of_the_board_may_watch() {
 #[test]
 fn what_others_tell_is_passed_on_where_somebody_watches() {
     let world = World::new(&["NA"]);
-    let message = codec::encode(&Look {
-        board_is_public: true,
-    });
-    let hear = || {
-        let reply = world.host.run(world.driver.hear_of_change(&message), || {});
-        codec::decode::<Noted>(&reply).unwrap().0
-    };
-    assert_eq!(hear(), Err(Refusal::NotFound));
+    assert_eq!(world.hear(), Err(Refusal::NotFound));
     world.watch(shard("NA")).unwrap();
-    assert_eq!(hear(), Ok(()));
+    assert_eq!(world.hear(), Ok(()));
     world.pass(5_000);
     assert_eq!(names(&world.told()), [shard("NA")]);
 }
@@ -320,23 +322,16 @@ fn what_others_tell_is_passed_on_where_somebody_watches() {
 #[test]
 fn whoever_has_said_that_nobody_watches_watches_again_when_somebody_does() {
     let world = World::new(&["NA"]);
-    let message = codec::encode(&Look {
-        board_is_public: true,
-    });
-    let hear = || {
-        let reply = world.host.run(world.driver.hear_of_change(&message), || {});
-        codec::decode::<Noted>(&reply).unwrap().0
-    };
     world.watch(shard("NA")).unwrap();
     assert_eq!(world.host.watches.get(), 1, "the registry's");
     world.watch(shard("NA")).unwrap();
     assert_eq!(world.host.watches.get(), 1, "it knows");
     world.host.away.borrow_mut().push(shard("NA"));
-    assert_eq!(hear(), Ok(()));
+    assert_eq!(world.hear(), Ok(()));
     world.pass(5_000);
     world.host.away.borrow_mut().clear();
     // The registry forgets who says so.
-    assert_eq!(hear(), Err(Refusal::NotFound));
+    assert_eq!(world.hear(), Err(Refusal::NotFound));
     world.watch(shard("NA")).unwrap();
     assert_eq!(world.host.watches.get(), 2);
 }

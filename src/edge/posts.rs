@@ -15,12 +15,13 @@ use super::isolate::here;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, boards, body, ids, limits, table};
 use crate::board::ObjectName;
+use crate::catalog::MAX_PUT_POSTS;
 use crate::clock::now_ms;
 use crate::http::{
     ChartQuery, Problem, elements, entry_json, format_asked, list_page, page_json, read_post,
     read_post_of,
 };
-use crate::play::{MAX_BODY_BYTES_TRUSTED, MAX_PLAYS_TRUSTED, check_post_id};
+use crate::play::{MAX_BODY_BYTES_TRUSTED, check_post_id};
 use crate::wire::{CatalogEntry, ListPosts, PostPatch, PostQuestion, PostRequest, PutPosts};
 
 /// A page is shown again for so long, as its `max-age` says.
@@ -156,7 +157,7 @@ pub async fn put_many(call: &mut Call) -> Result<Answer, Problem> {
     let bytes = body::read(call, MAX_BODY_BYTES_TRUSTED).await?;
     let elements = elements(&bytes)?;
     let normalise = ids::normaliser(&call.env);
-    if elements.len() > MAX_PLAYS_TRUSTED {
+    if elements.len() > MAX_PUT_POSTS {
         let detail = "at most 10000 posts a request; nothing was stored";
         return Err(Problem::new(413, "too_many_posts", detail));
     }
