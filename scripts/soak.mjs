@@ -1,6 +1,7 @@
 /**
- * `npm run dev -- soak`: half an hour at the highest rate that this machine takes, killed every minute;
- * with `--resets`, senders that go away at every moment of every route instead.
+ * `npm run dev -- soak`: half an hour at the highest rate that this machine takes, killed every minute, with
+ * connections that are reset and bodies that never end beside it; with `--resets`, what of a great many
+ * connections that were reset stays held, on a server that nobody kills.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -8,6 +8,8 @@ import { gzipSync } from "node:zlib";
 const AT_ONCE = 64;
 /** Most answers come sooner; a body that is not whole has 15 s. */
 const MAX_WAIT_MS = 40;
+/** A body has 15 s; a server that was killed does not answer. */
+const MAX_SLOW_MS = 60_000;
 /** A half is cut within what is sent, the others wait for an answer. */
 const CUT_WITHIN = 0.5;
 const ADDRESSES = 200;
@@ -34,6 +36,35 @@ export async function resetMany(url, { resets, random, tokens, onProgress = () =
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, lane));
+}
+
+/** Whether a post is of those that are played by requests of here. */
+export const isOfResets = (post_id) => /^reset \d+$/.test(post_id);
+
+/**
+ * Sends a body that never comes to its end, a byte a second. The status that it is answered with; null where the
+ * connection was broken off. @param {string} url @returns {Promise<number | null>}
+ */
+export function sendSlowly(url) {
+  return new Promise((done) => {
+    const socket = connect({ port: Number(new URL(url).port), host: "127.0.0.1" }, () => {
+      socket.write(head("POST", "/plays", { "content-length": "1000" }));
+    });
+    const bytes = setInterval(() => socket.write(" "), 1_000);
+    const limit = setTimeout(() => socket.destroy(), MAX_SLOW_MS);
+    /** @type {number | null} */
+    let status = null;
+    socket.on("data", (data) => {
+      status ??= Number(/^HTTP\/1\.1 (\d+)/.exec(data.toString("latin1"))?.[1] ?? 0);
+      socket.destroy();
+    });
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      clearInterval(bytes);
+      clearTimeout(limit);
+      done(status);
+    });
+  });
 }
 
 /** Sends bytes and resets the connection so much later. */

@@ -1,7 +1,8 @@
 /**
  * Load that never pauses, on a server that is killed again and again: every play is a real departure
  * of the demo, known by what it is, so that at the end the charts can be held against a plain count.
- * A batch whose answer the kill swallowed is sent again under its name.
+ * A batch whose answer the kill swallowed is sent again under its name. Beside it others reset their
+ * connections at random moments of all routes, or never come to the end of what they send.
  */
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -11,8 +12,10 @@ import { toNdjson } from "./client.mjs";
 import { readDemo } from "./demo.mjs";
 import { Metrics } from "./metrics.mjs";
 import { ROOT } from "./paths.mjs";
+import { randomNumbers } from "./random.mjs";
+import { isOfResets, resetMany, sendSlowly } from "./resets.mjs";
 
-const TOKEN = "ingest-token-of-the-soak";
+const TOKENS = { ingest: "ingest-token-of-the-soak", admin: "admin-token-of-the-soak" };
 const BATCH = 1_000;
 /** The three airports of the demo, and what readers look at meanwhile. */
 const READ_EVERY_MS = 250;
@@ -21,6 +24,10 @@ const SETTLE_MS = 60_000;
 /** What a server answers to batches that are right: other statuses are errors. */
 const DOCUMENTED = new Set([202, 503]);
 const READ_DOCUMENTED = new Set([200, 503]);
+/** 50 a second. */
+const RESETS_AT_ONCE = 100;
+const RESETS_EVERY_MS = 2_000;
+const SLOW_BODIES = 20;
 /** Late samples may be larger than early ones by so much. */
 const MAX_GROWTH = 1.2;
 
@@ -32,6 +39,8 @@ export class Soak {
   #samples = [];
   #kills = 0;
   #next = 0;
+  #resets = 0;
+  #slow = { refused: 0, broken: 0 };
   #running = true;
   /** @type {import("node:child_process").ChildProcessByStdio<null, import("node:stream").Readable, import("node:stream").Readable> | null} */
   #child = null;
@@ -51,7 +60,13 @@ export class Soak {
     await this.#launch();
     this.startedMs = Date.now();
     const endMs = this.startedMs + minutes * 60_000;
-    const work = [...Array.from({ length: this.senders }, () => this.#send()), this.#read(), this.#sample()];
+    const work = [
+      ...Array.from({ length: this.senders }, () => this.#send()),
+      ...Array.from({ length: SLOW_BODIES }, () => this.#sendSlowly()),
+      this.#reset(),
+      this.#read(),
+      this.#sample(),
+    ];
     for (let kill = 1; ; kill++) {
       const left = endMs - Date.now();
       if (left <= 0) break;
@@ -85,6 +100,7 @@ export class Soak {
     const most = (list) => Math.max(...list.map(({ process }) => process));
     const [early, late] = [most(peaks.slice(0, third)), most(peaks.slice(-third))];
     const wasm = (list) => Math.max(...list.map(({ wasm }) => wasm));
+    if (this.#slow.refused === 0) this.#failures.push("no slow body was refused");
     if (late > MAX_GROWTH * early) this.#failures.push(`memory grew: ${mib(early)} MiB early, ${mib(late)} MiB late`);
     const statuses = [...this.#statuses].sort().map(([status, count]) => `${count.toLocaleString("en")} × ${status}`);
     return {
@@ -94,6 +110,8 @@ export class Soak {
         `kills (SIGKILL of all processes)     ${this.#kills}; batches without an answer ${unanswered}, of which ${repeated} had been counted`,
         `answers                              ${statuses.join(", ")}`,
         `requests                             ${requests.toLocaleString("en")}`,
+        `connections that were reset          ${this.#resets.toLocaleString("en")}, of all routes`,
+        `bodies that never ended              ${this.#slow.refused} refused in time, ${this.#slow.broken} broken off by a kill`,
         `memory of the process, highest       ${mib(early)} MiB in the first third, ${mib(late)} MiB in the last`,
         `memory of Wasm, highest              ${mib(wasm(peaks.slice(0, third)))} MiB in the first third, ${mib(wasm(peaks.slice(-third)))} MiB in the last`,
         `errors that are not documented       ${this.#failures.length === 0 ? "none" : this.#failures.length}`,
@@ -164,7 +182,7 @@ export class Soak {
     try {
       const answer = await fetch(`${this.#url}/plays`, {
         method: "POST",
-        headers: { authorization: `Bearer ${TOKEN}`, "content-type": "application/x-ndjson", "idempotency-key": key },
+        headers: { authorization: `Bearer ${TOKENS.ingest}`, "content-type": "application/x-ndjson", "idempotency-key": key },
         body: toNdjson(plays),
         signal: AbortSignal.timeout(30_000),
       });
@@ -193,6 +211,25 @@ export class Soak {
         // Nobody is there for a moment: a kill.
       }
       await sleep(READ_EVERY_MS);
+    }
+  }
+
+  async #reset() {
+    const random = randomNumbers(1);
+    while (this.#running) {
+      await resetMany(this.#url, { resets: RESETS_AT_ONCE, random, tokens: TOKENS });
+      this.#resets += RESETS_AT_ONCE;
+      await sleep(RESETS_EVERY_MS);
+    }
+  }
+
+  async #sendSlowly() {
+    while (this.#running) {
+      const status = await sendSlowly(this.#url);
+      if (status === null) this.#slow.broken++;
+      else if (status === 408) this.#slow.refused++;
+      else this.#fail(`a body that never ended: status ${status}`);
+      if (status === null) await sleep(READ_EVERY_MS);
     }
   }
 
@@ -240,7 +277,7 @@ export class Soak {
       let chart;
       for (const deadline = Date.now() + SETTLE_MS; Date.now() < deadline; await sleep(500)) {
         const answer = await fetch(`${this.#url}/top-posts?region=${scope}&timeframe=all&k=1000`).catch(() => null);
-        chart = answer?.ok ? await answer.json() : chart;
+        chart = answer?.ok ? withoutResets(await answer.json()) : chart;
         if (chart?.total_views === want) break;
       }
       if (chart?.total_views !== want) this.#fail(`${scope}: ${chart?.total_views} plays in the chart, ${want} were sent`);
@@ -270,7 +307,10 @@ export class Soak {
       env: {
         ...process.env,
         END_WITH_PARENT: "1",
-        INGEST_TOKEN: TOKEN,
+        INGEST_TOKEN: TOKENS.ingest,
+        ADMIN_TOKEN: TOKENS.admin,
+        // Who resets connections puts posts into the catalog.
+        REQUIRE_KNOWN_POSTS: "false",
         READ_TOKEN: "",
         METRICS_TOKEN: "",
         LIMIT_PER_MINUTE: "0",
@@ -300,6 +340,13 @@ export class Soak {
       await ended;
     }
   }
+}
+
+/** Plays of connections that were reset may count: nobody was told. Their posts are as few as the others. */
+function withoutResets({ total_views, top_posts }) {
+  const ours = top_posts.filter(({ post_id }) => !isOfResets(post_id));
+  const theirs = top_posts.filter(({ post_id }) => isOfResets(post_id)).reduce((sum, { view_count }) => sum + view_count, 0);
+  return { total_views: total_views - theirs, top_posts: ours };
 }
 
 const mib = (bytes = 0) => (bytes / 2 ** 20).toFixed(1);
