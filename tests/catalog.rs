@@ -347,6 +347,7 @@ fn what_changes_nothing_writes_nothing_and_a_change_costs_three_rows() {
             .put(&storage, &put_of(all), 2)
             .unwrap()
             .unwrap()
+            .entry
             .post_id,
         "post 499"
     );
@@ -435,7 +436,7 @@ fn a_large_put_is_stored_in_slices_and_one_that_does_not_fit_says_how_far_it_cam
         codec::decode::<PutPostsReply>(&reply).unwrap().0
     };
     let last = put(&patches(0, 10_000, "text")).unwrap().unwrap();
-    assert_eq!(last.post_id, "post 9999");
+    assert_eq!(last.entry.post_id, "post 9999");
     assert_eq!(host.storage.len(Table::Posts), 10_000);
     assert_eq!(host.storage.len(Table::CatalogLog), 20);
     assert!(matches!(

@@ -811,7 +811,10 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         ],
         postings_read: 3,
     })));
-    all.add_owned(&PutPostsReply(Ok(Some(entry.clone()))));
+    all.add_owned(&PutPostsReply(Ok(Some(PutPost {
+        entry: entry.clone(),
+        was_known: true,
+    }))));
     all.add_owned(&ListPosts {
         after: Some("before".into()),
     });

@@ -20,8 +20,8 @@ use crate::storage::{Storage, StorageError};
 use crate::summary::Seed;
 use crate::watchers::Watchers;
 use crate::wire::{
-    CatalogAnswer, CatalogEntry, CatalogQuestion, Close, Enlist, ListPosts, ListPostsReply, Look,
-    Noted, PutPosts, PutPostsReply, Refusal, Watch, WatchReply,
+    CatalogAnswer, CatalogQuestion, Close, Enlist, ListPosts, ListPostsReply, Look, Noted, PutPost,
+    PutPosts, PutPostsReply, Refusal, Watch, WatchReply,
 };
 
 /// See the module's introduction. A clone is another handle of the same.
@@ -220,7 +220,7 @@ impl<H: Host> Inner<H> {
         Ok(object)
     }
 
-    async fn put_posts(&self, request: PutPosts) -> Result<Option<CatalogEntry>, Refusal> {
+    async fn put_posts(&self, request: PutPosts) -> Result<Option<PutPost>, Refusal> {
         let PutPosts {
             mut patches,
             only_new,

@@ -16,7 +16,7 @@ use crate::summary::Seed;
 use crate::wire::{
     CatalogEntry, CatalogNews, CatalogPosition, CatalogQuestion, CatalogSize, MAX_ASKED_ENTRIES,
     MAX_ASKED_IDS, MAX_ENTRIES_BYTES, MAX_KEPT_SETS, MatchRequest, Matches, PostChange, PostList,
-    PostPatch, PostSet, PutPosts, Refusal,
+    PostPatch, PostSet, PutPost, PutPosts, Refusal,
 };
 
 /// Hidden ids have keys of their own in [`Table::Meta`]: charts need all of them.
@@ -320,7 +320,7 @@ impl Keeper {
     }
 
     /// Changes entries, all or none. A patch may hide its post or show it again. A patch that changes nothing is
-    /// not written. Returns the last entry as it is stored now. `mark` is random.
+    /// not written. `mark` is random.
     ///
     /// # Errors
     /// [`Refusal`] when there are too many, or too many hidden, or the disk refuses; nothing is
@@ -330,7 +330,7 @@ impl Keeper {
         storage: &impl Storage,
         request: &PutPosts,
         mark: u64,
-    ) -> Result<Option<CatalogEntry>, Refusal> {
+    ) -> Result<Option<PutPost>, Refusal> {
         let patches = &request.patches;
         let ids: Vec<&str> = patches.iter().map(|patch| &patch.post_id[..]).collect();
         let stored = storage.get_all(Table::Posts, &ids)?;
@@ -361,8 +361,11 @@ impl Keeper {
             }
         }
         let last = patches.last().and_then(|last| {
-            let entry = changed.get(&last.post_id[..]);
-            entry.cloned()
+            let post_id = &last.post_id[..];
+            Some(PutPost {
+                entry: changed.get(post_id)?.clone(),
+                was_known: stored.contains_key(post_id),
+            })
         });
         let slice = Slice {
             changed,
@@ -725,6 +728,8 @@ mod tests {
         for (step, (patch, hidden)) in steps.into_iter().enumerate() {
             let stored = catalog.put(&storage, &request(&[patch]), 1);
             let stored = stored.unwrap().unwrap();
+            assert_eq!(stored.was_known, step > 0);
+            let stored = stored.entry;
             assert_eq!(stored.hidden, hidden, "step {step}");
             catalog = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
             assert_eq!(catalog.is_hidden("x"), hidden, "step {step}");
@@ -764,7 +769,7 @@ mod tests {
             hidden: true,
             ..CatalogEntry::default()
         };
-        assert_eq!(stored, empty);
+        assert_eq!(stored.entry, empty);
         assert!(!secrets(&storage));
 
         // Damaged, and kept beside the next one: both go.

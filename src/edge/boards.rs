@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::access::{Token, may_read, may_read_or_moderate, require, shows};
@@ -13,7 +14,7 @@ use super::{ASK_TIMEOUT_MS, body, table};
 use crate::board::{
     Board, CatalogKind, Directory, MAIN, ObjectName, check_board_id, parts_of_board_key,
 };
-use crate::http::Problem;
+use crate::http::{Fields, Problem};
 use crate::window::rfc3339;
 use crate::wire::{DeleteBoard, PutBoard};
 
@@ -104,6 +105,7 @@ pub async fn of_id_or_key(call: &Call) -> Result<Board, Problem> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct BoardBody {
     board_id: Option<String>,
     board_name: Option<String>,
@@ -113,7 +115,32 @@ struct BoardBody {
     #[serde(default)]
     shards: BTreeMap<String, u32>,
     incarnation: Option<String>,
+    /// What `GET /boards` says of it, for whoever sends that back.
+    #[serde(rename = "made")]
+    _made: Option<IgnoredAny>,
 }
+
+const BOARD_FIELDS: Fields = Fields {
+    of: "a board",
+    bad_code: "bad_board",
+    kinds: &[
+        ("board_id", "a text"),
+        ("board_name", "a text"),
+        ("beacons", "true or false"),
+        ("public", "true or false"),
+        ("catalog", "\"shared\" or \"own\""),
+        ("shards", "numbers by region, as in {\"EU\": 2}"),
+        (
+            "incarnation",
+            "16 hexadecimal digits, as GET /boards shows it",
+        ),
+    ],
+    others: &[
+        ("id", "board_id"),
+        ("name", "board_name"),
+        ("title", "board_name"),
+    ],
+};
 
 /// The boards that who asks may read.
 pub async fn list(call: &Call) -> Result<Answer, Problem> {
@@ -129,7 +156,7 @@ pub async fn list(call: &Call) -> Result<Answer, Problem> {
 /// Makes or changes a board.
 pub async fn put(call: &mut Call, board_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let given: BoardBody = body::read_object(call, MAX_BOARD_BODY_BYTES).await?;
+    let given: BoardBody = body::read_object(call, MAX_BOARD_BODY_BYTES, &BOARD_FIELDS).await?;
     let bad = |detail: &str| Problem::bad("bad_board", detail);
     if given.board_id.is_some_and(|given| given != board_id) {
         return Err(bad("board_id differs from the path's"));
@@ -139,7 +166,7 @@ pub async fn put(call: &mut Call, board_id: String) -> Result<Answer, Problem> {
         .map(|digits| u64::from_str_radix(&digits, 16));
     let incarnation = incarnation
         .transpose()
-        .map_err(|_| bad("incarnation has 16 hexadecimal digits, as GET /boards shows it"))?;
+        .map_err(|_| bad("incarnation is 16 hexadecimal digits, as GET /boards shows it"))?;
     let request = PutBoard {
         board_id,
         board_name: given.board_name,

@@ -9,7 +9,7 @@ use wasm_bindgen_futures::JsFuture;
 
 use super::request::Call;
 use crate::clock::within;
-use crate::http::{Coding, Problem, UnpackError, coding};
+use crate::http::{Coding, Fields, Problem, UnpackError, coding};
 use crate::instance::memory_is_short;
 
 /// A body that is not complete by then is given up.
@@ -56,15 +56,19 @@ pub async fn read(call: &Call, max_bytes: usize) -> Result<Vec<u8>, Problem> {
 /// As [`read`], of an object with fields that may all be left out: an empty body has none.
 ///
 /// # Errors
-/// As [`read`]; 400 `malformed_body`.
-pub async fn read_object<T: DeserializeOwned>(call: &Call, max_bytes: usize) -> Result<T, Problem> {
+/// As [`read`]; 400 for what is no object of these fields.
+pub async fn read_object<T: DeserializeOwned>(
+    call: &Call,
+    max_bytes: usize,
+    fields: &Fields,
+) -> Result<T, Problem> {
     let bytes = read(call, max_bytes).await?;
     let object = match bytes.trim_ascii() {
         b"" => b"{}",
         object => object,
     };
-    serde_json::from_slice(object)
-        .map_err(|error| Problem::bad("malformed_body", error.to_string()))
+    let reads = |field: &[u8]| serde_json::from_slice::<T>(field).is_ok();
+    serde_json::from_slice(object).map_err(|error| fields.problem(object, &error, reads))
 }
 
 /// As [`read`], for a caller that keeps the deadline itself: to drop this gives the body up.

@@ -18,11 +18,11 @@ use crate::board::ObjectName;
 use crate::catalog::MAX_PUT_POSTS;
 use crate::clock::now_ms;
 use crate::http::{
-    ChartQuery, Problem, elements, entry_json, format_asked, list_page, page_json, read_post,
-    read_post_of,
+    ChartQuery, Problem, elements, entry_json, format_asked, list_page, merged, page_json,
+    read_post, read_post_of,
 };
 use crate::play::{MAX_BODY_BYTES_TRUSTED, check_post_id};
-use crate::wire::{CatalogEntry, ListPosts, PostPatch, PostQuestion, PostRequest, PutPosts};
+use crate::wire::{ListPosts, PostPatch, PostQuestion, PostRequest, PutPost, PutPosts};
 
 /// A page is shown again for so long, as its `max-age` says.
 const PAGE_KEPT_MS: u64 = 1_000;
@@ -184,14 +184,12 @@ pub async fn put_many(call: &mut Call) -> Result<Answer, Problem> {
 }
 
 async fn stored(call: &Call, patches: Vec<PostPatch>) -> Result<Answer, Problem> {
-    let entry = put_patches(call, patches).await?;
-    Ok(Answer::json(&entry_json(&entry.unwrap_or_default())))
+    let PutPost { entry, was_known } = put_patches(call, patches).await?.unwrap_or_default();
+    let body = merged(entry_json(&entry), json!({ "known": was_known }));
+    Ok(Answer::json(&body))
 }
 
-async fn put_patches(
-    call: &Call,
-    patches: Vec<PostPatch>,
-) -> Result<Option<CatalogEntry>, Problem> {
+async fn put_patches(call: &Call, patches: Vec<PostPatch>) -> Result<Option<PutPost>, Problem> {
     let board = boards::of_query(call).await?;
     let keeper = ObjectName::catalog(&board.key());
     let request = PutPosts {

@@ -1,6 +1,7 @@
 //! `/regions`: which there are, and making or changing one.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::access::{Token, require};
@@ -8,7 +9,7 @@ use super::answer::Answer;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, boards, body, table};
 use crate::board::{MAIN, ObjectName};
-use crate::http::{Problem, given};
+use crate::http::{Fields, Problem, given};
 use crate::log::report;
 use crate::topology::{Region, RegionTable};
 use crate::window::rfc3339;
@@ -18,6 +19,7 @@ use crate::wire::{DeleteRegion, Learn, ListRegions, PutRegion};
 const MAX_REGION_BODY_BYTES: usize = 16 << 10;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RegionBody {
     #[serde(default)]
     region_id: Option<String>,
@@ -28,7 +30,28 @@ struct RegionBody {
     /// `null` clears it.
     #[serde(default, deserialize_with = "given")]
     hint: Option<Option<String>>,
+    // What `GET /regions` says of it, for whoever sends that back.
+    #[serde(rename = "views_24h")]
+    _views_24h: Option<IgnoredAny>,
+    #[serde(rename = "push_age_ms")]
+    _push_age_ms: Option<IgnoredAny>,
 }
+
+const REGION_FIELDS: Fields = Fields {
+    of: "a region",
+    bad_code: "bad_region",
+    kinds: &[
+        ("region_id", "a text"),
+        ("region_name", "a text"),
+        ("shards", "a whole number"),
+        ("hint", "a text, such as \"weur\", or null"),
+    ],
+    others: &[
+        ("id", "region_id"),
+        ("name", "region_name"),
+        ("title", "region_name"),
+    ],
+};
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
     let board = boards::to_read(call).await?;
@@ -62,7 +85,7 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
 
 pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let given: RegionBody = body::read_object(call, MAX_REGION_BODY_BYTES).await?;
+    let given: RegionBody = body::read_object(call, MAX_REGION_BODY_BYTES, &REGION_FIELDS).await?;
     if given.region_id.is_some_and(|given| given != region_id) {
         return Err(Problem::bad(
             "bad_region",

@@ -2,11 +2,11 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
 
+use super::fields::{Fields, Misnomer};
 use super::files::is_local;
 use super::problem::Problem;
 use crate::filter::{MAX_AUTHOR_BYTES, check_tags};
@@ -64,9 +64,8 @@ pub fn read_post(
     element: &RawValue,
     normalise: Option<NormaliseId>,
 ) -> Result<PostPatch, (&'static str, String)> {
-    let given: PostBody<'_> =
-        serde_json::from_str(element.get()).map_err(|error| ("bad_post", error.to_string()))?;
-    given.check_names().map_err(|detail| ("bad_post", detail))?;
+    let given = PostBody::read(element.get().as_bytes());
+    let given = given.map_err(|problem| (problem.code, problem.detail))?;
     let refused = |refused: Refused| (refused.code, refused.detail.into_owned());
     let post_id = read_post_id(given.post_id).map_err(refused)?;
     let post_id = normalised_id(post_id, normalise).into_owned();
@@ -84,10 +83,8 @@ pub fn read_post_of(
     post_id: String,
     normalise: Option<NormaliseId>,
 ) -> Result<PostPatch, Problem> {
-    let given: PostBody<'_> = serde_json::from_slice(text_of(body)?)
-        .map_err(|error| Problem::bad("malformed_body", error.to_string()))?;
     let bad_post = |detail| Problem::bad("bad_post", detail);
-    given.check_names().map_err(bad_post)?;
+    let given = PostBody::read(text_of(body)?)?;
     if given.post_id.is_some() {
         let refused = |refused: Refused| Problem::bad(refused.code, refused.detail);
         let named = read_post_id(given.post_id).map_err(refused)?;
@@ -122,14 +119,45 @@ struct PostBody<'a> {
     /// `null` is an error: an export from a database without this column may write it for every post.
     #[serde(default, deserialize_with = "yes_or_no")]
     hidden: Option<bool>,
-    // What others call these fields.
-    id: Option<IgnoredAny>,
-    title: Option<IgnoredAny>,
-    name: Option<IgnoredAny>,
-    link: Option<IgnoredAny>,
-    picture: Option<IgnoredAny>,
-    tag: Option<IgnoredAny>,
+    // Whoever writes `title` must not be told that all is well. Columns that mean nothing here may stay.
+    #[serde(rename = "id")]
+    _id: Option<Misnomer>,
+    #[serde(rename = "title")]
+    _title: Option<Misnomer>,
+    #[serde(rename = "name")]
+    _name: Option<Misnomer>,
+    #[serde(rename = "link")]
+    _link: Option<Misnomer>,
+    #[serde(rename = "picture")]
+    _picture: Option<Misnomer>,
+    #[serde(rename = "tag")]
+    _tag: Option<Misnomer>,
 }
+
+const POST_FIELDS: Fields = Fields {
+    of: "a post",
+    bad_code: "bad_post",
+    kinds: &[
+        ("author", "a text, or null"),
+        ("content", "a text, or null"),
+        ("url", "a text, or null"),
+        ("image", "a text, or null"),
+        (
+            "tags",
+            "a list of texts, as in [\"jazz\", \"live\"], or null",
+        ),
+        ("timestamp", "milliseconds since 1970 or RFC 3339, or null"),
+        ("hidden", "true or false"),
+    ],
+    others: &[
+        ("id", "post_id"),
+        ("title", "content"),
+        ("name", "content"),
+        ("link", "url"),
+        ("picture", "image"),
+        ("tag", "tags"),
+    ],
+};
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -149,21 +177,10 @@ fn yes_or_no<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option
     bool::deserialize(deserializer).map(Some)
 }
 
-impl PostBody<'_> {
-    /// Whoever writes `title` must not be told that all is well. Columns that mean nothing here may stay.
-    fn check_names(&self) -> Result<(), String> {
-        let names = [
-            (&self.id, "id", "post_id"),
-            (&self.title, "title", "content"),
-            (&self.name, "name", "content"),
-            (&self.link, "link", "url"),
-            (&self.picture, "picture", "image"),
-            (&self.tag, "tag", "tags"),
-        ];
-        match names.iter().find(|(given, ..)| given.is_some()) {
-            Some((_, other, ours)) => Err(format!("a post has no {other}: write {ours} instead")),
-            None => Ok(()),
-        }
+impl<'a> PostBody<'a> {
+    fn read(json: &'a [u8]) -> Result<Self, Problem> {
+        let reads = |field: &[u8]| serde_json::from_slice::<PostBody<'_>>(field).is_ok();
+        serde_json::from_slice(json).map_err(|error| POST_FIELDS.problem(json, &error, reads))
     }
 
     fn patch(self, post_id: String, normalise: Option<NormaliseId>) -> Result<PostPatch, String> {
@@ -379,8 +396,19 @@ mod tests {
             (
                 r#"{"post_id": "a", "hidden": null}"#.into(),
                 "bad_post",
-                "null",
+                "hidden is true or false",
             ),
+            (
+                r#"{"post_id": "a", "content": ["A", "B"]}"#.into(),
+                "bad_post",
+                "content is a text, or null",
+            ),
+            (
+                r#"{"post_id": "a", "timestamp": -1}"#.into(),
+                "bad_post",
+                "timestamp is milliseconds since 1970",
+            ),
+            (r#"["a"]"#.into(), "bad_post", "a post is an object of JSON"),
             (
                 r#"{"post_id": "a", "timestamp": "today"}"#.into(),
                 "bad_post",
@@ -448,15 +476,16 @@ mod tests {
         };
         assert_eq!(kept(&many(16)).unwrap().len(), 16);
         assert!(tags(&many(17)).unwrap_err().1.contains("at most 16 tags"));
+        let says = "tags is a list of texts, as in [\"jazz\", \"live\"], or null";
+        for other in [r#""jazz""#, "[7]", "[null]", "{}"] {
+            assert_eq!(tags(other).unwrap_err(), ("bad_post", says.into()));
+        }
         for bad in [
             r#"["a,b"]"#.to_owned(),
             r#"[""]"#.into(),
             r#"["\u200b"]"#.into(),
             r#"["a\nb"]"#.into(),
             format!("[{:?}]", "x".repeat(65)),
-            r#""jazz""#.into(),
-            "[7]".into(),
-            "[null]".into(),
         ] {
             assert_eq!(tags(&bad).unwrap_err().0, "bad_post", "{bad}");
         }

@@ -10,6 +10,7 @@ mod cors;
 mod counters;
 mod export_lines;
 mod exposition;
+mod fields;
 mod files;
 mod hex;
 mod method;
@@ -23,12 +24,15 @@ mod tokens;
 
 pub use agent::is_bot;
 pub use body::{Coding, UnpackError, announces_lines, coding};
-pub use catalog::{elements, entry_json, given, list_page, page_json, read_post, read_post_of};
+pub use catalog::{
+    elements, entry_json, given, list_page, merged, page_json, read_post, read_post_of,
+};
 pub use chart_query::{ChartQuery, Clocks};
 pub use conditional::lists_etag;
 pub use cors::{Cors, Origins};
 pub use counters::{Counters, Source};
 pub use export_lines::{end_line, head_line, line_of, push_line, read_lines};
+pub use fields::Fields;
 pub use files::{cache_control, content_type, has_version, page_policy};
 pub use hex::{hex, read_hex};
 pub use method::{Method, method_list};

@@ -665,6 +665,15 @@ pub struct PutPosts {
     pub only_new: bool,
 }
 
+/// The last of the entries that a request changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutPost {
+    /// As it is stored now.
+    pub entry: CatalogEntry,
+    /// Whether there was one before.
+    pub was_known: bool,
+}
+
 /// Worker or global → catalog: list the entries after this id, or from the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListPosts {

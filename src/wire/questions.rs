@@ -10,9 +10,9 @@ use super::registry::{
 use super::telling::{Telling, ToldSoFar};
 use super::watch::{Look, Watch};
 use super::{
-    BeginEpoch, BeginExport, CatalogEntry, CloseHistory, CutRequest, DeleteRegion, ExportAnswer,
-    ExportRequest, HistoryClosed, ImportRequest, Imported, ListPosts, ListPublished, ListRegions,
-    PostList, PostQuestion, PostReport, PublishedList, Pull, PutPosts, PutRegion, Refusal,
+    BeginEpoch, BeginExport, CloseHistory, CutRequest, DeleteRegion, ExportAnswer, ExportRequest,
+    HistoryClosed, ImportRequest, Imported, ListPosts, ListPublished, ListRegions, PostList,
+    PostQuestion, PostReport, PublishedList, Pull, PutPost, PutPosts, PutRegion, Refusal,
     RegionStatus, Reset, ResetDone, ToCut,
 };
 use crate::board::{Board, DirectoryNews};
@@ -77,8 +77,7 @@ replies! {
     ImportReply(Imported);
     CatalogAnswer(CatalogNews);
     ListPostsReply(PostList);
-    /// The last of the entries as it is stored now.
-    PutPostsReply(Option<CatalogEntry>);
+    PutPostsReply(Option<PutPost>);
     /// The object is listed, durably; or [`Refusal::Gone`], and then it writes nothing.
     EnlistReply(RegionTable);
     DirectoryReply(DirectoryNews);

@@ -837,6 +837,27 @@ describe("the catalog", SIDE_BY_SIDE, () => {
   test("refuses a body that is no JSON", async () => {
     await assertProblem(await service.request("PUT", "/posts/x", "{", ADMIN), 400, "malformed_body");
   });
+  test("says whether the catalog had a post before, so that a mistyped id is seen", async () => {
+    const post_id = newPost();
+    const known = async (method, query = "", id = post_id) => {
+      const answer = await service.request(method, `/posts/${id}${query}`, method === "PUT" ? { content: "A" } : undefined, ADMIN);
+      assert.equal(answer.status, 200);
+      return (await answer.json()).known;
+    };
+    assert.deepEqual([await known("PUT"), await known("PUT"), await known("DELETE")], [false, true, true]);
+    for (const query of ["", "?erase=true"]) assert.equal(await known("DELETE", query, `${newPost()}-typo`), false, query);
+  });
+  test("tells a field that is something else than it must be what it must be, in words of ours", async () => {
+    for (const [entry, says] of [
+      [{ tags: "jazz" }, 'tags is a list of texts, as in ["jazz", "live"], or null'],
+      [{ hidden: "yes" }, "hidden is true or false"],
+      [{ title: "A" }, "a post has no title: write content instead"],
+      [["A"], "a post is an object of JSON, {…}"],
+    ]) {
+      const { detail } = await assertProblem(await service.put(`/posts/${newPost()}`, entry), 400, "bad_post");
+      assert.equal(detail, says);
+    }
+  });
   test("refuses 10,001 posts, and stores none of them", async () => {
     const many = Array.from({ length: 10_001 }, (_, index) => ({ post_id: `one-of-too-many-${index}` }));
     await assertProblem(await service.put("/posts", many), 413, "too_many_posts");
@@ -878,6 +899,26 @@ describe("regions", SIDE_BY_SIDE, () => {
     assert.equal(await listed(), "weur");
     assert.equal((await put({ hint: null })).hint, null);
     assert.equal(await listed(), null);
+  });
+
+  test("and boards have the fields that they have: another one is refused with our name, and what is listed may be sent back", async () => {
+    for (const [path, code, body, says] of [
+      ["/regions/fields", "bad_region", { name: "F" }, "a region has no name: write region_name instead"],
+      ["/regions/fields", "bad_region", { shards: "two" }, "shards is a whole number"],
+      ["/regions/fields", "bad_region", { shard: 2 }, 'a region has no field "shard"; it has region_id, region_name, shards, hint'],
+      ["/boards/fields", "bad_board", { title: "F" }, "a board has no title: write board_name instead"],
+      ["/boards/fields", "bad_board", { public: "no" }, "public is true or false"],
+      ["/boards/fields", "bad_board", { catalog: "mine" }, 'catalog is "shared" or "own"'],
+      ["/boards/fields", "bad_board", { publik: false }, /^a board has no field "publik"; it has board_id, board_name, /],
+    ]) {
+      const { detail } = await assertProblem(await service.put(path, body), 400, code);
+      if (typeof says === "string") assert.equal(detail, says);
+      else assert.match(detail, says);
+    }
+    for (const list of ["regions", "boards"]) {
+      const [first] = (await service.get(`/${list}`))[list].filter(({ board_id }) => board_id !== "main");
+      if (first) assert.equal((await service.put(`/${list}/${first.region_id ?? first.board_id}`, first)).status, 200, list);
+    }
   });
 
   const refused = {

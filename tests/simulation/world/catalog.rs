@@ -156,7 +156,7 @@ impl World {
         let post = self.catalog.puts[number].post;
         let hides = self.catalog.puts[number].hides;
         match codec::decode::<PutPostsReply>(reply) {
-            Ok(PutPostsReply(Ok(Some(entry))))
+            Ok(PutPostsReply(Ok(Some(PutPost { entry, .. }))))
                 if entry.hidden == hides || self.profile.hides_by_tag =>
             {
                 self.catalog.puts[number].acknowledged_ms = Some(self.now_ms);
