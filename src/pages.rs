@@ -29,14 +29,17 @@ pub struct OwnPages {
     figures: Vec<String>,
     /// Whether readers see that there are regions.
     regions: bool,
-    #[serde(skip)]
+    /// What a widget is offered in.
+    #[serde(skip_serializing_if = "Option::is_none")]
     accent: Option<Accent>,
 }
 
-/// A colour on light paper, and one on dark.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A colour on light paper, and one on dark, which stays in the style sheet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 struct Accent {
     light: String,
+    #[serde(skip)]
     dark: String,
 }
 
@@ -271,6 +274,7 @@ mod tests {
         assert!(script("PAGE_FIGURES", "window, plays").contains(r#"["window","plays"]"#));
         assert!(script("PAGE_FIGURES", "none").contains(r#""figures":[]"#));
         assert!(script("PAGE_REGIONS", "False").contains(r#""regions":false"#));
+        assert!(script("PAGE_ACCENT", "#0055aa #66aaff").contains(r##""accent":"#0055aa"}"##));
         let style = |value| {
             let own = read("PAGE_ACCENT", value).unwrap().unwrap();
             own.put_into("/page/own.css", "").unwrap()

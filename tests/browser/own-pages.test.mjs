@@ -97,6 +97,7 @@ describe("a dashboard of one's own, from settings alone", () => {
       const page = await open(own, "/widget.html", { colorScheme });
       assert.equal(await page.evaluate(() => getComputedStyle(document.documentElement).getPropertyValue("--accent").trim()), accent);
       assert.match(await page.title(), /Rock & <Roll>$/);
+      assert.match(await page.locator("#code").innerText(), /style="--top-posts-accent: #0a5bd8"/);
     }
   });
 

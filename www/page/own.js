@@ -9,6 +9,7 @@
  * @property {string} timeframe
  * @property {string[]} figures
  * @property {boolean} regions
+ * @property {string} [accent] on light paper: `own.css` has both
  * @property {string} [zone] whose days and times are shown; the reader's own where there is none
  */
 

@@ -2,8 +2,10 @@
  * The page of the widget: choices on one side, the widget itself on the other, and the two lines to copy.
  */
 import { MAIN, get, isCalendar } from "./api.js";
+import { OWN } from "./own.js";
 import { SORTS, TIMEFRAMES, sortsOf } from "./state.js";
 
+/** The widget's own. */
 const ACCENT = "#c93a17";
 /** In place of a timeframe: from one moment to another. */
 const SPAN = "span";
@@ -19,6 +21,7 @@ for (const [value, label] of TIMEFRAMES) control("timeframe").append(new Option(
 for (const [value, label] of SORTS) control("sort").append(new Option(label, value));
 control("timeframe").append(new Option("From … to …", SPAN));
 control("timeframe").value = "this-week";
+control("accent").value = OWN.accent ?? ACCENT;
 control("tz").append(new Option(ZONE.replaceAll("_", " "), ZONE));
 /** @type {HTMLElement} */ (control("sort").parentElement).hidden = SORTS.length < 2;
 element("origin").textContent = location.origin;
