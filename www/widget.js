@@ -25,7 +25,8 @@
  * Colours and type come from the page around it; `--top-posts-accent`, `--top-posts-soft`, `--top-posts-line`,
  * `--top-posts-radius` and `--top-posts-row` (height of a row) change them, `::part(row|rank|image|title|author|count|bar)`
  * does the rest. It asks for nothing but the chart, every 5 s while it is in view, once a minute where nobody has touched
- * the page for two; what comes from the chart goes in as text.
+ * the page for two; what comes from the chart goes in as text. Why a chart does not come, and an attribute that there is
+ * not, stand in the console.
  */
 
 const REFRESH_MS = 5000;
@@ -59,6 +60,13 @@ p { position: absolute; inset: 0 0 auto; margin: 0; color: var(--soft); }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 @media (prefers-reduced-motion: reduce) { .bar::after { transition: none; } }
 `);
+
+/** Attributes that every element has, frameworks' own among them. */
+const GLOBAL =
+  /[^a-z-]|^(id|class|style|hidden|lang|dir|title|role|slot|part|is|inert|nonce|tabindex|translate|(aria|data|on|ng|x|v)-?.*|.*-(id|ref))$/;
+let warned = "";
+/** Once as long as nothing else is said: a chart is asked for again and again. @param {string} text */
+const warn = (text) => warned === text || console.warn((warned = text));
 
 /** @typedef {{ rank: number, post_id: string, author: string | null, content: string | null, url: string | null, image: string | null, view_count: number, compared?: { times: number } | null }} Entry */
 /** @typedef {{ top: number, images: boolean, link: string | null }} Look how rows are filled; `link`: of titles without a `url`, or `off` */
@@ -123,6 +131,9 @@ class TopPosts extends HTMLElement {
   }
 
   connectedCallback() {
+    const known = TopPosts.observedAttributes;
+    for (const name of this.getAttributeNames())
+      if (!known.includes(name) && !GLOBAL.test(name)) warn(`<top-posts>: there is no attribute ${name}, but ${known.join(", ")}`);
     this.#read();
     this.#watcher.observe(this);
     document.addEventListener("visibilitychange", this.#look);
@@ -148,7 +159,7 @@ class TopPosts extends HTMLElement {
     const query = { region: get("region", "global"), ...window, k: String(k), sort: get("sort", "views") };
     const others = ["board", "tz", "tag", "exclude-tag", "author", "published"].filter((name) => this.getAttribute(name));
     for (const name of others) Object.assign(query, { [name.replace("-", "_")]: get(name, "") });
-    this.#list.style.setProperty("--rows", String(k));
+    this.#keepRoom(k);
     this.#list.className = this.getAttribute("counts") === "off" ? "quiet" : "";
     this.#list.ariaLabel = get("aria-label", `Top ${k}`);
     const server = new URL(get("server", HERE), document.baseURI).href.replace(/\/?$/, "/");
@@ -168,25 +179,37 @@ class TopPosts extends HTMLElement {
     if (!this.isConnected || !this.#seen || document.hidden) return;
     const mine = (this.#request = new AbortController());
     const timeout = setTimeout(() => mine.abort(), 10_000);
+    let why = "The chart cannot be reached.";
     try {
       // No header of our own: a foreign origin would have to ask for leave first, every time.
       const response = await fetch(this.#url, { signal: mine.signal, credentials: "omit", referrerPolicy: "no-referrer" });
-      if (!response.ok) throw response;
+      if (!response.ok) {
+        if (/^4(?!29)/.test(String(response.status))) why = "There is no such chart.";
+        throw warn(`<top-posts>: ${this.#url}: ${response.status} ${await response.text()}`);
+      }
       const { top_posts: entries, total_views: plays } = await response.json();
       if (this.#request !== mine) return;
       this.#failures = 0;
       this.#show(entries);
+      this.#keepRoom(entries.length);
       this.#note.textContent = entries.length ? "" : plays ? "No post to show." : "No plays in this time.";
-    } catch (error) {
+    } catch {
       if (this.#request !== mine) return;
       this.#failures += 1;
-      const unknown = error instanceof Response && error.status === 404;
-      if (this.#rows.size === 0) this.#note.textContent = unknown ? "There is no such chart." : "The chart cannot be reached.";
+      if (this.#rows.size === 0) {
+        this.#note.textContent = why;
+        this.#keepRoom(1);
+      }
     } finally {
       clearTimeout(timeout);
     }
     const isTouched = performance.now() - touched < UNTOUCHED_MS;
     this.#timer = setTimeout(() => this.#load(), isTouched ? Math.min(SLOWEST_MS, REFRESH_MS * 2 ** this.#failures) : SLOWEST_MS);
+  }
+
+  /** For so many rows, or for a word: what stands below moves once at most. @param {number} rows */
+  #keepRoom(rows) {
+    this.#list.style.setProperty("--rows", String(rows || 1));
   }
 
   /** @param {Entry[]} entries */

@@ -116,7 +116,7 @@ test("the worldwide chart beside a region, and every region's number one", async
   await eventually(async () => {
     assert.deepEqual((await ids(page, beside)).slice(1, 4), LEADERS);
     assert.match(await text(page, `${beside} >> nth=0`), /not in top 10/);
-    assert.match(await text(page, `${beside} >> nth=4`), /here 1/);
+    assert.match(await text(page, `${beside} >> nth=4`), /no\. 1 here/);
   });
   const tile = page.locator('[data-testid="number-ones"] li', { hasText: "Mars" });
   await eventually(async () => assert.match(await tile.innerText(), /First song/));
@@ -489,6 +489,43 @@ test("the widget on a foreign page with a strict policy", async () => {
   }
 });
 
+test("a widget keeps room for the posts that it has, and its console says why it has none", async () => {
+  await service.addRegions("Nowhere");
+  const site = await startSite(
+    `<!doctype html><title>A page</title><script type="module" src="${service.url}/widget.js"></script>
+      <top-posts id="few" region="Pluto" k="10"></top-posts><top-posts id="none" region="Nowhere" k="10"></top-posts>
+      <top-posts id="where" region="Atlantis" data-mine x-mine></top-posts>
+      <top-posts id="how" sort="loudest" timefame="7d"></top-posts>`,
+  );
+  try {
+    const page = await (await browser.newContext()).newPage();
+    /** @type {string[]} */
+    const warnings = [];
+    page.on("console", (message) => message.type() === "warning" && warnings.push(message.text()));
+    await page.goto(site.url);
+    const rows = (/** @type {string} */ id) =>
+      page.locator(`#${id}`).evaluate((widget) => {
+        const list = /** @type {HTMLElement} */ (widget.shadowRoot?.querySelector("ol"));
+        return list.offsetHeight / parseFloat(getComputedStyle(list).fontSize) / 3.25;
+      });
+    for (const [id, words] of [
+      ["few", /1\s+many/],
+      ["none", /No plays in this time/],
+      ["where", /There is no such chart/],
+      ["how", /There is no such chart/],
+    ]) {
+      await eventually(async () => assert.match(await page.locator(`#${id} div`).first().innerText(), words));
+      assert.equal(await rows(id), 1, id);
+    }
+    assert.equal(warnings.filter((text) => /there is no attribute timefame, but board, .* timeframe/.test(text)).length, 1);
+    assert.equal(warnings.filter((text) => /Atlantis.*: 404 .*unknown_region/.test(text)).length, 1);
+    assert.equal(warnings.filter((text) => /loudest.*: 400 .*sort is one of|loudest.*bad_sort/.test(text)).length, 1);
+    assert.equal(warnings.length, 3, warnings.join("\n"));
+  } finally {
+    site.stop();
+  }
+});
+
 test("the page of the widget gives two lines that work when copied", async () => {
   const page = await open("/widget.html");
   await page.getByLabel("Region").selectOption("Mars");
@@ -617,6 +654,8 @@ test("today, week and month are those of where the reader is, wherever the servi
     }
     const month = await open("/?region=Mars&timeframe=last-month&post=one", { timezoneId });
     await eventually(async () => assert.match(await text(month, "#post .figures"), /Plays.*last month/));
+    await month.getByRole("radio", { name: "Yesterday", exact: true }).check();
+    await eventually(async () => assert.match(await text(month, "#post .figures"), /Plays.*, yesterday/));
     await page.close();
   }
 });

@@ -173,7 +173,7 @@ function noteRanks(here, state) {
   const ranks = new Map(here.top_posts.map((entry) => [entry.post_id, entry.rank]));
   for (const row of /** @type {NodeListOf<HTMLElement>} */ (element("beside-list").querySelectorAll("[data-post-id]"))) {
     const rank = ranks.get(row.dataset.postId ?? "");
-    /** @type {HTMLElement} */ (row.querySelector(".note")).textContent = rank === undefined ? `not in top ${state.k}` : `here ${rank}`;
+    /** @type {HTMLElement} */ (row.querySelector(".note")).textContent = rank === undefined ? `not in top ${state.k}` : `no. ${rank} here`;
   }
 }
 

@@ -18,6 +18,7 @@ export const TIMEFRAMES = /** @type {const} */ ([
   ["7d", "7 days", "in the last 7 days"],
   ["30d", "30 days", "in the last 30 days"],
   ["today", "Today", "today"],
+  ["yesterday", "Yesterday", "yesterday"],
   ["this-week", "Week", "this week"],
   ["this-month", "Month", "this month"],
   ["all", "All time", "of all time"],
@@ -25,7 +26,6 @@ export const TIMEFRAMES = /** @type {const} */ ([
 
 /** Other periods of the calendar, which have no button, and how the headline says them. */
 const PERIODS = new Map([
-  ["yesterday", "yesterday"],
   ["last-week", "last week"],
   ["last-month", "last month"],
   ["this-year", "this year"],
