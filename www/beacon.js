@@ -175,7 +175,8 @@
     } else {
       delete store[key];
       failures = 0;
-      if (status !== 202) response?.text().then((text) => say(`${options.to} ${status} ${text}`));
+      // What was refused of a batch that was taken is told without its number, so that the same is said once.
+      response?.text().then((text) => (status == 202 ? text.match(/"code[^}]+/g) : [`${options.to} ${status} ${text}`])?.map(say));
       flush();
     }
   };
