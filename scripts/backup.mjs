@@ -7,6 +7,7 @@ import { setupToServe } from "./setup.mjs";
 import { exportWhole } from "./lib/export.mjs";
 import { adminOf } from "./lib/installation.mjs";
 import { readOptions } from "./lib/options.mjs";
+import { NOT_IN_STATE } from "./lib/paths.mjs";
 import { runMain, say } from "./lib/say.mjs";
 import { backUp } from "./lib/state.mjs";
 
@@ -25,8 +26,10 @@ const USAGE = `usage: npm run backup -- --to FILE --url URL [--board main]
 /** How long a shard that does not say what it has is asked again. */
 const WAIT_S = 180;
 
+const ELSEWHERE = { file: "--file is of `npm run export`: --to names where a backup goes." };
+
 await runMain(async () => {
-  const options = readOptions(USAGE, { to: "", state: ".state/serve", url: "", board: "main" });
+  const options = readOptions(USAGE, { to: "", state: ".state/serve", url: "", board: "main" }, ELSEWHERE);
   if (!options) return;
   const { values, refuse } = options;
   const to = values.to || refuse("--to needs the name of a folder, or with --url of a file.");
@@ -36,6 +39,7 @@ await runMain(async () => {
     const { board } = values;
     const { rows, asOf } = await exportWhole(resolve(to), { ...admin, board }, WAIT_S);
     say(`${to}: ${rows} rows, everything that the board ${board} had accepted by ${asOf}.`);
+    say(`  ${NOT_IN_STATE}.`);
     const { boards } = await (await fetch(`${admin.url}/boards`, { headers: admin.headers })).json();
     const others = boards?.map((other) => other.board_id).filter((id) => id !== board) ?? [];
     if (others.length > 0) say(`  Not in it: the boards ${others.join(", ")}, each of which needs a file of its own (--board).`);
@@ -43,4 +47,5 @@ await runMain(async () => {
   }
   const { files, bytes } = await backUp(resolve(values.state), resolve(to));
   say(`${to}: ${files} files, ${bytes} bytes.`);
+  say(`  ${NOT_IN_STATE}.`);
 });

@@ -1,4 +1,4 @@
-/** `npm start`, and `npx hitparade`: the whole service on this machine, with a demo of real data. */
+/** `npm start`, and `npx hitparade demo`: the whole service on this machine, with a demo of real data. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -124,9 +124,10 @@ async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed })
   Open ${url}
 
   What you see: departures from New York, each a play of its destination, in the region of its
-  airport (${demo.regions.map(({ id }) => id).join(", ")}). The last ${days} days are in the charts already. Now the same
-  weeks run again, ${describeSpeed(speed)} (--speed ${speed}): the chart of the last hour moves at once,
-  that of the last 24 hours after a minute or so.
+  airport (${demo.regions.map(({ id }) => id).join(", ")}). They were in 2013; the charts have ${days} days of them as if the
+  last one ended now. The same weeks run again, ${describeSpeed(speed)} (--speed ${speed}), each play at the
+  moment when it is sent: the chart of the last hour moves at once, that of the last 24 hours after a
+  minute or so.
 
   Ctrl-C ends it.
 `);
@@ -138,7 +139,7 @@ async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed })
       if (Date.now() - told < STATUS_INTERVAL_MS) return;
       told = Date.now();
       const [, day, time] = /^(.{10})T(.{5})/.exec(new Date(demoTime).toISOString()) ?? [];
-      say(`  ${sent.toLocaleString("en").padStart(9)} live plays sent; in the demo it is ${day} ${time}`);
+      say(`  ${sent.toLocaleString("en").padStart(9)} live plays sent, as of now; they left on ${day}, ${time}`);
     },
   });
 }

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBuilt } from "./build.mjs";
 import { NODE, WRANGLER } from "./lib/npm-packages.mjs";
-import { HOME, IS_PACKAGE } from "./lib/paths.mjs";
+import { HOME, IS_PACKAGE, ROOT, SETTINGS_FILE } from "./lib/paths.mjs";
 import { copyRelease, readPackage } from "./lib/release.mjs";
 import { mustRun } from "./lib/run.mjs";
 import { Advice, messageOf, runMain, say } from "./lib/say.mjs";
@@ -25,7 +25,7 @@ await runMain(async () => {
   const { values, secrets } = readWords();
   if (values.help) return void say(USAGE);
   await ensureBuilt();
-  if (IS_PACKAGE) prepareFolder();
+  if (HOME !== ROOT) prepareFolder();
   const tokens = Object.fromEntries(secrets.map((name) => [name, newToken()]));
   const config = await readWranglerConfig(values.settings || undefined);
   for (const warning of config.warnings) say(`warning: ${warning}`);
@@ -56,9 +56,9 @@ function writeConfig({ build: _, ...toml }) {
 
 /** The folder that `npx hitparade init` made, with the Worker of this release. */
 function prepareFolder() {
-  if (!existsSync(join(HOME, "wrangler.toml"))) {
+  if (!existsSync(join(HOME, SETTINGS_FILE))) {
     throw new Advice(
-      `There is no wrangler.toml in ${HOME}.`,
+      `There is no ${SETTINGS_FILE} in ${HOME}.`,
       "`npx hitparade init my-charts` makes a folder that can be deployed; call this there.",
     );
   }
@@ -67,7 +67,7 @@ function prepareFolder() {
 
 /** wrangler from the clone's packages; the npm package has it fetched by npx, in the same version. */
 function runWrangler(args, options) {
-  if (!IS_PACKAGE) return mustRun(NODE, [WRANGLER, ...args], options);
+  if (!IS_PACKAGE) return mustRun(NODE, [WRANGLER, ...args], { ...options, cwd: HOME });
   const { devDependencies } = readPackage();
   const names = nodeIsNewEnough() ? ["wrangler"] : ["wrangler", "node"];
   const packages = names.flatMap((name) => ["--package", `${name}@${devDependencies[name]}`]);

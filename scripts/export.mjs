@@ -14,8 +14,10 @@ const USAGE = `usage: npm run export -- --file FILE [--url http://127.0.0.1:8787
 
 All lines are of one moment, a second or two from now. Senders may go on.`;
 
+const ELSEWHERE = { to: "--to is of `npm run backup`: --file names where an export goes." };
+
 await runMain(async () => {
-  const options = readOptions(USAGE, { url: "http://127.0.0.1:8787", file: "", board: "main", wait: "180" });
+  const options = readOptions(USAGE, { url: "http://127.0.0.1:8787", file: "", board: "main", wait: "180" }, ELSEWHERE);
   if (!options) return 0;
   const { values, refuse } = options;
   const file = values.file || refuse("--file needs the name of a file.");

@@ -7,7 +7,8 @@ import { runCommand } from "./lib/command.mjs";
 
 const USAGE = `usage: hitparade [COMMAND] [OPTIONS]
 
-  demo     the whole service on this machine, playing real data; what runs without a name
+  demo     the whole service on this machine, playing real data; what runs without a name, but in an
+           installation's folder, or where no terminal is
   init     a folder for an installation of your own: settings, a page, all that is uploaded
   serve    the service on this machine
   deploy   the service on Cloudflare
@@ -33,4 +34,9 @@ const COMMANDS = {
   restore: () => import("./restore.mjs"),
 };
 
-runCommand(COMMANDS, "demo", USAGE);
+runCommand(COMMANDS, "demo", USAGE, async () => {
+  const [{ HOME, isInstallation }, { say }] = await Promise.all([import("./lib/paths.mjs"), import("./lib/say.mjs")]);
+  if (!isInstallation() && process.stdout.isTTY) return COMMANDS.demo();
+  say(isInstallation() ? `${HOME} is an installation: \`npx hitparade serve\` serves it.\n\n${USAGE}` : USAGE);
+  process.exitCode = 1;
+});

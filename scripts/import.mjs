@@ -1,4 +1,5 @@
 /** `npm run import`: the lines of an export into another installation, each once. */
+import { statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { setupToServe } from "./setup.mjs";
 import { sendUntilDone } from "./lib/client.mjs";
@@ -26,6 +27,8 @@ await runMain(async () => {
   if (!options) return 0;
   const { values, refuse } = options;
   const file = values.file || refuse("--file needs the name of a file.");
+  if (statSync(file, { throwIfNoEntry: false })?.isDirectory())
+    throw new Advice(`${file} is a folder.`, `That of a backup is put back while nothing is served: npm run restore -- --from ${file}`);
   await setupToServe();
   const admin = await adminOf(values.url, refuse);
   const { head, end } = await endsOf(file);

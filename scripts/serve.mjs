@@ -1,4 +1,5 @@
 /** `npm run serve -- --port 8787 --state DIR`, and `npx hitparade serve`: what is built, on bare workerd, with no demo. */
+import { resolve } from "node:path";
 import { requireBuilt } from "./lib/built.mjs";
 import { limitsInWords } from "./lib/limits.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
@@ -14,7 +15,8 @@ const USAGE = `usage: npm run serve -- [--port 8787] [--state .state/serve] [--s
   --settings FILE  the installation's own settings, in place of hitparade.toml
 
 Tokens and settings are taken from the environment, else from .dev.vars, else from the installation's
-own file, else from wrangler.toml; it prints where each came from. Prints \`ready http://127.0.0.1:PORT\` when it answers.`;
+own file, else from wrangler.toml: those of the folder where you are, if it has one of the two files of
+settings. It prints where each came from. Prints \`ready http://127.0.0.1:PORT\` when it answers.`;
 
 await runMain(async () => {
   const options = readOptions(USAGE, { port: "8787", state: ".state/serve", settings: "" });
@@ -29,10 +31,11 @@ await runMain(async () => {
   });
   const own = options.values.settings || undefined;
   const server = await startServer({ port, state, own });
-  const { layers, warnings } = await readWranglerConfig(own);
+  const { layers, files, warnings } = await readWranglerConfig(own);
   const settings = readSettings(layers);
   for (const warning of warnings) say(`warning: ${warning}`);
-  say(settingsInWords(settings));
+  say(settingsInWords(settings, files));
+  say(`State: ${resolve(state)}`);
   say(limitsInWords(workerVariables(settings)));
   process.stdout.write(`ready ${server.url}\n`);
   await Promise.race([signalled, server.ended]);

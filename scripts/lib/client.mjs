@@ -1,5 +1,6 @@
 /** Talking to the service as a sender that must not lose a play. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { DEV_VARS } from "./paths.mjs";
 import { Advice, messageOf } from "./say.mjs";
 
 /** @typedef {{post_id: string, region_id?: string, timestamp?: number | string, count?: number, board?: string, boards?: string[]}} Play */
@@ -57,7 +58,7 @@ export async function askUntilDone(url, { onRetry = () => {}, signal, ...request
       const text = await answer.text();
       if (answer.ok) return { text, headers: answer.headers };
       if (answer.status !== 429 && answer.status !== 503) {
-        throw refused(`${request.method ?? "GET"} ${url}`, answer.status, text);
+        throw refused(request.method ?? "GET", url, answer.status, text);
       }
       pauseMs = Math.min((Number(answer.headers.get("retry-after")) || 1) * 1_000, MAX_PAUSE_MS);
       onRetry(`status ${answer.status}`);
@@ -75,14 +76,19 @@ export const reasonOf = (error) => /** @type {Error & {cause?: NodeJS.ErrnoExcep
 /** An answer that would be the same on a repeat. */
 export class RefusedError extends Advice {}
 
+/** How a board is made that is none yet. @param {string} url of the installation @param {string} board */
+export const makeBoard = (url, board) =>
+  `Make it first: curl -X PUT ${url}/boards/${encodeURIComponent(board)} -H "Authorization: Bearer $ADMIN_TOKEN"`;
+
 /** What helps, by the code of a problem. @type {Record<string, string>} */
 const HELPS = {
-  unauthorized: "The token is taken from the environment, else from .dev.vars: is it one of this installation's?",
+  unauthorized: `The token is taken from the environment, else from ${DEV_VARS}: is it one of this installation's?`,
   disabled: "The installation itself has no such token: set one there.",
 };
 
-/** @param {string} request @param {number} status @param {string} text */
-function refused(request, status, text) {
+/** @param {string} method @param {string} url @param {number} status @param {string} text */
+function refused(method, url, status, text) {
+  const request = `${method} ${url}`;
   let problem;
   try {
     problem = JSON.parse(text);
@@ -95,6 +101,8 @@ function refused(request, status, text) {
       "This is no answer of Hitparade's: is it the address of an installation?",
     );
   }
-  const helps = HELPS[problem.code];
+  const { origin, searchParams } = new URL(url);
+  const board = searchParams.get("board");
+  const helps = problem.code === "unknown_board" && board ? makeBoard(origin, board) : HELPS[problem.code];
   return new RefusedError(`${request}: ${status} ${problem.code}: ${problem.detail}`, ...(helps ? [helps] : []));
 }

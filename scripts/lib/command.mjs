@@ -2,20 +2,22 @@
  * Starting a command by its name. Written for Node of any age, and loads nothing before it knows
  * that this one is new enough: everything else may use what it brings.
  */
-var MIN_NODE = 20;
+var MIN_NODE = [20, 3];
 
 /**
  * @param {Record<string, () => Promise<unknown>>} commands loading a command's module runs it
- * @param {string} usual what is meant where no name is given
+ * @param {string} usual what is meant where only options are given
  * @param {string} usage
+ * @param {() => unknown} [bare] what is done where nothing at all is given
  */
-export function runCommand(commands, usual, usage) {
-  if (Number(process.versions.node.split(".")[0]) < MIN_NODE) {
+export function runCommand(commands, usual, usage, bare) {
+  var node = process.versions.node.split(".").map(Number);
+  if (node[0] < MIN_NODE[0] || (node[0] === MIN_NODE[0] && node[1] < MIN_NODE[1])) {
     fail(
       "Node " +
         process.versions.node +
         " is too old: " +
-        MIN_NODE +
+        MIN_NODE.join(".") +
         " or newer is needed.\n  Get it from https://nodejs.org or your package manager.",
     );
   }
@@ -24,6 +26,7 @@ export function runCommand(commands, usual, usage) {
     process.stderr.write(usage + "\n");
     return;
   }
+  if (word === undefined && bare) return void bare();
   var hasName = word !== undefined && word[0] !== "-";
   var name = hasName ? word : usual;
   if (!Object.prototype.hasOwnProperty.call(commands, name))

@@ -1,6 +1,7 @@
 /** Which installation a command is for, and whether it may. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { reasonOf } from "./client.mjs";
+import { DEV_VARS } from "./paths.mjs";
 import { readWranglerConfig } from "./wrangler-config.mjs";
 import { Advice } from "./say.mjs";
 import { newestOf, readSettings, workerVariables } from "./variables.mjs";
@@ -21,7 +22,7 @@ export async function adminOf(url, refuse) {
   if (parsed.pathname !== "/" || parsed.search) refuse(`--url ${url}: the address alone is needed, ${parsed.origin}.`);
   const { origin } = parsed;
   const token = workerVariables(readSettings((await readWranglerConfig()).layers)).ADMIN_TOKEN;
-  if (!token) throw new Advice("ADMIN_TOKEN is needed.", "Put it into the environment or into .dev.vars.");
+  if (!token) throw new Advice("ADMIN_TOKEN is needed.", `Put it into the environment or into ${DEV_VARS}.`);
   await answers(origin);
   return { url: origin, headers: { authorization: `Bearer ${newestOf(token)}` } };
 }

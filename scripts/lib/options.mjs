@@ -6,9 +6,10 @@ import { Advice, messageOf, say } from "./say.mjs";
  * @param {string} usage printed for --help, and with every complaint
  * @param {Record<string, string | boolean>} defaults the options, each with a value: a string, or false
  *   for one that stands alone
+ * @param {Record<string, string>} [elsewhere] options of other commands, and what is meant by them here
  * @returns {{values: Record<string, any>, refuse: (why: string) => never} | null} null after --help
  */
-export function readOptions(usage, defaults) {
+export function readOptions(usage, defaults, elsewhere = {}) {
   /** @type {(why: string) => never} */
   const refuse = (why) => {
     throw new Advice(why, ...usage.split("\n"));
@@ -21,7 +22,8 @@ export function readOptions(usage, defaults) {
   try {
     ({ values } = parseArgs({ options }));
   } catch (error) {
-    return refuse(messageOf(error));
+    const [, name] = /^Unknown option '--([\w-]+)/.exec(messageOf(error)) ?? [];
+    return refuse(elsewhere[name] ?? messageOf(error));
   }
   if (values.help) {
     say(usage);

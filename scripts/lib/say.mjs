@@ -3,16 +3,16 @@
  * standard output carries only what other programs read (`ready http://…`, test results).
  */
 
-import { IS_PACKAGE } from "./paths.mjs";
+import { HOME, ROOT } from "./paths.mjs";
 
 /** @param {string} text one line */
-export const say = (text) => void process.stderr.write(`${IS_PACKAGE ? asInstalled(text) : text}\n`);
+export const say = (text) => void process.stderr.write(`${HOME === ROOT ? text : asInstalled(text)}\n`);
 
-/** Commands of a clone by the names that they have where the package is installed. */
+/** Commands of a clone by the names that they have elsewhere. */
 const asInstalled = (text) =>
   text
     .replace(/npm run (deploy|serve|export|import|backup|restore)\b( --)?/g, "npx hitparade $1")
-    .replace(/npm start( --)?/g, "npx hitparade");
+    .replace(/npm start( --)?/g, "npx hitparade demo");
 
 /**
  * A failure that the user can do something about: printed without a stack trace.

@@ -104,6 +104,12 @@ export async function restore(backup, state) {
 }
 
 function readManifest(backup) {
+  if (statSync(backup, { throwIfNoEntry: false })?.isFile()) {
+    throw new Advice(
+      `${backup} is a file, and a backup's folder is needed.`,
+      `Lines of \`npm run export\`, or of \`npm run backup\` with --url, go into an installation that runs: npm run import -- --file ${backup}`,
+    );
+  }
   try {
     const manifest = JSON.parse(readFileSync(join(backup, MANIFEST), "utf8"));
     if (manifest.version === 1) return manifest;

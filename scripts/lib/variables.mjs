@@ -3,13 +3,12 @@
  * `wrangler.toml`. The first that has a setting counts.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { HOME } from "./paths.mjs";
+import { basename } from "node:path";
+import { DEV_VARS } from "./paths.mjs";
 import { Advice } from "./say.mjs";
 
 /** What must not stand in a file that others read. */
 export const SECRETS = ["INGEST_TOKEN", "ADMIN_TOKEN", "READ_TOKEN", "METRICS_TOKEN"];
-const DEV_VARS = ".dev.vars";
 /** Of a value that is told, at most so many characters. */
 const TOLD_CHARACTERS = 48;
 
@@ -27,11 +26,11 @@ export const newestOf = (secret) => secret.split(",")[0].trim();
 /**
  * @param {import("./wrangler-config.mjs").Layer[]} layers of the files
  * @param {NodeJS.ProcessEnv} environment
- * @param {string} [home] the folder of `.dev.vars`
+ * @param {string} [devVars]
  * @returns {Setting[]} tokens first
  */
-export function readSettings(layers, environment = process.env, home = HOME) {
-  const files = [{ source: DEV_VARS, vars: readDevVars(join(home, DEV_VARS)) }, ...layers];
+export function readSettings(layers, environment = process.env, devVars = DEV_VARS) {
+  const files = [{ source: basename(devVars), vars: readDevVars(devVars) }, ...layers];
   const all = [{ source: "the environment", vars: environment }, ...files];
   const names = new Set([...SECRETS, ...files.flatMap(({ vars }) => Object.keys(vars))]);
   return [...names].flatMap((name) => {
@@ -53,8 +52,9 @@ export function workerVariables(settings) {
 /**
  * Each setting, and where it came from; of a token only that it is set.
  * @param {Setting[]} settings
+ * @param {string[]} files of settings by their whole paths, in their order
  */
-export function settingsInWords(settings) {
+export function settingsInWords(settings, files) {
   const width = Math.max(...settings.map(({ name }) => name.length));
   const lines = settings.map(({ name, value, source, unused }) => {
     const one = value.replace(/\s+/g, " ").trim();
@@ -64,7 +64,7 @@ export function settingsInWords(settings) {
     const note = over.length > 0 ? `; that of ${over.join(" and ")} does not count` : "";
     return `  ${name.padEnd(width)}  ${value ? told : "empty"} (${source}${note})`;
   });
-  return `Settings, from the environment, else ${DEV_VARS}, else hitparade.toml, else wrangler.toml:\n${lines.join("\n")}`;
+  return `Settings, from the environment, else ${[DEV_VARS, ...files].join(", else ")}:\n${lines.join("\n")}`;
 }
 
 /** `NAME=value` lines, the value optionally in quotes, as wrangler reads them. */

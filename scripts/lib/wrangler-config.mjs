@@ -4,13 +4,10 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { HOME, ROOT } from "./paths.mjs";
+import { HOME, OWN_SETTINGS_FILE, ROOT, SETTINGS_FILE } from "./paths.mjs";
 import { Advice, messageOf } from "./say.mjs";
 import { SECRETS } from "./variables.mjs";
 
-const FILE = "wrangler.toml";
-/** git does not track it. */
-const OWN_FILE = "hitparade.toml";
 /** What wrangler reads at the top of a file only, and what people add to its end. */
 const TOP_LEVEL = [
   "name",
@@ -33,6 +30,7 @@ const TOP_LEVEL = [
  * @property {{directory: string, binding: string}} assets its folder by its whole path
  * @property {Record<string, string>} vars
  * @property {Layer[]} layers where they come from; the first that has one counts
+ * @property {string[]} files whole paths of the files that may have some, in this order
  * @property {{name: string, limit: number, period: number}[]} rateLimits which bare workerd has not
  * @property {Toml} toml everything, for wrangler; its paths are whole ones
  * @property {boolean} isOwn whether there is a file of the installation's own
@@ -61,21 +59,24 @@ const TOP_LEVEL = [
  */
 export async function readWranglerConfig(own) {
   // One's own, or the one that comes with the package.
-  const folder = existsSync(join(HOME, FILE)) ? HOME : ROOT;
-  const base = await readToml(join(folder, FILE));
-  const ownPath = own ? resolve(own) : join(HOME, OWN_FILE);
+  const folder = existsSync(join(HOME, SETTINGS_FILE)) ? HOME : ROOT;
+  const base = await readToml(join(folder, SETTINGS_FILE));
+  const ownPath = own ? resolve(own) : join(HOME, OWN_SETTINGS_FILE);
   if (own && !existsSync(ownPath)) throw new Advice(`There is no file ${own}.`);
   const over = existsSync(ownPath) ? await readToml(ownPath) : null;
   const toml = over ? merged(base, over) : base;
   if (!toml.compatibility_date || !toml.durable_objects?.bindings || !toml.assets?.directory) {
     throw new Advice(
-      `${join(folder, FILE)} lacks compatibility_date, or the bindings of durable_objects, or the directory of assets.`,
+      `${join(folder, SETTINGS_FILE)} lacks compatibility_date, or the bindings of durable_objects, or the directory of assets.`,
       "`npx hitparade init my-charts` makes one that has all of them.",
     );
   }
-  const layers = [...(over ? [{ source: basename(ownPath), vars: textsOf(over.vars) }] : []), { source: FILE, vars: textsOf(base.vars) }];
+  const layers = [
+    ...(over ? [{ source: basename(ownPath), vars: textsOf(over.vars) }] : []),
+    { source: SETTINGS_FILE, vars: textsOf(base.vars) },
+  ];
   const vars = Object.assign({}, ...layers.toReversed().map((layer) => layer.vars));
-  const known = Object.keys((folder === ROOT ? base : await readToml(join(ROOT, FILE))).vars ?? {});
+  const known = Object.keys((folder === ROOT ? base : await readToml(join(ROOT, SETTINGS_FILE))).vars ?? {});
   const assets = { ...toml.assets, directory: resolve(folder, toml.assets.directory) };
   return {
     compatibilityDate: toml.compatibility_date,
@@ -84,12 +85,13 @@ export async function readWranglerConfig(own) {
     assets,
     vars,
     layers,
+    files: [ownPath, join(folder, SETTINGS_FILE)],
     rateLimits: (toml.ratelimits ?? []).map(({ name, simple }) => ({ name, ...simple })),
     toml: { ...toml, vars, assets, main: resolve(folder, toml.main ?? "build/entry.js") },
     isOwn: over !== null,
     known,
     warnings: [
-      ...misplaced(base, FILE),
+      ...misplaced(base, SETTINGS_FILE),
       ...(over ? misplaced(over, basename(ownPath)) : []),
       ...layers.flatMap(({ source, vars }) => Object.keys(vars).flatMap((name) => oddName(name, source, known))),
     ],

@@ -132,7 +132,7 @@ describe("the npm package", () => {
   test("shows a moving chart without a question, beside a program on its port, and leaves nothing", { timeout: 120_000 }, async () => {
     const where = emptyFolder("demo");
     const release = await take(8787);
-    const demo = await start([], where).catch((error) => {
+    const demo = await start(["demo"], where).catch((error) => {
       release();
       throw error;
     });
@@ -300,6 +300,6 @@ describe("the npm package", () => {
       encoding: "utf8",
     });
     assert.equal(status, 1);
-    assert.match(stderr, /Node 16\.20\.2 is too old: 20 or newer/);
+    assert.match(stderr, /Node 16\.20\.2 is too old: 20.3 or newer/);
   });
 });

@@ -1,9 +1,10 @@
 /** What is set where: one order, told at the start, and one's own settings in a file of one's own. */
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { parse } from "smol-toml";
 import { ROOT } from "../../scripts/lib/paths.mjs";
 import { readSettings, settingsInWords, workerVariables } from "../../scripts/lib/variables.mjs";
@@ -25,10 +26,11 @@ test("the environment goes before .dev.vars, that before hitparade.toml, that be
     { source: "hitparade.toml", vars: { A: "3", B: "3", C: "3" } },
     { source: "wrangler.toml", vars: { A: "4", B: "4", C: "4", D: "4" } },
   ];
-  const settings = readSettings(layers, { A: "1", ADMIN_TOKEN: "one", READ_TOKEN: "", OTHER: "x" }, folder);
+  const settings = readSettings(layers, { A: "1", ADMIN_TOKEN: "one", READ_TOKEN: "", OTHER: "x" }, join(folder, ".dev.vars"));
   assert.deepEqual(workerVariables(settings), { INGEST_TOKEN: "secret two", ADMIN_TOKEN: "one", A: "1", B: "2", C: "3", D: "4" });
-  const [title, ...lines] = settingsInWords(settings).split("\n");
-  assert.equal(title, "Settings, from the environment, else .dev.vars, else hitparade.toml, else wrangler.toml:");
+  const [title, ...lines] = settingsInWords(settings, ["/my/sports.toml", "/my/wrangler.toml"]).split("\n");
+  const dev = join(ROOT, ".dev.vars");
+  assert.equal(title, `Settings, from the environment, else ${dev}, else /my/sports.toml, else /my/wrangler.toml:`);
   assert.deepEqual(lines, [
     "  INGEST_TOKEN  set (.dev.vars)",
     "  ADMIN_TOKEN   set (the environment; that of .dev.vars does not count)",
@@ -59,6 +61,7 @@ assets.html_handling = "auto-trailing-slash"
   assert.deepEqual(durable_objects, release.toml.durable_objects);
   assert.equal(main, join(ROOT, "build", "entry.js"));
   assert.deepEqual([own.isOwn, own.warnings], [true, []]);
+  assert.deepEqual(own.files, [join(folder, "hitparade.toml"), join(ROOT, "wrangler.toml")]);
   await assert.rejects(readWranglerConfig(join(folder, "not-there.toml")), /There is no file/);
 });
 
@@ -80,4 +83,81 @@ test("a line that nothing reads is warned of: a misplaced one, an unknown name, 
   assert.match(warnings[1], /there is no setting REQUIRED_KNOWN_POSTS/);
   assert.match(warnings[2], /ADMIN_TOKEN is a secret/);
   assert.deepEqual((await readWranglerConfig()).warnings, []);
+});
+
+describe("a folder with settings is an installation, also for the commands of a clone", { timeout: 60_000 }, () => {
+  const program = join(ROOT, "scripts", "hitparade.mjs");
+  const { ADMIN_TOKEN: _, INGEST_TOKEN: __, ...env } = process.env;
+  const own = () => {
+    const home = join(folder, "own");
+    mkdirSync(home, { recursive: true });
+    file("own/hitparade.toml", "vars.LIMIT_PER_MINUTE = 123\n");
+    file("own/.dev.vars", "ADMIN_TOKEN=of-this-folder\n");
+    return home;
+  };
+  /** @param {string[]} words @param {string} cwd */
+  const said = (words, cwd) => {
+    const { status, stderr } = spawnSync(process.execPath, [program, ...words], { cwd, env, encoding: "utf8" });
+    return { status, stderr };
+  };
+
+  test("what is served there has its settings, its tokens and its state, and says where each is", async () => {
+    const home = own();
+    const child = spawn(process.execPath, [program, "serve", "--port", "0"], { cwd: home, env, stdio: ["ignore", "pipe", "pipe"] });
+    let [stdout, stderr] = ["", ""];
+    child.stderr.on("data", (data) => (stderr += data));
+    await new Promise((done) => {
+      child.stdout.on("data", (data) => /^ready /m.test((stdout += data)) && done(null));
+      child.once("exit", done);
+    });
+    try {
+      const [, url] = /^ready (\S+)$/m.exec(stdout) ?? [];
+      assert.ok(url, stderr);
+      assert.ok(stderr.includes(`else ${join(home, ".dev.vars")}, else ${join(home, "hitparade.toml")}, else ${ROOT}`), stderr);
+      assert.match(stderr, /LIMIT_PER_MINUTE +123 \(hitparade\.toml\)/);
+      assert.ok(stderr.includes(`State: ${join(home, ".state", "serve")}\n`), stderr);
+      assert.ok(existsSync(join(home, ".state", "serve", "objects")));
+      const answer = await fetch(`${url}/posts`, { headers: { authorization: "Bearer of-this-folder" } });
+      assert.equal(answer.status, 200);
+      const backup = said(["backup", "--url", url, "--to", "copy.ndjson"], home);
+      assert.equal(backup.status, 0, backup.stderr);
+      assert.match(backup.stderr, /Settings and tokens are not in a backup/);
+    } finally {
+      child.kill("SIGTERM");
+    }
+  });
+
+  test("where a token is missing, the file is named that it may stand in", () => {
+    const home = own();
+    rmSync(join(home, ".dev.vars"));
+    const { status, stderr } = said(["export", "--file", "x"], home);
+    assert.equal(status, 1);
+    assert.ok(stderr.includes(`into ${join(home, ".dev.vars")}`), stderr);
+  });
+
+  test("no command at all says what can be done, and starts no demo where nobody sees it", () => {
+    for (const [cwd, words] of [
+      [own(), /own is an installation: `npx hitparade serve` serves it\.[^]*usage: hitparade/],
+      [tmpdir(), /^usage: hitparade/],
+    ]) {
+      const { status, stderr } = said([], cwd);
+      assert.equal(status, 1, stderr);
+      assert.match(stderr, words);
+    }
+  });
+
+  test("an option of another command, and a backup of another kind, are told by the right command", () => {
+    const home = own();
+    for (const [words, told] of /** @type {[string[], RegExp][]} */ ([
+      [["export", "--to", "x"], /--to is of `npx hitparade backup`/],
+      [["backup", "--file", "x"], /--file is of `npx hitparade export`/],
+      [["restore", "--file", "x"], /npx hitparade import --file FILE/],
+      [["restore", "--from", "hitparade.toml"], /is a file[^]*npx hitparade import --file/],
+      [["import", "--file", "."], /is a folder[^]*npx hitparade restore --from \./],
+    ])) {
+      const { status, stderr } = said(words, home);
+      assert.equal(status, 1, stderr);
+      assert.match(stderr, told);
+    }
+  });
 });

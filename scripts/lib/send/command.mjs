@@ -3,9 +3,11 @@ import { createReadStream, fstatSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { numberOption, readOptions } from "../options.mjs";
+import { DEV_VARS } from "../paths.mjs";
 import { Advice, say } from "../say.mjs";
 import { newestOf, readSettings, workerVariables } from "../variables.mjs";
 import { PATTERN_HELP } from "./address.mjs";
+import { makeBoard } from "../client.mjs";
 import { Delivery } from "./deliver.mjs";
 import { Follow } from "./follow.mjs";
 import { Lines, unpacked } from "./lines.mjs";
@@ -138,7 +140,7 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
   if (values["dry-run"]) return preview(input ?? createReadStream(values.follow), take, leftOut);
 
   const token = workerVariables(readSettings([])).INGEST_TOKEN;
-  if (!token) throw new Advice("INGEST_TOKEN is needed.", "Put it into the environment or into .dev.vars.");
+  if (!token) throw new Advice("INGEST_TOKEN is needed.", `Put it into the environment or into ${DEV_VARS}.`);
   const stop = stopOnSignals();
   const spool = new Spool(folder, url);
   const progress = new Progress(() => inWords());
@@ -211,7 +213,7 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     await delivery.stop();
     progress.end();
     isReported = true;
-    return report({ url, folder, read, delivery, spool, leftOut });
+    return report({ url, board: values.board, folder, read, delivery, spool, leftOut });
   }
 }
 
@@ -242,11 +244,14 @@ function encodingOf(name, refuse) {
   }
 }
 
-function report({ url, folder, read, delivery, spool, leftOut }) {
+function report({ url, board, folder, read, delivery, spool, leftOut }) {
   const { accepted, repeated, rejected, inDoubt, refused } = delivery.counts;
   say(`${url}: ${accepted} plays counted, of ${read.lines} lines${repeated ? ` (${repeated} of them had been counted already)` : ""}.`);
   for (const line of leftOut.inWords()) say(line);
-  for (const [code, times] of rejected) say(`! ${times} plays were rejected: ${code} (${join(folder, "rejected.ndjson")})`);
+  for (const [code, times] of rejected) {
+    say(`! ${times} plays were rejected: ${code} (${join(folder, "rejected.ndjson")})`);
+    if (code === "unknown_board") say(`  ${makeBoard(url, board || "ID")}`);
+  }
   if (inDoubt + refused > 0) say(`! ${inDoubt + refused} plays were set aside: ${delivery.setAside.join(", ")}`);
   const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);
   if (waiting > 0) say(`▸ ${waiting} plays wait in ${folder}: the next start sends them`);
