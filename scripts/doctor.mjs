@@ -1,7 +1,9 @@
 /** `npx hitparade doctor`: what of an installation works, what does not, and what to do about it. */
-import { CHECKS } from "./lib/doctor/checks.mjs";
+import { basename } from "node:path";
+import { CHECKS, NOT_SENT } from "./lib/doctor/checks.mjs";
 import { Patient } from "./lib/doctor/patient.mjs";
 import { readOptions } from "./lib/options.mjs";
+import { DEV_VARS } from "./lib/paths.mjs";
 import { messageOf, runMain, say } from "./lib/say.mjs";
 import { SECRETS, newestOf, readSettings, workerVariables } from "./lib/variables.mjs";
 import { readWranglerConfig } from "./lib/wrangler-config.mjs";
@@ -14,8 +16,8 @@ do; the exit code is 1 if anything is wrong.
 
   --url URL  the installation; tokens are taken from the environment or from .dev.vars
 
-With ADMIN_TOKEN it looks on a board of its own and deletes that again; where there is none, on main, by a post that it
-hides at the end. Two plays of it stay in main's totals then.`;
+With ADMIN_TOKEN it looks on a board of its own and deletes that again; where that token is refused, it sends no play. Where
+there is none, it looks on main, by a post that it hides at the end: two plays of it stay in main's totals then.`;
 
 const SIGNS = { works: "✔", wrong: "✖", unknown: "?" };
 
@@ -24,9 +26,11 @@ await runMain(async () => {
   if (!options) return 0;
   const { values, refuse } = options;
   if (!URL.canParse(values.url)) refuse(`--url ${values.url}: the address of an installation is needed, such as http://127.0.0.1:8787.`);
-  const settings = workerVariables(readSettings((await readWranglerConfig()).layers));
-  const tokens = Object.fromEntries(SECRETS.map((name) => [name, settings[name] && newestOf(settings[name])]));
-  const patient = new Patient(new URL(values.url).origin, tokens);
+  const settings = readSettings((await readWranglerConfig()).layers);
+  const given = workerVariables(settings);
+  const tokens = Object.fromEntries(SECRETS.map((name) => [name, given[name] && newestOf(given[name])]));
+  const sources = Object.fromEntries(settings.map(({ name, source }) => [name, source === basename(DEV_VARS) ? DEV_VARS : source]));
+  const patient = new Patient(new URL(values.url).origin, tokens, sources);
 
   const numbers = { works: 0, wrong: 0, unknown: 0 };
   const tell = (/** @type {string} */ name, /** @type {import("./lib/doctor/checks.mjs").Finding} */ { state, said, todo }) => {
@@ -35,10 +39,11 @@ await runMain(async () => {
   };
   say(`${patient.url}:`);
   try {
-    for (const [name, check] of CHECKS) {
+    for (const [name, check, sends] of CHECKS) {
+      const looked = sends && !patient.maySend ? Promise.resolve(NOT_SENT) : check(patient);
       tell(
         name,
-        await check(patient).catch((error) => ({
+        await looked.catch((error) => ({
           state: "wrong",
           said: messageOf(error),
           todo: "This is a mistake of the doctor's: please tell.",

@@ -106,8 +106,8 @@ const kept = new Map();
 const FAULTS = {
   "takes Authorization out": {
     asked: (request) => without(request, /^authorization$/),
-    wrong: ["the admin token", "the ingest token", "what is left of this look"],
-    told: /does your proxy pass on Authorization/,
+    wrong: ["the admin token", "the ingest token"],
+    told: /does it pass on Authorization/,
   },
   "puts the admin token into every request": {
     asked: (request) => void (request.headers.authorization &&= `Bearer ${ADMIN_TOKEN}`),
@@ -201,6 +201,24 @@ describe("the doctor", { concurrency: true, timeout: 300_000 }, () => {
     assert.deepEqual([code, named(findings, "✖")], [0, []], said);
     assert.deepEqual(named(findings, "?").slice(0, 2), ["the admin token", "the ingest token"], said);
     assert.match(findings.get("the admin token").said, new RegExp(MAIN));
+  });
+
+  test("sends no play where its admin token is refused, and says which token that is and where the right one may be", async () => {
+    /** @type {string[]} */
+    const sent = [];
+    const asked = ({ method, url, body }) => void (method === "POST" && url === "/plays" && sent.push(body));
+    const { server, url } = await standBehind({ asked });
+    const { code, said, findings } = await examine(url, { ADMIN_TOKEN: "another", INGEST_TOKEN });
+    server.close();
+    server.closeAllConnections();
+    assert.deepEqual([code, named(findings, "✖")], [1, ["the admin token"]], said);
+    assert.match(findings.get("the admin token").said, /the environment is refused: 401 .*no play is sent/);
+    assert.match(findings.get("the admin token").todo, /\.dev\.vars of the folder that is served/);
+    assert.equal(named(findings, "?").length, 6, said);
+    // Plays of nobody, and none at all, are what it asks with.
+    const plays = sent.map((body) => JSON.parse(body)).flatMap(({ plays, post_id }) => plays ?? [post_id]);
+    assert.ok(sent.length > 0 && plays.every((post) => post === ""), JSON.stringify(sent));
+    assert.ok(!findings.has("what is left of this look"), said);
   });
 
   test("says of nobody, and of something else, that it is no such service", async () => {

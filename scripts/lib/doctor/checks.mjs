@@ -27,7 +27,10 @@ const wrong = (said, todo) => ({ state: "wrong", said, todo });
 /** @param {string} said @param {string} [todo] @returns {Finding} */
 const unknown = (said, todo) => ({ state: "unknown", said, todo });
 
-/** @type {[string, (patient: Patient) => Promise<Finding>][]} */
+/**
+ * What `sends` needs a play of its own.
+ * @type {[name: string, check: (patient: Patient) => Promise<Finding>, sends?: "sends"][]}
+ */
 export const CHECKS = [
   ["the service", service],
   ["the address", address],
@@ -36,17 +39,20 @@ export const CHECKS = [
   ["the ingest token", ingest],
   ["the read token", read],
   ["the token of the metrics", metrics],
-  ["a play of a page", play],
+  ["a play of a page", play, "sends"],
   ["pages of other sites", pages],
-  ["the same play again", repeat],
-  ["the region of a play", region],
-  ["a chart, by a push", chart],
-  ["a chart over a socket", socket],
+  ["the same play again", repeat, "sends"],
+  ["the region of a play", region, "sends"],
+  ["a chart, by a push", chart, "sends"],
+  ["a chart over a socket", socket, "sends"],
   ["what is kept on its way", caching],
   ["headers of the pages", headers],
   ["beacon.js", beacon],
-  ["limits by address", limits],
+  ["limits by address", limits, "sends"],
 ];
+
+/** What a check says that sends, where nothing may be sent. */
+export const NOT_SENT = unknown("not looked at: nothing is sent while the admin token is refused");
 
 /** @param {Patient} patient */
 async function service(patient) {
@@ -60,10 +66,9 @@ async function service(patient) {
 }
 
 /** @param {Patient} patient */
-async function address({ url }) {
-  const { protocol, hostname } = new URL(url);
-  if (protocol === "https:") return works("https");
-  if (/^(127\.|localhost$|\[::1)/.test(hostname)) return works("this machine");
+async function address({ url, isLocal }) {
+  if (url.startsWith("https:")) return works("https");
+  if (isLocal) return works("this machine");
   return wrong("http, over which anybody on the way reads tokens", "Use https: a page of https cannot send plays to it either.");
 }
 
@@ -112,9 +117,12 @@ async function admin(patient) {
   if (![401, 403].includes(known.status) && [404, 405].includes(made.status))
     return works("is taken, a wrong one is not; the look is on main");
   if ([401, 403].includes(made.status) || [401, 403].includes(known.status)) {
+    patient.maySend = false;
     return wrong(
-      `is refused: ${made.why}`,
-      "Is it the one of this installation (`npx wrangler secret put ADMIN_TOKEN`), and does your proxy pass on Authorization?",
+      `that of ${patient.sources.ADMIN_TOKEN} is refused: ${made.why}; so no play is sent, which would stay on main`,
+      patient.isLocal
+        ? "Is it the one in .dev.vars of the folder that is served? And where a proxy is: does it pass on Authorization?"
+        : "Is it the one of this installation (`npx wrangler secret put ADMIN_TOKEN`), and does your proxy pass on Authorization?",
     );
   }
   return wrong(`no board could be made: ${made.why}`, "docs/operate.md; the look goes on on main.");
@@ -137,7 +145,12 @@ async function ingest(patient) {
   if (!token) return unknown("not given", "Put INGEST_TOKEN into the environment or .dev.vars, if servers are to send.");
   const { status, json, why } = await send(token);
   if ([401, 403].includes(status))
-    return wrong(`is refused: ${why}`, "Set it: npx wrangler secret put INGEST_TOKEN; and does your proxy pass on Authorization?");
+    return wrong(
+      `that of ${patient.sources.INGEST_TOKEN} is refused: ${why}`,
+      patient.isLocal
+        ? "Is it the one in .dev.vars of the folder that is served? And where a proxy is: does it pass on Authorization?"
+        : "Set it: npx wrangler secret put INGEST_TOKEN; and does your proxy pass on Authorization?",
+    );
   const code = json.rejected?.[0]?.code ?? json.code;
   return /post_id|rejected|plays/.test(code)
     ? works("is taken, a wrong one is not")

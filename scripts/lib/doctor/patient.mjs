@@ -29,11 +29,23 @@ export class Patient {
   playedAtMs = 0;
   /** Whether a play was taken, so that there is something to take back. */
   hasPlayed = false;
+  /** Whether plays may be sent: not where nobody could take them back who should be able to. */
+  maySend = true;
 
-  /** @param {string} url its origin @param {Record<string, string | undefined>} tokens by the names of their settings */
-  constructor(url, tokens) {
+  /**
+   * @param {string} url its origin
+   * @param {Record<string, string | undefined>} tokens by the names of their settings
+   * @param {Record<string, string>} sources where each token comes from
+   */
+  constructor(url, tokens, sources) {
     this.url = url;
     this.tokens = tokens;
+    this.sources = sources;
+  }
+
+  /** Whether it runs on this machine. */
+  get isLocal() {
+    return /^(127\.|localhost$|\[::1)/.test(new URL(this.url).hostname);
   }
 
   /**
