@@ -24,7 +24,11 @@ const STOP_TIMEOUT_MS = 5_000;
  * @property {() => Promise<void>} stop ends it cleanly
  * @property {Promise<string>} ended how it ended; resolves when it has
  * @property {number} pid of workerd
+ * @property {() => Promise<void>} tell shows what workerd has said until now, and says from now on, until it ends
  */
+
+/** A setting that cannot be read, by the name that it has for people. */
+class BadSetting extends Advice {}
 
 /**
  * Starts the server; resolves when it answers.
@@ -44,12 +48,17 @@ export async function startServer({ port, state, environment = process.env, buil
     mkdirSync(objectsOf(folder), { recursive: true });
     const config = await readWranglerConfig(own);
     const variables = workerVariables(readSettings(config.layers, environment));
-    const server = await startWorkerd(writeConfig(folder, build, config, variables), port, variables, () => held.release());
+    const path = writeConfig(folder, build, config, variables);
+    const server = await startWorkerd(path, port, variables, { isHeld: true, onEnd: () => held.release() });
     try {
       await answering(server.url, server.ended);
+      server.tell();
       return server;
     } catch (error) {
+      // Of a setting the log says the same, for programs.
+      const said = error instanceof BadSetting ? null : server.tell();
       await server.stop();
+      await said;
       throw error;
     }
   } catch (error) {
@@ -63,11 +72,14 @@ export async function startServer({ port, state, environment = process.env, buil
  * @param {string} configPath
  * @param {number} port 0: any free one
  * @param {Record<string, string>} [variables] its environment
- * @param {() => void} [onEnd]
+ * @param {{isHeld?: boolean, onEnd?: () => void}} [options] `isHeld`: what it says is held back until `tell`
  * @returns {Promise<Server>}
  */
-export async function startWorkerd(configPath, port, variables = {}, onEnd = () => {}) {
+export async function startWorkerd(configPath, port, variables = {}, { isHeld = false, onEnd = () => {} } = {}) {
   const child = spawnWorkerd(configPath, port, variables);
+  const log = /** @type {import("node:stream").Readable} */ (child.stderr);
+  const tell = () => new Promise((done) => log.once("end", done).pipe(process.stderr, { end: false }));
+  if (!isHeld) tell();
   const ended = new Promise((done) => {
     child.on("error", (error) => done(error.message));
     child.on("exit", (code, signal) => done(signal ?? `exit code ${code}`));
@@ -83,9 +95,11 @@ export async function startWorkerd(configPath, port, variables = {}, onEnd = () 
   };
   try {
     const url = `http://${HOST}:${await listening(child, ended)}`;
-    return { url, stop, ended, pid: /** @type {number} */ (child.pid) };
+    return { url, stop, ended, tell, pid: /** @type {number} */ (child.pid) };
   } catch (error) {
+    const said = isHeld ? tell() : null;
     await stop();
+    await said;
     throw error;
   }
 }
@@ -153,7 +167,7 @@ function writeConfig(folder, build, config, variables) {
 function spawnWorkerd(configPath, port, variables) {
   const child = spawn(workerd(), ["serve", configPath, `--socket-addr=http=${HOST}:${port}`, "--control-fd=3"], {
     env: { PATH: process.env.PATH, ...variables },
-    stdio: ["ignore", 2, 2, "pipe"],
+    stdio: ["ignore", 2, "pipe", "pipe"],
   });
   if (child.pid) {
     // Ends when our end of its input closes, which it does however we end.
@@ -199,7 +213,7 @@ async function answering(url, ended) {
 /** A setting that cannot be read stays so: there is nothing to wait for. @param {Response} answer */
 async function whyNot(answer) {
   const text = await answer.text();
-  if (answer.status === 500 && text.includes('"bad_setting"')) throw new Advice(`${JSON.parse(text).detail}.`);
+  if (answer.status === 500 && text.includes('"bad_setting"')) throw new BadSetting(`${JSON.parse(text).detail}.`);
   return `status ${answer.status}: ${text.slice(0, 200)}`;
 }
 
