@@ -197,6 +197,11 @@ describe("/metrics", { timeout: 180_000 }, () => {
     assert.ok(queries.length > 15);
     const asked = new Set(queries.flatMap((query) => query.match(/\bhitparade_\w+/g) ?? assert.fail(query)));
     for (const name of asked) assert.ok(served.has(name), `${name} is not served`);
+    for (const of of ["shard_started", "global_up", "registry_up"])
+      assert.ok(
+        [...asked].some((name) => name.includes(of)),
+        of,
+      );
     const words = readFileSync(join(ROOT, "docs", "operate.md"), "utf8").match(/\bhitparade_\w+/g);
     for (const name of words)
       assert.ok(
