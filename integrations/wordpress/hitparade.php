@@ -5,10 +5,10 @@
  * Version:           0.1.0
  * Requires at least: 6.3
  * Requires PHP:      7.4
- * License:           MIT OR Apache-2.0
+ * License:           MIT
  * Text Domain:       hitparade
  *
- * One file: put it into wp-content/plugins/hitparade/, activate it, and name the installation under Settings, Hitparade.
+ * Put this folder into wp-content/plugins/hitparade/, activate it, and name the installation under Settings, Hitparade.
  *
  * - Single posts count by the installation's beacon.js; nothing of the visitor is stored or sent by this plugin.
  * - What the chart shows of a post (title, author, tags, address, picture) goes to the installation when the post changes,
@@ -16,7 +16,7 @@
  * - The block "Top posts" (and the shortcode [hitparade]) renders the chart on the server, from a cache of one minute. While
  *   the installation does not answer, the last chart stays, for a week.
  *
- * Options: `hitparade`. Post meta: `_hitparade`. Transients: `hitparade_chart_…`. All go when the plugin is deleted, on every
+ * Options: `hitparade`, `hitparade_sending`. Post meta: `_hitparade`. Transients: `hitparade_chart_…`. All go when the plugin is deleted, on every
  * site of a network.
  *
  * @package Hitparade
@@ -74,6 +74,17 @@ function hitparade_id( $post_id ) {
  */
 function hitparade_is_public( $post ) {
 	return 'publish' === $post->post_status && '' === $post->post_password;
+}
+
+/**
+ * The types of posts whose pages everybody may see. An attachment has the state of the post that it belongs to.
+ *
+ * @return WP_Post_Type[] By name.
+ */
+function hitparade_types() {
+	$types = get_post_types( array( 'public' => true ), 'objects' );
+	unset( $types['attachment'] );
+	return $types;
 }
 
 /* ---------- Counting ---------- */
@@ -359,11 +370,10 @@ function hitparade_render( $attributes ) {
 }
 
 add_action( 'init', 'hitparade_register' );
-/** The block is rendered on the server; its editor is the few lines of JavaScript below. */
+/** The block is rendered on the server; block.js shows it in the editor. */
 function hitparade_register() {
 	add_shortcode( 'hitparade', 'hitparade_render' );
-	wp_register_script( 'hitparade-block', false, array( 'wp-blocks', 'wp-element', 'wp-block-editor', 'wp-components', 'wp-server-side-render', 'wp-i18n' ), '0.1.0', true );
-	wp_add_inline_script( 'hitparade-block', hitparade_editor() );
+	wp_register_script( 'hitparade-block', plugins_url( 'block.js', __FILE__ ), array( 'wp-blocks', 'wp-element', 'wp-block-editor', 'wp-components', 'wp-server-side-render', 'wp-i18n' ), '0.1.0', true );
 	register_block_type(
 		'hitparade/top-posts',
 		array(
@@ -383,40 +393,6 @@ function hitparade_register() {
 			'render_callback'       => 'hitparade_render',
 		)
 	);
-}
-
-/** @return string */
-function hitparade_editor() {
-	return <<<'JS'
-( function ( wp ) {
-	var h = wp.element.createElement, __ = wp.i18n.__, c = wp.components;
-	wp.blocks.registerBlockType( 'hitparade/top-posts', {
-		edit: function ( props ) {
-			var a = props.attributes;
-			function set( name ) {
-				return function ( value ) {
-					var change = {};
-					change[ name ] = value;
-					props.setAttributes( change );
-				};
-			}
-			return h( 'div', wp.blockEditor.useBlockProps(),
-				h( wp.blockEditor.InspectorControls, {}, h( c.PanelBody, { title: __( 'Chart', 'hitparade' ) },
-					h( c.TextControl, { label: __( 'Region', 'hitparade' ), value: a.region, onChange: set( 'region' ) } ),
-					h( c.SelectControl, { label: __( 'Time', 'hitparade' ), value: a.timeframe, onChange: set( 'timeframe' ),
-						options: [ '1h', '24h', '7d', '30d', 'all' ].map( function ( value ) { return { value: value, label: value }; } ) } ),
-					h( c.SelectControl, { label: __( 'Order', 'hitparade' ), value: a.sort, onChange: set( 'sort' ),
-						options: [ 'views', 'rising', 'distinctive' ].map( function ( value ) { return { value: value, label: value }; } ) } ),
-					h( c.RangeControl, { label: __( 'Posts', 'hitparade' ), value: a.k, min: 1, max: 100, onChange: set( 'k' ) } ),
-					h( c.ToggleControl, { label: __( 'Show counts', 'hitparade' ), checked: a.counts, onChange: set( 'counts' ) } )
-				) ),
-				h( wp.serverSideRender, { block: 'hitparade/top-posts', attributes: a } )
-			);
-		},
-		save: function () { return null; }
-	} );
-} )( window.wp );
-JS;
 }
 
 /* ---------- Settings ---------- */
@@ -457,7 +433,7 @@ function hitparade_sanitize( $input ) {
 		}
 	}
 	$types           = isset( $input['types'] ) && is_array( $input['types'] ) ? array_map( 'sanitize_key', $input['types'] ) : array();
-	$stored['types'] = array_values( array_intersect( $types, get_post_types( array( 'public' => true ) ) ) );
+	$stored['types'] = array_values( array_intersect( $types, array_keys( hitparade_types() ) ) );
 	return $stored;
 }
 
@@ -488,7 +464,7 @@ function hitparade_page() {
 		echo '</td></tr>';
 	}
 	hitparade_row( __( 'What counts', 'hitparade' ) );
-	foreach ( get_post_types( array( 'public' => true ), 'objects' ) as $type ) {
+	foreach ( hitparade_types() as $type ) {
 		echo '<label><input type="checkbox" name="hitparade[types][]" value="' . esc_attr( $type->name ) . '"' . checked( in_array( $type->name, $settings['types'], true ), true, false ) . '> ' . esc_html( $type->label ) . '</label> ';
 	}
 	echo '</td></tr>';
@@ -502,7 +478,43 @@ function hitparade_page() {
 	echo '<input type="hidden" name="action" value="hitparade_send_all">';
 	wp_nonce_field( 'hitparade_send_all' );
 	submit_button( __( 'Send the cards of all posts', 'hitparade' ), 'secondary' );
-	echo '</form></div>';
+	echo '</form><p>' . esc_html( hitparade_sending_in_words() ) . '</p></div>';
+}
+
+/**
+ * How far the sending of all cards is, and what stopped it.
+ *
+ * @return string
+ */
+function hitparade_sending_in_words() {
+	$sending = get_option( 'hitparade_sending', array() );
+	if ( ! is_array( $sending ) || ! isset( $sending['cards'], $sending['state'] ) ) {
+		return '';
+	}
+	$cards = number_format_i18n( $sending['cards'] );
+	switch ( $sending['state'] ) {
+		case 'done':
+			/* translators: %s: a number */
+			return sprintf( __( 'All cards were sent: %s.', 'hitparade' ), $cards );
+		case 'under way':
+			/* translators: %s: a number */
+			return sprintf( __( 'Cards are being sent; %s so far.', 'hitparade' ), $cards );
+		default:
+			/* translators: 1: a number, 2: what the installation said */
+			return sprintf( __( '%1$s cards were sent, then no more: %2$s', 'hitparade' ), $cards, $sending['state'] );
+	}
+}
+
+/**
+ * Notes how far it is.
+ *
+ * @param int    $cards So many more were sent; less than none: it begins.
+ * @param string $state `done`, `under way`, or what stopped it.
+ */
+function hitparade_note_sending( $cards, $state ) {
+	$before = get_option( 'hitparade_sending', array() );
+	$sent   = $cards >= 0 && is_array( $before ) && isset( $before['cards'] ) ? (int) $before['cards'] : 0;
+	update_option( 'hitparade_sending', array( 'cards' => $sent + max( 0, $cards ), 'state' => $state ), false );
 }
 
 /**
@@ -530,6 +542,7 @@ function hitparade_send_all() {
 	check_admin_referer( 'hitparade_send_all' );
 	if ( ! wp_next_scheduled( 'hitparade_send_page', array( 0, 0 ) ) ) {
 		wp_schedule_single_event( time(), 'hitparade_send_page', array( 0, 0 ) );
+		hitparade_note_sending( -1, 'under way' );
 	}
 	wp_safe_redirect( admin_url( 'options-general.php?page=hitparade' ) );
 	exit;
@@ -546,6 +559,7 @@ function hitparade_send_page( $after, $tries ) {
 	global $wpdb;
 	$types = hitparade_settings()['types'];
 	if ( empty( $types ) ) {
+		hitparade_note_sending( 0, __( 'nothing is chosen that counts', 'hitparade' ) );
 		return;
 	}
 	$places = implode( ', ', array_fill( 0, count( $types ), '%s' ) );
@@ -553,6 +567,7 @@ function hitparade_send_page( $after, $tries ) {
 	// phpcs:ignore WordPress.DB
 	$ids = $wpdb->get_col( $wpdb->prepare( "SELECT ID FROM {$wpdb->posts} WHERE ID > %d AND post_status = 'publish' AND post_type IN ($places) ORDER BY ID LIMIT %d", array_merge( array( $after ), $types, array( HITPARADE_PAGE ) ) ) );
 	if ( empty( $ids ) ) {
+		hitparade_note_sending( 0, 'done' );
 		return;
 	}
 	$posts = array_filter( array_map( 'get_post', array_map( 'intval', $ids ) ) );
@@ -561,10 +576,30 @@ function hitparade_send_page( $after, $tries ) {
 		foreach ( $posts as $post ) {
 			hitparade_note( $post );
 		}
+		hitparade_note_sending( count( $posts ), 'under way' );
 		wp_schedule_single_event( time(), 'hitparade_send_page', array( (int) end( $ids ), 0 ) );
 	} elseif ( ( 0 === $code || 429 === $code || $code >= 500 ) && $tries + 1 < HITPARADE_TRIES ) {
 		wp_schedule_single_event( time() + ( HITPARADE_RETRY_S << $tries ), 'hitparade_send_page', array( (int) $after, $tries + 1 ) );
+	} else {
+		hitparade_note_sending( 0, hitparade_why( $code ) );
 	}
+}
+
+/**
+ * What a status of the installation means for who has set this plugin up.
+ *
+ * @param int $code The status; 0 where there was no answer.
+ * @return string
+ */
+function hitparade_why( $code ) {
+	if ( 401 === $code || 403 === $code ) {
+		return __( 'the admin token is missing, or the installation refuses it', 'hitparade' );
+	}
+	if ( 0 === $code ) {
+		return __( 'the installation does not answer', 'hitparade' );
+	}
+	/* translators: %d: a status of HTTP */
+	return sprintf( __( 'the installation answered %d', 'hitparade' ), $code );
 }
 
 register_deactivation_hook( __FILE__, 'hitparade_deactivate' );
@@ -593,6 +628,7 @@ function hitparade_forget() {
 	global $wpdb;
 	hitparade_deactivate();
 	delete_option( 'hitparade' );
+	delete_option( 'hitparade_sending' );
 	delete_post_meta_by_key( '_hitparade' );
 	// phpcs:ignore WordPress.DB
 	$names = $wpdb->get_col( $wpdb->prepare( "SELECT option_name FROM {$wpdb->options} WHERE option_name LIKE %s", $wpdb->esc_like( '_transient_hitparade_chart_' ) . '%' ) );

@@ -36,7 +36,10 @@ describe("the WordPress plugin", { timeout: 60_000 }, () => {
     return answer.status === 200 ? answer.json() : null;
   };
 
-  test("does nothing before it is set up", () => assert.deepEqual(seen.without, [0, ""]));
+  test("does nothing before it is set up, but tell the editor of its block", () => {
+    assert.deepEqual(seen.without, [0, ""]);
+    assert.ok(seen.block);
+  });
 
   test("keeps what fits of what is entered, and never shows a token", () => {
     assert.deepEqual(seen.settings, {
@@ -49,7 +52,7 @@ describe("the WordPress plugin", { timeout: 60_000 }, () => {
     });
     assert.deepEqual([seen.kept, seen.forgotten], [true, ""]);
     assert.deepEqual([seen.bad_url[0], seen.bad_url[1].length], ["", 1]);
-    assert.deepEqual(seen.page, [true, 2]);
+    assert.deepEqual(seen.page, [true, 2, 2]);
   });
 
   test("is for who may manage options, with a nonce", () => {
@@ -105,6 +108,16 @@ describe("the WordPress plugin", { timeout: 60_000 }, () => {
     assert.equal(seen.pages, 3);
     assert.equal((await card(1_449)).content, "Post 1449");
     assert.ok(seen.again_in_s >= 55 && seen.again_in_s <= 60, String(seen.again_in_s));
+  });
+
+  test("says how far the sending of all cards is, and what stopped it", () => {
+    // 450, and those of before that are public.
+    assert.match(seen.sending[0], /^All cards were sent: 4\d\d\.$/);
+    assert.deepEqual(seen.sending.slice(1), [
+      "Cards are being sent; 0 so far.",
+      "0 cards were sent, then no more: the admin token is missing, or the installation refuses it",
+    ]);
+    assert.ok(seen.said);
   });
 
   test("shows the chart from a cache, also while nobody answers, escaped", () => {

@@ -209,6 +209,7 @@ test("whatever names the version of the release names that of package.json", () 
     ["Cargo.lock", /^name = "hitparade(?:-summary)?"\nversion = "(.+)"$/gm],
     ["package-lock.json", /"name": "hitparade",\s+"version": "(.+)"/g],
     ["www/openapi.json", /^ {2}"version": "(.+)"/gm],
+    ["integrations/wordpress/readme.txt", /Stable tag: (\d+\.\d+\.\d+)/g],
     ["integrations/wordpress/hitparade.php", /(?:Version: +|\), ')(\d+\.\d+\.\d+)/g],
   ];
   for (const [file, pattern] of places) assert.deepEqual([...all(read(file), pattern)], [version], file);

@@ -28,19 +28,21 @@ $seen = array();
 do_action( 'init' );
 do_action( 'admin_init' );
 
+$seen['block'] = is_readable( $site->scripts['hitparade-block'] );
+
 // Without an address nothing is sent, and nothing is shown.
 post( 7, 'Seven' );
 do_action( 'wp_after_insert_post', 7 );
 $seen['without'] = array( count( $site->cron ), hitparade_render( array() ) );
 
-$entered                    = array( 'url' => "$url/", 'admin_token' => $token, 'types' => array( 'post', 'nonsense', 'page' ), 'after' => '5s"', 'dnt' => '1' );
+$entered                    = array( 'url' => "$url/", 'admin_token' => $token, 'types' => array( 'post', 'nonsense', 'attachment', 'page' ), 'after' => '5s"', 'dnt' => '1' );
 $site->options['hitparade'] = call_user_func( $site->setting['sanitize_callback'], $entered );
 $seen['settings']           = $site->options['hitparade'];
 $seen['kept']               = hitparade_sanitize( array( 'url' => $url ) )['admin_token'] === $token;
 $seen['forgotten']          = hitparade_sanitize( array( 'url' => $url, 'forget_admin_token' => '1' ) )['admin_token'];
 $seen['bad_url']            = array( hitparade_sanitize( array( 'url' => 'javascript:alert(1)' ) )['url'], $site->errors );
 $page                       = said( 'hitparade_page' );
-$seen['page']               = array( false === strpos( $page, $token ), substr_count( $page, '_wpnonce' ) );
+$seen['page']               = array( false === strpos( $page, $token ), substr_count( $page, '_wpnonce' ), substr_count( $page, 'hitparade[types][]' ) );
 $site->user_may             = false;
 $seen['stranger']           = array( said( 'hitparade_page' ), said( 'hitparade_send_all' ) );
 $site->user_may             = true;
@@ -98,6 +100,17 @@ $before            = $site->requests;
 $seen['send_all']  = said( 'hitparade_send_all' );
 run_cron();
 $seen['pages']     = $site->requests - $before;
+$seen['sending']   = array( hitparade_sending_in_words() );
+
+// A token that is refused is said on the page of the settings.
+$good                                      = $site->options['hitparade']['admin_token'];
+$site->options['hitparade']['admin_token'] = 'another';
+said( 'hitparade_send_all' );
+$seen['sending'][] = hitparade_sending_in_words();
+run_cron();
+$seen['sending'][] = hitparade_sending_in_words();
+$seen['said']      = false !== strpos( said( 'hitparade_page' ), 'the installation refuses it' );
+$site->options['hitparade']['admin_token'] = $good;
 
 // The installation is away: the card waits, longer each time.
 $good                              = $site->options['hitparade']['url'];

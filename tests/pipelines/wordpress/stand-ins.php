@@ -70,6 +70,10 @@ function get_option( $name, $default = false ) {
 	global $site;
 	return array_key_exists( $name, $site->options ) ? $site->options[ $name ] : $default;
 }
+function update_option( $name, $value, $autoload = null ) {
+	global $site;
+	$site->options[ $name ] = $value;
+}
 function delete_option( $name ) {
 	global $site;
 	unset( $site->options[ $name ] );
@@ -124,7 +128,7 @@ function get_the_post_thumbnail_url( $post, $size ) {
 	return $post->image;
 }
 function get_post_types( $what, $output = 'names' ) {
-	$types = array( 'post' => (object) array( 'name' => 'post', 'label' => 'Posts' ), 'page' => (object) array( 'name' => 'page', 'label' => 'Pages' ) );
+	$types = array( 'post' => (object) array( 'name' => 'post', 'label' => 'Posts' ), 'page' => (object) array( 'name' => 'page', 'label' => 'Pages' ), 'attachment' => (object) array( 'name' => 'attachment', 'label' => 'Media' ) );
 	return 'objects' === $output ? $types : array_combine( array_keys( $types ), array_keys( $types ) );
 }
 function is_singular( $types ) {
@@ -286,10 +290,12 @@ function wp_enqueue_script( $handle, $source, ...$more ) {
 	global $site;
 	$site->scripts[ $handle ] = $source;
 }
-function wp_register_script( ...$words ) {}
-function wp_add_inline_script( $handle, $script ) {
+function wp_register_script( $handle, $source, ...$more ) {
 	global $site;
-	$site->scripts[ $handle ] = $script;
+	$site->scripts[ $handle ] = $source;
+}
+function plugins_url( $path, $plugin ) {
+	return dirname( $plugin ) . '/' . $path;
 }
 function add_shortcode( $name, $callback ) {
 	global $site;
