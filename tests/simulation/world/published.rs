@@ -45,7 +45,7 @@ impl Ending {
 }
 
 impl World {
-    /// To be asked before anything later comes to the global object.
+    /// To be asked before anything later comes to the global object, and before its answers are looked at.
     pub(super) fn note_due(&mut self) {
         let Some(ending) = &self.ending else { return };
         let now_ms = shifted(self.now_ms, self.global.skew_ms);
@@ -120,6 +120,8 @@ impl World {
         };
         self.figures.published += 1;
         self.say(|| format!("published chart of {scope:?}: {} plays", board.total_views));
+        // It may have become due while the reader waited for something else.
+        self.note_due();
         let Some(heard) = &self.published.heard else {
             return self.fail("a chart was published before its time");
         };

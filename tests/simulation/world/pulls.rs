@@ -102,6 +102,7 @@ impl World {
                         });
                         format!("shard {shard} told its first {moment} plays: {held:?}")
                     });
+                    world.note_due();
                     world.shards[shard].ledgers[ledger].heard(moment);
                     let _ = answer.send(Ok(reply));
                 }
