@@ -132,7 +132,7 @@ function checksOf(health, samples) {
       title: "Pushed",
       value: pushed === null ? "Nothing to push" : seconds(pushed),
       level: levelOf(Math.max(pushed ?? 0, (waits ?? 0) / 60), 30, 60),
-      means: `How long ago a shard with plays last reached the charts, the slowest of all: 5 to 10 s are usual. One to which little comes pushes each quarter of an hour, is asked when somebody looks at a chart, and counts from when its push was due: 0 where all are like that.${waits !== null && waits > 120 ? ` The oldest play that waited: ${seconds(waits)}.` : ""} What waits is kept for 7 days.`,
+      means: `How long ago a shard with plays last reached the charts, the slowest of all: 5 to 10 s are usual, 0 where little is played: such shards push by the quarter of an hour, and when somebody looks at a chart.${waits !== null && waits > 120 ? ` The oldest play that waited: ${seconds(waits)}.` : ""} What waits is kept for 7 days.`,
       helps: "One shard: its log says why. All shards: the global object is away or too slow.",
     },
     {
