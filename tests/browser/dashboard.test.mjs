@@ -655,7 +655,8 @@ test("today, week and month are those of where the reader is, wherever the servi
     const month = await open("/?region=Mars&timeframe=last-month&post=one", { timezoneId });
     await eventually(async () => assert.match(await text(month, "#post .figures"), /Plays.*last month/));
     await month.getByRole("radio", { name: "Yesterday", exact: true }).check();
-    await eventually(async () => assert.match(await text(month, "#post .figures"), /Plays.*, yesterday/));
+    await eventually(async () => assert.match(await text(month, "#post .figures"), /Plays.*, yesterday\s+0 Counted exactly\s+Rank.*\s+–/));
+    assert.match(await text(month, '[data-testid="by-region"]'), /^Worldwide\s+0\s/);
     await page.close();
   }
 });

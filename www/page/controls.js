@@ -8,6 +8,9 @@ import { GLOBAL, TIMEFRAMES, sortsOf } from "./state.js";
 /** Up to so many regions stand side by side; more go into a select. */
 const REGIONS_IN_A_ROW = 12;
 
+/** Beside the orders there is no room for it: a post's page has its button. */
+const YESTERDAY = "yesterday";
+
 /** @typedef {import('./state.js').State} State */
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -64,7 +67,10 @@ export function createControls(changed) {
     }
 
     /** @type {string[][]} */
-    const timeframes = TIMEFRAMES.map(([value, label]) => [value, label]);
+    const timeframes = TIMEFRAMES.filter(([value]) => value !== YESTERDAY || value === state.timeframe).map(([value, label]) => [
+      value,
+      label,
+    ]);
     if (!timeframes.some(([value]) => value === state.timeframe)) timeframes.push([state.timeframe, state.timeframe]);
     radios(element("timeframes"), "timeframe", timeframes, state.timeframe);
 

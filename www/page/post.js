@@ -138,7 +138,7 @@ export function showPost(article, state, regions, status, go) {
         format.count(post.view_count),
         exact ? "Counted exactly" : `between ${format.count(post.view_count_min)} and ${format.count(post.view_count_max)}`,
       ],
-      [`Rank${inPlace}`, post.rank === null ? "Not among the first 1,000" : format.count(post.rank), ""],
+      [`Rank${inPlace}`, post.rank !== null ? format.count(post.rank) : post.view_count_max > 0 ? "Not among the first 1,000" : "–", ""],
     ]);
     series.show(post.series ?? [], titleOf(post));
     fillPlaces(places, post.regions ?? [], state, nameOf);
@@ -269,14 +269,11 @@ function fillFigures(list, rows) {
 function fillPlaces(list, shares, state, nameOf) {
   const sorted = shares.filter((share) => share.region_id !== GLOBAL).sort((a, b) => b.view_count - a.view_count);
   const top = Math.max(1, ...sorted.map((share) => share.view_count));
-  const total = Math.max(
-    1,
-    sorted.reduce((sum, share) => sum + share.view_count, 0),
-  );
+  const total = sorted.reduce((sum, share) => sum + share.view_count, 0);
   const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.region;
   const world = document.createElement("li");
   world.className = "world";
-  world.append(placeLink(GLOBAL), make("span", "count", format.count(total === 1 && sorted.length === 0 ? 0 : total)));
+  world.append(placeLink(GLOBAL), make("span", "count", format.count(total)));
   list.replaceChildren(
     world,
     ...sorted.map((share) => {
@@ -286,7 +283,7 @@ function fillPlaces(list, shares, state, nameOf) {
       bar.style.setProperty("--most", String((share.view_count_max ?? share.view_count) / top));
       row.append(
         placeLink(share.region_id),
-        make("span", "note", format.share(share.view_count / total)),
+        make("span", "note", format.share(share.view_count / Math.max(1, total))),
         make("span", "count", format.count(share.view_count)),
         bar,
       );
