@@ -56,7 +56,8 @@ async function endsOf(file) {
       return {};
     }
   });
-  if (head.kind !== "export") throw new Advice(`${file} is no export.`);
+  if (head.kind !== "export")
+    throw new Advice(`${file} is no export.`, "Plays are sent by `npx hitparade send`, posts of the catalog by PUT /posts (docs/api.md).");
   if (end.kind !== "end") throw new Advice(`${file} is cut off: its last line is not the end.`, "Export again.");
   return { head, end };
 }

@@ -14,7 +14,7 @@ const USAGE = `usage: npx hitparade init [DIR]
 /** What may be there before: npm's own, and the package itself. */
 const HARMLESS = /^(\..*|node_modules|package\.json|package-lock\.json|hitparade-.*\.tgz)$/;
 const TOKENS = ".dev.vars";
-const IGNORED = `.state/\n${TOKENS}\n.wrangler/\nnode_modules/\n`;
+const IGNORED = `.state/\n.hitparade/\n${TOKENS}\n.wrangler/\nnode_modules/\n`;
 const SERVED_AT = "http://127.0.0.1:8787";
 
 /** @param {string} origin of the installation; empty on a page of its own */

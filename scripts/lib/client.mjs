@@ -103,6 +103,6 @@ function refused(method, url, status, text) {
   }
   const { origin, searchParams } = new URL(url);
   const board = searchParams.get("board");
-  const helps = problem.code === "unknown_board" && board ? makeBoard(origin, board) : HELPS[problem.code];
+  const helps = problem.code === "unknown_board" && board && method === "POST" ? makeBoard(origin, board) : HELPS[problem.code];
   return new RefusedError(`${request}: ${status} ${problem.code}: ${problem.detail}`, ...(helps ? [helps] : []));
 }

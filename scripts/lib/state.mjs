@@ -30,9 +30,10 @@ export const objectsOf = (folder) => join(folder, OBJECTS);
 /**
  * Holds a state folder, made if need be, for this process.
  * @param {string} folder
+ * @param {string} [otherwise] what else to do where it is in use
  * @returns {{release: () => void}}
  */
-export function lockState(folder) {
+export function lockState(folder, otherwise = "or name another folder with --state.") {
   try {
     mkdirSync(folder, { recursive: true });
     accessSync(folder, constants.W_OK);
@@ -41,10 +42,7 @@ export function lockState(folder) {
   }
   const held = tryLock(join(folder, "lock"));
   if ("holder" in held) {
-    throw new Advice(
-      `${folder} is in use by a server that runs already (process ${held.holder}).`,
-      "End that one, or name another folder with --state.",
-    );
+    throw new Advice(`${folder} is in use by a server that runs already (process ${held.holder}).`, `End that one, ${otherwise}`);
   }
   return held;
 }
@@ -60,7 +58,7 @@ export function lockState(folder) {
 export async function backUp(state, target) {
   if (!existsSync(objectsOf(state))) throw new Advice(`${state} holds no state of a server.`);
   if (existsSync(target)) throw new Advice(`${target} exists already.`, "Name another folder with --to.");
-  const held = lockState(state);
+  const held = lockState(state, "or back it up while it runs, with --url and the address that it serves at.");
   const fresh = `${target}.${process.pid}.new`;
   try {
     cpSync(objectsOf(state), objectsOf(fresh), { recursive: true });

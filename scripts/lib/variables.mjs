@@ -64,7 +64,8 @@ export function settingsInWords(settings, files) {
     const note = over.length > 0 ? `; that of ${over.join(" and ")} does not count` : "";
     return `  ${name.padEnd(width)}  ${value ? told : "empty"} (${source}${note})`;
   });
-  return `Settings, from the environment, else ${[DEV_VARS, ...files].join(", else ")}:\n${lines.join("\n")}`;
+  const there = [DEV_VARS, ...files].map((file) => `    ${file}${existsSync(file) ? "" : " (there is none)"}\n`);
+  return `Settings, each from the first that has it: the environment,\n${there.join("")}${lines.join("\n")}`;
 }
 
 /** `NAME=value` lines, the value optionally in quotes, as wrangler reads them. */

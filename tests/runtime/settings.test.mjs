@@ -28,9 +28,10 @@ test("the environment goes before .dev.vars, that before hitparade.toml, that be
   ];
   const settings = readSettings(layers, { A: "1", ADMIN_TOKEN: "one", READ_TOKEN: "", OTHER: "x" }, join(folder, ".dev.vars"));
   assert.deepEqual(workerVariables(settings), { INGEST_TOKEN: "secret two", ADMIN_TOKEN: "one", A: "1", B: "2", C: "3", D: "4" });
-  const [title, ...lines] = settingsInWords(settings, ["/my/sports.toml", "/my/wrangler.toml"]).split("\n");
-  const dev = join(ROOT, ".dev.vars");
-  assert.equal(title, `Settings, from the environment, else ${dev}, else /my/sports.toml, else /my/wrangler.toml:`);
+  const [title, dev, sports, release, ...lines] = settingsInWords(settings, ["/my/sports.toml", join(ROOT, "wrangler.toml")]).split("\n");
+  assert.equal(title, "Settings, each from the first that has it: the environment,");
+  assert.ok(dev.startsWith(`    ${join(ROOT, ".dev.vars")}`), dev);
+  assert.deepEqual([sports, release], ["    /my/sports.toml (there is none)", `    ${join(ROOT, "wrangler.toml")}`]);
   assert.deepEqual(lines, [
     "  INGEST_TOKEN  set (.dev.vars)",
     "  ADMIN_TOKEN   set (the environment; that of .dev.vars does not count)",
@@ -113,7 +114,8 @@ describe("a folder with settings is an installation, also for the commands of a 
     try {
       const [, url] = /^ready (\S+)$/m.exec(stdout) ?? [];
       assert.ok(url, stderr);
-      assert.ok(stderr.includes(`else ${join(home, ".dev.vars")}, else ${join(home, "hitparade.toml")}, else ${ROOT}`), stderr);
+      const files = [join(home, ".dev.vars"), join(home, "hitparade.toml"), join(ROOT, "wrangler.toml")];
+      assert.ok(stderr.includes(files.map((path) => `    ${path}\n`).join("")), stderr);
       assert.match(stderr, /LIMIT_PER_MINUTE +123 \(hitparade\.toml\)/);
       assert.ok(stderr.includes(`State: ${join(home, ".state", "serve")}\n`), stderr);
       assert.ok(existsSync(join(home, ".state", "serve", "objects")));

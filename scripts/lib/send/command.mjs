@@ -250,7 +250,10 @@ function report({ url, board, folder, read, delivery, spool, leftOut }) {
   for (const line of leftOut.inWords()) say(line);
   for (const [code, times] of rejected) {
     say(`! ${times} plays were rejected: ${code} (${join(folder, "rejected.ndjson")})`);
-    if (code === "unknown_board") say(`  ${makeBoard(url, board || "ID")}`);
+    if (code === "unknown_board") {
+      say(`  ${makeBoard(url, board || "ID")}`);
+      say(`  Then send them: npx hitparade send --spool ${join(folder, "again")} < ${join(folder, "rejected.ndjson")}`);
+    }
   }
   if (inDoubt + refused > 0) say(`! ${inDoubt + refused} plays were set aside: ${delivery.setAside.join(", ")}`);
   const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);

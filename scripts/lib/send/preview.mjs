@@ -4,6 +4,8 @@ const SHOWN = 10;
 /** The service takes no older ones, with the token (MAX_AGE_TRUSTED_MS). */
 const MAX_AGE_MS = 400 * 86_400_000;
 
+const countOf = (/** @type {number} */ number, /** @type {string} */ what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+
 export class Preview {
   #plays = 0;
   #lines = 0;
@@ -33,7 +35,7 @@ export class Preview {
     const time = (/** @type {number} */ ms) => (Number.isFinite(ms) ? new Date(ms).toISOString() : "an unknown time");
     const top = [...this.#posts].sort(([, a], [, b]) => b - a).slice(0, SHOWN);
     return [
-      `${this.#plays} plays of ${this.#isFull ? "over " : ""}${this.#posts.size} posts would come in, from ${time(this.#from)} to ${time(this.#to)}:`,
+      `${countOf(this.#plays, "play")} of ${this.#isFull ? "over " : ""}${countOf(this.#posts.size, "post")} would come in, from ${time(this.#from)} to ${time(this.#to)}:`,
       ...top.map(([id, count]) => `  ${String(count).padStart(10)}  ${id}`),
       ...(this.#old > 0 ? [`! ${this.#old} of them are over 400 days old: the service refuses those`] : []),
     ];
