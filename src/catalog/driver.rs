@@ -90,8 +90,10 @@ impl<H: Host> Driver<H> {
         self.0.host.spawn(async move {
             if inner.watchers.tell(&inner.host, look).await {
                 let stored = inner.with_keeper(|_, storage| Ok(inner.watchers.store(storage)?));
-                if let Err(refusal) = stored {
-                    (inner.host).report(format_args!("who watches: {refusal:?}"));
+                match stored {
+                    // Of a catalog that was deleted meanwhile nothing is to be known.
+                    Ok(()) | Err(Refusal::Gone) => {}
+                    Err(refusal) => (inner.host).report(format_args!("who watches: {refusal:?}")),
                 }
             }
         });

@@ -194,6 +194,7 @@ describe("the doctor", { concurrency: true, timeout: 300_000 }, () => {
     const { top_posts: posts } = await service.topPosts({ timeframe: "1h", k: 1000 });
     const own = /doctor-[0-9a-f]{12}/.exec(findings.get("what is left of this look").said)?.[0];
     assert.ok(own && !posts.some(({ post_id }) => post_id === own), said);
+    assert.doesNotMatch(service.log, /who watches/, "the board that it deleted is no fault for the log");
   });
 
   test("says what it was not given, and is not for that wrong", async () => {

@@ -92,8 +92,10 @@ impl<H: Host> Inner<H> {
         self.host.spawn(async move {
             if inner.watchers.tell(&inner.host, |_| inner.look.get()).await {
                 let stored = inner.with_global(|_, storage| Ok(inner.watchers.store(storage)?));
-                if let Err(refusal) = stored {
-                    (inner.host).report(format_args!("who watches: {refusal:?}"));
+                match stored {
+                    // Of a board that was deleted meanwhile nothing is to be known.
+                    Ok(()) | Err(Refusal::Gone) => {}
+                    Err(refusal) => (inner.host).report(format_args!("who watches: {refusal:?}")),
                 }
             }
         });
