@@ -74,10 +74,11 @@ export function createSeries(box) {
     const floor = HEIGHT - PAD.bottom;
 
     drawing.append(svg("path", { class: "axis", d: `M0 ${floor + 0.5}H${width}` }));
-    const ticks = Math.max(2, Math.min(6, Math.floor(width / 130)));
-    for (let index = 0; index < ticks; index += 1) {
-      const time = first.from + ((last.until - first.from) * index) / (ticks - 1);
-      const anchor = index === 0 ? "start" : index === ticks - 1 ? "end" : "middle";
+    // An hour and a day have whole minutes and hours in each of so many parts.
+    const parts = [6, 4, 3, 2].find((parts) => parts * 130 <= width) ?? 1;
+    for (let index = 0; index <= parts; index += 1) {
+      const time = first.from + ((last.until - first.from) * index) / parts;
+      const anchor = index === 0 ? "start" : index === parts ? "end" : "middle";
       const label = svg("text", { class: "tick", x: x(time), y: HEIGHT - 8, "text-anchor": anchor });
       label.textContent = format.tick(new Date(time), last.until - first.from);
       drawing.append(label);
