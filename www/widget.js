@@ -15,8 +15,8 @@
  * | `sort` | `views`, `rising`, `distinctive` | `views` |
  * | `tag`, `exclude-tag` | of posts that have these tags, and none of those, with commas between them | |
  * | `author`, `published` | of posts of an author; published in the last `24h`, `7d`, … | |
- * | `counts` | `off` leaves out counts and bars | |
- * | `images` | the catalog's pictures | |
+ * | `counts` | `off` or `false` leaves out counts and bars | |
+ * | `images` | the catalog's pictures; not with `off` or `false` | |
  * | `link` | where a title leads for which the catalog has no `url`: `/songs/{id}`; `off`: titles are no links | |
  * | `server` | where the charts are, if not where this file is | |
  *
@@ -105,6 +105,7 @@ class TopPosts extends HTMLElement {
   #url = "";
   /** @type {Entry[]} */
   #entries = [];
+  #images = false;
   #seen = false;
   #failures = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -153,6 +154,8 @@ class TopPosts extends HTMLElement {
   /** Takes over the attributes; another chart than before starts anew. */
   #read() {
     const get = (/** @type {string} */ name, /** @type {string} */ otherwise) => this.getAttribute(name) || otherwise;
+    const isOff = (/** @type {string} */ name) => /^(off|false)$/.test(get(name, ""));
+    if (!/^([1-9]\d?|100)$/.test(get("k", "10"))) warn(`<top-posts>: k=${get("k", "")} is no whole number from 1 to 100`);
     const k = Math.min(100, Math.max(1, parseInt(get("k", "10"), 10) || 10));
     const span = ["from", "to"].filter((name) => this.getAttribute(name)).map((name) => [name, get(name, "")]);
     const window = span.length ? Object.fromEntries(span) : { timeframe: get("timeframe", "24h") };
@@ -160,7 +163,8 @@ class TopPosts extends HTMLElement {
     const others = ["board", "tz", "tag", "exclude-tag", "author", "published"].filter((name) => this.getAttribute(name));
     for (const name of others) Object.assign(query, { [name.replace("-", "_")]: get(name, "") });
     this.#keepRoom(k);
-    this.#list.className = this.getAttribute("counts") === "off" ? "quiet" : "";
+    this.#list.className = isOff("counts") ? "quiet" : "";
+    this.#images = this.hasAttribute("images") && !isOff("images");
     this.#list.ariaLabel = get("aria-label", `Top ${k}`);
     const server = new URL(get("server", HERE), document.baseURI).href.replace(/\/?$/, "/");
     const url = `${server}top-posts?${new URLSearchParams(query)}`;
@@ -220,7 +224,7 @@ class TopPosts extends HTMLElement {
     const counts = entries.map(size);
     // Bars that are all the same would tell nothing.
     const top = Math.min(...counts) === Math.max(...counts) ? Infinity : Math.max(...counts);
-    const look = { top, images: this.hasAttribute("images"), link: this.getAttribute("link") };
+    const look = { top, images: this.#images, link: this.getAttribute("link") };
     const rows = new Map(entries.map((entry) => [entry.post_id, fill(this.#rows.get(entry.post_id) ?? create(), entry, look)]));
     this.#rows = rows;
     if (!entries.length || [...rows.values()].some((row, place) => row !== list.children[place])) list.replaceChildren(...rows.values());

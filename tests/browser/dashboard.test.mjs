@@ -495,7 +495,8 @@ test("a widget keeps room for the posts that it has, and its console says why it
     `<!doctype html><title>A page</title><script type="module" src="${service.url}/widget.js"></script>
       <top-posts id="few" region="Pluto" k="10"></top-posts><top-posts id="none" region="Nowhere" k="10"></top-posts>
       <top-posts id="where" region="Atlantis" data-mine x-mine></top-posts>
-      <top-posts id="how" sort="loudest" timefame="7d"></top-posts>`,
+      <top-posts id="how" sort="loudest" timefame="7d"></top-posts>
+      <top-posts id="off" region="Mars" k="ten" counts="false" images="off"></top-posts>`,
   );
   try {
     const page = await (await browser.newContext()).newPage();
@@ -513,14 +514,17 @@ test("a widget keeps room for the posts that it has, and its console says why it
       ["none", /No plays in this time/],
       ["where", /There is no such chart/],
       ["how", /There is no such chart/],
+      ["off", /^1\s+First song\s+Somebody\s+2\s+two\s+3\s+three$/],
     ]) {
       await eventually(async () => assert.match(await page.locator(`#${id} div`).first().innerText(), words));
-      assert.equal(await rows(id), 1, id);
+      assert.equal(await rows(id), id === "off" ? LEADERS.length : 1, id);
     }
+    assert.equal(await page.locator("#off .image").count(), 0);
+    assert.equal(warnings.filter((text) => /k=ten is no whole number from 1 to 100/.test(text)).length, 1);
     assert.equal(warnings.filter((text) => /there is no attribute timefame, but board, .* timeframe/.test(text)).length, 1);
     assert.equal(warnings.filter((text) => /Atlantis.*: 404 .*unknown_region/.test(text)).length, 1);
     assert.equal(warnings.filter((text) => /loudest.*: 400 .*sort is one of|loudest.*bad_sort/.test(text)).length, 1);
-    assert.equal(warnings.length, 3, warnings.join("\n"));
+    assert.equal(warnings.length, 4, warnings.join("\n"));
   } finally {
     site.stop();
   }
