@@ -27,9 +27,11 @@
               label: __("Time", "hitparade"),
               value: a.timeframe,
               onChange: set("timeframe"),
-              options: ["1h", "24h", "7d", "30d", "all"].map(function (value) {
-                return { value: value, label: value };
-              }),
+              options: ["1h", "24h", "7d", "30d", "today", "yesterday", "this-week", "last-week", "this-month", "last-month", "all"].map(
+                function (value) {
+                  return { value: value, label: value };
+                },
+              ),
             }),
             h(c.SelectControl, {
               label: __("Order", "hitparade"),

@@ -334,6 +334,16 @@ function hitparade_chart( $question ) {
 }
 
 /**
+ * A timeframe as the installation takes it; a day where it is none.
+ *
+ * @param string $timeframe As it was entered.
+ * @return string
+ */
+function hitparade_timeframe( $timeframe ) {
+	return preg_match( '/^(\d{1,6}[mhd]|all|today|yesterday|(this|last)-(week|month|year))$/D', $timeframe ) ? $timeframe : '24h';
+}
+
+/**
  * The block and the shortcode, as HTML.
  *
  * @param array<string, mixed>|string $attributes What the editor, or an author in a shortcode, has set.
@@ -347,7 +357,7 @@ function hitparade_render( $attributes ) {
 	);
 	$question   = array(
 		'region'    => (string) $attributes['region'],
-		'timeframe' => preg_match( '/^(\d{1,4}[mhd]|all)$/', (string) $attributes['timeframe'] ) ? (string) $attributes['timeframe'] : '24h',
+		'timeframe' => hitparade_timeframe( (string) $attributes['timeframe'] ),
 		'k'         => max( 1, min( 100, (int) $attributes['k'] ) ),
 		'sort'      => in_array( $attributes['sort'], array( 'views', 'rising', 'distinctive' ), true ) ? $attributes['sort'] : 'views',
 	);

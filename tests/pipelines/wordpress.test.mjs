@@ -126,6 +126,8 @@ describe("the WordPress plugin", { timeout: 60_000 }, () => {
       /^<ol class="hitparade wp-block-hitparade-top-posts"><li><a href="https:\/\/blog\.example\/\?p=7">Fish &amp; “Chips“<\/a> <span class="hitparade-author">Ada Lovelace<\/span> <span class="hitparade-count">1,234<\/span><\/li>/,
     );
     assert.deepEqual([seen.again, seen.asked], [true, 1]);
+    assert.ok(seen.month, "a period of the calendar is asked for as well");
+    assert.deepEqual(seen.window, ["last-week", "90d", "24h", "24h"]);
     // Nobody answers: one asks, and what there was stays.
     assert.deepEqual(seen.nothing, ["", "", 1]);
     assert.match(seen.stale, /<li>&lt;img onerror=x&gt; <span class="hitparade-author">&quot;&gt;&lt;b&gt;<\/span>/);

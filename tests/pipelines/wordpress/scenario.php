@@ -129,6 +129,8 @@ $before         = $site->requests;
 $seen['chart']  = hitparade_render( array( 'region' => 'EU', 'timeframe' => 'all', 'k' => '3', 'sort' => 'nonsense' ) );
 $seen['again']  = hitparade_render( array( 'region' => 'EU', 'timeframe' => 'all', 'k' => '3' ) ) === $seen['chart'];
 $seen['asked']  = $site->requests - $before;
+$seen['month']  = hitparade_render( array( 'region' => 'EU', 'timeframe' => 'this-month', 'k' => '3' ) ) === $seen['chart'];
+$seen['window'] = array( hitparade_timeframe( 'last-week' ), hitparade_timeframe( '90d' ), hitparade_timeframe( 'next-week' ), hitparade_timeframe( '7d&k=5' ) );
 $site->options['hitparade']['url'] = 'http://127.0.0.1:9';
 $before                            = $site->requests;
 $seen['nothing']                   = array( hitparade_render( array() ), hitparade_render( array() ), $site->requests - $before );
