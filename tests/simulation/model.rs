@@ -42,6 +42,14 @@ pub struct Asked {
     pub plays: usize,
 }
 
+/// Where a shard took note of its epoch: what it had counted then, as far as it was seen.
+#[derive(Clone, Copy, Default)]
+pub struct Followed {
+    pub epoch_ms: u64,
+    pub from: usize,
+    pub to: usize,
+}
+
 /// The plays that a shard has counted since its storage was new, in their order. A moment of the
 /// shard is a number of plays: those that it had counted by then.
 pub struct Ledger {
@@ -49,6 +57,8 @@ pub struct Ledger {
     /// What it had counted when it began anew: charts have nothing of that. None while it has not heard
     /// that counting began anew, nor does anything of it count.
     begins: Option<usize>,
+    /// The last epoch that it took note of.
+    pub followed: Followed,
     /// What it had counted when it made the last push that has arrived: charts have no more.
     heard: usize,
     /// When it was told that the global object has all of it, and what it had counted when it
@@ -80,6 +90,7 @@ impl Ledger {
         Ledger {
             plays: Vec::new(),
             begins: (!began_anew).then_some(0),
+            followed: Followed::default(),
             heard: 0,
             told: Vec::new(),
             kept: 0,
@@ -93,10 +104,15 @@ impl Ledger {
         self.begins = None;
     }
 
-    /// The shard has heard that counting began anew, from one moment to another: it died then, and
-    /// nobody saw which of the plays between them it had counted.
-    pub fn begins_anew(&mut self, from: usize, to: usize) {
-        if self.begins.is_some() {
+    /// Counting began anew, which the shard has heard of if it has followed: between two moments where it died
+    /// then, and nobody saw which of the plays between them it had counted.
+    pub fn follow(&mut self, epoch_ms: u64) {
+        let Followed {
+            epoch_ms: followed_ms,
+            from,
+            to,
+        } = self.followed;
+        if self.begins.is_some() || followed_ms < epoch_ms {
             return;
         }
         self.begins = Some(from);

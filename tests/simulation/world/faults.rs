@@ -136,7 +136,6 @@ impl World {
         node.moments.clear();
         node.applied = 0;
         node.died_at = 0;
-        node.followed = Followed::default();
         node.lost_storage = true;
         self.shown.clear();
     }

@@ -52,14 +52,6 @@ impl<D: Clone + Default> Drive<D> {
     }
 }
 
-/// Where a shard took note of its epoch: what it had counted then, as far as it was seen.
-#[derive(Clone, Copy, Default)]
-pub struct Followed {
-    pub epoch_ms: u64,
-    pub from: usize,
-    pub to: usize,
-}
-
 pub struct ShardNode {
     pub board: usize,
     pub region: usize,
@@ -76,7 +68,6 @@ pub struct ShardNode {
     /// What its panes show, and what they showed when it died.
     pub applied: usize,
     pub died_at: usize,
-    pub followed: Followed,
     /// What it had counted after each commit, by the commit's number.
     pub moments: BTreeMap<u64, usize>,
     /// One for each storage that it had; the last is that of `drive`.
@@ -129,7 +120,6 @@ impl ShardNode {
             old: None,
             applied: 0,
             died_at: 0,
-            followed: Followed::default(),
             moments: BTreeMap::new(),
             ledgers: vec![Ledger::new(is_late)],
             votes: VotesInModel::default(),

@@ -99,14 +99,10 @@ impl World {
         self.published_nothing();
         // Other boards are made again as others.
         for node in self.shards.iter_mut().filter(|node| node.board == 0) {
-            node.ledgers.iter_mut().for_each(Ledger::is_over);
-            let Followed {
-                epoch_ms: followed_ms,
-                from,
-                to,
-            } = node.followed;
-            if followed_ms >= epoch_ms {
-                node.ledger().begins_anew(from, to);
+            // Also one whose storage was lost may have followed before: what it had sent is under way.
+            for ledger in &mut node.ledgers {
+                ledger.is_over();
+                ledger.follow(epoch_ms);
             }
         }
     }
@@ -120,8 +116,9 @@ impl World {
             return;
         };
         let applied = node.applied;
-        if node.followed.epoch_ms != epoch_ms {
-            node.followed = Followed {
+        let ledger = node.ledger();
+        if ledger.followed.epoch_ms != epoch_ms {
+            ledger.followed = Followed {
                 epoch_ms,
                 from: from.min(applied),
                 to: applied,
@@ -134,8 +131,7 @@ impl World {
         if epoch_ms < self.epoch_ms {
             node.ledger().is_over();
         } else {
-            let Followed { from, to, .. } = node.followed;
-            node.ledger().begins_anew(from, to);
+            node.ledger().follow(epoch_ms);
         }
     }
 }
