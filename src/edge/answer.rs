@@ -58,6 +58,8 @@ pub struct DoorCopy {
     pub etag: String,
     /// Requests a minute from one address, to be counted; 0 for any number.
     pub limit: u32,
+    /// Bots get another answer at the same address.
+    pub not_for_bots: bool,
     /// From then on one request asks for a newer answer.
     pub renew_ms: u64,
     /// From then on nobody gets this one.
@@ -178,6 +180,14 @@ impl Answer {
         self
     }
 
+    /// What may be kept of it is given to nobody who says of itself that it is a bot.
+    pub fn not_kept_for_bots(mut self) -> Self {
+        if let Some(kept) = &mut self.kept {
+            kept.not_for_bots = true;
+        }
+        self
+    }
+
     /// The response; what may be kept of it goes to the Worker's door. `reader` is who asks with GET; none
     /// where the answer tells of what was done, which must not be lost.
     ///
@@ -240,11 +250,12 @@ impl Answer {
 
 impl DoorCopy {
     fn into_object(self) -> worker::Result<JsValue> {
-        let fields: [(&str, JsValue); 6] = [
+        let fields: [(&str, JsValue); 7] = [
             ("body", Uint8Array::from(self.body.as_slice()).into()),
             ("content_type", self.content_type.into()),
             ("etag", self.etag.into()),
             ("limit", self.limit.into()),
+            ("not_for_bots", self.not_for_bots.into()),
             ("renew_ms", (self.renew_ms as f64).into()),
             ("expires_ms", (self.expires_ms as f64).into()),
         ];

@@ -78,6 +78,7 @@ fn door_copy(known: &KnownChart, rendered: &Rendered, left_s: u64, limit: u32) -
         content_type: rendered.content_type,
         etag: rendered.etag.clone(),
         limit,
+        not_for_bots: false,
         renew_ms,
         expires_ms,
     }

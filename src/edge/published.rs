@@ -8,6 +8,7 @@
 //! with a head that tells of the chart.
 
 use serde_json::json;
+use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::access::{Token, needs_token, require};
 use super::answer::Answer;
@@ -17,7 +18,7 @@ use super::{ASK_TIMEOUT_MS, boards, charts, limits, table, www};
 use crate::board::{Board, ObjectName};
 use crate::http::{
     Feed, Leaf, PageHead, PageNames, Problem, chart_asked, feed_asked, feed_text, format_asked,
-    list_asked, next_address, origin_of, published_list, read_kind, read_leaf, wants_page,
+    is_bot, list_asked, next_address, origin_of, published_list, read_kind, read_leaf, wants_page,
 };
 use crate::pages::TITLE;
 use crate::topology::GLOBAL_SCOPE;
@@ -36,13 +37,9 @@ pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem>
         Ok(Leaf::Chart(period)) if is_for_a_person(call) => page_of(call, kind, period).await,
         Ok(Leaf::Chart(period)) => {
             let answer = charts::answer_to(call, &chart_asked(kind, period, &call.query)?).await?;
-            // The Worker's door does not see who asks: what is data for everybody says so.
-            let is_told_apart = call.query.first("format").is_some();
-            Ok(match is_told_apart {
-                true => answer,
-                false => answer.with_kept(None),
-            }
-            .with_header("Vary", "Accept, User-Agent"))
+            Ok(answer
+                .not_kept_for_bots()
+                .with_header("Vary", "Accept, User-Agent"))
         }
         // The page says the same in words.
         Err(problem) if is_for_a_person(call) => {
@@ -85,6 +82,13 @@ pub async fn close(call: &Call) -> Result<Answer, Problem> {
         "done": closed.periods_left == 0,
     }))
     .with_header("Cache-Control", "no-store"))
+}
+
+/// Whether a user agent gets a page at the address of a chart, whatever it accepts: what the Worker's door
+/// (`src/js/door.js`) keeps is data.
+#[wasm_bindgen(js_name = isBot)]
+pub fn is_bot_at_the_door(user_agent: &str) -> bool {
+    is_bot(user_agent)
 }
 
 fn is_for_a_person(call: &Call) -> bool {

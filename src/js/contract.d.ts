@@ -25,6 +25,8 @@ export function fetch(request: Request, env: Env, context: ExecutionContext): Pr
  * @returns whether it may be
  */
 export function countAtTheDoor(address: string, limit: number): boolean;
+/** Whether a user agent says of itself that no person is behind it (src/edge/published.rs). */
+export function isBot(user_agent: string): boolean;
 /** An address's hash, for what holds within an isolate. */
 export function readerAtTheDoor(address: string): bigint;
 
@@ -85,6 +87,8 @@ export interface Kept {
   etag: string;
   /** Requests a minute from one address, to be counted; 0 for any number. */
   limit: number;
+  /** Bots get another answer at the same address. */
+  not_for_bots: boolean;
   /** From then on one request asks for a newer answer. */
   renew_ms: number;
   /** From then on nobody gets this one. */

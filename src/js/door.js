@@ -3,10 +3,10 @@
  * goes on to the Worker in Wasm, which decides what may be kept, and for how long, and hands it over.
  *
  * Only answers that are the same for everybody come: charts that need no token, on an installation that
- * is open to every page. They are kept by path, query and `Accept`, which is all that they depend on, and
- * counted like all requests.
+ * is open to every page. They are kept by path, query and `Accept`, which is all that they depend on, but for
+ * published charts, of which bots get a page; and counted like all requests.
  */
-import { countAtTheDoor, visitorAddress } from "bindgen/index.js";
+import { countAtTheDoor, isBot, visitorAddress } from "bindgen/index.js";
 import { answerWith } from "./answers.js";
 import { resultOf } from "./instance.js";
 
@@ -50,6 +50,7 @@ export function again(request, env) {
   if (now_ms >= kept.expires_ms) return undefined;
   const etag = headers.get("if-none-match");
   if (etag !== null && etag !== kept.etag) return undefined;
+  if (kept.not_for_bots && resultOf(() => isBot(headers.get("user-agent") ?? ""))) return undefined;
   if (kept.limit > 0) {
     const address = addressOf(request, env);
     if (address === undefined || !resultOf(() => countAtTheDoor(address, kept.limit))) return undefined;

@@ -119,6 +119,28 @@ test("it comes as CSV and lines, and is not sent again where it is known", async
   assert.equal(again.status, 304);
 });
 
+test("asked for again it comes from the Worker's door, and bots get its page all the same", async () => {
+  const path = `/charts/week/${WEEK}?k=3`;
+  const figures = async () => {
+    const metrics = await service.readMetrics();
+    return ["door", "memory"].map((from) => metrics.get(`hitparade_charts_total{from="${from}"}`) ?? 0);
+  };
+  const times = 200;
+  const [door, memory] = await figures();
+  const first = await (await service.fetch(path)).text();
+  for (let time = 0; time < times; time++) {
+    const answer = await service.fetch(path);
+    assert.equal(answer.headers.get("vary"), "Accept, User-Agent");
+    assert.equal(await answer.text(), first);
+    const page = await service.fetch(path, { headers: { "user-agent": "facebookexternalhit/1.1" } });
+    assert.match(page.headers.get("content-type") ?? "", /^text\/html/);
+    await page.text();
+  }
+  const [doorAfter, memoryAfter] = await figures();
+  // Once a second one goes on, to ask for a newer one.
+  assert.ok(doorAfter - door > 0.8 * times, `${doorAfter - door} of ${times} came from the door, ${memoryAfter - memory} from memory`);
+});
+
 test("lists tell which there are, page by page, and a post's run", async () => {
   const list = await service.get("/charts/week?limit=2");
   assert.deepEqual(
