@@ -70,12 +70,14 @@ impl Merging {
     /// Thirty days list 50,000 posts, of which a chart shows a thousand: kept all, a month of one
     /// scope would have six times as many rows, and each chart would merge them again. What is
     /// dropped has no say in the bounds of what stays; a post behind the first 8,192 has its cell's
-    /// bound from here instead of its own.
+    /// bound from here instead of its own. And cells are made coarse: exact ones would be half of all that is kept
+    /// encoded, and so eleven scopes asked in turn would each find theirs gone.
     pub fn finish_stretch(self) -> Summary {
         let most = counters(Level::Day);
         let mut merged = self.merge();
         if merged.is_full() {
             merged.truncate(most);
+            merged.coarsen();
         }
         merged.compact();
         merged

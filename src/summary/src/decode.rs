@@ -7,8 +7,8 @@ use super::key::{Key, spread};
 use super::numbers::{BYTES, COUNTS, List, take_numbers};
 use super::{MAX_ID_BYTES, Seed, Summary};
 
-/// 32 bits and a shift of 32 reach every 64-bit count; rounding up may take one more.
-const MAX_SHIFT: usize = 33;
+/// 8 bits, as coarse cells have, and a shift of 56 reach every 64-bit count; rounding up may take one more.
+const MAX_SHIFT: usize = 57;
 
 impl Summary {
     /// Reads what [`encode`](Self::encode) wrote. `seed` is the
@@ -275,10 +275,10 @@ impl FilterHead {
     }
 
     fn read(&self, input: &mut Input<'_>) -> Result<Filter, DecodeError> {
-        let is_narrow = self.shift == 0 && self.cells.most() <= u64::from(u16::MAX);
-        let cells = match is_narrow {
-            true => Cells::Narrow(self.cells.read(input)?),
-            false => Cells::Wide(self.cells.read(input)?),
+        let cells = match (self.cells.most(), self.shift) {
+            (..=0xFFFF, 0) => Cells::Narrow(self.cells.read(input)?),
+            (..=0xFF, _) => Cells::Coarse(self.cells.read(input)?),
+            _ => Cells::Wide(self.cells.read(input)?),
         };
         Ok(Filter {
             base: self.base,

@@ -42,6 +42,7 @@ impl Summary {
             put(&mut out, self.filter.shift.into());
             put(&mut out, self.filter.len() as u64);
             match &self.filter.cells {
+                Cells::Coarse(cells) => put_numbers(&mut out, cells, COUNTS),
                 Cells::Narrow(cells) => put_numbers(&mut out, cells, COUNTS),
                 Cells::Wide(cells) => put_numbers(&mut out, cells, COUNTS),
             }

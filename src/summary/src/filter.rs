@@ -1,8 +1,9 @@
 //! What ids without a counter may have.
 //!
 //! An array of cells; each id belongs to one. A cell is at least the count of every id in it
-//! that has no counter. Cells start with 16 bits and widen to 32; counts of more than 32 bits
-//! are kept in units of a power of two, rounded up, which keeps them bounds.
+//! that has no counter. Cells start with 16 bits and widen to 32; counts of more than 32 bits, and those of a
+//! filter that was coarsened to 8 bits a cell, are kept in units of a power of two, rounded up, which keeps them
+//! bounds.
 
 use super::key::spread;
 
@@ -12,6 +13,8 @@ pub(super) const CELLS_PER_COUNTER: usize = 10;
 
 #[derive(Clone)]
 pub(super) enum Cells {
+    /// They widen when one is raised.
+    Coarse(Vec<u8>),
     Narrow(Vec<u16>),
     Wide(Vec<u32>),
 }
@@ -66,6 +69,7 @@ impl Filter {
 
     pub(super) fn len(&self) -> usize {
         match &self.cells {
+            Cells::Coarse(cells) => cells.len(),
             Cells::Narrow(cells) => cells.len(),
             Cells::Wide(cells) => cells.len(),
         }
@@ -73,6 +77,7 @@ impl Filter {
 
     pub(super) fn heap_bytes(&self) -> usize {
         match &self.cells {
+            Cells::Coarse(cells) => cells.capacity(),
             Cells::Narrow(cells) => cells.capacity() * size_of::<u16>(),
             Cells::Wide(cells) => cells.capacity() * size_of::<u32>(),
         }
@@ -87,12 +92,15 @@ impl Filter {
 
     /// What the id of this hash may have, if it has no counter.
     pub(super) fn bound(&self, hash: u64) -> u64 {
-        let at = spread(hash as u32, self.len());
-        let cell = match &self.cells {
+        self.bound_of(self.units(spread(hash as u32, self.len())))
+    }
+
+    fn units(&self, at: usize) -> u64 {
+        match &self.cells {
+            Cells::Coarse(cells) => cells.get(at).copied().unwrap_or(0).into(),
             Cells::Narrow(cells) => cells.get(at).copied().unwrap_or(0).into(),
             Cells::Wide(cells) => cells.get(at).copied().unwrap_or(0).into(),
-        };
-        self.bound_of(cell)
+        }
     }
 
     fn bound_of(&self, cell: u64) -> u64 {
@@ -102,11 +110,7 @@ impl Filter {
 
     /// What the ids of a cell may have beyond the base.
     pub(super) fn count(&self, at: usize) -> u64 {
-        let cell = match &self.cells {
-            Cells::Narrow(cells) => cells.get(at).copied().unwrap_or(0).into(),
-            Cells::Wide(cells) => cells.get(at).copied().unwrap_or(0).into(),
-        };
-        self.bound_of(cell) - self.base
+        self.bound_of(self.units(at)) - self.base
     }
 
     /// Makes the bound of this hash at least `bound`. There must be cells.
@@ -117,6 +121,8 @@ impl Filter {
         let at = spread(hash as u32, self.len());
         let units = units_up(count, self.shift);
         match &mut self.cells {
+            // Whatever is raised can be represented, and is coarse no more.
+            Cells::Coarse(_) => {}
             Cells::Narrow(cells) => {
                 if let Some(cell) = cells.get_mut(at) {
                     *cell = (*cell).max(units as u16);
@@ -131,11 +137,15 @@ impl Filter {
     }
 
     fn make_representable(&mut self, count: u64) {
-        if let Cells::Narrow(cells) = &self.cells {
-            if count <= u64::from(u16::MAX) {
-                return;
+        match &self.cells {
+            Cells::Narrow(_) if count <= u64::from(u16::MAX) => return,
+            Cells::Narrow(cells) => {
+                self.cells = Cells::Wide(cells.iter().map(|&cell| cell.into()).collect());
             }
-            self.cells = Cells::Wide(cells.iter().map(|&cell| cell.into()).collect());
+            Cells::Coarse(cells) => {
+                self.cells = Cells::Wide(cells.iter().map(|&cell| cell.into()).collect());
+            }
+            Cells::Wide(_) => {}
         }
         if let Cells::Wide(cells) = &mut self.cells {
             while units_up(count, self.shift) > u64::from(u32::MAX) {
@@ -149,9 +159,26 @@ impl Filter {
     pub(super) fn representable(&self) -> u64 {
         let most = match &self.cells {
             Cells::Narrow(_) => u16::MAX.into(),
-            Cells::Wide(_) => scaled(u32::MAX.into(), self.shift),
+            Cells::Coarse(_) | Cells::Wide(_) => scaled(u32::MAX.into(), self.shift),
         };
         self.base.saturating_add(most)
+    }
+
+    /// Lets a cell take 8 bits, of units of which the highest one has more than 127: each is rounded up by less than
+    /// a 127th of that.
+    pub(super) fn coarsen(&mut self) {
+        let cells = 0..self.len();
+        let most = cells.clone().map(|at| self.units(at)).max().unwrap_or(0);
+        let mut more = 0;
+        while units_up(most, more) > u64::from(u8::MAX) {
+            more += 1;
+        }
+        self.cells = Cells::Coarse(
+            cells
+                .map(|at| units_up(self.units(at), more) as u8)
+                .collect(),
+        );
+        self.shift += more;
     }
 }
 

@@ -251,6 +251,12 @@ impl Summary {
         self.texts.shrink_to_fit();
     }
 
+    /// Makes it smaller, for bounds of ids without a counter that are up to a 127th of the highest one higher; that
+    /// one stays.
+    pub fn coarsen(&mut self) {
+        self.filter.coarsen();
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.table.heap_bytes()

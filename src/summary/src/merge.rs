@@ -309,7 +309,7 @@ impl Filter {
                     *sum = sum.wrapping_add(cell.into());
                 }
             }
-            Cells::Wide(_) => {
+            Cells::Coarse(_) | Cells::Wide(_) => {
                 for (at, sum) in sums.iter_mut().enumerate() {
                     *sum = sum.saturating_add(self.count(at));
                 }

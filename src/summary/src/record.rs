@@ -226,6 +226,7 @@ impl Filter {
         // Nothing was ever dropped: fine for an id with a counter.
         let without_cells = hit.then_some(());
         match &mut self.cells {
+            Cells::Coarse(_) => return without_cells,
             Cells::Narrow(cells) => {
                 let at = spread(hash as u32, cells.len());
                 let Some(cell) = cells.get_mut(at) else {

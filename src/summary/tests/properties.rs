@@ -119,6 +119,24 @@ impl Known {
         self.note_capacity();
     }
 
+    fn coarsen(&mut self) {
+        let before = self.summary.clone();
+        self.summary.coarsen();
+        let highest = before.unlisted_max();
+        assert_eq!(self.summary.unlisted_max(), highest);
+        for id in self
+            .exact
+            .keys()
+            .map(String::as_str)
+            .chain(["never played"])
+        {
+            let [before, after] = [&before, &self.summary].map(|summary| summary.bounds(id));
+            assert_eq!(before.lower, after.lower);
+            assert!(before.upper <= after.upper);
+            assert!(after.upper - before.upper <= highest / 126 + 1);
+        }
+    }
+
     fn recode(&mut self, seed_number: u8) {
         let bytes = self.summary.encode();
         self.summary = Summary::decode(&bytes, seed(seed_number)).unwrap();
@@ -265,6 +283,7 @@ enum Step {
     /// The same weight for many ids in turn.
     Run(u8, u16, u64),
     Truncate(usize),
+    Coarsen,
     Recode(u8),
     MergeWith(Vec<usize>, Option<usize>, u8),
     Switch(usize),
@@ -276,6 +295,7 @@ fn step(weight: impl Strategy<Value = u64> + Clone + 'static) -> impl Strategy<V
         20 => (any::<u8>(), 0..60_u16, weight.clone()).prop_map(|(k, n, w)| Step::Record(k, n, w)),
         4 => (any::<u8>(), 1..300_u16, weight).prop_map(|(k, n, w)| Step::Run(k, n, w)),
         1 => (0..40_usize).prop_map(Step::Truncate),
+        1 => Just(Step::Coarsen),
         2 => seeds.clone().prop_map(Step::Recode),
         2 => (prop::collection::vec(0..4_usize, 1..5), prop::option::of(1..40_usize), seeds)
             .prop_map(|(parts, capacity, seed)| Step::MergeWith(parts, capacity, seed)),
@@ -302,6 +322,7 @@ fn run(capacities: [usize; 4], bytes: usize, steps: Vec<Step>) {
                 (0..count).for_each(|number| all[at].record(&id_of(kind, number), weight));
             }
             Step::Truncate(capacity) => all[at].truncate(capacity),
+            Step::Coarsen => all[at].coarsen(),
             Step::Recode(seed) => {
                 all[at].recode(seed);
                 seeds[at] = seed;
