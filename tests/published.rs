@@ -13,7 +13,7 @@ use crate::global_windows::world::World;
 use crate::objects::{self, REGIONS, load_global};
 use hitparade::catalog::{Catalogs, Follower};
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, ClosingStep, Global, Knowing};
+use hitparade::global::{ChartRules, ClosingStep, Global, Knowing, PANES_A_STEP};
 use hitparade::leaderboard::{Leaderboard, PUBLISHED_PLACES, Run};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::topology::DeletedRegion;
@@ -335,6 +335,21 @@ fn an_object_that_crashes_while_it_closes_goes_on_and_makes_the_same_charts() {
     };
     let expected = closed(&copy(&world.storage));
     assert!(expected.len() > stored.len());
+    let mut in_part = 0;
+    let storage = copy(&world.storage);
+    let mut whole = load_global(&storage);
+    loop {
+        let (before, charts) = (whole.done(), dump(&storage).len());
+        let come_to = whole.close_step(&storage, Knowing::All, now_ms).unwrap();
+        let panes = (whole.done() - before).panes;
+        assert!(panes <= PANES_A_STEP as u64, "{panes} panes in one step");
+        in_part += u32::from(panes > 0 && dump(&storage).len() == charts);
+        if come_to == ClosingStep::Over {
+            break;
+        }
+    }
+    assert_eq!(dump(&storage), expected);
+    assert!(in_part >= 2 * 3 * 3, "months take steps: {in_part}");
     let mut step = 0;
     let storage = copy(&world.storage);
     loop {

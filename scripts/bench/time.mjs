@@ -149,13 +149,13 @@ async function filters({ report, world, stored, module }) {
   }
 }
 
-/** A month of days, weeks and the month, each in its turn, as the scopes are. @param {Bench} bench */
+/** A month of days, weeks and the month, of each scope in its turn, and a few days at a time. @param {Bench} bench */
 async function closing({ report, notes, world, stored, module }) {
   const board = new Board(module, world, stored, SIZES.ten);
   const month = new Date(world.startMs);
   const begin = Date.UTC(month.getUTCFullYear(), month.getUTCMonth() - 1);
   const spent = board.close(begin, world.startMs);
-  report.add("closing a period, 11 scopes: the slowest scope", Math.max(...spent), "ms", { must: 100 });
+  report.add("closing a period, 11 scopes: the slowest step", Math.max(...spent), "ms", { must: 100 });
   const { bytes, formula } = chartSizes(board.storage);
   report.add("storage of published charts a year, a region", bytes / 1e6, "MB", { must: 3, aim: 1 });
   notes.push(`Published charts: ${formula} (day, week, month).`);

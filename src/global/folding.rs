@@ -199,6 +199,7 @@ impl Global {
     /// What charts and pages are made of has changed.
     pub(super) fn stored_anew(&mut self) {
         self.forget_made();
+        self.closing.begin_anew();
         self.stamp = Stamp::default();
     }
 

@@ -117,6 +117,7 @@ impl Global {
     pub fn free_memory(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
         self.share.together.room().give_up();
         self.live.drop_copies_over(0);
+        self.closing.begin_anew();
         // Less is not worth its rows.
         match self.live.pending_bytes > self.limits.worth_flushing_bytes {
             true => self.flush(storage, now_ms),
@@ -157,7 +158,7 @@ impl Global {
         self.share.together.0.catalog_bytes.set(catalog_bytes);
         let fixed = self.offsets.held_bytes() + self.moment.held_bytes();
         self.share.holds(HeldSum {
-            bytes: fixed + self.live.held_bytes(),
+            bytes: fixed + self.live.held_bytes() + self.closing.held_bytes(),
             copies: self.live.copy_bytes(),
             wanted_copies,
         });

@@ -38,11 +38,30 @@ impl Merging {
     pub fn add(&mut self, part: Rc<Summary>) {
         self.bytes += part.heap_bytes();
         self.parts.push(part);
-        if self.bytes > MERGING_BYTES && self.parts.len() > 1 {
+        if self.bytes > MERGING_BYTES {
+            self.settle();
+        }
+    }
+
+    /// Merges what was added so far, so that no more than that is held until more comes: 6 MiB at most.
+    pub fn settle(&mut self) {
+        if self.parts.len() > 1 {
             let merged = self.merge();
             self.bytes = merged.heap_bytes();
             self.parts = vec![Rc::new(merged)];
         }
+    }
+
+    /// Everything in one, where nothing was added since it settled.
+    pub fn settled(&self) -> Rc<Summary> {
+        match self.parts.as_slice() {
+            [settled] => Rc::clone(settled),
+            _ => Rc::new(self.merge()),
+        }
+    }
+
+    pub fn held_bytes(&self) -> usize {
+        self.bytes
     }
 
     fn merge(&self) -> Summary {

@@ -88,7 +88,7 @@ mod window_plays;
 mod work;
 
 pub use chart::ChartRules;
-pub use closed::{ClosingRules, ClosingStep, Knowing};
+pub use closed::{ClosingRules, ClosingStep, Knowing, PANES_A_STEP};
 pub use driver::{Driver, GlobalSettings, MAX_WAITING_READERS};
 pub use folding::FoldPoint;
 pub use limits::GlobalLimits;

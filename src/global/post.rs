@@ -164,7 +164,7 @@ impl PostPage {
                 view_count_max => Refusal::NotCounted { view_count_max },
             });
         }
-        let ranking = global.by_views(merged, MAX_K, rules);
+        let ranking = global.by_views(&merged, MAX_K, rules);
         let ranked = ranking.rows.iter().zip(1..);
         let rank = ranked
             .filter(|(row, _)| row.post_id == *post_id)

@@ -60,7 +60,7 @@ impl Global {
         match self.other_side(storage, asked, now_ms)? {
             None => {
                 let visible = self.visible(rules, asked.members);
-                Ok(visible.by_views(merged, asked.k))
+                Ok(visible.by_views((&merged.summary, merged.incomplete), asked.k))
             }
             Some(other) => {
                 let visible = self.visible(rules, asked.members);
@@ -70,7 +70,8 @@ impl Global {
     }
 
     /// The first k visible posts of what was merged, by plays.
-    pub(super) fn by_views(&self, merged: Merged, k: usize, rules: ChartRules) -> Ranking {
+    pub(super) fn by_views(&self, merged: &Merged, k: usize, rules: ChartRules) -> Ranking {
+        let merged = (&merged.summary, merged.incomplete);
         self.visible(rules, None).by_views(merged, k)
     }
 
@@ -78,7 +79,7 @@ impl Global {
     /// again whenever it is shown.
     pub(super) fn by_views_and_unknown(
         &self,
-        merged: Merged,
+        merged: (&Summary, bool),
         k: usize,
         rules: ChartRules,
     ) -> Ranking {
@@ -196,8 +197,7 @@ impl Visible<'_> {
         }
     }
 
-    fn by_views(&self, merged: Merged, k: usize) -> Ranking {
-        let summary = &merged.summary;
+    fn by_views(&self, (summary, incomplete): (&Summary, bool), k: usize) -> Ranking {
         let Found { mut rows, absent } = find(summary, self.members);
         let mut unlisted_max = absent.most();
         let mut exact = summary.is_exact();
@@ -240,7 +240,7 @@ impl Visible<'_> {
             unlisted_max,
             total_views: summary.total(),
             compared_with: None,
-            incomplete: merged.incomplete,
+            incomplete,
             exact,
         }
     }
@@ -412,11 +412,7 @@ mod tests {
         };
         for questions in 0.. {
             let misses = catalog.misses();
-            let merged = Merged {
-                summary: summary.clone(),
-                incomplete: false,
-            };
-            let ranking = visible.by_views(merged, 1_000);
+            let ranking = visible.by_views((&summary, false), 1_000);
             if catalog.misses() == misses || questions == most_questions {
                 return (ranking, questions);
             }

@@ -104,22 +104,19 @@ impl Global {
         })
     }
 
-    /// Merges what is stored, and keeps no part of it.
-    pub(super) fn merged_stored(
+    /// Merges what is stored of some panes with more, and keeps no part of it. Says whether a row could not be read.
+    pub(super) fn merge_stored(
         &self,
         storage: &impl Storage,
-        key: &str,
-        span: Span,
-        now_ms: u64,
-    ) -> Result<Merged, Refusal> {
-        let tiles = tiles(span, now_ms, self.days());
-        let absent = &mut EmptyBefore::default();
-        let (merging, damaged) =
-            self.merging(|add| self.decode_panes(storage, (key, &tiles), absent, add))?;
-        Ok(Merged {
-            summary: merging.finish(),
-            incomplete: damaged || self.offsets.is_scope_damaged(key),
-        })
+        (key, panes): (&str, &[PaneKey]),
+        merging: &mut Merging,
+    ) -> Result<bool, Refusal> {
+        let add = &mut |plays: Rc<Summary>| {
+            self.work.merged(&plays);
+            merging.add(plays);
+        };
+        let damaged = self.decode_panes(storage, (key, panes), &mut EmptyBefore::default(), add)?;
+        Ok(damaged || self.offsets.is_scope_damaged(key))
     }
 
     /// What is to be merged for windows of a scope and is not kept, the last first. Whoever merges one after the

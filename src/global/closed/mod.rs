@@ -8,7 +8,9 @@
 //!
 //! # The way of a chart
 //! 1. [`Global::closing_is_due`] says that there is one. What is pending then waits, unless memory is short.
-//! 2. [`Global::close_step`] closes the chart of one scope: the world's last. A row that is there stays.
+//! 2. [`Global::close_step`] closes the chart of one scope: the world's last. A row that is there stays. What has many
+//!    panes takes some steps, each of [`PANES_A_STEP`], of which nothing is stored before the last: after a crash the
+//!    chart is begun anew.
 //! 3. [`Global::flush`] closes all that are still due before it folds.
 //!
 //! The world's last row of a kind says up to where its charts are closed. It has one of every period, an
@@ -33,12 +35,13 @@
 //! less than [`super::room::FREE_BYTES`] is stored; from then on the oldest of a scope and kind go for what comes.
 //!
 //! # Cost
-//! Closing a chart is a merge of its panes and one pass through the charts before it (3 ms for ten years of
+//! Closing a chart is a merge of its panes, eight a step, and one pass through the charts before it (3 ms for ten years of
 //! days), and writes a row. Eleven scopes: 4,700 rows a year.
 
 mod reading;
 mod row;
 mod runs;
+mod under_way;
 
 use crate::leaderboard::{ClosedChart, ClosedPlace, PUBLISHED_KINDS, PUBLISHED_PLACES};
 use crate::mutants::{self, Mutant};
@@ -54,7 +57,10 @@ use super::moment::write_apart;
 use super::room::PaneRoom;
 use super::state::Global;
 
+use under_way::ChartUnderWay;
+
 pub use row::{all_of, parts_of, read};
+pub use under_way::PANES_A_STEP;
 
 /// What is closed when, and what it shows.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +86,7 @@ pub struct Closing {
     next: Option<[Period; PUBLISHED_KINDS.len()]>,
     /// The scopes whose chart of the period that is under way is closed.
     done: Vec<String>,
+    under_way: Option<ChartUnderWay>,
 }
 
 /// A period that is to be closed.
@@ -147,6 +154,26 @@ impl Closing {
     pub fn rules(&self) -> ClosingRules {
         self.rules
     }
+
+    /// What is held of a chart that is not closed yet.
+    pub fn held_bytes(&self) -> usize {
+        self.under_way.as_ref().map_or(0, ChartUnderWay::held_bytes)
+    }
+
+    /// What is merged serves no more: something is folded, or memory is short.
+    pub fn begin_anew(&mut self) {
+        self.under_way = None;
+    }
+}
+
+/// What a step has come to of a chart.
+enum Closed {
+    /// Some of its panes are merged.
+    InPart,
+    /// The catalog is to be asked first.
+    Asks,
+    /// It is closed; whether there is something on it and was not before.
+    Whole(bool),
 }
 
 impl Global {
@@ -160,7 +187,7 @@ impl Global {
         self.closing.next.is_none() || self.next_due(now_ms).is_some()
     }
 
-    /// Closes the next chart that is due, of one scope.
+    /// Closes the next chart that is due, of one scope, or merges [`PANES_A_STEP`] of its panes.
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
@@ -192,12 +219,14 @@ impl Global {
             return Ok(ClosingStep::Done);
         };
         let of = (due.period, due.span);
-        let closed = self.close(storage, &scope, of, knowing, due.at_ms)?;
-        let Some(is_closed) = closed else {
-            return Ok(ClosingStep::Asks);
-        };
-        self.closed_charts += u64::from(is_closed);
-        self.closing.done.push(scope);
+        match self.close(storage, &scope, of, knowing, due.at_ms)? {
+            Closed::InPart => {}
+            Closed::Asks => return Ok(ClosingStep::Asks),
+            Closed::Whole(is_closed) => {
+                self.closed_charts += u64::from(is_closed);
+                self.closing.done.push(scope);
+            }
+        }
         Ok(ClosingStep::Done)
     }
 
@@ -250,7 +279,8 @@ impl Global {
         })
     }
 
-    /// Closes the next chart of a history, of one scope, as it is now.
+    /// Closes the next chart of a history, of one scope, as it is now, or merges [`PANES_A_STEP`] of its panes. What is
+    /// due goes first.
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
@@ -264,6 +294,9 @@ impl Global {
         let Some(period) = history.left.last().copied() else {
             return Ok(ClosingStep::Over);
         };
+        if self.closing_is_due(now_ms) {
+            return self.close_step(storage, knowing, now_ms);
+        }
         let Some(scope) = self.next_scope(&history.done) else {
             history.left.pop();
             history.done.clear();
@@ -276,13 +309,15 @@ impl Global {
             return Ok(ClosingStep::Done);
         }
         self.moment.forget_idle(storage, now_ms)?;
-        let closed = self.close(storage, &scope, (period, span), knowing, now_ms)?;
-        let Some(is_closed) = closed else {
-            return Ok(ClosingStep::Asks);
-        };
-        history.closed += u64::from(is_closed);
-        self.closed_charts += u64::from(is_closed);
-        history.done.push(scope);
+        match self.close(storage, &scope, (period, span), knowing, now_ms)? {
+            Closed::InPart => {}
+            Closed::Asks => return Ok(ClosingStep::Asks),
+            Closed::Whole(is_closed) => {
+                history.closed += u64::from(is_closed);
+                self.closed_charts += u64::from(is_closed);
+                history.done.push(scope);
+            }
+        }
         Ok(ClosingStep::Done)
     }
 
@@ -374,27 +409,43 @@ impl Global {
         Ok(known.is_some_and(|value| !is_empty(period, &value)))
     }
 
-    /// Closes the chart of a scope and period as it is at a moment. Returns whether there is something on
-    /// it and was not before; `None` where the catalog is to be asked first.
+    /// Closes the chart of a scope and period as it is at a moment, or merges the next of its panes.
     fn close(
-        &self,
+        &mut self,
         storage: &impl Storage,
         scope: &str,
-        (period, span): (Period, Span),
+        of: (Period, Span),
         knowing: Knowing,
         at_ms: u64,
-    ) -> Result<Option<bool>, StorageError> {
+    ) -> Result<Closed, StorageError> {
+        let (period, span) = of;
         let known = storage.get(Table::Charts, &row::key_of(scope, period))?;
         let is_there = known
             .as_deref()
             .is_some_and(|value| !is_empty(period, value));
         if is_there && !mutants::active(Mutant::ClosedTwice) {
-            return Ok(Some(false));
+            return Ok(Closed::Whole(false));
+        }
+        let known_under_way = self.closing.under_way.take();
+        let mut under_way = known_under_way
+            .filter(|it| it.is_of(scope, of))
+            .or_else(|| self.begin_chart(scope, of, at_ms));
+        let is_merged = match &mut under_way {
+            Some(under_way) => self.merge_next(storage, under_way)?,
+            None => true,
+        };
+        if !is_merged {
+            self.closing.under_way = under_way;
+            return Ok(Closed::InPart);
         }
         let misses = self.catalog.misses();
-        let chart = self.chart_to_close(storage, scope, (period, span), at_ms)?;
+        let chart = match &under_way {
+            Some(under_way) => self.chart_to_close(storage, under_way)?,
+            None => None,
+        };
         if knowing == Knowing::All && self.catalog.misses() > misses {
-            return Ok(None);
+            self.closing.under_way = under_way;
+            return Ok(Closed::Asks);
         }
         let is_of_something = chart.is_some();
         let chart = match chart {
@@ -402,7 +453,7 @@ impl Global {
             None if scope == GLOBAL_SCOPE && known.is_none() && !span.is_empty() => {
                 ClosedChart::empty(period, self.days().zone_at(at_ms).name(), span, at_ms)
             }
-            None => return Ok(Some(false)),
+            None => return Ok(Closed::Whole(false)),
         };
         let write = row::write_of(scope, &chart);
         let guarded = self.moment.guard(storage);
@@ -411,7 +462,14 @@ impl Global {
             guarded.write(std::slice::from_ref(&write))?;
             write_apart(&guarded, &old)
         })?;
-        Ok(Some(is_of_something))
+        Ok(Closed::Whole(is_of_something))
+    }
+
+    /// `None` where not all of the period is kept any more.
+    fn begin_chart(&self, scope: &str, of: (Period, Span), at_ms: u64) -> Option<ChartUnderWay> {
+        let window = self.whole(of.1, at_ms)?;
+        let by = (self.seed(), self.days());
+        Some(ChartUnderWay::begin(scope, of, window, at_ms, by))
     }
 
     /// The oldest charts of the same scope and kind, as many as there is no room for beside a new one.
@@ -447,28 +505,28 @@ impl Global {
         (!window.is_all() && window.span.from_ms <= span.from_ms).then_some(window)
     }
 
-    /// The chart of a period, made of what is stored, with a clock that shows `at_ms`; `None` where nothing was
-    /// played, or not all of the period is kept any more.
+    /// The chart of a period, made of what was merged; `None` where nothing was played.
     fn chart_to_close(
         &self,
         storage: &impl Storage,
-        scope: &str,
-        (period, span): (Period, Span),
-        at_ms: u64,
+        under_way: &ChartUnderWay,
     ) -> Result<Option<ClosedChart>, StorageError> {
-        let Some(window) = self.whole(span, at_ms) else {
-            return Ok(None);
-        };
-        let merged = self.merged_stored(storage, scope, window.span, at_ms);
-        let merged = merged.map_err(disk_refused)?;
-        if merged.summary.total() == 0 {
+        let ChartUnderWay {
+            scope,
+            period,
+            at_ms,
+            window,
+            ..
+        } = under_way;
+        let (merged, is_damaged) = under_way.merged();
+        if merged.total() == 0 {
             return Ok(None);
         }
         let rules = self.closing.rules.chart;
-        let ranking = self.by_views_and_unknown(merged, PUBLISHED_PLACES, rules);
+        let ranking = self.by_views_and_unknown((&merged, is_damaged), PUBLISHED_PLACES, rules);
         let ids = ranking.rows.iter().map(|row| row.post_id.as_str());
-        let zone = self.days().zone_at(at_ms);
-        let past = runs::before(storage, scope, period, ids, &zone)?;
+        let zone = self.days().zone_at(*at_ms);
+        let past = runs::before(storage, scope, *period, ids, &zone)?;
         past.damaged.iter().for_each(|key| self.damage.note(key));
         let places = (1..).zip(&ranking.rows).map(|(rank, row)| {
             let (run, previous_rank) = past.run(&row.post_id, rank);
@@ -482,10 +540,10 @@ impl Global {
         });
         let incomplete = ranking.incomplete || !past.damaged.is_empty();
         Ok(Some(ClosedChart {
-            period,
+            period: *period,
             time_zone: zone.name().to_owned(),
             span: window.span,
-            closed_ms: at_ms,
+            closed_ms: *at_ms,
             total_views: ranking.total_views,
             unlisted_max: ranking.unlisted_max,
             incomplete,
