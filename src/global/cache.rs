@@ -9,6 +9,7 @@
 //! | the entries of a region that are in no ladder yet ([`super::live`]) | what was sent | they are folded |
 //! | the copies of some shards ([`super::live`]) | what they sent | one of them pushes |
 //! | a chart ([`super::chart`]) | stretches, and what is live | it would come out otherwise |
+//! | the ranks of a window that is over ([`super::chart`]) | stretches | one of its panes is folded into |
 //! | a post's page ([`super::post`]) | stretches, and what is live | it is a second old, or something is stored |
 //!
 //! [`crate::cache`] says what goes first: whoever asks for any number of different windows, each once,
@@ -29,6 +30,7 @@
 //! row. Stretches are kept encoded too, in a cache of their own ([`super::stretches::Stretches`]).
 
 use super::MOST_CACHE_BYTES;
+use super::chart::RanksOf;
 use super::stretches::Stretch;
 use crate::wire::{ChartRequest, PostRequest};
 
@@ -53,5 +55,6 @@ pub enum Key {
     /// Of some shards, by the number of their group.
     Copies(u64),
     Chart(ChartRequest),
+    Ranks(RanksOf),
     Page(PostRequest),
 }

@@ -5,14 +5,14 @@
 //! the one that is there: with ten regions whose readers look at the same charts, a tenth of the work. What
 //! the catalog says of a place is filled in when the chart is given.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::LIVE_MAX_AGE_MS;
 use super::cache::Key;
-use super::ranking::Ranked;
+use super::ranking::{Ranked, Ranking};
 use super::state::Global;
 use super::window_plays::Ahead;
+use crate::filter::Filter;
 use crate::leaderboard::{Card, Leaderboard, MAX_K, Place};
 use crate::settings::VisiblePosts;
 use crate::storage::Storage;
@@ -52,7 +52,111 @@ impl CachedChart {
     }
 }
 
+/// Which ranks are kept: of a scope's window that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RanksOf {
+    /// Its key.
+    scope: String,
+    span: Span,
+    /// Of the window before it, where that has a say.
+    before: Option<Span>,
+    sort: Sort,
+    filter: Filter,
+}
+
+impl RanksOf {
+    /// Whether they may be others once something is folded into a pane.
+    pub fn are_of(&self, scope: &str, pane: Span) -> bool {
+        let made_of = self.made_of();
+        let is_within = pane.from_ms < made_of.to_ms && made_of.from_ms < pane.to_ms;
+        self.scopes().any(|of| of == scope) && is_within
+    }
+
+    /// The scopes whose plays they are made of.
+    fn scopes(&self) -> impl Iterator<Item = &str> {
+        let compared = (self.sort == Sort::Distinctive).then_some(GLOBAL_SCOPE);
+        std::iter::once(&self.scope[..]).chain(compared)
+    }
+
+    /// From when until when these plays are: what rises is compared with the window before.
+    fn made_of(&self) -> Span {
+        let from_ms = self.before.map_or(self.span.from_ms, |it| it.from_ms);
+        Span::new(from_ms, self.span.to_ms)
+    }
+}
+
+/// The ranks of a window.
+#[derive(Default)]
+struct Ranks {
+    rules: ChartRules,
+    catalog: Option<CatalogPosition>,
+    /// By id.
+    ranks: Vec<(String, u32)>,
+    incomplete: bool,
+}
+
+impl Ranks {
+    fn of(&self, post_id: &str) -> Option<u32> {
+        let at = (self.ranks).binary_search_by(|(id, _)| id[..].cmp(post_id));
+        let (_, rank) = self.ranks.get(at.ok()?)?;
+        Some(*rank)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let texts = self.ranks.iter().map(|(id, _)| id.capacity() + 16);
+        self.ranks.capacity() * size_of::<(String, u32)>() + texts.sum::<usize>()
+    }
+}
+
 impl Global {
+    /// The ranks of a window. Those of one in which nothing is live are kept: most windows are compared with
+    /// the same one for a quarter of an hour, or for a day.
+    fn ranks(
+        &self,
+        storage: &impl Storage,
+        asked: &Ranked<'_>,
+        (filter, rules): (&Filter, ChartRules),
+        now_ms: u64,
+    ) -> Result<Rc<Ranks>, Refusal> {
+        let before = window::previous(&asked.window, now_ms, self.days());
+        let ranks_of = RanksOf {
+            scope: self.key_of(asked.scope),
+            span: asked.window.span,
+            before: before
+                .map(|it| it.span)
+                .filter(|_| asked.sort == Sort::Rising),
+            sort: asked.sort,
+            filter: filter.clone(),
+        };
+        let catalog = self.catalog.position();
+        let is_within = |scope| self.live.is_within(scope, ranks_of.made_of());
+        let is_live = ranks_of.scopes().any(is_within);
+        let key = Key::Ranks(ranks_of);
+        let known = self.cache.get::<Ranks>(&key);
+        let is_same = |known: &Ranks| known.rules == rules && known.catalog == catalog && !is_live;
+        if let Some(known) = known.filter(|known| is_same(known)) {
+            return Ok(known);
+        }
+        let misses = self.catalog.misses();
+        let Ranking {
+            rows, incomplete, ..
+        } = self.ranking(storage, asked, rules, now_ms)?;
+        let ids = rows.into_iter().map(|row| row.post_id);
+        let mut ranks: Vec<(String, u32)> = ids.zip(1..).collect();
+        ranks.sort_unstable();
+        let ranks = Rc::new(Ranks {
+            rules,
+            catalog,
+            ranks,
+            incomplete,
+        });
+        if !is_live && !incomplete && self.catalog.misses() == misses {
+            let bytes = ranks.heap_bytes() + 2 * filter.heap_bytes();
+            self.cache.put(key, Rc::clone(&ranks), bytes);
+        }
+        Ok(ranks)
+    }
+
     /// The leaderboard, if it was asked for a moment ago and would come out the same.
     pub fn known_chart(
         &self,
@@ -154,22 +258,21 @@ impl Global {
         };
         let ranking = self.ranking(storage, &asked, rules, now_ms)?;
         let mut incomplete = ranking.incomplete;
-        let mut previous_ranks: BTreeMap<String, u32> = BTreeMap::new();
+        let mut previous = Rc::default();
         if let Some(before) = window::previous(&window, now_ms, self.days()) {
             (asked.window, asked.k) = (before, MAX_K);
             // A window before without one before it has no risers.
             if asked.sort != Sort::Rising
                 || window::previous(&before, now_ms, self.days()).is_some()
             {
-                let before = self.ranking(storage, &asked, rules, now_ms)?;
-                incomplete |= before.incomplete;
-                previous_ranks.extend(before.rows.into_iter().map(|row| row.post_id).zip(1..));
+                previous = self.ranks(storage, &asked, (&request.filter, rules), now_ms)?;
+                incomplete |= previous.incomplete;
             }
         }
         let mut places = Vec::with_capacity(ranking.rows.len());
         for row in ranking.rows {
             places.push(Place {
-                previous_rank: previous_ranks.get(&row.post_id).copied(),
+                previous_rank: previous.of(&row.post_id),
                 post_id: row.post_id,
                 count: row.count,
                 compared: row.compared,

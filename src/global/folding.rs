@@ -107,7 +107,7 @@ impl Global {
         }
         self.offsets.written(&regions);
         self.live.folded();
-        self.stored_anew();
+        self.folded_anew();
         if self.moment_is_due(now_ms)
             && let Some(cutting) = self.cutting.take()
         {
@@ -196,8 +196,14 @@ impl Global {
         Ok(rows)
     }
 
-    /// What charts and pages are made of has changed.
+    /// All that charts and pages are made of may have changed.
     pub(super) fn stored_anew(&mut self) {
+        self.cache.forget(|key| matches!(key, Key::Ranks(_)));
+        self.folded_anew();
+    }
+
+    /// What charts and pages are made of has changed; what is told by its panes is forgotten already.
+    fn folded_anew(&mut self) {
         self.forget_made();
         self.closing.begin_anew();
         self.stamp = Stamp::default();

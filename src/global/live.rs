@@ -392,6 +392,18 @@ impl Live {
         }
     }
 
+    /// Whether something is live of a scope in a span.
+    pub fn is_within(&self, scope: &str, span: Span) -> bool {
+        let is_within = |region_id: &str| {
+            let mut sent = self.sent_of(region_id);
+            sent.any(|pane| span.contains(pane.key.span()))
+        };
+        match scope {
+            GLOBAL_SCOPE => self.regions().iter().any(|region_id| is_within(region_id)),
+            region_id => is_within(region_id),
+        }
+    }
+
     /// Everything of a region as it was sent.
     fn sent_of<'a>(&'a self, region_id: &'a str) -> impl Iterator<Item = &'a SentPane> {
         let pending = self.pending.get(region_id).into_iter().flatten();
@@ -492,10 +504,15 @@ impl Live {
         {
             return Rc::clone(merged);
         }
+        let mut decoded = entries.iter().filter_map(|entry| entry.decode(seed));
+        if entries.len() == 1
+            && let Some(only) = decoded.next()
+        {
+            return only;
+        }
         let mut merging = Merging::new(seed);
-        let decoded = entries.iter().filter_map(|entry| entry.decode(seed));
-        decoded.for_each(|summary| merging.add(summary));
-        merging.finish_sealed(pane)
+        decoded.for_each(|summary| merging.add(&summary));
+        Rc::new(merging.finish_sealed(pane))
     }
 
     fn merge_region(

@@ -7,80 +7,64 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::capacity::{counters, exact_rows};
-use crate::summary::{Seed, Summary};
+use crate::summary::{Merger, Seed, Summary};
 use crate::window::{Level, PaneKey};
 
-/// Parts are merged as soon as they take so much memory: 140,000 counters of short ids, more than
-/// the panes of `30d` have, so windows of honest plays are merged in one pass.
+/// What is merged takes so much memory at most before some of it is let go: 200,000 ids of up to 16 bytes,
+/// more than a [`Merger`] has at once, or 100,000 UUIDs.
 const MERGING_BYTES: usize = 8 << 20;
-/// What a merged window takes at most: 100,000 counters of short ids, or 19,000 of the longest. Where
+/// What a merged window takes at most: 65,536 ids of up to 64 bytes, or 19,000 of the longest. Where
 /// there are more, [`Summary::MAX_CAPACITY`] are kept, which is more than any part has that is not
 /// exact: so the guarantee N/m stays what the parts make it.
 const MERGED_BYTES: usize = 6 << 20;
 
-/// Merges any number of summaries a few at a time. Besides what it is given it holds
-/// [`MERGING_BYTES`] and makes as much.
-pub struct Merging {
-    seed: Seed,
-    parts: Vec<Rc<Summary>>,
-    bytes: usize,
-}
+/// Merges any number of summaries, and holds none of them: [`MERGING_BYTES`], half as much more while that
+/// grows, and in the end what is made of it.
+pub struct Merging(Merger);
 
 impl Merging {
     pub fn new(seed: Seed) -> Self {
-        Merging {
-            seed,
-            parts: Vec::new(),
-            bytes: 0,
+        Merging(Merger::new(seed))
+    }
+
+    pub fn add(&mut self, part: &Summary) {
+        self.0.add(part);
+        if self.0.heap_bytes() > MERGING_BYTES {
+            self.0.truncate(Summary::MAX_MERGED);
+            if self.0.heap_bytes() > MERGED_BYTES {
+                self.0.truncate(Summary::MAX_CAPACITY);
+            }
         }
     }
 
-    pub fn add(&mut self, part: Rc<Summary>) {
-        self.bytes += part.heap_bytes();
-        self.parts.push(part);
-        if self.bytes > MERGING_BYTES {
-            self.settle();
-        }
-    }
-
-    /// Merges what was added so far, so that no more than that is held until more comes: 6 MiB at most.
+    /// Lets go what is more than a merged window may take, so that no more than that is held until more comes.
     pub fn settle(&mut self) {
-        if self.parts.len() > 1 {
-            let merged = self.merge();
-            self.bytes = merged.heap_bytes();
-            self.parts = vec![Rc::new(merged)];
-        }
+        self.0.truncate(Summary::MAX_MERGED);
     }
 
-    /// Everything in one, where nothing was added since it settled.
+    /// Everything in one, and more may be added. Its ids are indexed.
     pub fn settled(&self) -> Rc<Summary> {
-        match self.parts.as_slice() {
-            [settled] => Rc::clone(settled),
-            _ => Rc::new(self.merge()),
-        }
+        let mut merged = Merging(self.0.clone()).finish();
+        merged.index();
+        Rc::new(merged)
     }
 
     pub fn held_bytes(&self) -> usize {
-        self.bytes
+        self.0.heap_bytes()
     }
 
-    fn merge(&self) -> Summary {
-        let parts = self.parts.iter().map(|part| &**part);
-        let mut merged = Summary::merge_all(parts, self.seed);
+    /// Everything in one. Its ids are not indexed.
+    pub fn finish(self) -> Summary {
+        let mut merged = self.0.finish(Summary::MAX_MERGED);
         if merged.heap_bytes() > MERGED_BYTES {
             merged.truncate(Summary::MAX_CAPACITY);
         }
         merged
     }
 
-    /// Everything in one.
-    pub fn finish(self) -> Summary {
-        self.merge()
-    }
-
     /// Sealed panes of the same span in one, as [`merge_sealed`] does it.
-    pub fn finish_sealed(self, key: PaneKey) -> Rc<Summary> {
-        merge_sealed(key, &self.parts, self.seed)
+    pub fn finish_sealed(self, key: PaneKey) -> Summary {
+        finish_pane(self.0, key, sealed_counters())
     }
 
     /// Everything in one that is kept as a stretch: where it is not exact, at most as many counters as a
@@ -92,13 +76,11 @@ impl Merging {
     /// bound from here instead of its own. And cells are made coarse: exact ones would be half of all that is kept
     /// encoded, and so eleven scopes asked in turn would each find theirs gone.
     pub fn finish_stretch(self) -> Summary {
-        let most = counters(Level::Day);
-        let mut merged = self.merge();
+        let within = (Summary::MAX_MERGED, MERGED_BYTES);
+        let mut merged = self.0.finish_within(within, counters(Level::Day));
         if merged.is_full() {
-            merged.truncate(most);
             merged.coarsen();
         }
-        merged.compact();
         merged
     }
 }
@@ -157,9 +139,10 @@ impl PaneMerging {
     fn merge(&mut self) {
         self.bytes = 0;
         for (key, parts) in &mut self.panes {
-            let merged = merge_pane(*key, parts, self.least_counters, self.seed);
+            let parts_of_it = parts.drain(..);
+            let merged = merge_pane(*key, parts_of_it, self.least_counters, self.seed);
             self.bytes += merged.heap_bytes();
-            *parts = vec![merged];
+            parts.push(merged);
         }
     }
 
@@ -180,24 +163,40 @@ fn sealed_counters() -> usize {
 
 /// Merges sealed panes of the same span that are to be folded.
 pub fn merge_sealed(key: PaneKey, parts: &[Rc<Summary>], seed: Seed) -> Rc<Summary> {
-    merge_pane(key, parts, sealed_counters(), seed)
+    merge_pane(key, parts.iter().cloned(), sealed_counters(), seed)
 }
 
-/// Merges panes of the same span that charts show, as [`PaneMerging::new`] does it.
-pub fn merge_live(key: PaneKey, parts: &[Rc<Summary>], seed: Seed) -> Rc<Summary> {
+/// Merges panes of the same span that charts show, as [`PaneMerging::new`] does it. Each is asked for when the
+/// one before it is merged.
+pub fn merge_live(
+    key: PaneKey,
+    parts: impl Iterator<Item = Rc<Summary>>,
+    seed: Seed,
+) -> Rc<Summary> {
     merge_pane(key, parts, 0, seed)
 }
 
-fn merge_pane(key: PaneKey, parts: &[Rc<Summary>], least: usize, seed: Seed) -> Rc<Summary> {
-    let most = counters(key.level).max(least);
-    if let [only] = parts {
+fn merge_pane(
+    key: PaneKey,
+    mut parts: impl Iterator<Item = Rc<Summary>>,
+    least: usize,
+    seed: Seed,
+) -> Rc<Summary> {
+    let first = parts.next();
+    let second = parts.next();
+    if let (Some(only), None) = (&first, &second) {
         return Rc::clone(only);
     }
-    let parts = parts.iter().map(|part| &**part);
-    let exact = (exact_rows(key.level), MERGED_BYTES);
-    let mut merged = Summary::merge_within(parts, exact, most, seed);
-    merged.compact();
-    Rc::new(merged)
+    let mut merger = Merger::new(seed);
+    for part in first.into_iter().chain(second).chain(parts) {
+        merger.add(&part);
+    }
+    Rc::new(finish_pane(merger, key, least))
+}
+
+fn finish_pane(merger: Merger, key: PaneKey, least: usize) -> Summary {
+    let most = counters(key.level).max(least);
+    merger.finish_within((exact_rows(key.level), MERGED_BYTES), most)
 }
 
 #[cfg(test)]
@@ -218,10 +217,11 @@ mod tests {
     fn a_merged_window_stays_within_its_bytes_and_its_bounds_hold_for_every_id() {
         let mut merging = Merging::new(SEED);
         for part in 0..100 {
-            merging.add(long_ids(part * 1_000, (part + 1) * 1_000));
-            assert!(merging.bytes <= MERGING_BYTES + (1 << 20));
+            merging.add(&long_ids(part * 1_000, (part + 1) * 1_000));
+            assert!(merging.0.heap_bytes() <= MERGING_BYTES);
         }
-        let merged = merging.finish();
+        let mut merged = merging.finish();
+        merged.index();
         assert!(
             merged.heap_bytes() <= MERGED_BYTES,
             "{}",
@@ -241,7 +241,7 @@ mod tests {
         for part in 0..40 {
             let mut summary = Summary::new(1_000, SEED);
             (0..1_000).for_each(|id| summary.record(&format!("{}", part * 1_000 + id), 2));
-            merging.add(Rc::new(summary));
+            merging.add(&summary);
         }
         let merged = merging.finish();
         assert!(merged.is_exact());
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_stretch_is_capped_also_where_it_is_exact() {
         let mut merging = Merging::new(SEED);
-        (0..20).for_each(|part| merging.add(long_ids(part * 1_000, (part + 1) * 1_000)));
+        (0..20).for_each(|part| merging.add(&long_ids(part * 1_000, (part + 1) * 1_000)));
         let stretch = merging.finish_stretch();
         assert_eq!(stretch.len(), counters(Level::Day));
         assert!(!stretch.is_exact());

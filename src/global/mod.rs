@@ -121,8 +121,9 @@ pub const LATE_BYTES: usize = 4 << 20;
 pub const FOLDED_AT_ONCE_BYTES: usize = 8 << 20;
 /// Everything that is held between two messages: copies of what shards have open (40 MiB at
 /// most), pending entries (8 MiB), offsets, what is known of catalogs, and caches with the rest. A message, and
-/// what a chart or a flush has in hand, come on top: 4 MiB, and 26 MiB at most (two sides of
-/// [`merging`], 8 MiB of parts and as much of what is made of them). `tests/memory.rs` holds the
+/// what a chart or a flush has in hand, come on top: 4 MiB, and 26 MiB at most (a merged window of 6 MiB, the
+/// other side's rows and what is compared of both, and a pane of 6 MiB that is read; or [`merging`] with 12 MiB
+/// while its rows grow). `tests/memory.rs` holds the
 /// sum to 96 MiB, with an allocator that counts.
 pub const HELD_BYTES: usize = 62 << 20;
 /// What caches may always take, and at most.

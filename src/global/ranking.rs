@@ -3,6 +3,8 @@
 //! All three give rows in their order and a bound for what is not among them. A row of the last
 //! two carries what it was compared with.
 
+use std::cmp::Ordering;
+
 use super::ChartRules;
 use super::contrast::{Exposed, Times, times};
 use super::members::{Absent, Found, find};
@@ -56,8 +58,11 @@ impl Global {
         rules: ChartRules,
         now_ms: u64,
     ) -> Result<Ranking, Refusal> {
-        let merged = self.merged(storage, asked.scope, asked.window.span, now_ms)?;
-        match self.other_side(storage, asked, now_ms)? {
+        let mut merged = self.merged(storage, asked.scope, asked.window.span, now_ms)?;
+        if asked.members.is_some() {
+            merged.summary.index();
+        }
+        match self.other_side(storage, asked, &merged.summary, now_ms)? {
             None => {
                 let visible = self.visible(rules, asked.members);
                 Ok(visible.by_views((&merged.summary, merged.incomplete), asked.k))
@@ -104,6 +109,7 @@ impl Global {
         &self,
         storage: &impl Storage,
         asked: &Ranked<'_>,
+        here: &Summary,
         now_ms: u64,
     ) -> Result<Option<Other>, Refusal> {
         let (scope, span, including_here) = match asked.sort {
@@ -123,8 +129,32 @@ impl Global {
             }
             Sort::Distinctive => (GLOBAL_SCOPE, asked.window.span, true),
         };
+        let (there, total, is_exact, incomplete) = match asked.members {
+            None => {
+                let there = self.merged_beside(storage, (scope, span), here, now_ms)?;
+                let (total, is_exact) = (there.total, there.is_exact);
+                let incomplete = there.incomplete;
+                (There::OfRows(there.bounds), total, is_exact, incomplete)
+            }
+            // Posts of a filter may be listed there and not here.
+            Some(_) => {
+                let mut there = self.merged(storage, scope, span, now_ms)?;
+                there.summary.index();
+                let (total, is_exact) = (there.summary.total(), there.summary.is_exact());
+                let incomplete = there.incomplete;
+                (
+                    There::OfAny(Box::new(there.summary)),
+                    total,
+                    is_exact,
+                    incomplete,
+                )
+            }
+        };
         Ok(Some(Other {
-            merged: self.merged(storage, scope, span, now_ms)?,
+            there,
+            total,
+            is_exact,
+            incomplete,
             scope: scope.to_owned(),
             span,
             including_here,
@@ -132,9 +162,20 @@ impl Global {
     }
 }
 
+/// What posts have on the other side.
+enum There {
+    /// Those with a row here, one after the other.
+    OfRows(Vec<Bounds>),
+    /// Whoever is asked for.
+    OfAny(Box<Summary>),
+}
+
 /// The other side of a comparison.
 struct Other {
-    merged: Merged,
+    there: There,
+    total: u64,
+    is_exact: bool,
+    incomplete: bool,
     scope: String,
     span: Span,
     /// It is worldwide, of which here is a part that must not be compared with itself.
@@ -205,7 +246,8 @@ impl Visible<'_> {
         let (mut sorted, mut looked_at) = (0, 0);
         while listed.len() < k && looked_at < rows.len() {
             // Mostly nothing is hidden, and the first slice is enough.
-            sorted = sort_next(&mut rows, sorted, (2 * k).max(100).max(8 * sorted));
+            let up_to = (2 * k).max(100).max(8 * sorted);
+            sorted = sort_next(&mut rows, sorted, up_to, by_estimate);
             for row in rows.get(looked_at..sorted).unwrap_or_default() {
                 if listed.len() == k {
                     break;
@@ -254,30 +296,53 @@ impl Visible<'_> {
             times(exposed(here, exposure), exposed(there, other_exposure))
         };
         let Found { rows, absent } = find(summary, self.members);
-        let mut compared: Vec<(Times, Row<'_>, Bounds)> = Vec::with_capacity(rows.len());
-        for row in rows {
-            let there = other.merged.summary.bounds(row.id);
-            let there = other.elsewhere(there, row.bounds());
-            compared.push((compare(row.bounds(), there), row, there));
-        }
-        compared.sort_by(|a, b| b.0.min.total_cmp(&a.0.min).then_with(|| a.1.id.cmp(b.1.id)));
         let mut unlisted_max = absent.most();
-        let mut exact = summary.is_exact() && other.merged.summary.is_exact();
+        let mut exact = summary.is_exact() && other.is_exact;
         let up_to = |upper| Bounds { lower: 0, upper };
         let mut unlisted_times_max = match absent {
             // What has no counter here may have had so much, and nothing there.
             Absent::Any(most) => compare(up_to(most), up_to(0)).max,
             Absent::Each(each) => {
                 let each = each.into_iter().map(|(key, most)| {
-                    let there = other.merged.summary.by_key(key).bounds();
+                    let there = match &other.there {
+                        There::OfAny(there) => there.by_key(key).bounds(),
+                        There::OfRows(_) => up_to(u64::MAX),
+                    };
                     let there = other.elsewhere(there, up_to(most));
                     compare(up_to(most), there).max
                 });
                 each.fold(0.0, f64::max)
             }
         };
+        let mut compared: Vec<(Times, Row<'_>, Bounds)> = Vec::new();
+        for (at, row) in rows.into_iter().enumerate() {
+            let there = match &other.there {
+                There::OfAny(there) => there.bounds(row.id),
+                There::OfRows(all) => all.get(at).copied().unwrap_or(up_to(u64::MAX)),
+            };
+            let there = other.elsewhere(there, row.bounds());
+            let times = compare(row.bounds(), there);
+            // Of the others nothing is to be told.
+            if times.is_more() || row.upper > unlisted_max || times.max > unlisted_times_max {
+                compared.push((times, row, there));
+            }
+        }
+        let order = |a: &(Times, Row<'_>, Bounds), b: &(Times, Row<'_>, Bounds)| {
+            let by_times = b.0.min.total_cmp(&a.0.min);
+            by_times.then_with(|| a.1.id.cmp(b.1.id))
+        };
         let mut rows = Vec::new();
-        for (times, row, there) in compared {
+        let (mut sorted, mut more) = (0, true);
+        for at in 0..compared.len() {
+            // Mostly nothing is hidden, and the first slice is enough.
+            if at == sorted && more && rows.len() < asked.k {
+                let up_to = (2 * asked.k).max(100).max(8 * sorted);
+                sorted = sort_next(&mut compared, sorted, up_to, order);
+            }
+            let Some((times, row, there)) = compared.get(at) else {
+                break;
+            };
+            more &= times.is_more();
             let is_listed = times.is_more() && rows.len() < asked.k;
             let is_news = row.upper > unlisted_max || times.max > unlisted_times_max;
             if !(is_listed || is_news) {
@@ -292,7 +357,7 @@ impl Visible<'_> {
                     post_id: row.id.to_owned(),
                     count: count(row.bounds()),
                     compared: Some(Compared {
-                        count: count(there),
+                        count: count(*there),
                         times: times.min,
                         times_max: times.max,
                     }),
@@ -303,7 +368,6 @@ impl Visible<'_> {
                 exact &= visibility == Visibility::Yes;
             }
         }
-        let total_elsewhere = other.merged.summary.total();
         let here = if other.including_here {
             summary.total()
         } else {
@@ -317,22 +381,28 @@ impl Visible<'_> {
                 scope: other.scope.clone(),
                 elsewhere: other.including_here,
                 span: other.span,
-                total_views: total_elsewhere.saturating_sub(here),
+                total_views: other.total.saturating_sub(here),
                 unlisted_times_max,
             }),
-            incomplete: merged.incomplete || other.merged.incomplete,
+            incomplete: merged.incomplete || other.incomplete,
             exact,
         }
     }
 }
 
-/// Sorts the rows behind those that are sorted, up to so many: most plays first, then by the bytes of
-/// their ids. Returns how many are sorted now.
-fn sort_next(rows: &mut [Row<'_>], sorted: usize, up_to: usize) -> usize {
-    let order = |a: &Row<'_>, b: &Row<'_>| {
-        let by_estimate = b.estimate().cmp(&a.estimate());
-        by_estimate.then_with(|| a.id.cmp(b.id))
-    };
+/// Most plays first, then by the bytes of their ids.
+fn by_estimate(a: &Row<'_>, b: &Row<'_>) -> Ordering {
+    let by_estimate = b.estimate().cmp(&a.estimate());
+    by_estimate.then_with(|| a.id.cmp(b.id))
+}
+
+/// Sorts the rows behind those that are sorted, up to so many. Returns how many are sorted now.
+fn sort_next<T>(
+    rows: &mut [T],
+    sorted: usize,
+    up_to: usize,
+    order: impl Fn(&T, &T) -> Ordering + Copy,
+) -> usize {
     let up_to = up_to.min(rows.len());
     let rest = rows.get_mut(sorted..).unwrap_or_default();
     let next = up_to.saturating_sub(sorted);
@@ -347,7 +417,7 @@ fn sort_next(rows: &mut [Row<'_>], sorted: usize, up_to: usize) -> usize {
 /// Time passed in both windows, or plays on both sides.
 fn exposures(summary: &Summary, other: &Other, span: Span, now_ms: u64) -> (u64, u64) {
     if other.including_here {
-        let elsewhere = other.merged.summary.total().saturating_sub(summary.total());
+        let elsewhere = other.total.saturating_sub(summary.total());
         return (summary.total(), elsewhere);
     }
     let passed_ms = span.to_ms.min(now_ms).saturating_sub(span.from_ms);

@@ -167,6 +167,7 @@ impl Stretches {
         self.encoded.forget(|stretch| stretch.has(scope, pane));
         let is_of = |key: &Key| match key {
             Key::Stretch(stretch) | Key::LookedInto(stretch) => stretch.has(scope, pane),
+            Key::Ranks(ranks) => ranks.are_of(scope, pane.span()),
             _ => false,
         };
         self.cache.forget(is_of);

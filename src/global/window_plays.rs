@@ -9,7 +9,7 @@ use super::state::Global;
 use super::stretches::{Stretch, blocks, stretches};
 use super::work::Done;
 use crate::storage::Storage;
-use crate::summary::{Bounds, Summary};
+use crate::summary::{Bounds, Merger, Summary};
 use crate::window::{
     self, Days, Level, PaneKey, Span, Timeframe, Unit, Window, WindowError, WindowKind, tiles,
 };
@@ -17,9 +17,20 @@ use crate::wire::{Refusal, WindowRequest};
 
 /// The plays of a window in one summary.
 pub struct Merged {
+    /// Its ids are not indexed.
     pub summary: Summary,
     /// Plays of the window may be missing: a stored row could not be read, or shards have not told
     /// what they have open.
+    pub incomplete: bool,
+}
+
+/// What those posts have in a scope and span that have a row in a summary, one after the other.
+pub struct Beside {
+    pub bounds: Vec<Bounds>,
+    /// All plays.
+    pub total: u64,
+    pub is_exact: bool,
+    /// As [`Merged::incomplete`].
     pub incomplete: bool,
 }
 
@@ -104,6 +115,27 @@ impl Global {
         })
     }
 
+    /// The same of those posts alone that have a row in a summary.
+    pub(super) fn merged_beside(
+        &self,
+        storage: &impl Storage,
+        (scope, span): (&str, Span),
+        here: &Summary,
+        now_ms: u64,
+    ) -> Result<Beside, Refusal> {
+        let mut merger = Merger::of_ids(here);
+        let incomplete = self.visit(storage, scope, span, now_ms, &mut |plays| {
+            self.work.merged(&plays);
+            merger.add(&plays);
+        })?;
+        Ok(Beside {
+            total: merger.total(),
+            is_exact: !merger.is_full(),
+            incomplete,
+            bounds: merger.finish_bounds(),
+        })
+    }
+
     /// Merges what is stored of some panes with more, and keeps no part of it. Says whether a row could not be read.
     pub(super) fn merge_stored(
         &self,
@@ -113,7 +145,7 @@ impl Global {
     ) -> Result<bool, Refusal> {
         let add = &mut |plays: Rc<Summary>| {
             self.work.merged(&plays);
-            merging.add(plays);
+            merging.add(&plays);
         };
         let damaged = self.decode_panes(storage, (key, panes), &mut EmptyBefore::default(), add)?;
         Ok(damaged || self.offsets.is_scope_damaged(key))
@@ -283,7 +315,7 @@ impl Global {
         let mut merging = Merging::new(self.seed());
         let said = visit(&mut |plays| {
             self.work.merged(&plays);
-            merging.add(plays);
+            merging.add(&plays);
         })?;
         Ok((merging, said))
     }

@@ -94,8 +94,8 @@ impl ByShards {
                 let key = Key::Copies(group.number);
                 let merged = cache.get::<Summary>(&key).unwrap_or_else(|| {
                     let sent = group.shards.iter().flat_map(|shard| copies(*shard));
-                    let parts: Vec<Rc<Summary>> = sent.filter_map(|it| it.decode(seed)).collect();
-                    let merged = merge_live(*pane, &parts, seed);
+                    let parts = sent.filter_map(|it| it.decode(seed));
+                    let merged = merge_live(*pane, parts, seed);
                     cache.put(key, Rc::clone(&merged), merged.heap_bytes());
                     merged
                 });

@@ -103,7 +103,7 @@ impl Filter {
         }
     }
 
-    fn bound_of(&self, cell: u64) -> u64 {
+    pub(super) fn bound_of(&self, cell: u64) -> u64 {
         let count = scaled(cell, self.shift);
         self.base.saturating_add(count).min(self.highest)
     }

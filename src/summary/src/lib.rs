@@ -35,7 +35,8 @@
 //! A summary need not have a number of counters from the start:
 //! [`growing`](Summary::growing), it is an exact count as long as it fits into so much memory, and
 //! takes its capacity only when it does not. Nor need what is merged:
-//! [`merge_within`](Summary::merge_within).
+//! [`merge_within`](Summary::merge_within). Where parts are read one after the other, a [`Merger`] takes
+//! each, and holds none.
 //!
 //! # Cost
 //!
@@ -100,6 +101,7 @@ mod texts;
 
 pub use bytes::DecodeError;
 pub use key::{IdKey, IdKeys, MAX_ID_BYTES};
+pub use merge::Merger;
 pub use rows::{Bounds, Known, Row};
 pub use seed::Seed;
 
@@ -241,14 +243,11 @@ impl Summary {
         self.texts.used()
     }
 
-    /// Gives up spare room, and the index of its ids: for one that is kept to be merged again, which needs
-    /// neither. The next play recorded makes the index anew; until then [`bounds`](Self::bounds) looks
-    /// through all counters.
-    pub fn compact(&mut self) {
-        self.table.compact();
-        self.uppers.shrink_to_fit();
-        self.overcounts.units.shrink_to_fit();
-        self.texts.shrink_to_fit();
+    /// Makes the index of its ids, if there is none: to ask for many of them.
+    pub fn index(&mut self) {
+        if !self.table.is_indexed() {
+            self.reserve(self.len());
+        }
     }
 
     /// Makes it smaller, for bounds of ids without a counter that are up to a 127th of the highest one higher; that

@@ -1,17 +1,18 @@
 //! Merging and truncating.
 //!
-//! One pass over the rows of all parts. With `B` the sum of all parts' bounds of an id's cell,
-//! an id that is listed in some of the parts has at most
+//! Parts are added one after the other, and none of them is kept: a [`Merger`] has a row for each id, and
+//! the sums of all filters. With `B` the sum of all parts' bounds of an id's cell, an id that is listed in some of
+//! the parts has at most
 //! `sum of upper (where listed) + B - sum of cell bounds (where listed)`, so a part in which it is
-//! missing need not be looked at.
+//! missing need not be looked at. `B` is known in the end only: until then a row is without it, and so is what
+//! is dropped. An id without a row may have as much beyond `B` as any that was dropped of its cell.
 
 use std::collections::BTreeMap;
 
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter};
-use super::key::{Key, KeyHasher, LongKeys, spread};
-use super::table::Table;
+use super::key::{Key, KeyHasher, LongKeys, StoredKey, spread};
 use super::texts::Texts;
-use super::{Seed, Summary};
+use super::{Bounds, Seed, Summary};
 use crate::mutants;
 
 impl Summary {
@@ -23,40 +24,30 @@ impl Summary {
         seed: Seed,
     ) -> Summary {
         let capacity = capacity.clamp(1, Self::MAX_CAPACITY);
-        let parts: Vec<&Summary> = parts.into_iter().collect();
-        let mut merged = merge_and_keep(&parts, capacity, seed);
+        let mut merged = Merger::of(parts, seed).finish(capacity);
         merged.capacity = capacity;
+        merged.index();
         merged
     }
 
     /// Merges any number of summaries and keeps every counter, up to
     /// [`MAX_MERGED`](Self::MAX_MERGED): more are dropped as in [`merge`](Self::merge).
     pub fn merge_all<'a>(parts: impl IntoIterator<Item = &'a Summary>, seed: Seed) -> Summary {
-        let parts: Vec<&Summary> = parts.into_iter().collect();
-        let mut merged = merge_and_keep(&parts, Self::MAX_MERGED, seed);
-        let largest = parts.iter().map(|part| part.capacity).max().unwrap_or(1);
-        merged.capacity = largest.max(merged.len());
+        let mut merged = Merger::of(parts, seed).finish(Self::MAX_MERGED);
+        merged.index();
         merged
     }
 
     /// Merges any number of summaries and keeps every counter as long as all of them are exact, they
     /// are at most `rows` and take at most `bytes` of memory; otherwise the `counters` largest, as in
-    /// [`merge`](Self::merge).
+    /// [`merge`](Self::merge). The ids are not indexed, as in [`decode`](Self::decode).
     pub fn merge_within<'a>(
         parts: impl IntoIterator<Item = &'a Summary>,
-        (rows, bytes): (usize, usize),
+        within: (usize, usize),
         counters: usize,
         seed: Seed,
     ) -> Summary {
-        let parts: Vec<&Summary> = parts.into_iter().collect();
-        if parts.iter().any(|part| part.is_full()) {
-            return Self::merge(parts, counters, seed);
-        }
-        let mut merged = Self::merge_all(parts, seed);
-        if merged.is_full() || merged.len() > rows || merged.heap_bytes() > bytes {
-            merged.truncate(counters);
-        }
-        merged
+        Merger::of(parts, seed).finish_within(within, counters)
     }
 
     /// Keeps the `capacity` largest counters and never more than that again. What it drops goes
@@ -69,71 +60,9 @@ impl Summary {
         self.capacity = self.capacity.min(capacity);
         self.growth = None;
     }
-}
 
-/// Rows of a range, where there are too many for one table: far below the 65,536 that it can hold.
-const ROWS_AT_ONCE: usize = 16_384;
-
-/// Merges; the capacity of the result is `keep`.
-fn merge_and_keep(parts: &[&Summary], keep: usize, seed: Seed) -> Summary {
-    let listed: usize = parts.iter().map(|part| part.len()).sum();
-    let mut sums = Sums::new(parts, keep, seed);
-    let mut best = Best::new(keep);
-    if listed <= Summary::MAX_MERGED {
-        let mut rows = Rows::new(parts, sums.hasher);
-        for part in parts {
-            rows.add_all(part, &sums);
-        }
-        if rows.len() <= keep {
-            return finish(parts, rows, sums, keep, seed);
-        }
-        best.add_all(&rows, &mut sums);
-    } else {
-        // Ids are merged by ranges of their hashes.
-        let ranges = listed.div_ceil(ROWS_AT_ONCE);
-        for range in Listed::all(parts, &sums, ranges) {
-            let mut rows = Rows::new(parts, sums.hasher);
-            for Listed { hash, part, slot } in range {
-                if let Some(part) = parts.get(part as usize) {
-                    rows.add(part, slot as usize, hash, &sums);
-                }
-            }
-            best.add_all(&rows, &mut sums);
-        }
-    }
-    let rows = best.into_rows(&mut sums);
-    finish(parts, rows, sums, keep, seed)
-}
-
-fn finish(parts: &[&Summary], rows: Rows<'_>, sums: Sums, keep: usize, seed: Seed) -> Summary {
-    let mut merged = Summary::empty(keep, seed);
-    for part in parts {
-        merged.total = merged.total.saturating_add(part.total);
-    }
-    merged.full = sums.full;
-    merged.uppers.reserve_exact(rows.len());
-    merged.overcounts.units.reserve_exact(rows.len());
-    for counts in &rows.counts {
-        merged.uppers.push(counts.upper());
-        merged.overcounts.push(counts.overcount);
-    }
-    let mut texts = Texts::default();
-    texts.reserve(
-        rows.texts.len(),
-        rows.texts.iter().map(|text| text.len()).sum(),
-    );
-    for (slot, text) in rows.texts.iter().enumerate() {
-        texts.set(slot, text);
-    }
-    merged.texts = texts;
-    merged.table = rows.table;
-    merged.filter = sums.into_filter();
-    merged
-}
-
-impl Summary {
     /// The key that the id of this slot has under the seed of `long_keys`, which may be another.
-    #[inline]
+    #[inline(always)]
     fn key_of(&self, slot: usize, long_keys: &LongKeys, is_foreign: bool) -> Key {
         let key = self.table.keys()[slot].key();
         if is_foreign && key.is_long() {
@@ -143,159 +72,550 @@ impl Summary {
     }
 }
 
-/// A row of a part.
-struct Listed {
-    hash: u64,
-    part: u32,
-    slot: u32,
+/// Rows that are held at once: 5 MB, and 1 MB of places. Where a part might bring more, the
+/// [`MAX_MERGED`](Summary::MAX_MERGED) largest stay, which are as many as a merged summary has. So each time as
+/// many are let go as would come with a part of the largest kind, or more.
+const MOST_ROWS: usize = 10 << 14;
+
+/// Merges summaries one after the other, of any capacities and seeds. Besides its rows, 32 bytes and a place
+/// each, and their long ids, it holds one sum a cell of the filters.
+#[derive(Clone)]
+pub struct Merger {
+    seed: Seed,
+    hasher: KeyHasher,
+    long_keys: LongKeys,
+    /// The largest of any part.
+    capacity: usize,
+    total: u64,
+    full: bool,
+    rows: Vec<Row>,
+    /// Of all rows, or empty: the first part needs none.
+    places: Places,
+    /// By row.
+    texts: Texts,
+    sums: Sums,
+    dropped: Dropped,
+    /// No row is added: what has none is looked for in vain.
+    is_closed: bool,
 }
 
-impl Listed {
-    /// All rows of all parts, by ranges of their hashes: by the half that chooses cells, not by
-    /// the one that chooses groups of the table.
-    fn all(parts: &[&Summary], sums: &Sums, ranges: usize) -> Vec<Vec<Self>> {
-        let listed: usize = parts.iter().map(|part| part.len()).sum();
-        // Ranges differ by chance; a quarter more is nearly always enough.
-        let room = listed / ranges * 5 / 4;
-        let mut all: Vec<Vec<Self>> = (0..ranges).map(|_| Vec::with_capacity(room)).collect();
-        for (part_at, part) in parts.iter().enumerate() {
-            for slot in 0..part.len() {
-                let hash = sums.hasher.hash(&sums.key_of(part, slot));
-                if let Some(range) = all.get_mut(spread(hash as u32, ranges)) {
-                    range.push(Self {
-                        hash,
-                        part: part_at as u32,
-                        slot: slot as u32,
-                    });
+/// What an id has in all parts that list it.
+#[derive(Clone, Copy)]
+struct Row {
+    key: Key,
+    lower: u64,
+    /// How much more it may have, without the sum of all bounds of its cell, wrapping.
+    beyond: u64,
+}
+
+impl Merger {
+    /// Nothing is allocated until something is added.
+    pub fn new(seed: Seed) -> Self {
+        Self {
+            seed,
+            hasher: KeyHasher::new(seed),
+            long_keys: LongKeys::new(seed),
+            capacity: 1,
+            total: 0,
+            full: false,
+            rows: Vec::new(),
+            places: Places::default(),
+            texts: Texts::default(),
+            sums: Sums::default(),
+            dropped: Dropped::default(),
+            is_closed: false,
+        }
+    }
+
+    /// One for the ids of a summary alone, of which the bounds are wanted: see
+    /// [`finish_bounds`](Self::finish_bounds). That takes half the time, and no more memory than their rows.
+    pub fn of_ids(ids: &Summary) -> Self {
+        let mut merger = Self::new(ids.seed);
+        let keys = ids.table.keys().iter();
+        let row = |key: &StoredKey| Row {
+            key: key.key(),
+            lower: 0,
+            beyond: 0,
+        };
+        merger.rows = keys.map(row).collect();
+        merger.texts = ids.texts.clone();
+        merger.find_places(merger.rows.len());
+        merger.is_closed = true;
+        merger
+    }
+
+    fn of<'a>(parts: impl IntoIterator<Item = &'a Summary>, seed: Seed) -> Self {
+        let mut merger = Self::new(seed);
+        parts.into_iter().for_each(|part| merger.add(part));
+        merger
+    }
+
+    /// All plays that were added, saturating.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Whether anything was dropped, here or in a part.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>()
+            + self.places.heap_bytes()
+            + self.texts.heap_bytes()
+            + self.sums.heap_bytes()
+            + self.dropped.beyond.capacity() * size_of::<u64>()
+    }
+
+    /// Adds a part.
+    pub fn add(&mut self, part: &Summary) {
+        if self.rows.len() + part.len() > MOST_ROWS && !self.is_closed {
+            self.truncate(Summary::MAX_MERGED);
+        }
+        self.capacity = self.capacity.max(part.capacity);
+        self.total = self.total.saturating_add(part.total);
+        self.full |= part.full;
+        self.sums.add(part, self.seed);
+        if self.rows.is_empty() && !self.is_closed {
+            return self.add_first(part);
+        }
+        if self.places.is_empty() {
+            self.find_places(self.rows.len() + part.len() / 2);
+        }
+        let is_foreign = part.seed != self.seed;
+        let with_texts = part.texts.used() > 0;
+        for slot in 0..part.len() {
+            let key = part.key_of(slot, &self.long_keys, is_foreign);
+            let hash = self.hasher.hash(&key);
+            let text = match with_texts && key.is_long() {
+                true => part.texts.get(slot),
+                false => b"",
+            };
+            let at = match self.find(&key, hash, text) {
+                Ok(at) => at,
+                Err(_) if self.is_closed => continue,
+                Err(place) => self.push(place, key, hash, text),
+            };
+            let (lower, beyond) = part.counts_beyond(slot, hash, is_foreign);
+            if let Some(row) = self.rows.get_mut(at) {
+                row.lower = row.lower.saturating_add(lower);
+                row.beyond = row.beyond.wrapping_add(beyond);
+            }
+        }
+    }
+
+    /// The row of an id, or the place where it is to be put.
+    #[inline(always)]
+    fn find(&self, key: &Key, hash: u64, text: &[u8]) -> Result<usize, usize> {
+        self.places.find(hash, |at| {
+            let is_same = self.rows.get(at).is_some_and(|row| row.key == *key);
+            is_same && (text.is_empty() || self.texts.get(at) == text)
+        })
+    }
+
+    /// Where nothing is yet, all ids are new.
+    fn add_first(&mut self, part: &Summary) {
+        let is_foreign = part.seed != self.seed;
+        self.rows.reserve_exact(part.len());
+        self.texts = part.texts.clone();
+        for slot in 0..part.len() {
+            let key = part.key_of(slot, &self.long_keys, is_foreign);
+            let hash = self.hasher.hash(&key);
+            let (lower, beyond) = part.counts_beyond(slot, hash, is_foreign);
+            let beyond = beyond.wrapping_add(self.dropped.of(hash));
+            self.rows.push(Row { key, lower, beyond });
+        }
+    }
+
+    #[inline(never)]
+    fn push(&mut self, place: usize, key: Key, hash: u64, text: &[u8]) -> usize {
+        let at = self.rows.len();
+        if at == self.rows.capacity() {
+            // Doubled, more than is ever used would be held.
+            self.rows.reserve_exact((at / 2).max(64));
+        }
+        self.rows.push(Row {
+            key,
+            lower: 0,
+            beyond: self.dropped.of(hash),
+        });
+        if !text.is_empty() {
+            self.texts.set(at, text);
+        }
+        match self.places.has_room_for(at + 1) {
+            true => self.places.put(place, hash, at),
+            false => self.find_places(2 * at),
+        }
+        at
+    }
+
+    /// Finds all rows their places anew, with room for so many.
+    fn find_places(&mut self, room: usize) {
+        self.places = Places::with_room_for(room.min(MOST_ROWS).max(self.rows.len()));
+        for (at, row) in self.rows.iter().enumerate() {
+            self.places.put_new(self.hasher.hash(&row.key), at);
+        }
+    }
+
+    /// Keeps the `keep` largest rows: what it drops is in the bounds of all other ids from then on.
+    pub fn truncate(&mut self, keep: usize) {
+        if self.rows.len() > keep {
+            self.sums.unite();
+            self.cut(keep.max(1));
+            // So much any id may have that lost its row, and more with each part from now on.
+            let dropped = u128::from(self.dropped.highest);
+            self.sums.highest = self.sums.highest.max(dropped);
+        }
+    }
+
+    /// Drops all but the largest rows. Equal ones go by their keys, so the outcome does not depend on
+    /// the order of the parts. The sums must be united.
+    fn cut(&mut self, keep: usize) {
+        self.places = Places::default();
+        if self.rows.len() <= keep {
+            return;
+        }
+        self.full = true;
+        let bounds = self.sums.united();
+        let upper = |row: &Row| bounds.upper(row, &self.hasher);
+        let uppers: Vec<u64> = self.rows.iter().map(upper).collect();
+        let mut sorted = uppers.clone();
+        let (larger, least, _) = sorted.select_nth_unstable_by(keep - 1, |a, b| b.cmp(a));
+        let least = *least;
+        let mut even = keep - larger.iter().filter(|upper| **upper > least).count();
+        drop(sorted);
+        let of_rows = self.rows.iter().zip(&uppers);
+        let keys = of_rows.filter(|(_, upper)| **upper == least);
+        let mut keys: Vec<Key> = keys.map(|(row, _)| row.key).collect();
+        let (_, last_key, _) = keys.select_nth_unstable(even - 1);
+        let last_key = *last_key;
+        self.dropped.make_room(keep, bounds.counts.len());
+        let texts = std::mem::take(&mut self.texts);
+        let mut uppers = uppers.into_iter();
+        let (mut at, mut kept) = (0, 0);
+        self.rows.retain(|row| {
+            let upper = uppers.next().unwrap_or(0);
+            let is_even = upper == least && row.key <= last_key && even > 0;
+            even -= usize::from(is_even);
+            let stays = upper > least || is_even;
+            if !stays {
+                let hash = self.hasher.hash(&row.key);
+                self.dropped.raise(hash, upper, bounds.of(hash));
+            } else if row.key.is_long() {
+                self.texts.set(kept, texts.get(at));
+            }
+            at += 1;
+            kept += usize::from(stays);
+            stays
+        });
+    }
+
+    /// All that was added, with the `keep` largest counters, [`MAX_MERGED`](Summary::MAX_MERGED) at most. The ids
+    /// are not indexed, as in [`Summary::decode`].
+    pub fn finish(mut self, keep: usize) -> Summary {
+        let keep = keep.clamp(1, Summary::MAX_MERGED);
+        self.sums.unite();
+        self.cut(keep);
+        let mut merged = Summary::empty(1, self.seed);
+        merged.total = self.total;
+        merged.full = self.full;
+        merged.table.expect(self.rows.len());
+        merged.uppers.reserve_exact(self.rows.len());
+        merged.overcounts.units.reserve_exact(self.rows.len());
+        let bounds = self.sums.united();
+        for row in &self.rows {
+            let upper = bounds.upper(row, &self.hasher);
+            merged.table.push_unindexed(row.key);
+            merged.uppers.push(upper);
+            merged.overcounts.push(upper - row.lower);
+        }
+        merged.filter = self.sums.into_filter(self.dropped, keep);
+        merged.texts = self.texts;
+        merged.texts.shrink_to_fit();
+        merged.capacity = self.capacity.max(merged.len()).min(keep);
+        merged
+    }
+
+    /// The bounds of the ids that it was made for, in the order of their rows, in all that was added.
+    pub fn finish_bounds(mut self) -> Vec<Bounds> {
+        self.sums.unite();
+        let bounds = self.sums.united();
+        let of = |row: &Row| Bounds {
+            lower: row.lower,
+            upper: bounds.upper(row, &self.hasher),
+        };
+        self.rows.iter().map(of).collect()
+    }
+
+    /// All that was added: every counter as long as all parts were exact, they are at most `rows` and take at
+    /// most `bytes` of memory; otherwise the `counters` largest.
+    pub fn finish_within(self, (rows, bytes): (usize, usize), counters: usize) -> Summary {
+        let counters = counters.clamp(1, Summary::MAX_CAPACITY);
+        let fits = !self.full && self.rows.len() <= rows.min(Summary::MAX_MERGED);
+        let mut merged = match fits {
+            true => self.finish(Summary::MAX_MERGED),
+            false => self.finish(counters),
+        };
+        if merged.heap_bytes() > bytes {
+            merged = Self::of([&merged], merged.seed).finish(counters);
+        }
+        if merged.full {
+            merged.capacity = counters;
+        }
+        merged
+    }
+}
+
+impl Summary {
+    /// What the id of a slot has here: what was counted for sure, and how much more it may have than an id of
+    /// its cell that has no counter, wrapping.
+    #[inline(always)]
+    fn counts_beyond(&self, slot: usize, hash: u64, is_foreign: bool) -> (u64, u64) {
+        let upper = self.uppers.get(slot).copied().unwrap_or(0);
+        if !self.full {
+            return (upper, 0);
+        }
+        let overcount = self.overcount(slot, upper);
+        let share = match is_foreign {
+            true => self.filter.highest,
+            false => self.filter.bound(hash),
+        };
+        (upper - overcount, overcount.wrapping_sub(share))
+    }
+}
+
+/// Where rows are, by their hashes: open addressing, at most five eighths full.
+#[derive(Clone, Default)]
+struct Places {
+    /// The number of a row and one more, below a part of its hash. 0: none.
+    all: Vec<u32>,
+}
+
+/// Bits of a row's number.
+const ROW_BITS: u32 = 18;
+const ROW_MASK: u32 = (1 << ROW_BITS) - 1;
+/// [`MOST_ROWS`], and one that has come before others go, have numbers.
+const _: () = assert!(MOST_ROWS < ROW_MASK as usize);
+
+impl Places {
+    fn with_room_for(rows: usize) -> Self {
+        let places = (rows * 8).div_ceil(5).next_power_of_two();
+        Self {
+            all: vec![0; places.max(64)],
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    fn has_room_for(&self, rows: usize) -> bool {
+        rows <= self.all.len() / 8 * 5
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.all.capacity() * size_of::<u32>()
+    }
+
+    /// By the half of a hash that chooses no cells.
+    #[inline(always)]
+    fn home(&self, hash: u64) -> usize {
+        spread((hash >> 32) as u32, self.all.len())
+    }
+
+    /// The row of this hash that `is_it`, or the place where it is to be put.
+    #[inline(always)]
+    fn find(&self, hash: u64, is_it: impl Fn(usize) -> bool) -> Result<usize, usize> {
+        let tag = tag(hash);
+        let mut place = self.home(hash);
+        loop {
+            match self.all.get(place).copied() {
+                None => place = 0,
+                Some(0) => return Err(place),
+                Some(found) => {
+                    let at = (found & ROW_MASK) as usize - 1;
+                    if found & !ROW_MASK == tag && is_it(at) {
+                        return Ok(at);
+                    }
+                    place += 1;
                 }
             }
         }
-        all
     }
+
+    fn put(&mut self, place: usize, hash: u64, at: usize) {
+        if let Some(free) = self.all.get_mut(place) {
+            *free = tag(hash) | (at as u32 + 1);
+        }
+    }
+
+    /// Puts a row that is not there.
+    #[inline(always)]
+    fn put_new(&mut self, hash: u64, at: usize) {
+        if let Err(place) = self.find(hash, |_| false) {
+            self.put(place, hash, at);
+        }
+    }
+}
+
+/// A part of the hash beside a row's number.
+#[inline(always)]
+fn tag(hash: u64) -> u32 {
+    (hash as u32) << ROW_BITS
 }
 
 /// The parts' filters, added up cell by cell.
+#[derive(Clone, Default)]
 struct Sums {
-    seed: Seed,
-    full: bool,
-    hasher: KeyHasher,
-    long_keys: LongKeys,
+    /// Of parts that were keyed otherwise.
     base: u64,
-    /// As many as the largest filter has.
-    counts: Vec<u64>,
-    /// What ids had that lost their counters in this merge: as large as `counts`, or not yet
-    /// made. Apart, because `counts` is still asked for what others had.
-    dropped: Vec<u64>,
-    highest: u64,
-    /// Whether the sum of all bounds does not fit into 64 bits: then it bounds nothing, and
-    /// nothing may be taken from it.
-    saturated: bool,
-    /// The most cells of the result, and how many are made if no part had any.
-    cells: usize,
+    /// By how many cells they have.
+    by_size: BTreeMap<usize, Vec<u64>>,
+    /// Of all parts together. Where it does not fit into 64 bits it bounds nothing, and nothing may be taken
+    /// from it.
+    highest: u128,
 }
 
 impl Sums {
-    fn new(parts: &[&Summary], keep: usize, seed: Seed) -> Self {
-        let mut sums = Self {
-            seed,
-            full: false,
-            hasher: KeyHasher::new(seed),
-            long_keys: LongKeys::new(seed),
-            base: 0,
-            counts: Vec::new(),
-            dropped: Vec::new(),
-            highest: 0,
-            saturated: false,
-            cells: keep.min(Summary::MAX_CAPACITY) * CELLS_PER_COUNTER,
-        };
-        // Filters of a size are added up first: each sum is spread over the largest once.
-        let mut by_size: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
-        let mut highest = 0_u128;
-        for part in parts {
-            sums.full |= part.full;
-            highest += u128::from(part.filter.highest);
-            if part.seed == seed {
-                sums.base = sums.base.saturating_add(part.filter.base);
-                let cells = part.filter.len();
-                let counts = by_size.entry(cells).or_insert_with(|| vec![0; cells]);
-                part.filter.add_to(counts);
-            } else {
-                sums.base = sums.base.saturating_add(part.filter.highest);
+    fn add(&mut self, part: &Summary, seed: Seed) {
+        self.highest += u128::from(part.filter.highest);
+        if part.seed != seed {
+            self.base = self.base.saturating_add(part.filter.highest);
+            return;
+        }
+        self.base = self.base.saturating_add(part.filter.base);
+        let cells = part.filter.len();
+        if cells > 0 {
+            let counts = self.by_size.entry(cells);
+            let counts = counts.or_insert_with(|| vec![0; cells]);
+            part.filter.add_to(counts);
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let counts = self.by_size.values();
+        counts
+            .map(|counts| counts.capacity() * size_of::<u64>())
+            .sum()
+    }
+
+    /// Adds all up in those of the largest filter. Sums of a size are spread over the largest once.
+    fn unite(&mut self) {
+        if let Some((cells, mut counts)) = self.by_size.pop_last() {
+            for smaller in self.by_size.values() {
+                add_spread(&mut counts, smaller);
             }
+            self.by_size.clear();
+            self.by_size.insert(cells, counts);
         }
-        if let Some((_, largest)) = by_size.pop_last() {
-            sums.counts = largest;
+    }
+
+    /// All that was added up, once it is united.
+    fn united(&self) -> United<'_> {
+        United {
+            base: self.base,
+            counts: self.by_size.values().next().map_or(&[], Vec::as_slice),
+            is_saturated: self.is_saturated(),
         }
-        for smaller in by_size.values().filter(|smaller| !smaller.is_empty()) {
-            add_spread(&mut sums.counts, smaller);
+    }
+
+    fn is_saturated(&self) -> bool {
+        self.highest > u128::from(u64::MAX)
+    }
+
+    /// The filter of what is united, and of what was dropped, for so many counters.
+    fn into_filter(mut self, dropped: Dropped, keep: usize) -> Filter {
+        let most_cells = keep.min(Summary::MAX_CAPACITY) * CELLS_PER_COUNTER;
+        let is_saturated = self.is_saturated();
+        let base = if is_saturated { u64::MAX } else { self.base };
+        let (_, mut counts) = self.by_size.pop_last().unwrap_or_default();
+        if counts.is_empty() {
+            counts = dropped.beyond;
+        } else if !dropped.beyond.is_empty() {
+            add_spread(&mut counts, &dropped.beyond);
         }
-        sums.saturated = highest > u128::from(u64::MAX);
-        if sums.saturated {
-            sums.base = u64::MAX;
+        if counts.len() > most_cells {
+            let more = std::mem::replace(&mut counts, vec![0; most_cells]);
+            add_spread(&mut counts, &more);
         }
-        let most = sums.counts.iter().copied().max().unwrap_or(0);
+        let most = counts.iter().copied().max().unwrap_or(0);
+        let highest = self.highest.max(dropped.highest.into());
         let highest = u64::try_from(highest).unwrap_or(u64::MAX);
-        sums.highest = sums.base.saturating_add(most).min(highest);
-        sums
+        Filter::of_counts(base, &counts, base.saturating_add(most).min(highest))
     }
+}
 
-    /// The key of a row.
-    #[inline]
-    fn key_of(&self, part: &Summary, slot: usize) -> Key {
-        part.key_of(slot, &self.long_keys, part.seed != self.seed)
-    }
+/// What ids without a counter may have in all parts together.
+struct United<'a> {
+    base: u64,
+    counts: &'a [u64],
+    is_saturated: bool,
+}
 
-    /// What an id of this hash may have had in all parts together, had it no counter in any.
-    fn bound(&self, hash: u64) -> u64 {
+impl United<'_> {
+    /// What an id of this hash may have had, had it no counter in any part.
+    #[inline(always)]
+    fn of(&self, hash: u64) -> u64 {
         let at = spread(hash as u32, self.counts.len());
         let count = self.counts.get(at).copied().unwrap_or(0);
         self.base.saturating_add(count)
     }
 
-    /// What `part` added to that bound, at least.
-    #[inline]
-    fn share(&self, part: &Summary, hash: u64) -> u64 {
-        if part.seed == self.seed {
-            part.filter.bound(hash)
-        } else {
-            part.filter.highest
+    /// What a row has at most.
+    #[inline(always)]
+    fn upper(&self, row: &Row, hasher: &KeyHasher) -> u64 {
+        if self.is_saturated {
+            return u64::MAX;
+        }
+        let bound = match self.counts {
+            [] => self.base,
+            _ => self.of(hasher.hash(&row.key)),
+        };
+        row.lower.saturating_add(row.beyond.wrapping_add(bound))
+    }
+}
+
+/// What ids had that lost their rows.
+#[derive(Clone, Default)]
+struct Dropped {
+    /// By cell, the most that any of them had beyond the sum of all bounds; empty until one is dropped.
+    beyond: Vec<u64>,
+    /// The most that any of them may have had by then.
+    highest: u64,
+}
+
+impl Dropped {
+    /// Makes the cells: as many as the filters have, or as one of so many counters has.
+    fn make_room(&mut self, keep: usize, cells: usize) {
+        if self.beyond.is_empty() {
+            let cells = match cells {
+                0 => keep.min(Summary::MAX_CAPACITY) * CELLS_PER_COUNTER,
+                cells => cells,
+            };
+            self.beyond = vec![0; cells];
         }
     }
 
-    /// Remembers what an id had that loses its counter.
-    fn drop_row(&mut self, hash: u64, upper: u64) {
-        self.full = true;
+    /// What an id of this hash may have had beyond the sum of all bounds.
+    #[inline(always)]
+    fn of(&self, hash: u64) -> u64 {
+        let at = spread(hash as u32, self.beyond.len());
+        self.beyond.get(at).copied().unwrap_or(0)
+    }
+
+    /// Remembers what an id had that loses its row.
+    #[inline(always)]
+    fn raise(&mut self, hash: u64, upper: u64, bound: u64) {
         if mutants::truncation_forgets() {
             return;
         }
-        if self.dropped.is_empty() {
-            let cells = match self.counts.len() {
-                0 => self.cells,
-                cells => cells,
-            };
-            self.dropped = vec![0; cells];
-        }
-        let at = spread(hash as u32, self.dropped.len());
-        if let Some(cell) = self.dropped.get_mut(at) {
-            *cell = (*cell).max(upper.saturating_sub(self.base));
+        let at = spread(hash as u32, self.beyond.len());
+        if let Some(cell) = self.beyond.get_mut(at) {
+            *cell = (*cell).max(upper.saturating_sub(bound));
         }
         self.highest = self.highest.max(upper);
-    }
-
-    fn into_filter(mut self) -> Filter {
-        if self.counts.is_empty() {
-            self.counts = self.dropped;
-        } else {
-            for (count, dropped) in self.counts.iter_mut().zip(self.dropped) {
-                *count = (*count).max(dropped);
-            }
-        }
-        if self.counts.len() > self.cells {
-            let cells = 0..self.cells;
-            let folded = cells.map(|at| most_around(&self.counts, at, self.cells));
-            self.counts = folded.collect();
-        }
-        Filter::of_counts(self.base, &self.counts, self.highest)
     }
 }
 
@@ -309,7 +629,20 @@ impl Filter {
                     *sum = sum.wrapping_add(cell.into());
                 }
             }
-            Cells::Coarse(_) | Cells::Wide(_) => {
+            Cells::Wide(cells) if self.shift == 0 => {
+                let most = self.highest - self.base;
+                for (sum, &cell) in sums.iter_mut().zip(cells) {
+                    *sum = sum.saturating_add(u64::from(cell).min(most));
+                }
+            }
+            Cells::Coarse(cells) => {
+                let counts: [u64; 256] =
+                    std::array::from_fn(|units| self.bound_of(units as u64) - self.base);
+                for (sum, &cell) in sums.iter_mut().zip(cells) {
+                    *sum = sum.saturating_add(counts[usize::from(cell)]);
+                }
+            }
+            Cells::Wide(_) => {
                 for (at, sum) in sums.iter_mut().enumerate() {
                     *sum = sum.saturating_add(self.count(at));
                 }
@@ -318,20 +651,26 @@ impl Filter {
     }
 }
 
-/// Adds to each count the most that its hashes have in fewer counts.
-fn add_spread(counts: &mut [u64], fewer: &[u64]) {
+/// Adds to each count the most that its hashes have in others, which may be fewer or more.
+fn add_spread(counts: &mut [u64], others: &[u64]) {
     let cells = counts.len();
-    if cells.is_multiple_of(fewer.len()) {
-        let each = cells / fewer.len();
-        for (counts, more) in counts.chunks_exact_mut(each).zip(fewer) {
+    if cells.is_multiple_of(others.len()) {
+        let each = cells / others.len();
+        for (counts, more) in counts.chunks_exact_mut(each).zip(others) {
             for count in counts {
                 *count = count.saturating_add(*more);
             }
         }
-        return;
-    }
-    for (at, count) in counts.iter_mut().enumerate() {
-        *count = count.saturating_add(most_around(fewer, at, cells));
+    } else if others.len().is_multiple_of(cells) {
+        let others = others.chunks_exact(others.len() / cells);
+        for (count, others) in counts.iter_mut().zip(others) {
+            let most = others.iter().copied().max().unwrap_or(0);
+            *count = count.saturating_add(most);
+        }
+    } else {
+        for (at, count) in counts.iter_mut().enumerate() {
+            *count = count.saturating_add(most_around(others, at, cells));
+        }
     }
 }
 
@@ -349,174 +688,4 @@ fn around(at: usize, counts: usize, cells: usize) -> std::ops::Range<usize> {
     let from = at * counts / cells;
     let to = ((at + 1) * counts).div_ceil(cells);
     from as usize..to as usize
-}
-
-/// A merged row's counts.
-#[derive(Clone, Copy)]
-struct Counts {
-    lower: u64,
-    overcount: u64,
-}
-
-impl Counts {
-    fn upper(&self) -> u64 {
-        self.lower.saturating_add(self.overcount)
-    }
-}
-
-/// Rows that there is room for at first.
-const FIRST_ROOM: usize = 4_096;
-
-/// Merged rows. All vectors are indexed by slot.
-struct Rows<'a> {
-    hasher: KeyHasher,
-    table: Table,
-    counts: Vec<Counts>,
-    /// Texts of ids that do not fit into keys; empty if no part has any.
-    texts: Vec<&'a [u8]>,
-    with_texts: bool,
-}
-
-impl<'a> Rows<'a> {
-    fn new(parts: &[&'a Summary], hasher: KeyHasher) -> Self {
-        Self {
-            hasher,
-            table: Table::default(),
-            counts: Vec::new(),
-            texts: Vec::new(),
-            with_texts: parts.iter().any(|part| !part.texts.is_empty()),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Adds every row of a part.
-    fn add_all(&mut self, part: &'a Summary, sums: &Sums) {
-        for slot in 0..part.len() {
-            let hash = self.hasher.hash(&sums.key_of(part, slot));
-            self.add(part, slot, hash, sums);
-        }
-    }
-
-    #[inline]
-    fn add(&mut self, part: &'a Summary, slot: usize, hash: u64, sums: &Sums) {
-        let key = sums.key_of(part, slot);
-        let text: &[u8] = if self.with_texts {
-            part.texts.get(slot)
-        } else {
-            b""
-        };
-        let at = self.find_or_push(key, hash, text, sums);
-        let upper = part.uppers.get(slot).copied().unwrap_or(0);
-        let overcount = part.overcount(slot, upper);
-        if let Some(counts) = self.counts.get_mut(at) {
-            counts.lower = counts.lower.saturating_add(upper - overcount);
-            if !sums.saturated {
-                let share = sums.share(part, hash);
-                counts.overcount = counts.overcount.wrapping_sub(share).wrapping_add(overcount);
-            }
-        }
-    }
-
-    #[inline]
-    fn find_or_push(&mut self, key: Key, hash: u64, text: &'a [u8], sums: &Sums) -> usize {
-        let (with_texts, texts) = (self.with_texts, &self.texts);
-        let same = |slot: usize| !with_texts || texts.get(slot) == Some(&text);
-        if let Some(slot) = self.table.find(&key, hash, same) {
-            return slot;
-        }
-        if self.len() == self.table.room() {
-            let room = (4 * self.len()).max(FIRST_ROOM);
-            self.table.reserve(room, &self.hasher);
-        }
-        self.table.push(key, hash);
-        self.counts.push(Counts {
-            lower: 0,
-            overcount: sums.bound(hash),
-        });
-        if with_texts {
-            self.texts.push(text);
-        }
-        self.len() - 1
-    }
-}
-
-/// The largest rows so far.
-struct Best<'a> {
-    keep: usize,
-    rows: Vec<Row<'a>>,
-    /// Rows below this are dropped.
-    least: u64,
-}
-
-struct Row<'a> {
-    upper: u64,
-    key: Key,
-    counts: Counts,
-    text: &'a [u8],
-}
-
-impl<'a> Best<'a> {
-    fn new(keep: usize) -> Self {
-        Self {
-            keep,
-            rows: Vec::new(),
-            least: 0,
-        }
-    }
-
-    fn add_all(&mut self, rows: &Rows<'a>, sums: &mut Sums) {
-        let room = 2 * self.keep - self.rows.len();
-        self.rows.reserve_exact(rows.len().min(room));
-        for (slot, (key, &counts)) in rows.table.keys().iter().zip(&rows.counts).enumerate() {
-            let (key, upper) = (key.key(), counts.upper());
-            if upper < self.least {
-                sums.drop_row(sums.hasher.hash(&key), upper);
-                continue;
-            }
-            let text = rows.texts.get(slot).copied().unwrap_or_default();
-            self.rows.push(Row {
-                upper,
-                key,
-                counts,
-                text,
-            });
-            if self.rows.len() == 2 * self.keep {
-                self.shorten(sums);
-            }
-        }
-    }
-
-    /// Drops all but the largest. Equal rows go by their keys, so the outcome does not depend on
-    /// the order of the parts.
-    fn shorten(&mut self, sums: &mut Sums) {
-        if self.rows.len() <= self.keep {
-            return;
-        }
-        self.rows.select_nth_unstable_by(self.keep - 1, |a, b| {
-            b.upper.cmp(&a.upper).then_with(|| a.key.cmp(&b.key))
-        });
-        for row in self.rows.drain(self.keep..) {
-            sums.drop_row(sums.hasher.hash(&row.key), row.upper);
-        }
-        self.least = self.rows.last().map_or(0, |row| row.upper);
-    }
-
-    fn into_rows(mut self, sums: &mut Sums) -> Rows<'a> {
-        self.shorten(sums);
-        let mut rows = Rows::new(&[], sums.hasher);
-        rows.table.reserve(self.rows.len(), &sums.hasher);
-        let with_texts = self.rows.iter().any(|row| row.key.is_long());
-        for row in self.rows {
-            rows.table.push(row.key, sums.hasher.hash(&row.key));
-            rows.counts.push(row.counts);
-            if with_texts {
-                rows.texts
-                    .push(if row.key.is_long() { row.text } else { b"" });
-            }
-        }
-        rows
-    }
 }

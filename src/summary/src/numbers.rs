@@ -406,6 +406,8 @@ fn codes(lengths: &[u8]) -> Vec<u16> {
 /// Decodes by a table of all values of the next bits.
 struct Decoder {
     table: Vec<Entry>,
+    /// Bits of the longest number, with its code.
+    longest: u32,
     index_mask: u64,
     /// No number is larger.
     most: u64,
@@ -439,8 +441,11 @@ impl Entry {
     }
 }
 
+/// Bits that one look shows at least.
+const LOOK_BITS: u32 = 57;
+
 /// A code and so many remaining bits are there at one look.
-const REST_AT_ONCE: u32 = 57 - LONGEST_CODE;
+const REST_AT_ONCE: u32 = LOOK_BITS - LONGEST_CODE;
 
 impl Decoder {
     fn new(first: usize, lengths: &[u8], classes: Classes) -> Result<Self, DecodeError> {
@@ -463,7 +468,9 @@ impl Decoder {
             }
         }
         let (leading, rest) = classes.range(first + lengths.len() - 1);
+        let bits = table.iter().map(|entry| entry.length() + entry.rest());
         Ok(Self {
+            longest: bits.max().unwrap_or(0).max(1),
             table,
             index_mask: (1 << index_bits) - 1,
             most: leading << rest | ((1 << rest) - 1),
@@ -490,15 +497,12 @@ impl Decoder {
     ) -> Result<(), DecodeError> {
         // Apart from the lanes, so that they stay in registers.
         let mut positions = *at;
-        let mut codes_only = true;
         let (rounds, last) = numbers.as_chunks_mut::<N>();
-        for round in rounds {
-            for lane in 0..N {
-                let (next, is_code) = self.next(lanes[lane], &mut positions[lane]);
-                round[lane] = T::of(next);
-                codes_only &= is_code;
-            }
-        }
+        let mut codes_only = match LOOK_BITS / self.longest {
+            0 | 1 => self.rounds::<T, N, 1>(lanes, &mut positions, rounds),
+            2 | 3 => self.rounds::<T, N, 2>(lanes, &mut positions, rounds),
+            _ => self.rounds::<T, N, 4>(lanes, &mut positions, rounds),
+        };
         for (lane, number) in last.iter_mut().enumerate() {
             let (next, is_code) = self.next(lanes[lane], &mut positions[lane]);
             *number = T::of(next);
@@ -513,6 +517,51 @@ impl Decoder {
             true => Ok(()),
             false => Err(DecodeError::Truncated),
         }
+    }
+
+    /// Reads rounds of a number from each lane, so many of a lane at one look as fit into it. Says whether all of
+    /// them are numbers.
+    #[inline(always)]
+    fn rounds<T: Number, const N: usize, const AT_ONCE: usize>(
+        &self,
+        lanes: [&[u8]; N],
+        positions: &mut [usize; N],
+        rounds: &mut [[T; N]],
+    ) -> bool {
+        let mut codes_only = true;
+        let mut of_lanes = *positions;
+        let (many, last) = rounds.as_chunks_mut::<AT_ONCE>();
+        // One that takes more than a look is read in parts.
+        let (many, all) = match AT_ONCE {
+            1 => (&mut [][..], many.as_flattened_mut()),
+            _ => (many, last),
+        };
+        for rounds in many {
+            for lane in 0..N {
+                let mut bits = peek(lanes[lane], of_lanes[lane]);
+                let mut used = 0;
+                for round in &mut *rounds {
+                    let entry = self.table.get((bits & self.index_mask) as usize);
+                    let entry = entry.copied().unwrap_or(NO_CODE);
+                    let (length, rest) = (entry.length(), entry.rest());
+                    let low = (bits >> length) & ((1 << rest) - 1);
+                    round[lane] = T::of(entry.leading() << rest | low);
+                    codes_only &= length > 0;
+                    bits >>= length + rest;
+                    used += length + rest;
+                }
+                of_lanes[lane] = of_lanes[lane].wrapping_add(used as usize);
+            }
+        }
+        for round in all {
+            for lane in 0..N {
+                let (next, is_code) = self.next(lanes[lane], &mut of_lanes[lane]);
+                round[lane] = T::of(next);
+                codes_only &= is_code;
+            }
+        }
+        *positions = of_lanes;
+        codes_only
     }
 
     /// The number at a place of a lane.

@@ -96,9 +96,7 @@ impl Summary {
         if id.is_empty() || id.len() > MAX_ID_BYTES || weight == 0 {
             return;
         }
-        if !self.table.is_indexed() {
-            self.reserve(self.len());
-        }
+        self.index();
         self.total = self.total.saturating_add(weight);
         let key = self.long_keys.key_of(id);
         let hash = self.hasher.hash(&key);

@@ -112,12 +112,6 @@ impl Table {
         self.groups.capacity() * size_of::<Group>() + self.keys.capacity() * size_of::<StoredKey>()
     }
 
-    /// Gives up the groups, and spare room.
-    pub(super) fn compact(&mut self) {
-        self.groups = Vec::new();
-        self.keys.shrink_to_fit();
-    }
-
     /// Whether there are groups for all keys.
     pub(super) fn is_indexed(&self) -> bool {
         self.keys.is_empty() || !self.groups.is_empty()

@@ -23,11 +23,6 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// Whether there never was a text.
-    pub(super) fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
     /// Bytes of all texts.
     pub(super) fn used(&self) -> usize {
         self.used
@@ -112,14 +107,6 @@ impl Texts {
         if self.bytes.len() > 2 * self.used + LITTLE {
             self.compact();
         }
-    }
-
-    /// Makes room for so many slots with texts of so many bytes.
-    pub(super) fn reserve(&mut self, slots: usize, bytes: usize) {
-        self.places
-            .reserve_exact(slots.saturating_sub(self.places.len()));
-        self.bytes
-            .reserve_exact(bytes.saturating_sub(self.bytes.len()));
     }
 
     #[cold]

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use hitparade_summary::{Seed, Summary};
+use hitparade_summary::{Merger, Seed, Summary};
 
 const SEED: Seed = Seed::from_bytes(*b"sixteen byte key");
 const PLAYS: usize = 30_000;
@@ -223,6 +223,41 @@ fn recording_goes_on_after_decoding() {
                 .iter()
                 .for_each(|(id, weight)| summary.record(id, *weight));
             check(name, &summary, &exact, 128);
+        }
+    }
+}
+
+#[test]
+fn what_is_let_go_while_parts_are_added_and_comes_again_keeps_the_bounds() {
+    let foreign = Seed::from_bytes([9; 16]);
+    for (name, plays) in streams() {
+        let exact = exact_counts(&plays);
+        let part = |(at, plays): (usize, &[Play])| {
+            let mut part = Summary::new(
+                [64, 200, 100_000, 1_000][at % 4],
+                if at % 5 == 4 { foreign } else { SEED },
+            );
+            plays
+                .iter()
+                .for_each(|(id, weight)| part.record(id, *weight));
+            Summary::decode(&part.encode(), SEED).unwrap()
+        };
+        let parts: Vec<Summary> = plays.chunks(PLAYS / 12).enumerate().map(part).collect();
+        let mut merger = Merger::new(SEED);
+        for part in &parts {
+            merger.add(part);
+            merger.truncate(80);
+        }
+        let merged = merger.finish(70);
+        check(name, &merged, &exact, 64);
+        // The same ids alone, in all that was played.
+        let mut beside = Merger::of_ids(&merged);
+        parts.iter().for_each(|part| beside.add(part));
+        assert_eq!(beside.total(), merged.total(), "{name}");
+        for (row, there) in merged.rows().zip(beside.finish_bounds()) {
+            let count = exact[row.id];
+            let holds = there.lower <= count && count <= there.upper;
+            assert!(holds, "{name}: {:?} {count} {there:?}", row.id);
         }
     }
 }
