@@ -6,7 +6,7 @@ use hitparade::global::{ChartRules, Global};
 use hitparade::settings::VisiblePosts;
 use hitparade::storage::MemoryStorage;
 use hitparade::summary::{Seed, Summary};
-use hitparade::window::DAY_MS;
+use hitparade::window::{DAY_MS, MINUTE_MS};
 use hitparade::wire::*;
 
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
@@ -149,4 +149,40 @@ fn a_catalog_decides_at_once_which_posts_show_and_hiding_makes_no_catalog() {
         world.push(3, NOW_MS);
         assert_eq!(all(&world), shown, "{patch:?}, after a restart");
     }
+}
+
+#[test]
+fn late_plays_of_the_window_before_are_in_its_ranks_as_soon_as_they_come_and_once_they_are_folded()
+{
+    let mut world = World::new();
+    world.push(1, NOW_MS);
+    let mut shards = 1..;
+    let mut come = |world: &mut World, post_id: &str, plays, now_ms| {
+        let mut summary = Summary::new(10, Seed::from_bytes(SEED));
+        summary.record(post_id, plays);
+        let key = objects::recording_pane(NOW_MS - 90 * MINUTE_MS, now_ms);
+        let shard = ("NA", shards.next().unwrap());
+        let push = objects::first_push(shard, &[objects::pane(key, &summary)], &[]);
+        world.global.take_push(&push, now_ms).unwrap();
+    };
+    let previous = |world: &World, now_ms| {
+        let (question, rules) = (World::question("NA", Sort::Views), ChartRules::default());
+        let chart = world.global.chart(&world.storage, &question, rules, now_ms);
+        chart.unwrap().places[0].previous_rank
+    };
+    come(&mut world, "post", 5, NOW_MS + 1);
+    world.global.flush(&world.storage, NOW_MS + 2).unwrap();
+    for later_ms in [2_000, 4_000] {
+        assert_eq!(previous(&world, NOW_MS + later_ms), Some(1));
+    }
+    come(&mut world, "more", 9, NOW_MS + 5_000);
+    assert_eq!(previous(&world, NOW_MS + 7_000), Some(2), "pending");
+    world.global.flush(&world.storage, NOW_MS + 8_000).unwrap();
+    for later_ms in [10_000, 12_000] {
+        assert_eq!(previous(&world, NOW_MS + later_ms), Some(2), "folded");
+    }
+    come(&mut world, "most", 20, NOW_MS + 13_000);
+    world.global.flush(&world.storage, NOW_MS + 13_001).unwrap();
+    let now_ms = NOW_MS + 15_000;
+    assert_eq!(previous(&world, now_ms), Some(3), "folded at once");
 }
