@@ -273,22 +273,21 @@ impl Boards {
     }
 }
 
-/// Lists an object, so that its board's deletion finds it. `false` where it was listed before.
+/// Lists an object, so that its board's deletion finds it.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn enlist(storage: &impl Storage, object: &ObjectName) -> Result<bool, StorageError> {
+pub fn enlist(storage: &impl Storage, object: &ObjectName) -> Result<(), StorageError> {
     let row = row_of_object(object);
     if storage.get(Table::Meta, &row)?.is_some() {
-        return Ok(false);
+        return Ok(());
     }
     let object = object.clone();
     storage.write(&[Write::put(
         Table::Meta,
         row,
         codec::encode(&Enlist { object }),
-    )])?;
-    Ok(true)
+    )])
 }
 
 /// The keys of boards that have objects.

@@ -4,9 +4,10 @@
 //!
 //! # What happens when something fails
 //! After an error of the storage, a sync's among them, the state is dropped, and the next message loads
-//! what is stored. Whatever is answered is durable: questions wait for the changes before them.
+//! what is stored. Whatever is answered is durable: questions wait for the changes before them. An instance that
+//! another has taken over from answers nothing: what it says would undo changes where they were heard of.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use futures_util::{StreamExt, stream};
@@ -42,9 +43,6 @@ struct Inner<H: Host> {
     regions: Option<String>,
     loaded: RefCell<Option<(Registry, H::Storage)>>,
     started_ms: u64,
-    /// Counts what was written or loaded, and of that, what is known to be durable.
-    written: Cell<u64>,
-    durable: Cell<u64>,
 }
 
 impl<H: Host> Driver<H> {
@@ -55,8 +53,6 @@ impl<H: Host> Driver<H> {
             host,
             regions,
             loaded: RefCell::new(None),
-            written: Cell::default(),
-            durable: Cell::default(),
         }))
     }
 
@@ -294,15 +290,10 @@ impl<H: Host> Inner<H> {
                     self.host.report(format_args!("{error}"));
                     Refusal::Storage(error.0)
                 })?;
-                self.written.set(self.written.get() + 1);
                 loaded.insert(fresh)
             }
         };
-        let writes = registry.writes();
         let outcome = run(registry, storage);
-        if registry.writes() != writes {
-            self.written.set(self.written.get() + 1);
-        }
         if let Err(Refusal::Storage(error)) = &outcome {
             self.host
                 .report(format_args!("{error}: state dropped, to be loaded again"));
@@ -409,22 +400,14 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    /// Waits until all that was written or loaded is durable. The state goes where nobody knows.
+    /// Waits until all that was written or loaded is durable. The state goes where nobody knows. Also where
+    /// nothing was written: it fails where another instance has taken over, and so nobody takes what is in this
+    /// memory for the news.
     async fn settle(&self) -> Result<(), Refusal> {
-        let written = self.written.get();
-        if self.durable.get() >= written {
-            return Ok(());
-        }
-        match self.host.sync().await {
-            Ok(()) => {
-                self.durable.set(written.max(self.durable.get()));
-                Ok(())
-            }
-            Err(error) => {
-                self.host.report(format_args!("sync: {error}"));
-                *self.loaded.borrow_mut() = None;
-                Err(Refusal::Storage(error.0))
-            }
-        }
+        self.host.sync().await.map_err(|error| {
+            self.host.report(format_args!("sync: {error}"));
+            *self.loaded.borrow_mut() = None;
+            Refusal::Storage(error.0)
+        })
     }
 }

@@ -22,8 +22,6 @@ pub struct Registry {
     rows: RegionRows,
     changes: Changes,
     boards: Boards,
-    /// How often anything was written that an answer may tell of.
-    writes: u64,
 }
 
 impl Registry {
@@ -51,7 +49,6 @@ impl Registry {
             rows,
             changes,
             boards: Boards::load(storage)?,
-            writes: 0,
         })
     }
 
@@ -68,11 +65,6 @@ impl Registry {
     /// Rows that could not be read at the start.
     pub fn damaged_rows(&self) -> u64 {
         self.rows.damaged + self.boards.damaged()
-    }
-
-    /// Grows with each write of which an answer may tell.
-    pub fn writes(&self) -> u64 {
-        self.writes
     }
 
     /// Looks whether the disk is still this instance's, and says what this one has in memory. To be asked
@@ -127,9 +119,7 @@ impl Registry {
                 self.look_again(storage)?;
                 return Err(refusal);
             }
-            if boards::enlist(storage, object)? {
-                self.writes += 1;
-            }
+            boards::enlist(storage, object)?;
         }
         Ok(self.table.clone())
     }
@@ -250,7 +240,6 @@ impl Registry {
             writes.push(boards::bury(key));
         }
         storage.write(&writes)?;
-        self.writes += 1;
         if is_last {
             self.boards.tombstones.remove(key);
         }
@@ -267,7 +256,6 @@ impl Registry {
         writes.push(change.write());
         storage.write(&writes)?;
         self.changes.stored(change);
-        self.writes += 1;
         self.table.number = self.changes.number();
         Ok(())
     }
@@ -370,9 +358,7 @@ impl Registry {
         let change = self.changes.next(Changed::Everything, version);
         self.store(storage, writes, change)?;
         // Rows of another generation may have been begun.
-        let writes = self.writes;
         *self = Self::load(storage, &[], seed)?;
-        self.writes = writes;
         Ok(ResetDone {
             table: self.table.clone(),
             repeated: false,
