@@ -1,18 +1,23 @@
 //! A Durable Object as its driver's `Host`.
+//!
+//! Also that of an object in a rehearsal, which has no platform: functions of another host would be others.
 
 use std::fmt::Arguments;
 use std::rc::Rc;
 use std::time::Duration;
 
+use js_sys::Object;
+use wasm_bindgen::{JsCast, JsValue};
+use worker::worker_sys::DurableObjectState;
 use worker::{Delay, Env, State};
 
 use crate::board::ObjectName;
 use crate::clock::now_ms;
-use crate::host::{Host, SendError};
+use crate::host::{Host, SendError, Stage};
 use crate::instance::{instance_metrics, memory_is_short, random_bytes};
 use crate::log;
 use crate::objects::{call_raw, stub};
-use crate::storage::{SqlStorage, StorageError};
+use crate::storage::{Disk, SqlStorage, StorageError};
 use crate::window::Zone;
 use crate::wire::InstanceMetrics;
 use crate::zones::own_zone;
@@ -25,6 +30,8 @@ pub struct WorkerHost {
     /// The object's name in the log.
     source: &'static str,
     object: ObjectName,
+    /// In place of the platform.
+    stage: Option<Stage>,
 }
 
 impl WorkerHost {
@@ -36,6 +43,21 @@ impl WorkerHost {
             env,
             source,
             object,
+            stage: None,
+        }
+    }
+
+    /// Nothing is asked of the platform then.
+    pub fn on_stage(object: ObjectName, stage: Stage) -> Self {
+        let nothing = || JsValue::from(Object::new());
+        WorkerHost {
+            state: Rc::new(State::from(
+                nothing().unchecked_into::<DurableObjectState>(),
+            )),
+            env: nothing().unchecked_into(),
+            source: "rehearsal",
+            object,
+            stage: Some(stage),
         }
     }
 }
@@ -45,14 +67,17 @@ fn refused(error: worker::Error) -> StorageError {
 }
 
 impl Host for WorkerHost {
-    type Storage = SqlStorage;
+    type Storage = Disk;
 
     fn object(&self) -> &ObjectName {
         &self.object
     }
 
     fn is_empty(&self) -> Result<bool, StorageError> {
-        SqlStorage::is_empty(&self.state.storage())
+        match &self.stage {
+            Some(_) => Ok(false),
+            None => SqlStorage::is_empty(&self.state.storage()),
+        }
     }
 
     async fn delete_all(&self) -> Result<(), StorageError> {
@@ -63,23 +88,32 @@ impl Host for WorkerHost {
     }
 
     fn now_ms(&self) -> u64 {
-        now_ms()
+        (self.stage.as_ref()).map_or_else(now_ms, |stage| stage.now_ms.get())
     }
 
     fn zone(&self) -> Option<Zone> {
-        own_zone(&self.env)
+        match &self.stage {
+            Some(_) => Some(Zone::utc()),
+            None => own_zone(&self.env),
+        }
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {
-        random_bytes()
+        match &self.stage {
+            Some(_) => [0; N],
+            None => random_bytes(),
+        }
     }
 
-    fn open(&self) -> Result<SqlStorage, StorageError> {
+    fn open(&self) -> Result<Disk, StorageError> {
+        if let Some(stage) = &self.stage {
+            return Ok(Disk::Memory(Rc::clone(&stage.storage)));
+        }
         if self.object == ObjectName::Unnamed {
             let detail = "the platform does not say which object this is; the next start may know";
             return Err(StorageError(detail.into()));
         }
-        SqlStorage::open(&self.state.storage())
+        SqlStorage::open(&self.state.storage()).map(Disk::Sql)
     }
 
     fn memory_is_short(&self, more: usize) -> bool {
@@ -91,24 +125,39 @@ impl Host for WorkerHost {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        if let Some(stage) = &self.stage {
+            return stage.spawn(task);
+        }
         // A task of `spawn_local` alone does not keep an object awake.
         self.state.wait_until(task);
     }
 
     async fn sync(&self) -> Result<(), StorageError> {
-        self.state.storage().sync().await.map_err(refused)
+        match &self.stage {
+            Some(_) => Ok(()),
+            None => self.state.storage().sync().await.map_err(refused),
+        }
     }
 
     async fn sleep(&self, ms: u64) {
-        Delay::from(Duration::from_millis(ms)).await;
+        match &self.stage {
+            Some(stage) => stage.sleep(ms).await,
+            None => Delay::from(Duration::from_millis(ms)).await,
+        }
     }
 
     async fn set_alarm(&self, delay_ms: u64) -> Result<(), StorageError> {
+        if self.stage.is_some() {
+            return Ok(());
+        }
         let set = self.state.storage().set_alarm(delay_ms as i64).await;
         set.map_err(refused)
     }
 
     async fn alarm_ms(&self) -> Result<Option<u64>, StorageError> {
+        if self.stage.is_some() {
+            return Ok(None);
+        }
         let alarm = self.state.storage().get_alarm().await.map_err(refused)?;
         Ok(alarm.and_then(|ms| u64::try_from(ms).ok()))
     }
@@ -120,6 +169,9 @@ impl Host for WorkerHost {
         message: &[u8],
         limit_ms: u64,
     ) -> Result<Vec<u8>, SendError> {
+        if self.stage.is_some() {
+            return Err(SendError("nobody else is there".into()));
+        }
         let failed = |error: worker::Error| SendError(error.to_string());
         let stub = stub(&self.env, object, None).map_err(failed)?;
         call_raw(&stub, path, message, limit_ms)
@@ -128,6 +180,8 @@ impl Host for WorkerHost {
     }
 
     fn report(&self, what: Arguments<'_>) {
-        log::error(self.source, &what.to_string());
+        if self.stage.is_none() {
+            log::error(self.source, &what.to_string());
+        }
     }
 }

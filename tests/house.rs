@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The four of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 33] = [
+const ORDER: [&[&str]; 34] = [
     &["summary"],
     &["mutants"],
     &["panics"],
@@ -39,6 +39,7 @@ const ORDER: [&[&str]; 33] = [
     &["catalog"],
     &["worker_host"],
     &["edge", "global", "region", "registry"],
+    &["rehearsal"],
 ];
 
 fn root() -> PathBuf {

@@ -41,6 +41,9 @@ export function visitorAddress(peer: string, addresses: string | null): string |
 /** Whether memory is short for the largest body that anybody may send (src/instance.rs). */
 export function memoryIsSpent(): boolean;
 
+/** Goes the way of a play and a chart once, so that the engine has compiled it (src/rehearsal.rs). Whether it came to its end. */
+export function rehearse(): boolean;
+
 /** The global object's half in Wasm (src/global/object.rs). */
 export class GlobalBoard {
   constructor(context: DurableObjectState, env: Env);

@@ -17,8 +17,9 @@ import {
   fetch as handle,
   initSync,
   memoryIsSpent,
+  rehearse,
 } from "bindgen/index.js";
-import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.js";
+import { InstanceEnded, answerOf, current, note, renewBy, resultOf } from "./instance.js";
 
 /** @import { Env } from "./contract.d.ts" */
 
@@ -29,6 +30,13 @@ renewBy(() => {
   forgetAll();
   __wbg_reset_state();
 }, memoryIsSpent);
+
+// What comes first is compiled now, not in the time of a request (src/rehearsal.rs).
+try {
+  rehearse();
+} catch (error) {
+  note(error);
+}
 
 /** Routes of POST whose repeats change nothing. */
 const SAFE_TO_REPEAT = /^\/(?:import|admin\/reset)$/;

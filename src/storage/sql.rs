@@ -61,13 +61,14 @@ impl SqlStorage {
             rows_written: Cell::new(0),
             in_transaction: Cell::new(false),
         };
-        for table in Table::ALL {
-            let create = format!(
+        // One call for all: an object that is woken makes it each time.
+        let create = Table::ALL.map(|table| {
+            format!(
                 "CREATE TABLE IF NOT EXISTS {table} (key BLOB NOT NULL, part INTEGER NOT NULL, \
                  value BLOB NOT NULL, PRIMARY KEY (key, part)) WITHOUT ROWID"
-            );
-            storage.exec(&create, &[])?;
-        }
+            )
+        });
+        storage.exec(&create.join(";"), &[])?;
         Ok(storage)
     }
 
