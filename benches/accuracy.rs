@@ -500,6 +500,9 @@ fn chart_row<'n>(
     let (_, again_ms) = way.chart(scope, window);
     way.now_ms -= 1_500;
     let stored = way.stored();
+    if stored.is_empty() {
+        return Err(format!("{name}: no stored pane was found"));
+    }
     let pane_bytes = KEPT.map(|(level, _)| stored.get(&level).copied().unwrap_or(0.0));
     let year = KEPT.iter().zip(pane_bytes);
     way.folds_ms.sort_by(f64::total_cmp);

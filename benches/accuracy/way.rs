@@ -202,12 +202,11 @@ impl Way {
     }
 }
 
-/// Board, 0, scope, 0, level, start (8 bytes), generation.
+/// Scope, 0, level, start (8 bytes), generation.
 fn scope_and_level(key: &[u8]) -> Option<(&[u8], Level)> {
     let (rest, _) = key.split_last_chunk::<9>()?;
-    let (rest, [0, level]) = rest.split_last_chunk::<2>()? else {
+    let (scope, [0, level]) = rest.split_last_chunk::<2>()? else {
         return None;
     };
-    let board = rest.iter().position(|byte| *byte == 0)?;
-    Some((rest.get(board + 1..)?, Level::from_code(*level)?))
+    Some((scope, Level::from_code(*level)?))
 }
