@@ -3,13 +3,14 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBuilt } from "./build.mjs";
-import { PAGES_FOLDER, copyRelease, workerNameOf, writeSettings } from "./lib/release.mjs";
+import { PAGES_FOLDER, UNIT, copyRelease, hasRelease, readPackage, workerNameOf, writeSettings, writeUnit } from "./lib/release.mjs";
 import { Advice, messageOf, runMain, say } from "./lib/say.mjs";
 import { newToken } from "./lib/tokens.mjs";
 
 const USAGE = `usage: npx hitparade init [DIR]
 
-  DIR  an empty folder, made if need be; the one where you are if not given`;
+  DIR  an empty folder, made if need be; the one where you are if not given. In one that it made before it replaces the
+       Worker and the pages by those of this release; settings, tokens and pages of your own stay`;
 
 /** What may be there before: npm's own, and the package itself. */
 const HARMLESS = /^(\..*|node_modules|package\.json|package-lock\.json|hitparade-.*\.tgz)$/;
@@ -26,6 +27,13 @@ const snippet = (origin) => [
 
 await runMain(async () => {
   const folder = readFolder();
+  if (hasRelease(folder)) {
+    await ensureBuilt();
+    copyRelease(folder);
+    return say(
+      `${folder}: its Worker and its pages are those of release ${readPackage().version} now; settings, tokens and your own pages stay.`,
+    );
+  }
   const there = existsSync(folder) ? readdirSync(folder).filter((name) => !HARMLESS.test(name)) : [];
   if (there.length > 0) {
     throw new Advice(
@@ -37,6 +45,7 @@ await runMain(async () => {
   mkdirSync(folder, { recursive: true });
   copyRelease(folder);
   writeSettings(folder);
+  writeUnit(folder);
   writeFileSync(join(folder, PAGES_FOLDER, "example.html"), examplePage());
   if (!existsSync(join(folder, ".gitignore"))) writeFileSync(join(folder, ".gitignore"), IGNORED);
   // On Cloudflare they are others: `deploy --secrets` makes those.
@@ -77,7 +86,7 @@ ${lines.join("\n")}
 
 function tell(folder) {
   const way = relative(process.cwd(), folder);
-  say(`${folder}: wrangler.toml has the settings with their usual values, and what you want otherwise goes into a file hitparade.toml beside it; ${TOKENS} has its tokens; ${PAGES_FOLDER} has the pages; \`worker\` belongs to the release.
+  say(`${folder}: wrangler.toml has the settings with their usual values, and what you want otherwise goes into a file hitparade.toml beside it; ${TOKENS} has its tokens; ${PAGES_FOLDER} has the pages; \`worker\` belongs to the release; ${UNIT} is for systemd, on a server of yours.
 
   ${way ? `cd ${way}\n  ` : ""}npx hitparade serve     then open ${SERVED_AT}/example.html
   npx hitparade deploy    the same on Cloudflare, as the Worker "${workerNameOf(folder)}"

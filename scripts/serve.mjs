@@ -3,6 +3,8 @@ import { resolve } from "node:path";
 import { requireBuilt } from "./lib/built.mjs";
 import { limitsInWords } from "./lib/limits.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
+import { HOME } from "./lib/paths.mjs";
+import { copyRelease, hasRelease, isThisRelease, readPackage } from "./lib/release.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { startServer } from "./lib/server.mjs";
 import { readSettings, settingsInWords, workerVariables } from "./lib/variables.mjs";
@@ -24,6 +26,7 @@ await runMain(async () => {
   const port = numberOption("port", options.values.port, { min: 0, max: 65_535 }, options.refuse);
   const state = options.values.state || options.refuse("--state needs the name of a folder.");
   requireBuilt();
+  if (hasRelease(HOME) && !isThisRelease(HOME)) bringUpToDate();
   let ending = false;
   const signalled = new Promise((done) => {
     for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => done((ending = true)));
@@ -45,6 +48,20 @@ await runMain(async () => {
   await new Promise((done) => setTimeout(done, 100));
   if (!ending) throw new Advice(`workerd ended by itself (${how}); its messages are above.`);
 });
+
+/** Worker and pages are of one release in any case: both are served from this folder. */
+function bringUpToDate() {
+  const { version } = readPackage();
+  try {
+    copyRelease(HOME);
+    say(`▸ the Worker and the pages of ${HOME} are those of release ${version} now`);
+  } catch (error) {
+    if (!["EACCES", "EPERM", "EROFS"].includes(/** @type {any} */ (error).code)) throw error;
+    say(
+      `▸ this serves the Worker and the pages of another release than ${version}; \`npx hitparade init\` in ${HOME}, as the user to whom it belongs, puts these there, and a restart serves them`,
+    );
+  }
+}
 
 /**
  * A parent that was killed cannot pass that on: npm, and the tests, which set END_WITH_PARENT.

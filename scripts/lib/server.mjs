@@ -1,11 +1,11 @@
 /** The build on bare workerd, everything it stores under one folder. */
 import { spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { workerd } from "./npm-packages.mjs";
-import { BUILD_DIR, MODULES } from "./paths.mjs";
+import { MODULES } from "./paths.mjs";
 import { Advice } from "./say.mjs";
 import { lockState, objectsOf } from "./state.mjs";
 import { readSettings, workerVariables } from "./variables.mjs";
@@ -36,11 +36,11 @@ class BadSetting extends Advice {}
  * @param {number} options.port 0: any free one
  * @param {string} options.state folder for all that it stores; made if need be
  * @param {NodeJS.ProcessEnv} [options.environment] where tokens come from
- * @param {string} [options.build] folder of the modules
+ * @param {string} [options.build] folder of the modules; without one, that which wrangler.toml names beside the pages' own
  * @param {string} [options.own] the installation's own file of settings
  * @returns {Promise<Server>}
  */
-export async function startServer({ port, state, environment = process.env, build = BUILD_DIR, own }) {
+export async function startServer({ port, state, environment = process.env, build, own }) {
   await refuseTakenPort(port);
   const folder = resolve(state);
   const held = lockState(folder);
@@ -48,7 +48,7 @@ export async function startServer({ port, state, environment = process.env, buil
     mkdirSync(objectsOf(folder), { recursive: true });
     const config = await readWranglerConfig(own);
     const variables = workerVariables(readSettings(config.layers, environment));
-    const path = writeConfig(folder, build, config, variables);
+    const path = writeConfig(folder, build ?? dirname(config.main), config, variables);
     const server = await startWorkerd(path, port, variables, { isHeld: true, onEnd: () => held.release() });
     try {
       await answering(server.url, server.ended);
@@ -149,7 +149,11 @@ function listenOnce(port) {
 function writeConfig(folder, build, config, variables) {
   const run = join(folder, "run");
   mkdirSync(run, { recursive: true });
-  for (const name of MODULES) copyFileSync(join(build, name), join(run, name));
+  for (const name of MODULES) {
+    // A copy of what nobody may write, nobody may write either.
+    rmSync(join(run, name), { force: true });
+    copyFileSync(join(build, name), join(run, name));
+  }
   const assets = config.assets.directory;
   const path = join(run, "config.capnp");
   writeFileSync(

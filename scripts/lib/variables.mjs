@@ -68,15 +68,28 @@ export function settingsInWords(settings, files) {
   return `Settings, each from the first that has it: the environment,\n${there.join("")}${lines.join("\n")}`;
 }
 
-/** `NAME=value` lines, the value optionally in quotes, as wrangler reads them. */
-function readDevVars(path) {
+/** `NAME=value` lines, the value optionally in quotes, as wrangler reads them. @returns {Record<string, string>} */
+export function readDevVars(path = DEV_VARS) {
   if (!existsSync(path)) return {};
   const variables = {};
-  for (const [index, line] of readFileSync(path, "utf8").split(/\r?\n/).entries()) {
+  for (const [index, line] of textOf(path).split(/\r?\n/).entries()) {
     if (/^\s*(#.*)?$/.test(line)) continue;
     const [, name, value] = /^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$/.exec(line) ?? [];
     if (!name) throw new Advice(`.dev.vars, line ${index + 1}: not of the form NAME=value.`);
     variables[name] = /^(["']).*\1$/.test(value) ? value.slice(1, -1) : value;
   }
   return variables;
+}
+
+/** @param {string} path */
+function textOf(path) {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (/** @type {any} */ (error).code !== "EACCES") throw error;
+    throw new Advice(
+      `${path} cannot be read by this user.`,
+      "A service has its tokens from a file of root's, which systemd reads: sudo mv .dev.vars /etc/hitparade.env (docs/deploy.md)",
+    );
+  }
 }

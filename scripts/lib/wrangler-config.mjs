@@ -27,6 +27,7 @@ const TOP_LEVEL = [
  * @property {string} compatibilityDate
  * @property {string[]} compatibilityFlags
  * @property {{name: string, className: string}[]} objects bindings of Durable Object classes
+ * @property {string} main the Worker's main module, by its whole path
  * @property {{directory: string, binding: string}} assets its folder by its whole path
  * @property {Record<string, string>} vars
  * @property {Layer[]} layers where they come from; the first that has one counts
@@ -77,17 +78,19 @@ export async function readWranglerConfig(own) {
   ];
   const vars = Object.assign({}, ...layers.toReversed().map((layer) => layer.vars));
   const known = Object.keys((folder === ROOT ? base : await readToml(join(ROOT, SETTINGS_FILE))).vars ?? {});
+  const main = resolve(folder, toml.main ?? "build/entry.js");
   const assets = { ...toml.assets, directory: resolve(folder, toml.assets.directory) };
   return {
     compatibilityDate: toml.compatibility_date,
     compatibilityFlags: toml.compatibility_flags ?? [],
     objects: toml.durable_objects.bindings.map(({ name, class_name }) => ({ name, className: class_name })),
+    main,
     assets,
     vars,
     layers,
     files: [ownPath, join(folder, SETTINGS_FILE)],
     rateLimits: (toml.ratelimits ?? []).map(({ name, simple }) => ({ name, ...simple })),
-    toml: { ...toml, vars, assets, main: resolve(folder, toml.main ?? "build/entry.js") },
+    toml: { ...toml, vars, assets, main },
     isOwn: over !== null,
     known,
     warnings: [

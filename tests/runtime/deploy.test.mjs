@@ -119,14 +119,13 @@ function unitCommand(root, state) {
 }
 
 /** Starts it; what it says until it is ready, or ends. */
-async function startUnit(root, state, options = {}) {
+function startUnit(root, state, options = {}) {
   const [program, ...words] = unitCommand(root, state);
-  const child = spawn(program, words, {
-    cwd: root,
-    stdio: ["ignore", "pipe", "pipe"],
-    ...options,
-    env: { ...process.env, END_WITH_PARENT: "1", ...options.env },
-  });
+  return startCommand(program, words, { cwd: root, ...options, env: { ...process.env, END_WITH_PARENT: "1", ...options.env } });
+}
+
+async function startCommand(program, words, options) {
+  const child = spawn(program, words, { stdio: ["ignore", "pipe", "pipe"], ...options });
   const ended = new Promise((done) => child.on("exit", (code, signal) => done({ code, signal })));
   const said = { stdout: "", stderr: "" };
   child.stderr.on("data", (data) => (said.stderr += data));
@@ -227,6 +226,33 @@ describe("the systemd unit", () => {
       }
       assert.deepEqual(filesOf(root), before);
     });
+
+    test(
+      "where it cannot put this release's Worker and pages into a folder of `init`, it serves both as they are",
+      { timeout: 60_000 },
+      async () => {
+        const charts = join(home, "charts");
+        const made = spawnSync(process.execPath, [join(ROOT, "scripts", "hitparade.mjs"), "init", charts], { encoding: "utf8" });
+        assert.equal(made.status, 0, made.stderr);
+        rmSync(join(charts, ".dev.vars"));
+        const worker = join(charts, "worker", "entry.js");
+        appendFileSync(worker, "// of before\n");
+        writeFileSync(join(charts, "www", "index.html"), "of before");
+        spawnSync("chmod", ["-R", "a-w,a+rX", charts]);
+        const env = { ...process.env, PATH: `${join(home, "bin")}:/usr/bin:/bin`, HOME: "/nonexistent", END_WITH_PARENT: "1" };
+        const words = [join(root, "scripts", "hitparade.mjs"), "serve", "--port", "0", "--state", join(home, "state")];
+        const { child, ended, url, said } = await startCommand("node", words, { cwd: charts, env, ...user });
+        try {
+          assert.ok(url, said.stderr);
+          assert.match(said.stderr, /another release than [^]*`npx hitparade init` in .*charts/);
+          assert.equal(await (await fetch(url)).text(), "of before");
+          assert.deepEqual(readFileSync(join(home, "state", "run", "entry.js")), readFileSync(worker));
+        } finally {
+          child.kill("SIGTERM");
+          await ended;
+        }
+      },
+    );
   });
 
   test("finds its secrets in a file that was root's alone before they were in it", () => {
@@ -234,16 +260,19 @@ describe("the systemd unit", () => {
     const file = join(folder, "hitparade.env");
     const text = readFileSync(join(ROOT, "docs", "deploy.md"), "utf8");
     const lines = text.split("\n").filter((line) => line.includes("/etc/hitparade.env") && /^(sudo|echo) /.test(line));
-    assert.equal(lines.length, 3, lines.join("\n"));
+    assert.equal(lines.length, 4, lines.join("\n"));
+    // Of the package, whose `init` has made tokens; then of the clone.
+    writeFileSync(join(folder, ".dev.vars"), "ADMIN_TOKEN=made-by-init\n", { mode: 0o600 });
     const modes = lines.map((line) => {
       const command = line.replaceAll("sudo ", "").replaceAll("/etc/", `${folder}/`);
-      const { stdout, stderr, status } = spawnSync("sh", ["-c", `umask 022; ${command}`], { encoding: "utf8" });
+      const { stdout, stderr, status } = spawnSync("sh", ["-c", `umask 022; ${command}`], { cwd: folder, encoding: "utf8" });
       assert.equal(status, 0, stderr);
       assert.doesNotMatch(stdout, /TOKEN/, "nobody looks over a shoulder");
       const { mode, size } = statSync(file);
       return [(mode & 0o777).toString(8), size > 0];
     });
     assert.deepEqual(modes, [
+      ["600", true],
       ["600", false],
       ["600", true],
       ["600", true],

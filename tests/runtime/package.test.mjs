@@ -4,7 +4,18 @@
  */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -109,6 +120,7 @@ describe("the npm package", () => {
       "build/www/beacon.js",
       "build/bin/hitparade.mjs",
       "www/beacon.d.mts",
+      "deploy/nginx.conf",
       "wrangler.toml",
     ]) {
       assert.ok(names.includes(name), `${name} is missing`);
@@ -188,6 +200,47 @@ describe("the npm package", () => {
     }
     assert.ok(existsSync(join(charts, ".state", "serve")), "what is stored is in that folder");
   });
+
+  test("makes a unit of systemd that serves that folder with the installed program", () => {
+    assert.equal(command(["init", "of-50%"], folder).status, 0);
+    const charts = realpathSync(join(folder, "of-50%"));
+    const [ours, theirs] = [join(charts, "hitparade.service"), join(ROOT, "deploy", "hitparade.service")].map((path) =>
+      readFileSync(path, "utf8").split("[Unit]\n"),
+    );
+    const expected = theirs[1]
+      .replace("WorkingDirectory=/opt/hitparade\n", `WorkingDirectory=${charts.replace("%", "%%")}\n`)
+      .replace("node scripts/serve.mjs", "hitparade serve");
+    assert.equal(ours[1], expected);
+    assert.doesNotMatch(ours[0], /git|build/);
+  });
+
+  test(
+    "a newer package's serve serves its own pages, and keeps pages of one's own and beacons of before",
+    { timeout: 120_000 },
+    async () => {
+      const charts = join(folder, "upgraded");
+      assert.equal(command(["init", "upgraded"], folder).status, 0);
+      const page = join(charts, "www", "index.html");
+      const ours = readFileSync(page, "utf8");
+      const kept = ["mine.html", "example.html", "beacon.0.0.9.js"];
+      const write = () => [page, ...kept.map((name) => join(charts, "www", name))].forEach((path) => writeFileSync(path, "of before"));
+      write();
+      const server = await start(["serve", "--port", "0"], charts);
+      try {
+        assert.match(server.log(), /are those of release \d/);
+        assert.equal(await (await fetch(server.url)).text(), ours);
+        for (const name of kept) assert.equal(await (await fetch(`${server.url}/${name}`)).text(), "of before", name);
+      } finally {
+        server.child.kill("SIGTERM");
+        await server.ended;
+      }
+      write();
+      const { status, stderr } = command(["init", "upgraded"], folder);
+      assert.equal(status, 0, stderr);
+      assert.equal(readFileSync(page, "utf8"), ours);
+      for (const name of kept) assert.equal(readFileSync(join(charts, "www", name), "utf8"), "of before", name);
+    },
+  );
 
   test("its README's ten minutes end with a chart of the week on a page of one's own", { timeout: 120_000 }, async () => {
     const readme = readFileSync(join(ROOT, "README.md"), "utf8");
