@@ -34,10 +34,10 @@ await runMain(async () => {
   });
   const own = options.values.settings || undefined;
   const server = await startServer({ port, state, own });
-  const { layers, files, warnings } = await readWranglerConfig(own);
+  const { layers, files, known, warnings } = await readWranglerConfig(own);
   const settings = readSettings(layers);
   for (const warning of warnings) say(`warning: ${warning}`);
-  say(settingsInWords(settings, files));
+  say(settingsInWords(settings, files, known));
   say(`State: ${resolve(state)}`);
   say(limitsInWords(workerVariables(settings)));
   process.stdout.write(`ready ${server.url}\n`);

@@ -50,15 +50,17 @@ export function workerVariables(settings) {
 }
 
 /**
- * Each setting, and where it came from; of a token only that it is set.
+ * Each setting, and where it came from; of a token only that it is set, and of a name that nobody knows, which may be a
+ * token's with a letter wrong.
  * @param {Setting[]} settings
  * @param {string[]} files of settings by their whole paths, in their order
+ * @param {string[]} known names of settings
  */
-export function settingsInWords(settings, files) {
+export function settingsInWords(settings, files, known) {
   const width = Math.max(...settings.map(({ name }) => name.length));
   const lines = settings.map(({ name, value, source, unused }) => {
     const one = value.replace(/\s+/g, " ").trim();
-    const told = SECRETS.includes(name) ? "set" : one.length > TOLD_CHARACTERS ? `${one.slice(0, TOLD_CHARACTERS)}…` : one;
+    const told = !known.includes(name) ? "set" : one.length > TOLD_CHARACTERS ? `${one.slice(0, TOLD_CHARACTERS)}…` : one;
     // Whatever goes before it, a release's own value is only a default.
     const over = unused.filter((other) => other !== "wrangler.toml");
     const note = over.length > 0 ? `; that of ${over.join(" and ")} does not count` : "";

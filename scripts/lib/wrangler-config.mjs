@@ -4,9 +4,9 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { HOME, OWN_SETTINGS_FILE, ROOT, SETTINGS_FILE } from "./paths.mjs";
+import { DEV_VARS, HOME, OWN_SETTINGS_FILE, ROOT, SETTINGS_FILE } from "./paths.mjs";
 import { Advice, messageOf } from "./say.mjs";
-import { SECRETS } from "./variables.mjs";
+import { SECRETS, readDevVars } from "./variables.mjs";
 
 /** What wrangler reads at the top of a file only, and what people add to its end. */
 const TOP_LEVEL = [
@@ -94,9 +94,10 @@ export async function readWranglerConfig(own) {
     isOwn: over !== null,
     known,
     warnings: [
-      ...misplaced(base, SETTINGS_FILE),
-      ...(over ? misplaced(over, basename(ownPath)) : []),
+      ...misplaced(base, SETTINGS_FILE, known),
+      ...(over ? misplaced(over, basename(ownPath), known) : []),
       ...layers.flatMap(({ source, vars }) => Object.keys(vars).flatMap((name) => oddName(name, source, known))),
+      ...Object.keys(readDevVars()).flatMap((name) => (SECRETS.includes(name) ? [] : oddName(name, basename(DEV_VARS), known))),
     ],
   };
 }
@@ -114,14 +115,35 @@ function merged(base, over) {
 const textsOf = (vars = {}) =>
   Object.fromEntries(Object.entries(vars).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]));
 
-/** @param {Record<string, any>} toml @param {string} file */
-function misplaced(toml, file) {
-  const tables = Object.entries(toml).filter(([name, value]) => isTable(value) && name !== "env");
-  return tables.flatMap(([table, value]) =>
-    TOP_LEVEL.filter((name) => name in value).map(
-      (name) => `${file}: \`${name}\` stands under [${table}], where nothing reads it. Put it above the first line in brackets.`,
+/** @param {Record<string, any>} toml @param {string} file @param {string[]} known */
+function misplaced(toml, file, known) {
+  const tables = Object.entries(toml).filter(([name, value]) => isTable(value) && !["env", "vars"].includes(name));
+  return [
+    // Nothing that wrangler reads there is in capitals.
+    ...Object.keys(toml).flatMap((name) =>
+      known.includes(name)
+        ? [`${file}: nothing reads \`${name}\` there: write vars.${name}.`]
+        : /^[A-Z][A-Z\d_]*$/.test(name)
+          ? oddName(name, file, known)
+          : [],
     ),
-  );
+    ...tables.flatMap(([table, value]) =>
+      [...known, ...SECRETS]
+        .filter((name) => name in value)
+        .flatMap((name) =>
+          SECRETS.includes(name)
+            ? oddName(name, file, known)
+            : [
+                `${file}: \`${name}\` stands under [${table}], where nothing reads it: write vars.${name} above the first line in brackets.`,
+              ],
+        ),
+    ),
+    ...[...tables, ["vars", toml.vars ?? {}]].flatMap(([table, value]) =>
+      TOP_LEVEL.filter((name) => name in value).map(
+        (name) => `${file}: \`${name}\` stands under [${table}], where nothing reads it. Put it above the first line in brackets.`,
+      ),
+    ),
+  ];
 }
 
 /** @param {string} name @param {string} source @param {string[]} known */

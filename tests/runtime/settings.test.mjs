@@ -28,7 +28,11 @@ test("the environment goes before .dev.vars, that before hitparade.toml, that be
   ];
   const settings = readSettings(layers, { A: "1", ADMIN_TOKEN: "one", READ_TOKEN: "", OTHER: "x" }, join(folder, ".dev.vars"));
   assert.deepEqual(workerVariables(settings), { INGEST_TOKEN: "secret two", ADMIN_TOKEN: "one", A: "1", B: "2", C: "3", D: "4" });
-  const [title, dev, sports, release, ...lines] = settingsInWords(settings, ["/my/sports.toml", join(ROOT, "wrangler.toml")]).split("\n");
+  const [title, dev, sports, release, ...lines] = settingsInWords(
+    settings,
+    ["/my/sports.toml", join(ROOT, "wrangler.toml")],
+    ["A", "B", "C", "D"],
+  ).split("\n");
   assert.equal(title, "Settings, each from the first that has it: the environment,");
   assert.ok(dev.startsWith(`    ${join(ROOT, ".dev.vars")}`), dev);
   assert.deepEqual([sports, release], ["    /my/sports.toml (there is none)", `    ${join(ROOT, "wrangler.toml")}`]);
@@ -86,6 +90,28 @@ test("a line that nothing reads is warned of: a misplaced one, an unknown name, 
   assert.deepEqual((await readWranglerConfig()).warnings, []);
 });
 
+test("a setting that stands where nothing reads it is warned of with the line to write", async () => {
+  const { vars, warnings } = await readWranglerConfig(
+    file(
+      "astray.toml",
+      'TIME_ZONE = "Europe/Berlin"\nTIMEZONE = "x"\nINGEST_TOKEN = "x"\nsettings.PAGE_TITLE = "Mine"\n[var]\nLIMIT_PER_MINUTE = 1\n',
+    ),
+  );
+  assert.equal(vars.TIME_ZONE, (await readWranglerConfig()).vars.TIME_ZONE, "it does not count");
+  assert.equal(warnings.length, 5, warnings.join("\n"));
+  for (const told of [
+    /^astray\.toml: nothing reads `TIME_ZONE` there: write vars\.TIME_ZONE\.$/,
+    /^astray\.toml: there is no setting TIMEZONE/,
+    /^astray\.toml: INGEST_TOKEN is a secret/,
+    /^astray\.toml: `LIMIT_PER_MINUTE` stands under \[var\], where nothing reads it: write vars\.LIMIT_PER_MINUTE/,
+    /^astray\.toml: `PAGE_TITLE` stands under \[settings\], where nothing reads it: write vars\.PAGE_TITLE/,
+  ])
+    assert.ok(
+      warnings.some((warning) => told.test(warning)),
+      `${told}\n${warnings.join("\n")}`,
+    );
+});
+
 describe("a folder with settings is an installation, also for the commands of a clone", { timeout: 60_000 }, () => {
   const program = join(ROOT, "scripts", "hitparade.mjs");
   const { ADMIN_TOKEN: _, INGEST_TOKEN: __, ...env } = process.env;
@@ -93,7 +119,7 @@ describe("a folder with settings is an installation, also for the commands of a 
     const home = join(folder, "own");
     mkdirSync(home, { recursive: true });
     file("own/hitparade.toml", "vars.LIMIT_PER_MINUTE = 123\n");
-    file("own/.dev.vars", "ADMIN_TOKEN=of-this-folder\n");
+    file("own/.dev.vars", "ADMIN_TOKEN=of-this-folder\nADMIN_TOKNE=with-letters-changed\n");
     return home;
   };
   /** @param {string[]} words @param {string} cwd */
@@ -117,6 +143,9 @@ describe("a folder with settings is an installation, also for the commands of a 
       const files = [join(home, ".dev.vars"), join(home, "hitparade.toml"), join(ROOT, "wrangler.toml")];
       assert.ok(stderr.includes(files.map((path) => `    ${path}\n`).join("")), stderr);
       assert.match(stderr, /LIMIT_PER_MINUTE +123 \(hitparade\.toml\)/);
+      assert.match(stderr, /^warning: \.dev\.vars: there is no setting ADMIN_TOKNE\.$/m);
+      assert.match(stderr, /ADMIN_TOKNE +set \(\.dev\.vars\)/);
+      assert.doesNotMatch(stderr, /with-letters-changed|of-this-folder/);
       assert.ok(stderr.includes(`State: ${join(home, ".state", "serve")}\n`), stderr);
       assert.ok(existsSync(join(home, ".state", "serve", "objects")));
       const answer = await fetch(`${url}/posts`, { headers: { authorization: "Bearer of-this-folder" } });
