@@ -77,8 +77,13 @@ export class HitparadeError extends Error {
 /** @param {number} ms @param {AbortSignal} [signal] ends it early, without an error */
 const pause = (ms, signal) =>
   new Promise((done) => {
-    const timer = setTimeout(done, ms, undefined);
-    signal?.addEventListener("abort", () => (clearTimeout(timer), done(undefined)), { once: true });
+    const end = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      done(undefined);
+    };
+    const timer = setTimeout(end, ms);
+    signal?.addEventListener("abort", end);
   });
 
 /** @param {number} failures in a row, from 1 */

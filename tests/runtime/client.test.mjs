@@ -169,6 +169,29 @@ describe("a service that loses answers", { timeout: 60_000 }, () => {
     await assert.rejects(first, { code: "closed" });
   });
 
+  test("is asked again many times, and nothing piles up meanwhile", async () => {
+    const { setTimeout: wait } = globalThis;
+    const warnings = [];
+    const heard = (warning) => warnings.push(warning.name);
+    process.on("warning", heard);
+    // Pauses grow to a minute: not here.
+    globalThis.setTimeout = /** @type {any} */ ((run, ms) => wait(run, Math.min(ms, 2)));
+    try {
+      let asked = 0;
+      const body = JSON.stringify({ accepted: 1, rejected: [], repeated: false });
+      const fetch = async () => (++asked < 30 ? new Response("{}", { status: 503 }) : new Response(body, { status: 202 }));
+      const client = new Hitparade("http://127.0.0.1:9", { fetch });
+      assert.equal((await client.send({ post_id: "a" })).accepted, 1);
+      await client.close();
+      assert.equal(asked, 30);
+      await new Promise((done) => wait(done, 10));
+      assert.deepEqual(warnings, []);
+    } finally {
+      globalThis.setTimeout = wait;
+      process.off("warning", heard);
+    }
+  });
+
   test("is told apart: who refused, who has heard nothing, whose answer was lost", async () => {
     const batch = { client: "c", seq: 0, sent: Date.now(), plays: [{ post_id: "a" }] };
     const said = async (at = url()) => {
