@@ -204,6 +204,27 @@ describe("the doctor", { concurrency: true, timeout: 300_000 }, () => {
     assert.match(findings.get("the admin token").said, new RegExp(MAIN));
   });
 
+  test("does not know, without the admin token, what counts where only posts of the catalog show, and says why", async () => {
+    const own = await Service.start({ LIMIT_PER_MINUTE: "6000" });
+    try {
+      const put = await own.request("PUT", "/posts/a-post", '{"content":"A post"}', {
+        "content-type": "application/json",
+        authorization: `Bearer ${ADMIN_TOKEN}`,
+      });
+      assert.ok(put.ok, await put.text());
+      const { code, said, findings } = await examine(own.url, {});
+      assert.deepEqual([code, named(findings, "✖")], [0, []], said);
+      for (const name of ["the region of a play", "a chart, by a push"]) {
+        assert.match(findings.get(name).said, /REQUIRE_KNOWN_POSTS/, said);
+        assert.match(findings.get(name).todo, /ADMIN_TOKEN/);
+      }
+      const admin = await examine(own.url);
+      assert.deepEqual([admin.code, named(admin.findings, "?")], [0, []], admin.said);
+    } finally {
+      await own.dispose();
+    }
+  });
+
   test("sends no play where its admin token is refused, and says which token that is and where the right one may be", async () => {
     /** @type {string[]} */
     const sent = [];

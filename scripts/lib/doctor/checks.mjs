@@ -51,6 +51,12 @@ export const CHECKS = [
   ["limits by address", limits, "sends"],
 ];
 
+/** What is said of a play on main that counts in totals, and whose post nobody sees. */
+const UNSEEN = unknown(
+  "cannot be seen: the play is in main's totals, and only posts of the catalog show (REQUIRE_KNOWN_POSTS)",
+  "Put ADMIN_TOKEN into the environment or .dev.vars: it lets the doctor look on a board of its own.",
+);
+
 /** What a check says that sends, where nothing may be sent. */
 export const NOT_SENT = unknown("not looked at: nothing is sent while the admin token is refused");
 
@@ -237,12 +243,15 @@ async function region(patient) {
     () => patient.countIn({ region: here }),
     ({ count }) => count > 0,
   );
+  if (count === 0 && (await patient.isOfNoCatalog({ region: here }))) return UNSEEN;
   if (count === 0) return wrong(`should be ${here}, whose chart does not have the play`, "docs/operate.md: do its shards push?");
   return works(`${here}, of ${all.length}. If you are not there: COUNTRY_HEADER and TRUSTED_PROXIES, docs/deploy.md`);
 }
 
 /** @param {Patient} patient */
 async function chart(patient) {
+  // Who looked for the region has waited for the play already.
+  if (await patient.isOfNoCatalog({})) return UNSEEN;
   const started = Date.now();
   await until(
     () => patient.countIn({}),

@@ -104,6 +104,20 @@ export class Patient {
   }
 
   /**
+   * Whether the play may well count where it cannot be seen: on main, whose catalog has others than its post alone.
+   * @param {Record<string, string>} question @returns {Promise<boolean>}
+   */
+  async isOfNoCatalog(question) {
+    if (this.board) return false;
+    const { reply } = await this.countIn(question);
+    if (reply.status !== 404 || reply.json.code !== "not_found") return false;
+    const all = await this.ask("GET", `/top-posts${this.query({ timeframe: "1h", k: "1", ...question })}`, {
+      token: this.tokens.READ_TOKEN,
+    });
+    return all.json.total_views > 0;
+  }
+
+  /**
    * A chart over a socket: its messages as they come. By hand, as Node 20 has no WebSocket.
    * @param {Record<string, string>} question
    * @param {(message: any) => void} onMessage
