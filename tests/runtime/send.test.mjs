@@ -346,7 +346,7 @@ for (const isTerminal of [true, false]) {
 test("a spool holds what was sealed, and the place after it, at every moment", () => {
   const folder = mkdtempSync(join(tmpdir(), "hitparade-spool-"));
   try {
-    let spool = new Spool(folder, "http://a");
+    let spool = new Spool(folder, "http://a", { board: "jazz", region: "" });
     assert.throws(() => new Spool(folder, "http://a"), /is in use/);
     spool.seal(['{"post_id":"a"}', '{"post_id":"b"}'], { input: 1 }, "x");
     spool.home = "EU/4";
@@ -356,7 +356,16 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
     spool.release();
     assert.throws(() => new Spool(folder, "http://b"), /holds what was read for http:\/\/a/);
 
-    spool = new Spool(folder, "http://a");
+    spool = new Spool(folder, "http://a", { board: "jazz", region: "" });
+    spool.release();
+    for (const [asked, told] of [
+      [{ board: "rock", region: "" }, /holds what was read with --board jazz\.[^]*For --board rock take another --spool/],
+      [{ board: "", region: "" }, /with --board jazz\.[^]*Without --board take another --spool/],
+      [{ board: "jazz", region: "EU" }, /without --region\.[^]*For --region EU take another --spool/],
+    ])
+      assert.throws(() => new Spool(folder, "http://a", asked), told);
+
+    spool = new Spool(folder, "http://a", { board: "jazz", region: "" });
     assert.deepEqual(
       spool.waiting.map(({ client }) => client),
       names,
@@ -687,6 +696,13 @@ describe("sending", { timeout: 300_000 }, () => {
     const unknown = await send(["--spool", "unknown", "--region", "Atlantis"], '{"post_id":"a"}\n{"post_id":"b"}').ended;
     assert.equal(unknown.code, 1);
     assert.match(unknown.said, /2 plays were rejected: unknown_region/);
+    assert.match(unknown.said, /Which there are: curl \S+\/regions;[^]*Then send them: npx hitparade send --spool \S+again < /);
+    const elsewhere = await send(["--spool", "unknown", "--region", "NA"], '{"post_id":"a"}\n{"post_id":"b"}').ended;
+    assert.equal(elsewhere.code, 1);
+    assert.match(elsewhere.said, /with --region Atlantis\.[^]*For --region NA take another --spool/);
+    const nothing = await send(["--spool", "nothing", "--from", "access-log", "--post", "/songs/{post}"], "no log\nnor this\n").ended;
+    assert.equal(nothing.code, 1);
+    assert.match(nothing.said, /2 left out: [^]*Every line was left out: --dry-run/);
     assert.match(readFileSync(join(folder, "unknown", "rejected.ndjson"), "utf8"), /"post_id":"b".*"unknown_region"/);
     const text = Buffer.from('{"post_id":"caf\xe9","region_id":"NA"}\n', "latin1");
     const latin = await send(["--spool", "latin"], text).ended;

@@ -142,11 +142,14 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
   const token = workerVariables(readSettings([])).INGEST_TOKEN;
   if (!token) throw new Advice("INGEST_TOKEN is needed.", `Put it into the environment or into ${DEV_VARS}.`);
   const stop = stopOnSignals();
-  const spool = new Spool(folder, url);
+  const isPassedOver = !values.stream && !values.confirm;
+  const spool = new Spool(folder, url, isPassedOver ? { board: values.board, region: values.region } : null);
   const progress = new Progress(() => inWords());
   const delivery = new Delivery(spool, { url, token: newestOf(token), connections, tell: (text) => progress.say(text) });
   const read = { lines: 0, plays: 0 };
   let isReported = false;
+  // Of a log that is read now and then there may be nothing new but lines of programs.
+  let goesOn = false;
   const inWords = () => {
     const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);
     return `${read.lines} lines read, ${delivery.counts.accepted} plays counted${waiting ? `, ${waiting} wait` : ""}${delivery.trouble ? ` (${delivery.trouble})` : ""}`;
@@ -157,6 +160,7 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     delivery.wake();
     const tell = (text) => progress.say(text);
     const begun = (place) => spool.begunAt({ input: place, reader: reader.state });
+    goesOn = !isStream && Boolean(spool.place?.input);
     const source = input ? new Lines(unpacked(input)) : new Follow(values.follow, { stop, tell, begun: isStream ? () => {} : begun });
     if (!isStream && spool.place?.input) {
       const found = await Promise.race([source.passOver(spool.place.input), aborted(stop)]);
@@ -213,7 +217,16 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     await delivery.stop();
     progress.end();
     isReported = true;
-    return report({ url, board: values.board, folder, read, delivery, spool, leftOut });
+    return report({
+      url,
+      board: values.board,
+      folder,
+      read,
+      delivery,
+      spool,
+      leftOut,
+      isFruitless: () => !goesOn && !stop.aborted && read.plays === 0,
+    });
   }
 }
 
@@ -244,7 +257,7 @@ function encodingOf(name, refuse) {
   }
 }
 
-function report({ url, board, folder, read, delivery, spool, leftOut }) {
+function report({ url, board, folder, read, delivery, spool, leftOut, isFruitless }) {
   const { accepted, repeated, rejected, inDoubt, refused } = delivery.counts;
   say(`${url}: ${accepted} plays counted, of ${read.lines} lines${repeated ? ` (${repeated} of them had been counted already)` : ""}.`);
   for (const line of leftOut.inWords()) say(line);
@@ -252,14 +265,28 @@ function report({ url, board, folder, read, delivery, spool, leftOut }) {
     say(`! ${times} plays were rejected: ${code} (${join(folder, "rejected.ndjson")})`);
     if (code === "unknown_board") {
       say(`  ${makeBoard(url, board || "ID")}`);
-      say(`  Then send them: npx hitparade send --spool ${join(folder, "again")} < ${join(folder, "rejected.ndjson")}`);
+      sendAgain(folder);
+    }
+    if (code === "unknown_region") {
+      say(
+        `  Which there are: curl ${url}/regions; the admin token makes another one (PUT /regions/ID, docs/api.md). Or correct region_id in that file.`,
+      );
+      sendAgain(folder);
     }
   }
   if (inDoubt + refused > 0) say(`! ${inDoubt + refused} plays were set aside: ${delivery.setAside.join(", ")}`);
   const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);
   if (waiting > 0) say(`▸ ${waiting} plays wait in ${folder}: the next start sends them`);
+  if (leftOut.reasons.size > 0 && isFruitless()) {
+    say("! Every line was left out: --dry-run shows what would come in.");
+    return 1;
+  }
   return rejected.size > 0 || inDoubt + refused > 0 ? 1 : 0;
 }
+
+/** @param {string} folder of the spool */
+const sendAgain = (folder) =>
+  say(`  Then send them: npx hitparade send --spool ${join(folder, "again")} < ${join(folder, "rejected.ndjson")}`);
 
 async function preview(input, take, leftOut) {
   const found = new Preview();

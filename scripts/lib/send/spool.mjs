@@ -64,9 +64,11 @@ export class Spool {
   /**
    * @param {string} folder made if need be
    * @param {string} url of the installation that it is for
-   * @throws {Advice} it is in use, of another installation, or cannot be read
+   * @param {Record<string, string> | null} [asked] options that say where plays count, by their names; null where no line
+   *   is passed over, so that they may change
+   * @throws {Advice} it is in use, of another installation or with other options, or cannot be read
    */
-  constructor(folder, url) {
+  constructor(folder, url, asked = null) {
     this.folder = folder;
     mkdirSync(folder, { recursive: true });
     const held = tryLock(join(folder, "lock"));
@@ -75,15 +77,15 @@ export class Spool {
     }
     this.#lock = held;
     try {
-      this.#read(url);
+      this.#read(url, asked);
     } catch (error) {
       held.release();
       throw error;
     }
   }
 
-  #read(url) {
-    this.#state = this.#readState(url);
+  #read(url, asked) {
+    this.#state = this.#readState(url, asked);
     this.#readBatches();
     const last = this.waiting[this.waiting.length - 1];
     this.#next = Math.max(this.#state.next, last ? numberOf(last.key) + 1 : 1);
@@ -130,8 +132,8 @@ export class Spool {
   /** @param {string[]} names */
   #path = (...names) => join(this.folder, ...names);
 
-  #readState(url) {
-    const none = { version: VERSION, url, next: 1, place: null, home: null };
+  #readState(url, asked) {
+    const none = { version: VERSION, url, asked, next: 1, place: null, home: null };
     if (!existsSync(this.#path("state.json"))) {
       this.#write("state.json", JSON.stringify(none));
       return none;
@@ -148,6 +150,14 @@ export class Spool {
         "Send with another --spool, or with the version that wrote it.",
       );
     if (state.url !== url) throw new Advice(`${this.folder} holds what was read for ${state.url}.`, `For ${url} take another --spool.`);
+    for (const [name, value] of Object.entries(state.asked && asked ? asked : {})) {
+      // What was read is passed over: the same lines would not be sent there.
+      if (state.asked[name] !== value)
+        throw new Advice(
+          `${this.folder} holds what was read ${state.asked[name] ? `with --${name} ${state.asked[name]}` : `without --${name}`}.`,
+          `${value ? `For --${name} ${value}` : `Without --${name}`} take another --spool.`,
+        );
+    }
     return state;
   }
 
