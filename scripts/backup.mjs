@@ -4,7 +4,7 @@
  */
 import { resolve } from "node:path";
 import { setupToServe } from "./setup.mjs";
-import { exportWhole } from "./lib/export.mjs";
+import { exportWhole, tellOtherBoards } from "./lib/export.mjs";
 import { adminOf } from "./lib/installation.mjs";
 import { readOptions } from "./lib/options.mjs";
 import { NOT_IN_STATE } from "./lib/paths.mjs";
@@ -40,10 +40,7 @@ await runMain(async () => {
     const { rows, asOf } = await exportWhole(resolve(to), { ...admin, board }, WAIT_S);
     say(`${to}: ${rows} rows, everything that the board ${board} had accepted by ${asOf}.`);
     say(`  ${NOT_IN_STATE}.`);
-    const { boards } = await (await fetch(`${admin.url}/boards`, { headers: admin.headers })).json();
-    const others = boards?.map((other) => other.board_id).filter((id) => id !== board) ?? [];
-    if (others.length > 0) say(`  Not in it: the boards ${others.join(", ")}, each of which needs a file of its own (--board).`);
-    return;
+    return tellOtherBoards({ ...admin, board });
   }
   const { files, bytes } = await backUp(resolve(values.state), resolve(to));
   say(`${to}: ${files} files, ${bytes} bytes.`);

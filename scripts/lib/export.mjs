@@ -31,6 +31,16 @@ export async function exportWhole(file, admin, waitS) {
   }
 }
 
+/**
+ * Says which boards are not in the export of one.
+ * @param {{url: string, headers: Record<string, string>, board: string}} admin
+ */
+export async function tellOtherBoards({ url, headers, board }) {
+  const { boards } = JSON.parse((await askUntilDone(`${url}/boards`, { headers })).text);
+  const others = boards.map((/** @type {any} */ other) => other.board_id).filter((/** @type {string} */ id) => id !== board);
+  if (others.length > 0) say(`  Not in it: the boards ${others.join(", ")}, each of which needs a file of its own (--board).`);
+}
+
 /** Where an export goes that lacks something: one of before may be whole. @param {string} file */
 const lacking = (file) => `${file}.incomplete`;
 

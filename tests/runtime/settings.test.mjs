@@ -150,9 +150,14 @@ describe("a folder with settings is an installation, also for the commands of a 
       assert.ok(existsSync(join(home, ".state", "serve", "objects")));
       const answer = await fetch(`${url}/posts`, { headers: { authorization: "Bearer of-this-folder" } });
       assert.equal(answer.status, 200);
+      const headers = { authorization: "Bearer of-this-folder", "content-type": "application/json" };
+      assert.ok((await fetch(`${url}/boards/jazz`, { method: "PUT", headers, body: "{}" })).ok);
       const backup = said(["backup", "--url", url, "--to", "copy.ndjson"], home);
       assert.equal(backup.status, 0, backup.stderr);
       assert.match(backup.stderr, /Settings and tokens are not in a backup/);
+      const exported = said(["export", "--url", url, "--file", "all.ndjson"], home);
+      assert.equal(exported.status, 0, exported.stderr);
+      for (const { stderr } of [backup, exported]) assert.match(stderr, /Not in it: the boards jazz, each of which needs a file/);
     } finally {
       child.kill("SIGTERM");
     }
