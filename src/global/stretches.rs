@@ -226,7 +226,7 @@ mod tests {
                 random = (random.wrapping_mul(6_364_136_223_846_793_005)).wrapping_add(1);
                 plays.record(&format!("{:011}", (random >> 33) % posts), random >> 52);
             }
-            merging.add(Rc::new(plays));
+            merging.add(&plays);
         }
         Rc::new(merging.finish_stretch())
     }
