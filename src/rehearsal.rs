@@ -107,5 +107,7 @@ fn chart() -> Vec<u8> {
 #[cfg(target_arch = "wasm32")]
 #[wasm_bindgen::prelude::wasm_bindgen(js_name = rehearse)]
 pub fn rehearse_at_start() -> bool {
-    rehearse(WorkerHost::on_stage).is_ok()
+    let chart = rehearse(WorkerHost::on_stage);
+    crate::panics::point("rehearsal");
+    chart.is_ok_and(|chart| !chart.places.is_empty())
 }

@@ -12,6 +12,7 @@ use worker::worker_sys::DurableObjectState;
 use worker::{Delay, Env, State};
 
 use crate::board::ObjectName;
+use crate::catalog::{self, CatalogLimits};
 use crate::clock::now_ms;
 use crate::host::{Host, SendError, Stage};
 use crate::instance::{instance_metrics, memory_is_short, random_bytes};
@@ -19,7 +20,7 @@ use crate::log;
 use crate::objects::{call_raw, stub};
 use crate::storage::{Disk, SqlStorage, StorageError};
 use crate::window::Zone;
-use crate::wire::InstanceMetrics;
+use crate::wire::{CatalogQuestion, InstanceMetrics, Question};
 use crate::zones::own_zone;
 
 /// The platform, for one object. A clone is another handle of it, for another driver of the object.
@@ -121,7 +122,11 @@ impl Host for WorkerHost {
     }
 
     fn instance(&self) -> InstanceMetrics {
-        instance_metrics()
+        // While an instance starts it has no random name yet, and no clock: whoever asks first decides.
+        match &self.stage {
+            Some(_) => InstanceMetrics::default(),
+            None => instance_metrics(),
+        }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -170,7 +175,12 @@ impl Host for WorkerHost {
         limit_ms: u64,
     ) -> Result<Vec<u8>, SendError> {
         if self.stage.is_some() {
-            return Err(SendError("nobody else is there".into()));
+            // The catalog lies in the same storage.
+            let catalog = catalog::Driver::new(self.clone(), CatalogLimits::default());
+            return match path {
+                CatalogQuestion::PATH => Ok(Box::pin(catalog.answer(message)).await),
+                _ => Err(SendError("nobody else is there".into())),
+            };
         }
         let failed = |error: worker::Error| SendError(error.to_string());
         let stub = stub(&self.env, object, None).map_err(failed)?;

@@ -33,7 +33,7 @@ renewBy(() => {
 
 // What comes first is compiled now, not in the time of a request (src/rehearsal.rs).
 try {
-  rehearse();
+  if (!rehearse()) console.error(JSON.stringify({ level: "error", source: "worker", message: "the rehearsal did not come to its end" }));
 } catch (error) {
   note(error);
 }

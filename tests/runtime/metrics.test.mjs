@@ -127,6 +127,11 @@ describe("/metrics", { timeout: 180_000 }, () => {
       return said;
     });
     const of = (name, labels) => total(said, `hitparade_${name}`, labels);
+    // Named and timed by the first who asks, and not by what it rehearses while there is neither.
+    for (const { labels, value } of said.get("hitparade_instance_started_seconds").samples) {
+      assert.ok(Number(`0x${labels.get("instance")}`) > 0 && Date.now() / 1_000 - value < 600, `started ${value}`);
+    }
+    assert.doesNotMatch(service.log, /rehears/);
     assert.equal(of("plays_total", na), 6);
     assert.equal(of("batches_total", na), 1);
     assert.equal(of("repeated_batches_total", na), 1);

@@ -62,6 +62,14 @@ class PanickingService extends Service {
   }
 }
 
+/** What the server has said, of its start too. */
+let said = "";
+const write = process.stderr.write.bind(process.stderr);
+process.stderr.write = (chunk, ...rest) => {
+  said += chunk;
+  return write(chunk, ...rest);
+};
+
 /** @type {PanickingService} */
 let service;
 const model = new Model();
@@ -74,6 +82,12 @@ before(
   { timeout: 600_000 },
 );
 after(() => service?.dispose());
+
+test("a panic in what an instance rehearses: whoever asks first is served", async () => {
+  await eventually(async () => assert.match(said, /at rehearsal, on command/));
+  assert.equal((await service.fetch("/healthz")).status, 200);
+  assert.doesNotMatch(await instance(), /"0{16}"/);
+});
 
 for (const [point, when] of Object.entries(POINTS)) {
   test(`a panic ${when}`, { timeout: 240_000 }, async () => {
