@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Service, eventually } from "./harness.mjs";
+import { ADMIN_TOKEN, Service, eventually } from "./harness.mjs";
 
 /** The runtime puts an object to sleep that had nothing to do for 10 s. */
 const ASLEEP_MS = 15_000;
@@ -13,6 +13,9 @@ const PROMISED_MS = 10_000;
 const VOTES = 60;
 const QUARTER_MS = 15 * 60_000;
 const SEALED_AFTER_MS = 30_000;
+/** A play is pushed within 5 s while somebody is thought to look, and told of a second later. */
+const TOLD_MS = 8_000;
+const AS_ADMIN = { authorization: `Bearer ${ADMIN_TOKEN}` };
 const QUERY = { region: "global", timeframe: "24h", k: "3" };
 
 /** @param {any} chart @param {string} post */
@@ -41,21 +44,36 @@ describe("quiet shards", () => {
   });
 
   it("a socket on a quiet board gets each play within 10 s, also of a shard that sleeps meanwhile", async () => {
-    const url = new URL(`/live?${new URLSearchParams(QUERY)}`, service.url);
-    url.protocol = "ws:";
-    const socket = new WebSocket(url);
-    let last;
-    socket.addEventListener("message", ({ data }) => (last = JSON.parse(data)));
-    await once(socket, "open");
+    const { socket, shows } = await look(service);
     for (const views of [1, 2]) {
       await sleep(ASLEEP_MS);
       await service.send([{ post_id: "b", count: 1 }]);
-      const late = Date.now() + PROMISED_MS;
-      while (viewsOf(last, "b") < views) {
-        assert.ok(Date.now() < late, `not there in time: ${JSON.stringify(last)}`);
-        await sleep(50);
-      }
+      await shows((chart) => viewsOf(chart, "b") === views);
     }
+    socket.close();
+  });
+
+  it("who comes back after all were told that nobody looks gets each change within 10 s, also while they are told", async () => {
+    let views = 0;
+    const play = () => service.send([{ post_id: "c", count: 1 }]);
+    // Sockets are gone, and a play is told of; then the next one is there long after that, or meanwhile.
+    for (const away_ms of [TOLD_MS, TOLD_MS / 2]) {
+      await play();
+      // What boards hear from the registry and the catalog.
+      await service.request("DELETE", "/posts/nobody-looks-at-it", undefined, AS_ADMIN);
+      await sleep(away_ms);
+      const { socket, shows } = await look(service);
+      await shows((chart) => viewsOf(chart, "c") === views + 1);
+      await play();
+      views += 2;
+      await shows((chart) => viewsOf(chart, "c") === views);
+      socket.close();
+      await once(socket, "close");
+    }
+    const { socket, shows } = await look(service);
+    await shows((chart) => viewsOf(chart, "c") === views);
+    await service.request("DELETE", "/posts/c", undefined, AS_ADMIN);
+    await shows((chart) => viewsOf(chart, "c") === 0);
     socket.close();
   });
 
@@ -72,6 +90,24 @@ describe("quiet shards", () => {
     assert.ok(accepted > 0 && accepted <= seconds, `${accepted} more after ${seconds} s, of one a second`);
   });
 });
+
+/** Somebody looks over a socket. `shows` waits for a chart as long as is promised. @param {Service} service */
+async function look(service) {
+  const url = new URL(`/live?${new URLSearchParams(QUERY)}`, service.url);
+  url.protocol = "ws:";
+  const socket = new WebSocket(url);
+  let last;
+  socket.addEventListener("message", ({ data }) => (last = JSON.parse(data)));
+  await once(socket, "open");
+  const shows = async (/** @type {(chart: any) => boolean} */ isThere) => {
+    const late = Date.now() + PROMISED_MS;
+    while (!last || !isThere(last)) {
+      assert.ok(Date.now() < late, `not there in time: ${JSON.stringify(last)}`);
+      await sleep(50);
+    }
+  };
+  return { socket, shows };
+}
 
 /** How many pushes the global object has taken. @param {Service} service */
 async function pushesOf(service) {
