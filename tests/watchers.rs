@@ -470,8 +470,10 @@ impl Quiet {
             listed: None,
             batch: &codec::encode(&batch),
         });
-        let reply = self.host.run(self.driver.record(&message, None), || {});
-        assert!(matches!(reply, RecordReply::Counted { .. }), "{reply:?}");
+        let recorded = Box::pin(self.driver.record(&message, None));
+        let reply = self.host.run(self.host.within(MINUTE_MS, recorded), || {});
+        let is_counted = matches!(reply, Some(RecordReply::Counted { .. }));
+        assert!(is_counted, "{reply:?}");
     }
 
     /// Pushes are answered so from now on: everything is durable below that offset.
@@ -574,6 +576,21 @@ fn an_alarm_is_not_done_with_where_the_next_could_not_be_set() {
     host.refuses_alarms.set(false);
     host.run(quiet.driver.alarm(None), || {}).unwrap();
     assert!(host.alarm_ms.get().is_some());
+}
+
+#[test]
+fn plays_that_come_while_the_commit_before_sets_the_alarm_are_counted() {
+    let mut quiet = Quiet::new();
+    quiet.play_after(0);
+    quiet.push(false);
+    let set = quiet.host.alarms.get();
+    quiet.host.alarm_takes_ms.set(100);
+    let posts: Vec<String> = (0..250).map(|number| format!("{number}")).collect();
+    // They are counted before the alarm of a busy shard is set.
+    quiet.play_of(&posts, 0);
+    assert_eq!(quiet.host.alarms.get(), set);
+    quiet.play();
+    assert_eq!(quiet.host.alarms.get(), set + 1);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct TestHost {
     /// How often an alarm was set, and when the last one is due; none once the test has fired it.
     pub alarms: Rc<Cell<u64>>,
     pub alarm_ms: Rc<Cell<Option<u64>>>,
+    /// How long that takes.
+    pub alarm_takes_ms: Rc<Cell<u64>>,
     /// The platform refuses to set any.
     pub refuses_alarms: Rc<Cell<bool>>,
     pub tasks: Rc<RefCell<Vec<Task>>>,
@@ -78,6 +80,7 @@ impl Default for TestHost {
             times_enlisted: Rc::default(),
             alarms: Rc::default(),
             alarm_ms: Rc::default(),
+            alarm_takes_ms: Rc::default(),
             refuses_alarms: Rc::default(),
             tasks: Rc::default(),
             catalog_is_away: Rc::default(),
@@ -197,6 +200,9 @@ impl Host for TestHost {
     async fn set_alarm(&self, delay_ms: u64) -> Result<(), StorageError> {
         if self.refuses_alarms.get() {
             return Err(StorageError("no alarm".into()));
+        }
+        if self.alarm_takes_ms.get() > 0 {
+            self.sleep(self.alarm_takes_ms.get()).await;
         }
         self.alarms.set(self.alarms.get() + 1);
         self.alarm_ms.set(Some(self.now_ms.get() + delay_ms));

@@ -204,26 +204,27 @@ impl<H: Host> Inner<H> {
             if self.arrivals.get().reach(self.limits.group_after_a_second) {
                 self.wait_for_group().await;
             }
-            let is_more = self.commit_once().await;
+            self.commit_once().await;
             if !self.push_timer.get().is_busy() {
                 // It may have begun what is to be sealed sooner, or have made the shard a busy one.
                 self.ensure_push().await;
             }
-            if !is_more {
+            // Whoever came during all of this left it to this task.
+            if self.look(|shard| shard.waiting().0 > 0) != Some(true) {
                 return;
             }
         }
     }
 
-    /// Commits one group: it is written, durable, counted, answered. `false` when nothing waits any more.
-    async fn commit_once(&self) -> bool {
+    /// Commits one group: it is written, durable, counted, answered.
+    async fn commit_once(&self) {
         let written = self.with_shard(|shard, storage| {
             self.cut_if_due(shard, storage)?;
             let written = shard.commit(storage, self.host.now_ms())?;
             Ok((written, shard.sync_point()))
         });
         let Ok((true, point)) = written else {
-            return self.look(|shard| shard.waiting().0 > 0).unwrap_or(false);
+            return;
         };
         panics::point("written");
         let mut too_early = None;
@@ -235,7 +236,7 @@ impl<H: Host> Inner<H> {
             too_early = counted.ok().flatten();
         }
         if self.sync().await.is_err() {
-            return false;
+            return;
         }
         panics::point("durable");
         let counted = self.with_shard(|shard, storage| {
@@ -246,16 +247,15 @@ impl<H: Host> Inner<H> {
             if shard.checkpoint_is_needed() {
                 shard.checkpoint(storage, now_ms)?;
             }
-            Ok((tickets, shard.waiting().0 > 0))
+            Ok(tickets)
         });
-        let Ok((tickets, more)) = counted else {
-            return false;
+        let Ok(tickets) = counted else {
+            return;
         };
         self.storage_fails.set(false);
         if let Some(tickets) = tickets {
             self.answer(*tickets.end());
         }
-        more
     }
 
     /// Tells whoever waits for a ticket up to this one that their batches are counted.
