@@ -140,6 +140,8 @@ pub enum Mutant {
     PulledAdded,
     /// What a shard that is told to be quiet has pushed is called durable before it is.
     QuietBeforeDurable,
+    /// A shard is told that what it has open has arrived, before it is durable that it has something open.
+    OpenBeforeDurable,
     /// A quiet shard sets no alarm for what it has open.
     LastPaneWithoutAlarm,
     /// A quiet shard does not tell that it has something open again.
@@ -150,6 +152,10 @@ pub enum Mutant {
     PulledOnce,
     /// A chart whose shards do not answer does not say so.
     SilentTakenForFresh,
+    /// A shard whose clock goes back pushes again when it is where it was.
+    ClockTrusted,
+    /// A shard takes an alarm for set that the platform has refused.
+    RefusedAlarmTakenForSet,
     /// A shard knows in memory alone that somebody watches, and says that it knows for good.
     WatchedInMemoryAlone,
 }
@@ -165,7 +171,7 @@ mod switch {
     }
 
     impl Mutant {
-        pub const ALL: [Mutant; 70] = [
+        pub const ALL: [Mutant; 73] = [
             Mutant::AcknowledgeBeforeDurable,
             Mutant::DoubtTakenForNo,
             Mutant::NamesReused,
@@ -230,11 +236,14 @@ mod switch {
             Mutant::TombstoneGoneEarly,
             Mutant::PulledAdded,
             Mutant::QuietBeforeDurable,
+            Mutant::OpenBeforeDurable,
             Mutant::LastPaneWithoutAlarm,
             Mutant::OpenUntold,
             Mutant::WokenTakenForWhole,
             Mutant::PulledOnce,
             Mutant::SilentTakenForFresh,
+            Mutant::ClockTrusted,
+            Mutant::RefusedAlarmTakenForSet,
             Mutant::WatchedInMemoryAlone,
         ];
     }

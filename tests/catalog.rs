@@ -492,9 +492,15 @@ impl Board {
             push: &objects::first_push(("NA", 0), &[], &[pane]),
             figures: &[],
         });
+        // Asks the registry. Before the push is durable, charts are closed with what is known by then: nothing.
+        host.run(driver.regions(), || ());
+        host.catalog_is_away.set(true);
         let reply: PushReplyOrRefusal =
             codec::decode(&host.run(driver.push(&report), || ())).unwrap();
         assert!(reply.0.is_ok());
+        host.catalog_is_away.set(false);
+        // From then on it is asked again.
+        host.now_ms.set(host.now_ms.get() + STALE_AFTER_MS);
         Board {
             catalog: Driver::new(host.clone(), CatalogLimits::default()),
             host,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::cache::Key;
 use super::merging::merge_sealed;
 use super::moment::write_apart;
+use super::offsets::StoredOffsets;
 use super::room::PaneRoom;
 use super::state::{Global, Stamp};
 use super::{FLUSH_AT_LAST_MS, FOLDED_AT_ONCE_BYTES, ladder};
@@ -15,14 +16,13 @@ use crate::storage::{Storage, StorageError};
 use crate::summary::Summary;
 use crate::topology::{GLOBAL_SCOPE, Region};
 use crate::window::{DAY_MS, HOUR_MS, PaneKey, fold_targets};
-use crate::wire::ShardName;
 
 /// How often panes that no question can reach are looked for.
 const EXPIRE_EVERY_MS: u64 = HOUR_MS;
 
 /// What was folded when a sync began. See [`Global::synced`].
 pub struct FoldPoint {
-    consumed: Vec<(ShardName, u128, u64)>,
+    offsets: StoredOffsets,
     days_writes: u64,
 }
 
@@ -223,14 +223,14 @@ impl Global {
     /// To be taken before a sync and handed to [`Global::synced`] after it.
     pub fn sync_point(&self) -> FoldPoint {
         FoldPoint {
-            consumed: self.offsets.consumed(),
+            offsets: self.offsets.stored(),
             days_writes: self.kept_days.writes_so_far(),
         }
     }
 
     /// What was folded before the sync point is durable: replies may say so.
     pub fn synced(&mut self, point: &FoldPoint) {
-        self.offsets.synced(&point.consumed);
+        self.offsets.synced(&point.offsets);
         self.kept_days.synced(point.days_writes);
     }
 }

@@ -250,12 +250,9 @@ impl Global {
         // Until the moment is kept, however late that is.
         let cutting = self.cutting.as_mut();
         let limit = cutting.and_then(|cutting| cutting.limit(&shard, &push));
-        let log = self.offsets.log(
-            &shard,
-            (push.log_id, push.log_began_ms),
-            push.oldest_offset,
-            now_ms,
-        );
+        let log = self
+            .offsets
+            .log(&shard, (push.log_id, push.log_began_ms), push.oldest_offset);
         let shown_seq = log.shown_seq();
         let mut is_news = push.journal_seq > shown_seq;
         let pause_ms = now_ms.saturating_sub(log.last_heard_ms);
@@ -367,6 +364,11 @@ impl Global {
     /// How a shard's log stands: what a reply to its last push may say.
     pub fn standing(&self, shard: &ShardName, log_id: u128) -> Option<&ShardLog> {
         self.offsets.find(shard, log_id)
+    }
+
+    /// Whether a state that is loaded after a crash might not know what it lacks of a region.
+    pub fn is_undurable(&self, region_id: &str) -> bool {
+        self.offsets.is_undurable(region_id)
     }
 
     /// The shards of a scope that are to be asked what they have, since nobody knows that since a moment:

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::MAX_LOGS_A_SHARD;
+use super::{BUSY_WITHIN_MS, MAX_LOGS_A_SHARD};
 use crate::codec::record;
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, two_copies};
@@ -26,13 +26,21 @@ pub struct ShardLog {
     #[serde(skip)]
     pub durable: u64,
     pub last_heard_ms: u64,
+    /// `last_heard_ms` as it is stored.
+    #[serde(skip)]
+    stored_heard_ms: u64,
     /// [`MadeAt::of`] the last push whose copies were taken.
     copied: MadeAt,
     /// By then the shard had plays that no entry holds which was taken. A pull never says that it has none:
     /// the shard does not know that it was said.
     pub has_open: bool,
-    /// The shard was told to be quiet: what it has open is asked for.
+    /// The shard was told to be quiet, and has not shown that it was told otherwise since: what it has open is
+    /// asked for.
     pub is_quiet: bool,
+    /// The push to which it was told so, if it has heard that: it may be an old one, for whose answer nobody waits.
+    /// Not stored.
+    #[serde(skip)]
+    told_busy: Option<MadeAt>,
     /// When it was asked for what it has, and has told since. Not stored.
     #[serde(skip)]
     pub told_ms: u64,
@@ -92,10 +100,19 @@ pub struct Offsets {
     is_ahead_of_durable: bool,
     /// Regions with a shard that has something open, or is quiet, and whose stored row says otherwise.
     unsaved: BTreeSet<String>,
+    /// The same, until their rows are durable, with the flush that stored them last.
+    undurable: BTreeMap<String, u64>,
+    flushes: u64,
     /// Quiet shards with something open.
     quiet_open: BTreeSet<ShardName>,
     /// Offsets that were passed over because no shard could send them any more.
     pub gaps: u64,
+}
+
+/// Which offsets are stored at a moment, and by how many flushes.
+pub struct StoredOffsets {
+    pub consumed: Vec<(ShardName, u128, u64)>,
+    flushes: u64,
 }
 
 /// How the copies of a push came.
@@ -149,6 +166,7 @@ impl Offsets {
         for (shard, mut shard_logs) in stored.record.into_iter().flat_map(|row| row.shards) {
             for log in &mut shard_logs {
                 log.accepted = log.consumed;
+                log.stored_heard_ms = log.last_heard_ms;
                 if mutants::active(Mutant::WokenTakenForWhole) {
                     log.told_ms = u64::MAX;
                 }
@@ -188,7 +206,6 @@ impl Offsets {
         shard: &ShardName,
         (log_id, began_ms): (u128, u64),
         oldest: u64,
-        now_ms: u64,
     ) -> &mut ShardLog {
         // Of a new log that was pulled the shard was told nothing: it goes on as before.
         let is_quiet = self.is_quiet(shard);
@@ -207,10 +224,12 @@ impl Offsets {
                 consumed: oldest,
                 accepted: oldest,
                 durable: oldest,
-                last_heard_ms: now_ms,
+                last_heard_ms: 0,
+                stored_heard_ms: 0,
                 copied: MadeAt::default(),
                 has_open: false,
                 is_quiet,
+                told_busy: None,
                 told_ms: 0,
                 tells_soon: false,
             });
@@ -290,15 +309,27 @@ impl Offsets {
                     watched_since_ms,
                 } => {
                     log.has_open = has_open;
-                    log.is_quiet = is_quiet;
+                    // A busy shard pushes again.
+                    let told_busy = log.told_busy.replace(log.copied);
+                    let is_busy = !log.is_quiet || told_busy.is_some_and(|it| it < log.copied);
+                    log.is_quiet = is_quiet || !is_busy;
+                    if is_quiet {
+                        log.told_busy = None;
+                    }
                     // One that comes again may be of before the shard was told that nobody watches any more.
                     let knows = push.watched_since_ms == watched_since_ms;
                     log.tells_soon = watched_since_ms.is_some() && knows;
                 }
                 Taken::Pulled => log.has_open |= has_open,
             }
-            if log.has_open && !before.0 || log.is_quiet && !before.1 {
+            // What is stored is of so long ago that a state which is loaded would not miss it, unless it asks.
+            let unstored_ms = log.last_heard_ms.saturating_sub(log.stored_heard_ms);
+            let was_away = unstored_ms >= BUSY_WITHIN_MS / 2 && before != (true, true);
+            let has_more = log.has_open || log.accepted > log.consumed;
+            let opens = log.has_open && !before.0;
+            if opens || has_more && was_away || log.is_quiet && !before.1 {
                 self.unsaved.insert(shard.0.clone());
+                self.undurable.insert(shard.0.clone(), u64::MAX);
             }
         }
         self.note_quiet_open(shard);
@@ -363,6 +394,12 @@ impl Offsets {
         &self.unsaved
     }
 
+    /// Whether a state that is loaded after a crash might not know what it lacks of a region: its shards are
+    /// told nothing until that is over.
+    pub fn is_undurable(&self, region_id: &str) -> bool {
+        self.undurable.contains_key(region_id)
+    }
+
     /// The shards that had more than what was taken when their offsets were stored, and when they were
     /// heard last.
     pub fn with_open(&self) -> impl Iterator<Item = (&ShardName, u64)> {
@@ -402,12 +439,17 @@ impl Offsets {
 
     /// Those rows are written: everything that was accepted is consumed.
     pub fn written(&mut self, regions: &[String]) {
+        self.flushes += 1;
         for region_id in regions {
             self.unsaved.remove(region_id);
+            if let Some(flush) = self.undurable.get_mut(region_id) {
+                *flush = self.flushes;
+            }
             let shards = self.shards.range_mut((region_id.clone(), 0)..);
             let shards = shards.take_while(|(shard, _)| shard.0 == *region_id);
             for log in shards.flat_map(|(_, logs)| logs) {
                 log.consumed = log.accepted;
+                log.stored_heard_ms = log.last_heard_ms;
             }
         }
         self.is_ahead_of_durable = true;
@@ -426,18 +468,22 @@ impl Offsets {
         shards.take_while(move |(shard, _)| shard.0 == region_id)
     }
 
-    /// What is consumed at this moment, for [`Offsets::synced`] after the sync that follows.
-    pub fn consumed(&self) -> Vec<(ShardName, u128, u64)> {
+    /// What is stored at this moment, for [`Offsets::synced`] after the sync that follows.
+    pub fn stored(&self) -> StoredOffsets {
         let all = self.shards.iter().flat_map(|(shard, logs)| {
             logs.iter()
                 .map(move |log| (shard.clone(), log.log_id, log.consumed))
         });
-        all.collect()
+        StoredOffsets {
+            consumed: all.collect(),
+            flushes: self.flushes,
+        }
     }
 
-    /// A sync is done that began when `consumed` was taken.
-    pub fn synced(&mut self, consumed: &[(ShardName, u128, u64)]) {
-        for (shard, log_id, offset) in consumed {
+    /// A sync is done that began when `stored` was taken.
+    pub fn synced(&mut self, stored: &StoredOffsets) {
+        (self.undurable).retain(|_, flush| *flush > stored.flushes);
+        for (shard, log_id, offset) in &stored.consumed {
             let logs = self.shards.get_mut(shard);
             let log = logs.and_then(|logs| logs.iter_mut().find(|log| log.log_id == *log_id));
             if let Some(log) = log {

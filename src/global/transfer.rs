@@ -357,7 +357,7 @@ impl Global {
     }
 
     pub(super) fn has_no_plays(&self, storage: &impl Storage) -> Result<bool, StorageError> {
-        let nothing_sent = self.offsets.consumed().is_empty();
+        let nothing_sent = self.offsets.stored().consumed.is_empty();
         Ok(nothing_sent && storage.scan(Table::Panes, &[], &[], 0)?.is_empty())
     }
 

@@ -50,7 +50,8 @@ impl ChartCache {
     /// The last answer to a question and its age, fresh or not.
     pub fn get(&self, question: &[u8], now_ms: u64) -> Option<(&[u8], u64)> {
         let entry = self.entries.get(question)?;
-        Some((&entry.answer, now_ms.saturating_sub(entry.asked_ms)))
+        // Where the clock was set back nobody knows: then it is as old as that may be.
+        Some((&entry.answer, now_ms.abs_diff(entry.asked_ms)))
     }
 
     /// Keeps an answer to a question that was asked at that time. Where room is short, the oldest

@@ -326,6 +326,9 @@ impl<H: Host> Inner<H> {
         alarm.was_set(due_ms);
         self.alarm.set(alarm);
         let set = self.host.set_alarm(delay_ms).await;
+        if mutants::active(Mutant::RefusedAlarmTakenForSet) {
+            return Ok(());
+        }
         set.inspect_err(|error| {
             self.tell(format_args!("alarm: {error}"));
             self.alarm_fired();

@@ -10,8 +10,9 @@
 //! every chart some seconds later.
 //!
 //! A chart that lacks plays of which the shard was told that they have arrived says that it is
-//! incomplete. There is one exception: a global object that starts again knows of what it stored
-//! last, and of nothing that a shard told it since.
+//! incomplete, also that of a global object that has just started again. There is one exception: an old push
+//! that reaches one which has started again, and stored nothing of what the shard told since, stands for the
+//! shard until its next one.
 
 use hitparade::window::{HOUR_MS, Span};
 
@@ -71,6 +72,9 @@ pub struct Ledger {
     /// What it had told when the global object stored last what it took of the region, and when it
     /// was told so: a global object that starts again misses it aloud.
     promised: Arrived,
+    /// The last that it was told at all, before the global object forgot what was not durable: the same, as long
+    /// as no older push comes.
+    missed: Arrived,
 }
 
 /// What a shard was told to have arrived, and when.
@@ -96,6 +100,7 @@ impl Ledger {
             kept: 0,
             answered: Vec::new(),
             promised: (0, 0),
+            missed: (0, 0),
         }
     }
 
@@ -138,6 +143,7 @@ impl Ledger {
         self.told.retain(|(_, moment)| *moment <= to);
         self.answered.retain(|(_, moment)| *moment <= to);
         self.promised.1 = self.promised.1.min(to);
+        self.missed.1 = self.missed.1.min(to);
     }
 
     pub fn len(&self) -> usize {
@@ -151,6 +157,9 @@ impl Ledger {
     /// A push that was made at a moment has arrived.
     pub fn heard(&mut self, moment: usize) {
         self.heard = self.heard.max(moment);
+        if moment < self.missed.1 {
+            self.missed = (0, 0);
+        }
     }
 
     /// The shard was told that the push which it made at a moment has arrived, with all that it
@@ -181,7 +190,7 @@ impl Ledger {
     /// The global object has forgotten what was not durable. What this had told when it stored last
     /// what it took of the region, it knows to be missing.
     pub fn forgotten(&mut self, promised: Arrived) {
-        self.told.clear();
+        self.missed = self.told.drain(..).next_back().unwrap_or(self.missed);
         self.promised = promised;
     }
 
@@ -189,7 +198,7 @@ impl Ledger {
     pub fn lost_after(&mut self, kept: usize) {
         self.kept = self.kept.min(kept);
         self.told.clear();
-        self.promised = (0, 0);
+        (self.promised, self.missed) = ((0, 0), (0, 0));
         for counted in self.plays.iter_mut().skip(kept) {
             counted.may_be_lost = true;
         }
@@ -200,9 +209,11 @@ impl Ledger {
         let told = self.told.iter();
         let told = told.filter(|(at_ms, _)| *at_ms <= says.older_than_ms);
         let told = told.map(|(_, moment)| *moment).max().unwrap_or(0);
-        let (told_ms, promised) = self.promised;
-        let is_promised = says.is_complete && says.older_than_ms < told_ms + PROMISED_FOR_MS;
-        let promised = if is_promised { promised } else { 0 };
+        let promised = [self.promised, self.missed].into_iter();
+        let promised = promised.filter(|(told_ms, _)| {
+            says.is_complete && says.older_than_ms < told_ms + PROMISED_FOR_MS
+        });
+        let promised = promised.map(|(_, moment)| moment).max().unwrap_or(0);
         let told = if says.is_complete || says.is_roomy {
             told
         } else {

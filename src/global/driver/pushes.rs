@@ -1,6 +1,6 @@
 //! Pushes: taken in one go, answered at once, and made durable for many of them together. A quiet shard's is
 //! complete in itself: it is folded and durable before it is answered, as nothing else may come for a long
-//! time, and both objects may be out of memory then.
+//! time, and both objects may be out of memory then. So is one that tells of something open after a time without.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -33,7 +33,8 @@ pub struct Completing {
 impl<H: Host> Driver<H> {
     /// `/push`: [`ShardReport`] → [`PushReplyOrRefusal`]. Takes a push, and keeps what its shard says of
     /// itself. Waits for the registry only where it meets what it has not heard of, and for the disk only where
-    /// the shard is quiet: to others the reply promises what is durable already.
+    /// the shard is quiet, or has something open that a start would not miss: to others the reply promises what is
+    /// durable already.
     pub async fn push(&self, message: &[u8]) -> Vec<u8> {
         codec::encode(&PushReplyOrRefusal(self.take_report(message).await))
     }
@@ -49,7 +50,9 @@ impl<H: Host> Driver<H> {
         self.0.spend_on_push(report.push, &mut reply);
         self.0.ask_registry_now_and_then();
         self.keep_figures(&report);
-        if reply.is_quiet {
+        // A state that is loaded after a crash is to know what it lacks of what the shard was told to have
+        // arrived: that something is open there again is durable before the shard hears of it.
+        if reply.is_quiet || self.0.is_undurable(report.region_id) {
             self.complete(report.push, &mut reply).await?;
         }
         Ok(reply)
@@ -100,7 +103,7 @@ impl<H: Host> Driver<H> {
         Ok(reply)
     }
 
-    /// Waits until a push of a quiet shard is folded and durable, and what is known of the shard with it.
+    /// Waits until a push is folded and durable, and what is known of its shard with it.
     ///
     /// # Errors
     /// Where it is not: the shard is to come again soon.
@@ -110,6 +113,8 @@ impl<H: Host> Driver<H> {
             reply.durable_offset = reply.wanted_offset;
             return Ok(());
         }
+        let loads = self.0.counters.borrow().loads;
+        let failed = || Refusal::Storage("what was pushed is not known to be durable".into());
         let (waiter, completed) = oneshot::channel();
         let completing = &self.0.completing;
         completing.waiters.borrow_mut().push(waiter);
@@ -124,18 +129,20 @@ impl<H: Host> Driver<H> {
         }
         match self.0.host.within(COMPLETE_MS, completed).await {
             Some(Ok(())) => {}
-            Some(Err(_)) => {
-                let failed = "what was pushed is not known to be durable";
-                return Err(Refusal::Storage(failed.into()));
-            }
+            Some(Err(_)) => return Err(failed()),
+            None if self.0.is_undurable(push.region_id) => return Err(failed()),
             None => {
                 // What it has got since is not to wait for the disk.
                 reply.is_quiet = false;
                 return Ok(());
             }
         }
+        if self.0.counters.borrow().loads != loads {
+            // The state that took it was dropped before it was folded, as far as is known.
+            return Err(failed());
+        }
         let shard = (push.region_id.to_owned(), push.shard);
-        // The state may have been dropped meanwhile, or have taken a later push of the shard.
+        // It may have taken a later push of the shard.
         let standing = self.0.with_global(|global, _| {
             let log = global.standing(&shard, push.log_id);
             Ok(log.map(|log| (log.accepted, log.durable, log.is_quiet)))
@@ -146,12 +153,19 @@ impl<H: Host> Driver<H> {
         };
         reply.wanted_offset = accepted;
         reply.durable_offset = durable;
-        reply.is_quiet = is_quiet && durable >= push.next_offset;
+        reply.is_quiet &= is_quiet && durable >= push.next_offset;
         Ok(())
     }
 }
 
 impl<H: Host> Inner<H> {
+    /// Whether a state that is loaded after a crash might not know what it lacks of a region.
+    fn is_undurable(&self, region_id: &str) -> bool {
+        let loaded = self.loaded.borrow();
+        let is_undurable = (loaded.as_ref()).is_some_and(|(it, _)| it.is_undurable(region_id));
+        is_undurable && !mutants::active(Mutant::OpenBeforeDurable)
+    }
+
     /// Folds what is to be folded by now, and waits until that is durable.
     pub(super) async fn flush_due(&self) {
         let now_ms = self.host.now_ms();

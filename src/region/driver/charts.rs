@@ -73,7 +73,7 @@ impl Charts {
     /// whose answer is overdue is asked again.
     fn join(&mut self, question: &[u8], now_ms: u64) -> Option<oneshot::Receiver<WaiterAnswer>> {
         if let Some(under_way) = self.questions.get_mut(question)
-            && now_ms.saturating_sub(under_way.asked_ms) < 2 * CHART_TIMEOUT_MS
+            && now_ms.abs_diff(under_way.asked_ms) < 2 * CHART_TIMEOUT_MS
         {
             let (sender, answered) = oneshot::channel();
             under_way.waiters.push(sender);

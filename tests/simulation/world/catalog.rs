@@ -82,7 +82,7 @@ impl World {
             let host = SimHost {
                 platform: Rc::clone(&self.platform),
                 instance,
-                skew_ms: 0,
+                skew_ms: Rc::default(),
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
                 memory_is_short: Rc::default(),

@@ -17,7 +17,7 @@ impl World {
         if !self.global_is_up() {
             return;
         }
-        let now_ms = shifted(self.now_ms, self.global.skew_ms);
+        let now_ms = shifted(self.now_ms, self.global.skew_ms.get());
         let random = &mut self.random;
         let scope = match random.below(3) {
             0 => None,

@@ -27,6 +27,10 @@ impl World {
         self.send_batch();
         self.after(2_000, Event::Then(Box::new(World::send_batch)));
         if self.random.chance(300) {
+            let in_ms = self.random.below(4_000);
+            self.after(in_ms, Event::Then(Box::new(World::step_clock)));
+        }
+        if self.random.chance(300) {
             self.after(3_500, Event::Then(Box::new(World::hide_quiet_shards)));
         }
         for within_ms in [1_000, 2_000, 10_000] {
@@ -43,7 +47,7 @@ impl World {
     /// For a while nobody reaches the shards that are to be asked for what they have: charts say that they lack
     /// it.
     fn hide_quiet_shards(&mut self) {
-        let now_ms = shifted(self.now_ms, self.global.skew_ms);
+        let now_ms = shifted(self.now_ms, self.global.skew_ms.get());
         let quiet = self.look_at_global(|global| global.to_pull("global", u64::MAX, now_ms));
         for (key, number) in quiet.unwrap_or_default() {
             let (region, incarnation) = region_of(&key);

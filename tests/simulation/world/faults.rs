@@ -9,6 +9,7 @@ impl World {
         match fault {
             Event::ShardCrash if has_shard => self.crash_shard(some_shard),
             Event::Move if has_shard => self.move_shard(some_shard),
+            Event::ClockStep => self.step_clock(),
             Event::GlobalCrash => self.crash_global(),
             Event::RegistryCrash => self.crash_registry(),
             Event::RegistryMove => self.move_registry(),
@@ -84,6 +85,29 @@ impl World {
             Event::Die { shard, life } if self.lives(shard, life) => self.crash_shard(shard),
             _ => {}
         }
+    }
+
+    /// A shard's clock, or that of the global object, is another one from now on: it goes back, or jumps.
+    pub(super) fn step_clock(&mut self) {
+        let most_ms = self.profile.skew_ms;
+        let skew_ms = self.random.below(2 * most_ms + 1) as i64 - most_ms as i64;
+        let node = self.random.below(self.shards.len() as u64 + 1) as usize;
+        let clock = match self.shards.get_mut(node) {
+            Some(shard) => {
+                shard.clock_stepped_ms = self.now_ms;
+                // The same minute may come again.
+                shard.votes = VotesInModel::default();
+                &shard.skew_ms
+            }
+            None => &self.global.skew_ms,
+        };
+        let by_ms = skew_ms - clock.replace(skew_ms);
+        if node == self.shards.len() {
+            // Until its clock is where it was, it may take what was missing for missing.
+            let again_ms = self.now_ms.saturating_add_signed(-by_ms);
+            self.unanswered_ms = self.unanswered_ms.max(again_ms);
+        }
+        self.say(|| format!("the clock of {node} steps by {by_ms} ms"));
     }
 
     /// A shard's disk refuses a checkpoint while a commit is not durable. What is loaded then was

@@ -45,7 +45,7 @@ impl World {
                 platform: Rc::clone(&self.platform),
                 instance,
                 object: ObjectName::global(MAIN),
-                skew_ms: node.skew_ms,
+                skew_ms: Rc::clone(&node.skew_ms),
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
                 zone: Rc::clone(&self.zone),
@@ -255,7 +255,6 @@ impl World {
             push: message,
             figures: &[],
         });
-        self.note_due();
         // Whatever becomes of it, charts may have what it holds.
         self.shards[shard].ledgers[ledger].heard(moment);
         // What is forgotten from now on, it does not have.

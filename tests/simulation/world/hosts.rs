@@ -127,7 +127,8 @@ pub struct SimHost {
     pub platform: Rc<Platform>,
     pub instance: Instance,
     pub object: ObjectName,
-    pub skew_ms: i64,
+    /// It may be another one at any time.
+    pub skew_ms: Rc<Cell<i64>>,
     pub handle: DiskHandle,
     pub random: RefCell<Random>,
     /// What `TIME_ZONE` says to this instance.
@@ -178,7 +179,7 @@ impl Host for SimHost {
     }
 
     fn now_ms(&self) -> u64 {
-        shifted(self.platform.now_ms.get(), self.skew_ms)
+        shifted(self.platform.now_ms.get(), self.skew_ms.get())
     }
 
     fn zone(&self) -> Option<Zone> {
@@ -221,7 +222,7 @@ impl Host for SimHost {
 
     async fn alarm_ms(&self) -> Result<Option<u64>, StorageError> {
         let due_ms = self.ask(Call::ReadAlarm).await?;
-        Ok(due_ms.map(|due_ms| shifted(due_ms, self.skew_ms)))
+        Ok(due_ms.map(|due_ms| shifted(due_ms, self.skew_ms.get())))
     }
 
     async fn ask(

@@ -33,7 +33,7 @@ impl World {
                 platform: Rc::clone(&self.platform),
                 instance,
                 object: ObjectName::shard(&board_key, &key, node.shard),
-                skew_ms: node.skew_ms,
+                skew_ms: Rc::clone(&node.skew_ms),
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
                 zone: Rc::clone(&self.zone),

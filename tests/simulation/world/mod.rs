@@ -245,6 +245,8 @@ enum Event {
     ShardCrash,
     /// A shard begins elsewhere while it is alive still.
     Move,
+    /// A clock goes back, or jumps.
+    ClockStep,
     GlobalCrash,
     RegistryCrash,
     /// The registry begins elsewhere while it is alive still.
@@ -464,7 +466,7 @@ impl World {
         let skews_ms = (0..profile.clients).map(|_| skew(10 * profile.skew_ms));
         let skews_ms: Vec<i64> = skews_ms.collect();
         let global = GlobalNode {
-            skew_ms: skew(profile.skew_ms),
+            skew_ms: Rc::new(Cell::new(skew(profile.skew_ms))),
             drive: Drive::new(),
             driver: None,
             life: 0,
@@ -581,6 +583,7 @@ impl World {
                 return;
             }
             if let Some(event) = self.events.remove(&number) {
+                self.note_due();
                 self.figures.events += 1;
                 self.handle(event);
                 self.run_ready();
@@ -605,6 +608,7 @@ impl World {
         let random = &mut self.random;
         every(profile.shard_crash_every_ms, || Event::ShardCrash, random);
         every(profile.move_every_ms, || Event::Move, random);
+        every(profile.clock_step_every_ms, || Event::ClockStep, random);
         every(profile.global_crash_every_ms, || Event::GlobalCrash, random);
         every(
             profile.registry_crash_every_ms,

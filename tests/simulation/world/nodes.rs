@@ -57,7 +57,7 @@ pub struct ShardNode {
     pub region: usize,
     pub incarnation: u32,
     pub shard: u32,
-    pub skew_ms: i64,
+    pub skew_ms: Rc<Cell<i64>>,
     pub drive: Drive<usize>,
     /// The object, where it is in memory.
     pub driver: Option<Driver<SimHost>>,
@@ -82,6 +82,8 @@ pub struct ShardNode {
     pub told_interval_ms: u64,
     /// It was told to cut its log: then it pushes at once.
     pub pushes_at_once: bool,
+    /// When its clock went back or jumped: it may push sooner than it was told to.
+    pub clock_stepped_ms: u64,
     /// Its pushes get lost until then.
     pub silent_until_ms: u64,
     pub alarm_number: u64,
@@ -90,6 +92,8 @@ pub struct ShardNode {
     pub alarm_due_ms: Option<u64>,
     /// The last that it set gets lost: that is a fault of the platform's.
     pub alarm_is_lost: bool,
+    /// When the platform refused to set one, and none was set since: it was told.
+    pub alarm_refused_ms: Option<u64>,
     /// An alarm that is being set, and what was written before it.
     pub alarm_pending: Option<(u64, u64)>,
     /// It lost its storage once.
@@ -113,7 +117,7 @@ impl ShardNode {
             region,
             incarnation,
             shard,
-            skew_ms,
+            skew_ms: Rc::new(Cell::new(skew_ms)),
             drive: Drive::new(),
             driver: None,
             life: 0,
@@ -129,11 +133,13 @@ impl ShardNode {
             push_began_ms: 0,
             told_interval_ms: 0,
             pushes_at_once: false,
+            clock_stepped_ms: 0,
             silent_until_ms: 0,
             alarm_number: 0,
             alarm_comes: false,
             alarm_due_ms: None,
             alarm_is_lost: false,
+            alarm_refused_ms: None,
             alarm_pending: None,
             lost_storage: false,
             foreign_until_ms: 0,
@@ -183,7 +189,7 @@ pub struct Sent {
 pub type ArrivedByShard = BTreeMap<usize, (usize, Arrived)>;
 
 pub struct GlobalNode {
-    pub skew_ms: i64,
+    pub skew_ms: Rc<Cell<i64>>,
     /// On its disk is what each shard had told when what was taken of its region was stored last.
     pub drive: Drive<ArrivedByShard>,
     /// The object, where it is in memory.

@@ -82,7 +82,7 @@ impl World {
                 platform: Rc::clone(&self.platform),
                 instance,
                 object: node.name.clone(),
-                skew_ms: node.skew_ms,
+                skew_ms: Rc::new(Cell::new(node.skew_ms)),
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
                 zone: Rc::clone(&self.zone),

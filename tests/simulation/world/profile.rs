@@ -31,6 +31,7 @@ pub struct Profile {
     pub skew_ms: u64,
     pub shard_crash_every_ms: u64,
     /// How often a shard begins elsewhere while it is alive still.
+    pub clock_step_every_ms: u64,
     pub move_every_ms: u64,
     /// How many Workers hang up before they are answered.
     pub hung_up: u64,
@@ -154,6 +155,7 @@ impl Profile {
             skew_ms: rate(random, MAX_SKEW_MS),
             shard_crash_every_ms: often(random, 2 * MINUTE_MS),
             move_every_ms: often(random, 2 * MINUTE_MS),
+            clock_step_every_ms: often(random, 2 * MINUTE_MS),
             hung_up: rate(random, 300),
             memory_is_short: rate(random, 100),
             reused_keys: match random.chance(200) {
@@ -240,6 +242,8 @@ impl Profile {
         use Mutant::*;
         let crashes = self.shard_crash_every_ms > 0;
         match mutant {
+            ClockTrusted => self.skew_ms > 30_000,
+            RefusedAlarmTakenForSet => self.alarm_fault > 100,
             VotesIgnored => self.votes_limit.is_some(),
             NamesReused => self.reused_keys > 0,
             ToldBeforeDurable => self.reset_every_ms > 0 && crashes,

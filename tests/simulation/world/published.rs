@@ -45,10 +45,10 @@ impl Ending {
 }
 
 impl World {
-    /// To be asked before anything later comes to the global object, and before its answers are looked at.
+    /// To be asked before anything that happens later.
     pub(super) fn note_due(&mut self) {
         let Some(ending) = &self.ending else { return };
-        let now_ms = shifted(self.now_ms, self.global.skew_ms);
+        let now_ms = shifted(self.now_ms, self.global.skew_ms.get());
         if now_ms < ending.end_ms + ending.close_after_ms || self.published.heard.is_some() {
             return;
         }
@@ -71,7 +71,6 @@ impl World {
         if !self.global_is_up() {
             return;
         }
-        self.note_due();
         let scope = match self.random.below(3) {
             0 => None,
             _ => Some(self.random.below(self.profile.regions as u64) as usize),

@@ -136,7 +136,9 @@ impl World {
         let is_current = node.life == instance.life;
         let epoch_ms = node.look(Shard::epoch_ms).filter(|_| is_current);
         let epoch_ms = epoch_ms.map(|epoch_ms| epoch_ms.min(self.told_epoch_ms));
-        let since_ms = self.now_ms.saturating_sub(kept.age_ms);
+        // The shard's clock may have stepped meanwhile.
+        let steps_ms = 2 * self.profile.skew_ms;
+        let since_ms = self.now_ms.saturating_sub(kept.age_ms + steps_ms);
         let may_be = |made: &Made| {
             let is_it = made.question == question && made.reply == kept.reply;
             is_it && made.made_ms >= since_ms && made.epoch_ms >= epoch_ms.unwrap_or(0)

@@ -79,7 +79,7 @@ impl World {
                 platform: Rc::clone(&self.platform),
                 instance,
                 object: ObjectName::Registry,
-                skew_ms: node.skew_ms,
+                skew_ms: Rc::new(Cell::new(node.skew_ms)),
                 handle: DiskHandle::new(&node.drive.disk),
                 random: RefCell::new(Random::new(random.next())),
                 memory_is_short: Rc::default(),

@@ -3,6 +3,9 @@
 
 use super::*;
 
+/// What a shard writes so long after it was refused an alarm, it began to write later.
+const TRIED_AGAIN_MS: u64 = 5_000;
+
 /// When nothing has gone wrong for so long, what went wrong before is over.
 const SETTLED_AFTER_MS: u64 = 60_000;
 /// A pane of the posts that are played in a minute takes less.
@@ -34,7 +37,7 @@ impl World {
         let driver = self.driver(shard);
         let life = self.shards[shard].life;
         self.before_shard(shard, life);
-        let now_ms = shifted(self.now_ms, self.shards[shard].skew_ms);
+        let now_ms = shifted(self.now_ms, self.shards[shard].skew_ms.get());
         let outcome = driver.with_shard(|state, disk| change(state, disk, now_ms));
         self.see(shard);
         self.serve_calls();
@@ -116,6 +119,15 @@ impl World {
             let counted = node.ledger().len();
             node.drive.later.push_back(counted);
         }
+        let now_ms = self.now_ms;
+        let node = &mut self.shards[shard];
+        let refused_ms = node.alarm_refused_ms;
+        if !journaled.is_empty() && refused_ms.is_some_and(|at_ms| at_ms + TRIED_AGAIN_MS < now_ms)
+        {
+            // Before these it had to try again.
+            node.alarm_is_lost = false;
+            node.alarm_refused_ms = None;
+        }
         for (seq, plays, moment) in journaled {
             self.say(|| {
                 let posts = plays
@@ -137,7 +149,7 @@ impl World {
     /// A batch or a claim waits to be journaled.
     fn admitted(&mut self, shard: usize, asked: &Asked) {
         if !asked.is_claim {
-            let now_ms = shifted(self.now_ms, self.shards[shard].skew_ms);
+            let now_ms = shifted(self.now_ms, self.shards[shard].skew_ms.get());
             let votes = &mut self.shards[shard].votes;
             votes.admitted(asked.batch, now_ms / MINUTE_MS);
             self.check_epoch(shard);
