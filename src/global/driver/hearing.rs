@@ -92,7 +92,10 @@ impl<H: Host> Inner<H> {
                 let heard = inner.hear_registry().await;
                 let hearing = &inner.hearing;
                 hearing.has_answered.set(heard.is_ok());
-                if let Err(error) = heard {
+                // That its board is deleted is no fault: nothing is answered any more.
+                if let Err(error) = heard
+                    && !hearing.is_over()
+                {
                     inner.host.report(format_args!("the registry: {error}"));
                 }
                 hearing.is_asking.set(false);
