@@ -44,9 +44,7 @@ pub fn require(call: &Call, token: Token) -> Result<(), Problem> {
     if shows(call, token)? {
         return Ok(());
     }
-    Err(Problem::unauthorized(
-        "send Authorization: Bearer with the token of this route",
-    ))
+    Err(unshown(token))
 }
 
 /// Whether charts are only for who shows the read token.
@@ -99,9 +97,7 @@ pub fn may_read(call: &Call) -> Result<(), Problem> {
     if shows(call, Token::Read)? || !needs_token(&call.env) {
         return Ok(());
     }
-    Err(Problem::unauthorized(
-        "this needs the read token here: Authorization: Bearer",
-    ))
+    Err(unshown(Token::Read))
 }
 
 /// Requires the token of figures where one is configured, else that of charts, or the admin token: figures
@@ -113,9 +109,7 @@ pub fn may_read_metrics(call: &Call) -> Result<(), Problem> {
     if shows(call, Token::Metrics)? {
         return Ok(());
     }
-    Err(Problem::unauthorized(
-        "figures need the metrics token here: Authorization: Bearer",
-    ))
+    Err(unshown(Token::Metrics))
 }
 
 /// As [`may_read`] for what moderators see, too: whether one asks, by the admin token.
@@ -139,7 +133,12 @@ pub fn shows(call: &Call, token: Token) -> Result<bool, Problem> {
     if is_one_of(given, &valid, &access(&call.env).key) {
         return Ok(true);
     }
-    Err(Problem::unauthorized(
-        "this token is not valid for this route",
-    ))
+    Err(Problem::unauthorized(format!(
+        "this token is none of {name} here, which this route wants"
+    )))
+}
+
+fn unshown(token: Token) -> Problem {
+    let name = token.setting();
+    Problem::unauthorized(format!("send Authorization: Bearer with {name}"))
 }

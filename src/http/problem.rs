@@ -86,7 +86,7 @@ impl Problem {
         self
     }
 
-    pub fn unauthorized(detail: &str) -> Self {
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
         Problem::new(401, "unauthorized", detail).with_header("WWW-Authenticate", "Bearer")
     }
 

@@ -1,7 +1,7 @@
 /** Published charts on the real runtime: closed on request, shown in every form, and as they were. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { ADMIN_TOKEN, Service, eventually } from "./harness.mjs";
+import { ADMIN_TOKEN, INGEST_TOKEN, Service, eventually } from "./harness.mjs";
 
 const DAY_MS = 24 * 3_600_000;
 const ADMIN = { authorization: `Bearer ${ADMIN_TOKEN}` };
@@ -235,7 +235,14 @@ test("what is not there says why, and what is wrong how it is right", async () =
     assert.deepEqual([problem.status, problem.code], [status, code], path);
     assert.match(problem.detail, says, path);
   }
-  assert.equal((await service.request("POST", "/admin/close-charts", "", {})).status, 401);
+  for (const [headers, says] of /** @type {const} */ ([
+    [{}, /send Authorization: Bearer with ADMIN_TOKEN$/],
+    [{ authorization: `Bearer ${INGEST_TOKEN}` }, /this token is none of ADMIN_TOKEN here/],
+  ])) {
+    const answer = await service.request("POST", "/admin/close-charts", "", headers);
+    assert.equal(answer.status, 401);
+    assert.match((await answer.json()).detail, says);
+  }
 });
 
 test("late plays change nothing of it, and a post that is hidden leaves a gap", async () => {
