@@ -78,6 +78,41 @@ pub fn read_leaf(kind: PeriodKind, segment: &str) -> Result<Leaf, Problem> {
     Ok(Leaf::Chart(Some(period)))
 }
 
+/// What [`ChartQuery`] reads besides, and a published chart is not made by: whoever asks so would take the chart of all
+/// posts for theirs. Other unknown parameters are ignored, so that a link with one more still works.
+const OF_LIVE_CHARTS: [(&str, &str); 10] = [
+    ("tag", "bad_filter"),
+    ("exclude_tag", "bad_filter"),
+    ("author", "bad_filter"),
+    ("published", "bad_filter"),
+    ("sort", "bad_sort"),
+    ("timeframe", "bad_timeframe"),
+    ("window", "bad_window"),
+    ("from", "bad_window"),
+    ("to", "bad_window"),
+    ("tz", "bad_tz"),
+];
+
+fn refuse_others(kind: PeriodKind, query: &Query) -> Result<(), Problem> {
+    let given = |(name, _): &(&str, &str)| query.first(name).is_some();
+    let Some((name, code)) = OF_LIVE_CHARTS.into_iter().find(given) else {
+        return Ok(());
+    };
+    let frame = match kind {
+        PeriodKind::Day => "yesterday",
+        PeriodKind::Month => "last-month",
+        _ => "last-week",
+    };
+    let value = match code {
+        "bad_filter" | "bad_sort" | "bad_tz" => format!("&{name}=…"),
+        _ => String::new(),
+    };
+    let detail = format!(
+        "published charts are of all posts, by plays, without {name}: ask /top-posts?timeframe={frame}{value}"
+    );
+    Err(Problem::bad(code, detail))
+}
+
 /// A published chart.
 ///
 /// # Errors
@@ -87,6 +122,7 @@ pub fn chart_asked(
     period: Option<Period>,
     query: &Query,
 ) -> Result<ChartQuery, Problem> {
+    refuse_others(kind, query)?;
     Ok(ChartQuery {
         window: WindowRequest::Published { kind, period },
         ends_ms: None,
@@ -107,6 +143,7 @@ pub fn chart_asked(
 /// # Errors
 /// 400 with what is allowed.
 pub fn list_asked(kind: PeriodKind, query: &Query) -> Result<ListPublished, Problem> {
+    refuse_others(kind, query)?;
     let before = query
         .first("before")
         .map(|text| match read_leaf(kind, text)? {
@@ -138,6 +175,7 @@ pub fn list_asked(kind: PeriodKind, query: &Query) -> Result<ListPublished, Prob
 /// # Errors
 /// 400 with what is allowed.
 pub fn feed_asked(kind: PeriodKind, query: &Query) -> Result<ListPublished, Problem> {
+    refuse_others(kind, query)?;
     Ok(ListPublished {
         asker: 0,
         scope: read_scope(query)?,
@@ -610,6 +648,21 @@ mod tests {
     fn code<T: std::fmt::Debug>(outcome: Result<T, Problem>) -> (u16, &'static str) {
         let problem = outcome.unwrap_err();
         (problem.status, problem.code)
+    }
+
+    #[test]
+    fn what_only_live_charts_are_made_by_is_refused_with_the_chart_to_ask_for() {
+        let week = PeriodKind::Week;
+        let detail = |text: &str| chart_asked(week, None, &query(text)).unwrap_err().detail;
+        assert!(detail("tag=jazz").ends_with("ask /top-posts?timeframe=last-week&tag=…"));
+        assert!(detail("timeframe=7d").ends_with("ask /top-posts?timeframe=last-week"));
+        for (name, code_of) in OF_LIVE_CHARTS {
+            let query = query(&format!("region=EU&{name}=x"));
+            assert_eq!(code(chart_asked(week, None, &query)), (400, code_of));
+            assert_eq!(code(list_asked(week, &query)), (400, code_of));
+            assert_eq!(code(feed_asked(week, &query)), (400, code_of));
+        }
+        assert!(list_asked(week, &query("utm_source=mail&k=3")).is_ok());
     }
 
     #[test]

@@ -220,7 +220,10 @@ test("what is not there says why, and what is wrong how it is right", async () =
   assert.ok(Date.parse(now.closes_at) > Date.now());
   for (const [path, status, code, says] of /** @type {const} */ ([
     ["/charts/week/2099-W01", 404, "no_chart", /not begun/],
-    ["/charts/week/1970-W01", 404, "no_chart", /nothing was played/],
+    ["/charts/week/1970-W01", 404, "no_chart", /nothing was played[^]*POST \/admin\/close-charts/],
+    ["/charts/week/latest?tag=jazz", 400, "bad_filter", /\/top-posts\?timeframe=last-week&tag=/],
+    ["/charts/day?sort=rising", 400, "bad_sort", /\/top-posts\?timeframe=yesterday&sort=/],
+    ["/charts/month/feed.json?timeframe=7d", 400, "bad_timeframe", /\/top-posts\?timeframe=last-month$/],
     ["/charts/week/2026-W54", 400, "bad_period", /no such/],
     ["/charts/day/2026-02-30", 400, "bad_period", /no such/],
     ["/charts/week/2026-11", 400, "bad_period", /is a month/],

@@ -187,7 +187,8 @@ impl Global {
     fn not_published(&self, period: Option<Period>, now_ms: u64) -> Refusal {
         let rules = &self.closing.rules;
         let Some(period) = period else {
-            let detail = "no chart was published yet: the first one comes when its period is over";
+            let detail = "no chart was published yet: the first one comes when its period is over; of plays \
+                          that were sent later, POST /admin/close-charts publishes them (docs/howto.md)";
             return Refusal::NotPublished {
                 detail: detail.into(),
                 closes_ms: None,
@@ -203,7 +204,7 @@ impl Global {
             "this period is over, and its chart is not closed yet"
         } else {
             "there is no chart of this period: nothing was played in it, or that was before charts were \
-             published here"
+             published here, or sent later: then POST /admin/close-charts makes it (docs/howto.md)"
         };
         Refusal::NotPublished {
             detail: detail.into(),
