@@ -86,6 +86,7 @@ test("a week has an address, its places their peaks and weeks, and neighbours", 
   await page.click("#all");
   await page.waitForSelector('[data-testid="archive"] li');
   assert.equal(await page.locator('[data-testid="archive"] li').count(), WEEKS);
+  assert.match(await page.locator('[data-testid="archive"] .count').first().innerText(), /plays? of all posts$/);
   await picture(page, "weeks-desktop");
   await page.selectOption("#region", "EU");
   await page.waitForURL("**/charts/week?region=EU");

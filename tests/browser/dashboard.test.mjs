@@ -390,6 +390,18 @@ test("one play is one play, and a chart without a catalog says whose names it sh
   );
 });
 
+test("a chart says how many of its plays are of posts that do not show", async () => {
+  await service.addRegions("Ganymede");
+  await service.put("/posts/unseen", { hidden: true });
+  await service.send([
+    { post_id: "one", region_id: "Ganymede", count: 3 },
+    { post_id: "unseen", region_id: "Ganymede", count: 2 },
+  ]);
+  const page = await open("/?region=Ganymede&timeframe=1h");
+  const words = /2 of the plays are of posts that the catalog does not have, or hides\.$/;
+  await eventually(async () => assert.match(await text(page, "#footnote"), words), 20_000);
+});
+
 test("a chart says why it is empty where plays came of posts that do not show", async () => {
   await service.addRegions("Io");
   await service.put("/posts/unshown", { hidden: true });

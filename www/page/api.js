@@ -8,7 +8,7 @@
  *   peak_rank?: number, periods?: number, streak?: number, debut?: string, re_entry?: boolean,
  *   compared?: { times: number, view_count: number, view_count_min: number, view_count_max: number } | null }} Entry
  * @typedef {{ region: string, timeframe: string, sort: string, window: { from: string, to: string },
- *   as_of: string, stale?: boolean, total_views: number, unlisted_max: number, top_posts: Entry[],
+ *   as_of: string, stale?: boolean, incomplete?: boolean, total_views: number, unlisted_max: number, top_posts: Entry[],
  *   compared_with?: { elsewhere: boolean, total_views: number } | null }} Chart
  * @typedef {{ region_id: string, region_name: string, views_24h: number }} Region
  * @typedef {{ board_id: string, board_name: string }} Board

@@ -161,13 +161,24 @@ function arrived(answer, over) {
 }
 
 /** @param {Chart} answer */
-function footnote({ top_posts: posts, unlisted_max: most }) {
+function footnote(answer) {
+  const { top_posts: posts, unlisted_max: most } = answer;
   const isDescribed = posts.some(({ author, content, url, image, tags }) => author ?? content ?? url ?? image ?? tags);
   const ofThese = isDescribed ? "post of the catalog" : "post";
   const other = isFiltered() ? "other one of these posts" : most > 0 ? `${ofThese} outside this list` : `other ${ofThese}`;
   const others = most > 0 ? `No ${other} has more than ${format.plays(most)}.` : `No ${other} was played in this window.`;
   const names = isDescribed ? "" : " These are the names that senders gave: with a catalog, its posts show, and no others.";
-  return (state.sort === "views" ? `${trust(posts)} ${others}` : "") + names;
+  const strangers = isDescribed ? ofStrangers(answer) : "";
+  return (state.sort === "views" ? `${trust(posts)} ${others}${strangers}` : "") + names;
+}
+
+/** Plays of posts that show nowhere, where that is known for sure: all that may show are in the list, each exactly. @param {Chart} answer */
+function ofStrangers({ top_posts: posts, unlisted_max: most, total_views: all, incomplete }) {
+  const isExact = posts.every((entry) => entry.view_count_min === entry.view_count_max);
+  if (!isExact || most > 0 || incomplete || isFiltered()) return "";
+  const rest = all - posts.reduce((sum, { view_count }) => sum + view_count, 0);
+  if (rest <= 0) return "";
+  return ` ${format.count(rest)} of the plays ${rest === 1 ? "is of a post" : "are of posts"} that the catalog does not have, or hides.`;
 }
 
 /** How far down the places can be trusted. @param {Chart["top_posts"]} posts */

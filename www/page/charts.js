@@ -200,7 +200,8 @@ async function openList(before = "") {
     first.textContent = top_post ? [titleOf(top_post), top_post.author].filter(Boolean).join(" – ") : "";
     const count = document.createElement("span");
     count.className = "count";
-    count.textContent = format.plays(total_views);
+    // It stands beside the name of the first post, whose plays it is not.
+    count.textContent = `${format.plays(total_views)} of all posts`;
     row.append(link, first, count);
     list.append(row);
   }
