@@ -6,7 +6,7 @@ import { Advice, runMain, say } from "./lib/say.mjs";
 
 const NAMES = ["summary", "accuracy", "time", "ingest", "read"];
 /** Not among all: what the cost model takes, what lasts twenty minutes, and what needs another program or many open files. */
-const BY_NAME = ["bill", "bill-real", "cpu", "redis", "live"];
+const BY_NAME = ["bill", "bill-real", "sizes", "cpu", "redis", "live"];
 const fileOf = (name) => join(ROOT, "scripts", "bench", `${name}.mjs`);
 const CALLED = [...NAMES, ...BY_NAME];
 

@@ -1,10 +1,7 @@
 /** `npm run dev -- cost`: what 10 regions at a million plays and a million readers a second need, and cost. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { CLOUDFLARE, USUAL } from "./cost/prices.mjs";
-import { CHARTS_PER_SECOND, OBJECT_REQUESTS_PER_SECOND, cloudflareBill, sizeOf, total, usualBill } from "./lib/cost.mjs";
+import { CHARTS_PER_SECOND, OBJECT_REQUESTS_PER_SECOND, cloudflareBill, readMeasured, sizeOf, total, usualBill } from "./lib/cost.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
-import { ROOT } from "./lib/paths.mjs";
 import { runMain } from "./lib/say.mjs";
 
 const USAGE = `usage: npm run dev -- cost [--plays 1000000] [--reads 1000000] [--regions 10] [--charts 10] [--batch N]
@@ -38,7 +35,7 @@ await runMain(async () => {
     charts: number("charts", 1, 1_000),
   };
   const senders = values.batch ? [{ name: `${values.batch} plays a batch`, playsPerBatch: number("batch", 1, 10_000) }] : SENDERS;
-  const { source, ...measured } = JSON.parse(readFileSync(join(ROOT, "scripts", "cost", "measured.json"), "utf8"));
+  const { source, ...measured } = readMeasured();
   print(
     `${workload.regions} regions, ${count(workload.playsPerSecond)} plays/s, ${count(workload.readsPerSecond)} charts/s, ${workload.charts} different charts`,
   );

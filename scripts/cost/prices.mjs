@@ -15,7 +15,17 @@ export const CLOUDFLARE = {
   objectDuration: { price: 12.5, per: 1e6, included: 400_000 },
   // The same page, in a copy that was read on 2026-11-26
   rowsWritten: { price: 1, per: 1e6, included: 50e6 },
+  rowsRead: { price: 0.001, per: 1e6, included: 25e9 },
   storage: { price: 0.2, per: 1, included: 5 },
+};
+
+/** What the free plan gives a day; the same pages, in copies that were read on 2026-11-26. */
+export const FREE_A_DAY = {
+  workerRequests: 100_000,
+  objectRequests: 100_000,
+  objectDuration: 13_000,
+  rowsWritten: 100_000,
+  rowsRead: 5e6,
 };
 
 /** Kafka, Flink, Cassandra and Redis on AWS, us-east-1 unless it says otherwise. */

@@ -22,8 +22,14 @@
  * @property {number} readCpuMs of a Worker for a chart that was given a moment ago
  * @property {number} storageMbPerRegion after a year
  */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT } from "./paths.mjs";
 
-const MONTH_S = 730 * 3_600;
+/** Figures of this service, and where they are from. @returns {Measured & {source: string}} */
+export const readMeasured = () => JSON.parse(readFileSync(join(ROOT, "scripts", "cost", "measured.json"), "utf8"));
+
+export const MONTH_S = 730 * 3_600;
 const GB = 1e9;
 
 /** Of the platform: a soft limit of requests a second an object, and its memory. */
@@ -93,6 +99,9 @@ function memoryAt(shards, [small, large]) {
   return Math.max(small.mib, small.mib + (shards - small.shards) * perShard);
 }
 
+/** What so much of something costs in a month. @param {number} amount @param {{price: number, per: number, included: number}} list */
+export const dollarsOf = (amount, { price, per, included }) => (Math.max(0, amount - included) / per) * price;
+
 /**
  * The bill of a month on Cloudflare.
  * @param {Workload} workload
@@ -109,12 +118,7 @@ export function cloudflareBill(workload, measured, prices) {
   const cpuMs = (size.batchesPerSecond * measured.batchCpuMs + size.readsPerSecond * measured.readCpuMs) * MONTH_S;
   const rows =
     (size.batchesPerSecond * measured.rowsPerBatch + alarmsPerSecond + (measured.globalRowsPerMinute * workload.regions) / 600) * MONTH_S;
-  const line = (name, amount, unit, { price, per, included }) => ({
-    name,
-    amount,
-    unit,
-    dollars: (Math.max(0, amount - included) / per) * price,
-  });
+  const line = (name, amount, unit, price) => ({ name, amount, unit, dollars: dollarsOf(amount, price) });
   return [
     { name: "Workers Paid", amount: 1, unit: "month", dollars: prices.plan.price },
     line("requests to Workers: batches and charts", workerRequests, "requests", prices.workerRequests),

@@ -1,6 +1,6 @@
 //! The day of a site: when its plays and its charts come.
 
-use hitparade::window::{DAY_MS, HOUR_MS};
+use hitparade::window::{DAY_MS, HOUR_MS, MINUTE_MS};
 
 use crate::random::Random;
 
@@ -48,27 +48,71 @@ pub fn moment(random: &mut Random, day_ms: u64, region: usize) -> u64 {
 /// What a site has.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
+    pub name: &'static str,
     pub regions: usize,
     /// Over all regions, spread evenly over them: that makes most of what is billed.
     pub plays_a_day: u64,
     pub charts_a_day: u64,
     /// Posts that are played, the first ones most.
     pub posts: u64,
+    /// How much of a day is run; less than one is of even load.
+    pub runs_ms: u64,
+    /// The site is so many times as large: then a shard of each region is run, with what comes to it.
+    pub times: u64,
 }
 
 pub const BLOG: Site = Site {
+    name: "blog",
     regions: 6,
     plays_a_day: 10_000,
     charts_a_day: 5_000,
     posts: 300,
+    runs_ms: DAY_MS,
+    times: 1,
 };
 
-pub const MAGAZINE: Site = Site {
-    regions: 6,
-    plays_a_day: 100_000,
-    charts_a_day: 50_000,
-    posts: 3_000,
-};
+/// Those of `docs/cost.md`.
+pub const SITES: [Site; 5] = [
+    BLOG,
+    Site {
+        name: "magazine",
+        regions: 1,
+        plays_a_day: DAY_S,
+        charts_a_day: DAY_S,
+        posts: 3_000,
+        ..BLOG
+    },
+    Site {
+        name: "radio",
+        regions: 1,
+        plays_a_day: 12 * DAY_S,
+        charts_a_day: 6 * DAY_S,
+        posts: 3_000,
+        runs_ms: HOUR_MS,
+        times: 1,
+    },
+    Site {
+        name: "national",
+        regions: 1,
+        plays_a_day: 600 * DAY_S,
+        charts_a_day: 600 * DAY_S,
+        posts: 30_000,
+        runs_ms: 5 * MINUTE_MS,
+        times: 1,
+    },
+    // Ten regions of 143 shards, of which five are run: 286 times 700 plays a second to each.
+    Site {
+        name: "worldwide",
+        regions: 5,
+        plays_a_day: 5 * 700 * DAY_S,
+        charts_a_day: 5 * 700 * DAY_S,
+        posts: 30_000,
+        runs_ms: MINUTE_MS,
+        times: 286,
+    },
+];
+
+const DAY_S: u64 = DAY_MS / 1_000;
 
 /// A post, as likely as its rank is low.
 pub fn post(random: &mut Random, posts: u64) -> String {
