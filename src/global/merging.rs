@@ -13,7 +13,7 @@ use crate::window::{Level, PaneKey};
 /// What is merged takes so much memory at most before some of it is let go: 200,000 ids of up to 16 bytes,
 /// more than a [`Merger`] has at once, or 100,000 UUIDs.
 const MERGING_BYTES: usize = 8 << 20;
-/// What a merged window takes at most: 65,536 ids of up to 64 bytes, or 19,000 of the longest. Where
+/// What a merged window takes at most: 65,536 ids of up to 64 bytes, or 20,000 of the longest. Where
 /// there are more, [`Summary::MAX_CAPACITY`] are kept, which is more than any part has that is not
 /// exact: so the guarantee N/m stays what the parts make it.
 const MERGED_BYTES: usize = 6 << 20;
@@ -249,12 +249,21 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_is_capped_also_where_it_is_exact() {
-        let mut merging = Merging::new(SEED);
-        (0..20).for_each(|part| merging.add(&long_ids(part * 1_000, (part + 1) * 1_000)));
-        let stretch = merging.finish_stretch();
-        assert_eq!(stretch.len(), counters(Level::Day));
-        assert!(!stretch.is_exact());
+    fn a_stretch_is_capped_also_where_all_of_it_was_exact() {
+        let stretch_of = |thousands: usize| {
+            let mut merging = Merging::new(SEED);
+            (0..thousands)
+                .for_each(|part| merging.add(&long_ids(part * 1_000, (part + 1) * 1_000)));
+            merging.finish_stretch()
+        };
+        let small = stretch_of(20);
+        assert_eq!((small.len(), small.is_exact()), (20_000, true));
+        assert!(small.heap_bytes() <= MERGED_BYTES);
+        let capped = stretch_of(24);
+        assert_eq!(
+            (capped.len(), capped.is_exact()),
+            (counters(Level::Day), false)
+        );
     }
 
     #[test]
