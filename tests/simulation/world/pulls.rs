@@ -37,7 +37,7 @@ impl World {
         let asked = Rc::clone(&answer);
         let look = move |world: &mut World| {
             if asked.borrow().is_some() {
-                world.unanswered_ms = world.now_ms;
+                world.unanswered_ms = world.unanswered_ms.max(world.now_ms);
             }
         };
         self.after(ANSWERED_WITHIN_MS, Event::Then(Box::new(look)));
@@ -93,7 +93,7 @@ impl World {
                     let told = told.map_err(|error| error.to_string());
                     let told = told.and_then(|PullReply(it)| it.map_err(|it| format!("{it:?}")));
                     if told.is_err() {
-                        world.unanswered_ms = world.now_ms;
+                        world.unanswered_ms = world.unanswered_ms.max(world.now_ms);
                     }
                     world.say(|| {
                         let held = told.map(|report| {
