@@ -106,6 +106,9 @@ impl World {
             // Until its clock is where it was, it may take what was missing for missing.
             let again_ms = self.now_ms.saturating_add_signed(-by_ms);
             self.unanswered_ms = self.unanswered_ms.max(again_ms);
+            if by_ms < 0 {
+                self.may_be_due_again();
+            }
         }
         self.say(|| format!("the clock of {node} steps by {by_ms} ms"));
     }

@@ -15,6 +15,8 @@ type Said = (u64, BTreeMap<String, (Count, Option<u32>, Option<Run>)>);
 pub struct PublishedInModel {
     /// What was heard when it was due, by scope; none before.
     heard: Option<BTreeMap<Option<usize>, Expected>>,
+    /// The global object's clock went back: what is not closed yet may become due once more.
+    is_due_again: bool,
     /// What readers were shown, by scope and incarnation.
     shown: BTreeMap<(Option<usize>, u32), Said>,
 }
@@ -49,13 +51,20 @@ impl World {
     pub(super) fn note_due(&mut self) {
         let Some(ending) = &self.ending else { return };
         let now_ms = shifted(self.now_ms, self.global.skew_ms.get());
-        if now_ms < ending.end_ms + ending.close_after_ms || self.published.heard.is_some() {
+        let is_noted = self.published.heard.is_some() && !self.published.is_due_again;
+        if now_ms < ending.end_ms + ending.close_after_ms || is_noted {
             return;
         }
+        self.published.is_due_again = false;
         let span = ending.day().span(&ending.zone);
         let scopes = (0..self.profile.regions).map(Some).chain([None]);
         let heard = scopes.map(|scope| (scope, self.expected(scope, span, false, 0)));
         self.published.heard = Some(heard.collect());
+    }
+
+    /// The global object's clock went back.
+    pub(super) fn may_be_due_again(&mut self) {
+        self.published.is_due_again = true;
     }
 
     /// Nothing of before counts any more.
