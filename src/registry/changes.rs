@@ -105,17 +105,6 @@ impl Changes {
         self.0.push_back(change.0);
     }
 
-    /// Whether the disk has none that came after these: then another instance has made it.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn are_last(&self, storage: &impl Storage) -> Result<bool, StorageError> {
-        let next = self.number() + 1;
-        let row = storage.get(Table::Meta, &row_of_change(next))?;
-        let row = row.and_then(|row| codec::decode::<ChangeRow>(&row).ok());
-        Ok(row.is_none_or(|row| row.number != next))
-    }
-
     /// How many there were; 0 before the first.
     pub fn number(&self) -> u64 {
         self.0.back().map_or(0, |last| last.number)

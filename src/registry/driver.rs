@@ -82,13 +82,9 @@ impl<H: Host> Driver<H> {
 
     /// `/directory`: [`DirectoryQuestion`] → [`DirectoryReply`]
     pub async fn directory(&self, message: &[u8]) -> Vec<u8> {
-        self.answer(message, DirectoryReply, |registry, storage, question| {
+        self.answer(message, DirectoryReply, |registry, _, question| {
             let DirectoryQuestion { version } = question;
-            let news = registry.directory_news(version);
-            if news.is_whole {
-                registry.look_again(storage)?;
-            }
-            Ok(news)
+            Ok(registry.directory_news(version))
         })
         .await
     }

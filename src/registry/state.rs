@@ -67,19 +67,6 @@ impl Registry {
         self.rows.damaged + self.boards.damaged()
     }
 
-    /// Looks whether the disk is still this instance's, and says what this one has in memory. To be asked
-    /// before anybody hears that something is not there: for a moment the platform may have two instances, and
-    /// the one of before knows nothing of what was made since.
-    ///
-    /// # Errors
-    /// Where it is not: drop this state.
-    pub fn look_again(&self, storage: &impl Storage) -> Result<(), Refusal> {
-        match self.changes.are_last(storage)? {
-            true => Ok(()),
-            false => Err(Refusal::Storage("another instance has taken over".into())),
-        }
-    }
-
     /// What is new to a Worker with this version of the directory.
     pub fn directory_news(&self, version: Option<u64>) -> DirectoryNews {
         let new = version.and_then(|version| self.changes.since(version));
@@ -114,11 +101,7 @@ impl Registry {
     ) -> Result<RegionTable, Refusal> {
         if object.is_to_enlist() {
             let key = object.board().unwrap_or_default();
-            if let Err(refusal) = self.boards.of_key(key) {
-                // Who hears that its board is gone never asks again.
-                self.look_again(storage)?;
-                return Err(refusal);
-            }
+            self.boards.of_key(key)?;
             boards::enlist(storage, object)?;
         }
         Ok(self.table.clone())
