@@ -75,6 +75,7 @@ pub mod http;
 mod instance;
 pub mod leaderboard;
 pub mod limiter;
+pub mod loaded;
 #[cfg(target_arch = "wasm32")]
 mod log;
 #[cfg(feature = "simulation")]

@@ -85,9 +85,9 @@ pub enum Mutant {
     LoadedTakenForDurable,
     /// The global object says that what it has folded is durable before it is.
     FoldedTakenForDurable,
-    /// A sync of the global object that failed is taken for one that is done.
+    /// A sync that failed is taken for one that is done.
     FailedSyncIgnored,
-    /// After a write that failed the global object goes on with what it has in memory.
+    /// After a write that failed a driver goes on with what it has in memory.
     FailedStateKept,
     /// The checkpoint does not say up to where it covers the journal.
     JournalNotCovered,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The four of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 34] = [
+const ORDER: [&[&str]; 35] = [
     &["summary"],
     &["mutants"],
     &["panics"],
@@ -35,6 +35,7 @@ const ORDER: [&[&str]; 34] = [
     &["storage"],
     &["cache"],
     &["host"],
+    &["loaded"],
     &["watchers"],
     &["catalog"],
     &["worker_host"],

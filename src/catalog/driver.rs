@@ -7,7 +7,7 @@
 //! acknowledged when it is durable. Boards may be told of a change before it is durable; if it is lost with
 //! the keeper's machine, the log's mark tells them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use super::{CatalogLimits, Keeper, MAX_PUT_POSTS};
 use crate::board::{Life, ObjectName};
 use crate::codec::{self, Record};
 use crate::host::{Host, QUESTION_TIMEOUT_MS};
+use crate::loaded::Loaded;
 use crate::storage::{Storage, StorageError};
 use crate::summary::Seed;
 use crate::watchers::Watchers;
@@ -37,7 +38,7 @@ struct Inner<H: Host> {
     host: H,
     limits: CatalogLimits,
     life: Cell<Life>,
-    loaded: RefCell<Option<(Keeper, H::Storage)>>,
+    loaded: Loaded<Keeper, H::Storage>,
     is_building: Cell<bool>,
     /// Boards that show it over sockets.
     watchers: Watchers,
@@ -67,7 +68,7 @@ impl<H: Host> Driver<H> {
             host,
             limits,
             life: Cell::default(),
-            loaded: RefCell::new(None),
+            loaded: Loaded::new("catalog", Keeper::damaged_rows),
             is_building: Cell::new(false),
             watchers: Watchers::default(),
         }))
@@ -102,9 +103,8 @@ impl<H: Host> Driver<H> {
     /// Builds the rest of the index in a task of the object. If the object ends before, the next question
     /// goes on from there.
     fn build_postings(&self) {
-        let is_to_be_built = |loaded: &(Keeper, _)| loaded.0.is_to_be_built();
-        let is_to_be_built = self.0.loaded.borrow().as_ref().is_some_and(is_to_be_built);
-        if !is_to_be_built || self.0.is_building.replace(true) {
+        let is_to_be_built = self.0.loaded.look(Keeper::is_to_be_built);
+        if is_to_be_built != Some(true) || self.0.is_building.replace(true) {
             return;
         }
         let inner = Rc::clone(&self.0);
@@ -205,7 +205,7 @@ impl<H: Host> Inner<H> {
     async fn close(&self, message: &[u8]) -> Result<(), Refusal> {
         Close::read(message, self.host.object())?;
         self.life.set(Life::Over);
-        *self.loaded.borrow_mut() = None;
+        self.loaded.forget();
         Ok(self.host.delete_all().await?)
     }
 
@@ -218,7 +218,7 @@ impl<H: Host> Inner<H> {
         }
         let now_ms = self.host.now_ms();
         self.with_keeper(|_, storage| self.watchers.add(storage, object.clone(), now_ms))?;
-        self.sync().await?;
+        self.loaded.sync(&self.host).await?;
         Ok(object)
     }
 
@@ -249,21 +249,10 @@ impl<H: Host> Inner<H> {
                 self.host.sleep(0).await;
             }
         }
-        self.sync().await?;
+        self.loaded.sync(&self.host).await?;
         Ok(last)
     }
 
-    /// Waits until all that was written is durable. Drops the state where that is not known.
-    async fn sync(&self) -> Result<(), Refusal> {
-        self.host.sync().await.map_err(|error| {
-            self.host
-                .report(format_args!("sync of the catalog: {error}"));
-            *self.loaded.borrow_mut() = None;
-            Refusal::Storage(error.0)
-        })
-    }
-
-    /// Runs something on the state, loading it first where it is not in memory.
     fn with_keeper<T>(
         &self,
         run: impl FnOnce(&mut Keeper, &H::Storage) -> Result<T, Refusal>,
@@ -271,31 +260,8 @@ impl<H: Host> Inner<H> {
         if self.life.get() == Life::Over {
             return Err(Refusal::Gone);
         }
-        let mut loaded = self.loaded.borrow_mut();
-        if loaded.is_none() {
-            *loaded = Some(self.load().map_err(|error| {
-                self.host.report(format_args!("{error}"));
-                Refusal::Storage(error.0)
-            })?);
-        }
-        let Some((keeper, storage)) = loaded.as_mut() else {
-            return Err(Refusal::Storage("the catalog is not loaded".into()));
-        };
-        let damaged_before = keeper.damaged_rows();
-        let outcome = run(keeper, storage);
-        let damaged_rows = keeper.damaged_rows();
-        if damaged_rows > damaged_before {
-            self.host.report(format_args!(
-                "{damaged_rows} stored rows of the catalog cannot be read; they are kept"
-            ));
-        }
-        if let Err(Refusal::Storage(error)) = &outcome {
-            self.host.report(format_args!(
-                "{error}: the catalog is dropped, to be loaded again"
-            ));
-            *loaded = None;
-        }
-        outcome
+        let load = || self.load().map_err(Refusal::from);
+        self.loaded.with(&self.host, load, run)
     }
 
     fn load(&self) -> Result<(Keeper, H::Storage), StorageError> {

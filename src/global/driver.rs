@@ -36,7 +36,7 @@ use crate::board::ObjectName;
 use crate::catalog::{Catalogs, Follower};
 use crate::codec::{self, Record};
 use crate::host::Host;
-use crate::mutants::{self, Mutant};
+use crate::loaded::Loaded;
 use crate::storage::{Storage, StorageError};
 use crate::watchers::Watchers;
 use crate::wire::*;
@@ -88,7 +88,7 @@ struct Inner<H: Host> {
     settings: GlobalSettings,
     /// Who keeps the catalog whose posts the board shows.
     catalog_keeper: ObjectName,
-    loaded: RefCell<Option<(Global, H::Storage)>>,
+    loaded: Loaded<Global, H::Storage>,
     is_syncing: Cell<bool>,
     completing: Completing,
     pulls: Pulls,
@@ -133,7 +133,7 @@ impl<H: Host> Driver<H> {
             watching_since_ms: Cell::default(),
             host,
             settings,
-            loaded: RefCell::new(None),
+            loaded: Loaded::new("state", Global::damaged_rows),
             is_syncing: Cell::new(false),
             completing: Completing::default(),
             pulls: Pulls::default(),
@@ -153,16 +153,12 @@ impl<H: Host> Driver<H> {
 
     /// The state, if one is loaded: for whoever checks it.
     pub fn look<T>(&self, look: impl FnOnce(&Global) -> T) -> Option<T> {
-        self.0
-            .loaded
-            .borrow()
-            .as_ref()
-            .map(|(global, _)| look(global))
+        self.0.loaded.look(look)
     }
 
     /// How often a state that was loaded was dropped, with what it had in memory alone.
     pub fn states_dropped(&self) -> u64 {
-        let is_loaded = u64::from(self.0.loaded.borrow().is_some());
+        let is_loaded = u64::from(self.look(|_| ()).is_some());
         self.0.counters.borrow().loads - is_loaded
     }
 
@@ -220,79 +216,48 @@ impl<H: Host> Driver<H> {
 }
 
 impl<H: Host> Inner<H> {
-    /// Runs something on the state, loading it first where it is not in memory. After a storage
-    /// error the state is dropped, so that the next one starts from what is stored.
     fn with_global<T>(
         &self,
         run: impl FnOnce(&mut Global, &H::Storage) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let mut loaded = self.loaded.borrow_mut();
-        if loaded.is_none() {
-            *loaded = Some(self.load()?);
-            self.counters.borrow_mut().loads += 1;
-        }
-        let Some((global, storage)) = loaded.as_mut() else {
-            return Err(Refusal::Storage("the state is not loaded".into()));
-        };
-        let kept = global.follow_zone(storage, || self.host.zone(), self.host.now_ms());
         let run = |global: &mut Global, storage: &H::Storage| {
-            kept?;
+            global.follow_zone(storage, || self.host.zone(), self.host.now_ms())?;
             run(global, storage)
         };
-        let damaged_before = global.damaged_rows();
-        let outcome = run(global, storage);
-        let damaged_rows = global.damaged_rows();
-        if damaged_rows > damaged_before {
-            self.host.report(format_args!(
-                "{damaged_rows} stored rows cannot be read; they are kept"
-            ));
-        }
-        if let Err(Refusal::Storage(error)) = &outcome
-            && !mutants::active(Mutant::FailedStateKept)
-        {
-            self.host
-                .report(format_args!("{error}: state dropped, to be loaded again"));
-            *loaded = None;
-        }
-        outcome
+        self.loaded.with(&self.host, || self.load(), run)
     }
 
     fn load(&self) -> Result<(Global, H::Storage), Refusal> {
         let (host, settings) = (&self.host, &self.settings);
-        let refused = |error: StorageError| {
-            host.report(format_args!("{error}"));
-            Refusal::Storage(error.0)
-        };
         if self.hearing.is_over() {
             return Err(Refusal::Gone);
         }
         let is_listed = self.hearing.told().is_some();
-        if !is_listed && host.object().is_to_enlist() && host.is_empty().map_err(refused)? {
+        if !is_listed && host.object().is_to_enlist() && host.is_empty()? {
             // Opening it would store something.
             return Err(Refusal::Busy { retry_after_s: 1 });
         }
-        let storage = host.open().map_err(refused)?;
-        let heard = Global::heard(&storage).map_err(refused)?;
+        let storage = host.open()?;
+        let heard = Global::heard(&storage)?;
         let Some(table) = heard.or_else(|| self.hearing.told()) else {
             // Nobody has said yet which regions there are.
             return Err(Refusal::Busy { retry_after_s: 1 });
         };
-        let loaded = Global::load_beside(&storage, &table, settings.limits, &settings.together);
-        let mut global = loaded.map_err(refused)?;
-        self.watchers.load(&storage).map_err(refused)?;
+        let mut global =
+            Global::load_beside(&storage, &table, settings.limits, &settings.together)?;
+        self.watchers.load(&storage)?;
         global.follow(Rc::clone(&self.catalog));
         global.close_by(ClosingRules {
             chart: settings.rules,
             ..settings.closing
         });
         let damaged_regions = global.offsets.damaged_regions();
-        let damaged_rows = global.damaged_rows();
-        if damaged_rows > 0 || damaged_regions > 0 {
+        if damaged_regions > 0 {
             host.report(format_args!(
-                "{damaged_rows} stored rows and the offsets of {damaged_regions} regions cannot be read; \
-                 they are kept"
+                "the offsets of {damaged_regions} regions cannot be read; they are kept"
             ));
         }
+        self.counters.borrow_mut().loads += 1;
         Ok((global, storage))
     }
 
@@ -319,15 +284,7 @@ impl<H: Host> Inner<H> {
         Ok(changed)
     }
 
-    /// Waits until all that was written is durable. The state goes where nobody knows.
     async fn sync(&self) -> Result<(), StorageError> {
-        let synced = self.host.sync().await;
-        if mutants::active(Mutant::FailedSyncIgnored) {
-            return Ok(());
-        }
-        synced.inspect_err(|error| {
-            self.host.report(format_args!("sync: {error}"));
-            *self.loaded.borrow_mut() = None;
-        })
+        self.loaded.sync(&self.host).await
     }
 }

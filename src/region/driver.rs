@@ -42,6 +42,7 @@ use super::{Alarm, Limits, PUSH_SPREAD_MS, PushTimer, QUIET_MARGIN_MS, Shard, To
 use crate::board::{Life, ObjectName};
 use crate::codec;
 use crate::host::Host;
+use crate::loaded::Loaded;
 use crate::mutants::{self, Mutant};
 use crate::play::MAX_BODY_BYTES;
 use crate::storage::{Storage, StorageError};
@@ -73,8 +74,7 @@ pub struct Inner<H: Host> {
     life: Cell<Life>,
     /// Who waits for the registry's word.
     unborn: RefCell<Vec<oneshot::Sender<()>>>,
-    storage: RefCell<Option<Rc<H::Storage>>>,
-    shard: RefCell<Option<Shard>>,
+    loaded: Loaded<Shard, H::Storage>,
     /// Who waits for a commit, by ticket.
     waiters: RefCell<BTreeMap<u64, Vec<oneshot::Sender<()>>>>,
     group_is_full: RefCell<Option<oneshot::Sender<()>>>,
@@ -128,8 +128,7 @@ impl<H: Host> Driver<H> {
             limits,
             life: Cell::default(),
             unborn: RefCell::default(),
-            storage: RefCell::default(),
-            shard: RefCell::default(),
+            loaded: Loaded::new("state", Shard::damaged_rows),
             waiters: RefCell::default(),
             group_is_full: RefCell::default(),
             committing: Cell::default(),
@@ -202,30 +201,23 @@ impl<H: Host> Inner<H> {
         &self,
         change: impl FnOnce(&mut Shard, &H::Storage) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        let outcome = self.loaded().and_then(|storage| {
-            let mut shard = self.shard.borrow_mut();
-            let Some(shard) = shard.as_mut() else {
-                return Err(StorageError("the state is not loaded".into()));
-            };
+        let change = |shard: &mut Shard, storage: &H::Storage| {
             let epoch_ms = shard.epoch_ms();
-            let outcome = change(shard, &storage);
+            let outcome = change(shard, storage);
             if shard.epoch_ms() != epoch_ms {
                 // No chart of before is shown any more.
                 self.charts.borrow_mut().forget();
                 self.change_timer(PushTimer::begins_anew);
             }
             outcome
-        });
-        if let Err(error) = &outcome {
-            self.tell(format_args!("{error}: state dropped, to be loaded again"));
-            self.drop_state();
-        }
-        outcome
+        };
+        let outcome = self.loaded.with(&self.host, || self.load(), change);
+        outcome.inspect_err(|_| self.was_dropped())
     }
 
     /// What is in memory, where the state is loaded.
     pub fn look<T>(&self, look: impl FnOnce(&Shard) -> T) -> Option<T> {
-        self.shard.borrow().as_ref().map(look)
+        self.loaded.look(look)
     }
 
     pub fn host(&self) -> &H {
@@ -238,51 +230,32 @@ impl<H: Host> Inner<H> {
         board.map_or(ObjectName::Unnamed, ObjectName::global)
     }
 
-    fn loaded(&self) -> Result<Rc<H::Storage>, StorageError> {
+    fn load(&self) -> Result<(Shard, H::Storage), StorageError> {
         if !self.may_load() {
             return Err(StorageError(
                 "its board is deleted, or nobody listed it".into(),
             ));
         }
-        let mut storage = self.storage.borrow_mut();
-        let storage = match &*storage {
-            Some(storage) => Rc::clone(storage),
-            None => Rc::clone(storage.insert(Rc::new(self.host.open()?))),
-        };
-        let mut shard = self.shard.borrow_mut();
-        if shard.is_none() {
-            let (random, now_ms) = (self.host.random(), self.host.now_ms());
-            let loaded = Shard::load_within(&*storage, random, now_ms, self.limits)?;
-            let damaged_rows = loaded.damaged_rows();
-            if damaged_rows > 0 {
-                self.tell(format_args!(
-                    "{damaged_rows} stored rows cannot be read; they are kept"
-                ));
-            }
-            if self.counters.get().loads == 0 {
-                self.change_timer(|timer| timer.loaded(loaded.has_open()));
-            }
-            *shard = Some(loaded);
-            self.count(|counters| counters.loads += 1);
+        let storage = self.host.open()?;
+        let (random, now_ms) = (self.host.random(), self.host.now_ms());
+        let shard = Shard::load_within(&storage, random, now_ms, self.limits)?;
+        if self.counters.get().loads == 0 {
+            self.change_timer(|timer| timer.loaded(shard.has_open()));
         }
-        Ok(storage)
+        self.count(|counters| counters.loads += 1);
+        Ok((shard, storage))
     }
 
-    fn drop_state(&self) {
+    fn was_dropped(&self) {
         self.storage_fails.set(true);
-        *self.shard.borrow_mut() = None;
         // Whoever waits is told to try again: dropping a sender does it.
         self.waiters.borrow_mut().clear();
     }
 
     /// Waits until what was written is durable. Where it may not be, the state is dropped.
     async fn sync(&self) -> Result<(), StorageError> {
-        let synced = self.host.sync().await;
-        if let Err(error) = &synced {
-            self.tell(format_args!("sync: {error}"));
-            self.drop_state();
-        }
-        synced
+        let synced = self.loaded.sync(&self.host).await;
+        synced.inspect_err(|_| self.was_dropped())
     }
 
     /// Waits, once after each load, until what was loaded is durable; `false` if that failed.

@@ -7,7 +7,6 @@
 //! what is stored. Whatever is answered is durable: questions wait for the changes before them. An instance that
 //! another has taken over from answers nothing: what it says would undo changes where they were heard of.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use futures_util::{StreamExt, stream};
@@ -17,6 +16,7 @@ use super::Registry;
 use crate::board::ObjectName;
 use crate::codec::{self, Record};
 use crate::host::{ASKED_AT_ONCE, Host, QUESTION_TIMEOUT_MS};
+use crate::loaded::Loaded;
 use crate::settings::read_regions;
 use crate::storage::{Storage, StorageError, Table};
 use crate::wire::*;
@@ -41,7 +41,7 @@ struct Inner<H: Host> {
     host: H,
     /// `REGIONS`.
     regions: Option<String>,
-    loaded: RefCell<Option<(Registry, H::Storage)>>,
+    loaded: Loaded<Registry, H::Storage>,
     started_ms: u64,
 }
 
@@ -52,7 +52,7 @@ impl<H: Host> Driver<H> {
             started_ms: host.now_ms(),
             host,
             regions,
-            loaded: RefCell::new(None),
+            loaded: Loaded::new("registry", Registry::damaged_rows),
         }))
     }
 
@@ -62,8 +62,7 @@ impl<H: Host> Driver<H> {
 
     /// The state, if one is loaded: for whoever checks it.
     pub fn look<T>(&self, look: impl FnOnce(&Registry) -> T) -> Option<T> {
-        let loaded = self.0.loaded.borrow();
-        loaded.as_ref().map(|(registry, _)| look(registry))
+        self.0.loaded.look(look)
     }
 
     /// What a board is told that shows charts over sockets: this object may be a board's own catalog, which
@@ -272,30 +271,12 @@ impl<H: Host> Inner<H> {
         u64::from_le_bytes(self.host.random())
     }
 
-    /// Runs something on the state, loading it first where it is not in memory. After a storage
-    /// error the state is dropped, so that the next one starts from what is stored.
     fn with_registry<T>(
         &self,
         run: impl FnOnce(&mut Registry, &H::Storage) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        let mut loaded = self.loaded.borrow_mut();
-        let (registry, storage) = match &mut *loaded {
-            Some(loaded) => loaded,
-            None => {
-                let fresh = self.load().map_err(|error| {
-                    self.host.report(format_args!("{error}"));
-                    Refusal::Storage(error.0)
-                })?;
-                loaded.insert(fresh)
-            }
-        };
-        let outcome = run(registry, storage);
-        if let Err(Refusal::Storage(error)) = &outcome {
-            self.host
-                .report(format_args!("{error}: state dropped, to be loaded again"));
-            *loaded = None;
-        }
-        outcome
+        let load = || self.load().map_err(Refusal::from);
+        self.loaded.with(&self.host, load, run)
     }
 
     fn load(&self) -> Result<(Registry, H::Storage), StorageError> {
@@ -310,12 +291,6 @@ impl<H: Host> Inner<H> {
             }
         });
         let registry = Registry::load(&storage, &regions?, host.random())?;
-        let damaged_rows = registry.damaged_rows();
-        if damaged_rows > 0 {
-            host.report(format_args!(
-                "{damaged_rows} stored rows cannot be read; they are kept"
-            ));
-        }
         for difference in registry.region_differences() {
             host.report(format_args!("{difference}"));
         }
@@ -396,14 +371,9 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    /// Waits until all that was written or loaded is durable. The state goes where nobody knows. Also where
-    /// nothing was written: it fails where another instance has taken over, and so nobody takes what is in this
-    /// memory for the news.
+    /// Waits until all that was written or loaded is durable. Also where nothing was written: it fails where another
+    /// instance has taken over, and so nobody takes what is in this memory for the news.
     async fn settle(&self) -> Result<(), Refusal> {
-        self.host.sync().await.map_err(|error| {
-            self.host.report(format_args!("sync: {error}"));
-            *self.loaded.borrow_mut() = None;
-            Refusal::Storage(error.0)
-        })
+        Ok(self.loaded.sync(&self.host).await?)
     }
 }

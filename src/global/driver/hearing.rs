@@ -121,18 +121,15 @@ impl<H: Host> Inner<H> {
     }
 
     async fn hear_registry(self: &Rc<Self>) -> Result<(), String> {
-        let known = |inner: &Self| {
-            let loaded = inner.loaded.borrow();
-            loaded.as_ref().map(|(global, _)| global.table().number)
-        };
-        let before = known(self);
+        let known = || self.loaded.look(|global| global.table().number);
+        let before = known();
         let question = Enlist {
             object: self.host.object().clone(),
         };
         let reply = self.ask_for(&question).await?;
         if reply == Err(Refusal::Gone) {
             self.hearing.is_over.set(true);
-            *self.loaded.borrow_mut() = None;
+            self.loaded.forget();
         }
         if self.hearing.is_over() {
             // Also where it was told so while it waited: an answer of before does not count.
@@ -141,7 +138,7 @@ impl<H: Host> Inner<H> {
         let table = reply.map_err(|refusal| format!("{refusal:?}"))?;
         // Somebody may have told of a later one meanwhile. Else this one counts, also where the registry
         // was set back.
-        if known(self) != before && known(self) > Some(table.number) {
+        if known() != before && known() > Some(table.number) {
             return Ok(());
         }
         self.hear(table)
@@ -185,7 +182,7 @@ impl<H: Host> Inner<H> {
         // What is loaded knows whose sockets are to be closed.
         let _ = self.with_global(|_, _| Ok(()));
         self.hearing.is_over.set(true);
-        *self.loaded.borrow_mut() = None;
+        self.loaded.forget();
         self.tell_watchers();
         Ok(self.host.delete_all().await?)
     }

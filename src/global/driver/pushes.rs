@@ -161,9 +161,8 @@ impl<H: Host> Driver<H> {
 impl<H: Host> Inner<H> {
     /// Whether a state that is loaded after a crash might not know what it lacks of a region.
     fn is_undurable(&self, region_id: &str) -> bool {
-        let loaded = self.loaded.borrow();
-        let is_undurable = (loaded.as_ref()).is_some_and(|(it, _)| it.is_undurable(region_id));
-        is_undurable && !mutants::active(Mutant::OpenBeforeDurable)
+        let is_undurable = self.loaded.look(|global| global.is_undurable(region_id));
+        is_undurable == Some(true) && !mutants::active(Mutant::OpenBeforeDurable)
     }
 
     /// Folds what is to be folded by now, and waits until that is durable.

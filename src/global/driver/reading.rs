@@ -188,9 +188,7 @@ impl<H: Host> Inner<H> {
             ..report
         });
         // A state that was dropped has nothing to keep it in.
-        if let Some((global, _)) = self.loaded.borrow().as_ref() {
-            global.keep_page(&page, &answered, began_ms);
-        }
+        let _ = (self.loaded).look(|global| global.keep_page(&page, &answered, began_ms));
         let waiters = self.pages.borrow_mut().made(&page);
         for waiter in waiters {
             // A reader who hung up does not wait any more.

@@ -87,8 +87,7 @@ impl<H: Host> Inner<H> {
 
     /// All that is in memory goes; who waits is told to try again.
     fn forget(&self) {
-        *self.storage.borrow_mut() = None;
-        *self.shard.borrow_mut() = None;
+        self.loaded.forget();
         self.waiters.borrow_mut().clear();
         self.charts.borrow_mut().forget();
         self.unpushed_since_ms.set(0);

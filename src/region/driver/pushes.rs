@@ -186,7 +186,7 @@ impl<H: Host> Inner<H> {
     pub async fn pull(&self, message: &[u8]) -> Result<Vec<u8>, Refusal> {
         let Pull { watched_since_ms } = codec::decode(message)?;
         // Loading what was never stored would make it.
-        if self.shard.borrow().is_none() && self.host.is_empty()? {
+        if self.look(|_| ()).is_none() && self.host.is_empty()? {
             return Err(Refusal::NotFound);
         }
         if !self.may_load() {
