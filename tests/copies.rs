@@ -435,7 +435,9 @@ fn what_was_open_when_a_header_was_lost_is_in_charts_once() {
     count((&disk, &mut shard), "x", 1, NOW_MS + 21_000);
     let sealed = push_of((&disk, &mut shard), NOW_MS + 95_000);
     // Also where only its entries are taken.
-    global.take_entries(&sealed, NOW_MS + 95_100).unwrap();
+    let is_short = |_: &Global| true;
+    let taken = global.take_push_within(&storage, &sealed, is_short, NOW_MS + 95_100);
+    taken.unwrap();
     assert_eq!(total(&global, &storage, NOW_MS + 98_000), 61);
     global.take_push(&open, NOW_MS + 99_000).unwrap();
     assert_eq!(total(&global, &storage, NOW_MS + 101_000), 61);

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use hitparade::board::MAIN;
 use hitparade::codec;
 use hitparade::limiter::MAX_EXACT;
-use hitparade::region::{MAX_VOTES_OF_ADDRESS, TakenVotes, Votes};
+use hitparade::region::{MAX_VOTES_OF_ADDRESS, TakenVotes, Votes, VotesOfInstance};
 use hitparade::wire::{Batch, BatchPlay, RecordRequest, Voter};
 use proptest::prelude::*;
 
@@ -159,7 +159,7 @@ struct World {
 impl World {
     fn new(limit: u32) -> Self {
         World {
-            votes: Votes::new([5; 16]),
+            votes: Votes::of_instance(&VotesOfInstance::default(), [5; 16]),
             model: Model {
                 limit,
                 ..Model::default()

@@ -133,10 +133,6 @@ impl Keeper {
         postings.matching(storage, request)
     }
 
-    pub fn limits(&self) -> CatalogLimits {
-        self.limits
-    }
-
     pub fn position(&self) -> CatalogPosition {
         self.log.position()
     }
@@ -152,11 +148,6 @@ impl Keeper {
     /// Rows that could not be read so far.
     pub fn damaged_rows(&self) -> u64 {
         self.damage.rows()
-    }
-
-    /// Memory of hidden ids, in bytes.
-    pub fn held_bytes(&self) -> usize {
-        self.hidden_bytes
     }
 
     /// Answers a board's question.

@@ -56,18 +56,6 @@ impl KeySet {
         self.0.binary_search(key).is_ok()
     }
 
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn keys(&self) -> &[PostKey] {
-        &self.0
-    }
-
     pub fn held_bytes(&self) -> usize {
         self.0.capacity() * size_of::<PostKey>()
     }

@@ -94,15 +94,6 @@ impl Global {
         self.take_as_checked(push, true, None, now_ms)
     }
 
-    /// Takes a push's entries and leaves its copies, for want of memory: charts say that they are
-    /// `incomplete` until the shard pushes again.
-    ///
-    /// # Errors
-    /// As [`Global::take_push`].
-    pub fn take_entries(&mut self, push: &[u8], now_ms: u64) -> Result<PushReply, Refusal> {
-        self.take_as_checked(push, false, None, now_ms)
-    }
-
     fn take_as_checked(
         &mut self,
         push: &[u8],

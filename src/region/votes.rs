@@ -113,11 +113,6 @@ impl Drop for Votes {
 }
 
 impl Votes {
-    /// Of an instance with nobody else in it.
-    pub fn new(secret: [u8; 16]) -> Self {
-        Votes::of_instance(&VotesOfInstance::default(), secret)
-    }
-
     pub fn of_instance(instance: &VotesOfInstance, secret: [u8; 16]) -> Self {
         let mut kept = instance.0.borrow_mut();
         kept.secret.get_or_insert(secret);
@@ -278,6 +273,11 @@ impl Verdicts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In an instance with nobody else.
+    fn alone(secret: [u8; 16]) -> Votes {
+        Votes::of_instance(&VotesOfInstance::default(), secret)
+    }
     use crate::board::MAIN;
     use crate::wire::BatchPlay;
 
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_one_address_adds_to_one_post_is_bounded_and_the_rest_counts() {
-        let mut votes = Votes::new([1; 16]);
+        let mut votes = alone([1; 16]);
         let sifted = sift(
             &mut votes,
             1,
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_was_not_counted_finds_its_votes_again() {
-        let mut votes = Votes::new([1; 16]);
+        let mut votes = alone([1; 16]);
         for _ in 0..50 {
             let refused = sift(&mut votes, 1, b"again", &["a", "a", "b"], false);
             assert_eq!((refused.batch, &*refused.too_many), (None, &[][..]));
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn the_verdict_that_counts_is_the_one_of_the_attempt_that_was_counted() {
-        let mut votes = Votes::new([1; 16]);
+        let mut votes = alone([1; 16]);
         let another = sift(&mut votes, 1, b"another", &["a", "a"], false);
         let refused = sift(&mut votes, 1, b"again", &["a", "a"], false);
         assert_eq!(*refused.too_many, [1]);
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn verdicts_are_bounded() {
-        let mut votes = Votes::new([1; 16]);
+        let mut votes = alone([1; 16]);
         for batch in 0..2 * MAX_VERDICTS {
             let sender = batch as u64;
             sift(

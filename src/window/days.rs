@@ -66,11 +66,6 @@ impl Days {
                 .all(|era| era.from_ms.is_multiple_of(QUARTER_MS) && era.zone.is_sound())
     }
 
-    /// The zone of the days to come.
-    pub fn zone(&self) -> Option<&Zone> {
-        self.eras.last().map(|era| &era.zone)
-    }
-
     /// The zone of the day at a moment.
     pub fn zone_at(&self, ms: u64) -> Zone {
         self.era(ms)
