@@ -16,7 +16,7 @@ use crate::summary::Seed;
 use crate::wire::{
     CatalogEntry, CatalogNews, CatalogPosition, CatalogQuestion, CatalogSize, MAX_ASKED_ENTRIES,
     MAX_ASKED_IDS, MAX_ENTRIES_BYTES, MAX_KEPT_SETS, MatchRequest, Matches, PostChange, PostList,
-    PostPatch, PostSet, PutPost, PutPosts, Refusal,
+    PostSet, PutPost, PutPosts, Refusal,
 };
 
 /// Hidden ids have keys of their own in [`Table::Meta`]: charts need all of them.
@@ -346,7 +346,7 @@ impl Keeper {
                         .unwrap_or_default()
                 },
             };
-            changed.insert(post_id, patched(entry, patch));
+            changed.insert(post_id, entry.patched(patch));
             if patch.erases() {
                 erased.insert(post_id);
             }
@@ -542,29 +542,11 @@ fn held_bytes(post_id: &str) -> usize {
     post_id.len() + HIDDEN_ID_BYTES
 }
 
-fn patched(mut entry: CatalogEntry, patch: &PostPatch) -> CatalogEntry {
-    fn set<T: Clone>(field: &mut Option<T>, change: &Option<Option<T>>) {
-        if let Some(value) = change {
-            field.clone_from(value);
-        }
-    }
-    entry.post_id.clone_from(&patch.post_id);
-    entry.hidden = patch.hidden.unwrap_or(entry.hidden);
-    set(&mut entry.card.author, &patch.author);
-    set(&mut entry.card.content, &patch.content);
-    set(&mut entry.card.url, &patch.url);
-    set(&mut entry.card.image, &patch.image);
-    set(&mut entry.timestamp_ms, &patch.timestamp_ms);
-    if let Some(tags) = &patch.tags {
-        entry.card.tags.clone_from(tags);
-    }
-    entry
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::storage::MemoryStorage;
+    use crate::wire::PostPatch;
 
     fn patch(post_id: String, hidden: bool) -> PostPatch {
         PostPatch {

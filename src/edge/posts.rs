@@ -164,7 +164,7 @@ pub async fn put_many(call: &mut Call) -> Result<Answer, Problem> {
     let mut patches = Vec::with_capacity(elements.len());
     let mut rejected = Vec::new();
     for (index, element) in elements.into_iter().enumerate() {
-        match element.and_then(|element| read_post(element, normalise)) {
+        match element.and_then(|element| read_post(element.get().as_bytes(), normalise)) {
             Ok(patch) => patches.push(patch),
             Err((code, detail)) => {
                 rejected.push(json!({ "index": index, "code": code, "detail": detail }));

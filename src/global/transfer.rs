@@ -334,7 +334,7 @@ impl Global {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let rows = request.rows.iter().skip(skip);
         let patches = rows.filter_map(|row| match row {
-            ImportRow::Row(TransferRow::Post(entry)) => Some(patch_of(entry)),
+            ImportRow::Row(TransferRow::Post(entry)) => Some(entry.clone().into()),
             _ => None,
         });
         Ok(patches.collect())
@@ -505,18 +505,4 @@ fn bytes_of_line(row: &TransferRow, seed: Seed) -> usize {
         }
     };
     LINE_BYTES + content
-}
-
-/// What puts an entry as it is.
-pub(super) fn patch_of(entry: &CatalogEntry) -> PostPatch {
-    PostPatch {
-        post_id: entry.post_id.clone(),
-        author: Some(entry.card.author.clone()),
-        content: Some(entry.card.content.clone()),
-        url: Some(entry.card.url.clone()),
-        image: Some(entry.card.image.clone()),
-        tags: Some(entry.card.tags.clone()),
-        timestamp_ms: Some(entry.timestamp_ms),
-        hidden: Some(entry.hidden),
-    }
 }

@@ -61,10 +61,10 @@ pub fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, Problem> {
 /// # Errors
 /// The code and the detail of what is wrong.
 pub fn read_post(
-    element: &RawValue,
+    json: &[u8],
     normalise: Option<NormaliseId>,
 ) -> Result<PostPatch, (&'static str, String)> {
-    let given = PostBody::read(element.get().as_bytes());
+    let given = PostBody::read(json);
     let given = given.map_err(|problem| (problem.code, problem.detail))?;
     let refused = |refused: Refused| (refused.code, refused.detail.into_owned());
     let post_id = read_post_id(given.post_id).map_err(refused)?;
@@ -120,18 +120,15 @@ struct PostBody<'a> {
     #[serde(default, deserialize_with = "yes_or_no")]
     hidden: Option<bool>,
     // Whoever writes `title` must not be told that all is well. Columns that mean nothing here may stay.
-    #[serde(rename = "id")]
-    _id: Option<Misnomer>,
-    #[serde(rename = "title")]
-    _title: Option<Misnomer>,
-    #[serde(rename = "name")]
-    _name: Option<Misnomer>,
-    #[serde(rename = "link")]
-    _link: Option<Misnomer>,
-    #[serde(rename = "picture")]
-    _picture: Option<Misnomer>,
-    #[serde(rename = "tag")]
-    _tag: Option<Misnomer>,
+    #[serde(
+        rename = "id",
+        alias = "title",
+        alias = "name",
+        alias = "link",
+        alias = "picture",
+        alias = "tag"
+    )]
+    _other: Option<Misnomer>,
 }
 
 const POST_FIELDS: Fields = Fields {
@@ -221,10 +218,7 @@ impl<'a> PostBody<'a> {
 ///
 /// # Errors
 /// What is wrong with them, as a sentence.
-pub fn read_tags(
-    given: Vec<String>,
-    normalise: Option<NormaliseId>,
-) -> Result<Vec<String>, String> {
+fn read_tags(given: Vec<String>, normalise: Option<NormaliseId>) -> Result<Vec<String>, String> {
     let mut tags: Vec<String> = given.iter().map(|tag| read_tag(tag, normalise)).collect();
     tags.sort_unstable();
     tags.dedup();
@@ -241,7 +235,7 @@ pub fn read_tag(given: &str, normalise: Option<NormaliseId>) -> String {
 ///
 /// # Errors
 /// What is wrong with it, as a sentence.
-pub fn check_card(
+fn check_card(
     author: &Option<String>,
     content: &Option<String>,
     url: &Option<String>,
@@ -371,7 +365,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(text: &str) -> Result<PostPatch, (&'static str, String)> {
-        read_post(serde_json::from_str(text).unwrap(), None)
+        read_post(text.as_bytes(), None)
     }
 
     #[test]
@@ -517,7 +511,7 @@ mod tests {
         fn any_body_is_read_or_refused(body: Vec<u8>, text: String) {
             let _ = read_post_of(&body, "a".into(), None);
             for element in elements(&body).into_iter().flatten().flatten() {
-                let _ = read_post(element, None);
+                let _ = read_post(element.get().as_bytes(), None);
             }
             let link = Some(text);
             let _ = check_card(&link, &link, &link, &link);

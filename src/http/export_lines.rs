@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::catalog::{check_card, entry_json, merged, read_tags};
+use super::catalog::{entry_json, merged, read_post};
 use super::hex::hex;
 use super::problem::Problem;
-use crate::leaderboard::{Card, ClosedChart, ClosedPlace, Run};
+use crate::leaderboard::{ClosedChart, ClosedPlace, Run};
 use crate::play::{check_post_id, lines};
 use crate::summary::{Seed, Summary};
 use crate::window::{Days, Level, PaneKey, Period, PeriodError, Span, parse_rfc3339_ms, rfc3339};
@@ -120,18 +120,8 @@ enum Line {
         version: u32,
     },
     Region(PutRegion),
-    Post {
-        post_id: String,
-        author: Option<String>,
-        content: Option<String>,
-        url: Option<String>,
-        image: Option<String>,
-        #[serde(default)]
-        tags: Vec<String>,
-        timestamp: Option<String>,
-        #[serde(default)]
-        hidden: bool,
-    },
+    /// As a request puts it.
+    Post {},
     Days(Days),
     Pane {
         scope: String,
@@ -207,13 +197,13 @@ pub fn read_lines(bytes: &[u8]) -> Result<Vec<ImportRow>, Problem> {
         let bad = |detail: String| {
             Problem::bad("bad_import", format!("line {index} of the body: {detail}"))
         };
-        let line: Line = serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
         rows.push(import_row(line).map_err(bad)?);
     }
     Ok(rows)
 }
 
-fn import_row(line: Line) -> Result<ImportRow, String> {
+fn import_row(text: &[u8]) -> Result<ImportRow, String> {
+    let line: Line = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let moment = |text: &str| parse_rfc3339_ms(text).ok_or_else(|| format!("{text} is no time"));
     Ok(match line {
         Line::Export { version } if version > VERSION => {
@@ -221,31 +211,9 @@ fn import_row(line: Line) -> Result<ImportRow, String> {
         }
         Line::Export { .. } | Line::End {} => ImportRow::Nothing,
         Line::Region(region) => ImportRow::Row(TransferRow::Region(region)),
-        Line::Post {
-            post_id,
-            author,
-            content,
-            url,
-            image,
-            tags,
-            timestamp,
-            hidden,
-        } => {
-            check_card(&author, &content, &url, &image)?;
-            let tags = read_tags(tags, None)?;
-            check_post_id(&post_id).map_err(|refused| refused.detail.into_owned())?;
-            ImportRow::Row(TransferRow::Post(CatalogEntry {
-                post_id,
-                card: Card {
-                    author,
-                    content,
-                    url,
-                    image,
-                    tags,
-                },
-                timestamp_ms: timestamp.as_deref().map(moment).transpose()?,
-                hidden,
-            }))
+        Line::Post {} => {
+            let patch = read_post(text, None).map_err(|(_, detail)| detail)?;
+            ImportRow::Row(TransferRow::Post(CatalogEntry::default().patched(&patch)))
         }
         Line::Days(days) if days.is_sound() => ImportRow::Row(TransferRow::Days(days)),
         Line::Days(_) => return Err("no days that follow each other".into()),
@@ -304,6 +272,7 @@ fn import_row(line: Line) -> Result<ImportRow, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leaderboard::Card;
     use proptest::prelude::*;
 
     const SEED: [u8; 16] = [7; 16];

@@ -594,6 +594,25 @@ impl CatalogEntry {
     pub fn describes(&self) -> bool {
         self.card != Card::default() || self.timestamp_ms.is_some()
     }
+
+    /// The entry after a change of it.
+    #[must_use]
+    pub fn patched(mut self, patch: &PostPatch) -> Self {
+        fn set<T: Clone>(field: &mut T, change: &Option<T>) {
+            if let Some(value) = change {
+                field.clone_from(value);
+            }
+        }
+        self.post_id.clone_from(&patch.post_id);
+        set(&mut self.card.author, &patch.author);
+        set(&mut self.card.content, &patch.content);
+        set(&mut self.card.url, &patch.url);
+        set(&mut self.card.image, &patch.image);
+        set(&mut self.card.tags, &patch.tags);
+        set(&mut self.timestamp_ms, &patch.timestamp_ms);
+        set(&mut self.hidden, &patch.hidden);
+        self
+    }
 }
 
 /// Global → Worker.
@@ -638,22 +657,33 @@ impl PostPatch {
     /// Hides a post and clears all its fields.
     pub fn erasing(post_id: String) -> Self {
         PostPatch {
-            author: Some(None),
-            content: Some(None),
-            url: Some(None),
-            image: Some(None),
-            tags: Some(Vec::new()),
-            timestamp_ms: Some(None),
-            ..PostPatch::hiding(post_id)
+            post_id,
+            hidden: Some(true),
+            ..CatalogEntry::default().into()
         }
     }
 
     /// Whether it clears all fields.
     pub fn erases(&self) -> bool {
-        let texts = [&self.author, &self.content, &self.url, &self.image];
-        texts.into_iter().all(|text| *text == Some(None))
-            && self.tags.as_ref().is_some_and(Vec::is_empty)
-            && self.timestamp_ms == Some(None)
+        let hidden = self.hidden;
+        let erasing = PostPatch::erasing(self.post_id.clone());
+        *self == PostPatch { hidden, ..erasing }
+    }
+}
+
+/// What makes any entry this one.
+impl From<CatalogEntry> for PostPatch {
+    fn from(entry: CatalogEntry) -> Self {
+        PostPatch {
+            post_id: entry.post_id,
+            author: Some(entry.card.author),
+            content: Some(entry.card.content),
+            url: Some(entry.card.url),
+            image: Some(entry.card.image),
+            tags: Some(entry.card.tags),
+            timestamp_ms: Some(entry.timestamp_ms),
+            hidden: Some(entry.hidden),
+        }
     }
 }
 
