@@ -206,7 +206,7 @@ fn main() {
                 let of = ms(&storage, &filter, sort);
                 println!(
                     "| {posts} | {name} | {} | {:.2} | {:.2} x | {:.2} | {:.2} x |",
-                    sort.name(),
+                    format!("{sort:?}").to_lowercase(),
                     of[0],
                     of[0] / all[0],
                     of[1],

@@ -122,7 +122,7 @@ fn main() {
                 let long = done.long_id_bytes as f64 / rounds as f64 / 1e6;
                 println!(
                     "| {ids_a_day} | {bytes} | {} | {name} | {ms:.1} | {read} | {merged} | {long:.1} | {:.2} |",
-                    sort.name(),
+                    format!("{sort:?}").to_lowercase(),
                     ms * 1e3 / (read + merged) as f64
                 );
             }

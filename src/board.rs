@@ -79,14 +79,6 @@ impl CatalogKind {
             (CatalogKind::Shared, random) => random,
         }
     }
-
-    /// As requests and answers name it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            CatalogKind::Shared => "shared",
-            CatalogKind::Own => "own",
-        }
-    }
 }
 
 /// How many shards a board has in a region.

@@ -11,8 +11,6 @@
 //! Decoding never panics and allocates no more than a small multiple of the input: postcard
 //! bounds what it reserves by the bytes that are left.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 const HEADER_BYTES: usize = 6;
@@ -155,29 +153,18 @@ macro_rules! record {
 pub(crate) use record;
 
 /// Why bytes are not the record that was expected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecordError {
     /// Cut off, damaged, or never a record.
+    #[error("damaged or cut off")]
     Damaged,
     /// Another kind of record than the one asked for.
+    #[error("another kind of record ({found})")]
     OtherKind { found: u8 },
     /// Written by a release that this one does not know: upgrade, or roll back.
+    #[error("version {found}, which this release does not read")]
     UnknownVersion { found: u8 },
 }
-
-impl fmt::Display for RecordError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RecordError::Damaged => write!(f, "damaged or cut off"),
-            RecordError::OtherKind { found } => write!(f, "another kind of record ({found})"),
-            RecordError::UnknownVersion { found } => {
-                write!(f, "version {found}, which this release does not read")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RecordError {}
 
 /// Encodes a record with its envelope.
 pub fn encode<T: Record + Serialize>(record: &T) -> Vec<u8> {

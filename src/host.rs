@@ -33,16 +33,9 @@ pub const QUESTION_TIMEOUT_MS: u64 = 5_000;
 pub const ASKED_AT_ONCE: usize = 6;
 
 /// An object did not answer, in words for the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct SendError(pub String);
-
-impl fmt::Display for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for SendError {}
 
 /// The object's storage and clock, timers, and messages to other objects.
 pub trait Host: 'static {

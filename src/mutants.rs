@@ -5,6 +5,7 @@
 
 /// A mistake. `docs/inside/how-it-works.md` tells which step of the protocol each one leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "simulation", derive(strum::EnumIter))]
 #[cfg_attr(not(feature = "simulation"), allow(dead_code))]
 pub enum Mutant {
     /// 202 when the journal row is written, not when it is durable.
@@ -123,8 +124,10 @@ pub enum Mutant {
     PushWithoutLimits,
     /// Another zone's days begin at once, not at the next midnight. This one and the next take days to be
     /// seen: `tests/window_model.rs` finds them.
+    #[cfg_attr(feature = "simulation", strum(disabled))]
     ZoneChangesAtOnce,
     /// A shard takes the days that it knew last for those of today.
+    #[cfg_attr(feature = "simulation", strum(disabled))]
     DaysTakenForKnown,
     /// A board takes the catalog's number for the same state, whatever its mark.
     NumberWithoutMark,
@@ -168,84 +171,6 @@ mod switch {
 
     thread_local! {
         static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
-    }
-
-    impl Mutant {
-        pub const ALL: [Mutant; 73] = [
-            Mutant::AcknowledgeBeforeDurable,
-            Mutant::DoubtTakenForNo,
-            Mutant::NamesReused,
-            Mutant::VotesIgnored,
-            Mutant::RecordBeforeDurable,
-            Mutant::FoldWithoutOffsetCheck,
-            Mutant::OffsetsWithoutLogId,
-            Mutant::ProvisionalUnguarded,
-            Mutant::ProvisionalAdded,
-            Mutant::AlarmNotIdempotent,
-            Mutant::FingerprintsForgotten,
-            Mutant::ToldBeforeDurable,
-            Mutant::HomeIgnored,
-            Mutant::HomeAtAttempt,
-            Mutant::AbsentHomeByCountry,
-            Mutant::UnknownHomeTakenForNone,
-            Mutant::HomeOfOneBoardForAll,
-            Mutant::FirstPartAnswers,
-            Mutant::AwayDeciderSkipped,
-            Mutant::DeciderOfToday,
-            Mutant::BlindForgetsName,
-            Mutant::PartsShareAKey,
-            Mutant::TargetForgets,
-            Mutant::ClaimsIgnored,
-            Mutant::ClaimBlind,
-            Mutant::ClaimPassesCommit,
-            Mutant::MovedBeforeDurable,
-            Mutant::OwnTarget,
-            Mutant::ClaimsNotJournaled,
-            Mutant::TargetLost,
-            Mutant::ClaimForgottenEarly,
-            Mutant::DamagedClaimsForgotten,
-            Mutant::TruncationForgets,
-            Mutant::LatePaneDropped,
-            Mutant::ForgottenBeforeDurable,
-            Mutant::SentBeforeDurable,
-            Mutant::OffsetsApart,
-            Mutant::LoadedTakenForDurable,
-            Mutant::FoldedTakenForDurable,
-            Mutant::FailedSyncIgnored,
-            Mutant::FailedStateKept,
-            Mutant::JournalNotCovered,
-            Mutant::CopiesOutliveTheirEntries,
-            Mutant::OldLogsCopied,
-            Mutant::CommitsNumberedAnew,
-            Mutant::CopiesDroppedInSilence,
-            Mutant::CopiesLeftInSilence,
-            Mutant::CopiesLeftOutInSilence,
-            Mutant::NobodyMissed,
-            Mutant::HeardByOldPushes,
-            Mutant::EntriesMissingInSilence,
-            Mutant::IntervalIgnored,
-            Mutant::OldEpochTaken,
-            Mutant::PanesSurviveTheirEpoch,
-            Mutant::FoldedBeforeClosed,
-            Mutant::ClosedTwice,
-            Mutant::PushWithoutLimits,
-            Mutant::NumberWithoutMark,
-            Mutant::MembersKept,
-            Mutant::BirthUnasked,
-            Mutant::NameWithoutIncarnation,
-            Mutant::TombstoneGoneEarly,
-            Mutant::PulledAdded,
-            Mutant::QuietBeforeDurable,
-            Mutant::OpenBeforeDurable,
-            Mutant::LastPaneWithoutAlarm,
-            Mutant::OpenUntold,
-            Mutant::WokenTakenForWhole,
-            Mutant::PulledOnce,
-            Mutant::SilentTakenForFresh,
-            Mutant::ClockTrusted,
-            Mutant::RefusedAlarmTakenForSet,
-            Mutant::WatchedInMemoryAlone,
-        ];
     }
 
     /// Makes one mistake, or none, from now on in this thread.

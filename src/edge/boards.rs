@@ -219,7 +219,7 @@ fn json_of(board: &Board, directory: &Directory) -> Value {
         "board_name": board.board_name,
         "beacons": board.beacons,
         "public": board.public,
-        "catalog": board.catalog().name(),
+        "catalog": board.catalog(),
         "made": (board.made_ms > 0).then(|| rfc3339(board.made_ms)),
         "incarnation": format!("{:016x}", board.incarnation),
         "shards": shards.collect::<serde_json::Map<String, Value>>(),

@@ -16,7 +16,8 @@ pub(super) const LINES: [&str; 5] = [
 ];
 
 /// What a body is packed with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Coding {
     Gzip,
     Deflate,
@@ -26,11 +27,8 @@ impl Coding {
     /// The codings that are unpacked here, as in `Accept-Encoding`.
     pub const ACCEPTED: &str = "gzip, deflate";
 
-    pub const fn name(self) -> &'static str {
-        match self {
-            Coding::Gzip => "gzip",
-            Coding::Deflate => "deflate",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Unpacks a body. Holds at most `max_bytes` and one more: the rest of a decompression bomb is never

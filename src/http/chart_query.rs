@@ -101,15 +101,8 @@ pub fn read_scope(query: &Query) -> Result<String, Problem> {
 }
 
 fn read_sort(query: &Query) -> Result<Sort, Problem> {
-    match query.first("sort") {
-        None | Some("views") => Ok(Sort::Views),
-        Some("rising") => Ok(Sort::Rising),
-        Some("distinctive") => Ok(Sort::Distinctive),
-        Some(_) => Err(Problem::bad(
-            "bad_sort",
-            "sort is views, rising or distinctive",
-        )),
-    }
+    let sort = query.first("sort").map_or(Ok(Sort::default()), str::parse);
+    sort.map_err(|_| Problem::bad("bad_sort", "sort is views, rising or distinctive"))
 }
 
 /// A parameter that is a whole number from 1 to `most`, or `usual` where it is not given.
@@ -182,7 +175,9 @@ fn read_window(query: &Query, clocks: &Clocks<'_>) -> Result<AskedWindow, Proble
     let zone = || zone.clone().map_or_else(|| clocks.own_zone(), Ok);
     let kind = match query.first("window") {
         None => WindowKind::Sliding,
-        Some(text) => (text.parse::<WindowKind>()).map_err(|error| bad(error.to_string()))?,
+        Some(text) => text
+            .parse()
+            .map_err(|_| bad("not a kind of window: use sliding or tumbling".into()))?,
     };
     let text = query.first("timeframe").unwrap_or("24h");
     let frame = CalendarFrame::of_name(text);

@@ -9,21 +9,12 @@ use std::collections::BTreeMap;
 pub const AGE_BOUNDS_S: [u64; 6] = [1, 2, 3, 5, 10, 60];
 
 /// Where a leaderboard came from.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Source {
     Memory,
     Cache,
     Object,
-}
-
-impl Source {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Source::Memory => "memory",
-            Source::Cache => "cache",
-            Source::Object => "object",
-        }
-    }
 }
 
 #[derive(Clone, Default)]
@@ -55,12 +46,7 @@ impl Counters {
     }
 
     pub fn elsewhere(&mut self, region_id: &str) {
-        match self.elsewhere.get_mut(region_id) {
-            Some(count) => *count += 1,
-            None => {
-                self.elsewhere.insert(region_id.to_owned(), 1);
-            }
-        }
+        *self.elsewhere.entry(region_id.to_owned()).or_default() += 1;
     }
 
     pub fn found(&mut self, source: Source) {

@@ -1,7 +1,10 @@
 //! Request methods (RFC 9110, 9).
 
+use strum::{EnumString, IntoStaticStr};
+
 /// The methods that routes take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum Method {
     Get,
     Head,
@@ -15,27 +18,11 @@ pub enum Method {
 
 impl Method {
     pub fn read(name: &str) -> Self {
-        match name {
-            "GET" => Method::Get,
-            "HEAD" => Method::Head,
-            "POST" => Method::Post,
-            "PUT" => Method::Put,
-            "DELETE" => Method::Delete,
-            "OPTIONS" => Method::Options,
-            _ => Method::Other,
-        }
+        name.parse().unwrap_or(Method::Other)
     }
 
-    pub const fn name(self) -> &'static str {
-        match self {
-            Method::Get => "GET",
-            Method::Head => "HEAD",
-            Method::Post => "POST",
-            Method::Put => "PUT",
-            Method::Delete => "DELETE",
-            Method::Options => "OPTIONS",
-            Method::Other => "OTHER",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -268,7 +268,7 @@ fn of_worker(text: &mut Text, counters: &Counters, repeated_at_the_door: u64) {
     );
     text.sample("charts_total", &[("from", "door")], repeated_at_the_door);
     for (source, count) in &counters.charts {
-        text.sample("charts_total", &[("from", source.name())], count);
+        text.sample("charts_total", &[("from", source.into())], count);
     }
     let name = "chart_age_seconds";
     text.family(

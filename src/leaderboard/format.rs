@@ -66,7 +66,7 @@ pub struct Chart<'a> {
     /// Where it is a period of the calendar.
     #[serde(skip_serializing_if = "Option::is_none")]
     time_zone: Option<&'a str>,
-    sort: &'static str,
+    sort: Sort,
     /// Only where it is not of all posts.
     #[serde(skip_serializing_if = "Option::is_none")]
     filter: Option<NamedFilter<'a>>,
@@ -212,7 +212,7 @@ impl<'a> Chart<'a> {
             region: &asked.scope,
             timeframe: asked.timeframe.as_deref(),
             time_zone: asked.time_zone.as_deref(),
-            sort: asked.sort.name(),
+            sort: asked.sort,
             filter: NamedFilter::new(&asked.filter),
             window: leaderboard.span.into(),
             as_of: rfc3339(leaderboard.as_of_ms),

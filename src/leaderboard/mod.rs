@@ -7,6 +7,7 @@ mod format;
 mod published;
 
 use serde::{Deserialize, Serialize};
+use strum::EnumString;
 
 use crate::codec::record;
 use crate::window::Span;
@@ -29,7 +30,9 @@ pub fn class_of_k(k: usize) -> usize {
 }
 
 /// The order of a chart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Sort {
     /// Most plays first.
     #[default]
@@ -38,17 +41,6 @@ pub enum Sort {
     Rising,
     /// What is played here more than everywhere else.
     Distinctive,
-}
-
-impl Sort {
-    /// As queries and answers name it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Sort::Views => "views",
-            Sort::Rising => "rising",
-            Sort::Distinctive => "distinctive",
-        }
-    }
 }
 
 /// What the catalog knows of a post. Everything may be missing.

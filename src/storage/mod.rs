@@ -127,16 +127,9 @@ impl Write {
 }
 
 /// The disk refused, in its own words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("storage: {0}")]
 pub struct StorageError(pub String);
-
-impl fmt::Display for StorageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "storage: {}", self.0)
-    }
-}
-
-impl std::error::Error for StorageError {}
 
 impl From<StorageError> for Refusal {
     fn from(error: StorageError) -> Self {

@@ -379,25 +379,16 @@ impl FromStr for Period {
 }
 
 /// Why a text names no period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeriodError {
+    #[error(
+        "not a period: write a day as 2026-11-23, a week as 2026-W47, a month as 2026-11, a year as 2026"
+    )]
     Malformed,
     /// February 30, a week 54, the year 1000.
+    #[error("the calendar has no such day, week, month or year")]
     NoneSuch,
 }
-
-impl fmt::Display for PeriodError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Malformed => {
-                "not a period: write a day as 2026-11-23, a week as 2026-W47, a month as 2026-11, a year as 2026"
-            }
-            Self::NoneSuch => "the calendar has no such day, week, month or year",
-        })
-    }
-}
-
-impl std::error::Error for PeriodError {}
 
 /// The stored and sent form: the kind, and the [`day_number`](Period::day_number).
 type Written = (PeriodKind, u32);

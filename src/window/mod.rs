@@ -53,7 +53,7 @@ pub use question::{Window, WindowError, between, previous, since, sliding, tumbl
 pub use rfc3339::{parse_rfc3339_ms, parse_rfc3339_of_query_ms, rfc3339};
 pub use span::Span;
 pub use tiling::{steps, tiles};
-pub use timeframe::{Timeframe, TimeframeError, Unit, WindowKind, WindowKindError};
+pub use timeframe::{Timeframe, TimeframeError, Unit, WindowKind};
 
 use level::Edge;
 use pane::recording_level;

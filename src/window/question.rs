@@ -1,5 +1,3 @@
-use std::fmt;
-
 use super::{AHEAD_MAX_MS, DAY_MS, Days, END_OF_TIME_MS, MINUTE_MS, PLAY_AHEAD_MAX_MS};
 use super::{
     Edge, Level, Span, Timeframe, WindowKind, ceil_to_multiple, floor_to_multiple, rfc3339,
@@ -176,32 +174,14 @@ pub fn previous(window: &Window, now_ms: u64, days: &Days) -> Option<Window> {
 }
 
 /// Why a span cannot be answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum WindowError {
+    #[error("from and to are the same time: to is exclusive and must be later")]
     Empty,
+    #[error("from is after to: to must be the later one")]
     Reversed,
+    #[error("the span ends before what is kept: to must be after {}, or use timeframe=all", rfc3339(*oldest_ms))]
     BeforeRetention { oldest_ms: u64 },
+    #[error("the span ends too far ahead: to must not be after {}, 400 days from now", rfc3339(*latest_ms))]
     TooFarAhead { latest_ms: u64 },
 }
-
-impl fmt::Display for WindowError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => formatter
-                .write_str("from and to are the same time: to is exclusive and must be later"),
-            Self::Reversed => formatter.write_str("from is after to: to must be the later one"),
-            Self::BeforeRetention { oldest_ms } => write!(
-                formatter,
-                "the span ends before what is kept: to must be after {}, or use timeframe=all",
-                rfc3339(*oldest_ms)
-            ),
-            Self::TooFarAhead { latest_ms } => write!(
-                formatter,
-                "the span ends too far ahead: to must not be after {}, 400 days from now",
-                rfc3339(*latest_ms)
-            ),
-        }
-    }
-}
-
-impl std::error::Error for WindowError {}

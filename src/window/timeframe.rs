@@ -112,29 +112,22 @@ impl FromStr for Timeframe {
 }
 
 /// Why a text is no timeframe.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TimeframeError {
+    #[error("not a timeframe: {TIMEFRAMES}")]
     Malformed,
+    #[error("the timeframe is shorter than a minute: {TIMEFRAMES}")]
     TooShort,
+    #[error("the timeframe is longer than 400 days: {TIMEFRAMES}")]
     TooLong,
 }
 
-impl fmt::Display for TimeframeError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Malformed => "not a timeframe",
-            Self::TooShort => "the timeframe is shorter than a minute",
-            Self::TooLong => "the timeframe is longer than 400 days",
-        })?;
-        formatter.write_str(": use <n>m, <n>h or <n>d from 1m to 400d, all, or a \
-                              period of the calendar, such as today, yesterday, this-week or last-month")
-    }
-}
-
-impl std::error::Error for TimeframeError {}
+const TIMEFRAMES: &str = "use <n>m, <n>h or <n>d from 1m to 400d, all, or a period of the calendar, such as today, \
+                          yesterday, this-week or last-month";
 
 /// How a timeframe becomes a window.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum WindowKind {
     /// Ends now.
     #[default]
@@ -142,35 +135,3 @@ pub enum WindowKind {
     /// The last complete span of that length, aligned to UTC.
     Tumbling,
 }
-
-impl fmt::Display for WindowKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Sliding => "sliding",
-            Self::Tumbling => "tumbling",
-        })
-    }
-}
-
-impl FromStr for WindowKind {
-    type Err = WindowKindError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "sliding" => Ok(Self::Sliding),
-            "tumbling" => Ok(Self::Tumbling),
-            _ => Err(WindowKindError),
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WindowKindError;
-
-impl fmt::Display for WindowKindError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("not a kind of window: use sliding or tumbling")
-    }
-}
-
-impl std::error::Error for WindowKindError {}

@@ -19,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use hitparade::mutants::{self, Mutant};
+use strum::IntoEnumIterator;
 use world::Figures;
 
 /// Seeds of `cargo test`.
@@ -119,7 +120,7 @@ fn every_mutant_is_found() {
     }
     let only = std::env::var("MUTANT").ok();
     let is_asked = |mutant: &Mutant| only.as_ref().is_none_or(|it| format!("{mutant:?}") == *it);
-    let asked: Vec<Mutant> = Mutant::ALL.into_iter().filter(is_asked).collect();
+    let asked: Vec<Mutant> = Mutant::iter().filter(is_asked).collect();
     let next = AtomicUsize::new(0);
     let survivors = Mutex::new(Vec::new());
     // A mutant is its thread's.
