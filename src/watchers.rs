@@ -23,13 +23,14 @@ use crate::host::{ASKED_AT_ONCE, Host, QUESTION_TIMEOUT_MS};
 use crate::storage::{Storage, StorageError, Table, Write};
 use crate::wire::{Look, Refusal};
 
-/// Whoever watches says so again so often: 48 messages a day.
+/// A watcher says this often that it still watches: 48 messages a day.
 pub const WATCH_AGAIN_MS: u64 = 30 * 60_000;
-/// For so long it is told: one of these messages may be lost.
+/// A watcher is told of changes for so long after it said so: one of its messages may be lost.
 pub const LEASE_MS: u64 = 5 * WATCH_AGAIN_MS / 2;
-/// They are told of a change so late, as a chart that somebody asked for just before it serves for so long
-/// ([`crate::global::LIVE_MAX_AGE_MS`]); and at most so often.
+/// Watchers are told of a change after this time: a chart that was made just before the change is shown for so
+/// long ([`crate::global::LIVE_MAX_AGE_MS`]).
 pub const TELL_AFTER_MS: u64 = 1_000;
+/// And they are told at most this often.
 pub const TELL_INTERVAL_MS: u64 = 2_000;
 /// The platform lets one request ask 50 others on its free plan. More regions than that, or more boards, are
 /// seldom looked at over sockets at once.
@@ -81,7 +82,7 @@ impl Watchers {
         (!self.is_empty()).then(|| self.since_ms.get())
     }
 
-    /// Notes one. Stores it where what is stored would not do until it comes twice more.
+    /// Notes a watcher, and stores it where half of its stored [`LEASE_MS`] is over.
     ///
     /// # Errors
     /// [`Refusal::Busy`] where there are too many, [`Refusal::Storage`] when the disk refuses.
@@ -136,7 +137,7 @@ impl Watchers {
             let left_ms = TELL_INTERVAL_MS.saturating_sub(since_ms);
             host.sleep(left_ms.max(TELL_AFTER_MS)).await;
             let now_ms = host.now_ms();
-            // Of what changed less long ago they are told once more.
+            // The watchers may ask before that change shows: they are told of it once more.
             let is_soon = now_ms.abs_diff(self.changed_ms.get()) < TELL_AFTER_MS;
             self.has_more_to_tell.set(is_soon);
             self.told_ms.set(now_ms);

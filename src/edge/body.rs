@@ -31,7 +31,7 @@ extern "C" {
     fn give_up(whole: &Promise);
 }
 
-/// Whose body it is: what one holds is no one else's to wait for.
+/// Whose body it is. The bodies of one owner never make another owner wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// Has shown the token of operators.
@@ -78,7 +78,7 @@ pub async fn read_object<T: DeserializeOwned>(
 pub async fn read_all(call: &Call, owner: Owner, max_bytes: usize) -> Result<Vec<u8>, Problem> {
     let coding = coding(call.seen.content_encoding.as_deref()).map_err(unknown_coding)?;
     let whole = received(call, owner, max_bytes).await?;
-    // What a packed body holds is known in the end only.
+    // How large a packed body is unpacked is known only at the end.
     let unpacked_bytes = coding.map_or(0, |_| max_bytes);
     if memory_is_short(2 * whole.length() as usize + unpacked_bytes) {
         return Err(Problem::busy(

@@ -36,7 +36,7 @@ pub const BUDGET_MS: u64 = 3_000;
 const ASKING_MS: u64 = 1_000;
 /// Leaderboards in the memory of an isolate: 256 of 100 places and 100 bytes are 2.5 MB.
 const MEMORY_ENTRIES: usize = 256;
-/// A quarter of the time in which the global object would compute 20.
+/// How long nobody asks the global object that is busy: it computes five of its 20 cold charts a second.
 const BUSY_MS: u64 = 250;
 
 /// What this isolate was told.
@@ -78,7 +78,7 @@ struct RememberedChart {
 /// What memory says to a question.
 enum Recalled {
     Answer(KnownChart),
-    /// Ask; this is known for the case that nobody answers.
+    /// Ask for a newer one; this one serves if nobody answers.
     Ask(Option<KnownChart>),
 }
 
@@ -111,8 +111,7 @@ pub async fn leaderboard(
         }
         Recalled::Ask(known) => known,
     };
-    // Whoever looked at it in this place keeps it warm for all isolates: it costs nobody's time, and
-    // nobody is refused it.
+    // All isolates of this place share the cache. What it has takes no object's time, so no limit holds for it.
     if let Some(cached) = cached(call, board, &message).await {
         count_here(|counters| counters.found(Source::Cache));
         remember(question, cached.clone());
@@ -121,7 +120,7 @@ pub async fn leaderboard(
     if known.is_none() {
         table::require_scope(call, &question.request.scope).await?;
         if memory(|memory| memory.busy_until_ms) > now_ms() {
-            // Not at the door, which stands before the caches: what lies there nobody is refused.
+            // Checked behind the caches, not at the door: nobody is refused a chart that is cached.
             return Err(Problem::refused(Refusal::Busy { retry_after_s: 1 }, ""));
         }
         limits::count_cold_chart(call).await?;
@@ -170,7 +169,7 @@ pub fn forget() {
     memory(|memory| memory.entries.clear());
 }
 
-/// Says so where it is older than planned.
+/// The same, marked as stale where it is older than [`BUDGET_MS`].
 fn aged(known: KnownChart) -> KnownChart {
     let stale = known.stale || now_ms().saturating_sub(known.computed_ms) > BUDGET_MS;
     KnownChart { stale, ..known }
@@ -255,9 +254,8 @@ async fn ask_nearest(
 }
 
 fn decode_chart(reply: &[u8], age_ms: u64, stale: bool) -> Result<KnownChart, Problem> {
-    let ChartReply(reply) = codec::decode(reply).map_err(|error| {
-        Problem::away("the global object", &worker::Error::from(error.to_string()))
-    })?;
+    let reply = codec::decode(reply).map_err(|error| Problem::away("the global object", &error));
+    let ChartReply(reply) = reply?;
     let leaderboard = reply.map_err(|refusal| Problem::refused(refusal, "bad_window"))?;
     Ok(KnownChart {
         leaderboard: Rc::new(leaderboard),

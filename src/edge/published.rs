@@ -42,9 +42,7 @@ pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem>
                 .with_header("Vary", "Accept, User-Agent"))
         }
         // The page says the same in words.
-        Err(problem) if is_for_a_person(call) => {
-            closed_page(call, kind, None, problem.status).await
-        }
+        Err(problem) if is_for_a_person(call) => closed_page(call, kind, problem.status).await,
         Err(problem) => Err(problem),
     }
 }
@@ -53,7 +51,7 @@ pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem>
 pub async fn list(call: &Call, kind: &str) -> Result<Answer, Problem> {
     let kind = read_kind(kind)?;
     if is_for_a_person(call) && call.query.first("post_id").is_none() {
-        return closed_page(call, kind, None, 200).await;
+        return closed_page(call, kind, 200).await;
     }
     let board = boards::to_read(call).await?;
     let asked = list_asked(kind, &call.query)?;
@@ -123,7 +121,7 @@ async fn list_closed(
         .await
 }
 
-/// An answer that its reader may ask about again.
+/// An answer with an entity tag, by which its reader may ask whether it has changed.
 fn kept_by_tag(call: &Call, content_type: &'static str, body: Vec<u8>) -> Answer {
     let etag = www::etag_of(&body);
     Answer::tagged(call, content_type, body, etag)
@@ -135,13 +133,13 @@ fn kept_by_tag(call: &Call, content_type: &'static str, body: Vec<u8>) -> Answer
 async fn page_of(call: &Call, kind: PeriodKind, period: Option<Period>) -> Result<Answer, Problem> {
     // Who needs a token shows it when the page asks.
     if needs_token(&call.env) {
-        return closed_page(call, kind, None, 200).await;
+        return closed_page(call, kind, 200).await;
     }
     let asked = chart_asked(kind, period, &call.query)?;
     let board = boards::to_read(call).await?;
     let known = match leaderboard(call, &board, &asked).await {
         Ok(known) => known,
-        Err(problem) => return closed_page(call, kind, None, problem.status).await,
+        Err(problem) => return closed_page(call, kind, problem.status).await,
     };
     let published = known.leaderboard.published.as_ref();
     if let (None, Some(latest)) = (period, published) {
@@ -160,20 +158,15 @@ async fn page_of(call: &Call, kind: PeriodKind, period: Option<Period>) -> Resul
 }
 
 /// The page of no chart: it asks by itself, and says what it is told.
-async fn closed_page(
-    call: &Call,
-    kind: PeriodKind,
-    scope: Option<&str>,
-    status: u16,
-) -> Result<Answer, Problem> {
+async fn closed_page(call: &Call, kind: PeriodKind, status: u16) -> Result<Answer, Problem> {
     let board = Board::main();
-    let head = named(call, &board, scope.unwrap_or(GLOBAL_SCOPE), |named| {
+    let head = named(call, &board, GLOBAL_SCOPE, |named| {
         PageHead::of_list(named, kind).html(named)
     });
     www::page(call, PAGE, &head.await, status).await
 }
 
-/// With what the installation and a scope are called.
+/// Runs something with the names of the installation, the board and the region.
 async fn named<T>(
     call: &Call,
     board: &Board,

@@ -103,13 +103,13 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
     let region = region.await?;
     table::forget();
     if let Err(problem) = tell_main(call).await {
-        // It hears of it with the first push or question.
+        // The global object hears of the region with the first push or question that names it.
         report!("worker", "{}", problem.detail);
     }
     Ok(Answer::json(&region_json(&region)))
 }
 
-/// Deletes a region. Again and again, the answer is the same.
+/// Deletes a region. Repeated, it gives the same answer.
 pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let (registry, request) = (ObjectName::Registry, DeleteRegion { region_id });

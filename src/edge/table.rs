@@ -36,7 +36,7 @@ const HEARD_LOOK_MS: u64 = 20;
 const UNKNOWN_FOR_MS: u64 = 10_000;
 
 #[derive(Clone)]
-struct Copy {
+struct KnownCopy {
     directory: Rc<Directory>,
     fetched_ms: u64,
     asked: AskedAt,
@@ -61,7 +61,7 @@ const MAX_UNKNOWN: usize = 1_000;
 /// What this isolate knows of regions and boards.
 #[derive(Default)]
 pub struct DirectoryMemory {
-    copy: Option<Copy>,
+    copy: Option<KnownCopy>,
     /// When it was asked for in vain.
     failed_ms: u64,
     /// When somebody asked for it who can do without.
@@ -94,7 +94,7 @@ pub async fn directory(env: &Env) -> Result<Rc<Directory>, Problem> {
 pub fn goes_blind() -> bool {
     memory(|memory| {
         let copy = memory.copy.as_ref();
-        let is_fresh = |copy: &Copy| now_ms().saturating_sub(copy.fetched_ms) < TABLE_FRESH_MS;
+        let is_fresh = |copy: &KnownCopy| now_ms().saturating_sub(copy.fetched_ms) < TABLE_FRESH_MS;
         let has_changed = copy.map_or(0, |copy| copy.asked.changes) < memory.changes;
         if copy.is_some_and(is_fresh) || has_changed || memory.blind >= BLIND_BATCHES {
             return false;
@@ -235,7 +235,7 @@ async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, P
                     && now_ms().saturating_sub(asked.at_ms) < QUESTION_TIMEOUT_MS
             });
             let copy = memory.copy.clone();
-            let is_behind = |copy: &Copy| copy.asked.changes < memory.changes;
+            let is_behind = |copy: &KnownCopy| copy.asked.changes < memory.changes;
             (
                 copy.map(|copy| (is_behind(&copy), copy)),
                 has_failed,
@@ -250,7 +250,7 @@ async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, P
                 return Ok(Rc::clone(&copy.directory));
             }
         } else if has_failed {
-            let error = worker::Error::from("it did not answer a moment ago");
+            let error = "it did not answer a moment ago";
             return Err(Problem::away("the registry", &error));
         }
         if !is_asked {
@@ -289,7 +289,7 @@ async fn ask_registry(env: &Env, known: Option<Rc<Directory>>) -> worker::Result
         }
         let is_overtaken = memory.copy.as_ref().is_some_and(|copy| copy.asked > asked);
         if let Some(directory) = told.as_ref().ok().filter(|_| !is_overtaken) {
-            memory.copy = Some(Copy {
+            memory.copy = Some(KnownCopy {
                 directory: Rc::clone(directory),
                 fetched_ms: now_ms(),
                 asked,

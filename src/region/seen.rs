@@ -249,17 +249,10 @@ impl Seen {
     fn close_generation(&mut self, now_ms: u64) {
         if !self.current.is_empty() {
             let (mut counted, mut moved) = (Vec::new(), Vec::new());
-            for (
-                fingerprint,
-                Fate {
-                    plays_hash,
-                    moved_to,
-                },
-            ) in self.current.drain()
-            {
-                match moved_to {
-                    None => counted.push((fingerprint, plays_hash)),
-                    Some(to) => moved.push((fingerprint, plays_hash, to)),
+            for (fingerprint, fate) in self.current.drain() {
+                match fate.moved_to {
+                    None => counted.push((fingerprint, fate.plays_hash)),
+                    Some(to) => moved.push((fingerprint, fate.plays_hash, to)),
                 }
             }
             // A generation may have been open for long when nothing came: what is in it came
@@ -305,19 +298,12 @@ impl Seen {
         self.rows.push_back((slot, now_ms));
         let mut counted = Vec::with_capacity(self.unsaved.len() * STORED_BYTES);
         let mut moved: BTreeMap<Rc<ShardId>, Vec<u8>> = BTreeMap::new();
-        for (
-            fingerprint,
-            Fate {
-                plays_hash,
-                moved_to,
-            },
-        ) in self.unsaved.drain(..)
-        {
-            let stored = match moved_to {
+        for (fingerprint, fate) in self.unsaved.drain(..) {
+            let stored = match fate.moved_to {
                 None => &mut counted,
                 Some(to) => moved.entry(to).or_default(),
             };
-            write_batch(stored, &fingerprint, plays_hash);
+            write_batch(stored, &fingerprint, fate.plays_hash);
         }
         let moved = moved.iter();
         let moved = moved.map(|(shard, batches)| (ShardId::clone(shard), &batches[..]));

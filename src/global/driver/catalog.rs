@@ -13,9 +13,9 @@ use crate::global::moment::TABLES;
 use crate::host::Host;
 use crate::wire::*;
 
-/// How long the catalog may take to answer: so much later a chart is made of what is known.
+/// How long the catalog may take to answer. After that a chart is made of what is known.
 const ASK_LIMIT_MS: u64 = 2_000;
-/// As long, for what changes it or reads a page of it.
+/// The same for messages that change the catalog or read a page of it.
 const CHANGE_LIMIT_MS: u64 = 20_000;
 /// After a question in vain nobody asks for so long: what is known serves.
 const AWAY_FOR_MS: u64 = 5_000;
@@ -77,7 +77,7 @@ impl<H: Host> Inner<H> {
             }
         }
         self.is_asking_catalog.set(false);
-        // They look for themselves.
+        // Dropping the senders wakes those who wait. They look by themselves whether they know enough.
         self.catalog_waiters.borrow_mut().clear();
     }
 

@@ -41,7 +41,7 @@ impl<H: Host> Driver<H> {
         self.0.host.spawn(async move {
             // A disk that refuses was told of; the next event tries again.
             if inner.close_due().await.is_ok() {
-                // What waited for it: no other push may come before this object is out of memory.
+                // Pushes waited for the closing to be folded. Perhaps no other one comes before this object ends.
                 inner.flush_due().await;
             }
             inner.is_closing.set(false);
