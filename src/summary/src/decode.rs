@@ -3,7 +3,7 @@
 use super::bytes::{DecodeError, Input};
 use super::encode::{FLAG_FULL, VERSION};
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter, scaled};
-use super::key::{Key, spread};
+use super::key::{FIRST, INLINE_BYTES, Key, spread};
 use super::numbers::{BYTES, COUNTS, List, take_numbers};
 use super::{MAX_ID_BYTES, Seed, Summary};
 
@@ -67,7 +67,7 @@ impl Summary {
             return Err(DecodeError::Damaged("bytes after the end"));
         }
         // What is listed is a part of the total; all of it where nothing was dropped.
-        let lowers = summary.rows().map(|row| row.lower);
+        let lowers = (0..summary.len()).map(|slot| summary.bounds_of(slot).lower);
         let listed = lowers.fold(0, u64::saturating_add);
         if listed > summary.total || (!summary.full && listed < summary.total) {
             return Err(DecodeError::Damaged("total"));
@@ -111,33 +111,55 @@ impl Summary {
         &mut self,
         shared: &[u16],
         following: &[u16],
-        mut bytes: &[u8],
+        bytes: &[u8],
     ) -> Result<(), DecodeError> {
         // All of it is ASCII if this is, as nearly always: then ids need not be looked at again.
         let is_ascii = bytes.is_ascii();
         let mut id = [0_u8; MAX_ID_BYTES];
-        let mut length = 0;
+        // The id before: its first bytes, and zeros after its end.
+        let (mut first, mut length, mut at) = (0, 0, 0);
         self.table.expect(shared.len());
         for (&shared, &following) in shared.iter().zip(following) {
             let (shared, following) = (usize::from(shared), usize::from(following));
-            let (more, rest) = bytes
-                .split_at_checked(following)
-                .ok_or(DecodeError::Truncated)?;
-            bytes = rest;
-            let place = id.get_mut(shared..shared + following);
-            let place = place
-                .filter(|_| shared <= length)
-                .ok_or(DecodeError::Damaged("prefix of an id"))?;
+            let (before, from) = (length, at);
+            (length, at) = (shared + following, at + following);
+            if shared > before {
+                return Err(DecodeError::Damaged("prefix of an id"));
+            }
+            // From where the id would begin: so nothing is moved.
+            let inline = from.checked_sub(shared).and_then(|from| bytes.get(from..));
+            if let Some(inline) = inline.and_then(|rest| rest.first_chunk())
+                && is_ascii
+                && length <= INLINE_BYTES
+            {
+                let inline = u128::from_le_bytes(*inline);
+                let (kept, all) = (FIRST[shared], FIRST[length]);
+                let next = all & !kept & FIRST[INLINE_BYTES.min(shared + 1)];
+                let is_larger = shared == before || inline & next > first & next;
+                if next == 0 || !is_larger {
+                    return Err(DecodeError::Damaged("order of ids"));
+                }
+                first = first & kept | inline & all & !kept;
+                self.table.push_unindexed(Key::inline(first, length));
+                if let Some(id) = id.first_chunk_mut() {
+                    *id = first.to_le_bytes();
+                }
+                continue;
+            }
+            let more = bytes.get(from..at).ok_or(DecodeError::Truncated)?;
+            let place = id.get_mut(shared..length);
+            let place = place.ok_or(DecodeError::Damaged("prefix of an id"))?;
             // Where the id before went on, this one must be larger: no id comes twice.
             let larger = match (more.first(), place.first()) {
-                (Some(next), Some(before)) => shared == length || next > before,
+                (Some(next), Some(old)) => shared == before || next > old,
                 _ => false,
             };
             if !larger {
                 return Err(DecodeError::Damaged("order of ids"));
             }
             place.copy_from_slice(more);
-            length = shared + following;
+            let inline = id.first_chunk().map_or(0, |id| u128::from_le_bytes(*id));
+            first = inline & FIRST[INLINE_BYTES.min(length)];
             let id = id.get(..length).unwrap_or_default();
             let text = match is_ascii {
                 true => "",

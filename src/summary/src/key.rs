@@ -25,6 +25,17 @@ const MARKS: [u64; INLINE_BYTES + 1] = {
     marks
 };
 
+/// Ones in the first bytes, 0 to 16 of them.
+pub(super) const FIRST: [u128; INLINE_BYTES + 1] = {
+    let mut first = [0; INLINE_BYTES + 1];
+    let mut length = 0;
+    while length < INLINE_BYTES {
+        first[length + 1] = first[length] << 8 | 0xff;
+        length += 1;
+    }
+    first
+};
+
 /// Marks the last byte of a key that is only the hash of a longer id.
 const LONG_MARK: u64 = 0xff;
 
@@ -69,6 +80,15 @@ impl Key {
         };
         let high = high | MARKS.get(length)?;
         Some(Self { low, high })
+    }
+
+    /// The same of an id whose bytes are in a number, the first in the lowest, with zeros after its end.
+    #[inline(always)]
+    pub(super) fn inline(id: u128, length: usize) -> Self {
+        Self {
+            low: id as u64,
+            high: (id >> 64) as u64 | MARKS.get(length).copied().unwrap_or(0),
+        }
     }
 
     pub(super) fn is_long(&self) -> bool {

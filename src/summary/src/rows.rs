@@ -119,7 +119,7 @@ impl Summary {
         })
     }
 
-    fn bounds_of(&self, slot: usize) -> Bounds {
+    pub(super) fn bounds_of(&self, slot: usize) -> Bounds {
         let upper = self.uppers.get(slot).copied().unwrap_or(0);
         Bounds {
             lower: upper - self.overcount(slot, upper),
