@@ -488,10 +488,17 @@ impl Sums {
         self.base = self.base.saturating_add(part.filter.base);
         let cells = part.filter.len();
         if cells > 0 {
-            let counts = self.by_size.entry(cells);
-            let counts = counts.or_insert_with(|| vec![0; cells]);
-            part.filter.add_to(counts);
+            part.filter.add_to(self.of_size(cells));
         }
+    }
+
+    /// Those of two sizes are held at most: cut to their bytes, many panes have many sizes.
+    fn of_size(&mut self, cells: usize) -> &mut [u64] {
+        if self.by_size.len() > 1 && !self.by_size.contains_key(&cells) {
+            self.unite();
+        }
+        let counts = self.by_size.entry(cells);
+        counts.or_insert_with(|| vec![0; cells])
     }
 
     fn heap_bytes(&self) -> usize {
@@ -668,24 +675,18 @@ fn add_spread(counts: &mut [u64], others: &[u64]) {
             *count = count.saturating_add(most);
         }
     } else {
-        for (at, count) in counts.iter_mut().enumerate() {
-            *count = count.saturating_add(most_around(others, at, cells));
+        // A count shares hashes with all others from the one that its first hash is in up to the one of its last.
+        let (mut from, mut rest) = (0, 0);
+        for count in counts {
+            let (mut to, mut more) = (from, rest + others.len());
+            while more >= cells {
+                more -= cells;
+                to += 1;
+            }
+            let shared = others.get(from..to + usize::from(more > 0));
+            let most = shared.unwrap_or_default().iter().copied().max();
+            *count = count.saturating_add(most.unwrap_or(0));
+            (from, rest) = (to, more);
         }
     }
-}
-
-/// The most of those counts that share hashes with count `at` of `cells`.
-fn most_around(counts: &[u64], at: usize, cells: usize) -> u64 {
-    let around = counts.get(around(at, counts.len(), cells));
-    let around = around.unwrap_or_default();
-    around.iter().copied().max().unwrap_or(0)
-}
-
-/// Which of so many counts share hashes with count `at` of `cells`. In 64 bits: the product of two
-/// filters' sizes has more than the 32 that a length has in Wasm.
-fn around(at: usize, counts: usize, cells: usize) -> std::ops::Range<usize> {
-    let [at, counts, cells] = [at, counts, cells].map(|length| length as u64);
-    let from = at * counts / cells;
-    let to = ((at + 1) * counts).div_ceil(cells);
-    from as usize..to as usize
 }
