@@ -169,11 +169,14 @@ impl Merger {
             + self.dropped.beyond.capacity() * size_of::<u64>()
     }
 
-    /// Adds a part.
+    /// Adds a part. Once there are more ids than a merged summary has, so that nothing is exact any more, an exact
+    /// part brings none that is not among its [`MAX_CAPACITY`](Summary::MAX_CAPACITY) largest: what the others have
+    /// is in cells, as in the filter of a part that dropped them.
     pub fn add(&mut self, part: &Summary) {
         if self.rows.len() + part.len() > MOST_ROWS && !self.is_closed {
             self.truncate(Summary::MAX_MERGED);
         }
+        let is_beyond = self.rows.len() + usize::from(self.full) > Summary::MAX_MERGED;
         self.capacity = self.capacity.max(part.capacity);
         self.total = self.total.saturating_add(part.total);
         self.full |= part.full;
@@ -184,6 +187,15 @@ impl Merger {
         if self.places.is_empty() {
             self.find_places(self.rows.len() + part.len() / 2);
         }
+        let (mut least, mut cells, mut listed) = (0, Vec::new(), Vec::new());
+        if is_beyond && !self.is_closed && !part.full && part.len() > Summary::MAX_CAPACITY {
+            let mut uppers = part.uppers.clone();
+            uppers.select_nth_unstable_by(Summary::MAX_CAPACITY, |a, b| b.cmp(a));
+            least = uppers[Summary::MAX_CAPACITY];
+            cells = vec![0; Summary::MAX_CAPACITY * CELLS_PER_COUNTER];
+            listed.reserve_exact(part.len());
+            self.full = true;
+        }
         let is_foreign = part.seed != self.seed;
         let with_texts = part.texts.used() > 0;
         for slot in 0..part.len() {
@@ -193,17 +205,31 @@ impl Merger {
                 true => part.texts.get(slot),
                 false => b"",
             };
+            let (lower, beyond) = part.counts_beyond(slot, hash, is_foreign);
+            let cell = spread(hash as u32, cells.len());
             let at = match self.find(&key, hash, text) {
                 Ok(at) => at,
                 Err(_) if self.is_closed => continue,
-                Err(place) => self.push(place, key, hash, text),
+                Err(place) => match cells.get_mut(cell).filter(|_| lower <= least) {
+                    Some(cell) => {
+                        *cell = lower.max(*cell);
+                        continue;
+                    }
+                    None => self.push(place, key, hash, text),
+                },
             };
-            let (lower, beyond) = part.counts_beyond(slot, hash, is_foreign);
             if let Some(row) = self.rows.get_mut(at) {
                 row.lower = row.lower.saturating_add(lower);
                 row.beyond = row.beyond.wrapping_add(beyond);
             }
+            if least > 0 {
+                listed.push((at, cell));
+            }
         }
+        for (at, cell) in listed {
+            self.rows[at].beyond = self.rows[at].beyond.wrapping_sub(cells[cell]);
+        }
+        self.sums.add_cells(&cells, least);
     }
 
     /// The row of an id, or the place where it is to be put.
@@ -489,6 +515,17 @@ impl Sums {
         let cells = part.filter.len();
         if cells > 0 {
             part.filter.add_to(self.of_size(cells));
+        }
+    }
+
+    /// The same of cells, if there are any, none of which has more than `highest`.
+    fn add_cells(&mut self, cells: &[u64], highest: u64) {
+        if cells.is_empty() {
+            return;
+        }
+        self.highest += u128::from(highest);
+        for (sum, cell) in self.of_size(cells.len()).iter_mut().zip(cells) {
+            *sum = sum.saturating_add(*cell);
         }
     }
 

@@ -298,6 +298,43 @@ fn more_rows_than_a_merged_summary_keeps_go_into_the_filter() {
 }
 
 #[test]
+fn where_nothing_is_exact_any_more_the_largest_of_each_exact_part_are_found_and_bounds_hold() {
+    let foreign = Seed::from_bytes([9; 16]);
+    let parts = (0..6_u64).map(|part| {
+        // Those of the first thousand are in each part, others in some; few are played more than once.
+        let ids =
+            (0..1_000).chain((0..30_000).map(|at| 1_000 + (at * 7 + part * 11_003) % 150_000));
+        let id = |at: u64| match at % 3 {
+            0 => format!("{at:0>36}"),
+            _ => song(at as usize),
+        };
+        let weight = |at| 1 + u64::from(at % 50 == part) + 2_000 / (at + 1);
+        ids.map(|at| (id(at), weight(at))).collect::<Vec<Play>>()
+    });
+    let parts: Vec<Vec<Play>> = parts.collect();
+    let plays = parts.concat();
+    let exact = exact_counts(&plays);
+    let mut merger = Merger::new(SEED);
+    for (at, plays) in parts.iter().enumerate() {
+        let seed = if at == 4 { foreign } else { SEED };
+        let mut part = Summary::growing(64 << 20, 1, seed);
+        plays
+            .iter()
+            .for_each(|(id, weight)| part.record(id, *weight));
+        assert!(part.is_exact() && part.len() > Summary::MAX_CAPACITY);
+        merger.add(&part);
+    }
+    let merged = merger.finish(Summary::MAX_MERGED);
+    assert!(merged.is_full());
+    check("large parts", &merged, &exact, Summary::MAX_CAPACITY);
+    for at in (0..500).filter(|at| at % 3 != 0) {
+        let (id, bounds) = (song(at), merged.bounds(&song(at)));
+        let count = exact[&id[..]];
+        assert_eq!((bounds.lower, bounds.upper), (count, count), "{id}");
+    }
+}
+
+#[test]
 fn a_small_summary_costs_little_memory() {
     let mut summary = Summary::new(Summary::MAX_CAPACITY, SEED);
     assert_eq!(summary.heap_bytes(), 0);
