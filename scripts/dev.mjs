@@ -19,6 +19,7 @@ const USAGE = `usage: npm run dev -- NAME [OPTIONS]
   types         TypeScript reads all JavaScript
   format        all JavaScript in one form
   cost          what a size needs and costs
+  version       what \`npm version\` calls: every place that names it
   bench         \`npm run bench\`
   simulate      \`npm run simulate\`
   test          \`npm test\``;
@@ -40,6 +41,7 @@ const COMMANDS = {
   types: () => import("./types.mjs"),
   format: () => import("./format.mjs"),
   cost: () => import("./cost.mjs"),
+  version: () => import("./version.mjs"),
   bench: () => import("./bench.mjs"),
   simulate: () => import("./simulate.mjs"),
   test: () => import("./test.mjs"),

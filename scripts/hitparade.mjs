@@ -19,7 +19,7 @@ const USAGE = `usage: hitparade [COMMAND] [OPTIONS]
   backup   a copy of an installation that runs, or of what \`serve\` stored
   restore  puts it back
 
-\`hitparade COMMAND --help\` tells a command's options.`;
+\`hitparade COMMAND --help\` tells a command's options, \`hitparade --version\` which release this is.`;
 
 const COMMANDS = {
   demo: () => import("./demo.mjs"),
@@ -34,9 +34,15 @@ const COMMANDS = {
   restore: () => import("./restore.mjs"),
 };
 
-runCommand(COMMANDS, "demo", USAGE, async () => {
-  const [{ HOME, isInstallation }, { say }] = await Promise.all([import("./lib/paths.mjs"), import("./lib/say.mjs")]);
-  if (!isInstallation() && process.stdout.isTTY) return COMMANDS.demo();
-  say(isInstallation() ? `${HOME} is an installation: \`npx hitparade serve\` serves it.\n\n${USAGE}` : USAGE);
-  process.exitCode = 1;
+runCommand(COMMANDS, "demo", USAGE, {
+  bare: async () => {
+    const [{ HOME, isInstallation }, { say }] = await Promise.all([import("./lib/paths.mjs"), import("./lib/say.mjs")]);
+    if (!isInstallation() && process.stdout.isTTY) return COMMANDS.demo();
+    say(isInstallation() ? `${HOME} is an installation: \`npx hitparade serve\` serves it.\n\n${USAGE}` : USAGE);
+    process.exitCode = 1;
+  },
+  version: async () => {
+    const { readPackage } = await import("./lib/release.mjs");
+    process.stdout.write(`${readPackage().version}\n`);
+  },
 });

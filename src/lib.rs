@@ -54,6 +54,9 @@
     reason = "these pages are for whoever works on it, and made with private items"
 )]
 
+/// The release that this is: what `/healthz` and `/metrics` say.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub mod board;
 pub mod budget;
 pub mod cache;

@@ -2,7 +2,7 @@
 /**
  * Plugin Name:       Hitparade
  * Description:       Counts the plays of your posts, and shows which are played most.
- * Version:           0.1.0
+ * Version:           0.2.0
  * Requires at least: 6.3
  * Requires PHP:      7.4
  * License:           MIT
@@ -383,7 +383,7 @@ add_action( 'init', 'hitparade_register' );
 /** The block is rendered on the server; block.js shows it in the editor. */
 function hitparade_register() {
 	add_shortcode( 'hitparade', 'hitparade_render' );
-	wp_register_script( 'hitparade-block', plugins_url( 'block.js', __FILE__ ), array( 'wp-blocks', 'wp-element', 'wp-block-editor', 'wp-components', 'wp-server-side-render', 'wp-i18n' ), '0.1.0', true );
+	wp_register_script( 'hitparade-block', plugins_url( 'block.js', __FILE__ ), array( 'wp-blocks', 'wp-element', 'wp-block-editor', 'wp-components', 'wp-server-side-render', 'wp-i18n' ), '0.2.0', true );
 	register_block_type(
 		'hitparade/top-posts',
 		array(

@@ -8,9 +8,9 @@ var MIN_NODE = [20, 3];
  * @param {Record<string, () => Promise<unknown>>} commands loading a command's module runs it
  * @param {string} usual what is meant where only options are given
  * @param {string} usage
- * @param {() => unknown} [bare] what is done where nothing at all is given
+ * @param {{bare?: () => unknown, version?: () => unknown}} [own] what is done where nothing at all is given, and for --version
  */
-export function runCommand(commands, usual, usage, bare) {
+export function runCommand(commands, usual, usage, own = {}) {
   var node = process.versions.node.split(".").map(Number);
   if (node[0] < MIN_NODE[0] || (node[0] === MIN_NODE[0] && node[1] < MIN_NODE[1])) {
     fail(
@@ -26,7 +26,8 @@ export function runCommand(commands, usual, usage, bare) {
     process.stderr.write(usage + "\n");
     return;
   }
-  if (word === undefined && bare) return void bare();
+  if (word === undefined && own.bare) return void own.bare();
+  if (word === "--version" && own.version) return void own.version();
   var hasName = word !== undefined && word[0] !== "-";
   var name = hasName ? word : usual;
   if (!Object.prototype.hasOwnProperty.call(commands, name))

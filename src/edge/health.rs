@@ -52,7 +52,7 @@ pub fn get(call: &Call) -> Result<Answer, Problem> {
     if wrong.is_empty() {
         return Ok(Answer::json(&json!({
             "status": "ok",
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": crate::VERSION,
             "shards_heard": known.shards,
         })));
     }

@@ -133,6 +133,9 @@ pub fn metrics_text(figures: &MetricsInput<'_>) -> String {
     let shards: Vec<ReportedShard<'_>> = shards.collect();
 
     let mut text = Text::default();
+    let help = "Always 1; the release that answers is its label.";
+    text.family("build_info", "gauge", help);
+    text.sample("build_info", &[("version", crate::VERSION)], 1);
     of_shards(&mut text, &shards);
     text.one(
         "global_up",

@@ -1,10 +1,15 @@
 /** What the documents name is there: links, commands, files, tests, settings, attributes, alerts, mutants. And what is there is named. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { test } from "node:test";
 import { ROOT } from "../../scripts/lib/paths.mjs";
+import { readPackage } from "../../scripts/lib/release.mjs";
+import { NAMED, PLACES, notesOf, setVersion } from "../../scripts/lib/version.mjs";
 
+/** Of releases before this one, too. */
+const KEPT_BEACON = /^www\/beacon[^/]*\.\d+\.js$/;
 const LEFT_OUT = ["node_modules", "target", "build", ".state", ".git", ".wrangler"];
 
 /** The commands of a program that takes their names. @param {string} file in scripts */
@@ -134,7 +139,7 @@ test("every command is in a document", () => {
   for (const command of HITPARADE.filter((name) => name !== "demo")) {
     assert.ok(all.includes(`npx hitparade ${command}`), `no document says what npx hitparade ${command} is for`);
   }
-  for (const script of Object.keys(scripts).filter((name) => name !== "prepack")) {
+  for (const script of Object.keys(scripts).filter((name) => !["prepack", "version"].includes(name))) {
     const called = ["start", "test"].includes(script) ? `npm ${script}` : `npm run ${script}`;
     assert.ok(all.includes(called), `no document says what ${called} is for`);
   }
@@ -201,20 +206,37 @@ test("every route, parameter and code of the contract is in docs/api.md", () => 
 });
 
 test("whatever names the version of the release names that of package.json", () => {
-  const { version } = JSON.parse(read("package.json"));
-  /** Where else it stands; /healthz tells that of Cargo.toml. @type {[string, RegExp][]} */
-  const places = [
-    ["Cargo.toml", /^version = "(.+)"$/gm],
-    ["src/summary/Cargo.toml", /^version = "(.+)"$/gm],
-    ["Cargo.lock", /^name = "hitparade(?:-summary)?"\nversion = "(.+)"$/gm],
-    ["package-lock.json", /"name": "hitparade",\s+"version": "(.+)"/g],
-    ["www/openapi.json", /^ {2}"version": "(.+)"/gm],
-    ["integrations/wordpress/readme.txt", /Stable tag: (\d+\.\d+\.\d+)/g],
-    ["integrations/wordpress/hitparade.php", /(?:Version: +|\), ')(\d+\.\d+\.\d+)/g],
-  ];
-  for (const [file, pattern] of places) assert.deepEqual([...all(read(file), pattern)], [version], file);
-  for (const path of documents())
-    for (const named of all(readFileSync(path, "utf8"), /(?:hitparade-|beacon\.)(\d+\.\d+\.\d+)\./g)) assert.equal(named, version, path);
+  const { version } = readPackage();
+  for (const [file, pattern] of PLACES) assert.deepEqual([...new Set(read(file).match(pattern))], [version], file);
+  const texts = filesIn("client", "demo", "deploy", "docs", "integrations", "scripts", "www").filter((path) => !KEPT_BEACON.test(path));
+  for (const path of [...texts, ...documents().map((path) => relative(ROOT, path))])
+    for (const named of path === "CHANGELOG.md" ? [] : (read(path).match(NAMED) ?? [])) assert.equal(named, version, path);
+  assert.ok(notesOf(ROOT, version).length > 0);
+  assert.match(read("integrations", "wordpress", "readme.txt"), new RegExp(`^== Changelog ==\\s+= ${version} =$`, "m"));
+});
+
+test("`npm version` changes each place that names it, and dates what CHANGELOG.md has as unreleased", () => {
+  const copy = mkdtempSync(join(tmpdir(), "hitparade-version-"));
+  try {
+    const lay = (file, text = read(file)) => {
+      mkdirSync(dirname(join(copy, file)), { recursive: true });
+      writeFileSync(join(copy, file), text);
+    };
+    for (const [file] of PLACES) lay(file);
+    lay("CHANGELOG.md");
+    assert.throws(() => setVersion(copy, "9.8.7", "2030-01-02"), /CHANGELOG.md says nothing of 9.8.7/);
+    const older = read("CHANGELOG.md").match(/^## .*[^]*/m)[0];
+    lay("CHANGELOG.md", `# Changes\n\n## [Unreleased]\n\nNew.\n\n${older}`);
+    const written = setVersion(copy, "9.8.7", "2030-01-02");
+    assertSame(written, [...PLACES.map(([file]) => file), "CHANGELOG.md"]);
+    for (const [file, pattern] of PLACES)
+      assert.deepEqual([...new Set(readFileSync(join(copy, file), "utf8").match(pattern))], ["9.8.7"], file);
+    assert.equal(readFileSync(join(copy, "CHANGELOG.md"), "utf8"), `# Changes\n\n## [9.8.7] - 2030-01-02\n\nNew.\n\n${older}`);
+    assert.equal(notesOf(copy, "9.8.7"), "New.\n");
+    assert.deepEqual(setVersion(copy, "9.8.7", "2030-01-03"), [], "once");
+  } finally {
+    rmSync(copy, { recursive: true });
+  }
 });
 
 test("every file of native tests is in their program", () => {

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ROOT } from "../../scripts/lib/paths.mjs";
+import { readPackage } from "../../scripts/lib/release.mjs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Service, eventually, readProblem } from "./harness.mjs";
 import { CuttableService } from "./outage/service.mjs";
@@ -132,6 +133,7 @@ describe("/metrics", { timeout: 180_000 }, () => {
       assert.ok(Number(`0x${labels.get("instance")}`) > 0 && Date.now() / 1_000 - value < 600, `started ${value}`);
     }
     assert.doesNotMatch(service.log, /rehears/);
+    assert.equal(of("build_info", { version: readPackage().version }), 1);
     assert.equal(of("plays_total", na), 6);
     assert.equal(of("batches_total", na), 1);
     assert.equal(of("repeated_batches_total", na), 1);

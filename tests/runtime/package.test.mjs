@@ -22,7 +22,7 @@ import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { BUILD_DIR, MODULES, ROOT } from "../../scripts/lib/paths.mjs";
-import { workerNameOf } from "../../scripts/lib/release.mjs";
+import { readPackage, workerNameOf } from "../../scripts/lib/release.mjs";
 import { findOnPath } from "../../scripts/lib/run.mjs";
 import { readWranglerConfig } from "../../scripts/lib/wrangler-config.mjs";
 import { CHART_TIMEOUT_MS, eventually } from "./harness.mjs";
@@ -342,6 +342,7 @@ describe("the npm package", () => {
 
   test("tells its commands and options, with the names that they have here", () => {
     assert.match(command(["--help"], folder).stderr, /usage: hitparade/);
+    assert.equal(command(["--version"], folder).stdout, `${readPackage().version}\n`);
     assert.match(command(["export", "--help"], folder).stderr, /usage: npx hitparade export --file/);
     assert.match(command(["backup", "--help"], folder).stderr, /usage: npx hitparade backup --to/);
   });
