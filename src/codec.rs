@@ -135,7 +135,7 @@ kinds! {
 pub trait Record {
     /// Tells records apart.
     const KIND: RecordKind;
-    /// Grows when the form changes. A new version is read one release before it is written.
+    /// Grows when the form changes: CONTRIBUTING.md ("A stored or sent form") says what goes with that.
     const VERSION: u8;
 }
 

@@ -1,10 +1,10 @@
-//! What earlier releases stored and sent must be read for ever, or for one release; and a form
-//! must not change without a version.
+//! What a release stored, sent or exported is read by later ones, and a form does not change without a
+//! version: CONTRIBUTING.md ("A stored or sent form") has the rule.
 //!
-//! `tests/golden/storage` holds the whole storage of a shard and of a global object, row by row,
-//! with what charts said; `tests/golden/messages` one of each message. A form that changes
-//! gets a new version and new files beside the old ones: `UPDATE_GOLDEN=1 cargo test --test native golden`
-//! writes files and lines that are missing, never one that is there.
+//! `tests/golden/storage` holds the whole storage of a shard, a global object, the registry and a catalog, row by
+//! row, with what was seen of it; `messages` one of each message, and each variant of an answer; `export` the lines of
+//! an export, with what an import reads in them. A new version's files stand beside the old ones:
+//! `UPDATE_GOLDEN=1 cargo test --test native golden` writes files that are missing, never one that is there.
 
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Write as _};
@@ -16,6 +16,7 @@ use hitparade::catalog::{CatalogLimits, Keeper};
 use hitparade::codec::{self, Record, RecordKind};
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
+use hitparade::http::{end_line, head_line, line_of, push_line, read_lines};
 use hitparade::leaderboard::{
     Card, ChartForm, ClosedChart, ClosedPlace, Compared, ComparedWith, Count, Leaderboard,
     ListedChart, Place, Published, Run,
@@ -24,7 +25,7 @@ use hitparade::region::{Admission, Shard};
 use hitparade::registry::Registry;
 use hitparade::settings::RegionSetting;
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
-use hitparade::summary::Seed;
+use hitparade::summary::{Seed, Summary};
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
 use hitparade::watchers::Watchers;
 use hitparade::window::{ClockChange, DAY_MS, Days, HOUR_MS, MINUTE_MS, PeriodKind, Span, Zone};
@@ -67,7 +68,6 @@ fn golden(path: &Path, wanted: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Every row: table, key, value.
 /// Of a zone that was UTC before.
 fn days() -> Days {
     let change = ClockChange {
@@ -78,6 +78,7 @@ fn days() -> Days {
     Days::default().changed(&zone, NOW_MS).unwrap()
 }
 
+/// Every row: table, key, value.
 fn dump(storage: &MemoryStorage) -> String {
     let mut text = String::new();
     for table in Table::ALL {
@@ -449,54 +450,70 @@ fn the_storage_of_every_release_loads_and_todays_is_written_as_it_was() {
             rows,
             "rows of {name} changed: a new version is needed"
         );
-        for file in fs::read_dir(&folder)
-            .unwrap()
-            .map(|file| file.unwrap().path())
-        {
-            if file.to_str().unwrap().ends_with(&format!("-{name}.rows")) {
-                let storage = load(&fs::read_to_string(&file).unwrap());
-                let was = fs::read_to_string(file.with_extension("seen")).unwrap();
-                assert_eq!(seen(&storage), was, "{}", file.display());
-            }
+        for file in files_of(&folder, &format!("-{name}.rows")) {
+            let storage = load(&fs::read_to_string(&file).unwrap());
+            let was = fs::read_to_string(file.with_extension("seen")).unwrap();
+            assert_eq!(seen(&storage), was, "{}", file.display());
         }
     }
 }
 
-/// Messages as lines: the type's name and the bytes.
+/// A message as today's release writes it.
+struct Message {
+    name: String,
+    bytes: Vec<u8>,
+    /// Whether this release reads such bytes, whichever release wrote them.
+    is_read: fn(&[u8]) -> bool,
+}
+
 #[derive(Default)]
-struct Messages {
-    lines: Vec<(String, Vec<u8>)>,
+struct Messages(Vec<Message>);
+
+/// Reads a type that may borrow from the bytes.
+macro_rules! reads {
+    ($name:ident) => {
+        |bytes| codec::decode::<$name<'_>>(bytes).is_ok()
+    };
 }
 
 impl Messages {
-    fn add<T: Record + Serialize + Debug>(&mut self, record: &T) {
+    fn add<T: Record + Serialize>(&mut self, record: &T, is_read: fn(&[u8]) -> bool) {
         let name = std::any::type_name::<T>().rsplit("::").next().unwrap();
-        let name = name.split('<').next().unwrap();
-        self.lines.push((name.to_owned(), codec::encode(record)));
+        let name = name.split('<').next().unwrap().to_owned();
+        let bytes = codec::encode(record);
+        assert!(is_read(&bytes), "{name}");
+        self.0.push(Message {
+            name,
+            bytes,
+            is_read,
+        });
     }
 
     fn add_owned<T>(&mut self, record: &T)
     where
         T: Record + Serialize + Debug + PartialEq + for<'de> Deserialize<'de>,
     {
-        self.add(record);
-        let (_, bytes) = self.lines.last().unwrap();
+        self.add(record, |bytes| codec::decode::<T>(bytes).is_ok());
+        let bytes = &self.0.last().unwrap().bytes;
         assert_eq!(codec::decode::<T>(bytes).as_ref(), Ok(record));
     }
 }
 
-fn messages() -> Vec<(String, Vec<u8>)> {
+fn messages() -> Vec<Message> {
     let mut all = Messages::default();
     let batch = batch("key", NOW_MS);
-    all.add(&RecordRequest {
-        board: MAIN,
-        region_id: "NA",
-        shard: 1,
-        epoch_ms: 0,
-        seed: SEED,
-        listed: None,
-        batch: &batch,
-    });
+    all.add(
+        &RecordRequest {
+            board: MAIN,
+            region_id: "NA",
+            shard: 1,
+            epoch_ms: 0,
+            seed: SEED,
+            listed: None,
+            batch: &batch,
+        },
+        reads!(RecordRequest),
+    );
     for reply in [
         RecordReply::counted(true).without(&[2, 300]),
         RecordReply::Moved { to: target() },
@@ -511,23 +528,33 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     ] {
         all.add_owned(&reply);
     }
-    all.lines.push(("Batch".into(), batch));
-    all.add(&Claim {
-        key: b"key",
-        plays_hash: PLAYS_HASH,
-        sent_ms: NOW_MS,
-        to: target(),
-    });
-    all.add(&BlindRequest {
-        region_id: "NA",
-        shard: 1,
-        here: "NA",
-        batch: &[1, 2, 3],
-    });
-    all.add(&NameCheck {
-        key: b"key",
-        plays_hash: PLAYS_HASH,
-    });
+    let read: Batch<'_> = codec::decode(&batch).unwrap();
+    all.add(&read, reads!(Batch));
+    all.add(
+        &Claim {
+            key: b"key",
+            plays_hash: PLAYS_HASH,
+            sent_ms: NOW_MS,
+            to: target(),
+        },
+        reads!(Claim),
+    );
+    all.add(
+        &BlindRequest {
+            region_id: "NA",
+            shard: 1,
+            here: "NA",
+            batch: &[1, 2, 3],
+        },
+        reads!(BlindRequest),
+    );
+    all.add(
+        &NameCheck {
+            key: b"key",
+            plays_hash: PLAYS_HASH,
+        },
+        reads!(NameCheck),
+    );
     let pane = SealedPane {
         level: 2,
         start_ms: NOW_MS,
@@ -536,33 +563,39 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         last_seq: 300,
         summary: b"summary",
     };
-    all.add(&pane);
+    all.add(&pane, reads!(SealedPane));
     let pane = codec::encode(&pane);
-    all.add(&Push {
-        region_id: "NA",
-        shard: 1,
-        epoch_ms: 0,
-        log_id: u128::MAX / 3,
-        log_began_ms: NOW_MS,
-        oldest_offset: 4,
-        first_offset: 5,
-        entries: vec![&pane, b""],
-        next_offset: 7,
-        journal_seq: 8,
-        copies: vec![&pane],
-        copies_left_out: false,
-        cut: Some(Cut {
-            at_ms: NOW_MS,
-            offset: 6,
-        }),
-        watched_since_ms: Some(NOW_MS),
-    });
-    all.add(&ShardReport {
-        region_id: "NA",
-        shard: 1,
-        push: b"push",
-        figures: b"figures",
-    });
+    all.add(
+        &Push {
+            region_id: "NA",
+            shard: 1,
+            epoch_ms: 0,
+            log_id: u128::MAX / 3,
+            log_began_ms: NOW_MS,
+            oldest_offset: 4,
+            first_offset: 5,
+            entries: vec![&pane, b""],
+            next_offset: 7,
+            journal_seq: 8,
+            copies: vec![&pane],
+            copies_left_out: false,
+            cut: Some(Cut {
+                at_ms: NOW_MS,
+                offset: 6,
+            }),
+            watched_since_ms: Some(NOW_MS),
+        },
+        reads!(Push),
+    );
+    all.add(
+        &ShardReport {
+            region_id: "NA",
+            shard: 1,
+            push: b"push",
+            figures: b"figures",
+        },
+        reads!(ShardReport),
+    );
     all.add_owned(&Pull {
         watched_since_ms: Some(NOW_MS),
     });
@@ -712,11 +745,14 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     })));
     let reply = ChartReply(Ok(leaderboard));
     all.add_owned(&reply);
-    all.add(&KeptChart {
-        age_ms: 5,
-        stale: true,
-        reply: &codec::encode(&reply),
-    });
+    all.add(
+        &KeptChart {
+            age_ms: 5,
+            stale: true,
+            reply: &codec::encode(&reply),
+        },
+        reads!(KeptChart),
+    );
     all.add_owned(&LiveRequest {
         window: WindowRequest::All,
         ends_ms: Some(NOW_MS),
@@ -832,14 +868,17 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     all.add_owned(&put_region);
     let mut region = Region::new("NA", "North", 2);
     region.reshard(3);
-    all.add(&BeginEpoch {
-        region_id: "NA",
-        shard: 1,
-        epoch: Epoch {
-            began_ms: NOW_MS,
-            seed: SEED,
+    all.add(
+        &BeginEpoch {
+            region_id: "NA",
+            shard: 1,
+            epoch: Epoch {
+                began_ms: NOW_MS,
+                seed: SEED,
+            },
         },
-    });
+        reads!(BeginEpoch),
+    );
     all.add_owned(&Noted(Ok(())));
     let progress = Some(ToldSoFar {
         up_to: Some(("NA".to_owned(), 39)),
@@ -987,52 +1026,23 @@ fn messages() -> Vec<(String, Vec<u8>)> {
     };
     all.add_owned(&BeginExportReply(Ok(to_cut.clone())));
     all.add_owned(&ExportReply(Ok(ExportAnswer::Tell(to_cut))));
-    all.add(&CutRequest {
-        region_id: "NA/1",
-        shard: 1,
-        epoch,
-        at_ms: NOW_MS,
-    });
+    all.add(
+        &CutRequest {
+            region_id: "NA/1",
+            shard: 1,
+            epoch,
+            at_ms: NOW_MS,
+        },
+        reads!(CutRequest),
+    );
     all.add_owned(&ExportRequest {
         at_ms: NOW_MS,
         position: position.clone(),
     });
     all.add_owned(&ExportReply(Ok(ExportAnswer::Wait { ms: 250 })));
-    let pane = TransferRow::Pane(TransferPane {
-        scope: "NA".into(),
-        level: 4,
-        start_ms: 0,
-        end_ms: u64::MAX,
-        summary: vec![1],
-    });
     all.add_owned(&ExportReply(Ok(ExportAnswer::Page(ExportPage {
         seed: SEED,
-        rows: vec![
-            TransferRow::Region(put_region),
-            TransferRow::Post(entry),
-            TransferRow::Days(days()),
-            pane.clone(),
-            TransferRow::Chart(TransferChart {
-                scope: "NA".into(),
-                chart: ClosedChart {
-                    period: "2024-W40".parse().unwrap(),
-                    time_zone: "Europe/Berlin".into(),
-                    span,
-                    closed_ms: NOW_MS,
-                    total_views: 9,
-                    unlisted_max: 1,
-                    incomplete: false,
-                    exact: true,
-                    places: vec![ClosedPlace {
-                        post_id: "post".into(),
-                        view_count_min: 1,
-                        view_count_max: 3,
-                        previous_rank: None,
-                        run: Run { rank: 1, ..run },
-                    }],
-                },
-            }),
-        ],
+        rows: transfer_rows(),
         damaged_rows: 1,
         next: Some(position.clone()),
         complete: true,
@@ -1048,33 +1058,152 @@ fn messages() -> Vec<(String, Vec<u8>)> {
         source: SEED,
         export_id: [1; 16],
         first_row: 2,
-        rows: vec![ImportRow::Nothing, ImportRow::Row(pane)],
+        rows: import_rows(),
     });
     all.add_owned(&ImportReply(Ok(Imported { next_row: 3 })));
-    all.lines
+    all.0
+}
+
+/// One of each kind that an export has.
+fn transfer_rows() -> Vec<TransferRow> {
+    let mut summary = Summary::new(10, Seed::from_bytes(SEED));
+    for (post_id, views) in [("post", 7), ("é", 70_000)] {
+        summary.record(post_id, views);
+    }
+    vec![
+        TransferRow::Days(days()),
+        TransferRow::Region(PutRegion {
+            region_id: "NA".into(),
+            region_name: Some("North".into()),
+            shards: Some(2),
+            hint: Some(Some("enam".into())),
+        }),
+        TransferRow::Pane(TransferPane {
+            scope: "NA".into(),
+            level: 4,
+            start_ms: 0,
+            end_ms: u64::MAX,
+            summary: summary.encode(),
+        }),
+        TransferRow::Chart(TransferChart {
+            scope: "NA".into(),
+            chart: ClosedChart {
+                period: "2024-W40".parse().unwrap(),
+                time_zone: "Europe/Berlin".into(),
+                span: Span::new(DAY_MS, 2 * DAY_MS),
+                closed_ms: NOW_MS,
+                total_views: 9,
+                unlisted_max: 1,
+                incomplete: false,
+                exact: true,
+                places: vec![ClosedPlace {
+                    post_id: "post".into(),
+                    view_count_min: 1,
+                    view_count_max: 3,
+                    previous_rank: None,
+                    run: Run {
+                        rank: 1,
+                        peak_rank: 1,
+                        periods: 5,
+                        streak: 2,
+                        debut: "2024-W30".parse().unwrap(),
+                    },
+                }],
+            },
+        }),
+        TransferRow::Post(CatalogEntry {
+            post_id: "post".into(),
+            card: Card {
+                author: Some("a".into()),
+                content: Some("c".into()),
+                url: Some("https://u.example/".into()),
+                image: Some("https://i.example/".into()),
+                tags: vec!["t".into(), "u".into()],
+            },
+            timestamp_ms: Some(NOW_MS),
+            hidden: true,
+        }),
+    ]
+}
+
+/// The same as they come in, between the first line and the last.
+fn import_rows() -> Vec<ImportRow> {
+    let rows = transfer_rows().into_iter().map(ImportRow::Row);
+    let ends = || std::iter::once(ImportRow::Nothing);
+    ends().chain(rows).chain(ends()).collect()
+}
+
+/// The files of a folder, each of a release.
+fn files_of(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let files: Vec<PathBuf> = files
+        .filter(|file| file.to_str().unwrap().ends_with(ending))
+        .collect();
+    assert!(!files.is_empty(), "{} of {}", ending, folder.display());
+    files
 }
 
 #[test]
-fn messages_are_as_they_were() {
-    let path = folder().join(format!("messages/{VERSION}.txt"));
-    let lines = messages();
-    let today: String = lines
+fn the_export_of_every_release_is_read_and_todays_is_written_as_it_was() {
+    let mut today = String::new();
+    let rows = transfer_rows();
+    push_line(&mut today, &head_line(&[1; 16], &SEED, NOW_MS));
+    for row in &rows {
+        push_line(&mut today, &line_of(row, Seed::from_bytes(SEED)));
+    }
+    push_line(&mut today, &end_line(rows.len() as u64 + 1, 0, true));
+    assert_eq!(read_lines(today.as_bytes()).unwrap(), import_rows());
+
+    let seen = |lines: &str| format!("{:#?}\n", read_lines(lines.as_bytes()).unwrap());
+    let folder = folder().join("export");
+    let written = golden(&folder.join(format!("{VERSION}.ndjson")), &today);
+    golden(&folder.join(format!("{VERSION}.seen")), &seen(&today));
+    assert_eq!(
+        today, written,
+        "the lines of an export changed: a new version is needed"
+    );
+    for file in files_of(&folder, ".ndjson") {
+        let was = fs::read_to_string(file.with_extension("seen")).unwrap();
+        let lines = fs::read_to_string(&file).unwrap();
+        assert_eq!(seen(&lines), was, "{}", file.display());
+    }
+}
+
+#[test]
+fn the_messages_of_every_release_are_read_and_todays_are_written_as_they_were() {
+    let folder = folder().join("messages");
+    let messages = messages();
+    let today: String = messages
         .iter()
-        .map(|(name, bytes)| format!("{name} {}\n", hex(bytes)))
+        .map(|message| format!("{} {}\n", message.name, hex(&message.bytes)))
         .collect();
     assert_eq!(
-        golden(&path, &today),
+        golden(&folder.join(format!("{VERSION}.txt")), &today),
         today,
         "a message changed: a new version is needed"
     );
+    for file in files_of(&folder, ".txt") {
+        for line in fs::read_to_string(&file).unwrap().lines() {
+            let (name, bytes) = line.split_once(' ').unwrap();
+            let known = messages.iter().find(|message| message.name == name);
+            assert!(
+                known.is_some_and(|message| (message.is_read)(&unhex(bytes))),
+                "{}: {name} is not read any more",
+                file.display()
+            );
+        }
+    }
 }
 
 /// Kinds of records that are only ever inside of others, and of which those others are golden.
 const INSIDE: [(u8, &str); 1] = [(34, "a commit, in the rows of the journal")];
 
 #[test]
-fn every_kind_of_record_has_a_golden_one() {
-    let mut golden: BTreeSet<u8> = messages().iter().map(|(_, bytes)| bytes[0]).collect();
+fn every_kind_of_record_and_every_table_has_a_golden_one() {
+    let mut golden: BTreeSet<u8> = messages().iter().map(|message| message.bytes[0]).collect();
+    let mut tables = BTreeSet::new();
     for storage in [
         stored_shard(),
         stored_global(),
@@ -1084,9 +1213,11 @@ fn every_kind_of_record_has_a_golden_one() {
         for table in Table::ALL {
             let rows = storage.scan(table, &[], &[], usize::MAX).unwrap();
             golden.extend(rows.iter().filter_map(|(_, value)| value.first()));
+            tables.extend(rows.first().map(|_| table.name()));
         }
     }
     golden.extend(INSIDE.map(|(kind, _)| kind));
     let all: BTreeSet<u8> = RecordKind::ALL.iter().map(|kind| *kind as u8).collect();
     assert_eq!(golden, all);
+    assert_eq!(tables, Table::ALL.map(Table::name).into());
 }
