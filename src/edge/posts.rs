@@ -102,6 +102,10 @@ pub async fn list(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let board = boards::of_query(call).await?;
     let format = format_asked(&call.query, call.header("Accept").as_deref())?;
+    if call.query.first("format") == Some("csv") {
+        let detail = "format is json or ndjson: a page of CSV could not say that another follows";
+        return Err(Problem::bad("bad_format", detail));
+    }
     let request = ListPosts {
         after: call.query.first("after").map(str::to_owned),
     };

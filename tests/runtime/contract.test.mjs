@@ -1177,6 +1177,7 @@ describe("settings", SIDE_BY_SIDE, () => {
       assert.deepEqual(await again.json(), { stored: 2, rejected: [] });
       await assertProblem(await other.fetch("/posts", { headers: { authorization: "Bearer other" } }), 401, "unauthorized");
       await assertProblem(await other.fetch("/posts"), 400, "bad_post_id");
+      await assertProblem(await other.fetch("/posts?format=csv", admin), 400, "bad_format");
     } finally {
       await other.dispose();
     }
