@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ensureBuilt } from "./build.mjs";
-import { backfill, loadCatalog, playLive, readDemo } from "./lib/demo.mjs";
+import { backfill, loadCatalog, playLive, publishCharts, readDemo } from "./lib/demo.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
 import { openPage } from "./lib/open.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
@@ -112,8 +112,9 @@ async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed })
   const days = demo.spanMs / 86_400_000;
   const onRetry = (why) => say(`  not yet (${why}); trying again`);
   const sending = { token: newestOf(tokens.INGEST_TOKEN), signal, onRetry };
+  const asAdmin = { adminToken: newestOf(tokens.ADMIN_TOKEN), signal };
   await step(STEPS[1], async (tell) => {
-    await loadCatalog(url, demo, { adminToken: newestOf(tokens.ADMIN_TOKEN), signal });
+    await loadCatalog(url, demo, asAdmin);
     const all = demo.flights.length.toLocaleString("en");
     await backfill(url, demo, { ...sending, onProgress: (sent) => tell(`${sent.toLocaleString("en")} of ${all} plays`) });
     await untilShown(url, signal);
@@ -127,12 +128,12 @@ async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed })
   airport (${demo.regions.map(({ id }) => id).join(", ")}). They were in 2013; the charts have ${days} days of them as if the
   last one ended now. The same weeks run again, ${describeSpeed(speed)} (--speed ${speed}), each play at the
   moment when it is sent: the chart of the last hour moves at once, that of the last 24 hours after a
-  minute or so.
+  minute or so. ${url}/charts/week has the charts of the weeks that are over.
 
   Ctrl-C ends it.
 `);
   let told = Date.now();
-  await playLive(url, demo, {
+  const live = playLive(url, demo, {
     ...sending,
     speed,
     onProgress: (sent, demoTime) => {
@@ -142,6 +143,7 @@ async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed })
       say(`  ${sent.toLocaleString("en").padStart(9)} live plays sent, as of now; they left on ${day}, ${time}`);
     },
   });
+  await Promise.all([publishCharts(url, asAdmin), live]);
 }
 
 function describeSpeed(speed) {

@@ -12,6 +12,7 @@ const WEEK_MS = 7 * 24 * 3_600_000;
 const BACKFILL_BATCH = 5_000;
 const LIVE_BATCH = 10_000;
 const TICK_MS = 500;
+const CLOSE_MS = 5_000;
 
 /** The demo's data and what is derived from it. */
 export function readDemo() {
@@ -89,6 +90,16 @@ export async function backfill(url, demo, options) {
     await send(batch.map((flight) => playOf(flight, flight.time + shiftMs)));
     options.onProgress(start + batch.length);
   }
+}
+
+/**
+ * Publishes the charts of the days, weeks and months that are over: most at once, those
+ * whose plays are not folded yet within two minutes.
+ * @param {string} url of the server @param {{adminToken: string, signal: AbortSignal}} options
+ */
+export async function publishCharts(url, { adminToken, signal }) {
+  const request = { method: "POST", headers: { authorization: `Bearer ${adminToken}` }, signal };
+  while (!(await sendUntilDone(`${url}/admin/close-charts`, request)).done) await sleep(CLOSE_MS, undefined, { signal });
 }
 
 /**
