@@ -31,7 +31,7 @@ await runMain(async () => {
     await ensureBuilt();
     copyRelease(folder);
     return say(
-      `${folder}: its Worker and its pages are those of release ${readPackage().version} now; settings, tokens and your own pages stay.`,
+      `${folder}: its Worker and its pages are those of release ${readPackage().version} now; settings, tokens and your own pages stay. A service that runs there shows these pages over its older Worker until it is started again: do that now.`,
     );
   }
   const there = existsSync(folder) ? readdirSync(folder).filter((name) => !HARMLESS.test(name)) : [];

@@ -125,6 +125,10 @@ describe("the npm package", () => {
     ]) {
       assert.ok(names.includes(name), `${name} is missing`);
     }
+    const told = names.filter((name) => name.startsWith("build/bin/") || name === "wrangler.toml");
+    const documents = told.flatMap((name) => readFileSync(join(ROOT, name), "utf8").match(/\bdocs\/[\w/-]+\.md\b/g) ?? []);
+    assert.ok(documents.length > 10);
+    for (const name of ["CHANGELOG.md", ...documents]) assert.ok(names.includes(name), `${name} is named, and missing`);
     const strange = names.filter((name) => /\.rs$|tsconfig\.json$|^(src|tests|scripts|target)\//.test(name));
     assert.deepEqual(strange, []);
   });
@@ -157,6 +161,7 @@ describe("the npm package", () => {
       const moved = async () => assert.ok((await chart()).total_views > first.total_views);
       await eventually(moved, 3 * CHART_TIMEOUT_MS);
       assert.equal((await fetch(demo.url)).headers.get("content-type"), "text/html; charset=utf-8");
+      await eventually(async () => assert.ok((await (await fetch(`${demo.url}/charts/day`)).json()).charts.length > 10), CHART_TIMEOUT_MS);
     } finally {
       demo.child.kill("SIGINT");
       await demo.ended;
