@@ -39,7 +39,7 @@ await runMain(async () => {
     // The rest is for no other board that is made under its name meanwhile.
     ({ row, board } = await importRows(admin, { head, board }, row, lines));
   }
-  say(`${values.url}: ${row} rows of ${file} are there.`);
+  say(`${values.url}: ${end.rows} rows of ${file} are there.`);
 });
 
 /** The first and the last line: a file without an end was cut off. */
