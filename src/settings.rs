@@ -186,7 +186,7 @@ pub fn read_daily_requests(setting: Option<&str>) -> Result<Option<u64>, String>
         return Ok(None);
     };
     let wrong =
-        "DAILY_REQUESTS must be a whole number from 1000 on, such as 100000; empty for any number";
+        "DAILY_REQUESTS must be a whole number from 1000 on, such as 90000; empty for any number";
     match text.trim().parse() {
         Ok(requests) if requests >= LEAST_DAILY_REQUESTS => Ok(Some(requests)),
         _ => Err(wrong.into()),
