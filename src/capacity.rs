@@ -66,9 +66,8 @@ pub fn counters(level: Level) -> usize {
     }
 }
 
-/// Posts up to which a pane of a ladder is exact. A day of 24h has 28 minutes, 14 quarters and 12 panes
-/// of two hours at most, and a chart of it is exact with 65,536 posts; where the minutes had as many,
-/// an hour would be 4 million rows to merge.
+/// Posts up to which a pane of a ladder is exact. `24h` is 33 panes at most, and a chart of it is exact with
+/// 65,536 posts; where the minutes had as many, an hour would be 4 million rows to merge.
 pub fn exact_rows(level: Level) -> usize {
     #[cfg(feature = "simulation")]
     if simulated::PANES.get().is_some() {
