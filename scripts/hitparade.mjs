@@ -7,8 +7,8 @@ import { runCommand } from "./lib/command.mjs";
 
 const USAGE = `usage: hitparade [COMMAND] [OPTIONS]
 
-  demo     the whole service on this machine, playing real data; what runs without a name, but in an
-           installation's folder, or where no terminal is
+  demo     the whole service on this machine, playing real data; also runs where no command is named, at a
+           terminal and outside an installation's folder
   init     a folder for an installation of your own: settings, a page, all that is uploaded
   serve    the service on this machine
   deploy   the service on Cloudflare
