@@ -60,7 +60,7 @@ use catalog::CatalogNode;
 use checks::{CHART_AGE_MS, PROMISED_WITHIN_MS};
 use clients::POPULAR_POSTS;
 use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, Then};
-use nodes::{Backup, Drive, GlobalNode, OldInstance, Sent, ShardNode, Worker};
+use nodes::{Backup, Drive, GlobalNode, OldInstance, PendingAlarm, Sent, ShardNode, Worker};
 use objects::ObjectOfBoard;
 use profile::Profile;
 use published::{Ending, PublishedInModel};

@@ -94,11 +94,20 @@ pub struct ShardNode {
     pub alarm_is_lost: bool,
     /// When the platform refused to set one, and none was set since: it was told.
     pub alarm_refused_ms: Option<u64>,
-    /// An alarm that is being set, and what was written before it.
-    pub alarm_pending: Option<(u64, u64)>,
+    pub alarms_asked: u64,
+    pub alarm_pending: Option<PendingAlarm>,
     /// It lost its storage once.
     pub lost_storage: bool,
     pub foreign_until_ms: u64,
+}
+
+/// An alarm that is being set.
+pub struct PendingAlarm {
+    /// The how manieth it was to be asked for.
+    pub number: u64,
+    pub delay_ms: u64,
+    /// What was written before it.
+    pub written: u64,
 }
 
 /// An instance of an object after another has taken over.
@@ -140,6 +149,7 @@ impl ShardNode {
             alarm_due_ms: None,
             alarm_is_lost: false,
             alarm_refused_ms: None,
+            alarms_asked: 0,
             alarm_pending: None,
             lost_storage: false,
             foreign_until_ms: 0,

@@ -33,21 +33,32 @@ impl World {
             node.alarm_refused_ms = Some(now_ms);
             return self.then_send(1, done, Err(StorageError("no alarm".into())));
         }
-        if self.random.chance(700) {
+        let is_set_at_once = self.random.chance(700);
+        let node = &mut self.shards[shard];
+        let (life, number) = (node.life, node.alarms_asked);
+        node.alarms_asked += 1;
+        // Whichever is asked for later is the one that stays, however long the answers take.
+        node.alarm_pending = None;
+        if is_set_at_once {
             self.alarm_is_set(shard, delay_ms);
             let _ = done.send(Ok(()));
             return;
         }
-        let node = &mut self.shards[shard];
-        let life = node.life;
-        node.alarm_pending = Some((delay_ms, node.drive.written()));
+        node.alarm_pending = Some(PendingAlarm {
+            number,
+            delay_ms,
+            written: node.drive.written(),
+        });
         let set = move |world: &mut World| {
             let node = &mut world.shards[shard];
-            if node.life == life {
-                node.alarm_pending = None;
-                world.alarm_is_set(shard, delay_ms);
-                let _ = done.send(Ok(()));
+            if node.life != life {
+                return;
             }
+            let is_ours = |pending: &mut PendingAlarm| pending.number == number;
+            if node.alarm_pending.take_if(is_ours).is_some() {
+                world.alarm_is_set(shard, delay_ms);
+            }
+            let _ = done.send(Ok(()));
         };
         let in_ms = self.random.between(1, 10);
         self.after(in_ms, Event::Then(Box::new(set)));
@@ -111,10 +122,10 @@ impl World {
     pub(super) fn alarm_survives(&mut self, shard: usize, dead: Instance) {
         let node = &mut self.shards[shard];
         // Where what was written after it is there, so is the alarm.
-        if let Some((delay_ms, written)) = node.alarm_pending.take()
-            && node.drive.durable_count > written
+        if let Some(pending) = node.alarm_pending.take()
+            && node.drive.durable_count > pending.written
         {
-            self.alarm_is_set(shard, delay_ms);
+            self.alarm_is_set(shard, pending.delay_ms);
         }
         let node = &mut self.shards[shard];
         if node.alarm_comes {
