@@ -561,6 +561,7 @@ impl Sums {
         United {
             base: self.base,
             counts: self.by_size.values().next().map_or(&[], Vec::as_slice),
+            highest: u64::try_from(self.highest).unwrap_or(u64::MAX),
             is_saturated: self.is_saturated(),
         }
     }
@@ -595,6 +596,8 @@ impl Sums {
 struct United<'a> {
     base: u64,
     counts: &'a [u64],
+    /// What an id may have had at most that has no counter in any part.
+    highest: u64,
     is_saturated: bool,
 }
 
@@ -617,7 +620,10 @@ impl United<'_> {
             [] => self.base,
             _ => self.of(hasher.hash(&row.key)),
         };
-        row.lower.saturating_add(row.beyond.wrapping_add(bound))
+        // Two cells of a filter may share one of `dropped`, and a row's bound may then be above all that is not
+        // accounted for; as what a row has for sure is its bound less that at most, it would be too much.
+        let beyond = row.beyond.wrapping_add(bound).min(self.highest);
+        row.lower.saturating_add(beyond)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use hitparade_summary::{IdKey, IdKeys, Seed, Summary};
+use hitparade_summary::{IdKey, IdKeys, Merger, Seed, Summary};
 use proptest::prelude::*;
 
 /// One summary with what it should know.
@@ -346,6 +346,86 @@ fn run(capacities: [usize; 4], bytes: usize, steps: Vec<Step>) {
     let merged = Known::merged(&all, Some(7), 3);
     merged.check();
     merged.check_encoding(3);
+}
+
+/// What is added to a [`Merger`], and how many rows are kept after it.
+#[derive(Clone, Debug)]
+struct Part {
+    capacity: usize,
+    seed: u8,
+    /// Numbers of ids: products of two are often small.
+    plays: Vec<(u16, u16, u64)>,
+    is_coarse: bool,
+    keep: Option<usize>,
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let plays = prop::collection::vec((0..20_u16, 0..20_u16, small_weight()), 1..200);
+    let keep = prop::option::weighted(0.4, 1..40_usize);
+    (1..60_usize, 1..3_u8, plays, any::<bool>(), keep).prop_map(
+        |(capacity, seed, plays, is_coarse, keep)| Part {
+            capacity,
+            seed,
+            plays,
+            is_coarse,
+            keep,
+        },
+    )
+}
+
+/// Parts with filters of any size, and cuts between them.
+fn run_merger(parts: &[Part], keep: usize) {
+    let mut merger = Merger::new(seed(1));
+    let mut exact: BTreeMap<String, u64> = BTreeMap::new();
+    let mut summaries = Vec::new();
+    for part in parts {
+        let mut summary = Summary::new(part.capacity, seed(part.seed));
+        for (first, second, weight) in &part.plays {
+            let id = id_of(1 + (first % 2) as u8 * 3, first * second);
+            summary.record(&id, *weight);
+            *exact.entry(id).or_default() += weight;
+        }
+        if part.is_coarse {
+            summary.coarsen();
+        }
+        merger.add(&summary);
+        if let Some(keep) = part.keep {
+            merger.truncate(keep);
+        }
+        summaries.push(summary);
+    }
+    let mut beside = Merger::of_ids(&summaries[0]);
+    summaries.iter().for_each(|part| beside.add(part));
+    for (row, bounds) in summaries[0].rows().zip(beside.finish_bounds()) {
+        let count = exact[row.id];
+        assert!(
+            (bounds.lower..=bounds.upper).contains(&count),
+            "{}: {count}, {bounds:?}",
+            row.id
+        );
+    }
+    let mut merged = merger.finish(keep);
+    merged.index();
+    assert_eq!(merged.total(), exact.values().sum::<u64>());
+    for (id, count) in exact {
+        let bounds = merged.bounds(&id);
+        assert!(
+            (bounds.lower..=bounds.upper).contains(&count),
+            "{id}: {count}, {bounds:?}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bounds_hold_through_any_cuts_between_parts_of_any_size(
+        parts in prop::collection::vec(part(), 1..8),
+        keep in 1..100_usize,
+    ) {
+        run_merger(&parts, keep);
+    }
 }
 
 proptest! {
