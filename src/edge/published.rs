@@ -50,11 +50,13 @@ pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem>
 /// `/charts/{kind}`: which there are.
 pub async fn list(call: &Call, kind: &str) -> Result<Answer, Problem> {
     let kind = read_kind(kind)?;
+    let asked = list_asked(kind, &call.query);
     if is_for_a_person(call) && call.query.first("post_id").is_none() {
-        return closed_page(call, kind, 200).await;
+        let status = asked.map_or_else(|problem| problem.status, |_| 200);
+        return closed_page(call, kind, status).await;
     }
     let board = boards::to_read(call).await?;
-    let asked = list_asked(kind, &call.query)?;
+    let asked = asked?;
     let format = format_asked(&call.query, call.header("Accept").as_deref())?;
     let list = list_closed(call, &board, &asked).await?;
     let (content_type, body) = published_list(&board.board_id, &asked, &list, format);
@@ -135,7 +137,10 @@ async fn page_of(call: &Call, kind: PeriodKind, period: Option<Period>) -> Resul
     if needs_token(&call.env) {
         return closed_page(call, kind, 200).await;
     }
-    let asked = chart_asked(kind, period, &call.query)?;
+    let asked = match chart_asked(kind, period, &call.query) {
+        Ok(asked) => asked,
+        Err(problem) => return closed_page(call, kind, problem.status).await,
+    };
     let board = boards::to_read(call).await?;
     let known = match leaderboard(call, &board, &asked).await {
         Ok(known) => known,

@@ -147,9 +147,22 @@ test("a post's page shows its run, with its weeks at the top", { timeout: 60_000
 test("a week that has no chart says why, in words", { timeout: 60_000 }, async () => {
   const { page } = await open("/charts/week/2001-W01");
   await page.waitForSelector("#panel:not([hidden])");
-  assert.match(await page.locator("#panel").innerText(), /There is no such chart[^]*nothing was played/i);
+  const words = await page.locator("#panel").innerText();
+  assert.match(words, /There is no such chart[^]*nothing was played/i);
+  assert.doesNotMatch(words, /POST|admin/, "that is for the operator");
   await picture(page, "no-week", false);
   await page.close();
+});
+
+test("a page of published charts of a tag is refused, not shown as one of all posts", { timeout: 60_000 }, async () => {
+  for (const path of ["/charts/week?tag=jazz", "/charts/week/latest?tag=jazz"]) {
+    assert.equal((await service.fetch(path, { headers: { accept: "text/html" } })).status, 400, path);
+    const { page } = await open(path);
+    await page.waitForSelector("#panel:not([hidden])");
+    assert.match(await page.locator("#panel").innerText(), /of all posts[^]*without tag/, path);
+    assert.equal(await page.locator('[data-testid="archive"] li').count(), 0, path);
+    await page.close();
+  }
 });
 
 test("the charts of boards are chosen where there are several, on a phone too", { timeout: 60_000 }, async () => {

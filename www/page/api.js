@@ -25,12 +25,13 @@ const TIMEOUT_MS = 10_000;
 
 /** A request that got no usable answer. `status` 0: nothing came back at all. */
 export class RequestFailed extends Error {
-  /** @param {number} status @param {string} code @param {string} detail @param {number} retryAfterMs */
-  constructor(status, code, detail, retryAfterMs) {
+  /** @param {number} status @param {string} code @param {string} detail @param {number} retryAfterMs @param {string} [closesAt] when a chart is published that is not yet */
+  constructor(status, code, detail, retryAfterMs, closesAt) {
     super(detail);
     this.status = status;
     this.code = code;
     this.retryAfterMs = retryAfterMs;
+    this.closesAt = closesAt;
   }
 }
 
@@ -94,6 +95,7 @@ async function failure(response) {
     String(problem.code ?? "error"),
     String(problem.detail ?? problem.title ?? `The service answered ${response.status}.`),
     Number.isFinite(retryAfter) ? Math.min(retryAfter, 300) * 1000 : 0,
+    problem.closes_at,
   );
 }
 

@@ -45,6 +45,9 @@ function addressOf(leaf, more = {}, of = {}) {
   return `/charts/${kind}${leaf && `/${encodeURIComponent(leaf)}`}${query.size > 0 ? `?${query}` : ""}`;
 }
 
+/** What this page is asked for, as it is asked for: a chart of a tag is refused, and not shown as one of all posts. @param {string} leaf */
+const dataOf = (leaf, before = "") => addressOf(leaf, { ...Object.fromEntries(asked), format: "json", ...(before && { before }) });
+
 for (const link of element("kinds").querySelectorAll("a")) {
   const own = new URL(link.href).pathname === `/charts/${kind}`;
   if (own) link.setAttribute("aria-current", "true");
@@ -118,7 +121,7 @@ function place() {
 async function openChart() {
   chart.skeleton(20);
   element("headline").textContent = periodInWords(period);
-  const { body } = await get(addressOf(period, { format: "json" }));
+  const { body } = await get(dataOf(period));
   const { window, total_views, earlier, later, top_posts } = /** @type {Published} */ (body);
   covers = `${format.spanOfDays(window.from, window.to, body.time_zone)} · ${format.plays(total_views)}`;
   element("headline").textContent = periodInWords(body.period);
@@ -187,7 +190,7 @@ async function openList(before = "") {
   element("headline").textContent = `${names.several} on the chart`;
   covers = names.explain;
   place();
-  const { body } = await get(addressOf("", { format: "json", ...(before && { before }) }));
+  const { body } = await get(dataOf("", before));
   const charts = /** @type {Listed[]} */ (body.charts);
   for (const { period, total_views, top_post } of charts) {
     const row = document.createElement("li");
@@ -206,20 +209,24 @@ async function openList(before = "") {
     list.append(row);
   }
   if (list.childElementCount === 0) {
-    showPanel("empty", "No chart was published yet", `The first one is, when its ${names.one} is over.`);
+    showNone();
   }
   const more = /** @type {HTMLButtonElement} */ (element("more"));
   more.hidden = body.next === null;
   more.onclick = () => openList(charts[charts.length - 1].period).catch(showProblem);
 }
 
-/** @param {import('./api.js').RequestFailed & { closesAt?: string }} error */
+const showNone = () => showPanel("empty", "No chart was published yet", `The first one is, when its ${names.one} is over.`);
+
+/** @param {import('./api.js').RequestFailed} error */
 function showProblem(error) {
   element("chart").replaceChildren();
   element("chart").setAttribute("aria-busy", "false");
   if (error.status === 401) return showLock();
-  if (error.status === 404 && error.code === "no_chart") {
-    showPanel("empty", "There is no such chart", sentence(error.message));
+  if (error.code === "no_chart" && !error.closesAt) {
+    // The answer says besides what its operator can do.
+    if (period === "latest") showNone();
+    else showPanel("empty", "There is no such chart", `Nothing was played in this ${names.one}, or no charts were published here then.`);
   } else if (error.status === 404 || error.status === 400 || error.status === 410) {
     showPanel("empty", "There is no such chart", sentence(error.message));
   } else {
