@@ -13,7 +13,7 @@ use crate::filter::{MAX_AUTHOR_BYTES, check_tags};
 use crate::leaderboard::{ChartForm, Format, NamedWindow};
 use crate::play::{
     MAX_PLAYS_TRUSTED, NormaliseId, Refused, check_post_id, lines, normalised_id,
-    other_unicode_form, read_post_id, without_marks,
+    other_unicode_form, read_post_id, without_marks, wrong_in_line,
 };
 use crate::window::{parse_rfc3339_ms, rfc3339};
 use crate::wire::{CatalogEntry, PostList, PostPatch, PostReport};
@@ -40,7 +40,7 @@ pub type Element<'a> = Result<&'a RawValue, (&'static str, String)>;
 /// 400 for a body that is neither.
 pub fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, Problem> {
     let malformed = |detail: String| Problem::bad("malformed_body", detail);
-    let bytes = text_of(bytes)?;
+    let (whole, bytes) = (bytes, text_of(bytes)?);
     if bytes.is_empty() {
         return Err(malformed("the body is empty".into()));
     }
@@ -49,10 +49,13 @@ pub fn elements(bytes: &[u8]) -> Result<Vec<Element<'_>>, Problem> {
             serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
         return Ok(elements.into_iter().map(Ok).collect());
     }
-    let elements = lines(bytes).take(MAX_PLAYS_TRUSTED + 1).map(|line| {
-        serde_json::from_slice::<&RawValue>(line)
-            .map_err(|error| ("malformed_line", error.to_string()))
-    });
+    let elements = lines(whole)
+        .take(MAX_PLAYS_TRUSTED + 1)
+        .map(|(number, line)| {
+            let wrong = |error| format!("line {number}: {}", wrong_in_line(&error));
+            serde_json::from_slice::<&RawValue>(line)
+                .map_err(|error| ("malformed_line", wrong(error)))
+        });
     Ok(elements.collect())
 }
 
@@ -502,6 +505,9 @@ mod tests {
         let lines = elements(b"{\"post_id\": \"a\"}\n{\n{}\n").unwrap();
         let good: Vec<bool> = lines.iter().map(Result::is_ok).collect();
         assert_eq!(good, [true, false, true]);
+        let (code, detail) = lines[1].as_ref().unwrap_err();
+        assert_eq!(*code, "malformed_line");
+        assert!(detail.starts_with("line 2: EOF while"), "{detail}");
         assert_eq!(elements(b" ").unwrap_err().code, "malformed_body");
         assert_eq!(elements(b"[{").unwrap_err().code, "malformed_body");
     }

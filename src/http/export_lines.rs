@@ -11,7 +11,7 @@ use super::catalog::{entry_json, merged, read_post};
 use super::hex::hex;
 use super::problem::Problem;
 use crate::leaderboard::{ClosedChart, ClosedPlace, Run};
-use crate::play::{check_post_id, lines};
+use crate::play::{check_post_id, lines, wrong_in_line};
 use crate::summary::{Seed, Summary};
 use crate::window::{Days, Level, PaneKey, Period, PeriodError, Span, parse_rfc3339_ms, rfc3339};
 use crate::wire::{CatalogEntry, ImportRow, PutRegion, TransferChart, TransferPane, TransferRow};
@@ -189,13 +189,13 @@ fn period(text: &str) -> Result<Period, String> {
 /// 400 with the line that cannot be read, 413 for too many.
 pub fn read_lines(bytes: &[u8]) -> Result<Vec<ImportRow>, Problem> {
     let mut rows = Vec::new();
-    for (index, line) in lines(bytes).enumerate() {
-        if index >= MAX_IMPORT_ROWS {
+    for (number, line) in lines(bytes) {
+        if rows.len() >= MAX_IMPORT_ROWS {
             let detail = format!("at most {MAX_IMPORT_ROWS} lines a request; none was taken");
             return Err(Problem::new(413, "too_many_rows", detail));
         }
         let bad = |detail: String| {
-            Problem::bad("bad_import", format!("line {index} of the body: {detail}"))
+            Problem::bad("bad_import", format!("line {number} of the body: {detail}"))
         };
         rows.push(import_row(line).map_err(bad)?);
     }
@@ -203,7 +203,7 @@ pub fn read_lines(bytes: &[u8]) -> Result<Vec<ImportRow>, Problem> {
 }
 
 fn import_row(text: &[u8]) -> Result<ImportRow, String> {
-    let line: Line = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let line: Line = serde_json::from_slice(text).map_err(|error| wrong_in_line(&error))?;
     let moment = |text: &str| parse_rfc3339_ms(text).ok_or_else(|| format!("{text} is no time"));
     Ok(match line {
         Line::Export { version } if version > VERSION => {
@@ -387,7 +387,7 @@ mod tests {
                 "{line}"
             );
             assert!(
-                problem.detail.starts_with("line 1 of the body"),
+                problem.detail.starts_with("line 2 of the body"),
                 "{line}: {}",
                 problem.detail
             );

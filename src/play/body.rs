@@ -133,11 +133,11 @@ pub fn read_body(bytes: &[u8], lines_announced: bool) -> Result<Body<'_>, BodyEr
         let detail = format!("the body is {form}, and is read as UTF-8 only");
         return Err(BodyError::Malformed(detail));
     }
-    let bytes = without_marks(bytes);
+    let (whole, bytes) = (bytes, without_marks(bytes));
     let several_lines = bytes.contains(&b'\n');
     match bytes.first() {
         None => Err(BodyError::Malformed("the body is empty".into())),
-        Some(_) if lines_announced => read_ndjson(bytes),
+        Some(_) if lines_announced => read_ndjson(whole),
         Some(b'[') => {
             let Elements(elements) = read_json(bytes)?;
             within_limit(&elements)?;
@@ -149,7 +149,7 @@ pub fn read_body(bytes: &[u8], lines_announced: bool) -> Result<Body<'_>, BodyEr
         Some(b'{') => match read_json::<&RawValue>(bytes) {
             Ok(object) => read_object(object),
             // Several objects: lines, some of which may be valid.
-            Err(_) if several_lines => read_ndjson(bytes),
+            Err(_) if several_lines => read_ndjson(whole),
             Err(error) => Err(error),
         },
         Some(_) => Err(BodyError::Malformed(
@@ -168,10 +168,17 @@ pub fn without_marks(text: &[u8]) -> &[u8] {
     text
 }
 
-/// The lines of NDJSON that have something in them.
-pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The lines of NDJSON that have something in them, each with its number, from 1.
+pub fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let lines = bytes.split(|byte| *byte == b'\n').map(without_marks);
-    lines.filter(|line| !line.is_empty())
+    (1..).zip(lines).filter(|(_, line)| !line.is_empty())
+}
+
+/// What is wrong with a text that is one of several: where in it, as of itself it is always line 1.
+pub fn wrong_in_line(error: &serde_json::Error) -> String {
+    error
+        .to_string()
+        .replacen(" at line 1 column", " at column", 1)
 }
 
 /// Names the encoding of a text in UTF-16 or UTF-32. Behind the byte order mark, if there is one, every
@@ -254,15 +261,13 @@ fn read_object(object: &RawValue) -> Result<Body<'_>, BodyError> {
 
 fn read_ndjson(bytes: &[u8]) -> Result<Body<'_>, BodyError> {
     let mut plays = Vec::new();
-    for line in lines(bytes) {
+    for (number, line) in lines(bytes) {
         if plays.len() == MAX_PLAYS_TRUSTED {
             return Err(BodyError::TooManyPlays);
         }
-        plays.push(match read_json::<&RawValue>(line) {
-            Ok(value) => read_play(value),
-            Err(BodyError::Malformed(detail)) => Err(detail),
-            Err(error) => return Err(error),
-        });
+        let value = serde_json::from_slice::<&RawValue>(line);
+        let value = value.map_err(|error| format!("line {number}: {}", wrong_in_line(&error)));
+        plays.push(value.and_then(read_play));
     }
     Ok(Body {
         envelope: Envelope::default(),
@@ -274,7 +279,7 @@ fn read_play(value: &RawValue) -> Result<RawPlay<'_>, String> {
     if !value.get().starts_with('{') {
         return Err("a play is a JSON object".into());
     }
-    serde_json::from_str(value.get()).map_err(|error| error.to_string())
+    serde_json::from_str(value.get()).map_err(|error| wrong_in_line(&error))
 }
 
 /// [`Elements`] holds one element too many where there were more than are allowed.
@@ -427,6 +432,16 @@ mod tests {
                 Err(BodyError::BadEnvelope(_))
             ));
         }
+    }
+
+    #[test]
+    fn a_line_that_is_no_play_is_named_by_its_number_in_the_body() {
+        let body = read_body(b"\n{\"post_id\": \"a\"}\r\n\n{\"post_id\": }\n", true).unwrap();
+        let wrong = body.plays.last().unwrap().as_ref().unwrap_err();
+        assert_eq!(wrong, "line 4: expected value at column 13");
+        let twice = read_body(br#"[{"post_id": "a", "post_id": "a"}]"#, false).unwrap();
+        let wrong = twice.plays.last().unwrap().as_ref().unwrap_err();
+        assert_eq!(wrong, "duplicate field `post_id` at column 26");
     }
 
     #[test]

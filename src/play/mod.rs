@@ -12,6 +12,7 @@ mod value;
 pub use boards::{BoardIds, MAX_BOARDS_A_PLAY};
 pub use body::{
     Body, BodyError, Envelope, RawPlay, lines, other_unicode_form, read_body, without_marks,
+    wrong_in_line,
 };
 pub use rules::{
     Clock, ClockError, NormaliseId, Play, Refused, Rules, check_post_id, looks_like_seconds,
