@@ -1,4 +1,4 @@
-/** What the documents name is there: links, commands, files, tests, settings, attributes, alerts, mutants. And what is there is named. */
+/** What the documents name is there: links, commands, files, tests, settings, attributes, limits, alerts, mutants. And what is there is named. */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -203,6 +203,112 @@ test("every route, parameter and code of the contract is in docs/api.md", () => 
     rows.flatMap((row) => [...all(row.split("|")[2], /`([a-z_]+)`/g)]),
     components.schemas.Problem.properties.code.enum,
   );
+});
+
+/** Of constants, each by its name; null where several of a name differ. @type {Map<string, number | null>} */
+const VALUES = new Map();
+for (const path of [...filesIn("src").filter((path) => path.endsWith(".rs")), "www/beacon.js"])
+  for (const [, name, said] of read(path)
+    .split("#[cfg(test)]")[0]
+    .matchAll(/\bconst ([A-Z][A-Z_\d]+)(?:: \w+)? = ([^;{]+);/g)) {
+    const sum = said.replace(/ as \w+|(?<=\d)_(?=\d)/g, "").replace(/(?:\w+::)*([A-Z][A-Z_\d]+)/g, (_, other) => `${VALUES.get(other)}`);
+    if (!/^[\d\s<*/+()e-]+$/.test(sum)) continue;
+    const value = Number(new Function(`return ${sum}`)());
+    VALUES.set(name, (VALUES.get(name) ?? value) === value ? value : null);
+  }
+
+const UNITS = { KiB: 2 ** 10, MiB: 2 ** 20, s: 1e3, min: 6e4, h: 36e5, d: 864e5 };
+
+/** What documents say of limits: a constant of src/ in braces, and behind a stroke the unit that the words go on with. */
+const SAID = {
+  "docs/api.md": [
+    "1 to {MAX_POST_ID_BYTES} bytes, with at least one visible character",
+    "a list of up to {MAX_BOARDS_A_PLAY}",
+    "1 to {MAX_CLIENT_BYTES} bytes, and the batch's number",
+    "At most {MAX_AHEAD_MS/s} s ahead; back at most {MAX_AGE_MS/h} h, with the token {MAX_AGE_TRUSTED_MS/d} days",
+    "`Idempotency-Key` of 1 to {MAX_IDEMPOTENCY_KEY_BYTES} bytes",
+    "at most {MAX_PARTS} parts",
+    "remembered for {REMEMBER_MS/min} minutes",
+    "After {REPEAT_HORIZON_MS/min} minutes repeats are refused",
+    "at most {MAX_PLAYS} plays or {MAX_BODY_BYTES/MiB} MiB, with the token {MAX_PLAYS_TRUSTED} or {MAX_BODY_BYTES_TRUSTED/MiB} MiB",
+    "not complete after {DEADLINE_MS/s} s is 408",
+    "have all of these tags: {MAX_WANTED_TAGS} at most",
+    "have none of these: {MAX_EXCLUDED_TAGS} at most",
+    "matches more than {MAX_MEMBERS} posts",
+    "`CLOSE_AFTER` ({CLOSE_AFTER_MS/h} h)",
+    "`limit` is 1 to {MAX_LISTED_CHARTS}, default {USUAL_LIST}",
+    "have the last {FEED_CHARTS}",
+    "It works for {HISTORY_AT_ONCE_MS/s} s",
+    "at most {SERIES_POINTS} steps",
+    "`author` (≤ {MAX_AUTHOR_BYTES} bytes)",
+    "`tags` (≤ {MAX_TAGS} of ≤ {MAX_TAG_BYTES} bytes",
+    "`PUT /posts` takes {MAX_PUT_POSTS} of them",
+    "`shards` (1 to {MAX_SHARDS};",
+    "at most {MAX_REGIONS} regions, with {MAX_SHARDS_IN_ALL} shards in all. An id has 1 to {MAX_REGION_ID_BYTES} bytes",
+    "cannot be deleted. {MAX_DELETED_REGIONS} deleted regions are remembered",
+    "An id has 1 to {MAX_BOARD_ID_BYTES} of `a-z`",
+    "at most {MAX_BOARDS} boards besides",
+    "more than the {SHARDS_A_REQUEST} that one request tells",
+    "did not push within {CUT_WITHIN_MS/s} s",
+    "too much changed meanwhile ({MAX_KEPT_BYTES/MiB} MiB",
+    "At most {MAX_IMPORT_ROWS} lines or {MAX_IMPORT_BYTES/MiB} MiB",
+  ],
+  "docs/live.md": [
+    "One object takes {MAX_SOCKETS} sockets, {MAX_CHARTS} different charts, and {MAX_CUTS} cuts",
+    "of the cuts {MAX_CUTS_OF_ADDRESS}",
+    "sends nothing for {UNHEARD_MS/min} minutes",
+    "more than {MAX_UNHEARD_BYTES/MiB} MiB was sent",
+    "more than {MIN_UNHEARD_MS/s} s ago",
+    "at most every {TELL_INTERVAL_MS/s} s",
+  ],
+  "docs/operate.md": [
+    "up to {MAX_SHOWN} shards",
+    "at {MAX_WAITING_REQUESTS} senders are told",
+    "less than 2 of {INSTANCE_BYTES/MiB} MiB",
+    "open panes than it holds ({MAX_COPY_BYTES/MiB} MiB)",
+    "did not answer within {PULL_WAIT_MS/s} s",
+    "after {MAX_OUTBOX_AGE_MS/d} days or 1 GiB",
+    "| {MAX_CATALOG_POSTS} posts or 4 GB",
+    "| {MAX_HIDDEN_POSTS}, or {MAX_HIDDEN_BYTES/MiB} MiB of memory",
+    "more than {MAX_VOTES_OF_ADDRESS} in all on a shard",
+  ],
+  "docs/ingest.md": [
+    "and {MAX_VOTES_OF_ADDRESS} to all posts together",
+    "| {DEFAULT_LIMIT} (`LIMIT_PER_MINUTE`)",
+    "each {BYTES_A_REQUEST/KiB} KiB of plays",
+  ],
+  "docs/beacon.md": [
+    "({BATCH_PLAYS} plays or {BATCH_MS/s} s)",
+    "at most {OUTBOX_BATCHES} of {BATCH_PLAYS} plays",
+    "after {TIMEOUT_MS/s} s without",
+  ],
+  "docs/privacy.md": ["| {REMEMBER_MS/min} minutes |", "for {MAX_DAYS} d"],
+  "docs/inside/how-it-works.md": [
+    "refused after {TOO_OLD_MS/min}.",
+    "fullest minute of up to 60 plays makes it quiet, one of more than {MOST_QUIET_PLAYS}, or {MOST_QUIET_BYTES/KiB} KiB, busy",
+    "pushes every {PUSH_INTERVAL_MS/s} s",
+    "the last {MAX_BOARD_CHANGES} changes",
+  ],
+  "docs/inside/performance.md": ["closes at {GROUP_REQUESTS} requests, {GROUP_BYTES/KiB} KiB or {GROUP_WAIT_MS} ms"],
+  "docs/inside/accuracy.md": [
+    "| {SMALL_COPY_POSTS} posts in {SMALL_COPY_BYTES/KiB} KiB",
+    "a copy has {COPY_COUNTERS} in {COPY_BYTES/KiB} KiB",
+    "| {THINNED_BYTES/KiB} KiB: some",
+  ],
+};
+
+test("a limit in a document is that of its constant", () => {
+  for (const [file, phrases] of Object.entries(SAID)) {
+    const told = read(file).replace(/\s+/g, " ");
+    for (const phrase of phrases) {
+      const said = phrase.replace(/\{(\w+?)(?:\/(\w+))?\}/g, (_, name, unit) => {
+        const value = VALUES.get(name);
+        assert.ok(typeof value === "number", `${name} is no constant, or several`);
+        return (value / (unit ? UNITS[unit] : 1)).toLocaleString("en-US");
+      });
+      assert.ok(told.includes(said), `${file} does not say: ${said}`);
+    }
+  }
 });
 
 test("whatever names the version of the release names that of package.json", () => {
