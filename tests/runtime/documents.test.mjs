@@ -291,6 +291,7 @@ const SAID = {
   ],
   "docs/inside/performance.md": ["closes at {GROUP_REQUESTS} requests, {GROUP_BYTES/KiB} KiB or {GROUP_WAIT_MS} ms"],
   "docs/inside/accuracy.md": [
+    "with up to {SMALL_COPY_POSTS} posts {SMALL_SEALED_BYTES/KiB} KiB",
     "| {SMALL_COPY_POSTS} posts in {SMALL_COPY_BYTES/KiB} KiB",
     "a copy has {COPY_COUNTERS} in {COPY_BYTES/KiB} KiB",
     "| {THINNED_BYTES/KiB} KiB: some",
