@@ -82,13 +82,16 @@ export interface ListedPost {
   view_count_min: number;
   view_count_max: number;
   certain: boolean;
+  /** Of `rising` and `distinctive`: by which factor it is played more often for sure, and the counts of the other side. */
+  compared?: { times: number; view_count: number; view_count_min: number; view_count_max: number };
 }
 
 /** The answer of `GET /top-posts`. */
 export interface Chart {
   board: string;
   region: string;
-  timeframe: string;
+  /** Null of a span. */
+  timeframe: string | null;
   /** Of a period of the calendar. */
   time_zone?: string;
   sort: string;
@@ -98,6 +101,12 @@ export interface Chart {
   as_of: string;
   total_views: number;
   unlisted_max: number;
+  /** Of `rising` and `distinctive`: the other side, the window before or everywhere else. */
+  compared_with?: { region: string; elsewhere: boolean; window: { from: string; to: string }; total_views: number };
+  /** Plays may be missing. */
+  incomplete?: boolean;
+  /** The last answer that there was: the service has no newer one. */
+  stale?: boolean;
   top_posts: ListedPost[];
 }
 
@@ -112,7 +121,8 @@ export interface Post {
   timestamp: string | null;
   hidden: boolean;
   region: string;
-  timeframe: string;
+  /** Null of a span. */
+  timeframe: string | null;
   /** Of a period of the calendar. */
   time_zone?: string;
   window: { from: string; to: string };
@@ -121,6 +131,8 @@ export interface Post {
   view_count_max: number;
   /** Null beyond 1,000. */
   rank: number | null;
+  /** Plays may be missing. */
+  incomplete?: boolean;
   series: { from: string; to: string; view_count: number; view_count_min: number; view_count_max: number }[];
   regions: { region_id: string; view_count: number; view_count_min: number; view_count_max: number }[];
 }

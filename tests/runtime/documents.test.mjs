@@ -312,6 +312,17 @@ test("a limit in a document is that of its constant", () => {
   }
 });
 
+test("the client's types have the fields that the contract has", () => {
+  const { schemas } = JSON.parse(read("www", "openapi.json")).components;
+  /** What published charts have besides, which the client does not read. */
+  const published = ["period", "earlier", "later", "peak_rank", "periods", "streak", "debut", "re_entry"];
+  for (const [name, schema] of Object.entries({ Chart: schemas.Chart, ListedPost: schemas.Row, Post: schemas.Post })) {
+    const [, body] = new RegExp(`^export interface ${name} \\{\\n([^]*?)^\\}`, "m").exec(read("client", "hitparade.d.ts"));
+    const fields = Object.keys(schema.properties).filter((field) => !published.includes(field));
+    assertSame(all(body, /^ {2}(\w+)\??: /gm), fields, name);
+  }
+});
+
 test("whatever names the version of the release names that of package.json", () => {
   const { version } = readPackage();
   for (const [file, pattern] of PLACES) assert.deepEqual([...new Set(read(file).match(pattern))], [version], file);
