@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { test } from "node:test";
 import { ROOT } from "../../scripts/lib/paths.mjs";
 import { readPackage } from "../../scripts/lib/release.mjs";
@@ -205,16 +205,17 @@ test("every route, parameter and code of the contract is in docs/api.md", () => 
   );
 });
 
-/** Of constants, each by its name; null where several of a name differ. @type {Map<string, number | null>} */
+/** Of constants: of Rust each by its name, of JavaScript behind that of its file; null where several differ. @type {Map<string, number | null>} */
 const VALUES = new Map();
-for (const path of [...filesIn("src").filter((path) => path.endsWith(".rs")), "www/beacon.js"])
-  for (const [, name, said] of read(path)
+for (const path of [...filesIn("src").filter((path) => /\.(rs|js)$/.test(path)), "www/beacon.js"])
+  for (const [, constant, said] of read(path)
     .split("#[cfg(test)]")[0]
     .matchAll(/\bconst ([A-Z][A-Z_\d]+)(?:: \w+)? = ([^;{]+);/g)) {
     const sum = said.replace(/ as \w+|(?<=\d)_(?=\d)/g, "").replace(/(?:\w+::)*([A-Z][A-Z_\d]+)/g, (_, other) => `${VALUES.get(other)}`);
     if (!/^[\d\s<*/+()e-]+$/.test(sum)) continue;
     const value = Number(new Function(`return ${sum}`)());
-    VALUES.set(name, (VALUES.get(name) ?? value) === value ? value : null);
+    const name = path.endsWith(".js") ? `${basename(path, ".js")}.${constant}` : constant;
+    VALUES.set(name, VALUES.has(name) && VALUES.get(name) !== value ? null : value);
   }
 
 const UNITS = { KiB: 2 ** 10, MiB: 2 ** 20, s: 1e3, min: 6e4, h: 36e5, d: 864e5 };
@@ -253,6 +254,23 @@ const SAID = {
     "too much changed meanwhile ({MAX_KEPT_BYTES/MiB} MiB",
     "At most {MAX_IMPORT_ROWS} lines or {MAX_IMPORT_BYTES/MiB} MiB",
   ],
+  "SECURITY.md": [
+    "An address may send {DEFAULT_LIMIT} beacons a minute",
+    "add {DEFAULT_VOTES} plays at once on each shard",
+    "reads {MAX_CUTS_OF_ADDRESS} of its charts",
+    "One budget of {INSTANCE_BYTES/MiB} MiB",
+    "{bodies.MAX_BYTES/MiB} MiB, and {bodies.TRUSTED_BYTES/MiB} MiB for senders with a token",
+    "what is over {bodies.SLOW_MS/s} s old first",
+    "waits up to {bodies.MAX_WAIT_MS/s} s, in turn",
+    "Each has {DEADLINE_MS/s} s",
+    "over {answers.LARGE_BYTES/KiB} KiB is given to the runtime a piece of {answers.PIECE_BYTES/KiB} KiB at a time",
+    "{answers.MAX_ANSWERS} of them, and {answers.MAX_BYTES/MiB} MiB of different texts",
+    "nothing was taken for {answers.STALLED_MS/s} s",
+    "those of over {answers.LONG_MS/s} s",
+    "At most {MAX_BOARDS}, those whose",
+    "{MAX_BOARDS_A_PLAY} on a play, {MAX_PARTS} parts a batch",
+    "ten minutes or {MAX_KEPT_BYTES/MiB} MiB",
+  ],
   "docs/live.md": [
     "One object takes {MAX_SOCKETS} sockets, {MAX_CHARTS} different charts, and {MAX_CUTS} cuts",
     "of the cuts {MAX_CUTS_OF_ADDRESS}",
@@ -278,9 +296,9 @@ const SAID = {
     "each {BYTES_A_REQUEST/KiB} KiB of plays",
   ],
   "docs/beacon.md": [
-    "({BATCH_PLAYS} plays or {BATCH_MS/s} s)",
-    "at most {OUTBOX_BATCHES} of {BATCH_PLAYS} plays",
-    "after {TIMEOUT_MS/s} s without",
+    "({beacon.BATCH_PLAYS} plays or {beacon.BATCH_MS/s} s)",
+    "at most {beacon.OUTBOX_BATCHES} of {beacon.BATCH_PLAYS} plays",
+    "after {beacon.TIMEOUT_MS/s} s without",
   ],
   "docs/privacy.md": ["| {REMEMBER_MS/min} minutes |", "for {MAX_DAYS} d"],
   "docs/inside/how-it-works.md": [
@@ -302,7 +320,7 @@ test("a limit in a document is that of its constant", () => {
   for (const [file, phrases] of Object.entries(SAID)) {
     const told = read(file).replace(/\s+/g, " ");
     for (const phrase of phrases) {
-      const said = phrase.replace(/\{(\w+?)(?:\/(\w+))?\}/g, (_, name, unit) => {
+      const said = phrase.replace(/\{([\w.]+?)(?:\/(\w+))?\}/g, (_, name, unit) => {
         const value = VALUES.get(name);
         assert.ok(typeof value === "number", `${name} is no constant, or several`);
         return (value / (unit ? UNITS[unit] : 1)).toLocaleString("en-US");
