@@ -104,6 +104,60 @@ fn what_is_folded_or_hidden_is_seen_at_once() {
     assert!(!world.ask("NA", Sort::Views, NOW_MS + 4).1);
 }
 
+/// `previous_rank` of a window of weeks comes from one that stays the same for hours.
+#[test]
+fn ranks_before_are_of_the_posts_that_are_new_enough_now() {
+    const HOUR_MS: u64 = 60 * MINUTE_MS;
+    let mut world = World::new();
+    // So long ago, in the window before and in this one.
+    for (shard, days, [old, new]) in [(0, 40, [9, 5]), (1, 2, [1, 1])] {
+        let mut summary = Summary::new(10, Seed::from_bytes(SEED));
+        summary.record("old", old);
+        summary.record("new", new);
+        let pane = objects::pane(
+            objects::recording_pane(NOW_MS - days * DAY_MS, NOW_MS),
+            &summary,
+        );
+        let push = objects::first_push(("NA", shard), &[pane], &[]);
+        world.global.take_push(&push, NOW_MS).unwrap();
+    }
+    world.global.flush(&world.storage, NOW_MS).unwrap();
+    let published = |post_id: &str, at_ms: u64| PostPatch {
+        post_id: post_id.into(),
+        author: Some(Some("Ann".into())),
+        timestamp_ms: Some(Some(at_ms)),
+        ..PostPatch::default()
+    };
+    let hour_ms = NOW_MS / HOUR_MS * HOUR_MS;
+    let patches = [
+        published("old", hour_ms - DAY_MS + MINUTE_MS),
+        published("new", hour_ms - HOUR_MS),
+    ];
+    objects::put_posts(&world.global, &world.storage, &patches);
+    let question = ChartRequest {
+        window: WindowRequest::Sliding {
+            length_ms: 30 * DAY_MS,
+        },
+        filter: Filter::new(vec![], vec![], None, Some(24)).unwrap(),
+        ..World::question("NA", Sort::Views)
+    };
+    let ranks_before = |now_ms| {
+        let rules = ChartRules::default();
+        let chart = objects::chart_of(&world.global, &world.storage, &question, rules, now_ms);
+        let places = chart.unwrap().places.into_iter();
+        places
+            .map(|it| (it.post_id, it.previous_rank))
+            .collect::<Vec<_>>()
+    };
+    let [new, old] = [("new".to_owned(), Some(2)), ("old".to_owned(), Some(1))];
+    assert_eq!(ranks_before(NOW_MS), [new, old]);
+    // "old" is too old by then, in both windows.
+    assert_eq!(
+        ranks_before(NOW_MS + HOUR_MS),
+        [("new".to_owned(), Some(1))]
+    );
+}
+
 #[test]
 fn a_catalog_decides_at_once_which_posts_show_and_hiding_makes_no_catalog() {
     let mut world = World::new();

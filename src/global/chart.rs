@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::LIVE_MAX_AGE_MS;
 use super::cache::Key;
+use super::members::request_of;
 use super::ranking::{Ranked, Ranking};
 use super::state::Global;
 use super::window_plays::Ahead;
@@ -18,7 +19,7 @@ use crate::settings::VisiblePosts;
 use crate::storage::Storage;
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{self, Span, Window};
-use crate::wire::{CatalogPosition, ChartRequest, Refusal, Sort, WindowRequest};
+use crate::wire::{CatalogPosition, ChartRequest, MatchRequest, Refusal, Sort, WindowRequest};
 
 /// Settings that change what a chart shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +62,8 @@ pub struct RanksOf {
     /// Of the window before it, where that has a say.
     before: Option<Span>,
     sort: Sort,
-    filter: Filter,
+    /// Which posts are ranked: other ones in an hour, where those published in so many hours are.
+    asked: MatchRequest,
 }
 
 impl RanksOf {
@@ -126,7 +128,7 @@ impl Global {
                 .map(|it| it.span)
                 .filter(|_| asked.sort == Sort::Rising),
             sort: asked.sort,
-            filter: filter.clone(),
+            asked: request_of(filter, now_ms),
         };
         let catalog = self.catalog.position();
         let is_within = |scope| self.live.is_within(scope, ranks_of.made_of());

@@ -90,7 +90,8 @@ impl Global {
     }
 }
 
-fn request_of(filter: &Filter, now_ms: u64) -> MatchRequest {
+/// Which posts a filter stands for now.
+pub(super) fn request_of(filter: &Filter, now_ms: u64) -> MatchRequest {
     MatchRequest {
         filter: filter.clone(),
         hour: filter.published_hours.map_or(0, |_| hour_of(now_ms)),
