@@ -65,7 +65,7 @@ describe("/openapi.json", () => {
     const { enum: codes } = contract.components.schemas.Rejected.properties.code;
     const [catalog, routing] = [["http", "catalog.rs"], ["routing.rs"]].map((path) => readFileSync(join(ROOT, "src", ...path), "utf8"));
     const given = (edge + catalog.split("#[cfg(test)]")[0] + routing + read("src", "play")).matchAll(
-      /(?:Refused::new\(\s*|\bcode: |\bbad_code: (?="bad_post")|(?<!bad)\((?="\w+", error))"([a-z_]+)"/g,
+      /(?:Refused::new\(\s*|\bcode: |\bbad_code: (?="bad_post")|(?<!bad)\((?="\w+", (?:error|wrong\()))"([a-z_]+)"/g,
     );
     assert.deepEqual([...new Set([...given].map(([, code]) => code))].sort(), codes);
   });
