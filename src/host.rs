@@ -14,6 +14,7 @@
 //! - Nobody outlives the object: its tasks end with it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -164,15 +165,27 @@ pub struct Stage {
     pub storage: Rc<MemoryStorage>,
     pub now_ms: Rc<Cell<u64>>,
     pub tasks: Rc<RefCell<Vec<Task>>>,
+    pub answers: StageAnswers,
 }
 
+/// What other objects answer, by the path of the question, whatever it is.
+pub type StageAnswers = Rc<RefCell<BTreeMap<&'static str, Vec<u8>>>>;
+
 impl Stage {
-    pub fn new(now_ms: &Rc<Cell<u64>>) -> Self {
+    pub fn new(now_ms: &Rc<Cell<u64>>, answers: &StageAnswers) -> Self {
         Stage {
             storage: Rc::default(),
             now_ms: Rc::clone(now_ms),
             tasks: Rc::default(),
+            answers: Rc::clone(answers),
         }
+    }
+
+    /// # Errors
+    /// Where nobody is there.
+    pub fn answer_to(&self, path: &'static str) -> Result<Vec<u8>, SendError> {
+        let answer = self.answers.borrow().get(path).cloned();
+        answer.ok_or_else(|| SendError("nobody is there".into()))
     }
 
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {

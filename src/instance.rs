@@ -1,7 +1,7 @@
 //! The instance of Wasm in which the Worker and all objects of an isolate live: its memory, its name, its
 //! end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use js_sys::Uint8Array;
 use wasm_bindgen::JsCast;
@@ -51,10 +51,20 @@ fn wasm_memory_bytes() -> usize {
 /// A random name of this instance of Wasm, and when it was first asked for. A panic ends an
 /// instance; the next one has another name.
 pub fn instance() -> (u64, u64) {
-    thread_local! {
-        static INSTANCE: (u64, u64) = (u64::from_be_bytes(random_bytes()), now_ms());
-    }
-    INSTANCE.with(|instance| *instance)
+    INSTANCE.get().unwrap_or_else(|| {
+        let instance = (u64::from_be_bytes(random_bytes()), now_ms());
+        INSTANCE.set(Some(instance));
+        instance
+    })
+}
+
+thread_local! {
+    static INSTANCE: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
+}
+
+/// While an instance starts there are no random numbers, and no clock.
+pub fn forget_name() {
+    INSTANCE.set(None);
 }
 
 /// This instance, for the operator.

@@ -6,6 +6,7 @@ use std::fmt::Arguments;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::FutureExt;
 use js_sys::Object;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::worker_sys::DurableObjectState;
@@ -17,7 +18,7 @@ use crate::clock::now_ms;
 use crate::host::{Host, SendError, Stage};
 use crate::instance::{instance_metrics, memory_is_short, random_bytes};
 use crate::log;
-use crate::objects::{call_raw, stub};
+use crate::objects::call_raw;
 use crate::storage::{Disk, SqlStorage, StorageError};
 use crate::window::Zone;
 use crate::wire::{CatalogQuestion, InstanceMetrics, Question};
@@ -174,17 +175,16 @@ impl Host for WorkerHost {
         message: &[u8],
         limit_ms: u64,
     ) -> Result<Vec<u8>, SendError> {
-        if self.stage.is_some() {
+        if let Some(stage) = &self.stage {
             // The catalog lies in the same storage.
             let catalog = catalog::Driver::new(self.clone(), CatalogLimits::default());
             return match path {
-                CatalogQuestion::PATH => Ok(Box::pin(catalog.answer(message)).await),
-                _ => Err(SendError("nobody else is there".into())),
+                CatalogQuestion::PATH => Ok(catalog.answer(message).boxed_local().await),
+                _ => stage.answer_to(path),
             };
         }
         let failed = |error: worker::Error| SendError(error.to_string());
-        let stub = stub(&self.env, object, None).map_err(failed)?;
-        call_raw(&stub, path, message, limit_ms)
+        call_raw(&self.env, (object, None), path, message, limit_ms)
             .await
             .map_err(failed)
     }

@@ -67,9 +67,15 @@ export async function run({ json }) {
   for (const [what, count] of Object.entries(bill.wakes)) report.add(`times that a ${what} comes into memory`, count, "");
   const wakes = await firstCharts(bill.stored);
   report.add("a global object that has slept: its first chart, in Node", median(wakes.slice(1)), "ms", { must: 8, aim: 5 });
-  const { first, start } = await freshOnWorkerd(bill.stored);
-  report.add("the same in a fresh instance, on bare workerd", median(first), "ms", { must: 8, aim: 5 });
-  report.add("· at most, of nine instances", Math.max(...first), "ms");
+  const { worker, global, start } = await freshOnWorkerd(bill.stored);
+  const invocations = { "the Worker": worker, "the global object": global };
+  const medians = Object.values(invocations).map(median);
+  report.add("a fresh instance's first chart, on bare workerd: its largest invocation", Math.max(...medians), "ms", { must: 8, aim: 5 });
+  for (const [who, times] of Object.entries(invocations)) {
+    report.add(`· ${who}`, median(times), "ms");
+    report.add(`· at most, of ${times.length} instances`, Math.max(...times), "ms");
+  }
+  report.add("· all together", sum(medians), "ms");
   report.add("· before that: workerd and the instance start", median(start), "ms");
   return report.print({
     json,

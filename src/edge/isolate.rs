@@ -32,7 +32,12 @@ pub struct Isolate {
 }
 
 thread_local! {
-    static ISOLATE: Isolate = Isolate::default();
+    static ISOLATE: RefCell<Isolate> = RefCell::default();
+}
+
+/// Begins anew: what came before was a rehearsal.
+pub fn forget_all() {
+    ISOLATE.take();
 }
 
 /// Counts something for `/metrics`.
@@ -42,5 +47,5 @@ pub fn count_here(count: impl FnOnce(&mut Counters)) {
 
 /// Uses what this isolate remembers. Nothing may be awaited meanwhile.
 pub fn here<T>(run: impl FnOnce(&Isolate) -> T) -> T {
-    ISOLATE.with(run)
+    ISOLATE.with_borrow(run)
 }

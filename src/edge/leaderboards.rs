@@ -25,7 +25,7 @@ use crate::codec;
 use crate::http::{ChartQuery, Problem, Source};
 use crate::leaderboard::{Leaderboard, class_of_k};
 use crate::log::report;
-use crate::objects::{call_raw, stub};
+use crate::objects::call_raw;
 use crate::wire::{ChartReply, ChartRequest, KeptChart, Refusal};
 
 /// How long an isolate answers from its memory.
@@ -238,18 +238,16 @@ async fn ask_nearest(
     let table = table::table(&call.env).await?;
     if let Some(here) = region_of_request(call, &table).and_then(|here| table.find(&here)) {
         let shard = ObjectName::shard(&board_key, &here.key(), 0);
-        if let Ok(stub) = stub(&call.env, &shard, here.hint.as_deref())
-            && let Ok(answer) = call_raw(&stub, "/chart", message, ASK_TIMEOUT_MS).await
+        let shard = (&shard, here.hint.as_deref());
+        if let Ok(answer) = call_raw(&call.env, shard, "/chart", message, ASK_TIMEOUT_MS).await
             && let Ok(kept) = codec::decode::<KeptChart<'_>>(&answer)
         {
             return Ok((kept.reply.to_vec(), kept.age_ms, kept.stale));
         }
     }
-    let away = |error| Problem::away("the global object", &error);
-    let stub = stub(&call.env, &ObjectName::global(&board_key), None).map_err(away)?;
-    let answer = call_raw(&stub, "/chart", message, ASK_TIMEOUT_MS)
-        .await
-        .map_err(away)?;
+    let global = (&ObjectName::global(&board_key), None);
+    let answer = call_raw(&call.env, global, "/chart", message, ASK_TIMEOUT_MS).await;
+    let answer = answer.map_err(|error| Problem::away("the global object", &error))?;
     Ok((answer, 0, false))
 }
 

@@ -25,7 +25,7 @@ use crate::codec::{self, Record};
 use crate::host::QUESTION_TIMEOUT_MS;
 use crate::http::{MetricsInput, Problem, metrics_text};
 use crate::instance::instance_metrics;
-use crate::objects::{call_raw, stub};
+use crate::objects::call_raw;
 use crate::wire::{GlobalMetrics, RegistryMetrics};
 
 /// What was told serves for so long.
@@ -121,8 +121,7 @@ async fn told(env: &Env, board_key: &str) -> Option<ToldFigures> {
 }
 
 async fn figures_of<M: DeserializeOwned + Record>(env: &Env, object: ObjectName) -> Option<M> {
-    let stub = stub(env, &object, None).ok()?;
-    let answer = call_raw(&stub, "/metrics", &[], QUESTION_TIMEOUT_MS)
+    let answer = call_raw(env, (&object, None), "/metrics", &[], QUESTION_TIMEOUT_MS)
         .await
         .ok()?;
     codec::decode(&answer).ok()

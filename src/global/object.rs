@@ -1,5 +1,6 @@
 //! The Durable Object of the global board: a table of routes. [`Driver`] does what they say.
 
+use futures_util::future::LocalBoxFuture;
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
 use super::{ChartRules, ClosingRules, Driver, GlobalSettings, Together};
@@ -54,23 +55,24 @@ impl DurableObject for GlobalBoard {
     async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
         let message = request.bytes().await?;
         let driver = &self.driver;
-        let reply = match request.path().as_str() {
-            "/list-published" => driver.list_published(&message).await,
-            "/close-history" => driver.close_history(&message).await,
-            "/push" => driver.push(&message).await,
-            "/chart" => driver.chart(&message).await,
-            "/watch" => driver.watch(&message).await,
-            "/look" => driver.hear_of_change(&message).await,
-            "/post" => driver.post(&message).await,
-            "/regions" => driver.regions().await,
-            "/close" => driver.close(&message).await,
-            "/learn" => driver.learn(&message).await,
-            "/metrics" => driver.metrics().await,
-            "/begin-export" => driver.begin_export(&message).await,
-            "/export" => driver.export(&message).await,
-            "/import" => driver.import(&message).await,
+        // As in the Worker (`edge::answer_request`), a future of its own for each.
+        let reply: LocalBoxFuture<'_, _> = match request.path().as_str() {
+            "/list-published" => Box::pin(driver.list_published(&message)),
+            "/close-history" => Box::pin(driver.close_history(&message)),
+            "/push" => Box::pin(driver.push(&message)),
+            "/chart" => Box::pin(driver.chart(&message)),
+            "/watch" => Box::pin(driver.watch(&message)),
+            "/look" => Box::pin(driver.hear_of_change(&message)),
+            "/post" => Box::pin(driver.post(&message)),
+            "/regions" => Box::pin(driver.regions()),
+            "/close" => Box::pin(driver.close(&message)),
+            "/learn" => Box::pin(driver.learn(&message)),
+            "/metrics" => Box::pin(driver.metrics()),
+            "/begin-export" => Box::pin(driver.begin_export(&message)),
+            "/export" => Box::pin(driver.export(&message)),
+            "/import" => Box::pin(driver.import(&message)),
             _ => return Response::error("no such message", 404),
         };
-        answer(reply)
+        answer(reply.await)
     }
 }

@@ -41,8 +41,14 @@ export function visitorAddress(peer: string, addresses: string | null): string |
 /** Whether memory is short for the largest body that anybody may send (src/instance.rs). */
 export function memoryIsSpent(): boolean;
 
-/** Goes the way of a play and a chart once, so that the engine has compiled it (src/rehearsal.rs). Whether it came to its end. */
-export function rehearse(): boolean;
+/**
+ * Goes the way of a play and a chart once, so that the engine has compiled it (src/rehearsal.rs).
+ * @param state of an object, whose storage answers whatever is asked
+ * @returns what objects answer to the Worker, by path; none where it did not come to its end
+ */
+export function rehearse(state: unknown): Record<string, Uint8Array> | undefined;
+/** Forgets what the Worker has remembered of its rehearsal (src/rehearsal.rs). */
+export function endRehearsal(): void;
 
 /** The global object's half in Wasm (src/global/object.rs). */
 export class GlobalBoard {
@@ -74,6 +80,8 @@ export class RegionShard {
 /** Of the bindings and settings of wrangler.toml, those that are looked at outside of Wasm. */
 export interface Env {
   SHARD: DurableObjectNamespace<import("./service.js").RegionShard>;
+  GLOBAL: DurableObjectNamespace;
+  REGISTRY: DurableObjectNamespace;
   /** Where a proxy says whose request it is; absent or empty where there is none. */
   CLIENT_ADDRESS_HEADER?: string;
 }
@@ -98,10 +106,19 @@ export interface Kept {
   expires_ms: number;
 }
 
-/** What Rust imports of src/js/glue.js (src/edge/request.rs, ids.rs, shards.rs, answer.rs). */
+/** What Rust imports of src/js/glue.js (src/objects.rs; src/edge/request.rs, ids.rs, shards.rs, answer.rs). */
 export interface Glue {
   look(request: Request, more: string): string;
   normalised(text: string): string;
+  ask(
+    env: Env,
+    binding: "SHARD" | "GLOBAL" | "REGISTRY",
+    name: string,
+    hint: DurableObjectLocationHint | undefined,
+    path: string,
+    message: Uint8Array,
+    limit_ms: number,
+  ): Promise<Uint8Array>;
   tell(
     env: Env,
     name: string,

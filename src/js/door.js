@@ -91,6 +91,12 @@ export function keep(url, accept, answer, given) {
   }
 }
 
+/** Begins anew: what came before was a rehearsal. */
+export function forgetCharts() {
+  charts.clear();
+  bytes = 0;
+}
+
 /** @param {string} path */
 function forget(path) {
   bytes -= bytesOf(charts.get(path) ?? new Map());

@@ -56,6 +56,33 @@ export const normalised = (text) =>
     .normalize("NFC")
     .trim();
 
+/**
+ * Sends a message to an object.
+ * @param {Env} env @param {"SHARD" | "GLOBAL" | "REGISTRY"} binding @param {string} name of the object
+ * @param {DurableObjectLocationHint | undefined} hint where it should live
+ * @param {string} path @param {Uint8Array} message @param {number} limit_ms for its answer
+ * @returns {Promise<Uint8Array>} the body of its answer
+ */
+export async function ask(env, binding, name, hint, path, message, limit_ms) {
+  // Not `new Promise`, as in `tell`.
+  const { promise, resolve, reject } = Promise.withResolvers();
+  const late = setTimeout(() => reject(new Error(`${path}: no answer in ${limit_ms} ms`)), limit_ms);
+  const object = env[binding].getByName(name, hint ? { locationHint: hint } : undefined);
+  answerOf(object, path, message).then(resolve, reject);
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+/** @param {Fetcher} object @param {string} path @param {Uint8Array} message */
+async function answerOf(object, path, message) {
+  const answer = await object.fetch(`http://object${path}`, { method: "POST", body: message });
+  if (answer.status !== 200) throw new Error(`${path}: status ${answer.status}`);
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
 /** Batches on their way to one object. */
 class Lane {
   /** @type {{batch: Uint8Array, voter?: Uint8Array, resolve: Function, reject: Function}[]} */

@@ -17,9 +17,9 @@ import {
   fetch as handle,
   initSync,
   memoryIsSpent,
-  rehearse,
 } from "bindgen/index.js";
-import { InstanceEnded, answerOf, current, note, renewBy, resultOf } from "./instance.js";
+import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.js";
+import { rehearsed } from "./rehearsal.js";
 
 /** @import { Env } from "./contract.d.ts" */
 
@@ -31,12 +31,8 @@ renewBy(() => {
   __wbg_reset_state();
 }, memoryIsSpent);
 
-// What comes first is compiled now, not in the time of a request (src/rehearsal.rs).
-try {
-  if (!rehearse()) console.error(JSON.stringify({ level: "error", source: "worker", message: "the rehearsal did not come to its end" }));
-} catch (error) {
-  note(error);
-}
+// What comes first is compiled now, not in the time of a request.
+await rehearsed();
 
 /** Routes of POST whose repeats change nothing. */
 const SAFE_TO_REPEAT = /^\/(?:import|admin\/reset)$/;

@@ -1,7 +1,7 @@
 //! The Durable Object of a shard: a table of routes to its [`Driver`] and its [`Sockets`].
 
+use futures_util::future::{FutureExt, LocalBoxFuture};
 use js_sys::Uint8Array;
-use serde::Serialize;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{
@@ -12,7 +12,7 @@ use worker::{
 use super::live::SocketOwner;
 use super::sockets::Sockets;
 use super::{Driver, Limits, VotesOfInstance};
-use crate::codec::{self, Record};
+use crate::codec;
 use crate::environment::keep_as_set;
 use crate::http::read_hex;
 use crate::objects::answer;
@@ -38,7 +38,7 @@ impl RegionShard {
     /// What Workers call for each batch: `src/js/service.js` passes it on.
     pub async fn record(&self, message: Vec<u8>, voter: Option<Vec<u8>>) -> JsValue {
         let voter = voter.and_then(|voter| codec::decode::<Voter>(&voter).ok());
-        match self.driver.record(&message, voter).await {
+        match self.driver.record(&message, voter).boxed_local().await {
             RecordReply::Counted { repeated, too_many } if too_many.is_empty() => {
                 if repeated { REPEATED } else { COUNTED }.into()
             }
@@ -67,55 +67,66 @@ impl DurableObject for RegionShard {
     }
 
     async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
-        fn sent(reply: &(impl Record + Serialize)) -> worker::Result<Response> {
-            answer(codec::encode(reply))
+        let path = request.path();
+        if path == "/live" {
+            let headers = request.headers();
+            let asks = headers
+                .get(LIVE_HEADER)?
+                .and_then(|digits| read_hex(&digits));
+            let Some(Ok(asks)) = asks.map(|asks| codec::decode::<LiveRequest>(&asks)) else {
+                return Response::error("no such chart", 400);
+            };
+            let limit = headers.get(LIVE_LIMIT_HEADER)?;
+            let limit = limit.and_then(|limit| limit.parse().ok());
+            let reader = headers.get(LIVE_ADDRESS_HEADER)?.zip(limit);
+            let reader = reader.map(|(address, max_sockets)| SocketOwner {
+                address,
+                max_sockets,
+            });
+            let watch = self.sockets.watch(&asks, reader.as_ref());
+            return watch.boxed_local().await;
         }
-        let driver = &self.driver;
-        match request.path().as_str() {
-            "/close" => {
-                let closed = driver.close(&request.bytes().await?).await;
+        let message = request.bytes().await?;
+        let (driver, sockets) = (&self.driver, &self.sockets);
+        // As in the Worker (`edge::answer_request`), a future of its own for each.
+        let reply: LocalBoxFuture<'_, _> = match path.as_str() {
+            "/close" => Box::pin(async {
+                let closed = driver.close(&message).await;
                 if closed.is_ok() {
-                    self.sockets.close_all();
+                    sockets.close_all();
                 }
-                sent(&Noted(closed))
+                codec::encode(&Noted(closed))
+            }),
+            "/look" => Box::pin(async {
+                let look = codec::decode(&message).map_err(Refusal::from);
+                codec::encode(&Noted(look.and_then(|look| sockets.told(look))))
+            }),
+            "/begin-epoch" => {
+                Box::pin(async { codec::encode(&Noted(driver.begin_epoch(&message).await)) })
             }
-            "/look" => {
-                let look = codec::decode(&request.bytes().await?).map_err(Refusal::from);
-                sent(&Noted(look.and_then(|look| self.sockets.told(look))))
-            }
-            "/begin-epoch" => sent(&Noted(driver.begin_epoch(&request.bytes().await?).await)),
-            "/cut" => sent(&Noted(driver.cut(&request.bytes().await?).await)),
-            "/pull" => sent(&PullReply(driver.pull(&request.bytes().await?).await)),
-            "/chart" => sent(&driver.chart(&request.bytes().await?).await.as_sent()),
-            "/live" => {
-                let headers = request.headers();
-                let asks = headers
-                    .get(LIVE_HEADER)?
-                    .and_then(|digits| read_hex(&digits));
-                let Some(Ok(asks)) = asks.map(|asks| codec::decode::<LiveRequest>(&asks)) else {
-                    return Response::error("no such chart", 400);
-                };
-                let limit = headers.get(LIVE_LIMIT_HEADER)?;
-                let limit = limit.and_then(|limit| limit.parse().ok());
-                let reader = headers.get(LIVE_ADDRESS_HEADER)?.zip(limit);
-                let reader = reader.map(|(address, max_sockets)| SocketOwner {
-                    address,
-                    max_sockets,
-                });
-                self.sockets.watch(&asks, reader.as_ref()).await
-            }
-            _ => Response::error("no such message", 404),
-        }
+            "/cut" => Box::pin(async { codec::encode(&Noted(driver.cut(&message).await)) }),
+            "/pull" => Box::pin(async {
+                codec::encode(&PullReply(driver.pull(&message).boxed_local().await))
+            }),
+            "/chart" => Box::pin(async {
+                codec::encode(&driver.chart(&message).boxed_local().await.as_sent())
+            }),
+            _ => return Response::error("no such message", 404),
+        };
+        answer(reply.await)
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
         let failed_pushes = self.driver.failed_pushes();
         let wake_in_ms = self.sockets.wake_in_ms();
-        let done = self.driver.alarm(wake_in_ms).await;
+        let done = self.driver.alarm(wake_in_ms).boxed_local().await;
         if wake_in_ms.is_some() {
             // Where the global object is away, readers are to see that their chart ages.
             let is_away = self.driver.failed_pushes() > failed_pushes;
-            self.sockets.look_at_what_is_due(is_away).await;
+            self.sockets
+                .look_at_what_is_due(is_away)
+                .boxed_local()
+                .await;
         }
         // The platform fires it again.
         done.map_err(|error| worker::Error::RustError(format!("alarm: {error}")))?;

@@ -2,6 +2,7 @@
 //! does what they say, and [`catalog::Driver`]. One that is named by a board is that board's own catalog, and
 //! nothing else.
 
+use futures_util::future::LocalBoxFuture;
 use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
 use super::Driver;
@@ -36,25 +37,27 @@ impl DurableObject for SharedRegistry {
         let message = request.bytes().await?;
         let (driver, catalog) = (&self.driver, &self.catalog);
         let is_registry = *driver.host().object() == ObjectName::Registry;
-        let reply = match request.path().as_str() {
-            "/catalog" => catalog.answer(&message).await,
-            "/watch" => catalog.watch(&message, driver.looks()).await,
-            "/put-posts" => catalog.put_posts(&message).await,
-            "/list-posts" => catalog.list_posts(&message).await,
-            "/close" => catalog.close(&message).await,
+        // As in the Worker (`edge::answer_request`), a future of its own for each.
+        let reply: LocalBoxFuture<'_, _> = match request.path().as_str() {
+            "/catalog" => Box::pin(catalog.answer(&message)),
+            "/watch" => Box::pin(catalog.watch(&message, driver.looks())),
+            "/put-posts" => Box::pin(catalog.put_posts(&message)),
+            "/list-posts" => Box::pin(catalog.list_posts(&message)),
+            "/close" => Box::pin(catalog.close(&message)),
             _ if !is_registry => return Response::error("a catalog has no such message", 404),
-            "/directory" => driver.directory(&message).await,
-            "/enlist" => driver.enlist(&message).await,
-            "/put-region" => driver.put_region(&message).await,
-            "/delete-region" => driver.delete_region(&message).await,
-            "/reset" => driver.reset(&message).await,
-            "/adopt-seed" => driver.adopt_seed(&message).await,
-            "/put-board" => driver.put_board(&message).await,
-            "/delete-board" => driver.delete_board(&message).await,
-            "/metrics" => driver.metrics().await,
-            "/telling" => driver.telling(&message).await,
+            "/directory" => Box::pin(driver.directory(&message)),
+            "/enlist" => Box::pin(driver.enlist(&message)),
+            "/put-region" => Box::pin(driver.put_region(&message)),
+            "/delete-region" => Box::pin(driver.delete_region(&message)),
+            "/reset" => Box::pin(driver.reset(&message)),
+            "/adopt-seed" => Box::pin(driver.adopt_seed(&message)),
+            "/put-board" => Box::pin(driver.put_board(&message)),
+            "/delete-board" => Box::pin(driver.delete_board(&message)),
+            "/metrics" => Box::pin(driver.metrics()),
+            "/telling" => Box::pin(driver.telling(&message)),
             _ => return Response::error("no such message", 404),
         };
+        let reply = reply.await;
         if CHANGES.contains(&request.path().as_str()) {
             catalog.tell_watchers(driver.looks());
         }
