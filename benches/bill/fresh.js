@@ -53,9 +53,10 @@ const scripted = (/** @type {any} */ Class, /** @type {string} */ binding) =>
     /** @param {Request} request */
     async fetch(request) {
       const { pathname } = new URL(request.url);
-      if (isTold) return new Response(bytes(script.answers[pathname]));
+      const path = `${this.ctx.id.name}${pathname}`;
+      if (isTold && script.answers[path] !== undefined) return new Response(bytes(script.answers[path]));
       const answer = await (await super.fetch(request)).arrayBuffer();
-      script.answers[pathname] = hex(answer);
+      script.answers[path] = hex(answer);
       script.asked.push({ binding, name: this.ctx.id.name, path: pathname });
       return new Response(answer);
     }

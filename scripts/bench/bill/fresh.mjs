@@ -10,6 +10,8 @@ import { startServer, startWorkerd } from "../../lib/server.mjs";
 
 const STARTS = 9;
 const INGEST_TOKEN = "of-the-bench";
+/** That are there at first, and had the plays of that day. */
+const REGIONS = ["NA", "SA", "EU", "AF", "AS", "OC"];
 /** Of the day whose rows they are. */
 const CHART = "/top-posts?region=global&timeframe=24h&k=10";
 /** Until a start has settled: what the engine does behind it is not the chart's. */
@@ -67,8 +69,7 @@ export async function freshOnWorkerd({ now_ms, tables, rows }) {
       const all = rows.map(([table, key, value]) => ({ table: tables[table], key, value }));
       await post(`${url}/fill`, JSON.stringify(all));
       // Each shard has something to say when it is asked.
-      const { regions } = await (await fetched(`${url}/regions`)).json();
-      for (const { region_id } of regions) {
+      for (const region_id of REGIONS) {
         const headers = { authorization: `Bearer ${INGEST_TOKEN}`, "content-type": "application/json" };
         const body = JSON.stringify([{ post_id: "post-0", region_id, timestamp: now_ms }]);
         await fetched(`${url}/plays`, { method: "POST", headers, body });

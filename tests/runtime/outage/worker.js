@@ -43,7 +43,10 @@ export class RegionShard extends Shard {
 export class GlobalBoard extends Global {
   constructor(state, env) {
     const shard = (name) => ({
-      fetch: (request) => env.BACK.fetch(new Request(`${request.url}?name=${encodeURIComponent(name)}`, request)),
+      fetch: (asked, init) => {
+        const request = new Request(asked, init);
+        return env.BACK.fetch(new Request(`${request.url}?name=${encodeURIComponent(name)}`, request));
+      },
     });
     super(state, { ...env, SHARD: new DurableObjectNamespace(shard) });
   }
@@ -78,7 +81,7 @@ export class Shards extends WorkerEntrypoint {
 const cut = (env) => ({ ...env, GLOBAL: farOff(env, "GLOBAL"), REGISTRY: farOff(env, "REGISTRY") });
 
 const farOff = (env, binding) =>
-  new DurableObjectNamespace((name) => ({ fetch: (request) => overConnection(env, [binding, name], request) }));
+  new DurableObjectNamespace((name) => ({ fetch: (asked, init) => overConnection(env, [binding, name], new Request(asked, init)) }));
 
 function overConnection(env, [binding, name], request) {
   const headers = new Headers(request.headers);
