@@ -28,9 +28,7 @@ impl World {
         if !self.calm && self.random.chance(self.profile.alarm_fault / 20) {
             self.say(|| format!("shard {shard} is refused an alarm"));
             let now_ms = self.now_ms;
-            let node = &mut self.shards[shard];
-            node.alarm_is_lost = true;
-            node.alarm_refused_ms = Some(now_ms);
+            self.shards[shard].alarm_refused_ms = Some(now_ms);
             return self.then_send(1, done, Err(StorageError("no alarm".into())));
         }
         let is_set_at_once = self.random.chance(700);
@@ -139,9 +137,10 @@ impl World {
         let (all, kept) = (node.ledger().len(), node.ledger().kept_plays());
         let may_be_kept = node.lost_storage || self.global.was_set_back || self.epoch_ms > 0;
         let loses_rows = self.profile.damage_outbox || self.profile.damage_journal;
-        let (alarm_is_lost, board) = (node.alarm_is_lost, node.board);
+        let has_alarm = !node.alarm_is_lost && node.alarm_refused_ms.is_none();
+        let board = node.board;
         let may_be_kept = may_be_kept || loses_rows || self.is_gone(board);
-        if all > kept && !alarm_is_lost && !may_be_kept {
+        if all > kept && has_alarm && !may_be_kept {
             self.fail(format!(
                 "shard {shard} has {all} plays, {kept} are taken, and nothing wakes it"
             ));
@@ -156,6 +155,7 @@ impl World {
         node.alarm_number += 1;
         node.alarm_comes = true;
         node.alarm_is_lost = false;
+        node.alarm_refused_ms = None;
         let again = Event::Alarm {
             shard,
             number: node.alarm_number,

@@ -125,7 +125,6 @@ impl World {
         if !journaled.is_empty() && refused_ms.is_some_and(|at_ms| at_ms + TRIED_AGAIN_MS < now_ms)
         {
             // Before these it had to try again.
-            node.alarm_is_lost = false;
             node.alarm_refused_ms = None;
         }
         for (seq, plays, moment) in journaled {
