@@ -94,7 +94,6 @@ impl World {
         let node = self.random.below(self.shards.len() as u64 + 1) as usize;
         let clock = match self.shards.get_mut(node) {
             Some(shard) => {
-                shard.clock_stepped_ms = self.now_ms;
                 // The same minute may come again.
                 shard.votes = VotesInModel::default();
                 &shard.skew_ms

@@ -76,14 +76,12 @@ pub struct ShardNode {
     /// How many batches waited before it was called; none where it was not loaded.
     pub waiting_before: Option<usize>,
     pub down_until_ms: u64,
-    /// The task that pushed last, when it began to, and how long it was told to wait then.
+    /// The task that pushed last, when it began to by its clock, and how long it was told to wait then.
     pub push_task: Option<u64>,
     pub push_began_ms: u64,
     pub told_interval_ms: u64,
     /// It was told to cut its log: then it pushes at once.
     pub pushes_at_once: bool,
-    /// When its clock went back or jumped: it may push sooner than it was told to.
-    pub clock_stepped_ms: u64,
     /// Its pushes get lost until then.
     pub silent_until_ms: u64,
     pub alarm_number: u64,
@@ -142,7 +140,6 @@ impl ShardNode {
             push_began_ms: 0,
             told_interval_ms: 0,
             pushes_at_once: false,
-            clock_stepped_ms: 0,
             silent_until_ms: 0,
             alarm_number: 0,
             alarm_comes: false,
