@@ -14,14 +14,15 @@ use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{self, Limits};
 use hitparade::storage::{Storage, Table};
 use hitparade::summary::{Seed, Summary};
+use hitparade::topology::RegionTable;
 use hitparade::watchers::{
     LEASE_MS, MAX_WATCHERS, TELL_AFTER_MS, TELL_INTERVAL_MS, WATCH_AGAIN_MS, Watchers,
 };
 use hitparade::window::{DAY_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{
-    Batch, BatchPlay, ChartReply, ChartRequest, Look, Noted, PUSH_INTERVAL_MS, Pull, PullReply,
-    Push, PushReply, PushReplyOrRefusal, QUIET_SEALING_MS, RecordReply, RecordRequest, Refusal,
-    SealedPane, ShardReport, Sort, Watch, WatchReply, WindowRequest,
+    Batch, BatchPlay, ChartReply, ChartRequest, EnlistReply, Look, Noted, PUSH_INTERVAL_MS, Pull,
+    PullReply, Push, PushReply, PushReplyOrRefusal, QUIET_SEALING_MS, RecordReply, RecordRequest,
+    Refusal, SealedPane, ShardReport, Sort, Watch, WatchReply, WindowRequest,
 };
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -30,6 +31,8 @@ const NOW_MS: u64 = 1_800_000_000_000;
 struct World {
     host: TestHost,
     driver: Driver<TestHost>,
+    /// In which shards count.
+    epoch_ms: u64,
 }
 
 impl World {
@@ -39,10 +42,25 @@ impl World {
 
     fn with(regions: &[&str], settings: GlobalSettings) -> Self {
         let host = TestHost::at(NOW_MS);
-        let table = hitparade::wire::EnlistReply(Ok(table_of(regions, SEED)));
+        let table = EnlistReply(Ok(table_of(regions, SEED)));
         *host.enlisted.borrow_mut() = Some(codec::encode(&table));
         let driver = Driver::new(host.clone(), settings);
-        World { host, driver }
+        World {
+            host,
+            driver,
+            epoch_ms: 0,
+        }
+    }
+
+    /// Counting begins anew: the registry and the shards know of it.
+    fn begin_anew(&mut self, region_ids: &[&str]) {
+        self.epoch_ms = self.host.now_ms();
+        let table = RegionTable {
+            number: 2,
+            epoch_ms: self.epoch_ms,
+            ..table_of(region_ids, SEED)
+        };
+        *self.host.enlisted.borrow_mut() = Some(codec::encode(&EnlistReply(Ok(table))));
     }
 
     /// The object slept.
@@ -108,7 +126,7 @@ impl World {
         let push = codec::encode(&Push {
             region_id,
             shard: 0,
-            epoch_ms: 0,
+            epoch_ms: self.epoch_ms,
             log_id: u128::from(log),
             log_began_ms: log,
             oldest_offset: 0,
@@ -614,6 +632,18 @@ fn a_shard_that_has_begun_a_new_log_when_it_is_asked_is_asked_again() {
     assert_eq!(world.look(), [(shard("NA"), false)]);
     world.pass(10_000);
     assert_eq!(world.look(), [(shard("NA"), false)]);
+}
+
+#[test]
+fn a_shard_that_counts_anew_when_it_is_asked_is_heard_at_once() {
+    let mut world = World::new(&["NA"]);
+    assert!(world.push("NA", 9).is_quiet);
+    world.pass(10_000);
+    // Nobody told the global object: the message was lost.
+    world.begin_anew(&["NA"]);
+    world.answers("NA", 2, 5);
+    let chart = world.chart();
+    assert_eq!((chart.total_views, chart.incomplete), (5, false));
 }
 
 #[test]

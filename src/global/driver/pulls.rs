@@ -202,13 +202,15 @@ impl<H: Host> Driver<H> {
         if (report.region_id, report.shard) != (key.as_str(), *number) {
             return Err("it is another shard".into());
         }
-        let now_ms = host.now_ms();
         let is_short = |_: &Global| host.memory_is_short(4 * report.push.len());
-        let taken = self.0.with_global(|global, storage| {
-            let known = global.news();
-            global.take_pulled_within(storage, report.push, asked_ms, is_short, now_ms)?;
-            Ok(global.news() != known)
-        });
+        let take = async || {
+            self.0.with_global(|global, storage| {
+                let (known, now_ms) = (global.news(), host.now_ms());
+                global.take_pulled_within(storage, report.push, asked_ms, is_short, now_ms)?;
+                Ok(global.news() != known)
+            })
+        };
+        let taken = self.0.having_heard(take).await;
         if taken.map_err(|refusal| format!("{refusal:?}"))? {
             self.0.tell_watchers();
         }

@@ -175,7 +175,10 @@ impl World {
         // all have cut.
         let is_quiet = self.profile.export_every_ms == 0 && self.profile.put_every_ms == 0;
         let are_silent = self.now_ms < self.unanswered_ms + UNANSWERED_FOR_MS;
-        let has_all = self.profile.is_roomy && is_quiet && !are_silent;
+        // What a shard told that counts anew is taken when the registry has told of that.
+        let question = self.global.question.as_ref();
+        let is_asking = question.is_some_and(|waiting| waiting.borrow().is_some());
+        let has_all = self.profile.is_roomy && is_quiet && !are_silent && !is_asking;
         if board.incomplete && self.global.times_forgot == 0 && has_all {
             return Err("incomplete, and nothing was forgotten or left out".into());
         }

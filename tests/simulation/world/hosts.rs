@@ -351,7 +351,12 @@ impl World {
                 answer,
             } => match path {
                 "/catalog" | "/list-posts" => self.asked_catalog(path, message, limit_ms, answer),
-                _ => self.registry_asked(path, message, (limit_ms, answer)),
+                _ => {
+                    let waiting = self.registry_asked(path, message, (limit_ms, answer));
+                    if instance.node == Node::Global {
+                        self.global.question = Some(waiting);
+                    }
+                }
             },
             call => match instance.node {
                 Node::Shard(shard) => self.serve_shard(shard, instance, called.task, call),

@@ -10,11 +10,14 @@ use super::*;
 /// What wakes whoever waits for an answer.
 pub type Answered = Sender<Result<Vec<u8>, SendError>>;
 
+/// The same, as long as it waits.
+pub type Waiting = Rc<RefCell<Option<Answered>>>;
+
 /// Whoever waits for an answer.
 #[derive(Clone)]
 pub struct Asker {
     limit_ms: u64,
-    answer: Rc<RefCell<Option<Answered>>>,
+    pub answer: Waiting,
 }
 
 impl World {
@@ -23,7 +26,7 @@ impl World {
         &mut self,
         (limit_ms, answer): (u64, Answered),
         arrives: impl Fn(&mut World, Asker) + 'static,
-    ) {
+    ) -> Waiting {
         let arrives = Rc::new(arrives);
         let answer = Rc::new(RefCell::new(Some(answer)));
         for delay_ms in self.deliveries(2 * limit_ms) {
@@ -35,12 +38,24 @@ impl World {
             let arrives = move |world: &mut World| arrives(world, asker);
             self.after(delay_ms, Event::Then(Box::new(arrives)));
         }
-        let is_over = move |_: &mut World| {
-            if let Some(answer) = answer.take() {
-                let _ = answer.send(Err(SendError("no answer".into())));
+        let waiting = Rc::clone(&answer);
+        let is_over = move |world: &mut World| {
+            if let Some(sender) = answer.take() {
+                world.is_unanswered(&answer);
+                let _ = sender.send(Err(SendError("no answer".into())));
             }
         };
         self.after(limit_ms, Event::Then(Box::new(is_over)));
+        waiting
+    }
+
+    /// The registry has not told the global object what that asked: it cannot take what a shard tells that
+    /// counts anew.
+    pub(super) fn is_unanswered(&mut self, waiting: &Waiting) {
+        let question = self.global.question.as_ref();
+        if question.is_some_and(|question| Rc::ptr_eq(question, waiting)) {
+            self.unanswered_ms = self.unanswered_ms.max(self.now_ms);
+        }
     }
 
     /// An answer on its way back.

@@ -60,6 +60,7 @@ use catalog::CatalogNode;
 use checks::{CHART_AGE_MS, PROMISED_WITHIN_MS};
 use clients::POPULAR_POSTS;
 use hosts::{Call, DiskHandle, Errand, Instance, Node, Owner, Platform, SimHost, Then};
+use messages::Waiting;
 use nodes::{Backup, Drive, GlobalNode, OldInstance, PendingAlarm, Sent, ShardNode, Worker};
 use objects::ObjectOfBoard;
 use profile::Profile;
@@ -474,6 +475,7 @@ impl World {
             syncs: 0,
             states_dropped: 0,
             memory_is_short: Rc::new(Cell::new(profile.global_memory_is_short)),
+            question: None,
             last_questions: 0,
             foreign_until_ms: 0,
             backup: None,

@@ -209,6 +209,8 @@ pub struct GlobalNode {
     pub states_dropped: u64,
     /// How many of a thousand times it finds that memory is short.
     pub memory_is_short: Rc<Cell<u64>>,
+    /// The last question to the registry.
+    pub question: Option<Waiting>,
     /// Answers that somebody waits for after all has come to rest.
     pub last_questions: u64,
     pub foreign_until_ms: u64,

@@ -200,7 +200,7 @@ impl World {
         path: &'static str,
         message: Vec<u8>,
         asker: (u64, Sender<Result<Vec<u8>, SendError>>),
-    ) {
+    ) -> Waiting {
         self.carry(asker, move |world, asker| {
             if !world.registry_is_up() {
                 return;
@@ -216,9 +216,14 @@ impl World {
                         _ => Vec::new(),
                     }
                 },
-                move |world, reply| world.reply(asker, reply.to_vec()),
+                move |world, reply| {
+                    if !matches!(codec::decode(reply), Ok(EnlistReply(Ok(_)))) {
+                        world.is_unanswered(&asker.answer);
+                    }
+                    world.reply(asker, reply.to_vec());
+                },
             );
-        });
+        })
     }
 
     /// What a task of the registry has done.
