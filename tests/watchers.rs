@@ -647,6 +647,27 @@ fn a_shard_that_counts_anew_when_it_is_asked_is_heard_at_once() {
 }
 
 #[test]
+fn each_epoch_that_a_shard_knows_first_is_asked_for() {
+    let mut world = World::new(&["NA"]);
+    assert!(world.push("NA", 9).is_quiet);
+    for (log, plays) in [(2, 5), (3, 2)] {
+        world.pass(10_000);
+        // Nobody told the global object, this time neither.
+        world.begin_anew(&["NA"]);
+        let report = world.report("NA", log, plays, None);
+        let reply = world.host.run(world.driver.push(&report), || {});
+        let PushReplyOrRefusal(reply) = codec::decode(&reply).unwrap();
+        assert_eq!(reply.unwrap().epoch_ms, world.epoch_ms);
+        let known = (world.driver).look(|global| global.table().epoch_ms);
+        assert_eq!(
+            known,
+            Some(world.epoch_ms),
+            "plays of this epoch would go with those of before"
+        );
+    }
+}
+
+#[test]
 fn a_clock_that_is_set_back_makes_nobody_wait_for_what_shards_have() {
     let world = World::new(&["NA"]);
     assert!(world.push("NA", 1).is_quiet);

@@ -71,7 +71,7 @@ impl Global {
         storage: &impl Storage,
         mut table: RegionTable,
     ) -> Result<(), StorageError> {
-        self.takes_later_epochs = false;
+        self.taken_epoch_ms = 0;
         let begins_anew = table.epoch_ms > self.table.epoch_ms;
         // The registry may have been set back. What was counted since stays.
         table.epoch_ms = table.epoch_ms.max(self.table.epoch_ms);
@@ -116,8 +116,15 @@ impl Global {
         Ok(())
     }
 
-    /// The registry has told what it knows: no later epoch.
-    pub fn takes_later_epochs(&mut self) {
-        self.takes_later_epochs = true;
+    /// The registry knows nothing of an epoch that shards know of.
+    pub fn take_epochs_to(&mut self, epoch_ms: u64) {
+        self.taken_epoch_ms = epoch_ms;
+    }
+
+    /// The epoch of the push that was refused last as [`Refusal::LaterEpoch`].
+    ///
+    /// [`Refusal::LaterEpoch`]: crate::wire::Refusal::LaterEpoch
+    pub fn refused_epoch_ms(&self) -> u64 {
+        self.refused_epoch_ms.get()
     }
 }

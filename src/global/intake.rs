@@ -132,7 +132,8 @@ impl Global {
         if !self.table.knows_key(push.region_id) {
             return Err(Refusal::UnknownRegion);
         }
-        if push.epoch_ms > self.table.epoch_ms && !self.takes_later_epochs {
+        if push.epoch_ms > self.table.epoch_ms.max(self.taken_epoch_ms) {
+            self.refused_epoch_ms.set(push.epoch_ms);
             return Err(Refusal::LaterEpoch);
         }
         if self.offsets.is_damaged(push.region_id) {

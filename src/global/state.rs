@@ -39,8 +39,11 @@ impl PartialEq for Stamp {
 pub struct Global {
     pub(super) table: RegionTable,
     pub(super) heard: HeardRows,
-    /// The registry itself knows of no later epoch than this one: it was set back.
-    pub(super) takes_later_epochs: bool,
+    /// Up to this one, shards' epochs are taken that are later than the registry's: it was asked for them and
+    /// knows of none, as it was set back. 0 where there is none.
+    pub(super) taken_epoch_ms: u64,
+    /// The one that was refused last.
+    pub(super) refused_epoch_ms: Cell<u64>,
     pub(super) offsets: Offsets,
     pub(super) cache: Cache,
     pub(super) stretches: Stretches,
@@ -136,7 +139,8 @@ impl Global {
             share: Share::of(together),
             work: Work::default(),
             heard: heard.rows,
-            takes_later_epochs: false,
+            taken_epoch_ms: 0,
+            refused_epoch_ms: Cell::new(0),
             damage: Damage::default(),
             refused_pushes: 0,
             news: 0,

@@ -60,17 +60,29 @@ impl<H: Host> Inner<H> {
     }
 
     /// Runs something, and where it meets what this object has not heard of, once more after asking.
+    ///
+    /// An epoch that the registry does not know of is taken: the registry was set back. Plays of one that it does
+    /// know of must not be: they would go with those of before when this object hears of it.
     pub async fn having_heard<T>(
         self: &Rc<Self>,
         mut run: impl AsyncFnMut() -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let outcome = run().await;
-        let is_unheard = matches!(outcome, Err(Refusal::UnknownRegion | Refusal::LaterEpoch));
-        if !is_unheard || !self.ask_registry().await {
+        if !matches!(outcome, Err(Refusal::UnknownRegion | Refusal::LaterEpoch)) {
+            return outcome;
+        }
+        let epoch_ms = self.with_global(|global, _| Ok(global.refused_epoch_ms()))?;
+        // What the registry was asked before, it may have answered before.
+        let was_asking = self.hearing.is_asking.get();
+        if !self.ask_registry().await {
+            return outcome;
+        }
+        let outcome = run().await;
+        if was_asking || !matches!(outcome, Err(Refusal::LaterEpoch)) {
             return outcome;
         }
         self.with_global(|global, _| {
-            global.takes_later_epochs();
+            global.take_epochs_to(epoch_ms);
             Ok(())
         })?;
         run().await
