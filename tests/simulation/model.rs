@@ -173,6 +173,12 @@ impl Ledger {
         self.answered.push((now_ms, moment));
     }
 
+    /// What nobody has heard of yet may come later than whoever was answered was promised.
+    pub fn answers_later(&mut self) {
+        let heard = self.heard;
+        self.answered.retain(|(_, moment)| *moment <= heard);
+    }
+
     /// The shard has nothing left to do.
     pub fn kept(&mut self, moment: usize) {
         self.kept = self.kept.max(moment);

@@ -96,6 +96,9 @@ impl World {
             Some(shard) => {
                 // The same minute may come again.
                 shard.votes = VotesInModel::default();
+                // Its alarm comes when it was to come, and by its clock that is too early: it waits once more.
+                shard.ledger().answers_later();
+                shard.highest_skew_ms = shard.highest_skew_ms.max(shard.skew_ms.get());
                 &shard.skew_ms
             }
             None => &self.global.skew_ms,
@@ -163,6 +166,9 @@ impl World {
         node.applied = 0;
         node.died_at = 0;
         node.lost_storage = true;
+        // Which of two logs came first is known by the clock alone, so it is not behind as well.
+        let skew_ms = node.highest_skew_ms.max(node.skew_ms.get());
+        node.skew_ms.set(skew_ms);
         self.shown.clear();
     }
 

@@ -58,6 +58,8 @@ pub struct ShardNode {
     pub incarnation: u32,
     pub shard: u32,
     pub skew_ms: Rc<Cell<i64>>,
+    /// Before its clock stepped last, the highest.
+    pub highest_skew_ms: i64,
     pub drive: Drive<usize>,
     /// The object, where it is in memory.
     pub driver: Option<Driver<SimHost>>,
@@ -125,6 +127,7 @@ impl ShardNode {
             incarnation,
             shard,
             skew_ms: Rc::new(Cell::new(skew_ms)),
+            highest_skew_ms: skew_ms,
             drive: Drive::new(),
             driver: None,
             life: 0,
