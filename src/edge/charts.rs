@@ -5,7 +5,7 @@ use super::isolate::count_here;
 use super::leaderboards::{BUDGET_MS, KnownChart, MEMORY_MS, leaderboard};
 use super::request::Call;
 use super::{boards, ids, limits};
-use crate::clock::now_ms;
+use crate::clock::{now_ms, steady_ms};
 use crate::environment::setting;
 use crate::http::{ChartQuery, Clocks, Problem, format_asked};
 use crate::leaderboard::{Chart, Rendered};
@@ -22,11 +22,11 @@ pub async fn answer_to(call: &Call, query: &ChartQuery) -> Result<Answer, Proble
     let accept = call.header("Accept");
     let format = format_asked(&call.query, accept.as_deref())?;
     let known = leaderboard(call, &board, query).await?;
-    let age_ms = now_ms().saturating_sub(known.computed_ms);
+    let age_ms = steady_ms().saturating_sub(known.computed_ms);
     count_here(|counters| counters.shown(age_ms));
     let chart = Chart::new(&query.form, &known.leaderboard, known.stale);
     let rendered = chart.render(format);
-    let left_s = left_s(&known, now_ms());
+    let left_s = left_s(&known, steady_ms());
     let needed_token = call.header("Authorization").is_some();
     let limit = limits::for_the_door(call).filter(|_| !needed_token);
     let kept = limit.map(|limit| DoorCopy {
@@ -68,8 +68,8 @@ fn door_copy(known: &KnownChart, rendered: &Rendered, left_s: u64, limit: u32) -
         renew_ms = renew_ms.min(expires_ms - left_s * 1_000);
     }
     if known.stale {
-        renew_ms = now_ms() + MEMORY_MS;
-        expires_ms = now_ms() + BUDGET_MS;
+        renew_ms = steady_ms() + MEMORY_MS;
+        expires_ms = steady_ms() + BUDGET_MS;
     }
     DoorCopy {
         url: String::new(),

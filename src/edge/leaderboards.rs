@@ -20,7 +20,7 @@ use super::plays::region_of_request;
 use super::request::Call;
 use super::{ASK_TIMEOUT_MS, cache, limits, table};
 use crate::board::{Board, ObjectName};
-use crate::clock::now_ms;
+use crate::clock::{now_ms, steady_ms};
 use crate::codec;
 use crate::http::{ChartQuery, Problem, Source};
 use crate::leaderboard::{Leaderboard, class_of_k};
@@ -62,7 +62,7 @@ fn memory<T>(run: impl FnOnce(&mut ChartMemory) -> T) -> T {
 #[derive(Clone)]
 pub struct KnownChart {
     pub leaderboard: Rc<Leaderboard>,
-    /// When the global object computed it, by the clock of this isolate.
+    /// When the global object computed it, by the steady clock of this isolate.
     pub computed_ms: u64,
     pub received_ms: u64,
     /// Nobody could be asked for a newer one.
@@ -104,7 +104,7 @@ pub async fn leaderboard(
         board_key: board.key().into_owned(),
         request,
     };
-    let known = match recall(&question, now_ms()) {
+    let known = match recall(&question) {
         Recalled::Answer(known) => {
             count_here(|counters| counters.found(Source::Memory));
             return Ok(known);
@@ -119,7 +119,7 @@ pub async fn leaderboard(
     }
     if known.is_none() {
         table::require_scope(call, &question.request.scope).await?;
-        if memory(|memory| memory.busy_until_ms) > now_ms() {
+        if memory(|memory| memory.busy_until_ms) > steady_ms() {
             // Checked behind the caches, not at the door: nobody is refused a chart that is cached.
             return Err(Problem::refused(Refusal::Busy { retry_after_s: 1 }, ""));
         }
@@ -133,7 +133,7 @@ pub async fn leaderboard(
         // Whatever is known goes on being shown while nobody can be asked.
         Err(problem) if problem.status == 503 => {
             if problem.code == "overloaded" {
-                memory(|memory| memory.busy_until_ms = now_ms() + BUSY_MS);
+                memory(|memory| memory.busy_until_ms = steady_ms() + BUSY_MS);
             }
             match known {
                 Some(known) => {
@@ -148,7 +148,8 @@ pub async fn leaderboard(
     }
 }
 
-fn recall(question: &ChartKey, now_ms: u64) -> Recalled {
+fn recall(question: &ChartKey) -> Recalled {
+    let now_ms = steady_ms();
     memory(|ChartMemory { entries, .. }| {
         let Some(entry) = entries.get_mut(question) else {
             return Recalled::Ask(None);
@@ -171,7 +172,7 @@ pub fn forget() {
 
 /// The same, marked as stale where it is older than [`BUDGET_MS`].
 fn aged(known: KnownChart) -> KnownChart {
-    let stale = known.stale || now_ms().saturating_sub(known.computed_ms) > BUDGET_MS;
+    let stale = known.stale || steady_ms().saturating_sub(known.computed_ms) > BUDGET_MS;
     KnownChart { stale, ..known }
 }
 
@@ -198,7 +199,8 @@ async fn cached(call: &Call, board: &Board, message: &[u8]) -> Option<KnownChart
         return None;
     }
     let cached = cache::get(&board.key(), message).await?;
-    let age_ms = now_ms().saturating_sub(cached.computed_ms);
+    // Another isolate kept it: of one from times to come nobody knows how old it is.
+    let age_ms = now_ms().checked_sub(cached.computed_ms)?;
     let known = (age_ms < BUDGET_MS).then(|| decode_chart(&cached.reply, age_ms, false));
     known?.ok()
 }
@@ -214,7 +216,7 @@ async fn ask_for_chart(call: &Call, board: &Board, message: &[u8]) -> Result<Kno
     let known = decode_chart(&reply, age_ms, stale)?;
     let left_ms = BUDGET_MS.saturating_sub(age_ms);
     if is_for_all(call, board) && !stale && left_ms > 0 {
-        let computed_ms = known.computed_ms;
+        let computed_ms = now_ms().saturating_sub(age_ms);
         cache::put(
             &call.context,
             &board.key(),
@@ -257,8 +259,8 @@ fn decode_chart(reply: &[u8], age_ms: u64, stale: bool) -> Result<KnownChart, Pr
     let leaderboard = reply.map_err(|refusal| Problem::refused(refusal, "bad_window"))?;
     Ok(KnownChart {
         leaderboard: Rc::new(leaderboard),
-        computed_ms: now_ms().saturating_sub(age_ms),
-        received_ms: now_ms(),
+        computed_ms: steady_ms().saturating_sub(age_ms),
+        received_ms: steady_ms(),
         stale,
     })
 }

@@ -20,7 +20,7 @@ use super::boards;
 use super::isolate::here;
 use super::request::Call;
 use crate::board::{Board, MAIN, ObjectName};
-use crate::clock::now_ms;
+use crate::clock::steady_ms;
 use crate::codec::{self, Record};
 use crate::host::QUESTION_TIMEOUT_MS;
 use crate::http::{MetricsInput, Problem, metrics_text};
@@ -74,7 +74,7 @@ impl KnownFigures {
 /// What is known, asked anew where that is over a second old. While one request asks, the others get
 /// what is there.
 async fn told(env: &Env, board_key: &str) -> Option<ToldFigures> {
-    let now_ms = now_ms();
+    let now_ms = steady_ms();
     let (known, is_due) = here(|isolate| {
         let mut known = isolate.figures.borrow_mut();
         let known = known.of(board_key);
@@ -141,7 +141,7 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     // An operator needs the rest most of all where something is away.
     let told = told(&call.env, &board.key()).await;
     let older_ms = told.as_ref().filter(|told| told.global.is_some());
-    let older_ms = older_ms.map(|told| now_ms().saturating_sub(told.told_ms));
+    let older_ms = older_ms.map(|told| steady_ms().saturating_sub(told.told_ms));
     let of_registry = told.as_ref().filter(|_| board.is_main());
     let text = here(|isolate| {
         metrics_text(&MetricsInput {

@@ -16,7 +16,7 @@ use super::request::Call;
 use super::{ASK_TIMEOUT_MS, boards, body, ids, limits, table};
 use crate::board::ObjectName;
 use crate::catalog::MAX_PUT_POSTS;
-use crate::clock::now_ms;
+use crate::clock::steady_ms;
 use crate::http::{
     ChartQuery, Problem, elements, entry_json, format_asked, list_page, merged, page_json,
     read_post, read_post_of,
@@ -48,7 +48,7 @@ struct KeptPage {
 impl KeptPages {
     fn get(&self, asked: &PageKey, now_ms: u64) -> Option<Rc<[u8]>> {
         let page = self.pages.get(asked)?;
-        let is_fresh = now_ms.checked_sub(page.made_ms)? < PAGE_KEPT_MS;
+        let is_fresh = now_ms.saturating_sub(page.made_ms) < PAGE_KEPT_MS;
         is_fresh.then(|| Rc::clone(&page.body))
     }
 
@@ -77,10 +77,10 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     let (board_key, form) = (board.key().into_owned(), &query.form);
     let words = (form.timeframe.clone(), form.time_zone.clone());
     let asked = (board_key, page, words);
-    let body = match here(|isolate| isolate.pages.borrow().get(&asked, now_ms())) {
+    let body = match here(|isolate| isolate.pages.borrow().get(&asked, steady_ms())) {
         Some(kept) => kept,
         None => {
-            let made_ms = now_ms();
+            let made_ms = steady_ms();
             let body: Rc<[u8]> = made(call, &asked, &query).await?.into();
             here(|isolate| {
                 let mut pages = isolate.pages.borrow_mut();

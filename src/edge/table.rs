@@ -16,7 +16,7 @@ use worker::{Delay, Env};
 use super::isolate::here;
 use super::request::Call;
 use crate::board::{Directory, ObjectName};
-use crate::clock::{now_ms, within};
+use crate::clock::{steady_ms, within};
 use crate::host::QUESTION_TIMEOUT_MS;
 use crate::http::Problem;
 use crate::log::report;
@@ -94,7 +94,8 @@ pub async fn directory(env: &Env) -> Result<Rc<Directory>, Problem> {
 pub fn goes_blind() -> bool {
     memory(|memory| {
         let copy = memory.copy.as_ref();
-        let is_fresh = |copy: &KnownCopy| now_ms().saturating_sub(copy.fetched_ms) < TABLE_FRESH_MS;
+        let is_fresh =
+            |copy: &KnownCopy| steady_ms().saturating_sub(copy.fetched_ms) < TABLE_FRESH_MS;
         let has_changed = copy.map_or(0, |copy| copy.asked.changes) < memory.changes;
         if copy.is_some_and(is_fresh) || has_changed || memory.blind >= BLIND_BATCHES {
             return false;
@@ -161,9 +162,9 @@ pub fn known() -> Option<Rc<RegionTable>> {
 /// answer, since who waits no longer hears of none.
 pub async fn any(env: &Env) -> Option<Rc<RegionTable>> {
     let is_tried = memory(|memory| {
-        let is_tried = now_ms().saturating_sub(memory.tried_ms) < REFETCH_MS;
+        let is_tried = steady_ms().saturating_sub(memory.tried_ms) < REFETCH_MS;
         if memory.copy.is_none() && !is_tried {
-            memory.tried_ms = now_ms();
+            memory.tried_ms = steady_ms();
         }
         is_tried
     });
@@ -198,7 +199,7 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
         };
     }
     let known_until = memory(|memory| memory.unknown.get(scope).copied());
-    if known_until.is_some_and(|until_ms| now_ms() < until_ms) {
+    if known_until.is_some_and(|until_ms| steady_ms() < until_ms) {
         return Err(Problem::unknown_region());
     }
     let is_known = |table: &RegionTable| table.find(scope).is_some();
@@ -220,7 +221,7 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
         if unknown.len() >= MAX_UNKNOWN {
             unknown.clear();
         }
-        unknown.insert(scope.to_owned(), now_ms() + UNKNOWN_FOR_MS);
+        unknown.insert(scope.to_owned(), steady_ms() + UNKNOWN_FOR_MS);
     });
     Err(Problem::unknown_region())
 }
@@ -228,11 +229,11 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
 async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, Problem> {
     let known = loop {
         let (copy, has_failed, is_asked) = memory(|memory| {
-            let has_failed = now_ms().saturating_sub(memory.failed_ms) < REFETCH_MS;
+            let has_failed = steady_ms().saturating_sub(memory.failed_ms) < REFETCH_MS;
             // Whoever asks may have gone away. Who asked before a change of ours hears nothing of it.
             let is_asked = memory.asking.is_some_and(|asked| {
                 asked.changes == memory.changes
-                    && now_ms().saturating_sub(asked.at_ms) < QUESTION_TIMEOUT_MS
+                    && steady_ms().saturating_sub(asked.at_ms) < QUESTION_TIMEOUT_MS
             });
             let copy = memory.copy.clone();
             let is_behind = |copy: &KnownCopy| copy.asked.changes < memory.changes;
@@ -243,7 +244,7 @@ async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, P
             )
         });
         if let Some((is_behind, copy)) = &copy {
-            let age_ms = now_ms().saturating_sub(copy.fetched_ms);
+            let age_ms = steady_ms().saturating_sub(copy.fetched_ms);
             let serves_meanwhile = is_asked && max_age_ms > REFETCH_MS;
             let serves = age_ms < max_age_ms || serves_meanwhile;
             if has_failed || serves && !is_behind {
@@ -261,7 +262,7 @@ async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, P
     match (ask_registry(env, known.clone()).await, known) {
         (Ok(directory), _) => Ok(directory),
         (Err(error), old) => {
-            memory(|memory| memory.failed_ms = now_ms());
+            memory(|memory| memory.failed_ms = steady_ms());
             let Some(old) = old else {
                 return Err(Problem::away("the registry", &error));
             };
@@ -276,7 +277,7 @@ async fn ask_registry(env: &Env, known: Option<Rc<Directory>>) -> worker::Result
     let asked = memory(|memory| {
         let asked = AskedAt {
             changes: memory.changes,
-            at_ms: now_ms(),
+            at_ms: steady_ms(),
         };
         memory.asking = Some(asked);
         memory.blind = 0;
@@ -291,7 +292,7 @@ async fn ask_registry(env: &Env, known: Option<Rc<Directory>>) -> worker::Result
         if let Some(directory) = told.as_ref().ok().filter(|_| !is_overtaken) {
             memory.copy = Some(KnownCopy {
                 directory: Rc::clone(directory),
-                fetched_ms: now_ms(),
+                fetched_ms: steady_ms(),
                 asked,
             });
         }

@@ -19,7 +19,7 @@ use super::request::Call;
 use super::telling::Teller;
 use super::{ASK_TIMEOUT_MS, boards, body, table};
 use crate::board::{Board, ObjectName};
-use crate::clock::now_ms;
+use crate::clock::steady_ms;
 use crate::codec;
 use crate::http::{Problem, end_line, head_line, hex, line_of, push_line, read_hex, read_lines};
 use crate::instance::random_bytes;
@@ -116,8 +116,8 @@ async fn export_page(
         at_ms: cursor.at_ms,
         position: cursor.position.clone(),
     };
-    let deadline_ms = now_ms() + PAGE_WITHIN_MS;
-    while now_ms() < deadline_ms {
+    let deadline_ms = steady_ms() + PAGE_WITHIN_MS;
+    while steady_ms() < deadline_ms {
         let answer = call.ask(&global, &request, ASK_TIMEOUT_MS, "bad_cursor");
         match answer.await? {
             ExportAnswer::Page(page) => return Ok(Some(page)),

@@ -9,6 +9,7 @@
  */
 import { readerAtTheDoor } from "bindgen/index.js";
 import { waitUntil } from "cloudflare:workers";
+import { steadyMs } from "./clock.js";
 import { resultOf } from "./instance.js";
 
 /** What a connection takes at once, whether or not it is read. */
@@ -34,7 +35,7 @@ const holders = new Map();
 let bytes = 0;
 
 class Answer {
-  begun_ms = Date.now();
+  begun_ms = steadyMs();
   taken_ms = this.begun_ms;
 
   /** @param {Uint8Array} text @param {bigint | undefined} reader whose it is; none where it may not be broken off */
@@ -60,7 +61,7 @@ class Answer {
   taken() {
     if (!underWay.delete(this)) return;
     underWay.add(this);
-    this.taken_ms = Date.now();
+    this.taken_ms = steadyMs();
   }
 
   /** It holds nothing any more. */
@@ -120,7 +121,7 @@ function makeRoom(text, asker) {
 
 /** Of which nothing was taken for longest. */
 function stalled() {
-  const before_ms = Date.now() - STALLED_MS;
+  const before_ms = steadyMs() - STALLED_MS;
   for (const answer of underWay) {
     if (answer.taken_ms > before_ms) return undefined;
     if (answer.reader !== undefined) return answer;
@@ -150,7 +151,7 @@ function ofLargest(text, asker) {
 
 /** The oldest of those that take long. */
 function longest() {
-  const before_ms = Date.now() - LONG_MS;
+  const before_ms = steadyMs() - LONG_MS;
   const long = [...underWay].filter(({ reader, begun_ms }) => reader !== undefined && begun_ms <= before_ms);
   return long.length === 0 ? undefined : long.reduce((oldest, answer) => (answer.begun_ms < oldest.begun_ms ? answer : oldest));
 }

@@ -8,6 +8,7 @@
  *
  * Senders with a token have room of their own. None of their bodies makes way: the next one waits.
  */
+import { steadyMs } from "./clock.js";
 
 /**
  * Of everybody: 6 MiB are six of the largest bodies, or 700 that have just begun. Beside them there
@@ -107,7 +108,7 @@ class OpenRoom extends Room {
     }
     if (most === asking) return undefined;
     const [oldest] = most.bodies;
-    if (oldest && oldest.begun_ms < Date.now() - SLOW_MS) return oldest;
+    if (oldest && oldest.begun_ms < steadyMs() - SLOW_MS) return oldest;
     return [...most.bodies].reduce((largest, body) => (body.bytes > largest.bytes ? body : largest));
   }
 
@@ -118,7 +119,7 @@ class OpenRoom extends Room {
    */
   #slowest(asking, more) {
     const isBeacon = asking.bytes + more <= BEACON_BYTES;
-    const before_ms = Date.now() - SLOW_MS;
+    const before_ms = steadyMs() - SLOW_MS;
     for (const body of underWay.values()) {
       if (body.begun_ms >= before_ms) return undefined;
       if (body.room === this && (isBeacon || body.owner === asking)) return body;
@@ -190,7 +191,7 @@ const underWay = new Map();
 
 class Body {
   bytes = 0;
-  begun_ms = Date.now();
+  begun_ms = steadyMs();
   /** @type {ReadableStreamBYOBReader | null} */
   reader = null;
 
@@ -285,7 +286,7 @@ export function forgetAll() {
 
 /** Bodies whose request the platform has ended. */
 function forgetGone() {
-  const before_ms = Date.now() - GONE_MS;
+  const before_ms = steadyMs() - GONE_MS;
   for (const body of underWay.values()) {
     if (body.begun_ms >= before_ms) return;
     body.leave();

@@ -100,7 +100,7 @@ export interface Kept {
   limit: number;
   /** Bots get another answer at the same address. */
   not_for_bots: boolean;
-  /** From then on one request asks for a newer answer. */
+  /** From then on one request asks for a newer answer, by the clock of src/js/clock.js. */
   renew_ms: number;
   /** From then on nobody gets this one. */
   expires_ms: number;
@@ -148,6 +148,11 @@ export interface Door {
   repeatedAtTheDoor(): number;
 }
 
+/** What Rust imports of src/js/clock.js (src/clock.rs). */
+export interface SteadyClock {
+  steadyMs(): number;
+}
+
 /** What Rust imports of src/js/health.js (src/edge/health.rs). */
 export interface Health {
   knownOfShards(): string;
@@ -189,6 +194,7 @@ export type Modules = [
   Held<Glue, typeof import("./glue.js")>,
   Held<Bodies, typeof import("./bodies.js")>,
   Held<Door, typeof import("./door.js")>,
+  Held<SteadyClock, typeof import("./clock.js")>,
   Held<Health, typeof import("./health.js")>,
   Held<Instance, typeof import("./instance.js")>,
   Held<Sockets, typeof import("./sockets.js")>,

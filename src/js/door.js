@@ -8,6 +8,7 @@
  */
 import { countAtTheDoor, isBot, visitorAddress } from "bindgen/index.js";
 import { answerWith } from "./answers.js";
+import { steadyMs } from "./clock.js";
 import { resultOf } from "./instance.js";
 
 /** @import { Env, Kept as Given, Origin } from "./contract.d.ts" */
@@ -42,7 +43,7 @@ export function again(request, env) {
   const { headers } = request;
   const kept = charts.get(pathOf(request.url))?.get(formOf(headers.get("accept")));
   if (kept === undefined || headers.get("authorization") !== null) return undefined;
-  const now_ms = Date.now();
+  const now_ms = steadyMs();
   if (now_ms >= kept.renew_ms) {
     kept.renew_ms = now_ms + RENEWAL_MS;
     return undefined;

@@ -5,6 +5,7 @@
 
 import { waitUntil } from "cloudflare:workers";
 import { answerWith } from "./answers.js";
+import { steadyMs } from "./clock.js";
 import { AWAY, heard } from "./health.js";
 
 /** @import { Env } from "./contract.d.ts" */
@@ -106,7 +107,7 @@ function laneTo(name) {
   if (known) return known;
   if (lanes.size >= MAX_LANES) {
     // One in which nobody waits is no other than a new one, once its spacing is over.
-    const since_ms = Date.now() - SPACING_MS;
+    const since_ms = steadyMs() - SPACING_MS;
     for (const [idle, { waiting, departed_ms }] of lanes) if (waiting.length === 0 && departed_ms <= since_ms) lanes.delete(idle);
   }
   const lane = new Lane();
@@ -132,12 +133,12 @@ export function tell(env, name, hint, batch, voter) {
   const { promise, resolve, reject } = Promise.withResolvers();
   lane.waiting.push({ batch, voter, resolve, reject });
   lane.bytes += batch.length;
-  const wait_ms = lane.departed_ms + SPACING_MS - Date.now();
+  const wait_ms = lane.departed_ms + SPACING_MS - steadyMs();
   if (wait_ms <= 0 || lane.isFull) {
     depart(env, name, hint, lane);
   } else if (lane.waiting.length === 1) {
     // Should it come to nothing, the next one to arrive finds that it is time.
-    waitUntil(sleep(Math.min(wait_ms, SPACING_MS)).then(() => depart(env, name, hint, lane)));
+    waitUntil(sleep(wait_ms).then(() => depart(env, name, hint, lane)));
   }
   return promise;
 }
@@ -148,7 +149,7 @@ function depart(env, name, hint, lane) {
   if (waiting.length === 0) return;
   lane.waiting = [];
   lane.bytes = 0;
-  lane.departed_ms = Date.now();
+  lane.departed_ms = steadyMs();
   const shard = env.SHARD.getByName(name, hint ? { locationHint: hint } : undefined);
   const batches = waiting.map(({ batch }) => batch);
   const voters = waiting.map(({ voter }) => voter);

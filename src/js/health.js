@@ -2,6 +2,7 @@
  * What this isolate knows of shards: how they were when they last answered to plays. `/healthz` tells
  * it, which wakes no object.
  */
+import { steadyMs } from "./clock.js";
 
 /** Three push intervals: who takes plays every second is heard of, and what is mended is soon forgotten. */
 const KNOWN_MS = 15_000;
@@ -20,7 +21,7 @@ const shards = new Map();
 /** @param {string} name of the object @param {number | undefined} trouble 0 or undefined for none */
 export function heard(name, trouble = 0) {
   shards.delete(name);
-  shards.set(name, { heard_ms: Date.now(), trouble });
+  shards.set(name, { heard_ms: steadyMs(), trouble });
   if (shards.size <= MAX_SHARDS) return;
   const [oldest] = shards.keys();
   shards.delete(oldest);
@@ -28,7 +29,7 @@ export function heard(name, trouble = 0) {
 
 /** @returns {string} JSON, as src/edge/health.rs reads it */
 export function knownOfShards() {
-  const since_ms = Date.now() - KNOWN_MS;
+  const since_ms = steadyMs() - KNOWN_MS;
   for (const [name, { heard_ms }] of shards) {
     if (heard_ms >= since_ms) break;
     shards.delete(name);

@@ -5,6 +5,7 @@
  * change: nothing may run in it any more. What was under way in it is refused at once, since
  * nobody would ever answer; the next call finds a new instance, and objects load what they stored.
  */
+import { steadyMs } from "./clock.js";
 
 /** Why a call got no answer: the instance ended. The caller may try again at once. */
 export class InstanceEnded extends Error {
@@ -57,8 +58,8 @@ export function goOn() {
  * nobody: an instance that has no memory left is better made anew.
  */
 function endIfSpent() {
-  if (has_ended || waiting.size > 0 || !isSpent() || Date.now() - spent_ms < SPENT_SPACING_MS) return;
-  spent_ms = Date.now();
+  if (has_ended || waiting.size > 0 || !isSpent() || steadyMs() - spent_ms < SPENT_SPACING_MS) return;
+  spent_ms = steadyMs();
   console.error(
     JSON.stringify({ level: "error", source: "worker", message: "no memory was left and nothing under way: the instance is made anew" }),
   );
