@@ -1,12 +1,12 @@
 /** `npm run deploy`: sets up, builds, and puts the Worker on Cloudflare. Nothing is to be provisioned. */
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBuilt } from "./build.mjs";
 import { NODE, WRANGLER } from "./lib/npm-packages.mjs";
-import { HOME, IS_PACKAGE, ROOT, SETTINGS_FILE } from "./lib/paths.mjs";
-import { copyRelease, readPackage } from "./lib/release.mjs";
+import { HOME, IS_PACKAGE, ROOT } from "./lib/paths.mjs";
+import { copyRelease, hasOtherRelease, readPackage, releaseIn } from "./lib/release.mjs";
 import { mustRun } from "./lib/run.mjs";
 import { Advice, messageOf, runMain, say } from "./lib/say.mjs";
 import { newToken } from "./lib/tokens.mjs";
@@ -25,9 +25,10 @@ await runMain(async () => {
   const { values, secrets } = readWords();
   if (values.help) return void say(USAGE);
   await ensureBuilt();
-  if (HOME !== ROOT) prepareFolder();
+  if (HOME !== ROOT) requireFolder();
   const tokens = Object.fromEntries(secrets.map((name) => [name, newToken()]));
   const config = await readWranglerConfig(values.settings || undefined);
+  if (HOME !== ROOT && hasOtherRelease(HOME)) copyRelease(HOME);
   for (const warning of config.warnings) say(`warning: ${warning}`);
   const args = ["deploy", ...(config.isOwn ? ["--config", writeConfig(config.toml)] : [])];
   if (values["dry-run"]) args.push("--dry-run");
@@ -54,15 +55,13 @@ function writeConfig({ build: _, ...toml }) {
   return path;
 }
 
-/** The folder that `npx hitparade init` made, with the Worker of this release. */
-function prepareFolder() {
-  if (!existsSync(join(HOME, SETTINGS_FILE))) {
-    throw new Advice(
-      `There is no ${SETTINGS_FILE} in ${HOME}.`,
-      "`npx hitparade init my-charts` makes a folder that can be deployed; call this there.",
-    );
-  }
-  copyRelease(HOME);
+/** The folder that `npx hitparade init` made: in no other is anything replaced. */
+function requireFolder() {
+  if (releaseIn(HOME)?.sha256) return;
+  throw new Advice(
+    `${HOME} is no folder that \`npx hitparade init\` made.`,
+    "`npx hitparade init my-charts` makes a folder that can be deployed; call this there.",
+  );
 }
 
 /** wrangler from the clone's packages; the npm package has it fetched by npx, in the same version. */

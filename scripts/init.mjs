@@ -1,9 +1,19 @@
 /** `npx hitparade init`: a folder for an installation of one's own. Asks nothing. */
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBuilt } from "./build.mjs";
-import { PAGES_FOLDER, UNIT, copyRelease, hasRelease, readPackage, workerNameOf, writeSettings, writeUnit } from "./lib/release.mjs";
+import {
+  PAGES_FOLDER,
+  UNIT,
+  beginRelease,
+  copyRelease,
+  readPackage,
+  releaseIn,
+  workerNameOf,
+  writeSettings,
+  writeUnit,
+} from "./lib/release.mjs";
 import { Advice, messageOf, runMain, say } from "./lib/say.mjs";
 import { newToken } from "./lib/tokens.mjs";
 
@@ -27,7 +37,8 @@ const snippet = (origin) => [
 
 await runMain(async () => {
   const folder = readFolder();
-  if (hasRelease(folder)) {
+  const before = releaseIn(folder);
+  if (before?.sha256) {
     await ensureBuilt();
     copyRelease(folder);
     return say(
@@ -35,22 +46,27 @@ await runMain(async () => {
     );
   }
   const there = existsSync(folder) ? readdirSync(folder).filter((name) => !HARMLESS.test(name)) : [];
-  if (there.length > 0) {
+  if (!before && there.length > 0) {
     throw new Advice(
       `${folder} is not empty: ${there.slice(0, 5).join(", ")}${there.length > 5 ? ", …" : ""}. Nothing was written.`,
       "Name a new folder: npx hitparade init my-charts",
     );
   }
   await ensureBuilt();
-  mkdirSync(folder, { recursive: true });
-  copyRelease(folder);
+  beginRelease(folder);
   writeSettings(folder);
   writeUnit(folder);
+  mkdirSync(join(folder, PAGES_FOLDER), { recursive: true });
   writeFileSync(join(folder, PAGES_FOLDER, "example.html"), examplePage());
   if (!existsSync(join(folder, ".gitignore"))) writeFileSync(join(folder, ".gitignore"), IGNORED);
   // On Cloudflare they are others: `deploy --secrets` makes those.
   const tokens = ["ADMIN_TOKEN", "INGEST_TOKEN"].map((name) => `${name}=${newToken()}\n`);
-  if (!existsSync(join(folder, TOKENS))) writeFileSync(join(folder, TOKENS), tokens.join(""), { mode: 0o600 });
+  if (!existsSync(join(folder, TOKENS))) {
+    writeFileSync(join(folder, `${TOKENS}.new`), tokens.join(""), { mode: 0o600 });
+    renameSync(join(folder, `${TOKENS}.new`), join(folder, TOKENS));
+  }
+  // Last: from then on it is a folder of this release.
+  copyRelease(folder);
   tell(folder);
 });
 

@@ -4,7 +4,7 @@ import { requireBuilt } from "./lib/built.mjs";
 import { limitsInWords } from "./lib/limits.mjs";
 import { numberOption, readOptions } from "./lib/options.mjs";
 import { HOME } from "./lib/paths.mjs";
-import { copyRelease, hasRelease, isThisRelease, readPackage } from "./lib/release.mjs";
+import { copyRelease, hasOtherRelease, readPackage } from "./lib/release.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { startServer } from "./lib/server.mjs";
 import { readSettings, settingsInWords, workerVariables } from "./lib/variables.mjs";
@@ -26,14 +26,13 @@ await runMain(async () => {
   const port = numberOption("port", options.values.port, { min: 0, max: 65_535 }, options.refuse);
   const state = options.values.state || options.refuse("--state needs the name of a folder.");
   requireBuilt();
-  if (hasRelease(HOME) && !isThisRelease(HOME)) bringUpToDate();
   let ending = false;
   const signalled = new Promise((done) => {
     for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => done((ending = true)));
     whenParentIsGone(() => done((ending = true)));
   });
   const own = options.values.settings || undefined;
-  const server = await startServer({ port, state, own });
+  const server = await startServer({ port, state, own, prepare: bringUpToDate });
   const { layers, files, known, warnings } = await readWranglerConfig(own);
   const settings = readSettings(layers);
   for (const warning of warnings) say(`warning: ${warning}`);
@@ -51,6 +50,7 @@ await runMain(async () => {
 
 /** Worker and pages are of one release in any case: both are served from this folder. */
 function bringUpToDate() {
+  if (!hasOtherRelease(HOME)) return;
   const { version } = readPackage();
   try {
     copyRelease(HOME);

@@ -1,5 +1,6 @@
 /** What an installation of one's own is uploaded from: a copy of the build, in a folder of the user's. */
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { filesBelow } from "./files.mjs";
 import { BUILD_DIR, MODULES, ROOT } from "./paths.mjs";
@@ -22,21 +23,73 @@ function filesOfRelease(folder) {
   ];
 }
 
-/** Puts the Worker and the pages of this release there; other files of the pages' folder stay. @param {string} folder */
+/**
+ * Puts the Worker and the pages of this release there; other files of the pages' folder stay. Where that fails, on a full
+ * disk, what was there before stays as it was.
+ * @param {string} folder
+ */
 export function copyRelease(folder) {
-  for (const { from, to } of filesOfRelease(folder)) {
-    mkdirSync(dirname(to), { recursive: true });
-    rmSync(to, { force: true });
-    copyFileSync(from, to);
+  const files = filesOfRelease(folder).map(({ from, to }) => ({ to, write: (/** @type {string} */ path) => copyFileSync(from, path) }));
+  replace([...files, mark(folder, sha256OfRelease())]);
+}
+
+/** Notes that `init` makes this folder: where it is interrupted, it may go on. @param {string} folder */
+export const beginRelease = (folder) => replace([mark(folder, "")]);
+
+/**
+ * Which release a folder is of that `init` made; null in every other, where nothing may be replaced.
+ * @param {string} folder @returns {{version: string, sha256: string} | null} `sha256`: empty until `init` is done
+ */
+export function releaseIn(folder) {
+  try {
+    const { version, sha256 } = JSON.parse(readFileSync(markIn(folder), "utf8"));
+    return typeof version === "string" && typeof sha256 === "string" ? { version, sha256 } : null;
+  } catch {
+    return null;
   }
 }
 
-/** Whether `init` has made this folder: its Worker is there. @param {string} folder */
-export const hasRelease = (folder) => existsSync(join(folder, "wrangler.toml")) && existsSync(join(folder, WORKER_FOLDER, MODULES[0]));
+/** Whether a whole one is there, and not this one. @param {string} folder */
+export function hasOtherRelease(folder) {
+  const { sha256 } = releaseIn(folder) ?? { sha256: "" };
+  return sha256 !== "" && sha256 !== sha256OfRelease();
+}
 
-/** Whether the Worker and the pages there are of this release: some 3 MB are compared. @param {string} folder */
-export const isThisRelease = (folder) =>
-  filesOfRelease(folder).every(({ from, to }) => existsSync(to) && readFileSync(to).equals(readFileSync(from)));
+/** It belongs to the release, as the Worker does beside which it stands. @param {string} folder */
+const markIn = (folder) => join(folder, WORKER_FOLDER, "release.json");
+
+/** @param {string} folder @param {string} sha256 */
+function mark(folder, sha256) {
+  const text = `${JSON.stringify({ version: readPackage().version, sha256 })}\n`;
+  return { to: markIn(folder), write: (/** @type {string} */ path) => writeFileSync(path, text) };
+}
+
+/** Of its 3 MB: two builds may have one version. */
+function sha256OfRelease() {
+  const hash = createHash("sha256");
+  for (const { from, to } of filesOfRelease(".").sort((one, other) => (one.to < other.to ? -1 : 1))) {
+    const bytes = readFileSync(from);
+    hash.update(`${to}\n${bytes.length}\n`).update(bytes);
+  }
+  return hash.digest("hex");
+}
+
+/** All or none, as far as a disk lets: first all are written beside. @param {{to: string, write: (path: string) => void}[]} files the last one last */
+function replace(files) {
+  const beside = (/** @type {string} */ to) => `${to}.hitparade-new`;
+  try {
+    for (const { to, write } of files) {
+      mkdirSync(dirname(to), { recursive: true });
+      // A copy of what nobody may write, nobody may write either.
+      rmSync(beside(to), { force: true });
+      write(beside(to));
+    }
+  } catch (error) {
+    for (const { to } of files) rmSync(beside(to), { force: true });
+    throw error;
+  }
+  for (const { to } of files) renameSync(beside(to), to);
+}
 
 /** What the Worker is called that is deployed from a folder: as that, so that no installation replaces another. @param {string} folder */
 export function workerNameOf(folder) {

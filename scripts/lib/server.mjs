@@ -38,9 +38,10 @@ class BadSetting extends Advice {}
  * @param {NodeJS.ProcessEnv} [options.environment] where tokens come from
  * @param {string} [options.build] folder of the modules; without one, that which wrangler.toml names beside the pages' own
  * @param {string} [options.own] the installation's own file of settings
+ * @param {() => void} [options.prepare] puts in place what is served: port, state and settings are in order
  * @returns {Promise<Server>}
  */
-export async function startServer({ port, state, environment = process.env, build, own }) {
+export async function startServer({ port, state, environment = process.env, build, own, prepare }) {
   await refuseTakenPort(port);
   const folder = resolve(state);
   const held = lockState(folder);
@@ -48,6 +49,7 @@ export async function startServer({ port, state, environment = process.env, buil
     mkdirSync(objectsOf(folder), { recursive: true });
     const config = await readWranglerConfig(own);
     const variables = workerVariables(readSettings(config.layers, environment));
+    prepare?.();
     const path = writeConfig(folder, build ?? dirname(config.main), config, variables);
     const server = await startWorkerd(path, port, variables, { isHeld: true, onEnd: () => held.release() });
     try {

@@ -238,6 +238,7 @@ describe("the systemd unit", () => {
         const worker = join(charts, "worker", "entry.js");
         appendFileSync(worker, "// of before\n");
         writeFileSync(join(charts, "www", "index.html"), "of before");
+        writeFileSync(join(charts, "worker", "release.json"), JSON.stringify({ version: "0.0.9", sha256: "of before" }));
         spawnSync("chmod", ["-R", "a-w,a+rX", charts]);
         const env = { ...process.env, PATH: `${join(home, "bin")}:/usr/bin:/bin`, HOME: "/nonexistent", END_WITH_PARENT: "1" };
         const words = [join(root, "scripts", "hitparade.mjs"), "serve", "--port", "0", "--state", join(home, "state")];

@@ -18,9 +18,10 @@ import {
 } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { filesBelow } from "../../scripts/lib/files.mjs";
 import { BUILD_DIR, MODULES, ROOT } from "../../scripts/lib/paths.mjs";
 import { readPackage, workerNameOf } from "../../scripts/lib/release.mjs";
 import { findOnPath } from "../../scripts/lib/run.mjs";
@@ -99,6 +100,19 @@ function emptyFolder(name) {
   mkdirSync(path);
   return path;
 }
+
+/** As if an older release had made it. @param {string} charts */
+function makeOlder(charts) {
+  const path = join(charts, "worker", "release.json");
+  const release = JSON.parse(readFileSync(path, "utf8"));
+  writeFileSync(path, JSON.stringify({ ...release, version: "0.0.9", sha256: "of before" }));
+}
+
+/** @param {string} where @returns {string[]} the files below it, in order */
+const filesIn = (where) =>
+  filesBelow(where)
+    .map((path) => relative(where, path))
+    .sort();
 
 /** Listens on a port until told to stop. */
 async function take(port) {
@@ -232,12 +246,25 @@ describe("the npm package", () => {
       write();
       const server = await start(["serve", "--port", "0"], charts);
       try {
-        assert.match(server.log(), /are those of release \d/);
-        assert.equal(await (await fetch(server.url)).text(), ours);
-        for (const name of kept) assert.equal(await (await fetch(`${server.url}/${name}`)).text(), "of before", name);
+        assert.doesNotMatch(server.log(), /are those of release/);
+        assert.equal(await (await fetch(server.url)).text(), "of before", "a page of this release that was changed by hand");
+        makeOlder(charts);
+        const { status, stderr } = command(["serve", "--port", "0"], charts);
+        assert.equal(status, 1);
+        assert.match(stderr, /is in use/);
+        assert.equal(await (await fetch(server.url)).text(), "of before", "whoever may not serve changes nothing for who does");
       } finally {
         server.child.kill("SIGTERM");
         await server.ended;
+      }
+      const newer = await start(["serve", "--port", "0"], charts);
+      try {
+        assert.match(newer.log(), /are those of release \d/);
+        assert.equal(await (await fetch(newer.url)).text(), ours);
+        for (const name of kept) assert.equal(await (await fetch(`${newer.url}/${name}`)).text(), "of before", name);
+      } finally {
+        newer.child.kill("SIGTERM");
+        await newer.ended;
       }
       write();
       const { status, stderr } = command(["init", "upgraded"], folder);
@@ -246,6 +273,41 @@ describe("the npm package", () => {
       for (const name of kept) assert.equal(readFileSync(join(charts, "www", name), "utf8"), "of before", name);
     },
   );
+
+  test("changes nothing in the folder of another project, though it has a Worker and pages of the same names", () => {
+    const where = emptyFolder("foreign");
+    for (const name of ["worker", "www"]) mkdirSync(join(where, name));
+    const settings = 'name = "shop"\nmain = "worker/entry.js"\ncompatibility_date = "2026-01-01"\nassets.directory = "www"\n';
+    const theirs = { "wrangler.toml": settings, "worker/entry.js": "theirs", "www/index.html": "theirs", "www/404.html": "theirs" };
+    for (const [name, text] of Object.entries(theirs)) writeFileSync(join(where, name), text);
+    for (const words of [["serve", "--port", "0"], ["init"], ["deploy", "--dry-run"]]) {
+      const { status, stderr } = command(words, where);
+      assert.equal(status, 1, `${words} ${stderr}`);
+      assert.match(stderr, /npx hitparade init my-charts/);
+      for (const [name, text] of Object.entries(theirs)) assert.equal(readFileSync(join(where, name), "utf8"), text, `${words} ${name}`);
+    }
+    assert.deepEqual(filesIn(where), Object.keys(theirs).sort());
+  });
+
+  test("a full disk leaves what was there, and init goes on where it ended", () => {
+    // In units of 512 or 1,024 bytes: the Worker in WebAssembly is larger.
+    const onFullDisk = (words) =>
+      spawnSync("sh", ["-c", 'ulimit -f 1000; exec "$0" "$@"', program, ...words], { cwd: folder, env: environment, encoding: "utf8" });
+    const charts = join(folder, "full-disk");
+    const failed = onFullDisk(["init", "full-disk"]);
+    assert.equal(failed.status, 1, failed.stderr);
+    assert.match(command(["deploy", "--dry-run"], charts).stderr, /npx hitparade init/, "it is no folder to deploy from");
+    assert.equal(command(["init", "full-disk"], folder).status, 0);
+    const whole = filesIn(charts);
+    for (const name of ["wrangler.toml", "worker/index_bg.wasm", "www/index.html", "www/example.html", ".dev.vars", "hitparade.service"]) {
+      assert.ok(whole.includes(name), `${name} is missing`);
+    }
+    for (const name of ["worker/entry.js", "www/index.html"]) writeFileSync(join(charts, name), "of before");
+    makeOlder(charts);
+    assert.equal(onFullDisk(["init", "full-disk"]).status, 1);
+    for (const name of ["worker/entry.js", "www/index.html"]) assert.equal(readFileSync(join(charts, name), "utf8"), "of before", name);
+    assert.deepEqual(filesIn(charts), whole);
+  });
 
   test("its README's ten minutes end with a chart of the week on a page of one's own", { timeout: 120_000 }, async () => {
     const readme = readFileSync(join(ROOT, "README.md"), "utf8");
