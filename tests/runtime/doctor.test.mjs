@@ -230,6 +230,18 @@ describe("the doctor", { concurrency: true, timeout: 300_000 }, () => {
     }
   });
 
+  test("says without the admin token, too, that a play is lost, where those of others count", async () => {
+    await service.send([{ post_id: "of-others", region_id: "NA", count: 5 }]);
+    await eventually(async () => assert.ok((await service.topPosts({ timeframe: "1h" })).total_views >= 5), 3 * CHART_TIMEOUT_MS);
+    const { server, url } = await standBehind(FAULTS["answers plays itself"]);
+    const { code, said, findings } = await examine(url, {});
+    server.close();
+    server.closeAllConnections();
+    const found = named(findings, "✖").filter((name) => name !== "a chart over a socket");
+    assert.deepEqual([code, found], [1, ["the region of a play", "a chart, by a push"]], said);
+    assert.match(said, /do its shards push/);
+  });
+
   test("sends no play where its admin token is refused, and says which token that is and where the right one may be", async () => {
     /** @type {string[]} */
     const sent = [];

@@ -51,9 +51,9 @@ export const CHECKS = [
   ["limits by address", limits, "sends"],
 ];
 
-/** What is said of a play on main that counts in totals, and whose post nobody sees. */
+/** What is said of a play on main whose post nobody would see, whether it counts or not. */
 const UNSEEN = unknown(
-  "cannot be seen: the play is in main's totals, and only posts of the catalog show (REQUIRE_KNOWN_POSTS)",
+  "cannot be seen: of main only posts of the catalog show (REQUIRE_KNOWN_POSTS), or too many are played for each to be listed",
   "Put ADMIN_TOKEN into the environment or .dev.vars: it lets the doctor look on a board of its own.",
 );
 
@@ -243,15 +243,13 @@ async function region(patient) {
     () => patient.countIn({ region: here }),
     ({ count }) => count > 0,
   );
-  if (count === 0 && (await patient.isOfNoCatalog({ region: here }))) return UNSEEN;
+  if (count === 0 && (await patient.mayCountUnseen({ region: here }))) return UNSEEN;
   if (count === 0) return wrong(`should be ${here}, whose chart does not have the play`, "docs/operate.md: do its shards push?");
   return works(`${here}, of ${all.length}. If you are not there: COUNTRY_HEADER and TRUSTED_PROXIES, docs/deploy.md`);
 }
 
 /** @param {Patient} patient */
 async function chart(patient) {
-  // Who looked for the region has waited for the play already.
-  if (await patient.isOfNoCatalog({})) return UNSEEN;
   const started = Date.now();
   await until(
     () => patient.countIn({}),
@@ -261,6 +259,7 @@ async function chart(patient) {
   // Repeats that were taken for other batches may be at other shards, which push when they do.
   await sleep(Math.max(0, patient.playedAtMs + PUSHED_MS - Date.now()));
   const { count, reply } = await patient.countIn({});
+  if (count === 0 && (await patient.mayCountUnseen({}))) return UNSEEN;
   if (reply.status !== 200) return wrong(`answers ${reply.why}`, "docs/operate.md says what to do about each answer.");
   if (count === 0)
     return wrong("does not have the play", "Do alarms run? /status says how long ago shards pushed. Or is an old chart kept on the way?");

@@ -104,17 +104,18 @@ export class Patient {
   }
 
   /**
-   * Whether the play may well count where it cannot be seen: on main, whose catalog has others than its post alone.
+   * Whether the play may count though it is not seen: on main, where other posts have plays, too, that no chart lists. Where
+   * all plays that count are of posts in the chart, this one does not.
    * @param {Record<string, string>} question @returns {Promise<boolean>}
    */
-  async isOfNoCatalog(question) {
+  async mayCountUnseen(question) {
     if (this.board) return false;
     const { reply } = await this.countIn(question);
     if (reply.status !== 404 || reply.json.code !== "not_found") return false;
-    const all = await this.ask("GET", `/top-posts${this.query({ timeframe: "1h", k: "1", ...question })}`, {
-      token: this.tokens.READ_TOKEN,
-    });
-    return all.json.total_views > 0;
+    const path = `/top-posts${this.query({ timeframe: "1h", k: "1000", ...question })}`;
+    const { json: all } = await this.ask("GET", path, { token: this.tokens.READ_TOKEN });
+    const listed = (all.top_posts ?? []).reduce((/** @type {number} */ sum, /** @type {any} */ post) => sum + post.view_count, 0);
+    return all.total_views > listed;
   }
 
   /**
