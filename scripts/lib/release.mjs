@@ -120,6 +120,7 @@ export const writeUnit = (folder) =>
     [
       /^# Hitparade on one machine[^]*?(?=\[Unit\])/m,
       `# Hitparade on one machine, on bare workerd. To install:
+#   useradd --system --home /var/lib/hitparade hitparade
 #   cp ${UNIT} /etc/systemd/system/ && systemctl enable --now hitparade
 # \`hitparade\` is installed for everybody (sudo npm install --global). Tokens and settings are in
 # /etc/hitparade.env, lines of NAME=value, readable by root only (docs/deploy.md makes it).

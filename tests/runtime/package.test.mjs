@@ -231,6 +231,11 @@ describe("the npm package", () => {
       .replace("node scripts/serve.mjs", "hitparade serve");
     assert.equal(ours[1], expected);
     assert.doesNotMatch(ours[0], /git|build/);
+    const [user] = /(?<=^User=).*/m.exec(ours[1]);
+    const made = readFileSync(join(ROOT, "docs", "deploy.md"), "utf8").match(/(?<=^sudo )useradd --system \S+ \S+ \S+/gm);
+    assert.equal(made.length, 2);
+    for (const text of [...made, ours[0], theirs[0]])
+      assert.match(text, new RegExp(`useradd --system --home /var/lib/hitparade ${user}$`, "m"));
   });
 
   test(
