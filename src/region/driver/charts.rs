@@ -87,7 +87,7 @@ impl Charts {
         None
     }
 
-    fn kept(&self, question: &[u8], now_ms: u64, max_age_ms: u64) -> Option<KeptReply> {
+    fn kept(&mut self, question: &[u8], now_ms: u64, max_age_ms: u64) -> Option<KeptReply> {
         let (reply, age_ms) = self.kept.get(question, now_ms)?;
         let stale = age_ms > FRESH_MS + CHART_TIMEOUT_MS;
         (age_ms <= max_age_ms).then(|| KeptReply {
@@ -115,7 +115,7 @@ impl<H: Host> Inner<H> {
 
     async fn chart_within(&self, question: &[u8], fresh_ms: u64) -> KeptReply {
         let is_put_off = {
-            let charts = self.charts.borrow();
+            let mut charts = self.charts.borrow_mut();
             charts.kept.is_put_off(question, self.host.now_ms())
         };
         let serves_ms = if is_put_off { u64::MAX } else { fresh_ms };
@@ -142,7 +142,7 @@ impl<H: Host> Inner<H> {
 
     /// The last answer to a question, if it is no older than that.
     pub fn kept_chart(&self, question: &[u8], max_age_ms: u64) -> Option<KeptReply> {
-        let charts = self.charts.borrow();
+        let mut charts = self.charts.borrow_mut();
         charts.kept(question, self.host.now_ms(), max_age_ms)
     }
 
@@ -163,7 +163,7 @@ impl<H: Host> Inner<H> {
                 Some(Rc::from(codec::encode(&ChartReply(Err(again)))))
             }
             Ok(reply) if is_leaderboard(&reply) => {
-                charts.kept.put(question, reply, asked_ms);
+                (charts.kept).put(question, reply, asked_ms, self.host.now_ms());
                 None
             }
             Ok(refusal) => {
