@@ -110,6 +110,17 @@ impl World {
         plays: u64,
         watched_since_ms: Option<u64>,
     ) -> Vec<u8> {
+        self.report_with((region_id, log), plays, watched_since_ms, 0)
+    }
+
+    /// The same of a shard that has so many sealed panes to send next.
+    fn report_with(
+        &self,
+        (region_id, log): (&str, u64),
+        plays: u64,
+        watched_since_ms: Option<u64>,
+        next_offset: u64,
+    ) -> Vec<u8> {
         let now_ms = self.host.now_ms();
         let start_ms = now_ms - now_ms % MINUTE_MS;
         let key = PaneKey::checked(Level::Minute, start_ms, start_ms + MINUTE_MS).unwrap();
@@ -132,7 +143,7 @@ impl World {
             oldest_offset: 0,
             first_offset: 0,
             entries: Vec::new(),
-            next_offset: 0,
+            next_offset,
             journal_seq: plays,
             copies: Some(&copy[..]).filter(|_| plays > 0).into_iter().collect(),
             copies_left_out: false,
@@ -644,6 +655,19 @@ fn a_shard_that_counts_anew_when_it_is_asked_is_heard_at_once() {
     world.answers("NA", 2, 5);
     let chart = world.chart();
     assert_eq!((chart.total_views, chart.incomplete), (5, false));
+}
+
+#[test]
+fn a_shard_that_comes_back_after_days_is_missed_by_an_object_that_sleeps_at_once() {
+    let mut world = World::new(&["NA"]);
+    assert!(world.push("NA", 9).is_quiet);
+    world.host.now_ms.set(NOW_MS + 3 * DAY_MS);
+    let report = world.report_with(("NA", 1), 9, None, 40);
+    let reply = world.host.run(world.driver.push(&report), || {});
+    let PushReplyOrRefusal(reply) = codec::decode(&reply).unwrap();
+    assert_eq!(reply.unwrap().wanted_offset, 0);
+    world.sleep();
+    assert!(world.chart().incomplete, "nobody knows what the shard has");
 }
 
 #[test]

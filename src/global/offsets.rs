@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BUSY_WITHIN_MS, MAX_LOGS_A_SHARD};
+use super::{BUSY_WITHIN_MS, GONE_AFTER_MS, MAX_LOGS_A_SHARD};
 use crate::codec::record;
 use crate::mutants::{self, Mutant};
 use crate::storage::{Storage, StorageError, Table, Write, two_copies};
@@ -322,9 +322,11 @@ impl Offsets {
                 }
                 Taken::Pulled => log.has_open |= has_open,
             }
-            // What is stored is of so long ago that a state which is loaded would not miss it, unless it asks.
+            // What is stored is of so long ago that a state which is loaded would not miss it, unless it asks; and
+            // who is gone is not missed where it does not answer.
             let unstored_ms = log.last_heard_ms.saturating_sub(log.stored_heard_ms);
-            let was_away = unstored_ms >= BUSY_WITHIN_MS / 2 && before != (true, true);
+            let is_asked = before == (true, true) && unstored_ms < GONE_AFTER_MS / 2;
+            let was_away = unstored_ms >= BUSY_WITHIN_MS / 2 && !is_asked;
             let has_more = log.has_open || log.accepted > log.consumed;
             let opens = log.has_open && !before.0;
             if opens || has_more && was_away || log.is_quiet && !before.1 {
