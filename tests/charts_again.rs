@@ -92,6 +92,16 @@ fn it_is_no_older_than_the_copies_that_it_is_made_of() {
 }
 
 #[test]
+fn what_was_merged_before_the_clock_went_back_is_not_fresh_again_when_its_time_comes() {
+    let mut world = World::new();
+    let later_ms = NOW_MS + 60_000;
+    world.push(1, later_ms);
+    assert_eq!(world.ask("NA", Sort::Views, later_ms), (1, false));
+    world.push(5, NOW_MS);
+    assert_eq!(world.ask("NA", Sort::Views, later_ms + 500), (5, false));
+}
+
+#[test]
 fn what_is_folded_or_hidden_is_seen_at_once() {
     let mut world = World::new();
     world.push(1, NOW_MS);

@@ -101,6 +101,12 @@ impl Global {
         pulled_ms: Option<u64>,
         now_ms: u64,
     ) -> Result<PushReply, Refusal> {
+        if now_ms < self.pushed_ms {
+            // The clock went back: what was merged by then would be fresh again when its time comes.
+            self.live.forget_scopes();
+            self.forget_made();
+        }
+        self.pushed_ms = now_ms;
         self.started_ms.set(self.started_ms.get().or(Some(now_ms)));
         let taken = self
             .check_push(push, with_copies, now_ms)
