@@ -90,7 +90,7 @@ impl World {
     /// A shard's clock, or that of the global object, is another one from now on: it goes back, or jumps.
     pub(super) fn step_clock(&mut self) {
         let most_ms = self.profile.skew_ms;
-        let skew_ms = self.random.below(2 * most_ms + 1) as i64 - most_ms as i64;
+        let mut skew_ms = self.random.below(2 * most_ms + 1) as i64 - most_ms as i64;
         let node = self.random.below(self.shards.len() as u64 + 1) as usize;
         let clock = match self.shards.get_mut(node) {
             Some(shard) => {
@@ -99,6 +99,10 @@ impl World {
                 // Its alarm comes when it was to come, and by its clock that is too early: it waits once more.
                 shard.ledger().answers_later();
                 shard.highest_skew_ms = shard.highest_skew_ms.max(shard.skew_ms.get());
+                if shard.lost_storage {
+                    // Which of two logs came first is known by the clock alone.
+                    skew_ms = skew_ms.max(shard.highest_skew_ms);
+                }
                 &shard.skew_ms
             }
             None => &self.global.skew_ms,
@@ -166,7 +170,7 @@ impl World {
         node.applied = 0;
         node.died_at = 0;
         node.lost_storage = true;
-        // Which of two logs came first is known by the clock alone, so it is not behind as well.
+        // As where its clock steps.
         let skew_ms = node.highest_skew_ms.max(node.skew_ms.get());
         node.skew_ms.set(skew_ms);
         self.shown.clear();
