@@ -507,6 +507,10 @@ impl Quiet {
 
     /// Pushes are answered so from now on: everything is durable below that offset.
     fn answers(&self, durable_offset: u64, is_watched: bool) {
+        self.answers_to(true, durable_offset, is_watched);
+    }
+
+    fn answers_to(&self, is_quiet: bool, durable_offset: u64, is_watched: bool) {
         let watched_since_ms = is_watched.then_some(NOW_MS);
         let reply = PushReplyOrRefusal(Ok(PushReply {
             wanted_offset: durable_offset,
@@ -514,7 +518,7 @@ impl Quiet {
             epoch_ms: 0,
             seed: SEED,
             push_interval_ms: PUSH_INTERVAL_MS,
-            is_quiet: true,
+            is_quiet,
             watched_since_ms,
             days: None,
         }));
@@ -599,12 +603,28 @@ fn an_alarm_is_not_done_with_where_the_next_could_not_be_set() {
     quiet.answers(0, false);
     let host = quiet.host.clone();
     host.now_ms.set(host.alarm_ms.take().unwrap());
-    host.refuses_alarms.set(true);
+    host.refused_alarms.set(u64::MAX);
     let refused = host.run(quiet.driver.alarm(None), || {});
     assert!(refused.is_err());
-    host.refuses_alarms.set(false);
+    host.refused_alarms.set(0);
     host.run(quiet.driver.alarm(None), || {}).unwrap();
     assert!(host.alarm_ms.get().is_some());
+}
+
+#[test]
+fn a_busy_shard_that_is_refused_an_alarm_asks_again_after_its_commit() {
+    let mut quiet = Quiet::new();
+    quiet.play_after(0);
+    quiet.answers_to(false, 1, false);
+    let host = quiet.host.clone();
+    // All that it has is sealed and taken: it is a busy one without work.
+    while let Some(alarm_ms) = host.alarm_ms.take() {
+        host.now_ms.set(alarm_ms + MINUTE_MS);
+        host.run(quiet.driver.alarm(None), || {}).unwrap();
+    }
+    host.refused_alarms.set(1);
+    assert!(quiet.play_after(0) <= PUSH_INTERVAL_MS);
+    assert_eq!(host.refused_alarms.get(), 0);
 }
 
 #[test]

@@ -360,10 +360,15 @@ impl<H: Host> Inner<H> {
         if !alarm.is_known() {
             alarm.was_found(due_ms);
             self.alarm.set(alarm);
-            if alarm.sets_to(self.host.now_ms(), u64::MAX).is_some() {
+            if !self.alarm_is_set() {
                 self.change_timer(PushTimer::begins_anew);
             }
         }
+    }
+
+    /// Whether any alarm is set that was not lost.
+    fn alarm_is_set(&self) -> bool {
+        (self.alarm.get().sets_to(self.host.now_ms(), u64::MAX)).is_none()
     }
 
     fn alarm_fired(&self) {

@@ -37,8 +37,8 @@ pub struct TestHost {
     pub alarm_ms: Rc<Cell<Option<u64>>>,
     /// How long that takes.
     pub alarm_takes_ms: Rc<Cell<u64>>,
-    /// The platform refuses to set any.
-    pub refuses_alarms: Rc<Cell<bool>>,
+    /// The platform refuses to set so many from now on.
+    pub refused_alarms: Rc<Cell<u64>>,
     pub tasks: Rc<RefCell<Vec<Task>>>,
     pub catalog_is_away: Rc<Cell<bool>>,
     /// How often a board asked what is so.
@@ -81,7 +81,7 @@ impl Default for TestHost {
             alarms: Rc::default(),
             alarm_ms: Rc::default(),
             alarm_takes_ms: Rc::default(),
-            refuses_alarms: Rc::default(),
+            refused_alarms: Rc::default(),
             tasks: Rc::default(),
             catalog_is_away: Rc::default(),
             catalog_questions: Rc::default(),
@@ -198,7 +198,8 @@ impl Host for TestHost {
     }
 
     async fn set_alarm(&self, delay_ms: u64) -> Result<(), StorageError> {
-        if self.refuses_alarms.get() {
+        if let Some(left) = self.refused_alarms.get().checked_sub(1) {
+            self.refused_alarms.set(left);
             return Err(StorageError("no alarm".into()));
         }
         if self.alarm_takes_ms.get() > 0 {

@@ -205,8 +205,9 @@ impl<H: Host> Inner<H> {
                 self.wait_for_group().await;
             }
             self.commit_once().await;
-            if !self.push_timer.get().is_busy() {
-                // It may have begun what is to be sealed sooner, or have made the shard a busy one.
+            if !self.push_timer.get().is_busy() || !self.alarm_is_set() {
+                // It may have begun what is to be sealed sooner, or have made the shard a busy one; or the alarm was
+                // refused before.
                 self.ensure_push().await;
             }
             // Whoever came during all of this left it to this task.
