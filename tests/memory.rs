@@ -12,7 +12,7 @@ use std::cell::Cell;
 use crate::objects::{self, SEED};
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{ChartRules, Global, GlobalLimits, Together};
+use hitparade::global::{ChartRules, ClosingStep, Global, GlobalLimits, Knowing, Together};
 use hitparade::region::Shard;
 use hitparade::storage::{MemoryStorage, Storage, StorageError, Write};
 use hitparade::summary::{Seed, Summary};
@@ -611,4 +611,56 @@ fn a_hundred_shards_leave_room_for_charts_of_all_their_scopes() {
         let what = format!("100 shards of {regions} regions, charts of all scopes");
         assert_fits(&what, peak);
     }
+}
+
+#[test]
+fn boards_that_close_a_month_at_the_same_time_hold_one_chart_between_their_steps() {
+    // 2026-10-01.
+    let month_ms = 20_727 * DAY_MS;
+    let together = Together::default();
+    let days: Vec<Vec<u8>> = (0..31)
+        .map(|day| {
+            let mut plays = Summary::new(8_192, Seed::from_bytes(SEED));
+            for number in day * 8_192..(day + 1) * 8_192 {
+                plays.record(&scrambled_id(number)[..36], 1 + number as u64 % 5);
+            }
+            let start_ms = month_ms + day as u64 * DAY_MS;
+            objects::pane(PaneKey::of(Level::Day, start_ms, &Days::default()), &plays)
+        })
+        .collect();
+    let pushed_ms = month_ms + 30 * DAY_MS + 20 * HOUR_MS;
+    let table = objects::table_of(&["R0"], SEED);
+    let board = |_| {
+        let (disk, limits) = (Disk::default(), GlobalLimits::default());
+        let mut global = Global::load_beside(&disk, &table, limits, &together).unwrap();
+        let begun = global.close_step(&disk, Knowing::SoFar, month_ms + HOUR_MS);
+        assert_eq!(begun.unwrap(), ClosingStep::Done);
+        for (shard, day) in (0..).zip(&days) {
+            let push = objects::first_push(("R0", shard), std::slice::from_ref(day), &[]);
+            global.take_push(&push, pushed_ms).unwrap();
+            global.flush(&disk, pushed_ms).unwrap();
+        }
+        (disk, global)
+    };
+    let mut boards: Vec<(Disk, Global)> = (0..4).map(board).collect();
+    let due_ms = month_ms + 31 * DAY_MS + 3 * HOUR_MS;
+    together.room().give_up();
+    let base = now();
+    let mut between_steps = 0;
+    let peak = peak_of(base, || {
+        let mut are_over = false;
+        while !are_over {
+            are_over = true;
+            for (disk, global) in &mut boards {
+                let step = global.close_step(disk, Knowing::SoFar, due_ms).unwrap();
+                are_over &= step == ClosingStep::Over;
+                // What memory that is short takes away.
+                together.room().give_up();
+                between_steps = between_steps.max(now() - base);
+            }
+        }
+    });
+    // One holds 7 MB.
+    assert!(between_steps < 10 << 20, "{between_steps} bytes are held");
+    assert_fits("4 boards that close a month of 8,192 UUIDs a day", peak);
 }

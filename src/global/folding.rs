@@ -205,7 +205,8 @@ impl Global {
     /// What charts and pages are made of has changed; what is told by its panes is forgotten already.
     fn folded_anew(&mut self) {
         self.forget_made();
-        self.closing.begin_anew();
+        // What is merged of a chart serves no more.
+        drop(self.share.take_chart());
         self.stamp = Stamp::default();
     }
 

@@ -1,12 +1,14 @@
 //! What the global objects of an instance hold together, and what they give up.
 //!
 //! All boards of an instance share one budget, [`HELD_BYTES`]. What is merged goes first, of the board that
-//! holds most of it ([`Room`]). Then copies of what shards have open: a board takes what the others leave, and one
+//! holds most of it ([`Room`]). Of charts that are being closed, one is kept at a time from step to step, of whichever
+//! board: all boards come due at the same moment, and each chart of a month is 7 MB until it is done. Then copies of what shards have open: a board takes what the others leave, and one
 //! that has more than its part gives way with its next push where others want more.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::closed::ChartUnderWay;
 use super::state::Global;
 use super::stretches::MOST_ENCODED_BYTES;
 use super::{HELD_BYTES, LEAST_CACHE_BYTES, MOST_CACHE_BYTES};
@@ -15,6 +17,9 @@ use crate::storage::{Storage, StorageError};
 
 /// A part of what caches may take is for encoded stretches.
 const ENCODED_SHARE: usize = 3;
+/// A chart with which its board does not go on for so long gives way to another board's: who asked for it has hung up,
+/// or the board waits for its catalog.
+const UNDER_WAY_IDLE_MS: u64 = 5_000;
 
 /// What all global objects of an instance hold. A clone is another handle of the same.
 #[derive(Clone, Default)]
@@ -27,6 +32,17 @@ struct Sums {
     /// What is known of catalogs, by all of them together.
     catalog_bytes: Cell<usize>,
     boards_with_copies: Cell<usize>,
+    /// How many boards there were, and so the number of the next one.
+    boards: Cell<u64>,
+    under_way: RefCell<Option<ChartInSteps>>,
+}
+
+/// The chart that is merged from step to step.
+struct ChartInSteps {
+    board: u64,
+    /// Of the last step.
+    at_ms: u64,
+    chart: ChartUnderWay,
 }
 
 /// What is held besides caches, of one of them or of all.
@@ -47,20 +63,25 @@ impl Together {
 
     /// What cannot be had again.
     fn needed_bytes(&self) -> usize {
-        self.0.held.get().bytes + self.0.catalog_bytes.get()
+        let under_way = self.0.under_way.borrow();
+        let under_way_bytes = under_way.as_ref().map_or(0, |it| it.chart.held_bytes());
+        self.0.held.get().bytes + self.0.catalog_bytes.get() + under_way_bytes
     }
 }
 
 /// What one of them holds.
-#[derive(Default)]
 pub struct Share {
+    board: u64,
     together: Together,
     held: Cell<HeldSum>,
 }
 
 impl Share {
     pub fn of(together: &Together) -> Self {
+        let boards = &together.0.boards;
+        boards.set(boards.get() + 1);
         Share {
+            board: boards.get(),
             together: together.clone(),
             held: Cell::default(),
         }
@@ -68,6 +89,31 @@ impl Share {
 
     pub fn together(&self) -> &Together {
         &self.together
+    }
+
+    /// Whether this board may keep a chart from one step to the next: no other one does.
+    pub fn may_keep_chart(&self, now_ms: u64) -> bool {
+        let kept = self.together.0.under_way.borrow();
+        kept.as_ref().is_none_or(|kept| {
+            kept.board == self.board || now_ms.abs_diff(kept.at_ms) >= UNDER_WAY_IDLE_MS
+        })
+    }
+
+    /// Keeps a chart until it is taken, where [`Share::may_keep_chart`].
+    pub fn keep_chart(&self, chart: ChartUnderWay, at_ms: u64) {
+        let board = self.board;
+        *self.together.0.under_way.borrow_mut() = Some(ChartInSteps {
+            board,
+            at_ms,
+            chart,
+        });
+    }
+
+    /// The chart that this board has kept.
+    pub fn take_chart(&self) -> Option<ChartUnderWay> {
+        let mut kept = self.together.0.under_way.borrow_mut();
+        let mine = kept.take_if(|kept| kept.board == self.board);
+        mine.map(|kept| kept.chart)
     }
 
     fn holds(&self, held: HeldSum) {
@@ -105,6 +151,7 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.holds(HeldSum::default());
+        drop(self.take_chart());
     }
 }
 
@@ -117,7 +164,7 @@ impl Global {
     pub fn free_memory(&mut self, storage: &impl Storage, now_ms: u64) -> Result<(), StorageError> {
         self.share.together.room().give_up();
         self.live.drop_copies_over(0);
-        self.closing.begin_anew();
+        drop(self.share.take_chart());
         // Less is not worth its rows.
         match self.live.pending_bytes > self.limits.worth_flushing_bytes {
             true => self.flush(storage, now_ms),
@@ -158,7 +205,7 @@ impl Global {
         self.share.together.0.catalog_bytes.set(catalog_bytes);
         let fixed = self.offsets.held_bytes() + self.moment.held_bytes();
         self.share.holds(HeldSum {
-            bytes: fixed + self.live.held_bytes() + self.closing.held_bytes(),
+            bytes: fixed + self.live.held_bytes(),
             copies: self.live.copy_bytes(),
             wanted_copies,
         });

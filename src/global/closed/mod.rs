@@ -10,7 +10,8 @@
 //! 1. [`Global::closing_is_due`] says that there is one. What is pending then waits, unless memory is short.
 //! 2. [`Global::close_step`] closes the chart of one scope: the world's last. A row that is there stays. What has many
 //!    panes takes some steps, each of [`PANES_A_STEP`], of which nothing is stored before the last: after a crash the
-//!    chart is begun anew.
+//!    chart is begun anew. One board of an instance does so at a time; another waits for it a while, and then merges a
+//!    chart in one step, as everybody does who cannot wait.
 //! 3. [`Global::flush`] closes all that are still due before it folds.
 //!
 //! The world's last row of a kind says up to where its charts are closed. It has one of every period, an
@@ -57,10 +58,8 @@ use super::moment::write_apart;
 use super::room::PaneRoom;
 use super::state::Global;
 
-use under_way::ChartUnderWay;
-
 pub use row::{all_of, parts_of, read};
-pub use under_way::PANES_A_STEP;
+pub use under_way::{ChartUnderWay, PANES_A_STEP};
 
 /// What is closed when, and what it shows.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +85,6 @@ pub struct Closing {
     next: Option<[Period; PUBLISHED_KINDS.len()]>,
     /// The scopes whose chart of the period that is under way is closed.
     done: Vec<String>,
-    under_way: Option<ChartUnderWay>,
 }
 
 /// A period that is to be closed.
@@ -154,16 +152,6 @@ impl Closing {
     pub fn rules(&self) -> ClosingRules {
         self.rules
     }
-
-    /// What is held of a chart that is not closed yet.
-    pub fn held_bytes(&self) -> usize {
-        self.under_way.as_ref().map_or(0, ChartUnderWay::held_bytes)
-    }
-
-    /// What is merged serves no more: something is folded, or memory is short.
-    pub fn begin_anew(&mut self) {
-        self.under_way = None;
-    }
 }
 
 /// What a step has come to of a chart.
@@ -185,6 +173,11 @@ impl Global {
     /// Whether a chart is to be closed before anything is folded.
     pub fn closing_is_due(&self, now_ms: u64) -> bool {
         self.closing.next.is_none() || self.next_due(now_ms).is_some()
+    }
+
+    /// Whether a chart may be merged in steps: no other board of the instance does so now.
+    pub fn may_close_in_steps(&self, now_ms: u64) -> bool {
+        self.share.may_keep_chart(now_ms)
     }
 
     /// Closes the next chart that is due, of one scope, or merges [`PANES_A_STEP`] of its panes.
@@ -219,7 +212,7 @@ impl Global {
             return Ok(ClosingStep::Done);
         };
         let of = (due.period, due.span);
-        match self.close(storage, &scope, of, knowing, due.at_ms)? {
+        match self.close(storage, &scope, of, knowing, (due.at_ms, now_ms))? {
             Closed::InPart => {}
             Closed::Asks => return Ok(ClosingStep::Asks),
             Closed::Whole(is_closed) => {
@@ -309,7 +302,7 @@ impl Global {
             return Ok(ClosingStep::Done);
         }
         self.moment.forget_idle(storage, now_ms)?;
-        match self.close(storage, &scope, (period, span), knowing, now_ms)? {
+        match self.close(storage, &scope, (period, span), knowing, (now_ms, now_ms))? {
             Closed::InPart => {}
             Closed::Asks => return Ok(ClosingStep::Asks),
             Closed::Whole(is_closed) => {
@@ -409,14 +402,15 @@ impl Global {
         Ok(known.is_some_and(|value| !is_empty(period, &value)))
     }
 
-    /// Closes the chart of a scope and period as it is at a moment, or merges the next of its panes.
+    /// Closes the chart of a scope and period as it is at a moment, or merges the next of its panes: all of them, where
+    /// another board keeps a chart.
     fn close(
         &mut self,
         storage: &impl Storage,
         scope: &str,
         of: (Period, Span),
         knowing: Knowing,
-        at_ms: u64,
+        (at_ms, now_ms): (u64, u64),
     ) -> Result<Closed, StorageError> {
         let (period, span) = of;
         let known = storage.get(Table::Charts, &row::key_of(scope, period))?;
@@ -426,17 +420,23 @@ impl Global {
         if is_there && !mutants::active(Mutant::ClosedTwice) {
             return Ok(Closed::Whole(false));
         }
-        let known_under_way = self.closing.under_way.take();
-        let mut under_way = known_under_way
+        let may_keep = self.share.may_keep_chart(now_ms);
+        let keep = |global: &Self, under_way: Option<ChartUnderWay>| {
+            if let Some(under_way) = under_way.filter(|_| may_keep) {
+                global.share.keep_chart(under_way, now_ms);
+            }
+        };
+        let kept = self.share.take_chart();
+        let mut under_way = kept
             .filter(|it| it.is_of(scope, of))
             .or_else(|| self.begin_chart(scope, of, at_ms));
-        let is_merged = match &mut under_way {
-            Some(under_way) => self.merge_next(storage, under_way)?,
-            None => true,
-        };
-        if !is_merged {
-            self.closing.under_way = under_way;
-            return Ok(Closed::InPart);
+        while let Some(merged) = &mut under_way
+            && !self.merge_next(storage, merged)?
+        {
+            if may_keep {
+                keep(self, under_way);
+                return Ok(Closed::InPart);
+            }
         }
         let misses = self.catalog.misses();
         let chart = match &under_way {
@@ -444,7 +444,7 @@ impl Global {
             None => None,
         };
         if knowing == Knowing::All && self.catalog.misses() > misses {
-            self.closing.under_way = under_way;
+            keep(self, under_way);
             return Ok(Closed::Asks);
         }
         let is_of_something = chart.is_some();

@@ -14,6 +14,10 @@ use crate::wire::*;
 
 /// How long one request closes charts of a history. The next one goes on.
 const HISTORY_AT_ONCE_MS: u64 = 4_000;
+/// Another board of the instance closes a chart in steps: so often it is looked whether it has, a quarter of a second
+/// together, twice as long as a month takes. Then the next chart is closed in one step.
+const LOOKS_AT_OTHERS: u32 = 10;
+const LOOK_AT_OTHERS_MS: u64 = 25;
 /// Before it says that all is closed, it waits until shards have told of what they accepted before it was asked: an
 /// interval, and a second on the way.
 const TOLD_WITHIN_MS: u64 = PUSH_INTERVAL_MS + 1_000;
@@ -57,9 +61,10 @@ impl<H: Host> Inner<H> {
             inner.with_global(|global, _| Ok(global.closing_is_due(now_ms)))
         };
         while is_due(self)? {
-            let now_ms = self.host.now_ms();
-            self.some_steps(|global, storage, knowing| global.close_step(storage, knowing, now_ms))
-                .await?;
+            self.some_steps(|global, storage, knowing| {
+                global.close_step(storage, knowing, self.host.now_ms())
+            })
+            .await?;
         }
         Ok(())
     }
@@ -69,6 +74,13 @@ impl<H: Host> Inner<H> {
         self: &Rc<Self>,
         mut step: impl FnMut(&mut Global, &H::Storage, Knowing) -> Result<ClosingStep, StorageError>,
     ) -> Result<(), Refusal> {
+        for _ in 0..LOOKS_AT_OTHERS {
+            let now_ms = self.host.now_ms();
+            if self.with_global(|global, _| Ok(global.may_close_in_steps(now_ms)))? {
+                break;
+            }
+            self.host.sleep(LOOK_AT_OTHERS_MS).await;
+        }
         let mut knowing = Knowing::All;
         for asked in 0..=MAX_MAKINGS {
             let is_fresh = self.hear_of_catalog(false).await;
@@ -121,9 +133,8 @@ impl<H: Host> Inner<H> {
             })?;
             let until_ms = self.host.now_ms() + HISTORY_AT_ONCE_MS;
             while !history.is_over() && self.host.now_ms() < until_ms {
-                let now_ms = self.host.now_ms();
                 self.some_steps(|global, storage, knowing| {
-                    global.close_history_step(storage, &mut history, knowing, now_ms)
+                    global.close_history_step(storage, &mut history, knowing, self.host.now_ms())
                 })
                 .await?;
             }
