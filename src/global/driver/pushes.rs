@@ -130,7 +130,10 @@ impl<H: Host> Driver<H> {
         match self.0.host.within(COMPLETE_MS, completed).await {
             Some(Ok(())) => {}
             Some(Err(_)) => return Err(failed()),
-            None if self.0.is_undurable(push.region_id) => return Err(failed()),
+            // Charts are closed first: nothing is wrong with the disk.
+            None if self.0.is_undurable(push.region_id) => {
+                return Err(Refusal::Busy { retry_after_s: 1 });
+            }
             None => {
                 // What it has got since is not to wait for the disk.
                 reply.is_quiet = false;
