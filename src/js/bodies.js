@@ -34,8 +34,11 @@ const GROWTH = 4;
 const BEACON_BYTES = BEGUN_BYTES + FIRST_BYTES + (2 << 10);
 /** A page's beacon comes in one piece; 1 MiB in this time are 4 Mbit/s. */
 const SLOW_MS = 2_000;
-/** Nothing goes on so long: the deadline is shorter, and the platform ends what takes longer. */
-const GONE_MS = 60_000;
+/**
+ * Nothing goes on so long: the deadline is shorter, and the platform ends what takes longer. Also where our clock
+ * went a minute forward meanwhile (clock.js).
+ */
+const GONE_MS = 120_000;
 /** Of a body that is too large, so much is read before it is refused. */
 const DRAIN_BYTES = 16 << 20;
 const DRAIN_BUFFER_BYTES = 64 << 10;
@@ -289,7 +292,7 @@ function forgetGone() {
   const before_ms = steadyMs() - GONE_MS;
   for (const body of underWay.values()) {
     if (body.begun_ms >= before_ms) return;
-    body.leave();
+    body.fail(BUSY);
   }
 }
 

@@ -15,6 +15,7 @@ registerHooks({
   },
 });
 const { again, keep } = await import("../../src/js/door.js");
+const { readBody } = await import("../../src/js/bodies.js");
 const { steadyMs } = await import("../../src/js/clock.js");
 
 const HOUR_MS = 3_600_000;
@@ -91,4 +92,24 @@ test("the steady clock never goes back, and runs with the machine's", () => {
     assert.ok(passes(passed_ms), `${passed_ms} ms passed at a step of ${step_ms}`);
     steady_ms += passed_ms;
   }
+});
+
+test("a body that is coming in while the clock is set back comes in whole", async () => {
+  const sent = Promise.withResolvers();
+  // Node's readers have no `readAtLeast`.
+  const reader = {
+    async readAtLeast(/** @type {number} */ _least, /** @type {Uint8Array} */ view) {
+      await sent.promise;
+      view.set([1, 2, 3]);
+      return { value: view.subarray(0, 3), done: false };
+    },
+    cancel: async () => {},
+  };
+  const whole = readBody(/** @type {any} */ ({ body: { getReader: () => reader } }), false, 1n, 100, 3, 1_000);
+  now_ms += 1_000;
+  steadyMs();
+  now_ms -= 6_000;
+  assert.equal((await readBody(/** @type {any} */ ({ body: null }), false, 2n, 100, 0, 1_000)).length, 0);
+  sent.resolve(undefined);
+  assert.deepEqual([...(await whole)], [1, 2, 3]);
 });
