@@ -123,15 +123,19 @@ struct PostBody<'a> {
     #[serde(default, deserialize_with = "yes_or_no")]
     hidden: Option<bool>,
     // Whoever writes `title` must not be told that all is well. Columns that mean nothing here may stay.
-    #[serde(
-        rename = "id",
-        alias = "title",
-        alias = "name",
-        alias = "link",
-        alias = "picture",
-        alias = "tag"
-    )]
-    _other: Option<Misnomer>,
+    // Each by itself: several may be there and null.
+    #[serde(rename = "id")]
+    _id: Option<Misnomer>,
+    #[serde(rename = "title")]
+    _title: Option<Misnomer>,
+    #[serde(rename = "name")]
+    _name: Option<Misnomer>,
+    #[serde(rename = "link")]
+    _link: Option<Misnomer>,
+    #[serde(rename = "picture")]
+    _picture: Option<Misnomer>,
+    #[serde(rename = "tag")]
+    _tag: Option<Misnomer>,
 }
 
 const POST_FIELDS: Fields = Fields {
@@ -454,6 +458,8 @@ mod tests {
         }
         let patch = read(r#"{"post_id": "a", "album": "Comets", "author": "y"}"#).unwrap();
         assert_eq!(patch.author, Some(Some("y".into())));
+        let empty = read(r#"{"post_id": "a", "id": null, "title": null, "link": null}"#);
+        assert!(empty.is_ok(), "columns that are empty: {empty:?}");
     }
 
     #[test]
