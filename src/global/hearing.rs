@@ -71,7 +71,6 @@ impl Global {
         storage: &impl Storage,
         mut table: RegionTable,
     ) -> Result<(), StorageError> {
-        self.taken_epoch_ms = 0;
         let begins_anew = table.epoch_ms > self.table.epoch_ms;
         // The registry may have been set back. What was counted since stays.
         table.epoch_ms = table.epoch_ms.max(self.table.epoch_ms);
