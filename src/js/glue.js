@@ -67,8 +67,8 @@ export const normalised = (text) =>
 export async function ask(env, binding, name, hint, path, message, limit_ms) {
   // Not `new Promise`, as in `tell`.
   const { promise, resolve, reject } = Promise.withResolvers();
-  const late = setTimeout(() => reject(new Error(`${path}: no answer in ${limit_ms} ms`)), limit_ms);
   const object = env[binding].getByName(name, hint ? { locationHint: hint } : undefined);
+  const late = setTimeout(() => reject(new Error(`${path}: no answer in ${limit_ms} ms`)), limit_ms);
   answerOf(object, path, message).then(resolve, reject);
   try {
     return await promise;

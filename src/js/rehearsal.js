@@ -77,9 +77,12 @@ async function chart(answers) {
 async function onStage(work) {
   const { Response, setTimeout, clearTimeout } = globalThis;
   const { now } = Date;
+  const { log } = console;
   Object.assign(globalThis, { Response: StageResponse, setTimeout: () => 0, clearTimeout: () => {} });
   crypto.getRandomValues = (array) => array;
   Date.now = () => NOW_MS;
+  // Of a request that nobody made there is no line.
+  console.log = () => {};
   try {
     /** @type {T | undefined} */
     let done;
@@ -94,7 +97,8 @@ async function onStage(work) {
     Object.assign(globalThis, { Response, setTimeout, clearTimeout });
     Reflect.deleteProperty(crypto, "getRandomValues");
     Date.now = now;
-    endRehearsal();
+    console.log = log;
     forgetCharts();
+    endRehearsal();
   }
 }

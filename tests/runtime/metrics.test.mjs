@@ -133,6 +133,8 @@ describe("/metrics", { timeout: 180_000 }, () => {
       assert.ok(Number(`0x${labels.get("instance")}`) > 0 && Date.now() / 1_000 - value < 600, `started ${value}`);
     }
     assert.doesNotMatch(service.log, /rehears/);
+    // There are no random numbers while it rehearses.
+    assert.doesNotMatch(service.log, /"request_id":"0{16}/, "a line of a request that nobody made");
     assert.equal(of("build_info", { version: readPackage().version }), 1);
     assert.equal(of("plays_total", na), 6);
     assert.equal(of("batches_total", na), 1);
