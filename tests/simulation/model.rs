@@ -69,6 +69,9 @@ pub struct Ledger {
     kept: usize,
     /// What it had counted when it answered a sender, and when: from some time on charts have no less.
     answered: Vec<Arrived>,
+    /// The global object was set back, and the shard was told nothing since: nobody asks it, if it is a quiet one that
+    /// was not known then.
+    is_unknown: bool,
     /// What it had told when the global object stored last what it took of the region, and when it
     /// was told so: a global object that starts again misses it aloud.
     promised: Arrived,
@@ -99,6 +102,7 @@ impl Ledger {
             told: Vec::new(),
             kept: 0,
             answered: Vec::new(),
+            is_unknown: false,
             promised: (0, 0),
             missed: (0, 0),
         }
@@ -165,12 +169,21 @@ impl Ledger {
     /// The shard was told that the push which it made at a moment has arrived, with all that it
     /// belongs to.
     pub fn told(&mut self, now_ms: u64, moment: usize) {
+        self.is_unknown = false;
         self.told.push((now_ms, moment));
     }
 
     /// The shard answers a sender, in a time in which nothing goes wrong: whoever looks is to see it.
     pub fn answered(&mut self, now_ms: u64, moment: usize) {
-        self.answered.push((now_ms, moment));
+        if !self.is_unknown {
+            self.answered.push((now_ms, moment));
+        }
+    }
+
+    /// The global object is set back: it is known what the shard has when it pushes next.
+    pub fn unknown(&mut self) {
+        self.is_unknown = true;
+        self.answered.clear();
     }
 
     /// What nobody has heard of yet may come later than whoever was answered was promised.

@@ -198,6 +198,9 @@ impl World {
             let mut kept = kept.next().into_iter().flatten();
             for ledger in &mut node.ledgers {
                 ledger.lost_after(kept.next().unwrap_or(0));
+                if node.board == 0 {
+                    ledger.unknown();
+                }
             }
         }
     }
