@@ -322,13 +322,15 @@ impl<H: Host> Inner<H> {
         if self.is_over() {
             return None;
         }
+        let now_ms = self.host.now_ms();
+        self.change_timer(|timer| timer.look(now_ms));
         let timer = self.push_timer.get();
         let Some((has_work, to_push)) = self.look(|shard| (shard.has_work(), shard.to_push()))
         else {
             // Whoever loads it knows.
             return Some(timer.interval_ms());
         };
-        let delay_ms = || timer.delay_ms(self.spread(to_push), self.host.now_ms());
+        let delay_ms = || timer.delay_ms(self.spread(to_push), now_ms);
         // While one is under way, no other begins.
         let least_ms = if self.pushing.get() {
             timer.interval_ms()

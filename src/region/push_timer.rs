@@ -118,6 +118,14 @@ impl PushTimer {
             || to_push.seals_at_ms.is_none_or(seals_now)
     }
 
+    /// It is now. Where the clock was set back, no push waits longer from here on than it would after one: when the
+    /// clock is there again, the wait would begin anew.
+    pub fn look(&mut self, now_ms: u64) {
+        if !mutants::active(Mutant::ClockTrusted) {
+            self.pushed_ms = self.pushed_ms.map(|pushed_ms| pushed_ms.min(now_ms));
+        }
+    }
+
     /// Begins a push, if the last one is long enough ago.
     pub fn begin(&mut self, now_ms: u64) -> bool {
         // A clock that was set back must not put pushes off for as long.
@@ -182,6 +190,10 @@ mod tests {
         assert!(timer.begin(1_025_000));
         assert!(timer.begin(600_000), "the clock was set back");
         assert!(!timer.begin(610_000));
+        timer.look(600_000);
+        timer.look(500_000);
+        assert_eq!(timer.delay_ms(open(2_000_000), 502_000), 18_000);
+        assert!(timer.begin(520_000), "it waited as long as it was told");
         timer.told(0, false, true);
         assert_eq!(timer.interval_ms(), PUSH_INTERVAL_MS);
     }

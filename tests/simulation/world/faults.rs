@@ -103,6 +103,9 @@ impl World {
                     // Which of two logs came first is known by the clock alone.
                     skew_ms = skew_ms.max(shard.highest_skew_ms);
                 }
+                // Where it goes back, the shard waits from when it sees that.
+                let shows_ms = shifted(self.now_ms, skew_ms);
+                shard.waits_from_ms = shard.waits_from_ms.min(shows_ms);
                 &shard.skew_ms
             }
             None => &self.global.skew_ms,

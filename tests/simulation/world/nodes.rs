@@ -81,6 +81,8 @@ pub struct ShardNode {
     /// The task that pushed last, when it began to by its clock, and how long it was told to wait then.
     pub push_task: Option<u64>,
     pub push_began_ms: u64,
+    /// From then on it waits, or from later: as `push_began_ms`, or when its clock went back since.
+    pub waits_from_ms: u64,
     pub told_interval_ms: u64,
     /// It was told to cut its log: then it pushes at once.
     pub pushes_at_once: bool,
@@ -141,6 +143,7 @@ impl ShardNode {
             down_until_ms: 0,
             push_task: None,
             push_began_ms: 0,
+            waits_from_ms: 0,
             told_interval_ms: 0,
             pushes_at_once: false,
             silent_until_ms: 0,

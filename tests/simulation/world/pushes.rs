@@ -212,9 +212,10 @@ impl World {
         let now_ms = shifted(self.now_ms, node.skew_ms.get());
         // None: its clock went back, and it need not wait for as long.
         let waited_ms = now_ms.checked_sub(node.push_began_ms);
+        let waited_ms = waited_ms.map(|_| now_ms.saturating_sub(node.waits_from_ms));
         let told_ms = node.told_interval_ms;
         node.push_task = Some(task);
-        node.push_began_ms = now_ms;
+        (node.push_began_ms, node.waits_from_ms) = (now_ms, now_ms);
         // Alarms come a little early.
         let early_ms = waited_ms.filter(|waited_ms| waited_ms + 500 < told_ms);
         if let Some(waited_ms) = early_ms
