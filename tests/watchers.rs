@@ -691,6 +691,24 @@ fn a_shard_that_comes_back_after_days_is_missed_by_an_object_that_sleeps_at_once
 }
 
 #[test]
+fn a_shard_hears_nothing_before_what_a_dropped_state_stored_of_it_is_durable() {
+    let world = World::new(&["NA"]);
+    assert!(!world.chart().incomplete, "it has heard of its regions");
+    // One that is busy: it has sealed panes to send.
+    let report = world.report_with(("NA", 1), 9, None, 40);
+    let push = || {
+        let reply = world.host.run(world.driver.push(&report), || {});
+        codec::decode::<PushReplyOrRefusal>(&reply).unwrap().0
+    };
+    world.host.sync_fails.set(true);
+    assert!(push().is_err());
+    // The state was dropped, and the next one read what may be lost yet.
+    assert!(push().is_err());
+    world.host.sync_fails.set(false);
+    assert_eq!(push().unwrap().wanted_offset, 0);
+}
+
+#[test]
 fn each_epoch_that_a_shard_knows_first_is_asked_for() {
     let mut world = World::new(&["NA"]);
     assert!(world.push("NA", 9).is_quiet);

@@ -165,6 +165,10 @@ impl Offsets {
             .insert(region_id.to_owned(), stored.generation);
         for (shard, mut shard_logs) in stored.record.into_iter().flat_map(|row| row.shards) {
             for log in &mut shard_logs {
+                if log.has_open || log.is_quiet {
+                    // As far as is known, until the next sync.
+                    self.undurable.insert(region_id.to_owned(), self.flushes);
+                }
                 log.accepted = log.consumed;
                 log.stored_heard_ms = log.last_heard_ms;
                 if mutants::active(Mutant::WokenTakenForWhole) {
