@@ -28,12 +28,15 @@ impl World {
             return;
         }
         let least = self.expected(None, Span::ALL, true, 0).total.0;
+        let asked_of = (self.global.times_forgot, self.epoch_ms);
         let message = codec::encode(&BeginExport);
         self.ask_for_a_while(
             |driver| async move { driver.begin_export(&message).await },
             move |world, begun| {
                 if let Ok(BeginExportReply(Ok(begun))) = codec::decode(begun) {
-                    world.export_begun(&begun, least);
+                    // Counting may have begun anew while it began, or something was forgotten.
+                    let is_same = (world.global.times_forgot, world.epoch_ms) == asked_of;
+                    world.export_begun(&begun, if is_same { least } else { 0 });
                 }
             },
         );
