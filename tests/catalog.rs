@@ -286,6 +286,30 @@ proptest! {
 }
 
 #[test]
+fn who_has_a_clock_that_went_back_takes_what_the_catalog_says_from_then_on() {
+    let storage = MemoryStorage::new();
+    let mut keeper = Keeper::load(&storage, CatalogLimits::default(), 0).unwrap();
+    let [board, _] = boards(1 << 20);
+    let mut asks = |at_ms: u64, number: u64| {
+        board.clock_is(at_ms);
+        let patch = PostPatch::hiding(format!("post {number}"));
+        keeper
+            .put(&storage, &put_of(vec![patch]), 100 + number)
+            .unwrap();
+        let question = board.question();
+        let news = keeper.answer(&storage, &question).unwrap();
+        (board.take(&question, news, at_ms), board.is_fresh(at_ms))
+    };
+    assert_eq!(asks(1_000_000, 0), (true, true));
+    assert_eq!(asks(400_000, 1), (true, true), "ten minutes back");
+    assert!(!board.was_asked_since(400_001), "nor is it of later");
+    assert_eq!(asks(401_000, 2), (true, true));
+    assert!(board.is_fresh(401_500));
+    board.clock_is(400_900);
+    assert!(!board.is_fresh(401_500), "nobody knows how old it is");
+}
+
+#[test]
 fn who_is_far_behind_or_was_told_by_a_catalog_that_was_set_back_forgets_and_asks_anew() {
     let limits = CatalogLimits {
         most_behind: 3,

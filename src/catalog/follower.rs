@@ -142,6 +142,15 @@ impl Follower {
         self.with_known(|known| known.position)
     }
 
+    /// Where the clock went back, nobody knows how old the copy is, and whatever is said from now on is newer.
+    pub fn clock_is(&self, now_ms: u64) {
+        self.with_known(|known| {
+            if now_ms < known.asked_ms {
+                known.asked_ms = 0;
+            }
+        });
+    }
+
     /// Whether the copy is at least as new as this time.
     pub fn was_asked_since(&self, since_ms: u64) -> bool {
         let asked_ms = self.with_known(|known| known.asked_ms);

@@ -33,6 +33,7 @@ impl<H: Host> Inner<H> {
         let (mut questions, began_ms) = (0, self.host.now_ms());
         loop {
             let now_ms = self.host.now_ms();
+            self.catalog.clock_is(now_ms);
             let only_known = self.settings.rules.only_known(&self.catalog);
             self.catalog.look_at_sets(only_known == Some(true));
             let is_fresh = match at_once {
