@@ -340,7 +340,10 @@ impl World {
     fn serve(&mut self, called: Called) {
         let instance = called.instance;
         match called.call {
-            Call::Report(what) => self.say(|| format!("{instance:?}: {what}")),
+            Call::Report(what) => {
+                self.say(|| format!("{instance:?}: {what}"));
+                self.reported(instance, called.task, &what);
+            }
             _ if !self.is_there(instance) => {}
             Call::Sleep(ms, done) => self.then_send(ms, done, ()),
             Call::Ask {

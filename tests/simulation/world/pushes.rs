@@ -227,6 +227,17 @@ impl World {
         }
     }
 
+    /// A push that failed before anything of it was to be durable, as the disk refused, has begun as well: nothing
+    /// else shows it.
+    pub(super) fn reported(&mut self, instance: Instance, task: u64, what: &str) {
+        if let Node::Shard(shard) = instance.node
+            && self.shards[shard].life == instance.life
+            && what.starts_with("push: ")
+        {
+            self.push_began(shard, task);
+        }
+    }
+
     pub(super) fn push(
         &mut self,
         instance: Instance,
