@@ -736,6 +736,37 @@ fn a_deletion_says_how_many_objects_are_away_and_an_alarm_goes_on_after_every_st
 }
 
 #[test]
+fn a_deletion_that_may_not_be_durable_is_looked_at_again() {
+    let host = host_of(ObjectName::Registry);
+    let driver = registry_on(&host);
+    let put = host.run(driver.put_board(&codec::encode(&named("jazz"))), || {});
+    let PutBoardReply(jazz) = codec::decode(&put).unwrap();
+    let object = ObjectName::shard(&jazz.unwrap().key(), "NA", 0);
+    let enlist = codec::encode(&Enlist {
+        object: object.clone(),
+    });
+    host.run(driver.enlist(&enlist), || {});
+    *host.away.borrow_mut() = vec![object];
+    let delete = codec::encode(&DeleteBoard {
+        board_id: "jazz".into(),
+    });
+    host.run(driver.delete_board(&delete), || {});
+    host.away.take();
+    host.failed_syncs.set(1);
+    host.run(driver.alarm(), || {}).unwrap();
+    let alarms = host.alarms.get();
+    host.failed_syncs.set(1);
+    let looked_at = host.run(driver.alarm(), || {});
+    assert!(
+        looked_at.is_err(),
+        "a crash may bring it back: the alarm is to come again"
+    );
+    host.run(driver.alarm(), || {}).unwrap();
+    assert_eq!(driver.look(|it| it.to_wipe().len()), Some(0));
+    assert_eq!(host.alarms.get(), alarms);
+}
+
+#[test]
 fn objects_of_main_are_never_closed() {
     let host = TestHost {
         object: Rc::new(ObjectName::shard(MAIN, "NA", 0)),

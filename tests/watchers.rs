@@ -700,11 +700,11 @@ fn a_shard_hears_nothing_before_what_a_dropped_state_stored_of_it_is_durable() {
         let reply = world.host.run(world.driver.push(&report), || {});
         codec::decode::<PushReplyOrRefusal>(&reply).unwrap().0
     };
-    world.host.sync_fails.set(true);
+    world.host.failed_syncs.set(u64::MAX);
     assert!(push().is_err());
     // The state was dropped, and the next one read what may be lost yet.
     assert!(push().is_err());
-    world.host.sync_fails.set(false);
+    world.host.failed_syncs.set(0);
     assert_eq!(push().unwrap().wanted_offset, 0);
 }
 

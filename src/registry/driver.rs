@@ -188,12 +188,13 @@ impl<H: Host> Driver<H> {
     /// The alarm came: goes on wiping what is deleted.
     ///
     /// # Errors
-    /// Where no next alarm is set and there may be more to wipe: then this one has to come again.
+    /// Where no next alarm is set and there may be more to wipe, also after a crash: then this one has to come again.
     pub async fn alarm(&self) -> Result<(), Refusal> {
         let inner = &self.0;
         let to_wipe = inner.with_registry(|registry, _| Ok(registry.to_wipe()));
         if to_wipe.as_ref().is_ok_and(Vec::is_empty) {
-            return Ok(());
+            // What is not durable yet of the last deletion, a crash takes back, and nothing else wakes this object.
+            return inner.settle().await;
         }
         // Also where nobody can read what is to be wiped.
         inner.wake_in(WIPE_AGAIN_MS).await?;

@@ -39,8 +39,8 @@ pub struct TestHost {
     pub alarm_takes_ms: Rc<Cell<u64>>,
     /// The platform refuses to set so many from now on.
     pub refused_alarms: Rc<Cell<u64>>,
-    /// Nobody knows whether what was written is durable.
-    pub sync_fails: Rc<Cell<bool>>,
+    /// So many syncs fail from now on.
+    pub failed_syncs: Rc<Cell<u64>>,
     pub tasks: Rc<RefCell<Vec<Task>>>,
     pub catalog_is_away: Rc<Cell<bool>>,
     /// How often a board asked what is so.
@@ -84,7 +84,7 @@ impl Default for TestHost {
             alarm_ms: Rc::default(),
             alarm_takes_ms: Rc::default(),
             refused_alarms: Rc::default(),
-            sync_fails: Rc::default(),
+            failed_syncs: Rc::default(),
             tasks: Rc::default(),
             catalog_is_away: Rc::default(),
             catalog_questions: Rc::default(),
@@ -181,9 +181,12 @@ impl Host for TestHost {
 
     async fn sync(&self) -> Result<(), StorageError> {
         self.sleep(0).await;
-        match self.sync_fails.get() {
-            true => Err(StorageError("it cannot be told".into())),
-            false => Ok(()),
+        match self.failed_syncs.get() {
+            0 => Ok(()),
+            left => {
+                self.failed_syncs.set(left - 1);
+                Err(StorageError("it cannot be told".into()))
+            }
         }
     }
 
