@@ -182,7 +182,8 @@ pub fn wrong_in_line(error: &serde_json::Error) -> String {
 }
 
 /// Names the encoding of a text in UTF-16 or UTF-32. Behind the byte order mark, if there is one, every
-/// second of the first four bytes is zero, or all but one; a line of garbage hardly ever looks like that.
+/// second of the first sixteen bytes is zero, or three of the first four: no line of garbage looks like that, which
+/// would lose the good ones behind it.
 pub fn other_unicode_form(text: &[u8]) -> Option<&'static str> {
     let text = [
         &[0xFF, 0xFE, 0, 0][..],
@@ -193,12 +194,15 @@ pub fn other_unicode_form(text: &[u8]) -> Option<&'static str> {
     .iter()
     .find_map(|mark| text.strip_prefix(*mark))
     .unwrap_or(text);
-    // JSON begins with a character of ASCII.
-    match *text {
-        [1..0x80, 0, 0, 0, ..] | [0, 0, 0, 1..0x80, ..] => Some("UTF-32"),
-        [1..0x80, 0, 1..0x80, 0, ..] | [0, 1..0x80, 0, 1..0x80, ..] => Some("UTF-16"),
-        _ => None,
+    // JSON begins with characters of ASCII.
+    if let [1..0x80, 0, 0, 0, ..] | [0, 0, 0, 1..0x80, ..] = *text {
+        return Some("UTF-32");
     }
+    let (pairs, _) = text.get(..16).unwrap_or(text).as_chunks::<2>();
+    let is_utf_16 = pairs.len() > 1
+        && (pairs.iter().all(|pair| matches!(pair, [1..0x80, 0]))
+            || pairs.iter().all(|pair| matches!(pair, [0, 1..0x80])));
+    is_utf_16.then_some("UTF-16")
 }
 
 fn read_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, BodyError> {
@@ -386,6 +390,14 @@ mod tests {
                 assert!(detail.contains("UTF-16"), "{detail}");
                 assert!(detail.contains("UTF-8"), "{detail}");
             }
+        }
+        // A line of garbage that looks like it at first.
+        for garbage in [
+            &b"a\0b\0 and more of that"[..],
+            b"\0a\0b\xff\xfe",
+            b"\xff\xfea\0b\0\x80\x80",
+        ] {
+            assert_eq!(other_unicode_form(garbage), None, "{garbage:?}");
         }
     }
 
