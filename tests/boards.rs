@@ -671,13 +671,18 @@ fn registry_on(host: &TestHost) -> registry::Driver<TestHost> {
     registry::Driver::new(host.clone(), None)
 }
 
+/// Makes a board of this name. Returns its key.
+fn made(host: &TestHost, driver: &registry::Driver<TestHost>, name: &str) -> String {
+    let put = host.run(driver.put_board(&codec::encode(&named(name))), || {});
+    let PutBoardReply(board) = codec::decode(&put).unwrap();
+    board.unwrap().key().into_owned()
+}
+
 #[test]
 fn a_deletion_says_how_many_objects_are_away_and_an_alarm_goes_on_after_every_start() {
     let host = host_of(ObjectName::Registry);
     let driver = registry_on(&host);
-    let put = host.run(driver.put_board(&codec::encode(&named("jazz"))), || {});
-    let PutBoardReply(jazz) = codec::decode(&put).unwrap();
-    let key = jazz.unwrap().key().into_owned();
+    let key = made(&host, &driver, "jazz");
     // More than one request empties.
     let shards = (0..50).map(|shard| ObjectName::shard(&key, "NA", shard));
     let objects: Vec<ObjectName> = shards.chain([ObjectName::global(&key)]).collect();
@@ -739,9 +744,7 @@ fn a_deletion_says_how_many_objects_are_away_and_an_alarm_goes_on_after_every_st
 fn a_deletion_that_may_not_be_durable_is_looked_at_again() {
     let host = host_of(ObjectName::Registry);
     let driver = registry_on(&host);
-    let put = host.run(driver.put_board(&codec::encode(&named("jazz"))), || {});
-    let PutBoardReply(jazz) = codec::decode(&put).unwrap();
-    let object = ObjectName::shard(&jazz.unwrap().key(), "NA", 0);
+    let object = ObjectName::shard(&made(&host, &driver, "jazz"), "NA", 0);
     let enlist = codec::encode(&Enlist {
         object: object.clone(),
     });
