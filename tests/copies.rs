@@ -378,6 +378,37 @@ fn after_a_start_charts_say_that_they_lack_the_first_plays_after_a_quiet_time() 
     assert_eq!((whole.total_views, whole.incomplete), (65, false));
 }
 
+#[test]
+fn after_a_start_charts_lack_nothing_that_was_sealed_before_anybody_had_seen_it_open() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let (minute, later) = (pane(0, (1, 1), &[("x", 60)]), pane(1, (2, 2), &[("x", 5)]));
+    let sealed = Sent {
+        entries: &[&minute],
+        next_offset: 1,
+        ..Sent::default()
+    };
+    take(&sealed, (&mut global, &storage), NOW_MS + 95_000);
+    global.flush(&storage, NOW_MS + 104_000).unwrap();
+    // Its pushes were lost while this was open.
+    let next = Sent {
+        first_offset: 1,
+        entries: &[&later],
+        next_offset: 2,
+        seq: 2,
+        ..Sent::default()
+    };
+    take(&next, (&mut global, &storage), NOW_MS + 155_000);
+    let shown = chart(&global, &storage, NOW_MS + 157_000);
+    assert_eq!((shown.total_views, shown.incomplete), (65, false));
+
+    let global = load_global(&storage);
+    let started_ms = NOW_MS + 160_000;
+    chart(&global, &storage, started_ms);
+    let whole = chart(&global, &storage, started_ms + HEARD_AFTER_MS + 1_000);
+    assert_eq!((whole.total_views, whole.incomplete), (65, false));
+}
+
 fn count(shard: (&MemoryStorage, &mut Shard), post_id: &str, count: u32, now_ms: u64) {
     let play = BatchPlay {
         post_id,

@@ -29,6 +29,9 @@ pub struct ShardLog {
     /// `last_heard_ms` as it is stored.
     #[serde(skip)]
     stored_heard_ms: u64,
+    /// `has_open` as it is stored: a state that is loaded misses nothing of a shard where it is not.
+    #[serde(skip)]
+    stored_open: bool,
     /// [`MadeAt::of`] the last push whose copies were taken.
     copied: MadeAt,
     /// By then the shard had plays that no entry holds which was taken. A pull never says that it has none:
@@ -171,6 +174,7 @@ impl Offsets {
                 }
                 log.accepted = log.consumed;
                 log.stored_heard_ms = log.last_heard_ms;
+                log.stored_open = log.has_open;
                 if mutants::active(Mutant::WokenTakenForWhole) {
                     log.told_ms = u64::MAX;
                 }
@@ -230,6 +234,7 @@ impl Offsets {
                 durable: oldest,
                 last_heard_ms: 0,
                 stored_heard_ms: 0,
+                stored_open: false,
                 copied: MadeAt::default(),
                 has_open: false,
                 is_quiet,
@@ -332,8 +337,7 @@ impl Offsets {
             let is_asked = before == (true, true) && unstored_ms < GONE_AFTER_MS / 2;
             let was_away = unstored_ms >= BUSY_WITHIN_MS / 2 && !is_asked;
             let has_more = log.has_open || log.accepted > log.consumed;
-            let opens = log.has_open && !before.0;
-            if opens || has_more && was_away || log.is_quiet && !before.1 {
+            if has_more && (was_away || !log.stored_open) || log.is_quiet && !before.1 {
                 self.unsaved.insert(shard.0.clone());
                 self.undurable.insert(shard.0.clone(), u64::MAX);
             }
@@ -456,6 +460,7 @@ impl Offsets {
             for log in shards.flat_map(|(_, logs)| logs) {
                 log.consumed = log.accepted;
                 log.stored_heard_ms = log.last_heard_ms;
+                log.stored_open = log.has_open;
             }
         }
         self.is_ahead_of_durable = true;
