@@ -106,6 +106,7 @@ impl World {
                 // Where it goes back, the shard waits from when it sees that.
                 let shows_ms = shifted(self.now_ms, skew_ms);
                 shard.waits_from_ms = shard.waits_from_ms.min(shows_ms);
+                shard.could_push_ms = self.now_ms;
                 &shard.skew_ms
             }
             None => &self.global.skew_ms,
@@ -117,9 +118,23 @@ impl World {
             self.unanswered_ms = self.unanswered_ms.max(again_ms);
             if by_ms < 0 {
                 self.may_be_due_again();
+                self.looks_young(by_ms.unsigned_abs());
             }
         }
         self.say(|| format!("the clock of {node} steps by {by_ms} ms"));
+    }
+
+    /// The clock of the global object went back, and where nobody looked at it shortly before, nothing shows that:
+    /// what it was told by then looks younger than it is, until its clock is where it was.
+    fn looks_young(&mut self, by_ms: u64) {
+        let (young_by_ms, until_ms) = self.looks_young;
+        let still_ms = if self.now_ms < until_ms {
+            young_by_ms
+        } else {
+            0
+        };
+        let by_ms = by_ms + still_ms;
+        self.looks_young = (by_ms, self.now_ms + by_ms);
     }
 
     /// A shard's disk refuses a checkpoint while a commit is not durable. What is loaded then was

@@ -316,6 +316,8 @@ pub struct World {
     made: Vec<Made>,
     /// When a shard did not answer last that was asked what it has.
     unanswered_ms: u64,
+    /// What the global object knows looks younger to it by so much, until then.
+    looks_young: (u64, u64),
     /// Somebody looks at charts of `main` over sockets.
     are_sockets_open: bool,
     telling: Vec<Telling>,
@@ -518,6 +520,7 @@ impl World {
             pushes: BTreeMap::new(),
             made: Vec::new(),
             unanswered_ms: 0,
+            looks_young: (0, 0),
             are_sockets_open: false,
             telling: Vec::new(),
             incarnations: [(0, true); 2],

@@ -83,7 +83,11 @@ pub struct ShardNode {
     pub push_began_ms: u64,
     /// From then on it waits, or from later: as `push_began_ms`, or when its clock went back since.
     pub waits_from_ms: u64,
+    /// When it began to push, or its clock stepped: since then no longer wait than it was told is due to it.
+    pub could_push_ms: u64,
     pub told_interval_ms: u64,
+    /// It pushes by the quarter, and when it is asked.
+    pub is_told_quiet: bool,
     /// It was told to cut its log: then it pushes at once.
     pub pushes_at_once: bool,
     /// Its pushes get lost until then.
@@ -110,6 +114,8 @@ pub struct PendingAlarm {
     pub delay_ms: u64,
     /// What was written before it.
     pub written: u64,
+    /// It was asked for while an alarm that had fired was not done with.
+    pub follows_fired: bool,
 }
 
 /// An instance of an object after another has taken over.
@@ -144,7 +150,9 @@ impl ShardNode {
             push_task: None,
             push_began_ms: 0,
             waits_from_ms: 0,
+            could_push_ms: 0,
             told_interval_ms: 0,
+            is_told_quiet: false,
             pushes_at_once: false,
             silent_until_ms: 0,
             alarm_number: 0,

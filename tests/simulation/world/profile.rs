@@ -242,7 +242,7 @@ impl Profile {
         use Mutant::*;
         let crashes = self.shard_crash_every_ms > 0;
         match mutant {
-            ClockTrusted => self.skew_ms > 30_000,
+            ClockTrusted => self.skew_ms > 30_000 && self.clock_step_every_ms > 0,
             RefusedAlarmTakenForSet => self.alarm_fault > 100,
             VotesIgnored => self.votes_limit.is_some(),
             NamesReused => self.reused_keys > 0,

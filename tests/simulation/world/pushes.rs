@@ -8,6 +8,9 @@ use super::*;
 /// Of so many pushes it is remembered what they said.
 const MAX_OLD_PUSHES: usize = 12;
 
+/// A push that fails takes so long at most, and an alarm finds another under way.
+const LATE_PUSH_MS: u64 = 2 * PUSH_TIMEOUT_MS;
+
 /// Whoever waits for the answer to a push.
 pub struct PushAsked {
     instance: Instance,
@@ -32,6 +35,8 @@ impl World {
             return self.then_send(1, done, Err(StorageError("no alarm".into())));
         }
         let is_set_at_once = self.random.chance(700);
+        let instance = self.instance(shard);
+        let follows_fired = self.is_awake(instance);
         let node = &mut self.shards[shard];
         let (life, number) = (node.life, node.alarms_asked);
         node.alarms_asked += 1;
@@ -46,6 +51,7 @@ impl World {
             number,
             delay_ms,
             written: node.drive.written(),
+            follows_fired,
         });
         let set = move |world: &mut World| {
             let node = &mut world.shards[shard];
@@ -119,21 +125,22 @@ impl World {
     /// plays which nobody has taken has an alarm.
     pub(super) fn alarm_survives(&mut self, shard: usize, dead: Instance) {
         let node = &mut self.shards[shard];
-        // Where what was written after it is there, so is the alarm.
-        if let Some(pending) = node.alarm_pending.take()
+        let pending = node.alarm_pending.take();
+        // Where what was written after it is there, so is the alarm. Where not, what it was to follow is: that
+        // one fired is durable no sooner.
+        let follows_fired = pending.as_ref().is_some_and(|it| it.follows_fired);
+        if let Some(pending) = pending
             && node.drive.durable_count > pending.written
         {
             self.alarm_is_set(shard, pending.delay_ms);
         }
-        let node = &mut self.shards[shard];
-        if node.alarm_comes {
+        if self.shards[shard].alarm_comes {
             return;
         }
-        let is_its_alarm =
-            |owner: &Owner| owner.instance == dead && matches!(owner.errand, Errand::Alarm);
-        if self.executor.owners().any(is_its_alarm) {
+        if follows_fired || self.is_awake(dead) {
             return self.alarm_comes_again(shard);
         }
+        let node = &mut self.shards[shard];
         let (all, kept) = (node.ledger().len(), node.ledger().kept_plays());
         let may_be_kept = node.lost_storage || self.global.was_set_back || self.epoch_ms > 0;
         let loses_rows = self.profile.damage_outbox || self.profile.damage_journal;
@@ -145,6 +152,13 @@ impl World {
                 "shard {shard} has {all} plays, {kept} are taken, and nothing wakes it"
             ));
         }
+    }
+
+    /// Whether an alarm has fired that an instance is not done with.
+    fn is_awake(&self, instance: Instance) -> bool {
+        let is_its_alarm =
+            |owner: &Owner| owner.instance == instance && matches!(owner.errand, Errand::Alarm);
+        self.executor.owners().any(is_its_alarm)
     }
 
     fn alarm_comes_again(&mut self, shard: usize) {
@@ -191,11 +205,13 @@ impl World {
             life: self.shards[shard].life,
         };
         let work = async move {
+            let had_work = driver.look(Shard::has_work) == Some(true);
             let done = driver.alarm(None).await;
-            let then: Then = Box::new(move |world| {
-                if done.is_err() {
-                    world.alarm_comes_again(shard);
-                }
+            let has_work = had_work && driver.look(Shard::has_work) == Some(true);
+            let then: Then = Box::new(move |world| match done {
+                Ok(()) if has_work => world.has_pushed(shard),
+                Ok(()) => {}
+                Err(_) => world.alarm_comes_again(shard),
             });
             Some(then)
         };
@@ -216,6 +232,7 @@ impl World {
         let told_ms = node.told_interval_ms;
         node.push_task = Some(task);
         (node.push_began_ms, node.waits_from_ms) = (now_ms, now_ms);
+        node.could_push_ms = self.now_ms;
         // Alarms come a little early.
         let early_ms = waited_ms.filter(|waited_ms| waited_ms + 500 < told_ms);
         if let Some(waited_ms) = early_ms
@@ -223,6 +240,19 @@ impl World {
         {
             self.fail(format!(
                 "shard {shard} pushes after {waited_ms} ms, told {told_ms}"
+            ));
+        }
+    }
+
+    /// An alarm is done with, of a shard that had something to tell: where it is a busy one, its last push is not
+    /// much longer ago than it was told to wait.
+    fn has_pushed(&mut self, shard: usize) {
+        let node = &self.shards[shard];
+        let told_ms = node.told_interval_ms;
+        let waited_ms = self.now_ms - node.could_push_ms;
+        if told_ms > 0 && !node.is_told_quiet && waited_ms > told_ms + LATE_PUSH_MS {
+            self.fail(format!(
+                "shard {shard} does not push after {waited_ms} ms, told {told_ms}"
             ));
         }
     }
@@ -358,7 +388,7 @@ impl World {
             let _ = answer.send(Err(SendError("no answer".into())));
             return;
         };
-        let interval_ms = reply.push_interval_ms;
+        let (interval_ms, is_quiet) = (reply.push_interval_ms, reply.is_quiet);
         let wanted_offset = reply.wanted_offset;
         let _ = answer.send(Ok(codec::encode(&PushReplyOrRefusal(Ok(reply)))));
         let Node::Shard(shard) = instance.node else {
@@ -367,7 +397,8 @@ impl World {
         if self.shards[shard].life != instance.life {
             return;
         }
-        self.shards[shard].told_interval_ms = interval_ms;
+        let node = &mut self.shards[shard];
+        (node.told_interval_ms, node.is_told_quiet) = (interval_ms, is_quiet);
         self.poll(task);
         // Where its disk refuses what the answer changes, nobody has heard it.
         let node = &mut self.shards[shard];

@@ -12,12 +12,13 @@ impl World {
         }
         match self.random.chance(700) {
             true => self.ask_for_page(),
-            false => self.ask_for_a_while(
-                |driver| async move { driver.regions().await },
-                |world, reply| {
-                    world.regions_answered(reply);
-                },
-            ),
+            false => {
+                let asked_ms = self.now_ms;
+                self.ask_for_a_while(
+                    |driver| async move { driver.regions().await },
+                    move |world, reply| world.regions_answered(asked_ms, reply),
+                );
+            }
         }
     }
 
@@ -95,10 +96,11 @@ impl World {
         }
     }
 
-    fn regions_answered(&mut self, reply: &[u8]) {
+    fn regions_answered(&mut self, asked_ms: u64, reply: &[u8]) {
         let list = match codec::decode::<RegionsReply>(reply) {
             Ok(RegionsReply(Ok(list))) => list,
             Ok(RegionsReply(Err(_))) if !self.calm => return,
+            Ok(RegionsReply(Err(Refusal::Busy { .. }))) if self.may_miss_others(asked_ms) => return,
             answer => return self.fail(format!("{answer:?} for the regions")),
         };
         for region in 0..self.profile.regions {
