@@ -83,7 +83,7 @@ pub struct ShardNode {
     pub push_began_ms: u64,
     /// From then on it waits, or from later: as `push_began_ms`, or when its clock went back since.
     pub waits_from_ms: u64,
-    /// When it began to push, or its clock stepped: since then no longer wait than it was told is due to it.
+    /// When it pushed last, or its clock stepped: from then on it waits no longer than it was told.
     pub could_push_ms: u64,
     pub told_interval_ms: u64,
     /// It pushes by the quarter, and when it is asked.

@@ -278,7 +278,8 @@ impl World {
         let Node::Shard(shard) = instance.node else {
             return;
         };
-        let node = &self.shards[shard];
+        let node = &mut self.shards[shard];
+        node.could_push_ms = self.now_ms;
         let old = node.old.as_ref();
         let old = old.filter(|old| old.life == instance.life);
         let moment = old.map_or(node.applied, |old| old.applied);
