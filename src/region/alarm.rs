@@ -1,4 +1,5 @@
 use super::ALARM_OVERDUE_MS;
+use crate::mutants::{self, Mutant};
 
 /// Whether the object will wake up by itself.
 ///
@@ -13,6 +14,9 @@ use super::ALARM_OVERDUE_MS;
 pub struct Alarm {
     /// When it fires; none where none is set.
     due_ms: Option<u64>,
+    /// How long that was ahead when it was set: as late it may be, where the clock has jumped ahead since. The
+    /// longest time of one that an instance before this one has set.
+    set_for_ms: u64,
     /// Whether that is known.
     is_known: bool,
 }
@@ -27,23 +31,33 @@ impl Alarm {
     pub fn was_found(&mut self, due_ms: Option<u64>) {
         if !self.is_known {
             self.due_ms = due_ms;
+            self.set_for_ms = u64::MAX;
             self.is_known = true;
         }
     }
 
-    /// The time to set the alarm to, so that it fires within `delay_ms`; `None` where the alarm that is
+    /// How far ahead to set the alarm, so that it fires within `delay_ms`; `None` where the alarm that is
     /// set already does. Setting it anew with each request would put it off for as long as requests come.
-    pub fn sets_to(self, now_ms: u64, delay_ms: u64) -> Option<u64> {
-        let latest_ms = now_ms.saturating_add(delay_ms);
-        let is_set = self.due_ms.is_some_and(|due_ms| {
-            due_ms <= latest_ms && now_ms <= due_ms.saturating_add(ALARM_OVERDUE_MS)
+    ///
+    /// One that seems near and was set for later than that, and than `usual_ms`, is set once more to the same
+    /// time: it may seem so as the clock jumped ahead, and would come as much later.
+    pub fn sets_in_ms(self, now_ms: u64, delay_ms: u64, usual_ms: u64) -> Option<u64> {
+        let due_ms = self.due_ms.filter(|due_ms| {
+            let is_lost = now_ms > due_ms.saturating_add(ALARM_OVERDUE_MS);
+            *due_ms <= now_ms.saturating_add(delay_ms) && !is_lost
         });
-        (!is_set).then_some(latest_ms)
+        let Some(due_ms) = due_ms else {
+            return Some(delay_ms);
+        };
+        let is_trusted = mutants::active(Mutant::ClockTrusted);
+        let is_sure = self.set_for_ms <= delay_ms.max(usual_ms) || is_trusted;
+        (!is_sure).then(|| due_ms.saturating_sub(now_ms))
     }
 
     /// Notes that the alarm is set.
-    pub fn was_set(&mut self, due_ms: u64) {
-        self.due_ms = Some(due_ms);
+    pub fn was_set(&mut self, now_ms: u64, delay_ms: u64) {
+        self.due_ms = Some(now_ms.saturating_add(delay_ms));
+        self.set_for_ms = delay_ms;
         self.is_known = true;
     }
 
@@ -58,27 +72,33 @@ impl Alarm {
 mod tests {
     use super::*;
 
+    const USUAL_MS: u64 = 5_000;
+
+    fn set_at(now_ms: u64, delay_ms: u64) -> Alarm {
+        let mut alarm = Alarm::default();
+        alarm.was_set(now_ms, delay_ms);
+        alarm
+    }
+
     #[test]
     fn it_is_set_once_and_again_when_it_fired_or_was_lost() {
-        let mut alarm = Alarm::default();
-        assert_eq!(alarm.sets_to(1_000, 5_000), Some(6_000));
-        alarm.was_set(6_000);
-        assert_eq!(alarm.sets_to(2_000, 5_000), None);
-        assert_eq!(alarm.sets_to(6_000 + ALARM_OVERDUE_MS, 5_000), None);
-        let lost = alarm.sets_to(6_001 + ALARM_OVERDUE_MS, 5_000);
-        assert!(lost.is_some());
+        let in_ms = |alarm: Alarm, now_ms| alarm.sets_in_ms(now_ms, 5_000, USUAL_MS);
+        assert_eq!(in_ms(Alarm::default(), 1_000), Some(5_000));
+        let mut alarm = set_at(1_000, 5_000);
+        assert_eq!(in_ms(alarm, 2_000), None);
+        assert_eq!(in_ms(alarm, 6_000 + ALARM_OVERDUE_MS), None);
+        assert_eq!(in_ms(alarm, 6_001 + ALARM_OVERDUE_MS), Some(5_000));
         alarm.fired();
-        assert!(alarm.sets_to(6_500, 5_000).is_some());
+        assert_eq!(in_ms(alarm, 6_500), Some(5_000));
     }
 
     #[test]
     fn it_is_brought_forward_and_never_put_off() {
-        let mut alarm = Alarm::default();
-        alarm.was_set(6_000);
-        assert_eq!(alarm.sets_to(1_000, 2_000), Some(3_000));
-        alarm.was_set(3_000);
+        let alarm = set_at(1_000, 5_000);
+        assert_eq!(alarm.sets_in_ms(1_000, 2_000, USUAL_MS), Some(2_000));
+        let alarm = set_at(1_000, 2_000);
         for now_ms in 1_000..=3_000 + ALARM_OVERDUE_MS {
-            assert_eq!(alarm.sets_to(now_ms, 2_000), None);
+            assert_eq!(alarm.sets_in_ms(now_ms, 2_000, USUAL_MS), None);
         }
     }
 
@@ -87,12 +107,28 @@ mod tests {
         let mut alarm = Alarm::default();
         assert!(!alarm.is_known());
         alarm.was_found(Some(6_000));
-        assert_eq!(alarm.sets_to(2_000, 5_000), None);
+        assert_eq!(alarm.sets_in_ms(2_000, u64::MAX, USUAL_MS), None);
         alarm.fired();
         alarm.was_found(Some(6_000));
-        assert!(
-            alarm.sets_to(2_000, 5_000).is_some(),
-            "what was read is old"
+        let again = alarm.sets_in_ms(2_000, 5_000, USUAL_MS);
+        assert!(again.is_some(), "what was read is old");
+    }
+
+    #[test]
+    fn one_that_seems_near_as_the_clock_jumped_ahead_is_set_once_more() {
+        let jumped_ms = 60_000;
+        let alarm = set_at(1_000, 61_000);
+        assert_eq!(alarm.sets_in_ms(1_500, u64::MAX, USUAL_MS), None);
+        let now_ms = 1_500 + jumped_ms;
+        assert_eq!(alarm.sets_in_ms(now_ms, 1_000, USUAL_MS), Some(500));
+        // It seemed to be over.
+        assert_eq!(alarm.sets_in_ms(now_ms + 2_000, 1_000, USUAL_MS), Some(0));
+        let alarm = set_at(now_ms, 500);
+        assert_eq!(alarm.sets_in_ms(now_ms + 400, 1_000, USUAL_MS), None);
+        // As late a busy shard's may be.
+        assert_eq!(
+            set_at(1_000, 5_000).sets_in_ms(5_500, 1_000, USUAL_MS),
+            None
         );
     }
 }

@@ -291,12 +291,12 @@ impl<H: Host> Inner<H> {
     /// Where the platform refuses.
     async fn set_alarm(&self, delay_ms: u64) -> Result<(), StorageError> {
         self.know_alarm().await;
-        let mut alarm = self.alarm.get();
-        let Some(due_ms) = alarm.sets_to(self.host.now_ms(), delay_ms) else {
+        let Some(delay_ms) = self.alarm_sets_in_ms(delay_ms) else {
             return Ok(());
         };
         // Whoever comes while this waits need not set it too.
-        alarm.was_set(due_ms);
+        let mut alarm = self.alarm.get();
+        alarm.was_set(self.host.now_ms(), delay_ms);
         self.alarm.set(alarm);
         let set = self.host.set_alarm(delay_ms).await;
         if mutants::active(Mutant::RefusedAlarmTakenForSet) {
@@ -370,7 +370,12 @@ impl<H: Host> Inner<H> {
 
     /// Whether any alarm is set that was not lost.
     fn alarm_is_set(&self) -> bool {
-        (self.alarm.get().sets_to(self.host.now_ms(), u64::MAX)).is_none()
+        self.alarm_sets_in_ms(u64::MAX).is_none()
+    }
+
+    fn alarm_sets_in_ms(&self, delay_ms: u64) -> Option<u64> {
+        let usual_ms = self.push_timer.get().interval_ms();
+        (self.alarm.get()).sets_in_ms(self.host.now_ms(), delay_ms, usual_ms)
     }
 
     fn alarm_fired(&self) {

@@ -203,13 +203,7 @@ impl<H: Host> Inner<H> {
         // nobody takes what is in this memory for the news.
         self.sync().await?;
         self.know_alarm().await;
-        if !self.pushing.get()
-            && self
-                .alarm
-                .get()
-                .sets_to(self.host.now_ms(), u64::MAX)
-                .is_some()
-        {
+        if !self.pushing.get() && !self.alarm_is_set() {
             // It was lost, and nothing else may wake this object before its next play.
             self.ensure_push().await;
         }

@@ -16,7 +16,7 @@ const POSTS: u64 = 4;
 /// What posts have, where charts leave them out by their tag.
 const OUT: &str = "out";
 /// How long what was acknowledged may take into charts that nobody keeps, and a little.
-const SHOWN_WITHIN_MS: u64 = STALE_AFTER_MS + 1_000;
+pub(super) const SHOWN_WITHIN_MS: u64 = STALE_AFTER_MS + 1_000;
 
 /// The machine, and what its operator did.
 pub struct CatalogNode {
@@ -315,7 +315,7 @@ impl World {
     pub(super) fn may_be_hidden(&self, board: &Leaderboard, post: usize, asked_ms: u64) -> bool {
         match board.incomplete {
             true => self.catalog.puts.iter().any(|put| put.post == post),
-            false => self.catalog.may_be(post, asked_ms).1,
+            false => self.catalog.may_be(post, self.seems_ms(asked_ms)).1,
         }
     }
 
@@ -326,7 +326,7 @@ impl World {
         }
         for (post, id) in self.posts.iter().enumerate() {
             let is_listed = board.places.iter().any(|place| place.post_id == *id);
-            if is_listed && !self.catalog.may_be(post, asked_ms).0 {
+            if is_listed && !self.catalog.may_be(post, self.seems_ms(asked_ms)).0 {
                 return Err(format!("{id} is hidden, and listed"));
             }
         }

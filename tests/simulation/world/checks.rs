@@ -146,12 +146,9 @@ impl World {
         asked_ms: u64,
     ) -> Expected {
         let mut expected = Expected::new(self.posts.len());
-        let (young_by_ms, until_ms) = self.looks_young;
-        let is_young = asked_ms < until_ms + PROMISED_WITHIN_MS;
-        let promised_ms = PROMISED_WITHIN_MS + if is_young { young_by_ms } else { 0 };
         let says = Says {
             older_than_ms: self.now_ms.saturating_sub(CHART_AGE_MS),
-            answered_before_ms: asked_ms.saturating_sub(promised_ms),
+            answered_before_ms: self.seems_ms(asked_ms).saturating_sub(PROMISED_WITHIN_MS),
             is_complete,
             is_roomy: self.profile.is_roomy,
         };

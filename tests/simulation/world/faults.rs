@@ -137,6 +137,14 @@ impl World {
         self.looks_young = (by_ms, self.now_ms + by_ms);
     }
 
+    /// How late it was for sure by what the global object has seen, when somebody asked it.
+    pub(super) fn seems_ms(&self, asked_ms: u64) -> u64 {
+        let (young_by_ms, until_ms) = self.looks_young;
+        // As long as anything is taken for known.
+        let is_young = asked_ms < until_ms + catalog::SHOWN_WITHIN_MS;
+        asked_ms.saturating_sub(if is_young { young_by_ms } else { 0 })
+    }
+
     /// A shard's disk refuses a checkpoint while a commit is not durable. What is loaded then was
     /// written by that commit. Its senders ask again, and a crash takes it back. By chance alone
     /// these would hardly ever meet.
