@@ -153,6 +153,18 @@ impl Board {
         board_key(&self.board_id, self.incarnation)
     }
 
+    /// How many shards it has in a region that there is or was.
+    pub fn shards_in(&self, region: &Region) -> BoardShards {
+        if self.is_main() {
+            return BoardShards {
+                shards: region.shards,
+                most_shards: region.most_shards,
+            };
+        }
+        let shards = self.shards.get(region.key().as_ref());
+        shards.copied().unwrap_or_default()
+    }
+
     /// Has another number of shards in a region from now on. For `main`, see [`Region::reshard`].
     pub fn reshard(&mut self, region_key: &str, shards: u32) {
         let of_region = self.shards.entry(region_key.to_owned()).or_default();
@@ -388,18 +400,6 @@ impl Directory {
     pub fn boards(&self) -> impl ExactSizeIterator<Item = &Board> {
         self.boards.values()
     }
-
-    /// How many shards a board has in a region that there is or was.
-    pub fn shards(&self, board: &Board, region: &Region) -> BoardShards {
-        if board.is_main() {
-            return BoardShards {
-                shards: region.shards,
-                most_shards: region.most_shards,
-            };
-        }
-        let shards = board.shards.get(region.key().as_ref());
-        shards.copied().unwrap_or_default()
-    }
 }
 
 #[cfg(test)]
@@ -536,17 +536,13 @@ mod tests {
         jazz.reshard("NA", 1);
         let directory = Directory::new(table(), [jazz.clone()], 1);
         let jazz = directory.board("jazz").unwrap();
-        assert_eq!(directory.shards(jazz, &eu), of(2, 3));
-        assert_eq!(
-            directory.shards(jazz, &again),
-            of(1, 1),
-            "its shards are new"
-        );
+        assert_eq!(jazz.shards_in(&eu), of(2, 3));
+        assert_eq!(jazz.shards_in(&again), of(1, 1), "its shards are new");
         let na = &directory.table.regions[0];
-        assert_eq!(directory.shards(jazz, na), of(1, 1));
+        assert_eq!(jazz.shards_in(na), of(1, 1));
         assert_eq!(jazz.shards.len(), 1, "what is as usual takes no room");
         let main = directory.board(MAIN).unwrap();
-        assert_eq!(directory.shards(main, na), of(4, 4));
+        assert_eq!(main.shards_in(na), of(4, 4));
     }
 
     #[test]

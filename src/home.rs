@@ -18,7 +18,7 @@ use std::hash::Hasher;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use siphasher::sip::SipHasher13;
 
-use crate::board::{Board, Directory, MAIN, MAX_BOARD_ID_BYTES, parts_of_board_key};
+use crate::board::{Board, MAIN, MAX_BOARD_ID_BYTES, parts_of_board_key};
 use crate::topology::{MAX_SHARDS, Region, check_region_id, key_of, parts_of_key};
 
 /// Boards that a home names besides `main`: as many as a batch has parts ([`crate::routing`]).
@@ -49,14 +49,10 @@ pub struct Home {
 impl Home {
     /// The home of batches that are sealed now, by the region of their sender. It names the first
     /// [`MAX_BOARDS_OF_HOME`] of `boards` that have more than one shard.
-    pub fn of<'a>(
-        directory: &Directory,
-        region: &Region,
-        boards: impl IntoIterator<Item = &'a Board>,
-    ) -> Self {
+    pub fn of<'a>(region: &Region, boards: impl IntoIterator<Item = &'a Board>) -> Self {
         let others = boards.into_iter().filter(|board| !board.is_main());
         let shards = others.map(|board| {
-            let shards = directory.shards(board, region).shards;
+            let shards = board.shards_in(region).shards;
             (board.key().into_owned(), shards)
         });
         Home {
@@ -164,6 +160,7 @@ pub fn hash_of(name: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::Directory;
     use crate::topology::RegionTable;
 
     fn directory(boards: impl IntoIterator<Item = Board>) -> Directory {
@@ -204,7 +201,7 @@ mod tests {
             board
         });
         let directory = directory(boards);
-        let longest = Home::of(&directory, &longest, directory.boards());
+        let longest = Home::of(&longest, directory.boards());
         assert_eq!(longest.boards.len(), MAX_BOARDS_OF_HOME);
         assert_eq!(Home::read(&longest.to_string()), Some(longest));
     }
@@ -214,7 +211,7 @@ mod tests {
         let mut jazz = Board::new("jazz", 7, 1);
         jazz.reshard("NA", 3);
         let directory = directory([jazz.clone(), Board::new("rock", 8, 1)]);
-        let home = Home::of(&directory, &Region::new("NA", "", 4), directory.boards());
+        let home = Home::of(&Region::new("NA", "", 4), directory.boards());
         assert_eq!(home.to_string(), "NA/4 jazz.0000000000000007=3");
         let again = Board::new("jazz", 9, 1);
         for (board, shards) in [(&Board::main(), 4), (&jazz, 3), (&again, 1)] {

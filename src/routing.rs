@@ -483,15 +483,13 @@ fn knows_home(directory: &Directory, batch: &SentBatch<'_>, named: &Named<'_>) -
     let known = directory.table.ever_had_key(key);
     known.is_some_and(|region| {
         let mut boards = named.placed_on.iter().filter_map(|id| directory.board(id));
-        boards.all(|board| {
-            home.shards_of(&board.key()) <= directory.shards(board, region).most_shards
-        })
+        boards.all(|board| home.shards_of(&board.key()) <= board.shards_in(region).most_shards)
     })
 }
 
 fn knows_shard(directory: &Directory, board: &Board, to: &ShardId) -> bool {
     let region = directory.table.ever_had_key(&to.key);
-    region.is_some_and(|region| to.shard < directory.shards(board, region).most_shards)
+    region.is_some_and(|region| to.shard < board.shards_in(region).most_shards)
 }
 
 /// Divides a batch into its parts.
@@ -602,7 +600,7 @@ impl<N: Network> Routing<'_, N> {
         let table = &self.directory.table;
         let board = self.directory.board(&part.board_id)?;
         let region = table.find(&part.region_id)?;
-        let shards = self.directory.shards(board, region);
+        let shards = board.shards_in(region);
         let key = region.key();
         let at = |key: &str, shard| ShardId {
             key: key.to_owned(),

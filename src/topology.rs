@@ -33,7 +33,8 @@ pub struct Region {
     pub region_name: String,
     /// Where its objects should live (a location hint of the platform).
     pub hint: Option<String>,
-    /// Among so many shards a batch without a home is sent to one.
+    /// Among so many shards a batch without a home is sent to one. They are `main`'s, but where another board was
+    /// told of its own.
     pub shards: u32,
     /// The most shards that it ever had. Each of them may hold plays, decide about batches whose home is
     /// from that time, and count batches that do not say when they were first sent.

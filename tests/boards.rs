@@ -12,6 +12,7 @@ use hitparade::region::{Driver, Limits};
 use hitparade::registry::{self, Registry};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
+use hitparade::topology::RegionTable;
 use hitparade::window::DAY_MS;
 use hitparade::wire::*;
 
@@ -53,11 +54,15 @@ impl World {
         registry.delete_board(storage, board_id, self.random, NOW_MS)
     }
 
-    fn enlist(&mut self, object: &ObjectName) -> Result<(), Refusal> {
+    fn table_for(&mut self, object: &ObjectName) -> Result<RegionTable, Refusal> {
         let Registered {
             registry, storage, ..
         } = &mut self.registered;
-        registry.enlist(storage, object).map(|_| ())
+        registry.enlist(storage, object)
+    }
+
+    fn enlist(&mut self, object: &ObjectName) -> Result<(), Refusal> {
+        self.table_for(object).map(|_| ())
     }
 
     fn to_close(&self, key: &str) -> (Vec<ObjectName>, u64) {
@@ -426,6 +431,47 @@ fn a_board_follows_its_own_catalog_or_the_one_that_is_shared_and_exports_its_own
         let catalog = catalog::Driver::new(host.clone(), CatalogLimits::default());
         host.run(catalog.put_posts(&put), || {});
         assert_eq!(has_posts(&exported(&host, &driver)), exports, "{board}");
+    }
+}
+
+#[test]
+fn an_export_waits_for_the_shards_that_its_board_has_and_for_no_others() {
+    let mut world = World::new();
+    let of_main = |region_id: &str, shards| PutRegion {
+        region_id: region_id.into(),
+        region_name: None,
+        shards: Some(shards),
+        hint: None,
+    };
+    world.registered.put(&of_main("NA", 5)).unwrap();
+    world.registered.put(&of_main("SA", 2)).unwrap();
+    let with_shards = |shards| PutBoard {
+        shards: [("EU", shards), ("SA", shards)]
+            .map(|(id, shards)| (id.into(), shards))
+            .into(),
+        ..named("jazz")
+    };
+    let jazz = world.put(&with_shards(3)).unwrap();
+    world.put(&with_shards(1)).unwrap();
+    world.registered.delete("SA", NOW_MS).unwrap();
+    let expected = |shards: &[(&str, u32)]| {
+        let all = shards
+            .iter()
+            .flat_map(|(key, shards)| (0..*shards).map(|shard| ((*key).to_owned(), shard)));
+        all.collect::<Vec<ShardName>>()
+    };
+    for (key, shards) in [
+        (jazz.key(), &[("NA", 1), ("EU", 3), ("SA", 3)]),
+        (MAIN.into(), &[("NA", 5), ("EU", 1), ("SA", 2)]),
+    ] {
+        let (host, driver, _) = global(&key);
+        let table = world.table_for(&host.object);
+        *host.enlisted.borrow_mut() = Some(codec::encode(&EnlistReply(table)));
+        let begun = host.run(driver.begin_export(&codec::encode(&BeginExport)), || {});
+        let BeginExportReply(begun) = codec::decode(&begun).unwrap();
+        let told = begun.unwrap().shards.into_iter();
+        let told: Vec<ShardName> = told.map(|(key, shard, _)| (key, shard)).collect();
+        assert_eq!(told, expected(shards), "{key}");
     }
 }
 

@@ -211,7 +211,7 @@ pub async fn delete(call: &Call, board_id: String) -> Result<Answer, Problem> {
 fn json_of(board: &Board, directory: &Directory) -> Value {
     let regions = directory.table.regions.iter();
     let shards = regions.map(|region| {
-        let shards = directory.shards(board, region).shards;
+        let shards = board.shards_in(region).shards;
         (region.region_id.clone(), Value::from(shards))
     });
     json!({

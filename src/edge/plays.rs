@@ -108,7 +108,7 @@ pub fn home_of_sender(
     let is_told = |board: &&Board| board.beacons || call.seen.authorization.is_some();
     let boards = boards.iter().filter_map(|id| directory.board(id));
     let boards = boards.filter(is_told);
-    Some(Home::of(directory, region, boards).to_string())
+    Some(Home::of(region, boards).to_string())
 }
 
 async fn admit_plays(call: &Call, cors: &Cors, attempt: &Attempt) -> Result<Answer, Problem> {

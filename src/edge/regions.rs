@@ -66,7 +66,7 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
         json!({
             "region_id": region.region_id,
             "region_name": region.region_name,
-            "shards": directory.shards(&board, region).shards,
+            "shards": board.shards_in(region).shards,
             "hint": region.hint,
             "views_24h": heard.map_or(0, |heard| heard.views_24h),
             "push_age_ms": heard.and_then(|heard| heard.push_age_ms),

@@ -89,8 +89,8 @@ impl Registry {
         }
     }
 
-    /// Lists an object of a board, and tells it of the regions. Of `main`, which is never deleted,
-    /// nobody needs a list.
+    /// Lists an object of a board, and tells it of the regions, each with the shards that the board has
+    /// there. Of `main`, which is never deleted, nobody needs a list.
     ///
     /// # Errors
     /// [`Refusal::Gone`] where there is no such board any more.
@@ -99,12 +99,18 @@ impl Registry {
         storage: &impl Storage,
         object: &ObjectName,
     ) -> Result<RegionTable, Refusal> {
+        let mut table = self.table.clone();
         if object.is_to_enlist() {
             let key = object.board().unwrap_or_default();
-            self.boards.of_key(key)?;
+            let board = self.boards.of_key(key)?;
             boards::enlist(storage, object)?;
+            let deleted = table.deleted.iter_mut().map(|it| &mut it.region);
+            for region in table.regions.iter_mut().chain(deleted) {
+                let of_board = board.shards_in(region);
+                (region.shards, region.most_shards) = (of_board.shards, of_board.most_shards);
+            }
         }
-        Ok(self.table.clone())
+        Ok(table)
     }
 
     /// Makes or changes a board. `random` is its incarnation where it is made.

@@ -241,13 +241,12 @@ impl<H: Host> Inner<H> {
             Refusal::Busy { retry_after_s: 1 }
         };
         if let Some(seed) = needs.seed {
-            let table = self.ask_for(&AdoptSeed { seed }).await.map_err(away)?;
-            self.hear(table?).await?;
+            self.ask_for(&AdoptSeed { seed }).await.map_err(away)??;
         }
         for region in &needs.regions {
             self.ask_for(region).await.map_err(away)??;
         }
-        if !needs.regions.is_empty() {
+        if needs.seed.is_some() || !needs.regions.is_empty() {
             self.hear_registry().await.map_err(away)?;
         }
         let request = codec::decode::<ImportRequest>(message)?;

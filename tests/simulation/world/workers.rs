@@ -424,7 +424,7 @@ impl World {
         let directory = self.workers[worker].directory.as_ref();
         let home = directory.and_then(|(directory, _)| {
             let region = region_of(&directory.table, here)?;
-            Some(Home::of(directory, region, directory.boards()))
+            Some(Home::of(region, directory.boards()))
         });
         for delay_ms in self.deliveries(5 * MINUTE_MS) {
             let outcome = Event::Outcome {
