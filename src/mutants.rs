@@ -161,6 +161,8 @@ pub enum Mutant {
     RefusedAlarmTakenForSet,
     /// A shard knows in memory alone that somebody watches, and says that it knows for good.
     WatchedInMemoryAlone,
+    /// A shard does not store that it is to cut its log.
+    MomentInMemoryAlone,
 }
 
 #[cfg(feature = "simulation")]

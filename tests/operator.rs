@@ -2,13 +2,15 @@
 //! Whatever is done, no acknowledged play is lost but by what was asked for, and none counts twice.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
+use crate::objects::host::TestHost;
 use crate::objects::{self, Registered, SEED, load_global, record};
-use hitparade::board::MAIN;
+use hitparade::board::{MAIN, ObjectName};
 use hitparade::codec;
 use hitparade::filter::Filter;
 use hitparade::global::Global;
-use hitparade::region::Shard;
+use hitparade::region::{self, Limits, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::Epoch;
@@ -1113,4 +1115,87 @@ fn shards_that_are_more_than_one_request_may_tell_of_an_export_are_handed_out_un
     told.sort();
     told.dedup();
     assert_eq!((all, told.len()), (in_all as usize, in_all as usize));
+}
+
+/// The shard `NA/0` of `main`, on a platform of its own.
+fn shard_of(host: &TestHost) -> region::Driver<TestHost> {
+    region::Driver::new(host.clone(), Limits::default())
+}
+
+/// The platform puts an object to sleep that nobody asks for anything, and drops its state with it.
+#[test]
+fn a_shard_that_sleeps_before_the_moment_of_an_export_or_after_it_tells_of_it_nevertheless() {
+    for plays in [0, 1] {
+        let host = TestHost {
+            object: Rc::new(ObjectName::shard(MAIN, "NA", 0)),
+            ..TestHost::at(NOW_MS)
+        };
+        if plays > 0 {
+            let batch = codec::encode(&Batch {
+                key: Some(b"key"),
+                plays_hash: 0,
+                sent_ms: NOW_MS,
+                plays: vec![BatchPlay {
+                    post_id: "post",
+                    timestamp_ms: NOW_MS,
+                    count: 1,
+                }],
+            });
+            let request = codec::encode(&RecordRequest {
+                board: MAIN,
+                region_id: "NA",
+                shard: 0,
+                epoch_ms: 0,
+                seed: SEED,
+                listed: None,
+                batch: &batch,
+            });
+            let reply = host.run(shard_of(&host).record(&request, None), || {});
+            assert_eq!(reply, RecordReply::counted(false));
+        }
+        let at_ms = host.now_ms.get() + 20_000;
+        let request = codec::encode(&CutRequest {
+            region_id: "NA",
+            shard: 0,
+            epoch: Epoch {
+                began_ms: 0,
+                seed: SEED,
+            },
+            at_ms,
+        });
+        assert_eq!(host.run(shard_of(&host).cut(&request), || {}), Ok(()));
+        let reply = PushReplyOrRefusal(Ok(PushReply {
+            wanted_offset: plays,
+            durable_offset: plays,
+            epoch_ms: 0,
+            seed: SEED,
+            push_interval_ms: PUSH_INTERVAL_MS,
+            is_quiet: true,
+            watched_since_ms: None,
+            days: None,
+        }));
+        let reply = codec::encode(&reply);
+        let cut = Some(Cut {
+            at_ms,
+            offset: plays,
+        });
+        let mut cuts = Vec::new();
+        for _ in 0..8 {
+            // The global object is away at the moment.
+            *host.push_reply.borrow_mut() = cuts.contains(&cut).then(|| reply.clone());
+            host.tasks.borrow_mut().clear();
+            let Some(due_ms) = host.alarm_ms.take() else {
+                break;
+            };
+            host.now_ms.set(due_ms.max(host.now_ms.get()));
+            assert_eq!(host.run(shard_of(&host).alarm(None), || {}), Ok(()));
+            for report in host.pushed.take() {
+                let report = codec::decode::<ShardReport<'_>>(&report).unwrap();
+                cuts.push(codec::decode::<Push<'_>>(report.push).unwrap().cut);
+            }
+        }
+        cuts.retain(Option::is_some);
+        assert_eq!(cuts, [cut, cut], "told and told again, {plays} plays");
+        assert_eq!(host.alarm_ms.get(), None, "nothing is left to tell");
+    }
 }

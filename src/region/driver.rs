@@ -8,7 +8,7 @@
 //! - *A push*: next alarm set, checkpoint written, **durable**, sent, and what the reply frees
 //!   forgotten. A quiet shard sets its next alarm last: until then the platform fires this one again.
 //! - *A pull*: **durable**, answered. It writes nothing but that somebody watches.
-//! - *A new epoch*: taken note of, **durable**, confirmed.
+//! - *A new epoch, the moment of an export*: taken note of, **durable**, confirmed.
 //!
 //! # Who waits for whom
 //! One commit is under way at a time. It belongs to the object, not to the request that happened to
@@ -82,7 +82,7 @@ pub struct Inner<H: Host> {
     pushing: Cell<bool>,
     /// What a pull has told of who watches since the last push began.
     watched_by_pull: Cell<Option<u64>>,
-    /// The log was cut, and no push has told of it.
+    /// The log was cut, and no push has begun since: it is to be at once.
     cut_is_untold: Cell<bool>,
     alarm: Cell<Alarm>,
     arrivals: Cell<Arrivals>,
@@ -187,7 +187,8 @@ impl<H: Host> Driver<H> {
             return Err(Refusal::Invalid(detail.into()));
         }
         self.ensure_alarm(in_ms.unwrap_or(0)).await;
-        Ok(())
+        // It may sleep until then.
+        self.sync().await.map_err(Refusal::from)
     }
 }
 

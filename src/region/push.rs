@@ -27,6 +27,7 @@ impl Shard {
     /// When the disk refuses.
     pub fn push(&mut self, storage: &impl Storage) -> Result<Option<Vec<u8>>, StorageError> {
         self.news_is_sent();
+        self.cut_is_sent();
         self.push_from(storage, self.wanted_offset)
     }
 
@@ -77,8 +78,7 @@ impl Shard {
             journal_seq: self.applied_seq,
             copies: copies.iter().map(|copy| &**copy).collect(),
             copies_left_out: copies_left_out && !mutants::active(Mutant::CopiesLeftOutInSilence),
-            // One that is not durable here may be lost, and with it what was sealed for it.
-            cut: self.checkpoint.cut.filter(|cut| cut.offset <= next_offset),
+            cut: self.cut_to_tell(next_offset),
             watched_since_ms: self.watched_for_good(),
         })))
     }
@@ -91,7 +91,10 @@ impl Shard {
     /// What there is to push, for whoever sets the alarm.
     pub fn to_push(&self) -> ToPush {
         ToPush {
-            is_urgent: self.has_sealed() || self.open.are_busy() || self.has_watched_news(),
+            is_urgent: self.has_sealed()
+                || self.open.are_busy()
+                || self.has_watched_news()
+                || self.has_untold_cut(),
             seals_at_ms: self.open.sealed_quietly_at_ms(),
         }
     }
@@ -219,7 +222,8 @@ impl Shard {
         if mutants::active(Mutant::ForgottenBeforeDurable) {
             durable_offset = reply.wanted_offset;
         }
-        let writes = self.outbox.forget_below(durable_offset);
+        let mut writes = self.outbox.forget_below(durable_offset);
+        self.cut_is_told(&mut writes);
         if writes.is_empty() {
             return Ok(());
         }

@@ -125,8 +125,8 @@ pub struct Shard {
     /// What was loaded is durable: it may have been written a moment ago, by a state that was
     /// dropped.
     settled: bool,
-    /// The log is to be cut then.
-    cut_at_ms: Option<u64>,
+    /// The moment of the cut that the push under way tells of.
+    cut_sent_ms: Option<u64>,
     committed: Committed,
     told: listing::Told,
     watched: watched::Watched,
@@ -195,7 +195,8 @@ impl Shard {
     /// Whether there is anything that the global object does not have for good: if not, the shard
     /// needs no alarm and may hibernate.
     pub fn has_work(&self) -> bool {
-        !self.waiting.is_empty() || self.in_flight.is_some() || self.has_open() || self.has_sealed()
+        let is_counting = !self.waiting.is_empty() || self.in_flight.is_some();
+        is_counting || self.has_open() || self.has_sealed() || self.has_untold_cut()
     }
 
     /// Whether something is sealed that is not forgotten yet.

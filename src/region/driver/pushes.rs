@@ -38,8 +38,7 @@ impl<H: Host> Inner<H> {
         }
         let found = self.with_shard(|shard, storage| {
             self.cut_if_due(shard, storage)?;
-            let has_work = shard.has_work() || self.cut_is_untold.get();
-            Ok((has_work, shard.to_push()))
+            Ok((shard.has_work(), shard.to_push()))
         });
         let Ok((has_work, to_push)) = found else {
             let next_ms = wake_in_ms.unwrap_or(u64::MAX);

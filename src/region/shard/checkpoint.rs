@@ -25,6 +25,9 @@ pub(in crate::region) struct Checkpoint {
     pub epoch_ms: Option<u64>,
     /// Where the log was cut last, for an export.
     pub cut: Option<Cut>,
+    /// The moment of an export at which the log is to be cut, or was, until the global object is told of that:
+    /// the shard may sleep meanwhile.
+    pub cut_at_ms: Option<u64>,
     /// The journal up to here is in the panes and the outbox. A new log numbers its commits from the
     /// millisecond on in which it began: there are less than 1,000 a second, so no log of a shard has
     /// a number of one before.
@@ -55,6 +58,7 @@ impl Checkpoint {
             days: KnownDays::default(),
             epoch_ms: Some(0),
             cut: None,
+            cut_at_ms: None,
             covered_seq: match mutants::active(Mutant::CommitsNumberedAnew) {
                 true => 0,
                 false => now_ms,

@@ -69,7 +69,7 @@ impl Shard {
             damaged_rows,
             load_id: random.first_chunk().map_or(0, |id| u64::from_be_bytes(*id)),
             settled: false,
-            cut_at_ms: None,
+            cut_sent_ms: None,
             committed: Committed::default(),
             told: listing::Told::load(storage)?,
             watched: watched::Watched::load(storage)?,

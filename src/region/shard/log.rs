@@ -47,7 +47,7 @@ impl Shard {
             return Ok(());
         }
         self.checkpoint.cut = None;
-        self.cut_at_ms = None;
+        self.checkpoint.cut_at_ms = None;
         self.sealed.clear();
         self.sealed_bytes = 0;
         if !mutants::active(Mutant::PanesSurviveTheirEpoch) {
@@ -93,7 +93,8 @@ impl Shard {
 
     /// Is to cut its log at a moment, for an export; `false` if another shard is meant, if it has
     /// counted something since that moment, or if it knows of a later one: the export of the earlier
-    /// is over. A shard that does not know who it is learns it.
+    /// is over. A shard that does not know who it is learns it. After the next sync it may be said that this one
+    /// will cut its log, however often it is loaded until then.
     ///
     /// # Errors
     /// When the disk refuses: drop this state and load it anew.
@@ -110,16 +111,50 @@ impl Shard {
         self.follow(storage, request.epoch, random)?;
         self.introduce(request.region_id, request.shard, request.epoch.seed);
         let cut_ms = self.checkpoint.cut.map(|cut| cut.at_ms);
-        let known_ms = self.cut_at_ms.max(cut_ms);
+        let known_ms = self.checkpoint.cut_at_ms.max(cut_ms);
         if known_ms < Some(request.at_ms) {
-            self.cut_at_ms = Some(request.at_ms);
+            self.checkpoint.cut_at_ms = Some(request.at_ms);
+            self.header_dirty = true;
+            if !mutants::active(Mutant::MomentInMemoryAlone) {
+                self.store_header(storage)?;
+                self.header_dirty = false;
+            }
         }
         Ok(known_ms <= Some(request.at_ms))
     }
 
     /// How long until its log is to be cut, if it is.
     pub fn cut_in_ms(&self, now_ms: u64) -> Option<u64> {
-        self.cut_at_ms.map(|at_ms| at_ms.saturating_sub(now_ms))
+        let at_ms = self.checkpoint.cut_at_ms?;
+        (!self.has_untold_cut()).then(|| at_ms.saturating_sub(now_ms))
+    }
+
+    /// Whether its log was cut and the global object has answered no push that told so.
+    pub(in crate::region) fn has_untold_cut(&self) -> bool {
+        let cut_ms = self.checkpoint.cut.map(|cut| cut.at_ms);
+        cut_ms.is_some() && cut_ms == self.checkpoint.cut_at_ms
+    }
+
+    /// Where it was cut, as a push says it that ends at an offset: a cut that is not durable here may be lost, and
+    /// with it what was sealed for it.
+    pub(in crate::region) fn cut_to_tell(&self, next_offset: u64) -> Option<Cut> {
+        self.checkpoint.cut.filter(|cut| cut.offset <= next_offset)
+    }
+
+    /// A push is made of all that is durable.
+    pub(in crate::region) fn cut_is_sent(&mut self) {
+        let sent = self.cut_to_tell(self.sendable_offset());
+        self.cut_sent_ms = sent.map(|cut| cut.at_ms);
+    }
+
+    /// The push was answered: adds what is to be written of it.
+    pub(in crate::region) fn cut_is_told(&mut self, writes: &mut Vec<Write>) {
+        if self.has_untold_cut() && self.cut_sent_ms == self.checkpoint.cut_at_ms {
+            self.checkpoint.cut_at_ms = None;
+            self.header_dirty = true;
+            self.write_header(writes);
+            self.header_dirty = false;
+        }
     }
 
     /// Cuts the log if it is time: to be asked before anything more is committed. All that is counted is
@@ -132,10 +167,10 @@ impl Shard {
         storage: &impl Storage,
         now_ms: u64,
     ) -> Result<bool, StorageError> {
-        let Some(at_ms) = self.cut_at_ms.filter(|at_ms| now_ms >= *at_ms) else {
+        let at_ms = self.checkpoint.cut_at_ms;
+        let Some(at_ms) = at_ms.filter(|_| self.cut_in_ms(now_ms) == Some(0)) else {
             return Ok(false);
         };
-        self.cut_at_ms = None;
         let keys: Vec<PaneKey> = self.open.panes.keys().copied().collect();
         for key in keys {
             self.seal(key);

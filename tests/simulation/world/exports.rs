@@ -19,6 +19,8 @@ pub struct Exporting {
     least: u64,
     times_forgot: u64,
     epoch_ms: u64,
+    /// When it began, where nothing goes wrong any more.
+    calm_since_ms: Option<u64>,
 }
 
 impl World {
@@ -64,6 +66,7 @@ impl World {
             least,
             times_forgot: self.global.times_forgot,
             epoch_ms: self.epoch_ms,
+            calm_since_ms: self.calm.then_some(self.now_ms),
         };
         self.ask_for_export_page(500, exporting);
     }
@@ -90,6 +93,8 @@ impl World {
     }
 
     fn ask_for_export_page(&mut self, in_ms: u64, exporting: Exporting) {
+        // Who waits for the moment keeps it awake.
+        self.global.busy_ms = self.now_ms;
         let ask = move |world: &mut World| world.export_page(exporting);
         self.after(in_ms, Event::Then(Box::new(ask)));
     }
@@ -97,6 +102,9 @@ impl World {
     fn export_page(&mut self, mut exporting: Exporting) {
         exporting.questions += 1;
         if exporting.questions > MOST_QUESTIONS {
+            if self.is_unhindered(&exporting) {
+                self.fail("an export that nothing hindered has no end");
+            }
             return;
         }
         if !self.global_is_up() {
@@ -122,7 +130,11 @@ impl World {
                 self.ask_for_export_page(ms, exporting);
             }
             Some(ExportReply(Ok(ExportAnswer::Page(page)))) => self.exported(exporting, page),
-            Some(ExportReply(Err(Refusal::ExportIsOver))) => {}
+            Some(ExportReply(Err(Refusal::ExportIsOver))) => {
+                if self.is_unhindered(&exporting) {
+                    self.fail("an export that nothing hindered is over");
+                }
+            }
             // It is asked for again.
             _ => self.ask_for_export_page(2_000, exporting),
         }
@@ -152,6 +164,12 @@ impl World {
         self.check_export(&exporting, page.complete);
     }
 
+    /// It has to become complete: all clocks agree, and every shard was within reach since it began.
+    fn is_unhindered(&self, exporting: &Exporting) -> bool {
+        let is_here = |since_ms| self.shards.iter().all(|it| it.down_until_ms <= since_ms);
+        self.profile.has_one_clock() && exporting.calm_since_ms.is_some_and(is_here)
+    }
+
     fn check_export(&mut self, exporting: &Exporting, is_complete: bool) {
         let Exporting { plays, least, .. } = exporting;
         // It is of one moment: each scope's days hold what all of its time does, and the regions what the
@@ -167,6 +185,9 @@ impl World {
         let has_all = self.incarnations.iter().all(|(deleted, _)| *deleted == 0);
         if regions != world && has_all {
             return self.fail(format!("an export of {world} plays, {regions} by region"));
+        }
+        if self.is_unhindered(exporting) && !is_complete {
+            return self.fail("an export that nothing hindered is not complete");
         }
         // Less, where a row or a storage was lost meanwhile.
         let (still_least, most) = self.expected(None, Span::ALL, true, 0).total;

@@ -682,6 +682,8 @@ impl World {
             let in_ms = self.random.between(40_000, 40 * MINUTE_MS);
             self.after(in_ms, Event::Then(Box::new(World::play_and_look)));
         }
+        let in_ms = self.random.between(MINUTE_MS, 20 * MINUTE_MS);
+        self.after(in_ms, Event::Then(Box::new(World::export)));
         for shard in 0..self.shards.len() {
             let node = &mut self.shards[shard];
             node.down_until_ms = 0;

@@ -237,6 +237,11 @@ impl Profile {
         profile
     }
 
+    /// Whether all objects have the same time.
+    pub fn has_one_clock(&self) -> bool {
+        self.skew_ms == 0 && self.clock_step_every_ms == 0
+    }
+
     /// Whether a mistake may be seen in such a run: some need what is in a run of ten.
     pub fn may_show(&self, mutant: Mutant) -> bool {
         use Mutant::*;
@@ -247,6 +252,7 @@ impl Profile {
             VotesIgnored => self.votes_limit.is_some(),
             NamesReused => self.reused_keys > 0,
             ToldBeforeDurable => self.reset_every_ms > 0 && crashes,
+            MomentInMemoryAlone => self.has_one_clock() && self.sleeps > 0,
             OldEpochTaken | PanesSurviveTheirEpoch => self.reset_every_ms > 0,
             DeciderOfToday => self.delete_every_ms > 0,
             DamagedClaimsForgotten => self.damage_seen,
