@@ -201,9 +201,12 @@ impl RegionTable {
 
     /// The region of a [`Region::key`], deleted or not.
     pub fn ever_had_key(&self, key: &str) -> Option<&Region> {
-        let deleted = || self.deleted.iter().map(|it| &it.region);
-        let mut any = self.regions.iter().chain(deleted());
-        any.find(|region| region.key() == key)
+        self.regions_ever().find(|region| region.key() == key)
+    }
+
+    /// Whether the region of this key was deleted: not one that is not known.
+    pub fn has_deleted_key(&self, key: &str) -> bool {
+        self.find_key(key).is_none() && self.knows_key(key)
     }
 
     /// Whether there is or was a region of this key.
@@ -211,10 +214,15 @@ impl RegionTable {
         self.ever_had_key(key).is_some()
     }
 
-    /// Of all regions, those that were deleted included: [`Region::key`].
+    /// All regions, those that were deleted included.
+    pub fn regions_ever(&self) -> impl Iterator<Item = &Region> {
+        let deleted = self.deleted.iter().map(|it| &it.region);
+        self.regions.iter().chain(deleted)
+    }
+
+    /// [`Region::key`] of all of them.
     pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let deleted = self.deleted.iter().map(|it| it.region.key());
-        self.regions.iter().map(Region::key).chain(deleted)
+        self.regions_ever().map(Region::key)
     }
 
     pub fn find(&self, region_id: &str) -> Option<&Region> {

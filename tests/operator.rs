@@ -13,7 +13,7 @@ use hitparade::global::Global;
 use hitparade::region::{self, Limits, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
-use hitparade::topology::Epoch;
+use hitparade::topology::{Epoch, RegionTable};
 use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, PaneKey, keep_days};
 use hitparade::wire::GlobalMetrics;
 use hitparade::wire::*;
@@ -1115,6 +1115,42 @@ fn shards_that_are_more_than_one_request_may_tell_of_an_export_are_handed_out_un
     told.sort();
     told.dedup();
     assert_eq!((all, told.len()), (in_all as usize, in_all as usize));
+}
+
+/// A registry that was set back, or cannot read a row, has lost a region, not deleted it.
+#[test]
+fn what_a_region_had_counts_once_in_its_charts_when_the_registry_knows_it_again() {
+    for is_folded_meanwhile in [true, false] {
+        let mut world = World::new();
+        let mut node = Node::new("EU", 0, 1);
+        node.play("stored", NOW_MS);
+        let mut now_ms = world.drain(&mut [&mut node], NOW_MS);
+        node.play("pending", now_ms);
+        now_ms += 2 * MINUTE_MS;
+        let message = node.message(now_ms).unwrap();
+        let reply = world.global.take_push(&message, now_ms).unwrap();
+        node.is_told(&reply);
+        let known = world.registered.table();
+        let of_before = RegionTable {
+            number: known.number - 1,
+            regions: known.regions[..1].to_vec(),
+            ..known
+        };
+        world.global.hear(&world.storage, of_before).unwrap();
+        if is_folded_meanwhile {
+            world.flush(now_ms);
+        }
+        world.hear();
+        now_ms = world.drain(&mut [&mut node], now_ms);
+        for scope in ["EU", "global"] {
+            let counts = world.counts(scope, now_ms);
+            assert_eq!(
+                counts,
+                counted([("pending", 1), ("stored", 1)]),
+                "{scope} {is_folded_meanwhile}"
+            );
+        }
+    }
 }
 
 /// The shard `NA/0` of `main`, on a platform of its own.

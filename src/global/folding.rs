@@ -171,10 +171,10 @@ impl Global {
         let world: Vec<(PaneKey, Rc<Summary>)> = world
             .map(|(pane, parts)| (pane, merge_sealed(pane, &parts, seed)))
             .collect();
-        // What a region had that was deleted counts in the world alone.
+        // What a region had that was deleted counts in the world alone. One that the registry has lost may be back.
         let regions = sealed
             .iter()
-            .filter(|(key, ..)| self.table.find_key(key).is_some());
+            .filter(|(key, ..)| !self.table.has_deleted_key(key));
         let regions = regions.map(|(key, pane, summary)| (*key, pane, summary));
         let world = world
             .iter()

@@ -98,8 +98,7 @@ impl Global {
             self.offsets.load_region(storage, &key)?;
         }
         let regions = self.table.regions.iter().map(|region| region.key());
-        let is_deleted = |key: &str| table.find_key(key).is_none() && table.knows_key(key);
-        let deleted = regions.filter(|key| is_deleted(key));
+        let deleted = regions.filter(|key| table.has_deleted_key(key));
         // What is pending of them goes into the world's panes with the next flush.
         let guarded = self.moment.guard(storage);
         guarded.atomically(|| {

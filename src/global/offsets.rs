@@ -150,7 +150,8 @@ impl Offsets {
         Ok(logs)
     }
 
-    /// Reads where the logs of a region stand. A region that is made may have been there before.
+    /// Reads where the logs of a region stand, once: what is known of one that the registry had lost for a
+    /// while is later than what is stored. A region that is made may have been there before.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -159,6 +160,9 @@ impl Offsets {
         storage: &impl Storage,
         region_id: &str,
     ) -> Result<(), StorageError> {
+        if self.generations.contains_key(region_id) {
+            return Ok(());
+        }
         let stored = two_copies::load::<OffsetsRow>(storage, Table::Offsets, &row_name(region_id))?;
         self.damaged_rows += stored.damaged;
         if stored.is_lost() {

@@ -119,11 +119,7 @@ impl Global {
     fn next_to_cut(&mut self) -> Option<ToCut> {
         let cutting = self.cutting.as_mut()?;
         let shards = cutting.hand_out(SHARDS_A_REQUEST);
-        let hint_of = |key: &str| {
-            let deleted = self.table.deleted.iter().map(|deleted| &deleted.region);
-            let mut regions = self.table.regions.iter().chain(deleted);
-            regions.find(|region| region.key() == key)?.hint.clone()
-        };
+        let hint_of = |key: &str| self.table.ever_had_key(key)?.hint.clone();
         let shards = shards.into_iter().map(|(key, shard)| {
             let hint = hint_of(&key);
             (key, shard, hint)
