@@ -1153,6 +1153,47 @@ fn what_a_region_had_counts_once_in_its_charts_when_the_registry_knows_it_again(
     }
 }
 
+/// The shard hears of the moment, or not.
+#[test]
+fn an_export_waits_for_shards_that_come_to_be_before_its_moment() {
+    for hears in [true, false] {
+        let mut world = World::new();
+        let mut nodes = [Node::new("NA", 0, 1), Node::new("EU", 0, 2)];
+        let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
+        for node in &mut nodes {
+            assert!(node.is_to_cut(&begun));
+        }
+        world.put("NA", Some(2));
+        let mut new = Node::new("NA", 1, 3);
+        new.play("post", NOW_MS + 100);
+        let position = ExportPosition {
+            table: 0,
+            key: Vec::new(),
+        };
+        let at_ms = begun.at_ms;
+        let request = ExportRequest { at_ms, position };
+        let told = world.global.export(&world.storage, &request, NOW_MS + 100);
+        let Ok(ExportAnswer::Tell(told)) = told else {
+            panic!("it was told of the moment by nobody: {told:?}");
+        };
+        assert_eq!(told.shards, [("NA".to_owned(), 1, None)]);
+        if hears {
+            assert!(new.is_to_cut(&told));
+        }
+        for node in &mut nodes {
+            world.push(node, at_ms);
+        }
+        let early = export(&mut world, at_ms, at_ms + 100, |_| ());
+        assert_eq!(early, Err(Refusal::Busy { retry_after_s: 1 }));
+        world.push(&mut new, at_ms + 200);
+        let (rows, complete) = export(&mut world, at_ms, at_ms + 30_000, |_| ()).unwrap();
+        assert_eq!(complete, hears);
+        if hears {
+            assert_eq!(exported(&rows, "global"), counted([("post", 1)]));
+        }
+    }
+}
+
 /// The shard `NA/0` of `main`, on a platform of its own.
 fn shard_of(host: &TestHost) -> region::Driver<TestHost> {
     region::Driver::new(host.clone(), Limits::default())

@@ -99,6 +99,15 @@ impl Global {
         }
         let regions = self.table.regions.iter().map(|region| region.key());
         let deleted = regions.filter(|key| table.has_deleted_key(key));
+        if let Some(cutting) = &mut self.cutting {
+            for region in table.regions_ever() {
+                let known = self.table.ever_had_key(&region.key());
+                let known = known.map_or(0, |region| region.most_shards);
+                let new =
+                    (known..region.most_shards).map(|shard| (region.key().into_owned(), shard));
+                new.for_each(|shard| cutting.expect(shard));
+            }
+        }
         // What is pending of them goes into the world's panes with the next flush.
         let guarded = self.moment.guard(storage);
         guarded.atomically(|| {

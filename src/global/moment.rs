@@ -1,7 +1,7 @@
 //! The moment of an export: what was stored then stays readable while plays go on being folded.
 //!
 //! 1. *Cutting.* Every shard cuts its log at the same moment, a little ahead of now: what it had counted
-//!    by then is sealed and below an offset ([`Cut`]). Of each shard that has cut, no more is taken
+//!    by then is sealed and below an offset ([`Cut`]). Those that come to be meanwhile are told, too. Of each shard that has cut, no more is taken
 //!    until all have: a second or two, and [`CUT_WITHIN_MS`] at most. Shards keep what is not taken,
 //!    as ever.
 //! 2. *Keeping.* Once all have, or are waited for no more, what was taken is folded, before anything
@@ -81,6 +81,13 @@ impl Cutting {
         }
     }
 
+    /// Waits for one more, which may have come to be before the moment, and is to hear of it.
+    pub fn expect(&mut self, shard: ShardName) {
+        if self.expected.insert(shard.clone()) {
+            self.unheard.push(shard);
+        }
+    }
+
     /// Takes so many of the shards that are still to hear of it.
     pub fn hand_out(&mut self, shards: usize) -> Vec<ShardName> {
         let rest = self.unheard.len().saturating_sub(shards);
@@ -95,6 +102,8 @@ impl Cutting {
 
     /// Takes note of where a shard was cut. Returns the offset up to which its entries may be taken.
     pub fn limit(&mut self, shard: &ShardName, push: &Push<'_>) -> Option<u64> {
+        // Of other boards' shards that came to be since nobody else tells.
+        self.expect(shard.clone());
         let cut = push.cut.filter(|cut| cut.at_ms == self.at_ms)?;
         self.cuts.insert(shard.clone(), (push.log_id, cut));
         Some(cut.offset)
