@@ -4,7 +4,8 @@
 //! # Cost
 //! Nothing while nobody watches. Otherwise a message to each at a change, at most one in
 //! [`TELL_INTERVAL_MS`]; and a row an hour for all of them, as who watches says so again every
-//! [`WATCH_AGAIN_MS`]. Whoever answers that nobody looks there any more is forgotten.
+//! [`WATCH_AGAIN_MS`]. Whoever answers that nobody looks there any more is forgotten, and who has not come again
+//! within [`LEASE_MS`].
 //!
 //! # At its limits
 //! [`MAX_WATCHERS`]. More are refused, and look by themselves ([`Refusal::Busy`]).
@@ -73,13 +74,18 @@ impl Watchers {
         Ok(())
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.until_ms.borrow().is_empty()
+    /// Whether there are none. Who has not come again in time is forgotten.
+    pub fn is_empty(&self, now_ms: u64) -> bool {
+        let mut until_ms = self.until_ms.borrow_mut();
+        // A clock may have been set back.
+        let is_told = |until_ms: u64| (1..=LEASE_MS).contains(&until_ms.saturating_sub(now_ms));
+        until_ms.retain(|_, until_ms| is_told(*until_ms));
+        until_ms.is_empty()
     }
 
     /// Since when there are any; none where there are not.
-    pub fn since_ms(&self) -> Option<u64> {
-        (!self.is_empty()).then(|| self.since_ms.get())
+    pub fn since_ms(&self, now_ms: u64) -> Option<u64> {
+        (!self.is_empty(now_ms)).then(|| self.since_ms.get())
     }
 
     /// Notes a watcher, and stores it where half of its stored [`LEASE_MS`] is over.
@@ -92,13 +98,11 @@ impl Watchers {
         object: ObjectName,
         now_ms: u64,
     ) -> Result<(), Refusal> {
-        let mut until_ms = self.until_ms.borrow_mut();
-        let left_ms = |until_ms: &u64| until_ms.saturating_sub(now_ms);
-        // A clock may have been set back.
-        until_ms.retain(|_, until_ms| (1..=LEASE_MS).contains(&left_ms(until_ms)));
-        if until_ms.is_empty() {
+        if self.is_empty(now_ms) {
             self.since_ms.set(now_ms);
         }
+        let mut until_ms = self.until_ms.borrow_mut();
+        let left_ms = |until_ms: &u64| until_ms.saturating_sub(now_ms);
         let known = until_ms.get(&object).map(left_ms);
         if known.is_none() && until_ms.len() >= MAX_WATCHERS {
             return Err(Refusal::Busy { retry_after_s: 5 });
@@ -132,7 +136,7 @@ impl Watchers {
             return false;
         }
         let before = self.until_ms.borrow().len();
-        while self.has_more_to_tell.get() && !self.is_empty() {
+        while self.has_more_to_tell.get() && !self.is_empty(host.now_ms()) {
             let since_ms = host.now_ms().abs_diff(self.told_ms.get());
             let left_ms = TELL_INTERVAL_MS.saturating_sub(since_ms);
             host.sleep(left_ms.max(TELL_AFTER_MS)).await;
@@ -148,13 +152,8 @@ impl Watchers {
     }
 
     async fn tell_now<H: Host>(&self, host: &H, look: impl Fn(&ObjectName) -> Look) {
-        let now_ms = host.now_ms();
         self.came.borrow_mut().clear();
-        let names: Vec<ObjectName> = {
-            let until_ms = self.until_ms.borrow();
-            let names = until_ms.iter().filter(|(_, until_ms)| **until_ms >= now_ms);
-            names.map(|(name, _)| name.clone()).collect()
-        };
+        let names: Vec<ObjectName> = self.until_ms.borrow().keys().cloned().collect();
         let told = stream::iter(names).for_each_concurrent(ASKED_AT_ONCE, async |name| match host
             .ask_question(&name, &look(&name), QUESTION_TIMEOUT_MS)
             .await

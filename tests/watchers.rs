@@ -279,6 +279,9 @@ fn who_watches_is_known_after_a_sleep_until_nobody_looks_there_or_it_does_not_co
     world.push("NA", 4);
     world.pass(5_000);
     assert_eq!(world.told(), [], "NA has not come again");
+    assert_eq!(world.push("NA", 5).watched_since_ms, None);
+    world.sleep();
+    assert_eq!(world.push("NA", 6).watched_since_ms, None);
 }
 
 #[test]
@@ -387,7 +390,7 @@ fn who_says_that_nobody_looks_and_comes_again_at_once_is_not_forgotten() {
     assert!(!tell(&come_again), "nobody is forgotten");
     assert_eq!(names(&host.looks.borrow()), std::slice::from_ref(&na));
     assert!(tell(&|| {}), "it has said so and not come again");
-    assert!(watchers.is_empty());
+    assert!(watchers.is_empty(host.now_ms()));
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl<H: Host> Driver<H> {
     pub fn tell_watchers(&self, look: impl Fn(&ObjectName) -> Look + 'static) {
         // A state that is not loaded knows of none yet.
         let loaded = self.0.with_keeper(|_, _| Ok(()));
-        if loaded.is_err() || self.0.watchers.is_empty() {
+        if loaded.is_err() || self.0.watchers.is_empty(self.0.host.now_ms()) {
             return;
         }
         let inner = Rc::clone(&self.0);

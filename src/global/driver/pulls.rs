@@ -192,7 +192,7 @@ impl<H: Host> Driver<H> {
         let board = host.object().board().unwrap_or_default();
         let object = ObjectName::shard(board, key, *number);
         let question = Pull {
-            watched_since_ms: self.0.watchers.since_ms(),
+            watched_since_ms: self.0.watchers.since_ms(host.now_ms()),
         };
         let answer = host.ask_question(&object, &question, PULL_TIMEOUT_MS).await;
         let report = answer.map_err(|error| error.0)?;

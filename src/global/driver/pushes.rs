@@ -71,7 +71,7 @@ impl<H: Host> Driver<H> {
         inner.counters.borrow_mut().pushes += 1;
         let is_short = |_: &Global| inner.host.memory_is_short(4 * message.len());
         let (reply, is_news, is_sync_due, is_to_close) = inner.with_global(|global, storage| {
-            global.set_watched(inner.watchers.since_ms());
+            global.set_watched(inner.watchers.since_ms(now_ms));
             let known = global.news();
             let reply = global.take_push_within(storage, message, is_short, now_ms)?;
             let is_news = global.news() != known;

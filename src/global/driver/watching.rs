@@ -32,9 +32,9 @@ impl<H: Host> Inner<H> {
             if *board != own || !global.table().knows_key(&id.key) {
                 return Err(Refusal::Invalid("not a shard of this board".into()));
             }
-            let known = self.watchers.since_ms();
+            let known = self.watchers.since_ms(now_ms);
             self.watchers.add(storage, object, now_ms)?;
-            Ok(self.watchers.since_ms() != known)
+            Ok(self.watchers.since_ms(now_ms) != known)
         });
         if watching.await? {
             self.tell_quiet_shards();
@@ -72,7 +72,7 @@ impl<H: Host> Inner<H> {
     async fn hear_of_change(self: &Rc<Self>, message: &[u8]) -> Result<(), Refusal> {
         self.look.set(codec::decode(message)?);
         self.ready().await?;
-        if self.watchers.is_empty() {
+        if self.watchers.is_empty(self.host.now_ms()) {
             // Who hears this tells no more, until it is asked to again.
             self.watching_since_ms.set(0);
             return Err(Refusal::NotFound);
@@ -85,7 +85,7 @@ impl<H: Host> Inner<H> {
 
     /// Charts may have changed: shards that show them over sockets are told, soon.
     pub(super) fn tell_watchers(self: &Rc<Self>) {
-        if self.watchers.is_empty() {
+        if self.watchers.is_empty(self.host.now_ms()) {
             return;
         }
         let inner = Rc::clone(self);
