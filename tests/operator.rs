@@ -14,7 +14,7 @@ use hitparade::region::{self, Limits, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::{Epoch, RegionTable};
-use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, PaneKey, keep_days};
+use hitparade::window::{DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, PaneKey, Zone, keep_days};
 use hitparade::wire::GlobalMetrics;
 use hitparade::wire::*;
 
@@ -1192,6 +1192,31 @@ fn an_export_waits_for_shards_that_come_to_be_before_its_moment() {
             assert_eq!(exported(&rows, "global"), counted([("post", 1)]));
         }
     }
+}
+
+#[test]
+fn a_sync_that_began_before_counting_began_anew_says_nothing_of_what_is_stored_since() {
+    let mut world = World::new();
+    let point = world.global.sync_point();
+    let installation_id = world.registered.table().installation_id;
+    world.reset(installation_id, 9, NOW_MS).unwrap();
+    world.global.synced(&point);
+    let mut node = Node::new("NA", 0, 1);
+    let epoch = world.global.table().epoch();
+    node.hear(epoch);
+    node.play("post", NOW_MS);
+    let message = node.message(NOW_MS).unwrap();
+    let told = |world: &mut World| {
+        let reply = world.global.take_push(&message, NOW_MS).unwrap();
+        reply.days
+    };
+    let zone = || Some(Zone::utc());
+    let (global, storage) = (&mut world.global, &world.storage);
+    global.follow_zone(storage, zone, NOW_MS).unwrap();
+    assert_eq!(told(&mut world), None);
+    let point = world.global.sync_point();
+    world.global.synced(&point);
+    assert!(told(&mut world).is_some());
 }
 
 /// The shard `NA/0` of `main`, on a platform of its own.

@@ -22,6 +22,7 @@ const EXPIRE_EVERY_MS: u64 = HOUR_MS;
 
 /// What was folded when a sync began. See [`Global::synced`].
 pub struct FoldPoint {
+    load: Rc<()>,
     offsets: StoredOffsets,
     days_writes: u64,
 }
@@ -224,6 +225,7 @@ impl Global {
     /// To be taken before a sync and handed to [`Global::synced`] after it.
     pub fn sync_point(&self) -> FoldPoint {
         FoldPoint {
+            load: Rc::clone(&self.load),
             offsets: self.offsets.stored(),
             days_writes: self.kept_days.writes_so_far(),
         }
@@ -231,6 +233,9 @@ impl Global {
 
     /// What was folded before the sync point is durable: replies may say so.
     pub fn synced(&mut self, point: &FoldPoint) {
+        if !Rc::ptr_eq(&self.load, &point.load) {
+            return;
+        }
         self.offsets.synced(&point.offsets);
         self.kept_days.synced(point.days_writes);
     }

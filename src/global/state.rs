@@ -37,6 +37,9 @@ impl PartialEq for Stamp {
 
 /// The state machine of the global object. Storage and clock are handed in.
 pub struct Global {
+    /// Tells this state from one that was dropped, or was there before counting began anew: a sync that began
+    /// before says nothing here.
+    pub(super) load: Rc<()>,
     pub(super) table: RegionTable,
     pub(super) heard: HeardRows,
     /// When the last push came.
@@ -124,6 +127,7 @@ impl Global {
         // too old.
         let last_ms = offsets.last_heard_ms();
         Ok(Global {
+            load: Rc::default(),
             unheard: offsets
                 .with_open()
                 .filter(|_| !mutants::active(Mutant::NobodyMissed))

@@ -213,10 +213,8 @@ impl<H: Host> Inner<H> {
         let Ok(point) = self.with_global(|global, _| Ok(global.sync_point())) else {
             return false;
         };
-        let loads = self.counters.borrow().loads;
         let is_synced = mutants::active(Mutant::FoldedTakenForDurable) || self.sync().await.is_ok();
-        // Where the state was dropped meanwhile, a fresh one counts its writes anew.
-        if is_synced && self.counters.borrow().loads == loads {
+        if is_synced {
             let _ = self.with_global(|global, _| {
                 global.synced(&point);
                 Ok(())
