@@ -464,3 +464,34 @@ fn panes_that_no_question_can_reach_any_more_are_left_out() {
         old.chart("NA", WindowRequest::All)
     );
 }
+
+#[test]
+fn an_export_of_which_nothing_was_taken_keeps_no_other_out() {
+    let mut old = old_installation();
+    let rows = old.export();
+    let nowhere = TransferRow::Pane(TransferPane {
+        scope: "NOWHERE".into(),
+        level: Level::All.code(),
+        start_ms: 0,
+        end_ms: u64::MAX,
+        summary: Summary::new(4, Seed::from_bytes(old.seed)).encode(),
+    });
+    let mut new = World::new(2);
+    assert!(new.import(&old, 1, 0, &[nowhere]).is_err());
+    // Two begin, and one of them takes rows first.
+    let request = |id: u8| ImportRequest {
+        source: old.seed,
+        export_id: [id; 16],
+        first_row: 0,
+        rows: rows.iter().cloned().map(ImportRow::Row).collect(),
+    };
+    new.global.begin_import(&new.storage, &request(1)).unwrap();
+    assert_eq!(new.import(&old, 2, 0, &rows).unwrap() as usize, rows.len());
+    let late = new.global.import(&new.storage, &request(1), NOW_MS);
+    assert!(matches!(late, Err(Refusal::Invalid(_))), "{late:?}");
+    assert!(new.import(&old, 1, 0, &rows).is_err());
+    assert_eq!(
+        new.chart("NA", WindowRequest::All),
+        old.chart("NA", WindowRequest::All)
+    );
+}

@@ -12,7 +12,7 @@
 //! An export is a log: its rows are numbered, and the number of the next one is stored together
 //! with what was folded. So rows that come again are skipped, and an import that broke off goes on
 //! where it was. The log is known by the seed of the installation that it comes from, and from
-//! each one export is taken: another one holds the same plays.
+//! each one export is taken: another one holds the same plays. One of which no row was taken yet gives way.
 //!
 //! Panes are merged into those that are there: bounds hold, totals add up. An installation that
 //! has no plays yet takes the seed as well; then filters merge cell by cell, and bounds are the
@@ -217,7 +217,7 @@ impl Global {
     /// An import begins, or goes on: what the registry is to be asked for before rows of it are taken.
     ///
     /// # Errors
-    /// [`Refusal`] for a second export of the same installation, and when the disk refuses.
+    /// [`Refusal`] where rows of another export of the same installation were taken, and when the disk refuses.
     pub fn begin_import(
         &mut self,
         storage: &impl Storage,
@@ -226,16 +226,17 @@ impl Global {
         let mark_key = [IMPORT_PREFIX, &request.source[..]].concat();
         let is_empty = self.has_no_plays(storage)?;
         match read_mark(storage, &mark_key)? {
-            Some(mark) if mark.export_id != request.export_id => {
+            Some(mark) if mark.export_id == request.export_id => {}
+            Some(mark) if mark.next_row > 0 => {
                 return Err(invalid(
                     "another export of the same installation was imported: it holds the same plays",
                 ));
             }
-            Some(_) => {}
             None if self.table.seed == request.source && !is_empty => {
                 return Err(invalid("this is where the export comes from"));
             }
-            None => {
+            // Of the one that was begun before nothing was taken.
+            _ => {
                 // Before the seed is taken: where this breaks off in between, it can go on.
                 let mark = ImportMark {
                     export_id: request.export_id,
@@ -268,8 +269,11 @@ impl Global {
         now_ms: u64,
     ) -> Result<Imported, Refusal> {
         let mark_key = [IMPORT_PREFIX, &request.source[..]].concat();
-        let Some(mark) = read_mark(storage, &mark_key)? else {
-            return Err(invalid("this import was not begun"));
+        let mark = read_mark(storage, &mark_key)?;
+        let Some(mark) = mark.filter(|mark| mark.export_id == request.export_id) else {
+            return Err(invalid(
+                "this import was not begun, or another one was since",
+            ));
         };
         let next_row = mark.next_row;
         let taken = Imported { next_row };
