@@ -18,7 +18,7 @@ impl Summary {
     /// The ids are not indexed yet: merging needs no index, the first play recorded makes it, and
     /// until then [`bounds`](Self::bounds) looks through all counters.
     ///
-    /// Memory is bounded by the bytes: 20 kB and under 200 for each, apart from what ids share with
+    /// Memory is bounded by the bytes: 40 kB and under 200 for each, apart from what ids share with
     /// the ids before them, and never more than what [`MAX_MERGED`](Self::MAX_MERGED) counters
     /// take.
     ///

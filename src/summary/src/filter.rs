@@ -91,10 +91,12 @@ impl Filter {
     }
 
     /// What the id of this hash may have, if it has no counter.
+    #[inline(always)]
     pub(super) fn bound(&self, hash: u64) -> u64 {
         self.bound_of(self.units(spread(hash as u32, self.len())))
     }
 
+    #[inline(always)]
     fn units(&self, at: usize) -> u64 {
         match &self.cells {
             Cells::Coarse(cells) => cells.get(at).copied().unwrap_or(0).into(),
@@ -103,6 +105,7 @@ impl Filter {
         }
     }
 
+    #[inline(always)]
     pub(super) fn bound_of(&self, cell: u64) -> u64 {
         let count = scaled(cell, self.shift);
         self.base.saturating_add(count).min(self.highest)
@@ -167,19 +170,25 @@ impl Filter {
     /// Lets a cell take 8 bits, of units of which the highest one has more than 127: each is rounded up by less than
     /// a 127th of that.
     pub(super) fn coarsen(&mut self) {
-        let cells = 0..self.len();
-        let most = cells.clone().map(|at| self.units(at)).max().unwrap_or(0);
-        let mut more = 0;
-        while units_up(most, more) > u64::from(u8::MAX) {
-            more += 1;
-        }
-        self.cells = Cells::Coarse(
-            cells
-                .map(|at| units_up(self.units(at), more) as u8)
-                .collect(),
-        );
+        let (cells, more) = match &self.cells {
+            Cells::Coarse(cells) => coarse(cells),
+            Cells::Narrow(cells) => coarse(cells),
+            Cells::Wide(cells) => coarse(cells),
+        };
+        self.cells = Cells::Coarse(cells);
         self.shift += more;
     }
+}
+
+/// Cells of 8 bits, and by how much more a unit of theirs is shifted.
+fn coarse<T: Copy + Into<u64>>(cells: &[T]) -> (Vec<u8>, u32) {
+    let units = || cells.iter().map(|&cell| cell.into());
+    let most = units().max().unwrap_or(0);
+    let mut more = 0;
+    while units_up(most, more) > u64::from(u8::MAX) {
+        more += 1;
+    }
+    (units().map(|it| units_up(it, more) as u8).collect(), more)
 }
 
 /// `units << shift`, saturating.

@@ -114,8 +114,10 @@ pub(super) fn put_numbers<T: Number>(out: &mut Vec<u8>, numbers: &[T], classes: 
         all().for_each(|number| put(out, number));
         return;
     }
-    let first = classes.of(all().min().unwrap_or(0));
-    let last = classes.of(all().max().unwrap_or(0));
+    let (least, most) = all().fold((u64::MAX, 0), |(least, most), number| {
+        (number.min(least), number.max(most))
+    });
+    let (first, last) = (classes.of(least), classes.of(most));
     let mut frequencies = vec![0_u64; last - first + 1];
     for number in all() {
         frequencies[classes.of(number) - first] += 1;
@@ -126,17 +128,32 @@ pub(super) fn put_numbers<T: Number>(out: &mut Vec<u8>, numbers: &[T], classes: 
     for pair in lengths.chunks(2) {
         out.push(pair[0] | pair.get(1).copied().unwrap_or(0) << 4);
     }
-    let codes = codes(&lengths);
+    let of_classes = codes(&lengths).into_iter().zip(&lengths).enumerate();
+    let codes = of_classes.map(|(class, (code, &length))| {
+        let (_, rest) = classes.range(first + class);
+        (u64::from(code), u32::from(length), rest)
+    });
+    let codes: Vec<(u64, u32, u32)> = codes.collect();
+    let bits = codes.iter().zip(&frequencies);
+    let bits: u64 = bits
+        .map(|(code, times)| u64::from(code.1 + code.2) * times)
+        .sum();
     let count = lanes_of(numbers.len());
     let lane = |lane| {
-        let mut bits = BitWriter::default();
+        let mut writer = BitWriter::with_room_for(bits as usize / 8 / count);
         for number in all().skip(lane).step_by(count) {
-            let class = classes.of(number);
-            let (leading, rest) = classes.range(class);
-            bits.put(codes[class - first].into(), lengths[class - first].into());
-            bits.put(number - (leading << rest), rest);
+            let (code, length, rest) = codes[classes.of(number) - first];
+            let low = number & ((1 << rest) - 1);
+            match length + rest <= 32 {
+                true => writer.put(code | low << length, length + rest),
+                false => {
+                    writer.put(code, length);
+                    writer.put(low & u64::from(u32::MAX), rest.min(32));
+                    writer.put(low >> 32, rest.saturating_sub(32));
+                }
+            }
         }
-        bits.finish()
+        writer.finish()
     };
     let lanes: Vec<Vec<u8>> = (0..count).map(lane).collect();
     if count > 1 {
@@ -405,39 +422,90 @@ fn codes(lengths: &[u8]) -> Vec<u16> {
 
 /// Decodes by a table of all values of the next bits.
 struct Decoder {
+    /// Of a power of two of entries.
     table: Vec<Entry>,
     /// Bits of the longest number, with its code.
     longest: u32,
-    index_mask: u64,
     /// No number is larger.
     most: u64,
+    shape: Shape,
 }
 
-/// What the next bits say, in one word: how long the code is, how many bits remain, and what the
-/// number is without those. A length of 0: there is no such code.
+/// What all entries of a table have in common, so that there is less to do for each number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Each is a code, and a number without remaining bits.
+    Plain,
+    /// Each is a code, and a number of up to [`SMALL_BITS`].
+    Small,
+    /// Each is a code, and two numbers are there at one look.
+    Wide,
+    Any,
+}
+
+/// What the next bits say, in one word: how long the code is, how long it is with the bits that remain, a mask of
+/// those where they are 16 or fewer, and the number without them. A length of 0: there is no such code.
 #[derive(Clone, Copy)]
-struct Entry(u32);
+struct Entry(u64);
 
 const NO_CODE: Entry = Entry(0);
 
+/// Of numbers that are in their entries but for the bits that remain.
+const SMALL_BITS: u32 = 21;
+
 impl Entry {
     fn new(length: u8, leading: u64, rest: u32) -> Self {
-        Self(u32::from(length) | rest << 8 | (leading as u32) << 16)
+        let length = u64::from(length);
+        let (mask, number) = match rest <= 16 {
+            true => ((1 << rest) - 1, leading << rest),
+            false => (0, leading),
+        };
+        Self(length | (length + u64::from(rest)) << 8 | mask << 16 | number << 32)
     }
 
     #[inline(always)]
     fn length(self) -> u32 {
-        self.0 & 0xff
+        self.0 as u32 & 0xff
     }
 
+    /// With the bits that remain.
+    #[inline(always)]
+    fn all_bits(self) -> u32 {
+        self.0 as u32 >> 8 & 0xff
+    }
+
+    /// Of one of [`Shape::Plain`].
+    #[inline(always)]
+    fn plain(self) -> u64 {
+        self.0 >> 32
+    }
+
+    /// Of one of [`Shape::Small`].
+    #[inline(always)]
+    fn small(self, bits: u64) -> u64 {
+        self.plain() | (bits >> self.length()) & u64::from(self.0 as u32 >> 16)
+    }
+
+    /// How many those are.
     #[inline(always)]
     fn rest(self) -> u32 {
-        self.0 >> 8 & 0xff
+        self.all_bits() - self.length()
     }
 
+    /// Of any, where all its bits are there.
     #[inline(always)]
-    fn leading(self) -> u64 {
-        u64::from(self.0 >> 16)
+    fn number(self, bits: u64) -> u64 {
+        self.with_rest(bits >> self.length())
+    }
+
+    /// The same from its remaining bits, which are the lowest of these.
+    #[inline(always)]
+    fn with_rest(self, bits: u64) -> u64 {
+        let low = bits & ((1 << self.rest()) - 1);
+        match self.rest() <= 16 {
+            true => self.plain() | low,
+            false => self.plain() << self.rest() | low,
+        }
     }
 }
 
@@ -462,18 +530,26 @@ impl Decoder {
         for (class, (&code, &length)) in codes(lengths).iter().zip(lengths).enumerate() {
             if length > 0 {
                 let (leading, rest) = classes.range(first + class);
-                for entry in table.iter_mut().skip(code.into()).step_by(1 << length) {
-                    *entry = Entry::new(length, leading, rest);
-                }
+                let entry = Entry::new(length, leading, rest);
+                let places = table.iter_mut().skip(code.into());
+                places.step_by(1 << length).for_each(|it| *it = entry);
             }
         }
         let (leading, rest) = classes.range(first + lengths.len() - 1);
-        let bits = table.iter().map(|entry| entry.length() + entry.rest());
+        let most = leading << rest | ((1 << rest) - 1);
+        let longest = table.iter().map(|entry| entry.all_bits());
+        let longest = longest.max().unwrap_or(0).max(1);
+        let shape = match kraft == 1 << LONGEST_CODE {
+            true if rest == 0 => Shape::Plain,
+            true if most < 1 << SMALL_BITS => Shape::Small,
+            true if longest <= LOOK_BITS / 2 => Shape::Wide,
+            _ => Shape::Any,
+        };
         Ok(Self {
-            longest: bits.max().unwrap_or(0).max(1),
+            longest,
             table,
-            index_mask: (1 << index_bits) - 1,
-            most: leading << rest | ((1 << rest) - 1),
+            most,
+            shape,
         })
     }
 
@@ -498,11 +574,39 @@ impl Decoder {
         // Apart from the lanes, so that they stay in registers.
         let mut positions = *at;
         let (rounds, last) = numbers.as_chunks_mut::<N>();
-        let mut codes_only = match LOOK_BITS / self.longest {
-            0 | 1 => self.rounds::<T, N, 1>(lanes, &mut positions, rounds),
-            2 | 3 => self.rounds::<T, N, 2>(lanes, &mut positions, rounds),
-            _ => self.rounds::<T, N, 4>(lanes, &mut positions, rounds),
+        // Of short lists, which have one lane, there are as few numbers as there are lists.
+        let rounds = match self.shape {
+            _ if N == 1 => rounds,
+            Shape::Plain => {
+                let next = |entry: Entry, _| (entry.plain(), entry.length());
+                self.looks::<T, N, 4>(lanes, &mut positions, rounds, next)
+            }
+            Shape::Small if LOOK_BITS / self.longest >= 4 => {
+                let next = |entry: Entry, bits| (entry.small(bits), entry.all_bits());
+                self.looks::<T, N, 4>(lanes, &mut positions, rounds, next)
+            }
+            Shape::Small if LOOK_BITS / self.longest == 3 => {
+                let next = |entry: Entry, bits| (entry.small(bits), entry.all_bits());
+                self.looks::<T, N, 3>(lanes, &mut positions, rounds, next)
+            }
+            Shape::Small => {
+                let next = |entry: Entry, bits| (entry.small(bits), entry.all_bits());
+                self.looks::<T, N, 2>(lanes, &mut positions, rounds, next)
+            }
+            Shape::Wide => {
+                let next = |entry: Entry, bits| (entry.number(bits), entry.all_bits());
+                self.looks::<T, N, 2>(lanes, &mut positions, rounds, next)
+            }
+            Shape::Any => rounds,
         };
+        let mut codes_only = true;
+        for round in rounds {
+            for lane in 0..N {
+                let (next, is_code) = self.next(lanes[lane], &mut positions[lane]);
+                round[lane] = T::of(next);
+                codes_only &= is_code;
+            }
+        }
         for (lane, number) in last.iter_mut().enumerate() {
             let (next, is_code) = self.next(lanes[lane], &mut positions[lane]);
             *number = T::of(next);
@@ -519,49 +623,36 @@ impl Decoder {
         }
     }
 
-    /// Reads rounds of a number from each lane, so many of a lane at one look as fit into it. Says whether all of
-    /// them are numbers.
+    /// Reads rounds of a number from each lane, so many of a lane at one look as fit into it, by what `next` says of an
+    /// entry: the number, and the bits that it takes. Returns those that are left.
     #[inline(always)]
-    fn rounds<T: Number, const N: usize, const AT_ONCE: usize>(
+    fn looks<'a, T: Number, const N: usize, const AT_ONCE: usize>(
         &self,
         lanes: [&[u8]; N],
         positions: &mut [usize; N],
-        rounds: &mut [[T; N]],
-    ) -> bool {
-        let mut codes_only = true;
+        rounds: &'a mut [[T; N]],
+        next: impl Fn(Entry, u64) -> (u64, u32),
+    ) -> &'a mut [[T; N]] {
+        // With the length at hand there is no entry outside of the table.
+        let (table, mask) = (&self.table[..], self.table.len().wrapping_sub(1));
         let mut of_lanes = *positions;
-        let (many, last) = rounds.as_chunks_mut::<AT_ONCE>();
-        // One that takes more than a look is read in parts.
-        let (many, all) = match AT_ONCE {
-            1 => (&mut [][..], many.as_flattened_mut()),
-            _ => (many, last),
-        };
-        for rounds in many {
+        let (looks, left) = rounds.as_chunks_mut::<AT_ONCE>();
+        for rounds in looks {
             for lane in 0..N {
                 let mut bits = peek(lanes[lane], of_lanes[lane]);
                 let mut used = 0;
                 for round in &mut *rounds {
-                    let entry = self.table.get((bits & self.index_mask) as usize);
-                    let entry = entry.copied().unwrap_or(NO_CODE);
-                    let (length, rest) = (entry.length(), entry.rest());
-                    let low = (bits >> length) & ((1 << rest) - 1);
-                    round[lane] = T::of(entry.leading() << rest | low);
-                    codes_only &= length > 0;
-                    bits >>= length + rest;
-                    used += length + rest;
+                    let entry = table.get(bits as usize & mask).copied().unwrap_or(NO_CODE);
+                    let (number, length) = next(entry, bits);
+                    round[lane] = T::of(number);
+                    bits >>= length;
+                    used += length;
                 }
                 of_lanes[lane] = of_lanes[lane].wrapping_add(used as usize);
             }
         }
-        for round in all {
-            for lane in 0..N {
-                let (next, is_code) = self.next(lanes[lane], &mut of_lanes[lane]);
-                round[lane] = T::of(next);
-                codes_only &= is_code;
-            }
-        }
         *positions = of_lanes;
-        codes_only
+        left
     }
 
     /// The number at a place of a lane.
@@ -581,11 +672,8 @@ impl Decoder {
     /// Passes a number over. Says whether it is one.
     #[inline(always)]
     fn pass(&self, lane: &[u8], position: &mut usize) -> bool {
-        let entry = self
-            .table
-            .get((peek(lane, *position) & self.index_mask) as usize);
-        let entry = entry.copied().unwrap_or(NO_CODE);
-        *position += (entry.length() + entry.rest()) as usize;
+        let entry = self.entry(peek(lane, *position));
+        *position += entry.all_bits() as usize;
         entry.length() > 0
     }
 
@@ -593,19 +681,24 @@ impl Decoder {
     #[inline(always)]
     fn next(&self, lane: &[u8], position: &mut usize) -> (u64, bool) {
         let bits = peek(lane, *position);
-        let entry = self.table.get((bits & self.index_mask) as usize);
-        let entry = entry.copied().unwrap_or(NO_CODE);
-        let (length, rest) = (entry.length(), entry.rest());
-        let low = if rest <= REST_AT_ONCE {
-            (bits >> length) & ((1 << rest) - 1)
+        let entry = self.entry(bits);
+        let length = entry.length();
+        let rest = if entry.rest() <= REST_AT_ONCE {
+            bits >> length
         } else {
             let from = *position + length as usize;
             let low = peek(lane, from) & u64::from(u32::MAX);
-            let high = peek(lane, from + 32) & ((1 << (rest - 32)) - 1);
+            let high = peek(lane, from + 32);
             low | high << 32
         };
-        *position += (length + rest) as usize;
-        (entry.leading() << rest | low, length > 0)
+        *position += entry.all_bits() as usize;
+        (entry.with_rest(rest), length > 0)
+    }
+
+    #[inline(always)]
+    fn entry(&self, bits: u64) -> Entry {
+        let at = bits as usize & self.table.len().wrapping_sub(1);
+        self.table.get(at).copied().unwrap_or(NO_CODE)
     }
 }
 
@@ -637,12 +730,17 @@ struct BitWriter {
 }
 
 impl BitWriter {
-    /// At most 64 bits, the lowest first.
-    fn put(&mut self, bits: u64, count: u32) {
-        if count > 32 {
-            self.put(bits & u64::from(u32::MAX), 32);
-            return self.put(bits >> 32, count - 32);
+    /// With room for about so many bytes: lanes are nearly as long as one another.
+    fn with_room_for(bytes: usize) -> Self {
+        Self {
+            out: Vec::with_capacity(bytes + bytes / 16 + 8),
+            ..Self::default()
         }
+    }
+
+    /// At most 32 bits, the lowest first.
+    #[inline(always)]
+    fn put(&mut self, bits: u64, count: u32) {
         self.pending |= bits << self.count;
         self.count += count;
         if self.count >= 32 {
