@@ -243,6 +243,13 @@ impl<K: Clone + Eq + Hash> Cache<K> {
     pub fn bytes(&self) -> usize {
         self.0.borrow().bytes
     }
+
+    /// Whether there is room for as much again as is held, here and in what it shares with others.
+    pub fn is_half_empty(&self) -> bool {
+        let kept = self.0.borrow();
+        let most_of_all = kept.room.0.most_bytes.get();
+        kept.bytes < kept.most_bytes / 2 && kept.room.bytes() < most_of_all / 2
+    }
 }
 
 impl<K: Clone + Eq + Hash> CacheEntries<K> {

@@ -108,6 +108,7 @@ impl Global {
         }
         self.offsets.written(&regions);
         self.live.folded();
+        self.stretches.encode_rest();
         self.folded_anew();
         if self.moment_is_due(now_ms)
             && let Some(cutting) = self.cutting.take()

@@ -11,6 +11,7 @@
 //! after a minute was folded, and 3 ms else; of 30 days 100 and 4 ms (native, 8,192 posts a pane, the
 //! world of `npm run bench -- time`).
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::cache::{Cache, Key};
@@ -31,6 +32,8 @@ const MOST_LOOKS: u32 = 8;
 /// Encoded stretches: 110 of 8,192 posts, or the 8 that each of eleven scopes needs for a day, a month and a day of
 /// another zone, with the windows before them, and three of quarters.
 pub const MOST_ENCODED_BYTES: usize = 12 << 20;
+/// Those that wait to be encoded: of ten scopes whose first charts are asked for within a minute, in 0.1 s.
+const MOST_TO_ENCODE: usize = 64;
 /// Panes that ended later than this ago are still folded into each minute. So they are no part of a stretch
 /// that would be merged anew each time.
 const SETTLED_AFTER_MS: u64 = 2 * MINUTE_MS;
@@ -93,9 +96,13 @@ fn is_settled(pane: &PaneKey, now_ms: u64) -> bool {
 /// stretch of 8,192 posts is 310 kB decoded, and 106 to 124 kB encoded; of quarters that are exact 270 and 58 kB. So
 /// those that charts of a day, a month and a day of another zone need of eleven scopes stay where live panes take the
 /// room of the decoded ones, and are there again for 0.6 ms each in place of 20 to 50.
+///
+/// Encoding takes 2 ms each, for which whoever asks for the first chart does not wait: as long as there is room for the
+/// decoded ones, the next flush does it. One that is gone by then is merged anew.
 pub struct Stretches {
     cache: Cache,
     encoded: crate::cache::Cache<Stretch>,
+    to_encode: RefCell<Vec<Stretch>>,
 }
 
 impl Stretches {
@@ -103,6 +110,7 @@ impl Stretches {
         Stretches {
             cache,
             encoded: crate::cache::Cache::within(room, MOST_ENCODED_BYTES),
+            to_encode: RefCell::default(),
         }
     }
 
@@ -153,13 +161,32 @@ impl Stretches {
         self.cache.remove(&Key::LookedInto(stretch.clone()));
         // One pane lies in the storage as it would lie here.
         if stretch.panes > 1 {
-            let encoded = plays.encode();
-            let bytes = encoded.len();
-            self.encoded.put(stretch.clone(), Rc::new(encoded), bytes);
+            let mut later = self.to_encode.borrow_mut();
+            if later.len() < MOST_TO_ENCODE && self.cache.is_half_empty() {
+                later.push(stretch.clone());
+            } else {
+                self.encode(stretch.clone(), plays);
+            }
         }
         let bytes = plays.heap_bytes();
         self.cache
             .put(Key::Stretch(stretch), Rc::clone(plays), bytes);
+    }
+
+    fn encode(&self, stretch: Stretch, plays: &Summary) {
+        let encoded = plays.encode();
+        let bytes = encoded.len();
+        self.encoded.put(stretch, Rc::new(encoded), bytes);
+    }
+
+    /// Encodes those that were not when they were put there, and are there still. Minutes are others soon.
+    pub fn encode_rest(&self) {
+        for stretch in self.to_encode.take() {
+            let plays = self.cache.peek::<Summary>(&Key::Stretch(stretch.clone()));
+            if let Some(plays) = plays.filter(|_| stretch.level != Level::Minute) {
+                self.encode(stretch, &plays);
+            }
+        }
     }
 
     /// Something is folded into a pane.
@@ -302,6 +329,7 @@ mod tests {
         stretches.put(stretch.clone(), &plays());
         let of = |id| stretches.bounds(&stretch, id, SEED).unwrap().0;
         let decoded = ["a", "e", "none"].map(of);
+        stretches.encode_rest();
         cache.keep_within(0);
         assert!(stretches.has(&stretch));
         assert_eq!(["a", "e", "none"].map(of), decoded);
@@ -323,6 +351,7 @@ mod tests {
         let stretch = Stretch::of("NA", &days(10)).unwrap();
         stretches.put(stretch.clone(), &plays());
         assert!(stretches.get(&stretch, SEED).is_some_and(|(_, anew)| !anew));
+        stretches.encode_rest();
         cache.keep_within(0);
         cache.keep_within(1 << 20);
         let (again, anew) = stretches.get(&stretch, SEED).unwrap();
