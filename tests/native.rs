@@ -14,6 +14,7 @@ mod certain;
 mod charts_again;
 mod copies;
 mod damage;
+mod exact_days;
 mod filters;
 mod global_windows;
 mod golden;

@@ -7,7 +7,7 @@ use super::room::PaneRoom;
 use crate::capacity::{self, THINNED_AFTER_DAYS, THINNED_BYTES};
 use crate::codec::{self, record};
 use crate::storage::{Damage, Storage, StorageError, Table, Write};
-use crate::summary::{Seed, Summary};
+use crate::summary::{Bounds, Seed, Summary};
 use crate::window::{DAY_MS, Days, Level, PaneKey, expires_before_ms};
 
 use serde::{Deserialize, Serialize};
@@ -18,10 +18,44 @@ const THINNED_A_DAY: u64 = 3;
 /// Damaged rows of one pane beside which new ones are still begun.
 const MAX_GENERATIONS: u8 = 8;
 
-#[derive(Serialize, Deserialize)]
-struct PaneRow<'a>(#[serde(borrow)] &'a [u8]);
+/// A stored summary: whole, or in two parts ([`Summary::encode_parts`]).
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct PaneRow<'a> {
+    #[serde(borrow)]
+    largest: &'a [u8],
+    /// Empty where the first part is the whole.
+    others: &'a [u8],
+}
 
 record!(PaneRow<'_> v 1);
+
+impl PaneRow<'_> {
+    pub fn decode(self, seed: Seed) -> Option<Summary> {
+        let whole = match self.others {
+            [] => Summary::decode_checked(self.largest, seed),
+            others => Summary::decode_parts(self.largest, others, seed),
+        };
+        whole.ok()
+    }
+
+    /// Its largest counters, with a filter for the others.
+    pub fn decode_largest(self, seed: Seed) -> Option<Summary> {
+        Summary::decode_checked(self.largest, seed).ok()
+    }
+
+    /// The bounds of one post.
+    pub fn bounds(self, post_id: &str, seed: Seed) -> Option<Bounds> {
+        let bounds = match self.others {
+            [] => Summary::bounds_in(self.largest, post_id, seed),
+            others => Summary::bounds_in_parts((self.largest, others), post_id, seed),
+        };
+        bounds.ok()
+    }
+
+    pub fn bytes(self) -> usize {
+        self.largest.len() + self.others.len()
+    }
+}
 
 /// What there is of a pane: usually one row; more where rows are damaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,12 +96,16 @@ pub fn stored_pane(
     if pane.start_ms != start_ms {
         return None;
     }
-    read_row(value, seed)?;
-    let PaneRow(summary) = codec::decode(value).ok()?;
-    Some((scope, pane, summary.to_vec()))
+    let row = codec::decode::<PaneRow<'_>>(value).ok()?;
+    let summary = row.decode(seed)?;
+    let encoded = match row.others {
+        [] => row.largest.to_vec(),
+        _ => summary.encode(),
+    };
+    Some((scope, pane, encoded))
 }
 
-/// Hands the encoded summaries of a pane to `read`, which says whether it could read them.
+/// Hands the stored summaries of a pane to `read`, which says whether it could read them.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -76,7 +114,7 @@ pub fn read_pane(
     scope: &str,
     pane: PaneKey,
     damage: &Damage,
-    read: &mut impl FnMut(&[u8]) -> bool,
+    read: &mut impl FnMut(PaneRow<'_>) -> bool,
 ) -> Result<StoredPane, StorageError> {
     let rows = storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)?;
     let mut stored = StoredPane {
@@ -84,8 +122,7 @@ pub fn read_pane(
         damaged: false,
     };
     for (key, value) in rows {
-        let summary = codec::decode::<PaneRow<'_>>(&value);
-        if !summary.is_ok_and(|PaneRow(bytes)| read(bytes)) {
+        if !codec::decode(&value).is_ok_and(&mut *read) {
             damage.note(&key);
             stored.damaged = true;
         }
@@ -109,8 +146,7 @@ pub fn next_stored_ms(
 }
 
 fn read_row(value: &[u8], seed: Seed) -> Option<Summary> {
-    let PaneRow(bytes) = codec::decode(value).ok()?;
-    Summary::decode_checked(bytes, seed).ok()
+    codec::decode::<PaneRow<'_>>(value).ok()?.decode(seed)
 }
 
 /// The write that folds `parts` into a pane. `None` where every generation is damaged: then the
@@ -141,8 +177,12 @@ pub fn fold(
         };
         let parts = existing.iter().chain(parts.iter().copied());
         let merged = capacity::fold(parts, pane.level, seed);
-        let value = codec::encode(&PaneRow(&room.encode(&merged, pane)));
-        return Ok(Some(Write::put(Table::Panes, row_key, value)));
+        let (largest, others) = room.encode(&merged, pane);
+        let row = PaneRow {
+            largest: &largest,
+            others: &others,
+        };
+        return Ok(Some(Write::put(Table::Panes, row_key, codec::encode(&row))));
     }
     Ok(None)
 }
@@ -167,11 +207,14 @@ pub fn thinned(
         for (key, value) in storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)? {
             // One that cannot be read stays as it is, as does what was cut when it was folded.
             let row = codec::decode::<PaneRow<'_>>(&value);
-            if row.is_ok_and(|PaneRow(summary)| summary.len() > THINNED_BYTES)
-                && let Some(summary) = read_row(&value, seed)
+            if let Some(row) = row.ok().filter(|row| row.bytes() > THINNED_BYTES)
+                && let Some(summary) = row.decode(seed)
             {
-                let thin = capacity::encode_within(&summary, THINNED_BYTES);
-                let value = codec::encode(&PaneRow(&thin));
+                let row = PaneRow {
+                    largest: &capacity::encode_within(&summary, THINNED_BYTES),
+                    others: &[],
+                };
+                let value = codec::encode(&row);
                 writes.push((pane, Write::put(Table::Panes, key, value)));
             }
         }
@@ -221,4 +264,81 @@ pub fn all_of(storage: &impl Storage, scope: &str) -> Result<Vec<Write>, Storage
         deletes.extend(keys.map(|key| Write::delete(Table::Panes, key)));
     }
     Ok(deletes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    const SEED: Seed = Seed::from_bytes([3; 16]);
+    const POSTS: u64 = 60_000;
+
+    fn post_id(post: u64) -> String {
+        match post % 50 {
+            0 => format!("a rather long id of post {post}"),
+            _ => format!("song-{post}"),
+        }
+    }
+
+    fn plays_of(post: u64) -> u64 {
+        1 + 90_000 / (1 + post)
+    }
+
+    fn only_row(storage: &MemoryStorage) -> (Vec<u8>, Vec<u8>) {
+        let rows = storage.scan(Table::Panes, &[], &[], usize::MAX).unwrap();
+        let [row] = <[_; 1]>::try_from(rows).unwrap();
+        row
+    }
+
+    #[test]
+    fn a_day_in_two_parts_is_exported_whole_and_thinned_as_any_other() {
+        let (storage, days, damage) = (MemoryStorage::new(), Days::default(), Damage::default());
+        let day = PaneKey::of(Level::Day, 20_000 * DAY_MS, &days);
+        let room = PaneRoom::of(&storage, day.end_ms).unwrap();
+        // The second half is folded into what is stored of the first.
+        for half in 0..2 {
+            let mut plays = Summary::growing(64 << 20, 8_192, SEED);
+            let posts = (0..POSTS).filter(|post| half == 0 || post % 2 == 0);
+            posts.for_each(|post| plays.record(&post_id(post), plays_of(post)));
+            let write = fold(&storage, "NA", day, &[&plays], SEED, (room, &damage));
+            storage.write(write.unwrap().as_slice()).unwrap();
+        }
+        let truth = |post| plays_of(post) * if post % 2 == 0 { 2 } else { 1 };
+
+        let (key, value) = only_row(&storage);
+        let row: PaneRow<'_> = codec::decode(&value).unwrap();
+        assert!(!row.others.is_empty());
+        let (scope, pane, exported) = stored_pane(&key, &value, SEED, &days).unwrap();
+        assert_eq!((&scope[..], pane), ("NA", day));
+        let exported = Summary::decode(&exported, SEED).unwrap();
+        assert!(exported.is_exact() && exported.len() as u64 == POSTS);
+        for post in (0..POSTS).step_by(613) {
+            let bounds = row.bounds(&post_id(post), SEED).unwrap();
+            let exact = truth(post);
+            assert_eq!((bounds.lower, bounds.upper), (exact, exact));
+            assert_eq!(exported.bounds(&post_id(post)), bounds);
+        }
+
+        let later_ms = day.start_ms + (THINNED_AFTER_DAYS + 1) * DAY_MS;
+        for (pane, write) in thinned(&storage, "NA", SEED, later_ms, &days).unwrap() {
+            assert_eq!(pane, day);
+            storage.write(&[write]).unwrap();
+        }
+        let (_, value) = only_row(&storage);
+        let row: PaneRow<'_> = codec::decode(&value).unwrap();
+        assert!(row.bytes() <= THINNED_BYTES && row.others.is_empty());
+        assert!(
+            thinned(&storage, "NA", SEED, later_ms, &days)
+                .unwrap()
+                .is_empty()
+        );
+        for post in (0..POSTS).step_by(613) {
+            let bounds = row.bounds(&post_id(post), SEED).unwrap();
+            assert!(
+                (bounds.lower..=bounds.upper).contains(&truth(post)),
+                "{post}"
+            );
+        }
+    }
 }

@@ -22,6 +22,14 @@ const MERGED_BYTES: usize = 6 << 20;
 /// grows, and in the end what is made of it.
 pub struct Merging(Merger);
 
+/// What of a stored pane is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    All,
+    /// Its largest counters do, with a filter for the others: nothing is exact any more.
+    Largest,
+}
+
 impl Merging {
     pub fn new(seed: Seed) -> Self {
         Merging(Merger::new(seed))
@@ -34,6 +42,14 @@ impl Merging {
             if self.0.heap_bytes() > MERGED_BYTES {
                 self.0.truncate(Summary::MAX_CAPACITY);
             }
+        }
+    }
+
+    /// What is needed of the next part.
+    pub fn needed(&self) -> Needed {
+        match self.0.is_beyond() {
+            true => Needed::Largest,
+            false => Needed::All,
         }
     }
 

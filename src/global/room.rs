@@ -23,7 +23,7 @@
 //! ([`crate::capacity`]): some thirty of them are at [`FREE_BYTES`] then.
 
 use crate::capacity::{
-    EXACT_BYTES, MOST_PANE_BYTES, THINNED_AFTER_DAYS, THINNED_BYTES, encode_within,
+    EXACT_BYTES, MOST_PANE_BYTES, THINNED_AFTER_DAYS, THINNED_BYTES, encode_in_parts,
 };
 use crate::storage::{Storage, StorageError};
 use crate::summary::Summary;
@@ -86,8 +86,9 @@ impl PaneRoom {
         least.max((MOST_BYTES as f64 * factor) as u64)
     }
 
-    /// A pane as it is to be stored: with as many of its counters as there is room for.
-    pub fn encode(self, pane: &Summary, key: PaneKey) -> Vec<u8> {
+    /// A pane as it is to be stored: with as many of its counters as there is room for, in two parts where
+    /// [`encode_in_parts`] makes them.
+    pub fn encode(self, pane: &Summary, key: PaneKey) -> (Vec<u8>, Vec<u8>) {
         let most = usize::try_from(self.pane_bytes(key.level)).unwrap_or(usize::MAX);
         let is_old = key.level == Level::Day
             && key.end_ms <= self.now_ms.saturating_sub(THINNED_AFTER_DAYS * DAY_MS);
@@ -101,7 +102,7 @@ impl PaneRoom {
         } else {
             usize::MAX
         };
-        encode_within(pane, most.min(most_exact))
+        encode_in_parts(pane, key.level, most.min(most_exact))
     }
 }
 
@@ -169,8 +170,9 @@ mod tests {
                 now_ms: 0,
             }
             .encode(&pane, newest(level))
+            .0
             .len() as u64;
-            let tight = TIGHT.encode(&pane, newest(level)).len() as u64;
+            let tight = TIGHT.encode(&pane, newest(level)).0.len() as u64;
             assert!(
                 tight <= least_bytes(level) && free <= MOST_BYTES,
                 "{level:?}: {tight}, {free}"
@@ -211,7 +213,7 @@ mod tests {
                 stored_bytes: 0,
                 now_ms: day.end_ms + days_later * DAY_MS,
             };
-            room.encode(&pane, day).len()
+            room.encode(&pane, day).0.len()
         };
         assert!(stored(THINNED_AFTER_DAYS - 1) > 10 * THINNED_BYTES);
         assert!(stored(THINNED_AFTER_DAYS) <= THINNED_BYTES);
@@ -253,7 +255,7 @@ mod tests {
     fn what_a_pane_drops_for_want_of_room_stays_within_its_bounds() {
         let (pane, played) = full(Level::Day);
         let total = pane.total();
-        let stored = TIGHT.encode(&pane, newest(Level::Day));
+        let (stored, _) = TIGHT.encode(&pane, newest(Level::Day));
         let pane = Summary::decode(&stored, SEED).unwrap();
         assert_eq!(pane.total(), total);
         for (id, count) in played {
@@ -271,7 +273,7 @@ mod tests {
         (0..200_000_u64).for_each(|number| {
             pane.record(&format!("song-{:06}", number * number % 9_973), 1);
         });
-        let stored = TIGHT.encode(&pane, newest(Level::Day));
+        let (stored, _) = TIGHT.encode(&pane, newest(Level::Day));
         let kept = Summary::decode(&stored, SEED).unwrap().len();
         assert!(kept > 1_000, "{kept}");
     }

@@ -7,9 +7,7 @@
 //! more than two months is merged from blocks of a month, which windows that end on another day share.
 //!
 //! # Cost
-//! A chart of 24 hours with the window before it takes 110 ms where all panes are read and merged, 5 ms
-//! after a minute was folded, and 3 ms else; of 30 days 100 and 4 ms (native, 8,192 posts a pane, the
-//! world of `npm run bench -- time`).
+//! `docs/inside/performance.md` has what a first chart takes, and one whose stretches are kept.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -211,6 +209,9 @@ mod tests {
     use super::*;
     use crate::capacity::counters;
     use crate::global::merging::Merging;
+    use crate::global::state::Global;
+    use crate::storage::MemoryStorage;
+    use crate::topology::{Region, RegionTable};
     use crate::window::Days;
 
     const NOW_MS: u64 = 20_000 * DAY_MS;
@@ -333,6 +334,26 @@ mod tests {
         cache.keep_within(0);
         assert!(stretches.has(&stretch));
         assert_eq!(["a", "e", "none"].map(of), decoded);
+    }
+
+    #[test]
+    fn what_there_is_room_for_is_encoded_with_the_next_flush_and_else_at_once() {
+        let storage = MemoryStorage::new();
+        let region = Region::new("NA", "NA", 1);
+        let table = RegionTable::new(vec![region], [5; 16]);
+        let mut global = Global::load(&storage, &table).unwrap();
+        let stretch = Stretch::of("NA", &days(10)).unwrap();
+        global.stretches.put(stretch.clone(), &plays());
+        assert!(!global.stretches.encoded.has(&stretch));
+        global.flush(&storage, NOW_MS).unwrap();
+        assert!(global.stretches.encoded.has(&stretch));
+
+        let cache = Cache::default();
+        let stretches = Stretches::new(cache.clone(), &Room::default());
+        let bytes = cache.most_bytes() / 2;
+        cache.put(Key::Copies(1), Rc::new(()), bytes);
+        stretches.put(stretch.clone(), &plays());
+        assert!(stretches.encoded.has(&stretch));
     }
 
     #[test]

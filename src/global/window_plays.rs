@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use super::ladder::{next_stored_ms, read_pane};
+use super::ladder::{PaneRow, next_stored_ms, read_pane};
 use super::live::LivePart;
-use super::merging::Merging;
+use super::merging::{Merging, Needed};
 use super::state::Global;
 use super::stretches::{Stretch, blocks, stretches};
 use super::work::Done;
@@ -68,8 +68,8 @@ impl EmptyBefore {
     }
 }
 
-/// Takes the plays of a window, one summary at a time.
-type Add<'a> = &'a mut dyn FnMut(Rc<Summary>);
+/// Takes the plays of a window, one summary at a time. Says what is needed of the next.
+type Add<'a> = &'a mut dyn FnMut(Rc<Summary>) -> Needed;
 
 /// A stretch of stored panes that a question needs, to be merged ahead of it.
 pub struct Ahead {
@@ -127,6 +127,7 @@ impl Global {
         let incomplete = self.visit(storage, scope, span, now_ms, &mut |plays| {
             self.work.merged(&plays);
             merger.add(&plays);
+            Needed::All
         })?;
         Ok(Beside {
             total: merger.total(),
@@ -146,6 +147,7 @@ impl Global {
         let add = &mut |plays: Rc<Summary>| {
             self.work.merged(&plays);
             merging.add(&plays);
+            merging.needed()
         };
         let damaged = self.decode_panes(storage, (key, panes), &mut EmptyBefore::default(), add)?;
         Ok(damaged || self.offsets.is_scope_damaged(key))
@@ -232,10 +234,10 @@ impl Global {
             if let Some(stretch) = stretch.filter(|_| how == LookUp::Often) {
                 self.stretches.looked_into(&stretch);
             }
-            let read = &mut |row: &[u8]| {
-                self.work.searched(row.len());
-                let bounds = Summary::bounds_in(row, post_id, self.seed());
-                bounds.map(|more| sum = add(sum, more)).is_ok()
+            let read = &mut |row: PaneRow<'_>| {
+                self.work.searched(row.bytes());
+                let bounds = row.bounds(post_id, self.seed());
+                bounds.map(|more| sum = add(sum, more)).is_some()
             };
             damaged |= self.visit_panes(storage, (&key, panes), absent, read)?;
         }
@@ -297,7 +299,10 @@ impl Global {
         now_ms: u64,
     ) -> Result<u64, Refusal> {
         let mut total = 0_u64;
-        let add = &mut |part: Rc<Summary>| total = total.saturating_add(part.total());
+        let add = &mut |part: Rc<Summary>| {
+            total = total.saturating_add(part.total());
+            Needed::Largest
+        };
         self.visit(storage, scope, span, now_ms, add)?;
         Ok(total)
     }
@@ -316,6 +321,7 @@ impl Global {
         let said = visit(&mut |plays| {
             self.work.merged(&plays);
             merging.add(&plays);
+            merging.needed()
         })?;
         Ok((merging, said))
     }
@@ -336,15 +342,11 @@ impl Global {
             if !span.contains(pane.span()) {
                 return;
             }
-            match part {
-                LivePart::Merged(plays) => add(Rc::clone(plays)),
-                LivePart::Sent(pane) => {
-                    if let Some(plays) = pane.decode(seed) {
-                        self.work.read(&plays);
-                        add(plays);
-                    }
-                }
-            }
+            let plays = match part {
+                LivePart::Merged(plays) => Some(Rc::clone(plays)),
+                LivePart::Sent(pane) => pane.decode(seed).inspect(|it| self.work.read(it)),
+            };
+            plays.map(&mut *add);
         });
         Ok(damaged || self.may_lack_plays(key, now_ms))
     }
@@ -422,7 +424,8 @@ impl Global {
         Ok(damaged)
     }
 
-    /// Hands each of these panes to `add`. Says whether a row could not be read.
+    /// Hands each of these panes to `add`, or its largest counters where those are enough. Says whether a row could not
+    /// be read.
     fn decode_panes(
         &self,
         storage: &impl Storage,
@@ -430,10 +433,14 @@ impl Global {
         absent: &mut EmptyBefore,
         add: Add<'_>,
     ) -> Result<bool, Refusal> {
-        let read = &mut |row: &[u8]| {
-            let plays = Summary::decode_checked(row, self.seed());
+        let mut needed = Needed::All;
+        let read = &mut |row: PaneRow<'_>| {
+            let plays = match needed {
+                Needed::All => row.decode(self.seed()),
+                Needed::Largest => row.decode_largest(self.seed()),
+            };
             let plays = plays.inspect(|it| self.work.read(it)).map(Rc::new);
-            plays.map(&mut *add).is_ok()
+            plays.map(|plays| needed = add(plays)).is_some()
         };
         self.visit_panes(storage, of, absent, read)
     }
@@ -445,7 +452,7 @@ impl Global {
         storage: &impl Storage,
         (scope, panes): (&str, &[PaneKey]),
         absent: &mut EmptyBefore,
-        read: &mut impl FnMut(&[u8]) -> bool,
+        read: &mut impl FnMut(PaneRow<'_>) -> bool,
     ) -> Result<bool, Refusal> {
         let mut damaged = false;
         for pane in panes {

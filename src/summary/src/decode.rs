@@ -5,6 +5,7 @@ use super::encode::{FLAG_FULL, VERSION};
 use super::filter::{CELLS_PER_COUNTER, Cells, Filter, scaled};
 use super::key::{FIRST, INLINE_BYTES, Key, spread};
 use super::numbers::{BYTES, COUNTS, List, take_numbers};
+use super::overcounts::Overcounts;
 use super::{MAX_ID_BYTES, Seed, Summary};
 
 /// 8 bits, as coarse cells have, and a shift of 56 reach every 64-bit count; rounding up may take one more.
@@ -41,6 +42,37 @@ impl Summary {
     /// As [`decode`](Self::decode).
     pub fn decode_checked(bytes: &[u8], seed: Seed) -> Result<Summary, DecodeError> {
         Self::decode_body(checked_body(bytes)?, seed)
+    }
+
+    /// Reads what [`encode_parts`](Self::encode_parts) wrote, out of an envelope as in
+    /// [`decode_checked`](Self::decode_checked). An id that is in both, as only another writer's may be, has two rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    pub fn decode_parts(largest: &[u8], others: &[u8], seed: Seed) -> Result<Summary, DecodeError> {
+        let mut whole = Self::decode_checked(largest, seed)?;
+        let others = Self::decode_checked(others, seed)?;
+        let listed = whole
+            .uppers
+            .iter()
+            .copied()
+            .fold(others.total, u64::saturating_add);
+        let has_overcounts = whole.overcounts.units.iter().any(|units| *units > 0);
+        if others.full || has_overcounts || listed != whole.total {
+            return Err(DecodeError::Damaged("total of parts"));
+        }
+        if whole.len() + others.len() > others.capacity {
+            return Err(DecodeError::Damaged("number of rows"));
+        }
+        whole.texts.append(whole.table.len(), &others.texts);
+        whole.table.append_unindexed(&others.table);
+        whole.uppers.extend_from_slice(&others.uppers);
+        whole.overcounts = Overcounts::zeros(whole.len());
+        whole.filter = Filter::default();
+        whole.full = false;
+        whole.capacity = others.capacity;
+        Ok(whole)
     }
 
     fn decode_body(body: &[u8], seed: Seed) -> Result<Summary, DecodeError> {

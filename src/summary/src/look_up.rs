@@ -59,6 +59,23 @@ impl Summary {
         let lower = upper - overcount;
         Ok(Bounds { lower, upper })
     }
+
+    /// The same of one id in what [`encode_parts`](Self::encode_parts) wrote.
+    ///
+    /// # Errors
+    ///
+    /// As [`bounds_in`](Self::bounds_in).
+    pub fn bounds_in_parts(
+        (largest, others): (&[u8], &[u8]),
+        id: &str,
+        seed: Seed,
+    ) -> Result<Bounds, DecodeError> {
+        let bounds = Self::bounds_in(largest, id, seed)?;
+        match bounds.lower {
+            0 => Self::bounds_in(others, id, seed),
+            _ => Ok(bounds),
+        }
+    }
 }
 
 /// What only a summary has that dropped something.

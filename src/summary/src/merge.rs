@@ -160,6 +160,12 @@ impl Merger {
         self.full
     }
 
+    /// Whether there are more ids than a merged summary has, so that nothing is exact any more: of an exact part
+    /// its largest counters are enough, with a filter for the others.
+    pub fn is_beyond(&self) -> bool {
+        self.rows.len() + usize::from(self.full) > Summary::MAX_MERGED && !self.is_closed
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         self.rows.capacity() * size_of::<Row>()
@@ -176,7 +182,7 @@ impl Merger {
         if self.rows.len() + part.len() > MOST_ROWS && !self.is_closed {
             self.truncate(Summary::MAX_MERGED);
         }
-        let is_beyond = self.rows.len() + usize::from(self.full) > Summary::MAX_MERGED;
+        let is_beyond = self.is_beyond();
         self.capacity = self.capacity.max(part.capacity);
         self.total = self.total.saturating_add(part.total);
         self.full |= part.full;
@@ -188,7 +194,7 @@ impl Merger {
             self.find_places(self.rows.len() + part.len() / 2);
         }
         let (mut least, mut cells, mut listed) = (0, Vec::new(), Vec::new());
-        if is_beyond && !self.is_closed && !part.full && part.len() > Summary::MAX_CAPACITY {
+        if is_beyond && !part.full && part.len() > Summary::MAX_CAPACITY {
             let mut uppers = part.uppers.clone();
             uppers.select_nth_unstable_by(Summary::MAX_CAPACITY, |a, b| b.cmp(a));
             least = uppers[Summary::MAX_CAPACITY];

@@ -13,6 +13,13 @@ pub(super) struct Overcounts {
 }
 
 impl Overcounts {
+    pub(super) fn zeros(counters: usize) -> Self {
+        Self {
+            units: vec![0; counters],
+            shift: 0,
+        }
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         self.units.capacity() * size_of::<u32>()
     }

@@ -128,6 +128,12 @@ impl Table {
         self.keys.push(StoredKey::new(key));
     }
 
+    /// Adds the keys of another, none of which is there yet, while there are no groups.
+    pub(super) fn append_unindexed(&mut self, other: &Self) {
+        self.keys.reserve_exact(other.keys.len());
+        self.keys.extend_from_slice(&other.keys);
+    }
+
     /// How many keys fit before the groups are laid out anew.
     pub(super) fn room(&self) -> usize {
         self.groups.len() * PLANNED_FOR_TWO / 2

@@ -109,6 +109,12 @@ impl Texts {
         }
     }
 
+    /// Gives the slots from this one on the texts of others.
+    pub(super) fn append(&mut self, from: usize, others: &Self) {
+        let texts = (0..others.places.len()).map(|slot| (from + slot, others.get(slot)));
+        texts.for_each(|(slot, text)| self.set(slot, text));
+    }
+
     #[cold]
     #[inline(never)]
     fn compact(&mut self) {

@@ -248,6 +248,43 @@ impl Known {
     }
 }
 
+impl Known {
+    /// In two parts it is the same, and the first bounds every id.
+    fn check_parts(&self, seed_number: u8) {
+        let (seed, other) = (seed(seed_number), seed(seed_number + 1));
+        for counters in [1, 7] {
+            let Some((largest, others)) = self.summary.encode_parts(counters) else {
+                assert!(self.summary.is_full() || self.summary.len() <= counters);
+                continue;
+            };
+            let whole = Summary::decode_parts(&largest, &others, seed).unwrap();
+            assert_eq!(whole.encode(), self.summary.encode());
+            let foreign = Summary::decode_parts(&largest, &others, other).unwrap();
+            assert_eq!(foreign.top(usize::MAX), whole.top(usize::MAX));
+            assert!(Summary::decode_parts(&others, &largest, seed).is_err());
+            assert!(Summary::decode_parts(&largest, &largest, seed).is_err());
+            let first = Summary::decode(&largest, seed).unwrap();
+            let total: u128 = self.exact.values().sum();
+            assert_eq!((first.len(), first.total()), (counters, saturated(total)));
+            assert!(first.unlisted_max() <= saturated(total / counters as u128));
+            for (id, &count) in &self.exact {
+                let (bounds, count) = (first.bounds(id), saturated(count));
+                assert!((bounds.lower..=bounds.upper).contains(&count), "{id:?}");
+                assert!(bounds.lower == 0 || bounds.lower == bounds.upper);
+            }
+            for id in self
+                .exact
+                .keys()
+                .map(String::as_str)
+                .chain(["", "never played"])
+            {
+                let looked_up = Summary::bounds_in_parts((&largest, &others), id, seed);
+                assert_eq!(looked_up, Ok(self.summary.bounds(id)), "{id:?}");
+            }
+        }
+    }
+}
+
 /// Ids of every kind: short, of 15 to 17 bytes, long, not ASCII, prefixes of each other.
 fn id_of(kind: u8, number: u16) -> String {
     match kind % 7 {
@@ -339,6 +376,7 @@ fn run(capacities: [usize; 4], bytes: usize, steps: Vec<Step>) {
     for (known, seed) in all.iter().zip(seeds) {
         known.check();
         known.check_encoding(seed);
+        known.check_parts(seed);
     }
     let merged = Known::merged(&all, None, 1);
     merged.check();
