@@ -4,6 +4,8 @@
 //! copies beside the old ones: a copy that is damaged, or was written by a release that this one does not
 //! know, stays as it is.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -54,12 +56,17 @@ pub fn load<T: Record + DeserializeOwned>(
         damaged: 0,
         generation: 0,
     };
+    // One question for all: an object that is woken has many rows to read.
+    let mut rows: BTreeMap<_, _> = storage
+        .scan(table, name, &[], usize::MAX)?
+        .into_iter()
+        .collect();
     for generation in 0..MAX_COPY_GENERATIONS {
         let mut found = false;
         let mut damaged = 0;
         let mut record = None;
         for copy in COPIES {
-            if let Some(bytes) = storage.get(table, &copy_key(name, copy, generation))? {
+            if let Some(bytes) = rows.remove(&copy_key(name, copy, generation)) {
                 found = true;
                 match codec::decode::<T>(&bytes) {
                     Ok(readable) => record = record.or(Some(readable)),
