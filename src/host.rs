@@ -13,18 +13,14 @@
 //!   end with a sender is [`Host::spawn`]ed.
 //! - Nobody outlives the object: its tasks end with it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::pin::pin;
 
 use futures_util::future::{Either, select};
 
 use crate::board::ObjectName;
 use crate::codec;
-use crate::storage::{MemoryStorage, Storage, StorageError};
+use crate::storage::{Storage, StorageError};
 use crate::window::Zone;
 use crate::wire::{AnswerTo, InstanceMetrics, Question, Refusal, Reply};
 
@@ -150,71 +146,5 @@ pub trait Host: 'static {
                 Either::Right(_) => None,
             }
         }
-    }
-}
-
-/// How much time passes where somebody waits, and how often: then nobody answers.
-const TURN_MS: u64 = 50;
-const MOST_TURNS: u32 = 1_000;
-
-type Task = Pin<Box<dyn Future<Output = ()>>>;
-
-/// What the host of an object in a rehearsal has in place of the platform.
-#[derive(Clone)]
-pub struct Stage {
-    pub storage: Rc<MemoryStorage>,
-    pub now_ms: Rc<Cell<u64>>,
-    pub tasks: Rc<RefCell<Vec<Task>>>,
-    pub answers: StageAnswers,
-}
-
-/// What other objects answer, by the path of the question, whatever it is.
-pub type StageAnswers = Rc<RefCell<BTreeMap<&'static str, Vec<u8>>>>;
-
-impl Stage {
-    pub fn new(now_ms: &Rc<Cell<u64>>, answers: &StageAnswers) -> Self {
-        Stage {
-            storage: Rc::default(),
-            now_ms: Rc::clone(now_ms),
-            tasks: Rc::default(),
-            answers: Rc::clone(answers),
-        }
-    }
-
-    /// # Errors
-    /// Where nobody is there.
-    pub fn answer_to(&self, path: &'static str) -> Result<Vec<u8>, SendError> {
-        let answer = self.answers.borrow().get(path).cloned();
-        answer.ok_or_else(|| SendError("nobody is there".into()))
-    }
-
-    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.tasks.borrow_mut().push(Box::pin(task));
-    }
-
-    /// Waits while time passes.
-    pub async fn sleep(&self, ms: u64) {
-        let until_ms = self.now_ms.get() + ms;
-        std::future::poll_fn(|_| match self.now_ms.get() >= until_ms {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        })
-        .await;
-    }
-
-    /// Waits for a future, and for what it has begun meanwhile. `None` where that never ends.
-    pub fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
-        let mut context = Context::from_waker(Waker::noop());
-        for _ in 0..MOST_TURNS {
-            if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
-                return Some(done);
-            }
-            let mut tasks = self.tasks.take();
-            tasks.retain_mut(|task| task.as_mut().poll(&mut context).is_pending());
-            self.tasks.borrow_mut().extend(tasks);
-            self.now_ms.set(self.now_ms.get() + TURN_MS);
-        }
-        None
     }
 }

@@ -62,11 +62,6 @@ thread_local! {
     static INSTANCE: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
 }
 
-/// While an instance starts there are no random numbers, and no clock.
-pub fn forget_name() {
-    INSTANCE.set(None);
-}
-
 /// This instance, for the operator.
 pub fn instance_metrics() -> InstanceMetrics {
     let (id, started_ms) = instance();

@@ -92,7 +92,6 @@ mod panics;
 pub mod play;
 pub mod region;
 pub mod registry;
-pub mod rehearsal;
 pub mod routing;
 pub mod settings;
 pub mod storage;

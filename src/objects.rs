@@ -3,7 +3,7 @@
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
-use worker::{Env, Headers, Response, Stub};
+use worker::{Env, Stub};
 
 use crate::board::ObjectName;
 use crate::codec;
@@ -83,12 +83,10 @@ pub async fn ask<Q: Question>(
     reply.map_err(|error| worker::Error::from(format!("{}: {error}", Q::PATH)))
 }
 
-/// An object's answer: an encoded message.
-///
-/// # Errors
-/// When the platform refuses to make a response.
-pub fn answer(message: Vec<u8>) -> worker::Result<Response> {
-    let headers = Headers::new();
-    headers.set("Content-Type", "application/octet-stream")?;
-    Ok(Response::from_bytes(message)?.with_headers(headers))
+/// What an object answers to a message that it does not know.
+pub const NO_SUCH_MESSAGE: JsValue = JsValue::UNDEFINED;
+
+/// An object's answer, an encoded message, as `src/js/half.js` is given it.
+pub fn as_answer(message: &[u8]) -> JsValue {
+    Uint8Array::from(message).into()
 }

@@ -19,6 +19,16 @@ pub fn arm(path: &str) -> bool {
     point.is_some()
 }
 
+/// The point `rehearsal`, where an address is that of `src/js/rehearsal.js`.
+#[cfg(target_arch = "wasm32")]
+#[inline]
+pub fn point_of_rehearsal(_url: &str) {
+    #[cfg(feature = "panics")]
+    if _url.starts_with("https://rehearsal.invalid/") {
+        point("rehearsal");
+    }
+}
+
 /// A point of the code; nothing in a build without the feature.
 #[inline]
 #[cfg_attr(feature = "panics", allow(clippy::panic))]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each may use those before it. The four of the last line may use all others, but not each other.
-const ORDER: [&[&str]; 35] = [
+const ORDER: [&[&str]; 34] = [
     &["summary"],
     &["mutants"],
     &["panics"],
@@ -40,7 +40,6 @@ const ORDER: [&[&str]; 35] = [
     &["catalog"],
     &["worker_host"],
     &["edge", "global", "region", "registry"],
-    &["rehearsal"],
 ];
 
 fn root() -> PathBuf {

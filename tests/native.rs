@@ -28,7 +28,6 @@ mod post_page;
 mod published;
 mod push_limits;
 mod regions;
-mod rehearsal;
 mod routing;
 mod rows;
 mod transfer;

@@ -35,11 +35,6 @@ thread_local! {
     static ISOLATE: RefCell<Isolate> = RefCell::default();
 }
 
-/// Begins anew: what came before was a rehearsal.
-pub fn forget_all() {
-    ISOLATE.take();
-}
-
 /// Counts something for `/metrics`.
 pub fn count_here(count: impl FnOnce(&mut Counters)) {
     here(|isolate| count(&mut isolate.counters.borrow_mut()));

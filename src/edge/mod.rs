@@ -33,7 +33,6 @@ use futures_util::future::LocalBoxFuture;
 use worker::{Context, Env, event};
 
 use answer::Answer;
-pub use isolate::forget_all;
 use limits::Bucket;
 use request::Call;
 
@@ -93,6 +92,7 @@ async fn route(mut call: Call, cors: &Cors) -> Result<Answer, Problem> {
     if panics::arm(&call.path) {
         return Ok(Answer::preflight(&[Get]));
     }
+    panics::point_of_rehearsal(&call.seen.url);
     panics::point("worker");
     panics::point("memory");
     if route_word(&call.path).is_none()

@@ -1,13 +1,16 @@
 //! The Durable Object of the global board: a table of routes. [`Driver`] does what they say.
 
 use futures_util::future::LocalBoxFuture;
-use worker::{DurableObject, Env, Request, Response, State, durable_object};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::worker_sys::DurableObjectState;
+use worker::{Env, State};
 
 use super::{ChartRules, ClosingRules, Driver, GlobalSettings, Together};
 use crate::catalog::Catalogs;
 use crate::environment::{keep_as_set, setting};
 use crate::instance::when_memory_is_short;
-use crate::objects::answer;
+use crate::objects::{NO_SUCH_MESSAGE, as_answer};
 use crate::settings::{CLOSE_AFTER_MS, VisiblePosts, read_close_after_ms, read_daily_requests};
 use crate::worker_host::WorkerHost;
 
@@ -23,13 +26,15 @@ thread_local! {
     };
 }
 
-#[durable_object(fetch)]
+#[wasm_bindgen]
 pub struct GlobalBoard {
     driver: Driver<WorkerHost>,
 }
 
-impl DurableObject for GlobalBoard {
-    fn new(state: State, env: Env) -> Self {
+#[wasm_bindgen]
+impl GlobalBoard {
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: DurableObjectState, env: Env) -> Self {
         keep_as_set(&env);
         let settings = GlobalSettings {
             rules: ChartRules {
@@ -46,17 +51,17 @@ impl DurableObject for GlobalBoard {
                 .unwrap_or_default(),
             ..GlobalSettings::default()
         };
-        let host = WorkerHost::new(state, env, "global");
+        let host = WorkerHost::new(State::from(state), env, "global");
         GlobalBoard {
             driver: Driver::new(host, settings),
         }
     }
 
-    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
-        let message = request.bytes().await?;
+    /// Answers a message: [`as_answer`].
+    pub async fn answer(&self, path: String, message: Vec<u8>) -> JsValue {
         let driver = &self.driver;
         // As in the Worker (`edge::answer_request`), a future of its own for each.
-        let reply: LocalBoxFuture<'_, _> = match request.path().as_str() {
+        let reply: LocalBoxFuture<'_, _> = match path.as_str() {
             "/list-published" => Box::pin(driver.list_published(&message)),
             "/close-history" => Box::pin(driver.close_history(&message)),
             "/push" => Box::pin(driver.push(&message)),
@@ -71,8 +76,8 @@ impl DurableObject for GlobalBoard {
             "/begin-export" => Box::pin(driver.begin_export(&message)),
             "/export" => Box::pin(driver.export(&message)),
             "/import" => Box::pin(driver.import(&message)),
-            _ => return Response::error("no such message", 404),
+            _ => return NO_SUCH_MESSAGE,
         };
-        answer(reply.await)
+        as_answer(&reply.await)
     }
 }

@@ -41,31 +41,25 @@ export function visitorAddress(peer: string, addresses: string | null): string |
 /** Whether memory is short for the largest body that anybody may send (src/instance.rs). */
 export function memoryIsSpent(): boolean;
 
-/**
- * Goes the way of a play and a chart once, so that the engine has compiled it (src/rehearsal.rs).
- * @param state of an object, whose storage answers whatever is asked
- * @returns what objects answer to the Worker, by path; none where it did not come to its end
- */
-export function rehearse(state: unknown): Record<string, Uint8Array> | undefined;
-/** Forgets what the Worker has remembered of its rehearsal (src/rehearsal.rs). */
-export function endRehearsal(): void;
-
 /** The global object's half in Wasm (src/global/object.rs). */
 export class GlobalBoard {
   constructor(context: DurableObjectState, env: Env);
-  fetch(request: Request): Promise<Response>;
+  /** @returns none to a message that it does not know */
+  answer(path: string, message: Uint8Array): Promise<Uint8Array | undefined>;
 }
 
 /** The registry's half in Wasm (src/registry/object.rs). */
 export class SharedRegistry {
   constructor(context: DurableObjectState, env: Env);
-  fetch(request: Request): Promise<Response>;
-  alarm(): Promise<Response>;
+  answer(path: string, message: Uint8Array): Promise<Uint8Array | undefined>;
+  alarm(): Promise<void>;
 }
 
 /** A shard's half in Wasm (src/region/object.rs). */
 export class RegionShard {
   constructor(context: DurableObjectState, env: Env);
+  answer(path: string, message: Uint8Array): Promise<Uint8Array | undefined>;
+  /** A reader who wants a socket. */
   fetch(request: Request): Promise<Response>;
   alarm(): Promise<Response>;
   /** @returns one of the common answers, or a message */
@@ -84,6 +78,8 @@ export interface Env {
   REGISTRY: DurableObjectNamespace;
   /** Where a proxy says whose request it is; absent or empty where there is none. */
   CLIENT_ADDRESS_HEADER?: string;
+  /** In a rehearsal, which is no request. */
+  waitUntil?: (work: Promise<unknown>) => void;
 }
 
 /** What the bare runtime tells of a request in its `cf`, and Cloudflare in a header. */

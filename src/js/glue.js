@@ -138,7 +138,7 @@ export function tell(env, name, hint, batch, voter) {
     depart(env, name, hint, lane);
   } else if (lane.waiting.length === 1) {
     // Should it come to nothing, the next one to arrive finds that it is time.
-    waitUntil(sleep(wait_ms).then(() => depart(env, name, hint, lane)));
+    waitIn(env)(sleep(wait_ms).then(() => depart(env, name, hint, lane)));
   }
   return promise;
 }
@@ -168,8 +168,11 @@ function depart(env, name, hint, lane) {
       for (const { reject } of waiting) reject(error);
     },
   );
-  waitUntil(told);
+  waitIn(env)(told);
 }
+
+/** What keeps a request from its end. @param {Env} env */
+const waitIn = (env) => env.waitUntil ?? waitUntil;
 
 /** @param {number} duration_ms @returns {Promise<void>} */
 const sleep = (duration_ms) => new Promise((done) => setTimeout(done, duration_ms));

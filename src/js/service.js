@@ -7,7 +7,7 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { forgetAll } from "./bodies.js";
-import { AWAY } from "./health.js";
+import { HalfInWasm } from "./half.js";
 import module from "bindgen/index_bg.wasm";
 import {
   GlobalBoard as Board,
@@ -18,7 +18,7 @@ import {
   initSync,
   memoryIsSpent,
 } from "bindgen/index.js";
-import { InstanceEnded, answerOf, current, renewBy, resultOf } from "./instance.js";
+import { InstanceEnded, answerOf, current, renewBy } from "./instance.js";
 import { rehearsed } from "./rehearsal.js";
 
 /** @import { Env } from "./contract.d.ts" */
@@ -32,7 +32,7 @@ renewBy(() => {
 }, memoryIsSpent);
 
 // What comes first is compiled now, not in the time of a request.
-await rehearsed();
+await rehearsed(serve);
 
 /** Routes of POST whose repeats change nothing. */
 const SAFE_TO_REPEAT = /^\/(?:import|admin\/reset)$/;
@@ -76,41 +76,23 @@ async function answered(request, env, ctx) {
   }
 }
 
-/** Names that no call from outside can have. */
+/** A name that no call from outside can have. */
 const inWasm = Symbol("inWasm");
-const ready = Symbol("ready");
 
-/** An object whose other half is in Wasm, and made anew with it. */
+/** An object whose other half is in Wasm. */
 class ObjectInWasm extends DurableObject {
-  /** @type {any} */
-  #half = null;
-  #instance = -1;
+  /** @type {HalfInWasm} */
+  [inWasm];
 
   /** @param {DurableObjectState} ctx @param {Env} env @param {new (ctx: DurableObjectState, env: Env) => object} Half */
   constructor(ctx, env, Half) {
     super(ctx, env);
-    this.Half = Half;
-  }
-
-  /** @returns {any} its half in the instance that runs */
-  [ready]() {
-    const instance = current();
-    if (this.#instance !== instance) {
-      this.#half = resultOf(() => new this.Half(this.ctx, this.env));
-      this.#instance = instance;
-    }
-    return this.#half;
-  }
-
-  /** @param {keyof Shard} method @param {...unknown} args */
-  async [inWasm](method, ...args) {
-    const half = this[ready]();
-    return answerOf(() => half[method](...args));
+    this[inWasm] = new HalfInWasm(/** @type {any} */ (this), Half);
   }
 
   /** @param {Request} request @returns {Promise<Response>} */
   fetch(request) {
-    return this[inWasm]("fetch", request);
+    return this[inWasm].answer(request);
   }
 }
 
@@ -128,7 +110,7 @@ export class Registry extends ObjectInWasm {
   }
 
   alarm() {
-    return this[inWasm]("alarm");
+    return this[inWasm].call("alarm");
   }
 }
 
@@ -138,44 +120,32 @@ export class RegionShard extends ObjectInWasm {
     super(ctx, env, Shard);
   }
 
-  /**
-   * Batches that came together; each is answered by itself, as `tell` of glue.js says. The last answer
-   * is how the shard is, for health.js.
-   * @param {Uint8Array[]} batches @param {(Uint8Array | undefined)[]} voters who sent them
-   * @returns {Promise<(number | Uint8Array | Error)[]>}
-   */
-  async record(batches, voters) {
-    /** @param {Uint8Array} batch @param {number} index */
-    const record = (batch, index) => this[inWasm]("record", batch, voters[index]).catch((error) => new Error(String(error)));
-    const answers = await Promise.all(batches.map(record));
-    return [...answers, this.#trouble()];
+  /** @param {Request} request @returns {Promise<Response>} */
+  fetch(request) {
+    return request.headers.has("upgrade") ? this[inWasm].call("fetch", request) : super.fetch(request);
   }
 
-  /** That it cannot say how it is must not cost the batches their answers. */
-  #trouble() {
-    try {
-      return resultOf(() => this[ready]().trouble());
-    } catch {
-      return AWAY;
-    }
+  /** @param {Uint8Array[]} batches @param {(Uint8Array | undefined)[]} voters */
+  record(batches, voters) {
+    return this[inWasm].record(batches, voters);
   }
 
   alarm() {
-    return this[inWasm]("alarm");
+    return this[inWasm].call("alarm");
   }
 
   /** @param {WebSocket} socket @param {string | ArrayBuffer} message */
   webSocketMessage(socket, message) {
-    return this[inWasm]("webSocketMessage", socket, message);
+    return this[inWasm].call("webSocketMessage", socket, message);
   }
 
   /** @param {WebSocket} socket @param {number} code @param {string} reason @param {boolean} wasClean */
   webSocketClose(socket, code, reason, wasClean) {
-    return this[inWasm]("webSocketClose", socket, code, reason, wasClean);
+    return this[inWasm].call("webSocketClose", socket, code, reason, wasClean);
   }
 
   /** @param {WebSocket} socket @param {unknown} error */
   webSocketError(socket, error) {
-    return this[inWasm]("webSocketError", socket, error);
+    return this[inWasm].call("webSocketError", socket, error);
   }
 }

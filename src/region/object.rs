@@ -15,7 +15,7 @@ use super::{Driver, Limits, VotesOfInstance};
 use crate::codec;
 use crate::environment::keep_as_set;
 use crate::http::read_hex;
-use crate::objects::answer;
+use crate::objects::{NO_SUCH_MESSAGE, as_answer};
 use crate::wire::{
     COUNTED, LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, Noted, PullReply,
     REPEATED, RecordReply, Refusal, Voter,
@@ -46,47 +46,8 @@ impl RegionShard {
         }
     }
 
-    /// Why plays cannot be taken here, or do not get on: a number that `src/js/health.js` knows; 0 for
-    /// nothing. Goes out with each answer to a Worker, whose `/healthz` wakes no object.
-    pub fn trouble(&self) -> u8 {
-        self.driver.trouble().map_or(0, |trouble| trouble as u8)
-    }
-}
-
-impl DurableObject for RegionShard {
-    fn new(state: State, env: Env) -> Self {
-        keep_as_set(&env);
-        let state = state._inner();
-        let context = JsValue::clone(state.as_ref());
-        let host = WorkerHost::new(State::from(state), env, "shard");
-        let driver = VOTES.with(|votes| Driver::beside(host, Limits::default(), votes));
-        RegionShard {
-            sockets: Sockets::new(driver.clone(), context),
-            driver,
-        }
-    }
-
-    async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
-        let path = request.path();
-        if path == "/live" {
-            let headers = request.headers();
-            let asks = headers
-                .get(LIVE_HEADER)?
-                .and_then(|digits| read_hex(&digits));
-            let Some(Ok(asks)) = asks.map(|asks| codec::decode::<LiveRequest>(&asks)) else {
-                return Response::error("no such chart", 400);
-            };
-            let limit = headers.get(LIVE_LIMIT_HEADER)?;
-            let limit = limit.and_then(|limit| limit.parse().ok());
-            let reader = headers.get(LIVE_ADDRESS_HEADER)?.zip(limit);
-            let reader = reader.map(|(address, max_sockets)| SocketOwner {
-                address,
-                max_sockets,
-            });
-            let watch = self.sockets.watch(&asks, reader.as_ref());
-            return watch.boxed_local().await;
-        }
-        let message = request.bytes().await?;
+    /// Answers a message: [`as_answer`].
+    pub async fn answer(&self, path: String, message: Vec<u8>) -> JsValue {
         let (driver, sockets) = (&self.driver, &self.sockets);
         // As in the Worker (`edge::answer_request`), a future of its own for each.
         let reply: LocalBoxFuture<'_, _> = match path.as_str() {
@@ -111,9 +72,49 @@ impl DurableObject for RegionShard {
             "/chart" => Box::pin(async {
                 codec::encode(&driver.chart(&message).boxed_local().await.as_sent())
             }),
-            _ => return Response::error("no such message", 404),
+            _ => return NO_SUCH_MESSAGE,
         };
-        answer(reply.await)
+        as_answer(&reply.await)
+    }
+
+    /// Why plays cannot be taken here, or do not get on: a number that `src/js/health.js` knows; 0 for
+    /// nothing. Goes out with each answer to a Worker, whose `/healthz` wakes no object.
+    pub fn trouble(&self) -> u8 {
+        self.driver.trouble().map_or(0, |trouble| trouble as u8)
+    }
+}
+
+impl DurableObject for RegionShard {
+    fn new(state: State, env: Env) -> Self {
+        keep_as_set(&env);
+        let state = state._inner();
+        let context = JsValue::clone(state.as_ref());
+        let host = WorkerHost::new(State::from(state), env, "shard");
+        let driver = VOTES.with(|votes| Driver::beside(host, Limits::default(), votes));
+        RegionShard {
+            sockets: Sockets::new(driver.clone(), context),
+            driver,
+        }
+    }
+
+    /// `/live`: a reader who wants a socket.
+    async fn fetch(&self, request: Request) -> worker::Result<Response> {
+        let headers = request.headers();
+        let asks = headers
+            .get(LIVE_HEADER)?
+            .and_then(|digits| read_hex(&digits));
+        let Some(Ok(asks)) = asks.map(|asks| codec::decode::<LiveRequest>(&asks)) else {
+            return Response::error("no such chart", 400);
+        };
+        let limit = headers.get(LIVE_LIMIT_HEADER)?;
+        let limit = limit.and_then(|limit| limit.parse().ok());
+        let reader = headers.get(LIVE_ADDRESS_HEADER)?.zip(limit);
+        let reader = reader.map(|(address, max_sockets)| SocketOwner {
+            address,
+            max_sockets,
+        });
+        let watch = self.sockets.watch(&asks, reader.as_ref());
+        watch.boxed_local().await
     }
 
     async fn alarm(&self) -> worker::Result<Response> {

@@ -7,7 +7,7 @@ type RowKey = (Table, Vec<u8>);
 /// The keys that a transaction has changed, each with the value that it had before.
 type Undo = Vec<(RowKey, Option<Vec<u8>>)>;
 
-/// Tables in memory, for tests, benchmarks and the simulation, and where an instance rehearses.
+/// Tables in memory, for tests, benchmarks and the simulation.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
     rows: RefCell<BTreeMap<RowKey, Vec<u8>>>,

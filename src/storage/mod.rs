@@ -15,16 +15,12 @@ use std::rc::Rc;
 use crate::wire::Refusal;
 
 mod damage;
-#[cfg(target_arch = "wasm32")]
-mod disk;
 mod memory;
 #[cfg(target_arch = "wasm32")]
 mod sql;
 pub(crate) mod two_copies;
 
 pub use damage::Damage;
-#[cfg(target_arch = "wasm32")]
-pub use disk::Disk;
 pub use memory::MemoryStorage;
 #[cfg(target_arch = "wasm32")]
 pub use sql::SqlStorage;
