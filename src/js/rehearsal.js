@@ -30,7 +30,7 @@ const SEALED_AFTER_MS = 17 * MINUTE_MS;
 /** By then what there is was pushed, and what was pushed before is not fresh any more (`PUSH_INTERVAL_MS` there). */
 const PUSHED_AFTER_MS = 10_000;
 /** Who waits for nothing but a timer does nothing for so many turns of the engine. */
-const IDLE_TURNS = 500;
+const IDLE_TURNS = 1_000;
 /** What never ends must not keep the Worker from its start. */
 const MAX_TURNS = 100_000;
 
@@ -228,10 +228,14 @@ async function onStage(work) {
   const ended = (/** @type {unknown} */ value) => void (how = String(value));
   try {
     work(clock).then(ended, ended);
-    for (let turn = 1; turn < MAX_TURNS && how === ""; turn++) {
+    for (let turn = 1; turn < MAX_TURNS; turn++) {
       await undefined;
-      if (turn % IDLE_TURNS > 0 || timers.size === 0) continue;
-      const [number, { due_ms, fire }] = [...timers].reduce((first, other) => (other[1].due_ms < first[1].due_ms ? other : first));
+      if (turn % IDLE_TURNS > 0) continue;
+      // What goes on behind the last answer has come to rest.
+      if (how !== "") break;
+      const [first] = [...timers].sort(([, one], [, other]) => one.due_ms - other.due_ms);
+      if (first === undefined) continue;
+      const [number, { due_ms, fire }] = first;
       timers.delete(number);
       clock.now_ms = Math.max(clock.now_ms, due_ms);
       fire();

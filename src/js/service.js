@@ -31,9 +31,6 @@ renewBy(() => {
   __wbg_reset_state();
 }, memoryIsSpent);
 
-// What comes first is compiled now, not in the time of a request.
-await rehearsed(serve);
-
 /** Routes of POST whose repeats change nothing. */
 const SAFE_TO_REPEAT = /^\/(?:import|admin\/reset)$/;
 
@@ -149,3 +146,6 @@ export class RegionShard extends ObjectInWasm {
     return this[inWasm].call("webSocketError", socket, error);
   }
 }
+
+// What comes first is compiled now, not in the time of a request.
+await rehearsed(serve);
