@@ -31,8 +31,9 @@ const SETTLED_MS = 1_000;
  * from the request to the chart, also what the runtime does there. What the other objects answer is told beforehand:
  * that is another invocation.
  * @param {Stored} stored what the global object has
- * @returns {Promise<{worker: number[], global: number[], start: number[]}>} ms of processor time: of the Worker's first
- *   charts, of the global object's, and of the same thread until then
+ * @returns {Promise<{worker: number[], global: number[], beacon: number[], start: number[]}>} ms of processor time: of the
+ *   Worker's first charts, of the global object's, of the first beacons in the Worker and in its shard, and of the same
+ *   thread until then
  */
 export async function freshOnWorkerd({ now_ms, tables, rows }) {
   await ensureBuilt();
@@ -71,11 +72,7 @@ export async function freshOnWorkerd({ now_ms, tables, rows }) {
     await serving(prepared(), async ({ url }) => {
       const all = rows.map(([table, key, value]) => ({ table: tables[table], key, value }));
       await post(`${url}/fill`, JSON.stringify(all));
-      for (const region_id of REGIONS) {
-        const headers = { authorization: `Bearer ${INGEST_TOKEN}`, "content-type": "application/json" };
-        const body = JSON.stringify([{ post_id: "post-0", region_id, timestamp: now_ms }]);
-        await fetched(`${url}/plays`, { method: "POST", headers, body });
-      }
+      for (const region_id of REGIONS) await play(url, region_id, now_ms);
       await sleep(PUSHED_MS);
     });
     // So each shard has something to say when it is asked.
@@ -85,11 +82,12 @@ export async function freshOnWorkerd({ now_ms, tables, rows }) {
     });
     const { asked } = JSON.parse(script);
     assert.equal(asked.filter(({ path }) => path === "/pull").length, REGIONS.length, `only these were asked: ${JSON.stringify(asked)}`);
-    /** @type {{worker: number[], global: number[], start: number[]}} */
-    const times = { worker: [], global: [], start: [] };
+    /** @type {{worker: number[], global: number[], beacon: number[], start: number[]}} */
+    const times = { worker: [], global: [], beacon: [], start: [] };
     const asking = {
       worker: (/** @type {string} */ url) => fetched(`${url}${CHART}`),
       global: (/** @type {string} */ url) => post(`${url}/chart`),
+      beacon: (/** @type {string} */ url) => play(url, REGIONS[0], now_ms),
     };
     for (let time = 0; time < STARTS; time++) {
       for (const [invocation, ask] of Object.entries(asking)) {
@@ -102,7 +100,9 @@ export async function freshOnWorkerd({ now_ms, tables, rows }) {
           const before = mainThreadMs(pid);
           const answer = await ask(url);
           times[invocation].push(mainThreadMs(pid) - before);
-          assert.ok((await answer.arrayBuffer()).byteLength > 100, `${invocation}: no chart`);
+          assert.ok((await answer.arrayBuffer()).byteLength > (invocation === "beacon" ? 0 : 100), `${invocation}: no chart`);
+          // What the next one finds is as it was: nobody wakes by himself.
+          await post(`${url}/script`);
         });
       }
     }
@@ -115,6 +115,12 @@ export async function freshOnWorkerd({ now_ms, tables, rows }) {
 /** What the process's first thread, which is the only one that runs Workers, had of a processor. @param {number} pid */
 function mainThreadMs(pid) {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, "utf8").split(" ")[0]) / 1e6;
+}
+
+/** @param {string} url @param {string} region_id @param {number} timestamp */
+function play(url, region_id, timestamp) {
+  const headers = { authorization: `Bearer ${INGEST_TOKEN}`, "content-type": "application/json" };
+  return fetched(`${url}/plays`, { method: "POST", headers, body: JSON.stringify([{ post_id: "post-0", region_id, timestamp }]) });
 }
 
 const post = (/** @type {string} */ url, /** @type {any} */ body = "") => fetched(url, { method: "POST", body });
