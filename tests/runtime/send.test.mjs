@@ -405,6 +405,16 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
     assert.deepEqual(spool.appended(), ["one", "two"]);
     spool.seal(['{"post_id":"d"}'], { input: 3 }, "z");
     assert.deepEqual(spool.appended(), []);
+    // One that a disk has damaged holds up no other, and is kept as it is.
+    spool.append("three");
+    const [next] = readdirSync(folder).filter((name) => name.startsWith("open-"));
+    appendFileSync(join(folder, next), '{"texts":["{\\"post{"texts":[]}\n');
+    spool.append("four");
+    spool.release();
+    spool = new Spool(folder, "http://a");
+    for (const time of ["first", "second"]) assert.deepEqual(spool.appended(), ["three", "four"], time);
+    assert.deepEqual(spool.damaged, { lines: 1, file: join(folder, "damaged", next) });
+    assert.equal(readFileSync(join(folder, "damaged", next), "utf8"), '{"texts":["{\\"post{"texts":[]}\n');
     spool.release();
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -414,8 +424,10 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
 /** Those that a test that fails leaves behind. @type {Set<import("node:child_process").ChildProcess>} */
 const children = new Set();
 /** The command. @param {string} url @param {string[]} words */
-function start(url, words, { cwd, program = "send", input = null } = {}) {
-  const child = spawn(process.execPath, [join(ROOT, "scripts", "hitparade.mjs"), program, "--url", url, ...words], {
+function start(url, words, { cwd, program = "send", input = null, blocks = "unlimited" } = {}) {
+  // A file that has reached its limit takes of a write what has room, and then nothing: as a disk that is full.
+  const limited = ["-c", `ulimit -f ${blocks} && exec "$0" "$@"`, process.execPath];
+  const child = spawn("sh", [...limited, join(ROOT, "scripts", "hitparade.mjs"), program, "--url", url, ...words], {
     cwd,
     env: { ...process.env, INGEST_TOKEN },
     stdio: ["pipe", "pipe", "pipe"],
@@ -541,6 +553,21 @@ describe("sending", { timeout: 300_000 }, () => {
     const { code, said, out } = await second.ended;
     assert.deepEqual([code, out], [0, "OK\nOK\nOK\n"], said);
     model.add(Array.from({ length: 3 }, () => ({ post_id: "confirmed" })));
+  });
+
+  test("confirms no line for which the disk had no room, and takes it when there is room again", async () => {
+    const words = ["--region", "NA", "--confirm", "--spool", "full"];
+    const lines = Array.from({ length: 100 }, (_, id) => `{"post_id":"full","id":${id}}\n`);
+    const first = await send(words, lines.join(""), { blocks: 4 }).ended;
+    assert.equal(first.code, 1);
+    assert.match(first.said, /EFBIG|ENOSPC/);
+    // The first OK says that somebody is there.
+    const confirmed = first.out.split("\n").length - 2;
+    assert.ok(confirmed > 0 && confirmed < lines.length, first.out);
+    const second = await send(words, lines.slice(confirmed).join("")).ended;
+    assert.equal(second.code, 0, second.said);
+    assert.match(second.said, /: 100 plays counted, of/);
+    model.add(lines.map(() => ({ post_id: "full" })));
   });
 
   test("follows a log that is rotated and emptied, also while nobody follows it", async () => {

@@ -275,13 +275,15 @@ function report({ url, board, folder, read, delivery, spool, leftOut, isFruitles
     }
   }
   if (inDoubt + refused > 0) say(`! ${inDoubt + refused} plays were set aside: ${delivery.setAside.join(", ")}`);
+  const { damaged } = spool;
+  if (damaged.lines > 0) say(`! ${damaged.lines} confirmed lines are damaged on the disk and were set aside: ${damaged.file}`);
   const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);
   if (waiting > 0) say(`▸ ${waiting} plays wait in ${folder}: the next start sends them`);
   if (leftOut.reasons.size > 0 && isFruitless()) {
     say("! Every line was left out: --dry-run shows what would come in.");
     return 1;
   }
-  return rejected.size > 0 || inDoubt + refused > 0 ? 1 : 0;
+  return rejected.size > 0 || inDoubt + refused + damaged.lines > 0 ? 1 : 0;
 }
 
 /** @param {string} folder of the spool */

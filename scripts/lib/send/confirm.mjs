@@ -30,7 +30,7 @@ export class Confirmed {
   begin() {
     if (!this.#confirm) return [];
     this.#last = this.#spool.place?.confirmed;
-    const lines = this.#spool.appended().map((entry) => JSON.parse(entry));
+    const lines = this.#spool.appended();
     this.#last = lines.at(-1)?.hash ?? this.#last;
     // This tells rsyslog that somebody is there.
     this.#confirm("OK");
@@ -52,7 +52,7 @@ export class Confirmed {
   /** The line that was asked about last has become these plays. @param {string[]} texts as JSON */
   taken(texts) {
     if (!this.#confirm) return;
-    this.#spool.append(JSON.stringify({ texts, hash: this.#hash }));
+    this.#spool.append({ texts, hash: this.#hash });
     this.#last = this.#hash;
     this.#confirm("OK");
   }

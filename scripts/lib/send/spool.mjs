@@ -9,6 +9,7 @@
  * | `open-0000000043` | lines that were confirmed and wait for a batch |
  * | `in-doubt/`, `refused/` | batches that are not sent again, as NDJSON: see `send.mjs` |
  * | `rejected.ndjson` | single plays that the service did not take, and why |
+ * | `damaged/` | confirmed lines that cannot be read any more, as they are |
  *
  * A batch carries the place of the input after it; with its file the input has been read that far. A file is written
  * aside, synced and renamed into its place. Cost: two small writes and two syncs a batch, of up to 10,000 plays.
@@ -16,7 +17,9 @@
 import {
   closeSync,
   existsSync,
+  fstatSync,
   fsyncSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -24,7 +27,8 @@ import {
   renameSync,
   rmSync,
   statSync,
-  writeSync,
+  truncateSync,
+  writeFileSync,
 } from "node:fs";
 import { createHash, randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
@@ -58,6 +62,8 @@ export class Spool {
   place = null;
   /** @type {string | null} */
   home = null;
+  /** Confirmed lines that could not be read. */
+  damaged = { lines: 0, file: "" };
   /** Where confirmed lines go. @type {number | null} */
   #open = null;
 
@@ -310,28 +316,45 @@ export class Spool {
     const plays = JSON.parse(this.playsOf(batch));
     const text = rejected.map(({ index, code, detail }) => `${JSON.stringify({ ...plays[index], code, detail })}\n`).join("");
     this.#rejectedBytes += Buffer.byteLength(text);
-    const file = openSync(this.#path("rejected.ndjson"), "a");
-    writeSync(file, text);
-    closeSync(file);
+    writeFileSync(this.#path("rejected.ndjson"), text, { flag: "a" });
   }
 
-  /** A line that may be confirmed when this returns: it is on disk. @param {string} entry one line */
+  /** An entry that may be confirmed when this returns: it is on disk, or this throws. @param {any} entry as JSON */
   append(entry) {
     if (this.#open === null) {
       this.#open = openSync(this.#path(`open-${keyOf(this.#next)}`), "a");
       syncFolder(this.folder);
     }
-    writeSync(this.#open, `${entry}\n`);
-    fsyncSync(this.#open);
+    const { size } = fstatSync(this.#open);
+    try {
+      writeFileSync(this.#open, `${JSON.stringify(entry)}\n`);
+      fsyncSync(this.#open);
+    } catch (error) {
+      // A disk that is full takes a part of it, behind which the next one would stand.
+      ftruncateSync(this.#open, size);
+      throw error;
+    }
   }
 
-  /** What was confirmed and not sealed. @returns {string[]} */
+  /** What was confirmed and not sealed. @returns {any[]} */
   appended() {
-    const path = this.#path(`open-${keyOf(this.#next)}`);
-    if (!existsSync(path)) return [];
-    const entries = readFileSync(path, "utf8").split("\n");
+    const name = `open-${keyOf(this.#next)}`;
+    if (!existsSync(this.#path(name))) return [];
+    const bytes = readFileSync(this.#path(name));
     // What stands behind the last line's end was not confirmed.
-    if (entries.pop() !== "") this.#write(`open-${keyOf(this.#next)}`, entries.map((entry) => `${entry}\n`).join(""));
+    const end = bytes.lastIndexOf("\n") + 1;
+    if (end < bytes.length) truncateSync(this.#path(name), end);
+    /** @type {any[]} */
+    const entries = [];
+    const damaged = bytes
+      .toString("utf8", 0, end)
+      .split("\n")
+      .filter((line) => line && !isRead(line, entries));
+    if (damaged.length > 0) {
+      mkdirSync(this.#path("damaged"), { recursive: true });
+      this.#write(join("damaged", name), damaged.map((line) => `${line}\n`).join(""));
+      this.damaged = { lines: damaged.length, file: this.#path("damaged", name) };
+    }
     return entries;
   }
 
@@ -340,9 +363,7 @@ export class Spool {
     const path = this.#path(name);
     const file = openSync(`${path}.new`, "w");
     try {
-      // A large text may be written in parts.
-      const bytes = Buffer.from(text);
-      for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
+      writeFileSync(file, text);
       fsyncSync(file);
     } finally {
       closeSync(file);
@@ -357,6 +378,15 @@ function syncFolder(path) {
   const folder = openSync(path, "r");
   fsyncSync(folder);
   closeSync(folder);
+}
+
+/** @param {string} line @param {any[]} entries to which what it says is added */
+function isRead(line, entries) {
+  try {
+    return entries.push(JSON.parse(line)) > 0;
+  } catch {
+    return false;
+  }
 }
 
 /** @param {string} play as JSON */
