@@ -1,5 +1,5 @@
 /** An export of one moment, written to a file as a whole. */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RefusedError, askUntilDone } from "./client.mjs";
 import { Advice, say } from "./say.mjs";
@@ -54,7 +54,7 @@ async function exportTo(file, admin, deadline) {
     const onRetry = (why) => say(`  not yet (${why}); trying again`);
     for (let next = `/export?${new URLSearchParams({ board })}`; next;) {
       const page = await askUntilDone(url + next, { headers, onRetry });
-      writeSync(descriptor, page.text);
+      writeFileSync(descriptor, page.text);
       const lines = page.text.trimEnd().split("\n");
       first ||= lines[0];
       last = lines.at(-1) || last;

@@ -1,7 +1,7 @@
 /** Leaving: everything goes out as lines, and into another installation, each once. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,7 +21,11 @@ function command(name, ...words) {
 }
 
 function commandAs(environment, name, ...words) {
-  const child = spawn(process.execPath, [join(ROOT, "scripts", `${name}.mjs`), ...words], {
+  return outcomeOf([process.execPath, join(ROOT, "scripts", `${name}.mjs`), ...words], environment);
+}
+
+function outcomeOf([program, ...words], environment) {
+  const child = spawn(program, words, {
     env: { ...process.env, ...environment },
     stdio: ["ignore", "ignore", "pipe"],
   });
@@ -64,6 +68,16 @@ test("an export that lacks something leaves a whole one of before as it was", as
     said = lines({ complete: true });
     await whole();
     assert.ok(!existsSync(`${file}.incomplete`), "it is there no more once there is a whole one");
+    // A file that has reached its limit takes of a write what has room: as a disk that is full.
+    said = lines({ complete: true }).replace("\n", `\n{"kind":"post","text":"${"x".repeat(10_000)}"}\n`);
+    const full = ["sh", "-c", 'ulimit -f 4 && exec "$0" "$@"', process.execPath, join(ROOT, "scripts", "export.mjs")];
+    const { code, stderr } = await outcomeOf([...full, "--file", file, "--url", `http://127.0.0.1:${server.address().port}`], {
+      ADMIN_TOKEN,
+    });
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /EFBIG|ENOSPC/);
+    assert.equal(readFileSync(file, "utf8"), lines({ complete: true }));
+    assert.deepEqual(readdirSync(folder), ["everything.ndjson"]);
   } finally {
     server.close();
     rmSync(folder, { recursive: true });
