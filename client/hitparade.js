@@ -417,8 +417,10 @@ function listen(socket, show, signal) {
     let opened = false;
     let read = true;
     const timer = setInterval(() => {
-      // The next `ping` only when the `pong` has come: it stands behind all that was sent before.
-      if (opened && read) [read] = [false, socket.send("ping")];
+      // The `pong` stands behind all that was sent before. A connection that went dead says nothing, and no end either.
+      if (!opened || !read) return close();
+      read = false;
+      socket.send("ping");
     }, PING_MS);
     const hide = () => isHidden() && close();
     const end = () => {

@@ -124,6 +124,38 @@ describe("the client", { timeout: 120_000 }, () => {
   }
 });
 
+for (const [what, messages] of /** @type {[string, string[]][]} */ ([
+  ["went dead after a chart", ['{"top_posts":[]}']],
+  ["never opened", []],
+])) {
+  test(`a live chart is looked at where its socket ${what}`, async ({ mock }) => {
+    mock.timers.enable({ apis: ["setInterval"] });
+    let [sockets, closed, looks] = [0, 0, 0];
+    class Dead extends EventTarget {
+      constructor() {
+        super();
+        sockets++;
+        for (const data of messages) queueMicrotask(() => this.dispatchEvent(Object.assign(new Event("message"), { data })));
+      }
+      send() {}
+      close() {
+        closed++;
+      }
+    }
+    const fetch = async () => (looks++, Response.json({ top_posts: [] }));
+    const client = new Hitparade("http://127.0.0.1:9", { fetch, WebSocket: /** @type {any} */ (Dead) });
+    const stop = client.live({}, () => {});
+    await new Promise(setImmediate);
+    assert.deepEqual([sockets, closed, looks], [1, 0, 0]);
+    // A ping, and no answer to it.
+    for (let spans = 0; spans < 2; spans++) mock.timers.tick(25_000);
+    await new Promise(setImmediate);
+    assert.deepEqual([closed, looks], [1, 1]);
+    stop();
+    await client.close();
+  });
+}
+
 describe("a service that loses answers", { timeout: 60_000 }, () => {
   let server, answer, bodies;
   before(async () => {
