@@ -2,7 +2,7 @@
 import { statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { setupToServe } from "./setup.mjs";
-import { sendUntilDone } from "./lib/client.mjs";
+import { listBoards, makeBoard, sendUntilDone } from "./lib/client.mjs";
 import { adminOf } from "./lib/installation.mjs";
 import { readOptions } from "./lib/options.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
@@ -12,7 +12,8 @@ const USAGE = `usage: npm run import -- --file FILE [--url http://127.0.0.1:8787
 
   --file FILE  what \`npm run export\` wrote
   --url URL    the installation; ADMIN_TOKEN is taken from the environment or from .dev.vars
-  --board ID   the board that the counts go to, whichever they come from
+  --board ID   the board that the counts go to, whichever they come from; where that was not public, or had posts of its
+               own, only into a board like that
 
 Broken off, it may be started again: what was taken is not taken twice.
 What another system counted: --from plausible|matomo|goatcounter|csv, of which --from csv --help tells more.`;
@@ -32,6 +33,7 @@ await runMain(async () => {
   await setupToServe();
   const admin = await adminOf(values.url, refuse);
   const { head, end } = await endsOf(file);
+  await requireBoard(admin, values.board, head.board);
   if (!end.complete) say(`! ${file} says that some plays are not in it (docs/deploy.md).`);
   let row = 0;
   let board = values.board;
@@ -60,6 +62,30 @@ async function endsOf(file) {
     throw new Advice(`${file} is no export.`, "Plays are sent by `npx hitparade send`, posts of the catalog by PUT /posts (docs/api.md).");
   if (end.kind !== "end") throw new Advice(`${file} is cut off: its last line is not the end.`, "Export again.");
   return { head, end };
+}
+
+/**
+ * The board that the rows go to: not one that shows to more people what it is given than the one of the export.
+ * @param {{url: string, headers: Record<string, string>}} admin @param {string} board
+ * @param {any} from as `GET /boards` gave it; none in lines that `GET /export` gave somebody else
+ */
+async function requireBoard(admin, board, from) {
+  const found = (await listBoards(admin)).find(({ board_id }) => board_id === board);
+  if (!found) {
+    const { board_name, beacons, public: isPublic, catalog } = from ?? {};
+    throw new Advice(
+      `${admin.url} has no board ${board}.`,
+      makeBoard(admin.url, board, from && { board_name, beacons, public: isPublic, catalog }),
+    );
+  }
+  const here = `${board} of ${admin.url}`;
+  if (from?.public === false && found.public)
+    throw new Advice(`${from.board_id} was not public, and ${here} is.`, `PUT /boards/${board} with {"public":false} changes that.`);
+  if (from?.catalog === "own" && found.catalog !== "own")
+    throw new Advice(
+      `${from.board_id} had posts of its own, and ${here} shares those of the installation.`,
+      '--board names another one, made with {"catalog":"own"}.',
+    );
 }
 
 async function* linesOf(file) {

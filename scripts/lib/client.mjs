@@ -76,9 +76,19 @@ export const reasonOf = (error) => /** @type {Error & {cause?: NodeJS.ErrnoExcep
 /** An answer that would be the same on a repeat. */
 export class RefusedError extends Advice {}
 
-/** How a board is made that is none yet. @param {string} url of the installation @param {string} board */
-export const makeBoard = (url, board) =>
-  `Make it first: curl -X PUT ${url}/boards/${encodeURIComponent(board)} -H "Authorization: Bearer $ADMIN_TOKEN"`;
+/**
+ * How a board is made that is none yet.
+ * @param {string} url of the installation @param {string} board
+ * @param {object} [settings] without any it is public, with the installation's posts
+ */
+export const makeBoard = (url, board, settings) =>
+  `Make it first: curl -X PUT ${url}/boards/${encodeURIComponent(board)} -H "Authorization: Bearer $ADMIN_TOKEN"${settings ? ` -d ${quoted(JSON.stringify(settings))}` : ""}`;
+
+/** A word of a shell. @param {string} text */
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** Every board of an installation, as `GET /boards` gives it. @param {{url: string, headers: Record<string, string>}} admin @returns {Promise<any[]>} */
+export const listBoards = async ({ url, headers }) => JSON.parse((await askUntilDone(`${url}/boards`, { headers })).text).boards;
 
 /** What helps, by the code of a problem. @type {Record<string, string>} */
 const HELPS = {
@@ -101,8 +111,6 @@ function refused(method, url, status, text) {
       "This is no answer of Hitparade's: is it the address of an installation?",
     );
   }
-  const { origin, searchParams } = new URL(url);
-  const board = searchParams.get("board");
-  const helps = problem.code === "unknown_board" && board && method === "POST" ? makeBoard(origin, board) : HELPS[problem.code];
+  const helps = HELPS[problem.code];
   return new RefusedError(`${request}: ${status} ${problem.code}: ${problem.detail}`, ...(helps ? [helps] : []));
 }

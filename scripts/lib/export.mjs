@@ -1,7 +1,7 @@
 /** An export of one moment, written to a file as a whole. */
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { RefusedError, askUntilDone } from "./client.mjs";
+import { RefusedError, askUntilDone, listBoards } from "./client.mjs";
 import { Advice, say } from "./say.mjs";
 
 const PAUSE_MS = 5_000;
@@ -35,9 +35,8 @@ export async function exportWhole(file, admin, waitS) {
  * Says which boards are not in the export of one.
  * @param {{url: string, headers: Record<string, string>, board: string}} admin
  */
-export async function tellOtherBoards({ url, headers, board }) {
-  const { boards } = JSON.parse((await askUntilDone(`${url}/boards`, { headers })).text);
-  const others = boards.map((/** @type {any} */ other) => other.board_id).filter((/** @type {string} */ id) => id !== board);
+export async function tellOtherBoards({ board, ...admin }) {
+  const others = (await listBoards(admin)).map((other) => other.board_id).filter((id) => id !== board);
   if (others.length > 0) say(`  Not in it: the boards ${others.join(", ")}, each of which needs a file of its own (--board).`);
 }
 
@@ -48,15 +47,17 @@ const lacking = (file) => `${file}.incomplete`;
 async function exportTo(file, admin, deadline) {
   const { url, headers, board = "main" } = admin;
   const fresh = `${file}.${process.pid}.new`;
+  const settings = (await listBoards({ url, headers })).find(({ board_id }) => board_id === board);
   const descriptor = openSync(fresh, "w", 0o600);
   let [first, last] = ["", ""];
   try {
     const onRetry = (why) => say(`  not yet (${why}); trying again`);
     for (let next = `/export?${new URLSearchParams({ board })}`; next;) {
       const page = await askUntilDone(url + next, { headers, onRetry });
-      writeFileSync(descriptor, page.text);
       const lines = page.text.trimEnd().split("\n");
-      first ||= lines[0];
+      // For who reads the board: where its posts may be shown.
+      if (!first) page.text = page.text.replace(lines[0], () => (first = JSON.stringify({ ...JSON.parse(lines[0]), board: settings })));
+      writeFileSync(descriptor, page.text);
       last = lines.at(-1) || last;
       next = /^<(\/export\?[^>]*)>; rel="next"$/.exec(page.headers.get("link") ?? "")?.[1] ?? "";
     }

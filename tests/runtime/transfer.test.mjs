@@ -52,7 +52,7 @@ test("an export that lacks something leaves a whole one of before as it was", as
   const lines = (end) =>
     `{"kind":"export","as_of":"2026-11-26T00:00:00Z"}\n${JSON.stringify({ kind: "end", rows: 1, damaged_rows: 0, ...end })}\n`;
   let said = "";
-  const server = createServer((_, response) => response.end(said)).listen(0, "127.0.0.1");
+  const server = createServer(({ url }, response) => response.end(url === "/boards" ? '{"boards":[]}' : said)).listen(0, "127.0.0.1");
   await new Promise((done) => server.once("listening", done));
   const whole = () => exportWhole(file, { url: `http://127.0.0.1:${server.address().port}`, headers: {} }, -1);
   try {
@@ -191,6 +191,44 @@ describe("an export", { timeout: 600_000 }, () => {
     assert.deepEqual([post.author, post.url, post.timestamp], ["A", "https://example.com/1", "2026-01-02T03:04:05Z"]);
     assert.equal((await next.fetch("/posts/post%202")).status, 404);
     assert.equal((await next.get("/posts/post%202?timeframe=all", { headers: admin })).hidden, true);
+  });
+
+  test("of a board that is not for everybody, with posts of its own, goes into such a board alone", async () => {
+    const secret = { board_name: "It's ours", public: false, catalog: "own" };
+    assert.equal((await old.put("/boards/secret", secret)).status, 200);
+    assert.equal((await old.put("/posts?board=secret", [{ post_id: "draft" }])).status, 200);
+    await old.send([{ post_id: "draft", region_id: "EU", board: "secret" }]);
+    const copy = join(old.state, "secret.ndjson");
+    const made = await command("backup", "--url", old.url, "--board", "secret", "--to", copy);
+    assert.equal(made.code, 0, made.stderr);
+    const put = (board) => command("import", "--url", next.url, "--file", copy, "--board", board);
+    for (const [settings, why] of [
+      [{ catalog: "own" }, /was not public, and open of .* is/],
+      [{ public: false }, /had posts of its own, and open of .* shares/],
+    ]) {
+      assert.equal((await next.put("/boards/open", settings)).status, 200);
+      const refused = await put("open");
+      assert.equal(refused.code, 1);
+      assert.match(refused.stderr, why);
+      await next.request("DELETE", "/boards/open?confirm=open", "", admin);
+    }
+    const { code, stderr } = await put("secret");
+    assert.equal(code, 1);
+    const [advised] = /curl -X PUT .*$/m.exec(stderr);
+    const followed = await outcomeOf(["sh", "-c", `${advised} -fsS`], { ADMIN_TOKEN });
+    assert.equal(followed.code, 0, followed.stderr);
+    const imported = await put("secret");
+    assert.equal(imported.code, 0, imported.stderr);
+    assert.equal((await next.fetch("/top-posts?board=secret")).status, 404);
+    const { boards } = await next.get("/boards", { headers: admin });
+    const { board_name, public: isPublic, catalog } = boards.find(({ board_id }) => board_id === "secret");
+    assert.deepEqual({ board_name, public: isPublic, catalog }, secret);
+    const shown = await next.get("/top-posts?board=secret&region=EU&timeframe=all", { headers: admin });
+    assert.deepEqual(
+      shown.top_posts.map(({ post_id }) => post_id),
+      ["draft"],
+    );
+    assert.equal((await next.fetch("/posts/draft", { headers: admin })).status, 404);
   });
 
   test("is taken once: neither by the installation that it is of, nor from a file that is cut off", async () => {
