@@ -12,12 +12,12 @@
  *
  * - Single posts count by the installation's beacon.js; nothing of the visitor is stored or sent by this plugin.
  * - What the chart shows of a post (title, author, tags, address, picture) goes to the installation when the post changes,
- *   from WP-Cron, so that saving never waits for it. A post that is not public any more is hidden.
+ *   from WP-Cron, so that saving never waits for it. A post that is not public any more is hidden, however long that takes.
  * - The block "Top posts" (and the shortcode [hitparade]) renders the chart on the server, from a cache of one minute. While
  *   the installation does not answer, the last chart stays, for a week.
  *
- * Options: `hitparade`, `hitparade_sending`. Post meta: `_hitparade`. Transients: `hitparade_chart_…`. All go when the plugin is deleted, on every
- * site of a network.
+ * Options: `hitparade`, `hitparade_sending`, `hitparade_gone_…`. Post meta: `_hitparade`. Transients: `hitparade_chart_…`. All go when the
+ * plugin is deleted, on every site of a network.
  *
  * @package Hitparade
  */
@@ -136,19 +136,43 @@ add_action( 'trashed_post', 'hitparade_post_changed', 10, 1 );
  */
 function hitparade_post_changed( $post_id ) {
 	$settings = hitparade_settings();
-	if ( '' === $settings['url'] || '' === $settings['admin_token'] || wp_is_post_revision( $post_id ) || wp_is_post_autosave( $post_id ) ) {
+	$post     = get_post( $post_id );
+	if ( ! $post || wp_is_post_revision( $post_id ) || wp_is_post_autosave( $post_id ) || ! in_array( $post->post_type, $settings['types'], true ) ) {
 		return;
 	}
-	$post = get_post( $post_id );
-	if ( ! $post || ! in_array( $post->post_type, $settings['types'], true ) ) {
+	// What was never public needs no card. What the installation knows of is hidden when it can be.
+	$may_send = '' !== $settings['url'] && '' !== $settings['admin_token'] && hitparade_is_public( $post );
+	if ( ! $may_send && '' === (string) get_post_meta( $post_id, '_hitparade', true ) ) {
 		return;
 	}
-	// What was never public needs no card.
-	if ( ! hitparade_is_public( $post ) && '' === (string) get_post_meta( $post_id, '_hitparade', true ) ) {
-		return;
-	}
+	$id       = hitparade_id( $post_id );
 	$is_going = 'before_delete_post' === current_action();
-	hitparade_schedule( hitparade_id( $post_id ), $is_going ? 0 : (int) $post_id, 0 );
+	if ( $is_going ) {
+		// What is noted with a post goes with it.
+		add_option( hitparade_gone_option( $id ), $id, '', false );
+	}
+	hitparade_schedule( $id, $is_going ? 0 : (int) $post_id, 0 );
+}
+
+/**
+ * The option that keeps the id of a deleted post until the installation has hidden it: one for each, as two may go at once.
+ *
+ * @param string $id The id in the charts.
+ * @return string
+ */
+function hitparade_gone_option( $id ) {
+	return 'hitparade_gone_' . md5( $id );
+}
+
+/**
+ * The ids of deleted posts that wait to be hidden.
+ *
+ * @return string[]
+ */
+function hitparade_gone() {
+	global $wpdb;
+	// phpcs:ignore WordPress.DB
+	return $wpdb->get_col( $wpdb->prepare( "SELECT option_value FROM {$wpdb->options} WHERE option_name LIKE %s", $wpdb->esc_like( 'hitparade_gone_' ) . '%' ) );
 }
 
 /**
@@ -167,7 +191,7 @@ function hitparade_schedule( $id, $post_id, $tries ) {
 
 add_action( 'hitparade_send_card', 'hitparade_send_card', 10, 3 );
 /**
- * Sends a card; later again where the installation does not take it.
+ * Sends a card; later again where the installation does not take it. What is to be hidden is sent until it is taken.
  *
  * @param string $id      The id in the charts.
  * @param int    $post_id The post, or 0 where it is gone.
@@ -176,12 +200,27 @@ add_action( 'hitparade_send_card', 'hitparade_send_card', 10, 3 );
 function hitparade_send_card( $id, $post_id, $tries ) {
 	$post = $post_id ? get_post( $post_id ) : null;
 	$card = $post ? hitparade_card( $post ) : array( 'post_id' => $id, 'hidden' => true );
-	$code = hitparade_put( array( $card ) );
-	if ( 200 === $code && $post ) {
-		hitparade_note( $post );
-	} elseif ( 200 !== $code && ( 0 === $code || 429 === $code || $code >= 500 ) && $tries + 1 < HITPARADE_TRIES ) {
-		hitparade_schedule( $id, $post_id, $tries + 1 );
+
+	list( $code, $refused ) = hitparade_put( array( $card ) );
+	if ( 200 === $code ) {
+		if ( $post && ! $refused ) {
+			hitparade_note( $post );
+		} elseif ( ! $post ) {
+			delete_option( hitparade_gone_option( $id ) );
+		}
+	} elseif ( ! $post || ! hitparade_is_public( $post ) || ( hitparade_is_away( $code ) && $tries + 1 < HITPARADE_TRIES ) ) {
+		hitparade_schedule( $id, $post_id, min( $tries + 1, HITPARADE_TRIES - 1 ) );
 	}
+}
+
+/**
+ * Whether the installation may take the same again.
+ *
+ * @param int $code A status; 0 where there was no answer.
+ * @return bool
+ */
+function hitparade_is_away( $code ) {
+	return 0 === $code || 429 === $code || $code >= 500;
 }
 
 /**
@@ -206,13 +245,15 @@ function hitparade_card( $post ) {
 	}
 	$tags  = wp_get_post_terms( $post->ID, 'post_tag', array( 'fields' => 'names' ) );
 	$image = get_the_post_thumbnail_url( $post, 'medium' );
+	$time  = (string) get_post_time( 'Y-m-d\TH:i:s\Z', true, $post );
 	$card  = array(
 		'post_id'   => $id,
 		'content'   => hitparade_plain( get_the_title( $post ) ),
 		'author'    => hitparade_plain( (string) get_the_author_meta( 'display_name', (int) $post->post_author ) ),
 		'url'       => (string) get_permalink( $post ),
 		'image'     => $image ? (string) $image : null,
-		'timestamp' => (string) get_post_time( 'Y-m-d\TH:i:s\Z', true, $post ),
+		// Some posts have none, and the installation takes none of before 1970.
+		'timestamp' => strcmp( $time, '1970' ) >= 0 ? $time : null,
 		'tags'      => is_array( $tags ) ? array_slice( array_values( array_filter( array_map( 'hitparade_plain', $tags ), 'hitparade_is_tag' ) ), 0, 8 ) : array(),
 	);
 	// Only what this plugin has hidden: somebody else may have hidden a post from the charts for good.
@@ -272,12 +313,13 @@ function hitparade_cut( $text, $bytes ) {
  * Puts cards into the catalog.
  *
  * @param array<int, array<string, mixed>> $cards The cards.
- * @return int The status; 0 where there was no answer.
+ * @return array{0: int, 1: array<int, string>} The status, 0 where there was no answer; and of cards that were refused, by
+ *   their place among all, why. The others are stored.
  */
 function hitparade_put( $cards ) {
 	$settings = hitparade_settings();
 	if ( '' === $settings['url'] || '' === $settings['admin_token'] ) {
-		return 401; // Not set up, or not any more: trying again would not help.
+		return array( 401, array() ); // Not set up, or not any more: trying again would not help.
 	}
 	$answer = wp_remote_request(
 		$settings['url'] . '/posts',
@@ -290,13 +332,10 @@ function hitparade_put( $cards ) {
 		)
 	);
 	if ( is_wp_error( $answer ) ) {
-		return 0;
+		return array( 0, array() );
 	}
-	$code = (int) wp_remote_retrieve_response_code( $answer );
 	$said = json_decode( wp_remote_retrieve_body( $answer ), true );
-	// Of many cards the others are stored; one that is refused by itself is not.
-	$is_refused = 1 === count( $cards ) && is_array( $said ) && ! empty( $said['rejected'] );
-	return 200 === $code && $is_refused ? 400 : $code;
+	return array( (int) wp_remote_retrieve_response_code( $answer ), isset( $said['rejected'] ) && is_array( $said['rejected'] ) ? array_column( $said['rejected'], 'detail', 'index' ) : array() );
 }
 
 /* ---------- The chart ---------- */
@@ -488,7 +527,25 @@ function hitparade_page() {
 	echo '<input type="hidden" name="action" value="hitparade_send_all">';
 	wp_nonce_field( 'hitparade_send_all' );
 	submit_button( __( 'Send the cards of all posts', 'hitparade' ), 'secondary' );
-	echo '</form><p>' . esc_html( hitparade_sending_in_words() ) . '</p></div>';
+	echo '</form><p>' . esc_html( hitparade_sending_in_words() ) . '</p>';
+	$waiting = hitparade_waiting();
+	if ( $waiting > 0 ) {
+		/* translators: %s: a number */
+		echo '<p>' . esc_html( sprintf( __( 'Posts that are not public any more, and wait to be hidden: %s. They are sent again and again; the button sends them at once.', 'hitparade' ), number_format_i18n( $waiting ) ) ) . '</p>';
+	}
+	echo '</div>';
+}
+
+/**
+ * How many posts everybody may see no more, and the installation was not told yet.
+ *
+ * @return int
+ */
+function hitparade_waiting() {
+	global $wpdb;
+	// phpcs:ignore WordPress.DB
+	$shown = $wpdb->get_var( "SELECT COUNT(*) FROM {$wpdb->posts} JOIN {$wpdb->postmeta} ON post_id = ID WHERE meta_key = '_hitparade' AND meta_value = 'shown' AND ( post_status <> 'publish' OR post_password <> '' )" );
+	return (int) $shown + count( hitparade_gone() );
 }
 
 /**
@@ -504,6 +561,10 @@ function hitparade_sending_in_words() {
 	$cards = number_format_i18n( $sending['cards'] );
 	switch ( $sending['state'] ) {
 		case 'done':
+			if ( ! empty( $sending['refused'] ) ) {
+				/* translators: 1, 2: numbers, 3: a post's number and what the installation said */
+				return sprintf( __( 'Cards were sent: %1$s. Refused were %2$s, such as that of %3$s', 'hitparade' ), $cards, number_format_i18n( $sending['refused'] ), $sending['why'] );
+			}
 			/* translators: %s: a number */
 			return sprintf( __( 'All cards were sent: %s.', 'hitparade' ), $cards );
 		case 'under way':
@@ -518,13 +579,21 @@ function hitparade_sending_in_words() {
 /**
  * Notes how far it is.
  *
- * @param int    $cards So many more were sent; less than none: it begins.
- * @param string $state `done`, `under way`, or what stopped it.
+ * @param int      $cards   So many more were taken; less than none: it begins.
+ * @param string   $state   `done`, `under way`, or what stopped it.
+ * @param string[] $refused So many more were not: each with its post and why.
  */
-function hitparade_note_sending( $cards, $state ) {
+function hitparade_note_sending( $cards, $state, $refused = array() ) {
+	$none   = array( 'cards' => 0, 'refused' => 0, 'why' => '' );
 	$before = get_option( 'hitparade_sending', array() );
-	$sent   = $cards >= 0 && is_array( $before ) && isset( $before['cards'] ) ? (int) $before['cards'] : 0;
-	update_option( 'hitparade_sending', array( 'cards' => $sent + max( 0, $cards ), 'state' => $state ), false );
+	$before = array_merge( $none, $cards >= 0 && is_array( $before ) ? $before : array() );
+	$now    = array(
+		'cards'   => $before['cards'] + max( 0, $cards ),
+		'state'   => $state,
+		'refused' => $before['refused'] + count( $refused ),
+		'why'     => $refused ? reset( $refused ) : $before['why'],
+	);
+	update_option( 'hitparade_sending', $now, false );
 }
 
 /**
@@ -544,7 +613,7 @@ function hitparade_row( $label, $for = '' ) {
 }
 
 add_action( 'admin_post_hitparade_send_all', 'hitparade_send_all' );
-/** The button: all cards, a page at a time, from WP-Cron. */
+/** The button: all cards, a page at a time, and what is to be hidden, from WP-Cron. */
 function hitparade_send_all() {
 	if ( ! current_user_can( 'manage_options' ) ) {
 		wp_die( esc_html__( 'You may not do this.', 'hitparade' ), '', array( 'response' => 403 ) );
@@ -553,6 +622,9 @@ function hitparade_send_all() {
 	if ( ! wp_next_scheduled( 'hitparade_send_page', array( 0, 0 ) ) ) {
 		wp_schedule_single_event( time(), 'hitparade_send_page', array( 0, 0 ) );
 		hitparade_note_sending( -1, 'under way' );
+	}
+	foreach ( hitparade_gone() as $id ) {
+		hitparade_schedule( $id, 0, 0 );
 	}
 	wp_safe_redirect( admin_url( 'options-general.php?page=hitparade' ) );
 	exit;
@@ -573,22 +645,26 @@ function hitparade_send_page( $after, $tries ) {
 		return;
 	}
 	$places = implode( ', ', array_fill( 0, count( $types ), '%s' ) );
-	// By number, not by page: a post that is made or deleted meanwhile moves none of the others.
+	// By number, not by page: a post that is made or deleted meanwhile moves none of the others. What is shown there and not
+	// public here is among them.
 	// phpcs:ignore WordPress.DB
-	$ids = $wpdb->get_col( $wpdb->prepare( "SELECT ID FROM {$wpdb->posts} WHERE ID > %d AND post_status = 'publish' AND post_type IN ($places) ORDER BY ID LIMIT %d", array_merge( array( $after ), $types, array( HITPARADE_PAGE ) ) ) );
+	$ids = $wpdb->get_col( $wpdb->prepare( "SELECT ID FROM {$wpdb->posts} WHERE ID > %d AND post_type IN ($places) AND ( post_status = 'publish' OR ID IN ( SELECT post_id FROM {$wpdb->postmeta} WHERE meta_key = '_hitparade' AND meta_value = 'shown' ) ) ORDER BY ID LIMIT %d", array_merge( array( $after ), $types, array( HITPARADE_PAGE ) ) ) );
 	if ( empty( $ids ) ) {
 		hitparade_note_sending( 0, 'done' );
 		return;
 	}
-	$posts = array_filter( array_map( 'get_post', array_map( 'intval', $ids ) ) );
-	$code  = hitparade_put( array_map( 'hitparade_card', array_values( $posts ) ) );
+	$posts = array_values( array_filter( array_map( 'get_post', array_map( 'intval', $ids ) ) ) );
+
+	list( $code, $refused ) = hitparade_put( array_map( 'hitparade_card', $posts ) );
 	if ( 200 === $code ) {
-		foreach ( $posts as $post ) {
-			hitparade_note( $post );
+		$taken = array_diff_key( $posts, $refused );
+		array_walk( $taken, 'hitparade_note' );
+		foreach ( $refused as $place => $why ) {
+			$refused[ $place ] = $posts[ $place ]->ID . ': ' . $why;
 		}
-		hitparade_note_sending( count( $posts ), 'under way' );
+		hitparade_note_sending( count( $taken ), 'under way', $refused );
 		wp_schedule_single_event( time(), 'hitparade_send_page', array( (int) end( $ids ), 0 ) );
-	} elseif ( ( 0 === $code || 429 === $code || $code >= 500 ) && $tries + 1 < HITPARADE_TRIES ) {
+	} elseif ( hitparade_is_away( $code ) && $tries + 1 < HITPARADE_TRIES ) {
 		wp_schedule_single_event( time() + ( HITPARADE_RETRY_S << $tries ), 'hitparade_send_page', array( (int) $after, $tries + 1 ) );
 	} else {
 		hitparade_note_sending( 0, hitparade_why( $code ) );
@@ -639,6 +715,7 @@ function hitparade_forget() {
 	hitparade_deactivate();
 	delete_option( 'hitparade' );
 	delete_option( 'hitparade_sending' );
+	array_map( 'delete_option', array_map( 'hitparade_gone_option', hitparade_gone() ) );
 	delete_post_meta_by_key( '_hitparade' );
 	// phpcs:ignore WordPress.DB
 	$names = $wpdb->get_col( $wpdb->prepare( "SELECT option_name FROM {$wpdb->options} WHERE option_name LIKE %s", $wpdb->esc_like( '_transient_hitparade_chart_' ) . '%' ) );

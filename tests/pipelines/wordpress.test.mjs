@@ -120,6 +120,25 @@ describe("the WordPress plugin", { timeout: 60_000 }, () => {
     assert.ok(seen.said);
   });
 
+  test("hides what is not public any more as soon as it may, whatever stood in the way", async () => {
+    assert.deepEqual(seen.waiting, ["2", 0, 0]);
+    assert.ok(seen.last_try_in_s > 3_600 && seen.last_try_in_s < 6 * 3_600, String(seen.last_try_in_s));
+    for (const id of [20, 21, 22, 23]) assert.equal((await card(id))?.hidden, true, String(id));
+  });
+
+  test("says of which cards the installation refused some, and sends those of posts without a time and of old ones", async () => {
+    const [said, posts, isNoted, old] = seen.refused;
+    assert.equal(
+      said,
+      `Cards were sent: ${posts - 1}. Refused were 1, such as that of 32: timestamp is milliseconds since 1970 or RFC 3339`,
+    );
+    assert.deepEqual([isNoted, old], [false, { _hitparade: "shown" }]);
+    for (const [id, content] of Object.entries({ 30: "without a time", 31: "of an old newspaper" })) {
+      const { content: found, timestamp } = await card(id);
+      assert.deepEqual([found, timestamp], [content, null]);
+    }
+  });
+
   test("shows the chart from a cache, also while nobody answers, escaped", () => {
     assert.match(
       seen.chart,

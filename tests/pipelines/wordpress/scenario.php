@@ -121,6 +121,48 @@ $seen['again_in_s'] = array_values( $site->cron )[0][0] - time();
 $site->cron         = array();
 $site->options['hitparade']['url'] = $good;
 
+// Taken back and deleted while the token is refused, or the installation is away for long: hidden as soon as it may be.
+foreach ( array( 20, 21, 22 ) as $id ) {
+	post( $id, "Post $id" );
+	do_action( 'wp_after_insert_post', $id );
+}
+run_cron();
+$good                                      = $site->options['hitparade']['admin_token'];
+$site->options['hitparade']['admin_token'] = 'another';
+$site->posts[20]->post_status              = 'private';
+do_action( 'wp_after_insert_post', 20 );
+do_action( 'before_delete_post', 21 );
+unset( $site->posts[21], $site->meta[21] );
+run_cron();
+$page            = said( 'hitparade_page' );
+$seen['waiting'] = array( preg_match( '/wait to be hidden: (\d+)/', $page, $found ) ? $found[1] : $page );
+hitparade_send_card( '20', 20, 9 );
+$seen['last_try_in_s'] = max( array_merge( array( 0 ), array_column( $site->cron, 0 ) ) ) - time();
+$site->options['hitparade']['admin_token'] = $good;
+run_cron( time() + 60 );
+$seen['waiting'][] = (int) ( false !== strpos( said( 'hitparade_page' ), 'wait to be hidden' ) );
+// While the plugin was not active, nobody heard of it; and a deletion that waits does not get lost by that.
+$site->options['hitparade']['admin_token'] = 'another';
+post( 23, 'Post 23' );
+$site->meta[23] = array( '_hitparade' => 'shown' );
+do_action( 'before_delete_post', 23 );
+unset( $site->posts[23], $site->meta[23] );
+$site->posts[22]->post_status = 'private';
+hitparade_deactivate();
+$site->options['hitparade']['admin_token'] = $good;
+said( 'hitparade_send_all' );
+run_cron();
+$seen['waiting'][] = (int) ( false !== strpos( said( 'hitparade_page' ), 'wait to be hidden' ) );
+
+// Of all cards, one that is refused: it is not counted, and said.
+post( 30, 'without a time', array( 'time' => '' ) );
+post( 31, 'of an old newspaper', array( 'time' => '1923-04-05T00:00:00Z' ) );
+post( 32, 'refused' );
+add_filter( 'hitparade_card', fn( $card ) => '32' === $card['post_id'] ? array( 'timestamp' => 'soon' ) + $card : $card );
+said( 'hitparade_send_all' );
+run_cron();
+$seen['refused'] = array( hitparade_sending_in_words(), count( array_filter( $site->posts, fn( $post ) => 'publish' === $post->post_status ) ), array_key_exists( 32, $site->meta ), $site->meta[31] );
+
 // The chart: once a minute, whoever looks; the old one while nobody answers; nothing of it becomes HTML.
 for ( $looks = 0; $looks < 100 && false === strpos( file_get_contents( "$url/top-posts?region=EU&timeframe=all&k=3" ), 'Fish' ); $looks++ ) {
 	usleep( 200000 );

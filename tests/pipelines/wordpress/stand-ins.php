@@ -16,6 +16,7 @@ class WP_Post {
 	public $post_author = 1;
 	public $tags = array();
 	public $image = false;
+	public $time = '2026-09-21T14:13:20Z';
 }
 
 class Site {
@@ -74,6 +75,9 @@ function update_option( $name, $value, $autoload = null ) {
 	global $site;
 	$site->options[ $name ] = $value;
 }
+function add_option( $name, $value, $deprecated = '', $autoload = null ) {
+	update_option( $name, get_option( $name, $value ) );
+}
 function delete_option( $name ) {
 	global $site;
 	unset( $site->options[ $name ] );
@@ -119,7 +123,8 @@ function get_permalink( $post ) {
 	return 'https://blog.example/?p=' . $post->ID;
 }
 function get_post_time( $format, $gmt, $post ) {
-	return gmdate( $format, 1790000000 );
+	// As of a draft, whose time is 0000-00-00: none.
+	return '' === $post->time ? false : gmdate( $format, strtotime( $post->time ) );
 }
 function wp_get_post_terms( $id, $taxonomy, $how ) {
 	return get_post( $id )->tags;
@@ -310,16 +315,35 @@ function register_block_type( $name, $how ) {
 }
 
 class Database {
-	public $posts = 'wp_posts';
-	public function prepare( $query, $values ) {
-		return $values;
+	public $posts    = 'wp_posts';
+	public $postmeta = 'wp_postmeta';
+	public $options  = 'wp_options';
+	public function prepare( $query, ...$values ) {
+		return array( $query, is_array( $values[0] ) ? $values[0] : $values );
 	}
-	/** As the plugin's one query: numbers above the first value, at most the last. */
-	public function get_col( $values ) {
+	public function esc_like( $text ) {
+		return addcslashes( $text, '_%\\' );
+	}
+	private function is_shown( $id ) {
+		return 'shown' === get_post_meta( $id, '_hitparade', true );
+	}
+	/** As the plugin's queries: values of options by the beginning of their names; posts above the first value, at most the last. */
+	public function get_col( $prepared ) {
 		global $site;
-		$ids = array_filter( array_keys( $site->posts ), fn( $id ) => $id > $values[0] && 'publish' === $site->posts[ $id ]->post_status && in_array( $site->posts[ $id ]->post_type, array_slice( $values, 1, -1 ), true ) );
+		list( $query, $values ) = $prepared;
+		if ( false !== strpos( $query, $this->options ) ) {
+			$beginning = stripslashes( rtrim( $values[0], '%' ) );
+			return array_values( array_filter( $site->options, fn( $name ) => 0 === strpos( $name, $beginning ), ARRAY_FILTER_USE_KEY ) );
+		}
+		$shown = false !== strpos( $query, $this->postmeta );
+		$ids   = array_filter( array_keys( $site->posts ), fn( $id ) => $id > $values[0] && ( 'publish' === $site->posts[ $id ]->post_status || ( $shown && $this->is_shown( $id ) ) ) && in_array( $site->posts[ $id ]->post_type, array_slice( $values, 1, -1 ), true ) );
 		sort( $ids );
 		return array_map( 'strval', array_slice( $ids, 0, end( $values ) ) );
+	}
+	/** As the plugin's one: how many posts are not public, and shown. */
+	public function get_var( $query ) {
+		global $site;
+		return (string) count( array_filter( $site->posts, fn( $post ) => ! hitparade_is_public( $post ) && $this->is_shown( $post->ID ) ) );
 	}
 }
 $wpdb = new Database();
