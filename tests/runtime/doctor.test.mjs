@@ -204,6 +204,16 @@ describe("the doctor", { concurrency: true, timeout: 300_000 }, () => {
     assert.match(findings.get("the admin token").said, new RegExp(MAIN));
   });
 
+  test("says of the token of the metrics that it is not in force, where everybody may read them", async () => {
+    const { code, said, findings } = await examine(service.url, {
+      ADMIN_TOKEN,
+      INGEST_TOKEN,
+      METRICS_TOKEN: "metrics",
+    });
+    assert.deepEqual([code, named(findings, "✖")], [1, ["the token of the metrics"]], said);
+    assert.match(findings.get("the token of the metrics").todo, /wrangler secret put METRICS_TOKEN/);
+  });
+
   test("does not know, without the admin token, what counts where only posts of the catalog show, and says why", async () => {
     const own = await Service.start({ LIMIT_PER_MINUTE: "6000", REQUIRE_KNOWN_POSTS: "auto" });
     try {

@@ -182,6 +182,8 @@ async function read(patient) {
 async function metrics(patient) {
   const { METRICS_TOKEN: token } = patient.tokens;
   const open = await patient.ask("GET", "/metrics");
+  if (open.status === 200 && token)
+    return wrong("/metrics is public, though a token was given", "Set it: npx wrangler secret put METRICS_TOKEN");
   if (open.status === 200) return works("none: /metrics is public");
   if (!token)
     return unknown(`/metrics answers ${open.status}, and no token was given`, "Put METRICS_TOKEN into the environment or .dev.vars.");
