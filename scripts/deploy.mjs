@@ -33,18 +33,18 @@ await runMain(async () => {
   const args = ["deploy", ...(config.isOwn ? ["--config", writeConfig(config.toml)] : [])];
   if (values["dry-run"]) args.push("--dry-run");
   if (values.outdir) args.push("--outdir", values.outdir);
-  await withSecretsFile(tokens, (file) =>
-    runWrangler([...args, ...file], {
-      stdin: "inherit",
-      todo: [
-        "Not logged in? `npx wrangler login` opens a browser; without one, set CLOUDFLARE_API_TOKEN",
-        "and CLOUDFLARE_ACCOUNT_ID (docs/deploy.md).",
-      ],
-    }),
-  );
-  if (values["dry-run"]) return void say("\nEverything is ready to be uploaded; nothing was.");
-  if (secrets.length > 0) say("\nKeep these: nobody can read them from Cloudflare again.");
-  for (const [name, token] of Object.entries(tokens)) process.stdout.write(`${name}=${token}\n`);
+  if (secrets.length > 0) {
+    args.push("--secrets-file", writeSecrets(tokens));
+    if (!values["dry-run"]) tellAtEnd(tokens);
+  }
+  await runWrangler(args, {
+    stdin: "inherit",
+    todo: [
+      "Not logged in? `npx wrangler login` opens a browser; without one, set CLOUDFLARE_API_TOKEN",
+      "and CLOUDFLARE_ACCOUNT_ID (docs/deploy.md).",
+    ],
+  });
+  if (values["dry-run"]) say("\nEverything is ready to be uploaded; nothing was.");
 });
 
 /** One file for wrangler of the release's and the installation's own. It is built already. @param {import("./lib/wrangler-config.mjs").Toml} toml */
@@ -100,19 +100,24 @@ function readWords() {
 }
 
 /**
- * Tokens go to wrangler in a file that only this user can read, for as long as it runs: what stands
+ * Tokens go to wrangler in a file that only this user can read, until this program ends: what stands
  * in arguments can be seen by everybody on this machine.
  * @param {Record<string, string>} tokens
- * @param {(args: string[]) => Promise<void>} work
  */
-async function withSecretsFile(tokens, work) {
-  if (Object.keys(tokens).length === 0) return work([]);
+function writeSecrets(tokens) {
   const folder = mkdtempSync(join(tmpdir(), "hitparade-secrets-"));
-  try {
-    const path = join(folder, "secrets.json");
-    writeFileSync(path, JSON.stringify(tokens), { mode: 0o600 });
-    await work(["--secrets-file", path]);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  // A signal ends this program, too.
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const path = join(folder, "secrets.json");
+  writeFileSync(path, JSON.stringify(tokens), { mode: 0o600 });
+  return path;
+}
+
+/** Says the tokens, however it ends: wrangler goes on after they are in force, and may fail then. @param {Record<string, string>} tokens */
+function tellAtEnd(tokens) {
+  process.once("exit", (code) => {
+    const what = code === 0 ? "Keep these" : "These may be in force all the same. Keep them until the next deploy with --secrets";
+    say(`\n${what}: nobody can read them from Cloudflare again.`);
+    for (const [name, token] of Object.entries(tokens)) process.stdout.write(`${name}=${token}\n`);
+  });
 }

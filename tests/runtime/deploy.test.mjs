@@ -26,7 +26,9 @@ import { BUILD_DIR, ROOT } from "../../scripts/lib/paths.mjs";
 const MAX_UPLOAD_BYTES = 3_000_000;
 
 /** @param {...string} words @returns {Promise<{code: number, stdout: string, stderr: string}>} */
-function deploy(home, ...words) {
+const deploy = (home, ...words) => begin(home, ...words).ended;
+
+function begin(home, ...words) {
   const child = spawn(process.execPath, [join(ROOT, "scripts", "deploy.mjs"), ...words], {
     env: { PATH: process.env.PATH, TMPDIR: home, HOME: home, CI: "1", WRANGLER_SEND_METRICS: "false" },
     stdio: ["ignore", "pipe", "pipe"],
@@ -34,7 +36,7 @@ function deploy(home, ...words) {
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (data) => (stdout += data));
   child.stderr.on("data", (data) => (stderr += data));
-  return new Promise((done) => child.on("close", (code) => done({ code, stdout, stderr })));
+  return { child, ended: new Promise((done) => child.on("close", (code) => done({ code, stdout, stderr }))) };
 }
 
 describe("npm run deploy", () => {
@@ -89,13 +91,27 @@ describe("npm run deploy", () => {
     },
   );
 
-  test("says what to do where nobody is logged in, and leaves no token behind", { timeout: 180_000 }, async () => {
-    const { code, stdout, stderr } = await deploy(home, "--secrets", "INGEST_TOKEN");
-    assert.equal(code, 1);
-    assert.match(stderr, /npx wrangler login/);
-    assert.equal(stdout, "");
-    assert.ok(readdirSync(home).every((name) => !name.startsWith("hitparade-secrets-")));
-  });
+  test(
+    "says what to do where nobody is logged in, and says tokens that may be in force, but leaves none behind",
+    { timeout: 180_000 },
+    async () => {
+      const told = ({ stdout, stderr }) => {
+        assert.match(stdout, /^INGEST_TOKEN=[\w-]{32}\n$/, stderr);
+        assert.match(stderr, /may be in force/);
+        assert.ok(readdirSync(home).every((name) => !name.startsWith("hitparade-secrets-")));
+      };
+      const failed = await deploy(home, "--secrets", "INGEST_TOKEN");
+      assert.equal(failed.code, 1);
+      assert.match(failed.stderr, /npx wrangler login/);
+      told(failed);
+      const { child, ended } = begin(home, "--secrets", "INGEST_TOKEN");
+      await new Promise((done) => child.stderr.on("data", (said) => /wrangler \d/.test(said) && done(undefined)));
+      child.kill("SIGTERM");
+      const stopped = await ended;
+      assert.equal(stopped.code, 143, stopped.stderr);
+      told(stopped);
+    },
+  );
 
   test("knows its secrets and its options", async () => {
     for (const words of [["--secrets", "OTHER"], ["--force"]]) {
