@@ -177,12 +177,12 @@ async fn count_plays(call: &Call, sender: Sender, attempt: &Attempt) -> Result<A
     if let Sender::Anybody { address, .. } = sender {
         limits::count_bytes(call, address, bytes.len()).await?;
     }
-    let body = read_body(&bytes, lines).map_err(body_problem)?;
     let max_plays = if trusted {
         MAX_PLAYS_TRUSTED
     } else {
         MAX_PLAYS
     };
+    let body = read_body(&bytes, lines).map_err(|error| body_problem(error, max_plays))?;
     if body.plays.len() > max_plays {
         return Err(too_many_plays(max_plays));
     }
@@ -536,12 +536,12 @@ fn bad_home() -> Problem {
     Problem::bad("bad_home", detail)
 }
 
-fn body_problem(error: BodyError) -> Problem {
+fn body_problem(error: BodyError, max_plays: usize) -> Problem {
     match error {
         BodyError::Malformed(detail) => Problem::bad("malformed_body", detail),
         BodyError::BadEnvelope(detail) => Problem::bad("bad_envelope", detail),
         BodyError::BadHome => bad_home(),
-        BodyError::TooManyPlays => too_many_plays(MAX_PLAYS_TRUSTED),
+        BodyError::TooManyPlays => too_many_plays(max_plays),
     }
 }
 

@@ -174,6 +174,18 @@ describe("the contract's code of an error", { concurrency: 16 }, () => {
     });
   }
 
+  test("too many plays, however many, are told the limit of who sends them", async () => {
+    for (const [plays, headers, most] of [
+      [1_001, {}, 1_000],
+      [10_001, {}, 1_000],
+      [10_001, TRUSTED, 10_000],
+    ]) {
+      const { code, detail } = await readProblem(await play(Array(plays).fill(A_PLAY), headers), 413);
+      assert.equal(code, "too_many_plays");
+      assert.match(detail, new RegExp(`at most ${most} plays a request`));
+    }
+  });
+
   for (const [code, request] of Object.entries(REJECTED)) {
     test(`${code}, of one in a batch`, async () => {
       const { rejected } = await readProblem(await request(), 400);
