@@ -14,7 +14,7 @@ use super::access::{Token, needs_token, require};
 use super::answer::Answer;
 use super::leaderboards::{self, leaderboard};
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, boards, charts, limits, table, www};
+use super::{ASK_TIMEOUT_MS, boards, charts, ids, limits, table, www};
 use crate::board::{Board, ObjectName};
 use crate::http::{
     Feed, Leaf, PageHead, PageNames, Problem, chart_asked, feed_asked, feed_text, format_asked,
@@ -50,7 +50,7 @@ pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem>
 /// `/charts/{kind}`: which there are.
 pub async fn list(call: &Call, kind: &str) -> Result<Answer, Problem> {
     let kind = read_kind(kind)?;
-    let asked = list_asked(kind, &call.query);
+    let asked = list_asked(kind, &call.query, ids::normaliser(&call.env));
     if is_for_a_person(call) && call.query.first("post_id").is_none() {
         let status = asked.map_or_else(|problem| problem.status, |_| 200);
         return closed_page(call, kind, status).await;

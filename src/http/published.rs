@@ -1,6 +1,7 @@
 //! Published charts: reading paths and queries, and making lists, feeds and the heads of pages, which link
 //! previews show.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -17,7 +18,7 @@ use crate::leaderboard::{
     Place, Sort, csv_text,
 };
 use crate::pages::escaped;
-use crate::play::check_post_id;
+use crate::play::{NormaliseId, check_post_id, normalised_id};
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{Period, PeriodKind, rfc3339};
 use crate::wire::{ListPublished, MAX_LISTED_CHARTS, PublishedList, WindowRequest};
@@ -142,7 +143,11 @@ pub fn chart_asked(
 ///
 /// # Errors
 /// 400 with what is allowed.
-pub fn list_asked(kind: PeriodKind, query: &Query) -> Result<ListPublished, Problem> {
+pub fn list_asked(
+    kind: PeriodKind,
+    query: &Query,
+    normalise_id: Option<NormaliseId>,
+) -> Result<ListPublished, Problem> {
     refuse_others(kind, query)?;
     let before = query
         .first("before")
@@ -155,7 +160,8 @@ pub fn list_asked(kind: PeriodKind, query: &Query) -> Result<ListPublished, Prob
         });
     let limit = ("limit", "bad_limit");
     let limit = read_number(query, limit, MAX_LISTED_CHARTS, USUAL_LIST)?;
-    let post_id = query.first("post_id").map(str::to_owned);
+    let post_id = query.first("post_id");
+    let post_id = post_id.map(|id| normalised_id(Cow::Borrowed(id), normalise_id).into_owned());
     if let Some(Err(refused)) = post_id.as_deref().map(check_post_id) {
         return Err(Problem::bad(refused.code, refused.detail));
     }
@@ -659,10 +665,10 @@ mod tests {
         for (name, code_of) in OF_LIVE_CHARTS {
             let query = query(&format!("region=EU&{name}=x"));
             assert_eq!(code(chart_asked(week, None, &query)), (400, code_of));
-            assert_eq!(code(list_asked(week, &query)), (400, code_of));
+            assert_eq!(code(list_asked(week, &query, None)), (400, code_of));
             assert_eq!(code(feed_asked(week, &query)), (400, code_of));
         }
-        assert!(list_asked(week, &query("utm_source=mail&k=3")).is_ok());
+        assert!(list_asked(week, &query("utm_source=mail&k=3"), None).is_ok());
     }
 
     #[test]
@@ -700,15 +706,15 @@ mod tests {
             (400, "bad_k")
         );
         assert_eq!(
-            code(list_asked(week, &query("limit=101"))),
+            code(list_asked(week, &query("limit=101"), None)),
             (400, "bad_limit")
         );
         assert_eq!(
-            code(list_asked(week, &query("before=latest"))),
+            code(list_asked(week, &query("before=latest"), None)),
             (400, "bad_period")
         );
         assert_eq!(
-            code(list_asked(week, &query("post_id="))),
+            code(list_asked(week, &query("post_id="), None)),
             (400, "bad_post_id")
         );
     }
@@ -816,7 +822,7 @@ mod tests {
     fn a_list_says_how_it_goes_on() {
         let asked = ListPublished {
             scope: "Südsee".into(),
-            ..list_asked(PeriodKind::Week, &query("limit=1&post_id=a%26b")).unwrap()
+            ..list_asked(PeriodKind::Week, &query("limit=1&post_id=a%26b"), None).unwrap()
         };
         let list = PublishedList {
             charts: vec![listed()],

@@ -13,7 +13,11 @@ const WEDNESDAY_MS = Math.floor((Date.now() / DAY_MS - 6) / 7) * 7 * DAY_MS + 6 
 /** @type {Service} */
 let service;
 before(async () => {
-  service = await Service.start({ IMAGE_ORIGINS: "https://img.example https://b.example", PAGE_TITLE: "Tom & Jerry's" });
+  service = await Service.start({
+    IMAGE_ORIGINS: "https://img.example https://b.example",
+    PAGE_TITLE: "Tom & Jerry's",
+    NORMALISE_IDS: "true",
+  });
   await service.put("/posts/first", { content: TITLE, author: "A <b>", image: "https://img.example/1.png" });
   await service.put(
     "/posts",
@@ -160,6 +164,8 @@ test("lists tell which there are, page by page, and a post's run", async () => {
       [weekOf(WEDNESDAY_MS - 21 * DAY_MS), 2, 1],
     ],
   );
+  // One that looks like it is the same post.
+  assert.deepEqual(await service.get(`/charts/week?post_id=${encodeURIComponent(" fi\u200brst")}`), run);
   assert.deepEqual((await service.get("/charts/month?post_id=unheard-of")).charts, []);
 });
 
