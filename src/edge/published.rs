@@ -183,11 +183,12 @@ async fn named<T>(
     let table = table::any(&call.env).await;
     let region = table.as_ref().and_then(|table| table.find(scope));
     let region = region.filter(|_| shows_regions);
+    let proto = call.header("X-Forwarded-Proto");
     run(&PageNames {
         site: own.as_ref().map_or(TITLE, |own| own.title()),
         board: (!board.is_main()).then_some((&board.board_id[..], &board.board_name[..])),
         region: region.map(|region| region.region_name.as_str()),
         scope,
-        origin: origin_of(&call.seen.url),
+        origin: &origin_of(&call.seen.url, proto.as_deref()),
     })
 }

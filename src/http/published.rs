@@ -360,11 +360,20 @@ impl PageNames<'_> {
 }
 
 /// Scheme and host of an address.
-pub fn origin_of(url: &str) -> &str {
+///
+/// `proto` is what a proxy says that the visitor came by (`X-Forwarded-Proto`): one that ends TLS asks for `http:`. It is
+/// believed of anybody, as `Host` is: who makes it up has it in the answer alone.
+pub fn origin_of<'a>(url: &'a str, proto: Option<&str>) -> Cow<'a, str> {
     let host = url.find("://").map_or(0, |at| at + 3);
     let end = url.get(host..).and_then(|rest| rest.find(['/', '?', '#']));
-    url.get(..end.map_or(url.len(), |end| host + end))
-        .unwrap_or(url)
+    let end = end.map_or(url.len(), |end| host + end);
+    let origin = url.get(..end).unwrap_or(url);
+    match origin.strip_prefix("http://") {
+        Some(host) if proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https")) => {
+            Cow::Owned(format!("https://{host}"))
+        }
+        _ => Cow::Borrowed(origin),
+    }
 }
 
 /// A period as a headline has it: `Week 47 of 2026`.
@@ -809,12 +818,15 @@ mod tests {
 
     #[test]
     fn an_address_has_its_origin_at_the_front() {
-        for (url, origin) in [
-            ("https://a.example/charts/week?x", "https://a.example"),
-            ("http://127.0.0.1:8787", "http://127.0.0.1:8787"),
-            ("http://a.example?x=/", "http://a.example"),
+        for (url, proto, origin) in [
+            ("https://a.example/charts/week?x", None, "https://a.example"),
+            ("http://127.0.0.1:8787", None, "http://127.0.0.1:8787"),
+            ("http://a.example?x=/", Some("http"), "http://a.example"),
+            ("http://a.example/x", Some("HTTPS"), "https://a.example"),
+            ("https://a.example/x", Some("http"), "https://a.example"),
+            ("http://a.example/x", Some("gopher"), "http://a.example"),
         ] {
-            assert_eq!(origin_of(url), origin);
+            assert_eq!(origin_of(url, proto), origin);
         }
     }
 

@@ -261,6 +261,11 @@ for (const [name, proxy] of Object.entries(PROXIES)) {
       }
     });
 
+    test("the page of a chart names the address by which it was asked for, whatever a visitor claims that to be", async () => {
+      const { text } = await ask(visitors[4], "GET", "/charts/week", { accept: "text/html", "x-forwarded-proto": "https" });
+      assert.match(text, new RegExp(`<link rel="canonical" href="http://127\\.0\\.0\\.1:${port}/charts/week`));
+    });
+
     test("a chart comes over a socket, too", async () => {
       const headers = {
         connection: "upgrade",

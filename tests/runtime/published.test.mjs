@@ -197,6 +197,18 @@ test("browsers and previews get a page whose head tells of the chart, as text", 
     assert.ok(html.includes(`<meta property="og:image" content="${service.url}/preview.png">`));
     assert.ok(html.includes(`<link rel="canonical" href="${service.url}${path}">`));
   }
+  // A proxy ends TLS and says so; whatever else it says is no scheme of ours.
+  const { host } = new URL(service.url);
+  for (const [scheme, shown] of [
+    ["https", "https"],
+    ["http", "http"],
+    ["gopher", "http"],
+    ['https://evil.example/"><b', "http"],
+  ]) {
+    const behind = await service.fetch(path, { headers: { ...BROWSER, "x-forwarded-proto": scheme } });
+    assert.equal(behind.status, 200, scheme);
+    assert.ok((await behind.text()).includes(`<link rel="canonical" href="${shown}://${host}${path}">`), scheme);
+  }
   const page = await service.fetch(path, { headers: BROWSER });
   assert.match(page.headers.get("content-security-policy") ?? "", /img-src 'self' data: https:\/\/img\.example https:\/\/b\.example/);
   const again = await service.fetch(path, { headers: { ...BROWSER, "if-none-match": page.headers.get("etag") ?? "" } });
