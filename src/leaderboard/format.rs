@@ -333,15 +333,26 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// A cell that a spreadsheet shows and does not run: one that begins like a formula gets an
-/// apostrophe before it.
+/// A cell that a spreadsheet shows and does not run: what begins like a formula gets an apostrophe before it. So does
+/// what follows a semicolon, a tab or the end of a line: where a spreadsheet takes semicolons for separators, as in
+/// much of Europe, a cell ends there, whatever the quotes say.
 pub fn csv_text(text: &str) -> String {
-    let runs = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let guard = if runs { "'" } else { "" };
-    if runs || text.contains([',', '"', '\n', '\r']) {
-        return format!("\"{guard}{}\"", text.replace('"', "\"\""));
+    let mut cell = String::with_capacity(text.len() + 2);
+    let mut is_beginning = true;
+    for letter in text.chars() {
+        if is_beginning && matches!(letter, '=' | '+' | '-' | '@' | '\t' | '\r') {
+            cell.push('\'');
+        }
+        if letter == '"' {
+            cell.push('"');
+        }
+        cell.push(letter);
+        is_beginning = matches!(letter, ';' | '\t' | '\n' | '\r');
     }
-    text.to_owned()
+    if cell.starts_with('\'') || cell.contains([',', ';', '"', '\t', '\n', '\r']) {
+        cell = format!("\"{cell}\"");
+    }
+    cell
 }
 
 #[cfg(test)]
@@ -473,9 +484,22 @@ mod tests {
 
     #[test]
     fn no_cell_of_a_csv_file_runs_as_a_formula() {
-        for id in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=\"a\",b"] {
+        for (id, shown) in [
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\t'=1"),
+            ("\r=1", "'\r'=1"),
+            ("=\"a\",b", "'=\"\"a\"\",b"),
+            ("x;=1+1", "x;'=1+1"),
+            ("x\t=1", "x\t'=1"),
+            ("x\n=1", "x\n'=1"),
+            ("x\";\"=1", "x\"\";\"\"=1"),
+            ("x; 1-1", "x; 1-1"),
+        ] {
             let csv = text(id, 1, Format::Csv);
-            let cell = format!("\"'{}\"", id.replace('"', "\"\""));
+            let cell = format!("\"{shown}\"");
             assert!(
                 csv.contains(&format!("1,3,{cell},,\"'=1+1\",,,9,8,9,true\r\n")),
                 "{csv}"
