@@ -39,7 +39,7 @@ impl Alarm {
     /// How far ahead to set the alarm, so that it fires within `delay_ms`; `None` where the alarm that is
     /// set already does. Setting it anew with each request would put it off for as long as requests come.
     ///
-    /// One that seems near and was set for later than that, and than `usual_ms`, is set once more to the same
+    /// One that is wanted within `usual_ms` and was set for later than that is set once more, where it seems to come in
     /// time: it may seem so as the clock jumped ahead, and would come as much later.
     pub fn sets_in_ms(self, now_ms: u64, delay_ms: u64, usual_ms: u64) -> Option<u64> {
         let due_ms = self.due_ms.filter(|due_ms| {
@@ -50,7 +50,7 @@ impl Alarm {
             return Some(delay_ms);
         };
         let is_trusted = mutants::active(Mutant::ClockTrusted);
-        let is_sure = self.set_for_ms <= delay_ms.max(usual_ms) || is_trusted;
+        let is_sure = delay_ms > usual_ms || self.set_for_ms <= usual_ms || is_trusted;
         (!is_sure).then(|| due_ms.saturating_sub(now_ms))
     }
 
@@ -106,8 +106,9 @@ mod tests {
     fn what_an_instance_before_has_set_is_not_set_anew() {
         let mut alarm = Alarm::default();
         assert!(!alarm.is_known());
-        alarm.was_found(Some(6_000));
+        alarm.was_found(Some(60_000));
         assert_eq!(alarm.sets_in_ms(2_000, u64::MAX, USUAL_MS), None);
+        assert_eq!(alarm.sets_in_ms(2_000, 58_000, USUAL_MS), None);
         alarm.fired();
         alarm.was_found(Some(6_000));
         let again = alarm.sets_in_ms(2_000, 5_000, USUAL_MS);
@@ -118,7 +119,10 @@ mod tests {
     fn one_that_seems_near_as_the_clock_jumped_ahead_is_set_once_more() {
         let jumped_ms = 60_000;
         let alarm = set_at(1_000, 61_000);
-        assert_eq!(alarm.sets_in_ms(1_500, u64::MAX, USUAL_MS), None);
+        // What is to come then, as ever: each of these would cost a row.
+        for now_ms in [1_000, 1_500, 40_000, 56_000] {
+            assert_eq!(alarm.sets_in_ms(now_ms, 62_000 - now_ms, USUAL_MS), None);
+        }
         let now_ms = 1_500 + jumped_ms;
         assert_eq!(alarm.sets_in_ms(now_ms, 1_000, USUAL_MS), Some(500));
         // It seemed to be over.
