@@ -495,3 +495,30 @@ fn an_export_of_which_nothing_was_taken_keeps_no_other_out() {
         old.chart("NA", WindowRequest::All)
     );
 }
+
+#[test]
+fn its_own_export_is_refused_also_where_an_import_was_begun_before_it_counted_anything() {
+    let old = old_installation();
+    let nowhere = TransferRow::Pane(TransferPane {
+        scope: "NOWHERE".into(),
+        level: Level::All.code(),
+        start_ms: 0,
+        end_ms: u64::MAX,
+        summary: Summary::new(4, Seed::from_bytes(old.seed)).encode(),
+    });
+    let mut new = World::new(2);
+    assert!(new.import(&old, 1, 0, &[nowhere]).is_err());
+    new.seed = new.global.table().seed;
+    assert_eq!(new.seed, old.seed);
+    new.play("NA", 5);
+    let before = new.chart("NA", WindowRequest::All);
+    let own = ImportRequest {
+        source: new.seed,
+        export_id: [2; 16],
+        first_row: 0,
+        rows: new.export().into_iter().map(ImportRow::Row).collect(),
+    };
+    let taken = new.take(&own, NOW_MS);
+    assert!(matches!(taken, Err(Refusal::Invalid(_))), "{taken:?}");
+    assert_eq!(new.chart("NA", WindowRequest::All), before);
+}

@@ -232,7 +232,8 @@ impl Global {
                     "another export of the same installation was imported: it holds the same plays",
                 ));
             }
-            None if self.table.seed == request.source && !is_empty => {
+            // Or it began there, in an empty one, and nothing of it was taken before this one counted.
+            _ if self.table.seed == request.source && !is_empty => {
                 return Err(invalid("this is where the export comes from"));
             }
             // Of the one that was begun before nothing was taken.
