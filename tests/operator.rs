@@ -33,8 +33,12 @@ struct Node {
 
 impl Node {
     fn new(key: &str, number: u32, random: u8) -> Self {
+        Node::made_at(NOW_MS, (key, number), random)
+    }
+
+    fn made_at(now_ms: u64, (key, number): (&str, u32), random: u8) -> Self {
         let storage = MemoryStorage::new();
-        let mut shard = Shard::load(&storage, [random; 32], NOW_MS).unwrap();
+        let mut shard = Shard::load(&storage, [random; 32], now_ms).unwrap();
         shard.synced(shard.sync_point());
         Node {
             key: key.into(),
@@ -1192,6 +1196,25 @@ fn an_export_waits_for_shards_that_come_to_be_before_its_moment() {
             assert_eq!(exported(&rows, "global"), counted([("post", 1)]));
         }
     }
+}
+
+#[test]
+fn an_export_does_not_wait_for_a_shard_that_comes_to_be_after_its_moment() {
+    let mut world = World::new();
+    let mut nodes = [Node::new("NA", 0, 1), Node::new("EU", 0, 2)];
+    let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
+    for node in &mut nodes {
+        assert!(node.is_to_cut(&begun));
+    }
+    let at_ms = begun.at_ms;
+    world.push(&mut nodes[0], at_ms);
+    let mut new = Node::made_at(at_ms + 50, ("NA", 1), 3);
+    new.play("late", at_ms + 100);
+    world.push(&mut new, at_ms + 150);
+    world.push(&mut nodes[1], at_ms + 200);
+    let (rows, complete) = export(&mut world, at_ms, at_ms + 300, |_| ()).unwrap();
+    assert!(complete);
+    assert_eq!(exported(&rows, "global"), counted([]));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The moment of an export: what was stored then stays readable while plays go on being folded.
 //!
 //! 1. *Cutting.* Every shard cuts its log at the same moment, a little ahead of now: what it had counted
-//!    by then is sealed and below an offset ([`Cut`]). Those that come to be meanwhile are told, too. Of each shard that has cut, no more is taken
-//!    until all have: a second or two, and [`CUT_WITHIN_MS`] at most. Shards keep what is not taken,
-//!    as ever.
+//!    by then is sealed and below an offset ([`Cut`]). Those that come to be before it are told, too. Of each
+//!    shard that has cut, no more is taken until all have: a second or two, and [`CUT_WITHIN_MS`] at most.
+//!    Shards keep what is not taken, as ever.
 //! 2. *Keeping.* Once all have, or are waited for no more, what was taken is folded, before anything
 //!    later is, whether or not somebody asks for it already; that is the moment. From then on, before a row changes, the
 //!    row as it was is put aside, once ([`KeptMoment`]). Pages are read from the tables with what was put
@@ -102,8 +102,10 @@ impl Cutting {
 
     /// Takes note of where a shard was cut. Returns the offset up to which its entries may be taken.
     pub fn limit(&mut self, shard: &ShardName, push: &Push<'_>) -> Option<u64> {
-        // Of other boards' shards that came to be since nobody else tells.
-        self.expect(shard.clone());
+        // Of other boards' shards that came to be before the moment nobody else tells.
+        if push.log_began_ms < self.at_ms {
+            self.expect(shard.clone());
+        }
         let cut = push.cut.filter(|cut| cut.at_ms == self.at_ms)?;
         self.cuts.insert(shard.clone(), (push.log_id, cut));
         Some(cut.offset)
