@@ -77,9 +77,11 @@ impl Watchers {
     /// Whether there are none. Who has not come again in time is forgotten.
     pub fn is_empty(&self, now_ms: u64) -> bool {
         let mut until_ms = self.until_ms.borrow_mut();
-        // A clock may have been set back.
-        let is_told = |until_ms: u64| (1..=LEASE_MS).contains(&until_ms.saturating_sub(now_ms));
-        until_ms.retain(|_, until_ms| is_told(*until_ms));
+        until_ms.retain(|_, until_ms| {
+            // A clock may have been set back: then nobody stays longer than who comes now.
+            *until_ms = (*until_ms).min(now_ms.saturating_add(LEASE_MS));
+            *until_ms > now_ms
+        });
         until_ms.is_empty()
     }
 
