@@ -127,7 +127,7 @@ async fn list_closed(
 fn kept_by_tag(call: &Call, content_type: &'static str, body: Vec<u8>) -> Answer {
     let etag = www::etag_of(&body);
     Answer::tagged(call, content_type, body, etag)
-        .with_header("Vary", "Accept, User-Agent")
+        .with_header("Vary", www::VARY_OF_ADDRESSES)
         .with_header("Cache-Control", LIST_CACHE)
 }
 

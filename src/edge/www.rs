@@ -19,6 +19,8 @@ use crate::pages::{OwnPages, may_be_own};
 use crate::settings::{BeaconNames, read_image_origins, read_own_pages};
 
 const HTML: &str = "text/html";
+/// Of pages and feeds that name their own address: who asks for them, and by which scheme.
+pub const VARY_OF_ADDRESSES: &str = "Accept, User-Agent, X-Forwarded-Proto";
 const NOT_FOUND_PAGE: &str = "/404.html";
 const BEACON: &str = "/beacon.js";
 /// Its text is the same everywhere, so its home goes beside it.
@@ -184,7 +186,7 @@ pub async fn page(call: &Call, path: &str, head: &str, status: u16) -> Result<An
     };
     Ok(with_page_headers(call, answer)
         .with_header("Cache-Control", cache_control(path))
-        .with_header("Vary", "Accept, User-Agent"))
+        .with_header("Vary", VARY_OF_ADDRESSES))
 }
 
 /// A name for these very bytes.

@@ -188,7 +188,7 @@ test("browsers and previews get a page whose head tells of the chart, as text", 
   for (const headers of [BROWSER, { accept: "*/*", "user-agent": "facebookexternalhit/1.1" }, { "user-agent": "WhatsApp/2.23" }]) {
     const page = await service.fetch(path, { headers });
     assert.match(page.headers.get("content-type") ?? "", /^text\/html/);
-    assert.equal(page.headers.get("vary"), "Accept, User-Agent");
+    assert.equal(page.headers.get("vary"), "Accept, User-Agent, X-Forwarded-Proto");
     const html = await page.text();
     assert.ok(!html.includes("<script>alert"), html);
     const [, title] = /<title>([^<]*)<\/title>/.exec(html) ?? [];
