@@ -240,6 +240,9 @@ async function onStage(work) {
       clock.now_ms = Math.max(clock.now_ms, due_ms);
       fire();
     }
+  } catch (error) {
+    // A timer of an instance that has ended meanwhile.
+    ended(error);
   } finally {
     Object.assign(globalThis, { Response, setTimeout, clearTimeout });
     Reflect.deleteProperty(crypto, "getRandomValues");
