@@ -137,16 +137,19 @@ add_action( 'trashed_post', 'hitparade_post_changed', 10, 1 );
 function hitparade_post_changed( $post_id ) {
 	$settings = hitparade_settings();
 	$post     = get_post( $post_id );
-	if ( ! $post || wp_is_post_revision( $post_id ) || wp_is_post_autosave( $post_id ) || ! in_array( $post->post_type, $settings['types'], true ) ) {
+	if ( ! $post || wp_is_post_revision( $post_id ) || wp_is_post_autosave( $post_id ) ) {
 		return;
 	}
-	// What was never public needs no card. What the installation knows of is hidden when it can be.
-	$may_send = '' !== $settings['url'] && '' !== $settings['admin_token'] && hitparade_is_public( $post );
-	if ( ! $may_send && '' === (string) get_post_meta( $post_id, '_hitparade', true ) ) {
+	// What was never public needs no card. What the installation knows of is hidden when it can be, also where its type counts
+	// no more.
+	$is_public  = hitparade_is_public( $post );
+	$is_going   = 'before_delete_post' === current_action();
+	$may_send   = '' !== $settings['url'] && '' !== $settings['admin_token'] && $is_public && in_array( $post->post_type, $settings['types'], true );
+	$is_to_hide = ( $is_going || ! $is_public ) && '' !== (string) get_post_meta( $post_id, '_hitparade', true );
+	if ( ! $may_send && ! $is_to_hide ) {
 		return;
 	}
-	$id       = hitparade_id( $post_id );
-	$is_going = 'before_delete_post' === current_action();
+	$id = hitparade_id( $post_id );
 	if ( $is_going ) {
 		// What is noted with a post goes with it.
 		add_option( hitparade_gone_option( $id ), $id, '', false );
@@ -544,8 +547,18 @@ function hitparade_page() {
 function hitparade_waiting() {
 	global $wpdb;
 	// phpcs:ignore WordPress.DB
-	$shown = $wpdb->get_var( "SELECT COUNT(*) FROM {$wpdb->posts} JOIN {$wpdb->postmeta} ON post_id = ID WHERE meta_key = '_hitparade' AND meta_value = 'shown' AND ( post_status <> 'publish' OR post_password <> '' )" );
+	$shown = $wpdb->get_var( "SELECT COUNT(*) FROM {$wpdb->posts} WHERE " . hitparade_is_waiting_sql() );
 	return (int) $shown + count( hitparade_gone() );
+}
+
+/**
+ * Which posts are not public here, and shown there: of all types, as what was counted once may be chosen no more.
+ *
+ * @return string A condition of SQL for the table of posts; nothing in it comes from outside.
+ */
+function hitparade_is_waiting_sql() {
+	global $wpdb;
+	return "( ( post_status <> 'publish' OR post_password <> '' ) AND ID IN ( SELECT post_id FROM {$wpdb->postmeta} WHERE meta_key = '_hitparade' AND meta_value = 'shown' ) )";
 }
 
 /**
@@ -640,17 +653,15 @@ add_action( 'hitparade_send_page', 'hitparade_send_page', 10, 2 );
 function hitparade_send_page( $after, $tries ) {
 	global $wpdb;
 	$types = hitparade_settings()['types'];
-	if ( empty( $types ) ) {
-		hitparade_note_sending( 0, __( 'nothing is chosen that counts', 'hitparade' ) );
-		return;
-	}
-	$places = implode( ', ', array_fill( 0, count( $types ), '%s' ) );
+	// SQL knows no empty list, and nothing is in one of NULL.
+	$places  = empty( $types ) ? 'NULL' : implode( ', ', array_fill( 0, count( $types ), '%s' ) );
+	$waiting = hitparade_is_waiting_sql();
 	// By number, not by page: a post that is made or deleted meanwhile moves none of the others. What is shown there and not
-	// public here is among them.
+	// public here is among them, also where nothing counts.
 	// phpcs:ignore WordPress.DB
-	$ids = $wpdb->get_col( $wpdb->prepare( "SELECT ID FROM {$wpdb->posts} WHERE ID > %d AND post_type IN ($places) AND ( post_status = 'publish' OR ID IN ( SELECT post_id FROM {$wpdb->postmeta} WHERE meta_key = '_hitparade' AND meta_value = 'shown' ) ) ORDER BY ID LIMIT %d", array_merge( array( $after ), $types, array( HITPARADE_PAGE ) ) ) );
+	$ids = $wpdb->get_col( $wpdb->prepare( "SELECT ID FROM {$wpdb->posts} WHERE ID > %d AND ( ( post_type IN ($places) AND post_status = 'publish' ) OR $waiting ) ORDER BY ID LIMIT %d", array_merge( array( $after ), $types, array( HITPARADE_PAGE ) ) ) );
 	if ( empty( $ids ) ) {
-		hitparade_note_sending( 0, 'done' );
+		hitparade_note_sending( 0, empty( $types ) ? __( 'nothing is chosen that counts', 'hitparade' ) : 'done' );
 		return;
 	}
 	$posts = array_values( array_filter( array_map( 'get_post', array_map( 'intval', $ids ) ) ) );

@@ -121,9 +121,18 @@ describe("the WordPress plugin", { timeout: 60_000 }, () => {
   });
 
   test("hides what is not public any more as soon as it may, whatever stood in the way", async () => {
-    assert.deepEqual(seen.waiting, ["2", 0, 0]);
+    assert.deepEqual(seen.waiting, [2, 0, 0]);
     assert.ok(seen.last_try_in_s > 3_600 && seen.last_try_in_s < 6 * 3_600, String(seen.last_try_in_s));
     for (const id of [20, 21, 22, 23]) assert.equal((await card(id))?.hidden, true, String(id));
+  });
+
+  test("hides what it has shown, also of a type that counts no more", async () => {
+    const nothingCounts = "1 cards were sent, then no more: nothing is chosen that counts";
+    assert.deepEqual(seen.deselected, [["24", "26"], 2, 0, true, 0, nothingCounts, 0]);
+    for (const [id, isHidden] of Object.entries({ 24: true, 25: true, 26: true, 27: false, 28: true })) {
+      assert.equal((await card(id)).hidden, isHidden, id);
+    }
+    assert.equal(await card(29), null);
   });
 
   test("says of which cards the installation refused some, and sends those of posts without a time and of old ones", async () => {

@@ -23,6 +23,11 @@ function post( $id, $title, $more = array() ) {
 	return $post;
 }
 
+/** How many posts wait to be hidden, as the page of the settings says. */
+function waiting() {
+	return preg_match( '/wait to be hidden: (\d+)/', said( 'hitparade_page' ), $found ) ? (int) $found[1] : 0;
+}
+
 list( , , $url, $token ) = $argv;
 $seen = array();
 do_action( 'init' );
@@ -134,13 +139,12 @@ do_action( 'wp_after_insert_post', 20 );
 do_action( 'before_delete_post', 21 );
 unset( $site->posts[21], $site->meta[21] );
 run_cron();
-$page            = said( 'hitparade_page' );
-$seen['waiting'] = array( preg_match( '/wait to be hidden: (\d+)/', $page, $found ) ? $found[1] : $page );
+$seen['waiting'] = array( waiting() );
 hitparade_send_card( '20', 20, 9 );
 $seen['last_try_in_s'] = max( array_merge( array( 0 ), array_column( $site->cron, 0 ) ) ) - time();
 $site->options['hitparade']['admin_token'] = $good;
 run_cron( time() + 60 );
-$seen['waiting'][] = (int) ( false !== strpos( said( 'hitparade_page' ), 'wait to be hidden' ) );
+$seen['waiting'][] = waiting();
 // While the plugin was not active, nobody heard of it; and a deletion that waits does not get lost by that.
 $site->options['hitparade']['admin_token'] = 'another';
 post( 23, 'Post 23' );
@@ -152,7 +156,39 @@ hitparade_deactivate();
 $site->options['hitparade']['admin_token'] = $good;
 said( 'hitparade_send_all' );
 run_cron();
-$seen['waiting'][] = (int) ( false !== strpos( said( 'hitparade_page' ), 'wait to be hidden' ) );
+$seen['waiting'][] = waiting();
+
+// Pages were shown, and count no more: what is public stays as it is, all else is hidden, heard of or found by the button; also
+// where nothing counts.
+for ( $id = 24; $id < 29; $id++ ) {
+	post( $id, "Page $id", array( 'post_type' => 'page' ) );
+	do_action( 'wp_after_insert_post', $id );
+}
+run_cron();
+post( 29, 'never shown', array( 'post_type' => 'page', 'post_status' => 'private' ) );
+$types                               = $site->options['hitparade']['types'];
+$site->options['hitparade']['types'] = array( 'post' );
+$site->posts[24]->post_status        = 'private';
+foreach ( array( 24, 27, 29 ) as $id ) {
+	do_action( 'wp_after_insert_post', $id );
+}
+do_action( 'before_delete_post', 26 );
+unset( $site->posts[26], $site->meta[26] );
+$seen['deselected'] = array( array_column( array_column( $site->cron, 2 ), 0 ), waiting() );
+run_cron();
+$seen['deselected'][]         = waiting();
+$site->posts[25]->post_status = 'trash';
+said( 'hitparade_send_all' );
+run_cron();
+$chosen                              = count( array_filter( $site->posts, fn( $post ) => 'post' === $post->post_type && 'publish' === $post->post_status ) );
+$seen['deselected'][]                = hitparade_sending_in_words() === 'All cards were sent: ' . ( $chosen + 1 ) . '.';
+$seen['deselected'][]                = waiting();
+$site->options['hitparade']['types'] = array();
+$site->posts[28]->post_password      = 'x';
+said( 'hitparade_send_all' );
+run_cron();
+array_push( $seen['deselected'], hitparade_sending_in_words(), waiting() );
+$site->options['hitparade']['types'] = $types;
 
 // Of all cards, one that is refused: it is not counted, and said.
 post( 30, 'without a time', array( 'time' => '' ) );

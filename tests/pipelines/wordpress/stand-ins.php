@@ -319,31 +319,38 @@ class Database {
 	public $postmeta = 'wp_postmeta';
 	public $options  = 'wp_options';
 	public function prepare( $query, ...$values ) {
-		return array( $query, is_array( $values[0] ) ? $values[0] : $values );
+		$values = is_array( $values[0] ) ? $values[0] : $values;
+		$quoted = array_map( fn( $value ) => is_int( $value ) ? $value : addslashes( $value ), $values );
+		return vsprintf( str_replace( '%s', "'%s'", $query ), $quoted );
 	}
 	public function esc_like( $text ) {
 		return addcslashes( $text, '_%\\' );
 	}
-	private function is_shown( $id ) {
-		return 'shown' === get_post_meta( $id, '_hitparade', true );
-	}
-	/** As the plugin's queries: values of options by the beginning of their names; posts above the first value, at most the last. */
-	public function get_col( $prepared ) {
+	/** The posts that a query of the plugin finds. Its condition is read as PHP: what is not known here is an error. */
+	private function find_posts( $query ) {
 		global $site;
-		list( $query, $values ) = $prepared;
-		if ( false !== strpos( $query, $this->options ) ) {
-			$beginning = stripslashes( rtrim( $values[0], '%' ) );
+		if ( ! preg_match( "/ FROM {$this->posts} WHERE (.+?)(?: ORDER BY ID LIMIT (\\d+))?$/", $query, $found ) ) {
+			throw new Exception( "not known: $query" );
+		}
+		$condition = strtr( $found[1], array( "ID IN ( SELECT post_id FROM {$this->postmeta} WHERE meta_key = '_hitparade' AND meta_value = 'shown' )" => "'shown' === get_post_meta( \$post->ID, '_hitparade', true )", ' = ' => ' === ' ) );
+		$condition = preg_replace( '/post_type IN \(([^)]+)\)/', 'in_array( post_type, array( $1 ), true )', $condition );
+		$condition = preg_replace( '/(?<!->|_)\b(?:ID|post_type|post_status|post_password)\b/', '$post->$0', $condition );
+		$posts     = array_filter( $site->posts, eval( "return fn( \$post ) => $condition;" ) );
+		ksort( $posts );
+		return array_slice( $posts, 0, $found[2] ?? null, true );
+	}
+	/** Values of options by the beginning of their names, or numbers of posts. */
+	public function get_col( $query ) {
+		global $site;
+		if ( preg_match( "/ FROM {$this->options} WHERE option_name LIKE '(.*)%'$/", $query, $found ) ) {
+			$beginning = stripslashes( stripslashes( $found[1] ) );
 			return array_values( array_filter( $site->options, fn( $name ) => 0 === strpos( $name, $beginning ), ARRAY_FILTER_USE_KEY ) );
 		}
-		$shown = false !== strpos( $query, $this->postmeta );
-		$ids   = array_filter( array_keys( $site->posts ), fn( $id ) => $id > $values[0] && ( 'publish' === $site->posts[ $id ]->post_status || ( $shown && $this->is_shown( $id ) ) ) && in_array( $site->posts[ $id ]->post_type, array_slice( $values, 1, -1 ), true ) );
-		sort( $ids );
-		return array_map( 'strval', array_slice( $ids, 0, end( $values ) ) );
+		return array_map( 'strval', array_keys( $this->find_posts( $query ) ) );
 	}
-	/** As the plugin's one: how many posts are not public, and shown. */
+	/** How many posts. */
 	public function get_var( $query ) {
-		global $site;
-		return (string) count( array_filter( $site->posts, fn( $post ) => ! hitparade_is_public( $post ) && $this->is_shown( $post->ID ) ) );
+		return (string) count( $this->find_posts( $query ) );
 	}
 }
 $wpdb = new Database();
