@@ -279,25 +279,7 @@ fn shard() -> (TestHost, Driver<TestHost>, Vec<u8>) {
         ..TestHost::at(NOW_MS)
     };
     *host.enlisted.borrow_mut() = None;
-    let batch = codec::encode(&hitparade::wire::Batch {
-        key: Some(b"key"),
-        plays_hash: 0,
-        sent_ms: NOW_MS,
-        plays: vec![BatchPlay {
-            post_id: "post",
-            timestamp_ms: NOW_MS,
-            count: 1,
-        }],
-    });
-    let request = codec::encode(&RecordRequest {
-        board,
-        region_id: "NA",
-        shard: 0,
-        epoch_ms: 0,
-        seed: SEED,
-        listed: None,
-        batch: &batch,
-    });
+    let request = objects::request_of_a_play(board, NOW_MS);
     let driver = Driver::new(host.clone(), Limits::default());
     (host, driver, request)
 }

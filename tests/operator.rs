@@ -1256,25 +1256,7 @@ fn a_shard_that_sleeps_before_the_moment_of_an_export_or_after_it_tells_of_it_ne
             ..TestHost::at(NOW_MS)
         };
         if plays > 0 {
-            let batch = codec::encode(&Batch {
-                key: Some(b"key"),
-                plays_hash: 0,
-                sent_ms: NOW_MS,
-                plays: vec![BatchPlay {
-                    post_id: "post",
-                    timestamp_ms: NOW_MS,
-                    count: 1,
-                }],
-            });
-            let request = codec::encode(&RecordRequest {
-                board: MAIN,
-                region_id: "NA",
-                shard: 0,
-                epoch_ms: 0,
-                seed: SEED,
-                listed: None,
-                batch: &batch,
-            });
+            let request = objects::request_of_a_play(MAIN, NOW_MS);
             let reply = host.run(shard_of(&host).record(&request, None), || {});
             assert_eq!(reply, RecordReply::counted(false));
         }

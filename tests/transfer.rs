@@ -465,19 +465,23 @@ fn panes_that_no_question_can_reach_any_more_are_left_out() {
     );
 }
 
-#[test]
-fn an_export_of_which_nothing_was_taken_keeps_no_other_out() {
-    let mut old = old_installation();
-    let rows = old.export();
-    let nowhere = TransferRow::Pane(TransferPane {
+/// A row that nobody takes.
+fn pane_of_nowhere(from: &World) -> TransferRow {
+    TransferRow::Pane(TransferPane {
         scope: "NOWHERE".into(),
         level: Level::All.code(),
         start_ms: 0,
         end_ms: u64::MAX,
-        summary: Summary::new(4, Seed::from_bytes(old.seed)).encode(),
-    });
+        summary: Summary::new(4, Seed::from_bytes(from.seed)).encode(),
+    })
+}
+
+#[test]
+fn an_export_of_which_nothing_was_taken_keeps_no_other_out() {
+    let mut old = old_installation();
+    let rows = old.export();
     let mut new = World::new(2);
-    assert!(new.import(&old, 1, 0, &[nowhere]).is_err());
+    assert!(new.import(&old, 1, 0, &[pane_of_nowhere(&old)]).is_err());
     // Two begin, and one of them takes rows first.
     let request = |id: u8| ImportRequest {
         source: old.seed,
@@ -499,15 +503,8 @@ fn an_export_of_which_nothing_was_taken_keeps_no_other_out() {
 #[test]
 fn its_own_export_is_refused_also_where_an_import_was_begun_before_it_counted_anything() {
     let old = old_installation();
-    let nowhere = TransferRow::Pane(TransferPane {
-        scope: "NOWHERE".into(),
-        level: Level::All.code(),
-        start_ms: 0,
-        end_ms: u64::MAX,
-        summary: Summary::new(4, Seed::from_bytes(old.seed)).encode(),
-    });
     let mut new = World::new(2);
-    assert!(new.import(&old, 1, 0, &[nowhere]).is_err());
+    assert!(new.import(&old, 1, 0, &[pane_of_nowhere(&old)]).is_err());
     new.seed = new.global.table().seed;
     assert_eq!(new.seed, old.seed);
     new.play("NA", 5);

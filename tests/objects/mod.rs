@@ -172,6 +172,29 @@ pub fn sync_both(global: &mut Global, shard: &mut Shard) {
     shard.synced(shard.sync_point());
 }
 
+/// Asks the first shard of a board in NA to count a play of `post`.
+pub fn request_of_a_play(board: &str, now_ms: u64) -> Vec<u8> {
+    let batch = codec::encode(&Batch {
+        key: Some(b"key"),
+        plays_hash: 0,
+        sent_ms: now_ms,
+        plays: vec![BatchPlay {
+            post_id: "post",
+            timestamp_ms: now_ms,
+            count: 1,
+        }],
+    });
+    codec::encode(&RecordRequest {
+        board,
+        region_id: "NA",
+        shard: 0,
+        epoch_ms: 0,
+        seed: SEED,
+        listed: None,
+        batch: &batch,
+    })
+}
+
 /// Hands a batch to a shard and commits it, durable at once.
 pub fn record(
     (storage, shard): (&impl Storage, &mut Shard),
