@@ -66,7 +66,8 @@ impl World {
             least,
             times_forgot: self.global.times_forgot,
             epoch_ms: self.epoch_ms,
-            calm_since_ms: self.calm.then_some(self.now_ms),
+            // By then no shard waits any more for the answer to a push of before.
+            calm_since_ms: (self.now_ms >= self.end_ms + MINUTE_MS).then_some(self.now_ms),
         };
         self.ask_for_export_page(500, exporting);
     }
