@@ -783,8 +783,18 @@ fn a_deletion_that_may_not_be_durable_is_looked_at_again() {
     });
     host.run(driver.delete_board(&delete), || {});
     host.away.take();
+    host.closed.take();
     host.failed_syncs.set(1);
     host.run(driver.alarm(), || {}).unwrap();
+    assert!(
+        host.closed.borrow().is_empty(),
+        "a crash may bring the board back: its shards keep their plays"
+    );
+    let fail_once_closed = || {
+        let closed = host.closed.take().len();
+        host.failed_syncs.set(closed as u64);
+    };
+    host.run(driver.alarm(), fail_once_closed).unwrap();
     let alarms = host.alarms.get();
     host.failed_syncs.set(1);
     let looked_at = host.run(driver.alarm(), || {});

@@ -307,6 +307,11 @@ impl<H: Host> Inner<H> {
     async fn wipe_some(&self) -> bool {
         let to_wipe = self.with_registry(|registry, _| Ok(registry.to_wipe()));
         let mut wiping = Wiping::default();
+        // What was loaded may not be durable: a crash would bring back a board whose shards have forgotten their plays.
+        if let Err(error) = self.settle().await {
+            self.host.report(format_args!("wiping: {error:?}"));
+            return false;
+        }
         for key in to_wipe.unwrap_or_default() {
             if wiping.left == 0 {
                 break;
