@@ -409,6 +409,28 @@ fn after_a_start_charts_lack_nothing_that_was_sealed_before_anybody_had_seen_it_
     assert_eq!((whole.total_views, whole.incomplete), (65, false));
 }
 
+/// It is asked when somebody looks, and did not answer.
+#[test]
+fn what_a_quiet_shard_pushes_that_was_not_heard_of_is_in_the_next_chart() {
+    let storage = MemoryStorage::new();
+    let mut global = load_global(&storage);
+    let (first, second) = (pane(0, (1, 1), &[("x", 60)]), pane(1, (2, 2), &[("x", 5)]));
+    let known = Sent {
+        copies: &[&first],
+        ..Sent::default()
+    };
+    known.push(&mut global, NOW_MS + 95_000);
+    let asked_ms = NOW_MS + 110_000;
+    assert_eq!(total(&global, &storage, asked_ms), 60);
+    let pushed = Sent {
+        seq: 2,
+        copies: &[&first, &second],
+        ..Sent::default()
+    };
+    pushed.push(&mut global, asked_ms + 100);
+    assert_eq!(total(&global, &storage, asked_ms + 130), 65);
+}
+
 fn count(shard: (&MemoryStorage, &mut Shard), post_id: &str, count: u32, now_ms: u64) {
     let play = BatchPlay {
         post_id,

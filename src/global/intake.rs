@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::live::{Copies, SentPane};
 use super::offsets::{Entries, ShardLog, Taken};
-use super::pace::{Loudness, MAX_PULLED_SHARDS};
+use super::pace::{Loudness, MAX_PULLED_SHARDS, PULL_AFTER_MS};
 use super::state::Global;
 use crate::codec;
 use crate::mutants::{self, Mutant};
@@ -245,6 +245,9 @@ impl Global {
         let is_quiet = loudness.is_quiet(self.offsets.is_quiet(&shard));
         let pulled_shards = self.offsets.quiet_open();
         let has_turn = pulled_shards.len() < MAX_PULLED_SHARDS || pulled_shards.contains(&shard);
+        // Asked for, or to be asked for: it does not answer, and pushes.
+        let is_untold = !self.is_told(&shard, now_ms.saturating_sub(PULL_AFTER_MS), now_ms);
+        let is_awaited = pulled_ms.is_some() || pulled_shards.contains(&shard) && is_untold;
         // Until the moment is kept, however late that is.
         let cutting = self.cutting.as_mut();
         let limit = cutting.and_then(|cutting| cutting.limit(&shard, &push));
@@ -334,7 +337,7 @@ impl Global {
             let is_pulled = pulled_ms.is_some();
             let are_others =
                 (self.live).take_copies(&shard, copies, are_entries_missing, is_pulled);
-            if is_pulled && (are_others || was_missed) {
+            if is_awaited && (are_others || was_missed) {
                 // Somebody waits for it, and is to have it.
                 self.live.forget_scopes();
                 self.forget_made();

@@ -21,6 +21,9 @@ pub const MAX_PUSH_INTERVAL_MS: u64 = 300_000;
 /// kilobytes. A region of 1,000 plays/s has 60,000 a minute.
 const QUIET_PLAYS: u64 = MOST_QUIET_PLAYS / 4;
 const QUIET_BYTES: usize = MOST_QUIET_BYTES / 4;
+/// What a shard has is known for so long after it was asked: with what its plays may wait elsewhere, in
+/// caches 3 s, they are in charts within 10 s.
+pub const PULL_AFTER_MS: u64 = 5_000;
 /// Shards that are asked at once, and so how many quiet ones with something open a board may have: on its free
 /// plan the platform lets an event ask 50 others. Further shards are busy ones, however little they have.
 pub const MAX_PULLED_SHARDS: usize = 40;

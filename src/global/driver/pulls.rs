@@ -21,14 +21,12 @@ use super::{Driver, Inner};
 use crate::board::ObjectName;
 use crate::codec;
 use crate::global::Global;
+use crate::global::pace::PULL_AFTER_MS;
 use crate::host::Host;
 use crate::mutants::{self, Mutant};
 use crate::topology::GLOBAL_SCOPE;
 use crate::wire::*;
 
-/// What a shard has is known for so long after it was asked: with what its plays may wait elsewhere, in
-/// caches 3 s, they are in charts within 10 s.
-pub(super) const PULL_AFTER_MS: u64 = 5_000;
 /// A reader waits so long: half of what it waits for a chart in all.
 const PULL_WAIT_MS: u64 = 1_500;
 /// A shard may take so long: what comes late serves the next reader.
