@@ -40,7 +40,8 @@ for (const path of PAGES) {
       for (const width of [390, 1280]) {
         const context = await browser.newContext({ viewport: { width, height: 844 }, colorScheme, reducedMotion: "reduce" });
         const page = await context.newPage();
-        await page.goto(service.url + path, { waitUntil: "networkidle" });
+        // On a machine that does other things too, the page is not done at once.
+        await page.goto(service.url + path, { waitUntil: "networkidle", timeout: 120_000 });
         await page.evaluate(axe);
         const { violations, passes } = await page.evaluate(() => window.axe.run());
         assert.deepEqual(

@@ -462,7 +462,7 @@ test(`the first view is under ${FIRST_VIEW_BYTES} bytes gzipped, from one origin
         for (const entry of list.getEntries()) window.shift += entry.value;
       }).observe({ type: "layout-shift", buffered: true });
     });
-    await page.goto(`${service.url}/?region=Mars`, { waitUntil: "networkidle" });
+    await page.goto(`${service.url}/?region=Mars`, { waitUntil: "networkidle", timeout: 120_000 });
     const bytes = (await Promise.all(bodies)).reduce((sum, body) => sum + gzipSync(body).length, 0);
     assert.ok(bytes < FIRST_VIEW_BYTES, `${bytes} bytes`);
     assert.deepEqual([...hosts], [service.url]);

@@ -220,13 +220,14 @@ describe("while senders go on", { timeout: 600_000 }, () => {
         await service.kill();
         await service.launch();
       }
+      const plays = () => senders.all.filter(({ region }) => region === id).flatMap(({ plays }) => plays);
+      await eventually(async () => assert.ok(plays().some(({ code }) => code === "region_deleted")));
       await sleep(500);
-      const late = senders.all.filter(({ region }) => region === id).flatMap(({ plays }) => plays);
+      const late = plays();
       assert.ok(
         late.every(({ sentMs, ackedMs }) => ackedMs === Infinity || sentMs <= deletedMs),
         "none is taken any more",
       );
-      assert.ok(late.some(({ code }) => code === "region_deleted"));
     }
     await senders.stop();
     const world = senders.between(0, Infinity);
