@@ -212,6 +212,30 @@ fn names(told: &[(ObjectName, u64)]) -> Vec<ObjectName> {
 }
 
 #[test]
+fn an_object_that_was_asleep_loads_asks_its_shards_and_makes_a_chart_in_an_invocation_each() {
+    let mut world = World::new(&["NA"]);
+    world.push("NA", 1);
+    world.sleep();
+    world.pass(10_000);
+    world.answers("NA", 1, 3);
+    let ask_if_awake = |world: &World| {
+        let message = codec::encode(&everything());
+        let reply = (world.host).run(world.driver.chart_if_awake(&message), || {});
+        codec::decode::<ChartReply>(&reply).unwrap().0
+    };
+    assert_eq!(ask_if_awake(&world), Err(Refusal::Waking));
+    assert_eq!(world.pulled(), [], "it has loaded");
+    assert_eq!(ask_if_awake(&world), Err(Refusal::Waking));
+    assert_eq!(world.pulled(), [(shard("NA"), false)]);
+    let chart = ask_if_awake(&world).unwrap();
+    assert_eq!((chart.total_views, chart.incomplete), (3, false));
+    assert_eq!(world.pulled(), [], "asked once for both");
+    let world = World::new(&["NA"]);
+    assert_eq!(ask_if_awake(&world), Err(Refusal::Waking));
+    assert!(ask_if_awake(&world).is_ok(), "nobody has anything open");
+}
+
+#[test]
 fn shards_are_told_of_plays_that_no_chart_showed_and_of_nothing_else() {
     let world = World::new(&["NA", "EU"]);
     world.push("NA", 1);

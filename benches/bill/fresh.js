@@ -1,7 +1,7 @@
 /**
  * The Worker, whose global object is given rows and asked for a chart, and nothing else is asked of anybody: for
  * `npm run bench -- bill`. `/fill` takes `{table, key, value}[]`, in hex; `/script` says what was asked for the first chart
- * since the start, `/tell` takes it, `/chart` asks so, and `/nothing` for nothing.
+ * since the start, `/tell` takes it, `/chart-if-awake` asks so, and `/nothing` for nothing.
  */
 import * as built from "hitparade";
 
@@ -47,7 +47,7 @@ export class GlobalBoard extends built.GlobalBoard {
       }
       return new Response();
     }
-    if (pathname === "/chart" && question === undefined) script.question = hex(await request.clone().arrayBuffer());
+    if (pathname === "/chart-if-awake" && question === undefined) script.question = hex(await request.clone().arrayBuffer());
     return super.fetch(request);
   }
 }
@@ -105,7 +105,7 @@ export default {
         for (const { binding, name, path } of script.asked) await ask(binding, name, path, question);
         return ask("GLOBAL", "main", "/nothing", question);
       case "/nothing":
-      case "/chart": {
+      case "/chart-if-awake": {
         const answer = await ask("GLOBAL", "main", pathname, question);
         return unanswered.length === 0 ? answer : new Response(`nobody has said what ${unanswered} answers`, { status: 500 });
       }

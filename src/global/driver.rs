@@ -92,6 +92,8 @@ struct Inner<H: Host> {
     is_syncing: Cell<bool>,
     completing: Completing,
     pulls: Pulls,
+    /// Shards were asked since the start, where there was something to ask.
+    has_woken: Cell<bool>,
     is_closing: Cell<bool>,
     turns: RefCell<Turns>,
     /// The plays of a day of each region, as they were counted last.
@@ -137,6 +139,7 @@ impl<H: Host> Driver<H> {
             is_syncing: Cell::new(false),
             completing: Completing::default(),
             pulls: Pulls::default(),
+            has_woken: Cell::new(false),
             is_closing: Cell::new(false),
             turns: RefCell::default(),
             regions: RefCell::default(),

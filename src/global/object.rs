@@ -66,6 +66,7 @@ impl GlobalBoard {
             "/close-history" => Box::pin(driver.close_history(&message)),
             "/push" => Box::pin(driver.push(&message)),
             "/chart" => Box::pin(driver.chart(&message)),
+            "/chart-if-awake" => Box::pin(driver.chart_if_awake(&message)),
             "/watch" => Box::pin(driver.watch(&message)),
             "/look" => Box::pin(driver.hear_of_change(&message)),
             "/post" => Box::pin(driver.post(&message)),

@@ -128,7 +128,7 @@ impl Problem {
             Refusal::UnknownRegion => Problem::unknown_region(),
             Refusal::RegionDeleted => Problem::region_deleted(),
             Refusal::Gone => Problem::unknown_board(),
-            Refusal::LaterEpoch => {
+            Refusal::LaterEpoch | Refusal::Waking => {
                 Problem::busy("overloaded", 1, "it has not heard of it; try again")
             }
             Refusal::WrongInstallation => Problem::new(

@@ -461,6 +461,8 @@ pub enum Refusal {
         /// When there will be.
         closes_ms: Option<u64>,
     },
+    /// To a chart that only an object that is awake is to make: this one was asleep, and is a step further now.
+    Waking,
 }
 
 /// Of a message that cannot be read.

@@ -168,6 +168,7 @@ impl Object {
             (Object::Shard(shard), "/pull") => codec::encode(&PullReply(shard.pull(message).await)),
             (Object::Global(global), "/push") => global.push(message).await,
             (Object::Global(global), "/chart") => global.chart(message).await,
+            (Object::Global(global), "/chart-if-awake") => global.chart_if_awake(message).await,
             (Object::Global(global), "/learn") => global.learn(message).await,
             (Object::Shared { registry, .. }, "/directory") => registry.directory(message).await,
             (Object::Shared { registry, .. }, "/enlist") => registry.enlist(message).await,

@@ -1,4 +1,7 @@
-/** The first chart in a fresh instance, on bare workerd: what the Worker takes for it, and a fresh global object. */
+/**
+ * The first chart in a fresh instance, on bare workerd: what the Worker takes for it, and a fresh global object, which is
+ * asked until it makes one: it loads, asks its shards, and makes the chart.
+ */
 import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -27,13 +30,21 @@ const SETTLED_MS = 1_000;
  */
 
 /**
+ * @typedef {object} Times of each instance
+ * @property {number[]} worker the Worker's first chart
+ * @property {number[]} load what the global object does before it
+ * @property {number[]} pull what it does then
+ * @property {number[]} global the chart, in the global object
+ * @property {number[]} beacon the first beacon, in the Worker and in its shard
+ * @property {number[]} start the same thread until then
+ */
+
+/**
  * Each invocation is the first of a process of its own. Counted is the thread that runs JavaScript and WebAssembly,
  * from the request to the chart, also what the runtime does there. What the other objects answer is told beforehand:
  * that is another invocation.
  * @param {Stored} stored what the global object has
- * @returns {Promise<{worker: number[], global: number[], beacon: number[], start: number[]}>} ms of processor time: of the
- *   Worker's first charts, of the global object's, of the first beacons in the Worker and in its shard, and of the same
- *   thread until then
+ * @returns {Promise<Times>} ms of processor time
  */
 export async function freshOnWorkerd({ now_ms, tables, rows }) {
   await ensureBuilt();
@@ -82,25 +93,34 @@ export async function freshOnWorkerd({ now_ms, tables, rows }) {
     });
     const { asked } = JSON.parse(script);
     assert.equal(asked.filter(({ path }) => path === "/pull").length, REGIONS.length, `only these were asked: ${JSON.stringify(asked)}`);
-    /** @type {{worker: number[], global: number[], beacon: number[], start: number[]}} */
-    const times = { worker: [], global: [], beacon: [], start: [] };
-    const asking = {
-      worker: (/** @type {string} */ url) => fetched(`${url}${CHART}`),
-      global: (/** @type {string} */ url) => post(`${url}/chart`),
-      beacon: (/** @type {string} */ url) => play(url, REGIONS[0], now_ms),
-    };
+    /** @type {Times} */
+    const times = { worker: [], load: [], pull: [], global: [], beacon: [], start: [] };
+    /** @type {[keyof Times, (url: string) => Promise<Response>, number][][]} of each instance, one after the other; and the least bytes of the answer */
+    const instances = [
+      [["worker", (url) => fetched(`${url}${CHART}`), 100]],
+      [
+        ["load", (url) => post(`${url}/chart-if-awake`), 0],
+        ["pull", (url) => post(`${url}/chart-if-awake`), 0],
+        ["global", (url) => post(`${url}/chart-if-awake`), 100],
+      ],
+      [["beacon", (url) => play(url, REGIONS[0], now_ms), 0]],
+    ];
     for (let time = 0; time < STARTS; time++) {
-      for (const [invocation, ask] of Object.entries(asking)) {
+      for (const invocations of instances) {
         // Nobody asks this one whether it is up: that would be the first.
         const starting = startWorkerd(join(state, "run", "config.capnp"), 0, { READ_TOKEN: "", INGEST_TOKEN });
         await serving(starting, async ({ url, pid }) => {
           times.start.push(mainThreadMs(pid));
           await post(`${url}/tell`, script);
           await sleep(SETTLED_MS);
-          const before = mainThreadMs(pid);
-          const answer = await ask(url);
-          times[invocation].push(mainThreadMs(pid) - before);
-          assert.ok((await answer.arrayBuffer()).byteLength > (invocation === "beacon" ? 0 : 100), `${invocation}: no chart`);
+          for (const [invocation, ask, least] of invocations) {
+            const before = mainThreadMs(pid);
+            const answer = await ask(url);
+            times[invocation].push(mainThreadMs(pid) - before);
+            const { byteLength } = await answer.arrayBuffer();
+            assert.ok(byteLength > least, `${invocation}: ${byteLength} bytes`);
+            assert.ok(least > 0 || invocation === "beacon" || byteLength < 10, `${invocation}: it made a chart already`);
+          }
           // What the next one finds is as it was: nobody wakes by himself.
           await post(`${url}/script`);
         });

@@ -36,6 +36,20 @@ impl<H: Host> Driver<H> {
         codec::encode(&ChartReply(chart.await))
     }
 
+    /// `/chart-if-awake`: [`ChartRequest`] → [`ChartReply`]. An object that was asleep does one step of what goes before
+    /// a chart, and says [`Refusal::Waking`]: each is an invocation, and none takes longer than a plan gives it.
+    pub async fn chart_if_awake(&self, message: &[u8]) -> Vec<u8> {
+        let waking = match self.0.wake(message).await {
+            Ok(false) => return self.chart(message).await,
+            Ok(true) => {
+                self.0.spend(1);
+                Refusal::Waking
+            }
+            Err(refusal) => refusal,
+        };
+        codec::encode(&ChartReply(Err(waking)))
+    }
+
     /// `/post`: [`PostQuestion`] → [`PostReply`]
     pub async fn post(&self, message: &[u8]) -> Vec<u8> {
         let post = self.0.having_heard(async || self.0.post(message).await);
@@ -49,6 +63,22 @@ impl<H: Host> Driver<H> {
 }
 
 impl<H: Host> Inner<H> {
+    /// A step of what goes before a leaderboard, where one is left: the state is loaded, then the shards are asked.
+    async fn wake(self: &Rc<Self>, message: &[u8]) -> Result<bool, Refusal> {
+        let request = codec::decode::<ChartRequest>(message)?;
+        if self.loaded.look(|_| ()).is_none() {
+            self.ready().await?;
+            return Ok(true);
+        }
+        let is_published = matches!(request.window, WindowRequest::Published { .. });
+        if is_published || self.has_woken.replace(true) {
+            return Ok(false);
+        }
+        let pulls = self.counters.borrow().pulls;
+        self.refresh(&request.scope).await;
+        Ok(self.counters.borrow().pulls > pulls)
+    }
+
     /// A leaderboard, in its turn.
     async fn chart(self: &Rc<Self>, message: &[u8]) -> Result<Leaderboard, Refusal> {
         let request = codec::decode::<ChartRequest>(message)?;

@@ -2,7 +2,7 @@
 //! object sees it, and how much longer what may wait is to take ([`budget`]).
 //!
 //! # What is counted
-//! A push with its alarm and the beacons that it brings; a chart with all that is asked for it; a pull. So it is
+//! A push with its alarm and the beacons that it brings; a chart with all that is asked for it; a step of waking; a pull. So it is
 //! a little more than the platform counts where Workers have what they need, and never much less.
 //!
 //! # Cost

@@ -153,8 +153,14 @@ impl<H: Host> Inner<H> {
         let asked_ms = self.host.now_ms();
         let times_forgot = self.charts.borrow().times_forgot;
         let global = self.global();
-        let answer = (self.host).ask(&global, "/chart", question, CHART_TIMEOUT_MS);
-        let answer = answer.await;
+        let ask = |path| (self.host).ask(&global, path, question, CHART_TIMEOUT_MS);
+        let mut answer = ask("/chart-if-awake").await;
+        // It loads, then it asks its shards. Where it falls asleep in between it is to make one all the same.
+        for path in ["/chart-if-awake", "/chart"] {
+            if answer.as_deref().is_ok_and(is_waking) {
+                answer = ask(path).await;
+            }
+        }
         let mut charts = self.charts.borrow_mut();
         let refusal = match answer {
             Ok(_) if charts.times_forgot != times_forgot => {
@@ -188,6 +194,10 @@ impl<H: Host> Inner<H> {
 
 fn is_leaderboard(reply: &[u8]) -> bool {
     matches!(codec::decode(reply), Ok(ChartReply(Ok(_))))
+}
+
+fn is_waking(reply: &[u8]) -> bool {
+    matches!(codec::decode(reply), Ok(ChartReply(Err(Refusal::Waking))))
 }
 
 fn is_busy(reply: &[u8]) -> bool {

@@ -211,11 +211,12 @@ impl World {
                 ..
             } => self.push(instance, task, message, (limit_ms, answer)),
             Call::Ask {
+                path,
                 message,
                 limit_ms,
                 answer,
                 ..
-            } => self.chart_asked(message, (limit_ms, answer)),
+            } => self.chart_asked((path, message), (limit_ms, answer)),
             Call::Sleep(..) | Call::Report(_) => {}
         }
     }

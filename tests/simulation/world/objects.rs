@@ -35,6 +35,9 @@ impl ObjectDriver {
         match (self, path) {
             (ObjectDriver::Global(driver), "/push") => driver.push(message).await,
             (ObjectDriver::Global(driver), "/chart") => driver.chart(message).await,
+            (ObjectDriver::Global(driver), "/chart-if-awake") => {
+                driver.chart_if_awake(message).await
+            }
             (ObjectDriver::Global(driver), "/close") => driver.close(message).await,
             (ObjectDriver::Catalog(driver), "/catalog") => driver.answer(message).await,
             (ObjectDriver::Catalog(driver), "/list-posts") => driver.list_posts(message).await,

@@ -62,7 +62,7 @@ impl World {
     /// The question of a shard on its way to the global object, and the answer on its way back.
     pub(super) fn chart_asked(
         &mut self,
-        question: Vec<u8>,
+        (path, question): (&'static str, Vec<u8>),
         (limit_ms, answer): (u64, Sender<Result<Vec<u8>, SendError>>),
     ) {
         let answer = Rc::new(RefCell::new(Some(answer)));
@@ -70,7 +70,7 @@ impl World {
             let (question, answer) = (question.clone(), Rc::clone(&answer));
             let arrives = move |world: &mut World| {
                 if world.global_is_up() {
-                    world.make_chart(question, limit_ms, answer);
+                    world.make_chart((path, question), limit_ms, answer);
                 }
             };
             self.after(delay_ms, Event::Then(Box::new(arrives)));
@@ -83,7 +83,12 @@ impl World {
         self.after(limit_ms, Event::Then(Box::new(is_over)));
     }
 
-    fn make_chart(&mut self, question: Vec<u8>, limit_ms: u64, answer: ChartAsked) {
+    fn make_chart(
+        &mut self,
+        (path, question): (&'static str, Vec<u8>),
+        limit_ms: u64,
+        answer: ChartAsked,
+    ) {
         // Now and then it has no turn for it.
         if !self.calm && self.random.chance(50) {
             let busy = ChartReply(Err(Refusal::Busy { retry_after_s: 1 }));
@@ -91,7 +96,12 @@ impl World {
         }
         let asked = question.clone();
         self.ask_for_a_while(
-            |driver| async move { driver.chart(&asked).await },
+            move |driver| async move {
+                match path {
+                    "/chart" => driver.chart(&asked).await,
+                    _ => driver.chart_if_awake(&asked).await,
+                }
+            },
             move |world, reply| {
                 let (now_ms, epoch_ms) = (world.now_ms, world.epoch_ms);
                 let made = &mut world.made;
