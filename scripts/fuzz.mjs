@@ -23,7 +23,7 @@ await runMain(async () => {
   const seed = numberOption("seed", values.seed, { min: 0, max: MAX_SEED }, refuse);
   await ensureBuilt();
   return run(NODE, ["--test", "--test-reporter=spec", join(ROOT, "tests", "runtime", "fuzz.test.mjs")], {
-    env: { ...process.env, FUZZ_SECONDS: String(60 * minutes), FUZZ_SEED: String(seed) },
+    env: { ...process.env, SAY_PROGRESS: "1", FUZZ_SECONDS: String(60 * minutes), FUZZ_SEED: String(seed) },
     stdout: "inherit",
   });
 });

@@ -23,7 +23,7 @@ await runMain(async () => {
   const seed = numberOption("seed", values.seed, { min: 0, max: MAX_SEED }, refuse);
   await ensureBuilt();
   return run(NODE, ["--test", "--test-reporter=spec", join(ROOT, "tests", "runtime", "kill.test.mjs")], {
-    env: { ...process.env, KILL_ROUNDS: String(rounds), KILL_SEED: String(seed) },
+    env: { ...process.env, SAY_PROGRESS: "1", KILL_ROUNDS: String(rounds), KILL_SEED: String(seed) },
     stdout: "inherit",
   });
 });

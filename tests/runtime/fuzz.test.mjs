@@ -8,7 +8,7 @@ import { connect } from "node:net";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
-import { INGEST_TOKEN, Service, eventually, randomNumbers } from "./harness.mjs";
+import { INGEST_TOKEN, Service, eventually, randomNumbers, sayProgress } from "./harness.mjs";
 
 const SECONDS = Number(process.env.FUZZ_SECONDS ?? 4);
 const SEED = Number(process.env.FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 32));
@@ -17,10 +17,11 @@ const SENDERS = 12;
 const POSTS = 500;
 const REGION = "EXACT";
 const ANSWER_TIMEOUT_MS = 30_000;
+const PROGRESS_MS = 30_000;
 const DOCUMENTED = new Set([202, 400, 401, 413, 415, 429, 503]);
 
 test(`${SECONDS} s of bad input, seed ${SEED}`, { timeout: (SECONDS + 120) * 1_000 }, async (t) => {
-  t.diagnostic(`the same again: npm run dev -- fuzz --seed ${SEED}`);
+  sayProgress(t, `the same again: npm run dev -- fuzz --seed ${SEED}`);
   const service = await Service.start();
   try {
     await service.addRegions(REGION);
@@ -28,8 +29,15 @@ test(`${SECONDS} s of bad input, seed ${SEED}`, { timeout: (SECONDS + 120) * 1_0
     const fuzz = new Fuzz(service);
     const slow = slowSender(service);
     const until = Date.now() + SECONDS * 1_000;
-    await Promise.all(Array.from({ length: SENDERS }, (_, sender) => fuzz.run(randomNumbers(SEED + sender), until)));
-    t.diagnostic(`${fuzz.requests} requests, ${fuzz.good} good plays, answers ${JSON.stringify(Object.fromEntries(fuzz.answers))}`);
+    const sayHowFar = () =>
+      sayProgress(t, `${fuzz.requests} requests, ${fuzz.good} good plays, answers ${JSON.stringify(Object.fromEntries(fuzz.answers))}`);
+    const saying = setInterval(sayHowFar, PROGRESS_MS);
+    try {
+      await Promise.all(Array.from({ length: SENDERS }, (_, sender) => fuzz.run(randomNumbers(SEED + sender), until)));
+    } finally {
+      clearInterval(saying);
+    }
+    sayHowFar();
     assert.match(await slow, /^HTTP\/1.1 408 /, "a body that never ends");
     await fuzz.assertCounted();
     assert.equal(await instanceOf(service), instance, "the instance was never made anew");

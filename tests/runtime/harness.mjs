@@ -226,6 +226,12 @@ export async function eventually(work, timeoutMs = CHART_TIMEOUT_MS) {
   }
 }
 
+/** Says how far a long run is, at once where it is a command's; the test runner keeps diagnostics for the end. */
+export function sayProgress(/** @type {import("node:test").TestContext} */ t, /** @type {string} */ text) {
+  if (process.env.SAY_PROGRESS) console.log(text);
+  else t.diagnostic(text);
+}
+
 /** No region has this name. */
 const SOMEWHERE = "/";
 

@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { INGEST_TOKEN, Model, Service, randomNumbers } from "./harness.mjs";
+import { INGEST_TOKEN, Model, Service, randomNumbers, sayProgress } from "./harness.mjs";
 
 const ROUNDS = Number(process.env.KILL_ROUNDS ?? 2);
 const SEED = Number(process.env.KILL_SEED ?? Math.floor(Math.random() * 2 ** 32));
@@ -29,7 +29,7 @@ const MINUTE_MS = 60_000;
 const AGES_MINUTES = [0, 0, 0, 0, 1, 5, 20, 200, 3_000, 30_000, 500_000];
 
 test(`${ROUNDS} rounds, seed ${SEED}`, { timeout: (60 + ROUNDS * 60) * 1_000 }, async (t) => {
-  t.diagnostic(`the same plays again: npm run dev -- kill --rounds ${ROUNDS} --seed ${SEED}`);
+  sayProgress(t, `the same plays again: npm run dev -- kill --rounds ${ROUNDS} --seed ${SEED}`);
   const random = randomNumbers(SEED);
   const service = await Service.start(FROM_A_PROXY);
   try {
@@ -47,7 +47,8 @@ test(`${ROUNDS} rounds, seed ${SEED}`, { timeout: (60 + ROUNDS * 60) * 1_000 }, 
       await load.repeatUnanswered();
       await load.repeatSomeAnswered();
       for (const [board, model] of load.models) await model.assertExactly(service, "all", board);
-      t.diagnostic(
+      sayProgress(
+        t,
         `round ${round}: killed after ${Math.round(loadMs)} ms, ${load.answered.length} batches counted, ` +
           `${unanswered} unanswered; of all that were sent again, ${load.repeated} had been counted; ${load.reshards} changes of shards`,
       );
