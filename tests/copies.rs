@@ -412,23 +412,32 @@ fn after_a_start_charts_lack_nothing_that_was_sealed_before_anybody_had_seen_it_
 /// It is asked when somebody looks, and did not answer.
 #[test]
 fn what_a_quiet_shard_pushes_that_was_not_heard_of_is_in_the_next_chart() {
-    let storage = MemoryStorage::new();
-    let mut global = load_global(&storage);
     let (first, second) = (pane(0, (1, 1), &[("x", 60)]), pane(1, (2, 2), &[("x", 5)]));
-    let known = Sent {
-        copies: &[&first],
-        ..Sent::default()
-    };
-    known.push(&mut global, NOW_MS + 95_000);
-    let asked_ms = NOW_MS + 110_000;
-    assert_eq!(total(&global, &storage, asked_ms), 60);
-    let pushed = Sent {
+    let both: [&[u8]; 2] = [&first, &second];
+    let open = Sent {
         seq: 2,
-        copies: &[&first, &second],
+        copies: &both,
         ..Sent::default()
     };
-    pushed.push(&mut global, asked_ms + 100);
-    assert_eq!(total(&global, &storage, asked_ms + 130), 65);
+    let sealed = Sent {
+        seq: 2,
+        entries: &both,
+        next_offset: 2,
+        ..Sent::default()
+    };
+    for pushed in [open, sealed] {
+        let storage = MemoryStorage::new();
+        let mut global = load_global(&storage);
+        let known = Sent {
+            copies: &[&first],
+            ..Sent::default()
+        };
+        known.push(&mut global, NOW_MS + 95_000);
+        let asked_ms = NOW_MS + 110_000;
+        assert_eq!(total(&global, &storage, asked_ms), 60);
+        pushed.push(&mut global, asked_ms + 100);
+        assert_eq!(total(&global, &storage, asked_ms + 130), 65);
+    }
 }
 
 fn count(shard: (&MemoryStorage, &mut Shard), post_id: &str, count: u32, now_ms: u64) {

@@ -612,6 +612,9 @@ fn messages() -> Vec<Message> {
     })));
     for refusal in [
         Refusal::UnknownRegion,
+        Refusal::Gone,
+        Refusal::LaterEpoch,
+        Refusal::Waking,
         Refusal::Invalid("why".into()),
         Refusal::Damaged("what".into()),
         Refusal::Busy { retry_after_s: 1 },

@@ -9,7 +9,7 @@ use crate::objects::{self, Registered, SEED, load_global, record};
 use hitparade::board::{MAIN, ObjectName};
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::Global;
+use hitparade::global::{CUT_WITHIN_MS, Global};
 use hitparade::region::{self, Limits, Shard};
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
@@ -1305,4 +1305,74 @@ fn a_shard_that_sleeps_before_the_moment_of_an_export_or_after_it_tells_of_it_ne
         assert_eq!(cuts, [cut, cut], "told and told again, {plays} plays");
         assert_eq!(host.alarm_ms.get(), None, "nothing is left to tell");
     }
+}
+
+/// Shards wait a minute between two pushes, as there are many, or as the day's requests are used up.
+#[test]
+fn a_shard_whose_log_was_cut_sends_all_before_the_cut_without_waiting_as_long_as_it_does_otherwise()
+{
+    const PANES: u64 = 40;
+    let host = TestHost {
+        object: Rc::new(ObjectName::shard(MAIN, "NA", 0)),
+        ..TestHost::at(NOW_MS)
+    };
+    let mut limits = Limits::default();
+    limits.push.panes = 1;
+    let shard = region::Driver::new(host.clone(), limits);
+    let plays = (0..PANES).map(|pane| BatchPlay {
+        post_id: "post",
+        timestamp_ms: NOW_MS - pane * 2 * HOUR_MS,
+        count: 1,
+    });
+    let batch = codec::encode(&Batch {
+        key: Some(b"key"),
+        plays_hash: 0,
+        sent_ms: NOW_MS,
+        plays: plays.collect(),
+    });
+    let request = objects::request_of(MAIN, &batch);
+    let reply = host.run(shard.record(&request, None), || {});
+    assert_eq!(reply, RecordReply::counted(false));
+    let at_ms = NOW_MS + 20_000;
+    let request = codec::encode(&CutRequest {
+        region_id: "NA",
+        shard: 0,
+        epoch: Epoch {
+            began_ms: 0,
+            seed: SEED,
+        },
+        at_ms,
+    });
+    assert_eq!(host.run(shard.cut(&request), || {}), Ok(()));
+    let mut sent_ms = None;
+    let mut pushes = 0;
+    while sent_ms.is_none() {
+        let due_ms = host.alarm_ms.take().unwrap();
+        host.now_ms.set(due_ms.max(host.now_ms.get()));
+        let alarm = host.run(shard.alarm(None), || {
+            for report in host.pushed.take() {
+                pushes += u64::from(host.now_ms.get() >= at_ms);
+                let report = codec::decode::<ShardReport<'_>>(&report).unwrap();
+                let push = codec::decode::<Push<'_>>(report.push).unwrap();
+                let offset = push.first_offset + push.entries.len() as u64;
+                let is_all = push.cut.is_some_and(|cut| cut.offset <= offset);
+                sent_ms = sent_ms.or(is_all.then(|| host.now_ms.get()));
+                let reply = PushReplyOrRefusal(Ok(PushReply {
+                    wanted_offset: offset,
+                    durable_offset: offset,
+                    epoch_ms: 0,
+                    seed: SEED,
+                    push_interval_ms: MINUTE_MS,
+                    is_quiet: false,
+                    watched_since_ms: None,
+                    days: None,
+                }));
+                *host.push_reply.borrow_mut() = Some(codec::encode(&reply));
+            }
+        });
+        assert_eq!(alarm, Ok(()));
+    }
+    assert!(pushes > PANES / 2, "{pushes} since the moment");
+    let after_ms = sent_ms.unwrap() - at_ms;
+    assert!(after_ms < CUT_WITHIN_MS, "{after_ms} ms after the moment");
 }

@@ -92,8 +92,8 @@ struct Inner<H: Host> {
     is_syncing: Cell<bool>,
     completing: Completing,
     pulls: Pulls,
-    /// Shards were asked since the start, where there was something to ask.
-    has_woken: Cell<bool>,
+    /// Which load it was after which shards were asked for a chart, each in an invocation of its own.
+    asked_at_load: Cell<u64>,
     is_closing: Cell<bool>,
     turns: RefCell<Turns>,
     /// The plays of a day of each region, as they were counted last.
@@ -139,7 +139,7 @@ impl<H: Host> Driver<H> {
             is_syncing: Cell::new(false),
             completing: Completing::default(),
             pulls: Pulls::default(),
-            has_woken: Cell::new(false),
+            asked_at_load: Cell::new(0),
             is_closing: Cell::new(false),
             turns: RefCell::default(),
             regions: RefCell::default(),

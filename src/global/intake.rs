@@ -262,6 +262,7 @@ impl Global {
         }
         log.last_heard_ms = now_ms;
         let mut gaps = 0;
+        let mut shows_other = false;
         if let Entries::Next { skip } = log.entries(push.first_offset) {
             let skip = match mutants::active(Mutant::FoldWithoutOffsetCheck) {
                 true => 0,
@@ -279,7 +280,8 @@ impl Global {
                 has_room
             });
             let taken: Vec<Option<SentPane>> = entries.collect();
-            if !taken.is_empty() {
+            shows_other = !taken.is_empty();
+            if shows_other {
                 log.accepted += taken.len() as u64;
                 gaps = taken.iter().filter(|pane| pane.is_none()).count() as u64;
                 let panes: Vec<SentPane> = taken.into_iter().flatten().collect();
@@ -337,11 +339,12 @@ impl Global {
             let is_pulled = pulled_ms.is_some();
             let are_others =
                 (self.live).take_copies(&shard, copies, are_entries_missing, is_pulled);
-            if is_awaited && (are_others || was_missed) {
-                // Somebody waits for it, and is to have it.
-                self.live.forget_scopes();
-                self.forget_made();
-            }
+            shows_other |= are_others || was_missed;
+        }
+        if is_awaited && shows_other {
+            // Somebody waits for it, and is to have it.
+            self.live.forget_scopes();
+            self.forget_made();
         }
         self.make_room();
         reply

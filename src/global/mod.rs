@@ -93,6 +93,7 @@ pub use driver::{Driver, GlobalSettings, MAX_WAITING_READERS};
 pub use folding::FoldPoint;
 pub use limits::GlobalLimits;
 pub use memory::Together;
+pub use moment::CUT_WITHIN_MS;
 pub use room::DATABASE_BYTES;
 pub use state::Global;
 pub use transfer::ImportNeeds;

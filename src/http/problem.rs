@@ -128,9 +128,10 @@ impl Problem {
             Refusal::UnknownRegion => Problem::unknown_region(),
             Refusal::RegionDeleted => Problem::region_deleted(),
             Refusal::Gone => Problem::unknown_board(),
-            Refusal::LaterEpoch | Refusal::Waking => {
+            Refusal::LaterEpoch => {
                 Problem::busy("overloaded", 1, "it has not heard of it; try again")
             }
+            Refusal::Waking => Problem::busy("overloaded", 1, "it is waking; try again"),
             Refusal::WrongInstallation => Problem::new(
                 409,
                 "wrong_installation",
@@ -231,6 +232,7 @@ mod tests {
             (Refusal::Busy { retry_after_s: 3 }, 503),
             (Refusal::Damaged("a row".into()), 503),
             (Refusal::Storage("full".into()), 503),
+            (Refusal::Waking, 503),
         ];
         for (refusal, status) in refusals {
             let text = format!("{refusal:?}");

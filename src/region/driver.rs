@@ -38,7 +38,9 @@ use siphasher::sip::SipHasher13;
 
 use super::arrivals::Arrivals;
 use super::votes::{Votes, VotesOfInstance};
-use super::{Alarm, Limits, PUSH_SPREAD_MS, PushTimer, QUIET_MARGIN_MS, Shard, ToPush};
+use super::{
+    Alarm, FIRST_PUSH_MS, Limits, PUSH_SPREAD_MS, PushTimer, QUIET_MARGIN_MS, Shard, ToPush,
+};
 use crate::board::{Life, ObjectName};
 use crate::codec;
 use crate::host::Host;
@@ -82,8 +84,8 @@ pub struct Inner<H: Host> {
     pushing: Cell<bool>,
     /// What a pull has told of who watches since the last push began.
     watched_by_pull: Cell<Option<u64>>,
-    /// The log was cut, and no push has begun since: it is to be at once.
-    cut_is_untold: Cell<bool>,
+    /// The log was cut, and not all of it is sent: the next push is to be at once.
+    cut_is_owed: Cell<bool>,
     alarm: Cell<Alarm>,
     arrivals: Cell<Arrivals>,
     push_timer: Cell<PushTimer>,
@@ -134,7 +136,7 @@ impl<H: Host> Driver<H> {
             committing: Cell::default(),
             pushing: Cell::default(),
             watched_by_pull: Cell::default(),
-            cut_is_untold: Cell::default(),
+            cut_is_owed: Cell::default(),
             alarm: Cell::default(),
             arrivals: Cell::default(),
             push_timer: Cell::default(),
@@ -331,7 +333,10 @@ impl<H: Host> Inner<H> {
             // Whoever loads it knows.
             return Some(timer.interval_ms());
         };
-        let delay_ms = || timer.delay_ms(self.spread(to_push), now_ms);
+        let delay_ms = || match self.cut_is_owed.get() {
+            true => FIRST_PUSH_MS,
+            false => timer.delay_ms(self.spread(to_push), now_ms),
+        };
         // While one is under way, no other begins.
         let least_ms = if self.pushing.get() {
             timer.interval_ms()

@@ -9,7 +9,7 @@
 //!
 //! # Cost
 //! A socket that shows `24h` and that nobody closes, on a day without plays: 4 + 2 alarms an hour, 144 a day,
-//! as many rows, 96 questions for the chart, and 48 messages to say that it watches. Of a calendar's period: 48
+//! as many rows, 96 questions for the chart (each sent twice to an object that was asleep), and 48 messages to say that it watches. Of a calendar's period: 48
 //! alarms, rows and messages.
 
 use siphasher::sip::SipHasher13;

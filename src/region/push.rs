@@ -186,6 +186,11 @@ impl Shard {
         Ok((copies, left_out))
     }
 
+    /// What the global object has taken of the log, as far as is known.
+    pub fn wanted_offset(&self) -> u64 {
+        self.wanted_offset
+    }
+
     /// Whether there is more to send at once.
     pub fn has_more_to_send(&self) -> bool {
         self.wanted_offset < self.sendable_offset()

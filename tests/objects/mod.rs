@@ -184,6 +184,11 @@ pub fn request_of_a_play(board: &str, now_ms: u64) -> Vec<u8> {
             count: 1,
         }],
     });
+    request_of(board, &batch)
+}
+
+/// A batch's request to the shard `NA/0`.
+pub fn request_of(board: &str, batch: &[u8]) -> Vec<u8> {
     codec::encode(&RecordRequest {
         board,
         region_id: "NA",
@@ -191,7 +196,7 @@ pub fn request_of_a_play(board: &str, now_ms: u64) -> Vec<u8> {
         epoch_ms: 0,
         seed: SEED,
         listed: None,
-        batch: &batch,
+        batch,
     })
 }
 

@@ -9,7 +9,7 @@ use futures_channel::oneshot;
 use super::super::charts::{ChartCache, FRESH_MS};
 use super::Inner;
 use crate::codec;
-use crate::host::Host;
+use crate::host::{Host, SendError};
 use crate::wire::{ChartReply, KeptChart, Refusal};
 
 /// How long readers wait for the global object before they get the last answer that there is.
@@ -154,13 +154,18 @@ impl<H: Host> Inner<H> {
         let times_forgot = self.charts.borrow().times_forgot;
         let global = self.global();
         let ask = |path| (self.host).ask(&global, path, question, CHART_TIMEOUT_MS);
-        let mut answer = ask("/chart-if-awake").await;
-        // It loads, then it asks its shards. Where it falls asleep in between it is to make one all the same.
-        for path in ["/chart-if-awake", "/chart"] {
-            if answer.as_deref().is_ok_and(is_waking) {
-                answer = ask(path).await;
+        let asking = async {
+            let mut answer = ask("/chart-if-awake").await;
+            // It loads, then it asks its shards. Where it falls asleep in between it is to make one all the same.
+            for path in ["/chart-if-awake", "/chart"] {
+                if answer.as_deref().is_ok_and(is_waking) {
+                    answer = ask(path).await;
+                }
             }
-        }
+            answer
+        };
+        let answer = self.host.within(CHART_TIMEOUT_MS, asking).await;
+        let answer = answer.unwrap_or_else(|| Err(SendError("it wakes for too long".into())));
         let mut charts = self.charts.borrow_mut();
         let refusal = match answer {
             Ok(_) if charts.times_forgot != times_forgot => {

@@ -278,7 +278,7 @@ impl<H: Host> Inner<H> {
         storage: &H::Storage,
     ) -> Result<(), StorageError> {
         if shard.cut_if_due(storage, self.host.now_ms())? {
-            self.cut_is_untold.set(true);
+            self.cut_is_owed.set(true);
         }
         Ok(())
     }

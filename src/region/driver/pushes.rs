@@ -56,7 +56,7 @@ impl<H: Host> Inner<H> {
             self.ensure_alarm(others_ms.min(timer.interval_ms())).await;
         }
         let is_due = timer.is_due(self.spread(to_push), self.host.now_ms());
-        if has_work && (is_due || self.cut_is_untold.get()) {
+        if has_work && (is_due || self.cut_is_owed.get()) {
             self.owes_push(0);
             self.push().await;
         }
@@ -79,15 +79,17 @@ impl<H: Host> Inner<H> {
     /// Pushes what there is, if it is time and no push is under way.
     async fn push(&self) {
         let mut timer = self.push_timer.get();
-        if self.cut_is_untold.get() {
+        if self.cut_is_owed.get() {
             timer.hurry();
         }
         if self.pushing.get() || !timer.begin(self.host.now_ms()) {
             return;
         }
         self.push_timer.set(timer);
-        self.cut_is_untold.set(false);
+        self.cut_is_owed.set(false);
         self.pushing.set(true);
+        let taken = || self.look(Shard::wanted_offset);
+        let before = taken();
         for _ in 0..PUSHES_AN_ALARM {
             match self.push_once().await {
                 Ok(true) => {}
@@ -100,6 +102,10 @@ impl<H: Host> Inner<H> {
             }
         }
         self.pushing.set(false);
+        // An export waits for all that lies below its cut, not for as long as pushes do.
+        if taken() > before && self.look(Shard::owes_of_cut) == Some(true) {
+            self.cut_is_owed.set(true);
+        }
     }
 
     /// Seals what is due, makes it durable, pushes. `true` if there is more to send at once.

@@ -135,6 +135,11 @@ impl Shard {
         cut_ms.is_some() && cut_ms == self.checkpoint.cut_at_ms
     }
 
+    /// Whether something below the last cut is still to be sent.
+    pub(in crate::region) fn owes_of_cut(&self) -> bool {
+        (self.checkpoint.cut).is_some_and(|cut| self.wanted_offset() < cut.offset)
+    }
+
     /// Where it was cut, as a push says it that ends at an offset: a cut that is not durable here may be lost, and
     /// with it what was sealed for it.
     pub(in crate::region) fn cut_to_tell(&self, next_offset: u64) -> Option<Cut> {

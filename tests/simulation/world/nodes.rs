@@ -88,7 +88,7 @@ pub struct ShardNode {
     pub told_interval_ms: u64,
     /// It pushes by the quarter, and when it is asked.
     pub is_told_quiet: bool,
-    /// It was told to cut its log: then it pushes at once.
+    /// It was told to cut its log, or has not sent all below the cut: then it pushes at once.
     pub pushes_at_once: bool,
     /// Its pushes get lost until then.
     pub silent_until_ms: u64,

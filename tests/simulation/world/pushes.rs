@@ -286,9 +286,19 @@ impl World {
         let Ok(ShardReport { push, .. }) = codec::decode(&report) else {
             return self.fail("a report that cannot be read");
         };
-        let Ok(Push { next_offset, .. }) = codec::decode(push) else {
+        let Ok(Push {
+            next_offset,
+            first_offset,
+            entries,
+            cut,
+            ..
+        }) = codec::decode(push)
+        else {
             return self.fail("a push that cannot be read");
         };
+        // What an export waits for does not wait.
+        let sent_to = first_offset + entries.len() as u64;
+        self.shards[shard].pushes_at_once |= cut.is_some_and(|cut| sent_to < cut.offset);
         let sent = self.sent(shard, moment, push.to_vec());
         let asked = PushAsked {
             instance,

@@ -132,9 +132,13 @@ impl World {
     /// What a reader gets was made by the global object, no longer ago than it says, and in no epoch
     /// before the one that the shard knows of, if the global object was told of that one.
     fn read_in_region(&mut self, instance: Instance, question: &[u8], kept: &KeptReply) {
-        let Ok(ChartReply(Ok(_))) = codec::decode(&kept.reply) else {
-            return;
-        };
+        match codec::decode(&kept.reply) {
+            Ok(ChartReply(Ok(_))) => {}
+            Ok(ChartReply(Err(Refusal::Waking))) => {
+                return self.fail("a reader is told that the global object is waking");
+            }
+            _ => return,
+        }
         let Node::Shard(shard) = instance.node else {
             return;
         };
