@@ -165,10 +165,13 @@ impl World {
         self.check_export(&exporting, page.complete);
     }
 
-    /// It has to become complete: all clocks agree, and every shard was within reach since it began.
+    /// It has to become complete: all clocks agree, and every shard was within reach since it began, and has no more
+    /// than its pushes hold until then.
     fn is_unhindered(&self, exporting: &Exporting) -> bool {
         let is_here = |since_ms| self.shards.iter().all(|it| it.down_until_ms <= since_ms);
-        self.profile.has_one_clock() && exporting.calm_since_ms.is_some_and(is_here)
+        let is_behind = |it: &ShardNode| it.behind_cut_ms == Some(exporting.at_ms);
+        let has_room = !self.shards.iter().any(is_behind);
+        self.profile.has_one_clock() && has_room && exporting.calm_since_ms.is_some_and(is_here)
     }
 
     fn check_export(&mut self, exporting: &Exporting, is_complete: bool) {

@@ -90,6 +90,8 @@ pub struct ShardNode {
     pub is_told_quiet: bool,
     /// It was told to cut its log, or has not sent all below the cut: then it pushes at once.
     pub pushes_at_once: bool,
+    /// The cut below which it has more than its pushes hold in so long.
+    pub behind_cut_ms: Option<u64>,
     /// Its pushes get lost until then.
     pub silent_until_ms: u64,
     pub alarm_number: u64,
@@ -154,6 +156,7 @@ impl ShardNode {
             told_interval_ms: 0,
             is_told_quiet: false,
             pushes_at_once: false,
+            behind_cut_ms: None,
             silent_until_ms: 0,
             alarm_number: 0,
             alarm_comes: false,

@@ -8,6 +8,8 @@ use super::*;
 /// Of so many pushes it is remembered what they said.
 const MAX_OLD_PUSHES: usize = 12;
 
+/// An export waits 20 s for what lies below its cut; a shard goes on with that each second.
+const GOES_ON_MS: u64 = 15_000;
 /// A push that fails takes so long at most, and an alarm finds another under way.
 const LATE_PUSH_MS: u64 = 2 * PUSH_TIMEOUT_MS;
 
@@ -298,7 +300,12 @@ impl World {
         };
         // What an export waits for does not wait.
         let sent_to = first_offset + entries.len() as u64;
-        self.shards[shard].pushes_at_once |= cut.is_some_and(|cut| sent_to < cut.offset);
+        if let Some(cut) = cut.filter(|cut| sent_to < cut.offset) {
+            let is_long_ago = self.now_ms > cut.at_ms + GOES_ON_MS;
+            let node = &mut self.shards[shard];
+            node.pushes_at_once = true;
+            node.behind_cut_ms = Some(cut.at_ms).filter(|_| is_long_ago);
+        }
         let sent = self.sent(shard, moment, push.to_vec());
         let asked = PushAsked {
             instance,
