@@ -221,6 +221,35 @@ fn a_damaged_pane_in_the_outbox_is_a_gap_and_blocks_nothing() {
 }
 
 #[test]
+fn what_a_damaged_row_of_the_journal_had_does_not_come_back_with_a_push_of_before() {
+    let storage = MemoryStorage::new();
+    let mut shard = load_shard(&storage, NOW_MS);
+    record(&mut shard, &storage, "first", NOW_MS);
+    shard.checkpoint(&storage, NOW_MS).unwrap();
+    record(&mut shard, &storage, "lost", NOW_MS);
+    let before = push(&mut shard, &storage);
+    storage.damage(Table::Journal, |row| row[1] = 99);
+    let (on_global, now_ms) = (MemoryStorage::new(), NOW_MS + 1_000);
+    let mut global = load_global(&on_global);
+    let mut shard = load_shard(&storage, now_ms);
+    for plays in 1..=3 {
+        if plays > 1 {
+            let key = format!("next {plays}");
+            let reply = record(&mut shard, &storage, &key, now_ms + 60_000);
+            assert_eq!(reply, RecordReply::counted(false));
+        }
+        // The platform put it to sleep, or not.
+        if plays == 3 {
+            shard = load_shard(&storage, now_ms);
+        }
+        for push in [&push(&mut shard, &storage), &before] {
+            global.take_push(push, now_ms).unwrap();
+            assert_eq!(chart(&global, &on_global, now_ms).total_views, plays);
+        }
+    }
+}
+
+#[test]
 fn a_shard_without_its_fingerprints_refuses_what_it_may_have_counted() {
     let (storage, _, now_ms) = used_shard();
     storage.damage(Table::Seen, |row| row[1] = 99);

@@ -136,6 +136,11 @@ impl Journal {
         self.unread_rows + commits.filter(|seq| **seq > covered_seq).count() as u64
     }
 
+    /// A number above that of each row that is there, and of each that cannot be read: rows have numbers in a row.
+    pub fn past_unread(&self) -> u64 {
+        self.next_seq.saturating_add(self.unread_rows)
+    }
+
     /// Whether it can go on as it was found. Otherwise rows would be written over that are needed still:
     /// cover all first.
     pub fn can_go_on(&self) -> bool {

@@ -97,6 +97,10 @@ impl Shard {
         shard.seal_over_the_limits();
         let lost_batches = shard.damaged_rows > damaged_rows;
         let refuses = shard.refuse_what_may_be_lost(lost_header, lost_batches, now_ms);
+        if refuses {
+            // Pushes of before may have told of what cannot be read, and are older than those of now.
+            shard.applied_seq = shard.journal.past_unread();
+        }
         if refuses || !shard.journal.can_go_on() {
             // What is refused is refused once, not anew from each start on until something is taken. Nothing
             // else is written: a shard may be woken for each of its plays.

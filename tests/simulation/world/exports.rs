@@ -82,7 +82,7 @@ impl World {
             epoch,
             at_ms,
         });
-        self.shards[shard].pushes_at_once = true;
+        self.shards[shard].at_once_for_ms = Some(at_ms);
         let (instance, driver) = self.taker(shard);
         let work = async move {
             // It comes too late, or the disk refuses: then the export lacks plays, and says so.

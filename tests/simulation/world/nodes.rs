@@ -88,8 +88,8 @@ pub struct ShardNode {
     pub told_interval_ms: u64,
     /// It pushes by the quarter, and when it is asked.
     pub is_told_quiet: bool,
-    /// It was told to cut its log, or has not sent all below the cut: then it pushes at once.
-    pub pushes_at_once: bool,
+    /// It was told to cut its log at this moment, and not yet that all below the cut is taken: then it pushes at once.
+    pub at_once_for_ms: Option<u64>,
     /// The cut below which it has more than its pushes hold in so long.
     pub behind_cut_ms: Option<u64>,
     /// Its pushes get lost until then.
@@ -155,7 +155,7 @@ impl ShardNode {
             could_push_ms: 0,
             told_interval_ms: 0,
             is_told_quiet: false,
-            pushes_at_once: false,
+            at_once_for_ms: None,
             behind_cut_ms: None,
             silent_until_ms: 0,
             alarm_number: 0,

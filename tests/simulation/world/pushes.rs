@@ -20,6 +20,7 @@ pub struct PushAsked {
     moment: usize,
     /// What the global object wants next when it has all of the push.
     next_offset: u64,
+    cut: Option<Cut>,
     answer: Sender<Result<Vec<u8>, SendError>>,
 }
 
@@ -238,7 +239,7 @@ impl World {
         // Alarms come a little early.
         let early_ms = waited_ms.filter(|waited_ms| waited_ms + 500 < told_ms);
         if let Some(waited_ms) = early_ms
-            && !std::mem::take(&mut node.pushes_at_once)
+            && node.at_once_for_ms.is_none()
         {
             self.fail(format!(
                 "shard {shard} pushes after {waited_ms} ms, told {told_ms}"
@@ -298,13 +299,10 @@ impl World {
         else {
             return self.fail("a push that cannot be read");
         };
-        // What an export waits for does not wait.
         let sent_to = first_offset + entries.len() as u64;
         if let Some(cut) = cut.filter(|cut| sent_to < cut.offset) {
             let is_long_ago = self.now_ms > cut.at_ms + GOES_ON_MS;
-            let node = &mut self.shards[shard];
-            node.pushes_at_once = true;
-            node.behind_cut_ms = Some(cut.at_ms).filter(|_| is_long_ago);
+            self.shards[shard].behind_cut_ms = Some(cut.at_ms).filter(|_| is_long_ago);
         }
         let sent = self.sent(shard, moment, push.to_vec());
         let asked = PushAsked {
@@ -312,6 +310,7 @@ impl World {
             task,
             moment,
             next_offset,
+            cut,
             answer,
         };
         self.pushes.insert(sent.number, asked);
@@ -400,6 +399,7 @@ impl World {
             task,
             moment,
             next_offset,
+            cut,
             answer,
         } = asked;
         let Some((reply, times_forgot)) = reply else {
@@ -417,6 +417,12 @@ impl World {
         }
         let node = &mut self.shards[shard];
         (node.told_interval_ms, node.is_told_quiet) = (interval_ms, is_quiet);
+        // What an export waits for does not wait.
+        if let Some(cut) = cut {
+            let is_taken = cut.offset <= wanted_offset;
+            let at_once_for_ms = node.at_once_for_ms.max(Some(cut.at_ms));
+            node.at_once_for_ms = at_once_for_ms.filter(|at_ms| !is_taken || *at_ms > cut.at_ms);
+        }
         self.poll(task);
         // Where its disk refuses what the answer changes, nobody has heard it.
         let node = &mut self.shards[shard];
