@@ -17,6 +17,8 @@ const START_TIMEOUT_MS = 30_000;
 const PORT_TIMEOUT_MS = 1_000;
 /** workerd lets requests finish after SIGTERM; one that never does must not hold it up. */
 const STOP_TIMEOUT_MS = 5_000;
+/** Of what workerd says while it is held back, the last so many pieces of up to 64 KiB. */
+const MOST_HELD = 100;
 
 /**
  * @typedef {object} Server
@@ -80,8 +82,16 @@ export async function startServer({ port, state, environment = process.env, buil
 export async function startWorkerd(configPath, port, variables = {}, { isHeld = false, onEnd = () => {} } = {}) {
   const child = spawnWorkerd(configPath, port, variables);
   const log = /** @type {import("node:stream").Readable} */ (child.stderr);
-  const tell = () => new Promise((done) => log.once("end", done).pipe(process.stderr, { end: false }));
-  if (!isHeld) tell();
+  // Read in any case: of a process that has ended the runtime lets go what nobody reads.
+  /** @type {Buffer[] | null} */
+  let held = isHeld ? [] : null;
+  log.on("data", (chunk) => (held ? held.push(chunk) > MOST_HELD && held.shift() : process.stderr.write(chunk)));
+  const logEnded = new Promise((done) => log.once("close", () => done(undefined)));
+  const tell = () => {
+    for (const chunk of held ?? []) process.stderr.write(chunk);
+    held = null;
+    return logEnded;
+  };
   const ended = new Promise((done) => {
     child.on("error", (error) => done(error.message));
     child.on("exit", (code, signal) => done(signal ?? `exit code ${code}`));
