@@ -8,23 +8,24 @@ import { readOptions } from "./lib/options.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { importFrom } from "./lib/send/command.mjs";
 
-const USAGE = `usage: npm run import -- --file FILE [--url http://127.0.0.1:8787] [--board main]
+const USAGE = `usage: npm run import -- --file FILE [--url http://127.0.0.1:8787] [--board ID]
 
   --file FILE  what \`npm run export\` wrote
   --url URL    the installation; ADMIN_TOKEN is taken from the environment or from .dev.vars
-  --board ID   the board that the counts go to, whichever they come from; where that was not public, or had posts of its
-               own, only into a board like that
+  --board ID   the board that the counts go to, whichever they come from; \`main\` where they come from there. Of one that
+               was not public, or had posts of its own, only into a board like that
 
 Broken off, it may be started again: what was taken is not taken twice.
 What another system counted: --from plausible|matomo|goatcounter|csv, of which --from csv --help tells more.`;
 
+const MAIN = "main";
 /** The service takes 8 MiB and 10,000 lines at once. */
 const MAX_BYTES = 4 << 20;
 const MAX_LINES = 5_000;
 
 await runMain(async () => {
   if (process.argv.some((word) => word === "--from" || word.startsWith("--from="))) return importFrom();
-  const options = readOptions(USAGE, { url: "http://127.0.0.1:8787", file: "", board: "main" });
+  const options = readOptions(USAGE, { url: "http://127.0.0.1:8787", file: "", board: "" });
   if (!options) return 0;
   const { values, refuse } = options;
   const file = values.file || refuse("--file needs the name of a file.");
@@ -33,10 +34,17 @@ await runMain(async () => {
   await setupToServe();
   const admin = await adminOf(values.url, refuse);
   const { head, end } = await endsOf(file);
-  await requireBoard(admin, values.board, head.board);
+  const from = head.board?.board_id ?? MAIN;
+  if (from !== MAIN && !values.board)
+    throw new Advice(
+      `${file} is of the board ${from}.`,
+      `--board ${from} puts it into the board of that name, --board ${MAIN} adds it to what ${MAIN} has, for good.`,
+    );
+  const to = values.board || MAIN;
+  await requireBoard(admin, to, head.board);
   if (!end.complete) say(`! ${file} says that some plays are not in it (docs/deploy.md).`);
   let row = 0;
-  let board = values.board;
+  let board = to;
   for await (const lines of batches(file)) {
     // The rest is for no other board that is made under its name meanwhile.
     ({ row, board } = await importRows(admin, { head, board }, row, lines));

@@ -30,6 +30,25 @@ export class Advice extends Error {
 /** What an error says of itself. @param {unknown} error */
 export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 
+/** What to do about what the system refuses, by its name for it. @type {Record<string, string>} */
+const SYSTEM_ADVICE = {
+  ENOENT: "Is the name right? A folder that is not there has to be made first.",
+  ENOSPC: "The disk is full.",
+  EDQUOT: "The disk is full, as far as this user may fill it.",
+  EROFS: "Nothing can be written there: name another place.",
+  EACCES: "This user may not do that there.",
+  EPERM: "This user may not do that there.",
+  EISDIR: "It is a folder.",
+  ENOTDIR: "What is named as a folder is none.",
+};
+
+/** What is printed of an error: how it came about only where nobody but us can do something about it. @param {unknown} error */
+function told(error) {
+  if (!(error instanceof Error) || error instanceof Advice) return messageOf(error);
+  const advice = SYSTEM_ADVICE[/** @type {any} */ (error).code];
+  return advice && "syscall" in error ? `${error.message}\n  ${advice}` : error.stack;
+}
+
 /**
  * Runs a script's main function; an `Advice` is printed as it is, anything else with its stack.
  * @param {() => Promise<number | void>} main its number is the exit code
@@ -38,7 +57,7 @@ export async function runMain(main) {
   try {
     process.exitCode = (await main()) ?? 0;
   } catch (error) {
-    say(`\nerror: ${error instanceof Error && !(error instanceof Advice) ? error.stack : messageOf(error)}`);
+    say(`\nerror: ${told(error)}`);
     process.exitCode = 1;
   }
 }

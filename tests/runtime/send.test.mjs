@@ -730,6 +730,9 @@ describe("sending", { timeout: 300_000 }, () => {
     const nothing = await send(["--spool", "nothing", "--from", "access-log", "--post", "/songs/{post}"], "no log\nnor this\n").ended;
     assert.equal(nothing.code, 1);
     assert.match(nothing.said, /2 left out: [^]*Every line was left out: --dry-run/);
+    const again = await send(["--spool", "nothing", "--region", "NA"], '{"post_id":"the first that is a play"}\n').ended;
+    assert.equal(again.code, 0, again.said);
+    model.add([{ post_id: "the first that is a play" }]);
     assert.match(readFileSync(join(folder, "unknown", "rejected.ndjson"), "utf8"), /"post_id":"b".*"unknown_region"/);
     const text = Buffer.from('{"post_id":"caf\xe9","region_id":"NA"}\n', "latin1");
     const latin = await send(["--spool", "latin"], text).ended;

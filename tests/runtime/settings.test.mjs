@@ -128,6 +128,21 @@ describe("a folder with settings is an installation, also for the commands of a 
     return { status, stderr };
   };
 
+  test("where workerd ends at its start, what it said is shown", () => {
+    const objects = join(folder, "odd", "objects");
+    mkdirSync(objects, { recursive: true });
+    writeFileSync(join(objects, "hitparade-Registry"), "a file in place of a folder");
+    const { status, stderr } = said(["serve", "--port", "0", "--state", join(folder, "odd")], own());
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /hitparade-Registry[^]*error: workerd ended at its start \(exit code 1\); its messages are above/);
+  });
+
+  test("what the system refuses is told in a sentence, with what to do", () => {
+    const { status, stderr } = said(["serve", "--port", "0", "--settings", join(folder, "nowhere", "x.toml")], own());
+    assert.equal(status, 1, stderr);
+    assert.doesNotMatch(stderr, /^ +at /m);
+  });
+
   test("what is served there has its settings, its tokens and its state, and says where each is", async () => {
     const home = own();
     const child = spawn(process.execPath, [program, "serve", "--port", "0"], { cwd: home, env, stdio: ["ignore", "pipe", "pipe"] });

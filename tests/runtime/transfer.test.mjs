@@ -77,6 +77,11 @@ test("an export that lacks something leaves a whole one of before as it was", as
     assert.equal(code, 1, stderr);
     assert.match(stderr, /EFBIG|ENOSPC/);
     assert.equal(readFileSync(file, "utf8"), lines({ complete: true }));
+    const url = `http://127.0.0.1:${server.address().port}`;
+    const words = ["--file", join(folder, "nowhere", "x"), "--url", url];
+    const nowhere = await outcomeOf([process.execPath, join(ROOT, "scripts", "export.mjs"), ...words], { ADMIN_TOKEN });
+    assert.match(nowhere.stderr, /error: ENOENT[^\n]*\n +Is the name right\?/);
+    assert.doesNotMatch(nowhere.stderr, /^ +at /m);
     assert.deepEqual(readdirSync(folder), ["everything.ndjson"]);
   } finally {
     server.close();
@@ -201,7 +206,10 @@ describe("an export", { timeout: 600_000 }, () => {
     const copy = join(old.state, "secret.ndjson");
     const made = await command("backup", "--url", old.url, "--board", "secret", "--to", copy);
     assert.equal(made.code, 0, made.stderr);
-    const put = (board) => command("import", "--url", next.url, "--file", copy, "--board", board);
+    const put = (board) => command("import", "--url", next.url, "--file", copy, ...(board ? ["--board", board] : []));
+    const unsaid = await put();
+    assert.equal(unsaid.code, 1);
+    assert.match(unsaid.stderr, /is of the board secret\.[^]*--board secret puts it into[^]*--board main adds it to/);
     for (const [settings, why] of [
       [{ catalog: "own" }, /was not public, and open of .* is/],
       [{ public: false }, /had posts of its own, and open of .* shares/],

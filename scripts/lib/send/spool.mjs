@@ -155,6 +155,12 @@ export class Spool {
         `${this.#path("state.json")} cannot be read by this version.`,
         "Send with another --spool, or with the version that wrote it.",
       );
+    const wasAsked = state.asked && asked ? Object.entries(asked).some(([name, value]) => state.asked[name] !== value) : false;
+    // Of what was read nothing was a play: the first attempt had other options, and is made again.
+    if ((state.url !== url || wasAsked) && state.next === 1 && !readdirSync(this.folder).some((name) => /\.batch$|^open-/.test(name))) {
+      this.#write("state.json", JSON.stringify(none));
+      return none;
+    }
     if (state.url !== url) throw new Advice(`${this.folder} holds what was read for ${state.url}.`, `For ${url} take another --spool.`);
     for (const [name, value] of Object.entries(state.asked && asked ? asked : {})) {
       // What was read is passed over: the same lines would not be sent there.
