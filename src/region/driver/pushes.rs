@@ -103,8 +103,11 @@ impl<H: Host> Inner<H> {
         }
         self.pushing.set(false);
         // An export waits for all that lies below its cut, not for as long as pushes do.
-        if taken() > before && self.look(Shard::owes_of_cut) == Some(true) {
-            self.cut_is_owed.set(true);
+        match self.look(|shard| (shard.owes_of_cut(), shard.has_untold_cut())) {
+            Some((true, _)) if taken() > before => self.cut_is_owed.set(true),
+            // It was cut while this push was under way, which told all.
+            Some((false, false)) => self.cut_is_owed.set(false),
+            _ => {}
         }
     }
 
