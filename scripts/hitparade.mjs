@@ -3,7 +3,9 @@
  * `npx hitparade`, and what the npm scripts of its users call: one program for both. In the npm
  * package it stands bundled in `build/bin` (scripts/package.mjs).
  */
+import { join } from "node:path";
 import { runCommand } from "./lib/command.mjs";
+import { ROOT } from "./lib/paths.mjs";
 
 const USAGE = `usage: hitparade [COMMAND] [OPTIONS]
 
@@ -19,7 +21,8 @@ const USAGE = `usage: hitparade [COMMAND] [OPTIONS]
   backup   a copy of an installation that runs, or of what \`serve\` stored
   restore  puts it back
 
-\`hitparade COMMAND --help\` tells a command's options, \`hitparade --version\` which release this is.`;
+\`hitparade COMMAND --help\` tells a command's options, \`hitparade --version\` which release this is.
+What it names as docs/… is in ${join(ROOT, "docs")}`;
 
 const COMMANDS = {
   demo: () => import("./demo.mjs"),
