@@ -99,6 +99,13 @@ fn what_was_merged_before_the_clock_went_back_is_not_fresh_again_when_its_time_c
     assert_eq!(world.ask("NA", Sort::Views, later_ms), (1, false));
     world.push(5, NOW_MS);
     assert_eq!(world.ask("NA", Sort::Views, later_ms + 500), (5, false));
+
+    // The push came before, and what is seen of it is somebody else's question.
+    let later_ms = later_ms + 60_000;
+    assert_eq!(world.ask("NA", Sort::Views, later_ms), (5, false));
+    world.push(7, later_ms + 3_000);
+    world.global.clock_is(NOW_MS);
+    assert_eq!(world.ask("NA", Sort::Views, later_ms + 500), (7, false));
 }
 
 #[test]

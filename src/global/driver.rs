@@ -224,7 +224,9 @@ impl<H: Host> Inner<H> {
         run: impl FnOnce(&mut Global, &H::Storage) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let run = |global: &mut Global, storage: &H::Storage| {
-            global.follow_zone(storage, || self.host.zone(), self.host.now_ms())?;
+            let now_ms = self.host.now_ms();
+            global.clock_is(now_ms);
+            global.follow_zone(storage, || self.host.zone(), now_ms)?;
             run(global, storage)
         };
         self.loaded.with(&self.host, || self.load(), run)

@@ -94,6 +94,15 @@ impl Global {
         self.take_as_checked(push, true, None, now_ms)
     }
 
+    /// The clock is looked at. Where it went back, what was merged before would be fresh again when its time comes.
+    pub fn clock_is(&mut self, now_ms: u64) {
+        if now_ms < self.seen_ms {
+            self.live.forget_scopes();
+            self.forget_made();
+        }
+        self.seen_ms = now_ms;
+    }
+
     fn take_as_checked(
         &mut self,
         push: &[u8],
@@ -101,12 +110,7 @@ impl Global {
         pulled_ms: Option<u64>,
         now_ms: u64,
     ) -> Result<PushReply, Refusal> {
-        if now_ms < self.pushed_ms {
-            // The clock went back: what was merged by then would be fresh again when its time comes.
-            self.live.forget_scopes();
-            self.forget_made();
-        }
-        self.pushed_ms = now_ms;
+        self.clock_is(now_ms);
         self.started_ms.set(self.started_ms.get().or(Some(now_ms)));
         let taken = self
             .check_push(push, with_copies, now_ms)

@@ -42,8 +42,8 @@ pub struct Global {
     pub(super) load: Rc<()>,
     pub(super) table: RegionTable,
     pub(super) heard: HeardRows,
-    /// When the last push came.
-    pub(super) pushed_ms: u64,
+    /// What the clock said last.
+    pub(super) seen_ms: u64,
     /// Up to this one, shards' epochs are taken that are later than the registry's: it was asked for them and
     /// knows of none, as it was set back. 0 where there is none.
     pub(super) taken_epoch_ms: u64,
@@ -145,7 +145,7 @@ impl Global {
             share: Share::of(together),
             work: Work::default(),
             heard: heard.rows,
-            pushed_ms: 0,
+            seen_ms: 0,
             taken_epoch_ms: 0,
             refused_epoch_ms: Cell::new(0),
             damage: Damage::default(),
