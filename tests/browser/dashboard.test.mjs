@@ -444,7 +444,8 @@ test("asks for nothing while nobody looks", async () => {
   asked.length = 0;
   await fiveMinutes();
   assert.deepEqual([...new Set(asked.map((url) => new URL(url).search))], ["?region=Mars&timeframe=24h&k=10"]);
-  assert.ok(asked.length <= 8, `${asked}`);
+  // One that a busy machine answers late is asked for again.
+  assert.ok(asked.length <= 12, `${asked}`);
 });
 
 test(`the first view is under ${FIRST_VIEW_BYTES} bytes gzipped, from one origin, and does not jump`, async () => {
