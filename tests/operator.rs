@@ -1247,6 +1247,19 @@ fn shard_of(host: &TestHost) -> region::Driver<TestHost> {
     region::Driver::new(host.clone(), Limits::default())
 }
 
+/// Asks that shard to cut its log at a moment.
+fn request_to_cut(at_ms: u64) -> Vec<u8> {
+    codec::encode(&CutRequest {
+        region_id: "NA",
+        shard: 0,
+        epoch: Epoch {
+            began_ms: 0,
+            seed: SEED,
+        },
+        at_ms,
+    })
+}
+
 /// The platform puts an object to sleep that nobody asks for anything, and drops its state with it.
 #[test]
 fn a_shard_that_sleeps_before_the_moment_of_an_export_or_after_it_tells_of_it_nevertheless() {
@@ -1261,15 +1274,7 @@ fn a_shard_that_sleeps_before_the_moment_of_an_export_or_after_it_tells_of_it_ne
             assert_eq!(reply, RecordReply::counted(false));
         }
         let at_ms = host.now_ms.get() + 20_000;
-        let request = codec::encode(&CutRequest {
-            region_id: "NA",
-            shard: 0,
-            epoch: Epoch {
-                began_ms: 0,
-                seed: SEED,
-            },
-            at_ms,
-        });
+        let request = request_to_cut(at_ms);
         assert_eq!(host.run(shard_of(&host).cut(&request), || {}), Ok(()));
         let reply = PushReplyOrRefusal(Ok(PushReply {
             wanted_offset: plays,
@@ -1334,15 +1339,7 @@ fn a_shard_whose_log_was_cut_sends_all_before_the_cut_without_waiting_as_long_as
     let reply = host.run(shard.record(&request, None), || {});
     assert_eq!(reply, RecordReply::counted(false));
     let at_ms = NOW_MS + 20_000;
-    let request = codec::encode(&CutRequest {
-        region_id: "NA",
-        shard: 0,
-        epoch: Epoch {
-            began_ms: 0,
-            seed: SEED,
-        },
-        at_ms,
-    });
+    let request = request_to_cut(at_ms);
     assert_eq!(host.run(shard.cut(&request), || {}), Ok(()));
     let mut sent_ms = None;
     let mut pushes = 0;

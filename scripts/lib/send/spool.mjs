@@ -155,22 +155,21 @@ export class Spool {
         `${this.#path("state.json")} cannot be read by this version.`,
         "Send with another --spool, or with the version that wrote it.",
       );
-    const wasAsked = state.asked && asked ? Object.entries(asked).some(([name, value]) => state.asked[name] !== value) : false;
-    // Of what was read nothing was a play: the first attempt had other options, and is made again.
-    if ((state.url !== url || wasAsked) && state.next === 1 && !readdirSync(this.folder).some((name) => /\.batch$|^open-/.test(name))) {
+    // What was read is passed over: the same lines would not be sent there.
+    const other = Object.entries(state.asked && asked ? asked : {}).find(([name, value]) => state.asked[name] !== value);
+    if (state.url === url && !other) return state;
+    const isEmpty = state.next === 1 && !readdirSync(this.folder).some((name) => /\.batch$|^open-/.test(name));
+    if (isEmpty) {
+      // Of what was read nothing was a play: it was tried with other options, and is read again.
       this.#write("state.json", JSON.stringify(none));
       return none;
     }
     if (state.url !== url) throw new Advice(`${this.folder} holds what was read for ${state.url}.`, `For ${url} take another --spool.`);
-    for (const [name, value] of Object.entries(state.asked && asked ? asked : {})) {
-      // What was read is passed over: the same lines would not be sent there.
-      if (state.asked[name] !== value)
-        throw new Advice(
-          `${this.folder} holds what was read ${state.asked[name] ? `with --${name} ${state.asked[name]}` : `without --${name}`}.`,
-          `${value ? `For --${name} ${value}` : `Without --${name}`} take another --spool.`,
-        );
-    }
-    return state;
+    const [name, value] = /** @type {[string, string]} */ (other);
+    throw new Advice(
+      `${this.folder} holds what was read ${state.asked[name] ? `with --${name} ${state.asked[name]}` : `without --${name}`}.`,
+      `${value ? `For --${name} ${value}` : `Without --${name}`} take another --spool.`,
+    );
   }
 
   #readBatches() {
