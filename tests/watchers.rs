@@ -464,6 +464,28 @@ fn a_push_of_before_does_not_say_that_its_shard_knows_who_watches_now() {
     assert_eq!(world.look(), [(shard("NA"), true)]);
 }
 
+#[test]
+fn an_old_push_does_not_stand_after_a_start_for_what_its_shard_has_told_since() {
+    let mut world = World::new(&["NA", "EU"]);
+    world.watch(shard("EU")).unwrap();
+    let since_ms = world.push("NA", 1).watched_since_ms;
+    world.push_of("NA", 2, since_ms);
+    world.push_of("NA", 3, since_ms);
+    world.pass(10_000);
+    assert_eq!(world.look(), [], "it knows, and tells");
+    world.sleep();
+    // What it told last is gone, and it has nothing new to tell.
+    world.push_of("NA", 2, since_ms);
+    world.pass(10_000);
+    world.answers("NA", 1, 3);
+    let chart = world.chart();
+    assert_eq!(world.pulled(), [(shard("NA"), true)]);
+    assert_eq!((chart.total_views, chart.incomplete), (3, false));
+    world.push_of("NA", 4, since_ms);
+    world.pass(10_000);
+    assert_eq!(world.look(), [], "it was asked once");
+}
+
 /// A quiet shard, and its platform.
 struct Quiet {
     host: TestHost,

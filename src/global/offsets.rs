@@ -47,6 +47,10 @@ pub struct ShardLog {
     /// When it was asked for what it has, and has told since. Not stored.
     #[serde(skip)]
     pub told_ms: u64,
+    /// It had something open when this state was loaded, and was not asked since: what comes of it may be an old push,
+    /// and what came after that be lost. Not stored.
+    #[serde(skip)]
+    is_to_ask: bool,
     /// The shard pushes what is new soon, as somebody watches, and knows that for good: it need not be asked. Not
     /// stored.
     #[serde(skip)]
@@ -179,6 +183,7 @@ impl Offsets {
                 log.accepted = log.consumed;
                 log.stored_heard_ms = log.last_heard_ms;
                 log.stored_open = log.has_open;
+                log.is_to_ask = log.has_open;
                 if mutants::active(Mutant::WokenTakenForWhole) {
                     log.told_ms = u64::MAX;
                 }
@@ -244,6 +249,7 @@ impl Offsets {
                 is_quiet,
                 told_busy: None,
                 told_ms: 0,
+                is_to_ask: false,
                 tells_soon: false,
             });
             logs.len() - 1
@@ -331,7 +337,7 @@ impl Offsets {
                     }
                     // One that comes again may be of before the shard was told that nobody watches any more.
                     let knows = push.watched_since_ms == watched_since_ms;
-                    log.tells_soon = watched_since_ms.is_some() && knows;
+                    log.tells_soon = watched_since_ms.is_some() && knows && !log.is_to_ask;
                 }
                 Taken::Pulled => log.has_open |= has_open,
             }
@@ -384,6 +390,7 @@ impl Offsets {
             // What is later than now is of a clock that was set back.
             let known_ms = Some(log.told_ms).filter(|told_ms| *told_ms <= now_ms);
             log.told_ms = known_ms.map_or(asked_ms, |told_ms| told_ms.max(asked_ms));
+            log.is_to_ask = false;
         }
     }
 
