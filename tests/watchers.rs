@@ -715,6 +715,39 @@ fn a_shard_that_has_begun_a_new_log_when_it_is_asked_is_asked_again() {
 }
 
 #[test]
+fn what_a_shard_answers_after_the_state_was_dropped_that_asked_does_not_stand_for_it() {
+    let world = World::new(&["NA", "EU"]);
+    world.watch(shard("EU")).unwrap();
+    let since_ms = world.push("NA", 1).watched_since_ms;
+    world.pass(10_000);
+    world.host.pull_takes_ms.set(1_000);
+    world.answers("NA", 1, 1);
+    world.pulled();
+    let message = codec::encode(&everything());
+    let mut at_once = Some(());
+    let reply = world.host.run(world.driver.chart(&message), || {
+        // While the shard is asked: it pushes more, then the state is dropped that has taken it.
+        if !world.host.pulls.borrow().is_empty() && at_once.take().is_some() {
+            world.push_of("NA", 2, since_ms);
+            world.host.failed_syncs.set(u64::MAX);
+            let report = world.report("EU", 1, 0, None);
+            let reply = world.host.run(world.driver.push(&report), || {});
+            let PushReplyOrRefusal(reply) = codec::decode(&reply).unwrap();
+            assert!(reply.is_err());
+            world.host.failed_syncs.set(0);
+        }
+    });
+    assert!(codec::decode::<ChartReply>(&reply).unwrap().0.is_ok());
+    assert!(at_once.is_none() && world.pulled().len() == 1);
+    // An old push comes once more.
+    world.push_of("NA", 1, since_ms);
+    world.pass(20_000);
+    world.answers("NA", 1, 2);
+    assert_eq!(world.chart().total_views, 2);
+    assert_eq!(world.pulled(), [(shard("NA"), true)]);
+}
+
+#[test]
 fn a_shard_that_counts_anew_when_it_is_asked_is_heard_at_once() {
     let mut world = World::new(&["NA"]);
     assert!(world.push("NA", 9).is_quiet);

@@ -185,6 +185,7 @@ impl<H: Host> Driver<H> {
     async fn pull_once(&self, shard: &ShardName, asked_ms: u64) -> Result<(), String> {
         let host = &self.0.host;
         self.0.counters.borrow_mut().pulls += 1;
+        let loads = self.0.counters.borrow().loads;
         self.0.spend(1);
         let (key, number) = shard;
         let board = host.object().board().unwrap_or_default();
@@ -203,6 +204,10 @@ impl<H: Host> Driver<H> {
         let is_short = |_: &Global| host.memory_is_short(4 * report.push.len());
         let take = async || {
             self.0.with_global(|global, storage| {
+                // What the shard has pushed since it was made may be lost with the state that took it.
+                if self.0.counters.borrow().loads != loads {
+                    return Err(Refusal::Waking);
+                }
                 let (known, now_ms) = (global.news(), host.now_ms());
                 global.take_pulled_within(storage, report.push, asked_ms, is_short, now_ms)?;
                 Ok(global.news() != known)
