@@ -78,6 +78,8 @@ pub struct Ledger {
     /// The last that it was told at all, before the global object forgot what was not durable: the same, as long
     /// as no older push comes.
     missed: Arrived,
+    /// A push of before this moment had come late when the global object forgot.
+    late_before: usize,
 }
 
 /// What a shard was told to have arrived, and when.
@@ -105,6 +107,7 @@ impl Ledger {
             is_unknown: false,
             promised: (0, 0),
             missed: (0, 0),
+            late_before: 0,
         }
     }
 
@@ -148,6 +151,7 @@ impl Ledger {
         self.answered.retain(|(_, moment)| *moment <= to);
         self.promised.1 = self.promised.1.min(to);
         self.missed.1 = self.missed.1.min(to);
+        self.late_before = self.late_before.min(to);
     }
 
     pub fn len(&self) -> usize {
@@ -170,7 +174,10 @@ impl Ledger {
     /// belongs to.
     pub fn told(&mut self, now_ms: u64, moment: usize) {
         self.is_unknown = false;
-        self.told.push((now_ms, moment));
+        // Of one that came late nothing is taken that is open: a newer one had come before a start, which lost it.
+        if moment >= self.late_before {
+            self.told.push((now_ms, moment));
+        }
     }
 
     /// The shard answers a sender, in a time in which nothing goes wrong: whoever looks is to see it.
@@ -209,6 +216,7 @@ impl Ledger {
     /// The global object has forgotten what was not durable. What this had told when it stored last
     /// what it took of the region, it knows to be missing.
     pub fn forgotten(&mut self, promised: Arrived) {
+        self.late_before = self.heard;
         self.missed = self.told.drain(..).next_back().unwrap_or(self.missed);
         self.promised = promised;
     }
