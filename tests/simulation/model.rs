@@ -231,6 +231,11 @@ impl Ledger {
         }
     }
 
+    /// How many may be lost.
+    pub fn lost_plays(&self) -> usize {
+        self.plays.iter().filter(|it| it.may_be_lost).count()
+    }
+
     /// The moments from and up to which charts have the plays.
     fn moments(&self, says: &Says) -> (usize, usize) {
         let told = self.told.iter();

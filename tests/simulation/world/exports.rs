@@ -18,6 +18,8 @@ pub struct Exporting {
     /// What charts had for sure when it began, unless the global object forgets something.
     least: u64,
     times_forgot: u64,
+    /// What a disk has lost by then.
+    lost_plays: usize,
     epoch_ms: u64,
     /// When it began, where nothing goes wrong any more.
     calm_since_ms: Option<u64>,
@@ -30,18 +32,25 @@ impl World {
             return;
         }
         let least = self.expected(None, Span::ALL, true, 0).total.0;
-        let asked_of = (self.global.times_forgot, self.epoch_ms);
+        let asked_of = (self.global.times_forgot, self.lost_plays(), self.epoch_ms);
         let message = codec::encode(&BeginExport);
         self.ask_for_a_while(
             |driver| async move { driver.begin_export(&message).await },
             move |world, begun| {
                 if let Ok(BeginExportReply(Ok(begun))) = codec::decode(begun) {
                     // Counting may have begun anew while it began, or something was forgotten.
-                    let is_same = (world.global.times_forgot, world.epoch_ms) == asked_of;
+                    let began_of = (world.global.times_forgot, world.lost_plays());
+                    let is_same = (began_of.0, began_of.1, world.epoch_ms) == asked_of;
                     world.export_begun(&begun, if is_same { least } else { 0 });
                 }
             },
         );
+    }
+
+    /// How many plays may be lost with what disks have lost so far.
+    fn lost_plays(&self) -> usize {
+        let ledgers = self.shards.iter().flat_map(|node| &node.ledgers);
+        ledgers.map(|ledger| ledger.lost_plays()).sum()
     }
 
     fn export_begun(&mut self, begun: &ToCut, least: u64) {
@@ -65,6 +74,7 @@ impl World {
             plays: BTreeMap::new(),
             least,
             times_forgot: self.global.times_forgot,
+            lost_plays: self.lost_plays(),
             epoch_ms: self.epoch_ms,
             // By then no shard waits any more for the answer to a push of before.
             calm_since_ms: (self.now_ms >= self.end_ms + MINUTE_MS).then_some(self.now_ms),
@@ -193,9 +203,10 @@ impl World {
         if self.is_unhindered(exporting) && !is_complete {
             return self.fail("an export that nothing hindered is not complete");
         }
-        // Less, where a row or a storage was lost meanwhile.
+        // Less, where a row or a storage was lost meanwhile, whatever came since.
         let (still_least, most) = self.expected(None, Span::ALL, true, 0).total;
         let forgot_nothing = self.global.times_forgot == exporting.times_forgot
+            && self.lost_plays() == exporting.lost_plays
             && self.epoch_ms == exporting.epoch_ms;
         let least = if is_complete && forgot_nothing {
             still_least.min(*least)

@@ -74,7 +74,8 @@ impl World {
             return self.crash_shard(shard);
         }
         let board = node.board;
-        if self.is_gone(board) {
+        // A deletion that is not durable may not have been.
+        if self.is_gone_for_good(board) {
             // Nothing is promised of what is being deleted.
             return;
         }
