@@ -8,6 +8,16 @@ use super::*;
 /// How often whoever exports asks for a page before giving up.
 const MOST_QUESTIONS: u32 = 200;
 
+/// What was lost so far: of what charts had for sure by then, an export may lack it.
+#[derive(PartialEq)]
+struct Losses {
+    /// By the global object.
+    times_forgot: u64,
+    /// That may be lost with what disks have lost.
+    plays: usize,
+    epoch_ms: u64,
+}
+
 /// An export that is read.
 pub struct Exporting {
     at_ms: u64,
@@ -17,10 +27,8 @@ pub struct Exporting {
     plays: BTreeMap<String, (u64, u64)>,
     /// What charts had for sure when it began, unless the global object forgets something.
     least: u64,
-    times_forgot: u64,
-    /// What a disk has lost by then.
-    lost_plays: usize,
-    epoch_ms: u64,
+    /// What was lost by then.
+    losses: Losses,
     /// When it began, where nothing goes wrong any more.
     calm_since_ms: Option<u64>,
 }
@@ -32,25 +40,28 @@ impl World {
             return;
         }
         let least = self.expected(None, Span::ALL, true, 0).total.0;
-        let asked_of = (self.global.times_forgot, self.lost_plays(), self.epoch_ms);
+        let asked_of = self.losses();
         let message = codec::encode(&BeginExport);
         self.ask_for_a_while(
             |driver| async move { driver.begin_export(&message).await },
             move |world, begun| {
                 if let Ok(BeginExportReply(Ok(begun))) = codec::decode(begun) {
                     // Counting may have begun anew while it began, or something was forgotten.
-                    let began_of = (world.global.times_forgot, world.lost_plays());
-                    let is_same = (began_of.0, began_of.1, world.epoch_ms) == asked_of;
+                    let is_same = world.losses() == asked_of;
                     world.export_begun(&begun, if is_same { least } else { 0 });
                 }
             },
         );
     }
 
-    /// How many plays may be lost with what disks have lost so far.
-    fn lost_plays(&self) -> usize {
+    /// What was lost so far.
+    fn losses(&self) -> Losses {
         let ledgers = self.shards.iter().flat_map(|node| &node.ledgers);
-        ledgers.map(|ledger| ledger.lost_plays()).sum()
+        Losses {
+            times_forgot: self.global.times_forgot,
+            plays: ledgers.map(|ledger| ledger.lost_plays()).sum(),
+            epoch_ms: self.epoch_ms,
+        }
     }
 
     fn export_begun(&mut self, begun: &ToCut, least: u64) {
@@ -73,9 +84,7 @@ impl World {
             questions: 0,
             plays: BTreeMap::new(),
             least,
-            times_forgot: self.global.times_forgot,
-            lost_plays: self.lost_plays(),
-            epoch_ms: self.epoch_ms,
+            losses: self.losses(),
             // By then no shard waits any more for the answer to a push of before.
             calm_since_ms: (self.now_ms >= self.end_ms + MINUTE_MS).then_some(self.now_ms),
         };
@@ -205,15 +214,12 @@ impl World {
         }
         // Less, where a row or a storage was lost meanwhile, whatever came since.
         let (still_least, most) = self.expected(None, Span::ALL, true, 0).total;
-        let forgot_nothing = self.global.times_forgot == exporting.times_forgot
-            && self.lost_plays() == exporting.lost_plays
-            && self.epoch_ms == exporting.epoch_ms;
-        let least = if is_complete && forgot_nothing {
+        let least = if is_complete && self.losses() == exporting.losses {
             still_least.min(*least)
         } else {
             0
         };
-        if world < least || world > most && self.epoch_ms == exporting.epoch_ms {
+        if world < least || world > most && self.epoch_ms == exporting.losses.epoch_ms {
             self.fail(format!("an export of {world} plays, not {least} to {most}"));
         }
     }
