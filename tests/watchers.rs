@@ -8,7 +8,7 @@ use crate::objects::{SEED, table_of};
 use hitparade::board::{MAIN, ObjectName};
 use hitparade::codec;
 use hitparade::filter::Filter;
-use hitparade::global::{Driver, GlobalSettings, MAX_WAITING_READERS};
+use hitparade::global::{Driver, GlobalLimits, GlobalSettings, MAX_WAITING_READERS};
 use hitparade::host::Host;
 use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{self, Limits};
@@ -100,7 +100,8 @@ impl World {
     /// Shards answer that they have so many plays in their open pane, in the log of this number.
     fn answers(&self, region_id: &str, log: u64, plays: u64) {
         let reply = PullReply(Ok(self.report(region_id, log, plays, None)));
-        *self.host.pulled.borrow_mut() = Some(codec::encode(&reply));
+        let mut pulled = self.host.pulled.borrow_mut();
+        pulled.insert(shard(region_id), codec::encode(&reply));
     }
 
     fn report(
@@ -840,6 +841,47 @@ fn a_shard_that_does_not_answer_holds_readers_up_once_each_time_that_it_is_asked
     let waited = waits_ms.iter().filter(|ms| **ms > 100).count();
     assert!(waited <= asked, "{waits_ms:?}");
     assert!(waits_ms.iter().all(|ms| *ms <= 1_600), "{waits_ms:?}");
+}
+
+#[test]
+fn of_more_quiet_shards_than_may_be_asked_at_once_the_others_become_busy_and_are_not_missed_in_silence()
+ {
+    let region_ids = ["A", "B", "C", "D"];
+    let settings = GlobalSettings {
+        limits: GlobalLimits {
+            pulled_shards: 2,
+            ..GlobalLimits::default()
+        },
+        ..GlobalSettings::default()
+    };
+    let world = World::with(&region_ids, settings);
+    // Without anything open they may all be quiet.
+    for region_id in region_ids {
+        assert!(world.push(region_id, 0).is_quiet);
+    }
+    let push_all = |plays| region_ids.map(|region_id| world.push(region_id, plays).is_quiet);
+    assert_eq!(push_all(1), [true, true, false, false]);
+    world.pass(PUSH_INTERVAL_MS);
+    for region_id in region_ids {
+        world.answers(region_id, 1, 10);
+    }
+    // Nobody knows yet whether the others have heard that they are to push.
+    let chart = world.chart();
+    assert_eq!(world.pulled().len(), 2);
+    assert_eq!((chart.total_views, chart.incomplete), (22, true));
+    // Of those that were asked a moment ago it is known.
+    let chart = world.chart();
+    assert_eq!(world.pulled().len(), 2);
+    assert_eq!((chart.total_views, chart.incomplete), (40, false));
+    // Those that were to push have heard it, and give way; then there is room for two.
+    push_all(11);
+    world.pass(PUSH_INTERVAL_MS);
+    assert_eq!(push_all(12), [true, true, false, false]);
+    world.pass(PUSH_INTERVAL_MS);
+    assert_eq!(push_all(13), [true, true, false, false]);
+    world.pass(PUSH_INTERVAL_MS);
+    assert_eq!(world.look().len(), 2);
+    assert!(!world.chart().incomplete);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::live::{Copies, SentPane};
 use super::offsets::{Entries, ShardLog, Taken};
-use super::pace::{Loudness, MAX_PULLED_SHARDS, PULL_AFTER_MS};
+use super::pace::{Loudness, PULL_AFTER_MS};
 use super::state::Global;
 use crate::codec;
 use crate::mutants::{self, Mutant};
@@ -248,7 +248,9 @@ impl Global {
         }
         let is_quiet = loudness.is_quiet(self.offsets.is_quiet(&shard));
         let pulled_shards = self.offsets.quiet_open();
-        let has_turn = pulled_shards.len() < MAX_PULLED_SHARDS || pulled_shards.contains(&shard);
+        // Those that were told to push stay among them until they have heard it: then who comes gives way to them.
+        let most = self.limits.pulled_shards - usize::from(!pulled_shards.contains(&shard));
+        let has_turn = pulled_shards.len() <= most;
         // Asked for, or to be asked for: it does not answer, and pushes.
         let is_untold = !self.is_told(&shard, now_ms.saturating_sub(PULL_AFTER_MS), now_ms);
         let is_awaited = pulled_ms.is_some() || pulled_shards.contains(&shard) && is_untold;
@@ -380,7 +382,8 @@ impl Global {
     }
 
     /// The shards of a scope that are to be asked what they have, since nobody knows that since a moment:
-    /// quiet ones with something open, and after a start those that are missed.
+    /// quiet ones with something open, and after a start those that are missed. At most one more than are asked at
+    /// once: then there are others.
     pub fn to_pull(&self, scope: &str, since_ms: u64, now_ms: u64) -> Vec<ShardName> {
         let key = self.key_of(scope);
         let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == key;
@@ -392,7 +395,10 @@ impl Global {
         });
         let missed = missed.map(|(shard, _)| shard).filter(in_scope);
         let shards = quiet.filter(is_old).chain(missed);
-        shards.take(MAX_PULLED_SHARDS).cloned().collect()
+        shards
+            .take(self.limits.pulled_shards + 1)
+            .cloned()
+            .collect()
     }
 
     /// The oldest of the moments at which quiet shards of a scope were asked what they have, of those since one:

@@ -1,4 +1,4 @@
-use super::pace::PUSHES_A_SECOND;
+use super::pace::{MAX_PULLED_SHARDS, PUSHES_A_SECOND};
 use super::*;
 use crate::wire::PushLimits;
 
@@ -19,6 +19,8 @@ pub struct GlobalLimits {
     pub flush_after_ms: u64,
     /// A push can be taken every so many milliseconds, of whatever shard.
     pub push_gap_ms: u64,
+    /// Shards that are asked at once, and quiet ones with something open.
+    pub pulled_shards: usize,
 }
 
 impl Default for GlobalLimits {
@@ -31,6 +33,7 @@ impl Default for GlobalLimits {
             late_bytes: LATE_BYTES,
             flush_after_ms: FLUSH_AFTER_MS,
             push_gap_ms: 1_000 / PUSHES_A_SECOND,
+            pulled_shards: MAX_PULLED_SHARDS,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! driver waits, and nothing else happens but what the test does in between.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt::Arguments;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -56,7 +57,7 @@ pub struct TestHost {
     pub watches: Rc<Cell<u64>>,
     /// What shards were asked, and what they answer; nothing where there is nothing.
     pub pulls: Rc<RefCell<Vec<(ObjectName, Pull)>>>,
-    pub pulled: Rc<RefCell<Option<Vec<u8>>>>,
+    pub pulled: Rc<RefCell<BTreeMap<ObjectName, Vec<u8>>>>,
     /// How long that takes.
     pub pull_takes_ms: Rc<Cell<u64>>,
     /// What was pushed, and what is answered; nothing where there is nothing.
@@ -282,7 +283,7 @@ impl Host for TestHost {
                 if takes_ms > 0 {
                     self.sleep(takes_ms.min(limit_ms)).await;
                 }
-                let answer = self.pulled.borrow().clone();
+                let answer = self.pulled.borrow().get(object).cloned();
                 let answer = answer.filter(|_| takes_ms <= limit_ms);
                 answer.ok_or_else(|| SendError("it is away".into()))?
             }

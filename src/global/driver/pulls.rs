@@ -96,8 +96,10 @@ impl<H: Host> Inner<H> {
         };
         let reader = Rc::clone(&self.pulls.readers);
         let may_wait = Rc::strong_count(&reader) <= MAX_WAITING_READERS + 1;
+        let most = self.settings.limits.pulled_shards;
         let answers: Vec<_> = shards
             .iter()
+            .take(most)
             .filter(|shard| asks && !self.pulls.is_in_vain(shard, may_wait, now_ms))
             .filter_map(|shard| self.pull(shard, now_ms))
             .collect();
@@ -130,7 +132,8 @@ impl<H: Host> Inner<H> {
             self.with_global(|global, _| Ok(global.to_pull(GLOBAL_SCOPE, u64::MAX, now_ms)));
         let inner = Rc::clone(self);
         self.host.spawn(async move {
-            let shards = shards.unwrap_or_default();
+            let mut shards = shards.unwrap_or_default();
+            shards.truncate(inner.settings.limits.pulled_shards);
             let is_under_way = |shard: &&ShardName| inner.pulls.asked.borrow().contains_key(*shard);
             // A question that is under way says nothing of it.
             let again: Vec<_> = shards.iter().filter(is_under_way).collect();
