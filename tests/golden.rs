@@ -993,6 +993,7 @@ fn messages() -> Vec<Message> {
     all.add_owned(&Spent {
         day: 20_000,
         requests: 300,
+        requests_before: 200,
     });
     all.add_owned(&GlobalMetrics {
         folds: 1,

@@ -12,7 +12,7 @@ use hitparade::global::{Driver, GlobalLimits, GlobalSettings, MAX_WAITING_READER
 use hitparade::host::Host;
 use hitparade::leaderboard::Leaderboard;
 use hitparade::region::{self, Limits};
-use hitparade::storage::{Storage, Table};
+use hitparade::storage::{Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::RegionTable;
 use hitparade::watchers::{
@@ -20,9 +20,10 @@ use hitparade::watchers::{
 };
 use hitparade::window::{DAY_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{
-    Batch, BatchPlay, ChartReply, ChartRequest, EnlistReply, Look, Noted, PUSH_INTERVAL_MS, Pull,
-    PullReply, Push, PushReply, PushReplyOrRefusal, QUIET_SEALING_MS, RecordReply, RecordRequest,
-    Refusal, SealedPane, ShardReport, Sort, Watch, WatchReply, WindowRequest,
+    Batch, BatchPlay, ChartReply, ChartRequest, CloseHistory, CloseHistoryReply, EnlistReply, Look,
+    Noted, PUSH_INTERVAL_MS, Pull, PullReply, Push, PushReply, PushReplyOrRefusal,
+    QUIET_SEALING_MS, RecordReply, RecordRequest, Refusal, SealedPane, ShardReport, Sort, Spent,
+    Watch, WatchReply, WindowRequest,
 };
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -946,6 +947,67 @@ fn a_chart_is_as_old_as_shards_may_wait_with_what_is_new_where_the_days_requests
     let world = World::new(&["NA"]);
     world.push("NA", 0);
     assert!(world.host.now_ms() - world.chart().as_of_ms < 100);
+}
+
+#[test]
+fn a_chart_after_midnight_is_as_old_as_shards_may_wait_by_what_they_were_told_before() {
+    const BUDGET: u64 = 1_000;
+    let settings = GlobalSettings {
+        daily_requests: Some(BUDGET),
+        ..GlobalSettings::default()
+    };
+    let midnight_ms = NOW_MS - NOW_MS % DAY_MS + DAY_MS;
+    let mut world = World::with(&["NA", "EU"], settings.clone());
+    world.host.now_ms.set(midnight_ms - 20_000);
+    let spent = codec::encode(&Spent {
+        day: NOW_MS / DAY_MS,
+        requests: BUDGET,
+        requests_before: 0,
+    });
+    let row = Write::put(Table::Meta, "spent", spent);
+    world.host.storage.write(&[row]).unwrap();
+    let told_ms = world.push("NA", 0).push_interval_ms;
+    assert!(told_ms > 60 * 1_000);
+    let is_late = |world: &World| {
+        let chart = world.chart();
+        assert!(!chart.incomplete);
+        world.host.now_ms() - chart.as_of_ms >= told_ms - PUSH_INTERVAL_MS
+    };
+    assert!(is_late(&world));
+    world.pass(21_000);
+    assert!(is_late(&world));
+    // Another shard is told otherwise, often enough for that to be counted, and the object sleeps.
+    for _ in 0..100 {
+        assert_eq!(world.push("EU", 0).push_interval_ms, PUSH_INTERVAL_MS);
+    }
+    assert!(is_late(&world));
+    world.host.tasks.borrow_mut().clear();
+    world.driver = Driver::new(world.host.clone(), settings);
+    world.pass(10_000);
+    assert!(is_late(&world));
+    world.host.now_ms.set(midnight_ms + told_ms);
+    assert!(!is_late(&world), "it has pushed again by then");
+}
+
+#[test]
+fn the_charts_of_the_past_are_closed_when_each_shard_has_pushed_however_long_it_may_wait() {
+    for daily_requests in [None, Some(0)] {
+        let settings = GlobalSettings {
+            daily_requests,
+            ..GlobalSettings::default()
+        };
+        let world = World::with(&["NA"], settings);
+        // It is asked what it has, and needs not be.
+        let told_ms = world.push("NA", 1).push_interval_ms;
+        world.answers("NA", 1, 2);
+        let began_ms = world.host.now_ms();
+        let message = codec::encode(&CloseHistory);
+        let close = world.driver.close_history(&message);
+        let reply = codec::decode::<CloseHistoryReply>(&world.host.run(close, || {})).unwrap();
+        assert_eq!(reply.0.map(|closed| closed.periods_left), Ok(0));
+        assert!(world.host.now_ms() - began_ms > told_ms);
+        assert!(!world.pulled().is_empty());
+    }
 }
 
 #[test]

@@ -23,9 +23,11 @@ use crate::http::{
 use crate::pages::TITLE;
 use crate::topology::GLOBAL_SCOPE;
 use crate::window::{Period, PeriodKind};
-use crate::wire::{CloseHistory, ListPublished, PublishedList};
+use crate::wire::{CloseHistory, ListPublished, MAX_PUSH_INTERVAL_MS, PublishedList};
 
 const PAGE: &str = "/charts.html";
+/// It waits until each shard has pushed.
+const CLOSING_TIMEOUT_MS: u64 = MAX_PUSH_INTERVAL_MS + 3 * ASK_TIMEOUT_MS;
 /// How long a list or a feed may be kept: a post that is hidden is in none 10 s later.
 const LIST_CACHE: &str = "public, max-age=3";
 
@@ -72,7 +74,7 @@ pub async fn close(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
     let board = boards::of_query(call).await?;
     let global = ObjectName::global(&board.key());
-    let closed = call.ask(&global, &CloseHistory, 3 * ASK_TIMEOUT_MS, "bad_period");
+    let closed = call.ask(&global, &CloseHistory, CLOSING_TIMEOUT_MS, "bad_period");
     let closed = closed.await?;
     leaderboards::forget();
     Ok(Answer::json(&json!({

@@ -366,9 +366,9 @@ impl Global {
         self.news
     }
 
-    /// How long shards are told to wait between two pushes.
-    pub fn push_interval_ms(&self) -> u64 {
-        self.pace.interval_ms()
+    /// How long shards wait between two pushes, by what they were told.
+    pub fn told_interval_ms(&self, now_ms: u64) -> u64 {
+        self.pace.told_ms(now_ms)
     }
 
     /// How a shard's log stands: what a reply to its last push may say.
@@ -451,7 +451,8 @@ impl Global {
     pub(super) fn lacks_live_plays(&self, scope: &str, now_ms: u64) -> bool {
         let started_ms = self.started_ms.get().unwrap_or(now_ms);
         self.started_ms.set(Some(started_ms));
-        let is_new = now_ms.saturating_sub(started_ms) < HEARD_AFTER_MS;
+        let heard_after_ms = HEARD_AFTER_MS.max(2 * self.pace.told_ms(now_ms));
+        let is_new = now_ms.saturating_sub(started_ms) < heard_after_ms;
         let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == scope;
         is_new && self.was_busy(scope, started_ms)
             || self.unheard.iter().any(|(shard, heard_ms)| {

@@ -302,6 +302,12 @@ impl Offsets {
         heard
     }
 
+    /// How many shards push by themselves.
+    pub fn busy_shards(&self) -> usize {
+        let shards = self.shards.keys();
+        shards.filter(|shard| !self.is_quiet(shard)).count()
+    }
+
     /// When any shard was heard of last.
     pub fn last_heard_ms(&self) -> u64 {
         let logs = self.shards.values().flatten();

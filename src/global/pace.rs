@@ -9,12 +9,10 @@
 //! A shard with little to tell is told to be quiet: it pushes by the quarter, and whoever looks in between
 //! asks it ([`MAX_PULLED_SHARDS`] at once at most). What makes a shard quiet is what it really pushes.
 
-use crate::wire::{MOST_QUIET_BYTES, MOST_QUIET_PLAYS, PUSH_INTERVAL_MS};
+use crate::wire::{MAX_PUSH_INTERVAL_MS, MOST_QUIET_BYTES, MOST_QUIET_PLAYS, PUSH_INTERVAL_MS};
 
 /// Pushes that are taken a second once shards keep to what they are told.
 pub const PUSHES_A_SECOND: u64 = 500;
-/// The longest interval that is asked for.
-pub const MAX_PUSH_INTERVAL_MS: u64 = 300_000;
 /// Plays of a minute, and bytes of all panes of a push, up to which a shard becomes quiet: one play a second.
 /// It stays so up to four times as much ([`MOST_QUIET_PLAYS`], [`MOST_QUIET_BYTES`]), so that it does not go to and fro.
 /// A site of 1,700 plays a day and region has one a minute, and ten in its best; a quarter of it is a few
@@ -57,16 +55,21 @@ pub struct Pace {
     /// passed, however often it pushes.
     pauses_ms: u64,
     interval_ms: u64,
+    /// A longer one that shards were told before, and until when they may wait by it.
+    longer_ms: u64,
+    longer_until_ms: u64,
     push_gap_ms: u64,
 }
 
 impl Pace {
-    /// A push can be taken every so many milliseconds.
-    pub fn new(push_gap_ms: u64) -> Self {
+    /// A push can be taken every so many milliseconds. So many shards have pushed all the time.
+    pub fn new(push_gap_ms: u64, shards: usize) -> Self {
         Pace {
             since_ms: 0,
             pauses_ms: 0,
-            interval_ms: PUSH_INTERVAL_MS,
+            interval_ms: bounded_ms(shards as u64 * push_gap_ms),
+            longer_ms: 0,
+            longer_until_ms: 0,
             push_gap_ms,
         }
     }
@@ -77,7 +80,9 @@ impl Pace {
         // Long enough for each of them to have pushed once or twice.
         if passed_ms >= 2 * self.interval_ms {
             let wanted_ms = self.pauses_ms / passed_ms * self.push_gap_ms;
-            self.interval_ms = wanted_ms.clamp(PUSH_INTERVAL_MS, MAX_PUSH_INTERVAL_MS);
+            self.longer_ms = self.told_ms(now_ms);
+            self.longer_until_ms = self.longer_until_ms.max(now_ms + self.interval_ms);
+            self.interval_ms = bounded_ms(wanted_ms);
             self.since_ms = now_ms;
             self.pauses_ms = 0;
         }
@@ -89,6 +94,18 @@ impl Pace {
     pub fn interval_ms(&self) -> u64 {
         self.interval_ms
     }
+
+    /// The longest that a shard waits, by what it was told.
+    pub fn told_ms(&self, now_ms: u64) -> u64 {
+        match now_ms < self.longer_until_ms {
+            true => self.interval_ms.max(self.longer_ms),
+            false => self.interval_ms,
+        }
+    }
+}
+
+fn bounded_ms(interval_ms: u64) -> u64 {
+    interval_ms.clamp(PUSH_INTERVAL_MS, MAX_PUSH_INTERVAL_MS)
 }
 
 #[cfg(test)]
@@ -101,7 +118,7 @@ mod tests {
     /// Lets so many shards push as they are told for an hour. Returns the interval at the end and
     /// the pushes of the last second.
     fn run(shards: usize) -> (u64, u64) {
-        let mut pace = Pace::new(1_000 / PUSHES_A_SECOND);
+        let mut pace = Pace::new(1_000 / PUSHES_A_SECOND, 0);
         let first = |shard| Reverse((1_000_000 + shard as u64 % PUSH_INTERVAL_MS, 0));
         let mut next: BinaryHeap<Reverse<(u64, u64)>> = (0..shards).map(first).collect();
         let mut last_second = 0;
@@ -131,6 +148,23 @@ mod tests {
             assert!(!loudness(most_plays + 1, 0).is_quiet(was_quiet));
             assert!(!loudness(0, most_bytes + 1).is_quiet(was_quiet));
         }
+    }
+
+    #[test]
+    fn what_shards_were_told_counts_for_as_long_as_they_wait_by_it() {
+        const NOW_MS: u64 = 1_000_000;
+        // As many as were known at a start.
+        let mut pace = Pace::new(1_000 / PUSHES_A_SECOND, 10_000);
+        assert_eq!((pace.interval_ms(), pace.told_ms(NOW_MS)), (20_000, 20_000));
+        pace.since_ms = NOW_MS - 40_000;
+        pace.add(0, NOW_MS);
+        assert_eq!(pace.interval_ms(), PUSH_INTERVAL_MS);
+        assert_eq!(pace.told_ms(NOW_MS + 19_999), 20_000);
+        pace.add(0, NOW_MS + 15_000);
+        assert_eq!(pace.told_ms(NOW_MS + 19_999), 20_000);
+        assert_eq!(pace.told_ms(NOW_MS + 20_000), PUSH_INTERVAL_MS);
+        let huge = Pace::new(1_000 / PUSHES_A_SECOND, 1_000_000);
+        assert_eq!(huge.interval_ms(), MAX_PUSH_INTERVAL_MS);
     }
 
     #[test]

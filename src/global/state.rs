@@ -126,6 +126,7 @@ impl Global {
         // With the last flush: an object that is woken for each does not look again each time for what is
         // too old.
         let last_ms = offsets.last_heard_ms();
+        let busy_shards = offsets.busy_shards();
         Ok(Global {
             load: Rc::default(),
             unheard: offsets
@@ -160,7 +161,7 @@ impl Global {
             folded_panes: 0,
             closed_charts: 0,
             limits,
-            pace: Pace::new(limits.push_gap_ms),
+            pace: Pace::new(limits.push_gap_ms, busy_shards),
             started_ms: Cell::default(),
             cutting: None,
             moment: Moment::load(storage)?,

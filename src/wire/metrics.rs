@@ -142,11 +142,13 @@ pub struct GlobalMetrics {
 record!(GlobalMetrics v 1);
 
 /// What objects were asked of in a day, as the global object stores it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// Days since 1970, in UTC.
     pub day: u64,
     pub requests: u64,
+    /// Of the day before.
+    pub requests_before: u64,
 }
 
 record!(Spent v 1);

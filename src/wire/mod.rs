@@ -277,6 +277,8 @@ impl Default for PushLimits {
 /// How often a busy shard with news pushes, unless the global object asks for less often: half of the 10 s from
 /// 202 to chart.
 pub const PUSH_INTERVAL_MS: u64 = 5_000;
+/// The longest that is asked for.
+pub const MAX_PUSH_INTERVAL_MS: u64 = 300_000;
 
 /// A quiet shard with more plays than this in a minute pushes soon, and is told that it is busy: 4 plays a
 /// second. Until then 15 minutes of it, each with as many posts of 30 bytes, are 108 KB to whoever pulls

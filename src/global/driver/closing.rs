@@ -18,9 +18,8 @@ const HISTORY_AT_ONCE_MS: u64 = 4_000;
 /// together, twice as long as a month takes. Then the next chart is closed in one step.
 const LOOKS_AT_OTHERS: u32 = 10;
 const LOOK_AT_OTHERS_MS: u64 = 25;
-/// Before it says that all is closed, it waits until shards have told of what they accepted before it was asked: an
-/// interval, and a second on the way.
-const TOLD_WITHIN_MS: u64 = PUSH_INTERVAL_MS + 1_000;
+/// A push is on its way for so long.
+const ON_THE_WAY_MS: u64 = 1_000;
 
 impl<H: Host> Driver<H> {
     /// `/list-published`: [`ListPublished`] → [`ListPublishedReply`]
@@ -126,7 +125,9 @@ impl<H: Host> Inner<H> {
         let began_ms = self.host.now_ms();
         let mut charts = 0;
         loop {
-            let fresh = self.refresh(GLOBAL_SCOPE).await;
+            // However short the day's requests are: nobody asks for this often.
+            let (_, told_stretch) = self.stretches();
+            let fresh = self.refresh_for(GLOBAL_SCOPE, (1, told_stretch)).await;
             self.close_due().await?;
             let mut history = self.with_global(|global, storage| {
                 Ok(global.closing_of_history(storage, self.host.now_ms())?)
@@ -140,8 +141,10 @@ impl<H: Host> Inner<H> {
             }
             charts += history.closed;
             let passed_ms = self.host.now_ms().abs_diff(began_ms);
-            if history.left() == 0 && passed_ms < TOLD_WITHIN_MS {
-                self.host.sleep(TOLD_WITHIN_MS - passed_ms).await;
+            // What shards accepted before it was asked they tell after an interval.
+            let told_within_ms = fresh.interval_ms + ON_THE_WAY_MS;
+            if history.left() == 0 && passed_ms < told_within_ms {
+                self.host.sleep(told_within_ms - passed_ms).await;
                 continue;
             }
             self.sync().await?;

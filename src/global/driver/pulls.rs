@@ -67,6 +67,8 @@ struct Asked {
 pub(super) struct Fresh {
     /// Everything that was counted by then; of who pushes by itself, what was counted [`PUSH_INTERVAL_MS`] before.
     pub as_of_ms: u64,
+    /// How long shards that push by themselves wait, by what they were told.
+    pub interval_ms: u64,
     /// A shard did not answer.
     pub is_lacking: bool,
 }
@@ -74,24 +76,32 @@ pub(super) struct Fresh {
 impl<H: Host> Inner<H> {
     /// Sees to it that what shards of a scope have is known, for who looks at it.
     pub(super) async fn refresh(self: &Rc<Self>, scope: &str) -> Fresh {
+        self.refresh_for(scope, self.stretches()).await
+    }
+
+    /// The same for whom everything takes so many times longer, and did when shards were told.
+    pub(super) async fn refresh_for(
+        self: &Rc<Self>,
+        scope: &str,
+        (stretch, told_stretch): (u64, u64),
+    ) -> Fresh {
         let now_ms = self.host.now_ms();
         // Where the day's requests are short, what is known serves longer, and of readers for whom this object
         // was woken, only one of so many has the shards asked: the others' charts say that they lack something.
-        let stretch = self.stretch();
         let asks = u64::from(u32::from_le_bytes(self.host.random())).is_multiple_of(stretch);
         let since_ms = now_ms.saturating_sub(PULL_AFTER_MS.saturating_mul(stretch));
         // An error comes again where the chart is made.
         let found = self.with_global(|global, _| {
             let shards = global.to_pull(scope, since_ms, now_ms);
-            Ok((shards, global.push_interval_ms()))
+            Ok((shards, global.told_interval_ms(now_ms)))
         });
         let (shards, interval_ms) = found.unwrap_or_default();
         // Of those who push by themselves, and of one that has nothing open as far as is known.
-        let late_ms = self
-            .stretched_ms(interval_ms, stretch)
-            .saturating_sub(PUSH_INTERVAL_MS);
+        let interval_ms = self.stretched_ms(interval_ms, told_stretch);
+        let late_ms = interval_ms.saturating_sub(PUSH_INTERVAL_MS);
         let whole = Fresh {
             as_of_ms: now_ms.saturating_sub(late_ms),
+            interval_ms,
             is_lacking: false,
         };
         let reader = Rc::clone(&self.pulls.readers);
@@ -121,6 +131,7 @@ impl<H: Host> Inner<H> {
         Fresh {
             as_of_ms: told_by_ms.map_or(whole.as_of_ms, |told_ms| told_ms.min(whole.as_of_ms)),
             is_lacking: !are_told && !mutants::active(Mutant::SilentTakenForFresh),
+            ..whole
         }
     }
 

@@ -15,11 +15,10 @@
 use super::Inner;
 use crate::budget::stretch;
 use crate::codec;
-use crate::global::pace::MAX_PUSH_INTERVAL_MS;
 use crate::host::Host;
 use crate::storage::{Storage, Table, Write};
 use crate::window::DAY_MS;
-use crate::wire::{Push, PushReply, SealedPane, Spent};
+use crate::wire::{MAX_PUSH_INTERVAL_MS, Push, PushReply, SealedPane, Spent};
 
 /// A Worker asks for the directory, then a shard, which asks here; the catalog is asked.
 pub(super) const REQUESTS_A_CHART: u64 = 4;
@@ -45,12 +44,13 @@ impl<H: Host> Inner<H> {
         if self.settings.daily_requests.is_none() || !u64::from(chance).is_multiple_of(STORED_OF) {
             return;
         }
-        let Some(spent) = self.spent_today() else {
+        let Some(spent) = self.spent() else {
             return;
         };
+        let more = requests.saturating_mul(STORED_OF);
         let row = codec::encode(&Spent {
-            day: self.host.now_ms() / DAY_MS,
-            requests: spent.saturating_add(requests.saturating_mul(STORED_OF)),
+            requests: spent.requests.saturating_add(more),
+            ..spent
         });
         let write = Write::put(Table::Meta, SPENT_NAME, row);
         // Where the disk refuses, the state is dropped and it is told: the next event says it.
@@ -63,30 +63,50 @@ impl<H: Host> Inner<H> {
     /// For the operator; 0 where nothing is counted.
     pub(super) fn requests_today(&self) -> u64 {
         let budget = self.settings.daily_requests;
-        budget.and_then(|_| self.spent_today()).unwrap_or_default()
+        let spent = budget.and_then(|_| self.spent());
+        spent.map_or(0, |spent| spent.requests)
     }
 
     /// The requests of today so far; none where nobody can read them: then nothing waits for them.
-    pub(super) fn spent_today(&self) -> Option<u64> {
+    fn spent(&self) -> Option<Spent> {
         let row = self.with_global(|_, storage| Ok(storage.get(Table::Meta, SPENT_NAME)?));
+        let spent = match row.ok()? {
+            None => Spent::default(),
+            Some(row) => codec::decode(&row).ok()?,
+        };
         let today = self.host.now_ms() / DAY_MS;
-        match row.ok()? {
-            None => Some(0),
-            Some(row) => {
-                let Spent { day, requests } = codec::decode(&row).ok()?;
-                Some(if day == today { requests } else { 0 })
-            }
+        if spent.day == today {
+            return Some(spent);
         }
+        let is_yesterday = spent.day + 1 == today;
+        Some(Spent {
+            day: today,
+            requests: 0,
+            requests_before: if is_yesterday { spent.requests } else { 0 },
+        })
     }
 
     /// How many times longer than usual what may wait is to take.
     pub(super) fn stretch(&self) -> u64 {
+        self.stretches().0
+    }
+
+    /// The same, and of what shards were told that wait still, the most.
+    pub(super) fn stretches(&self) -> (u64, u64) {
         let budget = self.settings.daily_requests;
-        let spent = budget.and_then(|_| self.spent_today());
+        let spent = budget.and_then(|_| self.spent());
+        let Some((budget, spent)) = budget.zip(spent) else {
+            return (1, 1);
+        };
         let now_ms = self.host.now_ms();
-        budget
-            .zip(spent)
-            .map_or(1, |(budget, spent)| stretch(budget, spent, now_ms))
+        let now = stretch(budget, spent.requests, now_ms);
+        let told_ms = now_ms.saturating_sub(MAX_PUSH_INTERVAL_MS);
+        // The less of a day is left, the less is stretched for what was used: it was no more than this.
+        let used = match told_ms / DAY_MS == spent.day {
+            true => spent.requests,
+            false => spent.requests_before,
+        };
+        (now, now.max(stretch(budget, used, told_ms)))
     }
 
     /// Counts a push, and lets its shard wait longer with the next one where the day is short.
