@@ -118,7 +118,9 @@ impl Node {
             epoch: begun.epoch,
             at_ms: begun.at_ms,
         };
-        self.shard.cut_at(&self.storage, &request, random).unwrap()
+        let now_ms = begun.at_ms - 1;
+        let cut = (self.shard).cut_at(&self.storage, &request, random, now_ms);
+        cut.unwrap()
     }
 
     /// Its instance ended; what is stored is there.
@@ -591,7 +593,7 @@ fn an_export_has_exactly_what_was_durable_at_its_moment_while_plays_go_on() {
                         epoch: begun.epoch,
                         at_ms,
                     };
-                    let cut = node.shard.cut_at(&node.storage, &request, random);
+                    let cut = node.shard.cut_at(&node.storage, &request, random, now_ms);
                     assert!(cut.unwrap());
                 }
             }
@@ -891,7 +893,7 @@ fn a_shard_that_hears_too_late_of_a_moment_does_not_cut_there() {
     let mut node = Node::new("NA", 0, 1);
     let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
     let (at_ms, epoch) = (begun.at_ms, begun.epoch);
-    let cut = |node: &mut Node, at_ms: u64| {
+    let cut = |node: &mut Node, at_ms: u64, now_ms: u64| {
         let random = node.random();
         let request = CutRequest {
             region_id: "NA",
@@ -899,20 +901,71 @@ fn a_shard_that_hears_too_late_of_a_moment_does_not_cut_there() {
             epoch,
             at_ms,
         };
-        node.shard.cut_at(&node.storage, &request, random).unwrap()
+        let cut = (node.shard).cut_at(&node.storage, &request, random, now_ms);
+        cut.unwrap()
     };
     // It has counted nothing since: it can still cut there.
     node.play("before", at_ms - 1);
-    assert!(cut(&mut node, at_ms));
+    assert!(cut(&mut node, at_ms, at_ms - 1));
     node.play("after", at_ms + 500);
     world.push(&mut node, at_ms + 600);
     let second = at_ms + 100;
-    assert!(!cut(&mut node, second));
-    assert!(!cut(&mut Node::new("EU", 0, 2), 0));
+    assert!(!cut(&mut node, second, at_ms + 600));
+    assert!(!cut(&mut Node::new("EU", 0, 2), 0, NOW_MS));
     let late_ms = at_ms + 30_000;
     let (rows, complete) = export(&mut world, at_ms, late_ms, |_| ()).unwrap();
     assert!(!complete, "EU did not tell");
     assert_eq!(exported(&rows, "NA"), counted([("before", 1)]));
+}
+
+/// One was made meanwhile, or was to be, and plays were counted.
+#[test]
+fn an_export_is_complete_after_one_that_was_made_while_the_clock_was_ahead() {
+    const AHEAD_MS: u64 = 3 * 60 * MINUTE_MS;
+    for (is_cut, starts_again, plays_again) in [
+        (true, false, false),
+        (true, true, false),
+        (true, false, true),
+        (false, false, false),
+        (false, true, true),
+    ] {
+        let case = format!("{is_cut} {starts_again} {plays_again}");
+        let mut world = World::new();
+        let mut node = Node::new("NA", 0, 1);
+        let mut other = Node::new("EU", 0, 2);
+        node.play("first", NOW_MS + AHEAD_MS);
+        let begun = (world.global)
+            .begin_export(&world.storage, NOW_MS + AHEAD_MS)
+            .unwrap();
+        for node in [&mut node, &mut other] {
+            assert!(node.is_to_cut(&begun), "{case}");
+            if is_cut {
+                world.push(node, begun.at_ms);
+            }
+        }
+        // The clock is set back.
+        if starts_again {
+            node.start_again(NOW_MS);
+        }
+        let mut exact = counted([("first", 1)]);
+        if plays_again {
+            node.play("second", NOW_MS);
+            exact.extend(counted([("second", 1)]));
+        }
+        let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
+        for node in [&mut node, &mut other] {
+            assert!(node.is_to_cut(&begun), "{case}");
+            assert!(node.is_to_cut(&begun), "{case}: told again");
+            // It tells of the cut of before once more, which is none of this export.
+            world.push(node, begun.at_ms - 1);
+            world.push(node, begun.at_ms);
+        }
+        node.play("after", begun.at_ms + 1);
+        let now_ms = world.drain(&mut [&mut node, &mut other], begun.at_ms + 1_000);
+        let (rows, complete) = export(&mut world, begun.at_ms, now_ms, |_| ()).unwrap();
+        assert!(complete, "{case}");
+        assert_eq!(exported(&rows, "NA"), exact, "{case}");
+    }
 }
 
 /// Whoever begins an export may ask for its first page long after its moment.

@@ -180,7 +180,7 @@ impl<H: Host> Driver<H> {
         self.be_listed().await?;
         let (random, now_ms) = (self.host.random(), self.host.now_ms());
         let cut = self.with_shard(|shard, storage| {
-            let is_ours = shard.cut_at(storage, &request, random)?;
+            let is_ours = shard.cut_at(storage, &request, random, now_ms)?;
             Ok((is_ours, shard.cut_in_ms(now_ms)))
         });
         let (is_ours, in_ms) = cut?;

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// The moment of an export lies no further ahead where it is told of: 51 s for 1,000 shards.
+const CUT_AHEAD_MOST_MS: u64 = 60_000;
+
 impl Shard {
     /// Takes note that counting has begun anew; `false` if another shard is meant. After the next sync
     /// it may be said that this one knows. `random` names the next log.
@@ -93,7 +96,8 @@ impl Shard {
 
     /// Is to cut its log at a moment, for an export; `false` if another shard is meant, if it has
     /// counted something since that moment, or if it knows of a later one: the export of the earlier
-    /// is over. A shard that does not know who it is learns it. After the next sync it may be said that this one
+    /// is over. One that no export can have by the clock of now is of a clock that was set back: this one takes
+    /// its place. A shard that does not know who it is learns it. After the next sync it may be said that this one
     /// will cut its log, however often it is loaded until then.
     ///
     /// # Errors
@@ -103,15 +107,19 @@ impl Shard {
         storage: &impl Storage,
         request: &CutRequest<'_>,
         random: [u8; 16],
+        now_ms: u64,
     ) -> Result<bool, StorageError> {
-        let is_late = self.applied_ms >= request.at_ms;
+        // What is dated later than now was counted before.
+        let is_late = self.applied_ms.min(now_ms) >= request.at_ms;
         if is_late || self.is_another(request.region_id, request.shard) {
             return Ok(false);
         }
         self.follow(storage, request.epoch, random)?;
         self.introduce(request.region_id, request.shard, request.epoch.seed);
         let cut_ms = self.checkpoint.cut.map(|cut| cut.at_ms);
-        let known_ms = self.checkpoint.cut_at_ms.max(cut_ms);
+        let known_ms = self.checkpoint.cut_at_ms.into_iter().chain(cut_ms);
+        let most_ms = now_ms.saturating_add(CUT_AHEAD_MOST_MS);
+        let known_ms = known_ms.filter(|known_ms| *known_ms <= most_ms).max();
         if known_ms < Some(request.at_ms) {
             self.checkpoint.cut_at_ms = Some(request.at_ms);
             self.header_dirty = true;
