@@ -22,7 +22,10 @@ struct CheckedPush<'a> {
     push: Push<'a>,
     /// One an offset; `None` for a gap.
     entries: Vec<Option<SentPane>>,
+    /// Without those that are passed over, as no chart of now has them.
     copies: Vec<SentPane>,
+    /// There is no room for any.
+    lacks_copies: bool,
     /// When it was asked for, where it was.
     pulled_ms: Option<u64>,
 }
@@ -171,16 +174,17 @@ impl Global {
         for entry in &push.entries {
             entries.push(match *entry {
                 [] => None,
-                pane => Some(self.check_pane(pane, &BTreeMap::new(), now_ms)?),
+                pane => self.check_pane(pane, &BTreeMap::new(), now_ms)?,
             });
         }
         let known = self.live.last_copies(&shard);
         let mut copies = Vec::with_capacity(push.copies.len());
         for copy in push.copies.iter().filter(|_| with_copies) {
-            copies.push(self.check_pane(copy, &known, now_ms)?);
+            copies.extend(self.check_pane(copy, &known, now_ms)?);
         }
         Ok(CheckedPush {
             shard,
+            lacks_copies: !with_copies && !push.copies.is_empty(),
             push,
             entries,
             copies,
@@ -189,22 +193,25 @@ impl Global {
     }
 
     /// `known`: what its shard has sent before, by pane and first commit. The same need not be looked at
-    /// again.
+    /// again. `None` for one that is passed over: see [`MAX_PANE_AHEAD_MS`]. To refuse it would refuse all
+    /// that comes with it, until its time has come.
     fn check_pane(
         &self,
         pane: &[u8],
         known: &BTreeMap<(PaneKey, u64), &SentPane>,
         now_ms: u64,
-    ) -> Result<SentPane, Refusal> {
+    ) -> Result<Option<SentPane>, Refusal> {
         let invalid = |detail: String| Refusal::Invalid(detail);
         let pane: SealedPane<'_> =
             codec::decode(pane).map_err(|error| invalid(format!("pane: {error}")))?;
         let key = Level::from_code(pane.level)
             .and_then(|level| PaneKey::checked(level, pane.start_ms, pane.end_ms))
-            .filter(|key| key.start_ms <= now_ms.saturating_add(MAX_PANE_AHEAD_MS))
             .ok_or_else(|| invalid("pane: no such span".into()))?;
         if pane.first_seq > pane.last_seq {
             return Err(invalid("pane: no such commits".into()));
+        }
+        if key.start_ms > now_ms.saturating_add(MAX_PANE_AHEAD_MS) {
+            return Ok(None);
         }
         let (decoded_bytes, plays) = match known.get(&(key, pane.first_seq)) {
             Some(known) if *known.summary == *pane.summary => (known.decoded_bytes, known.plays),
@@ -214,14 +221,14 @@ impl Global {
                 (summary.heap_bytes(), summary.total())
             }
         };
-        Ok(SentPane {
+        Ok(Some(SentPane {
             key,
             first_seq: pane.first_seq,
             last_seq: pane.last_seq,
             summary: pane.summary.into(),
             decoded_bytes,
             plays,
-        })
+        }))
     }
 
     fn take(&mut self, checked: CheckedPush<'_>, now_ms: u64) -> PushReply {
@@ -231,6 +238,7 @@ impl Global {
             push,
             entries,
             copies,
+            lacks_copies,
             pulled_ms,
         } = checked;
         if push.epoch_ms < self.table.epoch_ms && !mutants::active(Mutant::OldEpochTaken) {
@@ -324,9 +332,9 @@ impl Global {
             }
             let silent = mutants::active;
             let incomplete = push.copies_left_out
-                || copies.len() < push.copies.len() && !silent(Mutant::CopiesLeftInSilence)
+                || lacks_copies && !silent(Mutant::CopiesLeftInSilence)
                 || are_entries_missing && !silent(Mutant::EntriesMissingInSilence);
-            let is_whole = !incomplete && copies.len() == push.copies.len();
+            let is_whole = !incomplete && !lacks_copies;
             reply.is_quiet = is_quiet && has_turn && is_whole && pulled_ms.is_none();
             let taken = match pulled_ms {
                 Some(_) => Taken::Pulled,

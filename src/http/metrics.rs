@@ -66,7 +66,7 @@ metrics! {
     "global_folds_total", "How often what was pending went into the ladders.", |m| m.folds;
     "global_folded_panes_total", "Rows of ladders that this wrote.", |m| m.folded_panes;
     "global_closed_charts_total", "Published charts that were closed with something on them.", |m| m.closed_charts;
-    "global_gaps_total", "Sealed panes that no shard could send any more: lost.", |m| m.gaps;
+    "global_gaps_total", "Sealed panes that no shard could send any more, or of a clock days ahead: lost.", |m| m.gaps;
     "global_pushes_total", "Pushes of shards.", |m| m.pushes;
     "global_refused_pushes_total", "Pushes that were refused.", |m| m.refused_pushes;
     "global_pulls_total", "Quiet shards that were asked what they have.", |m| m.pulls;

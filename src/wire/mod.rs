@@ -294,8 +294,10 @@ pub const MOST_QUIET_BYTES: usize = 256 << 10;
 /// written once for all of its minutes: 27,000. Days end where quarters do.
 pub const QUIET_SEALING_MS: u64 = 15 * 60_000;
 
-/// A pane that begins later than this from now is refused by the global object. A shard refuses
-/// plays that are half as far ahead, so their clocks may differ by the other half.
+/// A pane that begins later than this from now is passed over by the global object. A shard refuses
+/// plays that are half as far ahead, so their clocks may differ by the other half. Where a shard's was further
+/// ahead and was set back, plays that it acknowledged wait in their open pane, and count when their time has
+/// come; what it had sealed of them by then is lost, and counted as a gap. Nothing else waits for them.
 pub const MAX_PANE_AHEAD_MS: u64 = crate::window::DAY_MS;
 
 /// Plays of one span as they leave a shard, sealed or as a copy.

@@ -184,7 +184,10 @@ impl Shard {
         let Some(at_ms) = at_ms.filter(|_| self.cut_in_ms(now_ms) == Some(0)) else {
             return Ok(false);
         };
-        let keys: Vec<PaneKey> = self.open.panes.keys().copied().collect();
+        // What the global object would pass over stays open.
+        let most_ms = now_ms.saturating_add(MAX_PANE_AHEAD_MS);
+        let keys = self.open.panes.keys().copied();
+        let keys: Vec<PaneKey> = keys.filter(|key| key.start_ms <= most_ms).collect();
         for key in keys {
             self.seal(key);
         }
