@@ -274,6 +274,23 @@ fn a_pane_of_a_clock_that_was_days_ahead_keeps_nothing_else_of_its_shard_from_ch
     assert!(!shard.has_work());
 }
 
+/// The journal says of some by the clock of then when they were counted.
+#[test]
+fn a_shard_that_starts_after_its_clock_was_set_back_counts_nothing_twice() {
+    let storage = MemoryStorage::new();
+    let ahead_ms = NOW_MS + DAY_MS / 2;
+    let mut shard = load_shard(&storage, ahead_ms);
+    record(&mut shard, &storage, "stored", ahead_ms);
+    shard.checkpoint(&storage, ahead_ms).unwrap();
+    record(&mut shard, &storage, "in the journal", ahead_ms);
+    let mut shard = load_shard(&storage, NOW_MS);
+    record(&mut shard, &storage, "new", NOW_MS + MINUTE_MS);
+    for key in ["stored", "in the journal", "new"] {
+        let again = record(&mut shard, &storage, key, NOW_MS + 2 * MINUTE_MS);
+        assert_eq!(again, RecordReply::counted(true), "{key}");
+    }
+}
+
 #[test]
 fn a_pane_that_was_sealed_days_ahead_is_a_gap_and_blocks_nothing() {
     const AHEAD_MS: u64 = 3 * DAY_MS;

@@ -199,6 +199,7 @@ impl Seen {
 
     /// To be called once after the last row: brings them into order and into minutes.
     pub fn loaded(&mut self, now_ms: u64) {
+        self.date_back(now_ms);
         self.rows
             .make_contiguous()
             .sort_unstable_by_key(|(_, newest_ms)| *newest_ms);
@@ -234,7 +235,11 @@ impl Seen {
 
     /// Remembers what became of a batch.
     pub fn insert(&mut self, fingerprint: Fingerprint, fate: Fate, now_ms: u64) {
-        if now_ms.saturating_sub(self.current_since_ms) >= GENERATION_MS {
+        let is_set_back = now_ms < self.current_since_ms;
+        if is_set_back {
+            self.date_back(now_ms);
+        }
+        if is_set_back || now_ms.saturating_sub(self.current_since_ms) >= GENERATION_MS {
             self.close_generation(now_ms);
         }
         self.current.insert(fingerprint, fate.clone());
@@ -244,6 +249,18 @@ impl Seen {
     /// A mistake: a restart knows nothing of it.
     pub fn remember_in_memory_alone(&mut self, fingerprint: Fingerprint, fate: Fate) {
         self.current.insert(fingerprint, fate);
+    }
+
+    /// The clock was set back. What is dated later than now came before, and is remembered from now on for as
+    /// long as anything: by its own date it would be for longer by all that the clock was ahead, and whatever comes
+    /// after it as well.
+    fn date_back(&mut self, now_ms: u64) {
+        let older = self.older.iter_mut();
+        let older = older.map(|generation| &mut generation.newest_ms);
+        let rows = self.rows.iter_mut().map(|(_, newest_ms)| newest_ms);
+        older
+            .chain(rows)
+            .for_each(|newest_ms| *newest_ms = now_ms.min(*newest_ms));
     }
 
     fn close_generation(&mut self, now_ms: u64) {
@@ -380,6 +397,46 @@ mod tests {
         /// What a journal would give back after a restart: everything since the last save.
         fn unsaved_since_last_save(&self, second: u64) -> std::ops::RangeInclusive<u64> {
             (second - second % 13)..=second
+        }
+    }
+
+    #[test]
+    fn what_came_before_the_clock_was_set_back_is_remembered_for_its_time_and_then_forgotten() {
+        const DAY_MS: u64 = 24 * 3_600_000;
+        for starts_again in [false, true] {
+            let mut seen = Seen::new();
+            let mut rows = BTreeMap::new();
+            // For an hour the clock is a day ahead.
+            let ahead_ms = 1_000_000_000 + DAY_MS;
+            let back_s = 3_600;
+            for second in 0..3 * back_s {
+                let now_ms = ahead_ms + second * 1_000;
+                let now_ms = now_ms - if second < back_s { 0 } else { DAY_MS };
+                seen.insert(fingerprint(second), fate(second), now_ms);
+                if second % 13 == 0
+                    && let Some(Write::Put { key, value, .. }) = seen.save(now_ms)
+                {
+                    rows.insert(key, value);
+                }
+                if starts_again && second == back_s + 13 * 2 {
+                    seen = Seen::new();
+                    for (key, value) in &rows {
+                        assert!(seen.load_row(key, value));
+                    }
+                    seen.loaded(now_ms);
+                    for fresh in seen.unsaved_since_last_save(second) {
+                        seen.insert(fingerprint(fresh), fate(fresh), now_ms);
+                    }
+                }
+                let promised = second.saturating_sub(REMEMBER_MS / 1_000 - 60)..=second;
+                for old in promised.step_by(7) {
+                    let known = seen.fate(&fingerprint(old));
+                    assert_eq!(known, Some(fate(old)), "{old} at {second}");
+                }
+            }
+            assert!(seen.len() < 1_400, "the old are forgotten: {}", seen.len());
+            assert!(seen.current.len() <= 60, "{}", seen.current.len());
+            assert!(rows.len() < 220, "slots are reused: {}", rows.len());
         }
     }
 

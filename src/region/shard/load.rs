@@ -86,7 +86,8 @@ impl Shard {
         shard.load_seen(storage, now_ms)?;
         let damaged_rows = shard.damaged_rows;
         for commit in &commits {
-            let (seq, now_ms) = (commit.last_seq, commit.counted_ms);
+            // By a date to come, of a clock that was set back, the fingerprints from before would be too old.
+            let (seq, now_ms) = (commit.last_seq, commit.counted_ms.min(now_ms));
             for batch in &commit.batches {
                 shard.apply(batch, Applied { seq, now_ms });
             }
