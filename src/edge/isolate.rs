@@ -18,6 +18,8 @@ pub struct Isolate {
     pub access: OnceCell<Rc<Access>>,
     pub trust: OnceCell<Rc<Trust>>,
     pub limiter: RefCell<Limiter>,
+    /// What senders of beacons are counted under until the installation's seed is known.
+    pub own_key: OnceCell<[u8; 16]>,
     /// The platform has no binding for limits (`RATE_LIMITER`).
     pub counts_alone: Cell<bool>,
     /// Nor a cache of this place.

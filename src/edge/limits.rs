@@ -15,6 +15,7 @@ use super::table;
 use crate::clock::now_ms;
 use crate::environment::setting;
 use crate::http::Problem;
+use crate::instance::random_bytes;
 use crate::limiter::{Left, Limiter, Rate};
 use crate::visitor::sender;
 
@@ -81,6 +82,17 @@ pub async fn sender_of(call: &Call) -> Option<u64> {
         .await
         .map_or([0; 16], |table| table.seed);
     Some(sender(address, &seed, now_ms()))
+}
+
+/// Who sends a beacon, for today. The registry is not asked for it: of a play, an isolate that has just been
+/// started may have nothing else to ask. Until it knows the seed it counts under a key of its own. So an
+/// address that meets several such isolates is another one to each, for its first few beacons there: then the
+/// isolate asks ([`table::goes_blind`]).
+pub fn sender_of_beacon(call: &Call) -> Option<u64> {
+    let address = call.seen.visitor.address.as_ref()?;
+    let own_key = || here(|isolate| *isolate.own_key.get_or_init(random_bytes));
+    let key = table::known().map_or_else(own_key, |table| table.seed);
+    Some(sender(address, &key, now_ms()))
 }
 
 /// The limit that the Worker's door must count by when it answers by itself, 0 where requests are

@@ -121,7 +121,7 @@ async fn admit_plays(call: &Call, cors: &Cors, attempt: &Attempt) -> Result<Answ
     if trusted {
         return count_in_time(call, Sender::Trusted, attempt).await;
     }
-    let address = limits::sender_of(call).await;
+    let address = limits::sender_of_beacon(call);
     let limit = limits::count(call, Bucket::Beacons, address).await?;
     let voter = limits::votes_per_minute(call).zip(address);
     let voter = voter.map(|(limit, sender)| Voter { sender, limit });

@@ -3,10 +3,12 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { toNdjson } from "../../scripts/lib/client.mjs";
 import { ADMIN_TOKEN, INGEST_TOKEN, Model, Service, eventually, randomKey, readProblem } from "./harness.mjs";
+import { CuttableService } from "./outage/service.mjs";
 
 const TRUSTED = { authorization: `Bearer ${INGEST_TOKEN}` };
 const VOTES = 5;
 const ISLANDS = "a é";
+const PROXIED = { TRUSTED_PROXIES: "127.0.0.1", CLIENT_ADDRESS_HEADER: "X-Forwarded-For", COUNTRY_HEADER: "X-Country" };
 const REGIONS = JSON.stringify([
   { id: "NA", continents: ["NA"] },
   { id: "EU", continents: ["EU"] },
@@ -27,8 +29,7 @@ describe("the home of batches", { timeout: 120_000 }, () => {
     return new Map(top_posts.map(({ post_id, view_count }) => [post_id, view_count]));
   }
   before(async () => {
-    const proxied = { TRUSTED_PROXIES: "127.0.0.1", CLIENT_ADDRESS_HEADER: "X-Forwarded-For", COUNTRY_HEADER: "X-Country" };
-    service = await Service.start({ REGIONS, VOTES_PER_MINUTE: String(VOTES), ...proxied });
+    service = await Service.start({ REGIONS, VOTES_PER_MINUTE: String(VOTES), ...PROXIED });
   });
   after(() => service?.dispose());
 
@@ -228,3 +229,34 @@ describe("the home of batches", { timeout: 120_000 }, () => {
     });
   });
 });
+
+test(
+  "a beacon that meets an isolate that has just been started asks the registry nothing, and is limited",
+  { timeout: 60_000 },
+  async () => {
+    const LIMIT = 8;
+    const service = await CuttableService.start({ REGIONS, ...PROXIED, LIMIT_PER_MINUTE: String(LIMIT), VOTES_PER_MINUTE: String(VOTES) });
+    try {
+      let seq = 0;
+      const play = (/** @type {string} */ address) => {
+        const now = Date.now();
+        const body = { client: "visitor", seq: seq++, sent: now, now, home: "NA/1", plays: [{ post_id: "song" }] };
+        return service.request("POST", "/plays", body, { "x-country": "US", "x-forwarded-for": address });
+      };
+      // The shard learns its region.
+      assert.equal((await play("203.0.113.7")).status, 202);
+      await service.restartShards();
+      const asked = service.connection.toRegistry;
+      assert.ok(asked > 0, "it is counted who asks");
+      for (let vote = 0; vote < VOTES; vote++) assert.equal((await play("203.0.113.7")).status, 202);
+      assert.deepEqual((await (await play("203.0.113.7")).json()).code, "no_good_play", "votes are limited");
+      const statuses = new Set();
+      for (let beacon = VOTES + 1; beacon <= LIMIT; beacon++) statuses.add((await play("203.0.113.7")).status);
+      assert.ok(statuses.has(429), `beacons are limited: ${[...statuses]}`);
+      assert.equal((await play("203.0.113.8")).status, 202, "others are not");
+      assert.equal(service.connection.toRegistry, asked, "the registry was asked");
+    } finally {
+      await service.dispose();
+    }
+  },
+);

@@ -73,6 +73,13 @@ export class CuttableService extends Service {
     assert.equal(answer.status, 200, await answer.text());
   }
 
+  /** The same with that of the Worker and its shards. */
+  async restartShards() {
+    process.kill(this.server.pid, "SIGKILL");
+    await this.server.ended;
+    this.server = await this.#start("shards", socketTo("Shards", this.shardsPort));
+  }
+
   /** Ends the server of the global object as a power cut does, and starts it on what it stored. */
   async restartGlobal() {
     process.kill(this.global.pid, "SIGKILL");
@@ -119,6 +126,8 @@ export class CuttableService extends Service {
 class Connection {
   /** Requests so far. */
   passed = 0;
+  /** Those to the registry. */
+  toRegistry = 0;
   port = 0;
   to = 0;
   #server = null;
@@ -127,6 +136,7 @@ class Connection {
     this.#server = createServer((incoming, outgoing) => {
       const { method, url, headers } = incoming;
       this.passed++;
+      if (headers["object-binding"] === "REGISTRY") this.toRegistry++;
       const onward = request({ host: "127.0.0.1", port: this.to, method, path: url, headers }, (answer) => {
         outgoing.writeHead(answer.statusCode, answer.headers);
         answer.pipe(outgoing);
