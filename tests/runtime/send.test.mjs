@@ -153,6 +153,27 @@ describe("a reader", () => {
     assert.deepEqual(leftOutOf(said), ["not JSON", "no slug", "no slug"]);
   });
 
+  test("leaves out what is no play of an array or an envelope, and takes the others", () => {
+    const bad = ['{"post_id":null}', '{"region_id":"EU"}', "null", "7", "[]"];
+    const list = `[{"post_id":"a"},${bad},{"post_id":"b"}]`;
+    const payload = `{"board":"rock","plays":${list}}`;
+    const message = JSON.stringify({ topic: "plays", partition: 0, offset: 0, payload });
+    for (const [form, line, board] of [
+      ["ndjson", list, {}],
+      ["ndjson", payload, { board: "rock" }],
+      ["kcat", message, { board: "rock" }],
+    ]) {
+      const said = read(form, [line]);
+      assert.deepEqual(
+        playsOf(said),
+        ["a", "b"].map((post_id) => ({ post_id, ...board })),
+        line,
+      );
+      assert.deepEqual(leftOutOf(said), Array(bad.length).fill("no post_id"));
+    }
+    assert.deepEqual(read("ndjson", ["[]"]), [{ plays: [], leftOut: [] }]);
+  });
+
   test("of tables goes by the names of the columns, whatever separates them", () => {
     const said = read("csv", [
       '"plays";"post";"date"',
@@ -807,6 +828,25 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
     );
     const [file] = readdirSync(join(folder, "large", "refused"));
     assert.match(readFileSync(join(folder, "large", "refused", file), "utf8"), /x{2500}/);
+  });
+
+  test("gets the good plays of a message in which others are none, and the command says how many and where", async () => {
+    answers = counted;
+    const good = Array.from({ length: 999 }, (_, index) => ({ post_id: `post ${index}` }));
+    const lines = [good.toSpliced(500, 0, { post_id: null }), [{}, {}], { post_id: "c" }, [{}], {}, [{}], [], [{}, {}]];
+    const { code, said } = await run(["--spool", "some"], lines.map((line) => `${JSON.stringify(line)}\n`).join("")).ended;
+    assert.equal(code, 0, said);
+    assert.deepEqual(
+      bodies.flatMap(({ plays }) => plays.map(({ post_id }) => post_id)),
+      [...good.map(({ post_id }) => post_id), "c"],
+    );
+    assert.match(said, /1000 plays counted, of 8 lines\.\n {2}8 left out: no post_id \(line 1, 2, 4, …\)\n/);
+    const none = await run(["--spool", "none"], "[{},{}]\n[{},{}]").ended;
+    assert.equal(none.code, 1, none.said);
+    assert.match(
+      none.said,
+      /2 left out: no post_id \(line 1\)\n {2}2 left out: the last line is cut off \(no post_id\) \(line 2\)\n! Every line/,
+    );
   });
 
   test("that has no answer for 15 minutes gets nothing twice: the batch is set aside, later ones are sent", async () => {

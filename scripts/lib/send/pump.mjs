@@ -39,7 +39,7 @@ class Bell {
 
 /** What was read, and not taken. */
 export class LeftOut {
-  /** @type {Map<string, {times: number, lines: number[]}>} */
+  /** `lines`: the first ones, and one more where there are more. @type {Map<string, {times: number, lines: number[]}>} */
   reasons = new Map();
 
   /** @param {string} reason @param {number} line its number in what was read now */
@@ -47,13 +47,15 @@ export class LeftOut {
     const entry = this.reasons.get(reason) ?? { times: 0, lines: [] };
     this.reasons.set(reason, entry);
     entry.times++;
-    if (entry.lines.length < EXAMPLES) entry.lines.push(line);
+    // Of an array of plays many may be left out.
+    if (entry.lines.length <= EXAMPLES && entry.lines.at(-1) !== line) entry.lines.push(line);
   }
 
   /** @returns {string[]} a line a reason */
   inWords() {
     return [...this.reasons].map(
-      ([reason, { times, lines }]) => `  ${times} left out: ${reason} (line ${lines.join(", ")}${times > lines.length ? ", …" : ""})`,
+      ([reason, { times, lines }]) =>
+        `  ${times} left out: ${reason} (line ${lines.slice(0, EXAMPLES).join(", ")}${lines.length > EXAMPLES ? ", …" : ""})`,
     );
   }
 }
@@ -73,22 +75,24 @@ export function takerOf({ reader, encoding, region, board, leftOut }) {
   let isOpen = false;
   return (line) => {
     number++;
-    const none = (reason) => {
+    const none = (/** @type {string[]} */ reasons) => {
       // What is cut off may be whole the next time.
       const isCut = !line.whole;
-      leftOut.add(isCut ? `the last line is cut off (${reason})` : reason, number);
+      for (const reason of reasons) leftOut.add(isCut ? `the last line is cut off (${reason})` : reason, number);
       return { plays: [], isTaken: !isCut };
     };
-    if (line.bytes === null) return none(`a line of over ${MAX_LINE_BYTES >> 20} MiB`);
+    if (line.bytes === null) return none([`a line of over ${MAX_LINE_BYTES >> 20} MiB`]);
     const text = textOf(line.bytes, encoding);
-    if (text === null) return none(`not ${encoding.toUpperCase()}: --encoding says what it is, such as latin1`);
+    if (text === null) return none([`not ${encoding.toUpperCase()}: --encoding says what it is, such as latin1`]);
     const said = reader.read(text);
     isOpen = said === "more";
-    if (isOpen) return line.whole ? { plays: [], isTaken: false } : none("a quote that does not end");
+    if (isOpen) return line.whole ? { plays: [], isTaken: false } : none(["a quote that does not end"]);
     if (said === null || said === "more") return { plays: [], isTaken: true };
     if ("fatal" in said) throw new Advice(String(said.fatal));
-    if ("leftOut" in said) return none(said.leftOut);
-    if (said.plays.length > MAX_PLAYS) return none(`over ${MAX_PLAYS} plays in one line`);
+    const reasons = said.leftOut ?? [];
+    if (said.plays.length === 0 && reasons.length > 0) return none(reasons);
+    if (said.plays.length > MAX_PLAYS) return none([`over ${MAX_PLAYS} plays in one line`]);
+    for (const reason of reasons) leftOut.add(reason, number);
     for (const play of said.plays) {
       if (region && play.region_id === undefined) play.region_id = region;
       if (board && play.board === undefined && play.boards === undefined) play.board = board;

@@ -9,8 +9,8 @@ import { momentOf, timestampOf } from "./times.mjs";
 /**
  * @typedef {{post_id: string | number, region_id?: string, timestamp?: number | string, count?: number, board?: string,
  *   boards?: string[]}} Play
- * @typedef {{plays: Play[]} | {leftOut: string} | "more" | null} Said `more`: the line goes on in the next one; null: a
- *   line that is no record, such as a header
+ * @typedef {{plays: Play[], leftOut?: string[]} | "more" | null} Said `leftOut`: why, of the line or of each of its parts that
+ *   is no play; `more`: the line goes on in the next one; null: a line that is no record, such as a header
  * @typedef {{read: (text: string) => Said, state: any}} Reader
  * @typedef {(why: string) => never} Refuse
  */
@@ -23,7 +23,7 @@ const BOT =
   /bot\b|bot[/;\s_-]|crawl|spider|slurp|archiver|facebookexternalhit|bingpreview|lighthouse|headless|monitor|uptime|pingdom|preview|fetch|scrap|^(curl|wget|python|go-http|java|okhttp|axios|node|ruby|perl|libwww|php|apache-httpclient|-?$)/i;
 
 /** @param {string} reason @returns {Said} */
-const leftOut = (reason) => ({ leftOut: reason });
+const leftOut = (reason) => ({ plays: [], leftOut: [reason] });
 
 /** @type {Record<string, (options: {post: string, status: string, bots: string, columns: string, dates: string}, refuse: Refuse) => Reader>} */
 export const READERS = {
@@ -137,8 +137,7 @@ function playsOf(text, rename) {
   }
   // A producer that names its batches itself writes envelopes.
   const list = Array.isArray(value) ? value : Array.isArray(value?.plays) ? value.plays : [value];
-  /** @type {Play[]} */
-  const plays = [];
+  const said = { plays: /** @type {Play[]} */ ([]), leftOut: /** @type {string[]} */ ([]) };
   for (const object of list) {
     /** @type {any} */
     const play = {};
@@ -150,10 +149,11 @@ function playsOf(text, rename) {
       const found = object?.[rename.get(field) ?? field];
       if (found !== undefined && found !== null) play[field] = found;
     }
-    if (play.post_id === undefined) return leftOut(`no ${rename.get("post_id") ?? "post_id"}`);
-    plays.push(play);
+    // What is no play costs none of the others, as with the service.
+    if (play.post_id === undefined) said.leftOut.push(`no ${rename.get("post_id") ?? "post_id"}`);
+    else said.plays.push(play);
   }
-  return { plays };
+  return said;
 }
 
 /** @param {{id: string | null, region?: string, time?: string, count?: string, board?: string}} row @returns {Said} */
