@@ -193,8 +193,8 @@ export function retryInMs(failures: number): number;
 export class Extent {
   /** @param most plays; default: what the service takes at once with the ingest token */
   constructor(most?: number);
-  /** Whether there is room for one more. */
-  has(play: Play): boolean;
+  /** Whether there is room for these, too. */
+  has(...plays: Play[]): boolean;
   add(play: Play): void;
 }
 

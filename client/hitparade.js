@@ -33,6 +33,8 @@ const PING_MS = 25_000;
 
 /** @type {(play: { board?: string, boards?: string[] }) => string[]} */
 const boardsOf = ({ board = "main", boards = [board] }) => (Array.isArray(boards) ? boards : []);
+/** @type {(play: import("./hitparade.js").Play) => string[]} */
+const partsOf = (play) => boardsOf(play).map((board) => `${board} ${play.region_id}`);
 
 /**
  * What a batch comes to: a play is one on each of its boards, and boards in their regions are parts.
@@ -48,18 +50,18 @@ export class Extent {
     this.#most = most;
   }
 
-  /** @param {import("./hitparade.js").Play} play @returns {boolean} */
-  has(play) {
-    const boards = boardsOf(play);
-    const added = boards.filter((board) => !this.#parts.has(`${board} ${play.region_id}`));
-    return this.#plays + boards.length <= this.#most && this.#parts.size + added.length <= MOST_PARTS;
+  /** @param {import("./hitparade.js").Play[]} plays @returns {boolean} */
+  has(...plays) {
+    const named = plays.flatMap(partsOf);
+    const added = new Set(named.filter((part) => !this.#parts.has(part)));
+    return this.#plays + named.length <= this.#most && this.#parts.size + added.size <= MOST_PARTS;
   }
 
   /** @param {import("./hitparade.js").Play} play */
   add(play) {
-    const boards = boardsOf(play);
-    this.#plays += boards.length;
-    for (const board of boards) this.#parts.add(`${board} ${play.region_id}`);
+    const named = partsOf(play);
+    this.#plays += named.length;
+    for (const part of named) this.#parts.add(part);
   }
 }
 

@@ -849,6 +849,38 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
     );
   });
 
+  /** What the service does with a batch of over 24 parts. */
+  const withFewParts = (body) =>
+    new Set(body.plays.map(({ board, region_id }) => `${board} ${region_id}`)).size > 24
+      ? [413, { code: "too_many_parts" }]
+      : counted(body);
+  const onBoards = (from, to) => Array.from({ length: to - from }, (_, index) => ({ post_id: "a", board: `board ${from + index}` }));
+
+  test("that takes fewer boards at once gets a message of many in halves, and later batches as large as ever", async () => {
+    answers = withFewParts;
+    const running = run(["--spool", "parts"], null);
+    running.child.stdin.write(`${JSON.stringify(onBoards(0, 30))}\n`);
+    await eventually(() => assert.equal(bodies.length, 3));
+    running.child.stdin.end('{"post_id":"b"}\n'.repeat(2_000));
+    const { code, said } = await running.ended;
+    assert.equal(code, 0, said);
+    assert.match(said, /2030 plays counted/);
+    // The first three, and one for what came within a second.
+    assert.ok(bodies.length <= 6, `${bodies.length} requests, of ${bodies.map(({ plays }) => plays.length)} plays`);
+    assert.match(said, /30 plays \(1\d{3} bytes\) are too much at once for who answers \(413 too_many_parts\): halved/);
+  });
+
+  test("that takes fewer boards at once gets no batch of more, wherever in a message they stand", async () => {
+    answers = withFewParts;
+    const lines = [onBoards(0, 20), [...onBoards(19, 30), ...onBoards(19, 30)], onBoards(29, 43)];
+    const { code, said } = await run(["--spool", "boards"], lines.map((line) => `${JSON.stringify(line)}\n`).join("")).ended;
+    assert.equal(code, 0, said);
+    assert.deepEqual(
+      bodies.map(({ plays }) => plays.length),
+      [20, 36],
+    );
+  });
+
   test("that has no answer for 15 minutes gets nothing twice: the batch is set aside, later ones are sent", async () => {
     answers = () => null;
     const first = run(["--spool", "doubt"], '{"post_id":"a"}\n');

@@ -22,6 +22,9 @@ const FATAL = {
   415: "Is --url the address of an installation?",
 };
 
+/** A 413 that is not for bytes: smaller batches would not help. */
+const TOO_MANY = ["too_many_parts", "too_many_plays"];
+
 /**
  * @typedef {object} Counts of plays
  * @property {number} accepted
@@ -123,7 +126,7 @@ export class Delivery {
       if (answer.code === "no_good_play") return this.#counted(batch, { accepted: 0, repeated: false, rejected: answer.rejected });
       if (answer.code === "too_old_to_repeat") return this.#doubt(batch);
       if (answer.code === "key_reused") spool.rename(batch);
-      else if (answer.status === 413) return this.#tooLarge(batch, answer.why);
+      else if (answer.status === 413) return this.#tooLarge(batch, answer);
       else {
         // None of this was counted: there is time to put it right.
         if (isFirst) spool.forgetAttempt(batch);
@@ -150,10 +153,10 @@ export class Delivery {
     this.#tell(`! ${batch.count} plays got no answer for 15 minutes and may have been counted: they are in ${this.setAside.at(-1)}`);
   }
 
-  #tooLarge(batch, why) {
+  #tooLarge(batch, { code, why }) {
     if (batch.count > 1) {
-      this.mostBytes = Math.min(this.mostBytes, Math.ceil(batch.bytes / 2));
-      this.#tell(`  a batch of ${batch.bytes} bytes is too large for who answers (${why}): halved`);
+      if (!TOO_MANY.includes(code)) this.mostBytes = Math.min(this.mostBytes, Math.ceil(batch.bytes / 2));
+      this.#tell(`  ${batch.count} plays (${batch.bytes} bytes) are too much at once for who answers (${why}): halved`);
       return this.#spool.split(batch);
     }
     this.counts.refused += batch.count;

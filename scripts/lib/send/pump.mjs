@@ -158,7 +158,7 @@ export async function pump({
   const add = (texts, said) => {
     const more = texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0);
     const hasRoom = plays.length + texts.length <= MAX_PLAYS && bytes + more <= Math.min(MAX_BYTES, delivery.mostBytes);
-    if (!hasRoom || !extent.has(said[0])) seal();
+    if (!hasRoom || !extent.has(...said)) seal();
     for (const play of said) extent.add(play);
     for (const text of texts) plays.push(text);
     bytes += more;
