@@ -239,9 +239,13 @@ export class Hitparade {
     return new Promise((done, fail) => {
       const receipt = { left: list.length, accepted: 0, rejected: [], done, fail };
       if (list.length === 0) return done({ accepted: 0, rejected: [] });
-      this.#waiting += list.length;
       const now = Date.now();
-      list.forEach((play, index) => this.#add({ timestamp: now, ...play }, { receipt, index, boards: boardsOf(play).length }));
+      // What is no object is rejected by the service, the others count.
+      const whole = list.map((play) => ({ timestamp: now, ...play }));
+      // Throws before anything is taken.
+      const texts = whole.map((play) => JSON.stringify(play));
+      this.#waiting += list.length;
+      whole.forEach((play, index) => this.#add(play, texts[index], { receipt, index, boards: boardsOf(play).length }));
       this.#sealTimer ??= setTimeout(() => this.#seal(), BATCH_MS);
     });
   }
@@ -258,9 +262,8 @@ export class Hitparade {
     this.#closed.abort();
   }
 
-  /** @param {Play} play @param {Batch["places"][0]} place */
-  #add(play, place) {
-    const text = JSON.stringify(play);
+  /** @param {Play} play @param {string} text of it @param {Batch["places"][0]} place */
+  #add(play, text, place) {
     const bytes = new TextEncoder().encode(text).length + 1;
     const open = this.#open;
     if (open && (!open.extent.has(play) || open.bytes + bytes > this.#most.bytes - ENVELOPE_BYTES)) this.#seal();

@@ -61,6 +61,23 @@ describe("the client", { timeout: 120_000 }, () => {
     await model.assertExactly(service);
   });
 
+  test("loses no good play with one that is none, and counts nothing where a play cannot be written as JSON", async () => {
+    const [good, other] = [{ post_id: "beside none" }, { post_id: "beside none", region_id: "EU" }];
+    const { accepted, rejected } = await trusted.send([good, null, other, undefined]);
+    assert.equal(accepted, 2);
+    assert.deepEqual(
+      rejected.map(({ index, code }) => [index, code]),
+      [
+        [1, "bad_post_id"],
+        [3, "bad_post_id"],
+      ],
+    );
+    await assert.rejects(trusted.send([good, { post_id: 1n }]), TypeError);
+    assert.deepEqual(await trusted.send(other), { accepted: 1, rejected: [] });
+    model.add([good, other, other]);
+    await model.assertExactly(service);
+  });
+
   test("reads charts and posts, and says what is wrong by a stable word", async () => {
     const chart = await page.topPosts({ region: "EU", timeframe: "all", k: 2 });
     assert.deepEqual(chart.top_posts.map(({ rank, post_id }) => [rank, post_id]).length, 2);
