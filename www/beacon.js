@@ -111,8 +111,10 @@
     // A timer that is still under way seals early what comes next, and loses nothing.
     sealTimer = 0;
     if (open[0] && batches().length < OUTBOX_BATCHES) {
-      // A file that is the same everywhere has its first home in a header, which is kept with it.
-      options.home ||= /** @type {any} */ (performance.getEntriesByName(source)[0])?.serverTiming?.[0]?.description;
+      // A file that is the same everywhere has its first home in a header, which is kept with it. A CDN may add to that.
+      options.home ||= /** @type {any} */ (performance.getEntriesByName(source)[0])?.serverTiming?.find(
+        (/** @type {any} */ entry) => entry.name == "home",
+      )?.description;
       put(storage(options.persist), KEY + name + number, {
         client: name,
         seq: number++,

@@ -724,6 +724,22 @@ everywhere("under its versioned address: immutable, of the hash that /beacon.htm
   assert.equal(await wrong.evaluate("typeof hitparade"), "undefined");
 });
 
+where("timing", "at home from the first batch on, whatever else a network on the way says of its time", async () => {
+  const foreign = ["cdn-cache; desc=DYNAMIC", "cfOrigin;dur=0,cfEdge;desc=EU/7"];
+  for (const [timing, home] of [
+    [(own) => [...foreign, own], "NA/1"],
+    [(own) => `${foreign}, ${own}, home2;desc="EU/8"`, "NA/1"],
+    [() => foreign, undefined],
+  ]) {
+    service.reset();
+    service.timing = timing;
+    const tab = await open("", { path: "/versioned" });
+    await tab.evaluate(() => hitparade.play("behind a CDN"));
+    await counted({ "behind a CDN": 1, seen: 1 }, SETTLED_MS);
+    assert.equal(service.requests[0].body.home, home);
+  }
+});
+
 ifTime("under names of its own, which no block list knows", async () => {
   const own = await Service.start({ BEACON_PATH: "/media/s.js", PLAYS_PATH: "/media/p" });
   const ownSite = await startSite(own.url, "/media/s.js");
@@ -836,6 +852,8 @@ async function startService() {
     service.questions = [];
     service.refuses = false;
     service.country = "US";
+    /** What pages are told of in place of the service's own `Server-Timing`. */
+    service.timing = (own) => own;
   };
 
   const forward = async (request, text) => {
@@ -877,7 +895,8 @@ async function startService() {
     if (answer.status === 202 && body?.plays.length > 0) count(body, JSON.parse(answer.text));
     if (fault.countThenCut) return request.socket.destroy();
     for (const name of ["Content-Type", "Hitparade-Home", "Cache-Control", "Server-Timing", "Timing-Allow-Origin"]) {
-      if (answer.headers.has(name)) response.setHeader(name, answer.headers.get(name));
+      const own = answer.headers.get(name);
+      if (own) response.setHeader(name, name === "Server-Timing" ? service.timing(own) : own);
     }
     response.writeHead(answer.status).end(answer.text);
   });
