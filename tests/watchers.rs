@@ -20,8 +20,8 @@ use hitparade::watchers::{
 };
 use hitparade::window::{DAY_MS, Level, MINUTE_MS, PaneKey};
 use hitparade::wire::{
-    Batch, BatchPlay, ChartReply, ChartRequest, CloseHistory, CloseHistoryReply, EnlistReply, Look,
-    Noted, PUSH_INTERVAL_MS, Pull, PullReply, Push, PushReply, PushReplyOrRefusal,
+    Batch, BatchPlay, ChartReply, ChartRequest, CloseHistory, CloseHistoryReply, EnlistReply,
+    Learn, Look, Noted, PUSH_INTERVAL_MS, Pull, PullReply, Push, PushReply, PushReplyOrRefusal,
     QUIET_SEALING_MS, RecordReply, RecordRequest, Refusal, SealedPane, ShardReport, Sort, Spent,
     Watch, WatchReply, WindowRequest,
 };
@@ -62,6 +62,16 @@ impl World {
             ..table_of(region_ids, SEED)
         };
         *self.host.enlisted.borrow_mut() = Some(codec::encode(&EnlistReply(Ok(table))));
+    }
+
+    /// The object is told which regions there are.
+    fn learn(&self, table: &RegionTable) {
+        *self.host.enlisted.borrow_mut() = Some(codec::encode(&EnlistReply(Ok(table.clone()))));
+        let message = codec::encode(&Learn {
+            table: table.clone(),
+        });
+        let reply = self.host.run(self.driver.learn(&message), || {});
+        assert_eq!(codec::decode::<Noted>(&reply).unwrap().0, Ok(()));
     }
 
     /// The object slept.
@@ -882,6 +892,48 @@ fn of_more_quiet_shards_than_may_be_asked_at_once_the_others_become_busy_and_are
     assert_eq!(push_all(13), [true, true, false, false]);
     world.pass(PUSH_INTERVAL_MS);
     assert_eq!(world.look().len(), 2);
+    assert!(!world.chart().incomplete);
+}
+
+#[test]
+fn counting_begins_anew_at_once_also_where_the_registry_was_set_back_before() {
+    let world = World::new(&["NA"]);
+    let table = |number, epoch_ms| RegionTable {
+        number,
+        epoch_ms,
+        ..table_of(&["NA"], SEED)
+    };
+    world.learn(&table(9, 0));
+    world.push("NA", 3);
+    assert_eq!(world.chart().total_views, 3);
+    world.pass(1_000);
+    world.learn(&table(2, world.host.now_ms()));
+    assert_eq!(world.chart().total_views, 0);
+}
+
+#[test]
+fn the_world_is_incomplete_while_the_registry_has_lost_a_region_whose_shards_push() {
+    let world = World::new(&["EU", "NA"]);
+    let table = |number, region_ids: &[&str]| RegionTable {
+        number,
+        ..table_of(region_ids, SEED)
+    };
+    let push = || {
+        let report = world.report("EU", 1, 0, None);
+        let reply = world.host.run(world.driver.push(&report), || {});
+        codec::decode::<PushReplyOrRefusal>(&reply).unwrap().0
+    };
+    assert!(push().is_ok());
+    assert!(!world.chart().incomplete);
+    world.learn(&table(2, &["NA"]));
+    world.pass(10_000);
+    assert!(!world.chart().incomplete, "nobody knows of it");
+    assert_eq!(push(), Err(Refusal::UnknownRegion));
+    // A chart serves for a second.
+    world.pass(1_500);
+    assert!(world.chart().incomplete);
+    world.learn(&table(3, &["EU", "NA"]));
+    world.pass(1_500);
     assert!(!world.chart().incomplete);
 }
 

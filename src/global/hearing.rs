@@ -118,6 +118,8 @@ impl Global {
             }
             Ok(())
         })?;
+        let lost = self.lost_regions.get_mut();
+        lost.retain(|key, _| !table.knows_key(key));
         self.table = table;
         self.stored_anew();
         Ok(())

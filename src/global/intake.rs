@@ -10,7 +10,7 @@ use crate::codec;
 use crate::mutants::{self, Mutant};
 use crate::storage::Storage;
 use crate::summary::Summary;
-use crate::topology::{GLOBAL_SCOPE, MAX_SHARDS};
+use crate::topology::{GLOBAL_SCOPE, MAX_REGIONS, MAX_SHARDS};
 use crate::window::{Level, PaneKey};
 use crate::wire::{MAX_PANE_AHEAD_MS, Push, PushReply, Refusal, SealedPane, ShardName};
 
@@ -143,6 +143,7 @@ impl Global {
         let invalid = |detail: String| Refusal::Invalid(detail);
         let push: Push<'_> = codec::decode(push).map_err(|error| invalid(error.to_string()))?;
         if !self.table.knows_key(push.region_id) {
+            self.note_lost_region(push.region_id, now_ms);
             return Err(Refusal::UnknownRegion);
         }
         if push.epoch_ms > self.table.epoch_ms.max(self.taken_epoch_ms) {
@@ -440,6 +441,29 @@ impl Global {
         now_ms.saturating_sub(self.offsets.heard_ms(shard)) >= GONE_AFTER_MS
     }
 
+    /// The registry does not know of a region any more whose shards push: what they have is in no chart.
+    fn note_lost_region(&self, region_id: &str, now_ms: u64) {
+        let mut lost = self.lost_regions.borrow_mut();
+        if lost.len() < MAX_REGIONS || lost.contains_key(region_id) {
+            lost.insert(region_id.to_owned(), now_ms);
+        }
+    }
+
+    fn lacks_lost_regions(&self, now_ms: u64) -> bool {
+        let lost = self.lost_regions.borrow();
+        lost.values()
+            .any(|refused_ms| now_ms.saturating_sub(*refused_ms) < GONE_AFTER_MS)
+    }
+
+    /// Whether a shard of a scope had something open that was played before a moment, and was not heard of since.
+    pub(super) fn misses_plays_before(&self, scope: &str, until_ms: u64, now_ms: u64) -> bool {
+        self.offsets.with_open().any(|((region_id, _), heard_ms)| {
+            let in_scope = scope == GLOBAL_SCOPE || region_id == scope;
+            let may_come = now_ms.saturating_sub(heard_ms) < GONE_AFTER_MS;
+            in_scope && may_come && heard_ms < until_ms
+        })
+    }
+
     /// Whether a busy shard of a scope was heard of shortly before this state was loaded: then it may have
     /// something open. A shard that has pushes all the time.
     fn was_busy(&self, scope: &str, started_ms: u64) -> bool {
@@ -467,5 +491,6 @@ impl Global {
                 in_scope(&shard) && now_ms.saturating_sub(*heard_ms) < GONE_AFTER_MS
             })
             || self.live.is_incomplete(scope, now_ms)
+            || scope == GLOBAL_SCOPE && self.lacks_lost_regions(now_ms)
     }
 }

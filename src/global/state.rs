@@ -1,7 +1,7 @@
 //! The state of the global object, and every change of it. See the folder's introduction.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -49,6 +49,8 @@ pub struct Global {
     pub(super) taken_epoch_ms: u64,
     /// The one that was refused last.
     pub(super) refused_epoch_ms: Cell<u64>,
+    /// Regions that the registry has lost whose shards push, and when one was refused last.
+    pub(super) lost_regions: RefCell<BTreeMap<String, u64>>,
     pub(super) offsets: Offsets,
     pub(super) cache: Cache,
     pub(super) stretches: Stretches,
@@ -149,6 +151,7 @@ impl Global {
             seen_ms: 0,
             taken_epoch_ms: 0,
             refused_epoch_ms: Cell::new(0),
+            lost_regions: RefCell::default(),
             damage: Damage::default(),
             refused_pushes: 0,
             news: 0,

@@ -538,7 +538,9 @@ impl Global {
                 run,
             }
         });
-        let incomplete = ranking.incomplete || !past.damaged.is_empty();
+        let incomplete = ranking.incomplete
+            || !past.damaged.is_empty()
+            || self.misses_plays_before(scope, window.span.to_ms, *at_ms);
         Ok(Some(ClosedChart {
             period: *period,
             time_zone: zone.name().to_owned(),

@@ -207,7 +207,11 @@ impl<H: Host> Inner<H> {
         }
         let known = self.with_global(|global, _| Ok(global.table().number));
         match known {
-            Ok(number) if number > table.number => Ok(()),
+            // An old message, or the registry was set back.
+            Ok(number) if number > table.number => {
+                let heard = self.hear_registry().await;
+                heard.map_err(|_| Refusal::Busy { retry_after_s: 1 })
+            }
             Ok(_) | Err(Refusal::Busy { .. }) => self.hear(table).await,
             Err(refusal) => Err(refusal),
         }

@@ -47,13 +47,15 @@ impl<H: Host> Driver<H> {
         let mut reply = reply.inspect_err(|refusal| {
             (self.0.host).report(format_args!("push refused: {refusal:?}"));
         })?;
+        // Of the state that has taken it.
+        let loads = self.0.counters.borrow().loads;
         self.0.spend_on_push(report.push, &mut reply);
         self.0.ask_registry_now_and_then();
         self.keep_figures(&report);
         // A state that is loaded after a crash is to know what it lacks of what the shard was told to have
         // arrived: that something is open there again is durable before the shard hears of it.
         if reply.is_quiet || self.0.is_undurable(report.region_id) {
-            self.complete(report.push, &mut reply).await?;
+            self.complete(report.push, loads, &mut reply).await?;
         }
         Ok(reply)
     }
@@ -103,17 +105,21 @@ impl<H: Host> Driver<H> {
         Ok(reply)
     }
 
-    /// Waits until a push is folded and durable, and what is known of its shard with it.
+    /// Waits until a push is folded and durable, and what is known of its shard with it. `loads`: which state took it.
     ///
     /// # Errors
     /// Where it is not: the shard is to come again soon.
-    async fn complete(&self, push: &[u8], reply: &mut PushReply) -> Result<(), Refusal> {
+    async fn complete(
+        &self,
+        push: &[u8],
+        loads: u64,
+        reply: &mut PushReply,
+    ) -> Result<(), Refusal> {
         let push = codec::decode::<Push<'_>>(push)?;
         if mutants::active(Mutant::QuietBeforeDurable) {
             reply.durable_offset = reply.wanted_offset;
             return Ok(());
         }
-        let loads = self.0.counters.borrow().loads;
         let failed = || Refusal::Storage("what was pushed is not known to be durable".into());
         let (waiter, completed) = oneshot::channel();
         let completing = &self.0.completing;

@@ -127,6 +127,9 @@ impl Profile {
             on_global.late_bytes = random.between(1, 10_000) as usize;
             global_memory_is_short = random.between(50, 800);
         }
+        if random.chance(200) {
+            on_global.pulled_shards = random.between(1, 3) as usize;
+        }
         let slow_pace = random.chance(100);
         if slow_pace {
             on_global.push_gap_ms = random.between(2_000, 20_000);
