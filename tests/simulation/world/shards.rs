@@ -210,9 +210,13 @@ impl World {
         });
         let voter = voter.filter(|_| asked.plays > 0 && !batch.is_trusted);
         let message = Rc::clone(message);
+        let number = asked.batch;
         let work = async move {
             let reply = driver.record(&message, voter).await;
             let answer = move |world: &mut World| {
+                if reply == RecordReply::InDoubt {
+                    world.shards[shard].votes.given_back(number);
+                }
                 world.answer_record(shard, rpc, stage, &reply);
             };
             Some(Box::new(answer) as Then)
@@ -309,7 +313,8 @@ fn plays_of(batch: &[u8], board: usize, region: usize) -> Vec<Play> {
 #[derive(Default)]
 pub struct VotesInModel {
     minutes: BTreeMap<usize, u64>,
-    votes: BTreeMap<(usize, usize, u64), u32>,
+    /// The batches that they came in.
+    votes: BTreeMap<(usize, usize, u64), Vec<usize>>,
 }
 
 impl VotesInModel {
@@ -330,9 +335,15 @@ impl VotesInModel {
             }
             let of = (batches[play.batch].client, play.post, minute);
             let votes = self.votes.entry(of).or_default();
-            *votes += 1;
-            Some((*votes, of))
+            votes.push(play.batch);
+            Some((votes.len() as u32, of))
         });
         votes.max()
+    }
+
+    /// Nobody knows whether a batch was counted.
+    fn given_back(&mut self, batch: usize) {
+        let votes = self.votes.values_mut();
+        votes.for_each(|batches| batches.retain(|of| *of != batch));
     }
 }
