@@ -178,7 +178,8 @@ impl World {
         // What a shard told that counts anew is taken when the registry has told of that.
         let question = self.global.question.as_ref();
         let is_asking = question.is_some_and(|waiting| waiting.borrow().is_some());
-        let has_all = self.profile.is_roomy && is_quiet && !are_silent && !is_asking;
+        let are_few = self.shards.len() <= self.profile.on_global.pulled_shards;
+        let has_all = self.profile.is_roomy && is_quiet && are_few && !are_silent && !is_asking;
         if board.incomplete && self.global.times_forgot == 0 && has_all {
             return Err("incomplete, and nothing was forgotten or left out".into());
         }
