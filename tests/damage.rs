@@ -316,6 +316,32 @@ fn a_pane_that_was_sealed_days_ahead_is_a_gap_and_blocks_nothing() {
 }
 
 #[test]
+fn a_clock_that_is_days_behind_makes_no_gap_of_what_was_sealed_before() {
+    let (on_shard, on_global) = (MemoryStorage::new(), MemoryStorage::new());
+    let mut shard = load_shard(&on_shard, NOW_MS);
+    let mut global = load_global(&on_global);
+    record(&mut shard, &on_shard, "first", NOW_MS);
+    global
+        .take_push(&push(&mut shard, &on_shard), NOW_MS)
+        .unwrap();
+    global.flush(&on_global, NOW_MS).unwrap();
+    record(&mut shard, &on_shard, "sealed", NOW_MS);
+    shard.checkpoint(&on_shard, NOW_MS + 2 * MINUTE_MS).unwrap();
+    let sealed = push(&mut shard, &on_shard);
+    // The machine starts with another clock, or goes on with it.
+    for starts_again in [true, false] {
+        if starts_again {
+            global = load_global(&on_global);
+        }
+        let reply = global.take_push(&sealed, NOW_MS - 3 * DAY_MS).unwrap();
+        assert_eq!(reply.wanted_offset, 1);
+        assert_eq!(global.tell(GlobalMetrics::default(), 0).gaps, 0);
+    }
+    let chart = chart(&global, &on_global, NOW_MS + 10 * MINUTE_MS);
+    assert_eq!(chart.total_views, 2);
+}
+
+#[test]
 fn what_a_damaged_row_of_the_journal_had_does_not_come_back_with_a_push_of_before() {
     let storage = MemoryStorage::new();
     let mut shard = load_shard(&storage, NOW_MS);

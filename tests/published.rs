@@ -588,27 +588,33 @@ fn a_row_that_cannot_be_read_stays_as_it_is_and_charts_after_it_say_so() {
 }
 
 #[test]
-fn a_published_chart_is_incomplete_where_a_shard_that_had_something_open_was_not_heard_of_since() {
-    let mut world = World::at(in_utc(0), Zone::utc());
-    let play = |world: &mut World, region, timestamp_ms| {
-        world.now_ms = timestamp_ms;
-        world.play(region, 0, "post", timestamp_ms, 3);
-        world.push(region, 0);
-    };
-    (0..2).for_each(|region| play(&mut world, region, in_utc(0)));
-    world.settle();
-    (0..2).for_each(|region| play(&mut world, region, in_utc(1) - MINUTE_MS));
-    // The first one is heard of again, the second is not.
-    for _ in 0..3 {
-        world.now_ms += MINUTE_MS;
-        world.push(0, 0);
+fn a_published_chart_is_incomplete_where_a_shard_that_had_something_open_was_not_heard_of_in_time()
+{
+    for comes_too_late in [false, true] {
+        let mut world = World::at(in_utc(0), Zone::utc());
+        let play = |world: &mut World, region, timestamp_ms| {
+            world.now_ms = timestamp_ms;
+            world.play(region, 0, "post", timestamp_ms, 3);
+            world.push(region, 0);
+        };
+        (0..2).for_each(|region| play(&mut world, region, in_utc(0)));
+        world.settle();
+        (0..2).for_each(|region| play(&mut world, region, in_utc(1) - MINUTE_MS));
+        // The first one is heard of again, the second is not, or when charts are to be closed already.
+        for _ in 0..3 {
+            world.now_ms += MINUTE_MS;
+            world.push(0, 0);
+        }
+        world.now_ms = in_utc(1) + 6 * HOUR_MS;
+        if comes_too_late {
+            world.push_unfolded(1, 0);
+        }
+        let day = period_of(0, PeriodKind::Day);
+        let charts = [0, 1, 2].map(|scope| published(&mut world, scope, day).unwrap());
+        let said = charts.map(|chart| (chart.total_views, chart.incomplete, chart.exact));
+        let lacking = (3, true, false);
+        assert_eq!(said, [(9, true, false), (6, false, true), lacking]);
     }
-    world.now_ms = in_utc(1) + 6 * HOUR_MS;
-    let day = period_of(0, PeriodKind::Day);
-    let charts = [0, 1, 2].map(|scope| published(&mut world, scope, day).unwrap());
-    let said = charts.map(|chart| (chart.total_views, chart.incomplete, chart.exact));
-    let lacking = (3, true, false);
-    assert_eq!(said, [(9, true, false), (6, false, true), lacking]);
 }
 
 #[test]

@@ -104,6 +104,7 @@ impl Global {
             self.forget_made();
         }
         self.seen_ms = now_ms;
+        self.latest_ms = self.latest_ms.max(now_ms);
     }
 
     fn take_as_checked(
@@ -211,7 +212,9 @@ impl Global {
         if pane.first_seq > pane.last_seq {
             return Err(invalid("pane: no such commits".into()));
         }
-        if key.start_ms > now_ms.saturating_add(MAX_PANE_AHEAD_MS) {
+        // A clock that is behind makes no pane one of the future.
+        let latest_ms = now_ms.max(self.latest_ms);
+        if key.start_ms > latest_ms.saturating_add(MAX_PANE_AHEAD_MS) {
             return Ok(None);
         }
         let (decoded_bytes, plays) = match known.get(&(key, pane.first_seq)) {
@@ -263,6 +266,10 @@ impl Global {
         // Asked for, or to be asked for: it does not answer, and pushes.
         let is_untold = !self.is_told(&shard, now_ms.saturating_sub(PULL_AFTER_MS), now_ms);
         let is_awaited = pulled_ms.is_some() || pulled_shards.contains(&shard) && is_untold;
+        let is_closing = self.closing_is_due(now_ms);
+        if !is_closing {
+            self.heard_late.clear();
+        }
         // Until the moment is kept, however late that is.
         let cutting = self.cutting.as_mut();
         let limit = cutting.and_then(|cutting| cutting.limit(&shard, &push));
@@ -274,6 +281,11 @@ impl Global {
         let pause_ms = now_ms.saturating_sub(log.last_heard_ms);
         if pulled_ms.is_none() {
             self.pace.add(pause_ms, now_ms);
+        }
+        if is_closing && log.has_open {
+            // What comes now is not in the charts that are closed.
+            let heard_ms = self.heard_late.entry(shard.clone());
+            heard_ms.or_insert(log.last_heard_ms);
         }
         log.last_heard_ms = now_ms;
         let mut gaps = 0;
@@ -457,11 +469,14 @@ impl Global {
 
     /// Whether a shard of a scope had something open that was played before a moment, and was not heard of since.
     pub(super) fn misses_plays_before(&self, scope: &str, until_ms: u64, now_ms: u64) -> bool {
-        self.offsets.with_open().any(|((region_id, _), heard_ms)| {
+        let late = self.heard_late.iter();
+        let late = late.map(|(shard, heard_ms)| (shard, *heard_ms));
+        let mut open = self.offsets.with_open().chain(late);
+        open.any(|((region_id, _), heard_ms)| {
             let in_scope = scope == GLOBAL_SCOPE || region_id == scope;
             let may_come = now_ms.saturating_sub(heard_ms) < GONE_AFTER_MS;
             in_scope && may_come && heard_ms < until_ms
-        })
+        }) || scope == GLOBAL_SCOPE && self.lacks_lost_regions(now_ms)
     }
 
     /// Whether a busy shard of a scope was heard of shortly before this state was loaded: then it may have
@@ -481,6 +496,12 @@ impl Global {
     /// Whether charts of a scope may lack plays that were in them before: copies did not fit, or this
     /// state was loaded a moment ago and shards have not told yet what they have open.
     pub(super) fn lacks_live_plays(&self, scope: &str, now_ms: u64) -> bool {
+        self.lacks_known_shards(scope, now_ms)
+            || scope == GLOBAL_SCOPE && self.lacks_lost_regions(now_ms)
+    }
+
+    /// The same of the regions that the registry knows.
+    pub(super) fn lacks_known_shards(&self, scope: &str, now_ms: u64) -> bool {
         let started_ms = self.started_ms.get().unwrap_or(now_ms);
         self.started_ms.set(Some(started_ms));
         let heard_after_ms = HEARD_AFTER_MS.max(2 * self.pace.told_ms(now_ms));
@@ -491,6 +512,5 @@ impl Global {
                 in_scope(&shard) && now_ms.saturating_sub(*heard_ms) < GONE_AFTER_MS
             })
             || self.live.is_incomplete(scope, now_ms)
-            || scope == GLOBAL_SCOPE && self.lacks_lost_regions(now_ms)
     }
 }

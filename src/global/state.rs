@@ -44,6 +44,10 @@ pub struct Global {
     pub(super) heard: HeardRows,
     /// What the clock said last.
     pub(super) seen_ms: u64,
+    /// The latest that it ever was, as far as is known.
+    pub(super) latest_ms: u64,
+    /// Shards with something open that were heard of while charts are to be closed, and when they were before.
+    pub(super) heard_late: BTreeMap<ShardName, u64>,
     /// Up to this one, shards' epochs are taken that are later than the registry's: it was asked for them and
     /// knows of none, as it was set back. 0 where there is none.
     pub(super) taken_epoch_ms: u64,
@@ -149,6 +153,8 @@ impl Global {
             work: Work::default(),
             heard: heard.rows,
             seen_ms: 0,
+            latest_ms: last_ms,
+            heard_late: BTreeMap::new(),
             taken_epoch_ms: 0,
             refused_epoch_ms: Cell::new(0),
             lost_regions: RefCell::default(),

@@ -76,20 +76,45 @@ struct SeenRow<'a> {
 
 record!(SeenRow<'_> v 1);
 
+/// When the youngest of some batches came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Dated {
+    /// By the clock as it has been since, where it was set back.
+    at_latest_ms: u64,
+    /// By the clock as it was then.
+    ms: u64,
+}
+
+impl Dated {
+    fn at(ms: u64) -> Self {
+        Dated {
+            at_latest_ms: ms,
+            ms,
+        }
+    }
+
+    /// Whether they are to be forgotten. A clock that goes back for a moment makes nothing older, and of one that was
+    /// ahead the date says nothing before it has come.
+    fn is_old(self, now_ms: u64) -> bool {
+        let is_old = |ms: u64| now_ms.saturating_sub(ms) > REMEMBER_MS;
+        is_old(self.at_latest_ms) && (self.ms > now_ms || is_old(self.ms))
+    }
+}
+
 #[derive(Default)]
 struct Generation {
-    newest_ms: u64,
+    newest: Dated,
     /// Sorted.
     counted: Box<[CountedBatch]>,
     moved: Box<[MovedBatch]>,
 }
 
 impl Generation {
-    fn of(newest_ms: u64, mut counted: Vec<CountedBatch>, mut moved: Vec<MovedBatch>) -> Self {
+    fn of(newest: Dated, mut counted: Vec<CountedBatch>, mut moved: Vec<MovedBatch>) -> Self {
         counted.sort_unstable();
         moved.sort_unstable();
         Generation {
-            newest_ms,
+            newest,
             counted: counted.into(),
             moved: moved.into(),
         }
@@ -139,7 +164,7 @@ pub struct Seen {
     /// Every shard that a claim names, once: at most as many as there are.
     shards: BTreeSet<Rc<ShardId>>,
     /// Stored rows: slot and the time of its youngest, oldest first.
-    rows: VecDeque<(u64, u64)>,
+    rows: VecDeque<(u64, Dated)>,
     next_slot: u64,
 }
 
@@ -187,14 +212,18 @@ impl Seen {
             let batches = read_batches(batches);
             moved.extend(batches.map(|(known, plays_hash)| (known, plays_hash, Rc::clone(&to))));
         }
-        (self.older).push_back(Generation::of(row.newest_ms, counted, moved));
-        self.rows.push_back((slot, row.newest_ms));
+        let newest = Dated::at(row.newest_ms);
+        (self.older).push_back(Generation::of(newest, counted, moved));
+        self.rows.push_back((slot, newest));
         true
     }
 
     /// When the youngest of the rows taken back was stored.
     pub fn newest_row_ms(&self) -> Option<u64> {
-        self.rows.iter().map(|(_, newest_ms)| *newest_ms).max()
+        self.rows
+            .iter()
+            .map(|(_, newest)| newest.at_latest_ms)
+            .max()
     }
 
     /// To be called once after the last row: brings them into order and into minutes.
@@ -202,16 +231,16 @@ impl Seen {
         self.date_back(now_ms);
         self.rows
             .make_contiguous()
-            .sort_unstable_by_key(|(_, newest_ms)| *newest_ms);
+            .sort_unstable_by_key(|(_, newest)| *newest);
         let mut generations: Vec<Generation> = self.older.drain(..).collect();
-        generations.sort_unstable_by_key(|generation| generation.newest_ms);
+        generations.sort_unstable_by_key(|generation| generation.newest);
         for generation in generations {
             match self.older.back_mut() {
                 Some(last)
-                    if last.newest_ms / GENERATION_MS == generation.newest_ms / GENERATION_MS =>
+                    if last.newest.ms / GENERATION_MS == generation.newest.ms / GENERATION_MS =>
                 {
                     *last = Generation::of(
-                        generation.newest_ms,
+                        generation.newest,
                         [&last.counted[..], &generation.counted].concat(),
                         [&last.moved[..], &generation.moved].concat(),
                     );
@@ -251,16 +280,14 @@ impl Seen {
         self.current.insert(fingerprint, fate);
     }
 
-    /// The clock was set back. What is dated later than now came before, and is remembered from now on for as
-    /// long as anything: by its own date it would be for longer by all that the clock was ahead, and whatever comes
-    /// after it as well.
+    /// The clock was set back. What is dated later than now came before.
     fn date_back(&mut self, now_ms: u64) {
         let older = self.older.iter_mut();
-        let older = older.map(|generation| &mut generation.newest_ms);
-        let rows = self.rows.iter_mut().map(|(_, newest_ms)| newest_ms);
-        older
-            .chain(rows)
-            .for_each(|newest_ms| *newest_ms = now_ms.min(*newest_ms));
+        let older = older.map(|generation| &mut generation.newest);
+        let rows = self.rows.iter_mut().map(|(_, newest)| newest);
+        for newest in older.chain(rows) {
+            newest.at_latest_ms = now_ms.min(newest.at_latest_ms);
+        }
     }
 
     fn close_generation(&mut self, now_ms: u64) {
@@ -273,8 +300,13 @@ impl Seen {
                 }
             }
             // A generation may have been open for long when nothing came: what is in it came
-            // before now, and that is what counts for remembering it long enough.
-            self.older.push_back(Generation::of(now_ms, counted, moved));
+            // before now, and that is what counts for remembering it long enough. Where the clock was set back, it came
+            // while the generation was open.
+            let mut newest = Dated::at(now_ms);
+            if now_ms < self.current_since_ms {
+                newest.ms = self.current_since_ms + GENERATION_MS;
+            }
+            self.older.push_back(Generation::of(newest, counted, moved));
             self.current.shrink_to(1_024);
         }
         self.current_since_ms = now_ms;
@@ -282,8 +314,9 @@ impl Seen {
     }
 
     fn expire(&mut self, now_ms: u64) {
-        let age_ms = |generation: &Generation| now_ms.saturating_sub(generation.newest_ms);
-        let is_forgotten = |generation: &Generation| age_ms(generation) > REMEMBER_MS;
+        let age_ms =
+            |generation: &Generation| now_ms.saturating_sub(generation.newest.at_latest_ms);
+        let is_forgotten = |generation: &Generation| generation.newest.is_old(now_ms);
         while self.older.front().is_some_and(is_forgotten) {
             self.older.pop_front();
         }
@@ -301,9 +334,10 @@ impl Seen {
         if self.unsaved.is_empty() {
             return None;
         }
+        self.date_back(now_ms);
         let reusable = self.rows.front().copied();
         let slot = match reusable {
-            Some((slot, newest_ms)) if now_ms.saturating_sub(newest_ms) > REMEMBER_MS => {
+            Some((slot, newest)) if newest.is_old(now_ms) => {
                 self.rows.pop_front();
                 slot
             }
@@ -312,7 +346,7 @@ impl Seen {
                 self.next_slot - 1
             }
         };
-        self.rows.push_back((slot, now_ms));
+        self.rows.push_back((slot, Dated::at(now_ms)));
         let mut counted = Vec::with_capacity(self.unsaved.len() * STORED_BYTES);
         let mut moved: BTreeMap<Rc<ShardId>, Vec<u8>> = BTreeMap::new();
         for (fingerprint, fate) in self.unsaved.drain(..) {
@@ -397,6 +431,41 @@ mod tests {
         /// What a journal would give back after a restart: everything since the last save.
         fn unsaved_since_last_save(&self, second: u64) -> std::ops::RangeInclusive<u64> {
             (second - second % 13)..=second
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_for_a_moment_makes_nothing_forgotten() {
+        for (starts_again, minutes_back) in [(false, 60), (true, 60), (false, 3), (true, 3)] {
+            let mut seen = Seen::new();
+            let now_ms = 1_000_000_000;
+            let mut rows = Vec::new();
+            let mut play = |seen: &mut Seen, number, now_ms| {
+                seen.insert(fingerprint(number), fate(number), now_ms);
+                rows.push(seen.save(now_ms).unwrap());
+                rows.clone()
+            };
+            play(&mut seen, 1, now_ms);
+            play(&mut seen, 2, now_ms + 90_000);
+            let back_ms = now_ms + 100_000 - minutes_back * 60_000;
+            let rows = play(&mut seen, 3, back_ms);
+            if starts_again {
+                seen = Seen::new();
+                for row in rows {
+                    let Write::Put { key, value, .. } = row else {
+                        panic!("it is stored")
+                    };
+                    assert!(seen.load_row(&key, &value));
+                }
+                seen.loaded(back_ms);
+            }
+            for minute in 2..REMEMBER_MS / 60_000 {
+                let now_ms = now_ms + minute * 60_000;
+                seen.insert(fingerprint(100 + minute), fate(100 + minute), now_ms);
+                for number in 1..=2 {
+                    assert_eq!(seen.fate(&fingerprint(number)), Some(fate(number)));
+                }
+            }
         }
     }
 

@@ -134,6 +134,13 @@ impl World {
         }
     }
 
+    /// The same, and nothing is folded for that.
+    pub fn push_unfolded(&mut self, region: usize, shard: usize) {
+        let (disk, state) = self.shards.get_mut(&(region, shard)).unwrap();
+        let push = state.push(disk).unwrap().unwrap();
+        self.global.take_push(&push, self.now_ms).unwrap();
+    }
+
     pub fn push_all(&mut self) {
         for region in 0..REGIONS.len() {
             (0..SHARDS).for_each(|shard| self.push(region, shard));

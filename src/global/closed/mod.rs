@@ -392,7 +392,7 @@ impl Global {
 
     /// Whether plays of a span are still to be folded, or nobody knows whether some are.
     fn is_to_come(&self, span: Span, now_ms: u64) -> bool {
-        self.lacks_live_plays(GLOBAL_SCOPE, now_ms)
+        self.lacks_known_shards(GLOBAL_SCOPE, now_ms)
             || (self.live.spans()).any(|it| it.from_ms < span.to_ms && span.from_ms < it.to_ms)
     }
 

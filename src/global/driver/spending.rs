@@ -72,7 +72,8 @@ impl<H: Host> Inner<H> {
         let row = self.with_global(|_, storage| Ok(storage.get(Table::Meta, SPENT_NAME)?));
         let spent = match row.ok()? {
             None => Spent::default(),
-            Some(row) => codec::decode(&row).ok()?,
+            // What cannot be read is counted anew.
+            Some(row) => codec::decode(&row).unwrap_or_default(),
         };
         let today = self.host.now_ms() / DAY_MS;
         if spent.day == today {

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// The moment of an export lies no further ahead where it is told of: 51 s for 1,000 shards.
-const CUT_AHEAD_MOST_MS: u64 = 60_000;
+/// The moment of an export lies no further ahead where it is told of: 501 s for the 10,000 shards that there may be.
+const CUT_AHEAD_MOST_MS: u64 = 600_000;
 
 impl Shard {
     /// Takes note that counting has begun anew; `false` if another shard is meant. After the next sync
