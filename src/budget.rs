@@ -1,4 +1,4 @@
-//! `DAILY_REQUESTS`: how an installation stays within the requests that it may make of its objects in a day.
+//! `DAILY_REQUESTS`: how a board stays within the requests that it may make of its objects in a day.
 //!
 //! Plays and readers come when they like. What may wait is what objects ask of each other: a shard's push, and
 //! the question for what it has open. So as a day's requests are used up these come less often, charts are

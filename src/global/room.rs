@@ -19,7 +19,7 @@
 //! already stay as they are until they expire. So ladders never pass
 //! `TIGHT_BYTES` + 101 × (802 × 32 KiB + 193 × 24 + 210 × 16 + 180 × 12 + 64) = 4.0 + 3.8 GB.
 //!
-//! A region of a thousand plays a second takes 60 MB a year and 90 MB in 800 days
+//! A region of a thousand plays a second takes 70 MB a year and 105 MB in 800 days
 //! ([`crate::capacity`]): some thirty of them are at [`FREE_BYTES`] then.
 
 use crate::capacity::{

@@ -174,7 +174,7 @@ pub fn metrics_text(figures: &MetricsInput<'_>) -> String {
         text.family(
             "push_age_seconds",
             "gauge",
-            "Since a shard that has panes open was last heard of.",
+            "How long a shard that has panes open has been waited for; a quiet one, since its push was due.",
         );
         for (region, shard, age_ms) in &global.push_ages_ms {
             let shard = shard.to_string();

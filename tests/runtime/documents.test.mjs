@@ -301,7 +301,12 @@ const SAID = {
     "after {beacon.TIMEOUT_MS/s} s without",
   ],
   "docs/privacy.md": ["| {REMEMBER_MS/min} minutes |", "for {MAX_DAYS} d"],
+  "docs/deploy.md": ["nothing for up to {BLIND_BATCHES} beacons"],
   "docs/inside/how-it-works.md": [
+    "Of a board, {MAX_PULLED_SHARDS} shards at most are quiet with something open",
+    "every {MAX_PUSH_INTERVAL_MS/s} s at most",
+    "or after {MAX_WAITING_READERS} others",
+    "that lies over {CUT_AHEAD_MOST_MS/min} minutes ahead",
     "refused after {TOO_OLD_MS/min}.",
     "fullest minute of up to 60 plays makes it quiet, one of more than {MOST_QUIET_PLAYS}, or {MOST_QUIET_BYTES/KiB} KiB, busy",
     "pushes every {PUSH_INTERVAL_MS/s} s",
