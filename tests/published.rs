@@ -618,6 +618,28 @@ fn a_published_chart_is_incomplete_where_a_shard_that_had_something_open_was_not
 }
 
 #[test]
+fn a_published_chart_is_complete_where_the_push_before_it_had_woken_the_global_object() {
+    let mut world = World::at(in_utc(0), Zone::utc());
+    world.play(0, 0, "post", in_utc(0), 3);
+    world.push(0, 0);
+    world.settle();
+    world.now_ms = in_utc(1) - 23 * MINUTE_MS;
+    world.play(0, 0, "post", world.now_ms, 3);
+    world.push(0, 0);
+    world.global.flush(&world.storage, world.now_ms).unwrap();
+    world.restart_global();
+    // It seals its pane, and nothing comes after that until charts are closed.
+    world.now_ms = in_utc(1) - 8 * MINUTE_MS;
+    world.push(0, 0);
+    let nothing_is_due = published(&mut world, 1, period_of(0, PeriodKind::Day));
+    assert!(nothing_is_due.is_err());
+    world.global.flush(&world.storage, world.now_ms).unwrap();
+    world.now_ms = in_utc(1) + 6 * HOUR_MS;
+    let chart = published(&mut world, 1, period_of(0, PeriodKind::Day)).unwrap();
+    assert_eq!((chart.total_views, chart.incomplete), (6, false));
+}
+
+#[test]
 fn a_history_is_closed_when_somebody_asks_for_it_and_what_comes_after_knows_of_it() {
     let mut live = play(&Zone::utc(), in_utc, 60);
     // The same plays, all late: as a file of them is sent.

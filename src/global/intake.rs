@@ -267,9 +267,6 @@ impl Global {
         let is_untold = !self.is_told(&shard, now_ms.saturating_sub(PULL_AFTER_MS), now_ms);
         let is_awaited = pulled_ms.is_some() || pulled_shards.contains(&shard) && is_untold;
         let is_closing = self.closing_is_due(now_ms);
-        if !is_closing {
-            self.heard_late.clear();
-        }
         // Until the moment is kept, however late that is.
         let cutting = self.cutting.as_mut();
         let limit = cutting.and_then(|cutting| cutting.limit(&shard, &push));
@@ -415,11 +412,11 @@ impl Global {
             !is_quiet && now_ms.saturating_sub(**heard_ms) < GONE_AFTER_MS
         });
         let missed = missed.map(|(shard, _)| shard).filter(in_scope);
-        let shards = quiet.filter(is_old).chain(missed);
-        shards
-            .take(self.limits.pulled_shards + 1)
-            .cloned()
-            .collect()
+        let mut shards: Vec<&ShardName> = quiet.filter(is_old).chain(missed).collect();
+        // In turn, where they are more.
+        shards.sort_by_key(|shard| self.offsets.told_ms(shard));
+        let shards = shards.into_iter().take(self.limits.pulled_shards + 1);
+        shards.cloned().collect()
     }
 
     /// The oldest of the moments at which quiet shards of a scope were asked what they have, of those since one:

@@ -93,11 +93,12 @@ impl Dated {
         }
     }
 
-    /// Whether they are to be forgotten. A clock that goes back for a moment makes nothing older, and of one that was
-    /// ahead the date says nothing before it has come.
+    /// Whether they are to be forgotten. A clock that goes back for a moment, and comes again a little behind where it was,
+    /// makes nothing older; of one that was further ahead the date says nothing before it has come.
     fn is_old(self, now_ms: u64) -> bool {
         let is_old = |ms: u64| now_ms.saturating_sub(ms) > REMEMBER_MS;
-        is_old(self.at_latest_ms) && (self.ms > now_ms || is_old(self.ms))
+        is_old(self.at_latest_ms)
+            && (self.ms > now_ms.saturating_add(REMEMBER_MS) || is_old(self.ms))
     }
 }
 
@@ -161,6 +162,8 @@ pub struct Seen {
     older: VecDeque<Generation>,
     /// Fingerprints that are not in storage yet.
     unsaved: Vec<(Fingerprint, Fate)>,
+    /// When the youngest of them came.
+    unsaved_ms: u64,
     /// Every shard that a claim names, once: at most as many as there are.
     shards: BTreeSet<Rc<ShardId>>,
     /// Stored rows: slot and the time of its youngest, oldest first.
@@ -176,6 +179,7 @@ impl Seen {
             current_since_ms: 0,
             older: VecDeque::new(),
             unsaved: Vec::new(),
+            unsaved_ms: 0,
             shards: BTreeSet::new(),
             rows: VecDeque::new(),
             next_slot: 0,
@@ -273,6 +277,7 @@ impl Seen {
         }
         self.current.insert(fingerprint, fate.clone());
         self.unsaved.push((fingerprint, fate));
+        self.unsaved_ms = self.unsaved_ms.max(now_ms);
     }
 
     /// A mistake: a restart knows nothing of it.
@@ -346,7 +351,11 @@ impl Seen {
                 self.next_slot - 1
             }
         };
-        self.rows.push_back((slot, Dated::at(now_ms)));
+        let newest = Dated {
+            at_latest_ms: now_ms,
+            ms: now_ms.max(std::mem::take(&mut self.unsaved_ms)),
+        };
+        self.rows.push_back((slot, newest));
         let mut counted = Vec::with_capacity(self.unsaved.len() * STORED_BYTES);
         let mut moved: BTreeMap<Rc<ShardId>, Vec<u8>> = BTreeMap::new();
         for (fingerprint, fate) in self.unsaved.drain(..) {
@@ -359,7 +368,7 @@ impl Seen {
         let moved = moved.iter();
         let moved = moved.map(|(shard, batches)| (ShardId::clone(shard), &batches[..]));
         let row = codec::encode(&SeenRow {
-            newest_ms: now_ms,
+            newest_ms: newest.ms,
             counted: &counted,
             moved: moved.collect(),
         });
@@ -436,34 +445,35 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_for_a_moment_makes_nothing_forgotten() {
-        for (starts_again, minutes_back) in [(false, 60), (true, 60), (false, 3), (true, 3)] {
+        const NOW_MS: u64 = 1_000_000_000;
+        let (starts, backs, afters) = ([false, true], [3, 60], [5_000, 90_000]);
+        let cases = starts.iter().flat_map(|starts_again| {
+            let of = move |back| afters.map(|after_ms| (*starts_again, back, after_ms));
+            backs.into_iter().flat_map(of)
+        });
+        for (starts_again, minutes_back, after_ms) in cases {
             let mut seen = Seen::new();
-            let now_ms = 1_000_000_000;
-            let mut rows = Vec::new();
-            let mut play = |seen: &mut Seen, number, now_ms| {
-                seen.insert(fingerprint(number), fate(number), now_ms);
-                rows.push(seen.save(now_ms).unwrap());
-                rows.clone()
-            };
-            play(&mut seen, 1, now_ms);
-            play(&mut seen, 2, now_ms + 90_000);
-            let back_ms = now_ms + 100_000 - minutes_back * 60_000;
-            let rows = play(&mut seen, 3, back_ms);
+            seen.insert(fingerprint(1), fate(1), NOW_MS);
+            if after_ms > GENERATION_MS {
+                seen.insert(fingerprint(2), fate(2), NOW_MS + 70_000);
+            }
+            // Nothing was stored before the clock went back.
+            let back_ms = NOW_MS + after_ms - minutes_back * 60_000;
+            seen.insert(fingerprint(3), fate(3), back_ms);
+            let row = seen.save(back_ms).unwrap();
             if starts_again {
                 seen = Seen::new();
-                for row in rows {
-                    let Write::Put { key, value, .. } = row else {
-                        panic!("it is stored")
-                    };
-                    assert!(seen.load_row(&key, &value));
-                }
-                seen.loaded(back_ms);
+                let Write::Put { key, value, .. } = row else {
+                    panic!("it is stored")
+                };
+                assert!(seen.load_row(&key, &value));
+                seen.loaded(NOW_MS + after_ms + 5_000);
             }
-            for minute in 2..REMEMBER_MS / 60_000 {
-                let now_ms = now_ms + minute * 60_000;
-                seen.insert(fingerprint(100 + minute), fate(100 + minute), now_ms);
-                for number in 1..=2 {
-                    assert_eq!(seen.fate(&fingerprint(number)), Some(fate(number)));
+            for second in 10..REMEMBER_MS / 1_000 {
+                let now_ms = NOW_MS + after_ms + second * 1_000;
+                seen.insert(fingerprint(100 + second), fate(100 + second), now_ms);
+                if now_ms < NOW_MS + REMEMBER_MS {
+                    assert_eq!(seen.fate(&fingerprint(1)), Some(fate(1)));
                 }
             }
         }

@@ -192,6 +192,7 @@ impl Global {
     ) -> Result<ClosingStep, StorageError> {
         let Some(next) = self.closing.next else {
             self.closing.next = Some(self.begin_closing(storage, now_ms)?);
+            self.forget_heard_late(now_ms);
             return Ok(ClosingStep::Done);
         };
         let Some(due) = self.next_due(now_ms) else {
@@ -209,6 +210,7 @@ impl Global {
             }
             self.closing.next = Some(next);
             self.closing.done.clear();
+            self.forget_heard_late(now_ms);
             return Ok(ClosingStep::Done);
         };
         let of = (due.period, due.span);
@@ -221,6 +223,13 @@ impl Global {
             }
         }
         Ok(ClosingStep::Done)
+    }
+
+    /// Nothing is due: what was heard while charts were closed, or might have been, is in the next ones.
+    fn forget_heard_late(&mut self, now_ms: u64) {
+        if self.next_due(now_ms).is_none() {
+            self.heard_late.clear();
+        }
     }
 
     /// Closes all charts that are due, with what is known of the catalog.
