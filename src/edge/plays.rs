@@ -68,12 +68,8 @@ struct Attempt {
 #[derive(Clone, Copy)]
 enum Sender {
     Trusted,
-    Anybody {
-        /// Its address, hashed; none where the runtime does not tell.
-        address: Option<u64>,
-        /// With a limit on its votes, where there is one.
-        voter: Option<Voter>,
-    },
+    /// Its address, hashed; none where the runtime does not tell.
+    Anybody(Option<u64>),
 }
 
 pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
@@ -123,10 +119,18 @@ async fn admit_plays(call: &Call, cors: &Cors, attempt: &Attempt) -> Result<Answ
     }
     let address = limits::sender_of_beacon(call);
     let limit = limits::count(call, Bucket::Beacons, address).await?;
-    let voter = limits::votes_per_minute(call).zip(address);
-    let voter = voter.map(|(limit, sender)| Voter { sender, limit });
-    let answer = count_in_time(call, Sender::Anybody { address, voter }, attempt).await?;
+    let answer = count_in_time(call, Sender::Anybody(address), attempt).await?;
     Ok(limit.tell(answer))
+}
+
+/// Whose votes a beacon has, as far as is known now: where a table of regions is known, an address is the same to all
+/// isolates.
+fn voter_of(call: &Call, sender: Sender) -> Option<Voter> {
+    let Sender::Anybody(_) = sender else {
+        return None;
+    };
+    let voter = limits::votes_per_minute(call).zip(limits::sender_of_beacon(call));
+    voter.map(|(limit, sender)| Voter { sender, limit })
 }
 
 /// One timer for the body and the shards, as each costs as much as a message's tenth: the body has
@@ -157,9 +161,9 @@ enum Progress {
 
 async fn count_plays(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer, Problem> {
     let Attempt { progress, boards } = attempt;
-    let (trusted, voter, owner) = match sender {
-        Sender::Trusted => (true, None, body::Owner::Ingest),
-        Sender::Anybody { address, voter } => (false, voter, body::Owner::Address(address)),
+    let (trusted, owner) = match sender {
+        Sender::Trusted => (true, body::Owner::Ingest),
+        Sender::Anybody(address) => (false, body::Owner::Address(address)),
     };
     let lines = announced_as_lines(call)?;
     if call.query.first("board").is_some() || call.query.first("boards").is_some() {
@@ -174,7 +178,7 @@ async fn count_plays(call: &Call, sender: Sender, attempt: &Attempt) -> Result<A
     };
     let bytes = body::read_all(call, owner, limit).await?;
     progress.set(Progress::Read);
-    if let Sender::Anybody { address, .. } = sender {
+    if let Sender::Anybody(address) = sender {
         limits::count_bytes(call, address, bytes.len()).await?;
     }
     let max_plays = if trusted {
@@ -212,16 +216,16 @@ async fn count_plays(call: &Call, sender: Sender, attempt: &Attempt) -> Result<A
     if named.boards.len() > MAX_PARTS {
         return Err(too_many_parts());
     }
-    if let Sender::Anybody { address, .. } = sender {
+    if let Sender::Anybody(address) = sender {
         limits::count_boards(call, address, named.boards.len()).await?;
     }
     let at_home = home.iter().flat_map(|home| home.boards.keys());
     let at_home = at_home.filter_map(|key| Some(parts_of_board_key(key)?.0.to_owned()));
     boards.replace(named.boards.into_iter().chain(at_home).collect());
-    let shards = Shards {
+    let shards = || Shards {
         call,
         trusted,
-        voter,
+        voter: voter_of(call, sender),
         progress,
     };
     let batch = routing::SentBatch {
@@ -235,14 +239,14 @@ async fn count_plays(call: &Call, sender: Sender, attempt: &Attempt) -> Result<A
         plays,
     };
     let blind = match table::goes_blind() {
-        true => count_blind(&shards, &batch).await,
+        true => count_blind(&shards(), &batch).await,
         false => None,
     };
     let verdict = match blind {
         Some(verdict) => verdict,
         None => {
             let directory = table::directory(&call.env).await?;
-            routing::count(&shards, directory, batch).await
+            routing::count(&shards(), directory, batch).await
         }
     };
     let verdict = verdict.map_err(|error| not_counted(error, name.is_some()))?;
