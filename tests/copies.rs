@@ -78,6 +78,7 @@ impl Sent<'_> {
             copies_left_out: self.copies_left_out,
             cut: None,
             watched_since_ms: None,
+            replied_by: 0,
         })
     }
 

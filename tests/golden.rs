@@ -584,6 +584,7 @@ fn messages() -> Vec<Message> {
                 offset: 6,
             }),
             watched_since_ms: Some(NOW_MS),
+            replied_by: 7,
         },
         reads!(Push),
     );
@@ -608,6 +609,7 @@ fn messages() -> Vec<Message> {
         push_interval_ms: 5_000,
         is_quiet: true,
         watched_since_ms: Some(NOW_MS),
+        state: 7,
         days: Some(days().told(NOW_MS)),
     })));
     for refusal in [

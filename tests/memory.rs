@@ -248,6 +248,7 @@ impl Filled {
                 push_interval_ms: 5_000,
                 is_quiet: false,
                 watched_since_ms: None,
+                state: 0,
                 days: None,
             };
             pushes.push(push);

@@ -1337,6 +1337,7 @@ fn a_shard_that_sleeps_before_the_moment_of_an_export_or_after_it_tells_of_it_ne
             push_interval_ms: PUSH_INTERVAL_MS,
             is_quiet: true,
             watched_since_ms: None,
+            state: 0,
             days: None,
         }));
         let reply = codec::encode(&reply);
@@ -1415,6 +1416,7 @@ fn a_shard_whose_log_was_cut_sends_all_before_the_cut_without_waiting_as_long_as
                     push_interval_ms: MINUTE_MS,
                     is_quiet: false,
                     watched_since_ms: None,
+                    state: 0,
                     days: None,
                 }));
                 *host.push_reply.borrow_mut() = Some(codec::encode(&reply));

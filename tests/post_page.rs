@@ -409,6 +409,7 @@ fn push(
         copies_left_out: false,
         cut: None,
         watched_since_ms: None,
+        replied_by: 0,
     });
     let report = codec::encode(&ShardReport {
         region_id,

@@ -251,6 +251,7 @@ impl<H: Host> Inner<H> {
         let mut global =
             Global::load_beside(&storage, &table, settings.limits, &settings.together)?;
         self.watchers.load(&storage)?;
+        global.is_known_by(u64::from_le_bytes(host.random()));
         global.follow(Rc::clone(&self.catalog));
         global.close_by(ClosingRules {
             chart: settings.rules,

@@ -88,8 +88,10 @@ impl Global {
                 storage.write(&writes)
             })?;
             let (catalog, rules) = (Rc::clone(&self.catalog), self.closing.rules());
+            let number = self.number;
             let together = self.share.together().clone();
             *self = Self::load_beside(storage, &table, self.limits, &together)?;
+            self.is_known_by(number);
             self.follow(catalog);
             self.close_by(rules);
             return Ok(());

@@ -71,6 +71,8 @@ pub struct Global {
     pub(super) news: u64,
     /// Since when somebody watches charts over sockets.
     pub(super) watched_since_ms: Option<u64>,
+    /// What shards know this state by: another after each load, and 0 where nobody has said it.
+    pub(super) number: u64,
     pub(super) expired_ms: u64,
     /// When days were thinned last.
     pub(super) thinned_day: Cell<u64>,
@@ -162,6 +164,7 @@ impl Global {
             refused_pushes: 0,
             news: 0,
             watched_since_ms: None,
+            number: 0,
             saved_ms: last_ms,
             expired_ms: last_ms,
             thinned_day: Cell::new(last_ms / DAY_MS),

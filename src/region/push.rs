@@ -80,6 +80,7 @@ impl Shard {
             copies_left_out: copies_left_out && !mutants::active(Mutant::CopiesLeftOutInSilence),
             cut: self.cut_to_tell(next_offset),
             watched_since_ms: self.watched_for_good(),
+            replied_by: self.replied_by,
         })))
     }
 
@@ -211,6 +212,7 @@ impl Shard {
             self.set_days(days);
         }
         self.news_is_told();
+        self.replied_by = reply.state;
         self.set_watched(storage, reply.watched_since_ms)?;
         if reply.epoch_ms != self.epoch_ms() {
             // To a push of before counting began anew, or it begins now.

@@ -130,6 +130,10 @@ pub struct Shard {
     committed: Committed,
     told: listing::Told,
     watched: watched::Watched,
+    /// [`PushReply::state`] of the last reply.
+    ///
+    /// [`PushReply::state`]: crate::wire::PushReply::state
+    pub(super) replied_by: u64,
     pub(super) limits: Limits,
 }
 

@@ -357,6 +357,8 @@ pub struct Push<'a> {
     pub cut: Option<Cut>,
     /// What the shard knows, durably, of [`PushReply::watched_since_ms`]: where that is so still, it need not be asked.
     pub watched_since_ms: Option<u64>,
+    /// [`PushReply::state`] of the last reply that the shard has; 0 where it has none.
+    pub replied_by: u64,
 }
 
 /// A moment in a shard's log: plays that were counted by then lie below the offset, later ones do not.
@@ -413,6 +415,9 @@ pub struct PushReply {
     /// Since when somebody watches the board's charts over sockets, by the global object's clock; none where nobody
     /// does. Otherwise a quiet shard, too, is to push what is new soon.
     pub watched_since_ms: Option<u64>,
+    /// A random number of the global object's state: another after each load. What a shard pushes that has it is later
+    /// than all that states before have taken.
+    pub state: u64,
     /// Where days begin, for late plays: 120 bytes where clocks change, 10 in UTC. `None` while that is not
     /// known to be durable.
     pub days: Option<KnownDays>,

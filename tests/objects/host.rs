@@ -55,6 +55,7 @@ pub struct TestHost {
     pub looks: Rc<RefCell<Vec<(ObjectName, u64)>>>,
     /// How often somebody was watched.
     pub watches: Rc<Cell<u64>>,
+    pub numbers: Rc<Cell<u64>>,
     /// What shards were asked, and what they answer; nothing where there is nothing.
     pub pulls: Rc<RefCell<Vec<(ObjectName, Pull)>>>,
     pub pulled: Rc<RefCell<BTreeMap<ObjectName, Vec<u8>>>>,
@@ -94,6 +95,7 @@ impl Default for TestHost {
             away: Rc::default(),
             looks: Rc::default(),
             watches: Rc::default(),
+            numbers: Rc::default(),
             pulls: Rc::default(),
             pulled: Rc::default(),
             pull_takes_ms: Rc::default(),
@@ -161,6 +163,11 @@ impl Host for TestHost {
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {
+        if N == size_of::<u64>() {
+            // The number of a state, which is another after each load.
+            self.numbers.set(self.numbers.get() + 1);
+            return std::array::from_fn(|at| self.numbers.get().to_le_bytes()[at]);
+        }
         std::array::from_fn(|at| super::SEED.get(at).copied().unwrap_or(at as u8))
     }
 

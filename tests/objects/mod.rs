@@ -275,6 +275,7 @@ pub fn first_push(
         copies_left_out: false,
         cut: None,
         watched_since_ms: None,
+        replied_by: 0,
     })
 }
 

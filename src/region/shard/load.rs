@@ -73,6 +73,7 @@ impl Shard {
             committed: Committed::default(),
             told: listing::Told::load(storage)?,
             watched: watched::Watched::load(storage)?,
+            replied_by: 0,
             limits,
         };
         if lost_header {
