@@ -135,6 +135,7 @@ fn live(regions: u32, shards: u32) {
                 copies_left_out: false,
                 cut: None,
                 watched_since_ms: None,
+                replied_by: 0,
             });
             let started = ProcessTime::now();
             global.take_push(&push, now_ms).unwrap();

@@ -100,6 +100,7 @@ fn world(posts: u64) -> MemoryStorage {
             copies_left_out: false,
             cut: None,
             watched_since_ms: None,
+            replied_by: 0,
         };
         global.take_push(&codec::encode(&push), NOW_MS).unwrap();
         global.flush(&storage, NOW_MS).unwrap();

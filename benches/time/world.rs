@@ -193,5 +193,6 @@ fn push(
         copies_left_out: false,
         cut: None,
         watched_since_ms: None,
+        replied_by: 0,
     })
 }
