@@ -67,7 +67,7 @@ impl<H: Host> Inner<H> {
         spent.map_or(0, |spent| spent.requests)
     }
 
-    /// The requests of today so far; none where nobody can read them: then nothing waits for them.
+    /// The requests of today so far, and of the day before; none where the disk refuses: then nothing waits for them.
     fn spent(&self) -> Option<Spent> {
         let row = self.with_global(|_, storage| Ok(storage.get(Table::Meta, SPENT_NAME)?));
         let spent = match row.ok()? {
