@@ -16,6 +16,7 @@ const PAGES = [
   "/widget.html",
   "/beacon.html",
   "/status",
+  "/charts/week",
   "/no/such/page",
 ];
 
@@ -42,6 +43,8 @@ for (const path of PAGES) {
         const page = await context.newPage();
         // On a machine that does other things too, the page is not done at once.
         await page.goto(service.url + path, { waitUntil: "networkidle", timeout: 120_000 });
+        // The network is also idle where the page's script has not asked for anything yet.
+        await page.locator("html:not([data-freshness=loading]) main h1:visible").waitFor({ timeout: 120_000 });
         await page.evaluate(axe);
         const { violations, passes } = await page.evaluate(() => window.axe.run());
         assert.deepEqual(
