@@ -106,7 +106,7 @@ pub enum Mutant {
     CopiesLeftOutInSilence,
     /// After a start nobody is missed that had more than was taken.
     NobodyMissed,
-    /// Whatever comes of a shard after a start stands for it, however old it is.
+    /// Whatever comes of a shard after a start stands for it, also what was made before.
     HeardByOldPushes,
     /// Where entries are missing, charts do not say so.
     EntriesMissingInSilence,

@@ -179,6 +179,31 @@ impl World {
         })
     }
 
+    /// The same of one that sends a sealed pane with so many plays, and has so many in its open one.
+    fn report_sealed(&self, region_id: &str, sealed: u64, open: u64) -> Vec<u8> {
+        let [sealed_report, open_report] =
+            [sealed, open].map(|plays| self.report(region_id, 1, plays, None));
+        let push_of = |report: &'_ [u8]| {
+            codec::decode::<ShardReport<'_>>(report)
+                .unwrap()
+                .push
+                .to_vec()
+        };
+        let (sealed_push, open_push) = (push_of(&sealed_report), push_of(&open_report));
+        let push = codec::encode(&Push {
+            entries: codec::decode::<Push<'_>>(&sealed_push).unwrap().copies,
+            next_offset: 1,
+            journal_seq: sealed + open,
+            ..codec::decode(&open_push).unwrap()
+        });
+        codec::encode(&ShardReport {
+            region_id,
+            shard: 0,
+            push: &push,
+            figures: &[],
+        })
+    }
+
     /// Somebody looks at a chart. Says which shards were asked for it, and whether they were told that somebody
     /// watches.
     fn look(&self) -> Vec<(ObjectName, bool)> {
@@ -530,6 +555,40 @@ fn after_a_start_an_old_push_of_a_busy_shard_does_not_stand_for_what_it_has_told
         let chart = world.chart();
         assert_eq!((chart.total_views, chart.incomplete), (3_000, false));
     }
+}
+
+#[test]
+fn after_a_start_no_old_push_of_a_shard_that_was_quiet_stands_for_what_it_has_told_since() {
+    let asked = vec![(shard("NA"), false)];
+    // It had grown loud, and nothing of that was stored.
+    let world = &mut World::new(&["NA"]);
+    assert!(world.push("NA", 1).is_quiet);
+    let old = [1_000, 2_000].map(|plays| world.report("NA", 1, plays, None));
+    for plays in [1_000, 2_000, 3_000] {
+        world.push("NA", plays);
+    }
+    world.sleep();
+    world.pulled();
+    for report in &old {
+        world.take(report);
+    }
+    world.pass(20_000);
+    assert!(world.chart().incomplete);
+    assert_eq!(world.pulled(), asked);
+
+    // It had sealed all, and opened a pane since.
+    let world = &mut World::new(&["NA"]);
+    assert!(world.push("NA", 1).is_quiet);
+    let old = world.report_sealed("NA", 2, 0);
+    let new = world.report_sealed("NA", 2, 3_000);
+    world.take(&old);
+    world.take(&new);
+    world.sleep();
+    world.pulled();
+    world.take(&old);
+    world.pass(20_000);
+    assert!(world.chart().incomplete);
+    assert_eq!(world.pulled(), asked);
 }
 
 /// A quiet shard, and its platform.

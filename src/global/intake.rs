@@ -334,14 +334,11 @@ impl Global {
         // What was missing before may be in any of them.
         is_news |= self.lacks_live_plays(&shard.0, now_ms);
         self.news += u64::from(is_news);
-        if mutants::active(Mutant::HeardByOldPushes) {
-            self.unheard.remove(&shard);
-        }
         if !self.offsets.has_come_late(&shard, &push) {
-            // A push of a busy shard may be of before what a state before has taken; a quiet one is asked.
+            // It may be of before what a state before this one has taken, and lost: then it does not stand for that.
             let is_newest = pulled_ms.is_some()
                 || push.replied_by == self.number
-                || self.offsets.is_quiet(&shard);
+                || mutants::active(Mutant::HeardByOldPushes);
             let was_missed = is_newest && self.unheard.remove(&shard).is_some();
             if was_missed && pulled_ms.is_none() {
                 self.live.nothing_missing_since(&shard, now_ms);
@@ -469,7 +466,7 @@ impl Global {
         }
     }
 
-    fn lacks_lost_regions(&self, now_ms: u64) -> bool {
+    pub(super) fn lacks_lost_regions(&self, now_ms: u64) -> bool {
         let lost = self.lost_regions.borrow();
         lost.values()
             .any(|refused_ms| now_ms.saturating_sub(*refused_ms) < GONE_AFTER_MS)
@@ -479,7 +476,11 @@ impl Global {
     pub(super) fn misses_plays_before(&self, scope: &str, until_ms: u64, now_ms: u64) -> bool {
         let late = self.heard_late.iter();
         let late = late.map(|(shard, heard_ms)| (shard, *heard_ms));
-        let mut open = self.offsets.with_open().chain(late);
+        // Nobody asks a quiet one for charts that nobody looks at.
+        let missed = self.unheard.iter();
+        let missed = missed.filter(|(shard, _)| !self.offsets.is_quiet(shard));
+        let missed = missed.map(|(shard, heard_ms)| (shard, *heard_ms));
+        let mut open = self.offsets.with_open().chain(late).chain(missed);
         open.any(|((region_id, _), heard_ms)| {
             let in_scope = scope == GLOBAL_SCOPE || region_id == scope;
             let may_come = now_ms.saturating_sub(heard_ms) < GONE_AFTER_MS;

@@ -10,9 +10,7 @@
 //! every chart some seconds later.
 //!
 //! A chart that lacks plays of which the shard was told that they have arrived says that it is
-//! incomplete, also that of a global object that has just started again. There is one exception: an old push
-//! that reaches one which has started again, and stored nothing of what the shard told since, stands for the
-//! shard until its next one.
+//! incomplete, also that of a global object that has just started again.
 
 use hitparade::window::{HOUR_MS, Span};
 
@@ -75,8 +73,7 @@ pub struct Ledger {
     /// What it had told when the global object stored last what it took of the region, and when it
     /// was told so: a global object that starts again misses it aloud.
     promised: Arrived,
-    /// The last that it was told at all, before the global object forgot what was not durable: the same, as long
-    /// as no older push comes.
+    /// The last that it was told at all, before the global object forgot what was not durable: the same.
     missed: Arrived,
     /// A push of before this moment had come late when the global object forgot.
     late_before: usize,
@@ -165,9 +162,6 @@ impl Ledger {
     /// A push that was made at a moment has arrived.
     pub fn heard(&mut self, moment: usize) {
         self.heard = self.heard.max(moment);
-        if moment < self.missed.1 {
-            self.missed = (0, 0);
-        }
     }
 
     /// The shard was told that the push which it made at a moment has arrived, with all that it
