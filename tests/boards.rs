@@ -769,6 +769,31 @@ fn a_deletion_says_how_many_objects_are_away_and_an_alarm_goes_on_after_every_st
 }
 
 #[test]
+fn a_deletion_ends_where_a_row_of_its_objects_is_damaged() {
+    let host = host_of(ObjectName::Registry);
+    let driver = registry_on(&host);
+    let key = made(&host, &driver, "jazz");
+    let objects = [ObjectName::shard(&key, "NA", 0), ObjectName::global(&key)];
+    for object in &objects {
+        let enlist = codec::encode(&Enlist {
+            object: object.clone(),
+        });
+        host.run(driver.enlist(&enlist), || {});
+    }
+    for row in host.storage.keys(Table::Meta, b"object/").unwrap() {
+        let damaged = Write::put(Table::Meta, row, b"damaged".to_vec());
+        host.storage.write(&[damaged]).unwrap();
+    }
+    let delete = codec::encode(&DeleteBoard {
+        board_id: "jazz".into(),
+    });
+    let reply = host.run(registry_on(&host).delete_board(&delete), || {});
+    let DeleteBoardReply(deletion) = codec::decode(&reply).unwrap();
+    assert_eq!(deletion.unwrap().objects_left, 0);
+    assert_eq!(*host.closed.borrow(), objects);
+}
+
+#[test]
 fn a_deletion_that_may_not_be_durable_is_looked_at_again() {
     let host = host_of(ObjectName::Registry);
     let driver = registry_on(&host);

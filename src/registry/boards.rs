@@ -65,6 +65,18 @@ fn row_of_object(object: &ObjectName) -> Vec<u8> {
     [&rows, &order[..], object.as_named().as_bytes()].concat()
 }
 
+/// The object of a row of a board, by its key: what cannot be read is deleted with its board, too.
+fn object_of_row(row: &[u8], key: &str) -> Option<ObjectName> {
+    let (order, name) = row.get(rows_of_objects(key).len()..)?.split_first()?;
+    let kind = match order {
+        b'0' => "shard",
+        b'1' => "global",
+        _ => "registry",
+    };
+    let object = ObjectName::of_name(kind, std::str::from_utf8(name).ok()?);
+    (object != ObjectName::Unnamed).then_some(object)
+}
+
 fn invalid<T>(detail: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Invalid(detail.into()))
 }
@@ -314,12 +326,10 @@ pub fn listed(
     key: &str,
     most: usize,
 ) -> Result<(Vec<ObjectName>, u64), StorageError> {
-    let rows = storage.scan(Table::Meta, &rows_of_objects(key), &[], usize::MAX)?;
+    let rows = storage.keys(Table::Meta, &rows_of_objects(key))?;
     let all = rows.len() as u64;
-    let objects = rows
-        .iter()
-        .filter_map(|(_, row)| codec::decode::<Enlist>(row).ok());
-    let objects: Vec<ObjectName> = objects.map(|row| row.object).take(most).collect();
+    let objects = rows.iter().filter_map(|row| object_of_row(row, key));
+    let objects: Vec<ObjectName> = objects.take(most).collect();
     let first = objects.first().map(std::mem::discriminant);
     let is_next = |object: &ObjectName| Some(std::mem::discriminant(object)) == first;
     Ok((objects.into_iter().filter(is_next).collect(), all))
