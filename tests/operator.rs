@@ -1011,6 +1011,62 @@ fn an_export_that_lacks_a_shard_has_nothing_of_after_its_moment_of_the_others() 
     assert_eq!(exported(&rows, "global"), counted([("before", 1)]));
 }
 
+/// One region's shard does not tell, and the clock is hours behind before anybody gives up.
+#[test]
+fn an_export_during_which_the_clock_is_set_back_holds_nothing_back() {
+    let mut world = World::new();
+    let mut node = Node::new("NA", 0, 1);
+    node.play("before", NOW_MS);
+    let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
+    assert!(node.is_to_cut(&begun));
+    world.push(&mut node, begun.at_ms);
+    let back_ms = NOW_MS - 3 * HOUR_MS;
+    node.play("after", back_ms);
+    let now_ms = world.drain(&mut [&mut node], back_ms);
+    let (rows, complete) = export(&mut world, begun.at_ms, now_ms, |_| ()).unwrap();
+    assert!(!complete);
+    assert_eq!(exported(&rows, "global"), counted([("before", 1)]));
+}
+
+/// What its shards have of before the moment is refused.
+#[test]
+fn an_export_without_a_region_that_the_registry_has_lost_is_not_complete() {
+    let mut world = World::new();
+    let mut nodes = [Node::new("NA", 0, 1), Node::new("EU", 0, 2)];
+    let known = world.registered.table();
+    let of_before = RegionTable {
+        number: known.number - 1,
+        regions: (known.regions.iter().filter(|it| it.region_id == "NA"))
+            .cloned()
+            .collect(),
+        ..known
+    };
+    world.global.hear(&world.storage, of_before).unwrap();
+    nodes[1].play("lost", NOW_MS);
+    let refused = world
+        .global
+        .take_push(&nodes[1].message(NOW_MS).unwrap(), NOW_MS);
+    assert!(
+        matches!(refused, Err(Refusal::UnknownRegion)),
+        "{refused:?}"
+    );
+    for is_known in [false, true] {
+        if is_known {
+            world.hear();
+        }
+        let now_ms = NOW_MS + if is_known { MINUTE_MS } else { 0 };
+        let begun = world.global.begin_export(&world.storage, now_ms).unwrap();
+        for node in &mut nodes {
+            if is_known || node.key == "NA" {
+                assert!(node.is_to_cut(&begun));
+                world.push(node, begun.at_ms);
+            }
+        }
+        let (_, complete) = export(&mut world, begun.at_ms, begun.at_ms, |_| ()).unwrap();
+        assert_eq!(complete, is_known);
+    }
+}
+
 /// The request of an export that another followed is delivered late.
 #[test]
 fn a_shard_that_hears_of_an_older_moment_after_a_newer_one_keeps_to_the_newer() {

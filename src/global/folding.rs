@@ -113,7 +113,8 @@ impl Global {
         if self.moment_is_due(now_ms)
             && let Some(cutting) = self.cutting.take()
         {
-            let is_complete = cutting.is_complete(&self.offsets);
+            let is_complete =
+                cutting.is_complete(&self.offsets) && !self.lacks_lost_regions(now_ms);
             let regions = &self.table.regions;
             (self.moment).keep(read, (cutting.at_ms, is_complete), regions, now_ms)?;
         }

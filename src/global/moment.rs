@@ -63,6 +63,7 @@ pub type RowsUpTo = (Vec<StoredRow>, Vec<u8>);
 
 /// An export whose shards have not all told what they had.
 pub struct Cutting {
+    began_ms: u64,
     pub at_ms: u64,
     /// Who is still to hear of it, the next one last.
     unheard: Vec<ShardName>,
@@ -71,9 +72,10 @@ pub struct Cutting {
 }
 
 impl Cutting {
-    pub fn new(at_ms: u64, mut shards: Vec<ShardName>) -> Self {
+    pub fn new(began_ms: u64, at_ms: u64, mut shards: Vec<ShardName>) -> Self {
         shards.reverse();
         Cutting {
+            began_ms,
             at_ms,
             expected: shards.iter().cloned().collect(),
             unheard: shards,
@@ -97,7 +99,9 @@ impl Cutting {
     }
 
     pub fn is_over(&self, now_ms: u64) -> bool {
-        now_ms > self.at_ms.saturating_add(CUT_WITHIN_MS)
+        // Where the clock was set back, its moment may not come for long.
+        let is_set_back = now_ms.saturating_add(CUT_WITHIN_MS) < self.began_ms;
+        is_set_back || now_ms > self.at_ms.saturating_add(CUT_WITHIN_MS)
     }
 
     /// Takes note of where a shard was cut. Returns the offset up to which its entries may be taken.

@@ -107,7 +107,7 @@ impl Global {
             .collect();
         let ahead_ms = CUT_AHEAD_MS + CUT_AHEAD_A_SHARD_MS * shards.len() as u64;
         let at_ms = now_ms.saturating_add(ahead_ms);
-        self.cutting = Some(Cutting::new(at_ms, shards));
+        self.cutting = Some(Cutting::new(now_ms, at_ms, shards));
         Ok(self.next_to_cut().unwrap_or(ToCut {
             at_ms,
             epoch: self.table.epoch(),
