@@ -7,6 +7,7 @@ import { HOME } from "./lib/paths.mjs";
 import { copyRelease, hasOtherRelease, readPackage } from "./lib/release.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
 import { startServer } from "./lib/server.mjs";
+import { isNewState } from "./lib/state.mjs";
 import { readSettings, settingsInWords, workerVariables } from "./lib/variables.mjs";
 import { readWranglerConfig } from "./lib/wrangler-config.mjs";
 
@@ -32,12 +33,13 @@ await runMain(async () => {
     whenParentIsGone(() => done((ending = true)));
   });
   const own = options.values.settings || undefined;
+  const isNew = isNewState(state);
   const server = await startServer({ port, state, own, prepare: bringUpToDate });
   const { layers, files, known, warnings } = await readWranglerConfig(own);
   const settings = readSettings(layers);
   for (const warning of warnings) say(`warning: ${warning}`);
   say(settingsInWords(settings, files, known));
-  say(`State: ${resolve(state)}`);
+  say(`State: ${resolve(state)}${isNew ? " (new: nothing was stored there before)" : ""}`);
   say(limitsInWords(workerVariables(settings)));
   process.stdout.write(`ready ${server.url}\n`);
   await Promise.race([signalled, server.ended]);

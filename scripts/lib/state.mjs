@@ -27,6 +27,9 @@ const MANIFEST = "backup.json";
 /** The databases of a state folder. */
 export const objectsOf = (folder) => join(folder, OBJECTS);
 
+/** Whether nothing was stored in a state folder before. @param {string} folder */
+export const isNewState = (folder) => !existsSync(objectsOf(folder)) || filesBelow(objectsOf(folder)).length === 0;
+
 /**
  * Holds a state folder, made if need be, for this process.
  * @param {string} folder

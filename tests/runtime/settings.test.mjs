@@ -161,7 +161,8 @@ describe("a folder with settings is an installation, also for the commands of a 
       assert.match(stderr, /^warning: \.dev\.vars: there is no setting ADMIN_TOKNE\.$/m);
       assert.match(stderr, /ADMIN_TOKNE +set \(\.dev\.vars\)/);
       assert.doesNotMatch(stderr, /with-letters-changed|of-this-folder/);
-      assert.ok(stderr.includes(`State: ${join(home, ".state", "serve")}\n`), stderr);
+      // As in a folder that is not the installation's: then somebody should see it.
+      assert.ok(stderr.includes(`State: ${join(home, ".state", "serve")} (new: nothing was stored there before)\n`), stderr);
       assert.ok(existsSync(join(home, ".state", "serve", "objects")));
       const answer = await fetch(`${url}/posts`, { headers: { authorization: "Bearer of-this-folder" } });
       assert.equal(answer.status, 200);
