@@ -74,7 +74,7 @@ fn object_of_row(row: &[u8], key: &str) -> Option<ObjectName> {
         _ => "registry",
     };
     let object = ObjectName::of_name(kind, std::str::from_utf8(name).ok()?);
-    (object != ObjectName::Unnamed).then_some(object)
+    (row_of_object(&object) == row).then_some(object)
 }
 
 fn invalid<T>(detail: impl Into<String>) -> Result<T, Refusal> {
