@@ -3,7 +3,8 @@
 //!
 //! # Cost and limits
 //! One request a shard, and at most one in [`PULL_AFTER_MS`], however many look; [`MAX_PULLED_SHARDS`] shards at
-//! once. A shard that has nothing open is not asked: it tells when it has. A busy one tells by itself. Nobody
+//! once. A shard that has nothing open is not asked: it tells when it has. A busy one tells by itself. After a start,
+//! who had something open when that was stored is asked in any case, or pushes twice. Nobody
 //! waits longer than [`PULL_WAIT_MS`] for a shard that does not answer, nor after others have: the chart says that
 //! it is `incomplete`. So it does where [`MAX_WAITING_READERS`] wait already.
 //! While somebody watches charts over sockets, shards that know that tell by themselves.
