@@ -1007,23 +1007,26 @@ fn counting_begins_anew_at_once_also_where_the_registry_was_set_back_before() {
 
 #[test]
 fn the_world_is_incomplete_while_the_registry_has_lost_a_region_whose_shards_push() {
-    let world = World::new(&["EU", "NA"]);
+    let mut world = World::new(&["EU", "NA"]);
     let table = |number, region_ids: &[&str]| RegionTable {
         number,
         ..table_of(region_ids, SEED)
     };
-    let push = || {
+    let push = |world: &World| {
         let report = world.report("EU", 1, 0, None);
         let reply = world.host.run(world.driver.push(&report), || {});
         codec::decode::<PushReplyOrRefusal>(&reply).unwrap().0
     };
-    assert!(push().is_ok());
+    assert!(push(&world).is_ok());
     assert!(!world.chart().incomplete);
     world.learn(&table(2, &["NA"]));
-    world.pass(10_000);
-    assert!(!world.chart().incomplete, "nobody knows of it");
-    assert_eq!(push(), Err(Refusal::UnknownRegion));
     // A chart serves for a second.
+    world.pass(1_500);
+    assert!(world.chart().incomplete);
+    world.sleep();
+    world.pass(20_000);
+    assert!(!world.chart().incomplete, "this one knows nothing of it");
+    assert_eq!(push(&world), Err(Refusal::UnknownRegion));
     world.pass(1_500);
     assert!(world.chart().incomplete);
     world.learn(&table(3, &["EU", "NA"]));

@@ -120,6 +120,9 @@ impl Global {
             }
             Ok(())
         })?;
+        for region in &self.table.regions {
+            self.note_lost_region(&region.key(), self.latest_ms);
+        }
         let lost = self.lost_regions.get_mut();
         lost.retain(|key, _| !table.knows_key(key));
         self.table = table;
