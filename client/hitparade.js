@@ -1,5 +1,5 @@
 /**
- * The service for programs: charts, posts, live charts, plays. For Node 20 or newer, Deno, Workers and browsers;
+ * The service for programs: charts, posts, live charts, plays. For Node 20.3 or newer, Deno, Workers and browsers;
  * needs nothing but `fetch`.
  *
  *   import { Hitparade } from "hitparade/client";

@@ -1,6 +1,7 @@
 //! The platform as a driver sees it.
 //!
-//! A driver ([`crate::region::Driver`], [`crate::global`]) is everything between the events of an
+//! A driver ([`crate::region::Driver`], [`crate::global::Driver`], [`crate::registry::Driver`],
+//! [`crate::catalog::Driver`]) is everything between the events of an
 //! object and its state machine: it loads, commits, waits, answers, pushes, and knows what to do
 //! when each of these fails. It asks for all of it here, so the very same driver runs in the
 //! Durable Object, where the platform answers, and in the simulation, where everything that can go

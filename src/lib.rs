@@ -10,7 +10,7 @@
 //! | the **Worker** | one in each city, stateless | `src/edge/` |
 //! | a **shard**, a Durable Object | one or more for each board and region | [`region`], on the platform by `src/region/object.rs` |
 //! | a **global object**, a Durable Object | one for each board | [`global`], on the platform by `src/global/object.rs` |
-//! | the **registry**, a Durable Object | one; it also keeps the catalog | [`registry`], on the platform by `src/registry/object.rs` |
+//! | the **registry**, a Durable Object | one, which also keeps the catalog; a board's own catalog is one more of its class | [`registry`], on the platform by `src/registry/object.rs` |
 //!
 //! All four are this crate, compiled to WebAssembly, and share an instance where the platform puts
 //! them together. The objects' code does not know the platform. A state machine is handed clock and
@@ -26,7 +26,7 @@
 //! 2. The shard drops a repeat and puts the batch into its journal, one row for many batches. When
 //!    the row is durable, the plays are recorded in open panes, one [`summary`] for each minute of
 //!    event time, and the sender gets 202 ([`region`] has the steps).
-//! 3. Every few seconds the shard seals the panes whose time is over, puts them into its outbox, and
+//! 3. Every few seconds, or by the quarter of an hour where little comes, the shard seals the panes whose time is over, puts them into its outbox, and
 //!    pushes them with copies of those that are still open ([`wire::Push`]).
 //! 4. The global object takes each sealed pane once, by its offset, and folds it into the ladder of
 //!    the region and of the world: minutes, quarters, two hours, days, all time ([`global`]).

@@ -17,15 +17,16 @@
 //! |---|---|
 //! | what the platform calls, and what happens when something fails | [`driver`] (`object.rs` on the platform) |
 //! | the state, and changes of it that operators ask for | [`state`], [`transfer`] |
-//! | what it hears of regions, and of counting that begins anew | [`hearing`] |
+//! | what it hears of regions, of counting that begins anew, of where days begin | [`hearing`], [`days`] |
 //! | taking pushes: offsets, what is pending or open | [`intake`], [`offsets`], [`live`], [`pace`] |
 //! | folding into the ladders, within the room there is | [`folding`], [`ladder`], [`room`], [`moment`] |
 //! | published charts: closing them, showing them | [`closed`] |
-//! | charts, pages of posts, the list of regions | [`chart`], [`ranking`], [`contrast`], [`post`], [`region_list`] |
+//! | charts, pages of posts, the list of regions | [`chart`], [`ranking`], [`contrast`], [`post`], [`pages`], [`region_list`] |
 //! | which posts a chart is of | [`members`] |
 //! | what they are made of | [`window_plays`], [`stretches`], [`merging`] |
 //! | whose turn it is to read, and what that costs | [`turns`], [`work`] |
-//! | memory | [`memory`], [`cache`] |
+//! | memory | [`memory`], [`cache`], [`limits`] |
+//! | what operators are told | [`figures`], [`metrics`] |
 //!
 //! # Invariants
 //! - An entry is taken only at the offset that is next: below it was taken, above it is missing.
@@ -40,8 +41,8 @@
 //! regions sealing once a minute that is 75 rows, once a minute, and at most 8 times where
 //! something is sealed all the time. Late plays of many spans are folded once a minute
 //! (`tests/rows.rs`).
-//! `npm run bench -- time` measures all of it: a push is a millisecond, a chart of a day or a month 13 and
-//! 16 ms; 87 and 370 ms where its panes were not merged before.
+//! `npm run bench -- time` measures all of it: a push is half a millisecond, a chart of a day or a month
+//! 6.4 ms; 35 and 90 ms where its panes were not merged before.
 //!
 //! In memory: what shards have open, encoded (40 MiB), pending entries (8 MiB), what is known of catalogs
 //! (12 MiB, of all boards of the instance together), and with what is left of [`HELD_BYTES`] one [`cache`] of

@@ -1,7 +1,7 @@
 //! How often shards are to push.
 //!
-//! One object takes all pushes of a board. A push takes it a third of a millisecond
-//! (`npm run bench -- time`), so [`PUSHES_A_SECOND`] are a sixth of its time: 2,500 shards that push
+//! One object takes all pushes of a board. A push takes it half a millisecond with its fold
+//! (`npm run bench -- time`), so [`PUSHES_A_SECOND`] are a quarter of its time: 2,500 shards that push
 //! every 5 s. Where more have something to tell, each reply asks for longer intervals, and charts
 //! follow later: 10,000 shards, as many as there may be, push every 20 s.
 

@@ -8,7 +8,7 @@
 //! | ladders before panes are bounded, with published charts ([`super::closed`]) | 4.0 GB |
 //! | panes that are stored from then on, at their least | 3.8 GB |
 //! | what is put aside for an export ([`super::moment`]), with a flush of all panes | 0.77 GB |
-//! | offsets of 100 regions × 1,000 shards × 16 logs of 40 bytes | 0.06 GB |
+//! | offsets of 10,000 shards × 16 logs of 40 bytes, in two copies | 0.01 GB |
 //!
 //! # Panes
 //! A pane takes at most [`MOST_PANE_BYTES`], and with ids of 256 bytes that share nothing it does: 100

@@ -4,8 +4,9 @@
 //! plays, and nobody's backup restores another's counts.
 //!
 //! # Who asks what
-//! - *Workers* ask what changed since the directory that they have ([`changes`]): once a minute each
-//!   isolate, and at most once a second where somebody names what it does not know.
+//! - *Workers* ask what changed since the directory that they have ([`changes`]): for plays once a minute
+//!   each isolate, for charts once in 5 s while they are asked for, and at most once a second where somebody names
+//!   what it does not know.
 //! - *Global objects* ask for the regions where they meet one that they do not know, and every ten minutes
 //!   while they are pushed to.
 //! - *Operators* make, change and delete regions ([`regions`]) and boards, and begin counting anew.

@@ -1,4 +1,4 @@
-//! What the shard and the global object need of a disk: ordered tables of byte strings.
+//! What objects need of a disk: ordered tables of byte strings.
 //!
 //! The writes of one [`Storage::write`] are atomic, as are all writes within one
 //! [`Storage::atomically`]. Batches become durable in order: a crash may lose the latest ones, never an

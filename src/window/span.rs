@@ -23,6 +23,7 @@ impl Span {
         !other.is_empty() && self.from_ms <= other.from_ms && other.to_ms <= self.to_ms
     }
 
+    /// For whoever checks what a span has.
     pub const fn contains_ms(self, timestamp_ms: u64) -> bool {
         self.from_ms <= timestamp_ms && timestamp_ms < self.to_ms
     }

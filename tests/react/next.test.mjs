@@ -9,13 +9,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { ROOT } from "../../scripts/lib/paths.mjs";
+import { readPackage } from "../../scripts/lib/release.mjs";
 import { findOnPath } from "../../scripts/lib/run.mjs";
 import { launchChromium } from "../browser/chromium.mjs";
 import { Service, eventually } from "../runtime/harness.mjs";
 import { snippet } from "../snippets.mjs";
 
 const NAME = "a page of Next.js counts each post once, also after a change of page";
-const DEPENDENCIES = { next: "16.4.6", react: "19.3.1", "react-dom": "19.3.1" };
+const { devDependencies } = readPackage();
+const DEPENDENCIES = { next: "16.4.6", react: devDependencies.react, "react-dom": devDependencies["react-dom"] };
 const PORT = 20_000 + (process.pid % 20_000);
 
 /** @type {Service} */

@@ -9,11 +9,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ROOT } from "../../scripts/lib/paths.mjs";
+import { readPackage } from "../../scripts/lib/release.mjs";
 import { findOnPath } from "../../scripts/lib/run.mjs";
 import { launchChromium } from "../browser/chromium.mjs";
 import { Service, eventually } from "../runtime/harness.mjs";
 
-const DEPENDENCIES = { vite: "8.3.8", react: "19.3.1", "react-dom": "19.3.1" };
+const { devDependencies } = readPackage();
+const DEPENDENCIES = { vite: "8.3.8", react: devDependencies.react, "react-dom": devDependencies["react-dom"] };
 
 /** @type {Service} */
 let service;

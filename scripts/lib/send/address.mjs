@@ -5,7 +5,7 @@ import { messageOf } from "../say.mjs";
 const MOST_DECODINGS = 3;
 
 /** A part of an address as people write it: encoded twice or once or not at all, it is the same. @param {string} text */
-export function decoded(text) {
+function decoded(text) {
   for (let times = 0; times < MOST_DECODINGS && text.includes("%"); times++) {
     try {
       const next = decodeURIComponent(text);

@@ -108,9 +108,10 @@ export async function send() {
 
 /** `hitparade import --from` @returns {Promise<number>} the exit code */
 export async function importFrom() {
-  const options = readOptions(IMPORT_USAGE, { ...DEFAULTS, file: "", status: "200", follow: "" });
+  const options = readOptions(IMPORT_USAGE, { ...DEFAULTS, file: "" });
   if (!options) return 0;
   const { values, refuse } = options;
+  Object.assign(values, { status: "200", follow: "" });
   if (!FILES.includes(values.from)) refuse(`--from ${values.from}: one of ${FILES.join(", ")}.`);
   const file = values.file || refuse("--file needs the name of a file.");
   if (!statSync(file, { throwIfNoEntry: false })?.isFile()) throw new Advice(`${file} is no file.`);

@@ -215,8 +215,8 @@ fn next_room(len: usize) -> usize {
 
 impl Filter {
     /// Counts an id without a counter in its cell, unless its bound would exceed `most`, which is
-    /// at most [`representable`](Filter::representable). `if_missed` has all bits set; if it is
-    /// 0, so is the weight, and nothing changes. Numbers must be far from overflowing.
+    /// at most [`representable`](Filter::representable). Of a `hit`, which has a
+    /// counter, the weight is 0, and nothing changes. Numbers must be far from overflowing.
     ///
     /// `None`: nothing was changed.
     #[inline(always)]
