@@ -784,12 +784,16 @@ fn a_deletion_ends_where_a_row_of_its_objects_is_damaged() {
         let damaged = Write::put(Table::Meta, row, b"damaged".to_vec());
         host.storage.write(&[damaged]).unwrap();
     }
+    // A key that is damaged names nobody else's object.
+    let key = format!("object/{key}/2{MAIN}").into_bytes();
+    let stray = Write::put(Table::Meta, key, Vec::new());
+    host.storage.write(&[stray]).unwrap();
     let delete = codec::encode(&DeleteBoard {
         board_id: "jazz".into(),
     });
     let reply = host.run(registry_on(&host).delete_board(&delete), || {});
     let DeleteBoardReply(deletion) = codec::decode(&reply).unwrap();
-    assert_eq!(deletion.unwrap().objects_left, 0);
+    assert_eq!(deletion.unwrap().objects_left, 1);
     assert_eq!(*host.closed.borrow(), objects);
 }
 

@@ -11,7 +11,7 @@ use super::moment::write_apart;
 use super::state::Global;
 use super::{closed, ladder, transfer};
 use crate::storage::{Storage, StorageError, Table, Write, two_copies};
-use crate::topology::RegionTable;
+use crate::topology::{Region, RegionTable};
 
 /// Two copies: without it nothing is taken while the registry is away.
 const TABLE_NAME: &[u8] = b"heard/";
@@ -120,11 +120,11 @@ impl Global {
             }
             Ok(())
         })?;
-        for region in &self.table.regions {
-            self.note_lost_region(&region.key(), self.latest_ms);
-        }
-        let lost = self.lost_regions.get_mut();
-        lost.retain(|key, _| !table.knows_key(key));
+        let is_lost = |key: &str| !table.knows_key(key);
+        self.lost_regions.get_mut().retain(|key, _| is_lost(key));
+        let keys = self.table.regions.iter().map(Region::key);
+        keys.filter(|key| is_lost(key))
+            .for_each(|key| self.note_lost_region(&key, self.seen_ms));
         self.table = table;
         self.stored_anew();
         Ok(())

@@ -334,18 +334,15 @@ impl Global {
         // What was missing before may be in any of them.
         is_news |= self.lacks_live_plays(&shard.0, now_ms);
         self.news += u64::from(is_news);
-        let has_come_late = self.offsets.has_come_late(&shard, &push);
-        // A push may be of before what a state before this one has taken, and lost: then it does not stand for that.
-        // An answer that comes late does: what was made after it was taken since it was asked for.
-        let is_newest = pulled_ms.is_some()
-            || !has_come_late
-                && (push.replied_by == self.number || mutants::active(Mutant::HeardByOldPushes));
-        let was_missed = is_newest && self.unheard.remove(&shard).is_some();
-        if was_missed && pulled_ms.is_none() {
-            self.live.nothing_missing_since(&shard, now_ms);
-        }
-        shows_other |= was_missed;
-        if !has_come_late {
+        if !self.offsets.has_come_late(&shard, &push) {
+            // It may be of before what a state before this one has taken, and lost: then it does not stand for that.
+            let is_newest = pulled_ms.is_some()
+                || push.replied_by == self.number
+                || mutants::active(Mutant::HeardByOldPushes);
+            let was_missed = is_newest && self.unheard.remove(&shard).is_some();
+            if was_missed && pulled_ms.is_none() {
+                self.live.nothing_missing_since(&shard, now_ms);
+            }
             let silent = mutants::active;
             let incomplete = push.copies_left_out
                 || lacks_copies && !silent(Mutant::CopiesLeftInSilence)
@@ -369,7 +366,7 @@ impl Global {
             let is_pulled = pulled_ms.is_some();
             let are_others =
                 (self.live).take_copies(&shard, copies, are_entries_missing, is_pulled);
-            shows_other |= are_others;
+            shows_other |= are_others || was_missed;
         }
         if is_awaited && shows_other {
             // Somebody waits for it, and is to have it.
