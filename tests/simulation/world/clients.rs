@@ -44,15 +44,22 @@ impl World {
         }
     }
 
-    /// For a while nobody reaches the shards that are to be asked for what they have: charts say that they lack
-    /// it.
+    /// For a while nobody reaches the quiet shards that have something open: charts say that they lack it. Of one that
+    /// has nothing open, or is busy, nobody would know.
     fn hide_quiet_shards(&mut self) {
         let now_ms = shifted(self.now_ms, self.global.skew_ms.get());
-        let quiet = self.look_at_global(|global| global.to_pull("global", u64::MAX, now_ms));
-        for (key, number) in quiet.unwrap_or_default() {
-            let (region, incarnation) = region_of(&key);
-            let shard = self.shard_node(0, (region, incarnation, number));
-            self.shards[shard].down_until_ms = self.now_ms + PROMISED_WITHIN_MS + 3_000;
+        let asked = self.look_at_global(|global| global.to_pull("global", u64::MAX, now_ms));
+        for name in asked.unwrap_or_default() {
+            let (region, incarnation) = region_of(&name.0);
+            let shard = self.shard_node(0, (region, incarnation, name.1));
+            let log_id = self.shards[shard].pushed_log;
+            let is_quiet = self.look_at_global(|global| {
+                let log = global.standing(&name, log_id);
+                log.is_some_and(|log| log.is_quiet && log.has_open)
+            });
+            if is_quiet == Some(true) {
+                self.shards[shard].down_until_ms = self.now_ms + PROMISED_WITHIN_MS + 3_000;
+            }
         }
     }
 

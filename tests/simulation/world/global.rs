@@ -333,6 +333,9 @@ impl World {
             if !reply.is_quiet {
                 self.global.busy_ms = self.now_ms;
             }
+            if let Ok(push) = codec::decode::<Push<'_>>(message) {
+                self.shards[shard].pushed_log = push.log_id;
+            }
             let said = (reply.wanted_offset, reply.durable_offset);
             self.say(|| {
                 let held = told_by(message);

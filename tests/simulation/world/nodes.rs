@@ -88,6 +88,8 @@ pub struct ShardNode {
     pub told_interval_ms: u64,
     /// It pushes by the quarter, and when it is asked.
     pub is_told_quiet: bool,
+    /// Of the push that was taken last.
+    pub pushed_log: u128,
     /// It was told to cut its log at this moment, and not yet that all below the cut is taken: then it pushes at once.
     pub at_once_for_ms: Option<u64>,
     /// The cut below which it has more than its pushes hold in so long.
@@ -155,6 +157,7 @@ impl ShardNode {
             could_push_ms: 0,
             told_interval_ms: 0,
             is_told_quiet: false,
+            pushed_log: 0,
             at_once_for_ms: None,
             behind_cut_ms: None,
             silent_until_ms: 0,
