@@ -29,9 +29,10 @@
   const isNoticed = (element) => {
     if (element.paused || element.ended) return false;
     if ("paused" in element && isAudible(element)) return true;
-    const { top, bottom } = element.getBoundingClientRect();
+    const { top, bottom, left, right } = element.getBoundingClientRect();
+    const isWithin = (/** @type {number} */ twice, /** @type {number} */ length) => twice > 0 && twice < 2 * length;
     // Its middle is in the window. What is not laid out has its middle at zero.
-    return !document.hidden && top + bottom > 0 && top + bottom < 2 * innerHeight;
+    return !document.hidden && isWithin(top + bottom, innerHeight) && isWithin(left + right, innerWidth);
   };
 
   /** @param {HTMLElement} element @param {string} key what tells a post that is heard from one that is seen */

@@ -43,10 +43,12 @@
   /** Looked at so often; what comes much later than that was asleep meanwhile, or nobody's view. */
   const TICK_MS = 1e3;
   const LONGEST_TICK_MS = 3e3;
+  /** Looks between two requests for the file of elements: all bits set. */
+  const REST_TICKS = 63;
   /** What calls for a post so soon again is an effect that ran twice. */
   const TWICE_MS = 1e3;
   const KEY = "hitparade.";
-  const ONCE = "hitparade once ";
+  const ONCE = "hitparade once";
   const OFF = "hitparade off";
 
   const scope = /** @type {any} */ (window);
@@ -101,6 +103,8 @@
   const put = (store, key, batch) => {
     const text = JSON.stringify(batch);
     try {
+      // What is full has no room for more, and would keep what was tried as untried.
+      delete store[key];
       store[key] = text;
     } catch {
       memory[key] = text;
@@ -210,7 +214,7 @@
       (options.dnt != null && (navigator.doNotTrack == "1" || /** @type {any} */ (navigator).globalPrivacyControl))
     )
       return;
-    if (!options.to || !scope.fetch) return say("data-to? fetch?");
+    if (!(options.to && scope.fetch)) return say("data-to? fetch?");
     if (
       /off/.test(storage("")[OFF]) ||
       // Who tries the service out on one machine is counted there.
@@ -227,7 +231,7 @@
       if (memory[key] || storage()[key]) return;
       put(storage(), key, 1);
     }
-    if (open.push({ post_id: `${postId}`, timestamp: Date.now(), boards: words(board) }) < BATCH_PLAYS)
+    if (open.push({ post_id: postId + "", timestamp: Date.now(), boards: words(board) }) < BATCH_PLAYS)
       sealTimer ||= setTimeout(seal, BATCH_MS);
     else seal();
   };
@@ -244,24 +248,21 @@
   let seenMs = 0;
   let wasSeen = false;
   let lastTick = 0;
-  /** @type {HTMLScriptElement | undefined} */
-  let elements;
+  let waits = 0;
   const tick = () => {
     const passedMs = Math.min(clock() - lastTick, LONGEST_TICK_MS);
     lastTick = clock();
     flush();
-    // Elements are another file's, which the module has with it.
-    if (source && document.querySelector("audio,video,:not(script)[data-post]"))
-      elements ||= document.head.appendChild(
-        Object.assign(document.createElement("script"), { src: new URL("./beacon-elements.js", source).href }),
-      );
+    // Elements are another file's, which the module has with it. If it does not come it is asked for again, seldom.
+    if (source && !api.isHeard && document.querySelector("audio,video,:not(script)[data-post]") && !(waits++ & REST_TICKS))
+      document.head.append(Object.assign(document.createElement("script"), { src: new URL("beacon-elements.js", source).href }));
     const isSeen = !document.hidden || api.isHeard?.();
     if (isSeen && wasSeen) seenMs += passedMs;
     wasSeen = isSeen;
     const { post, after } = Object(script?.dataset);
     if (post !== pagePost) seenMs = 0;
     pagePost = post;
-    if (post && seenMs >= readMs(after)) {
+    if (isSeen && post && seenMs >= readMs(after)) {
       seenMs = NaN;
       play(post);
     }

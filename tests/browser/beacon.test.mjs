@@ -349,6 +349,43 @@ for (const trouble of ["closed", "missing", "full"]) {
   });
 }
 
+ifTime("data-persist: what was tried is not kept as untried where the storage became full", async () => {
+  const visitor = await browser.newVisitor();
+  visitors.add(visitor);
+  service.faults.push({ countThenCut: true }, { status: 503, retryAfter: 900 });
+  const tab = await open("data-persist", {
+    visitor,
+    before: () => {
+      const own = localStorage;
+      let writes = 0;
+      const full = new Proxy(own, {
+        get: (_, name) => own[name],
+        deleteProperty: (_, name) => delete own[name],
+        set: (_, name, value) => {
+          if (writes++ > 0) throw new DOMException("full", "QuotaExceededError");
+          own[name] = value;
+          return true;
+        },
+      });
+      Object.defineProperty(window, "localStorage", { get: () => full });
+    },
+  });
+  const spare = await open("data-persist", {
+    visitor,
+    path: "/plain",
+    before: () => {
+      const real = Date.now;
+      Date.now = () => real() + 21 * 60_000;
+    },
+  });
+  await tab.evaluate(() => hitparade.play("tried"));
+  await until(() => service.requests.length > 1);
+  await tab.close();
+  await spare.goto(spare.address);
+  await sleep(SETTLED_MS);
+  assert.equal(new Set(service.requests.map(({ body }) => body.sent)).size, 1, "it is not taken for new");
+});
+
 everywhere("a browser without AbortSignal.timeout, or that cannot abort at all, counts", async () => {
   for (const missing of ["timeout", "everything"]) {
     service.reset();
@@ -417,7 +454,7 @@ ifTime("prerendered pages and automated browsers count nothing", async () => {
 });
 
 everywhere("a tab in the background counts when it is seen", async () => {
-  const tab = await open("data-post=page data-after=1s", {
+  const tab = await open("data-post=page", {
     path: "/feed",
     before: () => {
       window.isHidden = true;
@@ -504,6 +541,41 @@ everywhere("elements count when they are seen", async () => {
   await counted({ first: 1, second: 1 });
   await tab.evaluate(() => (document.getElementById("second").dataset.post = "third"));
   await counted({ first: 1, second: 1, third: 1 });
+});
+
+ifTime("what lies beside the window is not seen", async () => {
+  const tab = await open("", { path: "/empty" });
+  await tab.evaluate(() => {
+    const row = document.querySelector("main").appendChild(document.createElement("div"));
+    Object.assign(row.style, { display: "flex", overflowX: "auto" });
+    for (const post of ["here", "right"]) {
+      const card = row.appendChild(Object.assign(document.createElement("p"), { id: post, textContent: post }));
+      card.dataset.post = post;
+      Object.assign(card.style, { flex: "none", width: "100vw" });
+    }
+  });
+  await counted({ here: 1 });
+  await sleep(SETTLED_MS);
+  await counted({ here: 1 });
+  await tab.evaluate(() => document.getElementById("right").scrollIntoView());
+  await counted({ here: 1, right: 1 });
+});
+
+ifTime("elements are counted also where their file could not be loaded at first", async () => {
+  service.losesElements = true;
+  await open("", {
+    path: "/feed",
+    // A minute is over soon.
+    before: () => {
+      const real = setInterval;
+      window.setInterval = (work, ms) => real(work, ms / 20);
+    },
+  });
+  await until(() => service.lostElements > 0);
+  await sleep(SETTLED_MS);
+  assert.ok(service.lostElements < 5, "at most once a minute");
+  service.losesElements = false;
+  await counted({ first: 1 });
 });
 
 ifTime("what is seen counts once a page view, whatever becomes of its element", async () => {
@@ -852,6 +924,8 @@ async function startService() {
     service.questions = [];
     service.refuses = false;
     service.country = "US";
+    service.losesElements = false;
+    service.lostElements = 0;
     /** What pages are told of in place of the service's own `Server-Timing`. */
     service.timing = (own) => own;
   };
@@ -885,6 +959,10 @@ async function startService() {
       fault = service.refuses ? { status: 400 } : (service.faults.shift() ?? {});
     }
     if (fault.hang) return;
+    if (service.losesElements && request.url.includes("elements")) {
+      service.lostElements += 1;
+      return response.writeHead(503).end();
+    }
     response.setHeader("Access-Control-Allow-Origin", "*");
     response.setHeader("Access-Control-Expose-Headers", "Retry-After, Hitparade-Home");
     if (fault.status) {
