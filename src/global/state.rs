@@ -35,6 +35,15 @@ impl PartialEq for Stamp {
     }
 }
 
+/// What is known of a shard that was not heard of since a state was loaded.
+#[derive(Clone, Copy)]
+pub(super) struct Missed {
+    /// When it was heard last.
+    pub heard_ms: u64,
+    /// It was told to be quiet, and nothing else since: each of its pushes that was answered is durable.
+    pub was_quiet: bool,
+}
+
 /// The state machine of the global object. Storage and clock are handed in.
 pub struct Global {
     /// Tells this state from one that was dropped, or was there before counting began anew: a sync that began
@@ -84,9 +93,8 @@ pub struct Global {
     pub(super) pace: Pace,
     /// When this state was first asked for anything.
     pub(super) started_ms: Cell<Option<u64>>,
-    /// Shards that had something open before this state was loaded and were not heard of since,
-    /// and when they were heard last.
-    pub(super) unheard: BTreeMap<ShardName, u64>,
+    /// Shards that had something open before this state was loaded and were not heard of since.
+    pub(super) unheard: BTreeMap<ShardName, Missed>,
     /// An export whose moment is to come, or was a moment ago.
     pub(super) cutting: Option<Cutting>,
     /// The moment of an export that is read.
@@ -141,7 +149,14 @@ impl Global {
                 .with_open()
                 .filter(|_| !mutants::active(Mutant::NobodyMissed))
                 .filter(|_| !mutants::active(Mutant::WokenTakenForWhole))
-                .map(|(shard, heard_ms)| (shard.clone(), heard_ms))
+                .map(|(shard, heard_ms)| {
+                    let was_quiet = offsets.is_quiet(shard);
+                    let missed = Missed {
+                        heard_ms,
+                        was_quiet,
+                    };
+                    (shard.clone(), missed)
+                })
                 .collect(),
             heard_before: offsets.heard_by_region(),
             offsets,
