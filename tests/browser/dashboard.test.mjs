@@ -677,3 +677,23 @@ test("today, week and month are those of where the reader is, wherever the servi
     await page.close();
   }
 });
+
+test("the pages work in a browser that forbids them its storage", async () => {
+  const context = await browser.newContext();
+  await context.addInitScript(() =>
+    Object.defineProperty(window, "sessionStorage", {
+      get() {
+        throw new DOMException("The operation is insecure.", "SecurityError");
+      },
+    }),
+  );
+  const page = await context.newPage();
+  await page.goto(`${service.url}/?region=Mars`);
+  await shows(page, LEADERS);
+  await page.goto(`${service.url}/charts/week`);
+  await eventually(async () => assert.match(await text(page, "#panel"), /No chart was published yet/));
+  await page.goto(`${service.url}/widget.html`);
+  await eventually(async () => assert.match(await text(page, "#code"), /<top-posts/));
+  await page.goto(`${service.url}/status`);
+  await eventually(async () => assert.match(await text(page, "#asked"), /^As of/));
+});

@@ -39,14 +39,27 @@ export class RequestFailed extends Error {
 let skewMs = 0;
 export const serverNow = () => Date.now() + skewMs;
 
-/** The key that a service with closed charts asks for; lives as long as the tab. */
-let readToken = sessionStorage.getItem("hitparade-read-token") ?? "";
-export const hasReadToken = () => readToken !== "";
-/** @param {string} token */
-export function setReadToken(token) {
-  readToken = token;
-  sessionStorage.setItem("hitparade-read-token", token);
+/** What lives as long as the tab; where the browser forbids storage, as long as the page. @param {string} name */
+export function keptInTab(name) {
+  let value = "";
+  try {
+    value = sessionStorage.getItem(name) ?? "";
+  } catch {}
+  return {
+    get: () => value,
+    set(/** @type {string} */ next) {
+      value = next;
+      try {
+        sessionStorage.setItem(name, next);
+      } catch {}
+    },
+  };
 }
+
+/** The key that a service with closed charts asks for. */
+const readToken = keptInTab("hitparade-read-token");
+export const hasReadToken = () => readToken.get() !== "";
+export const setReadToken = readToken.set;
 
 /**
  * @param {string} path with its query, relative to the page
@@ -56,7 +69,7 @@ export function setReadToken(token) {
 export async function get(path, { etag = null, signal } = {}) {
   const headers = new Headers({ Accept: "application/json" });
   if (etag) headers.set("If-None-Match", etag);
-  if (readToken) headers.set("Authorization", `Bearer ${readToken}`);
+  if (hasReadToken()) headers.set("Authorization", `Bearer ${readToken.get()}`);
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);
   signal?.addEventListener("abort", () => timeout.abort(), { once: true });

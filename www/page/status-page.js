@@ -3,6 +3,7 @@
  * each means and what helps; what was refused, by reason. It reads `/healthz` and `/metrics`, and
  * nothing else.
  */
+import { keptInTab } from "./api.js";
 import { isAttended } from "./attention.js";
 import * as format from "./format.js";
 import { maxOf, parseMetrics, quantileOf, sumOf } from "./metrics.js";
@@ -17,7 +18,7 @@ const TIMEOUT_MS = 10_000;
 const MEMORY_BYTES = 96 * 2 ** 20;
 /** From there on panes have the least room that there is (`TIGHT_BYTES` in src/global/room.rs). */
 const MOST_STORED_SHARE = 0.4;
-const TOKEN = "hitparade-metrics-token";
+const token = keptInTab("hitparade-metrics-token");
 /** Of the board that the page's address names. */
 const BOARD = new URLSearchParams(location.search).get("board");
 const METRICS = BOARD ? `./metrics?${new URLSearchParams({ board: BOARD })}` : "./metrics";
@@ -31,8 +32,7 @@ let last = null;
 
 /** @param {string} path */
 async function ask(path) {
-  const token = sessionStorage.getItem(TOKEN);
-  const headers = token ? { Authorization: `Bearer ${token}` } : undefined;
+  const headers = token.get() ? { Authorization: `Bearer ${token.get()}` } : undefined;
   return fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
 }
 
@@ -216,7 +216,7 @@ function showRefused(samples) {
 element("key").addEventListener("submit", (event) => {
   event.preventDefault();
   const form = /** @type {HTMLFormElement} */ (event.target);
-  sessionStorage.setItem(TOKEN, String(new FormData(form).get("token")));
+  token.set(String(new FormData(form).get("token")));
   look();
 });
 document.addEventListener("visibilitychange", look);
