@@ -296,22 +296,27 @@ function safe(url) {
 
 /** Where pictures are wanted, a post without one keeps the place of one. @param {HTMLElement} row @param {string | null} url @param {boolean} wanted */
 function putImage(row, url, wanted) {
-  let image = /** @type {HTMLImageElement | null} */ (row.querySelector(".image"));
-  if (!wanted) return image?.remove();
+  const shown = /** @type {HTMLElement | null} */ (row.querySelector(".image"));
+  if (!wanted) return shown?.remove();
   const source = safe(url) ?? "";
-  if (image?.dataset.source === source) return;
-  image?.remove();
-  image = /** @type {HTMLImageElement} */ (document.createElement(source ? "img" : "span"));
-  image.className = "image";
-  image.part.add("image");
-  image.dataset.source = source;
+  if (shown?.dataset.source === source) return;
+  shown?.remove();
+  const make = (/** @type {string} */ tag) => {
+    const made = document.createElement(tag);
+    made.className = "image";
+    made.part.add("image");
+    // Of one that failed, too: it is not asked for again.
+    made.dataset.source = source;
+    return made;
+  };
+  const image = make(source ? "img" : "span");
   if (source)
     Object.assign(image, {
       alt: "",
       loading: "lazy",
       decoding: "async",
       referrerPolicy: "no-referrer",
-      onerror: () => putImage(row, null, true),
+      onerror: () => image.replaceWith(make("span")),
       src: source,
     });
   row.querySelector(".rank")?.after(image);

@@ -697,3 +697,42 @@ test("the pages work in a browser that forbids them its storage", async () => {
   await page.goto(`${service.url}/status`);
   await eventually(async () => assert.match(await text(page, "#asked"), /^As of/));
 });
+
+/** Has a page, or a widget, ask anew. @param {import("playwright-core").Page} page */
+const lookAgain = (page) => page.evaluate(() => void document.dispatchEvent(new Event("visibilitychange")));
+
+test("a picture that fails is asked for once, by the page and by the widget", async () => {
+  for (const path of ["/?region=Mars", "/widget.html"]) {
+    const page = await (await browser.newContext()).newPage();
+    const isWidget = path === "/widget.html";
+    let plays = 0;
+    let name = "first";
+    /** @type {string[]} */
+    const asked = [];
+    await page.route("**/*.png", (route) => {
+      asked.push(/(\w+)\.png/.exec(route.request().url())[1]);
+      return route.fulfill({ status: 404 });
+    });
+    await changeCharts(page, (chart) => {
+      plays += 1;
+      const image = `${service.url}/${name}.png`;
+      return { ...chart, top_posts: chart.top_posts.slice(0, 1).map((entry) => ({ ...entry, image, view_count: plays })) };
+    });
+    await page.goto(service.url + path);
+    if (isWidget) await page.getByLabel("Pictures").check();
+    const [count, failed] = isWidget ? ["#preview .count", "#preview span.image"] : [`${ROWS} .count`, `${ROWS} .cover:not(:has(img))`];
+    const changes = async () => {
+      const before = plays;
+      await lookAgain(page);
+      await eventually(async () => assert.ok(Number(await text(page, count)) > before));
+      await eventually(async () => assert.equal(await page.locator(failed).count(), 1));
+    };
+    await eventually(async () => assert.deepEqual(asked, ["first"], path));
+    for (let time = 0; time < 3; time += 1) await changes();
+    assert.deepEqual(asked, ["first"], path);
+    name = "second";
+    for (let time = 0; time < 2; time += 1) await changes();
+    assert.deepEqual(asked, ["first", "second"], path);
+    await page.context().close();
+  }
+});

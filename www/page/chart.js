@@ -156,20 +156,21 @@ function fillMove(cell, entry, moves) {
 /** @param {HTMLElement} cell @param {Entry} entry @param {boolean} covers */
 function fillCover(cell, entry, covers) {
   cell.hidden = !covers;
-  const source = covers ? safeUrl(entry.image) : null;
-  const shown = cell.querySelector("img");
-  if (source) {
-    if (shown?.src === source) return;
+  const source = (covers && safeUrl(entry.image)) || "";
+  const isNew = cell.dataset.source !== source;
+  // Kept where the picture failed, too: it is not asked for again.
+  cell.dataset.source = source;
+  if (source && isNew) {
     const image = document.createElement("img");
     image.alt = "";
     image.width = image.height = 44;
     image.loading = "lazy";
     image.decoding = "async";
     image.referrerPolicy = "no-referrer";
-    image.onerror = () => cell.replaceChildren(initial(entry));
+    image.onerror = () => image.replaceWith(initial(entry));
     image.src = source;
     cell.replaceChildren(image);
-  } else if (covers) {
+  } else if (covers && !(source && cell.querySelector("img"))) {
     setText(cell, initial(entry));
   }
 }
