@@ -33,6 +33,9 @@ const REFRESH_MS = 5000;
 const SLOWEST_MS = 60_000;
 /** A page that nobody touches may be a forgotten one. */
 const UNTOUCHED_MS = 120_000;
+/** Nothing heard for so long: what is shown is old. */
+const OLD_MS = 180_000;
+const OLD = "The service has nothing newer.";
 let touched = 0;
 for (const type of ["pointermove", "pointerdown", "keydown", "wheel", "scroll", "visibilitychange"])
   document.addEventListener(type, () => (touched = performance.now()), { capture: true, passive: true });
@@ -56,7 +59,8 @@ a.title:hover { text-decoration: underline; }
 .bar { position: absolute; inset: auto 0 0; height: 2px; background: var(--line); border-radius: var(--top-posts-radius, 0); overflow: hidden; }
 .bar::after { content: ""; display: block; height: 100%; width: calc(var(--share) * 100%); background: var(--accent); transition: width .6s; }
 .quiet :is(.count, .bar) { display: none; }
-p { position: absolute; inset: 0 0 auto; margin: 0; color: var(--soft); }
+p { margin: 0; color: var(--soft); }
+ol:empty + p { position: absolute; inset: 0 0 auto; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 @media (prefers-reduced-motion: reduce) { .bar::after { transition: none; } }
 `);
@@ -108,6 +112,7 @@ class TopPosts extends HTMLElement {
   #images = false;
   #seen = false;
   #failures = 0;
+  #heard = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {AbortController | undefined} */
@@ -183,27 +188,29 @@ class TopPosts extends HTMLElement {
     if (!this.isConnected || !this.#seen || document.hidden) return;
     const mine = (this.#request = new AbortController());
     const timeout = setTimeout(() => mine.abort(), 10_000);
-    let why = "The chart cannot be reached.";
+    let isGone = false;
     try {
       // No header of our own: a foreign origin would have to ask for leave first, every time.
       const response = await fetch(this.#url, { signal: mine.signal, credentials: "omit", referrerPolicy: "no-referrer" });
       if (!response.ok) {
-        if (/^4(?!29)/.test(String(response.status))) why = "There is no such chart.";
+        isGone = /^4(?!29)/.test(String(response.status));
         throw warn(`<top-posts>: ${this.#url}: ${response.status} ${await response.text()}`);
       }
-      const { top_posts: entries, total_views: plays } = await response.json();
+      const { top_posts: entries, total_views: plays, stale } = await response.json();
       if (this.#request !== mine) return;
       this.#failures = 0;
+      this.#heard = performance.now();
       this.#show(entries);
       this.#keepRoom(entries.length);
-      this.#note.textContent = entries.length ? "" : plays ? "No post to show." : "No plays in this time.";
+      this.#note.textContent = entries.length ? (stale ? OLD : "") : plays ? "No post to show." : "No plays in this time.";
     } catch {
       if (this.#request !== mine) return;
       this.#failures += 1;
+      if (isGone) this.#show([]);
       if (this.#rows.size === 0) {
-        this.#note.textContent = why;
+        this.#note.textContent = isGone ? "There is no such chart." : "The chart cannot be reached.";
         this.#keepRoom(1);
-      }
+      } else if (performance.now() - this.#heard > OLD_MS) this.#note.textContent = OLD;
     } finally {
       clearTimeout(timeout);
     }

@@ -736,3 +736,48 @@ test("a picture that fails is asked for once, by the page and by the widget", as
     await page.context().close();
   }
 });
+
+test("a widget says that its chart is gone, or old", async () => {
+  const page = await (await browser.newContext()).newPage();
+  await page.clock.install();
+  let status = 200;
+  let stale = false;
+  await page.route("**/top-posts*", async (route) => {
+    if (status === 0) return route.abort();
+    if (status !== 200) return route.fulfill({ status, body: "gone" });
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, json: { ...(await answer.json()), stale } });
+  });
+  await page.goto(`${service.url}/widget.html`);
+  await page.getByLabel("Region").selectOption("Mars");
+  const says = async (/** @type {RegExp} */ words) => {
+    await lookAgain(page);
+    await eventually(async () => assert.match(await text(page, "#preview div"), words));
+  };
+  const rows = /^1\s+First song\s+Somebody\s+300\s+2\s+two\s+200\s+3\s+three\s+100$/;
+  const old = new RegExp(`${rows.source.slice(0, -1)}\\s+The service has nothing newer\\.$`);
+  await says(rows);
+  status = 410;
+  await says(/^There is no such chart\.$/);
+  status = 200;
+  await says(rows);
+  stale = true;
+  await says(old);
+  stale = false;
+  await says(rows);
+  // One that is away for a moment is not worth a word.
+  status = 0;
+  await lookAgainOnFailure(page);
+  await says(rows);
+  await page.clock.fastForward(240_000);
+  await says(old);
+  status = 200;
+  await says(rows);
+});
+
+/** @param {import("playwright-core").Page} page */
+async function lookAgainOnFailure(page) {
+  const failed = page.waitForEvent("requestfailed");
+  await lookAgain(page);
+  await failed;
+}
