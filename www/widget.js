@@ -234,8 +234,11 @@ class TopPosts extends HTMLElement {
     const look = { top, images: this.#images, link: this.getAttribute("link") };
     const rows = new Map(entries.map((entry) => [entry.post_id, fill(this.#rows.get(entry.post_id) ?? create(), entry, look)]));
     this.#rows = rows;
-    if (!entries.length || [...rows.values()].some((row, place) => row !== list.children[place])) list.replaceChildren(...rows.values());
-    else while (list.children.length > rows.size) list.lastElementChild?.remove();
+    if (!entries.length || [...rows.values()].some((row, place) => row !== list.children[place])) {
+      const focused = /** @type {HTMLElement | null} */ (this.#root.activeElement);
+      list.replaceChildren(...rows.values());
+      focused?.focus({ preventScroll: true });
+    } else while (list.children.length > rows.size) list.lastElementChild?.remove();
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     for (const [id, row] of rows) {
       const moved = (before.get(id) ?? row.offsetTop) - row.offsetTop;

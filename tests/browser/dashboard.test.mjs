@@ -781,3 +781,37 @@ async function lookAgainOnFailure(page) {
   await lookAgain(page);
   await failed;
 }
+
+const focused = (/** @type {import("playwright-core").Page} */ page) =>
+  page.evaluate(() => (document.activeElement?.shadowRoot?.activeElement ?? document.activeElement)?.textContent?.slice(0, 40));
+
+test("a title in a widget keeps the focus where it gets another place", async () => {
+  const page = await (await browser.newContext()).newPage();
+  let isTurned = false;
+  await changeCharts(page, (chart) => ({ ...chart, top_posts: isTurned ? chart.top_posts.reverse() : chart.top_posts }));
+  await page.goto(`${service.url}/widget.html`);
+  await page.getByLabel("Region").selectOption("Mars");
+  await eventually(async () => assert.match(await text(page, "#preview ol"), /First song[^]*three/));
+  await page.locator("#preview a").focus();
+  isTurned = true;
+  await lookAgain(page);
+  await eventually(async () => assert.match(await text(page, "#preview ol"), /three[^]*First song/));
+  assert.equal(await focused(page), "First song");
+});
+
+/** So often again, each time until the answer is shown. @param {import("playwright-core").Page} page @param {RegExp} url */
+async function lookAgainUntil(page, url, times = 2) {
+  for (let time = 0; time < times; time += 1) {
+    const answered = page.waitForResponse((response) => url.test(response.url()));
+    await lookAgain(page);
+    await (await answered).finished();
+    await page.evaluate(() => new Promise((done) => setTimeout(done, 200)));
+  }
+}
+
+test("the link where there is no such post keeps the focus while the post is asked for again", async () => {
+  const page = await open("/?post=never");
+  await page.getByRole("link", { name: "To the chart", exact: true }).focus();
+  await lookAgainUntil(page, /\/posts\?/);
+  assert.equal(await focused(page), "To the chart");
+});

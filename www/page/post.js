@@ -147,9 +147,13 @@ export function showPost(article, state, regions, status, go) {
   /** @param {import('./api.js').RequestFailed} error */
   function fillMissing(error) {
     body.hidden = true;
-    const panel = make("div", "panel");
-    panel.dataset.kind = error.status === 404 ? "empty" : navigator.onLine ? "error" : "offline";
     const isMissing = error.status === 404;
+    const kind = isMissing ? "empty" : navigator.onLine ? "error" : "offline";
+    const key = JSON.stringify([kind, error.message]);
+    if (head.dataset.key === key) return;
+    head.dataset.key = key;
+    const panel = make("div", "panel");
+    panel.dataset.kind = kind;
     panel.append(
       make("h1", "", isMissing ? "There is no such post" : "This post cannot be shown now"),
       make(
@@ -203,7 +207,7 @@ export function showPost(article, state, regions, status, go) {
  */
 function fillHead(head, post, state) {
   const key = JSON.stringify([post.content, post.author, post.url, post.image, post.tags]);
-  if (head.dataset.key === key && !head.querySelector(".panel")) return;
+  if (head.dataset.key === key) return;
   head.dataset.key = key;
   const text = make("div", "text");
   const title = make("h1", "", titleOf(post));
