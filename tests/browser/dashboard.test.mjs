@@ -815,3 +815,31 @@ test("the link where there is no such post keeps the focus while the post is ask
   await lookAgainUntil(page, /\/posts\?/);
   assert.equal(await focused(page), "To the chart");
 });
+
+test("what is read aloud when it changes is not written again as it was", async () => {
+  const page = await (await browser.newContext()).newPage();
+  await page.route("**/posts?*", async (route) => {
+    const { "if-none-match": known, ...headers } = route.request().headers();
+    await route.fulfill({ response: await route.fetch({ headers }) });
+  });
+  /** @type {Record<string, string[]>} */
+  const written = {};
+  for (const [path, url, ready] of /** @type {const} */ ([
+    ["/?region=Mars&timeframe=24h&post=one", /\/posts\?/, ".readout"],
+    ["/status", /\/metrics/, "#figures"],
+  ])) {
+    await page.goto(service.url + path);
+    await page.locator(ready).first().waitFor();
+    await lookAgainUntil(page, url, 1);
+    await page.evaluate(() => {
+      window.written = [];
+      const observer = new MutationObserver((changes) => window.written.push(...changes.map(({ target }) => target.textContent)));
+      for (const live of document.querySelectorAll("[aria-live], [role=status]"))
+        observer.observe(live, { childList: true, characterData: true, subtree: true });
+    });
+    await lookAgainUntil(page, url);
+    const lines = await page.evaluate(() => window.written);
+    if (lines.length > 0) written[path] = lines;
+  }
+  assert.deepEqual(written, {});
+});

@@ -98,15 +98,18 @@ export function createSeries(box) {
   }
 
   function say() {
-    const point = read === null ? null : points[read];
-    if (!point) {
-      readout.textContent = title;
-      return;
-    }
+    const words = wordsOf(read === null ? undefined : points[read]);
+    // Also what stays as it is would be read aloud.
+    if (readout.textContent !== words) readout.textContent = words;
+  }
+
+  /** @param {Point | undefined} point */
+  function wordsOf(point) {
+    if (!point) return title;
     const exact = point.min === point.max;
     const bounds = exact ? "" : ` (${format.count(point.min)} to ${format.count(point.max)})`;
     const when = format.span(new Date(point.from), new Date(point.to));
-    readout.textContent = `${when}: ${format.plays(point.count)}${bounds}`;
+    return `${when}: ${format.plays(point.count)}${bounds}`;
   }
 
   /** @param {number | null} index */

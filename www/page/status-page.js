@@ -62,8 +62,13 @@ function say(kind, words) {
 
 /** @param {string} title @param {string} words */
 function verdict(title, words) {
-  element("verdict").textContent = title;
-  element("explain").textContent = words;
+  for (const [id, text] of [
+    ["verdict", title],
+    ["explain", words],
+  ]) {
+    // Also what stays as it is would be read aloud.
+    if (element(id).textContent !== text) element(id).textContent = text;
+  }
 }
 
 function lock() {
