@@ -843,3 +843,27 @@ test("what is read aloud when it changes is not written again as it was", async 
   }
   assert.deepEqual(written, {});
 });
+
+test("plays per second are not known after an error, nor on a page that nobody touches", async () => {
+  const page = await (await browser.newContext()).newPage();
+  await page.clock.install();
+  await page.goto(`${service.url}/?region=Mars`);
+  await shows(page, LEADERS);
+  const rate = () => text(page, "#rate");
+  /** @param {boolean} isKnown @param {number} [everyMs] */
+  const isThere = (isKnown, everyMs = 5_000) =>
+    eventually(async () => {
+      await page.clock.runFor(everyMs);
+      assert.equal((await rate()) !== "–", isKnown);
+    });
+  await isThere(true);
+  await page.route("**/top-posts*timeframe=1m*", (route) => route.abort());
+  await isThere(false);
+  await page.unroute("**/top-posts*timeframe=1m*");
+  await isThere(true);
+  for (let minutes = 0; minutes < 16; minutes += 4) await page.clock.runFor(240_000);
+  assert.equal(await rate(), "–");
+  await page.mouse.move(10, 10);
+  await page.mouse.move(20, 20);
+  await isThere(true);
+});

@@ -25,6 +25,7 @@ const SETTLE_MS = 150;
 /** One small request each: more regions than this are not asked all at once. */
 const REGIONS_AT_MOST = 12;
 const BESIDE = 5;
+const UNKNOWN = "–";
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -40,14 +41,20 @@ function make(tag, className, text = "") {
 /**
  * Calls `work` soon and then every `everyMs`, only while somebody looks and `isWanted` says so.
  * @param {() => Promise<void>} work @param {number} everyMs @param {(sinceMs: number) => boolean} isWanted `sinceMs`: when it was called last
+ * @param {() => void} [forget] what was shown is old: nobody looks, or it failed
  */
-function whileAttended(work, everyMs, isWanted) {
+function whileAttended(work, everyMs, isWanted, forget) {
   let stopped = false;
   let ranMs = -Infinity;
   const run = () => {
-    if (stopped || !isAttended() || !isWanted(ranMs)) return;
+    if (stopped) return;
+    if (forget && !isAttended()) {
+      forget();
+      ranMs = -Infinity;
+    }
+    if (!isAttended() || !isWanted(ranMs)) return;
     ranMs = performance.now();
-    work().catch(() => {});
+    work().catch(() => stopped || forget?.());
   };
   const timer = setInterval(run, everyMs);
   document.addEventListener("visibilitychange", run);
@@ -125,6 +132,7 @@ export function showAside(state, regions) {
       },
       RATE_MS,
       (sinceMs) => performance.now() - newsMs < RATE_QUIET_MS || sinceMs < newsMs,
+      () => (element("rate").textContent = UNKNOWN),
     ),
   );
 
@@ -132,7 +140,8 @@ export function showAside(state, regions) {
     stop: () => stops.forEach((stop) => stop()),
     chart(chart) {
       // What was computed anew may say the same.
-      if (chart.total_views !== here?.total_views) newsMs = performance.now();
+      // After an error a chart that comes says that it is worth asking again.
+      if (chart.total_views !== here?.total_views || element("rate").textContent === UNKNOWN) newsMs = performance.now();
       here = chart;
       if (world) noteRanks(here, state);
     },
