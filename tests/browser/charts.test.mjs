@@ -186,3 +186,24 @@ test("the charts of boards are chosen where there are several, on a phone too", 
   await page.waitForSelector('[data-testid="archive"] li');
   await page.close();
 });
+
+test("a list's older charts come once, however often one presses", { timeout: 60_000 }, async () => {
+  const { page } = await open("/");
+  await page.route("**/charts/week?*", async (route) => {
+    const answer = await route.fetch();
+    const list = await answer.json();
+    if (!/before=/.test(route.request().url()))
+      return route.fulfill({ response: answer, json: { ...list, charts: list.charts.slice(0, 4), next: "more" } });
+    // The second press comes before the answer.
+    await new Promise((done) => setTimeout(done, 500));
+    await route.fulfill({ response: answer });
+  });
+  await page.goto(`${service.url}/charts/week`);
+  const row = page.locator('[data-testid="archive"] li');
+  await eventually(async () => assert.equal(await row.count(), 4));
+  await page.locator("#more").dblclick();
+  await eventually(async () => assert.ok((await row.count()) >= WEEKS));
+  await new Promise((done) => setTimeout(done, 500));
+  assert.equal(await row.count(), WEEKS);
+  await page.close();
+});

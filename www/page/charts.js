@@ -213,7 +213,14 @@ async function openList(before = "") {
   }
   const more = /** @type {HTMLButtonElement} */ (element("more"));
   more.hidden = body.next === null;
-  more.onclick = () => openList(charts[charts.length - 1].period).catch(showProblem);
+  more.onclick = function again() {
+    // Not before the answer: the same would come twice.
+    more.onclick = null;
+    openList(charts[charts.length - 1].period).catch((error) => {
+      more.onclick = again;
+      showProblem(error);
+    });
+  };
 }
 
 const showNone = () => showPanel("empty", "No chart was published yet", `The first one is, when its ${names.one} is over.`);
