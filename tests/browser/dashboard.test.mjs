@@ -867,3 +867,20 @@ test("plays per second are not known after an error, nor on a page that nobody t
   await page.mouse.move(20, 20);
   await isThere(true);
 });
+
+test("a key that is not the right one is told so", async () => {
+  const page = await (await browser.newContext()).newPage();
+  await page.route("**/top-posts*", async (route) => {
+    const { authorization, ...headers } = route.request().headers();
+    if (authorization === "Bearer right") return route.continue({ headers });
+    await route.fulfill({ status: 401, json: { status: 401, code: "unauthorized", detail: "A key, please." } });
+  });
+  await page.goto(`${service.url}/?region=Mars`);
+  await eventually(async () => assert.match(await text(page, "#panel"), /need a key[^]*kept in this tab/));
+  await page.getByLabel("Key").fill("wrong");
+  await page.getByRole("button", { name: "Show the chart" }).click();
+  await eventually(async () => assert.match(await text(page, "#panel"), /need a key[^]*The key is not the right one/));
+  await page.keyboard.type("right");
+  await page.keyboard.press("Enter");
+  await shows(page, LEADERS);
+});

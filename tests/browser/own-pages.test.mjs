@@ -158,6 +158,7 @@ describe("/status", () => {
     const page = await open(usual, "/status");
     await page.getByLabel("Key").fill("wrong");
     await page.getByRole("button").click();
+    await eventually(async () => assert.match(await page.locator("#explain").innerText(), /The key is not the right one/));
     assert.ok(await page.locator("#figures").isHidden());
     await page.getByLabel("Key").fill(METRICS_TOKEN);
     await page.getByRole("button").click();

@@ -335,7 +335,10 @@ function showLocked() {
     loadRegions();
     open();
   });
-  showPanel("locked", "These charts need a key", "It is kept in this tab only, until you close it.", form);
+  const words = hasReadToken() ? "The key is not the right one." : "It is kept in this tab only, until you close it.";
+  showPanel("locked", "These charts need a key", words, form);
+  // There the reader was.
+  if (hasReadToken()) input.focus();
 }
 
 async function loadRegions() {

@@ -73,7 +73,7 @@ function verdict(title, words) {
 
 function lock() {
   say("error", "Locked");
-  verdict("Status", "");
+  verdict("Status", token.get() ? "The key is not the right one." : "");
   element("locked").hidden = false;
   element("figures").hidden = true;
 }
