@@ -884,3 +884,13 @@ test("a key that is not the right one is told so", async () => {
   await page.keyboard.press("Enter");
   await shows(page, LEADERS);
 });
+
+test("a post's page that does not load says so", async () => {
+  const page = await (await browser.newContext()).newPage();
+  await page.route("**/page/post.js", (route) => route.abort());
+  await page.goto(`${service.url}/?post=one`);
+  await eventually(async () => assert.match(await text(page, "#post"), /This post cannot be shown now[^]*Try again/));
+  await page.unroute("**/page/post.js");
+  await page.getByRole("button", { name: "Try again" }).click();
+  await eventually(async () => assert.equal(await text(page, "#post h1"), "First song"));
+});

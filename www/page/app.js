@@ -1,7 +1,7 @@
 /**
  * The dashboard: reads the address, watches one chart, and hands what arrives to its parts.
  */
-import { ALL_POSTS, MAIN, boardQuery, chartQuery, filterQuery, get, hasReadToken, setReadToken } from "./api.js";
+import { ALL_POSTS, MAIN, RequestFailed, boardQuery, chartQuery, filterQuery, get, hasReadToken, setReadToken } from "./api.js";
 import { showAside } from "./aside.js";
 import { isAttended } from "./attention.js";
 import { createChart } from "./chart.js";
@@ -103,8 +103,19 @@ function openBoard() {
 /** @param {string} postId */
 async function openPost(postId) {
   document.title = OWN.title;
-  const { showPost } = await import("./post.js");
-  if (state.post === postId) leavePost = showPost(element("post"), { ...state, post: postId }, () => regions, status, go);
+  const module = await import("./post.js").catch(() => null);
+  if (state.post !== postId) return;
+  if (module) leavePost = module.showPost(element("post"), { ...state, post: postId }, () => regions, status, go);
+  else {
+    const failure = new RequestFailed(0, "unreachable", "A part of it did not load.", 0);
+    status.failed(failure);
+    // A browser may keep it that a module failed, until the page is loaded anew.
+    const again = button("Try again now", () => location.reload());
+    const panel = document.createElement("div");
+    panel.className = "panel";
+    fillPanel(panel, "error", "This post cannot be shown now", failure.message, again);
+    element("post").replaceChildren(panel);
+  }
 }
 
 const regionName = () =>
@@ -220,6 +231,11 @@ function showPanel(kind, title, text, ...more) {
   panel.hidden = false;
   if (panel.dataset.key === key) return;
   panel.dataset.key = key;
+  fillPanel(panel, kind, title, text, ...more);
+}
+
+/** @param {HTMLElement} panel @param {string} kind @param {string} title @param {string} text @param {HTMLElement[]} more */
+function fillPanel(panel, kind, title, text, ...more) {
   panel.dataset.kind = kind;
   const heading = document.createElement("h2");
   heading.textContent = title;
