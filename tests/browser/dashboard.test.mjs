@@ -894,3 +894,17 @@ test("a post's page that does not load says so", async () => {
   await page.getByRole("button", { name: "Try again" }).click();
   await eventually(async () => assert.equal(await text(page, "#post h1"), "First song"));
 });
+
+// A second board shows on every page: this is the last one.
+test("the number ones are those of regions that have plays on the board that is shown", async () => {
+  await service.put("/boards/jazz", { board_name: "Jazz" });
+  await service.send([{ post_id: "two", region_id: "AF", boards: ["jazz"] }]);
+  const regions = async () => (await service.get("/regions?board=jazz")).regions.filter(({ views_24h }) => views_24h > 0);
+  await eventually(async () => assert.deepEqual((await regions()).length, 1));
+  const [{ region_name }] = await regions();
+  const page = await open("/?region=global");
+  const places = () => page.locator("#ones-list .place").allInnerTexts();
+  await eventually(async () => assert.ok((await places()).includes("Mars") && !(await places()).includes(region_name)));
+  await page.locator("#board-pick").selectOption("jazz");
+  await eventually(async () => assert.deepEqual(await places(), [region_name]));
+});

@@ -363,7 +363,11 @@ async function loadRegions() {
     const { body } = await get(`./regions?${new URLSearchParams(boardQuery(board))}`);
     if (!Array.isArray(body?.regions) || board !== state.board) return;
     const shown = () =>
-      JSON.stringify([regions.map((region) => [region.region_id, region.region_name]), boards.map((it) => [it.board_id, it.board_name])]);
+      JSON.stringify([
+        // Which have plays chooses the number ones.
+        regions.map(({ region_id, region_name, views_24h }) => [region_id, region_name, views_24h > 0]),
+        boards.map((it) => [it.board_id, it.board_name]),
+      ]);
     const before = shown();
     regions = body.regions;
     await loadBoards(body.boards ?? 1);
