@@ -117,11 +117,13 @@ impl World {
         };
         let applied = node.applied;
         let ledger = node.ledger();
+        let all = ledger.len();
         if ledger.followed.epoch_ms != epoch_ms {
             ledger.followed = Followed {
                 epoch_ms,
                 from: from.min(applied),
-                to: applied,
+                // Also what is written and not applied: its machine may die before that.
+                to: all,
             };
             if epoch_ms > self.epoch_ms {
                 let kept = node.ledger().kept_plays();
