@@ -591,6 +591,25 @@ fn after_a_start_no_old_push_of_a_shard_that_was_quiet_stands_for_what_it_has_to
     assert_eq!(world.pulled(), asked);
 }
 
+#[test]
+fn a_shard_of_which_an_old_push_came_after_a_start_is_missed_after_the_next_start_too() {
+    let world = &mut World::new(&["NA"]);
+    world.push("NA", 1_000);
+    world.pass(20_000);
+    let old = world.report_sealed("NA", 1_000, 0);
+    world.take(&world.report_sealed("NA", 1_000, 500));
+    world.sleep();
+    world.take(&old);
+    world.pass(100_000);
+    world.sleep();
+    world.pulled();
+    assert!(world.chart().incomplete);
+    assert_eq!(world.pulled(), [(shard("NA"), false)]);
+    world.answers("NA", 1, 1_500);
+    world.pass(20_000);
+    assert!(!world.chart().incomplete);
+}
+
 /// A quiet shard, and its platform.
 struct Quiet {
     host: TestHost,

@@ -336,9 +336,7 @@ impl Global {
         self.news += u64::from(is_news);
         if !self.offsets.has_come_late(&shard, &push) {
             // It may be of before what a state before this one has taken, and lost: then it does not stand for that.
-            let was_quiet = self.unheard.get(&shard).is_some_and(|it| it.was_quiet);
             let is_newest = pulled_ms.is_some()
-                || was_quiet
                 || push.replied_by == self.number
                 || mutants::active(Mutant::HeardByOldPushes);
             let was_missed = is_newest && self.unheard.remove(&shard).is_some();
@@ -418,9 +416,9 @@ impl Global {
         let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == key;
         let is_old = |shard: &&ShardName| !self.is_told(shard, since_ms, now_ms);
         let quiet = self.offsets.quiet_open().iter().filter(in_scope);
-        let missed = self.unheard.iter().filter(|(shard, it)| {
+        let missed = self.unheard.iter().filter(|(shard, heard_ms)| {
             let is_quiet = self.offsets.quiet_open().contains(*shard);
-            !is_quiet && now_ms.saturating_sub(it.heard_ms) < GONE_AFTER_MS
+            !is_quiet && now_ms.saturating_sub(**heard_ms) < GONE_AFTER_MS
         });
         let missed = missed.map(|(shard, _)| shard).filter(in_scope);
         let mut shards: Vec<&ShardName> = quiet.filter(is_old).chain(missed).collect();
@@ -479,8 +477,10 @@ impl Global {
     pub(super) fn misses_plays_before(&self, scope: &str, until_ms: u64, now_ms: u64) -> bool {
         let late = self.heard_late.iter();
         let late = late.map(|(shard, heard_ms)| (shard, *heard_ms));
+        // Nobody asks a quiet one for charts that nobody looks at.
         let missed = self.unheard.iter();
-        let missed = missed.map(|(shard, it)| (shard, it.heard_ms));
+        let missed = missed.filter(|(shard, _)| !self.offsets.is_quiet(shard));
+        let missed = missed.map(|(shard, heard_ms)| (shard, *heard_ms));
         let mut open = self.offsets.with_open().chain(late).chain(missed);
         open.any(|((region_id, _), heard_ms)| {
             let in_scope = scope == GLOBAL_SCOPE || region_id == scope;
@@ -518,8 +518,8 @@ impl Global {
         let is_new = now_ms.saturating_sub(started_ms) < heard_after_ms;
         let in_scope = |shard: &&ShardName| scope == GLOBAL_SCOPE || shard.0 == scope;
         is_new && self.was_busy(scope, started_ms)
-            || self.unheard.iter().any(|(shard, it)| {
-                in_scope(&shard) && now_ms.saturating_sub(it.heard_ms) < GONE_AFTER_MS
+            || self.unheard.iter().any(|(shard, heard_ms)| {
+                in_scope(&shard) && now_ms.saturating_sub(*heard_ms) < GONE_AFTER_MS
             })
             || self.live.is_incomplete(scope, now_ms)
     }

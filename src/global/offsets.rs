@@ -32,14 +32,13 @@ pub struct ShardLog {
     /// `has_open` as it is stored: a state that is loaded misses nothing of a shard where it is not.
     #[serde(skip)]
     stored_open: bool,
-    /// `is_quiet` as it is stored: a state that is loaded takes a push of such a shard for its newest.
-    #[serde(skip)]
-    stored_quiet: bool,
     /// [`MadeAt::of`] the last push whose copies were taken.
     copied: MadeAt,
     /// By then the shard had plays that no entry holds which was taken. A pull never says that it has none:
     /// the shard does not know that it was said.
     pub has_open: bool,
+    /// What it had open when a state was loaded is lost, and what it has pushed since may be of before that.
+    is_missed: bool,
     /// The shard was told to be quiet, and has not shown that it was told otherwise since: what it has open is
     /// asked for.
     pub is_quiet: bool,
@@ -186,7 +185,6 @@ impl Offsets {
                 log.accepted = log.consumed;
                 log.stored_heard_ms = log.last_heard_ms;
                 log.stored_open = log.has_open;
-                log.stored_quiet = log.is_quiet;
                 log.is_to_ask = log.has_open;
                 if mutants::active(Mutant::WokenTakenForWhole) {
                     log.told_ms = u64::MAX;
@@ -248,9 +246,9 @@ impl Offsets {
                 last_heard_ms: 0,
                 stored_heard_ms: 0,
                 stored_open: false,
-                stored_quiet: is_quiet,
                 copied: MadeAt::default(),
                 has_open: false,
+                is_missed: false,
                 is_quiet,
                 told_busy: None,
                 told_ms: 0,
@@ -325,8 +323,7 @@ impl Offsets {
     }
 
     /// The copies of a push are taken, and its entries as far as they are next: notes when it was made,
-    /// whether its shard has more, and how it was taken. A shard that is missed has more as far as is known: what it
-    /// pushes may be of before that.
+    /// whether its shard has more, whether that is still missed, and how it was taken.
     pub fn copies_taken(
         &mut self,
         shard: &ShardName,
@@ -337,10 +334,10 @@ impl Offsets {
         let logs = self.shards.get_mut(shard).into_iter().flatten();
         for log in logs.filter(|log| log.log_id == push.log_id) {
             log.copied = MadeAt::of(push);
+            log.is_missed = is_missed;
             let are_entries_missing = log.accepted < push.next_offset;
             let before = (log.has_open, log.is_quiet);
-            let has_open =
-                !push.copies.is_empty() || push.copies_left_out || are_entries_missing || is_missed;
+            let has_open = !push.copies.is_empty() || push.copies_left_out || are_entries_missing;
             match taken {
                 Taken::Pushed {
                     is_quiet,
@@ -366,16 +363,7 @@ impl Offsets {
             let is_asked = before == (true, true) && unstored_ms < GONE_AFTER_MS / 2;
             let was_away = unstored_ms >= BUSY_WITHIN_MS / 2 && !is_asked;
             let has_more = log.has_open || log.accepted > log.consumed;
-            // Of a quiet shard nothing is lost with a state that it was told to have arrived; of a busy one it may be.
-            let is_told_busy = matches!(
-                taken,
-                Taken::Pushed {
-                    is_quiet: false,
-                    ..
-                }
-            );
-            let is_turning = log.is_quiet && !before.1 || log.stored_quiet && is_told_busy;
-            if has_more && (was_away || !log.stored_open) || is_turning {
+            if has_more && (was_away || !log.stored_open) || log.is_quiet && !before.1 {
                 self.unsaved.insert(shard.0.clone());
                 self.undurable.insert(shard.0.clone(), u64::MAX);
             }
@@ -458,6 +446,16 @@ impl Offsets {
         })
     }
 
+    /// The shards of which a state that was loaded does not have all that was told to be there, and when they were
+    /// heard last.
+    pub fn to_miss(&self) -> impl Iterator<Item = (&ShardName, u64)> {
+        self.shards.keys().filter_map(|shard| {
+            let newest = self.newest(shard)?;
+            let is_it = newest.has_open || newest.is_missed;
+            is_it.then_some((shard, newest.last_heard_ms))
+        })
+    }
+
     /// How many shards were heard of, and about how many bytes they take here.
     pub fn held_bytes(&self) -> usize {
         // A name, one log, and what a shard has in the trees of what is live.
@@ -500,7 +498,6 @@ impl Offsets {
                 log.consumed = log.accepted;
                 log.stored_heard_ms = log.last_heard_ms;
                 log.stored_open = log.has_open;
-                log.stored_quiet = log.is_quiet;
             }
         }
         self.is_ahead_of_durable = true;

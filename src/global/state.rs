@@ -35,15 +35,6 @@ impl PartialEq for Stamp {
     }
 }
 
-/// What is known of a shard that was not heard of since a state was loaded.
-#[derive(Clone, Copy)]
-pub(super) struct Missed {
-    /// When it was heard last.
-    pub heard_ms: u64,
-    /// It was told to be quiet, and nothing else since: each of its pushes that was answered is durable.
-    pub was_quiet: bool,
-}
-
 /// The state machine of the global object. Storage and clock are handed in.
 pub struct Global {
     /// Tells this state from one that was dropped, or was there before counting began anew: a sync that began
@@ -93,8 +84,9 @@ pub struct Global {
     pub(super) pace: Pace,
     /// When this state was first asked for anything.
     pub(super) started_ms: Cell<Option<u64>>,
-    /// Shards that had something open before this state was loaded and were not heard of since.
-    pub(super) unheard: BTreeMap<ShardName, Missed>,
+    /// Shards that had something open before this state was loaded, or before another, and were not heard of since,
+    /// and when they were heard last.
+    pub(super) unheard: BTreeMap<ShardName, u64>,
     /// An export whose moment is to come, or was a moment ago.
     pub(super) cutting: Option<Cutting>,
     /// The moment of an export that is read.
@@ -146,17 +138,10 @@ impl Global {
         Ok(Global {
             load: Rc::default(),
             unheard: offsets
-                .with_open()
+                .to_miss()
                 .filter(|_| !mutants::active(Mutant::NobodyMissed))
                 .filter(|_| !mutants::active(Mutant::WokenTakenForWhole))
-                .map(|(shard, heard_ms)| {
-                    let was_quiet = offsets.is_quiet(shard);
-                    let missed = Missed {
-                        heard_ms,
-                        was_quiet,
-                    };
-                    (shard.clone(), missed)
-                })
+                .map(|(shard, heard_ms)| (shard.clone(), heard_ms))
                 .collect(),
             heard_before: offsets.heard_by_region(),
             offsets,
