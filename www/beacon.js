@@ -255,7 +255,7 @@
     flush();
     // Elements are another file's, which the module has with it. If it does not come it is asked for again, seldom.
     if (source && !api.isHeard && document.querySelector("audio,video,:not(script)[data-post]") && !(waits++ & REST_TICKS))
-      document.head.append(Object.assign(document.createElement("script"), { src: new URL("beacon-elements.js", source).href }));
+      document.head.append(Object.assign(document.createElement("script"), { src: new URL("./beacon-elements.js", source).href }));
     const isSeen = !document.hidden || api.isHeard?.();
     if (isSeen && wasSeen) seenMs += passedMs;
     wasSeen = isSeen;
