@@ -300,7 +300,7 @@ fn the_day_of_a_blog_fits_the_free_plan() {
 
 #[test]
 fn plays_are_taken_until_midnight_where_the_days_requests_are_few() {
-    // It would take 51,000.
+    // It would take 51,800.
     const DAILY_REQUESTS: u64 = 46_500;
     let billed = day_of(BLOG, 0, Some(DAILY_REQUESTS), Isolates::Fresh);
     tell(&billed, json!({}));
