@@ -26,8 +26,9 @@
 //! 2. The shard drops a repeat and puts the batch into its journal, one row for many batches. When
 //!    the row is durable, the plays are recorded in open panes, one [`summary`] for each minute of
 //!    event time, and the sender gets 202 ([`region`] has the steps).
-//! 3. Every few seconds, or by the quarter of an hour where little comes, the shard seals the panes whose time is over, puts them into its outbox, and
-//!    pushes them with copies of those that are still open ([`wire::Push`]).
+//! 3. Every few seconds, or by the quarter of an hour where little comes, the shard seals the panes
+//!    whose time is over, puts them into its outbox, and pushes them with copies of those that are
+//!    still open ([`wire::Push`]).
 //! 4. The global object takes each sealed pane once, by its offset, and folds it into the ladder of
 //!    the region and of the world: minutes, quarters, two hours, days, all time ([`global`]).
 //!

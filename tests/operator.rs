@@ -993,15 +993,21 @@ fn an_export_has_nothing_of_after_its_moment_however_late_its_first_page_is_aske
     assert_eq!(exported(&rows, "global"), counted([("before", 2)]));
 }
 
-/// One region's shard does not tell: the others' plays are of the moment all the same.
-#[test]
-fn an_export_that_lacks_a_shard_has_nothing_of_after_its_moment_of_the_others() {
+/// An export of which the shard of NA has told its moment, with a play of before, and the other has not.
+fn begun_with_one_that_has_cut() -> (World, Node, ToCut) {
     let mut world = World::new();
     let mut node = Node::new("NA", 0, 1);
     node.play("before", NOW_MS);
     let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
     assert!(node.is_to_cut(&begun));
     world.push(&mut node, begun.at_ms);
+    (world, node, begun)
+}
+
+/// One region's shard does not tell: the others' plays are of the moment all the same.
+#[test]
+fn an_export_that_lacks_a_shard_has_nothing_of_after_its_moment_of_the_others() {
+    let (mut world, mut node, begun) = begun_with_one_that_has_cut();
     node.play("after", begun.at_ms + 1);
     let now_ms = world.drain(&mut [&mut node], begun.at_ms + 30_000);
     let all = counted([("after", 1), ("before", 1)]);
@@ -1014,12 +1020,7 @@ fn an_export_that_lacks_a_shard_has_nothing_of_after_its_moment_of_the_others() 
 /// One region's shard does not tell, and the clock is hours behind before anybody gives up.
 #[test]
 fn an_export_during_which_the_clock_is_set_back_holds_nothing_back() {
-    let mut world = World::new();
-    let mut node = Node::new("NA", 0, 1);
-    node.play("before", NOW_MS);
-    let begun = world.global.begin_export(&world.storage, NOW_MS).unwrap();
-    assert!(node.is_to_cut(&begun));
-    world.push(&mut node, begun.at_ms);
+    let (mut world, mut node, begun) = begun_with_one_that_has_cut();
     let back_ms = NOW_MS - 3 * HOUR_MS;
     node.play("after", back_ms);
     let now_ms = world.drain(&mut [&mut node], back_ms);

@@ -440,19 +440,20 @@ impl Offsets {
     /// The shards that had more than what was taken when their offsets were stored, and when they were
     /// heard last.
     pub fn with_open(&self) -> impl Iterator<Item = (&ShardName, u64)> {
-        self.shards.keys().filter_map(|shard| {
-            let newest = self.newest(shard)?;
-            newest.has_open.then_some((shard, newest.last_heard_ms))
-        })
+        self.heard_where(|log| log.has_open)
     }
 
     /// The shards of which a state that was loaded does not have all that was told to be there, and when they were
     /// heard last.
     pub fn to_miss(&self) -> impl Iterator<Item = (&ShardName, u64)> {
-        self.shards.keys().filter_map(|shard| {
+        self.heard_where(|log| log.has_open || log.is_missed)
+    }
+
+    /// The shards whose newest log is such a one, and when they were heard last.
+    fn heard_where(&self, is_it: fn(&ShardLog) -> bool) -> impl Iterator<Item = (&ShardName, u64)> {
+        self.shards.keys().filter_map(move |shard| {
             let newest = self.newest(shard)?;
-            let is_it = newest.has_open || newest.is_missed;
-            is_it.then_some((shard, newest.last_heard_ms))
+            is_it(newest).then_some((shard, newest.last_heard_ms))
         })
     }
 
