@@ -17,8 +17,9 @@ use super::request::Call;
 use super::{ASK_TIMEOUT_MS, boards, charts, ids, limits, table, www};
 use crate::board::{Board, ObjectName};
 use crate::http::{
-    Feed, Leaf, PageHead, PageNames, Problem, chart_asked, feed_asked, feed_text, format_asked,
-    is_bot, list_asked, next_address, origin_of, published_list, read_kind, read_leaf, wants_page,
+    Feed, Leaf, Method, PageHead, PageNames, Problem, chart_asked, feed_asked, feed_text,
+    format_asked, is_bot, list_asked, next_address, origin_of, published_list, read_kind,
+    read_leaf, wants_page,
 };
 use crate::pages::TITLE;
 use crate::topology::GLOBAL_SCOPE;
@@ -33,7 +34,10 @@ const LIST_CACHE: &str = "public, max-age=3";
 
 /// What lies at `/charts/{kind}/{leaf}`.
 pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem> {
-    let kind = read_kind(kind)?;
+    let kind = match read_kind(kind) {
+        Err(problem) => return nowhere(call, problem).await,
+        Ok(kind) => kind,
+    };
     match read_leaf(kind, leaf) {
         Ok(Leaf::Feed(feed)) => self::feed(call, kind, feed).await,
         Ok(Leaf::Chart(period)) if is_for_a_person(call) => page_of(call, kind, period).await,
@@ -51,7 +55,10 @@ pub async fn get(call: &Call, kind: &str, leaf: &str) -> Result<Answer, Problem>
 
 /// `/charts/{kind}`: which there are.
 pub async fn list(call: &Call, kind: &str) -> Result<Answer, Problem> {
-    let kind = read_kind(kind)?;
+    let kind = match read_kind(kind) {
+        Err(problem) => return nowhere(call, problem).await,
+        Ok(kind) => kind,
+    };
     let asked = list_asked(kind, &call.query, ids::normaliser(&call.env));
     if is_for_a_person(call) && call.query.first("post_id").is_none() {
         let status = asked.map_or_else(|problem| problem.status, |_| 200);
@@ -99,6 +106,14 @@ fn is_for_a_person(call: &Call) -> bool {
     wants_page(&call.query, accept.as_deref(), user_agent)
 }
 
+/// What is said of charts of no kind: to a person, as of every other wrong link, by a page.
+async fn nowhere(call: &Call, problem: Problem) -> Result<Answer, Problem> {
+    match is_for_a_person(call) {
+        true => www::serve(call, Method::Get).await,
+        false => Err(problem),
+    }
+}
+
 async fn feed(call: &Call, kind: PeriodKind, feed: Feed) -> Result<Answer, Problem> {
     let board = boards::to_read(call).await?;
     let asked = feed_asked(kind, &call.query)?;
@@ -139,13 +154,14 @@ async fn page_of(call: &Call, kind: PeriodKind, period: Option<Period>) -> Resul
     if needs_token(&call.env) {
         return closed_page(call, kind, 200).await;
     }
-    let asked = match chart_asked(kind, period, &call.query) {
-        Ok(asked) => asked,
-        Err(problem) => return closed_page(call, kind, problem.status).await,
+    let asked = async {
+        let asked = chart_asked(kind, period, &call.query)?;
+        let board = boards::to_read(call).await?;
+        let known = leaderboard(call, &board, &asked).await?;
+        Ok::<_, Problem>((asked, board, known))
     };
-    let board = boards::to_read(call).await?;
-    let known = match leaderboard(call, &board, &asked).await {
-        Ok(known) => known,
+    let (asked, board, known) = match asked.await {
+        Ok(found) => found,
         Err(problem) => return closed_page(call, kind, problem.status).await,
     };
     let published = known.leaderboard.published.as_ref();

@@ -151,6 +151,9 @@ test("a week that has no chart says why, in words", { timeout: 60_000 }, async (
   assert.match(words, /There is no such chart[^]*nothing was played/i);
   assert.doesNotMatch(words, /POST|admin/, "that is for the operator");
   await picture(page, "no-week", false);
+  await page.goto(`${service.url}/charts/week/latest?board=typo`);
+  await page.waitForSelector("#panel:not([hidden])");
+  assert.match(await page.locator("#panel").innerText(), /There is no such chart[^]*board/);
   await page.close();
 });
 

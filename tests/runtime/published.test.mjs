@@ -217,8 +217,16 @@ test("browsers and previews get a page whose head tells of the chart, as text", 
   assert.equal(picture.headers.get("content-type"), "image/png");
   const latest = await service.fetch("/charts/week/latest?region=NA", { headers: BROWSER, redirect: "manual" });
   assert.deepEqual([latest.status, latest.headers.get("location")], [302, `${WEEK}?region=NA`]);
-  const missing = await service.fetch("/charts/week/2001-W01", { headers: BROWSER });
-  assert.deepEqual([missing.status, missing.headers.get("content-type")], [404, "text/html; charset=utf-8"]);
+  for (const nowhere of [
+    "/charts/week/2001-W01",
+    "/charts/week/latest?board=typo",
+    `${path}?board=typo`,
+    "/charts/year/2026",
+    "/charts/year",
+  ]) {
+    const missing = await service.fetch(nowhere, { headers: BROWSER });
+    assert.deepEqual([missing.status, missing.headers.get("content-type")], [404, "text/html; charset=utf-8"], nowhere);
+  }
   assert.equal((await service.fetch("/charts/week", { headers: BROWSER })).headers.get("content-type"), "text/html; charset=utf-8");
   assert.equal(
     (await service.fetch(path, { headers: { "user-agent": "curl/8.5.0", accept: "*/*" } })).headers.get("content-type"),
