@@ -2,7 +2,7 @@
 import { statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { setupToServe } from "./setup.mjs";
-import { listBoards, makeBoard, sendUntilDone } from "./lib/client.mjs";
+import { RefusedError, listBoards, makeBoard, sendUntilDone } from "./lib/client.mjs";
 import { adminOf } from "./lib/installation.mjs";
 import { readOptions } from "./lib/options.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
@@ -47,29 +47,36 @@ await runMain(async () => {
   let board = to;
   for await (const lines of batches(file)) {
     // The rest is for no other board that is made under its name meanwhile.
-    ({ row, board } = await importRows(admin, { head, board }, row, lines));
+    ({ row, board } = await importRows(admin, { file, head, board }, row, lines));
   }
   say(`${values.url}: ${end.rows} rows of ${file} are there.`);
 });
 
-/** The first and the last line: a file without an end was cut off. */
+/** The first and the last line of a file that is as it was written: nothing is sent of another one. */
 async function endsOf(file) {
-  let [first, last] = ["", ""];
+  let [head, last] = [/** @type {any} */ ({}), /** @type {any} */ ({})];
+  let [number, bad] = [0, 0];
   for await (const line of linesOf(file)) {
-    first ||= line;
-    last = line;
+    last = rowOf(line);
+    if (++number === 1) head = last;
+    if (!last.kind) bad ||= number;
   }
-  const [head, end] = [first, last].map((line) => {
-    try {
-      return JSON.parse(line);
-    } catch {
-      return {};
-    }
-  });
   if (head.kind !== "export")
     throw new Advice(`${file} is no export.`, "Plays are sent by `npx hitparade send`, posts of the catalog by PUT /posts (docs/api.md).");
-  if (end.kind !== "end") throw new Advice(`${file} is cut off: its last line is not the end.`, "Export again.");
-  return { head, end };
+  if (last.kind !== "end") throw new Advice(`${file} is cut off: its last line is not the end.`, "Export again.");
+  if (bad) throw new Advice(`Line ${bad} of ${file} is none of an export; nothing was sent.`, "Export again.");
+  if (last.rows !== number - 1)
+    throw new Advice(`${file} has ${number - 1} lines before its end, which says that they were ${last.rows}.`, "Export again.");
+  return { head, end: last };
+}
+
+/** What a line says; nothing where it is none of an export. @param {string} line */
+function rowOf(line) {
+  try {
+    return Object(JSON.parse(line));
+  } catch {
+    return {};
+  }
 }
 
 /**
@@ -122,13 +129,17 @@ async function* batches(file) {
 }
 
 /** @returns {Promise<{row: number, board: string}>} the row that comes next, and the key of the board */
-async function importRows({ url, headers }, { head, board }, first, lines) {
+async function importRows({ url, headers }, { file, head, board }, first, lines) {
   const query = new URLSearchParams({ board, seed: head.seed, id: head.id, row: String(first) });
   const { next_row: next, board: key } = await sendUntilDone(`${url}/import?${query}`, {
     method: "POST",
     headers: { ...headers, "content-type": "application/x-ndjson" },
     body: lines.join("\n"),
     onRetry: (why) => say(`  not yet (${why}); trying again`),
+  }).catch((error) => {
+    if (error instanceof RefusedError)
+      error.message = error.message.replace(/line (\d+) of the body/, (_, line) => `line ${first + Number(line)} of ${file}`);
+    throw error;
   });
   const wanted = first + lines.length;
   // Further than that where it was imported before.

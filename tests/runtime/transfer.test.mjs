@@ -89,6 +89,42 @@ test("an export that lacks something leaves a whole one of before as it was", as
   }
 });
 
+test("an import sends nothing of a file that is not as it was written, and names the line", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-import-"));
+  const file = join(folder, "everything.ndjson");
+  let sent = 0;
+  const server = createServer(async ({ url, method }, response) => {
+    if (method === "POST") sent++;
+    if (!url?.startsWith("/import")) return response.end('{"boards":[{"board_id":"main"}]}');
+    const detail = '{"code":"bad_import","detail":"line 3 of the body: level: 3m is none"}';
+    response.writeHead(400, { "content-type": "application/problem+json" }).end(detail);
+  }).listen(0, "127.0.0.1");
+  await new Promise((done) => server.once("listening", done));
+  const row = (post_id) => JSON.stringify({ kind: "post", post_id });
+  const whole = ['{"kind":"export","seed":"1","id":"2"}', row("a"), row("b"), row("c"), '{"kind":"end","rows":4,"complete":true}'];
+  /** @param {string[]} lines */
+  const put = async (lines) => {
+    writeFileSync(file, `${lines.join("\n")}\n`);
+    const { code, stderr } = await command("import", "--file", file, "--url", `http://127.0.0.1:${server.address().port}`);
+    assert.equal(code, 1, stderr);
+    assert.doesNotMatch(stderr, /^ +at /m, "no stack trace");
+    return stderr.replaceAll(file, "FILE");
+  };
+  try {
+    assert.match(await put(whole.toSpliced(2, 1)), /FILE has 3 lines before its end, which says that they were 4\.\n +Export again/);
+    for (const broken of [row("b").slice(0, 12), "", "null", '{"post_id":"b"}'])
+      assert.match(await put(whole.with(2, broken)), /Line 3 of FILE is none of an export[^\n]*\n +Export again/, broken);
+    assert.match(await put(whole.with(0, "null")), /FILE is no export\./);
+    assert.match(await put(whole.with(4, '{"kind":"en')), /FILE is cut off/);
+    assert.equal(sent, 0);
+    // What only the service knows to be wrong.
+    assert.match(await put(whole), /400 bad_import: line 3 of FILE: level/);
+  } finally {
+    server.close();
+    rmSync(folder, { recursive: true });
+  }
+});
+
 describe("an export", { timeout: 600_000 }, () => {
   /** @type {Service} */
   let [old, next] = [];
