@@ -2,7 +2,7 @@
 import { statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { setupToServe } from "./setup.mjs";
-import { RefusedError, listBoards, makeBoard, sendUntilDone } from "./lib/client.mjs";
+import { RefusedError, askAs, listBoards, makeBoard } from "./lib/client.mjs";
 import { adminOf } from "./lib/installation.mjs";
 import { readOptions } from "./lib/options.mjs";
 import { Advice, runMain, say } from "./lib/say.mjs";
@@ -129,18 +129,18 @@ async function* batches(file) {
 }
 
 /** @returns {Promise<{row: number, board: string}>} the row that comes next, and the key of the board */
-async function importRows({ url, headers }, { file, head, board }, first, lines) {
+async function importRows(admin, { file, head, board }, first, lines) {
   const query = new URLSearchParams({ board, seed: head.seed, id: head.id, row: String(first) });
-  const { next_row: next, board: key } = await sendUntilDone(`${url}/import?${query}`, {
+  const { text } = await askAs(admin, `/import?${query}`, {
     method: "POST",
-    headers: { ...headers, "content-type": "application/x-ndjson" },
+    headers: { "content-type": "application/x-ndjson" },
     body: lines.join("\n"),
-    onRetry: (why) => say(`  not yet (${why}); trying again`),
   }).catch((error) => {
     if (error instanceof RefusedError)
       error.message = error.message.replace(/line (\d+) of the body/, (_, line) => `line ${first + Number(line)} of ${file}`);
     throw error;
   });
+  const { next_row: next, board: key } = JSON.parse(text);
   const wanted = first + lines.length;
   // Further than that where it was imported before.
   if (next < wanted) throw new Advice(`The installation has rows up to ${next} only; import the whole file again.`);

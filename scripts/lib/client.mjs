@@ -1,11 +1,16 @@
 /** Talking to the service as a sender that must not lose a play. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { DEV_VARS } from "./paths.mjs";
-import { Advice, messageOf } from "./say.mjs";
+import { Advice, messageOf, say } from "./say.mjs";
 
 /** @typedef {{post_id: string, region_id?: string, timestamp?: number | string, count?: number, board?: string, boards?: string[]}} Play */
 
-const REQUEST_TIMEOUT_MS = 30_000;
+/** A request that is answered with no byte for so long is sent again. */
+const SILENCE_MS = 30_000;
+/** What a body may take besides, on its way there: nobody says how much of it has arrived. */
+const SLOWEST_BYTES_PER_MS = 32;
+/** For so long a command tries that somebody waits for. */
+const PATIENCE_MS = 300_000;
 const MAX_PAUSE_MS = 30_000;
 
 /**
@@ -45,30 +50,61 @@ export async function sendUntilDone(url, request) {
 /**
  * As `sendUntilDone`, for an answer that is not JSON.
  * @param {string} url
- * @param {RequestInit & {onRetry?: (why: string) => void}} request
+ * @param {RequestInit & {onRetry?: (why: string) => void, patienceMs?: number}} request `patienceMs`: after that it gives up
  * @returns {Promise<{text: string, headers: Headers}>}
  */
-export async function askUntilDone(url, { onRetry = () => {}, signal, ...request }) {
-  for (;;) {
+export async function askUntilDone(url, { onRetry = () => {}, signal, patienceMs = Infinity, ...request }) {
+  const silenceMs = Math.min(SILENCE_MS, patienceMs);
+  for (const begunMs = Date.now(); ;) {
     signal?.throwIfAborted();
-    const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+    const ending = new AbortController();
+    const end = () => ending.abort(new Error(`no byte for ${silenceMs / 1_000} s`));
+    const timer = setTimeout(end, silenceMs + String(request.body ?? "").length / SLOWEST_BYTES_PER_MS);
     let pauseMs = 1_000;
+    let why = "";
     try {
-      const answer = await fetch(url, { ...request, signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
-      const text = await answer.text();
+      const answer = await fetch(url, { ...request, signal: signal ? AbortSignal.any([signal, ending.signal]) : ending.signal });
+      let text = "";
+      const decoder = new TextDecoder();
+      for await (const bytes of answer.body ?? []) {
+        timer.refresh();
+        text += decoder.decode(bytes, { stream: true });
+      }
       if (answer.ok) return { text, headers: answer.headers };
       if (answer.status !== 429 && answer.status !== 503) {
         throw refused(request.method ?? "GET", url, answer.status, text);
       }
       pauseMs = Math.min((Number(answer.headers.get("retry-after")) || 1) * 1_000, MAX_PAUSE_MS);
-      onRetry(`status ${answer.status}`);
+      why = `status ${answer.status}`;
     } catch (error) {
       if (error instanceof RefusedError || signal?.aborted) throw error;
-      onRetry(reasonOf(error));
+      why = reasonOf(error);
+    } finally {
+      clearTimeout(timer);
     }
+    if (Date.now() - begunMs >= patienceMs) {
+      throw new Advice(
+        `${request.method ?? "GET"} ${url}: not done within ${patienceMs / 1_000} s (${why}).`,
+        `\`npx hitparade doctor --url ${new URL(url).origin}\` says what of it works; then start this again.`,
+      );
+    }
+    onRetry(why);
     await sleep(pauseMs, undefined, { signal: signal ?? undefined });
   }
 }
+
+/**
+ * As `askUntilDone`, for a command that somebody waits for: says what it waits for, and gives up.
+ * @param {{url: string, headers: Record<string, string>, patienceMs?: number}} admin
+ * @param {string} path @param {RequestInit & {headers?: Record<string, string>}} [request]
+ */
+export const askAs = ({ url, headers, patienceMs = PATIENCE_MS }, path, request = {}) =>
+  askUntilDone(url + path, {
+    ...request,
+    headers: { ...headers, ...request.headers },
+    patienceMs,
+    onRetry: (why) => say(`  not yet (${why}); trying again`),
+  });
 
 /** Why no answer came: `fetch` puts what the network said below its own error. @param {unknown} error @returns {string} */
 export const reasonOf = (error) => /** @type {Error & {cause?: NodeJS.ErrnoException}} */ (error).cause?.code ?? messageOf(error);
@@ -87,8 +123,8 @@ export const makeBoard = (url, board, settings) =>
 /** A word of a shell. @param {string} text */
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** Every board of an installation, as `GET /boards` gives it. @param {{url: string, headers: Record<string, string>}} admin @returns {Promise<any[]>} */
-export const listBoards = async ({ url, headers }) => JSON.parse((await askUntilDone(`${url}/boards`, { headers })).text).boards;
+/** Every board of an installation, as `GET /boards` gives it. @param {Parameters<typeof askAs>[0]} admin @returns {Promise<any[]>} */
+export const listBoards = async (admin) => JSON.parse((await askAs(admin, "/boards")).text).boards;
 
 /** What helps, by the code of a problem. @type {Record<string, string>} */
 const HELPS = {

@@ -1,7 +1,7 @@
 /** An export of one moment, written to a file as a whole. */
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { RefusedError, askUntilDone, listBoards } from "./client.mjs";
+import { RefusedError, askAs, listBoards } from "./client.mjs";
 import { Advice, say } from "./say.mjs";
 
 const PAUSE_MS = 5_000;
@@ -9,7 +9,7 @@ const PAUSE_MS = 5_000;
 /**
  * Exports, again and again for a while, as long as some shard does not tell what it has.
  * @param {string} file replaced only when everything is there; what lacks something is in FILE.incomplete
- * @param {{url: string, headers: Record<string, string>, board?: string}} admin
+ * @param {{url: string, headers: Record<string, string>, board?: string, patienceMs?: number}} admin
  * @param {number} waitS
  * @returns {Promise<{rows: number, asOf: string}>}
  */
@@ -45,15 +45,14 @@ const lacking = (file) => `${file}.incomplete`;
 
 /** One export; begun again where it was over before its last page. */
 async function exportTo(file, admin, deadline) {
-  const { url, headers, board = "main" } = admin;
+  const { board = "main" } = admin;
   const fresh = `${file}.${process.pid}.new`;
-  const settings = (await listBoards({ url, headers })).find(({ board_id }) => board_id === board);
+  const settings = (await listBoards(admin)).find(({ board_id }) => board_id === board);
   const descriptor = openSync(fresh, "w", 0o600);
   let [first, last] = ["", ""];
   try {
-    const onRetry = (why) => say(`  not yet (${why}); trying again`);
     for (let next = `/export?${new URLSearchParams({ board })}`; next;) {
-      const page = await askUntilDone(url + next, { headers, onRetry });
+      const page = await askAs(admin, next);
       const lines = page.text.trimEnd().split("\n");
       // For who reads the board: where its posts may be shown.
       if (!first) page.text = page.text.replace(lines[0], () => (first = JSON.stringify({ ...JSON.parse(lines[0]), board: settings })));

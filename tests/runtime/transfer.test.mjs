@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { exportWhole } from "../../scripts/lib/export.mjs";
 import { ROOT } from "../../scripts/lib/paths.mjs";
 import { ADMIN_TOKEN, Service, eventually } from "./harness.mjs";
@@ -84,6 +85,42 @@ test("an export that lacks something leaves a whole one of before as it was", as
     assert.doesNotMatch(nowhere.stderr, /^ +at /m);
     assert.deepEqual(readdirSync(folder), ["everything.ndjson"]);
   } finally {
+    server.close();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("an export gives up on who says nothing, not on who is slow, and says what to do", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-slow-"));
+  const file = join(folder, "everything.ndjson");
+  const text = `{"kind":"export","as_of":"2026-11-26T00:00:00Z"}\n{"kind":"end","rows":1,"damaged_rows":0,"complete":true}\n`;
+  /** What is said of an export, a piece each 150 ms, and whether there is an end to it. */
+  let [pieces, ends] = [/** @type {string[]} */ ([]), false];
+  const server = createServer(async ({ url }, response) => {
+    if (url === "/boards") return response.end('{"boards":[]}');
+    for (const piece of pieces) {
+      response.write(piece);
+      await sleep(150);
+    }
+    if (ends) response.end();
+  }).listen(0, "127.0.0.1");
+  await new Promise((done) => server.once("listening", done));
+  const admin = { url: `http://127.0.0.1:${server.address().port}`, headers: {}, patienceMs: 500 };
+  const whole = () => Promise.race([exportWhole(file, admin, 0), sleep(10_000, "hangs", { ref: false })]);
+  try {
+    for (const said of [[], [text.slice(0, 20)]]) {
+      pieces = said;
+      await assert.rejects(
+        whole,
+        /GET http:\S+\/export\?board=main: not done within 0\.5 s \(no byte for 0\.5 s\)\.\n +.*hitparade doctor/,
+      );
+    }
+    // Slower in all than what is waited for a byte.
+    [pieces, ends] = [text.match(/[^]{1,12}/g) ?? [], true];
+    assert.deepEqual(await whole(), { rows: 1, asOf: "2026-11-26T00:00:00Z" });
+    assert.deepEqual(readdirSync(folder), ["everything.ndjson"]);
+  } finally {
+    server.closeAllConnections();
     server.close();
     rmSync(folder, { recursive: true });
   }
