@@ -150,10 +150,6 @@ function hitparade_post_changed( $post_id ) {
 		return;
 	}
 	$id = hitparade_id( $post_id );
-	if ( $is_going ) {
-		// What is noted with a post goes with it.
-		add_option( hitparade_gone_option( $id ), $id, '', false );
-	}
 	hitparade_schedule( $id, $is_going ? 0 : (int) $post_id, 0 );
 }
 
@@ -187,6 +183,10 @@ function hitparade_gone() {
  */
 function hitparade_schedule( $id, $post_id, $tries ) {
 	$arguments = array( $id, $post_id, $tries );
+	if ( 0 === $post_id ) {
+		// What is noted with a post goes with it.
+		add_option( hitparade_gone_option( $id ), $id, '', false );
+	}
 	if ( ! wp_next_scheduled( 'hitparade_send_card', $arguments ) ) {
 		wp_schedule_single_event( time() + ( $tries > 0 ? HITPARADE_RETRY_S << ( $tries - 1 ) : 0 ), 'hitparade_send_card', $arguments );
 	}
@@ -229,10 +229,17 @@ function hitparade_is_away( $code ) {
 /**
  * Remembers what the installation was told of a post: it is shown, or it is hidden.
  *
- * @param WP_Post $post The post.
+ * @param WP_Post $post The post, as it was told.
  */
 function hitparade_note( $post ) {
-	update_post_meta( $post->ID, '_hitparade', hitparade_is_public( $post ) ? 'shown' : 'hidden' );
+	$is_shown = hitparade_is_public( $post );
+	update_post_meta( $post->ID, '_hitparade', $is_shown ? 'shown' : 'hidden' );
+	// Whoever took it back while its card was on its way found no note that it is to be hidden.
+	wp_cache_delete( $post->ID, 'posts' );
+	$now = get_post( $post->ID );
+	if ( $is_shown && ( ! $now || ! hitparade_is_public( $now ) ) ) {
+		hitparade_schedule( hitparade_id( $post->ID ), $now ? $post->ID : 0, 0 );
+	}
 }
 
 /**

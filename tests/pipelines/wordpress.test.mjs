@@ -135,6 +135,11 @@ describe("the WordPress plugin", { timeout: 60_000 }, () => {
     assert.equal(await card(29), null);
   });
 
+  test("hides what was taken back while its card was on its way", async () => {
+    assert.deepEqual(seen.meanwhile, [0, 0]);
+    for (const id of [33, 34, 35]) assert.equal((await card(id)).hidden, true, String(id));
+  });
+
   test("says of which cards the installation refused some, and sends those of posts without a time and of old ones", async () => {
     const [said, posts, isNoted, old] = seen.refused;
     assert.equal(

@@ -199,6 +199,33 @@ said( 'hitparade_send_all' );
 run_cron();
 $seen['refused'] = array( hitparade_sending_in_words(), count( array_filter( $site->posts, fn( $post ) => 'publish' === $post->post_status ) ), array_key_exists( 32, $site->meta ), $site->meta[31] );
 
+// Taken back, deleted and locked by somebody else while their cards are on their way.
+for ( $id = 33; $id < 36; $id++ ) {
+	post( $id, "Post $id" );
+}
+$private              = clone $site->posts[33];
+$private->post_status = 'private';
+$locked                = clone $site->posts[35];
+$locked->post_password = 'x';
+$meanwhile             = array( 33 => $private, 34 => null, 35 => $locked );
+add_filter(
+	'hitparade_card',
+	function ( $card ) use ( &$meanwhile ) {
+		global $site;
+		if ( array_key_exists( $card['post_id'], $meanwhile ) ) {
+			$site->elsewhere[ $card['post_id'] ] = $meanwhile[ $card['post_id'] ];
+			unset( $meanwhile[ $card['post_id'] ] );
+		}
+		return $card;
+	}
+);
+do_action( 'wp_after_insert_post', 33 );
+do_action( 'wp_after_insert_post', 34 );
+run_cron();
+said( 'hitparade_send_all' );
+run_cron();
+$seen['meanwhile'] = array( count( $meanwhile ), waiting() );
+
 // The chart: once a minute, whoever looks; the old one while nobody answers; nothing of it becomes HTML.
 for ( $looks = 0; $looks < 100 && false === strpos( file_get_contents( "$url/top-posts?region=EU&timeframe=all&k=3" ), 'Fish' ); $looks++ ) {
 	usleep( 200000 );

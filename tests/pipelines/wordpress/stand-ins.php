@@ -24,6 +24,8 @@ class Site {
 	public $options = array();
 	public $transients = array();
 	public $posts = array();
+	/** What others have stored meanwhile, which this process reads once it forgets what it has read. Null: deleted. */
+	public $elsewhere = array();
 	public $meta = array();
 	public $cron = array();
 	public $blocks = array();
@@ -94,6 +96,13 @@ function get_post( $id ) {
 	global $site;
 	$id = $id instanceof WP_Post ? $id->ID : $id;
 	return isset( $site->posts[ $id ] ) ? $site->posts[ $id ] : null;
+}
+function wp_cache_delete( $id, $group ) {
+	global $site;
+	if ( array_key_exists( $id, $site->elsewhere ) ) {
+		$site->posts = array_filter( array( $id => $site->elsewhere[ $id ] ) + $site->posts );
+		unset( $site->elsewhere[ $id ] );
+	}
 }
 function get_post_meta( $id, $name, $single ) {
 	global $site;
