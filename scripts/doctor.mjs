@@ -1,6 +1,6 @@
 /** `npx hitparade doctor`: what of an installation works, what does not, and what to do about it. */
 import { basename } from "node:path";
-import { CHECKS, NOT_SENT } from "./lib/doctor/checks.mjs";
+import { CHECKS, leftOut } from "./lib/doctor/checks.mjs";
 import { Patient } from "./lib/doctor/patient.mjs";
 import { readOptions } from "./lib/options.mjs";
 import { DEV_VARS } from "./lib/paths.mjs";
@@ -16,9 +16,12 @@ do; the exit code is 1 if anything is wrong.
 
   --url URL  the installation; tokens are taken from the environment or from .dev.vars
 
-With ADMIN_TOKEN it looks on a board of its own and deletes that again; where that token is refused, it sends no play. Where
-there is none, it looks on main, by a post that it hides at the end: two plays of it stay in main's totals then.`;
+With ADMIN_TOKEN it looks on a board of its own and deletes that again, also after Ctrl-C; where that token is refused, it
+sends no play. Where there is none, it looks on main, by a post that it hides at the end: two plays of it stay in main's
+totals then. Over http it shows tokens to this machine alone: elsewhere it looks at none, and with ADMIN_TOKEN sends no play.`;
 
+/** As of a program that Ctrl-C has ended. */
+const BROKEN_OFF = 130;
 const SIGNS = { works: "✔", wrong: "✖", unknown: "?" };
 
 await runMain(async () => {
@@ -38,17 +41,19 @@ await runMain(async () => {
     process.stdout.write(`${SIGNS[state]} ${name}: ${said}\n${todo ? `    ${todo}\n` : ""}`);
   };
   say(`${patient.url}:`);
+  // Pressed again, it ends at once.
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => patient.ending.abort());
   try {
-    for (const [name, check, sends] of CHECKS) {
-      const looked = sends && !patient.maySend ? Promise.resolve(NOT_SENT) : check(patient);
-      tell(
-        name,
-        await looked.catch((error) => ({
-          state: "wrong",
+    for (const [name, check, what] of CHECKS) {
+      const finding =
+        leftOut(patient, what) ??
+        (await check(patient).catch((error) => ({
+          state: /** @type {const} */ ("wrong"),
           said: messageOf(error),
           todo: "This is a mistake of the doctor's: please tell.",
-        })),
-      );
+        })));
+      if (patient.ending.signal.aborted) break;
+      tell(name, finding);
       // Whoever does not answer at all has nothing else to say.
       if (name === "the service" && numbers.wrong > 0 && (await patient.ask("GET", "/healthz")).status === 0) break;
     }
@@ -57,6 +62,7 @@ await runMain(async () => {
     if (left) tell("what is left of this look", left);
   }
   say(`\n${numbers.works} work, ${numbers.wrong} ${numbers.wrong === 1 ? "is" : "are"} wrong, ${numbers.unknown} unknown`);
+  if (patient.ending.signal.aborted) return BROKEN_OFF;
   return numbers.wrong > 0 ? 1 : 0;
 });
 

@@ -20,10 +20,10 @@ after(() => service?.dispose());
 
 /**
  * What the doctor says of an installation.
- * @param {string} url @param {Record<string, string>} [tokens]
+ * @param {string} url @param {Record<string, string>} [tokens] @param {string} [until] when it has said this, Ctrl-C is pressed
  * @returns {Promise<{code: number | null, said: string, findings: Map<string, {sign: string, said: string, todo: string}>}>}
  */
-function examine(url, tokens = { ADMIN_TOKEN, INGEST_TOKEN }) {
+function examine(url, tokens = { ADMIN_TOKEN, INGEST_TOKEN }, until = "") {
   const env = { ...process.env, INGEST_TOKEN: "", ADMIN_TOKEN: "", READ_TOKEN: "", METRICS_TOKEN: "", ...tokens };
   const child = spawn(process.execPath, [join(ROOT, "scripts", "hitparade.mjs"), "doctor", "--url", url], {
     cwd: ROOT,
@@ -31,7 +31,11 @@ function examine(url, tokens = { ADMIN_TOKEN, INGEST_TOKEN }) {
     stdio: ["ignore", "pipe", "pipe"],
   });
   let [stdout, stderr] = ["", ""];
-  child.stdout.on("data", (data) => (stdout += data));
+  child.stdout.on("data", (data) => {
+    const was = stdout;
+    stdout += data;
+    if (until && stdout.includes(until) && !was.includes(until)) child.kill("SIGINT");
+  });
   child.stderr.on("data", (data) => (stderr += data));
   return new Promise((done) =>
     child.on("close", (code) => {
@@ -267,6 +271,40 @@ describe("the doctor", { concurrency: true, timeout: 300_000 }, () => {
     // Plays of nobody, and none at all, are what it asks with.
     const plays = sent.map((body) => JSON.parse(body)).flatMap(({ plays, post_id }) => plays ?? [post_id]);
     assert.ok(sent.length > 0 && plays.every((post) => post === ""), JSON.stringify(sent));
+    assert.ok(!findings.has("what is left of this look"), said);
+  });
+
+  test("takes back what it has left, also where Ctrl-C ends it", async () => {
+    const begun = Date.now();
+    const { code, said, findings } = await examine(service.url, undefined, "the same play again");
+    assert.equal(code, 130, said);
+    const [, board] = /the board (doctor-[0-9a-f]{12}) is deleted/.exec(findings.get("what is left of this look")?.said ?? "") ?? [];
+    assert.ok(board, said);
+    const { boards } = await service.get("/boards", { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+    assert.ok(!boards.some(({ board_id }) => board_id === board), board);
+    assert.ok(!findings.has("a chart, by a push") && Date.now() - begun < 20_000, said);
+    assert.doesNotMatch(said, /mistake of the doctor's/);
+  });
+
+  test("shows no token where anybody on the way may read it, and sends no play that nobody could take back", async () => {
+    /** @type {string[]} */
+    const shown = [];
+    const asked = ({ method, url, headers }) =>
+      void ((headers.authorization || (method === "POST" && url === "/plays")) && shown.push(`${method} ${url}`));
+    const { server, url } = await standBehind({ asked });
+    // This machine, by an address that does not say so.
+    const { code, said, findings } = await examine(url.replace("127.0.0.1", "0.0.0.0"));
+    server.close();
+    server.closeAllConnections();
+    assert.deepEqual(
+      shown.filter((request) => request !== "POST /plays"),
+      [],
+      said,
+    );
+    assert.deepEqual([code, named(findings, "✖")], [1, ["the address"]], said);
+    assert.match(findings.get("the address").said, /no token is shown/);
+    assert.match(findings.get("the admin token").said, /not looked at: [^]*http/);
+    assert.match(findings.get("a chart, by a push").said, /not looked at/);
     assert.ok(!findings.has("what is left of this look"), said);
   });
 

@@ -28,17 +28,17 @@ const wrong = (said, todo) => ({ state: "wrong", said, todo });
 const unknown = (said, todo) => ({ state: "unknown", said, todo });
 
 /**
- * What `sends` needs a play of its own.
- * @type {[name: string, check: (patient: Patient) => Promise<Finding>, sends?: "sends"][]}
+ * What `sends` needs a play of its own, what `shows` a token.
+ * @type {[name: string, check: (patient: Patient) => Promise<Finding>, what?: "sends" | "shows"][]}
  */
 export const CHECKS = [
   ["the service", service],
   ["the address", address],
   ["its clock", clock],
-  ["the admin token", admin],
-  ["the ingest token", ingest],
-  ["the read token", read],
-  ["the token of the metrics", metrics],
+  ["the admin token", admin, "shows"],
+  ["the ingest token", ingest, "shows"],
+  ["the read token", read, "shows"],
+  ["the token of the metrics", metrics, "shows"],
   ["a play of a page", play, "sends"],
   ["pages of other sites", pages],
   ["the same play again", repeat, "sends"],
@@ -57,8 +57,12 @@ const UNSEEN = unknown(
   "Put ADMIN_TOKEN into the environment or .dev.vars: it lets the doctor look on a board of its own.",
 );
 
-/** What a check says that sends, where nothing may be sent. */
-export const NOT_SENT = unknown("not looked at: nothing is sent while the admin token is refused");
+/** Why something is not looked at. @param {Patient} patient @param {"sends" | "shows"} [what] @returns {Finding | null} */
+export function leftOut(patient, what) {
+  if (what === "shows" && patient.isOverheard) return unknown("not looked at: over http no token is shown");
+  if (what === "sends" && !patient.maySend) return unknown("not looked at: nothing is sent that the admin token cannot take back");
+  return null;
+}
 
 /** @param {Patient} patient */
 async function service(patient) {
@@ -72,10 +76,12 @@ async function service(patient) {
 }
 
 /** @param {Patient} patient */
-async function address({ url, isLocal }) {
-  if (url.startsWith("https:")) return works("https");
-  if (isLocal) return works("this machine");
-  return wrong("http, over which anybody on the way reads tokens", "Use https: a page of https cannot send plays to it either.");
+async function address({ isLocal, isOverheard }) {
+  if (!isOverheard) return works(isLocal ? "this machine" : "https");
+  return wrong(
+    "http, over which anybody on the way reads tokens, so no token is shown",
+    "Use https: a page of https cannot send plays to it either.",
+  );
 }
 
 /** @param {Patient} patient */
@@ -242,6 +248,7 @@ async function region(patient) {
   if (!all.includes(here))
     return wrong(`is ${here}, which /regions does not list`, "Something answers for the service: what is kept on the way?");
   const { count } = await until(
+    patient,
     () => patient.countIn({ region: here }),
     ({ count }) => count > 0,
   );
@@ -254,12 +261,13 @@ async function region(patient) {
 async function chart(patient) {
   const started = Date.now();
   await until(
+    patient,
     () => patient.countIn({}),
     ({ count }) => count > 0,
   );
   const tookMs = Date.now() - started;
   // Repeats that were taken for other batches may be at other shards, which push when they do.
-  await sleep(Math.max(0, patient.playedAtMs + PUSHED_MS - Date.now()));
+  await sleep(Math.max(0, patient.playedAtMs + PUSHED_MS - Date.now()), undefined, { signal: patient.ending.signal });
   const { count, reply } = await patient.countIn({});
   if (count === 0 && (await patient.mayCountUnseen({}))) return UNSEEN;
   if (reply.status !== 200) return wrong(`answers ${reply.why}`, "docs/operate.md says what to do about each answer.");
@@ -279,6 +287,7 @@ async function socket(patient) {
     // What the chart has in all: on main others play, too, and then something comes at least.
     const countOf = (/** @type {any} */ message) => message?.total_views ?? 0;
     await until(
+      patient,
       async () => messages.length,
       (number) => number > 0,
     );
@@ -286,6 +295,7 @@ async function socket(patient) {
     const before = countOf(messages.at(-1));
     await patient.play({ seq: 1, plays: [{ post_id: patient.postId, timestamp: Date.now() }] });
     await until(
+      patient,
       async () => countOf(messages.at(-1)),
       (count) => count > before,
     );
@@ -370,10 +380,10 @@ async function limits(patient) {
 
 /**
  * Asks again until what it hears is so, or for as long as a chart may take.
- * @template T @param {() => Promise<T>} ask @param {(heard: T) => boolean} isSo @returns {Promise<T>} what it heard last
+ * @template T @param {Patient} patient @param {() => Promise<T>} ask @param {(heard: T) => boolean} isSo @returns {Promise<T>} what it heard last
  */
-async function until(ask, isSo) {
-  for (const end = Date.now() + CHART_MS; ; await sleep(LOOK_MS)) {
+async function until({ ending }, ask, isSo) {
+  for (const end = Date.now() + CHART_MS; ; await sleep(LOOK_MS, undefined, { signal: ending.signal })) {
     const heard = await ask();
     if (isSo(heard) || Date.now() > end) return heard;
   }

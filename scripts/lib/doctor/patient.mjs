@@ -31,6 +31,8 @@ export class Patient {
   hasPlayed = false;
   /** Whether plays may be sent: not where nobody could take them back who should be able to. */
   maySend = true;
+  /** Ends what waits for a chart: the look is broken off. */
+  ending = new AbortController();
 
   /**
    * @param {string} url its origin
@@ -39,13 +41,19 @@ export class Patient {
    */
   constructor(url, tokens, sources) {
     this.url = url;
-    this.tokens = tokens;
+    this.tokens = this.isOverheard ? {} : tokens;
+    this.maySend = !(this.isOverheard && tokens.ADMIN_TOKEN);
     this.sources = sources;
   }
 
   /** Whether it runs on this machine. */
   get isLocal() {
-    return /^(127\.|localhost$|\[::1)/.test(new URL(this.url).hostname);
+    return /^(127\.[\d.]+|localhost|\[::1\])$/.test(new URL(this.url).hostname);
+  }
+
+  /** Whether anybody on the way could read what it is shown. */
+  get isOverheard() {
+    return !this.url.startsWith("https:") && !this.isLocal;
   }
 
   /**
