@@ -844,6 +844,37 @@ test("what is read aloud when it changes is not written again as it was", async 
   assert.deepEqual(written, {});
 });
 
+test("what stands beside the chart says that it rests on a page that nobody touches, and is asked for when somebody does", async () => {
+  const page = await (await browser.newContext()).newPage();
+  await page.clock.install();
+  await page.goto(`${service.url}/?region=Moon`);
+  const tile = page.locator('[data-testid="number-ones"] li', { hasText: "Mars" });
+  const first = page.locator('[data-testid="chart-beside"] li').nth(1);
+  /** @param {string} title @param {boolean} isOld */
+  const isThere = async (title, isOld) => {
+    for (const it of [tile, first]) assert.ok((await it.innerText()).includes(title), await it.innerText());
+    for (const id of ["ones", "beside"]) {
+      const said = await page.locator(`#${id}-title`).evaluate((heading) => getComputedStyle(heading, "::after").content);
+      assert.equal(/not up to date/.test(said), isOld, id);
+    }
+  };
+  await page.clock.runFor(1_000);
+  await eventually(() => isThere("First song", false));
+  for (let minutes = 0; minutes < 16; minutes += 4) await page.clock.runFor(240_000);
+  let asked = 0;
+  page.on("request", (request) => void (asked += Number(/k=1&|k=1$|k=5/.test(request.url()))));
+  await page.clock.runFor(60_000);
+  assert.equal(asked, 0);
+  await eventually(() => isThere("First song", true));
+  await changeCharts(page, (chart) => ({
+    ...chart,
+    top_posts: chart.top_posts.map((post) => (post.post_id === "one" ? { ...post, content: "Changed song" } : post)),
+  }));
+  // At once, not when it would have been its turn.
+  await page.mouse.move(10, 10);
+  await eventually(() => isThere("Changed song", false));
+});
+
 test("plays per second are not known after an error, nor on a page that nobody touches", async () => {
   const page = await (await browser.newContext()).newPage();
   await page.clock.install();

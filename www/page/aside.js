@@ -26,6 +26,8 @@ const SETTLE_MS = 150;
 const REGIONS_AT_MOST = 12;
 const BESIDE = 5;
 const UNKNOWN = "–";
+/** After these somebody may look again. */
+const BACK = ["visibilitychange", "attended"];
 
 const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
@@ -41,29 +43,31 @@ function make(tag, className, text = "") {
 /**
  * Calls `work` soon and then every `everyMs`, only while somebody looks and `isWanted` says so.
  * @param {() => Promise<void>} work @param {number} everyMs @param {(sinceMs: number) => boolean} isWanted `sinceMs`: when it was called last
- * @param {() => void} [forget] what was shown is old: nobody looks, or it failed
+ * @param {(isOld: boolean) => void} tell whether what is shown is old: nobody looks, or it failed
  */
-function whileAttended(work, everyMs, isWanted, forget) {
+function whileAttended(work, everyMs, isWanted, tell) {
   let stopped = false;
   let ranMs = -Infinity;
   const run = () => {
-    if (stopped) return;
-    if (forget && !isAttended()) {
-      forget();
-      ranMs = -Infinity;
-    }
-    if (!isAttended() || !isWanted(ranMs)) return;
+    if (stopped || !isAttended() || !isWanted(ranMs)) return;
     ranMs = performance.now();
-    work().catch(() => stopped || forget?.());
+    work().then(
+      () => stopped || tell(false),
+      () => stopped || tell(true),
+    );
   };
-  const timer = setInterval(run, everyMs);
-  document.addEventListener("visibilitychange", run);
+  const timer = setInterval(() => {
+    if (isAttended()) return run();
+    tell(true);
+    ranMs = -Infinity;
+  }, everyMs);
+  for (const type of BACK) document.addEventListener(type, run);
   const first = setTimeout(run, SETTLE_MS);
   return () => {
     stopped = true;
     clearTimeout(first);
     clearInterval(timer);
-    document.removeEventListener("visibilitychange", run);
+    for (const type of BACK) document.removeEventListener(type, run);
   };
 }
 
@@ -80,9 +84,17 @@ export function showAside(state, regions) {
   /** @type {Chart | null} */
   let here = null;
   const inRegion = OWN.regions && state.region !== GLOBAL;
+  /** Which parts are old. @type {Set<string>} */
+  const old = new Set();
+  const tellOf = (/** @type {string} */ id) => (/** @type {boolean} */ isOld) => {
+    old[isOld ? "add" : "delete"](id);
+    element(id).classList.toggle("old", isOld);
+    if (isOld && id === "rate") element(id).textContent = UNKNOWN;
+  };
   let newsMs = performance.now();
   const isNew = (/** @type {number} */ sinceMs) => newsMs > sinceMs || performance.now() - sinceMs > REFRESH_QUIET_MS;
 
+  for (const id of ["beside", "ones"]) element(id).classList.remove("old");
   element("beside").hidden = !inRegion;
   if (inRegion) {
     placeholders(element("beside-list"), BESIDE);
@@ -95,6 +107,7 @@ export function showAside(state, regions) {
         },
         REFRESH_MS,
         isNew,
+        tellOf("beside"),
       ),
     );
   }
@@ -121,6 +134,7 @@ export function showAside(state, regions) {
       },
       REFRESH_MS,
       isNew,
+      tellOf("ones"),
     ),
   );
 
@@ -132,7 +146,7 @@ export function showAside(state, regions) {
       },
       RATE_MS,
       (sinceMs) => performance.now() - newsMs < RATE_QUIET_MS || sinceMs < newsMs,
-      () => (element("rate").textContent = UNKNOWN),
+      tellOf("rate"),
     ),
   );
 
@@ -141,7 +155,7 @@ export function showAside(state, regions) {
     chart(chart) {
       // What was computed anew may say the same.
       // After an error a chart that comes says that it is worth asking again.
-      if (chart.total_views !== here?.total_views || element("rate").textContent === UNKNOWN) newsMs = performance.now();
+      if (chart.total_views !== here?.total_views || old.size > 0) newsMs = performance.now();
       here = chart;
       if (world) noteRanks(here, state);
     },
