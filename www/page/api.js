@@ -61,6 +61,10 @@ const readToken = keptInTab("hitparade-read-token");
 export const hasReadToken = () => readToken.get() !== "";
 export const setReadToken = readToken.set;
 
+export const WRONG_KEY = "The key is not the right one.";
+/** What is said where the charts are closed. */
+export const wordsOfKey = () => (hasReadToken() ? WRONG_KEY : "It is kept in this tab only, until you close it.");
+
 /**
  * @param {string} path with its query, relative to the page
  * @param {{ etag?: string | null, signal?: AbortSignal }} [options]

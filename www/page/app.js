@@ -1,7 +1,7 @@
 /**
  * The dashboard: reads the address, watches one chart, and hands what arrives to its parts.
  */
-import { ALL_POSTS, MAIN, RequestFailed, boardQuery, chartQuery, filterQuery, get, hasReadToken, setReadToken } from "./api.js";
+import { ALL_POSTS, MAIN, RequestFailed, boardQuery, chartQuery, filterQuery, get, hasReadToken, setReadToken, wordsOfKey } from "./api.js";
 import { showAside } from "./aside.js";
 import { isAttended } from "./attention.js";
 import { createChart } from "./chart.js";
@@ -351,7 +351,7 @@ function showLocked() {
     loadRegions();
     open();
   });
-  const words = hasReadToken() ? "The key is not the right one." : "It is kept in this tab only, until you close it.";
+  const words = wordsOfKey();
   showPanel("locked", "These charts need a key", words, form);
   // There the reader was.
   if (hasReadToken()) input.focus();

@@ -4,7 +4,7 @@
  *
  * Everything that comes from data goes in as text.
  */
-import { MAIN, boardQuery, get, hasReadToken, setReadToken, titleOf } from "./api.js";
+import { MAIN, boardQuery, get, setReadToken, titleOf, wordsOfKey } from "./api.js";
 import { createChart } from "./chart.js";
 import * as format from "./format.js";
 import { OWN } from "./own.js";
@@ -259,11 +259,7 @@ function showPanel(kind, title, text) {
 
 /** The charts are closed to all but those with a key. */
 function showLock() {
-  showPanel(
-    "locked",
-    "These charts need a key",
-    hasReadToken() ? "The key is not the right one." : "It is kept in this tab only, until you close it.",
-  );
+  showPanel("locked", "These charts need a key", wordsOfKey());
   const form = document.createElement("form");
   const key = document.createElement("input");
   key.type = "password";

@@ -3,7 +3,7 @@
  * each means and what helps; what was refused, by reason. It reads `/healthz` and `/metrics`, and
  * nothing else.
  */
-import { keptInTab } from "./api.js";
+import { WRONG_KEY, keptInTab } from "./api.js";
 import { isAttended } from "./attention.js";
 import * as format from "./format.js";
 import { maxOf, parseMetrics, quantileOf, sumOf } from "./metrics.js";
@@ -73,7 +73,7 @@ function verdict(title, words) {
 
 function lock() {
   say("error", "Locked");
-  verdict("Status", token.get() ? "The key is not the right one." : "");
+  verdict("Status", token.get() ? WRONG_KEY : "");
   element("locked").hidden = false;
   element("figures").hidden = true;
 }
