@@ -124,7 +124,14 @@ export const makeBoard = (url, board, settings) =>
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** Every board of an installation, as `GET /boards` gives it. @param {Parameters<typeof askAs>[0]} admin @returns {Promise<any[]>} */
-export const listBoards = async (admin) => JSON.parse((await askAs(admin, "/boards")).text).boards;
+export async function listBoards(admin) {
+  const { text } = await askAs(admin, "/boards");
+  try {
+    const { boards } = JSON.parse(text);
+    if (Array.isArray(boards)) return boards;
+  } catch {}
+  throw refused("GET", `${admin.url}/boards`, 200, text);
+}
 
 /** What helps, by the code of a problem. @type {Record<string, string>} */
 const HELPS = {

@@ -126,6 +126,16 @@ test("an export gives up on who says nothing, not on who is slow, and says what 
   }
 });
 
+test("an export says of another one's answer that it is no installation", async () => {
+  const server = createServer((_, response) => response.end("<h1>It works!</h1>")).listen(0, "127.0.0.1");
+  await new Promise((done) => server.once("listening", done));
+  const url = `http://127.0.0.1:${server.address().port}`;
+  const { code, stderr } = await command("export", "--url", url, "--file", join(tmpdir(), "nothing.ndjson"));
+  server.close();
+  assert.equal(code, 1);
+  assert.match(stderr, /GET \S+\/boards: 200 <h1>It works!<\/h1>\n +This is no answer of Hitparade's/);
+});
+
 test("an import sends nothing of a file that is not as it was written, and names the line", async () => {
   const folder = mkdtempSync(join(tmpdir(), "hitparade-import-"));
   const file = join(folder, "everything.ndjson");
