@@ -1048,9 +1048,35 @@ fn the_world_is_incomplete_while_the_registry_has_lost_a_region_whose_shards_pus
     assert_eq!(push(&world), Err(Refusal::UnknownRegion));
     world.pass(1_500);
     assert!(world.chart().incomplete);
+    // What was refused is still to come.
     world.learn(&table(3, &["EU", "NA"]));
     world.pass(1_500);
+    assert!(world.chart().incomplete);
+    world.answers("EU", 1, 0);
+    world.pass(6_000);
     assert!(!world.chart().incomplete);
+}
+
+#[test]
+fn a_region_that_comes_back_after_a_start_is_missed_until_its_shards_are_heard() {
+    let mut world = World::new(&["EU", "NA"]);
+    let learn = |world: &World, number, region_ids: &[&str]| {
+        world.learn(&RegionTable {
+            number,
+            ..table_of(region_ids, SEED)
+        });
+    };
+    world.push("EU", 3_000);
+    world.pass(20_000);
+    learn(&world, 2, &["NA"]);
+    world.sleep();
+    world.pass(20_000);
+    learn(&world, 3, &["EU", "NA"]);
+    assert!(world.chart().incomplete);
+    world.answers("EU", 1, 3_000);
+    world.pass(20_000);
+    let chart = world.chart();
+    assert_eq!((chart.total_views, chart.incomplete), (3_000, false));
 }
 
 #[test]

@@ -98,6 +98,11 @@ impl Global {
         }
         for key in table.keys().filter(|key| !self.table.knows_key(key)) {
             self.offsets.load_region(storage, &key)?;
+            // One that was lost for a while: what its shards pushed meanwhile was refused.
+            let shards = self.offsets.heard_where(|_| true);
+            let missed = shards.filter(|(shard, _)| *shard.0 == *key);
+            self.unheard
+                .extend(missed.map(|(shard, heard_ms)| (shard.clone(), heard_ms)));
         }
         let regions = self.table.regions.iter().map(|region| region.key());
         let deleted = regions.filter(|key| table.has_deleted_key(key));

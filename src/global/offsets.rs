@@ -450,7 +450,10 @@ impl Offsets {
     }
 
     /// The shards whose newest log is such a one, and when they were heard last.
-    fn heard_where(&self, is_it: fn(&ShardLog) -> bool) -> impl Iterator<Item = (&ShardName, u64)> {
+    pub fn heard_where(
+        &self,
+        is_it: fn(&ShardLog) -> bool,
+    ) -> impl Iterator<Item = (&ShardName, u64)> {
         self.shards.keys().filter_map(move |shard| {
             let newest = self.newest(shard)?;
             is_it(newest).then_some((shard, newest.last_heard_ms))

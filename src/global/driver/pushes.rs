@@ -133,7 +133,12 @@ impl<H: Host> Driver<H> {
                 inner.completing.is_running.set(false);
             });
         }
-        match self.0.host.within(COMPLETE_MS, completed).await {
+        let completed = self.0.host.within(COMPLETE_MS, completed).await;
+        if self.0.counters.borrow().loads != loads {
+            // The state that took it was dropped before it was folded, as far as is known.
+            return Err(failed());
+        }
+        match completed {
             Some(Ok(())) => {}
             Some(Err(_)) => return Err(failed()),
             // Charts are closed first: nothing is wrong with the disk.
@@ -145,10 +150,6 @@ impl<H: Host> Driver<H> {
                 reply.is_quiet = false;
                 return Ok(());
             }
-        }
-        if self.0.counters.borrow().loads != loads {
-            // The state that took it was dropped before it was folded, as far as is known.
-            return Err(failed());
         }
         let shard = (push.region_id.to_owned(), push.shard);
         // It may have taken a later push of the shard.
@@ -168,10 +169,11 @@ impl<H: Host> Driver<H> {
 }
 
 impl<H: Host> Inner<H> {
-    /// Whether a state that is loaded after a crash might not know what it lacks of a region.
+    /// Whether a state that is loaded after a crash might not know what it lacks of a region, as nobody knows of
+    /// one that was dropped.
     fn is_undurable(&self, region_id: &str) -> bool {
         let is_undurable = self.loaded.look(|global| global.is_undurable(region_id));
-        is_undurable == Some(true) && !mutants::active(Mutant::OpenBeforeDurable)
+        is_undurable != Some(false) && !mutants::active(Mutant::OpenBeforeDurable)
     }
 
     /// Folds what is to be folded by now, and waits until that is durable.
