@@ -22,13 +22,28 @@ export function tryLock(path) {
       } catch (error) {
         if (/** @type {NodeJS.ErrnoException} */ (error).code !== "EEXIST") throw error;
       }
-      const holder = livingHolder(path);
+      const holder = livingHolder(path) ?? removeLeft(path);
       if (holder !== null) return { holder };
-      rmSync(path, { force: true });
     }
   } finally {
     rmSync(own, { force: true });
   }
+}
+
+/**
+ * Removes a lock whose owner has ended. Only who holds another lock may: of two that find the same one, the second would
+ * remove what the first one has taken by then.
+ * @param {string} path
+ * @returns {number | null} who is at it
+ */
+function removeLeft(path) {
+  const held = tryLock(`${path}.left`);
+  if ("holder" in held) return held.holder;
+  const text = textOf(path);
+  // The same before and after it was asked for: its owner has not released it to somebody else in between.
+  if (livingHolder(path) === null && textOf(path) === text) rmSync(path, { force: true });
+  held.release();
+  return null;
 }
 
 /**
@@ -45,16 +60,21 @@ export async function lock(path, onWait) {
   }
 }
 
-/** The process id in the lock file if that very process still runs, else null. */
+/** The process id in the lock file if that very process still runs, else null. @param {string} path */
 function livingHolder(path) {
-  let text;
+  const text = textOf(path);
+  if (text === null) return null;
+  const [pid, start] = text.split("\n");
+  return startOf(pid) === start ? Number(pid) : null;
+}
+
+/** @param {string} path @returns {string | null} null where nothing is */
+function textOf(path) {
   try {
-    text = readFileSync(path, "utf8");
+    return readFileSync(path, "utf8");
   } catch {
     return null;
   }
-  const [pid, start] = text.split("\n");
-  return startOf(pid) === start ? Number(pid) : null;
 }
 
 /**
@@ -70,7 +90,8 @@ function startOf(pid) {
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return fields[0] === "Z" ? "" : fields[19];
   } catch {
-    const line = outputOf("ps", "-o", "stat=,lstart=", "-p", String(pid))?.trim() ?? "";
+    // In one language and one zone: two processes may have others, and a summer may begin between two looks.
+    const line = outputOf("env", "LC_ALL=C", "TZ=UTC0", "ps", "-o", "stat=,lstart=", "-p", String(pid)) ?? "";
     return line.startsWith("Z") ? "" : line.replace(/^\S+\s+/, "");
   }
 }
