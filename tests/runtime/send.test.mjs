@@ -442,6 +442,32 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
   }
 });
 
+test("a spool of many batches is read in little more time than its files take", () => {
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-spool-"));
+  try {
+    new Spool(folder, "http://a").release();
+    const keys = Array.from({ length: 20_000 }, (_, index) => String(index + 1).padStart(10, "0"));
+    for (const key of keys) writeFileSync(join(folder, `${key}.batch`), `{"client":"${key}","count":1,"bytes":2}\n[]`);
+    // Of a batch that was about to be halved, and of one that was.
+    for (const key of [`${keys[0]}.a`, `${keys[1]}.a`, `${keys[1]}.b`])
+      writeFileSync(join(folder, `${key}.batch`), `{"client":"${key}","count":1,"bytes":2}\n[]`);
+    rmSync(join(folder, `${keys[1]}.batch`));
+    const begun = performance.now();
+    for (const name of readdirSync(folder)) readFileSync(join(folder, name));
+    const readMs = performance.now() - begun;
+    const spool = new Spool(folder, "http://a");
+    const ms = performance.now() - begun - readMs;
+    spool.release();
+    assert.deepEqual(
+      spool.waiting.map(({ key }) => key),
+      [keys[0], `${keys[1]}.a`, `${keys[1]}.b`, ...keys.slice(2)],
+    );
+    assert.ok(ms < 5 * readMs + 500, `${ms} ms, and its files ${readMs} ms`);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 /** Those that a test that fails leaves behind. @type {Set<import("node:child_process").ChildProcess>} */
 const children = new Set();
 /** The command. @param {string} url @param {string[]} words */

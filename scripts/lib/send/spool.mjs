@@ -173,19 +173,20 @@ export class Spool {
   }
 
   #readBatches() {
-    const names = readdirSync(this.folder);
-    const keys = names
+    const names = new Set(readdirSync(this.folder));
+    const keys = [...names]
       .filter((name) => name.endsWith(".batch"))
       .map((name) => name.slice(0, -6))
       .sort();
     for (const key of keys) {
-      // Halves of a batch that is still there were never sent.
-      if (keys.some((other) => key.startsWith(`${other}.`))) {
+      // Halves of a batch that is still there, which stands before them, were never sent.
+      const before = this.waiting.at(-1);
+      if (before && key.startsWith(`${before.key}.`)) {
         rmSync(this.#path(`${key}.batch`));
         continue;
       }
       const { client, count, bytes, home } = this.#headOf(key);
-      const sent = names.includes(`${key}.sent`) ? Number(readFileSync(this.#path(`${key}.sent`), "utf8")) : 0;
+      const sent = names.has(`${key}.sent`) ? Number(readFileSync(this.#path(`${key}.sent`), "utf8")) : 0;
       this.#push({ key, client, count, bytes, home, sent });
     }
   }
