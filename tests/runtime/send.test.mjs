@@ -471,12 +471,12 @@ test("a spool of many batches is read in little more time than its files take", 
 /** Those that a test that fails leaves behind. @type {Set<import("node:child_process").ChildProcess>} */
 const children = new Set();
 /** The command. @param {string} url @param {string[]} words */
-function start(url, words, { cwd, program = "send", input = null, blocks = "unlimited" } = {}) {
+function start(url, words, { cwd, program = "send", input = null, blocks = "unlimited", env = {} } = {}) {
   // A file that has reached its limit takes of a write what has room, and then nothing: as a disk that is full.
   const limited = ["-c", `ulimit -f ${blocks} && exec "$0" "$@"`, process.execPath];
   const child = spawn("sh", [...limited, join(ROOT, "scripts", "hitparade.mjs"), program, "--url", url, ...words], {
     cwd,
-    env: { ...process.env, INGEST_TOKEN },
+    env: { ...process.env, INGEST_TOKEN, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });
   children.add(child);
@@ -488,6 +488,22 @@ function start(url, words, { cwd, program = "send", input = null, blocks = "unli
   if (input !== null) child.stdin.end(input);
   return { child, ended, said: () => said, out: () => out };
 }
+
+test("shows what would come in of any input, in the same memory", async () => {
+  const tell = "process.on('exit', () => console.error('memory', process.resourceUsage().maxRSS >> 10))";
+  const env = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(tell)}` };
+  const line = Buffer.from(`{"post_id":"a","more":"${"x".repeat(32 << 10)}"}\n`);
+  const used = [];
+  for (const lines of [100, 6_000]) {
+    const input = Buffer.concat(Array(lines).fill(line));
+    const { code, said } = await start("http://127.0.0.1:9", ["--dry-run"], { cwd: tmpdir(), input, env }).ended;
+    assert.equal(code, 0, said);
+    assert.match(said, new RegExp(`^${lines} plays of 1 post would come in`));
+    used.push(Number(/memory (\d+)/.exec(said)?.[1]));
+  }
+  // What was read is 188 MiB.
+  assert.ok(used[1] - used[0] < 160, `${used} MiB`);
+});
 
 describe("sending", { timeout: 300_000 }, () => {
   /** @type {Service} */

@@ -294,7 +294,8 @@ const sendAgain = (folder) =>
 async function preview(input, take, leftOut) {
   const found = new Preview();
   const lines = new Lines(unpacked(input));
-  for (let some; (some = await lines.next(0));) for (const line of some) for (const play of take(line).plays) found.add(play);
+  for (let some, end = 0; (some = await lines.next(end)); end = some[some.length - 1].end)
+    for (const line of some) for (const play of take(line).plays) found.add(play);
   for (const line of [...found.inWords(), ...leftOut.inWords()]) say(line);
   return 0;
 }
