@@ -891,6 +891,33 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
     );
   });
 
+  test("that takes a play on one of its boards gets it on the other one alone, when it is sent again", async () => {
+    answers = () => [
+      202,
+      {
+        accepted: 1,
+        rejected: [
+          { index: 0, code: "unknown_board", detail: "none", board: "jazz" },
+          { index: 1, code: "bad_post_id", detail: "bad" },
+        ],
+        repeated: false,
+      },
+    ];
+    const lines = ['{"post_id":"a","boards":["main","jazz"]}', '{"post_id":"","boards":["main","jazz"]}'];
+    const { code, said } = await run(["--spool", "two"], lines.join("\n")).ended;
+    assert.equal(code, 1, said);
+    answers = counted;
+    await run(["--spool", "two/again"], readFileSync(join(folder, "two", "rejected.ndjson"))).ended;
+    const [{ plays }] = bodies;
+    assert.deepEqual(
+      plays.map(({ board, boards }) => ({ board, boards })),
+      [
+        { board: "jazz", boards: undefined },
+        { board: undefined, boards: ["main", "jazz"] },
+      ],
+    );
+  });
+
   /** What the service does with a batch of over 24 parts. */
   const withFewParts = (body) =>
     new Set(body.plays.map(({ board, region_id }) => `${board} ${region_id}`)).size > 24

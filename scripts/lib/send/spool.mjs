@@ -316,11 +316,16 @@ export class Spool {
     return this.#path(name);
   }
 
-  /** @param {Batch} batch @param {{index: number, code: string, detail: string}[]} rejected */
+  /**
+   * What was not counted, so that it may be sent again: on one board alone, where others have counted the play.
+   * @param {Batch} batch @param {{index: number, code: string, detail: string, board?: string}[]} rejected
+   */
   keepRejected(batch, rejected) {
     if (rejected.length === 0 || this.#rejectedBytes > MAX_REJECTED_BYTES) return;
     const plays = JSON.parse(this.playsOf(batch));
-    const text = rejected.map(({ index, code, detail }) => `${JSON.stringify({ ...plays[index], code, detail })}\n`).join("");
+    const lineOf = ({ index, code, detail, board }) =>
+      `${JSON.stringify({ ...plays[index], ...(board === undefined ? {} : { board, boards: undefined }), code, detail })}\n`;
+    const text = rejected.map(lineOf).join("");
     this.#rejectedBytes += Buffer.byteLength(text);
     writeFileSync(this.#path("rejected.ndjson"), text, { flag: "a" });
   }
