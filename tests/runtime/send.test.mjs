@@ -20,6 +20,7 @@ import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { postOfAddress } from "../../scripts/lib/send/address.mjs";
+import { Delivery } from "../../scripts/lib/send/deliver.mjs";
 import { Lines, unpacked } from "../../scripts/lib/send/lines.mjs";
 import { Progress } from "../../scripts/lib/send/progress.mjs";
 import { READERS, kcatOffset } from "../../scripts/lib/send/readers.mjs";
@@ -967,6 +968,63 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
       ["b"],
     );
   });
+
+  /** What the service does with a batch from the future, by the sender's own clock. */
+  const notAhead = (body) =>
+    body.sent - body.now > 60_000 ? [400, { code: "bad_envelope", detail: "sent lies in the future" }] : counted(body);
+
+  test("gets nothing twice though the sender's clock was set back: a batch that was tried later than now is set aside", async () => {
+    answers = () => null;
+    const first = run(["--spool", "clock"], '{"post_id":"a"}\n');
+    await eventually(() => assert.ok(bodies.length > 0));
+    first.child.kill("SIGKILL");
+    await first.ended;
+    const [sent] = readdirSync(join(folder, "clock")).filter((name) => name.endsWith(".sent"));
+    writeFileSync(join(folder, "clock", sent), String(Date.now() + 3_600_000));
+    answers = notAhead;
+    const { code, said } = await run(["--spool", "clock"], '{"post_id":"a"}\n{"post_id":"b"}\n').ended;
+    assert.equal(code, 1, said);
+    assert.match(said, /1 plays were tried later than this clock shows: it was set back\. They may have been counted, and are in/);
+    assert.deepEqual(
+      bodies.flatMap(({ plays }) => plays.map(({ post_id }) => post_id)),
+      ["b"],
+    );
+  });
+
+  test(
+    "gets a batch again soon though the sender's clock is set back between two attempts, and as long as it may",
+    {
+      timeout: 20_000,
+    },
+    async ({ mock }) => {
+      bodies = [];
+      const clock = Date.now;
+      let aheadMs = 0;
+      mock.method(Date, "now", () => clock() + aheadMs);
+      answers = (body) => {
+        if (bodies.length > 1) return notAhead(body);
+        aheadMs -= 3_600_000;
+        return null;
+      };
+      const spool = new Spool(join(folder, "set back"), "http://a");
+      const delivery = new Delivery(spool, { url: `http://127.0.0.1:${server.address().port}`, token: "", connections: 1, tell: () => {} });
+      try {
+        spool.seal(['{"post_id":"a"}'], null, "x");
+        delivery.wake();
+        await eventually(() => assert.deepEqual([delivery.error, delivery.counts.accepted], [null, 1]));
+        spool.seal(['{"post_id":"b"}'], null, "y");
+        spool.begin(spool.waiting[0]);
+        aheadMs -= 3_600_000;
+        mock.method(performance, "now", () => 15 * 60_000 + 3_600_000);
+        delivery.wake();
+        await eventually(() => assert.equal(delivery.counts.inDoubt, 1));
+      } finally {
+        mock.restoreAll();
+        await delivery.stop();
+        spool.release();
+      }
+    },
+  );
 
   test("gets no batch for the first time, after a failure, before it says that it is well", async () => {
     [isHealthy, answers] = [false, () => null];

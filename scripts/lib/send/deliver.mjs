@@ -3,7 +3,8 @@
  *
  * The service remembers a batch for 20 minutes and takes it for 15 after its first attempt: within that time it is sent
  * again until there is an answer, and counted once. An attempt that nobody can have heard of (no connection) does not
- * begin that time. Beyond it, a batch is in doubt: it may have been counted, so it is set aside rather than counted twice.
+ * begin that time. Beyond it, and where the clock was set back so that nobody knows how long ago it was, a batch is in
+ * doubt: it may have been counted, so it is set aside rather than counted twice.
  * So that an outage puts no more batches in doubt than were under way when it began, none is tried for the first time
  * after a failure before `/healthz` says that plays are taken.
  */
@@ -12,6 +13,12 @@ import { HORIZON_MS, attempt, retryInMs } from "../../../client/hitparade.js";
 import { Advice, messageOf } from "../say.mjs";
 
 const PROBE_TIMEOUT_MS = 10_000;
+/** A clock is put right by so much; one that shows an earlier time than that was set back, nobody knows how far. */
+const MAX_BACK_MS = 60_000;
+
+/** What is told of a batch in doubt, before the name of its file. */
+const DOUBT = "got no answer for 15 minutes and may have been counted: they are in";
+const SET_BACK = "were tried later than this clock shows: it was set back. They may have been counted, and are in";
 
 /** What to do about answers that each batch would get. */
 const FATAL = {
@@ -43,6 +50,7 @@ export class Delivery {
   #flying = new Set();
   #over = new AbortController();
   #failures = 0;
+  /** By a clock that nobody sets. */
   #silentUntil = 0;
   /** Called when something was answered, or nothing will be any more. */
   onChange = () => {};
@@ -107,13 +115,16 @@ export class Delivery {
     const spool = this.#spool;
     const { signal } = this.#over;
     while (!signal.aborted) {
-      if (batch.sent && Date.now() - batch.sent >= HORIZON_MS) return this.#doubt(batch);
+      const age = batch.sent ? this.#ageOf(batch) : 0;
+      if (age >= HORIZON_MS) return this.#doubt(batch, DOUBT);
+      if (age < -MAX_BACK_MS) return this.#doubt(batch, SET_BACK);
       await this.#silence();
       if (!batch.sent && this.#failures > 0 && !(await this.#isHealthy())) continue;
       if (signal.aborted) return;
       const isFirst = !batch.sent;
       if (isFirst) spool.begin(batch);
-      const { client, home, sent } = batch;
+      const { client, home } = batch;
+      const sent = Math.min(batch.sent, Date.now());
       const answer = await attempt(this.#url, { client, seq: 0, sent, home, plays: spool.playsOf(batch) }, { token: this.#token, signal });
       spool.home = answer.home ?? spool.home;
       if (answer.outcome === "again") {
@@ -124,7 +135,7 @@ export class Delivery {
       [this.#failures, this.trouble] = [0, ""];
       if (answer.outcome === "counted") return this.#counted(batch, answer);
       if (answer.code === "no_good_play") return this.#counted(batch, { accepted: 0, repeated: false, rejected: answer.rejected });
-      if (answer.code === "too_old_to_repeat") return this.#doubt(batch);
+      if (answer.code === "too_old_to_repeat") return this.#doubt(batch, DOUBT);
       if (answer.code === "key_reused") spool.rename(batch);
       else if (answer.status === 413) return this.#tooLarge(batch, answer);
       else {
@@ -147,10 +158,20 @@ export class Delivery {
     this.#spool.done(batch);
   }
 
-  #doubt(batch) {
+  /**
+   * How long ago a batch was tried first, or longer: of one that was tried in this run the clock may have been set back since.
+   * @param {import("./spool.mjs").Batch} batch
+   */
+  #ageOf({ sent, begun }) {
+    const age = Date.now() - sent;
+    return begun === undefined ? age : Math.max(age, performance.now() - begun);
+  }
+
+  /** @param {import("./spool.mjs").Batch} batch @param {string} why and where, without the name of the file */
+  #doubt(batch, why) {
     this.counts.inDoubt += batch.count;
     this.setAside.push(this.#spool.setAside(batch, "in-doubt"));
-    this.#tell(`! ${batch.count} plays got no answer for 15 minutes and may have been counted: they are in ${this.setAside.at(-1)}`);
+    this.#tell(`! ${batch.count} plays ${why} ${this.setAside.at(-1)}`);
   }
 
   #tooLarge(batch, { code, why }) {
@@ -166,15 +187,16 @@ export class Delivery {
 
   #fail(why, afterMs) {
     // What fails together, because it was sent together, is one failure.
-    if (Date.now() >= this.#silentUntil) this.#failures++;
-    this.#silentUntil = Math.max(this.#silentUntil, Date.now() + Math.max(afterMs, retryInMs(this.#failures)));
+    if (performance.now() >= this.#silentUntil) this.#failures++;
+    this.#silentUntil = Math.max(this.#silentUntil, performance.now() + Math.max(afterMs, retryInMs(this.#failures)));
     if (!this.trouble) this.#tell(`  no answer that counts (${why}); trying again`);
     this.trouble = why;
   }
 
   async #silence() {
     const { signal } = this.#over;
-    for (let ms; (ms = this.#silentUntil - Date.now()) > 0 && !signal.aborted;) await sleep(ms, undefined, { signal }).catch(() => {});
+    for (let ms; (ms = this.#silentUntil - performance.now()) > 0 && !signal.aborted;)
+      await sleep(ms, undefined, { signal }).catch(() => {});
   }
 
   async #isHealthy() {

@@ -111,7 +111,7 @@ export class Follow {
     const handle = /** @type {import("node:fs/promises").FileHandle} */ (this.#handle);
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(CHUNK_BYTES), 0, CHUNK_BYTES, this.#at + this.#rest.length);
     if (bytesRead === 0) return [];
-    this.#grewAt = Date.now();
+    this.#grewAt = performance.now();
     const come = buffer.subarray(0, bytesRead);
     const file = this.#file;
     if (file.head.length < HEAD_BYTES) file.head = Buffer.concat([file.head, come]).subarray(0, HEAD_BYTES);
@@ -143,8 +143,8 @@ export class Follow {
     }
     if (!there || `${there.dev}:${there.ino}` === this.#file.inode) return false;
     // Whoever writes may not have heard yet that it was renamed, however long it wrote nothing before.
-    this.#replacedAt ||= Date.now();
-    if (Date.now() - Math.max(this.#grewAt, this.#replacedAt) < GRACE_MS || size > this.#at + this.#rest.length) return false;
+    this.#replacedAt ||= performance.now();
+    if (performance.now() - Math.max(this.#grewAt, this.#replacedAt) < GRACE_MS || size > this.#at + this.#rest.length) return false;
     if (this.#rest.length > 0) this.#tell(`! half a line at the end of the file that ${this.#path} was is left out`);
     return this.#begin(await this.#after(mtimeNs));
   }

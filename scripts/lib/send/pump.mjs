@@ -162,7 +162,7 @@ export async function pump({
     for (const play of said) extent.add(play);
     for (const text of texts) plays.push(text);
     bytes += more;
-    since ||= Date.now();
+    since ||= performance.now();
   };
 
   for (const texts of confirmed.begin()) {
@@ -192,7 +192,7 @@ export async function pump({
         });
     }
     if (!come) {
-      const now = Date.now();
+      const now = performance.now();
       if (stop.aborted) stopAt = Math.min(stopAt, now + (canRepeat ? 0 : QUIET_MS));
       const sealAt = since && !isFile ? since + HOLD_MS : Infinity;
       if (now >= stopAt) break;

@@ -47,6 +47,7 @@ const MAX_REJECTED_BYTES = 16 << 20;
  * @property {number} bytes of them
  * @property {string | null} home
  * @property {number} sent milliseconds; 0 before the first attempt
+ * @property {number} [begun] the same by a clock that nobody sets, where it was in this run
  */
 
 export class Spool {
@@ -242,7 +243,7 @@ export class Spool {
 
   /** Before the first attempt: from now on somebody may have heard of it. @param {Batch} batch */
   begin(batch) {
-    batch.sent = Date.now();
+    [batch.sent, batch.begun] = [Date.now(), performance.now()];
     this.#write(`${batch.key}.sent`, String(batch.sent));
   }
 
