@@ -23,6 +23,8 @@ import { Advice, messageOf } from "./say.mjs";
 
 const OBJECTS = "objects";
 const MANIFEST = "backup.json";
+/** What boards keep to themselves is in it. */
+export const OWN = 0o700;
 
 /** The databases of a state folder. */
 export const objectsOf = (folder) => join(folder, OBJECTS);
@@ -38,7 +40,7 @@ export const isNewState = (folder) => !existsSync(objectsOf(folder)) || filesBel
  */
 export function lockState(folder, otherwise = "or name another folder with --state.") {
   try {
-    mkdirSync(folder, { recursive: true });
+    mkdirSync(folder, { recursive: true, mode: OWN });
     accessSync(folder, constants.W_OK);
   } catch (error) {
     throw new Advice(`Cannot store under ${folder}: ${messageOf(error)}.`, "Name another folder with --state.");
@@ -64,6 +66,7 @@ export async function backUp(state, target) {
   const held = lockState(state, "or back it up while it runs, with --url and the address that it serves at.");
   const fresh = `${target}.${process.pid}.new`;
   try {
+    for (const made of [fresh, objectsOf(fresh)]) mkdirSync(made, { recursive: true, mode: OWN });
     cpSync(objectsOf(state), objectsOf(fresh), { recursive: true });
     const files = await sumsOf(objectsOf(fresh));
     writeFileSync(join(fresh, MANIFEST), `${JSON.stringify({ version: 1, made: new Date().toISOString(), files }, null, 1)}\n`);
@@ -95,6 +98,7 @@ export async function restore(backup, state) {
     // Whole or not at all: a server that starts on half of it would begin anew beside it.
     const fresh = `${objectsOf(state)}.new`;
     rmSync(fresh, { recursive: true, force: true });
+    mkdirSync(fresh, { mode: OWN });
     cpSync(objectsOf(backup), fresh, { recursive: true });
     syncAll(fresh);
     renameSync(fresh, objectsOf(state));

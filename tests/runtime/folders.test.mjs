@@ -1,10 +1,18 @@
-/** The folders that commands keep: held by one process at a time. */
+/** The folders that commands keep: held by one process at a time, and for nobody else to read. */
 import assert from "node:assert/strict";
-import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { tryLock } from "../../scripts/lib/lock.mjs";
+import { Spool } from "../../scripts/lib/send/spool.mjs";
+import { backUp, lockState, restore } from "../../scripts/lib/state.mjs";
+
+const modeOf = (path) => statSync(path).mode & 0o777;
+/** A folder and all that is in it. @returns {string[]} */
+const allBelow = (folder) => [folder, ...readdirSync(folder, { recursive: true }).map((name) => join(folder, String(name)))];
+/** What others than its owner may do something with. */
+const othersIn = (folder) => allBelow(folder).filter((path) => modeOf(path) & 0o077 && !path.endsWith("lock"));
 
 /** No process has it: Linux gives numbers up to 4194304. */
 const NOBODY = 4_194_305;
@@ -70,4 +78,44 @@ describe("a lock", () => {
       }
     }
   });
+});
+
+test("folders that commands make, and files in them, are for who runs them alone, whatever the umask", () => {
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-folders-"));
+  const before = process.umask(0);
+  try {
+    const spool = new Spool(join(folder, "spools", "send"), "http://a");
+    spool.append("confirmed");
+    spool.seal(['{"post_id":"a"}'], null, "x");
+    spool.seal(['{"post_id":"b"}'], null, "y");
+    spool.append("confirmed");
+    spool.begin(spool.waiting[0]);
+    spool.keepRejected(spool.waiting[0], [{ index: 0, code: "bad_post_id", detail: "" }]);
+    spool.setAside(spool.waiting[0], "in-doubt");
+    assert.ok(allBelow(join(folder, "spools")).length >= 8);
+    assert.deepEqual(othersIn(join(folder, "spools")), []);
+    spool.release();
+    // Whatever the runtime stores is below it.
+    lockState(join(folder, "state")).release();
+    assert.deepEqual(othersIn(join(folder, "state")), []);
+  } finally {
+    process.umask(before);
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test("a copy of a state is for who made it alone, though the state is not, and so is what is made of it", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-folders-"));
+  const [state, copy, restored] = ["state", "copy", "restored"].map((name) => join(folder, name));
+  try {
+    mkdirSync(join(state, "objects", "shard"), { recursive: true, mode: 0o755 });
+    writeFileSync(join(state, "objects", "shard", "1.sqlite"), "plays", { mode: 0o644 });
+    await backUp(state, copy);
+    assert.equal(modeOf(copy), 0o700);
+    await restore(copy, restored);
+    for (const made of [restored, join(restored, "objects")]) assert.equal(modeOf(made), 0o700);
+    assert.equal(readFileSync(join(restored, "objects", "shard", "1.sqlite"), "utf8"), "plays");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });

@@ -38,6 +38,8 @@ import { Advice, messageOf } from "../say.mjs";
 const VERSION = 1;
 /** What was rejected is kept to be looked at, not for good. */
 const MAX_REJECTED_BYTES = 16 << 20;
+/** What is in a log is not for everybody. */
+const [OWN_FOLDER, OWN_FILE] = [0o700, 0o600];
 
 /**
  * @typedef {object} Batch
@@ -77,7 +79,7 @@ export class Spool {
    */
   constructor(folder, url, asked = null) {
     this.folder = folder;
-    mkdirSync(folder, { recursive: true });
+    mkdirSync(folder, { recursive: true, mode: OWN_FOLDER });
     const held = tryLock(join(folder, "lock"));
     if ("holder" in held) {
       throw new Advice(`${folder} is in use by process ${held.holder}.`, "Two senders at a time need a --spool of their own each.");
@@ -305,7 +307,7 @@ export class Spool {
 
   /** Keeps the plays of a batch that is not sent again. @param {Batch} batch @param {"in-doubt" | "refused"} why @returns {string} the file */
   setAside(batch, why) {
-    mkdirSync(this.#path(why), { recursive: true });
+    mkdirSync(this.#path(why), { recursive: true, mode: OWN_FOLDER });
     const name = join(why, `${batch.key}.ndjson`);
     this.#write(
       name,
@@ -328,13 +330,13 @@ export class Spool {
       `${JSON.stringify({ ...plays[index], ...(board === undefined ? {} : { board, boards: undefined }), code, detail })}\n`;
     const text = rejected.map(lineOf).join("");
     this.#rejectedBytes += Buffer.byteLength(text);
-    writeFileSync(this.#path("rejected.ndjson"), text, { flag: "a" });
+    writeFileSync(this.#path("rejected.ndjson"), text, { flag: "a", mode: OWN_FILE });
   }
 
   /** An entry that may be confirmed when this returns: it is on disk, or this throws. @param {any} entry as JSON */
   append(entry) {
     if (this.#open === null) {
-      this.#open = openSync(this.#path(`open-${keyOf(this.#next)}`), "a");
+      this.#open = openSync(this.#path(`open-${keyOf(this.#next)}`), "a", OWN_FILE);
       syncFolder(this.folder);
     }
     const { size } = fstatSync(this.#open);
@@ -363,7 +365,7 @@ export class Spool {
       .split("\n")
       .filter((line) => line && !isRead(line, entries));
     if (damaged.length > 0) {
-      mkdirSync(this.#path("damaged"), { recursive: true });
+      mkdirSync(this.#path("damaged"), { recursive: true, mode: OWN_FOLDER });
       this.#write(join("damaged", name), damaged.map((line) => `${line}\n`).join(""));
       this.damaged = { lines: damaged.length, file: this.#path("damaged", name) };
     }
@@ -373,7 +375,7 @@ export class Spool {
   /** A file that is there as a whole, or not at all. */
   #write(name, text) {
     const path = this.#path(name);
-    const file = openSync(`${path}.new`, "w");
+    const file = openSync(`${path}.new`, "w", OWN_FILE);
     try {
       writeFileSync(file, text);
       fsyncSync(file);
