@@ -12,7 +12,7 @@ import { Delivery } from "./deliver.mjs";
 import { Follow } from "./follow.mjs";
 import { Lines, unpacked } from "./lines.mjs";
 import { LeftOut, pump, takerOf } from "./pump.mjs";
-import { Preview } from "./preview.mjs";
+import { preview } from "./preview.mjs";
 import { Progress } from "./progress.mjs";
 import { READERS, kcatOffset } from "./readers.mjs";
 import { Spool } from "./spool.mjs";
@@ -138,7 +138,11 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
   const reader = READERS[values.from](values, refuse);
   const leftOut = new LeftOut();
   const take = takerOf({ reader, encoding, region: values.region, board: values.board, leftOut });
-  if (values["dry-run"]) return preview(input ?? createReadStream(values.follow), take, leftOut);
+  if (values["dry-run"]) {
+    const words = await preview(new Lines(unpacked(input ?? createReadStream(values.follow))), take);
+    for (const line of [...words, ...leftOut.inWords()]) say(line);
+    return 0;
+  }
 
   const token = workerVariables(readSettings([])).INGEST_TOKEN;
   if (!token) throw new Advice("INGEST_TOKEN is needed.", `Put it into the environment or into ${DEV_VARS}.`);
@@ -290,12 +294,3 @@ function report({ url, board, folder, read, delivery, spool, leftOut, isFruitles
 /** @param {string} folder of the spool */
 const sendAgain = (folder) =>
   say(`  Then send them: npx hitparade send --spool ${join(folder, "again")} < ${join(folder, "rejected.ndjson")}`);
-
-async function preview(input, take, leftOut) {
-  const found = new Preview();
-  const lines = new Lines(unpacked(input));
-  for (let some, end = 0; (some = await lines.next(end)); end = some[some.length - 1].end)
-    for (const line of some) for (const play of take(line).plays) found.add(play);
-  for (const line of [...found.inWords(), ...leftOut.inWords()]) say(line);
-  return 0;
-}

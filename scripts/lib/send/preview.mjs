@@ -6,7 +6,7 @@ const MAX_AGE_MS = 400 * 86_400_000;
 
 const countOf = (/** @type {number} */ number, /** @type {string} */ what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
-export class Preview {
+class Preview {
   #plays = 0;
   #lines = 0;
   #old = 0;
@@ -40,4 +40,18 @@ export class Preview {
       ...(this.#old > 0 ? [`! ${this.#old} of them are over 400 days old: the service refuses those`] : []),
     ];
   }
+}
+
+/**
+ * Reads all of an input.
+ * @param {{next: (end: number) => Promise<import("./lines.mjs").Line[] | null>}} lines
+ * @param {ReturnType<typeof import("./pump.mjs").takerOf>} take
+ * @returns {Promise<string[]>} what would come in of it
+ */
+export async function preview(lines, take) {
+  const found = new Preview();
+  // What stands before the end of these is kept no longer.
+  for (let some, end = 0; (some = await lines.next(end)); end = some[some.length - 1].end)
+    for (const line of some) for (const play of take(line).plays) found.add(play);
+  return found.inWords();
 }
