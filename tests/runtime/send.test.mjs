@@ -11,6 +11,7 @@ import {
   renameSync,
   rmSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:http";
@@ -315,14 +316,18 @@ describe("the lines of an input", () => {
       }
       if (!place) continue;
       const again = new Lines(chunks(`${text}grown\n`, 1 + Math.floor(random() * 900)));
-      assert.equal(await again.passOver(place), "again");
+      const others = [
+        { bytes: 5, sha256: "", head: btoa("0 x\nz") },
+        { bytes: 0, head: "" },
+      ];
+      assert.deepEqual(await again.passOver([...others, place]), { found: "again", place });
       let rest = "";
       for (let some, at = 0; (some = await again.next(at)); at = some.at(-1).end) for (const { bytes } of some) rest += `${bytes}\n`;
       assert.equal(rest, `${text}grown\n`.slice(place.bytes));
-      assert.equal(await new Lines(chunks(`other ${text}`, 50)).passOver(place), "new");
-      assert.equal(await new Lines(chunks(text.slice(0, place.bytes - 1), 50)).passOver(place), "short");
+      assert.deepEqual(await new Lines(chunks(`other ${text}`, 50)).passOver([place]), { found: "new" });
+      assert.deepEqual(await new Lines(chunks(text.slice(0, place.bytes - 1), 50)).passOver([place]), { found: "short", place });
       if (place.bytes > 5_000)
-        await assert.rejects(new Lines(chunks(text.slice(0, 4_500) + text.slice(4_501), 50)).passOver(place), /another one further on/);
+        await assert.rejects(new Lines(chunks(text.slice(0, 4_500) + text.slice(4_501), 50)).passOver([place]), /another one further on/);
       assert.ok(taken > 0);
     }
   });
@@ -452,6 +457,30 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
     for (const time of ["first", "second"]) assert.deepEqual(spool.appended(), ["three", "four"], time);
     assert.deepEqual(spool.damaged, { lines: 1, file: join(folder, "damaged", next) });
     assert.equal(readFileSync(join(folder, "damaged", next), "utf8"), '{"texts":["{\\"post{"texts":[]}\n');
+    spool.release();
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test("a spool keeps the places of its last 32 inputs", () => {
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-spool-"));
+  try {
+    let spool = new Spool(folder, "http://a");
+    for (let input = 1; input <= 40; input++) {
+      spool.goOn(null);
+      spool.seal(['{"post_id":"a"}'], { input }, "x");
+    }
+    const inputs = () => spool.places.map(({ input }) => input);
+    const last = Array.from({ length: 32 }, (_, index) => 40 - index);
+    assert.deepEqual(inputs(), last);
+    // None of the batches was answered.
+    for (const place of [30, 30]) {
+      spool.release();
+      spool = new Spool(folder, "http://a");
+      spool.goOn(spool.places.find(({ input }) => input === place));
+      assert.deepEqual(inputs(), [30, ...last.filter((input) => input !== 30)]);
+    }
     spool.release();
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -916,6 +945,112 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
         { board: undefined, boards: ["main", "jazz"] },
       ],
     );
+  });
+
+  const idsOf = () => bodies.flatMap(({ plays }) => plays.map(({ post_id }) => post_id));
+
+  test("gets each line of several inputs once, though they are sent through one spool in turn and again", async () => {
+    answers = counted;
+    const lines = (id, times) => Array.from({ length: times }, (_, index) => `{"post_id":"${id} ${index}","timestamp":1}\n`).join("");
+    const message = (offset) => `${JSON.stringify({ topic: "plays", partition: 0, offset, payload: `{"post_id":"kafka ${offset}"}` })}\n`;
+    const words = ["--spool", "turns"];
+    for (const [input, ids, more = []] of [
+      [lines("a", 2), ["a 0", "a 1"]],
+      [lines("b", 1), ["b 0"]],
+      [message(0) + message(1), ["kafka 0", "kafka 1"], ["--from", "kcat"]],
+      [lines("a", 3), ["a 2"]],
+      ['{"post_id":"stream"}\n', ["stream"], ["--stream"]],
+      [message(0) + message(1) + message(2), ["kafka 2"], ["--from", "kcat"]],
+      [lines("b", 2), ["b 1"]],
+      [lines("a", 3), []],
+    ]) {
+      const { code, said } = await run([...words, ...more], input).ended;
+      assert.equal(code, 0, said);
+      assert.deepEqual(idsOf(), ids, said);
+    }
+    assert.deepEqual(Spool.placeOf(join(folder, "turns"), ({ input }) => !input).reader, { "plays/0": { next: 3 } });
+    // Also what was sealed and not answered before the next one was sent.
+    answers = () => null;
+    const killed = run(words, lines("a", 4));
+    await eventually(() => assert.ok(bodies.length > 0));
+    killed.child.kill("SIGKILL");
+    await killed.ended;
+    answers = counted;
+    await run(words, lines("b", 3)).ended;
+    assert.deepEqual(idsOf().sort(), ["a 3", "b 2"]);
+    const { said } = await run(words, lines("a", 4)).ended;
+    assert.deepEqual(idsOf(), [], said);
+  });
+
+  describe("while a log is followed", () => {
+    const line = (id) => `{"post_id":"${id}","timestamp":1}\n`;
+    const follow = (name) => run(["--follow", join(folder, name), "--spool", `${name}.sending`], null);
+    const areCounted = (ids, running) =>
+      eventually(() => assert.deepEqual(idsOf().sort(), [...ids].sort(), running.said())).finally(
+        () => (running.child.kill("SIGTERM"), running.ended),
+      );
+
+    test("hears at once of one that is not there, and gets it when it is", async () => {
+      answers = counted;
+      const running = follow("late.log");
+      await eventually(() => assert.match(running.said(), /late\.log is not there: it is waited for/), 5_000);
+      writeFileSync(join(folder, "late.log"), line("late"));
+      await areCounted(["late"], running);
+      assert.equal(running.said().split("waited for").length, 2);
+    });
+
+    test("gets nothing twice though it was not there for a moment, or its disk has another number", async () => {
+      answers = counted;
+      const log = join(folder, "away.log");
+      writeFileSync(log, line("a"));
+      await areCounted(["a"], follow("away.log"));
+      renameSync(log, join(folder, "elsewhere"));
+      let running = follow("away.log");
+      await eventually(() => assert.match(running.said(), /away\.log is not there: it is waited for/), 5_000);
+      renameSync(join(folder, "elsewhere"), log);
+      appendFileSync(log, line("b"));
+      await areCounted(["b"], running);
+      const state = join(folder, "away.log.sending", "state.json");
+      writeFileSync(state, readFileSync(state, "utf8").replace(/"inode":"\d+:/, '"inode":"4711:'));
+      running = follow("away.log");
+      appendFileSync(log, line("c"));
+      await areCounted(["c"], running);
+    });
+
+    test("gets what was read by a pipe before no second time", async () => {
+      answers = counted;
+      const log = join(folder, "piped.log");
+      writeFileSync(log, line("a") + line("b"));
+      assert.equal((await run(["--spool", "piped.log.sending"], readFileSync(log)).ended).code, 0);
+      const running = follow("piped.log");
+      appendFileSync(log, line("c"));
+      await areCounted(["c"], running);
+      await run(["--spool", "piped.log.sending"], readFileSync(log)).ended;
+      assert.deepEqual(idsOf(), []);
+    });
+
+    test("gets all of one that was copied and emptied while nothing was taken, and has outgrown what was read", async () => {
+      [isHealthy, answers] = [false, () => [503, {}]];
+      const log = join(folder, "copied.log");
+      const all = (name, times) => Array.from({ length: times }, (_, index) => `${name} ${index}`);
+      writeFileSync(log, all("old", 110_000).map(line).join(""));
+      writeFileSync(`${log}.2`, all("old", 110_000).map(line).join(""));
+      utimesSync(`${log}.2`, 1, 1);
+      let running = follow("copied.log");
+      const waiting = () => readdirSync(join(folder, "copied.log.sending")).filter((name) => name.endsWith(".batch")).length;
+      await eventually(() => assert.ok(waiting() >= 8));
+      copyFileSync(log, `${log}.1`);
+      writeFileSync(log, all("new", 120_000).map(line).join(""));
+      [isHealthy, answers, bodies] = [true, counted, []];
+      await areCounted([...all("old", 110_000), ...all("new", 120_000)], running);
+      assert.match(running.said(), /was emptied/);
+      // While nobody follows it, too.
+      appendFileSync(log, line("last"));
+      copyFileSync(log, `${log}.1`);
+      writeFileSync(log, line("first"));
+      running = follow("copied.log");
+      await areCounted(["last", "first"], running);
+    });
   });
 
   /** What the service does with a batch of over 24 parts. */

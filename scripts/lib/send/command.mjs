@@ -93,7 +93,7 @@ export async function send() {
   if (!STREAMS.includes(values.from)) refuse(`--from ${values.from}: one of ${STREAMS.join(", ")}.`);
   const spool = resolve(values.spool || join(".hitparade", "send"));
   if (values.where) {
-    process.stdout.write(`${kcatOffset(Spool.placeOf(spool)?.reader, values.where)}\n`);
+    process.stdout.write(`${kcatOffset(Spool.placeOf(spool, isOfStream)?.reader, values.where)}\n`);
     return 0;
   }
   if (!values.follow && process.stdin.isTTY) refuse("Nothing is piped in.");
@@ -165,15 +165,20 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     delivery.wake();
     const tell = (text) => progress.say(text);
     const begun = (place) => spool.begunAt({ input: place, reader: reader.state });
-    goesOn = !isStream && Boolean(spool.place?.input);
     const source = input ? new Lines(unpacked(input)) : new Follow(values.follow, { stop, tell, begun: isStream ? () => {} : begun });
-    if (!isStream && spool.place?.input) {
-      const found = await Promise.race([source.passOver(spool.place.input), aborted(stop)]);
-      if (found === "again") reader.state = spool.place.reader;
-      if (found === "short" || (found === "again" && spool.place.input.bytes > 0))
-        progress.say(`▸ what was read of this input before is passed over (${spool.place.input.bytes} bytes)`);
-      if (found === "short") return await finish();
-    } else if (values.from === "kcat") reader.state = spool.place?.reader ?? {};
+    if (isStream) {
+      spool.goOn(spool.places.find(isOfStream) ?? null);
+      if (values.from === "kcat") reader.state = spool.place?.reader ?? {};
+    } else {
+      const inputs = spool.places.map(({ input }) => input).filter(Boolean);
+      const said = await Promise.race([source.passOver(inputs), aborted(stop)]);
+      const place = said !== "stop" && "place" in said ? spool.places.find(({ input }) => input === said.place) : null;
+      goesOn = Boolean(place);
+      if (place?.input.bytes > 0) progress.say(`▸ what was read of this input before is passed over (${place.input.bytes} bytes)`);
+      if (said !== "stop" && said.found === "short") return await finish();
+      if (place) reader.state = place.reader;
+      if (said !== "stop") spool.goOn(place);
+    }
     /** @type {unknown} */
     let trouble;
     await pump({
@@ -234,6 +239,9 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     });
   }
 }
+
+/** Of lines that cannot be read again: where they come from, or the last one that was confirmed. */
+const isOfStream = (/** @type {any} */ place) => !place.input;
 
 /** @param {AbortSignal} signal @returns {Promise<"stop">} */
 const aborted = (signal) =>

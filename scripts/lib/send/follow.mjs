@@ -1,11 +1,12 @@
 /**
  * A log as it grows, from where it was left, also when it was rotated meanwhile: what `tail -F` does, and it knows where it
  * is. A place in it names the file (device and inode), so that a rotated one is read to its end under its new name before
- * the next one is begun. A file that was emptied (copytruncate) is read from its beginning.
+ * the next one is begun. A file that was emptied (copytruncate) is read from its beginning, after the rest of its copy.
  */
 import { open, readdir, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf } from "../say.mjs";
 import { MAX_LINE_BYTES } from "./lines.mjs";
 
 const LOOK_MS = 250;
@@ -19,7 +20,15 @@ const GRACE_MS = 1_000;
 /** What logrotate puts behind a name: a number, or a date. Another file beside it may be a copy. */
 const ROTATED = /^(\.\d+|-\d{8}(-?\d+)?)$/;
 
-/** @typedef {{inode: string, head: Buffer}} File which one it is */
+/** @typedef {{inode: string, head: Buffer, mtimeMs: number}} File which one it is, and when it was written to before it was read */
+/**
+ * @typedef {object} FollowPlace
+ * @property {number} bytes read so far, always whole lines
+ * @property {string} head the first of them, in base64
+ * @property {string} [path] under which it was followed
+ * @property {string} [inode] and device; none of an input that was not followed
+ * @property {number} [mtimeMs]
+ */
 
 export class Follow {
   #path;
@@ -29,7 +38,7 @@ export class Follow {
   /** @type {import("node:fs/promises").FileHandle | null} */
   #handle = null;
   /** @type {File} */
-  #file = { inode: "", head: Buffer.alloc(0) };
+  #file = { inode: "", head: Buffer.alloc(0), mtimeMs: 0 };
   /** Where `#rest` begins: what was read and is no line yet. */
   #at = 0;
   #rest = Buffer.alloc(0);
@@ -37,6 +46,7 @@ export class Follow {
   #grewAt = 0;
   /** When another file was first seen in its place; 0 while there is none. */
   #replacedAt = 0;
+  #isAwaited = false;
 
   /**
    * @param {string} path
@@ -46,29 +56,87 @@ export class Follow {
    * @param {(place: any) => void} options.begun told the beginning of each file, before its first line is read
    */
   constructor(path, { stop, tell, begun }) {
-    [this.#path, this.#stop, this.#tell, this.#begun] = [path, stop, tell, begun];
+    [this.#path, this.#stop, this.#tell, this.#begun] = [resolve(path), stop, tell, begun];
   }
 
-  /** @param {{inode: string, bytes: number, head: string}} place @returns {Promise<"new" | "again">} */
-  async passOver({ inode, bytes, head }) {
+  /**
+   * @param {FollowPlace[]} places of what was read before, the last one first
+   * @returns {Promise<{found: "new"} | {found: "again", place: FollowPlace}>}
+   */
+  async passOver(places) {
+    const isKnown = places.some(({ path = this.#path, inode }) => inode && path === this.#path);
+    // Of a log that is rotated just now, or whose disk is not there yet, neither name may be seen at one look.
+    for (let looks = 0; looks < 2 && !this.#stop.aborted;) {
+      const place = await this.#goOnAt(places);
+      if (place) return { found: "again", place };
+      const there = await open(this.#path).catch((error) => this.#await(error));
+      if (there) await there.close();
+      if (there && !isKnown) return { found: "new" };
+      looks = there ? looks + 1 : 0;
+      await this.#pause();
+    }
+    if (this.#stop.aborted) return { found: "new" };
+    this.#tell(`! the file that ${this.#path} was when it was read last is not there any more: what was not read of it is missing`);
+    return { found: "new" };
+  }
+
+  /**
+   * Opens the file of one of these places, and goes on there.
+   * @param {FollowPlace[]} places
+   * @returns {Promise<FollowPlace | null>} which one it was
+   */
+  async #goOnAt(places) {
     const [folder, name] = [dirname(this.#path), basename(this.#path)];
     const names = await readdir(folder).catch(() => []);
+    let best = { likeness: 0, place: /** @type {FollowPlace | null} */ (null) };
     // The path itself, then what it may have been renamed to.
     for (const candidate of [name, ...names.filter((other) => other !== name && other.startsWith(name))]) {
       const handle = await open(join(folder, candidate)).catch(() => null);
       if (!handle) continue;
-      const { ino, dev, size } = await handle.stat({ bigint: true });
-      const known = Buffer.from(head, "base64");
-      const { buffer } = await handle.read(Buffer.alloc(known.length), 0, known.length, 0);
-      if (`${dev}:${ino}` === inode && size >= BigInt(bytes) && buffer.equals(known)) {
-        [this.#handle, this.#file, this.#at] = [handle, { inode, head: known }, bytes];
-        return "again";
+      const found = await handle.stat({ bigint: true });
+      for (const place of found.isFile() ? places : []) {
+        const likeness = this.#likeness(place, found, candidate);
+        if (likeness <= best.likeness || found.size < BigInt(place.bytes)) continue;
+        const head = Buffer.from(place.head, "base64");
+        if (!(await beginsWith(handle, head))) continue;
+        best = { likeness, place };
+        if (this.#handle !== handle) await this.#handle?.close();
+        this.#handle = handle;
+        this.#file = { inode: inodeOf(found), head: head.subarray(0, HEAD_BYTES), mtimeMs: Number(found.mtimeMs) };
+        [this.#at, this.#rest, this.#tooLong, this.#replacedAt] = [place.bytes, Buffer.alloc(0), false, 0];
       }
-      await handle.close();
+      if (this.#handle !== handle) await handle.close();
     }
-    this.#tell(`! the file that ${this.#path} was when it was read last is not there any more: what was not read of it is missing`);
-    return "new";
+    return best.place;
   }
+
+  /**
+   * How surely a file that begins as that of a place did is that one; 0: it is not.
+   * @param {FollowPlace} place
+   * @param {import("node:fs").BigIntStats} found
+   * @param {string} name
+   */
+  #likeness({ inode, path = this.#path, head, mtimeMs = 0 }, found, name) {
+    if (inode === inodeOf(found)) return 3;
+    // A disk may have another number after each start of the machine.
+    if (inode?.endsWith(`:${found.ino}`)) return 2;
+    const isRotated = ROTATED.test(name.slice(basename(this.#path).length));
+    if (!head || path !== this.#path) return 0;
+    // What was copied before it was emptied; a file that was rotated earlier is older.
+    if (inode) return isRotated && Number(found.mtimeMs) >= mtimeMs ? 1 : 0;
+    return isRotated || name === basename(this.#path) ? 1 : 0;
+  }
+
+  /** Says once why there is nothing to read. @param {unknown} error @returns {null} */
+  #await(error) {
+    const isMissing = /** @type {NodeJS.ErrnoException} */ (error).code === "ENOENT";
+    if (!this.#isAwaited)
+      this.#tell(`▸ ${this.#path} ${isMissing ? "is not there" : `cannot be read (${messageOf(error)})`}: it is waited for`);
+    this.#isAwaited = true;
+    return null;
+  }
+
+  #pause = () => sleep(LOOK_MS, undefined, { signal: this.#stop }).catch(() => {});
 
   /** @returns {Promise<import("./lines.mjs").Line[] | null>} null when it is told to stop */
   async next() {
@@ -79,15 +147,19 @@ export class Follow {
       }
       const lines = this.#handle || (await this.#begin()) ? await this.#read() : [];
       if (lines.length > 0) return lines;
-      if (!this.#handle || !(await this.#isOver())) await sleep(LOOK_MS, undefined, { signal: this.#stop }).catch(() => {});
+      if (!this.#handle || !(await this.#isOver())) await this.#pause();
     }
   }
 
   /** @param {{file: File, bytes: number} | 0} end of a line that was given out */
   placeAt(end) {
     if (end === 0) return undefined;
-    const { file, bytes } = end;
-    return { inode: file.inode, bytes, head: file.head.subarray(0, bytes).toString("base64") };
+    return this.#placeIn(end.file, end.bytes);
+  }
+
+  /** @param {File} file @param {number} bytes @returns {FollowPlace} */
+  #placeIn({ inode, head, mtimeMs }, bytes) {
+    return { path: this.#path, inode, mtimeMs, bytes, head: head.subarray(0, bytes).toString("base64") };
   }
 
   async #close() {
@@ -98,12 +170,13 @@ export class Follow {
   /** @returns {Promise<boolean>} whether there is a file */
   async #begin(path = this.#path) {
     await this.#close();
-    this.#handle = await open(path).catch(() => null);
-    if (!this.#handle) return false;
-    const { ino, dev } = await this.#handle.stat({ bigint: true });
-    this.#file = { inode: `${dev}:${ino}`, head: Buffer.alloc(0) };
+    const handle = await open(path).catch((error) => this.#await(error));
+    if (!handle) return false;
+    const found = await handle.stat({ bigint: true });
+    [this.#handle, this.#isAwaited] = [handle, false];
+    this.#file = { inode: inodeOf(found), head: Buffer.alloc(0), mtimeMs: Number(found.mtimeMs) };
     [this.#at, this.#rest, this.#tooLong, this.#replacedAt] = [0, Buffer.alloc(0), false, 0];
-    this.#begun(this.placeAt({ file: this.#file, bytes: 0 }));
+    this.#begun(this.#placeIn(this.#file, 0));
     return true;
   }
 
@@ -111,9 +184,15 @@ export class Follow {
     const handle = /** @type {import("node:fs/promises").FileHandle} */ (this.#handle);
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(CHUNK_BYTES), 0, CHUNK_BYTES, this.#at + this.#rest.length);
     if (bytesRead === 0) return [];
-    this.#grewAt = performance.now();
-    const come = buffer.subarray(0, bytesRead);
     const file = this.#file;
+    const { mtimeMs } = await handle.stat();
+    // Emptied, it may have outgrown what was read before it is looked at again.
+    if (!(await beginsWith(handle, file.head))) {
+      await this.#emptied();
+      return [];
+    }
+    [this.#grewAt, file.mtimeMs] = [performance.now(), Math.floor(mtimeMs)];
+    const come = buffer.subarray(0, bytesRead);
     if (file.head.length < HEAD_BYTES) file.head = Buffer.concat([file.head, come]).subarray(0, HEAD_BYTES);
     const bytes = Buffer.concat([this.#rest, come]);
     /** @type {any[]} */
@@ -137,16 +216,22 @@ export class Follow {
   async #isOver() {
     const { size, mtimeNs } = await /** @type {import("node:fs/promises").FileHandle} */ (this.#handle).stat({ bigint: true });
     const there = await stat(this.#path, { bigint: true }).catch(() => null);
-    if (size < this.#at + this.#rest.length) {
-      this.#tell(`▸ ${this.#path} was emptied: it is read from its beginning`);
-      return this.#begin();
-    }
-    if (!there || `${there.dev}:${there.ino}` === this.#file.inode) return false;
+    if (size < this.#at + this.#rest.length) return this.#emptied();
+    if (!there || inodeOf(there) === this.#file.inode) return false;
     // Whoever writes may not have heard yet that it was renamed, however long it wrote nothing before.
     this.#replacedAt ||= performance.now();
     if (performance.now() - Math.max(this.#grewAt, this.#replacedAt) < GRACE_MS || size > this.#at + this.#rest.length) return false;
     if (this.#rest.length > 0) this.#tell(`! half a line at the end of the file that ${this.#path} was is left out`);
     return this.#begin(await this.#after(mtimeNs));
+  }
+
+  /** Goes on in the copy that was made before (copytruncate), where there is one, and then at the beginning. @returns {Promise<boolean>} */
+  async #emptied() {
+    const file = this.#file;
+    await this.#goOnAt([this.#placeIn(file, this.#at)]);
+    const isCopied = this.#file !== file;
+    this.#tell(`▸ ${this.#path} was emptied: it is read from its beginning${isCopied ? ", after the rest of its copy" : ""}`);
+    return isCopied ? true : this.#begin();
   }
 
   /** The file after this one: where it was rotated more than once meanwhile, another one that was rotated. @param {bigint} mtimeNs */
@@ -156,9 +241,18 @@ export class Follow {
     for (const other of await readdir(folder).catch(() => [])) {
       if (!other.startsWith(name) || !ROTATED.test(other.slice(name.length))) continue;
       const found = await stat(join(folder, other), { bigint: true }).catch(() => null);
-      if (!found?.isFile() || found.mtimeNs <= mtimeNs || `${found.dev}:${found.ino}` === this.#file.inode) continue;
+      if (!found?.isFile() || found.mtimeNs <= mtimeNs || inodeOf(found) === this.#file.inode) continue;
       if (next.mtimeNs < 0n || found.mtimeNs < next.mtimeNs) next = { path: join(folder, other), mtimeNs: found.mtimeNs };
     }
     return next.path;
   }
+}
+
+/** @param {import("node:fs").BigIntStats} found */
+const inodeOf = ({ dev, ino }) => `${dev}:${ino}`;
+
+/** @param {import("node:fs/promises").FileHandle} handle @param {Buffer} head */
+async function beginsWith(handle, head) {
+  const { buffer } = await handle.read(Buffer.alloc(head.length), 0, head.length, 0);
+  return buffer.equals(head);
 }

@@ -20,7 +20,7 @@ const NEWLINE = 0x0a;
 /**
  * @typedef {object} Place
  * @property {number} bytes read so far, always whole lines
- * @property {string} sha256 of them
+ * @property {string} [sha256] of them; of a log that was followed nobody knows it
  * @property {string} head the first of them, in base64
  */
 
@@ -99,28 +99,40 @@ export class Lines {
 
   /**
    * Passes over what was read of this input before. To be called first.
-   * @param {Place} place
-   * @returns {Promise<"new" | "again" | "short">} another input; this one, its place reached; this one, and it ended before
-   * @throws {Advice} it begins like this one, and goes on differently
+   * @param {Place[]} places of inputs that were read before
+   * @returns {Promise<{found: "new"} | {found: "again" | "short", place: Place}>} another input; that one, its place reached; that
+   *   one, and it ended before
+   * @throws {Advice} it begins like one of them, and goes on differently
    */
-  async passOver({ bytes, sha256, head }) {
-    const known = Buffer.from(head, "base64");
-    while (this.#held.length < known.length) {
-      const read = await this.#read();
-      const both = Math.min(this.#held.length, known.length);
-      if (this.#held.compare(known, 0, both, 0, both) !== 0) return "new";
-      if (!read) return this.#held.length === 0 ? "new" : "short";
-    }
+  async passOver(places) {
+    const place = await this.#begunLike(places);
+    if (!place) return { found: "new" };
+    const { bytes, sha256 } = place;
     while (this.#start + this.#held.length < bytes) {
       this.#drop(this.#held.length);
-      if (!(await this.#read())) return "short";
+      if (!(await this.#read())) return { found: "short", place };
     }
     this.#drop(bytes - this.#start);
-    if (this.placeAt(bytes).sha256 === sha256) return "again";
+    if (!sha256 || this.placeAt(bytes).sha256 === sha256) return { found: "again", place };
     throw new Advice(
       "This input begins like the one that was read before, but is another one further on.",
       "If all of it is new, send it with a --spool of its own.",
     );
+  }
+
+  /** The place of the input that begins as this one does. @param {Place[]} places @returns {Promise<Place | undefined>} */
+  async #begunLike(places) {
+    let known = places.map((place) => ({ place, head: Buffer.from(place.head, "base64") })).filter(({ head }) => head.length > 0);
+    for (let isMore = true; known.length > 0; isMore = await this.#read()) {
+      known = known.filter(({ head }) => {
+        const both = Math.min(this.#held.length, head.length);
+        return this.#held.compare(head, 0, both, 0, both) === 0;
+      });
+      const isLong = known.every(({ head }) => head.length <= this.#held.length);
+      if (isLong || !isMore) break;
+    }
+    const whole = known.find(({ head }) => head.length <= this.#held.length);
+    return this.#held.length > 0 ? (whole ?? known[0])?.place : undefined;
   }
 
   /**

@@ -145,9 +145,12 @@ export async function pump({
 
   const seal = () => {
     if (plays.length === 0) return;
-    const place = { input: canRepeat ? source.placeAt(end) : undefined, reader: state, confirmed: confirmed.place };
+    // What is known of other lines that cannot be read again stays.
+    const place = canRepeat
+      ? { input: source.placeAt(end), reader: state }
+      : { reader: knowsPlaces ? state : spool.place?.reader, confirmed: confirmed.place ?? spool.place?.confirmed };
     // Where it cannot be read again, the same plays once more are other ones.
-    const where = canRepeat || knowsPlaces ? JSON.stringify(spool.place) : `${run} ${sealed}`;
+    const where = canRepeat || knowsPlaces ? JSON.stringify(spool.before) : `${run} ${sealed}`;
     spool.seal(plays, place, where);
     sealed++;
     [plays, bytes, since] = [[], 0, 0];

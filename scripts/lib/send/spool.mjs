@@ -3,7 +3,7 @@
  *
  * | file | what |
  * |---|---|
- * | `state.json` | how far the input was read, the home that was learned last, the number of the next batch |
+ * | `state.json` | how far the input was read, and others before it; the home that was learned last, the number of the next batch |
  * | `0000000042.batch` | a sealed batch: a line of what it is, a line of its plays. It never changes |
  * | `0000000042.sent` | when it was tried first; there before anybody can have heard of the batch |
  * | `open-0000000043` | lines that were confirmed and wait for a batch |
@@ -38,6 +38,8 @@ import { Advice, messageOf } from "../say.mjs";
 const VERSION = 1;
 /** What was rejected is kept to be looked at, not for good. */
 const MAX_REJECTED_BYTES = 16 << 20;
+/** Places of other inputs that are kept: 5 KiB each, in a file that is written with each batch. */
+const MOST_OTHERS = 31;
 /** What is in a log is not for everybody. */
 const [OWN_FOLDER, OWN_FILE] = [0o700, 0o600];
 
@@ -63,6 +65,8 @@ export class Spool {
   waitingBytes = 0;
   /** The input's place after what was sealed last. @type {any} */
   place = null;
+  /** Those of inputs that were read before it, the last one first. @type {any[]} */
+  #others = [];
   /** @type {string | null} */
   home = null;
   /** Confirmed lines that could not be read. */
@@ -103,17 +107,37 @@ export class Spool {
       if (name.startsWith("open-") && Number(name.slice(5)) < this.#next) rmSync(this.#path(name));
     }
     this.home = this.#state.home;
+    this.#others = this.#state.others ?? [];
     if (last && numberOf(last.key) >= this.#state.next) this.place = this.#headOf(last.key).place;
     else this.place = this.#state.place;
     if (existsSync(this.#path("rejected.ndjson"))) this.#rejectedBytes = statSync(this.#path("rejected.ndjson")).size;
   }
 
+  /** Of each input that was read, the last one first. @returns {any[]} */
+  get places() {
+    return [this.place, ...this.#others].filter(Boolean);
+  }
+
+  /** What came before the next batch: with it, the same plays of another input make another name. @returns {any} */
+  get before() {
+    return this.places[0] ?? null;
+  }
+
+  /** What is sealed from now on is of another input. @param {any} place one of `places`, or null: of one that is new */
+  goOn(place) {
+    if (place === this.place) return;
+    this.#others = this.places.filter((other) => other !== place).slice(0, MOST_OTHERS);
+    this.place = place;
+    this.#saveState();
+  }
+
   /**
    * The place of a spool that somebody else may be writing to just now: it may be a little behind.
    * @param {string} folder
+   * @param {(place: any) => boolean} [isIt] of which input
    * @returns {any} null where there is none
    */
-  static placeOf(folder) {
+  static placeOf(folder, isIt = () => true) {
     for (let tries = 0; ; tries++) {
       try {
         const state = JSON.parse(readFileSync(join(folder, "state.json"), "utf8"));
@@ -121,9 +145,12 @@ export class Spool {
           .filter((name) => name.endsWith(".batch"))
           .sort()
           .at(-1);
-        if (!last || numberOf(last) < state.next) return state.place;
-        const text = readFileSync(join(folder, last), "utf8");
-        return JSON.parse(text.slice(0, text.indexOf("\n"))).place;
+        let { place } = state;
+        if (last && numberOf(last) >= state.next) {
+          const text = readFileSync(join(folder, last), "utf8");
+          ({ place } = JSON.parse(text.slice(0, text.indexOf("\n"))));
+        }
+        return [place, ...(state.others ?? [])].find((one) => one && isIt(one)) ?? null;
       } catch (error) {
         const isGone = /** @type {NodeJS.ErrnoException} */ (error).code === "ENOENT";
         // A batch may have been answered between two looks; a spool that is not there stays so.
@@ -142,7 +169,7 @@ export class Spool {
   #path = (...names) => join(this.folder, ...names);
 
   #readState(url, asked) {
-    const none = { version: VERSION, url, asked, next: 1, place: null, home: null };
+    const none = { version: VERSION, url, asked, next: 1, place: null, others: [], home: null };
     if (!existsSync(this.#path("state.json"))) {
       this.#write("state.json", JSON.stringify(none));
       return none;
@@ -263,7 +290,7 @@ export class Spool {
   }
 
   #saveState() {
-    this.#state = { ...this.#state, next: this.#next, place: this.place, home: this.home };
+    this.#state = { ...this.#state, next: this.#next, place: this.place, others: this.#others, home: this.home };
     this.#write("state.json", JSON.stringify(this.#state));
   }
 
@@ -326,9 +353,9 @@ export class Spool {
   keepRejected(batch, rejected) {
     if (rejected.length === 0 || this.#rejectedBytes > MAX_REJECTED_BYTES) return;
     const plays = JSON.parse(this.playsOf(batch));
-    const lineOf = ({ index, code, detail, board }) =>
-      `${JSON.stringify({ ...plays[index], ...(board === undefined ? {} : { board, boards: undefined }), code, detail })}\n`;
-    const text = rejected.map(lineOf).join("");
+    const text = rejected
+      .map(({ index, board, ...why }) => `${JSON.stringify({ ...plays[index], ...(board ? { board, boards: undefined } : {}), ...why })}\n`)
+      .join("");
     this.#rejectedBytes += Buffer.byteLength(text);
     writeFileSync(this.#path("rejected.ndjson"), text, { flag: "a", mode: OWN_FILE });
   }
