@@ -168,6 +168,8 @@ describe("nginx", { timeout: 300_000 }, () => {
       await pipe.ended;
     }
     const pipe = shell(line);
+    // Where all was counted before, it has not begun yet.
+    await eventually(() => assert.match(pipe.said(), /is passed over/));
     await isCounted("NA", "followed", sum(of("followed")));
     kill(pipe.child, "SIGTERM");
     assert.equal((await pipe.ended).code, 0, pipe.said());
