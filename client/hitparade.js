@@ -313,15 +313,16 @@ export class Hitparade {
     const { ingestToken: token, onRetry = () => {} } = this.#options;
     const { signal } = this.#closed;
     const sealed = { client, seq, home, plays: `[${plays.join(",")}]` };
-    let sent = 0;
+    let [sent, begun] = [0, 0];
     for (let failures = 1; ; failures++) {
-      const now = Date.now();
+      const [now, passed] = [Date.now(), performance.now()];
       if (signal.aborted) return refusal("closed", "The client was closed before there was an answer.");
-      if (sent && now - sent >= HORIZON_MS) {
+      if (sent && Math.max(now - sent, passed - begun) >= HORIZON_MS) {
         return refusal("too_old_to_repeat", "There was no answer for 15 minutes: whether these plays were counted is not known.");
       }
-      sent ||= now;
-      const answer = await attempt(this.#url, { ...sealed, sent }, { token, fetch: this.#fetch, signal });
+      if (!sent) [sent, begun] = [now, passed];
+      // Where the clock was set back, it was not sent in the future.
+      const answer = await attempt(this.#url, { ...sealed, sent: Math.min(sent, now) }, { token, fetch: this.#fetch, signal });
       this.#home = answer.home ?? this.#home;
       if (answer.outcome !== "again") return answer;
       // Nobody has heard of it: its clock has not begun.

@@ -207,6 +207,15 @@ describe("a service that loses answers", { timeout: 60_000 }, () => {
     await assert.rejects(client.send({ post_id: "c" }), { code: "closed" });
   });
 
+  test("gets a batch again from a clock that was set back, and not as one of the future", async ({ mock }) => {
+    bodies = [];
+    answer = (number) => (number > 1 ? counted : null);
+    const client = new Hitparade(url(), { onRetry: () => mock.method(Date, "now", () => bodies[0].now - 3_600_000) });
+    assert.deepEqual(await client.send({ post_id: "a" }), { accepted: 1, rejected: [] });
+    assert.deepEqual(bodies[1], { ...bodies[0], sent: bodies[0].now - 3_600_000, now: bodies[0].now - 3_600_000 });
+    await client.close();
+  });
+
   test("holds up no more than so many plays, and a client that is closed says what it had", async () => {
     bodies = [];
     answer = () => null;
