@@ -1,6 +1,6 @@
 /** `npx hitparade send` and `import --from`: what they read, and that each play is counted once whatever happens. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   appendFileSync,
@@ -1027,6 +1027,39 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
       await areCounted(["c"], running);
       await run(["--spool", "piped.log.sending"], readFileSync(log)).ended;
       assert.deepEqual(idsOf(), []);
+    });
+
+    test("gets nothing twice of its rotated files that were read by a pipe before", async () => {
+      answers = counted;
+      for (const isFollowedBefore of [false, true]) {
+        const name = `days-${isFollowedBefore}.log`;
+        const log = join(folder, name);
+        const days = [1, 2, 3, 4].map((day) => `${log}-2026112${day}`);
+        for (const [index, file] of days.entries()) {
+          if (isFollowedBefore && index === 0) {
+            writeFileSync(log, line("day 0"));
+            await areCounted(["day 0"], follow(name));
+            renameSync(log, file);
+          } else {
+            writeFileSync(file, line(`day ${index}`));
+          }
+          utimesSync(file, 1_000 + index, 1_000 + index);
+        }
+        // The last one nobody has read.
+        for (const file of days.slice(0, 3)) assert.equal((await run(["--spool", `${name}.sending`], readFileSync(file)).ended).code, 0);
+        writeFileSync(log, line("today"));
+        await areCounted(["day 3", "today"], follow(name));
+      }
+    });
+
+    test("gets it though something else than a file is beside it", async () => {
+      answers = counted;
+      writeFileSync(join(folder, "beside.log"), line("a"));
+      execFileSync("mkfifo", [join(folder, "beside.log.pipe")]);
+      await areCounted(["a"], follow("beside.log"));
+      renameSync(join(folder, "beside.log"), join(folder, "beside.log.1"));
+      writeFileSync(join(folder, "beside.log"), line("b"));
+      await areCounted(["b"], follow("beside.log"));
     });
 
     test("gets all of one that was copied and emptied while nothing was taken, and has outgrown what was read", async () => {

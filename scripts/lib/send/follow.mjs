@@ -47,6 +47,8 @@ export class Follow {
   /** When another file was first seen in its place; 0 while there is none. */
   #replacedAt = 0;
   #isAwaited = false;
+  /** Of what was read before. @type {FollowPlace[]} */
+  #places = [];
 
   /**
    * @param {string} path
@@ -64,6 +66,7 @@ export class Follow {
    * @returns {Promise<{found: "new"} | {found: "again", place: FollowPlace}>}
    */
   async passOver(places) {
+    this.#places = places;
     const isKnown = places.some(({ path = this.#path, inode }) => inode && path === this.#path);
     // Of a log that is rotated just now, or whose disk is not there yet, neither name may be seen at one look.
     for (let looks = 0; looks < 2 && !this.#stop.aborted;) {
@@ -80,26 +83,36 @@ export class Follow {
     return { found: "new" };
   }
 
+  /** The path itself, then what it may have been renamed to. */
+  async #names() {
+    const name = basename(this.#path);
+    const names = await readdir(dirname(this.#path)).catch(() => []);
+    return [name, ...names.filter((other) => other !== name && other.startsWith(name))];
+  }
+
   /**
-   * Opens the file of one of these places, and goes on there.
+   * Opens the file of one of these places, and goes on there: of several that are as likely, in what was written last.
    * @param {FollowPlace[]} places
+   * @param {string[]} [names] of files beside the log
    * @returns {Promise<FollowPlace | null>} which one it was
    */
-  async #goOnAt(places) {
-    const [folder, name] = [dirname(this.#path), basename(this.#path)];
-    const names = await readdir(folder).catch(() => []);
-    let best = { likeness: 0, place: /** @type {FollowPlace | null} */ (null) };
-    // The path itself, then what it may have been renamed to.
-    for (const candidate of [name, ...names.filter((other) => other !== name && other.startsWith(name))]) {
-      const handle = await open(join(folder, candidate)).catch(() => null);
+  async #goOnAt(places, names) {
+    const folder = dirname(this.#path);
+    let best = { likeness: 0, mtimeNs: 0n, place: /** @type {FollowPlace | null} */ (null) };
+    for (const candidate of names ?? (await this.#names())) {
+      if (best.likeness === 3) break;
+      // To open a pipe would be to wait for who writes to it.
+      const isFile = (await stat(join(folder, candidate)).catch(() => null))?.isFile();
+      const handle = isFile ? await open(join(folder, candidate)).catch(() => null) : null;
       if (!handle) continue;
       const found = await handle.stat({ bigint: true });
-      for (const place of found.isFile() ? places : []) {
+      for (const place of places) {
         const likeness = this.#likeness(place, found, candidate);
-        if (likeness <= best.likeness || found.size < BigInt(place.bytes)) continue;
+        const isBetter = likeness > best.likeness || (likeness > 0 && likeness === best.likeness && found.mtimeNs > best.mtimeNs);
+        if (!isBetter || found.size < BigInt(place.bytes)) continue;
         const head = Buffer.from(place.head, "base64");
         if (!(await beginsWith(handle, head))) continue;
-        best = { likeness, place };
+        best = { likeness, mtimeNs: found.mtimeNs, place };
         if (this.#handle !== handle) await this.#handle?.close();
         this.#handle = handle;
         this.#file = { inode: inodeOf(found), head: head.subarray(0, HEAD_BYTES), mtimeMs: Number(found.mtimeMs) };
@@ -222,7 +235,9 @@ export class Follow {
     this.#replacedAt ||= performance.now();
     if (performance.now() - Math.max(this.#grewAt, this.#replacedAt) < GRACE_MS || size > this.#at + this.#rest.length) return false;
     if (this.#rest.length > 0) this.#tell(`! half a line at the end of the file that ${this.#path} was is left out`);
-    return this.#begin(await this.#after(mtimeNs));
+    const next = await this.#after(mtimeNs);
+    // It may have been read before, by its own name.
+    return (await this.#goOnAt(this.#places, [basename(next)])) ? true : this.#begin(next);
   }
 
   /** Goes on in the copy that was made before (copytruncate), where there is one, and then at the beginning. @returns {Promise<boolean>} */
