@@ -1062,6 +1062,20 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
       await areCounted(["b"], follow("beside.log"));
     });
 
+    test("ends the command where it refuses the token, also while the log is not there", async () => {
+      answers = () => [401, { code: "unauthorized" }];
+      const log = join(folder, "refused.log");
+      writeFileSync(log, line("a"));
+      for (const time of ["there", "not there"]) {
+        const running = follow("refused.log");
+        const ended = await Promise.race([running.ended, sleep(10_000)]);
+        running.child.kill("SIGKILL");
+        assert.equal(ended?.code, 1, `${time}: ${running.said()}`);
+        assert.match(ended.said, /INGEST_TOKEN is not one/);
+        rmSync(log, { force: true });
+      }
+    });
+
     test("gets all of one that was copied and emptied while nothing was taken, and has outgrown what was read", async () => {
       [isHealthy, answers] = [false, () => [503, {}]];
       const log = join(folder, "copied.log");

@@ -147,6 +147,8 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
   const token = workerVariables(readSettings([])).INGEST_TOKEN;
   if (!token) throw new Advice("INGEST_TOKEN is needed.", `Put it into the environment or into ${DEV_VARS}.`);
   const stop = stopOnSignals();
+  /** When nothing more is read, whatever the reason: who follows a log would wait for its next line. */
+  const ended = new AbortController();
   const isPassedOver = !values.stream && !values.confirm;
   const spool = new Spool(folder, url, isPassedOver ? { board: values.board, region: values.region } : null);
   const progress = new Progress(() => inWords());
@@ -165,13 +167,15 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     delivery.wake();
     const tell = (text) => progress.say(text);
     const begun = (place) => spool.begunAt({ input: place, reader: reader.state });
-    const source = input ? new Lines(unpacked(input)) : new Follow(values.follow, { stop, tell, begun: isStream ? () => {} : begun });
+    const source = input
+      ? new Lines(unpacked(input))
+      : new Follow(values.follow, { stop: AbortSignal.any([stop, ended.signal]), tell, begun: isStream ? () => {} : begun });
     if (isStream) {
       spool.goOn(spool.places.find(isOfStream) ?? null);
       if (values.from === "kcat") reader.state = spool.place?.reader ?? {};
     } else {
       const inputs = spool.places.map(({ input }) => input).filter(Boolean);
-      const said = await Promise.race([source.passOver(inputs), aborted(stop)]);
+      const said = await Promise.race([source.passOver(inputs), aborted(stop), delivery.failed()]);
       const place = said !== "stop" && "place" in said ? spool.places.find(({ input }) => input === said.place) : null;
       goesOn = Boolean(place);
       if (place?.input.bytes > 0) progress.say(`▸ what was read of this input before is passed over (${place.input.bytes} bytes)`);
@@ -208,6 +212,7 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     if (!isReported && read.lines > 0) await tellAll();
     throw error;
   } finally {
+    ended.abort();
     await delivery.stop();
     progress.end();
     spool.release();

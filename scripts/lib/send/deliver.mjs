@@ -101,6 +101,12 @@ export class Delivery {
     if (this.error) throw this.error;
   }
 
+  /** Never returns. @returns {Promise<never>} @throws what ended the delivery */
+  async failed() {
+    while (!this.error) await this.changed();
+    throw this.error;
+  }
+
   changed() {
     return new Promise((done) => this.#watchers.push(() => done(undefined)));
   }
