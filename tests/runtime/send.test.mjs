@@ -647,6 +647,21 @@ describe("sending", { timeout: 300_000 }, () => {
     model.add(Array.from({ length: 3 }, () => ({ post_id: "confirmed" })));
   });
 
+  test("counts lines that it confirmed before it was killed, also where another input is sent next", async () => {
+    const first = send(["--region", "NA", "--confirm", "--spool", "mixed"], null);
+    first.child.stdin.write('{"post_id":"kept","id":1}\n');
+    await eventually(() => assert.equal(first.out(), "OK\nOK\n"));
+    first.child.kill("SIGKILL");
+    await first.ended;
+    const file = await send(["--region", "NA", "--spool", "mixed"], '{"post_id":"other"}\n').ended;
+    assert.equal(file.code, 0, file.said);
+    assert.match(file.said, /: 2 plays counted, of 1 lines/);
+    // Its OK was not heard, for all that is known.
+    const second = await send(["--region", "NA", "--confirm", "--spool", "mixed"], '{"post_id":"kept","id":1}\n').ended;
+    assert.match(second.said, /: 0 plays counted, of 1 lines/);
+    model.add([{ post_id: "kept" }, { post_id: "other" }]);
+  });
+
   test("confirms no line for which the disk had no room, and takes it when there is room again", async () => {
     const words = ["--region", "NA", "--confirm", "--spool", "full"];
     const lines = Array.from({ length: 100 }, (_, id) => `{"post_id":"full","id":${id}}\n`);

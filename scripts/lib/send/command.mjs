@@ -162,6 +162,7 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     return `${read.lines} lines read, ${delivery.counts.accepted} plays counted${waiting ? `, ${waiting} wait` : ""}${delivery.trouble ? ` (${delivery.trouble})` : ""}`;
   };
   try {
+    spool.sealConfirmed();
     const before = spool.waiting.reduce((sum, { count }) => sum + count, 0);
     if (before > 0) progress.say(`▸ ${before} plays wait in ${folder} from before`);
     delivery.wake();

@@ -26,15 +26,11 @@ export class Confirmed {
     return this.#last;
   }
 
-  /** What was confirmed and is in no batch yet: the plays of each line, as JSON. @returns {string[][]} */
   begin() {
-    if (!this.#confirm) return [];
+    if (!this.#confirm) return;
     this.#last = this.#spool.place?.confirmed;
-    const lines = this.#spool.appended();
-    this.#last = lines.at(-1)?.hash ?? this.#last;
     // This tells rsyslog that somebody is there.
     this.#confirm("OK");
-    return lines.map(({ texts }) => texts);
   }
 
   /** @param {import("./lines.mjs").Line} line @returns {boolean} it was taken before: it is answered */

@@ -168,10 +168,7 @@ export async function pump({
     since ||= performance.now();
   };
 
-  for (const texts of confirmed.begin()) {
-    const said = texts.map((text) => JSON.parse(text));
-    if (said.length > 0) add(texts, said);
-  }
+  confirmed.begin();
   /** What was read, or why nothing more can be. @type {{lines?: import("./lines.mjs").Line[] | null, error?: unknown} | null} */
   let come = /** @type {any} */ (null);
   let isReading = false;

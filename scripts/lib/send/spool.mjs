@@ -399,6 +399,14 @@ export class Spool {
     return entries;
   }
 
+  /** What was confirmed becomes a batch before anything else does: the next one takes its number, whoever reads what now. */
+  sealConfirmed() {
+    const entries = this.appended();
+    const plays = entries.flatMap(({ texts }) => texts);
+    if (plays.length === 0) return;
+    this.seal(plays, { reader: this.place?.reader, confirmed: entries.at(-1).hash }, randomBytes(16).toString("hex"));
+  }
+
   /** A file that is there as a whole, or not at all. */
   #write(name, text) {
     const path = this.#path(name);
