@@ -997,6 +997,19 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
     assert.deepEqual(idsOf(), [], said);
   });
 
+  test("gets the same plays of two inputs by two names, though one was begun where the other goes on", async () => {
+    answers = counted;
+    const play = (id, number = 0) => `{"post_id":"${id}","region_id":"NA","timestamp":1,"number":${number}}\n`;
+    const names = new Set();
+    // The last one is like the second, but for what is not sent, and also begun after the first.
+    for (const input of [play("a"), play("b"), play("a"), play("b", 1), play("a") + play("b")]) {
+      const { code, said } = await run(["--spool", "names"], input).ended;
+      assert.equal(code, 0, said);
+      for (const { client } of bodies) names.add(client);
+    }
+    assert.equal(names.size, 4);
+  });
+
   describe("while a log is followed", () => {
     const line = (id) => `{"post_id":"${id}","timestamp":1}\n`;
     const follow = (name) => run(["--follow", join(folder, name), "--spool", `${name}.sending`], null);

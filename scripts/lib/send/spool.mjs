@@ -118,9 +118,13 @@ export class Spool {
     return [this.place, ...this.#others].filter(Boolean);
   }
 
-  /** What came before the next batch: with it, the same plays of another input make another name. @returns {any} */
+  /**
+   * What came before the next batch: with it, the same plays of another input make another name, also where one goes on
+   * and another one is begun after the same. Null for the first one: its names are known again without the spool.
+   * @returns {any}
+   */
   get before() {
-    return this.places[0] ?? null;
+    return this.place ?? (this.#others.length > 0 ? { after: this.#others } : null);
   }
 
   /** What is sealed from now on is of another input. @param {any} place one of `places`, or null: of one that is new */
