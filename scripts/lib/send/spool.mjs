@@ -83,6 +83,8 @@ export class Spool {
    */
   constructor(folder, url, asked = null) {
     this.folder = folder;
+    // What it is in may be for others, too.
+    mkdirSync(dirname(folder), { recursive: true });
     mkdirSync(folder, { recursive: true, mode: OWN_FOLDER });
     const held = tryLock(join(folder, "lock"));
     if ("holder" in held) {
