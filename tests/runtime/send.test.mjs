@@ -1010,6 +1010,25 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
     assert.equal(names.size, 4);
   });
 
+  test("gets no line twice unsaid: the command says when the place of an input is kept no longer", async () => {
+    answers = counted;
+    const spool = new Spool(join(folder, "many"), `http://127.0.0.1:${server.address().port}`);
+    for (let input = 1; input < 32; input++) {
+      spool.goOn(null);
+      spool.begunAt({ input: { bytes: 2, head: btoa(`${input}\n`) } });
+    }
+    spool.release();
+    for (const [id, isTold] of [
+      ["a", false],
+      ["b", true],
+      ["b", false],
+    ]) {
+      const { code, said } = await run(["--spool", "many"], `{"post_id":"${id}"}\n`).ended;
+      assert.equal(code, 0, said);
+      assert.equal(said.split("would count again").length - 1, Number(isTold), said);
+    }
+  });
+
   describe("while a log is followed", () => {
     const line = (id) => `{"post_id":"${id}","timestamp":1}\n`;
     const follow = (name) => run(["--follow", join(folder, name), "--spool", `${name}.sending`], null);

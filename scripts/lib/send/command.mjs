@@ -171,8 +171,12 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
     const source = input
       ? new Lines(unpacked(input))
       : new Follow(values.follow, { stop: AbortSignal.any([stop, ended.signal]), tell, begun: isStream ? () => {} : begun });
+    const goOn = (place) => {
+      if (spool.goOn(place))
+        tell("! the spool keeps the places of 32 inputs, and this is one more: the one that was read longest ago would count again");
+    };
     if (isStream) {
-      spool.goOn(spool.places.find(isOfStream) ?? null);
+      goOn(spool.places.find(isOfStream) ?? null);
       if (values.from === "kcat") reader.state = spool.place?.reader ?? {};
     } else {
       const inputs = spool.places.map(({ input }) => input).filter(Boolean);
@@ -182,7 +186,7 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
       if (place?.input.bytes > 0) progress.say(`▸ what was read of this input before is passed over (${place.input.bytes} bytes)`);
       if (said !== "stop" && said.found === "short") return await finish();
       if (place) reader.state = place.reader;
-      if (said !== "stop") spool.goOn(place);
+      if (said !== "stop") goOn(place);
     }
     /** @type {unknown} */
     let trouble;

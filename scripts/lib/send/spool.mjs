@@ -129,12 +129,18 @@ export class Spool {
     return this.place ?? (this.#others.length > 0 ? { after: this.#others } : null);
   }
 
-  /** What is sealed from now on is of another input. @param {any} place one of `places`, or null: of one that is new */
+  /**
+   * What is sealed from now on is of another input.
+   * @param {any} place one of `places`, or null: of one that is new
+   * @returns {boolean} whether the place of one was given up
+   */
   goOn(place) {
-    if (place === this.place) return;
-    this.#others = this.places.filter((other) => other !== place).slice(0, MOST_OTHERS);
+    if (place === this.place) return false;
+    const others = this.places.filter((other) => other !== place);
+    this.#others = others.slice(0, MOST_OTHERS);
     this.place = place;
     this.#saveState();
+    return others.length > MOST_OTHERS;
   }
 
   /**
