@@ -326,8 +326,12 @@ describe("the lines of an input", () => {
       assert.equal(rest, `${text}grown\n`.slice(place.bytes));
       assert.deepEqual(await new Lines(chunks(`other ${text}`, 50)).passOver([place]), { found: "new" });
       assert.deepEqual(await new Lines(chunks(text.slice(0, place.bytes - 1), 50)).passOver([place]), { found: "short", place });
+      // Of a log that was followed there is no hash: its lines end elsewhere, mostly.
+      const followed = { bytes: place.bytes, head: place.head };
+      assert.deepEqual(await new Lines(chunks(text, 50)).passOver([followed]), { found: "again", place: followed });
       if (place.bytes > 5_000)
-        await assert.rejects(new Lines(chunks(text.slice(0, 4_500) + text.slice(4_501), 50)).passOver([place]), /another one further on/);
+        for (const one of [place, followed])
+          await assert.rejects(new Lines(chunks(text.slice(0, 4_500) + text.slice(4_501), 50)).passOver([one]), /another one further on/);
       assert.ok(taken > 0);
     }
   });

@@ -7,12 +7,10 @@ import { open, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../say.mjs";
-import { MAX_LINE_BYTES } from "./lines.mjs";
+import { HEAD_BYTES, MAX_LINE_BYTES } from "./lines.mjs";
 
 const LOOK_MS = 250;
 const CHUNK_BYTES = 256 << 10;
-/** Enough to know a file that got the inode of one that is gone. */
-const HEAD_BYTES = 1_024;
 
 /** The old file is done when it did not grow for so long after the new one came. */
 const GRACE_MS = 1_000;

@@ -14,7 +14,7 @@ import { Advice, messageOf } from "../say.mjs";
 /** Longer than any line of a log, and than 4,000 plays in one message of Kafka. */
 export const MAX_LINE_BYTES = 1 << 20;
 /** Enough that two logs differ: their first lines carry times and addresses. */
-const HEAD_BYTES = 4_096;
+export const HEAD_BYTES = 4_096;
 const NEWLINE = 0x0a;
 
 /**
@@ -112,8 +112,10 @@ export class Lines {
       this.#drop(this.#held.length);
       if (!(await this.#read())) return { found: "short", place };
     }
+    // Without a hash it is known at least that a line ends there.
+    const isLine = this.#held[bytes - this.#start - 1] === NEWLINE;
     this.#drop(bytes - this.#start);
-    if (!sha256 || this.placeAt(bytes).sha256 === sha256) return { found: "again", place };
+    if (sha256 ? this.placeAt(bytes).sha256 === sha256 : isLine) return { found: "again", place };
     throw new Advice(
       "This input begins like the one that was read before, but is another one further on.",
       "If all of it is new, send it with a --spool of its own.",
