@@ -1,5 +1,6 @@
 //! What goes wrong.
 
+use super::pulls::ASKED_FOR_MS;
 use super::*;
 
 impl World {
@@ -116,6 +117,10 @@ impl World {
             // Until its clock is where it was, it may take what was missing for missing.
             let again_ms = self.now_ms.saturating_add_signed(-by_ms);
             self.unanswered_ms = self.unanswered_ms.max(again_ms);
+            if by_ms > 0 && self.now_ms < self.asked_ms + ASKED_FOR_MS {
+                // To who looks now it has been under way for longer than anybody waits.
+                self.unanswered_ms = self.unanswered_ms.max(self.now_ms);
+            }
             if by_ms < 0 {
                 self.may_be_due_again();
                 self.looks_young(by_ms.unsigned_abs());

@@ -316,6 +316,8 @@ pub struct World {
     made: Vec<Made>,
     /// When a shard did not answer last that was asked what it has.
     unanswered_ms: u64,
+    /// When a shard was asked last what it has.
+    asked_ms: u64,
     /// What the global object knows looks younger to it by so much, until then.
     looks_young: (u64, u64),
     /// Somebody looks at charts of `main` over sockets.
@@ -520,6 +522,7 @@ impl World {
             pushes: BTreeMap::new(),
             made: Vec::new(),
             unanswered_ms: 0,
+            asked_ms: 0,
             looks_young: (0, 0),
             are_sockets_open: false,
             telling: Vec::new(),

@@ -12,6 +12,8 @@ use super::*;
 
 /// Who looks waits a little longer than this.
 const ANSWERED_WITHIN_MS: u64 = 1_400;
+/// Nobody waits for an answer any longer.
+pub(super) const ASKED_FOR_MS: u64 = 5_000;
 
 /// Whoever waits for what a shard has.
 type PullAsked = Rc<RefCell<Option<Sender<Result<Vec<u8>, SendError>>>>>;
@@ -25,6 +27,7 @@ impl World {
         (limit_ms, answer): (u64, Sender<Result<Vec<u8>, SendError>>),
     ) {
         self.figures.pulls += 1;
+        self.asked_ms = self.now_ms;
         let ObjectName::Shard { board, id } = object else {
             return self.fail(format!("{object:?} is asked what it has"));
         };
