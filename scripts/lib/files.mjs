@@ -1,6 +1,6 @@
 /** Files of a folder. */
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 /** @param {string} folder @returns {string[]} the paths of all files in it and below */
 export function filesBelow(folder) {
@@ -9,4 +9,10 @@ export function filesBelow(folder) {
     if (entry.isDirectory()) return filesBelow(path);
     return entry.isFile() ? [path] : [];
   });
+}
+
+/** Makes a folder, if need be, that is for nobody else to read; those above it that lack are as folders are. @param {string} folder */
+export function makeOwnFolder(folder) {
+  mkdirSync(dirname(folder), { recursive: true });
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
 }

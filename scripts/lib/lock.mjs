@@ -39,11 +39,14 @@ export function tryLock(path) {
 function removeLeft(path) {
   const held = tryLock(`${path}.left`);
   if ("holder" in held) return held.holder;
-  const text = textOf(path);
-  // The same before and after it was asked for: its owner has not released it to somebody else in between.
-  if (livingHolder(path) === null && textOf(path) === text) rmSync(path, { force: true });
-  held.release();
-  return null;
+  try {
+    const text = textOf(path);
+    // The same before and after it was asked for: its owner has not released it to somebody else in between.
+    if (livingHolder(path) === null && textOf(path) === text) rmSync(path, { force: true });
+    return null;
+  } finally {
+    held.release();
+  }
 }
 
 /**

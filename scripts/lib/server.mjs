@@ -7,7 +7,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { workerd } from "./npm-packages.mjs";
 import { MODULES } from "./paths.mjs";
 import { Advice } from "./say.mjs";
-import { OWN, lockState, objectsOf } from "./state.mjs";
+import { makeOwnFolder } from "./files.mjs";
+import { lockState, objectsOf } from "./state.mjs";
 import { readSettings, workerVariables } from "./variables.mjs";
 import { workerdConfig } from "./workerd-config.mjs";
 import { readWranglerConfig } from "./wrangler-config.mjs";
@@ -48,7 +49,7 @@ export async function startServer({ port, state, environment = process.env, buil
   const folder = resolve(state);
   const held = lockState(folder);
   try {
-    mkdirSync(objectsOf(folder), { recursive: true, mode: OWN });
+    makeOwnFolder(objectsOf(folder));
     const config = await readWranglerConfig(own);
     const variables = workerVariables(readSettings(config.layers, environment));
     prepare?.();

@@ -1,4 +1,4 @@
-/** The folder of a server's state: held by one process at a time, and copied as a whole. */
+/** The folder of a server's state: held by one process at a time, and copied as a whole. What boards keep to themselves is in it. */
 import { createHash } from "node:crypto";
 import {
   accessSync,
@@ -8,7 +8,6 @@ import {
   createReadStream,
   existsSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -17,14 +16,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join, relative } from "node:path";
-import { filesBelow } from "./files.mjs";
+import { filesBelow, makeOwnFolder } from "./files.mjs";
 import { tryLock } from "./lock.mjs";
 import { Advice, messageOf } from "./say.mjs";
 
 const OBJECTS = "objects";
 const MANIFEST = "backup.json";
-/** What boards keep to themselves is in it. */
-export const OWN = 0o700;
 
 /** The databases of a state folder. */
 export const objectsOf = (folder) => join(folder, OBJECTS);
@@ -40,7 +37,7 @@ export const isNewState = (folder) => !existsSync(objectsOf(folder)) || filesBel
  */
 export function lockState(folder, otherwise = "or name another folder with --state.") {
   try {
-    mkdirSync(folder, { recursive: true, mode: OWN });
+    makeOwnFolder(folder);
     accessSync(folder, constants.W_OK);
   } catch (error) {
     throw new Advice(`Cannot store under ${folder}: ${messageOf(error)}.`, "Name another folder with --state.");
@@ -66,7 +63,7 @@ export async function backUp(state, target) {
   const held = lockState(state, "or back it up while it runs, with --url and the address that it serves at.");
   const fresh = `${target}.${process.pid}.new`;
   try {
-    for (const made of [fresh, objectsOf(fresh)]) mkdirSync(made, { recursive: true, mode: OWN });
+    for (const made of [fresh, objectsOf(fresh)]) makeOwnFolder(made);
     cpSync(objectsOf(state), objectsOf(fresh), { recursive: true });
     const files = await sumsOf(objectsOf(fresh));
     writeFileSync(join(fresh, MANIFEST), `${JSON.stringify({ version: 1, made: new Date().toISOString(), files }, null, 1)}\n`);
@@ -98,7 +95,7 @@ export async function restore(backup, state) {
     // Whole or not at all: a server that starts on half of it would begin anew beside it.
     const fresh = `${objectsOf(state)}.new`;
     rmSync(fresh, { recursive: true, force: true });
-    mkdirSync(fresh, { mode: OWN });
+    makeOwnFolder(fresh);
     cpSync(objectsOf(backup), fresh, { recursive: true });
     syncAll(fresh);
     renameSync(fresh, objectsOf(state));

@@ -308,6 +308,16 @@ describe("the doctor", { concurrency: true, timeout: 300_000 }, () => {
     assert.ok(!findings.has("what is left of this look"), said);
   });
 
+  test("says of charts for which it may show no token that it did not look at them, and not that they are wrong", async () => {
+    const isChart = ({ url }) => /^\/(top-posts|posts|regions|ws)\b/.test(url);
+    const { server, url } = await standBehind({ asked: (request) => isChart(request) && [401, {}, `{"code":"unauthorized"}`] });
+    const { said, findings } = await examine(url.replace("127.0.0.1", "0.0.0.0"), { READ_TOKEN: "a read token" });
+    server.close();
+    server.closeAllConnections();
+    assert.deepEqual(named(findings, "✖"), ["the address"], said);
+    for (const name of ["the region of a play", "what is kept on its way"]) assert.match(findings.get(name).said, /read token/);
+  });
+
   test("says of nobody, and of something else, that it is no such service", async () => {
     const nobody = await examine("http://127.0.0.1:9");
     assert.deepEqual([nobody.code, named(nobody.findings, "✖")[0]], [1, "the service"], nobody.said);

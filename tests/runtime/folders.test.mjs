@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { tryLock } from "../../scripts/lib/lock.mjs";
 import { Spool } from "../../scripts/lib/send/spool.mjs";
@@ -108,16 +108,18 @@ test("folders that commands make, and files in them, are for who runs them alone
 
 test("a copy of a state is for who made it alone, though the state is not, and so is what is made of it", async () => {
   const folder = mkdtempSync(join(tmpdir(), "hitparade-folders-"));
-  const [state, copy, restored] = ["state", "copy", "restored"].map((name) => join(folder, name));
+  const [state, copy, restored] = ["state", "shelf/copy", "restored"].map((name) => join(folder, name));
+  const before = process.umask(0o022);
   try {
     mkdirSync(join(state, "objects", "shard"), { recursive: true, mode: 0o755 });
     writeFileSync(join(state, "objects", "shard", "1.sqlite"), "plays", { mode: 0o644 });
     await backUp(state, copy);
-    assert.equal(modeOf(copy), 0o700);
+    assert.deepEqual([modeOf(copy), modeOf(dirname(copy))], [0o700, 0o755]);
     await restore(copy, restored);
     for (const made of [restored, join(restored, "objects")]) assert.equal(modeOf(made), 0o700);
     assert.equal(readFileSync(join(restored, "objects", "shard", "1.sqlite"), "utf8"), "plays");
   } finally {
+    process.umask(before);
     rmSync(folder, { recursive: true, force: true });
   }
 });

@@ -28,8 +28,8 @@ const wrong = (said, todo) => ({ state: "wrong", said, todo });
 const unknown = (said, todo) => ({ state: "unknown", said, todo });
 
 /**
- * What `sends` needs a play of its own, what `shows` a token.
- * @type {[name: string, check: (patient: Patient) => Promise<Finding>, what?: "sends" | "shows"][]}
+ * What `sends` needs a play of its own and reads charts, what `reads` charts alone, what `shows` a token.
+ * @type {[name: string, check: (patient: Patient) => Promise<Finding>, what?: "sends" | "reads" | "shows"][]}
  */
 export const CHECKS = [
   ["the service", service],
@@ -45,7 +45,7 @@ export const CHECKS = [
   ["the region of a play", region, "sends"],
   ["a chart, by a push", chart, "sends"],
   ["a chart over a socket", socket, "sends"],
-  ["what is kept on its way", caching],
+  ["what is kept on its way", caching, "reads"],
   ["headers of the pages", headers],
   ["beacon.js", beacon],
   ["limits by address", limits, "sends"],
@@ -57,9 +57,11 @@ const UNSEEN = unknown(
   "Put ADMIN_TOKEN into the environment or .dev.vars: it lets the doctor look on a board of its own.",
 );
 
-/** Why something is not looked at. @param {Patient} patient @param {"sends" | "shows"} [what] @returns {Finding | null} */
+/** Why something is not looked at. @param {Patient} patient @param {"sends" | "reads" | "shows"} [what] @returns {Finding | null} */
 export function leftOut(patient, what) {
   if (what === "shows" && patient.isOverheard) return unknown("not looked at: over http no token is shown");
+  if ((what === "sends" || what === "reads") && !patient.mayRead)
+    return unknown("not looked at: charts need the read token, and over http no token is shown");
   if (what === "sends" && !patient.maySend) return unknown("not looked at: nothing is sent that the admin token cannot take back");
   return null;
 }

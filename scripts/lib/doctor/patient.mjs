@@ -31,6 +31,8 @@ export class Patient {
   hasPlayed = false;
   /** Whether plays may be sent: not where nobody could take them back who should be able to. */
   maySend = true;
+  /** Whether charts may be asked for: not where they need a token that is not shown. */
+  mayRead = true;
   /** Ends what waits for a chart: the look is broken off. */
   ending = new AbortController();
 
@@ -43,6 +45,7 @@ export class Patient {
     this.url = url;
     this.tokens = this.isOverheard ? {} : tokens;
     this.maySend = !(this.isOverheard && tokens.ADMIN_TOKEN);
+    this.mayRead = !(this.isOverheard && tokens.READ_TOKEN);
     this.sources = sources;
   }
 
