@@ -234,10 +234,10 @@ function hitparade_is_away( $code ) {
 function hitparade_note( $post ) {
 	$is_shown = hitparade_is_public( $post );
 	update_post_meta( $post->ID, '_hitparade', $is_shown ? 'shown' : 'hidden' );
-	// Whoever took it back while its card was on its way found no note that it is to be hidden.
+	// Whoever took it back, or published it, while its card was on its way found the note of before.
 	wp_cache_delete( $post->ID, 'posts' );
 	$now = get_post( $post->ID );
-	if ( $is_shown && ( ! $now || ! hitparade_is_public( $now ) ) ) {
+	if ( ( $now && hitparade_is_public( $now ) ) !== $is_shown ) {
 		hitparade_schedule( hitparade_id( $post->ID ), $now ? $post->ID : 0, 0 );
 	}
 }

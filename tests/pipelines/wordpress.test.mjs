@@ -135,9 +135,10 @@ describe("the WordPress plugin", { timeout: 60_000 }, () => {
     assert.equal(await card(29), null);
   });
 
-  test("hides what was taken back while its card was on its way", async () => {
+  test("hides what was taken back while its card was on its way, and shows what was published then", async () => {
     assert.deepEqual(seen.meanwhile, [0, 0]);
     for (const id of [33, 34, 35]) assert.equal((await card(id)).hidden, true, String(id));
+    assert.ok(!(await card(36)).hidden);
   });
 
   test("says of which cards the installation refused some, and sends those of posts without a time and of old ones", async () => {

@@ -208,6 +208,9 @@ $private->post_status = 'private';
 $locked                = clone $site->posts[35];
 $locked->post_password = 'x';
 $meanwhile             = array( 33 => $private, 34 => null, 35 => $locked );
+post( 36, 'Post 36' );
+do_action( 'wp_after_insert_post', 36 );
+run_cron();
 add_filter(
 	'hitparade_card',
 	function ( $card ) use ( &$meanwhile ) {
@@ -223,6 +226,14 @@ do_action( 'wp_after_insert_post', 33 );
 do_action( 'wp_after_insert_post', 34 );
 run_cron();
 said( 'hitparade_send_all' );
+run_cron();
+// And published again while it is told that it is hidden.
+$site->elsewhere[36]     = clone $site->posts[36];
+$private                 = clone $site->posts[36];
+$private->post_status    = 'private';
+$site->posts[36]         = $private;
+do_action( 'wp_after_insert_post', 36 );
+run_cron();
 run_cron();
 $seen['meanwhile'] = array( count( $meanwhile ), waiting() );
 
