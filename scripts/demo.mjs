@@ -128,7 +128,7 @@ async function play(url, demo, tokens, { speed, signal, "no-open": stayClosed })
   airport (${demo.regions.map(({ id }) => id).join(", ")}). They were in 2013; the charts have ${days} days of them as if the
   last one ended now. The same weeks run again, ${describeSpeed(speed)} (--speed ${speed}), each play at the
   moment when it is sent: the chart of the last hour moves at once, that of the last 24 hours after a
-  minute or so. ${url}/charts/week has the charts of the weeks that are over.
+  minute or so. ${url}/charts/week has the charts of the weeks that are over, in two minutes.
 
   Ctrl-C ends it.
 `);

@@ -62,7 +62,10 @@ async function endsOf(file) {
     if (!last.kind) bad ||= number;
   }
   if (head.kind !== "export")
-    throw new Advice(`${file} is no export.`, "Plays are sent by `npx hitparade send`, posts of the catalog by PUT /posts (docs/api.md).");
+    throw new Advice(
+      `${file} is no export.`,
+      "Counts of another service are brought along with --from (--help), plays sent by `npx hitparade send`, posts by PUT /posts.",
+    );
   if (last.kind !== "end") throw new Advice(`${file} is cut off: its last line is not the end.`, "Export again.");
   if (bad) throw new Advice(`Line ${bad} of ${file} is none of an export; nothing was sent.`, "Export again.");
   if (last.rows !== number - 1)

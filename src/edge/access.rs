@@ -114,10 +114,15 @@ pub fn may_read_metrics(call: &Call) -> Result<(), Problem> {
 
 /// As [`may_read`] for what moderators see, too: whether one asks, by the admin token.
 pub fn may_read_or_moderate(call: &Call) -> Result<bool, Problem> {
-    if call.seen.authorization.is_some() && shows(call, Token::Admin).is_ok() {
+    let Some(header) = &call.seen.authorization else {
+        return may_read(call).map(|()| false);
+    };
+    if shows(call, Token::Admin).is_ok() {
         return Ok(true);
     }
-    may_read(call).map(|()| false)
+    bearer(header)?;
+    may_read(call).map_err(|_| wrong("READ_TOKEN or ADMIN_TOKEN"))?;
+    Ok(false)
 }
 
 /// Whether the request shows a token. One that it shows must be the right one.
@@ -133,9 +138,13 @@ pub fn shows(call: &Call, token: Token) -> Result<bool, Problem> {
     if is_one_of(given, &valid, &access(&call.env).key) {
         return Ok(true);
     }
-    Err(Problem::unauthorized(format!(
-        "this token is none of {name} here, which this route wants"
-    )))
+    Err(wrong(name))
+}
+
+fn wrong(names: &str) -> Problem {
+    Problem::unauthorized(format!(
+        "this token is none of {names} here, which this route wants"
+    ))
 }
 
 fn unshown(token: Token) -> Problem {

@@ -272,6 +272,8 @@ test("what is not there says why, and what is wrong how it is right", async () =
     assert.equal(answer.status, 401);
     assert.match((await answer.json()).detail, says);
   }
+  const boards = await service.request("GET", "/boards", undefined, { authorization: "Bearer wrong" });
+  assert.match((await boards.json()).detail, /none of READ_TOKEN or ADMIN_TOKEN here/);
 });
 
 test("late plays change nothing of it, and a post that is hidden leaves a gap", async () => {

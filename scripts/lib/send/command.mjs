@@ -33,7 +33,7 @@ ${PATTERN_HELP}
   --columns NAMES   where the fields have other names: post_id=slug,timestamp=date
   --dates dmy|mdy   what 1/2/2026 means; without it such a line is left out
   --encoding NAME   if not utf-8, such as latin1; UTF-16 and gzip are recognised
-  --spool DIR       where batches wait, and how far the input was read
+  --spool DIR       where batches wait, and how far the input was read; .hitparade/send here
   --connections N   batches at a time (4)
   --dry-run         shows what would come in, and sends nothing`;
 
