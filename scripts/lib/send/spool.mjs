@@ -20,7 +20,6 @@ import {
   fstatSync,
   fsyncSync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   readFileSync,
   readdirSync,
@@ -32,6 +31,7 @@ import {
 } from "node:fs";
 import { createHash, randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
+import { makeOwnFolder } from "../files.mjs";
 import { tryLock } from "../lock.mjs";
 import { Advice, messageOf } from "../say.mjs";
 
@@ -41,7 +41,7 @@ const MAX_REJECTED_BYTES = 16 << 20;
 /** Places of other inputs that are kept: 5 KiB each, in a file that is written with each batch. */
 const MOST_OTHERS = 31;
 /** What is in a log is not for everybody. */
-const [OWN_FOLDER, OWN_FILE] = [0o700, 0o600];
+const OWN_FILE = 0o600;
 
 /**
  * @typedef {object} Batch
@@ -83,9 +83,7 @@ export class Spool {
    */
   constructor(folder, url, asked = null) {
     this.folder = folder;
-    // What it is in may be for others, too.
-    mkdirSync(dirname(folder), { recursive: true });
-    mkdirSync(folder, { recursive: true, mode: OWN_FOLDER });
+    makeOwnFolder(folder);
     const held = tryLock(join(folder, "lock"));
     if ("holder" in held) {
       throw new Advice(`${folder} is in use by process ${held.holder}.`, "Two senders at a time need a --spool of their own each.");
@@ -346,7 +344,7 @@ export class Spool {
 
   /** Keeps the plays of a batch that is not sent again. @param {Batch} batch @param {"in-doubt" | "refused"} why @returns {string} the file */
   setAside(batch, why) {
-    mkdirSync(this.#path(why), { recursive: true, mode: OWN_FOLDER });
+    makeOwnFolder(this.#path(why));
     const name = join(why, `${batch.key}.ndjson`);
     this.#write(
       name,
@@ -404,7 +402,7 @@ export class Spool {
       .split("\n")
       .filter((line) => line && !isRead(line, entries));
     if (damaged.length > 0) {
-      mkdirSync(this.#path("damaged"), { recursive: true, mode: OWN_FOLDER });
+      makeOwnFolder(this.#path("damaged"));
       this.#write(join("damaged", name), damaged.map((line) => `${line}\n`).join(""));
       this.damaged = { lines: damaged.length, file: this.#path("damaged", name) };
     }
