@@ -467,6 +467,21 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
   }
 });
 
+test("a spool knows the last line that was confirmed, also where it holds no play, and every file that was read", () => {
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-spool-"));
+  try {
+    const spool = new Spool(folder, "http://a");
+    spool.seal(['{"post_id":"a"}'], { input: { bytes: 9 } }, "x");
+    spool.append({ texts: [], hash: "of a robot" });
+    spool.sealConfirmed();
+    assert.deepEqual([spool.place, spool.waiting.length], [{ reader: undefined, confirmed: "of a robot" }, 1]);
+    assert.deepEqual(spool.places.at(-1), { input: { bytes: 9 } });
+    spool.release();
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 test("a spool keeps the places of its last 32 inputs", () => {
   const folder = mkdtempSync(join(tmpdir(), "hitparade-spool-"));
   try {
@@ -1041,7 +1056,13 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
         const [counted, expected] = [idsOf().sort(), [...ids].sort()];
         // To show how 100,000 lines differ from others takes `deepEqual` minutes.
         assert.ok(String(counted) === String(expected), `${counted.slice(0, 20)}, not ${expected.slice(0, 20)}: ${running.said()}`);
-      }).finally(() => (running.child.kill("SIGTERM"), running.ended));
+      }).finally(() => end(running));
+    const end = (running) => (running.child.kill("SIGTERM"), running.ended);
+    /** The same, after what is done meanwhile. */
+    const areCountedAfter = async (meanwhile, ids, running) => {
+      await meanwhile().catch((error) => end(running).then(() => Promise.reject(error)));
+      await areCounted(ids, running);
+    };
 
     test("hears at once of one that is not there, and gets it when it is", async () => {
       answers = counted;
@@ -1103,6 +1124,65 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
         writeFileSync(log, line("today"));
         await areCounted(["day 3", "today"], follow(name));
       }
+    });
+
+    test("goes on where it was left though less of its beginning is known than is kept now", async () => {
+      answers = counted;
+      const log = join(folder, "known.log");
+      const lines = (from, to) => Array.from({ length: to - from }, (_, index) => `a line of some length, ${from + index}`);
+      writeFileSync(log, lines(0, 100).map(line).join(""));
+      await areCounted(lines(0, 100), follow("known.log"));
+      const file = join(folder, "known.log.sending", "state.json");
+      const state = JSON.parse(readFileSync(file, "utf8"));
+      state.place.input.head = Buffer.from(state.place.input.head, "base64").subarray(0, 1_024).toString("base64");
+      writeFileSync(file, JSON.stringify(state));
+      const running = follow("known.log");
+      const grow = async () => {
+        for (const id of ["one", "two"]) {
+          appendFileSync(log, line(id));
+          await eventually(() => assert.ok(idsOf().includes(id), running.said()));
+        }
+      };
+      await areCountedAfter(grow, ["one", "two"], running);
+    });
+
+    test("gets all of files that came while it was followed, though they begin like one that was read before", async () => {
+      answers = counted;
+      const log = join(folder, "alike.log");
+      const same = '{"post_id":"a"}\n';
+      assert.equal((await run(["--spool", "alike.log.sending"], same.repeat(3)).ended).code, 0);
+      writeFileSync(log, line("b"));
+      const running = follow("alike.log");
+      const rotate = async () => {
+        await eventually(() => assert.deepEqual(idsOf(), ["b"]));
+        for (const [round, ending] of ["2", "1"].entries()) {
+          renameSync(log, `${log}.${ending}`);
+          writeFileSync(log, same.repeat(5));
+          await eventually(() => assert.equal(idsOf().length, 1 + 5 * (round + 1), running.said()));
+        }
+      };
+      await areCountedAfter(rotate, ["b", ...Array(10).fill("a")], running);
+    });
+
+    test("gets no file twice that was written to once more when the next one, which stayed empty, was there", async () => {
+      answers = counted;
+      const log = join(folder, "quiet.log");
+      writeFileSync(log, line("a"));
+      const running = follow("quiet.log");
+      const rotate = async () => {
+        await eventually(() => assert.deepEqual(idsOf(), ["a"]));
+        renameSync(log, `${log}.1`);
+        writeFileSync(log, "");
+        await sleep(50);
+        appendFileSync(`${log}.1`, line("b"));
+        await eventually(() => assert.deepEqual(idsOf(), ["a", "b"]));
+        await sleep(2_500);
+        renameSync(`${log}.1`, `${log}.2`);
+        renameSync(log, `${log}.1`);
+        writeFileSync(log, line("c"));
+        await eventually(() => assert.ok(idsOf().includes("c")));
+      };
+      await areCountedAfter(rotate, ["a", "b", "c"], running);
     });
 
     test("gets it though something else than a file is beside it", async () => {

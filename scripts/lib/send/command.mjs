@@ -173,7 +173,7 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
       : new Follow(values.follow, { stop: AbortSignal.any([stop, ended.signal]), tell, begun: isStream ? () => {} : begun });
     const goOn = (place) => {
       if (spool.goOn(place))
-        tell("! the spool keeps the places of 32 inputs, and this is one more: the one that was read longest ago would count again");
+        tell("▸ the spool keeps the places of 32 inputs, and this is one more: the one that was read longest ago would count again");
     };
     if (isStream) {
       goOn(spool.places.find(isOfStream) ?? null);

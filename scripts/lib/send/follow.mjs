@@ -45,8 +45,12 @@ export class Follow {
   /** When another file was first seen in its place; 0 while there is none. */
   #replacedAt = 0;
   #isAwaited = false;
-  /** Of what was read before. @type {FollowPlace[]} */
+  /** Of what was read before this run, and not found yet. @type {FollowPlace[]} */
   #places = [];
+  /** The files that were there then: no other one can have been read before. @type {Set<string>} */
+  #old = new Set();
+  /** The file that was read to its end last, and how long it was. */
+  #done = { inode: "", size: 0n };
 
   /**
    * @param {string} path
@@ -64,7 +68,17 @@ export class Follow {
    * @returns {Promise<{found: "new"} | {found: "again", place: FollowPlace}>}
    */
   async passOver(places) {
-    this.#places = places;
+    const said = await this.#lookFor(places);
+    this.#places = "place" in said ? places.filter((place) => place !== said.place) : places;
+    for (const name of await this.#names()) {
+      const found = await stat(join(dirname(this.#path), name), { bigint: true }).catch(() => null);
+      if (found) this.#old.add(inodeOf(found));
+    }
+    return said;
+  }
+
+  /** @param {FollowPlace[]} places @returns {ReturnType<Follow["passOver"]>} */
+  async #lookFor(places) {
     const isKnown = places.some(({ path = this.#path, inode }) => inode && path === this.#path);
     // Of a log that is rotated just now, or whose disk is not there yet, neither name may be seen at one look.
     for (let looks = 0; looks < 2 && !this.#stop.aborted;) {
@@ -204,7 +218,8 @@ export class Follow {
     }
     [this.#grewAt, file.mtimeMs] = [performance.now(), Math.floor(mtimeMs)];
     const come = buffer.subarray(0, bytesRead);
-    if (file.head.length < HEAD_BYTES) file.head = Buffer.concat([file.head, come]).subarray(0, HEAD_BYTES);
+    const isBehindHead = file.head.length === this.#at + this.#rest.length;
+    if (isBehindHead && file.head.length < HEAD_BYTES) file.head = Buffer.concat([file.head, come]).subarray(0, HEAD_BYTES);
     const bytes = Buffer.concat([this.#rest, come]);
     /** @type {any[]} */
     const lines = [];
@@ -233,9 +248,12 @@ export class Follow {
     this.#replacedAt ||= performance.now();
     if (performance.now() - Math.max(this.#grewAt, this.#replacedAt) < GRACE_MS || size > this.#at + this.#rest.length) return false;
     if (this.#rest.length > 0) this.#tell(`! half a line at the end of the file that ${this.#path} was is left out`);
-    const next = await this.#after(mtimeNs);
+    const next = await this.#after(mtimeNs, this.#done);
+    this.#done = { inode: this.#file.inode, size };
+    const found = await stat(next, { bigint: true }).catch(() => null);
     // It may have been read before, by its own name.
-    return (await this.#goOnAt(this.#places, [basename(next)])) ? true : this.#begin(next);
+    const isOld = found && this.#old.delete(inodeOf(found));
+    return isOld && (await this.#goOnAt(this.#places, [basename(next)])) ? true : this.#begin(next);
   }
 
   /** Goes on in the copy that was made before (copytruncate), where there is one, and then at the beginning. @returns {Promise<boolean>} */
@@ -247,14 +265,16 @@ export class Follow {
     return isCopied ? true : this.#begin();
   }
 
-  /** The file after this one: where it was rotated more than once meanwhile, another one that was rotated. @param {bigint} mtimeNs */
-  async #after(mtimeNs) {
+  /** The file after this one: where it was rotated more than once meanwhile, another one that was rotated. @param {bigint} mtimeNs @param {{inode: string, size: bigint}} before which one was read before this one */
+  async #after(mtimeNs, before) {
     const [folder, name] = [dirname(this.#path), basename(this.#path)];
     let next = { path: this.#path, mtimeNs: -1n };
     for (const other of await readdir(folder).catch(() => [])) {
       if (!other.startsWith(name) || !ROTATED.test(other.slice(name.length))) continue;
       const found = await stat(join(folder, other), { bigint: true }).catch(() => null);
       if (!found?.isFile() || found.mtimeNs <= mtimeNs || inodeOf(found) === this.#file.inode) continue;
+      // Written to once more when this one was there already, and read with that.
+      if (inodeOf(found) === before.inode && found.size === before.size) continue;
       if (next.mtimeNs < 0n || found.mtimeNs < next.mtimeNs) next = { path: join(folder, other), mtimeNs: found.mtimeNs };
     }
     return next.path;

@@ -412,9 +412,13 @@ export class Spool {
   /** What was confirmed becomes a batch before anything else does: the next one takes its number, whoever reads what now. */
   sealConfirmed() {
     const entries = this.appended();
+    if (entries.length === 0) return;
+    // They are of no file.
+    this.goOn(this.places.find(({ input }) => !input) ?? null);
+    const place = { reader: this.place?.reader, confirmed: entries.at(-1).hash };
     const plays = entries.flatMap(({ texts }) => texts);
-    if (plays.length === 0) return;
-    this.seal(plays, { reader: this.place?.reader, confirmed: entries.at(-1).hash }, randomBytes(16).toString("hex"));
+    if (plays.length > 0) this.seal(plays, place, randomBytes(16).toString("hex"));
+    else this.place = place;
   }
 
   /** A file that is there as a whole, or not at all. */
