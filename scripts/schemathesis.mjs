@@ -1,7 +1,7 @@
 /**
  * `npm run dev -- schemathesis`: requests that nobody would write by hand, made from `/openapi.json`, once
- * with every token and once with none. Fails on an answer that the contract does not name, and on
- * any server error.
+ * with every token and once with none. Fails on an answer that the contract does not name. It names 503
+ * and 504, which say that something is busy or away, but 500 of /healthz alone.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,7 +19,6 @@ const FOLDER = join(CACHE_DIR, "schemathesis");
 const PROGRAM = join(FOLDER, "bin", "schemathesis");
 const HOOKS = join(ROOT, "scripts", "lib", "schemathesis.py");
 const CHECKS = [
-  "not_a_server_error",
   "status_code_conformance",
   "content_type_conformance",
   "response_headers_conformance",

@@ -75,6 +75,18 @@ describe("/openapi.json", () => {
     assert.deepEqual([...new Set([...thrown, "400", "503"])].sort(), Object.keys(contract.components.responses).sort());
   });
 
+  test("names that a board may not be there, wherever one is asked for", () => {
+    for (const [path, methods] of Object.entries(contract.paths))
+      for (const [method, { parameters = [], responses }] of Object.entries(methods))
+        if (parameters.some(({ name }) => name === "board")) assert.ok("404" in responses, `${method} ${path}`);
+  });
+
+  test("names an error of the program's own of /healthz alone", () => {
+    for (const [path, methods] of Object.entries(contract.paths))
+      for (const [method, { responses }] of Object.entries(methods))
+        for (const status of Object.keys(responses)) assert.ok(status !== "500" || path === "/healthz", `${method} ${path}: ${status}`);
+  });
+
   test("names the fields that charts and posts have", async () => {
     await service.send([{ post_id: "a", region_id: "NA" }]);
     const check = (answer, name) => {
