@@ -9,7 +9,7 @@ use super::boards::WIPE_TIMEOUT_MS;
 use super::regions::tell_main_of;
 use super::request::Call;
 use super::telling::{Teller, shards_of};
-use super::{body, leaderboards, table};
+use super::{body, directory, leaderboards};
 use crate::board::ObjectName;
 use crate::http::{Problem, hex, read_hex};
 use crate::topology::RegionTable;
@@ -26,7 +26,7 @@ struct ResetBody {
 
 pub async fn get(call: &Call) -> Result<Answer, Problem> {
     require(call, Token::Admin)?;
-    let directory = table::fetch_directory(&call.env).await?;
+    let directory = directory::fetch(&call.env).await?;
     Ok(Answer::json(&about(&directory.table)).with_header("Cache-Control", "no-store"))
 }
 
@@ -65,7 +65,7 @@ pub async fn reset(call: &Call) -> Result<Answer, Problem> {
     let (registry, request) = (ObjectName::Registry, Reset { installation_id });
     let done = call.ask(&registry, &request, WIPE_TIMEOUT_MS, "bad_reset");
     let done = done.await?;
-    table::forget();
+    directory::forget();
     tell_main_of(call, done.table.clone()).await?;
     leaderboards::forget();
     // Those of deleted regions, too: a Worker that has not heard of it sends them plays.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::access::{Token, may_read, may_read_or_moderate, require, shows};
 use super::answer::Answer;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, body, table};
+use super::{ASK_TIMEOUT_MS, body, directory};
 use crate::board::{
     Board, CatalogKind, Directory, MAIN, ObjectName, check_board_id, parts_of_board_key,
 };
@@ -72,11 +72,11 @@ async fn find_board(call: &Call, board_id: &str) -> Result<Board, Problem> {
     if check_board_id(board_id).is_err() {
         return Err(Problem::unknown_board());
     }
-    let directory = table::directory_for_charts(&call.env).await?;
+    let directory = directory::for_charts(&call.env).await?;
     if let Some(board) = directory.board(board_id) {
         return Ok(board.clone());
     }
-    let newer = table::newer_directory(&call.env).await?;
+    let newer = directory::newer(&call.env).await?;
     newer
         .board(board_id)
         .cloned()
@@ -145,7 +145,7 @@ const BOARD_FIELDS: Fields = Fields {
 /// The boards that who asks may read.
 pub async fn list(call: &Call) -> Result<Answer, Problem> {
     may_read_or_moderate(call)?;
-    let directory = table::newer_directory(&call.env).await?;
+    let directory = directory::newer(&call.env).await?;
     let boards = directory.boards().cloned();
     let readable = boards.filter_map(|board| open_to(call, board).ok());
     let boards: Vec<Value> = readable.map(|board| json_of(&board, &directory)).collect();
@@ -179,8 +179,8 @@ pub async fn put(call: &mut Call, board_id: String) -> Result<Answer, Problem> {
     let registry = ObjectName::Registry;
     let board = call.ask(&registry, &request, ASK_TIMEOUT_MS, "bad_board");
     let board = board.await?;
-    table::forget();
-    let directory = table::directory(&call.env).await?;
+    directory::forget();
+    let directory = directory::fresh(&call.env).await?;
     Ok(Answer::json(&json_of(&board, &directory)))
 }
 
@@ -198,7 +198,7 @@ pub async fn delete(call: &Call, board_id: String) -> Result<Answer, Problem> {
     let registry = ObjectName::Registry;
     let deletion = call.ask(&registry, &request, WIPE_TIMEOUT_MS, "bad_board");
     let deletion = deletion.await?;
-    table::forget();
+    directory::forget();
     let body = json!({
         "board_id": board_id,
         "deleted": rfc3339(deletion.deleted_ms),

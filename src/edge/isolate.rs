@@ -8,7 +8,7 @@ use super::access::Access;
 use super::leaderboards::ChartMemory;
 use super::posts::KeptPages;
 use super::request::Trust;
-use super::{metrics, table};
+use super::{directory, metrics};
 use crate::http::Counters;
 use crate::limiter::Limiter;
 
@@ -24,7 +24,7 @@ pub struct Isolate {
     pub counts_alone: Cell<bool>,
     /// Nor a cache of this place.
     pub has_no_cache: Cell<bool>,
-    pub table: RefCell<table::DirectoryMemory>,
+    pub directory: RefCell<directory::DirectoryMemory>,
     pub leaderboards: RefCell<ChartMemory>,
     pub pages: RefCell<KeptPages>,
     pub figures: RefCell<metrics::KnownFigures>,

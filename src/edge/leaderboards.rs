@@ -18,7 +18,7 @@ use super::access::needs_token;
 use super::isolate::{count_here, here};
 use super::plays::region_of_request;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, cache, limits, table};
+use super::{ASK_TIMEOUT_MS, cache, directory, limits};
 use crate::board::{Board, ObjectName};
 use crate::clock::{now_ms, steady_ms};
 use crate::codec;
@@ -118,7 +118,7 @@ pub async fn leaderboard(
         return Ok(cached);
     }
     if known.is_none() {
-        table::require_scope(call, &question.request.scope).await?;
+        directory::require_scope(call, &question.request.scope).await?;
         if memory(|memory| memory.busy_until_ms) > steady_ms() {
             // Checked behind the caches, not at the door: nobody is refused a chart that is cached.
             return Err(Problem::refused(Refusal::Busy { retry_after_s: 1 }, ""));
@@ -237,7 +237,7 @@ async fn ask_nearest(
     message: &[u8],
 ) -> Result<(Vec<u8>, u64, bool), Problem> {
     let board_key = board.key();
-    let table = table::table(&call.env).await?;
+    let table = directory::regions(&call.env).await?;
     if let Some(here) = region_of_request(call, &table).and_then(|here| table.find(&here)) {
         let shard = ObjectName::shard(&board_key, &here.key(), 0);
         let shard = (&shard, here.hint.as_deref());

@@ -9,9 +9,9 @@ use worker::RateLimiter;
 
 use super::access::is_open_to_all;
 use super::answer::Answer;
+use super::directory;
 use super::isolate::here;
 use super::request::{Call, Trust, trust};
-use super::table;
 use crate::clock::now_ms;
 use crate::environment::setting;
 use crate::http::Problem;
@@ -78,7 +78,7 @@ pub struct Limit {
 pub async fn sender_of(call: &Call) -> Option<u64> {
     let address = call.seen.visitor.address.as_ref()?;
     // The installation's seed is the same in every isolate and known to nobody.
-    let seed = table::table(&call.env)
+    let seed = directory::regions(&call.env)
         .await
         .map_or([0; 16], |table| table.seed);
     Some(sender(address, &seed, now_ms()))
@@ -87,11 +87,11 @@ pub async fn sender_of(call: &Call) -> Option<u64> {
 /// Who sends a beacon, for today. The registry is not asked for it: of a play, an isolate that has just been
 /// started may have nothing else to ask. Until it knows the seed it counts under a key of its own. So an
 /// address that meets several such isolates is another one to each, for its first few beacons there: then the
-/// isolate asks ([`table::goes_blind`]).
+/// isolate asks ([`directory::goes_blind`]).
 pub fn sender_of_beacon(call: &Call) -> Option<u64> {
     let address = call.seen.visitor.address.as_ref()?;
     let own_key = || here(|isolate| *isolate.own_key.get_or_init(random_bytes));
-    let key = table::known().map_or_else(own_key, |table| table.seed);
+    let key = directory::known_regions().map_or_else(own_key, |table| table.seed);
     Some(sender(address, &key, now_ms()))
 }
 
@@ -108,7 +108,7 @@ pub fn for_the_door(call: &Call) -> Option<u32> {
 /// Who reads, for today, as far as it is known at once: for what holds within an isolate.
 #[wasm_bindgen(js_name = readerAtTheDoor)]
 pub fn reader_at_the_door(address: &str) -> u64 {
-    let seed = table::known().map_or([0; 16], |table| table.seed);
+    let seed = directory::known_regions().map_or([0; 16], |table| table.seed);
     sender(address, &seed, now_ms())
 }
 
@@ -116,7 +116,7 @@ pub fn reader_at_the_door(address: &str) -> u64 {
 /// must not, and [`count`] says why.
 #[wasm_bindgen(js_name = countAtTheDoor)]
 pub fn count_at_the_door(address: &str, limit: u32) -> bool {
-    table::known().is_some_and(|table| {
+    directory::known_regions().is_some_and(|table| {
         let now_ms = now_ms();
         let sender = Bucket::Reads.of(sender(address, &table.seed, now_ms));
         let rate = Rate::a_minute(limit);

@@ -6,13 +6,13 @@ use super::answer::Answer;
 use super::charts::read_query;
 use super::plays::region_of_request;
 use super::request::Call;
-use super::{boards, leaderboards, limits, table};
+use super::{boards, directory, leaderboards, limits};
 use crate::board::ObjectName;
 use crate::codec;
 use crate::http::{Cors, Problem, hex};
 use crate::objects::stub;
 use crate::wire::{
-    LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, MAX_CUTS_OF_ADDRESS,
+    LIVE_ADDRESS_HEADER, LIVE_HEADER, LIVE_LIMIT_HEADER, LiveRequest, MAX_RENDERINGS_OF_ADDRESS,
 };
 
 /// Readers who are sent away come back spread over some time, from so many seconds to so many.
@@ -39,7 +39,7 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
         has_token: call.seen.authorization.is_some(),
     };
     let away = |error: worker::Error| Problem::away("the shard", &error);
-    let table = table::table(&call.env).await?;
+    let table = directory::regions(&call.env).await?;
     let here = region_of_request(call, &table);
     let region = here.as_deref().and_then(|here| table.find(here));
     let region = region.ok_or_else(Problem::unknown_region)?;
@@ -69,7 +69,7 @@ pub async fn get(call: &Call, cors: &Cors) -> Result<Answer, Problem> {
         429 => {
             let most = most.unwrap_or_default();
             let detail = format!(
-                "at most {most} sockets of one address, of {MAX_CUTS_OF_ADDRESS} different charts; \
+                "at most {most} sockets of one address, of {MAX_RENDERINGS_OF_ADDRESS} different charts; \
                  close one, or ask /top-posts"
             );
             let problem = Problem::new(429, "too_many_sockets", detail);

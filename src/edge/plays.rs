@@ -12,7 +12,7 @@ use super::isolate::count_here;
 use super::limits::Bucket;
 use super::request::Call;
 use super::shards::{ShardAnswer, tell_shard};
-use super::{body, ids, limits, table};
+use super::{body, directory, ids, limits};
 use crate::board::{Board, Directory, parts_of_board_key};
 use crate::clock::{now_ms, within, within_or_rest};
 use crate::codec;
@@ -80,8 +80,7 @@ pub async fn post(call: &mut Call, cors: &Cors) -> Result<Answer, Problem> {
     let outcome = admit_plays(call, cors, &attempt).await;
     // As far as this isolate knows.
     let boards = attempt.boards.take();
-    let home =
-        table::known_directory().and_then(|directory| home_of_sender(call, &directory, &boards));
+    let home = directory::known().and_then(|directory| home_of_sender(call, &directory, &boards));
     let Some(home) = home else {
         return outcome;
     };
@@ -238,14 +237,14 @@ async fn count_plays(call: &Call, sender: Sender, attempt: &Attempt) -> Result<A
         boards: body.envelope.boards.clone(),
         plays,
     };
-    let blind = match table::goes_blind() {
+    let blind = match directory::goes_blind() {
         true => count_blind(&shards(), &batch).await,
         false => None,
     };
     let verdict = match blind {
         Some(verdict) => verdict,
         None => {
-            let directory = table::directory(&call.env).await?;
+            let directory = directory::fresh(&call.env).await?;
             routing::count(&shards(), directory, batch).await
         }
     };
@@ -466,7 +465,7 @@ impl Network for Shards<'_> {
     }
 
     async fn newer_directory(&self) -> Option<Rc<Directory>> {
-        table::newer_directory(&self.call.env).await.ok()
+        directory::newer(&self.call.env).await.ok()
     }
 
     fn here(&self, table: &RegionTable) -> Option<String> {

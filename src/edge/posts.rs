@@ -13,7 +13,7 @@ use super::answer::Answer;
 use super::charts::read_query;
 use super::isolate::here;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, boards, body, ids, limits, table};
+use super::{ASK_TIMEOUT_MS, boards, body, directory, ids, limits};
 use crate::board::ObjectName;
 use crate::catalog::MAX_PUT_POSTS;
 use crate::clock::steady_ms;
@@ -67,7 +67,7 @@ pub async fn get(call: &Call, post_id: String) -> Result<Answer, Problem> {
     let board = boards::open_to(call, boards::of_query(call).await?)?;
     let query = read_query(call)?;
     let post_id = checked_id(call, post_id)?;
-    table::require_scope(call, &query.form.scope).await?;
+    directory::require_scope(call, &query.form.scope).await?;
     let page = PostRequest {
         post_id,
         scope: query.form.scope.clone(),

@@ -14,7 +14,7 @@ use super::access::{Token, needs_token, require};
 use super::answer::Answer;
 use super::leaderboards::{self, leaderboard};
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, boards, charts, ids, limits, table, www};
+use super::{ASK_TIMEOUT_MS, boards, charts, directory, ids, limits, www};
 use crate::board::{Board, ObjectName};
 use crate::http::{
     Feed, Leaf, Method, PageHead, PageNames, Problem, chart_asked, feed_asked, feed_text,
@@ -130,7 +130,7 @@ async fn list_closed(
     board: &Board,
     asked: &ListPublished,
 ) -> Result<PublishedList, Problem> {
-    table::require_scope(call, &asked.scope).await?;
+    directory::require_scope(call, &asked.scope).await?;
     let asked = ListPublished {
         asker: limits::sender_of(call).await.unwrap_or_default(),
         ..asked.clone()
@@ -198,7 +198,7 @@ async fn named<T>(
 ) -> T {
     let own = www::own_pages(&call.env);
     let shows_regions = own.as_ref().is_none_or(|own| own.shows_regions());
-    let table = table::any(&call.env).await;
+    let table = directory::any_regions(&call.env).await;
     let region = table.as_ref().and_then(|table| table.find(scope));
     let region = region.filter(|_| shows_regions);
     let proto = call.header("X-Forwarded-Proto");

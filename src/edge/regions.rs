@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::access::{Token, require};
 use super::answer::Answer;
 use super::request::Call;
-use super::{ASK_TIMEOUT_MS, boards, body, table};
+use super::{ASK_TIMEOUT_MS, boards, body, directory};
 use crate::board::{MAIN, ObjectName};
 use crate::http::{Fields, Problem, given};
 use crate::log::report;
@@ -58,7 +58,7 @@ pub async fn get(call: &Call) -> Result<Answer, Problem> {
     let global = ObjectName::global(&board.key());
     let regions = call.ask(&global, &ListRegions, ASK_TIMEOUT_MS, "bad_region");
     let regions = regions.await?;
-    let directory = table::directory(&call.env).await?;
+    let directory = directory::fresh(&call.env).await?;
     let told = |id: &str| regions.iter().find(|region| region.region_id == id);
     // What the board has heard of is counted there; a region that was made since has no plays yet.
     let regions = directory.table.regions.iter().map(|region| {
@@ -101,7 +101,7 @@ pub async fn put(call: &mut Call, region_id: String) -> Result<Answer, Problem> 
     let registry = ObjectName::Registry;
     let region = call.ask(&registry, &request, ASK_TIMEOUT_MS, "bad_region");
     let region = region.await?;
-    table::forget();
+    directory::forget();
     if let Err(problem) = tell_main(call).await {
         // The global object hears of the region with the first push or question that names it.
         report!("worker", "{}", problem.detail);
@@ -115,7 +115,7 @@ pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
     let (registry, request) = (ObjectName::Registry, DeleteRegion { region_id });
     let deleted = call.ask(&registry, &request, ASK_TIMEOUT_MS, "bad_region");
     let deleted = deleted.await?;
-    table::forget();
+    directory::forget();
     tell_main(call).await?;
     Ok(Answer::json(&json!({
         "region_id": deleted.region.region_id,
@@ -129,7 +129,7 @@ pub async fn delete(call: &Call, region_id: String) -> Result<Answer, Problem> {
 /// # Errors
 /// 503 where the registry or the global object is away.
 async fn tell_main(call: &Call) -> Result<(), Problem> {
-    let directory = table::fetch_directory(&call.env).await?;
+    let directory = directory::fetch(&call.env).await?;
     tell_main_of(call, RegionTable::clone(&directory.table)).await
 }
 

@@ -17,7 +17,7 @@ use super::access::{Token, require};
 use super::answer::Answer;
 use super::request::Call;
 use super::telling::Teller;
-use super::{ASK_TIMEOUT_MS, boards, body, table};
+use super::{ASK_TIMEOUT_MS, boards, body, directory};
 use crate::board::{Board, ObjectName};
 use crate::clock::steady_ms;
 use crate::codec;
@@ -155,7 +155,7 @@ pub async fn import(call: &Call) -> Result<Answer, Problem> {
     let global = ObjectName::global(&board.key());
     let imported = call.ask(&global, &request, ASK_TIMEOUT_MS, "bad_import");
     let imported = imported.await?;
-    table::forget();
+    directory::forget();
     Ok(Answer::json(
         &json!({ "board": board.key(), "next_row": imported.next_row }),
     ))

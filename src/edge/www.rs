@@ -8,9 +8,9 @@ use siphasher::sip::SipHasher13;
 use worker::{Env, Headers, RequestInit, Response};
 
 use super::answer::Answer;
+use super::directory;
 use super::plays::home_of_sender;
 use super::request::Call;
-use super::table;
 use crate::environment::{or_report, setting};
 use crate::http::{
     Method, Problem, cache_control, content_type, decoded, has_version, page_policy,
@@ -132,8 +132,8 @@ impl Own {
 /// The home of batches that a page seals where it is asked for. An old one is no less right; without a
 /// table there is none yet, and the beacon learns it from the first answer.
 async fn home_of_page(call: &Call) -> Option<String> {
-    table::any(&call.env).await;
-    let directory = table::known_directory()?;
+    directory::any_regions(&call.env).await;
+    let directory = directory::known()?;
     home_of_sender(call, &directory, &BTreeSet::new())
 }
 

@@ -187,7 +187,7 @@ pub fn fold(
     Ok(None)
 }
 
-/// The writes that cut the days of a scope to [`THINNED_BYTES`] that have lately become older than
+/// The writes that thin to [`THINNED_BYTES`] the days of a scope that have lately become older than
 /// [`THINNED_AFTER_DAYS`], with the panes that change. To be asked once a day, and after a start.
 ///
 /// # Errors
@@ -205,7 +205,7 @@ pub fn thinned(
         let pane = PaneKey::of(Level::Day, old_ms, days);
         old_ms = pane.start_ms.saturating_sub(1);
         for (key, value) in storage.scan(Table::Panes, &pane_key(scope, pane), &[], usize::MAX)? {
-            // One that cannot be read stays as it is, as does what was cut when it was folded.
+            // One that cannot be read stays as it is, as does what was thinned when it was folded.
             let row = codec::decode::<PaneRow<'_>>(&value);
             if let Some(row) = row.ok().filter(|row| row.bytes() > THINNED_BYTES)
                 && let Some(summary) = row.decode(seed)

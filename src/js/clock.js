@@ -5,7 +5,7 @@
 
 /** Requests see the time a little apart, by as much as their timers are late: such steps mean nothing. */
 const APART_MS = 5_000;
-/** As long as anything is kept by this clock: the directory (`TABLE_FRESH_MS` in src/edge/table.rs). */
+/** As long as anything is kept by this clock: the directory (`PLAYS_FRESH_MS` in src/edge/directory.rs). */
 const LONGEST_MS = 60_000;
 
 /** What this clock is ahead of the platform's. */

@@ -1,7 +1,7 @@
 //! A leaderboard: the computed Top K of one scope and window, with the bounds that hold for it.
 //!
-//! It is computed once for a class of k and cut where it is asked for a smaller one. Cutting
-//! needs no second look at the plays: what is cut off goes into `unlisted_max`.
+//! It is computed once for a class of k and shortened for a smaller k, which needs no
+//! second look at the plays: what is left out goes into `unlisted_max`.
 
 mod format;
 mod published;
@@ -20,7 +20,7 @@ pub use published::{
 /// The largest k that can be asked for.
 pub const MAX_K: usize = 1_000;
 
-/// The classes of k that are computed; an answer is cut from the smallest that is large enough.
+/// The classes of k that are computed; an answer is a beginning of the smallest that is large enough.
 pub const K_CLASSES: [usize; 3] = [10, 100, MAX_K];
 
 /// The class that answers a k.

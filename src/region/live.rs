@@ -2,17 +2,17 @@
 //!
 //! Sockets hibernate: between two looks the object holds nothing for them. What a socket wants is
 //! written in what is attached to it, and named by its tag: the chart for a class of k, and the k that it
-//! is cut for. Sockets of a chart share
-//! one question a look, those of a cut one rendering and one comparison; only the sends grow with their
+//! is rendered for. Sockets of a chart share
+//! one question a look, those of a rendering one comparison; only the sends grow with their
 //! number.
 //!
 //! The object looks when it is told that something changed, at most every 2 s, and where a chart changes with
 //! time alone ([`super::looks`]): while nobody plays it sleeps.
 //!
 //! # At its limits
-//! [`MAX_SOCKETS`] sockets, and the charts and cuts of [`places`]; whoever comes after them is told to
+//! [`MAX_SOCKETS`] sockets, and the charts and renderings of [`places`]; whoever comes after them is told to
 //! come back later, or gets the place of somebody who has many. An address that has all the sockets that
-//! its Worker grants it, or [`MAX_CUTS_OF_ADDRESS`] cuts, is told so. A reader that does not read is
+//! its Worker grants it, or [`MAX_RENDERINGS_OF_ADDRESS`] renderings, is told so. A reader that does not read is
 //! dropped (see [`Backlog`] and `sockets.js`), and so is one that says nothing for [`UNHEARD_MS`].
 
 use std::collections::BTreeMap;
@@ -22,12 +22,12 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::backlog::Backlog;
-use super::places::{self, HeldCut};
+use super::places::{self, HeldRendering};
 use crate::clock::now_ms;
 use crate::codec;
 use crate::leaderboard::{Chart, Format, Leaderboard, Rendered};
 use crate::log::report;
-use crate::wire::{ChartReply, LiveRequest, MAX_CUTS_OF_ADDRESS, Refusal};
+use crate::wire::{ChartReply, LiveRequest, MAX_RENDERINGS_OF_ADDRESS, Refusal};
 
 /// Sockets of one object: more are told to come back later.
 const MAX_SOCKETS: usize = 10_000;
@@ -96,7 +96,7 @@ pub struct Shown {
     /// The object's context, which has the sockets.
     context: JsValue,
     /// By [`LiveRequest::tag`]: those of a chart come together.
-    cuts: BTreeMap<String, ShownCut>,
+    renderings: BTreeMap<String, ShownRendering>,
     /// Those that closed since the last look are still in it.
     sockets: usize,
     census_ms: u64,
@@ -118,22 +118,22 @@ pub enum NoPlace {
     OfObject,
 }
 
-/// A cut of a chart that sockets show.
+/// A rendering of a chart that sockets show.
 #[derive(Clone)]
-pub struct ChartCut {
+pub struct ChartRendering {
     pub request: Rc<LiveRequest>,
     pub tag: String,
 }
 
-struct ShownCut {
+struct ShownRendering {
     request: Rc<LiveRequest>,
     etag: Option<String>,
     backlog: Backlog,
 }
 
-impl ShownCut {
+impl ShownRendering {
     fn new(request: LiveRequest) -> Self {
-        ShownCut {
+        ShownRendering {
             request: Rc::new(request),
             etag: None,
             backlog: Backlog::default(),
@@ -146,7 +146,7 @@ impl Shown {
         answer_pings(&context);
         Shown {
             context,
-            cuts: BTreeMap::new(),
+            renderings: BTreeMap::new(),
             sockets: 0,
             census_ms: 0,
             unheard_ms: 0,
@@ -155,13 +155,13 @@ impl Shown {
 
     /// Finds the charts of the sockets that outlived the memory of this object.
     pub fn restore(&mut self) {
-        if self.cuts.is_empty() {
+        if self.renderings.is_empty() {
             for (tag, _) in self.held() {
                 let asks = asks_of(&self.context, &tag);
                 let request = asks.and_then(|asks| codec::decode(&asks).ok());
                 match request {
                     Some(request) => {
-                        self.cuts.insert(tag, ShownCut::new(request));
+                        self.renderings.insert(tag, ShownRendering::new(request));
                     }
                     // Of another release: who reads on comes again.
                     None => give_up(&self.context, &tag),
@@ -172,7 +172,7 @@ impl Shown {
     }
 
     /// What every socket shows, and whose it is.
-    fn held(&self) -> Vec<HeldCut> {
+    fn held(&self) -> Vec<HeldRendering> {
         let held = census(&self.context).into_iter();
         let held = held.filter_map(|line| {
             let (tag, address) = line.split_once(' ')?;
@@ -182,28 +182,28 @@ impl Shown {
         held.collect()
     }
 
-    /// All cuts that are shown, by chart; those that nobody looks at any more are forgotten.
-    pub fn charts(&mut self) -> Vec<Vec<ChartCut>> {
+    /// All renderings that are shown, by chart; those that nobody looks at any more are forgotten.
+    pub fn charts(&mut self) -> Vec<Vec<ChartRendering>> {
         let now_ms = now_ms();
         if now_ms.abs_diff(self.unheard_ms) >= UNHEARD_INTERVAL_MS {
             self.unheard_ms = now_ms;
             close_unheard(&self.context, now_ms.saturating_sub(UNHEARD_MS) as f64);
         }
-        self.cuts
+        self.renderings
             .retain(|tag, _| count(&self.context, Some(tag)) > 0);
         self.sockets = count(&self.context, None);
-        let mut charts: Vec<Vec<ChartCut>> = Vec::new();
-        for (tag, shown) in &self.cuts {
-            let cut = ChartCut {
+        let mut charts: Vec<Vec<ChartRendering>> = Vec::new();
+        for (tag, shown) in &self.renderings {
+            let rendering = ChartRendering {
                 request: Rc::clone(&shown.request),
                 tag: tag.clone(),
             };
-            let last = charts.last().and_then(|cuts| cuts.last());
+            let last = charts.last().and_then(|renderings| renderings.last());
             let is_same =
                 last.is_some_and(|last| places::chart_of(&last.tag) == places::chart_of(tag));
             match charts.last_mut() {
-                Some(cuts) if is_same => cuts.push(cut),
-                _ => charts.push(vec![cut]),
+                Some(renderings) if is_same => renderings.push(rendering),
+                _ => charts.push(vec![rendering]),
             }
         }
         charts
@@ -211,30 +211,30 @@ impl Shown {
 
     /// Sends a chart to everybody who looks at it, if it says something new.
     pub fn send(&mut self, tag: &str, rendered: &Rendered, now_ms: u64) {
-        let Some(cut) = self.cuts.get_mut(tag) else {
+        let Some(shown) = self.renderings.get_mut(tag) else {
             return;
         };
-        if cut.etag.as_ref() == Some(&rendered.etag) {
+        if shown.etag.as_ref() == Some(&rendered.etag) {
             return;
         }
-        cut.etag = Some(rendered.etag.clone());
+        shown.etag = Some(rendered.etag.clone());
         let Ok(text) = std::str::from_utf8(&rendered.body) else {
             return;
         };
-        let heard_since_ms = cut.backlog.heard_since_ms(now_ms);
-        cut.backlog.add(now_ms, text.len());
+        let heard_since_ms = shown.backlog.heard_since_ms(now_ms);
+        shown.backlog.add(now_ms, text.len());
         send(&self.context, tag, text, heard_since_ms as f64);
     }
 
     /// Closes the sockets of a chart that is no more, where a reply says that its region was deleted, or all
     /// where the board was: the registry tells so only objects that have something stored.
-    pub fn end_deleted(&mut self, cuts: &[ChartCut], reply: &[u8]) {
+    pub fn end_deleted(&mut self, renderings: &[ChartRendering], reply: &[u8]) {
         match codec::decode(reply) {
             Ok(ChartReply(Err(Refusal::Gone))) => self.end_all(),
             Ok(ChartReply(Err(Refusal::RegionDeleted))) => {
-                for ChartCut { tag, .. } in cuts {
+                for ChartRendering { tag, .. } in renderings {
                     end_deleted(&self.context, tag);
-                    self.cuts.remove(tag);
+                    self.renderings.remove(tag);
                 }
             }
             _ => {}
@@ -243,12 +243,12 @@ impl Shown {
 
     /// Closes sockets of a chart whose period is over, some at a time: their readers ask anew. `true` where
     /// some are left.
-    pub fn end_period(&mut self, cuts: &[ChartCut]) -> bool {
+    pub fn end_period(&mut self, renderings: &[ChartRendering]) -> bool {
         let mut is_some_left = false;
-        for ChartCut { tag, .. } in cuts {
+        for ChartRendering { tag, .. } in renderings {
             match end_period(&self.context, tag) {
                 true => is_some_left = true,
-                false => drop(self.cuts.remove(tag)),
+                false => drop(self.renderings.remove(tag)),
             }
         }
         is_some_left
@@ -256,23 +256,23 @@ impl Shown {
 
     /// Closes the sockets of all who showed no token: the board is closed to the public.
     pub fn end_private(&mut self) {
-        self.cuts.retain(|tag, cut| {
-            if !cut.request.has_token {
+        self.renderings.retain(|tag, shown| {
+            if !shown.request.has_token {
                 end_private(&self.context, tag);
             }
-            cut.request.has_token
+            shown.request.has_token
         });
     }
 
     /// Closes all sockets: the board is deleted.
     pub fn end_all(&mut self) {
         end_all(&self.context);
-        self.cuts.clear();
+        self.renderings.clear();
     }
 
     /// Whether a chart is shown to somebody, whatever its k: it is looked at whenever it changes.
     pub fn shows(&self, tag: &str) -> bool {
-        let mut tags = self.cuts.keys();
+        let mut tags = self.renderings.keys();
         tags.any(|shown| places::chart_of(shown) == places::chart_of(tag))
     }
 
@@ -290,7 +290,7 @@ impl Shown {
             let read = tags_of(&self.context, &reader.address);
             let is_another = !read.iter().any(|known| known == tag);
             if count_of(&self.context, &reader.address) >= reader.max_sockets
-                || is_another && read.len() >= MAX_CUTS_OF_ADDRESS
+                || is_another && read.len() >= MAX_RENDERINGS_OF_ADDRESS
             {
                 return Err(NoPlace::OfAddress);
             }
@@ -306,12 +306,12 @@ impl Shown {
             self.census_ms = now_ms;
             let held = self.held();
             // Some may have closed theirs since the last look.
-            self.cuts
+            self.renderings
                 .retain(|tag, _| held.iter().any(|(shown, _)| shown == tag));
             if !self.has_room(tag) {
                 for given_up in places::to_give_up(&held, &reader.address) {
                     give_up(&self.context, &given_up);
-                    self.cuts.remove(&given_up);
+                    self.renderings.remove(&given_up);
                 }
             }
         }
@@ -322,7 +322,7 @@ impl Shown {
     }
 
     fn has_room(&self, tag: &str) -> bool {
-        places::has_room(self.cuts.keys().map(String::as_str), tag)
+        places::has_room(self.renderings.keys().map(String::as_str), tag)
     }
 
     /// Takes a new socket and sends it the chart. Returns the reader's end.
@@ -340,15 +340,17 @@ impl Shown {
         let (tag, asks) = (request.tag(), codec::encode(request));
         let reader = accept(&self.context, &tag, address, asks, &text)?;
         self.sockets += 1;
-        self.cuts.entry(tag).or_insert_with(|| ShownCut {
-            etag: Some(rendered.etag.clone()),
-            ..ShownCut::new(request.clone())
-        });
+        self.renderings
+            .entry(tag)
+            .or_insert_with(|| ShownRendering {
+                etag: Some(rendered.etag.clone()),
+                ..ShownRendering::new(request.clone())
+            });
         Ok(reader.into())
     }
 }
 
-/// The message for a cut: the answer of `/top-posts`.
+/// The message for a rendering: the answer of `/top-posts`.
 pub fn render(request: &LiveRequest, leaderboard: &Leaderboard, stale: bool) -> Rendered {
     Chart::new(&request.form, leaderboard, stale).render(Format::Json)
 }

@@ -1,27 +1,27 @@
 //! Which addresses have the charts that an object's sockets show, and which gives one up where there is
 //! no room for another.
 //!
-//! The object asks for a chart by its class of k, and cuts it for each k that somebody reads. All cuts of
-//! a chart share one question to the global object; each cut is rendered by itself. The object limits
-//! both charts and cuts, in all and for each address. Where it is full, an address that has many gives
+//! The object asks for a chart by its class of k, and renders it for each k that somebody reads. All
+//! renderings of a chart share one question to the global object. The object limits both charts and
+//! renderings, in all and for each address. Where it is full, an address that has many gives
 //! one up for an address that has none (max-min fairness), so a few addresses cannot take all places.
 
 use std::collections::BTreeMap;
 
 /// Charts that sockets of one object show: as many as a shard keeps.
 pub const MAX_CHARTS: usize = 256;
-/// Cuts of these charts. Each is rendered once whenever its chart has changed: 20 µs for ten posts, 2 ms
+/// Renderings of these charts. Each is made anew whenever its chart has changed: 20 µs for ten posts, 2 ms
 /// for a thousand.
-pub const MAX_CUTS: usize = 512;
-/// A cut that is shown: its tag, and the address of its sockets where all have the same one.
-pub type HeldCut = (String, Option<String>);
+pub const MAX_RENDERINGS: usize = 512;
+/// A rendering that is shown: its tag, and the address of its sockets where all have the same one.
+pub type HeldRendering = (String, Option<String>);
 
 /// The part of a tag that names the chart.
 pub fn chart_of(tag: &str) -> &str {
     tag.split_once(':').map_or(tag, |(chart, _)| chart)
 }
 
-/// Whether an object that shows these cuts has room for another.
+/// Whether an object that shows these renderings has room for another.
 pub fn has_room<'a>(shown: impl Iterator<Item = &'a str> + Clone, tag: &str) -> bool {
     if shown.clone().any(|other| other == tag) {
         return true;
@@ -34,12 +34,12 @@ pub fn has_room<'a>(shown: impl Iterator<Item = &'a str> + Clone, tag: &str) -> 
         last = chart;
     }
     let is_shown = shown.clone().any(|other| chart_of(other) == chart_of(tag));
-    shown.count() < MAX_CUTS && (is_shown || charts < MAX_CHARTS)
+    shown.count() < MAX_RENDERINGS && (is_shown || charts < MAX_CHARTS)
 }
 
-/// The cuts whose sockets are to be closed so that the address of a newcomer can read another one. None
+/// The renderings whose sockets are to be closed so that the address of a newcomer can read another one. None
 /// where no other address has so many more that taking one from it would be fair.
-pub fn to_give_up(held: &[HeldCut], newcomer: &str) -> Vec<String> {
+pub fn to_give_up(held: &[HeldRendering], newcomer: &str) -> Vec<String> {
     let charts: std::collections::BTreeSet<&str> =
         held.iter().map(|(tag, _)| chart_of(tag)).collect();
     if charts.len() >= MAX_CHARTS {
@@ -49,8 +49,8 @@ pub fn to_give_up(held: &[HeldCut], newcomer: &str) -> Vec<String> {
     }
 }
 
-/// The same, counted in units: charts where charts are short, else cuts.
-fn given_up(held: &[HeldCut], newcomer: &str, unit_of: impl Fn(&str) -> &str) -> Vec<String> {
+/// The same, counted in units: charts where charts are short, else renderings.
+fn given_up(held: &[HeldRendering], newcomer: &str, unit_of: impl Fn(&str) -> &str) -> Vec<String> {
     let mut owners: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     for (tag, address) in held {
         let address = address.as_deref();
@@ -79,28 +79,33 @@ fn given_up(held: &[HeldCut], newcomer: &str, unit_of: impl Fn(&str) -> &str) ->
 mod tests {
     use super::*;
 
-    fn held(cuts: impl IntoIterator<Item = (usize, usize, &'static str)>) -> Vec<HeldCut> {
-        let cuts = cuts.into_iter().map(|(chart, k, address)| {
+    fn held(
+        renderings: impl IntoIterator<Item = (usize, usize, &'static str)>,
+    ) -> Vec<HeldRendering> {
+        let renderings = renderings.into_iter().map(|(chart, k, address)| {
             let address = (!address.is_empty()).then(|| address.to_owned());
             (format!("{chart:04}:{k}"), address)
         });
-        cuts.collect()
+        renderings.collect()
     }
 
-    fn room(held: &[HeldCut], tag: &str) -> bool {
+    fn room(held: &[HeldRendering], tag: &str) -> bool {
         has_room(held.iter().map(|(tag, _)| tag.as_str()), tag)
     }
 
     #[test]
-    fn there_is_room_for_so_many_charts_and_so_many_cuts() {
+    fn there_is_room_for_so_many_charts_and_so_many_renderings() {
         let charts = held((0..MAX_CHARTS).map(|chart| (chart, 10, "a")));
         assert!(room(&charts[1..], "9999:10"));
         assert!(!room(&charts, "9999:10"));
         assert!(room(&charts, "0007:10"), "it is shown");
-        assert!(room(&charts, "0007:5"), "another cut of one that is shown");
-        let cuts = held((0..MAX_CUTS).map(|k| (1, k, "a")));
-        assert!(!room(&cuts, "0001:9999") && !room(&cuts, "0002:10"));
-        assert!(room(&cuts, "0001:7"));
+        assert!(
+            room(&charts, "0007:5"),
+            "another rendering of one that is shown"
+        );
+        let renderings = held((0..MAX_RENDERINGS).map(|k| (1, k, "a")));
+        assert!(!room(&renderings, "0001:9999") && !room(&renderings, "0002:10"));
+        assert!(room(&renderings, "0001:7"));
     }
 
     #[test]
@@ -134,17 +139,18 @@ mod tests {
 
     #[test]
     fn where_cuts_are_short_one_of_them_goes() {
-        let all = held((0..MAX_CUTS).map(|k| (k % 3, k, if k < 2 { "" } else { "a" })));
+        let all = held((0..MAX_RENDERINGS).map(|k| (k % 3, k, if k < 2 { "" } else { "a" })));
         assert_eq!(to_give_up(&all, "b").len(), 1);
-        let fair =
-            held((0..MAX_CUTS).map(|k| (k % 3, k, ["", "a", "b"][if k < 2 { k + 1 } else { 0 }])));
+        let fair = held(
+            (0..MAX_RENDERINGS).map(|k| (k % 3, k, ["", "a", "b"][if k < 2 { k + 1 } else { 0 }])),
+        );
         assert!(to_give_up(&fair, "c").is_empty());
     }
 
     #[test]
     fn sixteen_attackers_leave_room_for_everybody_else() {
         let attackers: Vec<String> = (0..16).map(|number| format!("attacker {number}")).collect();
-        let mut all: Vec<HeldCut> = (0..MAX_CHARTS)
+        let mut all: Vec<HeldRendering> = (0..MAX_CHARTS)
             .map(|chart| {
                 (
                     format!("{chart:04}:10"),

@@ -9,7 +9,7 @@ use wasm_bindgen::JsValue;
 use worker::Response;
 
 use super::Driver;
-use super::live::{self, ChartCut, NoPlace, Shown, SocketOwner};
+use super::live::{self, ChartRendering, NoPlace, Shown, SocketOwner};
 use super::looks::Looks;
 use crate::codec;
 use crate::host::{ASKED_AT_ONCE, Host};
@@ -169,13 +169,13 @@ impl Inner {
     /// In how long the object is to wake up for its readers, if it has any.
     pub fn wake_in_ms(&self) -> Option<u64> {
         let charts = self.charts();
-        let requests = charts.iter().flatten().map(|cut| &*cut.request);
+        let requests = charts.iter().flatten().map(|rendering| &*rendering.request);
         let now_ms = self.driver.host().now_ms();
         let looks = self.looks.borrow();
         (!charts.is_empty()).then(|| looks.wake_in_ms(requests, now_ms))
     }
 
-    fn charts(&self) -> Vec<Vec<ChartCut>> {
+    fn charts(&self) -> Vec<Vec<ChartRendering>> {
         let mut shown = self.shown.borrow_mut();
         shown.restore();
         shown.charts()
@@ -226,20 +226,21 @@ impl Inner {
         let now_ms = self.driver.host().now_ms();
         let watch_is_due = self.looks.borrow().watch_is_due(now_ms);
         let is_told = !watch_is_due || self.watch_board().await;
-        charts.retain(|cuts| {
-            let is_due = |cut: &ChartCut| self.looks.borrow().is_due(&cut.request, now_ms);
-            all || cuts.iter().any(is_due)
+        charts.retain(|renderings| {
+            let is_due =
+                |rendering: &ChartRendering| self.looks.borrow().is_due(&rendering.request, now_ms);
+            all || renderings.iter().any(is_due)
         });
         if !charts.is_empty() || !is_told {
             self.look_at_all(charts, is_told).await;
         }
     }
 
-    async fn look_at_all(&self, charts: Vec<Vec<ChartCut>>, is_told: bool) {
+    async fn look_at_all(&self, charts: Vec<Vec<ChartRendering>>, is_told: bool) {
         let host = self.driver.host();
         let (began_ms, in_vain) = (host.now_ms(), Cell::new(!is_told));
-        let looked = stream::iter(charts).for_each_concurrent(ASKED_AT_ONCE, async |cuts| {
-            if !self.look_at(&cuts).await {
+        let looked = stream::iter(charts).for_each_concurrent(ASKED_AT_ONCE, async |renderings| {
+            if !self.look_at(&renderings).await {
                 in_vain.set(true);
             }
         });
@@ -249,24 +250,24 @@ impl Inner {
         self.wake().await;
     }
 
-    /// The cuts of one chart. `false` where it is to be looked at again soon.
-    async fn look_at(&self, cuts: &[ChartCut]) -> bool {
-        let Some(cut) = cuts.first() else {
+    /// The renderings of one chart. `false` where it is to be looked at again soon.
+    async fn look_at(&self, renderings: &[ChartRendering]) -> bool {
+        let Some(first) = renderings.first() else {
             return true;
         };
         let host = self.driver.host();
         let began_ms = host.now_ms();
-        if (cut.request.ends_ms).is_some_and(|ends_ms| ends_ms <= began_ms) {
-            return !self.shown.borrow_mut().end_period(cuts);
+        if (first.request.ends_ms).is_some_and(|ends_ms| ends_ms <= began_ms) {
+            return !self.shown.borrow_mut().end_period(renderings);
         }
-        let question = codec::encode(&cut.request.chart_request());
+        let question = codec::encode(&first.request.chart_request());
         let kept = self.driver.chart_of_now(&question).await;
-        self.shown.borrow_mut().end_deleted(cuts, &kept.reply);
+        self.shown.borrow_mut().end_deleted(renderings, &kept.reply);
         let Some(leaderboard) = live::leaderboard(&kept.reply) else {
             return false;
         };
         let mut rows = 0;
-        for ChartCut { request, tag } in cuts {
+        for ChartRendering { request, tag } in renderings {
             let rendered = live::render(request, &leaderboard, kept.stale);
             self.shown.borrow_mut().send(tag, &rendered, host.now_ms());
             rows += request.form.k.min(leaderboard.places.len());

@@ -7,7 +7,7 @@ use super::{Days, Edge, Level, PaneKey, Span, floor_to_multiple};
 /// At most 33 panes for `24h` and 62 for `30d`; for the longest span, 800 days back and 400
 /// ahead, at most 1,300. `now_ms` is the clock of whoever holds the panes: it may differ by
 /// 15 minutes from the clock that the window was snapped with. A span that was not snapped,
-/// or too long ago, is widened to what panes can tell, and cut where no level reaches.
+/// or too long ago, is widened to what panes can tell, and clipped where no level reaches.
 pub fn tiles(span: Span, now_ms: u64, days: &Days) -> Vec<PaneKey> {
     // From left to right, always the longest pane that starts here, ends within the span and is still kept. As
     // each pane lies in one of the next level, no other partition has fewer panes.
@@ -37,7 +37,7 @@ pub fn tiles(span: Span, now_ms: u64, days: &Days) -> Vec<PaneKey> {
     panes
 }
 
-/// The steps of a time series: `span`, a snapped one, cut at the multiples of one step length,
+/// The steps of a time series: `span`, a snapped one, split at the multiples of one step length,
 /// the shortest that makes at most `max_points` (at least 2; the first and last step may be
 /// shorter). Each step is a span that [`tiles`] partitions.
 ///
@@ -55,14 +55,14 @@ pub fn steps(span: Span, now_ms: u64, max_points: usize, days: &Days) -> Vec<Spa
         (finest, SeriesStep::Hours(length_ms)) => finest.length_ms() <= *length_ms,
         (_, SeriesStep::Days(_)) => true,
     };
-    let cut = |step: SeriesStep| cut_series(span, step, max_points.max(2), days);
+    let split = |step: SeriesStep| split_series(span, step, max_points.max(2), days);
     let hours = STEPS_MINUTES.map(|minutes| SeriesStep::Hours(minutes * MINUTE_MS));
     let days = (0..=MAX_DAYS_POWER).map(SeriesStep::Days);
     let mut steps = hours.into_iter().chain(days).filter(is_kept);
-    steps.find_map(cut).unwrap_or_else(|| vec![span])
+    steps.find_map(split).unwrap_or_else(|| vec![span])
 }
 
-/// How a series is cut: at multiples of a length within each day, or every 2^n days.
+/// How a series is split: at multiples of a length within each day, or every 2^n days.
 #[derive(Clone, Copy)]
 enum SeriesStep {
     Hours(u64),
@@ -76,7 +76,7 @@ const STEPS_MINUTES: [u64; 7] = [1, 5, 15, 60, 120, 360, 720];
 const MAX_DAYS_POWER: u32 = 11;
 
 /// The steps of a span, if they are no more than `max_points`.
-fn cut_series(span: Span, step: SeriesStep, max_points: usize, days: &Days) -> Option<Vec<Span>> {
+fn split_series(span: Span, step: SeriesStep, max_points: usize, days: &Days) -> Option<Vec<Span>> {
     let mut steps: Vec<Span> = Vec::new();
     let mut begun = None;
     let mut from_ms = span.from_ms;
@@ -109,7 +109,7 @@ fn cut_series(span: Span, step: SeriesStep, max_points: usize, days: &Days) -> O
     Some(steps)
 }
 
-/// `span` widened to the panes that are kept at `now_ms`, cut where no level reaches.
+/// `span` widened to the panes that are kept at `now_ms`, clipped where no level reaches.
 fn clipped(span: Span, now_ms: u64, days: &Days) -> Span {
     let ahead_ms = now_ms.min(END_OF_TIME_MS) + AHEAD_MAX_MS + CLOCK_MARGIN_MS;
     let latest_ms = days.day(ahead_ms).to_ms;

@@ -536,7 +536,7 @@ pub struct KeptChart<'a> {
 }
 
 /// Different charts that the sockets of one address may read at a shard; a page shows one or two.
-pub const MAX_CUTS_OF_ADDRESS: usize = 16;
+pub const MAX_RENDERINGS_OF_ADDRESS: usize = 16;
 
 /// Worker → shard: send this chart, now and whenever it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -552,7 +552,7 @@ pub struct LiveRequest {
 
 impl LiveRequest {
     /// The tag of the sockets for this chart, by which the platform finds them after the object's sleep: a name
-    /// of the chart for the whole class of k, a colon, and the k that it is cut for.
+    /// of the chart for the whole class of k, a colon, and the k that it is rendered for.
     pub fn tag(&self) -> String {
         let mut chart = self.clone();
         chart.form.k = class_of_k(self.form.k);
@@ -560,7 +560,7 @@ impl LiveRequest {
         format!("{name:032x}:{}", self.form.k)
     }
 
-    /// The leaderboard that the chart is cut from.
+    /// The leaderboard that the chart is rendered from.
     pub fn chart_request(&self) -> ChartRequest {
         ChartRequest {
             scope: self.form.scope.clone(),

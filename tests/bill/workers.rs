@@ -1,4 +1,4 @@
-//! Workers: `src/routing.rs`, and around it what `src/edge/plays.rs`, `table.rs` and `leaderboards.rs` do.
+//! Workers: `src/routing.rs`, and around it what `src/edge/plays.rs`, `directory.rs` and `leaderboards.rs` do.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -20,7 +20,7 @@ use hitparade::wire::{
 
 use crate::platform::Platform;
 
-/// As `src/edge/table.rs` and `leaderboards.rs` have them.
+/// As `src/edge/directory.rs` and `leaderboards.rs` have them.
 const PLAYS_FRESH_MS: u64 = 60_000;
 const CHARTS_FRESH_MS: u64 = 5_000;
 const CHART_MEMORY_MS: u64 = 1_000;

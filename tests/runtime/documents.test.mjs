@@ -257,7 +257,7 @@ const SAID = {
   "SECURITY.md": [
     "An address may send {DEFAULT_LIMIT} beacons a minute",
     "add {DEFAULT_VOTES} plays at once on each shard",
-    "reads {MAX_CUTS_OF_ADDRESS} of its charts",
+    "reads {MAX_RENDERINGS_OF_ADDRESS} of its charts",
     "One budget of {INSTANCE_BYTES/MiB} MiB",
     "{bodies.MAX_BYTES/MiB} MiB, and {bodies.TRUSTED_BYTES/MiB} MiB for senders with a token",
     "what is over {bodies.SLOW_MS/s} s old first",
@@ -272,8 +272,8 @@ const SAID = {
     "ten minutes or {MAX_KEPT_BYTES/MiB} MiB",
   ],
   "docs/live.md": [
-    "One object takes {MAX_SOCKETS} sockets, {MAX_CHARTS} different charts, and {MAX_CUTS} cuts",
-    "of the cuts {MAX_CUTS_OF_ADDRESS}",
+    "One object takes {MAX_SOCKETS} sockets, {MAX_CHARTS} different charts, and {MAX_RENDERINGS} renderings",
+    "of the renderings {MAX_RENDERINGS_OF_ADDRESS}",
     "sends nothing for {UNHEARD_MS/min} minutes",
     "more than {MAX_UNHEARD_BYTES/MiB} MiB was sent",
     "more than {MIN_UNHEARD_MS/s} s ago",

@@ -295,7 +295,7 @@ impl Merger {
     pub fn truncate(&mut self, keep: usize) {
         if self.rows.len() > keep {
             self.sums.unite();
-            self.cut(keep.max(1));
+            self.drop_smallest(keep.max(1));
             // So much any id may have that lost its row, and more with each part from now on.
             let dropped = u128::from(self.dropped.highest);
             self.sums.highest = self.sums.highest.max(dropped);
@@ -304,7 +304,7 @@ impl Merger {
 
     /// Drops all but the largest rows. Equal ones go by their keys, so the outcome does not depend on
     /// the order of the parts. The sums must be united.
-    fn cut(&mut self, keep: usize) {
+    fn drop_smallest(&mut self, keep: usize) {
         self.places = Places::default();
         if self.rows.len() <= keep {
             return;
@@ -349,7 +349,7 @@ impl Merger {
     pub fn finish(mut self, keep: usize) -> Summary {
         let keep = keep.clamp(1, Summary::MAX_MERGED);
         self.sums.unite();
-        self.cut(keep);
+        self.drop_smallest(keep);
         let mut merged = Summary::empty(1, self.seed);
         merged.total = self.total;
         merged.full = self.full;
@@ -535,7 +535,7 @@ impl Sums {
         }
     }
 
-    /// Those of two sizes are held at most: cut to their bytes, many panes have many sizes.
+    /// Those of two sizes are held at most: encoded within their bytes, many panes have many sizes.
     fn of_size(&mut self, cells: usize) -> &mut [u64] {
         if self.by_size.len() > 1 && !self.by_size.contains_key(&cells) {
             self.unite();

@@ -2,7 +2,7 @@
 //!
 //! Shards and the global object run their drivers of `src/`, and Workers route batches by `src/routing.rs`,
 //! on a platform that does all that a platform may. Around these, Workers do what `edge/plays.rs` and
-//! `edge/table.rs` do, step by step; between any two steps anything may happen.
+//! `edge/directory.rs` do, step by step; between any two steps anything may happen.
 
 mod boards;
 mod catalog;
@@ -73,8 +73,8 @@ use shards::VotesInModel;
 use workers::Rpc;
 
 const RECORD_TIMEOUT_MS: u64 = 10_000;
-const TABLE_FRESH_MS: u64 = 60_000;
-const TABLE_REFETCH_MS: u64 = 1_000;
+const PLAYS_FRESH_MS: u64 = 60_000;
+const REFETCH_MS: u64 = 1_000;
 /// The clocks of two nodes differ by at most twice this.
 const MAX_SKEW_MS: u64 = 75_000;
 /// A request reaches its Worker within this, or not at all.

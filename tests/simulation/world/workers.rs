@@ -1,4 +1,4 @@
-//! Workers: `src/routing.rs`, and around it what `edge/plays.rs` and `edge/table.rs` do.
+//! Workers: `src/routing.rs`, and around it what `edge/plays.rs` and `edge/directory.rs` do.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -142,7 +142,7 @@ impl World {
             messages: 0,
             boards: BTreeMap::new(),
         });
-        let Some(directory) = self.known_directory(worker, TABLE_FRESH_MS) else {
+        let Some(directory) = self.known_directory(worker, PLAYS_FRESH_MS) else {
             return self.worker_answers(rpc, Answer::TryAgain);
         };
         let batch = &self.batches[number];
@@ -219,7 +219,7 @@ impl World {
                 match outgoing {
                     Outgoing::Directory(answer) => {
                         let worker = self.rpcs[rpc].worker;
-                        let table = self.known_directory(worker, TABLE_REFETCH_MS);
+                        let table = self.known_directory(worker, REFETCH_MS);
                         // Nobody hangs up here.
                         let _ = answer.send(table);
                         asks_for_table = true;

@@ -2,7 +2,7 @@
 //!
 //! Each isolate asks the registry what changed since the copy that it has. How old a copy may be is up
 //! to who uses it: what is right of a play never depends on it ([`crate::routing`]), so plays take one
-//! that is [`TABLE_FRESH_MS`] old, and the first ones of an isolate that has none go without ([`goes_blind`]); a chart that is computed anew takes one of [`CHART_FRESH_MS`]. If the registry
+//! that is [`PLAYS_FRESH_MS`] old, and the first ones of an isolate that has none go without ([`goes_blind`]); a chart that is computed anew takes one of [`CHART_FRESH_MS`]. If the registry
 //! is away, an older one serves. At most once in [`REFETCH_MS`] an isolate asks anew, and one request at a time
 //! does: whoever names unknown regions and boards cannot make it ask more often, however long the answer
 //! takes.
@@ -24,7 +24,7 @@ use crate::objects::ask;
 use crate::topology::{GLOBAL_SCOPE, RegionTable};
 use crate::wire::DirectoryQuestion;
 
-const TABLE_FRESH_MS: u64 = 60_000;
+const PLAYS_FRESH_MS: u64 = 60_000;
 /// Of charts, caches before and behind take their part of the 10 s after which a change is seen.
 const CHART_FRESH_MS: u64 = 5_000;
 /// How long a page may wait for the names of regions, or for its beacon's home.
@@ -78,15 +78,15 @@ pub struct DirectoryMemory {
 }
 
 fn memory<T>(run: impl FnOnce(&mut DirectoryMemory) -> T) -> T {
-    here(|isolate| run(&mut isolate.table.borrow_mut()))
+    here(|isolate| run(&mut isolate.directory.borrow_mut()))
 }
 
 /// The directory for plays, from memory where it is fresh.
 ///
 /// # Errors
 /// 503 where there is none and the registry is away.
-pub async fn directory(env: &Env) -> Result<Rc<Directory>, Problem> {
-    directory_of_age(env, TABLE_FRESH_MS).await
+pub async fn fresh(env: &Env) -> Result<Rc<Directory>, Problem> {
+    of_age(env, PLAYS_FRESH_MS).await
 }
 
 /// Whether a batch is to be tried without a directory ([`crate::routing::count_blind`]), rather than to ask for
@@ -95,7 +95,7 @@ pub fn goes_blind() -> bool {
     memory(|memory| {
         let copy = memory.copy.as_ref();
         let is_fresh =
-            |copy: &KnownCopy| steady_ms().saturating_sub(copy.fetched_ms) < TABLE_FRESH_MS;
+            |copy: &KnownCopy| steady_ms().saturating_sub(copy.fetched_ms) < PLAYS_FRESH_MS;
         let has_changed = copy.map_or(0, |copy| copy.asked.changes) < memory.changes;
         if copy.is_some_and(is_fresh) || has_changed || memory.blind >= BLIND_BATCHES {
             return false;
@@ -108,59 +108,59 @@ pub fn goes_blind() -> bool {
 /// The directory for a chart that is to be computed.
 ///
 /// # Errors
-/// As [`directory`].
-pub async fn directory_for_charts(env: &Env) -> Result<Rc<Directory>, Problem> {
-    directory_of_age(env, CHART_FRESH_MS).await
+/// As [`fresh`].
+pub async fn for_charts(env: &Env) -> Result<Rc<Directory>, Problem> {
+    of_age(env, CHART_FRESH_MS).await
 }
 
 /// The directory as it is now, as far as the limit on asking allows: for a region or a board that the
 /// copy does not know.
 ///
 /// # Errors
-/// As [`directory`].
-pub async fn newer_directory(env: &Env) -> Result<Rc<Directory>, Problem> {
-    directory_of_age(env, REFETCH_MS).await
+/// As [`fresh`].
+pub async fn newer(env: &Env) -> Result<Rc<Directory>, Problem> {
+    of_age(env, REFETCH_MS).await
 }
 
 /// The directory from the registry itself.
 ///
 /// # Errors
 /// 503 where the registry is away.
-pub async fn fetch_directory(env: &Env) -> Result<Rc<Directory>, Problem> {
-    let told = ask_registry(env, known_directory()).await;
+pub async fn fetch(env: &Env) -> Result<Rc<Directory>, Problem> {
+    let told = ask_registry(env, known()).await;
     told.map_err(|error| Problem::away("the registry", &error))
 }
 
 /// The regions, for plays.
 ///
 /// # Errors
-/// As [`directory`].
-pub async fn table(env: &Env) -> Result<Rc<RegionTable>, Problem> {
-    Ok(Rc::clone(&directory(env).await?.table))
+/// As [`fresh`].
+pub async fn regions(env: &Env) -> Result<Rc<RegionTable>, Problem> {
+    Ok(Rc::clone(&fresh(env).await?.table))
 }
 
 /// The regions as they are now, as far as the limit on asking allows.
 ///
 /// # Errors
-/// As [`directory`].
-pub async fn newer_table(env: &Env) -> Result<Rc<RegionTable>, Problem> {
-    Ok(Rc::clone(&newer_directory(env).await?.table))
+/// As [`fresh`].
+pub async fn newer_regions(env: &Env) -> Result<Rc<RegionTable>, Problem> {
+    Ok(Rc::clone(&newer(env).await?.table))
 }
 
 /// The directory as this isolate knows it, without asking.
-pub fn known_directory() -> Option<Rc<Directory>> {
+pub fn known() -> Option<Rc<Directory>> {
     memory(|memory| memory.copy.as_ref().map(|copy| Rc::clone(&copy.directory)))
 }
 
 /// The regions as this isolate knows them, without asking.
-pub fn known() -> Option<Rc<RegionTable>> {
-    known_directory().map(|directory| Rc::clone(&directory.table))
+pub fn known_regions() -> Option<Rc<RegionTable>> {
+    known().map(|directory| Rc::clone(&directory.table))
 }
 
 /// The regions of any age, for whoever can do without. Where there are none they are asked for, within
 /// [`ANY_WITHIN_MS`], and not again for [`REFETCH_MS`]: that they were asked for is noted before there is an
 /// answer, since who waits no longer hears of none.
-pub async fn any(env: &Env) -> Option<Rc<RegionTable>> {
+pub async fn any_regions(env: &Env) -> Option<Rc<RegionTable>> {
     let is_tried = memory(|memory| {
         let is_tried = steady_ms().saturating_sub(memory.tried_ms) < REFETCH_MS;
         if memory.copy.is_none() && !is_tried {
@@ -168,10 +168,10 @@ pub async fn any(env: &Env) -> Option<Rc<RegionTable>> {
         }
         is_tried
     });
-    if known().is_none() && !is_tried {
-        within(ANY_WITHIN_MS, table(env)).await;
+    if known_regions().is_none() && !is_tried {
+        within(ANY_WITHIN_MS, regions(env)).await;
     }
-    known()
+    known_regions()
 }
 
 /// This isolate has just changed something: its copy is older than that.
@@ -192,8 +192,8 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
         return Ok(());
     }
     // It may have been made again since.
-    if known().is_some_and(|table| table.is_deleted(scope)) {
-        return match newer_table(&call.env).await {
+    if known_regions().is_some_and(|table| table.is_deleted(scope)) {
+        return match newer_regions(&call.env).await {
             Ok(table) if table.is_deleted(scope) => Err(Problem::region_deleted()),
             _ => Ok(()),
         };
@@ -203,14 +203,14 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
         return Err(Problem::unknown_region());
     }
     let is_known = |table: &RegionTable| table.find(scope).is_some();
-    match directory_for_charts(&call.env).await {
+    match for_charts(&call.env).await {
         Ok(directory) if directory.table.is_deleted(scope) => {
             return Err(Problem::region_deleted());
         }
         Ok(directory) if !is_known(&directory.table) => {}
         _ => return Ok(()),
     }
-    let newer = newer_table(&call.env).await;
+    let newer = newer_regions(&call.env).await;
     if newer.as_ref().is_ok_and(|table| is_known(table)) {
         return Ok(());
     }
@@ -226,7 +226,7 @@ pub async fn require_scope(call: &Call, scope: &str) -> Result<(), Problem> {
     Err(Problem::unknown_region())
 }
 
-async fn directory_of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, Problem> {
+async fn of_age(env: &Env, max_age_ms: u64) -> Result<Rc<Directory>, Problem> {
     let known = loop {
         let (copy, has_failed, is_asked) = memory(|memory| {
             let has_failed = steady_ms().saturating_sub(memory.failed_ms) < REFETCH_MS;
