@@ -135,6 +135,9 @@ pub trait Host: 'static {
     /// Tells the operator what went wrong.
     fn report(&self, what: fmt::Arguments<'_>);
 
+    /// Tells the operator what was done that is no fault.
+    fn note(&self, what: fmt::Arguments<'_>);
+
     /// Waits for a future, but not for ever. `None` when its time is over.
     fn within<F: Future>(
         &self,

@@ -1,4 +1,4 @@
-//! What goes wrong, as lines of JSON: one object a line, for whoever collects them.
+//! What goes wrong and what was done, as lines of JSON: one object a line, for whoever collects them.
 
 use serde_json::{Value, json};
 use worker::{console_error, console_log};
@@ -7,6 +7,12 @@ use worker::{console_error, console_log};
 pub fn error(source: &str, message: &str) {
     let error = json!({ "level": "error", "source": source, "message": message });
     line(true, &error);
+}
+
+/// Writes what was done that is no fault: a reset, an index that is built.
+pub fn note(source: &str, message: &str) {
+    let note = json!({ "level": "info", "source": source, "message": message });
+    line(false, &note);
 }
 
 /// Writes a line.

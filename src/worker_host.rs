@@ -129,4 +129,8 @@ impl Host for WorkerHost {
     fn report(&self, what: Arguments<'_>) {
         log::error(self.source, &what.to_string());
     }
+
+    fn note(&self, what: Arguments<'_>) {
+        log::note(self.source, &what.to_string());
+    }
 }

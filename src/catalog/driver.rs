@@ -108,7 +108,7 @@ impl<H: Host> Driver<H> {
             return;
         }
         let inner = Rc::clone(&self.0);
-        (self.0.host).report(format_args!("builds what filters are answered from"));
+        (self.0.host).note(format_args!("builds what filters are answered from"));
         self.0.host.spawn(async move {
             let step = |keeper: &mut Keeper, storage: &H::Storage| Ok(keeper.build_step(storage)?);
             while let Ok(false) = inner.with_keeper(step) {

@@ -137,7 +137,7 @@ impl<H: Host> Driver<H> {
         });
         let done = inner.settled(done).await?;
         if !done.repeated {
-            inner.host.report(format_args!("counting begins anew"));
+            inner.host.note(format_args!("counting begins anew"));
         }
         inner.wipe_some().await;
         let boards_left = inner.with_registry(|registry, _| Ok(registry.to_wipe().len() as u64))?;

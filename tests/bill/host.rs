@@ -123,6 +123,10 @@ impl Host for BillHost {
             );
         }
     }
+
+    fn note(&self, what: Arguments<'_>) {
+        self.report(what);
+    }
 }
 
 /// An object in memory: what `object.rs` of its folder is on the platform.

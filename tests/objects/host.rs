@@ -305,4 +305,6 @@ impl Host for TestHost {
     }
 
     fn report(&self, _what: Arguments<'_>) {}
+
+    fn note(&self, _what: Arguments<'_>) {}
 }

@@ -271,6 +271,9 @@ describe("while senders go on", { timeout: 600_000 }, () => {
     // Whoever did not hear the answer asks again: nothing goes.
     assert.equal((await (await reset(service, id)).json()).repeated, true);
     await sleep(1_000);
+    const told = service.log.split("\n").filter((line) => line.includes("counting begins anew"));
+    assert.notEqual(told.length, 0);
+    for (const line of told) assert.equal(JSON.parse(line).level, "info", "what an operator asked for is no fault");
     await senders.stop();
     const bounds = new Map(
       [...senders.between(doneMs, Infinity)].map(([post, [least]]) => [post, [least, senders.between(askedMs, Infinity).get(post)[1]]]),

@@ -818,6 +818,7 @@ describe("sending", { timeout: 300_000 }, () => {
     assert.match(dry.said, /7 of them are over 400 days old/);
     const first = await send(words, null, { program: "import" }).ended;
     assert.equal(first.code, 1, first.said);
+    assert.match(first.said, /: 3 entries counted, of 5 lines\.\n {2}Entries with a count stand for many plays: what was read has 310\./);
     assert.match(first.said, /1 plays were rejected: timestamp_out_of_range/);
     const second = await send(words, null, { program: "import" }).ended;
     assert.match(second.said, /: 0 plays counted/);

@@ -153,13 +153,13 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
   const spool = new Spool(folder, url, isPassedOver ? { board: values.board, region: values.region } : null);
   const progress = new Progress(() => inWords());
   const delivery = new Delivery(spool, { url, token: newestOf(token), connections, tell: (text) => progress.say(text) });
-  const read = { lines: 0, plays: 0 };
+  const read = { lines: 0, entries: 0, plays: 0 };
   let isReported = false;
   // Of a log that is read now and then there may be nothing new but lines of programs.
   let goesOn = false;
   const inWords = () => {
     const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);
-    return `${read.lines} lines read, ${delivery.counts.accepted} plays counted${waiting ? `, ${waiting} wait` : ""}${delivery.trouble ? ` (${delivery.trouble})` : ""}`;
+    return `${read.lines} lines read, ${delivery.counts.accepted} ${unitOf(read)} counted${waiting ? `, ${waiting} wait` : ""}${delivery.trouble ? ` (${delivery.trouble})` : ""}`;
   };
   try {
     spool.sealConfirmed();
@@ -245,7 +245,7 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
       delivery,
       spool,
       leftOut,
-      isFruitless: () => !goesOn && !stop.aborted && read.plays === 0,
+      isFruitless: () => !goesOn && !stop.aborted && read.entries === 0,
     });
   }
 }
@@ -280,9 +280,15 @@ function encodingOf(name, refuse) {
   }
 }
 
+/** What the service says that it took: an entry with a count is one, and stands for many plays. */
+const unitOf = ({ plays, entries }) => (plays > entries ? "entries" : "plays");
+
 function report({ url, board, folder, read, delivery, spool, leftOut, isFruitless }) {
   const { accepted, repeated, rejected, inDoubt, refused } = delivery.counts;
-  say(`${url}: ${accepted} plays counted, of ${read.lines} lines${repeated ? ` (${repeated} of them had been counted already)` : ""}.`);
+  say(
+    `${url}: ${accepted} ${unitOf(read)} counted, of ${read.lines} lines${repeated ? ` (${repeated} of them had been counted already)` : ""}.`,
+  );
+  if (read.plays > read.entries) say(`  Entries with a count stand for many plays: what was read has ${read.plays}.`);
   for (const line of leftOut.inWords()) say(line);
   for (const [code, times] of rejected) {
     say(`! ${times} plays were rejected: ${code} (${join(folder, "rejected.ndjson")})`);

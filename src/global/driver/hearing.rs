@@ -178,7 +178,7 @@ impl<H: Host> Inner<H> {
         })?;
         if began_anew {
             *self.regions.borrow_mut() = CountedRegions::default();
-            self.host.report(format_args!("counting begins anew"));
+            self.host.note(format_args!("counting begins anew"));
         }
         self.sync().await?;
         if is_news {

@@ -246,6 +246,10 @@ impl Host for SimHost {
     fn report(&self, what: Arguments<'_>) {
         self.call(Call::Report(what.to_string()));
     }
+
+    fn note(&self, what: Arguments<'_>) {
+        self.report(what);
+    }
 }
 
 impl World {
