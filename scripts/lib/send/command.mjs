@@ -33,7 +33,6 @@ ${PATTERN_HELP}
   --columns NAMES   where the fields have other names: post_id=slug,timestamp=date
   --dates dmy|mdy   what 1/2/2026 means; without it such a line is left out
   --encoding NAME   if not utf-8, such as latin1; UTF-16 and gzip are recognised
-  --spool DIR       where batches wait, and how far the input was read; .hitparade/send here
   --connections N   batches at a time (4)
   --dry-run         shows what would come in, and sends nothing`;
 
@@ -49,6 +48,7 @@ started again: what was read before is passed over (docs/ingest.md).
   --status CODES    of requests that count in logs (200)
   --bots no|count   requests of programs in logs, by their agent: left out (default), or counted
   --where PARTITION of Kafka, such as plays/0: only prints where \`kcat -o\` has to go on, by the spool
+  --spool DIR       where batches wait, and how far the input was read; .hitparade/send here
 ${SHARED}`;
 
 const IMPORT_USAGE = `usage: npx hitparade import --from plausible|matomo|goatcounter|csv --file FILE [--url URL] [--region ID] [--board ID]
@@ -58,6 +58,7 @@ taken twice (docs/ingest.md).
 
   --file FILE       what the other system exported
   --bots no|count   those that GoatCounter saw: left out (default), or counted
+  --spool DIR       where batches wait, and how far the input was read; FILE.sending
 ${SHARED}`;
 
 const DEFAULTS = {
