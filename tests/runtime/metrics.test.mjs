@@ -1,6 +1,6 @@
 /** `/metrics` is Prometheus' format and says what happened; requests have ids; logs are lines of JSON. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ROOT } from "../../scripts/lib/paths.mjs";
@@ -194,7 +194,7 @@ describe("/metrics", { timeout: 180_000 }, () => {
     });
   });
 
-  test("has everything that the dashboard asks for", async () => {
+  test("has everything that the dashboard and the documents name, and nothing else", async () => {
     const said = await metrics();
     const served = new Set(
       [...said.values()].flatMap(({ name, kind }) =>
@@ -217,6 +217,16 @@ describe("/metrics", { timeout: 180_000 }, () => {
         [...served].some((known) => known.startsWith(name)),
         `${name} of docs/operate.md is not served`,
       );
+    const folder = join(ROOT, "docs");
+    const pages = readdirSync(folder).filter((name) => name.endsWith(".md"));
+    const told = new Set(pages.flatMap((page) => readFileSync(join(folder, page), "utf8").match(/\bhitparade_\w+/g) ?? []));
+    const ofFamily = (name) => ["", "_bucket", "_sum", "_count"].map((end) => name + end);
+    const untold = [...said.values()].filter(({ name }) => !ofFamily(name).some((word) => told.has(word) || asked.has(word)));
+    assert.deepEqual(
+      untold.map(({ name }) => name),
+      [],
+      "served, and neither on the dashboard nor in a document",
+    );
   });
 
   test("gives each request an id, which its line in the log has too", async () => {
