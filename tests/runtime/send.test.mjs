@@ -800,6 +800,12 @@ describe("sending", { timeout: 300_000 }, () => {
     model.add(["first", "second", "third"].map((id) => ({ post_id: `home ${id}` })));
   });
 
+  test("says in its help where batches wait", async () => {
+    const helpOf = async (program, ...words) => (await send([...words, "--help"], null, { program }).ended).said;
+    assert.match(await helpOf("send"), /--spool DIR .* \.hitparade\/send here$/m);
+    assert.match(await helpOf("import", "--from", "csv"), /--spool DIR .* FILE\.sending$/m);
+  });
+
   test("brings days along as weighted plays, once, and shows before what would come in", async () => {
     const days = [3, 2, 1].map((age) => new Date(Date.now() - age * 86_400_000).toISOString().slice(0, 10));
     const file = join(folder, "imported_pages.csv");
