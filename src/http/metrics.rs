@@ -169,7 +169,8 @@ pub fn metrics_text(figures: &MetricsInput<'_>) -> String {
             ),
         ] {
             text.family(name, "gauge", help);
-            text.sample(name, &[], bytes as f64 / most as f64);
+            // Of an object that nothing has reached yet no limit is known.
+            text.sample(name, &[], bytes as f64 / most.max(1) as f64);
         }
         text.family(
             "push_age_seconds",
@@ -337,7 +338,8 @@ mod tests {
                 );
             } else if !line.starts_with('#') {
                 let (name, value) = line.rsplit_once(' ').unwrap();
-                let value = value.parse().unwrap();
+                let value: f64 = value.parse().unwrap();
+                assert!(value.is_finite(), "{line}");
                 assert!(
                     samples.insert(name.to_owned(), value).is_none(),
                     "{name} twice"
@@ -422,19 +424,37 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_global_object_that_never_answered_leaves_the_rest() {
-        let figures = MetricsInput {
-            global: None,
+    fn without_figures<'a>(
+        global: Option<&'a GlobalMetrics>,
+        counters: &'a Counters,
+    ) -> MetricsInput<'a> {
+        MetricsInput {
+            global,
             older_ms: 0,
-            is_up: false,
+            is_up: global.is_some(),
             registry: None,
             registry_is_up: Some(false),
-            counters: &Counters::default(),
+            counters,
             repeated_at_the_door: 0,
             instance: InstanceMetrics::default(),
-        };
-        let samples = check(&metrics_text(&figures));
+        }
+    }
+
+    #[test]
+    fn nothing_is_stored_where_nobody_has_played_yet() {
+        let global = GlobalMetrics::default();
+        let counters = Counters::default();
+        let samples = check(&metrics_text(&without_figures(Some(&global), &counters)));
+        for share in ["stored", "catalog"] {
+            let share = format!("hitparade_global_{share}_share");
+            assert_eq!(samples.get(&share), Some(&0.0), "{share}");
+        }
+    }
+
+    #[test]
+    fn a_global_object_that_never_answered_leaves_the_rest() {
+        let counters = Counters::default();
+        let samples = check(&metrics_text(&without_figures(None, &counters)));
         assert_eq!(samples.get("hitparade_global_up"), Some(&0.0));
         assert_eq!(samples.get("hitparade_registry_up"), Some(&0.0));
         assert!(
