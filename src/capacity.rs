@@ -11,12 +11,12 @@
 //! |---|---|---|---|
 //! | open in a shard | [`OPEN_BYTES`] of memory | [`OPEN_COUNTERS`] | 24,600 posts a minute, exact, 1.0 MB |
 //! | sealed, sent once | [`sealed_bytes`] | what fits | 45 kB; UUIDs 128 kB, of 400 |
-//! | copied, sent every 5 s, 18 times a minute | [`COPY_COUNTERS`], [`COPY_BYTES`] | what fits | 3 to 15 kB; UUIDs 24 |
-//! | of the ladder | [`exact_rows`], [`EXACT_BYTES`] | [`counters`] | 15 kB a minute, 130 kB a day |
-//! | of the ladder, a day older than [`THINNED_AFTER_DAYS`] | [`THINNED_BYTES`] | what fits | 72 kB |
+//! | copied every 5 s, 18 times in its 90 s | [`COPY_COUNTERS`], [`COPY_BYTES`] | what fits | 8 kB; UUIDs 24 |
+//! | of the ladder | [`exact_rows`], [`EXACT_BYTES`] | [`counters`] | 16 kB a minute, 115 kB a day |
+//! | of the ladder, a day older than [`THINNED_AFTER_DAYS`] | [`THINNED_BYTES`] | what fits | 74 kB |
 //!
-//! So a shard sends 45 + 18 x 12 = 260 kB a minute, and a year takes 31 x 130 + 334 x 72 kB of days,
-//! 193 x 105 of two hours, 210 x 40 of quarters, 180 x 15 of minutes: 59 MB a region.
+//! So a shard sends 45 + 18 x 8 = 189 kB a minute, and a year takes 31 x 115 + 334 x 74 kB of days,
+//! 193 x 83 of two hours, 210 x 32 of quarters, 180 x 16 of minutes: 54 MB a region.
 
 use crate::summary::{Seed, Summary};
 use crate::window::Level;

@@ -2,7 +2,7 @@
 //! none, and says so by throwing.
 //!
 //! Entries are the global object's replies, by the key of its board and the question as it is sent:
-//! scope, window, sort and class of k, never what a reader wrote.
+//! scope, window, sort, class of k and filter, in their one form.
 
 use std::fmt::Write;
 

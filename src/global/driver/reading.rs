@@ -23,8 +23,8 @@ use crate::wire::*;
 
 /// Where a part took longer, others have their turn before the next.
 pub(super) const US_AT_ONCE: u64 = 10_000;
-/// How often a chart or a page is made at most, each time with more of the catalog known: of a large one, so
-/// many times [`MAX_ASKED_IDS`] posts are looked for, 8,192 less what is known.
+/// A chart or page is made at most this often. Between two makings up to [`MAX_ASKED_IDS`] more posts are looked up:
+/// 8,192 in all, less those already known.
 pub(super) const MAX_MAKINGS: u32 = 5;
 /// A timer as short as there is.
 const READER_LOOK_MS: u64 = 1;
