@@ -1,15 +1,11 @@
 //! A batch's home names the shard that decides about the batch, so that every Worker asks the same one,
 //! however old its copy of the region table is.
 //!
-//! The sender fixes the home when it seals the batch, and sends it with each attempt. For senders the home
-//! is an opaque text from an earlier answer, such as `NA/4`: a region, and how many shards it had at that
-//! time. The region's id is percent-encoded. A region that was deleted and made again has its incarnation
-//! in the middle (`NA/1/4`), because its shards are not those of the region before. A server that names
-//! the region of each play needs the number of shards alone (`/4`).
-//!
-//! The number of shards is that of `main`. Other boards follow with theirs, by their keys:
-//! `NA/4 jazz.0123456789abcdef=2`. A board that does not stand there, or stands there with another
-//! incarnation, has one shard.
+//! For senders it is an opaque text from an earlier answer, such as `NA/4 jazz.0123456789abcdef=2`: a region,
+//! percent-encoded, how many shards `main` had there, and how many other boards had, by their keys.
+//! `docs/inside/how-it-works.md` ("A batch has a home") has the protocol. A region that was deleted and made
+//! again has its incarnation in the middle (`NA/1/4`), because its shards are not those of the region before.
+//! A server that names the region of each play needs the number of shards alone (`/4`).
 
 use std::collections::BTreeMap;
 use std::fmt;

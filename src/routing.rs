@@ -1,24 +1,9 @@
 //! The way of a batch from the Worker to the shard that counts it, once, even where Workers disagree about
 //! regions and shards.
 //!
-//! A batch is divided into *parts*. On each board, plays that name the same region are one part, and plays
-//! that name none are another: they are *placed* where the sender is. One shard of the board decides about
-//! a part, its *decider*. The decider follows from what the sender sent, and from nothing else:
-//!
-//! - For placed plays it is a shard in the region of the batch's [`Home`], which is fixed when the batch is
-//!   sealed; for a batch without a home, the first shard in the region that was made first of all.
-//! - For plays that name a region it is a shard in the *first* region of that id: a region that was deleted
-//!   and made again is another one under the same name. The home says among how many shards to choose;
-//!   without a home there is one.
-//!
-//! A board that is deleted and made again under its name is another board, whose shards know nothing of what
-//! the board before counted: a part that is sent again is counted there for the first time.
-//!
-//! The *target* is the shard that should count the plays, by this Worker's table: in the region that they
-//! name, or in the sender's. If the decider is a shard of that region, it counts the plays itself. If not, the
-//! Worker asks the decider to give them up to the target (a [`Claim`]). The decider's answer is
-//! final: counted here, or claimed for a certain shard, by this attempt or by an earlier one. The Worker
-//! goes to the shard that the answer names, even if its own table names another.
+//! `docs/inside/how-it-works.md` ("A batch has a home") has the protocol: what a *part* of a batch is, which
+//! shard is its *decider*, and how that gives it up to the *target*, the shard that should count it by this
+//! Worker's table (a [`Claim`]).
 //!
 //! # Invariants
 //! - All attempts of a part ask the same decider: it depends neither on the table nor on the time. Where the
@@ -27,6 +12,8 @@
 //! - A sender is told that a batch is counted when each part's shard has said so, or has said that its board
 //!   is gone: then those plays are rejected on that board.
 //! - A shard is told of no epoch that is older than the first table in which it stands.
+//! - A board that is made again under its name is another one: a part that was counted on the one before and is
+//!   sent again is counted there for the first time.
 //!
 //! # Cost
 //! One message a part where the decider counts it, two where another shard does. Where a sender with a token

@@ -1,19 +1,11 @@
 //! The catalog: what is known of posts besides their plays, and which of them are hidden. It is kept once
 //! for all boards that share it; a board may have its own.
 //!
-//! # Two sides
-//! - The *keeper* ([`Keeper`], [`Driver`]) stores the entries, and numbers every change in a log
-//!   ([`log`]). Entries are put in slices of [`CatalogLimits::slice_posts`], each written atomically with one
-//!   row of the log.
-//! - A *follower* ([`Follower`]) is a board's copy of what it needs: the sets of hidden and of known posts
-//!   ([`set`]), and the entries of the posts that the board shows. The whole copy belongs to one number of
-//!   the log. At most once in [`STALE_AFTER_MS`] the follower asks what changed since. Boards in one
-//!   instance share what they know ([`Catalogs`]).
-//!
-//! Filters are answered from [`postings`], an index that is built when a board first asks for a filter.
-//!
-//! A change reaches every chart within 10 s: 5 s here, and 3 s in the caches of charts. It costs one message
-//! for each board that is being read, not for each chart.
+//! The *keeper* ([`Keeper`], [`Driver`]) stores the entries, and numbers every change in a log ([`log`]). A
+//! *follower* ([`Follower`]) is a board's copy of what it needs of them, with [`set`]s of hidden and of known
+//! posts; boards in one instance share what they know ([`Catalogs`]). Filters are answered from [`postings`], an
+//! index that is built when a board first asks for a filter. `docs/inside/how-it-works.md` ("The catalog on all
+//! boards") has what the two say to each other, and when.
 //!
 //! # Invariants
 //! - A follower's copy is the catalog's state at the follower's number: an answer that does not continue

@@ -1,10 +1,7 @@
 //! When a shard pushes.
 //!
-//! A *busy* shard pushes at the interval that the global object asked for in its last reply. A *quiet* one
-//! pushes when something of it is to be sealed ([`OpenPanes::sealed_quietly_at_ms`]), and soon after the first play
-//! that it has open after it had nothing: from then on the global object knows that it is to be asked when
-//! somebody looks. While somebody watches charts over sockets, it pushes soon after each play, at most as often
-//! as a busy one ([`Shard::has_watched_news`]).
+//! `docs/inside/how-it-works.md` ("Busy and quiet") has the rules. When something of a quiet shard is to be sealed
+//! says [`OpenPanes::sealed_quietly_at_ms`]; that somebody watches, [`Shard::has_watched_news`].
 //!
 //! Nothing of this is stored. A shard that has just been woken does not know what it was told; what it has
 //! open tells it that somebody has set the alarm for that, and as long as there is one, it goes on as a

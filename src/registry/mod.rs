@@ -3,16 +3,10 @@
 //! There is one, apart from the objects that count: a storm of questions or changes here stops nobody's
 //! plays, and nobody's backup restores another's counts.
 //!
-//! # Who asks what
-//! - *Workers* ask what changed since the directory that they have ([`changes`]): for plays once a minute
-//!   each isolate, for charts once in 5 s while they are asked for, and at most once a second where somebody names
-//!   what it does not know.
-//! - *Global objects* ask for the regions where they meet one that they do not know, and every ten minutes
-//!   while they are pushed to.
-//! - *Operators* make, change and delete regions ([`regions`]) and boards, and begin counting anew.
-//!
-//! Where the registry is away, everybody goes on with what they know: plays are taken, charts are
-//! answered, and what has changed is heard of later.
+//! `docs/inside/how-it-works.md` ("The registry, and boards that go and come") has who asks what, and when:
+//! Workers and global objects what changed ([`changes`]), objects of boards whether these are there ([`boards`]).
+//! Operators change what there is ([`regions`], [`boards`]). Where the registry is away, everybody goes on with
+//! what they know.
 //!
 //! # Invariants
 //! - Whoever hears of a change hears of what is durable.

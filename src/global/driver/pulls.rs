@@ -1,13 +1,11 @@
-//! Asking quiet shards what they have, when somebody looks: once for all who wait. Also after a start, of
-//! which the copies of open panes did not get over.
+//! Asking quiet shards what they have, when somebody looks: once for all who wait. Also after a start, which copies
+//! of open panes do not survive. `docs/inside/how-it-works.md` ("Busy and quiet") has the rules.
 //!
 //! # Cost and limits
 //! One request a shard, and at most one in [`PULL_AFTER_MS`], however many look; [`MAX_PULLED_SHARDS`] shards at
-//! once. A shard that has nothing open is not asked: it tells when it has. A busy one tells by itself. After a start,
-//! who had something open when that was stored is asked in any case, or pushes twice. Nobody
-//! waits longer than [`PULL_WAIT_MS`] for a shard that does not answer, nor after others have: the chart says that
-//! it is `incomplete`. So it does where [`MAX_WAITING_READERS`] wait already.
-//! While somebody watches charts over sockets, shards that know that tell by themselves.
+//! once. A shard that had something open when that was last stored is asked after a start in any case, unless it
+//! has pushed twice since. Nobody waits longer than [`PULL_WAIT_MS`] for a shard that does not answer, nor after
+//! others have, nor where [`MAX_WAITING_READERS`] wait already: the chart says that it is `incomplete`.
 //!
 //! [`MAX_PULLED_SHARDS`]: crate::global::pace::MAX_PULLED_SHARDS
 
