@@ -2,6 +2,7 @@
 //! own; nothing here matters to what is counted.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::access::Access;
@@ -11,6 +12,7 @@ use super::request::Trust;
 use super::{directory, metrics};
 use crate::http::Counters;
 use crate::limiter::Limiter;
+use crate::settings::RegionSetting;
 
 /// See the types for what each is. Settings do not change while an instance lives: they are read once.
 #[derive(Default)]
@@ -27,6 +29,10 @@ pub struct Isolate {
     pub directory: RefCell<directory::DirectoryMemory>,
     pub leaderboards: RefCell<ChartMemory>,
     pub pages: RefCell<KeptPages>,
+    /// `REGIONS`.
+    pub regions: OnceCell<Rc<Vec<RegionSetting>>>,
+    /// When the log last said of a region in `REGIONS` that it is not made.
+    pub said_missing_ms: RefCell<BTreeMap<String, u64>>,
     pub figures: RefCell<metrics::KnownFigures>,
     pub counters: RefCell<Counters>,
     /// The number of the last request.

@@ -1,7 +1,7 @@
 //! `POST /plays`: reads, checks, has each part of a batch counted ([`crate::routing`]).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use serde::Serialize;
@@ -12,7 +12,7 @@ use super::isolate::count_here;
 use super::limits::Bucket;
 use super::request::Call;
 use super::shards::{ShardAnswer, tell_shard};
-use super::{body, directory, ids, limits};
+use super::{body, directory, ids, isolate, limits};
 use crate::board::{Board, Directory, parts_of_board_key};
 use crate::clock::{now_ms, within, within_or_rest};
 use crate::codec;
@@ -132,7 +132,7 @@ fn voter_of(call: &Call, sender: Sender) -> Option<Voter> {
     voter.map(|(limit, sender)| Voter { sender, limit })
 }
 
-/// One timer for the body and the shards, as each costs as much as a message's tenth: the body has
+/// One timer for both, since a timer costs a tenth of a message: the body has
 /// [`body::DEADLINE_MS`], the shards what is left of it and [`RECORD_TIMEOUT_MS`] more.
 async fn count_in_time(call: &Call, sender: Sender, attempt: &Attempt) -> Result<Answer, Problem> {
     let Attempt { progress, .. } = attempt;
@@ -371,15 +371,12 @@ pub fn region_of_request(call: &Call, table: &RegionTable) -> Option<String> {
     place_of_request(call, table).0
 }
 
-/// Counts a batch whose region is not made; of each region a line goes into the log, once an hour.
+/// Notes for `/metrics` that plays are of a region that is not made, and logs it once an hour a region.
 fn say_missing(missing: &str, here: Option<&str>) {
-    thread_local! {
-        static SAID_MS: RefCell<BTreeMap<String, u64>> = RefCell::default();
-    }
     count_here(|counters| counters.elsewhere(missing));
     let now_ms = now_ms();
-    let is_due = SAID_MS.with(|said| {
-        let mut said = said.borrow_mut();
+    let is_due = isolate::here(|isolate| {
+        let mut said = isolate.said_missing_ms.borrow_mut();
         let due_ms = said
             .get(missing)
             .map_or(0, |said_ms| said_ms + MISSING_SAID_MS);
@@ -401,16 +398,11 @@ fn say_missing(missing: &str, here: Option<&str>) {
 
 /// `REGIONS`, read once.
 fn regions_of_setting(call: &Call) -> Rc<Vec<RegionSetting>> {
-    thread_local! {
-        static REGIONS: RefCell<Option<Rc<Vec<RegionSetting>>>> = RefCell::default();
-    }
-    REGIONS.with(|read| {
-        let read_once = || {
-            let regions = read_regions(setting(&call.env, "REGIONS").as_deref());
-            Rc::new(regions.unwrap_or_default())
-        };
-        Rc::clone(read.borrow_mut().get_or_insert_with(read_once))
-    })
+    let read_once = || {
+        let regions = read_regions(setting(&call.env, "REGIONS").as_deref());
+        Rc::new(regions.unwrap_or_default())
+    };
+    isolate::here(|isolate| Rc::clone(isolate.regions.get_or_init(read_once)))
 }
 
 /// The region of a request, and the one that REGIONS has for it where that is not made.
