@@ -6,9 +6,9 @@
 //!
 //! # The rule
 //! What was used an hour so far, against what may be used an hour from now on. Where the first is more, all
-//! that may wait takes longer by the fourth power of that: what comes each 5 s where readers are rarer than that
-//! saves nothing before it is several times as seldom. The last [`FOR_BEACONS`] of the budget is for what cannot
-//! wait: once it is begun, everything else comes as seldom as it ever does. Who sends more than that in a day's
+//! that may wait takes longer by the fourth power of the ratio: where readers come more rarely than every 5 s, a
+//! question asked at most every 5 s saves nothing until its interval is several times longer. The last
+//! [`FOR_BEACONS`] of the budget is for what cannot wait: once it is begun, everything else comes as seldom as it ever does. Who sends more than that in a day's
 //! last hour, after a quiet day, may find it used up.
 
 use crate::window::{DAY_MS, HOUR_MS};

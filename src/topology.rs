@@ -153,7 +153,7 @@ pub struct RegionTable {
     /// The key of the region that was made first, even if it was deleted: it decides about batches that
     /// name neither a region nor a home.
     pub origin: String,
-    /// In the order in which they were made. Plays whose origin is unknown go to the first.
+    /// In the order in which they were made. Plays whose place is unknown go to the first.
     pub regions: Vec<Region>,
     /// In the order in which they were deleted.
     pub deleted: Vec<DeletedRegion>,

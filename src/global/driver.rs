@@ -5,12 +5,12 @@
 //!
 //! # What happens when something fails
 //! After an error of the storage, a sync's among them, the state is dropped, and the next message loads
-//! what is stored. Pushes say by offsets what is durable, so a reply that promises too little costs a
-//! repeat, and none promises too much.
+//! what is stored. Replies say by offsets what is durable: one that promises too little costs a repeat, and
+//! none promises too much.
 //!
 //! A sender that goes away drops the future of its request, at whatever await. What others wait for is
 //! not in it: syncs of pushes are tasks of the object ([`pushes`]), so are questions to shards ([`pulls`]), and who
-//! waits for a page that somebody else was making makes it ([`reading`]).
+//! waits for a page that somebody else was making makes it if that one goes away ([`reading`]).
 
 mod catalog;
 mod closing;
@@ -92,7 +92,7 @@ struct Inner<H: Host> {
     is_syncing: Cell<bool>,
     completing: Completing,
     pulls: Pulls,
-    /// Which load it was after which shards were asked for a chart, each in an invocation of its own.
+    /// The number of the load after which a waking step has asked the shards.
     asked_at_load: Cell<u64>,
     is_closing: Cell<bool>,
     turns: RefCell<Turns>,
@@ -105,7 +105,7 @@ struct Inner<H: Host> {
     catalog: Rc<Follower>,
     catalog_waiters: RefCell<Vec<oneshot::Sender<()>>>,
     is_asking_catalog: Cell<bool>,
-    /// When the catalog did not answer last.
+    /// When the catalog last failed to answer.
     catalog_away_ms: Cell<Option<u64>>,
     /// Shards that show charts over sockets, what they are told, and since when this object is told itself.
     watchers: Watchers,

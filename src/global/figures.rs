@@ -12,7 +12,7 @@ use crate::wire::{ShardFigures, ShardName};
 
 /// More are no figures, and not kept.
 const MAX_FIGURES_BYTES: usize = 1 << 10;
-/// Shards that one answer speaks of: 100 KB. Those that were heard of last come first.
+/// Shards that one answer speaks of: 100 KB. Those that were heard from last come first.
 pub const MAX_SHOWN: usize = 256;
 
 #[derive(Default)]

@@ -454,7 +454,7 @@ impl Global {
         is_told || is_to_tell && !self.unheard.contains_key(shard)
     }
 
-    /// Whether a shard was not heard of for so long that no chart lacks what it may have.
+    /// Whether a shard was not heard from for so long that no chart lacks what it may have.
     pub fn is_gone(&self, shard: &ShardName, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.offsets.heard_ms(shard)) >= GONE_AFTER_MS
     }
@@ -473,7 +473,7 @@ impl Global {
             .any(|refused_ms| now_ms.saturating_sub(*refused_ms) < GONE_AFTER_MS)
     }
 
-    /// Whether a shard of a scope had something open that was played before a moment, and was not heard of since.
+    /// Whether a shard of a scope had something open that was played before a moment, and was not heard from since.
     pub(super) fn misses_plays_before(&self, scope: &str, until_ms: u64, now_ms: u64) -> bool {
         let late = self.heard_late.iter();
         let late = late.map(|(shard, heard_ms)| (shard, *heard_ms));
@@ -489,7 +489,7 @@ impl Global {
         }) || scope == GLOBAL_SCOPE && self.lacks_lost_regions(now_ms)
     }
 
-    /// Whether a busy shard of a scope was heard of shortly before this state was loaded: then it may have
+    /// Whether a busy shard of a scope was heard from shortly before this state was loaded: then it may have
     /// something open. A shard that has pushes all the time.
     fn was_busy(&self, scope: &str, started_ms: u64) -> bool {
         let mut heard = self.heard_before.iter();

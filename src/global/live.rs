@@ -3,8 +3,8 @@
 //!
 //! Both stay encoded as they came. Charts need them merged by region and pane; that is done at
 //! most once in [`LIVE_MAX_AGE_MS`], and copies by groups of shards ([`by_shards`]), so
-//! the cost of a chart does not grow with the number of shards. What is not merged each question decodes
-//! that reaches it, and pays for: days and all of time, which only hold what is sent two weeks late, and
+//! the cost of a chart does not grow with the number of shards. What is not merged is decoded, and paid for, by
+//! each question that reaches it: days and all of time, which only hold what is sent two weeks late, and
 //! a scope whose merged panes would take more than [`MAX_SCOPE_BYTES`]. So who imports a year makes
 //! nobody's chart of today costly.
 //!

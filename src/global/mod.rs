@@ -131,15 +131,15 @@ pub const HELD_BYTES: usize = 62 << 20;
 /// What caches may always take, and at most.
 pub const LEAST_CACHE_BYTES: usize = 6 << 20;
 pub const MOST_CACHE_BYTES: usize = 40 << 20;
-/// A shard that was not heard of for so long is not waited for any more: it has lost its storage, or
+/// A shard that was not heard from for so long is not waited for any more: it has lost its storage, or
 /// is gone.
 pub const GONE_AFTER_MS: u64 = 24 * 3_600_000;
 /// After a start, shards that have something open have told so by then: two push intervals.
 pub const HEARD_AFTER_MS: u64 = 10_000;
 /// A flush comes so long after the push that makes it due was heard of, at most.
 pub const PUSHED_AFTER_MS: u64 = 2_000;
-/// A region one of whose shards was heard of so shortly before a start may have something open. Offsets,
-/// and when a shard was heard of, are stored once a minute while it has plays.
+/// A region one of whose shards was heard from so shortly before a start may have something open. Offsets,
+/// and when a shard was heard from, are stored once a minute while it has plays.
 pub const BUSY_WITHIN_MS: u64 = 180_000;
 /// Pending bytes that are folded where memory is short in the instance.
 pub const WORTH_FLUSHING_BYTES: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! The Durable Object of the global board: a table of routes. [`Driver`] does what they say.
+//! The Durable Object of a board's global object: a table of routes. [`Driver`] does what they say.
 
 use futures_util::future::LocalBoxFuture;
 use wasm_bindgen::JsValue;

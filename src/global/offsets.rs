@@ -292,7 +292,7 @@ impl Offsets {
         })
     }
 
-    /// When a shard of each region was heard of last that pushes by itself.
+    /// When a shard of each region was heard from last that pushes by itself.
     pub fn heard_by_region(&self) -> BTreeMap<String, u64> {
         let mut heard: BTreeMap<String, u64> = BTreeMap::new();
         for ((region_id, _), logs) in &self.shards {
@@ -311,7 +311,7 @@ impl Offsets {
         shards.filter(|shard| !self.is_quiet(shard)).count()
     }
 
-    /// When any shard was heard of last.
+    /// When any shard was heard from last.
     pub fn last_heard_ms(&self) -> u64 {
         let logs = self.shards.values().flatten();
         logs.map(|log| log.last_heard_ms).max().unwrap_or(0)
@@ -394,7 +394,7 @@ impl Offsets {
         &self.quiet_open
     }
 
-    /// When a shard was heard of last.
+    /// When a shard was heard from last.
     pub fn heard_ms(&self, shard: &ShardName) -> u64 {
         self.newest(shard).map_or(0, |log| log.last_heard_ms)
     }
@@ -460,7 +460,7 @@ impl Offsets {
         })
     }
 
-    /// How many shards were heard of, and about how many bytes they take here.
+    /// How many shards were heard from, and about how many bytes they take here.
     pub fn held_bytes(&self) -> usize {
         // A name, one log, and what a shard has in the trees of what is live.
         self.shards.len() * 1_000

@@ -6,8 +6,8 @@
 //! follow later: 10,000 shards, as many as there may be, push every 20 s.
 
 //! # Quiet shards
-//! A shard with little to tell is told to be quiet: it pushes by the quarter, and whoever looks in between
-//! asks it ([`MAX_PULLED_SHARDS`] at once at most). What makes a shard quiet is what it really pushes.
+//! A shard with little to tell is told to be quiet: it pushes by the quarter of an hour, and whoever looks in
+//! between asks it ([`MAX_PULLED_SHARDS`] at once at most). What makes a shard quiet is what it really pushes.
 
 use crate::wire::{MAX_PUSH_INTERVAL_MS, MOST_QUIET_BYTES, MOST_QUIET_PLAYS, PUSH_INTERVAL_MS};
 

@@ -46,7 +46,7 @@ pub struct Global {
     pub(super) seen_ms: u64,
     /// The latest that it ever was, as far as is known.
     pub(super) latest_ms: u64,
-    /// Shards with something open that were heard of while charts are to be closed, and when they were before.
+    /// Shards with something open that were heard from while charts are to be closed, and when they were before.
     pub(super) heard_late: BTreeMap<ShardName, u64>,
     /// Up to this one, shards' epochs are taken that are later than the registry's: it was asked for them and
     /// knows of none, as it was set back. 0 where there is none.
@@ -84,7 +84,7 @@ pub struct Global {
     pub(super) pace: Pace,
     /// When this state was first asked for anything.
     pub(super) started_ms: Cell<Option<u64>>,
-    /// Shards that had something open before this state was loaded, or before another, and were not heard of since,
+    /// Shards that had something open before this state was loaded, or before another, and were not heard from since,
     /// and when they were heard last.
     pub(super) unheard: BTreeMap<ShardName, u64>,
     /// An export whose moment is to come, or was a moment ago.
@@ -94,7 +94,7 @@ pub struct Global {
     pub(super) kept_days: KeptDays,
     /// What is stored now: another wherever pages are to be begun anew.
     pub(super) stamp: Stamp,
-    /// When a busy shard of each region was heard of last before this state was loaded.
+    /// When a busy shard of each region was heard from last before this state was loaded.
     pub(super) heard_before: BTreeMap<String, u64>,
     /// When any shard was: about the time of the last flush.
     pub(super) saved_ms: u64,

@@ -1,10 +1,10 @@
 //! Stretches of stored panes, merged once and kept: most of a long window is one that has not changed
 //! since the last question.
 //!
-//! A stretch is the panes of one scope and level in a row, or a large one. It is forgotten as soon as one
+//! A stretch is consecutive panes of one scope and level, or a single large pane. It is forgotten as soon as one
 //! of its panes is folded into, so it is always what merging the rows anew would give. Panes that are
-//! still folded into each minute, and the days that browsers still send late plays for, are apart. One of
-//! more than two months is merged from blocks of a month, which windows that end on another day share.
+//! still folded into each minute, and the days that browsers still send late plays for, are apart. A stretch
+//! of more than two months is merged from blocks of a month, which windows that end on another day share.
 //!
 //! # Cost
 //! `docs/inside/performance.md` has what a first chart takes, and one whose stretches are kept.

@@ -4,9 +4,9 @@
  */
 import { steadyMs } from "./clock.js";
 
-/** Three push intervals: who takes plays every second is heard of, and what is mended is soon forgotten. */
+/** Three push intervals: who takes plays every second is heard from, and what is mended is soon forgotten. */
 const KNOWN_MS = 15_000;
-/** As many as a region may have; of more, those that were heard of longest ago are forgotten. */
+/** As many as a region may have; of more, those that were heard from longest ago are forgotten. */
 const MAX_SHARDS = 1_000;
 const MAX_TOLD = 10;
 
@@ -15,7 +15,7 @@ const WHAT = ["", "memory", "storage", "pushes", "away"];
 /** The shard did not answer. */
 export const AWAY = WHAT.indexOf("away");
 
-/** @type {Map<string, {heard_ms: number, trouble: number}>} by the object's name, in the order in which they were heard of */
+/** @type {Map<string, {heard_ms: number, trouble: number}>} by the object's name, in the order in which they were heard from */
 const shards = new Map();
 
 /** @param {string} name of the object @param {number | undefined} trouble 0 or undefined for none */

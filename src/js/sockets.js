@@ -102,7 +102,7 @@ export function endPeriod(context, tag) {
 export const endAll = (context) => closeAll(context.getWebSockets(), REGION_DELETED, "board_deleted");
 
 /**
- * Closes the sockets that were heard of last before a moment, whether or not anything was sent to them:
+ * Closes the sockets that were heard from last before a moment, whether or not anything was sent to them:
  * whoever goes away before the 101 arrives leaves one that is open for ever, as the runtime tells nobody.
  * @param {DurableObjectState} context @param {number} heard_since_ms
  */
@@ -123,7 +123,7 @@ function closeAll(sockets, code, reason) {
 }
 
 /**
- * Sends a text to all sockets of a tag, and closes those that were heard of last before a moment:
+ * Sends a text to all sockets of a tag, and closes those that were heard from last before a moment:
  * they get no more, and whoever reads on may connect again.
  * @param {DurableObjectState} context @param {string} tag @param {string} text
  * @param {number} heard_since_ms 0: all are in time

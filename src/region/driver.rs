@@ -12,8 +12,8 @@
 //!
 //! # Who waits for whom
 //! One commit is under way at a time. It belongs to the object, not to the request that happened to
-//! start it: a sender that hangs up delays nobody. So does a push, to the alarm that began it. Senders
-//! wait by ticket, readers by question; whoever drops the state drops what its waiters wait on, and
+//! start it: a sender that hangs up delays nobody. A push belongs to the alarm that began it in the same way.
+//! Senders wait by ticket, readers by question; whoever drops the state drops what its waiters wait on, and
 //! they are told that their batch may be counted or not.
 //!
 //! # When something fails
@@ -170,7 +170,7 @@ impl<H: Host> Driver<H> {
         self.sync().await.map_err(Refusal::from)
     }
 
-    /// Is to cut its log at a moment that is about to come, and to push then.
+    /// Notes a moment, about to come, at which this shard is to cut its log and push.
     ///
     /// # Errors
     /// Where the request cannot be read, comes too late, is meant for another shard, or the disk
@@ -251,7 +251,7 @@ impl<H: Host> Inner<H> {
 
     fn was_dropped(&self) {
         self.storage_fails.set(true);
-        // Whoever waits is told to try again: dropping a sender does it.
+        // Whoever waits is told that the outcome is in doubt: dropping its sender does that.
         self.waiters.borrow_mut().clear();
     }
 
@@ -284,11 +284,11 @@ impl<H: Host> Inner<H> {
     /// Sees to it that the object wakes up in time: before anything is written, so that no crash
     /// leaves plays that nobody pushes.
     pub async fn ensure_alarm(&self, delay_ms: u64) {
-        // It is told, and the next event tries again.
+        // A refusal is logged, and the next event tries again.
         let _ = self.set_alarm(delay_ms).await;
     }
 
-    /// [`Inner::ensure_alarm`], for whom no other event need come.
+    /// [`Inner::ensure_alarm`], for callers after which no other event need come.
     ///
     /// # Errors
     /// Where the platform refuses.
@@ -346,7 +346,7 @@ impl<H: Host> Inner<H> {
         has_work.then(|| delay_ms().max(least_ms))
     }
 
-    /// What there is to push, as much later as this board pushes.
+    /// What there is to push, with its time put off by this board's margin and spread.
     fn spread(&self, to_push: ToPush) -> ToPush {
         let board = self.host.object().board().unwrap_or_default();
         let spread_ms = SipHasher13::new().hash(board.as_bytes()) % PUSH_SPREAD_MS;
@@ -357,8 +357,8 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    /// Reads when the alarm fires that an instance before this one has set. What is open was to be told
-    /// then; where there is none, it is told soon.
+    /// Reads when an alarm set by an earlier instance fires. If one is set, what is open is told then; if none,
+    /// soon.
     async fn know_alarm(&self) {
         if self.alarm.get().is_known() {
             return;

@@ -14,7 +14,7 @@
 
 use hitparade::window::{HOUR_MS, Span};
 
-/// A shard that was not heard of for a day is not waited for. Clocks differ, and answers come late.
+/// A shard that was not heard from for a day is not waited for. Clocks differ, and answers come late.
 const PROMISED_FOR_MS: u64 = 23 * HOUR_MS;
 
 /// A play as the model knows it.

@@ -1,7 +1,7 @@
 //! How often and how high posts were on the published charts of a scope and kind.
 //!
-//! Nothing of it is kept beside the charts: one pass through them, oldest first, tells it. What the first
-//! one of a post says stands for the charts that are there no more.
+//! Nothing of it is kept beside the charts: one pass through them, oldest first, tells it. The first chart that
+//! lists a post carries what it had on charts since deleted.
 
 use std::collections::BTreeMap;
 

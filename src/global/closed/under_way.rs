@@ -1,7 +1,7 @@
 //! A chart that is being closed: its panes are merged a few at a time, and others have their turns in between.
 //!
 //! What is merged is in memory alone, of one chart in an instance. It goes when something is folded, where memory is
-//! short, and where another board wants to and this one does not go on; whoever closes the
+//! short, and where another board wants to close a chart and this one has not gone on for 5 s; whoever closes the
 //! chart then begins anew, and comes to the same.
 
 use std::rc::Rc;

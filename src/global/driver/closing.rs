@@ -14,8 +14,8 @@ use crate::wire::*;
 
 /// How long one request closes charts of a history. The next one goes on.
 const HISTORY_AT_ONCE_MS: u64 = 4_000;
-/// Another board of the instance closes a chart in steps: so often it is looked whether it has, a quarter of a second
-/// together, twice as long as a month takes. Then the next chart is closed in one step.
+/// While another board of the instance closes a chart in steps, this one looks so often whether it has finished: for
+/// 0.25 s in all, twice what a month takes. Then it closes its own in one step.
 const LOOKS_AT_OTHERS: u32 = 10;
 const LOOK_AT_OTHERS_MS: u64 = 25;
 /// A push is on its way for so long.

@@ -92,7 +92,7 @@ impl<H: Host> Inner<H> {
         self.stretches().0
     }
 
-    /// The same, and of what shards were told that wait still, the most.
+    /// The same, and the largest stretch that a shard still waiting may have been told.
     pub(super) fn stretches(&self) -> (u64, u64) {
         let budget = self.settings.daily_requests;
         let spent = budget.and_then(|_| self.spent());
@@ -102,7 +102,7 @@ impl<H: Host> Inner<H> {
         let now_ms = self.host.now_ms();
         let now = stretch(budget, spent.requests, now_ms);
         let told_ms = now_ms.saturating_sub(MAX_PUSH_INTERVAL_MS);
-        // The less of a day is left, the less is stretched for what was used: it was no more than this.
+        // An upper bound of what had been used of its day at `told_ms`: what is used of that by now.
         let used = match told_ms / DAY_MS == spent.day {
             true => spent.requests,
             false => spent.requests_before,
@@ -120,7 +120,7 @@ impl<H: Host> Inner<H> {
         reply.push_interval_ms = self.stretched_ms(reply.push_interval_ms, self.stretch());
     }
 
-    /// How long shards wait with what is new that would wait so long otherwise.
+    /// How long a shard waits with new plays, where it would wait `interval_ms` otherwise.
     pub(super) fn stretched_ms(&self, interval_ms: u64, stretch: u64) -> u64 {
         let most_ms = MAX_PUSH_INTERVAL_MS.max(interval_ms);
         interval_ms.saturating_mul(stretch).min(most_ms)

@@ -85,7 +85,7 @@ impl<H: Host> Inner<H> {
         is_known || (!self.is_over() && self.host.is_empty() == Ok(false))
     }
 
-    /// All that is in memory goes; who waits is told to try again.
+    /// All that is in memory goes. Whoever waits is told that the outcome is in doubt: dropping its sender does that.
     fn forget(&self) {
         self.loaded.forget();
         self.waiters.borrow_mut().clear();

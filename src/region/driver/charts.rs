@@ -43,7 +43,7 @@ pub struct KeptReply {
 }
 
 impl KeptReply {
-    /// The answer where there is none: the global object is away, and is not asked again at once.
+    /// The answer where there is none: the global object is away.
     fn nothing() -> Self {
         let refusal = Refusal::Storage("the global object does not answer".into());
         KeptReply {

@@ -271,7 +271,7 @@ impl<H: Host> Inner<H> {
         }
     }
 
-    /// Cuts the log if it is time, and then pushes, however recent the last push is.
+    /// Cuts the log if it is time, and notes that a push is owed at once, however recent the last one is.
     pub(super) fn cut_if_due(
         &self,
         shard: &mut Shard,

@@ -75,7 +75,7 @@ pub struct Profile {
     pub close_after_ms: Option<u64>,
     /// How many of the pushes that are remembered come again after a start.
     pub old_pushes: u64,
-    /// How often a shard is not heard of for a while after a push that could not hold everything.
+    /// How often a shard is not heard from for a while after a push that could not hold everything.
     pub silence: u64,
     pub panes: SmallPanes,
     /// No limit is reached: charts never lack what they have been told.
