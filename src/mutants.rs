@@ -1,4 +1,5 @@
-//! Mistakes that the simulation must find, one at a time: what proves that it would find ours.
+//! Mistakes that the simulation must find, one at a time, and `tests/window_model.rs` two of them: what proves that
+//! mistakes of our own would be found.
 //!
 //! Only with the feature `simulation`, which the tests of this crate switch on for themselves;
 //! otherwise every question below is answered with a constant and compiles to nothing.
