@@ -11,7 +11,7 @@
 //! |---|---|---|---|
 //! | open in a shard | [`OPEN_BYTES`] of memory | [`OPEN_COUNTERS`] | 24,600 posts a minute, exact, 1.0 MB |
 //! | sealed, sent once | [`sealed_bytes`] | what fits | 45 kB; UUIDs 128 kB, of 400 |
-//! | copied every 5 s, 18 times in its 90 s | [`COPY_COUNTERS`], [`COPY_BYTES`] | what fits | 8 kB; UUIDs 24 |
+//! | copied every 5 s, 18 times in its 90 s | [`COPY_COUNTERS`], [`COPY_BYTES`] | what fits | 8 kB on average; UUIDs 24 |
 //! | of the ladder | [`exact_rows`], [`EXACT_BYTES`] | [`counters`] | 16 kB a minute, 115 kB a day |
 //! | of the ladder, a day older than [`THINNED_AFTER_DAYS`] | [`THINNED_BYTES`] | what fits | 74 kB |
 //!

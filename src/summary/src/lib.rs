@@ -41,8 +41,8 @@
 //! # Cost
 //!
 //! A play costs one keyed hash, one look into a group of tags, one counter or cell; no order is
-//! kept (`src/smallest.rs`). Ids of up to 16 bytes live in their counters: 56 bytes a counter in
-//! all, 76 once counts pass 65,535 per cell. Longer ids cost their text as well. Memory is
+//! kept (`src/smallest.rs`). Ids of up to 16 bytes live in their counters: 58.6 bytes a counter in
+//! all, 78.6 once counts pass 65,535 per cell. Longer ids cost their text as well. Memory is
 //! allocated as counters are needed, the filter when the first id finds no counter.
 //!
 //! # Limits
