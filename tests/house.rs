@@ -285,6 +285,53 @@ fn a_type_or_a_limit_has_its_name_alone_in_the_whole_house() {
     assert!(places.is_empty(), "{places:#?}");
 }
 
+/// The numbers that a source names, by their names: those that are written as a number, a product or a power of two.
+fn limits_of(source: &str) -> Vec<(&str, u64)> {
+    let number = |text: &str| text.trim().replace('_', "").parse::<u64>().ok();
+    let product = |text: &str| {
+        let mut factors = text.split('*').map(number);
+        factors.try_fold(1, |product, factor| Some(product * factor?))
+    };
+    let said = between(source, "const ", ";").into_iter();
+    let limits = said.filter_map(|text| {
+        let (name, value) = text.split_once(" = ")?;
+        let value = match value.split_once("<<") {
+            Some((number, bits)) => product(number)? << product(bits)?,
+            None => product(value)?,
+        };
+        Some((word(name), value))
+    });
+    limits.collect()
+}
+
+#[test]
+fn a_limit_of_the_javascript_beside_wasm_has_no_other_limits_name() {
+    let mut of_rust = BTreeMap::new();
+    for file in rooms().into_values().flatten() {
+        let source = fs::read_to_string(file).unwrap();
+        let source = source.split("\n#[cfg(test)]\nmod tests").next().unwrap();
+        let limits = limits_of(source).into_iter();
+        of_rust.extend(limits.map(|(name, value)| (name.to_owned(), value)));
+    }
+    let (mut same, mut wrong) = (0, Vec::new());
+    for entry in fs::read_dir(root().join("src/js")).unwrap() {
+        let path = entry.unwrap().path();
+        for (name, value) in limits_of(&fs::read_to_string(&path).unwrap()) {
+            match of_rust.get(name) {
+                None => {}
+                Some(known) if *known == value => same += 1,
+                Some(known) => wrong.push(format!("{path:?}: {name} {value}, {known} in Rust")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(
+        same >= 3 && of_rust.len() > 300,
+        "{same}, {}",
+        of_rust.len()
+    );
+}
+
 /// What every page of the build has in its head, in this order. What only some have stands between.
 const HEAD: [&str; 7] = [
     "<meta charset=\"utf-8\">",

@@ -21,7 +21,7 @@ const TRUSTED_BYTES = 9 << 20;
 /** Bodies of one token that wait for room there. They hold nothing yet; what has come waits in the runtime. */
 const MAX_WAITING = 32;
 /** Of the 15 s that a body has (body.rs): the last third is left for it to come in. */
-const MAX_WAIT_MS = 10_000;
+const LONGEST_WAIT_MS = 10_000;
 /**
  * What one holds before its first byte, beside its headers: what waits for it here and in Wasm. (The
  * runtime itself has 50 KiB for a request under way, outside of the memory that is bounded here.)
@@ -149,7 +149,7 @@ class OrderlyRoom extends Room {
     const { promise, resolve } = Promise.withResolvers();
     this.#waiting.set(body, { bytes, admit: () => resolve(undefined) });
     this.#admit();
-    const timer = setTimeout(() => body.fail(BUSY), MAX_WAIT_MS);
+    const timer = setTimeout(() => body.fail(BUSY), LONGEST_WAIT_MS);
     await promise;
     clearTimeout(timer);
   }

@@ -83,7 +83,7 @@ export interface Env {
 }
 
 /** What the bare runtime tells of a request in its `cf`, and Cloudflare in a header. */
-export interface Origin {
+export interface Peer {
   clientIp?: string;
 }
 

@@ -11,11 +11,11 @@ import { answerWith } from "./answers.js";
 import { steadyMs } from "./clock.js";
 import { resultOf } from "./instance.js";
 
-/** @import { Env, Kept as Given, Origin } from "./contract.d.ts" */
+/** @import { Env, Kept as Given, Peer } from "./contract.d.ts" */
 /** @typedef {Given & { headers: Headers }} Kept */
 
 /** 512 charts of 10 posts are 1.2 MB; the bytes bound those of 1,000. */
-const MAX_CHARTS = 512;
+const KEPT_CHARTS = 512;
 const MAX_BYTES = 8 << 20;
 /** JSON, CSV and NDJSON by the few names that clients have for them. */
 const MAX_FORMS = 16;
@@ -87,7 +87,7 @@ export function keep(url, accept, answer, given) {
   bytes += bytesOf(forms);
   // The first one was renewed longest ago: charts that are looked at stay beside a flood of others.
   for (const oldest of charts.keys()) {
-    if (charts.size <= MAX_CHARTS && bytes <= MAX_BYTES) break;
+    if (charts.size <= KEPT_CHARTS && bytes <= MAX_BYTES) break;
     forget(oldest);
   }
 }
@@ -119,7 +119,7 @@ const pathOf = (url) => url.slice(url.indexOf("/", 8));
  * @param {Request} request @param {Env} env @returns {string | undefined} `undefined` where only it can
  */
 function addressOf({ headers, cf }, env) {
-  const peer = /** @type {Origin | undefined} */ (cf)?.clientIp ?? headers.get("cf-connecting-ip") ?? "";
+  const peer = /** @type {Peer | undefined} */ (cf)?.clientIp ?? headers.get("cf-connecting-ip") ?? "";
   const header = env.CLIENT_ADDRESS_HEADER;
   return header ? resultOf(() => visitorAddress(peer, headers.get(header))) : peer;
 }

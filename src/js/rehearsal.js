@@ -28,7 +28,7 @@ const TOKEN = "of-the-rehearsal";
 /** By then a minute is sealed (`QUIET_SEALING_MS` of src/wire/mod.rs). */
 const SEALED_AFTER_MS = 17 * MINUTE_MS;
 /** By then what there is was pushed, and what was pushed before is not fresh any more (`PUSH_INTERVAL_MS` there). */
-const PUSHED_AFTER_MS = 10_000;
+const PUSHED_BY_MS = 10_000;
 /** Who waits for nothing but a timer does nothing for so many turns of the engine. */
 const IDLE_TURNS = 1_000;
 /** What never ends must not keep the Worker from its start. */
@@ -189,10 +189,10 @@ async function played(serve, clock) {
   await play(POSTS, "EU", TOKEN);
   for (let time = 0; time < 2; time++) {
     for (const continent of CONTINENTS) await play(VISITOR_POSTS, continent, "");
-    await wakeAfter(PUSHED_AFTER_MS);
+    await wakeAfter(PUSHED_BY_MS);
     if (time === 0) await wakeAfter(SEALED_AFTER_MS);
   }
-  clock.now_ms += PUSHED_AFTER_MS;
+  clock.now_ms += PUSHED_BY_MS;
   for (const object of objects.values()) object.sleep();
   const asked = () =>
     requested("GET", "/top-posts?region=global&timeframe=24h&k=10", { headers: new Headers(), cf: { clientIp: "192.0.2.1" } });

@@ -261,7 +261,7 @@ const SAID = {
     "One budget of {INSTANCE_BYTES/MiB} MiB",
     "{bodies.MAX_BYTES/MiB} MiB, and {bodies.TRUSTED_BYTES/MiB} MiB for senders with a token",
     "what is over {bodies.SLOW_MS/s} s old first",
-    "waits up to {bodies.MAX_WAIT_MS/s} s, in turn",
+    "waits up to {bodies.LONGEST_WAIT_MS/s} s, in turn",
     "Each has {DEADLINE_MS/s} s",
     "over {answers.LARGE_BYTES/KiB} KiB is given to the runtime a piece of {answers.PIECE_BYTES/KiB} KiB at a time",
     "{answers.MAX_ANSWERS} of them, and {answers.MAX_BYTES/MiB} MiB of different texts",

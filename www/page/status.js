@@ -6,7 +6,7 @@ import { serverNow } from "./api.js";
 import * as format from "./format.js";
 
 /** The service promises a play in the chart within 10 s; three times that is not live any more. */
-const STALE_AFTER_MS = 30_000;
+const NOT_LIVE_AFTER_MS = 30_000;
 
 /** @typedef {'loading' | 'live' | 'stale' | 'offline' | 'error'} Kind */
 
@@ -32,7 +32,7 @@ export function createStatus() {
     if (!navigator.onLine) return "offline";
     if (trouble !== null) return "error";
     if (asOf === null) return "loading";
-    return serverNow() - asOf > STALE_AFTER_MS ? "stale" : "live";
+    return serverNow() - asOf > NOT_LIVE_AFTER_MS ? "stale" : "live";
   }
 
   function show() {

@@ -1,8 +1,8 @@
 /** What would come in: for `--dry-run`. */
 const MOST_POSTS = 100_000;
 const SHOWN = 10;
-/** The service takes no older ones, with the token (MAX_AGE_TRUSTED_MS). */
-const MAX_AGE_MS = 400 * 86_400_000;
+/** The service takes no older ones, with the token (src/play/mod.rs). */
+const MAX_AGE_TRUSTED_MS = 400 * 86_400_000;
 
 const countOf = (/** @type {number} */ number, /** @type {string} */ what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
@@ -21,7 +21,7 @@ class Preview {
     const ms = typeof timestamp === "number" ? timestamp : Date.parse(timestamp);
     this.#lines++;
     this.#plays += count;
-    if (ms < Date.now() - MAX_AGE_MS) this.#old += count;
+    if (ms < Date.now() - MAX_AGE_TRUSTED_MS) this.#old += count;
     this.#from = Math.min(this.#from, ms);
     this.#to = Math.max(this.#to, ms);
     const id = String(post_id);

@@ -5,8 +5,8 @@ import { Advice } from "../say.mjs";
 import { Confirmed } from "./confirm.mjs";
 import { MAX_LINE_BYTES, textOf } from "./lines.mjs";
 
-/** What the service takes at once from a sender with the token (MAX_PLAYS_TRUSTED). */
-const MAX_PLAYS = 10_000;
+/** What the service takes at once from a sender with the token (src/play/mod.rs). */
+const MAX_PLAYS_TRUSTED = 10_000;
 /** A quarter of what the service takes: proxies before it mostly let 1 MiB through. */
 const MAX_BYTES = (1 << 20) - 4_096;
 /** A play that came alone waits so long for others. */
@@ -91,7 +91,7 @@ export function takerOf({ reader, encoding, region, board, leftOut }) {
     if ("fatal" in said) throw new Advice(String(said.fatal));
     const reasons = said.leftOut ?? [];
     if (said.plays.length === 0 && reasons.length > 0) return none(reasons);
-    if (said.plays.length > MAX_PLAYS) return none([`over ${MAX_PLAYS} plays in one line`]);
+    if (said.plays.length > MAX_PLAYS_TRUSTED) return none([`over ${MAX_PLAYS_TRUSTED} plays in one line`]);
     for (const reason of reasons) leftOut.add(reason, number);
     for (const play of said.plays) {
       if (region && play.region_id === undefined) play.region_id = region;
@@ -160,7 +160,7 @@ export async function pump({
   /** @param {string[]} texts the plays of a line @param {any[]} said what they say */
   const add = (texts, said) => {
     const more = texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, 0);
-    const hasRoom = plays.length + texts.length <= MAX_PLAYS && bytes + more <= Math.min(MAX_BYTES, delivery.mostBytes);
+    const hasRoom = plays.length + texts.length <= MAX_PLAYS_TRUSTED && bytes + more <= Math.min(MAX_BYTES, delivery.mostBytes);
     if (!hasRoom || !extent.has(...said)) seal();
     for (const play of said) extent.add(play);
     for (const text of texts) plays.push(text);
