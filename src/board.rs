@@ -211,7 +211,8 @@ pub enum Life {
     /// It has not asked yet, or nobody answered.
     #[default]
     Unknown,
-    Listed,
+    /// The registry knows of it.
+    Enlisted,
     /// Its board was deleted.
     Over,
 }

@@ -134,7 +134,7 @@ pub enum Mutant {
     NumberWithoutMark,
     /// A board keeps the posts of a filter when the catalog has changed.
     MembersKept,
-    /// A shard of a board writes before the registry has listed it.
+    /// A shard of a board writes before the registry has enlisted it.
     BirthUnasked,
     /// What is a board's own has its id in its name, and not which board of that id it is.
     NameWithoutIncarnation,

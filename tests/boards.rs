@@ -65,19 +65,19 @@ impl World {
         self.table_for(object).map(|_| ())
     }
 
-    fn to_close(&self, key: &str) -> (Vec<ObjectName>, u64) {
+    fn objects_to_wipe(&self, key: &str) -> (Vec<ObjectName>, u64) {
         let Registered {
             registry, storage, ..
         } = &self.registered;
-        let (objects, deletion) = registry.to_close(storage, key, 40).unwrap();
+        let (objects, deletion) = registry.objects_to_wipe(storage, key, 40).unwrap();
         (objects, deletion.objects_left)
     }
 
-    fn closed(&mut self, key: &str, objects: &[ObjectName]) {
+    fn wiped(&mut self, key: &str, objects: &[ObjectName]) {
         let Registered {
             registry, storage, ..
         } = &mut self.registered;
-        registry.closed(storage, key, objects).unwrap();
+        registry.wiped(storage, key, objects).unwrap();
     }
 }
 
@@ -171,7 +171,7 @@ fn there_are_ten_thousand_boards_at_most_and_those_whose_deletion_is_not_done_co
     world.enlist(&shard).unwrap();
     let key = world.delete("b7").unwrap();
     assert!(refused(&mut world), "it is not wiped");
-    world.closed(&key, &[shard]);
+    world.wiped(&key, &[shard]);
     world.put(&named("more")).unwrap();
     // Whoever knew all hears of two.
     let news = world
@@ -208,11 +208,11 @@ fn a_deletion_wipes_what_was_listed_shards_first_and_goes_on_after_every_start()
     let mut wiped = Vec::new();
     while !world.registered.registry.to_wipe().is_empty() {
         assert_eq!(world.registered.registry.to_wipe(), [old.as_str()]);
-        let (next, left) = world.to_close(&old);
+        let (next, left) = world.objects_to_wipe(&old);
         assert_eq!(left as usize, objects.len() - wiped.len());
         // One at a time, and a start after each.
         wiped.push(next[0].clone());
-        world.closed(&old, &next[..1]);
+        world.wiped(&old, &next[..1]);
         world.registered.start_again();
     }
     let is_shard = |object: &ObjectName| matches!(object, ObjectName::Shard { .. });
@@ -227,7 +227,7 @@ fn a_deletion_wipes_what_was_listed_shards_first_and_goes_on_after_every_start()
 }
 
 #[test]
-fn two_who_close_the_same_objects_of_a_board_leave_the_others_to_be_closed() {
+fn two_who_wipe_the_same_objects_of_a_board_leave_the_others_to_be_wiped() {
     let mut world = World::new();
     let key = world.put(&named("jazz")).unwrap().key().into_owned();
     for number in 0..60 {
@@ -238,19 +238,19 @@ fn two_who_close_the_same_objects_of_a_board_leave_the_others_to_be_closed() {
     world.enlist(&ObjectName::global(&key)).unwrap();
     world.delete("jazz").unwrap();
     // An operator who asks again beside the alarm.
-    let (first, left) = world.to_close(&key);
+    let (first, left) = world.objects_to_wipe(&key);
     assert_eq!((first.len(), left), (40, 61));
-    world.closed(&key, &first);
-    world.closed(&key, &first);
+    world.wiped(&key, &first);
+    world.wiped(&key, &first);
     assert_eq!(world.registered.registry.to_wipe(), [key.as_str()]);
-    let (next, left) = world.to_close(&key);
+    let (next, left) = world.objects_to_wipe(&key);
     assert_eq!((next.len(), left), (20, 21));
-    world.closed(&key, &next);
-    let (last, _) = world.to_close(&key);
+    world.wiped(&key, &next);
+    let (last, _) = world.objects_to_wipe(&key);
     assert_eq!(last, [ObjectName::global(&key)]);
-    world.closed(&key, &last);
+    world.wiped(&key, &last);
     assert!(world.registered.registry.to_wipe().is_empty());
-    world.closed(&key, &last);
+    world.wiped(&key, &last);
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn host_of(object: ObjectName) -> TestHost {
     host
 }
 
-fn close_of(host: &TestHost) -> Vec<u8> {
+fn wipe_of(host: &TestHost) -> Vec<u8> {
     codec::encode(&Close {
         object: ObjectName::clone(&host.object),
     })
@@ -359,7 +359,7 @@ fn a_global_object_of_a_board_writes_nothing_until_it_is_listed_and_asks_once() 
 }
 
 #[test]
-fn a_global_object_whose_board_is_gone_or_is_closed_has_nothing_and_takes_nothing_more() {
+fn a_global_object_whose_board_is_gone_or_is_wiped_has_nothing_and_takes_nothing_more() {
     let (host, driver, report) = global(SHARES);
     *host.enlisted.borrow_mut() = Some(codec::encode(&EnlistReply(Err(Refusal::Gone))));
     for _ in 0..2 {
@@ -373,13 +373,10 @@ fn a_global_object_whose_board_is_gone_or_is_closed_has_nothing_and_takes_nothin
     let other = codec::encode(&Close {
         object: ObjectName::global(OWNS),
     });
-    assert!(noted(host.run(driver.close(&other), || {})).is_err());
+    assert!(noted(host.run(driver.wipe(&other), || {})).is_err());
     assert!(!is_empty(&host.storage), "it was meant for another");
     for _ in 0..2 {
-        assert_eq!(
-            noted(host.run(driver.close(&close_of(&host)), || {})),
-            Ok(())
-        );
+        assert_eq!(noted(host.run(driver.wipe(&wipe_of(&host)), || {})), Ok(()));
         assert_eq!(push(&host, &driver, &report), Err(Refusal::Gone));
         assert!(is_empty(&host.storage));
     }
@@ -531,23 +528,20 @@ fn a_catalog_of_a_boards_own_is_listed_before_its_first_write_and_goes_with_its_
     let other = codec::encode(&Close {
         object: ObjectName::Registry,
     });
-    assert!(noted(host.run(again.close(&other), || {})).is_err());
+    assert!(noted(host.run(again.wipe(&other), || {})).is_err());
     assert_eq!(list(&again), Ok(1), "it was meant for another");
     for _ in 0..2 {
-        assert_eq!(
-            noted(host.run(again.close(&close_of(&host)), || {})),
-            Ok(())
-        );
+        assert_eq!(noted(host.run(again.wipe(&wipe_of(&host)), || {})), Ok(()));
         assert_eq!(
             (put(&again), list(&again)),
             (Err(Refusal::Gone), Err(Refusal::Gone))
         );
         assert!(is_empty(&host.storage));
     }
-    // The catalog that all share is never closed.
+    // The catalog that all share is never wiped.
     let registry = host_of(ObjectName::Registry);
     let driver = catalog::Driver::new(registry.clone(), CatalogLimits::default());
-    assert!(noted(registry.run(driver.close(&close_of(&registry)), || {})).is_err());
+    assert!(noted(registry.run(driver.wipe(&wipe_of(&registry)), || {})).is_err());
 }
 
 #[test]
@@ -642,8 +636,8 @@ fn a_shard_whose_board_is_gone_writes_nothing_whatever_comes_late() {
 }
 
 #[test]
-fn a_shard_that_is_closed_has_nothing_left_and_takes_nothing_more() {
-    let close = |object: &ObjectName| {
+fn a_shard_that_is_wiped_has_nothing_left_and_takes_nothing_more() {
+    let wipe = |object: &ObjectName| {
         codec::encode(&Close {
             object: object.clone(),
         })
@@ -652,26 +646,26 @@ fn a_shard_that_is_closed_has_nothing_left_and_takes_nothing_more() {
     *host.enlisted.borrow_mut() = listed();
     host.run(driver.record(&request, None), || {});
     assert!(!is_empty(&host.storage));
-    let other = close(&ObjectName::shard("jazz.0123456789abcdee", "NA", 0));
-    assert!(host.run(driver.close(&other), || {}).is_err());
+    let other = wipe(&ObjectName::shard("jazz.0123456789abcdee", "NA", 0));
+    assert!(host.run(driver.wipe(&other), || {}).is_err());
     assert!(!is_empty(&host.storage), "it was meant for another");
-    let ours = close(&host.object);
+    let ours = wipe(&host.object);
     for _ in 0..2 {
-        assert_eq!(host.run(driver.close(&ours), || {}), Ok(()));
+        assert_eq!(host.run(driver.wipe(&ours), || {}), Ok(()));
         let reply = host.run(driver.record(&request, None), || {});
         assert_eq!(reply, RecordReply::Gone);
         host.run(driver.alarm(None), || {}).unwrap();
         assert!(is_empty(&host.storage));
     }
-    // The registry's word of before, which comes after the close, does not count.
+    // The registry's word of before, which comes after the wiping, does not count.
     let (host, driver, request) = shard();
     *host.enlisted.borrow_mut() = listed();
-    let ours = close(&host.object);
-    let mut is_closed = false;
+    let ours = wipe(&host.object);
+    let mut is_wiped = false;
     let reply = host.run(driver.record(&request, None), || {
-        if !std::mem::replace(&mut is_closed, true) {
-            let closed = host.clone().run(driver.close(&ours), || {});
-            assert_eq!(closed, Ok(()));
+        if !std::mem::replace(&mut is_wiped, true) {
+            let wiped = host.clone().run(driver.wipe(&ours), || {});
+            assert_eq!(wiped, Ok(()));
         }
     });
     assert_eq!(reply, RecordReply::Gone);
@@ -740,30 +734,30 @@ fn a_deletion_says_how_many_objects_are_away_and_an_alarm_goes_on_after_every_st
     }
     // One shard is away for a while: the global object, which it pushes to, waits for it.
     *host.away.borrow_mut() = vec![objects[7].clone()];
-    host.closed.take();
+    host.wiped.take();
     for _ in 0..3 {
         let alarms = host.alarms.get();
         host.run(registry_on(&host).alarm(), || {}).unwrap();
         assert!(host.alarms.get() > alarms, "it comes again");
     }
-    assert!(host.closed.borrow().contains(&objects[7]));
-    assert!(!host.closed.borrow().contains(&objects[50]));
+    assert!(host.wiped.borrow().contains(&objects[7]));
+    assert!(!host.wiped.borrow().contains(&objects[50]));
     assert_eq!(delete(), Ok(2));
     host.away.take();
     host.run(registry_on(&host).alarm(), || {}).unwrap();
     assert_eq!(
-        host.closed.borrow().last(),
+        host.wiped.borrow().last(),
         Some(&objects[50]),
         "last of all"
     );
     assert_eq!(delete(), Err(Refusal::Gone));
     assert_eq!(enlist(&objects[0]), Err(Refusal::Gone));
-    let (closed, rows) = (
-        host.closed.borrow().len(),
+    let (wiped, rows) = (
+        host.wiped.borrow().len(),
         host.storage.keys(Table::Meta, b""),
     );
     host.run(registry_on(&host).alarm(), || {}).unwrap();
-    assert_eq!(host.closed.borrow().len(), closed, "nothing is left to do");
+    assert_eq!(host.wiped.borrow().len(), wiped, "nothing is left to do");
     let has_key = |row: &Vec<u8>| row.windows(key.len()).any(|part| part == key.as_bytes());
     assert!(!rows.unwrap().iter().any(has_key));
 }
@@ -794,7 +788,7 @@ fn a_deletion_ends_where_a_row_of_its_objects_is_damaged() {
     let reply = host.run(registry_on(&host).delete_board(&delete), || {});
     let DeleteBoardReply(deletion) = codec::decode(&reply).unwrap();
     assert_eq!(deletion.unwrap().objects_left, 1);
-    assert_eq!(*host.closed.borrow(), objects);
+    assert_eq!(*host.wiped.borrow(), objects);
 }
 
 #[test]
@@ -812,18 +806,18 @@ fn a_deletion_that_may_not_be_durable_is_looked_at_again() {
     });
     host.run(driver.delete_board(&delete), || {});
     host.away.take();
-    host.closed.take();
+    host.wiped.take();
     host.failed_syncs.set(1);
     host.run(driver.alarm(), || {}).unwrap();
     assert!(
-        host.closed.borrow().is_empty(),
+        host.wiped.borrow().is_empty(),
         "a crash may bring the board back: its shards keep their plays"
     );
-    let fail_once_closed = || {
-        let closed = host.closed.take().len();
-        host.failed_syncs.set(closed as u64);
+    let fail_once_wiped = || {
+        let wiped = host.wiped.take().len();
+        host.failed_syncs.set(wiped as u64);
     };
-    host.run(driver.alarm(), fail_once_closed).unwrap();
+    host.run(driver.alarm(), fail_once_wiped).unwrap();
     let alarms = host.alarms.get();
     host.failed_syncs.set(1);
     let looked_at = host.run(driver.alarm(), || {});
@@ -837,16 +831,16 @@ fn a_deletion_that_may_not_be_durable_is_looked_at_again() {
 }
 
 #[test]
-fn objects_of_main_are_never_closed() {
+fn objects_of_main_are_never_wiped() {
     let host = TestHost {
         object: Rc::new(ObjectName::shard(MAIN, "NA", 0)),
         ..TestHost::at(NOW_MS)
     };
     let driver = Driver::new(host.clone(), Limits::default());
-    let close = codec::encode(&Close {
+    let wipe = codec::encode(&Close {
         object: ObjectName::clone(&host.object),
     });
-    assert!(host.run(driver.close(&close), || {}).is_err());
+    assert!(host.run(driver.wipe(&wipe), || {}).is_err());
     let registry = Registered::new(&REGIONS, SEED).registry;
     assert!(Registry::to_wipe(&registry).is_empty());
 }
@@ -888,7 +882,7 @@ fn counting_anew_is_done_when_nothing_is_left_of_boards_and_goes_on_by_itself() 
     assert_eq!(reset(&driver), (true, 1));
     host.away.take();
     assert_eq!(reset(&driver), (true, 0));
-    assert_eq!(host.closed.borrow().last(), Some(&away));
+    assert_eq!(host.wiped.borrow().last(), Some(&away));
 }
 
 #[test]

@@ -154,9 +154,9 @@ impl<H: Host> Driver<H> {
         codec::encode(&PutPostsReply(put))
     }
 
-    /// `/close`: [`Close`] → [`Noted`], when nothing is stored any more.
-    pub async fn close(&self, message: &[u8]) -> Vec<u8> {
-        codec::encode(&Noted(self.0.close(message).await))
+    /// `/wipe`: [`Close`] → [`Noted`], when nothing is stored any more.
+    pub async fn wipe(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&Noted(self.0.wipe(message).await))
     }
 }
 
@@ -167,18 +167,18 @@ impl<H: Host> Inner<H> {
         message: &[u8],
     ) -> Result<Q, Refusal> {
         let request = codec::decode::<Q>(message)?;
-        self.be_listed().await?;
+        self.be_enlisted().await?;
         Ok(request)
     }
 
-    /// Has the registry list this object before its first write. Requests that come before the registry's
+    /// Has the registry enlist this object before its first write. Requests that come before the registry's
     /// answer each ask for themselves, since a catalog has few of them.
-    async fn be_listed(&self) -> Result<(), Refusal> {
+    async fn be_enlisted(&self) -> Result<(), Refusal> {
         if self.life.get() == Life::Unknown {
             let object = self.host.object();
             let is_stored = || self.host.is_empty().map(|is_empty| !is_empty);
             let life = if !object.is_to_enlist() || is_stored()? {
-                Life::Listed
+                Life::Enlisted
             } else {
                 self.enlist(object.clone()).await
             };
@@ -188,7 +188,7 @@ impl<H: Host> Inner<H> {
             }
         }
         match self.life.get() {
-            Life::Listed => Ok(()),
+            Life::Enlisted => Ok(()),
             Life::Over => Err(Refusal::Gone),
             Life::Unknown => Err(Refusal::Busy { retry_after_s: 1 }),
         }
@@ -202,7 +202,7 @@ impl<H: Host> Inner<H> {
 
     /// The board is deleted: answers nothing more, and deletes all that is stored. Repeated, it does so
     /// again.
-    async fn close(&self, message: &[u8]) -> Result<(), Refusal> {
+    async fn wipe(&self, message: &[u8]) -> Result<(), Refusal> {
         Close::read(message, self.host.object())?;
         self.life.set(Life::Over);
         self.loaded.forget();

@@ -170,9 +170,9 @@ impl<H: Host> Driver<H> {
         codec::encode(&Noted(self.0.learn(message).await))
     }
 
-    /// `/close`: [`Close`] → [`Noted`], when nothing is stored any more.
-    pub async fn close(&self, message: &[u8]) -> Vec<u8> {
-        codec::encode(&Noted(self.0.close(message).await))
+    /// `/wipe`: [`Close`] → [`Noted`], when nothing is stored any more.
+    pub async fn wipe(&self, message: &[u8]) -> Vec<u8> {
+        codec::encode(&Noted(self.0.wipe(message).await))
     }
 
     /// `/begin-export`: [`BeginExport`] → [`BeginExportReply`]
@@ -237,8 +237,8 @@ impl<H: Host> Inner<H> {
         if self.hearing.is_over() {
             return Err(Refusal::Gone);
         }
-        let is_listed = self.hearing.told().is_some();
-        if !is_listed && host.object().is_to_enlist() && host.is_empty()? {
+        let is_enlisted = self.hearing.told().is_some();
+        if !is_enlisted && host.object().is_to_enlist() && host.is_empty()? {
             // Opening it would store something.
             return Err(Refusal::Busy { retry_after_s: 1 });
         }

@@ -71,7 +71,7 @@ impl GlobalBoard {
             "/look" => Box::pin(driver.hear_of_change(&message)),
             "/post" => Box::pin(driver.post(&message)),
             "/regions" => Box::pin(driver.regions()),
-            "/close" => Box::pin(driver.close(&message)),
+            "/wipe" => Box::pin(driver.wipe(&message)),
             "/learn" => Box::pin(driver.learn(&message)),
             "/metrics" => Box::pin(driver.metrics()),
             "/begin-export" => Box::pin(driver.begin_export(&message)),

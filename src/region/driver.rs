@@ -29,7 +29,6 @@ mod watching;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -156,7 +155,7 @@ impl<H: Host> Driver<H> {
     /// be told again.
     pub async fn begin_epoch(&self, message: &[u8]) -> Result<(), Refusal> {
         let news = codec::decode::<BeginEpoch<'_>>(message)?;
-        self.be_listed().await?;
+        self.be_enlisted().await?;
         let random = self.host.random();
         let is_ours = self.with_shard(|shard, storage| shard.begin_epoch(storage, &news, random));
         if !is_ours? {
@@ -177,7 +176,7 @@ impl<H: Host> Driver<H> {
     /// refuses.
     pub async fn cut(&self, message: &[u8]) -> Result<(), Refusal> {
         let request = codec::decode::<CutRequest<'_>>(message)?;
-        self.be_listed().await?;
+        self.be_enlisted().await?;
         let (random, now_ms) = (self.host.random(), self.host.now_ms());
         let cut = self.with_shard(|shard, storage| {
             let is_ours = shard.cut_at(storage, &request, random, now_ms)?;
@@ -306,7 +305,7 @@ impl<H: Host> Inner<H> {
             return Ok(());
         }
         set.inspect_err(|error| {
-            self.tell(format_args!("alarm: {error}"));
+            self.host.report(format_args!("alarm: {error}"));
             self.alarm_fired();
         })
     }
@@ -400,10 +399,6 @@ impl<H: Host> Inner<H> {
         let mut counters = self.counters.get();
         change(&mut counters);
         self.counters.set(counters);
-    }
-
-    fn tell(&self, what: fmt::Arguments<'_>) {
-        self.host.report(what);
     }
 
     /// Figures for the operator.

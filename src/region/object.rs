@@ -51,12 +51,12 @@ impl RegionShard {
         let (driver, sockets) = (&self.driver, &self.sockets);
         // As in the Worker (`edge::answer_request`), a future of its own for each.
         let reply: LocalBoxFuture<'_, _> = match path.as_str() {
-            "/close" => Box::pin(async {
-                let closed = driver.close(&message).await;
-                if closed.is_ok() {
+            "/wipe" => Box::pin(async {
+                let wiped = driver.wipe(&message).await;
+                if wiped.is_ok() {
                     sockets.close_all();
                 }
-                codec::encode(&Noted(closed))
+                codec::encode(&Noted(wiped))
             }),
             "/look" => Box::pin(async {
                 let look = codec::decode(&message).map_err(Refusal::from);

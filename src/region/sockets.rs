@@ -21,17 +21,17 @@ const RENDERED_AT_ONCE: usize = 2_500;
 
 /// A clone is another handle of the same.
 #[derive(Clone)]
-pub struct Sockets(Rc<Inner>);
+pub struct Sockets(Rc<SocketsState>);
 
 impl Deref for Sockets {
-    type Target = Inner;
+    type Target = SocketsState;
 
-    fn deref(&self) -> &Inner {
+    fn deref(&self) -> &SocketsState {
         &self.0
     }
 }
 
-pub struct Inner {
+pub struct SocketsState {
     driver: Driver<WorkerHost>,
     shown: RefCell<Shown>,
     looks: RefCell<Looks>,
@@ -66,7 +66,7 @@ impl Sockets {
     pub fn new(driver: Driver<WorkerHost>, context: JsValue) -> Self {
         let name = driver.host().object().as_named().into_owned();
         let looks = Looks::new(&name, driver.host().now_ms());
-        Sockets(Rc::new(Inner {
+        Sockets(Rc::new(SocketsState {
             driver,
             shown: RefCell::new(Shown::new(context)),
             looks: RefCell::new(looks),
@@ -160,7 +160,7 @@ impl Sockets {
     }
 }
 
-impl Inner {
+impl SocketsState {
     /// The board is deleted: nobody is shown anything any more.
     pub fn close_all(&self) {
         self.shown.borrow_mut().end_all();

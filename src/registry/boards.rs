@@ -335,7 +335,7 @@ pub fn listed(
     Ok((objects.into_iter().filter(is_next).collect(), all))
 }
 
-/// Of objects that are empty those that are still listed, each with the write that strikes it: who closed
+/// Of objects that are empty those that are still listed, each with the write that strikes it: who wiped
 /// one twice, or beside somebody else, has struck it before.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ use crate::storage::{Storage, StorageError, Table};
 use crate::wire::*;
 
 /// Objects that one request has emptied: the platform lets it ask 50 others on its free plan.
-const CLOSED_A_REQUEST: usize = 40;
+const WIPED_A_REQUEST: usize = 40;
 /// What is not wiped is tried again so much later.
 const WIPE_AGAIN_MS: u64 = 30_000;
 /// What one request or one alarm has left to do, and could do, goes on so soon.
@@ -260,7 +260,7 @@ struct Wiping {
 impl Default for Wiping {
     fn default() -> Self {
         Wiping {
-            left: CLOSED_A_REQUEST,
+            left: WIPED_A_REQUEST,
             has_failed: false,
         }
     }
@@ -328,23 +328,25 @@ impl<H: Host> Inner<H> {
     async fn wipe(&self, key: &str, wiping: &mut Wiping) -> Result<Deletion, Refusal> {
         loop {
             let most = wiping.left;
-            let (objects, deletion) =
-                self.with_registry(|registry, storage| registry.to_close(storage, key, most))?;
+            let (objects, deletion) = self
+                .with_registry(|registry, storage| registry.objects_to_wipe(storage, key, most))?;
             if objects.is_empty() && deletion.objects_left > 0 {
                 return Ok(deletion);
             }
             wiping.left -= objects.len();
-            let closes = objects.iter().map(async |object| self.close(object).await);
+            let wipes = objects
+                .iter()
+                .map(async |object| self.wipe_object(object).await);
             let told: Vec<Option<ObjectName>> =
-                stream::iter(closes).buffered(ASKED_AT_ONCE).collect().await;
-            let closed: Vec<ObjectName> = told.into_iter().flatten().collect();
-            wiping.has_failed |= closed.len() < objects.len();
+                stream::iter(wipes).buffered(ASKED_AT_ONCE).collect().await;
+            let wiped: Vec<ObjectName> = told.into_iter().flatten().collect();
+            wiping.has_failed |= wiped.len() < objects.len();
             let objects_left = self.with_registry(|registry, storage| {
-                registry.closed(storage, key, &closed)?;
-                Ok(registry.to_close(storage, key, 0)?.1.objects_left)
+                registry.wiped(storage, key, &wiped)?;
+                Ok(registry.objects_to_wipe(storage, key, 0)?.1.objects_left)
             })?;
             self.settle().await?;
-            if objects_left == 0 || closed.len() < objects.len() {
+            if objects_left == 0 || wiped.len() < objects.len() {
                 return Ok(Deletion {
                     objects_left,
                     ..deletion
@@ -354,11 +356,11 @@ impl<H: Host> Inner<H> {
     }
 
     /// An object, when it is empty.
-    async fn close(&self, object: &ObjectName) -> Option<ObjectName> {
-        let close = Close {
+    async fn wipe_object(&self, object: &ObjectName) -> Option<ObjectName> {
+        let wipe = Close {
             object: object.clone(),
         };
-        let told = self.host.ask_question(object, &close, QUESTION_TIMEOUT_MS);
+        let told = self.host.ask_question(object, &wipe, QUESTION_TIMEOUT_MS);
         let name = object.as_named();
         match told.await {
             Ok(Ok(())) => return Some(object.clone()),

@@ -48,7 +48,7 @@ impl SharedRegistry {
             "/watch" => Box::pin(catalog.watch(&message, driver.looks())),
             "/put-posts" => Box::pin(catalog.put_posts(&message)),
             "/list-posts" => Box::pin(catalog.list_posts(&message)),
-            "/close" => Box::pin(catalog.close(&message)),
+            "/wipe" => Box::pin(catalog.wipe(&message)),
             _ if !is_registry => return NO_SUCH_MESSAGE,
             "/directory" => Box::pin(driver.directory(&message)),
             "/enlist" => Box::pin(driver.enlist(&message)),

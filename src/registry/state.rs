@@ -196,7 +196,7 @@ impl Registry {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn to_close(
+    pub fn objects_to_wipe(
         &self,
         storage: &impl Storage,
         key: &str,
@@ -216,7 +216,7 @@ impl Registry {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn closed(
+    pub fn wiped(
         &mut self,
         storage: &impl Storage,
         key: &str,

@@ -146,7 +146,7 @@ questions! {
 
 // Registry → every object of a deleted board.
 questions! {
-    Close "/close" => Noted;
+    Close "/wipe" => Noted;
 }
 
 // Shard → global → registry and catalog; and what these tell who watches.

@@ -21,7 +21,7 @@ impl Enlist {
     /// What the object that asked knows of itself now. The outer error: nobody answered.
     pub fn life<E>(answer: &Result<Result<RegionTable, Refusal>, E>) -> Life {
         match answer {
-            Ok(Ok(_)) => Life::Listed,
+            Ok(Ok(_)) => Life::Enlisted,
             Ok(Err(Refusal::Gone)) => Life::Over,
             _ => Life::Unknown,
         }

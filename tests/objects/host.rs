@@ -48,8 +48,8 @@ pub struct TestHost {
     pub catalog_questions: Rc<Cell<u64>>,
     /// Whom it asked last.
     pub catalog_asked: Rc<RefCell<Option<ObjectName>>>,
-    /// Objects that were told to close, each as often as it was; those that are away answer nothing.
-    pub closed: Rc<RefCell<Vec<ObjectName>>>,
+    /// Objects that were told to wipe themselves, each as often as it was; those that are away answer nothing.
+    pub wiped: Rc<RefCell<Vec<ObjectName>>>,
     pub away: Rc<RefCell<Vec<ObjectName>>>,
     /// Objects that were told to look, and when; those that are away say that nobody looks there.
     pub looks: Rc<RefCell<Vec<(ObjectName, u64)>>>,
@@ -91,7 +91,7 @@ impl Default for TestHost {
             catalog_is_away: Rc::default(),
             catalog_questions: Rc::default(),
             catalog_asked: Rc::default(),
-            closed: Rc::default(),
+            wiped: Rc::default(),
             away: Rc::default(),
             looks: Rc::default(),
             watches: Rc::default(),
@@ -252,8 +252,8 @@ impl Host for TestHost {
             }
             "/list-posts" => Box::pin(catalog.list_posts(message)).await,
             "/put-posts" => Box::pin(catalog.put_posts(message)).await,
-            "/close" => {
-                self.closed.borrow_mut().push(object.clone());
+            "/wipe" => {
+                self.wiped.borrow_mut().push(object.clone());
                 if self.away.borrow().contains(object) {
                     return Err(SendError("it is away".into()));
                 }

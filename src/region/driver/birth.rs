@@ -1,6 +1,6 @@
 //! The beginning and the end of a shard of a board that can be deleted.
 //!
-//! Before its first write it asks the registry, which lists it or says that the board is gone. So the
+//! Before its first write it asks the registry, which enlists it or says that the board is gone. So the
 //! registry knows of all that a board has stored. When the board is deleted, the registry says so, and
 //! everything here goes.
 
@@ -19,19 +19,19 @@ impl<H: Host> Driver<H> {
     ///
     /// # Errors
     /// [`Refusal::Gone`] where its board is no more; [`Refusal::Busy`] where the registry is away.
-    pub async fn be_listed(&self) -> Result<(), Refusal> {
+    pub async fn be_enlisted(&self) -> Result<(), Refusal> {
         if self.life.get() == Life::Unknown {
             let is_stored = || self.host.is_empty().map(|is_empty| !is_empty);
             let is_to_ask =
                 self.host.object().is_to_enlist() && !mutants::active(Mutant::BirthUnasked);
             if !is_to_ask || is_stored()? {
-                self.life.set(Life::Listed);
+                self.life.set(Life::Enlisted);
             } else {
                 self.enlist().await;
             }
         }
         match self.life.get() {
-            Life::Listed => Ok(()),
+            Life::Enlisted => Ok(()),
             Life::Over => Err(Refusal::Gone),
             Life::Unknown => Err(Refusal::Busy { retry_after_s: 1 }),
         }
@@ -65,7 +65,7 @@ impl<H: Host> Driver<H> {
     ///
     /// # Errors
     /// Where the message is not for this object, or the disk refuses: then it is to be told again.
-    pub async fn close(&self, message: &[u8]) -> Result<(), Refusal> {
+    pub async fn wipe(&self, message: &[u8]) -> Result<(), Refusal> {
         Close::read(message, self.host.object())?;
         self.life.set(Life::Over);
         self.forget();
@@ -79,9 +79,9 @@ impl<H: Host> Inner<H> {
         self.life.get() == Life::Over
     }
 
-    /// Whether anything may be loaded: of an object that nobody has listed nothing is stored.
+    /// Whether anything may be loaded: of an object that is not enlisted nothing is stored.
     pub(super) fn may_load(&self) -> bool {
-        let is_known = self.life.get() == Life::Listed || !self.host.object().is_to_enlist();
+        let is_known = self.life.get() == Life::Enlisted || !self.host.object().is_to_enlist();
         is_known || (!self.is_over() && self.host.is_empty() == Ok(false))
     }
 

@@ -184,7 +184,7 @@ impl<H: Host> Inner<H> {
                 Some(Rc::from(refusal))
             }
             Err(error) => {
-                self.tell(format_args!("chart: {error}"));
+                self.host.report(format_args!("chart: {error}"));
                 None
             }
         };

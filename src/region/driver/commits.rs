@@ -42,10 +42,11 @@ impl<H: Host> Driver<H> {
                 Err(RecordError::OtherKind { .. }) => self.record_blind(message, voter).await,
                 Err(_) => RecordReply::Invalid,
                 Ok(request) if self.host.object().board() != Some(request.board) => {
-                    self.tell(format_args!("plays for another board: {}", request.board));
+                    self.host
+                        .report(format_args!("plays for another board: {}", request.board));
                     RecordReply::Invalid
                 }
-                Ok(request) => match self.be_listed().await {
+                Ok(request) => match self.be_enlisted().await {
                     Ok(()) => self.record_batch(&request, voter).await,
                     Err(Refusal::Gone) => RecordReply::Gone,
                     Err(_) => RecordReply::Busy { retry_after_s: 1 },
@@ -87,7 +88,7 @@ impl<H: Host> Driver<H> {
         };
         // Whoever has never been told anything stores nothing for that.
         let is_new = self.look(|_| ()).is_none() && self.host.is_empty() == Ok(true);
-        if is_new || self.host.object().board() != Some(MAIN) || self.be_listed().await.is_err() {
+        if is_new || self.host.object().board() != Some(MAIN) || self.be_enlisted().await.is_err() {
             return RecordReply::Unlisted;
         }
         let now_ms = self.host.now_ms();

@@ -96,7 +96,7 @@ impl<H: Host> Inner<H> {
                 Ok(false) => break,
                 Err(error) => {
                     self.count(|counters| counters.failed_pushes += 1);
-                    self.tell(format_args!("push: {error}"));
+                    self.host.report(format_args!("push: {error}"));
                     break;
                 }
             }

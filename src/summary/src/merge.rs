@@ -88,7 +88,7 @@ pub struct Merger {
     capacity: usize,
     total: u64,
     full: bool,
-    rows: Vec<Row>,
+    rows: Vec<MergedRow>,
     /// Of all rows, or empty: the first part needs none.
     places: Places,
     /// By row.
@@ -101,7 +101,7 @@ pub struct Merger {
 
 /// What an id has in all parts that list it.
 #[derive(Clone, Copy)]
-struct Row {
+struct MergedRow {
     key: Key,
     lower: u64,
     /// How much more it may have, without the sum of all bounds of its cell, wrapping.
@@ -132,7 +132,7 @@ impl Merger {
     pub fn of_ids(ids: &Summary) -> Self {
         let mut merger = Self::new(ids.seed);
         let keys = ids.table.keys().iter();
-        let row = |key: &StoredKey| Row {
+        let row = |key: &StoredKey| MergedRow {
             key: key.key(),
             lower: 0,
             beyond: 0,
@@ -168,7 +168,7 @@ impl Merger {
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<Row>()
+        self.rows.capacity() * size_of::<MergedRow>()
             + self.places.heap_bytes()
             + self.texts.heap_bytes()
             + self.sums.heap_bytes()
@@ -257,7 +257,7 @@ impl Merger {
             let hash = self.hasher.hash(&key);
             let (lower, beyond) = part.counts_beyond(slot, hash, is_foreign);
             let beyond = beyond.wrapping_add(self.dropped.of(hash));
-            self.rows.push(Row { key, lower, beyond });
+            self.rows.push(MergedRow { key, lower, beyond });
         }
     }
 
@@ -268,7 +268,7 @@ impl Merger {
             // Doubled, more than is ever used would be held.
             self.rows.reserve_exact((at / 2).max(64));
         }
-        self.rows.push(Row {
+        self.rows.push(MergedRow {
             key,
             lower: 0,
             beyond: self.dropped.of(hash),
@@ -311,7 +311,7 @@ impl Merger {
         }
         self.full = true;
         let bounds = self.sums.united();
-        let upper = |row: &Row| bounds.upper(row, &self.hasher);
+        let upper = |row: &MergedRow| bounds.upper(row, &self.hasher);
         let uppers: Vec<u64> = self.rows.iter().map(upper).collect();
         let mut sorted = uppers.clone();
         let (larger, least, _) = sorted.select_nth_unstable_by(keep - 1, |a, b| b.cmp(a));
@@ -374,7 +374,7 @@ impl Merger {
     pub fn finish_bounds(mut self) -> Vec<Bounds> {
         self.sums.unite();
         let bounds = self.sums.united();
-        let of = |row: &Row| Bounds {
+        let of = |row: &MergedRow| Bounds {
             lower: row.lower,
             upper: bounds.upper(row, &self.hasher),
         };
@@ -618,7 +618,7 @@ impl United<'_> {
 
     /// What a row has at most.
     #[inline(always)]
-    fn upper(&self, row: &Row, hasher: &KeyHasher) -> u64 {
+    fn upper(&self, row: &MergedRow, hasher: &KeyHasher) -> u64 {
         if self.is_saturated {
             return u64::MAX;
         }

@@ -38,10 +38,10 @@ impl ObjectDriver {
             (ObjectDriver::Global(driver), "/chart-if-awake") => {
                 driver.chart_if_awake(message).await
             }
-            (ObjectDriver::Global(driver), "/close") => driver.close(message).await,
+            (ObjectDriver::Global(driver), "/wipe") => driver.wipe(message).await,
             (ObjectDriver::Catalog(driver), "/catalog") => driver.answer(message).await,
             (ObjectDriver::Catalog(driver), "/list-posts") => driver.list_posts(message).await,
-            (ObjectDriver::Catalog(driver), "/close") => driver.close(message).await,
+            (ObjectDriver::Catalog(driver), "/wipe") => driver.wipe(message).await,
             _ => Vec::new(),
         }
     }
@@ -153,12 +153,12 @@ impl World {
         asker: Asker,
     ) {
         match object {
-            ObjectName::Shard { board, id } if path == "/close" => {
+            ObjectName::Shard { board, id } if path == "/wipe" => {
                 let Some(board) = self.board_of(board) else {
                     return;
                 };
                 let shard = self.node_of(board, id);
-                self.close_shard(shard, message, asker);
+                self.wipe_shard(shard, message, asker);
             }
             ObjectName::Shard { .. } => self.fail(format!("{path} to {}", object.as_named())),
             object => self.ask_object(object, path, message, |world, reply| {
@@ -168,14 +168,14 @@ impl World {
     }
 
     /// The registry tells a shard that its board is deleted.
-    fn close_shard(&mut self, shard: usize, message: Vec<u8>, asker: Asker) {
+    fn wipe_shard(&mut self, shard: usize, message: Vec<u8>, asker: Asker) {
         if self.shards[shard].down_until_ms > self.now_ms {
             return;
         }
         let (instance, driver) = self.taker(shard);
         let work = async move {
-            let closed = codec::encode(&Noted(driver.close(&message).await));
-            let told: Then = Box::new(move |world| world.reply(asker, closed));
+            let wiped = codec::encode(&Noted(driver.wipe(&message).await));
+            let told: Then = Box::new(move |world| world.reply(asker, wiped));
             Some(told)
         };
         let errand = Errand::Other;
