@@ -1,7 +1,7 @@
 //! When a shard pushes.
 //!
-//! `docs/inside/how-it-works.md` ("Busy and quiet") has the rules. When something of a quiet shard is to be sealed
-//! says [`OpenPanes::sealed_quietly_at_ms`]; that somebody watches, [`Shard::has_watched_news`].
+//! `docs/inside/how-it-works.md` ("Busy and quiet") has the rules. [`OpenPanes::sealed_quietly_at_ms`] says when
+//! something of a quiet shard is to be sealed, [`Shard::has_watched_news`] that watchers are to be told soon.
 //!
 //! Nothing of this is stored. A shard that has just been woken does not know what it was told; what it has
 //! open tells it that somebody has set the alarm for that, and as long as there is one, it goes on as a

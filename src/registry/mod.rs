@@ -3,10 +3,9 @@
 //! There is one, apart from the objects that count: a storm of questions or changes here stops nobody's
 //! plays, and nobody's backup restores another's counts.
 //!
-//! `docs/inside/how-it-works.md` ("The registry, and boards that go and come") has who asks what, and when:
-//! Workers and global objects what changed ([`changes`]), objects of boards whether these are there ([`boards`]).
-//! Operators change what there is ([`regions`], [`boards`]). Where the registry is away, everybody goes on with
-//! what they know.
+//! `docs/inside/how-it-works.md` ("The registry, and boards that go and come") has who asks what, and when. Workers
+//! and global objects ask what changed ([`changes`]), objects of boards whether their board is there; operators
+//! change what there is ([`regions`], [`boards`]). Where the registry is away, everybody goes on with what they know.
 //!
 //! # Invariants
 //! - Whoever hears of a change hears of what is durable.
