@@ -1,7 +1,7 @@
 /** A copy of a stopped server's state, put back, goes on where it was taken. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { appendFileSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -77,5 +77,35 @@ describe("a backup", { timeout: 240_000 }, () => {
     assert.equal(status, 1);
     assert.match(stderr, /damaged/);
     assert.equal(command("restore", "--from", folder, "--state", join(folder, "other")).status, 1);
+  });
+});
+
+/** CONTRIBUTING.md, "A stored or sent form". */
+describe("the list in a backup", () => {
+  const BACKUPS = join(ROOT, "tests", "golden", "backup");
+  let folder;
+  before(() => (folder = mkdtempSync(join(tmpdir(), "hitparade-backup-"))));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  for (const version of readdirSync(BACKUPS))
+    test(`of ${version} is read`, () => {
+      const state = join(folder, version);
+      const { status, stderr } = command("restore", "--from", join(BACKUPS, version), "--state", state);
+      assert.equal(status, 0, stderr);
+      assert.match(stderr, /1 files, 22 bytes, as of 2026-11-27T23:17:37\.935Z/);
+      const [name] = readdirSync(join(BACKUPS, version, "objects", "hitparade-GlobalBoard"));
+      const text = readFileSync(join(state, "objects", "hitparade-GlobalBoard", name), "utf8");
+      assert.equal(text, "stands for a database\n");
+    });
+
+  test("is written as it was", () => {
+    const [newest] = readdirSync(BACKUPS).sort().reverse();
+    const copy = join(folder, "copy");
+    const { status, stderr } = command("backup", "--state", join(folder, newest), "--to", copy);
+    assert.equal(status, 0, stderr);
+    const listOf = (backup) => JSON.parse(readFileSync(join(backup, "backup.json"), "utf8"));
+    const { made, ...was } = listOf(join(BACKUPS, newest));
+    assert.deepEqual(listOf(copy), { ...was, made: listOf(copy).made });
+    assert.match(listOf(copy).made, /^\d{4}-[\d-]{5}T[\d:.]{12}Z$/, made);
   });
 });

@@ -5,6 +5,7 @@ import { once } from "node:events";
 import {
   appendFileSync,
   copyFileSync,
+  cpSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
@@ -1289,6 +1290,31 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
       ["b"],
     );
   });
+
+  const SPOOLS = join(ROOT, "tests", "golden", "spool");
+  for (const version of readdirSync(SPOOLS))
+    test(`gets what a spool of ${version} holds, and of its input what came since`, async () => {
+      answers = counted;
+      const spool = join(folder, `golden ${version}`);
+      cpSync(join(SPOOLS, version), spool, { recursive: true });
+      const state = readFileSync(join(spool, "state.json"), "utf8");
+      // Of the service of this test.
+      const url = `http://127.0.0.1:${server.address().port}`;
+      writeFileSync(join(spool, "state.json"), state.replace("http://127.0.0.1:8787", url));
+      const play = (id, more = {}) => `${JSON.stringify({ post_id: id, timestamp: 1795676400000, ...more })}\n`;
+      const input = [play("tried", { region_id: "EU" }), play("é"), play("counted twice", { count: 2 }), play("new")];
+      const words = ["--spool", spool, "--board", "jazz"];
+      const { code, said } = await run(words, input.join("")).ended;
+      // What was tried longer than 15 minutes ago is set aside.
+      assert.equal(code, 1, said);
+      assert.match(said, /1 plays got no answer for 15 minutes/);
+      const named = bodies.find(({ client }) => client === "MJvzgRtXaZu2vgSQ5eaybPyDnRYAoCPHlIX7ltmyxeo");
+      assert.deepEqual([named?.home, named?.plays.map(({ post_id }) => post_id)], ["EU/4", ["é", "counted twice"]]);
+      assert.deepEqual(idsOf().sort(), ["confirmed", "counted twice", "new", "é"]);
+      assert.deepEqual([...new Set(bodies.flatMap(({ plays }) => plays.map(({ board }) => board)))], ["jazz"]);
+      const other = await run(words, play("of another input")).ended;
+      assert.deepEqual([other.code, idsOf()], [0, []], other.said);
+    });
 
   /** What the service does with a batch from the future, by the sender's own clock. */
   const notAhead = (body) =>
