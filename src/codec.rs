@@ -13,6 +13,9 @@
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "simulation")]
+pub mod forms;
+
 const HEADER_BYTES: usize = 6;
 
 macro_rules! kinds {
@@ -205,7 +208,11 @@ pub fn decode<'a, T: Record + Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Rec
         return Err(RecordError::UnknownVersion { found: version });
     }
     match postcard::take_from_bytes(payload) {
-        Ok((record, [])) => Ok(record),
+        Ok((record, [])) => {
+            #[cfg(feature = "simulation")]
+            forms::note::<T>(payload);
+            Ok(record)
+        }
         _ => Err(RecordError::Damaged),
     }
 }

@@ -11,9 +11,10 @@ use std::fmt::{Debug, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hitparade::board::{Board, DirectoryNews, MAIN, ObjectName};
+use hitparade::board::{Board, CatalogKind, DirectoryNews, MAIN, ObjectName, board_key};
+use hitparade::capacity;
 use hitparade::catalog::{CatalogLimits, Keeper};
-use hitparade::codec::{self, Record, RecordKind};
+use hitparade::codec::{self, Record, RecordKind, forms};
 use hitparade::filter::Filter;
 use hitparade::global::{ChartRules, Global};
 use hitparade::http::{end_line, head_line, line_of, push_line, read_lines};
@@ -21,14 +22,16 @@ use hitparade::leaderboard::{
     Card, ChartForm, ClosedChart, ClosedPlace, Compared, ComparedWith, Count, Leaderboard,
     ListedChart, Place, Published, Run,
 };
-use hitparade::region::{Admission, Shard};
+use hitparade::region::{Admission, Shard, Trouble};
 use hitparade::registry::Registry;
 use hitparade::settings::RegionSetting;
 use hitparade::storage::{MemoryStorage, Storage, Table, Write};
 use hitparade::summary::{Seed, Summary};
 use hitparade::topology::{DeletedRegion, Epoch, Region, RegionTable, ShardId};
-use hitparade::watchers::Watchers;
-use hitparade::window::{ClockChange, DAY_MS, Days, HOUR_MS, MINUTE_MS, PeriodKind, Span, Zone};
+use hitparade::watchers::{LEASE_MS, Watchers};
+use hitparade::window::{
+    ClockChange, DAY_MS, Days, HOUR_MS, Level, MINUTE_MS, PeriodKind, Span, Zone,
+};
 use hitparade::wire::GlobalMetrics;
 use hitparade::wire::ShardMetrics;
 use hitparade::wire::*;
@@ -37,6 +40,10 @@ use serde::{Deserialize, Serialize};
 const NOW_MS: u64 = 20_000 * DAY_MS + 30_000;
 const SEED: [u8; 16] = *b"golden test seed";
 const PLAYS_HASH: u32 = 0x0102_0304;
+/// A day of [`days`], three before.
+const DAY: Span = Span::new(19_997 * DAY_MS - HOUR_MS, 19_998 * DAY_MS - HOUR_MS);
+/// The moment of an export that is begun at [`NOW_MS`], where six shards are to cut their logs.
+const EXPORT_MS: u64 = NOW_MS + 1_300;
 /// The version of the files that are written today.
 const VERSION: &str = "v1";
 
@@ -187,6 +194,46 @@ fn stored_shard() -> MemoryStorage {
     storage
 }
 
+/// The same shard, whose log was cut for an export.
+fn stored_shard_cut() -> MemoryStorage {
+    let storage = stored_shard();
+    let now_ms = NOW_MS + 3 * MINUTE_MS;
+    let mut shard = Shard::load(&storage, [3; 32], now_ms).unwrap();
+    let request = CutRequest {
+        region_id: "NA",
+        shard: 3,
+        epoch: Epoch {
+            began_ms: 0,
+            seed: SEED,
+        },
+        at_ms: now_ms + 1,
+    };
+    let will_cut = shard.cut_at(&storage, &request, [5; 16], now_ms).unwrap();
+    assert!(will_cut && shard.cut_if_due(&storage, now_ms + 1).unwrap());
+    storage
+}
+
+/// The same, that has lost its header and what it had open, and does not know who it is.
+fn stored_shard_lost() -> MemoryStorage {
+    let storage = stored_shard();
+    for key in storage.keys(Table::Meta, b"checkpoint/").unwrap() {
+        let damaged = Write::put(Table::Meta, key, b"damaged".to_vec());
+        storage.write(&[damaged]).unwrap();
+    }
+    storage.clear(Table::OpenPanes).unwrap();
+    let now_ms = NOW_MS + 3 * MINUTE_MS;
+    let mut shard = Shard::load(&storage, [3; 32], now_ms).unwrap();
+    shard.set_watched(&storage, None).unwrap();
+    storage
+}
+
+fn seen_of_lost_shard(storage: &MemoryStorage) -> String {
+    let now_ms = NOW_MS + 4 * MINUTE_MS;
+    let shard = Shard::load(storage, [4; 32], now_ms).unwrap();
+    let (log_id, damaged) = (shard.log_id(), shard.damaged_rows());
+    format!("{:?} log {log_id:x}, {damaged} damaged\n", shard.name())
+}
+
 /// What can be seen of a shard: its pushes, and which batches it knows.
 fn seen_of_shard(storage: &MemoryStorage) -> String {
     let now_ms = NOW_MS + 2 * MINUTE_MS;
@@ -204,6 +251,7 @@ fn seen_of_shard(storage: &MemoryStorage) -> String {
         push.next_offset,
         push.journal_seq
     );
+    writeln!(text, "{:?} {:?}", push.cut, push.watched_since_ms).unwrap();
     for (name, panes) in [("sealed", &push.entries), ("open", &push.copies)] {
         for pane in panes {
             writeln!(text, "{name} {}", hex(pane)).unwrap();
@@ -266,8 +314,9 @@ fn stored_global() -> MemoryStorage {
     global.import(&storage, &import, NOW_MS).unwrap();
     // An export of a moment that its shards do not tell of.
     let begun = global.begin_export(&storage, NOW_MS).unwrap();
+    assert_eq!(begun.at_ms, EXPORT_MS);
     let request = ExportRequest {
-        at_ms: begun.at_ms,
+        at_ms: EXPORT_MS,
         position: ExportPosition {
             table: 0,
             key: Vec::new(),
@@ -275,6 +324,26 @@ fn stored_global() -> MemoryStorage {
     };
     let late_ms = NOW_MS + 5 * MINUTE_MS;
     global.export(&storage, &request, late_ms).unwrap();
+    // What changes then is put aside as it was, and what comes then as nothing. A day of many posts is in two parts.
+    let mut posts = Summary::new(100, Seed::from_bytes(SEED));
+    (0..40).for_each(|number| posts.record(&format!("post {number}"), 1 + number / 3));
+    let day = TransferRow::Pane(TransferPane {
+        scope: "NA".into(),
+        level: Level::Day.code(),
+        start_ms: DAY.from_ms,
+        end_ms: DAY.to_ms,
+        summary: posts.encode(),
+    });
+    let mut rows = import_rows();
+    rows.insert(1, ImportRow::Row(day));
+    let import = ImportRequest {
+        first_row: 1,
+        rows,
+        ..import
+    };
+    capacity::set_counters(Some(2));
+    global.import(&storage, &import, late_ms).unwrap();
+    capacity::set_counters(None);
     let shard = ObjectName::shard(MAIN, "NA", 0);
     Watchers::default().add(&storage, shard, NOW_MS).unwrap();
     storage
@@ -290,6 +359,10 @@ fn seen_of_global(storage: &MemoryStorage) -> String {
             WindowRequest::All,
             WindowRequest::Sliding {
                 length_ms: 10 * MINUTE_MS,
+            },
+            WindowRequest::Between {
+                from_ms: DAY.from_ms,
+                to_ms: DAY.to_ms,
             },
         ] {
             let request = ChartRequest {
@@ -313,6 +386,39 @@ fn seen_of_global(storage: &MemoryStorage) -> String {
         rows: Vec::new(),
     };
     writeln!(text, "{:?}", global.import(storage, &import, NOW_MS)).unwrap();
+    let list = ListPublished {
+        asker: 1,
+        scope: "NA".into(),
+        kind: PeriodKind::Week,
+        before: None,
+        post_id: None,
+        limit: 9,
+        places: 9,
+    };
+    writeln!(text, "{:?}", global.list_published(storage, &list)).unwrap();
+    let watchers = Watchers::default();
+    watchers.load(storage).unwrap();
+    let since_ms = [LEASE_MS - 1, LEASE_MS].map(|later_ms| watchers.since_ms(NOW_MS + later_ms));
+    writeln!(text, "watched {since_ms:?}").unwrap();
+    // Its export, of the moment before the last import.
+    let mut next = Some(ExportPosition {
+        table: 0,
+        key: Vec::new(),
+    });
+    while let Some(position) = next {
+        let request = ExportRequest {
+            at_ms: EXPORT_MS,
+            position,
+        };
+        let page = global.export(storage, &request, NOW_MS + 6 * MINUTE_MS);
+        let ExportAnswer::Page(page) = page.unwrap() else {
+            panic!("the export is not kept");
+        };
+        for row in &page.rows {
+            push_line(&mut text, &line_of(row, Seed::from_bytes(SEED)));
+        }
+        next = page.next;
+    }
     text
 }
 
@@ -348,26 +454,61 @@ fn stored_registry() -> MemoryStorage {
         progress: Some(ToldSoFar::default()),
     };
     registry.telling(&storage, told).unwrap();
-    for (board_id, incarnation) in [("jazz", 7), ("rock", 8)] {
+    for (board_id, incarnation) in BOARDS {
         let board = PutBoard {
             board_id: board_id.into(),
+            catalog: Some(CatalogKind::of_incarnation(incarnation)),
             ..PutBoard::default()
         };
         let put = registry.put_board(&storage, &board, (incarnation, incarnation), NOW_MS);
-        let object = ObjectName::shard(&put.unwrap().key(), "NA", 0);
-        registry.enlist(&storage, &object).unwrap();
+        let key = put.unwrap().key().into_owned();
+        let objects = [
+            ObjectName::shard(&key, "NA", 0),
+            ObjectName::global(&key),
+            ObjectName::catalog(&key),
+        ];
+        for object in objects.iter().filter(|object| object.is_to_enlist()) {
+            registry.enlist(&storage, object).unwrap();
+        }
     }
     registry.delete_board(&storage, "rock", 9, NOW_MS).unwrap();
     storage
 }
 
+/// The last one has a catalog of its own.
+const BOARDS: [(&str, u64); 3] = [("jazz", 7), ("rock", 8), ("own", 10 | 1 << 63)];
+
+/// The same, after counting began anew.
+fn stored_registry_reset() -> MemoryStorage {
+    let storage = stored_registry();
+    let mut registry = load_registry(&storage);
+    let reset = Reset {
+        installation_id: registry.table().installation_id,
+    };
+    let done = registry.reset(&storage, &reset, [6; 32], 11, NOW_MS + 1);
+    done.unwrap();
+    storage
+}
+
 fn seen_of_registry(storage: &MemoryStorage) -> String {
-    let registry = load_registry(storage);
+    let mut registry = load_registry(storage);
     assert_eq!(registry.damaged_rows(), 0);
     let mut text = format!("{:?}\n", registry.table());
     writeln!(text, "{:?}", registry.directory_news(Some(1))).unwrap();
     writeln!(text, "{:?}", registry.directory_news(None)).unwrap();
     writeln!(text, "{:?}", registry.to_wipe()).unwrap();
+    for (board_id, incarnation) in BOARDS {
+        let key = board_key(board_id, incarnation);
+        // First its shards, then what they push to, then its catalog.
+        loop {
+            let (objects, deletion) = registry.objects_to_wipe(storage, &key, 9).unwrap();
+            writeln!(text, "{objects:?} {deletion:?}").unwrap();
+            if objects.is_empty() {
+                break;
+            }
+            registry.wiped(storage, &key, &objects).unwrap();
+        }
+    }
     text
 }
 
@@ -406,6 +547,33 @@ fn stored_catalog() -> MemoryStorage {
     storage
 }
 
+/// The same, whose index is built anew under another seed, up to the last entry.
+fn stored_catalog_building() -> MemoryStorage {
+    let storage = stored_catalog();
+    let mut keeper = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
+    keeper
+        .index_under(&storage, Seed::from_bytes([7; 16]))
+        .unwrap();
+    for _ in 0..2 {
+        assert!(!keeper.build_step(&storage).unwrap());
+    }
+    storage
+}
+
+/// The same, whose index is not built, as an entry was damaged before it was changed.
+fn stored_catalog_damaged() -> MemoryStorage {
+    let storage = stored_catalog();
+    let damaged = Write::put(Table::Posts, b"post 1".to_vec(), b"damaged".to_vec());
+    storage.write(&[damaged]).unwrap();
+    let mut keeper = Keeper::load(&storage, CatalogLimits::default(), 1).unwrap();
+    let request = PutPosts {
+        patches: vec![PostPatch::hiding("post 1".into())],
+        only_new: false,
+    };
+    keeper.put(&storage, &request, 4).unwrap();
+    storage
+}
+
 fn seen_of_catalog(storage: &MemoryStorage) -> String {
     let keeper = Keeper::load(storage, CatalogLimits::default(), 1).unwrap();
     let question = CatalogQuestion {
@@ -421,20 +589,27 @@ fn seen_of_catalog(storage: &MemoryStorage) -> String {
     format!("{news:?}\n{:?}\n", keeper.list(storage, None).unwrap())
 }
 
+/// An object's storage, how it comes to be, and what is seen of it.
+type Stored = (
+    &'static str,
+    fn() -> MemoryStorage,
+    fn(&MemoryStorage) -> String,
+);
+const STORED: [Stored; 9] = [
+    ("shard", stored_shard, seen_of_shard),
+    ("shard-cut", stored_shard_cut, seen_of_shard),
+    ("shard-lost", stored_shard_lost, seen_of_lost_shard),
+    ("global", stored_global, seen_of_global),
+    ("registry", stored_registry, seen_of_registry),
+    ("registry-reset", stored_registry_reset, seen_of_registry),
+    ("catalog", stored_catalog, seen_of_catalog),
+    ("catalog-building", stored_catalog_building, seen_of_catalog),
+    ("catalog-damaged", stored_catalog_damaged, seen_of_catalog),
+];
+
 #[test]
 fn the_storage_of_every_release_loads_and_todays_is_written_as_it_was() {
-    type Of = (
-        &'static str,
-        fn() -> MemoryStorage,
-        fn(&MemoryStorage) -> String,
-    );
-    let all: [Of; 4] = [
-        ("shard", stored_shard, seen_of_shard),
-        ("global", stored_global, seen_of_global),
-        ("registry", stored_registry, seen_of_registry),
-        ("catalog", stored_catalog, seen_of_catalog),
-    ];
-    for (name, stored, seen) in all {
+    for (name, stored, seen) in STORED {
         let storage = stored();
         let folder = folder().join("storage");
         let rows = golden(
@@ -514,6 +689,21 @@ fn messages() -> Vec<Message> {
         },
         reads!(RecordRequest),
     );
+    all.add(
+        &RecordRequest {
+            board: MAIN,
+            region_id: "NA",
+            shard: 1,
+            epoch_ms: 0,
+            seed: SEED,
+            listed: Some(ShardListing {
+                shards: 2,
+                beacons: true,
+            }),
+            batch: &batch,
+        },
+        reads!(RecordRequest),
+    );
     for reply in [
         RecordReply::counted(true).without(&[2, 300]),
         RecordReply::Moved { to: target() },
@@ -530,6 +720,7 @@ fn messages() -> Vec<Message> {
     }
     let read: Batch<'_> = codec::decode(&batch).unwrap();
     all.add(&read, reads!(Batch));
+    all.add(&Batch { key: None, ..read }, reads!(Batch));
     all.add(
         &Claim {
             key: b"key",
@@ -565,29 +756,33 @@ fn messages() -> Vec<Message> {
     };
     all.add(&pane, reads!(SealedPane));
     let pane = codec::encode(&pane);
-    all.add(
-        &Push {
-            region_id: "NA",
-            shard: 1,
-            epoch_ms: 0,
-            log_id: u128::MAX / 3,
-            log_began_ms: NOW_MS,
-            oldest_offset: 4,
-            first_offset: 5,
-            entries: vec![&pane, b""],
-            next_offset: 7,
-            journal_seq: 8,
-            copies: vec![&pane],
-            copies_left_out: false,
-            cut: Some(Cut {
-                at_ms: NOW_MS,
-                offset: 6,
-            }),
-            watched_since_ms: Some(NOW_MS),
-            replied_by: 7,
-        },
-        reads!(Push),
-    );
+    let push = Push {
+        region_id: "NA",
+        shard: 1,
+        epoch_ms: 0,
+        log_id: u128::MAX / 3,
+        log_began_ms: NOW_MS,
+        oldest_offset: 4,
+        first_offset: 5,
+        entries: vec![&pane, b""],
+        next_offset: 7,
+        journal_seq: 8,
+        copies: vec![&pane],
+        copies_left_out: false,
+        cut: Some(Cut {
+            at_ms: NOW_MS,
+            offset: 6,
+        }),
+        watched_since_ms: Some(NOW_MS),
+        replied_by: 7,
+    };
+    all.add(&push, reads!(Push));
+    let unwatched = Push {
+        cut: None,
+        watched_since_ms: None,
+        ..push
+    };
+    all.add(&unwatched, reads!(Push));
     all.add(
         &ShardReport {
             region_id: "NA",
@@ -597,11 +792,11 @@ fn messages() -> Vec<Message> {
         },
         reads!(ShardReport),
     );
-    all.add_owned(&Pull {
-        watched_since_ms: Some(NOW_MS),
-    });
+    for watched_since_ms in [Some(NOW_MS), None] {
+        all.add_owned(&Pull { watched_since_ms });
+    }
     all.add_owned(&PullReply(Ok(b"report".to_vec())));
-    all.add_owned(&PushReplyOrRefusal(Ok(PushReply {
+    let reply = PushReply {
         wanted_offset: 1,
         durable_offset: 2,
         epoch_ms: NOW_MS,
@@ -611,6 +806,12 @@ fn messages() -> Vec<Message> {
         watched_since_ms: Some(NOW_MS),
         state: 7,
         days: Some(days().told(NOW_MS)),
+    };
+    all.add_owned(&PushReplyOrRefusal(Ok(reply.clone())));
+    all.add_owned(&PushReplyOrRefusal(Ok(PushReply {
+        watched_since_ms: None,
+        days: None,
+        ..reply
     })));
     for refusal in [
         Refusal::UnknownRegion,
@@ -631,9 +832,19 @@ fn messages() -> Vec<Message> {
             detail: "why".into(),
             closes_ms: Some(NOW_MS),
         },
+        Refusal::NotPublished {
+            detail: "why".into(),
+            closes_ms: None,
+        },
     ] {
         all.add_owned(&PushReplyOrRefusal(Err(refusal)));
     }
+    let published = |kind| WindowRequest::Published { kind, period: None };
+    let since = |before_ms| WindowRequest::Since {
+        from_ms: 3,
+        to_ms: 4,
+        before_ms,
+    };
     for (window, sort) in [
         (WindowRequest::Sliding { length_ms: 1 }, Sort::Views),
         (WindowRequest::Tumbling { length_ms: 2 }, Sort::Rising),
@@ -652,6 +863,12 @@ fn messages() -> Vec<Message> {
             },
             Sort::Views,
         ),
+        (published(PeriodKind::Day), Sort::Views),
+        (published(PeriodKind::Week), Sort::Views),
+        (published(PeriodKind::Month), Sort::Views),
+        (published(PeriodKind::Year), Sort::Views),
+        (since(Some(2)), Sort::Rising),
+        (since(None), Sort::Rising),
     ] {
         all.add_owned(&ChartRequest {
             scope: "NA".into(),
@@ -721,7 +938,27 @@ fn messages() -> Vec<Message> {
         }],
     };
     all.add_owned(&leaderboard);
-    all.add_owned(&ListPublished {
+    all.add_owned(&Leaderboard {
+        compared_with: None,
+        published: Some(Published {
+            period: "2024-W40".parse().unwrap(),
+            time_zone: "Europe/Berlin".into(),
+            earlier: None,
+            later: Some("2024-W41".parse().unwrap()),
+        }),
+        places: vec![Place {
+            compared: None,
+            previous_rank: None,
+            run: None,
+            ..leaderboard.places[0].clone()
+        }],
+        ..leaderboard.clone()
+    });
+    all.add_owned(&Leaderboard {
+        published: None,
+        ..leaderboard.clone()
+    });
+    let list = ListPublished {
         asker: 1,
         scope: "NA".into(),
         kind: PeriodKind::Week,
@@ -729,7 +966,14 @@ fn messages() -> Vec<Message> {
         post_id: Some("post".into()),
         limit: 50,
         places: 1,
+    };
+    all.add_owned(&list);
+    all.add_owned(&ListPublished {
+        before: None,
+        post_id: None,
+        ..list
     });
+    all.add_owned(&ListPublishedReply(Ok(PublishedList::default())));
     all.add_owned(&ListPublishedReply(Ok(PublishedList {
         charts: vec![ListedChart {
             period: "2024-W40".parse().unwrap(),
@@ -758,7 +1002,7 @@ fn messages() -> Vec<Message> {
         },
         reads!(KeptChart),
     );
-    all.add_owned(&LiveRequest {
+    let live = LiveRequest {
         window: WindowRequest::All,
         ends_ms: Some(NOW_MS),
         form: ChartForm {
@@ -771,6 +1015,17 @@ fn messages() -> Vec<Message> {
             filter,
         },
         has_token: true,
+    };
+    all.add_owned(&live);
+    all.add_owned(&LiveRequest {
+        window: since(Some(2)),
+        ends_ms: None,
+        form: ChartForm {
+            timeframe: None,
+            time_zone: None,
+            ..live.form
+        },
+        ..live
     });
     let look = Look {
         board_is_public: true,
@@ -805,6 +1060,27 @@ fn messages() -> Vec<Message> {
         regions: vec![("NA".into(), count)],
         incomplete: false,
     })));
+    all.add_owned(&PostReply(Ok(PostReport {
+        entry: CatalogEntry::default(),
+        span,
+        count,
+        rank: None,
+        series: Vec::new(),
+        regions: Vec::new(),
+        incomplete: true,
+    })));
+    let unchanged = PostPatch {
+        post_id: "post".into(),
+        ..PostPatch::default()
+    };
+    all.add_owned(&PutPosts {
+        patches: vec![
+            unchanged,
+            entry.clone().into(),
+            PostPatch::erasing("post".into()),
+        ],
+        only_new: false,
+    });
     all.add_owned(&PutPosts {
         patches: vec![PostPatch {
             post_id: "post".into(),
@@ -827,6 +1103,8 @@ fn messages() -> Vec<Message> {
         matching: vec![request_of("jazz")],
         seed: SEED,
     });
+    all.add_owned(&CatalogQuestion::default());
+    all.add_owned(&CatalogAnswer(Ok(CatalogNews::default())));
     all.add_owned(&CatalogAnswer(Ok(CatalogNews {
         position: at,
         size: CatalogSize {
@@ -856,9 +1134,11 @@ fn messages() -> Vec<Message> {
         entry: entry.clone(),
         was_known: true,
     }))));
-    all.add_owned(&ListPosts {
-        after: Some("before".into()),
-    });
+    all.add_owned(&PutPostsReply(Ok(None)));
+    for after in [Some("before".into()), None] {
+        all.add_owned(&ListPosts { after });
+    }
+    all.add_owned(&ListPostsReply(Ok(PostList::default())));
     all.add_owned(&ListPostsReply(Ok(PostList {
         entries: vec![entry.clone()],
         next_after: Some("post".into()),
@@ -871,6 +1151,14 @@ fn messages() -> Vec<Message> {
         hint: Some(Some("enam".into())),
     };
     all.add_owned(&put_region);
+    for hint in [Some(None), None] {
+        all.add_owned(&PutRegion {
+            region_id: "NA".into(),
+            region_name: None,
+            shards: None,
+            hint,
+        });
+    }
     let mut region = Region::new("NA", "North", 2);
     region.reshard(3);
     all.add(
@@ -894,6 +1182,11 @@ fn messages() -> Vec<Message> {
         progress: progress.clone(),
     });
     all.add_owned(&TellingReply(Ok(progress)));
+    all.add_owned(&Telling {
+        news: "began 7".into(),
+        progress: None,
+    });
+    all.add_owned(&TellingReply(Ok(Some(ToldSoFar::default()))));
     let deleted = DeletedRegion {
         region: Region {
             incarnation: 1,
@@ -926,11 +1219,26 @@ fn messages() -> Vec<Message> {
     all.add_owned(&PutRegionReply(Ok(region.clone())));
     all.add_owned(&region);
     all.add_owned(&table);
-    all.add_owned(&Enlist {
-        object: ObjectName::shard("jazz.0123456789abcdef", "NA/1", 2),
-    });
+    for object in [
+        ObjectName::shard("jazz.0123456789abcdef", "NA/1", 2),
+        ObjectName::global("jazz.0123456789abcdef"),
+        ObjectName::catalog("jazz.8123456789abcdef"),
+        ObjectName::Registry,
+        ObjectName::Unnamed,
+    ] {
+        all.add_owned(&Enlist { object });
+    }
     all.add_owned(&EnlistReply(Ok(table.clone())));
-    all.add_owned(&DirectoryQuestion { version: Some(7) });
+    for version in [Some(7), None] {
+        all.add_owned(&DirectoryQuestion { version });
+    }
+    all.add_owned(&DirectoryReply(Ok(DirectoryNews {
+        version: 8,
+        table: None,
+        is_whole: true,
+        boards: Vec::new(),
+        gone: Vec::new(),
+    })));
     let mut board = Board::new("jazz", 0x0123_4567_89ab_cdef, NOW_MS);
     board.reshard("NA/1", 3);
     all.add_owned(&board);
@@ -951,6 +1259,17 @@ fn messages() -> Vec<Message> {
         shards: [("NA".to_owned(), 3)].into(),
         ..PutBoard::default()
     });
+    for catalog in [CatalogKind::Shared, CatalogKind::Own] {
+        all.add_owned(&PutBoard {
+            board_id: "jazz".into(),
+            board_name: Some("Jazz".into()),
+            beacons: Some(true),
+            public: Some(false),
+            catalog: Some(catalog),
+            incarnation: Some(7),
+            ..PutBoard::default()
+        });
+    }
     all.add_owned(&PutBoardReply(Ok(Board::new("jazz", 7, NOW_MS))));
     all.add_owned(&DeleteBoard {
         board_id: "jazz".into(),
@@ -960,14 +1279,20 @@ fn messages() -> Vec<Message> {
         objects_left: 1,
     })));
     all.add_owned(&AdoptSeedReply(Err(Refusal::Busy { retry_after_s: 1 })));
-    all.add_owned(&RegionsReply(Ok(vec![RegionStatus {
+    let status = RegionStatus {
         region_id: "NA".into(),
         region_name: "North".into(),
         shards: 2,
         hint: None,
         views_24h: 7,
         push_age_ms: Some(8),
-    }])));
+    };
+    let silent = RegionStatus {
+        hint: Some("enam".into()),
+        push_age_ms: None,
+        ..status.clone()
+    };
+    all.add_owned(&RegionsReply(Ok(vec![status, silent])));
     all.add_owned(&Voter {
         sender: 1,
         limit: 2,
@@ -1028,7 +1353,10 @@ fn messages() -> Vec<Message> {
     let to_cut = ToCut {
         at_ms: NOW_MS,
         epoch,
-        shards: vec![("NA/1".into(), 2, Some("enam".into()))],
+        shards: vec![
+            ("NA/1".into(), 2, Some("enam".into())),
+            ("EU".into(), 0, None),
+        ],
     };
     all.add_owned(&BeginExportReply(Ok(to_cut.clone())));
     all.add_owned(&ExportReply(Ok(ExportAnswer::Tell(to_cut))));
@@ -1053,6 +1381,13 @@ fn messages() -> Vec<Message> {
         next: Some(position.clone()),
         complete: true,
     }))));
+    all.add_owned(&ExportReply(Ok(ExportAnswer::Page(ExportPage {
+        seed: SEED,
+        rows: Vec::new(),
+        damaged_rows: 0,
+        next: None,
+        complete: false,
+    }))));
     all.add_owned(&ExportCursor {
         board: MAIN.into(),
         at_ms: NOW_MS,
@@ -1068,6 +1403,22 @@ fn messages() -> Vec<Message> {
     });
     all.add_owned(&ImportReply(Ok(Imported { next_row: 3 })));
     all.0
+}
+
+fn closed_place(rank: u32, previous_rank: Option<u32>) -> ClosedPlace {
+    ClosedPlace {
+        post_id: format!("post {rank}"),
+        view_count_min: 1,
+        view_count_max: 3,
+        previous_rank,
+        run: Run {
+            rank,
+            peak_rank: 1,
+            periods: 5,
+            streak: 2,
+            debut: "2024-W30".parse().unwrap(),
+        },
+    }
 }
 
 /// One of each kind that an export has.
@@ -1102,19 +1453,7 @@ fn transfer_rows() -> Vec<TransferRow> {
                 unlisted_max: 1,
                 incomplete: false,
                 exact: true,
-                places: vec![ClosedPlace {
-                    post_id: "post".into(),
-                    view_count_min: 1,
-                    view_count_max: 3,
-                    previous_rank: None,
-                    run: Run {
-                        rank: 1,
-                        peak_rank: 1,
-                        periods: 5,
-                        streak: 2,
-                        debut: "2024-W30".parse().unwrap(),
-                    },
-                }],
+                places: vec![closed_place(1, None), closed_place(2, Some(3))],
             },
         }),
         TransferRow::Post(CatalogEntry {
@@ -1203,27 +1542,48 @@ fn the_messages_of_every_release_are_read_and_todays_are_written_as_they_were() 
     }
 }
 
-/// Kinds of records that are only ever inside of others, and of which those others are golden.
-const INSIDE: [(u8, &str); 1] = [(34, "a commit, in the rows of the journal")];
-
 #[test]
-fn every_kind_of_record_and_every_table_has_a_golden_one() {
-    let mut golden: BTreeSet<u8> = messages().iter().map(|message| message.bytes[0]).collect();
+fn every_kind_of_record_every_form_of_it_and_every_table_has_a_golden_one() {
     let mut tables = BTreeSet::new();
-    for storage in [
-        stored_shard(),
-        stored_global(),
-        stored_registry(),
-        stored_catalog(),
-    ] {
-        for table in Table::ALL {
-            let rows = storage.scan(table, &[], &[], usize::MAX).unwrap();
-            golden.extend(rows.iter().filter_map(|(_, value)| value.first()));
-            tables.extend(rows.first().map(|_| table.name()));
+    let forms = forms::read_by(|| {
+        for message in messages() {
+            assert!((message.is_read)(&message.bytes), "{}", message.name);
         }
-    }
-    golden.extend(INSIDE.map(|(kind, _)| kind));
-    let all: BTreeSet<u8> = RecordKind::ALL.iter().map(|kind| *kind as u8).collect();
-    assert_eq!(golden, all);
-    assert_eq!(tables, Table::ALL.map(Table::name).into());
+        for (_, stored, seen) in STORED {
+            let storage = stored();
+            seen(&storage);
+            let has_rows = |table| storage.next_key(table, &[], &[]).unwrap().is_some();
+            tables.extend(Table::ALL.into_iter().filter(|table| has_rows(*table)));
+        }
+    });
+    let kinds = RecordKind::ALL.iter();
+    let unread: Vec<&RecordKind> = kinds
+        .filter(|kind| !forms.kinds.contains(&(**kind as u8)))
+        .collect();
+    assert!(unread.is_empty(), "no golden one is read as {unread:?}");
+    let missing: Vec<&String> = forms.missing().collect();
+    assert!(missing.is_empty(), "no golden one has {missing:#?}");
+    assert_eq!(tables.len(), Table::ALL.len(), "{tables:?}");
 }
+
+/// What has no version, as it is no more than a number: one that is given never means anything else.
+#[test]
+fn the_bare_numbers_that_a_shard_answers_with_are_as_they_were() {
+    assert_eq!((COUNTED, REPEATED), (202, 208));
+    for (trouble, number, name) in [
+        (Trouble::Memory, 1, "memory"),
+        (Trouble::Storage, 2, "storage"),
+        (Trouble::Pushes, 3, "pushes"),
+    ] {
+        assert_eq!(trouble as usize, number, "{name}");
+        assert_eq!(TROUBLES[number], name);
+    }
+    let known = format!("const WHAT = {TROUBLES:?};");
+    assert!(
+        include_str!("../src/js/health.js").contains(&known),
+        "{known}"
+    );
+}
+
+/// In `src/js/health.js`, by their numbers; what no shard says is there, too.
+const TROUBLES: [&str; 5] = ["", "memory", "storage", "pushes", "away"];
