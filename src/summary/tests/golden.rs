@@ -1,4 +1,7 @@
-//! Summaries as earlier builds stored them must load for ever.
+//! Summaries as earlier builds stored them must load for ever: CONTRIBUTING.md ("A stored or sent form") has the rule.
+//!
+//! `VERSION-NAME.bin` is a summary, and `VERSION-NAME.txt` what was seen of it when it was written; `parts-largest` and
+//! `parts-others` are two parts of one, whose whole `parts.txt` shows.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p hitparade-summary --test golden` writes files that are missing, never one
 //! that is there.
@@ -6,11 +9,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use hitparade_summary::{Seed, Summary};
+use hitparade_summary::{Bounds, Seed, Summary};
 
 const SEED: Seed = Seed::from_bytes(*b"golden test seed");
+/// The version of the files that are written today.
+const VERSION: &str = "v1";
+/// Counters of the first of two parts.
+const LARGEST: usize = 20;
 
 fn exact() -> Summary {
     let mut summary = Summary::new(100, SEED);
@@ -69,26 +77,102 @@ fn seen(summary: &Summary) -> String {
     text
 }
 
-#[test]
-fn stored_summaries_still_load() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    for (kind, summary) in [("exact", exact()), ("full", full()), ("large", large())] {
-        let name = format!("v1-{kind}");
-        let (bytes_file, seen_file) = (
-            folder.join(format!("{name}.bin")),
-            folder.join(format!("{name}.txt")),
-        );
-        if !bytes_file.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&bytes_file, summary.encode()).unwrap();
-            std::fs::write(&seen_file, seen(&summary)).unwrap();
-        }
-        let bytes = std::fs::read(&bytes_file).unwrap();
-        let stored = Summary::decode(&bytes, SEED).unwrap();
+/// Exact, and stored in two parts.
+fn many() -> Summary {
+    let mut summary = Summary::new(100, SEED);
+    for number in 0..90_u64 {
+        // So that some are as large as the smallest that the first part has.
+        summary.record(&format!("song-{number:06}"), 1 + number / 4);
+    }
+    summary
+}
+
+/// Today's, by the names of their files.
+fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    let (largest, others) = many().encode_parts(LARGEST).unwrap();
+    vec![
+        ("exact", exact().encode()),
+        ("full", full().encode()),
+        ("large", large().encode()),
+        ("parts-largest", largest),
+        ("parts-others", others),
+    ]
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// What is in the file; what is to be in it where it is not there and may be written.
+fn golden(path: &Path, wanted: &[u8]) -> Vec<u8> {
+    if !path.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(path, wanted).unwrap();
+    }
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Files of all versions whose names end so.
+fn files(ending: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder())
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let files: Vec<PathBuf> = files
+        .filter(|file| file.to_str().unwrap().ends_with(ending))
+        .collect();
+    assert!(!files.is_empty(), "{ending}");
+    files
+}
+
+/// Holds that all that can be seen of what is stored in `file` is what was seen when it was written.
+fn holds(file: &Path, summary: &Summary, bounds_in: impl Fn(&str) -> Bounds) {
+    let was = golden(&file.with_extension("txt"), seen(summary).as_bytes());
+    assert!(
+        was == seen(summary).as_bytes(),
+        "{} is read as another summary:\n{}",
+        file.display(),
+        seen(summary)
+    );
+    let mut whole = summary.clone();
+    whole.index();
+    for number in 0..700 {
+        let id = format!("song-{number:06}");
         assert_eq!(
-            seen(&stored),
-            std::fs::read_to_string(&seen_file).unwrap(),
-            "{name}"
+            bounds_in(&id),
+            whole.bounds(&id),
+            "{id}, {}",
+            file.display()
         );
-        assert_eq!(stored.encode(), bytes, "{name}");
+    }
+}
+
+#[test]
+fn summaries_of_every_version_load_and_todays_are_written_as_they_were() {
+    for (name, today) in samples() {
+        let file = folder().join(format!("{VERSION}-{name}.bin"));
+        let stored = golden(&file, &today);
+        let again = match name.starts_with("parts-") {
+            true => today,
+            false => Summary::decode(&stored, SEED).unwrap().encode(),
+        };
+        assert!(
+            again == stored,
+            "{name} is written otherwise: a new version is needed"
+        );
+    }
+    for file in files(".bin") {
+        let bytes = fs::read(&file).unwrap();
+        let summary = Summary::decode(&bytes, SEED).unwrap();
+        holds(&file, &summary, |id| {
+            Summary::bounds_in(&bytes, id, SEED).unwrap()
+        });
+    }
+    for file in files("-parts-largest.bin") {
+        let whole = file.to_str().unwrap().replace("-largest.bin", ".bin");
+        let others = file.to_str().unwrap().replace("-largest", "-others");
+        let parts = (fs::read(&file).unwrap(), fs::read(others).unwrap());
+        let summary = Summary::decode_parts(&parts.0, &parts.1, SEED).unwrap();
+        holds(Path::new(&whole), &summary, |id| {
+            Summary::bounds_in_parts((&parts.0, &parts.1), id, SEED).unwrap()
+        });
     }
 }
