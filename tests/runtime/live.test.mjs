@@ -2,13 +2,16 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync, readdirSync } from "node:fs";
 import { request } from "node:http";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { json } from "node:stream/consumers";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ROOT } from "../../scripts/lib/paths.mjs";
 import { Readers } from "../../scripts/lib/readers.mjs";
-import { endPeriod } from "../../src/js/sockets.js";
+import { accept, asksOf, closeUnheard, endPeriod } from "../../src/js/sockets.js";
 import { retryInMs } from "../../www/page/backoff.js";
 import { ADMIN_TOKEN, CHART_TIMEOUT_MS, Service, eventually } from "./harness.mjs";
 import { CuttableService } from "./outage/service.mjs";
@@ -473,6 +476,36 @@ describe("/live, when things go wrong", { concurrency: 4 }, () => {
     } finally {
       await service.dispose();
     }
+  });
+
+  it("what is kept of a socket while its shard sleeps is read, of every version", () => {
+    // CONTRIBUTING.md, "A stored or sent form".
+    const folder = join(ROOT, "tests", "golden", "attachment");
+    const attachments = readdirSync(folder)
+      .sort()
+      .map((name) => JSON.parse(readFileSync(join(folder, name), "utf8")));
+    for (const { opened_ms, asks } of attachments) {
+      const closed = [];
+      const socket = {
+        readyState: WebSocket.OPEN,
+        deserializeAttachment: () => ({ opened_ms, asks: Buffer.from(asks, "hex") }),
+        close: (code) => closed.push(code),
+      };
+      const context = { getWebSockets: () => [socket], getWebSocketAutoResponseTimestamp: () => null };
+      assert.equal(Buffer.from(asksOf(context, "tag")).toString("hex"), asks);
+      closeUnheard(context, opened_ms);
+      assert.deepEqual(closed, []);
+      closeUnheard(context, opened_ms + 1);
+      assert.deepEqual(closed, [1013]);
+    }
+    let kept;
+    globalThis.WebSocketPair = class {
+      0 = {};
+      1 = { serializeAttachment: (attachment) => (kept = attachment), send: () => {} };
+    };
+    accept({ acceptWebSocket: () => {} }, "tag", undefined, new Uint8Array([1]), "chart");
+    assert.deepEqual(Object.keys(kept), Object.keys(attachments.at(-1)));
+    assert.ok(Number.isInteger(kept.opened_ms) && kept.asks instanceof Uint8Array);
   });
 
   it("sockets whose period is over end a quarter at a time", () => {
