@@ -8,7 +8,7 @@
  */
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
@@ -271,6 +271,46 @@ ifTime("past the horizon a tried batch is dropped, one that was never tried is n
   await tab.goto(tab.address);
   await holds(tab, "localStorage.length === 0");
   await counted({ old: 1 });
+});
+
+const OUTBOXES = join(ROOT, "tests", "golden", "outbox");
+for (const file of readdirSync(OUTBOXES))
+  everywhere(`data-persist: an outbox of ${file.slice(0, -5)} is sent as it was sealed`, async () => {
+    const outbox = JSON.parse(readFileSync(join(OUTBOXES, file), "utf8"));
+    const tab = await open("data-persist", { path: "/plain" });
+    await tab.evaluate((kept) => {
+      for (const [key, batch] of Object.entries(kept)) {
+        // A minute ago, as the service knows a batch for 15, and takes no plays that are older than a day.
+        for (const play of batch.plays) play.timestamp = Date.now() - 60_000;
+        localStorage[key] = JSON.stringify({ ...batch, sent: batch.sent && Date.now() - 59_000 });
+      }
+    }, outbox);
+    await tab.goto(tab.address);
+    await holds(tab, "localStorage.length === 0");
+    await counted({ tried: 1, untried: 1, "on another": 1 });
+    const sent = service.requests.map(({ body }) => body);
+    for (const batch of Object.values(outbox)) {
+      const body = sent.find(({ client, seq }) => client === batch.client && seq === batch.seq);
+      assert.deepEqual([body?.home, body?.boards], [batch.home, batch.boards]);
+      const playsOf = ({ plays }) => plays.map(({ post_id, boards }) => [post_id, boards]);
+      assert.deepEqual(playsOf(body), playsOf(batch));
+    }
+  });
+
+ifTime("data-persist: the outbox is as it was", async () => {
+  const [newest] = readdirSync(OUTBOXES).sort().reverse();
+  const tab = await open('data-persist data-board="main"');
+  await tab.visitor.setOffline(true);
+  await tab.evaluate(() => hitparade.play("kept", { board: "main" }));
+  await holds(tab, "localStorage.length === 1");
+  const [[key, batch]] = await tab.evaluate("Object.entries(localStorage)");
+  const formOf = ([key, batch]) => [
+    key.replace(/\d+/g, "0"),
+    Object.keys(batch).sort(),
+    ...batch.plays.map((play) => Object.entries(play).map(([name, value]) => `${name} ${typeof value}`)),
+  ];
+  const was = Object.entries(JSON.parse(readFileSync(join(OUTBOXES, newest), "utf8")))[0];
+  assert.deepEqual(formOf([key, JSON.parse(batch)]), formOf(was));
 });
 
 ifTime("data-persist: plays that are over a day old when they can be sent are refused, once, and hold up nothing", async () => {

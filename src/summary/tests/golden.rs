@@ -6,7 +6,7 @@
 //! `UPDATE_GOLDEN=1 cargo test -p hitparade-summary --test golden` writes files that are missing, never one
 //! that is there.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fmt::Write as _;
 use std::fs;
