@@ -468,6 +468,35 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
   }
 });
 
+/** Of each version: CONTRIBUTING.md, "A stored or sent form". */
+const SPOOLS = join(ROOT, "tests", "golden", "spool");
+
+test("a spool is written as it was", () => {
+  const folder = mkdtempSync(join(tmpdir(), "hitparade-spool-"));
+  try {
+    const [newest] = readdirSync(SPOOLS).sort().reverse();
+    const golden = (name) => readFileSync(join(SPOOLS, newest, name), "utf8");
+    const written = (name) => readFileSync(join(folder, name), "utf8");
+    const { url, asked, home } = JSON.parse(golden("state.json"));
+    const [head, plays] = golden("0000000003.batch").split("\n");
+    const spool = new Spool(folder, url, asked);
+    spool.home = home;
+    const texts = JSON.parse(plays).map((play) => JSON.stringify(play));
+    spool.seal(texts, JSON.parse(head).place, "z");
+    spool.begin(spool.waiting[0]);
+    spool.append(JSON.parse(golden("open-0000000004")));
+    assert.equal(written("0000000001.batch"), golden("0000000003.batch"));
+    assert.equal(written("open-0000000002"), golden("open-0000000004"));
+    assert.match(written("0000000001.sent"), /^\d{13}$/);
+    spool.goOn(null);
+    spool.release();
+    const formOf = (state) => [Object.keys(state), state.version, Object.keys(state.others[0])];
+    assert.deepEqual(formOf(JSON.parse(written("state.json"))), formOf(JSON.parse(golden("state.json"))));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 test("a spool knows the last line that was confirmed, also where it holds no play, and every file that was read", () => {
   const folder = mkdtempSync(join(tmpdir(), "hitparade-spool-"));
   try {
@@ -1291,7 +1320,6 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
     );
   });
 
-  const SPOOLS = join(ROOT, "tests", "golden", "spool");
   for (const version of readdirSync(SPOOLS))
     test(`gets what a spool of ${version} holds, and of its input what came since`, async () => {
       answers = counted;
