@@ -1,10 +1,11 @@
 //! What a release stored, sent or exported is read by later ones, and a form does not change without a
 //! version: CONTRIBUTING.md ("A stored or sent form") has the rule.
 //!
-//! `tests/golden/storage` holds the whole storage of a shard, a global object, the registry and a catalog, row by
-//! row, with what was seen of it; `messages` one of each message, and each variant of an answer; `export` the lines of
-//! an export, with what an import reads in them. A new version's files stand beside the old ones:
-//! `UPDATE_GOLDEN=1 cargo test --test native golden` writes files that are missing, never one that is there.
+//! `tests/golden/storage` holds the whole storage of a shard, a global object, the registry and a catalog, some of them in
+//! more than one state, row by row, with what was seen of it; `messages` one of each message, in each of its forms;
+//! `export` the lines of an export, with what an import reads in them. A new version's files stand beside the old ones:
+//! `UPDATE_GOLDEN=1 cargo test --test native golden` writes files that are missing, never one that is there. What is kept
+//! by JavaScript lies beside them, and is read in tests of its own.
 
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Write as _};
