@@ -350,6 +350,30 @@ fn stored_global() -> MemoryStorage {
     storage
 }
 
+/// Adds the lines of an export.
+fn export(
+    global: &mut Global,
+    storage: &MemoryStorage,
+    (at_ms, now_ms): (u64, u64),
+    lines: &mut String,
+) {
+    let mut next = Some(ExportPosition {
+        table: 0,
+        key: Vec::new(),
+    });
+    while let Some(position) = next {
+        let request = ExportRequest { at_ms, position };
+        let page = global.export(storage, &request, now_ms);
+        let ExportAnswer::Page(page) = page.unwrap() else {
+            panic!("there is no export");
+        };
+        for row in &page.rows {
+            push_line(lines, &line_of(row, Seed::from_bytes(SEED)));
+        }
+        next = page.next;
+    }
+}
+
 fn seen_of_global(storage: &MemoryStorage) -> String {
     let mut global = load_global(storage);
     let health = global.tell(GlobalMetrics::default(), 0);
@@ -401,25 +425,12 @@ fn seen_of_global(storage: &MemoryStorage) -> String {
     watchers.load(storage).unwrap();
     let since_ms = [LEASE_MS - 1, LEASE_MS].map(|later_ms| watchers.since_ms(NOW_MS + later_ms));
     writeln!(text, "watched {since_ms:?}").unwrap();
-    // Its export, of the moment before the last import.
-    let mut next = Some(ExportPosition {
-        table: 0,
-        key: Vec::new(),
-    });
-    while let Some(position) = next {
-        let request = ExportRequest {
-            at_ms: EXPORT_MS,
-            position,
-        };
-        let page = global.export(storage, &request, NOW_MS + 6 * MINUTE_MS);
-        let ExportAnswer::Page(page) = page.unwrap() else {
-            panic!("the export is not kept");
-        };
-        for row in &page.rows {
-            push_line(&mut text, &line_of(row, Seed::from_bytes(SEED)));
-        }
-        next = page.next;
-    }
+    // Its export, of the moment before the last import; and one of now, with the day in two parts.
+    let now_ms = NOW_MS + 6 * MINUTE_MS;
+    export(&mut global, storage, (EXPORT_MS, now_ms), &mut text);
+    let begun = global.begin_export(storage, now_ms).unwrap();
+    let now_ms = now_ms + MINUTE_MS;
+    export(&mut global, storage, (begun.at_ms, now_ms), &mut text);
     text
 }
 
