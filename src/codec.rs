@@ -109,7 +109,7 @@ kinds! {
     Learn = 106;
     AdoptSeed = 107;
     AdoptSeedReply = 108;
-    Close = 109;
+    Wipe = 109;
     PutBoard = 110;
     PutBoardReply = 111;
     DeleteBoard = 112;

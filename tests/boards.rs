@@ -302,7 +302,7 @@ fn host_of(object: ObjectName) -> TestHost {
 }
 
 fn wipe_of(host: &TestHost) -> Vec<u8> {
-    codec::encode(&Close {
+    codec::encode(&Wipe {
         object: ObjectName::clone(&host.object),
     })
 }
@@ -370,7 +370,7 @@ fn a_global_object_whose_board_is_gone_or_is_wiped_has_nothing_and_takes_nothing
     *host.enlisted.borrow_mut() = listed();
     assert_eq!(push(&host, &driver, &report), Ok(()));
     let noted = |reply: Vec<u8>| codec::decode::<Noted>(&reply).unwrap().0;
-    let other = codec::encode(&Close {
+    let other = codec::encode(&Wipe {
         object: ObjectName::global(OWNS),
     });
     assert!(noted(host.run(driver.wipe(&other), || {})).is_err());
@@ -525,7 +525,7 @@ fn a_catalog_of_a_boards_own_is_listed_before_its_first_write_and_goes_with_its_
     );
 
     let noted = |reply: Vec<u8>| codec::decode::<Noted>(&reply).unwrap().0;
-    let other = codec::encode(&Close {
+    let other = codec::encode(&Wipe {
         object: ObjectName::Registry,
     });
     assert!(noted(host.run(again.wipe(&other), || {})).is_err());
@@ -638,7 +638,7 @@ fn a_shard_whose_board_is_gone_writes_nothing_whatever_comes_late() {
 #[test]
 fn a_shard_that_is_wiped_has_nothing_left_and_takes_nothing_more() {
     let wipe = |object: &ObjectName| {
-        codec::encode(&Close {
+        codec::encode(&Wipe {
             object: object.clone(),
         })
     };
@@ -837,7 +837,7 @@ fn objects_of_main_are_never_wiped() {
         ..TestHost::at(NOW_MS)
     };
     let driver = Driver::new(host.clone(), Limits::default());
-    let wipe = codec::encode(&Close {
+    let wipe = codec::encode(&Wipe {
         object: ObjectName::clone(&host.object),
     });
     assert!(host.run(driver.wipe(&wipe), || {}).is_err());

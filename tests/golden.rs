@@ -1263,7 +1263,7 @@ fn messages() -> Vec<Message> {
     })));
     all.add_owned(&Learn { table });
     all.add_owned(&AdoptSeed { seed: SEED });
-    all.add_owned(&Close {
+    all.add_owned(&Wipe {
         object: ObjectName::global("jazz.0123456789abcdef"),
     });
     all.add_owned(&PutBoard {

@@ -21,8 +21,8 @@ use crate::storage::{Storage, StorageError};
 use crate::summary::Seed;
 use crate::watchers::Watchers;
 use crate::wire::{
-    CatalogAnswer, CatalogQuestion, Close, Enlist, ListPosts, ListPostsReply, Look, Noted, PutPost,
-    PutPosts, PutPostsReply, Refusal, Watch, WatchReply,
+    CatalogAnswer, CatalogQuestion, Enlist, ListPosts, ListPostsReply, Look, Noted, PutPost,
+    PutPosts, PutPostsReply, Refusal, Watch, WatchReply, Wipe,
 };
 
 /// See the module's introduction. A clone is another handle of the same.
@@ -154,7 +154,7 @@ impl<H: Host> Driver<H> {
         codec::encode(&PutPostsReply(put))
     }
 
-    /// `/wipe`: [`Close`] → [`Noted`], when nothing is stored any more.
+    /// `/wipe`: [`Wipe`] → [`Noted`], when nothing is stored any more.
     pub async fn wipe(&self, message: &[u8]) -> Vec<u8> {
         codec::encode(&Noted(self.0.wipe(message).await))
     }
@@ -203,7 +203,7 @@ impl<H: Host> Inner<H> {
     /// The board is deleted: answers nothing more, and deletes all that is stored. Repeated, it does so
     /// again.
     async fn wipe(&self, message: &[u8]) -> Result<(), Refusal> {
-        Close::read(message, self.host.object())?;
+        Wipe::read(message, self.host.object())?;
         self.life.set(Life::Over);
         self.loaded.forget();
         Ok(self.host.delete_all().await?)

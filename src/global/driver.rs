@@ -170,7 +170,7 @@ impl<H: Host> Driver<H> {
         codec::encode(&Noted(self.0.learn(message).await))
     }
 
-    /// `/wipe`: [`Close`] → [`Noted`], when nothing is stored any more.
+    /// `/wipe`: [`Wipe`] → [`Noted`], when nothing is stored any more.
     pub async fn wipe(&self, message: &[u8]) -> Vec<u8> {
         codec::encode(&Noted(self.0.wipe(message).await))
     }

@@ -235,7 +235,7 @@ impl<H: Host> Inner<H> {
     fn load(&self) -> Result<(Shard, H::Storage), StorageError> {
         if !self.may_load() {
             return Err(StorageError(
-                "its board is deleted, or nobody listed it".into(),
+                "its board is deleted, or nobody enlisted it".into(),
             ));
         }
         let storage = self.host.open()?;

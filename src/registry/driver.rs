@@ -357,15 +357,15 @@ impl<H: Host> Inner<H> {
 
     /// An object, when it is empty.
     async fn wipe_object(&self, object: &ObjectName) -> Option<ObjectName> {
-        let wipe = Close {
+        let wipe = Wipe {
             object: object.clone(),
         };
         let told = self.host.ask_question(object, &wipe, QUESTION_TIMEOUT_MS);
         let name = object.as_named();
         match told.await {
             Ok(Ok(())) => return Some(object.clone()),
-            Ok(Err(refusal)) => (self.host).report(format_args!("closing {name}: {refusal:?}")),
-            Err(error) => self.host.report(format_args!("closing {name}: {error}")),
+            Ok(Err(refusal)) => (self.host).report(format_args!("wiping {name}: {refusal:?}")),
+            Err(error) => self.host.report(format_args!("wiping {name}: {error}")),
         }
         None
     }

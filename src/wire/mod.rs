@@ -33,7 +33,7 @@ pub use metrics::{
 };
 pub use questions::*;
 pub use registry::{
-    AdoptSeed, Close, DeleteBoard, Deletion, DirectoryQuestion, Enlist, Learn, PutBoard,
+    AdoptSeed, DeleteBoard, Deletion, DirectoryQuestion, Enlist, Learn, PutBoard, Wipe,
 };
 pub use telling::{ShardName, Telling, ToldSoFar};
 pub use votes::Voter;
@@ -73,7 +73,7 @@ record! {
     DirectoryQuestion v 1;
     Learn v 1;
     AdoptSeed v 1;
-    Close v 1;
+    Wipe v 1;
     PutBoard v 1;
     DeleteBoard v 1;
     ListPublished v 1;

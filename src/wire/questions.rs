@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{CatalogNews, CatalogQuestion};
 use super::registry::{
-    AdoptSeed, Close, DeleteBoard, Deletion, DirectoryQuestion, Enlist, Learn, PutBoard,
+    AdoptSeed, DeleteBoard, Deletion, DirectoryQuestion, Enlist, Learn, PutBoard, Wipe,
 };
 use super::telling::{Telling, ToldSoFar};
 use super::watch::{Look, Watch};
@@ -146,7 +146,7 @@ questions! {
 
 // Registry → every object of a deleted board.
 questions! {
-    Close "/wipe" => Noted;
+    Wipe "/wipe" => Noted;
 }
 
 // Shard → global → registry and catalog; and what these tell who watches.

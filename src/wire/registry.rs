@@ -43,18 +43,18 @@ pub struct Learn {
 
 /// Registry → object of a deleted board: delete everything. Answered when nothing is stored any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Close {
+pub struct Wipe {
     /// Whom it is for.
     pub object: ObjectName,
 }
 
-impl Close {
+impl Wipe {
     /// Reads a message to an object that is to be deleted.
     ///
     /// # Errors
     /// Where the message is for another object, or for one that no board's end deletes.
     pub fn read(message: &[u8], own: &ObjectName) -> Result<(), Refusal> {
-        let Close { object } = codec::decode(message)?;
+        let Wipe { object } = codec::decode(message)?;
         match object == *own && object.is_to_enlist() {
             true => Ok(()),
             false => Err(Refusal::Invalid("meant for another object".into())),

@@ -190,7 +190,7 @@ impl<H: Host> Inner<H> {
     /// The board is deleted: answers nothing more, and deletes all that is stored. Repeated, it does so
     /// again.
     pub async fn wipe(self: &Rc<Self>, message: &[u8]) -> Result<(), Refusal> {
-        Close::read(message, self.host.object())?;
+        Wipe::read(message, self.host.object())?;
         // What is loaded knows whose sockets are to be closed.
         let _ = self.with_global(|_, _| Ok(()));
         self.hearing.is_over.set(true);

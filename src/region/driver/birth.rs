@@ -12,7 +12,7 @@ use super::{Driver, Inner};
 use crate::board::{Life, ObjectName};
 use crate::host::{Host, QUESTION_TIMEOUT_MS};
 use crate::mutants::{self, Mutant};
-use crate::wire::{Close, Enlist, Refusal};
+use crate::wire::{Enlist, Refusal, Wipe};
 
 impl<H: Host> Driver<H> {
     /// Sees to it that the registry knows of this object, where something is stored for the first time.
@@ -66,7 +66,7 @@ impl<H: Host> Driver<H> {
     /// # Errors
     /// Where the message is not for this object, or the disk refuses: then it is to be told again.
     pub async fn wipe(&self, message: &[u8]) -> Result<(), Refusal> {
-        Close::read(message, self.host.object())?;
+        Wipe::read(message, self.host.object())?;
         self.life.set(Life::Over);
         self.forget();
         self.host.delete_all().await.map_err(Refusal::from)
