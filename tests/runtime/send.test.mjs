@@ -470,12 +470,17 @@ test("a spool holds what was sealed, and the place after it, at every moment", (
 
 /** Of each version: CONTRIBUTING.md, "A stored or sent form". */
 const SPOOLS = join(ROOT, "tests", "golden", "spool");
+const golden = (/** @type {string} */ name) =>
+  readFileSync(join(SPOOLS, /** @type {string} */ (readdirSync(SPOOLS).sort().at(-1)), name), "utf8");
+/** What is in a record, but for its values. @returns {any} */
+const formOf = (/** @type {any} */ value) =>
+  value && typeof value === "object" && !Array.isArray(value)
+    ? Object.fromEntries(Object.entries(value).map(([key, each]) => [key, formOf(each)]))
+    : typeof value;
 
 test("a spool is written as it was", () => {
   const folder = mkdtempSync(join(tmpdir(), "hitparade-spool-"));
   try {
-    const [newest] = readdirSync(SPOOLS).sort().reverse();
-    const golden = (name) => readFileSync(join(SPOOLS, newest, name), "utf8");
     const written = (name) => readFileSync(join(folder, name), "utf8");
     const { url, asked, home } = JSON.parse(golden("state.json"));
     const [head, plays] = golden("0000000003.batch").split("\n");
@@ -490,8 +495,10 @@ test("a spool is written as it was", () => {
     assert.match(written("0000000001.sent"), /^\d{13}$/);
     spool.goOn(null);
     spool.release();
-    const formOf = (state) => [Object.keys(state), state.version, Object.keys(state.others[0])];
-    assert.deepEqual(formOf(JSON.parse(written("state.json"))), formOf(JSON.parse(golden("state.json"))));
+    const [state, was] = [written("state.json"), golden("state.json")].map((text) => JSON.parse(text));
+    assert.equal(state.version, was.version);
+    assert.deepEqual(Object.keys(state), Object.keys(was));
+    assert.deepEqual(formOf(state.others[0]), formOf(was.others[0]));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -702,6 +709,9 @@ describe("sending", { timeout: 300_000 }, () => {
     await eventually(() => assert.equal(first.out(), "OK\nOK\n"));
     first.child.kill("SIGKILL");
     await first.ended;
+    const [open] = readdirSync(join(folder, "mixed")).filter((name) => name.startsWith("open-"));
+    const [line] = readFileSync(join(folder, "mixed", open), "utf8").split("\n");
+    assert.deepEqual(formOf(JSON.parse(line)), formOf(JSON.parse(golden("open-0000000004"))));
     const file = await send(["--region", "NA", "--spool", "mixed"], '{"post_id":"other"}\n').ended;
     assert.equal(file.code, 0, file.said);
     assert.match(file.said, /: 2 plays counted, of 1 lines/);
@@ -854,8 +864,8 @@ describe("sending", { timeout: 300_000 }, () => {
     assert.match(dry.said, /7 of them are over 400 days old/);
     const first = await send(words, null, { program: "import" }).ended;
     assert.equal(first.code, 1, first.said);
-    assert.match(first.said, /: 3 entries counted, of 5 lines\.\n {2}Entries with a count stand for many plays: what was read has 310\./);
-    assert.match(first.said, /1 plays were rejected: timestamp_out_of_range/);
+    assert.match(first.said, /: 3 entries counted, of 5 lines\.\n {2}Entries with a count stand for many plays: these for 303\./);
+    assert.match(first.said, /1 entries were rejected: timestamp_out_of_range/);
     const second = await send(words, null, { program: "import" }).ended;
     assert.match(second.said, /: 0 plays counted/);
     model.add([{ post_id: "old song", count: 303 }], "EU");
@@ -1336,6 +1346,7 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
       // What was tried longer than 15 minutes ago is set aside.
       assert.equal(code, 1, said);
       assert.match(said, /1 plays got no answer for 15 minutes/);
+      assert.match(said, /: 4 entries counted, of 1 lines[^]*stand for many plays: these for 5\.$/m, "also of what waited");
       const named = bodies.find(({ client }) => client === "MJvzgRtXaZu2vgSQ5eaybPyDnRYAoCPHlIX7ltmyxeo");
       assert.deepEqual([named?.home, named?.plays.map(({ post_id }) => post_id)], ["EU/4", ["é", "counted twice"]]);
       assert.deepEqual(idsOf().sort(), ["confirmed", "counted twice", "new", "é"]);
@@ -1411,6 +1422,11 @@ describe("a service that misbehaves", { timeout: 120_000 }, () => {
     const tried = new Set(bodies.map(({ client }) => client)).size;
     assert.ok(tried <= 2, String(tried));
     assert.equal(names(".sent").length, tried);
+    const headOf = (/** @type {string} */ text) => JSON.parse(text.slice(0, text.indexOf("\n")));
+    const { place } = headOf(readFileSync(join(folder, "outage", names(".batch")[0]), "utf8"));
+    const was = headOf(golden("0000000003.batch")).place;
+    // What a reader keeps of an input is its own: nothing of NDJSON.
+    assert.deepEqual([Object.keys(place), formOf(place.input)], [Object.keys(was), formOf(was.input)]);
     [isHealthy, answers] = [true, counted];
     const { code, said } = await running.ended;
     assert.equal(code, 0, said);

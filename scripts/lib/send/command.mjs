@@ -154,13 +154,13 @@ async function work(values, refuse, { spool: folder, input, isStream, isFile }) 
   const spool = new Spool(folder, url, isPassedOver ? { board: values.board, region: values.region } : null);
   const progress = new Progress(() => inWords());
   const delivery = new Delivery(spool, { url, token: newestOf(token), connections, tell: (text) => progress.say(text) });
-  const read = { lines: 0, entries: 0, plays: 0 };
+  const read = { lines: 0, entries: 0 };
   let isReported = false;
   // Of a log that is read now and then there may be nothing new but lines of programs.
   let goesOn = false;
   const inWords = () => {
     const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);
-    return `${read.lines} lines read, ${delivery.counts.accepted} ${unitOf(read)} counted${waiting ? `, ${waiting} wait` : ""}${delivery.trouble ? ` (${delivery.trouble})` : ""}`;
+    return `${read.lines} lines read, ${delivery.counts.accepted} ${unitOf(delivery.counts)} counted${waiting ? `, ${waiting} wait` : ""}${delivery.trouble ? ` (${delivery.trouble})` : ""}`;
   };
   try {
     spool.sealConfirmed();
@@ -282,17 +282,16 @@ function encodingOf(name, refuse) {
 }
 
 /** What the service says that it took: an entry with a count is one, and stands for many plays. */
-const unitOf = ({ plays, entries }) => (plays > entries ? "entries" : "plays");
+const unitOf = ({ accepted, plays }) => (plays > accepted ? "entries" : "plays");
 
 function report({ url, board, folder, read, delivery, spool, leftOut, isFruitless }) {
-  const { accepted, repeated, rejected, inDoubt, refused } = delivery.counts;
-  say(
-    `${url}: ${accepted} ${unitOf(read)} counted, of ${read.lines} lines${repeated ? ` (${repeated} of them had been counted already)` : ""}.`,
-  );
-  if (read.plays > read.entries) say(`  Entries with a count stand for many plays: what was read has ${read.plays}.`);
+  const { accepted, plays, repeated, rejected, inDoubt, refused } = delivery.counts;
+  const unit = unitOf(delivery.counts);
+  say(`${url}: ${accepted} ${unit} counted, of ${read.lines} lines${repeated ? ` (${repeated} of them had been counted already)` : ""}.`);
+  if (plays > accepted) say(`  Entries with a count stand for many plays: these for ${plays}.`);
   for (const line of leftOut.inWords()) say(line);
   for (const [code, times] of rejected) {
-    say(`! ${times} plays were rejected: ${code} (${join(folder, "rejected.ndjson")})`);
+    say(`! ${times} ${unit} were rejected: ${code} (${join(folder, "rejected.ndjson")})`);
     if (code === "unknown_board") {
       say(`  ${makeBoard(url, board || "ID")}`);
       sendAgain(folder);
@@ -304,11 +303,11 @@ function report({ url, board, folder, read, delivery, spool, leftOut, isFruitles
       sendAgain(folder);
     }
   }
-  if (inDoubt + refused > 0) say(`! ${inDoubt + refused} plays were set aside: ${delivery.setAside.join(", ")}`);
+  if (inDoubt + refused > 0) say(`! ${inDoubt + refused} ${unit} were set aside: ${delivery.setAside.join(", ")}`);
   const { damaged } = spool;
   if (damaged.lines > 0) say(`! ${damaged.lines} confirmed lines are damaged on the disk and were set aside: ${damaged.file}`);
   const waiting = spool.waiting.reduce((sum, { count }) => sum + count, 0);
-  if (waiting > 0) say(`▸ ${waiting} plays wait in ${folder}: the next start sends them`);
+  if (waiting > 0) say(`▸ ${waiting} ${unit} wait in ${folder}: the next start sends them`);
   if (leftOut.reasons.size > 0 && isFruitless()) {
     say("! Every line was left out: --dry-run shows what would come in.");
     return 1;

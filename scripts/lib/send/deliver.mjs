@@ -33,13 +33,22 @@ const FATAL = {
 const TOO_MANY = ["too_many_parts", "too_many_plays"];
 
 /**
- * @typedef {object} Counts of plays
+ * @typedef {object} Counts of entries; each is a play, or as many as its `count`
  * @property {number} accepted
+ * @property {number} plays that these stand for
  * @property {number} repeated of those, in batches that had been counted before
  * @property {Map<string, number>} rejected by code
  * @property {number} inDoubt
  * @property {number} refused
  */
+
+/** How many plays the entries stand for that were accepted of a batch. @param {string} text of its entries, as JSON */
+function playsOf(text, accepted, rejected) {
+  if (accepted === 0 || !text.includes('"count":')) return accepted;
+  // One that a board did not take was counted on another.
+  const left = new Set(rejected.filter(({ board }) => !board).map(({ index }) => index));
+  return JSON.parse(text).reduce((sum, { count = 1 }, index) => (left.has(index) ? sum : sum + count), 0);
+}
 
 export class Delivery {
   #spool;
@@ -59,7 +68,7 @@ export class Delivery {
   /** @type {Error | null} */
   error = null;
   /** @type {Counts} */
-  counts = { accepted: 0, repeated: 0, rejected: new Map(), inDoubt: 0, refused: 0 };
+  counts = { accepted: 0, plays: 0, repeated: 0, rejected: new Map(), inDoubt: 0, refused: 0 };
   /** Files of batches that were set aside. @type {string[]} */
   setAside = [];
   /** What the service or the network says, while it takes nothing. */
@@ -131,7 +140,8 @@ export class Delivery {
       if (isFirst) spool.begin(batch);
       const { client, home } = batch;
       const sent = Math.min(batch.sent, Date.now());
-      const answer = await attempt(this.#url, { client, seq: 0, sent, home, plays: spool.playsOf(batch) }, { token: this.#token, signal });
+      const plays = spool.playsOf(batch);
+      const answer = await attempt(this.#url, { client, seq: 0, sent, home, plays }, { token: this.#token, signal });
       spool.home = answer.home ?? spool.home;
       if (answer.outcome === "again") {
         if (isFirst && answer.unheard) spool.forgetAttempt(batch);
@@ -139,8 +149,8 @@ export class Delivery {
         continue;
       }
       [this.#failures, this.trouble] = [0, ""];
-      if (answer.outcome === "counted") return this.#counted(batch, answer);
-      if (answer.code === "no_good_play") return this.#counted(batch, { accepted: 0, repeated: false, rejected: answer.rejected });
+      if (answer.outcome === "counted") return this.#counted(batch, plays, answer);
+      if (answer.code === "no_good_play") return this.#counted(batch, plays, { accepted: 0, repeated: false, rejected: answer.rejected });
       if (answer.code === "too_old_to_repeat") return this.#doubt(batch, DOUBT);
       if (answer.code === "key_reused") spool.rename(batch);
       else if (answer.status === 413) return this.#tooLarge(batch, answer);
@@ -156,8 +166,9 @@ export class Delivery {
     }
   }
 
-  #counted(batch, { accepted, repeated, rejected }) {
+  #counted(batch, plays, { accepted, repeated, rejected }) {
     this.counts.accepted += accepted;
+    this.counts.plays += playsOf(plays, accepted, rejected);
     if (repeated) this.counts.repeated += accepted;
     for (const { code } of rejected) this.counts.rejected.set(code, (this.counts.rejected.get(code) ?? 0) + 1);
     this.#spool.keepRejected(batch, rejected);

@@ -117,7 +117,7 @@ export function takerOf({ reader, encoding, region, board, leftOut }) {
  * @param {number} options.mostWaiting batches
  * @param {number} options.mostWaitingBytes
  * @param {AbortSignal} options.stop
- * @param {{lines: number, entries: number, plays: number}} options.read counts
+ * @param {{lines: number, entries: number}} options.read counts
  */
 export async function pump({
   source,
@@ -215,7 +215,6 @@ export async function pump({
       const texts = taken.map((play) => JSON.stringify(play));
       if (texts.length > 0) add(texts, taken);
       read.entries += texts.length;
-      for (const { count = 1 } of taken) read.plays += Number(count);
       confirmed.taken(texts);
       state = reader.state;
       if (isTaken) end = line.end;
