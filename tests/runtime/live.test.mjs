@@ -85,7 +85,7 @@ const CHARTS = ["global", "NA", "SA", "EU", "AF", "AS", "OC"].flatMap((region) =
   ),
 );
 const MAX_CHARTS = 256;
-const MAX_CHARTS_OF_ADDRESS = 16;
+const MAX_RENDERINGS_OF_ADDRESS = 16;
 
 /** A socket is closed of which nobody has heard for so long. */
 const UNHEARD_MS = 15 * 60_000;
@@ -190,8 +190,8 @@ describe("/live", () => {
       assert.deepEqual(
         [...statuses],
         [
-          [101, MAX_CHARTS_OF_ADDRESS],
-          [429, 300 - MAX_CHARTS_OF_ADDRESS],
+          [101, MAX_RENDERINGS_OF_ADDRESS],
+          [429, 300 - MAX_RENDERINGS_OF_ADDRESS],
         ],
       );
       for (const query of ["timeframe=24h&k=10", "timeframe=1h&k=123"]) {
@@ -215,7 +215,7 @@ describe("/live", () => {
       // Looked at before, by an address of its own each: for others there is a limit of its own.
       for (const query of new Set(CHARTS.slice(0, MAX_CHARTS))) {
         const number = sockets.length;
-        const address = `127.0.1.${1 + Math.floor(number / MAX_CHARTS_OF_ADDRESS)}`;
+        const address = `127.0.1.${1 + Math.floor(number / MAX_RENDERINGS_OF_ADDRESS)}`;
         const { socket } = await eventually(async () => {
           const opened = await open(limited, address, query);
           assert.ok(opened.socket, JSON.stringify(opened));
@@ -361,7 +361,7 @@ describe("/live, when things go wrong", { concurrency: 4 }, () => {
       reader.socket.write(Buffer.from([0x81, 0x84, 0, 0, 0, 0, ...Buffer.from("ping")]));
       await pong;
       const closed = closeOf(reader.socket);
-      // All but the one that has just said something were heard of a quarter of an hour ago then. A play wakes the
+      // All but the one that has just said something were heard from a quarter of an hour ago then. A play wakes the
       // object, which else sleeps for up to half an hour.
       await service.later(UNHEARD_MS - 15_000);
       await service.send([{ post_id: "a" }]);
