@@ -2,7 +2,7 @@
 //! a golden one of each.
 //!
 //! A record that [`super::decode`] has read is read once more, by its type, with a note of each variant of an enum, of
-//! each option that is there or not, and of each list or text of bytes that has something in it. So the note has what
+//! each option that is there or not, and of each list or string of bytes that has something in it. So the note has what
 //! its type could have as well as what it has.
 
 use std::cell::RefCell;
@@ -285,12 +285,17 @@ impl<'de> Deserializer<'de> for At<'_, '_, 'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         let is = self.reader.length()?;
+        // Replies are results: each has an answer of its own, and all have the same refusals.
+        let place = |variant: &str| match (name, variant) {
+            ("Result", "Ok") => self.place.clone(),
+            _ => name.to_owned(),
+        };
         for (variant, form) in variants.iter().enumerate() {
             let is = (variant == is).then_some(0);
-            self.reader.forms.note(name, [form], is);
+            self.reader.forms.note(&place(form), [form], is);
         }
         let variant = variants.get(is).copied().unwrap_or_default();
-        let of = self.reader.at(format!("{name}::{variant}"));
+        let of = self.reader.at(format!("{}::{variant}", place(variant)));
         visitor.visit_enum(Variant { of, is: is as u32 })
     }
 }
