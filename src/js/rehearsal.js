@@ -21,7 +21,7 @@ const MINUTE_MS = 60_000;
 const BEGINS_MS = 20_000 * 24 * 60 * MINUTE_MS;
 const CONTINENTS = ["AF", "AS", "EU", "NA", "OC", "SA"];
 /** What a sender with a token brings: enough for what sorts, and for what packs many numbers. */
-const POSTS = 600;
+const REHEARSED_POSTS = 600;
 /** What a visitor brings: so little that a shard is a quiet one. */
 const VISITOR_POSTS = 24;
 const TOKEN = "of-the-rehearsal";
@@ -186,7 +186,7 @@ async function played(serve, clock) {
     clock.now_ms += ms;
     return Promise.all([...objects.values()].map((object) => object.alarm()));
   };
-  await play(POSTS, "EU", TOKEN);
+  await play(REHEARSED_POSTS, "EU", TOKEN);
   for (let time = 0; time < 2; time++) {
     for (const continent of CONTINENTS) await play(VISITOR_POSTS, continent, "");
     await wakeAfter(PUSHED_BY_MS);
