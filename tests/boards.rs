@@ -183,7 +183,7 @@ fn there_are_ten_thousand_boards_at_most_and_those_whose_deletion_is_not_done_co
 }
 
 #[test]
-fn a_deletion_wipes_what_was_listed_shards_first_and_goes_on_after_every_start() {
+fn a_deletion_wipes_what_was_enlisted_shards_first_and_goes_on_after_every_start() {
     let mut world = World::new();
     let jazz = world.put(&named("jazz")).unwrap();
     let old = jazz.key().into_owned();
@@ -284,7 +284,7 @@ fn shard() -> (TestHost, Driver<TestHost>, Vec<u8>) {
     (host, driver, request)
 }
 
-fn listed() -> Option<Vec<u8>> {
+fn enlist_reply() -> Option<Vec<u8>> {
     Some(codec::encode(&EnlistReply(Ok(table_of(&REGIONS, SEED)))))
 }
 
@@ -336,7 +336,7 @@ fn push(host: &TestHost, driver: &global::Driver<TestHost>, report: &[u8]) -> Re
 }
 
 #[test]
-fn a_global_object_of_a_board_writes_nothing_until_it_is_listed_and_asks_once() {
+fn a_global_object_of_a_board_writes_nothing_until_it_is_enlisted_and_asks_once() {
     let (host, driver, report) = global(SHARES);
     for _ in 0..2 {
         assert!(matches!(
@@ -346,13 +346,13 @@ fn a_global_object_of_a_board_writes_nothing_until_it_is_listed_and_asks_once() 
     }
     assert!(is_empty(&host.storage), "the registry is away");
     host.now_ms.set(host.now_ms.get() + 2_000);
-    *host.enlisted.borrow_mut() = listed();
+    *host.enlisted.borrow_mut() = enlist_reply();
     let asked = host.times_enlisted.get();
     assert_eq!(push(&host, &driver, &report), Ok(()));
     assert_eq!(push(&host, &driver, &report), Ok(()));
     assert_eq!(host.times_enlisted.get(), asked + 1);
     assert!(!is_empty(&host.storage));
-    // Its instance ends, and the registry is away: what is stored says that it was listed.
+    // Its instance ends, and the registry is away: what is stored says that it was enlisted.
     *host.enlisted.borrow_mut() = None;
     let again = global::Driver::new(host.clone(), GlobalSettings::default());
     assert_eq!(push(&host, &again, &report), Ok(()));
@@ -367,7 +367,7 @@ fn a_global_object_whose_board_is_gone_or_is_wiped_has_nothing_and_takes_nothing
         assert!(is_empty(&host.storage));
     }
     let (host, driver, report) = global(SHARES);
-    *host.enlisted.borrow_mut() = listed();
+    *host.enlisted.borrow_mut() = enlist_reply();
     assert_eq!(push(&host, &driver, &report), Ok(()));
     let noted = |reply: Vec<u8>| codec::decode::<Noted>(&reply).unwrap().0;
     let other = codec::encode(&Wipe {
@@ -396,7 +396,7 @@ fn a_board_follows_its_own_catalog_or_the_one_that_is_shared_and_exports_its_own
         (OWNS, own, true),
     ] {
         let (host, driver, report) = global(board);
-        *host.enlisted.borrow_mut() = listed();
+        *host.enlisted.borrow_mut() = enlist_reply();
         assert_eq!(push(&host, &driver, &report), Ok(()));
         host.run(driver.metrics(), || {});
         assert_eq!(host.catalog_asked.take(), Some(keeper), "{board}");
@@ -483,7 +483,7 @@ fn exported(host: &TestHost, driver: &global::Driver<TestHost>) -> Vec<TransferR
 }
 
 #[test]
-fn a_catalog_of_a_boards_own_is_listed_before_its_first_write_and_goes_with_its_board() {
+fn a_catalog_of_a_boards_own_is_enlisted_before_its_first_write_and_goes_with_its_board() {
     let host = host_of(ObjectName::Catalog { board: OWNS.into() });
     let driver = catalog::Driver::new(host.clone(), CatalogLimits::default());
     let message = codec::encode(&PutPosts {
@@ -512,7 +512,7 @@ fn a_catalog_of_a_boards_own_is_listed_before_its_first_write_and_goes_with_its_
         (Err(busy.clone()), Err(busy))
     );
     assert!(is_empty(&host.storage), "the registry is away");
-    *host.enlisted.borrow_mut() = listed();
+    *host.enlisted.borrow_mut() = enlist_reply();
     let asked = host.times_enlisted.get();
     assert_eq!((put(&driver), list(&driver)), (Ok(()), Ok(1)));
     assert_eq!(host.times_enlisted.get(), asked + 1);
@@ -521,7 +521,7 @@ fn a_catalog_of_a_boards_own_is_listed_before_its_first_write_and_goes_with_its_
     assert_eq!(
         list(&again),
         Ok(1),
-        "what is stored says that it was listed"
+        "what is stored says that it was enlisted"
     );
 
     let noted = |reply: Vec<u8>| codec::decode::<Noted>(&reply).unwrap().0;
@@ -586,18 +586,18 @@ fn whose_its_catalog_is_a_board_keeps_where_counting_begins_anew_and_where_it_is
 }
 
 #[test]
-fn a_shard_of_a_board_asks_once_before_its_first_write_and_writes_nothing_until_it_is_listed() {
+fn a_shard_of_a_board_asks_once_before_its_first_write_and_writes_nothing_until_it_is_enlisted() {
     let (host, driver, request) = shard();
     let record = |driver: &Driver<TestHost>| host.run(driver.record(&request, None), || {});
     assert_eq!(record(&driver), RecordReply::Busy { retry_after_s: 1 });
     host.run(driver.alarm(None), || {}).unwrap();
     assert!(is_empty(&host.storage), "the registry is away");
-    *host.enlisted.borrow_mut() = listed();
+    *host.enlisted.borrow_mut() = enlist_reply();
     for _ in 0..3 {
         assert!(matches!(record(&driver), RecordReply::Counted { .. }));
     }
     assert_eq!(host.times_enlisted.get(), 2);
-    // Its instance ends; what is stored says that it was listed.
+    // Its instance ends; what is stored says that it was enlisted.
     *host.enlisted.borrow_mut() = None;
     let again = Driver::new(host.clone(), Limits::default());
     assert_eq!(record(&again), RecordReply::counted(true));
@@ -607,7 +607,7 @@ fn a_shard_of_a_board_asks_once_before_its_first_write_and_writes_nothing_until_
 #[test]
 fn readers_who_wait_for_a_boards_first_play_wake_its_shard_and_the_play_does_too() {
     let (host, driver, request) = shard();
-    // Readers came before any play: nobody has listed the shard.
+    // Readers came before any play: nobody has enlisted the shard.
     host.run(driver.ensure_alarm(1_000), || {});
     for looks in 2..5 {
         host.now_ms.set(host.now_ms.get() + 1_000);
@@ -618,7 +618,7 @@ fn readers_who_wait_for_a_boards_first_play_wake_its_shard_and_the_play_does_too
     host.now_ms.set(host.now_ms.get() + 1_000);
     host.run(driver.alarm(None), || {}).unwrap();
     assert!(host.alarms.get() == 4 && is_empty(&host.storage));
-    *host.enlisted.borrow_mut() = listed();
+    *host.enlisted.borrow_mut() = enlist_reply();
     host.run(driver.record(&request, None), || {});
     assert_eq!(host.alarms.get(), 5, "somebody pushes it");
 }
@@ -643,7 +643,7 @@ fn a_shard_that_is_wiped_has_nothing_left_and_takes_nothing_more() {
         })
     };
     let (host, driver, request) = shard();
-    *host.enlisted.borrow_mut() = listed();
+    *host.enlisted.borrow_mut() = enlist_reply();
     host.run(driver.record(&request, None), || {});
     assert!(!is_empty(&host.storage));
     let other = wipe(&ObjectName::shard("jazz.0123456789abcdee", "NA", 0));
@@ -659,7 +659,7 @@ fn a_shard_that_is_wiped_has_nothing_left_and_takes_nothing_more() {
     }
     // The registry's word of before, which comes after the wiping, does not count.
     let (host, driver, request) = shard();
-    *host.enlisted.borrow_mut() = listed();
+    *host.enlisted.borrow_mut() = enlist_reply();
     let ours = wipe(&host.object);
     let mut is_wiped = false;
     let reply = host.run(driver.record(&request, None), || {
@@ -675,7 +675,7 @@ fn a_shard_that_is_wiped_has_nothing_left_and_takes_nothing_more() {
 #[test]
 fn a_shard_takes_nothing_that_is_for_another_board() {
     let (host, _, request) = shard();
-    *host.enlisted.borrow_mut() = listed();
+    *host.enlisted.borrow_mut() = enlist_reply();
     for name in ["main/NA/0", "jazz.0123456789abcdee/NA/0", "NA/0", ""] {
         let other = TestHost {
             object: Rc::new(ObjectName::of_name("shard", name)),

@@ -294,7 +294,7 @@ fn after_a_start_charts_say_that_they_may_lack_what_shards_have_open() {
     let (first, second) = (pane(0, (1, 1), &[("x", 60)]), pane(1, (2, 2), &[("x", 5)]));
     assert!(
         !chart(&global, &storage, NOW_MS).incomplete,
-        "nobody was ever heard of"
+        "nobody was ever heard from"
     );
     let sent = Sent {
         entries: &[&first],
@@ -309,7 +309,7 @@ fn after_a_start_charts_say_that_they_may_lack_what_shards_have_open() {
     let started_ms = NOW_MS + 110_000;
     let mut global = load_global(&storage);
     assert!(chart(&global, &storage, started_ms).incomplete);
-    // The shard had something open: until it is heard of, however long that takes.
+    // The shard had something open: until it is heard from, however long that takes.
     assert!(chart(&global, &storage, started_ms + HEARD_AFTER_MS + 60_000).incomplete);
     // But not for ever: by then it has lost its storage, or is gone.
     assert!(!chart(&global, &storage, started_ms + 2 * DAY_MS).incomplete);

@@ -588,8 +588,8 @@ fn a_row_that_cannot_be_read_stays_as_it_is_and_charts_after_it_say_so() {
 }
 
 #[test]
-fn a_published_chart_is_incomplete_where_a_shard_that_had_something_open_was_not_heard_of_in_time()
-{
+fn a_published_chart_is_incomplete_where_a_shard_that_had_something_open_was_not_heard_from_in_time()
+ {
     for comes_too_late in [false, true] {
         let mut world = World::at(in_utc(0), Zone::utc());
         let play = |world: &mut World, region, timestamp_ms| {
@@ -600,7 +600,7 @@ fn a_published_chart_is_incomplete_where_a_shard_that_had_something_open_was_not
         (0..2).for_each(|region| play(&mut world, region, in_utc(0)));
         world.settle();
         (0..2).for_each(|region| play(&mut world, region, in_utc(1) - MINUTE_MS));
-        // The first one is heard of again, the second is not, or when charts are to be closed already.
+        // The first one is heard from again, the second is not, or when charts are to be closed already.
         for _ in 0..3 {
             world.now_ms += MINUTE_MS;
             world.push(0, 0);

@@ -215,7 +215,7 @@ fn request(scope_number: u32, window: WindowRequest, k: u32) -> ChartRequest {
 fn chart_of(request: ChartRequest, now_ms: f64) -> f64 {
     with_global(|global, _| {
         let chart = global.chart(&HostStorage, &request, ChartRules::default(), now_ms as u64);
-        // A chart calls itself incomplete after a load, until all shards were heard of again.
+        // A chart calls itself incomplete after a load, until all shards were heard from again.
         let chart = chart.ok().filter(|chart| !chart.places.is_empty())?;
         Some(chart.places.len() as f64)
     })

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_that_was_cut_when_it_was_folded_is_not_cut_again() {
+    fn a_day_that_was_thinned_when_it_was_folded_is_not_thinned_again() {
         let (storage, damage) = (MemoryStorage::new(), Damage::default());
         let days = Days::default();
         let day = PaneKey::of(Level::Day, 20_000 * DAY_MS, &days);

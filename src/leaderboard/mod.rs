@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_stays_bounded() {
+    fn what_is_left_out_stays_bounded() {
         let places = vec![place("a", 9, 9), place("b", 4, 8), place("c", 2, 3)];
         let board = leaderboard(places, 1);
         assert_eq!(

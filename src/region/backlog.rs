@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readers_of_small_charts_need_not_be_heard_of_for_a_quarter_of_an_hour() {
+    fn readers_of_small_charts_need_not_be_heard_from_for_a_quarter_of_an_hour() {
         let mut backlog = Backlog::default();
         let message = |number: u64| 1_000_000 + 2_000 * number;
         let sent = (0..).take_while(|number| {

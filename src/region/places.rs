@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_that_several_read_stays_and_all_cuts_of_one_go_together() {
+    fn a_chart_that_several_read_stays_and_all_renderings_of_one_go_together() {
         let shared = (0..MAX_CHARTS - 2).map(|chart| (chart, 10, ""));
         let own = [(900, 1, "a"), (900, 2, "a"), (901, 1, "a"), (901, 2, "b")];
         let all = held(shared.chain(own));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn where_cuts_are_short_one_of_them_goes() {
+    fn where_renderings_are_short_one_of_them_goes() {
         let all = held((0..MAX_RENDERINGS).map(|k| (k % 3, k, if k < 2 { "" } else { "a" })));
         assert_eq!(to_give_up(&all, "b").len(), 1);
         let fair = held(

@@ -1,7 +1,7 @@
 //! Which boards there are, which are being deleted, and what they have stored where.
 //!
 //! A board is a row. One that is deleted leaves a tombstone until every object that it ever had has said
-//! that it is empty: the list of these is exact, as each was listed before its first write.
+//! that it is empty: the list of these is exact, as each was enlisted before its first write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,7 @@ pub struct Boards {
     /// By the keys of their boards.
     pub tombstones: BTreeMap<String, Tombstone>,
     /// The ids of boards whose rows cannot be read. Nobody knows their incarnations: their objects are neither
-    /// listed nor told that they are of no board, and no other board takes their names.
+    /// enlisted nor told that they are of no board, and no other board takes their names.
     pub unreadable: BTreeSet<String>,
     /// Tombstones that cannot be read.
     pub damaged_tombstones: u64,
@@ -321,7 +321,7 @@ pub fn with_objects(storage: &impl Storage) -> Result<BTreeSet<String>, StorageE
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn listed(
+pub fn enlisted(
     storage: &impl Storage,
     key: &str,
     most: usize,
@@ -335,7 +335,7 @@ pub fn listed(
     Ok((objects.into_iter().filter(is_next).collect(), all))
 }
 
-/// Of objects that are empty those that are still listed, each with the write that strikes it: who wiped
+/// Of objects that are empty those that are still enlisted, each with the write that strikes it: who wiped
 /// one twice, or beside somebody else, has struck it before.
 ///
 /// # Errors

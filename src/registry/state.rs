@@ -202,7 +202,7 @@ impl Registry {
         key: &str,
         most: usize,
     ) -> Result<(Vec<ObjectName>, Deletion), Refusal> {
-        let (objects, objects_left) = boards::listed(storage, key, most)?;
+        let (objects, objects_left) = boards::enlisted(storage, key, most)?;
         let tombstone = self.boards.tombstones.get(key);
         let deleted_ms = tombstone.map_or(0, |tombstone| tombstone.deleted_ms);
         let deletion = Deletion {
@@ -223,7 +223,7 @@ impl Registry {
         objects: &[ObjectName],
     ) -> Result<(), Refusal> {
         let mut writes = boards::strikes(storage, objects)?;
-        let (_, left) = boards::listed(storage, key, 0)?;
+        let (_, left) = boards::enlisted(storage, key, 0)?;
         let is_last = left <= writes.len() as u64 || mutants::active(Mutant::TombstoneGoneEarly);
         if is_last {
             writes.push(boards::bury(key));

@@ -951,7 +951,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_names_the_chart_for_a_class_of_k_and_the_k_it_is_cut_for() {
+    fn a_tag_names_the_chart_for_a_class_of_k_and_the_k_it_is_rendered_for() {
         let request = LiveRequest {
             window: WindowRequest::Since {
                 from_ms: 1_795_694_400_000,

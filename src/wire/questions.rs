@@ -78,7 +78,7 @@ replies! {
     CatalogAnswer(CatalogNews);
     ListPostsReply(PostList);
     PutPostsReply(Option<PutPost>);
-    /// The object is listed, durably; or [`Refusal::Gone`], and then it writes nothing.
+    /// The object is enlisted, durably; or [`Refusal::Gone`], and then it writes nothing.
     EnlistReply(RegionTable);
     DirectoryReply(DirectoryNews);
     /// The region as it is stored now.

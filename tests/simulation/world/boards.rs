@@ -283,20 +283,23 @@ impl World {
             .disk
             .scan(Table::Meta, b"object/", &[], usize::MAX);
         let rows = rows.unwrap_or_default().into_iter();
-        let listed: BTreeSet<ObjectName> = rows
+        let enlisted: BTreeSet<ObjectName> = rows
             .filter_map(|(_, row)| codec::decode::<Enlist>(&row).ok())
             .map(|row| row.object)
             .collect();
         let there = &self.registry.drive.latest().there;
         let is_of_none = |object: &&ObjectName| !there.contains(object.board().unwrap_or_default());
-        if let Some(object) = listed.iter().find(is_of_none) {
-            let what = format!("{} is listed, and its board is no more", object.as_named());
+        if let Some(object) = enlisted.iter().find(is_of_none) {
+            let what = format!(
+                "{} is enlisted, and its board is no more",
+                object.as_named()
+            );
             return self.fail(what);
         }
         let others = (1..self.boards.len()).filter(|board| !self.is_gone(*board));
         let stored = others.flat_map(|board| self.what_is_stored_of(board));
-        if let Some(object) = stored.into_iter().find(|object| !listed.contains(object)) {
-            self.fail(format!("nobody has listed {}", object.as_named()));
+        if let Some(object) = stored.into_iter().find(|object| !enlisted.contains(object)) {
+            self.fail(format!("nobody has enlisted {}", object.as_named()));
         }
     }
 
