@@ -5,7 +5,7 @@
 //! each option that is there or not, and of each list or string of bytes that has something in it. So the note has what
 //! its type could have as well as what it has.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use serde::de::value::Error;
@@ -18,6 +18,8 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use super::Record;
 
 thread_local! {
+    /// Asked for each record that anything decodes, so by itself: it costs a load.
+    static IS_NOTING: Cell<bool> = const { Cell::new(false) };
     static NOTED: RefCell<Option<Forms>> = const { RefCell::new(None) };
 }
 
@@ -45,11 +47,20 @@ impl Forms {
 /// The forms of all records that `work` decodes.
 pub fn read_by(work: impl FnOnce()) -> Forms {
     NOTED.set(Some(Forms::default()));
+    IS_NOTING.set(true);
     work();
+    IS_NOTING.set(false);
     NOTED.take().unwrap_or_default()
 }
 
 pub(super) fn note<'a, T: Record + Deserialize<'a>>(payload: &'a [u8]) {
+    if IS_NOTING.get() {
+        note_forms::<T>(payload);
+    }
+}
+
+#[cold]
+fn note_forms<'a, T: Record + Deserialize<'a>>(payload: &'a [u8]) {
     NOTED.with_borrow_mut(|forms| {
         let Some(forms) = forms else { return };
         forms.kinds.insert(T::KIND as u8);
