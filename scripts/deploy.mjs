@@ -30,7 +30,7 @@ await runMain(async () => {
   const config = await readWranglerConfig(values.settings || undefined);
   if (HOME !== ROOT && hasOtherRelease(HOME)) copyRelease(HOME);
   for (const warning of config.warnings) say(`warning: ${warning}`);
-  const args = ["deploy", ...(config.isOwn ? ["--config", writeConfig(config.toml)] : [])];
+  const args = ["deploy", "--config", writeConfig(config.toml)];
   if (values["dry-run"]) args.push("--dry-run");
   if (values.outdir) args.push("--outdir", values.outdir);
   if (secrets.length > 0) {
@@ -47,7 +47,9 @@ await runMain(async () => {
   if (values["dry-run"]) say("\nEverything is ready to be uploaded; nothing was.");
 });
 
-/** One file for wrangler of the release's and the installation's own. It is built already. @param {import("./lib/wrangler-config.mjs").Toml} toml */
+/**
+ * One file for wrangler of the release's and the installation's own, in which numbers are the texts that the Worker
+ * takes. It is built already. @param {import("./lib/wrangler-config.mjs").Toml} toml */
 function writeConfig({ build: _, ...toml }) {
   const path = join(HOME, ".wrangler", "hitparade.json");
   mkdirSync(dirname(path), { recursive: true });

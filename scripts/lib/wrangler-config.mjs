@@ -34,7 +34,6 @@ const TOP_LEVEL = [
  * @property {string[]} files whole paths of the files that may have some, in this order
  * @property {{name: string, limit: number, period: number}[]} rateLimits which bare workerd has not
  * @property {Toml} toml everything, for wrangler; its paths are whole ones
- * @property {boolean} isOwn whether there is a file of the installation's own
  * @property {string[]} known names of settings that this release has
  * @property {string[]} warnings lines that do nothing, or what was not meant, and why
  */
@@ -91,7 +90,6 @@ export async function readWranglerConfig(own) {
     files: [ownPath, join(folder, SETTINGS_FILE)],
     rateLimits: (toml.ratelimits ?? []).map(({ name, simple }) => ({ name, ...simple })),
     toml: { ...toml, vars, assets, main },
-    isOwn: over !== null,
     known,
     warnings: [
       ...misplaced(base, SETTINGS_FILE, known),

@@ -46,6 +46,8 @@ describe("npm run deploy", () => {
 
   test("uploads the Wasm that was built, with its objects, files, settings and secrets", { timeout: 180_000 }, async () => {
     const outdir = join(home, "out");
+    const given = join(ROOT, ".wrangler", "hitparade.json");
+    rmSync(given, { force: true });
     const { code, stdout, stderr } = await deploy(home, "--dry-run", "--outdir", outdir, "--secrets", "ADMIN_TOKEN");
     assert.equal(code, 0, stderr);
     for (const binding of [
@@ -61,6 +63,9 @@ describe("npm run deploy", () => {
     }
     assert.equal(stdout, "", "a token that was not put is not shown");
     assert.doesNotMatch(stderr, /warning/i);
+    // Also of `wrangler.toml` alone wrangler is given texts: a number is nothing to the Worker.
+    const { vars } = JSON.parse(readFileSync(given, "utf8"));
+    assert.deepEqual([...new Set(Object.values(vars).map((value) => typeof value))], ["string"]);
     const files = readdirSync(outdir).filter((name) => /\.(js|wasm)$/.test(name));
     const wasm = files.find((name) => name.endsWith(".wasm"));
     assert.ok(wasm && files.includes("entry.js"), files.join(" "));

@@ -65,7 +65,7 @@ assets.html_handling = "auto-trailing-slash"
   assert.deepEqual([name, routes.length, assets.html_handling, assets.binding], ["charts-of-mine", 1, "auto-trailing-slash", "ASSETS"]);
   assert.deepEqual(durable_objects, release.toml.durable_objects);
   assert.equal(main, join(ROOT, "build", "entry.js"));
-  assert.deepEqual([own.isOwn, own.warnings], [true, []]);
+  assert.deepEqual(own.warnings, []);
   assert.deepEqual(own.files, [join(folder, "hitparade.toml"), join(ROOT, "wrangler.toml")]);
   await assert.rejects(readWranglerConfig(join(folder, "not-there.toml")), /There is no file/);
 });
