@@ -49,7 +49,9 @@ await runMain(async () => {
 
 /**
  * One file for wrangler of the release's and the installation's own, in which numbers are the texts that the Worker
- * takes. It is built already. @param {import("./lib/wrangler-config.mjs").Toml} toml */
+ * takes. It is built already.
+ * @param {import("./lib/wrangler-config.mjs").Toml} toml
+ */
 function writeConfig({ build: _, ...toml }) {
   const path = join(HOME, ".wrangler", "hitparade.json");
   mkdirSync(dirname(path), { recursive: true });

@@ -43,7 +43,7 @@ const TOO_MANY = ["too_many_parts", "too_many_plays"];
  */
 
 /** How many plays the entries stand for that were accepted of a batch. @param {string} text of its entries, as JSON */
-function playsOf(text, accepted, rejected) {
+function countPlays(text, accepted, rejected) {
   if (accepted === 0 || !text.includes('"count":')) return accepted;
   // One that a board did not take was counted on another.
   const left = new Set(rejected.filter(({ board }) => !board).map(({ index }) => index));
@@ -168,7 +168,7 @@ export class Delivery {
 
   #counted(batch, plays, { accepted, repeated, rejected }) {
     this.counts.accepted += accepted;
-    this.counts.plays += playsOf(plays, accepted, rejected);
+    this.counts.plays += countPlays(plays, accepted, rejected);
     if (repeated) this.counts.repeated += accepted;
     for (const { code } of rejected) this.counts.rejected.set(code, (this.counts.rejected.get(code) ?? 0) + 1);
     this.#spool.keepRejected(batch, rejected);
